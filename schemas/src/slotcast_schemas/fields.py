@@ -1,0 +1,42 @@
+"""Types of single fields, shared by all messages: each is bounded once, here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from slotcast_schemas import limits
+
+Format = Literal[1]
+Requires = Annotated[
+    tuple[Annotated[str, Meta(min_length=1, max_length=64)], ...],
+    Meta(max_length=limits.REQUIRES_MAX),
+]
+"""Names of features without which a reader must refuse the message."""
+
+MODEL_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}\Z"
+DEVICE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
+PATH_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*){0,7}\Z"
+
+ModelName = Annotated[str, Meta(pattern=MODEL_PATTERN, max_length=64)]
+DeviceId = Annotated[str, Meta(pattern=DEVICE_PATTERN, max_length=64)]
+Version = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z.!+_-]+\Z")]
+"""PEP 440, for people; devices compare `sequence`."""
+Sequence = Annotated[int, Meta(ge=1, le=limits.SAFE_INTEGER_MAX)]
+Sha256 = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Count = Annotated[int, Meta(ge=0, le=limits.SAFE_INTEGER_MAX)]
+SizeBytes = Annotated[int, Meta(ge=0, le=limits.IMAGE_MAX_BYTES)]
+UnixTime = Annotated[int, Meta(ge=0, le=limits.SAFE_INTEGER_MAX)]
+"""Whole seconds since 1970-01-01 UTC."""
+Seconds = Annotated[float, Meta(ge=0.0, le=1e9)]
+Ratio = Annotated[float, Meta(ge=0.0, le=1e6)]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+FilePath = Annotated[str, Meta(pattern=PATH_PATTERN, max_length=limits.PATH_MAX_CHARS)]
+"""Relative, at most eight levels, no part that begins with a dot: it cannot leave a slot."""
+Word = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*\Z", max_length=64)]
+ShortText = Annotated[str, Meta(max_length=128)]
+Detail = Annotated[str, Meta(max_length=limits.DETAIL_MAX_CHARS)]
+TagKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z", max_length=64)]
+TagValue = Annotated[str, Meta(max_length=128)]
+Tags = Annotated[dict[TagKey, TagValue], Meta(max_length=limits.TAGS_MAX)]

@@ -1,0 +1,151 @@
+"""Topic names, built and read in one place (design.md, section 3).
+
+Payload topics are named by content, so one push serves a whole fleet and every later device.
+With the default prefix the longest has 5 slashes and some 105 bytes; a prefix may be as long as
+the bounds of managed brokers leave room for, which `Topics` checks once.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from slotcast_schemas import limits
+from slotcast_schemas.errors import UsageError
+
+DEFAULT_PREFIX: Final = "slotcast/v1"
+_LEVELS_BELOW_PREFIX: Final = 4
+_BYTES_BELOW_PREFIX: Final = 100
+_PREFIX: Final = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class MapTopic:
+    """One part of a payload's chunk map."""
+
+    payload: bytes
+    part: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkTopic:
+    """One chunk of a payload; `chunk` counts from the payload's start, not the block's."""
+
+    payload: bytes
+    chunk: int
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeTopic:
+    """The notice of a model."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class WantTopic:
+    """What a device misses of a payload."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceTopic:
+    """What a device says: `status`, `metrics` or `presence`."""
+
+    device: str
+    what: str
+
+
+Topic = MapTopic | ChunkTopic | NoticeTopic | WantTopic | DeviceTopic
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Builds and reads the topics below one prefix.
+
+    Raises:
+        UsageError: a prefix that MQTT or a managed broker would not take.
+    """
+
+    prefix: str = DEFAULT_PREFIX
+
+    def __post_init__(self) -> None:
+        levels = self.prefix.count("/") + _LEVELS_BELOW_PREFIX
+        room = limits.TOPIC_MAX_BYTES - _BYTES_BELOW_PREFIX
+        if (
+            not _PREFIX.fullmatch(self.prefix)
+            or len(self.prefix) > room
+            or levels > limits.TOPIC_MAX_SLASHES
+        ):
+            raise UsageError(
+                f"topic prefix: expected letters, digits, '_.-' in at most"
+                f" {limits.TOPIC_MAX_SLASHES - _LEVELS_BELOW_PREFIX + 1} levels and {room}"
+                f" characters, got {self.prefix!r}"
+            )
+
+    def notice(self, model: str) -> str:
+        """Give the topic of a model's notice."""
+        return f"{self.prefix}/models/{model}/notice"
+
+    def map_part(self, payload: bytes, part: int) -> str:
+        """Give the topic of one part of a payload's chunk map."""
+        return f"{self.prefix}/payloads/{payload.hex()}/map/{part}"
+
+    def chunk(self, payload: bytes, chunk: int) -> str:
+        """Give the topic of one chunk."""
+        return f"{self.prefix}/payloads/{payload.hex()}/{chunk // limits.BLOCK_CHUNKS}/{chunk}"
+
+    def block(self, payload: bytes, block: int) -> str:
+        """Give the filter that matches every chunk of a block."""
+        return f"{self.prefix}/payloads/{payload.hex()}/{block}/+"
+
+    def want(self, payload: bytes) -> str:
+        """Give the topic on which devices say what they miss of a payload."""
+        return f"{self.prefix}/payloads/{payload.hex()}/want"
+
+    def wants(self) -> str:
+        """Give the filter that matches every want."""
+        return f"{self.prefix}/payloads/+/want"
+
+    def device(self, device: str, what: str) -> str:
+        """Give a device's `status`, `metrics` or `presence` topic; either may be `+`."""
+        return f"{self.prefix}/devices/{device}/{what}"
+
+    def parse(self, topic: str) -> Topic | None:
+        """Say what a topic is about; None for a topic that is none of ours."""
+        head, _, rest = topic.partition(f"{self.prefix}/")
+        if head or not rest:
+            return None
+        match rest.split("/"):
+            case ["payloads", payload, "want"]:
+                digest = _digest(payload)
+                return None if digest is None else WantTopic(digest)
+            case ["payloads", payload, level, last]:
+                return _payload_topic(payload, level, last)
+            case ["models", model, "notice"]:
+                return NoticeTopic(model)
+            case ["devices", device, ("status" | "metrics" | "presence") as what]:
+                return DeviceTopic(device, what)
+        return None
+
+
+def _payload_topic(payload: str, level: str, last: str) -> Topic | None:
+    digest, number = _digest(payload), _number(last)
+    if digest is None or number is None:
+        return None
+    if level == "map":
+        return MapTopic(digest, number)
+    if _number(level) == number // limits.BLOCK_CHUNKS:
+        return ChunkTopic(digest, number)
+    return None
+
+
+def _digest(text: str) -> bytes | None:
+    return bytes.fromhex(text) if re.fullmatch(r"[0-9a-f]{64}", text) else None
+
+
+def _number(text: str) -> int | None:
+    """Read a number as `str` writes it: no sign, no leading zero, at most seven digits."""
+    return int(text) if re.fullmatch(r"0|[1-9][0-9]{0,6}", text, re.ASCII) else None
