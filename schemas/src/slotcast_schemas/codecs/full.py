@@ -1,0 +1,87 @@
+"""The `full` payload: the whole image, as it is or as one zstd frame.
+
+Decoding streams: the window that a frame may ask for bounds memory, whatever the image's size.
+Whether the image is the one that was signed is left to the caller, who hashes what the sink gets.
+"""
+
+from __future__ import annotations
+
+from typing import IO, Final, Literal, cast
+
+import zstandard
+
+from slotcast_schemas.codecs.source import Sink, Source
+from slotcast_schemas.errors import PayloadCorrupt
+
+Compression = Literal["zstd", "none"]
+
+WINDOW_MAX_BYTES: Final = 8 * 1024 * 1024
+"""The most that a frame may make a device hold; what zstd level 19 uses (RFC 8878, 3.1.1.1.2)."""
+
+_STEP_BYTES: Final = 64 * 1024
+
+
+class _Reader:
+    """The payload as the file that zstandard's stream reader wants."""
+
+    def __init__(self, payload: Source) -> None:
+        self._payload = payload
+        self._offset = 0
+
+    def read(self, size: int) -> bytes:
+        take = min(size, self._payload.size_bytes - self._offset)
+        data = self._payload.read_at(self._offset, take)
+        self._offset += take
+        return data
+
+
+def decode_full(
+    payload: Source, *, image_size_bytes: int, sink: Sink, compression: Compression
+) -> None:
+    """Give the image to `sink`, in order, exactly `image_size_bytes` of it.
+
+    Args:
+        payload: the received payload.
+        image_size_bytes: the signed size; never exceeded, whatever the payload says.
+        sink: gets the bytes, in pieces of at most 64 KiB.
+        compression: how the offer says that the payload is packed.
+
+    Raises:
+        PayloadCorrupt: the payload does not decode to exactly that many bytes.
+    """
+    if compression == "none":
+        _copy(payload, image_size_bytes, sink)
+        return
+    try:
+        _decompress(payload, image_size_bytes, sink)
+    except zstandard.ZstdError as exc:
+        raise PayloadCorrupt(f"expected one zstd frame of the image, got: {exc}") from exc
+
+
+def _copy(payload: Source, image_size_bytes: int, sink: Sink) -> None:
+    if payload.size_bytes != image_size_bytes:
+        raise PayloadCorrupt(
+            f"expected a payload of {image_size_bytes} bytes, got {payload.size_bytes}"
+        )
+    for offset in range(0, image_size_bytes, _STEP_BYTES):
+        sink(payload.read_at(offset, min(_STEP_BYTES, image_size_bytes - offset)))
+
+
+def _decompress(payload: Source, image_size_bytes: int, sink: Sink) -> None:
+    decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX_BYTES)
+    # Reading across frames makes bytes after the frame show: as an error, or as output too many.
+    # Output is asked for in small pieces, so that 4 bytes of a run cannot become 128 KiB at once.
+    reader = decompressor.stream_reader(
+        cast("IO[bytes]", _Reader(payload)), read_size=_STEP_BYTES, read_across_frames=True
+    )
+    left = image_size_bytes
+    while left > 0:
+        data = reader.read(min(_STEP_BYTES, left))
+        if not data:
+            raise PayloadCorrupt(
+                f"expected {image_size_bytes} bytes of image, got {image_size_bytes - left}"
+            )
+        left -= len(data)
+        sink(data)
+    if reader.read(1):
+        raise PayloadCorrupt(f"expected {image_size_bytes} bytes of image, got more")
