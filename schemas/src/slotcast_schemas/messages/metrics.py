@@ -1,0 +1,79 @@
+"""Metrics: latency, memory and errors of a model on a device, summed up over a window of time."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from slotcast_schemas import limits
+from slotcast_schemas.fields import (
+    Count,
+    DeviceId,
+    Format,
+    ModelName,
+    Requires,
+    Seconds,
+    Sequence,
+    UnixTime,
+    Version,
+)
+from slotcast_schemas.wire import Message
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """Latency of requests, in seconds; buckets are cumulative-free counts below `bounds_s[i]`.
+
+    `counts` has one more entry than `bounds_s`: requests above the last bound.
+    """
+
+    p50_s: Seconds
+    p95_s: Seconds
+    p99_s: Seconds
+    max_s: Seconds
+    sum_s: Seconds
+    bounds_s: Annotated[tuple[Seconds, ...], Meta(max_length=64)] = ()
+    counts: Annotated[tuple[Count, ...], Meta(max_length=65)] = ()
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """One release of one model over one window of time.
+
+    `errors` counts calls that raised, `nonfinite` outputs with NaN or infinity among those that
+    were looked at; `rss_bytes` is of the process that runs the model.
+    """
+
+    model: ModelName
+    version: Version
+    sequence: Sequence
+    start: UnixTime
+    end: UnixTime
+    requests: Count
+    errors: Count = 0
+    nonfinite: Count = 0
+    latency: Latency | None = None
+    rss_bytes: Count = 0
+    peak_rss_bytes: Count = 0
+    load_s: Seconds = 0.0
+    output_mean: float | None = None
+    output_std: float | None = None
+    on_trial: bool = False
+
+
+class Metrics(Message, frozen=True, kw_only=True, tag_field="kind", tag="metrics"):
+    """Summaries since the last message; after offline hours several, oldest first.
+
+    `dropped` counts summaries that the device's bounded ring had to forget.
+    """
+
+    KIND = "metrics"
+    MAX_BYTES = limits.METRICS_MAX_BYTES
+
+    format: Format = 1
+    requires: Requires = ()
+    device: DeviceId
+    counter: Count
+    time: UnixTime
+    summaries: Annotated[tuple[Summary, ...], Meta(max_length=64)]
+    dropped: Count = 0

@@ -1,0 +1,135 @@
+"""The offer: to whom a release goes and how it travels. Signed by the online key.
+
+A stolen online key can redistribute what release keys signed, never introduce anything:
+an offer names a release by sequence and digest, and the release speaks for itself.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from slotcast_schemas import limits
+from slotcast_schemas.fields import (
+    Count,
+    DeviceId,
+    Format,
+    ModelName,
+    Requires,
+    Sequence,
+    Sha256,
+    ShortText,
+    SizeBytes,
+    Tags,
+    UnixTime,
+    Version,
+)
+from slotcast_schemas.wire import Message
+
+Progress = Literal["active", "paused", "canceled"]
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of the fleet; a device belongs to the first group, in order, that it matches.
+
+    A device matches where all that is given here is true: every tag equal, its id in `ids`,
+    its place in the fleet (`slotcast_schemas.groups.place`) below `percent`. A group that gives
+    nothing matches every device.
+    """
+
+    name: ShortText
+    state: Progress = "active"
+    tags: Tags = {}
+    ids: Annotated[tuple[DeviceId, ...], Meta(max_length=limits.GROUP_IDS_MAX)] | None = None
+    percent: Annotated[float, Meta(ge=0, le=100)] | None = None
+    salt: ShortText = ""
+
+
+class Base(msgspec.Struct, frozen=True, kw_only=True):
+    """The image that a delta starts from."""
+
+    sequence: Sequence
+    version: Version
+    image_sha256: Sha256
+    size_bytes: SizeBytes
+
+
+class Payload(msgspec.Struct, frozen=True, kw_only=True):
+    """One way to transfer the image.
+
+    Attributes:
+        codec: `full+zstd` or `full+none` (the image alone), `delta+v1` (docs/delta-format.md).
+            A codec that a device does not know makes it pass over this payload, not refuse the
+            offer.
+        sha256: digest of the payload's bytes; names its topics.
+        size_bytes: of the payload. Every chunk but the last has `chunk_size_bytes`.
+        map_parts: SHA-256 of each part of the chunk map, as published.
+        base: for a delta, the image it starts from.
+        memory_bytes: what decoding needs, beside the interpreter; 0 if not known.
+    """
+
+    codec: Annotated[str, Meta(pattern=r"^[a-z0-9+._-]+\Z", max_length=32)]
+    sha256: Sha256
+    size_bytes: Annotated[int, Meta(ge=1, le=limits.IMAGE_MAX_BYTES)]
+    chunk_size_bytes: Annotated[int, Meta(ge=limits.CHUNK_MIN_BYTES, le=limits.CHUNK_MAX_BYTES)]
+    map_parts: Annotated[tuple[Sha256, ...], Meta(min_length=1, max_length=limits.MAP_PARTS_MAX)]
+    base: Base | None = None
+    memory_bytes: SizeBytes = 0
+
+    def __post_init__(self) -> None:
+        """Check that the sizes agree.
+
+        Raises:
+            ValueError: which `wire.decode` turns into `MalformedMessage`.
+        """
+        parts = -(-self.chunk_count // limits.MAP_PART_CHUNKS)
+        if parts != len(self.map_parts):
+            raise ValueError(f"expected {parts} map parts, got {len(self.map_parts)}")
+
+    @property
+    def chunk_count(self) -> int:
+        """Number of chunks, the last of which may be short."""
+        return -(-self.size_bytes // self.chunk_size_bytes)
+
+    @property
+    def block_count(self) -> int:
+        """Number of blocks, the last of which may be short."""
+        return -(-self.chunk_count // limits.BLOCK_CHUNKS)
+
+    def chunk_bytes(self, index: int) -> int:
+        """Give the exact length of one chunk."""
+        return min(self.chunk_size_bytes, self.size_bytes - index * self.chunk_size_bytes)
+
+
+class Offer(Message, frozen=True, kw_only=True, tag_field="kind", tag="offer"):
+    """To whom a release goes and how.
+
+    Attributes:
+        release_sha256: digest of the release's signed bytes, so that an offer cannot be paired
+            with another release of the same sequence.
+        issued: when the online key signed; devices keep the highest as a lower bound of time.
+        full_allowed: whether a device may fall back from a delta to the whole image.
+    """
+
+    KIND = "offer"
+    MAX_BYTES = limits.TARGET_MAX_BYTES
+
+    format: Format = 1
+    requires: Requires = ()
+    model: ModelName
+    version: Version
+    sequence: Sequence
+    release_sha256: Sha256
+    issued: UnixTime
+    state: Progress = "active"
+    groups: Annotated[tuple[Group, ...], Meta(max_length=limits.GROUPS_MAX)]
+    payloads: Annotated[tuple[Payload, ...], Meta(max_length=limits.PAYLOADS_MAX)]
+    full_allowed: bool = True
+    deployment: Annotated[str, Meta(max_length=64)] = ""
+    """Names one rollout; comes back in every status, so that a fleet view can count."""
+    jitter_s: Annotated[int, Meta(ge=0, le=7 * 86400)] = 0
+    """Each device waits a random part of this before it asks, to spread a fleet's load."""
+    attempt: Count = 1
+    """Raised by the publisher to have devices that failed or benched it try again."""

@@ -1,0 +1,186 @@
+"""The release: one immutable version of a model. Signed by the model's release key.
+
+It says *what*: the files, what they need to run, how the model is probed and put on trial.
+To whom it goes and how it travels is the offer's business.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from slotcast_schemas import limits
+from slotcast_schemas.fields import (
+    Count,
+    FilePath,
+    Format,
+    ModelName,
+    Ratio,
+    Requires,
+    Seconds,
+    Sequence,
+    Sha256,
+    Share,
+    ShortText,
+    SizeBytes,
+    UnixTime,
+    Version,
+)
+from slotcast_schemas.wire import Message
+
+
+class File(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of a release. The image is the files laid end to end in this order.
+
+    `role` says what the device does with it: `model` files are for the runtime, `samples` feed
+    the probe, `data` (labels, tokenizer) is for the application.
+    """
+
+    path: FilePath
+    size_bytes: SizeBytes
+    sha256: Sha256
+    role: Literal["model", "data", "samples"] = "data"
+
+
+class Tensor(msgspec.Struct, frozen=True, kw_only=True):
+    """An input or output of the model: onnxruntime's name and type, and the shape.
+
+    A dimension is a size, a name (free, but equal where the name is equal) or null (free).
+    """
+
+    name: ShortText
+    dtype: Annotated[str, Meta(pattern=r"^[a-z0-9()]+\Z", max_length=32)]
+    shape: Annotated[tuple[Count | ShortText | None, ...], Meta(max_length=limits.RANK_MAX)]
+
+
+class Runtime(msgspec.Struct, frozen=True, kw_only=True):
+    """What a device must have to run the model.
+
+    Attributes:
+        onnxruntime: PEP 440 specifier of the runtime's version; empty means any.
+        opsets: domain to opset version that the model imports ("" is the standard domain).
+        memory_bytes: free memory needed to load it beside the old one; 0 if not known.
+    """
+
+    onnxruntime: ShortText = ""
+    opsets: Annotated[dict[ShortText, Count], Meta(max_length=16)] = {}
+    memory_bytes: SizeBytes = 0
+
+
+class Probe(msgspec.Struct, frozen=True, kw_only=True):
+    """How a device checks the model before the switch; absent limits are not checked.
+
+    Ratios are against the active model, measured on the same device at the same time.
+
+    Attributes:
+        samples: path of the release's file with golden samples (.npz: `input:NAME`,
+            `output:NAME`, optionally `labels`), or null for none.
+        min_cosine: of each golden output with the one the device computes.
+        rtol, atol: `|got - want| <= atol + rtol * |want|`, element by element.
+        min_accuracy: share of labelled samples that must be right, in [0, 1].
+        label_output: the output whose largest element is compared with `labels`.
+        max_constant_share: refuse if more than this share of outputs are all alike.
+    """
+
+    samples: FilePath | None = None
+    rtol: Ratio = 1e-3
+    atol: Ratio = 1e-4
+    min_cosine: Share | None = None
+    min_accuracy: Share | None = None
+    label_output: ShortText | None = None
+    allow_nonfinite: bool = False
+    allow_constant: bool = False
+    runs: Annotated[int, Meta(ge=1, le=10_000)] = 20
+    timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 60.0
+    max_load_s: Seconds | None = None
+    max_latency_p95_s: Seconds | None = None
+    max_latency_ratio: Ratio | None = 3.0
+    max_memory_bytes: SizeBytes | None = None
+    max_memory_ratio: Ratio | None = None
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """How long, and under which limits, the new model serves before it is committed.
+
+    The trial ends well when `duration_s` has passed and `min_requests` were answered; where no
+    application reports, `min_requests` is met by repeated probes.
+    """
+
+    duration_s: Annotated[float, Meta(ge=0, le=30 * 86400)] = 0.0
+    min_requests: Count = 0
+    deadline_s: Annotated[float, Meta(gt=0, le=90 * 86400)] = 86400.0
+    max_error_share: Share = 0.01
+    max_nonfinite_share: Share = 0.0
+    max_latency_ratio: Ratio | None = 3.0
+    max_memory_bytes: SizeBytes | None = None
+    max_restarts: Annotated[int, Meta(ge=1, le=1000)] = 3
+
+
+class Rebased(msgspec.Struct, frozen=True, kw_only=True):
+    """Says that the publisher rebuilt the model from old + quantised difference.
+
+    `given_sha256` is the image that was handed to the publisher; `measure` and `distance` say
+    how far the released one is from it (such as `mean_cosine`, 0.99999), `step` how coarse.
+    """
+
+    given_sha256: Sha256
+    measure: ShortText
+    distance: float
+    step: float
+
+
+class Release(Message, frozen=True, kw_only=True, tag_field="kind", tag="release"):
+    """One immutable version of a model: its files, what it needs, how it is put on trial.
+
+    Attributes:
+        version: PEP 440, for people.
+        sequence: only grows; devices refuse one that is not above their floor.
+        image_sha256: digest of the image (all files end to end).
+        entry: path of the ONNX file that the runtime opens.
+    """
+
+    KIND = "release"
+    MAX_BYTES = limits.TARGET_MAX_BYTES
+    FEATURES = frozenset({"rebased"})
+
+    format: Format = 1
+    requires: Requires = ()
+    model: ModelName
+    version: Version
+    sequence: Sequence
+    created: UnixTime
+    files: Annotated[tuple[File, ...], Meta(min_length=1, max_length=limits.FILES_MAX)]
+    image_size_bytes: SizeBytes
+    image_sha256: Sha256
+    entry: FilePath
+    inputs: Annotated[tuple[Tensor, ...], Meta(max_length=limits.TENSORS_MAX)] = ()
+    outputs: Annotated[tuple[Tensor, ...], Meta(max_length=limits.TENSORS_MAX)] = ()
+    runtime: Runtime = Runtime()
+    probe: Probe = Probe()
+    trial: Trial = Trial()
+    rebased: Rebased | None = None
+    notes: Annotated[str, Meta(max_length=2000)] = ""
+
+    def __post_init__(self) -> None:
+        """Check what no single field can say.
+
+        Raises:
+            ValueError: which `wire.decode` turns into `MalformedMessage`.
+        """
+        paths = [file.path for file in self.files]
+        if len(set(paths)) != len(paths):
+            raise ValueError("two files have the same path")
+        parents = {path[:i] for path in paths for i, char in enumerate(path) if char == "/"}
+        if parents & set(paths):
+            raise ValueError("a file's path is another file's folder")
+        total = sum(file.size_bytes for file in self.files)
+        if total != self.image_size_bytes:
+            raise ValueError(
+                f"expected image_size_bytes to be the files' {total}, got {self.image_size_bytes}"
+            )
+        if self.entry not in paths:
+            raise ValueError(f"entry {self.entry!r} is not among the files")
+        if self.probe.samples is not None and self.probe.samples not in paths:
+            raise ValueError(f"probe.samples {self.probe.samples!r} is not among the files")

@@ -1,0 +1,154 @@
+"""The status: what a device says of each of its models; also what `slotcast-device status` prints.
+
+It is a function of durable state, sent again on each connect with a growing counter, so it is
+true after any crash. Retained: the last one is what a late reader sees.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from slotcast_schemas import limits
+from slotcast_schemas.fields import (
+    Count,
+    Detail,
+    DeviceId,
+    FilePath,
+    Format,
+    ModelName,
+    Requires,
+    Sequence,
+    Sha256,
+    ShortText,
+    SizeBytes,
+    Tags,
+    UnixTime,
+    Version,
+    Word,
+)
+from slotcast_schemas.states import State
+from slotcast_schemas.wire import Message
+
+
+class StatusFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file in a slot."""
+
+    path: FilePath
+    size_bytes: SizeBytes
+    sha256: Sha256
+
+
+class SlotStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A release that a slot holds whole and verified."""
+
+    slot: Annotated[str, Meta(pattern=r"^[ab]\Z")]
+    version: Version
+    sequence: Sequence
+    files: Annotated[tuple[StatusFile, ...], Meta(max_length=limits.FILES_MAX)] = ()
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """The release that the last notice asked this device to run."""
+
+    version: Version
+    sequence: Sequence
+    deployment: Annotated[str, Meta(max_length=64)] = ""
+    group: ShortText = ""
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the transfer is, in verified bytes, and what it cost.
+
+    `saved_bytes` is what the chosen payload spares against the whole image; `received_bytes`
+    counts every chunk that arrived, so duplicates and corrupt ones show as the difference.
+    """
+
+    payload: Sha256
+    codec: ShortText
+    size_bytes: SizeBytes
+    verified_bytes: SizeBytes
+    received_bytes: Count = 0
+    reused_bytes: SizeBytes = 0
+    saved_bytes: SizeBytes = 0
+    rate_bytes_per_s: Count = 0
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of evidence of a probe or a trial: what was looked at, found and allowed."""
+
+    name: Word
+    passed: bool
+    value: float | None = None
+    limit: float | None = None
+    reference: float | None = None
+    """The same figure of the old model, on this device, at the same time."""
+    detail: Detail = ""
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What a probe or a trial found."""
+
+    sequence: Sequence
+    checks: Annotated[tuple[Check, ...], Meta(max_length=64)] = ()
+
+
+class Benched(msgspec.Struct, frozen=True, kw_only=True):
+    """A release that was rolled back here and is not tried again by itself."""
+
+    sequence: Sequence
+    version: Version
+    reason: Word
+    attempt: Count = 1
+
+
+class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one model stands on this device."""
+
+    model: ModelName
+    state: State
+    reason: Word
+    detail: Detail = ""
+    since: UnixTime = 0
+    floor: Count = 0
+    target: Target | None = None
+    active: SlotStatus | None = None
+    standby: SlotStatus | None = None
+    progress: Progress | None = None
+    evidence: Evidence | None = None
+    benched: Annotated[tuple[Benched, ...], Meta(max_length=16)] = ()
+
+
+class Inventory(msgspec.Struct, frozen=True, kw_only=True):
+    """What the device is, as far as rollouts and people care."""
+
+    software: ShortText = ""
+    runtime: ShortText = ""
+    machine: ShortText = ""
+    memory_bytes: Count = 0
+    disk_free_bytes: Count = 0
+    tags: Tags = {}
+
+
+class Status(Message, frozen=True, kw_only=True, tag_field="kind", tag="status"):
+    """All of a device's models, and the device.
+
+    Attributes:
+        counter: grows with every status of this device, across restarts; a reader drops an
+            older one.
+        clock: `ok`, or `behind` when the device's clock is earlier than a time it saw signed.
+    """
+
+    KIND = "status"
+    MAX_BYTES = limits.STATUS_MAX_BYTES
+
+    format: Format = 1
+    requires: Requires = ()
+    device: DeviceId
+    counter: Count
+    time: UnixTime
+    clock: Word = "ok"
+    inventory: Inventory = Inventory()
+    models: Annotated[tuple[ModelStatus, ...], Meta(max_length=limits.MODELS_PER_DEVICE_MAX)]
