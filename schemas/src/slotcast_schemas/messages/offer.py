@@ -68,6 +68,9 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
         map_parts: SHA-256 of each part of the chunk map, as published.
         base: for a delta, the image it starts from.
         memory_bytes: what decoding needs, beside the interpreter; 0 if not known.
+        frames: for a `full` payload, the size of each file's own frame in manifest order, so
+            that frames of files which the device has already need not be fetched; empty
+            where the payload is one piece.
     """
 
     codec: Annotated[str, Meta(pattern=r"^[a-z0-9+._-]+\Z", max_length=32)]
@@ -77,6 +80,7 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     map_parts: Annotated[tuple[Sha256, ...], Meta(min_length=1, max_length=limits.MAP_PARTS_MAX)]
     base: Base | None = None
     memory_bytes: SizeBytes = 0
+    frames: Annotated[tuple[SizeBytes, ...], Meta(max_length=limits.FILES_MAX)] = ()
 
     def __post_init__(self) -> None:
         """Check that the sizes agree.
@@ -87,6 +91,10 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
         parts = -(-self.chunk_count // limits.MAP_PART_CHUNKS)
         if parts != len(self.map_parts):
             raise ValueError(f"expected {parts} map parts, got {len(self.map_parts)}")
+        if self.frames and sum(self.frames) != self.size_bytes:
+            raise ValueError(
+                f"expected frames of {self.size_bytes} bytes together, got {sum(self.frames)}"
+            )
 
     @property
     def chunk_count(self) -> int:

@@ -1,0 +1,154 @@
+"""The one durable record of a model on this device, `state.json`, replaced atomically.
+
+Everything else under the model's folder can be found again by hashing, so this record is small:
+the floor, what each slot holds, the update under way (or the last one), and what was benched.
+It is JSON for people; `format` guards against a newer software's record.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from slotcast_device.disk import Disk
+from slotcast_schemas.errors import StateTooNew, StateUnreadable
+from slotcast_schemas.messages.status import Benched, Evidence, StatusFile
+from slotcast_schemas.states import State
+
+FORMAT: Final = 1
+STATE_MAX_BYTES: Final = 1024 * 1024
+BENCHED_MAX: Final = 16
+"""The oldest is forgotten first; its sequence is below the floor by then, or superseded."""
+
+SlotName = Literal["a", "b"]
+
+
+def other(slot: SlotName) -> SlotName:
+    """Give the other slot of the pair."""
+    return "b" if slot == "a" else "a"
+
+
+class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A release that a slot holds, whole, verified and read-only.
+
+    `size_bytes` and `sha256` are of the image; `release_sha256` is of the signed release.
+    """
+
+    version: str
+    sequence: int
+    release_sha256: bytes
+    sha256: bytes
+    size_bytes: int
+    entry: str
+    files: tuple[StatusFile, ...]
+
+
+class Update(msgspec.Struct, frozen=True, kw_only=True):
+    """The update under way, or how the last one ended.
+
+    Attributes:
+        slot: where the release was, or is being, built.
+        fallback: the slot to go back to; null on a first install.
+        verdict: set before a roll back begins, so that a power cut in the middle of it ends in
+            the same roll back with the same reason.
+        restarts: starts of the agent that found this update in TRIAL.
+    """
+
+    version: str
+    sequence: int
+    release_sha256: bytes
+    state: State
+    reason: str
+    detail: str = ""
+    since: int = 0
+    attempt: int = 1
+    deployment: str = ""
+    group: str = ""
+    slot: SlotName | None = None
+    fallback: SlotName | None = None
+    verdict: str = ""
+    restarts: int = 0
+    trial_began: int = 0
+    evidence: Evidence | None = None
+
+
+class ModelState(msgspec.Struct, frozen=True, kw_only=True):
+    """What this device knows of one model, durably.
+
+    Attributes:
+        floor: the highest sequence ever committed; nothing lower is accepted again.
+        active: the slot that `current` opens.
+        slots: what each slot holds; a slot missing here holds nothing to rely on.
+        signed_time: the highest time seen signed: a lower bound of now for a device whose
+            clock does not run while it is off.
+    """
+
+    format: int = FORMAT
+    model: str
+    floor: int = 0
+    active: SlotName | None = None
+    slots: dict[SlotName, SlotRecord] = {}
+    update: Update | None = None
+    benched: Annotated[tuple[Benched, ...], Meta(max_length=BENCHED_MAX)] = ()
+    signed_time: int = 0
+
+    @property
+    def active_record(self) -> SlotRecord | None:
+        """What the active slot holds."""
+        return None if self.active is None else self.slots.get(self.active)
+
+    @property
+    def standby(self) -> SlotName:
+        """The slot that may be written: the one that `current` does not open."""
+        return "a" if self.active is None else other(self.active)
+
+    def with_slot(self, slot: SlotName, record: SlotRecord | None) -> ModelState:
+        """Give the state with one slot's record set, or taken away."""
+        slots = {name: kept for name, kept in self.slots.items() if name != slot}
+        if record is not None:
+            slots[slot] = record
+        return msgspec.structs.replace(self, slots=slots)
+
+    def benching(self, entry: Benched) -> ModelState:
+        """Give the state with one more benched release, the oldest forgotten past the bound."""
+        kept = [b for b in self.benched if b.sequence != entry.sequence]
+        return msgspec.structs.replace(self, benched=(*kept, entry)[-BENCHED_MAX:])
+
+
+def load(disk: Disk, path: Path, model: str) -> ModelState | None:
+    """Read the record; None where there is none yet.
+
+    Raises:
+        StateTooNew: written by a newer version of this software.
+        StateUnreadable: damaged.
+        StorageFailed: the disk does not give it.
+    """
+    data = disk.read(path, STATE_MAX_BYTES)
+    if data is None:
+        return None
+    try:
+        found = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+        version = msgspec.json.decode(found.get("format", msgspec.Raw(b"0")), type=int)
+        if version > FORMAT:
+            raise StateTooNew(
+                f"{path}: expected format {FORMAT}, got {version}; it was written by a newer"
+                " slotcast-device: install that version, or move the file away"
+            )
+        state = msgspec.json.decode(data, type=ModelState)
+    except msgspec.DecodeError as exc:
+        raise StateUnreadable(f"{path} is damaged ({exc})") from exc
+    if state.model != model:
+        raise StateUnreadable(f"{path}: expected the record of {model!r}, got {state.model!r}")
+    return state
+
+
+def save(disk: Disk, path: Path, state: ModelState) -> None:
+    """Replace the record, durably.
+
+    Raises:
+        StorageFailed: or a sharper kind; the old record is still whole.
+    """
+    disk.write_atomic(path, msgspec.json.format(msgspec.json.encode(state), indent=1))
