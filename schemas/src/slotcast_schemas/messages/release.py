@@ -51,7 +51,7 @@ class Tensor(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: ShortText
-    dtype: Annotated[str, Meta(pattern=r"^[a-z0-9()]+\Z", max_length=32)]
+    dtype: Annotated[str, Meta(pattern=r"^[a-z0-9_(),]+\Z", max_length=128)]
     shape: Annotated[tuple[Count | ShortText | None, ...], Meta(max_length=limits.RANK_MAX)]
 
 
