@@ -1,0 +1,197 @@
+"""Decides what Mosquitto the tests run: a container where an engine runs, else a binary.
+
+`python -m tests.support.engine` prints the decision (tools/test calls it):
+exit code 0 with one line saying which is used, 69 if there is none, with what to do about it.
+
+Environment:
+    SLOTCAST_MOSQUITTO: `container` or `binary` instead of deciding.
+    SLOTCAST_REQUIRE_CONTAINER=1: a missing container engine is an error (CI sets it).
+    SLOTCAST_MOSQUITTO_IMAGE: this image instead of the official or the locally built one.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import docker
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from requests.exceptions import RequestException
+from testcontainers.core.config import testcontainers_config
+
+OFFICIAL_IMAGE: Final = "eclipse-mosquitto:2"
+LOCAL_IMAGE: Final = "slotcast/mosquitto:local"
+REPOSITORY: Final = Path(__file__).resolve().parents[2]
+PROCESS_LABEL: Final = "org.slotcast.test.process"
+"""On each container of ours: the machine and process that will remove it."""
+
+_PULL_TIMEOUT_S: Final = 90
+_EX_UNAVAILABLE: Final = 69
+
+# Ryuk is one more image to pull. `remove_forgotten` does its work for killed test runs.
+testcontainers_config.ryuk_disabled = True
+
+
+class BrokerUnavailable(Exception):
+    """No Mosquitto can be run here; the message says who has to do what."""
+
+
+@functools.cache
+def kind() -> str:
+    """Give "container" or "binary".
+
+    Raises:
+        BrokerUnavailable: neither is there, or not the one that the environment asks for.
+    """
+    wanted = os.environ.get("SLOTCAST_MOSQUITTO", "")
+    if wanted not in {"", "container", "binary"}:
+        raise BrokerUnavailable(f"SLOTCAST_MOSQUITTO: expected container or binary, got {wanted!r}")
+    must_be_container = bool(os.environ.get("SLOTCAST_REQUIRE_CONTAINER"))
+    if must_be_container and wanted == "binary":
+        raise BrokerUnavailable(
+            "SLOTCAST_REQUIRE_CONTAINER and SLOTCAST_MOSQUITTO=binary contradict: unset one"
+        )
+    if wanted != "binary" and engine_runs():
+        return "container"
+    if must_be_container or wanted == "container":
+        raise BrokerUnavailable(
+            "a container engine is required, and none answers:"
+            " start dockerd, or point DOCKER_HOST to one"
+        )
+    if binary() is None:
+        raise BrokerUnavailable(
+            "neither a container engine nor a mosquitto binary is here:"
+            " start an engine, or install the package `mosquitto`"
+        )
+    return "binary"
+
+
+def engine_runs() -> bool:
+    """Whether a container engine answers."""
+    try:
+        client = docker.from_env(timeout=10)
+    except DockerException:
+        return False
+    try:
+        return bool(client.ping())
+    except (DockerException, RequestException):
+        return False
+    finally:
+        client.close()
+
+
+def binary() -> Path | None:
+    """Give the Mosquitto binary; Debian keeps it where only root looks."""
+    found = shutil.which(
+        "mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin"
+    )
+    return None if found is None else Path(found)
+
+
+@functools.cache
+def image() -> str:
+    """Give the image to run: the one asked for, else one that is here, else pulled, else built.
+
+    Raises:
+        BrokerUnavailable: no image is here, none can be pulled and none can be built.
+    """
+    asked_for = os.environ.get("SLOTCAST_MOSQUITTO_IMAGE")
+    if asked_for:
+        return asked_for
+    client = docker.from_env(timeout=_PULL_TIMEOUT_S)
+    try:
+        for name in (OFFICIAL_IMAGE, LOCAL_IMAGE):
+            if _is_here(client, name):
+                return name
+        if _pull(client, OFFICIAL_IMAGE):
+            return OFFICIAL_IMAGE
+    finally:
+        client.close()
+    return _build_local_image()
+
+
+def remove_forgotten() -> list[str]:
+    """Remove containers of test runs on this machine that were killed; give their names."""
+    client = docker.from_env(timeout=60)
+    try:
+        removed = []
+        for container in client.containers.list(all=True, filters={"label": PROCESS_LABEL}):
+            machine, _, process = container.labels[PROCESS_LABEL].rpartition(":")
+            if machine == socket.gethostname() and not Path("/proc", process).exists():
+                _remove(container)
+                removed.append(str(container.name))
+        return removed
+    finally:
+        client.close()
+
+
+def process_label() -> dict[str, str]:
+    """Give the label for a container that this process will remove."""
+    return {PROCESS_LABEL: f"{socket.gethostname()}:{os.getpid()}"}
+
+
+def describe() -> str:
+    """Say in a line which Mosquitto the tests use.
+
+    Raises:
+        BrokerUnavailable: as `kind` and `image`.
+    """
+    if kind() == "container":
+        return f"Mosquitto for the integration tests: container of {image()}"
+    return f"Mosquitto for the integration tests: binary {binary()} (no container engine answers)"
+
+
+def _is_here(client: docker.DockerClient, name: str) -> bool:
+    try:
+        client.images.get(name)
+    except ImageNotFound:
+        return False
+    return True
+
+
+def _pull(client: docker.DockerClient, name: str) -> bool:
+    try:
+        client.images.pull(name)
+    except (DockerException, RequestException):
+        return False
+    return True
+
+
+def _remove(container: Any) -> None:
+    try:
+        container.remove(force=True, v=True)
+    except (NotFound, APIError):
+        return  # another run was faster
+
+
+def _build_local_image() -> str:
+    script = REPOSITORY / "mosquitto" / "build-local-image"
+    done = subprocess.run([str(script), LOCAL_IMAGE], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BrokerUnavailable(
+            f"{OFFICIAL_IMAGE} cannot be pulled, and {script.name} failed: {done.stderr.strip()}"
+        )
+    return LOCAL_IMAGE
+
+
+def main() -> int:
+    """Print the decision, and clear what killed runs left."""
+    try:
+        print(describe())
+    except BrokerUnavailable as missing:
+        print(f"error: {missing}", file=sys.stderr)
+        return _EX_UNAVAILABLE
+    if kind() == "container":
+        for name in remove_forgotten():
+            print(f"removed the container {name} of a test run that was killed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
