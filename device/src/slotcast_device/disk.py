@@ -73,11 +73,17 @@ class Disk(Protocol):
     def open_random(self, path: Path) -> RandomFile:
         """Open for reading and writing at any offset; made if missing."""
 
+    def open_read(self, path: Path) -> RandomFile:
+        """Open an existing file for reading only."""
+
     def make_dir(self, path: Path) -> None:
         """Make a folder and its parents; durable after `sync_dir` of the parent."""
 
     def remove_tree(self, path: Path) -> None:
         """Remove a file or folder and all below it, read-only or not; missing is fine."""
+
+    def rename(self, path: Path, to: Path) -> None:
+        """Give a file another name on the same file system; durable after `sync_dir` of both."""
 
     def make_read_only(self, path: Path) -> None:
         """Take write permission from a file."""
@@ -121,9 +127,9 @@ def storage_errors(what: str) -> Iterator[None]:
 
 
 class _OsRandomFile:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, flags: int) -> None:
         self._path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._fd = os.open(path, flags | os.O_CLOEXEC, 0o644)
 
     def read_at(self, offset: int, size_bytes: int) -> bytes:
         with storage_errors(f"read {self._path}"):
@@ -204,7 +210,12 @@ class OsDisk:
     def open_random(self, path: Path) -> RandomFile:
         """See `Disk`."""
         with storage_errors(f"open {path}"):
-            return _OsRandomFile(path)
+            return _OsRandomFile(path, os.O_RDWR | os.O_CREAT)
+
+    def open_read(self, path: Path) -> RandomFile:
+        """See `Disk`."""
+        with storage_errors(f"open {path}"):
+            return _OsRandomFile(path, os.O_RDONLY)
 
     def make_dir(self, path: Path) -> None:
         """See `Disk`."""
@@ -218,6 +229,11 @@ class OsDisk:
                 path.unlink()
             elif path.exists():
                 shutil.rmtree(path)
+
+    def rename(self, path: Path, to: Path) -> None:
+        """See `Disk`."""
+        with storage_errors(f"rename {path}"):
+            path.replace(to)
 
     def make_read_only(self, path: Path) -> None:
         """See `Disk`."""

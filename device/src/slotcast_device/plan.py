@@ -1,0 +1,280 @@
+"""What to do about a verified notice: pure decisions, from facts that the shell gathered.
+
+Refusals are raised with their reason; waiting and "nothing to do" are outcomes of their own.
+Every check that can be made before a chunk is asked for is made here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from slotcast_device.state import ModelState, SlotName, other
+from slotcast_schemas.errors import (
+    Benched,
+    DiskFull,
+    Downgrade,
+    FullForbidden,
+    Incompatible,
+    TooLarge,
+)
+from slotcast_schemas.groups import group_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slotcast_device.trust import Trusted
+    from slotcast_schemas.messages import Release
+    from slotcast_schemas.messages.offer import Group, Payload
+
+DISK_MARGIN_BYTES: Final = 8 * 1024 * 1024
+"""Left free beside slot and payload, for state, trust metadata and the log."""
+
+FULL_CODECS: Final = frozenset({"full+zstd", "full+none"})
+DELTA_CODECS: Final = frozenset({"delta+v1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the plan needs to know of this device, all of it as of now.
+
+    Attributes:
+        memory_bytes: memory available to a new model.
+        disk_bytes: room left where the state directory is.
+        spooled_bytes: what the incoming payload takes already; counts as room for itself.
+    """
+
+    device: str
+    tags: Mapping[str, str]
+    onnxruntime: str
+    memory_bytes: int
+    disk_bytes: int
+    spooled_bytes: int = 0
+    full_allowed: bool = True
+    image_max_bytes: int = 64 * 1024**3
+    max_opset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NothingToDo:
+    """The device is where the notice wants it, or the notice is not for it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The update is for this device, and may not begin yet."""
+
+    reason: str
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Canceled:
+    """The publisher takes the offer back."""
+
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Install:
+    """Build the release into the standby slot.
+
+    Attributes:
+        payload: what to fetch; None where every file lies in a slot already.
+        base: for a delta, the slot that holds its base.
+        reuse: files of the release that a slot holds already, by path: the slot and the path
+            there. For a payload with frames, their frames are not fetched.
+    """
+
+    slot: SlotName
+    group: str
+    payload: Payload | None
+    base: SlotName | None
+    reuse: Mapping[str, tuple[SlotName, str]]
+    saved_bytes: int
+
+
+Plan = NothingToDo | Wait | Canceled | Install
+
+
+def make_plan(trusted: Trusted, state: ModelState, facts: Facts) -> Plan:
+    """Decide what a verified notice means for this device now.
+
+    Raises:
+        RefusedRelease: the release is not acceptable here; the kind says why.
+        DiskFull: it would be, with more room.
+    """
+    offer, release = trusted.offer, trusted.release
+    group = group_of(offer, facts.device, facts.tags)
+    if _runs_already(trusted, state):
+        return NothingToDo("up_to_date")
+    if group is None:
+        return NothingToDo("not_in_group")
+    if "canceled" in {offer.state, group.state}:
+        return Canceled(group.name)
+    _check_sequence(trusted, state)
+    _check_requirements(release, facts)
+    if "paused" in {offer.state, group.state}:
+        return Wait("paused", group.name)
+    return _install(trusted, group, state, facts)
+
+
+def _runs_already(trusted: Trusted, state: ModelState) -> bool:
+    record = state.active_record
+    return record is not None and record.release_sha256 == trusted.release_sha256
+
+
+def _check_sequence(trusted: Trusted, state: ModelState) -> None:
+    release = trusted.release
+    if release.sequence < state.floor:
+        raise Downgrade(
+            f"expected a sequence of at least {state.floor}, got {release.sequence}"
+            f" ({release.version}); to go back on purpose, release the old files anew"
+        )
+    for entry in state.benched:
+        if entry.sequence == release.sequence and entry.attempt >= trusted.offer.attempt:
+            raise Benched(
+                f"{release.version} ({release.sequence}) was rolled back here"
+                f" ({entry.reason}); publish a new release, or raise the offer's attempt"
+            )
+
+
+def _check_requirements(release: Release, facts: Facts) -> None:
+    if not _runtime_fits(release.runtime.onnxruntime, facts.onnxruntime):
+        raise Incompatible(
+            f"needs onnxruntime {release.runtime.onnxruntime}, this device has {facts.onnxruntime}"
+        )
+    opset = release.runtime.opsets.get("", 0)
+    if facts.max_opset and opset > facts.max_opset:
+        raise Incompatible(
+            f"needs opset {opset}, onnxruntime {facts.onnxruntime} here knows {facts.max_opset}"
+        )
+    if release.image_size_bytes > facts.image_max_bytes:
+        raise TooLarge(
+            f"expected an image of at most {facts.image_max_bytes} bytes,"
+            f" got {release.image_size_bytes}; raise policy.image_max_bytes to allow it"
+        )
+    if release.runtime.memory_bytes > facts.memory_bytes:
+        raise TooLarge(
+            f"needs {release.runtime.memory_bytes} bytes of memory,"
+            f" this device has {facts.memory_bytes} available"
+        )
+
+
+def _runtime_fits(specifier: str, version: str) -> bool:
+    try:
+        return SpecifierSet(specifier).contains(Version(version), prereleases=True)
+    except (InvalidSpecifier, InvalidVersion) as exc:
+        raise Incompatible(f"onnxruntime requirement {specifier!r} cannot be read") from exc
+
+
+def _install(trusted: Trusted, group: Group, state: ModelState, facts: Facts) -> Install:
+    release = trusted.release
+    reuse = reusable(release, state)
+    payload, base = None, None
+    if len(reuse) < len(release.files):
+        payload, base = _choose_payload(trusted, state, facts, reuse)
+    spooled = 0 if payload is None else payload.size_bytes
+    room = facts.disk_bytes + facts.spooled_bytes + _freed_bytes(state)
+    need = release.image_size_bytes + spooled + DISK_MARGIN_BYTES
+    if room < need:
+        raise DiskFull(f"needs {need} bytes for slot and payload, {room} are free; free some room")
+    fetched = 0 if payload is None else fetch_bytes(payload, release, reuse)
+    return Install(
+        slot=state.standby,
+        group=group.name,
+        payload=payload,
+        base=base,
+        reuse=reuse,
+        saved_bytes=max(0, release.image_size_bytes - fetched),
+    )
+
+
+def _freed_bytes(state: ModelState) -> int:
+    """Give what emptying the standby slot will free."""
+    record = state.slots.get(state.standby)
+    return 0 if record is None else record.size_bytes
+
+
+def reusable(release: Release, state: ModelState) -> dict[str, tuple[SlotName, str]]:
+    """Find files of a release that either slot holds already, by digest.
+
+    The active slot is preferred: files of the standby slot must be set aside before it is emptied.
+    """
+    held: dict[tuple[bytes, int], tuple[SlotName, str]] = {}
+    for slot in (state.standby, other(state.standby)):
+        record = state.slots.get(slot)
+        for file in () if record is None else record.files:
+            held[file.sha256, file.size_bytes] = (slot, file.path)
+    return {
+        file.path: held[file.sha256, file.size_bytes]
+        for file in release.files
+        if (file.sha256, file.size_bytes) in held
+    }
+
+
+def fetch_bytes(
+    payload: Payload, release: Release, reuse: Mapping[str, tuple[SlotName, str]]
+) -> int:
+    """Give how many bytes of a payload must be fetched, in whole chunks."""
+    return sum(payload.chunk_bytes(i) for i in needed_chunks(payload, release, reuse))
+
+
+def needed_chunks(
+    payload: Payload, release: Release, reuse: Mapping[str, tuple[SlotName, str]]
+) -> list[int]:
+    """Give the chunks that hold a frame of a file which is not there yet, in order."""
+    if not payload.frames:
+        return list(range(payload.chunk_count))
+    needed: set[int] = set()
+    offset = 0
+    for size, file in zip(payload.frames, release.files, strict=True):
+        if size and file.path not in reuse:
+            first = offset // payload.chunk_size_bytes
+            last = (offset + size - 1) // payload.chunk_size_bytes
+            needed.update(range(first, last + 1))
+        offset += size
+    return sorted(needed)
+
+
+def _choose_payload(
+    trusted: Trusted,
+    state: ModelState,
+    facts: Facts,
+    reuse: Mapping[str, tuple[SlotName, str]],
+) -> tuple[Payload, SlotName | None]:
+    """Take the cheapest payload that this device can decode and is allowed to fetch."""
+    fits: list[tuple[int, Payload, SlotName | None]] = []
+    full_forbidden = False
+    for payload in trusted.offer.payloads:
+        cost = fetch_bytes(payload, trusted.release, reuse)
+        if payload.codec in FULL_CODECS and payload.base is None:
+            if trusted.offer.full_allowed and facts.full_allowed:
+                fits.append((cost, payload, None))
+            else:
+                full_forbidden = True
+        elif payload.codec in DELTA_CODECS and payload.base is not None:
+            record = state.active_record
+            if record is not None and record.sha256 == payload.base.image_sha256:
+                fits.append((cost, payload, state.active))
+    if not fits:
+        if full_forbidden:
+            raise FullForbidden(
+                "no delta from what this device holds, and a full transfer is forbidden by the"
+                " offer or by policy.full_allowed; publish a delta from"
+                f" {_held(state)}, or allow full transfers"
+            )
+        codecs = sorted({p.codec for p in trusted.offer.payloads})
+        raise Incompatible(f"no payload that this device can use among {codecs or 'none offered'}")
+    _, payload, base = min(fits, key=lambda fit: fit[0])
+    return payload, base
+
+
+def _held(state: ModelState) -> str:
+    record = state.active_record
+    return "nothing" if record is None else f"{record.version} ({record.sequence})"

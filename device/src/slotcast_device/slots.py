@@ -1,0 +1,265 @@
+"""The A/B pair of slots of one model, and `current`, the link that an application opens.
+
+    slots/a/ slots/b/    files of a release, read-only once complete
+    slots/a.release      the signed release that the slot holds: rebuilds a lost state record
+    current -> slots/a   relative, replaced in one step
+
+The slot that `current` opens is never written. Which slot that is, when to switch and what to
+remember is decided in `core`; this module carries it out and checks that bytes are what they
+should be. What a power cut leaves between any two steps is in docs/power-loss.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from slotcast_device.disk import Disk
+from slotcast_device.state import SlotName, SlotRecord
+from slotcast_schemas import limits, wire
+from slotcast_schemas.codecs import FilesImage, Sink
+from slotcast_schemas.errors import PayloadCorrupt, RefusedRelease, SlotDamaged, StorageFailed
+from slotcast_schemas.messages import Release
+from slotcast_schemas.messages.status import StatusFile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slotcast_device.disk import Writer
+    from slotcast_schemas.messages.release import File
+
+_READ_BYTES: Final = 256 * 1024
+SLOT_NAMES: Final[tuple[SlotName, SlotName]] = ("a", "b")
+
+
+def record_of(release: Release, release_sha256: bytes) -> SlotRecord:
+    """Give the record of a slot that holds this release."""
+    return SlotRecord(
+        version=release.version,
+        sequence=release.sequence,
+        release_sha256=release_sha256,
+        sha256=release.image_sha256,
+        size_bytes=release.image_size_bytes,
+        entry=release.entry,
+        files=tuple(
+            StatusFile(path=f.path, size_bytes=f.size_bytes, sha256=f.sha256) for f in release.files
+        ),
+    )
+
+
+class SlotStore:
+    """The slots of one model below `folder`."""
+
+    def __init__(self, disk: Disk, folder: Path) -> None:
+        self._disk = disk
+        self._folder = folder
+
+    def path(self, slot: SlotName) -> Path:
+        """Give the folder of a slot."""
+        return self._folder / "slots" / slot
+
+    def current(self) -> SlotName | None:
+        """Give the slot that `current` opens, None where there is none.
+
+        Raises:
+            StorageFailed: `current` points at something that is not a slot.
+        """
+        target = self._disk.read_link(self._folder / "current")
+        if target is None:
+            return None
+        for name in SLOT_NAMES:
+            if target == f"slots/{name}":
+                return name
+        raise StorageFailed(f"{self._folder / 'current'}: expected slots/a or slots/b, {target!r}")
+
+    def activate(self, slot: SlotName | None) -> None:
+        """Point `current` at a slot in one durable step, or take it away where slot is None."""
+        if slot is None:
+            self._disk.remove_link(self._folder / "current")
+        else:
+            self._disk.replace_link(self._folder / "current", f"slots/{slot}")
+
+    def clear(self, slot: SlotName) -> None:
+        """Empty a slot: first its release goes, durably, so that half a slot is never believed.
+
+        Raises:
+            SlotDamaged: the slot is the one that `current` opens; the caller is wrong.
+        """
+        if self.current() == slot:
+            raise SlotDamaged(f"slot {slot} is active and will not be written")
+        slots = self._folder / "slots"
+        self._disk.make_dir(slots)
+        self._disk.remove_tree(slots / f"{slot}.release")
+        self._disk.sync_dir(slots)
+        self._disk.remove_tree(self.path(slot))
+        self._disk.make_dir(self.path(slot))
+        self._disk.sync_dir(slots)
+
+    def set_aside(self, slot: SlotName, files: Mapping[bytes, str]) -> dict[bytes, Path]:
+        """Move files out of a slot that is about to be emptied; give where they are, by digest.
+
+        What a power cut leaves there is removed by the next `Spool.open`, and fetched again.
+        """
+        kept: dict[bytes, Path] = {}
+        folder = self._folder / "incoming" / "kept"
+        if files:
+            self._disk.make_dir(folder)
+        for digest, path in files.items():
+            kept[digest] = folder / digest.hex()
+            self._disk.rename(self.path(slot) / path, kept[digest])
+        return kept
+
+    def build(self, slot: SlotName, release: Release) -> ImageWriter:
+        """Begin to write a release's files into an emptied slot."""
+        return ImageWriter(self._disk, self.path(slot), release)
+
+    def seal(self, slot: SlotName, release_bytes: bytes) -> None:
+        """Say, durably, that the slot holds this release: files read-only, release beside."""
+        release = wire.decode(release_bytes, Release)
+        folders = {self.path(slot)}
+        for file in release.files:
+            path = self.path(slot) / file.path
+            self._disk.make_read_only(path)
+            while path.parent != self.path(slot):
+                path = path.parent
+                folders.add(path)
+        for folder in sorted(folders, key=lambda f: len(f.parts), reverse=True):
+            self._disk.sync_dir(folder)
+        self._disk.write_atomic(self._folder / "slots" / f"{slot}.release", release_bytes)
+
+    def release_bytes(self, slot: SlotName) -> bytes | None:
+        """Give the signed release that a sealed slot holds."""
+        return self._disk.read(self._folder / "slots" / f"{slot}.release", limits.TARGET_MAX_BYTES)
+
+    def release(self, slot: SlotName) -> Release | None:
+        """Give the release that a sealed slot holds; None where it holds none that is whole."""
+        data = self.release_bytes(slot)
+        try:
+            return None if data is None else wire.decode(data, Release)
+        except RefusedRelease:
+            return None
+
+    def found(self, slot: SlotName) -> SlotRecord | None:
+        """Give the record of what a sealed slot says it holds, without reading its files."""
+        data = self.release_bytes(slot)
+        release = self.release(slot)
+        if data is None or release is None:
+            return None
+        return record_of(release, hashlib.sha256(data).digest())
+
+    def verify(self, slot: SlotName, record: SlotRecord) -> None:
+        """Read every file of a slot and compare it with the record.
+
+        Raises:
+            SlotDamaged: a file is missing or other than the record says.
+        """
+        for file in record.files:
+            path = self.path(slot) / file.path
+            size = self._disk.size_bytes(path)
+            if size != file.size_bytes:
+                raise SlotDamaged(
+                    f"slot {slot}, {file.path}: expected {file.size_bytes} bytes, got {size}"
+                )
+            if self._sha256(path) != file.sha256:
+                raise SlotDamaged(f"slot {slot}, {file.path}: its bytes have changed")
+
+    def _sha256(self, path: Path) -> bytes:
+        digest = hashlib.sha256()
+        file = self._disk.open_read(path)
+        try:
+            offset = 0
+            while data := file.read_at(offset, _READ_BYTES):
+                digest.update(data)
+                offset += len(data)
+        finally:
+            file.close()
+        return digest.digest()
+
+    def image(self, slot: SlotName, record: SlotRecord) -> FilesImage:
+        """Open a slot's files, end to end, as a source for a codec; the caller closes it."""
+        folder = self.path(slot)
+        return FilesImage([(folder / f.path, f.size_bytes) for f in record.files])
+
+
+class ImageWriter:
+    """Cuts an image that comes in order into a release's files, hashing as it writes."""
+
+    def __init__(self, disk: Disk, folder: Path, release: Release) -> None:
+        self._disk = disk
+        self._folder = folder
+        self._files = list(release.files)
+        self._index = 0
+        self._left = 0
+        self._writer: Writer | None = None
+        self._digest = hashlib.sha256()
+        self._open_next()
+
+    @property
+    def sink(self) -> Sink:
+        """What a codec writes to."""
+        return self.write
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Take the next bytes of the image.
+
+        Raises:
+            PayloadCorrupt: more bytes than the release's files have, or a file that is not the
+                signed one.
+            StorageFailed: the disk does not take them.
+        """
+        view = memoryview(data)
+        while view:
+            if self._writer is None:
+                raise PayloadCorrupt("expected the image to end, got more bytes")
+            part = view[: self._left]
+            self._writer.write(part)
+            self._digest.update(part)
+            self._left -= len(part)
+            view = view[len(part) :]
+            if self._left == 0:
+                self._finish_file()
+
+    def finish(self) -> None:
+        """Check that every file came whole.
+
+        Raises:
+            PayloadCorrupt: the image ended early.
+        """
+        if self._writer is not None:
+            file = self._files[self._index]
+            self.abort()
+            raise PayloadCorrupt(f"{file.path}: expected {self._left} more bytes, got none")
+
+    def abort(self) -> None:
+        """Let go of the file in hand."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _open_next(self) -> None:
+        """Open the next file that has bytes; empty ones are made on the way."""
+        while self._index < len(self._files):
+            file = self._files[self._index]
+            path = self._folder / file.path
+            self._disk.make_dir(path.parent)
+            self._writer = self._disk.create(path)
+            self._left = file.size_bytes
+            self._digest = hashlib.sha256()
+            if self._left:
+                return
+            self._close(file)
+            self._index += 1
+
+    def _finish_file(self) -> None:
+        self._close(self._files[self._index])
+        self._index += 1
+        self._open_next()
+
+    def _close(self, file: File) -> None:
+        if self._digest.digest() != file.sha256:
+            self.abort()
+            raise PayloadCorrupt(f"{file.path}: the rebuilt bytes are not the signed ones")
+        if self._writer is not None:
+            self._writer.close_synced()
+            self._writer = None

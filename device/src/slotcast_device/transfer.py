@@ -1,0 +1,437 @@
+"""The transfer of one payload: which topics to ask for, what to do with what comes. No I/O.
+
+It first collects the chunk map, then has the shell look what is on disk already, then asks for
+what is missing under a credit: whole blocks while nothing of them is there, single chunks where a
+block is part done. A chunk is believed only if its length and digest are the map's; any sender,
+any order, any number of times. Where nothing comes, it asks again, then publishes a want, with
+waits that grow and are jittered; it never gives up by itself.
+
+    Transfer.start / link_up / link_down / receive_map / receive_chunk / scanned / timeout
+        -> actions for the shell, in order
+    Transfer.deadline_s  when `timeout` is due, on the clock that the caller passes in
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from slotcast_device.backoff import Backoff
+from slotcast_device.credit import Credit
+from slotcast_schemas import limits, wire
+from slotcast_schemas.errors import ChunkCorrupt, RefusedRelease
+from slotcast_schemas.messages import MapPart, Want
+from slotcast_schemas.messages.chunkmap import DIGEST_BYTES
+from slotcast_schemas.messages.want import WantedBlock
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Sequence
+
+    from slotcast_schemas.messages.offer import Payload
+    from slotcast_schemas.topics import Topics
+
+FILTERS_MAX: Final = 40
+"""Subscriptions held at once; AWS IoT Core allows 50 on a connection."""
+FILTERS_PER_PACKET: Final = 8
+"""AWS IoT Core's bound for one SUBSCRIBE."""
+FIRST_WAIT_S: Final = 5.0
+WAIT_CAP_S: Final = 300.0
+CORRUPT_MAX: Final = 3
+"""A chunk that came wrong this often is reported as corrupt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """Ask for topics; at most eight filters."""
+
+    filters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """Let go of topics; at most eight filters."""
+
+    filters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreMap:
+    """Keep a verified part of the chunk map."""
+
+    part: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoreChunk:
+    """Write a verified chunk at its place."""
+
+    index: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Hash what is on disk and tell `scanned`; the map is whole now."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishWant:
+    """Tell the publisher what is missing and does not come."""
+
+    want: Want
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """Every chunk that is needed is on disk."""
+
+
+Action = Subscribe | Unsubscribe | StoreMap | StoreChunk | Scan | PublishWant | Complete
+
+
+@dataclass(slots=True)
+class _Request:
+    """A subscription and the chunks that are to come through it."""
+
+    filter: str
+    missing: set[int]
+    asked_s: float
+    retries: int = 0
+
+
+@dataclass(slots=True)
+class Counters:
+    """What came, for status and benchmarks."""
+
+    received_bytes: int = 0
+    verified_bytes: int = 0
+    duplicate_chunks: int = 0
+    corrupt_chunks: int = 0
+    wants: int = 0
+    timeouts: int = 0
+
+
+@dataclass(slots=True)
+class Transfer:
+    """Collects one payload. Feed it events, carry out what it returns.
+
+    Args:
+        needed: chunks to collect, in the order to ask for them.
+        device: named in wants.
+        rng: jitter of waits.
+        credit: shared by the transfers of a connection's lifetime.
+    """
+
+    payload: Payload
+    needed: Sequence[int]
+    topics: Topics
+    device: str
+    rng: random.Random
+    credit: Credit = field(default_factory=Credit)
+    counters: Counters = field(default_factory=Counters)
+    deadline_s: float | None = None
+
+    _maps: dict[int, bytes] = field(default_factory=dict)
+    _have: set[int] = field(default_factory=set)
+    _wanted: frozenset[int] = frozenset()
+    _todo: deque[int] = field(default_factory=deque)
+    _requests: dict[str, _Request] = field(default_factory=dict)
+    _by_chunk: dict[int, _Request] = field(default_factory=dict)
+    _dropping: list[str] = field(default_factory=list)
+    _corrupt: dict[int, int] = field(default_factory=dict)
+    _is_up: bool = False
+    _is_scanned: bool = False
+    _backoff: Backoff = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._wanted = frozenset(self.needed)
+        self._backoff = Backoff(self.rng, FIRST_WAIT_S, WAIT_CAP_S)
+
+    # --- what happened ------------------------------------------------------------------------
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every needed chunk is on disk."""
+        return self._is_scanned and self._wanted <= self._have
+
+    @property
+    def in_flight(self) -> int:
+        """Chunks asked for and not here yet."""
+        return len(self._by_chunk)
+
+    @property
+    def maps(self) -> dict[int, bytes]:
+        """Digests by part, once the map is whole."""
+        return self._maps
+
+    @property
+    def needed_bytes(self) -> int:
+        """What the needed chunks weigh."""
+        return sum(self.payload.chunk_bytes(index) for index in self.needed)
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether what was asked for has not come for more than one wait."""
+        return self._backoff.failures > 1
+
+    def start(self, stored_maps: dict[int, bytes], now_s: float) -> list[Action]:
+        """Begin, with the parts of the map that are on disk already."""
+        for part, data in stored_maps.items():
+            self._accept_map(part, data)
+        return self._after_map(now_s) if self._map_is_whole() else self._ask(now_s)
+
+    def link_up(self, now_s: float) -> list[Action]:
+        """A connection is there: nothing is subscribed on it yet."""
+        self._forget_requests()
+        self._is_up = True
+        return self._ask(now_s)
+
+    def link_down(self) -> list[Action]:
+        """The connection is gone, and with it every subscription."""
+        self._is_up = False
+        self._forget_requests()
+        self.deadline_s = None
+        return []
+
+    def receive_map(self, part: int, data: bytes, now_s: float) -> list[Action]:
+        """Take a part of the chunk map; a wrong one is dropped."""
+        self.counters.received_bytes += len(data)
+        if part in self._maps or not self._accept_map(part, data):
+            return []
+        self._progress(now_s)
+        actions: list[Action] = [StoreMap(part, data)]
+        self._drop(self.topics.map_part(self.payload.sha256, part))
+        if self._map_is_whole():
+            return actions + self._flush_drops() + self._after_map(now_s)
+        return actions + self._ask(now_s)
+
+    def scanned(self, present: set[int], now_s: float) -> list[Action]:
+        """Learn which chunks are on disk, all of them hashed against the map."""
+        self._have = present & self._wanted
+        self._is_scanned = True
+        self.counters.verified_bytes = sum(map(self.payload.chunk_bytes, self._have))
+        self._todo = deque(index for index in self.needed if index not in self._have)
+        if self.is_complete:
+            return [Complete()]
+        return self._ask(now_s)
+
+    def receive_chunk(self, index: int, data: bytes, now_s: float) -> list[Action]:
+        """Take a chunk; what is not the map's chunk is dropped and counted.
+
+        Raises:
+            ChunkCorrupt: the same chunk came wrong again and again: somebody changed it.
+        """
+        self.counters.received_bytes += len(data)
+        if not self._is_scanned or index not in self._wanted:
+            return []
+        if index in self._have:
+            self.counters.duplicate_chunks += 1
+            return []
+        if not self._is_true(index, data):
+            return self._corrupted(index, now_s)
+        self._have.add(index)
+        self.counters.verified_bytes += len(data)
+        self._progress(now_s)
+        actions: list[Action] = [StoreChunk(index, data)]
+        request = self._by_chunk.pop(index, None)
+        if request is not None:
+            request.missing.discard(index)
+            if not request.missing:
+                self._finish(request, now_s)
+        if len(self._have) == len(self._wanted):
+            self.deadline_s = None
+            return [*actions, *self._let_go(), Complete()]
+        return actions + self._ask(now_s) if request is None or not request.missing else actions
+
+    def timeout(self, now_s: float) -> list[Action]:
+        """Nothing came for too long: ask again, and past the first time publish a want."""
+        self.counters.timeouts += 1
+        self.credit.timed_out()
+        actions: list[Action] = []
+        if self._backoff.failures:
+            self.counters.wants += 1
+            actions.append(PublishWant(self._want()))
+        self.deadline_s = now_s + FIRST_WAIT_S + self._backoff.next_s()
+        for request in self._requests.values():
+            request.retries += 1
+        # Subscribing again to the same filter makes a broker send what it retains once more
+        # (MQTT 3.1.1, 3.8.4; MQTT 5 with retain handling 0).
+        filters = list(self._requests)
+        return actions + [
+            Subscribe(tuple(filters[i : i + FILTERS_PER_PACKET]))
+            for i in range(0, len(filters), FILTERS_PER_PACKET)
+        ]
+
+    def stop(self) -> list[Action]:
+        """End without completing; what is on disk stays."""
+        self.deadline_s = None
+        return self._let_go()
+
+    # --- the chunk map ------------------------------------------------------------------------
+
+    def _accept_map(self, part: int, data: bytes) -> bool:
+        if not 0 <= part < len(self.payload.map_parts):
+            return False
+        if hashlib.sha256(data).digest() != self.payload.map_parts[part]:
+            self.counters.corrupt_chunks += 1
+            return False
+        try:
+            message = wire.decode(data, MapPart)
+        except RefusedRelease:
+            return False
+        if (message.part, message.payload) != (part, self.payload.sha256):
+            return False
+        self._maps[part] = message.digests
+        return True
+
+    def _map_is_whole(self) -> bool:
+        total = sum(len(digests) for digests in self._maps.values())
+        return total == DIGEST_BYTES * self.payload.chunk_count
+
+    def _after_map(self, now_s: float) -> list[Action]:
+        if self._is_scanned:
+            return self._ask(now_s)
+        self.deadline_s = None
+        return [Scan()]
+
+    def _is_true(self, index: int, data: bytes) -> bool:
+        part, place = divmod(index, limits.MAP_PART_CHUNKS)
+        want = self._maps[part][place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES]
+        return len(data) == self.payload.chunk_bytes(index) and (
+            hashlib.sha256(data).digest() == want
+        )
+
+    def _corrupted(self, index: int, now_s: float) -> list[Action]:
+        """Count it, and ask the publisher for a true one: the broker would repeat the false."""
+        self.counters.corrupt_chunks += 1
+        self._corrupt[index] = self._corrupt.get(index, 0) + 1
+        if self._corrupt[index] >= CORRUPT_MAX:
+            raise ChunkCorrupt(
+                f"chunk {index} of payload {self.payload.sha256.hex()[:12]} came wrong"
+                f" {CORRUPT_MAX} times: expected the digest of the signed chunk map;"
+                " the broker or somebody on the way changes it"
+            )
+        self.deadline_s = min(self.deadline_s or now_s + FIRST_WAIT_S, now_s + 1.0)
+        return [PublishWant(self._want(only={index}))]
+
+    # --- asking -------------------------------------------------------------------------------
+
+    def _ask(self, now_s: float) -> list[Action]:
+        """Ask for as much as the credit has room for."""
+        if not self._is_up:
+            return []
+        wanted = self._next_maps() if not self._map_is_whole() else self._next_chunks()
+        filters: list[str] = []
+        for topic, missing in wanted:
+            request = _Request(topic, missing, now_s)
+            self._requests[topic] = request
+            self._by_chunk.update(dict.fromkeys(missing, request))
+            filters.append(topic)
+        if self._requests and self.deadline_s is None:
+            self.deadline_s = now_s + FIRST_WAIT_S
+        asked: list[Action] = [
+            Subscribe(tuple(filters[i : i + FILTERS_PER_PACKET]))
+            for i in range(0, len(filters), FILTERS_PER_PACKET)
+        ]
+        return asked + self._flush_drops(at_least=FILTERS_PER_PACKET)
+
+    def _next_maps(self) -> list[tuple[str, set[int]]]:
+        under_way = len(self._requests)
+        topics = [
+            self.topics.map_part(self.payload.sha256, part)
+            for part in range(len(self.payload.map_parts))
+            if part not in self._maps
+        ]
+        fresh = [topic for topic in topics if topic not in self._requests]
+        return [(topic, set()) for topic in fresh[: max(0, FILTERS_PER_PACKET - under_way)]]
+
+    def _next_chunks(self) -> list[tuple[str, set[int]]]:
+        if not self._is_scanned:
+            return []
+        asked: list[tuple[str, set[int]]] = []
+        room = self.credit.chunks - self.in_flight
+        filters = FILTERS_MAX - len(self._requests) - len(self._dropping)
+        while self._todo and room > 0 and len(asked) < filters:
+            block = self._todo[0] // limits.BLOCK_CHUNKS
+            whole = self._whole_block(block)
+            if whole and (len(whole) <= room or self._fits_when_alone(whole, asked)):
+                for _ in whole:
+                    self._todo.popleft()
+                asked.append((self.topics.block(self.payload.sha256, block), set(whole)))
+                room -= len(whole)
+            elif whole and self.credit.chunks >= len(whole):
+                break  # wait until the credit has room for the block: one SUBSCRIBE, not eight
+            else:
+                index = self._todo.popleft()
+                asked.append((self.topics.chunk(self.payload.sha256, index), {index}))
+                room -= 1
+        return asked
+
+    def _fits_when_alone(self, whole: list[int], asked: list[tuple[str, set[int]]]) -> bool:
+        return not self.in_flight and not asked and len(whole) <= self.credit.chunks
+
+    def _whole_block(self, block: int) -> list[int]:
+        """Give the chunks of a block of which all are still to be asked for, else nothing."""
+        first = block * limits.BLOCK_CHUNKS
+        last = min(first + limits.BLOCK_CHUNKS, self.payload.chunk_count)
+        chunks = list(range(first, last))
+        if len(self._todo) < len(chunks):
+            return []
+        queued = [self._todo[i] for i in range(len(chunks))]
+        return chunks if queued == chunks else []
+
+    def _want(self, only: set[int] | None = None) -> Want:
+        """Build the want for what was asked for and has not come."""
+        missing = sorted(only if only is not None else self._by_chunk)
+        blocks: dict[int, int] = {}
+        for index in missing:
+            block, bit = divmod(index, limits.BLOCK_CHUNKS)
+            blocks[block] = blocks.get(block, 0) | 1 << bit
+        parts = [p for p in range(len(self.payload.map_parts)) if p not in self._maps]
+        return Want(
+            device=self.device,
+            payload=self.payload.sha256,
+            map_parts=tuple(parts[: limits.MAP_PARTS_MAX]),
+            blocks=tuple(WantedBlock(block=b, missing=m) for b, m in blocks.items()),
+        )
+
+    # --- bookkeeping --------------------------------------------------------------------------
+
+    def _progress(self, now_s: float) -> None:
+        self._backoff.reset()
+        self.deadline_s = now_s + FIRST_WAIT_S
+
+    def _finish(self, request: _Request, now_s: float) -> None:
+        self._drop(request.filter)
+        if not request.retries:
+            self.credit.completed(now_s - request.asked_s)
+
+    def _drop(self, topic: str) -> None:
+        if self._requests.pop(topic, None) is not None:
+            self._dropping.append(topic)
+
+    def _flush_drops(self, at_least: int = 1) -> list[Action]:
+        """Unsubscribe from what is done, eight filters a packet."""
+        actions: list[Action] = []
+        while self._is_up and len(self._dropping) >= at_least:
+            actions.append(Unsubscribe(tuple(self._dropping[:FILTERS_PER_PACKET])))
+            del self._dropping[:FILTERS_PER_PACKET]
+        return actions
+
+    def _let_go(self) -> list[Action]:
+        for topic in list(self._requests):
+            self._drop(topic)
+        self._by_chunk.clear()
+        return self._flush_drops()
+
+    def _forget_requests(self) -> None:
+        """Put back what was asked for; a new connection begins with nothing."""
+        self._requests.clear()
+        self._by_chunk.clear()
+        self._dropping.clear()
+        if self._is_scanned:
+            self._todo = deque(index for index in self.needed if index not in self._have)
