@@ -1,0 +1,14 @@
+# One line each; the work is in tools/, and CI (.ci/run) calls the same targets. docs/development.md explains.
+.PHONY: help dev demo test check bench soak docs lock clean
+export PYTHON ARGS
+
+help: ; @sed -n '/^help/d; s/^\([a-z]*\):.*#: /\1\t/p' Makefile
+dev: ; @tools/dev #: the environment in .venv, with both commands in it
+demo: dev ; @.venv/bin/python -m examples.demo $(ARGS) #: one whole update on real models, to look at
+test: dev ; @tools/test $(ARGS) #: all tests, against a real Mosquitto
+check: dev ; @tools/check #: lint, format, types, import contract, schema files in step
+bench: dev ; @.venv/bin/python -m benchmarks $(ARGS) #: what the documents claim, measured
+soak: dev ; @.venv/bin/python -m tests.soak $(ARGS) #: the long sweeps
+docs: dev ; @tools/docs #: links and targets that the documents name
+lock: dev ; @tools/lock $(ARGS) #: resolve constraints.txt anew
+clean: ; @rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist benchmarks/out #: back to a fresh clone
