@@ -1,0 +1,159 @@
+"""Every durable write of the publisher: whole or not at all, also across a power cut.
+
+Bytes first, then the name, then the folder that holds the name: ext4 may lose a rename whose
+folder was not synced. What is written in which order is decided by the callers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from slotcast_schemas.errors import DiskFull, StateLocked, StateUnwritable, StorageFailed
+
+_STEP_BYTES: Final = 1024 * 1024
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn what the system says about `path` into an error that says who must act.
+
+    Raises:
+        DiskFull: no room, or a quota is used up.
+        StateUnwritable: rights, or a read-only mount.
+        StorageFailed: anything else.
+    """
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise DiskFull(f"no room to write {path}: {exc.strerror}") from exc
+        if exc.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            raise StateUnwritable(f"may not write {path}: {exc.strerror}") from exc
+        raise StorageFailed(f"could not write {path}: {exc}") from exc
+
+
+def fsync_dir(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Replace `path` so that a power cut leaves the old bytes or the new ones, whole.
+
+    Raises:
+        StorageFailed: the disk is full, read-only or failing; the old bytes are still there.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tmp = path.with_name(f".{path.name}.tmp")
+        fd = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        tmp.replace(path)
+        fsync_dir(path.parent)
+
+
+def copy_file(source: Path, target: Path) -> tuple[int, bytes]:
+    """Copy a file durably; gives the size and SHA-256 of the bytes that were copied.
+
+    Raises:
+        StorageFailed: `target` cannot be written, or `source` cannot be read.
+    """
+    digest, size_bytes = hashlib.sha256(), 0
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with source.open("rb") as reader, target.open("wb") as writer:
+            while piece := reader.read(_STEP_BYTES):
+                writer.write(piece)
+                digest.update(piece)
+                size_bytes += len(piece)
+            writer.flush()
+            os.fsync(writer.fileno())
+    return size_bytes, digest.digest()
+
+
+def fsync_tree(folder: Path) -> None:
+    """Make a whole folder durable: every file and every name in it.
+
+    Raises:
+        StorageFailed: the disk is failing.
+    """
+    with storage_errors(folder):
+        for path in sorted(folder.rglob("*")):
+            if path.is_dir():
+                fsync_dir(path)
+            else:
+                fd = os.open(path, os.O_RDONLY)
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+        fsync_dir(folder)
+
+
+def commit_dir(staged: Path, final: Path) -> None:
+    """Give a finished folder its name: the commit point of whatever was built in it.
+
+    Raises:
+        StorageFailed: `final` exists and is not empty, or the disk is failing.
+    """
+    fsync_tree(staged)
+    with storage_errors(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        staged.rename(final)
+        fsync_dir(final.parent)
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Give `target` the files of `source` without a second copy, where the disk can.
+
+    Raises:
+        StorageFailed: `target` cannot be written.
+    """
+    with storage_errors(target):
+        shutil.copytree(source, target, copy_function=_link_or_copy)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copy2(source, target)
+
+
+@contextlib.contextmanager
+def exclusive(lock: Path, what: str) -> Iterator[None]:
+    """Hold `lock` against a second process; the kernel frees it when this one dies.
+
+    Raises:
+        StateLocked: another process holds it.
+        StorageFailed: the lock file cannot be made.
+    """
+    with storage_errors(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            raise StateLocked(
+                f"another slotcast command works on {what}; wait for it to end"
+            ) from exc
+        yield
+    finally:
+        os.close(fd)

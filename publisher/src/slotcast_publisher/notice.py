@@ -1,0 +1,134 @@
+"""Offers and notices: what to say to a model's devices, and the bytes that say it.
+
+An offer is a pure function of a release, its payloads and what the publisher wants; a notice
+bundles it with the signed metadata, and is proven with a TUF client before anybody gets it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TypeVar
+
+import msgspec
+
+from slotcast_publisher.errors import Conflict, NotFound
+from slotcast_publisher.store import ReleaseFolder, Store, decode_offer
+from slotcast_publisher.trust.roles import Roles
+from slotcast_publisher.trust.verify import verify_notice
+from slotcast_schemas import wire
+from slotcast_schemas.errors import MalformedMessage
+from slotcast_schemas.messages import Notice, Offer
+from slotcast_schemas.messages.offer import Group, Progress
+from slotcast_schemas.trust import offer_target, release_target
+
+EVERYONE = Group(name="everyone")
+V = TypeVar("V")
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """To whom a release shall go. None keeps what the present offer of it says."""
+
+    groups: tuple[Group, ...] | None = None
+    state: Progress = "active"
+    full_allowed: bool | None = None
+    jitter_s: int | None = None
+    deployment: str | None = None
+    again: bool = False
+    """Have devices that failed or rolled back try once more."""
+
+
+def make_offer(folder: ReleaseFolder, present: Offer | None, wanted: Wanted, now_s: float) -> Offer:
+    """Say to whom a release goes and how; the present offer if nothing changes.
+
+    Raises:
+        Conflict: a release with a higher sequence is offered: devices would refuse this one.
+    """
+    release = folder.release()
+    if present is not None and present.sequence > release.sequence:
+        raise Conflict(
+            f"{release.model}: {present.version} (sequence {present.sequence}) is offered, and"
+            f" devices refuse the older {release.version} (sequence {release.sequence});"
+            f" to go back, run `slotcast release REPO {release.model} NEW_VERSION"
+            f" --same-as {release.version}` and publish that"
+        )
+    before = present if present and present.sequence == release.sequence else None
+    offer = Offer(
+        model=release.model,
+        version=release.version,
+        sequence=release.sequence,
+        release_sha256=hashlib.sha256(folder.signed_bytes()).digest(),
+        issued=int(now_s),
+        state=wanted.state,
+        groups=_pick(wanted.groups, before.groups if before else None, (EVERYONE,)),
+        payloads=tuple(record.payload for record in folder.payloads()),
+        full_allowed=_pick(wanted.full_allowed, before.full_allowed if before else None, True),  # noqa: FBT003
+        deployment=_pick(
+            wanted.deployment,
+            before.deployment if before else None,
+            f"{release.version}-{release.sequence}",
+        ),
+        jitter_s=_pick(wanted.jitter_s, before.jitter_s if before else None, 0),
+        attempt=(before.attempt if before else 1) + int(wanted.again and before is not None),
+    )
+    if before is not None and msgspec.structs.replace(offer, issued=before.issued) == before:
+        return before
+    return offer
+
+
+def _pick(wanted: V | None, before: V | None, default: V) -> V:
+    if wanted is not None:
+        return wanted
+    return default if before is None else before
+
+
+def present_offer(store: Store, roles: Roles, model: str) -> Offer | None:
+    """Give the offer that is signed for a model, or None."""
+    signed = roles.signed_offer(model)
+    if signed is None:
+        return None
+    return decode_offer(store.offer_bytes(model, signed.hashes["sha256"]))
+
+
+def sign_offer(store: Store, roles: Roles, offer: Offer) -> None:
+    """Sign an offer and bring the online roles up to date.
+
+    Raises:
+        KeyUnavailable: the online key cannot be used from here.
+    """
+    data = wire.encode(offer)
+    store.save_offer(offer.model, data)
+    roles.set_offer(offer.model, data)
+    roles.renew()
+
+
+def build_notice(store: Store, roles: Roles, model: str) -> bytes:
+    """Bundle what is signed for a model into a notice, and prove it with a TUF client.
+
+    Raises:
+        NotFound: nothing is offered for the model.
+        RefusedRelease: what is signed does not verify, has expired, or does not fit a notice.
+    """
+    offer = present_offer(store, roles, model)
+    if offer is None:
+        raise NotFound(f"nothing is offered for {model!r}: run `slotcast publish` first")
+    signed = roles.signed_offer(model)
+    folder = store.release(model, offer.version)
+    notice = Notice(
+        model=model,
+        metadata=roles.bundle(model),
+        targets={
+            release_target(model, offer.version): folder.signed_bytes(),
+            offer_target(model): store.offer_bytes(
+                model, signed.hashes["sha256"] if signed else ""
+            ),
+        },
+    )
+    try:
+        data = wire.encode(notice)
+    except MalformedMessage as exc:
+        raise Conflict(
+            f"{model}: the notice breaks a bound ({exc}); a repository with some 150 models is"
+            " full: start another, with a topic prefix of its own"
+        ) from exc
+    verify_notice(data, roles.oldest_root())
+    return data

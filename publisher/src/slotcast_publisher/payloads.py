@@ -1,0 +1,212 @@
+"""Payloads: built, proven by applying them, cut into chunks and mapped.
+
+`BUILDERS` is the list of ways that a release is offered; `PROOFS` says how each codec is undone.
+A payload that does not rebuild the very image is never offered: it is an error of ours.
+How a codec packs is left to `full` and `delta`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+from slotcast_publisher.durable import copy_file, fsync_tree, storage_errors, write_atomic
+from slotcast_publisher.full import encode_full
+from slotcast_publisher.store import PayloadRecord, ReleaseFolder
+from slotcast_schemas import limits, wire
+from slotcast_schemas.codecs import FileSource, FilesImage, Sink, Source, decode_full
+from slotcast_schemas.errors import PayloadCorrupt
+from slotcast_schemas.messages import MapPart
+from slotcast_schemas.messages.offer import Base, Payload
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, bytes done, and bytes in all."""
+
+
+def no_progress(what: str, done: int, total: int) -> None:
+    """Say nothing."""
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A payload that a builder wrote and nobody has proven yet."""
+
+    codec: str
+    file: Path
+    base: ReleaseFolder | None = None
+    memory_bytes: int = 0
+
+
+class Builder(Protocol):
+    """Makes payloads for a release; each goes into a file of its own in `out`."""
+
+    def __call__(
+        self,
+        release: ReleaseFolder,
+        earlier: Sequence[ReleaseFolder],
+        out: Path,
+        progress: Progress,
+    ) -> Sequence[Candidate]:
+        """Give the payloads that are worth offering; none is a fine answer."""
+
+
+Proof = Callable[[Source, Source | None, int, Sink], None]
+"""Decodes a payload, with its base if it has one, into that many bytes."""
+
+
+def build_full(
+    release: ReleaseFolder, earlier: Sequence[ReleaseFolder], out: Path, progress: Progress
+) -> Sequence[Candidate]:
+    """Pack the whole image; every device can use it."""
+    del earlier
+    target = out / "full.bin"
+    with storage_errors(target):
+        report = encode_full(
+            release.images(), target, progress=lambda done, total: progress("pack", done, total)
+        )
+    return [Candidate(codec=f"full+{report.compression}", file=target)]
+
+
+BUILDERS: Final[tuple[Builder, ...]] = (build_full,)
+
+PROOFS: Final[dict[str, Proof]] = {
+    "full+zstd": lambda payload, _base, size, sink: decode_full(
+        payload, image_size_bytes=size, sink=sink, compression="zstd"
+    ),
+    "full+none": lambda payload, _base, size, sink: decode_full(
+        payload, image_size_bytes=size, sink=sink, compression="none"
+    ),
+}
+
+
+def add_payloads(
+    release: ReleaseFolder,
+    earlier: Sequence[ReleaseFolder],
+    *,
+    chunk_size_bytes: int,
+    progress: Progress = no_progress,
+    builders: Sequence[Builder] = BUILDERS,
+) -> list[PayloadRecord]:
+    """Build, prove and keep a release's payloads; what is there already is kept.
+
+    Raises:
+        PayloadCorrupt: a payload does not rebuild the image; nothing of it is kept.
+        StorageFailed: no room, or a failing disk.
+    """
+    twin = _same_image(release, earlier)
+    if twin is not None:
+        for record in twin.payloads():
+            if record.payload.base is None:
+                release.share_payload(twin, record)
+    if not any(record.payload.base is None for record in release.payloads()):
+        for build in builders:
+            _run(build, release, earlier, chunk_size_bytes, progress)
+    return release.payloads()
+
+
+def _same_image(release: ReleaseFolder, earlier: Sequence[ReleaseFolder]) -> ReleaseFolder | None:
+    image = release.release().image_sha256
+    return next((r for r in reversed(earlier) if r.release().image_sha256 == image), None)
+
+
+def _run(
+    build: Builder,
+    release: ReleaseFolder,
+    earlier: Sequence[ReleaseFolder],
+    chunk_size_bytes: int,
+    progress: Progress,
+) -> None:
+    start_s = time.monotonic()
+    staging = release.staging()
+    for candidate in build(release, earlier, staging, progress):
+        prove(candidate, release, progress)
+        staged = staging / "payload"
+        payload = cut(candidate, staged, chunk_size_bytes)
+        record = PayloadRecord(
+            payload=payload,
+            image_size_bytes=release.release().image_size_bytes,
+            build_s=round(time.monotonic() - start_s, 3),
+        )
+        release.add_payload(staged, record)
+    release.drop_staging()
+
+
+def prove(candidate: Candidate, release: ReleaseFolder, progress: Progress = no_progress) -> None:
+    """Apply a payload as a device would, and compare what comes out with the signed digest.
+
+    Raises:
+        PayloadCorrupt: it is not the image.
+    """
+    image = release.release()
+    digest, done_bytes = hashlib.sha256(), 0
+
+    def sink(data: bytes | memoryview) -> None:
+        nonlocal done_bytes
+        digest.update(data)
+        done_bytes += len(data)
+        progress("prove", done_bytes, image.image_size_bytes)
+
+    with ExitStack() as stack:
+        payload = stack.enter_context(FileSource(candidate.file))
+        base = None
+        if candidate.base is not None:
+            base = stack.enter_context(image_source(candidate.base))
+        PROOFS[candidate.codec](payload, base, image.image_size_bytes, sink)
+    if digest.digest() != image.image_sha256:
+        raise PayloadCorrupt(
+            f"{candidate.codec}: expected image {image.image_sha256.hex()[:16]},"
+            f" got {digest.hexdigest()[:16]}; this is an error in Slotcast, please report it"
+        )
+
+
+def image_source(release: ReleaseFolder) -> FilesImage:
+    """Open a release's image."""
+    return FilesImage([(release.files_dir / f.path, f.size_bytes) for f in release.release().files])
+
+
+def cut(candidate: Candidate, staged: Path, chunk_size_bytes: int) -> Payload:
+    """Lay a payload and the parts of its chunk map into `staged`."""
+    size_bytes, sha256 = copy_file(candidate.file, staged / "payload.bin")
+    digests = chunk_digests(staged / "payload.bin", chunk_size_bytes)
+    step = limits.MAP_PART_CHUNKS
+    parts = [
+        wire.encode(MapPart(payload=sha256, part=number, digests=b"".join(digests[at : at + step])))
+        for number, at in enumerate(range(0, len(digests), step))
+    ]
+    for number, part in enumerate(parts):
+        write_atomic(staged / "map" / str(number), part)
+    fsync_tree(staged)
+    return Payload(
+        codec=candidate.codec,
+        sha256=sha256,
+        size_bytes=size_bytes,
+        chunk_size_bytes=chunk_size_bytes,
+        map_parts=tuple(hashlib.sha256(part).digest() for part in parts),
+        base=None if candidate.base is None else base_of(candidate.base),
+        memory_bytes=candidate.memory_bytes,
+    )
+
+
+def base_of(release: ReleaseFolder) -> Base:
+    """Name a release as a delta's base."""
+    found = release.release()
+    return Base(
+        sequence=found.sequence,
+        version=found.version,
+        image_sha256=found.image_sha256,
+        size_bytes=found.image_size_bytes,
+    )
+
+
+def chunk_digests(payload: Path, chunk_size_bytes: int) -> list[bytes]:
+    """Give the SHA-256 of every chunk of a payload."""
+    digests = []
+    with storage_errors(payload), payload.open("rb") as file:
+        while chunk := file.read(chunk_size_bytes):
+            digests.append(hashlib.sha256(chunk).digest())
+    return digests

@@ -1,0 +1,323 @@
+"""Builds a release: takes the files in, checks the model, writes down what devices must know.
+
+A release is immutable: its folder appears whole under its final name, and from there on nothing
+in it changes but its list of payloads. Signing and payloads are left to others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from slotcast_publisher.durable import copy_file, link_tree, storage_errors, write_atomic
+from slotcast_publisher.errors import Conflict
+from slotcast_publisher.onnx_check import ModelFacts, check_model
+from slotcast_publisher.store import ReleaseFolder, Store, check_model_name
+from slotcast_schemas import limits, wire
+from slotcast_schemas.errors import MalformedMessage, UsageError
+from slotcast_schemas.messages import Release
+from slotcast_schemas.messages.release import File, Probe, Runtime, Trial
+
+SAMPLES_PATH: Final = "samples.npz"
+_STEP_BYTES: Final = 1024 * 1024
+Role = Literal["model", "data", "samples"]
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody wants released.
+
+    Attributes:
+        files: files or folders; a folder's files keep their paths below it.
+        entry: the .onnx file that the runtime opens; may be left out where there is only one.
+        samples: inputs (.npz) whose outputs devices must reproduce.
+        sequence: at least this; the next free one unless given.
+        same_as: an earlier version whose files are released again under this one.
+    """
+
+    model: str
+    version: str
+    files: tuple[Path, ...] = ()
+    entry: str | None = None
+    samples: Path | None = None
+    same_as: str | None = None
+    sequence: int | None = None
+    trial: Trial = Trial()
+    probe: Probe = Probe()
+    runtime: str = ""
+    memory_bytes: int = 0
+    notes: str = ""
+
+
+class Built(msgspec.Struct, frozen=True, kw_only=True):
+    """A release that is on disk, and whether it was made just now."""
+
+    folder: ReleaseFolder
+    is_new: bool
+
+
+def build_release(store: Store, request: Request, now_s: float) -> Built:
+    """Build a release, or find that the very same was built before.
+
+    Raises:
+        UsageError: a version, a file or an option that cannot be used.
+        Conflict: the version exists with other content, or means the same as another.
+        ModelUnloadable: onnx or onnxruntime refuses the model.
+        StorageFailed: no room, or a failing disk.
+    """
+    check_model_name(request.model)
+    _check_specifier(request.runtime)
+    given = _given(request)
+    existing = _existing(store, request)
+    if existing is not None:
+        _check_same(existing, given, request)
+        return Built(folder=existing, is_new=False)
+    staged = store.staging(request.model)
+    try:
+        if request.same_as is not None:
+            release = _take_over(store, request, staged, now_s)
+        else:
+            release = _take_in(store, request, staged, now_s)
+        write_atomic(staged / "release.msgpack", _encode(release))
+        write_atomic(staged / "given.json", msgspec.json.format(msgspec.json.encode(given)))
+        folder = store.commit_release(request.model, request.version, staged)
+    finally:
+        store.drop_staging(request.model)
+    return Built(folder=folder, is_new=True)
+
+
+# --- what is asked for ------------------------------------------------------------------------
+
+
+def _given(request: Request) -> dict[str, Any]:
+    """Write down all that decides a release's content, to know the same request again."""
+    options = msgspec.to_builtins(
+        [request.entry, request.trial, request.probe, request.runtime, request.memory_bytes]
+    )
+    return {
+        "files": {path: _sha256(file).hex() for path, file in _collect(request.files).items()},
+        "samples": _sha256(request.samples).hex() if request.samples else None,
+        "same_as": request.same_as,
+        "sequence": request.sequence,
+        "notes": request.notes,
+        "options": options,
+    }
+
+
+def _collect(given: Sequence[Path]) -> dict[str, Path]:
+    """Give each file's path in the release, and where it is now.
+
+    Raises:
+        UsageError: a file is missing, or two have the same path.
+    """
+    found: dict[str, Path] = {}
+    for path in given:
+        if path.is_dir():
+            inside = {str(p.relative_to(path)): p for p in path.rglob("*") if p.is_file()}
+        elif path.is_file():
+            inside = {path.name: path}
+        else:
+            raise UsageError(f"expected a file or a folder at {path}")
+        twice = sorted(set(inside) & set(found))
+        if twice:
+            raise UsageError(f"two of the given files are called {twice[0]!r}")
+        found |= inside
+    return found
+
+
+def _sha256(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as exc:
+        raise UsageError(f"could not read {path}: {exc.strerror}") from exc
+
+
+def _check_specifier(text: str) -> None:
+    try:
+        SpecifierSet(text)
+    except InvalidSpecifier as exc:
+        raise UsageError(
+            f"--runtime: expected a PEP 440 specifier such as '>=1.17': {exc}"
+        ) from exc
+
+
+def parse_version(text: str) -> Version:
+    """Read a PEP 440 version.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        return Version(text)
+    except InvalidVersion as exc:
+        raise UsageError(
+            f"version: expected PEP 440, such as 1.4.0 or 2.0rc1, got {text!r}"
+        ) from exc
+
+
+# --- what is there ----------------------------------------------------------------------------
+
+
+def _existing(store: Store, request: Request) -> ReleaseFolder | None:
+    """Give the release if it exists; no other may mean the same version."""
+    wanted = parse_version(request.version)
+    for version in store.versions(request.model):
+        if version == request.version:
+            return store.release(request.model, version)
+        if parse_version(version) == wanted:
+            raise Conflict(
+                f"{request.model} {request.version}: to people this is {version}, which exists"
+            )
+    return None
+
+
+def _check_same(existing: ReleaseFolder, given: dict[str, Any], request: Request) -> None:
+    """A second release of a version must ask for the very same."""
+    before = existing.given()
+    different = [key for key in given if given[key] != before.get(key)]
+    if different:
+        raise Conflict(
+            f"{request.model} {request.version} exists and is immutable; this request differs in"
+            f" {', '.join(different)}: give it a new version"
+        )
+
+
+def _next_sequence(store: Store, request: Request) -> int:
+    last = max((r.release().sequence for r in store.releases(request.model)), default=0)
+    if request.sequence is None:
+        return last + 1
+    if not last < request.sequence <= limits.SAFE_INTEGER_MAX:
+        raise UsageError(f"--sequence: expected more than {last}, got {request.sequence}")
+    return request.sequence
+
+
+# --- taking in --------------------------------------------------------------------------------
+
+
+def _take_over(store: Store, request: Request, staged: Path, now_s: float) -> Release:
+    """Release the files of an earlier version again: a deliberate downgrade costs no download."""
+    if request.files or request.samples:
+        raise UsageError("--same-as takes the files of that release; give none")
+    old = store.release(request.model, str(request.same_as))
+    link_tree(old.files_dir, staged / "files")
+    return msgspec.structs.replace(
+        old.release(),
+        version=request.version,
+        sequence=_next_sequence(store, request),
+        created=int(now_s),
+        notes=request.notes,
+    )
+
+
+def _take_in(store: Store, request: Request, staged: Path, now_s: float) -> Release:
+    """Copy the files, check the model among them, and describe both."""
+    collected = _collect(request.files)
+    if not collected:
+        raise UsageError("expected at least one file")
+    entry = _entry(request.entry, collected)
+    files_dir = staged / "files"
+    for path, source in collected.items():
+        copy_file(source, files_dir / path)
+    facts = _check(request, files_dir, entry)
+    roles = _roles(files_dir, entry, facts, has_samples=request.samples is not None)
+    files = [_describe(files_dir, path, role) for path, role in roles.items()]
+    _make_read_only(files_dir)
+    return Release(
+        model=request.model,
+        version=request.version,
+        sequence=_next_sequence(store, request),
+        created=int(now_s),
+        files=tuple(files),
+        image_size_bytes=sum(file.size_bytes for file in files),
+        image_sha256=_image_sha256(files_dir, files),
+        entry=entry,
+        inputs=facts.inputs,
+        outputs=facts.outputs,
+        runtime=Runtime(
+            onnxruntime=request.runtime,
+            opsets=facts.opsets,
+            memory_bytes=request.memory_bytes,
+        ),
+        probe=_probe(request),
+        trial=request.trial,
+        notes=request.notes,
+    )
+
+
+def _entry(wanted: str | None, collected: dict[str, Path]) -> str:
+    models = sorted(path for path in collected if path.endswith(".onnx"))
+    if wanted is not None:
+        if wanted not in collected:
+            raise UsageError(f"--entry: expected one of {sorted(collected)}, got {wanted!r}")
+        return wanted
+    if len(models) != 1:
+        raise UsageError(f"expected one .onnx file, or --entry to say which; got {models}")
+    return models[0]
+
+
+def _check(request: Request, files_dir: Path, entry: str) -> ModelFacts:
+    if request.samples is None:
+        return check_model(files_dir / entry)
+    golden = files_dir / SAMPLES_PATH
+    if golden.exists():
+        raise UsageError(f"{SAMPLES_PATH!r} is the name of the file that --samples makes")
+    return check_model(files_dir / entry, samples=request.samples, golden=golden)
+
+
+def _roles(files_dir: Path, entry: str, facts: ModelFacts, *, has_samples: bool) -> dict[str, Role]:
+    """Give each file's role, in the order of the image: what the runtime opens comes first.
+
+    Raises:
+        UsageError: external data is missing.
+    """
+    folder = Path(entry).parent
+    external = [str(folder / name) for name in facts.external]
+    present = sorted(str(p.relative_to(files_dir)) for p in files_dir.rglob("*") if p.is_file())
+    missing = sorted(set(external) - set(present))
+    if missing:
+        raise UsageError(f"{entry} keeps tensors in {missing}, which was not given")
+    models = [entry, *(path for path in external if path != entry)]
+    roles: dict[str, Role] = dict.fromkeys(models, "model")
+    for path in present:
+        if path not in roles:
+            roles[path] = "samples" if has_samples and path == SAMPLES_PATH else "data"
+    return roles
+
+
+def _describe(files_dir: Path, path: str, role: Role) -> File:
+    file = files_dir / path
+    return File(path=path, size_bytes=file.stat().st_size, sha256=_sha256(file), role=role)
+
+
+def _image_sha256(files_dir: Path, files: Sequence[File]) -> bytes:
+    digest = hashlib.sha256()
+    for file in files:
+        with (files_dir / file.path).open("rb") as reader:
+            while piece := reader.read(_STEP_BYTES):
+                digest.update(piece)
+    return digest.digest()
+
+
+def _make_read_only(files_dir: Path) -> None:
+    with storage_errors(files_dir):
+        for path in files_dir.rglob("*"):
+            if path.is_file():
+                path.chmod(0o444)
+
+
+def _probe(request: Request) -> Probe:
+    samples = None if request.samples is None else SAMPLES_PATH
+    return msgspec.structs.replace(request.probe, samples=samples)
+
+
+def _encode(release: Release) -> bytes:
+    try:
+        return wire.encode(release)
+    except MalformedMessage as exc:
+        raise UsageError(f"this cannot be released: {exc}") from exc

@@ -1,0 +1,256 @@
+"""A publisher's repository: the one object that commands, tests and the demo work with.
+
+It ties store, key ring and signed roles together and holds the lock while it changes them.
+Pushing to brokers is left to `publish`, which takes what is prepared here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from securesystemslib.signer import Key
+
+from slotcast_publisher import settings as settings_file
+from slotcast_publisher.durable import exclusive, storage_errors
+from slotcast_publisher.errors import Conflict, NotFound
+from slotcast_publisher.notice import Wanted, build_notice, make_offer, present_offer, sign_offer
+from slotcast_publisher.payloads import BUILDERS, Builder, Progress, add_payloads, no_progress
+from slotcast_publisher.release import Request, build_release
+from slotcast_publisher.settings import Settings
+from slotcast_publisher.store import PayloadRecord, ReleaseFolder, Store
+from slotcast_publisher.trust.files import MetadataFiles
+from slotcast_publisher.trust.keys import KeyRing, Passphrase
+from slotcast_publisher.trust.roles import Roles
+from slotcast_schemas.errors import UsageError
+from slotcast_schemas.messages import Offer, Release
+from slotcast_schemas.topics import Topics
+from slotcast_schemas.trust import release_role
+
+
+class Released(msgspec.Struct, frozen=True, kw_only=True):
+    """What `Repository.release` did."""
+
+    release: Release
+    payloads: tuple[PayloadRecord, ...]
+    is_new: bool
+
+
+def no_passphrase(purpose: str) -> str | None:
+    """Answer for repositories whose key files are not encrypted."""
+    del purpose
+    return None
+
+
+class Repository:
+    """A repository on disk.
+
+    Args:
+        path: where it is.
+        passphrase: asked for when an encrypted key file is opened.
+        now_s: seconds since 1970, for tests.
+
+    Raises:
+        NotFound: there is none.
+        UsageError: its settings are not right.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        passphrase: Passphrase = no_passphrase,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self.path = path
+        self.settings = settings_file.load(path)
+        self.store = Store(path)
+        self._now_s = now_s
+        self.ring = KeyRing(path, passphrase, now_s=now_s)
+        self.roles = Roles(
+            MetadataFiles(path / "metadata"), self.ring, self.settings.expiry, now=self._now
+        )
+
+    @classmethod
+    def init(
+        cls,
+        path: Path,
+        settings: Settings | None = None,
+        *,
+        encrypted: bool = False,
+        root_keys: int = 1,
+        root_threshold: int = 1,
+        passphrase: Passphrase = no_passphrase,
+        now_s: Callable[[], float] = time.time,
+    ) -> Repository:
+        """Make a repository: keys, first signatures, settings last. May be run again if stopped.
+
+        Raises:
+            Conflict: there is one already.
+            UsageError: a setting or a threshold that cannot be.
+        """
+        if not 1 <= root_threshold <= root_keys:
+            raise UsageError(f"expected a root threshold of 1 to {root_keys}, got {root_threshold}")
+        if (path / settings_file.FILE_NAME).exists():
+            raise Conflict(f"there is a repository at {path} already")
+        chosen = settings or Settings()
+        with storage_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+        with exclusive(path / ".lock", str(path)):
+            ring = KeyRing(path, passphrase, now_s=now_s)
+            roles = Roles(
+                MetadataFiles(path / "metadata"),
+                ring,
+                chosen.expiry,
+                now=lambda: datetime.fromtimestamp(now_s(), UTC),
+            )
+            roles.create(
+                [ring.generate(f"root-{n + 1}", encrypted=encrypted) for n in range(root_keys)],
+                root_threshold,
+                [ring.generate("targets", encrypted=encrypted)],
+                ring.generate("online", encrypted=encrypted),
+            )
+            settings_file.save(path, chosen)
+        return cls(path, passphrase=passphrase, now_s=now_s)
+
+    @property
+    def topics(self) -> Topics:
+        """The topics below the repository's prefix."""
+        return self.settings.topics
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the repository against other commands.
+
+        Raises:
+            StateLocked: another command holds it.
+        """
+        with exclusive(self.path / ".lock", str(self.path)):
+            yield
+
+    def release(
+        self,
+        request: Request,
+        *,
+        progress: Progress = no_progress,
+        builders: Sequence[Builder] = BUILDERS,
+        encrypted: bool = False,
+    ) -> Released:
+        """Build, pack, prove and sign a release; the same request again changes nothing.
+
+        Raises:
+            Conflict: the version exists with other content.
+            UsageError: a version, a file or an option that cannot be used.
+            ModelUnloadable: onnx or onnxruntime refuses the model.
+            KeyUnavailable: the release key cannot be used from here.
+        """
+        with self.locked():
+            built = build_release(self.store, request, self._now_s())
+            release = built.folder.release()
+            records = add_payloads(
+                built.folder,
+                self._earlier(release),
+                chunk_size_bytes=self.settings.chunk_size_bytes,
+                progress=progress,
+                builders=builders,
+            )
+            self.roles.ensure_model(request.model, lambda: self._new_key(request.model, encrypted))
+            is_signed = self.roles.add_release(
+                request.model, request.version, built.folder.signed_bytes(), release.sequence
+            )
+        return Released(release=release, payloads=tuple(records), is_new=built.is_new or is_signed)
+
+    def offer(self, model: str, version: str, wanted: Wanted | None = None) -> bytes:
+        """Sign to whom a release goes, and give the notice that says so.
+
+        Raises:
+            NotFound: no such release, or it is not signed.
+            Conflict: a higher sequence is offered already.
+            KeyUnavailable: the online key cannot be used from here.
+        """
+        with self.locked():
+            folder = self.store.release(model, version)
+            if self.roles.signed_release(model, version) is None:
+                raise NotFound(
+                    f"{model} {version} is not signed (any more): run `slotcast release` again"
+                )
+            present = present_offer(self.store, self.roles, model)
+            offer = make_offer(folder, present, wanted or Wanted(), self._now_s())
+            sign_offer(self.store, self.roles, offer)
+            return build_notice(self.store, self.roles, model)
+
+    def withdraw(self, model: str) -> bytes:
+        """Cancel what is offered for a model, and give the notice that says so.
+
+        Raises:
+            NotFound: nothing is offered.
+        """
+        with self.locked():
+            present = present_offer(self.store, self.roles, model)
+            if present is None:
+                raise NotFound(f"nothing is offered for {model!r}")
+            if present.state != "canceled":
+                canceled = msgspec.structs.replace(
+                    present, state="canceled", issued=int(self._now_s())
+                )
+                sign_offer(self.store, self.roles, canceled)
+            return self._notice(model)
+
+    def refresh(self, *, offline: bool = False) -> dict[str, bytes]:
+        """Date the online roles again, and give every model's notice.
+
+        Raises:
+            KeyUnavailable: a key that is needed cannot be used from here.
+        """
+        with self.locked():
+            if offline:
+                self.roles.renew_offline()
+            self.roles.renew(force=True)
+            self.roles.prune()
+            return {model: self._notice(model) for model in self.offered()}
+
+    def build_notice(self, model: str) -> bytes:
+        """Give a model's notice as it is signed now, proven with a TUF client.
+
+        Raises:
+            NotFound: nothing is offered.
+            RefusedRelease: it would not be believed, for the reason that it gives.
+        """
+        return build_notice(self.store, self.roles, model)
+
+    def present_offer(self, model: str) -> Offer | None:
+        """Give what is offered for a model, or None."""
+        return present_offer(self.store, self.roles, model)
+
+    def offered(self) -> list[str]:
+        """Name the models for which something is offered."""
+        return [m for m in self.store.models() if self.roles.signed_offer(m) is not None]
+
+    def offered_folder(self, model: str) -> ReleaseFolder:
+        """Give the release that is offered for a model.
+
+        Raises:
+            NotFound: nothing is.
+        """
+        present = self.present_offer(model)
+        if present is None:
+            raise NotFound(f"nothing is offered for {model!r}")
+        return self.store.release(model, present.version)
+
+    def _notice(self, model: str) -> bytes:
+        self.roles.renew()
+        return build_notice(self.store, self.roles, model)
+
+    def _earlier(self, release: Release) -> list[ReleaseFolder]:
+        folders = self.store.releases(release.model)
+        return [folder for folder in folders if folder.release().sequence < release.sequence]
+
+    def _new_key(self, model: str, encrypted: bool) -> Key:  # noqa: FBT001
+        return self.ring.generate(release_role(model), encrypted=encrypted)
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._now_s(), UTC)

@@ -1,0 +1,256 @@
+"""Where a repository keeps models, releases, payloads and offers, and how they become durable.
+
+    REPO/slotcast.toml                              settings
+    REPO/keys.json, keys/                           the key ring
+    REPO/metadata/                                  signed metadata
+    REPO/models/<model>/releases/<version>/         one release; the folder appears whole
+        release.msgpack                             the bytes that are signed
+        given.json                                  what it was made from
+        files/                                      the files, read-only
+        payloads.json                               what each payload is and saves
+        payloads/<sha256>/payload.bin, map/<part>   one payload; the folder appears whole
+    REPO/models/<model>/offers/<sha256>.offer       the bytes that are signed
+    REPO/push/                                      journals of what brokers have acknowledged
+
+A power cut leaves folders whose names begin with a dot; the next command removes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from slotcast_publisher.durable import commit_dir, link_tree, storage_errors, write_atomic
+from slotcast_publisher.errors import NotFound, RepositoryDamaged
+from slotcast_schemas import fields, wire
+from slotcast_schemas.errors import RefusedRelease, UsageError
+from slotcast_schemas.messages import Offer, Release
+from slotcast_schemas.messages.offer import Payload
+
+_MODEL: Final = re.compile(fields.MODEL_PATTERN)
+_STAGING: Final = ".staging"
+_OFFERS_KEPT: Final = 3
+
+
+class PayloadRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One payload that was built and proven."""
+
+    payload: Payload
+    image_size_bytes: int
+    build_s: float
+
+    @property
+    def saved_share(self) -> float:
+        """Share of the image that need not travel."""
+        return 1 - self.payload.size_bytes / max(1, self.image_size_bytes)
+
+
+class ReleaseFolder:
+    """One release on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def files_dir(self) -> Path:
+        """The folder of the release's files."""
+        return self.path / "files"
+
+    def signed_bytes(self) -> bytes:
+        """Give the bytes that are signed.
+
+        Raises:
+            RepositoryDamaged: they cannot be read.
+        """
+        try:
+            return (self.path / "release.msgpack").read_bytes()
+        except OSError as exc:
+            raise RepositoryDamaged(f"could not read the release in {self.path}: {exc}") from exc
+
+    def release(self) -> Release:
+        """Give the release.
+
+        Raises:
+            RepositoryDamaged: it is not what was written.
+        """
+        try:
+            return wire.decode(self.signed_bytes(), Release)
+        except RefusedRelease as exc:
+            raise RepositoryDamaged(f"{self.path}/release.msgpack: {exc}") from exc
+
+    def given(self) -> dict[str, Any]:
+        """Say what the release was made from."""
+        found: dict[str, Any] = _read_json(self.path / "given.json", dict[str, Any])
+        return found
+
+    def images(self) -> list[tuple[str, Path]]:
+        """Give each file's path in the release and on disk, in manifest order."""
+        return [(file.path, self.files_dir / file.path) for file in self.release().files]
+
+    def payloads(self) -> list[PayloadRecord]:
+        """Give the payloads that were built and proven."""
+        path = self.path / "payloads.json"
+        if not path.exists():
+            return []
+        found: list[PayloadRecord] = _read_json(path, list[PayloadRecord])
+        return found
+
+    def payload_dir(self, sha256: bytes) -> Path:
+        """Name the folder of one payload."""
+        return self.path / "payloads" / sha256.hex()
+
+    def payload_file(self, payload: Payload) -> Path:
+        """Name the file that holds one payload's bytes."""
+        return self.payload_dir(payload.sha256) / "payload.bin"
+
+    def map_file(self, payload: Payload, part: int) -> Path:
+        """Name the file that holds one part of a payload's chunk map, as published."""
+        return self.payload_dir(payload.sha256) / "map" / str(part)
+
+    def staging(self) -> Path:
+        """Give an empty folder in which a payload can be built."""
+        path = self.path / _STAGING
+        with storage_errors(path):
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir(parents=True)
+        return path
+
+    def drop_staging(self) -> None:
+        """Remove what a build left behind."""
+        shutil.rmtree(self.path / _STAGING, ignore_errors=True)
+
+    def add_payload(self, staged: Path, record: PayloadRecord) -> None:
+        """Take a payload in: its folder first, then its line in `payloads.json`, which counts."""
+        final = self.payload_dir(record.payload.sha256)
+        if final.exists():
+            shutil.rmtree(staged)
+        else:
+            commit_dir(staged, final)
+        self._record(record)
+
+    def share_payload(self, other: ReleaseFolder, record: PayloadRecord) -> None:
+        """Take over a payload of a release that has the same image."""
+        source, final = (folder.payload_dir(record.payload.sha256) for folder in (other, self))
+        if not final.exists():
+            staged = self.staging() / "payload"
+            link_tree(source, staged)
+            commit_dir(staged, final)
+            self.drop_staging()
+        self._record(record)
+
+    def _record(self, record: PayloadRecord) -> None:
+        kept = [r for r in self.payloads() if r.payload.sha256 != record.payload.sha256]
+        data = msgspec.json.format(msgspec.json.encode([*kept, record]), indent=1)
+        write_atomic(self.path / "payloads.json", data)
+
+
+class Store:
+    """The models of one repository."""
+
+    def __init__(self, repo: Path) -> None:
+        self.repo = repo
+
+    def models(self) -> list[str]:
+        """Name the models that have a release."""
+        return sorted(p.name for p in (self.repo / "models").glob("*") if (p / "releases").exists())
+
+    def versions(self, model: str) -> list[str]:
+        """Name a model's releases, by growing sequence."""
+        folders = [p for p in self._releases(model).glob("*") if not p.name.startswith(".")]
+        numbered = [(ReleaseFolder(path).release().sequence, path.name) for path in folders]
+        return [version for _, version in sorted(numbered)]
+
+    def release(self, model: str, version: str) -> ReleaseFolder:
+        """Give one release.
+
+        Raises:
+            NotFound: it does not exist; names those that do.
+        """
+        path = self._releases(model) / version
+        if not path.is_dir():
+            known = ", ".join(self.versions(model)) or "none"
+            raise NotFound(f"no release {version!r} of {model!r}; there are: {known}")
+        return ReleaseFolder(path)
+
+    def releases(self, model: str) -> list[ReleaseFolder]:
+        """Give all releases of a model, by growing sequence."""
+        return [self.release(model, version) for version in self.versions(model)]
+
+    def staging(self, model: str) -> Path:
+        """Give an empty folder in which a release can be built."""
+        path = self._releases(check_model_name(model)) / _STAGING
+        with storage_errors(path):
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir(parents=True)
+        return path
+
+    def drop_staging(self, model: str) -> None:
+        """Remove what a build left behind."""
+        shutil.rmtree(self._releases(model) / _STAGING, ignore_errors=True)
+
+    def commit_release(self, model: str, version: str, staged: Path) -> ReleaseFolder:
+        """Give a built release its name: from here on it exists."""
+        final = self._releases(model) / version
+        commit_dir(staged, final)
+        return ReleaseFolder(final)
+
+    def save_offer(self, model: str, data: bytes) -> None:
+        """Keep an offer's bytes under their digest, and the last few before it."""
+        folder = self.repo / "models" / model / "offers"
+        write_atomic(folder / f"{hashlib.sha256(data).hexdigest()}.offer", data)
+        kept = sorted(folder.glob("*.offer"), key=lambda path: path.stat().st_mtime_ns)
+        for path in kept[:-_OFFERS_KEPT]:
+            path.unlink(missing_ok=True)
+
+    def offer_bytes(self, model: str, sha256: str) -> bytes:
+        """Give the bytes of an offer.
+
+        Raises:
+            RepositoryDamaged: they are missing.
+        """
+        path = self.repo / "models" / model / "offers" / f"{sha256}.offer"
+        try:
+            return path.read_bytes()
+        except OSError as exc:
+            raise RepositoryDamaged(f"could not read {path}: {exc.strerror}") from exc
+
+    def _releases(self, model: str) -> Path:
+        return self.repo / "models" / model / "releases"
+
+
+def check_model_name(model: str) -> str:
+    """Give the name back if a model may be called so.
+
+    Raises:
+        UsageError: it may not.
+    """
+    if not _MODEL.match(model):
+        raise UsageError(
+            "model name: expected up to 64 of a-z, 0-9, '.', '_', '-', beginning with a letter or"
+            f" digit, got {model!r:.80}"
+        )
+    return model
+
+
+def decode_offer(data: bytes) -> Offer:
+    """Read an offer of our own.
+
+    Raises:
+        RepositoryDamaged: it is not what was written.
+    """
+    try:
+        return wire.decode(data, Offer)
+    except RefusedRelease as exc:
+        raise RepositoryDamaged(f"offer: {exc}") from exc
+
+
+def _read_json(path: Path, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError) as exc:
+        raise RepositoryDamaged(f"could not read {path}: {exc}") from exc

@@ -1,0 +1,185 @@
+"""The key ring: which private key is where, and how it is opened.
+
+A key is named by its TUF key id and lives behind a URI: `pem:keys/NAME.pem` is a PKCS8 file of
+this repository, anything else is handed to securesystemslib (`gcpkms:`, `awskms:`, `hsm:`, ...).
+Which key counts for which role is not said here but in signed metadata.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Protocol, cast
+
+import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
+
+from slotcast_publisher.durable import write_atomic
+from slotcast_publisher.errors import KeyUnavailable, RepositoryDamaged
+from slotcast_schemas.errors import UsageError
+
+PEM_SCHEME: Final = "pem"
+RING_FILE: Final = "keys.json"
+
+
+class Passphrase(Protocol):
+    """Gives the passphrase of a key file, or None where files are not encrypted."""
+
+    def __call__(self, purpose: str) -> str | None:
+        """Ask for it; `purpose` is shown to a person."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one private key is."""
+
+    uri: str
+    name: str
+    created: int
+    public: dict[str, Any]
+    """The TUF public key, as metadata has it."""
+
+
+class KeyRing:
+    """The private keys that this repository can reach.
+
+    Raises:
+        RepositoryDamaged: `keys.json` is not what this software writes.
+    """
+
+    def __init__(
+        self,
+        repo: Path,
+        passphrase: Passphrase,
+        *,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._repo = repo
+        self._passphrase = passphrase
+        self._now_s = now_s
+        self._signers: dict[str, Signer] = {}
+        self._entries = self._read()
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        """Key id to where the key is."""
+        return dict(self._entries)
+
+    def generate(self, name: str, *, encrypted: bool) -> SSlibKey:
+        """Make an Ed25519 key in a PKCS8 file `keys/NAME-ID.pem` and give its public part.
+
+        Raises:
+            UsageError: encryption is asked for and no passphrase is given.
+            StorageFailed: the file cannot be written.
+        """
+        private = Ed25519PrivateKey.generate()
+        public = SSlibKey.from_crypto(private.public_key())
+        pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, self._encryption(encrypted))
+        relative = f"keys/{name}-{public.keyid[:8]}.pem"
+        (self._repo / "keys").mkdir(mode=0o700, exist_ok=True)
+        write_atomic(self._repo / relative, pem, mode=0o600)
+        self._add(public, f"{PEM_SCHEME}:{relative}", name)
+        self._signers[public.keyid] = CryptoSigner(private, public)
+        return public
+
+    def register(self, name: str, uri: str, public_pem: bytes, scheme: str | None) -> SSlibKey:
+        """Add a key that lives elsewhere: a KMS, an HSM, a file on another medium.
+
+        Raises:
+            UsageError: the public key cannot be read.
+        """
+        try:
+            public = SSlibKey.from_crypto(load_pem_public_key(public_pem), None, scheme)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+            raise UsageError(f"expected a PEM public key that TUF can use: {exc}") from exc
+        self._add(public, uri, name)
+        return public
+
+    def signer(self, keyid: str) -> Signer:
+        """Open a private key.
+
+        Raises:
+            KeyUnavailable: it is not in the ring, not reachable, or the passphrase is wrong.
+        """
+        if keyid not in self._signers:
+            self._signers[keyid] = self._open(keyid)
+        return self._signers[keyid]
+
+    def can_reach(self, keyid: str) -> bool:
+        """Say whether the key might be opened from here; a file must exist, others are tried."""
+        entry = self._entries.get(keyid)
+        if entry is None:
+            return False
+        scheme, _, path = entry.uri.partition(":")
+        return scheme != PEM_SCHEME or (self._repo / path).exists()
+
+    def _open(self, keyid: str) -> Signer:
+        entry = self._entries.get(keyid)
+        if entry is None:
+            raise KeyUnavailable(f"key {keyid[:8]}: this repository does not know where it is")
+        public = Key.from_dict(keyid, dict(entry.public))
+        scheme, _, rest = entry.uri.partition(":")
+        if scheme == PEM_SCHEME:
+            return self._open_pem(self._repo / rest, cast("SSlibKey", public), entry)
+        try:
+            return Signer.from_priv_key_uri(
+                entry.uri, public, lambda secret: self._passphrase(secret) or ""
+            )
+        except Exception as exc:  # signer libraries of many vendors: each has errors of its own
+            raise KeyUnavailable(f"key {entry.name} ({scheme}): {exc}") from exc
+
+    def _open_pem(self, path: Path, public: SSlibKey, entry: Entry) -> Signer:
+        try:
+            pem = path.read_bytes()
+        except OSError as exc:
+            raise KeyUnavailable(
+                f"key {entry.name}: expected its file at {path} ({exc.strerror});"
+                " bring the medium that holds it"
+            ) from exc
+        secret = (self._passphrase(f"key {entry.name}") or "") if b"ENCRYPTED" in pem else None
+        try:
+            private = load_pem_private_key(pem, secret.encode() if secret is not None else None)
+            return CryptoSigner(private, public)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+            raise KeyUnavailable(
+                f"key {entry.name}: {path} does not open (wrong passphrase, or damaged)"
+            ) from exc
+
+    def _encryption(self, encrypted: bool) -> KeySerializationEncryption:  # noqa: FBT001
+        if not encrypted:
+            return NoEncryption()
+        secret = self._passphrase("the new key")
+        if not secret:
+            raise UsageError(
+                "a passphrase is needed to encrypt the new key: set SLOTCAST_PASSPHRASE,"
+                " or say --no-passphrase to leave the file unencrypted"
+            )
+        return BestAvailableEncryption(secret.encode())
+
+    def _add(self, public: SSlibKey, uri: str, name: str) -> None:
+        self._entries[public.keyid] = Entry(
+            uri=uri, name=name, created=int(self._now_s()), public=public.to_dict()
+        )
+        data = json.dumps(msgspec.to_builtins(self._entries), indent=1, sort_keys=True)
+        write_atomic(self._repo / RING_FILE, data.encode())
+
+    def _read(self) -> dict[str, Entry]:
+        path = self._repo / RING_FILE
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=dict[str, Entry])
+        except FileNotFoundError:
+            return {}
+        except (OSError, msgspec.DecodeError) as exc:
+            raise RepositoryDamaged(f"{path}: {exc}") from exc
