@@ -1,0 +1,318 @@
+"""The probe's child: loads the candidate and says what it finds, line by line.
+
+`python -m slotcast_device.probe.child NOTES_FD PARENT_PID`, with a `ProbeRequest` as JSON on
+standard input. It judges nothing; it stops early where going on has no sense. Whatever the model
+does to this process (crash, hang, take all memory), the parent outlives it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import onnxruntime
+
+from slotcast_device.probe import compare, confine
+from slotcast_device.probe.scan import UnsafeModel, scan
+from slotcast_device.probe.spec import Failure, Figures, Note, ProbeRequest, SlotModel
+from slotcast_schemas.errors import MalformedMessage
+from slotcast_schemas.limits import DETAIL_MAX_CHARS
+from slotcast_schemas.messages.release import Tensor
+from slotcast_schemas.samples import NUMPY_TYPES, Array, Samples, read_samples, seeded_inputs
+
+SEEDED_RUNS: Final = 4
+_WARM_UP_RUNS: Final = 2
+_ROUNDS_MIN: Final = 3
+_MEASURE_SHARE: Final = 0.6
+"""Of the probe's time, what measuring may use: a slow model is timed with fewer runs."""
+
+_NO_MEMORY: Final = re.compile(
+    r"bad.?alloc|failed to allocate|out of memory|cannot allocate", re.IGNORECASE
+)
+
+_NEG_MODEL: Final = bytes.fromhex(
+    "080712003a320a0b0a017812017922034e65671201675a0f0a0178120a0a08080112040a02080162"
+    "0f0a0179120a0a08080112040a02080142040a00100d"
+)
+"""An ONNX model of one node, y = -x: the first session of a process pays for the runtime's own
+memory (10 MB with onnxruntime 1.31), which must not be booked to the candidate."""
+
+Say = Callable[[Note], None]
+
+
+class Stop(Exception):
+    """The candidate was found unfit; there is nothing more to learn."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.failure = Failure(reason=reason, detail=detail[:DETAIL_MAX_CHARS])
+
+
+class Model:
+    """One loaded model, with what loading and running it cost."""
+
+    def __init__(self, which: SlotModel, providers: tuple[str, ...]) -> None:
+        confine.trim()
+        self._before_bytes = confine.reset_peak()
+        started = time.perf_counter()
+        self.session = onnxruntime.InferenceSession(
+            str(which.path), _options(), providers=list(providers) or ["CPUExecutionProvider"]
+        )
+        self.load_s = time.perf_counter() - started
+        self.inputs = signature(self.session.get_inputs())
+        self.outputs = signature(self.session.get_outputs())
+        self.latencies_s: list[float] = []
+        self.peak_bytes: int | None = None
+
+    def run(self, feed: dict[str, Array]) -> dict[str, Array]:
+        """One run; outputs that are not tensors (sequences, maps) are left out."""
+        results = self.session.run(None, feed)
+        pairs = zip(self.outputs, results, strict=True)
+        return {tensor.name: value for tensor, value in pairs if isinstance(value, np.ndarray)}
+
+    def time(self, feed: dict[str, Array]) -> None:
+        """One run that counts for latency."""
+        started = time.perf_counter()
+        self.session.run(None, feed)
+        self.latencies_s.append(time.perf_counter() - started)
+
+    def note_peak(self) -> None:
+        """Fix the peak memory: of loading, and of the runs up to now."""
+        self.peak_bytes = max(0, confine.peak_bytes() - self._before_bytes)
+
+    def figures(self) -> Figures:
+        """What is known of its costs."""
+        times = self.latencies_s
+        return Figures(
+            load_s=self.load_s,
+            p50_s=float(np.percentile(times, 50)) if times else None,
+            p95_s=float(np.percentile(times, 95)) if times else None,
+            runs=len(times),
+            peak_memory_bytes=self.peak_bytes,
+        )
+
+
+def _options() -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return options
+
+
+def signature(arguments: list[Any]) -> tuple[Tensor, ...]:
+    """The runtime's description of inputs or outputs, in the words of a release."""
+    return tuple(
+        Tensor(
+            name=argument.name,
+            dtype=argument.type,
+            shape=tuple(d if isinstance(d, int | str) else None for d in argument.shape or ()),
+        )
+        for argument in arguments
+    )
+
+
+def probe(request: ProbeRequest, say: Say) -> None:
+    """Load, check, measure; each step announced before it is taken.
+
+    Raises:
+        Stop: the candidate is unfit.
+    """
+    say(Note(at="scan"))
+    _scan(request.candidate)
+    say(Note(at="load"))
+    candidate = _load(request.candidate, request.providers)
+    say(Note(at="contract", candidate=candidate.figures()))
+    problems = [
+        *compare.signature_problems("input", request.inputs, candidate.inputs),
+        *compare.signature_problems("output", request.outputs, candidate.outputs),
+    ]
+    say(Note(at="samples", contract=_details(problems)))
+    if problems:
+        return
+    samples, is_made = _samples(request, candidate)
+    say(Note(at="run", made_inputs=is_made))
+    if not _check_outputs(request, candidate, samples, say):
+        return
+    candidate.note_peak()
+    _measure(request, candidate, samples, say)
+
+
+def _scan(model: SlotModel) -> None:
+    try:
+        scan(model)
+    except UnsafeModel as exc:
+        raise Stop("unsafe_model", str(exc)) from exc
+    except (ValueError, OSError) as exc:
+        raise Stop("model_unloadable", f"{model.entry}: {exc}") from exc
+
+
+def _load(which: SlotModel, providers: tuple[str, ...]) -> Model:
+    try:
+        return Model(which, providers)
+    except Exception as exc:
+        raise _stop("model_unloadable", exc) from exc
+
+
+def _stop(reason: str, exc: Exception) -> Stop:
+    text = " ".join(str(exc).split()) or type(exc).__name__
+    if isinstance(exc, MemoryError) or _NO_MEMORY.search(text):
+        return Stop("too_much_memory", f"past the memory limit: {text}")
+    return Stop(reason, text)
+
+
+def _details(problems: list[str]) -> tuple[str, ...]:
+    return tuple(problem[:DETAIL_MAX_CHARS] for problem in problems[:16])
+
+
+def _samples(request: ProbeRequest, candidate: Model) -> tuple[Samples, bool]:
+    """The release's samples, or inputs made from the seed; true if made."""
+    name = request.probe.samples
+    try:
+        if name is not None:
+            return read_samples(Path(request.candidate.slot) / name), False
+        inputs = seeded_inputs(candidate.inputs, runs=SEEDED_RUNS, seed=request.seed)
+        return Samples(inputs=inputs), True
+    except (MalformedMessage, OSError) as exc:
+        raise Stop("samples_unreadable", str(exc)) from exc
+    except ValueError as exc:
+        raise Stop("samples_missing", f"{exc}; give samples to the release") from exc
+
+
+def _check_outputs(request: ProbeRequest, candidate: Model, samples: Samples, say: Say) -> bool:
+    """Run every sample and compare; false if something is wrong, so measuring has no sense."""
+    try:
+        runs = [candidate.run(samples.feed(index)) for index in range(samples.runs)]
+    except Exception as exc:
+        raise _stop("run_failed", exc) from exc
+    problems = compare.output_problems(request.outputs or candidate.outputs, runs[0])
+    probe = request.probe
+    bad = next((text for run in runs if (text := compare.nonfinite(run))), "")
+    alike = compare.constant(runs)
+    golden = (
+        compare.golden(runs, samples.outputs, rtol=probe.rtol, atol=probe.atol)
+        if samples.outputs
+        else None
+    )
+    share = _accuracy(request, samples, runs)
+    say(
+        Note(
+            at="compare",
+            contract=_details(problems),
+            nonfinite=bad,
+            constant=alike,
+            golden=golden,
+            accuracy=share,
+        )
+    )
+    return not (
+        problems
+        or (bad and not probe.allow_nonfinite)
+        or (alike and not probe.allow_constant)
+        or (golden is not None and golden.worst > 1.0)
+        or (share is not None and share < (probe.min_accuracy or 0.0))
+    )
+
+
+def _accuracy(
+    request: ProbeRequest, samples: Samples, runs: list[dict[str, Array]]
+) -> float | None:
+    if samples.labels is None or not runs[0]:
+        return None
+    output = request.probe.label_output or next(iter(runs[0]))
+    try:
+        return compare.accuracy(runs, samples.labels, output)
+    except (KeyError, ValueError) as exc:
+        raise Stop("samples_unreadable", f"labels do not fit output {output!r}: {exc}") from exc
+
+
+def _measure(request: ProbeRequest, candidate: Model, samples: Samples, say: Say) -> None:
+    """Latency of both models in turns, so that whatever else the device does hits both alike."""
+    say(Note(at="active_load", candidate=candidate.figures()))
+    active = _load_active(request)
+    feeds = _feeds(active, samples, request.seed) if active is not None else []
+    for index in range(_WARM_UP_RUNS):
+        say(Note(at="measure"))
+        candidate.run(samples.feed(index % samples.runs))
+        if active is not None and feeds:
+            say(Note(at="active_measure"))
+            active.run(feeds[index % len(feeds)])
+    if active is not None and feeds:
+        active.note_peak()
+    until = time.perf_counter() + request.probe.timeout_s * _MEASURE_SHARE
+    for index in range(request.probe.runs):
+        say(Note(at="measure"))
+        candidate.time(samples.feed(index % samples.runs))
+        if active is not None and feeds:
+            say(Note(at="active_measure"))
+            active.time(feeds[index % len(feeds)])
+        if index >= _ROUNDS_MIN and time.perf_counter() > until:
+            break
+    figures = active.figures() if active is not None else None
+    say(Note(at="done", candidate=candidate.figures(), active=figures))
+
+
+def _load_active(request: ProbeRequest) -> Model | None:
+    """The active model, or None: that it does not load is no fault of the candidate."""
+    if request.active is None:
+        return None
+    try:
+        return Model(request.active, request.providers)
+    except Exception as exc:  # noqa: BLE001 (whatever is wrong with it, the update may mend it)
+        sys.stderr.write(f"the active model does not load: {exc}\n")
+        return None
+
+
+def _feeds(active: Model, samples: Samples, seed: int) -> list[dict[str, Array]]:
+    """The same samples where they fit the active model, else seeded ones of its own."""
+    wanted = {tensor.name: NUMPY_TYPES.get(tensor.dtype) for tensor in active.inputs}
+    given = {name: str(array.dtype) for name, array in samples.inputs.items()}
+    try:
+        if wanted == given:
+            feeds = [samples.feed(index) for index in range(samples.runs)]
+        else:
+            made = Samples(inputs=seeded_inputs(active.inputs, runs=SEEDED_RUNS, seed=seed))
+            feeds = [made.feed(index) for index in range(made.runs)]
+        active.run(feeds[0])
+        return feeds
+    except Exception as exc:  # noqa: BLE001 (as in _load_active)
+        sys.stderr.write(f"the active model cannot be measured: {exc}\n")
+        return []
+
+
+def _wake_runtime() -> None:
+    session = onnxruntime.InferenceSession(
+        _NEG_MODEL, _options(), providers=["CPUExecutionProvider"]
+    )
+    session.run(None, {"x": np.zeros(1, np.float32)})
+
+
+def main(arguments: list[str]) -> int:
+    """Read the request, confine this process, probe, and say how it ended."""
+    notes_fd, parent_pid = int(arguments[0]), int(arguments[1])
+    confine.die_with(parent_pid)
+    request = msgspec.json.decode(sys.stdin.buffer.read(), type=ProbeRequest)
+    _wake_runtime()
+    confine.limit_process(request.probe.timeout_s)
+    confine.limit_memory(request.memory_limit_bytes)
+
+    def say(note: Note) -> None:
+        os.write(notes_fd, msgspec.json.encode(note) + b"\n")
+
+    try:
+        probe(request, say)
+    except Stop as stop:
+        say(Note(at="stopped", failure=stop.failure))
+    except Exception as exc:  # noqa: BLE001 (the last edge: said, then judged by the parent)
+        say(Note(at="stopped", failure=_stop("run_failed", exc).failure))
+    return 0
+
+
+if __name__ == "__main__":
+    # Not sys.exit: tearing a broken model down may crash, after everything was said.
+    os._exit(main(sys.argv[1:]))

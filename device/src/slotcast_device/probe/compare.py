@@ -1,0 +1,147 @@
+"""Compares outputs: with the expected ones, with each other, with what numbers may be. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slotcast_device.probe.spec import Golden
+from slotcast_schemas.messages.release import Tensor
+
+Array = NDArray[Any]
+Outputs = Mapping[str, Array]
+Signature = Sequence[Tensor]
+
+WORST_MAX: Final = 1e30
+"""Stands for infinity, which JSON cannot say."""
+
+
+def signature_problems(kind: str, declared: Signature, found: Signature) -> list[str]:
+    """Where the model's inputs or outputs are not those that the release declares.
+
+    Names, order and types must be the same. A size must be the same size; a free dimension
+    (named or not) must be free.
+    """
+    if not declared:
+        return []
+    if [t.name for t in declared] != [t.name for t in found]:
+        names = [t.name for t in declared], [t.name for t in found]
+        return [f"{kind}s: expected {names[0]!r:.200}, got {names[1]!r:.200}"]
+    return [
+        f"{kind} {want.name!r}: expected {want.dtype} {_shape(want)}, got {got.dtype} {_shape(got)}"
+        for want, got in zip(declared, found, strict=True)
+        if want.dtype != got.dtype or _sizes(want) != _sizes(got)
+    ]
+
+
+def output_problems(declared: Signature, outputs: Outputs) -> list[str]:
+    """Where an output of a run does not have the shape that the signature promises."""
+    problems = []
+    for tensor in declared:
+        got = outputs.get(tensor.name)
+        if got is None or not tensor.dtype.startswith("tensor("):
+            continue
+        sizes = _sizes(tensor)
+        fits = got.ndim == len(sizes) and all(
+            want in {None, size} for want, size in zip(sizes, got.shape, strict=True)
+        )
+        if not fits and sizes:  # a shape that is not declared at all reads as no dimensions
+            problems.append(
+                f"output {tensor.name!r}: expected {_shape(tensor)}, got {list(got.shape)}"
+            )
+    return problems
+
+
+def nonfinite(outputs: Outputs) -> str:
+    """Describe the first output with NaN or infinity; empty if there is none."""
+    for name, array in outputs.items():
+        if array.dtype.kind == "f":
+            bad = int(array.size - np.count_nonzero(np.isfinite(array)))
+            if bad:
+                return f"output {name!r}: {bad} of {array.size} values are NaN or infinite"
+    return ""
+
+
+def constant(runs: Sequence[Outputs]) -> str:
+    """Describe the outputs if none of the float ones depends on the input; empty if one does.
+
+    With a single run, an output of which all elements are alike counts as constant.
+    """
+    names = [n for n, a in runs[0].items() if a.dtype.kind == "f" and a.size] if runs else []
+    if not names or not all(_is_constant([run[name] for run in runs]) for name in names):
+        return ""
+    return f"outputs {', '.join(names)!r:.200} are the same for {len(runs)} different inputs"
+
+
+def _is_constant(arrays: Sequence[Array]) -> bool:
+    if len(arrays) == 1:
+        return arrays[0].size > 1 and bool(np.all(arrays[0] == arrays[0].flat[0]))
+    return all(np.array_equal(array, arrays[0], equal_nan=True) for array in arrays[1:])
+
+
+def golden(got: Sequence[Outputs], want: Outputs, *, rtol: float, atol: float) -> Golden:
+    """Compare each run's outputs with the expected ones.
+
+    Args:
+        got: by run, by name.
+        want: by name, each with one row per run.
+        rtol: of the tolerance `atol + rtol * |want|`, element by element.
+        atol: likewise.
+    """
+    worst, cosine, where = 0.0, 1.0, ""
+    for run, outputs in enumerate(got):
+        for name, rows in want.items():
+            excess = _excess(outputs.get(name), rows[run], rtol, atol)
+            if excess > worst:
+                worst, where = excess, f"output {name!r} of sample {run}"
+            if excess < WORST_MAX:
+                cosine = min(cosine, _cosine(outputs[name], rows[run]))
+    return Golden(runs=len(got), worst=worst, cosine=cosine, detail=where)
+
+
+def _excess(got: Array | None, want: Array, rtol: float, atol: float) -> float:
+    """The largest difference, as a multiple of what is allowed there."""
+    if got is None or got.shape != want.shape:
+        return WORST_MAX
+    if want.dtype.kind not in "biuf" or got.dtype.kind not in "biuf":
+        return 0.0 if np.array_equal(got.astype(str), want.astype(str)) else WORST_MAX
+    g, w = got.astype(np.float64), want.astype(np.float64)
+    same = (g == w) | (np.isnan(g) & np.isnan(w))
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        ratio = np.abs(g - w) / (atol + rtol * np.abs(w))
+    ratio = np.where(same, 0.0, np.where(np.isnan(ratio), WORST_MAX, ratio))
+    return float(min(ratio.max(initial=0.0), WORST_MAX))
+
+
+def _cosine(got: Array, want: Array) -> float:
+    if want.dtype.kind not in "biuf":
+        return 1.0
+    g, w = got.astype(np.float64).ravel(), want.astype(np.float64).ravel()
+    norms = float(np.linalg.norm(g) * np.linalg.norm(w))
+    if not np.isfinite(norms):
+        return -1.0
+    return float(g @ w) / norms if norms > 0 else float(np.array_equal(g, w))
+
+
+def accuracy(got: Sequence[Outputs], labels: Array, output: str) -> float:
+    """Share of labels that are right: of a float output the largest element's index counts."""
+    predicted = []
+    for outputs in got:
+        array = outputs[output]
+        is_scores = array.dtype.kind == "f" and array.ndim > 0
+        predicted.append(np.argmax(array, axis=-1).ravel() if is_scores else array.ravel())
+    flat = np.concatenate(predicted)
+    if flat.size != labels.size:
+        raise ValueError(f"expected one result for each of {labels.size} labels, got {flat.size}")
+    return float(np.mean(flat.astype(str) == labels.ravel().astype(str)))
+
+
+def _sizes(tensor: Tensor) -> list[int | None]:
+    return [size if isinstance(size, int) else None for size in tensor.shape]
+
+
+def _shape(tensor: Tensor) -> str:
+    return "[" + ", ".join("?" if size is None else str(size) for size in tensor.shape) + "]"

@@ -1,0 +1,113 @@
+"""What the probe's child does to itself before it touches a model: limits, priority, death wish.
+
+Done in the child, on purpose: `preexec_fn` in a parent with threads can deadlock (CPython's
+documentation of `subprocess`), and limits on memory must come after onnxruntime was imported,
+because that alone maps more than a small model needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_NO_NEW_PRIVS: Final = 38
+_NICE: Final = 10
+_STACK_BYTES: Final = 8 * 1024 * 1024
+_HEAP_RESERVATION_BYTES: Final = 64 * 1024 * 1024
+"""glibc reserves this much address space for each thread's heap."""
+
+
+def die_with(parent_pid: int) -> None:
+    """Be killed when the parent dies, so that a killed agent leaves no probe behind (Linux).
+
+    Raises:
+        SystemExit: the parent is gone already.
+    """
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if os.getppid() != parent_pid:
+        raise SystemExit(1)
+
+
+def limit_process(timeout_s: float) -> None:
+    """Lower priority; no core dump, no file written, a bound on CPU time that needs no watcher."""
+    with contextlib.suppress(OSError):
+        os.nice(_NICE)
+    with contextlib.suppress(OSError):
+        # If memory ends all the same, the kernel shall take this process and no other.
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    cpu_s = int(timeout_s * (os.cpu_count() or 1)) + 5
+    with contextlib.suppress(OSError, ValueError):
+        # The soft limit gives SIGXCPU, which says what happened; the hard one gives SIGKILL.
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 5))
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_FSIZE, 0)
+
+
+def limit_memory(limit_bytes: int) -> None:
+    """Let the process take `limit_bytes` more than it has now; past that, allocations fail.
+
+    RLIMIT_DATA counts private writable memory, which is what weights and activations are;
+    RLIMIT_AS is a second fence for what it does not count. Both leave room for thread stacks.
+    """
+    threads = 2 * (os.cpu_count() or 1) + 4
+    stacks_bytes = threads * _STACK_BYTES
+    _limit(resource.RLIMIT_DATA, _status_bytes("VmData") + limit_bytes + stacks_bytes)
+    _limit(
+        resource.RLIMIT_AS,
+        _status_bytes("VmSize")
+        + 2 * limit_bytes
+        + stacks_bytes
+        + threads * _HEAP_RESERVATION_BYTES,
+    )
+
+
+def reset_peak() -> int:
+    """Start a new measurement of peak memory; gives the resident bytes at this moment."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return resident_bytes()
+
+
+def resident_bytes() -> int:
+    """Memory resident now."""
+    return _status_bytes("VmRSS")
+
+
+def peak_bytes() -> int:
+    """Most that was resident since `reset_peak` (since the start, where that is not possible)."""
+    return _status_bytes("VmHWM")
+
+
+def trim() -> None:
+    """Give free heap pages back, so that one model's leavings do not hide the next one's needs."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _limit(what: int, value: int) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        _, hard = resource.getrlimit(what)
+        bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(what, (bound, bound))
+
+
+def _status_bytes(name: str) -> int:
+    """A figure of /proc/self/status; 0 where there is none (not Linux)."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return 0
+    for line in status.splitlines():
+        if line.startswith(name + ":"):
+            return int(line.split()[1]) * 1024
+    return 0

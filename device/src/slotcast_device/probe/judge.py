@@ -1,0 +1,191 @@
+"""Judges a probe: what the child found against the release's limits. Decides, does no I/O.
+
+Every check leaves a line of evidence with its figure, its limit and, where the active model was
+measured too, that one's figure. The first failed check gives the reason; the order is from
+"cannot run at all" to "runs, but costs too much", so the reason is the cause and not a symptom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from slotcast_device.probe.spec import Figures, Findings
+from slotcast_schemas.limits import DETAIL_MAX_CHARS
+from slotcast_schemas.messages.release import Probe
+from slotcast_schemas.messages.status import Check
+
+LATENCY_NOISE_S: Final = 200e-6
+"""A median may be this much above the active one's whatever the ratio: for models that take
+microseconds, the ratio of two medians of 20 runs is the scheduler's noise."""
+
+MEMORY_NOISE_BYTES: Final = 8 * 1024 * 1024
+"""The same for memory: what a first session of onnxruntime takes varies by a few MB."""
+
+REASONS: Final = {
+    "loads": "model_unloadable",
+    "files": "unsafe_model",
+    "contract": "contract_broken",
+    "finite": "nonfinite_output",
+    "varies": "constant_output",
+    "golden": "golden_mismatch",
+    "cosine": "golden_mismatch",
+    "accuracy": "accuracy_low",
+    "load_time": "too_slow",
+    "latency_p95": "too_slow",
+    "latency_p50": "too_slow",
+    "memory": "too_much_memory",
+    "memory_relative": "too_much_memory",
+}
+"""Check to the reason that it gives when it fails. Words, once published, keep their meaning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """The child ended without finishing. `blames_model` is false if it was ended from outside."""
+
+    reason: str
+    detail: str
+    blames_model: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """The verdict.
+
+    Attributes:
+        passed: the model may be switched to.
+        reason: `passed`, or one stable word for why not.
+        detail: one sentence for people, with both sides.
+        checks: the evidence.
+        blames_model: false if the probe could not be held (canceled, killed from outside, no
+            process could be started): the release is then neither good nor bad; try again.
+    """
+
+    passed: bool
+    reason: str
+    detail: str
+    checks: tuple[Check, ...]
+    blames_model: bool = True
+
+
+def judge(probe: Probe, findings: Findings, death: Death | None) -> ProbeResult:
+    """Judge one child's findings.
+
+    A child that died while it measured the *active* model says nothing against the candidate:
+    what was found before then is judged, without comparison. Otherwise a damaged active model
+    could never be replaced.
+    """
+    if death is not None and findings.at.startswith("active_") and death.blames_model:
+        findings.active = None
+        death = None
+    checks = tuple(_checks(probe, findings))
+    failed = next((check for check in checks if not check.passed), None)
+    if death is not None:
+        last = Check(name="child", passed=False, detail=_cut(death.detail))
+        return _refused(death.reason, last.detail, (*checks, last), blames_model=death.blames_model)
+    if findings.failure is not None:
+        failure = findings.failure
+        last = Check(name=_check_of(failure.reason), passed=False, detail=failure.detail)
+        return _refused(failure.reason, failure.detail, (*checks, last))
+    if failed is not None:
+        return _refused(REASONS[failed.name], describe(failed), checks)
+    return ProbeResult(passed=True, reason="passed", detail="", checks=checks)
+
+
+def _refused(
+    reason: str, detail: str, checks: tuple[Check, ...], *, blames_model: bool = True
+) -> ProbeResult:
+    return ProbeResult(
+        passed=False, reason=reason, detail=detail, checks=checks, blames_model=blames_model
+    )
+
+
+def describe(check: Check) -> str:
+    """One sentence for a failed check, with both sides."""
+    parts = [check.name]
+    if check.value is not None:
+        parts.append(f"is {check.value:.6g}")
+    if check.limit is not None:
+        parts.append(f"(limit {check.limit:.6g})")
+    if check.reference is not None:
+        parts.append(f"(active model: {check.reference:.6g})")
+    if check.detail:
+        parts.append(check.detail)
+    return _cut(" ".join(parts))
+
+
+def _checks(probe: Probe, found: Findings) -> Iterator[Check]:
+    if found.candidate.load_s is not None:
+        yield Check(name="loads", passed=True, value=found.candidate.load_s)
+    if found.contract is not None:
+        detail = _cut("; ".join(found.contract))
+        yield Check(name="contract", passed=not found.contract, detail=detail)
+    yield from _output_checks(probe, found)
+    # Memory first: a model that takes much of it is slow because of that.
+    yield from _memory_checks(probe, found.candidate, found.active)
+    yield from _latency_checks(probe, found.candidate, found.active)
+
+
+def _output_checks(probe: Probe, found: Findings) -> Iterator[Check]:
+    made = "inputs made from a seed; the release has no samples" if found.made_inputs else ""
+    if found.nonfinite is not None:
+        passed = not found.nonfinite or probe.allow_nonfinite
+        yield Check(name="finite", passed=passed, detail=found.nonfinite or made)
+    if found.constant is not None:
+        passed = not found.constant or probe.allow_constant
+        yield Check(name="varies", passed=passed, detail=found.constant)
+    golden = found.golden
+    if golden is not None:
+        within = golden.worst <= 1.0
+        yield Check(
+            name="golden", passed=within, value=golden.worst, limit=1.0, detail=golden.detail
+        )
+        if probe.min_cosine is not None and golden.cosine is not None:
+            yield Check(
+                name="cosine",
+                passed=golden.cosine >= probe.min_cosine,
+                value=golden.cosine,
+                limit=probe.min_cosine,
+            )
+    if found.accuracy is not None:
+        least = probe.min_accuracy
+        passed = least is None or found.accuracy >= least
+        yield Check(name="accuracy", passed=passed, value=found.accuracy, limit=least)
+
+
+def _latency_checks(probe: Probe, mine: Figures, active: Figures | None) -> Iterator[Check]:
+    theirs = active or Figures()
+    if mine.load_s is not None and probe.max_load_s is not None:
+        yield _at_most("load_time", mine.load_s, probe.max_load_s, theirs.load_s)
+    if mine.p95_s is not None:
+        yield _at_most("latency_p95", mine.p95_s, probe.max_latency_p95_s, theirs.p95_s)
+    if mine.p50_s is not None and theirs.p50_s is not None:
+        limit = probe.max_latency_ratio
+        most_s = None if limit is None else theirs.p50_s * limit + LATENCY_NOISE_S
+        yield _at_most("latency_p50", mine.p50_s, most_s, theirs.p50_s)
+
+
+def _memory_checks(probe: Probe, mine: Figures, active: Figures | None) -> Iterator[Check]:
+    peak_bytes = mine.peak_memory_bytes
+    if peak_bytes is None:
+        return
+    active_bytes = None if active is None else active.peak_memory_bytes
+    yield _at_most("memory", peak_bytes, probe.max_memory_bytes, active_bytes)
+    if active_bytes is not None and probe.max_memory_ratio is not None:
+        most_bytes = active_bytes * probe.max_memory_ratio + MEMORY_NOISE_BYTES
+        yield _at_most("memory_relative", peak_bytes, most_bytes, active_bytes)
+
+
+def _at_most(name: str, value: float, limit: float | None, reference: float | None) -> Check:
+    passed = limit is None or value <= limit
+    return Check(name=name, passed=passed, value=value, limit=limit, reference=reference)
+
+
+def _check_of(reason: str) -> str:
+    return next((check for check, word in REASONS.items() if word == reason), "child")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= DETAIL_MAX_CHARS else text[: DETAIL_MAX_CHARS - 1] + "…"

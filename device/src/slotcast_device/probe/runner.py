@@ -1,0 +1,241 @@
+"""Runs the probe's child: starts, listens, watches the clock, kills. The only part with processes.
+
+Guarantees: the child and all that it started are gone when `run_probe` returns; what it said and
+printed is bounded; a child that was ended from outside (an administrator, a test, a cancel) never
+counts against the model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Final
+
+import msgspec
+import psutil
+
+from slotcast_device.probe.judge import Death, ProbeResult, judge
+from slotcast_device.probe.spec import NOTES_MAX_BYTES, Findings, Note, ProbeRequest
+
+OUTPUT_KEPT_BYTES: Final = 8 * 1024
+"""The end of what the child printed: a crash says its last words there."""
+
+_TICK_S: Final = 0.05
+_START_UP_S: Final = 60.0
+"""Before the probe's own time begins: importing onnxruntime takes seconds on a slow card."""
+
+_ATTEMPTS: Final = 3
+"""If the child is killed from outside, it is started again this often in all."""
+
+_ENVIRONMENT_KEPT: Final = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "LANG", "TZ")
+"""No passwords, and no ORT_* that would have a model configure its own session."""
+
+
+def run_probe(
+    request: ProbeRequest,
+    *,
+    cancel: threading.Event | None = None,
+    on_start: Callable[[int], None] | None = None,
+) -> ProbeResult:
+    """Probe a model in a child process; takes at most `probe.timeout_s` after its start.
+
+    Args:
+        request: what to probe.
+        cancel: set it from another thread, and the probe ends within 0.1 s as `probe_canceled`.
+        on_start: told the child's process id.
+
+    Returns:
+        The verdict with its evidence. Never raises for anything that the model does.
+    """
+    request = _with_memory_limit(request)
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            result = _Watch(request, cancel or threading.Event(), on_start).run()
+        except OSError as exc:
+            death = Death("probe_not_started", f"no child process: {exc}", blames_model=False)
+            return judge(request.probe, Findings(), death)
+        if result.reason != "probe_killed" or attempt == _ATTEMPTS:
+            return result
+    raise AssertionError  # pragma: no cover
+
+
+def _with_memory_limit(request: ProbeRequest) -> ProbeRequest:
+    if request.memory_limit_bytes:
+        return request
+    free_bytes = int(psutil.virtual_memory().available * 0.8)
+    return msgspec.structs.replace(request, memory_limit_bytes=free_bytes)
+
+
+class _Watch:
+    """One child, from start to end."""
+
+    def __init__(
+        self,
+        request: ProbeRequest,
+        cancel: threading.Event,
+        on_start: Callable[[int], None] | None,
+    ) -> None:
+        self._request = request
+        self._cancel = cancel
+        self._on_start = on_start
+        self._findings = Findings()
+        self._pending = bytearray()
+        self._said_bytes = 0
+        self._printed = bytearray()
+        self._broken = ""
+        self._began_s: float | None = None
+        self._ended_by: str | None = None
+
+    def run(self) -> ProbeResult:
+        oom_kills = _oom_kills()
+        notes_read, notes_write = os.pipe()
+        try:
+            with _as_stdin(msgspec.json.encode(self._request)) as stdin:
+                child = self._start(stdin, notes_write)
+        except BaseException:
+            os.close(notes_read)
+            raise
+        finally:
+            os.close(notes_write)
+        try:
+            if self._on_start is not None:
+                self._on_start(child.pid)
+            self._listen(child, notes_read)
+        finally:
+            _kill_group(child)
+            os.close(notes_read)
+        death = self._death(child.returncode, is_oom=_oom_kills() > oom_kills)
+        return judge(self._request.probe, self._findings, death)
+
+    def _start(self, stdin: IO[bytes], notes_fd: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-P", "-B"]
+        command += ["-m", "slotcast_device.probe.child", str(notes_fd), str(os.getpid())]
+        return subprocess.Popen(
+            command,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=(notes_fd,),
+            start_new_session=True,
+            cwd="/",
+            env={k: v for k in _ENVIRONMENT_KEPT if (v := os.environ.get(k)) is not None},
+        )
+
+    def _listen(self, child: subprocess.Popen[bytes], notes_fd: int) -> None:
+        """Read until the child has closed both pipes, or must be killed."""
+        assert child.stdout is not None  # noqa: S101 (given PIPE above)
+        started_s = time.monotonic()
+        with selectors.DefaultSelector() as selector, child.stdout:
+            selector.register(notes_fd, selectors.EVENT_READ, self._hear)
+            selector.register(child.stdout, selectors.EVENT_READ, self._keep)
+            while selector.get_map():
+                for key, _ in selector.select(_TICK_S):
+                    data = os.read(key.fd, 64 * 1024)
+                    if data:
+                        key.data(data)
+                        if self._began_s is None and self._said_bytes:
+                            self._began_s = time.monotonic() - started_s
+                    else:
+                        selector.unregister(key.fileobj)
+                self._ended_by = self._reason_to_end(time.monotonic() - started_s)
+                if self._ended_by is not None:
+                    return
+                if child.poll() is not None and not selector.select(0):
+                    return  # a grandchild may hold the pipes open; it is killed with the group
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(_START_UP_S)
+
+    def _reason_to_end(self, elapsed_s: float) -> str | None:
+        if self._cancel.is_set():
+            return "probe_canceled"
+        if self._broken:
+            return "probe_crashed"
+        # The probe's own time begins when the child has imported the runtime and says so.
+        if self._began_s is None:
+            return "probe_not_started" if elapsed_s > _START_UP_S else None
+        is_late = elapsed_s - self._began_s > self._request.probe.timeout_s
+        return "probe_timeout" if is_late else None
+
+    def _keep(self, data: bytes) -> None:
+        self._printed += data
+        del self._printed[:-OUTPUT_KEPT_BYTES]
+
+    def _hear(self, data: bytes) -> None:
+        self._said_bytes += len(data)
+        if self._said_bytes > NOTES_MAX_BYTES + 100 * self._request.probe.runs:
+            self._broken = "the child said more than a probe can say"
+            return
+        self._pending += data
+        while not self._broken and b"\n" in self._pending:
+            line, _, rest = bytes(self._pending).partition(b"\n")
+            self._pending = bytearray(rest)
+            try:
+                self._findings.add(msgspec.json.decode(line, type=Note))
+            except (msgspec.ValidationError, msgspec.DecodeError) as exc:
+                self._broken = f"the child said what no probe says: {exc}"
+
+    def _death(self, code: int, *, is_oom: bool) -> Death | None:
+        """Why the child ended, if not by finishing."""
+        at = f"at step {self._findings.at!r}"
+        timeout_s = self._request.probe.timeout_s
+        if self._ended_by == "probe_canceled":
+            return Death("probe_canceled", f"canceled {at}", blames_model=False)
+        if self._ended_by == "probe_not_started":
+            return Death(self._ended_by, f"nothing said in {_START_UP_S:g} s", blames_model=False)
+        if self._ended_by == "probe_timeout" or code == -signal.SIGXCPU:
+            return Death("probe_timeout", f"not done after {timeout_s:g} s, {at}")
+        if self._broken:
+            return Death("probe_crashed", self._broken)
+        return None if code == 0 else self._death_by_itself(code, at, is_oom=is_oom)
+
+    def _death_by_itself(self, code: int, at: str, *, is_oom: bool) -> Death:
+        last_words = " ".join(self._printed.decode("utf-8", "replace").split())[-300:]
+        if code == -signal.SIGKILL and not is_oom:
+            return Death("probe_killed", f"killed from outside {at}", blames_model=False)
+        if code == -signal.SIGKILL or "bad_alloc" in last_words:
+            return Death("too_much_memory", f"memory ended {at}: {last_words}")
+        if self._findings.at == "start":
+            detail = f"exit {code} before it began: {last_words}"
+            return Death("probe_not_started", detail, blames_model=False)
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return Death("probe_crashed", f"{how} {at}: {last_words}".rstrip(": "))
+
+
+def _as_stdin(data: bytes) -> IO[bytes]:
+    """A file in memory: needs no disk, and unlike a pipe cannot block the writer."""
+    file: IO[bytes]
+    if hasattr(os, "memfd_create"):
+        file = os.fdopen(os.memfd_create("slotcast-probe"), "w+b")
+    else:
+        file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
+    file.write(data)
+    file.flush()
+    file.seek(0)
+    return file
+
+
+def _kill_group(child: subprocess.Popen[bytes]) -> None:
+    """Kill the child and all that it started, and collect it."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def _oom_kills() -> int:
+    """How often the kernel has killed for memory since boot; 0 where it does not say."""
+    try:
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    except OSError:
+        pass
+    return 0

@@ -1,0 +1,144 @@
+"""What the probe's two processes say to each other.
+
+The parent writes one `ProbeRequest` as JSON to the child's standard input. The child writes lines
+of JSON: each a `Note` that says where it is and adds to what it has found, so that after a crash
+the parent knows everything up to that moment.
+The child runs a model that nobody here has run before; what it says is validated and bounded.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from slotcast_schemas.errors import UsageError
+from slotcast_schemas.fields import Count, Detail, FilePath, Seconds, ShortText, Word
+from slotcast_schemas.messages.release import Probe, Tensor
+
+NOTES_MAX_BYTES: Final = 256 * 1024
+"""All that a child may say; a usual one says about 4 KB."""
+
+
+class SlotModel(msgspec.Struct, frozen=True):
+    """A model in a slot: the slot's folder, and the path in it that the runtime opens."""
+
+    slot: str
+    entry: FilePath
+
+    @property
+    def path(self) -> Path:
+        """The file that the runtime opens."""
+        return Path(self.slot) / self.entry
+
+
+class ProbeRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What to probe, and within which limits.
+
+    Attributes:
+        candidate: the model that is to become active.
+        active: the model that serves now, measured by the same child for comparison; or null.
+        inputs, outputs: the signature that the release declares; empty means not declared.
+        memory_limit_bytes: what both models together may take in the child; 0 means four fifths
+            of what the device has free, so that an allocation without end ends in the child.
+        providers: onnxruntime's execution providers; none means the CPU.
+        seed: of the inputs that are made when the release has no samples.
+    """
+
+    candidate: SlotModel
+    active: SlotModel | None = None
+    inputs: tuple[Tensor, ...] = ()
+    outputs: tuple[Tensor, ...] = ()
+    probe: Probe = Probe()
+    memory_limit_bytes: Count = 0
+    providers: tuple[ShortText, ...] = ()
+    seed: Count = 1
+
+    def __post_init__(self) -> None:
+        """Check what the type cannot say.
+
+        Raises:
+            UsageError: a slot that is not an absolute path; the child works elsewhere.
+        """
+        for model in (self.candidate, self.active):
+            if model is not None and not Path(model.slot).is_absolute():
+                raise UsageError(f"probe: expected an absolute slot folder, got {model.slot!r}")
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """What one model cost in the child; None where it was not measured."""
+
+    load_s: Seconds | None = None
+    p50_s: Seconds | None = None
+    p95_s: Seconds | None = None
+    runs: Count = 0
+    peak_memory_bytes: Count | None = None
+
+
+class Golden(msgspec.Struct, frozen=True, kw_only=True):
+    """The candidate's outputs beside the expected ones.
+
+    Attributes:
+        runs: samples compared.
+        worst: largest `|got - want| / (atol + rtol * |want|)`; within tolerance up to 1.
+        cosine: smallest cosine of an output with the expected one.
+        detail: where the worst is.
+    """
+
+    runs: Count
+    worst: float
+    cosine: float | None = None
+    detail: Detail = ""
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Why the child stopped, in its own words."""
+
+    reason: Word
+    detail: Detail = ""
+
+
+Name = ShortText
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True):
+    """One line from the child: fields that are null say nothing new."""
+
+    at: Word
+    failure: Failure | None = None
+    contract: Annotated[tuple[Detail, ...], Meta(max_length=16)] | None = None
+    made_inputs: bool | None = None
+    nonfinite: Detail | None = None
+    constant: Detail | None = None
+    golden: Golden | None = None
+    accuracy: float | None = None
+    candidate: Figures | None = None
+    active: Figures | None = None
+
+
+class Findings(msgspec.Struct, kw_only=True):
+    """All notes of one child, put together. `at` is where it was when it last spoke.
+
+    `contract` lists what differs from the release; `nonfinite` and `constant` describe the first
+    case, and are empty where there is none; None everywhere means "not reached".
+    """
+
+    at: str = "start"
+    failure: Failure | None = None
+    contract: tuple[str, ...] | None = None
+    made_inputs: bool | None = None
+    nonfinite: str | None = None
+    constant: str | None = None
+    golden: Golden | None = None
+    accuracy: float | None = None
+    candidate: Figures = Figures()
+    active: Figures | None = None
+
+    def add(self, note: Note) -> None:
+        """Take over what a note says."""
+        for name in note.__struct_fields__:
+            value = getattr(note, name)
+            if value is not None:
+                setattr(self, name, value)

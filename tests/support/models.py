@@ -1,0 +1,248 @@
+"""A zoo of models, good and bad, made on the spot: for tests, benchmarks and the demo.
+
+Each function gives the bytes of an ONNX file with the same signature (`x`: float [N, FEATURES],
+`scores`: float [N, CLASSES]) unless it says otherwise, so that any may be offered as the next
+release of any other. The bad ones are really bad: onnxruntime does crash, hang, take all memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+FEATURES = 32
+CLASSES = 4
+OPSET = 17
+
+Floats = NDArray[np.float32]
+
+
+def classifier(seed: int = 1, *, hidden: int = 64, drift: float = 0.0) -> bytes:
+    """A good one: two dense layers and a softmax.
+
+    Args:
+        seed: of the weights; models of one seed agree.
+        hidden: width; 1024 gives about 150 KB.
+        drift: relative change of the weights, as one more epoch of training makes.
+    """
+    return _dense(_weights(seed, hidden, drift))
+
+
+def damaged_weights(seed: int = 1, *, hidden: int = 64) -> bytes:
+    """Loads and answers, wrongly: half of the first layer's weights were overwritten."""
+    weights = _weights(seed, hidden, 0.0)
+    noise = np.random.default_rng(seed + 999)
+    rows = weights[0].shape[0] // 2
+    weights[0][:rows] = noise.standard_normal(weights[0][:rows].shape) * 3
+    return _dense(weights)
+
+
+def not_a_number(seed: int = 1) -> bytes:
+    """Loads, and answers NaN: one weight of the last layer is NaN."""
+    weights = _weights(seed, 64, 0.0)
+    weights[2][0, :] = np.nan
+    return _dense(weights)
+
+
+def constant_output(seed: int = 1) -> bytes:
+    """Loads, and gives the same scores whatever it is asked: the last weights are zero."""
+    weights = _weights(seed, 64, 0.0)
+    weights[2][:] = 0
+    return _dense(weights)
+
+
+def slow(seed: int = 1, *, steps: int = 8, width: int = 256) -> bytes:
+    """The right answers, late: multiplies `width` x `width` matrices `steps` times on the side."""
+    square = np.eye(width, dtype=np.float32)
+    nodes = [helper.make_node("Identity", ["square"], ["m0"])]
+    nodes += [helper.make_node("MatMul", [f"m{i}", "turn"], [f"m{i + 1}"]) for i in range(steps)]
+    # `turn` depends on the input, so that no optimizer can work it out beforehand.
+    nodes.insert(0, helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0))
+    nodes.insert(1, helper.make_node("Mul", ["sum", "zero"], ["nothing"]))
+    nodes.insert(2, helper.make_node("Add", ["square", "nothing"], ["turn"]))
+    nodes.append(helper.make_node("ReduceMean", [f"m{steps}"], ["mean"], keepdims=0))
+    nodes.append(helper.make_node("Mul", ["mean", "zero"], ["late"]))
+    extra = [_tensor("square", square), _tensor("zero", np.zeros((), np.float32))]
+    return _dense(_weights(seed, 64, 0.0), nodes, extra, add="late")
+
+
+def memory_hungry(seed: int = 1, *, size_bytes: int = 1 << 36) -> bytes:
+    """The right answers, after taking `size_bytes` of memory in one piece."""
+    shape = np.array([size_bytes // 4], np.int64)
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
+        helper.make_node("Expand", ["sum", "wide"], ["huge"]),
+        helper.make_node("ReduceMax", ["huge"], ["most"], keepdims=0),
+        helper.make_node("Mul", ["most", "zero"], ["late"]),
+    ]
+    extra = [_tensor("wide", shape), _tensor("zero", np.zeros((), np.float32))]
+    return _dense(_weights(seed, 64, 0.0), nodes, extra, add="late")
+
+
+def endless_allocation(seed: int = 1) -> bytes:
+    """Takes memory without end: a loop that doubles a tensor each time round."""
+    return _loop(seed, [helper.make_node("Concat", ["v", "v"], ["v_out"], axis=0)])
+
+
+def hangs(seed: int = 1) -> bytes:
+    """Never answers: a loop of 2^62 rounds."""
+    return _loop(seed, [helper.make_node("Neg", ["v"], ["v_out"])])
+
+
+def crashes_runtime(*, depth: int = 20_000) -> bytes:
+    """Kills the process that loads it, with a real SIGSEGV in onnxruntime.
+
+    Functions that call each other `depth` deep: the runtime inlines them by recursion and runs
+    out of stack (seen with onnxruntime 1.31.1 on Linux; `depth` is far past what 8 MiB hold).
+    """
+    domains = [helper.make_opsetid("", OPSET), helper.make_opsetid("local", 1)]
+    functions = []
+    for i in range(depth):
+        is_last = i == depth - 1
+        call = (
+            helper.make_node("Relu", ["a"], ["b"])
+            if is_last
+            else helper.make_node(f"F{i + 1}", ["a"], ["b"], domain="local")
+        )
+        functions.append(helper.make_function("local", f"F{i}", ["a"], ["b"], [call], domains))
+    nodes = [helper.make_node("F0", ["x"], ["scores"], domain="local")]
+    graph = helper.make_graph(nodes, "deep", [_x()], [_scores()])
+    model = helper.make_model(graph, opset_imports=domains, functions=functions, ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+def wrong_contract(seed: int = 1) -> bytes:
+    """A good model of another signature: its input is called `image` and has one more feature."""
+    model = onnx.load_from_string(_dense(_weights(seed, 64, 0.0, features=FEATURES + 1)))
+    model.graph.input[0].name = "image"
+    for node in model.graph.node:
+        node.input[:] = ["image" if name == "x" else name for name in node.input]
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = FEATURES + 1
+    return bytes(model.SerializeToString())
+
+
+def external_data_outside(seed: int = 1, *, location: str = "../../secret.bin") -> bytes:
+    """Wants to read its weights from a file outside the slot."""
+    model = onnx.load_from_string(classifier(seed))
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    return bytes(model.SerializeToString())
+
+
+def custom_operator() -> bytes:
+    """Needs an operator from a library that no release can bring."""
+    node = helper.make_node("Fast", ["x"], ["scores"], domain="com.example.fast")
+    graph = helper.make_graph([node], "custom", [_x()], [_scores()])
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.example.fast", 1)]
+    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
+
+
+def large(seed: int = 1, *, size_bytes: int = 8 << 20, drift: float = 0.0) -> bytes:
+    """A good one of a given size: a stack of dense layers, most of them stepped over by a gate.
+
+    Only the first layer works on each request, so that the model is as quick as a small one and
+    a benchmark of the switch measures the switch.
+    """
+    rng = np.random.default_rng(seed)
+    width = 512
+    count = max(1, size_bytes // (width * width * 4))
+    layers = [(rng.standard_normal((width, width)) / 32).astype(np.float32) for _ in range(count)]
+    layers = [layer * np.float32(1 + drift) for layer in layers]
+    extra = [_tensor(f"layer{i}", layer) for i, layer in enumerate(layers)]
+    extra.append(_tensor("index", np.zeros(1, np.int64)))
+    # Gather of one row touches each layer's memory a little, and the optimizer cannot drop it,
+    # because the row is chosen by the input.
+    nodes = [
+        helper.make_node("ArgMax", ["x"], ["row"], axis=1, keepdims=0),
+        *(helper.make_node("Gather", [f"layer{i}", "row"], [f"row{i}"]) for i in range(count)),
+        helper.make_node("Sum", [f"row{i}" for i in range(count)], ["rows"]),
+        helper.make_node("ReduceMean", ["rows"], ["late"], axes=[1], keepdims=1),
+    ]
+    return _dense(_weights(seed, 64, drift), nodes, extra[:-1], add="late")
+
+
+def inputs(runs: int = 16, seed: int = 7) -> Floats:
+    """Rows that any model of the zoo takes."""
+    return np.random.default_rng(seed).standard_normal((runs, FEATURES)).astype(np.float32)
+
+
+def labels(seed: int = 1, runs: int = 16) -> NDArray[np.int64]:
+    """What `classifier(seed)` says to `inputs(runs)`: for tests of accuracy."""
+    w1, b1, w2, b2 = _weights(seed, 64, 0.0)
+    logits = np.maximum(inputs(runs) @ w1 + b1, 0) @ w2 + b2
+    return np.asarray(np.argmax(logits, axis=1), dtype=np.int64)
+
+
+def _weights(seed: int, hidden: int, drift: float, features: int = FEATURES) -> list[Floats]:
+    rng = np.random.default_rng(seed)
+    shapes = [(features, hidden), (hidden,), (hidden, CLASSES), (CLASSES,)]
+    weights = [rng.standard_normal(shape) / np.sqrt(shape[0]) for shape in shapes]
+    if drift:
+        weights = [w * (1 + drift * rng.standard_normal(w.shape)) for w in weights]
+    return [w.astype(np.float32) for w in weights]
+
+
+def _dense(
+    weights: Sequence[Floats],
+    before: Sequence[onnx.NodeProto] = (),
+    extra: Sequence[onnx.TensorProto] = (),
+    *,
+    add: str | None = None,
+) -> bytes:
+    """The classifier's graph, after the nodes `before`, with their result `add` added to it."""
+    names = ["w1", "b1", "w2", "b2"]
+    nodes = [
+        *before,
+        helper.make_node("Gemm", ["x", "w1", "b1"], ["h"]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("Gemm", ["r", "w2", "b2"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["scores" if add is None else "soft"], axis=1),
+    ]
+    if add is not None:
+        nodes.append(helper.make_node("Add", ["soft", add], ["scores"]))
+    initializers = [_tensor(n, w) for n, w in zip(names, weights, strict=True)]
+    graph = helper.make_graph(nodes, "zoo", [_x()], [_scores()], [*initializers, *extra])
+    opsets = [helper.make_opsetid("", OPSET)]
+    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
+
+
+def _loop(seed: int, step: list[onnx.NodeProto]) -> bytes:
+    """The classifier, after a loop of 2^62 rounds over `v` whose body is `step`."""
+    condition = helper.make_tensor_value_info("go", TensorProto.BOOL, [])
+    count = helper.make_tensor_value_info("i", TensorProto.INT64, [])
+    value = helper.make_tensor_value_info("v", TensorProto.FLOAT, ["n", FEATURES])
+    out = [
+        helper.make_tensor_value_info("go_out", TensorProto.BOOL, []),
+        helper.make_tensor_value_info("v_out", TensorProto.FLOAT, ["m", FEATURES]),
+    ]
+    keep = helper.make_node("Identity", ["go"], ["go_out"])
+    body = helper.make_graph([keep, *step], "body", [count, condition, value], out)
+    nodes = [
+        helper.make_node("Loop", ["rounds", "yes", "x"], ["looped"], body=body),
+        helper.make_node("ReduceMax", ["looped"], ["most"], keepdims=0),
+        helper.make_node("Mul", ["most", "zero"], ["late"]),
+    ]
+    extra = [
+        _tensor("rounds", np.array(1 << 62, np.int64)),
+        _tensor("yes", np.array(True)),
+        _tensor("zero", np.zeros((), np.float32)),
+    ]
+    return _dense(_weights(seed, 64, 0.0), nodes, extra, add="late")
+
+
+def _tensor(name: str, array: NDArray[np.generic]) -> onnx.TensorProto:
+    return onnx.numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
+
+
+def _x() -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", FEATURES])
+
+
+def _scores() -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", CLASSES])
