@@ -1,7 +1,7 @@
 """Decides what Mosquitto the tests run: a container where an engine runs, else a binary.
 
 `python -m tests.support.engine` prints the decision (tools/test calls it):
-exit code 0 with one line saying which is used, 69 if there is none, with what to do about it.
+exit code 0 with one line saying which is used, 69 if there is none, with what to do about it, 64 if the environment contradicts itself.
 
 Environment:
     SLOTCAST_MOSQUITTO: `container` or `binary` instead of deciding.
@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
@@ -32,7 +32,6 @@ PROCESS_LABEL: Final = "org.slotcast.test.process"
 """On each container of ours: the machine and process that will remove it."""
 
 _PULL_TIMEOUT_S: Final = 90
-_EX_UNAVAILABLE: Final = 69
 
 # Ryuk is one more image to pull. `remove_forgotten` does its work for killed test runs.
 testcontainers_config.ryuk_disabled = True
@@ -40,6 +39,14 @@ testcontainers_config.ryuk_disabled = True
 
 class BrokerUnavailable(Exception):
     """No Mosquitto can be run here; the message says who has to do what."""
+
+    exit_code: ClassVar[int] = 69
+
+
+class BadSetting(BrokerUnavailable):
+    """The environment asks for what cannot be; installing something would not help."""
+
+    exit_code = 64
 
 
 @functools.cache
@@ -51,10 +58,10 @@ def kind() -> str:
     """
     wanted = os.environ.get("SLOTCAST_MOSQUITTO", "")
     if wanted not in {"", "container", "binary"}:
-        raise BrokerUnavailable(f"SLOTCAST_MOSQUITTO: expected container or binary, got {wanted!r}")
+        raise BadSetting(f"SLOTCAST_MOSQUITTO: expected container or binary, got {wanted!r}")
     must_be_container = bool(os.environ.get("SLOTCAST_REQUIRE_CONTAINER"))
     if must_be_container and wanted == "binary":
-        raise BrokerUnavailable(
+        raise BadSetting(
             "SLOTCAST_REQUIRE_CONTAINER and SLOTCAST_MOSQUITTO=binary contradict: unset one"
         )
     if wanted != "binary" and engine_runs():
@@ -186,7 +193,7 @@ def main() -> int:
         print(describe())
     except BrokerUnavailable as missing:
         print(f"error: {missing}", file=sys.stderr)
-        return _EX_UNAVAILABLE
+        return missing.exit_code
     if kind() == "container":
         for name in remove_forgotten():
             print(f"removed the container {name} of a test run that was killed")
