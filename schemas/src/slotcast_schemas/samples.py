@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,21 +114,26 @@ def read_arrays(path: Path, *, max_bytes: int) -> dict[str, Array]:
         MalformedMessage: not an .npz of plain arrays within the bounds.
         OSError: the file cannot be read.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            total_bytes = sum(member.file_size for member in members)
-            if len(members) > _ARRAYS_MAX or total_bytes > max_bytes:
-                raise MalformedMessage(
-                    f"{path.name}: expected at most {_ARRAYS_MAX} arrays in {max_bytes} bytes,"
-                    f" got {len(members)} in {total_bytes}"
-                )
-            return {
-                member.filename.removesuffix(".npy"): _read_member(archive, member)
-                for member in members
-            }
-    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as exc:
-        raise MalformedMessage(f"{path.name}: not an .npz of plain arrays ({exc})") from exc
+    with path.open("rb") as file:
+        try:
+            return _read_archive(file, path.name, max_bytes)
+        except MalformedMessage:
+            raise
+        except Exception as exc:
+            # zipfile, zlib and numpy raise a dozen classes for damaged input, OSError among them.
+            raise MalformedMessage(f"{path.name}: not an .npz of plain arrays ({exc})") from exc
+
+
+def _read_archive(file: BinaryIO, name: str, max_bytes: int) -> dict[str, Array]:
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        total_bytes = sum(member.file_size for member in members)
+        if len(members) > _ARRAYS_MAX or total_bytes > max_bytes:
+            raise MalformedMessage(
+                f"{name}: expected at most {_ARRAYS_MAX} arrays in {max_bytes} bytes,"
+                f" got {len(members)} in {total_bytes}"
+            )
+        return {m.filename.removesuffix(".npy"): _read_member(archive, m) for m in members}
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:

@@ -22,6 +22,7 @@ import onnxruntime
 from slotcast_device.probe import compare, confine
 from slotcast_device.probe.scan import UnsafeModel, scan
 from slotcast_device.probe.spec import Failure, Figures, Note, ProbeRequest, SlotModel
+from slotcast_schemas import outputs
 from slotcast_schemas.errors import MalformedMessage
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.messages.release import Tensor
@@ -192,8 +193,8 @@ def _check_outputs(request: ProbeRequest, candidate: Model, samples: Samples, sa
         raise _stop("run_failed", exc) from exc
     problems = compare.output_problems(request.outputs or candidate.outputs, runs[0])
     probe = request.probe
-    bad = next((text for run in runs if (text := compare.nonfinite(run))), "")
-    alike = compare.constant(runs)
+    bad = next((text for run in runs if (text := outputs.nonfinite(run))), "")
+    alike = outputs.constant(runs)
     golden = (
         compare.golden(runs, samples.outputs, rtol=probe.rtol, atol=probe.atol)
         if samples.outputs
@@ -226,7 +227,7 @@ def _accuracy(
         return None
     output = request.probe.label_output or next(iter(runs[0]))
     try:
-        return compare.accuracy(runs, samples.labels, output)
+        return outputs.accuracy(runs, samples.labels, output)
     except (KeyError, ValueError) as exc:
         raise Stop("samples_unreadable", f"labels do not fit output {output!r}: {exc}") from exc
 

@@ -1,0 +1,152 @@
+"""Samples: what the publisher writes is what a device checks, and it says what will be refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from tests.support import models
+from tests.support.probing import run_rows
+
+from slotcast_device.probe import ProbeRequest, SlotModel, run_probe
+from slotcast_publisher.samples import arithmetic, make_samples, model_signature
+from slotcast_schemas.errors import UsageError
+from slotcast_schemas.samples import read_samples
+
+
+def _model(tmp_path: Path, model: bytes) -> Path:
+    (tmp_path / "model.onnx").write_bytes(model)
+    return tmp_path
+
+
+def _user(tmp_path: Path, **arrays: np.ndarray) -> Path:
+    path = tmp_path / "user.npz"
+    np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy's stub mistakes names for options
+    return path
+
+
+def test_a_device_accepts_what_the_publisher_saw(tmp_path: Path) -> None:
+    folder = _model(tmp_path, models.classifier())
+    user = _user(tmp_path, x=models.inputs(100), labels=models.labels(runs=100))
+    probe = make_samples(folder, "model.onnx", user, folder / "samples.npz", seed=1)
+    assert probe.samples == "samples.npz"
+    assert probe.min_accuracy == pytest.approx(1 - 1 / 16)
+    assert probe.label_output == "scores"
+    inputs, outputs = model_signature(folder / "model.onnx")
+    request = ProbeRequest(
+        candidate=SlotModel(str(folder), "model.onnx"), inputs=inputs, outputs=outputs, probe=probe
+    )
+    result = run_probe(request)
+    assert result.passed, result.detail
+    assert {"golden", "cosine", "accuracy"} <= {check.name for check in result.checks}
+
+
+def test_a_model_damaged_after_its_samples_were_made_is_refused(tmp_path: Path) -> None:
+    folder = _model(tmp_path, models.classifier())
+    probe = make_samples(folder, "model.onnx", None, folder / "samples.npz", seed=1)
+    _model(tmp_path, models.damaged_weights())
+    request = ProbeRequest(candidate=SlotModel(str(folder), "model.onnx"), probe=probe)
+    assert run_probe(request).reason == "golden_mismatch"
+
+
+def test_outputs_that_the_user_knows_win_over_what_the_model_says(tmp_path: Path) -> None:
+    rows = models.inputs(8)
+    true = run_rows(models.classifier(), rows)
+    folder = _model(tmp_path, models.damaged_weights())
+    user = _user(tmp_path, **{"x": rows, "output:scores": true[:, 0, :]})
+    warnings: list[str] = []
+    out = folder / "samples.npz"
+    make_samples(folder, "model.onnx", user, out, seed=1, warn=warnings.append)
+    assert any("differs" in warning for warning in warnings)
+    np.testing.assert_array_equal(read_samples(out).outputs["scores"], true)
+
+
+def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:
+    folder = _model(tmp_path, models.classifier())
+    files = [tmp_path / name for name in ("one.npz", "two.npz", "other.npz")]
+    for file, seed in zip(files, (5, 5, 6), strict=True):
+        make_samples(folder, "model.onnx", None, file, seed=seed)
+    first, second, other = (file.read_bytes() for file in files)
+    assert first == second != other
+    assert read_samples(files[0]).runs == 16
+
+
+def test_samples_stay_within_their_size(tmp_path: Path) -> None:
+    folder = _model(tmp_path, models.classifier())
+    out = tmp_path / "samples.npz"
+    make_samples(folder, "model.onnx", None, out, seed=1, max_bytes=1000)
+    samples = read_samples(out)
+    one_run_bytes = 4 * (models.FEATURES + models.CLASSES)
+    assert samples.runs == 1000 // one_run_bytes
+    assert samples.size_bytes <= 1000
+
+
+def test_batches_and_single_rows_are_cut_into_runs(tmp_path: Path) -> None:
+    folder = _model(tmp_path, models.classifier())
+    out = tmp_path / "samples.npz"
+    for array in (models.inputs(6), models.inputs(6).reshape(3, 2, models.FEATURES)):
+        make_samples(folder, "model.onnx", _user(tmp_path, x=array), out, seed=1)
+        samples = read_samples(out)
+        assert samples.runs == len(array)
+        assert (
+            samples.inputs["x"].reshape(-1, models.FEATURES).tolist() == models.inputs(6).tolist()
+        )
+
+
+def test_what_devices_would_refuse_is_said_beforehand(tmp_path: Path) -> None:
+    for model, word in ((models.not_a_number(), "NaN"), (models.constant_output(), "the same")):
+        warnings: list[str] = []
+        folder = _model(tmp_path, model)
+        make_samples(folder, "model.onnx", None, tmp_path / "s.npz", seed=1, warn=warnings.append)
+        assert word in " ".join(warnings)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"image": models.inputs()}, "expected an array 'x'"),
+        ({"x": models.inputs()[:, :5]}, "expected rows of shape"),
+        ({"x": models.inputs()[:0]}, "rows"),
+        ({"x": models.inputs(), "labels": np.zeros(3, np.int64)}, "multiple of 16"),
+        ({"x": np.array([{}], dtype=object)}, "plain"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_with_both_sides(
+    tmp_path: Path, arrays: dict[str, np.ndarray], message: str
+) -> None:
+    folder = _model(tmp_path, models.classifier())
+    user = _user(tmp_path, **arrays)
+    with pytest.raises(UsageError, match=message):
+        make_samples(folder, "model.onnx", user, tmp_path / "s.npz", seed=1)
+
+
+def test_tolerances_follow_the_arithmetic(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(models.classifier())
+    assert arithmetic(path) == "float32"
+    model = onnx.load(path)
+    model.graph.initializer.append(helper.make_tensor("h", TensorProto.FLOAT16, [1], [1.0]))
+    onnx.save(model, path)
+    assert arithmetic(path) == "half"
+    model.graph.node.append(helper.make_node("DequantizeLinear", ["q", "s"], ["d"]))
+    onnx.save(model, path)
+    assert arithmetic(path) == "quantised"
+
+
+def test_inputs_that_nobody_can_make_leave_the_release_without_samples(tmp_path: Path) -> None:
+    sequence = helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, [2])
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    node = helper.make_node("ConcatFromSequence", ["s"], ["y"], axis=0)
+    graph = helper.make_graph([node], "g", [sequence], [out])
+    opsets = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    folder = _model(tmp_path, model.SerializeToString())
+    warnings: list[str] = []
+    probe = make_samples(
+        folder, "model.onnx", None, tmp_path / "s.npz", seed=1, warn=warnings.append
+    )
+    assert probe.samples is None
+    assert "cannot make values" in warnings[0]
