@@ -1,7 +1,8 @@
 """Decides what Mosquitto the tests run: a container where an engine runs, else a binary.
 
 `python -m tests.support.engine` prints the decision (tools/test calls it):
-exit code 0 with one line saying which is used, 69 if there is none, with what to do about it, 64 if the environment contradicts itself.
+exit code 0 with one line saying which is used; 69 if there is none, with what to do about it;
+64 if the environment contradicts itself.
 
 Environment:
     SLOTCAST_MOSQUITTO: `container` or `binary` instead of deciding.
@@ -81,6 +82,8 @@ def kind() -> str:
 
 def engine_runs() -> bool:
     """Whether a container engine answers."""
+    if not _socket_answers():
+        return False
     try:
         client = docker.from_env(timeout=10)
     except DockerException:
@@ -91,6 +94,22 @@ def engine_runs() -> bool:
         return False
     finally:
         client.close()
+
+
+def _socket_answers() -> bool:
+    """Whether someone listens on the engine's socket; true for an engine that is elsewhere.
+
+    docker-py forgets to close a Unix socket that it could not connect, which our tests take ill.
+    """
+    host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    if not host.startswith("unix://"):
+        return True
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(host.removeprefix("unix://"))
+        except OSError:
+            return False
+    return True
 
 
 def binary() -> Path | None:
