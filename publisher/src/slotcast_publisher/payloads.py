@@ -20,7 +20,7 @@ from slotcast_publisher.durable import copy_file, fsync_tree, storage_errors, wr
 from slotcast_publisher.full import encode_full
 from slotcast_publisher.store import PayloadRecord, ReleaseFolder
 from slotcast_schemas import limits, wire
-from slotcast_schemas.codecs import FileSource, FilesImage, Sink, Source, decode_full
+from slotcast_schemas.codecs import FilesImage, FileSource, Sink, Source, decode_full
 from slotcast_schemas.errors import PayloadCorrupt
 from slotcast_schemas.messages import MapPart
 from slotcast_schemas.messages.offer import Base, Payload

@@ -138,9 +138,15 @@ class Repository:
         *,
         progress: Progress = no_progress,
         builders: Sequence[Builder] = BUILDERS,
-        encrypted: bool = False,
+        encrypted: bool | None = None,
     ) -> Released:
         """Build, pack, prove and sign a release; the same request again changes nothing.
+
+        Args:
+            request: what to release.
+            progress: told what is being done.
+            builders: which payloads to make.
+            encrypted: whether a new model's key file is; like the other keys unless told.
 
         Raises:
             Conflict: the version exists with other content.
@@ -249,8 +255,9 @@ class Repository:
         folders = self.store.releases(release.model)
         return [folder for folder in folders if folder.release().sequence < release.sequence]
 
-    def _new_key(self, model: str, encrypted: bool) -> Key:  # noqa: FBT001
-        return self.ring.generate(release_role(model), encrypted=encrypted)
+    def _new_key(self, model: str, encrypted: bool | None) -> Key:  # noqa: FBT001
+        chosen = self.ring.is_encrypted if encrypted is None else encrypted
+        return self.ring.generate(release_role(model), encrypted=chosen)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._now_s(), UTC)

@@ -77,6 +77,12 @@ class KeyRing:
         """Key id to where the key is."""
         return dict(self._entries)
 
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether any key file here is encrypted; new ones then are, too."""
+        paths = (self._repo / "keys").glob("*.pem")
+        return any(b"ENCRYPTED" in path.read_bytes() for path in paths)
+
     def generate(self, name: str, *, encrypted: bool) -> SSlibKey:
         """Make an Ed25519 key in a PKCS8 file `keys/NAME-ID.pem` and give its public part.
 

@@ -1,0 +1,63 @@
+"""The `slotcast` command: one module per group of commands, errors and exit codes in one place.
+
+Exit codes (docs/cli.md): 0 done, 1 refused by the state of things, 2 wrong use, 3 broker or
+network, 4 storage, 130 stopped from outside.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+import typer
+
+from slotcast_publisher.cli import publishing, releases, repositories
+from slotcast_publisher.cli.common import say_error
+from slotcast_schemas.errors import SlotcastError, StorageFailed, TransferFailed, UsageError
+
+EXIT_REFUSED = 1
+EXIT_USAGE = 2
+EXIT_NETWORK = 3
+EXIT_STORAGE = 4
+EXIT_STOPPED = 130
+
+app = typer.Typer(
+    name="slotcast",
+    help="Builds, signs and pushes releases of models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+repositories.register(app)
+releases.register(app)
+publishing.register(app)
+
+
+def main() -> None:
+    """Run one command."""
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        app()
+    except SlotcastError as exc:
+        say_error(exc)
+        sys.exit(exit_code(exc))
+    except KeyboardInterrupt:
+        sys.stderr.write("slotcast: stopped; run the same command again to go on\n")
+        sys.exit(EXIT_STOPPED)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+def exit_code(exc: SlotcastError) -> int:
+    """Say by family who has to act."""
+    if isinstance(exc, UsageError):
+        return EXIT_USAGE
+    if isinstance(exc, TransferFailed):
+        return EXIT_NETWORK
+    return EXIT_STORAGE if isinstance(exc, StorageFailed) else EXIT_REFUSED
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

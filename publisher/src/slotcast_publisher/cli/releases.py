@@ -1,0 +1,187 @@
+"""`slotcast release` and `slotcast list`: build releases, and see what there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from slotcast_publisher.cli.common import (
+    Json,
+    Model,
+    Repo,
+    Version,
+    emit,
+    open_repository,
+    progress,
+    size,
+)
+from slotcast_publisher.release import Request
+from slotcast_publisher.repository import Released
+from slotcast_publisher.store import PayloadRecord
+from slotcast_schemas.errors import UsageError
+from slotcast_schemas.messages.release import Probe, Trial
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("release")(_release)
+    app.command("list")(_list)
+
+
+def _release(
+    repo: Repo,
+    model: Model,
+    version: Version,
+    file: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Files or folders of the release.", show_default=False),
+    ] = None,
+    entry: Annotated[
+        str | None, typer.Option(help="The .onnx file that the runtime opens.")
+    ] = None,
+    samples: Annotated[
+        Path | None, typer.Option(help="Inputs (.npz) whose outputs devices must reproduce.")
+    ] = None,
+    trial_s: Annotated[float, typer.Option(help="Seconds on trial before the commit.")] = 0.0,
+    min_requests: Annotated[int, typer.Option(help="Requests to answer while on trial.")] = 0,
+    max_error_share: Annotated[float, typer.Option(help="Of requests while on trial.")] = 0.01,
+    runtime: Annotated[str, typer.Option(help="onnxruntime needed, such as '>=1.17'.")] = "",
+    memory_mb: Annotated[int, typer.Option(help="Free memory needed, in MB; 0: unknown.")] = 0,
+    sequence: Annotated[
+        int | None, typer.Option(help="Higher than the last; the next one unless given.")
+    ] = None,
+    same_as: Annotated[
+        str | None, typer.Option(help="Release the files of this earlier version again.")
+    ] = None,
+    notes: Annotated[str, typer.Option(help="For people.")] = "",
+    no_passphrase: Annotated[
+        bool, typer.Option("--no-passphrase", help="Leave a new model's key file unencrypted.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Build, check, pack and sign a release; the same again changes nothing."""
+    try:
+        request = Request(
+            model=model,
+            version=version,
+            files=tuple(file or ()),
+            entry=entry,
+            samples=samples,
+            same_as=same_as,
+            sequence=sequence,
+            trial=_checked(
+                Trial(
+                    duration_s=trial_s,
+                    min_requests=min_requests,
+                    max_error_share=max_error_share,
+                )
+            ),
+            probe=Probe(),
+            runtime=runtime,
+            memory_bytes=memory_mb * 1_000_000,
+            notes=notes,
+        )
+    except msgspec.ValidationError as exc:
+        raise UsageError(f"trial: {exc}") from exc
+    repository = open_repository(repo)
+    with progress(quiet=json) as advance:
+        done = repository.release(
+            request, progress=advance, encrypted=False if no_passphrase else None
+        )
+    emit(json, released_fields(done), released_lines(done))
+
+
+def _checked(trial: Trial) -> Trial:
+    return msgspec.convert(msgspec.to_builtins(trial), Trial)
+
+
+def released_fields(done: Released) -> dict[str, Any]:
+    """Give what a release did, for programs."""
+    release = done.release
+    return {
+        "model": release.model,
+        "version": release.version,
+        "sequence": release.sequence,
+        "new": done.is_new,
+        "image_size_bytes": release.image_size_bytes,
+        "image_sha256": release.image_sha256.hex(),
+        "files": [
+            {
+                "path": item.path,
+                "size_bytes": item.size_bytes,
+                "sha256": item.sha256.hex(),
+                "role": item.role,
+            }
+            for item in release.files
+        ],
+        "payloads": [payload_fields(record) for record in done.payloads],
+    }
+
+
+def payload_fields(record: PayloadRecord) -> dict[str, Any]:
+    """Give what a payload is and saves, for programs."""
+    payload = record.payload
+    return {
+        "codec": payload.codec,
+        "base": payload.base.version if payload.base else None,
+        "sha256": payload.sha256.hex(),
+        "size_bytes": payload.size_bytes,
+        "chunks": payload.chunk_count,
+        "saved_share": round(record.saved_share, 6),
+        "build_s": record.build_s,
+    }
+
+
+def released_lines(done: Released) -> list[str]:
+    """Give what a release did, for people: a table of what each payload saves."""
+    release = done.release
+    verb = "Released" if done.is_new else "Nothing new:"
+    lines = [
+        f"{verb} {release.model} {release.version} (sequence {release.sequence}):"
+        f" {len(release.files)} files, {size(release.image_size_bytes)}",
+        f"  {'payload':<12} {'from':<12} {'size':>10} {'chunks':>7} {'saves':>7} {'built in':>9}",
+    ]
+    for record in done.payloads:
+        payload = record.payload
+        base = payload.base.version if payload.base else "-"
+        lines.append(
+            f"  {payload.codec:<12} {base:<12} {size(payload.size_bytes):>10}"
+            f" {payload.chunk_count:>7} {record.saved_share:>7.1%} {record.build_s:>7.1f} s"
+        )
+    return lines
+
+
+def _list(
+    repo: Repo,
+    model: Annotated[str | None, typer.Argument(help="One model only.")] = None,
+    json: Json = False,
+) -> None:
+    """Show models, their releases, and what is offered."""
+    repository = open_repository(repo)
+    models = [model] if model else repository.store.models()
+    found = []
+    lines = []
+    for name in models:
+        offer = repository.present_offer(name)
+        offered = {"version": offer.version, "state": offer.state} if offer else None
+        releases = [
+            {
+                "version": r.version,
+                "sequence": r.sequence,
+                "image_size_bytes": r.image_size_bytes,
+                "signed": repository.roles.signed_release(name, r.version) is not None,
+            }
+            for r in (folder.release() for folder in repository.store.releases(name))
+        ]
+        found.append({"model": name, "offered": offered, "releases": releases})
+        state = f"offered: {offer.version}, {offer.state}" if offer else "nothing offered"
+        lines += [f"{name} ({state})"]
+        lines += [
+            f"  {r['version']!s:<16} sequence {r['sequence']!s:<6}"
+            f" {size(float(str(r['image_size_bytes'])))}"
+            for r in releases
+        ]
+    emit(json, {"models": found}, lines or ["No models yet."])

@@ -1,0 +1,333 @@
+"""One connection to one broker: what was acknowledged, what arrived, what was lost.
+
+A thin shell around paho: its callbacks become events in one queue, so that everything else is
+plain code in one thread. MQTT 5 where the broker has it, 3.1.1 where it does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import secrets
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from slotcast_publisher.settings import Address, Broker, address
+from slotcast_schemas.errors import BrokerRefused, LinkDown, UsageError
+
+WINDOW_MAX: Final = 20
+"""Messages on their way at once: Mosquitto's default, 640 KB of chunks."""
+
+_KEEPALIVE_S: Final = 30
+_CONNECT_TIMEOUT_S: Final = 20.0
+_HEADER_BYTES: Final = 16
+"""Fixed header, topic length, packet id and an empty property list, with room to spare."""
+
+_PROTOCOLS: Final = {"auto": ("5", "3.1.1"), "5": ("5",), "3.1.1": ("3.1.1",)}
+_VERSIONS: Final = {"5": paho.MQTTv5, "3.1.1": paho.MQTTv311}
+_FAILURE: Final = 0x80
+_UNSUPPORTED_VERSION: Final = "Unsupported protocol version"
+
+
+@dataclass(frozen=True, slots=True)
+class Acked:
+    """The broker took a message, or says why not."""
+
+    mid: int
+    refused: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """The broker answered a SUBSCRIBE."""
+
+    refused: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A message came."""
+
+    topic: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The connection is gone."""
+
+    why: str
+
+
+Event = Acked | Subscribed | Arrived | Lost
+
+
+@dataclass(frozen=True, slots=True)
+class _Connected:
+    reason: ReasonCode
+    properties: Properties | None
+
+
+class Link:
+    """An open connection.
+
+    Attributes:
+        name: the broker, for messages.
+        protocol: `5` or `3.1.1`.
+        window: messages that may be on their way at once.
+        packet_max_bytes: what the broker takes, or None if it does not say.
+    """
+
+    def __init__(self, broker: Broker, base: Path, protocol: str) -> None:
+        """Connect.
+
+        Raises:
+            LinkDown: no answer.
+            BrokerRefused: the broker answered, and refused.
+            UsageError: certificates that cannot be read.
+        """
+        where = address(broker.url)
+        self.name = where.name
+        self.protocol = protocol
+        self.window = WINDOW_MAX
+        self.packet_max_bytes: int | None = None
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._connected: queue.SimpleQueue[_Connected | Lost] = queue.SimpleQueue()
+        self._is_up = threading.Event()
+        self._client = self._make_client(where, broker, base)
+        try:
+            self._connect(where)
+        except BaseException:
+            self.close()
+            raise
+
+    def publish(self, topic: str, data: bytes, *, retain: bool = True) -> int:
+        """Send a message at QoS 1; an `Acked` with the number that this gives will follow.
+
+        Raises:
+            BrokerRefused: the broker said that it does not take packets of this size.
+            LinkDown: the connection is gone.
+        """
+        size_bytes = len(topic.encode()) + len(data) + _HEADER_BYTES
+        if self.packet_max_bytes is not None and size_bytes > self.packet_max_bytes:
+            raise BrokerRefused(
+                f"{self.name} takes packets of at most {self.packet_max_bytes} bytes, this one has"
+                f" {size_bytes}: set a smaller chunk_size_bytes in slotcast.toml and release again"
+            )
+        info = self._client.publish(topic, data, qos=1, retain=retain)
+        if info.rc not in {MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_AGAIN}:
+            raise LinkDown(f"{self.name}: {paho.error_string(info.rc)}")
+        return info.mid
+
+    def subscribe(self, *filters: str) -> None:
+        """Ask for messages; a `Subscribed` will follow.
+
+        Raises:
+            LinkDown: the connection is gone.
+        """
+        code, _ = self._client.subscribe([(name, 1) for name in filters])
+        if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise LinkDown(f"{self.name}: {paho.error_string(code)}")
+
+    def next_event(self, timeout_s: float) -> Event | None:
+        """Give what happened next, or None if nothing did in time."""
+        try:
+            return self._events.get(timeout=max(0.0, timeout_s))
+        except queue.Empty:
+            return None
+
+    def close(self) -> None:
+        """Say goodbye; what was not acknowledged is not waited for."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _connect(self, where: Address) -> None:
+        try:
+            options = {"clean_start": True} if self.protocol == "5" else {}
+            self._client.connect(where.host, where.port, _KEEPALIVE_S, **options)
+        except ssl.SSLError as exc:
+            raise BrokerRefused(f"{self.name}: TLS failed: {exc}") from exc
+        except OSError as exc:
+            raise LinkDown(f"{self.name}: {exc.strerror or exc}") from exc
+        self._client.loop_start()
+        try:
+            answer = self._connected.get(timeout=_CONNECT_TIMEOUT_S)
+        except queue.Empty as exc:
+            raise LinkDown(f"{self.name}: no answer in {_CONNECT_TIMEOUT_S:.0f} s") from exc
+        if isinstance(answer, Lost):
+            raise BrokerRefused(
+                f"{self.name}: closed the connection before answering ({answer.why})"
+            )
+        if answer.reason.is_failure:
+            raise BrokerRefused(f"{self.name}: {answer.reason}")
+        self._obey(answer.properties)
+
+    def _obey(self, properties: Properties | None) -> None:
+        """Take over what the broker says about itself (MQTT 5, 3.2.2.3)."""
+        said = vars(properties) if properties is not None else {}
+        if said.get("RetainAvailable", 1) == 0 or said.get("MaximumQoS", 1) == 0:
+            raise BrokerRefused(
+                f"{self.name}: offers no retained messages or no QoS 1, which devices need"
+            )
+        self.window = min(self.window, said.get("ReceiveMaximum", self.window))
+        self.packet_max_bytes = said.get("MaximumPacketSize")
+
+    def _make_client(self, where: Address, broker: Broker, base: Path) -> paho.Client:
+        options: dict[str, Any] = {"clean_session": True} if self.protocol != "5" else {}
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=f"slotcast-publish-{secrets.token_hex(6)}",
+            protocol=_VERSIONS[self.protocol],
+            reconnect_on_failure=False,
+            **options,
+        )
+        client.connect_timeout = _CONNECT_TIMEOUT_S
+        client.max_inflight_messages_set(WINDOW_MAX)
+        if where.username is not None:
+            client.username_pw_set(where.username, where.password)
+        if where.tls:
+            client.tls_set_context(_tls(broker, base))
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
+        return client
+
+    # Callbacks run in paho's thread; they only hand over.
+
+    def _on_connect(
+        self,
+        client: paho.Client,
+        userdata: object,
+        flags: paho.ConnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        del client, userdata, flags
+        if not reason.is_failure:
+            self._is_up.set()
+        self._connected.put(_Connected(reason, properties))
+
+    def _on_disconnect(
+        self,
+        client: paho.Client,
+        userdata: object,
+        flags: paho.DisconnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        del client, userdata, flags, properties
+        lost = Lost(str(reason))
+        self._events.put(lost)
+        if not self._is_up.is_set():
+            self._connected.put(lost)
+
+    def _on_publish(
+        self,
+        client: paho.Client,
+        userdata: object,
+        mid: int,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        del client, userdata, properties
+        self._events.put(Acked(mid, str(reason) if reason.value >= _FAILURE else None))
+
+    def _on_subscribe(
+        self,
+        client: paho.Client,
+        userdata: object,
+        mid: int,
+        reasons: list[ReasonCode],
+        properties: Properties | None,
+    ) -> None:
+        del client, userdata, mid, properties
+        failed = [str(reason) for reason in reasons if reason.value >= _FAILURE]
+        self._events.put(Subscribed(failed[0] if failed else None))
+
+    def _on_message(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
+        del client, userdata
+        self._events.put(Arrived(message.topic, bytes(message.payload)))
+
+
+@contextlib.contextmanager
+def open_link(broker: Broker, base: Path) -> Iterator[Link]:
+    """Connect to a broker, by the newest protocol that it and the settings allow.
+
+    Args:
+        broker: where, and how.
+        base: folder that the paths of certificates are relative to.
+
+    Raises:
+        LinkDown: no answer.
+        BrokerRefused: the broker answered, and refused.
+        UsageError: certificates that cannot be read.
+    """
+    with _connect(broker, base) as link:
+        yield link
+
+
+def _connect(broker: Broker, base: Path) -> Link:
+    protocols = _PROTOCOLS[broker.protocol]
+    for protocol in protocols[:-1]:
+        try:
+            return Link(broker, base, protocol)
+        except BrokerRefused as exc:
+            # Brokers of MQTT 3.1.1 answer "unsupported version", or just hang up.
+            if not (_UNSUPPORTED_VERSION in str(exc) or "before answering" in str(exc)):
+                raise
+    return Link(broker, base, protocols[-1])
+
+
+def fetch_retained(link: Link, topic: str, timeout_s: float) -> bytes | None:
+    """Give the message that the broker keeps under a topic, or None if none came in time.
+
+    Raises:
+        BrokerRefused: this user may not read it.
+        LinkDown: the connection was lost.
+    """
+    link.subscribe(topic)
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        match link.next_event(deadline_s - time.monotonic()):
+            case None:
+                return None
+            case Arrived(topic=name, data=data) if name == topic:
+                return data
+            case Subscribed(refused=str(why)):
+                raise BrokerRefused(f"{link.name}: may not read {topic}: {why}")
+            case Lost(why=why):
+                raise LinkDown(f"{link.name}: {why}")
+            case _:
+                continue
+
+
+def _tls(broker: Broker, base: Path) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=str(base / broker.ca) if broker.ca else None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if broker.certificate:
+            key = str(base / broker.key) if broker.key else None
+            context.load_cert_chain(str(base / broker.certificate), key)
+    except (OSError, ssl.SSLError) as exc:
+        raise UsageError(
+            f"{address(broker.url).name}: could not read its ca, certificate or key: {exc}"
+        ) from exc
+    return context

@@ -1,0 +1,242 @@
+"""Writes what a device needs to trust this repository and to find its brokers.
+
+`OUT/device.toml`, `OUT/root.json` (the newest root, pinned), and for brokers with TLS the
+broker's CA and a client certificate whose common name is the device id, signed by the
+repository's own device CA. The publisher's broker credentials are never handed out.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from slotcast_publisher.durable import storage_errors, write_atomic
+from slotcast_publisher.errors import RepositoryDamaged
+from slotcast_publisher.repository import Repository
+from slotcast_publisher.settings import Broker, address, to_toml, without_credentials
+from slotcast_publisher.store import check_model_name
+from slotcast_schemas import fields, limits
+from slotcast_schemas.errors import UsageError
+
+CA_DAYS: Final = 3650
+CERTIFICATE_DAYS: Final = 1095
+_DEVICE: Final = re.compile(fields.DEVICE_PATTERN)
+_ISSUER_SLACK: Final = timedelta(hours=1)
+"""Certificates count from a little before now: device clocks are rarely exact."""
+
+
+class Provisioned(msgspec.Struct, frozen=True, kw_only=True):
+    """What was written."""
+
+    device: str
+    folder: Path
+    config: Path
+    root_version: int
+    brokers: tuple[str, ...]
+    certificate: Path | None
+
+
+def provision(
+    repo: Repository,
+    device: str,
+    out: Path,
+    *,
+    models: Sequence[str],
+    brokers: Sequence[str] = (),
+    state_dir: Path | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Provisioned:
+    """Write a device's configuration, pinned root and, with TLS, its certificate.
+
+    Raises:
+        UsageError: a device id, a model, a tag or a broker that cannot be.
+        StorageFailed: `out` cannot be written.
+    """
+    _check(device, models, tags or {})
+    chosen = _brokers(repo, brokers)
+    with storage_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    certificate = None
+    if any(address(broker.url).tls for broker in chosen):
+        certificate = _write_certificate(repo, device, out)
+    root = repo.roles.root_bytes()
+    write_atomic(out / "root.json", root)
+    config: dict[str, Any] = {
+        "format": 1,
+        "device": device,
+        "state_dir": str((state_dir or out / "state").absolute()),
+        "root": "root.json",
+        "models": list(models),
+        "prefix": repo.settings.prefix,
+        "tags": dict(tags or {}),
+        "brokers": [_entry(repo, broker, out) for broker in chosen],
+        "policy": {"full_allowed": True},
+    }
+    write_atomic(out / "device.toml", to_toml(config).encode(), mode=0o600)
+    return Provisioned(
+        device=device,
+        folder=out,
+        config=out / "device.toml",
+        root_version=repo.roles.root().signed.version,
+        brokers=tuple(address(broker.url).name for broker in chosen),
+        certificate=certificate,
+    )
+
+
+def _check(device: str, models: Sequence[str], tags: Mapping[str, str]) -> None:
+    if not _DEVICE.match(device):
+        raise UsageError(
+            "device id: expected up to 64 of A-Z, a-z, 0-9, '.', '_', '-', beginning with a letter"
+            f" or digit, got {device!r:.80}"
+        )
+    if not 1 <= len(models) <= limits.MODELS_PER_DEVICE_MAX:
+        raise UsageError(
+            f"expected 1 to {limits.MODELS_PER_DEVICE_MAX} models, got {len(models)}: give --model"
+        )
+    for model in models:
+        check_model_name(model)
+    try:
+        msgspec.convert(dict(tags), fields.Tags)
+    except msgspec.ValidationError as exc:
+        raise UsageError(f"--tag: {exc}") from exc
+
+
+def _brokers(repo: Repository, urls: Sequence[str]) -> list[Broker]:
+    """Give the brokers for a device; the publisher's names and passwords stay here."""
+    known = {address(broker.url).name: broker for broker in repo.settings.brokers}
+    if not urls:
+        if not known:
+            raise UsageError("no broker: give --broker URL, or set one in slotcast.toml")
+        return [
+            msgspec.structs.replace(broker, url=without_credentials(broker.url))
+            for broker in repo.settings.brokers
+        ]
+    return [
+        msgspec.structs.replace(known.get(address(url).name, _nearest(repo, url)), url=url)
+        for url in urls
+    ]
+
+
+def _nearest(repo: Repository, url: str) -> Broker:
+    """A host may serve devices on another port: its CA is the same."""
+    host = address(url).host
+    same = (b for b in repo.settings.brokers if address(b.url).host == host)
+    return next(same, Broker(url=url))
+
+
+def _entry(repo: Repository, broker: Broker, out: Path) -> dict[str, str]:
+    entry = {"url": broker.url, "protocol": broker.protocol}
+    if not address(broker.url).tls:
+        return entry
+    if broker.ca:
+        source = repo.path / broker.ca
+        with storage_errors(out / "ca.pem"):
+            try:
+                shutil.copyfile(source, out / "ca.pem")
+            except FileNotFoundError as exc:
+                raise UsageError(f"the broker's ca is not at {source}") from exc
+        entry["ca"] = "ca.pem"
+    return {**entry, "certificate": "device.pem", "key": "device.key"}
+
+
+# --- certificates -----------------------------------------------------------------------------
+
+
+def ensure_device_ca(repo: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """Give the repository's device CA, made at the first call.
+
+    Its certificate is `devices/ca.pem`: what the broker's listener for devices must trust.
+
+    Raises:
+        RepositoryDamaged: it cannot be read.
+    """
+    certificate_path, key_path = repo / "devices" / "ca.pem", repo / "devices" / "ca.key"
+    if not certificate_path.exists():
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = _issue("Slotcast devices", key, key, issuer=None, days=CA_DAYS)
+        write_atomic(key_path, _key_pem(key), mode=0o600)
+        write_atomic(certificate_path, certificate.public_bytes(Encoding.PEM))
+    try:
+        found = load_pem_private_key(key_path.read_bytes(), None)
+        certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
+    except (OSError, ValueError, TypeError) as exc:
+        raise RepositoryDamaged(f"device CA in {key_path.parent}: {exc}") from exc
+    if not isinstance(found, ec.EllipticCurvePrivateKey):
+        raise RepositoryDamaged(f"{key_path}: expected an elliptic curve key")
+    return certificate, found
+
+
+def _write_certificate(repo: Repository, device: str, out: Path) -> Path:
+    issuer, issuer_key = ensure_device_ca(repo.path)
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = _issue(device, key, issuer_key, issuer=issuer, days=CERTIFICATE_DAYS)
+    write_atomic(out / "device.key", _key_pem(key), mode=0o600)
+    write_atomic(out / "device.pem", certificate.public_bytes(Encoding.PEM))
+    return out / "device.pem"
+
+
+def _issue(
+    name: str,
+    key: ec.EllipticCurvePrivateKey,
+    issuer_key: ec.EllipticCurvePrivateKey,
+    *,
+    issuer: x509.Certificate | None,
+    days: int,
+) -> x509.Certificate:
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    is_ca = issuer is None
+    start = datetime.now(UTC) - _ISSUER_SLACK
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject if issuer is None else issuer.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(start + timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=0 if is_ca else None), True)  # noqa: FBT003
+        .add_extension(_usage(is_ca=is_ca), True)  # noqa: FBT003
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)  # noqa: FBT003
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()),
+            False,  # noqa: FBT003
+        )
+    )
+    if not is_ca:
+        client = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+        builder = builder.add_extension(client, False)  # noqa: FBT003
+    return builder.sign(issuer_key, hashes.SHA256())
+
+
+def _usage(*, is_ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not is_ca,
+        key_cert_sign=is_ca,
+        crl_sign=is_ca,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
