@@ -45,6 +45,7 @@ class Facts:
         memory_bytes: memory available to a new model.
         disk_bytes: room left where the state directory is.
         spooled_bytes: what the incoming payload takes already; counts as room for itself.
+        excluded: payloads that did not decode here; they are passed over.
     """
 
     device: str
@@ -56,6 +57,7 @@ class Facts:
     full_allowed: bool = True
     image_max_bytes: int = 64 * 1024**3
     max_opset: int = 0
+    excluded: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +254,8 @@ def _choose_payload(
     fits: list[tuple[int, Payload, SlotName | None]] = []
     full_forbidden = False
     for payload in trusted.offer.payloads:
+        if payload.sha256 in facts.excluded:
+            continue
         cost = fetch_bytes(payload, trusted.release, reuse)
         if payload.codec in FULL_CODECS and payload.base is None:
             if trusted.offer.full_allowed and facts.full_allowed:

@@ -134,6 +134,8 @@ class Transfer:
     credit: Credit = field(default_factory=Credit)
     counters: Counters = field(default_factory=Counters)
     deadline_s: float | None = None
+    reused_bytes: int = 0
+    """What was found on disk at the start of this run."""
 
     _maps: dict[int, bytes] = field(default_factory=dict)
     _have: set[int] = field(default_factory=set)
@@ -190,12 +192,11 @@ class Transfer:
         self._is_up = True
         return self._ask(now_s)
 
-    def link_down(self) -> list[Action]:
+    def link_down(self) -> None:
         """The connection is gone, and with it every subscription."""
         self._is_up = False
         self._forget_requests()
         self.deadline_s = None
-        return []
 
     def receive_map(self, part: int, data: bytes, now_s: float) -> list[Action]:
         """Take a part of the chunk map; a wrong one is dropped."""
@@ -213,7 +214,8 @@ class Transfer:
         """Learn which chunks are on disk, all of them hashed against the map."""
         self._have = present & self._wanted
         self._is_scanned = True
-        self.counters.verified_bytes = sum(map(self.payload.chunk_bytes, self._have))
+        self.reused_bytes = sum(map(self.payload.chunk_bytes, self._have))
+        self.counters.verified_bytes = self.reused_bytes
         self._todo = deque(index for index in self.needed if index not in self._have)
         if self.is_complete:
             return [Complete()]
@@ -246,6 +248,11 @@ class Transfer:
             self.deadline_s = None
             return [*actions, *self._let_go(), Complete()]
         return actions + self._ask(now_s) if request is None or not request.missing else actions
+
+    def heard(self, now_s: float) -> None:
+        """Bytes came on the link: a chunk may be on its way, however slowly; wait for it."""
+        if self.deadline_s is not None and not self._backoff.failures:
+            self.deadline_s = now_s + FIRST_WAIT_S
 
     def timeout(self, now_s: float) -> list[Action]:
         """Nothing came for too long: ask again, and past the first time publish a want."""
@@ -356,6 +363,9 @@ class Transfer:
         room = self.credit.chunks - self.in_flight
         filters = FILTERS_MAX - len(self._requests) - len(self._dropping)
         while self._todo and room > 0 and len(asked) < filters:
+            if self._todo[0] in self._have:  # it came without being asked for
+                self._todo.popleft()
+                continue
             block = self._todo[0] // limits.BLOCK_CHUNKS
             whole = self._whole_block(block)
             if whole and (len(whole) <= room or self._fits_when_alone(whole, asked)):
@@ -379,7 +389,7 @@ class Transfer:
         first = block * limits.BLOCK_CHUNKS
         last = min(first + limits.BLOCK_CHUNKS, self.payload.chunk_count)
         chunks = list(range(first, last))
-        if len(self._todo) < len(chunks):
+        if len(self._todo) < len(chunks) or not self._have.isdisjoint(chunks):
             return []
         queued = [self._todo[i] for i in range(len(chunks))]
         return chunks if queued == chunks else []

@@ -1,0 +1,163 @@
+"""Building a release into the standby slot: from payload, base and files that are there already.
+
+Every file is hashed as it is written and compared with the signed release; the slot is sealed
+only when all are right. The active slot is only read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from slotcast_device.plan import DELTA_CODECS
+from slotcast_device.slots import ImageWriter, SlotStore
+from slotcast_schemas.codecs import FileSource, decode_full
+from slotcast_schemas.codecs.delta import decode_delta
+from slotcast_schemas.errors import Incompatible, PayloadCorrupt
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slotcast_device.plan import Install
+    from slotcast_device.state import ModelState
+    from slotcast_device.trust import Trusted
+    from slotcast_schemas.codecs import Sink, Source
+    from slotcast_schemas.messages.offer import Payload
+
+_COPY_BYTES: Final = 256 * 1024
+
+
+class Window:
+    """A part of a source, as a source: one file's frame within a payload."""
+
+    def __init__(self, source: Source, offset: int, size_bytes: int) -> None:
+        if offset + size_bytes > source.size_bytes:
+            raise PayloadCorrupt(
+                f"expected {offset + size_bytes} bytes of payload, got {source.size_bytes}"
+            )
+        self._source = source
+        self._offset = offset
+        self._size_bytes = size_bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the part."""
+        return self._size_bytes
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Exactly `size` bytes from `offset` of the part.
+
+        Raises:
+            ValueError: the range is not wholly inside the part.
+        """
+        if offset < 0 or size < 0 or offset + size > self._size_bytes:
+            raise ValueError(
+                f"expected a range inside {self._size_bytes} bytes, got {size} at {offset}"
+            )
+        return self._source.read_at(self._offset + offset, size)
+
+
+def build(
+    store: SlotStore, install: Install, trusted: Trusted, state: ModelState, payload_path: Path
+) -> None:
+    """Write the release into the standby slot, verified and sealed.
+
+    Args:
+        store: the model's slots.
+        install: what the plan decided.
+        trusted: the release.
+        state: the record before the standby slot was given up: says what the slots hold.
+        payload_path: the collected payload, if the plan has one.
+
+    Raises:
+        PayloadCorrupt, WrongBase: the payload does not give the signed image.
+        SlotDamaged: a file that was to be reused has changed.
+        StorageFailed: or a sharper kind: the disk does not take it.
+    """
+    aside = _set_aside(store, install, state)
+    store.clear(install.slot)
+    writer = store.build(install.slot, trusted.release)
+    try:
+        if install.payload is None or install.payload.frames:
+            _by_file(store, install, trusted, payload_path, aside, writer)
+        else:
+            _whole(store, install, trusted, state, payload_path, writer.sink)
+        writer.finish()
+    finally:
+        writer.abort()
+    store.seal(install.slot, trusted.release_bytes)
+
+
+def _set_aside(store: SlotStore, install: Install, state: ModelState) -> dict[bytes, Path]:
+    record = state.slots.get(install.slot)
+    if record is None:
+        return {}
+    wanted = {path for slot, path in install.reuse.values() if slot == install.slot}
+    return store.set_aside(
+        install.slot, {f.sha256: f.path for f in record.files if f.path in wanted}
+    )
+
+
+def _by_file(
+    store: SlotStore,
+    install: Install,
+    trusted: Trusted,
+    payload_path: Path,
+    aside: Mapping[bytes, Path],
+    writer: ImageWriter,
+) -> None:
+    """Take each file from where it lies already, or from its own frame of the payload."""
+    payload = install.payload
+    with contextlib.ExitStack() as stack:
+        source = None if payload is None else stack.enter_context(FileSource(payload_path))
+        frames = (0,) * len(trusted.release.files) if payload is None else payload.frames
+        offset = 0
+        for file, frame in zip(trusted.release.files, frames, strict=True):
+            held = install.reuse.get(file.path)
+            if held is not None:
+                slot, path = held
+                _copy(aside.get(file.sha256, store.path(slot) / path), writer.sink)
+            elif file.size_bytes and payload is not None and source is not None:
+                part = Window(source, offset, frame)
+                _decode_full(payload, part, file.size_bytes, writer.sink)
+            offset += frame
+
+
+def _whole(
+    store: SlotStore,
+    install: Install,
+    trusted: Trusted,
+    state: ModelState,
+    payload_path: Path,
+    sink: Sink,
+) -> None:
+    payload = install.payload
+    if payload is None:
+        raise TypeError("a whole image needs a payload")
+    size = trusted.release.image_size_bytes
+    with FileSource(payload_path) as source:
+        if payload.codec not in DELTA_CODECS:
+            _decode_full(payload, source, size, sink)
+            return
+        record = None if install.base is None else state.slots.get(install.base)
+        if install.base is None or record is None:
+            raise Incompatible("a delta needs its base in a slot, and there is none")
+        with store.image(install.base, record) as base:
+            decode_delta(source, base, image_size_bytes=size, base_sha256=record.sha256, sink=sink)
+
+
+def _decode_full(payload: Payload, source: Source, size_bytes: int, sink: Sink) -> None:
+    match payload.codec:
+        case "full+zstd":
+            decode_full(source, image_size_bytes=size_bytes, sink=sink, compression="zstd")
+        case "full+none":
+            decode_full(source, image_size_bytes=size_bytes, sink=sink, compression="none")
+        case codec:
+            raise Incompatible(f"payload codec {codec!r} is not known here")
+
+
+def _copy(path: Path, sink: Sink) -> None:
+    with FileSource(path) as source:
+        for offset in range(0, source.size_bytes, _COPY_BYTES):
+            sink(source.read_at(offset, min(_COPY_BYTES, source.size_bytes - offset)))

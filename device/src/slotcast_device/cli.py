@@ -1,0 +1,199 @@
+"""`slotcast-device`: run the client, say where it stands, check that it can work.
+
+Exit codes: 0 committed or already there (`run --once`), or all well; 1 the update ended
+otherwise; 2 wrong usage or configuration; 3 no broker, or nothing came in time; 4 storage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import logging
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from slotcast_device import state as records
+from slotcast_device.agent import Agent
+from slotcast_device.config import DeviceConfig
+from slotcast_device.core.view import model_status
+from slotcast_device.disk import OsDisk, locked
+from slotcast_device.doctor import check
+from slotcast_device.report import build_status, read_counter
+from slotcast_schemas.errors import (
+    SlotcastError,
+    StateTooNew,
+    StorageFailed,
+    TransferFailed,
+    UsageError,
+)
+from slotcast_schemas.states import State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slotcast_schemas.messages import Status
+
+OK: Final = 0
+ENDED_OTHERWISE: Final = 1
+USAGE: Final = 2
+NO_BROKER: Final = 3
+STORAGE: Final = 4
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; gives the exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=getattr(logging, options.log.upper()),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        config = DeviceConfig(options.config)
+        code: int = options.run(config, options)
+    except UsageError as exc:
+        sys.stderr.write(f"slotcast-device: {exc}\n")
+        return USAGE
+    except StorageFailed as exc:
+        sys.stderr.write(f"slotcast-device: {exc.reason}: {exc}\n")
+        return STORAGE
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="slotcast-device", description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--config", type=Path, default=Path("device.toml"))
+    common.add_argument("--log", default="info", choices=["debug", "info", "warning", "error"])
+    run = commands.add_parser("run", parents=[common], help="receive and install updates")
+    run.add_argument("--once", action="store_true", help="exit when the present notice is settled")
+    run.add_argument("--timeout", type=float, default=None, help="with --once: seconds at most")
+    run.set_defaults(run=_run)
+    status = commands.add_parser("status", parents=[common], help="say where each model stands")
+    status.add_argument("--json", action="store_true")
+    status.set_defaults(run=_status)
+    doctor = commands.add_parser("check", parents=[common], help="check that this device can work")
+    doctor.add_argument("--json", action="store_true")
+    doctor.set_defaults(run=_check)
+    return parser
+
+
+# --- run ----------------------------------------------------------------------------------------
+
+
+def _run(config: DeviceConfig, options: argparse.Namespace) -> int:
+    with locked(config.state_dir):
+        agent = Agent(config)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: agent.stop())
+        if not options.once:
+            agent.run()
+            return OK
+        deadline_s = None if options.timeout is None else time.monotonic() + options.timeout
+        agent.run(lambda a: _is_enough(a, deadline_s))
+        return _once_code(agent)
+
+
+def _is_enough(agent: Agent, deadline_s: float | None) -> bool:
+    if deadline_s is not None and time.monotonic() > deadline_s:
+        return True
+    return all(core.is_settled or core.is_unreadable for core in agent.cores)
+
+
+def _once_code(agent: Agent) -> int:
+    codes = []
+    for core in agent.cores:
+        status = core.status()
+        done = core.is_settled and (
+            status.state is State.COMMITTED or status.reason == "up_to_date"
+        )
+        text = f"{core.model}: {status.state} ({status.reason}) {status.detail}".rstrip()
+        sys.stderr.write(text + "\n")
+        if done:
+            codes.append(OK)
+        elif not core.notices_seen and isinstance(agent.last_error, TransferFailed):
+            sys.stderr.write(f"{core.model}: {agent.last_error}\n")
+            codes.append(NO_BROKER)
+        elif not core.is_settled and not core.is_unreadable:
+            sys.stderr.write(f"{core.model}: not settled in the time given\n")
+            codes.append(NO_BROKER)
+        else:
+            codes.append(ENDED_OTHERWISE)
+    return max(codes)
+
+
+# --- status and check -----------------------------------------------------------------------------
+
+
+def read_status(config: DeviceConfig) -> Status:
+    """Build the status from the durable records alone; needs no running agent and no lock."""
+    disk = OsDisk()
+    models = []
+    for model in config.values.models:
+        state = records.load(disk, config.model_dir(model) / "state.json", model)
+        models.append(model_status(state or records.ModelState(model=model)))
+    return build_status(config, models, read_counter(config, disk))
+
+
+def as_json(value: object) -> str:
+    """Write messages as JSON: digests in hexadecimal, everything else as it is."""
+
+    def plain(item: object) -> object:
+        if isinstance(item, bytes):
+            return item.hex() if len(item) == 32 else base64.b64encode(item).decode()
+        if isinstance(item, dict):
+            return {key: plain(inner) for key, inner in item.items()}
+        if isinstance(item, (list, tuple)):
+            return [plain(inner) for inner in item]
+        return item
+
+    builtins = plain(msgspec.to_builtins(value, builtin_types=(bytes,)))
+    return msgspec.json.format(msgspec.json.encode(builtins), indent=2).decode()
+
+
+def _status(config: DeviceConfig, options: argparse.Namespace) -> int:
+    try:
+        status = read_status(config)
+    except StateTooNew as exc:
+        sys.stderr.write(f"slotcast-device: {exc.reason}: {exc}\n")
+        return STORAGE
+    if options.json:
+        sys.stdout.write(as_json(status) + "\n")
+        return OK
+    sys.stdout.write(f"{status.device}\n")
+    for model in status.models:
+        sys.stdout.write(f"  {model.model}: {model.state} ({model.reason}) {model.detail}\n")
+        for role, slot in (("active", model.active), ("standby", model.standby)):
+            text = "empty" if slot is None else f"{slot.version} ({slot.sequence}), {slot.slot}"
+            sys.stdout.write(f"    {role:8} {text}\n")
+    return OK
+
+
+def _check(config: DeviceConfig, options: argparse.Namespace) -> int:
+    findings = check(config)
+    if options.json:
+        sys.stdout.write(as_json([finding.as_dict() for finding in findings]) + "\n")
+    else:
+        for finding in findings:
+            mark = "ok  " if finding.passed else "FAIL"
+            sys.stdout.write(f"{mark} {finding.name:16} {finding.detail}\n")
+    return OK if all(finding.passed for finding in findings) else ENDED_OTHERWISE
+
+
+def entry() -> None:
+    """Console entry point."""
+    try:
+        sys.exit(main())
+    except SlotcastError as exc:
+        sys.stderr.write(f"slotcast-device: {exc.reason}: {exc}\n")
+        sys.exit(ENDED_OTHERWISE)
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,176 @@
+"""`device.toml`: who this device is, whom it trusts, where its brokers are.
+
+Written by `slotcast provision`; every key is documented in docs/device.md. Paths in it are
+relative to the file. A key that is not known is an error: a mistyped one must not pass silently.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from slotcast_schemas import limits
+from slotcast_schemas.errors import UsageError
+from slotcast_schemas.fields import DeviceId, ModelName, Tags
+from slotcast_schemas.topics import DEFAULT_PREFIX, Topics
+
+CONFIG_MAX_BYTES = 256 * 1024
+
+
+class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One broker address; several are tried in order, again and again."""
+
+    url: Annotated[str, Meta(min_length=8, max_length=512)]
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+
+    def parts(self) -> SplitResult:
+        """Give the address's parts.
+
+        Raises:
+            UsageError: not an mqtt:// or mqtts:// address with a host.
+        """
+        try:
+            parts = urlsplit(self.url)
+            _ = parts.port
+        except ValueError as exc:
+            raise UsageError(f"broker url {self.url!r}: {exc}") from exc
+        if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
+            raise UsageError(
+                "broker url: expected mqtt://host[:port] or mqtts://[user:password@]host[:port],"
+                f" got {_masked(self.url)!r}"
+            )
+        return parts
+
+    @property
+    def host(self) -> str:
+        """Host name or address."""
+        return self.parts().hostname or ""
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.parts().scheme == "mqtts"
+
+    @property
+    def port(self) -> int:
+        """Port; 1883, or 8883 with TLS, if not given."""
+        return self.parts().port or (8883 if self.is_tls else 1883)
+
+    @property
+    def username(self) -> str | None:
+        """User name, if the address has one."""
+        name = self.parts().username
+        return None if name is None else unquote(name)
+
+    @property
+    def password(self) -> str | None:
+        """Password, if the address has one."""
+        word = self.parts().password
+        return None if word is None else unquote(word)
+
+    @property
+    def name(self) -> str:
+        """How logs call this broker: never with a password."""
+        return f"{self.host}:{self.port}"
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the device's owner allows.
+
+    Attributes:
+        full_allowed: whether a whole image may be fetched where no delta fits.
+        image_max_bytes: larger releases are refused.
+        credit_max_chunks: chunks that may be under way at once; less on links shared with others.
+    """
+
+    full_allowed: bool = True
+    image_max_bytes: Annotated[int, Meta(ge=1, le=limits.IMAGE_MAX_BYTES)] = limits.IMAGE_MAX_BYTES
+    credit_max_chunks: Annotated[int, Meta(ge=1, le=1024)] = 128
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Waits, in seconds."""
+
+    keepalive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
+    connect_timeout_s: Annotated[float, Meta(gt=0, le=300)] = 10.0
+    reconnect_first_s: Annotated[float, Meta(gt=0, le=60)] = 0.5
+    reconnect_cap_s: Annotated[float, Meta(gt=0, le=3600)] = 60.0
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All of `device.toml`."""
+
+    format: Literal[1]
+    device: DeviceId
+    state_dir: str = "state"
+    root: str = "root.json"
+    models: Annotated[
+        tuple[ModelName, ...], Meta(min_length=1, max_length=limits.MODELS_PER_DEVICE_MAX)
+    ]
+    prefix: str = DEFAULT_PREFIX
+    tags: Tags = {}
+    brokers: Annotated[tuple[BrokerConfig, ...], Meta(min_length=1, max_length=16)]
+    policy: Policy = Policy()
+    timing: Timing = Timing()
+
+
+class DeviceConfig:
+    """The configuration with its paths resolved and its pinned root read.
+
+    Raises:
+        UsageError: the file, or one that it names, is missing or wrong; the message says how.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.values = _read(path)
+        folder = path.resolve().parent
+        self.folder = folder
+        self.state_dir = folder / self.values.state_dir
+        self.topics = Topics(self.values.prefix)
+        for broker in self.values.brokers:
+            broker.parts()
+        try:
+            self.pinned_root = (folder / self.values.root).read_bytes()
+        except OSError as exc:
+            raise UsageError(
+                f"{path}: the pinned root {folder / self.values.root} cannot be read"
+                f" ({exc.strerror}); provision this device again"
+            ) from exc
+
+    def model_dir(self, model: str) -> Path:
+        """Give the folder of a model's state."""
+        return self.state_dir / "models" / model
+
+    def resolve(self, name: str | None) -> str | None:
+        """Give a path of the configuration as an absolute one."""
+        return None if name is None else str(self.folder / name)
+
+
+def _read(path: Path) -> Config:
+    try:
+        with path.open("rb") as file:
+            data = file.read(CONFIG_MAX_BYTES + 1)
+    except OSError as exc:
+        raise UsageError(f"configuration {path}: {exc.strerror}") from exc
+    if len(data) > CONFIG_MAX_BYTES:
+        raise UsageError(f"configuration {path}: expected at most {CONFIG_MAX_BYTES} bytes")
+    try:
+        return msgspec.convert(tomllib.loads(data.decode()), Config)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise UsageError(f"configuration {path} is not TOML: {exc}") from exc
+    except msgspec.ValidationError as exc:
+        raise UsageError(f"configuration {path}: {exc}") from exc
+
+
+def _masked(url: str) -> str:
+    head, at, tail = url.rpartition("@")
+    return f"...@{tail}" if at and head else url

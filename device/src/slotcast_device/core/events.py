@@ -1,0 +1,278 @@
+"""What can happen to a model's core, and what the core can ask for.
+
+Events are facts, named in the past. Actions are orders to the shell, carried out in the order
+given: if one fails, the rest of that list is dropped and the core is told by `ActionFailed`.
+Jobs are actions that take long; the shell runs them elsewhere and answers with `JobDone`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from slotcast_device import transfer as tx
+
+if TYPE_CHECKING:
+    from slotcast_device.plan import Facts, Install
+    from slotcast_device.state import ModelState, SlotName
+    from slotcast_device.trust import Trusted
+    from slotcast_schemas.errors import SlotcastError
+    from slotcast_schemas.messages import Release
+    from slotcast_schemas.messages.offer import Payload
+    from slotcast_schemas.messages.status import Check
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The time, twice: `mono_s` for waits, `wall_s` (Unix time) for records."""
+
+    mono_s: float
+    wall_s: int
+
+
+# --- events -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """A broker took the connection; `credit_chunks` is what it allows under way."""
+
+    credit_chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    """The connection is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeArrived:
+    """A notice came on the model's topic."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MapArrived:
+    """A part of a chunk map came."""
+
+    payload: bytes
+    part: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkArrived:
+    """A chunk came."""
+
+    payload: bytes
+    index: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BytesHeard:
+    """The link carried bytes, if not a whole message yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The core's deadline may have come."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobDone:
+    """A job ended: with a result of the kind that the job's class names, or an error."""
+
+    job: Job
+    result: object = None
+    error: SlotcastError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ActionFailed:
+    """An action could not be carried out; those after it in its list were dropped."""
+
+    action: Action
+    error: SlotcastError
+    dropped: tuple[Action, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RollBackAsked:
+    """A person asks to go back to the other slot's release."""
+
+
+Event = (
+    LinkUp
+    | LinkDown
+    | NoticeArrived
+    | MapArrived
+    | ChunkArrived
+    | BytesHeard
+    | Tick
+    | JobDone
+    | ActionFailed
+    | RollBackAsked
+)
+
+# --- jobs -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Inspect:
+    """Look at what the last run left. Gives `Findings`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Verify a notice. Gives `Verified`."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a notice says, and the facts of this device at that time."""
+
+    trusted: Trusted
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSpool:
+    """Make room for a payload's chunks. Gives the parts of its map that are on disk already."""
+
+    payload: Payload
+
+
+@dataclass(frozen=True, slots=True)
+class ScanSpool:
+    """Hash the chunks on disk. Gives a set of chunk numbers."""
+
+    payload: Payload
+    maps: dict[int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """Rebuild the image into the standby slot, verify and seal it. Gives None."""
+
+    install: Install
+    trusted: Trusted
+    state: ModelState
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Probe a slot's release in a child process, beside the active one. Gives `Verdict`."""
+
+    slot: SlotName
+    release: Release
+    beside: SlotName | None
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Look how the release on trial does. Gives `Verdict`."""
+
+    slot: SlotName
+    fallback: SlotName | None
+    release: Release
+    elapsed_s: float
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a probe or a look at the trial found; `passed` None means "not yet"."""
+
+    passed: bool | None
+    reason: str
+    detail: str = ""
+    checks: tuple[Check, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSlot:
+    """Verify a slot's files against what it says it holds. Gives None; slot None is sound."""
+
+    slot: SlotName | None
+
+
+@dataclass(frozen=True, slots=True)
+class AskHook:
+    """Ask the device's owner (windows, consent, hooks) about a stage. Gives `Answer`."""
+
+    stage: str
+    release: Release
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`go`, `wait` (ask again later) or `refuse`."""
+
+    word: str
+    reason: str = ""
+    detail: str = ""
+    again_s: float = 60.0
+
+
+Job = Inspect | Verify | OpenSpool | ScanSpool | Build | Probe | Watch | CheckSlot | AskHook
+Order = tx.Subscribe | tx.Unsubscribe | tx.PublishWant
+"""What goes to the broker."""
+
+# --- other actions ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SyncSpool:
+    """Make the chunks on disk durable."""
+
+
+@dataclass(frozen=True, slots=True)
+class DropSpool:
+    """Remove the chunks: they are in a slot, or no longer wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Replace the durable record."""
+
+    state: ModelState
+
+
+@dataclass(frozen=True, slots=True)
+class Activate:
+    """Point `current` at a slot, or at nothing."""
+
+    slot: SlotName | None
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Tell the owner's hook that something happened; the answer does not matter."""
+
+    stage: str
+    release: Release | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Publish the status; `urgent` skips the wait that thins progress out."""
+
+    urgent: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A line for the log: `level` is a name of the logging module."""
+
+    level: str
+    text: str
+
+
+Step = tx.StoreMap | tx.StoreChunk | SyncSpool | DropSpool | Save | Activate
+"""Short work on the disk."""
+
+Action = Job | Order | Step | Notify | Report | Log

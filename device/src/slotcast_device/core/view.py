@@ -1,0 +1,62 @@
+"""What a model's core says of itself: the `ModelStatus` of the record and of the transfer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slotcast_schemas.limits import DETAIL_MAX_CHARS
+from slotcast_schemas.messages.status import ModelStatus, Progress, SlotStatus, Target
+from slotcast_schemas.states import State
+
+if TYPE_CHECKING:
+    from slotcast_device.state import ModelState, SlotName
+    from slotcast_device.transfer import Transfer
+
+
+def model_status(state: ModelState, progress: Progress | None = None) -> ModelStatus:
+    """Build the status from the durable record, and the progress of a transfer if there is one."""
+    update = state.update
+    return ModelStatus(
+        model=state.model,
+        state=State.IDLE if update is None else update.state,
+        reason="no_notice" if update is None else update.reason,
+        detail="" if update is None else update.detail[:DETAIL_MAX_CHARS],
+        since=0 if update is None else update.since,
+        floor=state.floor,
+        target=None
+        if update is None or update.sequence == 0
+        else Target(
+            version=update.version,
+            sequence=update.sequence,
+            deployment=update.deployment,
+            group=update.group,
+        ),
+        active=_slot(state, state.active),
+        standby=_slot(state, state.standby),
+        progress=progress,
+        evidence=None if update is None else update.evidence,
+        benched=state.benched,
+    )
+
+
+def _slot(state: ModelState, slot: SlotName | None) -> SlotStatus | None:
+    record = None if slot is None else state.slots.get(slot)
+    if slot is None or record is None:
+        return None
+    return SlotStatus(
+        slot=slot, version=record.version, sequence=record.sequence, files=record.files
+    )
+
+
+def progress_of(transfer: Transfer, saved_bytes: int, rate_bytes_per_s: int) -> Progress:
+    """Say how far a transfer is."""
+    return Progress(
+        payload=transfer.payload.sha256,
+        codec=transfer.payload.codec,
+        size_bytes=transfer.needed_bytes,
+        verified_bytes=transfer.counters.verified_bytes,
+        received_bytes=transfer.counters.received_bytes,
+        reused_bytes=transfer.reused_bytes,
+        saved_bytes=saved_bytes,
+        rate_bytes_per_s=rate_bytes_per_s,
+    )

@@ -1,0 +1,124 @@
+"""The doctor: can this device do its work? Each finding names who must act."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from tuf.api._payload import Root
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata
+
+from slotcast_device import state as records
+from slotcast_device.disk import OsDisk
+from slotcast_device.link import Link
+from slotcast_schemas.errors import SlotcastError
+
+if TYPE_CHECKING:
+    from slotcast_device.config import BrokerConfig, DeviceConfig
+
+DISK_LOW_BYTES: Final = 64 * 1024 * 1024
+BUILT: Final = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+"""A clock before this software was written is wrong."""
+_ANSWER_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    passed: bool
+    detail: str
+
+    def as_dict(self) -> dict[str, object]:
+        """Give it for JSON."""
+        return {"name": self.name, "passed": self.passed, "detail": self.detail}
+
+
+def check(config: DeviceConfig) -> list[Finding]:
+    """Look at brokers, TLS, disk, clock, pinned root and state."""
+    findings = [_root(config), _clock(), *_disk(config), *_states(config)]
+    return findings + [_broker(config, broker) for broker in config.values.brokers]
+
+
+def _root(config: DeviceConfig) -> Finding:
+    try:
+        root = Metadata[Root].from_bytes(config.pinned_root)
+        root.verify_delegate(Root.type, root)
+    except (RepositoryError, ValueError, json.JSONDecodeError) as exc:
+        return Finding("pinned_root", passed=False, detail=f"{exc}; provision this device again")
+    role = root.signed.roles[Root.type]
+    return Finding(
+        "pinned_root",
+        passed=True,
+        detail=f"version {root.signed.version}, {role.threshold} of {len(role.keyids)} keys",
+    )
+
+
+def _clock() -> Finding:
+    now = time.time()
+    text = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
+    passed = now > BUILT
+    hint = "" if passed else "; set the clock: expiry of signed metadata cannot be judged"
+    return Finding("clock", passed=passed, detail=text + hint)
+
+
+def _disk(config: DeviceConfig) -> list[Finding]:
+    disk = OsDisk()
+    probe = config.state_dir / "check.tmp"
+    try:
+        disk.make_dir(config.state_dir)
+        disk.write_atomic(probe, b"check")
+        disk.remove_tree(probe)
+        free = disk.free_bytes(config.state_dir)
+    except SlotcastError as exc:
+        return [Finding("disk", passed=False, detail=str(exc))]
+    low = free < DISK_LOW_BYTES
+    detail = f"{config.state_dir}: writable, {free / 1e6:.0f} MB free"
+    return [Finding("disk", passed=not low, detail=detail + ("; free some room" if low else ""))]
+
+
+def _states(config: DeviceConfig) -> list[Finding]:
+    findings = []
+    for model in config.values.models:
+        try:
+            state = records.load(OsDisk(), config.model_dir(model) / "state.json", model)
+        except SlotcastError as exc:
+            findings.append(Finding(f"state_{model}", passed=False, detail=str(exc)))
+            continue
+        record = None if state is None else state.active_record
+        text = "nothing installed yet" if record is None else f"{record.version} is active"
+        findings.append(Finding(f"state_{model}", passed=True, detail=text))
+    return findings
+
+
+def _broker(config: DeviceConfig, broker: BrokerConfig) -> Finding:
+    """Connect as the device would, under another client id, and say what the broker answers."""
+    versions = ("5", "3.1.1") if broker.protocol == "auto" else (broker.protocol,)
+    error = ""
+    for version in versions:
+        try:
+            link = _try(config, broker, version)
+        except SlotcastError as exc:
+            error = str(exc)
+            continue
+        if link.accepted is not None:
+            tls = "TLS" if broker.is_tls else "no TLS"
+            return Finding("broker", passed=True, detail=f"{broker.name}: MQTT {version}, {tls}")
+        error = str(link.error or f"{broker.name}: no answer in {_ANSWER_S:.0f} s")
+    return Finding("broker", passed=False, detail=error)
+
+
+def _try(config: DeviceConfig, broker: BrokerConfig, version: str) -> Link:
+    client_id = f"slotcast-{config.values.device}-check"
+    link = Link(broker, config, client_id, version, None, lambda *_: None)
+    link.connect()
+    deadline_s = time.monotonic() + _ANSWER_S
+    while link.accepted is None and link.error is None and time.monotonic() < deadline_s:
+        link.wait(0.1)
+    link.close()
+    return link

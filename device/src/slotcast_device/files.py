@@ -1,0 +1,206 @@
+"""Carrying out what a model's core asks of the disk: jobs, and the short steps between them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psutil
+
+from slotcast_device import state as records
+from slotcast_device import transfer as tx
+from slotcast_device.build import build
+from slotcast_device.core import events as ev
+from slotcast_device.core.recovery import Findings
+from slotcast_device.plan import Facts
+from slotcast_device.slots import SLOT_NAMES, SlotStore
+from slotcast_device.spool import Spool
+from slotcast_device.trial import probe_slot, watch_trial
+from slotcast_device.trust import verify_notice
+from slotcast_schemas.errors import SlotcastError, SlotDamaged, StateUnreadable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slotcast_device.config import DeviceConfig
+    from slotcast_device.disk import Disk
+    from slotcast_device.state import ModelState, SlotName, SlotRecord
+    from slotcast_schemas.messages import Release
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at the slots found."""
+
+    sealed: dict[SlotName, SlotRecord]
+    releases: dict[SlotName, Release]
+    sound: frozenset[SlotName]
+
+
+class ModelFiles:
+    """The files of one model, and every job that needs them.
+
+    `run` is called from a worker thread, `carry_out` from the agent's; the core never has both
+    touch the same thing at once.
+    """
+
+    def __init__(self, config: DeviceConfig, model: str, disk: Disk) -> None:
+        self._config = config
+        self._model = model
+        self._disk = disk
+        self._folder = config.model_dir(model)
+        self._spool: Spool | None = None
+        self.store = SlotStore(disk, self._folder)
+        self.cancel = threading.Event()
+
+    @property
+    def _record(self) -> Path:
+        return self._folder / "state.json"
+
+    # --- short steps ----------------------------------------------------------------------------
+
+    def carry_out(self, action: ev.Step) -> None:
+        """Do a short step.
+
+        Raises:
+            StorageFailed: or a sharper kind.
+        """
+        match action:
+            case tx.StoreChunk(index, data):
+                self._open_spool().store_chunk(index, data)
+            case tx.StoreMap(part, data):
+                self._open_spool().store_map(part, data)
+            case ev.SyncSpool():
+                self._open_spool().sync()
+            case ev.DropSpool():
+                if self._spool is not None:
+                    self._spool.remove()
+                    self._spool = None
+            case ev.Save(state):
+                self._disk.make_dir(self._folder)
+                records.save(self._disk, self._record, state)
+            case ev.Activate(slot):
+                self.store.activate(slot)
+
+    def _open_spool(self) -> Spool:
+        if self._spool is None:
+            raise TypeError("a chunk came before its spool was opened")
+        return self._spool
+
+    # --- jobs -----------------------------------------------------------------------------------
+
+    def run(self, job: ev.Job) -> object:
+        """Do a job and give what its class says.
+
+        Raises:
+            SlotcastError: of the kind that says who must act.
+        """
+        match job:
+            case ev.Inspect():
+                return self._inspect()
+            case ev.Verify(data):
+                return self._verify(data)
+            case ev.OpenSpool() | ev.ScanSpool() | ev.Build():
+                return self._run_on_spool(job)
+            case ev.Probe():
+                return probe_slot(self.store, job, self.cancel)
+            case ev.Watch():
+                return watch_trial(self.store, self._folder, job, self.cancel)
+            case ev.CheckSlot(slot):
+                self._check(slot)
+                return None
+            case ev.AskHook():
+                return ev.Answer("go")
+
+    def _run_on_spool(self, job: ev.OpenSpool | ev.ScanSpool | ev.Build) -> object:
+        match job:
+            case ev.OpenSpool(payload):
+                if self._spool is not None:
+                    self._spool.close()
+                self._spool = Spool(self._disk, self._folder, payload)
+                self._spool.open()
+                return self._spool.map_parts()
+            case ev.ScanSpool(_, maps):
+                return self._open_spool().present(maps, self.cancel.is_set)
+            case ev.Build(install, trusted, state):
+                path = self._folder if self._spool is None else self._spool.data_path
+                build(self.store, install, trusted, state, path)
+                return None
+
+    def _inspect(self) -> Findings:
+        problem: SlotcastError | None = None
+        note = ""
+        state: ModelState | None = None
+        try:
+            state = records.load(self._disk, self._record, self._model)
+        except StateUnreadable as exc:
+            note = f"{exc}; it is kept as {self._record.name}.damaged"
+            damaged = self._disk.read(self._record, records.STATE_MAX_BYTES) or b""
+            self._disk.write_atomic(self._record.with_name("state.json.damaged"), damaged)
+        except SlotcastError as exc:
+            problem = exc
+        look = self._look()
+        return Findings(
+            state=state,
+            current=self.store.current(),
+            sealed=look.sealed,
+            releases=look.releases,
+            sound=look.sound,
+            problem=problem,
+            note=note,
+        )
+
+    def _look(self) -> Look:
+        look = Look({}, {}, frozenset())
+        sound: set[SlotName] = set()
+        for slot in SLOT_NAMES:
+            record, release = self.store.found(slot), self.store.release(slot)
+            if record is None or release is None:
+                continue
+            look.sealed[slot], look.releases[slot] = record, release
+            try:
+                self.store.verify(slot, record)
+            except SlotDamaged:
+                continue
+            sound.add(slot)
+        return Look(look.sealed, look.releases, frozenset(sound))
+
+    def _check(self, slot: SlotName | None) -> None:
+        if slot is None:  # going back to nothing: there is nothing that could be damaged
+            return
+        record = self.store.found(slot)
+        if record is None:
+            raise SlotDamaged(f"slot {slot} does not hold a release any more")
+        self.store.verify(slot, record)
+
+    def _verify(self, data: bytes) -> ev.Verified:
+        trusted = verify_notice(data, self._model, self._config.pinned_root, self._folder / "trust")
+        return ev.Verified(trusted, self._facts())
+
+    def _facts(self) -> Facts:
+        values = self._config.values
+        return Facts(
+            device=values.device,
+            tags=values.tags,
+            onnxruntime=importlib.metadata.version("onnxruntime"),
+            memory_bytes=psutil.virtual_memory().available,
+            disk_bytes=self._disk.free_bytes(self._folder),
+            spooled_bytes=self._spooled_bytes(),
+            full_allowed=values.policy.full_allowed,
+            image_max_bytes=values.policy.image_max_bytes,
+        )
+
+    def _spooled_bytes(self) -> int:
+        incoming = self._folder / "incoming"
+        return sum(
+            self._disk.size_bytes(incoming / name / "data") or 0
+            for name in self._disk.names(incoming)
+        )
+
+    def close(self) -> None:
+        """End what runs, and let go of files."""
+        self.cancel.set()
+        if self._spool is not None:
+            self._spool.close()

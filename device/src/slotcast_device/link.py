@@ -1,0 +1,278 @@
+"""The connection to a broker: paho-mqtt, driven from the agent's own loop, no threads.
+
+One object is one connection; the agent makes the next. A broker that does not speak MQTT 5 is
+asked in 3.1.1 at the next try; the messages are the same either way. Reading stops while the
+agent is busy, so the broker, not this process, holds what cannot be taken yet.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from slotcast_schemas.errors import BrokerRefused, LinkDown, TransferFailed
+
+if TYPE_CHECKING:
+    from slotcast_device.config import BrokerConfig, DeviceConfig
+
+RECEIVE_MAXIMUM: Final = 512
+PACKET_MAX_BYTES: Final = 1024 * 1024
+"""What an MQTT 5 broker may send us: room to receive, and name, a notice that is too large."""
+QUEUED_MAX: Final = 200
+READS_MAX: Final = 64
+"""Packets taken before the loop looks at anything else."""
+_UNSUPPORTED_VERSION: Final = {1, 132}
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What the broker said in its CONNACK, as far as it bounds us."""
+
+    protocol: str
+    credit_chunks: int
+    packet_max_bytes: int
+
+
+class Link:
+    """One connection, from connect to loss.
+
+    Args:
+        broker: where to.
+        config: TLS paths and waits.
+        client_id: unique on the broker.
+        version: protocol to speak, `5` or `3.1.1`.
+        will: topic and retained payload that the broker publishes if we vanish.
+        on_message: called with topic and payload; returning is the receipt (PUBACK).
+    """
+
+    def __init__(
+        self,
+        broker: BrokerConfig,
+        config: DeviceConfig,
+        client_id: str,
+        version: str,
+        will: tuple[str, bytes] | None,
+        on_message: Callable[[str, bytes], None],
+    ) -> None:
+        self.broker = broker
+        self.version = version
+        self.accepted: Accepted | None = None
+        self.error: TransferFailed | None = None
+        self._on_message = on_message
+        self._heard = False
+        self._is_v5 = version == "5"
+        self._config = config
+        self._client = self._make_client(client_id)
+        if will is not None:
+            self._client.will_set(will[0], will[1], qos=1, retain=True)
+
+    def _make_client(self, client_id: str) -> paho.Client:
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            clean_session=None if self._is_v5 else True,
+            protocol=MQTTProtocolVersion.MQTTv5 if self._is_v5 else MQTTProtocolVersion.MQTTv311,
+            reconnect_on_failure=False,
+        )
+        client.connect_timeout = self._config.values.timing.connect_timeout_s
+        client.max_queued_messages_set(QUEUED_MAX)
+        if self.broker.username is not None:
+            client.username_pw_set(self.broker.username, self.broker.password)
+        if self.broker.is_tls:
+            client.tls_set_context(self._tls())
+        client.on_connect = self._connected
+        client.on_disconnect = self._disconnected
+        client.on_message = self._received
+        client.on_subscribe = self._subscribed
+        return client
+
+    def _tls(self) -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context(cafile=self._config.resolve(self.broker.ca))
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            if self.broker.certificate is not None:
+                context.load_cert_chain(
+                    self._config.folder / self.broker.certificate,
+                    self._config.resolve(self.broker.key),
+                )
+        except OSError as exc:
+            raise BrokerRefused(
+                f"{self.broker.name}: TLS files cannot be used ({exc}); check ca, certificate, key"
+            ) from exc
+        return context
+
+    # --- the life of a connection -------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Open the connection and send CONNECT; the answer comes to `accepted` or `error`.
+
+        Raises:
+            LinkDown: nobody answers there.
+            BrokerRefused: somebody does, and TLS fails.
+        """
+        timing = self._config.values.timing
+        try:
+            if self._is_v5:
+                properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho
+                properties.ReceiveMaximum = RECEIVE_MAXIMUM
+                properties.MaximumPacketSize = PACKET_MAX_BYTES
+                self._client.connect(
+                    self.broker.host,
+                    self.broker.port,
+                    timing.keepalive_s,
+                    clean_start=True,
+                    properties=properties,
+                )
+            else:
+                self._client.connect(self.broker.host, self.broker.port, timing.keepalive_s)
+        except ssl.SSLError as exc:
+            raise BrokerRefused(f"{self.broker.name}: TLS failed: {exc}") from exc
+        except (OSError, ValueError) as exc:
+            raise LinkDown(f"{self.broker.name}: cannot connect: {exc}") from exc
+
+    @property
+    def socket(self) -> socket.socket | None:
+        """The socket to wait on; None once the connection is gone."""
+        found = self._client.socket()
+        return found if isinstance(found, socket.socket) else None
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether something waits to be sent."""
+        return self._client.want_write()
+
+    def read(self) -> None:
+        """Take what has come, packet by packet, up to a bound."""
+        for _ in range(READS_MAX):
+            self._heard = False
+            if not self._ran(self._client.loop_read()) or not self._heard:
+                return
+
+    def write(self) -> None:
+        """Send what waits."""
+        self._ran(self._client.loop_write())
+
+    def wait(self, timeout_s: float) -> None:
+        """Serve the connection for a while; for callers without a loop of their own."""
+        found = self.socket
+        if found is None:
+            return
+        readable, writable, _ = select.select(
+            [found], [found] if self.wants_write else [], [], timeout_s
+        )
+        if readable or self.has_buffered():
+            self.read()
+        if writable and self.socket is not None:
+            self.write()
+
+    def has_buffered(self) -> bool:
+        """Whether TLS holds decrypted bytes that the socket would not announce."""
+        found = self.socket
+        return isinstance(found, ssl.SSLSocket) and found.pending() > 0
+
+    def keep_alive(self) -> None:
+        """Ping when due, and notice a broker that does not answer; call about every second."""
+        self._ran(self._client.loop_misc())
+
+    def close(self, farewell: tuple[str, bytes] | None = None) -> None:
+        """Say goodbye, so that no last will is published, and let go."""
+        if self.socket is not None:
+            if farewell is not None and self.accepted is not None:
+                self.publish(farewell[0], farewell[1], retain=True)
+            self._client.disconnect()
+            self._ran(self._client.loop_write())
+
+    def _ran(self, code: MQTTErrorCode) -> bool:
+        if code == MQTTErrorCode.MQTT_ERR_SUCCESS:
+            return True
+        if self.error is None:
+            self.error = LinkDown(f"{self.broker.name}: connection lost ({code.name})")
+        return False
+
+    # --- what goes out --------------------------------------------------------------------------
+
+    def subscribe(self, filters: tuple[str, ...]) -> None:
+        """Ask for topics at QoS 1."""
+        if self._is_v5:
+            options = [(f, SubscribeOptions(qos=1)) for f in filters]
+            self._client.subscribe(options)
+        else:
+            self._client.subscribe([(f, 1) for f in filters])
+
+    def unsubscribe(self, filters: tuple[str, ...]) -> None:
+        """Let go of topics."""
+        self._client.unsubscribe(list(filters))
+
+    def publish(self, topic: str, data: bytes, *, retain: bool = False) -> bool:
+        """Send at QoS 1; False where too much waits already: say it again later."""
+        info = self._client.publish(topic, data, qos=1, retain=retain)
+        return info.rc in {MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN}
+
+    # --- what comes in --------------------------------------------------------------------------
+
+    def _connected(
+        self,
+        client: paho.Client,
+        userdata: object,
+        flags: paho.ConnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        del client, userdata, flags
+        self._heard = True
+        if reason.is_failure:
+            self.error = BrokerRefused(
+                f"{self.broker.name}: the broker refused the connection: {reason};"
+                " check user, password, certificate and the broker's rights"
+            )
+            return
+        packet = getattr(properties, "MaximumPacketSize", 0) if properties else 0
+        self.accepted = Accepted(
+            protocol=self.version,
+            credit_chunks=self._config.values.policy.credit_max_chunks,
+            packet_max_bytes=packet or 2**28,
+        )
+
+    def _disconnected(
+        self,
+        client: paho.Client,
+        userdata: object,
+        flags: paho.DisconnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        del client, userdata, flags, properties
+        if self.error is None:
+            self.error = LinkDown(f"{self.broker.name}: connection lost ({reason})")
+
+    def _received(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
+        del client, userdata
+        self._heard = True
+        self._on_message(message.topic, bytes(message.payload))
+
+    def _subscribed(
+        self,
+        client: paho.Client,
+        userdata: object,
+        mid: int,
+        reasons: list[ReasonCode],
+        properties: Properties | None,
+    ) -> None:
+        del client, userdata, mid, properties
+        self._heard = True
+        if any(reason.is_failure for reason in reasons):
+            self.error = BrokerRefused(
+                f"{self.broker.name}: the broker refused a subscription"
+                f" ({', '.join(str(r) for r in reasons if r.is_failure)}); check its access rules"
+            )
