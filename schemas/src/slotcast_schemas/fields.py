@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -32,6 +33,10 @@ UnixTime = Annotated[int, Meta(ge=0, le=limits.SAFE_INTEGER_MAX)]
 Seconds = Annotated[float, Meta(ge=0.0, le=1e9)]
 Ratio = Annotated[float, Meta(ge=0.0, le=1e6)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+Finite = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
+"""Any number, but neither infinity nor NaN: JSON has no word for them. Unknown is null."""
+MapPartIndex = Annotated[int, Meta(ge=0, lt=limits.MAP_PARTS_MAX)]
+BlockIndex = Annotated[int, Meta(ge=0, lt=limits.BLOCKS_MAX)]
 FilePath = Annotated[str, Meta(pattern=PATH_PATTERN, max_length=limits.PATH_MAX_CHARS)]
 """Relative, at most eight levels, no part that begins with a dot: it cannot leave a slot."""
 Word = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*\Z", max_length=64)]

@@ -13,6 +13,7 @@ from typing import Final
 
 from slotcast_schemas import limits
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.fields import DEVICE_PATTERN, MODEL_PATTERN
 
 DEFAULT_PREFIX: Final = "slotcast/v1"
 _LEVELS_BELOW_PREFIX: Final = 4
@@ -124,9 +125,11 @@ class Topics:
                 return None if digest is None else WantTopic(digest)
             case ["payloads", payload, level, last]:
                 return _payload_topic(payload, level, last)
-            case ["models", model, "notice"]:
+            case ["models", model, "notice"] if re.match(MODEL_PATTERN, model):
                 return NoticeTopic(model)
-            case ["devices", device, ("status" | "metrics" | "presence") as what]:
+            case ["devices", device, ("status" | "metrics" | "presence") as what] if re.match(
+                DEVICE_PATTERN, device
+            ):
                 return DeviceTopic(device, what)
         return None
 

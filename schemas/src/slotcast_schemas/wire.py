@@ -36,6 +36,10 @@ M = TypeVar("M", bound=Message)
 _MAX_DEPTH: Final = 12
 """Our deepest message nests 7 levels; the rest is room for fields of newer versions."""
 
+_MAX_ITEMS: Final = 1024
+"""Of one list or map; our longest has 512. The parser makes room for as many as a header claims
+before it sees them, and headers nest: without this bound 120 KB of notice cost 70 MB."""
+
 
 def encode(message: Message) -> bytes:
     """Give the msgpack bytes of a message; the order of the keys is that of the class.
@@ -43,9 +47,12 @@ def encode(message: Message) -> bytes:
     Raises:
         MalformedMessage: the message breaks one of its own bounds; the caller built it wrong.
     """
-    raw: bytes = msgpack.packb(
-        msgspec.to_builtins(message, builtin_types=(bytes,)), use_bin_type=True
-    )
+    try:
+        raw: bytes = msgpack.packb(
+            msgspec.to_builtins(message, builtin_types=(bytes,)), use_bin_type=True
+        )
+    except (ValueError, OverflowError, TypeError) as exc:  # a lone surrogate, a huge integer
+        raise MalformedMessage(f"{message.KIND}: cannot be written as msgpack ({exc})") from exc
     decode(raw, type(message))
     return raw
 
@@ -65,7 +72,8 @@ def decode(data: bytes, kind: type[M]) -> M:
     fields = _unpack(data, kind)
     _check_envelope(fields, kind)
     try:
-        return msgspec.convert(fields, kind, strict=True)
+        # Naming bytes here keeps msgspec from reading text as base64: a digest is `bin` or nothing.
+        return msgspec.convert(fields, kind, strict=True, builtin_types=(bytes,))
     except (msgspec.ValidationError, ValueError, OverflowError) as exc:
         raise MalformedMessage(f"{kind.KIND}: {exc}") from exc
 
@@ -80,12 +88,13 @@ def _unpack(data: bytes, kind: type[Message]) -> dict[str, Any]:
             use_list=True,
             max_str_len=limit,
             max_bin_len=limit,
-            max_array_len=limit,
-            max_map_len=limit,
+            max_array_len=min(limit, _MAX_ITEMS),
+            max_map_len=min(limit, _MAX_ITEMS),
             max_ext_len=0,
         )
     except (ValueError, msgpack.UnpackException, RecursionError, TypeError) as exc:
-        raise MalformedMessage(f"{kind.KIND}: not one whole msgpack value ({exc})") from exc
+        why = str(exc) or type(exc).__name__
+        raise MalformedMessage(f"{kind.KIND}: not one whole msgpack value ({why:.200})") from exc
     if not isinstance(fields, dict):
         raise MalformedMessage(f"{kind.KIND}: expected a map, got {type(fields).__name__}")
     _check_depth(fields, kind, _MAX_DEPTH)

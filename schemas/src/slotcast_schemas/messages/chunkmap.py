@@ -11,7 +11,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from slotcast_schemas import limits
-from slotcast_schemas.fields import Count, Format, Requires, Sha256
+from slotcast_schemas.fields import Format, MapPartIndex, Requires, Sha256
 from slotcast_schemas.wire import Message
 
 DIGEST_BYTES = 32
@@ -26,7 +26,7 @@ class MapPart(Message, frozen=True, kw_only=True, tag_field="kind", tag="map"):
     format: Format = 1
     requires: Requires = ()
     payload: Sha256
-    part: Count
+    part: MapPartIndex
     digests: Annotated[
         bytes,
         Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES * limits.MAP_PART_CHUNKS),

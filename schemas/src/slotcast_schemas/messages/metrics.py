@@ -11,6 +11,7 @@ from slotcast_schemas import limits
 from slotcast_schemas.fields import (
     Count,
     DeviceId,
+    Finite,
     Format,
     ModelName,
     Requires,
@@ -56,8 +57,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     rss_bytes: Count = 0
     peak_rss_bytes: Count = 0
     load_s: Seconds = 0.0
-    output_mean: float | None = None
-    output_std: float | None = None
+    output_mean: Finite | None = None
+    output_std: Finite | None = None
     on_trial: bool = False
 
 

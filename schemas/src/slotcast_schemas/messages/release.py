@@ -15,6 +15,7 @@ from slotcast_schemas import limits
 from slotcast_schemas.fields import (
     Count,
     FilePath,
+    Finite,
     Format,
     ModelName,
     Ratio,
@@ -127,8 +128,8 @@ class Rebased(msgspec.Struct, frozen=True, kw_only=True):
 
     given_sha256: Sha256
     measure: ShortText
-    distance: float
-    step: float
+    distance: Finite
+    step: Finite
 
 
 class Release(Message, frozen=True, kw_only=True, tag_field="kind", tag="release"):

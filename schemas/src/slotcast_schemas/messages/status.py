@@ -17,6 +17,7 @@ from slotcast_schemas.fields import (
     Detail,
     DeviceId,
     FilePath,
+    Finite,
     Format,
     ModelName,
     Requires,
@@ -81,9 +82,9 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
     name: Word
     passed: bool
-    value: float | None = None
-    limit: float | None = None
-    reference: float | None = None
+    value: Finite | None = None
+    limit: Finite | None = None
+    reference: Finite | None = None
     """The same figure of the old model, on this device, at the same time."""
     detail: Detail = ""
 

@@ -13,14 +13,14 @@ import msgspec
 from msgspec import Meta
 
 from slotcast_schemas import limits
-from slotcast_schemas.fields import Count, DeviceId, Format, Requires, Sha256
+from slotcast_schemas.fields import BlockIndex, DeviceId, Format, MapPartIndex, Requires, Sha256
 from slotcast_schemas.wire import Message
 
 
 class WantedBlock(msgspec.Struct, frozen=True, kw_only=True):
     """Chunks missing of one block: bit i (least significant first) stands for its i-th chunk."""
 
-    block: Count
+    block: BlockIndex
     missing: Annotated[int, Meta(ge=1, le=2**limits.BLOCK_CHUNKS - 1)]
 
 
@@ -34,5 +34,5 @@ class Want(Message, frozen=True, kw_only=True, tag_field="kind", tag="want"):
     requires: Requires = ()
     device: DeviceId
     payload: Sha256
-    map_parts: Annotated[tuple[Count, ...], Meta(max_length=limits.MAP_PARTS_MAX)] = ()
+    map_parts: Annotated[tuple[MapPartIndex, ...], Meta(max_length=limits.MAP_PARTS_MAX)] = ()
     blocks: Annotated[tuple[WantedBlock, ...], Meta(max_length=512)] = ()
