@@ -4,6 +4,7 @@
 Both stream from a `Source` to a `Sink` with bounded memory, and trust no number in a payload.
 """
 
+from slotcast_schemas.codecs.delta import decode_delta
 from slotcast_schemas.codecs.full import decode_full
 from slotcast_schemas.codecs.source import FilesImage, FileSource, MemorySource, Sink, Source
 
@@ -13,5 +14,6 @@ __all__ = [
     "MemorySource",
     "Sink",
     "Source",
+    "decode_delta",
     "decode_full",
 ]

@@ -1,0 +1,187 @@
+"""The encoder of one section's symbols: what `slotcast_schemas.codecs.delta.rans` decodes.
+
+rANS runs backwards, so symbols are collected first, the adaptive tables are replayed forwards over
+them, and then the words are made from the last symbol to the first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slotcast_schemas.codecs.delta.format import CONTEXT_COUNT, SYMBOL_COUNT
+from slotcast_schemas.codecs.delta.model import Model
+from slotcast_schemas.codecs.delta.rans import STATE_START
+from slotcast_schemas.codecs.delta.symbols import PLAIN_BITS
+
+_LANE_SHARE: Final = 0.004
+"""The share of the coded bytes that the lanes' unused first states may cost: 2 bytes a lane."""
+
+_LANES_LOG2_MAX: Final = 11
+
+
+class BitWriter:
+    """Numbers of given widths, one after another, lowest bit first, in 32-bit words."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._carry = 0
+        self._carry_bits = 0
+
+    def put(self, symbols: NDArray[np.uint8], values: NDArray[np.uint32]) -> None:
+        """Append the plain bits of each symbol."""
+        widths = PLAIN_BITS[symbols]
+        ends = np.cumsum(widths, dtype=np.int64) + self._carry_bits
+        total = int(ends[-1]) if len(ends) else self._carry_bits
+        if total == self._carry_bits:
+            return
+        starts = ends - widths
+        shifted = values.astype(np.uint64) << (starts & 31).astype(np.uint64)
+        index = starts >> 5
+        # Sums of numbers that share no bit are exact in float64 below 2**53, and bincount is fast.
+        count = (total >> 5) + 2
+        low = np.bincount(index, weights=shifted & np.uint64(0xFFFFFFFF), minlength=count)
+        high = np.bincount(index + 1, weights=shifted >> np.uint64(32), minlength=count)
+        words = (low + high[:count] if len(high) == count else low + high).astype(np.uint64)
+        words[0] += np.uint64(self._carry)
+        whole = total >> 5
+        self._parts.append(words[:whole].astype("<u4").tobytes())
+        self._carry = int(words[whole])
+        self._carry_bits = total & 31
+
+    def finish(self) -> bytes:
+        """All bits, the last word filled up with zeros."""
+        if self._carry_bits:
+            self._parts.append(self._carry.to_bytes(4, "little"))
+        return b"".join(self._parts)
+
+
+@dataclass(frozen=True, slots=True)
+class CodedSymbols:
+    """A section's symbols, coded."""
+
+    words: bytes
+    plain: bytes
+    lanes_log2: int
+    precision_bits: int
+    used_contexts: NDArray[np.bool_]
+    used_symbols: NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class SymbolCollector:
+    """Collects a section's strips in the order in which the decoder will ask for them."""
+
+    contexts: list[NDArray[np.uint8]] = field(default_factory=list)
+    symbols: list[NDArray[np.uint8]] = field(default_factory=list)
+    _plain: BitWriter = field(default_factory=BitWriter)
+
+    def add(
+        self, contexts: NDArray[np.uint8], symbols: NDArray[np.uint8], plain: NDArray[np.uint32]
+    ) -> None:
+        """One strip: the decoder decodes just these elements in one call."""
+        self.contexts.append(contexts)
+        self.symbols.append(symbols)
+        self._plain.put(symbols, plain)
+
+    def finish(self) -> CodedSymbols:
+        """Code all that was collected."""
+        used_contexts = np.zeros(CONTEXT_COUNT, dtype=np.bool_)
+        used_symbols = np.zeros(SYMBOL_COUNT, dtype=np.bool_)
+        if not self.symbols:
+            return CodedSymbols(b"", b"", 0, 12, used_contexts, used_symbols)
+        joint = self._count()
+        used_contexts = joint.sum(axis=1) > 0
+        used_symbols = joint.sum(axis=0) > 0
+        coded_bytes = _entropy_bits(joint) / 8
+        lanes_log2 = choose_lanes_log2(coded_bytes)
+        precision_bits = 12 if coded_bytes * 8 > 2 * joint.sum() else 14
+        self._make_indices(used_contexts, used_symbols)
+        model = Model(used_contexts, used_symbols, precision_bits)
+        words = _encode(model, self.contexts, self.symbols, 1 << lanes_log2)
+        plain = self._plain.finish()
+        return CodedSymbols(words, plain, lanes_log2, precision_bits, used_contexts, used_symbols)
+
+    def _count(self) -> NDArray[np.int64]:
+        joint = np.zeros(CONTEXT_COUNT * SYMBOL_COUNT, dtype=np.int64)
+        for contexts, symbols in zip(self.contexts, self.symbols, strict=True):
+            pairs = contexts * np.int32(SYMBOL_COUNT) + symbols
+            joint += np.bincount(pairs, minlength=len(joint))
+        return joint.reshape(CONTEXT_COUNT, SYMBOL_COUNT)
+
+    def _make_indices(
+        self, used_contexts: NDArray[np.bool_], used_symbols: NDArray[np.bool_]
+    ) -> None:
+        context_index = (np.cumsum(used_contexts) - 1).astype(np.uint8)
+        symbol_index = (np.cumsum(used_symbols) - 1).astype(np.uint8)
+        self.contexts = [context_index[contexts] for contexts in self.contexts]
+        self.symbols = [symbol_index[symbols] for symbols in self.symbols]
+
+
+def choose_lanes_log2(coded_bytes: float) -> int:
+    """As many lanes as may be had for a small share of the bytes: more lanes decode faster."""
+    lanes = max(16.0, coded_bytes * _LANE_SHARE / 2)
+    return min(_LANES_LOG2_MAX, int(np.log2(lanes)))
+
+
+def _entropy_bits(joint: NDArray[np.int64]) -> float:
+    """Bits of symbols given their contexts, with ideal tables."""
+    totals = np.broadcast_to(joint.sum(axis=1, keepdims=True), joint.shape)
+    seen = joint > 0
+    return float(-(joint[seen] * np.log2(joint[seen] / totals[seen])).sum())
+
+
+def _encode(
+    model: Model, contexts: list[NDArray[np.uint8]], symbols: list[NDArray[np.uint8]], lanes: int
+) -> bytes:
+    runs = _replay(model, contexts, symbols)
+    states = np.full(lanes, STATE_START, dtype=np.uint32)
+    words: list[NDArray[np.uint16]] = []
+    for frequency, start in reversed(runs):
+        last = (len(frequency) - 1) // lanes * lanes
+        for first in range(last, -1, -lanes):
+            step = slice(first, first + lanes)
+            words.append(_push(states, frequency[step], start[step], model.precision_bits))
+    heads = [(states >> np.uint32(16)).astype("<u2"), states.astype("<u2")]
+    return b"".join(part.astype("<u2").tobytes() for part in (*heads, *reversed(words)))
+
+
+def _replay(
+    model: Model, contexts: list[NDArray[np.uint8]], symbols: list[NDArray[np.uint8]]
+) -> list[tuple[NDArray[np.uint16], NDArray[np.uint16]]]:
+    """Frequency and start of each symbol in each run, as the decoder's tables will have them."""
+    runs = []
+    for strip_contexts, strip_symbols in zip(contexts, symbols, strict=True):
+        done = 0
+        while done < len(strip_symbols):
+            end = min(len(strip_symbols), done + model.until_update)
+            rows = strip_contexts[done:end] * np.int32(model.symbols)
+            entry = rows + strip_symbols[done:end]
+            frequency = model.frequency[entry].astype(np.uint16)
+            runs.append((frequency, model.start[entry].astype(np.uint16)))
+            model.note(rows, strip_symbols[done:end])
+            done = end
+    return runs
+
+
+def _push(
+    states: NDArray[np.uint32],
+    frequency: NDArray[np.uint16],
+    start: NDArray[np.uint16],
+    precision_bits: int,
+) -> NDArray[np.uint16]:
+    """Code one symbol of each lane; returns the words that the decoder reads after it."""
+    lanes = states[: len(frequency)]
+    wide = frequency.astype(np.uint32)
+    # Full when states >= frequency << (32 - precision); shifted right so that it fits 32 bits.
+    full = np.flatnonzero((lanes >> np.uint32(32 - precision_bits)) >= wide)
+    words = lanes[full].astype(np.uint16)
+    lanes[full] >>= np.uint32(16)
+    quotient = lanes // wide
+    lanes -= quotient * wide
+    lanes += quotient << np.uint32(precision_bits)
+    lanes += start
+    return words

@@ -1,0 +1,121 @@
+"""The bytes around the tensors: the cheapest of plain, patch against old bytes, and dictionary.
+
+The decoder is `slotcast_schemas.codecs.delta.other`.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+from typing import Final
+
+import bsdiff4
+import numpy as np
+import zstandard
+
+from slotcast_schemas.codecs.delta.fields import FieldWriter
+from slotcast_schemas.codecs.delta.format import (
+    MODE_DICTIONARY,
+    MODE_PATCH,
+    MODE_PLAIN,
+    OtherStreams,
+)
+from slotcast_schemas.codecs.delta.other import (
+    PACK_BZ2,
+    PACK_NONE,
+    PACK_XZ,
+    PACK_ZSTD,
+    XZ_FILTERS,
+    ZSTD_WINDOW_MAX,
+)
+
+_SLOW_UP_TO_BYTES: Final = 1024 * 1024
+_HOPELESS: Final = 0.97
+
+Packed = tuple[OtherStreams, bytes]
+
+
+def encode_other(
+    data: bytes, old: bytes, ranges: list[tuple[int, int]], *, is_noise: bool
+) -> Packed:
+    """How to make `data`, and the stored streams.
+
+    Args:
+        data: the section's other bytes.
+        old: bytes of the base that may help.
+        ranges: where those lie in the base.
+        is_noise: the bytes are weights without an old self: searching them is in vain.
+    """
+    candidates = [_plain(data, is_noise=is_noise)]
+    if data and old and not is_noise:
+        candidates.append(_dictionary(data, old, ranges))
+        best = min(len(packed) for _, packed in candidates)
+        # Suffix sorting noise takes minutes and finds nothing; small inputs are always tried.
+        if len(data) <= _SLOW_UP_TO_BYTES or best < _HOPELESS * len(data):
+            candidates.append(_patch(data, old, ranges))
+    return min(candidates, key=lambda candidate: _cost(*candidate))
+
+
+def _cost(streams: OtherStreams, packed: bytes) -> int:
+    return len(packed) + 2 * len(streams.ranges) + 6 * len(streams.streams)
+
+
+def pack(data: bytes, *, is_noise: bool = False) -> tuple[int, bytes]:
+    """The smallest packing of a stream, and the packer's code."""
+    level = 3 if is_noise else 19
+    packed = [(PACK_NONE, data), (PACK_ZSTD, zstandard.ZstdCompressor(level).compress(data))]
+    if not is_noise:
+        packed.append((PACK_XZ, lzma.compress(data, format=lzma.FORMAT_RAW, filters=XZ_FILTERS)))
+        packed.append((PACK_BZ2, bz2.compress(data, 9)))
+    return min(packed, key=lambda each: len(each[1]))
+
+
+def _plain(data: bytes, *, is_noise: bool) -> Packed:
+    packer, packed = pack(data, is_noise=is_noise)
+    return OtherStreams(MODE_PLAIN, [], [(packer, len(packed), len(data))]), packed
+
+
+def _dictionary(data: bytes, old: bytes, ranges: list[tuple[int, int]]) -> Packed:
+    prefix = zstandard.ZstdCompressionDict(old, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    window_log = min(ZSTD_WINDOW_MAX.bit_length() - 1, (len(old) + len(data)).bit_length())
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        19,
+        source_size=len(data),
+        dict_size=len(old),
+        window_log=max(10, window_log),
+        enable_ldm=True,
+    )
+    packed = zstandard.ZstdCompressor(dict_data=prefix, compression_params=parameters).compress(
+        data
+    )
+    return OtherStreams(MODE_DICTIONARY, ranges, [(PACK_ZSTD, len(packed), len(data))]), packed
+
+
+def _patch(data: bytes, old: bytes, ranges: list[tuple[int, int]]) -> Packed:
+    controls, difference, extra = _read_bsdiff(bsdiff4.diff(old, data))
+    writer = FieldWriter()
+    for add, insert, seek in controls:
+        writer.uint(add)
+        writer.uint(insert)
+        writer.sint(seek)
+    streams, parts = [], []
+    for stream in (bytes(writer.data), difference, extra):
+        packer, packed = pack(stream)
+        streams.append((packer, len(packed), len(stream)))
+        parts.append(packed)
+    return OtherStreams(MODE_PATCH, ranges, streams), b"".join(parts)
+
+
+def _read_bsdiff(patch: bytes) -> tuple[list[tuple[int, int, int]], bytes, bytes]:
+    """Controls, difference and extra bytes of a BSDIFF40 file, the format of bsdiff's author.
+
+    The file and not the library's inner function, whose result differs between its versions.
+    """
+    control_bytes, difference_bytes = (int(size) for size in np.frombuffer(patch[8:24], "<i8"))
+    end = 32 + control_bytes
+    fields = np.frombuffer(bz2.decompress(patch[32:end]), dtype="<u8")
+    sizes = (fields & np.uint64((1 << 63) - 1)).astype(np.int64)
+    signed = np.where(fields >> np.uint64(63), -sizes, sizes).reshape(-1, 3)
+    controls = [(int(add), int(insert), int(seek)) for add, insert, seek in signed]
+    difference = bz2.decompress(patch[end : end + difference_bytes])
+    return controls, difference, bz2.decompress(patch[end + difference_bytes :])

@@ -1,0 +1,163 @@
+"""Cuts a target image into sections, and each section into pieces: tensors and other bytes.
+
+Sections are encoded on their own, so they bound the encoder's memory and are what cores share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from slotcast_publisher.delta.layout import TensorPlace
+from slotcast_publisher.delta.match import Match
+from slotcast_schemas.codecs.delta.format import OTHER_MAX
+
+SECTION_BYTES: Final = 10 * 1024 * 1024
+_NOISE_MIN_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A run of the target: elements of a matched tensor from `first` on, or other bytes."""
+
+    offset: int
+    size_bytes: int
+    match: Match | None = None
+    first: int = 0
+    is_noise: bool = False
+
+
+@dataclass(slots=True)
+class SectionPlan:
+    """Pieces that make one section, and ranges of the base that may help its other bytes."""
+
+    pieces: list[Piece] = field(default_factory=list)
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+    is_noise: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        """Size in the target."""
+        return sum(piece.size_bytes for piece in self.pieces)
+
+    @property
+    def other_bytes(self) -> int:
+        """Bytes that are no matched tensor's."""
+        return sum(piece.size_bytes for piece in self.pieces if piece.match is None)
+
+
+def plan_sections(
+    base_size_bytes: int, target_size_bytes: int, matches: list[Match], noise: list[TensorPlace]
+) -> list[SectionPlan]:
+    """Sections in the order of the target, covering it exactly once.
+
+    Args:
+        base_size_bytes: size of the old image.
+        target_size_bytes: size of the new one.
+        matches: of tensors that do not overlap, in the order of the target.
+        noise: new tensors of floats without a match.
+    """
+    count = max(1, -(-target_size_bytes // SECTION_BYTES))
+    limit = -(-target_size_bytes // count)
+    limit += limit // 16
+    plans: list[SectionPlan] = []
+    for piece in _cut(_runs(target_size_bytes, matches, noise), limit):
+        if not plans or not _fits(plans[-1], piece, limit):
+            plans.append(SectionPlan(is_noise=piece.is_noise))
+        plans[-1].pieces.append(piece)
+    free = _unmatched(base_size_bytes, matches)
+    start = 0
+    for plan in plans:
+        plan.ranges = choose_ranges(free, start / target_size_bytes, plan)
+        start += plan.size_bytes
+    return plans
+
+
+def _fits(plan: SectionPlan, piece: Piece, limit: int) -> bool:
+    other = 0 if piece.match else piece.size_bytes
+    return (
+        plan.size_bytes + piece.size_bytes <= limit
+        and plan.other_bytes + other <= OTHER_MAX
+        and plan.is_noise == piece.is_noise
+    )
+
+
+def _runs(size_bytes: int, matches: list[Match], noise: list[TensorPlace]) -> Iterator[Piece]:
+    """Tensors and what lies between them."""
+    known = [Piece(match.new.offset, match.new.size_bytes, match) for match in matches]
+    known += [
+        Piece(place.offset, place.size_bytes, is_noise=True)
+        for place in noise
+        if place.size_bytes >= _NOISE_MIN_BYTES
+    ]
+    end = 0
+    for piece in sorted(known, key=lambda piece: piece.offset):
+        if piece.offset > end:
+            yield Piece(end, piece.offset - end)
+        yield piece
+        end = piece.offset + piece.size_bytes
+    if end < size_bytes:
+        yield Piece(end, size_bytes - end)
+
+
+def _cut(runs: Iterator[Piece], limit: int) -> Iterator[Piece]:
+    """Pieces of at most `limit` bytes: tensors at the ends of rows, others at 8 MiB or anywhere."""
+    for run in runs:
+        if run.size_bytes <= (limit if run.match else min(limit, OTHER_MAX)):
+            yield run
+            continue
+        step = min(limit, OTHER_MAX) if run.match is None else _whole_rows(run.match, limit)
+        for start in range(0, run.size_bytes, step):
+            size_bytes = min(step, run.size_bytes - start)
+            first = run.match.new.kind.count(start) if run.match else 0
+            yield Piece(run.offset + start, size_bytes, run.match, first, run.is_noise)
+
+
+def _whole_rows(match: Match, limit: int) -> int:
+    """The most bytes of whole rows up to the limit; of 8 bytes where a row is longer than that."""
+    kind = match.new.kind
+    pair_bytes = max(1, kind.size_bytes(2)) if kind.bits == 4 else kind.size_bytes(1)
+    row_bytes = kind.size_bytes(match.new.row)
+    if row_bytes > limit or row_bytes % pair_bytes or kind.count(row_bytes) != match.new.row:
+        return limit // 8 * 8
+    return limit // row_bytes * row_bytes
+
+
+def _unmatched(size_bytes: int, matches: list[Match]) -> list[tuple[int, int]]:
+    """Ranges of the base that no match reads."""
+    ranges, end = [], 0
+    used = sorted((match.old.offset, match.old.size_bytes) for match in matches)
+    for offset, used_bytes in used:
+        if offset > end:
+            ranges.append((end, offset - end))
+        end = max(end, offset + used_bytes)
+    if end < size_bytes:
+        ranges.append((end, size_bytes - end))
+    return ranges
+
+
+def choose_ranges(
+    free: list[tuple[int, int]], position: float, plan: SectionPlan
+) -> list[tuple[int, int]]:
+    """Ranges to look for a section's other bytes in: all, or those at about the same place.
+
+    Args:
+        free: ranges of the base that no tensor uses.
+        position: where the section begins in the target, 0 to 1.
+        plan: the section.
+    """
+    if plan.other_bytes == 0 or plan.is_noise:
+        return []
+    total = sum(size_bytes for _, size_bytes in free)
+    start = 0
+    if total > OTHER_MAX:
+        margin = (OTHER_MAX - min(OTHER_MAX, plan.other_bytes)) // 2
+        start = min(max(0, int(position * total) - margin), total - OTHER_MAX)
+    chosen, seen = [], 0
+    for offset, size_bytes in free:
+        low, high = max(start - seen, 0), min(start + OTHER_MAX - seen, size_bytes)
+        if low < high:
+            chosen.append((offset + low, high - low))
+        seen += size_bytes
+    return chosen

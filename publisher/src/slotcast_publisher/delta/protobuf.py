@@ -1,0 +1,96 @@
+"""Where the fields of a protobuf message lie in a file, without loading the file.
+
+Only what finding tensors needs: field numbers, wire types and byte ranges (the encoding is in the
+Protocol Buffers documentation, "Encoding"). What the fields mean is left to `layout`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from slotcast_schemas.codecs.source import Source
+
+VARINT: Final = 0
+FIXED64: Final = 1
+BYTES: Final = 2
+FIXED32: Final = 5
+
+_CACHE_BYTES: Final = 64 * 1024
+
+
+class NotProtobuf(Exception):
+    """The bytes are no protobuf message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field: its value if a number, else where its content lies."""
+
+    number: int
+    wire_type: int
+    value: int
+    start: int
+    end: int
+
+
+class ProtobufFile:
+    """Reads fields anywhere in a source, through a small cache."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._cache = b""
+        self._cache_start = 0
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes of a range.
+
+        Raises:
+            NotProtobuf: the range is not inside the file.
+        """
+        if not 0 <= start <= end <= self._source.size_bytes:
+            raise NotProtobuf(f"expected a range in {self._source.size_bytes} bytes, got to {end}")
+        if end - start > _CACHE_BYTES:
+            return self._source.read_at(start, end - start)
+        if start < self._cache_start or end > self._cache_start + len(self._cache):
+            size = min(_CACHE_BYTES, self._source.size_bytes - start)
+            self._cache, self._cache_start = self._source.read_at(start, size), start
+        return self._cache[start - self._cache_start : end - self._cache_start]
+
+    def varint(self, position: int, end: int) -> tuple[int, int]:
+        """A number, and where it ends.
+
+        Raises:
+            NotProtobuf: it does not end in time.
+        """
+        value = 0
+        for index, byte in enumerate(self.read(position, min(position + 10, end))):
+            value |= (byte & 0x7F) << (7 * index)
+            if byte < 0x80:
+                return value, position + index + 1
+        raise NotProtobuf(f"expected a number to end by {end}")
+
+    def fields(self, start: int, end: int) -> Iterator[Field]:
+        """The fields of the message that lies there.
+
+        Raises:
+            NotProtobuf: it is no message.
+        """
+        position = start
+        while position < end:
+            tag, position = self.varint(position, end)
+            number, wire_type = tag >> 3, tag & 7
+            value, content = 0, position
+            if wire_type == VARINT:
+                value, position = self.varint(position, end)
+            elif wire_type == BYTES:
+                size, content = self.varint(position, end)
+                position = content + size
+            elif wire_type in (FIXED32, FIXED64):
+                position += 4 if wire_type == FIXED32 else 8
+            else:
+                raise NotProtobuf(f"expected a wire type of 0, 1, 2 or 5, got {wire_type}")
+            if number == 0 or position > end:
+                raise NotProtobuf(f"expected field {number} to end by {end}, got {position}")
+            yield Field(number, wire_type, value, content, position)

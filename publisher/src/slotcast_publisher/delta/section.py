@@ -1,0 +1,222 @@
+"""Encodes one section: for each tensor the cheapest predictor, then all streams and their header.
+
+A section is encoded from files alone, so that it can be done in any process.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, replace
+
+import zstandard
+
+from slotcast_publisher.delta.coder import SymbolCollector
+from slotcast_publisher.delta.decay import TABLE_BITS, fit_decay
+from slotcast_publisher.delta.low_rank import factor_bits, fit_low_rank
+from slotcast_publisher.delta.other import encode_other
+from slotcast_publisher.delta.plan import Piece, SectionPlan
+from slotcast_publisher.delta.tensors import (
+    Pair,
+    choose_block,
+    collect,
+    estimate_bits,
+    is_equal,
+    with_scales,
+)
+from slotcast_schemas.codecs.delta.format import (
+    Copy,
+    Description,
+    LowRank,
+    Other,
+    Rebase,
+    SectionHeader,
+    Segment,
+    Tensor,
+    Transposition,
+    pack_description,
+)
+from slotcast_schemas.codecs.source import Source
+
+_READ_BYTES = 1024 * 1024
+_OUTPUT_SHARE_MAX = 0.97
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentUse:
+    """What became of one kind of segment: bytes of the target, and about what they cost."""
+
+    kind: str
+    target_bytes: int
+    coded_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedSection:
+    """A section as it goes into the payload, and what it consists of."""
+
+    payload: bytes
+    image_bytes: int
+    uses: list[SegmentUse]
+
+
+def encode_section(
+    base: Source, target: Source, plan: SectionPlan, rebase: Rebase | None
+) -> EncodedSection:
+    """Encode the section that `plan` describes.
+
+    Args:
+        base: the old image.
+        target: the new image.
+        plan: the section's pieces.
+        rebase: the step that the new image was rebased with, if it was.
+    """
+    segments: list[Segment] = []
+    collector = SymbolCollector()
+    uses: list[SegmentUse] = []
+    for piece in plan.pieces:
+        segment, bits = _segment(base, target, piece, rebase)
+        segments.append(segment)
+        uses.append(SegmentUse(_name(segment), piece.size_bytes, int(bits / 8)))
+        if isinstance(segment, Tensor) and not segment.is_exact:
+            collect(Pair(base, target, piece.offset), segment, collector)
+    segments = _merged(segments)
+    coded = collector.finish()
+    data = b"".join(
+        target.read_at(piece.offset, piece.size_bytes)
+        for piece, use in zip(plan.pieces, uses, strict=True)
+        if use.kind == "other"
+    )
+    old = b"".join(base.read_at(*each) for each in plan.ranges) if data else b""
+    streams, stored = encode_other(data, old, plan.ranges, is_noise=plan.is_noise)
+    uses = _with_other(uses, len(stored))
+    description = Description(segments, streams, coded.used_contexts, coded.used_symbols)
+    raw = pack_description(description)
+    packed = zstandard.ZstdCompressor(19).compress(raw)
+    header = SectionHeader(
+        plan.size_bytes,
+        len(raw),
+        len(packed),
+        len(stored),
+        len(coded.words),
+        len(coded.plain),
+        coded.lanes_log2,
+        coded.precision_bits,
+        _crc32(target, plan),
+    )
+    uses.append(SegmentUse("description", 0, len(packed) + len(header.pack())))
+    payload = b"".join((header.pack(), packed, stored, coded.words, coded.plain))
+    return EncodedSection(payload, plan.size_bytes, uses)
+
+
+def _segment(
+    base: Source, target: Source, piece: Piece, rebase: Rebase | None
+) -> tuple[Segment, float]:
+    """The cheapest segment for a piece, and about how many bits it costs."""
+    if piece.match is None:
+        return Other(piece.size_bytes), 0.0
+    tensor = _tensor(piece)
+    pair = Pair(base, target, piece.offset)
+    if is_equal(pair, tensor):
+        if tensor.transposed is None:
+            return Copy(piece.size_bytes, tensor.base_offset), 0.0
+        return replace(tensor, is_exact=True), 0.0
+    best, bits = _cheapest(pair, tensor, piece.match.new.row, rebase)
+    if bits > 8 * piece.size_bytes * _OUTPUT_SHARE_MAX and piece.size_bytes < 1 << 20:
+        return Other(piece.size_bytes), 0.0
+    return best, bits
+
+
+def _tensor(piece: Piece) -> Tensor:
+    assert piece.match is not None  # noqa: S101  (the caller looked)
+    old, new = piece.match.old, piece.match.new
+    row = new.row
+    block = choose_block(row, new.kind.count(piece.size_bytes))
+    if not piece.match.is_transposed:
+        offset = old.offset + new.kind.size_bytes(piece.first)
+        return Tensor(piece.size_bytes, offset, new.kind, block)
+    turned = Transposition(old.dims[0], old.dims[1], piece.first // row)
+    return Tensor(piece.size_bytes, old.offset, new.kind, block, turned)
+
+
+def _cheapest(pair: Pair, tensor: Tensor, row: int, rebase: Rebase | None) -> tuple[Tensor, float]:
+    """The predictor whose coded size, with what it costs itself, is smallest."""
+    if rebase is not None:
+        rebased = with_scales(pair, replace(tensor, predictor=rebase))
+        if rebased is not None:
+            return rebased, estimate_bits(pair, rebased)
+    plain = with_scales(pair, tensor)
+    assert plain is not None  # noqa: S101  (only a rebase can be impossible)
+    best, bits = plain, estimate_bits(pair, plain)
+    for candidate, own_bits in _candidates(pair, tensor, row):
+        scaled = with_scales(pair, candidate)
+        assert scaled is not None  # noqa: S101  (as above)
+        total = estimate_bits(pair, scaled) + own_bits
+        if total < bits:
+            best, bits = scaled, total
+    return best, bits
+
+
+def _candidates(pair: Pair, tensor: Tensor, row: int) -> list[tuple[Tensor, float]]:
+    """The tensor with each predictor that may help, and the bits that the predictor takes."""
+    found: list[tuple[Tensor, float]] = [
+        (replace(tensor, predictor=factors), factor_bits(factors))
+        for factors in fit_low_rank(pair, tensor, row)
+    ]
+    decay = fit_decay(pair, tensor) if not found else None
+    if decay is not None:
+        table_bits = 4.0 * (1 << TABLE_BITS)
+        found.append((replace(tensor, predictor=decay), table_bits + tensor.block_count))
+    return found
+
+
+def _merged(segments: list[Segment]) -> list[Segment]:
+    """Neighbouring copies of neighbouring bytes as one, and neighbouring other bytes as one."""
+    merged: list[Segment] = []
+    for segment in segments:
+        last = merged[-1] if merged else None
+        if isinstance(segment, Other) and isinstance(last, Other):
+            merged[-1] = Other(last.size_bytes + segment.size_bytes)
+        elif (
+            isinstance(segment, Copy)
+            and isinstance(last, Copy)
+            and last.base_offset + last.size_bytes == segment.base_offset
+        ):
+            merged[-1] = Copy(last.size_bytes + segment.size_bytes, last.base_offset)
+        else:
+            merged.append(segment)
+    return merged
+
+
+def _name(segment: Segment) -> str:
+    if isinstance(segment, Other):
+        return "other"
+    if isinstance(segment, Copy):
+        return "copy"
+    if segment.is_exact:
+        return "copy, transposed"
+    if segment.predictor is None:
+        return f"{segment.kind.name} difference"
+    if isinstance(segment.predictor, LowRank):
+        return f"{segment.kind.name} low rank {segment.predictor.right.shape[0]}"
+    return f"{segment.kind.name} " + (
+        "rebase" if isinstance(segment.predictor, Rebase) else "decay"
+    )
+
+
+def _with_other(uses: list[SegmentUse], stored_bytes: int) -> list[SegmentUse]:
+    """The other stream's cost, told at the first piece that is part of it."""
+    told = False
+    result = []
+    for use in uses:
+        if use.kind == "other" and not told:
+            use, told = replace(use, coded_bytes=stored_bytes), True  # noqa: PLW2901
+        result.append(use)
+    return result
+
+
+def _crc32(target: Source, plan: SectionPlan) -> int:
+    crc32, start = 0, plan.pieces[0].offset
+    for offset in range(start, start + plan.size_bytes, _READ_BYTES):
+        size_bytes = min(_READ_BYTES, start + plan.size_bytes - offset)
+        crc32 = zlib.crc32(target.read_at(offset, size_bytes), crc32)
+    return crc32

@@ -1,0 +1,190 @@
+"""The delta decoder: a payload and the base image in, the new image out, in order.
+
+Memory is bounded by a strip of a tensor and the streams' windows, whatever the size of the model.
+Whether the image is the one that was signed is left to the caller, who hashes what the sink gets.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final
+
+import numpy as np
+
+from slotcast_schemas.codecs.delta.elements import Bits, ordered, pack, unpack
+from slotcast_schemas.codecs.delta.format import (
+    HEADER_SIZE,
+    SECTION_HEADER_SIZE,
+    Copy,
+    Description,
+    Header,
+    Rebase,
+    SectionHeader,
+    Segment,
+    Tensor,
+    parse_description,
+)
+from slotcast_schemas.codecs.delta.model import Model
+from slotcast_schemas.codecs.delta.other import open_other
+from slotcast_schemas.codecs.delta.predict import apply_rebase, predict
+from slotcast_schemas.codecs.delta.rans import BitReader, RansDecoder, WordReader
+from slotcast_schemas.codecs.delta.selftest import check_arithmetic
+from slotcast_schemas.codecs.delta.strips import BaseReader, strips
+from slotcast_schemas.codecs.delta.symbols import context_of, join
+from slotcast_schemas.codecs.source import Sink, Source
+from slotcast_schemas.errors import PayloadCorrupt
+
+_STEP_BYTES: Final = 64 * 1024
+
+
+def decode_delta(
+    payload: Source, base: Source, *, image_size_bytes: int, base_sha256: bytes, sink: Sink
+) -> None:
+    """Give the new image to `sink`, in order, exactly `image_size_bytes` of it.
+
+    Args:
+        payload: the received delta.
+        base: the image that it starts from, which the caller has verified.
+        image_size_bytes: the signed size of the new image; never exceeded.
+        base_sha256: digest of the base image, as the caller has it on record.
+        sink: gets the bytes; a piece is valid until the call returns.
+
+    Raises:
+        WrongBase: the delta starts from another image; nothing was given to the sink.
+        Incompatible: the delta needs what this decoder, or this machine's arithmetic, has not.
+        PayloadCorrupt: the payload breaks a bound or does not decode.
+        SlotDamaged: the base cannot be read.
+    """
+    check_arithmetic()
+    header = Header.parse(
+        payload.read_at(0, min(HEADER_SIZE, payload.size_bytes)),
+        base_size_bytes=base.size_bytes,
+        base_sha256=base_sha256,
+        image_size_bytes=image_size_bytes,
+    )
+    decode_sections(payload, HEADER_SIZE, header.section_count, base, image_size_bytes, sink)
+
+
+def decode_sections(
+    payload: Source, offset: int, count: int, base: Source, image_size_bytes: int, sink: Sink
+) -> None:
+    """Decode `count` sections that begin at `offset`; together they make the whole image."""
+    image_left = image_size_bytes
+    for _ in range(count):
+        if payload.size_bytes - offset < SECTION_HEADER_SIZE:
+            raise PayloadCorrupt(f"expected a section at {offset} of {payload.size_bytes} bytes")
+        data = payload.read_at(offset, SECTION_HEADER_SIZE)
+        offset += SECTION_HEADER_SIZE
+        section = SectionHeader.parse(
+            data, image_left_bytes=image_left, payload_left_bytes=payload.size_bytes - offset
+        )
+        _Section(payload, offset, section, base).decode(sink)
+        offset += section.body_bytes
+        image_left -= section.image_size_bytes
+    if image_left or offset != payload.size_bytes:
+        raise PayloadCorrupt(
+            f"expected sections to end with image and payload, got {image_left} bytes of image and "
+            f"{payload.size_bytes - offset} of payload left"
+        )
+
+
+class _Section:
+    """One section while it is decoded."""
+
+    def __init__(self, payload: Source, offset: int, header: SectionHeader, base: Source) -> None:
+        self._header = header
+        self._base = base
+        packed = payload.read_at(offset, header.description_packed_bytes)
+        self._description = parse_description(packed, header, base_size_bytes=base.size_bytes)
+        offset += header.description_packed_bytes
+        self._other = open_other(payload, offset, base, self._description.other)
+        offset += header.other_bytes
+        plain_offset = offset + header.words_bytes
+        self._coder = _open_coder(self._description, header, payload, offset)
+        self._plain = BitReader(payload.read_at, plain_offset, header.plain_bytes)
+        self._context_index = _indices(self._description.used_contexts)
+        self._symbols = np.flatnonzero(self._description.used_symbols).astype(np.uint8)
+        self._crc32 = 0
+
+    def decode(self, sink: Sink) -> None:
+        """Give the section's bytes to the sink and check that its parts are used up."""
+
+        def counted(data: bytes | memoryview) -> None:
+            self._crc32 = zlib.crc32(data, self._crc32)
+            sink(data)
+
+        for segment in self._description.segments:
+            self._segment(segment, counted)
+        self._other.finish()
+        self._plain.finish()
+        if self._coder is not None:
+            self._coder.finish()
+        if self._crc32 != self._header.crc32:
+            raise PayloadCorrupt(
+                f"expected a section with CRC {self._header.crc32:08x}, got {self._crc32:08x}"
+            )
+
+    def _segment(self, segment: Segment, sink: Sink) -> None:
+        if isinstance(segment, Tensor):
+            self._tensor(segment, sink)
+            return
+        for start in range(0, segment.size_bytes, _STEP_BYTES):
+            size = min(_STEP_BYTES, segment.size_bytes - start)
+            if isinstance(segment, Copy):
+                sink(self._base.read_at(segment.base_offset + start, size))
+            else:
+                sink(self._other.read(size))
+
+    def _tensor(self, tensor: Tensor, sink: Sink) -> None:
+        reader = BaseReader(self._base, tensor)
+        for first, count in strips(tensor):
+            old = unpack(tensor.kind, reader.read(first, count))
+            predicted = predict(tensor, old, first)
+            if not tensor.is_exact:
+                predicted = self._corrected(tensor, predicted, first)
+            sink(pack(tensor.kind, predicted))
+
+    def _corrected(self, tensor: Tensor, predicted: Bits, first: int) -> Bits:
+        """The prediction with the coded differences added."""
+        difference = self._differences(tensor, predicted, first)
+        kind = tensor.kind
+        if isinstance(tensor.predictor, Rebase):
+            return apply_rebase(kind, tensor.predictor, predicted, difference)
+        summed = ordered(kind, predicted) + difference
+        if kind.bits == 4:
+            return summed & np.uint8(15)
+        return ordered(kind, summed)
+
+    def _differences(self, tensor: Tensor, predicted: Bits, first: int) -> Bits:
+        indices = self._context_index[context_of(tensor, predicted, first)]
+        if self._coder is None or np.any(indices == _UNUSED):
+            raise PayloadCorrupt("expected only contexts that the section names, got another")
+        symbols = self._symbols[self._coder.decode(indices)]
+        plain = self._plain.take_for(symbols)
+        return join(tensor.kind, symbols, plain, predicted)
+
+
+_UNUSED: Final = 255
+
+
+def _indices(used: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Bits:
+    """Index among the used ones for each, 255 where not used."""
+    return np.where(used, np.cumsum(used) - 1, _UNUSED).astype(np.uint8)
+
+
+def _open_coder(
+    description: Description, header: SectionHeader, payload: Source, offset: int
+) -> RansDecoder | None:
+    """The coder, or None where a section has nothing coded."""
+    contexts = int(description.used_contexts.sum())
+    symbols = int(description.used_symbols.sum())
+    if header.words_bytes == 0:
+        return None
+    if contexts == 0 or symbols == 0 or header.words_bytes % 2:
+        raise PayloadCorrupt(
+            f"expected contexts, symbols and whole words, got {contexts}, {symbols} and "
+            f"{header.words_bytes} bytes"
+        )
+    model = Model(description.used_contexts, description.used_symbols, header.precision_bits)
+    words = WordReader(payload.read_at, offset, header.words_bytes)
+    return RansDecoder(model, 1 << header.lanes_log2, words)

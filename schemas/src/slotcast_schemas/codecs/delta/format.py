@@ -1,0 +1,507 @@
+"""The container of a delta: header, sections, segments; written and read in one place.
+
+docs/delta-format.md is the specification. This module checks every number against the signed sizes;
+what the segments mean is left to `decoder`, `predict` and `other`.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from slotcast_schemas.codecs.delta.elements import FLOAT16, FLOAT32, KINDS, ElementKind
+from slotcast_schemas.codecs.delta.fields import FieldReader, FieldWriter, read_steps, write_steps
+from slotcast_schemas.errors import Incompatible, PayloadCorrupt, WrongBase
+
+MAGIC: Final = b"SLOTDLT1"
+KNOWN_FEATURES: Final = 0
+SECTION_IMAGE_MAX: Final = 16 * 1024 * 1024
+OTHER_MAX: Final = 8 * 1024 * 1024
+DESCRIPTION_MAX: Final = 8 * 1024 * 1024
+SEGMENTS_MAX: Final = 65_536
+RANK_MAX: Final = 32
+SYMBOL_COUNT: Final = 128
+CONTEXT_COUNT: Final = 80
+ROW_MAX: Final = 1 << 18
+_SIZE_MAX: Final = 1 << 62
+
+_HEADER: Final = struct.Struct("<8sQQQ32sI")
+HEADER_SIZE: Final = _HEADER.size
+_SECTION: Final = struct.Struct("<IIIIIIBBHI")
+SECTION_HEADER_SIZE: Final = _SECTION.size
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The first bytes of a delta."""
+
+    base_size_bytes: int
+    image_size_bytes: int
+    base_sha256: bytes
+    section_count: int
+    features: int = 0
+
+    def pack(self) -> bytes:
+        """The header's bytes."""
+        return _HEADER.pack(
+            MAGIC,
+            self.features,
+            self.base_size_bytes,
+            self.image_size_bytes,
+            self.base_sha256,
+            self.section_count,
+        )
+
+    @classmethod
+    def parse(
+        cls, data: bytes, *, base_size_bytes: int, base_sha256: bytes, image_size_bytes: int
+    ) -> Header:
+        """Read a header and check it against what the caller has and expects.
+
+        Raises:
+            PayloadCorrupt: no delta, or it makes an image of another size.
+            Incompatible: it needs a feature that this decoder has not.
+            WrongBase: it starts from another image.
+        """
+        if len(data) < HEADER_SIZE or not data.startswith(MAGIC):
+            raise PayloadCorrupt(f"expected a delta to start with {MAGIC!r}, got {data[:8]!r}")
+        _, features, base_size, image_size, sha256, sections = _HEADER.unpack(data[:HEADER_SIZE])
+        if features & ~KNOWN_FEATURES:
+            raise Incompatible(
+                f"expected delta features within {KNOWN_FEATURES:#x}, got {features:#x}; "
+                "update the device's software or send it a full payload"
+            )
+        if base_size != base_size_bytes or sha256 != base_sha256:
+            raise WrongBase(
+                f"expected a delta from base {base_sha256.hex()} of {base_size_bytes} bytes, "
+                f"got one from {sha256.hex()} of {base_size} bytes"
+            )
+        if image_size != image_size_bytes:
+            raise PayloadCorrupt(f"expected an image of {image_size_bytes} bytes, got {image_size}")
+        if sections > image_size:
+            raise PayloadCorrupt(f"expected at most {image_size} sections, got {sections}")
+        return cls(base_size, image_size, sha256, sections, features)
+
+
+@dataclass(frozen=True, slots=True)
+class SectionHeader:
+    """Sizes of a section's parts, which follow it in this order."""
+
+    image_size_bytes: int
+    description_size_bytes: int
+    description_packed_bytes: int
+    other_bytes: int
+    words_bytes: int
+    plain_bytes: int
+    lanes_log2: int
+    precision_bits: int
+    crc32: int
+
+    @property
+    def body_bytes(self) -> int:
+        """Size of all the parts together."""
+        return (
+            self.description_packed_bytes + self.other_bytes + self.words_bytes + self.plain_bytes
+        )
+
+    def pack(self) -> bytes:
+        """The section header's bytes."""
+        return _SECTION.pack(
+            self.image_size_bytes,
+            self.description_size_bytes,
+            self.description_packed_bytes,
+            self.other_bytes,
+            self.words_bytes,
+            self.plain_bytes,
+            self.lanes_log2,
+            self.precision_bits,
+            0,
+            self.crc32,
+        )
+
+    @classmethod
+    def parse(cls, data: bytes, *, image_left_bytes: int, payload_left_bytes: int) -> SectionHeader:
+        """Read a section header and check it against what is left of image and payload.
+
+        Raises:
+            PayloadCorrupt: a number is out of its bounds.
+        """
+        image, size, packed, other, words, plain, lanes, precision, zero, crc32 = _SECTION.unpack(
+            data
+        )
+        header = cls(image, size, packed, other, words, plain, lanes, precision, crc32)
+        _bound("section image", image, min(SECTION_IMAGE_MAX, image_left_bytes), least=1)
+        _bound("section description", size, DESCRIPTION_MAX)
+        _bound("section body", header.body_bytes, payload_left_bytes)
+        _bound("lanes", lanes, 12)
+        _bound("precision", precision, 14, least=8)
+        _bound("reserved", zero, 0)
+        return header
+
+
+@dataclass(slots=True)
+class Other:
+    """Bytes that the section's other stream gives."""
+
+    size_bytes: int
+
+
+@dataclass(slots=True)
+class Copy:
+    """Bytes that lie in the base as they are."""
+
+    size_bytes: int
+    base_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transposition:
+    """The base matrix, whose transpose's rows from `first_row` on are meant."""
+
+    base_rows: int
+    base_columns: int
+    first_row: int
+
+
+@dataclass(slots=True)
+class DecayMap:
+    """Expected steps by the highest mantissa bits, for the blocks that are flagged."""
+
+    table_bits: int
+    steps: NDArray[np.int32]
+    is_mapped: NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class LowRank:
+    """Factors whose product is added to the old rows: left (rows, rank), right (rank, columns)."""
+
+    left: NDArray[np.float32]
+    right: NDArray[np.float32]
+
+
+@dataclass(slots=True)
+class Rebase:
+    """new = old + difference * step, rounded once after each operation."""
+
+    step: np.float32
+
+
+Predictor = DecayMap | LowRank | Rebase | None
+
+
+@dataclass(slots=True)
+class Tensor:
+    """Elements of one kind, made from as many elements of the base.
+
+    `is_exact` says that they equal the prediction, and that nothing is coded. `scales` has one
+    entry for each `block` elements, empty where exact.
+    """
+
+    size_bytes: int
+    base_offset: int
+    kind: ElementKind
+    block: int = 1
+    transposed: Transposition | None = None
+    predictor: Predictor = None
+    is_exact: bool = False
+    scales: NDArray[np.int16] = field(default_factory=lambda: np.zeros(0, dtype=np.int16))
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        return self.kind.count(self.size_bytes)
+
+    @property
+    def block_count(self) -> int:
+        """Number of blocks, the last perhaps not full."""
+        return -(-self.count // self.block)
+
+    @property
+    def row_length(self) -> int:
+        """Elements that must be predicted together; 1 where each stands alone."""
+        if self.transposed is not None:
+            return self.transposed.base_rows
+        if isinstance(self.predictor, LowRank):
+            return int(self.predictor.right.shape[1])
+        return 1
+
+
+Segment = Other | Copy | Tensor
+
+
+@dataclass(slots=True)
+class OtherStreams:
+    """How a section's other bytes are made: `mode`, ranges of the base, and packed streams.
+
+    `streams` has for each stream the packer's code, its packed size and its own size in bytes.
+    """
+
+    mode: int = 0
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+    streams: list[tuple[int, int, int]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Description:
+    """What a section consists of."""
+
+    segments: list[Segment]
+    other: OtherStreams
+    used_contexts: NDArray[np.bool_]
+    used_symbols: NDArray[np.bool_]
+
+
+MODE_PLAIN: Final = 0
+MODE_PATCH: Final = 1
+MODE_DICTIONARY: Final = 2
+STREAMS_OF_MODE: Final = {MODE_PLAIN: 1, MODE_PATCH: 3, MODE_DICTIONARY: 1}
+PACKER_MAX: Final = 3
+
+_OTHER, _COPY, _TENSOR = 0, 1, 2
+_PREDICTORS: Final = {type(None): 0, DecayMap: 1, LowRank: 2, Rebase: 3}
+
+
+def _bound(what: str, value: int, largest: int, *, least: int = 0) -> None:
+    if not least <= value <= largest:
+        raise PayloadCorrupt(f"{what}: expected {least} to {largest}, got {value}")
+
+
+def pack_description(description: Description) -> bytes:
+    """The description's bytes, before they are compressed."""
+    writer = FieldWriter()
+    writer.uint(len(description.segments))
+    expected_offset = 0
+    for segment in description.segments:
+        expected_offset = _write_segment(writer, segment, expected_offset)
+    for segment in description.segments:
+        if isinstance(segment, Tensor):
+            _write_predictor(writer, segment)
+    _write_other(writer, description.other)
+    writer.raw(np.packbits(description.used_contexts, bitorder="little").tobytes())
+    writer.raw(np.packbits(description.used_symbols, bitorder="little").tobytes())
+    scales = [segment.scales for segment in description.segments if isinstance(segment, Tensor)]
+    write_steps(writer, np.concatenate([np.zeros(0, dtype=np.int16), *scales]))
+    return bytes(writer.data)
+
+
+def _write_segment(writer: FieldWriter, segment: Segment, expected_offset: int) -> int:
+    if isinstance(segment, Other):
+        writer.uint(_OTHER)
+        writer.uint(segment.size_bytes)
+        return expected_offset
+    if isinstance(segment, Copy):
+        writer.uint(_COPY)
+        writer.uint(segment.size_bytes)
+        writer.sint(segment.base_offset - expected_offset)
+        return segment.base_offset + segment.size_bytes
+    flags = _PREDICTORS[type(segment.predictor)] << 2
+    flags |= (segment.transposed is not None) << 1 | segment.is_exact
+    writer.uint(_TENSOR | segment.kind.code << 2 | flags << 6)
+    writer.uint(segment.size_bytes)
+    writer.sint(segment.base_offset - expected_offset)
+    writer.uint(segment.block)
+    if segment.transposed is None:
+        return segment.base_offset + segment.size_bytes
+    writer.uint(segment.transposed.base_rows)
+    writer.uint(segment.transposed.base_columns)
+    writer.uint(segment.transposed.first_row)
+    return segment.base_offset
+
+
+def _write_predictor(writer: FieldWriter, segment: Tensor) -> None:
+    predictor = segment.predictor
+    if isinstance(predictor, DecayMap):
+        writer.uint(predictor.table_bits)
+        write_steps(writer, predictor.steps)
+        writer.raw(np.packbits(predictor.is_mapped, bitorder="little").tobytes())
+    elif isinstance(predictor, LowRank):
+        writer.uint(predictor.right.shape[0])
+        writer.uint(predictor.right.shape[1])
+        writer.planes(predictor.left.astype("<f4"))
+        writer.planes(predictor.right.astype("<f4"))
+    elif isinstance(predictor, Rebase):
+        writer.raw(struct.pack("<f", predictor.step))
+
+
+def _write_other(writer: FieldWriter, other: OtherStreams) -> None:
+    writer.uint(other.mode)
+    writer.uint(len(other.ranges))
+    end = 0
+    for offset, size_bytes in other.ranges:
+        writer.sint(offset - end)
+        writer.uint(size_bytes)
+        end = offset + size_bytes
+    for packer, packed_bytes, size_bytes in other.streams:
+        writer.uint(packer)
+        writer.uint(packed_bytes)
+        writer.uint(size_bytes)
+
+
+def parse_description(packed: bytes, header: SectionHeader, *, base_size_bytes: int) -> Description:
+    """Unpack and read a section's description, checked against the header and the base.
+
+    Raises:
+        PayloadCorrupt: it does not unpack to its size, or a number is out of its bounds.
+    """
+    reader = FieldReader(_unpack_description(packed, header.description_size_bytes))
+    count = reader.uint("segments", SEGMENTS_MAX)
+    segments: list[Segment] = []
+    left, expected_offset = header.image_size_bytes, 0
+    for _ in range(count):
+        segment, expected_offset = _read_segment(reader, left, expected_offset, base_size_bytes)
+        segments.append(segment)
+        left -= segment.size_bytes
+    if left:
+        raise PayloadCorrupt(f"expected segments to cover the section, got {left} bytes uncovered")
+    tensors = [segment for segment in segments if isinstance(segment, Tensor)]
+    for tensor in tensors:
+        tensor.predictor = _read_predictor(reader, tensor)
+    other = _read_other(reader, segments, header.other_bytes, base_size_bytes)
+    used_contexts = _read_flags(reader, CONTEXT_COUNT)
+    used_symbols = _read_flags(reader, SYMBOL_COUNT)
+    _read_scales(reader, tensors)
+    reader.finish()
+    return Description(segments, other, used_contexts, used_symbols)
+
+
+def _unpack_description(packed: bytes, size_bytes: int) -> bytes:
+    decompressor = zstandard.ZstdDecompressor(max_window_size=DESCRIPTION_MAX)
+    try:
+        with decompressor.stream_reader(packed) as reader:
+            data = reader.read(size_bytes + 1)
+    except zstandard.ZstdError as exc:
+        raise PayloadCorrupt(f"expected a description in zstd, got: {exc}") from exc
+    if len(data) != size_bytes:
+        raise PayloadCorrupt(f"expected {size_bytes} bytes of description, got another number")
+    return data
+
+
+def _read_segment(
+    reader: FieldReader, left: int, expected_offset: int, base_size_bytes: int
+) -> tuple[Segment, int]:
+    word = reader.uint("segment", 0x3FF)
+    form, code, flags = word & 3, word >> 2 & 15, word >> 6
+    size_bytes = reader.uint("segment size", left, least=1)
+    if form == _OTHER and word == _OTHER:
+        return Other(size_bytes), expected_offset
+    base_offset = expected_offset + reader.sint("base offset")
+    _bound("base offset", base_offset, base_size_bytes)
+    if form == _COPY and word == _COPY:
+        _bound("end of copy", base_offset + size_bytes, base_size_bytes)
+        return Copy(size_bytes, base_offset), base_offset + size_bytes
+    if form != _TENSOR or code not in KINDS:
+        raise PayloadCorrupt(f"expected a known segment, got {word:#x}")
+    tensor = Tensor(size_bytes, base_offset, KINDS[code], is_exact=bool(flags & 1))
+    if tensor.kind.size_bytes(tensor.count) != size_bytes:
+        raise PayloadCorrupt(
+            f"expected whole elements of {tensor.kind.name}, got {size_bytes} bytes"
+        )
+    tensor.block = reader.uint("block", tensor.count, least=1)
+    # What kind of predictor it is must be known before its data, which come after all segments.
+    tensor.predictor = _PLACEHOLDERS[flags >> 2]
+    if not flags & 2:
+        _bound("end of tensor", base_offset + size_bytes, base_size_bytes)
+        return tensor, base_offset + size_bytes
+    tensor.transposed = _read_transposition(reader, tensor, base_size_bytes)
+    return tensor, base_offset
+
+
+_PLACEHOLDERS: Final[dict[int, Predictor]] = {
+    0: None,
+    1: DecayMap(0, np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.bool_)),
+    2: LowRank(np.zeros((0, 0), dtype=np.float32), np.zeros((0, 0), dtype=np.float32)),
+    3: Rebase(np.float32(0)),
+}
+
+
+def _read_transposition(reader: FieldReader, tensor: Tensor, base_size_bytes: int) -> Transposition:
+    rows = reader.uint("base rows", min(ROW_MAX, tensor.count), least=1)
+    columns = reader.uint("base columns", _SIZE_MAX, least=1)
+    if tensor.kind.bits == 4 or tensor.count % rows:
+        raise PayloadCorrupt(f"expected whole rows of {rows} elements, got {tensor.count} elements")
+    matrix_bytes = tensor.kind.size_bytes(rows * columns)
+    _bound("end of matrix", tensor.base_offset + matrix_bytes, base_size_bytes)
+    first_row = reader.uint("first row", columns - 1)
+    _bound("last row", first_row + tensor.count // rows, columns)
+    return Transposition(rows, columns, first_row)
+
+
+def _read_predictor(reader: FieldReader, tensor: Tensor) -> Predictor:
+    if isinstance(tensor.predictor, DecayMap):
+        return _read_decay_map(reader, tensor)
+    if isinstance(tensor.predictor, LowRank):
+        return _read_low_rank(reader, tensor)
+    if isinstance(tensor.predictor, Rebase):
+        if tensor.kind not in (FLOAT32, FLOAT16):
+            raise PayloadCorrupt(f"expected rebased floats, got {tensor.kind.name}")
+        return Rebase(np.float32(struct.unpack("<f", reader.raw(4))[0]))
+    return None
+
+
+def _read_decay_map(reader: FieldReader, tensor: Tensor) -> DecayMap:
+    if tensor.kind.mantissa_bits is None:
+        raise PayloadCorrupt(f"expected a decay map over floats, got {tensor.kind.name}")
+    bits = reader.uint("decay map bits", min(13, tensor.kind.mantissa_bits), least=1)
+    steps = read_steps(reader, 1 << bits)
+    return DecayMap(bits, steps, _read_flags(reader, tensor.block_count))
+
+
+def _read_low_rank(reader: FieldReader, tensor: Tensor) -> LowRank:
+    if tensor.kind not in (FLOAT32, FLOAT16):
+        raise PayloadCorrupt(f"expected a low rank over floats, got {tensor.kind.name}")
+    rank = reader.uint("rank", RANK_MAX, least=1)
+    columns = reader.uint("columns", min(ROW_MAX, tensor.count), least=1)
+    if tensor.count % columns or (
+        tensor.transposed is not None and columns != tensor.transposed.base_rows
+    ):
+        raise PayloadCorrupt(f"expected whole rows of {columns}, got {tensor.count} elements")
+    float32 = np.dtype("<f4")
+    left = reader.planes(tensor.count // columns * rank, float32).reshape(-1, rank)
+    right = reader.planes(rank * columns, float32).reshape(rank, columns)
+    return LowRank(left, right)
+
+
+def _read_other(
+    reader: FieldReader, segments: list[Segment], stored_bytes: int, base_size_bytes: int
+) -> OtherStreams:
+    total = sum(segment.size_bytes for segment in segments if isinstance(segment, Other))
+    _bound("other bytes", total, OTHER_MAX)
+    other = OtherStreams(reader.uint("other mode", MODE_DICTIONARY))
+    end = 0
+    for _ in range(reader.uint("ranges", SEGMENTS_MAX)):
+        offset = end + reader.sint("range offset")
+        _bound("range offset", offset, base_size_bytes)
+        size_bytes = reader.uint("range size", base_size_bytes - offset)
+        other.ranges.append((offset, size_bytes))
+        end = offset + size_bytes
+    ranges_bytes = sum(size_bytes for _, size_bytes in other.ranges)
+    _bound("ranges in all", ranges_bytes, OTHER_MAX if other.mode == MODE_DICTIONARY else _SIZE_MAX)
+    left = stored_bytes
+    for _ in range(STREAMS_OF_MODE[other.mode]):
+        packer = reader.uint("packer", PACKER_MAX)
+        packed_bytes = reader.uint("packed stream", left)
+        other.streams.append((packer, packed_bytes, reader.uint("stream", 4 * OTHER_MAX)))
+        left -= packed_bytes
+    if left:
+        raise PayloadCorrupt(f"expected streams to fill {stored_bytes} bytes, got {left} unused")
+    return other
+
+
+def _read_flags(reader: FieldReader, count: int) -> NDArray[np.bool_]:
+    data = np.frombuffer(reader.raw(-(-count // 8)), dtype=np.uint8)
+    return np.unpackbits(data, count=count, bitorder="little").astype(np.bool_)
+
+
+def _read_scales(reader: FieldReader, tensors: list[Tensor]) -> None:
+    coded = [tensor for tensor in tensors if not tensor.is_exact]
+    scales = read_steps(reader, sum(tensor.block_count for tensor in coded)).astype(np.int16)
+    start = 0
+    for tensor in coded:
+        tensor.scales = scales[start : start + tensor.block_count]
+        start += tensor.block_count

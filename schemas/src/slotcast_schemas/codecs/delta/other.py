@@ -1,0 +1,256 @@
+"""The bytes around the tensors: graph text, names, labels, tokenizers, anything that is no tensor.
+
+They form one stream in a section, made in one of three ways: plain; as a patch in the manner of
+bsdiff (C. Percival, "Naive differences of executable code", 2003) against ranges of the base; or as
+zstd with those ranges for a dictionary. Streams are unpacked as they are used, with bounded memory.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+from collections.abc import Callable
+from typing import IO, Final, Protocol, cast
+
+import numpy as np
+import zstandard
+
+from slotcast_schemas.codecs.delta.format import (
+    MODE_DICTIONARY,
+    MODE_PATCH,
+    OTHER_MAX,
+    OtherStreams,
+)
+from slotcast_schemas.codecs.source import Source
+from slotcast_schemas.errors import PayloadCorrupt
+
+PACK_NONE: Final = 0
+PACK_ZSTD: Final = 1
+PACK_XZ: Final = 2
+PACK_BZ2: Final = 3
+
+XZ_FILTERS: Final = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": OTHER_MAX}]
+ZSTD_WINDOW_MAX: Final = 1 << 25
+"""A dictionary and what is made from it must both be within the window: 8 MiB each, and room."""
+
+_STEP_BYTES: Final = 64 * 1024
+_READ_BYTES: Final = 16 * 1024
+
+
+class ByteStream(Protocol):
+    """Bytes to be read in order."""
+
+    def read(self, size: int) -> bytes:
+        """Exactly `size` bytes, or PayloadCorrupt."""
+        ...
+
+    def finish(self) -> None:
+        """Raise PayloadCorrupt unless the stream ended just here."""
+        ...
+
+
+class RangesOfBase:
+    """Some ranges of the base laid end to end, with random access."""
+
+    def __init__(self, base: Source, ranges: list[tuple[int, int]]) -> None:
+        self._base = base
+        self._offsets = np.array([offset for offset, _ in ranges], dtype=np.int64)
+        sizes = np.array([size for _, size in ranges], dtype=np.int64)
+        self._ends = np.cumsum(sizes)
+        self.size_bytes = int(sizes.sum())
+
+    def read_at(self, position: int, size: int) -> bytes:
+        """Bytes of the ranges; zeros outside them, as bsdiff has it."""
+        start, end = min(max(position, 0), self.size_bytes), min(position + size, self.size_bytes)
+        if end <= start:
+            return bytes(size)
+        middle = self._read_inside(start, end - start)
+        return bytes(start - position) + middle + bytes(position + size - end)
+
+    def _read_inside(self, position: int, size: int) -> bytes:
+        parts: list[bytes] = []
+        index = int(np.searchsorted(self._ends, position, side="right"))
+        while size > 0:
+            end = int(self._ends[index])
+            start = int(self._ends[index - 1]) if index else 0
+            take = min(size, end - position)
+            parts.append(self._base.read_at(int(self._offsets[index]) + position - start, take))
+            position, size, index = position + take, size - take, index + 1
+        return b"".join(parts)
+
+
+class _PayloadFile:
+    """A region of the payload as a file to read from."""
+
+    def __init__(self, payload: Source, offset: int, size_bytes: int) -> None:
+        self._payload, self._offset, self._left = payload, offset, size_bytes
+
+    def read(self, size: int = -1) -> bytes:
+        take = self._left if size < 0 else min(size, self._left)
+        data = self._payload.read_at(self._offset, take)
+        self._offset += take
+        self._left -= take
+        return data
+
+
+class _Decompressor(Protocol):
+    """What lzma and bz2 have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+
+
+class PackedStream:
+    """A stream of known size, unpacked as it is read."""
+
+    def __init__(
+        self, stored: _PayloadFile, packer: int, size_bytes: int, dictionary: bytes
+    ) -> None:
+        self._left = size_bytes
+        self._unpack: Callable[[int], bytes]
+        if packer == PACK_NONE:
+            self._unpack = stored.read
+        elif packer == PACK_ZSTD:
+            self._unpack = _zstd_reader(stored, dictionary)
+        elif packer == PACK_XZ:
+            unpacker = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=XZ_FILTERS)
+            self._unpack = _looped(stored, unpacker)
+        else:
+            self._unpack = _looped(stored, bz2.BZ2Decompressor())
+
+    def read(self, size: int) -> bytes:
+        """Exactly `size` bytes.
+
+        Raises:
+            PayloadCorrupt: the stream is shorter, or does not unpack.
+        """
+        if size > self._left:
+            raise PayloadCorrupt(f"expected {size} more bytes of a stream, got {self._left}")
+        parts: list[bytes] = []
+        self._left -= size
+        while size > 0:
+            try:
+                part = self._unpack(size)
+            except (zstandard.ZstdError, lzma.LZMAError, OSError, EOFError) as exc:
+                raise PayloadCorrupt(f"expected a packed stream, got: {exc}") from exc
+            if not part:
+                raise PayloadCorrupt(f"expected {size} more bytes of a packed stream, got its end")
+            parts.append(part)
+            size -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def finish(self) -> None:
+        """Check that every byte was read.
+
+        Raises:
+            PayloadCorrupt: bytes are left over.
+        """
+        if self._left:
+            raise PayloadCorrupt(f"expected a stream to be used up, got {self._left} bytes left")
+
+
+def _zstd_reader(stored: _PayloadFile, dictionary: bytes) -> Callable[[int], bytes]:
+    prefix = zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    decompressor = zstandard.ZstdDecompressor(
+        dict_data=prefix if dictionary else None, max_window_size=ZSTD_WINDOW_MAX
+    )
+    reader = decompressor.stream_reader(cast("IO[bytes]", stored), read_size=_READ_BYTES)
+    return reader.read
+
+
+def _looped(stored: _PayloadFile, unpacker: _Decompressor) -> Callable[[int], bytes]:
+    def unpack(size: int) -> bytes:
+        while not unpacker.eof:
+            fresh = stored.read(_READ_BYTES) if unpacker.needs_input else b""
+            data = unpacker.decompress(fresh, size)
+            if data or (unpacker.needs_input and not fresh):
+                return data
+        return b""
+
+    return unpack
+
+
+class PatchStream:
+    """Bytes made from ranges of the base as a control stream says: add differences, insert."""
+
+    def __init__(
+        self, ranges: RangesOfBase, control: ByteStream, difference: ByteStream, extra: ByteStream
+    ) -> None:
+        self._ranges = ranges
+        self._control, self._difference, self._extra = control, difference, extra
+        self._position = 0
+        self._add = 0
+        self._insert = 0
+        self._seek = 0
+
+    def read(self, size: int) -> bytes:
+        """Exactly `size` bytes.
+
+        Raises:
+            PayloadCorrupt: a stream ended too early.
+        """
+        out = bytearray()
+        while len(out) < size:
+            take = size - len(out)
+            if self._add:
+                out += self._added(min(take, self._add))
+            elif self._insert:
+                inserted = self._extra.read(min(take, self._insert))
+                self._insert -= len(inserted)
+                out += inserted
+            else:
+                self._next_control()
+        return bytes(out)
+
+    def _added(self, size: int) -> bytes:
+        old = np.frombuffer(self._ranges.read_at(self._position, size), dtype=np.uint8)
+        self._position += size
+        self._add -= size
+        return (old + np.frombuffer(self._difference.read(size), dtype=np.uint8)).tobytes()
+
+    def _next_control(self) -> None:
+        """A control of two sizes of zero is allowed: it costs the payload bytes, so it ends."""
+        self._position += self._seek
+        self._add = self._number()
+        self._insert = self._number()
+        zigzag = self._number()
+        self._seek = -(zigzag + 1) // 2 if zigzag & 1 else zigzag // 2
+
+    def _number(self) -> int:
+        value = 0
+        for shift in range(0, 42, 7):
+            byte = self._control.read(1)[0]
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+        raise PayloadCorrupt("expected numbers of at most 42 bits in a control stream, got more")
+
+    def finish(self) -> None:
+        """Check that all three streams were used up.
+
+        Raises:
+            PayloadCorrupt: bytes are left over.
+        """
+        for stream in (self._control, self._difference, self._extra):
+            stream.finish()
+
+
+def open_other(payload: Source, offset: int, base: Source, streams: OtherStreams) -> ByteStream:
+    """The stream of a section's other bytes, stored in the payload from `offset` on."""
+    ranges = RangesOfBase(base, streams.ranges)
+    dictionary = b""
+    if streams.mode == MODE_DICTIONARY:
+        dictionary = ranges.read_at(0, ranges.size_bytes)
+    opened = []
+    for packer, packed_bytes, size_bytes in streams.streams:
+        stored = _PayloadFile(payload, offset, packed_bytes)
+        opened.append(PackedStream(stored, packer, size_bytes, dictionary))
+        offset += packed_bytes
+    if streams.mode == MODE_PATCH:
+        return PatchStream(ranges, *opened)
+    return opened[0]

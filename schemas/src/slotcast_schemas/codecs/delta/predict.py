@@ -1,0 +1,82 @@
+"""Predictions of new elements from old ones, bit-equal on every CPU that keeps to IEEE 754.
+
+Each rounding is written out: one numpy operation per rounding, in a fixed order, never fused.
+`selftest` checks on the machine itself that this holds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slotcast_schemas.codecs.delta.elements import FLOAT16, Bits, ElementKind, ordered, sign_spread
+from slotcast_schemas.codecs.delta.format import DecayMap, LowRank, Rebase, Tensor
+
+
+def predict(tensor: Tensor, old: Bits, first: int) -> Bits:
+    """The elements that `old` is expected to have become.
+
+    Args:
+        tensor: the segment.
+        old: elements of the base from element `first` of the segment on, whole rows of them
+            where the predictor works on rows.
+        first: index in the segment of `old`'s first element.
+    """
+    predictor = tensor.predictor
+    if isinstance(predictor, DecayMap):
+        blocks = np.arange(first, first + len(old), dtype=np.int64) // tensor.block
+        return apply_decay_map(tensor.kind, predictor, old, predictor.is_mapped[blocks])
+    if isinstance(predictor, LowRank):
+        columns = predictor.right.shape[1]
+        row = first // columns
+        left = predictor.left[row : row + len(old) // columns]
+        return apply_low_rank(tensor.kind, LowRank(left, predictor.right), old)
+    return old
+
+
+def apply_decay_map(
+    kind: ElementKind, decay: DecayMap, old: Bits, is_mapped: NDArray[np.bool_]
+) -> Bits:
+    """Old elements moved in magnitude by the map's steps, where mapped; modulo 2**bits."""
+    assert kind.mantissa_bits is not None  # noqa: S101  (the format lets only floats have a map)
+    index = (old >> (kind.mantissa_bits - decay.table_bits)) & ((1 << decay.table_bits) - 1)
+    steps = decay.steps[index]
+    negative = sign_spread(kind, old).astype(np.int32)
+    steps = np.where(is_mapped, (steps ^ negative) - negative, 0)
+    return ordered(kind, ordered(kind, old) + steps.astype(kind.unsigned))
+
+
+def apply_low_rank(kind: ElementKind, factors: LowRank, old: Bits) -> Bits:
+    """Old + left @ right, summed in float64 in the order of the ranks, rounded once at the end."""
+    floats = old.view(_float_type(kind))
+    with np.errstate(all="ignore"):
+        sums = floats.astype(np.float64).reshape(len(factors.left), -1)
+        for left, right in zip(factors.left.T, factors.right, strict=True):
+            product = np.multiply(left.astype(np.float64)[:, None], right.astype(np.float64))
+            np.add(sums, product, out=sums)
+        rounded = sums.ravel().astype(_float_type(kind)).view(kind.unsigned)
+    # A NaN's bits are not the same on every CPU once it was calculated with: keep the old ones.
+    return np.where(np.isnan(floats) | np.isnan(rounded.view(_float_type(kind))), old, rounded)
+
+
+def apply_rebase(kind: ElementKind, rebase: Rebase, old: Bits, difference: Bits) -> Bits:
+    """fl(old + fl(fl(difference) * step)) in float32, for float16 rounded once more at the end.
+
+    Args:
+        kind: float32 or float16.
+        rebase: the step.
+        old: elements of the base.
+        difference: whole steps, signed, modulo 2**bits.
+    """
+    floats = old.view(_float_type(kind))
+    with np.errstate(all="ignore"):
+        steps = difference.view(kind.signed).astype(np.float32)
+        product = np.multiply(steps, rebase.step, dtype=np.float32)
+        total = np.add(floats.astype(np.float32), product, dtype=np.float32)
+        rounded = total.astype(_float_type(kind)).view(kind.unsigned)
+    unmoved = (difference == 0) | np.isnan(rounded.view(_float_type(kind)))
+    return np.where(unmoved, old, rounded)
+
+
+def _float_type(kind: ElementKind) -> np.dtype[np.float16] | np.dtype[np.float32]:
+    return np.dtype("<f2") if kind is FLOAT16 else np.dtype("<f4")

@@ -1,0 +1,175 @@
+"""The decoder of interleaved rANS: symbols from 16-bit words, many lanes in step.
+
+Range asymmetric numeral systems (J. Duda, arXiv:1311.2540) with 32-bit states; symbol i of a run is
+coded by lane i modulo the number of lanes, so that numpy decodes one symbol of every lane at once.
+The encoder is the publisher's; the order of words is in docs/delta-format.md, section 8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slotcast_schemas.codecs.delta.model import Model
+from slotcast_schemas.codecs.delta.symbols import PLAIN_BITS
+from slotcast_schemas.errors import PayloadCorrupt
+
+STATE_START: Final = 1 << 16
+LANES_MAX: Final = 4096
+
+
+class RansDecoder:
+    """Decodes one section's symbols.
+
+    Words are taken for a run of symbols at a time, as many as it can use at most, and what it did
+    not use is given back; so memory is bounded by a run instead of by the section.
+    """
+
+    def __init__(self, model: Model, lanes: int, words: WordReader) -> None:
+        self._model = model
+        self._words = words
+        high, low = words.take(lanes), words.take(lanes)
+        if len(low) < lanes:
+            raise PayloadCorrupt(f"expected the states of {lanes} lanes, got too few words")
+        self._states = (high.astype(np.uint32) << np.uint32(16)) | low
+        self._lookup = model.lookup()
+
+    def decode(self, contexts: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The symbols' indices for elements of these contexts' indices, shape (n,).
+
+        Raises:
+            PayloadCorrupt: the words ended too early.
+        """
+        out = np.empty(len(contexts), dtype=np.uint8)
+        done = 0
+        while done < len(contexts):
+            end = min(len(contexts), done + self._model.until_update)
+            self._run(contexts[done:end], out[done:end])
+            done = end
+        return out
+
+    def _run(self, contexts: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+        """Decode up to the model's next update, at most 65,536 symbols."""
+        slots = contexts.astype(np.int32) << self._model.precision_bits
+        rows = contexts * np.int32(self._model.symbols)
+        words = self._words.take(len(out))
+        used = 0
+        for start in range(0, len(out), len(self._states)):
+            step = slice(start, start + len(self._states))
+            used = self._step(slots[step], rows[step], out[step], words, used)
+        self._words.give_back(len(words) - used)
+        if self._model.note(rows, out):
+            self._lookup = self._model.lookup()
+
+    def _step(
+        self,
+        slots: NDArray[np.int32],
+        rows: NDArray[np.int32],
+        out: NDArray[np.uint8],
+        words: NDArray[np.uint16],
+        used: int,
+    ) -> int:
+        """One symbol of each lane; returns how many of the words are used now."""
+        model = self._model
+        bits = np.uint32(model.precision_bits)
+        states = self._states[: len(out)]
+        slot = states & np.uint32((1 << model.precision_bits) - 1)
+        np.take(self._lookup, slots + slot.view(np.int32), out=out)
+        entry = rows + out
+        states >>= bits
+        states *= model.frequency[entry]
+        states += slot
+        states -= model.start[entry]
+        hungry = np.flatnonzero(states < STATE_START)
+        fed = used + len(hungry)
+        if fed > len(words):
+            raise PayloadCorrupt(f"expected at least {fed} more words of symbols, got {len(words)}")
+        states[hungry] = (states[hungry] << np.uint32(16)) | words[used:fed]
+        return fed
+
+    def finish(self) -> None:
+        """Check that every lane ended where the encoder began.
+
+        Raises:
+            PayloadCorrupt: a lane did not, or words are left over.
+        """
+        if self._words.left or np.any(self._states != STATE_START):
+            raise PayloadCorrupt("expected every lane to end in its first state, got another")
+
+
+class WordReader:
+    """16-bit words of one region of the payload, read in pieces."""
+
+    def __init__(self, read_at: Callable[[int, int], bytes], offset: int, size_bytes: int) -> None:
+        self._read_at = read_at
+        self._offset = offset
+        self.left = size_bytes // 2
+
+    def take(self, count: int) -> NDArray[np.uint16]:
+        """The next `count` words, fewer at the end of the region."""
+        count = min(count, self.left)
+        data = self._read_at(self._offset, 2 * count)
+        self._offset += 2 * count
+        self.left -= count
+        return np.frombuffer(data, dtype="<u2")
+
+    def give_back(self, count: int) -> None:
+        """Make the last `count` words that were taken the next ones again."""
+        self._offset -= 2 * count
+        self.left += count
+
+
+class BitReader:
+    """Plain bits of one region of the payload: 32-bit words, the lowest bit first."""
+
+    def __init__(self, read_at: Callable[[int, int], bytes], offset: int, size_bytes: int) -> None:
+        self._read_at = read_at
+        self._offset = offset
+        self._size_bytes = size_bytes
+        self._position_bits = 0
+
+    def take_for(self, symbols: NDArray[np.uint8]) -> NDArray[np.uint32] | None:
+        """The plain bits of each symbol; None if none of them has any.
+
+        Raises:
+            PayloadCorrupt: the region ended too early.
+        """
+        widths = PLAIN_BITS[symbols]
+        ends = np.cumsum(widths, dtype=np.int32)
+        total = int(ends[-1]) if len(ends) else 0
+        if total == 0:
+            return None
+        first = self._position_bits >> 5
+        starts = ends - widths + np.int32(self._position_bits & 31)
+        pairs = self._pairs(first, (self._position_bits + total + 31) >> 5)
+        self._position_bits += total
+        values = pairs[starts >> 5]
+        values >>= (starts & 31).astype(np.uint64)
+        plain: NDArray[np.uint32] = values.astype(np.uint32) & _MASKS[widths]
+        return plain
+
+    def _pairs(self, first: int, end: int) -> NDArray[np.uint64]:
+        """Each word from `first` to before `end`, with the next word above it."""
+        if 4 * end > self._size_bytes:
+            raise PayloadCorrupt(f"expected {4 * end} bytes of plain bits, got {self._size_bytes}")
+        data = self._read_at(self._offset + 4 * first, 4 * (end - first))
+        words = np.frombuffer(data, dtype="<u4")
+        pairs = words.astype(np.uint64)
+        pairs[:-1] |= words[1:].astype(np.uint64) << np.uint64(32)
+        return pairs
+
+    def finish(self) -> None:
+        """Check that the region was used up to its last word.
+
+        Raises:
+            PayloadCorrupt: words are left over.
+        """
+        used = 4 * ((self._position_bits + 31) >> 5)
+        if used != self._size_bytes:
+            raise PayloadCorrupt(f"expected {used} bytes of plain bits, got {self._size_bytes}")
+
+
+_MASKS: Final = np.array([(1 << width) - 1 for width in range(32)], dtype=np.uint32)

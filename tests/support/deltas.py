@@ -1,0 +1,92 @@
+"""Making models and applying deltas, for the tests of the delta codec."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from slotcast_publisher.delta import DeltaReport, encode_delta
+from slotcast_schemas.codecs import MemorySource
+from slotcast_schemas.codecs.delta import decode_delta
+
+Tensors = Mapping[str, NDArray[Any] | TensorProto]
+
+
+def model_bytes(tensors: Tensors, doc: str = "") -> bytes:
+    """An ONNX file with these initializers, each the input of an Identity."""
+    protos = [
+        tensor
+        if isinstance(tensor, TensorProto)
+        else numpy_helper.from_array(np.ascontiguousarray(tensor).reshape(np.shape(tensor)), name)
+        for name, tensor in tensors.items()
+    ]
+    nodes = [
+        helper.make_node("Identity", [proto.name], [f"{proto.name}/out"], name=f"id/{proto.name}")
+        for proto in protos
+    ]
+    graph = helper.make_graph(nodes, "graph", [], [], initializer=protos)
+    model = helper.make_model(graph, doc_string=doc, producer_name="tests")
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def write_image(folder: Path, **files: bytes) -> list[tuple[str, Path]]:
+    """An image of the files given by name; `__` stands for the dot."""
+    folder.mkdir(parents=True, exist_ok=True)
+    image = []
+    for key, data in files.items():
+        name = key.replace("__", ".")
+        (folder / name).write_bytes(data)
+        image.append((name, folder / name))
+    return image
+
+
+def bytes_of(image: list[tuple[str, Path]]) -> bytes:
+    """The image: its files laid end to end."""
+    return b"".join(path.read_bytes() for _, path in image)
+
+
+def apply_delta(payload: bytes, base: bytes, image_size_bytes: int) -> bytes:
+    """What the decoder makes of a payload."""
+    out = bytearray()
+    decode_delta(
+        MemorySource(payload),
+        MemorySource(base),
+        image_size_bytes=image_size_bytes,
+        base_sha256=hashlib.sha256(base).digest(),
+        sink=out.extend,
+    )
+    return bytes(out)
+
+
+def round_trip(
+    folder: Path, old: Mapping[str, bytes], new: Mapping[str, bytes], **options: Any
+) -> tuple[DeltaReport, bytes]:
+    """Encode a delta, apply it, check that the new image came out; the report and the payload."""
+    base = write_image(folder / "old", **old)
+    target = write_image(folder / "new", **new)
+    out = folder / "delta"
+    report = encode_delta(base, target, out, **options)
+    payload = out.read_bytes()
+    wanted = bytes_of(target)
+    assert report.payload_size_bytes == len(payload)
+    assert apply_delta(payload, bytes_of(base), len(wanted)) == wanted
+    return report, payload
+
+
+def kinds_of(report: DeltaReport) -> set[str]:
+    """Kinds of segments that a delta has, without its description."""
+    return {row.kind for row in report.segments} - {"description"}
+
+
+def load_initializers(data: bytes) -> dict[str, NDArray[Any]]:
+    """An ONNX file's initializers by name."""
+    model = onnx.load_from_string(data)
+    return {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
