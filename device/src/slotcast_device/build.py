@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 from slotcast_device.plan import DELTA_CODECS
 from slotcast_device.slots import ImageWriter, SlotStore
-from slotcast_schemas.codecs import FileSource, decode_full
+from slotcast_schemas.codecs import decode_full
 from slotcast_schemas.codecs.delta import decode_delta
 from slotcast_schemas.errors import Incompatible, PayloadCorrupt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from slotcast_device.disk import Image
     from slotcast_device.plan import Install
     from slotcast_device.state import ModelState
     from slotcast_device.trust import Trusted
@@ -110,14 +111,14 @@ def _by_file(
     """Take each file from where it lies already, or from its own frame of the payload."""
     payload = install.payload
     with contextlib.ExitStack() as stack:
-        source = None if payload is None else stack.enter_context(FileSource(payload_path))
+        source = None if payload is None else stack.enter_context(_opened(store, payload_path))
         frames = (0,) * len(trusted.release.files) if payload is None else payload.frames
         offset = 0
         for file, frame in zip(trusted.release.files, frames, strict=True):
             held = install.reuse.get(file.path)
             if held is not None:
                 slot, path = held
-                _copy(aside.get(file.sha256, store.path(slot) / path), writer.sink)
+                _copy(store, aside.get(file.sha256, store.path(slot) / path), writer.sink)
             elif file.size_bytes and payload is not None and source is not None:
                 part = Window(source, offset, frame)
                 _decode_full(payload, part, file.size_bytes, writer.sink)
@@ -136,14 +137,14 @@ def _whole(
     if payload is None:
         raise TypeError("a whole image needs a payload")
     size = trusted.release.image_size_bytes
-    with FileSource(payload_path) as source:
+    with _opened(store, payload_path) as source:
         if payload.codec not in DELTA_CODECS:
             _decode_full(payload, source, size, sink)
             return
         record = None if install.base is None else state.slots.get(install.base)
         if install.base is None or record is None:
             raise Incompatible("a delta needs its base in a slot, and there is none")
-        with store.image(install.base, record) as base:
+        with contextlib.closing(store.image(install.base, record)) as base:
             decode_delta(source, base, image_size_bytes=size, base_sha256=record.sha256, sink=sink)
 
 
@@ -157,7 +158,11 @@ def _decode_full(payload: Payload, source: Source, size_bytes: int, sink: Sink) 
             raise Incompatible(f"payload codec {codec!r} is not known here")
 
 
-def _copy(path: Path, sink: Sink) -> None:
-    with FileSource(path) as source:
+def _opened(store: SlotStore, path: Path) -> contextlib.closing[Image]:
+    return contextlib.closing(store.open(path))
+
+
+def _copy(store: SlotStore, path: Path, sink: Sink) -> None:
+    with _opened(store, path) as source:
         for offset in range(0, source.size_bytes, _COPY_BYTES):
             sink(source.read_at(offset, min(_COPY_BYTES, source.size_bytes - offset)))

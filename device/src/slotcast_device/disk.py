@@ -15,10 +15,11 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from slotcast_schemas.codecs import FilesImage
 from slotcast_schemas.errors import DiskFull, StateLocked, StateUnwritable, StorageFailed
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -54,6 +55,25 @@ class Writer(Protocol):
         """Close without a promise."""
 
 
+class Image(Protocol):
+    """Files laid end to end, as a codec reads them (`slotcast_schemas.codecs.Source`)."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Sum of the files' sizes."""
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Give exactly `size` bytes from `offset`.
+
+        Raises:
+            ValueError: the range is not wholly inside.
+            SlotDamaged: a file has become shorter, or cannot be read.
+        """
+
+    def close(self) -> None:
+        """Release the files."""
+
+
 class Disk(Protocol):
     """What the device asks of its storage. Paths are absolute; folders must exist."""
 
@@ -76,8 +96,15 @@ class Disk(Protocol):
     def open_read(self, path: Path) -> RandomFile:
         """Open an existing file for reading only."""
 
+    def open_image(self, files: Sequence[tuple[Path, int]]) -> Image:
+        """Open files, each of the size in bytes that it is known to have, laid end to end.
+
+        Raises:
+            SlotDamaged: a file is missing, unreadable or not of the size given.
+        """
+
     def make_dir(self, path: Path) -> None:
-        """Make a folder and its parents; durable after `sync_dir` of the parent."""
+        """Make a folder and its parents; the names of those that were made are durable."""
 
     def remove_tree(self, path: Path) -> None:
         """Remove a file or folder and all below it, read-only or not; missing is fine."""
@@ -217,10 +244,21 @@ class OsDisk:
         with storage_errors(f"open {path}"):
             return _OsRandomFile(path, os.O_RDONLY)
 
-    def make_dir(self, path: Path) -> None:
+    def open_image(self, files: Sequence[tuple[Path, int]]) -> Image:
         """See `Disk`."""
+        return FilesImage(files)
+
+    def make_dir(self, path: Path) -> None:
+        """See `Disk`: what is synced inside a folder is lost with it if its name is."""
+        missing = []
         with storage_errors(f"make folder {path}"):
-            path.mkdir(parents=True, exist_ok=True)
+            while not path.is_dir():
+                missing.append(path)
+                path = path.parent
+            for folder in reversed(missing):
+                folder.mkdir(exist_ok=True)
+        for folder in reversed(missing):
+            self.sync_dir(folder.parent)
 
     def remove_tree(self, path: Path) -> None:
         """See `Disk`."""
@@ -293,8 +331,8 @@ def locked(state_dir: Path) -> Iterator[None]:
         StateLocked: another process holds it.
         StorageFailed: the lock file cannot be made.
     """
+    OsDisk().make_dir(state_dir)
     with storage_errors(f"lock {state_dir}"):
-        state_dir.mkdir(parents=True, exist_ok=True)
         fd = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:

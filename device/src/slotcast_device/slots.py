@@ -15,10 +15,10 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from slotcast_device.disk import Disk
+from slotcast_device.disk import Disk, Image
 from slotcast_device.state import SlotName, SlotRecord
 from slotcast_schemas import limits, wire
-from slotcast_schemas.codecs import FilesImage, Sink
+from slotcast_schemas.codecs import Sink
 from slotcast_schemas.errors import PayloadCorrupt, RefusedRelease, SlotDamaged, StorageFailed
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.status import StatusFile
@@ -176,10 +176,21 @@ class SlotStore:
             file.close()
         return digest.digest()
 
-    def image(self, slot: SlotName, record: SlotRecord) -> FilesImage:
+    def image(self, slot: SlotName, record: SlotRecord) -> Image:
         """Open a slot's files, end to end, as a source for a codec; the caller closes it."""
         folder = self.path(slot)
-        return FilesImage([(folder / f.path, f.size_bytes) for f in record.files])
+        return self._disk.open_image([(folder / f.path, f.size_bytes) for f in record.files])
+
+    def open(self, path: Path) -> Image:
+        """Open one file of whatever size it has now, such as a received payload.
+
+        Raises:
+            SlotDamaged: there is none.
+        """
+        size_bytes = self._disk.size_bytes(path)
+        if size_bytes is None:
+            raise SlotDamaged(f"expected to read {path}, there is no such file")
+        return self._disk.open_image([(path, size_bytes)])
 
 
 class ImageWriter:
