@@ -1,0 +1,331 @@
+"""From an accepted plan to a probed standby slot: ask the owner, collect, rebuild, probe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from slotcast_device import transfer as tx
+from slotcast_device.core import events as ev
+from slotcast_device.core.lifecycle import Happening
+from slotcast_device.core.view import progress_of
+from slotcast_device.plan import needed_chunks
+from slotcast_device.slots import record_of
+from slotcast_device.transfer import Transfer
+from slotcast_schemas.states import State
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Sequence
+
+    from slotcast_device.core.desk import Desk
+    from slotcast_device.core.events import Action, Now, Verdict
+    from slotcast_device.core.trial import Trial
+    from slotcast_device.credit import Credit
+    from slotcast_device.plan import Install
+    from slotcast_device.trust import Trusted
+    from slotcast_schemas.errors import SlotcastError
+    from slotcast_schemas.messages.offer import Payload
+    from slotcast_schemas.messages.status import Progress
+    from slotcast_schemas.topics import Topics
+
+SYNC_EVERY_S: Final = 30.0
+"""Bounds what a power cut takes of the chunks; on a fast link an update is over before."""
+PROGRESS_EVERY_S: Final = 15.0
+
+
+class Installation:
+    """The update under way, up to the decision to switch.
+
+    Args:
+        device: named in wants.
+        asks_owner: whether windows, consent or hooks are configured.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        trial: Trial,
+        device: str,
+        topics: Topics,
+        rng: random.Random,
+        credit: Credit,
+        *,
+        asks_owner: bool,
+    ) -> None:
+        self._desk = desk
+        self._trial = trial
+        self._device = device
+        self._topics = topics
+        self._rng = rng
+        self._credit = credit
+        self._asks_owner = asks_owner
+        self._asked: ev.AskHook | None = None
+        self._rate = 0.0
+        self._rate_mark: tuple[float, int] | None = None
+        self._sync_s: float | None = None
+        self._report_s: float | None = None
+        self.trusted: Trusted | None = None
+        self.install: Install | None = None
+        self.transfer: Transfer | None = None
+        self.excluded: frozenset[bytes] = frozenset()
+        self.is_link_up = False
+
+    # --- what the core asks -------------------------------------------------------------------
+
+    @property
+    def deadline_s(self) -> float | None:
+        """When `tick` is due."""
+        fetch = None if self.transfer is None else self.transfer.deadline_s
+        due = [d for d in (fetch, self._sync_s, self._report_s) if d is not None]
+        return min(due, default=None)
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the transfer is."""
+        if self.transfer is None or self.install is None:
+            return None
+        return progress_of(self.transfer, self.install.saved_bytes, int(self._rate))
+
+    def is_busy_with(self, install: Install, trusted: Trusted) -> bool:
+        """Whether just this release is being collected by just this payload."""
+        return (
+            self._desk.phase is State.DOWNLOADING
+            and self.install is not None
+            and self.trusted is not None
+            and self.trusted.release_sha256 == trusted.release_sha256
+            and self.install.payload == install.payload
+        )
+
+    # --- beginning ----------------------------------------------------------------------------
+
+    def take_up(self, install: Install, trusted: Trusted, now: Now) -> list[Action]:
+        """Begin an update, or go on with it where it is the same."""
+        if self.is_busy_with(install, trusted):
+            self.trusted = trusted
+            return []
+        actions = self.abandon(now)
+        self.trusted, self.install = trusted, install
+        if self._asks_owner:
+            self._desk.begin(trusted, Happening.HELD, "owner", now, group=install.group)
+            return [*actions, *self._desk.run(ev.AskHook("before_download", trusted.release))]
+        return actions + self._begin(now)
+
+    def _begin(self, now: Now) -> list[Action]:
+        trusted, install = self._under_way()
+        how = "reuse" if install.payload is None else install.payload.codec
+        self._desk.begin(
+            trusted, Happening.OFFERED, "downloading", now, group=install.group, detail=how
+        )
+        self._report_s = now.mono_s + PROGRESS_EVERY_S
+        self._rate, self._rate_mark = 0.0, None
+        began = self._desk.save()
+        if install.payload is None:
+            return began + self._collected(now)
+        return began + self._desk.run(ev.OpenSpool(install.payload))
+
+    def _under_way(self) -> tuple[Trusted, Install]:
+        if self.trusted is None or self.install is None:
+            raise TypeError("no update is under way")
+        return self.trusted, self.install
+
+    def owner_answered(self, job: ev.AskHook, answer: ev.Answer, now: Now) -> list[Action]:
+        """Go on, wait, or stop, as the device's owner says."""
+        desk = self._desk
+        if answer.word == "wait":
+            desk.change(reason=answer.reason or "owner", detail=answer.detail)
+            desk.wake_s = now.mono_s + answer.again_s
+            self._asked = job
+            return desk.save()
+        self._asked = None
+        if answer.word == "refuse":
+            reason = answer.reason or "owner_refused"
+            desk.move(Happening.REFUSED, reason, now, detail=answer.detail)
+            return [*self.abandon(now), *desk.end()]
+        if job.stage == "before_download":
+            return self._begin(now)
+        return self._trial.activate(self._under_way()[1].slot, now)
+
+    def ask_again(self) -> list[Action]:
+        """The wait for the owner is over; before a download the plan is made anew instead."""
+        if self._desk.phase is State.VERIFIED and self._asked is not None:
+            return self._desk.run(self._asked)
+        return []
+
+    # --- collecting ---------------------------------------------------------------------------
+
+    def spool_open(self, maps: dict[int, bytes], now: Now) -> list[Action]:
+        """The spool is there, with these parts of the map in it: ask for the rest."""
+        trusted, install = self._under_way()
+        if install.payload is None:
+            raise TypeError("a spool was opened for no payload")
+        self.transfer = self._new_transfer(install.payload, trusted, install)
+        self._sync_s = now.mono_s + SYNC_EVERY_S
+        actions = self.transfer.start(maps, now.mono_s)
+        if self.is_link_up:
+            actions += self.transfer.link_up(now.mono_s)
+        return self._translate(actions, now)
+
+    def _new_transfer(self, payload: Payload, trusted: Trusted, install: Install) -> Transfer:
+        return Transfer(
+            payload=payload,
+            needed=needed_chunks(payload, trusted.release, install.reuse),
+            topics=self._topics,
+            device=self._device,
+            rng=self._rng,
+            credit=self._credit,
+        )
+
+    def scanned(self, present: set[int], now: Now) -> list[Action]:
+        """These chunks are on disk already."""
+        if self.transfer is None:
+            return []
+        return self._translate(self.transfer.scanned(present, now.mono_s), now)
+
+    def link_up(self, now: Now) -> list[Action]:
+        """A connection is there."""
+        self.is_link_up = True
+        if self.transfer is None:
+            return []
+        return self._translate(self.transfer.link_up(now.mono_s), now)
+
+    def link_down(self) -> None:
+        """The connection is gone."""
+        self.is_link_up = False
+        if self.transfer is not None:
+            self.transfer.link_down()
+
+    def chunk(self, event: ev.ChunkArrived, now: Now) -> list[Action]:
+        """A chunk came.
+
+        Raises:
+            ChunkCorrupt: it came wrong again and again.
+        """
+        fetch = self.transfer
+        if fetch is None or fetch.payload.sha256 != event.payload:
+            return []
+        return self._translate(fetch.receive_chunk(event.index, event.data, now.mono_s), now)
+
+    def map_part(self, event: ev.MapArrived, now: Now) -> list[Action]:
+        """A part of the chunk map came."""
+        fetch = self.transfer
+        if fetch is None or fetch.payload.sha256 != event.payload:
+            return []
+        return self._translate(fetch.receive_map(event.part, event.data, now.mono_s), now)
+
+    def heard(self, now: Now) -> None:
+        """The link carries bytes."""
+        if self.transfer is not None:
+            self.transfer.heard(now.mono_s)
+
+    def tick(self, now: Now) -> list[Action]:
+        """Do what is due: ask again, sync, report progress."""
+        actions: list[Action] = []
+        fetch = self.transfer
+        if fetch is not None and fetch.deadline_s is not None and fetch.deadline_s <= now.mono_s:
+            actions += self._translate(fetch.timeout(now.mono_s), now)
+            actions += self._note_stall(fetch)
+        if self._sync_s is not None and self._sync_s <= now.mono_s:
+            self._sync_s = now.mono_s + SYNC_EVERY_S
+            actions.append(ev.SyncSpool())
+        if self._report_s is not None and self._report_s <= now.mono_s:
+            self._report_s = now.mono_s + PROGRESS_EVERY_S
+            self._measure_rate(now)
+            actions.append(ev.Report(urgent=False))
+        return actions
+
+    def _translate(self, actions: Sequence[tx.Action], now: Now) -> list[Action]:
+        """Turn the transfer's two questions to the shell into a job and the next step."""
+        out: list[Action] = []
+        for action in actions:
+            if isinstance(action, tx.Scan):
+                if self.transfer is not None:
+                    job = ev.ScanSpool(self.transfer.payload, dict(self.transfer.maps))
+                    out += self._desk.run(job)
+            elif isinstance(action, tx.Complete):
+                out += self._collected(now)
+            else:
+                out.append(action)
+        return out
+
+    def _note_stall(self, fetch: Transfer) -> list[Action]:
+        if not fetch.is_stalled or self._desk.reason == "stalled":
+            return []
+        self._desk.change(reason="stalled", detail="what was asked for does not come; asking on")
+        return [ev.Log("warning", "stalled: nothing comes; asking the publisher"), ev.Report()]
+
+    def _measure_rate(self, now: Now) -> None:
+        if self.transfer is None:
+            return
+        done = self.transfer.counters.verified_bytes
+        if self._rate_mark is not None:
+            then_s, before = self._rate_mark
+            self._rate = max(0.0, (done - before) / max(now.mono_s - then_s, 1e-6))
+            if self._rate > 0 and self._desk.reason == "stalled":
+                self._desk.change(reason="downloading", detail="")
+        self._rate_mark = (now.mono_s, done)
+
+    def abandon(self, now: Now) -> list[Action]:
+        """Let go of a transfer; its chunks stay until another payload needs the room."""
+        actions: list[Action] = []
+        if self.transfer is not None:
+            actions = self._translate(self.transfer.stop(), now)
+        self.transfer = None
+        self.install = None
+        self._asked = None
+        self._sync_s = self._report_s = None
+        self._desk.wake_s = None
+        return actions
+
+    # --- building and probing -----------------------------------------------------------------
+
+    def _collected(self, now: Now) -> list[Action]:
+        trusted, install = self._under_way()
+        desk = self._desk
+        desk.move(Happening.COLLECTED, "building", now)
+        # The record must not speak of the slot any more before the first file in it goes.
+        before = desk.state
+        desk.set_slot(install.slot, None)
+        self._sync_s = self._report_s = None
+        return [*desk.save(), *desk.run(ev.Build(install, trusted, before))]
+
+    def built(self, now: Now) -> list[Action]:
+        """Every file in the standby slot is the signed one: probe it."""
+        trusted, install = self._under_way()
+        desk = self._desk
+        desk.move(Happening.BUILT, "probing", now)
+        desk.releases[install.slot] = trusted.release
+        desk.set_slot(install.slot, record_of(trusted.release, trusted.release_sha256))
+        beside = desk.state.active if desk.state.active_record is not None else None
+        return [
+            ev.Save(desk.state),
+            ev.DropSpool(),
+            ev.Report(),
+            *desk.run(ev.Probe(install.slot, trusted.release, beside)),
+        ]
+
+    def exclude_payload(self, error: SlotcastError, now: Now) -> list[Action] | None:
+        """Pass over a payload that does not give the signed image; None if it was the last."""
+        trusted, install = self._under_way()
+        if install.payload is not None:
+            self.excluded |= {install.payload.sha256}
+        if all(payload.sha256 in self.excluded for payload in trusted.offer.payloads):
+            return None
+        text = f"{error.reason}: {error}; trying another payload"
+        actions = self.abandon(now)
+        self._desk.change(detail=text)
+        return [*actions, ev.Log("warning", text), ev.DropSpool()]
+
+    def probed(self, verdict: Verdict, now: Now) -> list[Action]:
+        """Switch, or end without having switched."""
+        trusted, install = self._under_way()
+        desk = self._desk
+        desk.keep_evidence(verdict)
+        if not verdict.passed:
+            desk.move(Happening.UNFIT, verdict.reason, now, detail=verdict.detail)
+            desk.bench(verdict.reason)
+            said = ev.Log("warning", f"the probe failed: {verdict.reason}: {verdict.detail}")
+            ended = [*self.abandon(now), *desk.end()]
+            return [said, *ended, ev.Notify("refused", trusted.release)]
+        if self._asks_owner:
+            return desk.run(ev.AskHook("before_switch", trusted.release))
+        return self._trial.activate(install.slot, now)

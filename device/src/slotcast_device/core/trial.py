@@ -1,0 +1,148 @@
+"""The switch, the trial, and its two endings: commit, or cleanly back.
+
+Order, with the record saved before what it speaks of is done:
+ACTIVATING saved, `current` renamed (the commit point of the switch), TRIAL saved, watched; then
+COMMITTED saved with the floor (the commit point of the update), or the verdict saved, the old slot
+verified, `current` renamed back, ROLLED_BACK saved. docs/power-loss.md has a line for each gap.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from slotcast_device.core import events as ev
+from slotcast_device.core.lifecycle import Happening
+from slotcast_device.core.recovery import Next
+from slotcast_schemas.states import State
+
+if TYPE_CHECKING:
+    from slotcast_device.core.desk import Desk
+    from slotcast_device.core.events import Action, Now, Verdict
+    from slotcast_device.state import SlotName
+    from slotcast_schemas.errors import SlotcastError
+    from slotcast_schemas.messages.status import Check
+
+WATCH_EVERY_S: Final = 10.0
+STUCK_WAIT_S: Final = 15.0
+
+
+class Trial:
+    """Everything from the decision to switch to the end of the update."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._began_mono_s = 0.0
+
+    # --- the switch ---------------------------------------------------------------------------
+
+    def activate(self, slot: SlotName, now: Now) -> list[Action]:
+        """Switch to a probed slot."""
+        desk = self._desk
+        desk.move(Happening.FIT, "switching", now)
+        desk.change(slot=slot, fallback=desk.state.active, verdict="", restarts=0)
+        return [*desk.save(), *self._switch(now)]
+
+    def resume(self, then: Next, now: Now) -> list[Action]:
+        """Go on from where the last run was."""
+        match then:
+            case Next.NOTHING:
+                return []
+            case Next.SWITCH:
+                return self._switch(now)
+            case Next.TRIAL:
+                return [*self._enter(now), *self.watch(now)]
+            case Next.ROLL_BACK:
+                return self._check_way_back()
+
+    def _switch(self, now: Now) -> list[Action]:
+        update = self._desk.update
+        if update is None or update.slot is None:
+            raise TypeError("no candidate to switch to")
+        actions: list[Action] = [ev.Activate(update.slot)]
+        self._desk.set_active(update.slot)
+        return [*actions, *self._enter(now), *self.watch(now)]
+
+    def _enter(self, now: Now) -> list[Action]:
+        self._began_mono_s = now.mono_s
+        if self._desk.phase is State.ACTIVATING:
+            self._desk.move(Happening.SWITCHED, "on_trial", now)
+            self._desk.change(trial_began=now.wall_s)
+        return self._desk.save()
+
+    # --- the trial ----------------------------------------------------------------------------
+
+    def watch(self, now: Now) -> list[Action]:
+        """Look how the new release does."""
+        update, release = self._desk.update, self._desk.release_on_trial
+        if update is None or update.slot is None:
+            raise TypeError("nothing is on trial")
+        if release is None:
+            return self.roll_back("slot_damaged", "the signed release is missing", (), now)
+        # The wall clock counts across restarts; where it jumps back, this run's clock counts.
+        elapsed_s = max(now.wall_s - update.trial_began, now.mono_s - self._began_mono_s)
+        return self._desk.run(
+            ev.Watch(update.slot, update.fallback, release, float(elapsed_s), update.restarts)
+        )
+
+    def watched(self, verdict: Verdict, now: Now) -> list[Action]:
+        """Decide by what the look found."""
+        if verdict.passed is None:
+            self._desk.wake_s = now.mono_s + WATCH_EVERY_S
+            return []
+        if not verdict.passed:
+            return self.roll_back(verdict.reason, verdict.detail, verdict.checks, now)
+        self._desk.keep_evidence(verdict)
+        self._desk.move(Happening.PASSED, "committed", now)
+        self._desk.raise_floor()
+        return [*self._desk.end(), ev.Notify("after_commit", self._desk.release_on_trial)]
+
+    # --- the way back -------------------------------------------------------------------------
+
+    def roll_back(
+        self, reason: str, detail: str, checks: tuple[Check, ...], now: Now
+    ) -> list[Action]:
+        """Record the verdict first: a power cut on the way ends in the same roll back."""
+        desk = self._desk
+        desk.keep_evidence(ev.Verdict(passed=False, reason=reason, checks=checks))
+        desk.change(verdict=reason, detail=detail, since=now.wall_s)
+        said = ev.Log("warning", f"rolling back: {reason}: {detail}")
+        return [said, ev.Save(desk.state), *self._check_way_back()]
+
+    def _check_way_back(self) -> list[Action]:
+        update = self._desk.update
+        return self._desk.run(ev.CheckSlot(None if update is None else update.fallback))
+
+    def way_is_clear(self, now: Now) -> list[Action]:
+        """The old slot is whole: go back to it."""
+        desk = self._desk
+        update = desk.update
+        if update is None:
+            return []
+        desk.move(Happening.UNFIT, update.verdict, now, detail=update.detail)
+        desk.bench(update.verdict)
+        desk.set_active(update.fallback)
+        ended: list[Action] = [ev.Activate(update.fallback), *desk.end()]
+        return [*ended, ev.Notify("after_rollback", desk.release_on_trial)]
+
+    def no_way_back(self, error: SlotcastError, now: Now) -> list[Action]:
+        """The old slot is damaged: the new release, unfit as it is, is all there is."""
+        desk = self._desk
+        verdict = "" if desk.update is None else desk.update.verdict
+        desk.move(Happening.UNFIT, "no_way_back", now, detail=f"{verdict}, but {error}")
+        return [ev.Log("critical", f"cannot roll back: {error}"), *desk.end()]
+
+    def stuck(self, error: SlotcastError, now: Now) -> list[Action]:
+        """Storage failed in the middle: look again soon, as after a restart."""
+        self._desk.change(detail=f"{error.reason}: {error}; trying again")
+        self._desk.job = None
+        self._desk.wake_s = now.mono_s + STUCK_WAIT_S
+        return [ev.Log("error", f"{error.reason}: {error}"), ev.Report()]
+
+    @property
+    def is_between_steps(self) -> bool:
+        """Whether a switch or a roll back is in the middle of its steps."""
+        update = self._desk.update
+        return update is not None and (
+            update.state is State.ACTIVATING
+            or (update.state is State.TRIAL and update.verdict != "")
+        )
