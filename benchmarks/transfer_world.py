@@ -1,0 +1,264 @@
+"""What `benchmarks.transfer` stands on: models, a repository, device processes, an observer.
+
+Everything goes through the commands that a user types, `slotcast` and `slotcast-device`, so that
+the figures are those of the whole; only the looking on is done here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from benchmarks.report import CannotRun, Options
+from slotcast_schemas.errors import RefusedRelease
+from slotcast_schemas.messages import Status
+from slotcast_schemas.states import SETTLED, State
+from slotcast_schemas.topics import ChunkTopic, Topics
+from slotcast_schemas.wire import decode
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client, MQTTMessage
+
+    from tests.support.brokers import Broker
+
+MODEL: Final = "bench"
+TOPICS: Final = Topics()
+DEVICE_TIMEOUT_S: Final = 600.0
+_PROGRESS_S: Final = 0.01
+
+
+def command(name: str) -> str:
+    """Find one of our commands, beside this interpreter.
+
+    Raises:
+        CannotRun: it is not installed.
+    """
+    path = Path(sys.executable).parent / name
+    if not path.exists():
+        raise CannotRun(f"{path} is not there; `make dev` installs it")
+    return str(path)
+
+
+def run_json(*words: str | Path) -> dict[str, Any]:
+    """Run `slotcast ... --json` and give what it prints.
+
+    Raises:
+        CannotRun: it failed; the message has what it said.
+    """
+    done = subprocess.run(
+        [command("slotcast"), *map(str, words), "--json"],
+        capture_output=True,
+        text=True,
+        check=False,  # what it says on failure is put into the error
+    )
+    if done.returncode:
+        raise CannotRun(f"slotcast {words[0]} failed: {done.stderr or done.stdout}")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def generated_model(path: Path, size_bytes: int, seed: int) -> Path:
+    """Write an ONNX model of about this size: one layer after the other, noise for weights."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    width = 512
+    layers = max(1, round(size_bytes / (width * width * 4)))
+    rng = np.random.default_rng(seed)
+    weights = [
+        numpy_helper.from_array(
+            (rng.standard_normal((width, width)) / np.sqrt(width)).astype(np.float32), f"w{i}"
+        )
+        for i in range(layers)
+    ]
+    nodes = [helper.make_node("MatMul", [f"x{i}", f"w{i}"], [f"x{i + 1}"]) for i in range(layers)]
+    shape: list[str | int | None] = ["batch", width]
+    graph = helper.make_graph(
+        nodes,
+        "bench",
+        [helper.make_tensor_value_info("x0", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(f"x{layers}", TensorProto.FLOAT, shape)],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, str(path))
+    return path
+
+
+@dataclass(slots=True)
+class Run:
+    """What one device run showed: when its status first said each state, and its memory."""
+
+    started_s: float = 0.0
+    states: dict[State, float] = field(default_factory=dict)
+    peak_rss_bytes: int = 0
+    exit_code: int = -1
+    log: str = ""
+
+    def at(self, *states: State) -> float:
+        """Give when the first of these states was reported.
+
+        Raises:
+            CannotRun: none was; the message has the device's last words.
+        """
+        times = [self.states[state] for state in states if state in self.states]
+        if not times:
+            raise CannotRun(
+                f"the device never reported {' or '.join(states)}; exit code {self.exit_code}:\n"
+                + self.log[-2000:]
+            )
+        return min(times)
+
+
+class World:
+    """A repository and its broker; releases are published once, devices come and go."""
+
+    def __init__(self, options: Options, broker: Broker) -> None:
+        self.options = options
+        self.broker = broker
+        self.repo = options.work / "repo"
+        self._devices = 0
+        run_json("init", self.repo, "--broker", broker.url, "--no-passphrase")
+
+    def publish(self, version: str, file: Path) -> None:
+        """Release one file and push it."""
+        plain = ("--no-passphrase",)
+        named = shutil.copy(file, self.options.work / "model.onnx")
+        run_json("release", self.repo, MODEL, version, named, *plain)
+        run_json("publish", self.repo, MODEL, version)
+
+    def run_device(self, port: int) -> Run:
+        """Let a new device fetch what is offered, through this port; it must commit.
+
+        Raises:
+            CannotRun: it did not, and so there is nothing to measure.
+        """
+        self._devices += 1
+        name = f"bench-{self._devices}"
+        out = self.options.work / name
+        url = f"mqtt://127.0.0.1:{port}"
+        run_json("provision", self.repo, name, out, "--model", MODEL, "--broker", url)
+        run = Run()
+        with observed(self.broker, name, run):
+            self._run_process(out, run)
+        shutil.rmtree(out)
+        if run.exit_code != 0:
+            raise CannotRun(f"the device ended with {run.exit_code}:\n{run.log[-2000:]}")
+        run.at(State.COMMITTED)
+        return run
+
+    def _run_process(self, out: Path, run: Run) -> None:
+        log = out / "log.txt"
+        words = ["run", "--config", str(out / "device.toml"), "--once"]
+        words += ["--timeout", str(DEVICE_TIMEOUT_S)]
+        run.started_s = time.monotonic()
+        with log.open("wb") as sink:
+            process = subprocess.Popen(
+                [command("slotcast-device"), *words], stdout=sink, stderr=sink
+            )
+            try:
+                while process.poll() is None:
+                    run.peak_rss_bytes = max(run.peak_rss_bytes, peak_rss_bytes(process.pid))
+                    time.sleep(_PROGRESS_S)
+            finally:
+                process.kill()
+                process.wait()
+        run.exit_code = process.returncode
+        run.log = log.read_text(errors="replace")
+
+
+def peak_rss_bytes(pid: int) -> int:
+    """Give the most memory that a process ever had resident, without its children; 0 if gone."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    line = next((line for line in text.splitlines() if line.startswith("VmHWM:")), None)
+    return 0 if line is None else int(line.split()[1]) * 1024
+
+
+@contextmanager
+def client(broker: Broker, name: str) -> Iterator[Client]:
+    """Give a connected paho client with its own thread."""
+    from paho.mqtt.client import Client
+    from paho.mqtt.enums import CallbackAPIVersion
+
+    made = Client(CallbackAPIVersion.VERSION2, client_id=f"{name}-{os.getpid()}")
+    made.connect(broker.host, broker.port)
+    made.loop_start()
+    try:
+        yield made
+    finally:
+        made.disconnect()
+        made.loop_stop()
+
+
+@contextmanager
+def observed(broker: Broker, device: str, run: Run) -> Iterator[None]:
+    """Note when a device's status first says each state, and wait for a settled one at the end."""
+    settled, subscribed = threading.Event(), threading.Event()
+
+    def note(_client: Client, _data: object, message: MQTTMessage) -> None:
+        try:
+            status = decode(bytes(message.payload), Status)
+        except RefusedRelease:
+            return
+        for model in status.models:
+            run.states.setdefault(model.state, time.monotonic())
+            if model.state in SETTLED - {State.IDLE}:
+                settled.set()
+
+    with client(broker, "observer") as looking:
+        looking.on_message = note
+        looking.on_subscribe = lambda *_: subscribed.set()
+        looking.subscribe(TOPICS.device(device, "status"), qos=1)
+        if not subscribed.wait(10):
+            raise CannotRun("the broker did not answer a SUBSCRIBE within 10 s")
+        yield
+        settled.wait(10)
+
+
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """What a bare subscriber got: the chunks' bytes, and the seconds from SUBSCRIBE to the last."""
+
+    payload_bytes: int
+    seconds: float
+
+
+def bare_subscriber(broker: Broker) -> Bare:
+    """Receive the retained chunks of the only payload there is, with paho and nothing else.
+
+    The end is when no chunk has come for a second; the time is that of the last one.
+    """
+    sizes: dict[str, int] = {}
+    last_s = [0.0]
+
+    def take(_client: Client, _data: object, message: MQTTMessage) -> None:
+        sizes[message.topic] = len(message.payload)
+        last_s[0] = time.monotonic()
+
+    with client(broker, "bare") as bare:
+        bare.on_message = take
+        start_s = time.monotonic()
+        bare.subscribe(f"{TOPICS.prefix}/payloads/+/+/+", qos=1)
+        while not last_s[0] or time.monotonic() - last_s[0] < 1.0:
+            if time.monotonic() - start_s > DEVICE_TIMEOUT_S:
+                raise CannotRun("no retained chunks came to a bare subscriber")
+            time.sleep(0.05)
+    payload_bytes = sum(
+        size for topic, size in sizes.items() if isinstance(TOPICS.parse(topic), ChunkTopic)
+    )
+    return Bare(payload_bytes, last_s[0] - start_s)
