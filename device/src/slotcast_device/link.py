@@ -10,6 +10,7 @@ from __future__ import annotations
 import select
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -71,6 +72,7 @@ class Link:
         self.error: TransferFailed | None = None
         self._on_message = on_message
         self._heard = False
+        self._answer_due_s = 0.0
         self._is_v5 = version == "5"
         self._config = config
         self._client = self._make_client(client_id)
@@ -140,6 +142,7 @@ class Link:
             raise BrokerRefused(f"{self.broker.name}: TLS failed: {exc}") from exc
         except (OSError, ValueError) as exc:
             raise LinkDown(f"{self.broker.name}: cannot connect: {exc}") from exc
+        self._answer_due_s = time.monotonic() + timing.connect_timeout_s
 
     @property
     def socket(self) -> socket.socket | None:
@@ -182,8 +185,16 @@ class Link:
         return isinstance(found, ssl.SSLSocket) and found.pending() > 0
 
     def keep_alive(self) -> None:
-        """Ping when due, and notice a broker that does not answer; call about every second."""
+        """Ping when due, and notice a broker that does not answer; call about every second.
+
+        Brokers of MQTT 3.1.1 may answer a CONNECT of MQTT 5 with silence (amqtt 0.12 does).
+        """
         self._ran(self._client.loop_misc())
+        if self.accepted is None and self.error is None and time.monotonic() > self._answer_due_s:
+            self.error = LinkDown(
+                f"{self.broker.name}: no answer to CONNECT (MQTT {self.version}) within"
+                f" {self._config.values.timing.connect_timeout_s:g} s"
+            )
 
     def close(self, farewell: tuple[str, bytes] | None = None) -> None:
         """Say goodbye, so that no last will is published, and let go."""
