@@ -15,6 +15,7 @@ import errno
 import fcntl
 import os
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -201,7 +202,78 @@ class _OsWriter:
             self._fd = -1
 
 
-class OsDisk:
+class OrderedSteps(ABC):
+    """The orders of single steps that survive a power cut between any two of them.
+
+    `OsDisk` gives the steps on real files; the simulation gives them on a disk that forgets, so
+    that what is tried there is this very order.
+    """
+
+    def write_atomic(self, path: Path, data: bytes) -> None:
+        """See `Disk`: bytes first, then the name (the commit point), then the name durable."""
+        temporary = path.with_name(path.name + ".tmp")
+        writer = self.create(temporary)
+        try:
+            writer.write(data)
+            writer.close_synced()
+        finally:
+            writer.close()
+        self.rename(temporary, path)
+        self.sync_dir(path.parent)
+
+    def make_dir(self, path: Path) -> None:
+        """See `Disk`: what is synced inside a folder is lost with it if its name is."""
+        missing = []
+        while not self.is_dir(path):
+            missing.append(path)
+            path = path.parent
+        for folder in reversed(missing):
+            self.make_one_dir(folder)
+            self.sync_dir(folder.parent)
+
+    def replace_link(self, path: Path, target: str) -> None:
+        """See `Disk`: made beside, then renamed over the old one."""
+        temporary = path.with_name(path.name + ".tmp")
+        self.unlink(temporary)
+        self.make_link(temporary, target)
+        self.rename(temporary, path)
+        self.sync_dir(path.parent)
+
+    def remove_link(self, path: Path) -> None:
+        """See `Disk`."""
+        self.unlink(path)
+        self.sync_dir(path.parent)
+
+    @abstractmethod
+    def create(self, path: Path) -> Writer:
+        """See `Disk`."""
+
+    @abstractmethod
+    def rename(self, path: Path, to: Path) -> None:
+        """See `Disk`."""
+
+    @abstractmethod
+    def sync_dir(self, path: Path) -> None:
+        """See `Disk`."""
+
+    @abstractmethod
+    def is_dir(self, path: Path) -> bool:
+        """Say whether there is a folder."""
+
+    @abstractmethod
+    def make_one_dir(self, path: Path) -> None:
+        """Make one folder; there already is fine."""
+
+    @abstractmethod
+    def make_link(self, path: Path, target: str) -> None:
+        """Make a symlink."""
+
+    @abstractmethod
+    def unlink(self, path: Path) -> None:
+        """Remove a name; missing is fine."""
+
+
+class OsDisk(OrderedSteps):
     """`Disk` on the operating system's files."""
 
     def read(self, path: Path, limit_bytes: int) -> bytes | None:
@@ -215,19 +287,6 @@ class OsDisk:
         if len(data) > limit_bytes:
             raise StorageFailed(f"{path}: expected at most {limit_bytes} bytes, it has more")
         return data
-
-    def write_atomic(self, path: Path, data: bytes) -> None:
-        """See `Disk`: bytes first, then the name (the commit point), then the name durable."""
-        temporary = path.with_name(path.name + ".tmp")
-        writer = self.create(temporary)
-        try:
-            writer.write(data)
-            writer.close_synced()
-        finally:
-            writer.close()
-        with storage_errors(f"replace {path}"):
-            temporary.replace(path)
-        self.sync_dir(path.parent)
 
     def create(self, path: Path) -> Writer:
         """See `Disk`."""
@@ -248,17 +307,25 @@ class OsDisk:
         """See `Disk`."""
         return FilesImage(files)
 
-    def make_dir(self, path: Path) -> None:
-        """See `Disk`: what is synced inside a folder is lost with it if its name is."""
-        missing = []
+    def is_dir(self, path: Path) -> bool:
+        """See `OrderedSteps`."""
+        with storage_errors(f"look at {path}"):
+            return path.is_dir()
+
+    def make_one_dir(self, path: Path) -> None:
+        """See `OrderedSteps`."""
         with storage_errors(f"make folder {path}"):
-            while not path.is_dir():
-                missing.append(path)
-                path = path.parent
-            for folder in reversed(missing):
-                folder.mkdir(exist_ok=True)
-        for folder in reversed(missing):
-            self.sync_dir(folder.parent)
+            path.mkdir(exist_ok=True)
+
+    def make_link(self, path: Path, target: str) -> None:
+        """See `OrderedSteps`."""
+        with storage_errors(f"link {path}"):
+            path.symlink_to(target)
+
+    def unlink(self, path: Path) -> None:
+        """See `OrderedSteps`."""
+        with storage_errors(f"unlink {path}"):
+            path.unlink(missing_ok=True)
 
     def remove_tree(self, path: Path) -> None:
         """See `Disk`."""
@@ -286,21 +353,6 @@ class OsDisk:
                 os.fsync(fd)
             finally:
                 os.close(fd)
-
-    def replace_link(self, path: Path, target: str) -> None:
-        """See `Disk`."""
-        temporary = path.with_name(path.name + ".tmp")
-        with storage_errors(f"link {path}"):
-            temporary.unlink(missing_ok=True)
-            temporary.symlink_to(target)
-            temporary.replace(path)
-        self.sync_dir(path.parent)
-
-    def remove_link(self, path: Path) -> None:
-        """See `Disk`."""
-        with storage_errors(f"unlink {path}"):
-            path.unlink(missing_ok=True)
-        self.sync_dir(path.parent)
 
     def read_link(self, path: Path) -> str | None:
         """See `Disk`."""
