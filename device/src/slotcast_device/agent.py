@@ -29,6 +29,7 @@ from slotcast_device.disk import OsDisk
 from slotcast_device.files import ModelFiles
 from slotcast_device.link import Link
 from slotcast_device.report import Reporter
+from slotcast_device.supervisor import Supervisor
 from slotcast_schemas import wire
 from slotcast_schemas.errors import (
     BrokerRefused,
@@ -42,6 +43,7 @@ from slotcast_schemas.topics import ChunkTopic, MapTopic, NoticeTopic
 
 if TYPE_CHECKING:
     from slotcast_device.config import DeviceConfig
+    from slotcast_device.disk import Disk
 
 _LOG: Final = logging.getLogger("slotcast.device")
 _TICK_S: Final = 1.0
@@ -64,21 +66,20 @@ class Agent:
     Args:
         config: who this device is and where its brokers are.
         rng: jitter; seeded in tests.
+        disk: where state is kept; a test may give one that fails.
     """
 
-    def __init__(self, config: DeviceConfig, rng: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        config: DeviceConfig,
+        rng: random.Random | None = None,
+        disk: Disk | None = None,
+    ) -> None:
         self._config = config
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
         self._topics = config.topics
-        self._disk = OsDisk()
-        device = config.values.device
-        self._models = {
-            name: _Model(
-                ModelCore(name, device, config.topics, self._rng),
-                ModelFiles(config, name, self._disk),
-            )
-            for name in config.values.models
-        }
+        self._disk = disk or OsDisk()
+        self._models = {name: self._model(name) for name in config.values.models}
         self._reporter = Reporter(config, self._disk)
         self._link: Link | None = None
         self._is_up = False
@@ -92,8 +93,20 @@ class Agent:
         self._wake_receiver, self._wake_sender = socket.socketpair()
         self._results: queue.SimpleQueue[tuple[_Model, ev.JobDone]] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="job")
+        self._supervisor = Supervisor()
         self._report_due = False
         self.last_error: SlotcastError | None = None
+
+    def _model(self, name: str) -> _Model:
+        files = ModelFiles(self._config, name, self._disk)
+        core = ModelCore(
+            name,
+            self._config.values.device,
+            self._topics,
+            self._rng,
+            asks_owner=files.owner.is_asked,
+        )
+        return _Model(core, files)
 
     # --- from outside ---------------------------------------------------------------------------
 
@@ -114,6 +127,7 @@ class Agent:
         try:
             for model in self._models.values():
                 self._carry_out(model, model.core.start())
+            self._supervisor.ready()
             while not self._stopping.is_set():
                 self._step()
                 if until is not None and until(self):
@@ -136,6 +150,12 @@ class Agent:
             if deadline_s is not None and deadline_s <= now.mono_s:
                 self._feed(model, ev.Tick(), now)
         self._report()
+        self._supervisor.alive(now.mono_s, self._summary())
+
+    def _summary(self) -> str:
+        link = "online" if self._is_up else "offline"
+        states = (f"{status.model} {status.state}" for status in (c.status() for c in self.cores))
+        return f"{link}; {', '.join(states)}"
 
     def _wait(self, now_s: float) -> None:
         """Sleep until the socket, a job or a deadline has something."""
@@ -306,7 +326,9 @@ class Agent:
             _LOG.log(
                 logging.getLevelName(action.level.upper()), "%s: %s", model.core.model, action.text
             )
-        elif not isinstance(action, ev.Notify):
+        elif isinstance(action, ev.Notify):
+            self._pool.submit(model.files.owner.tell, action.stage, action.release)
+        else:
             model.files.carry_out(action)
 
     def _send(self, order: ev.Order) -> None:
@@ -341,6 +363,7 @@ class Agent:
                 self._report_due = False
 
     def _shut_down(self) -> None:
+        self._supervisor.stopping()
         for model in self._models.values():
             model.files.cancel.set()
         self._pool.shutdown(wait=True, cancel_futures=True)

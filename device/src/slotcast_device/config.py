@@ -96,6 +96,21 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     credit_max_chunks: Annotated[int, Meta(ge=1, le=1024)] = 128
 
 
+class UpdateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the owner is asked before an update; see `slotcast_device.owner`.
+
+    Attributes:
+        windows: when updates may begin and switch, such as `Sat,Sun 02:00-04:00`.
+        hooks: folder of executables named for the stages.
+        consent: file with the version that the user agrees to.
+    """
+
+    windows: Annotated[tuple[str, ...], Meta(max_length=64)] = ()
+    hooks: str | None = None
+    hook_timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 60.0
+    consent: str | None = None
+
+
 class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Waits, in seconds."""
 
@@ -119,6 +134,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tags: Tags = {}
     brokers: Annotated[tuple[BrokerConfig, ...], Meta(min_length=1, max_length=16)]
     policy: Policy = Policy()
+    update: UpdateConfig = UpdateConfig()
     timing: Timing = Timing()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import threading
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import psutil
@@ -14,6 +15,7 @@ from slotcast_device import transfer as tx
 from slotcast_device.build import build
 from slotcast_device.core import events as ev
 from slotcast_device.core.recovery import Findings
+from slotcast_device.owner import Owner
 from slotcast_device.plan import Facts
 from slotcast_device.slots import SLOT_NAMES, SlotStore
 from slotcast_device.spool import Spool
@@ -53,6 +55,7 @@ class ModelFiles:
         self._folder = config.model_dir(model)
         self._spool: Spool | None = None
         self.store = SlotStore(disk, self._folder)
+        self.owner = Owner.of(config)
         self.cancel = threading.Event()
 
     @property
@@ -111,8 +114,8 @@ class ModelFiles:
             case ev.CheckSlot(slot):
                 self._check(slot)
                 return None
-            case ev.AskHook():
-                return ev.Answer("go")
+            case ev.AskHook(stage, release):
+                return self.owner.ask(stage, release, datetime.now().astimezone())
 
     def _run_on_spool(self, job: ev.OpenSpool | ev.ScanSpool | ev.Build) -> object:
         match job:

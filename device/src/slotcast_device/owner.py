@@ -1,0 +1,159 @@
+"""What the device's owner has a say in: update windows, consent, and hooks.
+
+Asked before a download and before the switch; told after commit, roll back and refusal.
+All of it is optional, and nothing here can harm the release that serves: the worst a hook can do
+is to keep an update waiting, which the status says.
+
+Hooks are executables in the hooks folder, named for the stage (`before-download`,
+`before-switch`, `after-commit`, `after-rollback`, `refused`). They get SLOTCAST_* variables and
+answer by exit code, in the manner of Mender's state scripts and Upparat's hooks:
+
+| code | before a stage | after one |
+|---|---|---|
+| 0 | go on | noted |
+| 3 | wait; asked again later | noted |
+| 4 | refuse this release | noted |
+| other, or too slow | wait, and report `hook_failed` | logged |
+
+Consent is a file with the version that the user agrees to, so an old consent never lets another
+release in (a version, once released, never changes).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from slotcast_device.core.events import Answer
+from slotcast_device.windows import Window, parse_windows, wait_s
+
+if TYPE_CHECKING:
+    from slotcast_device.config import DeviceConfig
+    from slotcast_schemas.messages import Release
+
+_LOG: Final = logging.getLogger("slotcast.device")
+ASK_AGAIN_S: Final = 60.0
+_CONSENT_MAX_BYTES: Final = 4096
+_ENVIRONMENT_KEPT: Final = ("PATH", "HOME", "LANG", "TZ")
+_OUTPUT_KEPT_CHARS: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The owner's wishes, from the configuration.
+
+    Attributes:
+        hooks: folder of executables; None for none.
+        consent: file that says what the user agrees to; None where nobody is asked.
+        state_dir: told to hooks.
+    """
+
+    windows: tuple[Window, ...]
+    hooks: Path | None
+    hook_timeout_s: float
+    consent: Path | None
+    state_dir: Path
+
+    @classmethod
+    def of(cls, config: DeviceConfig) -> Owner:
+        """Read them.
+
+        Raises:
+            UsageError: a window that cannot be read.
+        """
+        update = config.values.update
+        return cls(
+            windows=parse_windows(update.windows),
+            hooks=None if update.hooks is None else config.folder / update.hooks,
+            hook_timeout_s=update.hook_timeout_s,
+            consent=None if update.consent is None else config.folder / update.consent,
+            state_dir=config.state_dir,
+        )
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether there is anything to ask."""
+        return bool(self.windows) or self.hooks is not None or self.consent is not None
+
+    def ask(self, stage: str, release: Release, now: datetime) -> Answer:
+        """Ask before a stage; never raises for what a hook does.
+
+        Args:
+            stage: `before_download` or `before_switch`.
+            release: what it is about.
+            now: the device's local time.
+        """
+        closed_s = wait_s(self.windows, now)
+        if closed_s > 0:
+            detail = f"the next update window opens in {closed_s / 60:.0f} min"
+            return Answer("wait", "window", detail, again_s=min(closed_s, 3600.0))
+        if not self._agrees(release):
+            detail = f"write {release.version!r} to {self.consent} to agree"
+            return Answer("wait", "consent", detail, again_s=ASK_AGAIN_S)
+        return self._answer(stage, release)
+
+    def tell(self, stage: str, release: Release | None) -> None:
+        """Run the hook of something that happened; its answer does not matter."""
+        if release is not None:
+            self._answer(stage, release)
+
+    def _agrees(self, release: Release) -> bool:
+        if self.consent is None:
+            return True
+        try:
+            with self.consent.open("rb") as file:
+                words = file.read(_CONSENT_MAX_BYTES).decode(errors="replace").split()
+        except OSError:
+            return False
+        return release.version in words
+
+    def _answer(self, stage: str, release: Release) -> Answer:
+        hook = None if self.hooks is None else self.hooks / stage.replace("_", "-")
+        if hook is None or not hook.exists():
+            return Answer("go")
+        code, said = self._run(hook, stage, release)
+        match code:
+            case 0:
+                return Answer("go")
+            case 3:
+                return Answer("wait", "hook", said or f"{hook.name} asks to wait", ASK_AGAIN_S)
+            case 4:
+                return Answer("refuse", "hook_refused", said or f"{hook.name} refused")
+        detail = f"{hook}: expected exit code 0, 3 or 4, got {code}; mend the hook. {said}"
+        _LOG.error("%s", detail)
+        return Answer("wait", "hook_failed", detail, again_s=5 * ASK_AGAIN_S)
+
+    def _run(self, hook: Path, stage: str, release: Release) -> tuple[int | str, str]:
+        """Give the exit code (or what went wrong) and the end of what the hook printed."""
+        try:
+            done = subprocess.run(
+                [str(hook)],
+                env=self._environment(stage, release),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=self.hook_timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return f"none in {self.hook_timeout_s:.0f} s", ""
+        except OSError as exc:
+            return f"none: {exc.strerror}", ""
+        return done.returncode, done.stdout.decode(errors="replace").strip()[-_OUTPUT_KEPT_CHARS:]
+
+    def _environment(self, stage: str, release: Release) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in _ENVIRONMENT_KEPT if name in os.environ}
+        return kept | {
+            "SLOTCAST_STAGE": stage,
+            "SLOTCAST_MODEL": release.model,
+            "SLOTCAST_VERSION": release.version,
+            "SLOTCAST_SEQUENCE": str(release.sequence),
+            "SLOTCAST_SIZE_BYTES": str(release.image_size_bytes),
+            "SLOTCAST_STATE_DIR": str(self.state_dir),
+            "SLOTCAST_CURRENT": str(self.state_dir / "models" / release.model / "current"),
+        }

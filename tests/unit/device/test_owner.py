@@ -1,0 +1,103 @@
+"""The owner's say: windows, consent and hooks decide when an update goes on."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from slotcast_device.owner import Owner
+from slotcast_device.windows import parse_windows
+from slotcast_schemas.messages import Release
+from slotcast_schemas.messages.release import File
+
+NOW = datetime(2026, 11, 23, 3, 0)  # noqa: DTZ001 - windows are in local time
+DIGEST = bytes(32)
+
+
+@pytest.fixture
+def release() -> Release:
+    return Release(
+        model="detector",
+        version="2.0",
+        sequence=2,
+        created=1,
+        files=(File(path="m.onnx", size_bytes=1, sha256=DIGEST, role="model"),),
+        image_size_bytes=1,
+        image_sha256=DIGEST,
+        entry="m.onnx",
+    )
+
+
+def owner(
+    tmp_path: Path,
+    *,
+    windows: Sequence[str] = (),
+    hook: str | None = None,
+    consent: Path | None = None,
+) -> Owner:
+    hooks = None
+    if hook is not None:
+        hooks = tmp_path / "hooks"
+        hooks.mkdir()
+        file = hooks / "before-switch"
+        file.write_text(f"#!/bin/sh\n{hook}\n")
+        file.chmod(0o755)
+    return Owner(parse_windows(windows), hooks, 5.0, consent, tmp_path)
+
+
+def test_without_wishes_the_owner_is_not_asked(tmp_path: Path) -> None:
+    assert not owner(tmp_path).is_asked
+
+
+def test_a_closed_window_makes_the_update_wait_until_it_opens(
+    tmp_path: Path, release: Release
+) -> None:
+    answer = owner(tmp_path, windows=["04:00-05:00"]).ask("before_switch", release, NOW)
+    assert (answer.word, answer.reason, answer.again_s) == ("wait", "window", 3600.0)
+
+
+def test_consent_counts_only_for_the_release_it_names(tmp_path: Path, release: Release) -> None:
+    consent = tmp_path / "consent"
+    asked = owner(tmp_path, consent=consent)
+    assert asked.ask("before_switch", release, NOW).reason == "consent"
+    consent.write_text("1.9\n")
+    assert asked.ask("before_switch", release, NOW).reason == "consent"
+    consent.write_text("2.0\n")
+    assert asked.ask("before_switch", release, NOW).word == "go"
+
+
+@pytest.mark.parametrize(
+    ("hook", "word", "reason"),
+    [
+        ("exit 0", "go", ""),
+        ("echo busy; exit 3", "wait", "hook"),
+        ("exit 4", "refuse", "hook_refused"),
+        ("exit 1", "wait", "hook_failed"),
+        ("kill -9 $$", "wait", "hook_failed"),
+    ],
+)
+def test_a_hook_answers_by_its_exit_code(
+    tmp_path: Path, release: Release, hook: str, word: str, reason: str
+) -> None:
+    answer = owner(tmp_path, hook=hook).ask("before_switch", release, NOW)
+    assert (answer.word, answer.reason) == (word, reason)
+
+
+def test_a_hook_learns_what_it_is_about(tmp_path: Path, release: Release) -> None:
+    out = tmp_path / "said"
+    hook = f'echo "$SLOTCAST_STAGE $SLOTCAST_MODEL $SLOTCAST_VERSION" > {out}'
+    owner(tmp_path, hook=hook).ask("before_switch", release, NOW)
+    assert out.read_text() == "before_switch detector 2.0\n"
+
+
+def test_a_hook_that_hangs_is_ended_and_reported(tmp_path: Path, release: Release) -> None:
+    slow = owner(tmp_path, hook="exec sleep 60")
+    slow = Owner(slow.windows, slow.hooks, 0.2, None, tmp_path)
+    answer = slow.ask("before_switch", release, NOW)
+    assert answer.reason == "hook_failed"
+    assert "0 s" in answer.detail
+
+
+def test_a_stage_without_a_hook_goes_on(tmp_path: Path, release: Release) -> None:
+    assert owner(tmp_path, hook="exit 4").ask("before_download", release, NOW).word == "go"
