@@ -82,7 +82,8 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
         rtol, atol: `|got - want| <= atol + rtol * |want|`, element by element.
         min_accuracy: share of labelled samples that must be right, in [0, 1].
         label_output: the output whose largest element is compared with `labels`.
-        max_constant_share: refuse if more than this share of outputs are all alike.
+        allow_nonfinite: accept NaN and infinity in outputs.
+        allow_constant: accept outputs that are the same whatever goes in.
     """
 
     samples: FilePath | None = None
