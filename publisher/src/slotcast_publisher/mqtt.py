@@ -159,8 +159,8 @@ class Link:
 
     def _connect(self, where: Address) -> None:
         try:
-            options = {"clean_start": True} if self.protocol == "5" else {}
-            self._client.connect(where.host, where.port, _KEEPALIVE_S, **options)
+            clean = True if self.protocol == "5" else paho.MQTT_CLEAN_START_FIRST_ONLY
+            self._client.connect(where.host, where.port, _KEEPALIVE_S, clean_start=clean)
         except ssl.SSLError as exc:
             raise BrokerRefused(f"{self.name}: TLS failed: {exc}") from exc
         except OSError as exc:

@@ -14,10 +14,21 @@ from typing import Any, Final
 
 import msgspec
 
-from slotcast_schemas.errors import ModelUnloadable
-from slotcast_schemas.messages.release import Tensor
+from slotcast_schemas.errors import ModelUnloadable, UsageError
+from slotcast_schemas.messages.release import Probe, Tensor
 
 TIMEOUT_S: Final = 900.0
+
+
+class SamplesWanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Golden samples to make: of the user's file, or of inputs made from a seed.
+
+    `out` is the path of the samples file in the release.
+    """
+
+    out: str
+    user: str | None = None
+    seed: int = 0
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,38 +39,43 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     load_s: float
+    probe: Probe = Probe()
+    warnings: tuple[str, ...] = ()
 
 
-def check_model(
-    entry: Path, *, samples: Path | None = None, golden: Path | None = None
-) -> ModelFacts:
-    """Check a model, and say what it declares.
+def check_model(model_dir: Path, entry: str, *, samples: SamplesWanted | None = None) -> ModelFacts:
+    """Check a model, make its samples, and say what it declares.
 
     Args:
-        entry: the .onnx file, with its external data beside it.
-        samples: inputs to run it on once (.npz).
-        golden: where to write these inputs with the model's outputs (.npz).
+        model_dir: folder of the release's files.
+        entry: the .onnx file in it.
+        samples: which golden samples to make, if any.
 
     Raises:
         ModelUnloadable: the checker or the runtime refuses it, it crashes, or takes too long.
+        UsageError: the samples do not fit the model.
     """
-    command = [sys.executable, "-m", "slotcast_publisher.onnx_child", str(entry)]
-    if samples is not None and golden is not None:
-        command += [str(samples), str(golden)]
+    request = {
+        "model_dir": str(model_dir),
+        "entry": entry,
+        "samples": None if samples is None else msgspec.to_builtins(samples),
+    }
+    command = [sys.executable, "-m", "slotcast_publisher.onnx_child", json.dumps(request)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as exc:
-        raise ModelUnloadable(f"{entry.name}: not loaded within {TIMEOUT_S:.0f} s") from exc
+        raise ModelUnloadable(f"{entry}: not loaded within {TIMEOUT_S:.0f} s") from exc
     report = _report(done, entry)
     if "error" in report:
-        raise ModelUnloadable(f"{entry.name}: {report['error']}")
+        kind = UsageError if report.get("reason") == UsageError.reason else ModelUnloadable
+        raise kind(f"{entry}: {report['error']}")
     try:
         return msgspec.convert(report, ModelFacts)
     except msgspec.ValidationError as exc:
-        raise ModelUnloadable(f"{entry.name}: what it declares does not fit: {exc}") from exc
+        raise ModelUnloadable(f"{entry}: what it declares does not fit: {exc}") from exc
 
 
-def _report(done: subprocess.CompletedProcess[bytes], entry: Path) -> dict[str, Any]:
+def _report(done: subprocess.CompletedProcess[bytes], entry: str) -> dict[str, Any]:
     try:
         report: dict[str, Any] = json.loads(done.stdout)
         return report
@@ -70,4 +86,4 @@ def _report(done: subprocess.CompletedProcess[bytes], entry: Path) -> dict[str, 
             if done.returncode < 0
             else f"ended with {done.returncode}"
         )
-        raise ModelUnloadable(f"{entry.name}: the process that loaded it {how}: {said}") from exc
+        raise ModelUnloadable(f"{entry}: the process that loaded it {how}: {said}") from exc

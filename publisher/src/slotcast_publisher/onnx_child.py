@@ -1,8 +1,8 @@
 """Looks at an ONNX model in a process of its own, so that a model that crashes it harms nobody.
 
-Run as `python -m slotcast_publisher.onnx_child ENTRY [SAMPLES GOLDEN]`; writes one JSON object to
-standard output: what the model declares, or `error`. With samples, runs the model on them once
-and writes them with its outputs to GOLDEN.
+Run as `python -m slotcast_publisher.onnx_child REQUEST`, where REQUEST is a JSON object with
+`model_dir`, `entry`, and `samples` (null, or `user`, `out` and `seed`); writes one JSON object to
+standard output: what the model declares and how a device shall probe it, or `error`.
 """
 
 from __future__ import annotations
@@ -13,17 +13,24 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import msgspec
 import onnx
 import onnxruntime as ort
+
+from slotcast_publisher.samples import make_samples
+from slotcast_schemas.errors import SlotcastError
 
 
 def main(arguments: list[str]) -> int:
     """Look at one model; 0 if it is sound, 1 if not."""
+    request = json.loads(arguments[0])
+    model_dir, entry = Path(request["model_dir"]), str(request["entry"])
     try:
-        report = _look(Path(arguments[0]))
-        if len(arguments) > 1:
-            _golden(Path(arguments[0]), Path(arguments[1]), Path(arguments[2]))
+        report = _look(model_dir / entry)
+        if request["samples"] is not None:
+            report |= _samples(model_dir, entry, request["samples"])
+    except SlotcastError as exc:
+        report = {"error": str(exc)[:2000], "reason": exc.reason}
     except Exception as exc:  # noqa: BLE001 - whatever a model can provoke is its error
         report = {"error": f"{type(exc).__name__}: {exc}"[:2000]}
     sys.stdout.write(json.dumps(report))
@@ -75,27 +82,17 @@ def _declared(node: ort.NodeArg) -> dict[str, Any]:
     return {"name": node.name, "dtype": node.type, "shape": list(node.shape or [])}
 
 
-def _golden(entry: Path, samples: Path, out: Path) -> None:
-    session = _session(entry)
-    with np.load(samples, allow_pickle=False) as given:
-        arrays = {name: given[name] for name in given.files}
-    names = [node.name for node in session.get_inputs()]
-    feed = {name: arrays.get(f"input:{name}", arrays.get(name)) for name in names}
-    missing = [name for name, array in feed.items() if array is None]
-    if missing:
-        raise ValueError(
-            f"samples: expected an array 'input:NAME' for each of {names}, missing {missing},"
-            f" got {sorted(arrays)}"
-        )
-    outputs = session.run(None, feed)
-    golden = {f"input:{name}": array for name, array in feed.items()}
-    for node, value in zip(session.get_outputs(), outputs, strict=True):
-        if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-            golden[f"output:{node.name}"] = value
-    if "labels" in arrays:
-        golden["labels"] = arrays["labels"]
-    with out.open("wb") as file:
-        np.savez(file, **golden)
+def _samples(model_dir: Path, entry: str, wanted: dict[str, Any]) -> dict[str, Any]:
+    warnings: list[str] = []
+    probe = make_samples(
+        model_dir,
+        entry,
+        Path(wanted["user"]) if wanted["user"] else None,
+        model_dir / wanted["out"],
+        seed=wanted["seed"],
+        warn=warnings.append,
+    )
+    return {"probe": msgspec.to_builtins(probe), "warnings": warnings}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
@@ -183,7 +183,7 @@ class _Target(AbstractContextManager["_Target"]):
         self._folder = repo.path / "push" / f"{safe}-{key}"
         self._stack = ExitStack()
 
-    def __enter__(self) -> _Target:
+    def __enter__(self) -> Self:
         self._stack.enter_context(exclusive(self._folder / ".lock", f"pushing to {self.name}"))
         return self
 

@@ -17,12 +17,12 @@ from packaging.version import InvalidVersion, Version
 
 from slotcast_publisher.durable import copy_file, link_tree, storage_errors, write_atomic
 from slotcast_publisher.errors import Conflict
-from slotcast_publisher.onnx_check import ModelFacts, check_model
+from slotcast_publisher.onnx_check import ModelFacts, SamplesWanted, check_model
 from slotcast_publisher.store import ReleaseFolder, Store, check_model_name
 from slotcast_schemas import limits, wire
 from slotcast_schemas.errors import MalformedMessage, UsageError
 from slotcast_schemas.messages import Release
-from slotcast_schemas.messages.release import File, Probe, Runtime, Trial
+from slotcast_schemas.messages.release import File, Runtime, Trial
 
 SAMPLES_PATH: Final = "samples.npz"
 _STEP_BYTES: Final = 1024 * 1024
@@ -36,6 +36,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         files: files or folders; a folder's files keep their paths below it.
         entry: the .onnx file that the runtime opens; may be left out where there is only one.
         samples: inputs (.npz) whose outputs devices must reproduce.
+        seed: without samples of one's own: make inputs from this seed.
         sequence: at least this; the next free one unless given.
         same_as: an earlier version whose files are released again under this one.
     """
@@ -45,10 +46,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[Path, ...] = ()
     entry: str | None = None
     samples: Path | None = None
+    seed: int | None = None
     same_as: str | None = None
     sequence: int | None = None
     trial: Trial = Trial()
-    probe: Probe = Probe()
     runtime: str = ""
     memory_bytes: int = 0
     notes: str = ""
@@ -59,6 +60,7 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
 
     folder: ReleaseFolder
     is_new: bool
+    warnings: tuple[str, ...] = ()
 
 
 def build_release(store: Store, request: Request, now_s: float) -> Built:
@@ -78,17 +80,18 @@ def build_release(store: Store, request: Request, now_s: float) -> Built:
         _check_same(existing, given, request)
         return Built(folder=existing, is_new=False)
     staged = store.staging(request.model)
+    warnings: tuple[str, ...]
     try:
         if request.same_as is not None:
-            release = _take_over(store, request, staged, now_s)
+            release, warnings = _take_over(store, request, staged, now_s), ()
         else:
-            release = _take_in(store, request, staged, now_s)
+            release, warnings = _take_in(store, request, staged, now_s)
         write_atomic(staged / "release.msgpack", _encode(release))
         write_atomic(staged / "given.json", msgspec.json.format(msgspec.json.encode(given)))
         folder = store.commit_release(request.model, request.version, staged)
     finally:
         store.drop_staging(request.model)
-    return Built(folder=folder, is_new=True)
+    return Built(folder=folder, is_new=True, warnings=warnings)
 
 
 # --- what is asked for ------------------------------------------------------------------------
@@ -97,7 +100,7 @@ def build_release(store: Store, request: Request, now_s: float) -> Built:
 def _given(request: Request) -> dict[str, Any]:
     """Write down all that decides a release's content, to know the same request again."""
     options = msgspec.to_builtins(
-        [request.entry, request.trial, request.probe, request.runtime, request.memory_bytes]
+        [request.entry, request.seed, request.trial, request.runtime, request.memory_bytes]
     )
     return {
         "files": {path: _sha256(file).hex() for path, file in _collect(request.files).items()},
@@ -215,7 +218,9 @@ def _take_over(store: Store, request: Request, staged: Path, now_s: float) -> Re
     )
 
 
-def _take_in(store: Store, request: Request, staged: Path, now_s: float) -> Release:
+def _take_in(
+    store: Store, request: Request, staged: Path, now_s: float
+) -> tuple[Release, tuple[str, ...]]:
     """Copy the files, check the model among them, and describe both."""
     collected = _collect(request.files)
     if not collected:
@@ -225,10 +230,10 @@ def _take_in(store: Store, request: Request, staged: Path, now_s: float) -> Rele
     for path, source in collected.items():
         copy_file(source, files_dir / path)
     facts = _check(request, files_dir, entry)
-    roles = _roles(files_dir, entry, facts, has_samples=request.samples is not None)
+    roles = _roles(files_dir, entry, facts, has_samples=facts.probe.samples is not None)
     files = [_describe(files_dir, path, role) for path, role in roles.items()]
     _make_read_only(files_dir)
-    return Release(
+    release = Release(
         model=request.model,
         version=request.version,
         sequence=_next_sequence(store, request),
@@ -244,10 +249,11 @@ def _take_in(store: Store, request: Request, staged: Path, now_s: float) -> Rele
             opsets=facts.opsets,
             memory_bytes=request.memory_bytes,
         ),
-        probe=_probe(request),
+        probe=facts.probe,
         trial=request.trial,
         notes=request.notes,
     )
+    return release, facts.warnings
 
 
 def _entry(wanted: str | None, collected: dict[str, Path]) -> str:
@@ -262,12 +268,13 @@ def _entry(wanted: str | None, collected: dict[str, Path]) -> str:
 
 
 def _check(request: Request, files_dir: Path, entry: str) -> ModelFacts:
-    if request.samples is None:
-        return check_model(files_dir / entry)
-    golden = files_dir / SAMPLES_PATH
-    if golden.exists():
+    if request.samples is None and request.seed is None:
+        return check_model(files_dir, entry)
+    if (files_dir / SAMPLES_PATH).exists():
         raise UsageError(f"{SAMPLES_PATH!r} is the name of the file that --samples makes")
-    return check_model(files_dir / entry, samples=request.samples, golden=golden)
+    user = None if request.samples is None else str(request.samples)
+    wanted = SamplesWanted(out=SAMPLES_PATH, user=user, seed=request.seed or 0)
+    return check_model(files_dir, entry, samples=wanted)
 
 
 def _roles(files_dir: Path, entry: str, facts: ModelFacts, *, has_samples: bool) -> dict[str, Role]:
@@ -309,11 +316,6 @@ def _make_read_only(files_dir: Path) -> None:
         for path in files_dir.rglob("*"):
             if path.is_file():
                 path.chmod(0o444)
-
-
-def _probe(request: Request) -> Probe:
-    samples = None if request.samples is None else SAMPLES_PATH
-    return msgspec.structs.replace(request.probe, samples=samples)
 
 
 def _encode(release: Release) -> bytes:

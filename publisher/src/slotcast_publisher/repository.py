@@ -38,6 +38,7 @@ class Released(msgspec.Struct, frozen=True, kw_only=True):
     release: Release
     payloads: tuple[PayloadRecord, ...]
     is_new: bool
+    warnings: tuple[str, ...] = ()
 
 
 def no_passphrase(purpose: str) -> str | None:
@@ -168,7 +169,12 @@ class Repository:
             is_signed = self.roles.add_release(
                 request.model, request.version, built.folder.signed_bytes(), release.sequence
             )
-        return Released(release=release, payloads=tuple(records), is_new=built.is_new or is_signed)
+        return Released(
+            release=release,
+            payloads=tuple(records),
+            is_new=built.is_new or is_signed,
+            warnings=built.warnings,
+        )
 
     def offer(self, model: str, version: str, wanted: Wanted | None = None) -> bytes:
         """Sign to whom a release goes, and give the notice that says so.

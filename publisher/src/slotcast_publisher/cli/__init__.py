@@ -60,4 +60,5 @@ def exit_code(exc: SlotcastError) -> int:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
+    del number, frame
     raise KeyboardInterrupt

@@ -23,10 +23,11 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from slotcast_publisher.payloads import no_progress
 from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import SlotcastError, UsageError
 
-PASSPHRASE_VARIABLE: Final = "SLOTCAST_PASSPHRASE"
+PASSPHRASE_VARIABLE: Final = "SLOTCAST_PASSPHRASE"  # noqa: S105 - a name, not a secret
 _LINE_EVERY_S: Final = 5.0
 
 Repo = Annotated[Path, typer.Argument(help="Folder of the repository.", show_default=False)]
@@ -116,7 +117,7 @@ class Advance(Protocol):
 def progress(*, quiet: bool) -> Iterator[Advance]:
     """Show a bar with rate and time left on a terminal, plain lines elsewhere, on stderr."""
     if quiet:
-        yield lambda what, done, total: None
+        yield no_progress
     elif not sys.stderr.isatty():
         yield _Lines()
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ from slotcast_publisher.release import Request
 from slotcast_publisher.repository import Released
 from slotcast_publisher.store import PayloadRecord
 from slotcast_schemas.errors import UsageError
-from slotcast_schemas.messages.release import Probe, Trial
+from slotcast_schemas.messages.release import Trial
 
 
 def register(app: typer.Typer) -> None:
@@ -44,6 +45,9 @@ def _release(
     ] = None,
     samples: Annotated[
         Path | None, typer.Option(help="Inputs (.npz) whose outputs devices must reproduce.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Without samples: make inputs from this seed.")
     ] = None,
     trial_s: Annotated[float, typer.Option(help="Seconds on trial before the commit.")] = 0.0,
     min_requests: Annotated[int, typer.Option(help="Requests to answer while on trial.")] = 0,
@@ -70,6 +74,7 @@ def _release(
             files=tuple(file or ()),
             entry=entry,
             samples=samples,
+            seed=seed,
             same_as=same_as,
             sequence=sequence,
             trial=_checked(
@@ -79,7 +84,6 @@ def _release(
                     max_error_share=max_error_share,
                 )
             ),
-            probe=Probe(),
             runtime=runtime,
             memory_bytes=memory_mb * 1_000_000,
             notes=notes,
@@ -91,6 +95,8 @@ def _release(
         done = repository.release(
             request, progress=advance, encrypted=False if no_passphrase else None
         )
+    for warning in done.warnings:
+        sys.stderr.write(f"slotcast: warning: {warning}\n")
     emit(json, released_fields(done), released_lines(done))
 
 
@@ -108,6 +114,7 @@ def released_fields(done: Released) -> dict[str, Any]:
         "new": done.is_new,
         "image_size_bytes": release.image_size_bytes,
         "image_sha256": release.image_sha256.hex(),
+        "warnings": list(done.warnings),
         "files": [
             {
                 "path": item.path,
@@ -139,9 +146,12 @@ def released_lines(done: Released) -> list[str]:
     """Give what a release did, for people: a table of what each payload saves."""
     release = done.release
     verb = "Released" if done.is_new else "Nothing new:"
-    lines = [
+    head = (
         f"{verb} {release.model} {release.version} (sequence {release.sequence}):"
-        f" {len(release.files)} files, {size(release.image_size_bytes)}",
+        f" {len(release.files)} files, {size(release.image_size_bytes)}"
+    )
+    lines = [
+        head,
         f"  {'payload':<12} {'from':<12} {'size':>10} {'chunks':>7} {'saves':>7} {'built in':>9}",
     ]
     for record in done.payloads:

@@ -96,16 +96,15 @@ def _init(
         "brokers": names,
         "prefix": prefix,
     }
-    emit(
-        json,
-        fields,
-        [
-            f"Repository {repo}: {root_threshold} of {root_keys} root keys,"
-            f" brokers {', '.join(names) or 'none yet'}, topics below {prefix}",
-            "Keep the root and targets keys (keys/root-*, keys/targets-*) offline:"
-            " they are needed for new models and new keys only.",
-        ],
+    made_line = (
+        f"Repository {repo}: {root_threshold} of {root_keys} root keys,"
+        f" brokers {', '.join(names) or 'none yet'}, topics below {prefix}"
     )
+    advice = (
+        "Keep the root and targets keys (keys/root-*, keys/targets-*) offline:"
+        " they are needed for new models and new keys only."
+    )
+    emit(json, fields, [made_line, advice])
 
 
 def _provision(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
@@ -79,7 +79,7 @@ class MetadataFiles:
         """
         data = self.read_bytes(role, version)
         try:
-            metadata: Metadata[T] = Metadata[kind].from_bytes(data)  # type: ignore[valid-type]
+            metadata: Metadata[Any] = Metadata.from_bytes(data)
         except (DeserializationError, RepositoryError) as exc:
             raise RepositoryDamaged(f"metadata of role {role!r}: {exc}") from exc
         if not isinstance(metadata.signed, kind):

@@ -102,11 +102,13 @@ class Roles:
 
     def expires(self, name: str) -> datetime:
         """Say until when a role's newest metadata counts."""
-        return self._read(name).signed.expires
+        expires: datetime = self._read(name).signed.expires
+        return expires
 
     def version(self, name: str) -> int:
         """Give the version of a role's newest metadata."""
-        return self._read(name).signed.version
+        version: int = self._read(name).signed.version
+        return version
 
     def signed_release(self, model: str, version: str) -> TargetFile | None:
         """Give what the release role says about a release, or None."""
@@ -422,7 +424,7 @@ class Roles:
         return True
 
     def _is_stale(self, name: str) -> bool:
-        left = self._read(name).signed.expires - self._now()
+        left = self.expires(name) - self._now()
         return left < self._life(name) / 2
 
     def _life(self, name: str) -> timedelta:
