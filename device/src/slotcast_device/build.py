@@ -88,6 +88,7 @@ def build(
     finally:
         writer.abort()
     store.seal(install.slot, trusted.release_bytes)
+    store.drop_aside()
 
 
 def _set_aside(store: SlotStore, install: Install, state: ModelState) -> dict[bytes, Path]:

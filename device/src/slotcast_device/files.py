@@ -19,8 +19,8 @@ from slotcast_device.owner import Owner
 from slotcast_device.plan import Facts
 from slotcast_device.slots import SLOT_NAMES, SlotStore
 from slotcast_device.spool import Spool
-from slotcast_device.trial import probe_slot, watch_trial
 from slotcast_device.trust import verify_notice
+from slotcast_device.watching import Watcher
 from slotcast_schemas.errors import SlotcastError, SlotDamaged, StateUnreadable
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class ModelFiles:
         self.store = SlotStore(disk, self._folder)
         self.owner = Owner.of(config)
         self.cancel = threading.Event()
+        self._watcher = Watcher(self.store, self._folder / "app", self.cancel)
 
     @property
     def _record(self) -> Path:
@@ -85,6 +86,8 @@ class ModelFiles:
                 self._disk.make_dir(self._folder)
                 records.save(self._disk, self._record, state)
             case ev.Activate(slot):
+                if slot is not None:
+                    self._watcher.expect(slot)
                 self.store.activate(slot)
 
     def _open_spool(self) -> Spool:
@@ -108,9 +111,9 @@ class ModelFiles:
             case ev.OpenSpool() | ev.ScanSpool() | ev.Build():
                 return self._run_on_spool(job)
             case ev.Probe():
-                return probe_slot(self.store, job, self.cancel)
+                return self._watcher.probe(job)
             case ev.Watch():
-                return watch_trial(self.store, self._folder, job, self.cancel)
+                return self._watcher.watch(job)
             case ev.CheckSlot(slot):
                 self._check(slot)
                 return None

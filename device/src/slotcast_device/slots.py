@@ -102,13 +102,21 @@ class SlotStore:
         What a power cut leaves there is removed by the next `Spool.open`, and fetched again.
         """
         kept: dict[bytes, Path] = {}
-        folder = self._folder / "incoming" / "kept"
+        folder = self._aside
         if files:
             self._disk.make_dir(folder)
         for digest, path in files.items():
             kept[digest] = folder / digest.hex()
             self._disk.rename(self.path(slot) / path, kept[digest])
         return kept
+
+    def drop_aside(self) -> None:
+        """Remove what was set aside: it is in the new slot now."""
+        self._disk.remove_tree(self._aside)
+
+    @property
+    def _aside(self) -> Path:
+        return self._folder / "incoming" / "kept"
 
     def build(self, slot: SlotName, release: Release) -> ImageWriter:
         """Begin to write a release's files into an emptied slot."""

@@ -1,6 +1,8 @@
-"""The `full` payload: the whole image as one zstd frame, or as it is where that does not pay.
+"""The `full` payload: one zstd frame a file, end to end, or the image as it is if smaller.
 
-Decides how hard to compress; how a payload is cut into chunks and offered is left to others.
+Frames of their own let a device that has a file already leave its frame unfetched; a decoder that
+reads across frames sees the whole image all the same. Decides how hard to compress; how a payload
+is cut into chunks and offered is left to others.
 The decoder is `slotcast_schemas.codecs.full`.
 """
 
@@ -32,6 +34,8 @@ class FullReport:
     payload_size_bytes: int
     compression: Compression
     level: int
+    frames: tuple[int, ...]
+    """Bytes of the payload that each file takes, in order."""
 
 
 def choose_level(image_size_bytes: int) -> int:
@@ -60,16 +64,17 @@ def encode_full(
     Raises:
         OSError: a file cannot be read, or `out` cannot be written.
     """
-    size_bytes = sum(path.stat().st_size for _, path in files)
+    sizes = tuple(path.stat().st_size for _, path in files)
+    size_bytes = sum(sizes)
     level = choose_level(size_bytes)
-    packed_bytes = _write(files, out, size_bytes, level, progress)
-    if packed_bytes <= size_bytes * _WORTH_UNPACKING:
-        return FullReport(size_bytes, packed_bytes, "zstd", level)
+    frames = _write(files, out, size_bytes, level, progress)
+    if sum(frames) <= size_bytes * _WORTH_UNPACKING:
+        return FullReport(size_bytes, sum(frames), "zstd", level, frames)
     with out.open("wb") as target:
         for _, path in files:
             with path.open("rb") as source:
                 shutil.copyfileobj(source, target, _STEP_BYTES)
-    return FullReport(size_bytes, size_bytes, "none", 0)
+    return FullReport(size_bytes, size_bytes, "none", 0, sizes)
 
 
 def _write(
@@ -78,21 +83,25 @@ def _write(
     size_bytes: int,
     level: int,
     progress: Callable[[int, int], None] | None,
-) -> int:
-    compressor = zstandard.ZstdCompressor(compression_params=_parameters(level, size_bytes))
+) -> tuple[int, ...]:
+    frames: list[int] = []
     done_bytes = 0
-    with (
-        out.open("wb") as target,
-        compressor.stream_writer(target, size=size_bytes, closefd=False) as stream,
-    ):
+    with out.open("wb") as target:
         for _, path in files:
-            with path.open("rb") as source:
+            start = target.tell()
+            file_bytes = path.stat().st_size
+            compressor = zstandard.ZstdCompressor(compression_params=_parameters(level, file_bytes))
+            with (
+                path.open("rb") as source,
+                compressor.stream_writer(target, size=file_bytes, closefd=False) as stream,
+            ):
                 while piece := source.read(_STEP_BYTES):
                     stream.write(piece)
                     done_bytes += len(piece)
                     if progress is not None:
                         progress(done_bytes, size_bytes)
-    return out.stat().st_size
+            frames.append(target.tell() - start)
+    return tuple(frames)
 
 
 def _parameters(level: int, size_bytes: int) -> zstandard.ZstdCompressionParameters:

@@ -40,6 +40,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     file: Path
     base: ReleaseFolder | None = None
     memory_bytes: int = 0
+    frames: tuple[int, ...] = ()
 
 
 class Builder(Protocol):
@@ -69,7 +70,7 @@ def build_full(
         report = encode_full(
             release.images(), target, progress=lambda done, total: progress("pack", done, total)
         )
-    return [Candidate(codec=f"full+{report.compression}", file=target)]
+    return [Candidate(codec=f"full+{report.compression}", file=target, frames=report.frames)]
 
 
 BUILDERS: Final[tuple[Builder, ...]] = (build_full,)
@@ -189,6 +190,7 @@ def cut(candidate: Candidate, staged: Path, chunk_size_bytes: int) -> Payload:
         map_parts=tuple(hashlib.sha256(part).digest() for part in parts),
         base=None if candidate.base is None else base_of(candidate.base),
         memory_bytes=candidate.memory_bytes,
+        frames=candidate.frames,
     )
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from slotcast_schemas.messages.status import Check
 
 WATCH_EVERY_S: Final = 10.0
+WATCH_AGAIN_S: Final = 2.0
+"""When the time is over and requests are still missing, or the application still loads."""
 STUCK_WAIT_S: Final = 15.0
 
 
@@ -87,7 +89,7 @@ class Trial:
     def watched(self, verdict: Verdict, now: Now) -> list[Action]:
         """Decide by what the look found."""
         if verdict.passed is None:
-            self._desk.wake_s = now.mono_s + WATCH_EVERY_S
+            self._desk.wake_s = now.mono_s + self._next_look_s(now)
             return []
         if not verdict.passed:
             return self.roll_back(verdict.reason, verdict.detail, verdict.checks, now)
@@ -95,6 +97,13 @@ class Trial:
         self._desk.move(Happening.PASSED, "committed", now)
         self._desk.raise_floor()
         return [*self._desk.end(), ev.Notify("after_commit", self._desk.release_on_trial)]
+
+    def _next_look_s(self, now: Now) -> float:
+        """Look when the trial's time is over, and now and then before that."""
+        release = self._desk.release_on_trial
+        duration_s = 0.0 if release is None else release.trial.duration_s
+        left_s = duration_s - (now.mono_s - self._began_mono_s)
+        return min(WATCH_EVERY_S, max(WATCH_AGAIN_S, left_s))
 
     # --- the way back -------------------------------------------------------------------------
 
