@@ -11,6 +11,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
+
 from tests.support.deltas import kinds_of, model_bytes, round_trip
 
 ROWS, COLUMNS = 192, 160
@@ -210,13 +211,21 @@ def test_a_model_can_be_made_from_nothing_like_it(tmp_path: Path) -> None:
 def test_several_workers_make_the_same_payload(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = {f"w{index}": _weights(index, ROWS, COLUMNS) for index in range(4)}
-    new = {name: _moved(weights, 9) for name, weights in old.items()}
-    monkeypatch.setattr("slotcast_publisher.delta.plan.SECTION_BYTES", 200_000)
+    # Of every predictor one: what a worker gets has been pickled, and must mean the same.
+    old = {f"w{index}": _weights(index, 512, 160) for index in range(4)}
+    thin = np.outer(np.linspace(1, 2, 512), np.linspace(-1, 1, 160)).astype(np.float32) * 1e-3
+    new = {
+        "w0": _moved(old["w0"], 9),
+        "w1": _decayed(old["w1"], 50),
+        "w2": old["w2"] + thin,
+        "w3": np.ascontiguousarray(old["w3"].T),
+    }
+    monkeypatch.setattr("slotcast_publisher.delta.plan.SECTION_BYTES", 340_000)
     calls: list[tuple[int, int]] = []
     pair = _models(old, new)
     report, alone = round_trip(tmp_path / "1", *pair, progress=lambda *at: calls.append(at))
     assert report.section_count >= 3
+    assert kinds_of(report) >= {"float32 low rank 1", "float32 decay", "copy, transposed"}
     assert len(calls) == report.section_count
     assert calls[-1] == (report.image_size_bytes,) * 2
     _, shared = round_trip(tmp_path / "2", *pair, workers=2)

@@ -1,6 +1,6 @@
 """The delta encoder: what it takes to make a new release from an old one."""
 
-from slotcast_publisher.delta.encode import DeltaReport, SegmentRow, encode_delta
+from slotcast_publisher.delta.encode import DeltaReport, SegmentRow, default_workers, encode_delta
 from slotcast_publisher.full import Image
 
-__all__ = ["DeltaReport", "Image", "SegmentRow", "encode_delta"]
+__all__ = ["DeltaReport", "Image", "SegmentRow", "default_workers", "encode_delta"]

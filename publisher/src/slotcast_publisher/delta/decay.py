@@ -30,7 +30,7 @@ def fit_decay(pair: Pair, tensor: Tensor) -> DecayMap | None:
         pair: where new and old elements are.
         tensor: the segment, with its block length set.
     """
-    if tensor.kind is not FLOAT32 or tensor.count < _COUNT_MIN or tensor.block_count < 16:
+    if tensor.kind != FLOAT32 or tensor.count < _COUNT_MIN or tensor.block_count < 16:
         return None
     table = _fit_table(pair, tensor)
     if table is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -28,6 +29,15 @@ from slotcast_schemas.codecs.source import Source
 _HASH_STEP_BYTES: Final = 1024 * 1024
 _POOL_FROM_SECTIONS: Final = 3
 """Fewer are done in this process: starting another costs a third of a second of CPU."""
+
+
+WORKERS_MAX_BY_DEFAULT: Final = 2
+"""Each worker is an interpreter of 45 MB that works on 50 MB; so two stay within 256 MB in all."""
+
+
+def default_workers() -> int:
+    """As many as there are cores, as far as the bound on memory allows; more must be asked for."""
+    return min(os.cpu_count() or 1, WORKERS_MAX_BY_DEFAULT)
 
 
 @dataclass(frozen=True, slots=True)

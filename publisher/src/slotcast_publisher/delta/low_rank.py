@@ -36,8 +36,10 @@ def fit_low_rank(pair: Pair, tensor: Tensor, row: int) -> Iterator[LowRank]:
         return
     if tensor.count % row:
         return
-    difference = _difference(pair, tensor, row)
-    if difference is None or not _looks_low(difference):
+    if not _looks_low(pair, tensor, row):
+        return
+    difference = _difference(pair, tensor).reshape(rows, row)
+    if not np.all(np.isfinite(difference)):
         return
     factors = _factorise(difference)
     if factors is None:
@@ -53,22 +55,28 @@ def factor_bits(factors: LowRank) -> float:
     return float((factors.left.size + factors.right.size) * (mantissa + 7))
 
 
-def _difference(pair: Pair, tensor: Tensor, row: int) -> NDArray[np.float32] | None:
-    float_type = np.dtype("<f2") if tensor.kind is FLOAT16 else np.dtype("<f4")
+def _difference(pair: Pair, tensor: Tensor, most: int | None = None) -> NDArray[np.float32]:
+    """New minus old, of the first elements only where there are enough of them for the caller."""
+    float_type = np.dtype("<f2") if tensor.kind == FLOAT16 else np.dtype("<f4")
     out = np.empty(tensor.count, dtype=np.float32)
+    done = 0
     with np.errstate(all="ignore"):
         for first, old, new in pair.strips(tensor):
             values = new.view(float_type).astype(np.float64) - old.view(float_type)
-            out[first : first + len(old)] = values
-    return out.reshape(-1, row) if np.all(np.isfinite(out)) else None
+            done = first + len(old)
+            out[first:done] = values
+            if most is not None and done >= most:
+                break
+    return out[:most]
 
 
-def _looks_low(difference: NDArray[np.float32]) -> bool:
-    """Whether a few rows, spread over the matrix, have most of their energy in few directions."""
-    step = max(1, len(difference) // _PROBE_ROWS)
-    probe = difference[::step][:_PROBE_ROWS].astype(np.float64)
-    energy = np.linalg.svd(probe, compute_uv=False) ** 2
-    return bool(energy.sum() > 0 and energy[:RANK_MAX].sum() >= _CAPTURED_MIN * energy.sum())
+def _looks_low(pair: Pair, tensor: Tensor, row: int) -> bool:
+    """Whether the first rows have most of their energy in few directions."""
+    probe = _difference(pair, tensor, _PROBE_ROWS * row).reshape(-1, row).astype(np.float64)
+    if not np.all(np.isfinite(probe)):
+        return False
+    energy = np.linalg.eigvalsh(probe @ probe.T)[::-1]
+    return bool(energy[:RANK_MAX].sum() >= _CAPTURED_MIN * energy.sum())
 
 
 def _factorise(

@@ -85,7 +85,7 @@ def _may_be_turned(new: TensorPlace, old: TensorPlace) -> bool:
         and new.dims == old.dims[::-1]
         and 1 < old.dims[0] <= ROW_MAX
         and old.dims[1] > 1
-        and new.kind is not INT4
+        and new.kind != INT4
     )
 
 
@@ -126,7 +126,7 @@ def _positions(count: int) -> NDArray[np.int64]:
 
 
 def _read(source: Source, place: TensorPlace, positions: NDArray[np.int64]) -> bytes:
-    if place.kind is INT4:
+    if place.kind == INT4:
         positions = np.unique(positions // 2)
     width = place.kind.unsigned.itemsize
     if place.size_bytes <= _READ_WHOLE_BYTES:
@@ -141,11 +141,11 @@ def _read(source: Source, place: TensorPlace, positions: NDArray[np.int64]) -> b
 def _as_floats(place: TensorPlace, data: bytes) -> NDArray[np.float64]:
     """Values, with what is not finite as zero."""
     bits = unpack(place.kind, data)
-    if place.kind is FLOAT32 or place.kind is FLOAT16:
-        values = bits.view(np.float32 if place.kind is FLOAT32 else np.float16).astype(np.float64)
-    elif place.kind is BFLOAT16:
+    if place.kind == FLOAT32 or place.kind == FLOAT16:
+        values = bits.view(np.float32 if place.kind == FLOAT32 else np.float16).astype(np.float64)
+    elif place.kind == BFLOAT16:
         values = (bits.astype(np.uint32) << np.uint32(16)).view(np.float32).astype(np.float64)
-    elif place.kind is INT4:
+    elif place.kind == INT4:
         values = bits.astype(np.float64) - 8
     else:
         values = bits.view(place.kind.signed).astype(np.float64)

@@ -13,7 +13,10 @@ from slotcast_publisher.delta.layout import TensorPlace
 from slotcast_publisher.delta.match import Match
 from slotcast_schemas.codecs.delta.format import OTHER_MAX
 
-SECTION_BYTES: Final = 10 * 1024 * 1024
+SECTION_BYTES: Final = 8 * 1024 * 1024
+SECTION_ELEMENTS: Final = 4 * 1024 * 1024
+"""The encoder holds six bytes for each coded element of a section, however small the element."""
+
 _NOISE_MIN_BYTES: Final = 64 * 1024
 
 
@@ -26,6 +29,11 @@ class Piece:
     match: Match | None = None
     first: int = 0
     is_noise: bool = False
+
+    @property
+    def elements(self) -> int:
+        """Elements of a matched tensor; 0 of other bytes."""
+        return self.match.new.kind.count(self.size_bytes) if self.match else 0
 
 
 @dataclass(slots=True)
@@ -40,6 +48,11 @@ class SectionPlan:
     def size_bytes(self) -> int:
         """Size in the target."""
         return sum(piece.size_bytes for piece in self.pieces)
+
+    @property
+    def elements(self) -> int:
+        """Elements of matched tensors."""
+        return sum(piece.elements for piece in self.pieces)
 
     @property
     def other_bytes(self) -> int:
@@ -78,6 +91,7 @@ def _fits(plan: SectionPlan, piece: Piece, limit: int) -> bool:
     other = 0 if piece.match else piece.size_bytes
     return (
         plan.size_bytes + piece.size_bytes <= limit
+        and plan.elements + piece.elements <= SECTION_ELEMENTS
         and plan.other_bytes + other <= OTHER_MAX
         and plan.is_noise == piece.is_noise
     )
@@ -104,14 +118,19 @@ def _runs(size_bytes: int, matches: list[Match], noise: list[TensorPlace]) -> It
 def _cut(runs: Iterator[Piece], limit: int) -> Iterator[Piece]:
     """Pieces of at most `limit` bytes: tensors at the ends of rows, others at 8 MiB or anywhere."""
     for run in runs:
-        if run.size_bytes <= (limit if run.match else min(limit, OTHER_MAX)):
+        most = min(limit, OTHER_MAX if run.match is None else _most_bytes(run.match))
+        if run.size_bytes <= most:
             yield run
             continue
-        step = min(limit, OTHER_MAX) if run.match is None else _whole_rows(run.match, limit)
+        step = most if run.match is None else _whole_rows(run.match, most)
         for start in range(0, run.size_bytes, step):
             size_bytes = min(step, run.size_bytes - start)
             first = run.match.new.kind.count(start) if run.match else 0
             yield Piece(run.offset + start, size_bytes, run.match, first, run.is_noise)
+
+
+def _most_bytes(match: Match) -> int:
+    return match.new.kind.size_bytes(SECTION_ELEMENTS)
 
 
 def _whole_rows(match: Match, limit: int) -> int:

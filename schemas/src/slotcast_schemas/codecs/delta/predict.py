@@ -79,4 +79,4 @@ def apply_rebase(kind: ElementKind, rebase: Rebase, old: Bits, difference: Bits)
 
 
 def _float_type(kind: ElementKind) -> np.dtype[np.float16] | np.dtype[np.float32]:
-    return np.dtype("<f2") if kind is FLOAT16 else np.dtype("<f4")
+    return np.dtype("<f2") if kind == FLOAT16 else np.dtype("<f4")

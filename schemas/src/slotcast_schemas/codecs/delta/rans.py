@@ -157,8 +157,10 @@ class BitReader:
             raise PayloadCorrupt(f"expected {4 * end} bytes of plain bits, got {self._size_bytes}")
         data = self._read_at(self._offset + 4 * first, 4 * (end - first))
         words = np.frombuffer(data, dtype="<u4")
-        pairs = words.astype(np.uint64)
-        pairs[:-1] |= words[1:].astype(np.uint64) << np.uint64(32)
+        # One more, zero: where the last numbers have no bits, they begin just past the words.
+        pairs = np.zeros(len(words) + 1, dtype=np.uint64)
+        pairs[:-1] = words
+        pairs[:-2] |= words[1:].astype(np.uint64) << np.uint64(32)
         return pairs
 
     def finish(self) -> None:

@@ -51,7 +51,7 @@ def vector_digest() -> str:
 def vector(kind: ElementKind) -> list[Bits]:
     """Low rank and rebase over all sorts of numbers: normal, denormal, infinite, not a number."""
     old = _noise(kind, seed=1, count=_COUNT)
-    weights = _weights(seed=2, count=_COUNT).astype(np.float16 if kind is FLOAT16 else np.float32)
+    weights = _weights(seed=2, count=_COUNT).astype(np.float16 if kind == FLOAT16 else np.float32)
     left = _weights(seed=3, count=64 * 8).reshape(64, 8)
     right = _weights(seed=4, count=64 * 8).reshape(8, 64)
     steps = (_lcg(seed=5, count=_COUNT) % 255 - np.uint32(127)).astype(kind.unsigned)
