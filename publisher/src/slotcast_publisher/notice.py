@@ -101,6 +101,36 @@ def sign_offer(store: Store, roles: Roles, offer: Offer) -> None:
     roles.renew()
 
 
+def assemble(store: Store, roles: Roles, model: str) -> bytes:
+    """Bundle what is signed for a model into a notice, proven or not.
+
+    Raises:
+        NotFound: nothing is offered for the model.
+        Conflict: it does not fit into a notice.
+    """
+    offer = present_offer(store, roles, model)
+    signed = roles.signed_offer(model)
+    if offer is None or signed is None:
+        raise NotFound(f"nothing is offered for {model!r}: run `slotcast publish` first")
+    notice = Notice(
+        model=model,
+        metadata=roles.bundle(model),
+        targets={
+            release_target(model, offer.version): store.release(
+                model, offer.version
+            ).signed_bytes(),
+            offer_target(model): store.offer_bytes(model, signed.hashes["sha256"]),
+        },
+    )
+    try:
+        return wire.encode(notice)
+    except MalformedMessage as exc:
+        raise Conflict(
+            f"{model}: the notice breaks a bound ({exc}); a repository with some 150 models is"
+            " full: start another, with a topic prefix of its own"
+        ) from exc
+
+
 def build_notice(store: Store, roles: Roles, model: str) -> bytes:
     """Bundle what is signed for a model into a notice, and prove it with a TUF client.
 
@@ -108,27 +138,6 @@ def build_notice(store: Store, roles: Roles, model: str) -> bytes:
         NotFound: nothing is offered for the model.
         RefusedRelease: what is signed does not verify, has expired, or does not fit a notice.
     """
-    offer = present_offer(store, roles, model)
-    if offer is None:
-        raise NotFound(f"nothing is offered for {model!r}: run `slotcast publish` first")
-    signed = roles.signed_offer(model)
-    folder = store.release(model, offer.version)
-    notice = Notice(
-        model=model,
-        metadata=roles.bundle(model),
-        targets={
-            release_target(model, offer.version): folder.signed_bytes(),
-            offer_target(model): store.offer_bytes(
-                model, signed.hashes["sha256"] if signed else ""
-            ),
-        },
-    )
-    try:
-        data = wire.encode(notice)
-    except MalformedMessage as exc:
-        raise Conflict(
-            f"{model}: the notice breaks a bound ({exc}); a repository with some 150 models is"
-            " full: start another, with a topic prefix of its own"
-        ) from exc
+    data = assemble(store, roles, model)
     verify_notice(data, roles.oldest_root())
     return data

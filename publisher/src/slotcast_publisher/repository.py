@@ -18,7 +18,14 @@ from securesystemslib.signer import Key
 from slotcast_publisher import settings as settings_file
 from slotcast_publisher.durable import exclusive, storage_errors
 from slotcast_publisher.errors import Conflict, NotFound
-from slotcast_publisher.notice import Wanted, build_notice, make_offer, present_offer, sign_offer
+from slotcast_publisher.notice import (
+    Wanted,
+    assemble,
+    build_notice,
+    make_offer,
+    present_offer,
+    sign_offer,
+)
 from slotcast_publisher.payloads import BUILDERS, Builder, Progress, add_payloads, no_progress
 from slotcast_publisher.release import Request, build_release
 from slotcast_publisher.settings import Settings
@@ -233,6 +240,14 @@ class Repository:
             RefusedRelease: it would not be believed, for the reason that it gives.
         """
         return build_notice(self.store, self.roles, model)
+
+    def notice_bytes(self, model: str) -> bytes:
+        """Give a model's notice as it is signed now, whether or not it would be believed.
+
+        Raises:
+            NotFound: nothing is offered.
+        """
+        return assemble(self.store, self.roles, model)
 
     def present_offer(self, model: str) -> Offer | None:
         """Give what is offered for a model, or None."""

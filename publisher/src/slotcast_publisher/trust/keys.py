@@ -113,6 +113,16 @@ class KeyRing:
         self._add(public, uri, name)
         return public
 
+    def forget(self, keyid: str) -> None:
+        """Drop a key that signs for nothing any more; its file, if it is one here, is kept.
+
+        Raises:
+            StorageFailed: it cannot be written.
+        """
+        self._entries.pop(keyid, None)
+        self._signers.pop(keyid, None)
+        self._save()
+
     def signer(self, keyid: str) -> Signer:
         """Open a private key.
 
@@ -178,6 +188,9 @@ class KeyRing:
         self._entries[public.keyid] = Entry(
             uri=uri, name=name, created=int(self._now_s()), public=public.to_dict()
         )
+        self._save()
+
+    def _save(self) -> None:
         data = json.dumps(msgspec.to_builtins(self._entries), indent=1, sort_keys=True)
         write_atomic(self._repo / RING_FILE, data.encode())
 

@@ -100,6 +100,11 @@ class Roles:
         """Name every role, top-level ones first."""
         return [*TOP_LEVEL, *(_delegations(self.targets().signed).roles or {})]
 
+    def signed_names(self) -> set[str]:
+        """Name the roles that have signed metadata."""
+        is_dated = bool(self._files.versions(Timestamp.type))
+        return self._files.roles() | ({Timestamp.type} if is_dated else set())
+
     def expires(self, name: str) -> datetime:
         """Say until when a role's newest metadata counts."""
         expires: datetime = self._read(name).signed.expires

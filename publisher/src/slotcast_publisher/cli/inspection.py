@@ -1,0 +1,80 @@
+"""`slotcast inspect`: explain a notice, from a file, a repository or a broker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slotcast_publisher.cli.common import Json, emit, open_repository
+from slotcast_publisher.errors import NotFound
+from slotcast_publisher.inspection import fields_of, inspect_notice, lines_of
+from slotcast_publisher.mqtt import fetch_retained, open_link
+from slotcast_publisher.publish import brokers_of
+from slotcast_publisher.settings import FILE_NAME, Broker
+from slotcast_schemas.errors import Inconsistent, UsageError
+from slotcast_schemas.topics import DEFAULT_PREFIX, Topics
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("inspect")(_inspect)
+
+
+def _inspect(
+    source: Annotated[
+        Path | None, typer.Argument(help="A notice in a file, or a repository.")
+    ] = None,
+    model: Annotated[str | None, typer.Argument(help="Model, for a repository.")] = None,
+    broker: Annotated[
+        str | None, typer.Option(help="Ask this broker for the notice that it keeps.")
+    ] = None,
+    model_option: Annotated[
+        str | None, typer.Option("--model", help="Model, for --broker.")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="root.json that a device pins; a repository has its own.")
+    ] = None,
+    prefix: Annotated[str, typer.Option(help="Topic prefix, for --broker.")] = DEFAULT_PREFIX,
+    timeout_s: Annotated[float, typer.Option(help="How long to wait for a broker.")] = 10.0,
+    json: Json = False,
+) -> None:
+    """Explain a notice: who signed it, what it says, whether a device would believe it."""
+    chosen = model or model_option
+    pinned = _read(root) if root else None
+    if source is not None and (source / FILE_NAME).exists():
+        if chosen is None:
+            raise UsageError("which model? `slotcast inspect REPO MODEL`")
+        repository = open_repository(source)
+        pinned = pinned or repository.roles.oldest_root()
+        if broker is None:
+            data = repository.notice_bytes(chosen)
+        else:
+            link = brokers_of(repository, [broker])[0]
+            data = _fetch(link, source, repository.topics, chosen, timeout_s)
+    elif source is not None:
+        data = _read(source)
+    elif broker is not None and chosen is not None:
+        data = _fetch(Broker(url=broker), Path.cwd(), Topics(prefix), chosen, timeout_s)
+    else:
+        raise UsageError("expected a FILE, a REPO and MODEL, or --broker URL --model MODEL")
+    found = inspect_notice(data, pinned)
+    emit(json, fields_of(found), lines_of(found))
+    if found.verdict not in {"verified", "unchecked"}:
+        raise Inconsistent(f"a device would refuse this notice: {found.verdict}")
+
+
+def _fetch(broker: Broker, base: Path, topics: Topics, model: str, timeout_s: float) -> bytes:
+    with open_link(broker, base) as link:
+        data = fetch_retained(link, topics.notice(model), timeout_s)
+    if data is None:
+        raise NotFound(f"the broker keeps no notice of {model!r}")
+    return data
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise UsageError(f"could not read {path}: {exc.strerror}") from exc

@@ -1,0 +1,158 @@
+"""`slotcast keys`: who signs for what; add, rotate and revoke."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from securesystemslib.signer import Key
+
+from slotcast_publisher.cli.common import Json, Repo, emit, open_repository
+from slotcast_publisher.repository import Repository
+from slotcast_publisher.trust import ceremonies
+from slotcast_schemas.errors import UsageError
+
+Role = Annotated[
+    str,
+    typer.Argument(
+        help="root, targets, snapshot, timestamp, offers, release-MODEL, or online for the three"
+        " roles of the online key.",
+        show_default=False,
+    ),
+]
+Uri = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the private key is, as securesystemslib writes it (gcpkms:, hsm:...)."
+    ),
+]
+PublicKey = Annotated[Path | None, typer.Option(help="With --uri: its public key, as PEM.")]
+Scheme = Annotated[
+    str | None, typer.Option(help="With --uri: the TUF signing scheme, if not the key's usual one.")
+]
+NoPassphrase = Annotated[
+    bool, typer.Option("--no-passphrase", help="Leave the new key's file unencrypted.")
+]
+Threshold = Annotated[int | None, typer.Option(min=1, help="How many keys must sign from now on.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    keys = typer.Typer(help="Who signs for what.", no_args_is_help=True, rich_markup_mode=None)
+    keys.command("list")(_list)
+    keys.command("add")(_add)
+    keys.command("rotate")(_rotate)
+    keys.command("revoke")(_revoke)
+    app.add_typer(keys, name="keys")
+
+
+def _list(repo: Repo, json: Json = False) -> None:
+    """Show each role's keys, and until when its signatures count."""
+    repository = open_repository(repo)
+    found = ceremonies.list_roles(repository.roles, repository.ring)
+    lines = []
+    for role in found:
+        until = role.expires.date().isoformat() if role.expires else "not signed yet"
+        lines.append(
+            f"{role.role}: {role.threshold} of {len(role.keys)},"
+            f" version {role.version}, until {until}"
+        )
+        lines += [
+            f"  {key.keyid[:12]} {key.name} at {key.where}"
+            f"{'' if key.is_reachable else ' (not reachable from here)'}"
+            for key in role.keys
+        ]
+    emit(json, {"roles": [msgspec.to_builtins(role) for role in found]}, lines)
+
+
+def _add(
+    repo: Repo,
+    role: Role,
+    uri: Uri = None,
+    public_key: PublicKey = None,
+    scheme: Scheme = None,
+    threshold: Threshold = None,
+    no_passphrase: NoPassphrase = False,
+    json: Json = False,
+) -> None:
+    """Let one more key sign for a role: a new file, or one in a KMS or HSM."""
+    repository = open_repository(repo)
+    with repository.locked():
+        make = _maker(repository, uri, public_key, scheme, no_passphrase)
+        key = ceremonies.add(repository.roles, role, make, threshold)
+    _say(repository, role, key, "added", json)
+
+
+def _rotate(
+    repo: Repo,
+    role: Role,
+    uri: Uri = None,
+    public_key: PublicKey = None,
+    scheme: Scheme = None,
+    no_passphrase: NoPassphrase = False,
+    json: Json = False,
+) -> None:
+    """Replace a role's keys by a new one."""
+    repository = open_repository(repo)
+    with repository.locked():
+        make = _maker(repository, uri, public_key, scheme, no_passphrase)
+        key = ceremonies.rotate(repository.roles, role, make)
+    _say(repository, role, key, "rotated", json)
+
+
+def _revoke(
+    repo: Repo,
+    key: Annotated[str, typer.Argument(help="Key id, or its beginning.", show_default=False)],
+    threshold: Threshold = None,
+    json: Json = False,
+) -> None:
+    """Let a key sign for nothing any more."""
+    repository = open_repository(repo)
+    with repository.locked():
+        names = ceremonies.revoke(repository.roles, repository.ring, key, threshold)
+    fields = {
+        "key": key,
+        "roles": names,
+        "root_version": repository.roles.root().signed.version,
+        "action": "revoked",
+    }
+    emit(
+        json,
+        fields,
+        [f"Key {key} signs for nothing any more; it did for {', '.join(names)}", _ADVICE],
+    )
+
+
+_ADVICE = "Devices learn of it by the next notice: run `slotcast refresh`."
+
+
+def _maker(
+    repository: Repository,
+    uri: str | None,
+    public_key: Path | None,
+    scheme: str | None,
+    no_passphrase: bool,
+) -> Callable[[str], Key]:
+    if uri is None:
+        encrypted = repository.ring.is_encrypted and not no_passphrase
+        return lambda name: repository.ring.generate(name, encrypted=encrypted)
+    if public_key is None:
+        raise UsageError("--uri: give its public key too, --public-key FILE.pem")
+    try:
+        pem = public_key.read_bytes()
+    except OSError as exc:
+        raise UsageError(f"could not read {public_key}: {exc.strerror}") from exc
+    return lambda name: repository.ring.register(name, uri, pem, scheme)
+
+
+def _say(repository: Repository, role: str, key: Key, action: str, as_json: bool) -> None:
+    fields = {
+        "key": key.keyid,
+        "roles": [role],
+        "root_version": repository.roles.root().signed.version,
+        "action": action,
+    }
+    emit(as_json, fields, [f"{role}: key {key.keyid[:12]} {action}", _ADVICE])
