@@ -1,1 +1,22 @@
-"""Slotcast device."""
+"""Slotcast device: the agent, and what an application needs to follow it.
+
+`from slotcast_device import HotModel` is all that an application imports; it is loaded on first
+use, because the agent itself must not need the runtime.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from slotcast_device.hotmodel import HotModel
+
+__all__ = ["HotModel"]
+
+
+def __getattr__(name: str) -> object:
+    if name == "HotModel":
+        from slotcast_device.hotmodel import HotModel
+
+        return HotModel
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

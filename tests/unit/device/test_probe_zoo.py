@@ -8,12 +8,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.support import models
-from tests.support.probing import golden_samples, request
 
 from slotcast_device.probe import ProbeRequest, SlotModel, run_probe
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.release import Probe
+from tests.support import models
+from tests.support.probing import golden_samples, request
 
 SHORT = Probe(timeout_s=2.0, runs=5)
 

@@ -8,13 +8,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from tests.support import models
-from tests.support.probing import run_rows
 
 from slotcast_device.probe import ProbeRequest, SlotModel, run_probe
 from slotcast_publisher.samples import arithmetic, make_samples, model_signature
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.samples import read_samples
+from tests.support import models
+from tests.support.probing import run_rows
 
 
 def _model(tmp_path: Path, model: bytes) -> Path:

@@ -22,10 +22,10 @@ import onnxruntime
 from slotcast_device.probe import compare, confine
 from slotcast_device.probe.scan import UnsafeModel, scan
 from slotcast_device.probe.spec import Failure, Figures, Note, ProbeRequest, SlotModel
+from slotcast_device.signature import signature
 from slotcast_schemas import outputs
 from slotcast_schemas.errors import MalformedMessage
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
-from slotcast_schemas.messages.release import Tensor
 from slotcast_schemas.samples import NUMPY_TYPES, Array, Samples, read_samples, seeded_inputs
 
 SEEDED_RUNS: Final = 4
@@ -104,18 +104,6 @@ def _options() -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     return options
-
-
-def signature(arguments: list[Any]) -> tuple[Tensor, ...]:
-    """The runtime's description of inputs or outputs, in the words of a release."""
-    return tuple(
-        Tensor(
-            name=argument.name,
-            dtype=argument.type,
-            shape=tuple(d if isinstance(d, int | str) else None for d in argument.shape or ()),
-        )
-        for argument in arguments
-    )
 
 
 def probe(request: ProbeRequest, say: Say) -> None:

@@ -1,0 +1,97 @@
+"""Log-linear buckets of latency, as HdrHistogram has them: 16 for each doubling.
+
+128 ns to 69 s in 416 buckets, each at most 6 % wide, found by shifting, without a search.
+Also translates other histograms into these, and these into the coarser ones that are sent.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Final
+
+from slotcast_schemas.messages.metrics import Latency
+
+_UNIT_SHIFT: Final = 7
+"""Latencies are counted in units of 2^7 ns."""
+_SUB_BITS: Final = 4
+_SHIFT_MAX: Final = 24
+BUCKETS: Final = (_SHIFT_MAX << _SUB_BITS) + (2 << _SUB_BITS)
+
+WIRE_BOUNDS_S: Final = tuple(50e-6 * 2 ** (i / 3) for i in range(64))
+"""Bounds of the histogram that is sent: a third of a doubling each, 50 us to 105 s."""
+
+
+def bucket_of(latency_ns: int) -> int:
+    """The bucket that counts this latency; what is longer than the last bound goes to the last."""
+    units = latency_ns >> _UNIT_SHIFT
+    shift = units.bit_length() - (_SUB_BITS + 1)
+    if shift <= 0:
+        return units
+    if shift > _SHIFT_MAX:
+        return BUCKETS - 1
+    return (shift << _SUB_BITS) + (units >> shift)
+
+
+def _upper_ns(bucket: int) -> int:
+    """The first latency that is too long for this bucket."""
+    low = 2 << _SUB_BITS
+    if bucket < low:
+        return (bucket + 1) << _UNIT_SHIFT
+    shift = (bucket >> _SUB_BITS) - 1
+    mantissa = bucket - (shift << _SUB_BITS)
+    return (mantissa + 1) << shift << _UNIT_SHIFT
+
+
+BOUNDS_S: Final = tuple(_upper_ns(bucket) / 1e9 for bucket in range(BUCKETS - 1))
+"""Upper bound of each bucket but the last, in seconds."""
+
+
+def rebucket(
+    bounds_s: Sequence[float], counts: Sequence[int], into_s: Sequence[float]
+) -> list[int]:
+    """Translate counts into other bounds; a bucket goes whole to where its upper bound lies."""
+    result = [0] * (len(into_s) + 1)
+    for index, count in enumerate(counts):
+        if count:
+            is_last = index >= len(bounds_s)
+            result[len(into_s) if is_last else bisect_left(into_s, bounds_s[index])] += count
+    return result
+
+
+def quantile_s(counts: Sequence[int], share: float, max_s: float) -> float | None:
+    """The latency that `share` of the requests do not exceed, by `BOUNDS_S`.
+
+    Between a bucket's bounds it is interpolated, and never above `max_s`; None without requests.
+    """
+    total = sum(counts)
+    if total == 0:
+        return None
+    rank = share * total
+    for index, below in enumerate(accumulate(counts)):
+        if below >= rank and counts[index]:
+            if index >= len(BOUNDS_S):
+                return max_s
+            low_s = BOUNDS_S[index - 1] if index else 0.0
+            part = (rank - (below - counts[index])) / counts[index]
+            return min(low_s + (BOUNDS_S[index] - low_s) * part, max_s or BOUNDS_S[index])
+    return max_s
+
+
+def latency(counts: Sequence[int], sum_s: float, max_s: float) -> Latency | None:
+    """What is sent of a histogram by `BOUNDS_S`; None without requests."""
+    quantiles = [quantile_s(counts, share, max_s) for share in (0.5, 0.95, 0.99)]
+    p50_s, p95_s, p99_s = quantiles
+    if p50_s is None or p95_s is None or p99_s is None:
+        return None
+    coarse = rebucket(BOUNDS_S, counts, WIRE_BOUNDS_S)
+    return Latency(
+        p50_s=p50_s,
+        p95_s=p95_s,
+        p99_s=p99_s,
+        max_s=max_s,
+        sum_s=sum_s,
+        bounds_s=WIRE_BOUNDS_S,
+        counts=tuple(coarse),
+    )

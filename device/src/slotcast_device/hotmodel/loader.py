@@ -1,0 +1,175 @@
+"""Loads and warms a model at low priority, while another one serves.
+
+Loading and optimizing take all the CPU they get, and answering requests must not notice. So a
+thread of its own does it, at a lower priority (Linux has one per thread). The runtime's pool
+threads inherit that, so they are raised again before they serve; where the system does not allow
+raising (RLIMIT_NICE), and the model has pool threads, the priority is left as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import onnxruntime
+
+from slotcast_device.hotmodel.source import Opened
+from slotcast_device.signature import signature
+from slotcast_schemas.errors import MalformedMessage, ModelUnloadable
+from slotcast_schemas.samples import Array, Samples, read_samples, seeded_inputs
+
+LOADER_NICE: Final = 10
+"""A tenth of the CPU of a busy thread at priority 0 (`sched_prio_to_weight` in Linux). Measured
+by benchmarks/hotswap.py: at 19 a load on a saturated machine takes many times as long and gains
+nothing in latency; at 0 it is felt."""
+
+WARM_UP_RUNS: Final = 2
+
+Warm = Callable[[Any], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """What the application passes to every `InferenceSession`."""
+
+    options: Any = None
+    providers: Sequence[Any] | None = None
+    provider_options: Sequence[Any] | None = None
+    warm: Warm | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A session, warm, and how long that took."""
+
+    session: Any
+    load_s: float
+
+
+def load(opened: Opened, settings: SessionSettings, *, nice: int = LOADER_NICE) -> Loaded:
+    """Load and warm in a thread of its own; the caller waits, other threads go on.
+
+    Raises:
+        ModelUnloadable: the runtime does not load it, or it does not run.
+    """
+    results: list[Loaded | BaseException] = []
+    thread = threading.Thread(
+        target=_load_into, args=(results, opened, settings, nice), name="slotcast-load", daemon=True
+    )
+    thread.start()
+    thread.join()
+    (result,) = results
+    if isinstance(result, Loaded):
+        return result
+    text = " ".join(str(result).split())
+    raise ModelUnloadable(f"{opened.path}: {text}") from result
+
+
+def _load_into(
+    results: list[Loaded | BaseException], opened: Opened, settings: SessionSettings, nice: int
+) -> None:
+    try:
+        with _lowered(nice, has_pool=_has_pool(settings.options)):
+            started_s = time.perf_counter()
+            session = new_session(opened.path, settings)
+            _warm(session, opened, settings.warm)
+            results.append(Loaded(session, time.perf_counter() - started_s))
+    except BaseException as exc:  # noqa: BLE001 (handed to the caller)
+        results.append(exc)
+
+
+def new_session(path: Path, settings: SessionSettings) -> Any:
+    """By path: from bytes, the runtime would hold the model twice."""
+    return onnxruntime.InferenceSession(
+        str(path),
+        settings.options,
+        providers=settings.providers,
+        provider_options=settings.provider_options,
+    )
+
+
+def _has_pool(options: Any) -> bool:
+    return options is None or options.intra_op_num_threads != 1
+
+
+class _lowered(contextlib.AbstractContextManager[None]):  # noqa: N801 (reads as a verb)
+    """Lower this thread's priority; on leaving, raise the threads that it has started."""
+
+    def __init__(self, nice: int, *, has_pool: bool) -> None:
+        self._is_on = (
+            nice > 0 and sys.platform == "linux" and (not has_pool or may_raise_priority())
+        )
+        self._nice = nice
+
+    def __enter__(self) -> None:
+        if self._is_on:
+            self._before = _threads()
+            self._old = os.getpriority(os.PRIO_PROCESS, 0)
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, 0, self._old + self._nice)
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_on:
+            for thread in _threads() - self._before:
+                with contextlib.suppress(OSError):
+                    if os.getpriority(os.PRIO_PROCESS, thread) == self._old + self._nice:
+                        os.setpriority(os.PRIO_PROCESS, thread, self._old)
+
+
+def may_raise_priority() -> bool:
+    """Whether a lowered thread could be raised to this thread's priority again."""
+    answers: list[bool] = []
+
+    def attempt() -> None:
+        try:
+            nice = os.getpriority(os.PRIO_PROCESS, 0)
+            os.setpriority(os.PRIO_PROCESS, 0, nice + 1)
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
+        except OSError:
+            answers.append(False)
+        else:
+            answers.append(True)
+
+    thread = threading.Thread(target=attempt, name="slotcast-nice")
+    thread.start()
+    thread.join()
+    return answers[0]
+
+
+def _threads() -> set[int]:
+    try:
+        return {int(name) for name in os.listdir("/proc/self/task")}  # noqa: PTH208 (names only)
+    except OSError:
+        return set()
+
+
+def _warm(session: Any, opened: Opened, warm: Warm | None) -> None:
+    """Run a few times, so that the first request finds memory and kernels ready."""
+    if warm is not None:
+        warm(session)
+        return
+    feed = _warm_feed(session, opened)
+    if feed is not None:
+        for _ in range(WARM_UP_RUNS):
+            session.run(None, feed)
+
+
+def _warm_feed(session: Any, opened: Opened) -> dict[str, Array] | None:
+    """The release's first sample, else made inputs, else nothing (inputs nobody can make)."""
+    probe = None if opened.release is None else opened.release.probe
+    if probe is not None and probe.samples is not None:
+        with contextlib.suppress(MalformedMessage, OSError):
+            return read_samples(opened.folder / probe.samples).feed(0)
+    try:
+        return Samples(inputs=seeded_inputs(signature(session.get_inputs()), runs=1, seed=1)).feed(
+            0
+        )
+    except ValueError:
+        return None

@@ -1,0 +1,360 @@
+"""`HotModel`: answers through every switch. No request fails, waits for a load, or is lost.
+
+Two kinds of threads meet here. Callers take the live session, run it and leave, under a lock that
+is held for well under a microsecond. One follower thread watches `current`; when it leads
+elsewhere, the follower has the new session loaded and warmed beside the old one (`loader`), swaps
+the two under the lock, waits until the last caller has left the old one, closes it and gives its
+memory back. A release that does not load changes nothing for callers: the old one goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Self
+
+from slotcast_device.hotmodel import memory
+from slotcast_device.hotmodel.figures import Look
+from slotcast_device.hotmodel.live import Live
+from slotcast_device.hotmodel.loader import LOADER_NICE, SessionSettings, Warm, load
+from slotcast_device.hotmodel.reporter import Reporter
+from slotcast_device.hotmodel.source import Identity, Opened, identify, open_current
+from slotcast_schemas.errors import ModelFailed, ModelUnloadable
+from slotcast_schemas.messages.release import Release
+
+_log = logging.getLogger(__name__)
+
+POLL_S: Final = 0.2
+"""How often `current` is looked at: two system calls."""
+
+LOAD_PEAK: Final = 2.0
+"""Loading takes up to this many times the files' size (onnxruntime issues 15429 and 23775)."""
+
+MEMORY_RESERVE_BYTES: Final = 32 * 1024 * 1024
+DRAIN_FIRST_S: Final = 1.0
+"""How long the follower waits for the old session's last callers before it looks at `current`
+again; the session of a call that takes longer is closed when that call has ended."""
+DRAIN_S: Final = 60.0
+RETRY_S: Final = 30.0
+"""Where memory was short, the release is tried again after this."""
+
+
+class MemoryShort(ModelFailed):
+    """Old and new model do not fit into memory together, and stopping is not allowed."""
+
+    reason = "memory_short"
+
+
+class HotModel:
+    """A model that is replaced under way. Thread-safe; make it after a fork, not before.
+
+    Args:
+        current: the link that the agent switches: `STATE_DIR/models/<model>/current`. A plain
+            folder works too, for a machine without an agent.
+        session_options: passed to each `InferenceSession`, as are the next two.
+        providers: execution providers.
+        provider_options: their options.
+        entry: file name of the model, where no agent says it.
+        warm: called with each new session before it serves; by default it runs the release's
+            first sample twice.
+        allow_stop_then_start: where memory does not hold both models, close the old one first:
+            callers then wait while the new one loads. Otherwise the old one goes on, and the
+            agent is told `memory_short`.
+        start_timeout_s: how long to wait for a first model that loads.
+        report_s: how often figures are written for the agent; 0 means never.
+        loader_nice: how much lower than the caller's the loading thread's priority is.
+
+    Raises:
+        ModelUnloadable: no model that loads came within `start_timeout_s`.
+    """
+
+    def __init__(
+        self,
+        current: Path | str,
+        *,
+        session_options: Any = None,
+        providers: Sequence[Any] | None = None,
+        provider_options: Sequence[Any] | None = None,
+        entry: str | None = None,
+        warm: Warm | None = None,
+        allow_stop_then_start: bool = False,
+        start_timeout_s: float = 60.0,
+        report_s: float = 2.0,
+        loader_nice: int = LOADER_NICE,
+        poll_s: float = POLL_S,
+    ) -> None:
+        self._current = Path(current).absolute()
+        self._settings = SessionSettings(session_options, providers, provider_options, warm)
+        self._entry = entry
+        self._may_stop = allow_stop_then_start
+        self._nice = loader_nice
+        self._poll_s = poll_s
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._live: Live | None = None
+        self._error: ModelFailed | None = None
+        self._refused: Identity | None = None
+        self._last_refusal: ModelFailed | None = None
+        self._retry_at_s = 0.0
+        self._retired: list[Live] = []
+        self._swaps = 0
+        self._stop = threading.Event()
+        self._reporter = Reporter(self._current.parent / "app", report_s)
+        self._follower = threading.Thread(target=self._follow, name="slotcast-follow", daemon=True)
+        self._follower.start()
+        self._wait_for_first(start_timeout_s)
+
+    def run(
+        self,
+        output_names: Sequence[str] | None,
+        input_feed: Mapping[str, Any],
+        run_options: Any = None,
+    ) -> list[Any]:
+        """Answer one request, as `InferenceSession.run` does, on whatever release is live.
+
+        Returns:
+            The outputs asked for, all if `output_names` is None.
+
+        Raises:
+            Exception: what onnxruntime raises for these inputs; it is counted as an error.
+            ModelFailed: no model is loaded, and none is being loaded.
+        """
+        live = self._enter()
+        session = live.session
+        started_ns = time.perf_counter_ns()
+        try:
+            outputs: list[Any] = session.run(output_names, input_feed, run_options)
+        except BaseException:
+            del session
+            self._leave_with_error(live)
+            raise
+        elapsed_ns = time.perf_counter_ns() - started_ns
+        # The old session must die in the follower's thread, not in a caller's: no reference stays.
+        del session
+        recorder = live.recorder
+        with self._lock:
+            recorder.record(elapsed_ns)
+            is_looked_at = recorder.wants_look()
+            live.leave()
+        if is_looked_at:
+            look = Look(outputs)
+            with self._lock:
+                recorder.record_look(look)
+        return outputs
+
+    @contextlib.contextmanager
+    def pinned(self) -> Iterator[Any]:
+        """Hold on to one release's `InferenceSession` for several calls, or for io_binding.
+
+        While it is held, a replaced session stays in memory. Calls on it are not measured.
+
+        Raises:
+            ModelFailed: no model is loaded, and none is being loaded.
+        """
+        live = self._enter()
+        try:
+            yield live.session
+        finally:
+            with self._lock:
+                live.leave()
+
+    def get_inputs(self) -> list[Any]:
+        """The live session's inputs."""
+        with self.pinned() as session:
+            return list(session.get_inputs())
+
+    def get_outputs(self) -> list[Any]:
+        """The live session's outputs."""
+        with self.pinned() as session:
+            return list(session.get_outputs())
+
+    @property
+    def release(self) -> Release | None:
+        """The release that answers now; None before the first, or without an agent."""
+        live = self._live
+        return None if live is None else live.opened.release
+
+    @property
+    def swaps(self) -> int:
+        """How often a session was replaced by another."""
+        return self._swaps
+
+    def close(self) -> None:
+        """Follow no more, close the session. Calls under way end normally, later ones raise."""
+        self._stop.set()
+        self._follower.join()
+        with self._lock:
+            live, self._live = self._live, None
+            self._error = ModelUnloadable("this HotModel is closed")
+            if live is not None:
+                live.retire()
+            self._changed.notify_all()
+        if live is not None:
+            self._retired.append(live)
+            live.drained.wait(DRAIN_S)
+        self._close_drained()
+        self._reporter.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- callers ------------------------------------------------------------------------------
+
+    def _enter(self) -> Live:
+        with self._lock:
+            while self._live is None:
+                if self._error is not None:
+                    raise self._error
+                self._changed.wait()
+            live = self._live
+            live.in_flight += 1
+            return live
+
+    def _leave_with_error(self, live: Live) -> None:
+        with self._lock:
+            live.recorder.record_error()
+            live.leave()
+
+    def _wait_for_first(self, timeout_s: float) -> None:
+        with self._lock:
+            self._changed.wait_for(lambda: self._live is not None, timeout_s)
+            if self._live is not None:
+                return
+            error = self._last_refusal or ModelUnloadable(
+                f"{self._current}: expected a model within {timeout_s:g} s, got none"
+            )
+        self.close()
+        raise error
+
+    # --- the follower -------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        while True:
+            try:
+                self._step()
+            except Exception:  # noqa: BLE001 (the thread must outlive whatever a step meets)
+                _log.exception("following %s: this step failed", self._current)
+            if self._stop.wait(self._poll_s):
+                return
+
+    def _step(self) -> None:
+        identity = identify(self._current)
+        live = self._live
+        if live is not None and identity == live.opened.identity:
+            self._refused = None
+        elif identity is not None and self._may_try(identity):
+            self._take_over(identity)
+        self._close_drained()
+        live = self._live
+        if live is not None and self._reporter.is_due(live.recorder.requests):
+            self._reporter.figures(live.opened, "serving", live.recorder, live.load_s)
+
+    def _may_try(self, identity: Identity) -> bool:
+        """A release that was refused is tried again only where waiting may have helped."""
+        if identity != self._refused:
+            return True
+        return time.monotonic() >= self._retry_at_s
+
+    def _take_over(self, identity: Identity) -> None:
+        try:
+            opened = open_current(self._current, identity, self._entry)
+        except ModelFailed as exc:
+            self._refuse(identity, None, exc)
+            return
+        self._reporter.say(opened, "loading")
+        old = self._live
+        try:
+            is_stopped = self._make_room(opened)
+        except MemoryShort as exc:
+            self._refuse(identity, opened, exc)
+            return
+        try:
+            loaded = load(opened, self._settings, nice=self._nice)
+        except ModelFailed as exc:
+            self._refuse(identity, opened, exc)
+            if is_stopped and old is not None:
+                self._go_back(old.opened, exc)
+            return
+        if identify(self._current) != identity and old is not None and not is_stopped:
+            return  # rolled back, or replaced, while it was loading: what was read may be mixed
+        self._swap(Live(loaded.session, opened, loaded.load_s))
+
+    def _make_room(self, opened: Opened) -> bool:
+        """Check that memory holds both; true if the old session had to be stopped.
+
+        Raises:
+            MemoryShort: it does not, and stopping is not allowed.
+        """
+        if self._live is None:
+            return False
+        release = opened.release
+        said_bytes = 0 if release is None else release.runtime.memory_bytes
+        needed_bytes = said_bytes or int(opened.size_bytes * LOAD_PEAK)
+        free_bytes = memory.available_bytes()
+        if free_bytes >= needed_bytes + MEMORY_RESERVE_BYTES:
+            return False
+        if not self._may_stop:
+            raise MemoryShort(
+                f"expected {needed_bytes + MEMORY_RESERVE_BYTES} bytes free for loading beside the"
+                f" old model, got {free_bytes}; allow_stop_then_start would close the old one first"
+            )
+        self._replace(None)
+        return True
+
+    def _swap(self, new: Live) -> None:
+        is_first = self._swaps == 0 and self._live is None
+        self._replace(new)
+        if not is_first:
+            self._swaps += 1
+        self._refused = None
+        self._reporter.figures(new.opened, "serving", new.recorder, new.load_s)
+
+    def _replace(self, new: Live | None) -> None:
+        """Let callers have the new session, wait for those in the old one, close it."""
+        with self._lock:
+            old, self._live = self._live, new
+            self._error = None
+            if old is not None:
+                old.retire()
+            self._changed.notify_all()
+        if old is not None:
+            self._retired.append(old)
+            old.drained.wait(DRAIN_FIRST_S if new is not None else DRAIN_S)
+            self._close_drained()
+
+    def _close_drained(self) -> None:
+        """Close retired sessions that nobody is in, and give their memory back."""
+        for live in [live for live in self._retired if live.drained.is_set()]:
+            self._retired.remove(live)
+            self._reporter.figures(live.opened, "retired", live.recorder, live.load_s)
+            live.session = None
+            memory.give_back()
+
+    def _go_back(self, opened: Opened, cause: ModelFailed) -> None:
+        """After stopping the old session in vain: load it again, or let callers know."""
+        try:
+            loaded = load(opened, self._settings, nice=0)
+        except ModelFailed:
+            with self._lock:
+                self._error = cause
+                self._changed.notify_all()
+            return
+        self._swap(Live(loaded.session, opened, loaded.load_s))
+        self._refused = identify(self._current)
+
+    def _refuse(self, identity: Identity, opened: Opened | None, exc: ModelFailed) -> None:
+        """Go on with what there is, and say why."""
+        _log.error("%s: not taken over: %s", self._current, exc)
+        self._refused = identity
+        self._last_refusal = exc
+        self._retry_at_s = time.monotonic() + RETRY_S if isinstance(exc, MemoryShort) else math.inf
+        if opened is not None:
+            self._reporter.say(opened, "failed", failure=exc)

@@ -1,0 +1,113 @@
+"""Writes this process's figures for the agent, and lets nothing of that disturb serving."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from slotcast_device.histogram import BOUNDS_S
+from slotcast_device.hotmodel import memory
+from slotcast_device.hotmodel.figures import Recorder
+from slotcast_device.hotmodel.source import Opened
+from slotcast_device.reports import AppReport, Failure, Phase, write_report
+from slotcast_schemas.errors import ModelFailed
+from slotcast_schemas.limits import DETAIL_MAX_CHARS
+
+_log = logging.getLogger(__name__)
+
+IDLE_S: Final = 30.0
+"""Without requests a report is still written this often: it says that the process lives."""
+
+
+class Reporter:
+    """Of one `HotModel`; used by its follower thread alone."""
+
+    def __init__(self, folder: Path, every_s: float) -> None:
+        self._folder = folder
+        self._every_s = every_s
+        self._instance = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._next_s = 0.0
+        self._idle_until_s = 0.0
+        self._last_requests = -1
+        self._has_warned = False
+        self._written: set[str] = set()
+
+    def is_due(self, requests: int) -> bool:
+        """Whether to write now: something was answered, or nothing was said for long."""
+        now_s = time.monotonic()
+        if self._every_s <= 0 or now_s < self._next_s:
+            return False
+        if requests == self._last_requests and now_s < self._idle_until_s:
+            return False
+        self._next_s = now_s + self._every_s
+        self._idle_until_s = now_s + IDLE_S
+        self._last_requests = requests
+        return True
+
+    def say(self, opened: Opened, phase: Phase, *, failure: ModelFailed | None = None) -> None:
+        """Write a report without figures: loading, or failed."""
+        why = None
+        if failure is not None:
+            why = Failure(reason=failure.reason, detail=str(failure)[:DETAIL_MAX_CHARS])
+        self._write(opened, AppReport(slot="a", phase=phase, failure=why))
+
+    def figures(self, opened: Opened, phase: Phase, recorder: Recorder, load_s: float) -> None:
+        """Write all figures of a release. The caller holds no lock: counts may be one apart."""
+        rss_bytes, peak_bytes = memory.resident_bytes()
+        mean_std = recorder.output_mean_std()
+        report = AppReport(
+            slot="a",
+            phase=phase,
+            requests=recorder.requests,
+            errors=recorder.errors,
+            checked=recorder.checked,
+            nonfinite=recorder.nonfinite,
+            bounds_s=BOUNDS_S,
+            counts=tuple(recorder.counts),
+            sum_s=recorder.sum_ns / 1e9,
+            max_s=recorder.max_ns / 1e9,
+            rss_bytes=rss_bytes,
+            peak_rss_bytes=peak_bytes,
+            load_s=load_s,
+            output_mean=None if mean_std is None else mean_std[0],
+            output_std=None if mean_std is None else mean_std[1],
+        )
+        self._write(opened, report)
+
+    def _write(self, opened: Opened, report: AppReport) -> None:
+        if self._every_s <= 0 or opened.slot not in {"a", "b"}:
+            return
+        report = _of(report, opened, self._instance)
+        try:
+            self._folder.mkdir(exist_ok=True)
+            write_report(self._folder, report)
+            self._written.add(report.slot)
+        except OSError as exc:
+            if not self._has_warned:
+                self._has_warned = True
+                _log.warning("no figures for the agent: %s; see docs/application.md", exc)
+
+    def close(self) -> None:
+        """Remove this process's reports: it ends on purpose, and is no restart."""
+        for slot in self._written:
+            path = self._folder / f"report-{self._instance}-{slot}.json"
+            try:
+                path.unlink(missing_ok=True)
+            except OSError:
+                return
+
+
+def _of(report: AppReport, opened: Opened, instance: str) -> AppReport:
+    return msgspec.structs.replace(
+        report,
+        slot=opened.slot,
+        sequence=opened.sequence,
+        instance=instance,
+        time=int(time.time()),
+    )

@@ -1,0 +1,105 @@
+"""What `current` opens: which slot, which release, which file. Reads, decides nothing.
+
+An update can come at any moment, so the link is read once and everything else is reached through
+the slot that it named; the release file beside the slot tells a slot's releases apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from slotcast_schemas import limits, wire
+from slotcast_schemas.errors import ModelUnloadable, RefusedRelease
+from slotcast_schemas.messages.release import Release
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Tells what `current` opens from what it opened before, in two system calls."""
+
+    target: str
+    release_stamp: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """One release, in its slot.
+
+    Attributes:
+        folder: the slot's folder, no link in it that an update would change.
+        path: the file that the runtime opens.
+        release: what was signed; None for a folder that no agent manages.
+    """
+
+    identity: Identity
+    folder: Path
+    path: Path
+    release: Release | None
+
+    @property
+    def slot(self) -> str:
+        """Name of the slot's folder: `a` or `b`."""
+        return self.folder.name
+
+    @property
+    def sequence(self) -> int:
+        """Of the release; 0 if there is none."""
+        return 0 if self.release is None else self.release.sequence
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files in the slot."""
+        return sum(f.stat().st_size for f in self.folder.rglob("*") if f.is_file())
+
+
+def identify(current: Path) -> Identity | None:
+    """Look where `current` leads now; None if it leads nowhere."""
+    try:
+        target = str(current.readlink())
+    except FileNotFoundError:
+        return None
+    except OSError:  # a folder, not a link: a model that no agent manages
+        return Identity(".", (0, 0, 0)) if current.is_dir() else None
+    try:
+        stat = _release_file(current.parent / target).stat()
+        stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+    except OSError:
+        stamp = (0, 0, 0)
+    return Identity(target, stamp)
+
+
+def open_current(current: Path, identity: Identity, entry: str | None) -> Opened:
+    """Read which file to open.
+
+    Args:
+        current: the link.
+        identity: what `identify` saw.
+        entry: name of the file, where the slot has no release beside it; None means its only
+            .onnx file.
+
+    Raises:
+        ModelUnloadable: there is no such file, or more than one.
+    """
+    folder = current if identity.target == "." else current.parent / identity.target
+    release = _read_release(_release_file(folder))
+    if release is not None:
+        return Opened(identity, folder, folder / release.entry, release)
+    if entry is not None:
+        return Opened(identity, folder, folder / entry, None)
+    found = sorted(folder.glob("*.onnx"))
+    if len(found) != 1:
+        raise ModelUnloadable(f"{folder}: expected one .onnx file, got {len(found)}; name `entry`")
+    return Opened(identity, folder, found[0], None)
+
+
+def _release_file(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".release")
+
+
+def _read_release(path: Path) -> Release | None:
+    try:
+        with path.open("rb") as file:
+            return wire.decode(file.read(limits.TARGET_MAX_BYTES + 1), Release)
+    except (OSError, RefusedRelease):
+        return None

@@ -1,0 +1,162 @@
+"""What applications report of the model they run: the file's format, writing and reading it.
+
+Each process writes `report-<instance>-<slot>.json` into the model's `app` folder, replaced
+atomically, with counts that only grow while it runs that release. The agent reads them; it trusts
+none: files are bounded in size and number, links and pipes are not followed, every field is
+checked. `docs/application.md` tells other languages how to write one by a few lines of shell.
+`window` adds them up; what they mean for a trial is judged in `trial`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from slotcast_schemas.fields import Count, Detail, Format, Seconds, ShortText, UnixTime, Word
+
+REPORT_MAX_BYTES: Final = 32 * 1024
+REPORTS_MAX: Final = 64
+"""Files read of one model; the newest. More processes than that share a summary by sampling."""
+
+BOUNDS_MAX: Final = 512
+STALE_AFTER_S: Final = 3600.0
+"""A report this old is of a process that is gone; it is removed."""
+
+Phase = Literal["loading", "serving", "retired", "failed"]
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an application could not take a release over."""
+
+    reason: Word
+    detail: Detail = ""
+
+
+class AppReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One process's figures of the release in one slot. Only `slot` and `phase` must be given.
+
+    Attributes:
+        slot: the slot whose files it opened.
+        sequence: of the release, where the application knows it.
+        instance: anything that differs from one start of the application to the next.
+        bounds_s, counts: latency histogram; one count more than bounds, not cumulative.
+        checked, nonfinite: outputs looked at, and those of them with NaN or infinity.
+    """
+
+    format: Format = 1
+    slot: Annotated[str, Meta(pattern=r"^[ab]\Z")]
+    phase: Phase
+    sequence: Count = 0
+    instance: ShortText = ""
+    time: UnixTime = 0
+    requests: Count = 0
+    errors: Count = 0
+    checked: Count = 0
+    nonfinite: Count = 0
+    bounds_s: Annotated[tuple[Seconds, ...], Meta(max_length=BOUNDS_MAX)] = ()
+    counts: Annotated[tuple[Count, ...], Meta(max_length=BOUNDS_MAX + 1)] = ()
+    sum_s: Seconds = 0.0
+    max_s: Seconds = 0.0
+    rss_bytes: Count = 0
+    peak_rss_bytes: Count = 0
+    load_s: Seconds = 0.0
+    output_mean: float | None = None
+    output_std: float | None = None
+    failure: Failure | None = None
+
+    def __post_init__(self) -> None:
+        """Check what no single field can say.
+
+        Raises:
+            ValueError: bounds that do not rise, or counts that do not fit them.
+        """
+        if self.counts and len(self.counts) != len(self.bounds_s) + 1:
+            raise ValueError(
+                f"expected {len(self.bounds_s) + 1} counts for {len(self.bounds_s)} bounds,"
+                f" got {len(self.counts)}"
+            )
+        if any(a >= b for a, b in zip(self.bounds_s, self.bounds_s[1:], strict=False)):
+            raise ValueError("expected bounds_s to rise")
+
+
+def write_report(folder: Path, report: AppReport) -> None:
+    """Replace this process's report of that slot.
+
+    Not made durable: after a power cut the process is gone, and its figures with it.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    name = f"report-{report.instance}-{report.slot}.json"
+    temporary = folder / f".{name}.tmp"
+    temporary.write_bytes(msgspec.json.encode(report))
+    temporary.replace(folder / name)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The reports of a folder, newest first, and how many files were not reports."""
+
+    reports: tuple[AppReport, ...] = ()
+    malformed: int = 0
+
+
+def read_reports(folder: Path) -> Found:
+    """Read what applications wrote. Whatever lies there, it ends soon and takes little memory."""
+    reports, malformed = [], 0
+    for path, _ in _newest(folder)[:REPORTS_MAX]:
+        try:
+            reports.append(msgspec.json.decode(_read_plain(path), type=AppReport))
+        except (OSError, ValueError):  # msgspec's errors are ValueErrors
+            malformed += 1
+    return Found(tuple(reports), malformed)
+
+
+def forget_reports(
+    folder: Path, *, slot: str | None = None, older_than: float | None = None
+) -> None:
+    """Remove reports of a slot that is to get another release, or those of processes long gone.
+
+    Before the switch, so that a report of the slot's earlier release is never taken for one of
+    the new release, whatever the clocks say.
+
+    Args:
+        folder: the model's `app` folder.
+        slot: remove the reports of this slot.
+        older_than: remove what was not written since this Unix time.
+    """
+    for path, modified in _newest(folder):
+        is_of_slot = slot is not None and path.stem.endswith(f"-{slot}")
+        if is_of_slot or (older_than is not None and modified < older_than):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _newest(folder: Path) -> list[tuple[Path, float]]:
+    found = []
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("report-") and entry.name.endswith(".json"):
+                with contextlib.suppress(OSError):
+                    modified = entry.stat(follow_symlinks=False).st_mtime
+                    found.append((Path(entry.path), modified))
+    return sorted(found, key=lambda pair: -pair[1])
+
+
+def _read_plain(path: Path) -> bytes:
+    """Read a small regular file; not a link, a pipe or a device."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise ValueError(f"{path.name}: expected a regular file")
+        data = file.read(REPORT_MAX_BYTES + 1)
+    if len(data) > REPORT_MAX_BYTES:
+        raise ValueError(f"{path.name}: expected at most {REPORT_MAX_BYTES} bytes")
+    return data

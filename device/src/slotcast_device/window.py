@@ -1,0 +1,217 @@
+"""Adds applications' reports up, over processes and restarts, into figures of one release.
+
+Reports hold counts since each process loaded the release, so a window remembers what it has
+counted of each process. Pure: reports in, figures out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from slotcast_device.histogram import BOUNDS_S, BUCKETS, latency, quantile_s, rebucket
+from slotcast_device.reports import REPORTS_MAX, AppReport, Failure
+from slotcast_schemas.messages.metrics import Summary
+
+_INSTANCES_MAX: Final = 4 * REPORTS_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Figures of one release, of all its processes together; counts by `histogram.BOUNDS_S`.
+
+    Attributes:
+        serving: processes that have it loaded.
+        starts: processes seen with this release; more than `serving` means that some ended.
+        failure: of a process that could not take it over.
+        rss_bytes: of the largest process.
+    """
+
+    requests: int = 0
+    errors: int = 0
+    checked: int = 0
+    nonfinite: int = 0
+    counts: tuple[int, ...] = (0,) * BUCKETS
+    sum_s: float = 0.0
+    max_s: float = 0.0
+    rss_bytes: int = 0
+    peak_rss_bytes: int = 0
+    load_s: float = 0.0
+    output_mean: float | None = None
+    output_std: float | None = None
+    serving: int = 0
+    starts: int = 0
+    failure: Failure | None = None
+
+    def quantile_s(self, share: float) -> float | None:
+        """The latency that `share` of the answered requests do not exceed."""
+        return quantile_s(self.counts, share, self.max_s)
+
+    @property
+    def error_share(self) -> float:
+        """Errors of all requests; 0 without requests."""
+        return self.errors / self.requests if self.requests else 0.0
+
+    @property
+    def nonfinite_share(self) -> float:
+        """Outputs with NaN or infinity, of those that were looked at."""
+        return self.nonfinite / self.checked if self.checked else 0.0
+
+    def summary(
+        self, *, model: str, version: str, sequence: int, start: int, end: int, on_trial: bool
+    ) -> Summary:
+        """What is sent of them."""
+        return Summary(
+            model=model,
+            version=version,
+            sequence=sequence,
+            start=start,
+            end=end,
+            requests=self.requests,
+            errors=self.errors,
+            nonfinite=self.nonfinite,
+            latency=latency(self.counts, self.sum_s, self.max_s),
+            rss_bytes=self.rss_bytes,
+            peak_rss_bytes=self.peak_rss_bytes,
+            load_s=self.load_s,
+            output_mean=self.output_mean,
+            output_std=self.output_std,
+            on_trial=on_trial,
+        )
+
+
+class Window:
+    """Figures of the release in one slot since the window was opened or last cut.
+
+    The agent opens one when a release becomes active, and feeds it every time it reads reports.
+    """
+
+    def __init__(self, slot: str, sequence: int = 0) -> None:
+        self._slot = slot
+        self._sequence = sequence
+        self._seen: dict[str, AppReport] = {}
+        self._figures = Figures()
+        self._instances: set[str] = set()
+
+    @property
+    def figures(self) -> Figures:
+        """What was seen since the last cut."""
+        return self._figures
+
+    def skip(self, reports: Iterable[AppReport]) -> None:
+        """Take note of reports without counting them: they were counted before a restart."""
+        for report in self._of_release(reports):
+            self._seen[report.instance] = report
+
+    def take(self, reports: Iterable[AppReport]) -> Figures:
+        """Count what is new in these reports.
+
+        Args:
+            reports: as read from the folder, newest first; those of another slot or release
+                are left out.
+
+        Returns:
+            All figures since the last cut.
+        """
+        mine = self._of_release(reports)
+        figures = self._figures
+        for report in mine:
+            earlier = self._seen.get(report.instance)
+            figures = _added(figures, report, earlier)
+            self._seen[report.instance] = report
+            if len(self._instances) < _INSTANCES_MAX:
+                self._instances.add(report.instance)
+        self._forget_old({report.instance for report in mine})
+        self._figures = _with_state(figures, mine, starts=len(self._instances))
+        return self._figures
+
+    def cut(self) -> Figures:
+        """Give the figures and begin anew; what was counted is not counted again."""
+        figures = self._figures
+        self._figures = replace(
+            Figures(),
+            rss_bytes=figures.rss_bytes,
+            load_s=figures.load_s,
+            serving=figures.serving,
+            starts=figures.starts,
+            failure=figures.failure,
+        )
+        return figures
+
+    def _of_release(self, reports: Iterable[AppReport]) -> list[AppReport]:
+        return [
+            report
+            for report in reports
+            if report.slot == self._slot
+            and (not report.sequence or not self._sequence or report.sequence == self._sequence)
+        ]
+
+    def _forget_old(self, present: set[str]) -> None:
+        for instance in list(self._seen):
+            if len(self._seen) <= REPORTS_MAX:
+                return
+            if instance not in present:
+                del self._seen[instance]
+
+
+def _added(figures: Figures, report: AppReport, earlier: AppReport | None) -> Figures:
+    """Add what a report has more than the process's earlier one (all of it, if it went back)."""
+    new = rebucket(report.bounds_s, report.counts, BOUNDS_S)
+    old = [0] * BUCKETS
+    if earlier is not None and _has_gone_on(report, earlier):
+        old = rebucket(earlier.bounds_s, earlier.counts, BOUNDS_S)
+    else:
+        earlier = None
+    gain: Mapping[str, int] = {
+        name: getattr(report, name) - (0 if earlier is None else getattr(earlier, name))
+        for name in ("requests", "errors", "checked", "nonfinite")
+    }
+    sum_s = report.sum_s - (0.0 if earlier is None else earlier.sum_s)
+    return replace(
+        figures,
+        requests=figures.requests + gain["requests"],
+        errors=figures.errors + gain["errors"],
+        checked=figures.checked + gain["checked"],
+        nonfinite=figures.nonfinite + gain["nonfinite"],
+        counts=tuple(c + n - o for c, n, o in zip(figures.counts, new, old, strict=True)),
+        sum_s=figures.sum_s + max(0.0, sum_s),
+        max_s=max(figures.max_s, _max_s(report, earlier, new, old)),
+    )
+
+
+def _has_gone_on(report: AppReport, earlier: AppReport) -> bool:
+    """Whether every count is at least what it was: else the process began again."""
+    if report.bounds_s != earlier.bounds_s or len(report.counts) != len(earlier.counts):
+        return False
+    names = ("requests", "errors", "checked", "nonfinite")
+    return all(getattr(report, n) >= getattr(earlier, n) for n in names) and all(
+        a >= b for a, b in zip(report.counts, earlier.counts, strict=True)
+    )
+
+
+def _max_s(report: AppReport, earlier: AppReport | None, new: list[int], old: list[int]) -> float:
+    """The longest latency of what is new: exact if it is the longest ever, else by its bucket."""
+    if earlier is None or report.max_s > earlier.max_s:
+        return report.max_s
+    top = max((i for i in range(BUCKETS) if new[i] > old[i]), default=None)
+    if top is None:
+        return 0.0
+    return min(report.max_s, BOUNDS_S[top]) if top < len(BOUNDS_S) else report.max_s
+
+
+def _with_state(figures: Figures, reports: list[AppReport], *, starts: int) -> Figures:
+    """Set what is a state and not a count, from the reports that are there now."""
+    serving = [report for report in reports if report.phase == "serving"]
+    latest = serving[0] if serving else None
+    return replace(
+        figures,
+        rss_bytes=max((r.rss_bytes for r in serving), default=figures.rss_bytes),
+        peak_rss_bytes=max((r.peak_rss_bytes for r in serving), default=figures.peak_rss_bytes),
+        load_s=max((r.load_s for r in serving), default=figures.load_s),
+        output_mean=figures.output_mean if latest is None else latest.output_mean,
+        output_std=figures.output_std if latest is None else latest.output_std,
+        serving=len(serving),
+        starts=starts,
+        failure=next((r.failure for r in reports if r.phase == "failed" and r.failure), None),
+    )

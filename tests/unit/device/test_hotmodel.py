@@ -1,0 +1,350 @@
+"""HotModel: it answers through every switch, and a bad release changes nothing for callers."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from slotcast_device import HotModel
+from slotcast_device.hotmodel import loader, memory, model, source
+from slotcast_device.reports import read_reports
+from slotcast_schemas import wire
+from slotcast_schemas.errors import ModelUnloadable
+from slotcast_schemas.messages.release import File, Release
+from tests.support import models
+from tests.support.probing import run_rows
+
+WAIT_S = 30.0
+ROW = models.inputs(1)
+
+
+class Slots:
+    """A model's folder as the agent leaves it; `switch` does what the agent does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.current = folder / "current"
+        self._sequence = 0
+
+    def fill(self, slot: str, content: bytes) -> None:
+        path = self.folder / "slots" / slot
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "model.onnx").write_bytes(content)
+        self._sequence += 1
+        release = Release(
+            model="zoo",
+            version=f"{self._sequence}.0",
+            sequence=self._sequence,
+            created=0,
+            files=(File(path="model.onnx", size_bytes=len(content), sha256=bytes(32)),),
+            image_size_bytes=len(content),
+            image_sha256=bytes(32),
+            entry="model.onnx",
+        )
+        (self.folder / "slots" / f"{slot}.release").write_bytes(wire.encode(release))
+
+    def switch(self, slot: str, content: bytes | None = None) -> None:
+        if content is not None:
+            self.fill(slot, content)
+        (self.folder / "new").symlink_to(f"slots/{slot}")
+        (self.folder / "new").replace(self.current)
+
+
+@pytest.fixture
+def slots(tmp_path: Path) -> Slots:
+    slots = Slots(tmp_path)
+    slots.switch("a", models.classifier(1))
+    return slots
+
+
+@pytest.fixture
+def hot(slots: Slots) -> Iterator[HotModel]:
+    with HotModel(slots.current, poll_s=0.01, report_s=0.01) as hot:
+        yield hot
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until a thread has done its part; fails the test if it never does."""
+    never = threading.Event()
+    for _ in range(int(WAIT_S / 0.01)):
+        if condition():
+            return
+        never.wait(0.01)
+    raise AssertionError("it did not happen")
+
+
+def ask(hot: HotModel) -> list[float]:
+    return [float(v) for v in hot.run(None, {"x": ROW})[0][0]]
+
+
+def answer(seed: int) -> list[float]:
+    return [float(v) for v in run_rows(models.classifier(seed), ROW)[0][0]]
+
+
+def phases(slots: Slots) -> dict[tuple[str, int], str]:
+    reports = read_reports(slots.folder / "app").reports
+    return {(report.slot, report.sequence): report.phase for report in reports}
+
+
+def test_it_answers_as_the_session_does(hot: HotModel) -> None:
+    session = onnxruntime.InferenceSession(models.classifier(1))
+    expected = session.run(["scores"], {"x": ROW})
+    np.testing.assert_array_equal(hot.run(["scores"], {"x": ROW})[0], expected[0])
+    assert [i.name for i in hot.get_inputs()] == ["x"]
+    assert [o.name for o in hot.get_outputs()] == ["scores"]
+    assert hot.release is not None
+    assert hot.release.version == "1.0"
+
+
+def test_it_follows_a_switch_by_itself(slots: Slots, hot: HotModel) -> None:
+    assert ask(hot) == answer(1)
+    slots.switch("b", models.classifier(2))
+    wait_for(lambda: hot.swaps == 1)
+    assert ask(hot) == answer(2)
+    slots.switch("a", models.classifier(3))  # the same slot as at first, another release
+    wait_for(lambda: hot.swaps == 2)
+    assert ask(hot) == answer(3)
+
+
+def test_no_call_fails_or_mixes_releases_while_it_switches(slots: Slots, hot: HotModel) -> None:
+    known = [answer(seed) for seed in (1, 2)]
+    stop = threading.Event()
+    strange: list[object] = []
+    calls = [0] * 4
+
+    def caller(index: int) -> None:
+        while not stop.is_set():
+            try:
+                got = ask(hot)
+            except Exception as exc:  # noqa: BLE001 (any failure is what this test looks for)
+                strange.append(exc)
+                return
+            calls[index] += 1
+            if got not in known:
+                strange.append(got)
+
+    threads = [threading.Thread(target=caller, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    slots.fill("b", models.classifier(2))
+    for swap in range(6):
+        slots.switch("b" if swap % 2 == 0 else "a")
+        wait_for(lambda wanted=swap + 1: hot.swaps == wanted)  # type: ignore[misc]
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert strange == []
+    assert all(calls)
+
+
+def test_a_release_that_does_not_load_changes_nothing_and_is_reported(
+    slots: Slots, hot: HotModel
+) -> None:
+    slots.switch("b", b"not a model")
+    wait_for(lambda: phases(slots).get(("b", 2)) == "failed")
+    (report,) = [r for r in read_reports(slots.folder / "app").reports if r.slot == "b"]
+    assert report.failure is not None
+    assert report.failure.reason == "model_unloadable"
+    assert ask(hot) == answer(1)
+    slots.switch("a")  # the agent rolls back
+    slots.switch("b", models.classifier(4))  # and takes a good one later
+    wait_for(lambda: hot.swaps == 1)
+    assert ask(hot) == answer(4)
+
+
+def test_figures_are_counted_per_release_and_reported(slots: Slots, hot: HotModel) -> None:
+    for _ in range(5):
+        ask(hot)
+    with pytest.raises(Exception, match="Got invalid dimensions"):
+        hot.run(None, {"x": np.zeros((1, 3), np.float32)})
+
+    def of(slot: str) -> Any:
+        reports = read_reports(slots.folder / "app").reports
+        return next((r for r in reports if r.slot == slot), None)
+
+    wait_for(lambda: of("a").requests == 6)
+    report = of("a")
+    assert (report.errors, report.checked, report.nonfinite) == (1, 5, 0)
+    assert sum(report.counts) == 5
+    assert report.rss_bytes > 0
+    assert report.output_mean == pytest.approx(0.25)
+    slots.switch("b", models.not_a_number())
+    wait_for(lambda: hot.swaps == 1)
+    ask(hot)
+    wait_for(lambda: of("b").requests == 1)
+    assert (of("b").checked, of("b").nonfinite) == (1, 1)
+    assert of("a").phase == "retired"
+    assert of("a").requests == 6
+
+
+def test_a_call_under_way_keeps_the_old_session_until_it_has_left(
+    slots: Slots, hot: HotModel
+) -> None:
+    with hot.pinned() as session:
+        slots.switch("b", models.classifier(2))
+        wait_for(lambda: hot.swaps == 1)
+        assert [float(v) for v in session.run(None, {"x": ROW})[0][0]] == answer(1)
+        assert phases(slots)[("a", 1)] != "retired"
+    del session
+    wait_for(lambda: phases(slots)[("a", 1)] == "retired")
+
+
+def test_replaced_sessions_are_let_go_of(slots: Slots) -> None:
+    """No Python object of an old session may stay: it would keep the weights in memory."""
+
+    def sessions() -> int:
+        gc.collect()
+        return sum(isinstance(o, onnxruntime.InferenceSession) for o in gc.get_objects())
+
+    before = sessions()
+    slots.fill("b", models.classifier(2))
+    with HotModel(slots.current, poll_s=0.01) as hot:
+        for swap in range(4):
+            slots.switch("b" if swap % 2 == 0 else "a")
+            wait_for(lambda wanted=swap + 1: hot.swaps == wanted)  # type: ignore[misc]
+            ask(hot)
+        wait_for(lambda: sessions() == before + 1)
+    assert sessions() == before
+
+
+def test_where_memory_is_short_the_old_model_goes_on(
+    slots: Slots, hot: HotModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
+    slots.switch("b", models.classifier(2))
+    wait_for(lambda: phases(slots).get(("b", 2)) == "failed")
+    reports = read_reports(slots.folder / "app").reports
+    failures = [r.failure.reason for r in reports if r.failure is not None]
+    assert failures == ["memory_short"]
+    assert ask(hot) == answer(1)
+
+
+def test_stop_then_start_is_done_only_where_allowed_and_callers_wait(
+    slots: Slots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_load = threading.Event()
+    real_load = loader.load
+    loads: list[int] = []
+
+    def slow_load(*args: Any, **options: Any) -> Any:
+        loads.append(1)
+        if len(loads) > 1:
+            may_load.wait(WAIT_S)
+        return real_load(*args, **options)
+
+    monkeypatch.setattr(model, "load", slow_load)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
+    with HotModel(slots.current, poll_s=0.01, allow_stop_then_start=True) as hot:
+        slots.switch("b", models.classifier(2))
+        wait_for(lambda: len(loads) == 2)
+        answers: list[list[float]] = []
+        caller = threading.Thread(target=lambda: answers.append(ask(hot)))
+        caller.start()
+        caller.join(0.05)
+        assert caller.is_alive()
+        may_load.set()
+        caller.join(WAIT_S)
+        assert answers == [answer(2)]
+
+
+def test_after_stopping_in_vain_the_old_release_is_loaded_again(
+    slots: Slots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
+    with HotModel(slots.current, poll_s=0.01, report_s=0.01, allow_stop_then_start=True) as hot:
+        slots.switch("b", b"not a model")
+        wait_for(lambda: phases(slots).get(("b", 2)) == "failed")
+        assert ask(hot) == answer(1)
+
+
+def test_it_waits_for_a_first_model(tmp_path: Path) -> None:
+    slots = Slots(tmp_path)
+    with pytest.raises(ModelUnloadable, match=r"within 0\.05 s"):
+        HotModel(slots.current, start_timeout_s=0.05, poll_s=0.01)
+    made: list[HotModel] = []
+    thread = threading.Thread(target=lambda: made.append(HotModel(slots.current, poll_s=0.01)))
+    thread.start()
+    slots.switch("a", models.classifier(1))
+    thread.join(WAIT_S)
+    assert ask(made[0]) == answer(1)
+    made[0].close()
+
+
+def test_a_first_model_that_does_not_load_is_waited_out_until_the_agent_rolls_back(
+    slots: Slots,
+) -> None:
+    slots.switch("b", b"not a model")
+    made: list[HotModel] = []
+    thread = threading.Thread(
+        target=lambda: made.append(HotModel(slots.current, poll_s=0.01, report_s=0.01))
+    )
+    thread.start()
+    wait_for(lambda: phases(slots).get(("b", 2)) == "failed")
+    slots.switch("a")
+    thread.join(WAIT_S)
+    assert ask(made[0]) == answer(1)
+    made[0].close()
+
+
+def test_after_close_calls_raise_and_no_report_stays(slots: Slots) -> None:
+    hot = HotModel(slots.current, poll_s=0.01, report_s=0.01)
+    ask(hot)
+    hot.close()
+    with pytest.raises(ModelUnloadable, match="closed"):
+        ask(hot)
+    assert read_reports(slots.folder / "app").reports == ()
+
+
+def test_a_plain_folder_works_without_an_agent(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(models.classifier(1))
+    with HotModel(tmp_path, poll_s=0.01) as hot:
+        assert ask(hot) == answer(1)
+        assert hot.release is None
+    (tmp_path / "other.onnx").write_bytes(models.classifier(2))
+    with pytest.raises(ModelUnloadable, match=r"expected one \.onnx file, got 2"):
+        HotModel(tmp_path, start_timeout_s=0.2, poll_s=0.01)
+    with HotModel(tmp_path, entry="other.onnx", poll_s=0.01) as hot:
+        assert ask(hot) == answer(2)
+
+
+def test_session_options_pass_through(slots: Slots) -> None:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    with (
+        HotModel(
+            slots.current, session_options=options, providers=["CPUExecutionProvider"], poll_s=0.01
+        ) as hot,
+        hot.pinned() as session,
+    ):
+        assert session.get_session_options().intra_op_num_threads == 1
+        assert session.get_providers() == ["CPUExecutionProvider"]
+
+
+def test_threads_that_serve_have_the_priority_of_the_application(slots: Slots) -> None:
+    """The pool of a session is made by the low-priority loader, and must not stay low."""
+    if not loader.may_raise_priority():
+        pytest.skip("this system does not let a process raise its priority again")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 3
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    with HotModel(slots.current, session_options=options, poll_s=0.01):
+        tasks = [int(path.name) for path in Path("/proc/self/task").iterdir()]
+        assert {os.getpriority(os.PRIO_PROCESS, task) for task in tasks} == {mine}
+
+
+def test_the_same_slot_with_another_release_is_told_apart(slots: Slots) -> None:
+    before = source.identify(slots.current)
+    slots.switch("a", models.classifier(2))
+    after = source.identify(slots.current)
+    assert before is not None
+    assert after is not None
+    assert before.target == after.target
+    assert before != after
