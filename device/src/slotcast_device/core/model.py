@@ -92,7 +92,9 @@ class ModelCore:
     @property
     def deadline_s(self) -> float | None:
         """When `Tick` is due, on the monotonic clock."""
-        due = [d for d in (self._installation.deadline_s, self._desk.wake_s) if d is not None]
+        # While a job runs, a wait that is over must not keep the shell awake: nothing is done then.
+        wake_s = None if self._desk.job is not None else self._desk.wake_s
+        due = [d for d in (self._installation.deadline_s, wake_s) if d is not None]
         return min(due, default=None)
 
     @property
