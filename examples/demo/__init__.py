@@ -1,0 +1,1 @@
+"""One whole story of updates on real models, told in the terminal: `make demo`."""

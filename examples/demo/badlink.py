@@ -1,0 +1,159 @@
+"""Act 2: a better model crosses a link that is slow, is cut, and loses its device once."""
+
+from __future__ import annotations
+
+import time
+
+from examples.demo.digits import write_onnx
+from examples.demo.show import NotObserved, kilobytes
+from examples.demo.stage import MODEL, POLL_S, Stage, payload_lines
+from slotcast_publisher.repository import Released
+from slotcast_schemas.messages.offer import Payload
+from slotcast_schemas.messages.status import ModelStatus
+from slotcast_schemas.states import State
+
+_TRANSFER_S = 6.0
+"""How long the whole payload takes on the slow link."""
+_CUT_AT = 0.3
+_KILL_AT = 0.6
+
+
+def play(stage: Stage) -> None:
+    """Train on, release 2.0, and bring it over in spite of everything.
+
+    Raises:
+        NotObserved: the transfer was not cut, not resumed, or did not end well.
+    """
+    show = stage.show
+    show.act(2, "A better model crosses a bad link")
+    before, old_readings = stage.accuracy(), stage.readings()
+    stage.student.learn(epochs=4)
+    model = write_onnx(stage.student.layers)
+    show.say("trained on, with all the training data: every weight has moved")
+    show.command(f"slotcast release repo {MODEL} 2.0 digits.onnx --samples reference.npz")
+    released = stage.release("2.0", model)
+    show.table(["payload", "from", "size", "chunks", "saves"], payload_lines(released))
+    mark, down_before = stage.watcher.mark(), stage.link.down_bytes
+    stage.link.rate_bytes_per_s = _smallest(released).size_bytes / _TRANSFER_S
+    show.say(f"the link is slowed down to {kilobytes(stage.link.rate_bytes_per_s)}/s")
+    stage.publish("2.0")
+    payload = _chosen(stage, released, mark)
+    kept = _disturb(stage, payload)
+    status = _arrived(stage, payload, mark)
+    stage.link.rate_bytes_per_s = None
+    _costs(stage, payload, status, kept, stage.link.down_bytes - down_before)
+    stage.settled("2.0", State.COMMITTED, after=mark)
+    show.check(
+        (stage.device.current / "digits.onnx").read_bytes() == model,
+        f"2.0 is COMMITTED; current -> {stage.device.current.readlink()} holds it, byte for byte",
+    )
+    after, readings = stage.accuracy(), stage.readings()
+    _compare(stage, [before, after], [old_readings, readings])
+    show.check(after > before, f"held-out digits read rightly: {before:.1%} -> {after:.1%}")
+    application = stage.application
+    show.check(
+        application is not None and not application.failures and len(application.answers) == 2,
+        "the application followed the switch, and not one of its"
+        f" {application.answered if application else 0} requests failed",
+    )
+
+
+def _smallest(released: Released) -> Payload:
+    return min((r.payload for r in released.payloads), key=lambda p: p.size_bytes)
+
+
+def _chosen(stage: Stage, released: Released, mark: int) -> Payload:
+    """Wait until the device fetches, and give the payload that it chose."""
+    stage.watcher.wait("DOWNLOADING", lambda s: s.state is State.DOWNLOADING, after=mark)
+    incoming = stage.device.current.parent / "incoming"
+    deadline_s = time.monotonic() + 10
+    while time.monotonic() < deadline_s:
+        for record in released.payloads:
+            if (incoming / record.payload.sha256.hex()).exists():
+                stage.show.say(f"the device fetches the {record.payload.codec} payload")
+                return record.payload
+        time.sleep(POLL_S)
+    raise NotObserved("the device began no transfer")
+
+
+def _disturb(stage: Stage, payload: Payload) -> int:
+    """Cut the link, then kill the device, in mid-transfer; gives the chunks that it kept."""
+    show, count = stage.show, payload.chunk_count
+    with show.bar("2.0 to the device") as bar:
+        at_cut = _wait_for_chunks(stage, payload, int(count * _CUT_AT), bar.at)
+        show.check(stage.link.cut() > 0, f"the link is cut with {at_cut} of {count} chunks there")
+        at_kill = _wait_for_chunks(stage, payload, int(count * _KILL_AT), bar.at)
+        show.check(at_kill > at_cut, f"it reconnects by itself and goes on: {at_kill} of {count}")
+        pid = stage.device.pid
+        show.check(stage.device.kill() == 9, f"kill -9 {pid}: the device's process is gone")
+        kept = stage.device.chunks_on_disk(payload, stage.payload_file("2.0", payload))
+        show.check(at_kill <= kept < count, f"on its disk: {kept} of {count} chunks, whole")
+        stage.device.start()
+        _wait_for_chunks(stage, payload, min(kept + 2, count - 2), bar.at)
+        show.say(f"restarted; it asks for the other {count - kept}")
+    return kept
+
+
+def _wait_for_chunks(
+    stage: Stage, payload: Payload, wanted: int, tell: object, timeout_s: float = 30.0
+) -> int:
+    published = stage.payload_file("2.0", payload)
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        found = stage.device.chunks_on_disk(payload, published)
+        if callable(tell):
+            tell(found * payload.chunk_size_bytes, payload.size_bytes)
+        if found >= wanted:
+            return found
+        time.sleep(POLL_S)
+    raise NotObserved(f"expected {wanted} chunks on the device's disk, got {found}")
+
+
+def _arrived(stage: Stage, payload: Payload, mark: int) -> ModelStatus:
+    return stage.watcher.wait(
+        "DOWNLOADED with its progress",
+        lambda s: (
+            s.state is State.DOWNLOADED
+            and s.progress is not None
+            and s.progress.payload == payload.sha256
+        ),
+        after=mark,
+        timeout_s=60,
+    )
+
+
+def _costs(stage: Stage, payload: Payload, status: ModelStatus, kept: int, down: int) -> None:
+    """Check what the transfer cost, by the device's word and by the link's count."""
+    progress = status.progress
+    if progress is None:
+        raise NotObserved("the status has no progress")
+    kept_bytes = kept * payload.chunk_size_bytes
+    show = stage.show
+    show.check(
+        progress.reused_bytes >= kept_bytes,
+        f"its status says: {kilobytes(progress.reused_bytes)} found on disk and not fetched again,"
+        f" {kilobytes(progress.received_bytes)} received since the restart",
+    )
+    show.check(
+        progress.received_bytes <= payload.size_bytes - kept_bytes + payload.chunk_size_bytes,
+        "not one of the chunks that it had came a second time",
+    )
+    show.check(
+        down < payload.size_bytes * 1.6,
+        f"over the link, with cut and kill: {kilobytes(down)} for a payload of"
+        f" {kilobytes(payload.size_bytes)} ({down / payload.size_bytes:.2f} x)",
+    )
+    if progress.saved_bytes:
+        show.check(
+            progress.codec != "full",
+            f"its status says: {kilobytes(progress.saved_bytes)} saved against the whole image",
+        )
+
+
+def _compare(stage: Stage, accuracy: list[float], readings: list[list[int]]) -> None:
+    truth = [int(digit) for digit in stage.digits.held_y[: len(readings[0])]]
+    rows = [["what it is", *map(str, truth), ""]]
+    for name, row, share in zip(["1.0 reads", "2.0 reads"], readings, accuracy, strict=True):
+        cells = [str(d) if d == t else f"({d})" for d, t in zip(row, truth, strict=True)]
+        rows.append([name, *cells, f"{share:.1%} of {len(stage.digits.held_y)}"])
+    stage.show.table(["held-out digits", *[""] * len(truth), "right"], rows)

@@ -1,0 +1,91 @@
+"""An MQTT broker inside this process: amqtt, on a free port of the loopback, in its own thread.
+
+amqtt speaks MQTT 3.1.1 and keeps nothing on disk, which is all that a demo wants; fleets use
+Mosquitto or another broker (`mosquitto/`). Nothing of Slotcast knows which broker it talks to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+from concurrent.futures import Future
+from typing import Any, Self
+
+from amqtt.broker import Broker
+from amqtt.contexts import BrokerConfig, ListenerConfig
+from amqtt.session import Session
+
+_TIMEOUT_S = 10.0
+
+
+class _Broker(Broker):  # type: ignore[misc] # amqtt ships no types
+    """amqtt, with one defect of 0.12 worked around.
+
+    It finds a client's connection by the client's id alone. Where a client's connection broke in
+    the middle of retained messages, and the client came back, the rest of them then went to its
+    new connection, which had not asked for them.
+    """
+
+    def _get_handler(self, session: Session) -> Any:
+        known, handler = self.sessions.get(session.client_id, (None, None))
+        return handler if known is session else None
+
+
+class EmbeddedBroker:
+    """A broker for as long as the `with` block lasts. `port` is where it listens."""
+
+    def __init__(self) -> None:
+        self.port = _free_port()
+        self._loop = asyncio.new_event_loop()
+        self._broker: _Broker | None = None
+        self._thread = threading.Thread(target=self._loop.run_forever, name="broker", daemon=True)
+
+    @property
+    def url(self) -> str:
+        """The address for `--broker`."""
+        return f"mqtt://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        # Its warnings about clients that vanish are this demo's subject, not its faults.
+        logging.getLogger("amqtt").setLevel(logging.CRITICAL)
+        logging.getLogger("transitions").setLevel(logging.ERROR)
+        self._loop.set_exception_handler(lambda _loop, _context: None)
+        self._thread.start()
+        self._run(self._start()).result(_TIMEOUT_S)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._run(self._stop()).result(_TIMEOUT_S)
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_TIMEOUT_S)
+            self._loop.close()
+
+    def _run(self, work: object) -> Future[None]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)  # type: ignore[arg-type] # untyped
+
+    async def _start(self) -> None:
+        config = BrokerConfig(
+            listeners={"default": ListenerConfig(bind=f"127.0.0.1:{self.port}")},
+            plugins={"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
+        )
+        self._broker = _Broker(config)
+        await self._broker.start()
+
+    async def _stop(self) -> None:
+        if self._broker is not None:
+            await self._broker.shutdown()
+        rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port

@@ -1,0 +1,165 @@
+"""Everything that is on stage, and the steps that several acts share."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, Self
+
+from examples.demo.application import Application, open_model, read_digits
+from examples.demo.broker import EmbeddedBroker
+from examples.demo.device import Device
+from examples.demo.digits import Digits, Student
+from examples.demo.link import BadLink
+from examples.demo.show import Show, kilobytes
+from examples.demo.watch import Watcher
+from slotcast_publisher.provision import provision
+from slotcast_publisher.publish import Pushed, publish
+from slotcast_publisher.release import Request
+from slotcast_publisher.repository import Released, Repository
+from slotcast_publisher.settings import Broker, Settings
+from slotcast_schemas.messages.offer import Payload
+from slotcast_schemas.messages.release import Trial
+from slotcast_schemas.messages.status import ModelStatus
+from slotcast_schemas.states import State
+
+MODEL: Final = "digits"
+DEVICE: Final = "camera-7"
+POLL_S: Final = 0.05
+
+
+class Stage:
+    """Broker, publisher, link and device, for as long as the `with` block lasts.
+
+    Attributes:
+        first_notice: of 1.0, as the broker had it; for the replay.
+    """
+
+    def __init__(self, show: Show, folder: Path) -> None:
+        self.show = show
+        self.folder = folder
+        self.digits = Digits()
+        self.student = Student(self.digits)
+        self.application: Application | None = None
+        self.first_notice = b""
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self.broker = stack.enter_context(EmbeddedBroker())
+            self.link = stack.enter_context(BadLink(self.broker.port))
+            # amqtt speaks 3.1.1 only. A device finds that out by itself, in ten seconds.
+            settings = Settings(brokers=(Broker(url=self.broker.url, protocol="3.1.1"),))
+            self.repo = Repository.init(self.folder / "repo", settings)
+            done = provision(
+                self.repo, DEVICE, self.folder / "device", models=[MODEL], brokers=[self.link.url]
+            )
+            self.watcher = stack.enter_context(Watcher(self.broker.port, self.repo.topics, DEVICE))
+            self.device = stack.enter_context(Device(done.folder, MODEL))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def hire_application(self) -> Application:
+        """Start the application; it works until the end of the story."""
+        made = Application(self.device.current, self.digits.held_x)
+        self.application = self._stack.enter_context(made)
+        return made
+
+    # --- the publisher ------------------------------------------------------------------------
+
+    def release(self, version: str, model: bytes, trial: Trial | None = None) -> Released:
+        """Release a model with the student's samples."""
+        folder = self.folder / "work" / version
+        folder.mkdir(parents=True)
+        (folder / "digits.onnx").write_bytes(model)
+        self.student.write_samples(folder / "reference.npz")
+        return self.repo.release(
+            Request(
+                model=MODEL,
+                version=version,
+                files=(folder / "digits.onnx",),
+                samples=folder / "reference.npz",
+                trial=trial or Trial(),
+            )
+        )
+
+    def publish(self, version: str, *, send_all: bool = False) -> Pushed:
+        """Offer a release to everyone, and push it."""
+        with self.show.bar(f"push {version}") as bar:
+            (pushed,) = publish(
+                self.repo,
+                MODEL,
+                version,
+                send_all=send_all,
+                progress=lambda _, tally: bar.at(tally.done_bytes, tally.total_bytes),
+            )
+        return pushed
+
+    def payload_file(self, version: str, payload: Payload) -> Path:
+        """Give the file of a payload, as the publisher has it."""
+        return self.repo.store.release(MODEL, version).payload_file(payload)
+
+    # --- the device ---------------------------------------------------------------------------
+
+    def settled(
+        self, version: str, *states: State, after: int, timeout_s: float = 30.0
+    ) -> ModelStatus:
+        """Wait until the device says that it is done with a version.
+
+        Raises:
+            NotObserved: it did not, in time.
+        """
+        return self.watcher.wait(
+            f"{' or '.join(states)} of {version}",
+            lambda s: s.state in states and s.target is not None and s.target.version == version,
+            after=after,
+            timeout_s=timeout_s,
+        )
+
+    def accuracy(self) -> float:
+        """Open `current`, and give the share of held-out digits that it reads rightly."""
+        session = open_model(self.device.current)
+        return float((read_digits(session, self.digits.held_x) == self.digits.held_y).mean())
+
+    def readings(self, count: int = 12) -> list[int]:
+        """Open `current`, and give what it reads in the first held-out digits."""
+        session = open_model(self.device.current)
+        return [int(digit) for digit in read_digits(session, self.digits.held_x[:count])]
+
+    @contextlib.contextmanager
+    def unharmed(self) -> Iterator[None]:
+        """Check that what happens inside leaves the application with the model it had."""
+        application = self.application
+        if application is None:
+            raise RuntimeError("no application on stage")
+        slot, before = self.device.current.readlink(), application.answered
+        yield
+        time.sleep(2 * POLL_S)
+        more = application.answered - before
+        served = self.device.current.readlink() == slot and not application.failures
+        self.show.check(
+            served and more > 0,
+            f"the old model answered {more} requests meanwhile, none failed"
+            if served
+            else f"the application was harmed: {application.failures[:1]}",
+        )
+
+
+def payload_lines(released: Released) -> list[list[str]]:
+    """Give what each payload of a release saves, for a table."""
+    return [
+        [
+            record.payload.codec,
+            record.payload.base.version if record.payload.base else "-",
+            kilobytes(record.payload.size_bytes),
+            str(record.payload.chunk_count),
+            f"{record.saved_share:.0%}",
+        ]
+        for record in released.payloads
+    ]
