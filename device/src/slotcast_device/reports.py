@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -29,7 +30,11 @@ BOUNDS_MAX: Final = 512
 STALE_AFTER_S: Final = 3600.0
 """A report this old is of a process that is gone; it is removed."""
 
-Phase = Literal["loading", "serving", "retired", "failed"]
+GONE_AFTER_S: Final = 30.0
+"""A process writes at least every 10 seconds; one that has not for this long has ended."""
+
+Phase = Literal["loading", "serving", "retired", "failed", "gone"]
+"""`gone` is what a reader makes of a process that has stopped writing."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +51,8 @@ class AppReport(msgspec.Struct, frozen=True, kw_only=True):
         slot: the slot whose files it opened.
         sequence: of the release, where the application knows it.
         instance: anything that differs from one start of the application to the next.
+        uptime_s: of the machine when this was written (/proc/uptime): unlike the time of day it
+            does not jump. 0 if not known; then the process is taken to be alive.
         bounds_s, counts: latency histogram; one count more than bounds, not cumulative.
         checked, nonfinite: outputs looked at, and those of them with NaN or infinity.
     """
@@ -56,6 +63,7 @@ class AppReport(msgspec.Struct, frozen=True, kw_only=True):
     sequence: Count = 0
     instance: ShortText = ""
     time: UnixTime = 0
+    uptime_s: Seconds = 0.0
     requests: Count = 0
     errors: Count = 0
     checked: Count = 0
@@ -108,15 +116,37 @@ class Found:
     malformed: int = 0
 
 
-def read_reports(folder: Path) -> Found:
-    """Read what applications wrote. Whatever lies there, it ends soon and takes little memory."""
+def uptime_s() -> float:
+    """How long the machine has been up, sleep included; the same clock in every process."""
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.clock_gettime(clock)
+
+
+def read_reports(folder: Path, *, now_uptime_s: float | None = None) -> Found:
+    """Read what applications wrote. Whatever lies there, it ends soon and takes little memory.
+
+    Args:
+        folder: the model's `app` folder.
+        now_uptime_s: by which processes that have ended are told; None means now.
+    """
+    now_s = uptime_s() if now_uptime_s is None else now_uptime_s
     reports, malformed = [], 0
     for path, _ in _newest(folder)[:REPORTS_MAX]:
         try:
-            reports.append(msgspec.json.decode(_read_plain(path), type=AppReport))
+            report = msgspec.json.decode(_read_plain(path), type=AppReport)
+            reports.append(_as_of(report, now_s))
         except (OSError, ValueError):  # msgspec's errors are ValueErrors
             malformed += 1
     return Found(tuple(reports), malformed)
+
+
+def _as_of(report: AppReport, now_s: float) -> AppReport:
+    """Mark a process as gone that has not written for long, or not since the machine started."""
+    age_s = now_s - report.uptime_s
+    is_silent = report.uptime_s > 0 and not -1.0 <= age_s <= GONE_AFTER_S
+    if is_silent and report.phase in {"loading", "serving"}:
+        return msgspec.structs.replace(report, phase="gone")
+    return report
 
 
 def forget_reports(

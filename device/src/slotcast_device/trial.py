@@ -71,7 +71,7 @@ def judge_trial(
         restarts: starts of the agent that found this trial under way. Restarts of the
             application are taken from `seen`.
     """
-    restarts += max(0, seen.starts - max(1, seen.serving))
+    restarts += max(0, seen.starts - seen.alive)
     checks = tuple(_checks(trial, reference, seen, restarts))
     failed = next((check for check in checks if not check.passed), None)
     if failed is not None:
@@ -110,7 +110,7 @@ def judge_probes(
     verdict = judge_trial(
         trial,
         reference=None,
-        seen=Figures(requests=probes, serving=1, starts=1),
+        seen=Figures(requests=probes),
         elapsed_s=elapsed_s,
         restarts=restarts,
     )

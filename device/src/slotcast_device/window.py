@@ -23,7 +23,8 @@ class Figures:
 
     Attributes:
         serving: processes that have it loaded.
-        starts: processes seen with this release; more than `serving` means that some ended.
+        alive: those, and processes that are loading it or could not.
+        starts: processes seen with this release; what is more than `alive` has ended.
         failure: of a process that could not take it over.
         rss_bytes: of the largest process.
     """
@@ -41,6 +42,7 @@ class Figures:
     output_mean: float | None = None
     output_std: float | None = None
     serving: int = 0
+    alive: int = 0
     starts: int = 0
     failure: Failure | None = None
 
@@ -134,6 +136,7 @@ class Window:
             rss_bytes=figures.rss_bytes,
             load_s=figures.load_s,
             serving=figures.serving,
+            alive=figures.alive,
             starts=figures.starts,
             failure=figures.failure,
         )
@@ -212,6 +215,7 @@ def _with_state(figures: Figures, reports: list[AppReport], *, starts: int) -> F
         output_mean=figures.output_mean if latest is None else latest.output_mean,
         output_std=figures.output_std if latest is None else latest.output_std,
         serving=len(serving),
+        alive=sum(report.phase != "gone" for report in reports),
         starts=starts,
         failure=next((r.failure for r in reports if r.phase == "failed" and r.failure), None),
     )

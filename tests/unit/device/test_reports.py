@@ -94,6 +94,22 @@ def test_links_and_pipes_are_not_followed(tmp_path: Path) -> None:
     assert (found.reports, found.malformed) == ((), 3)
 
 
+@pytest.mark.parametrize(
+    ("written_s", "phase"),
+    [(0.0, "serving"), (995.0, "serving"), (900.0, "gone"), (1500.0, "gone")],
+    ids=["unknown", "just now", "long silent", "before the machine started"],
+)
+def test_a_process_that_stopped_writing_is_gone(
+    tmp_path: Path, written_s: float, phase: str
+) -> None:
+    write_report(tmp_path, report("1", 3, uptime_s=written_s))
+    (found,) = read_reports(tmp_path, now_uptime_s=1000.0).reports
+    assert found.phase == phase
+    figures = Window("b").take([found])
+    assert (figures.requests, figures.starts) == (3, 1)
+    assert figures.alive == figures.serving == int(phase == "serving")
+
+
 def test_only_so_many_files_are_read(tmp_path: Path) -> None:
     for index in range(REPORTS_MAX + 10):
         write_report(tmp_path, report(str(index), 1))

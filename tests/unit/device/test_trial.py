@@ -20,7 +20,7 @@ TRIAL = Trial(duration_s=60.0, min_requests=500, deadline_s=600.0)
 def figures(requests: int, *, latency_s: float = 0.010, **more: Any) -> Figures:
     counts = [0] * BUCKETS
     counts[bucket_of(int(latency_s * 1e9))] = requests - more.get("errors", 0)
-    fields: dict[str, Any] = {"serving": 1, "starts": 1, "rss_bytes": 100, **more}
+    fields: dict[str, Any] = {"serving": 1, "alive": 1, "starts": 1, "rss_bytes": 100, **more}
     return Figures(
         requests=requests, checked=requests, counts=tuple(counts), max_s=latency_s, **fields
     )

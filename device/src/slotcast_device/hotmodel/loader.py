@@ -30,6 +30,7 @@ LOADER_NICE: Final = 10
 by benchmarks/hotswap.py: at 19 a load on a saturated machine takes many times as long and gains
 nothing in latency; at 0 it is felt."""
 
+BEAT_S: Final = 5.0
 WARM_UP_RUNS: Final = 2
 
 Warm = Callable[[Any], None]
@@ -53,8 +54,20 @@ class Loaded:
     load_s: float
 
 
-def load(opened: Opened, settings: SessionSettings, *, nice: int = LOADER_NICE) -> Loaded:
+def load(
+    opened: Opened,
+    settings: SessionSettings,
+    *,
+    nice: int = LOADER_NICE,
+    beat: Callable[[], None] | None = None,
+) -> Loaded:
     """Load and warm in a thread of its own; the caller waits, other threads go on.
+
+    Args:
+        opened: what to load.
+        settings: of the session.
+        nice: how much lower than the caller's the priority is.
+        beat: called every few seconds while it lasts.
 
     Raises:
         ModelUnloadable: the runtime does not load it, or it does not run.
@@ -64,7 +77,10 @@ def load(opened: Opened, settings: SessionSettings, *, nice: int = LOADER_NICE) 
         target=_load_into, args=(results, opened, settings, nice), name="slotcast-load", daemon=True
     )
     thread.start()
-    thread.join()
+    while thread.is_alive():
+        thread.join(BEAT_S)
+        if beat is not None and thread.is_alive():
+            beat()
     (result,) = results
     if isinstance(result, Loaded):
         return result

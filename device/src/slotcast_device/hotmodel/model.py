@@ -277,7 +277,7 @@ class HotModel:
             self._refuse(identity, opened, exc)
             return
         try:
-            loaded = load(opened, self._settings, nice=self._nice)
+            loaded = load(opened, self._settings, nice=self._nice, beat=lambda: self._beat(opened))
         except ModelFailed as exc:
             self._refuse(identity, opened, exc)
             if is_stopped and old is not None:
@@ -286,6 +286,13 @@ class HotModel:
         if identify(self._current) != identity and old is not None and not is_stopped:
             return  # rolled back, or replaced, while it was loading: what was read may be mixed
         self._swap(Live(loaded.session, opened, loaded.load_s))
+
+    def _beat(self, opened: Opened) -> None:
+        """While a load lasts, the agent hears that this process lives and still serves."""
+        self._reporter.say(opened, "loading")
+        live = self._live
+        if live is not None:
+            self._reporter.figures(live.opened, "serving", live.recorder, live.load_s)
 
     def _make_room(self, opened: Opened) -> bool:
         """Check that memory holds both; true if the old session had to be stopped.

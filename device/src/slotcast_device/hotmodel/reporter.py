@@ -15,13 +15,13 @@ from slotcast_device.histogram import BOUNDS_S
 from slotcast_device.hotmodel import memory
 from slotcast_device.hotmodel.figures import Recorder
 from slotcast_device.hotmodel.source import Opened
-from slotcast_device.reports import AppReport, Failure, Phase, write_report
+from slotcast_device.reports import AppReport, Failure, Phase, uptime_s, write_report
 from slotcast_schemas.errors import ModelFailed
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 
 _log = logging.getLogger(__name__)
 
-IDLE_S: Final = 30.0
+IDLE_S: Final = 10.0
 """Without requests a report is still written this often: it says that the process lives."""
 
 
@@ -110,4 +110,5 @@ def _of(report: AppReport, opened: Opened, instance: str) -> AppReport:
         sequence=opened.sequence,
         instance=instance,
         time=int(time.time()),
+        uptime_s=uptime_s(),
     )
