@@ -28,6 +28,9 @@ from slotcast_schemas.errors import BrokerRefused, LinkDown, UsageError
 WINDOW_MAX: Final = 20
 """Messages on their way at once: Mosquitto's default, 640 KB of chunks."""
 
+ARRIVED_MAX: Final = 2_000
+"""Messages that may wait to be looked at; what comes past that is dropped and counted."""
+
 _KEEPALIVE_S: Final = 30
 _CONNECT_TIMEOUT_S: Final = 20.0
 _HEADER_BYTES: Final = 16
@@ -56,10 +59,11 @@ class Subscribed:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A message came."""
+    """A message came; `retained` if the broker had kept it."""
 
     topic: str
     data: bytes
+    retained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +90,13 @@ class Link:
         protocol: `5` or `3.1.1`.
         window: messages that may be on their way at once.
         packet_max_bytes: what the broker takes, or None if it does not say.
+        retains: False where the broker says that it keeps no retained messages.
+        dropped: messages that came faster than they were looked at.
     """
 
-    def __init__(self, broker: Broker, base: Path, protocol: str) -> None:
+    def __init__(
+        self, broker: Broker, base: Path, protocol: str, *, needs_retained: bool = True
+    ) -> None:
         """Connect.
 
         Raises:
@@ -101,6 +109,9 @@ class Link:
         self.protocol = protocol
         self.window = WINDOW_MAX
         self.packet_max_bytes: int | None = None
+        self.retains = True
+        self.dropped = 0
+        self._needs_retained = needs_retained
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._connected: queue.SimpleQueue[_Connected | Lost] = queue.SimpleQueue()
         self._is_up = threading.Event()
@@ -181,9 +192,13 @@ class Link:
     def _obey(self, properties: Properties | None) -> None:
         """Take over what the broker says about itself (MQTT 5, 3.2.2.3)."""
         said = vars(properties) if properties is not None else {}
-        if said.get("RetainAvailable", 1) == 0 or said.get("MaximumQoS", 1) == 0:
+        if said.get("MaximumQoS", 1) == 0:
+            raise BrokerRefused(f"{self.name}: offers no QoS 1, which devices need")
+        self.retains = said.get("RetainAvailable", 1) != 0
+        if not self.retains and self._needs_retained:
             raise BrokerRefused(
-                f"{self.name}: offers no retained messages or no QoS 1, which devices need"
+                f"{self.name}: keeps no retained messages; devices there are served by"
+                " `slotcast serve`, which answers what they ask for"
             )
         self.window = min(self.window, said.get("ReceiveMaximum", self.window))
         self.packet_max_bytes = said.get("MaximumPacketSize")
@@ -264,36 +279,40 @@ class Link:
 
     def _on_message(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
         del client, userdata
-        self._events.put(Arrived(message.topic, bytes(message.payload)))
+        if self._events.qsize() >= ARRIVED_MAX:
+            self.dropped += 1
+            return
+        self._events.put(Arrived(message.topic, bytes(message.payload), bool(message.retain)))
 
 
 @contextlib.contextmanager
-def open_link(broker: Broker, base: Path) -> Iterator[Link]:
+def open_link(broker: Broker, base: Path, *, needs_retained: bool = True) -> Iterator[Link]:
     """Connect to a broker, by the newest protocol that it and the settings allow.
 
     Args:
         broker: where, and how.
         base: folder that the paths of certificates are relative to.
+        needs_retained: whether a broker that keeps no retained messages is refused.
 
     Raises:
         LinkDown: no answer.
         BrokerRefused: the broker answered, and refused.
         UsageError: certificates that cannot be read.
     """
-    with _connect(broker, base) as link:
+    with _connect(broker, base, needs_retained=needs_retained) as link:
         yield link
 
 
-def _connect(broker: Broker, base: Path) -> Link:
+def _connect(broker: Broker, base: Path, *, needs_retained: bool) -> Link:
     protocols = _PROTOCOLS[broker.protocol]
     for protocol in protocols[:-1]:
         try:
-            return Link(broker, base, protocol)
+            return Link(broker, base, protocol, needs_retained=needs_retained)
         except BrokerRefused as exc:
             # Brokers of MQTT 3.1.1 answer "unsupported version", or just hang up.
             if not (_UNSUPPORTED_VERSION in str(exc) or "before answering" in str(exc)):
                 raise
-    return Link(broker, base, protocols[-1])
+    return Link(broker, base, protocols[-1], needs_retained=needs_retained)
 
 
 def fetch_retained(link: Link, topic: str, timeout_s: float) -> bytes | None:

@@ -12,7 +12,7 @@ from types import FrameType
 
 import typer
 
-from slotcast_publisher.cli import inspection, keys, publishing, releases, repositories
+from slotcast_publisher.cli import inspection, keys, publishing, releases, repositories, serving
 from slotcast_publisher.cli.common import say_error
 from slotcast_schemas.errors import SlotcastError, StorageFailed, TransferFailed, UsageError
 
@@ -33,6 +33,7 @@ app = typer.Typer(
 repositories.register(app)
 releases.register(app)
 publishing.register(app)
+serving.register(app)
 inspection.register(app)
 keys.register(app)
 

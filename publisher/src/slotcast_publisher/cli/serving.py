@@ -1,0 +1,54 @@
+"""`slotcast serve`: the service in the foreground, until it is stopped."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Annotated, Any
+
+import typer
+
+from slotcast_publisher.cli.common import Brokers, Repo, open_repository
+from slotcast_publisher.publish import brokers_of
+from slotcast_publisher.serve.service import Service, log_line
+from slotcast_publisher.serve.wants import RATE_BYTES_PER_S, Bounds
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("serve")(_serve)
+
+
+def _serve(
+    repo: Repo,
+    broker: Brokers = None,
+    rate: Annotated[
+        float,
+        typer.Option(min=1.0, help="Bytes per second that answers may use, per broker."),
+    ] = RATE_BYTES_PER_S,
+    json: Annotated[
+        bool, typer.Option("--json", help="Log one JSON object a line, for programs.")
+    ] = False,
+) -> None:
+    """Answer what devices miss, renew signatures, re-announce lost notices; until stopped."""
+    repository = open_repository(repo)
+    chosen = brokers_of(repository, broker or ())
+    service = Service(
+        repository, chosen, _say_json if json else _say_text, bounds=Bounds(rate_bytes_per_s=rate)
+    )
+    stop = threading.Event()
+    try:
+        service.run(stop)
+    except KeyboardInterrupt:
+        stop.set()  # this is how it ends: not an error
+
+
+def _say_json(event: str, **fields: Any) -> None:
+    sys.stdout.write(log_line(event, **fields) + "\n")
+    sys.stdout.flush()
+
+
+def _say_text(event: str, **fields: Any) -> None:
+    told = " ".join(f"{key}={value}" for key, value in fields.items())
+    sys.stdout.write(f"{event} {told}".rstrip() + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,86 @@
+"""What is offered now: notices to announce, and payloads whose pieces may be sent again.
+
+A catalog is read from the repository in one go and never changes; a new look makes a new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from slotcast_publisher.durable import storage_errors
+from slotcast_publisher.errors import RepositoryDamaged
+from slotcast_publisher.repository import Repository
+from slotcast_publisher.serve.wants import Piece
+from slotcast_schemas.messages.offer import Payload
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """A notice as it is signed now, and the digest of the offer in it."""
+
+    notice: bytes
+    offer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An offered payload, and where its bytes are."""
+
+    payload: Payload
+    file: Path
+    maps: tuple[Path, ...]
+
+    def read(self, piece: Piece) -> bytes:
+        """Give the bytes of a piece, checked where they can be.
+
+        Raises:
+            RepositoryDamaged: what is there is not what was signed.
+            StorageFailed: it cannot be read.
+        """
+        path = self.maps[piece.number] if piece.is_map else self.file
+        offset = 0 if piece.is_map else piece.number * self.payload.chunk_size_bytes
+        size = -1 if piece.is_map else self.payload.chunk_bytes(piece.number)
+        with storage_errors(path), path.open("rb") as reader:
+            reader.seek(offset)
+            data = reader.read(size)
+        if not self._is_true(piece, data):
+            raise RepositoryDamaged(f"{path}: not the bytes that were signed; release again")
+        return data
+
+    def _is_true(self, piece: Piece, data: bytes) -> bool:
+        if piece.is_map:
+            return hashlib.sha256(data).digest() == self.payload.map_parts[piece.number]
+        return len(data) == self.payload.chunk_bytes(piece.number)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """One look at a repository."""
+
+    announcements: Mapping[str, Announcement]
+    payloads: Mapping[bytes, Stored]
+    problems: tuple[str, ...] = ()
+    """Models that cannot be served now, and why."""
+
+
+def stored_payloads(repo: Repository, model: str) -> dict[bytes, Stored]:
+    """Give the payloads that a model's offer names, unless it is canceled.
+
+    Raises:
+        SlotcastError: the repository is damaged.
+    """
+    offer = repo.present_offer(model)
+    if offer is None or offer.state == "canceled":
+        return {}
+    folder = repo.store.release(model, offer.version)
+    return {
+        payload.sha256: Stored(
+            payload,
+            folder.payload_file(payload),
+            tuple(folder.map_file(payload, part) for part in range(len(payload.map_parts))),
+        )
+        for payload in offer.payloads
+    }

@@ -1,0 +1,201 @@
+"""Decides which notices one broker must hear again, and when. No I/O; the clock is an argument.
+
+After each connection it listens which notices the broker has. What is missing or outdated is
+announced; what is newer than ours (another `serve` or `publish` of the same repository was
+faster) is left alone. A broker that turns out to keep no retained messages gets the notices again
+and again, and at once whenever a device comes online.
+A notice with a *new offer* waits a while, because the `publish` that made it first sends chunks.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from slotcast_publisher.serve.catalog import Announcement
+
+WARS_MAX: Final = 8
+"""Doublings of the wait where somebody keeps replacing our notice with another."""
+
+
+class Kind(Enum):
+    """What a broker's notice is, beside ours."""
+
+    OURS = "ours"
+    NEWER = "newer"
+    """Signed by the same keys, later: ours is outdated."""
+    OTHER = "other"
+    """Older, or not to be believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Publish a model's notice."""
+
+    model: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """Subscribe to the notices again: a broker that retains sends them once more."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchDevices:
+    """Subscribe to presence: this broker retains nothing, so each arrival must be told."""
+
+
+Order = Announce | LookAgain | WatchDevices
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Waits, in seconds; each pair is drawn from evenly.
+
+    Attributes:
+        settle_s: from the answer to a subscription until what has not come is held for missing.
+        new_offer_s: how long `publish` has to send a new offer's notice itself.
+        repeat_s: between announcements, where the broker keeps none.
+        arrival_s: from a device's arrival to the announcement, where the broker keeps none.
+        again_s: a notice is not announced again sooner than this.
+    """
+
+    settle_s: tuple[float, float] = (1.0, 2.0)
+    new_offer_s: float = 60.0
+    repeat_s: tuple[float, float] = (60.0, 120.0)
+    arrival_s: tuple[float, float] = (0.2, 0.5)
+    again_s: float = 2.0
+
+
+@dataclass(slots=True)
+class _Model:
+    ours: Announcement
+    is_there: bool = False
+    due_s: float | None = None
+    said_s: float = -1e9
+    replaced: int = 0
+
+
+@dataclass(slots=True)
+class Notices:
+    """The notices of one broker.
+
+    Args:
+        pace: waits.
+        rng: jitter.
+        offered: what the repository has signed, by model.
+    """
+
+    pace: Pace
+    rng: random.Random
+    offered: Mapping[str, Announcement]
+    keeps: bool | None = None
+    """Whether the broker keeps retained messages; None while that is not known."""
+
+    _models: dict[str, _Model] = field(init=False)
+    _is_up: bool = False
+    _verdict_s: float | None = None
+
+    def __post_init__(self) -> None:
+        self._models = {model: _Model(ours) for model, ours in self.offered.items()}
+
+    def deadline_s(self) -> float | None:
+        """Say when `due` will have something, or None."""
+        if not self._is_up:
+            return None
+        dues = [m.due_s for m in self._models.values() if m.due_s is not None]
+        return min([*dues, *([] if self._verdict_s is None else [self._verdict_s])], default=None)
+
+    def data(self, model: str) -> bytes | None:
+        """Give our notice of a model, if there is one."""
+        found = self._models.get(model)
+        return None if found is None else found.ours.notice
+
+    def connected(self, *, retains: bool | None) -> None:
+        """A connection is there; `retains` is what the broker says of itself, if it does."""
+        self._is_up = True
+        self.keeps = False if retains is False else None
+        self._verdict_s = None
+        for model in self._models.values():
+            model.is_there, model.due_s = False, None
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        self._is_up = False
+
+    def subscribed(self, now_s: float) -> None:
+        """The broker answered: what it retains comes now."""
+        wait_s = self._draw(self.pace.settle_s)
+        for model in self._models.values():
+            if not model.is_there and model.due_s is None:
+                model.due_s = now_s + wait_s
+        if self._verdict_s is not None:
+            self._verdict_s = now_s + wait_s
+
+    def seen(self, name: str, kind: Kind, now_s: float, *, retained: bool) -> None:
+        """A notice came from the broker; with `retained`, from its memory."""
+        if retained:
+            self.keeps, self._verdict_s = True, None
+        model = self._models.get(name)
+        if model is None:
+            return
+        model.is_there = kind is not Kind.OTHER
+        if model.is_there:
+            model.due_s = None if self.keeps is not False else model.due_s
+        elif model.due_s is None:
+            model.replaced += 1
+            wait_s = self._draw(self.pace.settle_s) * 2 ** min(model.replaced, WARS_MAX)
+            model.due_s = now_s + wait_s
+
+    def device_online(self, now_s: float) -> None:
+        """A device came; where the broker keeps no notice, it must be told."""
+        if self.keeps is not False:
+            return
+        soon_s = now_s + self._draw(self.pace.arrival_s)
+        for model in self._models.values():
+            at_s = max(soon_s, model.said_s + self.pace.again_s)
+            model.due_s = at_s if model.due_s is None else min(model.due_s, at_s)
+
+    def changed(self, offered: Mapping[str, Announcement], now_s: float) -> None:
+        """The repository was looked at again."""
+        for name, ours in offered.items():
+            model = self._models.get(name)
+            if model is None:
+                self._models[name] = _Model(ours, due_s=now_s + self.pace.new_offer_s)
+            elif model.ours != ours:
+                is_new_offer = model.ours.offer != ours.offer
+                model.ours, model.is_there, model.replaced = ours, False, 0
+                model.due_s = now_s + (self.pace.new_offer_s if is_new_offer else 0.0)
+        for name in self._models.keys() - offered.keys():
+            del self._models[name]
+
+    def due(self, now_s: float) -> list[Order]:
+        """Give what is to be done now."""
+        if not self._is_up:
+            return []
+        orders: list[Order] = []
+        if self._verdict_s is not None and self._verdict_s <= now_s:
+            self._verdict_s, self.keeps = None, False
+            orders.append(WatchDevices())
+            for model in self._models.values():
+                model.due_s = self._repeat_at(now_s) if model.due_s is None else model.due_s
+        for name, model in self._models.items():
+            if model.due_s is not None and model.due_s <= now_s:
+                model.said_s = now_s
+                model.due_s = None if self.keeps is not False else self._repeat_at(now_s)
+                orders.append(Announce(name, model.ours.notice))
+        if self.keeps is None and self._verdict_s is None and orders:
+            # Nothing retained has come so far: was there nothing yet, or is nothing kept?
+            self._verdict_s = now_s + 60.0  # `subscribed` sets the true one
+            orders.append(LookAgain())
+        return orders
+
+    def _repeat_at(self, now_s: float) -> float:
+        return now_s + self._draw(self.pace.repeat_s)
+
+    def _draw(self, between: tuple[float, float]) -> float:
+        return self.rng.uniform(*between)

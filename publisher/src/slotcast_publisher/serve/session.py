@@ -1,0 +1,285 @@
+"""One broker, for as long as `serve` runs: connects, listens, and carries out what is decided.
+
+`Answers` and `Notices` decide; this module hands them what comes, and sends what they give, never
+more at once than the broker takes. When the connection is lost it waits (exponential, jittered,
+capped) and begins again; what waited to be sent still waits.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from slotcast_publisher.mqtt import Acked, Arrived, Event, Link, Lost, Subscribed, open_link
+from slotcast_publisher.serve.catalog import Catalog
+from slotcast_publisher.serve.notices import Announce, Kind, LookAgain, Notices, Pace, WatchDevices
+from slotcast_publisher.serve.wants import Answers, Bounds
+from slotcast_publisher.settings import Broker, address
+from slotcast_schemas import wire
+from slotcast_schemas.errors import BrokerRefused, LinkDown, RefusedRelease, StorageFailed
+from slotcast_schemas.messages import Presence, Want
+from slotcast_schemas.topics import DeviceTopic, NoticeTopic, Topics, WantTopic
+
+_STEP_S: Final = 0.5
+_EVENTS_MAX: Final = 200
+_SAY_EVERY_S: Final = 1.0
+_WAIT_FIRST_S: Final = 0.5
+_WAIT_CAP_S: Final = 30.0
+_SILENCE_MAX_S: Final = 60.0
+
+
+class Say(Protocol):
+    """Takes one line of the log."""
+
+    def __call__(self, event: str, **fields: Any) -> None:
+        """Log an event with its fields."""
+
+
+Judge = Callable[[str, bytes, bytes], Kind]
+"""Says what a broker's notice of a model is, beside ours."""
+
+
+class Session:
+    """Serves one broker until told to stop.
+
+    Args:
+        broker: where.
+        base: folder that the paths of certificates are relative to.
+        topics: below the repository's prefix.
+        catalog: what is offered at first; `renew` hands over a newer look.
+        judge: tells notices apart.
+        say: the log.
+        rng: jitter; seeded in tests.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        base: Path,
+        topics: Topics,
+        catalog: Catalog,
+        judge: Judge,
+        say: Say,
+        rng: random.Random,
+        *,
+        bounds: Bounds | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        self.name = address(broker.url).name
+        self._broker = broker
+        self._base = base
+        self._topics = topics
+        self._catalog = catalog
+        self._judge = judge
+        self._log = say
+        self._rng = rng
+        self._answers = Answers(bounds or Bounds(), rng)
+        self._notices = Notices(pace or Pace(), rng, catalog.announcements)
+        self._renewed: queue.SimpleQueue[Catalog] = queue.SimpleQueue()
+        self._in_flight: set[int] = set()
+        self._failures = 0
+        self._said_s = 0.0
+        self._said_sent = self._said_refused = self._said_dropped = 0
+        self._heard_s = 0.0
+
+    def renew(self, catalog: Catalog) -> None:
+        """Hand over a newer look at the repository; from any thread."""
+        self._renewed.put(catalog)
+
+    def run(self, stop: threading.Event) -> None:
+        """Serve until `stop` is set; returns soon after."""
+        while not stop.is_set():
+            try:
+                with open_link(self._broker, self._base, needs_retained=False) as link:
+                    self._serve(link, stop)
+            except (LinkDown, BrokerRefused) as exc:
+                self._notices.lost()
+                wait_s = self._next_wait_s()
+                self._say(
+                    "disconnected", reason=exc.reason, detail=str(exc), again_in_s=round(wait_s, 2)
+                )
+                stop.wait(wait_s)
+
+    def _next_wait_s(self) -> float:
+        bound = min(_WAIT_CAP_S, _WAIT_FIRST_S * 2.0 ** min(self._failures, 20))
+        self._failures += 1
+        return self._rng.uniform(bound * 0.1, bound)
+
+    # --- a connection ---------------------------------------------------------------------------
+
+    def _serve(self, link: Link, stop: threading.Event) -> None:
+        self._in_flight.clear()
+        self._heard_s = time.monotonic()
+        self._notices.connected(retains=None if link.retains else False)
+        self._say("connected", protocol=link.protocol, retains=link.retains)
+        self._subscribe_notices(link)
+        link.subscribe(self._topics.wants())
+        if not link.retains:
+            self._watch_devices(link)
+        while not stop.is_set():
+            self._take_renewed()
+            self._hear(link)
+            self._act(link)
+            self._say_progress(link)
+
+    def _hear(self, link: Link) -> None:
+        """Wait for something, and take what has come; a flood must not keep us from answering."""
+        event = link.next_event(self._wait_s())
+        for _ in range(_EVENTS_MAX):
+            if event is None:
+                return
+            self._take(event, link)
+            event = link.next_event(0)
+        if event is not None:
+            self._take(event, link)
+
+    def _subscribe_notices(self, link: Link) -> None:
+        link.subscribe(self._topics.notice("+"))
+
+    def _watch_devices(self, link: Link) -> None:
+        link.subscribe(self._topics.device("+", "presence"))
+
+    def _wait_s(self) -> float:
+        now_s = time.monotonic()
+        dues = [
+            d for d in (self._answers.deadline_s(), self._notices.deadline_s()) if d is not None
+        ]
+        return max(0.0, min([now_s + _STEP_S, *dues]) - now_s)
+
+    def _take(self, event: Event, link: Link) -> None:
+        now_s = time.monotonic()
+        self._heard_s = now_s
+        match event:
+            case Lost(why=why):
+                raise LinkDown(f"{link.name}: {why}")
+            case Subscribed(refused=str(why)):
+                raise BrokerRefused(
+                    f"{link.name}: may not subscribe: {why}; check its access rules"
+                )
+            case Subscribed():
+                self._failures = 0
+                self._notices.subscribed(now_s)
+            case Acked(mid=mid, refused=why):
+                self._in_flight.discard(mid)
+                if why is not None:
+                    raise BrokerRefused(f"{link.name}: refused a message: {why}")
+            case Arrived():
+                self._arrived(event, now_s)
+
+    def _arrived(self, message: Arrived, now_s: float) -> None:
+        match self._topics.parse(message.topic):
+            case WantTopic(payload):
+                self._wanted(payload, message.data, now_s)
+            case NoticeTopic(model):
+                self._noticed(model, message, now_s)
+            case DeviceTopic(what="presence"):
+                self._present(message, now_s)
+            case _:
+                pass
+
+    def _wanted(self, payload: bytes, data: bytes, now_s: float) -> None:
+        """A want counts only if it is whole and about something that is offered."""
+        stored = self._catalog.payloads.get(payload)
+        try:
+            want = wire.decode(data, Want) if stored is not None else None
+        except RefusedRelease:
+            want = None
+        if stored is None or want is None or want.payload != payload:
+            self._answers.counts.refused_wants += 1
+            return
+        self._answers.want(want, stored.payload, now_s)
+
+    def _noticed(self, model: str, message: Arrived, now_s: float) -> None:
+        ours = self._notices.data(model)
+        if ours is None:
+            return
+        kind = self._judge(model, message.data, ours)
+        if kind is Kind.NEWER:
+            self._say("newer_notice", model=model)
+        self._notices.seen(model, kind, now_s, retained=message.retained)
+
+    def _present(self, message: Arrived, now_s: float) -> None:
+        try:
+            online = wire.decode(message.data, Presence).online
+        except RefusedRelease:
+            return
+        if online:
+            self._notices.device_online(now_s)
+
+    # --- sending --------------------------------------------------------------------------------
+
+    def _act(self, link: Link) -> None:
+        now_s = time.monotonic()
+        for order in self._notices.due(now_s):
+            match order:
+                case Announce(model, data):
+                    self._publish(link, self._topics.notice(model), data)
+                    self._say("announced", model=model)
+                case LookAgain():
+                    self._subscribe_notices(link)
+                case WatchDevices():
+                    self._say("keeps_nothing")
+                    self._watch_devices(link)
+        room = link.window - len(self._in_flight)
+        for piece, payload in self._answers.due(now_s, room) if room > 0 else []:
+            self._answer(link, piece, payload)
+        if self._in_flight and now_s - self._heard_s > _SILENCE_MAX_S:
+            raise LinkDown(f"{link.name}: no answer in {_SILENCE_MAX_S:.0f} s")
+
+    def _answer(self, link: Link, piece: Any, payload: Any) -> None:
+        stored = self._catalog.payloads.get(payload.sha256)
+        if stored is None:
+            return
+        name = self._topics.map_part if piece.is_map else self._topics.chunk
+        try:
+            data = stored.read(piece)
+        except StorageFailed as exc:
+            self._say("error", reason=exc.reason, detail=str(exc))
+            return
+        self._publish(link, name(payload.sha256, piece.number), data)
+
+    def _publish(self, link: Link, topic: str, data: bytes) -> None:
+        retain = link.retains and self._notices.keeps is not False
+        self._in_flight.add(link.publish(topic, data, retain=retain))
+
+    def _take_renewed(self) -> None:
+        while not self._renewed.empty():
+            self._catalog = self._renewed.get()
+            self._notices.changed(self._catalog.announcements, time.monotonic())
+            self._answers.forget_payloads(set(self._catalog.payloads))
+
+    # --- the log --------------------------------------------------------------------------------
+
+    def _say(self, event: str, **fields: Any) -> None:
+        self._log(event, broker=self.name, **fields)
+
+    def _say_progress(self, link: Link) -> None:
+        """One line a second at most, whatever comes."""
+        counts, now_s = self._answers.counts, time.monotonic()
+        refused = counts.refused_wants + counts.refused
+        changed = (counts.sent, refused, link.dropped) != (
+            self._said_sent,
+            self._said_refused,
+            self._said_dropped,
+        )
+        if not changed or now_s - self._said_s < _SAY_EVERY_S:
+            return
+        self._said_s = now_s
+        self._said_sent, self._said_refused, self._said_dropped = counts.sent, refused, link.dropped
+        self._say(
+            "answered",
+            wants=counts.wants,
+            asked=counts.asked,
+            shared=counts.joined,
+            sent=counts.sent,
+            sent_bytes=counts.sent_bytes,
+            waiting=self._answers.waiting,
+            refused=counts.refused,
+            refused_wants=counts.refused_wants,
+            dropped=link.dropped,
+        )
