@@ -124,7 +124,12 @@ class HotModel:
             Exception: what onnxruntime raises for these inputs; it is counted as an error.
             ModelFailed: no model is loaded, and none is being loaded.
         """
-        live = self._enter()
+        with self._lock:
+            live = self._live
+            if live is not None:
+                live.in_flight += 1
+        if live is None:
+            live = self._enter()
         session = live.session
         started_ns = time.perf_counter_ns()
         try:
