@@ -19,11 +19,11 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
-from tests.support.brokers import Broker, mosquitto
-from tests.support.certificates import PUBLISHER, Authority, Certificates, Identity
 
 from slotcast_schemas.fields import DeviceId
 from slotcast_schemas.topics import Topics
+from tests.support.brokers import Broker, mosquitto
+from tests.support.certificates import PUBLISHER, Authority, Certificates, Identity
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(60)]
 

@@ -20,7 +20,7 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -262,6 +262,7 @@ def mosquitto(
     *,
     is_persistent: bool | None = None,
     extra: Sequence[str] = (),
+    extra_files: Mapping[str, bytes] | None = None,
 ) -> Iterator[Broker]:
     """Run a Mosquitto with a configuration of mosquitto/ for the length of the block.
 
@@ -270,6 +271,7 @@ def mosquitto(
         is_persistent: whether retained messages survive `restart(keep_data=True)`;
             by default as the configuration has it: production yes, development no.
         extra: more lines of configuration, for a test that needs a limit or a log type.
+        extra_files: more files by their path below /mosquitto, for `extra` to name.
 
     Raises:
         BrokerUnavailable: there is no Mosquitto here, or it did not start.
@@ -278,7 +280,7 @@ def mosquitto(
     with tempfile.TemporaryDirectory(prefix="slotcast-broker-") as folder:
         home = Path(folder)
         certificates = Certificates(home / "issued") if flavour == "production" else None
-        broker = _started(flavour, home, certificates, keeps, tuple(extra))
+        broker = _started(flavour, home, certificates, keeps, tuple(extra), extra_files or {})
         try:
             yield broker
         finally:
@@ -291,6 +293,7 @@ def _started(
     certificates: Certificates | None,
     is_persistent: bool,
     extra: tuple[str, ...],
+    extra_files: Mapping[str, bytes],
 ) -> Broker:
     is_container = engine.kind() == "container"
     for _ in range(_PORT_TRIES):
@@ -305,6 +308,7 @@ def _started(
             extra=(*own_user, *extra),
             certificates=certificates,
         )
+        contents |= extra_files
         broker: Broker
         if is_container:
             broker = _Container(flavour, ports, contents, certificates)

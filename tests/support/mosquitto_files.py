@@ -53,14 +53,14 @@ def files(
         flavour: which configuration of mosquitto/.
         place: where it will run.
         is_persistent: whether retained messages survive a restart.
-        extra: more lines of configuration, put before the listeners.
+        extra: more lines of configuration, put before the listeners; below /mosquitto as shipped.
         certificates: for the production flavour.
     """
     text = (REPOSITORY / "mosquitto" / f"{flavour}.conf").read_text()
     text = _with_persistence(text, place, is_persistent=is_persistent)
     for shipped, port in zip(PORTS[flavour], place.ports, strict=True):
         text = _with_listener(text, shipped, port, place.address)
-    text = "\n".join([*extra, text.replace(f" {_HOME}/", f" {place.home}/")])
+    text = "\n".join([*extra, text]).replace(f" {_HOME}/", f" {place.home}/")
     made = {"config/mosquitto.conf": text.encode()}
     if certificates is not None:
         made["config/acl"] = (REPOSITORY / "mosquitto" / "acl").read_bytes()
