@@ -79,9 +79,7 @@ class ModelFiles:
             case ev.SyncSpool():
                 self._open_spool().sync()
             case ev.DropSpool():
-                if self._spool is not None:
-                    self._spool.remove()
-                    self._spool = None
+                self._drop_spool()
             case ev.Save(state):
                 self._disk.make_dir(self._folder)
                 records.save(self._disk, self._record, state)
@@ -89,6 +87,13 @@ class ModelFiles:
                 if slot is not None:
                     self._watcher.expect(slot)
                 self.store.activate(slot)
+
+    def _drop_spool(self) -> None:
+        """Remove all that came in: also what a killed run left, of which this one has no spool."""
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
+        self._disk.remove_tree(self._folder / "incoming")
 
     def _open_spool(self) -> Spool:
         if self._spool is None:
