@@ -44,7 +44,14 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Builder(Protocol):
-    """Makes payloads for a release; each goes into a file of its own in `out`."""
+    """Makes payloads for a release; each goes into a file of its own in `out`.
+
+    `__name__` is written down when it is through, so that it does not run twice for a release.
+    """
+
+    @property
+    def __name__(self) -> str:
+        """What the builder is called."""
 
     def __call__(
         self,
@@ -104,15 +111,22 @@ def add_payloads(
         for record in twin.payloads():
             if record.payload.base is None:
                 release.share_payload(twin, record)
-    if not any(record.payload.base is None for record in release.payloads()):
-        for build in builders:
+                release.mark_built(build_full.__name__)
+    for build in builders:
+        if not release.is_built_by(build.__name__):
             _run(build, release, earlier, chunk_size_bytes, progress)
+            release.mark_built(build.__name__)
     return release.payloads()
 
 
 def _same_image(release: ReleaseFolder, earlier: Sequence[ReleaseFolder]) -> ReleaseFolder | None:
-    image = release.release().image_sha256
-    return next((r for r in reversed(earlier) if r.release().image_sha256 == image), None)
+    """Find an earlier release with the same image, cut into files at the same places."""
+    wanted = _layout(release)
+    return next((r for r in reversed(earlier) if _layout(r) == wanted), None)
+
+
+def _layout(release: ReleaseFolder) -> tuple[bytes, ...]:
+    return tuple(file.sha256 for file in release.release().files)
 
 
 def _run(

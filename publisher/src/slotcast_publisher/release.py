@@ -76,6 +76,7 @@ def build_release(store: Store, request: Request, now_s: float) -> Built:
     _check_specifier(request.runtime)
     given = _given(request)
     existing = _existing(store, request)
+    store.drop_staging(request.model)
     if existing is not None:
         _check_same(existing, given, request)
         return Built(folder=existing, is_new=False)

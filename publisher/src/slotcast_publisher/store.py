@@ -50,6 +50,13 @@ class PayloadRecord(msgspec.Struct, frozen=True, kw_only=True):
         return 1 - self.payload.size_bytes / max(1, self.image_size_bytes)
 
 
+class PayloadList(msgspec.Struct, frozen=True, kw_only=True):
+    """What `payloads.json` says: which builders are through, and what they made."""
+
+    done: tuple[str, ...] = ()
+    payloads: tuple[PayloadRecord, ...] = ()
+
+
 class ReleaseFolder:
     """One release on disk."""
 
@@ -94,11 +101,28 @@ class ReleaseFolder:
 
     def payloads(self) -> list[PayloadRecord]:
         """Give the payloads that were built and proven."""
+        return list(self._list().payloads)
+
+    def is_built_by(self, builder: str) -> bool:
+        """Say whether a builder is through, whatever it found worth offering."""
+        return builder in self._list().done
+
+    def mark_built(self, builder: str) -> None:
+        """Note that a builder is through."""
+        now = self._list()
+        done = tuple(dict.fromkeys([*now.done, builder]))
+        self._save(msgspec.structs.replace(now, done=done))
+
+    def _list(self) -> PayloadList:
         path = self.path / "payloads.json"
         if not path.exists():
-            return []
-        found: list[PayloadRecord] = _read_json(path, list[PayloadRecord])
+            return PayloadList()
+        found: PayloadList = _read_json(path, PayloadList)
         return found
+
+    def _save(self, found: PayloadList) -> None:
+        data = msgspec.json.format(msgspec.json.encode(found), indent=1)
+        write_atomic(self.path / "payloads.json", data)
 
     def payload_dir(self, sha256: bytes) -> Path:
         """Name the folder of one payload."""
@@ -144,9 +168,9 @@ class ReleaseFolder:
         self._record(record)
 
     def _record(self, record: PayloadRecord) -> None:
-        kept = [r for r in self.payloads() if r.payload.sha256 != record.payload.sha256]
-        data = msgspec.json.format(msgspec.json.encode([*kept, record]), indent=1)
-        write_atomic(self.path / "payloads.json", data)
+        now = self._list()
+        kept = [r for r in now.payloads if r.payload.sha256 != record.payload.sha256]
+        self._save(msgspec.structs.replace(now, payloads=(*kept, record)))
 
 
 class Store:

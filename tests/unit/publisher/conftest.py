@@ -1,0 +1,34 @@
+"""A repository with one release, made once and copied for each test."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from slotcast_publisher.release import Request
+from slotcast_publisher.repository import Repository
+from slotcast_publisher.settings import Settings
+from tests.support import models
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "model.onnx"
+    path.write_bytes(models.classifier(hidden=512))
+    return path
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, model_file: Path) -> Path:
+    path = tmp_path_factory.mktemp("finished") / "repo"
+    repo = Repository.init(path, Settings(chunk_size_bytes=4096))
+    repo.release(Request(model="clf", version="1.0", files=(model_file,)))
+    return path
+
+
+@pytest.fixture
+def repo(finished: Path, tmp_path: Path) -> Repository:
+    shutil.copytree(finished, tmp_path / "repo")
+    return Repository(tmp_path / "repo")

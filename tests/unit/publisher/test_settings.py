@@ -1,0 +1,78 @@
+"""Settings survive writing and reading, and say what is wrong with them."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from slotcast_publisher import settings
+from slotcast_publisher.errors import NotFound
+from slotcast_publisher.settings import Broker, Expiry, Settings, address, without_credentials
+from slotcast_schemas.errors import UsageError
+
+
+def test_settings_survive_writing_and_reading(tmp_path: Path) -> None:
+    given = Settings(
+        prefix="fleet/north",
+        chunk_size_bytes=16384,
+        brokers=(
+            Broker(url="mqtts://me:p%40ss@[::1]:8884", ca="ca.pem", certificate="a", key="b"),
+            Broker(url="mqtt://other", protocol="3.1.1"),
+        ),
+        expiry=Expiry(timestamp_days=0.5),
+    )
+    settings.save(tmp_path, given)
+    assert settings.load(tmp_path) == given
+    assert (tmp_path / "slotcast.toml").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("format = 2", "format"),
+        ("colour = 'red'", "colour"),
+        ("chunk_size_bytes = 500000", "chunk_size_bytes"),
+        ("[[brokers]]\nurl = 'http://x'", "mqtt://"),
+        ("prefix = '#'", "prefix"),
+        ("[expiry]\ntimestamp_days = 0", "timestamp_days"),
+        ("= 1", "Invalid"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "slotcast.toml").write_text(text)
+    with pytest.raises(UsageError, match=said):
+        settings.load(tmp_path)
+
+
+def test_no_repository_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="slotcast init"):
+        settings.load(tmp_path)
+
+
+def test_broker_urls_are_taken_apart() -> None:
+    found = address("mqtts://us%3Aer:p%40ss@broker.example")
+    assert (found.host, found.port, found.tls) == ("broker.example", 8883, True)
+    assert (found.username, found.password) == ("us:er", "p@ss")
+    assert without_credentials("mqtt://user:secret@[::1]:1884") == "mqtt://[::1]:1884"
+
+
+@pytest.mark.parametrize("url", ["", "host", "http://h", "mqtt://", "mqtt://h/path", "mqtt://h:x"])
+def test_a_url_that_is_none_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(UsageError, match="mqtt://") as caught:
+        address(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_every_kind_of_value_is_toml() -> None:
+    fields = {
+        "text": 'a "quoted" \\ line\nand ü \x7f',
+        "list": ["a", "b"],
+        "flag": True,
+        "none": None,
+        "table": {"odd key": "v", "n": 1.5},
+        "tables": [{"a": 1}, {"a": 2}],
+    }
+    expected = {key: value for key, value in fields.items() if value is not None}
+    assert tomllib.loads(settings.to_toml(fields)) == expected
