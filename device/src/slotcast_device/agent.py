@@ -13,7 +13,6 @@ import logging
 import os
 import queue
 import random
-import selectors
 import socket
 import threading
 import time
@@ -22,34 +21,27 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device import transfer as tx
-from slotcast_device.backoff import Backoff
+from slotcast_device.collector import Collector
+from slotcast_device.connection import Connection
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.disk import OsDisk
 from slotcast_device.files import ModelFiles
-from slotcast_device.link import Link
 from slotcast_device.report import Reporter
 from slotcast_device.supervisor import Supervisor
 from slotcast_schemas import wire
-from slotcast_schemas.errors import (
-    BrokerRefused,
-    LinkDown,
-    SlotcastError,
-    StorageFailed,
-    TransferFailed,
-)
-from slotcast_schemas.messages import Presence
+from slotcast_schemas.errors import SlotcastError, StorageFailed
 from slotcast_schemas.topics import ChunkTopic, MapTopic, NoticeTopic
 
 if TYPE_CHECKING:
     from slotcast_device.config import DeviceConfig
     from slotcast_device.disk import Disk
+    from slotcast_device.link import Link
 
 _LOG: Final = logging.getLogger("slotcast.device")
 _TICK_S: Final = 1.0
 _WORKERS: Final = 2
-_STABLE_S: Final = 30.0
-"""A connection that lasted this long, or brought a notice, makes the next wait short again."""
+_ENDED: Final = frozenset({"after_commit", "after_rollback"})
 
 
 class _Model:
@@ -81,21 +73,14 @@ class Agent:
         self._disk = disk or OsDisk()
         self._models = {name: self._model(name) for name in config.values.models}
         self._reporter = Reporter(config, self._disk)
-        self._link: Link | None = None
-        self._is_up = False
-        self._up_since_s = 0.0
-        self._next_connect_s = 0.0
-        timing = config.values.timing
-        self._backoff = Backoff(self._rng, timing.reconnect_first_s, timing.reconnect_cap_s)
-        self._broker_index = 0
-        self._versions: dict[str, str] = {}
+        self._collector = Collector(config, self._disk)
+        self._connection = Connection(config, self._rng, self)
         self._stopping = threading.Event()
         self._wake_receiver, self._wake_sender = socket.socketpair()
         self._results: queue.SimpleQueue[tuple[_Model, ev.JobDone]] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="job")
         self._supervisor = Supervisor()
         self._report_due = False
-        self.last_error: SlotcastError | None = None
 
     def _model(self, name: str) -> _Model:
         files = ModelFiles(self._config, name, self._disk)
@@ -121,6 +106,11 @@ class Agent:
         """The models' cores, for whoever waits for them to settle."""
         return [model.core for model in self._models.values()]
 
+    @property
+    def last_error(self) -> SlotcastError | None:
+        """Why there is no connection, or why the last one ended."""
+        return self._connection.last_error
+
     def run(self, until: Callable[[Agent], bool] | None = None) -> None:
         """Work until `stop` is called, or `until` says that it is enough."""
         self._wake_receiver.settimeout(0)
@@ -138,60 +128,31 @@ class Agent:
     # --- the loop -------------------------------------------------------------------------------
 
     def _step(self) -> None:
-        now_s = time.monotonic()
-        if self._link is None and now_s >= self._next_connect_s:
-            self._connect()
-        self._wait(time.monotonic())
+        self._connection.connect_due()
+        if self._connection.wait(self._wake_receiver.fileno(), self._timeout_s()):
+            with contextlib.suppress(BlockingIOError):
+                self._wake_receiver.recv(4096)
         self._take_results()
-        self._check_link()
+        self._connection.check()
         now = self._now()
         for model in self._models.values():
             deadline_s = model.core.deadline_s
             if deadline_s is not None and deadline_s <= now.mono_s:
                 self._feed(model, ev.Tick(), now)
-        self._report()
-        self._supervisor.alive(now.mono_s, self._summary())
+        self._collector.collect_due([core.state for core in self.cores], now)
+        self._report(now)
+        self._supervisor.alive(now.mono_s, self._summary)
 
     def _summary(self) -> str:
-        link = "online" if self._is_up else "offline"
+        link = "online" if self._connection.is_up else "offline"
         states = (f"{status.model} {status.state}" for status in (c.status() for c in self.cores))
         return f"{link}; {', '.join(states)}"
 
-    def _wait(self, now_s: float) -> None:
-        """Sleep until the socket, a job or a deadline has something."""
-        link = self._link
-        found = None if link is None else link.socket
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._wake_receiver, selectors.EVENT_READ)
-            if link is not None and found is not None:
-                write = selectors.EVENT_WRITE if link.wants_write else 0
-                selector.register(found, selectors.EVENT_READ | write)
-            timeout_s = 0.0 if link and link.has_buffered() else self._timeout_s(now_s)
-            ready = {key.fileobj: mask for key, mask in selector.select(timeout_s)}
-        if self._wake_receiver in ready:
-            with contextlib.suppress(BlockingIOError):
-                self._wake_receiver.recv(4096)
-        if link is not None and found is not None:
-            self._serve(link, ready.get(found, 0))
-
-    def _serve(self, link: Link, mask: int) -> None:
-        if mask & selectors.EVENT_READ or link.has_buffered():
-            link.read()
-            if self._is_up:
-                now = self._now()
-                for model in self._models.values():
-                    model.core.handle(ev.BytesHeard(), now)
-        if link.socket is not None and link.wants_write:
-            link.write()
-        if link.socket is not None:
-            link.keep_alive()
-
-    def _timeout_s(self, now_s: float) -> float:
+    def _timeout_s(self) -> float:
+        now_s = time.monotonic()
         due = [core.deadline_s for core in self.cores]
-        if self._link is None:
-            due.append(self._next_connect_s)
-        known = [d for d in due if d is not None]
-        return max(0.0, min([now_s + _TICK_S, *known]) - now_s)
+        due += [self._connection.deadline_s, self._collector.deadline_s]
+        return min([now_s + _TICK_S, *(d for d in due if d is not None)]) - now_s
 
     def _take_results(self) -> None:
         while True:
@@ -205,80 +166,27 @@ class Agent:
     def _now() -> ev.Now:
         return ev.Now(time.monotonic(), int(time.time()))
 
-    # --- the link -------------------------------------------------------------------------------
+    # --- the connection tells -------------------------------------------------------------------
 
-    def _connect(self) -> None:
-        brokers = self._config.values.brokers
-        broker = brokers[self._broker_index % len(brokers)]
-        version = self._versions.get(
-            broker.url, "5" if broker.protocol == "auto" else broker.protocol
-        )
-        device = self._config.values.device
-        link = None
-        try:
-            will = (self._topics.device(device, "presence"), self._presence(online=False))
-            link = Link(broker, self._config, f"slotcast-{device}", version, will, self._message)
-            link.connect()
-        except TransferFailed as exc:
-            self._lost(exc)
-            return
-        self._link = link
-
-    def _check_link(self) -> None:
-        """Notice that a connection was taken, or is gone."""
-        link = self._link
-        if link is None:
-            return
-        if link.error is not None or link.socket is None:
-            self._drop_link(link.error or LinkDown(f"{link.broker.name}: connection lost"))
-        elif link.accepted is not None and not self._is_up:
-            self._came_up(link)
-        if self._is_up and time.monotonic() - self._up_since_s > _STABLE_S:
-            self._backoff.reset()
-
-    def _came_up(self, link: Link) -> None:
-        self._is_up = True
-        self._up_since_s = time.monotonic()
-        self._versions[link.broker.url] = link.version
-        credit = 0 if link.accepted is None else link.accepted.credit_chunks
-        _LOG.info("connected to %s (MQTT %s)", link.broker.name, link.version)
-        device = self._config.values.device
-        link.publish(
-            self._topics.device(device, "presence"), self._presence(online=True), retain=True
-        )
+    def came_up(self, link: Link, credit_chunks: int) -> None:
+        """Ask for the notices; the status is due, since it may have changed meanwhile."""
         names = list(self._models)
         for i in range(0, len(names), tx.FILTERS_PER_PACKET):
             part = names[i : i + tx.FILTERS_PER_PACKET]
             link.subscribe(tuple(self._topics.notice(name) for name in part))
-        self._reporter.connected()
-        for model in self._models.values():
-            self._feed(model, ev.LinkUp(credit), self._now())
+        self._report_due = True
+        self._feed_all(ev.LinkUp(credit_chunks), self._now())
 
-    def _drop_link(self, error: TransferFailed) -> None:
-        link, self._link = self._link, None
-        was_up, self._is_up = self._is_up, False
-        if link is not None:
-            self._reconsider_version(link)
-            link.close()
-        if was_up:
-            for model in self._models.values():
-                self._feed(model, ev.LinkDown(), self._now())
-        self._lost(error)
+    def went_down(self) -> None:
+        """Tell the cores; what was under way to the broker is sent again."""
+        self._collector.link_lost()
+        self._feed_all(ev.LinkDown(), self._now())
 
-    def _reconsider_version(self, link: Link) -> None:
-        """A broker that hung up on MQTT 5 before it answered is asked in 3.1.1 next."""
-        if link.accepted is None and link.broker.protocol == "auto":
-            self._versions[link.broker.url] = "3.1.1" if link.version == "5" else "5"
+    def heard(self) -> None:
+        """Tell the cores that the link carries bytes."""
+        self._feed_all(ev.BytesHeard(), self._now())
 
-    def _lost(self, error: TransferFailed) -> None:
-        self.last_error = error
-        self._broker_index += 1
-        wait_s = self._backoff.next_s()
-        self._next_connect_s = time.monotonic() + wait_s
-        level = logging.ERROR if isinstance(error, BrokerRefused) else logging.WARNING
-        _LOG.log(level, "%s: %s; trying again in %.1f s", error.reason, error, wait_s)
-
-    def _message(self, topic: str, data: bytes) -> None:
+    def message(self, topic: str, data: bytes) -> None:
         """Hand a message to the core that it is for."""
         now = self._now()
         match self._topics.parse(topic):
@@ -287,15 +195,10 @@ class Agent:
             case MapTopic(payload, part):
                 self._feed_all(ev.MapArrived(payload, part, data), now)
             case NoticeTopic(name) if name in self._models:
-                self._backoff.reset()
+                self._connection.works()
                 self._feed(self._models[name], ev.NoticeArrived(data), now)
             case _:
                 _LOG.debug("nothing here is waiting for %s", topic)
-
-    def _presence(self, *, online: bool) -> bytes:
-        return wire.encode(
-            Presence(device=self._config.values.device, online=online, time=int(time.time()))
-        )
 
     # --- events and actions ---------------------------------------------------------------------
 
@@ -327,21 +230,22 @@ class Agent:
                 logging.getLevelName(action.level.upper()), "%s: %s", model.core.model, action.text
             )
         elif isinstance(action, ev.Notify):
-            self._pool.submit(model.files.owner.tell, action.stage, action.release)
+            self._told(model, action)
         else:
             model.files.carry_out(action)
 
     def _send(self, order: ev.Order) -> None:
         """Send what a core asks; without a link it will ask again on the next one."""
-        if self._link is None:
+        link = self._connection.link
+        if link is None or not self._connection.is_up:
             return
         match order:
             case tx.Subscribe(filters):
-                self._link.subscribe(filters)
+                link.subscribe(filters)
             case tx.Unsubscribe(filters):
-                self._link.unsubscribe(filters)
+                link.unsubscribe(filters)
             case tx.PublishWant(want):
-                self._link.publish(self._topics.want(want.payload), wire.encode(want))
+                link.publish(self._topics.want(want.payload), wire.encode(want))
 
     def _work(self, model: _Model, job: ev.Job) -> None:
         """Run a job in a worker thread and tell the loop."""
@@ -356,22 +260,36 @@ class Agent:
         with contextlib.suppress(OSError):
             self._wake_sender.send(b"\0")
 
-    def _report(self) -> None:
-        if self._report_due and self._is_up and self._link is not None:
+    def _told(self, model: _Model, action: ev.Notify) -> None:
+        """Something ended: the hook may know, and figures of the trial go out at once."""
+        self._pool.submit(model.files.owner.tell, action.stage, action.release)
+        if action.stage in _ENDED:
+            self._collector.collect(model.core.state, self._now())
+
+    def _report(self, now: ev.Now) -> None:
+        """Send status and metrics, while somebody takes them."""
+        link = self._connection.link
+        if link is None or not self._connection.is_up:
+            return
+        if self._report_due:
             topic, data = self._reporter.status([core.status() for core in self.cores])
-            if self._link.publish(topic, data, retain=True):
+            if link.publish(topic, data, retain=True):
                 self._report_due = False
+        metrics = self._collector.next_message(now)
+        if metrics is not None:
+            topic = self._topics.device(self._config.values.device, "metrics")
+            link.publish(
+                topic, wire.encode(metrics), acked=lambda: self._collector.confirmed(metrics)
+            )
 
     def _shut_down(self) -> None:
         self._supervisor.stopping()
         for model in self._models.values():
             model.files.cancel.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
-        self._report()
-        link = self._link
-        if link is not None:
-            device = self._config.values.device
-            link.close((self._topics.device(device, "presence"), self._presence(online=False)))
+        self._collector.save()
+        self._report(self._now())
+        self._connection.close()
         for model in self._models.values():
             model.files.close()
         self._wake_receiver.close()

@@ -111,6 +111,17 @@ class UpdateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     consent: str | None = None
 
 
+class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How often figures are summed up and sent, and where scrapers find them.
+
+    Attributes:
+        openmetrics: file in the state directory, in OpenMetrics text; None for none.
+    """
+
+    interval_s: Annotated[float, Meta(ge=1, le=86400)] = 60.0
+    openmetrics: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]+\Z")] | None = "metrics.prom"
+
+
 class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Waits, in seconds."""
 
@@ -135,6 +146,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     brokers: Annotated[tuple[BrokerConfig, ...], Meta(min_length=1, max_length=16)]
     policy: Policy = Policy()
     update: UpdateConfig = UpdateConfig()
+    metrics: MetricsConfig = MetricsConfig()
     timing: Timing = Timing()
 
 

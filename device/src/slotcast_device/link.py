@@ -72,6 +72,7 @@ class Link:
         self.error: TransferFailed | None = None
         self._on_message = on_message
         self._heard = False
+        self._on_acked: dict[int, Callable[[], None]] = {}
         self._answer_due_s = 0.0
         self._is_v5 = version == "5"
         self._config = config
@@ -97,6 +98,7 @@ class Link:
         client.on_disconnect = self._disconnected
         client.on_message = self._received
         client.on_subscribe = self._subscribed
+        client.on_publish = self._published
         return client
 
     def _tls(self) -> ssl.SSLContext:
@@ -225,9 +227,25 @@ class Link:
         """Let go of topics."""
         self._client.unsubscribe(list(filters))
 
-    def publish(self, topic: str, data: bytes, *, retain: bool = False) -> bool:
-        """Send at QoS 1; False where too much waits already: say it again later."""
+    def publish(
+        self,
+        topic: str,
+        data: bytes,
+        *,
+        retain: bool = False,
+        acked: Callable[[], None] | None = None,
+    ) -> bool:
+        """Send at QoS 1; False where too much waits already: say it again later.
+
+        Args:
+            topic: where to.
+            data: the message.
+            retain: whether the broker keeps it for those who come later.
+            acked: called once the broker has it.
+        """
         info = self._client.publish(topic, data, qos=1, retain=retain)
+        if acked is not None:
+            self._on_acked[info.mid] = acked
         return info.rc in {MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN}
 
     # --- what comes in --------------------------------------------------------------------------
@@ -271,6 +289,20 @@ class Link:
         del client, userdata
         self._heard = True
         self._on_message(message.topic, bytes(message.payload))
+
+    def _published(
+        self,
+        client: paho.Client,
+        userdata: object,
+        mid: int,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        del client, userdata, reason, properties
+        self._heard = True
+        acked = self._on_acked.pop(mid, None)
+        if acked is not None:
+            acked()
 
     def _subscribed(
         self,

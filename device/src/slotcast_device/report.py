@@ -41,9 +41,6 @@ class Reporter:
         self._next = 0
         self._reserved = 0
 
-    def connected(self) -> None:
-        """A new connection: nothing is owed from the old one; the next status says all."""
-
     def status(self, models: Sequence[ModelStatus]) -> tuple[str, bytes]:
         """Give topic and bytes of the present status."""
         device = self._config.values.device

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
@@ -32,11 +33,11 @@ class Supervisor:
         """Say that the end is meant."""
         self._send("STOPPING=1")
 
-    def alive(self, now_s: float, text: str) -> None:
+    def alive(self, now_s: float, text: Callable[[], str]) -> None:
         """Feed the watchdog when it is due; `text` is shown by `systemctl status`."""
         if self.every_s is not None and now_s >= self._next_s:
             self._next_s = now_s + self.every_s / 3
-            self._send(f"WATCHDOG=1\nSTATUS={text}")
+            self._send(f"WATCHDOG=1\nSTATUS={text()}")
 
     def _send(self, message: str) -> None:
         if self.address is None:

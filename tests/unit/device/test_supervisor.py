@@ -37,7 +37,7 @@ def test_ready_and_stopping_are_told_once(manager: socket.socket) -> None:
 def test_the_watchdog_is_fed_three_times_a_period(manager: socket.socket) -> None:
     supervisor = Supervisor(manager.getsockname(), 30.0)
     for second in range(30):
-        supervisor.alive(float(second), "online")
+        supervisor.alive(float(second), lambda: "online")
     assert said(manager) == ["WATCHDOG=1\nSTATUS=online"] * 3
 
 
@@ -46,7 +46,7 @@ def test_without_a_service_manager_nothing_happens(monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("WATCHDOG_USEC", raising=False)
     supervisor = Supervisor()
     supervisor.ready()
-    supervisor.alive(1.0, "online")
+    supervisor.alive(1.0, lambda: "online")
     assert supervisor.every_s is None
 
 
