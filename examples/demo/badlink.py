@@ -41,7 +41,7 @@ def play(stage: Stage) -> None:
     kept = _disturb(stage, payload)
     status = _arrived(stage, payload, mark)
     stage.link.rate_bytes_per_s = None
-    _costs(stage, payload, status, kept, stage.link.down_bytes - down_before)
+    _costs(stage, released, payload, status, kept, stage.link.down_bytes - down_before)
     stage.settled("2.0", State.COMMITTED, after=mark)
     show.check(
         (stage.device.current / "digits.onnx").read_bytes() == model,
@@ -122,11 +122,14 @@ def _arrived(stage: Stage, payload: Payload, mark: int) -> ModelStatus:
     )
 
 
-def _costs(stage: Stage, payload: Payload, status: ModelStatus, kept: int, down: int) -> None:
+def _costs(
+    stage: Stage, released: Released, payload: Payload, status: ModelStatus, kept: int, down: int
+) -> None:
     """Check what the transfer cost, by the device's word and by the link's count."""
     progress = status.progress
     if progress is None:
         raise NotObserved("the status has no progress")
+    image_bytes = released.release.image_size_bytes
     kept_bytes = kept * payload.chunk_size_bytes
     show = stage.show
     show.check(
@@ -143,17 +146,18 @@ def _costs(stage: Stage, payload: Payload, status: ModelStatus, kept: int, down:
         f"over the link, with cut and kill: {kilobytes(down)} for a payload of"
         f" {kilobytes(payload.size_bytes)} ({down / payload.size_bytes:.2f} x)",
     )
-    if progress.saved_bytes:
-        show.check(
-            progress.codec != "full",
-            f"its status says: {kilobytes(progress.saved_bytes)} saved against the whole image",
-        )
+    saved = image_bytes - payload.size_bytes
+    show.check(
+        progress.codec == payload.codec and progress.saved_bytes == max(0, saved),
+        f"its status says: {kilobytes(progress.saved_bytes)} ({saved / image_bytes:.0%}) saved"
+        f" by {progress.codec} against the whole image",
+    )
 
 
 def _compare(stage: Stage, accuracy: list[float], readings: list[list[int]]) -> None:
     truth = [int(digit) for digit in stage.digits.held_y[: len(readings[0])]]
-    rows = [["what it is", *map(str, truth), ""]]
+    stage.show.say("held-out digits " + " ".join(f"{digit:^3}" for digit in truth))
     for name, row, share in zip(["1.0 reads", "2.0 reads"], readings, accuracy, strict=True):
-        cells = [str(d) if d == t else f"({d})" for d, t in zip(row, truth, strict=True)]
-        rows.append([name, *cells, f"{share:.1%} of {len(stage.digits.held_y)}"])
-    stage.show.table(["held-out digits", *[""] * len(truth), "right"], rows)
+        cells = [f" {d} " if d == t else f"({d})" for d, t in zip(row, truth, strict=True)]
+        count = len(stage.digits.held_y)
+        stage.show.say(f"{name:<15} {' '.join(cells)}   {share:.1%} of {count}")

@@ -21,12 +21,20 @@ _TIMEOUT_S = 10.0
 
 
 class _Broker(Broker):  # type: ignore[misc] # amqtt ships no types
-    """amqtt, with one defect of 0.12 worked around.
+    """amqtt, with two defects of 0.12 worked around. Both send a client what it did not ask for.
 
-    It finds a client's connection by the client's id alone. Where a client's connection broke in
-    the middle of retained messages, and the client came back, the rest of them then went to its
-    new connection, which had not asked for them.
+    To a client that connects, it sends what is retained under the subscriptions of *all* clients.
+    And it finds a client's connection by the client's id alone: where that broke in the middle of
+    retained messages, and the client came back, the rest of them go to its new connection.
+    Devices take no harm, but act 2 then costs 3.0 times the payload's bytes instead of 1.03.
     """
+
+    async def _publish_retained_messages_for_subscription(
+        self, subscription: tuple[str, int], session: Session
+    ) -> None:
+        holders = self.subscriptions.get(subscription[0], [])
+        if any(holder.client_id == session.client_id for holder, _ in holders):
+            await super()._publish_retained_messages_for_subscription(subscription, session)
 
     def _get_handler(self, session: Session) -> Any:
         known, handler = self.sessions.get(session.client_id, (None, None))
