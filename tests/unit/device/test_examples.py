@@ -1,0 +1,130 @@
+"""The examples for applications do what docs/application.md promises."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from slotcast_device import HotModel
+from slotcast_device.reports import read_reports
+from slotcast_device.window import Window
+from tests.support import models
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    never = threading.Event()
+    for _ in range(3000):
+        if condition():
+            return
+        never.wait(0.01)
+    raise AssertionError("it did not happen")
+
+
+def make(folder: Path) -> None:
+    for slot, seed in (("a", 1), ("b", 2)):
+        (folder / "slots" / slot).mkdir(parents=True)
+        (folder / "slots" / slot / "model.onnx").write_bytes(models.classifier(seed))
+        (folder / "slots" / f"{slot}.release").write_bytes(b"")
+
+
+def switch(folder: Path, slot: str) -> None:
+    (folder / "new").symlink_to(f"slots/{slot}")
+    (folder / "new").replace(folder / "current")
+
+
+@pytest.fixture
+def follower(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    make(tmp_path)
+    switch(tmp_path, "a")
+    # A program that says which model it was given, and serves until it is stopped.
+    program = ["sh", "-c", 'echo "$1" >>"$0/log"; exec sleep 1000', str(tmp_path)]
+    command = [str(EXAMPLES / "follow.sh"), str(tmp_path), "model.onnx", *program]
+    environment = {**os.environ, "FOLLOW_SLEEP_S": "0.02"}
+    with subprocess.Popen(command, env=environment) as process:
+        yield process
+        process.terminate()
+        process.wait()
+
+
+def log(folder: Path) -> list[str]:
+    path = folder / "log"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def phase(folder: Path, slot: str) -> set[str]:
+    return {r.phase for r in read_reports(folder / "app").reports if r.slot == slot}
+
+
+def test_a_program_of_any_language_follows_the_switch(
+    tmp_path: Path, follower: subprocess.Popen[bytes]
+) -> None:
+    wait_for(lambda: phase(tmp_path, "a") == {"serving"})
+    switch(tmp_path, "b")
+    wait_for(lambda: phase(tmp_path, "b") == {"serving"})
+    assert phase(tmp_path, "a") == {"retired"}
+    assert log(tmp_path) == [f"{tmp_path}/slots/{slot}/model.onnx" for slot in "ab"]
+    follower.terminate()
+    follower.wait()
+    assert phase(tmp_path, "b") == set()
+
+
+def test_a_program_that_keeps_dying_shows_as_restarts(tmp_path: Path) -> None:
+    make(tmp_path)
+    switch(tmp_path, "a")
+    command = [str(EXAMPLES / "follow.sh"), str(tmp_path), "model.onnx", "false"]
+    environment = {**os.environ, "FOLLOW_SLEEP_S": "0.02"}
+    with subprocess.Popen(command, env=environment) as process:
+        wait_for(lambda: len(read_reports(tmp_path / "app").reports) >= 4)
+        process.terminate()
+    found = read_reports(tmp_path / "app")
+    assert found.malformed == 0
+    long_after = max(report.uptime_s for report in found.reports) + 60
+    later = read_reports(tmp_path / "app", now_uptime_s=long_after)
+    figures = Window("a").take(later.reports)
+    assert figures.starts - figures.alive >= 3
+
+
+def service() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("service", EXAMPLES / "service.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_service_answers_over_http(tmp_path: Path) -> None:
+    make(tmp_path)
+    switch(tmp_path, "a")
+    handler = service().Handler
+    with (
+        HotModel(tmp_path / "current", entry="model.onnx", poll_s=0.01) as model,
+        ThreadingHTTPServer(("127.0.0.1", 0), handler) as server,
+    ):
+        handler.model = model
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        address = f"http://127.0.0.1:{server.server_port}/"
+        try:
+            body = json.dumps({"x": models.inputs(2).tolist()}).encode()
+            with urllib.request.urlopen(address, body) as answer:
+                scores = json.load(answer)["outputs"]["scores"]
+            assert [sum(row) for row in scores] == [pytest.approx(1.0, abs=1e-5)] * 2
+            with pytest.raises(urllib.error.HTTPError, match="400") as caught:
+                urllib.request.urlopen(address, b'{"y": [1]}')
+            caught.value.close()
+        finally:
+            server.shutdown()
+            thread.join()
