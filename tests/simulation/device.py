@@ -1,0 +1,242 @@
+"""The simulated device: the real cores, jobs and files, in a shell of one thread.
+
+The shell does what `slotcast_device.agent` does with the cores' actions, on the simulation's
+clock: jobs end after a while, and things may happen in between. What is not the device's own:
+
+- the probe and the watch give the verdict that the catalog has for a version, after checking
+  that the slot's files are what the record says;
+- python-tuf works on real files, so it verified every notice when the catalog was made; here a
+  notice is refused for the versions this device has seen and for the time, as TUF refuses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from slotcast_device import transfer as tx
+from slotcast_device.core import events as ev
+from slotcast_device.core.model import ModelCore
+from slotcast_device.files import ModelFiles
+from slotcast_schemas import wire
+from slotcast_schemas.errors import SlotcastError, SlotDamaged, StorageFailed
+from slotcast_schemas.topics import ChunkTopic, MapTopic, NoticeTopic
+from tests.simulation.catalog import (
+    DEVICE,
+    MODELS,
+    UNFIT_IN_PROBE,
+    UNFIT_ON_TRIAL,
+    Catalog,
+    refused,
+)
+
+if TYPE_CHECKING:
+    from slotcast_device.plan import Facts
+    from slotcast_device.state import SlotName
+    from slotcast_schemas.messages import Release
+    from tests.simulation.ramdisk import RamDisk
+
+CREDIT_CHUNKS = 128
+
+
+class SimFiles(ModelFiles):
+    """The model's real files and jobs, with verdicts instead of models that run."""
+
+    def __init__(
+        self, world: Catalog, model: str, disk: RamDisk, wall_s: Callable[[], int]
+    ) -> None:
+        super().__init__(world.config, model, disk)
+        self._world = world
+        self._wall_s = wall_s
+        self._by_bytes = {said.data: said for said in world.said[model]}
+        self.seen: tuple[int, ...] = ()
+        self.rng = random.Random(0)
+        self.is_probe_flaky = False
+
+    def run(self, job: ev.Job) -> object:
+        """Do a job; see `ModelFiles.run`."""
+        match job:
+            case ev.Probe(slot, release):
+                self._must_hold(slot, release)
+                if release.version == UNFIT_IN_PROBE:
+                    return ev.Verdict(passed=False, reason="golden_mismatch")
+                return ev.Verdict(passed=True, reason="fit")
+            case ev.Watch(slot, _, release, elapsed_s):
+                self._must_hold(slot, release)
+                if release.version == UNFIT_ON_TRIAL and elapsed_s > 15:
+                    return ev.Verdict(passed=False, reason="errors")
+                if elapsed_s < release.trial.duration_s:
+                    return ev.Verdict(passed=None, reason="on_trial")
+                return ev.Verdict(passed=True, reason="fit")
+        return super().run(job)
+
+    def _must_hold(self, slot: SlotName, release: Release) -> None:
+        if self.is_probe_flaky and self.rng.random() < 0.2:
+            raise StorageFailed("the probe could not be held: out of memory")
+        record = self.store.found(slot)
+        if record is None or record.version != release.version:
+            raise SlotDamaged(f"slot {slot} does not hold {release.version}")
+        self.store.verify(slot, record)
+
+    def _verify(self, data: bytes) -> ev.Verified:
+        said = self._by_bytes[data]
+        error = refused(said, self.seen, self._wall_s())
+        if error is not None:
+            raise error
+        self.seen = said.versions
+        return ev.Verified(said.trusted, self._facts())
+
+    def _facts(self) -> Facts:
+        return dataclasses.replace(
+            _constant_facts(super()._facts),
+            disk_bytes=self._disk.free_bytes(self._folder),
+            spooled_bytes=self._spooled_bytes(),
+        )
+
+
+_FACTS: list[object] = []
+
+
+def _constant_facts(ask: Callable[[], Facts]) -> Facts:
+    """Ask the real function once; what it says of this machine costs a millisecond each time."""
+    if not _FACTS:
+        _FACTS.append(ask())
+    return _FACTS[0]  # type: ignore[return-value]  # filled by the line above
+
+
+class Wire(Protocol):
+    """A connection, as the device sees it."""
+
+    def subscribe(self, filters: tuple[str, ...]) -> None:
+        """Ask for topics."""
+
+    def unsubscribe(self, filters: tuple[str, ...]) -> None:
+        """Let go of topics."""
+
+    def publish(self, topic: str, data: bytes) -> None:
+        """Send a message."""
+
+
+class SimDevice:
+    """One run of the device, from power to no power.
+
+    Args:
+        after: has a function called later, by the simulation's clock.
+        now: the device's own two clocks.
+        log: takes a line about what happened.
+    """
+
+    def __init__(
+        self,
+        world: Catalog,
+        disk: RamDisk,
+        rng: random.Random,
+        after: Callable[[float, Callable[[], None]], None],
+        now: Callable[[], ev.Now],
+        log: Callable[[str], None],
+    ) -> None:
+        self.disk = disk
+        self.cores = {m: ModelCore(m, DEVICE, world.config.topics, rng) for m in MODELS}
+        self.files = {m: SimFiles(world, m, disk, lambda: self._now().wall_s) for m in MODELS}
+        self.wire: Wire | None = None
+        self.is_on = True
+        self._topics = world.config.topics
+        self._rng = rng
+        self._after = after
+        self._now = now
+        self._log = log
+
+    def start(self) -> None:
+        """Begin, as the agent does."""
+        for model, core in self.cores.items():
+            self._carry_out(model, core.start())
+
+    # --- what happens -------------------------------------------------------------------------
+
+    def connected(self, wire_: Wire) -> None:
+        """A broker took the connection."""
+        self.wire = wire_
+        wire_.subscribe(tuple(self._topics.notice(model) for model in MODELS))
+        for model in MODELS:
+            self._feed(model, ev.LinkUp(CREDIT_CHUNKS))
+
+    def disconnected(self) -> None:
+        """The connection is gone."""
+        if self.wire is not None:
+            self.wire = None
+            for model in MODELS:
+                self._feed(model, ev.LinkDown())
+
+    def received(self, topic: str, data: bytes) -> None:
+        """A message came."""
+        for model in MODELS:
+            self._feed(model, ev.BytesHeard())
+        match self._topics.parse(topic):
+            case ChunkTopic(payload, chunk):
+                for model in MODELS:
+                    self._feed(model, ev.ChunkArrived(payload, chunk, data))
+            case MapTopic(payload, part):
+                for model in MODELS:
+                    self._feed(model, ev.MapArrived(payload, part, data))
+            case NoticeTopic(model):
+                self._feed(model, ev.NoticeArrived(data))
+
+    def tick(self) -> float | None:
+        """Serve what is due; give when the next is, on the monotonic clock."""
+        now = self._now()
+        for model, core in self.cores.items():
+            if core.deadline_s is not None and core.deadline_s <= now.mono_s:
+                self._feed(model, ev.Tick())
+        return min(
+            (d for c in self.cores.values() if (d := c.deadline_s) is not None), default=None
+        )
+
+    # --- events and actions, as in slotcast_device.agent ----------------------------------------
+
+    def _feed(self, model: str, event: ev.Event) -> None:
+        self._carry_out(model, self.cores[model].handle(event, self._now()))
+
+    def _carry_out(self, model: str, actions: list[ev.Action]) -> None:
+        for number, action in enumerate(actions):
+            try:
+                self._do(model, action)
+            except StorageFailed as exc:
+                rest = tuple(actions[number + 1 :])
+                self._feed(model, ev.ActionFailed(action, exc, rest))
+                return
+
+    def _do(self, model: str, action: ev.Action) -> None:
+        if isinstance(action, ev.Job):
+            self._after(self._rng.uniform(0.0, 2.0), functools.partial(self._work, model, action))
+        elif isinstance(action, ev.Order):
+            self._send(action)
+        elif isinstance(action, ev.Report):
+            status = self.cores[model].status()
+            self._log(f"{model}: {status.state} ({status.reason}) {status.detail}")
+        elif isinstance(action, ev.Log):
+            self._log(f"{model}: {action.level}: {action.text}")
+        elif not isinstance(action, ev.Notify):
+            self.files[model].carry_out(action)
+
+    def _send(self, order: ev.Order) -> None:
+        if self.wire is None:
+            return
+        match order:
+            case tx.Subscribe(filters):
+                self.wire.subscribe(filters)
+            case tx.Unsubscribe(filters):
+                self.wire.unsubscribe(filters)
+            case tx.PublishWant(want):
+                self.wire.publish(self._topics.want(want.payload), wire.encode(want))
+
+    def _work(self, model: str, job: ev.Job) -> None:
+        if not self.is_on:
+            return
+        try:
+            done = ev.JobDone(job, self.files[model].run(job))
+        except SlotcastError as exc:
+            done = ev.JobDone(job, error=exc)
+        self._feed(model, done)

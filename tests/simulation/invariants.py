@@ -1,0 +1,128 @@
+"""What must hold at every step, whatever happens; each check names what it found."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from slotcast_device.transfer import FILTERS_MAX
+from slotcast_schemas.states import State
+from tests.simulation.broker import Client
+from tests.simulation.catalog import MODELS, Catalog
+from tests.simulation.device import CREDIT_CHUNKS, SimDevice
+from tests.simulation.ramdisk import RamDisk
+
+_LOOKS = frozenset({"read", "open", "list", "read_link", "sync", "sync_dir", "make_read_only"})
+_RECORDS_MAX_BYTES = 64 * 1024
+
+
+class Broken(AssertionError):
+    """An invariant does not hold."""
+
+
+@functools.lru_cache(maxsize=4096)
+def _below_model(path: str) -> tuple[Path, str]:
+    """Split a path into the model's folder and what is below it."""
+    head, _, tail = path.partition("/models/")
+    model, _, below = tail.partition("/")
+    return Path(head) / "models" / model, below
+
+
+class Watch:
+    """Holds a device to its promises over all its restarts."""
+
+    def __init__(self, world: Catalog) -> None:
+        self._world = world
+        self._floors = dict.fromkeys(MODELS, 0)
+        self._had_release = dict.fromkeys(MODELS, False)
+        self._touched = set(MODELS)
+
+    # --- told by the disk, before each step -----------------------------------------------------
+
+    def step(self, disk: RamDisk, what: str, path: Path) -> None:
+        """The active slot is never written; what becomes active is whole and durable."""
+        if what in _LOOKS:
+            return
+        model_dir, below = _below_model(str(path))
+        if below.startswith(("current", "slots", "state.json")):
+            self._touched.add(model_dir.name)
+        current = self._current(disk, model_dir)
+        if current is not None and (below == current or below.startswith(f"{current}/")):
+            raise Broken(f"{what} {below}: the active slot is written")
+        if what == "rename" and below == "current":
+            target = self._current(disk, model_dir, "current.tmp")
+            for durable in (False, True):
+                self._release_at(disk, model_dir, target or "", durable=durable)
+
+    # --- told after each event ------------------------------------------------------------------
+
+    def look(self, device: SimDevice, client: Client | None) -> None:
+        """Floors only rise; nothing grows past its bound."""
+        for model, core in device.cores.items():
+            if core.state.floor < self._floors[model] and core.is_settled:
+                raise Broken(f"{model}: floor fell from {self._floors[model]}")
+            fetch = core.transfer
+            if fetch is not None and fetch.in_flight > CREDIT_CHUNKS:
+                raise Broken(f"{model}: {fetch.in_flight} chunks under way")
+        if client is not None and len(client.filters) > len(MODELS) * (FILTERS_MAX + 1):
+            raise Broken(f"{len(client.filters)} filters on one connection")
+
+    def disk_is_new(self) -> None:
+        """The disk was made anew by a power cut: nothing on it was looked at."""
+        self._touched.update(MODELS)
+
+    def look_at_disk(self, disk: RamDisk, state_dir: Path) -> None:
+        """`current` opens a verified release once one was committed; records and space hold."""
+        if not self._touched:
+            return
+        for model in sorted(self._touched):
+            folder = state_dir / "models" / model
+            self._record(disk, folder, model)
+            target = self._current(disk, folder)
+            if target is not None:
+                self._release_at(disk, folder, target, durable=False)
+            elif self._had_release[model]:
+                raise Broken(f"{model}: `current` is gone")
+        self._touched.clear()
+        most = len(MODELS) * (4 * self._world.image_max_bytes + _RECORDS_MAX_BYTES)
+        if disk.used_bytes > most:
+            raise Broken(f"{disk.used_bytes} bytes on disk, expected at most {most}")
+
+    def _record(self, disk: RamDisk, folder: Path, model: str) -> None:
+        data = disk.peek(folder / "state.json")
+        if data is None:
+            if self._floors[model]:
+                raise Broken(f"{model}: the record is gone")
+            return
+        try:
+            found = msgspec.json.decode(data)
+        except msgspec.DecodeError as exc:
+            raise Broken(f"{model}: the record cannot be read: {exc}") from exc
+        if found["floor"] < self._floors[model]:
+            raise Broken(f"{model}: floor {found['floor']} on disk after {self._floors[model]}")
+        durable = disk.peek(folder / "state.json", durable=True)
+        if durable:
+            self._floors[model] = max(self._floors[model], msgspec.json.decode(durable)["floor"])
+        update = found.get("update")
+        if update is not None and update["state"] == State.COMMITTED:
+            self._had_release[model] = True
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def _current(self, disk: RamDisk, folder: Path, name: str = "current") -> str | None:
+        data = disk.peek(folder / name)
+        return None if data is None else data.decode()
+
+    def _release_at(self, disk: RamDisk, folder: Path, target: str, *, durable: bool) -> None:
+        """Check that a slot holds, whole, a release that the publisher signed."""
+        signed = disk.peek(folder / f"{target}.release", durable=durable)
+        release = self._world.releases.get(hashlib.sha256(signed or b"").digest())
+        if release is None:
+            raise Broken(f"{folder.name}: {target} holds no signed release (durable={durable})")
+        for file in release.files:
+            data = disk.peek(folder / target / file.path, durable=durable) or b""
+            if hashlib.sha256(data).digest() != file.sha256:
+                raise Broken(f"{folder.name}: {target}/{file.path} is damaged (durable={durable})")
