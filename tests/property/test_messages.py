@@ -8,11 +8,11 @@ import msgpack
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.messages import instances
 
 from slotcast_schemas.errors import RefusedRelease
 from slotcast_schemas.messages import ALL
 from slotcast_schemas.wire import Message, decode, encode
+from tests.support.messages import instances
 
 KINDS = pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.KIND)
 SLOW_TO_BUILD = settings(

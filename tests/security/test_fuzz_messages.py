@@ -12,11 +12,11 @@ from typing import Any
 
 import msgpack
 import pytest
-from tests.support.messages import EXAMPLES
 
 from slotcast_schemas.errors import RefusedRelease
 from slotcast_schemas.messages import ALL
 from slotcast_schemas.wire import Message, decode, encode
+from tests.support.messages import EXAMPLES
 
 KINDS = pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.KIND)
 ROUNDS = 3_000

@@ -102,6 +102,10 @@ class Topics:
         """Give the filter that matches every chunk of a block."""
         return f"{self.prefix}/payloads/{payload.hex()}/{block}/+"
 
+    def everything(self, payload: bytes) -> str:
+        """Give the filter that matches every chunk of a payload, and its map."""
+        return f"{self.prefix}/payloads/{payload.hex()}/+/+"
+
     def want(self, payload: bytes) -> str:
         """Give the topic on which devices say what they miss of a payload."""
         return f"{self.prefix}/payloads/{payload.hex()}/want"

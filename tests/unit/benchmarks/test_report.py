@@ -1,4 +1,5 @@
 import pytest
+
 from benchmarks.report import Better, Figure, number, table
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from tests.support.messages import offer
 
 from slotcast_schemas.groups import group_of, matches, place
 from slotcast_schemas.messages.offer import Group
+from tests.support.messages import offer
 
 DEVICES = [f"device-{number:04}" for number in range(2000)]
 

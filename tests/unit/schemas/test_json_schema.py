@@ -16,12 +16,12 @@ import msgpack
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.messages import EXAMPLES, instances
 
 from slotcast_schemas import jsonschema as generator
 from slotcast_schemas.errors import RefusedRelease
 from slotcast_schemas.messages import ALL
 from slotcast_schemas.wire import Message, decode, encode
+from tests.support.messages import EXAMPLES, instances
 
 FOLDER = Path(__file__).parents[3] / "schemas" / "json"
 KINDS = pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.KIND)

@@ -7,7 +7,6 @@ from typing import Any
 import msgpack
 import msgspec
 import pytest
-from tests.support.messages import map_part, offer, payload, release, sha, want
 
 from slotcast_schemas import limits
 from slotcast_schemas.errors import MalformedMessage
@@ -16,6 +15,7 @@ from slotcast_schemas.messages.offer import Group
 from slotcast_schemas.messages.release import File, Probe
 from slotcast_schemas.messages.want import WantedBlock
 from slotcast_schemas.wire import Message, decode, encode
+from tests.support.messages import map_part, offer, payload, release, sha, want
 
 
 def refused(message: Message, **changes: Any) -> bool:

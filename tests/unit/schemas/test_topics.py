@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.messages import sha
 
 from slotcast_schemas import limits
 from slotcast_schemas.errors import UsageError
@@ -15,6 +14,7 @@ from slotcast_schemas.topics import (
     Topics,
     WantTopic,
 )
+from tests.support.messages import sha
 
 TOPICS = Topics()
 PAYLOAD = sha("payload")

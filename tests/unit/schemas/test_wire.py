@@ -8,11 +8,11 @@ from typing import Any
 
 import msgpack
 import pytest
-from tests.support.messages import EXAMPLES, model_status, presence, release, status
 
 from slotcast_schemas.errors import MalformedMessage, OversizedMessage, UnsupportedFeature
 from slotcast_schemas.messages import ALL, MapPart, Notice, Offer, Presence, Release, Status
 from slotcast_schemas.wire import Message, decode, encode
+from tests.support.messages import EXAMPLES, model_status, presence, release, status
 
 KINDS = pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.KIND)
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+
 from tests.support.certificates import Authority
 from tests.support.mqtt_packets import Names, NotMqtt, Packet, Packets, remaining_length
 from tests.support.proxy import Act, Plan, Proxy
