@@ -15,7 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slotcast_publisher.delta.layout import TensorPlace
-from slotcast_schemas.codecs.delta.elements import BFLOAT16, FLOAT16, FLOAT32, INT4, unpack
+from slotcast_schemas.codecs.delta.elements import (
+    BFLOAT16,
+    FLOAT16,
+    FLOAT32,
+    INT4,
+    Bits,
+    ElementKind,
+    unpack,
+)
 from slotcast_schemas.codecs.delta.format import ROW_MAX
 from slotcast_schemas.codecs.source import Source
 
@@ -140,14 +148,19 @@ def _read(source: Source, place: TensorPlace, positions: NDArray[np.int64]) -> b
 
 def _as_floats(place: TensorPlace, data: bytes) -> NDArray[np.float64]:
     """Values, with what is not finite as zero."""
-    bits = unpack(place.kind, data)
-    if place.kind == FLOAT32 or place.kind == FLOAT16:
-        values = bits.view(np.float32 if place.kind == FLOAT32 else np.float16).astype(np.float64)
-    elif place.kind == BFLOAT16:
-        values = (bits.astype(np.uint32) << np.uint32(16)).view(np.float32).astype(np.float64)
-    elif place.kind == INT4:
-        values = bits.astype(np.float64) - 8
-    else:
-        values = bits.view(place.kind.signed).astype(np.float64)
-    with np.errstate(over="ignore"):
+    # Signalling NaNs and numbers past float64's range are no error here: they become zero.
+    with np.errstate(invalid="ignore", over="ignore"):
+        values = _values(place.kind, unpack(place.kind, data))
         return np.where(np.abs(values) < 1e30, values, 0.0)
+
+
+def _values(kind: ElementKind, bits: Bits) -> NDArray[np.float64]:
+    if kind == FLOAT32:
+        return bits.view(np.float32).astype(np.float64)
+    if kind == FLOAT16:
+        return bits.view(np.float16).astype(np.float64)
+    if kind == BFLOAT16:
+        return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32).astype(np.float64)
+    if kind == INT4:
+        return bits.astype(np.float64) - 8
+    return bits.view(kind.signed).astype(np.float64)

@@ -486,7 +486,7 @@ def _read_other(
     for _ in range(STREAMS_OF_MODE[other.mode]):
         packer = reader.uint("packer", PACKER_MAX)
         packed_bytes = reader.uint("packed stream", left)
-        other.streams.append((packer, packed_bytes, reader.uint("stream", 4 * OTHER_MAX)))
+        other.streams.append((packer, packed_bytes, reader.uint("stream", 4 * total + 64)))
         left -= packed_bytes
     if left:
         raise PayloadCorrupt(f"expected streams to fill {stored_bytes} bytes, got {left} unused")

@@ -32,7 +32,7 @@ def first_counts(contexts: NDArray[np.int64], symbols: NDArray[np.int64]) -> NDA
     expected = contexts[:, None] - CONTEXT_OF_ONE
     length = np.where(symbols < 3, np.minimum(symbols, 1), (symbols - 3) // 4 + 2)[None, :]
     above = 2 * length - 1 - expected
-    rising = _PEAK >> np.clip(-above // 2, 0, 6)
+    rising = _PEAK >> np.clip(-above // 2, 0, 5)
     falling = _FALL[np.clip(above, 0, len(_FALL) - 1)]
     counts = np.where(above < 0, rising, falling)
     # Means under 1: nearly all are zero, and what is not is one up or one down.

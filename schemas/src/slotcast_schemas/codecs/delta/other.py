@@ -30,8 +30,8 @@ PACK_XZ: Final = 2
 PACK_BZ2: Final = 3
 
 XZ_FILTERS: Final = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": OTHER_MAX}]
-ZSTD_WINDOW_MAX: Final = 1 << 25
-"""A dictionary and what is made from it must both be within the window: 8 MiB each, and room."""
+ZSTD_WINDOW_MAX: Final = 2 * OTHER_MAX
+"""A dictionary and what is made from it must both be within the window."""
 
 _STEP_BYTES: Final = 64 * 1024
 _READ_BYTES: Final = 16 * 1024
