@@ -30,8 +30,7 @@ import onnxruntime
 import psutil
 
 from benchmarks.report import CannotRun, Figure, Options
-from slotcast_device import HotModel
-from slotcast_device.hotmodel import model
+from slotcast_device import HotModel, memory
 from tests.support import models
 
 THREADS: Final = 4
@@ -158,7 +157,7 @@ class Load:
 def _child(way: str, size_mb: int, swaps: int, folder: Path) -> Run:
     current = _make_slots(folder, size_mb)
     if way == "untrimmed":
-        model.memory.give_back = lambda: False  # type: ignore[attr-defined]
+        memory.give_back = lambda: False
     holder = _Naive(current) if way == "naive" else _Hot(current)
     known = [_answer(folder / "slots" / slot) for slot in "ab"]
     load = Load(holder.ask, lambda got: any(np.allclose(got, k, atol=1e-4) for k in known))

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
-from slotcast_device.hotmodel import memory
+from slotcast_device import memory
 from slotcast_device.hotmodel.figures import Look
 from slotcast_device.hotmodel.live import Live
 from slotcast_device.hotmodel.loader import LOADER_NICE, SessionSettings, Warm, load

@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
+from slotcast_device import memory
 from slotcast_device.histogram import BOUNDS_S
-from slotcast_device.hotmodel import memory
 from slotcast_device.hotmodel.figures import Recorder
 from slotcast_device.hotmodel.source import Opened
 from slotcast_device.reports import AppReport, Failure, Phase, uptime_s, write_report

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import IO, Final
 
 import msgspec
-import psutil
 
+from slotcast_device import memory
 from slotcast_device.probe.judge import Death, ProbeResult, judge
 from slotcast_device.probe.spec import NOTES_MAX_BYTES, Findings, Note, ProbeRequest
 
@@ -71,7 +71,7 @@ def run_probe(
 def _with_memory_limit(request: ProbeRequest) -> ProbeRequest:
     if request.memory_limit_bytes:
         return request
-    free_bytes = int(psutil.virtual_memory().available * 0.8)
+    free_bytes = int(memory.available_bytes() * 0.8)
     return msgspec.structs.replace(request, memory_limit_bytes=free_bytes)
 
 
