@@ -1,0 +1,116 @@
+"""The command line: exit codes and JSON keys that programs rely on (docs/cli.md)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from slotcast_publisher.cli import app, exit_code
+from slotcast_publisher.cli.publishing import _groups
+from slotcast_publisher.errors import Conflict
+from slotcast_publisher.repository import Repository
+from slotcast_schemas import errors
+from slotcast_schemas.errors import UsageError
+from slotcast_schemas.messages.offer import Group
+from tests.support.cli_docs import documented
+
+CLI = "import sys; sys.argv[0] = 'slotcast'; from slotcast_publisher.cli import main; main()"
+
+
+def run(*arguments: object) -> dict[str, Any]:
+    result = CliRunner().invoke(app, [*map(str, arguments), "--json"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    fields: dict[str, Any] = json.loads(result.stdout)
+    return fields
+
+
+def test_every_command_gives_the_keys_that_are_documented(
+    repo: Repository, model_file: Path, tmp_path: Path
+) -> None:
+    made = run("init", tmp_path / "new", "--no-passphrase", "--broker", "mqtt://127.0.0.1:1")
+    assert set(made) == documented("init")
+    released = run("release", tmp_path / "new", "clf", "1.0", model_file)
+    assert set(released) == documented("release")
+    out = tmp_path / "out"
+    assert set(run("provision", tmp_path / "new", "d", out, "--model", "clf")) == documented(
+        "provision"
+    )
+    assert set(run("list", tmp_path / "new")) == documented("list")
+    assert set(run("keys", "list", tmp_path / "new")) == documented("keys list")
+    assert set(run("keys", "rotate", tmp_path / "new", "targets")) == documented("keys rotate")
+    added = run("keys", "add", tmp_path / "new", "root")
+    assert set(added) == documented("keys add")
+    assert set(run("keys", "revoke", tmp_path / "new", added["key"][:12])) == documented(
+        "keys revoke"
+    )
+    (tmp_path / "n").write_bytes(repo.offer("clf", "1.0"))
+    (tmp_path / "root.json").write_bytes(repo.roles.root_bytes())
+    inspected = run("inspect", tmp_path / "n", "--root", tmp_path / "root.json")
+    assert set(inspected) == documented("inspect")
+    assert inspected["verdict"] == "verified"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["list", "nowhere"], 1, "slotcast init"),
+        (["release", "{repo}", "clf", "one", "{model}"], 2, "PEP 440"),
+        (["release", "{repo}", "clf", "2.0", "nofile"], 2, "nofile"),
+        (["publish", "{repo}", "clf", "1.0"], 2, "no broker"),
+        (["publish", "{repo}", "clf", "1.0", "--broker", "mqtt://127.0.0.1:1"], 3, "127.0.0.1:1"),
+        (["release", "{repo}"], 2, "Missing argument"),
+        (["inspect", "{model}"], 1, "notice"),
+    ],
+)
+def test_errors_are_one_line_with_the_code_of_who_must_act(
+    repo: Repository, model_file: Path, arguments: list[str], code: int, said: str
+) -> None:
+    filled = [a.format(repo=repo.path, model=model_file) for a in arguments]
+    done = subprocess.run(
+        [sys.executable, "-c", CLI, *filled],
+        capture_output=True,
+        text=True,
+        cwd=repo.path.parent,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_every_family_of_errors_has_its_exit_code() -> None:
+    assert exit_code(Conflict()) == exit_code(errors.ModelUnloadable()) == 1
+    assert exit_code(errors.UsageError()) == 2
+    assert exit_code(errors.LinkDown()) == exit_code(errors.BrokerRefused()) == 3
+    assert exit_code(errors.DiskFull()) == exit_code(errors.StateLocked()) == 4
+
+
+def test_groups_are_read_as_documented() -> None:
+    spec = "canary,state=paused,percent=12.5,salt=s,tag:site=north,tag:arch=arm,id=a,id=b"
+    assert _groups([spec, "rest"], None, {}, None, everyone=False) == (
+        Group(
+            name="canary",
+            state="paused",
+            percent=12.5,
+            salt="s",
+            tags={"site": "north", "arch": "arm"},
+            ids=("a", "b"),
+        ),
+        Group(name="rest"),
+    )
+    assert _groups(None, 10, {}, None, everyone=False) == (Group(name="selected", percent=10),)
+    assert _groups(None, None, {}, None, everyone=False) is None
+
+
+@pytest.mark.parametrize(
+    "spec", ["a,percent=200", "a,percent=x", "a,what=1", "a,id", "a,id=../x", "a,state=gone"]
+)
+def test_a_group_that_cannot_be_is_refused(spec: str) -> None:
+    with pytest.raises(UsageError, match=r"group|percent"):
+        _groups([spec], None, {}, None, everyone=False)
