@@ -1,6 +1,6 @@
 """Payloads: built, proven by applying them, cut into chunks and mapped.
 
-`BUILDERS` is the list of ways that a release is offered; `PROOFS` says how each codec is undone.
+A `Builder` makes the payloads of one kind.
 A payload that does not rebuild the very image is never offered: it is an error of ours.
 How a codec packs is left to `full` and `delta`.
 """
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -21,6 +21,8 @@ from slotcast_publisher.full import encode_full
 from slotcast_publisher.store import PayloadRecord, ReleaseFolder
 from slotcast_schemas import limits, wire
 from slotcast_schemas.codecs import FilesImage, FileSource, Sink, Source, decode_full
+from slotcast_schemas.codecs.delta import decode_delta
+from slotcast_schemas.codecs.full import Compression
 from slotcast_schemas.errors import PayloadCorrupt
 from slotcast_schemas.messages import MapPart
 from slotcast_schemas.messages.offer import Base, Payload
@@ -63,10 +65,6 @@ class Builder(Protocol):
         """Give the payloads that are worth offering; none is a fine answer."""
 
 
-Proof = Callable[[Source, Source | None, int, Sink], None]
-"""Decodes a payload, with its base if it has one, into that many bytes."""
-
-
 def build_full(
     release: ReleaseFolder, earlier: Sequence[ReleaseFolder], out: Path, progress: Progress
 ) -> Sequence[Candidate]:
@@ -80,25 +78,13 @@ def build_full(
     return [Candidate(codec=f"full+{report.compression}", file=target, frames=report.frames)]
 
 
-BUILDERS: Final[tuple[Builder, ...]] = (build_full,)
-
-PROOFS: Final[dict[str, Proof]] = {
-    "full+zstd": lambda payload, _base, size, sink: decode_full(
-        payload, image_size_bytes=size, sink=sink, compression="zstd"
-    ),
-    "full+none": lambda payload, _base, size, sink: decode_full(
-        payload, image_size_bytes=size, sink=sink, compression="none"
-    ),
-}
-
-
 def add_payloads(
     release: ReleaseFolder,
     earlier: Sequence[ReleaseFolder],
     *,
     chunk_size_bytes: int,
     progress: Progress = no_progress,
-    builders: Sequence[Builder] = BUILDERS,
+    builders: Sequence[Builder],
 ) -> list[PayloadRecord]:
     """Build, prove and keep a release's payloads; what is there already is kept.
 
@@ -171,12 +157,29 @@ def prove(candidate: Candidate, release: ReleaseFolder, progress: Progress = no_
         base = None
         if candidate.base is not None:
             base = stack.enter_context(image_source(candidate.base))
-        PROOFS[candidate.codec](payload, base, image.image_size_bytes, sink)
+        _decode(candidate, payload, base, image.image_size_bytes, sink)
     if digest.digest() != image.image_sha256:
         raise PayloadCorrupt(
             f"{candidate.codec}: expected image {image.image_sha256.hex()[:16]},"
             f" got {digest.hexdigest()[:16]}; this is an error in Slotcast, please report it"
         )
+
+
+def _decode(
+    candidate: Candidate, payload: Source, base: Source | None, size_bytes: int, sink: Sink
+) -> None:
+    """Undo a codec with the very decoder that devices use."""
+    if candidate.base is not None and base is not None:
+        decode_delta(
+            payload,
+            base,
+            image_size_bytes=size_bytes,
+            base_sha256=candidate.base.release().image_sha256,
+            sink=sink,
+        )
+    else:
+        compression: Compression = "none" if candidate.codec == "full+none" else "zstd"
+        decode_full(payload, image_size_bytes=size_bytes, sink=sink, compression=compression)
 
 
 def image_source(release: ReleaseFolder) -> FilesImage:

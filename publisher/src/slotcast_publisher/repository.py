@@ -16,6 +16,7 @@ import msgspec
 from securesystemslib.signer import Key
 
 from slotcast_publisher import settings as settings_file
+from slotcast_publisher.deltas import BUILDERS
 from slotcast_publisher.durable import exclusive, storage_errors
 from slotcast_publisher.errors import Conflict, NotFound
 from slotcast_publisher.notice import (
@@ -26,7 +27,7 @@ from slotcast_publisher.notice import (
     present_offer,
     sign_offer,
 )
-from slotcast_publisher.payloads import BUILDERS, Builder, Progress, add_payloads, no_progress
+from slotcast_publisher.payloads import Builder, Progress, add_payloads, no_progress
 from slotcast_publisher.release import Request, build_release
 from slotcast_publisher.settings import Settings
 from slotcast_publisher.store import PayloadRecord, ReleaseFolder, Store

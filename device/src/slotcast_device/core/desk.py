@@ -5,6 +5,7 @@ The record changes only through here, and its state only by `lifecycle`'s table.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from slotcast_device.state import SlotName, SlotRecord
     from slotcast_device.trust import Trusted
     from slotcast_schemas.messages import Release
+    from slotcast_schemas.messages.status import Check
 
 
 class Desk:
@@ -153,7 +155,8 @@ class Desk:
         """Keep what a probe or a trial found, to be reported."""
         update = self.state.update
         if update is not None and verdict.checks:
-            self.change(evidence=Evidence(sequence=update.sequence, checks=verdict.checks))
+            checks = tuple(_finite(check) for check in verdict.checks)
+            self.change(evidence=Evidence(sequence=update.sequence, checks=checks))
 
     def bench(self, reason: str) -> None:
         """Do not try this release again by itself."""
@@ -172,6 +175,18 @@ class Desk:
         self.has_ended = True
         self._retry.reset()
         return self.save()
+
+
+def _finite(check: Check) -> Check:
+    """A model that answers NaN gives figures that are none; messages carry finite ones only."""
+    return msgspec.structs.replace(
+        check,
+        **{
+            name: None
+            for name in ("value", "limit", "reference")
+            if not math.isfinite(getattr(check, name) or 0.0)
+        },
+    )
 
 
 def same_end(before: Update | None, after: Update | None) -> bool:

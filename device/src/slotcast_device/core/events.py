@@ -76,6 +76,14 @@ class BytesHeard:
 
 
 @dataclass(frozen=True, slots=True)
+class SubscriptionTaken:
+    """The broker answered a SUBSCRIBE; `took_s` is without the round trip."""
+
+    filters: int
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """The core's deadline may have come."""
 
@@ -110,6 +118,7 @@ Event = (
     | MapArrived
     | ChunkArrived
     | BytesHeard
+    | SubscriptionTaken
     | Tick
     | JobDone
     | ActionFailed

@@ -8,6 +8,7 @@ from slotcast_device import transfer as tx
 from slotcast_device.core import events as ev
 from slotcast_device.core.lifecycle import Happening
 from slotcast_device.core.view import progress_of
+from slotcast_device.pace import Pace, SlowLimit
 from slotcast_device.plan import needed_chunks
 from slotcast_device.slots import record_of
 from slotcast_device.transfer import Transfer
@@ -39,6 +40,7 @@ class Installation:
     Args:
         device: named in wants.
         asks_owner: whether windows, consent or hooks are configured.
+        slow: what is reported as too slow.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Installation:
         credit: Credit,
         *,
         asks_owner: bool,
+        slow: SlowLimit,
     ) -> None:
         self._desk = desk
         self._trial = trial
@@ -60,6 +63,7 @@ class Installation:
         self._credit = credit
         self._asks_owner = asks_owner
         self._asked: ev.AskHook | None = None
+        self._pace = Pace(slow)
         self._rate = 0.0
         self._rate_mark: tuple[float, int] | None = None
         self._sync_s: float | None = None
@@ -76,7 +80,9 @@ class Installation:
     def deadline_s(self) -> float | None:
         """When `tick` is due."""
         fetch = None if self.transfer is None else self.transfer.deadline_s
-        due = [d for d in (fetch, self._sync_s, self._report_s) if d is not None]
+        due = [
+            d for d in (fetch, self._sync_s, self._report_s, self._pace.deadline_s) if d is not None
+        ]
         return min(due, default=None)
 
     @property
@@ -179,18 +185,22 @@ class Installation:
         """These chunks are on disk already."""
         if self.transfer is None:
             return []
-        return self._translate(self.transfer.scanned(present, now.mono_s), now)
+        actions = self._translate(self.transfer.scanned(present, now.mono_s), now)
+        self._begin_pace(now)
+        return actions
 
     def link_up(self, now: Now) -> list[Action]:
         """A connection is there."""
         self.is_link_up = True
         if self.transfer is None:
             return []
+        self._begin_pace(now)
         return self._translate(self.transfer.link_up(now.mono_s), now)
 
     def link_down(self) -> None:
         """The connection is gone."""
         self.is_link_up = False
+        self._pace.stop()
         if self.transfer is not None:
             self.transfer.link_down()
 
@@ -217,9 +227,14 @@ class Installation:
         if self.transfer is not None:
             self.transfer.heard(now.mono_s)
 
+    def taken(self, event: ev.SubscriptionTaken, now: Now) -> None:
+        """The broker took a subscription."""
+        self._credit.answered(event.filters, event.took_s)
+        self.heard(now)
+
     def tick(self, now: Now) -> list[Action]:
         """Do what is due: ask again, sync, report progress."""
-        actions: list[Action] = []
+        actions: list[Action] = self._note_pace(now)
         fetch = self.transfer
         if fetch is not None and fetch.deadline_s is not None and fetch.deadline_s <= now.mono_s:
             actions += self._translate(fetch.timeout(now.mono_s), now)
@@ -253,6 +268,33 @@ class Installation:
         self._desk.change(reason="stalled", detail="what was asked for does not come; asking on")
         return [ev.Log("warning", "stalled: nothing comes; asking the publisher"), ev.Report()]
 
+    def _begin_pace(self, now: Now) -> None:
+        if self.transfer is not None and self.is_link_up:
+            self._pace.begin(now.mono_s, self.transfer.counters.verified_bytes)
+
+    def _note_pace(self, now: Now) -> list[Action]:
+        """Say that the transfer is too slow, and when it no longer is."""
+        fetch = self.transfer
+        if fetch is None:
+            return []
+        rate = self._pace.judge(now.mono_s, fetch.counters.verified_bytes)
+        if rate is None:
+            return []
+        limit = self._pace.limit
+        if rate >= limit.bytes_per_s:
+            if self._desk.reason != "slow":
+                return []
+            self._desk.change(reason="downloading", detail="")
+            return [ev.Report()]
+        if self._desk.reason != "downloading":  # stalled says more
+            return []
+        detail = (
+            f"{rate:.0f} verified bytes a second over {limit.window_s:g} s, expected at least"
+            f" {limit.bytes_per_s:g}; it goes on, look at the link and the broker"
+        )
+        self._desk.change(reason="slow", detail=detail)
+        return [ev.Log("warning", f"slow: {detail}"), ev.Report()]
+
     def _measure_rate(self, now: Now) -> None:
         if self.transfer is None:
             return
@@ -273,6 +315,7 @@ class Installation:
         self.install = None
         self._asked = None
         self._sync_s = self._report_s = None
+        self._pace.stop()
         self._desk.wake_s = None
         return actions
 
@@ -286,6 +329,7 @@ class Installation:
         before = desk.state
         desk.set_slot(install.slot, None)
         self._sync_s = self._report_s = None
+        self._pace.stop()
         return [*desk.save(), *desk.run(ev.Build(install, trusted, before))]
 
     def built(self, now: Now) -> list[Action]:

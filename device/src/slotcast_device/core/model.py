@@ -23,6 +23,7 @@ from slotcast_device.core.recovery import Findings, from_slots, recover
 from slotcast_device.core.trial import Trial
 from slotcast_device.core.view import model_status
 from slotcast_device.credit import Credit
+from slotcast_device.pace import SlowLimit
 from slotcast_device.plan import Canceled, Install, NothingToDo, Wait, make_plan
 from slotcast_device.state import Update
 from slotcast_schemas.errors import (
@@ -58,6 +59,7 @@ class ModelCore:
         topics: where things are published.
         rng: jitter.
         asks_owner: whether windows, consent or hooks are configured (`AskHook` is sent).
+        slow: below which pace a transfer is reported as slow; by default never.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class ModelCore:
         rng: random.Random,
         *,
         asks_owner: bool = False,
+        slow: SlowLimit | None = None,
     ) -> None:
         self.model = model
         self.notices_seen = 0
@@ -75,12 +78,20 @@ class ModelCore:
         self._credit = Credit()
         self._trial = Trial(self._desk)
         self._installation = Installation(
-            self._desk, self._trial, device, topics, rng, self._credit, asks_owner=asks_owner
+            self._desk,
+            self._trial,
+            device,
+            topics,
+            rng,
+            self._credit,
+            asks_owner=asks_owner,
+            slow=slow or SlowLimit(),
         )
         self._notice: bytes | None = None  # the last one that was looked at
         self._inbox: bytes | None = None  # the last one that was not
         self._held: bytes | None = None  # one that waits for the end of the trial
         self._is_ready = False
+        self._is_unsaved = False  # an ending is known here that is not durable yet
 
     # --- what the shell asks --------------------------------------------------------------
 
@@ -145,6 +156,9 @@ class ModelCore:
             case ev.BytesHeard():
                 self._installation.heard(now)
                 return []
+            case ev.SubscriptionTaken():
+                self._installation.taken(event, now)
+                return []
             case ev.Tick():
                 return self._tick(now)
             case ev.JobDone():
@@ -199,6 +213,12 @@ class ModelCore:
 
     def _wake(self, now: Now) -> list[Action]:
         """A wait is over: look at the trial or the owner again, or at the last notice."""
+        if not self._is_ready:
+            return self._desk.run(ev.Inspect())
+        if self._is_unsaved:
+            self._is_unsaved = False
+            self._inbox = self._inbox or self._notice
+            return self._desk.save()
         match self._desk.phase:
             case State.TRIAL if not self._trial.is_between_steps:
                 return self._trial.watch(now)
@@ -261,9 +281,14 @@ class ModelCore:
         desk = self._desk
         if any(action is desk.job for action in event.dropped):
             desk.job = None
+        if isinstance(event.action, ev.Activate):
+            # The record in memory says that `current` was moved, and it was not.
+            self._is_ready = False
+            return self._trial.stuck(event.error, now)
         if desk.phase in _SWITCHED:
             return self._trial.stuck(event.error, now)
         if isinstance(event.action, ev.Save) and desk.phase not in _FETCHING:
+            self._is_unsaved = True
             desk.retry_later(now)
             return [ev.Log("error", f"{event.error.reason}: {event.error}"), ev.Report()]
         return self._broken(event.error, now)

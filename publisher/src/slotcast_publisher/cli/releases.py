@@ -19,6 +19,8 @@ from slotcast_publisher.cli.common import (
     progress,
     size,
 )
+from slotcast_publisher.deltas import DeltaBuilder
+from slotcast_publisher.payloads import build_full
 from slotcast_publisher.release import Request
 from slotcast_publisher.repository import Released
 from slotcast_publisher.store import PayloadRecord
@@ -61,6 +63,10 @@ def _release(
         str | None, typer.Option(help="Release the files of this earlier version again.")
     ] = None,
     notes: Annotated[str, typer.Option(help="For people.")] = "",
+    base: Annotated[
+        list[str] | None,
+        typer.Option(help="Make a delta from this release; repeatable. Else from the last three."),
+    ] = None,
     no_passphrase: Annotated[
         bool, typer.Option("--no-passphrase", help="Leave a new model's key file unencrypted.")
     ] = False,
@@ -93,7 +99,10 @@ def _release(
     repository = open_repository(repo)
     with progress(quiet=json) as advance:
         done = repository.release(
-            request, progress=advance, encrypted=False if no_passphrase else None
+            request,
+            progress=advance,
+            builders=(build_full, DeltaBuilder(tuple(base) if base else None)),
+            encrypted=False if no_passphrase else None,
         )
     for warning in done.warnings:
         sys.stderr.write(f"slotcast: warning: {warning}\n")

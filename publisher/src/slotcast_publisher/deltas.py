@@ -1,0 +1,113 @@
+"""Which deltas a release is offered by: from the last releases, or those asked for; if they pay.
+
+How a delta is coded is left to `delta`; that it rebuilds the image is proven by `payloads`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from slotcast_publisher.delta import default_workers, encode_delta
+from slotcast_publisher.durable import storage_errors
+from slotcast_publisher.errors import NotFound
+from slotcast_publisher.payloads import Builder, Candidate, Progress, build_full
+
+if TYPE_CHECKING:
+    from slotcast_publisher.store import ReleaseFolder
+
+CODEC: Final = "delta+v1"
+BASES_BY_DEFAULT: Final = 3
+WORTH_A_DELTA: Final = 0.85
+"""A delta larger than this share of the full payload costs a device more than it spares."""
+DECODER_MEMORY_BYTES: Final = 64 * 1024 * 1024
+"""What decoding needs at most, whatever the model's size; `make bench` measures it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaBuilder:
+    """Makes deltas from earlier releases.
+
+    Attributes:
+        versions: the releases to start from; None for the last ones with another image.
+        count: how many of the last.
+    """
+
+    versions: tuple[str, ...] | None = None
+    count: int = BASES_BY_DEFAULT
+
+    @property
+    def __name__(self) -> str:
+        """What the release remembers as done: asked anew from other bases, it is done anew."""
+        return "deltas" if self.versions is None else f"deltas:{','.join(self.versions)}"
+
+    def __call__(
+        self,
+        release: ReleaseFolder,
+        earlier: Sequence[ReleaseFolder],
+        out: Path,
+        progress: Progress,
+    ) -> list[Candidate]:
+        """Give the deltas that pay, from each base once.
+
+        Raises:
+            NotFound: a version was asked for that is no earlier release.
+        """
+        full = _full_bytes(release)
+        made = []
+        for number, base in enumerate(self._bases(release, earlier)):
+            target = out / f"delta-{number}.bin"
+            what = f"delta from {base.release().version}"
+            with storage_errors(target):
+                report = encode_delta(
+                    base.images(),
+                    release.images(),
+                    target,
+                    progress=partial(progress, what),
+                    workers=default_workers(),
+                )
+            if not full or report.payload_size_bytes <= full * WORTH_A_DELTA:
+                candidate = Candidate(
+                    codec=CODEC, file=target, base=base, memory_bytes=DECODER_MEMORY_BYTES
+                )
+                made.append(candidate)
+        return made
+
+    def _bases(
+        self, release: ReleaseFolder, earlier: Sequence[ReleaseFolder]
+    ) -> list[ReleaseFolder]:
+        """One base for each image: two releases of the same image would give the same delta."""
+        done = {release.release().image_sha256}
+        done |= {r.payload.base.image_sha256 for r in release.payloads() if r.payload.base}
+        bases = []
+        for candidate in self._asked(earlier):
+            image = candidate.release().image_sha256
+            if image not in done:
+                done.add(image)
+                bases.append(candidate)
+        return bases if self.versions is not None else bases[: self.count]
+
+    def _asked(self, earlier: Sequence[ReleaseFolder]) -> list[ReleaseFolder]:
+        if self.versions is None:
+            return list(reversed(earlier))
+        by_version = {folder.release().version: folder for folder in earlier}
+        for version in self.versions:
+            if version not in by_version:
+                raise NotFound(
+                    f"expected an earlier release to make a delta from, got {version!r};"
+                    f" there are {', '.join(by_version) or 'none'}"
+                )
+        return [by_version[version] for version in self.versions]
+
+
+def _full_bytes(release: ReleaseFolder) -> int:
+    """Give the size of the full payload, 0 if there is none (yet)."""
+    sizes = [r.payload.size_bytes for r in release.payloads() if r.payload.base is None]
+    return min(sizes, default=0)
+
+
+BUILDERS: Final[tuple[Builder, ...]] = (build_full, DeltaBuilder())
+"""The ways that a release is offered by, in the order in which they are made."""
