@@ -356,3 +356,23 @@ def test_the_same_slot_with_another_release_is_told_apart(slots: Slots) -> None:
     assert after is not None
     assert before.target == after.target
     assert before != after
+
+
+def test_a_load_that_takes_too_long_at_low_priority_is_raised(
+    slots: Slots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not loader.may_raise_priority():
+        pytest.skip("this system does not let a process raise its priority again")
+    monkeypatch.setattr(loader, "BEAT_S", 0.01)
+    monkeypatch.setattr(loader, "PATIENCE_S", 0.05)
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    seen: list[int] = []
+
+    def warm(_session: object) -> None:
+        """Runs in the loading thread: waits until that thread was raised."""
+        seen.append(os.getpriority(os.PRIO_PROCESS, 0))
+        wait_for(lambda: os.getpriority(os.PRIO_PROCESS, 0) == mine)
+
+    with HotModel(slots.current, warm=warm, poll_s=0.01) as hot:
+        assert seen == [mine + loader.LOADER_NICE]
+        assert ask(hot) == answer(1)

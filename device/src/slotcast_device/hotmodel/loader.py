@@ -30,6 +30,10 @@ LOADER_NICE: Final = 10
 by benchmarks/hotswap.py: at 19 a load on a saturated machine takes many times as long and gains
 nothing in latency; at 0 it is felt."""
 
+PATIENCE_S: Final = 15.0
+"""On a machine with nothing to spare, a load at low priority might never end, and the agent waits
+for it: after this it goes on at normal priority, where the system allows raising it."""
+
 BEAT_S: Final = 5.0
 WARM_UP_RUNS: Final = 2
 
@@ -77,10 +81,13 @@ def load(
         target=_load_into, args=(results, opened, settings, nice), name="slotcast-load", daemon=True
     )
     thread.start()
+    began_s = time.monotonic()
     while thread.is_alive():
         thread.join(BEAT_S)
         if beat is not None and thread.is_alive():
             beat()
+        if time.monotonic() - began_s > PATIENCE_S and thread.native_id is not None:
+            _raise(thread.native_id)
     (result,) = results
     if isinstance(result, Loaded):
         return result
@@ -137,6 +144,15 @@ class _lowered(contextlib.AbstractContextManager[None]):  # noqa: N801 (reads as
                 with contextlib.suppress(OSError):
                     if os.getpriority(os.PRIO_PROCESS, thread) == self._old + self._nice:
                         os.setpriority(os.PRIO_PROCESS, thread, self._old)
+
+
+def _raise(thread: int) -> None:
+    """Give a thread the priority of this one, if it is lower."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            mine = os.getpriority(os.PRIO_PROCESS, 0)
+            if os.getpriority(os.PRIO_PROCESS, thread) > mine:
+                os.setpriority(os.PRIO_PROCESS, thread, mine)
 
 
 def may_raise_priority() -> bool:
