@@ -1,9 +1,8 @@
-"""An application beside the device: it reads digits all the time, with whatever `current` is."""
+"""An application beside the device: it reads digits all the time, through a `HotModel`."""
 
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Final, Self
@@ -12,18 +11,17 @@ import numpy as np
 import onnxruntime
 
 from examples.demo.digits import Floats, Labels
+from slotcast_device import HotModel
 
 _PAUSE_S: Final = 0.02
 _ROWS: Final = 16
+"""Digits in one request; the probe before a switch asks for one at a time."""
 
 
 def open_model(folder: Path) -> onnxruntime.InferenceSession:
-    """Open the model in a folder as an application in production does: by its path."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    path = folder / "digits.onnx"
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    """Open the model in a folder as an application in any language does: by its path."""
+    path = str(folder / "digits.onnx")
+    return onnxruntime.InferenceSession(path, _options(), providers=["CPUExecutionProvider"])
 
 
 def read_digits(session: onnxruntime.InferenceSession, pixels: Floats) -> Labels:
@@ -33,18 +31,31 @@ def read_digits(session: onnxruntime.InferenceSession, pixels: Floats) -> Labels
     return digits
 
 
+def _options() -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4  # one of the models fails on purpose
+    return options
+
+
 class Application:
-    """Asks the model again and again, and follows the switch.
+    """Asks the model again and again; `HotModel` follows every switch for it.
 
     Attributes:
-        answers: requests answered, by slot.
-        failures: what went wrong; stays empty.
+        answers: requests answered, by the version that answered.
+        errors: requests that failed, by the version that failed them.
     """
 
     def __init__(self, current: Path, pixels: Floats) -> None:
         self.answers: Counter[str] = Counter()
-        self.failures: list[str] = []
-        self._current = current
+        self.errors: Counter[str] = Counter()
+        self._hot = HotModel(
+            current,
+            session_options=_options(),
+            providers=["CPUExecutionProvider"],
+            report_s=0.5,
+            poll_s=0.05,
+        )
         self._pixels = pixels[:_ROWS]
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="application")
@@ -56,20 +67,19 @@ class Application:
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
         self._thread.join()
+        self._hot.close()
 
     @property
-    def answered(self) -> int:
-        """Requests answered so far."""
-        return self.answers.total()
+    def version(self) -> str:
+        """The version that answers now."""
+        release = self._hot.release
+        return "" if release is None else release.version
 
     def _serve(self) -> None:
-        slot, session = "", None
         while not self._stopping.wait(_PAUSE_S):
+            version = self.version
             try:
-                now = self._current.readlink().name
-                if session is None or now != slot:
-                    slot, session = now, open_model(self._current.parent / "slots" / now)
-                read_digits(session, self._pixels)
-                self.answers[slot] += 1
-            except Exception as exc:  # noqa: BLE001 - whatever it is, the story must tell it
-                self.failures.append(f"{time.strftime('%X')}: {exc!r}")
+                self._hot.run(["scores"], {"pixels": self._pixels})
+                self.answers[version] += 1
+            except Exception:  # noqa: BLE001 - whatever a model can raise is counted
+                self.errors[version] += 1

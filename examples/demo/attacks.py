@@ -70,3 +70,8 @@ def _heal(stage: Stage, model: bytes) -> None:
         f"published anew, 3.0 is COMMITTED; {took} came over the link for it,"
         " the rest was on the device's disk",
     )
+    stage.until(lambda: _version(stage) == "3.0", "the application follows")
+
+
+def _version(stage: Stage) -> str:
+    return "" if stage.application is None else stage.application.version

@@ -36,11 +36,19 @@ class NotObserved(Exception):
 class Bar:
     """Progress of one transfer, in bytes."""
 
-    def __init__(self, show: Show, progress: Progress | None, task: TaskID | None, title: str):
+    def __init__(
+        self,
+        show: Show,
+        progress: Progress | None,
+        task: TaskID | None,
+        title: str,
+        steps: int = _PLAIN_STEPS,
+    ) -> None:
         self._show = show
         self._progress = progress
         self._task = task
         self._title = title
+        self._steps = steps
         self._told = 0
 
     def at(self, done: float, total: float) -> None:
@@ -48,7 +56,7 @@ class Bar:
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, total=total)
             return
-        step = int(_PLAIN_STEPS * done / total) if total else _PLAIN_STEPS
+        step = int(self._steps * done / total) if total else self._steps
         if step > self._told:
             self._told = step
             self._show.say(f"{self._title}: {kilobytes(done)} of {kilobytes(total)}")
@@ -119,10 +127,10 @@ class Show:
         )
 
     @contextmanager
-    def bar(self, title: str) -> Iterator[Bar]:
-        """Show a bar, or where there is no terminal a few lines."""
+    def bar(self, title: str, *, quietly: bool = False) -> Iterator[Bar]:
+        """Show a bar, or where there is no terminal a few lines, or then none if `quietly`."""
         if not self.console.is_terminal:
-            yield Bar(self, None, None, title)
+            yield Bar(self, None, None, title, steps=0 if quietly else _PLAIN_STEPS)
             return
         columns = (
             TextColumn("  "),

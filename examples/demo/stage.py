@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Self
@@ -14,7 +14,7 @@ from examples.demo.broker import EmbeddedBroker
 from examples.demo.device import Device
 from examples.demo.digits import Digits, Student
 from examples.demo.link import BadLink
-from examples.demo.show import Show, kilobytes
+from examples.demo.show import NotObserved, Show, kilobytes
 from examples.demo.watch import Watcher
 from slotcast_publisher.provision import provision
 from slotcast_publisher.publish import Pushed, publish
@@ -89,9 +89,9 @@ class Stage:
             )
         )
 
-    def publish(self, version: str, *, send_all: bool = False) -> Pushed:
+    def publish(self, version: str, *, send_all: bool = False, quietly: bool = False) -> Pushed:
         """Offer a release to everyone, and push it."""
-        with self.show.bar(f"push {version}") as bar:
+        with self.show.bar(f"push {version}", quietly=quietly) as bar:
             (pushed,) = publish(
                 self.repo,
                 MODEL,
@@ -137,18 +137,30 @@ class Stage:
         """Check that what happens inside leaves the application with the model it had."""
         application = self.application
         if application is None:
-            raise RuntimeError("no application on stage")
-        slot, before = self.device.current.readlink(), application.answered
+            raise NotObserved("there is no application")
+        version, slot = application.version, self.device.current.readlink()
+        before, errors = application.answers[version], application.errors.total()
         yield
-        time.sleep(2 * POLL_S)
-        more = application.answered - before
-        served = self.device.current.readlink() == slot and not application.failures
+        self.until(lambda: application.answers[version] > before, f"{version} answers")
         self.show.check(
-            served and more > 0,
-            f"the old model answered {more} requests meanwhile, none failed"
-            if served
-            else f"the application was harmed: {application.failures[:1]}",
+            application.version == version
+            and self.device.current.readlink() == slot
+            and application.errors.total() == errors,
+            f"{version} answered {application.answers[version] - before} requests meanwhile,"
+            " none failed",
         )
+
+    def until(self, holds: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+        """Wait until something holds.
+
+        Raises:
+            NotObserved: it did not, in time.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while not holds():
+            if time.monotonic() > deadline_s:
+                raise NotObserved(f"{what}: not within {timeout_s:.0f} s")
+            time.sleep(POLL_S)
 
 
 def payload_lines(released: Released) -> list[list[str]]:

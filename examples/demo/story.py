@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from examples.demo import attacks, badlink, firstmodel
+from examples.demo import attacks, badlink, firstmodel, zoo
 from examples.demo.show import NotObserved, Show
 from examples.demo.stage import Stage
 
@@ -21,6 +21,7 @@ def play(show: Show, folder: Path) -> None:
             firstmodel.play(stage)
             badlink.play(stage)
             attacks.play(stage)
+            zoo.play(stage)
         except NotObserved:
             show.say("the device's log ends with:")
             show.say(stage.device.log_tail())
