@@ -14,7 +14,7 @@ from slotcast_device.plan import DELTA_CODECS
 from slotcast_device.slots import ImageWriter, SlotStore
 from slotcast_schemas.codecs import decode_full
 from slotcast_schemas.codecs.delta import decode_delta
-from slotcast_schemas.errors import Incompatible, PayloadCorrupt
+from slotcast_schemas.errors import Incompatible, PayloadCorrupt, SlotDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,6 +76,8 @@ def build(
         SlotDamaged: a file that was to be reused has changed.
         StorageFailed: or a sharper kind: the disk does not take it.
     """
+    if _holds_it_already(store, install, trusted, state):
+        return
     aside = _set_aside(store, install, state)
     store.clear(install.slot)
     writer = store.build(install.slot, trusted.release)
@@ -89,6 +91,24 @@ def build(
         writer.abort()
     store.seal(install.slot, trusted.release_bytes)
     store.drop_aside()
+
+
+def _holds_it_already(
+    store: SlotStore, install: Install, trusted: Trusted, state: ModelState
+) -> bool:
+    """Whether an earlier run sealed this very release here and was stopped before the switch.
+
+    To build it again from itself would empty the slot first, and a second stop in the middle of
+    that would cost the download.
+    """
+    record = state.slots.get(install.slot)
+    if record is None or record.release_sha256 != trusted.release_sha256:
+        return False
+    try:
+        store.verify(install.slot, record)
+    except SlotDamaged:
+        return False
+    return True
 
 
 def _set_aside(store: SlotStore, install: Install, state: ModelState) -> dict[bytes, Path]:
