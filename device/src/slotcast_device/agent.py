@@ -27,6 +27,7 @@ from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.disk import OsDisk
 from slotcast_device.files import ModelFiles
+from slotcast_device.pace import SlowLimit
 from slotcast_device.report import Reporter
 from slotcast_device.supervisor import Supervisor
 from slotcast_schemas import wire
@@ -90,6 +91,10 @@ class Agent:
             self._topics,
             self._rng,
             asks_owner=files.owner.is_asked,
+            slow=SlowLimit(
+                self._config.values.policy.slow_bytes_per_s,
+                self._config.values.timing.slow_window_s,
+            ),
         )
         return _Model(core, files)
 
@@ -181,6 +186,10 @@ class Agent:
         """Tell the cores; what was under way to the broker is sent again."""
         self._collector.link_lost()
         self._feed_all(ev.LinkDown(), self._now())
+
+    def taken(self, filters: int, took_s: float) -> None:
+        """Tell the cores how fast this broker takes subscriptions."""
+        self._feed_all(ev.SubscriptionTaken(filters, took_s), self._now())
 
     def heard(self) -> None:
         """Tell the cores that the link carries bytes."""

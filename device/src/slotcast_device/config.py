@@ -23,13 +23,18 @@ CONFIG_MAX_BYTES = 256 * 1024
 
 
 class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One broker address; several are tried in order, again and again."""
+    """One broker address; several are tried in order, again and again.
+
+    Attributes:
+        retained: whether it takes retained messages. One of MQTT 5 says so itself.
+    """
 
     url: Annotated[str, Meta(min_length=8, max_length=512)]
     ca: str | None = None
     certificate: str | None = None
     key: str | None = None
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    retained: bool = True
 
     def parts(self) -> SplitResult:
         """Give the address's parts.
@@ -89,11 +94,13 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         full_allowed: whether a whole image may be fetched where no delta fits.
         image_max_bytes: larger releases are refused.
         credit_max_chunks: chunks that may be under way at once; less on links shared with others.
+        slow_bytes_per_s: a transfer that verifies less is reported as `slow`; 0 is never.
     """
 
     full_allowed: bool = True
     image_max_bytes: Annotated[int, Meta(ge=1, le=limits.IMAGE_MAX_BYTES)] = limits.IMAGE_MAX_BYTES
     credit_max_chunks: Annotated[int, Meta(ge=1, le=1024)] = 128
+    slow_bytes_per_s: Annotated[float, Meta(ge=0, le=1e9)] = 1000.0
 
 
 class UpdateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -123,12 +130,13 @@ class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Waits, in seconds."""
+    """Waits, in seconds; `slow_window_s` is what `policy.slow_bytes_per_s` is measured over."""
 
     keepalive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
     connect_timeout_s: Annotated[float, Meta(gt=0, le=300)] = 10.0
     reconnect_first_s: Annotated[float, Meta(gt=0, le=60)] = 0.5
     reconnect_cap_s: Annotated[float, Meta(gt=0, le=3600)] = 60.0
+    slow_window_s: Annotated[float, Meta(ge=1, le=86400)] = 120.0
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -41,6 +41,9 @@ class Listener(Protocol):
     def heard(self) -> None:
         """Bytes came."""
 
+    def taken(self, filters: int, took_s: float) -> None:
+        """The broker took a subscription, in this time beyond the round trip."""
+
 
 class Connection:
     """The one connection of this device, made anew whenever it is lost.
@@ -60,6 +63,7 @@ class Connection:
         self._up_since_s = 0.0
         self._broker_index = 0
         self._versions: dict[str, str] = {}
+        self._keeps_nothing: set[str] = set()
         self.link: Link | None = None
         self.is_up = False
         self.last_error: TransferFailed | None = None
@@ -143,7 +147,16 @@ class Connection:
         will = (self._presence_topic, self._presence(online=False))
         client_id = f"slotcast-{self._config.values.device}"
         try:
-            link = Link(broker, self._config, client_id, version, will, self._listener.message)
+            link = Link(
+                broker,
+                self._config,
+                client_id,
+                version,
+                will,
+                self._listener.message,
+                self._listener.taken,
+                retains=broker.retained and broker.url not in self._keeps_nothing,
+            )
             link.connect()
         except TransferFailed as exc:
             self._lost(exc)
@@ -154,15 +167,21 @@ class Connection:
         link, self.link = self.link, None
         was_up, self.is_up = self.is_up, False
         if link is not None:
-            self._reconsider_version(link)
+            self._learn(link)
             link.close()
         if was_up:
             self._listener.went_down()
         self._lost(error)
 
-    def _reconsider_version(self, link: Link) -> None:
-        """A broker that hung up on MQTT 5 before it answered is asked in 3.1.1 next."""
-        if link.accepted is None and link.broker.protocol == "auto":
+    def _learn(self, link: Link) -> None:
+        """Ask otherwise the next time, where the broker did not even take the connection.
+
+        One that keeps no retained messages refuses a last will that is one (MQTT 5, 3.2.2.3.5);
+        one that hung up on MQTT 5 before it answered is asked in 3.1.1.
+        """
+        if not link.retains:
+            self._keeps_nothing.add(link.broker.url)
+        elif link.accepted is None and link.broker.protocol == "auto":
             self._versions[link.broker.url] = "3.1.1" if link.version == "5" else "5"
 
     def _lost(self, error: TransferFailed) -> None:

@@ -4,6 +4,10 @@ The measure is how long a request takes from the asking to its last chunk, which
 plus transmission: short means that the link is faster than what is under way (ask for more), long
 means that chunks wait in queues, where a cut loses them and a cancel comes late (ask for less).
 The upper bound keeps well below the 1,000 messages past which Mosquitto drops in silence.
+
+Some brokers are slow to take a subscription (NATS JetStream: half a second to two seconds for
+each filter, one after the other, docs/brokers.md). That time says nothing about the link, so it
+is measured apart, taken out of what requests took, and makes the transfer ask with fewer filters.
 """
 
 from __future__ import annotations
@@ -17,6 +21,8 @@ FLOOR_CHUNKS: Final = 2
 CEILING_CHUNKS: Final = 16 * BLOCK_CHUNKS
 FAST_S: Final = 0.75
 SLOW_S: Final = 6.0
+SLOW_STEP_S: Final = 0.2
+"""Past this a broker counts as slow to take a subscription; Mosquitto needs less than 1 ms."""
 
 
 @dataclass(slots=True)
@@ -26,13 +32,32 @@ class Credit:
     Attributes:
         chunks: the present credit.
         ceiling: a bound of the connection, such as what the broker's CONNACK allows.
+        step_s: what one more filter costs at this broker, beyond the round trip.
     """
 
     chunks: int = BLOCK_CHUNKS + BLOCK_CHUNKS // 2
     ceiling: int = CEILING_CHUNKS
+    step_s: float = 0.0
+    _is_measured: bool = False
+
+    @property
+    def is_slow_to_subscribe(self) -> bool:
+        """Whether filters are dear at this broker."""
+        return self.step_s > SLOW_STEP_S
+
+    def slack_s(self, filters: int) -> float:
+        """Say how much longer to wait for an answer, with so many filters to be taken first."""
+        return 2 * self.step_s * filters
+
+    def answered(self, filters: int, took_s: float) -> None:
+        """Learn from a subscription that the broker took; the fastest says most."""
+        step_s = max(0.0, took_s) / max(1, filters)
+        self.step_s = min(self.step_s, step_s) if self._is_measured else step_s
+        self._is_measured = True
 
     def limit(self, ceiling: int) -> None:
-        """Keep to what this connection allows."""
+        """Keep to what this connection allows; how fast its broker is, is to be seen."""
+        self._is_measured = False
         self.ceiling = max(1, min(CEILING_CHUNKS, ceiling))
         self.chunks = min(self.chunks, self.ceiling)
 

@@ -33,7 +33,9 @@ PACKET_MAX_BYTES: Final = 1024 * 1024
 QUEUED_MAX: Final = 200
 READS_MAX: Final = 64
 """Packets taken before the loop looks at anything else."""
-_UNSUPPORTED_VERSION: Final = {1, 132}
+ASKED_MAX: Final = 256
+"""Subscriptions whose answer is timed; a broker that answers none must not make this grow."""
+_RETAIN_NOT_SUPPORTED: Final = 0x9A
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,9 @@ class Link:
         version: protocol to speak, `5` or `3.1.1`.
         will: topic and retained payload that the broker publishes if we vanish.
         on_message: called with topic and payload; returning is the receipt (PUBACK).
+        on_taken: called when the broker took a subscription, with the number of its filters and
+            the time that it took beyond the round trip.
+        retains: False for a broker that is known to keep no retained messages: none are sent.
     """
 
     def __init__(
@@ -65,12 +70,19 @@ class Link:
         version: str,
         will: tuple[str, bytes] | None,
         on_message: Callable[[str, bytes], None],
+        on_taken: Callable[[int, float], None] = lambda _filters, _took_s: None,
+        *,
+        retains: bool = True,
     ) -> None:
         self.broker = broker
+        self.retains = retains
         self.version = version
         self.accepted: Accepted | None = None
         self.error: TransferFailed | None = None
         self._on_message = on_message
+        self._on_taken = on_taken
+        self._asked: dict[int, tuple[int, float]] = {}
+        self._round_trip_s = 0.0
         self._heard = False
         self._on_acked: dict[int, Callable[[], None]] = {}
         self._answer_due_s = 0.0
@@ -78,7 +90,7 @@ class Link:
         self._config = config
         self._client = self._make_client(client_id)
         if will is not None:
-            self._client.will_set(will[0], will[1], qos=1, retain=True)
+            self._client.will_set(will[0], will[1], qos=1, retain=retains)
 
     def _make_client(self, client_id: str) -> paho.Client:
         client = paho.Client(
@@ -126,6 +138,7 @@ class Link:
             BrokerRefused: somebody does, and TLS fails.
         """
         timing = self._config.values.timing
+        began_s = time.monotonic()
         try:
             if self._is_v5:
                 properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho
@@ -144,6 +157,8 @@ class Link:
             raise BrokerRefused(f"{self.broker.name}: TLS failed: {exc}") from exc
         except (OSError, ValueError) as exc:
             raise LinkDown(f"{self.broker.name}: cannot connect: {exc}") from exc
+        # Opening takes one round trip, or a few with TLS: an upper bound is what is needed here.
+        self._round_trip_s = time.monotonic() - began_s
         self._answer_due_s = time.monotonic() + timing.connect_timeout_s
 
     @property
@@ -219,9 +234,11 @@ class Link:
         """Ask for topics at QoS 1."""
         if self._is_v5:
             options = [(f, SubscribeOptions(qos=1)) for f in filters]
-            self._client.subscribe(options)
+            _, mid = self._client.subscribe(options)
         else:
-            self._client.subscribe([(f, 1) for f in filters])
+            _, mid = self._client.subscribe([(f, 1) for f in filters])
+        if mid is not None and len(self._asked) < ASKED_MAX:
+            self._asked[mid] = (len(filters), time.monotonic())
 
     def unsubscribe(self, filters: tuple[str, ...]) -> None:
         """Let go of topics."""
@@ -240,10 +257,10 @@ class Link:
         Args:
             topic: where to.
             data: the message.
-            retain: whether the broker keeps it for those who come later.
+            retain: whether the broker, if it can, keeps it for those who come later.
             acked: called once the broker has it.
         """
-        info = self._client.publish(topic, data, qos=1, retain=retain)
+        info = self._client.publish(topic, data, qos=1, retain=retain and self.retains)
         if acked is not None:
             self._on_acked[info.mid] = acked
         return info.rc in {MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN}
@@ -261,11 +278,13 @@ class Link:
         del client, userdata, flags
         self._heard = True
         if reason.is_failure:
+            self.retains = self.retains and reason.value != _RETAIN_NOT_SUPPORTED
             self.error = BrokerRefused(
                 f"{self.broker.name}: the broker refused the connection: {reason};"
                 " check user, password, certificate and the broker's rights"
             )
             return
+        self.retains = self.retains and getattr(properties, "RetainAvailable", 1) != 0
         packet = getattr(properties, "MaximumPacketSize", 0) if properties else 0
         self.accepted = Accepted(
             protocol=self.version,
@@ -312,8 +331,12 @@ class Link:
         reasons: list[ReasonCode],
         properties: Properties | None,
     ) -> None:
-        del client, userdata, mid, properties
+        del client, userdata, properties
         self._heard = True
+        asked = self._asked.pop(mid, None)
+        if asked is not None:
+            filters, asked_s = asked
+            self._on_taken(filters, max(0.0, time.monotonic() - asked_s - self._round_trip_s))
         if any(reason.is_failure for reason in reasons):
             self.error = BrokerRefused(
                 f"{self.broker.name}: the broker refused a subscription"

@@ -4,7 +4,9 @@ It first collects the chunk map, then has the shell look what is on disk already
 what is missing under a credit: whole blocks while nothing of them is there, single chunks where a
 block is part done. A chunk is believed only if its length and digest are the map's; any sender,
 any order, any number of times. Where nothing comes, it asks again, then publishes a want, with
-waits that grow and are jittered; it never gives up by itself.
+waits that grow and are jittered; it never gives up by itself. Where things come only for wants
+(a broker that keeps nothing), it wants at once. Where subscriptions are slow, it asks with few
+wide filters instead of many.
 
     Transfer.start / link_up / link_down / receive_map / receive_chunk / scanned / timeout
         -> actions for the shell, in order
@@ -20,11 +22,36 @@ from typing import TYPE_CHECKING, Final
 
 from slotcast_device.backoff import Backoff
 from slotcast_device.credit import Credit
+from slotcast_device.orders import (
+    Action,
+    Complete,
+    Counters,
+    PublishWant,
+    Request,
+    Scan,
+    StoreChunk,
+    StoreMap,
+    Subscribe,
+    Unsubscribe,
+)
 from slotcast_schemas import limits, wire
 from slotcast_schemas.errors import ChunkCorrupt, RefusedRelease
 from slotcast_schemas.messages import MapPart, Want
 from slotcast_schemas.messages.chunkmap import DIGEST_BYTES
 from slotcast_schemas.messages.want import WantedBlock
+
+__all__ = [
+    "Action",
+    "Complete",
+    "Counters",
+    "PublishWant",
+    "Scan",
+    "StoreChunk",
+    "StoreMap",
+    "Subscribe",
+    "Transfer",
+    "Unsubscribe",
+]
 
 if TYPE_CHECKING:
     import random
@@ -39,80 +66,14 @@ FILTERS_PER_PACKET: Final = 8
 """AWS IoT Core's bound for one SUBSCRIBE."""
 FIRST_WAIT_S: Final = 5.0
 WAIT_CAP_S: Final = 300.0
+WANT_WAIT_S: Final = (0.3, 1.0)
+"""Before a want where nothing comes without one: time for chunks that do, and for others' wants."""
+UNASKED_ENOUGH: Final = 8
+"""Requests in a row that were answered without a want: the broker keeps things after all."""
+WHOLE_MAX_CHUNKS: Final = 512
+"""Asked for by one filter at most: Mosquitto, for one, drops past 1,000 that wait."""
 CORRUPT_MAX: Final = 3
 """A chunk that came wrong this often is reported as corrupt."""
-
-
-@dataclass(frozen=True, slots=True)
-class Subscribe:
-    """Ask for topics; at most eight filters."""
-
-    filters: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Unsubscribe:
-    """Let go of topics; at most eight filters."""
-
-    filters: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StoreMap:
-    """Keep a verified part of the chunk map."""
-
-    part: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class StoreChunk:
-    """Write a verified chunk at its place."""
-
-    index: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """Hash what is on disk and tell `scanned`; the map is whole now."""
-
-
-@dataclass(frozen=True, slots=True)
-class PublishWant:
-    """Tell the publisher what is missing and does not come."""
-
-    want: Want
-
-
-@dataclass(frozen=True, slots=True)
-class Complete:
-    """Every chunk that is needed is on disk."""
-
-
-Action = Subscribe | Unsubscribe | StoreMap | StoreChunk | Scan | PublishWant | Complete
-
-
-@dataclass(slots=True)
-class _Request:
-    """A subscription and the chunks that are to come through it."""
-
-    filter: str
-    missing: set[int]
-    asked_s: float
-    retries: int = 0
-
-
-@dataclass(slots=True)
-class Counters:
-    """What came, for status and benchmarks."""
-
-    received_bytes: int = 0
-    verified_bytes: int = 0
-    duplicate_chunks: int = 0
-    corrupt_chunks: int = 0
-    wants: int = 0
-    timeouts: int = 0
 
 
 @dataclass(slots=True)
@@ -141,12 +102,15 @@ class Transfer:
     _have: set[int] = field(default_factory=set)
     _wanted: frozenset[int] = frozenset()
     _todo: deque[int] = field(default_factory=deque)
-    _requests: dict[str, _Request] = field(default_factory=dict)
-    _by_chunk: dict[int, _Request] = field(default_factory=dict)
+    _requests: dict[str, Request] = field(default_factory=dict)
+    _by_chunk: dict[int, Request] = field(default_factory=dict)
     _dropping: list[str] = field(default_factory=list)
     _corrupt: dict[int, int] = field(default_factory=dict)
     _is_up: bool = False
     _is_scanned: bool = False
+    _wants_first: bool = False
+    _unasked: int = 0
+    _may_ask_whole: bool = True
     _backoff: Backoff = field(init=False)
 
     def __post_init__(self) -> None:
@@ -203,9 +167,11 @@ class Transfer:
         self.counters.received_bytes += len(data)
         if part in self._maps or not self._accept_map(part, data):
             return []
+        topic = self.topics.map_part(self.payload.sha256, part)
+        self._note_how_it_came(self._requests.get(topic))
         self._progress(now_s)
         actions: list[Action] = [StoreMap(part, data)]
-        self._drop(self.topics.map_part(self.payload.sha256, part))
+        self._drop(topic)
         if self._map_is_whole():
             return actions + self._flush_drops() + self._after_map(now_s)
         return actions + self._ask(now_s)
@@ -252,26 +218,27 @@ class Transfer:
     def heard(self, now_s: float) -> None:
         """Bytes came on the link: a chunk may be on its way, however slowly; wait for it."""
         if self.deadline_s is not None and not self._backoff.failures:
-            self.deadline_s = now_s + FIRST_WAIT_S
+            self.deadline_s = max(self.deadline_s, now_s + self._first_wait_s())
 
     def timeout(self, now_s: float) -> list[Action]:
         """Nothing came for too long: ask again, and past the first time publish a want."""
         self.counters.timeouts += 1
-        self.credit.timed_out()
+        is_planned = self._wants_first and not self._backoff.failures
         actions: list[Action] = []
-        if self._backoff.failures:
-            self.counters.wants += 1
-            actions.append(PublishWant(self._want()))
-        self.deadline_s = now_s + FIRST_WAIT_S + self._backoff.next_s()
+        if self._backoff.failures or is_planned:
+            actions.append(self._publish_want(now_s))
+        slack_s = self.credit.slack_s(len(self._requests))
+        self.deadline_s = now_s + FIRST_WAIT_S + slack_s + self._backoff.next_s()
+        if is_planned:
+            return actions
+        self.credit.timed_out()
         for request in self._requests.values():
             request.retries += 1
+        if self.topics.everything(self.payload.sha256) in self._requests:
+            return actions + self._split_whole(now_s)
         # Subscribing again to the same filter makes a broker send what it retains once more
         # (MQTT 3.1.1, 3.8.4; MQTT 5 with retain handling 0).
-        filters = list(self._requests)
-        return actions + [
-            Subscribe(tuple(filters[i : i + FILTERS_PER_PACKET]))
-            for i in range(0, len(filters), FILTERS_PER_PACKET)
-        ]
+        return actions + self._subscribe(list(self._requests))
 
     def stop(self) -> list[Action]:
         """End without completing; what is on disk stays."""
@@ -334,17 +301,21 @@ class Transfer:
         wanted = self._next_maps() if not self._map_is_whole() else self._next_chunks()
         filters: list[str] = []
         for topic, missing in wanted:
-            request = _Request(topic, missing, now_s)
+            request = Request(topic, missing, now_s, ahead=len(self._requests) + 1)
             self._requests[topic] = request
             self._by_chunk.update(dict.fromkeys(missing, request))
             filters.append(topic)
         if self._requests and self.deadline_s is None:
-            self.deadline_s = now_s + FIRST_WAIT_S
-        asked: list[Action] = [
-            Subscribe(tuple(filters[i : i + FILTERS_PER_PACKET]))
-            for i in range(0, len(filters), FILTERS_PER_PACKET)
-        ]
-        return asked + self._flush_drops(at_least=FILTERS_PER_PACKET)
+            self.deadline_s = now_s + self._first_wait_s()
+        return self._subscribe(filters) + self._flush_drops(at_least=FILTERS_PER_PACKET)
+
+    def _subscribe(self, filters: list[str]) -> list[Action]:
+        """Ask in few packets; but one by one where each filter takes long, to have the first soon.
+
+        Measured with NATS: a packet of eight filters is answered when the last of them is taken.
+        """
+        step = 1 if self.credit.is_slow_to_subscribe else FILTERS_PER_PACKET
+        return [Subscribe(tuple(filters[i : i + step])) for i in range(0, len(filters), step)]
 
     def _next_maps(self) -> list[tuple[str, set[int]]]:
         under_way = len(self._requests)
@@ -359,6 +330,11 @@ class Transfer:
     def _next_chunks(self) -> list[tuple[str, set[int]]]:
         if not self._is_scanned:
             return []
+        if self._is_whole_better():
+            self._may_ask_whole = False
+            everything = set(self._todo)
+            self._todo.clear()
+            return [(self.topics.everything(self.payload.sha256), everything)]
         asked: list[tuple[str, set[int]]] = []
         room = self.credit.chunks - self.in_flight
         filters = FILTERS_MAX - len(self._requests) - len(self._dropping)
@@ -384,15 +360,49 @@ class Transfer:
     def _fits_when_alone(self, whole: list[int], asked: list[tuple[str, set[int]]]) -> bool:
         return not self.in_flight and not asked and len(whole) <= self.credit.chunks
 
+    def _is_whole_better(self) -> bool:
+        """Whether one filter for the whole payload is best: many would be slow, and all is to come.
+
+        Once, and only while nothing is there, for after a cut it would bring everything again.
+        """
+        return (
+            self._may_ask_whole
+            and self.credit.is_slow_to_subscribe
+            and not self._have
+            and not self._requests
+            and limits.BLOCK_CHUNKS < len(self._todo) <= WHOLE_MAX_CHUNKS
+            and len(self._todo) == self.payload.chunk_count
+        )
+
+    def _split_whole(self, now_s: float) -> list[Action]:
+        """The one wide filter stopped bringing anything: go on block by block."""
+        topic = self.topics.everything(self.payload.sha256)
+        missing = self._requests[topic].missing
+        for index in missing:
+            self._by_chunk.pop(index, None)
+        self._todo.extendleft(sorted(missing, reverse=True))
+        self._drop(topic)
+        return self._flush_drops() + self._ask(now_s)
+
     def _whole_block(self, block: int) -> list[int]:
-        """Give the chunks of a block of which all are still to be asked for, else nothing."""
+        """Give the chunks of a block that one filter is to bring, else nothing.
+
+        All must be missing; where filters are slow, half of them is enough.
+        """
         first = block * limits.BLOCK_CHUNKS
         last = min(first + limits.BLOCK_CHUNKS, self.payload.chunk_count)
-        chunks = list(range(first, last))
-        if len(self._todo) < len(chunks) or not self._have.isdisjoint(chunks):
-            return []
-        queued = [self._todo[i] for i in range(len(chunks))]
-        return chunks if queued == chunks else []
+        head = (self._todo[i] for i in range(min(last - first, len(self._todo))))
+        queued = [index for index in head if first <= index < last and index not in self._have]
+        if self.credit.is_slow_to_subscribe:
+            return queued if 2 * len(queued) >= last - first else []
+        return queued if queued == list(range(first, last)) else []
+
+    def _publish_want(self, now_s: float) -> Action:
+        self.counters.wants += 1
+        for request in self._requests.values():
+            request.is_wanted = True
+            request.asked_s = now_s
+        return PublishWant(self._want())
 
     def _want(self, only: set[int] | None = None) -> Want:
         """Build the want for what was asked for and has not come."""
@@ -413,12 +423,27 @@ class Transfer:
 
     def _progress(self, now_s: float) -> None:
         self._backoff.reset()
-        self.deadline_s = now_s + FIRST_WAIT_S
+        self.deadline_s = now_s + self._first_wait_s()
 
-    def _finish(self, request: _Request, now_s: float) -> None:
+    def _first_wait_s(self) -> float:
+        wait_s = self.rng.uniform(*WANT_WAIT_S) if self._wants_first else FIRST_WAIT_S
+        return wait_s + self.credit.slack_s(len(self._requests))
+
+    def _note_how_it_came(self, request: Request | None) -> None:
+        """Learn whether this broker gives what it keeps, or only what is wanted."""
+        if request is None:
+            return
+        if request.is_wanted:
+            self._wants_first, self._unasked = True, 0
+        elif not request.retries:  # or another device's want brought it: once proves nothing
+            self._unasked += 1
+            self._wants_first = self._wants_first and self._unasked < UNASKED_ENOUGH
+
+    def _finish(self, request: Request, now_s: float) -> None:
         self._drop(request.filter)
+        self._note_how_it_came(request)
         if not request.retries:
-            self.credit.completed(now_s - request.asked_s)
+            self.credit.completed(now_s - request.asked_s - self.credit.step_s * request.ahead)
 
     def _drop(self, topic: str) -> None:
         if self._requests.pop(topic, None) is not None:

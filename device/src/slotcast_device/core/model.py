@@ -212,13 +212,15 @@ class ModelCore:
         return actions
 
     def _wake(self, now: Now) -> list[Action]:
-        """A wait is over: look at the trial or the owner again, or at the last notice."""
+        """A wait is over: first make durable what could not be saved, then look again."""
         if not self._is_ready:
             return self._desk.run(ev.Inspect())
-        if self._is_unsaved:
-            self._is_unsaved = False
-            self._inbox = self._inbox or self._notice
-            return self._desk.save()
+        saved = self._desk.save() if self._is_unsaved else []
+        self._is_unsaved = False
+        return saved + self._look_again(now)
+
+    def _look_again(self, now: Now) -> list[Action]:
+        """Look at the trial or the owner again, or at the last notice."""
         match self._desk.phase:
             case State.TRIAL if not self._trial.is_between_steps:
                 return self._trial.watch(now)

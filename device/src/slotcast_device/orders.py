@@ -1,0 +1,85 @@
+"""What a transfer orders from its shell, what it keeps of a request, and what it counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from slotcast_schemas.messages import Want
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """Ask for topics; at most eight filters."""
+
+    filters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """Let go of topics; at most eight filters."""
+
+    filters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreMap:
+    """Keep a verified part of the chunk map."""
+
+    part: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoreChunk:
+    """Write a verified chunk at its place."""
+
+    index: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Hash what is on disk and tell `scanned`; the map is whole now."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishWant:
+    """Tell the publisher what is missing and does not come."""
+
+    want: Want
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """Every chunk that is needed is on disk."""
+
+
+Action = Subscribe | Unsubscribe | StoreMap | StoreChunk | Scan | PublishWant | Complete
+
+
+@dataclass(slots=True)
+class Request:
+    """A subscription and the chunks that are to come through it."""
+
+    filter: str
+    missing: set[int]
+    asked_s: float
+    ahead: int = 1
+    """Filters that the broker had to take until it came to this one, itself included."""
+    retries: int = 0
+    is_wanted: bool = False
+    """Whether a want was published for it."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What came, for status and benchmarks."""
+
+    received_bytes: int = 0
+    verified_bytes: int = 0
+    duplicate_chunks: int = 0
+    corrupt_chunks: int = 0
+    wants: int = 0
+    timeouts: int = 0
