@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
     Encoding,
     NoEncryption,
     PrivateFormat,
@@ -27,10 +28,11 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from slotcast_publisher.durable import storage_errors, write_atomic
-from slotcast_publisher.errors import RepositoryDamaged
+from slotcast_publisher.errors import KeyUnavailable, RepositoryDamaged
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker, address, to_toml, without_credentials
 from slotcast_publisher.store import check_model_name
+from slotcast_publisher.trust.keys import KeyRing
 from slotcast_schemas import fields, limits
 from slotcast_schemas.errors import UsageError
 
@@ -158,32 +160,43 @@ def _entry(repo: Repository, broker: Broker, out: Path) -> dict[str, str]:
 # --- certificates -----------------------------------------------------------------------------
 
 
-def ensure_device_ca(repo: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    """Give the repository's device CA, made at the first call.
+def ensure_device_ca(
+    repo: Path, ring: KeyRing
+) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """Give the repository's device CA, made at the first call; encrypted if other keys are.
 
     Its certificate is `devices/ca.pem`: what the broker's listener for devices must trust.
 
     Raises:
         RepositoryDamaged: it cannot be read.
+        KeyUnavailable: the passphrase is wrong.
     """
     certificate_path, key_path = repo / "devices" / "ca.pem", repo / "devices" / "ca.key"
     if not certificate_path.exists():
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = _issue("Slotcast devices", key, key, issuer=None, days=CA_DAYS)
-        write_atomic(key_path, _key_pem(key), mode=0o600)
+        pem = _key_pem(key, ring.secret("the device CA"))
+        write_atomic(key_path, pem, mode=0o600)
         write_atomic(certificate_path, certificate.public_bytes(Encoding.PEM))
     try:
-        found = load_pem_private_key(key_path.read_bytes(), None)
+        pem = key_path.read_bytes()
+        secret = ring.secret("the device CA") if b"ENCRYPTED" in pem else None
         certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
-    except (OSError, ValueError, TypeError) as exc:
+    except (OSError, ValueError) as exc:
         raise RepositoryDamaged(f"device CA in {key_path.parent}: {exc}") from exc
+    try:
+        found = load_pem_private_key(pem, secret)
+    except (ValueError, TypeError) as exc:
+        raise KeyUnavailable(
+            f"{key_path} does not open (wrong passphrase, or damaged): {exc}"
+        ) from exc
     if not isinstance(found, ec.EllipticCurvePrivateKey):
         raise RepositoryDamaged(f"{key_path}: expected an elliptic curve key")
     return certificate, found
 
 
 def _write_certificate(repo: Repository, device: str, out: Path) -> Path:
-    issuer, issuer_key = ensure_device_ca(repo.path)
+    issuer, issuer_key = ensure_device_ca(repo.path, repo.ring)
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = _issue(device, key, issuer_key, issuer=issuer, days=CERTIFICATE_DAYS)
     write_atomic(out / "device.key", _key_pem(key), mode=0o600)
@@ -238,5 +251,6 @@ def _usage(*, is_ca: bool) -> x509.KeyUsage:
     )
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+def _key_pem(key: ec.EllipticCurvePrivateKey, secret: bytes | None = None) -> bytes:
+    encryption = BestAvailableEncryption(secret) if secret else NoEncryption()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)

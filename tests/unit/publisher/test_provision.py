@@ -9,11 +9,11 @@ import msgspec
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from cryptography.x509.verification import PolicyBuilder, Store
 
+from slotcast_publisher.errors import KeyUnavailable
 from slotcast_publisher.provision import ensure_device_ca, provision
 from slotcast_publisher.repository import Repository
-from slotcast_publisher.settings import Broker, save
+from slotcast_publisher.settings import Broker, Settings, save
 from slotcast_publisher.trust import ceremonies
 from slotcast_schemas.errors import UsageError
 
@@ -84,12 +84,29 @@ def test_with_tls_the_device_gets_a_certificate_of_its_own(
 
 def test_all_devices_are_of_one_ca(repo: Repository, tmp_path: Path) -> None:
     repo = with_brokers(repo, Broker(url="mqtts://b"))
-    issuer, _ = ensure_device_ca(repo.path)
+    issuer, _ = ensure_device_ca(repo.path, repo.ring)
     for device in ("cam-1", "cam-2"):
         done = provision(repo, device, tmp_path / device, models=["clf"])
         certificate = x509.load_pem_x509_certificate((done.folder / "device.pem").read_bytes())
         certificate.verify_directly_issued_by(issuer)
-    assert PolicyBuilder().store(Store([issuer])).build_client_verifier() is not None
+
+
+def test_the_device_ca_is_as_encrypted_as_the_other_keys(tmp_path: Path) -> None:
+    made = Repository.init(
+        tmp_path / "r",
+        Settings(brokers=(Broker(url="mqtts://b"),)),
+        encrypted=True,
+        passphrase=lambda _: "correct horse",
+    )
+    provision(made, "cam-1", tmp_path / "out", models=["clf"])
+    assert b"ENCRYPTED" in (made.path / "devices" / "ca.key").read_bytes()
+    with pytest.raises(KeyUnavailable, match="wrong passphrase"):
+        provision(
+            Repository(made.path, passphrase=lambda _: "battery staple"),
+            "cam-2",
+            tmp_path / "out2",
+            models=["clf"],
+        )
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def _init(
         passphrase=ask_passphrase(is_new=True),
     )
     if tls:
-        ensure_device_ca(made.path)
+        ensure_device_ca(made.path, made.ring)
     names = [address(item.url).name for item in settings.brokers]
     fields = {
         "repository": str(repo),

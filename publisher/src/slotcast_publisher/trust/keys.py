@@ -83,6 +83,19 @@ class KeyRing:
         paths = (self._repo / "keys").glob("*.pem")
         return any(b"ENCRYPTED" in path.read_bytes() for path in paths)
 
+    def secret(self, purpose: str) -> bytes | None:
+        """Give the passphrase for another private key of this repository; None for no encryption.
+
+        Raises:
+            UsageError: keys here are encrypted, and no passphrase is given.
+        """
+        if not self.is_encrypted:
+            return None
+        given = self._passphrase(purpose)
+        if not given:
+            raise UsageError(f"a passphrase is needed for {purpose}: set SLOTCAST_PASSPHRASE")
+        return given.encode()
+
     def generate(self, name: str, *, encrypted: bool) -> SSlibKey:
         """Make an Ed25519 key in a PKCS8 file `keys/NAME-ID.pem` and give its public part.
 
