@@ -283,11 +283,9 @@ class ModelCore:
         desk = self._desk
         if any(action is desk.job for action in event.dropped):
             desk.job = None
-        if isinstance(event.action, ev.Activate):
-            # The record in memory says that `current` was moved, and it was not.
+        if desk.phase in _SWITCHED or isinstance(event.action, ev.Activate):
+            # The record in memory is ahead of the disk: only a look at the disk says how far.
             self._is_ready = False
-            return self._trial.stuck(event.error, now)
-        if desk.phase in _SWITCHED:
             return self._trial.stuck(event.error, now)
         if isinstance(event.action, ev.Save) and desk.phase not in _FETCHING:
             self._is_unsaved = True
