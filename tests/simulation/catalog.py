@@ -130,7 +130,9 @@ class _Maker:
     def config(self) -> DeviceConfig:
         out = self.folder / "device"
         provision(self.repo, DEVICE, out, models=MODELS)
-        return DeviceConfig(out / "device.toml")
+        config = DeviceConfig(out / "device.toml")
+        config.state_dir = Path("/sim/state")  # on the simulation's disk: the same in each process
+        return config
 
 
 def _noise(seed: int, size_bytes: int) -> bytes:

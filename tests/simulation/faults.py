@@ -90,6 +90,7 @@ class Faults:
 
     def _on_full(self) -> None:
         self._world.counts.full += 1
+        self._world.is_full = True
         disk = self._world.device.disk
         disk.set_capacity(disk.used_bytes + self._world.rng.randint(0, 8_000))
         self._world.after(self._world.rng.uniform(5.0, 200.0), self._world.room_back)

@@ -70,6 +70,7 @@ class World:
         self._draw()
         self._watch = Watch(self.said)
         self._has_faults = True
+        self.is_full = False
         self.wall_offset_s = 1_790_000_000.0
         self._boot_s = 0.0
         self.link: Link | None = None
@@ -162,6 +163,8 @@ class World:
 
     def _new_device(self, disk: RamDisk) -> SimDevice:
         disk.watch = lambda what, path: self._watch.step(disk, what, path)
+        if not self.is_full:
+            disk.set_capacity(self._room_bytes)
         self._boot_s = self.now_s - self.rng.uniform(1.0, 100.0)
         self._backoff = Backoff(self.rng)
         device = SimDevice(
@@ -289,6 +292,7 @@ class World:
 
     def room_back(self) -> None:
         """Give the disk its whole size."""
+        self.is_full = False
         self.device.disk.set_capacity(self._room_bytes)
 
 
