@@ -111,16 +111,21 @@ def test_a_second_publish_sends_the_notice_alone(broker: Broker, repo: Repositor
     assert publish(repo, "clf", "1.0", send_all=True)[0].messages_skipped == 0
 
 
-def test_a_publish_that_is_killed_goes_on_where_it_was(broker: Broker, repo: Repository) -> None:
-    """kill -9 in the middle; both runs together send each chunk once, but for the window."""
+@pytest.mark.parametrize(
+    ("how", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 130), (signal.SIGINT, 130)]
+)
+def test_a_publish_that_is_stopped_goes_on_where_it_was(
+    broker: Broker, repo: Repository, how: signal.Signals, code: int
+) -> None:
+    """Stopped in the middle; both runs together send each chunk once, but for the window."""
     total = len(expected_after_offer(repo))
     with Proxy((broker.host, broker.port), Plan(up_bits_per_s=2_000_000)) as proxy:
         command = ["publish", str(through(repo, proxy).path), "clf", "1.0", "--json"]
         first = subprocess.Popen([sys.executable, "-c", CLI, *command], stdout=subprocess.PIPE)
         proxy.wait_for(lambda counters: counters.up_packets["PUBLISH"] > WINDOW_MAX + 5)
-        os.kill(first.pid, signal.SIGKILL)
+        os.kill(first.pid, how)
         first.communicate()
-        assert first.returncode == -signal.SIGKILL
+        assert first.returncode == code
         assert repo.topics.notice("clf") not in retained(broker, repo)
         again = subprocess.run(
             [sys.executable, "-c", CLI, *command], stdout=subprocess.PIPE, check=True
