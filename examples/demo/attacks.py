@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from examples.demo.digits import write_onnx
 from examples.demo.show import kilobytes
-from examples.demo.stage import MODEL, Stage
+from examples.demo.stage import MODEL, Stage, told
 from slotcast_publisher.repository import Released
 from slotcast_schemas.states import State
 
@@ -42,7 +42,7 @@ def _tamper(stage: Stage, released: Released) -> None:
     status = stage.settled("3.0", State.FAILED, after=mark, timeout_s=60)
     show.check(
         status.reason == "chunk_corrupt",
-        f"the device says {status.state} ({status.reason}): {status.detail}",
+        f"the device says {told(status)}",
     )
 
 
@@ -54,7 +54,7 @@ def _replay(stage: Stage) -> None:
     status = stage.watcher.wait("REJECTED", lambda s: s.state is State.REJECTED, after=mark)
     show.check(
         status.reason == "replayed",
-        f"the device says {status.state} ({status.reason}): {status.detail}",
+        f"the device says {told(status)}",
     )
 
 

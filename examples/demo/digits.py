@@ -20,6 +20,7 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # ships no types
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -67,7 +68,8 @@ class Student:
         """Go over (the first share of) the training data a number of times."""
         count = int(len(self._digits.train_x) * share)
         x, y = self._digits.train_x[:count], self._digits.train_y[:count]
-        with warnings.catch_warnings():
+        # One thread: on a busy machine, threads of BLAS wait for each other more than they work.
+        with threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             for _ in range(epochs):
                 self._network.partial_fit(x, y, classes=np.arange(CLASSES))

@@ -27,6 +27,7 @@ from rich.table import Table
 
 _PLAIN_STEPS: Final = 4
 """Lines that a bar becomes where there is no terminal."""
+_SHORT_CHARS: Final = 120
 
 
 class NotObserved(Exception):
@@ -142,6 +143,11 @@ class Show:
         )
         with Progress(*columns, console=self.console, transient=True) as progress:
             yield Bar(self, progress, progress.add_task(title, total=None), title)
+
+
+def short(text: str) -> str:
+    """Cut a sentence of the device to what fits a line or two."""
+    return text if len(text) <= _SHORT_CHARS else text[: _SHORT_CHARS - 1] + "…"
 
 
 def kilobytes(count: float) -> str:

@@ -14,8 +14,10 @@ from examples.demo.broker import EmbeddedBroker
 from examples.demo.device import Device
 from examples.demo.digits import Digits, Student
 from examples.demo.link import BadLink
-from examples.demo.show import NotObserved, Show, kilobytes
+from examples.demo.show import NotObserved, Show, kilobytes, short
 from examples.demo.watch import Watcher
+from slotcast_publisher.deltas import BUILDERS
+from slotcast_publisher.payloads import build_full
 from slotcast_publisher.provision import provision
 from slotcast_publisher.publish import Pushed, publish
 from slotcast_publisher.release import Request
@@ -73,8 +75,10 @@ class Stage:
 
     # --- the publisher ------------------------------------------------------------------------
 
-    def release(self, version: str, model: bytes, trial: Trial | None = None) -> Released:
-        """Release a model with the student's samples."""
+    def release(
+        self, version: str, model: bytes, trial: Trial | None = None, *, deltas: bool = True
+    ) -> Released:
+        """Release a model with the student's samples, as deltas too or only whole."""
         folder = self.folder / "work" / version
         folder.mkdir(parents=True)
         (folder / "digits.onnx").write_bytes(model)
@@ -86,7 +90,8 @@ class Stage:
                 files=(folder / "digits.onnx",),
                 samples=folder / "reference.npz",
                 trial=trial or Trial(),
-            )
+            ),
+            builders=BUILDERS if deltas else (build_full,),
         )
 
     def publish(self, version: str, *, send_all: bool = False, quietly: bool = False) -> Pushed:
@@ -161,6 +166,11 @@ class Stage:
             if time.monotonic() > deadline_s:
                 raise NotObserved(f"{what}: not within {timeout_s:.0f} s")
             time.sleep(POLL_S)
+
+
+def told(status: ModelStatus) -> str:
+    """Write down what the device says of a model."""
+    return f"{status.state} ({status.reason}) {short(status.detail)}"
 
 
 def payload_lines(released: Released) -> list[list[str]]:

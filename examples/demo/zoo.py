@@ -13,8 +13,8 @@ from typing import Final
 from examples.demo import bad_models
 from examples.demo.careless import without_checks
 from examples.demo.digits import Layers, write_onnx
-from examples.demo.show import NotObserved
-from examples.demo.stage import MODEL, Stage
+from examples.demo.show import NotObserved, short
+from examples.demo.stage import MODEL, Stage, told
 from slotcast_schemas.errors import ModelUnloadable
 from slotcast_schemas.messages.release import Trial
 from slotcast_schemas.messages.status import ModelStatus
@@ -43,7 +43,7 @@ ZOO: Final = (
     Bad(
         "3.5",
         "crashes the runtime (SIGSEGV)",
-        lambda _: bad_models.crashes(),
+        bad_models.crashes,
         "probe_crashed",
         checked=False,
     ),
@@ -66,7 +66,7 @@ def play(stage: Stage) -> None:
             status = _offer(stage, bad)
             show.check(
                 status.reason == bad.reason,
-                f"{bad.version} {bad.what}: {status.state} ({status.reason}) {status.detail}",
+                f"{bad.version} {bad.what}: {told(status)}",
             )
     _fails_live(stage)
     _good_one(stage)
@@ -74,9 +74,9 @@ def play(stage: Stage) -> None:
 
 def _publisher_refuses(stage: Stage) -> None:
     try:
-        stage.release("3.0.1", bad_models.crashes())
+        stage.release("3.0.1", bad_models.crashes(stage.student.layers), deltas=False)
     except ModelUnloadable as exc:
-        stage.show.check(True, f"the publisher refuses one by itself: {str(exc)[:90]}")
+        stage.show.check(True, f"the publisher refuses one by itself: {short(str(exc))}")
         stage.show.say("what its check would stop is signed without it below")
         return
     raise NotObserved("the publisher released a model that crashes the runtime")
@@ -88,7 +88,7 @@ def _offer(stage: Stage, bad: Bad, trial: Trial | None = None) -> ModelStatus:
     good = stage.folder / "work" / "3.0" / "digits.onnx"
     check = contextlib.nullcontext() if bad.checked else without_checks(good)
     with check:
-        stage.release(bad.version, bad.make(stage.student.layers), trial)
+        stage.release(bad.version, bad.make(stage.student.layers), trial, deltas=False)
     stage.publish(bad.version, quietly=True)
     return stage.settled(
         bad.version, State.FAILED, State.ROLLED_BACK, State.COMMITTED, after=mark, timeout_s=60
@@ -107,7 +107,7 @@ def _fails_live(stage: Stage) -> None:
     show.check(bool(said), f"{bad.version} passes the probe, and serves on trial")
     show.check(
         status.state is State.ROLLED_BACK and status.reason == bad.reason,
-        f"{bad.version} {bad.what}: {status.state} ({status.reason}) {status.detail}",
+        f"{bad.version} {bad.what}: {told(status)}",
     )
     stage.until(lambda: application.version == "3.0", "3.0 answers again")
     answered = application.answers["3.0"]
@@ -125,7 +125,7 @@ def _good_one(stage: Stage) -> None:
         raise NotObserved("there is no application")
     stage.student.learn(epochs=4)
     model, mark = write_onnx(stage.student.layers), stage.watcher.mark()
-    stage.release("4.0", model, _TRIAL)
+    stage.release("4.0", model, _TRIAL, deltas=False)
     show.command(f"slotcast publish repo {MODEL} 4.0")
     stage.publish("4.0", quietly=True)
     status = stage.settled("4.0", State.COMMITTED, State.FAILED, State.ROLLED_BACK, after=mark)
