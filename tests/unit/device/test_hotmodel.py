@@ -376,3 +376,25 @@ def test_a_load_that_takes_too_long_at_low_priority_is_raised(
     with HotModel(slots.current, warm=warm, poll_s=0.01) as hot:
         assert seen == [mine + loader.LOADER_NICE]
         assert ask(hot) == answer(1)
+
+
+def test_a_release_whose_load_never_ends_is_given_up(
+    slots: Slots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "BEAT_S", 0.01)
+    go_on = threading.Event()
+    second_load = iter([False, True])
+
+    def warm(_session: object) -> None:
+        if next(second_load, False):
+            go_on.wait(WAIT_S)
+
+    with HotModel(slots.current, warm=warm, load_timeout_s=0.05, poll_s=0.01, report_s=0.01) as hot:
+        slots.switch("b", models.classifier(2))
+        wait_for(lambda: phases(slots).get(("b", 2)) == "failed")
+        assert ask(hot) == answer(1)
+        hot._load_timeout_s = WAIT_S  # a busy machine may take its time over the good one
+        slots.switch("a", models.classifier(3))
+        wait_for(lambda: hot.swaps == 1)
+        assert ask(hot) == answer(3)
+    go_on.set()

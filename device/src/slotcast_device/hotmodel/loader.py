@@ -9,6 +9,7 @@ raising (RLIMIT_NICE), and the model has pool threads, the priority is left as i
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 import threading
@@ -22,7 +23,7 @@ import onnxruntime
 
 from slotcast_device.hotmodel.source import Opened
 from slotcast_device.signature import signature
-from slotcast_schemas.errors import MalformedMessage, ModelUnloadable
+from slotcast_schemas.errors import MalformedMessage, ModelFailed, ModelUnloadable
 from slotcast_schemas.samples import Array, Samples, read_samples, seeded_inputs
 
 LOADER_NICE: Final = 10
@@ -58,11 +59,18 @@ class Loaded:
     load_s: float
 
 
+class LoadTimeout(ModelFailed):
+    """Loading or warming up did not end."""
+
+    reason = "load_timeout"
+
+
 def load(
     opened: Opened,
     settings: SessionSettings,
     *,
     nice: int = LOADER_NICE,
+    timeout_s: float = math.inf,
     beat: Callable[[], None] | None = None,
 ) -> Loaded:
     """Load and warm in a thread of its own; the caller waits, other threads go on.
@@ -71,9 +79,11 @@ def load(
         opened: what to load.
         settings: of the session.
         nice: how much lower than the caller's the priority is.
+        timeout_s: after which the thread is left to itself: nothing can stop it.
         beat: called every few seconds while it lasts.
 
     Raises:
+        LoadTimeout: it took too long.
         ModelUnloadable: the runtime does not load it, or it does not run.
     """
     results: list[Loaded | BaseException] = []
@@ -86,7 +96,10 @@ def load(
         thread.join(BEAT_S)
         if beat is not None and thread.is_alive():
             beat()
-        if time.monotonic() - began_s > PATIENCE_S and thread.native_id is not None:
+        elapsed_s = time.monotonic() - began_s
+        if elapsed_s > timeout_s and thread.is_alive():
+            raise LoadTimeout(f"{opened.path}: expected to load in {timeout_s:g} s, goes on")
+        if elapsed_s > PATIENCE_S and thread.native_id is not None:
             _raise(thread.native_id)
     (result,) = results
     if isinstance(result, Loaded):

@@ -65,6 +65,7 @@ class HotModel:
         allow_stop_then_start: where memory does not hold both models, close the old one first:
             callers then wait while the new one loads. Otherwise the old one goes on, and the
             agent is told `memory_short`.
+        load_timeout_s: a release that is not loaded and warm by then is given up.
         start_timeout_s: how long to wait for a first model that loads.
         report_s: how often figures are written for the agent; 0 means never.
         loader_nice: how much lower than the caller's the loading thread's priority is.
@@ -83,6 +84,7 @@ class HotModel:
         entry: str | None = None,
         warm: Warm | None = None,
         allow_stop_then_start: bool = False,
+        load_timeout_s: float = 300.0,
         start_timeout_s: float = 60.0,
         report_s: float = 2.0,
         loader_nice: int = LOADER_NICE,
@@ -92,6 +94,7 @@ class HotModel:
         self._settings = SessionSettings(session_options, providers, provider_options, warm)
         self._entry = entry
         self._may_stop = allow_stop_then_start
+        self._load_timeout_s = load_timeout_s
         self._nice = loader_nice
         self._poll_s = poll_s
         self._lock = threading.Lock()
