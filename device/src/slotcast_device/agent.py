@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 from slotcast_device import transfer as tx
 from slotcast_device.collector import Collector
 from slotcast_device.connection import Connection
+from slotcast_device.control import Control
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.disk import OsDisk
@@ -60,6 +61,7 @@ class Agent:
         config: who this device is and where its brokers are.
         rng: jitter; seeded in tests.
         disk: where state is kept; a test may give one that fails.
+        is_offline: connect to no broker; for requests from the command line.
     """
 
     def __init__(
@@ -67,7 +69,10 @@ class Agent:
         config: DeviceConfig,
         rng: random.Random | None = None,
         disk: Disk | None = None,
+        *,
+        is_offline: bool = False,
     ) -> None:
+        self._is_offline = is_offline
         self._config = config
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
         self._topics = config.topics
@@ -81,6 +86,8 @@ class Agent:
         self._results: queue.SimpleQueue[tuple[_Model, ev.JobDone]] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="job")
         self._supervisor = Supervisor()
+        self._control = Control(self._disk, config.state_dir)
+        self._look_s = 0.0
         self._report_due = False
 
     def _model(self, name: str) -> _Model:
@@ -116,6 +123,12 @@ class Agent:
         """Why there is no connection, or why the last one ended."""
         return self._connection.last_error
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether requests were looked at, or cannot be, and no job runs."""
+        looked = self._look_s > 0 or any(core.is_unreadable for core in self.cores)
+        return looked and all(core.is_at_rest for core in self.cores)
+
     def run(self, until: Callable[[Agent], bool] | None = None) -> None:
         """Work until `stop` is called, or `until` says that it is enough."""
         self._wake_receiver.settimeout(0)
@@ -133,7 +146,8 @@ class Agent:
     # --- the loop -------------------------------------------------------------------------------
 
     def _step(self) -> None:
-        self._connection.connect_due()
+        if not self._is_offline:
+            self._connection.connect_due()
         if self._connection.wait(self._wake_receiver.fileno(), self._timeout_s()):
             with contextlib.suppress(BlockingIOError):
                 self._wake_receiver.recv(4096)
@@ -144,6 +158,7 @@ class Agent:
             deadline_s = model.core.deadline_s
             if deadline_s is not None and deadline_s <= now.mono_s:
                 self._feed(model, ev.Tick(), now)
+        self._take_requests(now)
         self._collector.collect_due([core.state for core in self.cores], now)
         self._report(now)
         self._supervisor.alive(now.mono_s, self._summary)
@@ -166,6 +181,15 @@ class Agent:
             except queue.Empty:
                 return
             self._feed(model, done, self._now())
+
+    def _take_requests(self, now: ev.Now) -> None:
+        """Look now and then what a person asks."""
+        if now.mono_s < self._look_s or not all(core.is_ready for core in self.cores):
+            return
+        self._look_s = now.mono_s + _TICK_S
+        for request in self._control.take():
+            if request.model in self._models:
+                self._feed(self._models[request.model], request.event(), now)
 
     @staticmethod
     def _now() -> ev.Now:
@@ -196,7 +220,9 @@ class Agent:
         self._feed_all(ev.BytesHeard(), self._now())
 
     def message(self, topic: str, data: bytes) -> None:
-        """Hand a message to the core that it is for."""
+        """Hand a message to the core that it is for; an empty one only ends what was retained."""
+        if not data:
+            return
         now = self._now()
         match self._topics.parse(topic):
             case ChunkTopic(payload, chunk):

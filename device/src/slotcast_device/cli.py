@@ -20,12 +20,14 @@ import msgspec
 from slotcast_device import state as records
 from slotcast_device.agent import Agent
 from slotcast_device.config import DeviceConfig
+from slotcast_device.control import Control, Request
 from slotcast_device.core.view import model_status
 from slotcast_device.disk import OsDisk, locked
 from slotcast_device.doctor import check
 from slotcast_device.report import build_status, read_counter
 from slotcast_schemas.errors import (
     SlotcastError,
+    StateLocked,
     StateTooNew,
     StorageFailed,
     TransferFailed,
@@ -81,7 +83,24 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("check", parents=[common], help="check that this device can work")
     doctor.add_argument("--json", action="store_true")
     doctor.set_defaults(run=_check)
+    _add_requests(commands, common)
     return parser
+
+
+def _add_requests(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
+) -> None:
+    back = commands.add_parser(
+        "rollback", parents=[common], help="go back to the release in the standby slot"
+    )
+    again = commands.add_parser(
+        "unbench", parents=[common], help="let a release that was rolled back be tried again"
+    )
+    again.add_argument("--sequence", type=int, default=None, help="only this one; else all")
+    for command in (back, again):
+        command.add_argument("--model", default=None, help="needed where there are several")
+    back.set_defaults(run=_ask, do="rollback", sequence=None)
+    again.set_defaults(run=_ask, do="unbench")
 
 
 # --- run ----------------------------------------------------------------------------------------
@@ -126,6 +145,29 @@ def _once_code(agent: Agent) -> int:
         else:
             codes.append(ENDED_OTHERWISE)
     return max(codes)
+
+
+# --- requests -------------------------------------------------------------------------------------
+
+
+def _ask(config: DeviceConfig, options: argparse.Namespace) -> int:
+    """Leave the request; where no agent runs, carry it out here, without a broker."""
+    models = config.values.models
+    model = options.model or (models[0] if len(models) == 1 else None)
+    if model not in models:
+        raise UsageError(f"--model: expected one of {', '.join(models)}, got {model!r}")
+    control = Control(OsDisk(), config.state_dir)
+    control.ask(Request(do=options.do, model=model, sequence=options.sequence))
+    try:
+        with locked(config.state_dir):
+            agent = Agent(config, is_offline=True)
+            agent.run(lambda a: a.is_idle)
+    except StateLocked:
+        sys.stdout.write("the running agent was asked; see `slotcast-device status`\n")
+        return OK
+    status = next(m for m in read_status(config).models if m.model == model)
+    sys.stdout.write(f"{model}: {status.state} ({status.reason})\n")
+    return OK
 
 
 # --- status and check -----------------------------------------------------------------------------

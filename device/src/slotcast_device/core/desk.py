@@ -170,6 +170,26 @@ class Desk:
             )
             self.state = self.state.benching(entry)
 
+    def unbench(self, sequence: int | None) -> None:
+        """Forget that a release was benched; None forgets all."""
+        kept = tuple(b for b in self.state.benched if sequence not in {None, b.sequence})
+        self.state = msgspec.structs.replace(self.state, benched=kept)
+
+    def recall(self, slot: SlotName, fallback: SlotName, now: Now) -> None:
+        """Begin the roll back of the active release, which is not on trial."""
+        record = self.state.slots[slot]
+        update = Update(
+            version=record.version,
+            sequence=record.sequence,
+            release_sha256=record.release_sha256,
+            state=follow(self.phase, Happening.RECALLED),
+            reason="by_hand",
+            since=now.wall_s,
+            slot=slot,
+            fallback=fallback,
+        )
+        self.state = msgspec.structs.replace(self.state, update=update)
+
     def end(self) -> list[Action]:
         """Save and report an ending."""
         self.has_ended = True

@@ -110,6 +110,15 @@ class ActionFailed:
 class RollBackAsked:
     """A person asks to go back to the other slot's release."""
 
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UnbenchAsked:
+    """A person asks to try a benched release again; None means all."""
+
+    sequence: int | None
+
 
 Event = (
     LinkUp
@@ -123,6 +132,7 @@ Event = (
     | JobDone
     | ActionFailed
     | RollBackAsked
+    | UnbenchAsked
 )
 
 # --- jobs -------------------------------------------------------------------------------------

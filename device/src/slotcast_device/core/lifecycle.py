@@ -28,6 +28,7 @@ class Happening(StrEnum):
     SWITCHED = "current opens the new release"
     PASSED = "the trial passes"
     UNFIT = "probe or trial fails"
+    RECALLED = "a person asks to go back"
     BROKEN = "storage, payload or transfer fails"
 
 
@@ -39,8 +40,13 @@ _OPEN: Final[Mapping[Happening, State]] = {
     _H.REFUSED: State.REJECTED,
     _H.CANCELED: State.CANCELED,
     _H.BROKEN: State.FAILED,
+    _H.RECALLED: State.TRIAL,
 }
-"""What a notice may do to a state in which nothing is under way."""
+"""What a notice, or a person, may do to a state in which nothing is under way.
+
+A recall puts the active release on trial with its verdict set: the way back is then the same, and
+as safe, as after a failed trial.
+"""
 
 _FETCHING: Final[Mapping[Happening, State]] = {
     _H.OFFERED: State.DOWNLOADING,

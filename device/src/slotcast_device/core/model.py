@@ -120,6 +120,16 @@ class ModelCore:
         )
 
     @property
+    def is_ready(self) -> bool:
+        """Whether the durable state was read, so that there is something to change."""
+        return self._is_ready
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether no job runs."""
+        return self._desk.job is None
+
+    @property
     def is_unreadable(self) -> bool:
         """Whether the last look at the durable state failed."""
         return not self._is_ready and self._desk.job is None and self._desk.phase is State.FAILED
@@ -165,8 +175,8 @@ class ModelCore:
                 return self._job_done(event, now)
             case ev.ActionFailed():
                 return self._action_failed(event, now)
-            case ev.RollBackAsked():
-                return self._roll_back_by_hand(now)
+            case ev.RollBackAsked() | ev.UnbenchAsked():
+                return self._by_hand(event, now)
             case _:
                 return self._from_link(event, now)
 
@@ -427,7 +437,15 @@ class ModelCore:
         said = ev.Log("error", f"failed: {error.reason}: {error}")
         return [*actions, said, ev.Report(), ev.Save(desk.state)]
 
-    def _roll_back_by_hand(self, now: Now) -> list[Action]:
-        if self._desk.phase is State.TRIAL and self._desk.job is None:
-            return self._trial.roll_back("by_hand", "asked for on this device", (), now)
-        return [ev.Log("warning", "roll back was asked for, and nothing is on trial")]
+    def _by_hand(self, event: ev.RollBackAsked | ev.UnbenchAsked, now: Now) -> list[Action]:
+        """A person asks; refused in the log while something else is being done."""
+        desk = self._desk
+        if not self._is_ready:
+            return [ev.Log("warning", "not ready: the durable state was not read (yet)")]
+        if isinstance(event, ev.UnbenchAsked):
+            desk.unbench(event.sequence)
+            self._inbox = self._inbox or self._notice
+            return desk.save()
+        if desk.job is not None and desk.phase is not State.TRIAL:
+            return [ev.Log("warning", f"cannot roll back while {desk.phase}; ask again later")]
+        return self._installation.abandon(now) + self._trial.recall(event.detail, now)

@@ -117,6 +117,18 @@ class Trial:
         said = ev.Log("warning", f"rolling back: {reason}: {detail}")
         return [said, ev.Save(desk.state), *self._check_way_back()]
 
+    def recall(self, detail: str, now: Now) -> list[Action]:
+        """Go back to the standby slot's release because a person asks."""
+        desk = self._desk
+        if desk.phase is State.TRIAL:
+            desk.job = None  # a look under way does not matter any more
+            return self.roll_back("by_hand", detail, (), now)
+        state, standby = desk.state, desk.state.standby
+        if state.active is None or state.active_record is None or standby not in state.slots:
+            return [ev.Log("warning", "cannot roll back: no other release is in the standby slot")]
+        desk.recall(state.active, standby, now)
+        return self.roll_back("by_hand", detail, (), now)
+
     def _check_way_back(self) -> list[Action]:
         update = self._desk.update
         return self._desk.run(ev.CheckSlot(None if update is None else update.fallback))

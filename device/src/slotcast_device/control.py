@@ -1,0 +1,70 @@
+"""What a person asks of the agent from the command line: to roll back, or to try again.
+
+A request is a small file in `STATE_DIR/control/`, replaced atomically; the agent looks about every
+second, does it and removes the file. So it works while the agent runs and while it does not.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from slotcast_device.core.events import RollBackAsked, UnbenchAsked
+from slotcast_device.disk import Disk
+from slotcast_schemas.errors import StorageFailed
+from slotcast_schemas.fields import ModelName, Sequence
+
+_LOG: Final = logging.getLogger("slotcast.device")
+_REQUEST_MAX_BYTES: Final = 4096
+_REQUESTS_MAX: Final = 16
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One request: `rollback` of a model, or `unbench` of one release or of all."""
+
+    do: Literal["rollback", "unbench"]
+    model: ModelName
+    sequence: Sequence | None = None
+    detail: Annotated[str, Meta(max_length=200)] = ""
+
+    def event(self) -> RollBackAsked | UnbenchAsked:
+        """Give what the model's core is told."""
+        if self.do == "rollback":
+            return RollBackAsked(self.detail or "asked for on this device")
+        return UnbenchAsked(self.sequence)
+
+
+class Control:
+    """The folder of requests."""
+
+    def __init__(self, disk: Disk, state_dir: Path) -> None:
+        self._disk = disk
+        self._folder = state_dir / "control"
+
+    def ask(self, request: Request) -> None:
+        """Leave a request for the agent.
+
+        Raises:
+            StorageFailed: it cannot be written.
+        """
+        self._disk.make_dir(self._folder)
+        path = self._folder / f"{request.do}-{request.model}.json"
+        self._disk.write_atomic(path, msgspec.json.encode(request))
+
+    def take(self) -> list[Request]:
+        """Give the requests that wait and remove them; one that cannot be read is logged."""
+        requests = []
+        for name in self._disk.names(self._folder)[:_REQUESTS_MAX]:
+            path = self._folder / name
+            try:
+                data = self._disk.read(path, _REQUEST_MAX_BYTES)
+                self._disk.remove_tree(path)
+                if data is not None and name.endswith(".json"):
+                    requests.append(msgspec.json.decode(data, type=Request))
+            except (StorageFailed, msgspec.DecodeError) as exc:
+                _LOG.warning("request %s cannot be read: %s", name, exc)
+        return requests
