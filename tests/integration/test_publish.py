@@ -121,11 +121,14 @@ def test_a_publish_that_is_stopped_goes_on_where_it_was(
     total = len(expected_after_offer(repo))
     with Proxy((broker.host, broker.port), Plan(up_bits_per_s=2_000_000)) as proxy:
         command = ["publish", str(through(repo, proxy).path), "clf", "1.0", "--json"]
-        first = subprocess.Popen([sys.executable, "-c", CLI, *command], stdout=subprocess.PIPE)
+        first = subprocess.Popen(
+            [sys.executable, "-c", CLI, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         proxy.wait_for(lambda counters: counters.up_packets["PUBLISH"] > WINDOW_MAX + 5)
         os.kill(first.pid, how)
-        first.communicate()
+        said = first.communicate()[1]
         assert first.returncode == code
+        assert (b"run the same command again" in said) == (how != signal.SIGKILL)
         assert repo.topics.notice("clf") not in retained(broker, repo)
         again = subprocess.run(
             [sys.executable, "-c", CLI, *command], stdout=subprocess.PIPE, check=True

@@ -40,17 +40,34 @@ keys.register(app)
 
 def main() -> None:
     """Run one command."""
-    signal.signal(signal.SIGTERM, _stop)
+    stopped: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del frame
+        stopped.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
     try:
         app()
     except SlotcastError as exc:
+        _end_stopped(stopped)
         say_error(exc)
         sys.exit(exit_code(exc))
-    except KeyboardInterrupt:
-        sys.stderr.write("slotcast: stopped; run the same command again to go on\n")
-        sys.exit(EXIT_STOPPED)
     except BrokenPipeError:
         sys.exit(0)
+    except (Exception, KeyboardInterrupt, SystemExit):
+        # typer ends silently on an interrupt, and cleaning up after one can fail in its own way
+        # (zstandard's writer does).
+        _end_stopped(stopped)
+        raise
+
+
+def _end_stopped(stopped: list[int]) -> None:
+    if stopped:
+        sys.stderr.write("slotcast: stopped; run the same command again to go on\n")
+        sys.exit(EXIT_STOPPED)
 
 
 def exit_code(exc: SlotcastError) -> int:
@@ -60,8 +77,3 @@ def exit_code(exc: SlotcastError) -> int:
     if isinstance(exc, TransferFailed):
         return EXIT_NETWORK
     return EXIT_STORAGE if isinstance(exc, StorageFailed) else EXIT_REFUSED
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    del number, frame
-    raise KeyboardInterrupt
