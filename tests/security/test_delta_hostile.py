@@ -85,8 +85,11 @@ def _specimen(rows: int = 0) -> tuple[bytes, bytes, bytes]:
     with TemporaryDirectory() as folder:
         text = "".join(f"word{index}\n" for index in range(400))
         base, target = (
-            write_image(Path(folder) / side, m__onnx=model_bytes(each), vocab__txt=text.encode())
-            for side, each in (("old", old), ("new", new))
+            write_image(Path(folder) / side, m__onnx=model_bytes(each), vocab__txt=words.encode())
+            for side, each, words in (
+                ("old", old, text),
+                ("new", new, text.replace("word7", "wOrd7").replace("word99", "insertion")),
+            )
         )
         report = encode_delta(base, target, Path(folder) / "delta")
         assert kinds_of(report) == {
@@ -320,7 +323,7 @@ def _streams(*streams: tuple[int, int, int], mode: int = 0) -> OtherStreams:
         _streams((0, 1, 100)),
         _streams((0, 0, 1 << 50)),
         _streams((9, 0, 100)),
-        _streams((0, 0, 100), mode=7),
+        _streams((0, 0, 100), mode=4),
         OtherStreams(0, [(len(BASE), 1)], [(0, 0, 100)]),
         OtherStreams(0, [(0, 1 << 60)], [(0, 0, 100)]),
     ],

@@ -195,6 +195,19 @@ def test_a_text_file_is_patched(tmp_path: Path) -> None:
     assert len(payload) < 300
 
 
+def test_a_file_with_scattered_changes_is_patched_byte_by_byte(tmp_path: Path) -> None:
+    old = np.random.default_rng(1).integers(0, 256, 200_000).astype(np.uint8)
+    new = old.copy()
+    new[::997] += 1
+    files = {"f__bin": old.tobytes()}, {"f__bin": new.tobytes()}
+    _, payload = round_trip(tmp_path / "few", *files)
+    assert len(payload) < 400
+    new[::9] += np.random.default_rng(2).integers(0, 2, len(new[::9])).astype(np.uint8)
+    files = {"f__bin": old.tobytes()}, {"f__bin": new.tobytes()}
+    _, payload = round_trip(tmp_path / "many", *files)
+    assert len(payload) < 200_000 / 9 / 2
+
+
 def test_new_weights_without_an_old_self_cost_no_more_than_themselves(tmp_path: Path) -> None:
     old, new = _weights(1, ROWS, COLUMNS), _weights(2, ROWS + 1, COLUMNS)
     report, payload = round_trip(tmp_path, *_models({"w": old}, {"fresh": new}))

@@ -18,6 +18,7 @@ from slotcast_schemas.codecs.delta.format import (
     MODE_DICTIONARY,
     MODE_PATCH,
     MODE_PLAIN,
+    MODE_SPARSE_PATCH,
     OtherStreams,
 )
 from slotcast_schemas.codecs.delta.other import (
@@ -57,7 +58,7 @@ def encode_other(
 
 
 def _cost(streams: OtherStreams, packed: bytes) -> int:
-    return len(packed) + 2 * len(streams.ranges) + 6 * len(streams.streams)
+    return len(packed) + 2 * len(streams.ranges) + 4 * len(streams.streams)
 
 
 def pack(data: bytes, *, is_noise: bool = False) -> tuple[int, bytes]:
@@ -92,18 +93,35 @@ def _dictionary(data: bytes, old: bytes, ranges: list[tuple[int, int]]) -> Packe
 
 
 def _patch(data: bytes, old: bytes, ranges: list[tuple[int, int]]) -> Packed:
+    """Bsdiff's streams, the controls by column, the differences dense or sparse."""
     controls, difference, extra = _read_bsdiff(bsdiff4.diff(old, data))
-    writer = FieldWriter()
+    columns = [FieldWriter() for _ in range(3)]
     for add, insert, seek in controls:
-        writer.uint(add)
-        writer.uint(insert)
-        writer.sint(seek)
-    streams, parts = [], []
-    for stream in (bytes(writer.data), difference, extra):
-        packer, packed = pack(stream)
-        streams.append((packer, len(packed), len(stream)))
-        parts.append(packed)
-    return OtherStreams(MODE_PATCH, ranges, streams), b"".join(parts)
+        columns[0].uint(add)
+        columns[1].uint(insert)
+        columns[2].sint(seek)
+    before = [(*pack(bytes(column.data)), len(column.data)) for column in columns]
+    after = (*pack(extra), len(extra))
+    dense = [(*pack(difference), len(difference))]
+    sparse = _sparse(difference)
+    is_sparse = sparse and sum(len(each[1]) for each in sparse) < len(dense[0][1])
+    streams = [*before, *(sparse if is_sparse else dense), after]
+    sizes = [(packer, len(packed), size) for packer, packed, size in streams]
+    mode = MODE_SPARSE_PATCH if is_sparse else MODE_PATCH
+    return OtherStreams(mode, ranges, sizes), b"".join(packed for _, packed, _ in streams)
+
+
+def _sparse(difference: bytes) -> list[tuple[int, bytes, int]]:
+    """Zeros before each value, and the values; nothing where there are too many of them."""
+    dense = np.frombuffer(difference, dtype=np.uint8)
+    places = np.flatnonzero(dense)
+    if len(places) > len(dense) // 8:
+        return []
+    gaps = FieldWriter()
+    for gap in np.diff(places, prepend=-1) - 1:
+        gaps.uint(int(gap))
+    values = dense[places].tobytes()
+    return [(*pack(stream), len(stream)) for stream in (bytes(gaps.data), values)]
 
 
 def _read_bsdiff(patch: bytes) -> tuple[list[tuple[int, int, int]], bytes, bytes]:

@@ -13,7 +13,7 @@ from slotcast_publisher.delta.layout import TensorPlace
 from slotcast_publisher.delta.match import Match
 from slotcast_schemas.codecs.delta.format import OTHER_MAX
 
-SECTION_BYTES: Final = 8 * 1024 * 1024
+SECTION_BYTES: Final = 9 * 1024 * 1024
 SECTION_ELEMENTS: Final = 4 * 1024 * 1024
 """The encoder holds six bytes for each coded element of a section, however small the element."""
 

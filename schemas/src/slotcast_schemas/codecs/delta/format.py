@@ -260,7 +260,8 @@ class Description:
 MODE_PLAIN: Final = 0
 MODE_PATCH: Final = 1
 MODE_DICTIONARY: Final = 2
-STREAMS_OF_MODE: Final = {MODE_PLAIN: 1, MODE_PATCH: 3, MODE_DICTIONARY: 1}
+MODE_SPARSE_PATCH: Final = 3
+STREAMS_OF_MODE: Final = {MODE_PLAIN: 1, MODE_PATCH: 5, MODE_DICTIONARY: 1, MODE_SPARSE_PATCH: 6}
 PACKER_MAX: Final = 3
 
 _OTHER, _COPY, _TENSOR = 0, 1, 2
@@ -472,7 +473,7 @@ def _read_other(
 ) -> OtherStreams:
     total = sum(segment.size_bytes for segment in segments if isinstance(segment, Other))
     _bound("other bytes", total, OTHER_MAX)
-    other = OtherStreams(reader.uint("other mode", MODE_DICTIONARY))
+    other = OtherStreams(reader.uint("other mode", MODE_SPARSE_PATCH))
     end = 0
     for _ in range(reader.uint("ranges", SEGMENTS_MAX)):
         offset = end + reader.sint("range offset")

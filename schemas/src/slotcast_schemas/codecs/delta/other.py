@@ -18,6 +18,7 @@ import zstandard
 from slotcast_schemas.codecs.delta.format import (
     MODE_DICTIONARY,
     MODE_PATCH,
+    MODE_SPARSE_PATCH,
     OTHER_MAX,
     OtherStreams,
 )
@@ -175,14 +176,90 @@ def _looped(stored: _PayloadFile, unpacker: _Decompressor) -> Callable[[int], by
     return unpack
 
 
+class NumberStream:
+    """Integers of 0 or more in a stream, 7 bits a byte, the lowest first."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+
+    def next(self) -> int:
+        """The next number.
+
+        Raises:
+            PayloadCorrupt: the stream ended, or the number is of more than 42 bits.
+        """
+        value = 0
+        for shift in range(0, 42, 7):
+            byte = self._stream.read(1)[0]
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+        raise PayloadCorrupt("expected numbers of at most 42 bits in a stream, got more")
+
+    def finish(self) -> None:
+        """Check that every number was read.
+
+        Raises:
+            PayloadCorrupt: bytes are left over.
+        """
+        self._stream.finish()
+
+
+class SparseStream:
+    """Bytes that are zero but for some: how many zeros come before each of those, and its value."""
+
+    def __init__(self, gaps: NumberStream, values: ByteStream, count: int) -> None:
+        self._gaps, self._values = gaps, values
+        self._left = count
+        self._zeros = 0
+        self._advance()
+
+    def _advance(self) -> None:
+        self._zeros = self._gaps.next() if self._left else -1
+        self._left -= 1
+
+    def read(self, size: int) -> bytes:
+        """Exactly `size` bytes.
+
+        Raises:
+            PayloadCorrupt: a stream ended too early.
+        """
+        out = bytearray(size)
+        position = 0
+        while 0 <= self._zeros < size - position:
+            position += self._zeros
+            out[position] = self._values.read(1)[0]
+            position += 1
+            self._advance()
+        if self._zeros >= 0:
+            self._zeros -= size - position
+        return bytes(out)
+
+    def finish(self) -> None:
+        """Check that every value was used.
+
+        Raises:
+            PayloadCorrupt: some are left over.
+        """
+        if self._zeros >= 0:
+            raise PayloadCorrupt("expected every difference to be used, got some left")
+        self._gaps.finish()
+        self._values.finish()
+
+
 class PatchStream:
     """Bytes made from ranges of the base as a control stream says: add differences, insert."""
 
     def __init__(
-        self, ranges: RangesOfBase, control: ByteStream, difference: ByteStream, extra: ByteStream
+        self,
+        ranges: RangesOfBase,
+        controls: tuple[NumberStream, NumberStream, NumberStream],
+        difference: ByteStream,
+        extra: ByteStream,
     ) -> None:
         self._ranges = ranges
-        self._control, self._difference, self._extra = control, difference, extra
+        self._controls = controls
+        self._difference, self._extra = difference, extra
         self._position = 0
         self._add = 0
         self._insert = 0
@@ -216,27 +293,16 @@ class PatchStream:
     def _next_control(self) -> None:
         """A control of two sizes of zero is allowed: it costs the payload bytes, so it ends."""
         self._position += self._seek
-        self._add = self._number()
-        self._insert = self._number()
-        zigzag = self._number()
+        self._add, self._insert, zigzag = (stream.next() for stream in self._controls)
         self._seek = -(zigzag + 1) // 2 if zigzag & 1 else zigzag // 2
 
-    def _number(self) -> int:
-        value = 0
-        for shift in range(0, 42, 7):
-            byte = self._control.read(1)[0]
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-        raise PayloadCorrupt("expected numbers of at most 42 bits in a control stream, got more")
-
     def finish(self) -> None:
-        """Check that all three streams were used up.
+        """Check that all streams were used up.
 
         Raises:
             PayloadCorrupt: bytes are left over.
         """
-        for stream in (self._control, self._difference, self._extra):
+        for stream in (*self._controls, self._difference, self._extra):
             stream.finish()
 
 
@@ -251,6 +317,11 @@ def open_other(payload: Source, offset: int, base: Source, streams: OtherStreams
         stored = _PayloadFile(payload, offset, packed_bytes)
         opened.append(PackedStream(stored, packer, size_bytes, dictionary))
         offset += packed_bytes
-    if streams.mode == MODE_PATCH:
-        return PatchStream(ranges, *opened)
-    return opened[0]
+    if streams.mode not in (MODE_PATCH, MODE_SPARSE_PATCH):
+        return opened[0]
+    add, insert, seek, difference, *values, extra = opened
+    made: ByteStream = difference
+    if streams.mode == MODE_SPARSE_PATCH:
+        made = SparseStream(NumberStream(difference), values[0], streams.streams[4][2])
+    controls = NumberStream(add), NumberStream(insert), NumberStream(seek)
+    return PatchStream(ranges, controls, made, extra)
