@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 from unittest.mock import patch
 
 import msgspec
@@ -18,13 +17,15 @@ import msgspec
 from slotcast_publisher import release as releasing
 from slotcast_publisher.onnx_check import ModelFacts, SamplesWanted, check_model
 
-PROBE_TIMEOUT_S: Final = 4.0
-"""How long a device lets the probe of such a release take; the default is a minute."""
-
 
 @contextmanager
-def without_checks(good: Path) -> Iterator[None]:
-    """Take every model for the one in the file `good`, which is checked in its place."""
+def without_checks(good: Path, *, probe_timeout_s: float) -> Iterator[None]:
+    """Take every model for the one in the file `good`, which is checked in its place.
+
+    Args:
+        good: an ONNX file of the same signature.
+        probe_timeout_s: how long a device lets the probe of such a release take.
+    """
 
     def check(model_dir: Path, entry: str, *, samples: SamplesWanted | None = None) -> ModelFacts:
         stand_in = good.parent / "stand-in"
@@ -34,7 +35,7 @@ def without_checks(good: Path) -> Iterator[None]:
         facts = check_model(stand_in, entry, samples=samples)
         if samples is not None:
             shutil.copyfile(stand_in / samples.out, model_dir / samples.out)
-        probe = msgspec.structs.replace(facts.probe, timeout_s=PROBE_TIMEOUT_S)
+        probe = msgspec.structs.replace(facts.probe, timeout_s=probe_timeout_s)
         return msgspec.structs.replace(facts, probe=probe)
 
     with patch.object(releasing, "check_model", check):
