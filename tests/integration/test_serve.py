@@ -1,0 +1,212 @@
+"""`slotcast serve` at a real Mosquitto: wants, lost notices, renewed signatures, hostile askers."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from slotcast_device import transfer as tx
+from slotcast_publisher import settings as settings_file
+from slotcast_publisher.serve.wants import Bounds
+from slotcast_schemas import wire
+from slotcast_schemas.errors import BrokerRefused
+from slotcast_schemas.messages import Want
+from slotcast_schemas.messages.offer import Payload
+from slotcast_schemas.messages.want import WantedBlock
+from slotcast_schemas.states import State
+from tests.support.brokers import Broker, mosquitto
+from tests.support.fleet import WAIT_S, Observer, Publisher, answers, model_bytes
+from tests.support.serving import serving
+
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
+
+ALL = 0xFF
+
+
+class Crowd:
+    """One MQTT client that speaks for many devices, and counts what comes on chunk topics."""
+
+    def __init__(self, broker: Broker, publisher: Publisher) -> None:
+        self.topics = publisher.topics
+        self.seen: Counter[str] = Counter()
+        self.ready = threading.Event()
+        self.mqtt = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+        self.mqtt.on_connect = lambda c, *_: c.subscribe(
+            f"{publisher.topics.prefix}/payloads/+/+/+", 1
+        )
+        self.mqtt.on_subscribe = lambda *_: self.ready.set()
+        self.mqtt.on_message = self._count
+        self.mqtt.connect(broker.host, broker.port)
+
+    def _count(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
+        if not message.retain:
+            self.seen[message.topic] += 1
+
+    def wants(self, payload: Payload, block: int, devices: int = 1) -> None:
+        """Ask for a whole block in the name of so many devices."""
+        for number in range(devices):
+            want = Want(
+                device=f"cam-{number}",
+                payload=payload.sha256,
+                blocks=(WantedBlock(block=block, missing=ALL),),
+            )
+            self.mqtt.publish(self.topics.want(payload.sha256), wire.encode(want), qos=1)
+
+
+@contextmanager
+def crowd(broker: Broker, publisher: Publisher) -> Iterator[Crowd]:
+    found = Crowd(broker, publisher)
+    found.mqtt.loop_start()
+    assert found.ready.wait(WAIT_S)
+    yield found
+    found.mqtt.disconnect()
+    found.mqtt.loop_stop()
+
+
+@pytest.fixture
+def payload(publisher: Publisher) -> Payload:
+    """What `clf` 1 is offered as; nothing of it is on the broker, and its notice neither."""
+    publisher.repo.offer("clf", "1")
+    offer = publisher.repo.present_offer("clf")
+    assert offer is not None
+    return offer.payloads[0]
+
+
+def test_a_thousand_devices_that_miss_one_block_cause_one_republish(
+    publisher: Publisher, payload: Payload, broker: Broker
+) -> None:
+    bounds = Bounds(window_s=(5.0, 5.0))  # wide enough for a slow machine to say it all
+    with crowd(broker, publisher) as many, serving(publisher.path, bounds=bounds) as served:
+        served.wait_for("announced", model="clf")
+        many.wants(payload, block=3, devices=1000)
+        line = served.wait_for("answered", asked=8000, waiting=0)
+    assert line["sent"] == 8
+    assert line["shared"] == 7992
+    assert many.seen == {publisher.topics.chunk(payload.sha256, n): 1 for n in range(24, 32)}
+
+
+def test_an_answer_stays_at_the_broker_for_those_who_come_later(
+    publisher: Publisher, payload: Payload, broker: Broker
+) -> None:
+    with crowd(broker, publisher) as many, serving(publisher.path) as served:
+        served.wait_for("announced", model="clf")
+        many.wants(payload, block=0)
+        served.wait_for("answered", sent=8, waiting=0)
+    kept: list[str] = []
+    late = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+    all_came = threading.Event()
+
+    def came(client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
+        kept.append(message.topic)
+        if len(kept) == 8:
+            all_came.set()
+
+    late.on_message = came
+    late.on_connect = lambda c, *_: c.subscribe(publisher.topics.block(payload.sha256, 0), 1)
+    late.connect(broker.host, broker.port)
+    late.loop_start()
+    assert all_came.wait(WAIT_S)
+    late.disconnect()
+    late.loop_stop()
+
+
+def test_hostile_wants_are_refused_and_others_are_still_answered(
+    publisher: Publisher, payload: Payload, broker: Broker
+) -> None:
+    topics = publisher.topics
+    far = Want(device="x", payload=payload.sha256, blocks=(WantedBlock(block=131071, missing=ALL),))
+    bad = [
+        (topics.want(payload.sha256), b""),
+        (topics.want(payload.sha256), b"\xff" * 1000),
+        (topics.want(payload.sha256), bytes(100_000)),
+        (topics.want(bytes(32)), wire.encode(far)),
+        (topics.want(bytes(32)), wire.encode(Want(device="x", payload=bytes(32), map_parts=(0,)))),
+    ]
+    with crowd(broker, publisher) as many, serving(publisher.path) as served:
+        served.wait_for("announced", model="clf")
+        for topic, data in bad:
+            many.mqtt.publish(topic, data, qos=1)
+        many.mqtt.publish(topics.want(payload.sha256), wire.encode(far), qos=1)
+        served.wait_for("answered", refused_wants=len(bad), refused=8)
+        many.wants(payload, block=0)
+        line = served.wait_for("answered", sent=8, waiting=0)
+    assert line["sent"] == 8
+    assert set(many.seen) == {topics.chunk(payload.sha256, n) for n in range(8)}
+
+
+def test_signatures_are_renewed_before_they_expire_and_the_broker_gets_them(
+    publisher: Publisher, broker: Broker, tmp_path: Path
+) -> None:
+    publisher.publish("clf", "1")
+    expiry = msgspec.structs.replace(publisher.repo.settings.expiry, timestamp_days=4 / 86_400)
+    settings_file.save(
+        publisher.path, msgspec.structs.replace(publisher.repo.settings, expiry=expiry)
+    )
+    Publisher(publisher.path).repo.refresh()
+    with serving(publisher.path) as served:
+        first = served.wait_for("renewed")
+        served.wait_for("announced", model="clf")
+        second = served.wait_for("renewed", count=2)
+        served.wait_for("announced", count=2, model="clf")
+    assert second["expires"] > first["expires"]
+    device = publisher.provision("cam-1", tmp_path / "cam-1")
+    assert device.run_once().state is State.COMMITTED
+
+
+def test_a_release_published_beside_it_is_answered_for_too(
+    publisher: Publisher, broker: Broker
+) -> None:
+    publisher.publish("clf", "1")
+    with crowd(broker, publisher) as many, serving(publisher.path) as served:
+        served.wait_for("connected")
+        publisher.publish("clf", "2")
+        served.wait_for("changed", models=["clf"])
+        offer = publisher.repo.present_offer("clf")
+        assert offer is not None
+        many.wants(offer.payloads[0], block=1)
+        assert served.wait_for("answered", waiting=0)["sent"] == 8
+
+
+# --- a broker that keeps nothing ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def forgetful() -> Iterator[Broker]:
+    """A Mosquitto that takes no retained message at all."""
+    with mosquitto("development", extra=("retain_available false",)) as running:
+        yield running
+
+
+def test_a_broker_that_keeps_nothing_is_served_whole(
+    catalogue: Publisher,
+    forgetful: Broker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tx, "FIRST_WAIT_S", 0.5)  # until it learns how this broker is
+    publisher = catalogue.copy(tmp_path / "repo", forgetful.url, prefix="forgetful")
+    with pytest.raises(BrokerRefused, match="slotcast serve"):
+        publisher.publish("clf", "1")  # what is signed is left to `serve`
+    devices = [publisher.provision(f"cam-{n}", tmp_path / f"cam-{n}") for n in (1, 2)]
+    with (
+        serving(publisher.path) as served,
+        Observer(forgetful.url, publisher.topics, "cam-1") as first,
+        Observer(forgetful.url, publisher.topics, "cam-2") as second,
+        devices[0].running(),
+        devices[1].running(seed=2),
+    ):
+        first.wait_for_state("clf", State.COMMITTED, "1")
+        second.wait_for_state("clf", State.COMMITTED, "1")
+    assert (devices[0].answers() == answers(model_bytes(1))).all()
+    counts = served.of("answered")[-1]
+    offer = publisher.repo.present_offer("clf")
+    assert offer is not None
+    assert counts["sent"] < 2 * offer.payloads[0].chunk_count  # two devices, fewer than two pushes
