@@ -375,6 +375,22 @@ class OsDisk(OrderedSteps):
             return shutil.disk_usage(path).free
 
 
+def _open_lock(state_dir: Path) -> int:
+    """Open what is locked: the lock file, or the folder where no file can be made.
+
+    A device whose storage cannot be written must still start: its model serves on, and only a
+    running agent can tell the broker what is wrong.
+    """
+    try:
+        return os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as exc:
+        if exc.errno not in _UNWRITABLE | _FULL:
+            raise
+    with contextlib.suppress(FileNotFoundError):
+        return os.open(state_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    return os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
 @contextlib.contextmanager
 def locked(state_dir: Path) -> Iterator[None]:
     """Hold the state directory for this process alone.
@@ -385,7 +401,7 @@ def locked(state_dir: Path) -> Iterator[None]:
     """
     OsDisk().make_dir(state_dir)
     with storage_errors(f"lock {state_dir}"):
-        fd = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = _open_lock(state_dir)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
