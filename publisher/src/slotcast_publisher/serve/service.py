@@ -108,9 +108,11 @@ class Service:
         self._renew()
         found = self._look()
         if found.announcements != self._catalog.announcements:
-            self._catalog = found
+            before, self._catalog = self._catalog.announcements, found
             for session in self._sessions:
                 session.renew(found)
+            names = found.announcements.items() ^ before.items()
+            self._say("changed", models=sorted({name for name, _ in names}))
 
     def _look(self) -> Catalog:
         announcements: dict[str, Announcement] = {}

@@ -184,6 +184,7 @@ class Session:
 
     def _wanted(self, payload: bytes, data: bytes, now_s: float) -> None:
         """A want counts only if it is whole and about something that is offered."""
+        self._take_renewed()  # a device may have heard of a new offer sooner than this thread
         stored = self._catalog.payloads.get(payload)
         try:
             want = wire.decode(data, Want) if stored is not None else None
