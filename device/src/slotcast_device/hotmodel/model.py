@@ -285,7 +285,13 @@ class HotModel:
             self._refuse(identity, opened, exc)
             return
         try:
-            loaded = load(opened, self._settings, nice=self._nice, beat=lambda: self._beat(opened))
+            loaded = load(
+                opened,
+                self._settings,
+                nice=self._nice,
+                timeout_s=self._load_timeout_s,
+                beat=lambda: self._beat(opened),
+            )
         except ModelFailed as exc:
             self._refuse(identity, opened, exc)
             if is_stopped and old is not None:
