@@ -73,10 +73,9 @@ def play(stage: Stage) -> None:
     for bad in ZOO:
         with stage.unharmed():
             status = _offer(stage, bad)
-            show.check(
-                status.reason == bad.reason,
-                f"{bad.version} {bad.what}: {told(status)}",
-            )
+            show.check(status.reason == bad.reason, f"{bad.version} {bad.what}: {told(status)}")
+            if bad.reason == "too_slow":
+                _check_slowness(stage, status)
     _fails_live(stage)
     _good_one(stage)
 
@@ -102,6 +101,16 @@ def _offer(stage: Stage, bad: Bad, trial: Trial | None = None) -> ModelStatus:
     return stage.settled(
         bad.version, State.FAILED, State.ROLLED_BACK, State.COMMITTED, after=mark, timeout_s=60
     )
+
+
+def _check_slowness(stage: Stage, status: ModelStatus) -> None:
+    """Read both models' latency from the evidence: measured by one child, at the same time."""
+    checks = () if status.evidence is None else status.evidence.checks
+    found = next((c for c in checks if c.name == "latency_p50"), None)
+    if found is None or found.value is None or found.reference is None:
+        raise NotObserved("the evidence has no latency of both models")
+    ratio = found.value / found.reference
+    stage.show.check(ratio >= 10, f"by the evidence in its status, {ratio:.0f} x slower than 3.0")
 
 
 def _fails_live(stage: Stage) -> None:

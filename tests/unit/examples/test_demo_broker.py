@@ -1,0 +1,81 @@
+"""The demo's broker sends nobody what he did not ask for, and its link is cut for real."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from examples.demo.broker import EmbeddedBroker
+from examples.demo.link import BadLink
+
+# amqtt 0.12 leaves the transports of vanished clients to the garbage collector.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+TIMEOUT_S = 10.0
+
+
+class Client:
+    """A client of MQTT 3.1.1 with what it was sent in a queue."""
+
+    def __init__(self, name: str) -> None:
+        self.came: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.lost: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.paho = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            name,
+            protocol=MQTTProtocolVersion.MQTTv311,
+            reconnect_on_failure=False,
+        )
+        self.paho.on_message = lambda _c, _u, message: self.came.put(message.topic)
+        self.paho.on_disconnect = lambda *_: self.lost.put(None)
+
+    def publish(self, topic: str) -> None:
+        self.paho.publish(topic, b"x", qos=1, retain=True).wait_for_publish(TIMEOUT_S)
+
+    def next(self) -> str:
+        return self.came.get(timeout=TIMEOUT_S)
+
+
+@contextmanager
+def connected(name: str, port: int) -> Iterator[Client]:
+    client = Client(name)
+    client.paho.connect("127.0.0.1", port)
+    client.paho.loop_start()
+    try:
+        yield client
+    finally:
+        client.paho.disconnect()
+        client.paho.loop_stop()
+
+
+@pytest.mark.timeout(60)
+def test_a_client_that_connects_is_not_sent_what_others_subscribed_to() -> None:
+    with EmbeddedBroker() as broker, connected("one", broker.port) as one:
+        one.publish("theirs/1")
+        one.paho.subscribe("theirs/+", qos=1)
+        assert one.next() == "theirs/1"
+        with connected("two", broker.port) as two:
+            two.paho.subscribe("mine", qos=1)
+            two.publish("mine")
+            assert two.next() == "mine"
+
+
+@pytest.mark.timeout(60)
+def test_a_cut_link_is_gone_for_the_client_and_open_for_the_next() -> None:
+    with EmbeddedBroker() as broker, BadLink(broker.port) as link:
+        with connected("one", link.port) as one:
+            one.publish("here")
+            assert link.cut() == 1
+            one.lost.get(timeout=TIMEOUT_S)
+        with connected("one", link.port) as again:
+            again.paho.subscribe("here", qos=1)
+            assert again.next() == "here"
+            assert link.down_bytes > 0
