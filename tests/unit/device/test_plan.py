@@ -1,0 +1,208 @@
+"""What a verified notice means for a device: every refusal, every wait, every choice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+
+from slotcast_device.plan import (
+    DISK_MARGIN_BYTES,
+    Canceled,
+    Facts,
+    Install,
+    NothingToDo,
+    Plan,
+    Wait,
+    make_plan,
+    needed_chunks,
+)
+from slotcast_device.slots import record_of
+from slotcast_device.state import ModelState
+from slotcast_device.trust import Trusted
+from slotcast_schemas import wire
+from slotcast_schemas.errors import (
+    Benched,
+    DiskFull,
+    Downgrade,
+    FullForbidden,
+    Incompatible,
+    SlotcastError,
+    TooLarge,
+)
+from slotcast_schemas.messages import Release
+from slotcast_schemas.messages.offer import Base, Group
+from slotcast_schemas.messages.release import File, Runtime
+from slotcast_schemas.messages.status import Benched as BenchedEntry
+from tests.support import messages
+
+FULL = messages.payload(900, 1024, codec="full+zstd", base=None, frames=())
+DELTA = messages.payload(
+    300,
+    1024,
+    codec="delta+v1",
+    base=Base(sequence=1, version="1", image_sha256=messages.sha("old"), size_bytes=1024),
+    frames=(),
+)
+EVERYONE = (Group(name="everyone"),)
+OLD = messages.release(
+    version="1",
+    sequence=1,
+    image_sha256=messages.sha("old"),
+    files=(
+        File(path="model.onnx", size_bytes=1000, sha256=messages.sha("old model"), role="model"),
+        File(path="data/labels.txt", size_bytes=24, sha256=messages.sha("l")),
+    ),
+)
+FACTS = Facts(device="cam-1", tags={}, onnxruntime="1.20.0", memory_bytes=10**9, disk_bytes=10**9)
+
+
+def trusted(release: Release | None = None, **offer: Any) -> Trusted:
+    """A verified notice of a release, for everyone, with a full payload."""
+    chosen = release or messages.release(rebased=None, requires=())
+    given = {"groups": EVERYONE, "payloads": (FULL,), "state": "active", "full_allowed": True}
+    return Trusted(chosen, wire.encode(chosen), messages.offer(**{**given, **offer}), b"")
+
+
+def holding(release: Release, **fields: Any) -> ModelState:
+    """A device with a release active in slot a."""
+    record = record_of(release, messages.sha(release.version))
+    given = {"model": "detector", "active": "a", "slots": {"a": record}, "floor": release.sequence}
+    return ModelState(**{**given, **fields})
+
+
+EMPTY = ModelState(model="detector")
+
+
+def plan(t: Trusted | None = None, state: ModelState = EMPTY, **facts: Any) -> Plan:
+    """Plan for the usual device, with some facts changed."""
+    return make_plan(t or trusted(), state, replace(FACTS, **facts))
+
+
+def test_a_good_release_goes_into_the_standby_slot() -> None:
+    first, later = plan(), plan(state=holding(OLD))
+    assert isinstance(first, Install)
+    assert isinstance(later, Install)
+    assert (first.slot, later.slot) == ("a", "b")
+    assert first.payload == FULL
+
+
+REFUSALS: list[tuple[Trusted, ModelState, dict[str, Any], type[SlotcastError]]] = [
+    (trusted(), holding(OLD, floor=8), {}, Downgrade),
+    (
+        trusted(attempt=1),
+        holding(OLD, benched=(BenchedEntry(sequence=7, version="1.2.0", reason="x", attempt=1),)),
+        {},
+        Benched,
+    ),
+    (trusted(), EMPTY, {"onnxruntime": "1.16.3"}, Incompatible),
+    (trusted(), EMPTY, {"max_opset": 16}, Incompatible),
+    (trusted(), EMPTY, {"memory_bytes": 4_999_999}, TooLarge),
+    (trusted(), EMPTY, {"image_max_bytes": 1023}, TooLarge),
+    (trusted(), EMPTY, {"disk_bytes": DISK_MARGIN_BYTES + 1024 + 899}, DiskFull),
+    (trusted(), EMPTY, {"full_allowed": False}, FullForbidden),
+    (trusted(full_allowed=False), EMPTY, {}, FullForbidden),
+    (trusted(payloads=(DELTA,)), EMPTY, {}, Incompatible),
+    (trusted(payloads=()), EMPTY, {}, Incompatible),
+    (trusted(), EMPTY, {"excluded": frozenset({FULL.sha256})}, Incompatible),
+]
+
+
+@pytest.mark.parametrize(("t", "state", "facts", "refusal"), REFUSALS)
+def test_each_refusal_is_of_its_own_kind_and_says_both_sides(
+    t: Trusted, state: ModelState, facts: dict[str, Any], refusal: type[SlotcastError]
+) -> None:
+    with pytest.raises(refusal) as refused:
+        plan(t, state, **facts)
+    assert type(refused.value) is refusal
+    assert len(str(refused.value)) > 20
+
+
+def test_there_is_just_enough_room_or_there_is_not() -> None:
+    enough = DISK_MARGIN_BYTES + 1024 + 900
+    assert isinstance(plan(disk_bytes=enough), Install)
+    assert isinstance(plan(disk_bytes=enough - 500, spooled_bytes=500), Install)
+    standby = {"b": record_of(OLD, b"old")}
+    state = holding(OLD)
+    both = msgspec.structs.replace(state, slots={**state.slots, **standby})
+    assert isinstance(plan(state=both, disk_bytes=enough - 1024), Install)
+
+
+def test_a_higher_attempt_gives_a_benched_release_another_chance() -> None:
+    entry = BenchedEntry(sequence=7, version="1.2.0", reason="x", attempt=1)
+    assert isinstance(plan(trusted(attempt=2), holding(OLD, benched=(entry,))), Install)
+
+
+def test_what_runs_already_is_left_alone_whatever_the_offer_says() -> None:
+    t = trusted(state="canceled")
+    record = record_of(t.release, t.release_sha256)
+    state = ModelState(model="detector", active="a", slots={"a": record}, floor=7)
+    assert plan(t, state) == NothingToDo("up_to_date")
+
+
+@pytest.mark.parametrize(
+    ("offer", "expected"),
+    [
+        ({"groups": (Group(name="n", tags={"site": "north"}),)}, NothingToDo("not_in_group")),
+        ({"groups": (Group(name="n", ids=("cam-2",)),)}, NothingToDo("not_in_group")),
+        ({"groups": (Group(name="n", percent=0),)}, NothingToDo("not_in_group")),
+        ({"state": "paused"}, Wait("paused", "everyone")),
+        ({"groups": (Group(name="n", state="paused"), *EVERYONE)}, Wait("paused", "n")),
+        ({"state": "canceled"}, Canceled("everyone")),
+        ({"groups": (Group(name="n", state="canceled"), *EVERYONE)}, Canceled("n")),
+    ],
+)
+def test_groups_and_pauses_are_obeyed(offer: dict[str, Any], expected: Plan) -> None:
+    assert plan(trusted(**offer)) == expected
+
+
+def test_the_first_group_that_matches_counts() -> None:
+    groups = (Group(name="mine", ids=("cam-1",)), *EVERYONE)
+    chosen = plan(trusted(groups=groups))
+    assert isinstance(chosen, Install)
+    assert chosen.group == "mine"
+
+
+def test_the_cheapest_payload_that_fits_is_taken() -> None:
+    offer = trusted(payloads=(FULL, DELTA))
+    at_home = plan(offer, holding(OLD))
+    assert isinstance(at_home, Install)
+    assert (at_home.payload, at_home.base) == (DELTA, "a")
+    away = plan(offer, EMPTY)
+    assert isinstance(away, Install)
+    assert (away.payload, away.base) == (FULL, None)
+
+
+def test_a_codec_from_the_future_is_passed_over_not_refused() -> None:
+    future = msgspec.structs.replace(FULL, codec="full+v9", sha256=messages.sha("future"))
+    chosen = plan(trusted(payloads=(future, FULL)))
+    assert isinstance(chosen, Install)
+    assert chosen.payload == FULL
+
+
+def test_old_content_under_a_new_sequence_needs_no_payload_at_all() -> None:
+    again = messages.release(version="3", sequence=9, files=OLD.files, rebased=None, requires=())
+    chosen = plan(trusted(again), holding(OLD))
+    assert isinstance(chosen, Install)
+    assert chosen.payload is None
+    assert set(chosen.reuse) == {file.path for file in again.files}
+    assert chosen.saved_bytes == again.image_size_bytes
+
+
+def test_only_chunks_with_frames_of_missing_files_are_needed() -> None:
+    release = messages.release()  # 1000 bytes of model, 24 of labels
+    payload = messages.payload(5000, 1024, codec="full+zstd", base=None, frames=(3000, 2000))
+    labels, model = release.files[1].path, release.files[0].path
+    assert needed_chunks(payload, release, {labels: ("a", labels)}) == [0, 1, 2]
+    assert needed_chunks(payload, release, {model: ("a", model)}) == [2, 3, 4]
+    assert needed_chunks(payload, release, {}) == [0, 1, 2, 3, 4]
+    whole = msgspec.structs.replace(payload, frames=())
+    assert needed_chunks(whole, release, {model: ("a", model)}) == [0, 1, 2, 3, 4]
+
+
+def test_a_requirement_that_is_no_specifier_is_named() -> None:
+    odd = messages.release(runtime=Runtime(onnxruntime="about 1"), rebased=None, requires=())
+    with pytest.raises(Incompatible, match="about 1"):
+        plan(trusted(odd))

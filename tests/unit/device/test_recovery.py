@@ -1,0 +1,134 @@
+"""What a start makes of what the last run left: the table in `recovery`, row by row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from slotcast_device.core.recovery import Findings, Next, recover
+from slotcast_device.slots import record_of
+from slotcast_device.state import ModelState, SlotName, Update
+from slotcast_schemas.messages.release import Trial
+from slotcast_schemas.states import State
+from tests.support import messages
+
+OLD = messages.release(version="1", sequence=1, trial=Trial(max_restarts=2))
+NEW = messages.release(version="2", sequence=2, trial=Trial(max_restarts=2))
+RELEASES: dict[SlotName, Any] = {"a": OLD, "b": NEW}
+SEALED = {slot: record_of(release, bytes([n]) * 32) for n, (slot, release) in
+          enumerate(RELEASES.items())}  # fmt: skip
+
+
+def update(state: State, **fields: Any) -> Update:
+    """The update from 1, in slot a, to 2, in slot b."""
+    given = {"reason": "before", "slot": "b", "fallback": "a", **fields}
+    return Update(version="2", sequence=2, release_sha256=b"", state=state, **given)
+
+
+def found(
+    happened: Update | None, current: SlotName | None, sound: str = "ab", *, lost: bool = False
+) -> Findings:
+    """What a look at the disk gives."""
+    state = ModelState(model="clf", floor=1, active="a", slots=dict(SEALED), update=happened)
+    return Findings(
+        state=None if lost else state,
+        current=current,
+        sealed=SEALED,
+        releases=RELEASES,
+        sound=frozenset(slot for slot in RELEASES if slot in sound),
+    )
+
+
+@pytest.mark.parametrize(
+    ("happened", "current", "then"),
+    [
+        (update(State.ACTIVATING), "b", Next.TRIAL),
+        (update(State.ACTIVATING), "a", Next.SWITCH),
+        (update(State.TRIAL, verdict="latency"), "b", Next.ROLL_BACK),
+        (update(State.TRIAL, verdict="latency"), "a", Next.NOTHING),
+        (update(State.TRIAL), "b", Next.TRIAL),
+        (update(State.TRIAL, restarts=2), "b", Next.ROLL_BACK),
+        (update(State.TRIAL), "a", Next.NOTHING),
+        (update(State.DOWNLOADING), "a", Next.NOTHING),
+        (update(State.DOWNLOADED), "a", Next.NOTHING),
+        (update(State.VERIFIED), "a", Next.NOTHING),
+        (update(State.COMMITTED), "b", Next.NOTHING),
+        (None, "a", Next.NOTHING),
+    ],
+)
+def test_each_row_of_the_table_with_sound_slots(
+    happened: Update | None, current: SlotName, then: Next
+) -> None:
+    recovery = recover("clf", found(happened, current))
+    assert recovery.then is then
+    assert recovery.state.active == current
+    assert recovery.activate is None
+    assert recovery.state.floor == 1
+
+
+def test_a_roll_back_that_had_happened_keeps_its_verdict() -> None:
+    recovery = recover("clf", found(update(State.TRIAL, verdict="latency"), "a"))
+    assert recovery.state.update is not None
+    assert recovery.state.update.state is State.ROLLED_BACK
+    assert recovery.state.update.reason == "latency"
+
+
+def test_each_start_on_trial_counts_and_too_many_end_it() -> None:
+    happened = update(State.TRIAL)
+    thens = []
+    for _ in range(3):
+        recovery = recover("clf", found(happened, "b"))
+        assert recovery.state.update is not None
+        happened = recovery.state.update
+        thens.append(recovery.then)
+    assert thens == [Next.TRIAL, Next.TRIAL, Next.ROLL_BACK]
+    assert happened.verdict == "restarts"
+    assert "3 restarts" in happened.detail
+
+
+def test_a_candidate_damaged_before_the_switch_is_not_switched_to() -> None:
+    recovery = recover("clf", found(update(State.ACTIVATING), "a", sound="a"))
+    assert recovery.then is Next.NOTHING
+    assert recovery.state.update is not None
+    assert (recovery.state.update.state, recovery.state.update.reason) == (
+        State.FAILED,
+        "slot_damaged",
+    )
+    assert "b" not in recovery.state.slots
+
+
+@pytest.mark.parametrize("happened", [None, update(State.COMMITTED), update(State.TRIAL)])
+def test_where_the_active_slot_is_damaged_the_other_serves(happened: Update | None) -> None:
+    recovery = recover("clf", found(happened, "b", sound="a"))
+    assert recovery.activate == "a"
+    assert recovery.state.active == "a"
+    assert recovery.state.update is not None
+    assert recovery.state.update.reason == "slot_damaged"
+
+
+def test_where_both_are_damaged_what_is_open_stays_open() -> None:
+    recovery = recover("clf", found(None, "b", sound=""))
+    assert recovery.activate is None
+    assert recovery.state.slots == {}
+    assert "no other slot is sound" in recovery.note
+
+
+def test_a_lost_record_is_rebuilt_and_the_floor_is_what_is_active() -> None:
+    recovery = recover("clf", found(None, "b", lost=True))
+    assert recovery.state.floor == 2
+    assert recovery.state.active == "b"
+    assert set(recovery.state.slots) == {"a", "b"}
+    assert "rebuilt" in recovery.note
+
+
+def test_the_first_start_of_all_finds_nothing_and_says_nothing() -> None:
+    recovery = recover("clf", Findings(None, None, {}, {}, frozenset()))
+    assert recovery.state == ModelState(model="clf")
+    assert recovery.note == ""
+
+
+def test_a_link_moved_by_hand_is_believed() -> None:
+    recovery = recover("clf", found(update(State.COMMITTED), "b"))
+    assert recovery.state.active == "b"
+    assert "slot b" in recovery.note
