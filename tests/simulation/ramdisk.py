@@ -8,6 +8,7 @@ lost with it. `cut_power` makes what a power cut leaves, by one of the ways in `
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -109,6 +110,41 @@ class _Dir:
 _Node = _File | _Link | _Dir
 
 
+def _load(into: _Dir, folder: Path) -> None:
+    for path in folder.iterdir():
+        node: _Node
+        if path.is_symlink():
+            node = _Link(str(path.readlink()))
+        elif path.is_dir():
+            node = _Dir()
+            _load(node, path)
+        else:
+            node = _File()
+            node.live = bytearray(path.read_bytes())
+            node.sync()
+        into.live[path.name] = into.durable[path.name] = node
+
+
+def _digest(node: _Node) -> bytes:
+    if isinstance(node, _Link):
+        return hashlib.sha256(b"link" + node.target.encode()).digest()
+    if isinstance(node, _File):
+        return hashlib.sha256(b"file" + node.live).digest()
+    inner = [name.encode() + b"\0" + _digest(node.live[name]) for name in sorted(node.live)]
+    return hashlib.sha256(b"dir" + b"".join(inner)).digest()
+
+
+def _export(node: _Dir, to: Path) -> None:
+    for name, inner in node.live.items():
+        if isinstance(inner, _Link):
+            (to / name).symlink_to(inner.target)
+        elif isinstance(inner, _Dir):
+            (to / name).mkdir()
+            _export(inner, to / name)
+        else:
+            (to / name).write_bytes(inner.live)
+
+
 class RamDisk(OrderedSteps):
     """`slotcast_device.disk.Disk` in memory.
 
@@ -140,10 +176,33 @@ class RamDisk(OrderedSteps):
     def cut_power(self, loss: Loss, rng: random.Random) -> RamDisk:
         """Give the disk that a start after a power cut finds; this one is dead."""
         self._is_off = True
+        return self.left_by(loss, rng)
+
+    def left_by(self, loss: Loss, rng: random.Random) -> RamDisk:
+        """Give the disk that a start would find if the power went now; this one works on."""
         left = RamDisk(self.capacity_bytes, self.margin_bytes)
         left.watch = self.watch
         left._root = self._root.after(loss, rng)
         return left
+
+    def load(self, source: Path, folder: Path) -> None:
+        """Take a real folder as it is, all of it durable, under another path."""
+        self.make_dir(folder)
+        node = self._find(folder)
+        if isinstance(node, _Dir):
+            _load(node, source)
+
+    def digest(self, folder: Path) -> bytes:
+        """Give a digest of all names and bytes below a folder."""
+        node = self._find(folder)
+        return _digest(node) if node is not None else b""
+
+    def export(self, folder: Path, to: Path) -> None:
+        """Write a folder's content to a real one."""
+        node = self._find(folder)
+        to.mkdir(parents=True, exist_ok=True)
+        if isinstance(node, _Dir):
+            _export(node, to)
 
     def _step(self, what: str, path: Path) -> None:
         if self._is_off:

@@ -1,0 +1,109 @@
+"""An update of the real device process, traced; and every disk that a power cut may leave of it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from slotcast_device.config import DeviceConfig
+from slotcast_schemas import wire
+from slotcast_schemas.messages import Release
+from tests.crash import trace
+from tests.crash.replay import State, states
+from tests.crash.starts import faults_of, recover
+from tests.support import models as zoo
+from tests.support.fleet import Device, Publisher
+
+MODEL: Final = "clf"
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """One traced run.
+
+    Attributes:
+        before: a copy of the state directory as it was, elsewhere.
+        ops: what the process did to it.
+        releases: what was signed, by digest.
+        version: what the device must run in the end.
+    """
+
+    device: Device
+    before: Path
+    ops: list[trace.Op]
+    releases: dict[bytes, Release]
+    version: str
+
+    @property
+    def state_dir(self) -> Path:
+        """Where the device keeps its state."""
+        return self.device.config.state_dir
+
+    def states(self, *, every: int = 1, draws: int = 2) -> Iterator[State]:
+        """Give what cuts leave."""
+        record = self.device.folder(MODEL) / "state.json"
+        return states(self.before, self.state_dir, self.ops, record, every=every, draws=draws)
+
+    def put(self, state: State, to: Path) -> DeviceConfig:
+        """Make a real folder of what a cut left, and a configuration that works on it."""
+        shutil.rmtree(to, ignore_errors=True)
+        state.disk.export(self.state_dir, to)
+        config = self.device.config
+        config.state_dir = to
+        return config
+
+    def moved(self, state: State, to: Path) -> Device:
+        """Give a device of the same name and trust whose state is what a cut left."""
+        shutil.copytree(self.device.config_path.parent, to, ignore=shutil.ignore_patterns("state"))
+        state.disk.export(self.state_dir, to / "state")
+        device = Device(to / "device.toml")
+        device.change(str(self.state_dir), str(to / "state"))
+        return device
+
+    def faults(self, state: State, to: Path) -> list[str]:
+        """Start the device's core on what a cut left, and say what is wrong then."""
+        config = self.put(state, to)
+        core = recover(config, MODEL)
+        return faults_of(config.model_dir(MODEL), core, self.releases, state.durable)
+
+
+def publisher(folder: Path, url: str) -> Publisher:
+    """Make a publisher with three small releases of two files each, in two folders."""
+    made = Publisher.make(folder / "repo", url, prefix=folder.name)
+    for number in (1, 2, 3):
+        model = zoo.classifier(seed=1, hidden=48, drift=0.01 * number)
+        labels = f"labels of {number}\n".encode() * 300
+        made.release(MODEL, str(number), {"model.onnx": model, "data/labels.txt": labels})
+    return made
+
+
+def tell(made: Publisher, folder: Path, *versions: str) -> Story:
+    """Install versions one after the other, the last one under strace.
+
+    Raises:
+        RuntimeError: the traced process did not end well.
+    """
+    device = made.provision("cam", folder / "device", models=(MODEL,))
+    *first, last = versions
+    for version in first:
+        made.publish(MODEL, version)
+        device.run_once()
+    before = folder / "before"
+    state_dir = device.config.state_dir
+    state_dir.mkdir(exist_ok=True)
+    shutil.copytree(state_dir, before, symlinks=True)
+    made.publish(MODEL, last)
+    arguments = ["run", "--once", "--timeout", "60", "--config", str(device.config_path)]
+    code = trace.traced(["-m", "slotcast_device.cli", *arguments], folder / "strace")
+    if code:
+        raise RuntimeError(f"the traced device ended with {code}")
+    ops = trace.read(folder / "strace", state_dir)
+    releases = {}
+    for version in ("1", "2", "3"):
+        signed = made.repo.store.release(MODEL, version).signed_bytes()
+        releases[hashlib.sha256(signed).digest()] = wire.decode(signed, Release)
+    return Story(device, before, ops, releases, last)

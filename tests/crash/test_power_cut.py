@@ -1,0 +1,104 @@
+"""The power goes at every operation of the real process on its files; then it starts again.
+
+A real `slotcast-device run` is traced (strace) while it installs a release. For each operation,
+every disk that a power cut there may leave is built from the trace and given to the device's own
+recovery: all of them here. To the real agent, with a real broker, that must end committed, some
+of them here and all of them in `make soak`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from slotcast_schemas.states import State as Phase
+from tests.crash.replay import Distinct
+from tests.crash.story import MODEL, Story, publisher, tell
+from tests.simulation.ramdisk import Loss
+from tests.support.brokers import Broker
+from tests.support.fleet import Device
+
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace (apt-get)"),
+]
+
+FULL_RUNS = 8
+
+
+@pytest.fixture(scope="module")
+def first_install(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> Story:
+    folder = tmp_path_factory.mktemp("cut-first")
+    return tell(publisher(folder, broker.url), folder, "1")
+
+
+@pytest.fixture(scope="module")
+def update(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> Story:
+    """Of a device that has a release in either slot, so that one must be given up."""
+    folder = tmp_path_factory.mktemp("cut-update")
+    return tell(publisher(folder, broker.url), folder, "1", "2", "3")
+
+
+def test_the_trace_shows_every_step_of_an_update(update: Story) -> None:
+    steps = {(op.what, op.path.name) for op in update.ops}
+
+    assert {("rename", "current.tmp"), ("sync", "model.onnx"), ("sync", "a")} <= steps
+    assert {("write", "data"), ("rename", "a.release.tmp"), ("sync", "slots")} <= steps
+    assert sum(op == ("rename", "state.json.tmp") for op in steps) == 1
+    assert len(update.ops) > 60
+
+
+def test_a_replay_of_the_whole_trace_is_what_is_really_there(update: Story, tmp_path: Path) -> None:
+    *_, last = (s for s in update.states(every=10_000) if s.loss is Loss.EVERYTHING)
+    update.put(last, tmp_path / "state")
+
+    real = {p.relative_to(update.state_dir) for p in update.state_dir.rglob("*")}
+    assert {p.relative_to(tmp_path / "state") for p in (tmp_path / "state").rglob("*")} == real
+    for path in real:
+        if (update.state_dir / path).is_file():
+            assert (tmp_path / "state" / path).read_bytes() == (
+                update.state_dir / path
+            ).read_bytes(), path
+
+
+@pytest.mark.parametrize("which", ["first_install", "update"])
+def test_after_a_power_cut_anywhere_the_device_recovers(
+    which: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    story: Story = request.getfixturevalue(which)
+    distinct = Distinct()
+    for state in story.states():
+        if not distinct.is_new(state, story.state_dir):
+            continue
+        faults = story.faults(state, tmp_path / "state")
+        assert not faults, f"{state.name}: {faults}"
+
+    assert distinct.seen > 2 * len(story.ops)
+    assert distinct.new > len(story.ops)
+
+
+def test_after_a_power_cut_the_update_is_resumed_and_committed(
+    update: Story, tmp_path: Path
+) -> None:
+    resumed = 0
+    cuts = [len(update.ops) * i // FULL_RUNS for i in range(1, FULL_RUNS + 1)]
+    losses = list(Loss)
+    for number, cut in enumerate(cuts):
+        loss = losses[number % len(losses)]
+        state = next(s for s in update.states() if s.cut == cut and s.loss is loss)
+        device = update.moved(state, tmp_path / f"device-{cut}")
+        resumed += _floor(device) < int(update.version)
+        status = device.run_once()
+        assert status.state in {Phase.COMMITTED, Phase.IDLE}, f"{state.name}: {status}"
+        assert status.active is not None, state.name
+        assert status.active.version == update.version, f"{state.name}: {status}"
+
+    assert resumed >= FULL_RUNS // 2, "too few cuts fell before the commit to prove anything"
+
+
+def _floor(device: Device) -> int:
+    record = device.folder(MODEL) / "state.json"
+    return int(msgspec.json.decode(record.read_bytes())["floor"])
