@@ -13,12 +13,6 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from examples.demo.broker import EmbeddedBroker
 from examples.demo.link import BadLink
 
-# amqtt 0.12 leaves the transports of vanished clients to the garbage collector.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
 TIMEOUT_S = 10.0
 
 
