@@ -91,7 +91,7 @@ class Agent:
         self._report_due = False
 
     def _model(self, name: str) -> _Model:
-        files = ModelFiles(self._config, name, self._disk)
+        files = ModelFiles(self._config, name, self._disk, decodes_ahead=True)
         core = ModelCore(
             name,
             self._config.values.device,

@@ -60,7 +60,12 @@ class Window:
 
 
 def build(
-    store: SlotStore, install: Install, trusted: Trusted, state: ModelState, payload_path: Path
+    store: SlotStore,
+    install: Install,
+    trusted: Trusted,
+    state: ModelState,
+    payload_path: Path,
+    decoded: Path | None = None,
 ) -> None:
     """Write the release into the standby slot, verified and sealed.
 
@@ -70,6 +75,7 @@ def build(
         trusted: the release.
         state: the record before the standby slot was given up: says what the slots hold.
         payload_path: the collected payload, if the plan has one.
+        decoded: folder with the release's verified files, if they were decoded ahead.
 
     Raises:
         PayloadCorrupt, WrongBase: the payload does not give the signed image.
@@ -80,6 +86,22 @@ def build(
         return
     aside = _set_aside(store, install, state)
     store.clear(install.slot)
+    if decoded is not None:
+        store.adopt(install.slot, decoded)
+    else:
+        _write(store, install, trusted, state, payload_path, aside)
+    store.seal(install.slot, trusted.release_bytes)
+    store.drop_aside()
+
+
+def _write(
+    store: SlotStore,
+    install: Install,
+    trusted: Trusted,
+    state: ModelState,
+    payload_path: Path,
+    aside: Mapping[bytes, Path],
+) -> None:
     writer = store.build(install.slot, trusted.release)
     try:
         if install.payload is None or install.payload.frames:
@@ -89,8 +111,6 @@ def build(
         writer.finish()
     finally:
         writer.abort()
-    store.seal(install.slot, trusted.release_bytes)
-    store.drop_aside()
 
 
 def _holds_it_already(

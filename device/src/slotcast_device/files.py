@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import threading
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import psutil
 
 from slotcast_device import state as records
 from slotcast_device import transfer as tx
+from slotcast_device.ahead import Ahead
 from slotcast_device.build import build
 from slotcast_device.core import events as ev
 from slotcast_device.core.recovery import Findings
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from slotcast_device.disk import Disk
     from slotcast_device.state import ModelState, SlotName, SlotRecord
     from slotcast_schemas.messages import Release
+    from slotcast_schemas.messages.offer import Payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +49,19 @@ class ModelFiles:
 
     `run` is called from a worker thread, `carry_out` from the agent's; the core never has both
     touch the same thing at once.
+
+    Args:
+        config: who this device is.
+        model: the model's name.
+        disk: the durable layer.
+        decodes_ahead: decode a payload while it still comes, in one more thread.
     """
 
-    def __init__(self, config: DeviceConfig, model: str, disk: Disk) -> None:
+    def __init__(
+        self, config: DeviceConfig, model: str, disk: Disk, *, decodes_ahead: bool = False
+    ) -> None:
+        self._decodes_ahead = decodes_ahead
+        self._ahead: Ahead | None = None
         self._config = config
         self._model = model
         self._disk = disk
@@ -74,6 +87,8 @@ class ModelFiles:
         match action:
             case tx.StoreChunk(index, data):
                 self._open_spool().store_chunk(index, data)
+                if self._ahead is not None:
+                    self._ahead.arrived(index, len(data), time.monotonic())
             case tx.StoreMap(part, data):
                 self._open_spool().store_map(part, data)
             case ev.SyncSpool():
@@ -90,9 +105,7 @@ class ModelFiles:
 
     def _drop_spool(self) -> None:
         """Remove all that came in: also what a killed run left, of which this one has no spool."""
-        if self._spool is not None:
-            self._spool.close()
-            self._spool = None
+        self._let_go()
         self._disk.remove_tree(self._folder / "incoming")
 
     def _open_spool(self) -> Spool:
@@ -127,18 +140,37 @@ class ModelFiles:
 
     def _run_on_spool(self, job: ev.OpenSpool | ev.ScanSpool | ev.Build) -> object:
         match job:
-            case ev.OpenSpool(payload):
-                if self._spool is not None:
-                    self._spool.close()
+            case ev.OpenSpool(payload, whole):
+                self._let_go()
                 self._spool = Spool(self._disk, self._folder, payload)
                 self._spool.open()
+                self._ahead = self._make_ahead(self._spool, payload, whole)
                 return self._spool.map_parts()
             case ev.ScanSpool(_, maps):
-                return self._open_spool().present(maps, self.cancel.is_set)
+                present = self._open_spool().present(maps, self.cancel.is_set)
+                if self._ahead is not None:
+                    self._ahead.found(present)
+                return present
             case ev.Build(install, trusted, state):
                 path = self._folder if self._spool is None else self._spool.data_path
-                build(self.store, install, trusted, state, path)
+                decoded = None if self._ahead is None else self._ahead.finish()
+                build(self.store, install, trusted, state, path, decoded)
                 return None
+
+    def _make_ahead(self, spool: Spool, payload: Payload, whole: Release | None) -> Ahead | None:
+        if whole is None or not self._decodes_ahead:
+            return None
+        folder = spool.data_path.with_name("image")
+        return Ahead(self._disk, folder, spool.data_path, payload, whole)
+
+    def _let_go(self) -> None:
+        """Let go of the spool, and of what reads it."""
+        if self._ahead is not None:
+            self._ahead.cancel()
+            self._ahead = None
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
 
     def _inspect(self) -> Findings:
         problem: SlotcastError | None = None
@@ -213,5 +245,4 @@ class ModelFiles:
     def close(self) -> None:
         """End what runs, and let go of files."""
         self.cancel.set()
-        if self._spool is not None:
-            self._spool.close()
+        self._let_go()

@@ -118,6 +118,12 @@ class SlotStore:
     def _aside(self) -> Path:
         return self._folder / "incoming" / "kept"
 
+    def adopt(self, slot: SlotName, folder: Path) -> None:
+        """Make a folder of verified files the content of an emptied slot."""
+        self._disk.remove_tree(self.path(slot))
+        self._disk.rename(folder, self.path(slot))
+        self._disk.sync_dir(self.path(slot).parent)
+
     def build(self, slot: SlotName, release: Release) -> ImageWriter:
         """Begin to write a release's files into an emptied slot."""
         return ImageWriter(self._disk, self.path(slot), release)

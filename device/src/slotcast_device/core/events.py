@@ -160,9 +160,14 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class OpenSpool:
-    """Make room for a payload's chunks. Gives the parts of its map that are on disk already."""
+    """Make room for a payload's chunks. Gives the parts of its map that are on disk already.
+
+    `whole` is the release where this payload alone gives all of its files: it may then be decoded
+    while it still comes.
+    """
 
     payload: Payload
+    whole: Release | None = None
 
 
 @dataclass(frozen=True, slots=True)

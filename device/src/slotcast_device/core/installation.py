@@ -127,7 +127,9 @@ class Installation:
         began = self._desk.save()
         if install.payload is None:
             return began + self._collected(now)
-        return began + self._desk.run(ev.OpenSpool(install.payload))
+        is_whole = install.payload.base is None and not install.reuse
+        whole = trusted.release if is_whole else None
+        return began + self._desk.run(ev.OpenSpool(install.payload, whole))
 
     def _under_way(self) -> tuple[Trusted, Install]:
         if self.trusted is None or self.install is None:

@@ -247,11 +247,20 @@ class ModelCore:
 
     def _job_done(self, event: ev.JobDone, now: Now) -> list[Action]:
         if event.job is not self._desk.job:
+            self._was_overtaken(event.job)
             return []
         self._desk.job = None
         if event.error is not None:
             return self._job_failed(event.job, event.error, now)
         return self._job_gave(event.job, event.result, now)
+
+    def _was_overtaken(self, job: Job) -> None:
+        """The last chunk came while a notice was verified: look at that notice again later.
+
+        It may be the cancel of what is being built, and the broker has no reason to repeat it.
+        """
+        if isinstance(job, ev.Verify) and job.data == self._notice and self._inbox is None:
+            self._inbox, self._notice = job.data, None
 
     def _job_gave(self, job: Job, result: object, now: Now) -> list[Action]:
         match job, result:

@@ -1,0 +1,196 @@
+"""Decoding a full payload while its chunks still come, where the link is fast.
+
+On a fast link the rebuild would add about half as much time again after the last chunk. On a slow
+one it adds nothing to speak of, and a transfer that is cut would have written the image's
+beginning in vain, so decoding ahead begins only once the link has proven to be fast.
+
+It writes below `incoming/`, never into a slot; what it made is renamed into the emptied standby
+slot, or thrown away. Every file is hashed against the signed release as it is written, as in any
+other rebuild.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from slotcast_device.plan import DISK_MARGIN_BYTES
+from slotcast_device.slots import ImageWriter
+from slotcast_schemas.codecs import decode_full
+from slotcast_schemas.errors import SlotcastError, TransferFailed
+
+if TYPE_CHECKING:
+    from slotcast_device.disk import Disk, RandomFile
+    from slotcast_schemas.messages import Release
+    from slotcast_schemas.messages.offer import Payload
+
+FAST_BYTES: Final = 4 * 1024 * 1024
+FAST_BYTES_PER_S: Final = 4 * 1024 * 1024
+
+
+class Prefix:
+    """How much of the payload lies on disk without a gap, counted from its beginning."""
+
+    def __init__(self, payload: Payload) -> None:
+        self._payload = payload
+        self._have: set[int] = set()
+        self._next = 0
+        self._changed = threading.Condition()
+        self._is_stopped = False
+
+    def add(self, indexes: set[int]) -> None:
+        """These chunks are on disk now."""
+        with self._changed:
+            self._have |= indexes
+            while self._next in self._have:
+                self._have.discard(self._next)
+                self._next += 1
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """No more will come: whoever waits is let go."""
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify_all()
+
+    def wait_for(self, end: int) -> None:
+        """Sleep until the payload's first `end` bytes are there.
+
+        Raises:
+            TransferFailed: `stop` was called first.
+        """
+        chunks = -(-end // self._payload.chunk_size_bytes)
+        with self._changed:
+            self._changed.wait_for(lambda: self._next >= chunks or self._is_stopped)
+            if self._next < chunks:
+                raise TransferFailed("the transfer ended before the payload was whole")
+
+
+class GrowingSource:
+    """A payload as a source that waits for what has not come yet."""
+
+    def __init__(self, disk: Disk, path: Path, payload: Payload, prefix: Prefix) -> None:
+        self._disk = disk
+        self._path = path
+        self._payload = payload
+        self._prefix = prefix
+        self._file: RandomFile | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the whole payload."""
+        return self._payload.size_bytes
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Exactly `size` bytes from `offset`, once they are there.
+
+        Raises:
+            TransferFailed: they will not come in this transfer.
+        """
+        self._prefix.wait_for(offset + size)
+        if self._file is None:
+            self._file = self._disk.open_read(self._path)
+        return self._file.read_at(offset, size)
+
+    def close(self) -> None:
+        """Release the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+class Ahead:
+    """One decoding ahead, in a thread of its own.
+
+    Args:
+        disk: the durable layer.
+        folder: where to write; must not exist.
+        data_path: the spool's payload.
+        payload: a full one.
+        release: what it decodes to.
+    """
+
+    def __init__(
+        self, disk: Disk, folder: Path, data_path: Path, payload: Payload, release: Release
+    ) -> None:
+        self._disk = disk
+        self._folder = folder
+        self._payload = payload
+        self._release = release
+        self._prefix = Prefix(payload)
+        self._source = GrowingSource(disk, data_path, payload, self._prefix)
+        self._pace = Pace()
+        self._is_decided = False
+        self._is_whole = False
+        self._thread = threading.Thread(target=self._run, name="ahead", daemon=True)
+
+    def found(self, present: set[int]) -> None:
+        """These chunks were on disk already."""
+        self._prefix.add(present)
+
+    def arrived(self, index: int, size_bytes: int, now_s: float) -> None:
+        """A chunk is on disk now; begin once enough of them came fast enough."""
+        self._prefix.add({index})
+        if not self._is_decided and self._pace.is_fast(size_bytes, now_s):
+            self._is_decided = True
+            if self._has_room():
+                self._thread.start()
+
+    def _has_room(self) -> bool:
+        """Whether the image fits beside the payload and what the standby slot still holds."""
+        need = self._release.image_size_bytes + self._payload.size_bytes + DISK_MARGIN_BYTES
+        return self._disk.free_bytes(self._folder.parent) >= need
+
+    def finish(self) -> Path | None:
+        """Wait until all is decoded; give the folder, None if it did not come to that."""
+        self._is_decided = True
+        if self._thread.is_alive():
+            self._thread.join()
+        return self._folder if self._is_whole else None
+
+    def cancel(self) -> None:
+        """Stop, and wait until nothing is written any more."""
+        self._prefix.stop()
+        self.finish()
+
+    def _run(self) -> None:
+        """Decode; whatever fails here is found, and said, by the ordinary rebuild."""
+        try:
+            self._disk.remove_tree(self._folder)
+            self._disk.make_dir(self._folder)
+            writer = ImageWriter(self._disk, self._folder, self._release)
+            try:
+                self._decode(writer)
+                writer.finish()
+                self._is_whole = True
+            finally:
+                writer.abort()
+        except SlotcastError:
+            self._is_whole = False
+        finally:
+            self._source.close()
+
+    def _decode(self, writer: ImageWriter) -> None:
+        decode_full(
+            self._source,
+            image_size_bytes=self._release.image_size_bytes,
+            sink=writer.sink,
+            compression="none" if self._payload.codec == "full+none" else "zstd",
+        )
+
+
+class Pace:
+    """Whether a link has proven to be fast, from the chunks that came in this run."""
+
+    def __init__(self) -> None:
+        self._began_s: float | None = None
+        self._bytes = 0
+
+    def is_fast(self, size_bytes: int, now_s: float) -> bool:
+        """Count a chunk and say whether enough came in short enough a time."""
+        if self._began_s is None:
+            self._began_s = now_s
+        self._bytes += size_bytes
+        return self._bytes >= FAST_BYTES and self._bytes >= FAST_BYTES_PER_S * (
+            now_s - self._began_s
+        )
