@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
+from slotcast_publisher.delta.known import NOTHING_KNOWN, Known
 from slotcast_publisher.delta.layout import TensorPlace, find_tensors, image_of
 from slotcast_publisher.delta.match import match_tensors
 from slotcast_publisher.delta.plan import SectionPlan, plan_sections
 from slotcast_publisher.delta.section import EncodedSection, SegmentUse, encode_section
 from slotcast_publisher.full import Image
-from slotcast_schemas.codecs.delta.format import HEADER_SIZE, Header, Rebase
+from slotcast_schemas.codecs.delta.format import HEADER_SIZE, Header
 from slotcast_schemas.codecs.source import Source
 
 _HASH_STEP_BYTES: Final = 1024 * 1024
@@ -69,7 +68,7 @@ def encode_delta(
     *,
     progress: Callable[[int, int], None] | None = None,
     workers: int = 1,
-    rebase_step: float | None = None,
+    known: Known = NOTHING_KNOWN,
 ) -> DeltaReport:
     """Write to `out` what makes the image of `target` from that of `base`.
 
@@ -79,7 +78,7 @@ def encode_delta(
         out: the payload; replaced if it exists.
         progress: told bytes of the target done, and in all.
         workers: processes to use; the payload does not depend on it.
-        rebase_step: the step that `rebase` made the target with, if it did.
+        known: how `rebase` made the target, if it did; a wrong word here only costs bytes.
 
     Raises:
         SlotDamaged: a file cannot be read, or changed while it was.
@@ -89,12 +88,11 @@ def encode_delta(
         plans = _plan(old, new, find_tensors(base), find_tensors(target))
         sha256 = _sha256(old)
         header = Header(old.size_bytes, new.size_bytes, sha256, len(plans))
-        rebase = None if rebase_step is None else Rebase(np.float32(rebase_step))
         rows: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
         done_bytes, payload_bytes = 0, HEADER_SIZE
         with out.open("wb") as file:
             file.write(header.pack())
-            for section in _encoded(base, target, plans, rebase, workers):
+            for section in _encoded(base, target, plans, known, workers):
                 file.write(section.payload)
                 payload_bytes += len(section.payload)
                 done_bytes += section.image_bytes
@@ -121,30 +119,28 @@ def _plan(
 
 
 def _encoded(
-    base: Image, target: Image, plans: list[SectionPlan], rebase: Rebase | None, workers: int
+    base: Image, target: Image, plans: list[SectionPlan], known: Known, workers: int
 ) -> Iterator[EncodedSection]:
     """Sections in order, a few at a time, so that finished ones do not pile up in memory."""
     if workers <= 1 or len(plans) < _POOL_FROM_SECTIONS:
         for plan in plans:
-            yield _encode_one(base, target, plan, rebase)
+            yield _encode_one(base, target, plan, known)
         return
     # Spawned, not forked: the caller may have threads, and a fork would share its memory's count.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(plans)), mp_context=context) as pool:
         ahead = []
         for plan in plans:
-            ahead.append(pool.submit(_encode_one, base, target, plan, rebase))
+            ahead.append(pool.submit(_encode_one, base, target, plan, known))
             if len(ahead) > workers:
                 yield ahead.pop(0).result()
         for future in ahead:
             yield future.result()
 
 
-def _encode_one(
-    base: Image, target: Image, plan: SectionPlan, rebase: Rebase | None
-) -> EncodedSection:
+def _encode_one(base: Image, target: Image, plan: SectionPlan, known: Known) -> EncodedSection:
     with image_of(base) as old, image_of(target) as new:
-        return encode_section(old, new, plan, rebase)
+        return encode_section(old, new, plan, known)
 
 
 def _add_uses(rows: dict[str, list[int]], uses: list[SegmentUse]) -> None:

@@ -76,7 +76,8 @@ def _looks_low(pair: Pair, tensor: Tensor, row: int) -> bool:
     if not np.all(np.isfinite(probe)):
         return False
     energy = np.linalg.eigvalsh(probe @ probe.T)[::-1]
-    return bool(energy[:RANK_MAX].sum() >= _CAPTURED_MIN * energy.sum())
+    total = energy.sum()
+    return bool(total > 0 and energy[:RANK_MAX].sum() >= _CAPTURED_MIN * total)
 
 
 def _factorise(

@@ -12,6 +12,7 @@ import zstandard
 
 from slotcast_publisher.delta.coder import SymbolCollector
 from slotcast_publisher.delta.decay import TABLE_BITS, fit_decay
+from slotcast_publisher.delta.known import NOTHING_KNOWN, Known
 from slotcast_publisher.delta.low_rank import factor_bits, fit_low_rank
 from slotcast_publisher.delta.other import encode_other
 from slotcast_publisher.delta.plan import Piece, SectionPlan
@@ -21,6 +22,7 @@ from slotcast_publisher.delta.tensors import (
     collect,
     estimate_bits,
     is_equal,
+    is_predicted,
     with_scales,
 )
 from slotcast_schemas.codecs.delta.format import (
@@ -60,7 +62,7 @@ class EncodedSection:
 
 
 def encode_section(
-    base: Source, target: Source, plan: SectionPlan, rebase: Rebase | None
+    base: Source, target: Source, plan: SectionPlan, known: Known = NOTHING_KNOWN
 ) -> EncodedSection:
     """Encode the section that `plan` describes.
 
@@ -68,13 +70,13 @@ def encode_section(
         base: the old image.
         target: the new image.
         plan: the section's pieces.
-        rebase: the step that the new image was rebased with, if it was.
+        known: how the new image was made, if that is known.
     """
     segments: list[Segment] = []
     collector = SymbolCollector()
     uses: list[SegmentUse] = []
     for piece in plan.pieces:
-        segment, bits = _segment(base, target, piece, rebase)
+        segment, bits = _segment(base, target, piece, known)
         segments.append(segment)
         uses.append(SegmentUse(_name(segment), piece.size_bytes, int(bits / 8)))
         if isinstance(segment, Tensor) and not segment.is_exact:
@@ -108,9 +110,7 @@ def encode_section(
     return EncodedSection(payload, plan.size_bytes, uses)
 
 
-def _segment(
-    base: Source, target: Source, piece: Piece, rebase: Rebase | None
-) -> tuple[Segment, float]:
+def _segment(base: Source, target: Source, piece: Piece, known: Known) -> tuple[Segment, float]:
     """The cheapest segment for a piece, and about how many bits it costs."""
     if piece.match is None:
         return Other(piece.size_bytes), 0.0
@@ -120,7 +120,10 @@ def _segment(
         if tensor.transposed is None:
             return Copy(piece.size_bytes, tensor.base_offset), 0.0
         return replace(tensor, is_exact=True), 0.0
-    best, bits = _cheapest(pair, tensor, piece.match.new.row, rebase)
+    factored = _factored(pair, tensor, piece, known)
+    if factored is not None:
+        return factored
+    best, bits = _cheapest(pair, tensor, piece.match.new.row, known.rebase)
     if bits > 8 * piece.size_bytes * _OUTPUT_SHARE_MAX and piece.size_bytes < 1 << 20:
         return Other(piece.size_bytes), 0.0
     return best, bits
@@ -136,6 +139,23 @@ def _tensor(piece: Piece) -> Tensor:
         return Tensor(piece.size_bytes, offset, new.kind, block)
     turned = Transposition(old.dims[0], old.dims[1], piece.first // row)
     return Tensor(piece.size_bytes, old.offset, new.kind, block, turned)
+
+
+def _factored(
+    pair: Pair, tensor: Tensor, piece: Piece, known: Known
+) -> tuple[Tensor, float] | None:
+    """The tensor as its known factors alone, where they give it bit for bit."""
+    assert piece.match is not None  # noqa: S101  (the caller looked)
+    factors = known.factors.get(piece.match.new.offset)
+    if factors is None:
+        return None
+    columns = factors.right.shape[1]
+    first = piece.first // columns
+    left = factors.left[first : first + tensor.count // columns]
+    exact = replace(tensor, predictor=LowRank(left, factors.right), is_exact=True)
+    if piece.first % columns or tensor.count % columns or not is_predicted(pair, exact):
+        return None
+    return exact, factor_bits(factors)
 
 
 def _cheapest(pair: Pair, tensor: Tensor, row: int, rebase: Rebase | None) -> tuple[Tensor, float]:
@@ -192,7 +212,7 @@ def _name(segment: Segment) -> str:
         return "other"
     if isinstance(segment, Copy):
         return "copy"
-    if segment.is_exact:
+    if segment.is_exact and segment.predictor is None:
         return "copy, transposed"
     if segment.predictor is None:
         return f"{segment.kind.name} difference"

@@ -55,6 +55,13 @@ def is_equal(pair: Pair, tensor: Tensor) -> bool:
     return all(np.array_equal(old, new) for _, old, new in pair.strips(tensor))
 
 
+def is_predicted(pair: Pair, tensor: Tensor) -> bool:
+    """Whether the predictor alone gives the new elements."""
+    return all(
+        np.array_equal(predict(tensor, old, first), new) for first, old, new in pair.strips(tensor)
+    )
+
+
 def difference_of(tensor: Tensor, predicted: Bits, old: Bits, new: Bits) -> Bits | None:
     """What must be coded for `new`, modulo 2**bits; None if the predictor cannot give it."""
     kind = tensor.kind

@@ -1,0 +1,217 @@
+"""Deltas: how many bytes they save against other tools, and what they cost to make and to apply.
+
+Real pairs are taken from the folder of models, where there is one; two more, of 8.7 and 90 MB, are
+drawn by `benchmarks.pairs`, which says how. Every payload is applied and compared; every tool runs
+in a process of its own. `--quick` leaves out the pairs where other tools take minutes.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.delta_peers import TOOLS
+from benchmarks.pairs import LARGE, SMALL, write_pair
+from benchmarks.report import CannotRun, Figure, Options
+from slotcast_publisher.delta import default_workers
+from slotcast_publisher.delta.measure import Trial, try_delta
+from slotcast_publisher.measured import run_child
+
+_MEBIBYTE: Final = 1024 * 1024
+_BSDIFF: Final = "bsdiff4"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two files and what their delta must achieve; a limit of None is not asked for."""
+
+    name: str
+    old: Path
+    new: Path
+    of_bsdiff: float | None = None
+    of_best: float | None = None
+    of_file: float | None = None
+    is_timed: bool = False
+    is_large: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRun:
+    """What another tool did with a pair."""
+
+    patch_bytes: int
+    create_cpu_s: float
+    apply_cpu_s: float
+    apply_peak_bytes: float
+
+
+def run(options: Options) -> list[Figure]:
+    """Sizes, CPU time and memory of deltas, against the tools that people use today."""
+    if shutil.which("xdelta3") is None:
+        raise CannotRun("expected the program xdelta3; `tools/apt-install xdelta3` installs it")
+    figures: list[Figure] = []
+    trials: dict[str, Trial] = {}
+    for pair in _pairs(options):
+        options.say(f"{pair.name}: ours")
+        trial = try_delta(
+            [("model.onnx" if pair.old.suffix == ".onnx" else "file.bin", pair.old)],
+            [("model.onnx" if pair.new.suffix == ".onnx" else "file.bin", pair.new)],
+            workers=default_workers(),
+        )
+        trials[pair.name] = trial
+        figures += _figures(pair, trial, _peers(options, pair))
+    return figures + _memory(trials)
+
+
+def _pairs(options: Options) -> Iterator[Pair]:
+    small = options.work / "small"
+    small.mkdir()
+    yield from _real_pairs(options.models, quick=options.quick) if options.models else ()
+    old, new = write_pair(small, SMALL, options.seed)
+    yield Pair("made, fp32, 8.7 MB", old, new, of_bsdiff=0.63, is_timed=True)
+    yield from _other_files(options)
+    if not options.quick:
+        large = options.work / "large"
+        large.mkdir()
+        old, new = write_pair(large, LARGE, options.seed)
+        yield Pair("made, fp32, 90 MB", old, new, of_bsdiff=0.40, is_timed=True, is_large=True)
+
+
+def _real_pairs(models: Path, *, quick: bool) -> Iterator[Pair]:
+    def pair(old: str, new: str, **limits: Any) -> Pair:
+        paths = models / f"{old}.onnx", models / f"{new}.onnx"
+        if missing := [path for path in paths if not path.is_file()]:
+            raise CannotRun(f"expected the model {missing[0]}, which is not there")
+        return Pair(f"{old} to {new}", *paths, **limits)
+
+    yield pair("c_v1_int8", "c_v2_int8", of_bsdiff=0.92)
+    yield pair("t_v1", "t_lora", of_bsdiff=0.15)
+    yield pair("c_v1", "c_head", of_best=1.0)
+    yield pair("t_v1_fp16", "t_full_fp16", of_bsdiff=0.52)
+    if not quick:
+        yield pair("c_v1", "c_v2", of_bsdiff=0.63, is_timed=True)
+        yield pair("t_v1", "t_full", of_bsdiff=0.63, is_timed=True)
+        yield pair("t_v1", "t_v1_other_exporter", of_file=0.003)
+
+
+def _other_files(options: Options) -> Iterator[Pair]:
+    """Files that are no models: the interpreter's own library as text, edited here and there."""
+    rng = random.Random(options.seed)
+    library = Path(sysconfig.get_paths()["stdlib"])
+    text = b"".join(path.read_bytes() for path in sorted(library.glob("*.py")))[: 2 * _MEBIBYTE]
+    lines = []
+    for line in text.split(b"\n"):
+        chance = rng.random()
+        if chance < 0.004:
+            continue
+        if chance < 0.008:
+            lines.append(b"    # " + bytes(rng.choices(b"abcdefghij ", k=40)))
+        is_edited = 0.008 <= chance < 0.012
+        lines.append(line.replace(b"self", b"that") if is_edited else line)
+    paths = options.work / "old.txt", options.work / "new.txt"
+    paths[0].write_bytes(text)
+    paths[1].write_bytes(b"\n".join(lines))
+    yield Pair("a text, edited", *paths, of_best=1.02)
+
+
+def _peers(options: Options, pair: Pair) -> dict[str, PeerRun]:
+    """Every tool on every pair, but for the large one, where only bsdiff4 is asked for."""
+    runs = {}
+    for tool in (_BSDIFF,) if pair.is_large else TOOLS:
+        options.say(f"{pair.name}: {tool}")
+        patch, image = options.work / "patch", options.work / "image"
+        task = {"tool": tool, "old": str(pair.old)}
+        made = run_child(
+            "benchmarks.delta_peers",
+            {**task, "do": "create", "input": str(pair.new), "output": str(patch)},
+        )
+        applied = run_child(
+            "benchmarks.delta_peers",
+            {**task, "do": "apply", "input": str(patch), "output": str(image)},
+        )
+        if image.read_bytes() != pair.new.read_bytes():
+            raise CannotRun(f"expected {tool} to rebuild {pair.new}, got other bytes")
+        runs[tool] = PeerRun(
+            made["size_bytes"],
+            made["cost"]["cpu_s"],
+            applied["cost"]["cpu_s"],
+            applied["cost"]["peak_bytes"],
+        )
+    return runs
+
+
+def _figures(pair: Pair, trial: Trial, peers: dict[str, PeerRun]) -> list[Figure]:
+    name, bsdiff = pair.name, peers[_BSDIFF]
+    best = min(peers, key=lambda tool: peers[tool].patch_bytes)
+    others = ", ".join(f"{tool} {run.patch_bytes:,}" for tool, run in peers.items())
+    figures = [
+        Figure(f"{name}: identical", float(trial.identical), "", limit=1, better="=="),
+        Figure(f"{name}: delta", trial.patch_bytes, "bytes", note=others),
+        Figure(
+            f"{name}: share of the file",
+            trial.patch_bytes / trial.new_bytes,
+            "ratio",
+            limit=pair.of_file,
+        ),
+        Figure(
+            f"{name}: against bsdiff4",
+            trial.patch_bytes / bsdiff.patch_bytes,
+            "ratio",
+            limit=pair.of_bsdiff,
+        ),
+    ]
+    if not pair.is_large:
+        against_best = trial.patch_bytes / peers[best].patch_bytes
+        figures.append(
+            Figure(f"{name}: against the best", against_best, "ratio", pair.of_best, note=best)
+        )
+    return figures + (_timed(pair, trial, bsdiff) if pair.is_timed else [])
+
+
+def _timed(pair: Pair, trial: Trial, bsdiff: PeerRun) -> list[Figure]:
+    create = trial.create.cpu_s / bsdiff.create_cpu_s
+    apply = trial.apply.cpu_s / bsdiff.apply_cpu_s
+    return [
+        Figure(
+            f"{pair.name}: CPU to create, against bsdiff4",
+            create,
+            "ratio",
+            limit=1 / 50 if pair.is_large else 1 / 10,
+            note=f"{trial.create.cpu_s:.2f} s against {bsdiff.create_cpu_s:.1f} s",
+        ),
+        Figure(
+            f"{pair.name}: CPU to apply, against bsdiff4",
+            apply,
+            "ratio",
+            limit=0.35 if pair.is_large else None,
+            note=f"{trial.apply.cpu_s:.2f} s against {bsdiff.apply_cpu_s:.1f} s",
+        ),
+        Figure(
+            f"{pair.name}: memory to create",
+            trial.create.peak_bytes / 1e6,
+            "MB",
+            limit=256,
+            note="above the bare interpreter, workers added",
+        ),
+        Figure(
+            f"{pair.name}: memory to apply",
+            trial.apply.peak_bytes / 1e6,
+            "MB",
+            limit=64,
+            note=f"above interpreter and numpy; bsdiff4 {bsdiff.apply_peak_bytes / 1e6:.0f} MB",
+        ),
+    ]
+
+
+def _memory(trials: dict[str, Trial]) -> list[Figure]:
+    """How much the memory to apply grows from a small model to a large one."""
+    small, large = (trials.get(f"made, fp32, {size} MB") for size in ("8.7", "90"))
+    if small is None or large is None:
+        return []
+    growth = (large.apply.peak_bytes - small.apply.peak_bytes) / 1e6
+    return [Figure("memory to apply, 90 MB less 8.7 MB", growth, "MB", limit=4)]

@@ -1,0 +1,96 @@
+"""Two measures for `rebase`: nearness to the given model's outputs, and accuracy on labels.
+
+Candidates are run with onnxruntime on samples that were made with the given model, one thread, so
+that a measure does not change from run to run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from slotcast_publisher.full import Image
+from slotcast_publisher.rebase import Measure
+from slotcast_schemas import outputs
+from slotcast_schemas.errors import UsageError
+from slotcast_schemas.samples import Samples
+
+Outputs = list[dict[str, NDArray[Any]]]
+
+
+def cosine_measure(entry: str, samples: Samples) -> Measure:
+    """Mean cosine between a candidate's float outputs and those kept in `samples`.
+
+    Args:
+        entry: the ONNX file's path in the release.
+        samples: inputs, and the given model's outputs.
+
+    Raises:
+        UsageError: the samples have no output of floats.
+    """
+    names = [name for name, array in samples.outputs.items() if array.dtype.kind == "f"]
+    if not names or not samples.runs:
+        raise UsageError("expected samples with float outputs to compare with, got none")
+
+    def measure(files: Image) -> float:
+        runs = _run(files, entry, samples)
+        return float(
+            np.mean(
+                [
+                    _cosine(run[name], samples.outputs[name][index])
+                    for index, run in enumerate(runs)
+                    for name in names
+                ]
+            )
+        )
+
+    return measure
+
+
+def accuracy_measure(entry: str, samples: Samples, output: str) -> Measure:
+    """Share of the samples' labels that a candidate gives.
+
+    Raises:
+        UsageError: the samples have no labels.
+    """
+    labels = samples.labels
+    if labels is None:
+        raise UsageError("expected samples with labels to measure accuracy, got none")
+    return lambda files: outputs.accuracy(_run(files, entry, samples), labels, output)
+
+
+def _run(files: Image, entry: str, samples: Samples) -> Outputs:
+    path = dict(files).get(entry)
+    if path is None:
+        raise UsageError(f"expected {entry} among the files, got {[name for name, _ in files]}")
+    session = _session(path)
+    names = [output.name for output in session.get_outputs()]
+    runs = []
+    for index in range(samples.runs):
+        results = session.run(None, samples.feed(index))
+        runs.append(dict(zip(names, results, strict=True)))
+    return runs
+
+
+def _session(path: Path) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as exc:
+        raise UsageError(f"{path.name}: expected a model that onnxruntime loads: {exc}") from exc
+
+
+def _cosine(got: NDArray[Any], wanted: NDArray[Any]) -> float:
+    """1 for the same direction; 0 where one of them has none, or is not finite."""
+    first, second = (array.astype(np.float64).ravel() for array in (got, wanted))
+    if np.array_equal(first, second):
+        return 1.0
+    lengths = float(np.linalg.norm(first) * np.linalg.norm(second))
+    cosine = float(first @ second) / lengths if lengths > 0 else 0.0
+    return cosine if np.isfinite(cosine) else 0.0
