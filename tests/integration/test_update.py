@@ -8,19 +8,17 @@ import itertools
 import json
 import random
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 
 from slotcast_device import transfer as tx
 from slotcast_device.cli import ENDED_OTHERWISE, NO_BROKER, OK, USAGE
 from slotcast_publisher.notice import Wanted
-from slotcast_publisher.payloads import Candidate, Progress
+from slotcast_publisher.payloads import build_full
 from slotcast_publisher.settings import Broker as BrokerSettings
-from slotcast_publisher.store import PayloadRecord, ReleaseFolder
 from slotcast_schemas.messages.offer import Group
 from slotcast_schemas.states import State
 from slotcast_schemas.topics import DEFAULT_PREFIX
@@ -396,8 +394,7 @@ def test_labels_that_did_not_change_are_not_fetched_again(
     labels = random.Random(1).randbytes(300_000)
     for number in (1, 2):
         files = {"model.onnx": model_bytes(number, 1 << 18), "labels/names.bin": labels}
-        publisher.release("multi", str(number), files, builders=(framed,))
-        with_frames(publisher, "multi", str(number))
+        publisher.release("multi", str(number), files, builders=(build_full,))
     with Proxy((broker.host, broker.port)) as proxy:
         device = publisher.provision(
             "cam-1", tmp_path / "cam-1", f"mqtt://127.0.0.1:{proxy.port}", models=["multi"]
@@ -410,28 +407,6 @@ def test_labels_that_did_not_change_are_not_fetched_again(
         assert proxy.counters.down_bytes - before < len(model_bytes(2, 1 << 18)) + 50_000
     assert device.current("multi", "labels/names.bin").read_bytes() == labels
     assert device.current("multi").read_bytes() == model_bytes(2, 1 << 18)
-
-
-def framed(
-    release: ReleaseFolder, earlier: Sequence[ReleaseFolder], out: Path, progress: Progress
-) -> Sequence[Candidate]:
-    """Lay the files end to end, unpacked: a payload of which each file can be fetched alone."""
-    files = release.images()
-    (out / "image").write_bytes(b"".join(path.read_bytes() for _, path in files))
-    return [Candidate(codec="full+none", file=out / "image")]
-
-
-def with_frames(publisher: Publisher, model: str, version: str) -> None:
-    """Say in the offer where each file of the payload lies."""
-    folder = publisher.repo.store.release(model, version)
-    sizes = tuple(file.size_bytes for file in folder.release().files)
-    text = (folder.path / "payloads.json").read_text()
-    records = msgspec.json.decode(text, type=list[PayloadRecord])
-    records = [
-        msgspec.structs.replace(r, payload=msgspec.structs.replace(r.payload, frames=sizes))
-        for r in records
-    ]
-    (folder.path / "payloads.json").write_bytes(msgspec.json.encode(records))
 
 
 def test_two_models_on_one_device_do_not_stand_in_each_others_way(
