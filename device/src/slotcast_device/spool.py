@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from slotcast_device.disk import Disk
 from slotcast_schemas import limits
-from slotcast_schemas.errors import RefusedRelease
+from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.messages.chunkmap import DIGEST_BYTES
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Spool:
         for part, digest in enumerate(self._payload.map_parts):
             try:
                 data = self._disk.read(self._folder / f"map.{part}", limits.MAP_PART_MAX_BYTES)
-            except RefusedRelease:
+            except StorageFailed:  # unreadable, or too large: it is asked for again
                 continue
             if data is not None and hashlib.sha256(data).digest() == digest:
                 found[part] = data

@@ -1,0 +1,78 @@
+"""`device.toml`: what is taken, and what is said about what is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from slotcast_device.config import DeviceConfig
+from slotcast_schemas.errors import UsageError
+
+GOOD = """
+format = 1
+device = "cam-1"
+models = ["clf"]
+
+[[brokers]]
+url = "mqtts://cam:p%40ss%2Fword@broker.example:18883"
+ca = "ca.pem"
+"""
+
+
+def config(folder: Path, text: str = GOOD) -> DeviceConfig:
+    (folder / "device.toml").write_text(text)
+    (folder / "root.json").write_bytes(b"{}")
+    return DeviceConfig(folder / "device.toml")
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    found = config(tmp_path)
+    assert found.state_dir == tmp_path / "state"
+    assert found.model_dir("clf") == tmp_path / "state" / "models" / "clf"
+    assert found.resolve("ca.pem") == str(tmp_path / "ca.pem")
+    assert found.pinned_root == b"{}"
+
+
+def test_a_broker_address_is_taken_apart(tmp_path: Path) -> None:
+    (broker,) = config(tmp_path).values.brokers
+    assert (broker.host, broker.port, broker.is_tls) == ("broker.example", 18883, True)
+    assert (broker.username, broker.password) == ("cam", "p@ss/word")
+    assert broker.name == "broker.example:18883"
+
+
+@pytest.mark.parametrize(("scheme", "port"), [("mqtt", 1883), ("mqtts", 8883)])
+def test_each_scheme_has_its_port(tmp_path: Path, scheme: str, port: int) -> None:
+    text = GOOD.replace("mqtts://cam:p%40ss%2Fword@broker.example:18883", f"{scheme}://b")
+    assert config(tmp_path, text).values.brokers[0].port == port
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("format = 1", "format = 2", "format"),
+        ('"cam-1"', '"cam/1"', "device"),
+        ('["clf"]', "[]", "models"),
+        ("[[brokers]]", "colour = 1\n[[brokers]]", "colour"),
+        ("mqtts://", "https://", "expected mqtt://"),
+        (":18883", ":port", "url"),
+        ("format = 1", "format 1", "is not TOML"),
+        ("format = 1", 'format = 1\nprefix = "a/#"', "prefix"),
+        ("format = 1", 'format = 1\nroot = "nowhere.json"', "provision this device again"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in GOOD
+    with pytest.raises(UsageError, match=message):
+        config(tmp_path, GOOD.replace(old, new))
+
+
+def test_no_message_shows_a_password(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as refused:
+        config(tmp_path, GOOD.replace("mqtts://", "https://"))
+    assert "p%40ss" not in str(refused.value)
+
+
+def test_a_missing_file_is_a_mistake_of_whoever_typed_it(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file"):
+        DeviceConfig(tmp_path / "device.toml")

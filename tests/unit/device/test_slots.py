@@ -1,0 +1,147 @@
+"""The A/B slots on a real disk: what is written, sealed, believed, and never touched."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from pathlib import Path
+
+import pytest
+
+from slotcast_device.disk import OsDisk
+from slotcast_device.slots import SlotStore, record_of
+from slotcast_device.state import SlotName, SlotRecord
+from slotcast_schemas import wire
+from slotcast_schemas.errors import PayloadCorrupt, SlotDamaged, StorageFailed
+from slotcast_schemas.messages import Release
+from slotcast_schemas.messages.release import File, Probe
+from tests.support import messages
+
+CONTENT = {"model.onnx": b"m" * 700_000, "data/labels.txt": b"cat\ndog\n", "data/empty": b""}
+IMAGE = b"".join(CONTENT.values())
+
+
+def release_of(content: dict[str, bytes]) -> Release:
+    files = tuple(
+        File(path=path, size_bytes=len(data), sha256=hashlib.sha256(data).digest())
+        for path, data in content.items()
+    )
+    return messages.release(
+        files=files,
+        image_size_bytes=sum(map(len, content.values())),
+        image_sha256=hashlib.sha256(b"".join(content.values())).digest(),
+        rebased=None,
+        requires=(),
+        probe=Probe(),
+    )
+
+
+RELEASE = release_of(CONTENT)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> SlotStore:
+    return SlotStore(OsDisk(), tmp_path)
+
+
+def build(store: SlotStore, slot: SlotName, image: bytes = IMAGE, step: int = 9999) -> SlotRecord:
+    """Write an image into a slot piece by piece, and seal it."""
+    store.clear(slot)
+    writer = store.build(slot, RELEASE)
+    try:
+        for at in range(0, len(image), step):
+            writer.write(image[at : at + step])
+        writer.finish()
+    finally:
+        writer.abort()
+    store.seal(slot, wire.encode(RELEASE))
+    return record_of(RELEASE, hashlib.sha256(wire.encode(RELEASE)).digest())
+
+
+@pytest.mark.parametrize("step", [1 << 20, 65_537])
+def test_an_image_is_cut_into_its_files_wherever_its_pieces_end(
+    store: SlotStore, step: int
+) -> None:
+    record = build(store, "a", step=step)
+    for path, data in CONTENT.items():
+        assert (store.path("a") / path).read_bytes() == data
+    store.verify("a", record)
+    assert store.found("a") == record
+    assert store.release("a") == RELEASE
+
+
+def test_sealed_files_are_read_only(store: SlotStore) -> None:
+    build(store, "a")
+    modes = {(store.path("a") / path).stat().st_mode for path in CONTENT}
+    assert all(not mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) for mode in modes)
+
+
+def test_current_is_a_relative_link_and_moves_in_one_step(store: SlotStore, tmp_path: Path) -> None:
+    assert store.current() is None
+    build(store, "a")
+    store.activate("a")
+    assert (tmp_path / "current").readlink() == Path("slots/a")
+    assert (tmp_path / "current" / "data/labels.txt").read_bytes() == b"cat\ndog\n"
+    build(store, "b")
+    store.activate("b")
+    assert store.current() == "b"
+    store.activate(None)
+    assert store.current() is None
+
+
+def test_the_slot_that_current_opens_is_never_cleared(store: SlotStore) -> None:
+    record = build(store, "a")
+    store.activate("a")
+    with pytest.raises(SlotDamaged, match="active"):
+        store.clear("a")
+    store.verify("a", record)
+
+
+def test_a_link_that_points_elsewhere_is_named_not_followed(
+    store: SlotStore, tmp_path: Path
+) -> None:
+    (tmp_path / "current").symlink_to("/etc")
+    with pytest.raises(StorageFailed, match="slots/a or slots/b"):
+        store.current()
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (IMAGE[:-1], "expected 1 more bytes"),
+        (IMAGE + b"x", "expected the image to end"),
+        (b"X" + IMAGE[1:], "not the signed ones"),
+    ],
+)
+def test_an_image_that_is_not_the_signed_one_is_never_sealed(
+    store: SlotStore, image: bytes, message: str
+) -> None:
+    with pytest.raises(PayloadCorrupt, match=message):
+        build(store, "a", image)
+    assert store.found("a") is None
+
+
+def test_half_a_slot_is_not_believed(store: SlotStore) -> None:
+    build(store, "a")
+    store.clear("a")
+    store.build("a", RELEASE).abort()
+    assert store.found("a") is None
+
+
+@pytest.mark.parametrize("change", ["missing", "longer", "other"])
+def test_a_changed_file_is_found(store: SlotStore, change: str) -> None:
+    record = build(store, "a")
+    path = store.path("a") / "data/labels.txt"
+    path.unlink()
+    if change != "missing":
+        path.write_bytes({"longer": b"cat\ndog\ncow\n", "other": b"cat\nd0g\n"}[change])
+    with pytest.raises(SlotDamaged, match=r"slot a, data/labels\.txt"):
+        store.verify("a", record)
+
+
+def test_a_release_beside_the_slot_that_cannot_be_read_counts_as_none(
+    store: SlotStore, tmp_path: Path
+) -> None:
+    build(store, "a")
+    (tmp_path / "slots/a.release").write_bytes(b"\x81\xa4half")
+    assert store.found("a") is None
