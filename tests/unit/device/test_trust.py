@@ -1,0 +1,163 @@
+"""What the device believes, notice by notice, through the real client and a real repository."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from slotcast_device.trust import Trusted, verify_notice
+from slotcast_publisher.repository import Repository
+from slotcast_schemas import wire
+from slotcast_schemas.errors import (
+    Inconsistent,
+    RefusedRelease,
+    Replayed,
+    StorageFailed,
+    WrongModel,
+)
+from slotcast_schemas.messages import Notice
+from slotcast_schemas.trust import offer_target, release_target
+from tests.support.fleet import Publisher, model_bytes
+
+
+@pytest.fixture(scope="module")
+def publisher(tmp_path_factory: pytest.TempPathFactory) -> Publisher:
+    """Two releases of `clf` and one of `det`, none offered yet."""
+    made = Publisher.make(tmp_path_factory.mktemp("trust") / "repo")
+    for model, version in (("clf", "1"), ("clf", "2"), ("det", "1")):
+        made.release(model, version, {"model.onnx": model_bytes(int(version), 1 << 16)})
+    return made
+
+
+@pytest.fixture
+def repo(publisher: Publisher, tmp_path: Path) -> Repository:
+    """A copy that a test may publish from."""
+    return publisher.copy(tmp_path / "repo", prefix="t").repo
+
+
+@pytest.fixture
+def root(publisher: Publisher) -> bytes:
+    """The root that devices were given."""
+    return publisher.repo.roles.root_bytes()
+
+
+def changed(data: bytes, **targets: bytes) -> bytes:
+    """Exchange target files of a notice, signatures untouched."""
+    notice = wire.decode(data, Notice)
+    names = {"release": release_target("clf", "1"), "offer": offer_target("clf")}
+    exchanged = {names[key]: value for key, value in targets.items()}
+    return wire.encode(msgspec.structs.replace(notice, targets={**notice.targets, **exchanged}))
+
+
+def test_a_good_notice_gives_release_and_offer(
+    repo: Repository, root: bytes, tmp_path: Path
+) -> None:
+    found = verify_notice(repo.offer("clf", "1"), "clf", root, tmp_path / "trust")
+    assert isinstance(found, Trusted)
+    assert (found.release.version, found.offer.sequence) == ("1", 1)
+    assert found.offer.release_sha256 == found.release_sha256
+
+
+def test_the_same_notice_again_is_fine_and_an_older_one_is_a_replay(
+    repo: Repository, root: bytes, tmp_path: Path
+) -> None:
+    old, new = repo.offer("clf", "1"), repo.offer("clf", "2")
+    for notice in (old, old, new, new):
+        verify_notice(notice, "clf", root, tmp_path / "trust")
+    with pytest.raises(Replayed, match="the publisher must publish anew"):
+        verify_notice(old, "clf", root, tmp_path / "trust")
+    verify_notice(new, "clf", root, tmp_path / "trust")
+
+
+def test_one_models_notices_do_not_age_anothers(
+    repo: Repository, root: bytes, tmp_path: Path
+) -> None:
+    det = repo.offer("det", "1")
+    verify_notice(repo.offer("clf", "1"), "clf", root, tmp_path / "clf")
+    verify_notice(repo.offer("clf", "2"), "clf", root, tmp_path / "clf")
+    verify_notice(det, "det", root, tmp_path / "det")
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "torn"])
+def test_a_damaged_cache_costs_nothing_but_the_versions_seen(
+    repo: Repository, root: bytes, tmp_path: Path, damage: str
+) -> None:
+    notice = repo.offer("clf", "1")
+    folder = tmp_path / "trust"
+    verify_notice(notice, "clf", root, folder)
+    if damage == "gone":
+        shutil.rmtree(folder)
+    else:
+        for path in folder.rglob("*.json"):
+            path.write_bytes(b"" if damage == "empty" else path.read_bytes()[:100])
+    assert verify_notice(notice, "clf", root, folder).release.version == "1"
+
+
+def test_a_root_that_was_rotated_is_followed_from_the_pinned_one(
+    repo: Repository, root: bytes, tmp_path: Path
+) -> None:
+    repo.roles.renew_offline()
+    notice = repo.offer("clf", "1")
+    assert "2.root.json" in wire.decode(notice, Notice).metadata
+    assert verify_notice(notice, "clf", root, tmp_path / "trust").release.version == "1"
+
+
+def test_signed_parts_that_do_not_belong_together_are_refused(
+    repo: Repository, root: bytes, tmp_path: Path
+) -> None:
+    first = repo.offer("clf", "1")
+    targets = wire.decode(first, Notice).targets
+    other = wire.decode(repo.offer("clf", "2"), Notice).targets
+    for bad in (
+        changed(first, release=other[release_target("clf", "2")]),
+        changed(first, offer=other[offer_target("clf")]),
+        changed(first, offer=targets[offer_target("clf")] + b"\0"),
+    ):
+        with pytest.raises(Inconsistent):
+            verify_notice(bad, "clf", root, tmp_path / "trust")
+
+
+def test_a_notice_that_lacks_a_part_is_refused_as_inconsistent(
+    repo: Repository, root: bytes, tmp_path: Path
+) -> None:
+    notice = wire.decode(repo.offer("clf", "1"), Notice)
+    for name in notice.metadata:
+        if name.endswith("root.json"):
+            continue
+        metadata = {key: value for key, value in notice.metadata.items() if key != name}
+        bad = wire.encode(msgspec.structs.replace(notice, metadata=metadata or {"x.json": b"x"}))
+        with pytest.raises(Inconsistent):
+            verify_notice(bad, "clf", root, tmp_path / name)
+
+
+def test_a_notice_that_calls_itself_by_another_name_is_refused(
+    repo: Repository, root: bytes, tmp_path: Path
+) -> None:
+    good = repo.offer("det", "1")
+    with pytest.raises(WrongModel, match="'clf', got one for 'det'"):
+        verify_notice(good, "clf", root, tmp_path / "trust")
+    notice = msgspec.structs.replace(wire.decode(good, Notice), model="clf")
+    with pytest.raises(RefusedRelease):
+        verify_notice(wire.encode(notice), "clf", root, tmp_path / "trust")
+
+
+def test_time_alone_makes_a_notice_expire(
+    repo: Repository, root: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = Repository(repo.path, now_s=lambda: time.time() - 61 * 86400)
+    monkeypatch.setattr("slotcast_publisher.notice.verify_notice", lambda *_: None)
+    with pytest.raises(RefusedRelease) as refused:
+        verify_notice(old.offer("clf", "1"), "clf", root, tmp_path / "trust")
+    assert refused.value.reason == "expired"
+
+
+def test_a_place_where_versions_cannot_be_kept_is_this_devices_fault(
+    repo: Repository, root: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageFailed):
+        verify_notice(repo.offer("clf", "1"), "clf", root, tmp_path / "file" / "trust")
