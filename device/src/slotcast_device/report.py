@@ -72,7 +72,7 @@ def read_counter(config: DeviceConfig, disk: Disk) -> int:
     try:
         data = disk.read(config.state_dir / "device.json", 4096)
         return 0 if data is None else msgspec.json.decode(data, type=Counter).reserved
-    except (StorageFailed, msgspec.DecodeError):
+    except (StorageFailed, msgspec.DecodeError, UnicodeDecodeError):
         return 0
 
 

@@ -138,7 +138,8 @@ def load(disk: Disk, path: Path, model: str) -> ModelState | None:
                 " slotcast-device: install that version, or move the file away"
             )
         state = msgspec.json.decode(data, type=ModelState)
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        # msgspec lets the last two pass as they are (found by tests/soak/fuzz_state.py).
         raise StateUnreadable(f"{path} is damaged ({exc})") from exc
     if state.model != model:
         raise StateUnreadable(f"{path}: expected the record of {model!r}, got {state.model!r}")
