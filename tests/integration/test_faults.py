@@ -230,7 +230,7 @@ def test_retained_messages_wiped_in_mid_transfer_are_asked_for(
     ):
         served.wait_for("connected")
         device = behind(proxy, publisher, tmp_path / "cam-1")
-        device.change("full_allowed = true", "full_allowed = true\ncredit_max_chunks = 16")
+        device.change("full_allowed = true", "full_allowed = true\ncredit_max_chunks = 48")
         with device.running():
             proxy.wait_for(lambda c: c.down_bytes > 200_000)
             for index in range(payload.chunk_count):

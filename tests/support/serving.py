@@ -62,7 +62,7 @@ def serving(
     repo: Path,
     *urls: str,
     bounds: Bounds | None = None,
-    pace: Pace = HASTY,
+    pace: Pace | None = HASTY,
     look_every_s: float = 0.1,
     seed: int = 1,
 ) -> Iterator[Served]:
