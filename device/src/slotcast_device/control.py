@@ -65,6 +65,6 @@ class Control:
                 self._disk.remove_tree(path)
                 if data is not None and name.endswith(".json"):
                     requests.append(msgspec.json.decode(data, type=Request))
-            except (StorageFailed, msgspec.DecodeError) as exc:
+            except (StorageFailed, msgspec.DecodeError, UnicodeDecodeError) as exc:
                 _LOG.warning("request %s cannot be read: %s", name, exc)
         return requests

@@ -180,7 +180,7 @@ class _Watch:
             self._pending = bytearray(rest)
             try:
                 self._findings.add(msgspec.json.decode(line, type=Note))
-            except (msgspec.ValidationError, msgspec.DecodeError) as exc:
+            except (msgspec.DecodeError, UnicodeDecodeError) as exc:
                 self._broken = f"the child said what no probe says: {exc}"
 
     def _death(self, code: int, *, is_oom: bool) -> Death | None:
