@@ -6,7 +6,8 @@ runs in a process of its own, so that its memory is its own:
 - `hot`: HotModel follows the link.
 - `naive`: the application itself sees the link change and makes a new InferenceSession in place
   (in the thread that noticed, under a lock), as applications do.
-- `untrimmed`: HotModel without `malloc_trim`, for docs/adr/0030.
+- `plain`: HotModel without its two measures, low priority of the load and `malloc_trim`: what they
+  are worth (docs/adr/0030 and 0031).
 
 Latency while a swap goes on is compared with latency between swaps of the same run, so that
 whatever else the machine does hits both. A call counts as "while a swap goes on" from the switch
@@ -31,6 +32,7 @@ import psutil
 
 from benchmarks.report import CannotRun, Figure, Options
 from slotcast_device import HotModel, memory
+from slotcast_device.hotmodel.loader import LOADER_NICE
 from tests.support import models
 
 THREADS: Final = 4
@@ -39,7 +41,8 @@ REFERENCE_SWAP: Final = 3
 P99_LIMIT: Final = 1.4
 MEMORY_LIMIT: Final = 1.1
 OVERHEAD_LIMIT_S: Final = 5e-6
-_PAUSE_S: Final = 1.0
+_PAUSE_S: Final = 0.7
+_CALLS_MAX: Final = 400_000
 _NOTICE_S: Final = 0.02
 _ROW: Final = models.inputs(1)
 
@@ -71,7 +74,7 @@ def run(options: Options) -> list[Figure]:
     for size_mb in (8,) if options.quick else (8, 90):
         swaps = 6 if options.quick else SWAPS
         runs = {}
-        for way in ("hot", "naive", "untrimmed"):
+        for way in ("hot", "naive", "plain"):
             options.say(f"{way}: {swaps} swaps of a {size_mb} MB model")
             runs[way] = _in_child(way, size_mb, swaps, options.work / f"{way}{size_mb}")
         figures += _figures(size_mb, swaps, runs)
@@ -126,24 +129,27 @@ class Load:
         self._ask = ask
         self._check = check
         self._stop = threading.Event()
-        self._answers: list[list[tuple[float, float]]] = [[] for _ in range(THREADS)]
+        # Filled before the first swap, so that keeping the times does not look like a leak.
+        self._times = np.full((THREADS, _CALLS_MAX, 2), np.nan)
         self.failed = 0
-        self._threads = [threading.Thread(target=self._work, args=(a,)) for a in self._answers]
+        self._threads = [threading.Thread(target=self._work, args=(t,)) for t in self._times]
 
     def start(self) -> None:
         """Begin to ask."""
         for thread in self._threads:
             thread.start()
 
-    def _work(self, answers: list[tuple[float, float]]) -> None:
-        while not self._stop.is_set():
+    def _work(self, times: Any) -> None:
+        for index in range(_CALLS_MAX):
+            if self._stop.is_set():
+                return
             begun_s = time.perf_counter()
             try:
                 is_good = self._check(self._ask())
             except Exception:  # noqa: BLE001 (a failed call is what is counted)
                 is_good = False
             ended_s = time.perf_counter()
-            answers.append((begun_s, ended_s))
+            times[index] = begun_s, ended_s
             self.failed += not is_good
 
     def stop(self) -> Any:
@@ -151,14 +157,18 @@ class Load:
         self._stop.set()
         for thread in self._threads:
             thread.join()
-        return np.array([call for answers in self._answers for call in answers])
+        if not np.isnan(self._times[:, -1]).all():
+            raise CannotRun(f"more than {_CALLS_MAX} calls by one thread: make room for them")
+        calls = self._times.reshape(-1, 2)
+        return calls[~np.isnan(calls[:, 0])]
 
 
 def _child(way: str, size_mb: int, swaps: int, folder: Path) -> Run:
     current = _make_slots(folder, size_mb)
-    if way == "untrimmed":
+    if way == "plain":
         memory.give_back = lambda: False
-    holder = _Naive(current) if way == "naive" else _Hot(current)
+    nice = 0 if way == "plain" else LOADER_NICE
+    holder = _Naive(current) if way == "naive" else _Hot(current, nice)
     known = [_answer(folder / "slots" / slot) for slot in "ab"]
     load = Load(holder.ask, lambda got: any(np.allclose(got, k, atol=1e-4) for k in known))
     load.start()
@@ -208,8 +218,10 @@ def _evaluate(
 
 
 class _Hot:
-    def __init__(self, current: Path) -> None:
-        self._model = HotModel(current, session_options=_options(), poll_s=_NOTICE_S)
+    def __init__(self, current: Path, nice: int) -> None:
+        self._model = HotModel(
+            current, session_options=_options(), poll_s=_NOTICE_S, loader_nice=nice
+        )
 
     def ask(self) -> Any:
         return self._model.run(None, {"x": _ROW})[0]

@@ -26,10 +26,9 @@ from slotcast_device.signature import signature
 from slotcast_schemas.errors import MalformedMessage, ModelFailed, ModelUnloadable
 from slotcast_schemas.samples import Array, Samples, read_samples, seeded_inputs
 
-LOADER_NICE: Final = 10
-"""A tenth of the CPU of a busy thread at priority 0 (`sched_prio_to_weight` in Linux). Measured
-by benchmarks/hotswap.py: at 19 a load on a saturated machine takes many times as long and gains
-nothing in latency; at 0 it is felt."""
+LOADER_NICE: Final = 19
+"""The lowest: a hundredth of the CPU of a busy thread, and all that is idle. Found by measuring
+(docs/adr/0031): the higher, the more a load on a saturated machine is felt."""
 
 PATIENCE_S: Final = 15.0
 """On a machine with nothing to spare, a load at low priority might never end, and the agent waits
