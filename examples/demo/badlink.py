@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from examples.demo.digits import write_onnx
-from examples.demo.show import NotObserved, kilobytes
+from examples.demo.show import Bar, NotObserved, kilobytes
 from examples.demo.stage import MODEL, POLL_S, Stage, payload_lines
 from slotcast_publisher.repository import Released
 from slotcast_schemas.messages.offer import Payload
 from slotcast_schemas.messages.status import ModelStatus
 from slotcast_schemas.states import State
 
+_REST_TIMEOUT_S = 60.0
 _TRANSFER_S = 6.0
 """How long the whole payload takes on the slow link."""
-_CUT_AT = 0.3
-_KILL_AT = 0.6
+_PART = 0.3
+"""Of the payload passes before the cut, as much again before the kill; there the link stalls, so
+that both happen in mid-transfer on the slowest machine too."""
+_SLACK_CHUNKS = 2
+"""A part is not a whole number of chunks, and the notice takes some of it."""
 
 
 def play(stage: Stage) -> None:
@@ -36,6 +41,7 @@ def play(stage: Stage) -> None:
     mark, down_before = stage.watcher.mark(), stage.link.down_bytes
     stage.link.rate_bytes_per_s = _smallest(released).size_bytes / _TRANSFER_S
     show.say(f"the link is slowed down to {kilobytes(stage.link.rate_bytes_per_s)}/s")
+    _stall_after(stage, _smallest(released))
     stage.publish("2.0")
     payload = _chosen(stage, released, mark)
     kept = _disturb(stage, payload)
@@ -82,30 +88,57 @@ def _chosen(stage: Stage, released: Released, mark: int) -> Payload:
 def _disturb(stage: Stage, payload: Payload) -> int:
     """Cut the link, then kill the device, in mid-transfer; gives the chunks that it kept."""
     show, count = stage.show, payload.chunk_count
+    part = int(count * _PART) - _SLACK_CHUNKS
     with show.bar("2.0 to the device") as bar:
-        at_cut = _wait_for_chunks(stage, payload, int(count * _CUT_AT), bar.at)
-        show.check(stage.link.cut() > 0, f"the link is cut with {at_cut} of {count} chunks there")
-        at_kill = _wait_for_chunks(stage, payload, int(count * _KILL_AT), bar.at)
-        show.check(at_kill > at_cut, f"it reconnects by itself and goes on: {at_kill} of {count}")
+        at_cut = _wait_for_chunks(stage, payload, part, bar.at)
+        _stall_after(stage, payload)
+        show.check(
+            stage.link.cut() > 0 and at_cut < count,
+            f"the link is cut with {at_cut} of {count} chunks there",
+        )
+        at_kill = _wait_for_chunks(stage, payload, at_cut + part, bar.at)
+        show.check(at_kill < count, f"it reconnects by itself and goes on: {at_kill} of {count}")
         pid = stage.device.pid
         show.check(stage.device.kill() == 9, f"kill -9 {pid}: the device's process is gone")
         kept = stage.device.chunks_on_disk(payload, stage.payload_file("2.0", payload))
         show.check(at_kill <= kept < count, f"on its disk: {kept} of {count} chunks, whole")
+        stage.link.hold_at_bytes = None
+        mark = stage.watcher.mark()
         stage.device.start()
-        _wait_for_chunks(stage, payload, min(kept + 2, count - 2), bar.at)
         show.say(f"restarted; it asks for the other {count - kept}")
+        _follow(stage, payload, mark, bar)
     return kept
 
 
+def _stall_after(stage: Stage, payload: Payload) -> None:
+    """Have the link stall when one more part of the payload has passed."""
+    stage.link.hold_at_bytes = stage.link.down_bytes + int(payload.size_bytes * _PART)
+
+
+def _follow(stage: Stage, payload: Payload, mark: int, bar: Bar) -> None:
+    """Show the rest of the transfer, until the device says that it is whole."""
+    published = stage.payload_file("2.0", payload)
+    deadline_s = time.monotonic() + _REST_TIMEOUT_S
+    while not any(s.state is State.DOWNLOADED for s in stage.watcher.since(mark)):
+        if time.monotonic() > deadline_s:
+            raise NotObserved(f"the rest did not come within {_REST_TIMEOUT_S:.0f} s")
+        found = stage.device.chunks_on_disk(payload, published)
+        bar.at(max(1, found) * payload.chunk_size_bytes, payload.size_bytes)
+        time.sleep(POLL_S)
+
+
 def _wait_for_chunks(
-    stage: Stage, payload: Payload, wanted: int, tell: object, timeout_s: float = 30.0
+    stage: Stage,
+    payload: Payload,
+    wanted: int,
+    tell: Callable[[float, float], None],
+    timeout_s: float = 30.0,
 ) -> int:
     published = stage.payload_file("2.0", payload)
     deadline_s = time.monotonic() + timeout_s
     while time.monotonic() < deadline_s:
         found = stage.device.chunks_on_disk(payload, published)
-        if callable(tell):
-            tell(found * payload.chunk_size_bytes, payload.size_bytes)
+        tell(found * payload.chunk_size_bytes, payload.size_bytes)
         if found >= wanted:
             return found
         time.sleep(POLL_S)

@@ -16,6 +16,7 @@ _READ_BYTES: Final = 4096
 _BUFFER_BYTES: Final = 16 * 1024
 """Of the kernel, so that what is throttled does not lie about there."""
 _LATE_S: Final = 0.1
+_HOLD_POLL_S: Final = 0.01
 _RESET: Final = struct.pack("ii", 1, 0)
 """Lingering for zero seconds makes close() send a reset (socket(7)): a cut, not a goodbye."""
 
@@ -25,12 +26,14 @@ class BadLink:
 
     Attributes:
         rate_bytes_per_s: towards the device; None for as fast as it goes.
+        hold_at_bytes: of `down_bytes` at which the link stalls until this is raised; None: never.
         is_down: while set, nobody gets through.
         down_bytes: that reached the device, over all connections.
     """
 
     def __init__(self, broker_port: int) -> None:
         self.rate_bytes_per_s: float | None = None
+        self.hold_at_bytes: int | None = None
         self.is_down = False
         self.down_bytes = 0
         self._target = ("127.0.0.1", broker_port)
@@ -66,6 +69,9 @@ class BadLink:
             sock.close()
         return len(broken) // 2
 
+    def _is_held(self) -> bool:
+        return self.hold_at_bytes is not None and self.down_bytes >= self.hold_at_bytes
+
     def _accept(self) -> None:
         while True:
             try:
@@ -100,6 +106,8 @@ class BadLink:
                     due_s = max(due_s, time.monotonic() - _LATE_S)
                     due_s += len(data) / self.rate_bytes_per_s
                     time.sleep(max(0.0, due_s - time.monotonic()))
+                while counts and self._is_held() and source in self._sockets:
+                    time.sleep(_HOLD_POLL_S)
                 sink.sendall(data)
                 if counts:
                     self.down_bytes += len(data)
