@@ -7,9 +7,22 @@ Sessions are clean: a client that is gone leaves nothing behind.
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+
+@functools.lru_cache(maxsize=65536)
+def matches(name: str, topic: str) -> bool:
+    """Say whether a filter matches a topic (MQTT 3.1.1, 4.7)."""
+    wanted, given = name.split("/"), topic.split("/")
+    for number, level in enumerate(wanted):
+        if level == "#":
+            return True
+        if number >= len(given) or level not in {"+", given[number]}:
+            return False
+    return len(wanted) == len(given)
 
 
 @dataclass(slots=True)
@@ -58,14 +71,18 @@ class Broker:
         """Add filters, and send what is retained for each, again if it was there already."""
         for name in filters:
             client.filters.add(name)
-            above, _, last = name.rpartition("/")
-            level = self.retained.get(above, {})
-            if last == "+":
-                matches = list(level.items())
-            else:
-                matches = [(name, level[name])] if name in level else []
-            for topic, data in matches:
+            for topic, data in self._retained_for(name):
                 self._enqueue(client, topic, data)
+
+    def _retained_for(self, name: str) -> list[tuple[str, bytes]]:
+        above, _, last = name.rpartition("/")
+        if "+" not in name and "#" not in name:
+            level = self.retained.get(above, {})
+            return [(name, level[name])] if name in level else []
+        if last == "+" and "+" not in above:
+            return list(self.retained.get(above, {}).items())
+        levels = list(self.retained.values())
+        return [(t, d) for level in levels for t, d in level.items() if matches(name, t)]
 
     def unsubscribe(self, client: Client, filters: tuple[str, ...]) -> None:
         """Take filters away; what waits already still comes."""
@@ -88,7 +105,7 @@ class Broker:
         elif retain:
             self.retained.get(above, {}).pop(topic, None)
         for client in self.clients:
-            if topic in client.filters or f"{above}/+" in client.filters:
+            if any(name == topic or matches(name, topic) for name in client.filters):
                 self._enqueue(client, topic, data)
 
     def _enqueue(self, client: Client, topic: str, data: bytes) -> None:

@@ -1,0 +1,128 @@
+"""The long sweeps: `make soak`, or `make soak ARGS="--minutes 5 --only simulation"`.
+
+Goes round until the time is over: new seeds of the simulation, each fuzz target for a while, more
+disks after power cuts, more kills. The first failure of a kind ends the run with 1, and says how
+to see it again. What was done is said at the end, in lines that docs/reliability.md quotes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tests.simulation.sweep import Total, sweep
+from tests.soak import cuts
+from tests.soak.fuzzing import TARGETS
+
+_RUNS: Final = re.compile(r"Done (\d+) runs")
+_BATCH_SEEDS: Final = 50
+
+
+@dataclass(slots=True)
+class Soak:
+    """One soak: what was done, and what failed."""
+
+    first_seed: int
+    until_s: float
+    simulation: Total = field(default_factory=Total)
+    fuzzed: Counter[str] = field(default_factory=Counter)
+    cuts: list[cuts.Result] = field(default_factory=list)
+    kills: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def left_s(self, at_most_s: float) -> float:
+        """Give how long something may take that should take so long."""
+        return max(0.0, min(at_most_s, self.until_s - time.monotonic()))
+
+    def simulate(self, turn: int, share_s: float) -> None:
+        """Run new seeds for a while."""
+        del turn
+        end_s = time.monotonic() + self.left_s(share_s)
+        while time.monotonic() < end_s and not self.failures:
+            first = self.first_seed + self.simulation.seeds
+            total = sweep(range(first, first + _BATCH_SEEDS))
+            self.simulation.seeds += total.seeds
+            self.simulation.seen.update(total.seen)
+            self.failures += total.failures
+
+    def fuzz(self, turn: int, share_s: float) -> None:
+        """Give each target a part of the time."""
+        for target in TARGETS:
+            seconds = int(self.left_s(share_s / len(TARGETS)))
+            if seconds < 1 or self.failures:
+                return
+            options = [f"-max_total_time={seconds}", f"-seed={self.first_seed + turn + 1}"]
+            command = [sys.executable, "-m", "tests.soak.fuzzing", target, *options]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            found = _RUNS.search(done.stderr)
+            self.fuzzed[target] += int(found[1]) if found else 0
+            if done.returncode:
+                self.failures.append(f"{' '.join(command)}\n{done.stderr[-3000:]}")
+
+    def cut(self, turn: int, share_s: float) -> None:
+        """Give the agent more disks that power cuts left."""
+        result = cuts.run(self.left_s(share_s) / 60, self.first_seed + turn)
+        self.cuts.append(result)
+        self.failures += [f"python -m tests.soak.cuts\n{text}" for text in result.failures]
+
+    def kill(self, turn: int, share_s: float) -> None:
+        """Kill the device more often than `make test` does."""
+        kills = max(10, int(self.left_s(share_s)))
+        told = {"SLOTCAST_KILLS": str(kills), "SLOTCAST_SEED": str(self.first_seed + turn)}
+        test = Path(__file__).parent.parent / "crash" / "test_kill_nine.py"
+        command = [sys.executable, "-m", "pytest", "-q", str(test)]
+        done = subprocess.run(
+            command, env=os.environ | told, capture_output=True, text=True, check=False
+        )
+        self.kills += kills
+        if done.returncode:
+            said = " ".join(f"{name}={value}" for name, value in told.items())
+            self.failures.append(f"{said} {' '.join(command)}\n{done.stdout[-3000:]}")
+
+    def text(self) -> str:
+        """Say what was done."""
+        fuzzed = ", ".join(f"{name} {runs:,}" for name, runs in sorted(self.fuzzed.items()))
+        lines = [f"first seed {self.first_seed}", self.simulation.text()]
+        lines += [result.text() for result in self.cuts]
+        lines += [f"kill -9: {self.kills}", f"fuzzed: {sum(self.fuzzed.values()):,} ({fuzzed})"]
+        return "\n".join([*lines, *self.failures])
+
+
+def main() -> int:
+    """Run what the command line asks for; 1 after a failure."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--seed", type=int, default=int(time.time()) * 1000)
+    parser.add_argument("--only", choices=["simulation", "fuzz", "cuts", "kills"], default=None)
+    options = parser.parse_args()
+    soak = Soak(options.seed, time.monotonic() + options.minutes * 60)
+    kinds: Mapping[str, Callable[[int, float], None]] = {
+        "simulation": soak.simulate,
+        "fuzz": soak.fuzz,
+        "cuts": soak.cut,
+        "kills": soak.kill,
+    }
+    chosen = [kinds[options.only]] if options.only else list(kinds.values())
+    share_s = max(20.0, min(150.0, options.minutes * 60 / len(chosen)))
+    for turn in itertools.count():
+        for do in chosen:
+            if soak.left_s(share_s) > 1 and not soak.failures:
+                do(turn, share_s)
+        if soak.left_s(share_s) <= 1 or soak.failures:
+            break
+    print(soak.text())
+    return 1 if soak.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

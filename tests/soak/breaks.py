@@ -1,0 +1,211 @@
+"""Breaks the device on purpose, one line at a time, and says which test notices.
+
+    python -m tests.soak.breaks [--only NAME]
+
+Each break is made in a copy of the source tree; the tests run from the copy. A break that nothing
+notices is a hole in the tests, and ends the run with 1. docs/reliability.md quotes the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+DEVICE: Final = "device/src/slotcast_device"
+SIMULATION: Final = ("-m", "tests.simulation", "--count", "400")
+CUTS: Final = ("-m", "pytest", "-q", "-x", "tests/crash/test_power_cut.py", "-k", "recovers")
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """One change to one file, and which sweep it is to be seen by."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: tuple[str, ...] = SIMULATION
+
+
+BREAKS: Final = (
+    # --- each fsync ---
+    Break(
+        "fsync: the bytes of an atomic write",
+        "disk.py",
+        "            writer.close_synced()\n        finally:",
+        "            writer.close()\n        finally:",
+        CUTS,
+    ),
+    Break(
+        "fsync: the name of an atomic write",
+        "disk.py",
+        "        self.sync_dir(path.parent)\n\n    def make_dir",
+        "\n    def make_dir",
+    ),
+    Break(
+        "fsync: the name of a new folder",
+        "disk.py",
+        "            self.make_one_dir(folder)\n            self.sync_dir(folder.parent)",
+        "            self.make_one_dir(folder)",
+    ),
+    Break(
+        "fsync: the name of `current`",
+        "disk.py",
+        "        self.sync_dir(path.parent)\n\n    def remove_link",
+        "\n    def remove_link",
+    ),
+    Break(
+        "fsync: the bytes of a slot's file",
+        "slots.py",
+        "            self._writer.close_synced()",
+        "            self._writer.close()",
+        CUTS,
+    ),
+    Break(
+        "fsync: the names of a slot's files",
+        "slots.py",
+        "            self._disk.sync_dir(folder)\n        self._disk.write_atomic(",
+        "            pass\n        self._disk.write_atomic(",
+        CUTS,
+    ),
+    Break(
+        "fsync: that a slot's release is gone before its files go",
+        "slots.py",
+        "        self._disk.sync_dir(slots)\n        self._disk.remove_tree(self.path(slot))\n",
+        "        self._disk.remove_tree(self.path(slot))\n",
+    ),
+    # --- order and recovery ---
+    Break(
+        "order: `current` is moved before the record says so",
+        "core/trial.py",
+        "        return [*desk.save(), *self._switch(now)]",
+        "        return [*self._switch(now), *desk.save()]",
+    ),
+    Break(
+        "recovery: a slot is believed without hashing",
+        "files.py",
+        "                self.store.verify(slot, record)\n",
+        "                pass\n",
+        CUTS,
+    ),
+    Break(
+        "recovery: storage that fails in the switch is not looked at",
+        "core/model.py",
+        "            self._is_ready = False\n            return self._trial.stuck(",
+        "            return self._trial.stuck(",
+    ),
+    # --- each other class of fault ---
+    Break(
+        "floor: raised before the commit",
+        "core/trial.py",
+        '        desk.move(Happening.FIT, "switching", now)\n',
+        '        desk.move(Happening.FIT, "switching", now)\n        desk.raise_floor()\n',
+    ),
+    Break(
+        "active slot: written",
+        "state.py",
+        'return "a" if self.active is None else other(self.active)',
+        'return "a" if self.active is None else self.active',
+    ),
+    Break(
+        "link: what was asked for is believed to come after a new connection",
+        "transfer.py",
+        "        self._forget_requests()\n        self._is_up = True",
+        "        self._is_up = True",
+    ),
+    Break(
+        "silent drops: nothing is asked for again",
+        "transfer.py",
+        "        self.deadline_s = now_s + FIRST_WAIT_S + slack_s + self._backoff.next_s()\n",
+        "        self.deadline_s = None\n",
+    ),
+    Break(
+        "wants: never published",
+        "transfer.py",
+        "            actions.append(self._publish_want(now_s))\n",
+        "            pass\n",
+    ),
+    Break(
+        "spoiled chunks: believed",
+        "transfer.py",
+        "            hashlib.sha256(data).digest() == want\n        )\n\n    def _corrupted",
+        "            True\n        )\n\n    def _corrupted",
+    ),
+    Break(
+        "full disk: not tried again",
+        "core/desk.py",
+        "        self.wake_s = now.mono_s + self._retry.next_s()",
+        "        self.wake_s = None",
+    ),
+    Break(
+        "clock: the trial's time is the wall clock's alone",
+        "core/trial.py",
+        "max(now.wall_s - update.trial_began, now.mono_s - self._began_mono_s)",
+        "float(now.wall_s - update.trial_began)",
+    ),
+)
+
+
+def copy_tree(to: Path) -> None:
+    """Copy what the tests need."""
+    for name in ("schemas", "device", "publisher", "tests", "mosquitto"):
+        shutil.copytree(
+            ROOT / name, to / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+        )
+    shutil.copy(ROOT / "pyproject.toml", to)
+
+
+def is_noticed(broken: Break, tree: Path) -> str | None:
+    """Break, run, mend; gives the line by which it was noticed, or None."""
+    file = tree / DEVICE / broken.file
+    text = file.read_text()
+    if text.count(broken.old) != 1:
+        raise ValueError(f"{broken.name}: expected its text once in {broken.file}")
+    file.write_text(text.replace(broken.old, broken.new))
+    sources = [tree, *(tree / name / "src" for name in ("schemas", "device", "publisher"))]
+    try:
+        done = subprocess.run(
+            [sys.executable, *broken.test],
+            cwd=tree,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, sources))},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        file.write_text(text)
+    if done.returncode == 0:
+        return None
+    said = [line for line in done.stdout.splitlines() if line.startswith(("  ", "E  "))]
+    found = [s for s in said if any(w in s for w in ("Broken:", "DidNotEnd:", "Error:", "Move:"))]
+    return (found or said or ["?"])[0].strip()[:150]
+
+
+def main() -> int:
+    """Make every break; 1 if one is not noticed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak.breaks")
+    parser.add_argument("--only", default="", help="breaks whose name has this in it")
+    options = parser.parse_args()
+    missed = 0
+    with tempfile.TemporaryDirectory(prefix="slotcast-breaks-") as folder:
+        copy_tree(Path(folder))
+        for broken in BREAKS:
+            if options.only not in broken.name:
+                continue
+            noticed = is_noticed(broken, Path(folder))
+            missed += noticed is None
+            by = "power cuts" if broken.test is CUTS else "simulation"
+            print(f"{broken.name} | {by} | {noticed or 'NOT NOTICED'}", flush=True)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

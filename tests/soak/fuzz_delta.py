@@ -1,0 +1,60 @@
+"""Any bytes as a delta give exactly the signed size or a `RefusedRelease`, never more bytes."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from slotcast_schemas.codecs import MemorySource
+from slotcast_schemas.codecs.delta import decode_delta
+from slotcast_schemas.errors import RefusedRelease
+from tests.support.deltas import bytes_of, model_bytes, write_image
+
+
+@functools.cache
+def _specimen() -> tuple[bytes, bytes, int]:
+    """Give a base, a delta from it, and the size of the new image."""
+    from slotcast_publisher.delta import encode_delta
+
+    rng = np.random.default_rng(1)
+    old = rng.standard_normal((24, 24)).astype(np.float32)
+    new = old + rng.standard_normal(old.shape).astype(np.float32) * np.float32(1e-3)
+    with tempfile.TemporaryDirectory() as folder:
+        a = write_image(Path(folder) / "a", **{"model.onnx": model_bytes({"w": old})})
+        b = write_image(
+            Path(folder) / "b", **{"model.onnx": model_bytes({"w": new}), "labels.txt": b"x" * 99}
+        )
+        encode_delta(a, b, Path(folder) / "delta")
+        return bytes_of(a), (Path(folder) / "delta").read_bytes(), len(bytes_of(b))
+
+
+def seeds() -> list[bytes]:
+    """Give a true delta."""
+    return [_specimen()[1]]
+
+
+def one_input(data: bytes) -> None:
+    """Decode."""
+    base, _, size_bytes = _specimen()
+    got = 0
+
+    def sink(part: bytes | memoryview) -> None:
+        nonlocal got
+        got += len(part)
+        assert got <= size_bytes
+
+    try:
+        decode_delta(
+            MemorySource(data),
+            MemorySource(base),
+            image_size_bytes=size_bytes,
+            base_sha256=hashlib.sha256(base).digest(),
+            sink=sink,
+        )
+    except RefusedRelease:
+        return
+    assert got == size_bytes
