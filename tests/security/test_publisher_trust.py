@@ -19,7 +19,7 @@ from slotcast_publisher.trust.verify import verify_notice
 from slotcast_schemas import wire
 from slotcast_schemas.errors import (
     BadSignature,
-    MalformedMessage,
+    Inconsistent,
     RefusedRelease,
     Replayed,
     UsageError,
@@ -88,14 +88,14 @@ def test_a_target_that_nobody_signed_is_not_believed(repo: Repository) -> None:
     forged = msgspec.structs.replace(
         notice, targets={**notice.targets, "models/clf/9.9.release": b"x"}
     )
-    with pytest.raises(BadSignature, match="no role vouches"):
+    with pytest.raises(BadSignature, match="no trusted role vouches"):
         verify_notice(wire.encode(forged), repo.roles.root_bytes())
 
 
-def test_missing_metadata_is_a_malformed_notice(repo: Repository) -> None:
+def test_missing_metadata_makes_a_notice_inconsistent(repo: Repository) -> None:
     notice = wire.decode(repo.build_notice("clf"), Notice)
     rest = {n: data for n, data in notice.metadata.items() if "snapshot" not in n}
-    with pytest.raises(MalformedMessage, match="snapshot"):
+    with pytest.raises(Inconsistent, match="snapshot"):
         verify_notice(
             wire.encode(msgspec.structs.replace(notice, metadata=rest)), repo.roles.root_bytes()
         )

@@ -1,181 +1,28 @@
-"""Whom the device believes: The Update Framework, through python-tuf's own client, unmodified.
+"""Whom the device believes: the notice's signatures, with what this device has seen kept on disk.
 
-The client asks for metadata by name; instead of a network, a fetcher reads the notice. The pinned
-root is given at each start, so a damaged cache can only cost versions already seen, never trust;
-the sequence floor that must not be lost is kept in the state record (python-tuf renames its files
-without fsync, so a power cut may take them). What TUF raises becomes one of our reasons, here.
-
-A notice is verified wholly before a single chunk is asked for.
+The pinned root is given at each start, so a damaged cache can only cost versions already seen,
+never trust; the sequence floor that must not be lost is kept in the state record (python-tuf
+renames its files without fsync, so a power cut may take them).
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-from tuf.api import exceptions as tuf_errors
-from tuf.ngclient.config import UpdaterConfig
-from tuf.ngclient.fetcher import FetcherInterface
-from tuf.ngclient.updater import Updater
 
 from slotcast_device.disk import storage_errors
-from slotcast_schemas import limits, trust, wire
-from slotcast_schemas.errors import (
-    BadSignature,
-    Expired,
-    Inconsistent,
-    MalformedMessage,
-    RefusedRelease,
-    Replayed,
-    WrongModel,
-)
-from slotcast_schemas.messages import Notice, Offer, Release
+from slotcast_schemas import verify
+from slotcast_schemas.verify import Trusted
 
-if TYPE_CHECKING:
-    from slotcast_schemas.messages.release import File
-
-_CONFIG: Final = UpdaterConfig(
-    max_root_rotations=limits.METADATA_FILES_MAX,
-    max_delegations=8,
-    root_max_length=limits.TARGET_MAX_BYTES,
-    timestamp_max_length=limits.TARGET_MAX_BYTES,
-    snapshot_max_length=limits.TARGET_MAX_BYTES,
-    targets_max_length=limits.TARGET_MAX_BYTES,
-    prefix_targets_with_hash=trust.HASH_PREFIXED_TARGETS,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Trusted:
-    """What a notice says, every word of it signed by keys that the pinned root trusts."""
-
-    release: Release
-    release_bytes: bytes
-    offer: Offer
-    notice_sha256: bytes
-
-    @property
-    def release_sha256(self) -> bytes:
-        """Digest of the signed release."""
-        return hashlib.sha256(self.release_bytes).digest()
-
-    @property
-    def files(self) -> tuple[File, ...]:
-        """The release's files."""
-        return self.release.files
-
-
-class NoticeFetcher(FetcherInterface):
-    """Answers a TUF client from a notice; what the notice lacks is "404", as a server would say."""
-
-    def __init__(self, notice: Notice) -> None:
-        self._files = {trust.METADATA_URL + name: data for name, data in notice.metadata.items()}
-        self._files |= {trust.TARGETS_URL + name: data for name, data in notice.targets.items()}
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        data = self._files.get(url)
-        if data is None:
-            raise tuf_errors.DownloadHTTPError(f"the notice does not carry {url}", 404)
-        return iter((data,))
+__all__ = ["Trusted", "verify_notice"]
 
 
 def verify_notice(data: bytes, model: str, pinned_root: bytes, trust_dir: Path) -> Trusted:
-    """Verify a notice and give what it says.
-
-    Args:
-        data: the notice as received.
-        model: the model that the topic names.
-        pinned_root: root metadata that this device was provisioned with.
-        trust_dir: where TUF keeps, for this model, the versions it has seen.
+    """Verify a notice and give what it says; see `slotcast_schemas.verify.verify_notice`.
 
     Raises:
-        MalformedMessage: or a sharper kind: not a notice, or not what TUF can read.
-        BadSignature, Expired, Replayed, Inconsistent, WrongModel: as their names say.
+        RefusedRelease: of the kind that says what is wrong.
         StorageFailed: TUF's files cannot be written.
     """
-    notice = wire.decode(data, Notice)
-    if notice.model != model:
-        raise WrongModel(f"expected a notice for {model!r}, got one for {notice.model!r}")
     with storage_errors(f"write {trust_dir}"):
         trust_dir.mkdir(parents=True, exist_ok=True)
-        try:
-            return _verify(notice, pinned_root, trust_dir, hashlib.sha256(data).digest())
-        except (tuf_errors.RepositoryError, tuf_errors.DownloadError) as exc:
-            raise _as_ours(exc) from exc
-
-
-def _verify(notice: Notice, pinned_root: bytes, trust_dir: Path, digest: bytes) -> Trusted:
-    updater = Updater(
-        str(trust_dir),
-        trust.METADATA_URL,
-        target_base_url=trust.TARGETS_URL,
-        fetcher=NoticeFetcher(notice),
-        config=_CONFIG,
-        bootstrap=pinned_root,
-    )
-    updater.refresh()
-    model = notice.model
-    offer = wire.decode(_target(updater, notice, trust.offer_target(model)), Offer)
-    path = trust.release_target(model, offer.version)
-    release_bytes = _target(updater, notice, path)
-    trusted = Trusted(wire.decode(release_bytes, Release), release_bytes, offer, digest)
-    _check_agreement(trusted, model)
-    return trusted
-
-
-def _target(updater: Updater, notice: Notice, path: str) -> bytes:
-    """Give one target file, checked against the signed length and hashes."""
-    info = updater.get_targetinfo(path)
-    if info is None:
-        raise Inconsistent(f"expected signed metadata to name {path!r}; no trusted role does")
-    data = notice.targets.get(path)
-    if data is None:
-        raise Inconsistent(f"expected the notice to carry {path!r}; it does not")
-    info.verify_length_and_hashes(data)
-    return data
-
-
-def _check_agreement(trusted: Trusted, model: str) -> None:
-    """Refuse parts that are each signed but do not belong together."""
-    release, offer = trusted.release, trusted.offer
-    if release.model != model or offer.model != model:
-        raise WrongModel(
-            f"expected a release and an offer of {model!r},"
-            f" got {release.model!r} and {offer.model!r}"
-        )
-    if offer.release_sha256 != trusted.release_sha256:
-        raise Inconsistent("the offer names another release than the notice carries")
-    if (offer.version, offer.sequence) != (release.version, release.sequence):
-        raise Inconsistent(
-            f"expected {release.version} ({release.sequence}),"
-            f" the offer says {offer.version} ({offer.sequence})"
-        )
-    for payload in offer.payloads:
-        if payload.frames and len(payload.frames) != len(release.files):
-            raise Inconsistent("a payload's frames are not one for each file")
-
-
-def _as_ours(exc: Exception) -> RefusedRelease:
-    """Map TUF's errors to our reasons; the order matters, as some are kinds of others."""
-    known: tuple[tuple[type[Exception], type[RefusedRelease]], ...] = (
-        (tuf_errors.BadVersionNumberError, Replayed),
-        (tuf_errors.ExpiredMetadataError, Expired),
-        (tuf_errors.UnsignedMetadataError, BadSignature),
-        (tuf_errors.LengthOrHashMismatchError, Inconsistent),
-        (tuf_errors.DownloadError, Inconsistent),
-        (tuf_errors.RepositoryError, MalformedMessage),
-    )
-    kind = next(ours for theirs, ours in known if isinstance(exc, theirs))
-    return kind(f"{_HINTS.get(kind, 'signed metadata was refused')}: {exc}"[:400])
-
-
-_HINTS: Final[dict[type[RefusedRelease], str]] = {
-    Replayed: "older than what this device has seen; the publisher must publish anew",
-    Expired: "past its date by this device's clock; the publisher must refresh it",
-    BadSignature: "not signed by enough of the trusted keys; check who published it",
-    Inconsistent: "the notice's parts do not fit together; the publisher must publish anew",
-    MalformedMessage: "signed metadata cannot be read; the publisher must publish anew",
-}
+        return verify.verify_notice(data, model, pinned_root, trust_dir)

@@ -13,6 +13,7 @@ from slotcast_device.trust import Trusted, verify_notice
 from slotcast_publisher.repository import Repository
 from slotcast_schemas import wire
 from slotcast_schemas.errors import (
+    BadSignature,
     Inconsistent,
     RefusedRelease,
     Replayed,
@@ -117,7 +118,7 @@ def test_signed_parts_that_do_not_belong_together_are_refused(
         changed(first, offer=other[offer_target("clf")]),
         changed(first, offer=targets[offer_target("clf")] + b"\0"),
     ):
-        with pytest.raises(Inconsistent):
+        with pytest.raises(BadSignature):
             verify_notice(bad, "clf", root, tmp_path / "trust")
 
 
