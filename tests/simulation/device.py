@@ -170,6 +170,11 @@ class SimDevice:
             for model in MODELS:
                 self._feed(model, ev.LinkDown())
 
+    def subscribed(self, filters: int, took_s: float) -> None:
+        """The broker answered a SUBSCRIBE."""
+        for model in MODELS:
+            self._feed(model, ev.SubscriptionTaken(filters, took_s))
+
     def received(self, topic: str, data: bytes) -> None:
         """A message came."""
         for model in MODELS:

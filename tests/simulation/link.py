@@ -51,7 +51,14 @@ class Link:
 
     def subscribe(self, filters: tuple[str, ...]) -> None:
         """See `Wire`."""
-        self._later(lambda: self._world.broker.subscribe(self.client, filters), 0.02)
+        world = self._world
+        took_s = world.subscribe_s * len(filters)
+
+        def taken() -> None:
+            world.broker.subscribe(self.client, filters)
+            world.guard(lambda: world.device.subscribed(len(filters), took_s))
+
+        self._later(taken, 0.02 + took_s)
 
     def unsubscribe(self, filters: tuple[str, ...]) -> None:
         """See `Wire`."""

@@ -85,6 +85,7 @@ class World:
         """Draw what this run is like."""
         rng = self.rng
         self.latency_s = rng.choice((0.05, 0.5, 3.0))
+        self.subscribe_s = rng.choice((0.0, 0.0, 0.001, 2.0))  # NATS takes about two seconds
         self.rate_bytes_per_s = rng.choice((500.0, 5_000.0, 1e6))
         self.broker = Broker(inflight=rng.choice((1, 5, 20)), queued=rng.choice((3, 8, 40, 1000)))
         self.publisher = Publisher(self, retains=rng.random() < 0.85)
