@@ -30,6 +30,8 @@ LOADER_NICE: Final = 19
 """The lowest: a hundredth of the CPU of a busy thread, and all that is idle. Found by measuring
 (docs/adr/0031): the higher, the more a load on a saturated machine is felt."""
 
+_NICE_MAX: Final = 19
+
 PATIENCE_S: Final = 15.0
 """On a machine with nothing to spare, a load at low priority might never end, and the agent waits
 for it: after this it goes on at normal priority, where the system allows raising it."""
@@ -148,13 +150,13 @@ class _lowered(contextlib.AbstractContextManager[None]):  # noqa: N801 (reads as
             self._before = _threads()
             self._old = os.getpriority(os.PRIO_PROCESS, 0)
             with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, 0, self._old + self._nice)
+                os.setpriority(os.PRIO_PROCESS, 0, min(_NICE_MAX, self._old + self._nice))
 
     def __exit__(self, *_: object) -> None:
         if self._is_on:
             for thread in _threads() - self._before:
                 with contextlib.suppress(OSError):
-                    if os.getpriority(os.PRIO_PROCESS, thread) == self._old + self._nice:
+                    if os.getpriority(os.PRIO_PROCESS, thread) > self._old:
                         os.setpriority(os.PRIO_PROCESS, thread, self._old)
 
 
