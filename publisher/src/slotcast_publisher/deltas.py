@@ -32,12 +32,15 @@ class DeltaBuilder:
     """Makes deltas from earlier releases.
 
     Attributes:
-        versions: the releases to start from; None for the last ones with another image.
+        versions: the releases to start from; None for the last ones with another image, those
+            first that were offered and not withdrawn, since these are what devices hold.
         count: how many of the last.
+        worth: the largest share of the full payload at which a delta is offered.
     """
 
     versions: tuple[str, ...] | None = None
     count: int = BASES_BY_DEFAULT
+    worth: float = WORTH_A_DELTA
 
     @property
     def __name__(self) -> str:
@@ -69,7 +72,7 @@ class DeltaBuilder:
                     progress=partial(progress, what),
                     workers=default_workers(),
                 )
-            if not full or report.payload_size_bytes <= full * WORTH_A_DELTA:
+            if not full or report.payload_size_bytes <= full * self.worth:
                 candidate = Candidate(
                     codec=CODEC, file=target, base=base, memory_bytes=DECODER_MEMORY_BYTES
                 )
@@ -92,7 +95,9 @@ class DeltaBuilder:
 
     def _asked(self, earlier: Sequence[ReleaseFolder]) -> list[ReleaseFolder]:
         if self.versions is None:
-            return list(reversed(earlier))
+            newest = list(reversed(earlier))
+            held = [folder for folder in newest if folder.is_held]
+            return held + [folder for folder in newest if not folder.is_held]
         by_version = {folder.release().version: folder for folder in earlier}
         for version in self.versions:
             if version not in by_version:

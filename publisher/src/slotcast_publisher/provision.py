@@ -82,7 +82,8 @@ def provision(
     config: dict[str, Any] = {
         "format": 1,
         "device": device,
-        "state_dir": str((state_dir or out / "state").absolute()),
+        # Relative to the file, wherever the folder is copied to; absolute only where asked for.
+        "state_dir": "state" if state_dir is None else str(state_dir.absolute()),
         "root": "root.json",
         "models": list(models),
         "prefix": repo.settings.prefix,

@@ -201,6 +201,7 @@ class Repository:
             present = present_offer(self.store, self.roles, model)
             offer = make_offer(folder, present, wanted or Wanted(), self._now_s())
             sign_offer(self.store, self.roles, offer)
+            folder.set_fate("withdrawn" if offer.state == "canceled" else "offered")
             return build_notice(self.store, self.roles, model)
 
     def withdraw(self, model: str) -> bytes:
@@ -218,6 +219,7 @@ class Repository:
                     present, state="canceled", issued=int(self._now_s())
                 )
                 sign_offer(self.store, self.roles, canceled)
+                self.store.release(model, present.version).set_fate("withdrawn")
             return self._notice(model)
 
     def refresh(self, *, offline: bool = False) -> dict[str, bytes]:

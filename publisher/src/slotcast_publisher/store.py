@@ -21,7 +21,7 @@ import hashlib
 import re
 import shutil
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -51,10 +51,15 @@ class PayloadRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PayloadList(msgspec.Struct, frozen=True, kw_only=True):
-    """What `payloads.json` says: which builders are through, and what they made."""
+    """What `payloads.json` says: which builders are through, what they made, what became of it.
+
+    `fate` is how the release was last offered: devices may hold what was offered and not
+    withdrawn, so deltas start from that first.
+    """
 
     done: tuple[str, ...] = ()
     payloads: tuple[PayloadRecord, ...] = ()
+    fate: Literal["kept", "offered", "withdrawn"] = "kept"
 
 
 class ReleaseFolder:
@@ -112,6 +117,17 @@ class ReleaseFolder:
         now = self._list()
         done = tuple(dict.fromkeys([*now.done, builder]))
         self._save(msgspec.structs.replace(now, done=done))
+
+    @property
+    def is_held(self) -> bool:
+        """Whether devices may run it: it was offered, and not withdrawn since."""
+        return self._list().fate == "offered"
+
+    def set_fate(self, fate: Literal["offered", "withdrawn"]) -> None:
+        """Note that the release is offered, or taken back."""
+        now = self._list()
+        if now.fate != fate:
+            self._save(msgspec.structs.replace(now, fate=fate))
 
     def _list(self) -> PayloadList:
         path = self.path / "payloads.json"

@@ -34,7 +34,7 @@ def test_the_configuration_says_all_that_a_device_must_know(
     assert config == {
         "format": 1,
         "device": "cam-1",
-        "state_dir": str(tmp_path / "out" / "state"),
+        "state_dir": "state",
         "root": "root.json",
         "models": ["clf", "det"],
         "prefix": repo.settings.prefix,

@@ -122,7 +122,8 @@ def _encoded(
     base: Image, target: Image, plans: list[SectionPlan], known: Known, workers: int
 ) -> Iterator[EncodedSection]:
     """Sections in order, a few at a time, so that finished ones do not pile up in memory."""
-    if workers <= 1 or len(plans) < _POOL_FROM_SECTIONS:
+    # Sections that are searched by suffixes take turns, or they would not fit the memory together.
+    if workers <= 1 or len(plans) < _POOL_FROM_SECTIONS or any(plan.is_heavy for plan in plans):
         for plan in plans:
             yield _encode_one(base, target, plan, known)
         return

@@ -11,13 +11,19 @@ from typing import Final
 
 from slotcast_publisher.delta.layout import TensorPlace
 from slotcast_publisher.delta.match import Match
-from slotcast_schemas.codecs.delta.format import OTHER_MAX
 
 SECTION_BYTES: Final = 9 * 1024 * 1024
 SECTION_ELEMENTS: Final = 4 * 1024 * 1024
 """The encoder holds six bytes for each coded element of a section, however small the element."""
 
+OTHER_WHOLE_BYTES: Final = 6 * 1024 * 1024
+"""Suffix sorting takes 16 bytes for each byte searched: this much fits in 256 MB, with the rest."""
+
+_OTHER_PIECE_BYTES: Final = 4 * 1024 * 1024
+"""Of larger ones; so a range of 6 MiB has 1 MiB to both sides for what moved."""
+
 _NOISE_MIN_BYTES: Final = 64 * 1024
+_HEAVY_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,11 @@ class SectionPlan:
     def elements(self) -> int:
         """Elements of matched tensors."""
         return sum(piece.elements for piece in self.pieces)
+
+    @property
+    def is_heavy(self) -> bool:
+        """Whether it takes much more memory than sections of tensors do."""
+        return self.other_bytes > _HEAVY_BYTES and not self.is_noise
 
     @property
     def other_bytes(self) -> int:
@@ -92,7 +103,7 @@ def _fits(plan: SectionPlan, piece: Piece, limit: int) -> bool:
     return (
         plan.size_bytes + piece.size_bytes <= limit
         and plan.elements + piece.elements <= SECTION_ELEMENTS
-        and plan.other_bytes + other <= OTHER_MAX
+        and plan.other_bytes + other <= OTHER_WHOLE_BYTES
         and plan.is_noise == piece.is_noise
     )
 
@@ -116,9 +127,9 @@ def _runs(size_bytes: int, matches: list[Match], noise: list[TensorPlace]) -> It
 
 
 def _cut(runs: Iterator[Piece], limit: int) -> Iterator[Piece]:
-    """Pieces of at most `limit` bytes: tensors at the ends of rows, others at 8 MiB or anywhere."""
+    """Pieces of at most `limit` bytes: tensors cut at the ends of rows, other bytes anywhere."""
     for run in runs:
-        most = min(limit, OTHER_MAX if run.match is None else _most_bytes(run.match))
+        most = min(limit, _most_other(run) if run.match is None else _most_bytes(run.match))
         if run.size_bytes <= most:
             yield run
             continue
@@ -127,6 +138,10 @@ def _cut(runs: Iterator[Piece], limit: int) -> Iterator[Piece]:
             size_bytes = min(step, run.size_bytes - start)
             first = run.match.new.kind.count(start) if run.match else 0
             yield Piece(run.offset + start, size_bytes, run.match, first, run.is_noise)
+
+
+def _most_other(run: Piece) -> int:
+    return OTHER_WHOLE_BYTES if run.size_bytes <= OTHER_WHOLE_BYTES else _OTHER_PIECE_BYTES
 
 
 def _most_bytes(match: Match) -> int:
@@ -170,12 +185,12 @@ def choose_ranges(
         return []
     total = sum(size_bytes for _, size_bytes in free)
     start = 0
-    if total > OTHER_MAX:
-        margin = (OTHER_MAX - min(OTHER_MAX, plan.other_bytes)) // 2
-        start = min(max(0, int(position * total) - margin), total - OTHER_MAX)
+    if total > OTHER_WHOLE_BYTES:
+        margin = (OTHER_WHOLE_BYTES - min(OTHER_WHOLE_BYTES, plan.other_bytes)) // 2
+        start = min(max(0, int(position * total) - margin), total - OTHER_WHOLE_BYTES)
     chosen, seen = [], 0
     for offset, size_bytes in free:
-        low, high = max(start - seen, 0), min(start + OTHER_MAX - seen, size_bytes)
+        low, high = max(start - seen, 0), min(start + OTHER_WHOLE_BYTES - seen, size_bytes)
         if low < high:
             chosen.append((offset + low, high - low))
         seen += size_bytes

@@ -1,0 +1,62 @@
+"""Which releases a new one is offered as a delta from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from slotcast_publisher.deltas import DeltaBuilder
+from slotcast_publisher.errors import NotFound
+from slotcast_publisher.notice import Wanted
+from slotcast_publisher.payloads import build_full
+from slotcast_publisher.release import Request
+from slotcast_publisher.repository import Repository
+from slotcast_publisher.settings import Settings
+from tests.support.fleet import model_bytes
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Repository:
+    return Repository.init(tmp_path / "repo", Settings(), encrypted=False)
+
+
+def release(repo: Repository, tmp_path: Path, number: int, builder: DeltaBuilder) -> list[str]:
+    """Release a model of its own weights; give the versions that it has deltas from."""
+    file = tmp_path / "model.onnx"
+    file.write_bytes(model_bytes(number, 1 << 14))
+    request = Request(model="clf", version=str(number), files=(file,))
+    done = repo.release(request, builders=(build_full, builder))
+    return [r.payload.base.version for r in done.payloads if r.payload.base is not None]
+
+
+ANY = DeltaBuilder(worth=1e9)
+
+
+def test_deltas_start_from_the_last_three(repo: Repository, tmp_path: Path) -> None:
+    made = [release(repo, tmp_path, number, ANY) for number in range(1, 6)]
+    assert made == [[], ["1"], ["2", "1"], ["3", "2", "1"], ["4", "3", "2"]]
+
+
+def test_what_devices_hold_comes_before_what_was_taken_back(
+    repo: Repository, tmp_path: Path
+) -> None:
+    for number in (1, 2, 3, 4):
+        release(repo, tmp_path, number, DeltaBuilder(count=0))
+        if number in {1, 4}:
+            repo.offer("clf", str(number), Wanted())
+    repo.withdraw("clf")  # 4 turned out bad: devices are back on 1
+    assert release(repo, tmp_path, 5, DeltaBuilder(count=2, worth=1e9)) == ["1", "4"]
+
+
+def test_a_delta_that_does_not_pay_is_not_offered(repo: Repository, tmp_path: Path) -> None:
+    release(repo, tmp_path, 1, ANY)
+    assert release(repo, tmp_path, 2, DeltaBuilder(worth=0.0)) == []
+
+
+def test_a_base_that_does_not_exist_is_refused_with_those_that_do(
+    repo: Repository, tmp_path: Path
+) -> None:
+    release(repo, tmp_path, 1, ANY)
+    with pytest.raises(NotFound, match=r"got '0\.9'; there are 1"):
+        release(repo, tmp_path, 2, DeltaBuilder(("0.9",)))
