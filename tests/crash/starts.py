@@ -62,8 +62,8 @@ def faults_of(
         found += _faults_of_slot(folder, str(current.readlink()), releases)
     elif floor:
         found.append("`current` is gone")
-    if core.status().reason == "slot_damaged":
-        found.append(core.status().detail)
+    if core.status().reason in {"slot_damaged", "switched_by_hand"}:
+        found.append(f"{core.status().reason}: {core.status().detail}")
     return found
 
 

@@ -16,6 +16,13 @@ from tests.simulation.device import CREDIT_CHUNKS, SimDevice
 from tests.simulation.ramdisk import RamDisk
 
 _LOOKS = frozenset({"read", "open", "list", "read_link", "sync", "sync_dir", "make_read_only"})
+_NEVER_SAID = (
+    "switched_by_hand",  # the record ran ahead of `current`
+    "took slot",
+    "the record was missing",
+    "state.json.damaged",
+    "was damaged",
+)
 _RECORDS_MAX_BYTES = 64 * 1024
 
 
@@ -37,6 +44,7 @@ class Watch:
     def __init__(self, world: Catalog) -> None:
         self._world = world
         self._floors = dict.fromkeys(MODELS, 0)
+        self._committed = dict.fromkeys(MODELS, 0)
         self._had_release = dict.fromkeys(MODELS, False)
         self._touched = set(MODELS)
 
@@ -57,11 +65,24 @@ class Watch:
             for durable in (False, True):
                 self._release_at(disk, model_dir, target or "", durable=durable)
 
+    # --- told what the device says ----------------------------------------------------------------
+
+    def heard(self, model: str, text: str) -> None:
+        """A start never finds what only somebody's hand, or a missing sync, can leave."""
+        for sign in _NEVER_SAID:
+            if sign in text:
+                raise Broken(f"{model}: said {text!r}")
+
     # --- told after each event ------------------------------------------------------------------
 
     def look(self, device: SimDevice, client: Client | None) -> None:
         """Floors only rise; nothing grows past its bound."""
         for model, core in device.cores.items():
+            update = core.state.update
+            if update is not None and update.state is State.COMMITTED:
+                self._committed[model] = max(self._committed[model], update.sequence)
+            if core.state.floor > self._committed[model]:
+                raise Broken(f"{model}: floor {core.state.floor} of what was never committed")
             if core.state.floor < self._floors[model] and core.is_settled:
                 raise Broken(f"{model}: floor fell from {self._floors[model]}")
             fetch = core.transfer

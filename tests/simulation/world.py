@@ -106,6 +106,10 @@ class World:
         if self._sink is not None:
             self._sink(f"{self.now_s:10.2f}  {text}")
 
+    def _heard(self, text: str) -> None:
+        self.log(text)
+        self._watch.heard("device", text)
+
     # --- the clock ------------------------------------------------------------------------------
 
     def after(self, delay_s: float, do: Callable[[], None]) -> None:
@@ -169,7 +173,7 @@ class World:
         self._boot_s = self.now_s - self.rng.uniform(1.0, 100.0)
         self._backoff = Backoff(self.rng)
         device = SimDevice(
-            self.said, disk, self.rng, self._after_guarded, self._device_now, self.log
+            self.said, disk, self.rng, self._after_guarded, self._device_now, self._heard
         )
         for model, files in device.files.items():
             files.seen = self._seen[model]

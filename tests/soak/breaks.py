@@ -23,6 +23,8 @@ DEVICE: Final = "device/src/slotcast_device"
 SIMULATION: Final = ("-m", "tests.simulation", "--count", "400")
 CUTS: Final = ("-m", "pytest", "-q", "-x", "tests/crash/test_power_cut.py", "-k", "recovers")
 
+SPOOL: Final = ("-m", "pytest", "-q", "-x", "tests/simulation/test_spool.py")
+
 
 @dataclass(frozen=True, slots=True)
 class Break:
@@ -61,6 +63,7 @@ BREAKS: Final = (
         "disk.py",
         "        self.sync_dir(path.parent)\n\n    def remove_link",
         "\n    def remove_link",
+        CUTS,
     ),
     Break(
         "fsync: the bytes of a slot's file",
@@ -77,10 +80,24 @@ BREAKS: Final = (
         CUTS,
     ),
     Break(
-        "fsync: that a slot's release is gone before its files go",
-        "slots.py",
-        "        self._disk.sync_dir(slots)\n        self._disk.remove_tree(self.path(slot))\n",
-        "        self._disk.remove_tree(self.path(slot))\n",
+        "fsync: that `current` is gone, on the way back to nothing",
+        "disk.py",
+        "        self.unlink(path)\n        self.sync_dir(path.parent)\n",
+        "        self.unlink(path)\n",
+    ),
+    Break(
+        "fsync: the bytes of collected chunks",
+        "spool.py",
+        "            self._data.sync()\n",
+        "            pass\n",
+        SPOOL,
+    ),
+    Break(
+        "fsync: the name of collected chunks",
+        "spool.py",
+        "                self._disk.sync_dir(self._folder)\n",
+        "                pass\n",
+        SPOOL,
     ),
     # --- order and recovery ---
     Break(
@@ -88,13 +105,6 @@ BREAKS: Final = (
         "core/trial.py",
         "        return [*desk.save(), *self._switch(now)]",
         "        return [*self._switch(now), *desk.save()]",
-    ),
-    Break(
-        "recovery: a slot is believed without hashing",
-        "files.py",
-        "                self.store.verify(slot, record)\n",
-        "                pass\n",
-        CUTS,
     ),
     Break(
         "recovery: storage that fails in the switch is not looked at",
@@ -116,10 +126,10 @@ BREAKS: Final = (
         'return "a" if self.active is None else self.active',
     ),
     Break(
-        "link: what was asked for is believed to come after a new connection",
-        "transfer.py",
-        "        self._forget_requests()\n        self._is_up = True",
-        "        self._is_up = True",
+        "link: nothing is asked for on a new connection",
+        "core/installation.py",
+        "        return self._translate(self.transfer.link_up(now.mono_s), now)\n",
+        "        return []\n",
     ),
     Break(
         "silent drops: nothing is asked for again",
@@ -202,7 +212,7 @@ def main() -> int:
                 continue
             noticed = is_noticed(broken, Path(folder))
             missed += noticed is None
-            by = "power cuts" if broken.test is CUTS else "simulation"
+            by = {CUTS: "power cuts", SPOOL: "spool"}.get(broken.test, "simulation")
             print(f"{broken.name} | {by} | {noticed or 'NOT NOTICED'}", flush=True)
     return 1 if missed else 0
 

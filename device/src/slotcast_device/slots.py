@@ -81,7 +81,9 @@ class SlotStore:
             self._disk.replace_link(self._folder / "current", f"slots/{slot}")
 
     def clear(self, slot: SlotName) -> None:
-        """Empty a slot: first its release goes, durably, so that half a slot is never believed.
+        """Empty a slot: its release goes first, and durably with the old folder's name.
+
+        Half a slot is never believed, for a start hashes a slot before it believes its release.
 
         Raises:
             SlotDamaged: the slot is the one that `current` opens; the caller is wrong.
@@ -91,10 +93,8 @@ class SlotStore:
         slots = self._folder / "slots"
         self._disk.make_dir(slots)
         self._disk.remove_tree(slots / f"{slot}.release")
-        self._disk.sync_dir(slots)
         self._disk.remove_tree(self.path(slot))
         self._disk.make_dir(self.path(slot))
-        self._disk.sync_dir(slots)
 
     def set_aside(self, slot: SlotName, files: Mapping[bytes, str]) -> dict[bytes, Path]:
         """Move files out of a slot that is about to be emptied; give where they are, by digest.

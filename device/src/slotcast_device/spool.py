@@ -39,6 +39,7 @@ class Spool:
         self._folder = self._incoming / payload.sha256.hex()
         self._payload = payload
         self._data: RandomFile | None = None
+        self._is_name_durable = False
 
     @property
     def data_path(self) -> Path:
@@ -73,12 +74,16 @@ class Spool:
         """Write one verified chunk at its place."""
         if self._data is None:
             self._data = self._disk.open_random(self.data_path)
+            self._is_name_durable = False
         self._data.write_at(index * self._payload.chunk_size_bytes, data)
 
     def sync(self) -> None:
         """Bound what a power cut can take: what is synced need not be fetched again."""
         if self._data is not None:
             self._data.sync()
+            if not self._is_name_durable:
+                self._disk.sync_dir(self._folder)
+                self._is_name_durable = True
 
     def present(
         self, digests: Mapping[int, bytes], stop: Callable[[], bool] = lambda: False

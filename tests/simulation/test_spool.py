@@ -1,0 +1,54 @@
+"""Chunks on a disk that forgets: what was synced need not be fetched again."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from pathlib import Path
+
+import pytest
+
+from slotcast_device.spool import Spool
+from tests.simulation.ramdisk import Loss, RamDisk
+from tests.support.messages import payload
+
+FOLDER = Path("/state/models/clf")
+CHUNKS = [bytes([number]) * 1024 for number in range(8)]
+OFFER = payload(8 * 1024, 1024)
+DIGESTS = {0: b"".join(hashlib.sha256(chunk).digest() for chunk in CHUNKS)}
+
+
+def spool_with(disk: RamDisk, count: int) -> Spool:
+    disk.make_dir(FOLDER)
+    spool = Spool(disk, FOLDER, OFFER)
+    spool.open()
+    for number in range(count):
+        spool.store_chunk(number, CHUNKS[number])
+    return spool
+
+
+@pytest.mark.parametrize("loss", Loss)
+def test_chunks_that_were_synced_are_found_again_after_any_cut(loss: Loss) -> None:
+    disk = RamDisk()
+    spool_with(disk, 5).sync()
+
+    left = Spool(disk.cut_power(loss, random.Random(1)), FOLDER, OFFER)
+
+    assert left.present(DIGESTS) == {0, 1, 2, 3, 4}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_found_after_a_torn_write_is_true(seed: int) -> None:
+    disk = RamDisk()
+    spool = spool_with(disk, 4)
+    spool.sync()
+    for number in (4, 5, 6):
+        spool.store_chunk(number, CHUNKS[number])
+
+    left = Spool(disk.cut_power(Loss.TORN, random.Random(seed)), FOLDER, OFFER)
+    found = left.present(DIGESTS)
+
+    assert {0, 1, 2, 3} <= found <= {0, 1, 2, 3, 4, 5, 6}
+    for number in found:
+        data = left._disk.open_read(left.data_path).read_at(number * 1024, 1024)
+        assert data == CHUNKS[number]
