@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from slotcast_publisher.delta import Known
 from slotcast_schemas.codecs.delta.format import Rebase
-from tests.support.deltas import kinds_of, model_bytes, round_trip
+from tests.support.deltas import apply_delta, kinds_of, model_bytes, round_trip
 
 ROWS, COLUMNS = 192, 160
 
@@ -273,3 +273,11 @@ def test_a_rebased_model_is_coded_in_its_steps(tmp_path: Path) -> None:
     assert len(payload) < 0.1 * old.nbytes
     _, unknown = round_trip(tmp_path / "unknown", *pair)
     assert len(payload) < 0.3 * len(unknown)
+
+
+def test_a_delta_of_the_first_format_still_decodes() -> None:
+    """Devices hold decoders of the format as it was; a change of it must get another name."""
+    folder = Path(__file__).parents[2] / "assets" / "delta"
+    base, image = (folder / "base.bin").read_bytes(), (folder / "image.bin").read_bytes()
+    payload = (folder / "v1.delta").read_bytes()
+    assert apply_delta(payload, base, len(image)) == image

@@ -1,0 +1,50 @@
+"""Writes the frozen delta of this folder: `python -m tests.assets.delta.make`.
+
+It is not run by the tests. A decoder must give `image.bin` from `base.bin` and `v1.delta` for ever:
+devices in the field hold decoders of the format as it was. Run it again only for a new format, with
+a new name.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slotcast_publisher.delta import encode_delta
+from tests.support.deltas import bytes_of, model_bytes, write_image
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    """Small tensors with every predictor but the decay map, and text."""
+    rng = np.random.default_rng(2026)
+    old: dict[str, NDArray[Any]] = {
+        "moved": (rng.standard_normal((40, 24)) * 0.05).astype(np.float32),
+        "half": (rng.standard_normal((20, 24)) * 0.05).astype(np.float16),
+        "low": (rng.standard_normal((70, 66)) * 0.05).astype(np.float32),
+        "turned": (rng.standard_normal((20, 12)) * 0.05).astype(np.float32),
+        "q": rng.integers(-9, 9, (40, 30)).astype(np.int8),
+    }
+    thin = np.outer(rng.random(70), rng.random(66)) * 1e-3
+    new: dict[str, NDArray[Any]] = {
+        "moved": (old["moved"] + rng.standard_normal((40, 24)) * 1e-4).astype(np.float32),
+        "half": (old["half"] + rng.standard_normal((20, 24)) * 1e-3).astype(np.float16),
+        "low": (old["low"] + thin).astype(np.float32),
+        "turned": np.ascontiguousarray(old["turned"].T),
+        "q": old["q"] + (rng.random((40, 30)) < 0.1).astype(np.int8),
+    }
+    text = "".join(f"word{index}\n" for index in range(200))
+    base = write_image(HERE / "build/old", m__onnx=model_bytes(old), v__txt=text.encode())
+    edited = text.replace("word7", "wOrd7").encode()
+    target = write_image(HERE / "build/new", m__onnx=model_bytes(new), v__txt=edited)
+    encode_delta(base, target, HERE / "v1.delta")
+    (HERE / "base.bin").write_bytes(bytes_of(base))
+    (HERE / "image.bin").write_bytes(bytes_of(target))
+
+
+if __name__ == "__main__":
+    main()
