@@ -21,7 +21,7 @@ FLOOR_CHUNKS: Final = 2
 CEILING_CHUNKS: Final = 16 * BLOCK_CHUNKS
 FAST_S: Final = 0.75
 SLOW_S: Final = 6.0
-SLOW_STEP_S: Final = 0.2
+SLOW_STEP_S: Final = 0.1
 """Past this a broker counts as slow to take a subscription; Mosquitto needs less than 1 ms."""
 
 

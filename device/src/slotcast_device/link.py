@@ -34,7 +34,11 @@ QUEUED_MAX: Final = 200
 READS_MAX: Final = 64
 """Packets taken before the loop looks at anything else."""
 ASKED_MAX: Final = 256
-"""Subscriptions whose answer is timed; a broker that answers none must not make this grow."""
+"""Subscriptions whose answer is watched; a broker that answers none must not make this grow."""
+SUBSCRIBE_TRIES: Final = 8
+"""For one filter, where the broker says only that it failed. A NATS cluster with a node down fails
+one in three, for it may place a consumer on the dead one (docs/brokers.md)."""
+_FAILED: Final = 0x80
 _RETAIN_NOT_SUPPORTED: Final = 0x9A
 
 
@@ -81,7 +85,8 @@ class Link:
         self.error: TransferFailed | None = None
         self._on_message = on_message
         self._on_taken = on_taken
-        self._asked: dict[int, tuple[int, float]] = {}
+        self._asked: dict[int, tuple[tuple[str, ...], float]] = {}
+        self._refusals: dict[str, int] = {}
         self._round_trip_s = 0.0
         self._heard = False
         self._on_acked: dict[int, Callable[[], None]] = {}
@@ -238,7 +243,7 @@ class Link:
         else:
             _, mid = self._client.subscribe([(f, 1) for f in filters])
         if mid is not None and len(self._asked) < ASKED_MAX:
-            self._asked[mid] = (len(filters), time.monotonic())
+            self._asked[mid] = (filters, time.monotonic())
 
     def unsubscribe(self, filters: tuple[str, ...]) -> None:
         """Let go of topics."""
@@ -333,12 +338,26 @@ class Link:
     ) -> None:
         del client, userdata, properties
         self._heard = True
-        asked = self._asked.pop(mid, None)
-        if asked is not None:
-            filters, asked_s = asked
-            self._on_taken(filters, max(0.0, time.monotonic() - asked_s - self._round_trip_s))
-        if any(reason.is_failure for reason in reasons):
+        filters, asked_s = self._asked.pop(mid, ((), 0.0))
+        failed = [reason for reason in reasons if reason.is_failure]
+        if filters and not failed:
+            took_s = time.monotonic() - asked_s - self._round_trip_s
+            self._on_taken(len(filters), max(0.0, took_s))
+        elif failed and not self._asks_again(filters, reasons):
             self.error = BrokerRefused(
                 f"{self.broker.name}: the broker refused a subscription"
-                f" ({', '.join(str(r) for r in reasons if r.is_failure)}); check its access rules"
+                f" ({', '.join(map(str, failed))}); check its access rules"
             )
+
+    def _asks_again(self, filters: tuple[str, ...], reasons: list[ReasonCode]) -> bool:
+        """Ask again for what failed without a reason, a few times; False where that is no use."""
+        if len(filters) != len(reasons):
+            return False
+        failed = [f for f, reason in zip(filters, reasons, strict=True) if reason.is_failure]
+        for name in failed:
+            self._refusals[name] = self._refusals.get(name, 0) + 1
+        is_reason = any(r.is_failure and r.value != _FAILED for r in reasons)
+        if is_reason or max(self._refusals[name] for name in failed) >= SUBSCRIBE_TRIES:
+            return False
+        self.subscribe(tuple(failed))
+        return True

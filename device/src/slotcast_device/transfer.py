@@ -64,6 +64,8 @@ FILTERS_MAX: Final = 40
 """Subscriptions held at once; AWS IoT Core allows 50 on a connection."""
 FILTERS_PER_PACKET: Final = 8
 """AWS IoT Core's bound for one SUBSCRIBE."""
+SLOW_FILTERS_MAX: Final = 4
+"""The same where each takes the broker long: meanwhile it may answer nothing, not even pings."""
 FIRST_WAIT_S: Final = 5.0
 WAIT_CAP_S: Final = 300.0
 WANT_WAIT_S: Final = (0.3, 1.0)
@@ -111,6 +113,7 @@ class Transfer:
     _wants_first: bool = False
     _unasked: int = 0
     _may_ask_whole: bool = True
+    _burst: tuple[float, float, int] = (0.0, 0.0, 0)
     _backoff: Backoff = field(init=False)
 
     def __post_init__(self) -> None:
@@ -153,6 +156,7 @@ class Transfer:
     def link_up(self, now_s: float) -> list[Action]:
         """A connection is there: nothing is subscribed on it yet."""
         self._forget_requests()
+        self._may_ask_whole = True
         self._is_up = True
         return self._ask(now_s)
 
@@ -203,6 +207,7 @@ class Transfer:
             return self._corrupted(index, now_s)
         self._have.add(index)
         self.counters.verified_bytes += len(data)
+        self._note_rate(len(data), now_s)
         self._progress(now_s)
         actions: list[Action] = [StoreChunk(index, data)]
         request = self._by_chunk.pop(index, None)
@@ -307,7 +312,8 @@ class Transfer:
             filters.append(topic)
         if self._requests and self.deadline_s is None:
             self.deadline_s = now_s + self._first_wait_s()
-        return self._subscribe(filters) + self._flush_drops(at_least=FILTERS_PER_PACKET)
+        drops = 1 if self.credit.is_slow_to_subscribe else FILTERS_PER_PACKET
+        return self._subscribe(filters) + self._flush_drops(at_least=drops)
 
     def _subscribe(self, filters: list[str]) -> list[Action]:
         """Ask in few packets; but one by one where each filter takes long, to have the first soon.
@@ -338,6 +344,8 @@ class Transfer:
         asked: list[tuple[str, set[int]]] = []
         room = self.credit.chunks - self.in_flight
         filters = FILTERS_MAX - len(self._requests) - len(self._dropping)
+        if self.credit.is_slow_to_subscribe:
+            filters = SLOW_FILTERS_MAX - len(self._requests)
         while self._todo and room > 0 and len(asked) < filters:
             if self._todo[0] in self._have:  # it came without being asked for
                 self._todo.popleft()
@@ -361,18 +369,28 @@ class Transfer:
         return not self.in_flight and not asked and len(whole) <= self.credit.chunks
 
     def _is_whole_better(self) -> bool:
-        """Whether one filter for the whole payload is best: many would be slow, and all is to come.
+        """Whether one filter for the whole payload ends sooner than one for each block.
 
-        Once, and only while nothing is there, for after a cut it would bring everything again.
+        It brings again what is there already, so it must be worth its bytes at the rate that
+        this link showed; and once on a connection is enough.
         """
-        return (
-            self._may_ask_whole
-            and self.credit.is_slow_to_subscribe
-            and not self._have
-            and not self._requests
-            and limits.BLOCK_CHUNKS < len(self._todo) <= WHOLE_MAX_CHUNKS
-            and len(self._todo) == self.payload.chunk_count
-        )
+        if not (self._may_ask_whole and self.credit.is_slow_to_subscribe) or self._requests:
+            return False
+        count = self.payload.chunk_count
+        if len(self._wanted) != count or not len(self._todo) > limits.BLOCK_CHUNKS:
+            return False
+        again_bytes = (count - len(self._todo)) * self.payload.chunk_size_bytes
+        filters_s = len(self._todo) / limits.BLOCK_CHUNKS * self.credit.step_s
+        return count <= WHOLE_MAX_CHUNKS and again_bytes <= filters_s * self._rate()
+
+    def _rate(self) -> float:
+        """Give the bytes per second at which chunks came, from the first to the last of late."""
+        first_s, last_s, size_bytes = self._burst
+        return size_bytes / (last_s - first_s) if last_s > first_s else 0.0
+
+    def _note_rate(self, size_bytes: int, now_s: float) -> None:
+        first_s, _, before = self._burst
+        self._burst = (first_s, now_s, before + size_bytes) if before else (now_s, now_s, 1)
 
     def _split_whole(self, now_s: float) -> list[Action]:
         """The one wide filter stopped bringing anything: go on block by block."""

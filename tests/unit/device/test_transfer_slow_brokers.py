@@ -177,19 +177,30 @@ def test_more_than_brokers_queue_is_asked_for_in_blocks() -> None:
     assert len(world.chunk_filters) == (WHOLE_MAX_CHUNKS + 8) / BLOCK_CHUNKS
 
 
-def test_after_a_cut_the_rest_is_asked_for_in_blocks_not_everything_again(slow: World) -> None:
-    slow.keeps = False
-    slow.begin()
-    slow.take(slow.transfer.receive_map(0, slow.map, 0.0))
-    for index in range(100):
-        slow.take(slow.transfer.receive_chunk(index, slow.chunks[index], 1.0))
-    slow.transfer.link_down()
-    slow.packets.clear()
-    slow.keeps = True
-    slow.take(slow.transfer.link_up(2.0))
+def cut_after(world: World, chunks: int, every_s: float) -> None:
+    """Let so many chunks come at a rate, then lose the link and get it back."""
+    world.keeps = False
+    world.begin()
+    world.take(world.transfer.receive_map(0, world.map, 0.0))
+    for index in range(chunks):
+        world.take(world.transfer.receive_chunk(index, world.chunks[index], index * every_s))
+    world.transfer.link_down()
+    world.packets.clear()
+    world.keeps = True
+    world.take(world.transfer.link_up(chunks * every_s + 1))
+
+
+def test_after_a_cut_of_a_slow_link_only_the_rest_is_asked_for_in_blocks(slow: World) -> None:
+    cut_after(slow, chunks=100, every_s=1.0)
     assert slow.is_done
     assert TOPICS.everything(slow.payload.sha256) not in slow.chunk_filters
     assert slow.transfer.counters.duplicate_chunks <= BLOCK_CHUNKS // 2
+
+
+def test_after_a_cut_of_a_fast_link_bytes_again_cost_less_than_filters(slow: World) -> None:
+    cut_after(slow, chunks=100, every_s=0.001)
+    assert slow.is_done
+    assert slow.chunk_filters == [TOPICS.everything(slow.payload.sha256)]
 
 
 def test_the_wait_for_an_answer_makes_room_for_slow_subscriptions(slow: World) -> None:
