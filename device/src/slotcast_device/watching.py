@@ -64,9 +64,9 @@ class Watcher:
             StorageFailed: the probe could not be held; that says nothing against the model.
         """
         reports = read_reports(self._app).reports
-        if not reports:
-            return self._watch_by_probe(job)
         seen = Window(job.slot, job.release.sequence).take(reports)
+        if not seen.requests and not any(report.phase != "gone" for report in reports):
+            return self._watch_by_probe(job)  # no application, or none any more
         if not seen.serving and seen.failure is None and _may_take_over(job, reports):
             return Verdict(None, "pending", "waiting for the application to load the release")
         old = None if job.fallback is None else Window(job.fallback).take(reports)

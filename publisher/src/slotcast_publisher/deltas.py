@@ -11,12 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from slotcast_publisher.delta import default_workers, encode_delta
+from slotcast_publisher.delta import Known, default_workers, encode_delta
+from slotcast_publisher.delta.known import NOTHING_KNOWN
 from slotcast_publisher.durable import storage_errors
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.payloads import Builder, Candidate, Progress, build_full
 
 if TYPE_CHECKING:
+    from slotcast_publisher.rebasing import Rebasing
     from slotcast_publisher.store import ReleaseFolder
 
 CODEC: Final = "delta+v1"
@@ -36,11 +38,14 @@ class DeltaBuilder:
             first that were offered and not withdrawn, since these are what devices hold.
         count: how many of the last.
         worth: the largest share of the full payload at which a delta is offered.
+        rebasing: how the release was rebased, if it was: its delta from that base is then
+            coded as the steps that made it.
     """
 
     versions: tuple[str, ...] | None = None
     count: int = BASES_BY_DEFAULT
     worth: float = WORTH_A_DELTA
+    rebasing: Rebasing | None = None
 
     @property
     def __name__(self) -> str:
@@ -71,6 +76,7 @@ class DeltaBuilder:
                     target,
                     progress=partial(progress, what),
                     workers=default_workers(),
+                    known=self._known(base),
                 )
             if not full or report.payload_size_bytes <= full * self.worth:
                 candidate = Candidate(
@@ -78,6 +84,12 @@ class DeltaBuilder:
                 )
                 made.append(candidate)
         return made
+
+    def _known(self, base: ReleaseFolder) -> Known:
+        rebasing = self.rebasing
+        if rebasing is None or rebasing.base_version != base.release().version:
+            return NOTHING_KNOWN
+        return rebasing.report.known
 
     def _bases(
         self, release: ReleaseFolder, earlier: Sequence[ReleaseFolder]

@@ -128,6 +128,11 @@ def _release_lines(release: Release) -> list[str]:
         f" {release.image_size_bytes} bytes, image {release.image_sha256.hex()[:16]}"
     )
     lines = [head]
+    if release.rebased is not None:
+        lines.append(
+            f"    rebased, not the model given ({release.rebased.given_sha256.hex()[:16]}):"
+            f" {release.rebased.measure} {release.rebased.distance:.6f}"
+        )
     lines += [
         f"    file    {item.path} ({item.role}), {item.size_bytes} bytes, {item.sha256.hex()[:16]}"
         for item in release.files

@@ -27,8 +27,13 @@ from slotcast_publisher.delta.match import Match, match_tensors
 from slotcast_publisher.delta.tensors import Pair
 from slotcast_publisher.full import Image
 from slotcast_schemas.codecs.delta.elements import FLOAT16, FLOAT32, Bits, ElementKind
-from slotcast_schemas.codecs.delta.format import LowRank, Rebase, Tensor, Transposition
 from slotcast_schemas.codecs.delta.predict import apply_low_rank, apply_rebase
+from slotcast_schemas.codecs.delta.segments import (
+    LowRank,
+    Rebase,
+    Tensor,
+    Transposition,
+)
 from slotcast_schemas.codecs.source import Source
 from slotcast_schemas.errors import UsageError
 

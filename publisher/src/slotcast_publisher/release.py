@@ -18,6 +18,7 @@ from packaging.version import InvalidVersion, Version
 from slotcast_publisher.durable import copy_file, link_tree, storage_errors, write_atomic
 from slotcast_publisher.errors import Conflict
 from slotcast_publisher.onnx_check import ModelFacts, SamplesWanted, check_model
+from slotcast_publisher.rebasing import RebaseWanted, Rebasing, rebase_files
 from slotcast_publisher.store import ReleaseFolder, Store, check_model_name
 from slotcast_schemas import limits, wire
 from slotcast_schemas.errors import MalformedMessage, UsageError
@@ -39,6 +40,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         seed: without samples of one's own: make inputs from this seed.
         sequence: at least this; the next free one unless given.
         same_as: an earlier version whose files are released again under this one.
+        rebase: release a model moved onto what devices hold, as near to the given one as asked.
     """
 
     model: str
@@ -53,6 +55,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     runtime: str = ""
     memory_bytes: int = 0
     notes: str = ""
+    rebase: RebaseWanted | None = None
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +64,7 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     folder: ReleaseFolder
     is_new: bool
     warnings: tuple[str, ...] = ()
+    rebasing: Rebasing | None = None
 
 
 def build_release(store: Store, request: Request, now_s: float) -> Built:
@@ -81,18 +85,19 @@ def build_release(store: Store, request: Request, now_s: float) -> Built:
         _check_same(existing, given, request)
         return Built(folder=existing, is_new=False)
     staged = store.staging(request.model)
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    rebasing: Rebasing | None = None
     try:
         if request.same_as is not None:
-            release, warnings = _take_over(store, request, staged, now_s), ()
+            release = _take_over(store, request, staged, now_s)
         else:
-            release, warnings = _take_in(store, request, staged, now_s)
+            release, warnings, rebasing = _take_in(store, request, staged, now_s)
         write_atomic(staged / "release.msgpack", _encode(release))
         write_atomic(staged / "given.json", msgspec.json.format(msgspec.json.encode(given)))
         folder = store.commit_release(request.model, request.version, staged)
     finally:
         store.drop_staging(request.model)
-    return Built(folder=folder, is_new=True, warnings=warnings)
+    return Built(folder=folder, is_new=True, warnings=warnings, rebasing=rebasing)
 
 
 # --- what is asked for ------------------------------------------------------------------------
@@ -102,6 +107,7 @@ def _given(request: Request) -> dict[str, Any]:
     """Write down all that decides a release's content, to know the same request again."""
     options = msgspec.to_builtins(
         [request.entry, request.seed, request.trial, request.runtime, request.memory_bytes]
+        + ([] if request.rebase is None else [request.rebase])
     )
     return {
         "files": {path: _sha256(file).hex() for path, file in _collect(request.files).items()},
@@ -206,8 +212,8 @@ def _next_sequence(store: Store, request: Request) -> int:
 
 def _take_over(store: Store, request: Request, staged: Path, now_s: float) -> Release:
     """Release the files of an earlier version again: a deliberate downgrade costs no download."""
-    if request.files or request.samples:
-        raise UsageError("--same-as takes the files of that release; give none")
+    if request.files or request.samples or request.rebase:
+        raise UsageError("--same-as takes the files of that release as they are; give none")
     old = store.release(request.model, str(request.same_as))
     link_tree(old.files_dir, staged / "files")
     return msgspec.structs.replace(
@@ -221,7 +227,7 @@ def _take_over(store: Store, request: Request, staged: Path, now_s: float) -> Re
 
 def _take_in(
     store: Store, request: Request, staged: Path, now_s: float
-) -> tuple[Release, tuple[str, ...]]:
+) -> tuple[Release, tuple[str, ...], Rebasing | None]:
     """Copy the files, check the model among them, and describe both."""
     collected = _collect(request.files)
     if not collected:
@@ -230,6 +236,7 @@ def _take_in(
     files_dir = staged / "files"
     for path, source in collected.items():
         copy_file(source, files_dir / path)
+    rebasing = _rebase(store, request, staged, entry)
     facts = _check(request, files_dir, entry)
     roles = _roles(files_dir, entry, facts, has_samples=facts.probe.samples is not None)
     files = [_describe(files_dir, path, role) for path, role in roles.items()]
@@ -253,8 +260,30 @@ def _take_in(
         probe=facts.probe,
         trial=request.trial,
         notes=request.notes,
+        rebased=None if rebasing is None else rebasing.says,
     )
-    return release, facts.warnings
+    return release, facts.warnings, rebasing
+
+
+def _rebase(store: Store, request: Request, staged: Path, entry: str) -> Rebasing | None:
+    """Rebase the model's files where asked; what devices probe with is made of the result."""
+    if request.rebase is None:
+        return None
+    files_dir = staged / "files"
+    given = check_model(files_dir, entry)
+    model_files = [
+        path
+        for path, role in _roles(files_dir, entry, given, has_samples=False).items()
+        if role == "model"
+    ]
+    return rebase_files(
+        files_dir,
+        model_files,
+        store.releases(request.model),
+        request.rebase,
+        request.samples,
+        staged / "rebasing",
+    )
 
 
 def _entry(wanted: str | None, collected: dict[str, Path]) -> str:

@@ -7,6 +7,7 @@ Pushing to brokers is left to `publish`, which takes what is prepared here.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ import msgspec
 from securesystemslib.signer import Key
 
 from slotcast_publisher import settings as settings_file
-from slotcast_publisher.deltas import BUILDERS
+from slotcast_publisher.deltas import BUILDERS, DeltaBuilder
 from slotcast_publisher.durable import exclusive, storage_errors
 from slotcast_publisher.errors import Conflict, NotFound
 from slotcast_publisher.notice import (
@@ -28,6 +29,7 @@ from slotcast_publisher.notice import (
     sign_offer,
 )
 from slotcast_publisher.payloads import Builder, Progress, add_payloads, no_progress
+from slotcast_publisher.rebasing import Rebasing
 from slotcast_publisher.release import Request, build_release
 from slotcast_publisher.settings import Settings
 from slotcast_publisher.store import PayloadRecord, ReleaseFolder, Store
@@ -47,6 +49,14 @@ class Released(msgspec.Struct, frozen=True, kw_only=True):
     payloads: tuple[PayloadRecord, ...]
     is_new: bool
     warnings: tuple[str, ...] = ()
+    rebasing: Rebasing | None = None
+
+
+def _knowing(builder: Builder, rebasing: Rebasing | None) -> Builder:
+    """Tell the one that makes deltas how the release was rebased."""
+    if rebasing is None or not isinstance(builder, DeltaBuilder):
+        return builder
+    return dataclasses.replace(builder, rebasing=rebasing)
 
 
 def no_passphrase(purpose: str) -> str | None:
@@ -171,7 +181,7 @@ class Repository:
                 self._earlier(release),
                 chunk_size_bytes=self.settings.chunk_size_bytes,
                 progress=progress,
-                builders=builders,
+                builders=[_knowing(builder, built.rebasing) for builder in builders],
             )
             self.roles.ensure_model(request.model, lambda: self._new_key(request.model, encrypted))
             is_signed = self.roles.add_release(
@@ -182,6 +192,7 @@ class Repository:
             payloads=tuple(records),
             is_new=built.is_new or is_signed,
             warnings=built.warnings,
+            rebasing=built.rebasing,
         )
 
     def offer(self, model: str, version: str, wanted: Wanted | None = None) -> bytes:

@@ -21,6 +21,8 @@ from slotcast_publisher.cli.common import (
 )
 from slotcast_publisher.deltas import DeltaBuilder
 from slotcast_publisher.payloads import build_full
+from slotcast_publisher.rebase import table
+from slotcast_publisher.rebasing import RebaseWanted
 from slotcast_publisher.release import Request
 from slotcast_publisher.repository import Released
 from slotcast_publisher.store import PayloadRecord
@@ -63,6 +65,14 @@ def _release(
         str | None, typer.Option(help="Release the files of this earlier version again.")
     ] = None,
     notes: Annotated[str, typer.Option(help="For people.")] = "",
+    rebase: Annotated[
+        str | None,
+        typer.Option(
+            help="Release a model moved onto what devices hold, for a far smaller delta:"
+            " 'cosine' or 'accuracy' on --samples says how near it must stay.",
+        ),
+    ] = None,
+    at_least: Annotated[float, typer.Option(help="What that measure must reach.")] = 0.9999,
     base: Annotated[
         list[str] | None,
         typer.Option(help="Make a delta from this release; repeatable. Else from the last three."),
@@ -93,6 +103,7 @@ def _release(
             runtime=runtime,
             memory_bytes=memory_mb * 1_000_000,
             notes=notes,
+            rebase=_rebase_wanted(rebase, at_least, base),
         )
     except msgspec.ValidationError as exc:
         raise UsageError(f"trial: {exc}") from exc
@@ -107,6 +118,18 @@ def _release(
     for warning in done.warnings:
         sys.stderr.write(f"slotcast: warning: {warning}\n")
     emit(json, released_fields(done), released_lines(done))
+
+
+def _rebase_wanted(
+    measure: str | None, at_least: float, base: list[str] | None
+) -> RebaseWanted | None:
+    if measure is None:
+        return None
+    fields = {"measure": measure, "at_least": at_least, "base": base[0] if base else None}
+    try:
+        return msgspec.convert(fields, RebaseWanted)
+    except msgspec.ValidationError as exc:
+        raise UsageError(f"--rebase, --at-least: {exc}") from exc
 
 
 def _checked(trial: Trial) -> Trial:
@@ -124,6 +147,7 @@ def released_fields(done: Released) -> dict[str, Any]:
         "image_size_bytes": release.image_size_bytes,
         "image_sha256": release.image_sha256.hex(),
         "warnings": list(done.warnings),
+        "rebased": _rebased_fields(done),
         "files": [
             {
                 "path": item.path,
@@ -134,6 +158,19 @@ def released_fields(done: Released) -> dict[str, Any]:
             for item in release.files
         ],
         "payloads": [payload_fields(record) for record in done.payloads],
+    }
+
+
+def _rebased_fields(done: Released) -> dict[str, Any] | None:
+    """Give how far the release is from what was given; None where it is just that."""
+    said = done.release.rebased
+    if said is None:
+        return None
+    return {
+        "given_sha256": said.given_sha256.hex(),
+        "measure": said.measure,
+        "value": said.distance,
+        "step": said.step,
     }
 
 
@@ -170,6 +207,9 @@ def released_lines(done: Released) -> list[str]:
             f"  {payload.codec:<12} {base:<12} {size(payload.size_bytes):>10}"
             f" {payload.chunk_count:>7} {record.saved_share:>7.1%} {record.build_s:>7.1f} s"
         )
+    if done.rebasing is not None:
+        lines += ["", f"Rebased on {done.rebasing.base_version}; it is NOT the model given:"]
+        lines += [f"  {line}" for line in table(done.rebasing.report)]
     return lines
 
 

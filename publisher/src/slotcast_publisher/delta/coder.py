@@ -12,9 +12,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from slotcast_schemas.codecs.delta.format import CONTEXT_COUNT, SYMBOL_COUNT
 from slotcast_schemas.codecs.delta.model import Model
 from slotcast_schemas.codecs.delta.rans import STATE_START
+from slotcast_schemas.codecs.delta.segments import (
+    CONTEXT_COUNT,
+    SYMBOL_COUNT,
+)
 from slotcast_schemas.codecs.delta.symbols import PLAIN_BITS
 
 _LANE_SHARE: Final = 0.004

@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 
 from slotcast_publisher.delta.tensors import Pair
 from slotcast_schemas.codecs.delta.elements import FLOAT32, Bits, is_negative, ordered
-from slotcast_schemas.codecs.delta.format import DecayMap, Tensor
+from slotcast_schemas.codecs.delta.segments import (
+    DecayMap,
+    Tensor,
+)
 
 TABLE_BITS: Final = 13
 _COUNT_MIN: Final = 65_536

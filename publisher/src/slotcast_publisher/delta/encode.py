@@ -22,7 +22,10 @@ from slotcast_publisher.delta.match import match_tensors
 from slotcast_publisher.delta.plan import SectionPlan, plan_sections
 from slotcast_publisher.delta.section import EncodedSection, SegmentUse, encode_section
 from slotcast_publisher.full import Image
-from slotcast_schemas.codecs.delta.format import HEADER_SIZE, Header
+from slotcast_schemas.codecs.delta.format import (
+    HEADER_SIZE,
+    Header,
+)
 from slotcast_schemas.codecs.source import Source
 
 _HASH_STEP_BYTES: Final = 1024 * 1024

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from slotcast_schemas.codecs.delta.format import LowRank, Rebase
+from slotcast_schemas.codecs.delta.segments import (
+    LowRank,
+    Rebase,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 
 from slotcast_publisher.delta.tensors import Pair
 from slotcast_schemas.codecs.delta.elements import FLOAT16, FLOAT32
-from slotcast_schemas.codecs.delta.format import RANK_MAX, ROW_MAX, LowRank, Tensor
+from slotcast_schemas.codecs.delta.segments import (
+    RANK_MAX,
+    ROW_MAX,
+    LowRank,
+    Tensor,
+)
 
 _PROBE_ROWS: Final = 64
 _OVERSAMPLING: Final = 8

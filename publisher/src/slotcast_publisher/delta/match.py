@@ -24,7 +24,9 @@ from slotcast_schemas.codecs.delta.elements import (
     ElementKind,
     unpack,
 )
-from slotcast_schemas.codecs.delta.format import ROW_MAX
+from slotcast_schemas.codecs.delta.segments import (
+    ROW_MAX,
+)
 from slotcast_schemas.codecs.source import Source
 
 _SAMPLES: Final = 192

@@ -14,13 +14,6 @@ import numpy as np
 import zstandard
 
 from slotcast_schemas.codecs.delta.fields import FieldWriter
-from slotcast_schemas.codecs.delta.format import (
-    MODE_DICTIONARY,
-    MODE_PATCH,
-    MODE_PLAIN,
-    MODE_SPARSE_PATCH,
-    OtherStreams,
-)
 from slotcast_schemas.codecs.delta.other import (
     PACK_BZ2,
     PACK_NONE,
@@ -28,6 +21,13 @@ from slotcast_schemas.codecs.delta.other import (
     PACK_ZSTD,
     XZ_FILTERS,
     ZSTD_WINDOW_MAX,
+)
+from slotcast_schemas.codecs.delta.segments import (
+    MODE_DICTIONARY,
+    MODE_PATCH,
+    MODE_PLAIN,
+    MODE_SPARSE_PATCH,
+    OtherStreams,
 )
 
 _SLOW_UP_TO_BYTES: Final = 1024 * 1024

@@ -26,16 +26,18 @@ from slotcast_publisher.delta.tensors import (
     with_scales,
 )
 from slotcast_schemas.codecs.delta.format import (
+    SectionHeader,
+    pack_description,
+)
+from slotcast_schemas.codecs.delta.segments import (
     Copy,
     Description,
     LowRank,
     Other,
     Rebase,
-    SectionHeader,
     Segment,
     Tensor,
     Transposition,
-    pack_description,
 )
 from slotcast_schemas.codecs.source import Source
 

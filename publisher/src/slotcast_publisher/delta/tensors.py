@@ -15,8 +15,13 @@ from numpy.typing import NDArray
 
 from slotcast_publisher.delta.coder import SymbolCollector
 from slotcast_schemas.codecs.delta.elements import Bits, exponents, ordered, unpack
-from slotcast_schemas.codecs.delta.format import CONTEXT_COUNT, SYMBOL_COUNT, Rebase, Tensor
 from slotcast_schemas.codecs.delta.predict import apply_rebase, predict
+from slotcast_schemas.codecs.delta.segments import (
+    CONTEXT_COUNT,
+    SYMBOL_COUNT,
+    Rebase,
+    Tensor,
+)
 from slotcast_schemas.codecs.delta.strips import BaseReader, strips
 from slotcast_schemas.codecs.delta.symbols import PLAIN_BITS, SCALE_NONE, context_of, split
 from slotcast_schemas.codecs.source import Source
