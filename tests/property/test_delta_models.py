@@ -23,9 +23,11 @@ from slotcast_schemas.codecs.delta.elements import (
     unpack,
 )
 from slotcast_schemas.codecs.delta.fields import FieldReader, FieldWriter, read_steps, write_steps
-from slotcast_schemas.codecs.delta.format import CONTEXT_COUNT
 from slotcast_schemas.codecs.delta.model import Model
 from slotcast_schemas.codecs.delta.rans import BitReader, RansDecoder, WordReader
+from slotcast_schemas.codecs.delta.segments import (
+    CONTEXT_COUNT,
+)
 from slotcast_schemas.codecs.delta.symbols import join, split
 from slotcast_schemas.codecs.source import MemorySource
 from tests.support.deltas import model_bytes, round_trip

@@ -30,25 +30,27 @@ from slotcast_schemas.codecs.delta.decoder import decode_sections
 from slotcast_schemas.codecs.delta.elements import FLOAT32, INT4, INT8, Bits, ElementKind
 from slotcast_schemas.codecs.delta.fields import FieldWriter
 from slotcast_schemas.codecs.delta.format import (
-    CONTEXT_COUNT,
     HEADER_SIZE,
     SECTION_HEADER_SIZE,
+    Header,
+    SectionHeader,
+    pack_description,
+)
+from slotcast_schemas.codecs.delta.predict import apply_rebase
+from slotcast_schemas.codecs.delta.segments import (
+    CONTEXT_COUNT,
     SYMBOL_COUNT,
     Copy,
     DecayMap,
     Description,
-    Header,
     LowRank,
     Other,
     OtherStreams,
     Rebase,
-    SectionHeader,
     Segment,
     Tensor,
     Transposition,
-    pack_description,
 )
-from slotcast_schemas.codecs.delta.predict import apply_rebase
 from slotcast_schemas.errors import Incompatible, PayloadCorrupt, RefusedRelease, WrongBase
 from tests.support.deltas import bytes_of, kinds_of, model_bytes, write_image
 

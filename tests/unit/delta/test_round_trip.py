@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from slotcast_publisher.delta import Known
-from slotcast_schemas.codecs.delta.format import Rebase
+from slotcast_schemas.codecs.delta.segments import (
+    Rebase,
+)
 from tests.support.deltas import apply_delta, kinds_of, model_bytes, round_trip
 
 ROWS, COLUMNS = 192, 160

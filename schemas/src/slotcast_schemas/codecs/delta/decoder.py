@@ -15,19 +15,21 @@ from slotcast_schemas.codecs.delta.elements import Bits, ordered, pack, unpack
 from slotcast_schemas.codecs.delta.format import (
     HEADER_SIZE,
     SECTION_HEADER_SIZE,
-    Copy,
-    Description,
     Header,
-    Rebase,
     SectionHeader,
-    Segment,
-    Tensor,
     parse_description,
 )
 from slotcast_schemas.codecs.delta.model import Model
 from slotcast_schemas.codecs.delta.other import open_other
 from slotcast_schemas.codecs.delta.predict import apply_rebase, predict
 from slotcast_schemas.codecs.delta.rans import BitReader, RansDecoder, WordReader
+from slotcast_schemas.codecs.delta.segments import (
+    Copy,
+    Description,
+    Rebase,
+    Segment,
+    Tensor,
+)
 from slotcast_schemas.codecs.delta.selftest import check_arithmetic
 from slotcast_schemas.codecs.delta.strips import BaseReader, strips
 from slotcast_schemas.codecs.delta.symbols import context_of, join

@@ -7,27 +7,44 @@ what the segments mean is left to `decoder`, `predict` and `other`.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from slotcast_schemas.codecs.delta.elements import FLOAT16, FLOAT32, KINDS, ElementKind
+from slotcast_schemas.codecs.delta.elements import FLOAT16, FLOAT32, KINDS
 from slotcast_schemas.codecs.delta.fields import FieldReader, FieldWriter, read_steps, write_steps
+from slotcast_schemas.codecs.delta.segments import (
+    CONTEXT_COUNT,
+    MODE_DICTIONARY,
+    MODE_SPARSE_PATCH,
+    OTHER_MAX,
+    PACKER_MAX,
+    RANK_MAX,
+    ROW_MAX,
+    SEGMENTS_MAX,
+    STREAMS_OF_MODE,
+    SYMBOL_COUNT,
+    Copy,
+    DecayMap,
+    Description,
+    LowRank,
+    Other,
+    OtherStreams,
+    Predictor,
+    Rebase,
+    Segment,
+    Tensor,
+    Transposition,
+)
 from slotcast_schemas.errors import Incompatible, PayloadCorrupt, WrongBase
 
 MAGIC: Final = b"SLOTDLT1"
 KNOWN_FEATURES: Final = 0
 SECTION_IMAGE_MAX: Final = 16 * 1024 * 1024
-OTHER_MAX: Final = 8 * 1024 * 1024
 DESCRIPTION_MAX: Final = 8 * 1024 * 1024
-SEGMENTS_MAX: Final = 65_536
-RANK_MAX: Final = 32
-SYMBOL_COUNT: Final = 128
-CONTEXT_COUNT: Final = 80
-ROW_MAX: Final = 1 << 18
 _SIZE_MAX: Final = 1 << 62
 
 _HEADER: Final = struct.Struct("<8sQQQ32sI")
@@ -143,126 +160,6 @@ class SectionHeader:
         _bound("reserved", zero, 0)
         return header
 
-
-@dataclass(slots=True)
-class Other:
-    """Bytes that the section's other stream gives."""
-
-    size_bytes: int
-
-
-@dataclass(slots=True)
-class Copy:
-    """Bytes that lie in the base as they are."""
-
-    size_bytes: int
-    base_offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Transposition:
-    """The base matrix, whose transpose's rows from `first_row` on are meant."""
-
-    base_rows: int
-    base_columns: int
-    first_row: int
-
-
-@dataclass(slots=True)
-class DecayMap:
-    """Expected steps by the highest mantissa bits, for the blocks that are flagged."""
-
-    table_bits: int
-    steps: NDArray[np.int32]
-    is_mapped: NDArray[np.bool_]
-
-
-@dataclass(slots=True)
-class LowRank:
-    """Factors whose product is added to the old rows: left (rows, rank), right (rank, columns)."""
-
-    left: NDArray[np.float32]
-    right: NDArray[np.float32]
-
-
-@dataclass(slots=True)
-class Rebase:
-    """new = old + difference * step, rounded once after each operation."""
-
-    step: np.float32
-
-
-Predictor = DecayMap | LowRank | Rebase | None
-
-
-@dataclass(slots=True)
-class Tensor:
-    """Elements of one kind, made from as many elements of the base.
-
-    `is_exact` says that they equal the prediction, and that nothing is coded. `scales` has one
-    entry for each `block` elements, empty where exact.
-    """
-
-    size_bytes: int
-    base_offset: int
-    kind: ElementKind
-    block: int = 1
-    transposed: Transposition | None = None
-    predictor: Predictor = None
-    is_exact: bool = False
-    scales: NDArray[np.int16] = field(default_factory=lambda: np.zeros(0, dtype=np.int16))
-
-    @property
-    def count(self) -> int:
-        """Number of elements."""
-        return self.kind.count(self.size_bytes)
-
-    @property
-    def block_count(self) -> int:
-        """Number of blocks, the last perhaps not full."""
-        return -(-self.count // self.block)
-
-    @property
-    def row_length(self) -> int:
-        """Elements that must be predicted together; 1 where each stands alone."""
-        if self.transposed is not None:
-            return self.transposed.base_rows
-        if isinstance(self.predictor, LowRank):
-            return int(self.predictor.right.shape[1])
-        return 1
-
-
-Segment = Other | Copy | Tensor
-
-
-@dataclass(slots=True)
-class OtherStreams:
-    """How a section's other bytes are made: `mode`, ranges of the base, and packed streams.
-
-    `streams` has for each stream the packer's code, its packed size and its own size in bytes.
-    """
-
-    mode: int = 0
-    ranges: list[tuple[int, int]] = field(default_factory=list)
-    streams: list[tuple[int, int, int]] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Description:
-    """What a section consists of."""
-
-    segments: list[Segment]
-    other: OtherStreams
-    used_contexts: NDArray[np.bool_]
-    used_symbols: NDArray[np.bool_]
-
-
-MODE_PLAIN: Final = 0
-MODE_PATCH: Final = 1
-MODE_DICTIONARY: Final = 2
-MODE_SPARSE_PATCH: Final = 3
-STREAMS_OF_MODE: Final = {MODE_PLAIN: 1, MODE_PATCH: 5, MODE_DICTIONARY: 1, MODE_SPARSE_PATCH: 6}
-PACKER_MAX: Final = 3
 
 _OTHER, _COPY, _TENSOR = 0, 1, 2
 _PREDICTORS: Final = {type(None): 0, DecayMap: 1, LowRank: 2, Rebase: 3}

@@ -15,7 +15,7 @@ from typing import IO, Final, Protocol, cast
 import numpy as np
 import zstandard
 
-from slotcast_schemas.codecs.delta.format import (
+from slotcast_schemas.codecs.delta.segments import (
     MODE_DICTIONARY,
     MODE_PATCH,
     MODE_SPARSE_PATCH,

@@ -10,7 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slotcast_schemas.codecs.delta.elements import FLOAT16, Bits, ElementKind, ordered, sign_spread
-from slotcast_schemas.codecs.delta.format import DecayMap, LowRank, Rebase, Tensor
+from slotcast_schemas.codecs.delta.segments import (
+    DecayMap,
+    LowRank,
+    Rebase,
+    Tensor,
+)
 
 
 def predict(tensor: Tensor, old: Bits, first: int) -> Bits:

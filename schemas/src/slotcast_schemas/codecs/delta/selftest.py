@@ -14,8 +14,11 @@ from typing import Final
 import numpy as np
 
 from slotcast_schemas.codecs.delta.elements import FLOAT16, FLOAT32, Bits, ElementKind
-from slotcast_schemas.codecs.delta.format import LowRank, Rebase
 from slotcast_schemas.codecs.delta.predict import apply_low_rank, apply_rebase
+from slotcast_schemas.codecs.delta.segments import (
+    LowRank,
+    Rebase,
+)
 from slotcast_schemas.errors import Incompatible
 
 EXPECTED: Final = "5de8b4245fe274d48a311a2b0cba29768d77ef369b889104ebdbfac3d8d26aa7"

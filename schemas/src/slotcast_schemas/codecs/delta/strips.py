@@ -11,7 +11,10 @@ from typing import Final
 
 import numpy as np
 
-from slotcast_schemas.codecs.delta.format import Tensor, Transposition
+from slotcast_schemas.codecs.delta.segments import (
+    Tensor,
+    Transposition,
+)
 from slotcast_schemas.codecs.source import Source
 
 STRIP_ELEMENTS: Final = 65_536

@@ -19,7 +19,12 @@ from slotcast_schemas.codecs.delta.elements import (
     is_negative,
     sign_spread,
 )
-from slotcast_schemas.codecs.delta.format import CONTEXT_COUNT, SYMBOL_COUNT, Rebase, Tensor
+from slotcast_schemas.codecs.delta.segments import (
+    CONTEXT_COUNT,
+    SYMBOL_COUNT,
+    Rebase,
+    Tensor,
+)
 
 CONTEXT_OF_ONE: Final = 20
 """The context in which differences of 1 in the last place are expected on average."""
