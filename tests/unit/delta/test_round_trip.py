@@ -283,3 +283,16 @@ def test_a_delta_of_the_first_format_still_decodes() -> None:
     base, image = (folder / "base.bin").read_bytes(), (folder / "image.bin").read_bytes()
     payload = (folder / "v1.delta").read_bytes()
     assert apply_delta(payload, base, len(image)) == image
+
+
+def test_a_large_file_is_searched_piece_by_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slotcast_publisher.delta.plan.OTHER_WHOLE_BYTES", 60_000)
+    monkeypatch.setattr("slotcast_publisher.delta.plan._OTHER_PIECE_BYTES", 40_000)
+    old = np.random.default_rng(1).bytes(400_000)
+    new = b"".join([old[:150_000], b"inserted" * 30, old[150_000:300_000], old[303_000:]])
+    report, payload = round_trip(tmp_path, {"f__bin": old}, {"f__bin": new})
+    assert report.section_count >= 8
+    # Nearly all is found again, though no piece sees the whole of the old file.
+    assert len(payload) < 3_000
