@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
 from tests.support.engine import REPOSITORY
 
 CONSTRAINTS: Final = (REPOSITORY / "constraints.txt").read_text()
