@@ -6,9 +6,13 @@ that the kill falls into the middle of the transfer.
 
 from __future__ import annotations
 
+import queue
 import time
 from pathlib import Path
 from typing import Final
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.report import CannotRun, Figure, Options
 from slotcast_publisher import provision as provisioning
@@ -41,6 +45,10 @@ def _run(options: Options, nodes: list[Node], model: bytes) -> list[Figure]:
     publisher.publish(MODEL, "1")
     published_s = time.monotonic() - began_s
     payload = publisher.repo.offered_folder(MODEL).payloads()[0].payload
+    topics, sha256 = publisher.topics, payload.sha256
+    one_s = _last_chunk_s(nodes[1], [topics.block(sha256, 0)], 8)
+    eight_s = _last_chunk_s(nodes[1], [topics.block(sha256, n) for n in range(1, 9)], 64)
+    all_s = _last_chunk_s(nodes[1], [topics.everything(sha256)], payload.chunk_count)
     with Proxy((nodes[1].host, nodes[1].port)) as proxy:
         took_s = _fetch(_device(publisher, options.work / "whole", proxy), None, nodes)
         subscribes = proxy.counters.up_packets["SUBSCRIBE"]
@@ -52,12 +60,33 @@ def _run(options: Options, nodes: list[Node], model: bytes) -> list[Figure]:
     return [
         Figure("payload", payload.size_bytes, "bytes"),
         Figure("published", published_s, "s"),
+        Figure("one filter for a block: until its last chunk", one_s, "s"),
+        Figure("eight filters for eight blocks, one SUBSCRIBE", eight_s, "s"),
+        Figure("one filter for everything", all_s, "s"),
         Figure("fetched from another node and committed", took_s, "s", limit=30.0),
         Figure("SUBSCRIBE packets for it", subscribes, "", limit=8, note="by blocks it is some 35"),
         Figure("down / payload", down_bytes / payload.size_bytes, "ratio", limit=1.02),
         Figure("node killed after", before_bytes, "bytes"),
         Figure("from the kill to committed", after_s, "s", limit=120.0),
     ]
+
+
+def _last_chunk_s(node: Node, filters: list[str], chunks: int) -> float:
+    """Subscribe as a bare client; give the seconds until so many chunks came."""
+    came: queue.SimpleQueue[float] = queue.SimpleQueue()
+    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311)
+    client.on_connect = lambda *_: came.put(0.0)
+    client.on_message = lambda *_: came.put(time.monotonic())
+    client.connect(node.host, node.port)
+    client.loop_start()
+    try:
+        came.get(timeout=TIMEOUT_S)
+        began_s = time.monotonic()
+        client.subscribe([(name, 1) for name in filters])
+        return max(came.get(timeout=TIMEOUT_S) for _ in range(chunks)) - began_s
+    finally:
+        client.disconnect()
+        client.loop_stop()
 
 
 def _device(publisher: Publisher, folder: Path, proxy: Proxy, *others: str) -> Device:
