@@ -120,8 +120,10 @@ class SymbolCollector:
     ) -> None:
         context_index = (np.cumsum(used_contexts) - 1).astype(np.uint8)
         symbol_index = (np.cumsum(used_symbols) - 1).astype(np.uint8)
-        self.contexts = [context_index[contexts] for contexts in self.contexts]
-        self.symbols = [symbol_index[symbols] for symbols in self.symbols]
+        # One strip at a time: two copies of a whole section would be felt in the encoder's peak.
+        for strip in range(len(self.contexts)):
+            self.contexts[strip] = context_index[self.contexts[strip]]
+            self.symbols[strip] = symbol_index[self.symbols[strip]]
 
 
 def choose_lanes_log2(coded_bytes: float) -> int:
@@ -140,7 +142,10 @@ def _entropy_bits(joint: NDArray[np.int64]) -> float:
 def _encode(
     model: Model, contexts: list[NDArray[np.uint8]], symbols: list[NDArray[np.uint8]], lanes: int
 ) -> bytes:
+    """The words of all strips; the lists are emptied as soon as they are no longer needed."""
     runs = _replay(model, contexts, symbols)
+    contexts.clear()
+    symbols.clear()
     states = np.full(lanes, STATE_START, dtype=np.uint32)
     words: list[NDArray[np.uint16]] = []
     for frequency, start in reversed(runs):

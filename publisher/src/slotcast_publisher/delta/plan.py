@@ -12,7 +12,7 @@ from typing import Final
 from slotcast_publisher.delta.layout import TensorPlace
 from slotcast_publisher.delta.match import Match
 
-SECTION_BYTES: Final = 9 * 1024 * 1024
+SECTION_BYTES: Final = 8 * 1024 * 1024
 SECTION_ELEMENTS: Final = 4 * 1024 * 1024
 """The encoder holds six bytes for each coded element of a section, however small the element."""
 
@@ -82,7 +82,9 @@ def plan_sections(
         matches: of tensors that do not overlap, in the order of the target.
         noise: new tensors of floats without a match.
     """
-    count = max(1, -(-target_size_bytes // SECTION_BYTES))
+    # A little more than one section is still one: a second would learn its statistics anew.
+    spare = SECTION_BYTES // 8 if target_size_bytes <= SECTION_BYTES * 9 // 8 else 0
+    count = max(1, -(-target_size_bytes // (SECTION_BYTES + spare)))
     limit = -(-target_size_bytes // count)
     limit += limit // 16
     plans: list[SectionPlan] = []
