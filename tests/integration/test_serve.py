@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -173,6 +176,29 @@ def test_a_release_published_beside_it_is_answered_for_too(
         assert offer is not None
         many.wants(offer.payloads[0], block=1)
         assert served.wait_for("answered", waiting=0)["sent"] == 8
+
+
+def test_the_command_logs_json_lines_and_ends_well_when_it_is_stopped(
+    publisher: Publisher,
+) -> None:
+    publisher.publish("clf", "1")
+    command = "import sys; from slotcast_publisher.cli import main; sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", command, "serve", str(publisher.path), "--json"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines = []
+    while not lines or lines[-1]["event"] != "connected":
+        lines.append(json.loads(process.stdout.readline()))
+    process.terminate()
+    out, err = process.communicate(timeout=WAIT_S)
+    lines += map(json.loads, out.splitlines())
+    assert process.returncode == 0, err
+    assert [lines[0]["event"], lines[-1]["event"]] == ["started", "stopped"]
 
 
 # --- a broker that keeps nothing ----------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 import threading
 from typing import Annotated, Any
@@ -36,11 +38,11 @@ def _serve(
     service = Service(
         repository, chosen, _say_json if json else _say_text, bounds=Bounds(rate_bytes_per_s=rate)
     )
-    stop = threading.Event()
-    try:
-        service.run(stop)
-    except KeyboardInterrupt:
-        stop.set()  # this is how it ends: not an error
+    # Elsewhere a signal means that work was left undone; here it is how it ends.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
+        service.run(threading.Event())
 
 
 def _say_json(event: str, **fields: Any) -> None:

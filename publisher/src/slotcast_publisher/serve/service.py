@@ -98,7 +98,7 @@ class Service:
             stop.set()
             for thread in threads:
                 thread.join()
-        self._say("stopped")
+            self._say("stopped")
         if failures:
             raise failures[0]
 
