@@ -74,7 +74,8 @@ class Faults:
         ]
         for topic in self._world.rng.sample(topics, min(len(topics), 4)):
             self._world.counts.spoiled += 1
-            self._world.broker.spoil(topic, self._world.rng.choice((None, b"", b"\0" * 1024)))
+            size_bytes = len(self._world.broker.retained[topic.rpartition("/")[0]][topic])
+            self._world.broker.spoil(topic, self._world.rng.choice((None, b"", bytes(size_bytes))))
 
     def _on_cut(self) -> None:
         """The power goes some steps of the disk from now."""

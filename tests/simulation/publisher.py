@@ -82,6 +82,8 @@ class Publisher:
 
     def announce_again(self) -> None:
         """What the service does now and then, for brokers that lost what they retained."""
+        if not self._world.has_faults:
+            return  # the last notices are retained: that must do
         for model, index in self.sent.items():
             if index >= 0 and self.is_serving:
                 self.send(model, index)

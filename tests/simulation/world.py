@@ -69,7 +69,7 @@ class World:
         self._sink = log
         self._draw()
         self._watch = Watch(self.said)
-        self._has_faults = True
+        self.has_faults = True
         self.is_full = False
         self.wall_offset_s = 1_790_000_000.0
         self._boot_s = 0.0
@@ -99,7 +99,7 @@ class World:
 
     def odds(self, kind: str) -> float:
         """How likely a message is touched by a fault of the link."""
-        return 0.1 if self._has_faults and kind in self._faults.kinds else 0.0
+        return 0.1 if self.has_faults and kind in self._faults.kinds else 0.0
 
     def log(self, text: str) -> None:
         """Take a line of the story."""
@@ -134,7 +134,7 @@ class World:
             do()
             self.counts.events += 1
             self._check()
-            if not self._has_faults and self._is_done():
+            if not self.has_faults and self._is_done():
                 break
             if self.counts.events > EVENTS_MAX or self.now_s > self._faults_s + PATIENCE_S:
                 raise DidNotEnd(f"seed {self.seed}: {self._standing()} at {self.now_s:.0f} s")
@@ -178,7 +178,7 @@ class World:
         for model, files in device.files.items():
             files.seen = self._seen[model]
             files.rng = self.rng
-            files.is_probe_flaky = self._has_faults and "probe" in self._faults.kinds
+            files.is_probe_flaky = self.has_faults and "probe" in self._faults.kinds
         self._tick_at_s = None
         return device
 
@@ -279,10 +279,11 @@ class World:
 
     def _end_faults(self) -> None:
         self.log("faults are over")
-        self._has_faults = False
+        self.has_faults = False
         disk = self.device.disk
         disk.cut_at = disk.fail_at = None
-        self.room_back()
+        if self.is_full:  # for a while yet: the device must come back to it by itself
+            self.after(self.rng.uniform(60.0, 900.0), self.room_back)
         self.publisher.serve()
         self.publisher.retains = True
         if not self.broker.is_up:

@@ -23,7 +23,7 @@ DEVICE: Final = "device/src/slotcast_device"
 SIMULATION: Final = ("-m", "tests.simulation", "--count", "400")
 CUTS: Final = ("-m", "pytest", "-q", "-x", "tests/crash/test_power_cut.py", "-k", "recovers")
 
-SPOOL: Final = ("-m", "pytest", "-q", "-x", "tests/simulation/test_spool.py")
+STEPS: Final = ("-m", "pytest", "-q", "-x", "tests/simulation/test_steps.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +84,21 @@ BREAKS: Final = (
         "disk.py",
         "        self.unlink(path)\n        self.sync_dir(path.parent)\n",
         "        self.unlink(path)\n",
+        STEPS,
     ),
     Break(
         "fsync: the bytes of collected chunks",
         "spool.py",
         "            self._data.sync()\n",
         "            pass\n",
-        SPOOL,
+        STEPS,
     ),
     Break(
         "fsync: the name of collected chunks",
         "spool.py",
         "                self._disk.sync_dir(self._folder)\n",
         "                pass\n",
-        SPOOL,
+        STEPS,
     ),
     # --- order and recovery ---
     Break(
@@ -212,7 +213,7 @@ def main() -> int:
                 continue
             noticed = is_noticed(broken, Path(folder))
             missed += noticed is None
-            by = {CUTS: "power cuts", SPOOL: "spool"}.get(broken.test, "simulation")
+            by = {CUTS: "power cuts", STEPS: "single steps"}.get(broken.test, "simulation")
             print(f"{broken.name} | {by} | {noticed or 'NOT NOTICED'}", flush=True)
     return 1 if missed else 0
 

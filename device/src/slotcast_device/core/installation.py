@@ -358,7 +358,8 @@ class Installation:
             return None
         text = f"{error.reason}: {error}; trying another payload"
         actions = self.abandon(now)
-        self._desk.change(detail=text)
+        # Not under way any more: if no other payload will do, the plan's refusal is the ending.
+        self._desk.move(Happening.BROKEN, error.reason, now, detail=text)
         return [*actions, ev.Log("warning", text), ev.DropSpool()]
 
     def probed(self, verdict: Verdict, now: Now) -> list[Action]:

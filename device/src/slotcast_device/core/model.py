@@ -413,12 +413,18 @@ class ModelCore:
         if isinstance(error, Benched) and desk.phase in {State.ROLLED_BACK, State.FAILED}:
             return []  # the reason why it was benched says more
         said = ev.Log("warning", f"refused: {error.reason}: {error}")
-        if desk.phase in _FETCHING | _SWITCHED:
+        refused = isinstance(error, RefusedRelease)
+        # After a restart the record may say DOWNLOADING while nothing is under way any more.
+        is_fetching = desk.phase in _FETCHING and self._installation.install is not None
+        if is_fetching or desk.phase in _SWITCHED:
             desk.change(detail=f"another notice was refused: {error.reason}: {error}")
-            self._notice = None
+            if is_fetching and not refused:
+                desk.retry_later(now)  # such as room on the disk: that may change
+            else:
+                self._held = self._held if refused else self._notice
+                self._notice = None
             return [said, ev.Report()]
         before = desk.update
-        refused = isinstance(error, RefusedRelease)
         happening = Happening.REFUSED if refused else Happening.BROKEN
         desk.begin(trusted, happening, error.reason, now, detail=str(error))
         if not refused:

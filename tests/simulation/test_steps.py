@@ -1,4 +1,4 @@
-"""Chunks on a disk that forgets: what was synced need not be fetched again."""
+"""Single steps of the device on a disk that forgets: what they promise is there after any cut."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from slotcast_device.slots import SlotStore
 from slotcast_device.spool import Spool
+from slotcast_device.state import SlotName
 from tests.simulation.ramdisk import Loss, RamDisk
 from tests.support.messages import payload
 
@@ -52,3 +54,20 @@ def test_what_is_found_after_a_torn_write_is_true(seed: int) -> None:
     for number in found:
         data = left._disk.open_read(left.data_path).read_at(number * 1024, 1024)
         assert data == CHUNKS[number]
+
+
+@pytest.mark.parametrize("loss", Loss)
+@pytest.mark.parametrize("slot", ["a", "b", None])
+def test_where_current_was_pointed_is_where_it_points_after_any_cut(
+    slot: SlotName | None, loss: Loss
+) -> None:
+    for seed in range(4):
+        disk = RamDisk()
+        disk.make_dir(FOLDER)
+        store = SlotStore(disk, FOLDER)
+        store.activate("a")
+        store.activate(slot)
+
+        left = SlotStore(disk.cut_power(loss, random.Random(seed)), FOLDER)
+
+        assert left.current() == slot
