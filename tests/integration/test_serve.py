@@ -191,7 +191,7 @@ def test_the_command_logs_json_lines_and_ends_well_when_it_is_stopped(
         text=True,
     )
     assert process.stdout is not None
-    lines = []
+    lines: list[dict[str, object]] = []
     while not lines or lines[-1]["event"] != "connected":
         lines.append(json.loads(process.stdout.readline()))
     process.terminate()
