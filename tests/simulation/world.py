@@ -295,6 +295,9 @@ class World:
         self.wall_offset_s = 1_790_000_000.0
         for model in MODELS:
             self.publisher.send(model, len(self.said.said[model]) - 1)
+        # A full queue may drop this notice in silence too; a new connection, or the service's
+        # announcing again, brings it. No more of that from here on: the device must do the rest.
+        self.lose_link()
 
     def room_back(self) -> None:
         """Give the disk its whole size."""
