@@ -56,7 +56,7 @@ class Said:
     messages: dict[str, bytes]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Catalog:
     """All that is published, and the device's configuration.
 
@@ -68,6 +68,12 @@ class Catalog:
     config: DeviceConfig
     said: dict[str, list[Said]]
     releases: dict[bytes, Release]
+
+    @functools.cached_property
+    def messages(self) -> dict[str, bytes]:
+        """Every chunk and map that is ever published, by topic."""
+        said = [one for of_model in self.said.values() for one in of_model]
+        return {topic: data for one in said for topic, data in one.messages.items()}
 
     @property
     def image_max_bytes(self) -> int:

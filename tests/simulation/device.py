@@ -144,6 +144,7 @@ class SimDevice:
         self.wire: Wire | None = None
         self.is_on = True
         self._topics = world.config.topics
+        self._published = world.messages
         self._rng = rng
         self._after = after
         self._now = now
@@ -223,8 +224,19 @@ class SimDevice:
             self._log(f"{model}: {status.state} ({status.reason}) {status.detail}")
         elif isinstance(action, ev.Log):
             self._log(f"{model}: {action.level}: {action.text}")
+        elif isinstance(action, tx.StoreChunk):
+            self._store(model, action)
         elif not isinstance(action, ev.Notify):
             self.files[model].carry_out(action)
+
+    def _store(self, model: str, action: tx.StoreChunk) -> None:
+        """Write a chunk, which must be the one that was published."""
+        fetch = self.cores[model].transfer
+        if fetch is not None:
+            topic = self._topics.chunk(fetch.payload.sha256, action.index)
+            if self._published.get(topic) != action.data:
+                raise AssertionError(f"{model}: chunk {action.index} is not the published one")
+        self.files[model].carry_out(action)
 
     def _send(self, order: ev.Order) -> None:
         if self.wire is None:

@@ -21,6 +21,7 @@ class Link:
         self.is_silent = False
         self.client = Client(self._to_device)
         self._free_s = 0.0
+        self._taken_s = 0.0
 
     def _later(self, do: Callable[[], None], delay_s: float) -> None:
         def arrive() -> None:
@@ -58,7 +59,9 @@ class Link:
             world.broker.subscribe(self.client, filters)
             world.guard(lambda: world.device.subscribed(len(filters), took_s))
 
-        self._later(taken, 0.02 + took_s)
+        # In the order in which they were sent, as a broker takes the packets of one client.
+        self._taken_s = max(self._taken_s, world.now_s + 0.02) + took_s
+        self._later(taken, self._taken_s - world.now_s)
 
     def unsubscribe(self, filters: tuple[str, ...]) -> None:
         """See `Wire`."""

@@ -25,12 +25,7 @@ class Publisher:
     def __init__(self, world: World, *, retains: bool) -> None:
         self._world = world
         self._said = world.said.said
-        self._messages = {
-            topic: data
-            for said in self._said.values()
-            for one in said
-            for topic, data in one.messages.items()
-        }
+        self._messages = world.said.messages
         self.sent = dict.fromkeys(MODELS, -1)
         self.retains = retains
         self.is_serving = True
