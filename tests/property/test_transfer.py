@@ -257,7 +257,7 @@ def test_a_changed_chunk_is_never_stored_and_in_the_end_reported() -> None:
     with pytest.raises(ChunkCorrupt, match="chunk 0 "):
         deliver_all_with_chunk_0_changed()
     assert 0 not in world.stored
-    assert set(world.stored) == set(range(1, 8))  # the rest of its block
+    assert set(range(1, 8)) <= set(world.stored)  # the rest of its block at least
     assert world.wants >= 2
 
 

@@ -15,12 +15,12 @@ wide filters instead of many.
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.backoff import Backoff
+from slotcast_device.chunkmap import ChunkMap
 from slotcast_device.credit import Credit
 from slotcast_device.orders import (
     Action,
@@ -34,10 +34,9 @@ from slotcast_device.orders import (
     Subscribe,
     Unsubscribe,
 )
-from slotcast_schemas import limits, wire
-from slotcast_schemas.errors import ChunkCorrupt, RefusedRelease
-from slotcast_schemas.messages import MapPart, Want
-from slotcast_schemas.messages.chunkmap import DIGEST_BYTES
+from slotcast_schemas import limits
+from slotcast_schemas.errors import ChunkCorrupt
+from slotcast_schemas.messages import Want
 from slotcast_schemas.messages.want import WantedBlock
 
 __all__ = [
@@ -100,7 +99,8 @@ class Transfer:
     reused_bytes: int = 0
     """What was found on disk at the start of this run."""
 
-    _maps: dict[int, bytes] = field(default_factory=dict)
+    _map: ChunkMap = field(init=False)
+    _needed_bytes: int = field(init=False)
     _have: set[int] = field(default_factory=set)
     _wanted: frozenset[int] = frozenset()
     _todo: deque[int] = field(default_factory=deque)
@@ -118,6 +118,8 @@ class Transfer:
 
     def __post_init__(self) -> None:
         self._wanted = frozenset(self.needed)
+        self._map = ChunkMap(self.payload)
+        self._needed_bytes = sum(map(self.payload.chunk_bytes, self.needed))
         self._backoff = Backoff(self.rng, FIRST_WAIT_S, WAIT_CAP_S)
 
     # --- what happened ------------------------------------------------------------------------
@@ -135,12 +137,12 @@ class Transfer:
     @property
     def maps(self) -> dict[int, bytes]:
         """Digests by part, once the map is whole."""
-        return self._maps
+        return self._map.parts
 
     @property
     def needed_bytes(self) -> int:
         """What the needed chunks weigh."""
-        return sum(self.payload.chunk_bytes(index) for index in self.needed)
+        return self._needed_bytes
 
     @property
     def is_stalled(self) -> bool:
@@ -150,8 +152,8 @@ class Transfer:
     def start(self, stored_maps: dict[int, bytes], now_s: float) -> list[Action]:
         """Begin, with the parts of the map that are on disk already."""
         for part, data in stored_maps.items():
-            self._accept_map(part, data)
-        return self._after_map(now_s) if self._map_is_whole() else self._ask(now_s)
+            self._map.accept(part, data)
+        return self._after_map(now_s) if self._map.is_whole else self._ask(now_s)
 
     def link_up(self, now_s: float) -> list[Action]:
         """A connection is there: nothing is subscribed on it yet."""
@@ -169,14 +171,17 @@ class Transfer:
     def receive_map(self, part: int, data: bytes, now_s: float) -> list[Action]:
         """Take a part of the chunk map; a wrong one is dropped."""
         self.counters.received_bytes += len(data)
-        if part in self._maps or not self._accept_map(part, data):
+        if part in self._map.parts:
+            return []
+        if not self._map.accept(part, data):
+            self.counters.corrupt_chunks += 1
             return []
         topic = self.topics.map_part(self.payload.sha256, part)
         self._note_how_it_came(self._requests.get(topic))
         self._progress(now_s)
         actions: list[Action] = [StoreMap(part, data)]
         self._drop(topic)
-        if self._map_is_whole():
+        if self._map.is_whole:
             return actions + self._flush_drops() + self._after_map(now_s)
         return actions + self._ask(now_s)
 
@@ -203,7 +208,7 @@ class Transfer:
         if index in self._have:
             self.counters.duplicate_chunks += 1
             return []
-        if not self._is_true(index, data):
+        if not self._map.is_true(index, data):
             return self._corrupted(index, now_s)
         self._have.add(index)
         self.counters.verified_bytes += len(data)
@@ -241,48 +246,20 @@ class Transfer:
             request.retries += 1
         if self.topics.everything(self.payload.sha256) in self._requests:
             return actions + self._split_whole(now_s)
-        # Subscribing again to the same filter makes a broker send what it retains once more
-        # (MQTT 3.1.1, 3.8.4; MQTT 5 with retain handling 0).
-        return actions + self._subscribe(list(self._requests))
+        return actions + self._ask_again(now_s)
 
     def stop(self) -> list[Action]:
         """End without completing; what is on disk stays."""
         self.deadline_s = None
         return self._let_go()
 
-    # --- the chunk map ------------------------------------------------------------------------
-
-    def _accept_map(self, part: int, data: bytes) -> bool:
-        if not 0 <= part < len(self.payload.map_parts):
-            return False
-        if hashlib.sha256(data).digest() != self.payload.map_parts[part]:
-            self.counters.corrupt_chunks += 1
-            return False
-        try:
-            message = wire.decode(data, MapPart)
-        except RefusedRelease:
-            return False
-        if (message.part, message.payload) != (part, self.payload.sha256):
-            return False
-        self._maps[part] = message.digests
-        return True
-
-    def _map_is_whole(self) -> bool:
-        total = sum(len(digests) for digests in self._maps.values())
-        return total == DIGEST_BYTES * self.payload.chunk_count
+    # --- map and chunks -----------------------------------------------------------------------
 
     def _after_map(self, now_s: float) -> list[Action]:
         if self._is_scanned:
             return self._ask(now_s)
         self.deadline_s = None
         return [Scan()]
-
-    def _is_true(self, index: int, data: bytes) -> bool:
-        part, place = divmod(index, limits.MAP_PART_CHUNKS)
-        want = self._maps[part][place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES]
-        return len(data) == self.payload.chunk_bytes(index) and (
-            hashlib.sha256(data).digest() == want
-        )
 
     def _corrupted(self, index: int, now_s: float) -> list[Action]:
         """Count it, and ask the publisher for a true one: the broker would repeat the false."""
@@ -303,7 +280,7 @@ class Transfer:
         """Ask for as much as the credit has room for."""
         if not self._is_up:
             return []
-        wanted = self._next_maps() if not self._map_is_whole() else self._next_chunks()
+        wanted = self._next_maps() if not self._map.is_whole else self._next_chunks()
         filters: list[str] = []
         for topic, missing in wanted:
             request = Request(topic, missing, now_s, ahead=len(self._requests) + 1)
@@ -325,11 +302,7 @@ class Transfer:
 
     def _next_maps(self) -> list[tuple[str, set[int]]]:
         under_way = len(self._requests)
-        topics = [
-            self.topics.map_part(self.payload.sha256, part)
-            for part in range(len(self.payload.map_parts))
-            if part not in self._maps
-        ]
+        topics = [self.topics.map_part(self.payload.sha256, part) for part in self._map.missing]
         fresh = [topic for topic in topics if topic not in self._requests]
         return [(topic, set()) for topic in fresh[: max(0, FILTERS_PER_PACKET - under_way)]]
 
@@ -392,14 +365,34 @@ class Transfer:
         first_s, _, before = self._burst
         self._burst = (first_s, now_s, before + size_bytes) if before else (now_s, now_s, 1)
 
+    def _ask_again(self, now_s: float) -> list[Action]:
+        """Ask once more for what did not come: single chunks of a block that came in part.
+
+        Subscribing again to the same filter makes a broker send what it retains once more
+        (MQTT 3.1.1, 3.8.4; MQTT 5 with retain handling 0), what is here already included.
+        """
+        if not self.credit.is_slow_to_subscribe:
+            for request in list(self._requests.values()):
+                if self._came_in_part(request):
+                    self._put_back(request)
+        return self._subscribe(list(self._requests)) + self._ask(now_s)
+
+    def _came_in_part(self, request: Request) -> bool:
+        block = next(iter(request.missing), 0) // limits.BLOCK_CHUNKS
+        whole = request.filter == self.topics.block(self.payload.sha256, block)
+        first = block * limits.BLOCK_CHUNKS
+        return whole and not self._have.isdisjoint(range(first, first + limits.BLOCK_CHUNKS))
+
+    def _put_back(self, request: Request) -> None:
+        """Let go of a filter; what it did not bring is asked for by others."""
+        for index in request.missing:
+            self._by_chunk.pop(index, None)
+        self._todo.extendleft(sorted(request.missing, reverse=True))
+        self._drop(request.filter)
+
     def _split_whole(self, now_s: float) -> list[Action]:
         """The one wide filter stopped bringing anything: go on block by block."""
-        topic = self.topics.everything(self.payload.sha256)
-        missing = self._requests[topic].missing
-        for index in missing:
-            self._by_chunk.pop(index, None)
-        self._todo.extendleft(sorted(missing, reverse=True))
-        self._drop(topic)
+        self._put_back(self._requests[self.topics.everything(self.payload.sha256)])
         return self._flush_drops() + self._ask(now_s)
 
     def _whole_block(self, block: int) -> list[int]:
@@ -429,11 +422,10 @@ class Transfer:
         for index in missing:
             block, bit = divmod(index, limits.BLOCK_CHUNKS)
             blocks[block] = blocks.get(block, 0) | 1 << bit
-        parts = [p for p in range(len(self.payload.map_parts)) if p not in self._maps]
         return Want(
             device=self.device,
             payload=self.payload.sha256,
-            map_parts=tuple(parts[: limits.MAP_PARTS_MAX]),
+            map_parts=tuple(self._map.missing),
             blocks=tuple(WantedBlock(block=b, missing=m) for b, m in blocks.items()),
         )
 

@@ -42,6 +42,7 @@ def test_every_command_gives_the_keys_that_are_documented(
         "provision"
     )
     assert set(run("list", tmp_path / "new")) == documented("list")
+    assert set(run("delta", model_file, model_file)) == documented("delta")
     assert set(run("keys", "list", tmp_path / "new")) == documented("keys list")
     assert set(run("keys", "rotate", tmp_path / "new", "targets")) == documented("keys rotate")
     added = run("keys", "add", tmp_path / "new", "root")

@@ -12,7 +12,15 @@ from types import FrameType
 
 import typer
 
-from slotcast_publisher.cli import inspection, keys, publishing, releases, repositories, serving
+from slotcast_publisher.cli import (
+    delta,
+    inspection,
+    keys,
+    publishing,
+    releases,
+    repositories,
+    serving,
+)
 from slotcast_publisher.cli.common import say_error
 from slotcast_schemas.errors import SlotcastError, StorageFailed, TransferFailed, UsageError
 
@@ -32,6 +40,7 @@ app = typer.Typer(
 )
 repositories.register(app)
 releases.register(app)
+delta.register(app)
 publishing.register(app)
 serving.register(app)
 inspection.register(app)

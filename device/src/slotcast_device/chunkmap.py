@@ -1,0 +1,61 @@
+"""The chunk map of a payload: part by part, each believed only if the offer pins its digest."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from slotcast_schemas import limits, wire
+from slotcast_schemas.errors import RefusedRelease
+from slotcast_schemas.messages import MapPart
+from slotcast_schemas.messages.chunkmap import DIGEST_BYTES
+
+if TYPE_CHECKING:
+    from slotcast_schemas.messages.offer import Payload
+
+
+class ChunkMap:
+    """What each chunk of a payload must hash to.
+
+    Attributes:
+        parts: digests of up to 2048 chunks end to end, by part.
+    """
+
+    def __init__(self, payload: Payload) -> None:
+        self._payload = payload
+        self._digest_bytes = 0
+        self.parts: dict[int, bytes] = {}
+
+    def accept(self, part: int, data: bytes) -> bool:
+        """Take a part as it was published; False if it is not the one that the offer pins."""
+        if not 0 <= part < len(self._payload.map_parts):
+            return False
+        if hashlib.sha256(data).digest() != self._payload.map_parts[part]:
+            return False
+        try:
+            message = wire.decode(data, MapPart)
+        except RefusedRelease:
+            return False
+        if (message.part, message.payload) != (part, self._payload.sha256):
+            return False
+        self.parts[part] = message.digests
+        self._digest_bytes = sum(map(len, self.parts.values()))
+        return True
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every chunk's digest is known."""
+        return self._digest_bytes == DIGEST_BYTES * self._payload.chunk_count
+
+    @property
+    def missing(self) -> list[int]:
+        """Parts that are not here yet."""
+        return [p for p in range(len(self._payload.map_parts)) if p not in self.parts]
+
+    def is_true(self, index: int, data: bytes) -> bool:
+        """Whether these are the very bytes of a chunk."""
+        part, place = divmod(index, limits.MAP_PART_CHUNKS)
+        want = self.parts[part][place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES]
+        return len(data) == self._payload.chunk_bytes(index) and (
+            hashlib.sha256(data).digest() == want
+        )
