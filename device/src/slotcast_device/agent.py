@@ -9,6 +9,7 @@ its receipt goes to the broker.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import queue
@@ -267,6 +268,8 @@ class Agent:
         elif isinstance(action, ev.Notify):
             self._told(model, action)
         else:
+            if isinstance(action, ev.Activate):  # which forgets reports of the slot's last release
+                self._collector.collect(model.core.state, self._now())
             model.files.carry_out(action)
 
     def _send(self, order: ev.Order) -> None:
@@ -313,9 +316,9 @@ class Agent:
         metrics = self._collector.next_message(now)
         if metrics is not None:
             topic = self._topics.device(self._config.values.device, "metrics")
-            link.publish(
-                topic, wire.encode(metrics), acked=lambda: self._collector.confirmed(metrics)
-            )
+            acked = functools.partial(self._collector.confirmed, metrics)
+            if not link.publish(topic, wire.encode(metrics), acked=acked):
+                self._collector.link_lost()  # too much waits already: the same again, later
 
     def _shut_down(self) -> None:
         self._supervisor.stopping()

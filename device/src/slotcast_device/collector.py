@@ -1,9 +1,10 @@
 """Collects what applications report into summaries, keeps them until sent, shows them to scrapers.
 
-One window is open per model, on the release that is active; when another becomes active the old
-window is closed first, so that figures of a trial are whole. The ring of unsent summaries is
-written now and then, not at every summary: flash wears, and figures of some minutes are not worth
-that. What it loses in a power cut is at most `SAVE_EVERY_S` of figures.
+A window is open on each slot's release: an application answers with the old one until it has
+loaded the new one, and after a roll back with the new one until it is back. Windows are closed at
+an interval, at a switch and at the end of a trial, so that figures of a trial are whole. The ring
+of unsent summaries is written now and then, not at every summary: flash wears, and figures of some
+minutes are not worth that. What it loses in a power cut is at most `SAVE_EVERY_S` of figures.
 """
 
 from __future__ import annotations
@@ -15,15 +16,19 @@ from typing import TYPE_CHECKING, Final
 
 from slotcast_device.metrics import RING_MAX_BYTES, MetricsRing, Totals
 from slotcast_device.reports import read_reports
+from slotcast_device.slots import SLOT_NAMES
 from slotcast_device.window import Window
 from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from slotcast_device.config import DeviceConfig
     from slotcast_device.core.events import Now
     from slotcast_device.disk import Disk
-    from slotcast_device.state import ModelState
+    from slotcast_device.reports import AppReport
+    from slotcast_device.state import ModelState, SlotName, SlotRecord
     from slotcast_schemas.messages import Metrics
 
 SAVE_EVERY_S: Final = 600.0
@@ -34,11 +39,9 @@ class _Open:
     """A window on one release."""
 
     window: Window
-    slot: str
-    sequence: int
-    version: str
+    record: SlotRecord
     since: int
-    on_trial: bool
+    on_trial: bool = False
 
 
 class Collector:
@@ -47,7 +50,7 @@ class Collector:
     def __init__(self, config: DeviceConfig, disk: Disk) -> None:
         self._config = config
         self._disk = disk
-        self._windows: dict[str, _Open] = {}
+        self._windows: dict[tuple[str, SlotName], _Open] = {}
         self._totals = Totals()
         self._next_s = 0.0
         self._save_s = 0.0
@@ -74,32 +77,37 @@ class Collector:
             self.save()
 
     def collect(self, state: ModelState, now: Now) -> None:
-        """Summarise one model up to now; closes the window of a release that is not active."""
-        found = read_reports(self._config.model_dir(state.model) / "app")
-        record, opened = state.active_record, self._windows.get(state.model)
-        on_trial = state.update is not None and state.update.state is State.TRIAL
-        if opened is not None:
-            opened.window.take(found.reports)
-            self._close(state.model, opened, now)
-            opened.on_trial = on_trial
-        if record is None or state.active is None:
-            self._windows.pop(state.model, None)
-            return
-        if opened is None or (opened.slot, opened.sequence) != (state.active, record.sequence):
-            window = Window(state.active, record.sequence)
-            if opened is None:  # after a start: what was reported before was counted before
-                window.skip(found.reports)
-            self._windows[state.model] = _Open(
-                window, state.active, record.sequence, record.version, now.wall_s, on_trial
-            )
+        """Summarise one model up to now: call it also before a switch and after a trial's end."""
+        found = read_reports(self._config.model_dir(state.model) / "app").reports
+        for slot in SLOT_NAMES:
+            record, opened = state.slots.get(slot), self._windows.get((state.model, slot))
+            if opened is not None:
+                opened.window.take(found)
+                self._close(state.model, opened, now)
+            if record is None:
+                self._windows.pop((state.model, slot), None)
+                continue
+            if opened is None or opened.record.sequence != record.sequence:
+                opened = self._open(state.model, slot, record, found, now)
+            opened.on_trial = _is_of_trial(state, slot, opened)
+
+    def _open(
+        self, model: str, slot: SlotName, record: SlotRecord, found: Iterable[AppReport], now: Now
+    ) -> _Open:
+        window = Window(slot, record.sequence)
+        # A release is seen here before anyone can use it, so what is reported by now is of the
+        # slot's last one; or this is a start, and what was reported before was counted before.
+        window.skip(found)
+        opened = self._windows[model, slot] = _Open(window, record, now.wall_s)
+        return opened
 
     def _close(self, model: str, opened: _Open, now: Now) -> None:
         figures = opened.window.cut()
         if figures.requests or figures.serving:
             summary = figures.summary(
                 model=model,
-                version=opened.version,
-                sequence=opened.sequence,
+                version=opened.record.version,
+                sequence=opened.record.sequence,
                 start=opened.since,
                 end=now.wall_s,
                 on_trial=opened.on_trial,
@@ -153,3 +161,14 @@ class Collector:
         with contextlib.suppress(OSError):  # scrapers see the old file, and its age
             temporary.write_text(self._totals.openmetrics())
             temporary.replace(path)
+
+
+def _is_of_trial(state: ModelState, slot: SlotName, opened: _Open) -> bool:
+    """Whether what a slot's release answers from now on belongs to a trial.
+
+    What a rolled back release still answers does too: it was never committed.
+    """
+    update = state.update
+    if update is not None and update.state is State.TRIAL and update.slot == slot:
+        return True
+    return opened.on_trial and slot != state.active

@@ -30,6 +30,7 @@ class _Stored(msgspec.Struct, frozen=True, kw_only=True):
     counter: int = 0
     dropped: int = 0
     summaries: tuple[Summary, ...] = ()
+    sent: Metrics | None = None
 
 
 class MetricsRing:
@@ -40,6 +41,7 @@ class MetricsRing:
         self._summaries: deque[Summary] = deque()
         self._dropped = 0
         self._counter = 0
+        self._sent: Metrics | None = None
 
     def __len__(self) -> int:
         return len(self._summaries)
@@ -54,8 +56,15 @@ class MetricsRing:
     def message(self, *, device: str, time: int) -> Metrics | None:
         """The next message to publish, oldest summaries first; None if there is nothing.
 
-        The same summaries come again until `confirm` is called with the message.
+        The very same message comes again until `confirm` is called with it, whatever was added
+        meanwhile: the broker may have passed it on before the link broke, and then a reader must
+        know it again by its counter.
         """
+        if self._sent is None:
+            self._sent = self._next(device, time)
+        return self._sent
+
+    def _next(self, device: str, time: int) -> Metrics | None:
         if not self._summaries:
             return None
         count = min(len(self._summaries), _IN_MESSAGE_MAX)
@@ -84,11 +93,17 @@ class MetricsRing:
         gone_but_sent = len(message.summaries) - still_here
         self._dropped = max(0, self._dropped - message.dropped - gone_but_sent)
         self._counter = max(self._counter, message.counter)
+        self._sent = None
 
     def to_bytes(self) -> bytes:
         """The ring, for disk."""
         return msgspec.msgpack.encode(
-            _Stored(counter=self._counter, dropped=self._dropped, summaries=tuple(self._summaries))
+            _Stored(
+                counter=self._counter,
+                dropped=self._dropped,
+                summaries=tuple(self._summaries),
+                sent=self._sent,
+            )
         )
 
     @classmethod
@@ -105,6 +120,7 @@ class MetricsRing:
         except (msgspec.DecodeError, ValueError):
             return ring
         ring._counter, ring._dropped = stored.counter, stored.dropped
+        ring._sent = stored.sent
         for summary in stored.summaries:
             ring.add(summary)
         return ring

@@ -46,6 +46,21 @@ def test_what_is_not_confirmed_comes_again() -> None:
     assert len(ring) == 1
 
 
+def test_a_message_comes_again_as_it_was_whatever_was_added_and_over_a_restart() -> None:
+    ring = MetricsRing()
+    ring.add(summary(0))
+    first = send(ring)
+    ring.add(summary(1))
+    assert send(ring) == first
+    again = MetricsRing.from_bytes(ring.to_bytes())
+    assert send(again) == first
+    assert first is not None
+    again.confirm(first)
+    after = send(again)
+    assert after is not None
+    assert (after.counter, [s.start for s in after.summaries]) == (first.counter + 1, [1])
+
+
 def test_the_oldest_go_first_and_are_counted() -> None:
     ring = MetricsRing(size=3)
     for minute in range(5):
