@@ -204,14 +204,19 @@ def _max_s(report: AppReport, earlier: AppReport | None, new: list[int], old: li
 
 
 def _with_state(figures: Figures, reports: list[AppReport], *, starts: int) -> Figures:
-    """Set what is a state and not a count, from the reports that are there now."""
+    """Set what is a state and not a count, from the reports that are there now.
+
+    Where nobody serves the release any more, from the last words of those who did: a trial holds
+    the new release's memory and outputs against them.
+    """
     serving = [report for report in reports if report.phase == "serving"]
-    latest = serving[0] if serving else None
+    last = serving or [report for report in reports if report.phase == "retired"]
+    latest = last[0] if last else None
     return replace(
         figures,
-        rss_bytes=max((r.rss_bytes for r in serving), default=figures.rss_bytes),
-        peak_rss_bytes=max((r.peak_rss_bytes for r in serving), default=figures.peak_rss_bytes),
-        load_s=max((r.load_s for r in serving), default=figures.load_s),
+        rss_bytes=max((r.rss_bytes for r in last), default=figures.rss_bytes),
+        peak_rss_bytes=max((r.peak_rss_bytes for r in last), default=figures.peak_rss_bytes),
+        load_s=max((r.load_s for r in last), default=figures.load_s),
         output_mean=figures.output_mean if latest is None else latest.output_mean,
         output_std=figures.output_std if latest is None else latest.output_std,
         serving=len(serving),

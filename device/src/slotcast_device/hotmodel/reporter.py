@@ -37,6 +37,7 @@ class Reporter:
         self._last_requests = -1
         self._has_warned = False
         self._written: set[str] = set()
+        self._resident: dict[str, tuple[int, int]] = {}
 
     def is_due(self, requests: int) -> bool:
         """Whether to write now: something was answered, or nothing was said for long."""
@@ -59,7 +60,12 @@ class Reporter:
 
     def figures(self, opened: Opened, phase: Phase, recorder: Recorder, load_s: float) -> None:
         """Write all figures of a release. The caller holds no lock: counts may be one apart."""
-        rss_bytes, peak_bytes = memory.resident_bytes()
+        resident = memory.resident_bytes()
+        if phase == "retired":  # now the next release is in memory too: say what it was before
+            resident = self._resident.get(opened.slot, resident)
+        else:
+            self._resident[opened.slot] = resident
+        rss_bytes, peak_bytes = resident
         mean_std = recorder.output_mean_std()
         report = AppReport(
             slot="a",
