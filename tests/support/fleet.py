@@ -49,7 +49,8 @@ from slotcast_publisher.release import Request
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Settings
 from slotcast_schemas import wire
-from slotcast_schemas.messages import Presence, Release, Status
+from slotcast_schemas.messages import Metrics, Presence, Release, Status
+from slotcast_schemas.messages.metrics import Summary
 from slotcast_schemas.messages.release import Trial
 from slotcast_schemas.messages.status import ModelStatus
 from slotcast_schemas.states import State
@@ -275,6 +276,8 @@ class Observer:
         parts = urlsplit(url)
         self.statuses: list[Status] = []
         self.presences: list[Presence] = []
+        self.metrics: dict[int, Metrics] = {}
+        self.contradictions: list[tuple[Metrics, Metrics]] = []
         self.wants = 0
         self._changed = threading.Condition()
         self._topics = topics
@@ -353,6 +356,23 @@ class Observer:
             ):
                 raise AssertionError(f"presence: {self.presences}")
 
+    def wait_for_figures(
+        self, condition: Callable[[list[Summary]], bool], timeout_s: float = WAIT_S
+    ) -> list[Summary]:
+        """Wait until the summaries of all metrics messages fulfil a condition; give them.
+
+        A message that came twice has the same counter, and counts once.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: condition(self.figures()), timeout_s):
+                came = [(s.version, s.requests, s.on_trial) for s in self.figures()]
+                raise AssertionError(f"never came; came: {came}")
+            return self.figures()
+
+    def figures(self) -> list[Summary]:
+        """Give all summaries that came, by the counters of their messages."""
+        return [s for counter in sorted(self.metrics) for s in self.metrics[counter].summaries]
+
     def forget(self) -> None:
         """Begin to wait anew: what was said before does not count."""
         with self._changed:
@@ -370,6 +390,11 @@ class Observer:
                 self.statuses.append(wire.decode(data, Status))
             elif message.topic == self._topics.device(self._device, "presence"):
                 self.presences.append(wire.decode(data, Presence))
+            elif message.topic == self._topics.device(self._device, "metrics"):
+                metrics = wire.decode(data, Metrics)
+                first = self.metrics.setdefault(metrics.counter, metrics)
+                if first != metrics:
+                    self.contradictions.append((first, metrics))
             elif message.topic.endswith("/want"):
                 self.wants += 1
             self._changed.notify_all()
