@@ -292,7 +292,8 @@ class World:
             self.lose_link()
         for files in self.device.files.values():
             files.is_probe_flaky = False
-        self.wall_offset_s = 1_790_000_000.0
+        # A clock that is behind stays so; one that is ahead would rightly find all expired.
+        self.wall_offset_s = min(self.wall_offset_s, 1_790_000_000.0)
         for model in MODELS:
             self.publisher.send(model, len(self.said.said[model]) - 1)
         # A full queue may drop this notice in silence too; a new connection, or the service's

@@ -418,10 +418,11 @@ class ModelCore:
         is_fetching = desk.phase in _FETCHING and self._installation.install is not None
         if is_fetching or desk.phase in _SWITCHED:
             desk.change(detail=f"another notice was refused: {error.reason}: {error}")
+            if not refused:  # such as no room on the disk: that may change, now or by the end
+                self._held = self._notice
             if is_fetching and not refused:
-                desk.retry_later(now)  # such as room on the disk: that may change
+                desk.retry_later(now)
             else:
-                self._held = self._held if refused else self._notice
                 self._notice = None
             return [said, ev.Report()]
         before = desk.update
