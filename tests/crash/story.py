@@ -60,9 +60,7 @@ class Story:
         """Give a device of the same name and trust whose state is what a cut left."""
         shutil.copytree(self.device.config_path.parent, to, ignore=shutil.ignore_patterns("state"))
         state.disk.export(self.state_dir, to / "state")
-        device = Device(to / "device.toml")
-        device.change(str(self.state_dir), str(to / "state"))
-        return device
+        return Device(to / "device.toml")
 
     def faults(self, state: State, to: Path) -> list[str]:
         """Start the device's core on what a cut left, and say what is wrong then."""
