@@ -136,6 +136,17 @@ class Application:
         before = self.answers[key]
         self.wait_for(lambda a: a.answers[key] >= before + count, "answers of that model")
 
+    def ask_once(self) -> None:
+        """Ask one request, and count what came of it."""
+        began_ns = time.perf_counter_ns()
+        try:
+            scores = self.hot.run(["scores"], {"x": self.rows})[0]
+        except Exception as exc:  # noqa: BLE001 - whatever a model can raise is counted
+            self.errors[f"{type(exc).__name__}: {exc}"[:200]] += 1
+            return
+        self.latencies_s.append((time.perf_counter_ns() - began_ns) / 1e9)
+        self.answers[_key(scores)] += 1
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -158,20 +169,10 @@ class Application:
                 self._changed.wait_for(self._may_go_on)
                 if self._stopping:
                     return
-                self._ask_once()
+                self.ask_once()
                 self._asked += 1
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._stopping, self._pause_s)
 
     def _may_go_on(self) -> bool:
         return self._stopping or self._allowed is None or self._asked < self._allowed
-
-    def _ask_once(self) -> None:
-        began_ns = time.perf_counter_ns()
-        try:
-            scores = self.hot.run(["scores"], {"x": self.rows})[0]
-        except Exception as exc:  # noqa: BLE001 - whatever a model can raise is counted
-            self.errors[f"{type(exc).__name__}: {exc}"[:200]] += 1
-            return
-        self.latencies_s.append((time.perf_counter_ns() - began_ns) / 1e9)
-        self.answers[_key(scores)] += 1

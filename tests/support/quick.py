@@ -23,6 +23,13 @@ class QuickProcess:
         self._process = _CONTEXT.Process(target=_main, args=(list(arguments), str(log)))
         self._process.start()
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        if self._process.pid is None:
+            raise AssertionError("it was never started")
+        return self._process.pid
+
     def wait(self, timeout_s: float) -> int | None:
         """Wait for its end, so long at most; give the exit code, None where it runs on."""
         self._process.join(timeout_s)
