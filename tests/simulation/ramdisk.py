@@ -161,6 +161,7 @@ class RamDisk(OrderedSteps):
     """
 
     def __init__(self, capacity_bytes: int = 1 << 30, margin_bytes: int = 0) -> None:
+        super().__init__()
         self.capacity_bytes = capacity_bytes
         self.margin_bytes = margin_bytes
         self.ops = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from slotcast_device.slots import SlotStore
 from slotcast_device.spool import Spool
 from slotcast_device.state import SlotName
+from slotcast_schemas.errors import StorageFailed
 from tests.simulation.ramdisk import Loss, RamDisk
 from tests.support.messages import payload
 
@@ -71,3 +73,19 @@ def test_where_current_was_pointed_is_where_it_points_after_any_cut(
         left = SlotStore(disk.cut_power(loss, random.Random(seed)), FOLDER)
 
         assert left.current() == slot
+
+
+@pytest.mark.parametrize("failing", range(6))
+def test_a_folder_whose_name_could_not_be_synced_is_synced_by_the_next_call(failing: int) -> None:
+    """Found by the soak: the folder is there, so a later call took it for durable."""
+    disk = RamDisk()
+    disk.fail_at = failing
+    with contextlib.suppress(StorageFailed):
+        disk.make_dir(FOLDER)
+    disk.fail_at = None
+    disk.make_dir(FOLDER)
+    disk.write_atomic(FOLDER / "state.json", b"{}")
+
+    after = disk.cut_power(Loss.NOTHING_UNSYNCED, random.Random(1))
+
+    assert after.read(FOLDER / "state.json", 100) == b"{}"

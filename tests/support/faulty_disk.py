@@ -12,6 +12,7 @@ class FaultyDisk(OsDisk):
     """The real disk; while `errno` is set, everything that writes fails with that error."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.errno = 0
 
     def check(self, what: str) -> None:

@@ -36,6 +36,7 @@ class Prefix:
         self._payload = payload
         self._have: set[int] = set()
         self._next = 0
+        self._awaited = 0
         self._changed = threading.Condition()
         self._is_stopped = False
 
@@ -46,7 +47,8 @@ class Prefix:
             while self._next in self._have:
                 self._have.discard(self._next)
                 self._next += 1
-            self._changed.notify_all()
+            if self._next >= self._awaited:  # waking it for less would only cost both time
+                self._changed.notify_all()
 
     def stop(self) -> None:
         """No more will come: whoever waits is let go."""
@@ -62,6 +64,7 @@ class Prefix:
         """
         chunks = -(-end // self._payload.chunk_size_bytes)
         with self._changed:
+            self._awaited = chunks
             self._changed.wait_for(lambda: self._next >= chunks or self._is_stopped)
             if self._next < chunks:
                 raise TransferFailed("the transfer ended before the payload was whole")

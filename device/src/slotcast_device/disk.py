@@ -209,6 +209,9 @@ class OrderedSteps(ABC):
     that what is tried there is this very order.
     """
 
+    def __init__(self) -> None:
+        self._unsynced: set[Path] = set()
+
     def write_atomic(self, path: Path, data: bytes) -> None:
         """See `Disk`: bytes first, then the name (the commit point), then the name durable."""
         temporary = path.with_name(path.name + ".tmp")
@@ -222,14 +225,21 @@ class OrderedSteps(ABC):
         self.sync_dir(path.parent)
 
     def make_dir(self, path: Path) -> None:
-        """See `Disk`: what is synced inside a folder is lost with it if its name is."""
+        """See `Disk`: what is synced inside a folder is lost with it if its name is.
+
+        A folder whose name could not be synced is there all the same, so it is remembered, and
+        synced before anything is put into another one.
+        """
         missing = []
         while not self.is_dir(path):
             missing.append(path)
             path = path.parent
         for folder in reversed(missing):
             self.make_one_dir(folder)
+            self._unsynced.add(folder)
+        for folder in sorted(self._unsynced):
             self.sync_dir(folder.parent)
+            self._unsynced.discard(folder)
 
     def replace_link(self, path: Path, target: str) -> None:
         """See `Disk`: made beside, then renamed over the old one."""

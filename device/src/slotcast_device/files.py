@@ -172,11 +172,19 @@ class ModelFiles:
             self._spool.close()
             self._spool = None
 
+    def _sync_names(self) -> None:
+        """Make durable what a run that was killed made and did not sync."""
+        state_dir = self._config.state_dir
+        for folder in (state_dir, state_dir / "models", self._folder, self._folder / "slots"):
+            if self._disk.names(folder):
+                self._disk.sync_dir(folder)
+
     def _inspect(self) -> Findings:
         problem: SlotcastError | None = None
         note = ""
         state: ModelState | None = None
         try:
+            self._sync_names()
             state = records.load(self._disk, self._record, self._model)
         except StateUnreadable as exc:
             note = f"{exc}; it is kept as {self._record.name}.damaged"

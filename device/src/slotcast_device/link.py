@@ -31,6 +31,7 @@ RECEIVE_MAXIMUM: Final = 512
 PACKET_MAX_BYTES: Final = 1024 * 1024
 """What an MQTT 5 broker may send us: room to receive, and name, a notice that is too large."""
 QUEUED_MAX: Final = 200
+_QUICK_ACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 READS_MAX: Final = 64
 """Packets taken before the loop looks at anything else."""
 ASKED_MAX: Final = 256
@@ -162,9 +163,23 @@ class Link:
             raise BrokerRefused(f"{self.broker.name}: TLS failed: {exc}") from exc
         except (OSError, ValueError) as exc:
             raise LinkDown(f"{self.broker.name}: cannot connect: {exc}") from exc
+        self._answer_at_once()
         # Opening takes one round trip, or a few with TLS: an upper bound is what is needed here.
         self._round_trip_s = time.monotonic() - began_s
         self._answer_due_s = time.monotonic() + timing.connect_timeout_s
+
+    def _answer_at_once(self) -> None:
+        """Keep Nagle's algorithm and delayed receipts from waiting for each other (RFC 1122).
+
+        A SUBSCRIBE is small and its answer begins small: on both sides each such step would
+        otherwise wait some 40 ms for the other's TCP receipt. Measured on loopback: the first
+        chunk came 150 ms after the plan, and comes after 20.
+        """
+        found = self.socket
+        if found is not None:
+            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if _QUICK_ACK is not None:
+                found.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
 
     @property
     def socket(self) -> socket.socket | None:
@@ -182,7 +197,10 @@ class Link:
         for _ in range(READS_MAX):
             self._heard = False
             if not self._ran(self._client.loop_read()) or not self._heard:
-                return
+                break
+        found = self.socket
+        if _QUICK_ACK is not None and found is not None:  # Linux forgets it, tcp(7)
+            found.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
 
     def write(self) -> None:
         """Send what waits."""
