@@ -14,6 +14,8 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from slotcast_device.backoff import Backoff
 from slotcast_device.core import events as ev
 from slotcast_device.core.desk import Desk, same_end
@@ -318,7 +320,8 @@ class ModelCore:
         desk = self._desk
         desk.releases = dict(found.releases)
         if found.problem is not None:
-            desk.state = from_slots(self.model, replace(found, state=None)).state
+            shown = from_slots(self.model, replace(found, state=None)).state
+            desk.state = msgspec.structs.replace(shown, floor=0)  # not known, and never saved
             return self._unreadable(found.problem, now)
         recovery = recover(self.model, found)
         desk.state = recovery.state
@@ -332,9 +335,8 @@ class ModelCore:
         return [*actions, ev.Report(), *self._trial.resume(recovery.then, now)]
 
     def _unreadable(self, error: SlotcastError, now: Now) -> list[Action]:
-        """Nothing can be begun; what serves, serves on. The next notice tries again."""
+        """Nothing can be begun; what serves, serves on. Time, or the next notice, tries again."""
         self._is_ready = False
-        self._inbox = None
         update = Update(
             version="0",
             sequence=0,
@@ -345,7 +347,7 @@ class ModelCore:
             since=now.wall_s,
         )
         self._desk.set_update(update)
-        self._desk.wake_s = None
+        self._desk.retry_later(now)
         return [ev.Log("error", f"{error.reason}: {error}"), ev.Report()]
 
     # --- a notice -------------------------------------------------------------------------
