@@ -77,14 +77,15 @@ class Soak:
 
     def kill(self, turn: int, share_s: float) -> None:
         """Kill the device more often than `make test` does."""
-        kills = max(10, int(self.left_s(share_s)))
+        kills = max(10, int(self.left_s(share_s) / 2.4))  # one in transfer, one on trial
         told = {"SLOTCAST_KILLS": str(kills), "SLOTCAST_SEED": str(self.first_seed + turn)}
-        test = Path(__file__).parent.parent / "crash" / "test_kill_nine.py"
-        command = [sys.executable, "-m", "pytest", "-q", str(test)]
+        crash = Path(__file__).parent.parent / "crash"
+        tests = [str(crash / f"test_kill_{name}.py") for name in ("nine", "on_trial")]
+        command = [sys.executable, "-m", "pytest", "-q", *tests]
         done = subprocess.run(
             command, env=os.environ | told, capture_output=True, text=True, check=False
         )
-        self.kills += kills
+        self.kills += 2 * kills
         if done.returncode:
             said = " ".join(f"{name}={value}" for name, value in told.items())
             self.failures.append(f"{said} {' '.join(command)}\n{done.stdout[-3000:]}")
