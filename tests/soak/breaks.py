@@ -63,6 +63,7 @@ BREAKS: Final = (
         "disk.py",
         "sorted(self._unsynced)",
         "missing",
+        STEPS,
     ),
     Break(
         "fsync: the name of `current`",

@@ -92,12 +92,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     Attributes:
         full_allowed: whether a whole image may be fetched where no delta fits.
+        full_bytes_per_day: of whole images at most, of each model; 0 is no bound. Deltas are free.
+        metered_file: while this file exists the link costs money, and only deltas are fetched.
         image_max_bytes: larger releases are refused.
         credit_max_chunks: chunks that may be under way at once; less on links shared with others.
         slow_bytes_per_s: a transfer that verifies less is reported as `slow`; 0 is never.
     """
 
     full_allowed: bool = True
+    full_bytes_per_day: Annotated[int, Meta(ge=0, le=limits.IMAGE_MAX_BYTES)] = 0
+    metered_file: str | None = None
     image_max_bytes: Annotated[int, Meta(ge=1, le=limits.IMAGE_MAX_BYTES)] = limits.IMAGE_MAX_BYTES
     credit_max_chunks: Annotated[int, Meta(ge=1, le=1024)] = 128
     slow_bytes_per_s: Annotated[float, Meta(ge=0, le=1e9)] = 1000.0

@@ -241,7 +241,15 @@ class ModelFiles:
             spooled_bytes=self._spooled_bytes(),
             full_allowed=values.policy.full_allowed,
             image_max_bytes=values.policy.image_max_bytes,
+            is_metered=self._is_metered(),
+            full_bytes_per_day=values.policy.full_bytes_per_day,
+            day=int(time.time()) // 86400,
         )
+
+    def _is_metered(self) -> bool:
+        """Whether somebody (NetworkManager's dispatcher, say) marked the link as costly."""
+        name = self._config.values.policy.metered_file
+        return name is not None and (self._config.folder / name).exists()
 
     def _spooled_bytes(self) -> int:
         incoming = self._folder / "incoming"

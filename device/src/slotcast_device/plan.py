@@ -7,7 +7,7 @@ Every check that can be made before a chunk is asked for is made here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 DISK_MARGIN_BYTES: Final = 8 * 1024 * 1024
 """Left free beside slot and payload, for state, trust metadata and the log."""
 
+PLAN_AGAIN_S: Final = 600.0
+"""A link that is metered, or a day's bytes that are used up: look again after this."""
+
 FULL_CODECS: Final = frozenset({"full+zstd", "full+none"})
 DELTA_CODECS: Final = frozenset({"delta+v1"})
 
@@ -46,6 +49,9 @@ class Facts:
         disk_bytes: room left where the state directory is.
         spooled_bytes: what the incoming payload takes already; counts as room for itself.
         excluded: payloads that did not decode here; they are passed over.
+        is_metered: the link costs money now: nothing but deltas is fetched.
+        full_bytes_per_day: bound of whole images fetched in a day; 0 for none.
+        day: today, in days since 1970-01-01 UTC.
     """
 
     device: str
@@ -58,6 +64,9 @@ class Facts:
     image_max_bytes: int = 64 * 1024**3
     max_opset: int = 0
     excluded: frozenset[bytes] = frozenset()
+    is_metered: bool = False
+    full_bytes_per_day: int = 0
+    day: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +78,15 @@ class NothingToDo:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The update is for this device, and may not begin yet."""
+    """The update is for this device, and may not begin yet.
+
+    Attributes:
+        again_s: after which to plan anew; None where only another notice can change it.
+    """
 
     reason: str
     group: str
+    again_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +137,18 @@ def make_plan(trusted: Trusted, state: ModelState, facts: Facts) -> Plan:
     _check_requirements(release, facts)
     if "paused" in {offer.state, group.state}:
         return Wait("paused", group.name)
-    return _install(trusted, group, state, facts)
+    try:
+        return _install(trusted, group, state, facts)
+    except _NotNow as exc:
+        return Wait(exc.reason, group.name, PLAN_AGAIN_S)
+
+
+class _NotNow(Exception):
+    """A whole image would do, and must not be fetched at present."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 def _runs_already(trusted: Trusted, state: ModelState) -> bool:
@@ -252,31 +277,59 @@ def _choose_payload(
 ) -> tuple[Payload, SlotName | None]:
     """Take the cheapest payload that this device can decode and is allowed to fetch."""
     fits: list[tuple[int, Payload, SlotName | None]] = []
-    full_forbidden = False
+    objections: set[str] = set()
     for payload in trusted.offer.payloads:
         if payload.sha256 in facts.excluded:
             continue
         cost = fetch_bytes(payload, trusted.release, reuse)
         if payload.codec in FULL_CODECS and payload.base is None:
-            if trusted.offer.full_allowed and facts.full_allowed:
-                fits.append((cost, payload, None))
+            objection = _objection(payload, cost, trusted, state, facts)
+            if objection:
+                objections.add(objection)
             else:
-                full_forbidden = True
+                fits.append((cost, payload, None))
         elif payload.codec in DELTA_CODECS and payload.base is not None:
             record = state.active_record
             if record is not None and record.sha256 == payload.base.image_sha256:
                 fits.append((cost, payload, state.active))
     if not fits:
-        if full_forbidden:
-            raise FullForbidden(
-                "no delta from what this device holds, and a full transfer is forbidden by the"
-                " offer or by policy.full_allowed; publish a delta from"
-                f" {_held(state)}, or allow full transfers"
-            )
-        codecs = sorted({p.codec for p in trusted.offer.payloads})
-        raise Incompatible(f"no payload that this device can use among {codecs or 'none offered'}")
+        _refuse(objections, trusted, state)
     _, payload, base = min(fits, key=lambda fit: fit[0])
     return payload, base
+
+
+def _objection(
+    payload: Payload, cost: int, trusted: Trusted, state: ModelState, facts: Facts
+) -> str:
+    """Say why a whole image must not be fetched (now); empty if it may.
+
+    One that was begun is counted, and may be gone on with.
+    """
+    budget = facts.full_bytes_per_day
+    is_begun = state.full_payload == payload.sha256
+    if not (trusted.offer.full_allowed and facts.full_allowed):
+        return "forbidden"
+    if budget and cost > budget and not is_begun:
+        return "forbidden"
+    if facts.is_metered:
+        return "metered_link"
+    used = state.full_bytes if state.full_day == facts.day else 0
+    if budget and used + cost > budget and not is_begun:
+        return "byte_budget"
+    return ""
+
+
+def _refuse(objections: set[str], trusted: Trusted, state: ModelState) -> NoReturn:
+    for reason in sorted(objections - {"forbidden"}):
+        raise _NotNow(reason)
+    if objections:
+        raise FullForbidden(
+            "no delta from what this device holds, and a full transfer is forbidden by the"
+            " offer, by policy.full_allowed or by policy.full_bytes_per_day; publish a delta"
+            f" from {_held(state)}, or allow full transfers"
+        )
+    codecs = sorted({p.codec for p in trusted.offer.payloads})
+    raise Incompatible(f"no payload that this device can use among {codecs or 'none offered'}")
 
 
 def _held(state: ModelState) -> str:

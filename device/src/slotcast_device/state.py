@@ -84,6 +84,8 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
         slots: what each slot holds; a slot missing here holds nothing to rely on.
         signed_time: the highest time seen signed: a lower bound of now for a device whose
             clock does not run while it is off.
+        full_day, full_bytes: whole images begun on that day (since 1970-01-01 UTC), in bytes.
+        full_payload: the last of them, which may be gone on with.
     """
 
     format: int = FORMAT
@@ -94,6 +96,9 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     update: Update | None = None
     benched: Annotated[tuple[Benched, ...], Meta(max_length=BENCHED_MAX)] = ()
     signed_time: int = 0
+    full_day: int = 0
+    full_bytes: int = 0
+    full_payload: bytes = b""
 
     @property
     def active_record(self) -> SlotRecord | None:
@@ -111,6 +116,15 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
         if record is not None:
             slots[slot] = record
         return msgspec.structs.replace(self, slots=slots)
+
+    def counting_full(self, payload: bytes, size_bytes: int, day: int) -> ModelState:
+        """Give the state with a whole image begun; one that is gone on with counts once."""
+        if payload == self.full_payload:
+            return self
+        before = self.full_bytes if self.full_day == day else 0
+        return msgspec.structs.replace(
+            self, full_day=day, full_bytes=before + size_bytes, full_payload=payload
+        )
 
     def benching(self, entry: Benched) -> ModelState:
         """Give the state with one more benched release, the oldest forgotten past the bound."""

@@ -206,3 +206,38 @@ def test_a_requirement_that_is_no_specifier_is_named() -> None:
     odd = messages.release(runtime=Runtime(onnxruntime="about 1"), rebased=None, requires=())
     with pytest.raises(Incompatible, match="about 1"):
         plan(trusted(odd))
+
+
+# --- what a whole image may cost ------------------------------------------------------------------
+
+
+def test_on_a_metered_link_a_whole_image_waits_and_a_delta_does_not() -> None:
+    both = trusted(payloads=(FULL, DELTA))
+    waiting = plan(both, is_metered=True)
+    assert isinstance(waiting, Wait)
+    assert waiting.reason == "metered_link"
+    assert waiting.again_s is not None
+    going = plan(both, holding(OLD), is_metered=True)
+    assert isinstance(going, Install)
+    assert going.payload == DELTA
+
+
+def test_the_days_bytes_of_whole_images_are_bounded() -> None:
+    today = {"full_bytes_per_day": 1000, "day": 20_000}
+    used = msgspec.structs.replace(EMPTY, full_day=20_000, full_bytes=101)
+    waiting = plan(state=used, **today)
+    assert isinstance(waiting, Wait)
+    assert waiting.reason == "byte_budget"
+    assert isinstance(plan(state=used, **{**today, "day": 20_001}), Install)
+    assert isinstance(plan(state=EMPTY, **today), Install)
+
+
+def test_a_whole_image_that_was_begun_is_gone_on_with_and_counted_once() -> None:
+    begun = EMPTY.counting_full(FULL.sha256, 900, 20_000)
+    assert begun.counting_full(FULL.sha256, 900, 20_000) == begun
+    assert isinstance(plan(state=begun, full_bytes_per_day=1000, day=20_000), Install)
+
+
+def test_a_whole_image_larger_than_the_days_bytes_is_refused_for_good() -> None:
+    with pytest.raises(FullForbidden, match="full_bytes_per_day"):
+        plan(full_bytes_per_day=899)

@@ -145,6 +145,10 @@ class Desk:
         """Record what a slot holds."""
         self.state = self.state.with_slot(slot, record)
 
+    def count_full(self, payload: bytes, size_bytes: int, now: Now) -> None:
+        """Count a whole image that is begun against the day's bound."""
+        self.state = self.state.counting_full(payload, size_bytes, now.wall_s // 86400)
+
     def raise_floor(self) -> None:
         """A release was committed: nothing older is accepted again."""
         update = self.state.update

@@ -9,7 +9,7 @@ from slotcast_device.core import events as ev
 from slotcast_device.core.lifecycle import Happening
 from slotcast_device.core.view import progress_of
 from slotcast_device.pace import Pace, SlowLimit
-from slotcast_device.plan import needed_chunks
+from slotcast_device.plan import fetch_bytes, needed_chunks
 from slotcast_device.slots import record_of
 from slotcast_device.transfer import Transfer
 from slotcast_schemas.states import State
@@ -124,6 +124,9 @@ class Installation:
         )
         self._report_s = now.mono_s + PROGRESS_EVERY_S
         self._rate, self._rate_mark = 0.0, None
+        if install.payload is not None and install.payload.base is None:
+            cost = fetch_bytes(install.payload, trusted.release, install.reuse)
+            self._desk.count_full(install.payload.sha256, cost, now)
         began = self._desk.save()
         if install.payload is None:
             return began + self._collected(now)

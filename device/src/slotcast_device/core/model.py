@@ -364,8 +364,11 @@ class ModelCore:
         match plan:
             case NothingToDo(reason):
                 return self._settle(reason, trusted, now)
-            case Wait(reason, group):
-                return self._stand_by(Happening.HELD, reason, trusted, group, now)
+            case Wait(reason, group, again_s):
+                actions = self._stand_by(Happening.HELD, reason, trusted, group, now)
+                if again_s is not None:
+                    self._desk.wake_s = now.mono_s + again_s
+                return actions
             case Canceled(group):
                 return self._stand_by(Happening.CANCELED, "canceled", trusted, group, now)
             case Install():
