@@ -223,7 +223,7 @@ def test_on_a_metered_link_a_whole_image_waits_and_a_delta_does_not() -> None:
 
 
 def test_the_days_bytes_of_whole_images_are_bounded() -> None:
-    today = {"full_bytes_per_day": 1000, "day": 20_000}
+    today: dict[str, Any] = {"full_bytes_per_day": 1000, "day": 20_000}
     used = msgspec.structs.replace(EMPTY, full_day=20_000, full_bytes=101)
     waiting = plan(state=used, **today)
     assert isinstance(waiting, Wait)
