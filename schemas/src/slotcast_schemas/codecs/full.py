@@ -18,7 +18,7 @@ Compression = Literal["zstd", "none"]
 WINDOW_MAX_BYTES: Final = 8 * 1024 * 1024
 """The most that a frame may make a device hold; what zstd level 19 uses (RFC 8878, 3.1.1.1.2)."""
 
-_STEP_BYTES: Final = 512 * 1024
+_STEP_BYTES: Final = 64 * 1024
 
 
 class _Reader:
