@@ -153,9 +153,9 @@ BREAKS: Final = (
     ),
     Break(
         "spoiled chunks: believed",
-        "transfer.py",
-        "            hashlib.sha256(data).digest() == want\n        )\n\n    def _corrupted",
-        "            True\n        )\n\n    def _corrupted",
+        "chunkmap.py",
+        "            hashlib.sha256(data).digest() == want\n        )",
+        "            True\n        )",
     ),
     Break(
         "full disk: not tried again",

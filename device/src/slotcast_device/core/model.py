@@ -326,7 +326,9 @@ class ModelCore:
         recovery = recover(self.model, found)
         desk.state = recovery.state
         self._is_ready = True
-        actions: list[Action] = []
+        actions = self._installation.abandon(now)
+        if desk.phase in _FETCHING:  # and nothing fetches any more: begin again
+            self._inbox = self._inbox or self._notice
         if recovery.activate is not None:
             actions.append(ev.Activate(recovery.activate))
         if recovery.state != found.state:
