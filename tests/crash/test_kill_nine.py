@@ -163,11 +163,12 @@ class Ordeal:
             moment: in [0, 1]; the first 60 % lie in the transfer, by bytes, the rest after it.
         """
         held = self._payload.held_by(self._device)
-        process = self._start()
         missing = self._payload.size_bytes - len(held) * CHUNK_BYTES
+        before = self._proxy.counters.down_bytes  # on a busy machine the start may overtake us
+        process = self._start()
         share = min(1.0, moment / _IN_TRANSFER)
         after_s = max(0.0, moment - _IN_TRANSFER) / (1 - _IN_TRANSFER) * self._rest_s
-        self._await_bytes(max(0, int(missing * share)))
+        self._await_bytes(before, max(0, int(missing * share)))
         code = process.wait(after_s)
         if code is None:
             process.kill()
@@ -195,9 +196,9 @@ class Ordeal:
         arguments = ("run", "--once", "--log", "warning", "--config", self._device.config_path)
         return QuickProcess([str(word) for word in arguments], self._log)
 
-    def _await_bytes(self, size_bytes: int) -> None:
+    def _await_bytes(self, before: int, size_bytes: int) -> None:
         """Wait until this run was sent so much: at least the broker's greeting."""
-        due = self._proxy.counters.down_bytes + size_bytes + 1
+        due = before + size_bytes + 1
         self._proxy.wait_for(lambda counters: counters.down_bytes >= due)
 
     def _check(self, held: set[int]) -> None:
