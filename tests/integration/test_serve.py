@@ -40,6 +40,7 @@ class Crowd:
     def __init__(self, broker: Broker, publisher: Publisher) -> None:
         self.topics = publisher.topics
         self.seen: Counter[str] = Counter()
+        self._changed = threading.Condition()
         self.ready = threading.Event()
         self.mqtt = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
         self.mqtt.on_connect = lambda c, *_: c.subscribe(
@@ -51,7 +52,14 @@ class Crowd:
 
     def _count(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
         if not message.retain:
-            self.seen[message.topic] += 1
+            with self._changed:
+                self.seen[message.topic] += 1
+                self._changed.notify_all()
+
+    def wait_until_seen(self, count: int) -> None:
+        """Wait until so many chunks came: the service's log may be ahead of the broker."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.seen.total() >= count, WAIT_S), self.seen
 
     def wants(self, payload: Payload, block: int, devices: int = 1) -> None:
         """Ask for a whole block in the name of so many devices."""
@@ -91,6 +99,7 @@ def test_a_thousand_devices_that_miss_one_block_cause_one_republish(
         served.wait_for("announced", model="clf")
         many.wants(payload, block=3, devices=1000)
         line = served.wait_for("answered", asked=8000, waiting=0)
+        many.wait_until_seen(8)
     assert line["sent"] == 8
     assert line["shared"] == 7992
     assert many.seen == {publisher.topics.chunk(payload.sha256, n): 1 for n in range(24, 32)}
