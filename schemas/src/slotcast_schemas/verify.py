@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from tuf.api import exceptions as tuf_errors
 from tuf.ngclient.config import UpdaterConfig
@@ -29,9 +29,6 @@ from slotcast_schemas.errors import (
     WrongModel,
 )
 from slotcast_schemas.messages import Notice, Offer, Release
-
-if TYPE_CHECKING:
-    from slotcast_schemas.messages.release import File
 
 _CONFIG: Final = UpdaterConfig(
     max_root_rotations=limits.METADATA_FILES_MAX,
@@ -57,11 +54,6 @@ class Trusted:
     def release_sha256(self) -> bytes:
         """Digest of the signed release."""
         return hashlib.sha256(self.release_bytes).digest()
-
-    @property
-    def files(self) -> tuple[File, ...]:
-        """The release's files."""
-        return self.release.files
 
 
 class NoticeFetcher(FetcherInterface):

@@ -283,9 +283,7 @@ class Notify:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Publish the status; `urgent` skips the wait that thins progress out."""
-
-    urgent: bool = True
+    """Publish the status."""
 
 
 @dataclass(frozen=True, slots=True)

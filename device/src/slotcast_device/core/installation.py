@@ -250,7 +250,7 @@ class Installation:
         if self._report_s is not None and self._report_s <= now.mono_s:
             self._report_s = now.mono_s + PROGRESS_EVERY_S
             self._measure_rate(now)
-            actions.append(ev.Report(urgent=False))
+            actions.append(ev.Report())
         return actions
 
     def _translate(self, actions: Sequence[tx.Action], now: Now) -> list[Action]:
