@@ -1,0 +1,276 @@
+"""The socket under paho: whole MQTT packets in, gathered writes out, messages on a short way.
+
+paho reads a packet in five steps, four of which want one byte, builds a property object for each
+message and sends each receipt by itself: on loopback that is most of what a chunk costs. So this
+layer cuts the stream into packets (MQTT 5.0 and 3.1.1, both 2.1 and 3.3), takes every PUBLISH of
+QoS 0 and 1 apart and acknowledges it, and leaves all other packets to paho. All that goes out while
+packets are taken is gathered and leaves together.
+
+It also bounds what a sender can make the device hold, for which MQTT 3.1.1 has no word: of a
+message above the bound the head is kept, too large still for any reader, and the rest is dropped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+
+READ_BYTES: Final = 256 * 1024
+"""What one read may bring; there is room for more only while a larger packet comes."""
+GATHERED_MAX_BYTES: Final = 4096
+"""What may wait to be sent; past this the system is asked at once, and its refusal passed on."""
+_WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_PUBLISH: Final = 0x30
+_PUBLISH_QOS1: Final = 0x32
+_DUP_AND_RETAIN: Final = 0x09
+_LENGTH_MAX_BYTES: Final = 4
+_PUBACK: Final = b"\x40\x02"
+"""Two bytes more, the packet's identifier, mean success in both versions (3.4.2.1)."""
+
+
+class Publication(msgspec.Struct, frozen=True, gc=False):
+    """A PUBLISH.
+
+    Attributes:
+        topic: where it was published.
+        data: the message; its head only, where the packet was above the bound.
+        packet_id: to be acknowledged; None at QoS 0.
+    """
+
+    topic: str
+    data: bytes
+    packet_id: int | None
+
+
+class PacketSocket:
+    """What paho needs of a socket, around a real one that does not block.
+
+    `fill` sees to it that a whole packet is here; then `publication` takes it, or paho by `recv`.
+
+    Args:
+        real: the connection.
+        packet_max_bytes: what is kept of one packet.
+        has_properties: whether a PUBLISH carries them, as in MQTT 5.
+    """
+
+    def __init__(self, real: socket.socket, packet_max_bytes: int, *, has_properties: bool) -> None:
+        self.real = real
+        self._packet_max_bytes = packet_max_bytes
+        self._has_properties = has_properties
+        self._came = bytearray(READ_BYTES)
+        self._begin = 0  # of what came and was not taken
+        self._end = 0
+        self._body = 0  # where the packet's fixed header ends
+        self._packet_end = 0  # 0 while no whole packet is known to be here
+        self._over_bytes = 0  # of that packet, above the bound
+        self._skip_bytes = 0  # of the one before, still to be dropped
+        self._failure: OSError | None = None
+        self._is_offered = False
+        self._is_over = False
+        self._going = bytearray()
+        self._receipts = bytearray()
+        self._is_part_sent = False  # a packet of paho's, which gives the rest later
+        self._is_gathering = False
+
+    # --- what comes ---------------------------------------------------------------------------
+
+    def fill(self) -> bool:
+        """Read until a whole packet is here, or nothing more has come.
+
+        Returns:
+            Whether there is something to take: a packet, or the end of the connection, which
+            paho is to learn from `recv`.
+        """
+        if len(self._receipts) + len(self._going) > GATHERED_MAX_BYTES:
+            return False  # a broker that takes no receipts is not read for ever
+        while not (self.has_packet() or self._has_ended()):
+            if not self._read():
+                return self._has_ended()
+        return True
+
+    def _has_ended(self) -> bool:
+        return self._is_over or self._failure is not None
+
+    def has_packet(self) -> bool:
+        """Whether a whole packet is here, which the system would not announce any more."""
+        if not self._packet_end and self._begin < self._end and self._failure is None:
+            self._find_packet()
+        return self._packet_end > 0
+
+    def _find_packet(self) -> None:
+        skipped = min(self._skip_bytes, self._end - self._begin)
+        self._begin += skipped
+        self._skip_bytes -= skipped
+        length, place = self._varint(self._begin + 1, self._end)
+        if length < 0:
+            return
+        kept = min(length, self._packet_max_bytes)
+        if kept < length and not self._is_publish():
+            self._failure = ConnectionError(
+                f"expected packets of at most {self._packet_max_bytes} bytes, got {length}"
+            )
+        elif self._end - place >= kept:
+            self._body, self._packet_end, self._over_bytes = place, place + kept, length - kept
+        elif place + kept > len(self._came):
+            self._make_room(place - self._begin + kept)
+
+    def _varint(self, place: int, end: int) -> tuple[int, int]:
+        """Read a variable byte integer (MQTT 5.0, 1.5.5): value and end; -1 if it is not whole."""
+        value = 0
+        for count in range(_LENGTH_MAX_BYTES):
+            if place + count >= end:
+                return -1, place
+            byte = self._came[place + count]
+            value |= (byte & 0x7F) << 7 * count
+            if byte == byte & 0x7F:
+                return value, place + count + 1
+        self._failure = ConnectionError("expected a length of at most four bytes, got more")
+        return -1, place
+
+    def _is_publish(self) -> bool:
+        return self._came[self._begin] & ~_DUP_AND_RETAIN in {_PUBLISH, _PUBLISH_QOS1}
+
+    def _make_room(self, size: int) -> None:
+        """Move what is here to the front of a buffer that holds `size` bytes."""
+        fresh = bytearray(max(size, READ_BYTES))
+        held = self._end - self._begin
+        fresh[:held] = memoryview(self._came)[self._begin : self._end]
+        self._came, self._begin, self._end = fresh, 0, held
+
+    def _read(self) -> bool:
+        """Take what has come; False where that is nothing."""
+        if self._begin == self._end:
+            self._begin = self._end = 0
+        if self._end == len(self._came) or (len(self._came) > READ_BYTES and not self._end):
+            self._make_room(READ_BYTES)
+        try:
+            count = self.real.recv_into(memoryview(self._came)[self._end :])
+        except _WOULD_BLOCK:
+            return False
+        except OSError as exc:
+            self._failure = exc
+            return False
+        self._is_over = not count
+        self._end += count
+        return count > 0
+
+    def publication(self) -> Publication | None:
+        """Take the packet that is here, if it is a message; any other is then given by `recv`."""
+        if not self._packet_end or not self._is_publish():
+            self._is_offered = True
+            return None
+        try:
+            taken = self._publication()
+        except (IndexError, ValueError) as exc:  # UnicodeDecodeError is one
+            self._failure = ConnectionError(f"a PUBLISH cannot be read: {exc}")
+            return None
+        self._drop_packet()
+        return taken
+
+    def _publication(self) -> Publication:
+        came, topic, end = self._came, self._body + 2, self._packet_end
+        topic_end = topic + int.from_bytes(came[self._body : topic])
+        is_qos1 = came[self._begin] & ~_DUP_AND_RETAIN == _PUBLISH_QOS1
+        data = topic_end + (2 if is_qos1 else 0)
+        if self._has_properties:  # none that a message of ours carries is of use here
+            size, after = self._varint(data, end)
+            data = after + size if size >= 0 else end + 1
+        if data > end:
+            raise ValueError(f"expected a header within {end - self._body} bytes, got a longer one")
+        packet_id = int.from_bytes(came[topic_end : topic_end + 2]) if is_qos1 else None
+        with memoryview(came) as view:
+            return Publication(came[topic:topic_end].decode(), bytes(view[data:end]), packet_id)
+
+    def _drop_packet(self) -> None:
+        self._begin, self._packet_end = self._packet_end, 0
+        self._skip_bytes, self._over_bytes = self._over_bytes, 0
+        self._is_offered = False
+
+    def recv(self, size: int) -> bytes:
+        """Give paho bytes of the packet that was left to it, and never of the next.
+
+        Raises:
+            OSError: what ended the connection.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if not (self._packet_end and self._is_offered):
+            if self._is_over and not self.has_packet():
+                return b""
+            raise BlockingIOError("no packet is here for paho")
+        taken = self._came[self._begin : min(self._begin + size, self._packet_end)]
+        self._begin += len(taken)
+        if self._begin == self._packet_end:
+            self._drop_packet()
+        return bytes(taken)
+
+    # --- what goes ----------------------------------------------------------------------------
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether bytes wait here to be sent."""
+        return bool(self._going or self._receipts)
+
+    def acknowledge(self, packet_id: int) -> None:
+        """Have the receipt of a message sent at the next `flush`, between whole packets."""
+        self._receipts += _PUBACK + packet_id.to_bytes(2)
+
+    def send(self, data: bytes | bytearray) -> int:
+        """Take bytes to send: later, while gathering, else at once.
+
+        Raises:
+            BlockingIOError, OSError: whatever the real socket raises.
+        """
+        if self._is_gathering and len(self._going) + len(data) <= GATHERED_MAX_BYTES:
+            self._going += data
+            self._is_part_sent = False
+            return len(data)
+        self.flush()
+        if self._going:
+            raise BlockingIOError("what was gathered before is not sent yet")
+        sent = self.real.send(data)
+        self._is_part_sent = sent < len(data)
+        return sent
+
+    def flush(self) -> None:
+        """Send what was gathered, as far as the system takes it.
+
+        Raises:
+            OSError: the connection is gone.
+        """
+        if not self._is_part_sent:
+            self._going += self._receipts
+            self._receipts.clear()
+        with contextlib.suppress(*_WOULD_BLOCK):
+            while self._going:
+                del self._going[: self.real.send(self._going)]
+
+    @contextlib.contextmanager
+    def gathering(self) -> Iterator[None]:
+        """Keep what is sent meanwhile, until `flush`."""
+        self._is_gathering = True
+        try:
+            yield
+        finally:
+            self._is_gathering = False
+
+    # --- the rest of a socket -----------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close the real one; what was not sent is lost with the connection."""
+        self.real.close()
+
+    def fileno(self) -> int:
+        """Give the real one's number."""
+        return self.real.fileno()
+
+    def setblocking(self, flag: bool) -> None:  # noqa: FBT001 - as paho calls it
+        """Pass on to the real one."""
+        self.real.setblocking(flag)
