@@ -139,7 +139,9 @@ class SimDevice:
         log: Callable[[str], None],
     ) -> None:
         self.disk = disk
-        self.cores = {m: ModelCore(m, DEVICE, world.config.topics, rng) for m in MODELS}
+        count = len(MODELS)
+        topics = world.config.topics
+        self.cores = {m: ModelCore(m, DEVICE, topics, rng, models=count) for m in MODELS}
         self.files = {m: SimFiles(world, m, disk, lambda: self._now().wall_s) for m in MODELS}
         self.wire: Wire | None = None
         self.is_on = True

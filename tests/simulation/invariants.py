@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from slotcast_device.transfer import FILTERS_MAX
+from slotcast_device.transfer import SUBSCRIPTIONS_MAX
 from slotcast_schemas.states import State
 from tests.simulation.broker import Client
 from tests.simulation.catalog import MODELS, Catalog
@@ -88,7 +88,7 @@ class Watch:
             fetch = core.transfer
             if fetch is not None and fetch.in_flight > CREDIT_CHUNKS:
                 raise Broken(f"{model}: {fetch.in_flight} chunks under way")
-        if client is not None and len(client.filters) > len(MODELS) * (FILTERS_MAX + 1):
+        if client is not None and len(client.filters) > SUBSCRIPTIONS_MAX:
             raise Broken(f"{len(client.filters)} filters on one connection")
 
     def disk_is_new(self) -> None:

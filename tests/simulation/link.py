@@ -64,8 +64,11 @@ class Link:
         self._later(taken, self._taken_s - world.now_s)
 
     def unsubscribe(self, filters: tuple[str, ...]) -> None:
-        """See `Wire`."""
-        self._later(lambda: self._world.broker.unsubscribe(self.client, filters), 0.02)
+        """See `Wire`; in order with what was subscribed to before."""
+        world = self._world
+        self._taken_s = max(self._taken_s, world.now_s + 0.02)
+        done_s = self._taken_s - world.now_s
+        self._later(lambda: world.broker.unsubscribe(self.client, filters), done_s)
 
     def publish(self, topic: str, data: bytes) -> None:
         """See `Wire`."""

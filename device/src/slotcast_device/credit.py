@@ -19,6 +19,10 @@ from slotcast_schemas.limits import BLOCK_CHUNKS
 
 FLOOR_CHUNKS: Final = 2
 CEILING_CHUNKS: Final = 16 * BLOCK_CHUNKS
+QUEUE_CHUNKS: Final = 7 * CEILING_CHUNKS
+"""What all models of a connection may have under way: Mosquitto drops past 1,000 that wait."""
+ASK_BLOCKS_MAX: Final = 8
+"""Blocks asked for in one SUBSCRIBE; AWS IoT Core's bound for its filters."""
 FAST_S: Final = 0.75
 SLOW_S: Final = 6.0
 SLOW_STEP_S: Final = 0.1
@@ -32,18 +36,34 @@ class Credit:
     Attributes:
         chunks: the present credit.
         ceiling: a bound of the connection, such as what the broker's CONNACK allows.
+        share: this credit's part of what a connection may have under way.
         step_s: what one more filter costs at this broker, beyond the round trip.
     """
 
     chunks: int = BLOCK_CHUNKS + BLOCK_CHUNKS // 2
     ceiling: int = CEILING_CHUNKS
+    share: int = CEILING_CHUNKS
     step_s: float = 0.0
     _is_measured: bool = False
+
+    @classmethod
+    def shared_by(cls, models: int) -> Credit:
+        """Give the credit of one of so many models on a connection."""
+        share = max(BLOCK_CHUNKS, min(CEILING_CHUNKS, QUEUE_CHUNKS // models))
+        return cls(ceiling=share, share=share)
 
     @property
     def is_slow_to_subscribe(self) -> bool:
         """Whether filters are dear at this broker."""
         return self.step_s > SLOW_STEP_S
+
+    @property
+    def step_chunks(self) -> int:
+        """Say for how much room it is worth asking: with a wide credit, for many blocks at once.
+
+        Half the credit stays under way meanwhile, so that the link does not run dry.
+        """
+        return min(ASK_BLOCKS_MAX * BLOCK_CHUNKS, self.chunks // 2)
 
     def slack_s(self, filters: int) -> float:
         """Say how much longer to wait for an answer, with so many filters to be taken first."""
@@ -58,7 +78,7 @@ class Credit:
     def limit(self, ceiling: int) -> None:
         """Keep to what this connection allows; how fast its broker is, is to be seen."""
         self._is_measured = False
-        self.ceiling = max(1, min(CEILING_CHUNKS, ceiling))
+        self.ceiling = max(1, min(self.share, ceiling))
         self.chunks = min(self.chunks, self.ceiling)
 
     def completed(self, took_s: float) -> None:

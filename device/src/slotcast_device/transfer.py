@@ -60,7 +60,9 @@ if TYPE_CHECKING:
     from slotcast_schemas.topics import Topics
 
 FILTERS_MAX: Final = 40
-"""Subscriptions held at once; AWS IoT Core allows 50 on a connection."""
+"""Subscriptions held at once by one transfer."""
+SUBSCRIPTIONS_MAX: Final = 48
+"""The same by a connection, notices included; AWS IoT Core allows 50."""
 FILTERS_PER_PACKET: Final = 8
 """AWS IoT Core's bound for one SUBSCRIBE."""
 SLOW_FILTERS_MAX: Final = 4
@@ -77,6 +79,14 @@ CORRUPT_MAX: Final = 3
 """A chunk that came wrong this often is reported as corrupt."""
 
 
+def filters_each(models: int) -> int:
+    """Share a connection's subscriptions among models, of which each also has its notice's.
+
+    Two at least, so past 16 models the bound holds only while not all update at once.
+    """
+    return max(2, min(FILTERS_MAX, (SUBSCRIPTIONS_MAX - models) // models))
+
+
 @dataclass(slots=True)
 class Transfer:
     """Collects one payload. Feed it events, carry out what it returns.
@@ -86,6 +96,7 @@ class Transfer:
         device: named in wants.
         rng: jitter of waits.
         credit: shared by the transfers of a connection's lifetime.
+        filters_max: subscriptions that it may hold at once.
     """
 
     payload: Payload
@@ -94,6 +105,7 @@ class Transfer:
     device: str
     rng: random.Random
     credit: Credit = field(default_factory=Credit)
+    filters_max: int = FILTERS_MAX
     counters: Counters = field(default_factory=Counters)
     deadline_s: float | None = None
     reused_bytes: int = 0
@@ -280,6 +292,7 @@ class Transfer:
         """Ask for as much as the credit has room for."""
         if not self._is_up:
             return []
+        let_go = self._flush_drops(at_least=self._drops_together())
         wanted = self._next_maps() if not self._map.is_whole else self._next_chunks()
         filters: list[str] = []
         for topic, missing in wanted:
@@ -289,8 +302,13 @@ class Transfer:
             filters.append(topic)
         if self._requests and self.deadline_s is None:
             self.deadline_s = now_s + self._first_wait_s()
-        drops = 1 if self.credit.is_slow_to_subscribe else FILTERS_PER_PACKET
-        return self._subscribe(filters) + self._flush_drops(at_least=drops)
+        return let_go + self._subscribe(filters)
+
+    def _drops_together(self) -> int:
+        """Say how many filters are let go of in one packet; until then they count as held."""
+        if self.credit.is_slow_to_subscribe:
+            return 1
+        return max(1, min(FILTERS_PER_PACKET, self.filters_max // 4))
 
     def _subscribe(self, filters: list[str]) -> list[Action]:
         """Ask in few packets; but one by one where each filter takes long, to have the first soon.
@@ -304,7 +322,8 @@ class Transfer:
         under_way = len(self._requests)
         topics = [self.topics.map_part(self.payload.sha256, part) for part in self._map.missing]
         fresh = [topic for topic in topics if topic not in self._requests]
-        return [(topic, set()) for topic in fresh[: max(0, FILTERS_PER_PACKET - under_way)]]
+        room = min(FILTERS_PER_PACKET, self.filters_max) - under_way
+        return [(topic, set()) for topic in fresh[: max(0, room)]]
 
     def _next_chunks(self) -> list[tuple[str, set[int]]]:
         if not self._is_scanned:
@@ -316,9 +335,11 @@ class Transfer:
             return [(self.topics.everything(self.payload.sha256), everything)]
         asked: list[tuple[str, set[int]]] = []
         room = self.credit.chunks - self.in_flight
-        filters = FILTERS_MAX - len(self._requests) - len(self._dropping)
+        if room < self.credit.step_chunks and self.in_flight:
+            return []
+        filters = self.filters_max - len(self._requests) - len(self._dropping)
         if self.credit.is_slow_to_subscribe:
-            filters = SLOW_FILTERS_MAX - len(self._requests)
+            filters = min(SLOW_FILTERS_MAX, self.filters_max) - len(self._requests)
         while self._todo and room > 0 and len(asked) < filters:
             if self._todo[0] in self._have:  # it came without being asked for
                 self._todo.popleft()

@@ -41,6 +41,7 @@ class Installation:
         device: named in wants.
         asks_owner: whether windows, consent or hooks are configured.
         slow: what is reported as too slow.
+        filters_max: subscriptions that its transfers may hold at once.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Installation:
         *,
         asks_owner: bool,
         slow: SlowLimit,
+        filters_max: int,
     ) -> None:
         self._desk = desk
         self._trial = trial
@@ -62,6 +64,7 @@ class Installation:
         self._rng = rng
         self._credit = credit
         self._asks_owner = asks_owner
+        self._filters_max = filters_max
         self._asked: ev.AskHook | None = None
         self._pace = Pace(slow)
         self._rate = 0.0
@@ -184,6 +187,7 @@ class Installation:
             device=self._device,
             rng=self._rng,
             credit=self._credit,
+            filters_max=self._filters_max,
         )
 
     def scanned(self, present: set[int], now: Now) -> list[Action]:

@@ -28,6 +28,7 @@ from slotcast_device.credit import Credit
 from slotcast_device.pace import SlowLimit
 from slotcast_device.plan import Canceled, Install, NothingToDo, Wait, make_plan
 from slotcast_device.state import Update
+from slotcast_device.transfer import filters_each
 from slotcast_schemas.errors import (
     Benched,
     ChunkCorrupt,
@@ -62,6 +63,7 @@ class ModelCore:
         rng: jitter.
         asks_owner: whether windows, consent or hooks are configured (`AskHook` is sent).
         slow: below which pace a transfer is reported as slow; by default never.
+        models: how many share the connection, this one included.
     """
 
     def __init__(
@@ -73,11 +75,12 @@ class ModelCore:
         *,
         asks_owner: bool = False,
         slow: SlowLimit | None = None,
+        models: int = 1,
     ) -> None:
         self.model = model
         self.notices_seen = 0
         self._desk = Desk(model, Backoff(rng, RETRY_FIRST_S, RETRY_CAP_S))
-        self._credit = Credit()
+        self._credit = Credit.shared_by(models)
         self._trial = Trial(self._desk)
         self._installation = Installation(
             self._desk,
@@ -88,6 +91,7 @@ class ModelCore:
             self._credit,
             asks_owner=asks_owner,
             slow=slow or SlowLimit(),
+            filters_max=filters_each(models),
         )
         self._notice: bytes | None = None  # the last one that was looked at
         self._inbox: bytes | None = None  # the last one that was not
@@ -206,6 +210,8 @@ class ModelCore:
 
     def _next_notice(self) -> list[Action]:
         """Look at the notice that waits, once nothing else is being done."""
+        if self._inbox is None and not self._desk.has_ended:
+            return []
         if self._desk.has_ended:
             self._desk.has_ended = False
             self._inbox, self._held = self._inbox or self._held, None
