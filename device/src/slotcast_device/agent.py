@@ -103,6 +103,7 @@ class Agent:
                 self._config.values.policy.slow_bytes_per_s,
                 self._config.values.timing.slow_window_s,
             ),
+            models=len(self._config.values.models),
         )
         return _Model(core, files)
 
@@ -255,7 +256,11 @@ class Agent:
                 return
 
     def _do(self, model: _Model, action: ev.Action) -> None:
-        if isinstance(action, ev.Job):
+        if isinstance(action, ev.Step):  # first, since most are chunks to store
+            if isinstance(action, ev.Activate):  # which forgets reports of the slot's last release
+                self._collector.collect(model.core.state, self._now())
+            model.files.carry_out(action)
+        elif isinstance(action, ev.Job):
             self._pool.submit(self._work, model, action)
         elif isinstance(action, ev.Order):
             self._send(action)
@@ -265,12 +270,8 @@ class Agent:
             _LOG.log(
                 logging.getLevelName(action.level.upper()), "%s: %s", model.core.model, action.text
             )
-        elif isinstance(action, ev.Notify):
-            self._told(model, action)
         else:
-            if isinstance(action, ev.Activate):  # which forgets reports of the slot's last release
-                self._collector.collect(model.core.state, self._now())
-            model.files.carry_out(action)
+            self._told(model, action)
 
     def _send(self, order: ev.Order) -> None:
         """Send what a core asks; without a link it will ask again on the next one."""

@@ -21,12 +21,16 @@ from slotcast_schemas.codecs import decode_full
 from slotcast_schemas.errors import SlotcastError, TransferFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from slotcast_device.disk import Disk, RandomFile
     from slotcast_schemas.messages import Release
     from slotcast_schemas.messages.offer import Payload
 
-FAST_BYTES: Final = 4 * 1024 * 1024
+FAST_BYTES: Final = 256 * 1024
 FAST_BYTES_PER_S: Final = 4 * 1024 * 1024
+LUMP_BYTES: Final = 512 * 1024
+"""Waited for at a time: to wake for each chunk would slow the thread that receives."""
 
 
 class Prefix:
@@ -40,14 +44,17 @@ class Prefix:
         self._changed = threading.Condition()
         self._is_stopped = False
 
-    def add(self, indexes: set[int]) -> None:
-        """These chunks are on disk now."""
-        with self._changed:
-            self._have |= indexes
-            while self._next in self._have:
-                self._have.discard(self._next)
-                self._next += 1
-            if self._next >= self._awaited:  # waking it for less would only cost both time
+    def add(self, indexes: Iterable[int]) -> None:
+        """These chunks are on disk now. One thread adds, another waits.
+
+        It is woken for what it awaits and for nothing less: that would only cost both time.
+        """
+        self._have.update(indexes)
+        while self._next in self._have:
+            self._have.discard(self._next)
+            self._next += 1
+        if self._next >= self._awaited:
+            with self._changed:
                 self._changed.notify_all()
 
     def stop(self) -> None:
@@ -91,7 +98,8 @@ class GrowingSource:
         Raises:
             TransferFailed: they will not come in this transfer.
         """
-        self._prefix.wait_for(offset + size)
+        lumps = -(-(offset + size) // LUMP_BYTES)
+        self._prefix.wait_for(min(lumps * LUMP_BYTES, self._payload.size_bytes))
         if self._file is None:
             self._file = self._disk.open_read(self._path)
         return self._file.read_at(offset, size)
@@ -133,7 +141,7 @@ class Ahead:
 
     def arrived(self, index: int, size_bytes: int, now_s: float) -> None:
         """A chunk is on disk now; begin once enough of them came fast enough."""
-        self._prefix.add({index})
+        self._prefix.add((index,))
         if not self._is_decided and self._pace.is_fast(size_bytes, now_s):
             self._is_decided = True
             if self._has_room():

@@ -18,11 +18,13 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from slotcast_schemas.codecs import FilesImage
 from slotcast_schemas.errors import DiskFull, StateLocked, StateUnwritable, StorageFailed
 
+WRITE_BACK_BYTES: Final = 2 * 1024 * 1024
+"""Of a large file, what is written before the system is told to begin storing it."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -144,14 +146,17 @@ def storage_errors(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        text = f"{what}: {exc.strerror or exc}"
-        if exc.errno in _FULL:
-            raise DiskFull(f"{text}; free some room on this device") from exc
-        if exc.errno in _UNWRITABLE:
-            raise StateUnwritable(
-                f"{text}; the state directory must be writable by uid {os.getuid()}"
-            ) from exc
-        raise StorageFailed(f"{text}; check this device's storage") from exc
+        raise _failure(what, exc) from exc
+
+
+def _failure(what: str, exc: OSError) -> StorageFailed:
+    text = f"{what}: {exc.strerror or exc}"
+    if exc.errno in _FULL:
+        return DiskFull(f"{text}; free some room on this device")
+    if exc.errno in _UNWRITABLE:
+        uid = os.getuid()
+        return StateUnwritable(f"{text}; the state directory must be writable by uid {uid}")
+    return StorageFailed(f"{text}; check this device's storage")
 
 
 class _OsRandomFile:
@@ -164,10 +169,12 @@ class _OsRandomFile:
             return os.pread(self._fd, size_bytes, offset)
 
     def write_at(self, offset: int, data: bytes) -> None:
-        with storage_errors(f"write {self._path}"):
+        try:
             done = os.pwrite(self._fd, data, offset)
             while done < len(data):
                 done += os.pwrite(self._fd, data[done:], offset + done)
+        except OSError as exc:
+            raise _failure(f"write {self._path}", exc) from exc
 
     def sync(self) -> None:
         with storage_errors(f"sync {self._path}"):
@@ -184,12 +191,28 @@ class _OsWriter:
         self._path = path
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         self._fd = os.open(path, flags, 0o644)
+        self._written = 0
+        self._begun = 0
 
     def write(self, data: bytes | memoryview) -> None:
         with storage_errors(f"write {self._path}"):
             view = memoryview(data)
             while view:
-                view = view[os.write(self._fd, view) :]
+                done = os.write(self._fd, view)
+                self._written += done
+                view = view[done:]
+        if self._written - self._begun >= WRITE_BACK_BYTES:
+            self._begin_write_back()
+
+    def _begin_write_back(self) -> None:
+        """Have the system begin to write to the storage, so that the sync finds little left.
+
+        Dirty pages are not dropped by this advice; on Linux it only starts their writing.
+        """
+        with contextlib.suppress(OSError):  # not every file system takes it, and none must
+            size = self._written - self._begun
+            os.posix_fadvise(self._fd, self._begun, size, os.POSIX_FADV_DONTNEED)
+        self._begun = self._written
 
     def close_synced(self) -> None:
         with storage_errors(f"sync {self._path}"):

@@ -7,9 +7,12 @@ the bounds of managed brokers leave room for, which `Topics` checks once.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from slotcast_schemas import limits
 from slotcast_schemas.errors import UsageError
@@ -18,6 +21,7 @@ from slotcast_schemas.fields import DEVICE_PATTERN, MODEL_PATTERN
 DEFAULT_PREFIX: Final = "slotcast/v1"
 _LEVELS_BELOW_PREFIX: Final = 4
 _BYTES_BELOW_PREFIX: Final = 100
+_NUMBER_MAX_DIGITS: Final = 7
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 
 
@@ -29,8 +33,7 @@ class MapTopic:
     part: int
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkTopic:
+class ChunkTopic(msgspec.Struct, frozen=True, gc=False):
     """One chunk of a payload; `chunk` counts from the payload's start, not the block's."""
 
     payload: bytes
@@ -149,10 +152,12 @@ def _payload_topic(payload: str, level: str, last: str) -> Topic | None:
     return None
 
 
+@functools.lru_cache(maxsize=64)  # the same payload's for thousands of chunks
 def _digest(text: str) -> bytes | None:
     return bytes.fromhex(text) if re.fullmatch(r"[0-9a-f]{64}", text) else None
 
 
 def _number(text: str) -> int | None:
     """Read a number as `str` writes it: no sign, no leading zero, at most seven digits."""
-    return int(text) if re.fullmatch(r"0|[1-9][0-9]{0,6}", text, re.ASCII) else None
+    is_number = text.isdecimal() and text.isascii() and len(text) <= _NUMBER_MAX_DIGITS
+    return int(text) if is_number and (text[0] != "0" or text == "0") else None

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from slotcast_device import transfer as tx
 
 if TYPE_CHECKING:
@@ -61,9 +63,8 @@ class MapArrived:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkArrived:
-    """A chunk came."""
+class ChunkArrived(msgspec.Struct, frozen=True, gc=False):
+    """A chunk came. (Made for every chunk, and so of the kind that is made fast.)"""
 
     payload: bytes
     index: int
