@@ -170,7 +170,7 @@ def _replay(
             entry = rows + strip_symbols[done:end]
             frequency = model.frequency[entry].astype(np.uint16)
             runs.append((frequency, model.start[entry].astype(np.uint16)))
-            model.note(rows, strip_symbols[done:end])
+            model.note(entry)
             done = end
     return runs
 

@@ -8,7 +8,7 @@ many symbols at once (docs/adr/0011 has what that costs).
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,15 +68,15 @@ class Model:
         self.until_update = FIRST_UPDATE
         self._rebuild()
 
-    def note(self, contexts: NDArray[np.int32], symbols: NDArray[np.uint8]) -> bool:
+    def note(self, entries: NDArray[np.integer[Any]]) -> bool:
         """Count what was coded; at most `until_update` of it. True when the tables changed.
 
         Args:
-            contexts: index of each context times the number of symbols, shape (n,).
-            symbols: index of each symbol, shape (n,).
+            entries: place of each in the tables: its context's index times the number of symbols,
+                and its symbol's index; shape (n,).
         """
-        self._pending += np.bincount(contexts + symbols, minlength=len(self._pending))
-        self.until_update -= len(symbols)
+        self._pending += np.bincount(entries, minlength=len(self._pending))
+        self.until_update -= len(entries)
         if self.until_update > 0:
             return False
         self._interval = min(2 * self._interval, UPDATE_MAX)

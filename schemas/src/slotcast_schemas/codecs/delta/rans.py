@@ -53,36 +53,42 @@ class RansDecoder:
 
     def _run(self, contexts: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
         """Decode up to the model's next update, at most 65,536 symbols."""
-        slots = contexts.astype(np.int32) << self._model.precision_bits
-        rows = contexts * np.int32(self._model.symbols)
+        # Indices are as wide as numpy's own: narrower ones it would widen at every use.
+        slots = contexts.astype(np.intp)
+        rows = slots * self._model.symbols
+        slots <<= self._model.precision_bits
         words = self._words.take(len(out))
         used = 0
         for start in range(0, len(out), len(self._states)):
             step = slice(start, start + len(self._states))
             used = self._step(slots[step], rows[step], out[step], words, used)
         self._words.give_back(len(words) - used)
-        if self._model.note(rows, out):
+        if self._model.note(rows):  # which are the places of the symbols by now
             self._lookup = self._model.lookup()
 
     def _step(
         self,
-        slots: NDArray[np.int32],
-        rows: NDArray[np.int32],
+        slots: NDArray[np.intp],
+        rows: NDArray[np.intp],
         out: NDArray[np.uint8],
         words: NDArray[np.uint16],
         used: int,
     ) -> int:
-        """One symbol of each lane; returns how many of the words are used now."""
+        """One symbol of each lane; returns how many of the words are used now.
+
+        Adds to `slots` and `rows`, so that they say which places of the tables were looked up.
+        """
         model = self._model
         bits = np.uint32(model.precision_bits)
         states = self._states[: len(out)]
         slot = states & np.uint32((1 << model.precision_bits) - 1)
-        np.take(self._lookup, slots + slot.view(np.int32), out=out)
-        entry = rows + out
+        slots += slot
+        np.take(self._lookup, slots, out=out, mode="clip")
+        rows += out
         states >>= bits
-        states *= model.frequency[entry]
+        states *= model.frequency.take(rows)
         states += slot
-        states -= model.start[entry]
+        states -= model.start.take(rows)
         hungry = np.flatnonzero(states < STATE_START)
         fed = used + len(hungry)
         if fed > len(words):
@@ -138,17 +144,21 @@ class BitReader:
             PayloadCorrupt: the region ended too early.
         """
         widths = PLAIN_BITS[symbols]
-        ends = np.cumsum(widths, dtype=np.int32)
+        ends = np.cumsum(widths, dtype=np.int64)
         total = int(ends[-1]) if len(ends) else 0
         if total == 0:
             return None
         first = self._position_bits >> 5
-        starts = ends - widths + np.int32(self._position_bits & 31)
+        starts = ends - widths
+        starts += self._position_bits & 31
         pairs = self._pairs(first, (self._position_bits + total + 31) >> 5)
         self._position_bits += total
-        values = pairs[starts >> 5]
-        values >>= (starts & 31).astype(np.uint64)
-        plain: NDArray[np.uint32] = values.astype(np.uint32) & _MASKS[widths]
+        shifts = (starts & 31).view(np.uint64)
+        starts >>= 5
+        values = pairs.take(starts)
+        values >>= shifts
+        plain = values.astype(np.uint32)
+        plain &= _MASKS.take(widths)
         return plain
 
     def _pairs(self, first: int, end: int) -> NDArray[np.uint64]:
