@@ -8,6 +8,7 @@ import itertools
 import json
 import random
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from slotcast_schemas.topics import DEFAULT_PREFIX
 from tests.support.brokers import Broker, free_ports, mosquitto
 from tests.support.fleet import Device, Observer, Publisher, answers, model_bytes
 from tests.support.fleet_fixtures import new_prefix
-from tests.support.proxy import Packet, Plan, Proxy
+from tests.support.proxy import Act, Packet, Plan, Proxy
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
 
@@ -150,6 +151,34 @@ def test_an_update_over_a_link_that_is_cut_again_and_again_fetches_hardly_more(
         assert proxy.counters.down_bytes < 2 * len(model_bytes(1))
     assert status.state is State.COMMITTED
     assert serves(device, 1)
+
+
+def test_a_notice_that_the_broker_dropped_in_silence_is_seen_on_the_same_connection(
+    publisher: Publisher, broker: Broker, tmp_path: Path
+) -> None:
+    publisher.publish("clf", "1")
+    dropped: list[Packet] = []
+
+    def decide(packet: Packet) -> Act:
+        if packet.topic.endswith("/notice") and has_v1.is_set() and not dropped:
+            dropped.append(packet)
+            return Act.DROP
+        return Act.PASS
+
+    has_v1 = threading.Event()
+    with (
+        Proxy((broker.host, broker.port), Plan(decide=decide)) as proxy,
+        Observer(broker.url, publisher.topics, "cam-1") as observer,
+    ):
+        device = behind(proxy, publisher, tmp_path / "cam-1")
+        device.change("keepalive_s = 5", "keepalive_s = 5\nnotices_again_s = 1")
+        with device.running():
+            observer.wait_for_state("clf", State.COMMITTED, "1")
+            has_v1.set()
+            publisher.publish("clf", "2")
+            observer.wait_for_state("clf", State.COMMITTED, "2")
+        assert dropped
+        assert proxy.counters.connections == 1
 
 
 @pytest.mark.usefixtures("short_waits")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import math
 import os
 import queue
 import random
@@ -89,6 +90,7 @@ class Agent:
         self._supervisor = Supervisor()
         self._control = Control(self._disk, config.state_dir)
         self._look_s = 0.0
+        self._notices_s = math.inf
         self._report_due = False
 
     def _model(self, name: str) -> _Model:
@@ -155,6 +157,8 @@ class Agent:
                 self._wake_receiver.recv(4096)
         self._take_results()
         self._connection.check()
+        if self._connection.link is not None and time.monotonic() >= self._notices_s:
+            self._ask_for_notices(self._connection.link)
         now = self._now()
         for model in self._models.values():
             deadline_s = model.core.deadline_s
@@ -201,15 +205,25 @@ class Agent:
 
     def came_up(self, link: Link, credit_chunks: int) -> None:
         """Ask for the notices; the status is due, since it may have changed meanwhile."""
+        self._ask_for_notices(link)
+        self._report_due = True
+        self._feed_all(ev.LinkUp(credit_chunks), self._now())
+
+    def _ask_for_notices(self, link: Link) -> None:
+        """Subscribe to them, again for those that the broker dropped in silence (a full queue).
+
+        A repeated subscription brings what is retained once more (MQTT 5, 3.8.4).
+        """
         names = list(self._models)
         for i in range(0, len(names), tx.FILTERS_PER_PACKET):
             part = names[i : i + tx.FILTERS_PER_PACKET]
             link.subscribe(tuple(self._topics.notice(name) for name in part))
-        self._report_due = True
-        self._feed_all(ev.LinkUp(credit_chunks), self._now())
+        wait_s = self._config.values.timing.notices_again_s
+        self._notices_s = time.monotonic() + self._rng.uniform(0.5, 1.0) * wait_s
 
     def went_down(self) -> None:
         """Tell the cores; what was under way to the broker is sent again."""
+        self._notices_s = math.inf
         self._collector.link_lost()
         self._feed_all(ev.LinkDown(), self._now())
 

@@ -134,13 +134,19 @@ class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Waits, in seconds; `slow_window_s` is what `policy.slow_bytes_per_s` is measured over."""
+    """Waits, in seconds.
+
+    Attributes:
+        slow_window_s: what `policy.slow_bytes_per_s` is measured over.
+        notices_again_s: after which a lasting connection is asked for the notices once more.
+    """
 
     keepalive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
     connect_timeout_s: Annotated[float, Meta(gt=0, le=300)] = 10.0
     reconnect_first_s: Annotated[float, Meta(gt=0, le=60)] = 0.5
     reconnect_cap_s: Annotated[float, Meta(gt=0, le=3600)] = 60.0
     slow_window_s: Annotated[float, Meta(ge=1, le=86400)] = 120.0
+    notices_again_s: Annotated[float, Meta(ge=1, le=7 * 86400)] = 6 * 3600.0
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
