@@ -20,11 +20,12 @@ from slotcast_device.cli import ENDED_OTHERWISE, NO_BROKER, OK, USAGE
 from slotcast_publisher.notice import Wanted
 from slotcast_publisher.payloads import build_full
 from slotcast_publisher.settings import Broker as BrokerSettings
+from slotcast_schemas.limits import BLOCK_CHUNKS
 from slotcast_schemas.messages.offer import Group
 from slotcast_schemas.states import State
 from slotcast_schemas.topics import DEFAULT_PREFIX
 from tests.support.brokers import Broker, free_ports, mosquitto
-from tests.support.fleet import Device, Observer, Publisher, answers, model_bytes
+from tests.support.fleet import CHUNK_BYTES, Device, Observer, Publisher, answers, model_bytes
 from tests.support.fleet_fixtures import new_prefix
 from tests.support.proxy import Act, Packet, Plan, Proxy
 
@@ -151,6 +152,20 @@ def test_an_update_over_a_link_that_is_cut_again_and_again_fetches_hardly_more(
         assert proxy.counters.down_bytes < 2 * len(model_bytes(1))
     assert status.state is State.COMMITTED
     assert serves(device, 1)
+
+
+def test_a_link_on_which_a_ping_takes_long_is_slow_and_not_dead(
+    publisher: Publisher, broker: Broker, tmp_path: Path
+) -> None:
+    """A block of chunks takes nearly three keep-alives, and a ping's answer waits behind it."""
+    publisher.publish("clf", "1")
+    block_bytes = BLOCK_CHUNKS * CHUNK_BYTES
+    slow = Plan(down_bits_per_s=block_bytes * 8 / 14)  # the keep-alive of these tests is 5 s
+    with Proxy((broker.host, broker.port), slow) as proxy:
+        device = behind(proxy, publisher, tmp_path / "cam-1")
+        with device.running():
+            proxy.wait_for(lambda c: c.down_bytes > 10_000 + block_bytes, timeout_s=60)
+            assert proxy.counters.connections == 1
 
 
 def test_a_notice_that_the_broker_dropped_in_silence_is_seen_on_the_same_connection(

@@ -23,7 +23,11 @@ DEVICE: Final = "device/src/slotcast_device"
 SIMULATION: Final = ("-m", "tests.simulation", "--count", "400")
 CUTS: Final = ("-m", "pytest", "-q", "-x", "tests/crash/test_power_cut.py", "-k", "recovers")
 
+CORE: Final = ("-m", "pytest", "-q", "-x", "tests/unit/device/test_core_notices.py")
 STEPS: Final = ("-m", "pytest", "-q", "-x", "tests/simulation/test_steps.py")
+
+
+NAMES: Final = {CUTS: "power cuts", STEPS: "single steps", CORE: "the core's steps"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,7 @@ BREAKS: Final = (
         "core/model.py",
         "            self._is_ready = False\n            return self._trial.stuck(",
         "            return self._trial.stuck(",
+        CORE,
     ),
     # --- each other class of fault ---
     Break(
@@ -220,7 +225,7 @@ def main() -> int:
                 continue
             noticed = is_noticed(broken, Path(folder))
             missed += noticed is None
-            by = {CUTS: "power cuts", STEPS: "single steps"}.get(broken.test, "simulation")
+            by = NAMES.get(broken.test, "simulation")
             print(f"{broken.name} | {by} | {noticed or 'NOT NOTICED'}", flush=True)
     return 1 if missed else 0
 

@@ -67,6 +67,14 @@ class _Client(paho.Client):
         is_v5 = self.protocol == MQTTProtocolVersion.MQTTv5
         return PacketSocket(made, PACKET_MAX_BYTES, has_properties=is_v5)
 
+    def note_bytes(self) -> None:
+        """Tell the keep-alive that bytes came: the answer to a ping may wait behind many.
+
+        paho notes it for what it reads itself, and otherwise ends a connection that is only slow.
+        """
+        with self._msgtime_mutex:
+            self._last_bytes_received = time.monotonic()
+
 
 class Link:
     """One connection, from connect to loss.
@@ -113,7 +121,7 @@ class Link:
         if will is not None:
             self._client.will_set(will[0], will[1], qos=1, retain=retains)
 
-    def _make_client(self, client_id: str) -> paho.Client:
+    def _make_client(self, client_id: str) -> _Client:
         client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
@@ -214,9 +222,13 @@ class Link:
 
     def read(self) -> None:
         """Take what has come, packet by packet, up to a bound."""
+        packets = self._packets
+        before = 0 if packets is None else packets.received_bytes
         for _ in range(READS_MAX // RECEIPTS_TOGETHER):
             if not self._read_some():
                 break
+        if packets is not None and packets.received_bytes > before:
+            self._client.note_bytes()
         found = self.socket
         if _QUICK_ACK is not None and found is not None:  # Linux forgets it, tcp(7)
             found.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)

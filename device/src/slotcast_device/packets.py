@@ -54,6 +54,9 @@ class PacketSocket:
 
     `fill` sees to it that a whole packet is here; then `publication` takes it, or paho by `recv`.
 
+    Attributes:
+        received_bytes: all that ever came.
+
     Args:
         real: the connection.
         packet_max_bytes: what is kept of one packet.
@@ -62,6 +65,7 @@ class PacketSocket:
 
     def __init__(self, real: socket.socket, packet_max_bytes: int, *, has_properties: bool) -> None:
         self.real = real
+        self.received_bytes = 0
         self._packet_max_bytes = packet_max_bytes
         self._has_properties = has_properties
         self._came = bytearray(READ_BYTES)
@@ -159,6 +163,7 @@ class PacketSocket:
             return False
         self._is_over = not count
         self._end += count
+        self.received_bytes += count
         return count > 0
 
     def publication(self) -> Publication | None:

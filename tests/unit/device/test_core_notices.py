@@ -6,12 +6,15 @@ import hashlib
 import random
 from typing import TypeVar
 
+import pytest
+
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.core.recovery import Findings
 from slotcast_device.plan import Facts
 from slotcast_device.trust import Trusted
 from slotcast_schemas import wire
+from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.messages import MapPart
 from slotcast_schemas.messages.offer import Group, Payload
 from slotcast_schemas.states import State
@@ -80,3 +83,32 @@ def test_a_cancel_that_is_being_verified_when_the_last_chunk_comes_is_not_lost()
     again = shell.last(ev.Verify)
     assert again is not cancel
     assert again.data == b"the cancel"
+
+
+@pytest.mark.parametrize("by", [ev.Tick(), ev.NoticeArrived(b"another offer")])
+def test_a_way_back_that_storage_stopped_half_way_is_looked_at_before_anything_else(
+    by: ev.Event,
+) -> None:
+    """The record in memory is ahead of `current`: a plan made from it would be made of nothing."""
+    shell = Shell()
+    shell.done(ev.Inspect, Findings(None, None, {}, {}, frozenset()))
+    shell.happen(ev.LinkUp(64))
+    shell.happen(ev.NoticeArrived(b"the offer"))
+    shell.done(ev.Verify, ev.Verified(trusted(), FACTS))
+    shell.done(ev.OpenSpool, {0: MAP})
+    shell.done(ev.ScanSpool, set())
+    shell.happen(ev.ChunkArrived(PAYLOAD.sha256, 0, DATA))
+    shell.done(ev.Build, None)
+    shell.done(ev.Probe, ev.Verdict(passed=True, reason="fit"))
+    shell.done(ev.Watch, ev.Verdict(passed=False, reason="errors"))
+    shell.done(ev.CheckSlot, None)
+    back = shell.last(ev.Activate)
+    before = len(shell.actions)
+
+    shell.happen(ev.ActionFailed(back, StorageFailed("no"), ()))
+    wake_s = shell.core.deadline_s
+    assert wake_s is not None
+    shell.actions += shell.core.handle(by, ev.Now(wake_s, 100))
+
+    jobs = [action for action in shell.actions[before:] if isinstance(action, ev.Job)]
+    assert jobs == [ev.Inspect()]
