@@ -16,24 +16,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from slotcast_device.mqttclient import PACKET_MAX_BYTES, make_client
 from slotcast_device.packets import PacketSocket
 from slotcast_schemas.errors import BrokerRefused, LinkDown, TransferFailed
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import SocketLike
-
     from slotcast_device.config import BrokerConfig, DeviceConfig
 
 RECEIVE_MAXIMUM: Final = 512
-PACKET_MAX_BYTES: Final = 1024 * 1024
-"""What an MQTT 5 broker may send us: room to receive, and name, a notice that is too large."""
-QUEUED_MAX: Final = 200
 _QUICK_ACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 READS_MAX: Final = 64
 """Packets taken before the loop looks at anything else."""
@@ -55,25 +51,6 @@ class Accepted:
     protocol: str
     credit_chunks: int
     packet_max_bytes: int
-
-
-class _Client(paho.Client):
-    """paho's client on a socket of ours, which paho's own hook lets us put there."""
-
-    def _create_socket(self) -> SocketLike:
-        made = super()._create_socket()
-        if not isinstance(made, socket.socket):
-            raise TypeError(f"expected a plain or TLS socket, got {type(made).__name__}")
-        is_v5 = self.protocol == MQTTProtocolVersion.MQTTv5
-        return PacketSocket(made, PACKET_MAX_BYTES, has_properties=is_v5)
-
-    def note_bytes(self) -> None:
-        """Tell the keep-alive that bytes came: the answer to a ping may wait behind many.
-
-        paho notes it for what it reads itself, and otherwise ends a connection that is only slow.
-        """
-        with self._msgtime_mutex:
-            self._last_bytes_received = time.monotonic()
 
 
 class Link:
@@ -117,44 +94,13 @@ class Link:
         self._answer_due_s = 0.0
         self._is_v5 = version == "5"
         self._config = config
-        self._client = self._make_client(client_id)
+        self._client = make_client(broker, config, client_id, is_v5=self._is_v5)
+        self._client.on_connect = self._connected
+        self._client.on_disconnect = self._disconnected
+        self._client.on_subscribe = self._subscribed
+        self._client.on_publish = self._published
         if will is not None:
             self._client.will_set(will[0], will[1], qos=1, retain=retains)
-
-    def _make_client(self, client_id: str) -> _Client:
-        client = _Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=client_id,
-            clean_session=None if self._is_v5 else True,
-            protocol=MQTTProtocolVersion.MQTTv5 if self._is_v5 else MQTTProtocolVersion.MQTTv311,
-            reconnect_on_failure=False,
-        )
-        client.connect_timeout = self._config.values.timing.connect_timeout_s
-        client.max_queued_messages_set(QUEUED_MAX)
-        if self.broker.username is not None:
-            client.username_pw_set(self.broker.username, self.broker.password)
-        if self.broker.is_tls:
-            client.tls_set_context(self._tls())
-        client.on_connect = self._connected
-        client.on_disconnect = self._disconnected
-        client.on_subscribe = self._subscribed
-        client.on_publish = self._published
-        return client
-
-    def _tls(self) -> ssl.SSLContext:
-        try:
-            context = ssl.create_default_context(cafile=self._config.resolve(self.broker.ca))
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            if self.broker.certificate is not None:
-                context.load_cert_chain(
-                    self._config.folder / self.broker.certificate,
-                    self._config.resolve(self.broker.key),
-                )
-        except OSError as exc:
-            raise BrokerRefused(
-                f"{self.broker.name}: TLS files cannot be used ({exc}); check ca, certificate, key"
-            ) from exc
-        return context
 
     # --- the life of a connection -------------------------------------------------------------
 

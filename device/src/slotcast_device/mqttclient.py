@@ -1,0 +1,79 @@
+"""paho's client as the link uses it: on a socket of ours, with a broker's user and TLS."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from typing import TYPE_CHECKING, Final
+
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from slotcast_device.packets import PacketSocket
+from slotcast_schemas.errors import BrokerRefused
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import SocketLike
+
+    from slotcast_device.config import BrokerConfig, DeviceConfig
+
+PACKET_MAX_BYTES: Final = 1024 * 1024
+"""What a broker may send us: room to receive, and name, a notice that is too large."""
+QUEUED_MAX: Final = 200
+
+
+class Client(paho.Client):
+    """paho's client on a socket of ours, which paho's own hook lets us put there."""
+
+    def _create_socket(self) -> SocketLike:
+        made = super()._create_socket()
+        if not isinstance(made, socket.socket):
+            raise TypeError(f"expected a plain or TLS socket, got {type(made).__name__}")
+        is_v5 = self.protocol == MQTTProtocolVersion.MQTTv5
+        return PacketSocket(made, PACKET_MAX_BYTES, has_properties=is_v5)
+
+    def note_bytes(self) -> None:
+        """Tell the keep-alive that bytes came: the answer to a ping may wait behind many.
+
+        paho notes it for what it reads itself, and otherwise ends a connection that is only slow.
+        """
+        with self._msgtime_mutex:
+            self._last_bytes_received = time.monotonic()
+
+
+def make_client(
+    broker: BrokerConfig, config: DeviceConfig, client_id: str, *, is_v5: bool
+) -> Client:
+    """Make a client that is not connected yet.
+
+    Raises:
+        BrokerRefused: the TLS files cannot be used.
+    """
+    client = Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        clean_session=None if is_v5 else True,
+        protocol=MQTTProtocolVersion.MQTTv5 if is_v5 else MQTTProtocolVersion.MQTTv311,
+        reconnect_on_failure=False,
+    )
+    client.connect_timeout = config.values.timing.connect_timeout_s
+    client.max_queued_messages_set(QUEUED_MAX)
+    if broker.username is not None:
+        client.username_pw_set(broker.username, broker.password)
+    if broker.is_tls:
+        client.tls_set_context(_tls(broker, config))
+    return client
+
+
+def _tls(broker: BrokerConfig, config: DeviceConfig) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=config.resolve(broker.ca))
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if broker.certificate is not None:
+            context.load_cert_chain(config.folder / broker.certificate, config.resolve(broker.key))
+    except OSError as exc:
+        raise BrokerRefused(
+            f"{broker.name}: TLS files cannot be used ({exc}); check ca, certificate, key"
+        ) from exc
+    return context
