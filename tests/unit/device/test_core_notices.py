@@ -60,7 +60,8 @@ class Shell:
         self.happen(ev.JobDone(self.last(kind), result))
 
 
-def test_a_cancel_that_is_being_verified_when_the_last_chunk_comes_is_not_lost() -> None:
+def collecting() -> Shell:
+    """A core that asked for the one chunk of its first release."""
     shell = Shell()
     shell.done(ev.Inspect, Findings(None, None, {}, {}, frozenset()))
     shell.happen(ev.LinkUp(64))
@@ -68,6 +69,11 @@ def test_a_cancel_that_is_being_verified_when_the_last_chunk_comes_is_not_lost()
     shell.done(ev.Verify, ev.Verified(trusted(), FACTS))
     shell.done(ev.OpenSpool, {0: MAP})
     shell.done(ev.ScanSpool, set())
+    return shell
+
+
+def test_a_cancel_that_is_being_verified_when_the_last_chunk_comes_is_not_lost() -> None:
+    shell = collecting()
     shell.happen(ev.NoticeArrived(b"the cancel"))
     cancel = shell.last(ev.Verify)
     assert cancel.data == b"the cancel"
@@ -90,13 +96,7 @@ def test_a_way_back_that_storage_stopped_half_way_is_looked_at_before_anything_e
     by: ev.Event,
 ) -> None:
     """The record in memory is ahead of `current`: a plan made from it would be made of nothing."""
-    shell = Shell()
-    shell.done(ev.Inspect, Findings(None, None, {}, {}, frozenset()))
-    shell.happen(ev.LinkUp(64))
-    shell.happen(ev.NoticeArrived(b"the offer"))
-    shell.done(ev.Verify, ev.Verified(trusted(), FACTS))
-    shell.done(ev.OpenSpool, {0: MAP})
-    shell.done(ev.ScanSpool, set())
+    shell = collecting()
     shell.happen(ev.ChunkArrived(PAYLOAD.sha256, 0, DATA))
     shell.done(ev.Build, None)
     shell.done(ev.Probe, ev.Verdict(passed=True, reason="fit"))
