@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from collections import deque
 from typing import cast
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from slotcast_device import packets
 from slotcast_device.packets import GATHERED_MAX_BYTES, PacketSocket, Publication
 
 BOUND = 2000
@@ -72,20 +74,20 @@ def _publish(topic: str, data: bytes, packet_id: int | None, *, v5: bool, flags:
     return _packet(0x30 | flags | (0 if packet_id is None else 2), body + data)
 
 
-def _taken(packets: PacketSocket) -> list[Publication | bytes]:
-    """All that can be taken now: messages, and what paho would get of other packets."""
+def _taken(reader: PacketSocket) -> list[Publication | bytes]:
+    """All that can be taken now: messages, and what paho would get of other reader."""
     out: list[Publication | bytes] = []
-    while packets.fill():
-        came = packets.publication()
-        out.append(came if came is not None else b"".join(iter(lambda: _byte(packets), b"")))
+    while reader.fill():
+        came = reader.publication()
+        out.append(came if came is not None else b"".join(iter(lambda: _byte(reader), b"")))
         if out[-1] == b"":
             break
     return out
 
 
-def _byte(packets: PacketSocket) -> bytes:
+def _byte(reader: PacketSocket) -> bytes:
     try:
-        return packets.recv(7)
+        return reader.recv(7)
     except BlockingIOError:
         return b""
 
@@ -105,10 +107,11 @@ OTHERS = st.builds(
     st.lists(st.one_of(MESSAGES, OTHERS), max_size=12),
     st.booleans(),
     st.sampled_from([0, 1, 8, 9]),
+    st.sampled_from([8, 100, packets.READ_BYTES]),
     st.data(),
 )
 def test_what_was_sent_is_taken_however_the_stream_is_cut(
-    sent: list[Publication | bytes], v5: bool, flags: int, data: st.DataObject
+    sent: list[Publication | bytes], v5: bool, flags: int, room: int, data: st.DataObject
 ) -> None:
     stream = b"".join(
         one
@@ -119,12 +122,13 @@ def test_what_was_sent_is_taken_however_the_stream_is_cut(
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
     ends = [*cuts, len(stream)]
     wire = Wire()
-    packets = _over(wire, v5=v5)
     taken: list[Publication | bytes] = []
-    for begin, end in zip([0, *cuts], ends, strict=True):
-        if end > begin:
-            wire.pieces.append(stream[begin:end])
-            taken += _taken(packets)
+    with mock.patch.object(packets, "READ_BYTES", room):
+        reader = _over(wire, v5=v5)
+        for begin, end in zip([0, *cuts], ends, strict=True):
+            if end > begin:
+                wire.pieces.append(stream[begin:end])
+                taken += _taken(reader)
     assert taken == sent
 
 
@@ -133,8 +137,8 @@ def test_of_a_message_above_the_bound_the_head_is_kept_and_the_next_one_is_whole
     after = _publish("small", b"ok", 6, v5=True)
     stream = large + after
     pieces = [stream[i : i + 5000] for i in range(0, len(stream), 5000)]
-    packets = _over(Wire(*pieces))
-    first, second = _taken(packets)
+    reader = _over(Wire(*pieces))
+    first, second = _taken(reader)
     assert isinstance(first, Publication)
     assert (first.topic, first.packet_id) == ("big", 5)
     assert 1000 < len(first.data) < BOUND
@@ -143,13 +147,13 @@ def test_of_a_message_above_the_bound_the_head_is_kept_and_the_next_one_is_whole
 
 def test_a_message_without_end_is_never_held() -> None:
     wire = Wire()
-    packets = _over(wire)
+    reader = _over(wire)
     wire.pieces.append(b"\x32" + _varint(200_000_000) + b"\x00\x01a\x00\x01\x00")
     tracemalloc.start()
     try:
         for _ in range(200):
             wire.pieces.append(bytes(100_000))
-            _taken(packets)
+            _taken(reader)
         assert tracemalloc.get_traced_memory()[1] < 3_000_000
     finally:
         tracemalloc.stop()
@@ -168,76 +172,76 @@ def test_a_message_without_end_is_never_held() -> None:
     ],
 )
 def test_what_is_not_mqtt_ends_the_connection_with_an_error(stream: bytes) -> None:
-    packets = _over(Wire(stream))
-    assert packets.fill()
-    assert packets.publication() is None
+    reader = _over(Wire(stream))
+    assert reader.fill()
+    assert reader.publication() is None
     with pytest.raises(ConnectionError, match=r"expected|cannot be read"):
-        packets.recv(1)
+        reader.recv(1)
 
 
 def test_the_end_of_the_connection_comes_after_the_last_packet() -> None:
-    packets = _over(Wire(_publish("t", b"last", 1, v5=True), b""))
-    assert packets.fill()
-    assert packets.publication() == Publication("t", b"last", 1)
-    assert packets.fill()
-    assert packets.publication() is None
-    assert packets.recv(1) == b""
+    reader = _over(Wire(_publish("t", b"last", 1, v5=True), b""))
+    assert reader.fill()
+    assert reader.publication() == Publication("t", b"last", 1)
+    assert reader.fill()
+    assert reader.publication() is None
+    assert reader.recv(1) == b""
 
 
 def test_paho_is_never_given_a_message_though_it_asks_for_more() -> None:
-    packets = _over(Wire(b"\xd0\x00" + _publish("t", b"m", 1, v5=True)))
-    assert packets.fill()
-    assert packets.publication() is None
-    assert packets.recv(1) + packets.recv(1) == b"\xd0\x00"
+    reader = _over(Wire(b"\xd0\x00" + _publish("t", b"m", 1, v5=True)))
+    assert reader.fill()
+    assert reader.publication() is None
+    assert reader.recv(1) + reader.recv(1) == b"\xd0\x00"
     with pytest.raises(BlockingIOError):
-        packets.recv(1)
-    assert packets.fill()
-    assert packets.publication() == Publication("t", b"m", 1)
+        reader.recv(1)
+    assert reader.fill()
+    assert reader.publication() == Publication("t", b"m", 1)
 
 
 def test_what_is_gathered_leaves_together_and_in_order() -> None:
     wire = Wire(takes=3)
-    packets = _over(wire)
-    with packets.gathering():
-        assert packets.send(b"abcd") == 4
-        assert packets.send(b"efgh") == 4
+    reader = _over(wire)
+    with reader.gathering():
+        assert reader.send(b"abcd") == 4
+        assert reader.send(b"efgh") == 4
         assert wire.sent == b""
-    assert packets.has_unsent
-    packets.flush()
+    assert reader.has_unsent
+    reader.flush()
     assert wire.sent == b"abcdefgh"
-    assert packets.send(b"ijkl") == 3
+    assert reader.send(b"ijkl") == 3
 
 
 def test_a_receipt_never_gets_into_the_middle_of_a_packet() -> None:
     wire = Wire(takes=3)
-    packets = _over(wire)
-    assert packets.send(b"abcdef") == 3
-    packets.acknowledge(0x0102)
-    packets.flush()
+    reader = _over(wire)
+    assert reader.send(b"abcdef") == 3
+    reader.acknowledge(0x0102)
+    reader.flush()
     assert wire.sent == b"abc"
-    with packets.gathering():
-        packets.send(b"def")
-    packets.flush()
+    with reader.gathering():
+        reader.send(b"def")
+    reader.flush()
     assert wire.sent == b"abcdef\x40\x02\x01\x02"
 
 
 def test_a_broker_that_takes_no_receipts_is_not_read_for_ever() -> None:
-    packets = _over(Wire(*[_publish("t", b"", 1, v5=True)] * 5000, takes=0))
+    reader = _over(Wire(*[_publish("t", b"", 1, v5=True)] * 5000, takes=0))
     taken = 0
-    while packets.fill():
-        came = packets.publication()
+    while reader.fill():
+        came = reader.publication()
         assert came is not None
-        packets.acknowledge(came.packet_id or 0)
-        packets.flush()
+        reader.acknowledge(came.packet_id or 0)
+        reader.flush()
         taken += 1
     assert GATHERED_MAX_BYTES // 4 < taken < GATHERED_MAX_BYTES
 
 
 def test_what_cannot_be_sent_does_not_grow() -> None:
     wire = Wire(takes=0)
-    packets = _over(wire)
-    with packets.gathering():
+    reader = _over(wire)
+    with reader.gathering():
         for _ in range(GATHERED_MAX_BYTES // 64):
-            assert packets.send(bytes(64)) == 64
+            assert reader.send(bytes(64)) == 64
         with pytest.raises(BlockingIOError):
-            packets.send(bytes(64))
+            reader.send(bytes(64))

@@ -142,7 +142,7 @@ class PacketSocket:
         return self._came[self._begin] & ~_DUP_AND_RETAIN in {_PUBLISH, _PUBLISH_QOS1}
 
     def _make_room(self, size: int) -> None:
-        """Move what is here to the front of a buffer that holds `size` bytes."""
+        """Move what is here to the front of a buffer of `size` bytes, and no less than usual."""
         fresh = bytearray(max(size, READ_BYTES))
         held = self._end - self._begin
         fresh[:held] = memoryview(self._came)[self._begin : self._end]
@@ -152,8 +152,9 @@ class PacketSocket:
         """Take what has come; False where that is nothing."""
         if self._begin == self._end:
             self._begin = self._end = 0
-        if self._end == len(self._came) or (len(self._came) > READ_BYTES and not self._end):
-            self._make_room(READ_BYTES)
+        is_full, is_empty = self._end == len(self._came), not self._end
+        if is_full or (is_empty and len(self._came) > READ_BYTES):
+            self._make_room(self._end - self._begin + 1)
         try:
             count = self.real.recv_into(memoryview(self._came)[self._end :])
         except _WOULD_BLOCK:
