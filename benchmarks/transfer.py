@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 from benchmarks.report import CannotRun, Figure, Options
@@ -21,7 +22,7 @@ from tests.support.proxy import Counters, Plan, Proxy
 SLOW_BITS_PER_S: Final = 1_000_000
 CUT_BITS_PER_S: Final = 20_000_000
 CUT_EVERY_BYTES: Final = 1_000_000
-TRIES: Final = 5
+TRIES: Final = 9
 SMALL_BYTES, LARGE_BYTES = 8_700_000, 90_000_000
 QUICK_SMALL_BYTES, QUICK_LARGE_BYTES = 3_000_000, 20_000_000
 
@@ -128,9 +129,10 @@ def _cut(world: World, bare: Bare) -> list[Figure]:
 
 
 def _speed(world: World, title: str) -> list[Figure]:
-    """From subscribe to verified files, against bare paho; both without the proxy.
+    """From the first SUBSCRIBE to verified files in the slot, against bare paho; without the proxy.
 
-    The best of several tries each, in turn: what else the machine does can only slow either.
+    The device says when by its log, which is read as it is written. Medians of several tries in
+    turn, since the machine may be doing something else in any of them.
     """
     world.options.say(f"speed of the {title} release, {TRIES} times")
     bares, rates = [], []
@@ -138,9 +140,9 @@ def _speed(world: World, title: str) -> list[Figure]:
         bare = bare_subscriber(world.broker)
         bares.append(bare.payload_bytes / bare.seconds)
         run = world.run_device(world.broker.port)
-        took_s = run.at(State.VERIFIED) - run.at(State.DOWNLOADING)
+        took_s = run.logged("is verified in slot") - run.logged("collecting")
         rates.append(bare.payload_bytes / took_s)
-    ours, theirs = max(rates), max(bares)
+    ours, theirs = median(rates), median(bares)
     return [
         Figure(
             f"speed / bare paho subscriber, {title} release",
@@ -148,7 +150,8 @@ def _speed(world: World, title: str) -> list[Figure]:
             "ratio",
             limit=0.5,
             better=">=",
-            note=f"{ours / 1e6:.0f} MB/s to the verified file, bare {theirs / 1e6:.0f} MB/s",
+            note=f"{ours / 1e6:.0f} MB/s to the verified file, bare {theirs / 1e6:.0f} MB/s;"
+            f" best of each {max(rates) / 1e6:.0f} and {max(bares) / 1e6:.0f}",
         )
     ]
 

@@ -99,13 +99,28 @@ def generated_model(path: Path, size_bytes: int, seed: int) -> Path:
 
 @dataclass(slots=True)
 class Run:
-    """What one device run showed: when its status first said each state, and its memory."""
+    """What one device run showed: when it first said each state and each line, and its memory."""
 
-    started_s: float = 0.0
     states: dict[State, float] = field(default_factory=dict)
     peak_rss_bytes: int = 0
     exit_code: int = -1
-    log: str = ""
+    lines: list[tuple[float, str]] = field(default_factory=list)
+
+    @property
+    def log(self) -> str:
+        """All that it logged."""
+        return "".join(line for _, line in self.lines)
+
+    def logged(self, words: str) -> float:
+        """Give when the first line with these words in it was written.
+
+        Raises:
+            CannotRun: none was; the message has the device's last words.
+        """
+        for when_s, line in self.lines:
+            if words in line:
+                return when_s
+        raise CannotRun(f"the device never logged {words!r}:\n{self.log[-2000:]}")
 
     def at(self, *states: State) -> float:
         """Give when the first of these states was reported.
@@ -160,23 +175,29 @@ class World:
         return run
 
     def _run_process(self, out: Path, run: Run) -> None:
-        log = out / "log.txt"
         words = ["run", "--config", str(out / "device.toml"), "--once"]
         words += ["--timeout", str(DEVICE_TIMEOUT_S)]
-        run.started_s = time.monotonic()
-        with log.open("wb") as sink:
-            process = subprocess.Popen(
-                [command("slotcast-device"), *words], stdout=sink, stderr=sink
-            )
+        with subprocess.Popen(
+            [command("slotcast-device"), *words],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            reader = threading.Thread(target=_note_lines, args=(process, run))
+            reader.start()
             try:
                 while process.poll() is None:
                     run.peak_rss_bytes = max(run.peak_rss_bytes, peak_rss_bytes(process.pid))
                     time.sleep(_PROGRESS_S)
             finally:
                 process.kill()
-                process.wait()
+                reader.join()
         run.exit_code = process.returncode
-        run.log = log.read_text(errors="replace")
+
+
+def _note_lines(process: subprocess.Popen[str], run: Run) -> None:
+    for line in process.stderr or ():
+        run.lines.append((time.monotonic(), line))
 
 
 def peak_rss_bytes(pid: int) -> int:

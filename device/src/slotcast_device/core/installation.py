@@ -177,7 +177,9 @@ class Installation:
         actions = self.transfer.start(maps, now.mono_s)
         if self.is_link_up:
             actions += self.transfer.link_up(now.mono_s)
-        return self._translate(actions, now)
+        size, codec = self.transfer.needed_bytes, install.payload.codec
+        said = ev.Log("info", f"collecting {trusted.release.version}: {size} bytes, {codec}")
+        return [said, *self._translate(actions, now)]
 
     def _new_transfer(self, payload: Payload, trusted: Trusted, install: Install) -> Transfer:
         return Transfer(
@@ -350,6 +352,7 @@ class Installation:
         desk.set_slot(install.slot, record_of(trusted.release, trusted.release_sha256))
         beside = desk.state.active if desk.state.active_record is not None else None
         return [
+            ev.Log("info", f"{trusted.release.version} is verified in slot {install.slot}"),
             ev.Save(desk.state),
             ev.DropSpool(),
             ev.Report(),

@@ -45,7 +45,7 @@ def decode_full(
     Args:
         payload: the received payload.
         image_size_bytes: the signed size; never exceeded, whatever the payload says.
-        sink: gets the bytes, in pieces of at most 512 KiB.
+        sink: gets the bytes, in pieces of at most 512 KiB; each is valid until the call returns.
         compression: how the offer says that the payload is packed.
 
     Raises:
@@ -77,13 +77,14 @@ def _decompress(payload: Source, image_size_bytes: int, sink: Sink) -> None:
         cast("IO[bytes]", _Reader(payload)), read_size=_STEP_BYTES, read_across_frames=True
     )
     left = image_size_bytes
+    buffer = memoryview(bytearray(min(_STEP_BYTES, left)))
     while left > 0:
-        data = reader.read(min(_STEP_BYTES, left))
-        if not data:
+        size = reader.readinto(buffer[:left])
+        if not size:
             raise PayloadCorrupt(
                 f"expected {image_size_bytes} bytes of image, got {image_size_bytes - left}"
             )
-        left -= len(data)
-        sink(data)
+        left -= size
+        sink(buffer[:size])
     if reader.read(1):
         raise PayloadCorrupt(f"expected {image_size_bytes} bytes of image, got more")
