@@ -23,6 +23,12 @@ from slotcast_schemas.codecs.delta.symbols import PLAIN_BITS
 _LANE_SHARE: Final = 0.004
 """The share of the coded bytes that the lanes' unused first states may cost: 2 bytes a lane."""
 
+_LANE_SHARE_MAX: Final = 0.02
+"""The same where it would otherwise be many steps for few bytes."""
+
+_STEPS_ENOUGH: Final = 2048
+"""For a section; measured on a 90 MB pair, of whose 22 million symbols half were in six tables."""
+
 _LANES_LOG2_MAX: Final = 11
 
 
@@ -100,7 +106,7 @@ class SymbolCollector:
         used_contexts = joint.sum(axis=1) > 0
         used_symbols = joint.sum(axis=0) > 0
         coded_bytes = _entropy_bits(joint) / 8
-        lanes_log2 = choose_lanes_log2(coded_bytes)
+        lanes_log2 = choose_lanes_log2(coded_bytes, int(joint.sum()))
         precision_bits = 12 if coded_bytes * 8 > 2 * joint.sum() else 14
         self._make_indices(used_contexts, used_symbols)
         model = Model(used_contexts, used_symbols, precision_bits)
@@ -126,9 +132,14 @@ class SymbolCollector:
             self.symbols[strip] = symbol_index[self.symbols[strip]]
 
 
-def choose_lanes_log2(coded_bytes: float) -> int:
-    """As many lanes as may be had for a small share of the bytes: more lanes decode faster."""
+def choose_lanes_log2(coded_bytes: float, symbols: int) -> int:
+    """As many lanes as may be had for a small share of the bytes: more lanes decode faster.
+
+    The decoder takes one step for a symbol of each lane, whose cost hardly depends on the lanes. So
+    where many symbols make few bytes, as in a table of which most rows stay, a larger share pays.
+    """
     lanes = max(16.0, coded_bytes * _LANE_SHARE / 2)
+    lanes = max(lanes, min(symbols / _STEPS_ENOUGH, coded_bytes * _LANE_SHARE_MAX / 2))
     return min(_LANES_LOG2_MAX, int(np.log2(lanes)))
 
 

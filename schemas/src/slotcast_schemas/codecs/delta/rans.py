@@ -83,13 +83,13 @@ class RansDecoder:
         states = self._states[: len(out)]
         slot = states & np.uint32((1 << model.precision_bits) - 1)
         slots += slot
-        np.take(self._lookup, slots, out=out, mode="clip")
+        self._lookup.take(slots, out=out, mode="clip")
         rows += out
         states >>= bits
         states *= model.frequency.take(rows)
         states += slot
         states -= model.start.take(rows)
-        hungry = np.flatnonzero(states < STATE_START)
+        hungry = (states < STATE_START).nonzero()[0]
         fed = used + len(hungry)
         if fed > len(words):
             raise PayloadCorrupt(f"expected at least {fed} more words of symbols, got {len(words)}")
