@@ -186,7 +186,10 @@ class Agent:
                 model, done = self._results.get_nowait()
             except queue.Empty:
                 return
-            self._feed(model, done, self._now())
+            now = self._now()
+            self._feed(model, done, now)
+            if self._report_due:  # an ending is told, though the next result be there already
+                self._report(now)
 
     def _take_requests(self, now: ev.Now) -> None:
         """Look now and then what a person asks."""

@@ -113,5 +113,5 @@ def test_whoever_waits_for_a_prefix_is_told_when_it_will_not_come(tmp_path: Path
 def test_a_link_is_fast_only_once_enough_came_at_that_pace() -> None:
     pace = Pace()
     assert not pace.is_fast(CHUNK, 0.0)
-    assert pace.is_fast(FAST_BYTES, 0.1)
+    assert pace.is_fast(FAST_BYTES, 0.05)
     assert not pace.is_fast(CHUNK, 60.0)
