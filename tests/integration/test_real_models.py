@@ -10,18 +10,16 @@ import os
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper
 
 from slotcast_device.cli import ENDED_OTHERWISE, OK
 from slotcast_publisher.deltas import DeltaBuilder
 from slotcast_publisher.payloads import build_full
 from slotcast_publisher.settings import Settings
 from slotcast_schemas.states import State
+from tests.support import models
 from tests.support.brokers import Broker
-from tests.support.fleet import Device, Observer, Publisher, model_bytes
+from tests.support.fleet import Device, Observer, Publisher
 from tests.support.fleet_fixtures import new_prefix
 from tests.support.proxy import Plan, Proxy
 
@@ -37,23 +35,9 @@ def real_or_made() -> tuple[str, bytes, bytes]:
     paths = [MODELS / f"c_v{number}.onnx" for number in (1, 2)]
     if all(path.exists() for path in paths):
         return f"real ones from {MODELS}", paths[0].read_bytes(), paths[1].read_bytes()
-    made = model_bytes(1, 8_600_000)
-    return f"made ones, {MODELS} has none", made, trained_on(made)
-
-
-def trained_on(model: bytes) -> bytes:
-    """Give the model with every weight moved by a thousandth of what weights are, as training does.
-
-    A model of other weights would be no pair: no delta between the two is worth offering.
-    """
-    proto = onnx.load_model_from_string(model)
-    rng = np.random.default_rng(2)
-    for weight in proto.graph.initializer:
-        old = numpy_helper.to_array(weight)
-        if old.dtype == np.float32 and old.size:
-            step = 1e-3 * float(old.std()) * rng.standard_normal(old.shape)
-            weight.CopyFrom(numpy_helper.from_array((old + step).astype(np.float32), weight.name))
-    return bytes(proto.SerializeToString())
+    # Of one seed: between models of other weights no delta is worth offering.
+    made = [models.large(1, size_bytes=8_600_000, drift=drift) for drift in (0.0, 1e-3)]
+    return f"made ones, {MODELS} has none", made[0], made[1]
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from paho.mqtt.properties import Properties
 
 from slotcast_device import packets
 from slotcast_device.packets import GATHERED_MAX_BYTES, PacketSocket, Publication
+from tests.support.mqtt_packets import remaining_length
 
 BOUND = 2000
 
@@ -49,17 +50,8 @@ def _over(wire: Wire, *, v5: bool = True) -> PacketSocket:
     return PacketSocket(cast("object", wire), BOUND, has_properties=v5)  # type: ignore[arg-type]
 
 
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while True:
-        value, digit = divmod(value, 128)
-        out.append(digit | (128 if value else 0))
-        if not value:
-            return bytes(out)
-
-
 def _packet(head: int, body: bytes) -> bytes:
-    return bytes([head]) + _varint(len(body)) + body
+    return bytes([head]) + remaining_length(len(body)) + body
 
 
 def _publish(topic: str, data: bytes, packet_id: int | None, *, v5: bool, flags: int = 0) -> bytes:
@@ -148,7 +140,7 @@ def test_of_a_message_above_the_bound_the_head_is_kept_and_the_next_one_is_whole
 def test_a_message_without_end_is_never_held() -> None:
     wire = Wire()
     reader = _over(wire)
-    wire.pieces.append(b"\x32" + _varint(200_000_000) + b"\x00\x01a\x00\x01\x00")
+    wire.pieces.append(b"\x32" + remaining_length(200_000_000) + b"\x00\x01a\x00\x01\x00")
     tracemalloc.start()
     try:
         for _ in range(200):

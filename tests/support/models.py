@@ -155,10 +155,9 @@ def large(seed: int = 1, *, size_bytes: int = 8 << 20, drift: float = 0.0) -> by
     weights += [rng.standard_normal((width, width)) / np.sqrt(width / 2) for _ in range(count)]
     weights.append(rng.standard_normal((width, CLASSES)) / np.sqrt(width))
     nodes, initializers, last = [], [], "x"
-    for index, weight in enumerate(weights):
+    for index, weight in enumerate(_drifted(weights, drift, rng)):
         is_end = index == len(weights) - 1
-        drifted = (weight * (1 + drift)).astype(np.float32)
-        initializers.append(_tensor(f"layer{index}", drifted))
+        initializers.append(_tensor(f"layer{index}", weight))
         out = "logits" if is_end else f"sum{index}"
         nodes.append(helper.make_node("MatMul", [last, f"layer{index}"], [out]))
         last = f"active{index}"
@@ -210,6 +209,13 @@ def _weights(seed: int, hidden: int, drift: float, features: int = FEATURES) -> 
     rng = np.random.default_rng(seed)
     shapes = [(features, hidden), (hidden,), (hidden, CLASSES), (CLASSES,)]
     weights = [rng.standard_normal(shape) / np.sqrt(shape[0]) for shape in shapes]
+    return _drifted(weights, drift, rng)
+
+
+def _drifted(
+    weights: Sequence[NDArray[np.float64]], drift: float, rng: np.random.Generator
+) -> list[Floats]:
+    """Move every weight by about this share of itself, each by another, as training does."""
     if drift:
         weights = [w * (1 + drift * rng.standard_normal(w.shape)) for w in weights]
     return [w.astype(np.float32) for w in weights]

@@ -157,9 +157,9 @@ class Agent:
                 self._wake_receiver.recv(4096)
         self._take_results()
         self._connection.check()
-        if self._connection.link is not None and time.monotonic() >= self._notices_s:
-            self._ask_for_notices(self._connection.link)
         now = self._now()
+        if self._connection.link is not None and now.mono_s >= self._notices_s:
+            self._ask_for_notices(self._connection.link)
         for model in self._models.values():
             deadline_s = model.core.deadline_s
             if deadline_s is not None and deadline_s <= now.mono_s:

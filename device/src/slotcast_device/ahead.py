@@ -53,6 +53,7 @@ class Prefix:
         while self._next in self._have:
             self._have.discard(self._next)
             self._next += 1
+        # No lock for each chunk: who waits says what it awaits before it looks how far this is.
         if self._next >= self._awaited:
             with self._changed:
                 self._changed.notify_all()

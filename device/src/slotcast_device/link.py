@@ -146,8 +146,12 @@ class Link:
         found = self.socket
         if found is not None:
             found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if _QUICK_ACK is not None:
-                found.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
+        self._receipt_at_once()
+
+    def _receipt_at_once(self) -> None:
+        found = self.socket
+        if _QUICK_ACK is not None and found is not None:
+            found.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
 
     @property
     def socket(self) -> socket.socket | None:
@@ -175,9 +179,7 @@ class Link:
                 break
         if packets is not None and packets.received_bytes > before:
             self._client.note_bytes()
-        found = self.socket
-        if _QUICK_ACK is not None and found is not None:  # Linux forgets it, tcp(7)
-            found.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
+        self._receipt_at_once()  # Linux forgets it, tcp(7)
 
     def _read_some(self) -> bool:
         """Take a few packets, then send their receipts; False once nothing more has come."""
