@@ -61,7 +61,7 @@ class World:
             map_parts=tuple(hashlib.sha256(part).digest() for part in self.maps),
         )
         self.credit = Credit()
-        self.credit.limit(credit_chunks)
+        self.credit.connected("mqtt://a", credit_chunks)
         self.stored: dict[int, bytes] = {}
         self.stored_maps: dict[int, bytes] = {}
         self.fetched: list[int] = []

@@ -164,7 +164,7 @@ class SimDevice:
         self.wire = wire_
         wire_.subscribe(tuple(self._topics.notice(model) for model in MODELS))
         for model in MODELS:
-            self._feed(model, ev.LinkUp(CREDIT_CHUNKS))
+            self._feed(model, ev.LinkUp("mqtt://broker", CREDIT_CHUNKS))
 
     def disconnected(self) -> None:
         """The connection is gone."""

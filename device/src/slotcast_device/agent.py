@@ -210,7 +210,7 @@ class Agent:
         """Ask for the notices; the status is due, since it may have changed meanwhile."""
         self._ask_for_notices(link)
         self._report_due = True
-        self._feed_all(ev.LinkUp(credit_chunks), self._now())
+        self._feed_all(ev.LinkUp(link.broker.url, credit_chunks), self._now())
 
     def _ask_for_notices(self, link: Link) -> None:
         """Subscribe to them, again for those that the broker dropped in silence (a full queue).

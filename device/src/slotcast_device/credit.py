@@ -45,6 +45,7 @@ class Credit:
     share: int = CEILING_CHUNKS
     step_s: float = 0.0
     _is_measured: bool = False
+    _broker: str = ""
 
     @classmethod
     def shared_by(cls, models: int) -> Credit:
@@ -75,9 +76,14 @@ class Credit:
         self.step_s = min(self.step_s, step_s) if self._is_measured else step_s
         self._is_measured = True
 
-    def limit(self, ceiling: int) -> None:
-        """Keep to what this connection allows; how fast its broker is, is to be seen."""
-        self._is_measured = False
+    def connected(self, broker: str, ceiling: int) -> None:
+        """Keep to what this connection allows; how fast another broker is, is to be seen.
+
+        Of the same broker the fastest answer counts on: one that comes late on a new connection
+        says more of the link, or of a pause of this machine.
+        """
+        self._is_measured = self._is_measured and broker == self._broker
+        self._broker = broker
         self.ceiling = max(1, min(self.share, ceiling))
         self.chunks = min(self.chunks, self.ceiling)
 

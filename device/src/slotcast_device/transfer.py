@@ -15,6 +15,7 @@ wide filters instead of many.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -417,17 +418,14 @@ class Transfer:
         return self._flush_drops() + self._ask(now_s)
 
     def _whole_block(self, block: int) -> list[int]:
-        """Give the chunks of a block that one filter is to bring, else nothing.
+        """Give the chunks of a block if all are missing, else nothing.
 
-        All must be missing; where filters are slow, half of them is enough.
+        A filter for the block would bring again what is on disk.
         """
         first = block * limits.BLOCK_CHUNKS
-        last = min(first + limits.BLOCK_CHUNKS, self.payload.chunk_count)
-        head = (self._todo[i] for i in range(min(last - first, len(self._todo))))
-        queued = [index for index in head if first <= index < last and index not in self._have]
-        if self.credit.is_slow_to_subscribe:
-            return queued if 2 * len(queued) >= last - first else []
-        return queued if queued == list(range(first, last)) else []
+        whole = list(range(first, min(first + limits.BLOCK_CHUNKS, self.payload.chunk_count)))
+        head = list(itertools.islice(self._todo, len(whole)))
+        return whole if head == whole and self._have.isdisjoint(whole) else []
 
     def _publish_want(self, now_s: float) -> Action:
         self.counters.wants += 1

@@ -64,7 +64,7 @@ def collecting() -> Shell:
     """A core that asked for the one chunk of its first release."""
     shell = Shell()
     shell.done(ev.Inspect, Findings(None, None, {}, {}, frozenset()))
-    shell.happen(ev.LinkUp(64))
+    shell.happen(ev.LinkUp("mqtt://a", 64))
     shell.happen(ev.NoticeArrived(b"the offer"))
     shell.done(ev.Verify, ev.Verified(trusted(), FACTS))
     shell.done(ev.OpenSpool, {0: MAP})

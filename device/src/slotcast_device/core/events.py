@@ -39,6 +39,7 @@ class Now:
 class LinkUp:
     """A broker took the connection; `credit_chunks` is what it allows under way."""
 
+    broker: str
     credit_chunks: int
 
 

@@ -190,8 +190,8 @@ class ModelCore:
         self, event: ev.LinkUp | ev.LinkDown | ev.NoticeArrived, now: Now
     ) -> list[Action]:
         match event:
-            case ev.LinkUp(credit_chunks):
-                self._credit.limit(credit_chunks)
+            case ev.LinkUp(broker, credit_chunks):
+                self._credit.connected(broker, credit_chunks)
                 return self._installation.link_up(now)
             case ev.LinkDown():
                 self._installation.link_down()
