@@ -11,9 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slotcast_device.credit import Credit
-from slotcast_device.transfer import (
-    FILTERS_MAX,
-    FILTERS_PER_PACKET,
+from slotcast_device.orders import (
     Action,
     Complete,
     PublishWant,
@@ -21,9 +19,10 @@ from slotcast_device.transfer import (
     StoreChunk,
     StoreMap,
     Subscribe,
-    Transfer,
     Unsubscribe,
 )
+from slotcast_device.requests import FILTERS_MAX, FILTERS_PER_PACKET
+from slotcast_device.transfer import Transfer
 from slotcast_schemas import limits, wire
 from slotcast_schemas.errors import ChunkCorrupt
 from slotcast_schemas.limits import BLOCK_CHUNKS, MAP_PART_CHUNKS

@@ -17,7 +17,7 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from slotcast_device import transfer as tx
+from slotcast_device import orders
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.files import ModelFiles
@@ -226,12 +226,12 @@ class SimDevice:
             self._log(f"{model}: {status.state} ({status.reason}) {status.detail}")
         elif isinstance(action, ev.Log):
             self._log(f"{model}: {action.level}: {action.text}")
-        elif isinstance(action, tx.StoreChunk):
+        elif isinstance(action, orders.StoreChunk):
             self._store(model, action)
         elif not isinstance(action, ev.Notify):
             self.files[model].carry_out(action)
 
-    def _store(self, model: str, action: tx.StoreChunk) -> None:
+    def _store(self, model: str, action: orders.StoreChunk) -> None:
         """Write a chunk, which must be the one that was published."""
         fetch = self.cores[model].transfer
         if fetch is not None:
@@ -244,11 +244,11 @@ class SimDevice:
         if self.wire is None:
             return
         match order:
-            case tx.Subscribe(filters):
+            case orders.Subscribe(filters):
                 self.wire.subscribe(filters)
-            case tx.Unsubscribe(filters):
+            case orders.Unsubscribe(filters):
                 self.wire.unsubscribe(filters)
-            case tx.PublishWant(want):
+            case orders.PublishWant(want):
                 self.wire.publish(self._topics.want(want.payload), wire.encode(want))
 
     def _work(self, model: str, job: ev.Job) -> None:

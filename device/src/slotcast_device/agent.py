@@ -22,7 +22,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
-from slotcast_device import transfer as tx
+from slotcast_device import orders
 from slotcast_device.collector import Collector
 from slotcast_device.connection import Connection
 from slotcast_device.control import Control
@@ -32,6 +32,7 @@ from slotcast_device.disk import OsDisk
 from slotcast_device.files import ModelFiles
 from slotcast_device.pace import SlowLimit
 from slotcast_device.report import Reporter
+from slotcast_device.requests import FILTERS_PER_PACKET
 from slotcast_device.supervisor import Supervisor
 from slotcast_schemas import wire
 from slotcast_schemas.errors import SlotcastError, StorageFailed
@@ -218,8 +219,8 @@ class Agent:
         A repeated subscription brings what is retained once more (MQTT 5, 3.8.4).
         """
         names = list(self._models)
-        for i in range(0, len(names), tx.FILTERS_PER_PACKET):
-            part = names[i : i + tx.FILTERS_PER_PACKET]
+        for i in range(0, len(names), FILTERS_PER_PACKET):
+            part = names[i : i + FILTERS_PER_PACKET]
             link.subscribe(tuple(self._topics.notice(name) for name in part))
         wait_s = self._config.values.timing.notices_again_s
         self._notices_s = time.monotonic() + self._rng.uniform(0.5, 1.0) * wait_s
@@ -296,11 +297,11 @@ class Agent:
         if link is None or not self._connection.is_up:
             return
         match order:
-            case tx.Subscribe(filters):
+            case orders.Subscribe(filters):
                 link.subscribe(filters)
-            case tx.Unsubscribe(filters):
+            case orders.Unsubscribe(filters):
                 link.unsubscribe(filters)
-            case tx.PublishWant(want):
+            case orders.PublishWant(want):
                 link.publish(self._topics.want(want.payload), wire.encode(want))
 
     def _work(self, model: _Model, job: ev.Job) -> None:

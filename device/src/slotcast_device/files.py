@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from slotcast_device import orders
 from slotcast_device import state as records
-from slotcast_device import transfer as tx
 from slotcast_device.ahead import Ahead
 from slotcast_device.build import build
 from slotcast_device.core import events as ev
@@ -85,11 +85,11 @@ class ModelFiles:
             StorageFailed: or a sharper kind.
         """
         match action:
-            case tx.StoreChunk(index, data):
+            case orders.StoreChunk(index, data):
                 self._open_spool().store_chunk(index, data)
                 if self._ahead is not None:
                     self._ahead.arrived(index, len(data), time.monotonic())
-            case tx.StoreMap(part, data):
+            case orders.StoreMap(part, data):
                 self._open_spool().store_map(part, data)
             case ev.SyncSpool():
                 self._open_spool().sync()

@@ -1,4 +1,4 @@
-"""What a transfer orders from its shell, what it keeps of a request, and what it counts."""
+"""What a transfer orders from its shell, and what it counts."""
 
 from __future__ import annotations
 
@@ -58,20 +58,6 @@ class Complete:
 
 
 Action = Subscribe | Unsubscribe | StoreMap | StoreChunk | Scan | PublishWant | Complete
-
-
-@dataclass(slots=True)
-class Request:
-    """A subscription and the chunks that are to come through it."""
-
-    filter: str
-    missing: set[int]
-    asked_s: float
-    ahead: int = 1
-    """Filters that the broker had to take until it came to this one, itself included."""
-    retries: int = 0
-    is_wanted: bool = False
-    """Whether a want was published for it."""
 
 
 @dataclass(slots=True)

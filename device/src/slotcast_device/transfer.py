@@ -15,77 +15,36 @@ wide filters instead of many.
 
 from __future__ import annotations
 
-import itertools
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.backoff import Backoff
 from slotcast_device.chunkmap import ChunkMap
 from slotcast_device.credit import Credit
-from slotcast_device.orders import (
-    Action,
-    Complete,
-    Counters,
-    PublishWant,
-    Request,
-    Scan,
-    StoreChunk,
-    StoreMap,
-    Subscribe,
-    Unsubscribe,
-)
+from slotcast_device.orders import Complete, Counters, PublishWant, Scan, StoreChunk, StoreMap
+from slotcast_device.requests import FILTERS_MAX, Requests
 from slotcast_schemas import limits
 from slotcast_schemas.errors import ChunkCorrupt
 from slotcast_schemas.messages import Want
 from slotcast_schemas.messages.want import WantedBlock
 
-__all__ = [
-    "Action",
-    "Complete",
-    "Counters",
-    "PublishWant",
-    "Scan",
-    "StoreChunk",
-    "StoreMap",
-    "Subscribe",
-    "Transfer",
-    "Unsubscribe",
-]
-
 if TYPE_CHECKING:
     import random
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from slotcast_device.orders import Action
+    from slotcast_device.requests import Request
     from slotcast_schemas.messages.offer import Payload
     from slotcast_schemas.topics import Topics
 
-FILTERS_MAX: Final = 40
-"""Subscriptions held at once by one transfer."""
-SUBSCRIPTIONS_MAX: Final = 48
-"""The same by a connection, notices included; AWS IoT Core allows 50."""
-FILTERS_PER_PACKET: Final = 8
-"""AWS IoT Core's bound for one SUBSCRIBE."""
-SLOW_FILTERS_MAX: Final = 4
-"""The same where each takes the broker long: meanwhile it may answer nothing, not even pings."""
 FIRST_WAIT_S: Final = 5.0
 WAIT_CAP_S: Final = 300.0
 WANT_WAIT_S: Final = (0.3, 1.0)
 """Before a want where nothing comes without one: time for chunks that do, and for others' wants."""
 UNASKED_ENOUGH: Final = 8
 """Requests in a row that were answered without a want: the broker keeps things after all."""
-WHOLE_MAX_CHUNKS: Final = 512
-"""Asked for by one filter at most: Mosquitto, for one, drops past 1,000 that wait."""
 CORRUPT_MAX: Final = 3
 """A chunk that came wrong this often is reported as corrupt."""
-
-
-def filters_each(models: int) -> int:
-    """Share a connection's subscriptions among models, of which each also has its notice's.
-
-    Two at least, so past 16 models the bound holds only while not all update at once.
-    """
-    return max(2, min(FILTERS_MAX, (SUBSCRIPTIONS_MAX - models) // models))
 
 
 @dataclass(slots=True)
@@ -116,22 +75,24 @@ class Transfer:
     _needed_bytes: int = field(init=False)
     _have: set[int] = field(default_factory=set)
     _wanted: frozenset[int] = frozenset()
-    _todo: deque[int] = field(default_factory=deque)
-    _requests: dict[str, Request] = field(default_factory=dict)
-    _by_chunk: dict[int, Request] = field(default_factory=dict)
-    _dropping: list[str] = field(default_factory=list)
+    _requests: Requests = field(init=False)
     _corrupt: dict[int, int] = field(default_factory=dict)
     _is_up: bool = False
     _is_scanned: bool = False
     _wants_first: bool = False
     _unasked: int = 0
-    _may_ask_whole: bool = True
-    _burst: tuple[float, float, int] = (0.0, 0.0, 0)
     _backoff: Backoff = field(init=False)
 
     def __post_init__(self) -> None:
         self._wanted = frozenset(self.needed)
         self._map = ChunkMap(self.payload)
+        self._requests = Requests(
+            self.payload,
+            self.topics,
+            self.credit,
+            filters_max=self.filters_max,
+            needs_all=len(self._wanted) == self.payload.chunk_count,
+        )
         self._needed_bytes = sum(map(self.payload.chunk_bytes, self.needed))
         self._backoff = Backoff(self.rng, FIRST_WAIT_S, WAIT_CAP_S)
 
@@ -145,7 +106,7 @@ class Transfer:
     @property
     def in_flight(self) -> int:
         """Chunks asked for and not here yet."""
-        return len(self._by_chunk)
+        return self._requests.in_flight
 
     @property
     def maps(self) -> dict[int, bytes]:
@@ -170,15 +131,14 @@ class Transfer:
 
     def link_up(self, now_s: float) -> list[Action]:
         """A connection is there: nothing is subscribed on it yet."""
-        self._forget_requests()
-        self._may_ask_whole = True
+        self._requests.begin(self._missing())
         self._is_up = True
         return self._ask(now_s)
 
     def link_down(self) -> None:
         """The connection is gone, and with it every subscription."""
         self._is_up = False
-        self._forget_requests()
+        self._requests.begin(())
         self.deadline_s = None
 
     def receive_map(self, part: int, data: bytes, now_s: float) -> list[Action]:
@@ -190,12 +150,12 @@ class Transfer:
             self.counters.corrupt_chunks += 1
             return []
         topic = self.topics.map_part(self.payload.sha256, part)
-        self._note_how_it_came(self._requests.get(topic))
+        self._note_how_it_came(self._requests.held.get(topic))
         self._progress(now_s)
         actions: list[Action] = [StoreMap(part, data)]
-        self._drop(topic)
+        self._requests.drop(topic)
         if self._map.is_whole:
-            return actions + self._flush_drops() + self._after_map(now_s)
+            return actions + self._requests.let_go_of_done() + self._after_map(now_s)
         return actions + self._ask(now_s)
 
     def scanned(self, present: set[int], now_s: float) -> list[Action]:
@@ -204,7 +164,7 @@ class Transfer:
         self._is_scanned = True
         self.reused_bytes = sum(map(self.payload.chunk_bytes, self._have))
         self.counters.verified_bytes = self.reused_bytes
-        self._todo = deque(index for index in self.needed if index not in self._have)
+        self._requests.begin(self._missing())
         if self.is_complete:
             return [Complete()]
         return self._ask(now_s)
@@ -225,18 +185,15 @@ class Transfer:
             return self._corrupted(index, now_s)
         self._have.add(index)
         self.counters.verified_bytes += len(data)
-        self._note_rate(len(data), now_s)
         self._progress(now_s)
-        actions: list[Action] = [StoreChunk(index, data)]
-        request = self._by_chunk.pop(index, None)
-        if request is not None:
-            request.missing.discard(index)
-            if not request.missing:
-                self._finish(request, now_s)
+        request = self._requests.arrived(index, len(data), now_s)
+        if request is not None and not request.missing:
+            self._finish(request, now_s)
         if len(self._have) == len(self._wanted):
-            self.deadline_s = None
-            return [*actions, *self._let_go(), Complete()]
-        return actions + self._ask(now_s) if request is None or not request.missing else actions
+            return [StoreChunk(index, data), *self.stop(), Complete()]
+        if request is not None and request.missing:
+            return [StoreChunk(index, data)]
+        return [StoreChunk(index, data), *self._ask(now_s)]
 
     def heard(self, now_s: float) -> None:
         """Bytes came on the link: a chunk may be on its way, however slowly; wait for it."""
@@ -250,23 +207,25 @@ class Transfer:
         actions: list[Action] = []
         if self._backoff.failures or is_planned:
             actions.append(self._publish_want(now_s))
-        slack_s = self.credit.slack_s(len(self._requests))
+        slack_s = self.credit.slack_s(len(self._requests.held))
         self.deadline_s = now_s + FIRST_WAIT_S + slack_s + self._backoff.next_s()
-        if is_planned:
-            return actions
-        self.credit.timed_out()
-        for request in self._requests.values():
-            request.retries += 1
-        if self.topics.everything(self.payload.sha256) in self._requests:
-            return actions + self._split_whole(now_s)
-        return actions + self._ask_again(now_s)
+        if not is_planned:
+            self.credit.timed_out()
+            actions += self._requests.ask_again(self._have) + self._ask(now_s)
+        return actions
 
     def stop(self) -> list[Action]:
-        """End without completing; what is on disk stays."""
+        """Ask for nothing any more; what is on disk stays."""
         self.deadline_s = None
-        return self._let_go()
+        return self._requests.let_go()
 
     # --- map and chunks -----------------------------------------------------------------------
+
+    def _missing(self) -> Iterable[int]:
+        """Give what is to be asked for, in order; nothing before it is known what is on disk."""
+        if not self._is_scanned:
+            return ()
+        return (index for index in self.needed if index not in self._have)
 
     def _after_map(self, now_s: float) -> list[Action]:
         if self._is_scanned:
@@ -293,150 +252,25 @@ class Transfer:
         """Ask for as much as the credit has room for."""
         if not self._is_up:
             return []
-        let_go = self._flush_drops(at_least=self._drops_together())
-        wanted = self._next_maps() if not self._map.is_whole else self._next_chunks()
-        filters: list[str] = []
-        for topic, missing in wanted:
-            request = Request(topic, missing, now_s, ahead=len(self._requests) + 1)
-            self._requests[topic] = request
-            self._by_chunk.update(dict.fromkeys(missing, request))
-            filters.append(topic)
-        if self._requests and self.deadline_s is None:
+        actions: list[Action] = []
+        if not self._map.is_whole:
+            actions = self._requests.ask_for_maps(self._map.missing, now_s)
+        elif self._is_scanned:
+            actions = self._requests.ask_for_chunks(self._have, now_s)
+        if self._requests.held and self.deadline_s is None:
             self.deadline_s = now_s + self._first_wait_s()
-        return let_go + self._subscribe(filters)
-
-    def _drops_together(self) -> int:
-        """Say how many filters are let go of in one packet; until then they count as held."""
-        if self.credit.is_slow_to_subscribe:
-            return 1
-        return max(1, min(FILTERS_PER_PACKET, self.filters_max // 4))
-
-    def _subscribe(self, filters: list[str]) -> list[Action]:
-        """Ask in few packets; but one by one where each filter takes long, to have the first soon.
-
-        Measured with NATS: a packet of eight filters is answered when the last of them is taken.
-        """
-        step = 1 if self.credit.is_slow_to_subscribe else FILTERS_PER_PACKET
-        return [Subscribe(tuple(filters[i : i + step])) for i in range(0, len(filters), step)]
-
-    def _next_maps(self) -> list[tuple[str, set[int]]]:
-        under_way = len(self._requests)
-        topics = [self.topics.map_part(self.payload.sha256, part) for part in self._map.missing]
-        fresh = [topic for topic in topics if topic not in self._requests]
-        room = min(FILTERS_PER_PACKET, self.filters_max) - under_way
-        return [(topic, set()) for topic in fresh[: max(0, room)]]
-
-    def _next_chunks(self) -> list[tuple[str, set[int]]]:
-        if not self._is_scanned:
-            return []
-        if self._is_whole_better():
-            self._may_ask_whole = False
-            everything = set(self._todo)
-            self._todo.clear()
-            return [(self.topics.everything(self.payload.sha256), everything)]
-        asked: list[tuple[str, set[int]]] = []
-        room = self.credit.chunks - self.in_flight
-        if room < self.credit.step_chunks and self.in_flight:
-            return []
-        filters = self.filters_max - len(self._requests) - len(self._dropping)
-        if self.credit.is_slow_to_subscribe:
-            filters = min(SLOW_FILTERS_MAX, self.filters_max) - len(self._requests)
-        while self._todo and room > 0 and len(asked) < filters:
-            if self._todo[0] in self._have:  # it came without being asked for
-                self._todo.popleft()
-                continue
-            block = self._todo[0] // limits.BLOCK_CHUNKS
-            whole = self._whole_block(block)
-            if whole and (len(whole) <= room or self._fits_when_alone(whole, asked)):
-                for _ in whole:
-                    self._todo.popleft()
-                asked.append((self.topics.block(self.payload.sha256, block), set(whole)))
-                room -= len(whole)
-            elif whole and self.credit.chunks >= len(whole):
-                break  # wait until the credit has room for the block: one SUBSCRIBE, not eight
-            else:
-                index = self._todo.popleft()
-                asked.append((self.topics.chunk(self.payload.sha256, index), {index}))
-                room -= 1
-        return asked
-
-    def _fits_when_alone(self, whole: list[int], asked: list[tuple[str, set[int]]]) -> bool:
-        return not self.in_flight and not asked and len(whole) <= self.credit.chunks
-
-    def _is_whole_better(self) -> bool:
-        """Whether one filter for the whole payload ends sooner than one for each block.
-
-        It brings again what is there already, so it must be worth its bytes at the rate that
-        this link showed; and once on a connection is enough.
-        """
-        if not (self._may_ask_whole and self.credit.is_slow_to_subscribe) or self._requests:
-            return False
-        count = self.payload.chunk_count
-        if len(self._wanted) != count or not len(self._todo) > limits.BLOCK_CHUNKS:
-            return False
-        again_bytes = (count - len(self._todo)) * self.payload.chunk_size_bytes
-        filters_s = len(self._todo) / limits.BLOCK_CHUNKS * self.credit.step_s
-        return count <= WHOLE_MAX_CHUNKS and again_bytes <= filters_s * self._rate()
-
-    def _rate(self) -> float:
-        """Give the bytes per second at which chunks came, from the first to the last of late."""
-        first_s, last_s, size_bytes = self._burst
-        return size_bytes / (last_s - first_s) if last_s > first_s else 0.0
-
-    def _note_rate(self, size_bytes: int, now_s: float) -> None:
-        first_s, _, before = self._burst
-        self._burst = (first_s, now_s, before + size_bytes) if before else (now_s, now_s, 1)
-
-    def _ask_again(self, now_s: float) -> list[Action]:
-        """Ask once more for what did not come: single chunks of a block that came in part.
-
-        Subscribing again to the same filter makes a broker send what it retains once more
-        (MQTT 3.1.1, 3.8.4; MQTT 5 with retain handling 0), what is here already included.
-        """
-        if not self.credit.is_slow_to_subscribe:
-            for request in list(self._requests.values()):
-                if self._came_in_part(request):
-                    self._put_back(request)
-        return self._subscribe(list(self._requests)) + self._ask(now_s)
-
-    def _came_in_part(self, request: Request) -> bool:
-        block = next(iter(request.missing), 0) // limits.BLOCK_CHUNKS
-        whole = request.filter == self.topics.block(self.payload.sha256, block)
-        first = block * limits.BLOCK_CHUNKS
-        return whole and not self._have.isdisjoint(range(first, first + limits.BLOCK_CHUNKS))
-
-    def _put_back(self, request: Request) -> None:
-        """Let go of a filter; what it did not bring is asked for by others."""
-        for index in request.missing:
-            self._by_chunk.pop(index, None)
-        self._todo.extendleft(sorted(request.missing, reverse=True))
-        self._drop(request.filter)
-
-    def _split_whole(self, now_s: float) -> list[Action]:
-        """The one wide filter stopped bringing anything: go on block by block."""
-        self._put_back(self._requests[self.topics.everything(self.payload.sha256)])
-        return self._flush_drops() + self._ask(now_s)
-
-    def _whole_block(self, block: int) -> list[int]:
-        """Give the chunks of a block if all are missing, else nothing.
-
-        A filter for the block would bring again what is on disk.
-        """
-        first = block * limits.BLOCK_CHUNKS
-        whole = list(range(first, min(first + limits.BLOCK_CHUNKS, self.payload.chunk_count)))
-        head = list(itertools.islice(self._todo, len(whole)))
-        return whole if head == whole and self._have.isdisjoint(whole) else []
+        return actions
 
     def _publish_want(self, now_s: float) -> Action:
         self.counters.wants += 1
-        for request in self._requests.values():
+        for request in self._requests.held.values():
             request.is_wanted = True
             request.asked_s = now_s
         return PublishWant(self._want())
 
     def _want(self, only: set[int] | None = None) -> Want:
         """Build the want for what was asked for and has not come."""
-        missing = sorted(only if only is not None else self._by_chunk)
+        missing = sorted(self._requests.chunks if only is None else only)
         blocks: dict[int, int] = {}
         for index in missing:
             block, bit = divmod(index, limits.BLOCK_CHUNKS)
@@ -456,7 +290,7 @@ class Transfer:
 
     def _first_wait_s(self) -> float:
         wait_s = self.rng.uniform(*WANT_WAIT_S) if self._wants_first else FIRST_WAIT_S
-        return wait_s + self.credit.slack_s(len(self._requests))
+        return wait_s + self.credit.slack_s(len(self._requests.held))
 
     def _note_how_it_came(self, request: Request | None) -> None:
         """Learn whether this broker gives what it keeps, or only what is wanted."""
@@ -469,33 +303,7 @@ class Transfer:
             self._wants_first = self._wants_first and self._unasked < UNASKED_ENOUGH
 
     def _finish(self, request: Request, now_s: float) -> None:
-        self._drop(request.filter)
+        self._requests.drop(request.filter)
         self._note_how_it_came(request)
         if not request.retries:
             self.credit.completed(now_s - request.asked_s - self.credit.step_s * request.ahead)
-
-    def _drop(self, topic: str) -> None:
-        if self._requests.pop(topic, None) is not None:
-            self._dropping.append(topic)
-
-    def _flush_drops(self, at_least: int = 1) -> list[Action]:
-        """Unsubscribe from what is done, eight filters a packet."""
-        actions: list[Action] = []
-        while self._is_up and len(self._dropping) >= at_least:
-            actions.append(Unsubscribe(tuple(self._dropping[:FILTERS_PER_PACKET])))
-            del self._dropping[:FILTERS_PER_PACKET]
-        return actions
-
-    def _let_go(self) -> list[Action]:
-        for topic in list(self._requests):
-            self._drop(topic)
-        self._by_chunk.clear()
-        return self._flush_drops()
-
-    def _forget_requests(self) -> None:
-        """Put back what was asked for; a new connection begins with nothing."""
-        self._requests.clear()
-        self._by_chunk.clear()
-        self._dropping.clear()
-        if self._is_scanned:
-            self._todo = deque(index for index in self.needed if index not in self._have)

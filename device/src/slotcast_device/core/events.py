@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from slotcast_device import transfer as tx
+from slotcast_device import orders
 
 if TYPE_CHECKING:
     from slotcast_device.plan import Facts, Install
@@ -245,7 +245,7 @@ class Answer:
 
 
 Job = Inspect | Verify | OpenSpool | ScanSpool | Build | Probe | Watch | CheckSlot | AskHook
-Order = tx.Subscribe | tx.Unsubscribe | tx.PublishWant
+Order = orders.Subscribe | orders.Unsubscribe | orders.PublishWant
 """What goes to the broker."""
 
 # --- other actions ----------------------------------------------------------------------------
@@ -296,7 +296,7 @@ class Log:
     text: str
 
 
-Step = tx.StoreMap | tx.StoreChunk | SyncSpool | DropSpool | Save | Activate
+Step = orders.StoreMap | orders.StoreChunk | SyncSpool | DropSpool | Save | Activate
 """Short work on the disk."""
 
 Action = Job | Order | Step | Notify | Report | Log

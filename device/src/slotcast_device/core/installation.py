@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from slotcast_device import transfer as tx
+from slotcast_device import orders
 from slotcast_device.core import events as ev
 from slotcast_device.core.lifecycle import Happening
 from slotcast_device.core.view import progress_of
@@ -259,15 +259,15 @@ class Installation:
             actions.append(ev.Report())
         return actions
 
-    def _translate(self, actions: Sequence[tx.Action], now: Now) -> list[Action]:
+    def _translate(self, actions: Sequence[orders.Action], now: Now) -> list[Action]:
         """Turn the transfer's two questions to the shell into a job and the next step."""
         out: list[Action] = []
         for action in actions:
-            if isinstance(action, tx.Scan):
+            if isinstance(action, orders.Scan):
                 if self.transfer is not None:
                     job = ev.ScanSpool(self.transfer.payload, dict(self.transfer.maps))
                     out += self._desk.run(job)
-            elif isinstance(action, tx.Complete):
+            elif isinstance(action, orders.Complete):
                 out += self._collected(now)
             else:
                 out.append(action)

@@ -27,8 +27,8 @@ from slotcast_device.core.view import model_status
 from slotcast_device.credit import Credit
 from slotcast_device.pace import SlowLimit
 from slotcast_device.plan import Canceled, Install, NothingToDo, Wait, make_plan
+from slotcast_device.requests import filters_each
 from slotcast_device.state import Update
-from slotcast_device.transfer import filters_each
 from slotcast_schemas.errors import (
     Benched,
     ChunkCorrupt,
