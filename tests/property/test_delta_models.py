@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -75,7 +75,7 @@ def _changed(rng: np.random.Generator, values: NDArray[Any], how: str) -> NDArra
     return values
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(
     seeds,
     st.lists(
@@ -103,7 +103,7 @@ def test_every_pair_of_models_comes_back(
         )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=3000), st.binary(max_size=3000), st.integers(0, 3000))
 def test_every_pair_of_files_comes_back(first: bytes, second: bytes, cut: int) -> None:
     """Also where a file has the name of a model, and is none."""
@@ -148,7 +148,7 @@ def test_ordered_integers_grow_with_the_floats(kind: ElementKind, seed: int) -> 
     assert np.array_equal(is_negative(kind, bits), np.signbit(floats))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds, st.lists(st.integers(1, 3000), min_size=1, max_size=5), st.floats(0.0, 1.0))
 def test_symbols_of_any_strips_survive_the_coder(
     seed: int, lengths: list[int], skew: float

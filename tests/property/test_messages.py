@@ -17,7 +17,6 @@ from tests.support.messages import instances
 KINDS = pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.KIND)
 SLOW_TO_BUILD = settings(
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
@@ -33,7 +32,7 @@ def test_every_message_survives_encode_and_decode(kind: type[Message], data: st.
 
 
 @KINDS
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(raw=st.binary(max_size=400))
 def test_random_bytes_are_a_message_or_malformed(kind: type[Message], raw: bytes) -> None:
     with suppress(RefusedRelease):
@@ -56,7 +55,7 @@ VALUES = st.recursive(
 
 
 @KINDS
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(fields=st.dictionaries(WORDS, VALUES, max_size=6))
 def test_random_maps_are_a_message_or_malformed(
     kind: type[Message], fields: dict[str, object]

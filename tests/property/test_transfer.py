@@ -193,7 +193,7 @@ def disturb(world: World, draw: float) -> bool:
     return True
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     size_bytes=st.integers(1, 200 * CHUNK_BYTES),
     credit_chunks=st.integers(1, 128),
@@ -217,7 +217,7 @@ def test_any_link_ends_in_the_same_bytes(
     assert b"".join(world.stored[n] for n in range(len(world.chunks))) == world.data
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(size_bytes=st.integers(1, 300 * CHUNK_BYTES), credit_chunks=st.integers(1, 128))
 def test_on_a_clean_link_each_chunk_is_asked_for_once(size_bytes: int, credit_chunks: int) -> None:
     world = World(size_bytes, credit_chunks, random.Random(1))
@@ -230,7 +230,7 @@ def test_on_a_clean_link_each_chunk_is_asked_for_once(size_bytes: int, credit_ch
     assert world.transfer.deadline_s is None
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(held=st.sets(st.integers(0, 99)), seed=st.integers(0, 2**32))
 def test_what_is_on_disk_is_never_asked_for(held: set[int], seed: int) -> None:
     world = World(100 * CHUNK_BYTES, 64, random.Random(seed))

@@ -389,11 +389,12 @@ def test_a_release_whose_load_never_ends_is_given_up(
         if next(second_load, False):
             go_on.wait(WAIT_S)
 
-    with HotModel(slots.current, warm=warm, load_timeout_s=0.05, poll_s=0.01, report_s=0.01) as hot:
+    with HotModel(slots.current, warm=warm, poll_s=0.01, report_s=0.01) as hot:
+        hot._load_timeout_s = 0.05  # of the bad one alone: a busy machine takes its time
         slots.switch("b", models.classifier(2))
         wait_for(lambda: phases(slots).get(("b", 2)) == "failed")
         assert ask(hot) == answer(1)
-        hot._load_timeout_s = WAIT_S  # a busy machine may take its time over the good one
+        hot._load_timeout_s = WAIT_S
         slots.switch("a", models.classifier(3))
         wait_for(lambda: hot.swaps == 1)
         assert ask(hot) == answer(3)

@@ -68,7 +68,6 @@ def test_the_example_of_every_message_fits_its_schema(kind: type[Message]) -> No
 @KINDS
 @settings(
     max_examples=30,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(data=st.data())
