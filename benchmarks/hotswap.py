@@ -6,7 +6,7 @@ runs in a process of its own, so that its memory is its own:
 - `hot`: HotModel follows the link.
 - `naive`: the application itself sees the link change and makes a new InferenceSession in place
   (in the thread that noticed, under a lock), as applications do.
-- `plain`: HotModel without its two measures, low priority of the load and `malloc_trim`: what they
+- `plain`: HotModel without its measures, low priority of the load and memory given back: what they
   are worth (docs/adr/0030 and 0031).
 
 Latency while a swap goes on is compared with latency between swaps of the same run, so that
@@ -16,6 +16,7 @@ of the link until the old session is closed and its memory given back.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -167,6 +168,7 @@ def _child(way: str, size_mb: int, swaps: int, folder: Path) -> Run:
     current = _make_slots(folder, size_mb)
     if way == "plain":
         memory.give_back = lambda: False
+        memory.large_blocks_apart = contextlib.contextmanager(lambda: iter((None,)))
     nice = 0 if way == "plain" else LOADER_NICE
     holder = _Naive(current) if way == "naive" else _Hot(current, nice)
     known = [_answer(folder / "slots" / slot) for slot in "ab"]

@@ -1,20 +1,30 @@
 """Memory of this process: what is free, what it takes, giving back what it does not need.
 
 glibc keeps the pages of freed blocks; after 30 swaps of a 90 MB model that is 100 MB.
-`malloc_trim(0)` gives them back (docs/adr/0030: why this, and not a worker process).
+`malloc_trim(0)` gives them back, but for the top of each thread's arena; so what a load allocates
+is kept out of the arenas (docs/adr/0030: why this, and not a worker process).
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import psutil
 
 _CGROUP: Final = Path("/sys/fs/cgroup")
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+_APART_BYTES: Final = 128 * 1024
+"""From here on a block gets pages of its own; glibc's threshold in a process that begins."""
+_SHARED_BYTES: Final = 32 * 1024 * 1024
+"""What that threshold grows to by itself, in a process that frees blocks as large (mallopt(3))."""
 
 
 def available_bytes() -> int:
@@ -59,3 +69,56 @@ def give_back() -> bool:
         return False
     trim(0)
     return True
+
+
+class _Apart:
+    """How many loads want large blocks apart; the setting is the whole process's."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+
+    def begin(self) -> None:
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                _set_threshold(_APART_BYTES)
+
+    def end(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                _set_threshold(_SHARED_BYTES)
+
+
+_apart = _Apart()
+
+
+@contextlib.contextmanager
+def large_blocks_apart() -> Iterator[None]:
+    """Meanwhile give every large block of this process pages of its own, which go when it is freed.
+
+    Without it, blocks of a load lie in the arena of the thread that loads, and what lay at its top
+    stays resident when it is freed. Does nothing where the C library is not glibc, or where the
+    environment sets these thresholds.
+    """
+    _apart.begin()
+    try:
+        yield
+    finally:
+        _apart.end()
+
+
+def _set_threshold(size_bytes: int) -> None:
+    if sys.platform != "linux" or _is_set_by_user():
+        return
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "gnu_get_libc_version"):
+        return
+    libc.mallopt(_M_MMAP_THRESHOLD, size_bytes)
+    libc.mallopt(_M_TRIM_THRESHOLD, 2 * size_bytes)
+
+
+def _is_set_by_user() -> bool:
+    names = {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
+    return not names.isdisjoint(os.environ) or "threshold" in os.environ.get("GLIBC_TUNABLES", "")

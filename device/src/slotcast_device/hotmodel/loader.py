@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import onnxruntime
 
+from slotcast_device import memory
 from slotcast_device.hotmodel.source import Opened
 from slotcast_device.signature import signature
 from slotcast_schemas.errors import MalformedMessage, ModelFailed, ModelUnloadable
@@ -91,7 +92,19 @@ def load(
     thread = threading.Thread(
         target=_load_into, args=(results, opened, settings, nice), name="slotcast-load", daemon=True
     )
-    thread.start()
+    with memory.large_blocks_apart():
+        thread.start()
+        _wait_for(thread, opened, timeout_s, beat)
+    (result,) = results
+    if isinstance(result, Loaded):
+        return result
+    text = " ".join(str(result).split())
+    raise ModelUnloadable(f"{opened.path}: {text}") from result
+
+
+def _wait_for(
+    thread: threading.Thread, opened: Opened, timeout_s: float, beat: Callable[[], None] | None
+) -> None:
     began_s = time.monotonic()
     while thread.is_alive():
         thread.join(BEAT_S)
@@ -102,11 +115,6 @@ def load(
             raise LoadTimeout(f"{opened.path}: expected to load in {timeout_s:g} s, goes on")
         if elapsed_s > PATIENCE_S and thread.native_id is not None:
             _raise(thread.native_id)
-    (result,) = results
-    if isinstance(result, Loaded):
-        return result
-    text = " ".join(str(result).split())
-    raise ModelUnloadable(f"{opened.path}: {text}") from result
 
 
 def _load_into(
