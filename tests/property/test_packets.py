@@ -67,7 +67,7 @@ def _publish(topic: str, data: bytes, packet_id: int | None, *, v5: bool, flags:
 
 
 def _taken(reader: PacketSocket) -> list[Publication | bytes]:
-    """All that can be taken now: messages, and what paho would get of other reader."""
+    """All that can be taken now: messages, and what paho would get of other packets."""
     out: list[Publication | bytes] = []
     while reader.fill():
         came = reader.publication()

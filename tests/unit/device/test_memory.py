@@ -1,15 +1,15 @@
-"""Giving memory back: in a process of its own, for what is set is the whole process's."""
+"""Giving memory back: in a process of its own, for what is set is the whole process's.
+
+A matter of glibc, which Debian and Ubuntu have.
+"""
 
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import sys
 
 import pytest
-
-pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a matter of glibc")
 
 SIZE_BYTES = 12 << 20
 PROGRAM = f"""
