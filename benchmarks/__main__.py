@@ -18,7 +18,7 @@ from typing import Final, Protocol, cast
 
 from benchmarks.report import CannotRun, Figure, Options, as_json, table, with_command
 
-BENCHMARKS: Final = ("transfer", "delta", "hotswap", "faults", "nats")
+BENCHMARKS: Final = ("transfer", "delta", "window", "hotswap", "faults", "nats")
 ALL_MET, MISSED, COULD_NOT_RUN = 0, 1, 2
 
 

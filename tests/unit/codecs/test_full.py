@@ -10,6 +10,7 @@ import zstandard
 
 from slotcast_publisher.full import encode_full
 from slotcast_schemas.codecs import FilesImage, FileSource, MemorySource, decode_full
+from slotcast_schemas.codecs.full import WINDOW_MAX_BYTES
 from slotcast_schemas.errors import PayloadCorrupt, SlotDamaged
 
 
@@ -55,6 +56,30 @@ def test_the_same_files_give_the_same_payload(tmp_path: Path) -> None:
     encode_full(files, tmp_path / "a")
     encode_full(files, tmp_path / "b")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def _window_bytes(payload: bytes) -> int:
+    return zstandard.get_frame_parameters(payload).window_size
+
+
+def _weights(count: int) -> bytes:
+    """Give bytes that shrink as weights do: by the exponents, nowhere by repetition."""
+    return np.random.default_rng(2).normal(0, 0.02, count).astype(np.float32).tobytes()
+
+
+def test_a_device_needs_little_memory_to_unpack_weights(tmp_path: Path) -> None:
+    report = encode_full(_files(tmp_path, _weights(1 << 20)), tmp_path / "out")
+    assert report.compression == "zstd"
+    assert _window_bytes((tmp_path / "out").read_bytes()) == 256 * 1024
+
+
+def test_a_tensor_that_is_stored_twice_is_worth_a_wider_window(tmp_path: Path) -> None:
+    tensor = _weights(1 << 19)
+    report = encode_full(_files(tmp_path, tensor + tensor), tmp_path / "out")
+    payload = (tmp_path / "out").read_bytes()
+    assert report.payload_size_bytes < len(tensor)
+    assert len(tensor) < _window_bytes(payload) <= WINDOW_MAX_BYTES
+    assert _decode(payload, report.image_size_bytes) == tensor + tensor
 
 
 def test_progress_ends_at_the_whole(tmp_path: Path) -> None:

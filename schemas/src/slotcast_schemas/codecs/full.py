@@ -16,7 +16,7 @@ from slotcast_schemas.errors import PayloadCorrupt
 Compression = Literal["zstd", "none"]
 
 WINDOW_MAX_BYTES: Final = 8 * 1024 * 1024
-"""The most that a frame may make a device hold; what zstd level 19 uses (RFC 8878, 3.1.1.1.2)."""
+"""The most that a frame may make a device hold (RFC 8878, 3.1.1.1.2); ours mostly need 256 KiB."""
 
 _STEP_BYTES: Final = 512 * 1024
 """Small beside the window, and large enough that a decoding thread and a receiving one meet seldom:
