@@ -189,7 +189,7 @@ class Transfer:
             self._finish(request, now_s)
         if len(self._have) == len(self._wanted):
             return [StoreChunk(index, data), *self.stop(), Complete()]
-        if request is not None and request.missing:
+        if request is not None and request.missing and not self._is_early(request, now_s):
             return [StoreChunk(index, data)]
         return [StoreChunk(index, data), *self._ask(now_s)]
 
@@ -300,8 +300,18 @@ class Transfer:
             self._unasked += 1
             self._wants_first = self._wants_first and self._unasked < UNASKED_ENOUGH
 
+    def _is_early(self, request: Request, now_s: float) -> bool:
+        """Whether a quarter of a block came so soon that there is room to ask for more."""
+        if request.retries or len(request.missing) != limits.BLOCK_CHUNKS * 3 // 4:
+            return False
+        return self.credit.began(self._took_s(request, now_s))
+
     def _finish(self, request: Request, now_s: float) -> None:
         self._requests.drop(request.filter)
         self._note_how_it_came(request)
         if not request.retries:
-            self.credit.completed(now_s - request.asked_s - self.credit.step_s * request.ahead)
+            self.credit.completed(self._took_s(request, now_s))
+
+    def _took_s(self, request: Request, now_s: float) -> float:
+        """How long a request takes so far, without what the broker needed to take its filters."""
+        return now_s - request.asked_s - self.credit.step_s * request.ahead
