@@ -40,7 +40,7 @@ class Prefix:
         self._payload = payload
         self._have: set[int] = set()
         self._next = 0
-        self._awaited = 0
+        self._awaited: int | None = None  # by whoever waits
         self._changed = threading.Condition()
         self._is_stopped = False
 
@@ -54,7 +54,8 @@ class Prefix:
             self._have.discard(self._next)
             self._next += 1
         # No lock for each chunk: who waits says what it awaits before it looks how far this is.
-        if self._next >= self._awaited:
+        awaited = self._awaited
+        if awaited is not None and self._next >= awaited:
             with self._changed:
                 self._changed.notify_all()
 
@@ -74,6 +75,7 @@ class Prefix:
         with self._changed:
             self._awaited = chunks
             self._changed.wait_for(lambda: self._next >= chunks or self._is_stopped)
+            self._awaited = None
             if self._next < chunks:
                 raise TransferFailed("the transfer ended before the payload was whole")
 
@@ -169,7 +171,7 @@ class Ahead:
         """Decode; whatever fails here is found, and said, by the ordinary rebuild."""
         try:
             self._disk.remove_tree(self._folder)
-            self._disk.make_dir(self._folder)
+            self._disk.make_one_dir(self._folder)  # durable once it is a slot, and not before
             writer = ImageWriter(self._disk, self._folder, self._release)
             try:
                 self._decode(writer)

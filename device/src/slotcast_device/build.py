@@ -85,10 +85,10 @@ def build(
     if _holds_it_already(store, install, trusted, state):
         return
     aside = _set_aside(store, install, state)
-    store.clear(install.slot)
     if decoded is not None:
         store.adopt(install.slot, decoded)
     else:
+        store.clear(install.slot)
         _write(store, install, trusted, state, payload_path, aside)
     store.seal(install.slot, trusted.release_bytes)
     store.drop_aside()

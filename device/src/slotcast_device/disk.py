@@ -109,6 +109,9 @@ class Disk(Protocol):
     def make_dir(self, path: Path) -> None:
         """Make a folder and its parents; the names of those that were made are durable."""
 
+    def make_one_dir(self, path: Path) -> None:
+        """Make one folder whose name need not be durable; there already is fine."""
+
     def remove_tree(self, path: Path) -> None:
         """Remove a file or folder and all below it, read-only or not; missing is fine."""
 

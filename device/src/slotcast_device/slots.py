@@ -88,13 +88,16 @@ class SlotStore:
         Raises:
             SlotDamaged: the slot is the one that `current` opens; the caller is wrong.
         """
+        self._remove(slot)
+        self._disk.make_dir(self.path(slot))
+
+    def _remove(self, slot: SlotName) -> None:
         if self.current() == slot:
             raise SlotDamaged(f"slot {slot} is active and will not be written")
         slots = self._folder / "slots"
         self._disk.make_dir(slots)
         self._disk.remove_tree(slots / f"{slot}.release")
         self._disk.remove_tree(self.path(slot))
-        self._disk.make_dir(self.path(slot))
 
     def set_aside(self, slot: SlotName, files: Mapping[bytes, str]) -> dict[bytes, Path]:
         """Move files out of a slot that is about to be emptied; give where they are, by digest.
@@ -119,10 +122,15 @@ class SlotStore:
         return self._folder / "incoming" / "kept"
 
     def adopt(self, slot: SlotName, folder: Path) -> None:
-        """Make a folder of verified files the content of an emptied slot."""
-        self._disk.remove_tree(self.path(slot))
+        """Make a folder of verified files the content of a slot, in place of what it held.
+
+        It is durable with the release that `seal` writes, whose name is in the same folder.
+
+        Raises:
+            SlotDamaged: the slot is the one that `current` opens; the caller is wrong.
+        """
+        self._remove(slot)
         self._disk.rename(folder, self.path(slot))
-        self._disk.sync_dir(self.path(slot).parent)
 
     def build(self, slot: SlotName, release: Release) -> ImageWriter:
         """Begin to write a release's files into an emptied slot."""

@@ -89,12 +89,30 @@ def test_current_is_a_relative_link_and_moves_in_one_step(store: SlotStore, tmp_
     assert store.current() is None
 
 
-def test_the_slot_that_current_opens_is_never_cleared(store: SlotStore) -> None:
+def test_the_slot_that_current_opens_is_never_cleared(store: SlotStore, tmp_path: Path) -> None:
     record = build(store, "a")
     store.activate("a")
     with pytest.raises(SlotDamaged, match="active"):
         store.clear("a")
+    with pytest.raises(SlotDamaged, match="active"):
+        store.adopt("a", tmp_path / "elsewhere")
     store.verify("a", record)
+
+
+def test_files_made_elsewhere_take_the_place_of_what_a_slot_held(
+    store: SlotStore, tmp_path: Path
+) -> None:
+    record = build(store, "a")
+    made = tmp_path / "made"
+    store.path("a").rename(made)
+    store.path("a").mkdir()
+    (store.path("a") / "old.onnx").write_bytes(b"old")
+    store.adopt("a", made)
+    assert store.release("a") is None
+    store.seal("a", wire.encode(RELEASE))
+    store.verify("a", record)
+    assert not (store.path("a") / "old.onnx").exists()
+    assert not made.exists()
 
 
 def test_a_link_that_points_elsewhere_is_named_not_followed(
