@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -154,8 +154,13 @@ class World:
         run_json("release", self.repo, MODEL, version, named, *plain)
         run_json("publish", self.repo, MODEL, version)
 
-    def run_device(self, port: int) -> Run:
+    def run_device(self, port: int, *, is_observed: bool = True) -> Run:
         """Let a new device fetch what is offered, through this port; it must commit.
+
+        Args:
+            port: where the device finds its broker.
+            is_observed: note the states that it reports, which takes a client of its own: some
+                milliseconds of a core that the device and the broker would use.
 
         Raises:
             CannotRun: it did not, and so there is nothing to measure.
@@ -166,12 +171,12 @@ class World:
         url = f"mqtt://127.0.0.1:{port}"
         run_json("provision", self.repo, name, out, "--model", MODEL, "--broker", url)
         run = Run()
-        with observed(self.broker, name, run):
+        with observed(self.broker, name, run) if is_observed else nullcontext():
             self._run_process(out, run)
         shutil.rmtree(out)
         if run.exit_code != 0:
             raise CannotRun(f"the device ended with {run.exit_code}:\n{run.log[-2000:]}")
-        run.at(State.COMMITTED)
+        run.logged(f"{MODEL}: COMMITTED")
         return run
 
     def _run_process(self, out: Path, run: Run) -> None:

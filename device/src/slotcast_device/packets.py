@@ -143,10 +143,11 @@ class PacketSocket:
 
     def _make_room(self, size: int) -> None:
         """Move what is here to the front of a buffer of `size` bytes, and no less than usual."""
-        fresh = bytearray(max(size, READ_BYTES))
-        held = self._end - self._begin
-        fresh[:held] = memoryview(self._came)[self._begin : self._end]
-        self._came, self._begin, self._end = fresh, 0, held
+        held = self._came[self._begin : self._end]
+        if len(self._came) != max(size, READ_BYTES):
+            self._came = bytearray(max(size, READ_BYTES))
+        self._came[: len(held)] = held
+        self._begin, self._end = 0, len(held)
 
     def _read(self) -> bool:
         """Take what has come; False where that is nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import platform
 import time
@@ -87,14 +88,19 @@ def build_status(config: DeviceConfig, models: Sequence[ModelStatus], counter: i
     )
 
 
+@functools.cache  # read from files; what a running process has loaded does not change
+def _installed(distribution: str) -> str:
+    return f"{distribution} {importlib.metadata.version(distribution)}"
+
+
 def _inventory(config: DeviceConfig) -> Inventory:
     try:
         free = psutil.disk_usage(str(config.state_dir)).free
     except OSError:
         free = 0
     return Inventory(
-        software=f"slotcast-device {importlib.metadata.version('slotcast-device')}",
-        runtime=f"onnxruntime {importlib.metadata.version('onnxruntime')}",
+        software=_installed("slotcast-device"),
+        runtime=_installed("onnxruntime"),
         machine=platform.machine(),
         memory_bytes=psutil.virtual_memory().total,
         disk_free_bytes=free,

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from slotcast_schemas.messages.status import Check
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
+class Now(msgspec.Struct, frozen=True, gc=False):
     """The time, twice: `mono_s` for waits, `wall_s` (Unix time) for records."""
 
     mono_s: float
