@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import zstandard
 
@@ -24,6 +24,7 @@ Image = Sequence[tuple[str, Path]]
 _STEP_BYTES: Final = 1024 * 1024
 _NARROW_LOG: Final = 18
 """A window of 256 KiB, as a power of two."""
+_QUICK_LEVEL: Final = 1
 _WORTH_A_WIDE_WINDOW: Final = 0.995
 _BEST_LEVEL_UP_TO_BYTES: Final = 32 * 1024 * 1024
 _WORTH_UNPACKING: Final = 0.99
@@ -36,17 +37,15 @@ class FullReport:
     image_size_bytes: int
     payload_size_bytes: int
     compression: Compression
-    level: int
     frames: tuple[int, ...]
     """Bytes of the payload that each file takes, in order."""
 
 
 def choose_level(image_size_bytes: int) -> int:
-    """The zstd level for an image of that size.
+    """The slow zstd level that is tried beside the fastest one, for an image of that size.
 
-    Trained weights shrink by their exponents' entropy, which every level finds: on a 90 MB fp32
-    model level 19 saves 1 % more than level 3 for 40 times the time. So the slow level is kept for
-    images where it costs seconds, such as int8 models, whose graph is a large part.
+    Trained weights shrink by their exponents' entropy, which every level finds; a graph, text and
+    int8 weights by more. So the slowest level is kept for images where it costs seconds.
     """
     return 19 if image_size_bytes <= _BEST_LEVEL_UP_TO_BYTES else 9
 
@@ -72,12 +71,12 @@ def encode_full(
     level = choose_level(size_bytes)
     frames = _write(files, out, size_bytes, level, progress)
     if sum(frames) <= size_bytes * _WORTH_UNPACKING:
-        return FullReport(size_bytes, sum(frames), "zstd", level, frames)
+        return FullReport(size_bytes, sum(frames), "zstd", frames)
     with out.open("wb") as target:
         for _, path in files:
             with path.open("rb") as source:
                 shutil.copyfileobj(source, target, _STEP_BYTES)
-    return FullReport(size_bytes, size_bytes, "none", 0, sizes)
+    return FullReport(size_bytes, size_bytes, "none", sizes)
 
 
 def _write(
@@ -89,55 +88,83 @@ def _write(
 ) -> tuple[int, ...]:
     frames: list[int] = []
     done_bytes = 0
+
+    def told(piece_bytes: int) -> None:
+        nonlocal done_bytes
+        done_bytes += piece_bytes
+        if progress is not None:
+            progress(done_bytes, size_bytes)
+
     with out.open("wb") as target:
         for _, path in files:
-            start = target.tell()
-            file_bytes = path.stat().st_size
-            compressor = zstandard.ZstdCompressor(
-                compression_params=_parameters(level, path, file_bytes)
-            )
-            with (
-                path.open("rb") as source,
-                compressor.stream_writer(target, size=file_bytes, closefd=False) as stream,
-            ):
-                while piece := source.read(_STEP_BYTES):
-                    stream.write(piece)
-                    done_bytes += len(piece)
-                    if progress is not None:
-                        progress(done_bytes, size_bytes)
-            frames.append(target.tell() - start)
+            frames.append(_write_frame(path, target, level, told))
     return tuple(frames)
 
 
-def _parameters(level: int, path: Path, size_bytes: int) -> zstandard.ZstdCompressionParameters:
-    """One thread, so that the bytes do not depend on how many cores there are."""
-    return zstandard.ZstdCompressionParameters.from_level(
-        level,
-        source_size=size_bytes,
-        window_log=_choose_window_log(path, size_bytes),
-        write_content_size=1,
-    )
+def _write_frame(path: Path, target: BinaryIO, level: int, told: Callable[[int], None]) -> int:
+    """Write a file's frame, by the fastest level where no other makes it smaller; give its size.
+
+    On fp32 weights that is so, and such a frame is decoded sooner (docs/adr/0006).
+    """
+    start = target.tell()
+    quick = _quickly(path)
+    _pack(path, _parameters(level, path, quick.window_log), target.write, told)
+    if target.tell() - start >= quick.size_bytes:
+        target.seek(start)
+        target.truncate()
+        _pack(path, _parameters(_QUICK_LEVEL, path, quick.window_log), target.write)
+    return target.tell() - start
 
 
-def _choose_window_log(path: Path, size_bytes: int) -> int:
+@dataclass(frozen=True, slots=True)
+class _Quick:
+    """What a file takes at the fastest level, and the window that it is worth."""
+
+    window_log: int
+    size_bytes: int
+
+
+def _quickly(path: Path) -> _Quick:
     """A window is what a decoding device holds in memory: 256 KiB, where more saves nothing.
 
     On the real models at hand 8 MiB saves under 0.02 % (docs/adr/0006). A file that repeats itself
-    at a distance, such as one with a tensor stored twice, is worth more; the fastest level with
-    long-distance matching tells.
+    at a distance, such as one with a tensor stored twice, is worth more; the fastest level tells,
+    for it looks for matches at a distance too.
     """
-    widest = min(WINDOW_MAX_BYTES.bit_length() - 1, max(10, size_bytes.bit_length()))
-    if widest <= _NARROW_LOG:
-        return widest
-    narrow, wide = (_quick_size(path, size_bytes, log) for log in (_NARROW_LOG, widest))
-    return widest if wide < narrow * _WORTH_A_WIDE_WINDOW else _NARROW_LOG
-
-
-def _quick_size(path: Path, size_bytes: int, window_log: int) -> int:
-    """How many bytes a file takes in that window, compressed in a hurry."""
-    parameters = zstandard.ZstdCompressionParameters.from_level(
-        1, source_size=size_bytes, window_log=window_log, enable_ldm=True
+    widest = min(WINDOW_MAX_BYTES.bit_length() - 1, max(10, path.stat().st_size.bit_length()))
+    narrow, wide = (
+        _Quick(log, _packed_bytes(path, log)) for log in (min(_NARROW_LOG, widest), widest)
     )
+    return wide if wide.size_bytes < narrow.size_bytes * _WORTH_A_WIDE_WINDOW else narrow
+
+
+def _packed_bytes(path: Path, window_log: int) -> int:
+    sizes: list[int] = []
+    _pack(path, _parameters(_QUICK_LEVEL, path, window_log), lambda data: sizes.append(len(data)))
+    return sum(sizes)
+
+
+def _parameters(level: int, path: Path, window_log: int) -> zstandard.ZstdCompressionParameters:
+    """One thread, so that the bytes do not depend on how many cores there are."""
+    return zstandard.ZstdCompressionParameters.from_level(
+        level,
+        source_size=path.stat().st_size,
+        window_log=window_log,
+        write_content_size=1,
+        enable_ldm=level == _QUICK_LEVEL,
+    )
+
+
+def _pack(
+    path: Path,
+    parameters: zstandard.ZstdCompressionParameters,
+    write: Callable[[bytes], object],
+    told: Callable[[int], None] = lambda _: None,
+) -> None:
     compressor = zstandard.ZstdCompressor(compression_params=parameters)
+    packing = compressor.compressobj(size=path.stat().st_size)
     with path.open("rb") as source:
-        return sum(map(len, compressor.read_to_iter(source, size=size_bytes)))
+        while piece := source.read(_STEP_BYTES):
+            write(packing.compress(piece))
+            told(len(piece))
+    write(packing.flush())
