@@ -83,13 +83,14 @@ class Repository:
         path: Path,
         *,
         passphrase: Passphrase = no_passphrase,
+        pin: Passphrase = no_passphrase,
         now_s: Callable[[], float] = time.time,
     ) -> None:
         self.path = path
         self.settings = settings_file.load(path)
         self.store = Store(path)
         self._now_s = now_s
-        self.ring = KeyRing(path, passphrase, now_s=now_s)
+        self.ring = KeyRing(path, passphrase, pin=pin, now_s=now_s)
         self.roles = Roles(
             MetadataFiles(path / "metadata"), self.ring, self.settings.expiry, now=self._now
         )
@@ -120,7 +121,7 @@ class Repository:
         with storage_errors(path):
             path.mkdir(parents=True, exist_ok=True)
         with exclusive(path / ".lock", str(path)):
-            ring = KeyRing(path, passphrase, now_s=now_s)
+            ring = KeyRing(path, passphrase, pin=no_passphrase, now_s=now_s)
             roles = Roles(
                 MetadataFiles(path / "metadata"),
                 ring,

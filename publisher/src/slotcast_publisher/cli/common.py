@@ -28,6 +28,7 @@ from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import SlotcastError, UsageError
 
 PASSPHRASE_VARIABLE: Final = "SLOTCAST_PASSPHRASE"  # noqa: S105 - a name, not a secret
+PIN_VARIABLE: Final = "SLOTCAST_PIN"
 _LINE_EVERY_S: Final = 5.0
 
 Repo = Annotated[Path, typer.Argument(help="Folder of the repository.", show_default=False)]
@@ -43,27 +44,28 @@ Tags = Annotated[list[str] | None, typer.Option("--tag", help="KEY=VALUE; repeat
 
 def open_repository(path: Path) -> Repository:
     """Open a repository whose keys may be encrypted."""
-    return Repository(path, passphrase=ask_passphrase())
+    return Repository(path, passphrase=ask_passphrase(), pin=_Secret("PIN", PIN_VARIABLE))
 
 
-class _Passphrase:
-    """Takes the passphrase from the environment, or asks once."""
+class _Secret:
+    """Takes a secret from the environment, or asks once."""
 
-    def __init__(self, *, is_new: bool) -> None:
+    def __init__(self, kind: str, variable: str, *, is_new: bool = False) -> None:
+        self._kind = kind
         self._is_new = is_new
-        self._known = os.environ.get(PASSPHRASE_VARIABLE)
+        self._known = os.environ.get(variable)
 
     def __call__(self, purpose: str) -> str | None:
         if self._known is None and sys.stdin.isatty():
-            self._known = getpass.getpass(f"Passphrase for {purpose}: ", sys.stderr)
+            self._known = getpass.getpass(f"{self._kind} for {purpose}: ", sys.stderr)
             if self._is_new and getpass.getpass("Once more: ", sys.stderr) != self._known:
                 raise UsageError("the two passphrases differ; nothing was made")
         return self._known
 
 
-def ask_passphrase(*, is_new: bool = False) -> _Passphrase:
+def ask_passphrase(*, is_new: bool = False) -> _Secret:
     """Give what asks for the passphrase when a key needs it."""
-    return _Passphrase(is_new=is_new)
+    return _Secret("Passphrase", PASSPHRASE_VARIABLE, is_new=is_new)
 
 
 def pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:

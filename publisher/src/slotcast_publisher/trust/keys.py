@@ -36,7 +36,7 @@ RING_FILE: Final = "keys.json"
 
 
 class Passphrase(Protocol):
-    """Gives the passphrase of a key file, or None where files are not encrypted."""
+    """Gives the passphrase of a key file or the PIN of a token, or None where there is none."""
 
     def __call__(self, purpose: str) -> str | None:
         """Ask for it; `purpose` is shown to a person."""
@@ -55,6 +55,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 class KeyRing:
     """The private keys that this repository can reach.
 
+    Args:
+        repo: folder of the repository.
+        passphrase: opens key files.
+        pin: opens hardware tokens.
+        now_s: the time.
+
     Raises:
         RepositoryDamaged: `keys.json` is not what this software writes.
     """
@@ -64,10 +70,12 @@ class KeyRing:
         repo: Path,
         passphrase: Passphrase,
         *,
+        pin: Passphrase,
         now_s: Callable[[], float] = time.time,
     ) -> None:
         self._repo = repo
         self._passphrase = passphrase
+        self._pin = pin
         self._now_s = now_s
         self._signers: dict[str, Signer] = {}
         self._entries = self._read()
@@ -146,6 +154,11 @@ class KeyRing:
             self._signers[keyid] = self._open(keyid)
         return self._signers[keyid]
 
+    def name(self, keyid: str) -> str:
+        """Give the name that a key was given here, or else its id."""
+        entry = self._entries.get(keyid)
+        return keyid[:8] if entry is None else entry.name
+
     def can_reach(self, keyid: str) -> bool:
         """Say whether the key might be opened from here; a file must exist, others are tried."""
         entry = self._entries.get(keyid)
@@ -163,11 +176,16 @@ class KeyRing:
         if scheme == PEM_SCHEME:
             return self._open_pem(self._repo / rest, cast("SSlibKey", public), entry)
         try:
-            return Signer.from_priv_key_uri(
-                entry.uri, public, lambda secret: self._passphrase(secret) or ""
-            )
+            return Signer.from_priv_key_uri(entry.uri, public, lambda _: self._pin_of(entry))
         except Exception as exc:  # signer libraries of many vendors: each has errors of its own
             raise KeyUnavailable(f"key {entry.name} ({scheme}): {exc}") from exc
+
+    def _pin_of(self, entry: Entry) -> str:
+        """Give the PIN of a token; never a passphrase, for a few wrong tries lock the token."""
+        pin = self._pin(f"key {entry.name} at {entry.uri}")
+        if not pin:
+            raise KeyUnavailable("its token needs a PIN: set SLOTCAST_PIN")
+        return pin
 
     def _open_pem(self, path: Path, public: SSlibKey, entry: Entry) -> Signer:
         try:

@@ -148,7 +148,7 @@ class Roles:
                 signed.add_key(key, role)
         signed.roles[Root.type].threshold = threshold
         first = Metadata(signed)
-        self._sign(first, [signed.roles[Root.type]])
+        self._sign(Root.type, first, [signed.roles[Root.type]])
         self._files.write(Root.type, first)
         delegations = Delegations(keys={}, roles={})
         top = Targets(version=1, expires=self._until(Targets.type), delegations=delegations)
@@ -394,29 +394,31 @@ class Roles:
 
     def _write(self, name: str, metadata: Metadata[T]) -> None:
         role = metadata_role(self.root(), metadata, self._files, name)
-        self._sign(metadata, [role])
+        self._sign(name, metadata, [role])
         self._files.write(name, metadata)
 
     def _write_root(self, root: Metadata[Root], old: Role) -> None:
         root.signed.version += 1
         root.signed.expires = self._until(Root.type)
-        self._sign(root, [old, root.signed.roles[Root.type]])
+        self._sign(Root.type, root, [old, root.signed.roles[Root.type]])
         self._files.write(Root.type, root)
 
-    def _sign(self, metadata: Metadata[T], roles: Sequence[Role]) -> None:
+    def _sign(self, name: str, metadata: Metadata[T], roles: Sequence[Role]) -> None:
         """Sign with every key that can be reached; each role's threshold must be met."""
         metadata.signatures.clear()
         missing: list[str] = []
         for keyid in dict.fromkeys(keyid for role in roles for keyid in role.keyids):
             try:
                 metadata.sign(self._ring.signer(keyid), append=True)
-            except (KeyUnavailable, UnsignedMetadataError, SerializationError) as exc:
+            except KeyUnavailable as exc:
                 missing.append(str(exc))
+            except (UnsignedMetadataError, SerializationError) as exc:
+                missing.append(f"key {self._ring.name(keyid)}: {_root_cause(exc)}")
         for role in roles:
             count = sum(keyid in metadata.signatures for keyid in role.keyids)
             if count < role.threshold:
                 raise KeyUnavailable(
-                    f"{metadata.signed.type}: expected {role.threshold} of {len(role.keyids)}"
+                    f"{name}: expected {role.threshold} of {len(role.keyids)}"
                     f" keys to sign, got {count}: {'; '.join(missing)}"
                 )
 
@@ -456,6 +458,13 @@ def metadata_role(
     if name not in roles:
         raise NotFound(f"role {name!r} is not delegated; version {metadata.signed.version}")
     return roles[name]
+
+
+def _root_cause(error: BaseException) -> str:
+    """Say what went wrong; errors of signing libraries often have no text but their name."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error) or type(error).__name__
 
 
 def _unsigned(signed: T) -> Metadata[T]:
