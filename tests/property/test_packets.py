@@ -227,6 +227,9 @@ def test_a_broker_that_takes_no_receipts_is_not_read_for_ever() -> None:
         reader.flush()
         taken += 1
     assert GATHERED_MAX_BYTES // 4 < taken < GATHERED_MAX_BYTES
+    cast("Wire", reader.real).takes = 10_000
+    reader.flush()
+    assert reader.fill()
 
 
 def test_what_cannot_be_sent_does_not_grow() -> None:

@@ -95,7 +95,7 @@ class Connection:
         poll = select.poll()
         poll.register(waker, select.POLLIN)
         if link is not None and found is not None:
-            poll.register(found, select.POLLIN | (select.POLLOUT if link.wants_write else 0))
+            poll.register(found, link.poll_events)
             if link.has_buffered():
                 timeout_s = 0.0
         ready = dict(poll.poll(max(0.0, timeout_s) * 1000))

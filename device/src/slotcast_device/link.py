@@ -165,6 +165,13 @@ class Link:
         return found if isinstance(found, PacketSocket) else None
 
     @property
+    def poll_events(self) -> int:
+        """What to wait for on the socket, as `select.poll` has it."""
+        found = self._packets
+        reads = found is None or not found.is_choked
+        return (select.POLLIN if reads else 0) | (select.POLLOUT if self.wants_write else 0)
+
+    @property
     def wants_write(self) -> bool:
         """Whether something waits to be sent."""
         found = self._packets
@@ -233,7 +240,7 @@ class Link:
     def has_buffered(self) -> bool:
         """Whether bytes were read, by us or TLS, that the socket would not announce any more."""
         found = self._packets
-        if found is None:
+        if found is None or found.is_choked:
             return False
         real = found.real
         return found.has_packet() or (isinstance(real, ssl.SSLSocket) and real.pending() > 0)

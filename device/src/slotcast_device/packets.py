@@ -92,8 +92,8 @@ class PacketSocket:
             Whether there is something to take: a packet, or the end of the connection, which
             paho is to learn from `recv`.
         """
-        if len(self._receipts) + len(self._going) > GATHERED_MAX_BYTES:
-            return False  # a broker that takes no receipts is not read for ever
+        if self.is_choked:
+            return False
         while not (self.has_packet() or self._has_ended()):
             if not self._read():
                 return self._has_ended()
@@ -224,6 +224,14 @@ class PacketSocket:
     def has_unsent(self) -> bool:
         """Whether bytes wait here to be sent."""
         return bool(self._going or self._receipts)
+
+    @property
+    def is_choked(self) -> bool:
+        """Whether so much waits to be sent that nothing is read until some of it is taken.
+
+        A broker that takes no receipts is not read for ever, nor polled for what it sends.
+        """
+        return len(self._receipts) + len(self._going) > GATHERED_MAX_BYTES
 
     def acknowledge(self, packet_id: int) -> None:
         """Have the receipt of a message sent at the next `flush`, between whole packets."""
