@@ -96,7 +96,7 @@ class ModelFiles:
             case ev.DropSpool():
                 self._drop_spool()
             case ev.Save(state):
-                self._disk.make_dir(self._folder)
+                self._disk.make_dir(self.store.folder)  # the record's, and the slots' for a build
                 records.save(self._disk, self._record, state)
             case ev.Activate(slot):
                 if slot is not None:
@@ -145,7 +145,7 @@ class ModelFiles:
                 self._spool = Spool(self._disk, self._folder, payload)
                 self._spool.open()
                 self._ahead = self._make_ahead(self._spool, payload, whole)
-                return self._spool.map_parts()
+                return ev.Spooled(self._spool.map_parts(), self._spool.is_empty)
             case ev.ScanSpool(_, maps):
                 present = self._open_spool().present(maps, self.cancel.is_set)
                 if self._ahead is not None:

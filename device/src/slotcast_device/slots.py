@@ -55,9 +55,14 @@ class SlotStore:
         self._disk = disk
         self._folder = folder
 
+    @property
+    def folder(self) -> Path:
+        """Where the slots are."""
+        return self._folder / "slots"
+
     def path(self, slot: SlotName) -> Path:
         """Give the folder of a slot."""
-        return self._folder / "slots" / slot
+        return self.folder / slot
 
     def current(self) -> SlotName | None:
         """Give the slot that `current` opens, None where there is none.
@@ -94,9 +99,8 @@ class SlotStore:
     def _remove(self, slot: SlotName) -> None:
         if self.current() == slot:
             raise SlotDamaged(f"slot {slot} is active and will not be written")
-        slots = self._folder / "slots"
-        self._disk.make_dir(slots)
-        self._disk.remove_tree(slots / f"{slot}.release")
+        self._disk.make_dir(self.folder)
+        self._disk.remove_tree(self.folder / f"{slot}.release")
         self._disk.remove_tree(self.path(slot))
 
     def set_aside(self, slot: SlotName, files: Mapping[bytes, str]) -> dict[bytes, Path]:
@@ -148,11 +152,11 @@ class SlotStore:
                 folders.add(path)
         for folder in sorted(folders, key=lambda f: len(f.parts), reverse=True):
             self._disk.sync_dir(folder)
-        self._disk.write_atomic(self._folder / "slots" / f"{slot}.release", release_bytes)
+        self._disk.write_atomic(self.folder / f"{slot}.release", release_bytes)
 
     def release_bytes(self, slot: SlotName) -> bytes | None:
         """Give the signed release that a sealed slot holds."""
-        return self._disk.read(self._folder / "slots" / f"{slot}.release", limits.TARGET_MAX_BYTES)
+        return self._disk.read(self.folder / f"{slot}.release", limits.TARGET_MAX_BYTES)
 
     def release(self, slot: SlotName) -> Release | None:
         """Give the release that a sealed slot holds; None where it holds none that is whole."""

@@ -46,6 +46,11 @@ class Spool:
         """Where the payload's bytes are."""
         return self._folder / "data"
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether not a byte of the payload is there."""
+        return not self._disk.size_bytes(self.data_path)
+
     def open(self) -> None:
         """Make room for this payload, and remove what other payloads left."""
         self._disk.make_dir(self._incoming)

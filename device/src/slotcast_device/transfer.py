@@ -121,8 +121,17 @@ class Transfer:
         """Whether what was asked for has not come for more than one wait."""
         return self._backoff.failures > 1
 
-    def start(self, stored_maps: dict[int, bytes], now_s: float) -> list[Action]:
-        """Begin, with the parts of the map that are on disk already."""
+    def start(
+        self, stored_maps: dict[int, bytes], now_s: float, *, is_empty: bool = False
+    ) -> list[Action]:
+        """Begin, with the parts of the map that are on disk already.
+
+        Args:
+            stored_maps: those parts.
+            now_s: the time.
+            is_empty: not a byte of a chunk is on disk: there is nothing to look for.
+        """
+        self._is_scanned = is_empty and bool(self._wanted)
         for part, data in stored_maps.items():
             self._map.accept(part, data)
         return self._after_map(now_s) if self._map.is_whole else self._ask(now_s)

@@ -67,7 +67,7 @@ def collecting() -> Shell:
     shell.happen(ev.LinkUp("mqtt://a", 64))
     shell.happen(ev.NoticeArrived(b"the offer"))
     shell.done(ev.Verify, ev.Verified(trusted(), FACTS))
-    shell.done(ev.OpenSpool, {0: MAP})
+    shell.done(ev.OpenSpool, ev.Spooled({0: MAP}, is_empty=False))
     shell.done(ev.ScanSpool, set())
     return shell
 

@@ -30,10 +30,9 @@ def _transfer() -> Transfer:
         map_parts=(hashlib.sha256(part).digest(),),
     )
     transfer = Transfer(payload, range(count), Topics(), "d", random.Random(1))
-    transfer.start({}, 0.0)
+    transfer.start({}, 0.0, is_empty=True)
     transfer.link_up(0.0)
     transfer.receive_map(0, part, 0.0)
-    transfer.scanned(set(), 0.0)
     assert transfer.in_flight == BLOCK_CHUNKS
     return transfer
 

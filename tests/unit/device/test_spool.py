@@ -42,6 +42,14 @@ def test_what_was_stored_is_found_again_in_any_order(tmp_path: Path) -> None:
     assert opened(tmp_path).present({0: DIGESTS}) == {0, 7, 9}
 
 
+def test_a_spool_is_empty_until_a_chunk_comes(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    spool.store_map(0, MAP)
+    assert spool.is_empty
+    spool.store_chunk(0, CHUNKS[0])
+    assert not opened(tmp_path).is_empty
+
+
 @pytest.mark.parametrize("place", [0, 500, SIZE - 1])
 def test_a_chunk_that_rotted_or_was_torn_is_not_there(tmp_path: Path, place: int) -> None:
     spool = opened(tmp_path)

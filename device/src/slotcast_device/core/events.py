@@ -160,8 +160,17 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
+class Spooled:
+    """What of a payload is on disk: parts of its map, and perhaps chunks."""
+
+    maps: dict[int, bytes]
+    is_empty: bool
+    """Whether there is not a byte of a chunk, so that there is nothing to hash."""
+
+
+@dataclass(frozen=True, slots=True)
 class OpenSpool:
-    """Make room for a payload's chunks. Gives the parts of its map that are on disk already.
+    """Make room for a payload's chunks. Gives `Spooled`.
 
     `whole` is the release where this payload alone gives all of its files: it may then be decoded
     while it still comes.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slotcast_device.core.desk import Desk
-    from slotcast_device.core.events import Action, Now, Verdict
+    from slotcast_device.core.events import Action, Now, Spooled, Verdict
     from slotcast_device.core.trial import Trial
     from slotcast_device.credit import Credit
     from slotcast_device.plan import Install
@@ -167,16 +167,18 @@ class Installation:
 
     # --- collecting ---------------------------------------------------------------------------
 
-    def spool_open(self, maps: dict[int, bytes], now: Now) -> list[Action]:
-        """The spool is there, with these parts of the map in it: ask for the rest."""
+    def spool_open(self, spooled: Spooled, now: Now) -> list[Action]:
+        """The spool is there, with this in it: ask for the rest."""
         trusted, install = self._under_way()
         if install.payload is None:
             raise TypeError("a spool was opened for no payload")
         self.transfer = self._new_transfer(install.payload, trusted, install)
         self._sync_s = now.mono_s + SYNC_EVERY_S
-        actions = self.transfer.start(maps, now.mono_s)
+        actions = self.transfer.start(spooled.maps, now.mono_s, is_empty=spooled.is_empty)
         if self.is_link_up:
             actions += self.transfer.link_up(now.mono_s)
+        if spooled.is_empty:
+            self._begin_pace(now)
         size, codec = self.transfer.needed_bytes, install.payload.codec
         said = ev.Log("info", f"collecting {trusted.release.version}: {size} bytes, {codec}")
         return [said, *self._translate(actions, now)]

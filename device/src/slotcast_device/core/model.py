@@ -276,8 +276,8 @@ class ModelCore:
                 return self._recovered(found, now)
             case ev.Verify(), ev.Verified() as verified:
                 return self._verified(verified, now)
-            case ev.OpenSpool(), dict() as maps:
-                return self._installation.spool_open(maps, now)
+            case ev.OpenSpool(), ev.Spooled() as spooled:
+                return self._installation.spool_open(spooled, now)
             case ev.ScanSpool(), set() as present:
                 return self._installation.scanned(present, now)
             case ev.Build(), None:
