@@ -12,6 +12,9 @@ from typing import Final
 from tests.crash.trace import Op
 from tests.simulation.ramdisk import Loss, RamDisk
 
+DRAWS: Final[Mapping[Loss, int]] = {Loss.NAMES_WITHOUT_DATA: 2, Loss.TORN: 12}
+"""Of two names, one is durable without the other in one draw of four."""
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -41,7 +44,6 @@ def states(
     record: Path,
     *,
     every: int = 1,
-    draws: int = 2,
 ) -> Iterator[State]:
     """Give every disk that a cut during a trace may leave.
 
@@ -51,7 +53,6 @@ def states(
         ops: the trace.
         record: the file whose durable bytes go along.
         every: one cut in so many; 1 for all.
-        draws: how often the losses that draw lots are drawn.
     """
     disk = RamDisk()
     disk.load(before, state_dir)
@@ -61,8 +62,7 @@ def states(
         if cut % every and cut != len(ops):
             continue
         for loss in Loss:
-            lots = draws if loss in {Loss.TORN, Loss.NAMES_WITHOUT_DATA} else 1
-            for draw in range(lots):
+            for draw in range(DRAWS.get(loss, 1)):
                 left = disk.left_by(loss, random.Random(f"{cut}-{draw}"))
                 yield State(cut, loss, draw, left, disk.peek(record, durable=True) or None)
 

@@ -43,10 +43,10 @@ class Story:
         """Where the device keeps its state."""
         return self.device.config.state_dir
 
-    def states(self, *, every: int = 1, draws: int = 2) -> Iterator[State]:
+    def states(self, *, every: int = 1) -> Iterator[State]:
         """Give what cuts leave."""
         record = self.device.folder(MODEL) / "state.json"
-        return states(self.before, self.state_dir, self.ops, record, every=every, draws=draws)
+        return states(self.before, self.state_dir, self.ops, record, every=every)
 
     def put(self, state: State, to: Path) -> DeviceConfig:
         """Make a real folder of what a cut left, and a configuration that works on it."""

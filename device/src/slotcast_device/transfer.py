@@ -183,8 +183,8 @@ class Transfer:
             ChunkCorrupt: the same chunk came wrong again and again: somebody changed it.
         """
         self.counters.received_bytes += len(data)
-        if not self._is_scanned or index not in self._wanted:
-            return []
+        if not (self._is_scanned and self._map.is_whole) or index not in self._wanted:
+            return []  # it is not known yet whether it is missing, or true
         if index in self._have:
             self.counters.duplicate_chunks += 1
             return []

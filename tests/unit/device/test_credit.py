@@ -18,7 +18,7 @@ CHUNK = b"c" * 1024
 BLOCKS = 8
 
 
-def _transfer() -> Transfer:
+def _transfer(*, with_map: bool = True) -> Transfer:
     """Give a transfer that has its map and has asked for its first block, at 0 s."""
     count, digest = BLOCKS * BLOCK_CHUNKS, hashlib.sha256(CHUNK).digest()
     part = wire.encode(MapPart(payload=bytes(32), part=0, digests=digest * count))
@@ -32,6 +32,8 @@ def _transfer() -> Transfer:
     transfer = Transfer(payload, range(count), Topics(), "d", random.Random(1))
     transfer.start({}, 0.0, is_empty=True)
     transfer.link_up(0.0)
+    if not with_map:
+        return transfer
     transfer.receive_map(0, part, 0.0)
     assert transfer.in_flight == BLOCK_CHUNKS
     return transfer
@@ -51,6 +53,13 @@ def test_a_fast_link_is_asked_for_more_before_it_runs_dry() -> None:
     ordered = _receive(transfer, quarter, until_s=FAST_S / 8)
     assert any(isinstance(action, Subscribe) for action in ordered)
     assert transfer.in_flight > BLOCK_CHUNKS - quarter + BLOCK_CHUNKS
+
+
+def test_a_chunk_that_comes_before_the_map_is_not_believed() -> None:
+    """Nobody asked for it: another device's want brought it, or an earlier transfer's filter."""
+    transfer = _transfer(with_map=False)
+    assert transfer.receive_chunk(0, CHUNK, 0.0) == []
+    assert not transfer.in_flight
 
 
 def test_a_slow_link_is_not_asked_for_more_than_its_credit() -> None:
