@@ -1,10 +1,11 @@
 """The transfer of one payload: what to do with what comes, and with what does not. No I/O.
 
-It first collects the chunk map, then has the shell look what is on disk already, then asks for
-what is missing; for what next, and by which filters, `requests` decides. A chunk is believed only
-if its length and digest are the map's; any sender, any order, any number of times. Where nothing
-comes, it asks again, then publishes a want, with waits that grow and are jittered; it never gives
-up by itself. Where things come only for wants (a broker that keeps nothing), it wants at once.
+It first collects the chunk map, then has the shell look what is on disk already, unless that is
+nothing, then asks for what is missing; for what next, and by which filters, `requests` decides. A
+chunk is believed only if its length and digest are the map's; any sender, any order, any number of
+times. Where nothing comes, it asks again, then publishes a want, with waits that grow and are
+jittered; it never gives up by itself. Where things come only for wants (a broker that keeps
+nothing), it wants at once.
 
     Transfer.start / link_up / link_down / receive_map / receive_chunk / scanned / timeout
         -> actions for the shell, in order

@@ -19,8 +19,8 @@ WINDOW_MAX_BYTES: Final = 8 * 1024 * 1024
 """The most that a frame may make a device hold (RFC 8878, 3.1.1.1.2); ours mostly need 256 KiB."""
 
 _STEP_BYTES: Final = 512 * 1024
-"""Small beside the window, and large enough that a decoding thread and a receiving one meet seldom:
-each step gives the interpreter's lock away four times."""
+"""Large enough that a decoding thread and a receiving one meet seldom: each step gives the
+interpreter's lock away four times."""
 
 
 class _Reader:
