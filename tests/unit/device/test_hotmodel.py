@@ -115,6 +115,23 @@ def test_it_follows_a_switch_by_itself(slots: Slots, hot: HotModel) -> None:
     assert ask(hot) == answer(3)
 
 
+def test_a_fault_that_lasts_is_logged_once_and_not_at_every_poll(
+    hot: HotModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failed = 0
+
+    def fail() -> None:
+        nonlocal failed
+        failed += 1
+        raise RuntimeError("a defect of ours")
+
+    monkeypatch.setattr(hot, "_step", fail)
+    wait_for(lambda: failed > 10)
+    monkeypatch.undo()
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert ask(hot) == answer(1)
+
+
 def test_no_call_fails_or_mixes_releases_while_it_switches(slots: Slots, hot: HotModel) -> None:
     known = [answer(seed) for seed in (1, 2)]
     stop = threading.Event()

@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 POLL_S: Final = 0.2
 """How often `current` is looked at: two system calls."""
+COMPLAIN_EVERY_S: Final = 60.0
+"""At most so often a step that fails is logged."""
 
 LOAD_PEAK: Final = 2.0
 """Loading takes up to this many times the files' size (onnxruntime issues 15429 and 23775)."""
@@ -104,6 +106,7 @@ class HotModel:
         self._refused: Identity | None = None
         self._last_refusal: ModelFailed | None = None
         self._retry_at_s = 0.0
+        self._complain_at_s = 0.0
         self._retired: list[Live] = []
         self._swaps = 0
         self._stop = threading.Event()
@@ -249,9 +252,16 @@ class HotModel:
             try:
                 self._step()
             except Exception:  # noqa: BLE001 (the thread must outlive whatever a step meets)
-                _log.exception("following %s: this step failed", self._current)
+                self._complain()
             if self._stop.wait(self._poll_s):
                 return
+
+    def _complain(self) -> None:
+        """Log what a step met, but not at every poll: a fault may last."""
+        now_s = time.monotonic()
+        if now_s >= self._complain_at_s:
+            self._complain_at_s = now_s + COMPLAIN_EVERY_S
+            _log.exception("following %s: this step failed; trying on", self._current)
 
     def _step(self) -> None:
         identity = identify(self._current)
