@@ -229,12 +229,12 @@ class Link:
         found = self.socket
         if found is None:
             return
-        readable, writable, _ = select.select(
-            [found], [found] if self.wants_write else [], [], timeout_s
-        )
-        if readable or self.has_buffered():
+        poll = select.poll()
+        poll.register(found, self.poll_events)
+        ready = dict(poll.poll(timeout_s * 1000)).get(found.fileno(), 0)
+        if ready & ~select.POLLOUT or self.has_buffered():
             self.read()
-        if writable and self.socket is not None:
+        if ready & select.POLLOUT and self.socket is not None:
             self.write()
 
     def has_buffered(self) -> bool:

@@ -132,9 +132,11 @@ def _quickly(path: Path) -> _Quick:
     for it looks for matches at a distance too.
     """
     widest = min(WINDOW_MAX_BYTES.bit_length() - 1, max(10, path.stat().st_size.bit_length()))
-    narrow, wide = (
-        _Quick(log, _packed_bytes(path, log)) for log in (min(_NARROW_LOG, widest), widest)
-    )
+    log = min(_NARROW_LOG, widest)
+    narrow = _Quick(log, _packed_bytes(path, log))
+    if widest == log:
+        return narrow
+    wide = _Quick(widest, _packed_bytes(path, widest))
     return wide if wide.size_bytes < narrow.size_bytes * _WORTH_A_WIDE_WINDOW else narrow
 
 
