@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-import psutil
-
-from slotcast_device import orders
+from slotcast_device import memory, orders
 from slotcast_device import state as records
 from slotcast_device.ahead import Ahead
 from slotcast_device.build import build
@@ -236,7 +234,7 @@ class ModelFiles:
             device=values.device,
             tags=values.tags,
             onnxruntime=importlib.metadata.version("onnxruntime"),
-            memory_bytes=psutil.virtual_memory().available,
+            memory_bytes=memory.available_bytes(),
             disk_bytes=self._disk.free_bytes(self._folder),
             spooled_bytes=self._spooled_bytes(),
             full_allowed=values.policy.full_allowed,

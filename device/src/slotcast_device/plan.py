@@ -62,7 +62,6 @@ class Facts:
     spooled_bytes: int = 0
     full_allowed: bool = True
     image_max_bytes: int = 64 * 1024**3
-    max_opset: int = 0
     excluded: frozenset[bytes] = frozenset()
     is_metered: bool = False
     full_bytes_per_day: int = 0
@@ -175,11 +174,6 @@ def _check_requirements(release: Release, facts: Facts) -> None:
     if not _runtime_fits(release.runtime.onnxruntime, facts.onnxruntime):
         raise Incompatible(
             f"needs onnxruntime {release.runtime.onnxruntime}, this device has {facts.onnxruntime}"
-        )
-    opset = release.runtime.opsets.get("", 0)
-    if facts.max_opset and opset > facts.max_opset:
-        raise Incompatible(
-            f"needs opset {opset}, onnxruntime {facts.onnxruntime} here knows {facts.max_opset}"
         )
     if release.image_size_bytes > facts.image_max_bytes:
         raise TooLarge(

@@ -69,7 +69,7 @@ class Replayed(RefusedRelease):
 
 
 class Downgrade(RefusedRelease):
-    """The release's sequence is not above the floor that the last commit set."""
+    """The release's sequence is below the floor: the highest that was committed here."""
 
     reason = "downgrade"
 
@@ -87,7 +87,7 @@ class Inconsistent(RefusedRelease):
 
 
 class Incompatible(RefusedRelease):
-    """The release needs a runtime, an opset or a payload codec that this device has not."""
+    """The release needs a runtime or a payload codec that this device has not."""
 
     reason = "incompatible"
 

@@ -98,7 +98,6 @@ REFUSALS: list[tuple[Trusted, ModelState, dict[str, Any], type[SlotcastError]]] 
         Benched,
     ),
     (trusted(), EMPTY, {"onnxruntime": "1.16.3"}, Incompatible),
-    (trusted(), EMPTY, {"max_opset": 16}, Incompatible),
     (trusted(), EMPTY, {"memory_bytes": 4_999_999}, TooLarge),
     (trusted(), EMPTY, {"image_max_bytes": 1023}, TooLarge),
     (trusted(), EMPTY, {"disk_bytes": DISK_MARGIN_BYTES + 1024 + 899}, DiskFull),
@@ -118,6 +117,14 @@ def test_each_refusal_is_of_its_own_kind_and_says_both_sides(
         plan(t, state, **facts)
     assert type(refused.value) is refusal
     assert len(str(refused.value)) > 20
+
+
+def test_the_sequence_of_the_last_commit_is_accepted_and_one_below_it_is_not() -> None:
+    """At the floor itself: a release is offered again with another attempt, or is built anew."""
+    assert trusted().release.sequence == 7
+    assert isinstance(plan(trusted(), holding(OLD, floor=7)), Install)
+    with pytest.raises(Downgrade):
+        plan(trusted(), holding(OLD, floor=8))
 
 
 def test_there_is_just_enough_room_or_there_is_not() -> None:
@@ -200,6 +207,14 @@ def test_only_chunks_with_frames_of_missing_files_are_needed() -> None:
     assert needed_chunks(payload, release, {}) == [0, 1, 2, 3, 4]
     whole = msgspec.structs.replace(payload, frames=())
     assert needed_chunks(whole, release, {model: ("a", model)}) == [0, 1, 2, 3, 4]
+
+
+def test_a_frame_that_ends_with_its_chunk_needs_no_chunk_more() -> None:
+    release = messages.release()
+    payload = messages.payload(5120, 1024, codec="full+zstd", base=None, frames=(2048, 3072))
+    model, labels = release.files[0].path, release.files[1].path
+    assert needed_chunks(payload, release, {labels: ("a", labels)}) == [0, 1]
+    assert needed_chunks(payload, release, {model: ("a", model)}) == [2, 3, 4]
 
 
 def test_a_requirement_that_is_no_specifier_is_named() -> None:

@@ -1,0 +1,90 @@
+"""Rules of the transfer that are two words long in the code, and cost much if they break."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+
+from slotcast_device.credit import FAST_S
+from slotcast_device.orders import Action, Complete, PublishWant, Subscribe
+from slotcast_device.transfer import FIRST_WAIT_S, Transfer
+from slotcast_schemas import wire
+from slotcast_schemas.limits import BLOCK_CHUNKS
+from slotcast_schemas.messages import MapPart
+from slotcast_schemas.messages.offer import Payload
+from slotcast_schemas.topics import Topics
+
+TOPICS = Topics("t")
+CHUNKS = [bytes([index]) * 1024 for index in range(8 * BLOCK_CHUNKS)]
+SHA256 = hashlib.sha256(b"".join(CHUNKS)).digest()
+MAP = wire.encode(
+    MapPart(
+        payload=SHA256,
+        part=0,
+        digests=b"".join(hashlib.sha256(chunk).digest() for chunk in CHUNKS),
+    )
+)
+PAYLOAD = Payload(
+    codec="full+none",
+    sha256=SHA256,
+    size_bytes=1024 * len(CHUNKS),
+    chunk_size_bytes=1024,
+    map_parts=(hashlib.sha256(MAP).digest(),),
+)
+
+
+def begun(needed: range = range(len(CHUNKS))) -> Transfer:
+    """A transfer with its map and nothing on disk, which has just asked for chunks, at 0 s."""
+    transfer = Transfer(PAYLOAD, needed, TOPICS, "cam", random.Random(1))
+    transfer.start({}, 0.0, is_empty=True)
+    transfer.link_up(0.0)
+    transfer.receive_map(0, MAP, 0.0)
+    return transfer
+
+
+def give(transfer: Transfer, *indices: int, now_s: float = 0.1) -> list[Action]:
+    """Let these chunks arrive."""
+    return [action for i in indices for action in transfer.receive_chunk(i, CHUNKS[i], now_s)]
+
+
+def wants(actions: list[Action]) -> list[Action]:
+    return [action for action in actions if isinstance(action, PublishWant)]
+
+
+def test_a_chunk_that_this_device_does_not_need_does_not_count_for_one_that_it_does() -> None:
+    """Another device's want brings chunks of files that this one holds already."""
+    transfer = begun(needed=range(10))
+    done = give(transfer, *range(9), 40)
+    assert not any(isinstance(action, Complete) for action in done)
+    assert not transfer.is_complete
+    assert any(isinstance(action, Complete) for action in give(transfer, 9))
+
+
+def test_bytes_on_the_link_put_the_first_deadline_off_and_no_later_one() -> None:
+    """Else a link that carries anything at all (pings, another model) waits without end."""
+    transfer = begun()
+    transfer.heard(3.0)
+    assert transfer.deadline_s is not None
+    assert transfer.deadline_s >= 3.0 + FIRST_WAIT_S
+    transfer.timeout(transfer.deadline_s)
+    after_the_first = transfer.deadline_s
+    transfer.heard(after_the_first - 0.1)
+    assert transfer.deadline_s == after_the_first
+
+
+def test_the_first_silence_asks_again_and_only_the_second_wants() -> None:
+    """A want costs every device that listens: a broker that was slow once is asked once more."""
+    transfer = begun()
+    first = transfer.timeout(10.0)
+    assert not wants(first)
+    assert any(isinstance(action, Subscribe) for action in first)
+    assert len(wants(transfer.timeout(30.0))) == 1
+
+
+def test_what_came_only_when_asked_again_does_not_widen_the_credit() -> None:
+    """How long a repeated request took says nothing of the link: the first answer may come late."""
+    transfer = begun()
+    transfer.timeout(10.0)
+    narrow = transfer.credit.chunks
+    give(transfer, *range(BLOCK_CHUNKS), now_s=10.0 + FAST_S / 10)
+    assert transfer.credit.chunks == narrow
