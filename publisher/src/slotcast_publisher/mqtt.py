@@ -39,7 +39,8 @@ _HEADER_BYTES: Final = 16
 _PROTOCOLS: Final = {"auto": ("5", "3.1.1"), "5": ("5",), "3.1.1": ("3.1.1",)}
 _VERSIONS: Final = {"5": paho.MQTTv5, "3.1.1": paho.MQTTv311}
 _FAILURE: Final = 0x80
-_UNSUPPORTED_VERSION: Final = "Unsupported protocol version"
+_UNSUPPORTED_VERSION: Final = 0x84
+"""The reason code of a CONNACK (MQTT 5, 3.2.2.2); paho gives it for 3.1.1's return code 1 too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,10 @@ class Lost:
 
 
 Event = Acked | Subscribed | Arrived | Lost
+
+
+class _OtherProtocol(BrokerRefused):
+    """The broker may speak an older protocol than the one that it was asked in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +166,9 @@ class Link:
         """Say goodbye; what was not acknowledged is not waited for."""
         self._client.disconnect()
         self._client.loop_stop()
+        left_open = self._client.socket()
+        if left_open is not None:  # paho leaves it to the garbage where the broker refused
+            left_open.close()
 
     def __enter__(self) -> Self:
         return self
@@ -182,9 +190,11 @@ class Link:
         except queue.Empty as exc:
             raise LinkDown(f"{self.name}: no answer in {_CONNECT_TIMEOUT_S:.0f} s") from exc
         if isinstance(answer, Lost):
-            raise BrokerRefused(
+            raise _OtherProtocol(
                 f"{self.name}: closed the connection before answering ({answer.why})"
             )
+        if answer.reason.value == _UNSUPPORTED_VERSION:
+            raise _OtherProtocol(f"{self.name}: {answer.reason}")
         if answer.reason.is_failure:
             raise BrokerRefused(f"{self.name}: {answer.reason}")
         self._obey(answer.properties)
@@ -306,12 +316,9 @@ def open_link(broker: Broker, base: Path, *, needs_retained: bool = True) -> Ite
 def _connect(broker: Broker, base: Path, *, needs_retained: bool) -> Link:
     protocols = _PROTOCOLS[broker.protocol]
     for protocol in protocols[:-1]:
-        try:
+        # Brokers of MQTT 3.1.1 answer "unsupported protocol version", or just hang up.
+        with contextlib.suppress(_OtherProtocol):
             return Link(broker, base, protocol, needs_retained=needs_retained)
-        except BrokerRefused as exc:
-            # Brokers of MQTT 3.1.1 answer "unsupported version", or just hang up.
-            if not (_UNSUPPORTED_VERSION in str(exc) or "before answering" in str(exc)):
-                raise
     return Link(broker, base, protocols[-1], needs_retained=needs_retained)
 
 
