@@ -12,7 +12,7 @@ KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
 PACKET_MAX_BYTES: Final = 128_000
-"""AWS IoT Core refuses larger messages; brokers elsewhere allow at least this (design.md 3)."""
+"""AWS IoT Core refuses larger messages; brokers elsewhere allow at least this."""
 
 NOTICE_MAX_BYTES: Final = 120_000
 """A notice must fit one packet, with room for topic and properties. A usual one is 5 to 8 KB."""

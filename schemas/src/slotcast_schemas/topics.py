@@ -1,4 +1,4 @@
-"""Topic names, built and read in one place (design.md, section 3).
+"""Topic names, built and read in one place (docs/wire.md, section 1).
 
 Payload topics are named by content, so one push serves a whole fleet and every later device.
 With the default prefix the longest has 5 slashes and some 105 bytes; a prefix may be as long as

@@ -1,4 +1,4 @@
-"""How roles and targets of The Update Framework are named, for both sides (design.md, section 4).
+"""How roles and targets of The Update Framework are named, for both sides (docs/trust.md).
 
 | role | key | says |
 |---|---|---|

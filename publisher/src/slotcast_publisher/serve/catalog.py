@@ -62,8 +62,6 @@ class Catalog:
 
     announcements: Mapping[str, Announcement]
     payloads: Mapping[bytes, Stored]
-    problems: tuple[str, ...] = ()
-    """Models that cannot be served now, and why."""
 
 
 def stored_payloads(repo: Repository, model: str) -> dict[bytes, Stored]:

@@ -1,4 +1,4 @@
-"""The roles of design.md section 4, built and signed with python-tuf, unmodified.
+"""The roles of docs/trust.md, built and signed with python-tuf, unmodified.
 
 Decides what each role says and when it must be signed again; where keys and files are is left to
 `keys` and `files`. Each step writes one whole file, and `heal` signs again whatever the keys of
@@ -393,8 +393,7 @@ class Roles:
         self._write(name, metadata)
 
     def _write(self, name: str, metadata: Metadata[T]) -> None:
-        role = metadata_role(self.root(), metadata, self._files, name)
-        self._sign(name, metadata, [role])
+        self._sign(name, metadata, [self.role_of(name)])
         self._files.write(name, metadata)
 
     def _write_root(self, root: Metadata[Root], old: Role) -> None:
@@ -446,18 +445,6 @@ class Roles:
 
     def _until(self, name: str) -> datetime:
         return (self._now() + self._life(name)).replace(microsecond=0)
-
-
-def metadata_role(
-    root: Metadata[Root], metadata: Metadata[Any], files: MetadataFiles, name: str
-) -> Role:
-    """Say which keys must sign the metadata: those that its parent names today."""
-    if name in TOP_LEVEL:
-        return root.signed.roles[name]
-    roles = _delegations(files.read(Targets.type, Targets).signed).roles or {}
-    if name not in roles:
-        raise NotFound(f"role {name!r} is not delegated; version {metadata.signed.version}")
-    return roles[name]
 
 
 def _root_cause(error: BaseException) -> str:

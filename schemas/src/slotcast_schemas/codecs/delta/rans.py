@@ -18,7 +18,6 @@ from slotcast_schemas.codecs.delta.symbols import PLAIN_BITS
 from slotcast_schemas.errors import PayloadCorrupt
 
 STATE_START: Final = 1 << 16
-LANES_MAX: Final = 4096
 
 
 class RansDecoder:
