@@ -9,12 +9,12 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
 from msgspec import Meta
 
 from slotcast_schemas import limits
+from slotcast_schemas.broker import BrokerAddress, hide_passwords
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.fields import DeviceId, ModelName, Tags
 from slotcast_schemas.topics import DEFAULT_PREFIX, Topics
@@ -36,55 +36,47 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
     retained: bool = True
 
-    def parts(self) -> SplitResult:
-        """Give the address's parts.
+    @property
+    def address(self) -> BrokerAddress:
+        """The address, taken apart.
 
         Raises:
             UsageError: not an mqtt:// or mqtts:// address with a host.
         """
-        try:
-            parts = urlsplit(self.url)
-            _ = parts.port
-        except ValueError as exc:
-            raise UsageError(f"broker url {self.url!r}: {exc}") from exc
-        if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
-            raise UsageError(
-                "broker url: expected mqtt://host[:port] or mqtts://[user:password@]host[:port],"
-                f" got {_masked(self.url)!r}"
-            )
-        return parts
+        return BrokerAddress.parse(self.url)
 
     @property
     def host(self) -> str:
         """Host name or address."""
-        return self.parts().hostname or ""
+        return self.address.host
 
     @property
     def is_tls(self) -> bool:
         """Whether the connection is encrypted."""
-        return self.parts().scheme == "mqtts"
+        return self.address.is_tls
 
     @property
     def port(self) -> int:
         """Port; 1883, or 8883 with TLS, if not given."""
-        return self.parts().port or (8883 if self.is_tls else 1883)
+        return self.address.port
 
     @property
     def username(self) -> str | None:
         """User name, if the address has one."""
-        name = self.parts().username
-        return None if name is None else unquote(name)
+        return self.address.username
 
     @property
     def password(self) -> str | None:
         """Password, if the address has one."""
-        word = self.parts().password
-        return None if word is None else unquote(word)
+        return self.address.password
 
     @property
     def name(self) -> str:
         """How logs call this broker: never with a password."""
-        return f"{self.host}:{self.port}"
+        return self.address.name
+
+    def __repr__(self) -> str:
+        return f"BrokerConfig({hide_passwords(repr(self.url))})"
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -182,8 +174,8 @@ class DeviceConfig:
         self.folder = folder
         self.state_dir = folder / self.values.state_dir
         self.topics = Topics(self.values.prefix)
-        for broker in self.values.brokers:
-            broker.parts()
+        for number, broker in enumerate(self.values.brokers):
+            BrokerAddress.parse(broker.url, f"configuration {path}: brokers[{number}].url")
         try:
             self.pinned_root = (folder / self.values.root).read_bytes()
         except OSError as exc:
@@ -215,8 +207,3 @@ def _read(path: Path) -> Config:
         raise UsageError(f"configuration {path} is not TOML: {exc}") from exc
     except msgspec.ValidationError as exc:
         raise UsageError(f"configuration {path}: {exc}") from exc
-
-
-def _masked(url: str) -> str:
-    head, at, tail = url.rpartition("@")
-    return f"...@{tail}" if at and head else url

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -11,9 +10,12 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from slotcast_device.packets import PacketSocket
-from slotcast_schemas.errors import BrokerRefused
+from slotcast_schemas.broker import tls_context
+from slotcast_schemas.errors import BrokerRefused, UsageError
 
 if TYPE_CHECKING:
+    import ssl
+
     from paho.mqtt.client import SocketLike
 
     from slotcast_device.config import BrokerConfig, DeviceConfig
@@ -67,13 +69,11 @@ def make_client(
 
 
 def _tls(broker: BrokerConfig, config: DeviceConfig) -> ssl.SSLContext:
+    ca, certificate, key = (
+        None if name is None else config.folder / name
+        for name in (broker.ca, broker.certificate, broker.key)
+    )
     try:
-        context = ssl.create_default_context(cafile=config.resolve(broker.ca))
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if broker.certificate is not None:
-            context.load_cert_chain(config.folder / broker.certificate, config.resolve(broker.key))
-    except OSError as exc:
-        raise BrokerRefused(
-            f"{broker.name}: TLS files cannot be used ({exc}); check ca, certificate, key"
-        ) from exc
-    return context
+        return tls_context(ca, certificate, key)
+    except UsageError as exc:  # others of the configuration's brokers may still serve
+        raise BrokerRefused(f"{broker.name}: {exc}") from exc

@@ -22,7 +22,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from slotcast_publisher.settings import Address, Broker, address
+from slotcast_publisher.settings import Broker
+from slotcast_schemas.broker import BrokerAddress, tls_context
 from slotcast_schemas.errors import BrokerRefused, LinkDown, UsageError
 
 WINDOW_MAX: Final = 20
@@ -109,7 +110,7 @@ class Link:
             BrokerRefused: the broker answered, and refused.
             UsageError: certificates that cannot be read.
         """
-        where = address(broker.url)
+        where = broker.address
         self.name = where.name
         self.protocol = protocol
         self.window = WINDOW_MAX
@@ -176,7 +177,7 @@ class Link:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _connect(self, where: Address) -> None:
+    def _connect(self, where: BrokerAddress) -> None:
         try:
             clean = True if self.protocol == "5" else paho.MQTT_CLEAN_START_FIRST_ONLY
             self._client.connect(where.host, where.port, _KEEPALIVE_S, clean_start=clean)
@@ -213,7 +214,7 @@ class Link:
         self.window = min(self.window, said.get("ReceiveMaximum", self.window))
         self.packet_max_bytes = said.get("MaximumPacketSize")
 
-    def _make_client(self, where: Address, broker: Broker, base: Path) -> paho.Client:
+    def _make_client(self, where: BrokerAddress, broker: Broker, base: Path) -> paho.Client:
         options: dict[str, Any] = {"clean_session": True} if self.protocol != "5" else {}
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
@@ -226,7 +227,7 @@ class Link:
         client.max_inflight_messages_set(WINDOW_MAX)
         if where.username is not None:
             client.username_pw_set(where.username, where.password)
-        if where.tls:
+        if where.is_tls:
             client.tls_set_context(_tls(broker, base))
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -346,14 +347,11 @@ def fetch_retained(link: Link, topic: str, timeout_s: float) -> bytes | None:
 
 
 def _tls(broker: Broker, base: Path) -> ssl.SSLContext:
+    ca, certificate, key = (
+        None if name is None else base / name
+        for name in (broker.ca, broker.certificate, broker.key)
+    )
     try:
-        context = ssl.create_default_context(cafile=str(base / broker.ca) if broker.ca else None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if broker.certificate:
-            key = str(base / broker.key) if broker.key else None
-            context.load_cert_chain(str(base / broker.certificate), key)
-    except (OSError, ssl.SSLError) as exc:
-        raise UsageError(
-            f"{address(broker.url).name}: could not read its ca, certificate or key: {exc}"
-        ) from exc
-    return context
+        return tls_context(ca, certificate, key)
+    except UsageError as exc:
+        raise UsageError(f"{broker.address.name}: {exc}") from exc

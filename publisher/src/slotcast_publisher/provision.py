@@ -30,7 +30,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from slotcast_publisher.durable import storage_errors, write_atomic
 from slotcast_publisher.errors import KeyUnavailable, RepositoryDamaged
 from slotcast_publisher.repository import Repository
-from slotcast_publisher.settings import Broker, address, to_toml, without_credentials
+from slotcast_publisher.settings import Broker, to_toml
 from slotcast_publisher.store import check_model_name
 from slotcast_publisher.trust.keys import KeyRing
 from slotcast_schemas import fields, limits
@@ -75,7 +75,7 @@ def provision(
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     certificate = None
-    if any(address(broker.url).tls for broker in chosen):
+    if any(broker.address.is_tls for broker in chosen):
         certificate = _write_certificate(repo, device, out)
     root = repo.roles.root_bytes()
     write_atomic(out / "root.json", root)
@@ -97,7 +97,7 @@ def provision(
         folder=out,
         config=out / "device.toml",
         root_version=repo.roles.root().signed.version,
-        brokers=tuple(address(broker.url).name for broker in chosen),
+        brokers=tuple(broker.address.name for broker in chosen),
         certificate=certificate,
     )
 
@@ -122,30 +122,29 @@ def _check(device: str, models: Sequence[str], tags: Mapping[str, str]) -> None:
 
 def _brokers(repo: Repository, urls: Sequence[str]) -> list[Broker]:
     """Give the brokers for a device; the publisher's names and passwords stay here."""
-    known = {address(broker.url).name: broker for broker in repo.settings.brokers}
+    known = {broker.address.name: broker for broker in repo.settings.brokers}
     if not urls:
         if not known:
             raise UsageError("no broker: give --broker URL, or set one in slotcast.toml")
         return [
-            msgspec.structs.replace(broker, url=without_credentials(broker.url))
+            msgspec.structs.replace(broker, url=broker.address.without_credentials())
             for broker in repo.settings.brokers
         ]
     return [
-        msgspec.structs.replace(known.get(address(url).name, _nearest(repo, url)), url=url)
-        for url in urls
+        msgspec.structs.replace(known.get(given.address.name, _nearest(repo, given)), url=given.url)
+        for given in (Broker(url=url) for url in urls)
     ]
 
 
-def _nearest(repo: Repository, url: str) -> Broker:
+def _nearest(repo: Repository, given: Broker) -> Broker:
     """A host may serve devices on another port: its CA is the same."""
-    host = address(url).host
-    same = (b for b in repo.settings.brokers if address(b.url).host == host)
-    return next(same, Broker(url=url))
+    same = (b for b in repo.settings.brokers if b.address.host == given.address.host)
+    return next(same, given)
 
 
 def _entry(repo: Repository, broker: Broker, out: Path) -> dict[str, str]:
     entry = {"url": broker.url, "protocol": broker.protocol}
-    if not address(broker.url).tls:
+    if not broker.address.is_tls:
         return entry
     if broker.ca:
         source = repo.path / broker.ca

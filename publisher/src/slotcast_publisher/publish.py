@@ -21,7 +21,7 @@ from slotcast_publisher.mqtt import Link, fetch_retained, open_link
 from slotcast_publisher.notice import Wanted
 from slotcast_publisher.push import Item, Journal, Tally, push
 from slotcast_publisher.repository import Repository
-from slotcast_publisher.settings import Broker, address
+from slotcast_publisher.settings import Broker
 from slotcast_publisher.store import ReleaseFolder
 from slotcast_schemas.errors import BrokerRefused, LinkDown, UsageError
 from slotcast_schemas.messages.offer import Payload
@@ -53,11 +53,11 @@ def brokers_of(repo: Repository, urls: Sequence[str] = ()) -> list[Broker]:
     Raises:
         UsageError: none is named, here or in the settings.
     """
-    known = {address(broker.url).name: broker for broker in repo.settings.brokers}
+    known = {broker.address.name: broker for broker in repo.settings.brokers}
     if urls:
         return [
-            msgspec.structs.replace(known.get(address(url).name, Broker(url=url)), url=url)
-            for url in urls
+            msgspec.structs.replace(known.get(given.address.name, given), url=given.url)
+            for given in (Broker(url=url) for url in urls)
         ]
     if not known:
         raise UsageError(
@@ -177,7 +177,7 @@ class _Target(AbstractContextManager["_Target"]):
         self._repo = repo
         self._broker = broker
         self._topics: Topics = repo.topics
-        self.name = address(broker.url).name
+        self.name = broker.address.name
         key = hashlib.sha256(f"{self.name}\0{repo.settings.prefix}".encode()).hexdigest()[:12]
         safe = re.sub(r"[^A-Za-z0-9.-]", "_", self.name)
         self._folder = repo.path / "push" / f"{safe}-{key}"

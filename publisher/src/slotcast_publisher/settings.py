@@ -9,7 +9,6 @@ import json
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -17,12 +16,12 @@ from msgspec import Meta
 from slotcast_publisher.durable import write_atomic
 from slotcast_publisher.errors import NotFound
 from slotcast_schemas import limits
+from slotcast_schemas.broker import BrokerAddress, hide_passwords
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.topics import DEFAULT_PREFIX, Topics
 
 FILE_NAME: Final = "slotcast.toml"
 Protocol = Literal["auto", "5", "3.1.1"]
-_DEFAULT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 
 
 class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,6 +32,18 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ca: str | None = None
     certificate: str | None = None
     key: str | None = None
+
+    @property
+    def address(self) -> BrokerAddress:
+        """The address, taken apart.
+
+        Raises:
+            UsageError: not `mqtt://` or `mqtts://` with a host.
+        """
+        return BrokerAddress.parse(self.url)
+
+    def __repr__(self) -> str:
+        return f"Broker({hide_passwords(repr(self.url))})"
 
 
 class Expiry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,58 +78,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return Topics(self.prefix)
 
 
-class Address(msgspec.Struct, frozen=True, kw_only=True):
-    """A broker URL, taken apart."""
-
-    host: str
-    port: int
-    tls: bool
-    username: str | None
-    password: str | None
-
-    @property
-    def name(self) -> str:
-        """For messages and journals: without credentials."""
-        return f"{self.host}:{self.port}"
-
-
-def address(url: str) -> Address:
-    """Take a broker URL apart.
-
-    Raises:
-        UsageError: not `mqtt://` or `mqtts://` with a host.
-    """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as exc:
-        raise UsageError(f"broker URL: {exc}; expected mqtt://HOST:PORT") from exc
-    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or parts.path not in {"", "/"}:
-        shown = f"{parts.scheme}://...{parts.hostname or ''}"
-        raise UsageError(
-            "broker URL: expected mqtt://[USER:PASSWORD@]HOST[:PORT] or mqtts://...,"
-            f" got {shown!r:.120}"
-        )
-    return Address(
-        host=parts.hostname,
-        port=port or _DEFAULT_PORTS[parts.scheme],
-        tls=parts.scheme == "mqtts",
-        username=unquote(parts.username) if parts.username else None,
-        password=unquote(parts.password) if parts.password else None,
-    )
-
-
-def without_credentials(url: str) -> str:
-    """Give the same broker URL without user and password.
-
-    Raises:
-        UsageError: not a broker URL.
-    """
-    found = address(url)
-    host = f"[{found.host}]" if ":" in found.host else found.host
-    return f"{'mqtts' if found.tls else 'mqtt'}://{host}:{found.port}"
-
-
 def load(repo: Path) -> Settings:
     """Read a repository's settings.
 
@@ -137,7 +96,7 @@ def load(repo: Path) -> Settings:
         settings = msgspec.convert(tomllib.loads(text), Settings)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as exc:
         raise UsageError(f"{path}: {exc}") from exc
-    _check(settings)
+    _check(settings, f"{path}: ")
     return settings
 
 
@@ -153,10 +112,10 @@ def save(repo: Path, settings: Settings) -> None:
     write_atomic(repo / FILE_NAME, to_toml(fields).encode(), mode=0o600)
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: Settings, where: str = "") -> None:
     Topics(settings.prefix)
-    for broker in settings.brokers:
-        address(broker.url)
+    for number, broker in enumerate(settings.brokers):
+        BrokerAddress.parse(broker.url, f"{where}brokers[{number}].url")
 
 
 def to_toml(fields: dict[str, Any]) -> str:

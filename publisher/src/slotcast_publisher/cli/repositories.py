@@ -20,7 +20,7 @@ from slotcast_publisher.cli.common import (
 )
 from slotcast_publisher.provision import ensure_device_ca, provision
 from slotcast_publisher.repository import Repository
-from slotcast_publisher.settings import Broker, Expiry, Settings, address
+from slotcast_publisher.settings import Broker, Expiry, Settings
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.limits import CHUNK_DEFAULT_BYTES
 from slotcast_schemas.topics import DEFAULT_PREFIX
@@ -86,7 +86,7 @@ def _init(
     )
     if tls:
         ensure_device_ca(made.path, made.ring)
-    names = [address(item.url).name for item in settings.brokers]
+    names = [item.address.name for item in settings.brokers]
     fields = {
         "repository": str(repo),
         "root_version": 1,

@@ -19,7 +19,7 @@ from slotcast_publisher.mqtt import Acked, Arrived, Event, Link, Lost, Subscribe
 from slotcast_publisher.serve.catalog import Catalog
 from slotcast_publisher.serve.notices import Announce, Kind, LookAgain, Notices, Pace, WatchDevices
 from slotcast_publisher.serve.wants import Answers, Bounds
-from slotcast_publisher.settings import Broker, address
+from slotcast_publisher.settings import Broker
 from slotcast_schemas import wire
 from slotcast_schemas.errors import BrokerRefused, LinkDown, RefusedRelease, StorageFailed
 from slotcast_schemas.messages import Presence, Want
@@ -70,7 +70,7 @@ class Session:
         bounds: Bounds | None = None,
         pace: Pace | None = None,
     ) -> None:
-        self.name = address(broker.url).name
+        self.name = broker.address.name
         self._broker = broker
         self._base = base
         self._topics = topics
