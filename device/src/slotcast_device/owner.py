@@ -15,6 +15,8 @@ answer by exit code, in the manner of Mender's state scripts and Upparat's hooks
 | 4 | refuse this release | noted |
 | other, or too slow | wait, and report `hook_failed` | logged |
 
+What a hook leaves running in the background is its own affair (`hooks`).
+
 Consent is a file with the version that the user agrees to, so an old consent never lets another
 release in (a version, once released, never changes).
 """
@@ -23,13 +25,13 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core.events import Answer
+from slotcast_device.hooks import run_hook
 from slotcast_device.windows import Window, parse_windows, wait_s
 
 if TYPE_CHECKING:
@@ -40,7 +42,6 @@ _LOG: Final = logging.getLogger("slotcast.device")
 ASK_AGAIN_S: Final = 60.0
 _CONSENT_MAX_BYTES: Final = 4096
 _ENVIRONMENT_KEPT: Final = ("PATH", "HOME", "LANG", "TZ")
-_OUTPUT_KEPT_CHARS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,35 +117,18 @@ class Owner:
         hook = None if self.hooks is None else self.hooks / stage.replace("_", "-")
         if hook is None or not hook.exists():
             return Answer("go")
-        code, said = self._run(hook, stage, release)
-        match code:
+        end = run_hook(hook, self._environment(stage, release), self.hook_timeout_s)
+        match end.code:
             case 0:
                 return Answer("go")
             case 3:
-                return Answer("wait", "hook", said or f"{hook.name} asks to wait", ASK_AGAIN_S)
+                return Answer("wait", "hook", end.said or f"{hook.name} asks to wait", ASK_AGAIN_S)
             case 4:
-                return Answer("refuse", "hook_refused", said or f"{hook.name} refused")
-        detail = f"{hook}: expected exit code 0, 3 or 4, got {code}; mend the hook. {said}"
+                return Answer("refuse", "hook_refused", end.said or f"{hook.name} refused")
+        got = end.problem or end.code
+        detail = f"{hook}: expected exit code 0, 3 or 4, got {got}; mend the hook. {end.said}"
         _LOG.error("%s", detail)
         return Answer("wait", "hook_failed", detail, again_s=5 * ASK_AGAIN_S)
-
-    def _run(self, hook: Path, stage: str, release: Release) -> tuple[int | str, str]:
-        """Give the exit code (or what went wrong) and the end of what the hook printed."""
-        try:
-            done = subprocess.run(
-                [str(hook)],
-                env=self._environment(stage, release),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=self.hook_timeout_s,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return f"none in {self.hook_timeout_s:.0f} s", ""
-        except OSError as exc:
-            return f"none: {exc.strerror}", ""
-        return done.returncode, done.stdout.decode(errors="replace").strip()[-_OUTPUT_KEPT_CHARS:]
 
     def _environment(self, stage: str, release: Release) -> dict[str, str]:
         kept = {name: os.environ[name] for name in _ENVIRONMENT_KEPT if name in os.environ}

@@ -1,11 +1,17 @@
 """The owner's say: windows, consent and hooks decide when an update goes on."""
 
-from collections.abc import Sequence
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+import psutil
 import pytest
 
+from slotcast_device import hooks
 from slotcast_device.owner import Owner
 from slotcast_device.windows import parse_windows
 from slotcast_schemas.messages import Release
@@ -44,6 +50,15 @@ def owner(
         file.write_text(f"#!/bin/sh\n{hook}\n")
         file.chmod(0o755)
     return Owner(parse_windows(windows), hooks, 5.0, consent, tmp_path)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    never = threading.Event()
+    for _ in range(2000):
+        if condition():
+            return
+        never.wait(0.01)
+    raise AssertionError("it did not happen")
 
 
 def test_without_wishes_the_owner_is_not_asked(tmp_path: Path) -> None:
@@ -97,6 +112,56 @@ def test_a_hook_that_hangs_is_ended_and_reported(tmp_path: Path, release: Releas
     answer = slow.ask("before_switch", release, NOW)
     assert answer.reason == "hook_failed"
     assert "0 s" in answer.detail
+
+
+def alive(pid: int) -> bool:
+    """Whether a process still runs; one that ended and was not waited for does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_hook_has_ended_when_its_own_process_has_whatever_it_left_running(
+    tmp_path: Path, release: Release
+) -> None:
+    pid, tick = tmp_path / "pid", tmp_path / "tick"
+    left = f"while :; do echo tick; date >{tick}; sleep 0.05; done"
+    hook = f"({left}) &\necho $! >{pid}; echo busy; exit 3"
+    answer = owner(tmp_path, hook=hook).ask("before_switch", release, NOW)
+    left_pid = int(pid.read_text())
+    try:
+        assert (answer.word, answer.reason) == ("wait", "hook")
+        assert "busy" in answer.detail
+        tick.unlink()
+        until(tick.exists)  # it prints on, and no closed pipe has ended it
+        assert alive(left_pid)
+    finally:
+        os.kill(left_pid, signal.SIGKILL)
+
+
+def test_a_hook_that_hangs_is_ended_with_all_that_it_started(
+    tmp_path: Path, release: Release
+) -> None:
+    pid = tmp_path / "pid"
+    slow = owner(tmp_path, hook=f"sleep 60 &\necho $! >{pid}; wait")
+    slow = replace(slow, hook_timeout_s=0.5)
+    assert slow.ask("before_switch", release, NOW).reason == "hook_failed"
+    until(lambda: not alive(int(pid.read_text())))
+
+
+def test_outputs_that_are_left_open_do_not_add_up(
+    tmp_path: Path, release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hooks, "LEFT_OPEN_MAX", 1)
+    monkeypatch.setattr(hooks, "OUTPUT_WAIT_S", 0.05)
+    until(hooks._Output.has_room)  # those of other tests have ended
+    pids = tmp_path / "pids"
+    asked = owner(tmp_path, hook=f"sleep 60 &\necho $! >>{pids}; echo busy; exit 3")
+    details = [asked.ask("before_switch", release, NOW).detail for _ in range(2)]
+    for pid in pids.read_text().split():
+        os.kill(int(pid), signal.SIGKILL)
+    assert details == ["busy", "before-switch asks to wait"]
 
 
 def test_a_stage_without_a_hook_goes_on(tmp_path: Path, release: Release) -> None:
