@@ -72,7 +72,7 @@ def by_a_stranger(publisher: Publisher, folder: Path) -> bytes:
 def past_its_date(publisher: Publisher, folder: Path) -> bytes:
     """Signed by the right keys, a hundred days ago."""
     old = publisher.copy(folder / "old", prefix="unused").path
-    repo = Repository(old, now_s=lambda: time.time() - 100 * DAY_S)
+    repo = Repository(old, now_s=lambda: time.time() - 100 * DAY_S, clock_is_right=True)
     with pytest.MonkeyPatch.context() as patch:  # our own publisher would refuse to send it
         patch.setattr("slotcast_publisher.notice.verify_notice", lambda *_: None)
         return repo.offer("clf", "2")

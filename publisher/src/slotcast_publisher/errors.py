@@ -28,6 +28,18 @@ class KeyUnavailable(UsageError):
     reason: ClassVar[str] = "key_unavailable"
 
 
+class PublisherBehind(RefusedRelease):
+    """The broker has a notice that this repository did not sign, or signed and lost since."""
+
+    reason: ClassVar[str] = "publisher_behind"
+
+
+class ClockWrong(StorageFailed):
+    """This machine's clock cannot be right; nothing was signed."""
+
+    reason: ClassVar[str] = "clock_wrong"
+
+
 class RepositoryDamaged(StorageFailed):
     """A file of the repository is missing, or is not what was signed."""
 

@@ -102,16 +102,17 @@ def sign_offer(store: Store, roles: Roles, offer: Offer) -> None:
 
 
 def assemble(store: Store, roles: Roles, model: str) -> bytes:
-    """Bundle what is signed for a model into a notice, proven or not.
+    """Bundle what the signed snapshot stands for into a model's notice, proven or not.
 
     Raises:
         NotFound: nothing is offered for the model.
         Conflict: it does not fit into a notice.
     """
-    offer = present_offer(store, roles, model)
-    signed = roles.signed_offer(model)
-    if offer is None or signed is None:
+    signed = roles.announced_offer(model)
+    if signed is None:
         raise NotFound(f"nothing is offered for {model!r}: run `slotcast publish` first")
+    offer_bytes = store.offer_bytes(model, signed.hashes["sha256"])
+    offer = decode_offer(offer_bytes)
     notice = Notice(
         model=model,
         metadata=roles.bundle(model),
@@ -119,7 +120,7 @@ def assemble(store: Store, roles: Roles, model: str) -> bytes:
             release_target(model, offer.version): store.release(
                 model, offer.version
             ).signed_bytes(),
-            offer_target(model): store.offer_bytes(model, signed.hashes["sha256"]),
+            offer_target(model): offer_bytes,
         },
     )
     try:

@@ -72,6 +72,7 @@ class Repository:
         path: where it is.
         passphrase: asked for when an encrypted key file is opened.
         now_s: seconds since 1970, for tests.
+        clock_is_right: sign although the clock contradicts what was signed before.
 
     Raises:
         NotFound: there is none.
@@ -85,6 +86,7 @@ class Repository:
         passphrase: Passphrase = no_passphrase,
         pin: Passphrase = no_passphrase,
         now_s: Callable[[], float] = time.time,
+        clock_is_right: bool = False,
     ) -> None:
         self.path = path
         self.settings = settings_file.load(path)
@@ -92,7 +94,11 @@ class Repository:
         self._now_s = now_s
         self.ring = KeyRing(path, passphrase, pin=pin, now_s=now_s)
         self.roles = Roles(
-            MetadataFiles(path / "metadata"), self.ring, self.settings.expiry, now=self._now
+            MetadataFiles(path / "metadata"),
+            self.ring,
+            self.settings.expiry,
+            now=self._now,
+            clock_is_right=clock_is_right,
         )
 
     @classmethod
@@ -173,9 +179,10 @@ class Repository:
             UsageError: a version, a file or an option that cannot be used.
             ModelUnloadable: onnx or onnxruntime refuses the model.
             KeyUnavailable: the release key cannot be used from here.
+            ClockWrong: this machine's clock cannot be right.
         """
         with self.locked():
-            built = build_release(self.store, request, self._now_s())
+            built = build_release(self.store, request, self._signing_time_s())
             release = built.folder.release()
             records = add_payloads(
                 built.folder,
@@ -203,15 +210,17 @@ class Repository:
             NotFound: no such release, or it is not signed.
             Conflict: a higher sequence is offered already.
             KeyUnavailable: the online key cannot be used from here.
+            ClockWrong: this machine's clock cannot be right.
         """
         with self.locked():
+            now_s = self._signing_time_s()
             folder = self.store.release(model, version)
             if self.roles.signed_release(model, version) is None:
                 raise NotFound(
                     f"{model} {version} is not signed (any more): run `slotcast release` again"
                 )
             present = present_offer(self.store, self.roles, model)
-            offer = make_offer(folder, present, wanted or Wanted(), self._now_s())
+            offer = make_offer(folder, present, wanted or Wanted(), now_s)
             sign_offer(self.store, self.roles, offer)
             folder.set_fate("withdrawn" if offer.state == "canceled" else "offered")
             return build_notice(self.store, self.roles, model)
@@ -221,15 +230,15 @@ class Repository:
 
         Raises:
             NotFound: nothing is offered.
+            ClockWrong: this machine's clock cannot be right.
         """
         with self.locked():
+            now_s = self._signing_time_s()
             present = present_offer(self.store, self.roles, model)
             if present is None:
                 raise NotFound(f"nothing is offered for {model!r}")
             if present.state != "canceled":
-                canceled = msgspec.structs.replace(
-                    present, state="canceled", issued=int(self._now_s())
-                )
+                canceled = msgspec.structs.replace(present, state="canceled", issued=int(now_s))
                 sign_offer(self.store, self.roles, canceled)
                 self.store.release(model, present.version).set_fate("withdrawn")
             return self._notice(model)
@@ -239,8 +248,10 @@ class Repository:
 
         Raises:
             KeyUnavailable: a key that is needed cannot be used from here.
+            ClockWrong: this machine's clock cannot be right.
         """
         with self.locked():
+            self.roles.signing_time()
             if offline:
                 self.roles.renew_offline()
             self.roles.renew(force=True)
@@ -248,7 +259,7 @@ class Repository:
             return {model: self._notice(model) for model in self.offered()}
 
     def build_notice(self, model: str) -> bytes:
-        """Give a model's notice as it is signed now, proven with a TUF client.
+        """Give a model's notice as the signed snapshot stands for it, proven with a TUF client.
 
         Raises:
             NotFound: nothing is offered.
@@ -257,7 +268,7 @@ class Repository:
         return build_notice(self.store, self.roles, model)
 
     def notice_bytes(self, model: str) -> bytes:
-        """Give a model's notice as it is signed now, whether or not it would be believed.
+        """Give a model's notice as the signed snapshot stands for it, believable or not.
 
         Raises:
             NotFound: nothing is offered.
@@ -294,6 +305,9 @@ class Repository:
     def _new_key(self, model: str, encrypted: bool | None) -> Key:  # noqa: FBT001
         chosen = self.ring.is_encrypted if encrypted is None else encrypted
         return self.ring.generate(release_role(model), encrypted=chosen)
+
+    def _signing_time_s(self) -> float:
+        return self.roles.signing_time().timestamp()
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._now_s(), UTC)

@@ -149,7 +149,7 @@ def test_a_notice_that_calls_itself_by_another_name_is_refused(
 def test_time_alone_makes_a_notice_expire(
     repo: Repository, root: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = Repository(repo.path, now_s=lambda: time.time() - 61 * 86400)
+    old = Repository(repo.path, now_s=lambda: time.time() - 61 * 86400, clock_is_right=True)
     monkeypatch.setattr("slotcast_publisher.notice.verify_notice", lambda *_: None)
     with pytest.raises(RefusedRelease) as refused:
         verify_notice(old.offer("clf", "1"), "clf", root, tmp_path / "trust")

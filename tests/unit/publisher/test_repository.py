@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import onnx
@@ -220,7 +221,8 @@ def test_signatures_are_renewed_at_half_their_life_and_not_before(repo: Reposito
 
 
 def test_what_is_expired_is_not_handed_out(repo: Repository) -> None:
-    short = Repository(repo.path, now_s=lambda: 1_000_000_000.0)
+    long_ago_s = datetime(2025, 6, 1, tzinfo=UTC).timestamp()
+    short = Repository(repo.path, now_s=lambda: long_ago_s, clock_is_right=True)
     short.roles.renew(force=True)
     short.roles.renew_offline()
     with pytest.raises(Expired, match="expired"):

@@ -42,9 +42,14 @@ Brokers = Annotated[
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="KEY=VALUE; repeatable.")]
 
 
-def open_repository(path: Path) -> Repository:
+def open_repository(path: Path, *, clock_is_right: bool = False) -> Repository:
     """Open a repository whose keys may be encrypted."""
-    return Repository(path, passphrase=ask_passphrase(), pin=_Secret("PIN", PIN_VARIABLE))
+    return Repository(
+        path,
+        passphrase=ask_passphrase(),
+        pin=_Secret("PIN", PIN_VARIABLE),
+        clock_is_right=clock_is_right,
+    )
 
 
 class _Secret:

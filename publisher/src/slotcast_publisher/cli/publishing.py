@@ -143,10 +143,17 @@ def _refresh(
             "--offline", help="Date root, targets and releases again too; needs their keys."
         ),
     ] = False,
+    clock_is_right: Annotated[
+        bool,
+        typer.Option(
+            "--clock-is-right",
+            help="Sign although the clock contradicts what was signed before.",
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Date the signatures again, and send every model's notice."""
-    repository = open_repository(repo)
+    repository = open_repository(repo, clock_is_right=clock_is_right)
     done = publishing.refresh(repository, brokers=broker or (), offline=offline)
     expires = repository.roles.expires("timestamp").isoformat()
     fields = {

@@ -14,7 +14,10 @@ from slotcast_publisher.durable import storage_errors
 from slotcast_publisher.errors import RepositoryDamaged
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.wants import Piece
+from slotcast_schemas import wire
+from slotcast_schemas.messages import Notice, Offer
 from slotcast_schemas.messages.offer import Payload
+from slotcast_schemas.trust import offer_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +67,21 @@ class Catalog:
     payloads: Mapping[bytes, Stored]
 
 
-def stored_payloads(repo: Repository, model: str) -> dict[bytes, Stored]:
-    """Give the payloads that a model's offer names, unless it is canceled.
+def look_at(repo: Repository, model: str) -> tuple[Announcement, dict[bytes, Stored]]:
+    """Give a model's notice, and the payloads of the offer in it, unless that is canceled.
 
     Raises:
-        SlotcastError: the repository is damaged.
+        NotFound: nothing is offered.
+        SlotcastError: the notice would not be believed, or the repository is damaged.
     """
-    offer = repo.present_offer(model)
-    if offer is None or offer.state == "canceled":
-        return {}
+    notice = repo.build_notice(model)
+    offer_bytes = wire.decode(notice, Notice).targets[offer_target(model)]
+    offer = wire.decode(offer_bytes, Offer)
+    announcement = Announcement(notice, hashlib.sha256(offer_bytes).hexdigest())
+    if offer.state == "canceled":
+        return announcement, {}
     folder = repo.store.release(model, offer.version)
-    return {
+    return announcement, {
         payload.sha256: Stored(
             payload,
             folder.payload_file(payload),

@@ -16,9 +16,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from slotcast_publisher.errors import NotFound
 from slotcast_publisher.repository import Repository
-from slotcast_publisher.serve.catalog import Announcement, Catalog, Stored, stored_payloads
+from slotcast_publisher.serve.catalog import Announcement, Catalog, Stored, look_at
 from slotcast_publisher.serve.notices import Kind, Pace
 from slotcast_publisher.serve.session import Say, Session
 from slotcast_publisher.serve.wants import Bounds
@@ -120,8 +119,8 @@ class Service:
         problems = []
         for model in self._offered():
             try:
-                payloads |= stored_payloads(self._repo, model)
-                announcements[model] = self._announcement(model)
+                announcements[model], stored = look_at(self._repo, model)
+                payloads |= stored
             except SlotcastError as exc:
                 problems.append(f"{model}: {exc.reason}: {exc}")
         self._say_new(problems)
@@ -133,12 +132,6 @@ class Service:
         except SlotcastError as exc:
             self._say_new([f"{exc.reason}: {exc}"])
             return []
-
-    def _announcement(self, model: str) -> Announcement:
-        signed = self._repo.roles.signed_offer(model)
-        if signed is None:
-            raise NotFound(f"nothing is offered for {model!r}")
-        return Announcement(self._repo.build_notice(model), signed.hashes["sha256"])
 
     def _renew(self) -> None:
         """Sign anew what is past half of its life; another command's lock is waited for."""

@@ -29,6 +29,7 @@ from tuf.api.serialization import SerializationError
 
 from slotcast_publisher.errors import Conflict, KeyUnavailable, NotFound, RepositoryDamaged
 from slotcast_publisher.settings import Expiry
+from slotcast_publisher.trust import clock
 from slotcast_publisher.trust.files import MetadataFiles
 from slotcast_publisher.trust.keys import KeyRing
 from slotcast_schemas.trust import (
@@ -49,6 +50,9 @@ ROOTS_MAX: Final = 32
 TOP_LEVEL: Final = (Root.type, Targets.type, Snapshot.type, Timestamp.type)
 ONLINE: Final = (OFFERS_ROLE, Snapshot.type, Timestamp.type)
 
+SIGNED_AT: Final = "slotcast-signed-at"
+"""Extra field of the timestamp (TUF's clients pass over it): when it was signed, ISO 8601."""
+
 T = TypeVar("T", Root, Timestamp, Snapshot, Targets)
 
 
@@ -62,11 +66,13 @@ class Roles:
         expiry: Expiry,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock_is_right: bool = False,
     ) -> None:
         self._files = files
         self._ring = ring
         self._expiry = expiry
         self._now = now
+        self._clock_is_right = clock_is_right
 
     # --- what is there ------------------------------------------------------------------------
 
@@ -125,6 +131,52 @@ class Roles:
     def signed_offer(self, model: str) -> TargetFile | None:
         """Give what the online role says about a model's offer, or None."""
         return self._files.read(OFFERS_ROLE, Targets).signed.targets.get(offer_target(model))
+
+    def announced_offer(self, model: str) -> TargetFile | None:
+        """Give the offer of a model that the signed snapshot stands for, or None.
+
+        It differs from `signed_offer` only while a command signs, or after one was stopped.
+        """
+        version = self._named().get(OFFERS_ROLE)
+        if version is None:
+            return None
+        return self._files.read(OFFERS_ROLE, Targets, version).signed.targets.get(
+            offer_target(model)
+        )
+
+    def signed_at(self) -> datetime | None:
+        """Say when the newest timestamp was signed; None for one of an older version of this."""
+        if not self._files.versions(Timestamp.type):
+            return None
+        told = self._files.read(Timestamp.type, Timestamp).signed.unrecognized_fields
+        try:
+            return datetime.fromisoformat(str(told[SIGNED_AT]))
+        except (KeyError, ValueError):
+            return None
+
+    def signing_time(self) -> datetime:
+        """Give the time to sign with.
+
+        Raises:
+            ClockWrong: this machine's clock cannot be right.
+        """
+        return clock.signing_time(self._now(), self.signed_at(), is_right=self._clock_is_right)
+
+    def _named(self) -> dict[str, int]:
+        """Give the versions that the signed timestamp and its snapshot name.
+
+        What was signed since (a release that is not published yet, half of a ceremony) is newer,
+        and belongs in no notice before the next snapshot stands for it.
+        """
+        timestamp = self._files.read(Timestamp.type, Timestamp)
+        version = timestamp.signed.snapshot_meta.version
+        snapshot = self._files.read(Snapshot.type, Snapshot, version)
+        named = {name.removesuffix(".json"): meta for name, meta in snapshot.signed.meta.items()}
+        return {
+            Timestamp.type: timestamp.signed.version,
+            Snapshot.type: version,
+            **{name: meta.version for name, meta in named.items()},
+        }
 
     # --- the first time -----------------------------------------------------------------------
 
@@ -317,13 +369,35 @@ class Roles:
         Raises:
             NotFound: the model has no signed release.
         """
+        named = self._named()
         names = [Timestamp.type, Snapshot.type, Targets.type, release_role(model), OFFERS_ROLE]
-        roots = [v for v in self._files.versions(Root.type) if v > 1][-ROOTS_MAX:]
+        missing = [name for name in names if name not in named]
+        if missing:
+            raise NotFound(f"{model!r} has no signed {missing[0]} role that a snapshot stands for")
+        newest = self._announced_root(named)
+        roots = [v for v in self._files.versions(Root.type) if 1 < v <= newest][-ROOTS_MAX:]
         found = {f"{v}.root.json": self._files.read_bytes(Root.type, v) for v in roots}
         for name in names:
-            version = self._read(name).signed.version
+            version = named[name]
             found[self._files.name(name, version)] = self._files.read_bytes(name, version)
         return found
+
+    def _announced_root(self, named: dict[str, int]) -> int:
+        """Give the newest root whose keys signed what is named: of a ceremony half done, the last.
+
+        Where none did, the newest: the notice is refused with TUF's own words for it.
+        """
+        kinds: dict[str, Any] = {Timestamp.type: Timestamp, Snapshot.type: Snapshot}
+        files = {
+            name: self._files.read(name, kinds.get(name, Targets), named[name])
+            for name in (Timestamp.type, Snapshot.type, Targets.type)
+        }
+        versions = self._files.versions(Root.type)
+        for version in reversed(versions):
+            root = self._files.read(Root.type, Root, version).signed
+            if all(_is_signed_for(root, name, file) for name, file in files.items()):
+                return version
+        return versions[-1]
 
     def root_bytes(self, version: int | None = None) -> bytes:
         """Give a root's signed bytes, the newest unless told."""
@@ -371,6 +445,9 @@ class Roles:
             if same and not force and not self._is_stale(Timestamp.type):
                 return False
         timestamp.signed.snapshot_meta = MetaFile(version)
+        timestamp.signed.unrecognized_fields[SIGNED_AT] = self.signing_time().isoformat(
+            timespec="seconds"
+        )
         self._bump(Timestamp.type, timestamp)
         return True
 
@@ -423,11 +500,7 @@ class Roles:
 
     def _is_vouched(self, name: str, metadata: Metadata[Any]) -> bool:
         parent: Root | Targets = self.root().signed if name in TOP_LEVEL else self.targets().signed
-        try:
-            parent.verify_delegate(name, metadata.signed_bytes, metadata.signatures)
-        except (RepositoryError, ValueError):
-            return False
-        return True
+        return _is_signed_for(parent, name, metadata)
 
     def _is_stale(self, name: str) -> bool:
         left = self.expires(name) - self._now()
@@ -444,7 +517,16 @@ class Roles:
         return timedelta(days=days.get(name, self._expiry.release_days))
 
     def _until(self, name: str) -> datetime:
-        return (self._now() + self._life(name)).replace(microsecond=0)
+        return (self.signing_time() + self._life(name)).replace(microsecond=0)
+
+
+def _is_signed_for(parent: Root | Targets, name: str, metadata: Metadata[Any]) -> bool:
+    """Say whether enough of the keys that a parent names for a role signed this."""
+    try:
+        parent.verify_delegate(name, metadata.signed_bytes, metadata.signatures)
+    except (RepositoryError, ValueError):
+        return False
+    return True
 
 
 def _root_cause(error: BaseException) -> str:
