@@ -7,9 +7,11 @@ in DIR are in step. In these schemas a msgpack `bin` appears as a base64 string
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -18,11 +20,26 @@ from slotcast_schemas.wire import Message
 
 
 def schema_of(kind: type[Message]) -> str:
-    """Give one message's JSON Schema as text, the same at every run."""
-    schema = msgspec.json.schema(kind)
+    """Give one message's JSON Schema as text, the same at every run and under every Python."""
+    schema = with_clean_descriptions(msgspec.json.schema(kind))
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
     text = json.dumps(schema, indent=1, sort_keys=True)
     return text.replace("\\\\Z", "$").replace("\\Z", "$") + "\n"
+
+
+def with_clean_descriptions(schema: Any) -> Any:
+    """Give the schema with each description free of the indentation that its source has.
+
+    Descriptions are docstrings, and Python keeps their indentation up to 3.12 but not from 3.13 on.
+    """
+    if isinstance(schema, list):
+        return [with_clean_descriptions(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    cleaned = {key: with_clean_descriptions(value) for key, value in schema.items()}
+    if isinstance(cleaned.get("description"), str):
+        cleaned["description"] = inspect.cleandoc(cleaned["description"])
+    return cleaned
 
 
 def files() -> dict[str, str]:
@@ -43,7 +60,8 @@ def main(arguments: list[str]) -> int:
         else:
             path.write_text(text)
     for name in stale:
-        sys.stderr.write(f"{folder / name} is out of step; run `make schemas`\n")
+        write = f"python -m slotcast_schemas.jsonschema {folder}"
+        sys.stderr.write(f"{folder / name} is out of step; run `{write}`\n")
     return 1 if stale else 0
 
 

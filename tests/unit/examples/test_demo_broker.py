@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import queue
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
 from examples.demo.broker import EmbeddedBroker
 from examples.demo.link import BadLink
 
 TIMEOUT_S = 10.0
+MANY = 200
+CONNECT = b"\x10\x0f\x00\x04MQTT\x04\x02\x00\x0a\x00\x03raw"
+CONNACK = b"\x20\x02\x00\x00"
+DISCONNECT = b"\xe0\x00"
 
 
 class Client:
@@ -46,7 +51,8 @@ def connected(name: str, port: int) -> Iterator[Client]:
     try:
         yield client
     finally:
-        client.paho.disconnect()
+        if client.paho.disconnect() == MQTTErrorCode.MQTT_ERR_SUCCESS:
+            client.lost.get(timeout=TIMEOUT_S)  # else paho's thread may end with its socket open
         client.paho.loop_stop()
 
 
@@ -60,6 +66,30 @@ def test_a_client_that_connects_is_not_sent_what_others_subscribed_to() -> None:
             two.paho.subscribe("mine", qos=1)
             two.publish("mine")
             assert two.next() == "mine"
+
+
+def retained(topic: str, packet_id: int) -> bytes:
+    """A PUBLISH of one byte, at QoS 1 and to be kept."""
+    body = len(topic).to_bytes(2, "big") + topic.encode() + packet_id.to_bytes(2, "big") + b"x"
+    return b"\x33" + bytes([len(body)]) + body
+
+
+@pytest.mark.timeout(60)
+def test_what_was_confirmed_is_kept_though_its_publisher_hangs_up_at_once() -> None:
+    topics = {number.to_bytes(2, "big"): f"many/{number}" for number in range(1, MANY + 1)}
+    packets = [retained(topics[key], int.from_bytes(key, "big")) for key in topics]
+    with EmbeddedBroker() as broker:
+        with socket.create_connection(("127.0.0.1", broker.port), TIMEOUT_S) as publisher:
+            publisher.sendall(CONNECT)
+            assert publisher.recv(len(CONNACK), socket.MSG_WAITALL) == CONNACK
+            publisher.sendall(b"".join(packets) + DISCONNECT)
+            answers = b"".join(iter(lambda: publisher.recv(65536), b""))
+        confirmed = {answers[at + 2 : at + 4] for at in range(0, len(answers), 4)}
+        assert confirmed
+        with connected("reader", broker.port) as reader:
+            reader.paho.subscribe("many/+", qos=1)
+            kept = {reader.next() for _ in confirmed}
+    assert kept == {topics[key] for key in confirmed}
 
 
 @pytest.mark.timeout(60)

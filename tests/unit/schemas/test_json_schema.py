@@ -60,6 +60,14 @@ def test_a_file_out_of_step_is_noticed(tmp_path: Path) -> None:
     assert generator.main(["--check", str(tmp_path)]) == 1
 
 
+def test_a_description_has_no_indentation_whether_or_not_python_left_it_there() -> None:
+    indented = {"$defs": {"A": {"description": "One.\n\n    Two:\n        three.\n    "}}}
+    dropped_by_python = {"$defs": {"A": {"description": "One.\n\nTwo:\n    three.\n"}}}
+    clean = {"$defs": {"A": {"description": "One.\n\nTwo:\n    three."}}}
+    assert generator.with_clean_descriptions(indented) == clean
+    assert generator.with_clean_descriptions(dropped_by_python) == clean
+
+
 @KINDS
 def test_the_example_of_every_message_fits_its_schema(kind: type[Message]) -> None:
     validator(kind).validate(as_json(fields_of(EXAMPLES[kind])))
