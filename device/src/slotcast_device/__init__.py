@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from slotcast_device.hotmodel import HotModel
 
 __all__ = ["HotModel"]
+__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from slotcast_device import __version__
 from slotcast_device import state as records
 from slotcast_device.agent import Agent
 from slotcast_device.config import DeviceConfig
@@ -69,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="slotcast-device", description=__doc__.split("\n")[0])
+    parser.add_argument("--version", action="version", version=f"slotcast-device {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--config", type=Path, default=Path("device.toml"))

@@ -1,1 +1,3 @@
-"""Slotcast publisher."""
+"""Slotcast publisher: builds, signs and pushes releases of models. The command is `slotcast`."""
+
+__version__ = "0.1.0"

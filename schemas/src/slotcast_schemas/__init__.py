@@ -3,3 +3,5 @@
 Start at `messages`: what crosses the wire. `wire` turns bytes into those messages and back,
 `topics` names where they go, `errors` says who has to act, `codecs` holds the payload formats.
 """
+
+__version__ = "0.1.0"

@@ -9,9 +9,11 @@ from __future__ import annotations
 import signal
 import sys
 from types import FrameType
+from typing import Annotated
 
 import typer
 
+from slotcast_publisher import __version__
 from slotcast_publisher.cli import (
     delta,
     inspection,
@@ -45,6 +47,25 @@ publishing.register(app)
 serving.register(app)
 inspection.register(app)
 keys.register(app)
+
+
+def _say_version(is_asked: bool) -> None:
+    if is_asked:
+        sys.stdout.write(f"slotcast {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Say the version and end.", callback=_say_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Builds, signs and pushes releases of models."""
+    del version
 
 
 def main() -> None:
