@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from slotcast_device.cli import OK
-from slotcast_device.state import ModelState
+from slotcast_device.core.state import ModelState
 from slotcast_publisher.store import ReleaseFolder
 from slotcast_schemas.limits import BLOCK_CHUNKS
 from slotcast_schemas.states import State

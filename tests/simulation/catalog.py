@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from slotcast_device.config import DeviceConfig
-from slotcast_device.trust import Trusted, verify_notice
+from slotcast_device.trust import verify_notice
 from slotcast_publisher.notice import Wanted
 from slotcast_publisher.provision import provision
 from slotcast_publisher.publish import chunk_items, map_items
@@ -27,6 +27,7 @@ from slotcast_publisher.settings import Broker, Settings
 from slotcast_schemas.errors import RefusedRelease
 from slotcast_schemas.messages import Notice, Release
 from slotcast_schemas.messages.release import Trial
+from slotcast_schemas.verify import Trusted
 from slotcast_schemas.wire import decode
 from tests.support import models as zoo
 

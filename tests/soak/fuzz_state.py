@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from slotcast_device import state as records
-from slotcast_device.state import ModelState, SlotRecord, Update
+from slotcast_device.core.state import ModelState, SlotRecord, Update
+from slotcast_device.storage import state_file as records
 from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.messages.status import Benched, StatusFile
 from slotcast_schemas.states import State

@@ -19,12 +19,12 @@ from slotcast_schemas.errors import Incompatible, PayloadCorrupt, SlotDamaged
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from slotcast_device.core.state import ModelState
     from slotcast_device.disk import Image
     from slotcast_device.plan import Install
-    from slotcast_device.state import ModelState
-    from slotcast_device.trust import Trusted
     from slotcast_schemas.codecs import Sink, Source
     from slotcast_schemas.messages.offer import Payload
+    from slotcast_schemas.verify import Trusted
 
 _COPY_BYTES: Final = 256 * 1024
 

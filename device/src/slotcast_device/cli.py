@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from slotcast_device import __version__
-from slotcast_device import state as records
 from slotcast_device.agent import Agent
 from slotcast_device.config import DeviceConfig
 from slotcast_device.control import Control, Request
+from slotcast_device.core.state import ModelState
 from slotcast_device.core.view import model_status
 from slotcast_device.disk import OsDisk, locked
 from slotcast_device.doctor import check
 from slotcast_device.report import build_status, read_counter
+from slotcast_device.storage import state_file as records
 from slotcast_schemas.errors import (
     SlotcastError,
     StateLocked,
@@ -181,7 +182,7 @@ def read_status(config: DeviceConfig) -> Status:
     models = []
     for model in config.values.models:
         state = records.load(disk, config.model_dir(model) / "state.json", model)
-        models.append(model_status(state or records.ModelState(model=model)))
+        models.append(model_status(state or ModelState(model=model)))
     return build_status(config, models, read_counter(config, disk))
 
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from slotcast_device.core.state import SLOT_NAMES
 from slotcast_device.metrics import RING_MAX_BYTES, MetricsRing, Totals
 from slotcast_device.reports import read_reports
-from slotcast_device.slots import SLOT_NAMES
 from slotcast_device.window import Window
 from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.states import State
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from slotcast_device.config import DeviceConfig
     from slotcast_device.core.events import Now
+    from slotcast_device.core.state import ModelState, SlotName, SlotRecord
     from slotcast_device.disk import Disk
     from slotcast_device.reports import AppReport
-    from slotcast_device.state import ModelState, SlotName, SlotRecord
     from slotcast_schemas.messages import Metrics
 
 SAVE_EVERY_S: Final = 600.0

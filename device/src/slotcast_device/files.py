@@ -10,15 +10,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from slotcast_device import memory, orders
-from slotcast_device import state as records
 from slotcast_device.ahead import Ahead
 from slotcast_device.build import build
 from slotcast_device.core import events as ev
 from slotcast_device.core.recovery import Findings
+from slotcast_device.core.state import SLOT_NAMES
 from slotcast_device.owner import Owner
 from slotcast_device.plan import Facts
-from slotcast_device.slots import SLOT_NAMES, SlotStore
+from slotcast_device.slots import SlotStore
 from slotcast_device.spool import Spool
+from slotcast_device.storage import state_file as records
 from slotcast_device.trust import verify_notice
 from slotcast_device.watching import Watcher
 from slotcast_schemas.errors import SlotcastError, SlotDamaged, StateUnreadable
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slotcast_device.config import DeviceConfig
+    from slotcast_device.core.state import ModelState, SlotName, SlotRecord
     from slotcast_device.disk import Disk
-    from slotcast_device.state import ModelState, SlotName, SlotRecord
     from slotcast_schemas.messages import Release
     from slotcast_schemas.messages.offer import Payload
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from slotcast_device.state import ModelState, SlotName, other
+from slotcast_device.core.state import ModelState, SlotName, other
 from slotcast_schemas.errors import (
     Benched,
     DiskFull,
@@ -26,9 +26,9 @@ from slotcast_schemas.groups import group_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from slotcast_device.trust import Trusted
     from slotcast_schemas.messages import Release
     from slotcast_schemas.messages.offer import Group, Payload
+    from slotcast_schemas.verify import Trusted
 
 DISK_MARGIN_BYTES: Final = 8 * 1024 * 1024
 """Left free beside slot and payload, for state, trust metadata and the log."""

@@ -15,13 +15,12 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from slotcast_device.core.state import SLOT_NAMES, SlotName, SlotRecord, record_of
 from slotcast_device.disk import Disk, Image
-from slotcast_device.state import SlotName, SlotRecord
 from slotcast_schemas import limits, wire
 from slotcast_schemas.codecs import Sink
 from slotcast_schemas.errors import PayloadCorrupt, RefusedRelease, SlotDamaged, StorageFailed
 from slotcast_schemas.messages import Release
-from slotcast_schemas.messages.status import StatusFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,22 +29,6 @@ if TYPE_CHECKING:
     from slotcast_schemas.messages.release import File
 
 _READ_BYTES: Final = 256 * 1024
-SLOT_NAMES: Final[tuple[SlotName, SlotName]] = ("a", "b")
-
-
-def record_of(release: Release, release_sha256: bytes) -> SlotRecord:
-    """Give the record of a slot that holds this release."""
-    return SlotRecord(
-        version=release.version,
-        sequence=release.sequence,
-        release_sha256=release_sha256,
-        sha256=release.image_sha256,
-        size_bytes=release.image_size_bytes,
-        entry=release.entry,
-        files=tuple(
-            StatusFile(path=f.path, size_bytes=f.size_bytes, sha256=f.sha256) for f in release.files
-        ),
-    )
 
 
 class SlotStore:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from slotcast_device.core.state import SlotName
     from slotcast_device.slots import SlotStore
-    from slotcast_device.state import SlotName
     from slotcast_schemas.messages import Release
 
 TAKE_OVER_S: Final = 60.0

@@ -12,13 +12,13 @@ from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.core.recovery import Findings
 from slotcast_device.plan import Facts
-from slotcast_device.trust import Trusted
 from slotcast_schemas import wire
 from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.messages import MapPart
 from slotcast_schemas.messages.offer import Group, Payload
 from slotcast_schemas.states import State
 from slotcast_schemas.topics import Topics
+from slotcast_schemas.verify import Trusted
 from tests.support import messages
 
 FACTS = Facts(device="cam-1", tags={}, onnxruntime="1.20.0", memory_bytes=10**9, disk_bytes=10**9)

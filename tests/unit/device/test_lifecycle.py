@@ -10,7 +10,7 @@ from slotcast_device.backoff import Backoff
 from slotcast_device.core.desk import Desk
 from slotcast_device.core.events import Now
 from slotcast_device.core.lifecycle import FOLLOWS, Happening, IllegalMove, diagram, follow
-from slotcast_device.state import Update
+from slotcast_device.core.state import Update
 from slotcast_schemas.states import SETTLED, State
 
 ALL = [(state, happening) for state in State for happening in Happening]

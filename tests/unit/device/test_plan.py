@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from slotcast_device.core.state import ModelState, record_of
 from slotcast_device.plan import (
     DISK_MARGIN_BYTES,
     Canceled,
@@ -19,9 +20,6 @@ from slotcast_device.plan import (
     make_plan,
     needed_chunks,
 )
-from slotcast_device.slots import record_of
-from slotcast_device.state import ModelState
-from slotcast_device.trust import Trusted
 from slotcast_schemas import wire
 from slotcast_schemas.errors import (
     Benched,
@@ -36,6 +34,7 @@ from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.offer import Base, Group
 from slotcast_schemas.messages.release import File, Runtime
 from slotcast_schemas.messages.status import Benched as BenchedEntry
+from slotcast_schemas.verify import Trusted
 from tests.support import messages
 
 FULL = messages.payload(900, 1024, codec="full+zstd", base=None, frames=())

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from slotcast_device.core.recovery import Findings, Next, recover
-from slotcast_device.slots import record_of
-from slotcast_device.state import ModelState, SlotName, Update
+from slotcast_device.core.state import ModelState, SlotName, Update, record_of
 from slotcast_schemas.messages.release import Trial
 from slotcast_schemas.states import State
 from tests.support import messages

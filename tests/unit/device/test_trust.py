@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from slotcast_device.trust import Trusted, verify_notice
+from slotcast_device.trust import verify_notice
 from slotcast_publisher.repository import Repository
 from slotcast_schemas import wire
 from slotcast_schemas.errors import (
@@ -22,6 +22,7 @@ from slotcast_schemas.errors import (
 )
 from slotcast_schemas.messages import Notice
 from slotcast_schemas.trust import offer_target, release_target
+from slotcast_schemas.verify import Trusted
 from tests.support.fleet import Publisher, model_bytes
 
 

@@ -12,17 +12,17 @@ import msgspec
 
 from slotcast_device.core import events as ev
 from slotcast_device.core.lifecycle import Happening, follow
-from slotcast_device.state import ModelState, Update
+from slotcast_device.core.state import ModelState, Update
 from slotcast_schemas.messages.status import Benched, Evidence
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
     from slotcast_device.backoff import Backoff
     from slotcast_device.core.events import Action, Job, Now, Verdict
-    from slotcast_device.state import SlotName, SlotRecord
-    from slotcast_device.trust import Trusted
+    from slotcast_device.core.state import SlotName, SlotRecord
     from slotcast_schemas.messages import Release
     from slotcast_schemas.messages.status import Check
+    from slotcast_schemas.verify import Trusted
 
 
 class Desk:

@@ -15,13 +15,13 @@ import msgspec
 from slotcast_device import orders
 
 if TYPE_CHECKING:
+    from slotcast_device.core.state import ModelState, SlotName
     from slotcast_device.plan import Facts, Install
-    from slotcast_device.state import ModelState, SlotName
-    from slotcast_device.trust import Trusted
     from slotcast_schemas.errors import SlotcastError
     from slotcast_schemas.messages import Release
     from slotcast_schemas.messages.offer import Payload
     from slotcast_schemas.messages.status import Check
+    from slotcast_schemas.verify import Trusted
 
 
 class Now(msgspec.Struct, frozen=True, gc=False):

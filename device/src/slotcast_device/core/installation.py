@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 from slotcast_device import orders
 from slotcast_device.core import events as ev
 from slotcast_device.core.lifecycle import Happening
+from slotcast_device.core.state import record_of
 from slotcast_device.core.view import progress_of
 from slotcast_device.pace import Pace, SlowLimit
 from slotcast_device.plan import fetch_bytes, needed_chunks
-from slotcast_device.slots import record_of
 from slotcast_device.transfer import Transfer
 from slotcast_schemas.states import State
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from slotcast_device.core.trial import Trial
     from slotcast_device.credit import Credit
     from slotcast_device.plan import Install
-    from slotcast_device.trust import Trusted
     from slotcast_schemas.errors import SlotcastError
     from slotcast_schemas.messages.offer import Payload
     from slotcast_schemas.messages.status import Progress
     from slotcast_schemas.topics import Topics
+    from slotcast_schemas.verify import Trusted
 
 SYNC_EVERY_S: Final = 30.0
 """Bounds what a power cut takes of the chunks; on a fast link an update is over before."""

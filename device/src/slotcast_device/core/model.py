@@ -22,13 +22,13 @@ from slotcast_device.core.desk import Desk, same_end
 from slotcast_device.core.installation import Installation
 from slotcast_device.core.lifecycle import Happening
 from slotcast_device.core.recovery import Findings, from_slots, recover
+from slotcast_device.core.state import Update
 from slotcast_device.core.trial import Trial
 from slotcast_device.core.view import model_status
 from slotcast_device.credit import Credit
 from slotcast_device.pace import SlowLimit
 from slotcast_device.plan import Canceled, Install, NothingToDo, Wait, make_plan
 from slotcast_device.requests import filters_each
-from slotcast_device.state import Update
 from slotcast_schemas.errors import (
     Benched,
     ChunkCorrupt,
@@ -41,11 +41,11 @@ from slotcast_schemas.states import SETTLED, State
 
 if TYPE_CHECKING:
     from slotcast_device.core.events import Action, Event, Job, Now
-    from slotcast_device.state import ModelState
+    from slotcast_device.core.state import ModelState
     from slotcast_device.transfer import Transfer
-    from slotcast_device.trust import Trusted
     from slotcast_schemas.messages.status import ModelStatus
     from slotcast_schemas.topics import Topics
+    from slotcast_schemas.verify import Trusted
 
 RETRY_FIRST_S: Final = 60.0
 RETRY_CAP_S: Final = 3600.0

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from slotcast_device.state import ModelState, SlotName, SlotRecord, Update, other
+from slotcast_device.core.state import ModelState, SlotName, SlotRecord, Update, other
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:

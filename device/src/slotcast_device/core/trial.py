@@ -18,7 +18,7 @@ from slotcast_schemas.states import State
 if TYPE_CHECKING:
     from slotcast_device.core.desk import Desk
     from slotcast_device.core.events import Action, Now, Verdict
-    from slotcast_device.state import SlotName
+    from slotcast_device.core.state import SlotName
     from slotcast_schemas.errors import SlotcastError
     from slotcast_schemas.messages.status import Check
 

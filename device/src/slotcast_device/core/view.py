@@ -9,7 +9,7 @@ from slotcast_schemas.messages.status import ModelStatus, Progress, SlotStatus, 
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
-    from slotcast_device.state import ModelState, SlotName
+    from slotcast_device.core.state import ModelState, SlotName
     from slotcast_device.transfer import Transfer
 
 

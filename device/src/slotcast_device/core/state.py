@@ -1,29 +1,25 @@
-"""The one durable record of a model on this device, `state.json`, replaced atomically.
+"""What a device knows of one model, durably: slots, floor, the update under way, what was benched.
 
-Everything else under the model's folder can be found again by hashing, so this record is small:
-the floor, what each slot holds, the update under way (or the last one), and what was benched.
-It is JSON for people; `format` guards against a newer software's record.
+Pure: types and what follows from them. `storage.state_file` reads and writes the record.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
-from slotcast_device.disk import Disk
-from slotcast_schemas.errors import StateTooNew, StateUnreadable
+from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.status import Benched, Evidence, StatusFile
 from slotcast_schemas.states import State
 
 FORMAT: Final = 1
-STATE_MAX_BYTES: Final = 1024 * 1024
 BENCHED_MAX: Final = 16
 """The oldest is forgotten first; its sequence is below the floor by then, or superseded."""
 
 SlotName = Literal["a", "b"]
+SLOT_NAMES: Final[tuple[SlotName, SlotName]] = ("a", "b")
 
 
 def other(slot: SlotName) -> SlotName:
@@ -132,38 +128,16 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, benched=(*kept, entry)[-BENCHED_MAX:])
 
 
-def load(disk: Disk, path: Path, model: str) -> ModelState | None:
-    """Read the record; None where there is none yet.
-
-    Raises:
-        StateTooNew: written by a newer version of this software.
-        StateUnreadable: damaged.
-        StorageFailed: the disk does not give it.
-    """
-    data = disk.read(path, STATE_MAX_BYTES)
-    if data is None:
-        return None
-    try:
-        found = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
-        version = msgspec.json.decode(found.get("format", msgspec.Raw(b"0")), type=int)
-        if version > FORMAT:
-            raise StateTooNew(
-                f"{path}: expected format {FORMAT}, got {version}; it was written by a newer"
-                " slotcast-device: install that version, or move the file away"
-            )
-        state = msgspec.json.decode(data, type=ModelState)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        # msgspec lets the last two pass as they are (found by tests/soak/fuzz_state.py).
-        raise StateUnreadable(f"{path} is damaged ({exc})") from exc
-    if state.model != model:
-        raise StateUnreadable(f"{path}: expected the record of {model!r}, got {state.model!r}")
-    return state
-
-
-def save(disk: Disk, path: Path, state: ModelState) -> None:
-    """Replace the record, durably.
-
-    Raises:
-        StorageFailed: or a sharper kind; the old record is still whole.
-    """
-    disk.write_atomic(path, msgspec.json.format(msgspec.json.encode(state), indent=1))
+def record_of(release: Release, release_sha256: bytes) -> SlotRecord:
+    """Give the record of a slot that holds this release."""
+    return SlotRecord(
+        version=release.version,
+        sequence=release.sequence,
+        release_sha256=release_sha256,
+        sha256=release.image_sha256,
+        size_bytes=release.image_size_bytes,
+        entry=release.entry,
+        files=tuple(
+            StatusFile(path=f.path, size_bytes=f.size_bytes, sha256=f.sha256) for f in release.files
+        ),
+    )
