@@ -289,8 +289,8 @@ def test_an_application_that_keeps_dying_on_trial_has_the_release_rolled_back(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("slotcast_device.reports.GONE_AFTER_S", 1.0)
-    monkeypatch.setattr("slotcast_device.core.trial.WATCH_EVERY_S", 0.3)
-    monkeypatch.setattr("slotcast_device.core.trial.WATCH_AGAIN_S", 0.3)
+    monkeypatch.setattr("slotcast_device.core.switching.WATCH_EVERY_S", 0.3)
+    monkeypatch.setattr("slotcast_device.core.switching.WATCH_AGAIN_S", 0.3)
     stand.offer(Trial(duration_s=3600.0, min_requests=1, max_restarts=2, max_latency_ratio=None))
     with stand.device.running():
         stand.observer.wait_for_state("clf", State.TRIAL, "2")

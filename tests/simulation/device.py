@@ -34,8 +34,8 @@ from tests.simulation.catalog import (
 )
 
 if TYPE_CHECKING:
+    from slotcast_device.core.plan import Facts
     from slotcast_device.core.state import SlotName
-    from slotcast_device.plan import Facts
     from slotcast_schemas.messages import Release
     from tests.simulation.ramdisk import RamDisk
 

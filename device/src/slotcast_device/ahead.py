@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from slotcast_device.plan import DISK_MARGIN_BYTES
+from slotcast_device.core.plan import DISK_MARGIN_BYTES
 from slotcast_device.slots import ImageWriter
 from slotcast_schemas.codecs import decode_full
 from slotcast_schemas.errors import SlotcastError, TransferFailed

@@ -10,7 +10,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from slotcast_device.plan import DELTA_CODECS
+from slotcast_device.core.plan import DELTA_CODECS
 from slotcast_device.slots import ImageWriter, SlotStore
 from slotcast_schemas.codecs import decode_full
 from slotcast_schemas.codecs.delta import decode_delta
@@ -19,9 +19,9 @@ from slotcast_schemas.errors import Incompatible, PayloadCorrupt, SlotDamaged
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from slotcast_device.core.plan import Install
     from slotcast_device.core.state import ModelState
     from slotcast_device.disk import Image
-    from slotcast_device.plan import Install
     from slotcast_schemas.codecs import Sink, Source
     from slotcast_schemas.messages.offer import Payload
     from slotcast_schemas.verify import Trusted

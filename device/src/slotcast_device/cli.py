@@ -22,7 +22,7 @@ from slotcast_device.agent import Agent
 from slotcast_device.config import DeviceConfig
 from slotcast_device.control import Control, Request
 from slotcast_device.core.state import ModelState
-from slotcast_device.core.view import model_status
+from slotcast_device.core.status import model_status
 from slotcast_device.disk import OsDisk, locked
 from slotcast_device.doctor import check
 from slotcast_device.report import build_status, read_counter

@@ -13,10 +13,10 @@ from slotcast_device import memory, orders
 from slotcast_device.ahead import Ahead
 from slotcast_device.build import build
 from slotcast_device.core import events as ev
+from slotcast_device.core.plan import Facts
 from slotcast_device.core.recovery import Findings
 from slotcast_device.core.state import SLOT_NAMES
 from slotcast_device.owner import Owner
-from slotcast_device.plan import Facts
 from slotcast_device.slots import SlotStore
 from slotcast_device.spool import Spool
 from slotcast_device.storage import state_file as records

@@ -17,8 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from slotcast_device.backoff import Backoff
 from slotcast_device.chunkmap import ChunkMap
+from slotcast_device.core.backoff import Backoff
 from slotcast_device.credit import Credit
 from slotcast_device.orders import Complete, Counters, PublishWant, Scan, StoreChunk, StoreMap
 from slotcast_device.requests import FILTERS_MAX, Requests

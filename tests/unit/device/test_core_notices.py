@@ -10,8 +10,8 @@ import pytest
 
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
+from slotcast_device.core.plan import Facts
 from slotcast_device.core.recovery import Findings
-from slotcast_device.plan import Facts
 from slotcast_schemas import wire
 from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.messages import MapPart

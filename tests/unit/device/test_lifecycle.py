@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from slotcast_device.backoff import Backoff
-from slotcast_device.core.desk import Desk
+from slotcast_device.core.backoff import Backoff
 from slotcast_device.core.events import Now
 from slotcast_device.core.lifecycle import FOLLOWS, Happening, IllegalMove, diagram, follow
+from slotcast_device.core.record import Desk
 from slotcast_device.core.state import Update
 from slotcast_schemas.states import SETTLED, State
 

@@ -8,8 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from slotcast_device.core.state import ModelState, record_of
-from slotcast_device.plan import (
+from slotcast_device.core.plan import (
     DISK_MARGIN_BYTES,
     Canceled,
     Facts,
@@ -20,6 +19,7 @@ from slotcast_device.plan import (
     make_plan,
     needed_chunks,
 )
+from slotcast_device.core.state import ModelState, record_of
 from slotcast_schemas import wire
 from slotcast_schemas.errors import (
     Benched,

@@ -15,8 +15,8 @@ import msgspec
 from slotcast_device import orders
 
 if TYPE_CHECKING:
+    from slotcast_device.core.plan import Facts, Install
     from slotcast_device.core.state import ModelState, SlotName
-    from slotcast_device.plan import Facts, Install
     from slotcast_schemas.errors import SlotcastError
     from slotcast_schemas.messages import Release
     from slotcast_schemas.messages.offer import Payload

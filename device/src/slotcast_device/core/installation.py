@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 from slotcast_device import orders
 from slotcast_device.core import events as ev
 from slotcast_device.core.lifecycle import Happening
+from slotcast_device.core.plan import fetch_bytes, needed_chunks
 from slotcast_device.core.state import record_of
-from slotcast_device.core.view import progress_of
+from slotcast_device.core.status import progress_of
 from slotcast_device.pace import Pace, SlowLimit
-from slotcast_device.plan import fetch_bytes, needed_chunks
 from slotcast_device.transfer import Transfer
 from slotcast_schemas.states import State
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
-    from slotcast_device.core.desk import Desk
     from slotcast_device.core.events import Action, Now, Spooled, Verdict
-    from slotcast_device.core.trial import Trial
+    from slotcast_device.core.plan import Install
+    from slotcast_device.core.record import Desk
+    from slotcast_device.core.switching import Trial
     from slotcast_device.credit import Credit
-    from slotcast_device.plan import Install
     from slotcast_schemas.errors import SlotcastError
     from slotcast_schemas.messages.offer import Payload
     from slotcast_schemas.messages.status import Progress

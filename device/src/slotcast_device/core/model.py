@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from slotcast_device.backoff import Backoff
 from slotcast_device.core import events as ev
-from slotcast_device.core.desk import Desk, same_end
+from slotcast_device.core.backoff import Backoff
 from slotcast_device.core.installation import Installation
 from slotcast_device.core.lifecycle import Happening
+from slotcast_device.core.plan import Canceled, Install, NothingToDo, Wait, make_plan
+from slotcast_device.core.record import Desk, same_end
 from slotcast_device.core.recovery import Findings, from_slots, recover
 from slotcast_device.core.state import Update
-from slotcast_device.core.trial import Trial
-from slotcast_device.core.view import model_status
+from slotcast_device.core.status import model_status
+from slotcast_device.core.switching import Trial
 from slotcast_device.credit import Credit
 from slotcast_device.pace import SlowLimit
-from slotcast_device.plan import Canceled, Install, NothingToDo, Wait, make_plan
 from slotcast_device.requests import filters_each
 from slotcast_schemas.errors import (
     Benched,

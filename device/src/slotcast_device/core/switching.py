@@ -16,8 +16,8 @@ from slotcast_device.core.recovery import Next
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
-    from slotcast_device.core.desk import Desk
     from slotcast_device.core.events import Action, Now, Verdict
+    from slotcast_device.core.record import Desk
     from slotcast_device.core.state import SlotName
     from slotcast_schemas.errors import SlotcastError
     from slotcast_schemas.messages.status import Check

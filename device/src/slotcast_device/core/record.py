@@ -17,7 +17,7 @@ from slotcast_schemas.messages.status import Benched, Evidence
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
-    from slotcast_device.backoff import Backoff
+    from slotcast_device.core.backoff import Backoff
     from slotcast_device.core.events import Action, Job, Now, Verdict
     from slotcast_device.core.state import SlotName, SlotRecord
     from slotcast_schemas.messages import Release
