@@ -19,8 +19,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from slotcast_device import transfer as tx
 from slotcast_device.cli import STORAGE
+from slotcast_device.core.transfer import transfer as tx
 from slotcast_publisher.repository import Repository
 from slotcast_schemas import wire
 from slotcast_schemas.limits import NOTICE_MAX_BYTES

@@ -16,7 +16,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from slotcast_device import transfer as tx
+from slotcast_device.core.transfer import transfer as tx
 from slotcast_publisher import settings as settings_file
 from slotcast_publisher.serve.wants import Bounds
 from slotcast_schemas import wire

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slotcast_device.credit import Credit
-from slotcast_device.orders import (
+from slotcast_device.core.transfer.actions import (
     Action,
     Complete,
     PublishWant,
@@ -21,8 +20,9 @@ from slotcast_device.orders import (
     Subscribe,
     Unsubscribe,
 )
-from slotcast_device.requests import FILTERS_MAX, FILTERS_PER_PACKET
-from slotcast_device.transfer import Transfer
+from slotcast_device.core.transfer.credit import Credit
+from slotcast_device.core.transfer.subscriptions import FILTERS_MAX, FILTERS_PER_PACKET
+from slotcast_device.core.transfer.transfer import Transfer
 from slotcast_schemas import limits, wire
 from slotcast_schemas.errors import ChunkCorrupt
 from slotcast_schemas.limits import BLOCK_CHUNKS, MAP_PART_CHUNKS

@@ -17,9 +17,9 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from slotcast_device import orders
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
+from slotcast_device.core.transfer import actions as transfer_actions
 from slotcast_device.files import ModelFiles
 from slotcast_schemas import wire
 from slotcast_schemas.errors import SlotcastError, SlotDamaged, StorageFailed
@@ -226,12 +226,12 @@ class SimDevice:
             self._log(f"{model}: {status.state} ({status.reason}) {status.detail}")
         elif isinstance(action, ev.Log):
             self._log(f"{model}: {action.level}: {action.text}")
-        elif isinstance(action, orders.StoreChunk):
+        elif isinstance(action, transfer_actions.StoreChunk):
             self._store(model, action)
         elif not isinstance(action, ev.Notify):
             self.files[model].carry_out(action)
 
-    def _store(self, model: str, action: orders.StoreChunk) -> None:
+    def _store(self, model: str, action: transfer_actions.StoreChunk) -> None:
         """Write a chunk, which must be the one that was published."""
         fetch = self.cores[model].transfer
         if fetch is not None:
@@ -244,11 +244,11 @@ class SimDevice:
         if self.wire is None:
             return
         match order:
-            case orders.Subscribe(filters):
+            case transfer_actions.Subscribe(filters):
                 self.wire.subscribe(filters)
-            case orders.Unsubscribe(filters):
+            case transfer_actions.Unsubscribe(filters):
                 self.wire.unsubscribe(filters)
-            case orders.PublishWant(want):
+            case transfer_actions.PublishWant(want):
                 self.wire.publish(self._topics.want(want.payload), wire.encode(want))
 
     def _work(self, model: str, job: ev.Job) -> None:

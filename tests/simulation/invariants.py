@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from slotcast_device.requests import SUBSCRIPTIONS_MAX
+from slotcast_device.core.transfer.subscriptions import SUBSCRIPTIONS_MAX
 from slotcast_schemas.states import State
 from tests.simulation.broker import Client
 from tests.simulation.catalog import MODELS, Catalog

@@ -22,17 +22,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
-from slotcast_device import orders
 from slotcast_device.collector import Collector
 from slotcast_device.connection import Connection
 from slotcast_device.control import Control
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
+from slotcast_device.core.transfer import actions as transfer_actions
+from slotcast_device.core.transfer.slow_link import SlowLimit
+from slotcast_device.core.transfer.subscriptions import FILTERS_PER_PACKET
 from slotcast_device.disk import OsDisk
 from slotcast_device.files import ModelFiles
-from slotcast_device.pace import SlowLimit
 from slotcast_device.report import Reporter
-from slotcast_device.requests import FILTERS_PER_PACKET
 from slotcast_device.supervisor import Supervisor
 from slotcast_schemas import wire
 from slotcast_schemas.errors import SlotcastError, StorageFailed
@@ -297,11 +297,11 @@ class Agent:
         if link is None or not self._connection.is_up:
             return
         match order:
-            case orders.Subscribe(filters):
+            case transfer_actions.Subscribe(filters):
                 link.subscribe(filters)
-            case orders.Unsubscribe(filters):
+            case transfer_actions.Unsubscribe(filters):
                 link.unsubscribe(filters)
-            case orders.PublishWant(want):
+            case transfer_actions.PublishWant(want):
                 link.publish(self._topics.want(want.payload), wire.encode(want))
 
     def _work(self, model: _Model, job: ev.Job) -> None:

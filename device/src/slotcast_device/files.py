@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from slotcast_device import memory, orders
+from slotcast_device import memory
 from slotcast_device.ahead import Ahead
 from slotcast_device.build import build
 from slotcast_device.core import events as ev
 from slotcast_device.core.plan import Facts
 from slotcast_device.core.recovery import Findings
 from slotcast_device.core.state import SLOT_NAMES
+from slotcast_device.core.transfer import actions as transfer_actions
 from slotcast_device.owner import Owner
 from slotcast_device.slots import SlotStore
 from slotcast_device.spool import Spool
@@ -84,11 +85,11 @@ class ModelFiles:
             StorageFailed: or a sharper kind.
         """
         match action:
-            case orders.StoreChunk(index, data):
+            case transfer_actions.StoreChunk(index, data):
                 self._open_spool().store_chunk(index, data)
                 if self._ahead is not None:
                     self._ahead.arrived(index, len(data), time.monotonic())
-            case orders.StoreMap(part, data):
+            case transfer_actions.StoreMap(part, data):
                 self._open_spool().store_map(part, data)
             case ev.SyncSpool():
                 self._open_spool().sync()

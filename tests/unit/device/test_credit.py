@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import random
 
-from slotcast_device.credit import FAST_S, Credit
-from slotcast_device.orders import Action, StoreChunk, Subscribe
-from slotcast_device.transfer import Transfer
+from slotcast_device.core.transfer.actions import Action, StoreChunk, Subscribe
+from slotcast_device.core.transfer.credit import FAST_S, Credit
+from slotcast_device.core.transfer.transfer import Transfer
 from slotcast_schemas import wire
 from slotcast_schemas.limits import BLOCK_CHUNKS
 from slotcast_schemas.messages import MapPart

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import random
 
-from slotcast_device.credit import FAST_S
-from slotcast_device.orders import Action, Complete, PublishWant, Subscribe
-from slotcast_device.transfer import FIRST_WAIT_S, Transfer
+from slotcast_device.core.transfer.actions import Action, Complete, PublishWant, Subscribe
+from slotcast_device.core.transfer.credit import FAST_S
+from slotcast_device.core.transfer.transfer import FIRST_WAIT_S, Transfer
 from slotcast_schemas import wire
 from slotcast_schemas.limits import BLOCK_CHUNKS
 from slotcast_schemas.messages import MapPart

@@ -8,11 +8,11 @@ import random
 
 import pytest
 
-from slotcast_device.credit import Credit
-from slotcast_device.orders import Action, Complete, PublishWant, Scan, Subscribe
-from slotcast_device.pace import Pace, SlowLimit
-from slotcast_device.requests import WHOLE_MAX_CHUNKS
-from slotcast_device.transfer import FIRST_WAIT_S, WANT_WAIT_S, Transfer
+from slotcast_device.core.transfer.actions import Action, Complete, PublishWant, Scan, Subscribe
+from slotcast_device.core.transfer.credit import Credit
+from slotcast_device.core.transfer.slow_link import Pace, SlowLimit
+from slotcast_device.core.transfer.subscriptions import WHOLE_MAX_CHUNKS
+from slotcast_device.core.transfer.transfer import FIRST_WAIT_S, WANT_WAIT_S, Transfer
 from slotcast_schemas import wire
 from slotcast_schemas.limits import BLOCK_CHUNKS
 from slotcast_schemas.messages import MapPart, Want

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from slotcast_device import orders
+from slotcast_device.core.transfer import actions as transfer_actions
 
 if TYPE_CHECKING:
     from slotcast_device.core.plan import Facts, Install
@@ -253,7 +253,7 @@ class Answer:
 
 
 Job = Inspect | Verify | OpenSpool | ScanSpool | Build | Probe | Watch | CheckSlot | AskHook
-Order = orders.Subscribe | orders.Unsubscribe | orders.PublishWant
+Order = transfer_actions.Subscribe | transfer_actions.Unsubscribe | transfer_actions.PublishWant
 """What goes to the broker."""
 
 # --- other actions ----------------------------------------------------------------------------
@@ -304,7 +304,14 @@ class Log:
     text: str
 
 
-Step = orders.StoreMap | orders.StoreChunk | SyncSpool | DropSpool | Save | Activate
+Step = (
+    transfer_actions.StoreMap
+    | transfer_actions.StoreChunk
+    | SyncSpool
+    | DropSpool
+    | Save
+    | Activate
+)
 """Short work on the disk."""
 
 Action = Job | Order | Step | Notify | Report | Log

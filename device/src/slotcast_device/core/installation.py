@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from slotcast_device import orders
 from slotcast_device.core import events as ev
 from slotcast_device.core.lifecycle import Happening
 from slotcast_device.core.plan import fetch_bytes, needed_chunks
 from slotcast_device.core.state import record_of
 from slotcast_device.core.status import progress_of
-from slotcast_device.pace import Pace, SlowLimit
-from slotcast_device.transfer import Transfer
+from slotcast_device.core.transfer import actions as transfer_actions
+from slotcast_device.core.transfer.slow_link import Pace, SlowLimit
+from slotcast_device.core.transfer.transfer import Transfer
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from slotcast_device.core.plan import Install
     from slotcast_device.core.record import Desk
     from slotcast_device.core.switching import Trial
-    from slotcast_device.credit import Credit
+    from slotcast_device.core.transfer.credit import Credit
     from slotcast_schemas.errors import SlotcastError
     from slotcast_schemas.messages.offer import Payload
     from slotcast_schemas.messages.status import Progress
@@ -261,15 +261,15 @@ class Installation:
             actions.append(ev.Report())
         return actions
 
-    def _translate(self, actions: Sequence[orders.Action], now: Now) -> list[Action]:
+    def _translate(self, actions: Sequence[transfer_actions.Action], now: Now) -> list[Action]:
         """Turn the transfer's two questions to the shell into a job and the next step."""
         out: list[Action] = []
         for action in actions:
-            if isinstance(action, orders.Scan):
+            if isinstance(action, transfer_actions.Scan):
                 if self.transfer is not None:
                     job = ev.ScanSpool(self.transfer.payload, dict(self.transfer.maps))
                     out += self._desk.run(job)
-            elif isinstance(action, orders.Complete):
+            elif isinstance(action, transfer_actions.Complete):
                 out += self._collected(now)
             else:
                 out.append(action)

@@ -26,9 +26,9 @@ from slotcast_device.core.recovery import Findings, from_slots, recover
 from slotcast_device.core.state import Update
 from slotcast_device.core.status import model_status
 from slotcast_device.core.switching import Trial
-from slotcast_device.credit import Credit
-from slotcast_device.pace import SlowLimit
-from slotcast_device.requests import filters_each
+from slotcast_device.core.transfer.credit import Credit
+from slotcast_device.core.transfer.slow_link import SlowLimit
+from slotcast_device.core.transfer.subscriptions import filters_each
 from slotcast_schemas.errors import (
     Benched,
     ChunkCorrupt,
@@ -42,7 +42,7 @@ from slotcast_schemas.states import SETTLED, State
 if TYPE_CHECKING:
     from slotcast_device.core.events import Action, Event, Job, Now
     from slotcast_device.core.state import ModelState
-    from slotcast_device.transfer import Transfer
+    from slotcast_device.core.transfer.transfer import Transfer
     from slotcast_schemas.messages.status import ModelStatus
     from slotcast_schemas.topics import Topics
     from slotcast_schemas.verify import Trusted

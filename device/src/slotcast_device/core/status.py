@@ -10,7 +10,7 @@ from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
     from slotcast_device.core.state import ModelState, SlotName
-    from slotcast_device.transfer import Transfer
+    from slotcast_device.core.transfer.transfer import Transfer
 
 
 def model_status(state: ModelState, progress: Progress | None = None) -> ModelStatus:

@@ -17,11 +17,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from slotcast_device.chunkmap import ChunkMap
 from slotcast_device.core.backoff import Backoff
-from slotcast_device.credit import Credit
-from slotcast_device.orders import Complete, Counters, PublishWant, Scan, StoreChunk, StoreMap
-from slotcast_device.requests import FILTERS_MAX, Requests
+from slotcast_device.core.transfer.actions import (
+    Complete,
+    Counters,
+    PublishWant,
+    Scan,
+    StoreChunk,
+    StoreMap,
+)
+from slotcast_device.core.transfer.chunk_map import ChunkMap
+from slotcast_device.core.transfer.credit import Credit
+from slotcast_device.core.transfer.subscriptions import FILTERS_MAX, Requests
 from slotcast_schemas import limits
 from slotcast_schemas.errors import ChunkCorrupt
 from slotcast_schemas.messages import Want
@@ -31,8 +38,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterable, Sequence
 
-    from slotcast_device.orders import Action
-    from slotcast_device.requests import Request
+    from slotcast_device.core.transfer.actions import Action
+    from slotcast_device.core.transfer.subscriptions import Request
     from slotcast_schemas.messages.offer import Payload
     from slotcast_schemas.topics import Topics
 

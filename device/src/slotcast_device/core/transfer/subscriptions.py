@@ -12,14 +12,14 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from slotcast_device.orders import Subscribe, Unsubscribe
+from slotcast_device.core.transfer.actions import Subscribe, Unsubscribe
 from slotcast_schemas import limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, KeysView
 
-    from slotcast_device.credit import Credit
-    from slotcast_device.orders import Action
+    from slotcast_device.core.transfer.actions import Action
+    from slotcast_device.core.transfer.credit import Credit
     from slotcast_schemas.messages.offer import Payload
     from slotcast_schemas.topics import Topics
 
