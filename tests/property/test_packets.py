@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from slotcast_device import packets
-from slotcast_device.packets import GATHERED_MAX_BYTES, PacketSocket, Publication
+from slotcast_device.link import packet_socket
+from slotcast_device.link.packet_socket import GATHERED_MAX_BYTES, PacketSocket, Publication
 from tests.support.mqtt_packets import remaining_length
 
 BOUND = 2000
@@ -99,7 +99,7 @@ OTHERS = st.builds(
     st.lists(st.one_of(MESSAGES, OTHERS), max_size=12),
     st.booleans(),
     st.sampled_from([0, 1, 8, 9]),
-    st.sampled_from([8, 100, packets.READ_BYTES]),
+    st.sampled_from([8, 100, packet_socket.READ_BYTES]),
     st.data(),
 )
 def test_what_was_sent_is_taken_however_the_stream_is_cut(
@@ -115,7 +115,7 @@ def test_what_was_sent_is_taken_however_the_stream_is_cut(
     ends = [*cuts, len(stream)]
     wire = Wire()
     taken: list[Publication | bytes] = []
-    with mock.patch.object(packets, "READ_BYTES", room):
+    with mock.patch.object(packet_socket, "READ_BYTES", room):
         reader = _over(wire, v5=v5)
         for begin, end in zip([0, *cuts], ends, strict=True):
             if end > begin:

@@ -23,7 +23,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.collector import Collector
-from slotcast_device.connection import Connection
 from slotcast_device.control import Control
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
@@ -32,6 +31,7 @@ from slotcast_device.core.transfer.slow_link import SlowLimit
 from slotcast_device.core.transfer.subscriptions import FILTERS_PER_PACKET
 from slotcast_device.disk import OsDisk
 from slotcast_device.files import ModelFiles
+from slotcast_device.link.connection import Connection
 from slotcast_device.report import Reporter
 from slotcast_device.supervisor import Supervisor
 from slotcast_schemas import wire
@@ -41,7 +41,7 @@ from slotcast_schemas.topics import ChunkTopic, MapTopic, NoticeTopic
 if TYPE_CHECKING:
     from slotcast_device.config import DeviceConfig
     from slotcast_device.disk import Disk
-    from slotcast_device.link import Link
+    from slotcast_device.link.link import Link
 
 _LOG: Final = logging.getLogger("slotcast.device")
 _TICK_S: Final = 1.0

@@ -12,7 +12,7 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root
 
 from slotcast_device.disk import OsDisk
-from slotcast_device.link import Link
+from slotcast_device.link.link import Link
 from slotcast_device.storage import state_file as records
 from slotcast_schemas.errors import SlotcastError
 

@@ -10,8 +10,8 @@ from unittest import mock
 import pytest
 from paho.mqtt.enums import MQTTErrorCode
 
-from slotcast_device.link import Link
-from slotcast_device.packets import GATHERED_MAX_BYTES, PacketSocket
+from slotcast_device.link.link import Link
+from slotcast_device.link.packet_socket import GATHERED_MAX_BYTES, PacketSocket
 from tests.support.mqtt_packets import remaining_length
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from slotcast_device.packets import PacketSocket
+from slotcast_device.link.packet_socket import PacketSocket
 from slotcast_schemas.broker import tls_context
 from slotcast_schemas.errors import BrokerRefused, UsageError
 

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 from slotcast_device.core.backoff import Backoff
-from slotcast_device.link import Link
+from slotcast_device.link.link import Link
 from slotcast_schemas import wire
 from slotcast_schemas.errors import BrokerRefused, LinkDown, TransferFailed
 from slotcast_schemas.messages import Presence

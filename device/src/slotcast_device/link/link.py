@@ -22,8 +22,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from slotcast_device.mqttclient import PACKET_MAX_BYTES, make_client
-from slotcast_device.packets import PacketSocket
+from slotcast_device.link.packet_socket import PacketSocket
+from slotcast_device.link.paho_client import PACKET_MAX_BYTES, make_client
 from slotcast_schemas.errors import BrokerRefused, LinkDown, TransferFailed
 
 if TYPE_CHECKING:

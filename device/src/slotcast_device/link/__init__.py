@@ -1,0 +1,1 @@
+"""One connection to one broker: reaching it, keeping it, and taking its packets apart."""
