@@ -12,8 +12,8 @@ import msgspec
 from slotcast_device.config import DeviceConfig
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
-from slotcast_device.disk import OsDisk
 from slotcast_device.files import ModelFiles
+from slotcast_device.storage.os_disk import OsDisk
 from slotcast_schemas.messages import Release
 
 NOW = ev.Now(1.0, 1_790_000_000)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from slotcast_device.config import DeviceConfig
-from slotcast_device.trust import verify_notice
+from slotcast_device.storage.trust_store import verify_notice
 from slotcast_publisher.notice import Wanted
 from slotcast_publisher.provision import provision
 from slotcast_publisher.publish import chunk_items, map_items

@@ -1,7 +1,7 @@
 """A disk in memory that forgets: what was not synced may be lost, each name and page by itself.
 
-It gives the single steps of `slotcast_device.disk`; the order in which they are taken is the
-device's own, inherited. Bytes are durable after a sync of the file, names after a sync of their
+It gives the single steps of `slotcast_device.storage.disk`; the order in which they are taken is
+the device's own, inherited. Bytes are durable after a sync of the file, names after a sync of their
 folder, as POSIX has it and no more: a synced file in a folder whose own name was not synced is
 lost with it. `cut_power` makes what a power cut leaves, by one of the ways in `Loss`.
 """
@@ -15,7 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from slotcast_device.disk import OrderedSteps
+from slotcast_device.storage.disk import OrderedSteps
 from slotcast_schemas.errors import DiskFull, SlotDamaged, StorageFailed
 
 PAGE_BYTES: Final = 512
@@ -146,7 +146,7 @@ def _export(node: _Dir, to: Path) -> None:
 
 
 class RamDisk(OrderedSteps):
-    """`slotcast_device.disk.Disk` in memory.
+    """`slotcast_device.storage.disk.Disk` in memory.
 
     Args:
         capacity_bytes: past which writing fails with `DiskFull`.

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from slotcast_device.core.state import SlotName
-from slotcast_device.slots import SlotStore
-from slotcast_device.spool import Spool
+from slotcast_device.storage.slots import SlotStore
+from slotcast_device.storage.spool import Spool
 from slotcast_schemas.errors import StorageFailed
 from tests.simulation.ramdisk import Loss, RamDisk
 from tests.support.messages import payload

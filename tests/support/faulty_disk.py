@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from slotcast_device.disk import OsDisk, RandomFile, Writer, storage_errors
+from slotcast_device.storage.disk import RandomFile, Writer, storage_errors
+from slotcast_device.storage.os_disk import OsDisk
 
 
 class FaultyDisk(OsDisk):

@@ -39,7 +39,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from slotcast_device.agent import Agent
 from slotcast_device.config import DeviceConfig
-from slotcast_device.disk import Disk, locked
+from slotcast_device.storage.disk import Disk
+from slotcast_device.storage.lock import locked
 from slotcast_publisher import provision as provisioning
 from slotcast_publisher import publish as publishing
 from slotcast_publisher import settings as settings_file

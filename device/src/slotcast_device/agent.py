@@ -29,10 +29,10 @@ from slotcast_device.core.model import ModelCore
 from slotcast_device.core.transfer import actions as transfer_actions
 from slotcast_device.core.transfer.slow_link import SlowLimit
 from slotcast_device.core.transfer.subscriptions import FILTERS_PER_PACKET
-from slotcast_device.disk import OsDisk
 from slotcast_device.files import ModelFiles
 from slotcast_device.link.connection import Connection
 from slotcast_device.report import Reporter
+from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.supervisor import Supervisor
 from slotcast_schemas import wire
 from slotcast_schemas.errors import SlotcastError, StorageFailed
@@ -40,8 +40,8 @@ from slotcast_schemas.topics import ChunkTopic, MapTopic, NoticeTopic
 
 if TYPE_CHECKING:
     from slotcast_device.config import DeviceConfig
-    from slotcast_device.disk import Disk
     from slotcast_device.link.link import Link
+    from slotcast_device.storage.disk import Disk
 
 _LOG: Final = logging.getLogger("slotcast.device")
 _TICK_S: Final = 1.0

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from slotcast_device.config import DeviceConfig
     from slotcast_device.core.events import Now
     from slotcast_device.core.state import ModelState, SlotName, SlotRecord
-    from slotcast_device.disk import Disk
     from slotcast_device.reports import AppReport
+    from slotcast_device.storage.disk import Disk
     from slotcast_schemas.messages import Metrics
 
 SAVE_EVERY_S: Final = 600.0

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from slotcast_device.core.events import RollBackAsked, UnbenchAsked
-from slotcast_device.disk import Disk
+from slotcast_device.storage.disk import Disk
 from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.fields import ModelName, Sequence
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root
 
-from slotcast_device.disk import OsDisk
 from slotcast_device.link.link import Link
 from slotcast_device.storage import state_file as records
+from slotcast_device.storage.os_disk import OsDisk
 from slotcast_schemas.errors import SlotcastError
 
 if TYPE_CHECKING:

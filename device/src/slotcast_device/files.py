@@ -10,18 +10,18 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from slotcast_device import memory
-from slotcast_device.ahead import Ahead
-from slotcast_device.build import build
 from slotcast_device.core import events as ev
 from slotcast_device.core.plan import Facts
 from slotcast_device.core.recovery import Findings
 from slotcast_device.core.state import SLOT_NAMES
 from slotcast_device.core.transfer import actions as transfer_actions
 from slotcast_device.owner import Owner
-from slotcast_device.slots import SlotStore
-from slotcast_device.spool import Spool
 from slotcast_device.storage import state_file as records
-from slotcast_device.trust import verify_notice
+from slotcast_device.storage.build import build
+from slotcast_device.storage.early_decode import Ahead
+from slotcast_device.storage.slots import SlotStore
+from slotcast_device.storage.spool import Spool
+from slotcast_device.storage.trust_store import verify_notice
 from slotcast_device.watching import Watcher
 from slotcast_schemas.errors import SlotcastError, SlotDamaged, StateUnreadable
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from slotcast_device.config import DeviceConfig
     from slotcast_device.core.state import ModelState, SlotName, SlotRecord
-    from slotcast_device.disk import Disk
+    from slotcast_device.storage.disk import Disk
     from slotcast_schemas.messages import Release
     from slotcast_schemas.messages.offer import Payload
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slotcast_device.config import DeviceConfig
-    from slotcast_device.disk import Disk
+    from slotcast_device.storage.disk import Disk
     from slotcast_schemas.messages.status import ModelStatus
 
 RESERVE: Final = 1000

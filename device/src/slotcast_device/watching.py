@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slotcast_device.core.state import SlotName
-    from slotcast_device.slots import SlotStore
+    from slotcast_device.storage.slots import SlotStore
     from slotcast_schemas.messages import Release
 
 TAKE_OVER_S: Final = 60.0

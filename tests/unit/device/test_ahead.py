@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from slotcast_device.ahead import FAST_BYTES, Ahead, Pace, Prefix
-from slotcast_device.disk import OsDisk
+from slotcast_device.storage.early_decode import FAST_BYTES, Ahead, Pace, Prefix
+from slotcast_device.storage.os_disk import OsDisk
 from slotcast_schemas.errors import TransferFailed
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.offer import Payload

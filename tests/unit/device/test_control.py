@@ -10,7 +10,7 @@ from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.core.recovery import Findings
 from slotcast_device.core.state import ModelState, SlotRecord
-from slotcast_device.disk import OsDisk
+from slotcast_device.storage.os_disk import OsDisk
 from slotcast_schemas.messages.status import Benched
 from slotcast_schemas.states import State
 from slotcast_schemas.topics import Topics

@@ -8,8 +8,8 @@ import pytest
 
 from slotcast_device import memory
 from slotcast_device.config import DeviceConfig
-from slotcast_device.disk import OsDisk
 from slotcast_device.files import ModelFiles
+from slotcast_device.storage.os_disk import OsDisk
 
 CONFIG = """
 format = 1

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from slotcast_device.core.state import SlotName, SlotRecord, record_of
-from slotcast_device.disk import OsDisk
-from slotcast_device.slots import SlotStore
+from slotcast_device.storage.os_disk import OsDisk
+from slotcast_device.storage.slots import SlotStore
 from slotcast_schemas import wire
 from slotcast_schemas.errors import PayloadCorrupt, SlotDamaged, StorageFailed
 from slotcast_schemas.messages import Release

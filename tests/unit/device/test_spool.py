@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from slotcast_device.disk import OsDisk
-from slotcast_device.spool import Spool
+from slotcast_device.storage.os_disk import OsDisk
+from slotcast_device.storage.spool import Spool
 from slotcast_schemas import limits, wire
 from slotcast_schemas.messages import MapPart
 from slotcast_schemas.messages.offer import Payload

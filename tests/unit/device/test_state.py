@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from slotcast_device.core.state import BENCHED_MAX, ModelState, Update, record_of
-from slotcast_device.disk import OsDisk
 from slotcast_device.storage import state_file as records
+from slotcast_device.storage.os_disk import OsDisk
 from slotcast_schemas.errors import StateTooNew, StateUnreadable
 from slotcast_schemas.messages.status import Benched
 from slotcast_schemas.states import State

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from slotcast_device.trust import verify_notice
+from slotcast_device.storage.trust_store import verify_notice
 from slotcast_publisher.repository import Repository
 from slotcast_schemas import wire
 from slotcast_schemas.errors import (

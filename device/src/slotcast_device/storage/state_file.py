@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from slotcast_device.core.state import FORMAT, ModelState
-from slotcast_device.disk import Disk
+from slotcast_device.storage.disk import Disk
 from slotcast_schemas.errors import StateTooNew, StateUnreadable
 
 STATE_MAX_BYTES: Final = 1024 * 1024

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from slotcast_device.disk import storage_errors
+from slotcast_device.storage.disk import storage_errors
 from slotcast_schemas import verify
 from slotcast_schemas.verify import Trusted
 

@@ -14,7 +14,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slotcast_device.disk import Disk
+from slotcast_device.storage.disk import Disk
 from slotcast_schemas import limits
 from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.messages.chunkmap import DIGEST_BYTES
@@ -22,7 +22,7 @@ from slotcast_schemas.messages.chunkmap import DIGEST_BYTES
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from slotcast_device.disk import RandomFile
+    from slotcast_device.storage.disk import RandomFile
     from slotcast_schemas.messages.offer import Payload
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core.plan import DELTA_CODECS
-from slotcast_device.slots import ImageWriter, SlotStore
+from slotcast_device.storage.image_writer import ImageWriter
+from slotcast_device.storage.slots import SlotStore
 from slotcast_schemas.codecs import decode_full
 from slotcast_schemas.codecs.delta import decode_delta
 from slotcast_schemas.errors import Incompatible, PayloadCorrupt, SlotDamaged
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from slotcast_device.core.plan import Install
     from slotcast_device.core.state import ModelState
-    from slotcast_device.disk import Image
+    from slotcast_device.storage.disk import Image
     from slotcast_schemas.codecs import Sink, Source
     from slotcast_schemas.messages.offer import Payload
     from slotcast_schemas.verify import Trusted

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core.plan import DISK_MARGIN_BYTES
-from slotcast_device.slots import ImageWriter
+from slotcast_device.storage.image_writer import ImageWriter
 from slotcast_schemas.codecs import decode_full
 from slotcast_schemas.errors import SlotcastError, TransferFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from slotcast_device.disk import Disk, RandomFile
+    from slotcast_device.storage.disk import Disk, RandomFile
     from slotcast_schemas.messages import Release
     from slotcast_schemas.messages.offer import Payload
 

@@ -16,17 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core.state import SLOT_NAMES, SlotName, SlotRecord, record_of
-from slotcast_device.disk import Disk, Image
+from slotcast_device.storage.disk import Disk, Image
+from slotcast_device.storage.image_writer import ImageWriter
 from slotcast_schemas import limits, wire
-from slotcast_schemas.codecs import Sink
-from slotcast_schemas.errors import PayloadCorrupt, RefusedRelease, SlotDamaged, StorageFailed
+from slotcast_schemas.errors import RefusedRelease, SlotDamaged, StorageFailed
 from slotcast_schemas.messages import Release
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from slotcast_device.disk import Writer
-    from slotcast_schemas.messages.release import File
 
 _READ_BYTES: Final = 256 * 1024
 
@@ -200,86 +198,3 @@ class SlotStore:
         if size_bytes is None:
             raise SlotDamaged(f"expected to read {path}, there is no such file")
         return self._disk.open_image([(path, size_bytes)])
-
-
-class ImageWriter:
-    """Cuts an image that comes in order into a release's files, hashing as it writes."""
-
-    def __init__(self, disk: Disk, folder: Path, release: Release) -> None:
-        self._disk = disk
-        self._folder = folder
-        self._files = list(release.files)
-        self._index = 0
-        self._left = 0
-        self._writer: Writer | None = None
-        self._digest = hashlib.sha256()
-        self._open_next()
-
-    @property
-    def sink(self) -> Sink:
-        """What a codec writes to."""
-        return self.write
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Take the next bytes of the image.
-
-        Raises:
-            PayloadCorrupt: more bytes than the release's files have, or a file that is not the
-                signed one.
-            StorageFailed: the disk does not take them.
-        """
-        view = memoryview(data)
-        while view:
-            if self._writer is None:
-                raise PayloadCorrupt("expected the image to end, got more bytes")
-            part = view[: self._left]
-            self._writer.write(part)
-            self._digest.update(part)
-            self._left -= len(part)
-            view = view[len(part) :]
-            if self._left == 0:
-                self._finish_file()
-
-    def finish(self) -> None:
-        """Check that every file came whole.
-
-        Raises:
-            PayloadCorrupt: the image ended early.
-        """
-        if self._writer is not None:
-            file = self._files[self._index]
-            self.abort()
-            raise PayloadCorrupt(f"{file.path}: expected {self._left} more bytes, got none")
-
-    def abort(self) -> None:
-        """Let go of the file in hand."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-
-    def _open_next(self) -> None:
-        """Open the next file that has bytes; empty ones are made on the way."""
-        while self._index < len(self._files):
-            file = self._files[self._index]
-            path = self._folder / file.path
-            self._disk.make_dir(path.parent)
-            self._writer = self._disk.create(path)
-            self._left = file.size_bytes
-            self._digest = hashlib.sha256()
-            if self._left:
-                return
-            self._close(file)
-            self._index += 1
-
-    def _finish_file(self) -> None:
-        self._close(self._files[self._index])
-        self._index += 1
-        self._open_next()
-
-    def _close(self, file: File) -> None:
-        if self._digest.digest() != file.sha256:
-            self.abort()
-            raise PayloadCorrupt(f"{file.path}: the rebuilt bytes are not the signed ones")
-        if self._writer is not None:
-            self._writer.close_synced()
-            self._writer = None

@@ -1,0 +1,239 @@
+"""What everything durable is made of: the interface, and the orders that survive a power cut.
+
+What it promises is what POSIX can give (borg's `platform/base.py` and SQLite's notes on atomic
+commit say why): bytes are durable after `fsync` of the file, a name after `fsync` of its folder.
+`write_atomic` puts those in the one right order. Everything above speaks in terms of `Disk`, so
+that tests can cut the power between any two of its calls. `os_disk` has it on real files.
+
+Failures leave here as `StorageFailed` or a sharper kind; no `OSError` passes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from slotcast_schemas.errors import DiskFull, StateUnwritable, StorageFailed
+
+FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+UNWRITABLE_ERRNOS = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+class RandomFile(Protocol):
+    """A file written and read at any offset; sparse until written."""
+
+    def read_at(self, offset: int, size_bytes: int) -> bytes:
+        """Give up to `size_bytes` bytes from `offset`; fewer only at the end of the file."""
+
+    def write_at(self, offset: int, data: bytes) -> None:
+        """Write all of `data` at `offset`."""
+
+    def sync(self) -> None:
+        """Make what was written durable."""
+
+    def close(self) -> None:
+        """Release the file."""
+
+
+class Writer(Protocol):
+    """A new file, written from its beginning."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append all of `data`."""
+
+    def close_synced(self) -> None:
+        """Make the bytes durable, then close."""
+
+    def close(self) -> None:
+        """Close without a promise."""
+
+
+class Image(Protocol):
+    """Files laid end to end, as a codec reads them (`slotcast_schemas.codecs.Source`)."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Sum of the files' sizes."""
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Give exactly `size` bytes from `offset`.
+
+        Raises:
+            ValueError: the range is not wholly inside.
+            SlotDamaged: a file has become shorter, or cannot be read.
+        """
+
+    def close(self) -> None:
+        """Release the files."""
+
+
+class Disk(Protocol):
+    """What the device asks of its storage. Paths are absolute; folders must exist."""
+
+    def read(self, path: Path, limit_bytes: int) -> bytes | None:
+        """Give a whole file, or None if there is none.
+
+        Raises:
+            StorageFailed: it cannot be read, or is larger than `limit_bytes`.
+        """
+
+    def write_atomic(self, path: Path, data: bytes) -> None:
+        """Replace `path` so that a power cut leaves the old bytes or the new ones, whole."""
+
+    def create(self, path: Path) -> Writer:
+        """Begin a new file; an old one of that name is truncated."""
+
+    def open_random(self, path: Path) -> RandomFile:
+        """Open for reading and writing at any offset; made if missing."""
+
+    def open_read(self, path: Path) -> RandomFile:
+        """Open an existing file for reading only."""
+
+    def open_image(self, files: Sequence[tuple[Path, int]]) -> Image:
+        """Open files, each of the size in bytes that it is known to have, laid end to end.
+
+        Raises:
+            SlotDamaged: a file is missing, unreadable or not of the size given.
+        """
+
+    def make_dir(self, path: Path) -> None:
+        """Make a folder and its parents; the names of those that were made are durable."""
+
+    def make_one_dir(self, path: Path) -> None:
+        """Make one folder whose name need not be durable; there already is fine."""
+
+    def remove_tree(self, path: Path) -> None:
+        """Remove a file or folder and all below it, read-only or not; missing is fine."""
+
+    def rename(self, path: Path, to: Path) -> None:
+        """Give a file another name on the same file system; durable after `sync_dir` of both."""
+
+    def make_read_only(self, path: Path) -> None:
+        """Take write permission from a file."""
+
+    def sync_dir(self, path: Path) -> None:
+        """Make the names in a folder durable."""
+
+    def replace_link(self, path: Path, target: str) -> None:
+        """Point the symlink `path` at `target` in one step, and make that durable."""
+
+    def remove_link(self, path: Path) -> None:
+        """Remove a symlink, durably; missing is fine."""
+
+    def read_link(self, path: Path) -> str | None:
+        """Give where a symlink points, or None if there is none."""
+
+    def names(self, path: Path) -> list[str]:
+        """Give the names in a folder, sorted; none if it is missing."""
+
+    def size_bytes(self, path: Path) -> int | None:
+        """Give the size of a regular file, None for anything else."""
+
+    def free_bytes(self, path: Path) -> int:
+        """Give the room left for this user on the file system of `path`."""
+
+
+@contextlib.contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """Turn `OSError` into ours, with what was being done and who must act."""
+    try:
+        yield
+    except OSError as exc:
+        raise as_storage_failure(what, exc) from exc
+
+
+def as_storage_failure(what: str, exc: OSError) -> StorageFailed:
+    """Give our error for one of the system's: what was being done, and who must act."""
+    text = f"{what}: {exc.strerror or exc}"
+    if exc.errno in FULL_ERRNOS:
+        return DiskFull(f"{text}; free some room on this device")
+    if exc.errno in UNWRITABLE_ERRNOS:
+        uid = os.getuid()
+        return StateUnwritable(f"{text}; the state directory must be writable by uid {uid}")
+    return StorageFailed(f"{text}; check this device's storage")
+
+
+class OrderedSteps(ABC):
+    """The orders of single steps that survive a power cut between any two of them.
+
+    `OsDisk` gives the steps on real files; the simulation gives them on a disk that forgets, so
+    that what is tried there is this very order.
+    """
+
+    def __init__(self) -> None:
+        self._unsynced: set[Path] = set()
+
+    def write_atomic(self, path: Path, data: bytes) -> None:
+        """See `Disk`: bytes first, then the name (the commit point), then the name durable."""
+        temporary = path.with_name(path.name + ".tmp")
+        writer = self.create(temporary)
+        try:
+            writer.write(data)
+            writer.close_synced()
+        finally:
+            writer.close()
+        self.rename(temporary, path)
+        self.sync_dir(path.parent)
+
+    def make_dir(self, path: Path) -> None:
+        """See `Disk`: what is synced inside a folder is lost with it if its name is.
+
+        A folder whose name could not be synced is there all the same, so it is remembered, and
+        synced before anything is put into another one.
+        """
+        missing = []
+        while not self.is_dir(path):
+            missing.append(path)
+            path = path.parent
+        for folder in reversed(missing):
+            self.make_one_dir(folder)
+            self._unsynced.add(folder)
+        for folder in sorted(self._unsynced):
+            self.sync_dir(folder.parent)
+            self._unsynced.discard(folder)
+
+    def replace_link(self, path: Path, target: str) -> None:
+        """See `Disk`: made beside, then renamed over the old one."""
+        temporary = path.with_name(path.name + ".tmp")
+        self.unlink(temporary)
+        self.make_link(temporary, target)
+        self.rename(temporary, path)
+        self.sync_dir(path.parent)
+
+    def remove_link(self, path: Path) -> None:
+        """See `Disk`."""
+        self.unlink(path)
+        self.sync_dir(path.parent)
+
+    @abstractmethod
+    def create(self, path: Path) -> Writer:
+        """See `Disk`."""
+
+    @abstractmethod
+    def rename(self, path: Path, to: Path) -> None:
+        """See `Disk`."""
+
+    @abstractmethod
+    def sync_dir(self, path: Path) -> None:
+        """See `Disk`."""
+
+    @abstractmethod
+    def is_dir(self, path: Path) -> bool:
+        """Say whether there is a folder."""
+
+    @abstractmethod
+    def make_one_dir(self, path: Path) -> None:
+        """Make one folder; there already is fine."""
+
+    @abstractmethod
+    def make_link(self, path: Path, target: str) -> None:
+        """Make a symlink."""
+
+    @abstractmethod
+    def unlink(self, path: Path) -> None:
+        """Remove a name; missing is fine."""

@@ -1,0 +1,192 @@
+"""The durable layer on real files: the only module that writes to the state directory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from slotcast_device.storage.disk import (
+    Image,
+    OrderedSteps,
+    RandomFile,
+    Writer,
+    as_storage_failure,
+    storage_errors,
+)
+from slotcast_schemas.codecs import FilesImage
+from slotcast_schemas.errors import StorageFailed
+
+WRITE_BACK_BYTES: Final = 2 * 1024 * 1024
+"""Of a large file, what is written before the system is told to begin storing it."""
+
+
+class _OsRandomFile:
+    def __init__(self, path: Path, flags: int) -> None:
+        self._path = path
+        self._fd = os.open(path, flags | os.O_CLOEXEC, 0o644)
+
+    def read_at(self, offset: int, size_bytes: int) -> bytes:
+        with storage_errors(f"read {self._path}"):
+            return os.pread(self._fd, size_bytes, offset)
+
+    def write_at(self, offset: int, data: bytes) -> None:
+        try:
+            done = os.pwrite(self._fd, data, offset)
+            while done < len(data):
+                done += os.pwrite(self._fd, data[done:], offset + done)
+        except OSError as exc:
+            raise as_storage_failure(f"write {self._path}", exc) from exc
+
+    def sync(self) -> None:
+        with storage_errors(f"sync {self._path}"):
+            os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class _OsWriter:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        self._fd = os.open(path, flags, 0o644)
+        self._written = 0
+        self._begun = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        with storage_errors(f"write {self._path}"):
+            view = memoryview(data)
+            while view:
+                done = os.write(self._fd, view)
+                self._written += done
+                view = view[done:]
+        if self._written - self._begun >= WRITE_BACK_BYTES:
+            self._begin_write_back()
+
+    def _begin_write_back(self) -> None:
+        """Have the system begin to write to the storage, so that the sync finds little left.
+
+        Dirty pages are not dropped by this advice; on Linux it only starts their writing.
+        """
+        with contextlib.suppress(OSError):  # not every file system takes it, and none must
+            size = self._written - self._begun
+            os.posix_fadvise(self._fd, self._begun, size, os.POSIX_FADV_DONTNEED)
+        self._begun = self._written
+
+    def close_synced(self) -> None:
+        with storage_errors(f"sync {self._path}"):
+            os.fsync(self._fd)
+        self.close()
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class OsDisk(OrderedSteps):
+    """`Disk` on the operating system's files."""
+
+    def read(self, path: Path, limit_bytes: int) -> bytes | None:
+        """See `Disk`."""
+        with storage_errors(f"read {path}"):
+            try:
+                with path.open("rb") as file:
+                    data = file.read(limit_bytes + 1)
+            except FileNotFoundError:
+                return None
+        if len(data) > limit_bytes:
+            raise StorageFailed(f"{path}: expected at most {limit_bytes} bytes, it has more")
+        return data
+
+    def create(self, path: Path) -> Writer:
+        """See `Disk`."""
+        with storage_errors(f"create {path}"):
+            return _OsWriter(path)
+
+    def open_random(self, path: Path) -> RandomFile:
+        """See `Disk`."""
+        with storage_errors(f"open {path}"):
+            return _OsRandomFile(path, os.O_RDWR | os.O_CREAT)
+
+    def open_read(self, path: Path) -> RandomFile:
+        """See `Disk`."""
+        with storage_errors(f"open {path}"):
+            return _OsRandomFile(path, os.O_RDONLY)
+
+    def open_image(self, files: Sequence[tuple[Path, int]]) -> Image:
+        """See `Disk`."""
+        return FilesImage(files)
+
+    def is_dir(self, path: Path) -> bool:
+        """See `OrderedSteps`."""
+        with storage_errors(f"look at {path}"):
+            return path.is_dir()
+
+    def make_one_dir(self, path: Path) -> None:
+        """See `OrderedSteps`."""
+        with storage_errors(f"make folder {path}"):
+            path.mkdir(exist_ok=True)
+
+    def make_link(self, path: Path, target: str) -> None:
+        """See `OrderedSteps`."""
+        with storage_errors(f"link {path}"):
+            path.symlink_to(target)
+
+    def unlink(self, path: Path) -> None:
+        """See `OrderedSteps`."""
+        with storage_errors(f"unlink {path}"):
+            path.unlink(missing_ok=True)
+
+    def remove_tree(self, path: Path) -> None:
+        """See `Disk`."""
+        with storage_errors(f"remove {path}"):
+            if path.is_symlink() or path.is_file():
+                path.unlink()
+            elif path.exists():
+                shutil.rmtree(path)
+
+    def rename(self, path: Path, to: Path) -> None:
+        """See `Disk`."""
+        with storage_errors(f"rename {path}"):
+            path.replace(to)
+
+    def make_read_only(self, path: Path) -> None:
+        """See `Disk`."""
+        with storage_errors(f"make read-only {path}"):
+            path.chmod(0o444)
+
+    def sync_dir(self, path: Path) -> None:
+        """See `Disk`."""
+        with storage_errors(f"sync folder {path}"):
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    def read_link(self, path: Path) -> str | None:
+        """See `Disk`."""
+        with storage_errors(f"read link {path}"):
+            return str(path.readlink()) if path.is_symlink() else None
+
+    def names(self, path: Path) -> list[str]:
+        """See `Disk`."""
+        with storage_errors(f"list {path}"):
+            return sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+
+    def size_bytes(self, path: Path) -> int | None:
+        """See `Disk`."""
+        with storage_errors(f"look at {path}"):
+            return path.stat().st_size if path.is_file() and not path.is_symlink() else None
+
+    def free_bytes(self, path: Path) -> int:
+        """See `Disk`."""
+        with storage_errors(f"look at {path}"):
+            return shutil.disk_usage(path).free
