@@ -32,8 +32,9 @@ import onnxruntime
 import psutil
 
 from benchmarks.report import CannotRun, Figure, Options
-from slotcast_device import HotModel, memory
+from slotcast_device import HotModel
 from slotcast_device.hotmodel.loader import LOADER_NICE
+from slotcast_device.runtime import memory
 from tests.support import models
 
 THREADS: Final = 4

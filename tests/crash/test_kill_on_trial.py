@@ -21,9 +21,9 @@ import numpy as np
 import psutil
 import pytest
 
+from slotcast_device.application.app_report import read_reports
 from slotcast_device.cli import ENDED_OTHERWISE, OK
 from slotcast_device.core.state import ModelState, Update
-from slotcast_device.reports import read_reports
 from slotcast_schemas.messages.release import Trial
 from slotcast_schemas.states import State
 from tests.crash.serving import Service
@@ -288,7 +288,7 @@ def _is_on_trial(stand: Stand, restarts: int) -> bool:
 def test_an_application_that_keeps_dying_on_trial_has_the_release_rolled_back(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("slotcast_device.reports.GONE_AFTER_S", 1.0)
+    monkeypatch.setattr("slotcast_device.application.app_report.GONE_AFTER_S", 1.0)
     monkeypatch.setattr("slotcast_device.core.switching.WATCH_EVERY_S", 0.3)
     monkeypatch.setattr("slotcast_device.core.switching.WATCH_AGAIN_S", 0.3)
     stand.offer(Trial(duration_s=3600.0, min_requests=1, max_restarts=2, max_latency_ratio=None))

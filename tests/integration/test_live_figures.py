@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from slotcast_device.agent import Agent
-from slotcast_device.histogram import WIRE_BOUNDS_S
+from slotcast_device.application.histogram import WIRE_BOUNDS_S
 from slotcast_schemas.messages.metrics import Summary
 from slotcast_schemas.messages.release import Trial
 from slotcast_schemas.states import State

@@ -25,7 +25,7 @@ NEXT = models.classifier(1, drift=1e-5)
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask the owner again soon."""
-    monkeypatch.setattr("slotcast_device.owner.ASK_AGAIN_S", 0.1)
+    monkeypatch.setattr("slotcast_device.owner.owner.ASK_AGAIN_S", 0.1)
 
 
 @pytest.fixture

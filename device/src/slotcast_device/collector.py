@@ -14,20 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from slotcast_device.application.app_report import read_reports
 from slotcast_device.core.state import SLOT_NAMES
 from slotcast_device.metrics import RING_MAX_BYTES, MetricsRing, Totals
-from slotcast_device.reports import read_reports
-from slotcast_device.window import Window
+from slotcast_device.trial.live_figures import Window
 from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from slotcast_device.application.app_report import AppReport
     from slotcast_device.config import DeviceConfig
     from slotcast_device.core.events import Now
     from slotcast_device.core.state import ModelState, SlotName, SlotRecord
-    from slotcast_device.reports import AppReport
     from slotcast_device.storage.disk import Disk
     from slotcast_schemas.messages import Metrics
 

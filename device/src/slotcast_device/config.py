@@ -100,7 +100,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class UpdateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the owner is asked before an update; see `slotcast_device.owner`.
+    """What the owner is asked before an update; see `slotcast_device.owner.owner`.
 
     Attributes:
         windows: when updates may begin and switch, such as `Sat,Sun 02:00-04:00`.

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from slotcast_device import memory
 from slotcast_device.core import events as ev
 from slotcast_device.core.plan import Facts
 from slotcast_device.core.recovery import Findings
 from slotcast_device.core.state import SLOT_NAMES
 from slotcast_device.core.transfer import actions as transfer_actions
-from slotcast_device.owner import Owner
+from slotcast_device.owner.owner import Owner
+from slotcast_device.runtime import memory
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.build import build
 from slotcast_device.storage.early_decode import Ahead
 from slotcast_device.storage.slots import SlotStore
 from slotcast_device.storage.spool import Spool
 from slotcast_device.storage.trust_store import verify_notice
-from slotcast_device.watching import Watcher
+from slotcast_device.trial.watcher import Watcher
 from slotcast_schemas.errors import SlotcastError, SlotDamaged, StateUnreadable
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from types import ModuleType
 import pytest
 
 from slotcast_device import HotModel
-from slotcast_device.reports import read_reports
-from slotcast_device.window import Window
+from slotcast_device.application.app_report import read_reports
+from slotcast_device.trial.live_figures import Window
 from tests.support import models
 
 EXAMPLES = Path(__file__).parents[3] / "examples"

@@ -14,9 +14,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from slotcast_device import HotModel, memory
+from slotcast_device import HotModel
+from slotcast_device.application.app_report import read_reports
 from slotcast_device.hotmodel import loader, model, source
-from slotcast_device.reports import read_reports
+from slotcast_device.runtime import memory
 from slotcast_schemas import wire
 from slotcast_schemas.errors import ModelUnloadable
 from slotcast_schemas.messages.release import File, Release

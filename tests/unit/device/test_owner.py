@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from slotcast_device import hooks
-from slotcast_device.owner import Owner
-from slotcast_device.windows import parse_windows
+from slotcast_device.owner import hooks
+from slotcast_device.owner.owner import Owner
+from slotcast_device.owner.update_windows import parse_windows
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import File
 

@@ -13,7 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slotcast_device.histogram import (
+from slotcast_device.application.app_report import (
+    REPORT_MAX_BYTES,
+    REPORTS_MAX,
+    AppReport,
+    forget_reports,
+    read_reports,
+    write_report,
+)
+from slotcast_device.application.histogram import (
     BOUNDS_S,
     BUCKETS,
     WIRE_BOUNDS_S,
@@ -23,15 +31,7 @@ from slotcast_device.histogram import (
     rebucket,
 )
 from slotcast_device.hotmodel.figures import LOOK_FIRST, Recorder
-from slotcast_device.reports import (
-    REPORT_MAX_BYTES,
-    REPORTS_MAX,
-    AppReport,
-    forget_reports,
-    read_reports,
-    write_report,
-)
-from slotcast_device.window import Window
+from slotcast_device.trial.live_figures import Window
 
 
 def report(instance: str, requests: int, **more: Any) -> AppReport:

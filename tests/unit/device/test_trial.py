@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from slotcast_device.histogram import BUCKETS, bucket_of
+from slotcast_device.application.app_report import Failure
+from slotcast_device.application.histogram import BUCKETS, bucket_of
 from slotcast_device.probe.judge import ProbeResult
-from slotcast_device.reports import Failure
-from slotcast_device.trial import TrialVerdict, judge_probes, judge_trial
-from slotcast_device.window import Figures
+from slotcast_device.trial.judge import TrialVerdict, judge_probes, judge_trial
+from slotcast_device.trial.live_figures import Figures
 from slotcast_schemas.messages.release import Trial
 
 TRIAL = Trial(duration_s=60.0, min_requests=500, deadline_s=600.0)

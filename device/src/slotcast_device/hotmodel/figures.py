@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from slotcast_device.histogram import BUCKETS, bucket_of
+from slotcast_device.application.histogram import BUCKETS, bucket_of
 
 LOOK_FIRST: Final = 64
 """Of a new release, every output is looked at this often: a bad one shows at once."""

@@ -21,9 +21,9 @@ from typing import Any, Final
 
 import onnxruntime
 
-from slotcast_device import memory
 from slotcast_device.hotmodel.source import Opened
-from slotcast_device.signature import signature
+from slotcast_device.runtime import memory
+from slotcast_device.runtime.tensors import signature
 from slotcast_schemas.errors import MalformedMessage, ModelFailed, ModelUnloadable
 from slotcast_schemas.samples import Array, Samples, read_samples, seeded_inputs
 

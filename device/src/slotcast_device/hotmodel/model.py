@@ -18,12 +18,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
-from slotcast_device import memory
 from slotcast_device.hotmodel.figures import Look
 from slotcast_device.hotmodel.live import Live
 from slotcast_device.hotmodel.loader import LOADER_NICE, SessionSettings, Warm, load
 from slotcast_device.hotmodel.reporter import Reporter
 from slotcast_device.hotmodel.source import Identity, Opened, identify, open_current
+from slotcast_device.runtime import memory
 from slotcast_schemas.errors import ModelFailed, ModelUnloadable
 from slotcast_schemas.messages.release import Release
 

@@ -11,11 +11,11 @@ from typing import Final
 
 import msgspec
 
-from slotcast_device import memory
-from slotcast_device.histogram import BOUNDS_S
+from slotcast_device.application.app_report import AppReport, Failure, Phase, uptime_s, write_report
+from slotcast_device.application.histogram import BOUNDS_S
 from slotcast_device.hotmodel.figures import Recorder
 from slotcast_device.hotmodel.source import Opened
-from slotcast_device.reports import AppReport, Failure, Phase, uptime_s, write_report
+from slotcast_device.runtime import memory
 from slotcast_schemas.errors import ModelFailed
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 

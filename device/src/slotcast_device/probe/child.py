@@ -22,7 +22,7 @@ import onnxruntime
 from slotcast_device.probe import compare, confine
 from slotcast_device.probe.scan import UnsafeModel, scan
 from slotcast_device.probe.spec import Failure, Figures, Note, ProbeRequest, SlotModel
-from slotcast_device.signature import signature
+from slotcast_device.runtime.tensors import signature
 from slotcast_schemas import outputs
 from slotcast_schemas.errors import MalformedMessage
 from slotcast_schemas.limits import DETAIL_MAX_CHARS

@@ -22,9 +22,9 @@ from typing import IO, Final
 
 import msgspec
 
-from slotcast_device import memory
 from slotcast_device.probe.judge import Death, ProbeResult, judge
 from slotcast_device.probe.spec import NOTES_MAX_BYTES, Findings, Note, ProbeRequest
+from slotcast_device.runtime import memory
 
 OUTPUT_KEPT_BYTES: Final = 8 * 1024
 """The end of what the child printed: a crash says its last words there."""

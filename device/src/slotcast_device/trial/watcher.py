@@ -11,11 +11,16 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from slotcast_device.application.app_report import (
+    STALE_AFTER_S,
+    AppReport,
+    forget_reports,
+    read_reports,
+)
 from slotcast_device.core.events import Probe, Verdict, Watch
 from slotcast_device.probe import ProbeRequest, ProbeResult, SlotModel, run_probe
-from slotcast_device.reports import STALE_AFTER_S, AppReport, forget_reports, read_reports
-from slotcast_device.trial import TrialVerdict, judge_probes, judge_trial
-from slotcast_device.window import Window
+from slotcast_device.trial.judge import TrialVerdict, judge_probes, judge_trial
+from slotcast_device.trial.live_figures import Window
 from slotcast_schemas.errors import StorageFailed
 
 if TYPE_CHECKING:

@@ -31,8 +31,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core.events import Answer
-from slotcast_device.hooks import run_hook
-from slotcast_device.windows import Window, parse_windows, wait_s
+from slotcast_device.owner.hooks import run_hook
+from slotcast_device.owner.update_windows import Window, parse_windows, wait_s
 
 if TYPE_CHECKING:
     from slotcast_device.config import DeviceConfig

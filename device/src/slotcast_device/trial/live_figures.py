@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from slotcast_device.histogram import BOUNDS_S, BUCKETS, latency, quantile_s, rebucket
-from slotcast_device.reports import REPORTS_MAX, AppReport, Failure
+from slotcast_device.application.app_report import REPORTS_MAX, AppReport, Failure
+from slotcast_device.application.histogram import BOUNDS_S, BUCKETS, latency, quantile_s, rebucket
 from slotcast_schemas.messages.metrics import Summary
 
 _INSTANCES_MAX: Final = 4 * REPORTS_MAX

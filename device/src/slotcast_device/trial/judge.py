@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from slotcast_device.probe.judge import LATENCY_NOISE_S, ProbeResult, describe
-from slotcast_device.window import Figures
+from slotcast_device.trial.live_figures import Figures
 from slotcast_schemas.messages.release import Trial
 from slotcast_schemas.messages.status import Check
 

@@ -1,0 +1,1 @@
+"""What the owner of the device decides: update windows, consent and hooks."""

@@ -1,0 +1,1 @@
+"""What this device says of itself: status, metrics, and OpenMetrics."""

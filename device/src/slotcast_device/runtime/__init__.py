@@ -1,0 +1,1 @@
+"""The runtime and this process: memory, and what onnxruntime says of tensors."""

@@ -1,0 +1,1 @@
+"""Gathers what a trial or a probe shows, and judges it."""
