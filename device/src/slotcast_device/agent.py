@@ -22,7 +22,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
-from slotcast_device.collector import Collector
 from slotcast_device.control import Control
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
@@ -31,7 +30,8 @@ from slotcast_device.core.transfer.slow_link import SlowLimit
 from slotcast_device.core.transfer.subscriptions import FILTERS_PER_PACKET
 from slotcast_device.files import ModelFiles
 from slotcast_device.link.connection import Connection
-from slotcast_device.report import Reporter
+from slotcast_device.reporting.metrics_collector import Collector
+from slotcast_device.reporting.status_message import Reporter
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.supervisor import Supervisor
 from slotcast_schemas import wire

@@ -24,7 +24,7 @@ from slotcast_device.control import Control, Request
 from slotcast_device.core.state import ModelState
 from slotcast_device.core.status import model_status
 from slotcast_device.doctor import check
-from slotcast_device.report import build_status, read_counter
+from slotcast_device.reporting.status_message import build_status, read_counter
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.lock import locked
 from slotcast_device.storage.os_disk import OsDisk

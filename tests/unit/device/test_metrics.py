@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slotcast_device.application.histogram import WIRE_BOUNDS_S, bucket_of, latency
-from slotcast_device.metrics import MetricsRing, Totals
+from slotcast_device.reporting.metrics_ring import MetricsRing
+from slotcast_device.reporting.openmetrics import Totals
 from slotcast_schemas import wire
 from slotcast_schemas.messages.metrics import Metrics, Summary
 

@@ -1,4 +1,4 @@
-"""Keeps summaries until they are sent, and renders the last ones for scrapers. Pure.
+"""Keeps summaries until they are sent. Pure.
 
 The ring is bounded in number, so in memory and on disk: after long hours offline the oldest
 summaries go, and are counted as dropped. `to_bytes` and `from_bytes` carry it over a
@@ -8,14 +8,12 @@ restart; the agent writes and publishes. A summary leaves the ring only when the
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import accumulate
 from typing import Final
 
 import msgspec
 
 from slotcast_schemas.limits import METRICS_MAX_BYTES
-from slotcast_schemas.messages.metrics import Latency, Metrics, Summary
+from slotcast_schemas.messages.metrics import Metrics, Summary
 
 RING_MAX: Final = 1440
 """A day of one summary a minute; a summary takes about 900 bytes, so the ring about 1.3 MB."""
@@ -129,95 +127,3 @@ class MetricsRing:
 def _key(summary: Summary) -> tuple[str, int, int, int, int]:
     s = summary
     return (s.model, s.sequence, s.start, s.end, s.requests)
-
-
-_GAUGES: Final[Mapping[str, tuple[str, str, str]]] = {
-    "rss_bytes": ("slotcast_rss_bytes", "bytes", "Resident memory of the process that serves."),
-    "peak_rss_bytes": ("slotcast_peak_rss_bytes", "bytes", "The most it was."),
-    "load_s": ("slotcast_load_seconds", "seconds", "Time to load and warm the model."),
-}
-_COUNTERS: Final[Mapping[str, tuple[str, str]]] = {
-    "requests": ("slotcast_requests", "Requests answered or failed."),
-    "errors": ("slotcast_errors", "Requests that raised."),
-    "nonfinite": ("slotcast_nonfinite_outputs", "Outputs looked at with NaN or infinity."),
-}
-
-
-class Totals:
-    """Counts that only grow, by model and release, as scrapers want them. Bounded."""
-
-    def __init__(self, releases_max: int = 64) -> None:
-        self._max = releases_max
-        self._totals: dict[tuple[str, int], Summary] = {}
-
-    def add(self, summary: Summary) -> None:
-        """Add one summary to its release's totals; the release seen longest ago may go."""
-        key = (summary.model, summary.sequence)
-        earlier = self._totals.pop(key, None)
-        self._totals[key] = summary if earlier is None else _sum(earlier, summary)
-        while len(self._totals) > self._max:
-            del self._totals[next(iter(self._totals))]
-
-    def openmetrics(self) -> str:
-        """Render as OpenMetrics text, ending in `# EOF`."""
-        summaries = sorted(self._totals.values(), key=lambda s: (s.model, s.sequence))
-        return "\n".join([*_families(summaries), "# EOF", ""])
-
-
-def _sum(earlier: Summary, later: Summary) -> Summary:
-    return msgspec.structs.replace(
-        later,
-        start=earlier.start,
-        requests=earlier.requests + later.requests,
-        errors=earlier.errors + later.errors,
-        nonfinite=earlier.nonfinite + later.nonfinite,
-        latency=_sum_latency(earlier.latency, later.latency),
-    )
-
-
-def _sum_latency(earlier: Latency | None, later: Latency | None) -> Latency | None:
-    if earlier is None or later is None:
-        return later or earlier
-    if earlier.bounds_s != later.bounds_s:
-        return later
-    counts = (a + b for a, b in zip(earlier.counts, later.counts, strict=True))
-    return msgspec.structs.replace(
-        later,
-        counts=tuple(counts),
-        sum_s=earlier.sum_s + later.sum_s,
-        max_s=max(earlier.max_s, later.max_s),
-    )
-
-
-def _families(summaries: Iterable[Summary]) -> Iterator[str]:
-    rows = list(summaries)
-    for name, (family, text) in _COUNTERS.items():
-        yield f"# TYPE {family} counter"
-        yield f"# HELP {family} {text}"
-        yield from (f"{family}_total{_labels(s)} {getattr(s, name)}" for s in rows)
-    for name, (family, unit, text) in _GAUGES.items():
-        yield f"# TYPE {family} gauge"
-        yield f"# UNIT {family} {unit}"
-        yield f"# HELP {family} {text}"
-        yield from (f"{family}{_labels(s)} {getattr(s, name)}" for s in rows)
-    yield "# TYPE slotcast_latency_seconds histogram"
-    yield "# UNIT slotcast_latency_seconds seconds"
-    yield "# HELP slotcast_latency_seconds Time of one request in the runtime."
-    for summary in rows:
-        if summary.latency is not None:
-            yield from _histogram(summary, summary.latency)
-
-
-def _histogram(summary: Summary, latency: Latency) -> Iterator[str]:
-    family = "slotcast_latency_seconds"
-    bounds = [f"{bound:.6g}" for bound in latency.bounds_s] + ["+Inf"]
-    for bound, count in zip(bounds, accumulate(latency.counts), strict=True):
-        yield f"{family}_bucket{_labels(summary, le=bound)} {count}"
-    yield f"{family}_count{_labels(summary)} {sum(latency.counts)}"
-    yield f"{family}_sum{_labels(summary)} {latency.sum_s:.9g}"
-
-
-def _labels(summary: Summary, **more: str) -> str:
-    """Model names and versions have no character that would need escaping (schemas/fields)."""
-    pairs = {"model": summary.model, "version": summary.version, **more}
-    return "{" + ",".join(f'{key}="{value}"' for key, value in pairs.items()) + "}"

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from slotcast_device.application.app_report import read_reports
 from slotcast_device.core.state import SLOT_NAMES
-from slotcast_device.metrics import RING_MAX_BYTES, MetricsRing, Totals
+from slotcast_device.reporting.metrics_ring import RING_MAX_BYTES, MetricsRing
+from slotcast_device.reporting.openmetrics import Totals
 from slotcast_device.trial.live_figures import Window
 from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.states import State
