@@ -12,7 +12,7 @@ import msgspec
 from slotcast_device.config import DeviceConfig
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
-from slotcast_device.files import ModelFiles
+from slotcast_device.jobs import ModelFiles
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_schemas.messages import Release
 

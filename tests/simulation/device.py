@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.core.transfer import actions as transfer_actions
-from slotcast_device.files import ModelFiles
+from slotcast_device.jobs import ModelFiles
 from slotcast_schemas import wire
 from slotcast_schemas.errors import SlotcastError, SlotDamaged, StorageFailed
 from slotcast_schemas.topics import ChunkTopic, MapTopic, NoticeTopic

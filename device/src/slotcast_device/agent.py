@@ -22,18 +22,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
-from slotcast_device.control import Control
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.core.transfer import actions as transfer_actions
 from slotcast_device.core.transfer.slow_link import SlowLimit
 from slotcast_device.core.transfer.subscriptions import FILTERS_PER_PACKET
-from slotcast_device.files import ModelFiles
+from slotcast_device.jobs import ModelFiles
 from slotcast_device.link.connection import Connection
+from slotcast_device.operator_requests import Control
 from slotcast_device.reporting.metrics_collector import Collector
 from slotcast_device.reporting.status_message import Reporter
 from slotcast_device.storage.os_disk import OsDisk
-from slotcast_device.supervisor import Supervisor
+from slotcast_device.systemd import Supervisor
 from slotcast_schemas import wire
 from slotcast_schemas.errors import SlotcastError, StorageFailed
 from slotcast_schemas.topics import ChunkTopic, MapTopic, NoticeTopic

@@ -20,11 +20,11 @@ import msgspec
 from slotcast_device import __version__
 from slotcast_device.agent import Agent
 from slotcast_device.config import DeviceConfig
-from slotcast_device.control import Control, Request
 from slotcast_device.core.state import ModelState
 from slotcast_device.core.status import model_status
-from slotcast_device.doctor import check
+from slotcast_device.operator_requests import Control, Request
 from slotcast_device.reporting.status_message import build_status, read_counter
+from slotcast_device.self_check import check
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.lock import locked
 from slotcast_device.storage.os_disk import OsDisk

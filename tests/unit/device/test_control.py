@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from slotcast_device.control import Control, Request
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.core.recovery import Findings
 from slotcast_device.core.state import ModelState, SlotRecord
+from slotcast_device.operator_requests import Control, Request
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_schemas.messages.status import Benched
 from slotcast_schemas.states import State

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from slotcast_device.config import DeviceConfig
-from slotcast_device.files import ModelFiles
+from slotcast_device.jobs import ModelFiles
 from slotcast_device.runtime import memory
 from slotcast_device.storage.os_disk import OsDisk
 

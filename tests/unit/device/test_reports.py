@@ -30,7 +30,7 @@ from slotcast_device.application.histogram import (
     quantile_s,
     rebucket,
 )
-from slotcast_device.hotmodel.figures import LOOK_FIRST, Recorder
+from slotcast_device.hotmodel.recorder import LOOK_FIRST, Recorder
 from slotcast_device.trial.live_figures import Window
 
 

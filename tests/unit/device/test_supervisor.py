@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slotcast_device.supervisor import Supervisor
+from slotcast_device.systemd import Supervisor
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from slotcast_device.hotmodel.figures import Recorder
+from slotcast_device.hotmodel.recorder import Recorder
 from slotcast_device.hotmodel.source import Opened
 
 

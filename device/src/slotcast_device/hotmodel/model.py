@@ -18,10 +18,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
-from slotcast_device.hotmodel.figures import Look
 from slotcast_device.hotmodel.live import Live
 from slotcast_device.hotmodel.loader import LOADER_NICE, SessionSettings, Warm, load
-from slotcast_device.hotmodel.reporter import Reporter
+from slotcast_device.hotmodel.recorder import Look
+from slotcast_device.hotmodel.report_writer import Reporter
 from slotcast_device.hotmodel.source import Identity, Opened, identify, open_current
 from slotcast_device.runtime import memory
 from slotcast_schemas.errors import ModelFailed, ModelUnloadable

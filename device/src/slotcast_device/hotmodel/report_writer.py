@@ -13,7 +13,7 @@ import msgspec
 
 from slotcast_device.application.app_report import AppReport, Failure, Phase, uptime_s, write_report
 from slotcast_device.application.histogram import BOUNDS_S
-from slotcast_device.hotmodel.figures import Recorder
+from slotcast_device.hotmodel.recorder import Recorder
 from slotcast_device.hotmodel.source import Opened
 from slotcast_device.runtime import memory
 from slotcast_schemas.errors import ModelFailed
