@@ -21,8 +21,8 @@ from benchmarks.delta_peers import TOOLS
 from benchmarks.pairs import LARGE, SMALL, write_pair
 from benchmarks.report import CannotRun, Figure, Options
 from slotcast_publisher.delta import default_workers
-from slotcast_publisher.delta.measure import Trial, try_delta
-from slotcast_publisher.measured import run_child
+from slotcast_publisher.delta.measured_process import run_child
+from slotcast_publisher.delta.try_delta import Trial, try_delta
 from slotcast_publisher.rebase import rebase
 from slotcast_publisher.rebase_quality import cosine_measure
 from slotcast_publisher.samples import make_samples

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from slotcast_publisher.measured import Meter
+from slotcast_publisher.delta.measured_process import Meter
 
 Tool = Callable[[Path, Path, Path], None]
 

@@ -16,10 +16,10 @@ from examples.demo.digits import Digits, Student
 from examples.demo.link import BadLink
 from examples.demo.show import NotObserved, Show, kilobytes, short
 from examples.demo.watch import Watcher
+from slotcast_publisher.delivery.publish import Pushed, publish
 from slotcast_publisher.deltas import BUILDERS
 from slotcast_publisher.payloads import build_full
 from slotcast_publisher.provision import provision
-from slotcast_publisher.publish import Pushed, publish
 from slotcast_publisher.release import Request
 from slotcast_publisher.repository import Released, Repository
 from slotcast_publisher.settings import Broker, Settings

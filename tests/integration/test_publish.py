@@ -15,14 +15,21 @@ import pytest
 from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
-from slotcast_publisher.mqtt import WINDOW_MAX, Arrived, Link, Subscribed, fetch_retained, open_link
+from slotcast_publisher.delivery.broker_link import (
+    WINDOW_MAX,
+    Arrived,
+    Link,
+    Subscribed,
+    fetch_retained,
+    open_link,
+)
+from slotcast_publisher.delivery.publish import publish, refresh, withdraw
 from slotcast_publisher.notice import Wanted
-from slotcast_publisher.publish import publish, refresh, withdraw
 from slotcast_publisher.release import Request
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker as Address
 from slotcast_publisher.settings import Settings, save
-from slotcast_publisher.trust.verify import verify_notice
+from slotcast_publisher.trust.proof import verify_notice
 from slotcast_schemas.errors import BrokerRefused, LinkDown
 from slotcast_schemas.topics import DEFAULT_PREFIX
 from tests.support import models

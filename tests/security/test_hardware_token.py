@@ -27,7 +27,7 @@ from slotcast_publisher.release import Request
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust import ceremonies
 from slotcast_publisher.trust.keys import Passphrase
-from slotcast_publisher.trust.verify import verify_notice
+from slotcast_publisher.trust.proof import verify_notice
 from tests.support import models
 
 MODULE: Final = Path("/usr/lib/softhsm/libsofthsm2.so")

@@ -18,9 +18,9 @@ from typing import Final
 
 from slotcast_device.config import DeviceConfig
 from slotcast_device.storage.trust_store import verify_notice
+from slotcast_publisher.delivery.publish import chunk_items, map_items
 from slotcast_publisher.notice import Wanted
 from slotcast_publisher.provision import provision
-from slotcast_publisher.publish import chunk_items, map_items
 from slotcast_publisher.release import Request
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker, Settings

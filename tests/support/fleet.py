@@ -42,8 +42,8 @@ from slotcast_device.config import DeviceConfig
 from slotcast_device.storage.disk import Disk
 from slotcast_device.storage.lock import locked
 from slotcast_publisher import provision as provisioning
-from slotcast_publisher import publish as publishing
 from slotcast_publisher import settings as settings_file
+from slotcast_publisher.delivery import publish as publishing
 from slotcast_publisher.notice import Wanted
 from slotcast_publisher.payloads import Builder, build_full
 from slotcast_publisher.release import Request

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from slotcast_publisher.delta import Known, default_workers, encode_delta
-from slotcast_publisher.delta.known import NOTHING_KNOWN
+from slotcast_publisher.delta.known_moves import NOTHING_KNOWN
 from slotcast_publisher.durable import storage_errors
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.payloads import Builder, Candidate, Progress, build_full

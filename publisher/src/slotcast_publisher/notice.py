@@ -13,8 +13,8 @@ import msgspec
 
 from slotcast_publisher.errors import Conflict, NotFound
 from slotcast_publisher.store import ReleaseFolder, Store, decode_offer
+from slotcast_publisher.trust.proof import verify_notice
 from slotcast_publisher.trust.roles import Roles
-from slotcast_publisher.trust.verify import verify_notice
 from slotcast_schemas import wire
 from slotcast_schemas.errors import MalformedMessage
 from slotcast_schemas.messages import Notice, Offer

@@ -33,8 +33,8 @@ from slotcast_publisher.rebasing import Rebasing
 from slotcast_publisher.release import Request, build_release
 from slotcast_publisher.settings import Settings
 from slotcast_publisher.store import PayloadRecord, ReleaseFolder, Store
-from slotcast_publisher.trust.files import MetadataFiles
 from slotcast_publisher.trust.keys import KeyRing, Passphrase
+from slotcast_publisher.trust.metadata_files import MetadataFiles
 from slotcast_publisher.trust.roles import Roles
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages import Offer, Release

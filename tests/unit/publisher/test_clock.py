@@ -15,7 +15,7 @@ from slotcast_publisher.notice import Wanted
 from slotcast_publisher.release import Request
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust.ceremonies import rotate
-from slotcast_publisher.trust.verify import verify_notice
+from slotcast_publisher.trust.proof import verify_notice
 
 
 def request(version: str) -> Request:

@@ -10,9 +10,9 @@ from slotcast_publisher.release import Request
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.catalog import look_at
 from slotcast_publisher.trust.ceremonies import rotate
-from slotcast_publisher.trust.files import MetadataFiles
+from slotcast_publisher.trust.metadata_files import MetadataFiles
+from slotcast_publisher.trust.proof import verify_notice
 from slotcast_publisher.trust.roles import Roles
-from slotcast_publisher.trust.verify import verify_notice
 
 
 def request(version: str) -> Request:

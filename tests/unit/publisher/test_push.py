@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from slotcast_publisher.mqtt import Acked, Event, Lost
-from slotcast_publisher.push import Item, Journal, Tally, push
+from slotcast_publisher.delivery.broker_link import Acked, Event, Lost
+from slotcast_publisher.delivery.push import Item, Journal, Tally, push
 from slotcast_schemas.errors import BrokerRefused, LinkDown
 
 

@@ -16,7 +16,7 @@ from slotcast_publisher.errors import Conflict, KeyUnavailable, NotFound
 from slotcast_publisher.notice import Wanted
 from slotcast_publisher.release import Request
 from slotcast_publisher.repository import Repository
-from slotcast_publisher.trust.verify import verify_notice
+from slotcast_publisher.trust.proof import verify_notice
 from slotcast_schemas import wire
 from slotcast_schemas.errors import (
     Expired,

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from slotcast_publisher.cli.common import Json, emit, open_repository
+from slotcast_publisher.delivery.broker_link import fetch_retained, open_link
+from slotcast_publisher.delivery.publish import brokers_of
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.inspection import fields_of, inspect_notice, lines_of
-from slotcast_publisher.mqtt import fetch_retained, open_link
-from slotcast_publisher.publish import brokers_of
 from slotcast_publisher.settings import FILE_NAME, Broker
 from slotcast_schemas.errors import Inconsistent, UsageError
 from slotcast_schemas.topics import DEFAULT_PREFIX, Topics

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from slotcast_publisher import publish as publishing
 from slotcast_publisher.cli.common import (
     Advance,
     Brokers,
@@ -23,8 +22,9 @@ from slotcast_publisher.cli.common import (
     progress,
     size,
 )
+from slotcast_publisher.delivery import publish as publishing
+from slotcast_publisher.delivery.publish import Progress, Pushed
 from slotcast_publisher.notice import Wanted
-from slotcast_publisher.publish import Progress, Pushed
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.offer import Group
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from slotcast_publisher.cli.common import Brokers, Repo, open_repository
-from slotcast_publisher.publish import brokers_of
+from slotcast_publisher.delivery.publish import brokers_of
 from slotcast_publisher.serve.service import Service, log_line
 from slotcast_publisher.serve.wants import RATE_BYTES_PER_S, Bounds
 

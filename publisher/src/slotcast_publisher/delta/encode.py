@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from slotcast_publisher.delta.known import NOTHING_KNOWN, Known
+from slotcast_publisher.delta.known_moves import NOTHING_KNOWN, Known
 from slotcast_publisher.delta.layout import TensorPlace, find_tensors, image_of
 from slotcast_publisher.delta.match import match_tensors
 from slotcast_publisher.delta.plan import SectionPlan, plan_sections

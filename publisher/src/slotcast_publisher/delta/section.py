@@ -12,7 +12,7 @@ import zstandard
 
 from slotcast_publisher.delta.coder import SymbolCollector
 from slotcast_publisher.delta.decay import TABLE_BITS, fit_decay
-from slotcast_publisher.delta.known import NOTHING_KNOWN, Known
+from slotcast_publisher.delta.known_moves import NOTHING_KNOWN, Known
 from slotcast_publisher.delta.low_rank import factor_bits, fit_low_rank
 from slotcast_publisher.delta.other import encode_other
 from slotcast_publisher.delta.plan import Piece, SectionPlan

@@ -22,7 +22,7 @@ from slotcast_publisher.serve.notices import Kind, Pace
 from slotcast_publisher.serve.session import Say, Session
 from slotcast_publisher.serve.wants import Bounds
 from slotcast_publisher.settings import Broker
-from slotcast_publisher.trust.verify import verify_notice
+from slotcast_publisher.trust.proof import verify_notice
 from slotcast_schemas import wire
 from slotcast_schemas.errors import RefusedRelease, SlotcastError, StateLocked
 from slotcast_schemas.messages import Notice

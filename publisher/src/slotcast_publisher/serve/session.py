@@ -15,7 +15,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from slotcast_publisher.mqtt import Acked, Arrived, Event, Link, Lost, Subscribed, open_link
+from slotcast_publisher.delivery.broker_link import (
+    Acked,
+    Arrived,
+    Event,
+    Link,
+    Lost,
+    Subscribed,
+    open_link,
+)
 from slotcast_publisher.serve.catalog import Catalog
 from slotcast_publisher.serve.notices import Announce, Kind, LookAgain, Notices, Pace, WatchDevices
 from slotcast_publisher.serve.wants import Answers, Bounds

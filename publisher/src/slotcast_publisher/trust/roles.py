@@ -30,8 +30,8 @@ from tuf.api.serialization import SerializationError
 from slotcast_publisher.errors import Conflict, KeyUnavailable, NotFound, RepositoryDamaged
 from slotcast_publisher.settings import Expiry
 from slotcast_publisher.trust import clock
-from slotcast_publisher.trust.files import MetadataFiles
 from slotcast_publisher.trust.keys import KeyRing
+from slotcast_publisher.trust.metadata_files import MetadataFiles
 from slotcast_schemas.trust import (
     OFFERS_PATHS,
     OFFERS_ROLE,

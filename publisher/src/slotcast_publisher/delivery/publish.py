@@ -16,10 +16,10 @@ from typing import Final, Self
 
 import msgspec
 
+from slotcast_publisher.delivery.broker_link import Link, fetch_retained, open_link
+from slotcast_publisher.delivery.push import Item, Journal, Tally, push
 from slotcast_publisher.durable import exclusive, storage_errors
-from slotcast_publisher.mqtt import Link, fetch_retained, open_link
 from slotcast_publisher.notice import Wanted
-from slotcast_publisher.push import Item, Journal, Tally, push
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker
 from slotcast_publisher.store import ReleaseFolder

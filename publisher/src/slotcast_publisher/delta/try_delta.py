@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from slotcast_publisher.delta.measured_process import ChildFailed, run_child
 from slotcast_publisher.full import Image
-from slotcast_publisher.measured import ChildFailed, run_child
 from slotcast_schemas.errors import PayloadCorrupt, UsageError
 
-_CHILD: Final = "slotcast_publisher.measured"
+_CHILD: Final = "slotcast_publisher.delta.measured_process"
 _STEP_BYTES: Final = 1024 * 1024
 
 

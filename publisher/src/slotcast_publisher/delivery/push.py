@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, Self
 
+from slotcast_publisher.delivery.broker_link import Acked, Event, Lost
 from slotcast_publisher.durable import fsync_dir, storage_errors
-from slotcast_publisher.mqtt import Acked, Event, Lost
 from slotcast_schemas.errors import BrokerRefused, LinkDown
 
 _RECORD: Final = struct.Struct("<I")

@@ -1,0 +1,1 @@
+"""Brings a release to the brokers: what to send, in which order, over which connection."""
