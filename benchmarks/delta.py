@@ -23,9 +23,9 @@ from benchmarks.report import CannotRun, Figure, Options
 from slotcast_publisher.delta import default_workers
 from slotcast_publisher.delta.measured_process import run_child
 from slotcast_publisher.delta.try_delta import Trial, try_delta
-from slotcast_publisher.rebase import rebase
-from slotcast_publisher.rebase_quality import cosine_measure
-from slotcast_publisher.samples import make_samples
+from slotcast_publisher.release.golden_samples import make_samples
+from slotcast_publisher.release.rebase.measures import cosine_measure
+from slotcast_publisher.release.rebase.search import rebase
 from slotcast_schemas.samples import read_samples
 
 _MEBIBYTE: Final = 1024 * 1024

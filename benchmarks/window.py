@@ -12,7 +12,7 @@ import zstandard
 
 from benchmarks.report import Figure, Options
 from benchmarks.transfer_world import generated_model
-from slotcast_publisher.full import encode_full
+from slotcast_publisher.release.full_payload import encode_full
 
 WIDE_LOG: Final = 23
 SLOWEST: Final = 19

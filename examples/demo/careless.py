@@ -14,8 +14,8 @@ from unittest.mock import patch
 
 import msgspec
 
-from slotcast_publisher import release as releasing
-from slotcast_publisher.onnx_check import ModelFacts, SamplesWanted, check_model
+from slotcast_publisher.release import build as releasing
+from slotcast_publisher.release.model_check import ModelFacts, SamplesWanted, check_model
 
 
 @contextmanager

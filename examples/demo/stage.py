@@ -17,10 +17,10 @@ from examples.demo.link import BadLink
 from examples.demo.show import NotObserved, Show, kilobytes, short
 from examples.demo.watch import Watcher
 from slotcast_publisher.delivery.publish import Pushed, publish
-from slotcast_publisher.deltas import BUILDERS
-from slotcast_publisher.payloads import build_full
 from slotcast_publisher.provision import provision
-from slotcast_publisher.release import Request
+from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.delta_payloads import BUILDERS
+from slotcast_publisher.release.payloads import build_full
 from slotcast_publisher.repository import Released, Repository
 from slotcast_publisher.settings import Broker, Settings
 from slotcast_schemas.messages.offer import Payload

@@ -25,7 +25,7 @@ from slotcast_publisher.delivery.broker_link import (
 )
 from slotcast_publisher.delivery.publish import publish, refresh, withdraw
 from slotcast_publisher.notice import Wanted
-from slotcast_publisher.release import Request
+from slotcast_publisher.release.build import Request
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker as Address
 from slotcast_publisher.settings import Settings, save

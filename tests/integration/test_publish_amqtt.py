@@ -12,7 +12,7 @@ from amqtt.broker import Broker
 
 from slotcast_publisher.delivery.broker_link import fetch_retained, open_link
 from slotcast_publisher.delivery.publish import publish
-from slotcast_publisher.release import Request
+from slotcast_publisher.release.build import Request
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker as Address
 from slotcast_publisher.settings import Settings

@@ -13,8 +13,8 @@ from typing import Final
 import pytest
 
 from slotcast_device.cli import ENDED_OTHERWISE, OK
-from slotcast_publisher.deltas import DeltaBuilder
-from slotcast_publisher.payloads import build_full
+from slotcast_publisher.release.delta_payloads import DeltaBuilder
+from slotcast_publisher.release.payloads import build_full
 from slotcast_publisher.settings import Settings
 from slotcast_schemas.states import State
 from tests.support import models

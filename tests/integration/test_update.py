@@ -18,7 +18,7 @@ import pytest
 from slotcast_device.cli import ENDED_OTHERWISE, NO_BROKER, OK, USAGE
 from slotcast_device.core.transfer import transfer as tx
 from slotcast_publisher.notice import Wanted
-from slotcast_publisher.payloads import build_full
+from slotcast_publisher.release.payloads import build_full
 from slotcast_publisher.settings import Broker as BrokerSettings
 from slotcast_schemas.limits import BLOCK_CHUNKS
 from slotcast_schemas.messages.offer import Group

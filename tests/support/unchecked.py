@@ -16,9 +16,9 @@ from unittest.mock import patch
 
 import msgspec
 
-from slotcast_publisher import release as releasing
-from slotcast_publisher.onnx_check import ModelFacts, SamplesWanted, check_model
-from slotcast_publisher.payloads import build_full
+from slotcast_publisher.release import build as releasing
+from slotcast_publisher.release.model_check import ModelFacts, SamplesWanted, check_model
+from slotcast_publisher.release.payloads import build_full
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import Trial
 from tests.support import models

@@ -17,7 +17,6 @@ import msgspec
 from securesystemslib.signer import Key
 
 from slotcast_publisher import settings as settings_file
-from slotcast_publisher.deltas import BUILDERS, DeltaBuilder
 from slotcast_publisher.durable import exclusive, storage_errors
 from slotcast_publisher.errors import Conflict, NotFound
 from slotcast_publisher.notice import (
@@ -28,9 +27,10 @@ from slotcast_publisher.notice import (
     present_offer,
     sign_offer,
 )
-from slotcast_publisher.payloads import Builder, Progress, add_payloads, no_progress
-from slotcast_publisher.rebasing import Rebasing
-from slotcast_publisher.release import Request, build_release
+from slotcast_publisher.release.build import Request, build_release
+from slotcast_publisher.release.delta_payloads import BUILDERS, DeltaBuilder
+from slotcast_publisher.release.payloads import Builder, Progress, add_payloads, no_progress
+from slotcast_publisher.release.rebase.release_step import Rebasing
 from slotcast_publisher.settings import Settings
 from slotcast_publisher.store import PayloadRecord, ReleaseFolder, Store
 from slotcast_publisher.trust.keys import KeyRing, Passphrase

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import zstandard
 
-from slotcast_publisher.full import encode_full
+from slotcast_publisher.release.full_payload import encode_full
 from slotcast_schemas.codecs import FilesImage, FileSource, MemorySource, decode_full
 from slotcast_schemas.codecs.full import WINDOW_MAX_BYTES
 from slotcast_schemas.errors import PayloadCorrupt, SlotDamaged

@@ -14,7 +14,7 @@ import pytest
 SIZE_BYTES = 12 << 20
 PROGRAM = f"""
 import ctypes, threading
-from slotcast_device import memory
+from slotcast_device.runtime import memory
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from slotcast_publisher.deltas import DeltaBuilder
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.notice import Wanted
-from slotcast_publisher.payloads import build_full
-from slotcast_publisher.release import Request
+from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.delta_payloads import DeltaBuilder
+from slotcast_publisher.release.payloads import build_full
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Settings
 from tests.support.fleet import model_bytes

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from slotcast_publisher.release import Request
+from slotcast_publisher.release.build import Request
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.catalog import look_at
 from slotcast_publisher.trust.ceremonies import rotate

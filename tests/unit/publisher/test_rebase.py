@@ -11,8 +11,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from slotcast_publisher.delta import encode_delta
-from slotcast_publisher.rebase import COARSENESS, NotRebasable, RebaseReport, rebase, table
-from slotcast_publisher.rebase_quality import accuracy_measure, cosine_measure
+from slotcast_publisher.release.rebase.measures import accuracy_measure, cosine_measure
+from slotcast_publisher.release.rebase.search import (
+    COARSENESS,
+    NotRebasable,
+    RebaseReport,
+    rebase,
+    table,
+)
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.samples import Samples
 from tests.support.deltas import (

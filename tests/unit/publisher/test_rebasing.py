@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slotcast_publisher.rebase import NotRebasable
-from slotcast_publisher.rebasing import RebaseWanted
-from slotcast_publisher.release import Request
+from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.rebase.release_step import RebaseWanted
+from slotcast_publisher.release.rebase.search import NotRebasable
 from slotcast_publisher.repository import Released, Repository
 from slotcast_publisher.settings import Settings
 from slotcast_schemas.errors import UsageError

@@ -11,10 +11,10 @@ import onnx
 import pytest
 from onnx.external_data_helper import convert_model_to_external_data
 
-from slotcast_publisher import payloads
 from slotcast_publisher.errors import Conflict, KeyUnavailable, NotFound
 from slotcast_publisher.notice import Wanted
-from slotcast_publisher.release import Request
+from slotcast_publisher.release import payloads
+from slotcast_publisher.release.build import Request
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust.proof import verify_notice
 from slotcast_schemas import wire

@@ -23,7 +23,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from slotcast_publisher.payloads import no_progress
+from slotcast_publisher.release.payloads import no_progress
 from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import SlotcastError, UsageError
 

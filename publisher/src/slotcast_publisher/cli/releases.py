@@ -19,11 +19,11 @@ from slotcast_publisher.cli.common import (
     progress,
     size,
 )
-from slotcast_publisher.deltas import DeltaBuilder
-from slotcast_publisher.payloads import build_full
-from slotcast_publisher.rebase import table
-from slotcast_publisher.rebasing import RebaseWanted
-from slotcast_publisher.release import Request
+from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.delta_payloads import DeltaBuilder
+from slotcast_publisher.release.payloads import build_full
+from slotcast_publisher.release.rebase.release_step import RebaseWanted
+from slotcast_publisher.release.rebase.search import table
 from slotcast_publisher.repository import Released
 from slotcast_publisher.store import PayloadRecord
 from slotcast_schemas.errors import UsageError

@@ -2,6 +2,6 @@
 
 from slotcast_publisher.delta.encode import DeltaReport, SegmentRow, default_workers, encode_delta
 from slotcast_publisher.delta.known_moves import Known
-from slotcast_publisher.full import Image
+from slotcast_publisher.image_files import Image
 
 __all__ = ["DeltaReport", "Image", "Known", "SegmentRow", "default_workers", "encode_delta"]

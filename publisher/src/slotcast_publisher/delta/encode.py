@@ -21,7 +21,7 @@ from slotcast_publisher.delta.layout import TensorPlace, find_tensors, image_of
 from slotcast_publisher.delta.match import match_tensors
 from slotcast_publisher.delta.plan import SectionPlan, plan_sections
 from slotcast_publisher.delta.section import EncodedSection, SegmentUse, encode_section
-from slotcast_publisher.full import Image
+from slotcast_publisher.image_files import Image
 from slotcast_schemas.codecs.delta.format import (
     HEADER_SIZE,
     Header,

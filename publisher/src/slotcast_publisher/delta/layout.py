@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from slotcast_publisher.delta.protobuf import BYTES, VARINT, Field, NotProtobuf, ProtobufFile
-from slotcast_publisher.full import Image
+from slotcast_publisher.image_files import Image
 from slotcast_schemas.codecs.delta.elements import (
     BFLOAT16,
     FLOAT16,

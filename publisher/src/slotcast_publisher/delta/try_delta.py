@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from slotcast_publisher.delta.measured_process import ChildFailed, run_child
-from slotcast_publisher.full import Image
+from slotcast_publisher.image_files import Image
 from slotcast_schemas.errors import PayloadCorrupt, UsageError
 
 _CHILD: Final = "slotcast_publisher.delta.measured_process"

@@ -15,10 +15,10 @@ from slotcast_publisher.delta import Known, default_workers, encode_delta
 from slotcast_publisher.delta.known_moves import NOTHING_KNOWN
 from slotcast_publisher.durable import storage_errors
 from slotcast_publisher.errors import NotFound
-from slotcast_publisher.payloads import Builder, Candidate, Progress, build_full
+from slotcast_publisher.release.payloads import Builder, Candidate, Progress, build_full
 
 if TYPE_CHECKING:
-    from slotcast_publisher.rebasing import Rebasing
+    from slotcast_publisher.release.rebase.release_step import Rebasing
     from slotcast_publisher.store import ReleaseFolder
 
 CODEC: Final = "delta+v1"

@@ -9,17 +9,15 @@ The decoder is `slotcast_schemas.codecs.full`.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import zstandard
 
+from slotcast_publisher.image_files import Image
 from slotcast_schemas.codecs.full import WINDOW_MAX_BYTES, Compression
-
-Image = Sequence[tuple[str, Path]]
-"""A release's files in manifest order: each file's path in the release, and where it is now."""
 
 _STEP_BYTES: Final = 1024 * 1024
 _NARROW_LOG: Final = 18

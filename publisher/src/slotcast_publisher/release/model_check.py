@@ -17,6 +17,7 @@ import msgspec
 from slotcast_schemas.errors import ModelUnloadable, UsageError
 from slotcast_schemas.messages.release import Probe, Tensor
 
+_CHILD: Final = "slotcast_publisher.release.model_check_child"
 TIMEOUT_S: Final = 900.0
 
 
@@ -60,7 +61,12 @@ def check_model(model_dir: Path, entry: str, *, samples: SamplesWanted | None = 
         "entry": entry,
         "samples": None if samples is None else msgspec.to_builtins(samples),
     }
-    command = [sys.executable, "-m", "slotcast_publisher.onnx_child", json.dumps(request)]
+    command = [
+        sys.executable,
+        "-m",
+        "slotcast_publisher.release.model_check_child",
+        json.dumps(request),
+    ]
     try:
         done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as exc:

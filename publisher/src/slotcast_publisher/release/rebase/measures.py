@@ -13,8 +13,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from slotcast_publisher.full import Image
-from slotcast_publisher.rebase import Measure
+from slotcast_publisher.image_files import Image
+from slotcast_publisher.release.rebase.search import Measure
 from slotcast_schemas import outputs
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.samples import Samples

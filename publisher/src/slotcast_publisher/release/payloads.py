@@ -17,7 +17,7 @@ from typing import Protocol
 import msgspec
 
 from slotcast_publisher.durable import copy_file, fsync_tree, storage_errors, write_atomic
-from slotcast_publisher.full import encode_full
+from slotcast_publisher.release.full_payload import encode_full
 from slotcast_publisher.store import PayloadRecord, ReleaseFolder
 from slotcast_schemas import limits, wire
 from slotcast_schemas.codecs import FilesImage, FileSource, Sink, Source, decode_full

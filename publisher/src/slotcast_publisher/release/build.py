@@ -17,8 +17,8 @@ from packaging.version import InvalidVersion, Version
 
 from slotcast_publisher.durable import copy_file, link_tree, storage_errors, write_atomic
 from slotcast_publisher.errors import Conflict
-from slotcast_publisher.onnx_check import ModelFacts, SamplesWanted, check_model
-from slotcast_publisher.rebasing import RebaseWanted, Rebasing, rebase_files
+from slotcast_publisher.release.model_check import ModelFacts, SamplesWanted, check_model
+from slotcast_publisher.release.rebase.release_step import RebaseWanted, Rebasing, rebase_files
 from slotcast_publisher.store import ReleaseFolder, Store, check_model_name
 from slotcast_schemas import limits, wire
 from slotcast_schemas.errors import MalformedMessage, UsageError

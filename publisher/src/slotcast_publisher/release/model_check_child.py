@@ -1,8 +1,8 @@
 """Looks at an ONNX model in a process of its own, so that a model that crashes it harms nobody.
 
-Run as `python -m slotcast_publisher.onnx_child REQUEST`, where REQUEST is a JSON object with
-`model_dir`, `entry`, and `samples` (null, or `user`, `out` and `seed`); writes one JSON object to
-standard output: what the model declares and how a device shall probe it, or `error`.
+Run as `python -m slotcast_publisher.release.model_check_child REQUEST`, where REQUEST is a JSON
+object with `model_dir`, `entry`, and `samples` (null, or `user`, `out` and `seed`); writes one JSON
+object to standard output: what the model declares and how a device shall probe it, or `error`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 import onnx
 import onnxruntime as ort
 
-from slotcast_publisher.samples import make_samples
+from slotcast_publisher.release.golden_samples import make_samples
 from slotcast_schemas.errors import SlotcastError
 
 

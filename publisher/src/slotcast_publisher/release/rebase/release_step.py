@@ -17,9 +17,9 @@ import msgspec
 from msgspec import Meta
 
 from slotcast_publisher.delta import default_workers
-from slotcast_publisher.rebase import Measure, RebaseReport, rebase
-from slotcast_publisher.rebase_quality import accuracy_measure, cosine_measure
-from slotcast_publisher.samples import make_samples
+from slotcast_publisher.release.golden_samples import make_samples
+from slotcast_publisher.release.rebase.measures import accuracy_measure, cosine_measure
+from slotcast_publisher.release.rebase.search import Measure, RebaseReport, rebase
 from slotcast_publisher.store import ReleaseFolder
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.release import Rebased

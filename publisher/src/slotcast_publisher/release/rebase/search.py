@@ -25,7 +25,7 @@ from slotcast_publisher.delta.layout import find_tensors, image_of
 from slotcast_publisher.delta.low_rank import factor_bits, fit_low_rank
 from slotcast_publisher.delta.match import Match, match_tensors
 from slotcast_publisher.delta.tensors import Pair
-from slotcast_publisher.full import Image
+from slotcast_publisher.image_files import Image
 from slotcast_schemas.codecs.delta.elements import FLOAT16, FLOAT32, Bits, ElementKind
 from slotcast_schemas.codecs.delta.predict import apply_low_rank, apply_rebase
 from slotcast_schemas.codecs.delta.segments import (

@@ -1,0 +1,1 @@
+"""Builds a release: checks the model, makes samples and payloads."""
