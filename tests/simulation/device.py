@@ -157,6 +157,11 @@ class SimDevice:
         for model, core in self.cores.items():
             self._carry_out(model, core.start())
 
+    def stop(self) -> None:
+        """End in order, as the agent does when it is told to stop."""
+        for model, core in self.cores.items():
+            self._carry_out(model, core.stop(self._now()))
+
     # --- what happens -------------------------------------------------------------------------
 
     def connected(self, wire_: Wire) -> None:

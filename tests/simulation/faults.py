@@ -15,7 +15,7 @@ ON_MESSAGES: Final = frozenset({"reorder", "duplicate"})
 """Kinds that the link draws for each message by itself."""
 KINDS: Final = (
     *("link", "silent", "broker", "wipe", "spoil", "cut", "kill", "full", "error"),
-    *("clock", "replay", "service", "probe", "reorder", "duplicate"),
+    *("clock", "stop", "replay", "service", "probe", "reorder", "duplicate"),
 )
 
 
@@ -89,6 +89,12 @@ class Faults:
             self._world.counts.kills += 1
             self._world.power_lost(Loss.EVERYTHING)
 
+    def _on_stop(self) -> None:
+        """The device is told to stop, and started again later."""
+        if self._world.device.is_on:
+            self._world.counts.stops += 1
+            self._world.stop_in_order()
+
     def _on_full(self) -> None:
         self._world.counts.full += 1
         self._world.is_full = True
@@ -104,7 +110,7 @@ class Faults:
 
     def _on_clock(self) -> None:
         self._world.counts.jumps += 1
-        days = self._world.rng.choice((-8000.0, -1.0, 0.05, 30.0, 4000.0))
+        days = self._world.rng.choice((-8000.0, -1.0, -0.001, 0.0005, 0.05, 30.0, 4000.0))
         self._world.wall_offset_s = max(0.0, self._world.wall_offset_s + days * 86400)
 
     def _on_replay(self) -> None:

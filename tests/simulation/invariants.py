@@ -8,10 +8,11 @@ from pathlib import Path
 
 import msgspec
 
+from slotcast_device.core.state import Update
 from slotcast_device.core.transfer.subscriptions import SUBSCRIPTIONS_MAX
 from slotcast_schemas.states import State
 from tests.simulation.broker import Client
-from tests.simulation.catalog import MODELS, Catalog
+from tests.simulation.catalog import MODELS, UNFIT_ON_TRIAL, Catalog
 from tests.simulation.device import CREDIT_CHUNKS, SimDevice
 from tests.simulation.ramdisk import RamDisk
 
@@ -24,6 +25,8 @@ _NEVER_SAID = (
     "was damaged",
 )
 _RECORDS_MAX_BYTES = 64 * 1024
+_BEFORE_TRIAL = frozenset({State.DOWNLOADING, State.DOWNLOADED, State.VERIFIED})
+_OTHERS_WISH = frozenset({"canceled", "by_hand"})
 
 
 class Broken(AssertionError):
@@ -147,3 +150,64 @@ class Watch:
             data = disk.peek(folder / target / file.path, durable=durable) or b""
             if hashlib.sha256(data).digest() != file.sha256:
                 raise Broken(f"{folder.name}: {target}/{file.path} is damaged (durable={durable})")
+
+
+class Trials:
+    """No trial is shorter than was asked, and no good release is rolled back.
+
+    Holds each end of a trial against the simulation's own time and its own count of crashes.
+
+    Attributes:
+        ended: trials that ended.
+    """
+
+    def __init__(self, world: Catalog) -> None:
+        self.ended = 0
+        self._trials = {release.sequence: release.trial for release in world.releases.values()}
+        self._phases = dict.fromkeys(MODELS, State.IDLE)
+        self._watched_s = dict.fromkeys(MODELS, 0.0)
+        self._crashes = dict.fromkeys(MODELS, 0)
+        self._looked_s = 0.0
+
+    def look(self, device: SimDevice, now_s: float) -> None:
+        """Told after each event of a device that is on."""
+        for model, core in device.cores.items():
+            update = core.state.update
+            if update is None:
+                continue
+            was, self._phases[model] = self._phases[model], update.state
+            if was is State.TRIAL:
+                self._watched_s[model] += now_s - self._looked_s
+                self._judge(model, update)
+            elif update.state in _BEFORE_TRIAL:
+                self._watched_s[model], self._crashes[model] = 0.0, 0
+        self._looked_s = now_s
+
+    def began(self, now_s: float) -> None:
+        """Told when the device begins: what went by before is nobody's trial."""
+        self._looked_s = now_s
+
+    def crashed(self, device: SimDevice, now_s: float) -> None:
+        """Told when the device ends without order."""
+        self.look(device, now_s)
+        for model, phase in self._phases.items():
+            self._crashes[model] += phase is State.TRIAL
+
+    def _judge(self, model: str, update: Update) -> None:
+        trial = self._trials[update.sequence]
+        if update.state is State.COMMITTED:
+            self.ended += 1
+            if self._watched_s[model] < trial.duration_s - 1e-6:
+                raise Broken(
+                    f"{model}: {update.version} committed after {self._watched_s[model]:.1f} s"
+                    f" of {trial.duration_s:.0f}"
+                )
+        if update.state is State.ROLLED_BACK:
+            self.ended += 1
+            is_crashing = self._crashes[model] > trial.max_restarts
+            allowed = _OTHERS_WISH | ({"restarts"} if is_crashing else set())
+            if update.version != UNFIT_ON_TRIAL and update.reason not in allowed:
+                raise Broken(
+                    f"{model}: {update.version}, a good release, rolled back: {update.reason}"
+                    f" {update.detail} after {self._crashes[model]} crashes"
+                )

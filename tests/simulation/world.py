@@ -20,7 +20,7 @@ from tests.simulation.broker import Broker
 from tests.simulation.catalog import MODELS, Catalog, catalog
 from tests.simulation.device import SimDevice
 from tests.simulation.faults import KINDS, Faults
-from tests.simulation.invariants import Broken, Watch
+from tests.simulation.invariants import Broken, Trials, Watch
 from tests.simulation.link import Link
 from tests.simulation.publisher import Publisher
 from tests.simulation.ramdisk import Loss, PowerCut, RamDisk
@@ -41,6 +41,8 @@ class Counts:
     events: int = 0
     cuts: dict[str, int] = field(default_factory=dict)
     kills: int = 0
+    stops: int = 0
+    trials: int = 0
     links: int = 0
     restarts: int = 0
     wiped: int = 0
@@ -69,6 +71,7 @@ class World:
         self._sink = log
         self._draw()
         self._watch = Watch(self.said)
+        self._trials = Trials(self.said)
         self.has_faults = True
         self.is_full = False
         self.wall_offset_s = 1_790_000_000.0
@@ -141,6 +144,7 @@ class World:
         if not self._is_done():
             raise DidNotEnd(f"seed {self.seed}: nothing is left to happen; {self._standing()}")
         self.counts.dropped = self.broker.dropped
+        self.counts.trials = self._trials.ended
         self.counts.simulated_s = self.now_s
         return self.counts
 
@@ -149,6 +153,7 @@ class World:
         self._watch.look(device, None if self.link is None else self.link.client)
         self._watch.look_at_disk(device.disk, self.said.config.state_dir)
         if device.is_on:
+            self._trials.look(device, self.now_s)
             self._arm_tick()
 
     def _standing(self) -> str:
@@ -210,12 +215,25 @@ class World:
 
     def power_lost(self, loss: Loss | None = None) -> None:
         """Take the power away, and give it back later."""
+        how = loss or self.rng.choice(list(Loss))
+        self.counts.cuts[how.name] = self.counts.cuts.get(how.name, 0) + 1
+        self.log(f"power cut at step {self.device.disk.ops}: {how.value}")
+        self._trials.crashed(self.device, self.now_s)
+        self._end(how)
+
+    def stop_in_order(self) -> None:
+        """Have the device end as it does when it is told to, and start it again later."""
+        device = self.device
+        self.guard(device.stop)
+        if device.is_on:  # the power may have gone in the middle of it
+            self.log("stopped in order")
+            self._trials.look(device, self.now_s)
+            self._end(Loss.EVERYTHING)
+
+    def _end(self, how: Loss) -> None:
         device = self.device
         device.is_on = False
         self._close_link()
-        how = loss or self.rng.choice(list(Loss))
-        self.counts.cuts[how.name] = self.counts.cuts.get(how.name, 0) + 1
-        self.log(f"power cut at step {device.disk.ops}: {how.value}")
         for model, files in device.files.items():
             # TUF's files are renamed without a sync, so a power cut may lose all or some.
             self._seen[model] = () if how is not Loss.EVERYTHING else files.seen
@@ -227,6 +245,7 @@ class World:
     def _boot(self, disk: RamDisk) -> None:
         self.log("power is back")
         self.device = self._new_device(disk)
+        self._trials.began(self.now_s)
         self.guard(self.device.start)
         self._connect_later(0.2)
 

@@ -169,10 +169,23 @@ BREAKS: Final = (
         "        self.wake_s = None",
     ),
     Break(
-        "clock: the trial's time is the wall clock's alone",
+        "clock: the trial's time is the time of day",
         "core/switching.py",
-        "max(now.wall_s - update.trial_began, now.mono_s - self._began_mono_s)",
-        "float(now.wall_s - update.trial_began)",
+        "        noted_s = 0.0 if update is None else update.trial_s\n"
+        "        return noted_s + max(0.0, now.mono_s - self._noted_mono_s)\n",
+        "        return float(now.wall_s - (0 if update is None else update.trial_began))\n",
+    ),
+    Break(
+        "restart: the trial's time begins anew in the middle of it",
+        "core/switching.py",
+        "        self._desk.change(trial_s=self._elapsed_s(now), stopped=stopped)\n",
+        "        self._desk.change(trial_s=2 * self._elapsed_s(now), stopped=stopped)\n",
+    ),
+    Break(
+        "stop: an orderly stop counts as a crash",
+        "core/recovery.py",
+        "    if update.stopped or not is_start:",
+        "    if not is_start:",
     ),
 )
 

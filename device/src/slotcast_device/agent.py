@@ -137,6 +137,7 @@ class Agent:
     def run(self, until: Callable[[Agent], bool] | None = None) -> None:
         """Work until `stop` is called, or `until` says that it is enough."""
         self._wake_receiver.settimeout(0)
+        is_orderly = False
         try:
             for model in self._models.values():
                 self._carry_out(model, model.core.start())
@@ -145,8 +146,9 @@ class Agent:
                 self._step()
                 if until is not None and until(self):
                     break
+            is_orderly = True
         finally:
-            self._shut_down()
+            self._shut_down(is_orderly=is_orderly)
 
     # --- the loop -------------------------------------------------------------------------------
 
@@ -339,9 +341,11 @@ class Agent:
             if not link.publish(topic, wire.encode(metrics), acked=acked):
                 self._collector.link_lost()  # too much waits already: the same again, later
 
-    def _shut_down(self) -> None:
+    def _shut_down(self, *, is_orderly: bool) -> None:
         self._supervisor.stopping()
         for model in self._models.values():
+            if is_orderly:  # first of all: what comes after may take longer than a stop may
+                self._carry_out(model, model.core.stop(self._now()))
             model.files.cancel.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._collector.save()

@@ -113,7 +113,10 @@ def _add_requests(
 def _run(config: DeviceConfig, options: argparse.Namespace) -> int:
     with locked(config.state_dir):
         agent = Agent(config)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        stops = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+            stops.append(signal.SIGHUP)
+        for number in stops:
             signal.signal(number, lambda *_: agent.stop())
         if not options.once:
             agent.run()

@@ -97,6 +97,7 @@ class ModelCore:
         self._inbox: bytes | None = None  # the last one that was not
         self._held: bytes | None = None  # one that waits for the end of the trial
         self._is_ready = False
+        self._is_start = True  # nothing of the durable state was read yet by this process
         self._is_unsaved = False  # an ending is known here that is not durable yet
 
     # --- what the shell asks --------------------------------------------------------------
@@ -154,6 +155,10 @@ class ModelCore:
     def start(self) -> list[Action]:
         """Begin: look at what the last run left."""
         return self._desk.run(ev.Inspect())
+
+    def stop(self, now: Now) -> list[Action]:
+        """End in order: keep what a trial has come to; the start that follows is no restart."""
+        return self._trial.stop(now) if self._is_ready else []
 
     def handle(self, event: Event, now: Now) -> list[Action]:
         """Take an event, give what to do, in order."""
@@ -310,6 +315,8 @@ class ModelCore:
         desk = self._desk
         if any(action is desk.job for action in event.dropped):
             desk.job = None
+        if self._trial.is_note(event.action):
+            return [ev.Log("warning", f"{event.error.reason}: {event.error}"), ev.Report()]
         if desk.phase in _SWITCHED or isinstance(event.action, ev.Activate):
             # The record in memory is ahead of the disk: only a look at the disk says how far.
             self._is_ready = False
@@ -329,9 +336,9 @@ class ModelCore:
             shown = from_slots(self.model, replace(found, state=None)).state
             desk.state = msgspec.structs.replace(shown, floor=0)  # not known, and never saved
             return self._unreadable(found.problem, now)
-        recovery = recover(self.model, found)
+        recovery = recover(self.model, found, is_start=self._is_start)
         desk.state = recovery.state
-        self._is_ready = True
+        self._is_ready, self._is_start = True, False
         actions = self._installation.abandon(now)
         if desk.phase in _FETCHING:  # and nothing fetches any more: begin again
             self._inbox = self._inbox or self._notice

@@ -6,12 +6,14 @@
 | ACTIVATING | the fallback | switch again, if the candidate is sound; else FAILED |
 | TRIAL, verdict set | the candidate | go on rolling back, for the verdict's reason |
 | TRIAL, verdict set | the fallback | the roll back had happened: record it |
+| TRIAL, stopped in order | the candidate | go on with the trial |
 | TRIAL | the candidate | one more restart; over the limit: roll back; else go on |
 | TRIAL | the fallback | somebody switched by hand: record ROLLED_BACK |
 | any other | a sound slot | nothing; a transfer goes on when the notice comes again |
 | any | a damaged slot | open the other slot if it is sound; report `slot_damaged` |
 
-A state that is not listed here means: serve what `current` opens, begin nothing.
+A look at the disk in the middle of a run, after storage failed, goes by the same table, and is no
+restart. A state that is not listed here means: serve what `current` opens, begin nothing.
 """
 
 from __future__ import annotations
@@ -84,8 +86,14 @@ class Recovery:
     note: str = ""
 
 
-def recover(model: str, found: Findings) -> Recovery:
-    """Decide how to go on after a start."""
+def recover(model: str, found: Findings, *, is_start: bool = True) -> Recovery:
+    """Decide how to go on after a start, or after storage failed in the middle of a run.
+
+    Args:
+        model: the model's name.
+        found: what a look at the disk found.
+        is_start: whether the process has just begun.
+    """
     if found.state is None:
         return from_slots(model, found)
     state = _believe_slots(found.state, found)
@@ -96,7 +104,7 @@ def recover(model: str, found: Findings) -> Recovery:
     if update is not None and update.state is State.ACTIVATING:
         return _activating(state, update, found)
     if update is not None and update.state is State.TRIAL:
-        return _on_trial(state, update, found)
+        return _on_trial(state, update, found, is_start=is_start)
     if state.active != found.current:
         state = replace(state, active=found.current)
         return Recovery(state, note=f"took slot {found.current} as active: `current` opens it")
@@ -150,16 +158,19 @@ def _activating(state: ModelState, update: Update, found: Findings) -> Recovery:
     return Recovery(replace(state, active=found.current, update=ended))
 
 
-def _on_trial(state: ModelState, update: Update, found: Findings) -> Recovery:
+def _on_trial(state: ModelState, update: Update, found: Findings, *, is_start: bool) -> Recovery:
     state = replace(state, active=found.current)
     if found.current != update.slot:
         reason = update.verdict or "switched_by_hand"
+        detail = update.detail if update.verdict else ""  # else it says what the trial waited for
         return Recovery(
-            replace(state, update=_ended(update, State.ROLLED_BACK, reason, update.detail)),
+            replace(state, update=_ended(update, State.ROLLED_BACK, reason, detail)),
             note=f"the roll back had happened ({reason})",
         )
     if update.verdict:
         return Recovery(state, Next.ROLL_BACK)
+    if update.stopped or not is_start:
+        return Recovery(replace(state, update=replace(update, stopped=False)), Next.TRIAL)
     update = replace(update, restarts=update.restarts + 1)
     allowed = found.max_restarts(update.slot)
     if update.restarts > allowed:

@@ -50,7 +50,10 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
         fallback: the slot to go back to; null on a first install.
         verdict: set before a roll back begins, so that a power cut in the middle of it ends in
             the same roll back with the same reason.
-        restarts: starts of the agent that found this update in TRIAL.
+        restarts: starts of the agent that found this update in TRIAL, and no orderly stop before.
+        trial_began: when, by this device's clock: for people, nothing is decided by it.
+        trial_s: how long the trial was watched, up to the last save, by a clock that does not jump.
+        stopped: the agent was stopped in order: the next start is no restart.
     """
 
     version: str
@@ -69,6 +72,8 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int = 0
     trial_began: int = 0
     evidence: Evidence | None = None
+    trial_s: float = 0.0
+    stopped: bool = False
 
 
 class ModelState(msgspec.Struct, frozen=True, kw_only=True):

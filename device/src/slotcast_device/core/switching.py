@@ -4,6 +4,9 @@ Order, with the record saved before what it speaks of is done:
 ACTIVATING saved, `current` renamed (the commit point of the switch), TRIAL saved, watched; then
 COMMITTED saved with the floor (the commit point of the update), or the verdict saved, the old slot
 verified, `current` renamed back, ROLLED_BACK saved. docs/power-loss.md has a line for each gap.
+
+How long a trial has lasted is the time for which the agent watched it, by the monotonic clock,
+kept in the record over restarts (docs/adr/0053): the time of day decides nothing here.
 """
 
 from __future__ import annotations
@@ -26,6 +29,10 @@ WATCH_EVERY_S: Final = 10.0
 WATCH_AGAIN_S: Final = 2.0
 """When the time is over and requests are still missing, or the application still loads."""
 STUCK_WAIT_S: Final = 15.0
+NOTE_FIRST_S: Final = 10.0
+NOTE_SHARE: Final = 1 / 20
+"""What a trial has come to is saved, and told, whenever its time has grown by this share: some 140
+writes in a day; a crash costs at most this much of the time already watched."""
 
 
 class Trial:
@@ -33,7 +40,9 @@ class Trial:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._began_mono_s = 0.0
+        self._noted_mono_s = 0.0
+        self._waits_for: str | None = None  # what was told last; None: nothing yet in this run
+        self._note: Action | None = None
 
     # --- the switch ---------------------------------------------------------------------------
 
@@ -41,7 +50,7 @@ class Trial:
         """Switch to a probed slot."""
         desk = self._desk
         desk.move(Happening.FIT, "switching", now)
-        desk.change(slot=slot, fallback=desk.state.active, verdict="", restarts=0)
+        desk.change(slot=slot, fallback=desk.state.active, verdict="", restarts=0, trial_s=0.0)
         return [*desk.save(), *self._switch(now)]
 
     def resume(self, then: Next, now: Now) -> list[Action]:
@@ -65,7 +74,7 @@ class Trial:
         return [*actions, *self._enter(now), *self.watch(now)]
 
     def _enter(self, now: Now) -> list[Action]:
-        self._began_mono_s = now.mono_s
+        self._noted_mono_s, self._waits_for = now.mono_s, None
         if self._desk.phase is State.ACTIVATING:
             self._desk.move(Happening.SWITCHED, "on_trial", now)
             self._desk.change(trial_began=now.wall_s)
@@ -80,17 +89,21 @@ class Trial:
             raise TypeError("nothing is on trial")
         if release is None:
             return self.roll_back("slot_damaged", "the signed release is missing", (), now)
-        # The wall clock counts across restarts; where it jumps back, this run's clock counts.
-        elapsed_s = max(now.wall_s - update.trial_began, now.mono_s - self._began_mono_s)
         return self._desk.run(
-            ev.Watch(update.slot, update.fallback, release, float(elapsed_s), update.restarts)
+            ev.Watch(update.slot, update.fallback, release, self._elapsed_s(now), update.restarts)
         )
+
+    def _elapsed_s(self, now: Now) -> float:
+        """Give how long the trial was watched: before the last note, and since."""
+        update = self._desk.update
+        noted_s = 0.0 if update is None else update.trial_s
+        return noted_s + max(0.0, now.mono_s - self._noted_mono_s)
 
     def watched(self, verdict: Verdict, now: Now) -> list[Action]:
         """Decide by what the look found."""
         if verdict.passed is None:
             self._desk.wake_s = now.mono_s + self._next_look_s(now)
-            return []
+            return self._note_pending(verdict, now)
         if not verdict.passed:
             return self.roll_back(verdict.reason, verdict.detail, verdict.checks, now)
         self._desk.keep_evidence(verdict)
@@ -102,8 +115,34 @@ class Trial:
         """Look when the trial's time is over, and now and then before that."""
         release = self._desk.release_on_trial
         duration_s = 0.0 if release is None else release.trial.duration_s
-        left_s = duration_s - (now.mono_s - self._began_mono_s)
-        return min(WATCH_EVERY_S, max(WATCH_AGAIN_S, left_s))
+        return min(WATCH_EVERY_S, max(WATCH_AGAIN_S, duration_s - self._elapsed_s(now)))
+
+    def _note_pending(self, verdict: Verdict, now: Now) -> list[Action]:
+        """Keep what the trial has come to, and tell what it waits for, now and then."""
+        desk, elapsed_s = self._desk, self._elapsed_s(now)
+        noted_s = 0.0 if desk.update is None else desk.update.trial_s
+        desk.change(detail=verdict.detail)
+        is_due = elapsed_s - noted_s >= max(NOTE_FIRST_S, noted_s * NOTE_SHARE)
+        if verdict.reason == self._waits_for and not is_due:
+            return []
+        self._waits_for = verdict.reason
+        return [self._take_note(now), ev.Report()]
+
+    def _take_note(self, now: Now, *, stopped: bool = False) -> Action:
+        self._desk.change(trial_s=self._elapsed_s(now), stopped=stopped)
+        self._noted_mono_s = now.mono_s
+        self._note = ev.Save(self._desk.state)
+        return self._note
+
+    def is_note(self, action: Action) -> bool:
+        """Whether this save only keeps what a trial has come to: if it fails, the trial goes on."""
+        return action is self._note
+
+    def stop(self, now: Now) -> list[Action]:
+        """The agent ends in order: what comes after is no restart."""
+        if self._desk.phase is not State.TRIAL or self.is_between_steps:
+            return []
+        return [self._take_note(now, stopped=True)]
 
     # --- the way back -------------------------------------------------------------------------
 

@@ -67,7 +67,7 @@ def judge_trial(
         trial: the release's limits.
         reference: the old release's figures, from before the switch; None if there are none.
         seen: the new release's, since the switch.
-        elapsed_s: how long it has been live, restarts and reboots included.
+        elapsed_s: how long it was watched, before restarts and reboots too.
         restarts: starts of the agent that found this trial under way. Restarts of the
             application are taken from `seen`.
     """
@@ -205,7 +205,7 @@ def _reason(failed: Check, seen: Figures) -> str:
 
 
 def _waits_for(trial: Trial, seen: Figures, elapsed_s: float) -> str:
-    return (
-        f"{elapsed_s:.0f} of {trial.duration_s:.0f} s,"
-        f" {seen.requests} of {trial.min_requests} requests"
-    )
+    time = f"{elapsed_s:.0f} of {trial.duration_s:.0f} s"
+    if not trial.min_requests:
+        return time
+    return f"{seen.requests} of {trial.min_requests} requests, {time}"
