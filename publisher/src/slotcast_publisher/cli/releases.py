@@ -21,6 +21,7 @@ from slotcast_publisher.cli.common import (
 )
 from slotcast_publisher.release.build import Request
 from slotcast_publisher.release.delta_payloads import DeltaBuilder
+from slotcast_publisher.release.given_files import parse_given
 from slotcast_publisher.release.payloads import build_full
 from slotcast_publisher.release.rebase.release_step import RebaseWanted
 from slotcast_publisher.release.rebase.search import table
@@ -41,11 +42,15 @@ def _release(
     model: Model,
     version: Version,
     file: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Files or folders of the release.", show_default=False),
+        list[str] | None,
+        typer.Argument(
+            help="Files or folders of the release; NAME=FILE gives one another name in it.",
+            show_default=False,
+        ),
     ] = None,
     entry: Annotated[
-        str | None, typer.Option(help="The .onnx file that the runtime opens.")
+        str | None,
+        typer.Option(help="The .onnx file that the runtime opens, by its name in the release."),
     ] = None,
     samples: Annotated[
         Path | None, typer.Option(help="Inputs (.npz) whose outputs devices must reproduce.")
@@ -87,7 +92,7 @@ def _release(
         request = Request(
             model=model,
             version=version,
-            files=tuple(file or ()),
+            files=tuple(parse_given(text) for text in file or ()),
             entry=entry,
             samples=samples,
             seed=seed,

@@ -17,6 +17,7 @@ from packaging.version import InvalidVersion, Version
 
 from slotcast_publisher.durable import copy_file, link_tree, storage_errors, write_atomic
 from slotcast_publisher.errors import Conflict
+from slotcast_publisher.release.given_files import Given, collect, name_changes
 from slotcast_publisher.release.model_check import ModelFacts, SamplesWanted, check_model
 from slotcast_publisher.release.rebase.release_step import RebaseWanted, Rebasing, rebase_files
 from slotcast_publisher.store import ReleaseFolder, Store, check_model_name
@@ -34,7 +35,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody wants released.
 
     Attributes:
-        files: files or folders; a folder's files keep their paths below it.
+        files: files or folders, each under its own name or one that is given (`given_files`); a
+            folder's files keep their paths below it.
         entry: the .onnx file that the runtime opens; may be left out where there is only one.
         samples: inputs (.npz) whose outputs devices must reproduce.
         seed: without samples of one's own: make inputs from this seed.
@@ -45,7 +47,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     version: str
-    files: tuple[Path, ...] = ()
+    files: tuple[Given, ...] = ()
     entry: str | None = None
     samples: Path | None = None
     seed: int | None = None
@@ -92,6 +94,7 @@ def build_release(store: Store, request: Request, now_s: float) -> Built:
             release = _take_over(store, request, staged, now_s)
         else:
             release, warnings, rebasing = _take_in(store, request, staged, now_s)
+        warnings = (*warnings, *_name_changes(store, release))
         write_atomic(staged / "release.msgpack", _encode(release))
         write_atomic(staged / "given.json", msgspec.json.format(msgspec.json.encode(given)))
         folder = store.commit_release(request.model, request.version, staged)
@@ -110,34 +113,13 @@ def _given(request: Request) -> dict[str, Any]:
         + ([] if request.rebase is None else [request.rebase])
     )
     return {
-        "files": {path: _sha256(file).hex() for path, file in _collect(request.files).items()},
+        "files": {path: _sha256(file).hex() for path, file in collect(request.files).items()},
         "samples": _sha256(request.samples).hex() if request.samples else None,
         "same_as": request.same_as,
         "sequence": request.sequence,
         "notes": request.notes,
         "options": options,
     }
-
-
-def _collect(given: Sequence[Path]) -> dict[str, Path]:
-    """Give each file's path in the release, and where it is now.
-
-    Raises:
-        UsageError: a file is missing, or two have the same path.
-    """
-    found: dict[str, Path] = {}
-    for path in given:
-        if path.is_dir():
-            inside = {str(p.relative_to(path)): p for p in path.rglob("*") if p.is_file()}
-        elif path.is_file():
-            inside = {path.name: path}
-        else:
-            raise UsageError(f"expected a file or a folder at {path}")
-        twice = sorted(set(inside) & set(found))
-        if twice:
-            raise UsageError(f"two of the given files are called {twice[0]!r}")
-        found |= inside
-    return found
 
 
 def _sha256(path: Path) -> bytes:
@@ -198,6 +180,12 @@ def _check_same(existing: ReleaseFolder, given: dict[str, Any], request: Request
         )
 
 
+def _name_changes(store: Store, release: Release) -> list[str]:
+    """Compare with the release before: applications may open its files by name."""
+    before = store.releases(release.model)
+    return name_changes(before[-1].release(), release) if before else []
+
+
 def _next_sequence(store: Store, request: Request) -> int:
     last = max((r.release().sequence for r in store.releases(request.model)), default=0)
     if request.sequence is None:
@@ -229,7 +217,7 @@ def _take_in(
     store: Store, request: Request, staged: Path, now_s: float
 ) -> tuple[Release, tuple[str, ...], Rebasing | None]:
     """Copy the files, check the model among them, and describe both."""
-    collected = _collect(request.files)
+    collected = collect(request.files)
     if not collected:
         raise UsageError("expected at least one file")
     entry = _entry(request.entry, collected)

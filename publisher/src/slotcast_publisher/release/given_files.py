@@ -1,0 +1,114 @@
+"""The files that somebody gives for a release: which they are, and what devices will call them.
+
+An application in any language opens a file of its slot by name, so a name is part of what a
+release promises. A trainer's file may have another name every time: `NAME=FILE` gives it the one
+that stays, and a name that the release before had and this one has not is warned of.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from slotcast_schemas import fields, limits
+from slotcast_schemas.errors import UsageError
+from slotcast_schemas.messages import Release
+
+_NAME: Final = re.compile(fields.PATH_PATTERN)
+NAMES_SHOWN: Final = 5
+
+
+class GivenFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file under the name that it gets in the release, or a folder whose files go below it."""
+
+    name: str
+    path: Path
+
+
+Given = Path | GivenFile
+
+
+def parse_given(text: str) -> Given:
+    """Read a command line's FILE or NAME=FILE; what exists as it was typed is taken as it is."""
+    name, equals, path = text.partition("=")
+    if not equals or Path(text).exists():
+        return Path(text)
+    if not name or not path:
+        raise UsageError(f"expected FILE or NAME=FILE, got {text!r}")
+    return GivenFile(name=name.rstrip("/"), path=Path(path))
+
+
+def collect(given: Sequence[Given]) -> dict[str, Path]:
+    """Give each file's path in the release, and where it is now.
+
+    Raises:
+        UsageError: a file is missing, two have the same path, or one has a name that cannot be.
+    """
+    found: dict[str, Path] = {}
+    for one in given:
+        for name, path in _inside(one):
+            if name in found:
+                raise UsageError(
+                    f"two of the given files are called {name!r}: {found[name]} and {path};"
+                    " give one another name (NAME=FILE)"
+                )
+            _check_name(name, path)
+            found[name] = path
+    return found
+
+
+def _inside(given: Given) -> Iterator[tuple[str, Path]]:
+    path = given if isinstance(given, Path) else given.path
+    name = None if isinstance(given, Path) else given.name
+    if path.is_file():
+        yield path.name if name is None else name, path
+    elif path.is_dir():
+        prefix = "" if name is None else f"{name}/"
+        for file in sorted(p for p in path.rglob("*") if p.is_file()):
+            yield prefix + str(file.relative_to(path)), file
+    else:
+        raise UsageError(f"expected a file or a folder at {path}")
+
+
+def _check_name(name: str, path: Path) -> None:
+    if len(name) <= limits.PATH_MAX_CHARS and _NAME.match(name):
+        return
+    raise UsageError(
+        f"{path}: devices cannot be given a file called {name!r:.200}: expected up to"
+        f" {limits.PATH_MAX_CHARS} of A-Z, a-z, 0-9, '.', '_', '-', and '/' between at most eight"
+        " parts, each beginning with a letter, a digit or '_'; give it another name (NAME=FILE), or"
+        " leave it out of the folder"
+    )
+
+
+def name_changes(before: Release, now: Release) -> list[str]:
+    """Say which names a program that opens files by name would miss after an update.
+
+    Golden samples are the agent's, and a model's external data is opened through the model.
+    """
+    warnings = []
+    if now.entry != before.entry:
+        warnings.append(
+            f"the model's file is {now.entry!r}, and was {before.entry!r} in {before.version}: a"
+            " program that opens it by name finds nothing after the update; to keep the name:"
+            f" {before.entry}={now.entry}"
+        )
+    kept = {file.path for file in now.files}
+    gone = sorted(
+        file.path for file in before.files if file.path not in kept and file.role == "data"
+    )
+    if gone:
+        more = f" and {len(gone) - NAMES_SHOWN} more" if len(gone) > NAMES_SHOWN else ""
+        warnings.append(
+            f"{', '.join(gone[:NAMES_SHOWN])}{more} of {before.version} {_are(gone)} not in this"
+            " release: a program that opens files by name finds nothing after the update"
+        )
+    return warnings
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
