@@ -1,8 +1,9 @@
 """The long sweeps: `make soak`, or `make soak ARGS="--minutes 5 --only simulation"`.
 
 Goes round until the time is over: new seeds of the simulation, each fuzz target for a while, more
-disks after power cuts, more kills. The first failure of a kind ends the run with 1, and says how
-to see it again. What was done is said at the end, in lines that docs/reliability.md quotes.
+disks after power cuts, more kills, more starts. The first failure of a kind ends the run with 1,
+and says how to see it again. What was done is said at the end, in lines that docs/reliability.md
+quotes.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from pathlib import Path
 from typing import Final
 
 from tests.simulation.sweep import Total, sweep
-from tests.soak import cuts
+from tests.soak import cuts, starts
 from tests.soak.fuzzing import TARGETS
 
 _RUNS: Final = re.compile(r"Done (\d+) runs")
 _BATCH_SEEDS: Final = 50
+STARTS: Final = 200
+"""In a turn, as long as there is time."""
 
 
 @dataclass(slots=True)
@@ -38,6 +41,7 @@ class Soak:
     fuzzed: Counter[str] = field(default_factory=Counter)
     cuts: list[cuts.Result] = field(default_factory=list)
     kills: int = 0
+    starts: list[starts.Result] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     def left_s(self, at_most_s: float) -> float:
@@ -90,11 +94,19 @@ class Soak:
             said = " ".join(f"{name}={value}" for name, value in told.items())
             self.failures.append(f"{said} {' '.join(command)}\n{done.stdout[-3000:]}")
 
+    def start(self, turn: int, share_s: float) -> None:
+        """Start a device of eight models often enough for a crash that is rare."""
+        del turn, share_s
+        result = starts.run(STARTS, self.until_s)
+        self.starts.append(result)
+        self.failures += [f"python -m tests.soak.starts\n{text}" for text in result.failures]
+
     def text(self) -> str:
         """Say what was done."""
         fuzzed = ", ".join(f"{name} {runs:,}" for name, runs in sorted(self.fuzzed.items()))
         lines = [f"first seed {self.first_seed}", self.simulation.text()]
         lines += [result.text() for result in self.cuts]
+        lines += [result.text() for result in self.starts]
         lines += [f"kill -9: {self.kills}", f"fuzzed: {sum(self.fuzzed.values()):,} ({fuzzed})"]
         return "\n".join([*lines, *self.failures])
 
@@ -104,7 +116,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=int(time.time()) * 1000)
-    parser.add_argument("--only", choices=["simulation", "fuzz", "cuts", "kills"], default=None)
+    parser.add_argument(
+        "--only", choices=["simulation", "fuzz", "cuts", "kills", "starts"], default=None
+    )
     options = parser.parse_args()
     soak = Soak(options.seed, time.monotonic() + options.minutes * 60)
     kinds: Mapping[str, Callable[[int, float], None]] = {
@@ -112,6 +126,7 @@ def main() -> int:
         "fuzz": soak.fuzz,
         "cuts": soak.cut,
         "kills": soak.kill,
+        "starts": soak.start,
     }
     chosen = [kinds[options.only]] if options.only else list(kinds.values())
     share_s = max(20.0, min(150.0, options.minutes * 60 / len(chosen)))

@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from slotcast_schemas import limits
 from slotcast_schemas.broker import BrokerAddress, hide_passwords
+from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.fields import DeviceId, ModelName, Tags
 from slotcast_schemas.topics import DEFAULT_PREFIX, Topics
@@ -158,6 +159,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     update: UpdateConfig = UpdateConfig()
     metrics: MetricsConfig = MetricsConfig()
     timing: Timing = Timing()
+
+
+make_decoders(Config)
 
 
 class DeviceConfig:

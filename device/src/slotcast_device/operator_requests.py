@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from slotcast_device.core.events import RollBackAsked, UnbenchAsked
 from slotcast_device.storage.disk import Disk
+from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.fields import ModelName, Sequence
 
@@ -36,6 +37,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         if self.do == "rollback":
             return RollBackAsked(self.detail or "asked for on this device")
         return UnbenchAsked(self.sequence)
+
+
+make_decoders(Request)
 
 
 class Control:

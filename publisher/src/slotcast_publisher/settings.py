@@ -17,6 +17,7 @@ from slotcast_publisher.durable import write_atomic
 from slotcast_publisher.errors import NotFound
 from slotcast_schemas import limits
 from slotcast_schemas.broker import BrokerAddress, hide_passwords
+from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.topics import DEFAULT_PREFIX, Topics
 
@@ -76,6 +77,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def topics(self) -> Topics:
         """The topics below the prefix."""
         return Topics(self.prefix)
+
+
+make_decoders(Settings)
 
 
 def load(repo: Path) -> Settings:

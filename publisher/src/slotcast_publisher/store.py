@@ -28,6 +28,7 @@ import msgspec
 from slotcast_publisher.durable import commit_dir, link_tree, storage_errors, write_atomic
 from slotcast_publisher.errors import NotFound, RepositoryDamaged
 from slotcast_schemas import fields, wire
+from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import RefusedRelease, UsageError
 from slotcast_schemas.messages import Offer, Release
 from slotcast_schemas.messages.offer import Payload
@@ -60,6 +61,9 @@ class PayloadList(msgspec.Struct, frozen=True, kw_only=True):
     done: tuple[str, ...] = ()
     payloads: tuple[PayloadRecord, ...] = ()
     fate: Literal["kept", "offered", "withdrawn"] = "kept"
+
+
+make_decoders(PayloadList)
 
 
 class ReleaseFolder:

@@ -20,6 +20,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.fields import Count, Detail, Format, Seconds, ShortText, UnixTime, Word
 
 REPORT_MAX_BYTES: Final = 32 * 1024
@@ -92,6 +93,9 @@ class AppReport(msgspec.Struct, frozen=True, kw_only=True):
             )
         if any(a >= b for a, b in zip(self.bounds_s, self.bounds_s[1:], strict=False)):
             raise ValueError("expected bounds_s to rise")
+
+
+make_decoders(AppReport)
 
 
 def write_report(folder: Path, report: AppReport) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.status import Benched, Evidence, StatusFile
 from slotcast_schemas.states import State
@@ -131,6 +132,9 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
         """Give the state with one more benched release, the oldest forgotten past the bound."""
         kept = [b for b in self.benched if b.sequence != entry.sequence]
         return msgspec.structs.replace(self, benched=(*kept, entry)[-BENCHED_MAX:])
+
+
+make_decoders(ModelState)
 
 
 def record_of(release: Release, release_sha256: bytes) -> SlotRecord:

@@ -14,6 +14,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.fields import Count, Detail, FilePath, Seconds, ShortText, Word
 from slotcast_schemas.messages.release import Probe, Tensor
@@ -142,3 +143,6 @@ class Findings(msgspec.Struct, kw_only=True):
             value = getattr(note, name)
             if value is not None:
                 setattr(self, name, value)
+
+
+make_decoders(ProbeRequest, Note)

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.limits import METRICS_MAX_BYTES
 from slotcast_schemas.messages.metrics import Metrics, Summary
 
@@ -29,6 +30,9 @@ class _Stored(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int = 0
     summaries: tuple[Summary, ...] = ()
     sent: Metrics | None = None
+
+
+make_decoders(_Stored)
 
 
 class MetricsRing:

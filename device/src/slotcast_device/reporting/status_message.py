@@ -12,6 +12,7 @@ import msgspec
 import psutil
 
 from slotcast_schemas import wire
+from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.messages import Status
 from slotcast_schemas.messages.status import Inventory
@@ -31,6 +32,9 @@ class Counter(msgspec.Struct, frozen=True, kw_only=True):
     """`device.json`: every counter below `reserved` may have been used."""
 
     reserved: int = 0
+
+
+make_decoders(Counter)
 
 
 class Reporter:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import ModelUnloadable, UsageError
 from slotcast_schemas.messages.release import Probe, Tensor
 
@@ -42,6 +43,9 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     load_s: float
     probe: Probe = Probe()
     warnings: tuple[str, ...] = ()
+
+
+make_decoders(ModelFacts)
 
 
 def check_model(model_dir: Path, entry: str, *, samples: SamplesWanted | None = None) -> ModelFacts:

@@ -29,6 +29,7 @@ from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
 
 from slotcast_publisher.durable import write_atomic
 from slotcast_publisher.errors import KeyUnavailable, RepositoryDamaged
+from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 
 PEM_SCHEME: Final = "pem"
@@ -50,6 +51,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     created: int
     public: dict[str, Any]
     """The TUF public key, as metadata has it."""
+
+
+make_decoders(Entry)
 
 
 class KeyRing:

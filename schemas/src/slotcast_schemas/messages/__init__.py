@@ -1,5 +1,6 @@
 """What crosses the wire; each message in a module of its own, in the order an update meets them."""
 
+from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.messages.chunkmap import MapPart
 from slotcast_schemas.messages.metrics import Metrics
 from slotcast_schemas.messages.notice import Notice
@@ -10,6 +11,8 @@ from slotcast_schemas.messages.status import Status
 from slotcast_schemas.messages.want import Want
 
 ALL = (Notice, Release, Offer, MapPart, Want, Status, Metrics, Presence)
+
+make_decoders(*ALL)
 
 __all__ = [
     "ALL",

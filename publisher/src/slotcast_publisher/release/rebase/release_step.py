@@ -21,6 +21,7 @@ from slotcast_publisher.release.golden_samples import make_samples
 from slotcast_publisher.release.rebase.measures import accuracy_measure, cosine_measure
 from slotcast_publisher.release.rebase.search import Measure, RebaseReport, rebase
 from slotcast_publisher.store import ReleaseFolder
+from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.release import Rebased
 from slotcast_schemas.samples import SAMPLES_MAX_BYTES, read_samples
@@ -45,6 +46,9 @@ class RebaseWanted(msgspec.Struct, frozen=True, kw_only=True):
     at_least: Annotated[float, Meta(gt=0, le=1)] = 0.9999
     output: str | None = None
     base: str | None = None
+
+
+make_decoders(RebaseWanted)
 
 
 @dataclass(frozen=True, slots=True)
