@@ -45,7 +45,7 @@ class Device:
 
     def start(self) -> None:
         """Run it, in a session of its own, so that Ctrl-C here is not also sent there."""
-        command = [sys.executable, "-m", "slotcast_device.cli", "run", "--config", "device.toml"]
+        command = [sys.executable, "-m", "slotcast_device", "run", "--config", "device.toml"]
         with (self.folder / "device.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=self.folder, stdout=log, stderr=log, start_new_session=True

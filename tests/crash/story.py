@@ -96,7 +96,7 @@ def tell(made: Publisher, folder: Path, *versions: str) -> Story:
     shutil.copytree(state_dir, before, symlinks=True)
     made.publish(MODEL, last)
     arguments = ["run", "--once", "--timeout", "60", "--config", str(device.config_path)]
-    code = trace.traced(["-m", "slotcast_device.cli", *arguments], folder / "strace")
+    code = trace.traced(["-m", "slotcast_device", *arguments], folder / "strace")
     if code:
         raise RuntimeError(f"the traced device ended with {code}")
     ops = trace.read(folder / "strace", state_dir)

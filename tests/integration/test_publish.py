@@ -129,7 +129,9 @@ def test_a_publish_that_is_stopped_goes_on_where_it_was(
     with Proxy((broker.host, broker.port), Plan(up_bits_per_s=2_000_000)) as proxy:
         command = ["publish", str(through(repo, proxy).path), "clf", "1.0", "--json"]
         first = subprocess.Popen(
-            [sys.executable, "-c", CLI, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [sys.executable, "-m", "slotcast_publisher", *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         proxy.wait_for(lambda counters: counters.up_packets["PUBLISH"] > WINDOW_MAX + 5)
         os.kill(first.pid, how)
@@ -138,7 +140,9 @@ def test_a_publish_that_is_stopped_goes_on_where_it_was(
         assert (b"run the same command again" in said) == (how != signal.SIGKILL)
         assert repo.topics.notice("clf") not in retained(broker, repo)
         again = subprocess.run(
-            [sys.executable, "-c", CLI, *command], stdout=subprocess.PIPE, check=True
+            [sys.executable, "-m", "slotcast_publisher", *command],
+            stdout=subprocess.PIPE,
+            check=True,
         )
         published = proxy.counters.up_packets["PUBLISH"]
     told = json.loads(again.stdout)["brokers"][0]
@@ -146,9 +150,6 @@ def test_a_publish_that_is_stopped_goes_on_where_it_was(
     assert told["messages_sent"] + told["messages_skipped"] == total
     assert total <= published <= total + WINDOW_MAX
     assert retained(broker, repo) == expected(repo)
-
-
-CLI = "import sys; sys.argv[0] = 'slotcast'; from slotcast_publisher.cli import main; main()"
 
 
 def expected_after_offer(repo: Repository) -> dict[str, bytes]:

@@ -191,9 +191,8 @@ def test_the_command_logs_json_lines_and_ends_well_when_it_is_stopped(
     publisher: Publisher,
 ) -> None:
     publisher.publish("clf", "1")
-    command = "import sys; from slotcast_publisher.cli import main; sys.exit(main())"
     process = subprocess.Popen(
-        [sys.executable, "-c", command, "serve", str(publisher.path), "--json"],
+        [sys.executable, "-m", "slotcast_publisher", "serve", str(publisher.path), "--json"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

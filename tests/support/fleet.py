@@ -223,7 +223,7 @@ class Process:
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "slotcast_device.cli", *arguments],
+            [sys.executable, "-m", "slotcast_device", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -1,7 +1,8 @@
 """`slotcast-device`: run the client, say where it stands, check that it can work.
 
 Exit codes: 0 committed or already there (`run --once`), or all well; 1 the update ended
-otherwise; 2 wrong usage or configuration; 3 no broker, or nothing came in time; 4 storage.
+otherwise; 2 wrong usage or configuration; 3 no broker, or nothing came in time; 4 storage;
+130 stopped from outside, where that is not how the command ends (`run`).
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from slotcast_device.self_check import check
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.lock import locked
 from slotcast_device.storage.os_disk import OsDisk
+from slotcast_schemas.command import STOPPED
 from slotcast_schemas.errors import (
     SlotcastError,
     StateLocked,
-    StateTooNew,
     StorageFailed,
     TransferFailed,
     UsageError,
@@ -40,6 +41,7 @@ from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import FrameType
 
     from slotcast_schemas.messages import Status
 
@@ -64,9 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as exc:
         sys.stderr.write(f"slotcast-device: {exc}\n")
         return USAGE
-    except StorageFailed as exc:
+    except SlotcastError as exc:
         sys.stderr.write(f"slotcast-device: {exc.reason}: {exc}\n")
-        return STORAGE
+        return STORAGE if isinstance(exc, StorageFailed) else ENDED_OTHERWISE
     return code
 
 
@@ -113,17 +115,24 @@ def _add_requests(
 def _run(config: DeviceConfig, options: argparse.Namespace) -> int:
     with locked(config.state_dir):
         agent = Agent(config)
-        stops = [signal.SIGTERM, signal.SIGINT]
+        stops: list[int] = []
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            del frame
+            stops.append(number)
+            agent.stop()
+
+        numbers = [signal.SIGTERM, signal.SIGINT]
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
-            stops.append(signal.SIGHUP)
-        for number in stops:
-            signal.signal(number, lambda *_: agent.stop())
+            numbers.append(signal.SIGHUP)
+        for number in numbers:
+            signal.signal(number, stop)
         if not options.once:
             agent.run()
             return OK
         deadline_s = None if options.timeout is None else time.monotonic() + options.timeout
         agent.run(lambda a: _is_enough(a, deadline_s))
-        return _once_code(agent)
+        return STOPPED if stops else _once_code(agent)
 
 
 def _is_enough(agent: Agent, deadline_s: float | None) -> bool:
@@ -207,11 +216,7 @@ def as_json(value: object) -> str:
 
 
 def _status(config: DeviceConfig, options: argparse.Namespace) -> int:
-    try:
-        status = read_status(config)
-    except StateTooNew as exc:
-        sys.stderr.write(f"slotcast-device: {exc.reason}: {exc}\n")
-        return STORAGE
+    status = read_status(config)
     if options.json:
         sys.stdout.write(as_json(status) + "\n")
         return OK
@@ -233,16 +238,3 @@ def _check(config: DeviceConfig, options: argparse.Namespace) -> int:
             mark = "ok  " if finding.passed else "FAIL"
             sys.stdout.write(f"{mark} {finding.name:16} {finding.detail}\n")
     return OK if all(finding.passed for finding in findings) else ENDED_OTHERWISE
-
-
-def entry() -> None:
-    """Console entry point."""
-    try:
-        sys.exit(main())
-    except SlotcastError as exc:
-        sys.stderr.write(f"slotcast-device: {exc.reason}: {exc}\n")
-        sys.exit(ENDED_OTHERWISE)
-
-
-if __name__ == "__main__":
-    entry()

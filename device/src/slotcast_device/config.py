@@ -14,10 +14,11 @@ import msgspec
 from msgspec import Meta
 
 from slotcast_schemas import limits
-from slotcast_schemas.broker import BrokerAddress, hide_passwords
+from slotcast_schemas.broker import BrokerAddress
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.fields import DeviceId, ModelName, Tags
+from slotcast_schemas.redact import hide_passwords
 from slotcast_schemas.topics import DEFAULT_PREFIX, Topics
 
 CONFIG_MAX_BYTES = 256 * 1024

@@ -16,9 +16,10 @@ from msgspec import Meta
 from slotcast_publisher.durable import write_atomic
 from slotcast_publisher.errors import NotFound
 from slotcast_schemas import limits
-from slotcast_schemas.broker import BrokerAddress, hide_passwords
+from slotcast_schemas.broker import BrokerAddress
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.redact import hide_passwords
 from slotcast_schemas.topics import DEFAULT_PREFIX, Topics
 
 FILE_NAME: Final = "slotcast.toml"

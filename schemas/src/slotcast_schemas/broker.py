@@ -2,8 +2,6 @@
 
 An address may hold a password. So nothing here repeats an address that could not be read, not even
 in part: where it is cut wrongly, its host or its port may be a piece of the password.
-`hide_passwords` is the net below that, for texts that others wrote: every line that a command
-prints or logs goes through it.
 """
 
 from __future__ import annotations
@@ -32,7 +30,6 @@ _ADDRESS: Final = re.compile(
 )
 _HOST_MAX_CHARS: Final = 253
 """RFC 1035, 2.3.4, as text; that each part of it has 1 to 63 is left to Python's IDNA."""
-_IN_TEXT: Final = re.compile(r"(mqtts?:/{1,2})[^\n]*@", re.IGNORECASE)
 
 
 class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,14 +118,6 @@ def _host_problem(found: re.Match[str]) -> str:
     if found["port"] and not 1 <= int(found["port"]) <= PORT_MAX:
         return f"its port is not a number from 1 to {PORT_MAX}"
     return ""
-
-
-def hide_passwords(text: str) -> str:
-    """Give a text with user and password taken out of every broker address in it.
-
-    A password may hold any character, so all is hidden from `mqtt://` to the last `@` of the line.
-    """
-    return _IN_TEXT.sub(r"\1***@", text) if "@" in text else text
 
 
 def tls_context(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:

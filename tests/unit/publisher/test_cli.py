@@ -20,8 +20,6 @@ from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.offer import Group
 from tests.support.cli_docs import documented
 
-CLI = "import sys; sys.argv[0] = 'slotcast'; from slotcast_publisher.cli import main; main()"
-
 
 def run(*arguments: object) -> dict[str, Any]:
     result = CliRunner().invoke(app, [*map(str, arguments), "--json"], catch_exceptions=False)
@@ -74,7 +72,7 @@ def test_errors_are_one_line_with_the_code_of_who_must_act(
 ) -> None:
     filled = [a.format(repo=repo.path, model=model_file) for a in arguments]
     done = subprocess.run(
-        [sys.executable, "-c", CLI, *filled],
+        [sys.executable, "-m", "slotcast_publisher", *filled],
         capture_output=True,
         text=True,
         cwd=repo.path.parent,

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from slotcast_device.config import BrokerConfig
 from slotcast_publisher.settings import Broker
-from slotcast_schemas.broker import BrokerAddress, hide_passwords, tls_context
+from slotcast_schemas.broker import FORM, BrokerAddress, tls_context
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.redact import hide_passwords
 from tests.support.certificates import Authority
 
 SECRET = ("Blue", "Harbor9")
@@ -107,6 +108,10 @@ def test_a_wrong_address_is_told_what_is_wrong(url: str, why: str) -> None:
         ("MQTT://x@y\nmqtt://h", "MQTT://***@y\nmqtt://h"),
         ("nobody@example.org", "nobody@example.org"),
         ("mqtt://host:1883", "mqtt://host:1883"),
+        ("tcp://cam:Blue#9@host, see https://x.example/@a", "tcp://***@host, see https://***@a"),
+        ("key hsm:2?pin-value=4711&x=1", "key hsm:2?pin-value=***&x=1"),
+        (f"expected {FORM}; got", f"expected {FORM}; got"),
+        (f"expected {FORM}, got mqtt://a:b@h", f"expected {FORM}, got mqtt://***@h"),
     ],
 )
 def test_texts_of_others_lose_their_passwords(text: str, hidden: str) -> None:

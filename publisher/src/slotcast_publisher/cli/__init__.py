@@ -1,14 +1,12 @@
 """The `slotcast` command: one module per group of commands, errors and exit codes in one place.
 
 Exit codes (docs/cli.md): 0 done, 1 refused by the state of things, 2 wrong use, 3 broker or
-network, 4 storage, 130 stopped from outside.
+network, 4 storage; `slotcast_schemas.command` adds what ends a command from outside.
 """
 
 from __future__ import annotations
 
-import signal
 import sys
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -30,7 +28,6 @@ EXIT_REFUSED = 1
 EXIT_USAGE = 2
 EXIT_NETWORK = 3
 EXIT_STORAGE = 4
-EXIT_STOPPED = 130
 
 app = typer.Typer(
     name="slotcast",
@@ -68,36 +65,14 @@ def _options(
     del version
 
 
-def main() -> None:
-    """Run one command."""
-    stopped: list[int] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        del frame
-        stopped.append(number)
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+def main() -> int:
+    """Run one command; gives the exit code, or ends as the option parser does."""
     try:
-        app()
+        app(prog_name="slotcast")
     except SlotcastError as exc:
-        _end_stopped(stopped)
         say_error(exc)
-        sys.exit(exit_code(exc))
-    except BrokenPipeError:
-        sys.exit(0)
-    except (Exception, KeyboardInterrupt, SystemExit):
-        # typer ends silently on an interrupt, and cleaning up after one can fail in its own way
-        # (zstandard's writer does).
-        _end_stopped(stopped)
-        raise
-
-
-def _end_stopped(stopped: list[int]) -> None:
-    if stopped:
-        sys.stderr.write("slotcast: stopped; run the same command again to go on\n")
-        sys.exit(EXIT_STOPPED)
+        return exit_code(exc)
+    return 0
 
 
 def exit_code(exc: SlotcastError) -> int:

@@ -14,6 +14,7 @@ from slotcast_publisher.cli.common import Brokers, Repo, open_repository
 from slotcast_publisher.delivery.publish import brokers_of
 from slotcast_publisher.serve.service import Service, log_line
 from slotcast_publisher.serve.wants import RATE_BYTES_PER_S, Bounds
+from slotcast_schemas.command import OutputLost
 
 
 def register(app: typer.Typer) -> None:
@@ -46,11 +47,16 @@ def _serve(
 
 
 def _say_json(event: str, **fields: Any) -> None:
-    sys.stdout.write(log_line(event, **fields) + "\n")
-    sys.stdout.flush()
+    _say(log_line(event, **fields))
 
 
 def _say_text(event: str, **fields: Any) -> None:
     told = " ".join(f"{key}={value}" for key, value in fields.items())
-    sys.stdout.write(f"{event} {told}".rstrip() + "\n")
-    sys.stdout.flush()
+    _say(f"{event} {told}".rstrip())
+
+
+def _say(line: str) -> None:
+    """Log a line; that nobody reads it, or the log's disk is full, keeps no device waiting."""
+    with contextlib.suppress(OutputLost):
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()

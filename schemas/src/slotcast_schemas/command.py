@@ -1,0 +1,183 @@
+"""How a command begins and ends where that is not its own doing: signals, pipes, full disks.
+
+`run_command` is what both console scripts call, before anything that takes long is imported:
+
+- Ctrl-C and SIGTERM end a command at any moment, also while it still imports, with one line and
+  130. A command that has its own way to stop (the agent) sets its own handlers.
+- Output that nobody reads any more (`| head -1`) ends a command in silence; output that cannot be
+  written (a full disk) ends it with one line and 4. Progress, warnings and logs never end anything.
+- Standard streams that are closed are opened on `/dev/null`, or the next file that is opened, such
+  as a lock, would take their number and get what was meant for them.
+- Every line loses the passwords of broker addresses in it, whoever wrote it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Final, NoReturn, TextIO
+
+from slotcast_schemas.redact import hide_passwords
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+STOPPED: Final = 130
+"""As a shell says of what Ctrl-C ended: 128 and SIGINT's number."""
+OUTPUT_LOST: Final = 4
+"""This machine must act: the code that both commands have for storage."""
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+class OutputLost(Exception):
+    """Standard output takes nothing any more.
+
+    Attributes:
+        is_closed: whether its reader went away, rather than that the disk is full.
+    """
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error.strerror or str(error))
+        self.is_closed = isinstance(error, BrokenPipeError)
+
+
+def run_command(name: str, load: Callable[[], Callable[[], int]]) -> NoReturn:
+    """Import a command, run it, and end the process with its exit code.
+
+    Args:
+        name: what its lines begin with.
+        load: imports the command and gives its `main`, which gives the exit code.
+    """
+    _open_streams()
+    _set_handlers(_Leave(STOPPED, f"{name}: stopped\n"))
+    main = load()
+    stop = _Stop()
+    _set_handlers(stop)
+    code = _run(name, main, stop)
+    # The interpreter's own end takes a while as well; nothing is left that a signal could spoil.
+    _set_handlers(_Leave(code))
+    sys.exit(code)
+
+
+def _run(name: str, main: Callable[[], int], stop: _Stop) -> int:
+    code = 0
+    try:
+        code = main()
+    except SystemExit as exc:  # how argparse and typer end
+        code = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
+    except OutputLost as exc:
+        code = _say_lost(name, exc)
+    except BaseException:  # cleaning up after an interrupt may fail in ways of its own
+        if not stop.was_asked:
+            raise
+    if stop.was_asked:
+        sys.stderr.write(f"{name}: stopped; run the same command again to go on\n")
+        code = STOPPED
+    try:
+        sys.stdout.flush()
+    except OutputLost as exc:
+        lost = _say_lost(name, exc)
+        code = code or lost
+    return code
+
+
+def _say_lost(name: str, lost: OutputLost) -> int:
+    """Have what is left in the buffer go nowhere; give the exit code, with a line if it is one."""
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a descriptor is what is wanted
+        os.dup2(nowhere.fileno(), 1)
+    if lost.is_closed:
+        return 0
+    sys.stderr.write(f"{name}: the output could not be written: {lost}\n")
+    return OUTPUT_LOST
+
+
+# --- signals --------------------------------------------------------------------------------------
+
+
+class _Leave:
+    """Ends the process at once: for when there is nothing to clean up."""
+
+    def __init__(self, code: int, last_words: str = "") -> None:
+        self._code = code
+        self._last_words = last_words.encode()
+
+    def __call__(self, number: int, frame: FrameType | None) -> NoReturn:
+        del number, frame
+        try:
+            os.write(2, self._last_words)
+        finally:
+            os._exit(self._code)
+
+
+class _Stop:
+    """Raises `KeyboardInterrupt`, so that what was begun is cleaned up.
+
+    From then on nothing is printed of what fails in other threads and in destructors: it fails
+    because the command was stopped.
+    """
+
+    def __init__(self) -> None:
+        self.was_asked = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> NoReturn:
+        del number, frame
+        self.was_asked = True
+        sys.unraisablehook = lambda _: None
+        threading.excepthook = lambda _: None
+        raise KeyboardInterrupt
+
+
+def _set_handlers(handler: _Leave | _Stop) -> None:
+    for number in _SIGNALS:
+        signal.signal(number, handler)
+
+
+# --- standard streams -----------------------------------------------------------------------------
+
+
+class _Stream(io.TextIOWrapper):
+    """Standard output or standard error, as a command needs it."""
+
+    def __init__(self, number: int, before: TextIO | None, *, must_arrive: bool) -> None:
+        super().__init__(
+            io.BufferedWriter(io.FileIO(number, "w", closefd=False)),
+            encoding=getattr(before, "encoding", None) or "utf-8",
+            errors="backslashreplace",  # a file's name may be no text at all
+            line_buffering=not must_arrive or os.isatty(number),
+        )
+        self._must_arrive = must_arrive
+
+    def write(self, text: str, /) -> int:
+        """Write a text without its passwords."""
+        try:
+            return super().write(hide_passwords(text))
+        except OSError as exc:
+            self._fail(exc)
+            return len(text)
+
+    def flush(self) -> None:
+        """Hand on what was written."""
+        try:
+            super().flush()
+        except OSError as exc:
+            self._fail(exc)
+
+    def _fail(self, error: OSError) -> None:
+        if self._must_arrive:
+            raise OutputLost(error) from None
+
+
+def _open_streams() -> None:
+    for number, mode in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, mode)  # takes the lowest number that is free, which is this one
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - a descriptor, for ever
+    sys.stdout = _Stream(1, sys.stdout, must_arrive=True)
+    sys.stderr = _Stream(2, sys.stderr, must_arrive=False)
