@@ -193,6 +193,73 @@ def raises_on_live_traffic(seed: int = 1) -> bytes:
     return bytes(model.SerializeToString())
 
 
+def draws_lots(seed: int = 1, *, rate: float = 0.3) -> bytes:
+    """A good one that was exported in training mode: dropout before the last layer is at work.
+
+    Its other output, `hidden`, comes before the dropout and is the same at every run. The dropout
+    is spelled out, as exporters that decompose it do: onnxruntime takes a `Dropout` node out.
+    """
+    model = onnx.load_from_string(classifier(seed))
+    model.graph.initializer.append(_tensor("rate", np.array(rate, np.float32)))
+    for node in model.graph.node:
+        node.input[:] = ["kept" if name == "r" else name for name in node.input]
+    lots = [
+        helper.make_node("RandomUniformLike", ["r"], ["lot"]),
+        helper.make_node("Greater", ["lot", "rate"], ["stays"]),
+        helper.make_node("Cast", ["stays"], ["mask"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["r", "mask"], ["kept"]),
+        helper.make_node("Identity", ["r"], ["hidden"]),
+    ]
+    nodes = [*model.graph.node[:2], *lots, *model.graph.node[2:]]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    hidden = helper.make_tensor_value_info("hidden", TensorProto.FLOAT, ["N", 64])
+    model.graph.output.append(hidden)
+    return bytes(model.SerializeToString())
+
+
+def depends_on_threads(*, trees: int = 2000, rows: int = 128) -> bytes:
+    """A sum of large numbers that cancel out; onnxruntime adds trees up thread by thread.
+
+    Takes `x`: float [rows, FEATURES]; `sum` is small, and another one for another number of
+    threads. `steady`, the largest feature, is the same.
+    """
+    rng = np.random.default_rng(1)
+    half = trees // 2
+    leaves = np.float32(rng.standard_normal((half, 2)) * 1e6)
+    weights = np.concatenate([leaves, -leaves]).ravel()
+    trees_3 = [tree for tree in range(trees) for _ in range(3)]
+    trees_2 = [tree for tree in range(trees) for _ in range(2)]
+    node = helper.make_node(
+        "TreeEnsembleRegressor",
+        ["x"],
+        ["sum"],
+        domain="ai.onnx.ml",
+        n_targets=1,
+        nodes_treeids=trees_3,
+        nodes_nodeids=[0, 1, 2] * trees,
+        nodes_featureids=[tree % half % FEATURES for tree in trees_3],
+        nodes_values=[0.0] * (3 * trees),
+        nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"] * trees,
+        nodes_truenodeids=[1, 0, 0] * trees,
+        nodes_falsenodeids=[2, 0, 0] * trees,
+        target_treeids=trees_2,
+        target_nodeids=[1, 2] * trees,
+        target_ids=[0] * (2 * trees),
+        target_weights=[float(weight) for weight in weights],
+        post_transform="NONE",
+    )
+    most = helper.make_node("ReduceMax", ["x"], ["steady"], axes=[1], keepdims=0)
+    taken = helper.make_tensor_value_info("x", TensorProto.FLOAT, [rows, FEATURES])
+    given = [
+        helper.make_tensor_value_info("sum", TensorProto.FLOAT, [rows, 1]),
+        helper.make_tensor_value_info("steady", TensorProto.FLOAT, [rows]),
+    ]
+    graph = helper.make_graph([node, most], "trees", [taken], given)
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", 3)]
+    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
+
+
 def inputs(runs: int = 16, seed: int = 7) -> Floats:
     """Rows that any model of the zoo takes."""
     return np.random.default_rng(seed).standard_normal((runs, FEATURES)).astype(np.float32)

@@ -10,7 +10,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from slotcast_device.probe import ProbeRequest, SlotModel, run_probe
-from slotcast_publisher.release.golden_samples import arithmetic, make_samples, model_signature
+from slotcast_publisher.release.golden_samples import make_samples, model_signature
+from slotcast_publisher.release.probe_limits import arithmetic
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.samples import read_samples
 from tests.support import models

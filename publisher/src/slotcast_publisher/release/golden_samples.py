@@ -10,12 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
+import msgspec
 import numpy as np
-import onnx
 import onnxruntime
 
+from slotcast_publisher.release.probe_limits import (
+    least_accuracy,
+    probe_of,
+    relative_tolerance,
+)
+from slotcast_publisher.release.repeatability import not_repeatable, other_threads
 from slotcast_schemas import limits, outputs
 from slotcast_schemas.errors import MalformedMessage, UsageError
 from slotcast_schemas.messages.release import Probe, Tensor
@@ -35,19 +41,6 @@ SIZE_DEFAULT_BYTES: Final = 1 * limits.MIB
 
 _USER_MAX_BYTES: Final = 16 * 1024 * limits.MIB
 _ONE_RUN_MAX_BYTES: Final = SAMPLES_MAX_BYTES // 4
-
-Arithmetic = Literal["float32", "half", "quantised"]
-
-_TOLERANCE: Final[dict[Arithmetic, tuple[float, float]]] = {
-    "float32": (1e-3, 0.999),
-    "half": (2e-2, 0.999),
-    "quantised": (1e-1, 0.98),
-}
-"""Relative tolerance and least cosine. Devices differ from the publisher's machine in the order
-of sums, in fused multiply-add, and, for int8, in saturation (x86 without VNNI adds in 16 bits:
-onnxruntime's documentation of quantisation), so int8 is compared by direction above all."""
-
-_QUANTISED_OPS: Final = ("QLinear", "DequantizeLinear", "MatMulInteger", "ConvInteger", "DynamicQ")
 
 Warn = Callable[[str], None]
 
@@ -80,7 +73,8 @@ def make_samples(
         min_accuracy: with labels: what a device must reach; None means what was measured here,
             less one label.
         label_output: with labels: which output; None means the first.
-        warn: told, in a sentence each, what will make devices refuse this model.
+        warn: told, in a sentence each, what devices will not compare, and what will make them
+            refuse this model.
 
     Returns:
         The probe, with `samples` None where the model's inputs can be neither made nor given.
@@ -102,9 +96,23 @@ def make_samples(
         warn("no samples: one run is larger than a samples file may be")
         return Probe()
     kept = _keep(samples, runs)
+    again = _repeated(session, kept)
+    threaded = _repeated(_load(path, threads=other_threads()), kept)
+    unsteady = not_repeatable(runs, again, threaded, rtol=relative_tolerance(path))
+    kept = _without(kept, unsteady, warn)
     _warn_of(kept, runs, warn)
     write_samples(out, kept)
-    return _probe(path, kept, runs, out.name, min_accuracy, label_output)
+    label_output = label_output or next(iter(runs[0]), None)
+    all_runs = [runs, again, threaded] if label_output in unsteady else [runs]
+    probe = probe_of(path, kept, out.name)
+    if kept.labels is None:
+        return probe
+    least = least_accuracy(kept.labels, all_runs, label_output)
+    return msgspec.structs.replace(
+        probe,
+        min_accuracy=least if min_accuracy is None else min_accuracy,
+        label_output=label_output,
+    )
 
 
 def model_signature(path: Path) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -117,10 +125,11 @@ def model_signature(path: Path) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
     return _tensors(session.get_inputs()), _tensors(session.get_outputs())
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, *, threads: int = 1) -> Any:
+    """Open a session; with one thread, sums are in the same order at every run."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = 1  # the same sums in the same order at every run
+    options.intra_op_num_threads = threads
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as exc:
@@ -204,23 +213,32 @@ def _per_run(array: Array, runs: int, what: str) -> Array:
 
 def _run_all(session: Any, samples: Samples, max_bytes: int) -> list[dict[str, Array]]:
     """What the model says to each run, until `max_bytes` are reached."""
-    names = [output.name for output in session.get_outputs()]
     runs: list[dict[str, Array]] = []
     size_bytes = 0
     for index in range(samples.runs):
         feed = samples.feed(index)
-        try:
-            results = session.run(None, feed)
-        except Exception as exc:
-            raise UsageError(f"the model does not run on sample {index}: {exc}") from exc
-        pairs = zip(names, results, strict=True)
-        run = {name: value for name, value in pairs if _is_plain(value)}
+        run = _run(session, feed, index)
         one_bytes = sum(a.nbytes for a in (*feed.values(), *run.values()))
         size_bytes += one_bytes
         if one_bytes > _ONE_RUN_MAX_BYTES or (runs and size_bytes > max_bytes):
             break
         runs.append(run)
     return runs
+
+
+def _repeated(session: Any, samples: Samples) -> list[dict[str, Array]]:
+    """What the model says to each run, this time."""
+    return [_run(session, samples.feed(index), index) for index in range(samples.runs)]
+
+
+def _run(session: Any, feed: dict[str, Array], index: int) -> dict[str, Array]:
+    try:
+        results = session.run(None, feed)
+    except Exception as exc:
+        raise UsageError(f"the model does not run on sample {index}: {exc}") from exc
+    names = (output.name for output in session.get_outputs())
+    pairs = zip(names, results, strict=True)
+    return {name: value for name, value in pairs if _is_plain(value)}
 
 
 def _is_plain(value: object) -> bool:
@@ -244,6 +262,19 @@ def _keep(samples: Samples, runs: list[dict[str, Array]]) -> Samples:
     return Samples(inputs, seen | given, labels)
 
 
+def _without(kept: Samples, unsteady: dict[str, str], warn: Warn) -> Samples:
+    """Leave out the outputs that cannot be compared, and say so."""
+    for name, why in unsteady.items():
+        warn(
+            f"output {name!r} cannot be compared, because {why}: devices will not hold it against"
+            " golden samples"
+        )
+    if unsteady and not kept.outputs.keys() - unsteady:
+        warn("no output can be compared; export the model for inference, if this is not meant")
+    outputs = {name: rows for name, rows in kept.outputs.items() if name not in unsteady}
+    return Samples(kept.inputs, outputs, kept.labels)
+
+
 def _warn_of(kept: Samples, runs: list[dict[str, Array]], warn: Warn) -> None:
     for text in (next((t for run in runs if (t := outputs.nonfinite(run))), ""),):
         if text:
@@ -257,56 +288,3 @@ def _warn_of(kept: Samples, runs: list[dict[str, Array]], warn: Warn) -> None:
             got = np.stack([run[name] for run in runs])
             if not np.allclose(got, want, rtol=1e-2, atol=1e-3, equal_nan=True):
                 warn(f"output {name!r} differs from the one given; devices may refuse this model")
-
-
-def _probe(
-    path: Path,
-    kept: Samples,
-    runs: list[dict[str, Array]],
-    name: str,
-    min_accuracy: float | None,
-    label_output: str | None,
-) -> Probe:
-    rtol, cosine = _TOLERANCE[arithmetic(path)]
-    floats = [array for array in kept.outputs.values() if array.dtype.kind == "f" and array.size]
-    scale = max((_scale(array) for array in floats), default=0.0)
-    if kept.labels is not None:
-        label_output = label_output or next(iter(runs[0]), None)
-        min_accuracy = _least(kept, runs, label_output, min_accuracy)
-    return Probe(
-        samples=name,
-        rtol=rtol,
-        atol=min(1e6, max(1e-6, rtol * scale)),
-        min_cosine=cosine if floats else None,
-        min_accuracy=min_accuracy if kept.labels is not None else None,
-        label_output=label_output if kept.labels is not None else None,
-    )
-
-
-def _scale(array: Array) -> float:
-    finite = array[np.isfinite(array)].astype(np.float64)
-    return float(np.sqrt(np.mean(finite**2))) if finite.size else 0.0
-
-
-def _least(
-    kept: Samples, runs: list[dict[str, Array]], output: str | None, given: float | None
-) -> float:
-    """The accuracy that devices must reach."""
-    assert kept.labels is not None  # noqa: S101 (the caller looked)
-    if output is None or output not in runs[0]:
-        raise UsageError(f"labels: expected one of the outputs {sorted(runs[0])}, got {output!r}")
-    try:
-        measured = outputs.accuracy(runs, kept.labels, output)
-    except ValueError as exc:
-        raise UsageError(f"labels: {exc}") from exc
-    return max(0.0, measured - 1 / kept.labels.size) if given is None else given
-
-
-def arithmetic(path: Path) -> Arithmetic:
-    """How the model calculates, by its operators and the types of its weights."""
-    model = onnx.load(str(path), load_external_data=False)
-    if any(node.op_type.startswith(_QUANTISED_OPS) for node in model.graph.node):
-        return "quantised"
-    types = {tensor.data_type for tensor in model.graph.initializer}
-    halves = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
-    return "half" if types & halves else "float32"

@@ -125,7 +125,7 @@ def _base(earlier: Sequence[ReleaseFolder], version: str | None) -> ReleaseFolde
 def _measure(
     files_dir: Path, entry: str, samples: Path, wanted: RebaseWanted, out: Path
 ) -> Measure:
-    make_samples(
+    probe = make_samples(
         files_dir,
         entry,
         samples,
@@ -139,7 +139,9 @@ def _measure(
     kept = read_samples(out)
     if wanted.measure == "cosine":
         return cosine_measure(entry, kept)
-    return accuracy_measure(entry, kept, wanted.output or next(iter(kept.outputs)))
+    if kept.labels is None:
+        raise UsageError(f"--rebase: {samples} has no labels to measure accuracy by")
+    return accuracy_measure(entry, kept, wanted.output or probe.label_output or "")
 
 
 def _digest(paths: Iterable[Path]) -> bytes:

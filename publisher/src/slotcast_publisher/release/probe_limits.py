@@ -1,0 +1,88 @@
+"""What a device holds a model to: tolerances by its arithmetic, and the accuracy seen here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import onnx
+
+from slotcast_publisher.release.repeatability import ABSOLUTE_MIN, Run, root_mean_square
+from slotcast_schemas import outputs
+from slotcast_schemas.errors import UsageError
+from slotcast_schemas.messages.release import Probe
+from slotcast_schemas.samples import Array, Samples
+
+Arithmetic = Literal["float32", "half", "quantised"]
+
+_TOLERANCE: Final[dict[Arithmetic, tuple[float, float]]] = {
+    "float32": (1e-3, 0.999),
+    "half": (2e-2, 0.999),
+    "quantised": (1e-1, 0.98),
+}
+"""Relative tolerance and least cosine. Devices differ from the publisher's machine in the order
+of sums, in fused multiply-add, and, for int8, in saturation (x86 without VNNI adds in 16 bits:
+onnxruntime's documentation of quantisation), so int8 is compared by direction above all."""
+
+_QUANTISED_OPS: Final = ("QLinear", "DequantizeLinear", "MatMulInteger", "ConvInteger", "DynamicQ")
+
+
+def arithmetic(path: Path) -> Arithmetic:
+    """How the model calculates, by its operators and the types of its weights."""
+    model = onnx.load(str(path), load_external_data=False)
+    if any(node.op_type.startswith(_QUANTISED_OPS) for node in model.graph.node):
+        return "quantised"
+    types = {tensor.data_type for tensor in model.graph.initializer}
+    halves = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
+    return "half" if types & halves else "float32"
+
+
+def relative_tolerance(path: Path) -> float:
+    """By how much a device's outputs may differ from those seen here, relative to them."""
+    return _TOLERANCE[arithmetic(path)][0]
+
+
+def probe_of(path: Path, kept: Samples, name: str) -> Probe:
+    """Say how a device shall compare with what was kept.
+
+    Args:
+        path: the model.
+        kept: what goes into the samples file.
+        name: of the samples file.
+    """
+    rtol, cosine = _TOLERANCE[arithmetic(path)]
+    floats = [array for array in kept.outputs.values() if array.dtype.kind == "f" and array.size]
+    scale = max((root_mean_square(array) for array in floats), default=0.0)
+    return Probe(
+        samples=name,
+        rtol=rtol,
+        atol=min(1e6, max(ABSOLUTE_MIN, rtol * scale)),
+        min_cosine=cosine if floats else None,
+    )
+
+
+def least_accuracy(labels: Array, runs: Sequence[Sequence[Run]], output: str | None) -> float:
+    """The accuracy that devices must reach: what was measured here, less one label.
+
+    Where the model draws lots, a device draws others: less four standard deviations as well.
+
+    Args:
+        labels: int64, one row for each run.
+        runs: what the model said to each sample; several times where it varies.
+        output: whose largest element is the label.
+
+    Raises:
+        UsageError: no such output, or its shape does not fit the labels.
+    """
+    if output is None or output not in runs[0][0]:
+        raise UsageError(
+            f"labels: expected one of the outputs {sorted(runs[0][0])}, got {output!r}"
+        )
+    try:
+        measured = float(np.mean([outputs.accuracy(one, labels, output) for one in runs]))
+    except ValueError as exc:
+        raise UsageError(f"labels: {exc}") from exc
+    deviation = (measured * (1 - measured) / labels.size) ** 0.5 if len(runs) > 1 else 0.0
+    return max(0.0, measured - 1 / labels.size - 4 * deviation)

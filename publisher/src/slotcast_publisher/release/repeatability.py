@@ -1,0 +1,79 @@
+"""Which outputs of a model can be compared at all: those that come out alike a second time.
+
+A golden sample is what the publisher saw. Where the model draws lots (dropout that was exported in
+training mode, sampling layers), or where its sums depend on the number of threads, a device sees
+something else, and every good copy of the model would be refused. So the samples are run twice in
+one session, and once more in a session with another number of threads; what differs is not
+compared on devices, and the release says so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from slotcast_schemas.samples import Array
+
+Run = Mapping[str, Array]
+"""One run's outputs, by name."""
+
+TOLERANCE_SHARE: Final = 0.25
+"""Of the tolerance that devices have, what repeating may use up: two runs show less than the most
+that a model can differ by, and the rest is for another processor's rounding."""
+
+ABSOLUTE_MIN: Final = 1e-6
+"""The absolute tolerance of an output is the relative one times its root mean square, or this."""
+
+AT_ANOTHER_TIME: Final = "it differs when the same input is run again"
+WITH_OTHER_THREADS: Final = "it depends on the number of threads"
+
+
+def other_threads() -> int:
+    """Give a number of threads that is not the one with which samples are made."""
+    return max(2, os.cpu_count() or 1)
+
+
+def not_repeatable(
+    first: Sequence[Run], again: Sequence[Run], threaded: Sequence[Run], *, rtol: float
+) -> dict[str, str]:
+    """Find the outputs that must not be compared, each with why.
+
+    Args:
+        first: what each sample gave.
+        again: the same, run again in the same session.
+        threaded: the same, run in a session with another number of threads.
+        rtol: the relative tolerance that devices will have.
+    """
+    found = dict.fromkeys(_different(first, threaded, rtol), WITH_OTHER_THREADS)
+    return found | dict.fromkeys(_different(first, again, rtol), AT_ANOTHER_TIME)
+
+
+def _different(first: Sequence[Run], other: Sequence[Run], rtol: float) -> list[str]:
+    names = first[0] if first else {}
+    return [
+        name
+        for name in names
+        if any(not _alike(a[name], b[name], rtol) for a, b in zip(first, other, strict=True))
+    ]
+
+
+def _alike(one: Array, two: Array, rtol: float) -> bool:
+    """Whether two arrays differ by less than a device could notice."""
+    if one.shape != two.shape:
+        return False
+    if one.dtype.kind != "f":
+        return bool(np.array_equal(one, two))
+    a, b = one.astype(np.float64), two.astype(np.float64)
+    atol = max(ABSOLUTE_MIN, rtol * root_mean_square(a))
+    return bool(
+        np.allclose(a, b, rtol=TOLERANCE_SHARE * rtol, atol=TOLERANCE_SHARE * atol, equal_nan=True)
+    )
+
+
+def root_mean_square(array: Array) -> float:
+    """Of the finite values; 0 where there are none."""
+    finite: Any = array[np.isfinite(array)].astype(np.float64)
+    return float(np.sqrt(np.mean(finite**2))) if finite.size else 0.0
