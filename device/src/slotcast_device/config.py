@@ -17,7 +17,8 @@ from slotcast_schemas import limits
 from slotcast_schemas.broker import BrokerAddress
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
-from slotcast_schemas.fields import DeviceId, ModelName, Tags
+from slotcast_schemas.explain import convert
+from slotcast_schemas.fields import FILE_NAME_PATTERN, DeviceId, ModelName, Tags
 from slotcast_schemas.redact import hide_passwords
 from slotcast_schemas.topics import DEFAULT_PREFIX, Topics
 
@@ -124,7 +125,7 @@ class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """
 
     interval_s: Annotated[float, Meta(ge=1, le=86400)] = 60.0
-    openmetrics: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]+\Z")] | None = "metrics.prom"
+    openmetrics: Annotated[str, Meta(pattern=FILE_NAME_PATTERN)] | None = "metrics.prom"
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -207,8 +208,7 @@ def _read(path: Path) -> Config:
     if len(data) > CONFIG_MAX_BYTES:
         raise UsageError(f"configuration {path}: expected at most {CONFIG_MAX_BYTES} bytes")
     try:
-        return msgspec.convert(tomllib.loads(data.decode()), Config)
+        given = tomllib.loads(data.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise UsageError(f"configuration {path} is not TOML: {exc}") from exc
-    except msgspec.ValidationError as exc:
-        raise UsageError(f"configuration {path}: {exc}") from exc
+    return convert(given, Config, f"configuration {path}")

@@ -35,6 +35,7 @@ from slotcast_publisher.store import check_model_name
 from slotcast_publisher.trust.keys import KeyRing
 from slotcast_schemas import fields, limits
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.explain import convert
 
 CA_DAYS: Final = 3650
 CERTIFICATE_DAYS: Final = 1095
@@ -105,8 +106,7 @@ def provision(
 def _check(device: str, models: Sequence[str], tags: Mapping[str, str]) -> None:
     if not _DEVICE.match(device):
         raise UsageError(
-            "device id: expected up to 64 of A-Z, a-z, 0-9, '.', '_', '-', beginning with a letter"
-            f" or digit, got {device!r:.80}"
+            f"device id: expected {fields.ALLOWED[fields.DEVICE_PATTERN]}, got {device!r:.80}"
         )
     if not 1 <= len(models) <= limits.MODELS_PER_DEVICE_MAX:
         raise UsageError(
@@ -114,10 +114,7 @@ def _check(device: str, models: Sequence[str], tags: Mapping[str, str]) -> None:
         )
     for model in models:
         check_model_name(model)
-    try:
-        msgspec.convert(dict(tags), fields.Tags)
-    except msgspec.ValidationError as exc:
-        raise UsageError(f"--tag: {exc}") from exc
+    convert(dict(tags), fields.Tags, "--tag")
 
 
 def _brokers(repo: Repository, urls: Sequence[str]) -> list[Broker]:

@@ -19,6 +19,7 @@ from slotcast_schemas import limits
 from slotcast_schemas.broker import BrokerAddress
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.explain import convert
 from slotcast_schemas.redact import hide_passwords
 from slotcast_schemas.topics import DEFAULT_PREFIX, Topics
 
@@ -98,9 +99,10 @@ def load(repo: Path) -> Settings:
     except (OSError, UnicodeDecodeError) as exc:
         raise UsageError(f"could not read {path}: {exc}") from exc
     try:
-        settings = msgspec.convert(tomllib.loads(text), Settings)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as exc:
-        raise UsageError(f"{path}: {exc}") from exc
+        given = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise UsageError(f"{path} is not TOML: {exc}") from exc
+    settings = convert(given, Settings, str(path))
     _check(settings, f"{path}: ")
     return settings
 

@@ -275,8 +275,7 @@ def check_model_name(model: str) -> str:
     """
     if not _MODEL.match(model):
         raise UsageError(
-            "model name: expected up to 64 of a-z, 0-9, '.', '_', '-', beginning with a letter or"
-            f" digit, got {model!r:.80}"
+            f"model name: expected {fields.ALLOWED[fields.MODEL_PATTERN]}, got {model!r:.80}"
         )
     return model
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
@@ -19,10 +19,28 @@ Requires = Annotated[
 MODEL_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}\Z"
 DEVICE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
 PATH_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*){0,7}\Z"
+VERSION_PATTERN = r"^[0-9A-Za-z.!+_-]+\Z"
+WORD_PATTERN = r"^[a-z][a-z0-9_]*\Z"
+TAG_KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z"
+FILE_NAME_PATTERN = r"^[A-Za-z0-9._-]+\Z"
+
+ALLOWED: Final = {
+    MODEL_PATTERN: "up to 64 of a-z, 0-9, '.', '_', '-', beginning with a letter or digit",
+    DEVICE_PATTERN: "up to 64 of A-Z, a-z, 0-9, '.', '_', '-', beginning with a letter or digit",
+    PATH_PATTERN: (
+        f"up to {limits.PATH_MAX_CHARS} of A-Z, a-z, 0-9, '.', '_', '-', and '/' between at most"
+        " eight parts, each beginning with a letter, a digit or '_'"
+    ),
+    VERSION_PATTERN: "a PEP 440 version such as 1.4.0 or 2.0rc1",
+    WORD_PATTERN: "a word of a-z, 0-9 and '_', beginning with a letter",
+    TAG_KEY_PATTERN: "up to 64 of A-Z, a-z, 0-9, '.', '_', '-', beginning with a letter or digit",
+    FILE_NAME_PATTERN: "a file name of A-Z, a-z, 0-9, '.', '_', '-'",
+}
+"""What people are told that a pattern allows (`slotcast_schemas.explain`)."""
 
 ModelName = Annotated[str, Meta(pattern=MODEL_PATTERN, max_length=64)]
 DeviceId = Annotated[str, Meta(pattern=DEVICE_PATTERN, max_length=64)]
-Version = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z.!+_-]+\Z")]
+Version = Annotated[str, Meta(min_length=1, max_length=64, pattern=VERSION_PATTERN)]
 """PEP 440, for people; devices compare `sequence`."""
 Sequence = Annotated[int, Meta(ge=1, le=limits.SAFE_INTEGER_MAX)]
 Sha256 = Annotated[bytes, Meta(min_length=32, max_length=32)]
@@ -39,9 +57,9 @@ MapPartIndex = Annotated[int, Meta(ge=0, lt=limits.MAP_PARTS_MAX)]
 BlockIndex = Annotated[int, Meta(ge=0, lt=limits.BLOCKS_MAX)]
 FilePath = Annotated[str, Meta(pattern=PATH_PATTERN, max_length=limits.PATH_MAX_CHARS)]
 """Relative, at most eight levels, no part that begins with a dot: it cannot leave a slot."""
-Word = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*\Z", max_length=64)]
+Word = Annotated[str, Meta(pattern=WORD_PATTERN, max_length=64)]
 ShortText = Annotated[str, Meta(max_length=128)]
 Detail = Annotated[str, Meta(max_length=limits.DETAIL_MAX_CHARS)]
-TagKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z", max_length=64)]
+TagKey = Annotated[str, Meta(pattern=TAG_KEY_PATTERN, max_length=64)]
 TagValue = Annotated[str, Meta(max_length=128)]
 Tags = Annotated[dict[TagKey, TagValue], Meta(max_length=limits.TAGS_MAX)]

@@ -18,6 +18,7 @@ import msgpack
 import msgspec
 
 from slotcast_schemas.errors import MalformedMessage, OversizedMessage, UnsupportedFeature
+from slotcast_schemas.explain import explain
 
 FORMAT: Final = 1
 
@@ -75,7 +76,8 @@ def decode(data: bytes, kind: type[M]) -> M:
         # Naming bytes here keeps msgspec from reading text as base64: a digest is `bin` or nothing.
         return msgspec.convert(fields, kind, strict=True, builtin_types=(bytes,))
     except (msgspec.ValidationError, ValueError, OverflowError) as exc:
-        raise MalformedMessage(f"{kind.KIND}: {exc}") from exc
+        why = explain(exc, fields, kind, strict=True, builtin_types=(bytes,))
+        raise MalformedMessage(f"{kind.KIND}: {why}") from exc
 
 
 def _unpack(data: bytes, kind: type[Message]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from slotcast_publisher.delivery.publish import brokers_of
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.inspection import fields_of, inspect_notice, lines_of
 from slotcast_publisher.settings import FILE_NAME, Broker
+from slotcast_publisher.store import check_model_name
 from slotcast_schemas.errors import Inconsistent, UsageError
 from slotcast_schemas.topics import DEFAULT_PREFIX, Topics
 
@@ -42,6 +43,8 @@ def _inspect(
 ) -> None:
     """Explain a notice: who signed it, what it says, whether a device would believe it."""
     chosen = model or model_option
+    if chosen is not None:
+        check_model_name(chosen)
     pinned = _read(root) if root else None
     if source is not None and (source / FILE_NAME).exists():
         if chosen is None:

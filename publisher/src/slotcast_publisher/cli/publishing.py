@@ -26,6 +26,7 @@ from slotcast_publisher.delivery import publish as publishing
 from slotcast_publisher.delivery.publish import Progress, Pushed
 from slotcast_publisher.notice import Wanted
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.explain import convert
 from slotcast_schemas.messages.offer import Group
 
 Purge = Annotated[
@@ -227,7 +228,4 @@ def _number(text: str) -> float:
 
 
 def _group(fields: dict[str, Any]) -> Group:
-    try:
-        return msgspec.convert(fields, Group)
-    except msgspec.ValidationError as exc:
-        raise UsageError(f"group {fields['name']!r}: {exc}") from exc
+    return convert(fields, Group, f"group {fields['name']!r}")

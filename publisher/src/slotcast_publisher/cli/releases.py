@@ -28,6 +28,7 @@ from slotcast_publisher.release.rebase.search import table
 from slotcast_publisher.repository import Released
 from slotcast_publisher.store import PayloadRecord
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.explain import convert
 from slotcast_schemas.messages.release import Trial
 
 
@@ -131,10 +132,7 @@ def _rebase_wanted(
     if measure is None:
         return None
     fields = {"measure": measure, "at_least": at_least, "base": base[0] if base else None}
-    try:
-        return msgspec.convert(fields, RebaseWanted)
-    except msgspec.ValidationError as exc:
-        raise UsageError(f"--rebase, --at-least: {exc}") from exc
+    return convert(fields, RebaseWanted, "--rebase, --at-least")
 
 
 def _checked(trial: Trial) -> Trial:

@@ -21,7 +21,7 @@ from slotcast_publisher.cli.common import (
 from slotcast_publisher.provision import ensure_device_ca, provision
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker, Expiry, Settings
-from slotcast_schemas.errors import UsageError
+from slotcast_schemas.explain import convert
 from slotcast_schemas.limits import CHUNK_DEFAULT_BYTES
 from slotcast_schemas.topics import DEFAULT_PREFIX
 
@@ -72,10 +72,7 @@ def _init(
             offers_days=max(60, timestamp_days),
         ),
     )
-    try:
-        settings = msgspec.convert(msgspec.to_builtins(settings), Settings)
-    except msgspec.ValidationError as exc:
-        raise UsageError(str(exc)) from exc
+    settings = convert(msgspec.to_builtins(settings), Settings, "settings")
     made = Repository.init(
         repo,
         settings,

@@ -78,10 +78,9 @@ def _check_name(name: str, path: Path) -> None:
     if len(name) <= limits.PATH_MAX_CHARS and _NAME.match(name):
         return
     raise UsageError(
-        f"{path}: devices cannot be given a file called {name!r:.200}: expected up to"
-        f" {limits.PATH_MAX_CHARS} of A-Z, a-z, 0-9, '.', '_', '-', and '/' between at most eight"
-        " parts, each beginning with a letter, a digit or '_'; give it another name (NAME=FILE), or"
-        " leave it out of the folder"
+        f"{path}: devices cannot be given a file called {name!r:.200}: expected"
+        f" {fields.ALLOWED[fields.PATH_PATTERN]}; give it another name (NAME=FILE), or leave it out"
+        " of the folder"
     )
 
 
