@@ -5,7 +5,8 @@
 #
 # MODEL_DIR is STATE_DIR/models/<model>, FILE the model's file in a slot (model.onnx). PROGRAM gets
 # the file's path as its last argument. While it runs, this script reports to the agent that it
-# serves, so that a program that keeps dying on trial is noticed and rolled back.
+# serves, so that a program that keeps dying on trial is noticed and rolled back. It counts no
+# requests: a release that asks for some (--min-requests) is probed by the agent instead.
 # docs/application.md describes what it reads and writes; a program can do the same by itself.
 set -eu
 

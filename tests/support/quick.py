@@ -6,10 +6,11 @@ half a second of imports, of which a test that starts a device a hundred times h
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -17,10 +18,19 @@ _CONTEXT.set_forkserver_preload(["slotcast_device.cli"])
 
 
 class QuickProcess:
-    """`slotcast-device ARGUMENTS` as a child process; what it writes to stderr goes to `log`."""
+    """`slotcast-device ARGUMENTS` as a child process; what it writes to stderr goes to `log`.
 
-    def __init__(self, arguments: Sequence[str], log: Path) -> None:
-        self._process = _CONTEXT.Process(target=_main, args=(list(arguments), str(log)))
+    Args:
+        arguments: of the command.
+        log: takes what it writes to stderr.
+        constants: values of module constants that are others in that process, by full name.
+    """
+
+    def __init__(
+        self, arguments: Sequence[str], log: Path, constants: Mapping[str, float] | None = None
+    ) -> None:
+        given = (list(arguments), str(log), dict(constants or {}))
+        self._process = _CONTEXT.Process(target=_main, args=given)
         self._process.start()
 
     @property
@@ -41,8 +51,11 @@ class QuickProcess:
         self._process.join()
 
 
-def _main(arguments: list[str], log: str) -> None:
+def _main(arguments: list[str], log: str, constants: dict[str, float]) -> None:
     """Run in the child."""
+    for name, value in constants.items():
+        module, _, constant = name.rpartition(".")
+        setattr(importlib.import_module(module), constant, value)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 2)
     from slotcast_device.cli import main

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 
 from slotcast_device import HotModel
 from slotcast_device.application.app_report import read_reports
-from slotcast_device.trial.live_figures import Window
+from slotcast_device.application.liveness import Liveness
 from tests.support import models
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -85,15 +86,17 @@ def test_a_program_that_keeps_dying_shows_as_restarts(tmp_path: Path) -> None:
     switch(tmp_path, "a")
     command = [str(EXAMPLES / "follow.sh"), str(tmp_path), "model.onnx", "false"]
     environment = {**os.environ, "FOLLOW_SLEEP_S": "0.02"}
+    liveness, looks = Liveness(), itertools.count()
     with subprocess.Popen(command, env=environment) as process:
-        wait_for(lambda: len(read_reports(tmp_path / "app").reports) >= 4)
+        for files in range(10):
+            wait_for(lambda: len(read_reports(tmp_path / "app").files) >= files)  # noqa: B023
+            found = read_reports(tmp_path / "app")
+            liveness.look(found.files, float(next(looks)))
         process.terminate()
-    found = read_reports(tmp_path / "app")
     assert found.malformed == 0
-    long_after = max(report.uptime_s for report in found.reports) + 60
-    later = read_reports(tmp_path / "app", now_uptime_s=long_after)
-    figures = Window("a").take(later.reports)
-    assert figures.starts - figures.alive >= 3
+    for _ in range(100):
+        liveness.look(read_reports(tmp_path / "app").files, float(next(looks)))
+    assert liveness.restarts("a") >= 3
 
 
 def service() -> ModuleType:

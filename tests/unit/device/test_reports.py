@@ -94,22 +94,6 @@ def test_links_and_pipes_are_not_followed(tmp_path: Path) -> None:
     assert (found.reports, found.malformed) == ((), 3)
 
 
-@pytest.mark.parametrize(
-    ("written_s", "phase"),
-    [(0.0, "serving"), (995.0, "serving"), (900.0, "gone"), (1500.0, "gone")],
-    ids=["unknown", "just now", "long silent", "before the machine started"],
-)
-def test_a_process_that_stopped_writing_is_gone(
-    tmp_path: Path, written_s: float, phase: str
-) -> None:
-    write_report(tmp_path, report("1", 3, uptime_s=written_s))
-    (found,) = read_reports(tmp_path, now_uptime_s=1000.0).reports
-    assert found.phase == phase
-    figures = Window("b").take([found])
-    assert (figures.requests, figures.starts) == (3, 1)
-    assert figures.alive == figures.serving == int(phase == "serving")
-
-
 def test_only_so_many_files_are_read(tmp_path: Path) -> None:
     for index in range(REPORTS_MAX + 10):
         write_report(tmp_path, report(str(index), 1))
@@ -148,8 +132,22 @@ def test_a_process_that_began_again_counts_from_zero() -> None:
     window.take([report("1", 10)])
     window.take([report("1", 3)])
     assert window.figures.requests == 13
-    window.take([report("2", 4)])
-    assert (window.figures.requests, window.figures.starts) == (17, 2)
+    assert window.take([report("2", 4)]).requests == 17
+
+
+def test_what_a_process_counted_stays_when_it_ends_and_takes_its_report_with_it() -> None:
+    window = Window("b")
+    window.take([report("1", 10, errors=1), report("2", 5)])
+    figures = window.take([report("2", 6)])
+    assert (figures.requests, figures.errors, figures.serving) == (16, 1, 1)
+
+
+def test_an_application_that_does_not_count_requests_says_nothing_of_them(tmp_path: Path) -> None:
+    (tmp_path / "report-1-b.json").write_text('{"slot": "b", "phase": "serving"}')
+    figures = Window("b").take(read_reports(tmp_path).reports)
+    assert (figures.requests, figures.serving, figures.is_counted) == (0, 1, False)
+    write_report(tmp_path, report("2", 0))
+    assert Window("b").take(read_reports(tmp_path).reports).is_counted
 
 
 def test_reports_of_another_slot_or_release_are_left_out() -> None:

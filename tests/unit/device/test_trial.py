@@ -10,7 +10,7 @@ import pytest
 from slotcast_device.application.app_report import Failure
 from slotcast_device.application.histogram import BUCKETS, bucket_of
 from slotcast_device.probe.judge import ProbeResult
-from slotcast_device.trial.judge import TrialVerdict, judge_probes, judge_trial
+from slotcast_device.trial.judge import TrialVerdict, hold_back, judge_probes, judge_trial
 from slotcast_device.trial.live_figures import Figures
 from slotcast_schemas.messages.release import Trial
 
@@ -20,7 +20,7 @@ TRIAL = Trial(duration_s=60.0, min_requests=500, deadline_s=600.0)
 def figures(requests: int, *, latency_s: float = 0.010, **more: Any) -> Figures:
     counts = [0] * BUCKETS
     counts[bucket_of(int(latency_s * 1e9))] = requests - more.get("errors", 0)
-    fields: dict[str, Any] = {"serving": 1, "alive": 1, "starts": 1, "rss_bytes": 100, **more}
+    fields: dict[str, Any] = {"serving": 1, "rss_bytes": 100, **more}
     return Figures(
         requests=requests, checked=requests, counts=tuple(counts), max_s=latency_s, **fields
     )
@@ -69,7 +69,6 @@ def test_requests_that_never_come_end_in_a_deadline() -> None:
         (figures(500, nonfinite=1), "nonfinite_output"),
         (figures(100, latency_s=0.050), "too_slow"),
         (figures(100, rss_bytes=3000), "too_much_memory"),
-        (replace(figures(50), starts=4), "restarts"),
         (
             replace(Figures(), failure=Failure(reason="memory_short", detail="needs more")),
             "memory_short",
@@ -83,16 +82,41 @@ def test_it_fails_at_once_where_a_limit_is_broken(seen: Figures, reason: str) ->
     assert verdict.detail
 
 
-def test_restarts_of_the_agent_count_up_to_the_limit() -> None:
+def test_restarts_count_up_to_the_limit() -> None:
     assert judged(figures(10), restarts=2, elapsed_s=1.0).outcome == "pending"
     assert judged(figures(10), restarts=3, elapsed_s=1.0).reason == "restarts"
 
 
-def test_one_early_error_is_no_verdict_but_the_share_at_the_end_is() -> None:
-    trial = Trial(duration_s=60.0, min_requests=10)
+def test_one_error_among_few_requests_is_no_verdict_until_there_are_enough_or_no_time_is_left() -> (
+    None
+):
+    trial = Trial(duration_s=60.0, min_requests=10, deadline_s=600.0)
     assert judged(figures(2, errors=1), trial=trial, elapsed_s=1.0).outcome == "pending"
-    verdict = judged(figures(20, errors=1), trial=trial)
-    assert (verdict.outcome, verdict.reason) == ("failed", "errors")
+    verdict = judged(figures(40, errors=1), trial=trial)
+    assert (verdict.outcome, verdict.reason) == ("pending", "few_requests")
+    assert "1 of 40 requests" in verdict.detail
+    assert judged(figures(100, errors=1), trial=trial).outcome == "passed"
+    assert judged(figures(40, errors=2), trial=trial).reason == "errors"
+    patient = Trial(duration_s=60.0, min_requests=10, max_error_share=0.9)
+    assert judged(figures(50, errors=50), trial=patient).reason == "errors"
+    late = judged(figures(40, errors=1), trial=trial, elapsed_s=600.0)
+    assert (late.outcome, late.reason) == ("failed", "errors")
+
+
+def test_outputs_that_overflow_in_the_old_release_too_are_not_the_new_ones_fault() -> None:
+    old = figures(1000, nonfinite=10)
+    assert judged(figures(1000, nonfinite=9), old=old).outcome == "passed"
+    assert judged(figures(1000, nonfinite=30), old=old).reason == "nonfinite_output"
+    assert judged(figures(500, nonfinite=1)).reason == "nonfinite_output"
+
+
+def test_a_pass_that_is_held_back_ends_in_the_deadline() -> None:
+    passed = judged(figures(500))
+    waits = hold_back(TRIAL, passed, "waiting for one", elapsed_s=61.0)
+    assert (waits.outcome, waits.detail) == ("pending", "waiting for one")
+    late = hold_back(TRIAL, passed, "waiting for one", elapsed_s=600.0)
+    assert (late.outcome, late.reason) == ("failed", "trial_deadline")
+    assert "waiting for one" in late.detail
 
 
 def test_errors_that_the_old_release_had_too_are_not_the_new_ones_fault() -> None:
@@ -122,7 +146,8 @@ def test_without_an_application_probes_stand_in() -> None:
     canceled = replace(good, passed=False, reason="probe_canceled", blames_model=False)
     trial = Trial(duration_s=10.0, min_requests=3)
     options: dict[str, Any] = {"elapsed_s": 11.0, "restarts": 0}
-    assert judge_probes(trial, good, probes=2, **options).outcome == "pending"
+    waits = judge_probes(trial, good, probes=2, **options)
+    assert (waits.outcome, waits.detail) == ("pending", "2 of 3 probes, 11 of 10 s")
     assert judge_probes(trial, good, probes=3, **options).outcome == "passed"
     assert judge_probes(trial, bad, probes=3, **options).reason == "golden_mismatch"
     assert judge_probes(trial, canceled, probes=2, **options).outcome == "pending"

@@ -29,13 +29,10 @@ REPORTS_MAX: Final = 64
 
 BOUNDS_MAX: Final = 512
 STALE_AFTER_S: Final = 3600.0
-"""A report this old is of a process that is gone; it is removed."""
-
-GONE_AFTER_S: Final = 30.0
-"""A process writes at least every 10 seconds; one that has not for this long has ended."""
+"""A report this old is of a process that is gone; it is removed. One that lives writes it again."""
 
 Phase = Literal["loading", "serving", "retired", "failed", "gone"]
-"""`gone` is what a reader makes of a process that has stopped writing."""
+"""`gone` is what `liveness` makes of a process that has stopped writing."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,8 +49,9 @@ class AppReport(msgspec.Struct, frozen=True, kw_only=True):
         slot: the slot whose files it opened.
         sequence: of the release, where the application knows it.
         instance: anything that differs from one start of the application to the next.
-        uptime_s: of the machine when this was written (/proc/uptime): unlike the time of day it
-            does not jump. 0 if not known; then the process is taken to be alive.
+        uptime_s: of the machine when this was written (/proc/uptime). It is not compared with
+            another clock; 0 says that nothing is known, and the process is taken to be alive.
+        requests: that were answered or raised; None from an application that does not count them.
         bounds_s, counts: latency histogram; one count more than bounds, not cumulative.
         checked, nonfinite: outputs looked at, and those of them with NaN or infinity.
     """
@@ -65,7 +63,7 @@ class AppReport(msgspec.Struct, frozen=True, kw_only=True):
     instance: ShortText = ""
     time: UnixTime = 0
     uptime_s: Seconds = 0.0
-    requests: Count = 0
+    requests: Count | None = None
     errors: Count = 0
     checked: Count = 0
     nonfinite: Count = 0
@@ -113,11 +111,30 @@ def write_report(folder: Path, report: AppReport) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportFile:
+    """A report as it lay in the folder; one that was written again differs.
+
+    Attributes:
+        name: of the file; it tells one process from another.
+        stamp: inode and time of change of the file.
+    """
+
+    name: str
+    stamp: tuple[int, int]
+    report: AppReport
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """The reports of a folder, newest first, and how many files were not reports."""
 
-    reports: tuple[AppReport, ...] = ()
+    files: tuple[ReportFile, ...] = ()
     malformed: int = 0
+
+    @property
+    def reports(self) -> tuple[AppReport, ...]:
+        """What the files say."""
+        return tuple(file.report for file in self.files)
 
 
 def uptime_s() -> float:
@@ -126,31 +143,16 @@ def uptime_s() -> float:
     return time.clock_gettime(clock)
 
 
-def read_reports(folder: Path, *, now_uptime_s: float | None = None) -> Found:
-    """Read what applications wrote. Whatever lies there, it ends soon and takes little memory.
-
-    Args:
-        folder: the model's `app` folder.
-        now_uptime_s: by which processes that have ended are told; None means now.
-    """
-    now_s = uptime_s() if now_uptime_s is None else now_uptime_s
-    reports, malformed = [], 0
+def read_reports(folder: Path) -> Found:
+    """Read what applications wrote. Whatever lies there, it ends soon and takes little memory."""
+    files, malformed = [], 0
     for path, _ in _newest(folder)[:REPORTS_MAX]:
         try:
-            report = msgspec.json.decode(_read_plain(path), type=AppReport)
-            reports.append(_as_of(report, now_s))
+            data, stamp = _read_plain(path)
+            files.append(ReportFile(path.name, stamp, msgspec.json.decode(data, type=AppReport)))
         except (OSError, ValueError):  # msgspec's errors are ValueErrors
             malformed += 1
-    return Found(tuple(reports), malformed)
-
-
-def _as_of(report: AppReport, now_s: float) -> AppReport:
-    """Mark a process as gone that has not written for long, or not since the machine started."""
-    age_s = now_s - report.uptime_s
-    is_silent = report.uptime_s > 0 and not -1.0 <= age_s <= GONE_AFTER_S
-    if is_silent and report.phase in {"loading", "serving"}:
-        return msgspec.structs.replace(report, phase="gone")
-    return report
+    return Found(tuple(files), malformed)
 
 
 def forget_reports(
@@ -184,13 +186,14 @@ def _newest(folder: Path) -> list[tuple[Path, float]]:
     return sorted(found, key=lambda pair: -pair[1])
 
 
-def _read_plain(path: Path) -> bytes:
-    """Read a small regular file; not a link, a pipe or a device."""
+def _read_plain(path: Path) -> tuple[bytes, tuple[int, int]]:
+    """Read a small regular file; not a link, a pipe or a device. Gives its bytes and its stamp."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{path.name}: expected a regular file")
         data = file.read(REPORT_MAX_BYTES + 1)
     if len(data) > REPORT_MAX_BYTES:
         raise ValueError(f"{path.name}: expected at most {REPORT_MAX_BYTES} bytes")
-    return data
+    return data, (status.st_ino, status.st_mtime_ns)

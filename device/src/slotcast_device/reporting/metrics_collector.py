@@ -10,11 +10,13 @@ minutes are not worth that. What it loses in a power cut is at most `SAVE_EVERY_
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.application.app_report import read_reports
+from slotcast_device.application.liveness import Liveness
 from slotcast_device.core.state import SLOT_NAMES
 from slotcast_device.reporting.metrics_ring import RING_MAX_BYTES, MetricsRing
 from slotcast_device.reporting.openmetrics import Totals
@@ -52,6 +54,7 @@ class Collector:
         self._config = config
         self._disk = disk
         self._windows: dict[tuple[str, SlotName], _Open] = {}
+        self._liveness: dict[str, Liveness] = {}
         self._totals = Totals()
         self._next_s = 0.0
         self._save_s = 0.0
@@ -79,7 +82,9 @@ class Collector:
 
     def collect(self, state: ModelState, now: Now) -> None:
         """Summarise one model up to now: call it also before a switch and after a trial's end."""
-        found = read_reports(self._config.model_dir(state.model) / "app").reports
+        liveness = self._liveness.setdefault(state.model, Liveness(look_counts_s=math.inf))
+        files = read_reports(self._config.model_dir(state.model) / "app").files
+        found = liveness.look(files, now.mono_s)
         for slot in SLOT_NAMES:
             record, opened = state.slots.get(slot), self._windows.get((state.model, slot))
             if opened is not None:

@@ -8,9 +8,12 @@ each as a request. What leads to which reason is listed in docs/health-check.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
+
+from msgspec import structs
 
 from slotcast_device.probe.judge import LATENCY_NOISE_S, ProbeResult, describe
 from slotcast_device.trial.live_figures import Figures
@@ -21,6 +24,9 @@ ENOUGH_FOR_MEDIAN: Final = 20
 ENOUGH_FOR_P95: Final = 200
 ENOUGH_FOR_SHARES: Final = 100
 """Errors of the first requests are held against this many, so that one is not a share of 1."""
+
+CHANCE_MAX: Final = 0.05
+"""At the end of a trial, a share above its limit counts where chance gives it more rarely."""
 
 REASONS: Final = {
     "taken_over": "app_refused",
@@ -60,6 +66,7 @@ def judge_trial(
     seen: Figures,
     elapsed_s: float,
     restarts: int,
+    unit: str = "requests",
 ) -> TrialVerdict:
     """Judge what was seen so far.
 
@@ -68,54 +75,91 @@ def judge_trial(
         reference: the old release's figures, from before the switch; None if there are none.
         seen: the new release's, since the switch.
         elapsed_s: how long it was watched, before restarts and reboots too.
-        restarts: starts of the agent that found this trial under way. Restarts of the
-            application are taken from `seen`.
+        restarts: of the agent in this trial, and of the application.
+        unit: what `seen.requests` counts.
     """
-    restarts += max(0, seen.starts - seen.alive)
     checks = tuple(_checks(trial, reference, seen, restarts))
     failed = next((check for check in checks if not check.passed), None)
     if failed is not None:
         return TrialVerdict("failed", _reason(failed, seen), describe(failed), checks)
+    waits_for = _waits_for(trial, seen, elapsed_s, unit)
     if elapsed_s >= trial.duration_s and seen.requests >= trial.min_requests:
-        exact = _exact_errors(trial, reference, seen)
-        if not exact.passed:
-            return TrialVerdict("failed", REASONS["errors"], describe(exact), (*checks, exact))
-        return TrialVerdict("passed", "passed", "", checks)
-    if elapsed_s >= max(trial.deadline_s, trial.duration_s):
+        over = next((c for c in _exact_shares(trial, reference, seen) if not c.passed), None)
+        if over is None:
+            return TrialVerdict("passed", "passed", "", checks)
+        if _is_late(trial, elapsed_s) or _is_telling(over, seen):
+            return TrialVerdict("failed", _reason(over, seen), describe(over), (*checks, over))
+        detail = f"{over.name}: {over.detail}, too few to tell if that is the share; {waits_for}"
+        return TrialVerdict("pending", "few_requests", detail, checks)
+    if _is_late(trial, elapsed_s):
         late = Check(
             name="deadline",
             passed=False,
             value=seen.requests,
             limit=trial.min_requests,
-            detail=f"requests after {elapsed_s:.0f} s; {seen.serving} processes serve it",
+            detail=f"{unit} after {elapsed_s:.0f} s; {seen.serving} processes serve it",
         )
         return TrialVerdict("failed", REASONS["deadline"], describe(late), (*checks, late))
-    return TrialVerdict("pending", "pending", _waits_for(trial, seen, elapsed_s), checks)
+    return TrialVerdict("pending", "pending", waits_for, checks)
+
+
+def hold_back(
+    trial: Trial, verdict: TrialVerdict, missing: str, *, elapsed_s: float
+) -> TrialVerdict:
+    """Do not let a trial pass yet, and not at all after its deadline.
+
+    Args:
+        trial: the release's limits.
+        verdict: that it has passed, by its figures.
+        missing: what it still waits for, in words for people.
+        elapsed_s: how long it was watched.
+    """
+    if not _is_late(trial, elapsed_s):
+        return TrialVerdict("pending", "held_back", missing, verdict.checks)
+    late = Check(name="deadline", passed=False, detail=f"after {elapsed_s:.0f} s: {missing}")
+    checks = (*verdict.checks, late)
+    return TrialVerdict("failed", REASONS["deadline"], describe(late), checks)
+
+
+def _is_late(trial: Trial, elapsed_s: float) -> bool:
+    return elapsed_s >= max(trial.deadline_s, trial.duration_s)
 
 
 def judge_probes(
-    trial: Trial, probe: ProbeResult, *, elapsed_s: float, restarts: int, probes: int
+    trial: Trial,
+    probe: ProbeResult,
+    *,
+    elapsed_s: float,
+    restarts: int,
+    probes: int,
+    seen: Figures | None = None,
+    reference: Figures | None = None,
 ) -> TrialVerdict:
-    """Judge the trial of a device without an application, after one more probe of the slot.
+    """Judge a trial in which probes stand in for requests that nobody counts.
 
     Args:
         trial: the release's limits.
         probe: of the release on trial, held just now.
-        elapsed_s: how long it has been live.
-        restarts: starts of the agent that found this trial under way.
+        elapsed_s: how long it was watched.
+        restarts: of the agent in this trial, and of the application.
         probes: held so far, this one included; each counts as a request.
+        seen: what an application reported all the same, before it ended or without counting.
+        reference: the old release's figures.
     """
     if probe.blames_model and not probe.passed:
         return TrialVerdict("failed", probe.reason, probe.detail, probe.checks)
+    seen = seen or Figures()
     verdict = judge_trial(
         trial,
-        reference=None,
-        seen=Figures(requests=probes),
+        reference=reference,
+        seen=replace(seen, requests=seen.requests + probes),
         elapsed_s=elapsed_s,
         restarts=restarts,
+        unit="requests and probes" if seen.requests else "probes",
     )
-    checks = (*probe.checks, *(c for c in verdict.checks if c.name == "restarts"))
-    return TrialVerdict(verdict.outcome, verdict.reason, verdict.detail, checks)
+    has_figures = bool(seen.requests)
+    said = (c for c in verdict.checks if has_figures or not c.passed or c.name == "restarts")
+    return replace(verdict, checks=(*probe.checks, *said))
 
 
 def _checks(
@@ -131,14 +175,7 @@ def _checks(
     )
     old = reference or Figures()
     yield _errors(trial, old, seen)
-    yield Check(
-        name="nonfinite",
-        passed=seen.nonfinite_share <= trial.max_nonfinite_share,
-        value=seen.nonfinite_share,
-        limit=trial.max_nonfinite_share,
-        reference=old.nonfinite_share if old.checked else None,
-        detail=f"{seen.nonfinite} of {seen.checked} outputs looked at",
-    )
+    yield _nonfinite(trial, old, seen)
     limit_bytes = trial.max_memory_bytes
     yield Check(
         name="memory",
@@ -159,7 +196,8 @@ def _checks(
 def _errors(trial: Trial, old: Figures, seen: Figures) -> Check:
     """Fails early, once there are more errors than the whole trial may have.
 
-    What callers get wrong fails in the old release too, so the limit is on top of its share.
+    What the old release could not answer either is no fault of the new one, so the limit is on
+    top of its share.
     """
     limit = trial.max_error_share + old.error_share
     counted = max(seen.requests, trial.min_requests, ENOUGH_FOR_SHARES)
@@ -173,12 +211,39 @@ def _errors(trial: Trial, old: Figures, seen: Figures) -> Check:
     )
 
 
-def _exact_errors(trial: Trial, reference: Figures | None, seen: Figures) -> Check:
-    """At the end of the trial, of the requests that there were."""
-    limit = trial.max_error_share + (reference or Figures()).error_share
+def _nonfinite(trial: Trial, old: Figures, seen: Figures) -> Check:
+    """The same for outputs with NaN or infinity: what callers send may overflow the old one too."""
+    limit = trial.max_nonfinite_share + old.nonfinite_share
+    counted = max(seen.checked, ENOUGH_FOR_SHARES)
     return Check(
-        name="errors", passed=seen.error_share <= limit, value=seen.error_share, limit=limit
+        name="nonfinite",
+        passed=seen.nonfinite <= limit * counted,
+        value=seen.nonfinite_share,
+        limit=limit,
+        reference=old.nonfinite_share if old.checked else None,
+        detail=f"{seen.nonfinite} of {seen.checked} outputs looked at",
     )
+
+
+def _exact_shares(trial: Trial, reference: Figures | None, seen: Figures) -> Iterator[Check]:
+    """At the end of the trial, of what there was."""
+    old = reference or Figures()
+    for check in (_errors(trial, old, seen), _nonfinite(trial, old, seen)):
+        passed = (check.value or 0.0) <= (check.limit or 0.0)
+        yield structs.replace(check, passed=passed)
+
+
+def _is_telling(over: Check, seen: Figures) -> bool:
+    """Whether a share above its limit is more than chance, among as few requests as there were.
+
+    The chance that a release which just keeps to the limit has as many failures (binomial).
+    """
+    count, of = (
+        (seen.errors, seen.requests) if over.name == "errors" else (seen.nonfinite, seen.checked)
+    )
+    share = over.limit or 0.0
+    fewer = sum(math.comb(of, n) * share**n * (1 - share) ** (of - n) for n in range(count))
+    return 1 - fewer < CHANCE_MAX
 
 
 def _latencies(trial: Trial, old: Figures, seen: Figures) -> Iterator[Check]:
@@ -204,8 +269,8 @@ def _reason(failed: Check, seen: Figures) -> str:
     return REASONS[failed.name]
 
 
-def _waits_for(trial: Trial, seen: Figures, elapsed_s: float) -> str:
+def _waits_for(trial: Trial, seen: Figures, elapsed_s: float, unit: str) -> str:
     time = f"{elapsed_s:.0f} of {trial.duration_s:.0f} s"
     if not trial.min_requests:
         return time
-    return f"{seen.requests} of {trial.min_requests} requests, {time}"
+    return f"{seen.requests} of {trial.min_requests} {unit}, {time}"

@@ -14,7 +14,7 @@ from slotcast_device.application.app_report import REPORTS_MAX, AppReport, Failu
 from slotcast_device.application.histogram import BOUNDS_S, BUCKETS, latency, quantile_s, rebucket
 from slotcast_schemas.messages.metrics import Summary
 
-_INSTANCES_MAX: Final = 4 * REPORTS_MAX
+_COUNTS: Final = ("requests", "errors", "checked", "nonfinite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,8 @@ class Figures:
 
     Attributes:
         serving: processes that have it loaded.
-        alive: those, and processes that are loading it or could not.
-        starts: processes seen with this release; what is more than `alive` has ended.
+        loading: processes that are loading it.
+        is_counted: whether any of them counts requests.
         failure: of a process that could not take it over.
         rss_bytes: of the largest process.
     """
@@ -42,8 +42,8 @@ class Figures:
     output_mean: float | None = None
     output_std: float | None = None
     serving: int = 0
-    alive: int = 0
-    starts: int = 0
+    loading: int = 0
+    is_counted: bool = True
     failure: Failure | None = None
 
     def quantile_s(self, share: float) -> float | None:
@@ -94,7 +94,6 @@ class Window:
         self._sequence = sequence
         self._seen: dict[str, AppReport] = {}
         self._figures = Figures()
-        self._instances: set[str] = set()
 
     @property
     def figures(self) -> Figures:
@@ -122,10 +121,8 @@ class Window:
             earlier = self._seen.get(report.instance)
             figures = _added(figures, report, earlier)
             self._seen[report.instance] = report
-            if len(self._instances) < _INSTANCES_MAX:
-                self._instances.add(report.instance)
         self._forget_old({report.instance for report in mine})
-        self._figures = _with_state(figures, mine, starts=len(self._instances))
+        self._figures = _with_state(figures, mine)
         return self._figures
 
     def cut(self) -> Figures:
@@ -136,8 +133,8 @@ class Window:
             rss_bytes=figures.rss_bytes,
             load_s=figures.load_s,
             serving=figures.serving,
-            alive=figures.alive,
-            starts=figures.starts,
+            loading=figures.loading,
+            is_counted=figures.is_counted,
             failure=figures.failure,
         )
         return figures
@@ -167,8 +164,8 @@ def _added(figures: Figures, report: AppReport, earlier: AppReport | None) -> Fi
     else:
         earlier = None
     gain: Mapping[str, int] = {
-        name: getattr(report, name) - (0 if earlier is None else getattr(earlier, name))
-        for name in ("requests", "errors", "checked", "nonfinite")
+        name: _count(report, name) - (0 if earlier is None else _count(earlier, name))
+        for name in _COUNTS
     }
     sum_s = report.sum_s - (0.0 if earlier is None else earlier.sum_s)
     return replace(
@@ -183,12 +180,17 @@ def _added(figures: Figures, report: AppReport, earlier: AppReport | None) -> Fi
     )
 
 
+def _count(report: AppReport, name: str) -> int:
+    """One of its counts; 0 for what the application does not count."""
+    count: int | None = getattr(report, name)
+    return count or 0
+
+
 def _has_gone_on(report: AppReport, earlier: AppReport) -> bool:
     """Whether every count is at least what it was: else the process began again."""
     if report.bounds_s != earlier.bounds_s or len(report.counts) != len(earlier.counts):
         return False
-    names = ("requests", "errors", "checked", "nonfinite")
-    return all(getattr(report, n) >= getattr(earlier, n) for n in names) and all(
+    return all(_count(report, n) >= _count(earlier, n) for n in _COUNTS) and all(
         a >= b for a, b in zip(report.counts, earlier.counts, strict=True)
     )
 
@@ -203,7 +205,7 @@ def _max_s(report: AppReport, earlier: AppReport | None, new: list[int], old: li
     return min(report.max_s, BOUNDS_S[top]) if top < len(BOUNDS_S) else report.max_s
 
 
-def _with_state(figures: Figures, reports: list[AppReport], *, starts: int) -> Figures:
+def _with_state(figures: Figures, reports: list[AppReport]) -> Figures:
     """Set what is a state and not a count, from the reports that are there now.
 
     Where nobody serves the release any more, from the last words of those who did: a trial holds
@@ -220,7 +222,7 @@ def _with_state(figures: Figures, reports: list[AppReport], *, starts: int) -> F
         output_mean=figures.output_mean if latest is None else latest.output_mean,
         output_std=figures.output_std if latest is None else latest.output_std,
         serving=len(serving),
-        alive=sum(report.phase != "gone" for report in reports),
-        starts=starts,
+        loading=sum(report.phase == "loading" for report in reports),
+        is_counted=not last or any(report.requests is not None for report in last),
         failure=next((r.failure for r in reports if r.phase == "failed" and r.failure), None),
     )

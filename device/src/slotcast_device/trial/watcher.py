@@ -1,14 +1,16 @@
 """Probe and trial as jobs: gathers what the judges need, and gives the core a verdict.
 
 Where an application reports, its live figures are judged against those it had with the old
-release; both lie in its report files, so nothing is lost when the agent restarts. Where none
-does, the release on trial is probed again and again.
+release; both lie in its report files, so what living processes counted is not lost when the agent
+restarts. Where nobody reports, or nobody counts requests, the release on trial is probed again and
+again. A trial passes only when all who serve the release were heard of after its time was over.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.application.app_report import (
@@ -17,20 +19,23 @@ from slotcast_device.application.app_report import (
     forget_reports,
     read_reports,
 )
+from slotcast_device.application.liveness import AT_WORK, Liveness
 from slotcast_device.core.events import Probe, Verdict, Watch
 from slotcast_device.probe import ProbeRequest, ProbeResult, SlotModel, run_probe
-from slotcast_device.trial.judge import TrialVerdict, judge_probes, judge_trial
-from slotcast_device.trial.live_figures import Window
+from slotcast_device.trial.judge import TrialVerdict, hold_back, judge_probes, judge_trial
+from slotcast_device.trial.live_figures import Figures, Window
 from slotcast_schemas.errors import StorageFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from slotcast_device.core.state import SlotName
     from slotcast_device.storage.slots import SlotStore
     from slotcast_schemas.messages import Release
 
+TAKING_OVER: Final = "waiting for the application to load the release"
+UNCOUNTED: Final = "the application does not count requests, so probes stand in"
 TAKE_OVER_S: Final = 60.0
 """An application that served the old release gets this long to load the new one."""
 
@@ -42,16 +47,31 @@ class Watcher:
         store: the model's slots.
         app: the folder into which applications report.
         cancel: set when the agent ends; a probe under way ends with it.
+        clock: monotonic, in seconds.
     """
 
-    def __init__(self, store: SlotStore, app: Path, cancel: threading.Event) -> None:
+    def __init__(
+        self,
+        store: SlotStore,
+        app: Path,
+        cancel: threading.Event,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
         self._app = app
         self._cancel = cancel
-        self._probes: dict[bytes, int] = {}
+        self._clock = clock
+        self._begin()
+
+    def _begin(self) -> None:
+        self._liveness = Liveness()
+        self._windows: dict[SlotName, Window] = {}
+        self._probes = 0
+        self._agreed_s: float | None = None  # since when the figures say that the trial has passed
 
     def expect(self, slot: SlotName) -> None:
         """A slot is about to become active: what was reported of its last release goes."""
+        self._begin()
         forget_reports(self._app, slot=slot, older_than=time.time() - STALE_AFTER_S)
 
     def probe(self, job: Probe) -> Verdict:
@@ -68,34 +88,76 @@ class Watcher:
         Raises:
             StorageFailed: the probe could not be held; that says nothing against the model.
         """
-        reports = read_reports(self._app).reports
-        seen = Window(job.slot, job.release.sequence).take(reports)
-        if not seen.requests and not any(report.phase != "gone" for report in reports):
-            return self._watch_by_probe(job)  # no application, or none any more
-        if not seen.serving and seen.failure is None and _may_take_over(job, reports):
-            return Verdict(None, "pending", "waiting for the application to load the release")
-        old = None if job.fallback is None else Window(job.fallback).take(reports)
-        verdict = judge_trial(
-            job.release.trial,
-            reference=old,
-            seen=seen,
-            elapsed_s=job.elapsed_s,
-            restarts=job.restarts,
-        )
-        return _trial_verdict(verdict)
+        now_s = self._clock()
+        reports = self._liveness.look(read_reports(self._app).files, now_s)
+        seen = self._window(job.slot, job.release.sequence).take(reports)
+        old = None if job.fallback is None else self._window(job.fallback).take(reports)
+        if self._wants_probe(job, reports, seen):
+            verdict = self._judge_by_probe(job, seen, old)
+        else:
+            verdict = judge_trial(
+                job.release.trial,
+                reference=old,
+                seen=seen,
+                elapsed_s=job.elapsed_s,
+                restarts=job.restarts + self._liveness.restarts(job.slot),
+            )
+            if verdict.outcome != "failed" and not seen.serving and _may_take_over(job, reports):
+                return Verdict(None, "taking_over", TAKING_OVER)
+        return _trial_verdict(self._held_back(job, seen, verdict, now_s))
 
-    def _watch_by_probe(self, job: Watch) -> Verdict:
-        digest = job.release.image_sha256
+    def _window(self, slot: SlotName, sequence: int = 0) -> Window:
+        return self._windows.setdefault(slot, Window(slot, sequence))
+
+    def _wants_probe(self, job: Watch, reports: Sequence[AppReport], seen: Figures) -> bool:
+        """Whether nobody says how the release does: no application, or one that does not count."""
+        if seen.failure is not None:
+            return False
+        if seen.serving:
+            return not seen.is_counted and job.release.trial.min_requests > 0
+        is_at_work = any(report.phase in AT_WORK for report in reports)
+        return not is_at_work and not self._liveness.ended(job.slot)
+
+    def _judge_by_probe(self, job: Watch, seen: Figures, old: Figures | None) -> TrialVerdict:
         result = _held(self._run_probe(job.slot, job.release, None))
-        self._probes = {digest: self._probes.get(digest, 0) + 1}
+        self._probes += 1
         verdict = judge_probes(
             job.release.trial,
             result,
             elapsed_s=job.elapsed_s,
-            restarts=job.restarts,
-            probes=self._probes[digest],
+            restarts=job.restarts + self._liveness.restarts(job.slot),
+            probes=self._probes,
+            seen=seen,
+            reference=old,
         )
-        return _trial_verdict(verdict)
+        if seen.serving and verdict.outcome == "pending":
+            return replace(verdict, detail=f"{UNCOUNTED}: {verdict.detail}")
+        return verdict
+
+    def _held_back(
+        self, job: Watch, seen: Figures, verdict: TrialVerdict, now_s: float
+    ) -> TrialVerdict:
+        """A pass that waits until all who serve the release have been heard of."""
+        trial = job.release.trial
+        if verdict.outcome != "passed" or (not trial.duration_s and not trial.min_requests):
+            self._agreed_s = None
+            return verdict
+        if self._agreed_s is None:
+            self._agreed_s = now_s
+        missing = self._missing(job.slot, seen, self._agreed_s)
+        if not missing:
+            return verdict
+        return hold_back(trial, verdict, missing, elapsed_s=job.elapsed_s)
+
+    def _missing(self, slot: SlotName, seen: Figures, agreed_s: float) -> str:
+        if seen.loading:
+            return f"{seen.loading} processes of the application still load the release"
+        if not seen.serving and self._liveness.ended(slot):
+            return "the application has ended without a word, and has not come back"
+        unheard = self._liveness.unheard(slot, agreed_s)
+        if unheard:
+            return f"waiting to hear from {unheard} processes of the application once more"
+        return ""
 
     def _run_probe(self, slot: SlotName, release: Release, beside: SlotName | None) -> ProbeResult:
         request = ProbeRequest(
@@ -119,7 +181,7 @@ def _may_take_over(job: Watch, reports: Sequence[AppReport]) -> bool:
     """Whether an application serves the old release and still has time to load the new one."""
     if job.elapsed_s >= max(TAKE_OVER_S, job.release.trial.duration_s):
         return False
-    return any(report.phase in {"serving", "loading"} for report in reports)
+    return any(report.phase in AT_WORK for report in reports)
 
 
 def _held(result: ProbeResult) -> ProbeResult:

@@ -1,0 +1,147 @@
+"""Which of an application's processes live: told by what changes, and not by comparing clocks.
+
+A report says when it was written by its process's own clock. That clock need not be the reader's
+(a container, a time namespace, another boot), and a machine that slept makes all reports look old.
+So a process lives while its file goes on changing, and has ended when it has not for a while by
+the reader's monotonic clock. docs/adr/0054 has the reasons. Pure: files in, phases out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from slotcast_device.application.app_report import AppReport, ReportFile
+
+GONE_AFTER_S: Final = 30.0
+"""A process writes at least every 10 seconds; one that has not for this long has ended."""
+LATE_S: Final = 12.0
+"""A process that keeps to its ten seconds is heard of within these, where looks are frequent."""
+LOOK_COUNTS_S: Final = 15.0
+"""So much silence is believed of the time between two looks: a machine that stood still, or a
+reader that was kept from looking, says nothing of the processes."""
+ENDED_MAX: Final = 256
+"""Ended processes that are remembered of a slot: more restarts than any release may see."""
+
+AT_WORK: Final = frozenset({"loading", "serving"})
+"""Phases of a process that goes on writing."""
+
+
+@dataclass(slots=True)
+class _Process:
+    """What is known of the process behind one file.
+
+    Attributes:
+        began_s: when its file was first seen.
+        heard_s: when it was last seen to have changed.
+        silent_s: how much silence since then is believed.
+        was_there: it lay there when looking began, and nothing of it has changed since: whether it
+            lives is not known yet, and if it does not, it ended before anybody looked.
+    """
+
+    file: ReportFile
+    began_s: float
+    heard_s: float
+    silent_s: float = 0.0
+    was_there: bool = False
+
+    @property
+    def is_gone(self) -> bool:
+        report = self.file.report
+        is_told = report.uptime_s > 0  # where nothing is said of time, it is taken to live
+        return is_told and report.phase in AT_WORK and self.silent_s > GONE_AFTER_S
+
+    @property
+    def has_ended_in_view(self) -> bool:
+        return self.is_gone and not self.was_there
+
+
+class Liveness:
+    """Follows the report files of one model's applications from look to look.
+
+    Args:
+        look_counts_s: how much silence is believed of the time between two looks.
+    """
+
+    def __init__(self, look_counts_s: float = LOOK_COUNTS_S) -> None:
+        self._look_counts_s = look_counts_s
+        self._processes: dict[str, _Process] = {}
+        self._looked_s: float | None = None
+
+    def look(self, files: Sequence[ReportFile], now_s: float) -> list[AppReport]:
+        """Take what lies in the folder now.
+
+        Args:
+            files: as read, newest first.
+            now_s: of the reader's monotonic clock.
+
+        Returns:
+            Their reports in the same order, `gone` for processes that have ended.
+        """
+        since_s = 0.0 if self._looked_s is None else now_s - self._looked_s
+        for file in files:
+            self._hear(file, now_s, min(max(0.0, since_s), self._look_counts_s))
+        self._forget({file.name for file in files})
+        self._looked_s = now_s
+        return [self._as_of(file) for file in files]
+
+    def _hear(self, file: ReportFile, now_s: float, since_s: float) -> None:
+        known = self._processes.get(file.name)
+        if known is None:
+            was_there = self._looked_s is None
+            self._processes[file.name] = _Process(file, now_s, now_s, was_there=was_there)
+        elif known.file != file:
+            known.file, known.heard_s, known.silent_s, known.was_there = file, now_s, 0.0, False
+        else:
+            known.silent_s += since_s
+
+    def _forget(self, present: set[str]) -> None:
+        """A file that is no more is of a process that ended on purpose; an ended one counts on."""
+        for name, process in list(self._processes.items()):
+            if name not in present and not process.has_ended_in_view:
+                del self._processes[name]
+        ended = [n for n, p in self._processes.items() if p.has_ended_in_view and n not in present]
+        for name in ended[:-ENDED_MAX]:
+            del self._processes[name]
+
+    def _as_of(self, file: ReportFile) -> AppReport:
+        if self._processes[file.name].is_gone:
+            return msgspec.structs.replace(file.report, phase="gone")
+        return file.report
+
+    def restarts(self, slot: str) -> int:
+        """How often processes of a slot's release ended without a word and others began instead.
+
+        Those that began between the same two looks count once: they are one application.
+        """
+        mine = [p for p in self._processes.values() if p.file.report.slot == slot]
+        ends = sorted((p.heard_s for p in mine if p.has_ended_in_view), reverse=True)
+        began = set()
+        for start_s in sorted(p.began_s for p in mine):
+            if ends and ends[-1] < start_s:
+                ends.pop()
+                began.add(start_s)
+        return len(began)
+
+    def ended(self, slot: str) -> int:
+        """How many processes of a slot's release ended without a word while they were watched."""
+        return sum(
+            p.has_ended_in_view for p in self._processes.values() if p.file.report.slot == slot
+        )
+
+    def unheard(self, slot: str, since_s: float) -> int:
+        """How many processes of a slot's release may have ended, for all that is known.
+
+        They are not gone yet, and have not written since then, or are late.
+        """
+        return sum(
+            p.file.report.slot == slot
+            and p.file.report.phase in AT_WORK
+            and p.file.report.uptime_s > 0
+            and not p.is_gone
+            and (p.heard_s <= since_s or p.silent_s > LATE_S)
+            for p in self._processes.values()
+        )
