@@ -16,7 +16,8 @@ from examples.demo.digits import Digits, Student
 from examples.demo.link import BadLink
 from examples.demo.show import NotObserved, Show, kilobytes, short
 from examples.demo.watch import Watcher
-from slotcast_publisher.delivery.publish import Pushed, publish
+from slotcast_publisher.delivery.broker_delivery import Pushed
+from slotcast_publisher.delivery.publish import How, publish
 from slotcast_publisher.provision import provision
 from slotcast_publisher.release.build import Request
 from slotcast_publisher.release.delta_payloads import BUILDERS
@@ -97,13 +98,11 @@ class Stage:
     def publish(self, version: str, *, send_all: bool = False, quietly: bool = False) -> Pushed:
         """Offer a release to everyone, and push it."""
         with self.show.bar(f"push {version}", quietly=quietly) as bar:
-            (pushed,) = publish(
-                self.repo,
-                MODEL,
-                version,
+            how = How(
                 send_all=send_all,
                 progress=lambda _, tally: bar.at(tally.done_bytes, tally.total_bytes),
             )
+            (pushed,) = publish(self.repo, MODEL, version, how=how).all_done()
         return pushed
 
     def payload_file(self, version: str, payload: Payload) -> Path:

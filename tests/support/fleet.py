@@ -128,11 +128,13 @@ class Publisher:
         self, model: str, version: str, wanted: Wanted | None = None, *, send_all: bool = False
     ) -> None:
         """Offer a release and push it to the repository's brokers."""
-        publishing.publish(self.repo, model, version, wanted, send_all=send_all)
+        publishing.publish(
+            self.repo, model, version, wanted, publishing.How(send_all=send_all)
+        ).all_done()
 
     def withdraw(self, model: str) -> None:
         """Cancel what is offered."""
-        publishing.withdraw(self.repo, model)
+        publishing.withdraw(self.repo, model).all_done()
 
     def provision(
         self,

@@ -23,7 +23,9 @@ from slotcast_publisher.cli.common import (
     size,
 )
 from slotcast_publisher.delivery import publish as publishing
-from slotcast_publisher.delivery.publish import Progress, Pushed
+from slotcast_publisher.delivery.broker_delivery import Pushed, ReadBack
+from slotcast_publisher.delivery.publish import Failure, How, Outcome, Progress
+from slotcast_publisher.delivery.push import Tally
 from slotcast_publisher.notice import Wanted
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
@@ -32,6 +34,14 @@ from slotcast_schemas.messages.offer import Group
 Purge = Annotated[
     bool,
     typer.Option("--purge", help="Then take payloads that no offer uses off the brokers."),
+]
+ReadBackOption = Annotated[
+    ReadBack,
+    typer.Option(
+        "--read-back",
+        help="What is read back before it is believed: all that is not sent now, only the ends of"
+        " each payload, or none, for a user who may not read.",
+    ),
 ]
 
 
@@ -75,6 +85,7 @@ def _publish(
     send_all: Annotated[
         bool, typer.Option("--all", help="Send also what brokers have acknowledged before.")
     ] = False,
+    read_back: ReadBackOption = "all",
     purge: Purge = False,
     json: Json = False,
 ) -> None:
@@ -89,16 +100,15 @@ def _publish(
     )
     repository = open_repository(repo)
     with progress(quiet=json) as advance:
-        done = publishing.publish(
-            repository,
-            model,
-            version,
-            wanted,
+        how = How(
             brokers=broker or (),
             send_all=send_all,
+            read_back=read_back,
             purge=purge,
             progress=_shown(advance),
         )
+        outcome = publishing.publish(repository, model, version, wanted, how)
+    _end_if_none_done(outcome)
     offer = repository.present_offer(model)
     if offer is None:
         raise UsageError(f"{model}: another command took the offer away meanwhile")
@@ -109,30 +119,38 @@ def _publish(
         "state": offer.state,
         "deployment": offer.deployment,
         "groups": msgspec.to_builtins(offer.groups),
-        "brokers": [msgspec.to_builtins(item) for item in done],
+        **_outcome_fields(outcome),
     }
     names = ", ".join(item.name for item in offer.groups)
     head = f"{model} {offer.version} (sequence {offer.sequence}) is {offer.state} for: {names}"
-    emit(json, fields, [head, *map(_line, done)])
+    emit(json, fields, [head, *_outcome_lines(outcome)])
+    outcome.all_done()
 
 
 def _withdraw(
-    repo: Repo, model: Model, broker: Brokers = None, purge: Purge = False, json: Json = False
+    repo: Repo,
+    model: Model,
+    broker: Brokers = None,
+    read_back: ReadBackOption = "all",
+    purge: Purge = False,
+    json: Json = False,
 ) -> None:
     """Cancel what is offered for a model."""
     repository = open_repository(repo)
     with progress(quiet=json) as advance:
-        done = publishing.withdraw(
-            repository, model, brokers=broker or (), purge=purge, progress=_shown(advance)
-        )
+        how = How(brokers=broker or (), read_back=read_back, purge=purge, progress=_shown(advance))
+        outcome = publishing.withdraw(repository, model, how)
+    _end_if_none_done(outcome)
     offer = repository.present_offer(model)
     fields = {
         "model": model,
         "version": offer.version if offer else None,
         "state": offer.state if offer else None,
-        "brokers": [msgspec.to_builtins(item) for item in done],
+        **_outcome_fields(outcome),
     }
-    emit(json, fields, [f"{model}: {fields['version']} is canceled", *map(_line, done)])
+    head = f"{model}: {fields['version']} is canceled"
+    emit(json, fields, [head, *_outcome_lines(outcome)])
+    outcome.all_done()
 
 
 def _refresh(
@@ -144,6 +162,7 @@ def _refresh(
             "--offline", help="Date root, targets and releases again too; needs their keys."
         ),
     ] = False,
+    read_back: ReadBackOption = "all",
     clock_is_right: Annotated[
         bool,
         typer.Option(
@@ -155,26 +174,71 @@ def _refresh(
 ) -> None:
     """Date the signatures again, and send every model's notice."""
     repository = open_repository(repo, clock_is_right=clock_is_right)
-    done = publishing.refresh(repository, brokers=broker or (), offline=offline)
+    how = How(brokers=broker or (), read_back=read_back)
+    outcomes = publishing.refresh(repository, how, offline=offline)
     expires = repository.roles.expires("timestamp").isoformat()
     fields = {
         "expires": expires,
         "models": {
-            model: [msgspec.to_builtins(item) for item in items] for model, items in done.items()
+            model: [msgspec.to_builtins(item) for item in outcome.done]
+            for model, outcome in outcomes.items()
         },
+        "failed": [
+            {"model": model, **msgspec.to_builtins(item)}
+            for model, outcome in outcomes.items()
+            for item in outcome.failed
+        ],
     }
-    emit(json, fields, [f"{len(done)} notices renewed; they count until {expires}"])
+    lines = [f"{len(outcomes)} notices renewed; they count until {expires}"]
+    lines += [
+        f"  {model}: {line.strip()}"
+        for model, outcome in outcomes.items()
+        for line in map(_failed_line, outcome.failed)
+    ]
+    emit(json, fields, lines)
+    for outcome in outcomes.values():
+        outcome.all_done()
 
 
 def _shown(advance: Advance) -> Progress:
-    return lambda name, tally: advance(f"push to {name}", tally.done_bytes, tally.total_bytes)
+    def show(name: str, tally: Tally) -> None:
+        if tally.to_read_bytes:
+            advance(f"read back from {name}", tally.read_bytes, tally.to_read_bytes)
+        else:
+            advance(f"push to {name}", tally.done_bytes, tally.total_bytes)
+
+    return show
+
+
+def _end_if_none_done(outcome: Outcome) -> None:
+    """End with the error alone where no broker was served; with one that was, say so first."""
+    if not outcome.done:
+        outcome.all_done()
+
+
+def _outcome_fields(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "brokers": [msgspec.to_builtins(item) for item in outcome.done],
+        "failed": [msgspec.to_builtins(item) for item in outcome.failed],
+    }
+
+
+def _outcome_lines(outcome: Outcome) -> list[str]:
+    return [*map(_line, outcome.done), *map(_failed_line, outcome.failed)]
+
+
+def _failed_line(item: Failure) -> str:
+    return f"  {item.broker}: NOT DONE [{item.reason}]"
 
 
 def _line(item: Pushed) -> str:
+    lost = f", {item.messages_lost} were lost there and sent again" if item.messages_lost else ""
     purged = f", {item.purged} payloads removed" if item.purged else ""
+    foreign = ", replaced a notice that other keys signed" if item.replaced_foreign else ""
     return (
         f"  {item.broker} (MQTT {item.protocol}): sent {item.messages_sent} messages,"
-        f" {size(item.bytes_sent)}; {item.messages_skipped} were there already{purged}"
+        f" {size(item.bytes_sent)}; {item.messages_skipped} were there already{lost};"
+        f" {item.messages_read_back} read back{foreign}{purged}"
     )
 
 

@@ -54,9 +54,17 @@ class Acked:
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """The broker answered a SUBSCRIBE."""
+    """The broker answered a SUBSCRIBE.
+
+    Attributes:
+        refused: why the first filter that was refused was, or None.
+        mid: the number that `subscribe` gave.
+        granted: for each filter, in order, whether it was granted.
+    """
 
     refused: str | None
+    mid: int = 0
+    granted: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,10 @@ class Lost:
 Event = Acked | Subscribed | Arrived | Lost
 
 
+class PacketTooLarge(BrokerRefused):
+    """The broker said how large a packet may be, and this one is larger."""
+
+
 class _OtherProtocol(BrokerRefused):
     """The broker may speak an older protocol than the one that it was asked in."""
 
@@ -97,6 +109,7 @@ class Link:
         window: messages that may be on their way at once.
         packet_max_bytes: what the broker takes, or None if it does not say.
         retains: False where the broker says that it keeps no retained messages.
+        wildcards: False where the broker says that it serves no wildcard subscriptions.
         dropped: messages that came faster than they were looked at.
     """
 
@@ -116,6 +129,7 @@ class Link:
         self.window = WINDOW_MAX
         self.packet_max_bytes: int | None = None
         self.retains = True
+        self.wildcards = True
         self.dropped = 0
         self._needs_retained = needs_retained
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -132,27 +146,38 @@ class Link:
         """Send a message at QoS 1; an `Acked` with the number that this gives will follow.
 
         Raises:
-            BrokerRefused: the broker said that it does not take packets of this size.
+            PacketTooLarge: the broker said that it does not take packets of this size.
             LinkDown: the connection is gone.
         """
         size_bytes = len(topic.encode()) + len(data) + _HEADER_BYTES
         if self.packet_max_bytes is not None and size_bytes > self.packet_max_bytes:
-            raise BrokerRefused(
+            raise PacketTooLarge(
                 f"{self.name} takes packets of at most {self.packet_max_bytes} bytes, this one has"
-                f" {size_bytes}: set a smaller chunk_size_bytes in slotcast.toml and release again"
+                f" {size_bytes}"
             )
         info = self._client.publish(topic, data, qos=1, retain=retain)
         if info.rc not in {MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_AGAIN}:
             raise LinkDown(f"{self.name}: {paho.error_string(info.rc)}")
         return info.mid
 
-    def subscribe(self, *filters: str) -> None:
-        """Ask for messages; a `Subscribed` will follow.
+    def subscribe(self, *filters: str) -> int:
+        """Ask for messages; a `Subscribed` with the number that this gives will follow.
 
         Raises:
             LinkDown: the connection is gone.
         """
-        code, _ = self._client.subscribe([(name, 1) for name in filters])
+        code, mid = self._client.subscribe([(name, 1) for name in filters])
+        if code != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
+            raise LinkDown(f"{self.name}: {paho.error_string(code)}")
+        return mid
+
+    def unsubscribe(self, *filters: str) -> None:
+        """Ask for no more of these; nothing is waited for.
+
+        Raises:
+            LinkDown: the connection is gone.
+        """
+        code, _ = self._client.unsubscribe(list(filters))
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise LinkDown(f"{self.name}: {paho.error_string(code)}")
 
@@ -211,6 +236,7 @@ class Link:
                 f"{self.name}: keeps no retained messages; devices there are served by"
                 " `slotcast serve`, which answers what they ask for"
             )
+        self.wildcards = said.get("WildcardSubscriptionAvailable", 1) != 0
         self.window = min(self.window, said.get("ReceiveMaximum", self.window))
         self.packet_max_bytes = said.get("MaximumPacketSize")
 
@@ -284,9 +310,10 @@ class Link:
         reasons: list[ReasonCode],
         properties: Properties | None,
     ) -> None:
-        del client, userdata, mid, properties
+        del client, userdata, properties
         failed = [str(reason) for reason in reasons if reason.value >= _FAILURE]
-        self._events.put(Subscribed(failed[0] if failed else None))
+        granted = tuple(reason.value < _FAILURE for reason in reasons)
+        self._events.put(Subscribed(failed[0] if failed else None, mid, granted))
 
     def _on_message(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
         del client, userdata

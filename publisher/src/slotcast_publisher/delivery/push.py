@@ -13,12 +13,12 @@ import random
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, Self
 
-from slotcast_publisher.delivery.broker_link import Acked, Event, Lost
+from slotcast_publisher.delivery.broker_link import Acked, Event, Lost, PacketTooLarge
 from slotcast_publisher.durable import fsync_dir, storage_errors
 from slotcast_schemas.errors import BrokerRefused, LinkDown
 
@@ -30,6 +30,8 @@ _TRIES_AT_FIRST: Final = 2
 """A broker that never answered is rather a wrong address than a bad link."""
 
 _BACKOFF_MAX_S: Final = 8.0
+_ABOUT_SIZE: Final = frozenset({"Packet too large", "Payload format invalid", "Protocol error"})
+"""Reasons of MQTT 5's DISCONNECT that brokers give for a message above a limit of theirs."""
 
 
 class Journal:
@@ -72,6 +74,16 @@ class Journal:
             if self._unsynced >= _SYNC_EVERY:
                 os.fsync(self._fd)
                 self._unsynced = 0
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """Note that the broker has lost these after all.
+
+        A power cut on the way leaves fewer numbers than the broker has messages, never more.
+        """
+        left = sorted(self.acked - set(numbers))
+        self.clear()
+        for number in left:
+            self.add(number)
 
     def clear(self) -> None:
         """Forget everything: the broker has lost it, or it is to be sent anew."""
@@ -136,6 +148,30 @@ class Tally:
     skipped: int = 0
     reconnects: int = 0
     protocol: str = ""
+    largest_bytes: int = 0
+    """The largest message that was acknowledged, now or before."""
+    to_read_bytes: int = 0
+    read_bytes: int = 0
+    """Of what is read back, how much was looked at."""
+
+    @classmethod
+    def of(cls, items: Sequence[Item]) -> Tally:
+        """Begin with what is to be sent, and what is acknowledged of it already."""
+        acked = [item.size_bytes for item in items if item.is_acked]
+        return cls(
+            total_bytes=sum(item.size_bytes for item in items),
+            skipped=len(acked),
+            skipped_bytes=sum(acked),
+            largest_bytes=max(acked, default=0),
+        )
+
+    def note_lost(self, item: Item, *, was_skipped: bool) -> None:
+        """Count a message that must be sent once more."""
+        if was_skipped:
+            self.skipped -= 1
+            self.skipped_bytes -= item.size_bytes
+        else:
+            self.total_bytes += item.size_bytes
 
     @property
     def done_bytes(self) -> int:
@@ -147,18 +183,26 @@ def push(
     connect: Connect,
     stages: Sequence[Sequence[Item]],
     *,
+    tally: Tally | None = None,
     progress: Callable[[Tally], None] = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Tally:
-    """Send all stages, in order, over as many connections as it takes.
+    """Send what is not acknowledged of all stages, in order, over as many connections as it takes.
+
+    Args:
+        connect: opens a connection.
+        stages: nothing of a stage is sent before all of the one before it is acknowledged.
+        tally: what to count in, if more than these stages is counted; it is given back.
+        progress: told after each event.
+        sleep: waits between two connections.
 
     Raises:
         LinkDown: no progress over several connections; what was acknowledged is remembered.
-        BrokerRefused: the broker refuses the connection or a message.
+        BrokerRefused: the broker refuses the connection or a message, or closes for its size.
         StorageFailed: the journal cannot be written.
     """
-    tally = Tally(total_bytes=sum(item.size_bytes for stage in stages for item in stage))
-    queues = [deque(_missing(stage, tally)) for stage in stages]
+    tally = Tally.of([item for stage in stages for item in stage]) if tally is None else tally
+    queues = [deque(item for item in stage if not item.is_acked) for stage in stages]
     failures = 0
     while True:
         before = tally.sent
@@ -170,22 +214,64 @@ def push(
             return tally
         except LinkDown as exc:
             failures = 1 if tally.sent > before else failures + 1
-            if failures >= (_TRIES_WITHOUT_PROGRESS if tally.protocol else _TRIES_AT_FIRST):
-                raise LinkDown(
-                    f"{exc}; {tally.done_bytes} of {tally.total_bytes} bytes are there:"
-                    " run it again to send the rest"
-                ) from exc
+            _give_up_if_in_vain(exc, failures, tally)
             tally.reconnects += 1
             sleep(_backoff_s(failures))
 
 
-def _missing(stage: Iterable[Item], tally: Tally) -> Iterator[Item]:
-    for item in stage:
-        if item.is_acked:
-            tally.skipped += 1
-            tally.skipped_bytes += item.size_bytes
-        else:
-            yield item
+def _give_up_if_in_vain(exc: LinkDown, failures: int, tally: Tally) -> None:
+    if isinstance(exc, _Closed) and exc.is_about_size and exc.size_bytes > tally.largest_bytes:
+        raise BrokerRefused(f"{exc}; {_size_advice(exc, tally)}") from exc
+    if failures < (_TRIES_WITHOUT_PROGRESS if tally.protocol else _TRIES_AT_FIRST):
+        return
+    if isinstance(exc, _Closed) and exc.size_bytes > tally.largest_bytes:
+        raise BrokerRefused(f"{exc}, {failures} times; {_size_advice(exc, tally)}") from exc
+    raise LinkDown(
+        f"{exc}; {tally.done_bytes} of {tally.total_bytes} bytes are there:"
+        " run it again to send the rest"
+    ) from exc
+
+
+class _Closed(LinkDown):
+    """The connection was closed while messages were on their way."""
+
+    def __init__(self, name: str, why: str, largest: Item) -> None:
+        super().__init__(
+            f"{name}: closed the connection ({why}) at a message of {largest.size_bytes} bytes"
+        )
+        self.topic = largest.topic
+        self.size_bytes = largest.size_bytes
+        self.is_about_size = why in _ABOUT_SIZE
+
+
+def _size_advice(exc: _Closed, tally: Tally) -> str:
+    """Say what is most likely wrong, and who can do what."""
+    taken = (
+        f"it took messages of up to {tally.largest_bytes} bytes"
+        if tally.largest_bytes
+        else "it took no message yet"
+    )
+    return (
+        f"{taken}. Most likely its limit for the size of a message is lower: raise it (Mosquitto:"
+        " max_packet_size, message_size_limit; elsewhere the maximum packet or payload size), or"
+        f" {smaller_advice(exc.topic)}. It may also close for want of rights:"
+        " `slotcast check` finds out which"
+    )
+
+
+def smaller_advice(topic: str) -> str:
+    """Say how the messages of a topic are made smaller."""
+    if topic.endswith("/notice"):
+        return "offer fewer payloads and groups: a notice cannot be cut"
+    if "/map/" in topic:
+        return (
+            "set a larger chunk_size_bytes in slotcast.toml, which makes the list of chunks"
+            " shorter, and release again (`--same-as`) under a new version"
+        )
+    return (
+        "set a smaller chunk_size_bytes in slotcast.toml and release again (`--same-as`) under a"
+        " new version"
+    )
 
 
 def _send(
@@ -196,7 +282,7 @@ def _send(
     try:
         while todo or in_flight:
             while todo and len(in_flight) < channel.window:
-                mid = channel.publish(todo[0].topic, todo[0].read())
+                mid = _publish(channel, todo[0])
                 in_flight[mid] = todo.popleft()  # only now: a failed publish leaves it in `todo`
             _settle(channel, in_flight, tally)
             progress(tally)
@@ -204,11 +290,23 @@ def _send(
         todo.extendleft(reversed(in_flight.values()))
 
 
+def _publish(channel: Channel, item: Item) -> int:
+    try:
+        return channel.publish(item.topic, item.read())
+    except PacketTooLarge as exc:
+        raise BrokerRefused(
+            f"{exc}: raise the broker's limit, or {smaller_advice(item.topic)}"
+        ) from exc
+
+
 def _settle(channel: Channel, in_flight: dict[int, Item], tally: Tally) -> None:
     """Wait for one event, and take what it says into account."""
     match channel.next_event(_SILENCE_MAX_S):
         case None:
             raise LinkDown(f"{channel.name}: no answer in {_SILENCE_MAX_S:.0f} s")
+        case Lost(why=why) if in_flight:
+            largest = max(in_flight.values(), key=lambda item: item.size_bytes)
+            raise _Closed(channel.name, why, largest)
         case Lost(why=why):
             raise LinkDown(f"{channel.name}: {why}")
         case Acked(mid=mid, refused=str(why)) if mid in in_flight:
@@ -217,6 +315,7 @@ def _settle(channel: Channel, in_flight: dict[int, Item], tally: Tally) -> None:
             item = in_flight.pop(mid)
             tally.sent += 1
             tally.sent_bytes += item.size_bytes
+            tally.largest_bytes = max(tally.largest_bytes, item.size_bytes)
             if item.journal is not None:
                 item.journal.add(item.number)
         case _:

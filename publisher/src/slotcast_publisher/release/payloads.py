@@ -95,7 +95,8 @@ def add_payloads(
     twin = _same_image(release, earlier)
     if twin is not None:
         for record in twin.payloads():
-            if record.payload.base is None:
+            same_cut = record.payload.chunk_size_bytes == chunk_size_bytes
+            if record.payload.base is None and same_cut:
                 release.share_payload(twin, record)
                 release.mark_built(build_full.__name__)
     for build in builders:

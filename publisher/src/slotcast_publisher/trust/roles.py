@@ -47,6 +47,9 @@ RELEASES_SIGNED_MAX: Final = 64
 ROOTS_MAX: Final = 32
 """Roots that a notice carries: a device pinned to an older one must be provisioned again."""
 
+VERSIONS_KEPT: Final = 10
+"""Of each role: what a broker has must be here, to be told from what another copy signed."""
+
 TOP_LEVEL: Final = (Root.type, Targets.type, Snapshot.type, Timestamp.type)
 ONLINE: Final = (OFFERS_ROLE, Snapshot.type, Timestamp.type)
 
@@ -121,12 +124,27 @@ class Roles:
         version: int = self._read(name).signed.version
         return version
 
-    def signed_release(self, model: str, version: str) -> TargetFile | None:
-        """Give what the release role says about a release, or None."""
+    def held(self, name: str, version: int) -> Metadata[Any] | None:
+        """Give one version of a role's metadata, or None if it is not here (any more).
+
+        Of the timestamp only the newest is kept.
+        """
+        try:
+            found = self._read(name, None if name == Timestamp.type else version)
+        except NotFound:
+            return None
+        return found if found.signed.version == version else None
+
+    def releases(self, model: str) -> Targets | None:
+        """Give what a model's release role says, or None if it said nothing yet."""
         if release_role(model) not in self._files.roles():
             return None
-        role = self._files.read(release_role(model), Targets)
-        return role.signed.targets.get(release_target(model, version))
+        return self._files.read(release_role(model), Targets).signed
+
+    def signed_release(self, model: str, version: str) -> TargetFile | None:
+        """Give what the release role says about a release, or None."""
+        role = self.releases(model)
+        return None if role is None else role.targets.get(release_target(model, version))
 
     def signed_offer(self, model: str) -> TargetFile | None:
         """Give what the online role says about a model's offer, or None."""
@@ -239,6 +257,9 @@ class Roles:
             if present.hashes != target.hashes:
                 raise Conflict(f"{model} {version} is signed already, with other content")
             return False
+        same = [t.path for t in role.signed.targets.values() if _sequence(t) == sequence]
+        if same:
+            raise Conflict(f"sequence {sequence} of {model} is signed already, as {same[0]!r}")
         role.signed.targets[path] = target
         newest = sorted(role.signed.targets.values(), key=_sequence)[-RELEASES_SIGNED_MAX:]
         role.signed.targets = {target.path: target for target in newest}
@@ -407,7 +428,7 @@ class Roles:
         """Give the oldest root from which a notice's chain of roots leads to the newest."""
         return self.root_bytes(max(1, self.root().signed.version - ROOTS_MAX))
 
-    def prune(self, keep: int = 3) -> None:
+    def prune(self, keep: int = VERSIONS_KEPT) -> None:
         """Remove old metadata, but no root: the chain is needed for ever."""
         for name in self._files.roles() - {Root.type}:
             self._files.prune(name, keep)
@@ -451,13 +472,13 @@ class Roles:
         self._bump(Timestamp.type, timestamp)
         return True
 
-    def _read(self, name: str) -> Metadata[Any]:
+    def _read(self, name: str, version: int | None = None) -> Metadata[Any]:
         kinds: dict[str, Any] = {
             Root.type: Root,
             Snapshot.type: Snapshot,
             Timestamp.type: Timestamp,
         }
-        return self._files.read(name, kinds.get(name, Targets))
+        return self._files.read(name, kinds.get(name, Targets), version)
 
     def _read_or_new(self, name: str) -> Metadata[Targets]:
         if name in self._files.roles():

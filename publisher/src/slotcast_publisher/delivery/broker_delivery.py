@@ -1,0 +1,403 @@
+"""Brings one broker to what a repository has signed, and believes only what it reads back.
+
+In order: the broker's notice is compared with ours (a newer one is never replaced); the first
+chunk is sent and read back; then the rest; then what earlier runs sent, and the ends of what this
+one sent, are read back, and what is missing is sent once more; then the notice, which is read
+back too. The journals remember what was acknowledged, and so which payloads a broker may keep.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal, Self
+
+import msgspec
+
+from slotcast_publisher.delivery.broker_link import Link, open_link
+from slotcast_publisher.delivery.push import Item, Journal, Tally, push
+from slotcast_publisher.delivery.readback import Reader, Waits, read_one
+from slotcast_publisher.durable import exclusive, storage_errors
+from slotcast_publisher.errors import PublisherBehind
+from slotcast_publisher.repository import Repository
+from slotcast_publisher.settings import Broker
+from slotcast_publisher.store import ReleaseFolder
+from slotcast_publisher.trust.precedence import Comparison, Standing, compare
+from slotcast_schemas.errors import BrokerRefused, LinkDown
+from slotcast_schemas.messages.offer import Payload
+from slotcast_schemas.topics import Topics
+
+ReadBack = Literal["all", "ends", "none"]
+"""What is read back of a payload: all that is not sent now, and the ends of all; the ends only; or
+nothing, for a user who may write and not read."""
+
+_JOURNAL: Final = re.compile(r"([0-9a-f]{64})\.([0-9]+)\.([0-9]+)\.acked")
+_PROOFS: Final = 8
+"""Messages from each end of what was sent once more that are read back again."""
+
+
+class Pushed(msgspec.Struct, frozen=True, kw_only=True):
+    """What one broker was sent, and what was found there.
+
+    Attributes:
+        messages_sent: messages that were sent now, those that were found missing included.
+        messages_skipped: messages that were there already.
+        messages_lost: of those that an earlier run had sent, how many were not there any more.
+        messages_read_back: messages that were read back, and found as they were signed.
+        replaced_foreign: whether the notice that was there was signed by other keys than ours.
+    """
+
+    broker: str
+    protocol: str
+    messages_sent: int
+    messages_skipped: int
+    bytes_sent: int
+    bytes_skipped: int
+    reconnects: int
+    purged: int = 0
+    messages_lost: int = 0
+    messages_read_back: int = 0
+    replaced_foreign: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What is to be delivered, and how.
+
+    Attributes:
+        model: which model.
+        notice: its notice.
+        payloads: of the offer in it; none where only the notice is sent.
+        folder: the release whose payloads they are.
+        send_all: send also what was acknowledged before.
+        read_back: how much of it is read back.
+    """
+
+    model: str
+    notice: bytes
+    payloads: Sequence[Payload] = ()
+    folder: ReleaseFolder | None = None
+    send_all: bool = False
+    read_back: ReadBack = "all"
+
+
+class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
+    """One broker, with the journals of what it has; held against a second push.
+
+    Args:
+        repo: the repository.
+        broker: where.
+        waits: for what is read back.
+    """
+
+    def __init__(self, repo: Repository, broker: Broker, waits: Waits | None = None) -> None:
+        self._repo = repo
+        self._broker = broker
+        self._waits = waits or Waits()
+        self._topics: Topics = repo.topics
+        self.name = broker.address.name
+        key = hashlib.sha256(f"{self.name}\0{repo.settings.prefix}".encode()).hexdigest()[:12]
+        safe = re.sub(r"[^A-Za-z0-9.-]", "_", self.name)
+        self._folder = repo.path / "push" / f"{safe}-{key}"
+        self._stack = ExitStack()
+        self._link: Link | None = None
+        self._connection = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(exclusive(self._folder / ".lock", f"pushing to {self.name}"))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hang_up()
+        self._stack.close()
+
+    def check_not_behind(self, model: str) -> Comparison | None:
+        """Compare the broker's notice with what is signed here; None where it has none.
+
+        Raises:
+            PublisherBehind: it is newer, or another copy of the repository signed otherwise.
+            LinkDown, BrokerRefused: the broker cannot be asked.
+        """
+        data = self._read_notice(model)
+        if data is None:
+            return None
+        found = compare(data, model, self._repo.roles)
+        if found.standing in {Standing.NEWER, Standing.SPLIT}:
+            raise PublisherBehind(_behind(self.name, model, found))
+        return found
+
+    def _read_notice(self, model: str) -> bytes | None:
+        topic = self._topics.notice(model)
+        if self._link is not None:  # it may have been lost while nothing was asked of it
+            with contextlib.suppress(LinkDown), self._open() as link:
+                return read_one(link, topic, self._waits)
+        with self._open() as link:
+            return read_one(link, topic, self._waits)
+
+    def deliver(self, delivery: Delivery, progress: Callable[[Tally], None]) -> Pushed:
+        """Send what is missing, and read back what counts.
+
+        Raises:
+            PublisherBehind: the broker has a newer notice; it was not replaced.
+            BrokerRefused: the broker refuses, or does not keep what it acknowledges.
+            LinkDown: the connection is lost again and again; run it again to go on.
+            StorageFailed: this machine's disk.
+        """
+        notice = delivery.notice
+        last = Item(self._topics.notice(delivery.model), len(notice), lambda: notice)
+        payloads = self._payloads(delivery)
+        tally = Tally.of([*(item for payload in payloads for item in payload.all), last])
+        reads = delivery.read_back != "none"
+        lost, proven = self._deliver_payloads(payloads, delivery.read_back, tally, progress)
+        before = self.check_not_behind(delivery.model) if reads else None
+        push(self._open, [[last]], tally=tally, progress=progress)
+        if reads:
+            self._must_be_kept([last])
+        return Pushed(
+            broker=self.name,
+            protocol=tally.protocol,
+            messages_sent=tally.sent,
+            messages_skipped=tally.skipped,
+            bytes_sent=tally.sent_bytes,
+            bytes_skipped=tally.skipped_bytes,
+            reconnects=tally.reconnects,
+            messages_lost=lost,
+            messages_read_back=proven + int(reads),
+            replaced_foreign=before is not None and before.standing is Standing.FOREIGN,
+        )
+
+    def _deliver_payloads(
+        self,
+        payloads: Sequence[_PayloadItems],
+        read_back: ReadBack,
+        tally: Tally,
+        progress: Callable[[Tally], None],
+    ) -> tuple[int, int]:
+        """Send payloads; gives how many messages the broker had lost, and how many it proved."""
+        if not payloads:
+            return 0, 0
+        skipped = [item for payload in payloads for item in payload.all if item.is_acked]
+        if read_back != "none" and not skipped:  # one that keeps nothing is sent one chunk only
+            first = payloads[0].chunks[:1]
+            push(self._open, [first], tally=tally, progress=progress)
+            self._must_be_kept(first)
+        chunks = [item for payload in payloads for item in payload.chunks]
+        maps = [item for payload in payloads for item in payload.maps]
+        push(self._open, [chunks, maps], tally=tally, progress=progress)
+        if read_back == "none":
+            return 0, 0
+        ends = [item for payload in payloads for item in payload.ends]
+        looked_at = _unique([*skipped, *ends] if read_back == "all" else ends)
+        missing = self._read_back(looked_at, tally, progress)
+        self._send_again(missing, set(skipped), tally, progress)
+        return len(set(missing) & set(skipped)), len(looked_at)
+
+    def _read_back(
+        self, items: Sequence[Item], tally: Tally, progress: Callable[[Tally], None]
+    ) -> list[Item]:
+        """Give those that the broker does not keep."""
+        tally.to_read_bytes = sum(item.size_bytes for item in items)
+
+        def advance(size_bytes: int) -> None:
+            tally.read_bytes += size_bytes
+            progress(tally)
+
+        return Reader(self._open, self._waits, advance).missing(items)
+
+    def _send_again(
+        self,
+        missing: Sequence[Item],
+        skipped: set[Item],
+        tally: Tally,
+        progress: Callable[[Tally], None],
+    ) -> None:
+        """Send what was not there, and see that it is there now."""
+        if not missing:
+            return
+        _forget(missing)
+        for item in missing:
+            tally.note_lost(item, was_skipped=item in skipped)
+        push(self._open, [missing], tally=tally, progress=progress)
+        self._must_be_kept([*missing[:_PROOFS], *missing[-_PROOFS:]])
+
+    def _must_be_kept(self, items: Sequence[Item]) -> None:
+        """Look for what was just acknowledged.
+
+        Raises:
+            BrokerRefused: it does not come back.
+        """
+        reader = Reader(self._open, self._waits)
+        missing = reader.still_missing(_unique(items), self._hang_up)
+        if not missing:
+            return
+        _forget(missing)
+        raise BrokerRefused(_not_kept(self.name, missing[0].topic, reader.unflagged))
+
+    def purge(self) -> int:
+        """Take payloads that no offer uses off the broker; gives how many."""
+        used = {
+            payload.sha256
+            for model in self._repo.offered()
+            if (offer := self._repo.present_offer(model)) and offer.state != "canceled"
+            for payload in offer.payloads
+        }
+        count = 0
+        for path in sorted(self._folder.glob("*.acked")):
+            match = _JOURNAL.fullmatch(path.name)
+            if match and bytes.fromhex(match[1]) not in used:
+                self._clear(bytes.fromhex(match[1]), int(match[2]), int(match[3]))
+                path.unlink()
+                count += 1
+        return count
+
+    def _clear(self, payload: bytes, chunks: int, parts: int) -> None:
+        """An empty retained message removes the one before it (MQTT 5, 3.3.1.3)."""
+        names = [self._topics.map_part(payload, part) for part in range(parts)]
+        names += [self._topics.chunk(payload, chunk) for chunk in range(chunks)]
+        push(self._open, [[Item(name, 0, lambda: b"") for name in names]])
+
+    def _payloads(self, delivery: Delivery) -> list[_PayloadItems]:
+        found = []
+        for payload in delivery.payloads:
+            if delivery.folder is None:
+                break
+            journal = self._journal(payload)
+            if delivery.send_all:
+                journal.clear()
+            found.append(
+                _PayloadItems(
+                    chunk_items(self._topics, delivery.folder, payload, journal),
+                    map_items(self._topics, delivery.folder, payload, journal),
+                )
+            )
+        return found
+
+    def _journal(self, payload: Payload) -> Journal:
+        parts = len(payload.map_parts)
+        name = f"{payload.sha256.hex()}.{payload.chunk_count}.{parts}.acked"
+        journal = Journal(self._folder / name, payload.chunk_count + parts)
+        return self._stack.enter_context(journal)
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[Link]:
+        """Give the connection; it is made anew after an error, and kept otherwise."""
+        if self._link is None:
+            self._link = self._connection.enter_context(open_link(self._broker, self._repo.path))
+        try:
+            yield self._link
+        except BaseException:
+            self._hang_up()
+            raise
+
+    def _hang_up(self) -> None:
+        self._link = None
+        self._connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _PayloadItems:
+    """The messages of one payload."""
+
+    chunks: list[Item]
+    maps: list[Item]
+
+    @property
+    def all(self) -> list[Item]:
+        return [*self.chunks, *self.maps]
+
+    @property
+    def ends(self) -> list[Item]:
+        """First and last chunk, first and last part of the map."""
+        return [self.chunks[0], self.chunks[-1], self.maps[0], self.maps[-1]]
+
+
+def _forget(items: Sequence[Item]) -> None:
+    """Take back from the journals what the broker does not have after all."""
+    by_journal: dict[Journal, list[int]] = {}
+    for item in items:
+        if item.journal is not None:
+            by_journal.setdefault(item.journal, []).append(item.number)
+    for journal, numbers in by_journal.items():
+        journal.forget(numbers)
+
+
+def _unique(items: Sequence[Item]) -> list[Item]:
+    return list({item.topic: item for item in items}.values())
+
+
+def _behind(broker: str, model: str, found: Comparison) -> str:
+    """Say what the broker has, and what the publisher's owner can do."""
+    offer = found.offer
+    there = "a notice"
+    if offer is not None:
+        when = datetime.fromtimestamp(offer.issued, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        there = f"{offer.version} (sequence {offer.sequence}), signed {when}"
+    if found.standing is Standing.SPLIT:
+        cause = "Another copy of this repository signed on its own, so there are two publishers"
+        act = "decide which copy goes on, and publish from that one only"
+    else:
+        cause = "This repository is behind: another machine publishes, or a backup was restored"
+        act = "publish from the newer copy, or copy its folder here first"
+    return (
+        f"{broker} has {there} of {model!r}, which was not signed here: {found.detail}. {cause}."
+        f" Nothing was replaced, for devices would refuse the older one; {act}"
+    )
+
+
+def _not_kept(broker: str, topic: str, unflagged: int) -> str:
+    """Say that an acknowledged message is not there, and the usual causes."""
+    flag = " (it came without the retain flag)" if unflagged else ""
+    return (
+        f"{broker}: acknowledged {topic}, and does not give it back as a retained message{flag}."
+        " Usual causes: it keeps no retained messages, or takes the retain flag away (then"
+        " `slotcast serve` answers what devices ask for); its limit for the number, size or memory"
+        " of retained messages is reached; this user may write and not read (`--read-back none`"
+        " believes the broker). `slotcast check` finds out which"
+    )
+
+
+def chunk_items(
+    topics: Topics, folder: ReleaseFolder, payload: Payload, journal: Journal | None
+) -> list[Item]:
+    """Give a payload's chunks, to be read when they are sent."""
+    file = folder.payload_file(payload)
+    return [
+        Item(
+            topics.chunk(payload.sha256, index),
+            payload.chunk_bytes(index),
+            _slice(file, index * payload.chunk_size_bytes, payload.chunk_bytes(index)),
+            journal,
+            index,
+        )
+        for index in range(payload.chunk_count)
+    ]
+
+
+def map_items(
+    topics: Topics, folder: ReleaseFolder, payload: Payload, journal: Journal | None
+) -> list[Item]:
+    """Give the parts of a payload's chunk map, numbered on from its chunks."""
+    found = []
+    for part in range(len(payload.map_parts)):
+        file = folder.map_file(payload, part)
+        with storage_errors(file):
+            size_bytes = file.stat().st_size
+        topic = topics.map_part(payload.sha256, part)
+        read = _slice(file, 0, size_bytes)
+        found.append(Item(topic, size_bytes, read, journal, payload.chunk_count + part))
+    return found
+
+
+def _slice(file: Path, offset: int, size_bytes: int) -> Callable[[], bytes]:
+    def read() -> bytes:
+        with storage_errors(file), file.open("rb") as reader:
+            reader.seek(offset)
+            return reader.read(size_bytes)
+
+    return read
