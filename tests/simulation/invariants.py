@@ -173,7 +173,7 @@ class Trials:
         """Told after each event of a device that is on."""
         for model, core in device.cores.items():
             update = core.state.update
-            if update is None:
+            if update is None or not update.sequence:  # the record was not read (yet)
                 continue
             was, self._phases[model] = self._phases[model], update.state
             if was is State.TRIAL:
@@ -188,10 +188,11 @@ class Trials:
         self._looked_s = now_s
 
     def crashed(self, device: SimDevice, now_s: float) -> None:
-        """Told when the device ends without order."""
+        """Told when the device ends without order, perhaps while it made a trial's end durable."""
+        before = dict(self._phases)
         self.look(device, now_s)
         for model, phase in self._phases.items():
-            self._crashes[model] += phase is State.TRIAL
+            self._crashes[model] += State.TRIAL in {before[model], phase}
 
     def _judge(self, model: str, update: Update) -> None:
         trial = self._trials[update.sequence]
