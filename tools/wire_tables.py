@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import inspect as pyinspect
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 from msgspec import inspect
 
+from slotcast_schemas.describe import in_range
 from slotcast_schemas.messages import ALL
 from slotcast_schemas.wire import Message
 
@@ -65,7 +67,7 @@ def _title(cls: type) -> str:
 
 
 def _words(cls: type) -> list[str]:
-    """Give the class's docstring, one sentence or attribute per line."""
+    """Give the class's docstring, one sentence or attribute per line, and what its fields say."""
     text = pyinspect.cleandoc(cls.__doc__ or "")
     head, _, attributes = text.partition("Attributes:")
     sentences = " ".join(head.split()).replace(". ", ".\n").splitlines()
@@ -76,7 +78,18 @@ def _words(cls: type) -> list[str]:
             items.append(f"- `{name.replace(', ', '`, `')}`: {meaning}")
         elif line.strip():
             items[-1] += " " + line.strip()
+    items += [f"- `{name}`: {text}" for name, text in _descriptions(cls)]
     return [*sentences, *([""] if items else []), *items]
+
+
+def _descriptions(cls: type) -> Iterator[tuple[str, str]]:
+    info = inspect.type_info(cls)
+    assert isinstance(info, inspect.StructType)
+    for field in info.fields:
+        if isinstance(field.type, inspect.Metadata) and field.type.extra_json_schema:
+            text = field.type.extra_json_schema.get("description")
+            if text is not None:
+                yield field.name, text
 
 
 def _default(field: inspect.Field) -> str:
@@ -115,7 +128,7 @@ def _scalar(info: inspect.Type) -> str:
     match info:
         case inspect.IntType() | inspect.FloatType():
             word = "integer" if isinstance(info, inspect.IntType) else "number"
-            return f"{word}{_range(info)}"
+            return ", ".join(part for part in (word, in_range(info)) if part)
         case inspect.StrType():
             pattern = f", `{_escape(info.pattern)}`" if info.pattern else ""
             return f"text{_length(info, 'characters')}{pattern}"
@@ -127,23 +140,6 @@ def _scalar(info: inspect.Type) -> str:
             return " or ".join(f"`{value.value}`" for value in info.cls)
     words = {inspect.BoolType: "true or false", inspect.NoneType: "null"}
     return words[type(info)]
-
-
-def _range(info: inspect.IntType | inspect.FloatType) -> str:
-    low = f"from {_number(info.ge)}" if info.ge is not None else ""
-    low = f"above {_number(info.gt)}" if info.gt is not None else low
-    high = f"to {_number(info.le)}" if info.le is not None else ""
-    high = f"below {_number(info.lt)}" if info.lt is not None else high
-    if info.le == sys.float_info.max:
-        return ", finite"
-    words = " ".join(word for word in (low, high) if word)
-    return f", {words}" if words else ""
-
-
-def _number(value: float) -> str:
-    if value == 2**53 - 1:
-        return "2^53 - 1"
-    return f"{int(value):,}" if float(value).is_integer() else str(value)
 
 
 def _length(info: Any, unit: str) -> str:

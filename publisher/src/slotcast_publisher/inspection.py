@@ -6,6 +6,7 @@ with the same TUF client that devices have.
 
 from __future__ import annotations
 
+import textwrap
 from datetime import datetime
 from typing import Any
 
@@ -139,10 +140,31 @@ def _release_lines(release: Release) -> list[str]:
     ]
     for word, tensors in (("input", release.inputs), ("output", release.outputs)):
         lines += [f"    {word:<7} {t.name}: {t.dtype} {list(t.shape)}" for t in tensors]
-    lines.append(
-        f"    trial   {release.trial.duration_s:g} s, {release.trial.min_requests} requests"
-    )
+    for word, limits in (
+        ("runtime", release.runtime),
+        ("probe", release.probe),
+        ("trial", release.trial),
+    ):
+        lines += _limit_lines(word, limits)
     return lines
+
+
+def _limit_lines(word: str, limits: msgspec.Struct) -> list[str]:
+    """Give what is checked, and what is not, in lines of a width that a terminal has."""
+    values = msgspec.structs.asdict(limits)
+    checked = ", ".join(
+        f"{name} {_short(value)}" for name, value in values.items() if value is not None
+    )
+    absent = ", ".join(name for name, value in values.items() if value is None)
+    text = checked + (f"; not checked: {absent}" if absent else "")
+    first, *more = textwrap.wrap(text, 88)
+    return [f"    {word:<7} {first}", *(f"            {line}" for line in more)]
+
+
+def _short(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _offer_lines(offer: Offer) -> list[str]:

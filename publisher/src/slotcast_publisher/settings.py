@@ -5,15 +5,17 @@ Read and validated once, here. People edit this file; `slotcast init` writes the
 
 from __future__ import annotations
 
-import json
+import functools
+import itertools
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
-from slotcast_publisher.durable import write_atomic
+from slotcast_publisher.durable import exclusive, write_atomic
 from slotcast_publisher.errors import NotFound
 from slotcast_schemas import limits
 from slotcast_schemas.broker import BrokerAddress
@@ -25,16 +27,25 @@ from slotcast_schemas.topics import DEFAULT_PREFIX, Topics
 
 FILE_NAME: Final = "slotcast.toml"
 Protocol = Literal["auto", "5", "3.1.1"]
+Days = Annotated[float, Meta(gt=0, le=36500)]
 
 
 class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One broker address; paths are relative to the repository."""
 
-    url: str
-    protocol: Protocol = "auto"
-    ca: str | None = None
-    certificate: str | None = None
-    key: str | None = None
+    url: Annotated[
+        str, Meta(description="Where: `mqtt://[USER:PASSWORD@]HOST[:PORT]`, or `mqtts://` for TLS.")
+    ]
+    protocol: Annotated[
+        Protocol, Meta(description="Of MQTT; `auto` takes 5 where the broker has it.")
+    ] = "auto"
+    ca: Annotated[
+        str | None, Meta(description="Certificates to trust instead of the system's, a PEM file.")
+    ] = None
+    certificate: Annotated[
+        str | None, Meta(description="The publisher's own, a PEM file relative to the repository.")
+    ] = None
+    key: Annotated[str | None, Meta(description="The key of that certificate, unencrypted.")] = None
 
     @property
     def address(self) -> BrokerAddress:
@@ -56,24 +67,43 @@ class Expiry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     them; with one, set `timestamp_days` to a day or two.
     """
 
-    root_days: Annotated[float, Meta(gt=0)] = 3650
-    targets_days: Annotated[float, Meta(gt=0)] = 1825
-    release_days: Annotated[float, Meta(gt=0)] = 1825
-    offers_days: Annotated[float, Meta(gt=0)] = 60
-    snapshot_days: Annotated[float, Meta(gt=0)] = 60
-    timestamp_days: Annotated[float, Meta(gt=0)] = 60
+    root_days: Annotated[Days, Meta(description="Of the root, which needs the root keys.")] = 3650
+    targets_days: Annotated[
+        Days, Meta(description="Of who may release which model; needs the targets keys.")
+    ] = 1825
+    release_days: Annotated[Days, Meta(description="Of a model's releases.")] = 1825
+    offers_days: Annotated[Days, Meta(description="Of what is offered to whom.")] = 60
+    snapshot_days: Annotated[Days, Meta(description="Of which versions belong together.")] = 60
+    timestamp_days: Annotated[
+        Days,
+        Meta(
+            description="Of a notice: so long does a device believe it that hears of no newer one."
+            " Renewed by `serve`, or by `refresh`."
+        ),
+    ] = 60
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `slotcast.toml` says."""
 
-    format: Literal[1] = 1
-    prefix: str = DEFAULT_PREFIX
-    chunk_size_bytes: Annotated[int, Meta(ge=limits.CHUNK_MIN_BYTES, le=limits.CHUNK_MAX_BYTES)] = (
-        limits.CHUNK_DEFAULT_BYTES
-    )
-    brokers: tuple[Broker, ...] = ()
-    expiry: Expiry = Expiry()
+    format: Annotated[Literal[1], Meta(description="Of this file.")] = 1
+    prefix: Annotated[
+        str,
+        Meta(description="What all topics begin with. Devices are provisioned with the same."),
+    ] = DEFAULT_PREFIX
+    chunk_size_bytes: Annotated[
+        int,
+        Meta(
+            ge=limits.CHUNK_MIN_BYTES,
+            le=limits.CHUNK_MAX_BYTES,
+            description="Of releases from now on: a chunk is one message, which every broker on the"
+            " way has to take.",
+        ),
+    ] = limits.CHUNK_DEFAULT_BYTES
+    brokers: Annotated[
+        tuple[Broker, ...], Meta(description="Where to publish; each is sent everything.")
+    ] = ()
+    expiry: Annotated[Expiry, Meta(description="How long signatures count.")] = Expiry()
 
     @property
     def topics(self) -> Topics:
@@ -93,18 +123,22 @@ def load(repo: Path) -> Settings:
     """
     path = repo / FILE_NAME
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as exc:
-        raise NotFound(f"no repository at {repo}: run `slotcast init {repo}` first") from exc
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UsageError(f"could not read {path}: {exc}") from exc
-    try:
-        given = tomllib.loads(text)
+        given = tomllib.loads(_read(repo))
     except tomllib.TOMLDecodeError as exc:
         raise UsageError(f"{path} is not TOML: {exc}") from exc
     settings = convert(given, Settings, str(path))
     _check(settings, f"{path}: ")
     return settings
+
+
+def _read(repo: Path) -> str:
+    path = repo / FILE_NAME
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as exc:
+        raise NotFound(f"no repository at {repo}: run `slotcast init {repo}` first") from exc
+    except (OSError, UnicodeDecodeError) as exc:
+        raise UsageError(f"could not read {path}: {exc}") from exc
 
 
 def save(repo: Path, settings: Settings) -> None:
@@ -119,43 +153,105 @@ def save(repo: Path, settings: Settings) -> None:
     write_atomic(repo / FILE_NAME, to_toml(fields).encode(), mode=0o600)
 
 
+def change(repo: Path, name: str, text: str | None) -> Settings:
+    """Set one key of a repository's settings, or take it away; the rest of the file stays.
+
+    Args:
+        repo: folder of the repository.
+        name: the key, such as `expiry.timestamp_days`, `brokers[0].url`, or `brokers[1].url` to
+            add a second broker.
+        text: the value as text; None takes the key, or a whole broker, away.
+
+    Raises:
+        NotFound: there is no repository here, or nothing at that key to take away.
+        UsageError: the key is not known, or cannot have that value. Nothing was changed.
+        StorageFailed: it could not be written.
+    """
+    steps = _steps(name)
+    with exclusive(repo / ".lock", str(repo)):
+        before = _read(repo)
+        if text is None:
+            after = _without(before, steps, name)
+        else:
+            # As the text says it first; what it means for this key is known when it is read so.
+            fields = tomllib.loads(_with(before, steps, text))
+            meant: Any = msgspec.to_builtins(convert(fields, Settings, "config", strict=False))
+            after = _with(before, steps, functools.reduce(lambda at, step: at[step], steps, meant))
+        settings = convert(tomllib.loads(after), Settings, "config")
+        _check(settings, "config: ")
+        write_atomic(repo / FILE_NAME, after.encode(), mode=0o600)
+    return settings
+
+
+def _steps(name: str) -> tuple[str | int, ...]:
+    """Take a key apart: `brokers[0].url` or `brokers.0.url`."""
+    parts = name.replace("[", ".").replace("]", "").split(".")
+    if not all(parts):
+        raise UsageError(f"expected a key such as expiry.timestamp_days, got {name!r:.80}")
+    return tuple(int(part) if part.isdecimal() else part for part in parts)
+
+
+def _with(text: str, steps: tuple[str | int, ...], value: object) -> str:
+    import tomlkit
+
+    document = tomlkit.parse(text)
+    place: Any = document
+    for step, after in itertools.pairwise(steps):
+        new = tomlkit.aot() if isinstance(after, int) else tomlkit.table()
+        if isinstance(step, int):
+            if step == len(place):
+                place.append(new)
+        elif not place.get(step):
+            place[step] = new
+        place = _inside(place, step, steps)
+    if not isinstance(place, dict) or isinstance(steps[-1], int):
+        raise _no_such_key(steps)
+    place[steps[-1]] = value
+    return document.as_string()
+
+
+def _without(text: str, steps: tuple[str | int, ...], name: str) -> str:
+    import tomlkit
+
+    document = tomlkit.parse(text)
+    place: Any = document
+    for step in steps[:-1]:
+        place = _inside(place, step, steps)
+    try:
+        del place[steps[-1]]
+    except (LookupError, TypeError, ValueError) as exc:
+        raise NotFound(f"{name} is not set; its default counts") from exc
+    return document.as_string()
+
+
+def _inside(place: Any, step: str | int, steps: tuple[str | int, ...]) -> Any:
+    try:
+        return place[step]
+    except (LookupError, TypeError, ValueError) as exc:
+        raise _no_such_key(steps) from exc
+
+
+def _no_such_key(steps: tuple[str | int, ...]) -> UsageError:
+    return UsageError(
+        f"there is no key {'.'.join(map(str, steps))!r:.80}; `slotcast config list REPO` shows all,"
+        " and the next broker may be added by its url"
+    )
+
+
 def _check(settings: Settings, where: str = "") -> None:
     Topics(settings.prefix)
     for number, broker in enumerate(settings.brokers):
         BrokerAddress.parse(broker.url, f"{where}brokers[{number}].url")
 
 
-def to_toml(fields: dict[str, Any]) -> str:
-    """Write plain values, then tables, then arrays of tables; nothing deeper is needed here."""
-    lines = [f"{key} = {_value(value)}" for key, value in fields.items() if _is_plain(value)]
-    for key, value in fields.items():
-        if isinstance(value, dict):
-            lines += ["", f"[{key}]", *_pairs(value)]
-        elif not _is_plain(value):
-            for item in value or ():
-                lines += ["", f"[[{key}]]", *_pairs(item)]
-    return "\n".join(lines) + "\n"
+def to_toml(fields: Mapping[str, Any]) -> str:
+    """Write plain values, tables and lists of tables; a value that is None is left out."""
+    import tomlkit  # only where something is written
+
+    return tomlkit.dumps(_without_none(fields))
 
 
-def _pairs(table: dict[str, Any]) -> list[str]:
-    return [f"{_key(key)} = {_value(item)}" for key, item in table.items() if item is not None]
-
-
-def _key(key: str) -> str:
-    return key if key.replace("_", "").replace("-", "").isalnum() else json.dumps(key)
-
-
-def _is_plain(value: object) -> bool:
-    if isinstance(value, list | tuple):
-        return bool(value) and not isinstance(value[0], dict)
-    return value is not None and not isinstance(value, dict)
-
-
-def _value(value: object) -> str:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, str):  # JSON writes DEL as it is, which TOML forbids
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_value(item) for item in value) + "]"
-    return json.dumps(value)
+def _without_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return [_without_none(item) for item in value] if isinstance(value, list | tuple) else value

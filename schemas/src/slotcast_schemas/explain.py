@@ -48,21 +48,22 @@ _KEYS_TRIED_MAX: Final = 64
 """Of a table with a wrong value in it; one from a hostile message may have a thousand."""
 
 
-def convert(given: object, kind: type[T], where: str) -> T:
+def convert(given: object, kind: type[T], where: str, *, strict: bool = True) -> T:
     """Check a value that somebody wrote.
 
     Args:
         given: what a file or the options of a command said, as plain values.
         kind: the type that it has to be.
         where: what the message begins with, such as the file's name.
+        strict: whether a number has to be one; else a text such as an option's may stand for it.
 
     Raises:
         UsageError: it is not of that type; names the key, what is allowed and what came.
     """
     try:
-        return msgspec.convert(given, kind)
+        return msgspec.convert(given, kind, strict=strict)
     except msgspec.ValidationError as exc:
-        raise UsageError(f"{where}: {explain(exc, given, kind)}") from exc
+        raise UsageError(f"{where}: {explain(exc, given, kind, strict=strict)}") from exc
 
 
 def explain(error: Exception, given: object, kind: type, **options: Any) -> str:

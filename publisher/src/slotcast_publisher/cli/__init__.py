@@ -13,6 +13,7 @@ import typer
 
 from slotcast_publisher import __version__
 from slotcast_publisher.cli import (
+    config,
     delta,
     inspection,
     keys,
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 repositories.register(app)
 releases.register(app)
+config.register(app)
 delta.register(app)
 publishing.register(app)
 serving.register(app)

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from slotcast_publisher.cli.common import (
@@ -19,7 +18,9 @@ from slotcast_publisher.cli.common import (
     progress,
     size,
 )
+from slotcast_publisher.cli.limit_options import NO_LIMITS, with_limit_options
 from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.chosen_limits import ChosenLimits, read_limits
 from slotcast_publisher.release.delta_payloads import DeltaBuilder
 from slotcast_publisher.release.given_files import parse_given
 from slotcast_publisher.release.payloads import build_full
@@ -27,14 +28,12 @@ from slotcast_publisher.release.rebase.release_step import RebaseWanted
 from slotcast_publisher.release.rebase.search import table
 from slotcast_publisher.repository import Released
 from slotcast_publisher.store import PayloadRecord
-from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
-from slotcast_schemas.messages.release import Trial
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command("release")(_release)
+    app.command("release")(with_limit_options(_release))
     app.command("list")(_list)
 
 
@@ -59,10 +58,13 @@ def _release(
     seed: Annotated[
         int | None, typer.Option(help="Without samples: make inputs from this seed.")
     ] = None,
-    trial_s: Annotated[float, typer.Option(help="Seconds on trial before the commit.")] = 0.0,
-    min_requests: Annotated[int, typer.Option(help="Requests to answer while on trial.")] = 0,
-    max_error_share: Annotated[float, typer.Option(help="Of requests while on trial.")] = 0.01,
-    runtime: Annotated[str, typer.Option(help="onnxruntime needed, such as '>=1.17'.")] = "",
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            help="Limits of probe and trial, a TOML file as `slotcast limits` prints one; options"
+            " win over it."
+        ),
+    ] = None,
     memory_mb: Annotated[int, typer.Option(help="Free memory needed, in MB; 0: unknown.")] = 0,
     sequence: Annotated[
         int | None, typer.Option(help="Higher than the last; the next one unless given.")
@@ -87,32 +89,23 @@ def _release(
         bool, typer.Option("--no-passphrase", help="Leave a new model's key file unencrypted.")
     ] = False,
     json: Json = False,
+    limits: ChosenLimits = NO_LIMITS,
 ) -> None:
     """Build, check, pack and sign a release; the same again changes nothing."""
-    try:
-        request = Request(
-            model=model,
-            version=version,
-            files=tuple(parse_given(text) for text in file or ()),
-            entry=entry,
-            samples=samples,
-            seed=seed,
-            same_as=same_as,
-            sequence=sequence,
-            trial=_checked(
-                Trial(
-                    duration_s=trial_s,
-                    min_requests=min_requests,
-                    max_error_share=max_error_share,
-                )
-            ),
-            runtime=runtime,
-            memory_bytes=memory_mb * 1_000_000,
-            notes=notes,
-            rebase=_rebase_wanted(rebase, at_least, base),
-        )
-    except msgspec.ValidationError as exc:
-        raise UsageError(f"trial: {exc}") from exc
+    request = Request(
+        model=model,
+        version=version,
+        files=tuple(parse_given(text) for text in file or ()),
+        entry=entry,
+        samples=samples,
+        seed=seed,
+        same_as=same_as,
+        sequence=sequence,
+        limits=limits if settings is None else limits.over(read_limits(settings)),
+        memory_bytes=memory_mb * 1_000_000,
+        notes=notes,
+        rebase=_rebase_wanted(rebase, at_least, base),
+    )
     repository = open_repository(repo)
     with progress(quiet=json) as advance:
         done = repository.release(
@@ -133,10 +126,6 @@ def _rebase_wanted(
         return None
     fields = {"measure": measure, "at_least": at_least, "base": base[0] if base else None}
     return convert(fields, RebaseWanted, "--rebase, --at-least")
-
-
-def _checked(trial: Trial) -> Trial:
-    return msgspec.convert(msgspec.to_builtins(trial), Trial)
 
 
 def released_fields(done: Released) -> dict[str, Any]:

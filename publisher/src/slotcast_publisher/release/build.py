@@ -17,6 +17,7 @@ from packaging.version import InvalidVersion, Version
 
 from slotcast_publisher.durable import copy_file, link_tree, storage_errors, write_atomic
 from slotcast_publisher.errors import Conflict
+from slotcast_publisher.release.chosen_limits import ChosenLimits
 from slotcast_publisher.release.given_files import Given, collect, name_changes
 from slotcast_publisher.release.model_check import ModelFacts, SamplesWanted, check_model
 from slotcast_publisher.release.rebase.release_step import RebaseWanted, Rebasing, rebase_files
@@ -24,7 +25,7 @@ from slotcast_publisher.store import ReleaseFolder, Store, check_model_name
 from slotcast_schemas import limits, wire
 from slotcast_schemas.errors import MalformedMessage, UsageError
 from slotcast_schemas.messages import Release
-from slotcast_schemas.messages.release import File, Runtime, Trial
+from slotcast_schemas.messages.release import File, Probe, Runtime, Trial
 
 SAMPLES_PATH: Final = "samples.npz"
 _STEP_BYTES: Final = 1024 * 1024
@@ -42,6 +43,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         seed: without samples of one's own: make inputs from this seed.
         sequence: at least this; the next free one unless given.
         same_as: an earlier version whose files are released again under this one.
+        trial, runtime, memory_bytes: what counts where `limits` says nothing.
+        limits: what was chosen for probe, trial and runtime.
         rebase: release a model moved onto what devices hold, as near to the given one as asked.
     """
 
@@ -56,6 +59,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     trial: Trial = Trial()
     runtime: str = ""
     memory_bytes: int = 0
+    limits: ChosenLimits = ChosenLimits()
     notes: str = ""
     rebase: RebaseWanted | None = None
 
@@ -79,7 +83,7 @@ def build_release(store: Store, request: Request, now_s: float) -> Built:
         StorageFailed: no room, or a failing disk.
     """
     check_model_name(request.model)
-    _check_specifier(request.runtime)
+    _check_specifier(_limited(request, Probe())[2].onnxruntime)
     given = _given(request)
     existing = _existing(store, request)
     store.drop_staging(request.model)
@@ -108,9 +112,11 @@ def build_release(store: Store, request: Request, now_s: float) -> Built:
 
 def _given(request: Request) -> dict[str, Any]:
     """Write down all that decides a release's content, to know the same request again."""
+    _, trial, runtime = _limited(request, Probe())
     options = msgspec.to_builtins(
-        [request.entry, request.seed, request.trial, request.runtime, request.memory_bytes]
+        [request.entry, request.seed, trial, runtime.onnxruntime, runtime.memory_bytes]
         + ([] if request.rebase is None else [request.rebase])
+        + ([{"probe": request.limits.probe}] if request.limits.probe else [])
     )
     return {
         "files": {path: _sha256(file).hex() for path, file in collect(request.files).items()},
@@ -128,6 +134,27 @@ def _sha256(path: Path) -> bytes:
             return hashlib.file_digest(file, "sha256").digest()
     except OSError as exc:
         raise UsageError(f"could not read {path}: {exc.strerror}") from exc
+
+
+def _limited(request: Request, probe: Probe) -> tuple[Probe, Trial, Runtime]:
+    """Give what a release asks of a device: what was found or is usual, under what was chosen."""
+    usual = Runtime(onnxruntime=request.runtime, memory_bytes=request.memory_bytes)
+    return request.limits.apply_to(probe, request.trial, usual)
+
+
+def _check_labels(request: Request, facts: ModelFacts) -> None:
+    """An accuracy can be asked for where there are labels, and of an output that there is."""
+    chosen = request.limits.probe
+    if {"min_accuracy", "label_output"} & set(chosen) and facts.probe.label_output is None:
+        raise UsageError(
+            "probe.min_accuracy and probe.label_output need --samples with `labels` among them"
+        )
+    names = [output.name for output in facts.outputs]
+    if chosen.get("label_output") not in {None, *names}:
+        raise UsageError(
+            f"probe.label_output: expected one of {', '.join(names)},"
+            f" got {chosen['label_output']!r:.80}"
+        )
 
 
 def _check_specifier(text: str) -> None:
@@ -202,10 +229,15 @@ def _take_over(store: Store, request: Request, staged: Path, now_s: float) -> Re
     """Release the files of an earlier version again: a deliberate downgrade costs no download."""
     if request.files or request.samples or request.rebase:
         raise UsageError("--same-as takes the files of that release as they are; give none")
-    old = store.release(request.model, str(request.same_as))
-    link_tree(old.files_dir, staged / "files")
+    folder = store.release(request.model, str(request.same_as))
+    link_tree(folder.files_dir, staged / "files")
+    old = folder.release()
+    probe, trial, runtime = request.limits.apply_to(old.probe, old.trial, old.runtime)
     return msgspec.structs.replace(
-        old.release(),
+        old,
+        probe=probe,
+        trial=trial,
+        runtime=runtime,
         version=request.version,
         sequence=_next_sequence(store, request),
         created=int(now_s),
@@ -226,6 +258,8 @@ def _take_in(
         copy_file(source, files_dir / path)
     rebasing = _rebase(store, request, staged, entry)
     facts = _check(request, files_dir, entry)
+    probe, trial, runtime = _limited(request, facts.probe)
+    _check_labels(request, facts)
     roles = _roles(files_dir, entry, facts, has_samples=facts.probe.samples is not None)
     files = [_describe(files_dir, path, role) for path, role in roles.items()]
     _make_read_only(files_dir)
@@ -240,13 +274,9 @@ def _take_in(
         entry=entry,
         inputs=facts.inputs,
         outputs=facts.outputs,
-        runtime=Runtime(
-            onnxruntime=request.runtime,
-            opsets=facts.opsets,
-            memory_bytes=request.memory_bytes,
-        ),
-        probe=facts.probe,
-        trial=request.trial,
+        runtime=msgspec.structs.replace(runtime, opsets=facts.opsets),
+        probe=probe,
+        trial=trial,
         notes=request.notes,
         rebased=None if rebasing is None else rebasing.says,
     )

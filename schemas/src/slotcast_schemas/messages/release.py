@@ -57,50 +57,81 @@ class Tensor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Runtime(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device must have to run the model.
+    """What a device must have to run the model."""
 
-    Attributes:
-        onnxruntime: PEP 440 specifier of the runtime's version; empty means any.
-        opsets: domain to opset version that the model imports ("" is the standard domain).
-        memory_bytes: free memory needed to load it beside the old one; 0 if not known.
-    """
-
-    onnxruntime: ShortText = ""
-    opsets: Annotated[dict[ShortText, Count], Meta(max_length=16)] = {}
-    memory_bytes: SizeBytes = 0
+    onnxruntime: Annotated[
+        ShortText,
+        Meta(description="PEP 440 specifier of the runtime's version; empty means any."),
+    ] = ""
+    opsets: Annotated[
+        dict[ShortText, Count],
+        Meta(
+            max_length=16,
+            description="Domain to opset version that the model imports; '' is the standard one.",
+        ),
+    ] = {}
+    memory_bytes: Annotated[
+        SizeBytes,
+        Meta(description="Free memory needed to load it beside the old one; 0 if not known."),
+    ] = 0
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
     """How a device checks the model before the switch; absent limits are not checked.
 
     Ratios are against the active model, measured on the same device at the same time.
-
-    Attributes:
-        samples: path of the release's file with golden samples (.npz: `input:NAME`,
-            `output:NAME`, optionally `labels`), or null for none.
-        min_cosine: of each golden output with the one the device computes.
-        rtol, atol: `|got - want| <= atol + rtol * |want|`, element by element.
-        min_accuracy: share of labelled samples that must be right, in [0, 1].
-        label_output: the output whose largest element is compared with `labels`.
-        allow_nonfinite: accept NaN and infinity in outputs.
-        allow_constant: accept outputs that are the same whatever goes in.
     """
 
-    samples: FilePath | None = None
-    rtol: Ratio = 1e-3
-    atol: Ratio = 1e-4
-    min_cosine: Share | None = None
-    min_accuracy: Share | None = None
-    label_output: ShortText | None = None
-    allow_nonfinite: bool = False
-    allow_constant: bool = False
-    runs: Annotated[int, Meta(ge=1, le=10_000)] = 20
-    timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 60.0
-    max_load_s: Seconds | None = None
-    max_latency_p95_s: Seconds | None = None
-    max_latency_ratio: Ratio | None = 3.0
-    max_memory_bytes: SizeBytes | None = None
-    max_memory_ratio: Ratio | None = None
+    samples: Annotated[
+        FilePath | None,
+        Meta(
+            description="Path of the release's file with golden samples (.npz: `input:NAME`,"
+            " `output:NAME`, optionally `labels`); null for none.",
+        ),
+    ] = None
+    rtol: Annotated[
+        Ratio,
+        Meta(description="Golden outputs: `|got - want| <= atol + rtol * |want|`, each element."),
+    ] = 1e-3
+    atol: Annotated[Ratio, Meta(description="The absolute part of the same.")] = 1e-4
+    min_cosine: Annotated[
+        Share | None,
+        Meta(description="Of each golden output with the one that the device computes."),
+    ] = None
+    min_accuracy: Annotated[
+        Share | None, Meta(description="Share of labelled samples that must be right.")
+    ] = None
+    label_output: Annotated[
+        ShortText | None,
+        Meta(description="The output whose largest element is compared with `labels`."),
+    ] = None
+    allow_nonfinite: Annotated[bool, Meta(description="Accept NaN and infinity in outputs.")] = (
+        False
+    )
+    allow_constant: Annotated[
+        bool, Meta(description="Accept outputs that are the same whatever goes in.")
+    ] = False
+    runs: Annotated[
+        int, Meta(ge=1, le=10_000, description="Runs of each model that time is measured over.")
+    ] = 20
+    timeout_s: Annotated[
+        float, Meta(gt=0, le=3600, description="After this the probe is ended and has failed.")
+    ] = 60.0
+    max_load_s: Annotated[
+        Seconds | None, Meta(description="Until the runtime has loaded the model.")
+    ] = None
+    max_latency_p95_s: Annotated[
+        Seconds | None, Meta(description="Of 95 in 100 runs of the model.")
+    ] = None
+    max_latency_ratio: Annotated[
+        Ratio | None, Meta(description="Time of a run, to the active model's.")
+    ] = 3.0
+    max_memory_bytes: Annotated[
+        SizeBytes | None, Meta(description="Peak memory of loading and running the model.")
+    ] = None
+    max_memory_ratio: Annotated[
+        Ratio | None, Meta(description="The same, to the active model's.")
+    ] = None
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,14 +141,37 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     application reports, `min_requests` is met by repeated probes.
     """
 
-    duration_s: Annotated[float, Meta(ge=0, le=30 * 86400)] = 0.0
-    min_requests: Count = 0
-    deadline_s: Annotated[float, Meta(gt=0, le=90 * 86400)] = 86400.0
-    max_error_share: Share = 0.01
-    max_nonfinite_share: Share = 0.0
-    max_latency_ratio: Ratio | None = 3.0
-    max_memory_bytes: SizeBytes | None = None
-    max_restarts: Annotated[int, Meta(ge=1, le=1000)] = 3
+    duration_s: Annotated[
+        float, Meta(ge=0, le=30 * 86400, description="How long it serves before the commit.")
+    ] = 0.0
+    min_requests: Annotated[
+        Count, Meta(description="Requests that it must have answered before the commit.")
+    ] = 0
+    deadline_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=90 * 86400,
+            description="By when they must be answered, or it is rolled back; `duration_s` if that"
+            " is longer.",
+        ),
+    ] = 86400.0
+    max_error_share: Annotated[
+        Share, Meta(description="Calls that raised, above the old release's share.")
+    ] = 0.01
+    max_nonfinite_share: Annotated[
+        Share, Meta(description="Outputs with NaN or infinity, of those that were looked at.")
+    ] = 0.0
+    max_latency_ratio: Annotated[
+        Ratio | None, Meta(description="Time of a request, to the old release's.")
+    ] = 3.0
+    max_memory_bytes: Annotated[
+        SizeBytes | None, Meta(description="Memory of the application's process.")
+    ] = None
+    max_restarts: Annotated[
+        int,
+        Meta(ge=1, le=1000, description="So many restarts, of agent or application, roll it back."),
+    ] = 3
 
 
 class Rebased(msgspec.Struct, frozen=True, kw_only=True):

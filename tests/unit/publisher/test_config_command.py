@@ -1,0 +1,140 @@
+"""`slotcast config`: every key of slotcast.toml can be seen and set, and no password is shown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from slotcast_publisher import settings as settings_file
+from slotcast_publisher.cli import app
+from slotcast_publisher.errors import NotFound
+from slotcast_publisher.settings import Settings, change
+from slotcast_schemas.describe import keys_of
+from slotcast_schemas.errors import UsageError
+from tests.support.cli_docs import documented
+
+WRITTEN = """\
+# Ours; ask Kim before you change it.
+format = 1
+prefix = "fleet/north"  # as on all devices
+
+[[brokers]]
+url = "mqtt://pub:Blue%23Harbor9@broker:1883"
+"""
+
+EVERY: dict[str, str] = {
+    "format": "1",
+    "prefix": "fleet/south",
+    "chunk_size_bytes": "16384",
+    "brokers[0].url": "mqtts://other:8884",
+    "brokers[0].protocol": "3.1.1",
+    "brokers[0].ca": "ca.pem",
+    "brokers[0].certificate": "me.pem",
+    "brokers[0].key": "me.key",
+    "expiry.root_days": "10",
+    "expiry.targets_days": "20.5",
+    "expiry.release_days": "30",
+    "expiry.offers_days": "40",
+    "expiry.snapshot_days": "50",
+    "expiry.timestamp_days": "1.5",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "slotcast.toml").write_text(WRITTEN)
+    return tmp_path
+
+
+def run(*words: object) -> str:
+    done = CliRunner().invoke(app, ["config", *map(str, words)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_every_key_can_be_set_and_is_read_again(folder: Path) -> None:
+    assert {name.replace("[0]", "[]") for name in EVERY} == {k.name for k in keys_of(Settings)}
+    for name, value in EVERY.items():
+        assert run("set", folder, name, value).strip() == value
+        assert run("get", folder, name).strip() == value
+    found = settings_file.load(folder)
+    assert (found.brokers[0].protocol, found.expiry.timestamp_days) == ("3.1.1", 1.5)
+    for name in EVERY:
+        if name != "brokers[0].url":
+            run("unset", folder, name)
+    assert settings_file.load(folder) == Settings(
+        brokers=(found.brokers[0].__class__(url="mqtts://other:8884"),)
+    )
+
+
+def test_what_people_wrote_around_it_stays(folder: Path) -> None:
+    run("set", folder, "expiry.timestamp_days", 2)
+    text = (folder / "slotcast.toml").read_text()
+    assert text.startswith(WRITTEN)
+    assert (folder / "slotcast.toml").stat().st_mode & 0o077 == 0
+
+
+def test_brokers_are_added_and_taken_away(folder: Path) -> None:
+    run("set", folder, "brokers[1].url", "mqtt://second")
+    run("set", folder, "brokers.1.protocol", "5")
+    assert [b.url for b in settings_file.load(folder).brokers][1] == "mqtt://second"
+    assert settings_file.load(folder).brokers[1].protocol == "5"
+    run("unset", folder, "brokers[0]")
+    assert [b.url for b in settings_file.load(folder).brokers] == ["mqtt://second"]
+
+
+def test_the_first_broker_can_be_added(tmp_path: Path) -> None:
+    settings_file.save(tmp_path, Settings())
+    run("set", tmp_path, "brokers[0].url", "mqtt://first")
+    assert [b.url for b in settings_file.load(tmp_path).brokers] == ["mqtt://first"]
+
+
+def test_no_password_is_shown(folder: Path) -> None:
+    printed = run("list", folder) + run("list", folder, "--json")
+    printed += run("get", folder, "brokers[0].url") + run("get", folder, "brokers.0.url", "--json")
+    assert "Harbor9" not in printed
+    assert "mqtt://***@broker:1883" in printed
+
+
+def test_programs_get_what_is_documented(folder: Path) -> None:
+    listed: dict[str, Any] = json.loads(run("list", folder, "--json"))
+    assert set(listed["settings"][0]) == documented("config") - set(EVERY)
+    limits = CliRunner().invoke(app, ["limits", "--json"], catch_exceptions=False)
+    assert set(json.loads(limits.stdout)) == documented("limits")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("expiry.timestamp_dyas", "2", "the key 'timestamp_dyas' is not known; did you mean"),
+        ("expiry.timestamp_days", "soon", "expiry.timestamp_days: expected a number, got 'soon'"),
+        ("expiry.timestamp_days", "0", "expected a number of more than 0, got '0'"),
+        ("expiry.timestamp_days", "1e9", "expected a number of at most 36500"),
+        ("brokers[0].protocol", "6", "expected one of 3.1.1, 5, auto, got '6'"),
+        ("brokers[0].url", "http://cam:Blue9@h", r"expected mqtt://"),
+        ("brokers[7].url", "mqtt://h", "there is no key 'brokers.7.url'"),
+        ("brokers", "mqtt://h", "expected a list"),
+        ("expiry", "5", "expiry: expected a table"),
+        ("prefix.x", "5", "there is no key 'prefix.x'"),
+        ("", "5", "expected a key such as"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_changes_nothing(
+    folder: Path, name: str, value: str, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said) as refused:
+        change(folder, name, value)
+    assert "Blue9" not in str(refused.value)
+    assert (folder / "slotcast.toml").read_text() == WRITTEN
+
+
+def test_what_is_not_set_cannot_be_taken_away(folder: Path) -> None:
+    with pytest.raises(NotFound, match="its default counts"):
+        change(folder, "chunk_size_bytes", None)
+    with pytest.raises(UsageError, match="url"):
+        change(folder, "brokers[0].url", None)
+    assert (folder / "slotcast.toml").read_text() == WRITTEN

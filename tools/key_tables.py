@@ -1,0 +1,81 @@
+"""Writes the tables of keys in the documents from the structs that read them.
+
+`python tools/key_tables.py` rewrites what stands between the markers; a test
+(tests/unit/workspace/test_key_tables.py) says whether all is in step.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from slotcast_publisher.cli.limit_options import option_of
+from slotcast_publisher.release.chosen_limits import default_in_words, limit_keys
+from slotcast_publisher.settings import Settings
+from slotcast_schemas.describe import Key, keys_of
+
+DOCS: Final = Path(__file__).parents[1] / "docs"
+BEGIN: Final = "<!-- {}: written by tools/key_tables.py -->"
+END: Final = "<!-- end of {} -->"
+
+
+def limits() -> str:
+    """Give the table of limits, with the option of each."""
+    rows = [
+        f"| `{key.name}` | `{option_of(key.name)}` | {_values(key)} | {default_in_words(key)} |"
+        f" {_cell(key.meaning)} |"
+        for key in limit_keys()
+    ]
+    return "\n".join(
+        ["| key | option | values | default | meaning |", "|---|---|---|---|---|", *rows]
+    )
+
+
+def settings() -> str:
+    """Give the table of what `slotcast.toml` has."""
+    rows = [
+        f"| `{key.name}` | {_values(key)} | {_setting_default(key)} | {_cell(key.meaning)} |"
+        for key in keys_of(Settings)
+    ]
+    return "\n".join(["| key | values | default | meaning |", "|---|---|---|---|", *rows])
+
+
+def _setting_default(key: Key) -> str:
+    if key.required:
+        return ""
+    return "none" if key.default is None else f"`{key.default}`"
+
+
+def _values(key: Key) -> str:
+    return _cell(f"{key.unit}: {key.values}" if key.unit else key.values)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+TABLES: Final[dict[str, tuple[str, Callable[[], str]]]] = {
+    "limits": ("health-check.md", limits),
+    "settings": ("cli.md", settings),
+}
+
+
+def page_with(name: str, page: str) -> str:
+    """Give a page with the table of this name written anew."""
+    begin, end = BEGIN.format(name), END.format(name)
+    before, rest = page.split(begin)
+    return f"{before}{begin}\n\n{TABLES[name][1]()}\n\n{end}{rest.split(end)[1]}"
+
+
+def main() -> int:
+    """Write all of them."""
+    for name, (file, _) in TABLES.items():
+        page = DOCS / file
+        page.write_text(page_with(name, page.read_text()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
