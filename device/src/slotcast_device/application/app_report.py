@@ -52,6 +52,7 @@ class AppReport(msgspec.Struct, frozen=True, kw_only=True):
         uptime_s: of the machine when this was written (/proc/uptime). It is not compared with
             another clock; 0 says that nothing is known, and the process is taken to be alive.
         requests: that were answered or raised; None from an application that does not count them.
+        invalid: more requests that raised because no release here takes such: a caller's mistake.
         bounds_s, counts: latency histogram; one count more than bounds, not cumulative.
         checked, nonfinite: outputs looked at, and those of them with NaN or infinity.
     """
@@ -77,6 +78,7 @@ class AppReport(msgspec.Struct, frozen=True, kw_only=True):
     output_mean: float | None = None
     output_std: float | None = None
     failure: Failure | None = None
+    invalid: Count = 0
 
     def __post_init__(self) -> None:
         """Check what no single field can say.

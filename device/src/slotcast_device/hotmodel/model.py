@@ -18,11 +18,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
+from slotcast_device.hotmodel import farewell, forks
+from slotcast_device.hotmodel.contract import Contract, is_finite
 from slotcast_device.hotmodel.live import Live
 from slotcast_device.hotmodel.loader import LOADER_NICE, SessionSettings, Warm, load
 from slotcast_device.hotmodel.recorder import Look
 from slotcast_device.hotmodel.report_writer import Reporter
-from slotcast_device.hotmodel.source import Identity, Opened, identify, open_current
+from slotcast_device.hotmodel.source import (
+    Identity,
+    Opened,
+    identify,
+    open_current,
+    other_releases,
+)
 from slotcast_device.runtime import memory
 from slotcast_schemas.errors import ModelFailed, ModelUnloadable
 from slotcast_schemas.messages.release import Release
@@ -42,6 +50,8 @@ DRAIN_FIRST_S: Final = 1.0
 """How long the follower waits for the old session's last callers before it looks at `current`
 again; the session of a call that takes longer is closed when that call has ended."""
 DRAIN_S: Final = 60.0
+LEAVE_S: Final = 1.0
+"""How long a process that ends waits for its follower, which may be in the middle of a load."""
 RETRY_S: Final = 30.0
 """Where memory was short, the release is tried again after this."""
 
@@ -53,7 +63,7 @@ class MemoryShort(ModelFailed):
 
 
 class HotModel:
-    """A model that is replaced under way. Thread-safe; make it after a fork, not before.
+    """A model that is replaced under way. Thread-safe, and of use after a fork (`forks`).
 
     Args:
         current: the link that the agent switches: `STATE_DIR/models/<model>/current`. A plain
@@ -99,6 +109,16 @@ class HotModel:
         self._load_timeout_s = load_timeout_s
         self._nice = loader_nice
         self._poll_s = poll_s
+        self._start_timeout_s = start_timeout_s
+        self._report_s = report_s
+        self._is_closed = False
+        self._inherited: list[Live] = []
+        self._begin()
+        forks.tell(self)
+        self._start()
+
+    def _begin(self) -> None:
+        """Set up what belongs to one process."""
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._live: Live | None = None
@@ -110,10 +130,34 @@ class HotModel:
         self._retired: list[Live] = []
         self._swaps = 0
         self._stop = threading.Event()
-        self._reporter = Reporter(self._current.parent / "app", report_s)
-        self._follower = threading.Thread(target=self._follow, name="slotcast-follow", daemon=True)
-        self._follower.start()
-        self._wait_for_first(start_timeout_s)
+        self._reporter = Reporter(self._current.parent / "app", self._report_s)
+        self._follower: threading.Thread | None = None
+
+    def _start(self) -> None:
+        """Begin to follow, and wait for the first model.
+
+        Raises:
+            ModelUnloadable: none that loads came in time.
+        """
+        with self._lock:
+            is_first = self._follower is None
+            if is_first:
+                self._follower = threading.Thread(
+                    target=self._follow, name="slotcast-follow", daemon=True
+                )
+                self._follower.start()
+        if is_first:
+            farewell.expect(self)
+            self._wait_for_first(self._start_timeout_s)
+
+    def forked(self) -> None:
+        """Begin anew in a forked process; what it has loaded there waits for its first use."""
+        inherited = [self._live, *self._retired]
+        # Never let go of: a session that is destroyed waits for threads that are not here.
+        self._inherited += [live for live in inherited if live is not None]
+        self._begin()
+        if self._is_closed:
+            self._error = _closed()
 
     def run(
         self,
@@ -127,7 +171,8 @@ class HotModel:
             The outputs asked for, all if `output_names` is None.
 
         Raises:
-            Exception: what onnxruntime raises for these inputs; it is counted as an error.
+            Exception: what onnxruntime raises for these inputs; it is counted as an error, unless
+                no release here takes such a request (`contract`).
             ModelFailed: no model is loaded, and none is being loaded.
         """
         with self._lock:
@@ -140,9 +185,10 @@ class HotModel:
         started_ns = time.perf_counter_ns()
         try:
             outputs: list[Any] = session.run(output_names, input_feed, run_options)
-        except BaseException:
+        except BaseException as exc:
+            is_fault = self._is_fault(exc, session, live, output_names, input_feed, run_options)
             del session
-            self._leave_with_error(live)
+            self._leave_raising(live, is_fault=is_fault)
             raise
         elapsed_ns = time.perf_counter_ns() - started_ns
         # The old session must die in the follower's thread, not in a caller's: no reference stays.
@@ -154,39 +200,49 @@ class HotModel:
             live.leave()
         if is_looked_at:
             look = Look(outputs)
-            with self._lock:
-                recorder.record_look(look)
+            if not look.is_nonfinite or is_finite(input_feed):  # NaN in, NaN out: no fault
+                with self._lock:
+                    recorder.record_look(look)
         return outputs
 
     @contextlib.contextmanager
     def pinned(self) -> Iterator[Any]:
         """Hold on to one release's `InferenceSession` for several calls, or for io_binding.
 
-        While it is held, a replaced session stays in memory. Calls on it are not measured.
+        While it is held, a replaced session stays in memory. Calls on it are not measured; where
+        an application makes all of its calls so, the agent probes the release on trial instead.
 
         Raises:
             ModelFailed: no model is loaded, and none is being loaded.
         """
+        with self._held() as live:
+            live.recorder.is_pinned = True
+            yield live.session
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[Live]:
         live = self._enter()
         try:
-            yield live.session
+            yield live
         finally:
             with self._lock:
                 live.leave()
 
     def get_inputs(self) -> list[Any]:
         """The live session's inputs."""
-        with self.pinned() as session:
-            return list(session.get_inputs())
+        with self._held() as live:
+            return list(live.session.get_inputs())
 
     def get_outputs(self) -> list[Any]:
         """The live session's outputs."""
-        with self.pinned() as session:
-            return list(session.get_outputs())
+        with self._held() as live:
+            return list(live.session.get_outputs())
 
     @property
     def release(self) -> Release | None:
         """The release that answers now; None before the first, or without an agent."""
+        if self._follower is None and not self._is_closed:
+            self._start()
         live = self._live
         return None if live is None else live.opened.release
 
@@ -197,11 +253,13 @@ class HotModel:
 
     def close(self) -> None:
         """Follow no more, close the session. Calls under way end normally, later ones raise."""
+        self._is_closed = True
         self._stop.set()
-        self._follower.join()
+        if self._follower is not None:
+            self._follower.join()
         with self._lock:
             live, self._live = self._live, None
-            self._error = ModelUnloadable("this HotModel is closed")
+            self._error = self._error or _closed()
             if live is not None:
                 live.retire()
             self._changed.notify_all()
@@ -209,6 +267,13 @@ class HotModel:
             self._retired.append(live)
             live.drained.wait(DRAIN_S)
         self._close_drained()
+        self._reporter.close()
+
+    def leave(self) -> None:
+        """Say that this process ends on purpose; called by the interpreter's end (`farewell`)."""
+        self._stop.set()
+        if self._follower is not None:
+            self._follower.join(LEAVE_S)
         self._reporter.close()
 
     def __enter__(self) -> Self:
@@ -220,6 +285,8 @@ class HotModel:
     # --- callers ------------------------------------------------------------------------------
 
     def _enter(self) -> Live:
+        if self._follower is None and not self._is_closed:
+            self._start()
         with self._lock:
             while self._live is None:
                 if self._error is not None:
@@ -229,9 +296,35 @@ class HotModel:
             live.in_flight += 1
             return live
 
-    def _leave_with_error(self, live: Live) -> None:
+    @staticmethod
+    def _is_fault(
+        exc: BaseException,
+        session: Any,
+        live: Live,
+        output_names: Sequence[str] | None,
+        input_feed: Mapping[str, Any],
+        run_options: Any,
+    ) -> bool | None:
+        """Whether a call that raised is to be held against the release; None for what is no call.
+
+        No call is what the caller ended by itself: by a signal, or by its `RunOptions`.
+        """
+        if not isinstance(exc, Exception) or getattr(run_options, "terminate", False):
+            return None
+        try:
+            if Contract.of_session(session).takes(output_names, input_feed):
+                return True
+            others = (Contract.of_release(release) for release in other_releases(live.opened))
+            return any(other.takes(output_names, input_feed) for other in others if other)
+        except Exception:  # noqa: BLE001 (what the caller handed over may raise at any touch)
+            return True
+
+    def _leave_raising(self, live: Live, *, is_fault: bool | None) -> None:
         with self._lock:
-            live.recorder.record_error()
+            if is_fault:
+                live.recorder.record_error()
+            elif is_fault is not None:
+                live.recorder.record_invalid()
             live.leave()
 
     def _wait_for_first(self, timeout_s: float) -> None:
@@ -242,6 +335,8 @@ class HotModel:
             error = self._last_refusal or ModelUnloadable(
                 f"{self._current}: expected a model within {timeout_s:g} s, got none"
             )
+        with self._lock:
+            self._error = error
         self.close()
         raise error
 
@@ -389,3 +484,7 @@ class HotModel:
         self._retry_at_s = time.monotonic() + RETRY_S if isinstance(exc, MemoryShort) else math.inf
         if opened is not None:
             self._reporter.say(opened, "failed", failure=exc)
+
+
+def _closed() -> ModelFailed:
+    return ModelUnloadable("this HotModel is closed")

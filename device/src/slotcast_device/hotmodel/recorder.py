@@ -21,12 +21,18 @@ _LOOK_ELEMENTS_MAX: Final = 4096
 
 
 class Recorder:
-    """Figures of one release, since it was loaded in this process. Not thread-safe by itself."""
+    """Figures of one release, since it was loaded in this process. Not thread-safe by itself.
+
+    Attributes:
+        is_pinned: whether calls were made that are not counted.
+    """
 
     __slots__ = (
         "checked",
         "counts",
         "errors",
+        "invalid",
+        "is_pinned",
         "max_ns",
         "nonfinite",
         "requests",
@@ -40,6 +46,8 @@ class Recorder:
         self.counts = [0] * BUCKETS
         self.requests = 0
         self.errors = 0
+        self.invalid = 0
+        self.is_pinned = False
         self.sum_ns = 0
         self.max_ns = 0
         self.checked = 0
@@ -57,9 +65,13 @@ class Recorder:
         self.counts[bucket_of(latency_ns)] += 1
 
     def record_error(self) -> None:
-        """Count one request that raised."""
+        """Count one request that raised, though it is one that this model takes."""
         self.requests += 1
         self.errors += 1
+
+    def record_invalid(self) -> None:
+        """Count one request that raised because it is none that this model takes."""
+        self.invalid += 1
 
     def wants_look(self) -> bool:
         """Whether the outputs of the request that was just counted should be looked at."""

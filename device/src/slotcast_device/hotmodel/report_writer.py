@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import threading
 import time
 from pathlib import Path
 from typing import Final
@@ -36,6 +37,7 @@ class Reporter:
         self._idle_until_s = 0.0
         self._last_requests = -1
         self._has_warned = False
+        self._closed = threading.Event()
         self._written: set[str] = set()
         self._resident: dict[str, tuple[int, int]] = {}
 
@@ -70,8 +72,9 @@ class Reporter:
         report = AppReport(
             slot="a",
             phase=phase,
-            requests=recorder.requests,
+            requests=recorder.requests or (None if recorder.is_pinned else 0),
             errors=recorder.errors,
+            invalid=recorder.invalid,
             checked=recorder.checked,
             nonfinite=recorder.nonfinite,
             bounds_s=BOUNDS_S,
@@ -87,21 +90,27 @@ class Reporter:
         self._write(opened, report)
 
     def _write(self, opened: Opened, report: AppReport) -> None:
-        if self._every_s <= 0 or opened.slot not in {"a", "b"}:
+        if self._closed.is_set() or self._every_s <= 0 or opened.slot not in {"a", "b"}:
             return
         report = _of(report, opened, self._instance)
         try:
             self._folder.mkdir(exist_ok=True)
-            write_report(self._folder, report)
             self._written.add(report.slot)
+            write_report(self._folder, report)
         except OSError as exc:
             if not self._has_warned:
                 self._has_warned = True
                 _log.warning("no figures for the agent: %s; see docs/application.md", exc)
+        if self._closed.is_set():  # from another thread, meanwhile
+            self.close()
 
     def close(self) -> None:
-        """Remove this process's reports: it ends on purpose, and is no restart."""
-        for slot in self._written:
+        """Remove this process's reports: it ends on purpose, and is no restart.
+
+        Nothing is written after it, though another thread be in the middle of that.
+        """
+        self._closed.set()
+        for slot in sorted(self._written):
             path = self._folder / f"report-{self._instance}-{slot}.json"
             try:
                 path.unlink(missing_ok=True)

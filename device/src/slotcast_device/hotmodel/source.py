@@ -93,6 +93,13 @@ def open_current(current: Path, identity: Identity, entry: str | None) -> Opened
     return Opened(identity, folder, found[0], None)
 
 
+def other_releases(opened: Opened) -> list[Release]:
+    """Read the releases in the slots beside the one that was opened."""
+    files = sorted(opened.folder.parent.glob("*.release"))
+    found = (_read_release(path) for path in files if path != _release_file(opened.folder))
+    return [release for release in found if release is not None]
+
+
 def _release_file(folder: Path) -> Path:
     return folder.with_name(folder.name + ".release")
 

@@ -75,6 +75,10 @@ class _Apart:
     """How many loads want large blocks apart; the setting is the whole process's."""
 
     def __init__(self) -> None:
+        self.forked()
+
+    def forked(self) -> None:
+        """Loads of a process are none of the one that is forked from it, and nor is its lock."""
         self._lock = threading.Lock()
         self._users = 0
 
@@ -92,6 +96,7 @@ class _Apart:
 
 
 _apart = _Apart()
+os.register_at_fork(after_in_child=_apart.forked)
 
 
 @contextlib.contextmanager

@@ -201,13 +201,14 @@ def _errors(trial: Trial, old: Figures, seen: Figures) -> Check:
     """
     limit = trial.max_error_share + old.error_share
     counted = max(seen.requests, trial.min_requests, ENOUGH_FOR_SHARES)
+    invalid = f", {seen.invalid} more were none that it takes" if seen.invalid else ""
     return Check(
         name="errors",
         passed=seen.errors <= limit * counted,
         value=seen.error_share,
         limit=limit,
         reference=old.error_share if old.requests else None,
-        detail=f"{seen.errors} of {seen.requests} requests",
+        detail=f"{seen.errors} of {seen.requests} requests{invalid}",
     )
 
 

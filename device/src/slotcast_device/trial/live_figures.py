@@ -14,7 +14,7 @@ from slotcast_device.application.app_report import REPORTS_MAX, AppReport, Failu
 from slotcast_device.application.histogram import BOUNDS_S, BUCKETS, latency, quantile_s, rebucket
 from slotcast_schemas.messages.metrics import Summary
 
-_COUNTS: Final = ("requests", "errors", "checked", "nonfinite")
+_COUNTS: Final = ("requests", "errors", "checked", "nonfinite", "invalid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class Figures:
         loading: processes that are loading it.
         is_counted: whether any of them counts requests.
         failure: of a process that could not take it over.
+        invalid: requests beside these that no release here takes.
         rss_bytes: of the largest process.
     """
 
@@ -45,6 +46,7 @@ class Figures:
     loading: int = 0
     is_counted: bool = True
     failure: Failure | None = None
+    invalid: int = 0
 
     def quantile_s(self, share: float) -> float | None:
         """The latency that `share` of the answered requests do not exceed."""
@@ -174,6 +176,7 @@ def _added(figures: Figures, report: AppReport, earlier: AppReport | None) -> Fi
         errors=figures.errors + gain["errors"],
         checked=figures.checked + gain["checked"],
         nonfinite=figures.nonfinite + gain["nonfinite"],
+        invalid=figures.invalid + gain["invalid"],
         counts=tuple(c + n - o for c, n, o in zip(figures.counts, new, old, strict=True)),
         sum_s=figures.sum_s + max(0.0, sum_s),
         max_s=max(figures.max_s, _max_s(report, earlier, new, old)),
