@@ -90,6 +90,7 @@ class Agent:
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="job")
         self._supervisor = Supervisor()
         self._control = Control(self._disk, config.state_dir)
+        self._answer_s = 0.0
         self._look_s = 0.0
         self._notices_s = math.inf
         self._report_due = False
@@ -139,6 +140,7 @@ class Agent:
         self._wake_receiver.settimeout(0)
         is_orderly = False
         try:
+            self._prepare()
             for model in self._models.values():
                 self._carry_out(model, model.core.start())
             self._supervisor.ready()
@@ -149,6 +151,14 @@ class Agent:
             is_orderly = True
         finally:
             self._shut_down(is_orderly=is_orderly)
+
+    def _prepare(self) -> None:
+        """Make what applications need; a device whose storage fails works on without."""
+        for model in self._models.values():
+            try:
+                model.files.prepare()
+            except StorageFailed as exc:
+                _LOG.warning("%s: applications cannot report: %s", model.core.model, exc)
 
     # --- the loop -------------------------------------------------------------------------------
 
@@ -196,6 +206,9 @@ class Agent:
 
     def _take_requests(self, now: ev.Now) -> None:
         """Look now and then what a person asks."""
+        if now.mono_s >= self._answer_s:
+            self._answer_s = now.mono_s + _TICK_S
+            self._control.answer_pings()
         if now.mono_s < self._look_s or not all(core.is_ready for core in self.cores):
             return
         self._look_s = now.mono_s + _TICK_S

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from slotcast_device import __version__
+from slotcast_device import __version__, packaged_files
+from slotcast_device.access_check import become_agent_user
 from slotcast_device.agent import Agent
 from slotcast_device.config import DeviceConfig
 from slotcast_device.core.state import ModelState
@@ -61,7 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stream=sys.stderr,
     )
     try:
+        if options.config is None:
+            return int(options.run(options))
         config = DeviceConfig(options.config)
+        become_agent_user(config)
         code: int = options.run(config, options)
     except UsageError as exc:
         sys.stderr.write(f"slotcast-device: {exc}\n")
@@ -90,6 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true")
     doctor.set_defaults(run=_check)
     _add_requests(commands, common)
+    files = commands.add_parser("files", help="units, recipes and examples that came with this")
+    files.add_argument("--copy-to", type=Path, default=None, metavar="FOLDER")
+    files.set_defaults(run=_files, config=None, log="info")
     return parser
 
 
@@ -105,6 +112,11 @@ def _add_requests(
     again.add_argument("--sequence", type=int, default=None, help="only this one; else all")
     for command in (back, again):
         command.add_argument("--model", default=None, help="needed where there are several")
+    ping = commands.add_parser(
+        "ping", parents=[common], help="ask the running agent for a sign of life"
+    )
+    ping.add_argument("--timeout", type=float, default=10.0, help="seconds to wait for it")
+    ping.set_defaults(run=_ping)
     back.set_defaults(run=_ask, do="rollback", sequence=None)
     again.set_defaults(run=_ask, do="unbench")
 
@@ -183,6 +195,27 @@ def _ask(config: DeviceConfig, options: argparse.Namespace) -> int:
         return OK
     status = next(m for m in read_status(config).models if m.model == model)
     sys.stdout.write(f"{model}: {status.state} ({status.reason})\n")
+    return OK
+
+
+def _ping(config: DeviceConfig, options: argparse.Namespace) -> int:
+    if Control(OsDisk(), config.state_dir).ping(options.timeout):
+        sys.stdout.write(f"{config.values.device}: the agent is alive\n")
+        return OK
+    sys.stderr.write(
+        f"slotcast-device: no agent of {config.values.device} gave a sign of life within"
+        f" {options.timeout:g} s: none runs, or it hangs\n"
+    )
+    return ENDED_OTHERWISE
+
+
+def _files(options: argparse.Namespace) -> int:
+    if options.copy_to is None:
+        for name, description in packaged_files.DESCRIPTIONS.items():
+            sys.stdout.write(f"{name:30} {description}\n")
+        return OK
+    for path in packaged_files.copy_to(options.copy_to):
+        sys.stdout.write(f"{path}\n")
     return OK
 
 

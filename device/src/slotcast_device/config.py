@@ -6,6 +6,7 @@ relative to the file. A key that is not known is an error: a mistyped one must n
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,6 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from slotcast_device.runtime.users import short_name
 from slotcast_schemas import limits
 from slotcast_schemas.broker import BrokerAddress
 from slotcast_schemas.decoders import make_decoders
@@ -184,6 +186,8 @@ class DeviceConfig:
             BrokerAddress.parse(broker.url, f"configuration {path}: brokers[{number}].url")
         try:
             self.pinned_root = (folder / self.values.root).read_bytes()
+        except PermissionError as exc:
+            raise _not_ours(path, folder / self.values.root) from exc
         except OSError as exc:
             raise UsageError(
                 f"{path}: the pinned root {folder / self.values.root} cannot be read"
@@ -203,6 +207,8 @@ def _read(path: Path) -> Config:
     try:
         with path.open("rb") as file:
             data = file.read(CONFIG_MAX_BYTES + 1)
+    except PermissionError as exc:
+        raise _not_ours(path, path) from exc
     except OSError as exc:
         raise UsageError(f"configuration {path}: {exc.strerror}") from exc
     if len(data) > CONFIG_MAX_BYTES:
@@ -212,3 +218,11 @@ def _read(path: Path) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise UsageError(f"configuration {path} is not TOML: {exc}") from exc
     return convert(given, Config, f"configuration {path}")
+
+
+def _not_ours(config: Path, path: Path) -> UsageError:
+    me = short_name(os.geteuid())
+    return UsageError(
+        f"configuration {config}: {path} may not be read by {me}, as whom this runs;"
+        f" run this as the agent's user, or make that user the owner: chown {me} {path}"
+    )

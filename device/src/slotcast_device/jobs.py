@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from slotcast_device.application.app_report import make_reports_folder
 from slotcast_device.core import events as ev
 from slotcast_device.core.plan import Facts
 from slotcast_device.core.recovery import Findings
@@ -18,6 +19,7 @@ from slotcast_device.owner.owner import Owner
 from slotcast_device.runtime import memory
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.build import build
+from slotcast_device.storage.disk import storage_errors
 from slotcast_device.storage.early_decode import Ahead
 from slotcast_device.storage.slots import SlotStore
 from slotcast_device.storage.spool import Spool
@@ -70,7 +72,8 @@ class ModelFiles:
         self.store = SlotStore(disk, self._folder)
         self.owner = Owner.of(config)
         self.cancel = threading.Event()
-        self._watcher = Watcher(self.store, self._folder / "app", self.cancel)
+        self._app = self._folder / "app"
+        self._watcher = Watcher(self.store, self._app, self.cancel)
 
     @property
     def _record(self) -> Path:
@@ -102,6 +105,16 @@ class ModelFiles:
                 if slot is not None:
                     self._watcher.expect(slot)
                 self.store.activate(slot)
+
+    def prepare(self) -> None:
+        """Make the folder that applications report into, before the agent has threads.
+
+        Raises:
+            StorageFailed: it cannot be made. All but trials by live figures works without.
+        """
+        self._disk.make_dir(self._folder)
+        with storage_errors(f"make folder {self._app}"):
+            make_reports_folder(self._app)
 
     def _drop_spool(self) -> None:
         """Remove all that came in: also what a killed run left, of which this one has no spool."""

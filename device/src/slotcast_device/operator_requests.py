@@ -7,6 +7,8 @@ second, does it and removes the file. So it works while the agent runs and while
 from __future__ import annotations
 
 import logging
+import os
+import time
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -22,6 +24,8 @@ from slotcast_schemas.fields import ModelName, Sequence
 _LOG: Final = logging.getLogger("slotcast.device")
 _REQUEST_MAX_BYTES: Final = 4096
 _REQUESTS_MAX: Final = 16
+_PING: Final = "ping-"
+_POLL_S: Final = 0.1
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,7 +47,11 @@ make_decoders(Request)
 
 
 class Control:
-    """The folder of requests."""
+    """The folder of requests.
+
+    A request for a sign of life is a file, too, of no content and not made durable: the agent's
+    loop removes it, which a process that hangs does not.
+    """
 
     def __init__(self, disk: Disk, state_dir: Path) -> None:
         self._disk = disk
@@ -59,10 +67,39 @@ class Control:
         path = self._folder / f"{request.do}-{request.model}.json"
         self._disk.write_atomic(path, msgspec.json.encode(request))
 
+    def ping(self, timeout_s: float) -> bool:
+        """Ask the agent for a sign of life; gives whether it came in time.
+
+        Raises:
+            StorageFailed: the request cannot be left.
+        """
+        if not self._folder.parent.is_dir():
+            return False  # no agent ever ran here
+        self._disk.make_dir(self._folder)
+        path = self._folder / f"{_PING}{os.getpid()}"
+        self._disk.create(path).close()
+        deadline_s = time.monotonic() + timeout_s
+        while self._disk.size_bytes(path) is not None:
+            if time.monotonic() > deadline_s:
+                self._disk.remove_tree(path)
+                return False
+            time.sleep(_POLL_S)
+        return True
+
+    def answer_pings(self) -> None:
+        """Give whoever asked a sign of life."""
+        for name in self._disk.names(self._folder):
+            if name.startswith(_PING):
+                try:
+                    self._disk.remove_tree(self._folder / name)
+                except StorageFailed as exc:
+                    _LOG.warning("no sign of life can be given: %s", exc)
+
     def take(self) -> list[Request]:
         """Give the requests that wait and remove them; one that cannot be read is logged."""
         requests = []
-        for name in self._disk.names(self._folder)[:_REQUESTS_MAX]:
+        names = [n for n in self._disk.names(self._folder) if not n.startswith(_PING)]
+        for name in names[:_REQUESTS_MAX]:
             path = self._folder / name
             try:
                 data = self._disk.read(path, _REQUEST_MAX_BYTES)

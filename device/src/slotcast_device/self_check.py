@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,12 +12,17 @@ from typing import TYPE_CHECKING, Final
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root
 
+from slotcast_device import access_check
 from slotcast_device.link.link import Link
+from slotcast_device.runtime.users import short_name, this_user
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_schemas.errors import SlotcastError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
     from slotcast_device.config import BrokerConfig, DeviceConfig
 
 DISK_LOW_BYTES: Final = 64 * 1024 * 1024
@@ -40,7 +46,11 @@ class Finding:
 
 def check(config: DeviceConfig) -> list[Finding]:
     """Look at brokers, TLS, disk, clock, pinned root and state."""
-    findings = [_root(config), _clock(), *_disk(config), *_states(config)]
+    findings = [
+        _root(config),
+        _access("configuration", access_check.configuration_problems(config)),
+    ]
+    findings += [_clock(), *_disk(config), *_states(config), *_applications(config)]
     return findings + [_broker(config, broker) for broker in config.values.brokers]
 
 
@@ -58,6 +68,22 @@ def _root(config: DeviceConfig) -> Finding:
     )
 
 
+def _access(name: str, problems: Iterable[str], detail: str = "") -> Finding:
+    found = list(problems)
+    return Finding(name, passed=not found, detail="; ".join(found) or detail)
+
+
+def _applications(config: DeviceConfig) -> list[Finding]:
+    return [
+        _access(
+            f"applications_{model}",
+            access_check.application_problems(config, model),
+            access_check.applications(config, model),
+        )
+        for model in config.values.models
+    ]
+
+
 def _clock() -> Finding:
     now = time.time()
     text = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
@@ -67,10 +93,11 @@ def _clock() -> Finding:
 
 
 def _disk(config: DeviceConfig) -> list[Finding]:
+    if not config.state_dir.exists():
+        return [_not_there_yet(config.state_dir)]
     disk = OsDisk()
     probe = config.state_dir / "check.tmp"
     try:
-        disk.make_dir(config.state_dir)
         disk.write_atomic(probe, b"check")
         disk.remove_tree(probe)
         free = disk.free_bytes(config.state_dir)
@@ -78,7 +105,25 @@ def _disk(config: DeviceConfig) -> list[Finding]:
         return [Finding("disk", passed=False, detail=str(exc))]
     low = free < DISK_LOW_BYTES
     detail = f"{config.state_dir}: writable, {free / 1e6:.0f} MB free"
-    return [Finding("disk", passed=not low, detail=detail + ("; free some room" if low else ""))]
+    disk_finding = Finding(
+        "disk", passed=not low, detail=detail + ("; free some room" if low else "")
+    )
+    owner = f"all of it belongs to {this_user()}"
+    return [disk_finding, _access("state_owner", access_check.state_problems(config), owner)]
+
+
+def _not_there_yet(state_dir: Path) -> Finding:
+    """The agent makes it at its first start. This does not: it may run as another user."""
+    above = next(folder for folder in state_dir.parents if folder.is_dir())
+    if os.access(above, os.W_OK | os.X_OK):
+        return Finding("disk", passed=True, detail=f"{state_dir}: made at the first start")
+    me = short_name(os.geteuid())
+    return Finding(
+        "disk",
+        passed=False,
+        detail=f"{state_dir} is not there, and {this_user()} may not make it:"
+        f" install -d -o {me} -g {me} -m 2750 {state_dir}",
+    )
 
 
 def _states(config: DeviceConfig) -> list[Finding]:

@@ -83,8 +83,8 @@ def provision(
     config: dict[str, Any] = {
         "format": 1,
         "device": device,
-        # Relative to the file, wherever the folder is copied to; absolute only where asked for.
-        "state_dir": "state" if state_dir is None else str(state_dir.absolute()),
+        # As given: a relative one counts from the file, wherever on the device that is copied to.
+        "state_dir": "state" if state_dir is None else str(state_dir),
         "root": "root.json",
         "models": list(models),
         "prefix": repo.settings.prefix,

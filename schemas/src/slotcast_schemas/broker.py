@@ -6,6 +6,7 @@ in part: where it is cut wrongly, its host or its port may be a piece of the pas
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import unquote
@@ -142,6 +143,11 @@ def tls_context(ca: Path | None, certificate: Path | None, key: Path | None) -> 
         try:
             # Without a function for the passphrase OpenSSL would ask on the terminal, and wait.
             context.load_cert_chain(certificate, key, password=lambda: "")
+        except PermissionError as exc:
+            raise UsageError(
+                f"certificate {certificate} or key {key or certificate} may not be read by uid"
+                f" {os.geteuid()}, as whom this runs: make that user their owner"
+            ) from exc
         except OSError as exc:
             raise UsageError(
                 f"certificate {certificate} with key {key or certificate} cannot be used: {exc};"

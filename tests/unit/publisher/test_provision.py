@@ -10,6 +10,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from slotcast_device.config import DeviceConfig
 from slotcast_publisher.errors import KeyUnavailable
 from slotcast_publisher.provision import ensure_device_ca, provision
 from slotcast_publisher.repository import Repository
@@ -42,6 +43,35 @@ def test_the_configuration_says_all_that_a_device_must_know(
         "brokers": [{"url": "mqtt://127.0.0.1:1883", "protocol": "3.1.1"}],
         "policy": {"full_allowed": True},
     }
+
+
+@pytest.mark.parametrize(
+    ("given", "on_the_device"),
+    [
+        (None, "/etc/slotcast/state"),
+        ("state", "/etc/slotcast/state"),
+        ("../data/my models", "/etc/data/my models"),
+        ("/var/lib/slotcast", "/var/lib/slotcast"),
+    ],
+)
+def test_a_state_directory_is_one_of_the_device_not_of_the_publisher(
+    repo: Repository,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: str | None,
+    on_the_device: str,
+) -> None:
+    repo = with_brokers(repo, Broker(url="mqtt://b"))
+    monkeypatch.chdir(tmp_path)
+    provision(
+        repo, "c", tmp_path / "out", models=["m"], state_dir=None if given is None else Path(given)
+    )
+    copied = tmp_path / "device" / "etc" / "slotcast"
+    copied.parent.mkdir(parents=True)
+    (tmp_path / "out").rename(copied)
+    found = DeviceConfig(copied / "device.toml").state_dir.resolve()
+    prefix = "" if given is not None and given.startswith("/") else str(tmp_path / "device")
+    assert str(found) == prefix + on_the_device
 
 
 def test_the_newest_root_is_pinned(repo: Repository, tmp_path: Path) -> None:

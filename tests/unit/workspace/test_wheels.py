@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 import slotcast_device
 import slotcast_publisher
 import slotcast_schemas
+from slotcast_device import packaged_files
 from tests.support.engine import REPOSITORY
 
 DISTRIBUTIONS = {
@@ -78,6 +79,9 @@ def test_wheel_and_sdist_have_what_the_licence_and_a_reader_ask_for(
         assert wheel.read(f"{stem}.dist-info/licenses/LICENSE") == licence
         metadata = Parser().parsestr(wheel.read(f"{stem}.dist-info/METADATA").decode())
         assert f"slotcast_{distribution}/py.typed" in wheel.namelist()
+        if distribution == "device":
+            packed_share = {Path(n).name for n in wheel.namelist() if "/share/" in n}
+            assert packed_share == set(packaged_files.DESCRIPTIONS)
     with tarfile.open(dist / f"{stem}.tar.gz") as sdist:
         packed = sdist.extractfile(f"{stem}/LICENSE")
         assert packed is not None

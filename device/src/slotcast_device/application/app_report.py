@@ -27,6 +27,7 @@ REPORT_MAX_BYTES: Final = 32 * 1024
 REPORTS_MAX: Final = 64
 """Files read of one model; the newest. More processes than that share a summary by sampling."""
 
+REPORTS_FOLDER_MODE: Final = 0o1770
 BOUNDS_MAX: Final = 512
 STALE_AFTER_S: Final = 3600.0
 """A report this old is of a process that is gone; it is removed. One that lives writes it again."""
@@ -98,6 +99,28 @@ class AppReport(msgspec.Struct, frozen=True, kw_only=True):
 make_decoders(AppReport)
 
 
+def make_reports_folder(folder: Path) -> None:
+    """Make a model's `app` folder, if there is none: applications of its group write there.
+
+    Sticky, so that none removes another's report; the agent owns the folder, so it removes any.
+    The group and the set-group-id bit come from the folder above, if that has the bit. One that
+    is there, or a link to one on a tmpfs, stays as it is.
+
+    Call it before the process has threads: it sets the umask for a moment. A sandbox that forbids
+    to set bits for groups later (systemd's RestrictSUIDSGID) leaves no other way.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    umask = os.umask(0)
+    try:
+        folder.mkdir(mode=REPORTS_FOLDER_MODE)
+    except FileExistsError:
+        return
+    finally:
+        os.umask(umask)
+
+
 def write_report(folder: Path, report: AppReport) -> None:
     """Replace this process's report of that slot.
 
@@ -109,6 +132,8 @@ def write_report(folder: Path, report: AppReport) -> None:
     name = f"report-{report.instance}-{report.slot}.json"
     temporary = folder / f".{name}.tmp"
     temporary.write_bytes(msgspec.json.encode(report))
+    with contextlib.suppress(OSError):  # some file systems know no modes
+        temporary.chmod(0o644)  # the agent is another user, whatever this one's umask is
     temporary.replace(folder / name)
 
 
@@ -128,10 +153,16 @@ class ReportFile:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The reports of a folder, newest first, and how many files were not reports."""
+    """The reports of a folder, newest first, and how many files were not reports.
+
+    Attributes:
+        malformed: not what a report is.
+        unreadable: not open to this user.
+    """
 
     files: tuple[ReportFile, ...] = ()
     malformed: int = 0
+    unreadable: int = 0
 
     @property
     def reports(self) -> tuple[AppReport, ...]:
@@ -147,14 +178,16 @@ def uptime_s() -> float:
 
 def read_reports(folder: Path) -> Found:
     """Read what applications wrote. Whatever lies there, it ends soon and takes little memory."""
-    files, malformed = [], 0
+    files, malformed, unreadable = [], 0, 0
     for path, _ in _newest(folder)[:REPORTS_MAX]:
         try:
             data, stamp = _read_plain(path)
             files.append(ReportFile(path.name, stamp, msgspec.json.decode(data, type=AppReport)))
+        except PermissionError:
+            unreadable += 1
         except (OSError, ValueError):  # msgspec's errors are ValueErrors
             malformed += 1
-    return Found(tuple(files), malformed)
+    return Found(tuple(files), malformed, unreadable)
 
 
 def forget_reports(

@@ -26,6 +26,7 @@ from slotcast_device.hotmodel.recorder import Look
 from slotcast_device.hotmodel.report_writer import Reporter
 from slotcast_device.hotmodel.source import (
     Identity,
+    MayNotRead,
     Opened,
     identify,
     open_current,
@@ -53,7 +54,7 @@ DRAIN_S: Final = 60.0
 LEAVE_S: Final = 1.0
 """How long a process that ends waits for its follower, which may be in the middle of a load."""
 RETRY_S: Final = 30.0
-"""Where memory was short, the release is tried again after this."""
+"""Where memory was short, or the files closed to us, the release is tried again after this."""
 
 
 class MemoryShort(ModelFailed):
@@ -346,16 +347,23 @@ class HotModel:
         while True:
             try:
                 self._step()
+            except ModelFailed as exc:
+                self._last_refusal = exc
+                self._complain(exc)
             except Exception:  # noqa: BLE001 (the thread must outlive whatever a step meets)
                 self._complain()
             if self._stop.wait(self._poll_s):
                 return
 
-    def _complain(self) -> None:
+    def _complain(self, known: ModelFailed | None = None) -> None:
         """Log what a step met, but not at every poll: a fault may last."""
         now_s = time.monotonic()
-        if now_s >= self._complain_at_s:
-            self._complain_at_s = now_s + COMPLAIN_EVERY_S
+        if now_s < self._complain_at_s:
+            return
+        self._complain_at_s = now_s + COMPLAIN_EVERY_S
+        if known is not None:
+            _log.error("following %s: %s; trying on", self._current, known)
+        else:
             _log.exception("following %s: this step failed; trying on", self._current)
 
     def _step(self) -> None:
@@ -481,7 +489,8 @@ class HotModel:
         _log.error("%s: not taken over: %s", self._current, exc)
         self._refused = identity
         self._last_refusal = exc
-        self._retry_at_s = time.monotonic() + RETRY_S if isinstance(exc, MemoryShort) else math.inf
+        may_pass = isinstance(exc, MemoryShort | MayNotRead)
+        self._retry_at_s = time.monotonic() + RETRY_S if may_pass else math.inf
         if opened is not None:
             self._reporter.say(opened, "failed", failure=exc)
 

@@ -17,6 +17,7 @@ from slotcast_device.application.histogram import BOUNDS_S
 from slotcast_device.hotmodel.recorder import Recorder
 from slotcast_device.hotmodel.source import Opened
 from slotcast_device.runtime import memory
+from slotcast_device.runtime.users import this_user
 from slotcast_schemas.errors import ModelFailed
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 
@@ -100,7 +101,13 @@ class Reporter:
         except OSError as exc:
             if not self._has_warned:
                 self._has_warned = True
-                _log.warning("no figures for the agent: %s; see docs/application.md", exc)
+                _log.warning(
+                    "no figures for the agent: %s may not write %s (%s); serving goes on. Put that"
+                    " user into the folder's group; see docs/application.md",
+                    this_user(),
+                    self._folder,
+                    exc.strerror or exc,
+                )
         if self._closed.is_set():  # from another thread, meanwhile
             self.close()
 

@@ -6,12 +6,18 @@ the slot that it named; the release file beside the slot tells a slot's releases
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from slotcast_device.runtime.users import this_user
 from slotcast_schemas import limits, wire
 from slotcast_schemas.errors import ModelUnloadable, RefusedRelease
 from slotcast_schemas.messages.release import Release
+
+
+class MayNotRead(ModelUnloadable):
+    """This process's user may not read the model: nothing that the model could help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +60,17 @@ class Opened:
 
 
 def identify(current: Path) -> Identity | None:
-    """Look where `current` leads now; None if it leads nowhere."""
+    """Look where `current` leads now; None if it leads nowhere.
+
+    Raises:
+        MayNotRead: this user may not look; the message says what to do.
+    """
     try:
         target = str(current.readlink())
     except FileNotFoundError:
         return None
+    except PermissionError as exc:
+        raise _may_not(current) from exc
     except OSError:  # a folder, not a link: a model that no agent manages
         return Identity(".", (0, 0, 0)) if current.is_dir() else None
     try:
@@ -80,8 +92,26 @@ def open_current(current: Path, identity: Identity, entry: str | None) -> Opened
 
     Raises:
         ModelUnloadable: there is no such file, or more than one.
+        MayNotRead: it is closed to this user.
     """
     folder = current if identity.target == "." else current.parent / identity.target
+    try:
+        opened = _opened(identity, folder, entry)
+        with contextlib.suppress(FileNotFoundError):  # whoever loads it says so
+            opened.path.open("rb").close()
+    except PermissionError as exc:
+        raise _may_not(folder) from exc
+    return opened
+
+
+def _may_not(path: Path) -> MayNotRead:
+    return MayNotRead(
+        f"{path} may not be read by {this_user()}: put that user into the group of the folders"
+        " above (docs/install.md)"
+    )
+
+
+def _opened(identity: Identity, folder: Path, entry: str | None) -> Opened:
     release = _read_release(_release_file(folder))
     if release is not None:
         return Opened(identity, folder, folder / release.entry, release)

@@ -10,16 +10,18 @@ minutes are not worth that. What it loses in a power cut is at most `SAVE_EVERY_
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from slotcast_device.application.app_report import read_reports
+from slotcast_device.application.app_report import Found, read_reports
 from slotcast_device.application.liveness import Liveness
 from slotcast_device.core.state import SLOT_NAMES
 from slotcast_device.reporting.metrics_ring import RING_MAX_BYTES, MetricsRing
 from slotcast_device.reporting.openmetrics import Totals
+from slotcast_device.runtime.users import this_user
 from slotcast_device.trial.live_figures import Window
 from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.states import State
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from slotcast_device.storage.disk import Disk
     from slotcast_schemas.messages import Metrics
 
+_LOG: Final = logging.getLogger("slotcast.device")
 SAVE_EVERY_S: Final = 600.0
 
 
@@ -56,6 +59,7 @@ class Collector:
         self._windows: dict[tuple[str, SlotName], _Open] = {}
         self._liveness: dict[str, Liveness] = {}
         self._totals = Totals()
+        self._has_warned = False
         self._next_s = 0.0
         self._save_s = 0.0
         self._in_flight: Metrics | None = None
@@ -83,7 +87,7 @@ class Collector:
     def collect(self, state: ModelState, now: Now) -> None:
         """Summarise one model up to now: call it also before a switch and after a trial's end."""
         liveness = self._liveness.setdefault(state.model, Liveness(look_counts_s=math.inf))
-        files = read_reports(self._config.model_dir(state.model) / "app").files
+        files = self._read(state.model).files
         found = liveness.look(files, now.mono_s)
         for slot in SLOT_NAMES:
             record, opened = state.slots.get(slot), self._windows.get((state.model, slot))
@@ -96,6 +100,20 @@ class Collector:
             if opened is None or opened.record.sequence != record.sequence:
                 opened = self._open(state.model, slot, record, found, now)
             opened.on_trial = _is_of_trial(state, slot, opened)
+
+    def _read(self, model: str) -> Found:
+        folder = self._config.model_dir(model) / "app"
+        found = read_reports(folder)
+        if found.unreadable and not self._has_warned:
+            self._has_warned = True
+            _LOG.warning(
+                "%s: %d reports cannot be read by %s: applications must write them readable"
+                " (mode 0644); see docs/application.md",
+                folder,
+                found.unreadable,
+                this_user(),
+            )
+        return found
 
     def _open(
         self, model: str, slot: SlotName, record: SlotRecord, found: Iterable[AppReport], now: Now

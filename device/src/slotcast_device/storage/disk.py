@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from slotcast_device.runtime.users import short_name
 from slotcast_schemas.errors import DiskFull, StateUnwritable, StorageFailed
 
 FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -152,9 +153,15 @@ def as_storage_failure(what: str, exc: OSError) -> StorageFailed:
     text = f"{what}: {exc.strerror or exc}"
     if exc.errno in FULL_ERRNOS:
         return DiskFull(f"{text}; free some room on this device")
+    if exc.errno == errno.EROFS:
+        return StateUnwritable(
+            f"{text}; mount it writable, or let the service write there (systemd: ReadWritePaths=)"
+        )
     if exc.errno in UNWRITABLE_ERRNOS:
-        uid = os.getuid()
-        return StateUnwritable(f"{text}; the state directory must be writable by uid {uid}")
+        return StateUnwritable(
+            f"{text}; the state directory must be writable by uid {os.geteuid()},"
+            f" {short_name(os.geteuid())}, as whom this runs; `slotcast-device check` says more"
+        )
     return StorageFailed(f"{text}; check this device's storage")
 
 

@@ -111,7 +111,11 @@ def _provision(
     model: Annotated[list[str] | None, typer.Option("--model", help="Model; repeatable.")] = None,
     broker: Brokers = None,
     state_dir: Annotated[
-        Path | None, typer.Option(help="Where the device keeps models; OUT/state unless given.")
+        Path | None,
+        typer.Option(
+            help="Where the device keeps models: a path on the device, relative to device.toml;"
+            " 'state' unless given."
+        ),
     ] = None,
     tag: Tags = None,
     json: Json = False,
