@@ -207,6 +207,13 @@ class SimDevice:
             (d for c in self.cores.values() if (d := c.deadline_s) is not None), default=None
         )
 
+    def glance(self) -> None:
+        """Look whether what serves is there, as the agent does every second."""
+        for model, core in self.cores.items():
+            found = self.files[model].glance(core.state) if core.is_ready else None
+            if found is not None:
+                self._feed(model, found)
+
     # --- events and actions, as in slotcast_device.agent ----------------------------------------
 
     def _feed(self, model: str, event: ev.Event) -> None:

@@ -15,7 +15,7 @@ ON_MESSAGES: Final = frozenset({"reorder", "duplicate"})
 """Kinds that the link draws for each message by itself."""
 KINDS: Final = (
     *("link", "silent", "broker", "wipe", "spoil", "cut", "kill", "full", "error"),
-    *("clock", "stop", "replay", "service", "probe", "reorder", "duplicate"),
+    *("clock", "stop", "replay", "service", "probe", "reorder", "duplicate", "lost"),
 )
 
 
@@ -35,6 +35,8 @@ class Faults:
         kinds = sorted(self.kinds - ON_MESSAGES - {"probe"})
         if "cut" in kinds:
             kinds += ["cut"] * 4  # a cut waits for the disk to be used, and falls anywhere in that
+        if "lost" in kinds:
+            kinds += ["lost"] * 2  # there is nothing to lose before the first commit
         if kinds:
             kind = self._world.rng.choice(kinds)
             self._world.log(f"fault: {kind}")
@@ -112,6 +114,27 @@ class Faults:
         self._world.counts.jumps += 1
         days = self._world.rng.choice((-8000.0, -1.0, -0.001, 0.0005, 0.05, 30.0, 4000.0))
         self._world.wall_offset_s = max(0.0, self._world.wall_offset_s + days * 86400)
+
+    def _on_lost(self) -> None:
+        """`current`, or the slot that it opens, is gone or something else."""
+        world = self._world
+        model = world.rng.choice(MODELS)
+        folder = world.said.config.model_dir(model)
+        current, disk = folder / "current", world.device.disk
+        target = disk.peek(current)
+        if target is None or world.is_mending(model):
+            return
+        world.counts.lost += 1
+        how = world.rng.choice(("gone", "gone", "elsewhere", "folder", "slot"))
+        if how == "slot":
+            disk.lose(folder / target.decode())
+        else:
+            disk.lose(current)
+        if how == "elsewhere":
+            disk.put_link(current, "/elsewhere")
+        elif how == "folder":
+            disk.put_dir(current)
+        world.lost(model, how)
 
     def _on_replay(self) -> None:
         """Somebody publishes an old notice again."""

@@ -12,7 +12,7 @@ from slotcast_device.core.state import Update
 from slotcast_device.core.transfer.subscriptions import SUBSCRIPTIONS_MAX
 from slotcast_schemas.states import State
 from tests.simulation.broker import Client
-from tests.simulation.catalog import MODELS, UNFIT_ON_TRIAL, Catalog
+from tests.simulation.catalog import MODELS, UNFIT_IN_PROBE, UNFIT_ON_TRIAL, Catalog
 from tests.simulation.device import CREDIT_CHUNKS, SimDevice
 from tests.simulation.ramdisk import RamDisk
 
@@ -24,6 +24,7 @@ _NEVER_SAID = (
     "state.json.damaged",
     "was damaged",
 )
+_SAID_OF_LOSSES = frozenset({"was damaged"})
 _RECORDS_MAX_BYTES = 64 * 1024
 _BEFORE_TRIAL = frozenset({State.DOWNLOADING, State.DOWNLOADED, State.VERIFIED})
 _OTHERS_WISH = frozenset({"canceled", "by_hand"})
@@ -50,6 +51,47 @@ class Watch:
         self._committed = dict.fromkeys(MODELS, 0)
         self._had_release = dict.fromkeys(MODELS, False)
         self._touched = set(MODELS)
+        self._mending: set[str] = set()
+        self._had_losses = False
+
+    # --- what was taken from the disk on purpose ------------------------------------------------
+
+    def lost(self, model: str) -> None:
+        """`current` or its slot was taken away: it may be so for a while."""
+        self._mending.add(model)
+        self._had_losses = True
+
+    def is_mending(self, model: str) -> bool:
+        """Whether something was taken away and `current` opens no whole release since."""
+        return model in self._mending
+
+    def must_be_mended(self, disk: RamDisk, folder: Path) -> None:
+        """`current` opens a whole release whenever a slot holds one that may serve."""
+        able = [slot for slot in ("slots/a", "slots/b") if self._may_serve(disk, folder, slot)]
+        target = self._current(disk, folder)
+        if able and not self._is_whole(disk, folder, target):
+            raise Broken(f"{folder.name}: {able} may serve, and `current` opens {target}")
+
+    def _may_serve(self, disk: RamDisk, folder: Path, target: str) -> bool:
+        """Whether a slot holds a whole release that is good and no newer than a committed one.
+
+        A newer one is still on its way through its probe, and is opened by that.
+        """
+        signed = disk.peek(folder / f"{target}.release") or b""
+        release = self._world.releases.get(hashlib.sha256(signed).digest())
+        return (
+            release is not None
+            and release.sequence <= self._committed[folder.name]
+            and release.version not in {UNFIT_IN_PROBE, UNFIT_ON_TRIAL}
+            and self._is_whole(disk, folder, target)
+        )
+
+    def _is_whole(self, disk: RamDisk, folder: Path, target: str | None) -> bool:
+        try:
+            self._release_at(disk, folder, target or "", durable=False)
+        except Broken:
+            return False
+        return True
 
     # --- told by the disk, before each step -----------------------------------------------------
 
@@ -73,7 +115,7 @@ class Watch:
     def heard(self, model: str, text: str) -> None:
         """A start never finds what only somebody's hand, or a missing sync, can leave."""
         for sign in _NEVER_SAID:
-            if sign in text:
+            if sign in text and not (self._had_losses and sign in _SAID_OF_LOSSES):
                 raise Broken(f"{model}: said {text!r}")
 
     # --- told after each event ------------------------------------------------------------------
@@ -106,7 +148,10 @@ class Watch:
             folder = state_dir / "models" / model
             self._record(disk, folder, model)
             target = self._current(disk, folder)
-            if target is not None:
+            if model in self._mending:
+                if self._is_whole(disk, folder, target):
+                    self._mending.discard(model)
+            elif target is not None:
                 self._release_at(disk, folder, target, durable=False)
             elif self._had_release[model]:
                 raise Broken(f"{model}: `current` is gone")
@@ -163,6 +208,7 @@ class Trials:
 
     def __init__(self, world: Catalog) -> None:
         self.ended = 0
+        self._config = world.config
         self._trials = {release.sequence: release.trial for release in world.releases.values()}
         self._phases = dict.fromkeys(MODELS, State.IDLE)
         self._watched_s = dict.fromkeys(MODELS, 0.0)
@@ -188,11 +234,22 @@ class Trials:
         self._looked_s = now_s
 
     def crashed(self, device: SimDevice, now_s: float) -> None:
-        """Told when the device ends without order, perhaps while it made a trial's end durable."""
+        """Told when the device ends without order, perhaps while it made a trial's end durable.
+
+        It may have known of that end for long, on a disk that was full: what is on disk counts.
+        """
         before = dict(self._phases)
         self.look(device, now_s)
         for model, phase in self._phases.items():
-            self._crashes[model] += State.TRIAL in {before[model], phase}
+            seen = {before[model], phase, *self._on_disk(device.disk, model)}
+            self._crashes[model] += State.TRIAL in seen
+
+    def _on_disk(self, disk: RamDisk, model: str) -> set[str]:
+        """Give where the record on disk says that the update stands, and where a cut may put it."""
+        path = self._config.model_dir(model) / "state.json"
+        found = [disk.peek(path, durable=durable) for durable in (False, True)]
+        updates = [msgspec.json.decode(data).get("update") for data in found if data]
+        return {update["state"] for update in updates if update is not None}
 
     def _judge(self, model: str, update: Update) -> None:
         trial = self._trials[update.sequence]
@@ -206,7 +263,7 @@ class Trials:
         if update.state is State.ROLLED_BACK:
             self.ended += 1
             is_crashing = self._crashes[model] > trial.max_restarts
-            allowed = _OTHERS_WISH | ({"restarts"} if is_crashing else set())
+            allowed = _OTHERS_WISH | ({"restarts", "no_way_back"} if is_crashing else set())
             if update.version != UNFIT_ON_TRIAL and update.reason not in allowed:
                 raise Broken(
                     f"{model}: {update.version}, a good release, rolled back: {update.reason}"

@@ -186,6 +186,23 @@ class RamDisk(OrderedSteps):
         left._root = self._root.after(loss, rng)
         return left
 
+    def lose(self, path: Path) -> None:
+        """Take a name away, with all below it, as somebody's hand or a file system check does."""
+        folder = self._find(path.parent)
+        if isinstance(folder, _Dir):
+            folder.live.pop(path.name, None)
+            folder.durable.pop(path.name, None)
+
+    def put_link(self, path: Path, target: str) -> None:
+        """Put a link there, durably and without a step."""
+        folder = self._folder(path)
+        folder.live[path.name] = folder.durable[path.name] = _Link(target)
+
+    def put_dir(self, path: Path) -> None:
+        """Put an empty folder there, durably and without a step."""
+        folder = self._folder(path)
+        folder.live[path.name] = folder.durable[path.name] = _Dir()
+
     def load(self, source: Path, folder: Path) -> None:
         """Take a real folder as it is, all of it durable, under another path."""
         self.make_dir(folder)

@@ -13,7 +13,7 @@ from slotcast_device.core.state import SlotName
 from slotcast_device.storage.slots import SlotStore
 from slotcast_device.storage.spool import Spool
 from slotcast_schemas.errors import StorageFailed
-from tests.simulation.ramdisk import Loss, RamDisk
+from tests.simulation.ramdisk import Loss, PowerCut, RamDisk
 from tests.support.messages import payload
 
 FOLDER = Path("/state/models/clf")
@@ -73,6 +73,24 @@ def test_where_current_was_pointed_is_where_it_points_after_any_cut(
         left = SlotStore(disk.cut_power(loss, random.Random(seed)), FOLDER)
 
         assert left.current() == slot
+
+
+@pytest.mark.parametrize("loss", Loss)
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_a_folder_in_the_place_of_current_is_replaced_through_any_cut(cut: int, loss: Loss) -> None:
+    for seed in range(4):
+        disk = RamDisk()
+        disk.make_dir(FOLDER)
+        disk.put_dir(FOLDER / "current")
+        disk.cut_at = disk.ops + cut
+        with contextlib.suppress(PowerCut):
+            SlotStore(disk, FOLDER).activate("a")
+
+        left = SlotStore(disk.cut_power(loss, random.Random(seed)), FOLDER)
+
+        assert left.link().slot in {None, "a"}
+        left.activate("a")
+        assert left.link().is_right
 
 
 @pytest.mark.parametrize("failing", range(6))

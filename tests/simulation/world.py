@@ -25,6 +25,9 @@ from tests.simulation.link import Link
 from tests.simulation.publisher import Publisher
 from tests.simulation.ramdisk import Loss, PowerCut, RamDisk
 
+GLANCE_EVERY_S: Final = 1.0
+MENDED_WITHIN_S: Final = 90.0
+"""Of a device that is on: a glance, a job under way, one wait after storage that failed."""
 MARGIN_BYTES: Final = 8 * 1024 * 1024
 PATIENCE_S: Final = 12 * 3600.0
 EVENTS_MAX: Final = 200_000
@@ -54,6 +57,7 @@ class Counts:
     dropped: int = 0
     duplicates: int = 0
     notices: int = 0
+    lost: int = 0
     simulated_s: float = 0.0
 
 
@@ -78,6 +82,7 @@ class World:
         self._boot_s = 0.0
         self.link: Link | None = None
         self._tick_at_s: float | None = None
+        self._lost_s: dict[str, float] = {}
         disk = RamDisk(self._room_bytes, MARGIN_BYTES)
         disk.make_dir(self.said.config.state_dir)
         disk.sync_dir(self.said.config.state_dir.parent)
@@ -318,6 +323,36 @@ class World:
         # A full queue may drop this notice in silence too; a new connection, or the service's
         # announcing again, brings it. No more of that from here on: the device must do the rest.
         self.lose_link()
+
+    def is_mending(self, model: str) -> bool:
+        """Whether something of a model was lost and is not put back yet."""
+        return self._watch.is_mending(model)
+
+    def lost(self, model: str, what: str) -> None:
+        """Something of a model is gone from the disk: a running device must notice."""
+        self.log(f"lost of {model}: {what}")
+        self._watch.lost(model)
+        self._lost_s[model] = self.now_s
+        self.after(self.rng.uniform(0.0, GLANCE_EVERY_S), self._glance)
+        self._check_later(model)
+
+    def _glance(self) -> None:
+        self.guard(self.device.glance)
+        if any(map(self.is_mending, MODELS)):
+            self.after(GLANCE_EVERY_S, self._glance)
+
+    def _check_later(self, model: str) -> None:
+        check = functools.partial(self._must_be_mended, model, self.device, self._lost_s[model])
+        self.after(MENDED_WITHIN_S, check)
+
+    def _must_be_mended(self, model: str, device: SimDevice, lost_s: float) -> None:
+        """Hold the device to it, if it was on all the time and nothing more was lost."""
+        if lost_s != self._lost_s[model]:
+            return
+        if device is self.device and device.is_on and device.cores[model].is_ready:
+            self._watch.must_be_mended(device.disk, self.said.config.model_dir(model))
+        elif self.is_mending(model):
+            self._check_later(model)
 
     def room_back(self) -> None:
         """Give the disk its whole size."""

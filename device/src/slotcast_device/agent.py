@@ -92,6 +92,7 @@ class Agent:
         self._control = Control(self._disk, config.state_dir)
         self._answer_s = 0.0
         self._look_s = 0.0
+        self._glance_s = 0.0
         self._notices_s = math.inf
         self._report_due = False
 
@@ -178,6 +179,7 @@ class Agent:
             if deadline_s is not None and deadline_s <= now.mono_s:
                 self._feed(model, ev.Tick(), now)
         self._take_requests(now)
+        self._glance(now)
         self._collector.collect_due([core.state for core in self.cores], now)
         self._report(now)
         self._supervisor.alive(now.mono_s, self._summary)
@@ -215,6 +217,16 @@ class Agent:
         for request in self._control.take():
             if request.model in self._models:
                 self._feed(self._models[request.model], request.event(), now)
+
+    def _glance(self, now: ev.Now) -> None:
+        """Look now and then whether what serves is still there."""
+        if now.mono_s < self._glance_s:
+            return
+        self._glance_s = now.mono_s + _TICK_S
+        for model in self._models.values():
+            found = model.files.glance(model.core.state) if model.core.is_ready else None
+            if found is not None:
+                self._feed(model, found, now)
 
     @staticmethod
     def _now() -> ev.Now:

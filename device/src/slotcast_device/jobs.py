@@ -25,7 +25,7 @@ from slotcast_device.storage.slots import SlotStore
 from slotcast_device.storage.spool import Spool
 from slotcast_device.storage.trust_store import verify_notice
 from slotcast_device.trial.watcher import Watcher
-from slotcast_schemas.errors import SlotcastError, SlotDamaged, StateUnreadable
+from slotcast_schemas.errors import SlotcastError, SlotDamaged, StateUnreadable, StorageFailed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,10 +101,41 @@ class ModelFiles:
             case ev.Save(state):
                 self._disk.make_dir(self.store.folder)  # the record's, and the slots' for a build
                 records.save(self._disk, self._record, state)
+            case ev.Activate() | ev.PutBack() | ev.SealAgain():
+                self._to_slots(action)
+
+    def _to_slots(self, action: ev.Activate | ev.PutBack | ev.SealAgain) -> None:
+        match action:
             case ev.Activate(slot):
                 if slot is not None:
                     self._watcher.expect(slot)
                 self.store.activate(slot)
+            case ev.PutBack(slot):
+                self.store.activate(slot)
+            case ev.SealAgain(slot, release_bytes):
+                self.store.seal_again(slot, release_bytes)
+
+    def glance(self, state: ModelState) -> ev.SlotsChanged | None:
+        """Look whether `current`, what it opens and the record are there: some system calls.
+
+        Args:
+            state: the record as the core has it.
+
+        Returns:
+            What is not as the record says; None where all is, or where nothing can be looked at.
+        """
+        record = state.active_record
+        try:
+            link = self.store.link()
+            is_lost = not link.is_right or link.slot != state.active
+            seen = ev.SlotsChanged(
+                link=link if is_lost and state.active is not None else None,
+                is_damaged=record is not None and not self.store.has_entry(state.active, record),
+                is_record_lost=self._disk.size_bytes(self._record) is None,
+            )
+        except StorageFailed:
+            return None
+        return seen if seen.link or seen.is_damaged or seen.is_record_lost else None
 
     def prepare(self) -> None:
         """Make the folder that applications report into, before the agent has threads.
@@ -120,6 +151,7 @@ class ModelFiles:
         """Remove all that came in: also what a killed run left, of which this one has no spool."""
         self._let_go()
         self._disk.remove_tree(self._folder / "incoming")
+        self.store.drop_current_aside()
 
     def _open_spool(self) -> Spool:
         if self._spool is None:
@@ -145,8 +177,8 @@ class ModelFiles:
                 return self._watcher.probe(job)
             case ev.Watch():
                 return self._watcher.watch(job)
-            case ev.CheckSlot(slot):
-                self._check(slot)
+            case ev.CheckSlot(slot, record):
+                self._check(slot, record)
                 return None
             case ev.AskHook(stage, release):
                 return self.owner.ask(stage, release, datetime.now().astimezone())
@@ -205,25 +237,33 @@ class ModelFiles:
             self._disk.write_atomic(self._record.with_name("state.json.damaged"), damaged)
         except SlotcastError as exc:
             problem = exc
-        look = self._look()
+        look = self._look(state)
+        link = self.store.link()
         return Findings(
             state=state,
-            current=self.store.current(),
+            current=link.slot,
             sealed=look.sealed,
             releases=look.releases,
             sound=look.sound,
             problem=problem,
             note=note,
+            link=link,
         )
 
-    def _look(self) -> Look:
+    def _look(self, state: ModelState | None) -> Look:
+        """Hash the slots; one that lost its signed release is held against the record."""
         look = Look({}, {}, frozenset())
         sound: set[SlotName] = set()
         for slot in SLOT_NAMES:
-            record, release = self.store.found(slot), self.store.release(slot)
-            if record is None or release is None:
+            release = self.store.release(slot)
+            record = self.store.found(slot)
+            if release is not None:
+                look.releases[slot] = release
+            elif state is not None:
+                record = state.slots.get(slot)
+            if record is None:
                 continue
-            look.sealed[slot], look.releases[slot] = record, release
+            look.sealed[slot] = record
             try:
                 self.store.verify(slot, record)
             except SlotDamaged:
@@ -231,10 +271,10 @@ class ModelFiles:
             sound.add(slot)
         return Look(look.sealed, look.releases, frozenset(sound))
 
-    def _check(self, slot: SlotName | None) -> None:
+    def _check(self, slot: SlotName | None, known: SlotRecord | None) -> None:
         if slot is None:  # going back to nothing: there is nothing that could be damaged
             return
-        record = self.store.found(slot)
+        record = self.store.found(slot) or known
         if record is None:
             raise SlotDamaged(f"slot {slot} does not hold a release any more")
         self.store.verify(slot, record)

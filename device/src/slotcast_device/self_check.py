@@ -17,6 +17,7 @@ from slotcast_device.link.link import Link
 from slotcast_device.runtime.users import short_name, this_user
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.os_disk import OsDisk
+from slotcast_device.storage.slots import SlotStore
 from slotcast_schemas.errors import SlotcastError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slotcast_device.config import BrokerConfig, DeviceConfig
+    from slotcast_device.core.state import SlotName
 
 DISK_LOW_BYTES: Final = 64 * 1024 * 1024
 BUILT: Final = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
@@ -137,7 +139,23 @@ def _states(config: DeviceConfig) -> list[Finding]:
         record = None if state is None else state.active_record
         text = "nothing installed yet" if record is None else f"{record.version} is active"
         findings.append(Finding(f"state_{model}", passed=True, detail=text))
+        if state is not None and state.active is not None:
+            findings.append(_current(config, model, state.active))
     return findings
+
+
+def _current(config: DeviceConfig, model: str, active: SlotName) -> Finding:
+    """Say whether applications find what the record says is active."""
+    name = f"current_{model}"
+    try:
+        link = SlotStore(OsDisk(), config.model_dir(model)).link()
+    except SlotcastError as exc:
+        return Finding(name, passed=False, detail=str(exc))
+    if link.is_right and link.slot == active:
+        return Finding(name, passed=True, detail=f"opens slots/{active}")
+    hint = "a running agent puts it back within seconds, a start does too"
+    detail = f"expected a link to 'slots/{active}', found {link.text}; {hint}"
+    return Finding(name, passed=False, detail=detail)
 
 
 def _broker(config: DeviceConfig, broker: BrokerConfig) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from slotcast_device.core.recovery import Findings, Next, recover
 from slotcast_device.core.state import ModelState, SlotName, Update, record_of
 from slotcast_schemas.messages.release import Trial
+from slotcast_schemas.messages.status import Benched
 from slotcast_schemas.states import State
 from tests.support import messages
 
@@ -104,6 +106,24 @@ def test_where_the_active_slot_is_damaged_the_other_serves(happened: Update | No
     assert recovery.state.active == "a"
     assert recovery.state.update is not None
     assert recovery.state.update.reason == "slot_damaged"
+
+
+def test_an_unproven_release_that_is_all_there_is_serves_on_trial() -> None:
+    """It is opened, and must still pass: nobody decided to switch to it."""
+    recovery = recover("clf", found(update(State.VERIFIED, deployment="d"), "a", sound="b"))
+    assert recovery.then is Next.SWITCH
+    assert recovery.state.update is not None
+    assert recovery.state.update.state is State.ACTIVATING
+    assert (recovery.state.update.slot, recovery.state.update.fallback) == ("b", "a")
+
+
+def test_a_refused_release_that_is_all_there_is_serves_without_another_trial() -> None:
+    refused = Benched(sequence=2, version="2", reason="errors")
+    seen = found(update(State.FAILED), "a", sound="b")
+    assert seen.state is not None
+    benched = dataclasses.replace(seen, state=seen.state.benching(refused))
+    recovery = recover("clf", benched)
+    assert (recovery.then, recovery.activate) == (Next.NOTHING, "b")
 
 
 def test_where_both_are_damaged_what_is_open_stays_open() -> None:

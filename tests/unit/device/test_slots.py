@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import stat
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from slotcast_device.core.state import SlotName, SlotRecord, record_of
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
 from slotcast_schemas import wire
-from slotcast_schemas.errors import PayloadCorrupt, SlotDamaged, StorageFailed
+from slotcast_schemas.errors import PayloadCorrupt, SlotDamaged
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import File, Probe
 from tests.support import messages
@@ -115,12 +116,65 @@ def test_files_made_elsewhere_take_the_place_of_what_a_slot_held(
     assert not made.exists()
 
 
-def test_a_link_that_points_elsewhere_is_named_not_followed(
-    store: SlotStore, tmp_path: Path
+@pytest.mark.parametrize(
+    ("target", "slot"),
+    [
+        ("slots/a", "a"),
+        ("slots/b", "b"),
+        ("{here}/slots/a", "a"),
+        ("/etc", None),
+        ("slots/c", None),
+        ("../other/slots/a", None),
+        ("slots/a/../..", None),
+    ],
+)
+def test_a_link_names_a_slot_of_this_model_or_none(
+    store: SlotStore, tmp_path: Path, target: str, slot: str | None
 ) -> None:
-    (tmp_path / "current").symlink_to("/etc")
-    with pytest.raises(StorageFailed, match="slots/a or slots/b"):
-        store.current()
+    target = target.format(here=tmp_path)
+    (tmp_path / "current").symlink_to(target)
+    found = store.link()
+    assert found.slot == slot
+    assert found.is_right == (target in {"slots/a", "slots/b"})
+    assert repr(target) in found.text
+
+
+def test_what_is_in_the_place_of_current_is_said(store: SlotStore, tmp_path: Path) -> None:
+    current = tmp_path / "current"
+    assert (store.link().text, store.link().has_files) == ("nothing", False)
+    current.write_bytes(b"slots/a")
+    assert (store.link().text, store.link().has_files) == ("a file", True)
+    current.unlink()
+    current.mkdir()
+    assert (store.link().text, store.link().has_files) == ("a folder", True)
+
+
+@pytest.mark.parametrize("before", ["nothing", "file", "folder", "link", "dangling"])
+def test_current_takes_the_place_of_whatever_is_there(
+    store: SlotStore, tmp_path: Path, before: str
+) -> None:
+    build(store, "a")
+    current = tmp_path / "current"
+    match before:
+        case "file":
+            current.write_bytes(b"slots/a")
+        case "folder":
+            (current / "data").mkdir(parents=True)
+            (current / "data" / "labels.txt").write_bytes(b"mine")
+        case "link":
+            current.symlink_to("/etc")
+        case "dangling":
+            current.symlink_to("slots/c")
+    for _ in range(2):  # the second time there is something aside already
+        store.activate("a")
+        assert current.readlink() == Path("slots/a")
+        if before != "folder":
+            break
+        assert (tmp_path / "current.aside" / "data/labels.txt").read_bytes() == b"mine"
+        current.unlink()
+        shutil.copytree(tmp_path / "current.aside", current)
+    store.drop_current_aside()
+    assert not (tmp_path / "current.aside").exists()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ Jobs are actions that take long; the shell runs them elsewhere and answers with 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,7 +16,8 @@ from slotcast_device.core.transfer import actions as transfer_actions
 
 if TYPE_CHECKING:
     from slotcast_device.core.plan import Facts, Install
-    from slotcast_device.core.state import ModelState, SlotName
+    from slotcast_device.core.recovery import CurrentLink
+    from slotcast_device.core.state import ModelState, SlotName, SlotRecord
     from slotcast_schemas.errors import SlotcastError
     from slotcast_schemas.messages import Release
     from slotcast_schemas.messages.offer import Payload
@@ -121,6 +122,21 @@ class UnbenchAsked:
     sequence: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class SlotsChanged:
+    """A glance at the disk, made now and then, found something that is not as the record says.
+
+    Attributes:
+        link: what is in the place of `current`; None where that is right.
+        is_damaged: the active slot's model file is gone, or has another size.
+        is_record_lost: the durable record is gone.
+    """
+
+    link: CurrentLink | None = None
+    is_damaged: bool = False
+    is_record_lost: bool = False
+
+
 Event = (
     LinkUp
     | LinkDown
@@ -134,6 +150,7 @@ Event = (
     | ActionFailed
     | RollBackAsked
     | UnbenchAsked
+    | SlotsChanged
 )
 
 # --- jobs -------------------------------------------------------------------------------------
@@ -229,9 +246,13 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class CheckSlot:
-    """Verify a slot's files against what it says it holds. Gives None; slot None is sound."""
+    """Verify a slot's files against what it says it holds. Gives None; slot None is sound.
+
+    `record` is what it is held against where its own signed release was lost.
+    """
 
     slot: SlotName | None
+    record: SlotRecord | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +305,21 @@ class Activate:
 
 
 @dataclass(frozen=True, slots=True)
+class PutBack:
+    """Point `current` at the slot that it opened before it was lost."""
+
+    slot: SlotName
+
+
+@dataclass(frozen=True, slots=True)
+class SealAgain:
+    """Write a slot's signed release, which was lost; the files are whole."""
+
+    slot: SlotName
+    release_bytes: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Notify:
     """Tell the owner's hook that something happened; the answer does not matter."""
 
@@ -311,6 +347,8 @@ Step = (
     | DropSpool
     | Save
     | Activate
+    | PutBack
+    | SealAgain
 )
 """Short work on the disk."""
 

@@ -4,7 +4,8 @@
 
 This module takes the events, looks at notices and hands on: `installation` does what comes before
 the switch, `trial` what comes after the decision to switch, `desk` holds what they share,
-`recovery` says what a restart makes of the record, `lifecycle` which state may follow which.
+`recovery` says what a restart makes of the record, `mending` what is done about things lost while
+the agent runs, `lifecycle` which state may follow which.
 One job runs at a time; what arrives meanwhile waits (the last notice only: it is the truth).
 """
 
@@ -20,9 +21,10 @@ from slotcast_device.core import events as ev
 from slotcast_device.core.backoff import Backoff
 from slotcast_device.core.installation import Installation
 from slotcast_device.core.lifecycle import Happening
+from slotcast_device.core.mending import Mending
 from slotcast_device.core.plan import Canceled, Install, NothingToDo, Wait, make_plan
 from slotcast_device.core.record import Desk, same_end
-from slotcast_device.core.recovery import Findings, from_slots, recover
+from slotcast_device.core.recovery import Findings, Recovery, recover
 from slotcast_device.core.state import Update
 from slotcast_device.core.status import model_status
 from slotcast_device.core.switching import Trial
@@ -82,6 +84,7 @@ class ModelCore:
         self._desk = Desk(model, Backoff(rng, RETRY_FIRST_S, RETRY_CAP_S))
         self._credit = Credit.shared_by(models)
         self._trial = Trial(self._desk)
+        self._mending = Mending(self._desk)
         self._installation = Installation(
             self._desk,
             self._trial,
@@ -166,7 +169,14 @@ class ModelCore:
             actions = self._dispatch(event, now)
         except ChunkCorrupt as exc:
             actions = self._broken(exc, now)
-        return actions + self._next_notice()
+        return actions + (self._inspect_again() or self._next_notice())
+
+    def _inspect_again(self) -> list[Action]:
+        """Look at the whole disk, as at a start, once nothing else is being done with it."""
+        if not (self._mending.must_inspect and self._is_ready and self._desk.job is None):
+            return []
+        self._is_ready = False
+        return self._desk.run(ev.Inspect())
 
     def _dispatch(self, event: Event, now: Now) -> list[Action]:
         match event:
@@ -188,6 +198,8 @@ class ModelCore:
                 return self._action_failed(event, now)
             case ev.RollBackAsked() | ev.UnbenchAsked():
                 return self._by_hand(event, now)
+            case ev.SlotsChanged():
+                return self._mending.found(event, now) if self._is_ready else []
             case _:
                 return self._from_link(event, now)
 
@@ -317,6 +329,8 @@ class ModelCore:
             desk.job = None
         if self._trial.is_note(event.action):
             return [ev.Log("warning", f"{event.error.reason}: {event.error}"), ev.Report()]
+        if isinstance(event.action, ev.PutBack):
+            return self._mending.failed(event.error, now)
         if desk.phase in _SWITCHED or isinstance(event.action, ev.Activate):
             # The record in memory is ahead of the disk: only a look at the disk says how far.
             self._is_ready = False
@@ -332,22 +346,40 @@ class ModelCore:
     def _recovered(self, found: Findings, now: Now) -> list[Action]:
         desk = self._desk
         desk.releases = dict(found.releases)
-        if found.problem is not None:
-            shown = from_slots(self.model, replace(found, state=None)).state
-            desk.state = msgspec.structs.replace(shown, floor=0)  # not known, and never saved
-            return self._unreadable(found.problem, now)
+        self._mending.must_inspect = False
         recovery = recover(self.model, found, is_start=self._is_start)
+        if found.problem is not None:
+            desk.state = msgspec.structs.replace(recovery.state, floor=0)  # not known, never saved
+            opened = self._opened_anyway(recovery) if found.is_lost else []
+            return opened + self._unreadable(found.problem, now)
         desk.state = recovery.state
         self._is_ready, self._is_start = True, False
         actions = self._installation.abandon(now)
-        if desk.phase in _FETCHING:  # and nothing fetches any more: begin again
+        if desk.phase in _FETCHING | {State.FAILED}:  # and nothing fetches any more: begin again
             self._inbox = self._inbox or self._notice
-        if recovery.activate is not None:
-            actions.append(ev.Activate(recovery.activate))
-        if recovery.state != found.state:
-            actions.append(ev.Save(recovery.state))
+        actions += self._opened_and_saved(recovery, found)
         actions += [ev.Log("warning", note) for note in (found.note, recovery.note) if note]
         return [*actions, ev.Report(), *self._trial.resume(recovery.then, now)]
+
+    @staticmethod
+    def _opened_and_saved(recovery: Recovery, found: Findings) -> list[Action]:
+        """Open what recovery says, and save the record: first, where it does not say so yet.
+
+        Where the record on disk names that slot already, nothing that is full keeps it closed.
+        """
+        opened: list[Action] = []
+        if recovery.activate is not None:
+            opened.append(ev.Activate(recovery.activate))
+        saved: list[Action] = [] if recovery.state == found.state else [ev.Save(recovery.state)]
+        knows = found.state is not None and found.state.active == recovery.activate
+        return opened + saved if knows else saved + opened
+
+    @staticmethod
+    def _opened_anyway(recovery: Recovery) -> list[Action]:
+        """Put `current` back though the record cannot be read: without it nothing serves."""
+        if recovery.activate is None:
+            return []
+        return [ev.PutBack(recovery.activate), ev.Log("warning", recovery.note)]
 
     def _unreadable(self, error: SlotcastError, now: Now) -> list[Action]:
         """Nothing can be begun; what serves, serves on. Time, or the next notice, tries again."""
@@ -368,6 +400,20 @@ class ModelCore:
     # --- a notice -------------------------------------------------------------------------
 
     def _verified(self, verified: ev.Verified, now: Now) -> list[Action]:
+        return self._seal_again(verified.trusted) + self._planned(verified, now)
+
+    def _seal_again(self, trusted: Trusted) -> list[Action]:
+        """Write the signed release of a slot that has lost it: the notice brings it."""
+        desk = self._desk
+        actions: list[Action] = []
+        for slot, record in desk.state.slots.items():
+            is_lost = slot not in desk.releases
+            if is_lost and record.release_sha256 == trusted.release_sha256:
+                desk.releases[slot] = trusted.release
+                actions.append(ev.SealAgain(slot, trusted.release_bytes))
+        return actions
+
+    def _planned(self, verified: ev.Verified, now: Now) -> list[Action]:
         trusted = verified.trusted
         if self._desk.phase in _SWITCHED:
             return self._verified_on_trial(trusted, now)
@@ -470,6 +516,7 @@ class ModelCore:
         actions = self._installation.abandon(now)
         desk.move(Happening.BROKEN, error.reason, now, detail=str(error))
         desk.retry_later(now)
+        self._mending.look_for_another()
         said = ev.Log("error", f"failed: {error.reason}: {error}")
         return [*actions, said, ev.Report(), ev.Save(desk.state)]
 

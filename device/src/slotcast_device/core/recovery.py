@@ -11,16 +11,29 @@
 | TRIAL | the fallback | somebody switched by hand: record ROLLED_BACK |
 | any other | a sound slot | nothing; a transfer goes on when the notice comes again |
 | any | a damaged slot | open the other slot if it is sound; report `slot_damaged` |
+| any | a damaged slot, and the other was never committed | put that one on trial |
+| any | nothing, or what is no slot | put it back at the slot below, then as above |
 
 A look at the disk in the middle of a run, after storage failed, goes by the same table, and is no
 restart. A state that is not listed here means: serve what `current` opens, begin nothing.
+
+Where `current` names no slot, these say which one it is put back at, the first that knows:
+
+| what is known | slot |
+|---|---|
+| TRIAL, verdict set, the fallback is sound | the fallback: a roll back may have begun |
+| the record names an active slot | that one; if it is damaged, the row above opens the other |
+| a release was committed, and the record names none | the slot that holds it, else the oldest one |
+| there is no record | the oldest sound release: it was committed before the other was built |
+| nothing was ever committed | none: there is nothing to serve yet |
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
@@ -35,6 +48,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class CurrentLink:
+    """What is in the place of `current`.
+
+    Attributes:
+        slot: the slot that it names; None where it names none.
+        text: what is there, in words.
+        is_right: it is the relative link that applications are promised.
+        has_files: a plain file or folder is there: perhaps a copy of a model, and no link.
+    """
+
+    slot: SlotName | None
+    text: str
+    is_right: bool = False
+    has_files: bool = False
+
+
+NO_LINK: Final = CurrentLink(None, "nothing")
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
     """What a look at the disk found.
 
@@ -46,6 +79,7 @@ class Findings:
         sound: slots whose files were hashed and are what `sealed` says.
         problem: why the record cannot be used; nothing may be begun while it is there.
         note: what was mended on the way, for the log.
+        link: what is in the place of `current`, where somebody looked closer.
     """
 
     state: ModelState | None
@@ -55,6 +89,12 @@ class Findings:
     sound: frozenset[SlotName]
     problem: SlotcastError | None = None
     note: str = ""
+    link: CurrentLink | None = None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether `current` is not the link that applications are promised."""
+        return self.current is None or (self.link is not None and not self.link.is_right)
 
     def max_restarts(self, slot: SlotName | None) -> int:
         """Give how many restarts the release on trial in a slot may see."""
@@ -87,18 +127,31 @@ class Recovery:
 
 
 def recover(model: str, found: Findings, *, is_start: bool = True) -> Recovery:
-    """Decide how to go on after a start, or after storage failed in the middle of a run.
+    """Decide how to go on: after a start, after storage failed, or where something was lost.
 
     Args:
         model: the model's name.
         found: what a look at the disk found.
         is_start: whether the process has just begun.
     """
+    notes = []
     if found.state is None:
-        return from_slots(model, found)
-    state = _believe_slots(found.state, found)
-    damaged = found.current is not None and found.current not in found.sound
-    if damaged:
+        state = from_slots(model, found)
+        notes += ["the record was missing; rebuilt it from the slots"] if state.slots else []
+    else:
+        state = _believe_slots(found.state, found)
+    current = found.current or _last_active(state, found)
+    recovery = _go_on(state, dataclasses.replace(found, current=current), is_start=is_start)
+    notes.append(recovery.note)
+    if current is not None and found.is_lost:
+        recovery = _put_back(recovery, current, found)
+        notes.append(recovery.note)
+    return dataclasses.replace(recovery, note="; ".join(filter(None, notes)))
+
+
+def _go_on(state: ModelState, found: Findings, *, is_start: bool) -> Recovery:
+    """Decide by the first of this module's tables."""
+    if found.current is not None and found.current not in found.sound:
         return _leave_damaged(state, found)
     update = state.update
     if update is not None and update.state is State.ACTIVATING:
@@ -111,19 +164,49 @@ def recover(model: str, found: Findings, *, is_start: bool = True) -> Recovery:
     return Recovery(state)
 
 
-def from_slots(model: str, found: Findings) -> Recovery:
+def _last_active(state: ModelState, found: Findings) -> SlotName | None:
+    """Say which slot `current` opened before it was lost, by the second of the tables."""
+    update = state.update
+    is_going_back = update is not None and update.state is State.TRIAL and update.verdict
+    if update is not None and is_going_back and update.fallback in {None, *found.sound}:
+        return update.fallback
+    if state.active is None and state.floor:
+        return _proven(state)
+    return state.active
+
+
+def _proven(state: ModelState) -> SlotName | None:
+    """Give the sound slot with the last committed release, else with the oldest one."""
+    by_age = sorted(state.slots, key=lambda slot: state.slots[slot].sequence)
+    last = [slot for slot in by_age if state.slots[slot].sequence == state.floor]
+    return next(iter([*last, *by_age]), None)
+
+
+def _put_back(recovery: Recovery, current: SlotName, found: Findings) -> Recovery:
+    """Have the link made anew; not over a plain folder, where no slot is better than that."""
+    slot = recovery.activate or current
+    link = found.link or NO_LINK
+    if slot not in found.sound and link.has_files:
+        return dataclasses.replace(recovery, note=f"`current` is {link.text}, and was left so")
+    note = lost_text(link, slot)
+    state = recovery.state
+    if state.update is not None and state.update.state is State.COMMITTED:
+        state = state.with_update(replace(state.update, detail=note))
+    return dataclasses.replace(recovery, state=state, activate=slot, note=note)
+
+
+def lost_text(link: CurrentLink, slot: SlotName) -> str:
+    """Say that `current` was lost and is put back."""
+    return f"`current` was lost (found {link.text}) and put back: it opens slots/{slot}"
+
+
+def from_slots(model: str, found: Findings) -> ModelState:
     """Rebuild a lost record from the slots; the floor is what is active, never less."""
     slots = {slot: found.sealed[slot] for slot in found.sound if slot in found.sealed}
-    active = found.current
+    state = ModelState(model=model, slots=slots)
+    active = found.current if found.current in slots else _proven(state)
     record = slots.get(active) if active is not None else None
-    state = ModelState(
-        model=model,
-        active=active,
-        slots=slots,
-        floor=0 if record is None else record.sequence,
-    )
-    note = "" if record is None else "the record was missing; rebuilt it from the slots"
-    return Recovery(state, note=note)
+    return replace(state, active=active, floor=0 if record is None else record.sequence)
 
 
 def _believe_slots(state: ModelState, found: Findings) -> ModelState:
@@ -140,6 +223,10 @@ def _leave_damaged(state: ModelState, found: Findings) -> Recovery:
     if current is None:  # the caller looked; this is for the type checker
         return Recovery(state)
     spare = other(current)
+    if spare in found.sound and _is_unproven(state, state.slots[spare]):
+        update = _tried(state, spare, current)
+        note = f"slot {current} is damaged; slot {spare} serves on trial"
+        return Recovery(replace(state, active=current, update=update), Next.SWITCH, note=note)
     update = _ended(state.update, State.FAILED, "slot_damaged", f"slot {current} was damaged")
     if spare not in found.sound:
         # Keep `current`: a damaged file may still load, and no file certainly does not.
@@ -147,6 +234,31 @@ def _leave_damaged(state: ModelState, found: Findings) -> Recovery:
         return Recovery(state, note=f"slot {current} is damaged, and no other slot is sound")
     state = replace(state, active=spare, update=update)
     return Recovery(state, activate=spare, note=f"slot {current} is damaged; slot {spare} serves")
+
+
+def _is_unproven(state: ModelState, record: SlotRecord) -> bool:
+    """Whether a release was neither committed here nor refused: it was stopped on its way."""
+    refused = {entry.sequence for entry in state.benched}
+    return record.sequence > state.floor and record.sequence not in refused
+
+
+def _tried(state: ModelState, slot: SlotName, fallback: SlotName) -> Update:
+    """Give the record of a switch to a release that nobody decided on, but that is all there is."""
+    record, before = state.slots[slot], state.update
+    if before is not None and before.release_sha256 != record.release_sha256:
+        before = None
+    return Update(
+        version=record.version,
+        sequence=record.sequence,
+        release_sha256=record.release_sha256,
+        state=State.ACTIVATING,
+        reason="switching",
+        attempt=1 if before is None else before.attempt,
+        deployment="" if before is None else before.deployment,
+        group="" if before is None else before.group,
+        slot=slot,
+        fallback=fallback,
+    )
 
 
 def _activating(state: ModelState, update: Update, found: Findings) -> Recovery:

@@ -119,6 +119,10 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
             slots[slot] = record
         return msgspec.structs.replace(self, slots=slots)
 
+    def with_update(self, update: Update | None) -> ModelState:
+        """Give the state with another update record."""
+        return msgspec.structs.replace(self, update=update)
+
     def counting_full(self, payload: bytes, size_bytes: int, day: int) -> ModelState:
         """Give the state with a whole image begun; one that is gone on with counts once."""
         if payload == self.full_payload:

@@ -170,7 +170,9 @@ class Trial:
 
     def _check_way_back(self) -> list[Action]:
         update = self._desk.update
-        return self._desk.run(ev.CheckSlot(None if update is None else update.fallback))
+        slot = None if update is None else update.fallback
+        record = None if slot is None else self._desk.state.slots.get(slot)
+        return self._desk.run(ev.CheckSlot(slot, record))
 
     def way_is_clear(self, now: Now) -> list[Action]:
         """The old slot is whole: go back to it."""

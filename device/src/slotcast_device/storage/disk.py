@@ -129,6 +129,9 @@ class Disk(Protocol):
     def read_link(self, path: Path) -> str | None:
         """Give where a symlink points, or None if there is none."""
 
+    def is_dir(self, path: Path) -> bool:
+        """Say whether there is a folder."""
+
     def names(self, path: Path) -> list[str]:
         """Give the names in a folder, sorted; none if it is missing."""
 

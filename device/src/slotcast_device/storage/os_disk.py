@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Sequence
@@ -174,7 +175,14 @@ class OsDisk(OrderedSteps):
     def read_link(self, path: Path) -> str | None:
         """See `Disk`."""
         with storage_errors(f"read link {path}"):
-            return str(path.readlink()) if path.is_symlink() else None
+            try:
+                return str(path.readlink())
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            except OSError as exc:
+                if exc.errno == errno.EINVAL:  # what is there is no link
+                    return None
+                raise
 
     def names(self, path: Path) -> list[str]:
         """See `Disk`."""

@@ -3,6 +3,7 @@
     slots/a/ slots/b/    files of a release, read-only once complete
     slots/a.release      the signed release that the slot holds: rebuilds a lost state record
     current -> slots/a   relative, replaced in one step
+    current.aside        what somebody put in its place, until the next update
 
 The slot that `current` opens is never written. Which slot that is, when to switch and what to
 remember is decided in `core`; this module carries it out and checks that bytes are what they
@@ -11,10 +12,13 @@ should be. What a power cut leaves between any two steps is in docs/power-loss.m
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import posixpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from slotcast_device.core.recovery import NO_LINK, CurrentLink
 from slotcast_device.core.state import SLOT_NAMES, SlotName, SlotRecord, record_of
 from slotcast_device.storage.disk import Disk, Image
 from slotcast_device.storage.image_writer import ImageWriter
@@ -46,25 +50,59 @@ class SlotStore:
         return self.folder / slot
 
     def current(self) -> SlotName | None:
-        """Give the slot that `current` opens, None where there is none.
+        """Give the slot that `current` names, None where it names none.
 
         Raises:
-            StorageFailed: `current` points at something that is not a slot.
+            StorageFailed: nothing can be looked at there.
         """
-        target = self._disk.read_link(self._folder / "current")
+        return self.link().slot
+
+    def link(self) -> CurrentLink:
+        """Say what is in the place of `current`, and which slot it names.
+
+        Raises:
+            StorageFailed: nothing can be looked at there.
+        """
+        path = self._folder / "current"
+        target = self._disk.read_link(path)
         if target is None:
-            return None
+            return self._in_the_way(path)
+        named = posixpath.normpath(posixpath.join(self._folder, target))
         for name in SLOT_NAMES:
-            if target == f"slots/{name}":
-                return name
-        raise StorageFailed(f"{self._folder / 'current'}: expected slots/a or slots/b, {target!r}")
+            if named == str(self.path(name)):
+                return CurrentLink(name, f"a link to {target!r}", target == f"slots/{name}")
+        return CurrentLink(None, f"a link to {target!r}")
+
+    def _in_the_way(self, path: Path) -> CurrentLink:
+        if self._disk.is_dir(path):
+            return CurrentLink(None, "a folder", has_files=True)
+        if self._disk.size_bytes(path) is not None:
+            return CurrentLink(None, "a file", has_files=True)
+        return NO_LINK
 
     def activate(self, slot: SlotName | None) -> None:
-        """Point `current` at a slot in one durable step, or take it away where slot is None."""
+        """Point `current` at a slot in one durable step, or take it away where slot is None.
+
+        A plain file or folder in its place (of a copy without links, say) is not removed, for it
+        may be in use: it is renamed to `current.aside`.
+        """
+        path = self._folder / "current"
+        if self.link().has_files:
+            self._disk.remove_tree(self._current_aside)
+            self._disk.rename(path, self._current_aside)
         if slot is None:
-            self._disk.remove_link(self._folder / "current")
+            self._disk.remove_link(path)
         else:
-            self._disk.replace_link(self._folder / "current", f"slots/{slot}")
+            self._disk.replace_link(path, f"slots/{slot}")
+
+    @property
+    def _current_aside(self) -> Path:
+        return self._folder / "current.aside"
+
+    def drop_current_aside(self) -> None:
+        """Remove what was in the place of `current`; where it is another's, it stays."""
+        with contextlib.suppress(StorageFailed):
+            self._disk.remove_tree(self._current_aside)
 
     def clear(self, slot: SlotName) -> None:
         """Empty a slot: its release goes first, and durably with the old folder's name.
@@ -135,6 +173,10 @@ class SlotStore:
             self._disk.sync_dir(folder)
         self._disk.write_atomic(self.folder / f"{slot}.release", release_bytes)
 
+    def seal_again(self, slot: SlotName, release_bytes: bytes) -> None:
+        """Write the signed release of a slot whose files are whole and whose release was lost."""
+        self._disk.write_atomic(self.folder / f"{slot}.release", release_bytes)
+
     def release_bytes(self, slot: SlotName) -> bytes | None:
         """Give the signed release that a sealed slot holds."""
         return self._disk.read(self.folder / f"{slot}.release", limits.TARGET_MAX_BYTES)
@@ -154,6 +196,13 @@ class SlotStore:
         if data is None or release is None:
             return None
         return record_of(release, hashlib.sha256(data).digest())
+
+    def has_entry(self, slot: SlotName | None, record: SlotRecord) -> bool:
+        """Say whether the file that applications open is there, of its size; it is not read."""
+        if slot is None:
+            return False
+        sizes = {file.path: file.size_bytes for file in record.files}
+        return self._disk.size_bytes(self.path(slot) / record.entry) == sizes.get(record.entry)
 
     def verify(self, slot: SlotName, record: SlotRecord) -> None:
         """Read every file of a slot and compare it with the record.

@@ -1,0 +1,69 @@
+"""What is found lost while the agent runs: `current`, the files that it opens, the record.
+
+A start finds such things by hashing (`recovery`); here only names and sizes were looked at, in a
+glance made every second. While the agent runs, its record is the truth: a link that is gone, or
+that somebody pointed elsewhere, is put back at once, whatever else is being done. Files that are
+gone need the look of a start, which opens the other slot if that is sound; it waits for the job
+under way, and is not made again for what it could not mend.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from slotcast_device.core import events as ev
+from slotcast_device.core.recovery import lost_text
+from slotcast_schemas.states import SETTLED
+
+if TYPE_CHECKING:
+    from slotcast_device.core.events import Action, Now, SlotsChanged
+    from slotcast_device.core.record import Desk
+    from slotcast_schemas.errors import SlotcastError
+
+MEND_AGAIN_S: Final = 30.0
+"""After a failure: storage that cannot be written will not be written a second later."""
+
+
+class Mending:
+    """Puts back what was lost.
+
+    Attributes:
+        must_inspect: the active slot is not what it should be; only a look at all of it tells.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._not_before_s = 0.0
+        self.must_inspect = False
+
+    def found(self, event: SlotsChanged, now: Now) -> list[Action]:
+        """Take what a glance found."""
+        desk = self._desk
+        if now.mono_s < self._not_before_s:
+            return []
+        actions: list[Action] = []
+        if event.is_damaged and not self.must_inspect:
+            self.must_inspect = True
+            actions.append(ev.Log("warning", f"slot {desk.state.active}: its model file is gone"))
+        if event.link is not None and desk.state.active is not None:
+            text = lost_text(event.link, desk.state.active)
+            if desk.phase in SETTLED:
+                desk.change(detail=text)
+            actions += [ev.PutBack(desk.state.active), ev.Log("warning", text), *desk.save()]
+        elif event.is_record_lost:
+            text = "the record was lost while this ran; written anew"
+            actions += [*desk.save(), ev.Log("warning", text)]
+        return actions
+
+    def look_for_another(self) -> None:
+        """Where what serves is lost, a slot that was built and not probed may be all there is."""
+        state = self._desk.state
+        is_lost = state.floor > 0 and state.active_record is None
+        self.must_inspect |= is_lost and state.standby in state.slots
+
+    def failed(self, error: SlotcastError, now: Now) -> list[Action]:
+        """Nothing could be put back: say so, and try again after a while."""
+        self._not_before_s = now.mono_s + MEND_AGAIN_S
+        text = f"`current` is lost and cannot be put back: {error.reason}: {error}"
+        self._desk.change(detail=text)
+        return [ev.Log("error", text), ev.Report()]
