@@ -79,7 +79,9 @@ class LimitedLink:
 
     def publish(self, topic: str, data: bytes) -> int:
         """Take a retained message."""
-        if self._broker.keeps(topic, data):
+        if not data:  # it removes what is retained (MQTT 5, 3.3.1.3)
+            self._broker.kept.pop(topic, None)
+        elif self._broker.keeps(topic, data):
             self._broker.kept[topic] = data
         mid = next(self._numbers)
         self._events.append(Acked(mid, None))

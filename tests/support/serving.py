@@ -64,6 +64,7 @@ def serving(
     bounds: Bounds | None = None,
     pace: Pace | None = HASTY,
     look_every_s: float = 0.1,
+    tidy_every_s: float = 3600.0,
     seed: int = 1,
 ) -> Iterator[Served]:
     """Serve a repository at these brokers, or at those of its settings, for the block's length.
@@ -82,6 +83,7 @@ def serving(
         bounds=bounds,
         pace=pace,
         look_every_s=look_every_s,
+        tidy_every_s=tidy_every_s,
     )
     stop = threading.Event()
     failures: list[BaseException] = []

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ from typing import Final
 from slotcast_schemas.errors import DiskFull, StateLocked, StateUnwritable, StorageFailed
 
 _STEP_BYTES: Final = 1024 * 1024
+_LOCK_STEP_S: Final = 0.1
 
 
 @contextlib.contextmanager
@@ -137,8 +139,13 @@ def _link_or_copy(source: str, target: str) -> None:
 
 
 @contextlib.contextmanager
-def exclusive(lock: Path, what: str) -> Iterator[None]:
+def exclusive(lock: Path, what: str, *, wait_s: float = 0.0) -> Iterator[None]:
     """Hold `lock` against a second process; the kernel frees it when this one dies.
+
+    Args:
+        lock: the file that is locked.
+        what: what it guards, in words.
+        wait_s: how long to wait for another process: a service holds it for moments.
 
     Raises:
         StateLocked: another process holds it.
@@ -148,12 +155,21 @@ def exclusive(lock: Path, what: str) -> Iterator[None]:
         lock.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            raise StateLocked(
-                f"another slotcast command works on {what}; wait for it to end"
-            ) from exc
+        _lock(fd, what, time.monotonic() + wait_s)
         yield
     finally:
         os.close(fd)
+
+
+def _lock(fd: int, what: str, deadline_s: float) -> None:
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            if time.monotonic() >= deadline_s:
+                raise StateLocked(
+                    f"another slotcast command works on {what}; wait for it to end"
+                ) from exc
+            time.sleep(_LOCK_STEP_S)
+        else:
+            return

@@ -19,7 +19,7 @@ from slotcast_publisher.trust.proof import verify_notice
 from slotcast_schemas import wire
 from slotcast_schemas.errors import MalformedMessage, RefusedRelease
 from slotcast_schemas.messages import Notice, Offer, Release
-from slotcast_schemas.messages.offer import Payload
+from slotcast_schemas.messages.offer import Group, Payload
 
 
 class Signed(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,12 +169,18 @@ def _short(value: object) -> str:
 
 def _offer_lines(offer: Offer) -> list[str]:
     lines = [f"  offer   {offer.state}, deployment {offer.deployment}, attempt {offer.attempt}"]
-    for group in offer.groups:
-        parts = [f"{key}={value}" for key, value in group.tags.items()]
-        parts += [f"{len(group.ids)} ids"] if group.ids is not None else []
-        parts += [f"{group.percent:g} %"] if group.percent is not None else []
-        lines.append(f"    group   {group.name}: {group.state}, {', '.join(parts) or 'all'}")
+    lines += [
+        f"    group   {group.name}: {group.state}, {described(group)}" for group in offer.groups
+    ]
     return lines + [_payload_line(payload) for payload in offer.payloads]
+
+
+def described(group: Group) -> str:
+    """Say in words which devices a group matches."""
+    parts = [f"{key}={value}" for key, value in group.tags.items()]
+    parts += [f"{len(group.ids)} ids"] if group.ids is not None else []
+    parts += [f"{group.percent:g} %"] if group.percent is not None else []
+    return ", ".join(parts) or "all"
 
 
 def _payload_line(payload: Payload) -> str:

@@ -132,6 +132,11 @@ def assemble(store: Store, roles: Roles, model: str) -> bytes:
         ) from exc
 
 
+def offer_in(notice: bytes, model: str) -> Offer:
+    """Give the offer that a notice of our own carries."""
+    return decode_offer(wire.decode(notice, Notice).targets[offer_target(model)])
+
+
 def build_notice(store: Store, roles: Roles, model: str) -> bytes:
     """Bundle what is signed for a model into a notice, and prove it with a TUF client.
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from securesystemslib.signer import Key
@@ -40,6 +41,9 @@ from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages import Offer, Release
 from slotcast_schemas.topics import Topics
 from slotcast_schemas.trust import release_role
+
+LOCK_WAIT_S: Final = 3.0
+"""`slotcast serve` holds the repository for the moment of a signature."""
 
 
 class Released(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,13 +153,13 @@ class Repository:
         return self.settings.topics
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
         """Hold the repository against other commands.
 
         Raises:
-            StateLocked: another command holds it.
+            StateLocked: another command holds it, for longer than `wait_s`.
         """
-        with exclusive(self.path / ".lock", str(self.path)):
+        with exclusive(self.path / ".lock", str(self.path), wait_s=wait_s):
             yield
 
     def release(
@@ -305,6 +309,10 @@ class Repository:
     def _new_key(self, model: str, encrypted: bool | None) -> Key:  # noqa: FBT001
         chosen = self.ring.is_encrypted if encrypted is None else encrypted
         return self.ring.generate(release_role(model), encrypted=chosen)
+
+    def now_s(self) -> float:
+        """Give seconds since 1970, as this repository's clock has them."""
+        return self._now_s()
 
     def _signing_time_s(self) -> float:
         return self.roles.signing_time().timestamp()

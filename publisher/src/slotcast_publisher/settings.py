@@ -100,6 +100,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             " way has to take.",
         ),
     ] = limits.CHUNK_DEFAULT_BYTES
+    unused_grace_days: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=36_500,
+            description="So long do brokers keep a payload that no offer uses any more; then"
+            " `publish` and `serve` take it off, unless a device still fetches it.",
+        ),
+    ] = 1.0
     brokers: Annotated[
         tuple[Broker, ...], Meta(description="Where to publish; each is sent everything.")
     ] = ()

@@ -10,7 +10,8 @@
         payloads.json                               what each payload is and saves
         payloads/<sha256>/payload.bin, map/<part>   one payload; the folder appears whole
     REPO/models/<model>/offers/<sha256>.offer       the bytes that are signed
-    REPO/push/                                      journals of what brokers have acknowledged
+    REPO/push/<broker>/*.acked                      what a broker has acknowledged
+    REPO/push/<broker>/ledger.json                  what it was given when, and what is unused
 
 A power cut leaves folders whose names begin with a dot; the next command removes them.
 """

@@ -109,6 +109,10 @@ class Topics:
         """Give the filter that matches every chunk of a payload, and its map."""
         return f"{self.prefix}/payloads/{payload.hex()}/+/+"
 
+    def maps(self) -> str:
+        """Give the filter that matches every part of every payload's chunk map."""
+        return f"{self.prefix}/payloads/+/map/+"
+
     def want(self, payload: bytes) -> str:
         """Give the topic on which devices say what they miss of a payload."""
         return f"{self.prefix}/payloads/{payload.hex()}/want"

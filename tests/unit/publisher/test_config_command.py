@@ -30,6 +30,7 @@ EVERY: dict[str, str] = {
     "format": "1",
     "prefix": "fleet/south",
     "chunk_size_bytes": "16384",
+    "unused_grace_days": "0.5",
     "brokers[0].url": "mqtts://other:8884",
     "brokers[0].protocol": "3.1.1",
     "brokers[0].ca": "ca.pem",

@@ -24,10 +24,14 @@ class Broker:
         self.published = 0
         self.most_in_flight = 0
         self.refuse: str | None = None
+        self.packet_max_bytes = 1_000_000
+        self.says = "Packet too large"
+        self.connections = 0
         self._cuts = deque(cut_after)
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[Channel]:
+        self.connections += 1
         yield Channel(self, self._cuts.popleft() if self._cuts else None)
 
 
@@ -41,6 +45,7 @@ class Channel:
         self._left = cut_after
         self._queue: deque[Event] = deque()
         self._mid = 0
+        self._closes = False
 
     def publish(self, topic: str, data: bytes) -> int:
         self._mid += 1
@@ -49,7 +54,9 @@ class Channel:
             if self._left < 0:
                 raise LinkDown("broker: gone")
         self._broker.published += 1
-        if topic == self._broker.refuse:
+        if len(data) > self._broker.packet_max_bytes:
+            self._closes = True
+        elif topic == self._broker.refuse:
             self._queue.append(Acked(self._mid, "Not authorized"))
         else:
             self._broker.kept[topic] = data
@@ -59,6 +66,8 @@ class Channel:
         return self._mid
 
     def next_event(self, timeout_s: float) -> Event | None:
+        if self._closes and not self._queue:
+            return Lost(self._broker.says)
         if self._left == 0:  # the last PUBACKs are lost with the link
             return Lost("gone")
         return self._queue.popleft() if self._queue else None
@@ -132,6 +141,54 @@ def test_what_the_broker_refuses_is_named(tmp_path: Path) -> None:
         run(broker, items(30, journal))
     with Journal(tmp_path / "j", 30) as journal:
         assert 7 not in journal.acked
+
+
+def sized(topic: str, size_bytes: int) -> Item:
+    return Item(topic, size_bytes, lambda: bytes(size_bytes))
+
+
+@pytest.mark.parametrize(
+    ("says", "connections"),
+    [("Packet too large", 1), ("Protocol error", 1), ("Unspecified error", 6)],
+)
+def test_a_connection_that_is_closed_at_the_first_large_message_names_the_limit(
+    says: str, connections: int
+) -> None:
+    """MQTT 5 may say which limit was met, or `Protocol error`; 3.1.1 just hangs up."""
+    broker = Broker(window=1)
+    broker.packet_max_bytes, broker.says = 2000, says
+    with pytest.raises(BrokerRefused, match=r"of 4096 bytes.*up to 10 bytes") as refused:
+        run(broker, items(1, None), [sized("p/0/0", 4096)])
+    assert "set a smaller chunk_size_bytes" in str(refused.value)
+    assert "run it again" not in str(refused.value)
+    assert broker.connections == connections
+
+
+def test_the_advice_fits_what_is_too_large() -> None:
+    broker = Broker()
+    broker.packet_max_bytes = 2000
+    for topic, said in (("p/map/0", "set a larger chunk_size_bytes"), ("m/notice", "fewer")):
+        with pytest.raises(BrokerRefused, match=said):
+            run(broker, [sized(topic, 4096)])
+
+
+def test_a_broker_that_says_that_it_keeps_nothing_is_not_asked_again() -> None:
+    broker = Broker()
+    broker.packet_max_bytes, broker.says = 2000, "Retain not supported"
+    with pytest.raises(BrokerRefused, match="slotcast serve"):
+        run(broker, [sized("p/0/0", 4096)])
+    assert broker.connections == 1
+
+
+def test_a_bad_link_is_not_taken_for_a_limit(tmp_path: Path) -> None:
+    """What was acknowledged before was as large, so it is the link that is cut."""
+    broker = Broker(window=1)
+    with Journal(tmp_path / "j", 30) as journal:
+        run(broker, items(5, journal))
+        broker.packet_max_bytes = 0
+        broker.says = "Protocol error"
+        with pytest.raises(LinkDown, match="run it again"):
+            run(broker, items(30, journal))
 
 
 def test_a_torn_or_foreign_journal_is_read_as_far_as_it_makes_sense(tmp_path: Path) -> None:

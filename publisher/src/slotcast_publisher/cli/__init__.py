@@ -17,6 +17,7 @@ from slotcast_publisher.cli import (
     delta,
     inspection,
     keys,
+    listing,
     publishing,
     releases,
     repositories,
@@ -41,6 +42,7 @@ app = typer.Typer(
 repositories.register(app)
 releases.register(app)
 config.register(app)
+listing.register(app)
 delta.register(app)
 publishing.register(app)
 serving.register(app)

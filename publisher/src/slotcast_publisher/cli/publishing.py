@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -26,6 +27,7 @@ from slotcast_publisher.delivery import publish as publishing
 from slotcast_publisher.delivery.broker_delivery import Pushed, ReadBack
 from slotcast_publisher.delivery.publish import Failure, How, Outcome, Progress
 from slotcast_publisher.delivery.push import Tally
+from slotcast_publisher.delivery.tidy import Tidied
 from slotcast_publisher.notice import Wanted
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
@@ -33,7 +35,7 @@ from slotcast_schemas.messages.offer import Group
 
 Purge = Annotated[
     bool,
-    typer.Option("--purge", help="Then take payloads that no offer uses off the brokers."),
+    typer.Option("--purge", help="Then take payloads that no offer uses off the brokers at once."),
 ]
 ReadBackOption = Annotated[
     ReadBack,
@@ -224,22 +226,51 @@ def _outcome_fields(outcome: Outcome) -> dict[str, Any]:
 
 
 def _outcome_lines(outcome: Outcome) -> list[str]:
-    return [*map(_line, outcome.done), *map(_failed_line, outcome.failed)]
+    done = [line for item in outcome.done for line in _lines(item)]
+    return [*done, *map(_failed_line, outcome.failed)]
 
 
 def _failed_line(item: Failure) -> str:
     return f"  {item.broker}: NOT DONE [{item.reason}]"
 
 
-def _line(item: Pushed) -> str:
+def _lines(item: Pushed) -> list[str]:
     lost = f", {item.messages_lost} were lost there and sent again" if item.messages_lost else ""
-    purged = f", {item.purged} payloads removed" if item.purged else ""
     foreign = ", replaced a notice that other keys signed" if item.replaced_foreign else ""
-    return (
+    head = (
         f"  {item.broker} (MQTT {item.protocol}): sent {item.messages_sent} messages,"
         f" {size(item.bytes_sent)}; {item.messages_skipped} were there already{lost};"
-        f" {item.messages_read_back} read back{foreign}{purged}"
+        f" {item.messages_read_back} read back{foreign}"
     )
+    return [head, *_stock_lines(item.stock)]
+
+
+def _stock_lines(stock: Tidied) -> list[str]:
+    """Say what lies at the broker, where that is more than what is offered."""
+    lines = []
+    if stock.removed_payloads:
+        lines.append(
+            f"    took off {stock.removed_payloads} payloads that no offer uses,"
+            f" {size(stock.removed_bytes)}"
+        )
+    if stock.unused_payloads:
+        lines.append(
+            f"    keeps {stock.kept_payloads} payloads, {size(stock.kept_bytes)};"
+            f" {stock.unused_payloads} of them, {size(stock.unused_bytes)}, no offer uses"
+            f"{_when_removed(stock)}"
+        )
+    if stock.unknown_payloads:
+        lines.append(f"    {stock.unknown_payloads} payloads there are not of this repository")
+    return lines
+
+
+def _when_removed(stock: Tidied) -> str:
+    if stock.fetched_payloads:
+        return f" ({stock.fetched_payloads} stay while devices fetch them)"
+    if stock.next_removal_s is None:
+        return ""
+    when = datetime.fromtimestamp(stock.next_removal_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return f"; may be taken off from {when}, or now by `--purge`"
 
 
 def _groups(

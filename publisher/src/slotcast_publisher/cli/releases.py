@@ -34,7 +34,6 @@ from slotcast_schemas.explain import convert
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("release")(with_limit_options(_release))
-    app.command("list")(_list)
 
 
 def _release(
@@ -203,36 +202,3 @@ def released_lines(done: Released) -> list[str]:
         lines += ["", f"Rebased on {done.rebasing.base_version}; it is NOT the model given:"]
         lines += [f"  {line}" for line in table(done.rebasing.report)]
     return lines
-
-
-def _list(
-    repo: Repo,
-    model: Annotated[str | None, typer.Argument(help="One model only.")] = None,
-    json: Json = False,
-) -> None:
-    """Show models, their releases, and what is offered."""
-    repository = open_repository(repo)
-    models = [model] if model else repository.store.models()
-    found = []
-    lines = []
-    for name in models:
-        offer = repository.present_offer(name)
-        offered = {"version": offer.version, "state": offer.state} if offer else None
-        releases = [
-            {
-                "version": r.version,
-                "sequence": r.sequence,
-                "image_size_bytes": r.image_size_bytes,
-                "signed": repository.roles.signed_release(name, r.version) is not None,
-            }
-            for r in (folder.release() for folder in repository.store.releases(name))
-        ]
-        found.append({"model": name, "offered": offered, "releases": releases})
-        state = f"offered: {offer.version}, {offer.state}" if offer else "nothing offered"
-        lines += [f"{name} ({state})"]
-        lines += [
-            f"  {r['version']!s:<16} sequence {r['sequence']!s:<6}"
-            f" {size(float(str(r['image_size_bytes'])))}"
-            for r in releases
-        ]
-    emit(json, {"models": found}, lines or ["No models yet."])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,10 +21,13 @@ from typing import Final, Literal, Self
 import msgspec
 
 from slotcast_publisher.delivery.broker_link import Link, open_link
+from slotcast_publisher.delivery.ledger import load_ledger, save_ledger
 from slotcast_publisher.delivery.push import Item, Journal, Tally, push
 from slotcast_publisher.delivery.readback import Reader, Waits, read_one
+from slotcast_publisher.delivery.tidy import Tidied, Tidying
 from slotcast_publisher.durable import exclusive, storage_errors
 from slotcast_publisher.errors import PublisherBehind
+from slotcast_publisher.notice import offer_in
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker
 from slotcast_publisher.store import ReleaseFolder
@@ -37,7 +40,9 @@ ReadBack = Literal["all", "ends", "none"]
 """What is read back of a payload: all that is not sent now, and the ends of all; the ends only; or
 nothing, for a user who may write and not read."""
 
-_JOURNAL: Final = re.compile(r"([0-9a-f]{64})\.([0-9]+)\.([0-9]+)\.acked")
+_DAY_S: Final = 86_400.0
+_LOCK_WAIT_S: Final = 10.0
+"""`slotcast serve` holds a broker's folder while it takes something off."""
 _PROOFS: Final = 8
 """Messages from each end of what was sent once more that are read back again."""
 
@@ -48,6 +53,8 @@ class Pushed(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         messages_sent: messages that were sent now, those that were found missing included.
         messages_skipped: messages that were there already.
+        purged: payloads that were taken off.
+        stock: what lies there now.
         messages_lost: of those that an earlier run had sent, how many were not there any more.
         messages_read_back: messages that were read back, and found as they were signed.
         replaced_foreign: whether the notice that was there was signed by other keys than ours.
@@ -61,6 +68,7 @@ class Pushed(msgspec.Struct, frozen=True, kw_only=True):
     bytes_skipped: int
     reconnects: int
     purged: int = 0
+    stock: Tidied = Tidied()
     messages_lost: int = 0
     messages_read_back: int = 0
     replaced_foreign: bool = False
@@ -110,7 +118,9 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
         self._connection = ExitStack()
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(exclusive(self._folder / ".lock", f"pushing to {self.name}"))
+        self._stack.enter_context(
+            exclusive(self._folder / ".lock", f"pushing to {self.name}", wait_s=_LOCK_WAIT_S)
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -159,6 +169,9 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
         push(self._open, [[last]], tally=tally, progress=progress)
         if reads:
             self._must_be_kept([last])
+        ledger = load_ledger(self._folder, self.name)
+        offer = offer_in(notice, delivery.model)
+        save_ledger(self._folder, ledger.with_delivery(offer, self._repo.now_s()))
         return Pushed(
             broker=self.name,
             protocol=tally.protocol,
@@ -239,28 +252,32 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
         _forget(missing)
         raise BrokerRefused(_not_kept(self.name, missing[0].topic, reader.unflagged))
 
-    def purge(self) -> int:
-        """Take payloads that no offer uses off the broker; gives how many."""
-        used = {
-            payload.sha256
-            for model in self._repo.offered()
-            if (offer := self._repo.present_offer(model)) and offer.state != "canceled"
-            for payload in offer.payloads
-        }
-        count = 0
-        for path in sorted(self._folder.glob("*.acked")):
-            match = _JOURNAL.fullmatch(path.name)
-            if match and bytes.fromhex(match[1]) not in used:
-                self._clear(bytes.fromhex(match[1]), int(match[2]), int(match[3]))
-                path.unlink()
-                count += 1
-        return count
+    def tidy(
+        self,
+        *,
+        grace_s: float | None = None,
+        wanted: Mapping[bytes, float] | None = None,
+        looks: bool = False,
+    ) -> Tidied:
+        """Take off what nobody can need any more, and say what lies at the broker.
 
-    def _clear(self, payload: bytes, chunks: int, parts: int) -> None:
-        """An empty retained message removes the one before it (MQTT 5, 3.3.1.3)."""
-        names = [self._topics.map_part(payload, part) for part in range(parts)]
-        names += [self._topics.chunk(payload, chunk) for chunk in range(chunks)]
-        push(self._open, [[Item(name, 0, lambda: b"") for name in names]])
+        Args:
+            grace_s: how long an unused payload is kept; as the settings say unless given.
+            wanted: when devices last asked for which payload.
+            looks: ask the broker what it keeps, also where no journal speaks of it.
+
+        Raises:
+            LinkDown, BrokerRefused: the broker cannot be asked, or does not take it off.
+            StorageFailed: this machine's disk.
+        """
+        days = self._repo.settings.unused_grace_days
+        tidying = Tidying(self._repo, self._folder, self.name, self._open, self._waits)
+        return tidying.tidy(
+            now_s=self._repo.now_s(),
+            grace_s=days * _DAY_S if grace_s is None else grace_s,
+            wanted=wanted,
+            looks=looks,
+        )
 
     def _payloads(self, delivery: Delivery) -> list[_PayloadItems]:
         found = []

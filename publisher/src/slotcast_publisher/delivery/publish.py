@@ -18,14 +18,10 @@ from slotcast_publisher.delivery.broker_delivery import BrokerDelivery, Delivery
 from slotcast_publisher.delivery.push import Tally
 from slotcast_publisher.delivery.readback import Waits
 from slotcast_publisher.errors import PublisherBehind
-from slotcast_publisher.notice import Wanted
+from slotcast_publisher.notice import Wanted, offer_in
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker
-from slotcast_schemas import wire
 from slotcast_schemas.errors import BrokerRefused, LinkDown, SlotcastError, UsageError
-from slotcast_schemas.messages import Notice, Offer
-from slotcast_schemas.messages.offer import Payload
-from slotcast_schemas.trust import offer_target
 
 Progress = Callable[[str, Tally], None]
 """Told the broker's name, and what was done so far."""
@@ -91,7 +87,7 @@ class How:
         brokers: URLs, instead of those in the settings.
         send_all: send also what the brokers have acknowledged before.
         read_back: how much is read back before it is believed.
-        purge: afterwards, take payloads that no offer uses any more off the brokers.
+        purge: afterwards, take payloads that no offer uses off the brokers, without the grace.
         waits: for what is read back.
         progress: told after each acknowledgement.
     """
@@ -175,7 +171,7 @@ def push_notice(
     delivery = Delivery(
         model=model,
         notice=notice,
-        payloads=payloads_of(notice, model) if payloads else (),
+        payloads=offer_in(notice, model).payloads if payloads else (),
         folder=repo.offered_folder(model) if payloads else None,
         send_all=how.send_all,
         read_back=how.read_back,
@@ -185,19 +181,13 @@ def push_notice(
         try:
             with BrokerDelivery(repo, broker, how.waits) as target:
                 done = target.deliver(delivery, functools.partial(how.progress, name))
-                if how.purge:
-                    done = msgspec.structs.replace(done, purged=target.purge())
+                stock = target.tidy(grace_s=0.0 if how.purge else None, looks=how.purge)
+                done = msgspec.structs.replace(done, stock=stock, purged=stock.removed_payloads)
         except (LinkDown, BrokerRefused, PublisherBehind) as exc:
             outcome.note_failed(name, exc)
         else:
             outcome.done.append(done)
     return outcome
-
-
-def payloads_of(notice: bytes, model: str) -> Sequence[Payload]:
-    """Give the payloads that a notice of our own offers."""
-    offer = wire.decode(wire.decode(notice, Notice).targets[offer_target(model)], Offer)
-    return offer.payloads
 
 
 def _check_not_behind(

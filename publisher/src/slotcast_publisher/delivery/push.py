@@ -33,6 +33,8 @@ _BACKOFF_MAX_S: Final = 8.0
 _ABOUT_SIZE: Final = frozenset({"Packet too large", "Payload format invalid", "Protocol error"})
 """Reasons of MQTT 5's DISCONNECT that brokers give for a message above a limit of theirs."""
 
+_ABOUT_RETAINED: Final = "Retain not supported"
+
 
 class Journal:
     """Which messages of one payload a broker has acknowledged: their numbers, appended.
@@ -220,6 +222,11 @@ def push(
 
 
 def _give_up_if_in_vain(exc: LinkDown, failures: int, tally: Tally) -> None:
+    if isinstance(exc, _Closed) and exc.is_about_retained:
+        raise BrokerRefused(
+            f"{exc}: it keeps no retained messages; devices there are served by `slotcast serve`,"
+            " which answers what they ask for"
+        ) from exc
     if isinstance(exc, _Closed) and exc.is_about_size and exc.size_bytes > tally.largest_bytes:
         raise BrokerRefused(f"{exc}; {_size_advice(exc, tally)}") from exc
     if failures < (_TRIES_WITHOUT_PROGRESS if tally.protocol else _TRIES_AT_FIRST):
@@ -242,6 +249,7 @@ class _Closed(LinkDown):
         self.topic = largest.topic
         self.size_bytes = largest.size_bytes
         self.is_about_size = why in _ABOUT_SIZE
+        self.is_about_retained = why == _ABOUT_RETAINED
 
 
 def _size_advice(exc: _Closed, tally: Tally) -> str:

@@ -289,6 +289,34 @@ def _await_one(link: ReadChannel, topic: str, waits: Waits) -> bytes | None:
                 pass
 
 
+def collect(link: ReadChannel, name: str, waits: Waits, take: Callable[[str, bytes], None]) -> bool:
+    """Hand over all that a broker retains under a filter; gives whether it granted that.
+
+    Raises:
+        LinkDown: the connection was lost, or the broker does not answer.
+    """
+    link.subscribe(name)
+    is_granted = False
+    while True:
+        match link.next_event(waits.quiet_s if is_granted else waits.answer_s):
+            case None if is_granted:
+                break
+            case None:
+                raise LinkDown(f"{link.name}: no answer to a SUBSCRIBE")
+            case Subscribed(refused=str()):
+                return False
+            case Subscribed():
+                is_granted = True
+            case Arrived(topic=topic, data=data, retained=True):
+                take(topic, data)
+            case Lost(why=why):
+                raise LinkDown(f"{link.name}: {why}")
+            case _:
+                pass
+    link.unsubscribe(name)
+    return True
+
+
 def _may_not_read(broker: str, topic: str, why: str) -> str:
     return (
         f"{broker}: may not read {topic} ({why}): give the publisher's user the right to read"

@@ -1,4 +1,4 @@
-"""The service: looks at the repository, renews its signatures, and runs a session per broker.
+"""The service: looks at the repository, renews signatures, tidies, and runs a session per broker.
 
 The repository may change under it (`slotcast publish` beside it is the normal case): it looks
 again every few seconds, and hands each session what is offered now. Signatures of the online
@@ -12,23 +12,24 @@ import json
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+import msgspec
+
+from slotcast_publisher.delivery.broker_delivery import BrokerDelivery
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.catalog import Announcement, Catalog, Stored, look_at
 from slotcast_publisher.serve.notices import Kind, Pace
 from slotcast_publisher.serve.session import Say, Session
 from slotcast_publisher.serve.wants import Bounds
 from slotcast_publisher.settings import Broker
-from slotcast_publisher.trust.proof import verify_notice
-from slotcast_schemas import wire
-from slotcast_schemas.errors import RefusedRelease, SlotcastError, StateLocked
-from slotcast_schemas.messages import Notice
-from slotcast_schemas.trust import offer_target
+from slotcast_publisher.trust.precedence import Standing, compare
+from slotcast_schemas.errors import BrokerRefused, LinkDown, SlotcastError, StateLocked
 
 LOOK_EVERY_S: Final = 5.0
+TIDY_EVERY_S: Final = 1_800.0
 _DAY_S: Final = 86_400.0
 _SAID_MAX: Final = 100
 
@@ -42,6 +43,7 @@ class Service:
         say: the log.
         rng: jitter; seeded in tests.
         look_every_s: how often to look for changes in the repository.
+        tidy_every_s: how often to take off the brokers what nobody can need any more.
     """
 
     def __init__(
@@ -54,12 +56,15 @@ class Service:
         bounds: Bounds | None = None,
         pace: Pace | None = None,
         look_every_s: float = LOOK_EVERY_S,
+        tidy_every_s: float = TIDY_EVERY_S,
     ) -> None:
         self._repo = repo
         self._say = say
         self._look_every_s = look_every_s
         self._said: frozenset[str] = frozenset()
-        self._judge = _Judge(repo)
+        self._judge = _Judge(repo, lambda problem: say("error", detail=problem))
+        self._brokers = brokers
+        self._tidy_every_s = tidy_every_s
         self._renew()
         self._catalog = self._look()
         rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
@@ -83,11 +88,18 @@ class Service:
         failures: list[BaseException] = []
         threads = [
             threading.Thread(
-                target=_guarded, args=(session, stop, failures), name=session.name, daemon=True
+                target=_guarded, args=(session.run, stop, failures), name=session.name, daemon=True
             )
             for session in self._sessions
         ]
-        self._say("started", models=sorted(self._catalog.announcements), brokers=len(threads))
+        threads.append(
+            threading.Thread(
+                target=_guarded, args=(self._tidy, stop, failures), name="tidy", daemon=True
+            )
+        )
+        self._say(
+            "started", models=sorted(self._catalog.announcements), brokers=len(self._sessions)
+        )
         for thread in threads:
             thread.start()
         try:
@@ -100,6 +112,21 @@ class Service:
             self._say("stopped")
         if failures:
             raise failures[0]
+
+    def _tidy(self, stop: threading.Event) -> None:
+        """Take off the brokers, again and again, what nobody can need any more."""
+        while not stop.wait(self._tidy_every_s):
+            for broker, session in zip(self._brokers, self._sessions, strict=True):
+                try:
+                    with BrokerDelivery(self._repo, broker) as target:
+                        done = target.tidy(wanted=session.wanted_unoffered(), looks=True)
+                except (LinkDown, BrokerRefused, StateLocked):
+                    continue  # the session says what is wrong; a publish tidies by itself
+                except SlotcastError as exc:
+                    self._say_new([f"{session.name}: cannot tidy: {exc.reason}: {exc}"])
+                    continue
+                if done.removed_payloads:
+                    self._say("tidied", broker=session.name, **msgspec.to_builtins(done))
 
     # --- the repository -------------------------------------------------------------------------
 
@@ -138,7 +165,7 @@ class Service:
         try:
             if not self._is_stale():
                 return
-            with self._repo.locked():
+            with self._repo.locked(wait_s=0.0):
                 self._repo.roles.renew()
                 self._repo.roles.prune()
             self._say("renewed", expires=self._repo.roles.expires("timestamp").isoformat())
@@ -171,8 +198,9 @@ class Service:
 class _Judge:
     """Tells a broker's notices apart; the last of each model is remembered, for it is costly."""
 
-    def __init__(self, repo: Repository) -> None:
+    def __init__(self, repo: Repository, say_problem: Callable[[str], None]) -> None:
         self._repo = repo
+        self._say_problem = say_problem
         self._last: dict[str, tuple[bytes, Kind]] = {}
 
     def __call__(self, model: str, data: bytes, ours: bytes) -> Kind:
@@ -182,36 +210,27 @@ class _Judge:
         key = hashlib.sha256(ours + data).digest()
         known = self._last.get(model)
         if known is None or known[0] != key:
-            known = self._last[model] = (key, self._compared(model, data, ours))
+            known = self._last[model] = (key, self._compared(model, data))
         return known[1]
 
-    def _compared(self, model: str, data: bytes, ours: bytes) -> Kind:
-        try:
-            verify_notice(data, self._repo.roles.oldest_root())
-            theirs = wire.decode(data, Notice)
-        except RefusedRelease:
-            return Kind.OTHER
-        mine = wire.decode(ours, Notice)
-        if theirs.model != model:
-            return Kind.OTHER
-        same_offer = theirs.targets.get(offer_target(model)) == mine.targets.get(
-            offer_target(model)
-        )
-        if _dated(theirs) > _dated(mine):
+    def _compared(self, model: str, data: bytes) -> Kind:
+        found = compare(data, model, self._repo.roles)
+        if found.standing in {Standing.NEWER, Standing.SPLIT}:
+            self._say_problem(
+                f"{model}: publisher_behind: a broker has a notice that was not signed here:"
+                f" {found.detail}; it is left alone"
+            )
             return Kind.NEWER
-        # Each publish dates all again: an older date over the same offer is as good as ours.
-        return Kind.OURS if _dated(theirs) == _dated(mine) and same_offer else Kind.OTHER
+        return Kind.OURS if found.standing is Standing.OURS else Kind.OTHER
 
 
-def _dated(notice: Notice) -> int:
-    """Give the version of the timestamp in a notice that was verified."""
-    version: int = json.loads(notice.metadata["timestamp.json"])["signed"]["version"]
-    return version
-
-
-def _guarded(session: Session, stop: threading.Event, failures: list[BaseException]) -> None:
+def _guarded(
+    work: Callable[[threading.Event], None],
+    stop: threading.Event,
+    failures: list[BaseException],
+) -> None:
     try:
-        session.run(stop)
+        work(stop)
     except BaseException as exc:  # noqa: BLE001 - handed to the thread that waits
         failures.append(exc)
         stop.set()

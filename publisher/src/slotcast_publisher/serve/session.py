@@ -39,6 +39,8 @@ _SAY_EVERY_S: Final = 1.0
 _WAIT_FIRST_S: Final = 0.5
 _WAIT_CAP_S: Final = 30.0
 _SILENCE_MAX_S: Final = 60.0
+_FILTERS_MAX: Final = 8
+_UNOFFERED_MAX: Final = 1_000
 
 
 class Say(Protocol):
@@ -90,6 +92,10 @@ class Session:
         self._notices = Notices(pace or Pace(), rng, catalog.announcements)
         self._renewed: queue.SimpleQueue[Catalog] = queue.SimpleQueue()
         self._in_flight: set[int] = set()
+        self._asked: dict[int, tuple[str, ...]] = {}
+        self._held: set[str] = set()
+        self._is_exact = False  # the broker serves no wildcard subscriptions
+        self._unoffered: dict[bytes, float] = {}
         self._failures = 0
         self._said_s = 0.0
         self._said_sent = self._said_refused = self._said_dropped = 0
@@ -98,6 +104,10 @@ class Session:
     def renew(self, catalog: Catalog) -> None:
         """Hand over a newer look at the repository; from any thread."""
         self._renewed.put(catalog)
+
+    def wanted_unoffered(self) -> dict[bytes, float]:
+        """Say when devices last asked for payloads that no offer names; from any thread."""
+        return self._unoffered.copy()
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop` is set; returns soon after."""
@@ -125,12 +135,15 @@ class Session:
         self._heard_s = time.monotonic()
         self._notices.connected(retains=None if link.retains else False)
         self._say("connected", protocol=link.protocol, retains=link.retains)
-        self._subscribe_notices(link)
-        link.subscribe(self._topics.wants())
+        self._asked.clear()
+        self._held.clear()
+        self._is_exact = self._is_exact or not link.wildcards
+        self._subscribe_all(link)
         if not link.retains:
             self._watch_devices(link)
         while not stop.is_set():
-            self._take_renewed()
+            if self._take_renewed() and self._is_exact:
+                self._subscribe_exactly(link)
             self._hear(link)
             self._act(link)
             self._say_progress(link)
@@ -146,11 +159,53 @@ class Session:
         if event is not None:
             self._take(event, link)
 
-    def _subscribe_notices(self, link: Link) -> None:
-        link.subscribe(self._topics.notice("+"))
+    def _subscribe_all(self, link: Link) -> None:
+        if self._is_exact:
+            self._subscribe_exactly(link)
+        else:
+            self._subscribe(link, self._topics.notice("+"))
+            self._subscribe(link, self._topics.wants())
+
+    def _subscribe_exactly(self, link: Link) -> None:
+        """Ask for each model's notice and each payload's wants, where no wildcard is served."""
+        names = [self._topics.notice(model) for model in self._catalog.announcements]
+        names += [self._topics.want(payload) for payload in self._catalog.payloads]
+        if over := self._held - set(names):
+            link.unsubscribe(*over)
+        self._held = set(names)
+        for at in range(0, len(names), _FILTERS_MAX):
+            self._subscribe(link, *names[at : at + _FILTERS_MAX])
+
+    def _subscribe(self, link: Link, *filters: str) -> None:
+        self._asked[link.subscribe(*filters)] = filters
+
+    def _look_again(self, link: Link) -> None:
+        """Ask for each notice by its name: some brokers give nothing retained for a wildcard."""
+        for model in self._catalog.announcements:
+            self._subscribe(link, self._topics.notice(model))
 
     def _watch_devices(self, link: Link) -> None:
-        link.subscribe(self._topics.device("+", "presence"))
+        if not self._is_exact:
+            self._subscribe(link, self._topics.device("+", "presence"))
+
+    def _subscribed(self, answer: Subscribed, link: Link, now_s: float) -> None:
+        """Take an answer; wildcards that are refused are asked for one by one from then on.
+
+        Raises:
+            BrokerRefused: an exact topic is refused.
+        """
+        filters = self._asked.pop(answer.mid, ())
+        if answer.refused is None:
+            self._failures = 0
+            self._notices.subscribed(now_s)
+        elif not any("+" in name for name in filters):
+            raise BrokerRefused(
+                f"{link.name}: may not subscribe: {answer.refused}; check its access rules"
+            )
+        elif not self._is_exact:
+            self._is_exact = True
+            self._say("no_wildcards", detail=answer.refused)
+            self._subscribe_exactly(link)
 
     def _wait_s(self) -> float:
         now_s = time.monotonic()
@@ -165,13 +220,8 @@ class Session:
         match event:
             case Lost(why=why):
                 raise LinkDown(f"{link.name}: {why}")
-            case Subscribed(refused=str(why)):
-                raise BrokerRefused(
-                    f"{link.name}: may not subscribe: {why}; check its access rules"
-                )
             case Subscribed():
-                self._failures = 0
-                self._notices.subscribed(now_s)
+                self._subscribed(event, link, now_s)
             case Acked(mid=mid, refused=why):
                 self._in_flight.discard(mid)
                 if why is not None:
@@ -195,9 +245,11 @@ class Session:
         self._take_renewed()  # a device may have heard of a new offer sooner than this thread
         stored = self._catalog.payloads.get(payload)
         try:
-            want = wire.decode(data, Want) if stored is not None else None
+            want = wire.decode(data, Want)
         except RefusedRelease:
             want = None
+        if stored is None and want is not None and len(self._unoffered) < _UNOFFERED_MAX:
+            self._unoffered[payload] = time.time()
         if stored is None or want is None or want.payload != payload:
             self._answers.counts.refused_wants += 1
             return
@@ -230,7 +282,7 @@ class Session:
                     self._publish(link, self._topics.notice(model), data)
                     self._say("announced", model=model)
                 case LookAgain():
-                    self._subscribe_notices(link)
+                    self._look_again(link)
                 case WatchDevices():
                     self._say("keeps_nothing")
                     self._watch_devices(link)
@@ -256,11 +308,14 @@ class Session:
         retain = link.retains and self._notices.keeps is not False
         self._in_flight.add(link.publish(topic, data, retain=retain))
 
-    def _take_renewed(self) -> None:
+    def _take_renewed(self) -> bool:
+        """Take what `renew` handed over; says whether there was something."""
+        is_new = not self._renewed.empty()
         while not self._renewed.empty():
             self._catalog = self._renewed.get()
             self._notices.changed(self._catalog.announcements, time.monotonic())
             self._answers.forget_payloads(set(self._catalog.payloads))
+        return is_new
 
     # --- the log --------------------------------------------------------------------------------
 
