@@ -5,6 +5,7 @@ They are really bad: onnxruntime does crash, hang and run out of memory with the
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 from typing import Final
 
@@ -85,24 +86,22 @@ def hangs(layers: Layers) -> bytes:
     return write_onnx(layers, nodes, extra, add="late")
 
 
-def crashes(layers: Layers, *, depth: int = 20_000) -> bytes:
-    """Kills the process that loads it, by a real SIGSEGV in onnxruntime.
+def crashes(layers: Layers) -> bytes:
+    """Kills the process that loads it, by a real fault in onnxruntime.
 
-    Functions that call each other `depth` deep: the runtime inlines them by recursion, and runs
-    out of stack (seen with onnxruntime 1.31.1 on Linux). No layer of the good model is left.
+    On x86-64 the smallest integer divided by -1, which the runtime works out as it loads: SIGFPE
+    (seen with onnxruntime 1.18.0, 1.31.1 and 1.32.0). The division instruction of aarch64 does not
+    fault; there it is functions that call each other too deep.
     """
-    del layers
-    domains = [helper.make_opsetid("", OPSET), helper.make_opsetid("local", 1)]
-    functions = []
-    for number in range(depth):
-        call = helper.make_node(f"F{number + 1}", ["a"], ["b"], domain="local")
-        if number == depth - 1:
-            call = helper.make_node("Relu", ["a"], ["b"])
-        functions.append(helper.make_function("local", f"F{number}", ["a"], ["b"], [call], domains))
-    node = helper.make_node("F0", ["pixels"], ["scores"], domain="local")
-    graph = helper.make_graph([node], "deep", [pixels()], [scores()])
-    model = helper.make_model(graph, opset_imports=domains, functions=functions, ir_version=8)
-    return bytes(model.SerializeToString())
+    if platform.machine() != "x86_64":
+        return _nested_functions(20_000)
+    nodes = [
+        helper.make_node("Div", ["smallest", "minus_one"], ["beyond"]),
+        helper.make_node("Cast", ["beyond"], ["late"], to=TensorProto.FLOAT),
+    ]
+    smallest = tensor("smallest", np.array(np.iinfo(np.int64).min, np.int64))
+    extra = [smallest, tensor("minus_one", np.array(-1, np.int64))]
+    return write_onnx(layers, nodes, extra, add="late")
 
 
 def one_at_a_time(layers: Layers) -> bytes:
@@ -117,6 +116,24 @@ def one_at_a_time(layers: Layers) -> bytes:
     ]
     extra = [tensor("one_row", np.array([1, PIXELS], np.int64)), _zero()]
     return write_onnx(layers, nodes, extra, add="nothing")
+
+
+def _nested_functions(depth: int) -> bytes:
+    """Functions that call each other `depth` deep: inlined by recursion, until the stack is full.
+
+    Seen with onnxruntime 1.31.1: SIGSEGV.
+    """
+    domains = [helper.make_opsetid("", OPSET), helper.make_opsetid("local", 1)]
+    functions = []
+    for number in range(depth):
+        call = helper.make_node(f"F{number + 1}", ["a"], ["b"], domain="local")
+        if number == depth - 1:
+            call = helper.make_node("Relu", ["a"], ["b"])
+        functions.append(helper.make_function("local", f"F{number}", ["a"], ["b"], [call], domains))
+    node = helper.make_node("F0", ["pixels"], ["scores"], domain="local")
+    graph = helper.make_graph([node], "deep", [pixels()], [scores()])
+    model = helper.make_model(graph, opset_imports=domains, functions=functions, ir_version=8)
+    return bytes(model.SerializeToString())
 
 
 def _sum_of_pixels() -> Sequence[onnx.NodeProto]:

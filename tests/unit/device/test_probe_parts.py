@@ -74,7 +74,7 @@ def test_weights_are_found_in_every_corner_of_the_graph(tmp_path: Path) -> None:
 
 
 def test_functions_of_the_model_itself_are_no_custom_operators(tmp_path: Path) -> None:
-    scan(slot(tmp_path, models.crashes_runtime(depth=3)))
+    scan(slot(tmp_path, models.nested_functions(depth=3)))
     with pytest.raises(UnsafeModel, match="custom operators"):
         scan(slot(tmp_path, models.custom_operator()))
 

@@ -49,7 +49,7 @@ def test_a_first_model_is_probed_alone_and_with_seeded_inputs(tmp_path: Path) ->
         (models.wrong_contract(), "contract_broken", "image"),
         (models.memory_hungry(), "too_much_memory", "past the memory limit"),
         (models.endless_allocation(), "too_much_memory", "past the memory limit"),
-        (models.crashes_runtime(), "probe_crashed", "SIGSEGV at step 'load'"),
+        (models.crashes_runtime(), "probe_crashed", f"{models.CRASH} at step 'load'"),
         (models.custom_operator(), "unsafe_model", "com.example.fast"),
         (models.classifier()[:-1000], "model_unloadable", "past the end"),
         (b"", "model_unloadable", "model.onnx"),
