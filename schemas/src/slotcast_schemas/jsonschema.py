@@ -21,25 +21,28 @@ from slotcast_schemas.wire import Message
 
 def schema_of(kind: type[Message]) -> str:
     """Give one message's JSON Schema as text, the same at every run and under every Python."""
-    schema = with_clean_descriptions(msgspec.json.schema(kind))
+    schema = normalized(msgspec.json.schema(kind))
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
     text = json.dumps(schema, indent=1, sort_keys=True)
     return text.replace("\\\\Z", "$").replace("\\Z", "$") + "\n"
 
 
-def with_clean_descriptions(schema: Any) -> Any:
-    """Give the schema with each description free of the indentation that its source has.
+def normalized(schema: Any) -> Any:
+    """Give the schema without what depends on the versions of Python and msgspec.
 
     Descriptions are docstrings, and Python keeps their indentation up to 3.12 but not from 3.13 on.
+    msgspec 0.19 names the alternatives of a field in another order than 0.22.
     """
     if isinstance(schema, list):
-        return [with_clean_descriptions(part) for part in schema]
+        return [normalized(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    cleaned = {key: with_clean_descriptions(value) for key, value in schema.items()}
-    if isinstance(cleaned.get("description"), str):
-        cleaned["description"] = inspect.cleandoc(cleaned["description"])
-    return cleaned
+    result = {key: normalized(value) for key, value in schema.items()}
+    if isinstance(result.get("description"), str):
+        result["description"] = inspect.cleandoc(result["description"])
+    if isinstance(result.get("anyOf"), list):
+        result["anyOf"].sort(key=json.dumps)
+    return result
 
 
 def files() -> dict[str, str]:

@@ -64,8 +64,15 @@ def test_a_description_has_no_indentation_whether_or_not_python_left_it_there() 
     indented = {"$defs": {"A": {"description": "One.\n\n    Two:\n        three.\n    "}}}
     dropped_by_python = {"$defs": {"A": {"description": "One.\n\nTwo:\n    three.\n"}}}
     clean = {"$defs": {"A": {"description": "One.\n\nTwo:\n    three."}}}
-    assert generator.with_clean_descriptions(indented) == clean
-    assert generator.with_clean_descriptions(dropped_by_python) == clean
+    assert generator.normalized(indented) == clean
+    assert generator.normalized(dropped_by_python) == clean
+
+
+def test_alternatives_stand_in_one_order_however_they_were_named() -> None:
+    one, other = {"$ref": "#/$defs/A"}, {"type": "null"}
+    for order in ([one, other], [other, one]):
+        schema = {"properties": {"a": {"anyOf": order}}}
+        assert generator.normalized(schema) == {"properties": {"a": {"anyOf": [one, other]}}}
 
 
 @KINDS

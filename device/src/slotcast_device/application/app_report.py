@@ -185,7 +185,7 @@ def read_reports(folder: Path) -> Found:
             files.append(ReportFile(path.name, stamp, msgspec.json.decode(data, type=AppReport)))
         except PermissionError:
             unreadable += 1
-        except (OSError, ValueError):  # msgspec's errors are ValueErrors
+        except (OSError, ValueError, msgspec.DecodeError):  # no ValueError in msgspec 0.19
             malformed += 1
     return Found(tuple(files), malformed, unreadable)
 

@@ -117,7 +117,7 @@ class SymbolCollector:
     def _count(self) -> NDArray[np.int64]:
         joint = np.zeros(CONTEXT_COUNT * SYMBOL_COUNT, dtype=np.int64)
         for contexts, symbols in zip(self.contexts, self.symbols, strict=True):
-            pairs = contexts * np.int32(SYMBOL_COUNT) + symbols
+            pairs = np.multiply(contexts, SYMBOL_COUNT, dtype=np.int32) + symbols
             joint += np.bincount(pairs, minlength=len(joint))
         return joint.reshape(CONTEXT_COUNT, SYMBOL_COUNT)
 
@@ -177,7 +177,7 @@ def _replay(
         done = 0
         while done < len(strip_symbols):
             end = min(len(strip_symbols), done + model.until_update)
-            rows = strip_contexts[done:end] * np.int32(model.symbols)
+            rows = np.multiply(strip_contexts[done:end], model.symbols, dtype=np.int32)
             entry = rows + strip_symbols[done:end]
             frequency = model.frequency[entry].astype(np.uint16)
             runs.append((frequency, model.start[entry].astype(np.uint16)))

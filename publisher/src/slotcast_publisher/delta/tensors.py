@@ -160,7 +160,7 @@ def estimate_bits(pair: Pair, tensor: Tensor) -> float:
     """Bits that a tensor's symbols would take with tables of its own, and its scales."""
     joint = np.zeros(CONTEXT_COUNT * SYMBOL_COUNT, dtype=np.int64)
     for contexts, symbols, _ in coded_strips(pair, tensor):
-        pairs = contexts * np.int32(SYMBOL_COUNT) + symbols
+        pairs = np.multiply(contexts, SYMBOL_COUNT, dtype=np.int32) + symbols
         joint += np.bincount(pairs, minlength=len(joint))
     table = joint.reshape(CONTEXT_COUNT, SYMBOL_COUNT)
     totals = np.broadcast_to(table.sum(axis=1, keepdims=True), table.shape)
