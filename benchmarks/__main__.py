@@ -18,7 +18,7 @@ from typing import Final, Protocol, cast
 
 from benchmarks.report import CannotRun, Figure, Options, as_json, table, with_command
 
-BENCHMARKS: Final = ("transfer", "delta", "window", "hotswap", "faults", "nats")
+BENCHMARKS: Final = ("transfer", "delta", "window", "hotswap", "faults", "nats", "verdicts")
 ALL_MET, MISSED, COULD_NOT_RUN = 0, 1, 2
 
 
@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure here")
     parser.add_argument("--models", type=Path, metavar="DIR", help="folder of real models")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--installs", type=int, metavar="N", help="of each kind in each cell")
     return parser
 
 
@@ -79,6 +80,7 @@ def _run(name: str, asked: argparse.Namespace) -> list[Figure]:
             quick=asked.quick,
             models=models_folder(asked.models),
             seed=asked.seed,
+            installs=asked.installs,
             command=command,
         )
         return with_command(module.run(options), command)
@@ -104,7 +106,8 @@ def models_folder(given: Path | None) -> Path | None:
 def _command(name: str, asked: argparse.Namespace) -> str:
     quick = " --quick" if asked.quick else ""
     seed = f" --seed {asked.seed}" if asked.seed != 1 else ""
-    return f"python -m benchmarks {name}{quick}{seed}"
+    installs = f" --installs {asked.installs}" if asked.installs else ""
+    return f"python -m benchmarks {name}{quick}{seed}{installs}"
 
 
 def _title(name: str, asked: argparse.Namespace) -> str:

@@ -54,6 +54,7 @@ class Options:
     quick: bool = False
     models: Path | None = None
     seed: int = 1
+    installs: int | None = None
     command: str = field(default="python -m benchmarks")
 
     def say(self, line: str) -> None:

@@ -61,17 +61,25 @@ class SimFiles(ModelFiles):
         match job:
             case ev.Probe(slot, release):
                 self._must_hold(slot, release)
+                if self._is_busy():
+                    return ev.Verdict(passed=None, reason="device_busy")
                 if release.version == UNFIT_IN_PROBE:
                     return ev.Verdict(passed=False, reason="golden_mismatch")
                 return ev.Verdict(passed=True, reason="fit")
             case ev.Watch(slot, _, release, elapsed_s):
                 self._must_hold(slot, release)
+                if self._is_busy():
+                    return ev.Verdict(passed=None, reason="device_busy")
                 if release.version == UNFIT_ON_TRIAL and elapsed_s > 15:
                     return ev.Verdict(passed=False, reason="errors")
                 if elapsed_s < release.trial.duration_s:
                     return ev.Verdict(passed=None, reason="on_trial")
                 return ev.Verdict(passed=True, reason="fit")
         return super().run(job)
+
+    def _is_busy(self) -> bool:
+        """Whether the device is too busy just now to judge a model."""
+        return self.is_probe_flaky and self.rng.random() < 0.3
 
     def _must_hold(self, slot: SlotName, release: Release) -> None:
         if self.is_probe_flaky and self.rng.random() < 0.2:

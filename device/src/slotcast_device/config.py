@@ -94,6 +94,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         image_max_bytes: larger releases are refused.
         credit_max_chunks: chunks that may be under way at once; less on links shared with others.
         slow_bytes_per_s: a transfer that verifies less is reported as `slow`; 0 is never.
+        model_threads: threads that applications give a session, and so the probe; 0 is what the
+            runtime takes by itself, one for each core.
     """
 
     full_allowed: bool = True
@@ -102,6 +104,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     image_max_bytes: Annotated[int, Meta(ge=1, le=limits.IMAGE_MAX_BYTES)] = limits.IMAGE_MAX_BYTES
     credit_max_chunks: Annotated[int, Meta(ge=1, le=1024)] = 128
     slow_bytes_per_s: Annotated[float, Meta(ge=0, le=1e9)] = 1000.0
+    model_threads: Annotated[int, Meta(ge=0, le=1024)] = 0
 
 
 class UpdateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -73,7 +73,8 @@ class ModelFiles:
         self.owner = Owner.of(config)
         self.cancel = threading.Event()
         self._app = self._folder / "app"
-        self._watcher = Watcher(self.store, self._app, self.cancel)
+        threads = config.values.policy.model_threads
+        self._watcher = Watcher(self.store, self._app, self.cancel, threads=threads)
 
     @property
     def _record(self) -> Path:

@@ -2,74 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import random
-from typing import TypeVar
-
 import pytest
 
 from slotcast_device.core import events as ev
-from slotcast_device.core.model import ModelCore
-from slotcast_device.core.plan import Facts
-from slotcast_device.core.recovery import Findings
-from slotcast_schemas import wire
 from slotcast_schemas.errors import StorageFailed
-from slotcast_schemas.messages import MapPart
-from slotcast_schemas.messages.offer import Group, Payload
 from slotcast_schemas.states import State
-from slotcast_schemas.topics import Topics
-from slotcast_schemas.verify import Trusted
-from tests.support import messages
-
-FACTS = Facts(device="cam-1", tags={}, onnxruntime="1.20.0", memory_bytes=10**9, disk_bytes=10**9)
-DATA = b"c" * 1024
-MAP = wire.encode(
-    MapPart(payload=hashlib.sha256(DATA).digest(), part=0, digests=hashlib.sha256(DATA).digest())
-)
-PAYLOAD = Payload(
-    codec="full+none",
-    sha256=hashlib.sha256(DATA).digest(),
-    size_bytes=1024,
-    chunk_size_bytes=1024,
-    map_parts=(hashlib.sha256(MAP).digest(),),
-)
-T = TypeVar("T")
-
-
-def trusted(state: str = "active") -> Trusted:
-    """A verified notice of one release."""
-    release = messages.release(rebased=None, requires=())
-    offer = messages.offer(groups=(Group(name="all"),), payloads=(PAYLOAD,), state=state)
-    return Trusted(release, wire.encode(release), offer, b"")
-
-
-class Shell:
-    """Hands events to a core and keeps its actions, carrying nothing out."""
-
-    def __init__(self) -> None:
-        self.core = ModelCore("detector", "cam-1", Topics(), random.Random(1))
-        self.actions: list[ev.Action] = list(self.core.start())
-
-    def happen(self, event: ev.Event) -> None:
-        self.actions += self.core.handle(event, ev.Now(1.0, 1))
-
-    def last(self, kind: type[T]) -> T:
-        return [action for action in self.actions if isinstance(action, kind)][-1]
-
-    def done(self, kind: type[ev.Job], result: object) -> None:
-        self.happen(ev.JobDone(self.last(kind), result))
-
-
-def collecting() -> Shell:
-    """A core that asked for the one chunk of its first release."""
-    shell = Shell()
-    shell.done(ev.Inspect, Findings(None, None, {}, {}, frozenset()))
-    shell.happen(ev.LinkUp("mqtt://a", 64))
-    shell.happen(ev.NoticeArrived(b"the offer"))
-    shell.done(ev.Verify, ev.Verified(trusted(), FACTS))
-    shell.done(ev.OpenSpool, ev.Spooled({0: MAP}, is_empty=False))
-    shell.done(ev.ScanSpool, set())
-    return shell
+from tests.support.core_shell import DATA, FACTS, PAYLOAD, collecting, trusted
 
 
 def test_a_cancel_that_is_being_verified_when_the_last_chunk_comes_is_not_lost() -> None:

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from slotcast_device.probe import SlotModel, compare
-from slotcast_device.probe.judge import LATENCY_NOISE_S, Death, judge
+from slotcast_device.probe.judge import Death, judge
 from slotcast_device.probe.scan import UnsafeModel, scan
-from slotcast_device.probe.spec import Failure, Figures, Findings, Golden
+from slotcast_device.probe.spec import Failure, Figures, Findings, Golden, Timing
+from slotcast_device.probe.speed import NOISE_S
 from slotcast_schemas import outputs
 from slotcast_schemas.messages.release import Probe, Tensor
 from tests.support import models
@@ -181,8 +182,9 @@ def found(**more: Any) -> Findings:
         "constant": "",
         "golden": Golden(runs=4, worst=0.5, cosine=1.0),
         "accuracy": 1.0,
-        "candidate": Figures(load_s=0.5, p50_s=0.01, p95_s=0.02, runs=20, peak_memory_bytes=10**8),
-        "active": Figures(load_s=0.5, p50_s=0.01, p95_s=0.02, runs=20, peak_memory_bytes=10**8),
+        "candidate": Figures(load_s=0.5, peak_memory_bytes=10**8),
+        "active": Figures(load_s=0.5, peak_memory_bytes=10**8),
+        "timing": timing(),
         **more,
     }
     return Findings(**fields)
@@ -200,8 +202,19 @@ ALL_LIMITS = Probe(
 
 
 def figures(**more: Any) -> Figures:
-    fields = {"load_s": 0.5, "p50_s": 0.01, "p95_s": 0.02, "peak_memory_bytes": 10**8, **more}
-    return Figures(**fields)
+    return Figures(**{"load_s": 0.5, "peak_memory_bytes": 10**8, **more})
+
+
+def timing(candidate_s: float = 0.01, active_s: float = 0.01, **more: Any) -> Timing:
+    """What a child says that held twenty rounds, all alike."""
+    fields: dict[str, Any] = {
+        "by": "clock",
+        "threads": 1,
+        "rounds": ((candidate_s, active_s),) * 20,
+        "times_s": (candidate_s,) * 20,
+        **more,
+    }
+    return Timing(**fields)
 
 
 @pytest.mark.parametrize(
@@ -215,8 +228,9 @@ def figures(**more: Any) -> Figures:
         (found(golden=Golden(runs=4, worst=0.9, cosine=0.98)), "golden_mismatch"),
         (found(accuracy=0.89), "accuracy_low"),
         (found(candidate=figures(load_s=1.1)), "too_slow"),
-        (found(candidate=figures(p95_s=0.11)), "too_slow"),
-        (found(candidate=figures(p50_s=0.021)), "too_slow"),
+        (found(timing=timing(times_s=(0.11,) * 20)), "too_slow"),
+        (found(timing=timing(0.021)), "too_slow"),
+        (found(timing=timing(0.021, by="processor")), "too_slow"),
         (found(candidate=figures(peak_memory_bytes=3 * 10**8)), "too_much_memory"),
         (found(candidate=figures(peak_memory_bytes=int(1.7 * 10**8))), "too_much_memory"),
         (found(failure=Failure(reason="samples_unreadable", detail="x")), "samples_unreadable"),
@@ -229,18 +243,45 @@ def test_each_limit_has_its_reason(findings: Findings, reason: str) -> None:
 
 
 def test_limits_that_are_not_set_are_not_checked() -> None:
-    wild = figures(load_s=1e3, p95_s=1e3, peak_memory_bytes=10**12)
+    wild = figures(load_s=1e3, peak_memory_bytes=10**12)
     probe = Probe(max_latency_ratio=None, allow_nonfinite=True, allow_constant=True)
-    findings = found(candidate=wild, accuracy=0.0, nonfinite="NaN", constant="alike")
+    findings = found(
+        candidate=wild, timing=timing(1e3), accuracy=0.0, nonfinite="NaN", constant="alike"
+    )
     assert judge(probe, findings, None).passed
 
 
 def test_microseconds_more_are_noise() -> None:
-    active = figures(p50_s=10e-6)
-    near = found(active=active, candidate=figures(p50_s=20e-6 + LATENCY_NOISE_S * 0.9))
-    far = found(active=active, candidate=figures(p50_s=20e-6 + LATENCY_NOISE_S * 1.1))
+    near = found(timing=timing(10e-6 + NOISE_S * 0.9, 10e-6))
+    far = found(timing=timing(10e-6 + NOISE_S * 1.1, 10e-6))
     assert judge(ALL_LIMITS, near, None).passed
     assert judge(ALL_LIMITS, far, None).reason == "too_slow"
+
+
+def test_what_rounds_do_not_decide_is_judged_on_a_free_device_only() -> None:
+    rounds = ((0.019, 0.01), (0.022, 0.01), (0.022, 0.01)) * 20
+    free = judge(ALL_LIMITS, found(timing=timing(rounds=rounds)), None)
+    assert (free.reason, free.blames_model) == ("too_slow", True)
+    busy = judge(ALL_LIMITS, found(timing=timing(rounds=rounds, by="processor")), None)
+    assert (busy.passed, busy.reason, busy.blames_model) == (False, "device_busy", False)
+    assert "too little processor" in busy.detail
+
+
+def test_another_fault_is_found_on_a_busy_device_too() -> None:
+    rounds = ((0.019, 0.01), (0.022, 0.01)) * 20
+    findings = found(timing=timing(rounds=rounds, by="processor"), accuracy=0.1)
+    assert judge(ALL_LIMITS, findings, None).reason == "accuracy_low"
+
+
+@pytest.mark.parametrize(
+    ("cores", "time_s", "reason"),
+    [(1, 0.11, "too_slow"), (4, 0.09, "passed"), (4, 0.11, "device_busy"), (4, 0.5, "too_slow")],
+)
+def test_processor_time_of_one_thread_says_little_of_the_clock_with_more(
+    cores: int, time_s: float, reason: str
+) -> None:
+    told = timing(by="processor", cores=cores, times_s=(time_s,) * 20)
+    assert judge(ALL_LIMITS, found(timing=told), None).reason == reason
 
 
 def test_dying_over_the_active_model_is_not_the_candidates_fault() -> None:

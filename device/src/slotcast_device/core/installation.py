@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core import events as ev
+from slotcast_device.core.backoff import Backoff
 from slotcast_device.core.lifecycle import Happening
 from slotcast_device.core.plan import fetch_bytes, needed_chunks
 from slotcast_device.core.state import record_of
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 SYNC_EVERY_S: Final = 30.0
 """Bounds what a power cut takes of the chunks; on a fast link an update is over before."""
 PROGRESS_EVERY_S: Final = 15.0
+BUSY_FIRST_S: Final = 60.0
+BUSY_CAP_S: Final = 900.0
+"""Bounds of the wait before a model is probed again that the device was too busy to judge."""
 
 
 class Installation:
@@ -65,7 +69,8 @@ class Installation:
         self._credit = credit
         self._asks_owner = asks_owner
         self._filters_max = filters_max
-        self._asked: ev.AskHook | None = None
+        self._waiting: ev.AskHook | ev.Probe | None = None
+        self._busy = Backoff(rng, BUSY_FIRST_S, BUSY_CAP_S)
         self._pace = Pace(slow)
         self._rate = 0.0
         self._rate_mark: tuple[float, int] | None = None
@@ -148,9 +153,9 @@ class Installation:
         if answer.word == "wait":
             desk.change(reason=answer.reason or "owner", detail=answer.detail)
             desk.wake_s = now.mono_s + answer.again_s
-            self._asked = job
+            self._waiting = job
             return desk.save()
-        self._asked = None
+        self._waiting = None
         if answer.word == "refuse":
             reason = answer.reason or "owner_refused"
             desk.move(Happening.REFUSED, reason, now, detail=answer.detail)
@@ -160,9 +165,12 @@ class Installation:
         return self._trial.activate(self._under_way()[1].slot, now)
 
     def ask_again(self) -> list[Action]:
-        """The wait for the owner is over; before a download the plan is made anew instead."""
-        if self._desk.phase is State.VERIFIED and self._asked is not None:
-            return self._desk.run(self._asked)
+        """The wait is over, for the owner or for a device that was busy.
+
+        Before a download the plan is made anew instead.
+        """
+        if self._desk.phase is State.VERIFIED and self._waiting is not None:
+            return self._desk.run(self._waiting)
         return []
 
     # --- collecting ---------------------------------------------------------------------------
@@ -326,7 +334,7 @@ class Installation:
             actions = self._translate(self.transfer.stop(), now)
         self.transfer = None
         self.install = None
-        self._asked = None
+        self._waiting = None
         self._sync_s = self._report_s = None
         self._pace.stop()
         self._desk.wake_s = None
@@ -374,11 +382,15 @@ class Installation:
         self._desk.move(Happening.BROKEN, error.reason, now, detail=text)
         return [*actions, ev.Log("warning", text), ev.DropSpool()]
 
-    def probed(self, verdict: Verdict, now: Now) -> list[Action]:
-        """Switch, or end without having switched."""
+    def probed(self, job: ev.Probe, verdict: Verdict, now: Now) -> list[Action]:
+        """Switch, end without having switched, or probe again later."""
         trusted, install = self._under_way()
         desk = self._desk
         desk.keep_evidence(verdict)
+        if verdict.passed is None:
+            return self._probe_later(job, verdict, now)
+        self._waiting = None
+        self._busy.reset()
         if not verdict.passed:
             desk.move(Happening.UNFIT, verdict.reason, now, detail=verdict.detail)
             desk.bench(verdict.reason)
@@ -388,3 +400,13 @@ class Installation:
         if self._asks_owner:
             return desk.run(ev.AskHook("before_switch", trusted.release))
         return self._trial.activate(install.slot, now)
+
+    def _probe_later(self, job: ev.Probe, verdict: Verdict, now: Now) -> list[Action]:
+        """The device could not judge the model now: that says nothing against it."""
+        desk = self._desk
+        self._waiting = job
+        wait_s = self._busy.next_s()
+        desk.wake_s = now.mono_s + wait_s
+        desk.change(reason=verdict.reason, detail=verdict.detail)
+        said = f"{verdict.reason}: {verdict.detail}; it is probed again in {wait_s:.0f} s"
+        return [ev.Log("warning", said), *desk.save()]

@@ -299,8 +299,8 @@ class ModelCore:
                 return self._installation.scanned(present, now)
             case ev.Build(), None:
                 return self._installation.built(now)
-            case ev.Probe(), ev.Verdict() as verdict:
-                return self._installation.probed(verdict, now)
+            case ev.Probe() as probe, ev.Verdict() as verdict:
+                return self._installation.probed(probe, verdict, now)
             case ev.Watch(), ev.Verdict() as verdict:
                 return self._trial.watched(verdict, now)
             case ev.CheckSlot(), None:

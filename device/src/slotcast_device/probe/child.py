@@ -21,7 +21,9 @@ import onnxruntime
 
 from slotcast_device.probe import compare, confine
 from slotcast_device.probe.scan import UnsafeModel, scan
-from slotcast_device.probe.spec import Failure, Figures, Note, ProbeRequest, SlotModel
+from slotcast_device.probe.spec import Failure, Figures, Note, ProbeRequest, SlotModel, Timing
+from slotcast_device.probe.timing import Budget, Rounds, Side
+from slotcast_device.probe.waits import processor_use
 from slotcast_device.runtime.tensors import signature
 from slotcast_schemas import outputs
 from slotcast_schemas.errors import MalformedMessage
@@ -29,10 +31,6 @@ from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.samples import NUMPY_TYPES, Array, Samples, read_samples, seeded_inputs
 
 SEEDED_RUNS: Final = 4
-_WARM_UP_RUNS: Final = 2
-_ROUNDS_MIN: Final = 3
-_MEASURE_SHARE: Final = 0.6
-"""Of the probe's time, what measuring may use: a slow model is timed with fewer runs."""
 
 _NO_MEMORY: Final = re.compile(
     r"bad.?alloc|failed to allocate|out of memory|cannot allocate", re.IGNORECASE
@@ -59,18 +57,30 @@ class Stop(Exception):
 class Model:
     """One loaded model, with what loading and running it cost."""
 
-    def __init__(self, which: SlotModel, providers: tuple[str, ...]) -> None:
+    def __init__(self, which: SlotModel, providers: tuple[str, ...], threads: int) -> None:
         confine.trim()
         self._before_bytes = confine.reset_peak()
-        started = time.perf_counter()
-        self.session = onnxruntime.InferenceSession(
-            str(which.path), _options(), providers=list(providers) or ["CPUExecutionProvider"]
-        )
-        self.load_s = time.perf_counter() - started
+        self._which = which
+        self._providers = providers
+        waited_s, started_s = processor_use().waited_s, time.perf_counter()
+        self.session = self._open(threads)
+        took_s = time.perf_counter() - started_s
+        self.load_s = max(0.0, took_s - (processor_use().waited_s - waited_s))
         self.inputs = signature(self.session.get_inputs())
         self.outputs = signature(self.session.get_outputs())
-        self.latencies_s: list[float] = []
         self.peak_bytes: int | None = None
+
+    def _open(self, threads: int) -> Any:
+        providers = list(self._providers) or ["CPUExecutionProvider"]
+        return onnxruntime.InferenceSession(
+            str(self._which.path), _options(threads), providers=providers
+        )
+
+    def reload(self, threads: int) -> None:
+        """Load it again, for another number of threads; the memory of the first goes before."""
+        self.session = None
+        confine.trim()
+        self.session = self._open(threads)
 
     def run(self, feed: dict[str, Array]) -> dict[str, Array]:
         """One run; outputs that are not tensors (sequences, maps) are left out."""
@@ -78,31 +88,21 @@ class Model:
         pairs = zip(self.outputs, results, strict=True)
         return {tensor.name: value for tensor, value in pairs if isinstance(value, np.ndarray)}
 
-    def time(self, feed: dict[str, Array]) -> None:
-        """One run that counts for latency."""
-        started = time.perf_counter()
-        self.session.run(None, feed)
-        self.latencies_s.append(time.perf_counter() - started)
-
     def note_peak(self) -> None:
         """Fix the peak memory: of loading, and of the runs up to now."""
         self.peak_bytes = max(0, confine.peak_bytes() - self._before_bytes)
 
     def figures(self) -> Figures:
         """What is known of its costs."""
-        times = self.latencies_s
-        return Figures(
-            load_s=self.load_s,
-            p50_s=float(np.percentile(times, 50)) if times else None,
-            p95_s=float(np.percentile(times, 95)) if times else None,
-            runs=len(times),
-            peak_memory_bytes=self.peak_bytes,
-        )
+        return Figures(load_s=self.load_s, peak_memory_bytes=self.peak_bytes)
 
 
-def _options() -> Any:
+def _options(threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    # A thread that spins while it waits uses processor time that is not the model's.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 
 
@@ -112,10 +112,11 @@ def probe(request: ProbeRequest, say: Say) -> None:
     Raises:
         Stop: the candidate is unfit.
     """
+    budget = Budget(request.probe.timeout_s)
     say(Note(at="scan"))
     _scan(request.candidate)
     say(Note(at="load"))
-    candidate = _load(request.candidate, request.providers)
+    candidate = _load(request.candidate, request)
     say(Note(at="contract", candidate=candidate.figures()))
     problems = [
         *compare.signature_problems("input", request.inputs, candidate.inputs),
@@ -129,7 +130,7 @@ def probe(request: ProbeRequest, say: Say) -> None:
     if not _check_outputs(request, candidate, samples, say):
         return
     candidate.note_peak()
-    _measure(request, candidate, samples, say)
+    _measure(request, candidate, samples, budget, say)
 
 
 def _scan(model: SlotModel) -> None:
@@ -141,9 +142,9 @@ def _scan(model: SlotModel) -> None:
         raise Stop("model_unloadable", f"{model.entry}: {exc}") from exc
 
 
-def _load(which: SlotModel, providers: tuple[str, ...]) -> Model:
+def _load(which: SlotModel, request: ProbeRequest) -> Model:
     try:
-        return Model(which, providers)
+        return Model(which, request.providers, request.threads)
     except Exception as exc:
         raise _stop("model_unloadable", exc) from exc
 
@@ -220,30 +221,36 @@ def _accuracy(
         raise Stop("samples_unreadable", f"labels do not fit output {output!r}: {exc}") from exc
 
 
-def _measure(request: ProbeRequest, candidate: Model, samples: Samples, say: Say) -> None:
-    """Latency of both models in turns, so that whatever else the device does hits both alike."""
+def _measure(
+    request: ProbeRequest, candidate: Model, samples: Samples, budget: Budget, say: Say
+) -> None:
+    """Time both models in turns, so that whatever else the device does hits both alike."""
     say(Note(at="active_load", candidate=candidate.figures()))
     active = _load_active(request)
-    feeds = _feeds(active, samples, request.seed) if active is not None else []
-    for index in range(_WARM_UP_RUNS):
-        say(Note(at="measure"))
-        candidate.run(samples.feed(index % samples.runs))
-        if active is not None and feeds:
-            say(Note(at="active_measure"))
-            active.run(feeds[index % len(feeds)])
-    if active is not None and feeds:
+    sides = [Side(candidate, [samples.feed(index) for index in range(samples.runs)], "measure")]
+    if active is not None and (feeds := _feeds(active, samples, request.seed)):
         active.note_peak()
-    until = time.perf_counter() + request.probe.timeout_s * _MEASURE_SHARE
-    for index in range(request.probe.runs):
-        say(Note(at="measure"))
-        candidate.time(samples.feed(index % samples.runs))
-        if active is not None and feeds:
-            say(Note(at="active_measure"))
-            active.time(feeds[index % len(feeds)])
-        if index >= _ROUNDS_MIN and time.perf_counter() > until:
-            break
+        sides.append(Side(active, feeds, "active_measure"))
+    timing = _time(request, sides, budget, say)
     figures = active.figures() if active is not None else None
-    say(Note(at="done", candidate=candidate.figures(), active=figures))
+    say(Note(at="done", candidate=candidate.figures(), active=figures, timing=timing))
+
+
+def _time(request: ProbeRequest, sides: list[Side], budget: Budget, say: Say) -> Timing:
+    at = ""
+
+    def tell(step: str) -> None:
+        nonlocal at
+        at = step
+        say(Note(at=step))
+
+    try:
+        return Rounds(request.probe, sides, request.threads, budget, tell).hold()
+    except Exception as exc:
+        if at == sides[0].at:
+            raise
+        sys.stderr.write(f"the active model cannot be measured: {exc}\n")
+        return Rounds(request.probe, sides[:1], request.threads, budget, tell).hold()
 
 
 def _load_active(request: ProbeRequest) -> Model | None:
@@ -251,7 +258,7 @@ def _load_active(request: ProbeRequest) -> Model | None:
     if request.active is None:
         return None
     try:
-        return Model(request.active, request.providers)
+        return Model(request.active, request.providers, request.threads)
     except Exception as exc:  # noqa: BLE001 (whatever is wrong with it, the update may mend it)
         sys.stderr.write(f"the active model does not load: {exc}\n")
         return None
@@ -276,7 +283,7 @@ def _feeds(active: Model, samples: Samples, seed: int) -> list[dict[str, Array]]
 
 def _wake_runtime() -> None:
     session = onnxruntime.InferenceSession(
-        _NEG_MODEL, _options(), providers=["CPUExecutionProvider"]
+        _NEG_MODEL, _options(1), providers=["CPUExecutionProvider"]
     )
     session.run(None, {"x": np.zeros(1, np.float32)})
 

@@ -7,18 +7,27 @@ measured too, that one's figure. The first failed check gives the reason; the or
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from slotcast_device.probe.spec import Figures, Findings
+from slotcast_device.probe.spec import Figures, Findings, Timing
+from slotcast_device.probe.speed import (
+    NOISE_S,
+    TAIL,
+    Speed,
+    is_surely_above,
+    judge_rounds,
+    quantile_s,
+)
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.messages.status import Check
 
-LATENCY_NOISE_S: Final = 200e-6
-"""A median may be this much above the active one's whatever the ratio: for models that take
-microseconds, the ratio of two medians of 20 runs is the scheduler's noise."""
+TOO_SLOW: Final = "too_slow"
+DEVICE_BUSY: Final = "device_busy"
+"""No verdict: the device is too short of processor to tell how fast the model is."""
 
 MEMORY_NOISE_BYTES: Final = 8 * 1024 * 1024
 """The same for memory: what a first session of onnxruntime takes varies by a few MB."""
@@ -32,9 +41,9 @@ REASONS: Final = {
     "golden": "golden_mismatch",
     "cosine": "golden_mismatch",
     "accuracy": "accuracy_low",
-    "load_time": "too_slow",
-    "latency_p95": "too_slow",
-    "latency_p50": "too_slow",
+    "load_time": TOO_SLOW,
+    "latency_p95": TOO_SLOW,
+    "latency_p50": TOO_SLOW,
     "memory": "too_much_memory",
     "memory_relative": "too_much_memory",
 }
@@ -60,7 +69,8 @@ class ProbeResult:
         detail: one sentence for people, with both sides.
         checks: the evidence.
         blames_model: false if the probe could not be held (canceled, killed from outside, no
-            process could be started): the release is then neither good nor bad; try again.
+            process could be started) or the device was too busy for a verdict: the release is
+            then neither good nor bad; try again.
     """
 
     passed: bool
@@ -78,7 +88,7 @@ def judge(probe: Probe, findings: Findings, death: Death | None) -> ProbeResult:
     could never be replaced.
     """
     if death is not None and findings.at.startswith("active_") and death.blames_model:
-        findings.active = None
+        findings.active = findings.timing = None
         death = None
     checks = tuple(_checks(probe, findings))
     failed = next((check for check in checks if not check.passed), None)
@@ -91,6 +101,8 @@ def judge(probe: Probe, findings: Findings, death: Death | None) -> ProbeResult:
         return _refused(failure.reason, failure.detail, (*checks, last))
     if failed is not None:
         return _refused(REASONS[failed.name], describe(failed), checks)
+    if findings.timing is not None and (open_text := _not_decided(probe, findings.timing)):
+        return _refused(DEVICE_BUSY, _busy(open_text), checks, blames_model=False)
     return ProbeResult(passed=True, reason="passed", detail="", checks=checks)
 
 
@@ -125,7 +137,9 @@ def _checks(probe: Probe, found: Findings) -> Iterator[Check]:
     yield from _output_checks(probe, found)
     # Memory first: a model that takes much of it is slow because of that.
     yield from _memory_checks(probe, found.candidate, found.active)
-    yield from _latency_checks(probe, found.candidate, found.active)
+    yield from _load_check(probe, found.candidate, found.active)
+    if found.timing is not None:
+        yield from _time_checks(probe, found.timing)
 
 
 def _output_checks(probe: Probe, found: Findings) -> Iterator[Check]:
@@ -155,16 +169,79 @@ def _output_checks(probe: Probe, found: Findings) -> Iterator[Check]:
         yield Check(name="accuracy", passed=passed, value=found.accuracy, limit=least)
 
 
-def _latency_checks(probe: Probe, mine: Figures, active: Figures | None) -> Iterator[Check]:
-    theirs = active or Figures()
+def _load_check(probe: Probe, mine: Figures, active: Figures | None) -> Iterator[Check]:
     if mine.load_s is not None and probe.max_load_s is not None:
-        yield _at_most("load_time", mine.load_s, probe.max_load_s, theirs.load_s)
-    if mine.p95_s is not None:
-        yield _at_most("latency_p95", mine.p95_s, probe.max_latency_p95_s, theirs.p95_s)
-    if mine.p50_s is not None and theirs.p50_s is not None:
-        limit = probe.max_latency_ratio
-        most_s = None if limit is None else theirs.p50_s * limit + LATENCY_NOISE_S
-        yield _at_most("latency_p50", mine.p50_s, most_s, theirs.p50_s)
+        reference_s = None if active is None else active.load_s
+        yield _at_most("load_time", mine.load_s, probe.max_load_s, reference_s)
+
+
+def _time_checks(probe: Probe, timing: Timing) -> Iterator[Check]:
+    """Time of a run, by itself and beside the active model's; `passed` where it is not decided."""
+    how = f"{timing.by} time, {timing.waited_share:.0%} waiting for a processor"
+    if timing.times_s:
+        most_s = probe.max_latency_p95_s
+        tail_s = quantile_s(timing.times_s, TAIL)
+        slow = most_s is not None and is_surely_above(_least_wall_s(timing), most_s, TAIL)
+        detail = f"{len(timing.times_s)} runs, {how}"
+        yield Check(
+            name="latency_p95",
+            passed=not slow,
+            value=tail_s,
+            limit=most_s,
+            reference=timing.active_p95_s,
+            detail=detail,
+        )
+    if not timing.rounds:
+        return
+    speed = judge_rounds(timing.rounds, probe.max_latency_ratio or math.inf, is_over=True)
+    limit_s = None
+    if probe.max_latency_ratio is not None:
+        least_s = speed.active_s + NOISE_S
+        limit_s = max(speed.active_s * probe.max_latency_ratio, least_s)
+    yield Check(
+        name="latency_p50",
+        passed=not _is_slow(speed, timing, probe),
+        value=speed.active_s * speed.ratio,
+        limit=limit_s,
+        reference=speed.active_s,
+        detail=f"{speed.text()}, {how}",
+    )
+
+
+def _is_slow(speed: Speed, timing: Timing, probe: Probe) -> bool:
+    """By the test; and where all rounds did not decide it, by their median on a free device."""
+    if speed.outcome == "open" and timing.by == "clock" and probe.max_latency_ratio is not None:
+        return speed.ratio > probe.max_latency_ratio
+    return speed.outcome == "slow"
+
+
+def _not_decided(probe: Probe, timing: Timing) -> str:
+    """What cannot be said of a model on a device that is short of processor; empty if nothing."""
+    if timing.by == "clock":
+        return ""
+    ratio, most_s = probe.max_latency_ratio, probe.max_latency_p95_s
+    if ratio is not None and timing.rounds:
+        speed = judge_rounds(timing.rounds, ratio, is_over=True)
+        if speed.outcome == "open":
+            return speed.text()
+    if most_s is not None and timing.times_s:
+        tail_s = quantile_s(timing.times_s, TAIL)
+        if tail_s > most_s:
+            return f"p95 is {tail_s:.4g} s of processor time (limit {most_s:.4g})"
+    return ""
+
+
+def _busy(text: str) -> str:
+    return _cut(f"the device has too little processor to spare to judge the model's speed: {text}")
+
+
+def _least_wall_s(timing: Timing) -> list[float]:
+    """What each run takes at least by the clock, with as many processors as it may use.
+
+    Timed with one thread, a model that may use all cores takes its processor time divided by them.
+    """
+    cores = timing.cores if timing.by == "processor" else 1
+    return [time_s / cores for time_s in timing.times_s]
 
 
 def _memory_checks(probe: Probe, mine: Figures, active: Figures | None) -> Iterator[Check]:

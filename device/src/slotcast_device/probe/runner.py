@@ -22,8 +22,10 @@ from typing import IO, Final
 
 import msgspec
 
-from slotcast_device.probe.judge import Death, ProbeResult, judge
+from slotcast_device.probe.judge import DEVICE_BUSY, TOO_SLOW, Death, ProbeResult, judge
 from slotcast_device.probe.spec import NOTES_MAX_BYTES, Findings, Note, ProbeRequest
+from slotcast_device.probe.timing import patience_s
+from slotcast_device.probe.waits import ProcessorUse, processor_use
 from slotcast_device.runtime import memory
 
 OUTPUT_KEPT_BYTES: Final = 8 * 1024
@@ -46,20 +48,36 @@ def run_probe(
     cancel: threading.Event | None = None,
     on_start: Callable[[int], None] | None = None,
 ) -> ProbeResult:
-    """Probe a model in a child process; takes at most `probe.timeout_s` after its start.
+    """Probe a model in a child process.
+
+    It takes at most `probe.timeout_s` after its start, without waits for a processor, and
+    `patience_s` with them. Where time alone speaks against the model, a second child must say
+    the same; if the two disagree, a third decides.
 
     Args:
         request: what to probe.
         cancel: set it from another thread, and the probe ends within 0.1 s as `probe_canceled`.
-        on_start: told the child's process id.
+        on_start: told each child's process id.
 
     Returns:
         The verdict with its evidence. Never raises for anything that the model does.
     """
     request = _with_memory_limit(request)
+    cancel = cancel or threading.Event()
+    first = _ask_child(request, cancel, on_start)
+    if first.reason != TOO_SLOW:
+        return first
+    second = _ask_child(request, cancel, on_start)
+    return _ask_child(request, cancel, on_start) if second.passed else second
+
+
+def _ask_child(
+    request: ProbeRequest, cancel: threading.Event, on_start: Callable[[int], None] | None
+) -> ProbeResult:
+    """Ask one child, and another one where it was killed from outside."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            result = _Watch(request, cancel or threading.Event(), on_start).run()
+            result = _Watch(request, cancel, on_start).run()
         except OSError as exc:
             death = Death("probe_not_started", f"no child process: {exc}", blames_model=False)
             return judge(request.probe, Findings(), death)
@@ -92,7 +110,9 @@ class _Watch:
         self._said_bytes = 0
         self._printed = bytearray()
         self._broken = ""
+        self._pid = 0
         self._began_s: float | None = None
+        self._at_begin = ProcessorUse()
         self._ended_by: str | None = None
 
     def run(self) -> ProbeResult:
@@ -133,7 +153,7 @@ class _Watch:
     def _listen(self, child: subprocess.Popen[bytes], notes_fd: int) -> None:
         """Read until the child has closed both pipes, or must be killed."""
         assert child.stdout is not None  # noqa: S101 (given PIPE above)
-        started_s = time.monotonic()
+        self._pid, started_s = child.pid, time.monotonic()
         with selectors.DefaultSelector() as selector, child.stdout:
             selector.register(notes_fd, selectors.EVENT_READ, self._hear)
             selector.register(child.stdout, selectors.EVENT_READ, self._keep)
@@ -144,6 +164,7 @@ class _Watch:
                         key.data(data)
                         if self._began_s is None and self._said_bytes:
                             self._began_s = time.monotonic() - started_s
+                            self._at_begin = processor_use(child.pid)
                     else:
                         selector.unregister(key.fileobj)
                 self._ended_by = self._reason_to_end(time.monotonic() - started_s)
@@ -162,8 +183,15 @@ class _Watch:
         # The probe's own time begins when the child has imported the runtime and says so.
         if self._began_s is None:
             return "probe_not_started" if elapsed_s > _START_UP_S else None
-        is_late = elapsed_s - self._began_s > self._request.probe.timeout_s
-        return "probe_timeout" if is_late else None
+        took_s, timeout_s = elapsed_s - self._began_s, self._request.probe.timeout_s
+        if took_s <= timeout_s:
+            return None
+        # Waiting for a processor is not the model's doing, unless it keeps them busy itself.
+        use = processor_use(self._pid)
+        waited_s = use.waited_s - self._at_begin.waited_s
+        if took_s - waited_s > timeout_s or use.ran_s - self._at_begin.ran_s > timeout_s:
+            return "probe_timeout"
+        return DEVICE_BUSY if took_s > patience_s(timeout_s) else None
 
     def _keep(self, data: bytes) -> None:
         self._printed += data
@@ -191,6 +219,9 @@ class _Watch:
             return Death("probe_canceled", f"canceled {at}", blames_model=False)
         if self._ended_by == "probe_not_started":
             return Death(self._ended_by, f"nothing said in {_START_UP_S:g} s", blames_model=False)
+        if self._ended_by == DEVICE_BUSY:
+            detail = f"too little processor to spare to probe a model: not done {at}"
+            return Death(DEVICE_BUSY, detail, blames_model=False)
         if self._ended_by == "probe_timeout" or code == -signal.SIGXCPU:
             return Death("probe_timeout", f"not done after {timeout_s:g} s, {at}")
         if self._broken:

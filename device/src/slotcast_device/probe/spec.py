@@ -9,18 +9,22 @@ The child runs a model that nobody here has run before; what it says is validate
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
+from slotcast_device.probe.speed import ROUNDS_MAX
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
-from slotcast_schemas.fields import Count, Detail, FilePath, Seconds, ShortText, Word
+from slotcast_schemas.fields import Count, Detail, FilePath, Seconds, Share, ShortText, Word
 from slotcast_schemas.messages.release import Probe, Tensor
 
 NOTES_MAX_BYTES: Final = 256 * 1024
-"""All that a child may say; a usual one says about 4 KB."""
+"""All that a child may say; a usual one says about 8 KB."""
+
+TIMES_MAX: Final = 1024
+"""Runs of which a child says the time."""
 
 
 class SlotModel(msgspec.Struct, frozen=True):
@@ -45,6 +49,7 @@ class ProbeRequest(msgspec.Struct, frozen=True, kw_only=True):
         memory_limit_bytes: what both models together may take in the child; 0 means four fifths
             of what the device has free, so that an allocation without end ends in the child.
         providers: onnxruntime's execution providers; none means the CPU.
+        threads: of each session; 0 is as many as the runtime takes, which is one for each core.
         seed: of the inputs that are made when the release has no samples.
     """
 
@@ -55,6 +60,7 @@ class ProbeRequest(msgspec.Struct, frozen=True, kw_only=True):
     probe: Probe = Probe()
     memory_limit_bytes: Count = 0
     providers: tuple[ShortText, ...] = ()
+    threads: Annotated[int, Meta(ge=0, le=1024)] = 0
     seed: Count = 1
 
     def __post_init__(self) -> None:
@@ -69,12 +75,14 @@ class ProbeRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """What one model cost in the child; None where it was not measured."""
+    """What one model cost in the child; None where it was not measured.
+
+    Attributes:
+        load_s: time to load it, without waits for a processor.
+        peak_memory_bytes: most memory that loading and running took.
+    """
 
     load_s: Seconds | None = None
-    p50_s: Seconds | None = None
-    p95_s: Seconds | None = None
-    runs: Count = 0
     peak_memory_bytes: Count | None = None
 
 
@@ -92,6 +100,28 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True):
     worst: float
     cosine: float | None = None
     detail: Detail = ""
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs of the candidate took, beside those of the active model.
+
+    Attributes:
+        by: `clock`, or `processor` where the device was short of it.
+        threads: of the sessions that were timed; 0 is as many as the runtime took.
+        cores: how many of them a run in service may keep busy at once.
+        rounds: the best run of each model, candidate first; empty where there is no active one.
+        times_s: the candidate's runs.
+        active_p95_s: of the active model's.
+        waited_share: of the time of all runs, what was spent waiting for a processor.
+    """
+
+    by: Literal["clock", "processor"]
+    threads: Count
+    cores: Count = 1
+    rounds: Annotated[tuple[tuple[Seconds, Seconds], ...], Meta(max_length=ROUNDS_MAX)] = ()
+    times_s: Annotated[tuple[Seconds, ...], Meta(max_length=TIMES_MAX)] = ()
+    active_p95_s: Seconds | None = None
+    waited_share: Share = 0.0
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +147,7 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     accuracy: float | None = None
     candidate: Figures | None = None
     active: Figures | None = None
+    timing: Timing | None = None
 
 
 class Findings(msgspec.Struct, kw_only=True):
@@ -136,6 +167,7 @@ class Findings(msgspec.Struct, kw_only=True):
     accuracy: float | None = None
     candidate: Figures = Figures()
     active: Figures | None = None
+    timing: Timing | None = None
 
     def add(self, note: Note) -> None:
         """Take over what a note says."""

@@ -8,14 +8,15 @@ each as a request. What leads to which reason is listed in docs/health-check.md.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from msgspec import structs
 
-from slotcast_device.probe.judge import LATENCY_NOISE_S, ProbeResult, describe
+from slotcast_device.probe.judge import ProbeResult, describe
+from slotcast_device.probe.speed import NOISE_S
+from slotcast_device.runtime.binomial import chance_of_at_least
 from slotcast_device.trial.live_figures import Figures
 from slotcast_schemas.messages.release import Trial
 from slotcast_schemas.messages.status import Check
@@ -242,9 +243,7 @@ def _is_telling(over: Check, seen: Figures) -> bool:
     count, of = (
         (seen.errors, seen.requests) if over.name == "errors" else (seen.nonfinite, seen.checked)
     )
-    share = over.limit or 0.0
-    fewer = sum(math.comb(of, n) * share**n * (1 - share) ** (of - n) for n in range(count))
-    return 1 - fewer < CHANCE_MAX
+    return chance_of_at_least(count, of, over.limit or 0.0) < CHANCE_MAX
 
 
 def _latencies(trial: Trial, old: Figures, seen: Figures) -> Iterator[Check]:
@@ -258,7 +257,7 @@ def _latencies(trial: Trial, old: Figures, seen: Figures) -> Iterator[Check]:
         limit_s = None
         is_enough = min(seen.requests, old.requests) >= enough
         if old_s is not None and trial.max_latency_ratio is not None and is_enough:
-            limit_s = old_s * trial.max_latency_ratio + LATENCY_NOISE_S
+            limit_s = old_s * trial.max_latency_ratio + NOISE_S
         passed = limit_s is None or value_s <= limit_s
         yield Check(name=name, passed=passed, value=value_s, limit=limit_s, reference=old_s)
 

@@ -21,7 +21,7 @@ from slotcast_device.application.app_report import (
 )
 from slotcast_device.application.liveness import AT_WORK, Liveness
 from slotcast_device.core.events import Probe, Verdict, Watch
-from slotcast_device.probe import ProbeRequest, ProbeResult, SlotModel, run_probe
+from slotcast_device.probe import DEVICE_BUSY, ProbeRequest, ProbeResult, SlotModel, run_probe
 from slotcast_device.trial.judge import TrialVerdict, hold_back, judge_probes, judge_trial
 from slotcast_device.trial.live_figures import Figures, Window
 from slotcast_schemas.errors import StorageFailed
@@ -48,6 +48,7 @@ class Watcher:
         app: the folder into which applications report.
         cancel: set when the agent ends; a probe under way ends with it.
         clock: monotonic, in seconds.
+        threads: of the probe's sessions; 0 is as many as the runtime takes.
     """
 
     def __init__(
@@ -56,11 +57,14 @@ class Watcher:
         app: Path,
         cancel: threading.Event,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        threads: int = 0,
     ) -> None:
         self._store = store
         self._app = app
         self._cancel = cancel
         self._clock = clock
+        self._threads = threads
         self._begin()
 
     def _begin(self) -> None:
@@ -80,7 +84,10 @@ class Watcher:
         Raises:
             StorageFailed: the probe could not be held; that says nothing against the model.
         """
-        return _verdict(_held(self._run_probe(job.slot, job.release, job.beside)))
+        result = self._run_probe(job.slot, job.release, job.beside)
+        if result.reason == DEVICE_BUSY:
+            return Verdict(None, DEVICE_BUSY, result.detail, result.checks)
+        return _verdict(_held(result))
 
     def watch(self, job: Watch) -> Verdict:
         """Look how the release on trial does.
@@ -119,7 +126,10 @@ class Watcher:
         return not is_at_work and not self._liveness.ended(job.slot)
 
     def _judge_by_probe(self, job: Watch, seen: Figures, old: Figures | None) -> TrialVerdict:
-        result = _held(self._run_probe(job.slot, job.release, None))
+        result = self._run_probe(job.slot, job.release, None)
+        if result.reason == DEVICE_BUSY:
+            return TrialVerdict("pending", DEVICE_BUSY, result.detail, result.checks)
+        result = _held(result)
         self._probes += 1
         verdict = judge_probes(
             job.release.trial,
@@ -166,6 +176,7 @@ class Watcher:
             inputs=release.inputs,
             outputs=release.outputs,
             probe=release.probe,
+            threads=self._threads,
         )
         return run_probe(request, cancel=self._cancel)
 

@@ -112,10 +112,18 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
         bool, Meta(description="Accept outputs that are the same whatever goes in.")
     ] = False
     runs: Annotated[
-        int, Meta(ge=1, le=10_000, description="Runs of each model that time is measured over.")
+        int,
+        Meta(
+            ge=1, le=10_000, description="Runs of each model that time is measured over, at least."
+        ),
     ] = 20
     timeout_s: Annotated[
-        float, Meta(gt=0, le=3600, description="After this the probe is ended and has failed.")
+        float,
+        Meta(
+            gt=0,
+            le=3600,
+            description="After this, waits for a processor left out, the probe has failed.",
+        ),
     ] = 60.0
     max_load_s: Annotated[
         Seconds | None, Meta(description="Until the runtime has loaded the model.")
@@ -125,7 +133,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     max_latency_ratio: Annotated[
         Ratio | None, Meta(description="Time of a run, to the active model's.")
-    ] = 3.0
+    ] = 2.0
     max_memory_bytes: Annotated[
         SizeBytes | None, Meta(description="Peak memory of loading and running the model.")
     ] = None

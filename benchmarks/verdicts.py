@@ -1,0 +1,294 @@
+"""How often the probe is wrong about speed: good releases refused, slow ones taken.
+
+An install is the device's own job (`Watcher.probe`), retries included: the candidate is in the
+standby slot, the active model in the other one, child processes judge. A good candidate has
+the same graph and new weights; a slow one has three times the layers, each as wide. Both are tried
+on a device with nothing else to do, and beside 2, 8 and 20 processes that never rest; with sessions
+of one thread, and of as many as there are cores.
+
+What was done is kept in benchmarks/out/verdicts.jsonl, so a run that was ended goes on where it
+was; results of another version of the probe are not counted.
+
+    python -m benchmarks verdicts --installs 200
+    python -m benchmarks verdicts --quick
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper
+
+import slotcast_device.probe
+import slotcast_schemas.messages
+from benchmarks.report import Figure, Options
+from slotcast_device.core import events as ev
+from slotcast_device.runtime.binomial import chance_of_at_least
+from slotcast_device.storage.os_disk import OsDisk
+from slotcast_device.storage.slots import SlotStore
+from slotcast_device.trial.watcher import Watcher
+from slotcast_schemas import wire
+from slotcast_schemas.messages import Release
+from slotcast_schemas.messages.release import File, Probe
+from slotcast_schemas.samples import Samples, write_samples
+from tests.support import models
+
+if TYPE_CHECKING:
+    from slotcast_device.core.state import SlotName
+
+INSTALLS: Final = 200
+INSTALLS_QUICK: Final = 5
+BUSY: Final = (0, 2, 8, 20)
+THREADS: Final = (1, 0)
+TRIES_MAX: Final = 20
+RATE_LIMIT: Final = 0.01
+"""Of wrong verdicts of either kind, in each cell."""
+
+OUT: Final = Path(__file__).parent / "out" / "verdicts.jsonl"
+AGAIN_S: Final = 3.0
+"""A device waits longer before it tries again; here that only some time has passed matters."""
+
+LAYERS: Final = 40
+WIDTH: Final = 64
+ROWS: Final = 64
+RUNS: Final = 4
+"""Of the models: about 0.3 ms a run, 0.7 MB of weights; golden samples of four batches."""
+
+Kind = Literal["good", "slow"]
+KINDS: Final[tuple[Kind, ...]] = ("good", "slow")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One situation that a device may be in."""
+
+    busy: int
+    threads: int
+
+    @property
+    def name(self) -> str:
+        """For the table."""
+        beside = f"beside {self.busy} busy processes" if self.busy else "nothing beside it"
+        return f"{beside}, {'1 thread' if self.threads == 1 else 'all cores'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Install:
+    """One verdict."""
+
+    version: str
+    busy: int
+    threads: int
+    kind: Kind
+    reason: str
+    tries: int
+    took_s: float
+
+    @property
+    def is_wrong(self) -> bool:
+        """A good one that was not taken, or a slow one that was not refused for being slow."""
+        return self.reason != ("passed" if self.kind == "good" else "too_slow")
+
+
+def run(options: Options) -> list[Figure]:
+    """Measure what is still missing, and give both error rates of every cell."""
+    wanted = options.installs or (INSTALLS_QUICK if options.quick else INSTALLS)
+    version = _version_of_probe()
+    done = [install for install in _read() if install.version == version]
+    figures: list[Figure] = []
+    bench = Bench(options.work, version)
+    for cell in (Cell(busy, threads) for busy in BUSY for threads in THREADS):
+        mine = [i for i in done if (i.busy, i.threads) == (cell.busy, cell.threads)]
+        mine += _measure(bench, cell, mine, wanted, options)
+        figures += _figures(cell, mine)
+    return figures
+
+
+def _measure(
+    bench: Bench, cell: Cell, before: Sequence[Install], wanted: int, options: Options
+) -> list[Install]:
+    """Install both kinds in turns, until there are as many of each as wanted."""
+    new: list[Install] = []
+    missing = {kind: wanted - sum(i.kind == kind for i in before) for kind in KINDS}
+    if max(missing.values()) <= 0:
+        return new
+    with busy_processes(cell.busy):
+        for number in range(max(missing.values())):
+            for kind in KINDS:
+                if number < missing[kind]:
+                    new.append(bench.install(cell, kind))
+                    _append(new[-1])
+            if number % 10 == 0:
+                wrong = sum(install.is_wrong for install in new)
+                options.say(f"{cell.name}: {len(new)} installs, {wrong} wrong")
+    return new
+
+
+class Bench:
+    """The slots of a device: an active model in one, candidates in the other."""
+
+    def __init__(self, folder: Path, version: str) -> None:
+        self._version = version
+        self._store = SlotStore(OsDisk(), folder / "models")
+        self._app = folder / "app"
+        self._seed = int(time.time())
+        self._put("a", "good")
+
+    def install(self, cell: Cell, kind: Kind) -> Install:
+        """Let the device judge one candidate, as often as it takes."""
+        release = self._put("b", kind)
+        watcher = Watcher(self._store, self._app, threading.Event(), threads=cell.threads)
+        began_s = time.monotonic()
+        for tries in range(1, TRIES_MAX + 1):  # noqa: B007 (said below)
+            verdict = watcher.probe(ev.Probe("b", release, "a"))
+            if verdict.passed is not None:
+                break
+            time.sleep(AGAIN_S)
+        took_s = round(time.monotonic() - began_s, 2)
+        return Install(self._version, cell.busy, cell.threads, kind, verdict.reason, tries, took_s)
+
+    def _put(self, slot: SlotName, kind: Kind) -> Release:
+        """Put a release of new weights into a slot, as a build does."""
+        self._seed += 1
+        model = dense(self._seed, LAYERS * (3 if kind == "slow" else 1))
+        release = _release(self._seed, model, samples := _samples(model))
+        self._store.clear(slot)
+        for file, data in zip(release.files, (model, samples), strict=True):
+            (self._store.path(slot) / file.path).write_bytes(data)
+        self._store.seal(slot, wire.encode(release))
+        return release
+
+
+def dense(seed: int, layers: int) -> bytes:
+    """A stack of dense layers, small enough for a processor's own cache."""
+    rng = np.random.default_rng(seed)
+    sizes = [models.FEATURES, *[WIDTH] * layers, models.CLASSES]
+    nodes, weights, last = [], [], "x"
+    for index, (rows, columns) in enumerate(itertools.pairwise(sizes)):
+        matrix = rng.standard_normal((rows, columns)) * np.sqrt(2 / rows)
+        weights.append(onnx.numpy_helper.from_array(matrix.astype(np.float32), f"w{index}"))
+        is_last = index == len(sizes) - 2
+        out = "scores" if is_last else f"sum{index}"
+        nodes.append(helper.make_node("MatMul", [last, f"w{index}"], [out]))
+        if not is_last:
+            last = f"active{index}"
+            nodes.append(helper.make_node("Relu", [out], [last]))
+    taken = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", models.FEATURES])
+    given = helper.make_tensor_value_info("scores", onnx.TensorProto.FLOAT, ["N", models.CLASSES])
+    graph = helper.make_graph(nodes, "dense", [taken], [given], weights)
+    opsets = [helper.make_opsetid("", models.OPSET)]
+    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
+
+
+def _samples(model: bytes) -> bytes:
+    """Golden samples: a few batches, and what the model says to them."""
+    rng = np.random.default_rng(1)
+    rows = rng.standard_normal((RUNS, ROWS, models.FEATURES)).astype(np.float32)
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    scores = np.stack([session.run(None, {"x": batch})[0] for batch in rows])
+    with tempfile.NamedTemporaryFile() as file:
+        write_samples(Path(file.name), Samples({"x": rows}, {"scores": scores}))
+        return Path(file.name).read_bytes()
+
+
+def _release(sequence: int, model: bytes, samples: bytes) -> Release:
+    files = tuple(
+        File(path=path, size_bytes=len(data), sha256=hashlib.sha256(data).digest())
+        for path, data in (("model.onnx", model), ("samples.npz", samples))
+    )
+    return Release(
+        model="bench",
+        version="1",
+        sequence=sequence,
+        created=1,
+        files=files,
+        image_size_bytes=len(model) + len(samples),
+        image_sha256=hashlib.sha256(model + samples).digest(),
+        entry="model.onnx",
+        probe=Probe(samples="samples.npz"),
+    )
+
+
+@contextlib.contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """Run processes that never rest, for the length of the block.
+
+    Each in a session of its own: Linux gives sessions alike (sched(7), autogroup), so that in one
+    session all of them together would have no more than the probe.
+    """
+    command = [sys.executable, "-S", "-c", "while True: pass"]
+    running = [subprocess.Popen(command, start_new_session=True) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+# --- what was done ------------------------------------------------------------------------------
+
+
+def _figures(cell: Cell, installs: Sequence[Install]) -> Iterator[Figure]:
+    for kind, error in (("good", "refused though good"), ("slow", "taken though 3 x slower")):
+        mine = [install for install in installs if install.kind == kind]
+        wrong = [install for install in mine if install.is_wrong]
+        if not mine:
+            continue
+        share = len(wrong) / len(mine)
+        tries = sum(install.tries for install in mine) / len(mine)
+        took_s = sorted(install.took_s for install in mine)[len(mine) // 2]
+        most = 100 * _upper(len(wrong), len(mine))
+        note = f"{len(wrong)} of {len(mine)}, surely below {most:.1f} %"
+        note += f"; {tries:.2f} tries, {took_s:.1f} s each"
+        if wrong:
+            note += f"; {Counter(install.reason for install in wrong)}"
+        yield Figure(f"{cell.name}: {error}", share, "share", limit=RATE_LIMIT, note=note)
+
+
+def _upper(wrong: int, count: int) -> float:
+    """The largest rate that would give so few with a chance of 5 % (Clopper and Pearson)."""
+    low, high = wrong / count, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        if 1 - chance_of_at_least(wrong + 1, count, middle) > 0.05:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _version_of_probe() -> str:
+    """A digest of what decides a verdict, so that results of other code are told apart."""
+    digest = hashlib.sha256()
+    for package in (slotcast_device.probe, slotcast_schemas.messages):
+        for path in sorted(Path(str(package.__file__)).parent.glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _read() -> list[Install]:
+    lines = OUT.read_text().splitlines() if OUT.exists() else []
+    return [Install(**json.loads(line)) for line in lines]
+
+
+def _append(install: Install) -> None:
+    OUT.parent.mkdir(exist_ok=True)
+    with OUT.open("a") as file:
+        file.write(json.dumps(asdict(install)) + "\n")

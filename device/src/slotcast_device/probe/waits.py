@@ -1,0 +1,114 @@
+"""How long a run took, and how much of it was waiting for a processor, by what Linux says.
+
+`/proc/self/task/*/schedstat` has for each thread, in nanoseconds, how long it was ready to run and
+did not (Documentation/scheduler/sched-stats.rst): preempted, throttled by a quota, not yet woken.
+Where the kernel does not say, what is not processor time counts as waiting, so that a time is
+rather not believed than believed wrongly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class RunTime:
+    """What one run took, in seconds.
+
+    Attributes:
+        wall_s: by the clock.
+        processor_s: of all threads that worked at it.
+        waited_s: of all threads together, ready to run and not running.
+    """
+
+    wall_s: float
+    processor_s: float
+    waited_s: float
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the clock can be believed."""
+        return self.waited_s <= CLEAN_SHARE * self.wall_s
+
+
+CLEAN_SHARE: Final = 0.25
+"""A limit is a factor; a quarter does not decide, and waking a thread is a wait too."""
+
+
+class Stopwatch:
+    """Times runs in this thread and in those that work for it; made anew when these change.
+
+    Not by the process's clock of processor time: once a process has a limit on that, Linux moves
+    it on only at each tick (kernel/time/posix-cpu-timers.c), and a run is shorter than a tick. Of
+    this thread its own clock is exact, of others the scheduler's count, since they sleep by now.
+    """
+
+    def __init__(self) -> None:
+        self._files: list[int] = []
+        self._own: int | None = None
+        with contextlib.suppress(OSError):
+            for task in Path("/proc/self/task").iterdir():
+                file = os.open(task / "schedstat", os.O_RDONLY | os.O_CLOEXEC)
+                self._files.append(file)
+                if task.name == str(threading.get_native_id()):
+                    self._own = file
+
+    def time(self, run: Callable[[], object]) -> RunTime:
+        """Run it and say what it took."""
+        others_s, waited_s = self._read()
+        processor_s, wall_s = time.thread_time(), time.perf_counter()
+        run()
+        wall_s = time.perf_counter() - wall_s
+        processor_s = time.thread_time() - processor_s
+        if not self._files:
+            return RunTime(wall_s, processor_s, max(0.0, wall_s - processor_s))
+        others_now_s, waited_now_s = self._read()
+        return RunTime(wall_s, processor_s + others_now_s - others_s, waited_now_s - waited_s)
+
+    def close(self) -> None:
+        """Let go of the kernel's files."""
+        for file in self._files:
+            os.close(file)
+        self._files = []
+
+    def _read(self) -> tuple[float, float]:
+        """What the other threads ran, and what all of them waited, until now."""
+        ran_ns = waited_ns = 0
+        for file in self._files:
+            fields = os.pread(file, 128, 0).split()
+            waited_ns += int(fields[1])
+            if file != self._own:
+                ran_ns += int(fields[0])
+        return ran_ns / 1e9, waited_ns / 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorUse:
+    """What a process's threads had of the processors since they began, in seconds.
+
+    Attributes:
+        ran_s: of all threads together.
+        waited_s: of the thread that waited longest, ready to run and not running.
+    """
+
+    ran_s: float = 0.0
+    waited_s: float = 0.0
+
+
+def processor_use(pid: int | str = "self") -> ProcessorUse:
+    """Read it; zero where the kernel does not say."""
+    ran_ns = waited_ns = 0
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                fields = (task / "schedstat").read_bytes().split()
+                ran_ns += int(fields[0])
+                waited_ns = max(waited_ns, int(fields[1]))
+    return ProcessorUse(ran_ns / 1e9, waited_ns / 1e9)

@@ -1,0 +1,72 @@
+"""A device too busy to judge a model waits and probes again; it benches nothing for that."""
+
+from __future__ import annotations
+
+from slotcast_device.core import events as ev
+from slotcast_device.core.installation import BUSY_CAP_S, BUSY_FIRST_S
+from slotcast_schemas.states import State
+from tests.support.core_shell import DATA, FACTS, PAYLOAD, Shell, collecting, trusted
+
+BUSY = ev.Verdict(passed=None, reason="device_busy", detail="1.9 x the active model")
+
+
+def probing() -> Shell:
+    """A core that has its first release whole in a slot, and asked for a probe of it."""
+    shell = collecting()
+    shell.happen(ev.ChunkArrived(PAYLOAD.sha256, 0, DATA))
+    shell.done(ev.Build, None)
+    return shell
+
+
+def waited(shell: Shell, since_s: float) -> float:
+    """Let the wait be over; gives how long it was."""
+    deadline_s = shell.core.deadline_s
+    assert deadline_s is not None
+    jobs = len(shell.actions)
+    shell.happen(ev.Tick(), deadline_s - 0.001)
+    assert len(shell.actions) == jobs
+    shell.happen(ev.Tick(), deadline_s)
+    assert len(shell.actions) == jobs + 1
+    return deadline_s - since_s
+
+
+def test_it_says_so_and_stays_verified() -> None:
+    shell = probing()
+    shell.done(ev.Probe, BUSY)
+    status = shell.core.status()
+    assert (status.state, status.reason) == (State.VERIFIED, "device_busy")
+    assert "1.9 x" in status.detail
+    assert status.benched == ()
+    assert shell.last(ev.Save).state.update == shell.core.state.update
+    assert "probed again in" in shell.last(ev.Log).text
+
+
+def test_it_probes_the_same_slot_again_after_waits_that_grow_up_to_a_bound() -> None:
+    shell = probing()
+    first = shell.last(ev.Probe)
+    waits_s, now_s = [], 1.0
+    for _ in range(12):
+        shell.happen(ev.JobDone(shell.last(ev.Probe), BUSY), now_s)
+        waits_s.append(waited(shell, now_s))
+        now_s += waits_s[-1]
+        assert shell.last(ev.Probe) == first
+    assert 0 < waits_s[0] <= BUSY_FIRST_S
+    assert BUSY_FIRST_S < max(waits_s) <= BUSY_CAP_S
+
+
+def test_a_verdict_after_that_counts_as_any_other() -> None:
+    for passed, state in ((True, State.TRIAL), (False, State.FAILED)):
+        shell = probing()
+        shell.done(ev.Probe, BUSY)
+        waited(shell, 1.0)
+        shell.done(ev.Probe, ev.Verdict(passed=passed, reason="golden_mismatch"))
+        assert shell.core.status().state is state
+
+
+def test_a_cancel_ends_the_wait() -> None:
+    shell = probing()
+    shell.done(ev.Probe, BUSY)
+    shell.happen(ev.NoticeArrived(b"the cancel"))
+    shell.done(ev.Verify, ev.Verified(trusted("canceled"), FACTS))
+    assert shell.core.status().state is State.CANCELED
+    assert shell.core.deadline_s is None
