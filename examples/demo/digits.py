@@ -80,6 +80,10 @@ class Student:
         pairs = zip(self._network.coefs_, self._network.intercepts_, strict=True)
         return [(w.astype(np.float32), b.astype(np.float32)) for w, b in pairs]
 
+    def accuracy(self, x: Floats, labels: Labels) -> float:
+        """Give the share of digits, shape (n, 64), that it reads as their labels say."""
+        return float(np.mean(self._network.predict(x) == labels))
+
     def write_samples(self, path: Path, count: int = 64) -> None:
         """Write training digits, their labels, and what the network itself says to them.
 
