@@ -30,6 +30,9 @@ from slotcast_device.core.transfer.subscriptions import FILTERS_PER_PACKET
 from slotcast_device.jobs import ModelFiles
 from slotcast_device.link.connection import Connection
 from slotcast_device.operator_requests import Control
+from slotcast_device.reporting.agent_view import ViewWriter, live_model
+from slotcast_device.reporting.change_log import ChangeLog
+from slotcast_device.reporting.log_format import FACTS
 from slotcast_device.reporting.metrics_collector import Collector
 from slotcast_device.reporting.status_message import Reporter
 from slotcast_device.storage.os_disk import OsDisk
@@ -55,6 +58,7 @@ class _Model:
     def __init__(self, core: ModelCore, files: ModelFiles) -> None:
         self.core = core
         self.files = files
+        self.changes = ChangeLog()
 
 
 class Agent:
@@ -90,6 +94,7 @@ class Agent:
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="job")
         self._supervisor = Supervisor()
         self._control = Control(self._disk, config.state_dir)
+        self._view = ViewWriter(config.state_dir, int(time.time()))
         self._answer_s = 0.0
         self._look_s = 0.0
         self._glance_s = 0.0
@@ -182,6 +187,7 @@ class Agent:
         self._glance(now)
         self._collector.collect_due([core.state for core in self.cores], now)
         self._report(now)
+        self._show(now)
         self._supervisor.alive(now.mono_s, self._summary)
 
     def _summary(self) -> str:
@@ -311,12 +317,20 @@ class Agent:
             self._send(action)
         elif isinstance(action, ev.Report):
             self._report_due = True
+            self._log_changes(model)
         elif isinstance(action, ev.Log):
-            _LOG.log(
-                logging.getLevelName(action.level.upper()), "%s: %s", model.core.model, action.text
-            )
+            level = logging.getLevelName(action.level.upper())
+            facts = {"model": model.core.model, "event": "note"}
+            _LOG.log(level, "%s: %s", model.core.model, action.text, extra={FACTS: facts})
         else:
             self._told(model, action)
+
+    def _log_changes(self, model: _Model) -> None:
+        """Log what is new of a model, once what the status speaks of is done."""
+        name = model.core.model
+        for line in model.changes.look(model.core.status(), time.monotonic()):
+            facts = {"model": name, "event": line.event, **line.facts}
+            _LOG.log(line.level, "%s: %s", name, line.text, extra={FACTS: facts})
 
     def _send(self, order: ev.Order) -> None:
         """Send what a core asks; without a link it will ask again on the next one."""
@@ -349,6 +363,23 @@ class Agent:
         self._pool.submit(model.files.owner.tell, action.stage, action.release)
         if action.stage in _ENDED:
             self._collector.collect(model.core.state, self._now())
+
+    def _show(self, now: ev.Now) -> None:
+        """Leave what only this process knows where `slotcast-device status` finds it."""
+        link, is_up = self._connection.link, self._connection.is_up
+        if self._is_offline or not self._view.is_due(now.mono_s, is_connected=is_up):
+            return
+        statuses = [core.status() for core in self.cores]
+        error = self._connection.last_error
+        self._view.update(
+            now.mono_s,
+            now.wall_s,
+            broker="" if link is None else link.broker.name,
+            protocol=link.version if link is not None and is_up else "",
+            is_connected=is_up,
+            problem="" if is_up or error is None else f"{error.reason}: {error}",
+            models={status.model: live_model(status) for status in statuses},
+        )
 
     def _report(self, now: ev.Now) -> None:
         """Send status and metrics, while somebody takes them."""

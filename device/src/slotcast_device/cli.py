@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import logging
 import signal
 import sys
 import time
@@ -25,10 +24,13 @@ from slotcast_device.config import DeviceConfig
 from slotcast_device.core.state import ModelState
 from slotcast_device.core.status import model_status
 from slotcast_device.operator_requests import Control, Request
+from slotcast_device.reporting.agent_view import AgentView, read_view
+from slotcast_device.reporting.log_format import set_up_log
 from slotcast_device.reporting.status_message import build_status, read_counter
+from slotcast_device.reporting.status_text import lines_of
 from slotcast_device.self_check import check
 from slotcast_device.storage import state_file as records
-from slotcast_device.storage.lock import locked
+from slotcast_device.storage.lock import is_locked, locked
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_schemas.command import STOPPED
 from slotcast_schemas.errors import (
@@ -56,15 +58,12 @@ STORAGE: Final = 4
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(
-        level=getattr(logging, options.log.upper()),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
     try:
         if options.config is None:
             return int(options.run(options))
         config = DeviceConfig(options.config)
+        log = config.values.log
+        set_up_log(options.log or log.level, options.log_format or log.format)
         become_agent_user(config)
         code: int = options.run(config, options)
     except UsageError as exc:
@@ -82,13 +81,17 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--config", type=Path, default=Path("device.toml"))
-    common.add_argument("--log", default="info", choices=["debug", "info", "warning", "error"])
+    common.add_argument("--log", choices=["debug", "info", "warning", "error"], help="log level")
+    common.add_argument("--log-format", choices=["text", "json"], help="json: an object a line")
     run = commands.add_parser("run", parents=[common], help="receive and install updates")
     run.add_argument("--once", action="store_true", help="exit when the present notice is settled")
     run.add_argument("--timeout", type=float, default=None, help="with --once: seconds at most")
     run.set_defaults(run=_run)
     status = commands.add_parser("status", parents=[common], help="say where each model stands")
     status.add_argument("--json", action="store_true")
+    status.add_argument(
+        "--evidence", action="store_true", help="also what probe and trial found, check by check"
+    )
     status.set_defaults(run=_status)
     doctor = commands.add_parser("check", parents=[common], help="check that this device can work")
     doctor.add_argument("--json", action="store_true")
@@ -249,17 +252,26 @@ def as_json(value: object) -> str:
 
 
 def _status(config: DeviceConfig, options: argparse.Namespace) -> int:
-    status = read_status(config)
+    status, view = read_status(config), read_view(config.state_dir)
+    is_running = is_locked(config.state_dir)
+    if view is not None and is_running:
+        models = tuple(view.completed(model) for model in status.models)
+        status = msgspec.structs.replace(status, models=models)
     if options.json:
-        sys.stdout.write(as_json(status) + "\n")
+        fields = msgspec.to_builtins(status, builtin_types=(bytes,))
+        fields["agent"] = {"is_running": is_running} | _view_fields(view)
+        sys.stdout.write(as_json(fields) + "\n")
         return OK
-    sys.stdout.write(f"{status.device}\n")
-    for model in status.models:
-        sys.stdout.write(f"  {model.model}: {model.state} ({model.reason}) {model.detail}\n")
-        for role, slot in (("active", model.active), ("standby", model.standby)):
-            text = "empty" if slot is None else f"{slot.version} ({slot.sequence}), {slot.slot}"
-            sys.stdout.write(f"    {role:8} {text}\n")
+    lines = lines_of(status, view, is_running=is_running, with_evidence=options.evidence)
+    sys.stdout.write("\n".join(lines) + "\n")
     return OK
+
+
+def _view_fields(view: AgentView | None) -> dict[str, object]:
+    """Give what is said of the agent to programs; its models are said with the others."""
+    fields = {} if view is None else msgspec.structs.asdict(view)
+    fields.pop("models", None)
+    return fields
 
 
 def _check(config: DeviceConfig, options: argparse.Namespace) -> int:

@@ -133,6 +133,13 @@ class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     openmetrics: Annotated[str, Meta(pattern=FILE_NAME_PATTERN)] | None = "metrics.prom"
 
 
+class LogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is logged to standard error, and how; options of the command win over it."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
 class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Waits, in seconds.
 
@@ -166,6 +173,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     update: UpdateConfig = UpdateConfig()
     metrics: MetricsConfig = MetricsConfig()
     timing: Timing = Timing()
+    log: LogConfig = LogConfig()
 
 
 make_decoders(Config)

@@ -1,0 +1,111 @@
+"""The status for people: what serves, what is under way, and what that waits for.
+
+Records say it all but for what only the running agent knows (`reporting.agent_view`); where no
+agent runs, that is said, with the age of what it left.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from slotcast_device.reporting.words import amount, duration, size
+from slotcast_schemas.states import SETTLED, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from slotcast_device.reporting.agent_view import AgentView
+    from slotcast_schemas.messages import Status
+    from slotcast_schemas.messages.status import Check, ModelStatus, Progress, SlotStatus
+
+_COLLECTS: Final = frozenset({State.QUEUED, State.DOWNLOADING, State.DOWNLOADED, State.FAILED})
+"""States whose progress still means something."""
+_AGENT_ACTS: Final = frozenset(State) - SETTLED - {State.QUEUED}
+
+
+def lines_of(
+    status: Status, view: AgentView | None, *, is_running: bool, with_evidence: bool
+) -> list[str]:
+    """Give the status of a device in lines.
+
+    Args:
+        status: as the records have it, completed by the view.
+        view: what the agent last left, if anything.
+        is_running: whether an agent holds the state directory.
+        with_evidence: also what probe and trial found, check by check.
+    """
+    lines = [status.device, f"  agent     {_agent(view, status.time, is_running=is_running)}"]
+    for model in status.models:
+        lines += _model(model, status.time, is_running=is_running)
+        if with_evidence:
+            lines += _evidence(model)
+    return lines
+
+
+def _agent(view: AgentView | None, now_s: int, *, is_running: bool) -> str:
+    if not is_running:
+        left = f", last heard of {_ago(view.written, now_s)}" if view is not None else ""
+        return f"not running{left}: nothing goes on until it is started"
+    if view is None:
+        return "running, started just now"
+    if view.is_connected:
+        since = duration(now_s - view.since)
+        return f"running, connected to {view.broker} (MQTT {view.protocol}) for {since}"
+    why = view.problem or f"connecting to {view.broker or 'the first broker'}"
+    return f"running, no connection for {duration(now_s - view.since)}: {why}"
+
+
+def _model(model: ModelStatus, now_s: int, *, is_running: bool) -> Iterator[str]:
+    since = f" for {duration(now_s - model.since)}" if model.since else ""
+    yield f"  {model.model:<9} {model.state} ({model.reason}){since}"
+    if model.detail:
+        yield f"    {'waits for' if model.state is State.TRIAL else 'detail':<9} {model.detail}"
+    if model.state in _AGENT_ACTS and not is_running:
+        yield "    note      goes on when the agent is started"
+    if model.target is not None and model.state not in {State.COMMITTED, State.IDLE}:
+        yield f"    target    {model.target.version} (sequence {model.target.sequence})"
+    if model.progress is not None and model.state in _COLLECTS:
+        yield f"    progress  {_progress(model.progress)}"
+    yield f"    active    {_slot(model.active)}"
+    yield f"    standby   {_slot(model.standby)}"
+    for benched in model.benched:
+        yield f"    benched   {benched.version} (sequence {benched.sequence}): {benched.reason}"
+
+
+def _slot(slot: SlotStatus | None) -> str:
+    return (
+        "empty" if slot is None else f"{slot.version} (sequence {slot.sequence}), slot {slot.slot}"
+    )
+
+
+def _progress(progress: Progress) -> str:
+    share = progress.verified_bytes / max(1, progress.size_bytes)
+    text = f"{size(progress.verified_bytes)} of {size(progress.size_bytes)} ({share:.0%})"
+    if progress.rate_bytes_per_s:
+        left_s = (progress.size_bytes - progress.verified_bytes) / progress.rate_bytes_per_s
+        text += f", {size(progress.rate_bytes_per_s)}/s, about {duration(left_s)} left"
+    text += f"; {progress.codec}"
+    if progress.saved_bytes:
+        text += f", {size(progress.saved_bytes)} saved"
+    return text
+
+
+def _evidence(model: ModelStatus) -> Iterator[str]:
+    if model.evidence is None:
+        yield "    evidence  none"
+        return
+    yield f"    evidence  of sequence {model.evidence.sequence}"
+    for check in model.evidence.checks:
+        yield f"      {_check(check)}".rstrip()
+
+
+def _check(check: Check) -> str:
+    parts = [f"{'ok  ' if check.passed else 'FAIL'} {check.name:<16}"]
+    for word, value in (("", check.value), ("limit ", check.limit), ("before ", check.reference)):
+        if value is not None:
+            parts.append(f"{word}{amount(check.name, value)}")
+    return "  ".join([*parts, check.detail])
+
+
+def _ago(then_s: int, now_s: int) -> str:
+    return f"{duration(now_s - then_s)} ago" if then_s <= now_s else "a time in the future"

@@ -1,0 +1,77 @@
+"""A device's log and status over a whole story, with a real broker: what a person has to go by."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slotcast_device.cli import OK
+from slotcast_schemas.states import State
+from tests.support import models
+from tests.support.brokers import Broker
+from tests.support.fleet import Device, Observer, Publisher
+from tests.support.fleet_fixtures import new_prefix
+from tests.support.unchecked import STAND_IN, release_unchecked
+
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
+
+NEXT = models.classifier(1, drift=1e-5)
+
+
+def status_text(device: Device, *options: str) -> str:
+    command = device.command("status", *options)
+    assert command.wait() == OK, command.stderr
+    return command.stdout
+
+
+def test_a_story_is_told_by_log_and_status(broker: Broker, tmp_path: Path) -> None:
+    publisher = Publisher.make(tmp_path / "repo", broker.url, prefix=new_prefix())
+    release_unchecked(publisher, "1", STAND_IN)
+    release_unchecked(publisher, "2", NEXT, max_latency_ratio=None)
+    publisher.publish("clf", "1")
+    device = publisher.provision("cam-1", tmp_path / "cam-1", broker.url)
+    assert "agent     not running: nothing goes on until it is started" in status_text(device)
+
+    with Observer(broker.url, publisher.topics, "cam-1") as observer:
+        agent = device.spawn("--log-format", "json")
+        try:
+            observer.wait_for("clf", lambda m: m.state is State.COMMITTED)
+            publisher.publish("clf", "2")
+            observer.wait_for("clf", lambda m: m.state is State.COMMITTED and has(m, "2"))
+            text = status_text(device, "--evidence")
+            assert f"running, connected to {broker.host}:{broker.port} (MQTT 5) for" in text
+            assert "active    2 (sequence 2), slot b" in text
+            assert "ok   contract" in text
+            told = json.loads(status_text(device, "--json"))
+            assert told["agent"]["is_running"]
+            assert told["agent"]["broker"] == f"{broker.host}:{broker.port}"
+            assert device.command("rollback").wait() == OK
+            observer.wait_for("clf", lambda m: m.state is State.ROLLED_BACK)
+        finally:
+            agent.terminate()
+            assert agent.wait() == OK
+    lines: list[dict[str, Any]] = [json.loads(line) for line in agent.stderr.splitlines()]
+    events = [(e["event"], e["active_version"]) for e in lines if e.get("event") in EVENTS]
+    assert events == [
+        ("active", None),
+        ("switched", "1"),
+        ("committed", "1"),
+        ("switched", "2"),
+        ("committed", "2"),
+        ("rolled_back", "1"),
+    ]
+    switched = [e for e in lines if e.get("event") == "switched"]
+    assert all(e["checks"]["contract"]["passed"] for e in switched)
+    assert switched[1]["from_version"] == "1"
+    assert switched[1]["transfer"]["received_bytes"] > 0
+    assert "not running, last heard of" in status_text(device)
+
+
+EVENTS = {"active", "switched", "committed", "rolled_back"}
+
+
+def has(status: Any, version: str) -> bool:
+    return status.active is not None and status.active.version == version
