@@ -29,7 +29,10 @@ class LimitedBroker:
         retained_cap: retained messages that one filter brings at most.
         filters_max: a SUBSCRIBE of more closes the connection.
         held_max: a filter past so many on one connection is refused.
+        packet_max_bytes: a larger message closes the connection.
         may_read: whether this user may subscribe at all.
+        may_write: whether this user's messages are taken.
+        announces_no_retained: whether CONNACK says that none are kept.
         flags: whether the retain flag is set on what is retained.
     """
 
@@ -39,7 +42,10 @@ class LimitedBroker:
     retained_cap: int | None = None
     filters_max: int | None = None
     held_max: int | None = None
+    packet_max_bytes: int | None = None
     may_read: bool = True
+    may_write: bool = True
+    announces_no_retained: bool = False
     flags: bool = True
     kept: dict[str, bytes] = field(default_factory=dict)
     looks: Counter[str] = field(default_factory=Counter)
@@ -76,16 +82,30 @@ class LimitedLink:
         self._numbers = itertools.count(1)
         self._held: set[str] = set()
         self.wildcards = broker.wildcards != "announced"
+        self.retains = not broker.announces_no_retained
 
-    def publish(self, topic: str, data: bytes) -> int:
-        """Take a retained message."""
+    def publish(self, topic: str, data: bytes, *, retain: bool = True) -> int:
+        """Take a message; it comes to who subscribed, and stays if it is to be retained."""
+        mid = next(self._numbers)
+        most = self._broker.packet_max_bytes
+        if most is not None and len(data) > most:
+            self._events.append(Lost("Packet too large"))
+            return mid
+        if not self._broker.may_write:
+            self._events.append(Acked(mid, "Not authorized"))
+            return mid
+        if any(matches(name, topic) for name in self._held):
+            self._events.append(Arrived(topic, data))
+        if retain:
+            self._keep(topic, data)
+        self._events.append(Acked(mid, None))
+        return mid
+
+    def _keep(self, topic: str, data: bytes) -> None:
         if not data:  # it removes what is retained (MQTT 5, 3.3.1.3)
             self._broker.kept.pop(topic, None)
         elif self._broker.keeps(topic, data):
             self._broker.kept[topic] = data
-        mid = next(self._numbers)
-        self._events.append(Acked(mid, None))
-        return mid
 
     def subscribe(self, *filters: str) -> int:
         """Answer, and give what is retained."""

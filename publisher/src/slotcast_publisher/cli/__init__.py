@@ -13,6 +13,7 @@ import typer
 
 from slotcast_publisher import __version__
 from slotcast_publisher.cli import (
+    checking,
     config,
     delta,
     inspection,
@@ -46,6 +47,7 @@ listing.register(app)
 delta.register(app)
 publishing.register(app)
 serving.register(app)
+checking.register(app)
 inspection.register(app)
 keys.register(app)
 

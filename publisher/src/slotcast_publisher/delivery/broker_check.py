@@ -1,0 +1,114 @@
+"""Tries at a broker all that publishing and devices need of one, and sums up what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import msgspec
+
+from slotcast_publisher.delivery.broker_trials import (
+    BROKER,
+    PUBLISHER,
+    Check,
+    Connect,
+    Trials,
+)
+from slotcast_publisher.delivery.readback import Waits
+from slotcast_schemas.errors import BrokerRefused, LinkDown, SlotcastError
+from slotcast_schemas.topics import Topics
+
+Verdict = Literal["ready", "limited", "unfit"]
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found at one broker.
+
+    Attributes:
+        verdict: `ready`; `limited`: works, more slowly or with `slotcast serve` beside it;
+            `unfit`: something is missing without which `publish` is not done.
+        largest_message_bytes: the largest that was kept and given back; None if none was tried.
+    """
+
+    broker: str
+    protocol: str
+    verdict: Verdict
+    largest_message_bytes: int | None
+    checks: tuple[Check, ...]
+
+
+def check_broker(
+    name: str,
+    connect: Connect,
+    topics: Topics,
+    *,
+    chunk_size_bytes: int,
+    waits: Waits,
+) -> Report:
+    """Try everything; what a failed trial makes pointless is left out.
+
+    Args:
+        name: the broker's.
+        connect: opens a connection, also to one that keeps no retained messages.
+        topics: below the prefix that is used there.
+        chunk_size_bytes: of the releases to be published.
+        waits: for what is read back.
+    """
+    trials = Trials(name, connect, topics, chunk_size_bytes=chunk_size_bytes, waits=waits)
+    connection = _connection(connect)
+    checks = [connection, *(_made(trials) if connection.result == "ok" else ())]
+    return Report(
+        broker=name,
+        protocol=connection.detail.removeprefix("MQTT ") if connection.result == "ok" else "",
+        verdict=_verdict(checks),
+        largest_message_bytes=trials.largest_bytes,
+        checks=tuple(checks),
+    )
+
+
+def _made(trials: Trials) -> Iterator[Check]:
+    """Make the trials in order; what was retained is removed in any case."""
+    first = _trial("messages", trials.messages)
+    yield first
+    if first.result == "missing":
+        return
+    try:
+        yield _trial("retained", trials.retained)
+        if trials.keeps:
+            yield _trial("wildcards", trials.wildcard_subscriptions)
+            yield _trial("retained_count", trials.count)
+            yield _trial("filters", trials.filters)
+            yield _trial("subscriptions", trials.subscriptions)
+            yield _trial("message_size", trials.message_size)
+            yield _trial("notice", trials.notice)
+            yield _trial("device_topics", trials.device_topics)
+    finally:
+        removal = _trial("removal", trials.remove)
+    yield removal
+
+
+def _trial(name: str, trial: Callable[[str], Check]) -> Check:
+    """Make a trial; a connection that is lost, or refused, is what it found."""
+    try:
+        return trial(name)
+    except (LinkDown, BrokerRefused) as exc:
+        act = "look into the broker's log, and at its limits and access rules"
+        return Check(name=name, result="missing", detail=str(exc), who=BROKER, act=act)
+
+
+def _connection(connect: Connect) -> Check:
+    try:
+        with connect() as link:
+            return Check(name="connection", result="ok", detail=f"MQTT {link.protocol}")
+    except SlotcastError as exc:
+        act = "check the address, and that the broker runs and is reached from here"
+        if isinstance(exc, BrokerRefused):
+            act = "check user, password, certificates, and that the broker has QoS 1"
+        return Check(name="connection", result="missing", detail=str(exc), who=PUBLISHER, act=act)
+
+
+def _verdict(checks: list[Check]) -> Verdict:
+    results = {check.result for check in checks}
+    if "missing" in results:
+        return "unfit"
+    return "limited" if "limited" in results else "ready"
