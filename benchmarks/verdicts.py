@@ -43,14 +43,14 @@ from slotcast_device.runtime.binomial import chance_of_at_least
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
 from slotcast_device.trial.watcher import Watcher
-from slotcast_schemas import wire
-from slotcast_schemas.messages import Release
-from slotcast_schemas.messages.release import File, Probe
+from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.samples import Samples, write_samples
 from tests.support import models
+from tests.support.slot_releases import put_release
 
 if TYPE_CHECKING:
     from slotcast_device.core.state import SlotName
+    from slotcast_schemas.messages import Release
 
 INSTALLS: Final = 200
 INSTALLS_QUICK: Final = 5
@@ -167,12 +167,9 @@ class Bench:
         """Put a release of new weights into a slot, as a build does."""
         self._seed += 1
         model = dense(self._seed, LAYERS * (3 if kind == "slow" else 1))
-        release = _release(self._seed, model, samples := _samples(model))
-        self._store.clear(slot)
-        for file, data in zip(release.files, (model, samples), strict=True):
-            (self._store.path(slot) / file.path).write_bytes(data)
-        self._store.seal(slot, wire.encode(release))
-        return release
+        files = {"model.onnx": model, "samples.npz": _samples(model)}
+        probe = Probe(samples="samples.npz")
+        return put_release(self._store, slot, files, sequence=self._seed, probe=probe)
 
 
 def dense(seed: int, layers: int) -> bytes:
@@ -205,24 +202,6 @@ def _samples(model: bytes) -> bytes:
     with tempfile.NamedTemporaryFile() as file:
         write_samples(Path(file.name), Samples({"x": rows}, {"scores": scores}))
         return Path(file.name).read_bytes()
-
-
-def _release(sequence: int, model: bytes, samples: bytes) -> Release:
-    files = tuple(
-        File(path=path, size_bytes=len(data), sha256=hashlib.sha256(data).digest())
-        for path, data in (("model.onnx", model), ("samples.npz", samples))
-    )
-    return Release(
-        model="bench",
-        version="1",
-        sequence=sequence,
-        created=1,
-        files=files,
-        image_size_bytes=len(model) + len(samples),
-        image_sha256=hashlib.sha256(model + samples).digest(),
-        entry="model.onnx",
-        probe=Probe(samples="samples.npz"),
-    )
 
 
 @contextlib.contextmanager

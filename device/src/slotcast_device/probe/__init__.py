@@ -5,8 +5,8 @@ what was found with the release's limits; `spec` is what the two processes say t
 See docs/health-check.md.
 """
 
-from slotcast_device.probe.judge import DEVICE_BUSY, ProbeResult
+from slotcast_device.probe.judge import DEVICE_BUSY, TOO_SLOW, ProbeResult
 from slotcast_device.probe.runner import run_probe
 from slotcast_device.probe.spec import ProbeRequest, SlotModel
 
-__all__ = ["DEVICE_BUSY", "ProbeRequest", "ProbeResult", "SlotModel", "run_probe"]
+__all__ = ["DEVICE_BUSY", "TOO_SLOW", "ProbeRequest", "ProbeResult", "SlotModel", "run_probe"]

@@ -71,6 +71,7 @@ class ProbeResult:
         blames_model: false if the probe could not be held (canceled, killed from outside, no
             process could be started) or the device was too busy for a verdict: the release is
             then neither good nor bad; try again.
+        waited_share: of the time that runs took, what was spent waiting for a processor.
     """
 
     passed: bool
@@ -78,6 +79,7 @@ class ProbeResult:
     detail: str
     checks: tuple[Check, ...]
     blames_model: bool = True
+    waited_share: float = 0.0
 
 
 def judge(probe: Probe, findings: Findings, death: Death | None) -> ProbeResult:
@@ -103,7 +105,10 @@ def judge(probe: Probe, findings: Findings, death: Death | None) -> ProbeResult:
         return _refused(REASONS[failed.name], describe(failed), checks)
     if findings.timing is not None and (open_text := _not_decided(probe, findings.timing)):
         return _refused(DEVICE_BUSY, _busy(open_text), checks, blames_model=False)
-    return ProbeResult(passed=True, reason="passed", detail="", checks=checks)
+    waited_share = 0.0 if findings.timing is None else findings.timing.waited_share
+    return ProbeResult(
+        passed=True, reason="passed", detail="", checks=checks, waited_share=waited_share
+    )
 
 
 def _refused(

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from msgspec import structs
 
-from slotcast_device.probe.judge import ProbeResult, describe
+from slotcast_device.probe.judge import TOO_SLOW, ProbeResult, describe
 from slotcast_device.probe.speed import NOISE_S
 from slotcast_device.runtime.binomial import chance_of_at_least
 from slotcast_device.trial.live_figures import Figures
@@ -35,8 +35,8 @@ REASONS: Final = {
     "errors": "errors",
     "nonfinite": "nonfinite_output",
     "memory": "too_much_memory",
-    "latency_p50": "too_slow",
-    "latency_p95": "too_slow",
+    "latency_p50": TOO_SLOW,
+    "latency_p95": TOO_SLOW,
     "deadline": "trial_deadline",
 }
 
@@ -185,7 +185,7 @@ def _checks(
         limit=limit_bytes,
         reference=old.rss_bytes or None,
     )
-    yield from _latencies(trial, old, seen)
+    yield from judge_latency(trial, old, seen)
     if seen.output_mean is not None:
         yield Check(
             name="output_mean", passed=True, value=seen.output_mean, reference=old.output_mean
@@ -246,7 +246,8 @@ def _is_telling(over: Check, seen: Figures) -> bool:
     return chance_of_at_least(count, of, over.limit or 0.0) < CHANCE_MAX
 
 
-def _latencies(trial: Trial, old: Figures, seen: Figures) -> Iterator[Check]:
+def judge_latency(trial: Trial, old: Figures, seen: Figures) -> Iterator[Check]:
+    """Hold the latency of live requests against the old release's; no limit while too few came."""
     for name, share, enough in (
         ("latency_p50", 0.50, ENOUGH_FOR_MEDIAN),
         ("latency_p95", 0.95, ENOUGH_FOR_P95),

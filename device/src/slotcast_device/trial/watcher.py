@@ -11,7 +11,10 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
+
+from msgspec import structs
 
 from slotcast_device.application.app_report import (
     STALE_AFTER_S,
@@ -21,10 +24,20 @@ from slotcast_device.application.app_report import (
 )
 from slotcast_device.application.liveness import AT_WORK, Liveness
 from slotcast_device.core.events import Probe, Verdict, Watch
-from slotcast_device.probe import DEVICE_BUSY, ProbeRequest, ProbeResult, SlotModel, run_probe
+from slotcast_device.probe import (
+    DEVICE_BUSY,
+    TOO_SLOW,
+    ProbeRequest,
+    ProbeResult,
+    SlotModel,
+    run_probe,
+)
 from slotcast_device.trial.judge import TrialVerdict, hold_back, judge_probes, judge_trial
 from slotcast_device.trial.live_figures import Figures, Window
+from slotcast_device.trial.second_opinion import SecondOpinion
 from slotcast_schemas.errors import StorageFailed
+from slotcast_schemas.limits import DETAIL_MAX_CHARS
+from slotcast_schemas.messages.status import Check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +46,7 @@ if TYPE_CHECKING:
     from slotcast_device.core.state import SlotName
     from slotcast_device.storage.slots import SlotStore
     from slotcast_schemas.messages import Release
+    from slotcast_schemas.messages.release import Trial
 
 TAKING_OVER: Final = "waiting for the application to load the release"
 UNCOUNTED: Final = "the application does not count requests, so probes stand in"
@@ -71,6 +85,7 @@ class Watcher:
         self._liveness = Liveness()
         self._windows: dict[SlotName, Window] = {}
         self._probes = 0
+        self._opinion: SecondOpinion | None = None
         self._agreed_s: float | None = None  # since when the figures say that the trial has passed
 
     def expect(self, slot: SlotName) -> None:
@@ -102,16 +117,58 @@ class Watcher:
         if self._wants_probe(job, reports, seen):
             verdict = self._judge_by_probe(job, seen, old)
         else:
-            verdict = judge_trial(
-                job.release.trial,
+            judge = partial(
+                judge_trial,
                 reference=old,
                 seen=seen,
                 elapsed_s=job.elapsed_s,
                 restarts=job.restarts + self._liveness.restarts(job.slot),
             )
+            verdict = judge(job.release.trial)
+            if verdict.reason == TOO_SLOW and old is not None:
+                verdict = self._doubt(job, verdict, old, reports, judge)
             if verdict.outcome != "failed" and not seen.serving and _may_take_over(job, reports):
                 return Verdict(None, "taking_over", TAKING_OVER)
         return _trial_verdict(self._held_back(job, seen, verdict, now_s))
+
+    def _doubt(
+        self,
+        job: Watch,
+        slow: TrialVerdict,
+        old: Figures,
+        reports: Sequence[AppReport],
+        judge: Callable[[Trial], TrialVerdict],
+    ) -> TrialVerdict:
+        """Ask a probe before live latency alone ends the trial.
+
+        Args:
+            job: the look that is held.
+            slow: the verdict that live latency would give.
+            old: the old release's figures.
+            reports: of applications.
+            judge: judges the trial by these limits.
+        """
+        if self._opinion is None:
+            ask = partial(self._probe_beside, job)
+            window = partial(Window, job.slot, job.release.sequence)
+            self._opinion = SecondOpinion(ask, window, self._clock)
+        failed = frozenset(check.name for check in slow.checks if not check.passed)
+        opinion = self._opinion.on(job.release.trial, old, reports, failed)
+        is_slow, detail = opinion.outcome == "slow", opinion.detail[:DETAIL_MAX_CHARS]
+        said = Check(name="second_opinion", passed=not is_slow, detail=detail)
+        if is_slow:
+            detail = f"{slow.detail}; {opinion.detail}"[:DETAIL_MAX_CHARS]
+            return TrialVerdict("failed", opinion.reason, detail, (*slow.checks, said))
+        rest = judge(_untimed(job.release.trial))
+        rest = replace(rest, checks=(*rest.checks, said))
+        if opinion.outcome == "fine" or rest.outcome == "failed":
+            return rest
+        waits_for = f"{rest.detail}; {opinion.detail}" if rest.detail else opinion.detail
+        return TrialVerdict("pending", opinion.reason, waits_for[:DETAIL_MAX_CHARS], rest.checks)
+
+    def _probe_beside(self, job: Watch) -> ProbeResult:
+        result = self._run_probe(job.slot, job.release, job.fallback)
+        return result if result.reason == DEVICE_BUSY else _held(result)
 
     def _window(self, slot: SlotName, sequence: int = 0) -> Window:
         return self._windows.setdefault(slot, Window(slot, sequence))
@@ -132,7 +189,7 @@ class Watcher:
         result = _held(result)
         self._probes += 1
         verdict = judge_probes(
-            job.release.trial,
+            _untimed(job.release.trial),  # nobody's latency: who serves it does not count
             result,
             elapsed_s=job.elapsed_s,
             restarts=job.restarts + self._liveness.restarts(job.slot),
@@ -193,6 +250,11 @@ def _may_take_over(job: Watch, reports: Sequence[AppReport]) -> bool:
     if job.elapsed_s >= max(TAKE_OVER_S, job.release.trial.duration_s):
         return False
     return any(report.phase in AT_WORK for report in reports)
+
+
+def _untimed(trial: Trial) -> Trial:
+    """The same limits, but for latency."""
+    return structs.replace(trial, max_latency_ratio=None)
 
 
 def _held(result: ProbeResult) -> ProbeResult:
