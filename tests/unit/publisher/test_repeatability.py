@@ -35,6 +35,12 @@ class Released:
     def compared(self) -> set[str]:
         return set(read_samples(self.folder / "samples.npz").outputs)
 
+    def evidence(self) -> str:
+        """Give what a device says of the golden samples."""
+        candidate = SlotModel(str(self.folder), "model.onnx")
+        result = run_probe(ProbeRequest(candidate=candidate, probe=self.probe))
+        return next(check.detail for check in result.checks if check.name == "golden")
+
     def on_device(self, model: bytes | None = None) -> str:
         """Give the reason of a device's verdict, of this model or of another in its place."""
         if model is not None:
@@ -48,6 +54,7 @@ def test_a_model_that_draws_lots_is_released_with_what_can_be_compared(tmp_path:
     assert released.compared == {"hidden"}
     assert [w for w in released.warnings if "'scores' cannot be compared" in w and "again" in w]
     assert released.on_device() == "passed"
+    assert "compares no output 'scores'" in released.evidence()
 
 
 def test_what_can_be_compared_of_it_still_is(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slotcast_device.probe.spec import Golden
+from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.messages.release import Tensor
 
 Array = NDArray[Any]
@@ -72,7 +73,11 @@ def golden(got: Sequence[Outputs], want: Outputs, *, rtol: float, atol: float) -
                 worst, where = excess, f"output {name!r} of sample {run}"
             if excess < WORST_MAX:
                 cosine = min(cosine, _cosine(outputs[name], rows[run]))
-    return Golden(runs=len(got), worst=worst, cosine=cosine, detail=where)
+    left_out = sorted({name for outputs in got for name in outputs} - want.keys())
+    if left_out:
+        said = f"the release compares no output {', '.join(left_out)!r}"
+        where = f"{where}; {said}" if where else said
+    return Golden(runs=len(got), worst=worst, cosine=cosine, detail=where[:DETAIL_MAX_CHARS])
 
 
 def _excess(got: Array | None, want: Array, rtol: float, atol: float) -> float:

@@ -93,7 +93,7 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True):
         runs: samples compared.
         worst: largest `|got - want| / (atol + rtol * |want|)`; within tolerance up to 1.
         cosine: smallest cosine of an output with the expected one.
-        detail: where the worst is.
+        detail: where the worst is, and which outputs the release leaves out.
     """
 
     runs: Count
