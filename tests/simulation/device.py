@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
+from slotcast_device.core.signed_time import ClockWatch
 from slotcast_device.core.transfer import actions as transfer_actions
 from slotcast_device.jobs import ModelFiles
 from slotcast_schemas import wire
@@ -94,8 +95,10 @@ class SimFiles(ModelFiles):
         error = refused(said, self.seen, self._wall_s())
         if error is not None:
             raise error
+        is_newer = bool(self.seen) and said.versions[0] > self.seen[0]
         self.seen = said.versions
-        return ev.Verified(said.trusted, self._facts())
+        trusted = dataclasses.replace(said.trusted, is_newer=is_newer)
+        return ev.Verified(trusted, self._facts())
 
     def _facts(self) -> Facts:
         return dataclasses.replace(
@@ -159,6 +162,8 @@ class SimDevice:
         self._after = after
         self._now = now
         self._log = log
+        self._clock = ClockWatch()
+        self._clock.moved(now())
 
     def start(self) -> None:
         """Begin, as the agent does."""
@@ -214,6 +219,12 @@ class SimDevice:
         return min(
             (d for c in self.cores.values() if (d := c.deadline_s) is not None), default=None
         )
+
+    def look_at_clock(self) -> None:
+        """Notice that the clock was set, as the agent does every second."""
+        if self._clock.moved(self._now()):
+            for model in self.cores:
+                self._feed(model, ev.ClockMoved())
 
     def glance(self) -> None:
         """Look whether what serves is there, as the agent does every second."""

@@ -113,7 +113,7 @@ class Faults:
     def _on_clock(self) -> None:
         self._world.counts.jumps += 1
         days = self._world.rng.choice((-8000.0, -1.0, -0.001, 0.0005, 0.05, 30.0, 4000.0))
-        self._world.wall_offset_s = max(0.0, self._world.wall_offset_s + days * 86400)
+        self._world.set_clock(max(0.0, self._world.wall_offset_s + days * 86400))
 
     def _on_lost(self) -> None:
         """`current`, or the slot that it opens, is gone or something else."""

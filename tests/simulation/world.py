@@ -316,13 +316,20 @@ class World:
             self.lose_link()
         for files in self.device.files.values():
             files.is_probe_flaky = False
-        # A clock that is behind stays so; one that is ahead would rightly find all expired.
-        self.wall_offset_s = min(self.wall_offset_s, 1_790_000_000.0)
         for model in MODELS:
             self.publisher.send(model, len(self.said.said[model]) - 1)
         # A full queue may drop this notice in silence too; a new connection, or the service's
         # announcing again, brings it. No more of that from here on: the device must do the rest.
         self.lose_link()
+        # A clock that is behind stays so; one that is ahead rightly finds all expired, and is set
+        # right once the last notices are there. They do not come again.
+        right_s = min(self.wall_offset_s, 1_790_000_000.0)
+        self.after(self.rng.uniform(0.0, 900.0), lambda: self.set_clock(right_s))
+
+    def set_clock(self, offset_s: float) -> None:
+        """Set the device's clock; a running device notices within a second."""
+        self.wall_offset_s = offset_s
+        self.after(self.rng.uniform(0.0, 1.0), lambda: self.guard(self.device.look_at_clock))
 
     def is_mending(self, model: str) -> bool:
         """Whether something of a model was lost and is not put back yet."""

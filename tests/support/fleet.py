@@ -351,6 +351,14 @@ class Observer:
         """Wait for a reason."""
         return self.wait_for(model, lambda m: m.reason == reason)
 
+    def wait_for_clock(self, word: str) -> None:
+        """Wait until the device judges its own clock so."""
+        with self._changed:
+            if not self._changed.wait_for(
+                lambda: bool(self.statuses) and self.statuses[-1].clock == word, WAIT_S
+            ):
+                raise AssertionError(f"expected {word}, came {[s.clock for s in self.statuses]}")
+
     def wait_for_presence(self, online: bool) -> None:
         """Wait until the last word on the device's presence is this."""
         with self._changed:

@@ -20,10 +20,12 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
+from slotcast_device.core.signed_time import ClockWatch, clock_word
 from slotcast_device.core.transfer import actions as transfer_actions
 from slotcast_device.core.transfer.slow_link import SlowLimit
 from slotcast_device.core.transfer.subscriptions import FILTERS_PER_PACKET
@@ -98,6 +100,7 @@ class Agent:
         self._answer_s = 0.0
         self._look_s = 0.0
         self._glance_s = 0.0
+        self._clock = ClockWatch()
         self._notices_s = math.inf
         self._report_due = False
 
@@ -185,6 +188,7 @@ class Agent:
                 self._feed(model, ev.Tick(), now)
         self._take_requests(now)
         self._glance(now)
+        self._watch_clock(now)
         self._collector.collect_due([core.state for core in self.cores], now)
         self._report(now)
         self._show(now)
@@ -233,6 +237,13 @@ class Agent:
             found = model.files.glance(model.core.state) if model.core.is_ready else None
             if found is not None:
                 self._feed(model, found, now)
+
+    def _watch_clock(self, now: ev.Now) -> None:
+        """Have everything judged again by the new time, once somebody has set the clock."""
+        if self._clock.moved(now):
+            _LOG.info("the clock was set; it says %s", datetime.fromtimestamp(now.wall_s, UTC))
+            self._feed_all(ev.ClockMoved(), now)
+            self._report_due = True
 
     @staticmethod
     def _now() -> ev.Now:
@@ -387,7 +398,9 @@ class Agent:
         if link is None or not self._connection.is_up:
             return
         if self._report_due:
-            topic, data = self._reporter.status([core.status() for core in self.cores])
+            topic, data = self._reporter.status(
+                [core.status() for core in self.cores], self._clock_word(now)
+            )
             if link.publish(topic, data, retain=True):
                 self._report_due = False
         metrics = self._collector.next_message(now)
@@ -396,6 +409,10 @@ class Agent:
             acked = functools.partial(self._collector.confirmed, metrics)
             if not link.publish(topic, wire.encode(metrics), acked=acked):
                 self._collector.link_lost()  # too much waits already: the same again, later
+
+    def _clock_word(self, now: ev.Now) -> str:
+        states = [core.state for core in self.cores]
+        return clock_word(now.wall_s, states, self._config.root_expires_s)
 
     def _shut_down(self, *, is_orderly: bool) -> None:
         self._supervisor.stopping()

@@ -21,6 +21,7 @@ from slotcast_device import __version__, packaged_files
 from slotcast_device.access_check import become_agent_user
 from slotcast_device.agent import Agent
 from slotcast_device.config import DeviceConfig
+from slotcast_device.core.signed_time import clock_word, notice_word
 from slotcast_device.core.state import ModelState
 from slotcast_device.core.status import model_status
 from slotcast_device.operator_requests import Control, Request
@@ -227,12 +228,14 @@ def _files(options: argparse.Namespace) -> int:
 
 def read_status(config: DeviceConfig) -> Status:
     """Build the status from the durable records alone; needs no running agent and no lock."""
-    disk = OsDisk()
-    models = []
+    disk, wall_s = OsDisk(), time.time()
+    states = []
     for model in config.values.models:
         state = records.load(disk, config.model_dir(model) / "state.json", model)
-        models.append(model_status(state or ModelState(model=model)))
-    return build_status(config, models, read_counter(config, disk))
+        states.append(state or ModelState(model=model))
+    models = [model_status(s, is_stale=notice_word(s, wall_s) == "stale") for s in states]
+    clock = clock_word(wall_s, states, config.root_expires_s)
+    return build_status(config, models, read_counter(config, disk), clock)
 
 
 def as_json(value: object) -> str:

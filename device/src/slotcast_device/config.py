@@ -6,8 +6,11 @@ relative to the file. A key that is not known is an error: a mistyped one must n
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import tomllib
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -204,6 +207,15 @@ class DeviceConfig:
                 f"{path}: the pinned root {folder / self.values.root} cannot be read"
                 f" ({exc.strerror}); provision this device again"
             ) from exc
+
+    @functools.cached_property
+    def root_expires_s(self) -> float | None:
+        """When the pinned root ends, in seconds since 1970; None where that cannot be read."""
+        try:
+            text = json.loads(self.pinned_root)["signed"]["expires"]
+            return datetime.fromisoformat(text).timestamp()
+        except (ValueError, KeyError, TypeError, OverflowError):
+            return None
 
     def model_dir(self, model: str) -> Path:
         """Give the folder of a model's state."""

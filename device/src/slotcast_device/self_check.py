@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -13,6 +14,7 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root
 
 from slotcast_device import access_check
+from slotcast_device.core.signed_time import clock_word
 from slotcast_device.link.link import Link
 from slotcast_device.runtime.users import short_name, this_user
 from slotcast_device.storage import state_file as records
@@ -25,11 +27,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slotcast_device.config import BrokerConfig, DeviceConfig
-    from slotcast_device.core.state import SlotName
+    from slotcast_device.core.state import ModelState, SlotName
 
 DISK_LOW_BYTES: Final = 64 * 1024 * 1024
-BUILT: Final = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
-"""A clock before this software was written is wrong."""
+_CLOCK_HINTS: Final = {
+    "ok": "",
+    "behind": ", earlier than something that was signed, or than this software; set the clock",
+    "ahead": ", later than the pinned root is good for; set the clock, or provision this device"
+    " again",
+}
 _ANSWER_S: Final = 10.0
 
 
@@ -52,7 +58,7 @@ def check(config: DeviceConfig) -> list[Finding]:
         _root(config),
         _access("configuration", access_check.configuration_problems(config)),
     ]
-    findings += [_clock(), *_disk(config), *_states(config), *_applications(config)]
+    findings += [_clock(config), *_disk(config), *_states(config), *_applications(config)]
     return findings + [_broker(config, broker) for broker in config.values.brokers]
 
 
@@ -86,12 +92,21 @@ def _applications(config: DeviceConfig) -> list[Finding]:
     ]
 
 
-def _clock() -> Finding:
+def _clock(config: DeviceConfig) -> Finding:
     now = time.time()
     text = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
-    passed = now > BUILT
-    hint = "" if passed else "; set the clock: expiry of signed metadata cannot be judged"
-    return Finding("clock", passed=passed, detail=text + hint)
+    word = clock_word(now, _records(config), config.root_expires_s)
+    return Finding("clock", passed=word == "ok", detail=text + _CLOCK_HINTS[word])
+
+
+def _records(config: DeviceConfig) -> list[ModelState]:
+    """Give the records that can be read."""
+    found = []
+    for model in config.values.models:
+        with contextlib.suppress(SlotcastError):
+            state = records.load(OsDisk(), config.model_dir(model) / "state.json", model)
+            found += [] if state is None else [state]
+    return found
 
 
 def _disk(config: DeviceConfig) -> list[Finding]:

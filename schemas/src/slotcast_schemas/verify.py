@@ -8,12 +8,15 @@ the publisher proves every notice with the very same before it leaves.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from tuf.api import exceptions as tuf_errors
+from tuf.api.metadata import Metadata, Root, Signed, Timestamp
 from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
@@ -39,16 +42,25 @@ _CONFIG: Final = UpdaterConfig(
     targets_max_length=limits.TARGET_MAX_BYTES,
     prefix_targets_with_hash=trust.HASH_PREFIXED_TARGETS,
 )
+_VERSION_PREFIX: Final = re.compile(r"^\d+\.")
 
 
 @dataclass(frozen=True, slots=True)
 class Trusted:
-    """What a notice says, every word of it signed by keys that the pinned root trusts."""
+    """What a notice says, every word of it signed by keys that the pinned root trusts.
+
+    Attributes:
+        expires_s: when the first signature that it rests on ends, in seconds since 1970; 0 where
+            that is not known.
+        is_newer: its signed versions are above those that were seen before it.
+    """
 
     release: Release
     release_bytes: bytes
     offer: Offer
     notice_sha256: bytes
+    expires_s: int = 0
+    is_newer: bool = False
 
     @property
     def release_sha256(self) -> bytes:
@@ -102,15 +114,47 @@ def _verify(notice: Notice, pinned_root: bytes, trust_dir: Path, digest: bytes) 
         config=_CONFIG,
         bootstrap=pinned_root,
     )
+    seen = _seen_version(trust_dir)
     updater.refresh()
     model = notice.model
     for path, carried in notice.targets.items():
         _check_target(updater, path, carried)
     offer = wire.decode(_target(notice, trust.offer_target(model)), Offer)
     release_bytes = _target(notice, trust.release_target(model, offer.version))
-    trusted = Trusted(wire.decode(release_bytes, Release), release_bytes, offer, digest)
+    trusted = Trusted(
+        release=wire.decode(release_bytes, Release),
+        release_bytes=release_bytes,
+        offer=offer,
+        notice_sha256=digest,
+        expires_s=_first_end_s(notice, trust_dir),
+        is_newer=0 < seen < _seen_version(trust_dir),
+    )
     _check_agreement(trusted, model)
     return trusted
+
+
+def _seen_version(trust_dir: Path) -> int:
+    """Give the version of the newest timestamp that was seen; 0 where none was."""
+    seen = _seen(trust_dir, Timestamp.type)
+    return 0 if seen is None else seen.version
+
+
+def _first_end_s(notice: Notice, trust_dir: Path) -> int:
+    """Give when the first of the signatures ends that a verified notice rests on."""
+    names = (name.removesuffix(".json") for name in notice.metadata)
+    roles = {Root.type, *(_VERSION_PREFIX.sub("", name) for name in names)}
+    found = (_seen(trust_dir, role) for role in roles)
+    return min((int(signed.expires.timestamp()) for signed in found if signed), default=0)
+
+
+def _seen(trust_dir: Path, role: str) -> Signed | None:
+    """Read what TUF keeps of a role once it was verified."""
+    path = trust_dir / f"{quote(role, safe='')}.json"
+    try:
+        signed: Signed = Metadata.from_file(str(path)).signed
+    except (tuf_errors.RepositoryError, tuf_errors.StorageError, OSError):
+        return None
+    return signed
 
 
 def _check_target(updater: Updater, path: str, data: bytes) -> None:

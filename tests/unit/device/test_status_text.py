@@ -73,6 +73,19 @@ def test_a_trial_says_what_it_waits_for() -> None:
     assert "progress" not in text
 
 
+def test_a_stale_notice_is_said_with_its_end() -> None:
+    text = said(UP, notice="stale", notice_expires=NOW_S - 60)
+    assert "notice    stale, its signatures ended at 2026-09-21 14:17+00:00: the publisher" in text
+    assert "notice" not in said(UP, notice="valid", notice_expires=NOW_S + 60)
+
+
+def test_a_clock_that_is_wrong_is_said_and_one_that_may_be_right_is_not() -> None:
+    behind = messages.status(time=0, clock="behind", models=())
+    text = "\n".join(lines_of(behind, UP, is_running=True, with_evidence=False))
+    assert "clock     behind: it says 1970-01-01 00:00+00:00; see `slotcast-device check`" in text
+    assert "clock" not in said(UP)
+
+
 @pytest.mark.parametrize(
     ("view", "is_running", "line"),
     [

@@ -163,3 +163,16 @@ def test_a_place_where_versions_cannot_be_kept_is_this_devices_fault(
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageFailed):
         verify_notice(repo.offer("clf", "1"), "clf", root, tmp_path / "file" / "trust")
+
+
+def test_a_notice_says_when_its_first_signature_ends_and_whether_it_is_newer(
+    repo: Repository, root: bytes, tmp_path: Path
+) -> None:
+    first, second = repo.offer("clf", "1"), repo.offer("clf", "2")
+    found = verify_notice(first, "clf", root, tmp_path / "trust")
+    days = (found.expires_s - time.time()) / 86400
+    assert 59 < days <= 60, "the online roles end first"
+    assert not found.is_newer, "nothing was seen before it"
+    assert not verify_notice(first, "clf", root, tmp_path / "trust").is_newer
+    assert verify_notice(second, "clf", root, tmp_path / "trust").is_newer
+    assert not verify_notice(second, "clf", root, tmp_path / "trust").is_newer

@@ -137,6 +137,11 @@ class SlotsChanged:
     is_record_lost: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ClockMoved:
+    """Somebody set the device's clock."""
+
+
 Event = (
     LinkUp
     | LinkDown
@@ -151,6 +156,7 @@ Event = (
     | RollBackAsked
     | UnbenchAsked
     | SlotsChanged
+    | ClockMoved
 )
 
 # --- jobs -------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from slotcast_device.core.events import Action, Now, Spooled, Verdict
     from slotcast_device.core.plan import Install
     from slotcast_device.core.record import Desk
+    from slotcast_device.core.signed_time import SignedTime
     from slotcast_device.core.switching import Trial
     from slotcast_device.core.transfer.credit import Credit
     from slotcast_schemas.errors import SlotcastError
@@ -46,6 +47,7 @@ class Installation:
         asks_owner: whether windows, consent or hooks are configured.
         slow: what is reported as too slow.
         filters_max: subscriptions that its transfers may hold at once.
+        signed_time: what day it is.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Installation:
         asks_owner: bool,
         slow: SlowLimit,
         filters_max: int,
+        signed_time: SignedTime,
     ) -> None:
         self._desk = desk
         self._trial = trial
@@ -69,6 +72,7 @@ class Installation:
         self._credit = credit
         self._asks_owner = asks_owner
         self._filters_max = filters_max
+        self._time = signed_time
         self._waiting: ev.AskHook | ev.Probe | None = None
         self._busy = Backoff(rng, BUSY_FIRST_S, BUSY_CAP_S)
         self._pace = Pace(slow)
@@ -101,14 +105,14 @@ class Installation:
         return progress_of(self.transfer, self.install.saved_bytes, int(self._rate))
 
     def is_busy_with(self, install: Install, trusted: Trusted) -> bool:
-        """Whether just this release is being collected by just this payload."""
-        return (
-            self._desk.phase is State.DOWNLOADING
-            and self.install is not None
-            and self.trusted is not None
-            and self.trusted.release_sha256 == trusted.release_sha256
-            and self.install.payload == install.payload
-        )
+        """Whether just this release is being collected by just this payload, or waits for a yes."""
+        if self.install is None or self.trusted is None:
+            return False
+        if self.trusted.release_sha256 != trusted.release_sha256:
+            return False
+        is_collecting = self._desk.phase is State.DOWNLOADING
+        is_waiting = self._desk.phase is State.VERIFIED and self._waiting is not None
+        return is_waiting or (is_collecting and self.install.payload == install.payload)
 
     # --- beginning ----------------------------------------------------------------------------
 
@@ -134,7 +138,7 @@ class Installation:
         self._rate, self._rate_mark = 0.0, None
         if install.payload is not None and install.payload.base is None:
             cost = fetch_bytes(install.payload, trusted.release, install.reuse)
-            self._desk.count_full(install.payload.sha256, cost, now)
+            self._desk.count_full(install.payload.sha256, cost, self._time.day(now))
         began = self._desk.save()
         if install.payload is None:
             return began + self._collected(now)

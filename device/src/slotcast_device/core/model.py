@@ -11,6 +11,7 @@ One job runs at a time; what arrives meanwhile waits (the last notice only: it i
 
 from __future__ import annotations
 
+import hashlib
 import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -25,6 +26,7 @@ from slotcast_device.core.mending import Mending
 from slotcast_device.core.plan import Canceled, Install, NothingToDo, Wait, make_plan
 from slotcast_device.core.record import Desk, same_end
 from slotcast_device.core.recovery import Findings, Recovery, recover
+from slotcast_device.core.signed_time import SignedTime
 from slotcast_device.core.state import Update
 from slotcast_device.core.status import model_status
 from slotcast_device.core.switching import Trial
@@ -34,6 +36,7 @@ from slotcast_device.core.transfer.subscriptions import filters_each
 from slotcast_schemas.errors import (
     Benched,
     ChunkCorrupt,
+    Expired,
     PayloadCorrupt,
     RefusedRelease,
     SlotcastError,
@@ -85,6 +88,7 @@ class ModelCore:
         self._credit = Credit.shared_by(models)
         self._trial = Trial(self._desk)
         self._mending = Mending(self._desk)
+        self._time = SignedTime(self._desk)
         self._installation = Installation(
             self._desk,
             self._trial,
@@ -95,10 +99,12 @@ class ModelCore:
             asks_owner=asks_owner,
             slow=slow or SlowLimit(),
             filters_max=filters_each(models),
+            signed_time=self._time,
         )
         self._notice: bytes | None = None  # the last one that was looked at
         self._inbox: bytes | None = None  # the last one that was not
         self._held: bytes | None = None  # one that waits for the end of the trial
+        self._expired: bytes | None = None  # one that is good, should the clock be wrong
         self._is_ready = False
         self._is_start = True  # nothing of the durable state was read yet by this process
         self._is_unsaved = False  # an ending is known here that is not durable yet
@@ -115,8 +121,8 @@ class ModelCore:
         """When `Tick` is due, on the monotonic clock."""
         # While a job runs, a wait that is over must not keep the shell awake: nothing is done then.
         wake_s = None if self._desk.job is not None else self._desk.wake_s
-        due = [d for d in (self._installation.deadline_s, wake_s) if d is not None]
-        return min(due, default=None)
+        due = (self._installation.deadline_s, wake_s, self._time.deadline_s)
+        return min((d for d in due if d is not None), default=None)
 
     @property
     def is_settled(self) -> bool:
@@ -151,7 +157,9 @@ class ModelCore:
 
     def status(self) -> ModelStatus:
         """Say where this model stands."""
-        return model_status(self._desk.state, self._installation.progress)
+        return model_status(
+            self._desk.state, self._installation.progress, is_stale=self._time.is_stale
+        )
 
     # --- events ---------------------------------------------------------------------------
 
@@ -198,10 +206,28 @@ class ModelCore:
                 return self._action_failed(event, now)
             case ev.RollBackAsked() | ev.UnbenchAsked():
                 return self._by_hand(event, now)
-            case ev.SlotsChanged():
-                return self._mending.found(event, now) if self._is_ready else []
+            case ev.SlotsChanged() | ev.ClockMoved():
+                return self._from_device(event, now) if self._is_ready else []
             case _:
                 return self._from_link(event, now)
+
+    def _from_device(self, event: ev.SlotsChanged | ev.ClockMoved, now: Now) -> list[Action]:
+        match event:
+            case ev.SlotsChanged():
+                return self._mending.found(event, now)
+            case ev.ClockMoved():
+                return self._clock_moved(now)
+
+    def _clock_moved(self, now: Now) -> list[Action]:
+        """Judge by the new time what was refused, what is under way, and what waits for a time."""
+        desk = self._desk
+        if self._expired is not None:
+            self._inbox, self._expired = self._inbox or self._expired, None
+        elif desk.phase in _FETCHING | {State.QUEUED}:
+            self._inbox = self._inbox or self._notice
+        if desk.phase is State.VERIFIED and desk.wake_s is not None:
+            desk.wake_s = now.mono_s
+        return self._time.look(now)
 
     def _from_link(
         self, event: ev.LinkUp | ev.LinkDown | ev.NoticeArrived, now: Now
@@ -239,7 +265,7 @@ class ModelCore:
         return self._desk.run(ev.Verify(self._notice))
 
     def _tick(self, now: Now) -> list[Action]:
-        actions = self._installation.tick(now)
+        actions = self._installation.tick(now) + self._time.tick(now)
         desk = self._desk
         if desk.wake_s is not None and desk.wake_s <= now.mono_s and desk.job is None:
             desk.wake_s = None
@@ -354,7 +380,7 @@ class ModelCore:
             return opened + self._unreadable(found.problem, now)
         desk.state = recovery.state
         self._is_ready, self._is_start = True, False
-        actions = self._installation.abandon(now)
+        actions = self._installation.abandon(now) + self._time.recovered(now)
         if desk.phase in _FETCHING | {State.FAILED}:  # and nothing fetches any more: begin again
             self._inbox = self._inbox or self._notice
         actions += self._opened_and_saved(recovery, found)
@@ -400,7 +426,18 @@ class ModelCore:
     # --- a notice -------------------------------------------------------------------------
 
     def _verified(self, verified: ev.Verified, now: Now) -> list[Action]:
-        return self._seal_again(verified.trusted) + self._planned(verified, now)
+        """Judge it by the time, and go by it."""
+        trusted = verified.trusted
+        try:
+            self._time.check(trusted, now)
+        except Expired as exc:
+            return self._refused(exc, now, trusted)
+        self._expired = None
+        is_new = self._time.learn(trusted, now)
+        actions = self._seal_again(trusted) + self._planned(verified, now)
+        if is_new and not any(isinstance(action, ev.Save) for action in actions):
+            actions += self._desk.save() if self._desk.phase not in _SWITCHED else [ev.Report()]
+        return actions
 
     def _seal_again(self, trusted: Trusted) -> list[Action]:
         """Write the signed release of a slot that has lost it: the notice brings it."""
@@ -417,7 +454,8 @@ class ModelCore:
         trusted = verified.trusted
         if self._desk.phase in _SWITCHED:
             return self._verified_on_trial(trusted, now)
-        facts = replace(verified.facts, excluded=self._installation.excluded)
+        day = self._time.day(now)
+        facts = replace(verified.facts, excluded=self._installation.excluded, day=day)
         try:
             plan = make_plan(trusted, self._desk.state, facts)
         except SlotcastError as exc:
@@ -480,8 +518,12 @@ class ModelCore:
             return []  # the reason why it was benched says more
         said = ev.Log("warning", f"refused: {error.reason}: {error}")
         refused = isinstance(error, RefusedRelease)
+        if isinstance(error, Expired):
+            self._expired = self._notice
         # After a restart the record may say DOWNLOADING while nothing is under way any more.
         is_fetching = desk.phase in _FETCHING and self._installation.install is not None
+        if is_fetching and isinstance(error, Expired) and self._is_under_way():
+            return [*self._installation.abandon(now), *self._refused(error, now, trusted)]
         if is_fetching or desk.phase in _SWITCHED:
             desk.change(detail=f"another notice was refused: {error.reason}: {error}")
             if not refused:  # such as no room on the disk: that may change, now or by the end
@@ -500,6 +542,12 @@ class ModelCore:
             desk.set_update(before)
             return [said]
         return [said, *desk.save()]
+
+    def _is_under_way(self) -> bool:
+        """Whether the notice looked at is the one that is under way: the clock was wrong then."""
+        taken = self._installation.trusted
+        seen = b"" if self._notice is None else hashlib.sha256(self._notice).digest()
+        return taken is not None and taken.notice_sha256 == seen
 
     def _payload_useless(self, error: SlotcastError, now: Now) -> list[Action]:
         actions = self._installation.exclude_payload(error, now)

@@ -115,8 +115,7 @@ class Desk:
             deployment="" if offer is None else offer.deployment,
             group=group,
         )
-        signed = max(self.state.signed_time, 0 if offer is None else offer.issued)
-        self.state = msgspec.structs.replace(self.state, update=update, signed_time=signed)
+        self.set_update(update)
 
     def move(self, happening: Happening, reason: str, now: Now, *, detail: str = "") -> None:
         """Move the update on, by the table.
@@ -145,9 +144,15 @@ class Desk:
         """Record what a slot holds."""
         self.state = self.state.with_slot(slot, record)
 
-    def count_full(self, payload: bytes, size_bytes: int, now: Now) -> None:
-        """Count a whole image that is begun against the day's bound."""
-        self.state = self.state.counting_full(payload, size_bytes, now.wall_s // 86400)
+    def count_full(self, payload: bytes, size_bytes: int, day: int) -> None:
+        """Count a whole image that is begun against the day's bound; days since 1970, UTC."""
+        self.state = self.state.counting_full(payload, size_bytes, day)
+
+    def note_signed(self, signed_s: int, expires_s: int) -> None:
+        """Remember when the newest notice was signed, and when its first signature ends."""
+        self.state = msgspec.structs.replace(
+            self.state, signed_time=signed_s, notice_expires=expires_s
+        )
 
     def raise_floor(self) -> None:
         """A release was committed: nothing older is accepted again."""

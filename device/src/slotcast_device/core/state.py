@@ -84,10 +84,11 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
         floor: the highest sequence ever committed; nothing lower is accepted again.
         active: the slot that `current` opens.
         slots: what each slot holds; a slot missing here holds nothing to rely on.
-        signed_time: the highest time seen signed: a lower bound of now for a device whose
-            clock does not run while it is off.
+        signed_time: the time at which the newest notice was signed: a lower bound of now for a
+            device whose clock does not run while it is off.
         full_day, full_bytes: whole images begun on that day (since 1970-01-01 UTC), in bytes.
         full_payload: the last of them, which may be gone on with.
+        notice_expires: when the first signature of the last good notice ends; 0: not known.
     """
 
     format: int = FORMAT
@@ -101,6 +102,7 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     full_day: int = 0
     full_bytes: int = 0
     full_payload: bytes = b""
+    notice_expires: int = 0
 
     @property
     def active_record(self) -> SlotRecord | None:

@@ -13,8 +13,17 @@ if TYPE_CHECKING:
     from slotcast_device.core.transfer.transfer import Transfer
 
 
-def model_status(state: ModelState, progress: Progress | None = None) -> ModelStatus:
-    """Build the status from the durable record, and the progress of a transfer if there is one."""
+def model_status(
+    state: ModelState, progress: Progress | None = None, *, is_stale: bool = False
+) -> ModelStatus:
+    """Build the status from the durable record, and what only a running core knows.
+
+    Args:
+        state: the record.
+        progress: of a transfer, if there is one.
+        is_stale: whether the last good notice is past its end.
+    """
+    notice = "stale" if is_stale else "valid"
     update = state.update
     return ModelStatus(
         model=state.model,
@@ -36,6 +45,8 @@ def model_status(state: ModelState, progress: Progress | None = None) -> ModelSt
         progress=progress,
         evidence=None if update is None else update.evidence,
         benched=state.benched,
+        notice=notice if state.notice_expires else "none",
+        notice_expires=state.notice_expires,
     )
 
 

@@ -46,7 +46,7 @@ class _Open:
 
     window: Window
     record: SlotRecord
-    since: int
+    since_mono_s: float
     on_trial: bool = False
 
 
@@ -122,7 +122,7 @@ class Collector:
         # A release is seen here before anyone can use it, so what is reported by now is of the
         # slot's last one; or this is a start, and what was reported before was counted before.
         window.skip(found)
-        opened = self._windows[model, slot] = _Open(window, record, now.wall_s)
+        opened = self._windows[model, slot] = _Open(window, record, now.mono_s)
         return opened
 
     def _close(self, model: str, opened: _Open, now: Now) -> None:
@@ -132,13 +132,13 @@ class Collector:
                 model=model,
                 version=opened.record.version,
                 sequence=opened.record.sequence,
-                start=opened.since,
+                start=max(0, now.wall_s - round(now.mono_s - opened.since_mono_s)),
                 end=now.wall_s,
                 on_trial=opened.on_trial,
             )
             self._ring.add(summary)
             self._totals.add(summary)
-        opened.since = now.wall_s
+        opened.since_mono_s = now.mono_s
 
     # --- sending ------------------------------------------------------------------------------
 

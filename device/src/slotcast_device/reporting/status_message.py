@@ -46,10 +46,10 @@ class Reporter:
         self._next = 0
         self._reserved = 0
 
-    def status(self, models: Sequence[ModelStatus]) -> tuple[str, bytes]:
-        """Give topic and bytes of the present status."""
+    def status(self, models: Sequence[ModelStatus], clock: str = "ok") -> tuple[str, bytes]:
+        """Give topic and bytes of the present status; `clock` as `clock_word` judges it."""
         device = self._config.values.device
-        message = build_status(self._config, models, self._count())
+        message = build_status(self._config, models, self._count(), clock)
         return self._config.topics.device(device, "status"), wire.encode(message)
 
     def _count(self) -> int:
@@ -81,12 +81,22 @@ def read_counter(config: DeviceConfig, disk: Disk) -> int:
         return 0
 
 
-def build_status(config: DeviceConfig, models: Sequence[ModelStatus], counter: int) -> Status:
-    """Build the status of the device with its inventory."""
+def build_status(
+    config: DeviceConfig, models: Sequence[ModelStatus], counter: int, clock: str = "ok"
+) -> Status:
+    """Build the status of the device with its inventory.
+
+    Args:
+        config: who the device is.
+        models: where each model stands.
+        counter: of this message.
+        clock: as `clock_word` judges it.
+    """
     return Status(
         device=config.values.device,
         counter=counter,
         time=int(time.time()),
+        clock=clock,
         inventory=_inventory(config),
         models=tuple(models),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from slotcast_device.core.signed_time import moment
 from slotcast_device.reporting.words import amount, duration, size
 from slotcast_schemas.states import SETTLED, State
 
@@ -35,6 +36,7 @@ def lines_of(
         with_evidence: also what probe and trial found, check by check.
     """
     lines = [status.device, f"  agent     {_agent(view, status.time, is_running=is_running)}"]
+    lines += _clock(status)
     for model in status.models:
         lines += _model(model, status.time, is_running=is_running)
         if with_evidence:
@@ -55,6 +57,12 @@ def _agent(view: AgentView | None, now_s: int, *, is_running: bool) -> str:
     return f"running, no connection for {duration(now_s - view.since)}: {why}"
 
 
+def _clock(status: Status) -> Iterator[str]:
+    if status.clock != "ok":
+        said = moment(status.time)
+        yield f"  clock     {status.clock}: it says {said}; see `slotcast-device check`"
+
+
 def _model(model: ModelStatus, now_s: int, *, is_running: bool) -> Iterator[str]:
     since = f" for {duration(now_s - model.since)}" if model.since else ""
     yield f"  {model.model:<9} {model.state} ({model.reason}){since}"
@@ -66,6 +74,9 @@ def _model(model: ModelStatus, now_s: int, *, is_running: bool) -> Iterator[str]
         yield f"    target    {model.target.version} (sequence {model.target.sequence})"
     if model.progress is not None and model.state in _COLLECTS:
         yield f"    progress  {_progress(model.progress)}"
+    if model.notice == "stale":
+        ended = moment(model.notice_expires)
+        yield f"    notice    stale, its signatures ended at {ended}: the publisher must refresh it"
     yield f"    active    {_slot(model.active)}"
     yield f"    standby   {_slot(model.standby)}"
     for benched in model.benched:

@@ -106,7 +106,13 @@ class Benched(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Where one model stands on this device."""
+    """Where one model stands on this device.
+
+    Attributes:
+        notice: the last good notice is `valid`, or `stale`: past the end of a signature, and no
+            newer one came. `none` before the first one, and from devices that do not say.
+        notice_expires: when the first of its signatures ends.
+    """
 
     model: ModelName
     state: State
@@ -120,6 +126,8 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress | None = None
     evidence: Evidence | None = None
     benched: Annotated[tuple[Benched, ...], Meta(max_length=16)] = ()
+    notice: Word = "none"
+    notice_expires: UnixTime = 0
 
 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,7 +147,8 @@ class Status(Message, frozen=True, kw_only=True, tag_field="kind", tag="status")
     Attributes:
         counter: grows with every status of this device, across restarts; a reader drops an
             older one.
-        clock: `ok`, or `behind` when the device's clock is earlier than a time it saw signed.
+        clock: `ok`; `behind` when the device's clock is earlier than a time it saw signed, by more
+            than five minutes; `ahead` when it is past the end of the pinned root.
     """
 
     KIND = "status"
