@@ -1,5 +1,6 @@
 """Fixtures of the integration tests."""
 
 from tests.support.fleet_fixtures import catalogue, publisher
+from tests.support.installing import archive, stand
 
-__all__ = ["catalogue", "publisher"]
+__all__ = ["archive", "catalogue", "publisher", "stand"]

@@ -133,9 +133,9 @@ def image() -> str:
     client = docker.from_env(timeout=_PULL_TIMEOUT_S)
     try:
         for name in (OFFICIAL_IMAGE, LOCAL_IMAGE):
-            if _is_here(client, name):
+            if is_here(client, name):
                 return name
-        if _pull(client, OFFICIAL_IMAGE):
+        if pull(client, OFFICIAL_IMAGE):
             return OFFICIAL_IMAGE
     finally:
         client.close()
@@ -173,7 +173,8 @@ def describe() -> str:
     return f"Mosquitto for the integration tests: binary {binary()} (no container engine answers)"
 
 
-def _is_here(client: docker.DockerClient, name: str) -> bool:
+def is_here(client: docker.DockerClient, name: str) -> bool:
+    """Whether the engine has an image."""
     try:
         client.images.get(name)
     except ImageNotFound:
@@ -181,7 +182,8 @@ def _is_here(client: docker.DockerClient, name: str) -> bool:
     return True
 
 
-def _pull(client: docker.DockerClient, name: str) -> bool:
+def pull(client: docker.DockerClient, name: str) -> bool:
+    """Fetch an image from its registry; gives whether it came."""
     try:
         client.images.pull(name)
     except (DockerException, RequestException):

@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from slotcast_device.probe import ProbeRequest, SlotModel, run_probe
+from slotcast_device import __version__
+from slotcast_device.probe import ProbeRequest, SlotModel, run_probe, runner
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.release import Probe
 from tests.support import models
@@ -154,6 +155,15 @@ def test_a_child_that_is_killed_from_outside_is_started_again(tmp_path: Path) ->
 def test_a_child_that_is_always_killed_says_nothing_about_the_model(tmp_path: Path) -> None:
     result = run_probe(request(tmp_path, models.classifier()), on_start=lambda pid: os.kill(pid, 9))
     assert (result.reason, result.blames_model) == ("probe_killed", False)
+
+
+def test_an_agent_that_was_upgraded_in_place_is_to_be_restarted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "__version__", "0.0.9")
+    result = run_probe(request(tmp_path, models.classifier()))
+    assert (result.reason, result.blames_model) == ("probe_not_started", False)
+    assert f"the agent is 0.0.9, what is installed is {__version__}: restart" in result.detail
 
 
 def test_a_relative_slot_is_a_usage_error() -> None:

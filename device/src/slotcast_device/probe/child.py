@@ -1,8 +1,9 @@
 """The probe's child: loads the candidate and says what it finds, line by line.
 
-`python -m slotcast_device.probe.child NOTES_FD PARENT_PID`, with a `ProbeRequest` as JSON on
-standard input. It judges nothing; it stops early where going on has no sense. Whatever the model
-does to this process (crash, hang, take all memory), the parent outlives it.
+`python -m slotcast_device.probe.child NOTES_FD PARENT_PID VERSION`, with a `ProbeRequest` as JSON
+on standard input. It judges nothing; it stops early where going on has no sense. Whatever the
+model does to this process (crash, hang, take all memory), the parent outlives it. A parent of
+another version was upgraded in place, and is told to be started again.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import msgspec
 import numpy as np
 import onnxruntime
 
+from slotcast_device import __version__
 from slotcast_device.probe import compare, confine
 from slotcast_device.probe.scan import UnsafeModel, scan
 from slotcast_device.probe.spec import Failure, Figures, Note, ProbeRequest, SlotModel, Timing
@@ -290,7 +292,11 @@ def _wake_runtime() -> None:
 
 def main(arguments: list[str]) -> int:
     """Read the request, confine this process, probe, and say how it ended."""
-    notes_fd, parent_pid = int(arguments[0]), int(arguments[1])
+    notes_fd, parent_pid, version = int(arguments[0]), int(arguments[1]), arguments[2]
+    if version != __version__:
+        said = f"the agent is {version}, what is installed is {__version__}: restart the agent"
+        print(said, file=sys.stderr, flush=True)
+        return 1
     confine.die_with(parent_pid)
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=ProbeRequest)
     _wake_runtime()

@@ -22,6 +22,7 @@ from typing import IO, Final
 
 import msgspec
 
+from slotcast_device import __version__
 from slotcast_device.probe.judge import DEVICE_BUSY, TOO_SLOW, Death, ProbeResult, judge
 from slotcast_device.probe.spec import NOTES_MAX_BYTES, Findings, Note, ProbeRequest
 from slotcast_device.probe.timing import patience_s
@@ -139,6 +140,7 @@ class _Watch:
     def _start(self, stdin: IO[bytes], notes_fd: int) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-P", "-B"]
         command += ["-m", "slotcast_device.probe.child", str(notes_fd), str(os.getpid())]
+        command += [__version__]
         return subprocess.Popen(
             command,
             stdin=stdin,
