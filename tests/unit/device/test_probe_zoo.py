@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from slotcast_device import __version__
 from slotcast_device.probe import ProbeRequest, SlotModel, run_probe, runner
+from slotcast_schemas import __version__
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.release import Probe
 from tests.support import models

@@ -20,14 +20,13 @@ import msgspec
 import numpy as np
 import onnxruntime
 
-from slotcast_device import __version__
 from slotcast_device.probe import compare, confine
 from slotcast_device.probe.scan import UnsafeModel, scan
 from slotcast_device.probe.spec import Failure, Figures, Note, ProbeRequest, SlotModel, Timing
 from slotcast_device.probe.timing import Budget, Rounds, Side
 from slotcast_device.probe.waits import processor_use
 from slotcast_device.runtime.tensors import signature
-from slotcast_schemas import outputs
+from slotcast_schemas import __version__, outputs
 from slotcast_schemas.errors import MalformedMessage
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.samples import NUMPY_TYPES, Array, Samples, read_samples, seeded_inputs

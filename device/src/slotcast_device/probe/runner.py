@@ -22,12 +22,12 @@ from typing import IO, Final
 
 import msgspec
 
-from slotcast_device import __version__
 from slotcast_device.probe.judge import DEVICE_BUSY, TOO_SLOW, Death, ProbeResult, judge
 from slotcast_device.probe.spec import NOTES_MAX_BYTES, Findings, Note, ProbeRequest
 from slotcast_device.probe.timing import patience_s
 from slotcast_device.probe.waits import ProcessorUse, processor_use
 from slotcast_device.runtime import memory
+from slotcast_schemas import __version__  # the device's own: it pins the contract to it
 
 OUTPUT_KEPT_BYTES: Final = 8 * 1024
 """The end of what the child printed: a crash says its last words there."""
