@@ -16,9 +16,9 @@ from slotcast_publisher.store import ReleaseFolder, Store, decode_offer
 from slotcast_publisher.trust.proof import verify_notice
 from slotcast_publisher.trust.roles import Roles
 from slotcast_schemas import wire
-from slotcast_schemas.errors import MalformedMessage
+from slotcast_schemas.errors import MalformedMessage, UsageError
 from slotcast_schemas.messages import Notice, Offer
-from slotcast_schemas.messages.offer import Group, Progress
+from slotcast_schemas.messages.offer import Deployment, Group, Groups, JitterS, Progress
 from slotcast_schemas.trust import offer_target, release_target
 
 EVERYONE = Group(name="everyone")
@@ -28,11 +28,11 @@ V = TypeVar("V")
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """To whom a release shall go. None keeps what the present offer of it says."""
 
-    groups: tuple[Group, ...] | None = None
+    groups: Groups | None = None
     state: Progress = "active"
     full_allowed: bool | None = None
-    jitter_s: int | None = None
-    deployment: str | None = None
+    jitter_s: JitterS | None = None
+    deployment: Deployment | None = None
     again: bool = False
     """Have devices that failed or rolled back try once more."""
 
@@ -93,9 +93,13 @@ def sign_offer(store: Store, roles: Roles, offer: Offer) -> None:
     """Sign an offer and bring the online roles up to date.
 
     Raises:
+        UsageError: somebody asked for what an offer cannot say.
         KeyUnavailable: the online key cannot be used from here.
     """
-    data = wire.encode(offer)
+    try:
+        data = wire.encode(offer)
+    except MalformedMessage as exc:
+        raise UsageError(f"this cannot be offered: {exc}") from exc
     store.save_offer(offer.model, data)
     roles.set_offer(offer.model, data)
     roles.renew()

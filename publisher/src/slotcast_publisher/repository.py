@@ -128,6 +128,7 @@ class Repository:
         if (path / settings_file.FILE_NAME).exists():
             raise Conflict(f"there is a repository at {path} already")
         chosen = settings or Settings()
+        settings_file.check(chosen)
         with storage_errors(path):
             path.mkdir(parents=True, exist_ok=True)
         with exclusive(path / ".lock", str(path)):

@@ -136,7 +136,7 @@ def load(repo: Path) -> Settings:
     except tomllib.TOMLDecodeError as exc:
         raise UsageError(f"{path} is not TOML: {exc}") from exc
     settings = convert(given, Settings, str(path))
-    _check(settings, f"{path}: ")
+    check(settings, f"{path}: ")
     return settings
 
 
@@ -157,7 +157,7 @@ def save(repo: Path, settings: Settings) -> None:
         UsageError: a prefix or a broker URL that cannot be used.
         StorageFailed: it could not be written.
     """
-    _check(settings)
+    check(settings)
     fields = msgspec.to_builtins(settings)
     write_atomic(repo / FILE_NAME, to_toml(fields).encode(), mode=0o600)
 
@@ -177,6 +177,7 @@ def change(repo: Path, name: str, text: str | None) -> Settings:
         StorageFailed: it could not be written.
     """
     steps = _steps(name)
+    load(repo)  # nothing is made in a folder that is no repository
     with exclusive(repo / ".lock", str(repo)):
         before = _read(repo)
         if text is None:
@@ -187,7 +188,7 @@ def change(repo: Path, name: str, text: str | None) -> Settings:
             meant: Any = msgspec.to_builtins(convert(fields, Settings, "config", strict=False))
             after = _with(before, steps, functools.reduce(lambda at, step: at[step], steps, meant))
         settings = convert(tomllib.loads(after), Settings, "config")
-        _check(settings, "config: ")
+        check(settings, "config: ")
         write_atomic(repo / FILE_NAME, after.encode(), mode=0o600)
     return settings
 
@@ -206,12 +207,12 @@ def _with(text: str, steps: tuple[str | int, ...], value: object) -> str:
     document = tomlkit.parse(text)
     place: Any = document
     for step, after in itertools.pairwise(steps):
-        new = tomlkit.aot() if isinstance(after, int) else tomlkit.table()
         if isinstance(step, int):
-            if step == len(place):
-                place.append(new)
+            if step == len(place):  # a list in one line takes a table in one line
+                is_aot = isinstance(place, tomlkit.items.AoT)
+                place.append(tomlkit.table() if is_aot else tomlkit.inline_table())
         elif not place.get(step):
-            place[step] = new
+            place[step] = tomlkit.aot() if isinstance(after, int) else tomlkit.table()
         place = _inside(place, step, steps)
     if not isinstance(place, dict) or isinstance(steps[-1], int):
         raise _no_such_key(steps)
@@ -247,7 +248,12 @@ def _no_such_key(steps: tuple[str | int, ...]) -> UsageError:
     )
 
 
-def _check(settings: Settings, where: str = "") -> None:
+def check(settings: Settings, where: str = "") -> None:
+    """Check what no single key can say.
+
+    Raises:
+        UsageError: a prefix or a broker URL that cannot be used.
+    """
     Topics(settings.prefix)
     for number, broker in enumerate(settings.brokers):
         BrokerAddress.parse(broker.url, f"{where}brokers[{number}].url")

@@ -4,8 +4,9 @@
 
 - Ctrl-C and SIGTERM end a command at any moment, also while it still imports, with one line and
   130. A command that has its own way to stop (the agent) sets its own handlers.
-- Output that nobody reads any more (`| head -1`) ends a command in silence; output that cannot be
-  written (a full disk) ends it with one line and 4. Progress, warnings and logs never end anything.
+- Output that nobody reads any more (`| head -1`) is dropped in silence; after output that could not
+  be written (a full disk) a command that went well ends with one line and 4. No write ever ends
+  what a command does, be it output, progress or log.
 - Standard streams that are closed are opened on `/dev/null`, or the next file that is opened, such
   as a lock, would take their number and get what was meant for them.
 - Every line loses the passwords of broker addresses in it, whoever wrote it.
@@ -33,18 +34,6 @@ OUTPUT_LOST: Final = 4
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
-class OutputLost(Exception):
-    """Standard output takes nothing any more.
-
-    Attributes:
-        is_closed: whether its reader went away, rather than that the disk is full.
-    """
-
-    def __init__(self, error: OSError) -> None:
-        super().__init__(error.strerror or str(error))
-        self.is_closed = isinstance(error, BrokenPipeError)
-
-
 def run_command(name: str, load: Callable[[], Callable[[], int]]) -> NoReturn:
     """Import a command, run it, and end the process with its exit code.
 
@@ -69,29 +58,27 @@ def _run(name: str, main: Callable[[], int], stop: _Stop) -> int:
         code = main()
     except SystemExit as exc:  # how argparse and typer end
         code = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
-    except OutputLost as exc:
-        code = _say_lost(name, exc)
     except BaseException:  # cleaning up after an interrupt may fail in ways of its own
         if not stop.was_asked:
             raise
     if stop.was_asked:
         sys.stderr.write(f"{name}: stopped; run the same command again to go on\n")
         code = STOPPED
-    try:
-        sys.stdout.flush()
-    except OutputLost as exc:
-        lost = _say_lost(name, exc)
-        code = code or lost
-    return code
+    lost = _end_output(name)
+    return code or lost
 
 
-def _say_lost(name: str, lost: OutputLost) -> int:
-    """Have what is left in the buffer go nowhere; give the exit code, with a line if it is one."""
-    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a descriptor is what is wanted
-        os.dup2(nowhere.fileno(), 1)
-    if lost.is_closed:
+def _end_output(name: str) -> int:
+    """Write out what is in the buffer; give the exit code, with a line if anybody must act."""
+    sys.stdout.flush()
+    lost = sys.stdout.lost if isinstance(sys.stdout, _Stream) else None
+    if lost is None:
         return 0
-    sys.stderr.write(f"{name}: the output could not be written: {lost}\n")
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a descriptor is what is wanted
+        os.dup2(nowhere.fileno(), 1)  # so that the interpreter's own flush says nothing
+    if isinstance(lost, BrokenPipeError):
+        return 0
+    sys.stderr.write(f"{name}: the output could not be written: {lost.strerror}\n")
     return OUTPUT_LOST
 
 
@@ -140,23 +127,27 @@ def _set_handlers(handler: _Leave | _Stop) -> None:
 
 
 class _Stream(io.TextIOWrapper):
-    """Standard output or standard error, as a command needs it."""
+    """Standard output or standard error, as a command needs it.
 
-    def __init__(self, number: int, before: TextIO | None, *, must_arrive: bool) -> None:
+    Attributes:
+        lost: the first error of writing to it.
+    """
+
+    def __init__(self, number: int, before: TextIO | None, *, is_log: bool) -> None:
         super().__init__(
             io.BufferedWriter(io.FileIO(number, "w", closefd=False)),
             encoding=getattr(before, "encoding", None) or "utf-8",
             errors="backslashreplace",  # a file's name may be no text at all
-            line_buffering=not must_arrive or os.isatty(number),
+            line_buffering=is_log or os.isatty(number),
         )
-        self._must_arrive = must_arrive
+        self.lost: OSError | None = None
 
     def write(self, text: str, /) -> int:
         """Write a text without its passwords."""
         try:
             return super().write(hide_passwords(text))
         except OSError as exc:
-            self._fail(exc)
+            self.lost = self.lost or exc
             return len(text)
 
     def flush(self) -> None:
@@ -164,11 +155,7 @@ class _Stream(io.TextIOWrapper):
         try:
             super().flush()
         except OSError as exc:
-            self._fail(exc)
-
-    def _fail(self, error: OSError) -> None:
-        if self._must_arrive:
-            raise OutputLost(error) from None
+            self.lost = self.lost or exc
 
 
 def _open_streams() -> None:
@@ -179,5 +166,5 @@ def _open_streams() -> None:
             os.open(os.devnull, mode)  # takes the lowest number that is free, which is this one
     if sys.stdin is None:
         sys.stdin = open(0, closefd=False)  # noqa: SIM115 - a descriptor, for ever
-    sys.stdout = _Stream(1, sys.stdout, must_arrive=True)
-    sys.stderr = _Stream(2, sys.stderr, must_arrive=False)
+    sys.stdout = _Stream(1, sys.stdout, is_log=False)
+    sys.stderr = _Stream(2, sys.stderr, is_log=True)

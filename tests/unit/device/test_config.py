@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec import inspect
 
-from slotcast_device.config import DeviceConfig
+from slotcast_device.config import Config, DeviceConfig
 from slotcast_schemas.errors import UsageError
 
 GOOD = """
@@ -70,3 +71,31 @@ def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, message: str) ->
 def test_a_missing_file_is_a_mistake_of_whoever_typed_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file"):
         DeviceConfig(tmp_path / "device.toml")
+
+
+def _keys(kind: type, prefix: str = "") -> list[str]:
+    """Give every key of the file as docs/device.md writes it."""
+    info = inspect.type_info(kind)
+    assert isinstance(info, inspect.StructType)
+    found: list[str] = []
+    for field in info.fields:
+        inner = field.type.type if isinstance(field.type, inspect.Metadata) else field.type
+        if isinstance(inner, inspect.VarTupleType) and isinstance(
+            inner.item_type, inspect.StructType
+        ):
+            found += _keys(inner.item_type.cls, f"{prefix}{field.name}[].")
+        elif isinstance(inner, inspect.StructType):
+            found += _keys(inner.cls, f"{prefix}{field.name}.")
+        else:
+            found.append(prefix + field.name)
+    return found
+
+
+@pytest.mark.parametrize("key", _keys(Config))
+def test_every_key_is_documented(key: str) -> None:
+    table = (Path(__file__).parents[3] / "docs" / "device.md").read_text()
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    table_of, _, name = key.rpartition(".")
+    near = [row for row in rows if f"`{table_of}." in row or not table_of]
+    wanted = [f"`{key}`", f"`.{name}`", f"`{key}.<key>`"]
+    assert any(word in row for row in near for word in wanted), f"{key} is not in docs/device.md"

@@ -65,6 +65,15 @@ def test_every_command_gives_the_keys_that_are_documented(
         (["publish", "{repo}", "clf", "1.0", "--broker", "mqtt://127.0.0.1:1"], 3, "127.0.0.1:1"),
         (["release", "{repo}"], 2, "Missing argument"),
         (["inspect", "{model}"], 1, "notice"),
+        (["publish", "{repo}", "clf", "1.0", "--jitter-s", "-1"], 2, "jitter_s: expected a whole"),
+        (["publish", "{repo}", "clf", "1.0", "--deployment", "x" * 65], 2, "at most 64 characters"),
+        (["publish", "{repo}", "clf", "1.0", "mqtt://cam:Blue9@h"], 2, "(mqtt://***@h)"),
+        (
+            ["release", "{repo}", "clf", "2.0", "{model}", "--min-requests", "-1"],
+            2,
+            "--trial-min-requests: trial.min_requests: expected a whole number of at least 0",
+        ),
+        (["init", "made", "--no-passphrase", "--broker", "mqtt://a b"], 2, "percent-encode"),
     ],
 )
 def test_errors_are_one_line_with_the_code_of_who_must_act(
@@ -81,6 +90,7 @@ def test_errors_are_one_line_with_the_code_of_who_must_act(
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (repo.path.parent / "made").exists()
 
 
 def test_every_family_of_errors_has_its_exit_code() -> None:

@@ -139,3 +139,24 @@ def test_what_is_not_set_cannot_be_taken_away(folder: Path) -> None:
     with pytest.raises(UsageError, match="url"):
         change(folder, "brokers[0].url", None)
     assert (folder / "slotcast.toml").read_text() == WRITTEN
+
+
+def test_a_folder_that_is_no_repository_is_left_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        change(tmp_path, "prefix", "x")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_not_toml_is_left_as_it_is(folder: Path) -> None:
+    (folder / "slotcast.toml").write_text("prefix = ")
+    with pytest.raises(UsageError, match="is not TOML"):
+        change(folder, "prefix", "x")
+
+
+def test_brokers_that_are_written_in_one_line_can_be_changed(folder: Path) -> None:
+    (folder / "slotcast.toml").write_text('brokers = [{url = "mqtt://a"}]  # one\n')
+    run("set", folder, "brokers[0].protocol", "5")
+    run("set", folder, "brokers[1].url", "mqtt://b")
+    found = settings_file.load(folder).brokers
+    assert [(b.url, b.protocol) for b in found] == [("mqtt://a", "5"), ("mqtt://b", "auto")]
+    assert "# one" in (folder / "slotcast.toml").read_text()

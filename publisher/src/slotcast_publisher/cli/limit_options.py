@@ -30,6 +30,9 @@ _SHORTER: Final = {
 }
 """Names that these options have as well."""
 
+NO_LIMITS: Final = ChosenLimits()
+"""The default of the parameter that the options stand for."""
+
 
 def option_of(name: str) -> str:
     """Give the option of a limit: `--trial-max-error-share` of `trial.max_error_share`."""
@@ -41,13 +44,13 @@ def with_limit_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(**options: Any) -> None:
-        tables: dict[str, dict[str, Any]] = {}
+        limits = NO_LIMITS
         for key in limit_keys():
             value = options.pop(_parameter(key))
             if value is not None:
                 table, _, name = key.name.partition(".")
-                tables.setdefault(table, {})[name] = value
-        command(**options, limits=choose(tables, "options"))
+                limits = choose({table: {name: value}}, option_of(key.name)).over(limits)
+        command(**options, limits=limits)
 
     own = inspect.signature(command, eval_str=True).parameters.values()
     made = [
@@ -76,7 +79,3 @@ def _option(key: Key) -> Any:
     return Annotated[
         str | None, typer.Option(*names, help=text, metavar=key.name.rpartition(".")[2].upper())
     ]
-
-
-NO_LIMITS: Final = ChosenLimits()
-"""The default of the parameter that the options stand for."""

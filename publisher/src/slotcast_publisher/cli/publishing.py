@@ -100,6 +100,7 @@ def _publish(
         deployment=deployment,
         again=again,
     )
+    wanted = convert(msgspec.to_builtins(wanted), Wanted, "options")
     repository = open_repository(repo)
     with progress(quiet=json) as advance:
         how = How(

@@ -14,7 +14,6 @@ from slotcast_publisher.cli.common import Brokers, Repo, open_repository
 from slotcast_publisher.delivery.publish import brokers_of
 from slotcast_publisher.serve.service import Service, log_line
 from slotcast_publisher.serve.wants import RATE_BYTES_PER_S, Bounds
-from slotcast_schemas.command import OutputLost
 
 
 def register(app: typer.Typer) -> None:
@@ -57,6 +56,5 @@ def _say_text(event: str, **fields: Any) -> None:
 
 def _say(line: str) -> None:
     """Log a line; that nobody reads it, or the log's disk is full, keeps no device waiting."""
-    with contextlib.suppress(OutputLost):
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

@@ -111,6 +111,11 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
         return min(self.chunk_size_bytes, self.size_bytes - index * self.chunk_size_bytes)
 
 
+Groups = Annotated[tuple[Group, ...], Meta(max_length=limits.GROUPS_MAX)]
+Deployment = Annotated[str, Meta(max_length=64)]
+JitterS = Annotated[int, Meta(ge=0, le=7 * 86400)]
+
+
 class Offer(Message, frozen=True, kw_only=True, tag_field="kind", tag="offer"):
     """To whom a release goes and how.
 
@@ -132,12 +137,12 @@ class Offer(Message, frozen=True, kw_only=True, tag_field="kind", tag="offer"):
     release_sha256: Sha256
     issued: UnixTime
     state: Progress = "active"
-    groups: Annotated[tuple[Group, ...], Meta(max_length=limits.GROUPS_MAX)]
+    groups: Groups
     payloads: Annotated[tuple[Payload, ...], Meta(max_length=limits.PAYLOADS_MAX)]
     full_allowed: bool = True
-    deployment: Annotated[str, Meta(max_length=64)] = ""
+    deployment: Deployment = ""
     """Names one rollout; comes back in every status, so that a fleet view can count."""
-    jitter_s: Annotated[int, Meta(ge=0, le=7 * 86400)] = 0
+    jitter_s: JitterS = 0
     """Each device waits a random part of this before it asks, to spread a fleet's load."""
     attempt: Count = 1
     """Raised by the publisher to have devices that failed or benched it try again."""
