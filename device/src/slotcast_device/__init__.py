@@ -6,6 +6,7 @@ use, because the agent itself must not need the runtime.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["HotModel"]
 __version__ = "0.1.0"
+
+# From 1.31 on the runtime keeps a device id below the user's home, and sends what it counts to its
+# makers. Neither is for devices: it is read when onnxruntime is imported, which comes after this.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> object:
