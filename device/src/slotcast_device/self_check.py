@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from tuf.api.metadata import Metadata, Root
 from slotcast_device import access_check
 from slotcast_device.core.signed_time import clock_word
 from slotcast_device.link.link import Link
+from slotcast_device.runtime.importing import RUNTIME, import_problem, runtime_version
 from slotcast_device.runtime.users import short_name, this_user
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.os_disk import OsDisk
@@ -53,12 +55,18 @@ class Finding:
 
 
 def check(config: DeviceConfig) -> list[Finding]:
-    """Look at brokers, TLS, disk, clock, pinned root and state."""
+    """Look at brokers, TLS, disk, runtime, clock, pinned root and state."""
     findings = [
         _root(config),
         _access("configuration", access_check.configuration_problems(config)),
     ]
-    findings += [_clock(config), *_disk(config), *_states(config), *_applications(config)]
+    findings += [
+        _runtime(),
+        _clock(config),
+        *_disk(config),
+        *_states(config),
+        *_applications(config),
+    ]
     return findings + [_broker(config, broker) for broker in config.values.brokers]
 
 
@@ -90,6 +98,15 @@ def _applications(config: DeviceConfig) -> list[Finding]:
         )
         for model in config.values.models
     ]
+
+
+def _runtime() -> Finding:
+    version, problem = runtime_version(), import_problem()
+    if not version and not problem:
+        version = "of an unknown version"
+    detail = f"{RUNTIME} {version}" if not problem else f"cannot be imported: {problem}"
+    hint = f"; install {RUNTIME} anew for {sys.executable}" if problem else ""
+    return Finding("runtime", passed=not problem, detail=detail + hint)
 
 
 def _clock(config: DeviceConfig) -> Finding:
