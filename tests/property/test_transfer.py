@@ -20,8 +20,8 @@ from slotcast_device.core.transfer.actions import (
     Subscribe,
     Unsubscribe,
 )
+from slotcast_device.core.transfer.broker_limits import FILTERS_MAX, FILTERS_PER_PACKET
 from slotcast_device.core.transfer.credit import Credit
-from slotcast_device.core.transfer.subscriptions import FILTERS_MAX, FILTERS_PER_PACKET
 from slotcast_device.core.transfer.transfer import Transfer
 from slotcast_schemas import limits, wire
 from slotcast_schemas.errors import ChunkCorrupt

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from slotcast_device.core.state import Update
-from slotcast_device.core.transfer.subscriptions import SUBSCRIPTIONS_MAX
+from slotcast_device.core.transfer.broker_limits import SUBSCRIPTIONS_MAX
 from slotcast_schemas.states import State
 from tests.simulation.broker import Client
 from tests.simulation.catalog import MODELS, UNFIT_IN_PROBE, UNFIT_ON_TRIAL, Catalog

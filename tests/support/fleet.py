@@ -53,7 +53,7 @@ from slotcast_schemas import wire
 from slotcast_schemas.messages import Metrics, Presence, Release, Status
 from slotcast_schemas.messages.metrics import Summary
 from slotcast_schemas.messages.release import Trial
-from slotcast_schemas.messages.status import ModelStatus
+from slotcast_schemas.messages.status import LinkStatus, ModelStatus
 from slotcast_schemas.states import State
 from slotcast_schemas.topics import Topics
 from tests.support import models as zoo
@@ -358,6 +358,20 @@ class Observer:
                 lambda: bool(self.statuses) and self.statuses[-1].clock == word, WAIT_S
             ):
                 raise AssertionError(f"expected {word}, came {[s.clock for s in self.statuses]}")
+
+    def wait_for_link(self, reason: str) -> LinkStatus:
+        """Wait until a status says this of the link."""
+        with self._changed:
+            found: list[LinkStatus] = []
+
+            def look() -> bool:
+                links = [s.link for s in self.statuses if s.link is not None]
+                found[:] = [link for link in links if link.reason == reason]
+                return bool(found)
+
+            if not self._changed.wait_for(look, WAIT_S):
+                raise AssertionError(f"never came; came: {[s.link for s in self.statuses]}")
+            return found[0]
 
     def wait_for_presence(self, online: bool) -> None:
         """Wait until the last word on the device's presence is this."""

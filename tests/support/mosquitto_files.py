@@ -39,6 +39,9 @@ def container_place(flavour: Flavour) -> Place:
     return Place(_HOME, None, PORTS[flavour])
 
 
+_OF_LISTENER: Final = ("max_qos ", "use_username_as_clientid ")
+
+
 def files(
     flavour: Flavour,
     place: Place,
@@ -53,14 +56,19 @@ def files(
         flavour: which configuration of mosquitto/.
         place: where it will run.
         is_persistent: whether retained messages survive a restart.
-        extra: more lines of configuration, put before the listeners; below /mosquitto as shipped.
+        extra: more lines of configuration, instead of those shipped with the same key, and before
+            the listeners but for the keys that belong to one; below /mosquitto as shipped.
         certificates: for the production flavour.
     """
     text = (REPOSITORY / "mosquitto" / f"{flavour}.conf").read_text()
     text = _with_persistence(text, place, is_persistent=is_persistent)
     for shipped, port in zip(PORTS[flavour], place.ports, strict=True):
         text = _with_listener(text, shipped, port, place.address)
-    text = "\n".join([*extra, text]).replace(f" {_HOME}/", f" {place.home}/")
+    keys = {line.split()[0] for line in extra if line.split()}
+    text = "\n".join(line for line in text.splitlines() if line.split(" ")[0] not in keys)
+    before = [line for line in extra if not line.startswith(_OF_LISTENER)]
+    after = [line for line in extra if line.startswith(_OF_LISTENER)]
+    text = "\n".join([*before, text, *after, ""]).replace(f" {_HOME}/", f" {place.home}/")
     made = {"config/mosquitto.conf": text.encode()}
     if certificates is not None:
         made["config/acl"] = (REPOSITORY / "mosquitto" / "acl").read_bytes()

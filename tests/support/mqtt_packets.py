@@ -74,6 +74,12 @@ class Packet:
         return NAMES[self.raw[0] >> 4]
 
     @property
+    def header_bytes(self) -> int:
+        """Bytes of the fixed header."""
+        header = _header(self.raw)
+        return len(self.raw) if header is None else header[0]
+
+    @property
     def is_publish(self) -> bool:
         """Whether this is a PUBLISH."""
         return self.raw[0] >> 4 == _PUBLISH

@@ -15,6 +15,7 @@ import math
 import os
 import queue
 import random
+import secrets
 import socket
 import threading
 import time
@@ -24,11 +25,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core import events as ev
+from slotcast_device.core.backoff import Backoff
 from slotcast_device.core.model import ModelCore
 from slotcast_device.core.signed_time import ClockWatch, clock_word
 from slotcast_device.core.transfer import actions as transfer_actions
+from slotcast_device.core.transfer.broker_limits import BrokerLimits, Refusal, lends_notices
 from slotcast_device.core.transfer.slow_link import SlowLimit
-from slotcast_device.core.transfer.subscriptions import FILTERS_PER_PACKET
 from slotcast_device.jobs import ModelFiles
 from slotcast_device.link.connection import Connection
 from slotcast_device.operator_requests import Control
@@ -37,17 +39,12 @@ from slotcast_device.reporting.change_log import ChangeLog
 from slotcast_device.reporting.log_format import FACTS
 from slotcast_device.reporting.metrics_collector import Collector
 from slotcast_device.reporting.status_message import Reporter
+from slotcast_device.storage.broker_book import BrokerBook
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.systemd import Supervisor
 from slotcast_schemas import wire
-from slotcast_schemas.errors import (
-    InternalError,
-    OutOfMemory,
-    SlotcastError,
-    SoftwareBroken,
-    StorageFailed,
-)
-from slotcast_schemas.topics import ChunkTopic, MapTopic, NoticeTopic
+from slotcast_schemas.errors import BrokerRefused, SlotcastError, StorageFailed
+from slotcast_schemas.topics import ChunkTopic, DeviceTopic, MapTopic, NoticeTopic
 
 if TYPE_CHECKING:
     from slotcast_device.config import DeviceConfig
@@ -55,20 +52,12 @@ if TYPE_CHECKING:
     from slotcast_device.storage.disk import Disk
 
 _LOG: Final = logging.getLogger("slotcast.device")
-_TEXT_MAX_CHARS: Final = 300
 _TICK_S: Final = 1.0
 _WORKERS: Final = 2
 _ENDED: Final = frozenset({"after_commit", "after_rollback"})
-
-
-def _as_ours(exc: Exception) -> SlotcastError:
-    """Say who must act about an error that nobody foresaw."""
-    text = f"{type(exc).__name__}: {exc}"[:_TEXT_MAX_CHARS]
-    if isinstance(exc, ImportError):
-        return SoftwareBroken(f"{text}; install slotcast-device anew on this device")
-    if isinstance(exc, MemoryError):
-        return OutOfMemory("this device has too little memory to spare for the update at present")
-    return InternalError(f"{text}; this is a defect of slotcast-device, its log has the rest")
+REFUSED_FIRST_S: Final = 5.0
+REFUSED_CAP_S: Final = 300.0
+"""Bounds of the waits before a notice is asked for again whose filter was refused."""
 
 
 class _Model:
@@ -106,7 +95,11 @@ class Agent:
         self._models = {name: self._model(name) for name in config.values.models}
         self._reporter = Reporter(config, self._disk)
         self._collector = Collector(config, self._disk)
-        self._connection = Connection(config, self._rng, self)
+        book = BrokerBook(config, self._disk, int(time.time()))
+        self._connection = Connection(config, self._rng, self, book, secrets.token_hex(4))
+        self._notice_waits = Backoff(self._rng, REFUSED_FIRST_S, REFUSED_CAP_S)
+        self._has_notices = self._lends = False
+        self._wildcards_bring: int | None = None
         self._stopping = threading.Event()
         self._wake_receiver, self._wake_sender = socket.socketpair()
         self._results: queue.SimpleQueue[tuple[_Model, ev.JobDone]] = queue.SimpleQueue()
@@ -197,6 +190,7 @@ class Agent:
         self._take_results()
         self._connection.check()
         now = self._now()
+        self._note_link()
         if self._connection.link is not None and now.mono_s >= self._notices_s:
             self._ask_for_notices(self._connection.link)
         for model in self._models.values():
@@ -268,23 +262,41 @@ class Agent:
 
     # --- the connection tells -------------------------------------------------------------------
 
-    def came_up(self, link: Link, credit_chunks: int) -> None:
+    def came_up(self, link: Link, credit_chunks: int, limits: BrokerLimits) -> None:
         """Ask for the notices; the status is due, since it may have changed meanwhile."""
+        self._lends = lends_notices(len(self._models), limits)
         self._ask_for_notices(link)
         self._report_due = True
-        self._feed_all(ev.LinkUp(link.broker.url, credit_chunks), self._now())
+        self._feed_all(ev.LinkUp(link.broker.url, credit_chunks, limits), self._now())
 
     def _ask_for_notices(self, link: Link) -> None:
         """Subscribe to them, again for those that the broker dropped in silence (a full queue).
 
         A repeated subscription brings what is retained once more (MQTT 5, 3.8.4).
         """
-        names = list(self._models)
-        for i in range(0, len(names), FILTERS_PER_PACKET):
-            part = names[i : i + FILTERS_PER_PACKET]
-            link.subscribe(tuple(self._topics.notice(name) for name in part))
+        for part in self._notice_filters():
+            link.subscribe(part)
+        self._has_notices = True
         wait_s = self._config.values.timing.notices_again_s
         self._notices_s = time.monotonic() + self._rng.uniform(0.5, 1.0) * wait_s
+
+    def _notice_filters(self) -> list[tuple[str, ...]]:
+        names, size = list(self._models), self._connection.limits.filters_per_packet
+        parts = [names[i : i + size] for i in range(0, len(names), size)]
+        return [tuple(self._topics.notice(name) for name in part) for part in parts]
+
+    def _lend_notices(self, link: Link) -> None:
+        """Where a broker allows no more subscriptions than there are models, let go meanwhile."""
+        if self._lends and self._has_notices:
+            for part in self._notice_filters():
+                link.unsubscribe(part)
+            self._has_notices = False
+
+    def _take_notices_back(self, link: Link) -> None:
+        """Ask for the notices again once nothing is fetched any more."""
+        is_lent = self._lends and any(core.is_fetching for core in self.cores)
+        if not (self._has_notices or is_lent):
+            self._ask_for_notices(link)
 
     def went_down(self) -> None:
         """Tell the cores; what was under way to the broker is sent again."""
@@ -295,6 +307,27 @@ class Agent:
     def taken(self, filters: int, took_s: float) -> None:
         """Tell the cores how fast this broker takes subscriptions."""
         self._feed_all(ev.SubscriptionTaken(filters, took_s), self._now())
+
+    def limits_changed(self, limits: BrokerLimits) -> None:
+        """Tell the cores what this broker allows."""
+        self._lends = lends_notices(len(self._models), limits)
+        self._feed_all(ev.LimitsChanged(limits), self._now())
+
+    def refused(self, refusal: Refusal, *, is_final: bool) -> None:
+        """Tell the cores, or ask for the notices again after a wait that grows."""
+        self._report_due = True
+        if isinstance(self._topics.parse(refusal.filter), NoticeTopic):
+            self._notices_s = time.monotonic() + self._notice_waits.next_s()
+        else:
+            event = ev.SubscriptionRefused(refusal.filter, refusal.text, is_final)
+            self._feed_all(event, self._now())
+
+    def unanswered(self, filters: tuple[str, ...]) -> None:
+        """Tell the cores, or say it where it is a notice that does not come."""
+        if any(isinstance(self._topics.parse(name), NoticeTopic) for name in filters):
+            self._report_due = True
+            self._connection.trouble(BrokerRefused(f"no answer to SUBSCRIBE {', '.join(filters)}"))
+        self._feed_all(ev.SubscriptionUnanswered(filters), self._now())
 
     def heard(self) -> None:
         """Tell the cores that the link carries bytes."""
@@ -311,8 +344,11 @@ class Agent:
             case MapTopic(payload, part):
                 self._feed_all(ev.MapArrived(payload, part, data), now)
             case NoticeTopic(name) if name in self._models:
-                self._connection.works()
+                self._notice_waits.reset()
+                self._connection.state.works(now.wall_s)
                 self._feed(self._models[name], ev.NoticeArrived(data), now)
+            case DeviceTopic(device, "presence") if device == self._config.values.device:
+                self._connection.presence_came(data)
             case _:
                 _LOG.debug("nothing here is waiting for %s", topic)
 
@@ -339,6 +375,8 @@ class Agent:
             if isinstance(action, ev.Activate):  # which forgets reports of the slot's last release
                 self._collector.collect(model.core.state, self._now())
             model.files.carry_out(action)
+            if isinstance(action, transfer_actions.StoreChunk):
+                self._connection.progressed()
         elif isinstance(action, ev.Job):
             self._pool.submit(self._work, model, action)
         elif isinstance(action, ev.Order):
@@ -367,11 +405,14 @@ class Agent:
             return
         match order:
             case transfer_actions.Subscribe(filters):
+                self._lend_notices(link)
                 link.subscribe(filters)
             case transfer_actions.Unsubscribe(filters):
                 link.unsubscribe(filters)
             case transfer_actions.PublishWant(want):
                 link.publish(self._topics.want(want.payload), wire.encode(want))
+            case transfer_actions.LearnWildcards(messages_max):
+                self._wildcards_bring = messages_max
 
     def _work(self, model: _Model, job: ev.Job) -> None:
         """Run a job in a worker thread and tell the loop."""
@@ -381,7 +422,7 @@ class Agent:
             done = ev.JobDone(job, error=exc)
         except Exception as exc:  # noqa: BLE001 - a defect must end in a status, not in silence
             _LOG.exception("%s: %s failed", model.core.model, type(job).__name__)
-            done = ev.JobDone(job, error=_as_ours(exc))
+            done = ev.JobDone(job, error=StorageFailed(f"internal: {exc!r}"))
         self._results.put((model, done))
         with contextlib.suppress(OSError):
             self._wake_sender.send(b"\0")
@@ -395,7 +436,8 @@ class Agent:
     def _show(self, now: ev.Now) -> None:
         """Leave what only this process knows where `slotcast-device status` finds it."""
         link, is_up = self._connection.link, self._connection.is_up
-        if self._is_offline or not self._view.is_due(now.mono_s, is_connected=is_up):
+        said = self._connection.state.status
+        if self._is_offline or not self._view.is_due(now.mono_s, is_connected=is_up, link=said):
             return
         statuses = [core.status() for core in self.cores]
         error = self._connection.last_error
@@ -407,7 +449,18 @@ class Agent:
             is_connected=is_up,
             problem="" if is_up or error is None else f"{error.reason}: {error}",
             models={status.model: live_model(status) for status in statuses},
+            link=said,
         )
+
+    def _note_link(self) -> None:
+        """Keep what is to be said of the link; share its subscriptions where they are few."""
+        if self._is_offline:
+            return
+        if self._wildcards_bring is not None:
+            self._connection.learn_wildcards(self._wildcards_bring)
+            self._wildcards_bring = None
+        if self._connection.link is not None and self._connection.is_up:
+            self._take_notices_back(self._connection.link)
 
     def _report(self, now: ev.Now) -> None:
         """Send status and metrics, while somebody takes them."""
@@ -415,8 +468,12 @@ class Agent:
         if link is None or not self._connection.is_up:
             return
         if self._report_due:
+            statuses = [core.status() for core in self.cores]
             topic, data = self._reporter.status(
-                [core.status() for core in self.cores], self._clock_word(now)
+                statuses,
+                self._connection.state.status,
+                self._clock_word(now),
+                packet_max_bytes=link.packet_max_bytes,
             )
             if link.publish(topic, data, retain=True):
                 self._report_due = False
@@ -441,6 +498,7 @@ class Agent:
         self._collector.save()
         self._report(self._now())
         self._connection.close()
+        self._show(self._now())
         for model in self._models.values():
             model.files.close()
         self._wake_receiver.close()

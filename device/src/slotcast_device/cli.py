@@ -235,7 +235,9 @@ def read_status(config: DeviceConfig) -> Status:
         states.append(state or ModelState(model=model))
     models = [model_status(s, is_stale=notice_word(s, wall_s) == "stale") for s in states]
     clock = clock_word(wall_s, states, config.root_expires_s)
-    return build_status(config, models, read_counter(config, disk), clock)
+    view = read_view(config.state_dir)
+    link = None if view is None else view.link
+    return build_status(config, models, read_counter(config, disk), clock, link)
 
 
 def as_json(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import threading
 import time
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from slotcast_device.core.state import SLOT_NAMES
 from slotcast_device.core.transfer import actions as transfer_actions
 from slotcast_device.owner.owner import Owner
 from slotcast_device.runtime import memory
-from slotcast_device.runtime.importing import runtime_version
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.build import build
 from slotcast_device.storage.disk import storage_errors
@@ -170,8 +170,8 @@ class ModelFiles:
         match job:
             case ev.Inspect():
                 return self._inspect()
-            case ev.Verify():
-                return self._verify(job)
+            case ev.Verify(data):
+                return self._verify(data)
             case ev.OpenSpool() | ev.ScanSpool() | ev.Build():
                 return self._run_on_spool(job)
             case ev.Probe():
@@ -280,14 +280,8 @@ class ModelFiles:
             raise SlotDamaged(f"slot {slot} does not hold a release any more")
         self.store.verify(slot, record)
 
-    def _verify(self, job: ev.Verify) -> ev.Verified:
-        trusted = verify_notice(
-            job.data,
-            self._model,
-            self._config.pinned_root,
-            self._folder / "trust",
-            job.signed_time,
-        )
+    def _verify(self, data: bytes) -> ev.Verified:
+        trusted = verify_notice(data, self._model, self._config.pinned_root, self._folder / "trust")
         return ev.Verified(trusted, self._facts())
 
     def _facts(self) -> Facts:
@@ -295,7 +289,7 @@ class ModelFiles:
         return Facts(
             device=values.device,
             tags=values.tags,
-            onnxruntime=runtime_version(),
+            onnxruntime=importlib.metadata.version("onnxruntime"),
             memory_bytes=memory.available_bytes(),
             disk_bytes=self._disk.free_bytes(self._folder),
             spooled_bytes=self._spooled_bytes(),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,10 +15,13 @@ from tuf.api.metadata import Metadata, Root
 
 from slotcast_device import access_check
 from slotcast_device.core.signed_time import clock_word
-from slotcast_device.link.link import Link
-from slotcast_device.runtime.importing import RUNTIME, import_problem, runtime_version
+from slotcast_device.link.broker_check import try_broker
+from slotcast_device.link.link_state import CONNECTED, STARTING, STOPPED
+from slotcast_device.reporting.agent_view import read_view
 from slotcast_device.runtime.users import short_name, this_user
 from slotcast_device.storage import state_file as records
+from slotcast_device.storage.broker_book import BrokerBook
+from slotcast_device.storage.lock import is_locked
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
 from slotcast_schemas.errors import SlotcastError
@@ -28,8 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from slotcast_device.config import BrokerConfig, DeviceConfig
+    from slotcast_device.config import DeviceConfig
     from slotcast_device.core.state import ModelState, SlotName
+    from slotcast_schemas.messages.status import LinkStatus
 
 DISK_LOW_BYTES: Final = 64 * 1024 * 1024
 _CLOCK_HINTS: Final = {
@@ -38,7 +41,6 @@ _CLOCK_HINTS: Final = {
     "ahead": ", later than the pinned root is good for; set the clock, or provision this device"
     " again",
 }
-_ANSWER_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +57,13 @@ class Finding:
 
 
 def check(config: DeviceConfig) -> list[Finding]:
-    """Look at brokers, TLS, disk, runtime, clock, pinned root and state."""
+    """Look at brokers, TLS, disk, clock, pinned root and state."""
     findings = [
         _root(config),
         _access("configuration", access_check.configuration_problems(config)),
     ]
-    findings += [
-        _runtime(),
-        _clock(config),
-        *_disk(config),
-        *_states(config),
-        *_applications(config),
-    ]
-    return findings + [_broker(config, broker) for broker in config.values.brokers]
+    findings += [_clock(config), *_disk(config), *_states(config), *_applications(config)]
+    return findings + _brokers(config)
 
 
 def _root(config: DeviceConfig) -> Finding:
@@ -98,15 +94,6 @@ def _applications(config: DeviceConfig) -> list[Finding]:
         )
         for model in config.values.models
     ]
-
-
-def _runtime() -> Finding:
-    version, problem = runtime_version(), import_problem()
-    if not version and not problem:
-        version = "of an unknown version"
-    detail = f"{RUNTIME} {version}" if not problem else f"cannot be imported: {problem}"
-    hint = f"; install {RUNTIME} anew for {sys.executable}" if problem else ""
-    return Finding("runtime", passed=not problem, detail=detail + hint)
 
 
 def _clock(config: DeviceConfig) -> Finding:
@@ -190,29 +177,29 @@ def _current(config: DeviceConfig, model: str, active: SlotName) -> Finding:
     return Finding(name, passed=False, detail=detail)
 
 
-def _broker(config: DeviceConfig, broker: BrokerConfig) -> Finding:
-    """Connect as the device would, under another client id, and say what the broker answers."""
-    versions = ("5", "3.1.1") if broker.protocol == "auto" else (broker.protocol,)
-    error = ""
-    for version in versions:
-        try:
-            link = _try(config, broker, version)
-        except SlotcastError as exc:
-            error = str(exc)
-            continue
-        if link.accepted is not None:
-            tls = "TLS" if broker.is_tls else "no TLS"
-            return Finding("broker", passed=True, detail=f"{broker.name}: MQTT {version}, {tls}")
-        error = str(link.error or f"{broker.name}: no answer in {_ANSWER_S:.0f} s")
-    return Finding("broker", passed=False, detail=error)
+def _brokers(config: DeviceConfig) -> list[Finding]:
+    """Try each broker; but where the agent runs, ask it, and not the brokers.
+
+    Some take a client's id from its certificate or user, and all let in only the last one with an
+    id: another connection would push the agent off.
+    """
+    if is_locked(config.state_dir):
+        view = read_view(config.state_dir)
+        return [_as_the_agent_says(None if view is None else view.link)]
+    book = BrokerBook(config, OsDisk(), int(time.time()))
+    return [
+        Finding(tried.name, tried.passed, tried.detail)
+        for broker in config.values.brokers
+        for tried in try_broker(config, broker, book.of(broker.name))
+    ]
 
 
-def _try(config: DeviceConfig, broker: BrokerConfig, version: str) -> Link:
-    client_id = f"slotcast-{config.values.device}-check"
-    link = Link(broker, config, client_id, version, None, lambda *_: None)
-    link.connect()
-    deadline_s = time.monotonic() + _ANSWER_S
-    while link.accepted is None and link.error is None and time.monotonic() < deadline_s:
-        link.wait(0.1)
-    link.close()
-    return link
+def _as_the_agent_says(link: LinkStatus | None) -> Finding:
+    if link is None or link.reason in {STARTING, STOPPED}:
+        text = "the agent runs, and has not reached a broker yet; stop it to try the brokers here"
+        return Finding("broker", passed=False, detail=text)
+    limits = "".join(f"; {word}" for word in link.limits)
+    said = f"{link.broker}, as the running agent says: {link.reason}"
+    if link.reason == CONNECTED:
+        return Finding("broker", passed=True, detail=f"{said}, MQTT {link.protocol}{limits}")
+    return Finding("broker", passed=False, detail=f"{said}: {link.detail}{limits}")

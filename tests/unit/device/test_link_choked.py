@@ -38,6 +38,7 @@ def _link(ours: socket.socket, taken: list[str]) -> Link:
     link = Link.__new__(Link)
     link.error = None
     link._on_message = lambda topic, _data: taken.append(topic)
+    link._listener = None
     link._client = mock.Mock()
     link._client.want_write.return_value = False
     link._client.loop_write.return_value = MQTTErrorCode.MQTT_ERR_SUCCESS

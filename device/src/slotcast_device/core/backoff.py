@@ -24,9 +24,14 @@ class Backoff:
     cap_s: float = 60.0
     failures: int = 0
 
+    @property
+    def bound_s(self) -> float:
+        """What the next wait will not pass."""
+        return min(self.cap_s, self.first_s * 2.0 ** min(self.failures, 30))
+
     def next_s(self) -> float:
         """Give the next wait, and count one more failure."""
-        bound = min(self.cap_s, self.first_s * 2.0 ** min(self.failures, 30))
+        bound = self.bound_s
         self.failures += 1
         return self.rng.uniform(bound * 0.1, bound)
 

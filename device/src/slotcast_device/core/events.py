@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from slotcast_device.core.transfer import actions as transfer_actions
+from slotcast_device.core.transfer.broker_limits import BrokerLimits
 
 if TYPE_CHECKING:
     from slotcast_device.core.plan import Facts, Install
@@ -37,10 +38,14 @@ class Now(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class LinkUp:
-    """A broker took the connection; `credit_chunks` is what it allows under way."""
+    """A broker took the connection.
+
+    `credit_chunks` is what may be under way, `limits` what the broker is known to allow.
+    """
 
     broker: str
     credit_chunks: int
+    limits: BrokerLimits = field(default_factory=BrokerLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,29 @@ class SubscriptionTaken:
 
     filters: int
     took_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsChanged:
+    """More was learnt of what the present broker allows."""
+
+    limits: BrokerLimits
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionRefused:
+    """The broker refused a filter: `is_final` where nothing else is known to ask for instead."""
+
+    filter: str
+    text: str
+    is_final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionUnanswered:
+    """A SUBSCRIBE got no answer for long."""
+
+    filters: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +178,9 @@ Event = (
     | ChunkArrived
     | BytesHeard
     | SubscriptionTaken
+    | SubscriptionRefused
+    | SubscriptionUnanswered
+    | LimitsChanged
     | Tick
     | JobDone
     | ActionFailed
@@ -169,13 +200,9 @@ class Inspect:
 
 @dataclass(frozen=True, slots=True)
 class Verify:
-    """Verify a notice. Gives `Verified`.
-
-    `signed_time` is when the newest one seen was signed, in seconds since 1970; 0: not known.
-    """
+    """Verify a notice. Gives `Verified`."""
 
     data: bytes
-    signed_time: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +311,12 @@ class Answer:
 
 
 Job = Inspect | Verify | OpenSpool | ScanSpool | Build | Probe | Watch | CheckSlot | AskHook
-Order = transfer_actions.Subscribe | transfer_actions.Unsubscribe | transfer_actions.PublishWant
+Order = (
+    transfer_actions.Subscribe
+    | transfer_actions.Unsubscribe
+    | transfer_actions.PublishWant
+    | transfer_actions.LearnWildcards
+)
 """What goes to the broker."""
 
 # --- other actions ----------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from slotcast_device.core.status import progress_of
 from slotcast_device.core.transfer import actions as transfer_actions
 from slotcast_device.core.transfer.slow_link import Pace, SlowLimit
 from slotcast_device.core.transfer.transfer import Transfer
+from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from slotcast_device.core.record import Desk
     from slotcast_device.core.signed_time import SignedTime
     from slotcast_device.core.switching import Trial
+    from slotcast_device.core.transfer.broker_limits import Allowance
     from slotcast_device.core.transfer.credit import Credit
     from slotcast_schemas.errors import SlotcastError
     from slotcast_schemas.messages.offer import Payload
@@ -37,6 +39,7 @@ PROGRESS_EVERY_S: Final = 15.0
 BUSY_FIRST_S: Final = 60.0
 BUSY_CAP_S: Final = 900.0
 """Bounds of the wait before a model is probed again that the device was too busy to judge."""
+ASKED_AGAIN: Final = "it is asked for again and again"
 
 
 class Installation:
@@ -46,7 +49,7 @@ class Installation:
         device: named in wants.
         asks_owner: whether windows, consent or hooks are configured.
         slow: what is reported as too slow.
-        filters_max: subscriptions that its transfers may hold at once.
+        allowance: what the present broker allows.
         signed_time: what day it is.
     """
 
@@ -61,8 +64,8 @@ class Installation:
         *,
         asks_owner: bool,
         slow: SlowLimit,
-        filters_max: int,
         signed_time: SignedTime,
+        allowance: Allowance,
     ) -> None:
         self._desk = desk
         self._trial = trial
@@ -71,11 +74,12 @@ class Installation:
         self._rng = rng
         self._credit = credit
         self._asks_owner = asks_owner
-        self._filters_max = filters_max
         self._time = signed_time
         self._waiting: ev.AskHook | ev.Probe | None = None
         self._busy = Backoff(rng, BUSY_FIRST_S, BUSY_CAP_S)
+        self._allowance = allowance
         self._pace = Pace(slow)
+        self._in_trouble = False  # nothing comes, and the reason says why
         self._rate = 0.0
         self._rate_mark: tuple[float, int] | None = None
         self._sync_s: float | None = None
@@ -136,6 +140,7 @@ class Installation:
         )
         self._report_s = now.mono_s + PROGRESS_EVERY_S
         self._rate, self._rate_mark = 0.0, None
+        self._in_trouble = False
         if install.payload is not None and install.payload.base is None:
             cost = fetch_bytes(install.payload, trusted.release, install.reuse)
             self._desk.count_full(install.payload.sha256, cost, self._time.day(now))
@@ -203,7 +208,7 @@ class Installation:
             device=self._device,
             rng=self._rng,
             credit=self._credit,
-            filters_max=self._filters_max,
+            allowance=self._allowance,
         )
 
     def scanned(self, present: set[int], now: Now) -> list[Action]:
@@ -238,14 +243,16 @@ class Installation:
         fetch = self.transfer
         if fetch is None or fetch.payload.sha256 != event.payload:
             return []
-        return self._translate(fetch.receive_chunk(event.index, event.data, now.mono_s), now)
+        actions = self._translate(fetch.receive_chunk(event.index, event.data, now.mono_s), now)
+        return self._out_of_trouble() + actions if self._in_trouble else actions
 
     def map_part(self, event: ev.MapArrived, now: Now) -> list[Action]:
         """A part of the chunk map came."""
         fetch = self.transfer
         if fetch is None or fetch.payload.sha256 != event.payload:
             return []
-        return self._translate(fetch.receive_map(event.part, event.data, now.mono_s), now)
+        actions = self._translate(fetch.receive_map(event.part, event.data, now.mono_s), now)
+        return self._out_of_trouble() + actions if self._in_trouble else actions
 
     def heard(self, now: Now) -> None:
         """The link carries bytes."""
@@ -256,6 +263,26 @@ class Installation:
         """The broker took a subscription."""
         self._credit.answered(event.filters, event.took_s)
         self.heard(now)
+
+    def refused(self, event: ev.SubscriptionRefused, now: Now) -> list[Action]:
+        """The broker refused a filter."""
+        fetch = self.transfer
+        if fetch is None or not fetch.holds(event.filter):
+            return []
+        actions = fetch.refused(event.filter, now.mono_s, is_final=event.is_final)
+        said: list[Action] = []
+        if event.is_final:
+            said = self._into_trouble("broker_refused", f"{event.text}; {ASKED_AGAIN}")
+        return [*self._translate(actions, now), *said]
+
+    def unanswered(self, event: ev.SubscriptionUnanswered) -> list[Action]:
+        """The broker does not answer a SUBSCRIBE."""
+        fetch = self.transfer
+        asked = [] if fetch is None else [name for name in event.filters if fetch.holds(name)]
+        if not asked:
+            return []
+        text = f"the broker does not answer SUBSCRIBE {asked[0]}; {ASKED_AGAIN}"
+        return self._into_trouble("broker_refused", text)
 
     def tick(self, now: Now) -> list[Action]:
         """Do what is due: ask again, sync, report progress."""
@@ -287,11 +314,50 @@ class Installation:
                 out.append(action)
         return out
 
+    # --- what does not come -------------------------------------------------------------------
+
     def _note_stall(self, fetch: Transfer) -> list[Action]:
-        if not fetch.is_stalled or self._desk.reason == "stalled":
+        if not fetch.is_stalled or self._in_trouble:
             return []
-        self._desk.change(reason="stalled", detail="what was asked for does not come; asking on")
-        return [ev.Log("warning", "stalled: nothing comes; asking the publisher"), ev.Report()]
+        return self._into_trouble(*self._why_nothing_comes(fetch))
+
+    def _why_nothing_comes(self, fetch: Transfer) -> tuple[str, str]:
+        """Give reason and detail for an update of which nothing comes."""
+        limits, needed = self._allowance.limits, fetch.packet_bytes
+        if limits.packet_max_bytes < needed:
+            return "packet_limit", (
+                f"the broker takes packets of at most {limits.packet_max_bytes} bytes, this payload"
+                f" needs {needed}: raise the broker's limit, or release with a smaller"
+                " chunk_size_bytes"
+            )
+        if not limits.retained:
+            return "stalled", (
+                "this broker keeps no retained messages, and nobody answers wants;"
+                " `slotcast serve` must run for it"
+            )
+        hint = ""
+        if fetch.has_only_short_chunks:
+            hint = f"; no message of {needed} bytes ever came: perhaps the broker's packet limit"
+        return "stalled", (
+            "what was asked for does not come, neither kept by the broker nor for a want: publish"
+            f" it to this broker, or run `slotcast serve`{hint}; {ASKED_AGAIN}"
+        )
+
+    def _into_trouble(self, reason: str, detail: str) -> list[Action]:
+        """Say why nothing comes, durably, so that the device itself can say it too."""
+        if self._desk.phase is not State.DOWNLOADING or self._desk.reason == reason:
+            return []
+        self._in_trouble = True
+        self._desk.change(reason=reason, detail=detail[:DETAIL_MAX_CHARS])
+        return [ev.Log("warning", f"{reason}: {detail}"), *self._desk.save()]
+
+    def _out_of_trouble(self) -> list[Action]:
+        """Something came."""
+        self._in_trouble = False
+        if self._desk.phase is not State.DOWNLOADING:
+            return []
+        self._desk.change(reason="downloading", detail="")
+        return [ev.Log("info", "what was asked for comes now"), *self._desk.save()]
 
     def _begin_pace(self, now: Now) -> None:
         if self.transfer is not None and self.is_link_up:
@@ -327,8 +393,6 @@ class Installation:
         if self._rate_mark is not None:
             then_s, before = self._rate_mark
             self._rate = max(0.0, (done - before) / max(now.mono_s - then_s, 1e-6))
-            if self._rate > 0 and self._desk.reason == "stalled":
-                self._desk.change(reason="downloading", detail="")
         self._rate_mark = (now.mono_s, done)
 
     def abandon(self, now: Now) -> list[Action]:

@@ -30,9 +30,9 @@ from slotcast_device.core.signed_time import SignedTime
 from slotcast_device.core.state import Update
 from slotcast_device.core.status import model_status
 from slotcast_device.core.switching import Trial
+from slotcast_device.core.transfer.broker_limits import Allowance
 from slotcast_device.core.transfer.credit import Credit
 from slotcast_device.core.transfer.slow_link import SlowLimit
-from slotcast_device.core.transfer.subscriptions import filters_each
 from slotcast_schemas.errors import (
     Benched,
     ChunkCorrupt,
@@ -86,6 +86,7 @@ class ModelCore:
         self.notices_seen = 0
         self._desk = Desk(model, Backoff(rng, RETRY_FIRST_S, RETRY_CAP_S))
         self._credit = Credit.shared_by(models)
+        self._allowance = Allowance(models=models)
         self._trial = Trial(self._desk)
         self._mending = Mending(self._desk)
         self._time = SignedTime(self._desk)
@@ -98,8 +99,8 @@ class ModelCore:
             self._credit,
             asks_owner=asks_owner,
             slow=slow or SlowLimit(),
-            filters_max=filters_each(models),
             signed_time=self._time,
+            allowance=self._allowance,
         )
         self._notice: bytes | None = None  # the last one that was looked at
         self._inbox: bytes | None = None  # the last one that was not
@@ -155,6 +156,11 @@ class ModelCore:
         """The transfer under way."""
         return self._installation.transfer
 
+    @property
+    def is_fetching(self) -> bool:
+        """Whether chunks are being collected."""
+        return self.transfer is not None and self._desk.phase is State.DOWNLOADING
+
     def status(self) -> ModelStatus:
         """Say where this model stands."""
         return model_status(
@@ -195,9 +201,6 @@ class ModelCore:
             case ev.BytesHeard():
                 self._installation.heard(now)
                 return []
-            case ev.SubscriptionTaken():
-                self._installation.taken(event, now)
-                return []
             case ev.Tick():
                 return self._tick(now)
             case ev.JobDone():
@@ -230,11 +233,30 @@ class ModelCore:
         return self._time.look(now)
 
     def _from_link(
-        self, event: ev.LinkUp | ev.LinkDown | ev.NoticeArrived, now: Now
+        self,
+        event: ev.LinkUp
+        | ev.LinkDown
+        | ev.NoticeArrived
+        | ev.SubscriptionTaken
+        | ev.SubscriptionRefused
+        | ev.SubscriptionUnanswered
+        | ev.LimitsChanged,
+        now: Now,
     ) -> list[Action]:
         match event:
-            case ev.LinkUp(broker, credit_chunks):
+            case ev.SubscriptionTaken():
+                self._installation.taken(event, now)
+                return []
+            case ev.SubscriptionRefused():
+                return self._installation.refused(event, now)
+            case ev.SubscriptionUnanswered():
+                return self._installation.unanswered(event)
+            case ev.LimitsChanged(limits):
+                self._allowance.limits = limits
+                return []
+            case ev.LinkUp(broker, credit_chunks, limits):
                 self._credit.connected(broker, credit_chunks)
+                self._allowance.connected(broker, limits)
                 return self._installation.link_up(now)
             case ev.LinkDown():
                 self._installation.link_down()
@@ -262,7 +284,7 @@ class ModelCore:
         if busy or self._inbox is None:
             return []
         self._notice, self._inbox = self._inbox, None
-        return self._desk.run(ev.Verify(self._notice, self._desk.state.signed_time))
+        return self._desk.run(ev.Verify(self._notice))
 
     def _tick(self, now: Now) -> list[Action]:
         actions = self._installation.tick(now) + self._time.tick(now)

@@ -19,8 +19,6 @@ from slotcast_schemas.errors import (
     Downgrade,
     FullForbidden,
     Incompatible,
-    Inconsistent,
-    SoftwareBroken,
     TooLarge,
 )
 from slotcast_schemas.groups import group_of
@@ -47,7 +45,6 @@ class Facts:
     """What the plan needs to know of this device, all of it as of now.
 
     Attributes:
-        onnxruntime: its version; empty where it is not installed.
         memory_bytes: memory available to a new model.
         disk_bytes: room left where the state directory is.
         spooled_bytes: what the incoming payload takes already; counts as room for itself.
@@ -125,7 +122,6 @@ def make_plan(trusted: Trusted, state: ModelState, facts: Facts) -> Plan:
 
     Raises:
         RefusedRelease: the release is not acceptable here; the kind says why.
-        SoftwareBroken: no release could be run here.
         DiskFull: it would be, with more room.
     """
     offer, release = trusted.offer, trusted.release
@@ -166,14 +162,6 @@ def _check_sequence(trusted: Trusted, state: ModelState) -> None:
             f"expected a sequence of at least {state.floor}, got {release.sequence}"
             f" ({release.version}); to go back on purpose, release the old files anew"
         )
-    for slot, record in state.slots.items():
-        is_other = record.release_sha256 != trusted.release_sha256
-        if is_other and record.sequence == release.sequence:
-            raise Inconsistent(
-                f"sequence {release.sequence} is {record.version} in slot {slot}, and another"
-                f" release, {release.version}, has the same (two publishers? a restored backup?);"
-                " release it anew, from one repository"
-            )
     for entry in state.benched:
         if entry.sequence == release.sequence and entry.attempt >= trusted.offer.attempt:
             raise Benched(
@@ -183,8 +171,6 @@ def _check_sequence(trusted: Trusted, state: ModelState) -> None:
 
 
 def _check_requirements(release: Release, facts: Facts) -> None:
-    if not facts.onnxruntime:
-        raise SoftwareBroken("onnxruntime is not installed on this device; install it anew")
     if not _runtime_fits(release.runtime.onnxruntime, facts.onnxruntime):
         raise Incompatible(
             f"needs onnxruntime {release.runtime.onnxruntime}, this device has {facts.onnxruntime}"

@@ -1,8 +1,13 @@
-"""Keeping a connection: which broker next, in which protocol, after which wait.
+"""Keeping a connection: which broker next, asked how, after which wait.
 
-Several brokers are tried in order, again and again, with jittered waits that grow; a connection
-that lasted, or that brought a notice, makes the next wait short again. Who is told what on a new
-connection is the agent's business.
+Several brokers are tried in order, again and again. How long to wait is decided by what failed,
+with waits of its own for each reason: that a notice came before does not help a device that is
+pushed off by another one with its id. Waits are short again after a connection that lasted longer
+than they do, and, where the link was only lost, after one that brought a chunk.
+
+A broker that does not take the connection as the device likes best is asked otherwise: in the older
+protocol, without a retained last will. What it was found to allow is in the book. Who is
+told what on a new connection is the agent's business.
 """
 
 from __future__ import annotations
@@ -13,23 +18,55 @@ import select
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
+import msgspec
+
 from slotcast_device.core.backoff import Backoff
+from slotcast_device.core.transfer.broker_limits import (
+    FAILED,
+    RETAIN_NOT_SUPPORTED,
+    SUBSCRIPTIONS_MAX,
+    UNSUPPORTED_VERSION,
+    BrokerLimits,
+    Refusal,
+    after_ending,
+    after_refusal,
+)
 from slotcast_device.link.link import Link
+from slotcast_device.link.link_state import LinkState
 from slotcast_schemas import wire
-from slotcast_schemas.errors import BrokerRefused, LinkDown, TransferFailed
+from slotcast_schemas.errors import (
+    BrokerRefused,
+    IdInUse,
+    LinkDown,
+    MalformedMessage,
+    TransferFailed,
+)
 from slotcast_schemas.messages import Presence
 
 if TYPE_CHECKING:
-    from slotcast_device.config import DeviceConfig
+    from slotcast_device.config import BrokerConfig, DeviceConfig
+    from slotcast_device.core.transfer.broker_limits import Ending
+    from slotcast_device.core.transfer.broker_limits import Protocol as Version
 
 _LOG: Final = logging.getLogger("slotcast.device")
 _STABLE_S: Final = 30.0
+"""A connection that ended sooner, and brought nothing, was closed quickly."""
+CAREFUL_AFTER: Final = 2
+"""Connections in a row that were closed quickly; then things are asked for one at a time."""
+SUSPICIOUS_AFTER: Final = 3
+"""The same; then the device looks whether another one has its id."""
+HANG_UPS_MAX: Final = 5
+"""Of a broker that took connections before: then it may have become another."""
+IN_USE_CAP_FACTOR: Final = 5
+"""How much longer than for a lost link the wait becomes where another device has this id."""
+TWIN_SEEN_S: Final = 600.0
+MUTED_MAX: Final = 64
 
 
 class Listener(Protocol):
     """Who is told of the connection."""
 
-    def came_up(self, link: Link, credit_chunks: int) -> None:
+    def came_up(self, link: Link, credit_chunks: int, limits: BrokerLimits) -> None:
         """A broker took the connection; nothing is subscribed on it yet."""
 
     def went_down(self) -> None:
@@ -44,38 +81,91 @@ class Listener(Protocol):
     def taken(self, filters: int, took_s: float) -> None:
         """The broker took a subscription, in this time beyond the round trip."""
 
+    def limits_changed(self, limits: BrokerLimits) -> None:
+        """More was learnt of what this broker allows."""
+
+    def refused(self, refusal: Refusal, *, is_final: bool) -> None:
+        """The broker refused a filter; where not for good, the limits say how to ask otherwise."""
+
+    def unanswered(self, filters: tuple[str, ...]) -> None:
+        """A SUBSCRIBE got no answer for long."""
+
+
+class Book(Protocol):
+    """What is known of the brokers, kept over restarts."""
+
+    def of(self, broker: str) -> BrokerLimits:
+        """Give what is known of a broker."""
+
+    def note(self, broker: str, limits: BrokerLimits, wall_s: int) -> bool:
+        """Keep what was learnt; says whether that is anything new."""
+
+
+def ways_to_connect(broker: BrokerConfig, limits: BrokerLimits) -> list[tuple[Version, bool]]:
+    """Give protocol, and whether the last will is retained, in the order to try."""
+    versions: list[Version] = ["5", "3.1.1"] if broker.protocol == "auto" else [broker.protocol]
+    if limits.protocol in versions:
+        versions.sort(key=lambda version: version != limits.protocol)
+    retained = broker.retained and limits.retained
+    ways = [(version, retained) for version in versions]
+    return ways + [(version, False) for version in versions] if retained else ways
+
 
 class Connection:
     """The one connection of this device, made anew whenever it is lost.
+
+    Args:
+        config: brokers and waits.
+        rng: jitter.
+        listener: told what happens.
+        book: what is known of the brokers.
+        session: what this run of the software calls itself in its presence.
 
     Attributes:
         link: the present connection; None while there is none.
         is_up: whether the broker accepted it.
         last_error: why there was none, or why the last one ended.
+        state: what is to be said of it.
     """
 
-    def __init__(self, config: DeviceConfig, rng: random.Random, listener: Listener) -> None:
+    def __init__(
+        self,
+        config: DeviceConfig,
+        rng: random.Random,
+        listener: Listener,
+        book: Book,
+        session: str,
+    ) -> None:
         self._config = config
+        self._rng = rng
         self._listener = listener
-        timing = config.values.timing
-        self._backoff = Backoff(rng, timing.reconnect_first_s, timing.reconnect_cap_s)
+        self._book = book
+        self._session = session
+        self._waits: dict[str, Backoff] = {}
         self._next_s = 0.0
         self._up_since_s = 0.0
         self._broker_index = 0
-        self._versions: dict[str, str] = {}
-        self._keeps_nothing: set[str] = set()
+        self._ways: dict[str, int] = {}
+        self._hang_ups: dict[str, int] = {}
+        self._quick_ends: dict[str, int] = {}
+        self._muted: dict[str, set[str]] = {}
+        self._told_presence: set[str] = set()
+        self._twin_until_s = 0.0
+        self._has_progress = False
+        self._may_be_quota = True
         self.link: Link | None = None
         self.is_up = False
         self.last_error: TransferFailed | None = None
+        self.state = LinkState()
 
     @property
     def deadline_s(self) -> float | None:
         """When the next try is due; None while there is a connection."""
         return None if self.link is not None else self._next_s
 
-    def works(self) -> None:
-        """The connection proved useful: wait little when it is lost."""
-        self._backoff.reset()
+    def progressed(self) -> None:
+        """A chunk came: the link is worth being made anew soon when it is lost."""
+        self._has_progress = True
 
     # --- the loop's turns ---------------------------------------------------------------------
 
@@ -118,86 +208,298 @@ class Connection:
         link = self.link
         if link is None:
             return
+        if link.accepted is not None and not self.is_up:
+            self._came_up(link)
         if link.error is not None or link.socket is None:
             self._drop(link.error or LinkDown(f"{link.broker.name}: connection lost"))
-        elif link.accepted is not None and not self.is_up:
-            self.is_up = True
-            self._up_since_s = time.monotonic()
-            self._versions[link.broker.url] = link.version
-            _LOG.info("connected to %s (MQTT %s)", link.broker.name, link.version)
-            link.publish(self._presence_topic, self._presence(online=True), retain=True)
-            self._listener.came_up(link, link.accepted.credit_chunks)
-        if self.is_up and time.monotonic() - self._up_since_s > _STABLE_S:
-            self._backoff.reset()
 
     def close(self) -> None:
-        """Say goodbye, so that no last will is published."""
+        """Say goodbye, so that the presence says that this device is gone."""
         if self.link is not None:
             self.link.close((self._presence_topic, self._presence(online=False)))
             self.link = None
+            self.is_up = False
+        self.state.stopped(int(time.time()))
 
-    # --- making and losing one ----------------------------------------------------------------
+    # --- making one ---------------------------------------------------------------------------
 
     def _connect(self) -> None:
         brokers = self._config.values.brokers
         broker = brokers[self._broker_index % len(brokers)]
-        version = self._versions.get(
-            broker.url, "5" if broker.protocol == "auto" else broker.protocol
-        )
-        will = (self._presence_topic, self._presence(online=False))
-        client_id = f"slotcast-{self._config.values.device}"
+        limits = self._book.of(broker.name)
+        ways = ways_to_connect(broker, limits)
+        version, retained = ways[self._ways.get(broker.name, 0) % len(ways)]
         try:
             link = Link(
                 broker,
                 self._config,
-                client_id,
+                f"slotcast-{self._config.values.device}",
                 version,
-                will,
-                self._listener.message,
-                self._listener.taken,
-                retains=broker.retained and broker.url not in self._keeps_nothing,
+                (self._presence_topic, self._presence(online=False)),
+                self,
+                limits=msgspec.structs.replace(limits, retained=retained),
+                muted=frozenset(self._muted.get(broker.name, ())),
+                is_careful=self._quick_ends.get(broker.name, 0) >= CAREFUL_AFTER,
             )
             link.connect()
         except TransferFailed as exc:
-            self._lost(exc)
+            self._lost(broker, exc)
             return
         self.link = link
 
+    def _came_up(self, link: Link) -> None:
+        broker, accepted = link.broker, link.accepted
+        if accepted is None:
+            raise TypeError("a connection came up that no broker took")
+        self.is_up = True
+        self._up_since_s = time.monotonic()
+        self._has_progress = False
+        self._may_be_quota = True
+        self._ways[broker.name] = self._hang_ups[broker.name] = 0
+        known = self._book.of(broker.name)
+        may_have_retained = broker.retained and known.retained
+        limits = msgspec.structs.replace(
+            known,
+            protocol=accepted.protocol,
+            retained=known.retained and (accepted.retains or not may_have_retained),
+            wildcard_messages_max=known.wildcard_messages_max if accepted.has_wildcards else 0,
+        )
+        self._book.note(broker.name, limits, int(time.time()))
+        _LOG.info("connected to %s (MQTT %s)", broker.name, link.version)
+        self.state.connected(
+            broker.name,
+            link.version,
+            self.limits,
+            mono_s=time.monotonic(),
+            wall_s=int(time.time()),
+        )
+        if self._quick_ends.get(broker.name, 0) >= SUSPICIOUS_AFTER:
+            link.subscribe((self._presence_topic,))
+        link.publish(
+            self._presence_topic,
+            self._presence(online=True),
+            retain=True,
+            acked=lambda: self._told_presence.add(broker.name),
+        )
+        self._listener.came_up(link, accepted.credit_chunks, self.limits)
+
+    @property
+    def limits(self) -> BrokerLimits:
+        """What the present broker allows, as far as it is known."""
+        link = self.link
+        if link is None:
+            return BrokerLimits()
+        known = self._book.of(link.broker.name)
+        return msgspec.structs.replace(known, packet_max_bytes=link.packet_max_bytes)
+
+    # --- what the link tells --------------------------------------------------------------------
+
+    def message(self, topic: str, data: bytes) -> None:
+        """Hand it on."""
+        self._listener.message(topic, data)
+
+    def taken(self, filters: int, took_s: float) -> None:
+        """Hand it on."""
+        self._listener.taken(filters, took_s)
+
+    def unanswered(self, filters: tuple[str, ...]) -> None:
+        """Hand it on."""
+        if filters != (self._presence_topic,):
+            self._listener.unanswered(filters)
+
+    def refused(self, refusal: Refusal) -> None:
+        """Learn from it, and hand it on; with other brokers to go to, one that refuses is left."""
+        link = self.link
+        if link is None or refusal.filter == self._presence_topic:
+            return
+        known = self._book.of(link.broker.name)
+        learnt, may_work = after_refusal(known, refusal, link.held, may_be_quota=self._may_be_quota)
+        if not may_work and refusal.code == FAILED and not link.held and self._may_be_quota:
+            self._may_be_quota = False  # and what was taken for one was none
+            learnt = msgspec.structs.replace(learnt, subscriptions_max=SUBSCRIPTIONS_MAX)
+        self._learn(link, learnt, refusal.text)
+        self._listener.refused(refusal, is_final=not may_work)
+        if may_work:
+            return
+        error = BrokerRefused(f"{refusal.text}; check its access rules")
+        self.trouble(error)
+        if len(self._config.values.brokers) > 1:
+            link.error = error
+
+    def trouble(self, error: TransferFailed) -> None:
+        """Say what does not work on this connection."""
+        if self.link is not None:
+            _LOG.warning("%s: %s", error.reason, error)
+            self.state.trouble(self.link.broker.name, error, int(time.time()))
+
+    def learn_wildcards(self, messages_max: int) -> None:
+        """Keep how many retained messages a filter with a wildcard was seen to bring."""
+        if self.link is not None:
+            known = self._book.of(self.link.broker.name)
+            fewer = min(messages_max, known.wildcard_messages_max)
+            learnt = msgspec.structs.replace(known, wildcard_messages_max=fewer)
+            self._learn(self.link, learnt, f"a wildcard brought {messages_max} of more messages")
+
+    def _learn(self, link: Link, limits: BrokerLimits, why: str) -> bool:
+        """Keep what was learnt; says whether that is anything new."""
+        if not self._book.note(link.broker.name, limits, int(time.time())):
+            return False
+        said = "; ".join(limits.words()) or "no limit known"
+        _LOG.info("%s: learnt (%s): %s", link.broker.name, why, said)
+        if self.is_up and link is self.link:
+            self.state.limits_changed(self.limits)
+            self._listener.limits_changed(self.limits)
+        return True
+
+    # --- losing one ---------------------------------------------------------------------------
+
     def _drop(self, error: TransferFailed) -> None:
-        link, self.link = self.link, None
+        link = self.link
+        if link is None:
+            return
         was_up, self.is_up = self.is_up, False
-        if link is not None:
-            self._learn(link)
-            link.close()
+        ending = link.ending()
+        link.abandon()
+        self.link = None
         if was_up:
             self._listener.went_down()
-        self._lost(error)
+            error, asks_otherwise = self._after_end(link, ending, error)
+        else:
+            asks_otherwise = self._after_hang_up(link)
+        if asks_otherwise:
+            self._again(link.broker, error)
+        else:
+            self._lost(link.broker, error)
 
-    def _learn(self, link: Link) -> None:
-        """Ask otherwise the next time, where the broker did not even take the connection.
+    def _after_hang_up(self, link: Link) -> bool:
+        """Choose how to ask the next time, where the broker did not even take the connection.
 
-        One that keeps no retained messages refuses a last will that is one (MQTT 5, 3.2.2.3.5);
-        one that hung up on MQTT 5 before it answered is asked in 3.1.1.
+        Returns:
+            Whether that is to be done at once.
         """
-        if not link.retains:
-            self._keeps_nothing.add(link.broker.url)
-        elif link.accepted is None and link.broker.protocol == "auto":
-            self._versions[link.broker.url] = "3.1.1" if link.version == "5" else "5"
+        name = link.broker.name
+        if link.refused_code == RETAIN_NOT_SUPPORTED:  # a last will that is one, MQTT 5 3.2.2.3.5
+            return self._learn(
+                link,
+                msgspec.structs.replace(self._book.of(name), retained=False),
+                "it refused a retained last will",
+            )
+        is_version = link.refused_code == UNSUPPORTED_VERSION
+        if link.refused_code is not None and not is_version:
+            return False
+        self._hang_ups[name] = self._hang_ups.get(name, 0) + 1
+        knows = self._book.of(name).protocol is not None
+        if knows and not is_version and self._hang_ups[name] < HANG_UPS_MAX:
+            return False
+        ways = ways_to_connect(link.broker, self._book.of(name))
+        now = self._ways.get(name, 0)
+        self._ways[name] = (now + 1) % len(ways)
+        return ways[self._ways[name]][0] != ways[now][0] and self._ways[name] == now + 1 == 1
 
-    def _lost(self, error: TransferFailed) -> None:
+    def _after_end(
+        self, link: Link, ending: Ending, error: TransferFailed
+    ) -> tuple[TransferFailed, bool]:
+        """Learn from how a connection ended.
+
+        Returns:
+            Why it ended, as far as that is known now; and whether something was learnt by which
+            the next one may do better.
+        """
+        name = link.broker.name
+        self._judge_length(name, is_lost=isinstance(error, LinkDown))
+        if not isinstance(error, LinkDown):
+            return error, False
+        if time.monotonic() < self._twin_until_s:
+            return _id_in_use(name), False
+        learnt = after_ending(self._book.of(name), ending)
+        if self._learn(link, learnt, "it closed the connection"):
+            return error, True
+        if not ending.is_single:
+            return error, False
+        if ending.topic:
+            muted = self._muted.setdefault(name, set())
+            if len(muted) < MUTED_MAX:
+                muted.add(ending.topic)
+            what = f"something is published on {ending.topic}"
+        else:
+            what = f"it is asked for {ending.filters[0]}"
+        text = f"{name}: the broker closes the connection when {what}; check its access rules"
+        return BrokerRefused(text), bool(ending.topic)
+
+    def _judge_length(self, name: str, *, is_lost: bool) -> None:
+        """Wait little after a connection that lasted or was worth it; count those that were not."""
+        lasted_s = time.monotonic() - self._up_since_s
+        for reason, wait in self._waits.items():
+            is_worth_it = self._has_progress and reason == LinkDown.reason
+            if is_worth_it or lasted_s > max(_STABLE_S, 2 * wait.bound_s):
+                wait.reset()
+        if self._has_progress or lasted_s > _STABLE_S:
+            self._quick_ends[name] = 0
+        elif is_lost:
+            self._quick_ends[name] = self._quick_ends.get(name, 0) + 1
+
+    def _again(self, broker: BrokerConfig, error: TransferFailed) -> None:
+        """Ask the same broker at once, in another way."""
+        self.last_error = error
+        self._next_s = time.monotonic()
+        _LOG.info("%s: %s; asking in another way", broker.name, error)
+
+    def _lost(self, broker: BrokerConfig, error: TransferFailed) -> None:
         self.last_error = error
         self._broker_index += 1
-        wait_s = self._backoff.next_s()
+        wait_s = self._wait_for(error.reason).next_s()
         self._next_s = time.monotonic() + wait_s
-        level = logging.ERROR if isinstance(error, BrokerRefused) else logging.WARNING
+        level = logging.WARNING if isinstance(error, LinkDown) else logging.ERROR
         _LOG.log(level, "%s: %s; trying again in %.1f s", error.reason, error, wait_s)
+        self.state.lost(broker.name, error, time.monotonic(), int(time.time()))
+
+    def _wait_for(self, reason: str) -> Backoff:
+        """Give the waits that belong to a reason."""
+        timing = self._config.values.timing
+        factor = IN_USE_CAP_FACTOR if reason == IdInUse.reason else 1
+        made = Backoff(self._rng, timing.reconnect_first_s, factor * timing.reconnect_cap_s)
+        return self._waits.setdefault(reason, made)
 
     # --- presence -----------------------------------------------------------------------------
+
+    def presence_came(self, data: bytes) -> None:
+        """Look who spoke last under this device's id; asked for only where that is in doubt.
+
+        On MQTT 3.1.1 a broker does not say why it closes a connection. But where the last word is
+        neither this run's own nor its last will, another device spoke in between.
+        """
+        link = self.link
+        if link is None:
+            return
+        try:
+            session = wire.decode(data, Presence).session
+        except MalformedMessage:
+            return
+        if session == self._session or link.broker.name not in self._told_presence:
+            return
+        link.unsubscribe((self._presence_topic,))
+        self._twin_until_s = time.monotonic() + TWIN_SEEN_S
+        error = _id_in_use(link.broker.name)
+        _LOG.error("%s: %s", error.reason, error)
+        self.state.lost(link.broker.name, error, time.monotonic(), int(time.time()))
 
     @property
     def _presence_topic(self) -> str:
         return self._config.topics.device(self._config.values.device, "presence")
 
     def _presence(self, *, online: bool) -> bytes:
-        device = self._config.values.device
-        return wire.encode(Presence(device=device, online=online, time=int(time.time())))
+        return wire.encode(
+            Presence(
+                device=self._config.values.device,
+                online=online,
+                time=int(time.time()),
+                session=self._session,
+            )
+        )
+
+
+def _id_in_use(broker: str) -> IdInUse:
+    return IdInUse(
+        f"{broker}: another client connects with this device's id; give each device its own"
+        " (`slotcast provision`), and run it once"
+    )

@@ -1,19 +1,24 @@
 """The connection to a broker: paho-mqtt, driven from the agent's own loop, no threads.
 
-One object is one connection; the agent makes the next. A broker that does not speak MQTT 5 is
-asked in 3.1.1 at the next try; the messages are the same either way. Reading stops while the
-agent is busy, so the broker, not this process, holds what cannot be taken yet.
+One object is one connection; `connection` makes the next, and decides what to make of what this one
+reports: which filters were refused, what waited for an answer when it ended. Reading stops while
+the agent is busy, so the broker, not this process, holds what cannot be taken yet.
+
+A *careful* connection asks for one thing at a time, so that a broker which hangs up without a word
+shows on what.
 """
 
 from __future__ import annotations
 
+import logging
 import select
 import socket
 import ssl
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import MQTTErrorCode
@@ -22,9 +27,17 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from slotcast_device.core.transfer.broker_limits import (
+    FAILED,
+    TAKEN_OVER,
+    UNBOUNDED,
+    BrokerLimits,
+    Ending,
+    Refusal,
+)
 from slotcast_device.link.packet_socket import PacketSocket
 from slotcast_device.link.paho_client import PACKET_MAX_BYTES, make_client
-from slotcast_schemas.errors import BrokerRefused, LinkDown, TransferFailed
+from slotcast_schemas.errors import BrokerRefused, IdInUse, LinkDown, TransferFailed
 
 if TYPE_CHECKING:
     from slotcast_device.config import BrokerConfig, DeviceConfig
@@ -40,8 +53,14 @@ ASKED_MAX: Final = 256
 SUBSCRIBE_TRIES: Final = 8
 """For one filter, where the broker says only that it failed. A NATS cluster with a node down fails
 one in three, for it may place a consumer on the dead one (docs/brokers.md)."""
-_FAILED: Final = 0x80
-_RETAIN_NOT_SUPPORTED: Final = 0x9A
+ANSWER_WAIT_S: Final = 20.0
+"""After so long a SUBSCRIBE counts as unanswered; eight filters took NATS 16 s."""
+GOODBYE_WAIT_S: Final = 1.0
+_UNACKED_MAX: Final = 512
+_REFUSALS_MAX: Final = 64
+_HEADER_BYTES: Final = 16
+"""Of a PUBLISH beside topic and message: fixed header, lengths, packet id, no properties."""
+_LOG: Final = logging.getLogger("slotcast.device")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +70,33 @@ class Accepted:
     protocol: str
     credit_chunks: int
     packet_max_bytes: int
+    retains: bool = True
+    has_wildcards: bool = True
+
+
+class LinkListener(Protocol):
+    """Who is told what comes on a connection."""
+
+    def message(self, topic: str, data: bytes) -> None:
+        """A message came; returning is the receipt (PUBACK)."""
+
+    def taken(self, filters: int, took_s: float) -> None:
+        """The broker took a subscription, in this time beyond the round trip."""
+
+    def refused(self, refusal: Refusal) -> None:
+        """The broker refused a filter for good."""
+
+    def unanswered(self, filters: tuple[str, ...]) -> None:
+        """A SUBSCRIBE got no answer for long."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Unacked:
+    """A message of ours without a receipt."""
+
+    topic: str
+    size_bytes: int
+    is_retained: bool
 
 
 class Link:
@@ -61,11 +107,18 @@ class Link:
         config: TLS paths and waits.
         client_id: unique on the broker.
         version: protocol to speak, `5` or `3.1.1`.
-        will: topic and retained payload that the broker publishes if we vanish.
-        on_message: called with topic and payload; returning is the receipt (PUBACK).
-        on_taken: called when the broker took a subscription, with the number of its filters and
-            the time that it took beyond the round trip.
-        retains: False for a broker that is known to keep no retained messages: none are sent.
+        will: topic and payload that the broker publishes if we vanish.
+        listener: told what comes.
+        limits: what the broker is known to allow.
+        muted: topics that this broker was found to hang up on; nothing is published there.
+        is_careful: ask for one thing at a time.
+
+    Attributes:
+        accepted: what the broker said when it took the connection; None before.
+        error: why the connection is over.
+        refused_code: the reason code of a CONNACK that refused; None without one.
+        held: filters that the broker took.
+        publish_refusals: topics that the broker refuses messages on, with what it said.
     """
 
     def __init__(
@@ -75,20 +128,33 @@ class Link:
         client_id: str,
         version: str,
         will: tuple[str, bytes] | None,
-        on_message: Callable[[str, bytes], None],
-        on_taken: Callable[[int, float], None] = lambda _filters, _took_s: None,
+        listener: LinkListener,
         *,
-        retains: bool = True,
+        limits: BrokerLimits | None = None,
+        muted: frozenset[str] = frozenset(),
+        is_careful: bool = False,
     ) -> None:
+        limits = limits or BrokerLimits()
         self.broker = broker
-        self.retains = retains
+        self.retains = limits.retained
         self.version = version
         self.accepted: Accepted | None = None
         self.error: TransferFailed | None = None
-        self._on_message = on_message
-        self._on_taken = on_taken
+        self.refused_code: int | None = None
+        self.held: set[str] = set()
+        self.publish_refusals: dict[str, str] = {}
+        self._packet_max_bytes = limits.packet_max_bytes
+        self._muted = muted
+        self._is_careful = is_careful
+        self._listener: LinkListener | None = listener
+        self._on_message: Callable[[str, bytes], None] = listener.message
         self._asked: dict[int, tuple[tuple[str, ...], float]] = {}
+        self._late: set[int] = set()
+        self._unacked: dict[int, _Unacked] = {}
+        self._waiting: deque[Callable[[], None]] = deque()
         self._refusals: dict[str, int] = {}
+        self._warned: set[str] = set()
+        self._closed_code: int | None = None
         self._round_trip_s = 0.0
         self._on_acked: dict[int, Callable[[], None]] = {}
         self._answer_due_s = 0.0
@@ -100,7 +166,7 @@ class Link:
         self._client.on_subscribe = self._subscribed
         self._client.on_publish = self._published
         if will is not None:
-            self._client.will_set(will[0], will[1], qos=1, retain=retains)
+            self._client.will_set(will[0], will[1], qos=1, retain=self.retains)
 
     # --- the life of a connection -------------------------------------------------------------
 
@@ -251,19 +317,55 @@ class Link:
         Brokers of MQTT 3.1.1 may answer a CONNECT of MQTT 5 with silence (amqtt 0.12 does).
         """
         self._ran(self._client.loop_misc())
+        self._look_for_unanswered()
         if self.accepted is None and self.error is None and time.monotonic() > self._answer_due_s:
             self.error = LinkDown(
                 f"{self.broker.name}: no answer to CONNECT (MQTT {self.version}) within"
                 f" {self._config.values.timing.connect_timeout_s:g} s"
             )
 
+    def _look_for_unanswered(self) -> None:
+        """Say of a SUBSCRIBE that has no answer for long, once; then do not wait for it."""
+        due_s = time.monotonic() - ANSWER_WAIT_S
+        for mid, (filters, asked_s) in list(self._asked.items()):
+            if asked_s < due_s and mid not in self._late and self._listener is not None:
+                self._late.add(mid)
+                self._listener.unanswered(filters)
+                self._send_next()
+
     def close(self, farewell: tuple[str, bytes] | None = None) -> None:
-        """Say goodbye, so that no last will is published, and let go."""
+        """Say goodbye and let go.
+
+        The farewell is sent first, and only once the broker has it the DISCONNECT after which no
+        last will is published; otherwise the connection just ends, and the will says the same.
+        """
+        self._on_message = _ignore
+        self._listener = None
+        if self.socket is None or self.accepted is None or farewell is None:
+            self._disconnect()
+            return
+        self._is_careful = False
+        told: list[bool] = []
+        self.publish(farewell[0], farewell[1], retain=True, acked=lambda: told.append(True))
+        due_s = time.monotonic() + GOODBYE_WAIT_S
+        while not told and self.error is None and time.monotonic() < due_s:
+            self.wait(due_s - time.monotonic())
+        if told:
+            self._disconnect()
+        else:
+            self.abandon()
+
+    def _disconnect(self) -> None:
         if self.socket is not None:
-            if farewell is not None and self.accepted is not None:
-                self.publish(farewell[0], farewell[1], retain=True)
             self._client.disconnect()
             self._ran(self._client.loop_write())
+
+    def abandon(self) -> None:
+        """Hang up without a goodbye: the broker publishes the last will, as for a lost link."""
+        self._listener = None
+        found = self._packets
+        if found is not None:
+            found.close()
 
     def _ran(self, code: MQTTErrorCode) -> bool:
         if code == MQTTErrorCode.MQTT_ERR_SUCCESS:
@@ -274,8 +376,17 @@ class Link:
 
     # --- what goes out --------------------------------------------------------------------------
 
+    @property
+    def packet_max_bytes(self) -> int:
+        """The largest packet that this broker takes, as far as is known."""
+        said = UNBOUNDED if self.accepted is None else self.accepted.packet_max_bytes
+        return min(said, self._packet_max_bytes)
+
     def subscribe(self, filters: tuple[str, ...]) -> None:
         """Ask for topics at QoS 1."""
+        self._one_by_one(lambda: self._subscribe(filters))
+
+    def _subscribe(self, filters: tuple[str, ...]) -> None:
         if self._is_v5:
             options = [(f, SubscribeOptions(qos=1)) for f in filters]
             _, mid = self._client.subscribe(options)
@@ -286,7 +397,12 @@ class Link:
 
     def unsubscribe(self, filters: tuple[str, ...]) -> None:
         """Let go of topics."""
+        self.held.difference_update(filters)
+        self._one_by_one(lambda: self._unsubscribe(filters))
+
+    def _unsubscribe(self, filters: tuple[str, ...]) -> None:
         self._client.unsubscribe(list(filters))
+        self._send_next()
 
     def publish(
         self,
@@ -298,16 +414,84 @@ class Link:
     ) -> bool:
         """Send at QoS 1; False where too much waits already: say it again later.
 
+        What this broker is known not to take is not sent, and never acknowledged.
+
         Args:
             topic: where to.
             data: the message.
             retain: whether the broker, if it can, keeps it for those who come later.
             acked: called once the broker has it.
         """
-        info = self._client.publish(topic, data, qos=1, retain=retain and self.retains)
+        size_bytes = len(topic) + len(data) + _HEADER_BYTES
+        if size_bytes > self.packet_max_bytes:
+            self._warn_once(
+                f"{self.broker.name}: not sent, since the broker takes packets of at most"
+                f" {self.packet_max_bytes} bytes: {topic} ({size_bytes} bytes)"
+            )
+            return True
+        if topic in self._muted:
+            return True
+        if self._is_careful:
+            self._one_by_one(lambda: self._publish_later(topic, data, retain, acked))
+            return True
+        return self._publish(topic, data, retain, acked)
+
+    def _publish(
+        self,
+        topic: str,
+        data: bytes,
+        retain: bool,  # noqa: FBT001 - handed on by `publish`
+        acked: Callable[[], None] | None,
+    ) -> bool:
+        is_retained = retain and self.retains
+        info = self._client.publish(topic, data, qos=1, retain=is_retained)
         if acked is not None:
             self._on_acked[info.mid] = acked
+        if len(self._unacked) < _UNACKED_MAX:
+            size_bytes = len(topic) + len(data) + _HEADER_BYTES
+            self._unacked[info.mid] = _Unacked(topic, size_bytes, is_retained)
         return info.rc in {MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN}
+
+    def _publish_later(
+        self,
+        topic: str,
+        data: bytes,
+        retain: bool,  # noqa: FBT001 - handed on by `publish`
+        acked: Callable[[], None] | None,
+    ) -> None:
+        self._publish(topic, data, retain, acked)
+
+    def _one_by_one(self, send: Callable[[], None]) -> None:
+        """Send now; on a careful connection once nothing else waits for an answer."""
+        if self._is_careful and (self._waiting or self._has_outstanding()):
+            self._waiting.append(send)
+        else:
+            send()
+
+    def _send_next(self) -> None:
+        while self._waiting and not self._has_outstanding():
+            self._waiting.popleft()()
+
+    def _has_outstanding(self) -> bool:
+        return bool(self._unacked) or len(self._asked) > len(self._late)
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            _LOG.warning("%s", text)
+
+    def ending(self) -> Ending:
+        """Say how this connection ended, and what still waited for an answer then."""
+        asked = max((filters for filters, _ in self._asked.values()), key=len, default=())
+        unacked = max(self._unacked.values(), key=lambda sent: sent.size_bytes, default=None)
+        return Ending(
+            code=self._closed_code,
+            filters=asked,
+            topic="" if unacked is None else unacked.topic,
+            size_bytes=0 if unacked is None else unacked.size_bytes,
+            is_retained=unacked is not None and unacked.is_retained,
+            is_single=self._is_careful and len(self._asked) + len(self._unacked) == 1,
+        )
 
     # --- what comes in --------------------------------------------------------------------------
 
@@ -321,18 +505,20 @@ class Link:
     ) -> None:
         del client, userdata, flags
         if reason.is_failure:
-            self.retains = self.retains and reason.value != _RETAIN_NOT_SUPPORTED
+            self.refused_code = reason.value
             self.error = BrokerRefused(
                 f"{self.broker.name}: the broker refused the connection: {reason};"
                 " check user, password, certificate and the broker's rights"
             )
             return
-        self.retains = self.retains and getattr(properties, "RetainAvailable", 1) != 0
-        packet = getattr(properties, "MaximumPacketSize", 0) if properties else 0
+        said = vars(properties) if properties is not None else {}
+        self.retains = self.retains and said.get("RetainAvailable", 1) != 0
         self.accepted = Accepted(
             protocol=self.version,
             credit_chunks=self._config.values.policy.credit_max_chunks,
-            packet_max_bytes=packet or 2**28,
+            packet_max_bytes=said.get("MaximumPacketSize", UNBOUNDED),
+            retains=self.retains,
+            has_wildcards=said.get("WildcardSubscriptionAvailable", 1) != 0,
         )
 
     def _disconnected(
@@ -343,8 +529,17 @@ class Link:
         reason: ReasonCode,
         properties: Properties | None,
     ) -> None:
-        del client, userdata, flags, properties
-        if self.error is None:
+        del client, userdata, properties
+        if flags.is_disconnect_packet_from_server:
+            self._closed_code = reason.value
+        if self.error is not None:
+            return
+        if self._closed_code == TAKEN_OVER:
+            self.error = IdInUse(
+                f"{self.broker.name}: another client connects with this device's id; give each"
+                " device its own (`slotcast provision`), and run it once"
+            )
+        else:
             self.error = LinkDown(f"{self.broker.name}: connection lost ({reason})")
 
     def _published(
@@ -355,10 +550,17 @@ class Link:
         reason: ReasonCode,
         properties: Properties | None,
     ) -> None:
-        del client, userdata, reason, properties
+        del client, userdata, properties
+        sent = self._unacked.pop(mid, None)
+        if sent is not None and reason.is_failure:
+            text = f"may not publish {sent.topic}: {reason}"
+            if len(self.publish_refusals) < _REFUSALS_MAX:
+                self.publish_refusals[sent.topic] = text
+            self._warn_once(f"{self.broker.name}: {text}")
         acked = self._on_acked.pop(mid, None)
         if acked is not None:
             acked()
+        self._send_next()
 
     def _subscribed(
         self,
@@ -370,25 +572,28 @@ class Link:
     ) -> None:
         del client, userdata, properties
         filters, asked_s = self._asked.pop(mid, ((), 0.0))
-        failed = [reason for reason in reasons if reason.is_failure]
+        self._late.discard(mid)
+        answers = list(zip(filters, reasons, strict=False))
+        self.held.update(name for name, reason in answers if not reason.is_failure)
+        failed = [(name, reason) for name, reason in answers if reason.is_failure]
         if filters and not failed:
             took_s = time.monotonic() - asked_s - self._round_trip_s
-            self._on_taken(len(filters), max(0.0, took_s))
-        elif failed and not self._asks_again(filters, reasons):
-            self.error = BrokerRefused(
-                f"{self.broker.name}: the broker refused a subscription"
-                f" ({', '.join(map(str, failed))}); check its access rules"
-            )
+            if self._listener is not None:
+                self._listener.taken(len(filters), max(0.0, took_s))
+        again = tuple(name for name, reason in failed if self._may_ask_again(name, reason))
+        if again:
+            self.subscribe(again)
+        for name, reason in failed:
+            if name not in again and self._listener is not None:
+                text = f"{self.broker.name}: the broker refused {name}: {reason}"
+                self._listener.refused(Refusal(name, reason.value, text))
+        self._send_next()
 
-    def _asks_again(self, filters: tuple[str, ...], reasons: list[ReasonCode]) -> bool:
-        """Ask again for what failed without a reason, a few times; False where that is no use."""
-        if len(filters) != len(reasons):
-            return False
-        failed = [f for f, reason in zip(filters, reasons, strict=True) if reason.is_failure]
-        for name in failed:
-            self._refusals[name] = self._refusals.get(name, 0) + 1
-        is_reason = any(r.is_failure and r.value != _FAILED for r in reasons)
-        if is_reason or max(self._refusals[name] for name in failed) >= SUBSCRIBE_TRIES:
-            return False
-        self.subscribe(tuple(failed))
-        return True
+    def _may_ask_again(self, name: str, reason: ReasonCode) -> bool:
+        """Whether a filter failed without a reason, and not too often yet."""
+        self._refusals[name] = self._refusals.get(name, 0) + 1
+        return bool(reason.value == FAILED) and self._refusals[name] < SUBSCRIBE_TRIES
+
+
+def _ignore(_topic: str, _data: bytes) -> None:
+    """What comes while we say goodbye; the next connection brings it again."""

@@ -17,7 +17,7 @@ from msgspec import Meta
 from slotcast_schemas import limits
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.fields import Count, Detail
-from slotcast_schemas.messages.status import ModelStatus, Progress
+from slotcast_schemas.messages.status import LinkStatus, ModelStatus, Progress
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class AgentView(msgspec.Struct, frozen=True, kw_only=True):
         protocol: of MQTT, while there is a connection.
         problem: why there is no connection.
         models: by name.
+        link: how the device stands with its broker, as its status says it.
     """
 
     pid: int
@@ -60,6 +61,7 @@ class AgentView(msgspec.Struct, frozen=True, kw_only=True):
     is_connected: bool = False
     problem: str = ""
     models: Annotated[dict[str, LiveModel], Meta(max_length=limits.MODELS_PER_DEVICE_MAX)] = {}
+    link: LinkStatus | None = None
 
     def completed(self, status: ModelStatus) -> ModelStatus:
         """Give a status of the record with what is known beyond it, if that is of the same."""
@@ -91,9 +93,14 @@ class ViewWriter:
         self._view = AgentView(pid=os.getpid(), started=wall_s)
         self._due_s = 0.0
 
-    def is_due(self, mono_s: float, *, is_connected: bool) -> bool:
+    def is_due(self, mono_s: float, *, is_connected: bool, link: LinkStatus | None = None) -> bool:
         """Whether to look at what is known; cheap, for the loop asks it at every turn."""
-        return is_connected != self._view.is_connected or mono_s >= self._due_s
+        if is_connected != self._view.is_connected or mono_s >= self._due_s:
+            return True
+        known = self._view.link
+        if link is None or link is known:
+            return False
+        return known is None or link.reason != known.reason
 
     def update(self, mono_s: float, wall_s: int, **known: object) -> None:
         """Write what is known now, if it is new.
@@ -101,7 +108,7 @@ class ViewWriter:
         Args:
             mono_s: the time, by a clock that does not jump.
             wall_s: the time of day.
-            known: `broker`, `protocol`, `is_connected`, `problem` and `models` of the view.
+            known: `broker`, `protocol`, `is_connected`, `problem`, `models` and `link` of the view.
         """
         self._due_s = mono_s + WRITE_EVERY_S
         changed = msgspec.structs.replace(self._view, **known)

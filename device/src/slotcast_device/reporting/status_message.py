@@ -11,20 +11,23 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import psutil
 
-from slotcast_device.runtime.importing import RUNTIME, runtime_version
+from slotcast_device.link.link_state import CONNECTED, STARTING, STOPPED
 from slotcast_schemas import wire
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.messages import Status
 from slotcast_schemas.messages.status import Inventory
+from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slotcast_device.config import DeviceConfig
     from slotcast_device.storage.disk import Disk
-    from slotcast_schemas.messages.status import ModelStatus
+    from slotcast_schemas.messages.status import LinkStatus, ModelStatus, SlotStatus
 
+_HEADER_BYTES: Final = 32
+_WAITING: Final = frozenset({"no_notice", "downloading", "slow", "stalled"})
 RESERVE: Final = 1000
 """Counters are reserved in runs, so that one durable write serves a thousand messages."""
 
@@ -47,11 +50,31 @@ class Reporter:
         self._next = 0
         self._reserved = 0
 
-    def status(self, models: Sequence[ModelStatus], clock: str = "ok") -> tuple[str, bytes]:
-        """Give topic and bytes of the present status; `clock` as `clock_word` judges it."""
-        device = self._config.values.device
-        message = build_status(self._config, models, self._count(), clock)
-        return self._config.topics.device(device, "status"), wire.encode(message)
+    def status(
+        self,
+        models: Sequence[ModelStatus],
+        link: LinkStatus,
+        clock: str = "ok",
+        *,
+        packet_max_bytes: int,
+    ) -> tuple[str, bytes]:
+        """Give topic and bytes of the present status.
+
+        Args:
+            models: where each model stands.
+            link: how the device stands with its broker.
+            clock: as `clock_word` judges it.
+            packet_max_bytes: what the broker takes; where the whole does not fit, evidence, files
+                and the inventory are left out, in this order.
+        """
+        topic = self._config.topics.device(self._config.values.device, "status")
+        message = build_status(self._config, models, self._count(), clock, link)
+        room = packet_max_bytes - len(topic) - _HEADER_BYTES
+        for shorten in (_without_evidence, _without_files, _without_inventory):
+            if len(data := wire.encode(message)) <= room:
+                return topic, data
+            message = shorten(message)
+        return topic, wire.encode(message)
 
     def _count(self) -> int:
         if self._next >= self._reserved:
@@ -83,7 +106,11 @@ def read_counter(config: DeviceConfig, disk: Disk) -> int:
 
 
 def build_status(
-    config: DeviceConfig, models: Sequence[ModelStatus], counter: int, clock: str = "ok"
+    config: DeviceConfig,
+    models: Sequence[ModelStatus],
+    counter: int,
+    clock: str = "ok",
+    link: LinkStatus | None = None,
 ) -> Status:
     """Build the status of the device with its inventory.
 
@@ -92,6 +119,7 @@ def build_status(
         models: where each model stands.
         counter: of this message.
         clock: as `clock_word` judges it.
+        link: how the device stands with its broker, if that is known.
     """
     return Status(
         device=config.values.device,
@@ -99,18 +127,35 @@ def build_status(
         time=int(time.time()),
         clock=clock,
         inventory=_inventory(config),
-        models=tuple(models),
+        models=tuple(with_link(model, link) for model in models),
+        link=link,
     )
 
 
+def _without_evidence(status: Status) -> Status:
+    models = (msgspec.structs.replace(m, evidence=None, benched=()) for m in status.models)
+    return msgspec.structs.replace(status, models=tuple(models))
+
+
+def _without_files(status: Status) -> Status:
+    models = (
+        msgspec.structs.replace(model, active=_bare(model.active), standby=_bare(model.standby))
+        for model in status.models
+    )
+    return msgspec.structs.replace(status, models=tuple(models))
+
+
+def _bare(slot: SlotStatus | None) -> SlotStatus | None:
+    return None if slot is None else msgspec.structs.replace(slot, files=())
+
+
+def _without_inventory(status: Status) -> Status:
+    return msgspec.structs.replace(status, inventory=Inventory())
+
+
 @functools.cache  # read from files; what a running process has loaded does not change
-def _software() -> str:
-    return f"slotcast-device {importlib.metadata.version('slotcast-device')}"
-
-
-@functools.cache
-def _runtime() -> str:
-    return f"{RUNTIME} {runtime_version() or 'missing'}"
+def _installed(distribution: str) -> str:
+    return f"{distribution} {importlib.metadata.version(distribution)}"
 
 
 def _inventory(config: DeviceConfig) -> Inventory:
@@ -119,10 +164,18 @@ def _inventory(config: DeviceConfig) -> Inventory:
     except OSError:
         free = 0
     return Inventory(
-        software=_software(),
-        runtime=_runtime(),
+        software=_installed("slotcast-device"),
+        runtime=_installed("onnxruntime"),
         machine=platform.machine(),
         memory_bytes=psutil.virtual_memory().total,
         disk_free_bytes=free,
         tags=config.values.tags,
     )
+
+
+def with_link(status: ModelStatus, link: LinkStatus | None) -> ModelStatus:
+    """Give a model's status, with what is wrong with the link where the model waits for that."""
+    is_waiting = status.state in {State.IDLE, State.DOWNLOADING} and status.reason in _WAITING
+    if link is None or not is_waiting or link.reason in {CONNECTED, STOPPED, STARTING}:
+        return status
+    return msgspec.structs.replace(status, reason=link.reason, detail=link.detail)

@@ -13,7 +13,6 @@ from msgspec import Meta
 
 from slotcast_schemas import limits
 from slotcast_schemas.fields import (
-    SLOT_PATTERN,
     Count,
     Detail,
     DeviceId,
@@ -46,7 +45,7 @@ class StatusFile(msgspec.Struct, frozen=True, kw_only=True):
 class SlotStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A release that a slot holds whole and verified."""
 
-    slot: Annotated[str, Meta(pattern=SLOT_PATTERN)]
+    slot: Annotated[str, Meta(pattern=r"^[ab]\Z")]
     version: Version
     sequence: Sequence
     files: Annotated[tuple[StatusFile, ...], Meta(max_length=limits.FILES_MAX)] = ()
@@ -142,6 +141,23 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     tags: Tags = {}
 
 
+class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How the device stands with its broker, as far as it knows.
+
+    `reason` is `connected`, or the word for what is wrong: `link_down`, `broker_refused`,
+    `id_in_use` (also for a while after it was pushed off by another client with its id), or
+    `starting` before the first answer. `since` is when that began. `limits` names, in words, what
+    the broker was found not to allow.
+    """
+
+    broker: ShortText = ""
+    protocol: ShortText = ""
+    reason: Word = "starting"
+    detail: Detail = ""
+    since: UnixTime = 0
+    limits: Annotated[tuple[ShortText, ...], Meta(max_length=16)] = ()
+
+
 class Status(Message, frozen=True, kw_only=True, tag_field="kind", tag="status"):
     """All of a device's models, and the device.
 
@@ -163,3 +179,4 @@ class Status(Message, frozen=True, kw_only=True, tag_field="kind", tag="status")
     clock: Word = "ok"
     inventory: Inventory = Inventory()
     models: Annotated[tuple[ModelStatus, ...], Meta(max_length=limits.MODELS_PER_DEVICE_MAX)]
+    link: LinkStatus | None = None

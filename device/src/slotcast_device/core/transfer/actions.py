@@ -53,11 +53,20 @@ class PublishWant:
 
 
 @dataclass(frozen=True, slots=True)
+class LearnWildcards:
+    """Keep of this broker: a filter with a wildcard brings at most so many retained messages."""
+
+    messages_max: int
+
+
+@dataclass(frozen=True, slots=True)
 class Complete:
     """Every chunk that is needed is on disk."""
 
 
-Action = Subscribe | Unsubscribe | StoreMap | StoreChunk | Scan | PublishWant | Complete
+Action = (
+    Subscribe | Unsubscribe | StoreMap | StoreChunk | Scan | PublishWant | LearnWildcards | Complete
+)
 
 
 @dataclass(slots=True)

@@ -12,35 +12,27 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from slotcast_device.core.transfer.actions import Subscribe, Unsubscribe
+import msgspec
+
+from slotcast_device.core.transfer.actions import LearnWildcards, Subscribe, Unsubscribe
+from slotcast_device.core.transfer.broker_limits import FILTERS_PER_PACKET
 from slotcast_schemas import limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, KeysView
 
     from slotcast_device.core.transfer.actions import Action
+    from slotcast_device.core.transfer.broker_limits import Allowance
     from slotcast_device.core.transfer.credit import Credit
     from slotcast_schemas.messages.offer import Payload
     from slotcast_schemas.topics import Topics
 
-FILTERS_MAX: Final = 40
-"""Subscriptions held at once by one transfer."""
-SUBSCRIPTIONS_MAX: Final = 48
-"""The same by a connection, notices included; AWS IoT Core allows 50."""
-FILTERS_PER_PACKET: Final = 8
-"""AWS IoT Core's bound for one SUBSCRIBE."""
+DOUBTED_MAX: Final = 64
+"""Blocks that are asked for chunk by chunk before it is known why their filter did not do."""
 SLOW_FILTERS_MAX: Final = 4
 """The same where each takes the broker long: meanwhile it may answer nothing, not even pings."""
 WHOLE_MAX_CHUNKS: Final = 512
 """Asked for by one filter at most: Mosquitto, for one, drops past 1,000 that wait."""
-
-
-def filters_each(models: int) -> int:
-    """Share a connection's subscriptions among models, of which each also has its notice's.
-
-    Two at least, so past 16 models the bound holds only while not all update at once.
-    """
-    return max(2, min(FILTERS_MAX, (SUBSCRIPTIONS_MAX - models) // models))
 
 
 @dataclass(slots=True)
@@ -50,11 +42,15 @@ class Request:
     filter: str
     missing: set[int]
     asked_s: float
+    chunks: frozenset[int] = frozenset()
+    """All that it was for."""
     ahead: int = 1
     """Filters that the broker had to take until it came to this one, itself included."""
     retries: int = 0
     is_wanted: bool = False
     """Whether a want was published for it."""
+    is_again: bool = False
+    """Whether its chunks were asked for before, by a filter that did not bring them."""
 
 
 class Requests:
@@ -64,7 +60,7 @@ class Requests:
         payload: what is fetched.
         topics: names of filters.
         credit: how many chunks may be under way.
-        filters_max: subscriptions that it may hold at once.
+        allowance: what the present broker allows.
         needs_all: whether every chunk of the payload is needed.
 
     Attributes:
@@ -76,20 +72,21 @@ class Requests:
         payload: Payload,
         topics: Topics,
         credit: Credit,
+        allowance: Allowance,
         *,
-        filters_max: int,
         needs_all: bool,
     ) -> None:
         self._payload = payload
         self._topics = topics
         self._credit = credit
-        self._filters_max = filters_max
+        self._allowance = allowance
         self._needs_all = needs_all
         self.held: dict[str, Request] = {}
         self._by_chunk: dict[int, Request] = {}
         self._todo: deque[int] = deque()
         self._dropping: list[str] = []
         self._may_ask_whole = True
+        self._doubted: dict[int, int] = {}  # blocks whose filter brought only so many chunks
         self._burst: tuple[float, float, int] = (0.0, 0.0, 0)
 
     # --- what happened ------------------------------------------------------------------------
@@ -101,6 +98,7 @@ class Requests:
         self._dropping.clear()
         self._todo = deque(missing)
         self._may_ask_whole = True
+        self._doubted.clear()
 
     def arrived(self, index: int, size_bytes: int, now_s: float) -> Request | None:
         """A true chunk came; give the request that it was for."""
@@ -133,7 +131,7 @@ class Requests:
         """Ask for parts of the chunk map that are not asked for yet."""
         topics = [self._topics.map_part(self._payload.sha256, part) for part in parts]
         fresh = [topic for topic in topics if topic not in self.held]
-        room = min(FILTERS_PER_PACKET, self._filters_max) - len(self.held)
+        room = min(FILTERS_PER_PACKET, self._allowance.filters) - len(self.held)
         wanted: list[tuple[str, set[int]]] = [(topic, set()) for topic in fresh[: max(0, room)]]
         return self._let_go_of_several() + self._hold(wanted, now_s)
 
@@ -144,7 +142,14 @@ class Requests:
 
     def _hold(self, wanted: list[tuple[str, set[int]]], now_s: float) -> list[Action]:
         for topic, missing in wanted:
-            request = Request(topic, missing, now_s, ahead=len(self.held) + 1)
+            request = Request(
+                topic,
+                missing,
+                now_s,
+                chunks=frozenset(missing),
+                ahead=len(self.held) + 1,
+                is_again=next(iter(missing), -1) // limits.BLOCK_CHUNKS in self._doubted,
+            )
             self.held[topic] = request
             self._by_chunk.update(dict.fromkeys(missing, request))
         return self._subscribe([topic for topic, _ in wanted])
@@ -154,7 +159,8 @@ class Requests:
 
         Measured with NATS: a packet of eight filters is answered when the last of them is taken.
         """
-        step = 1 if self._credit.is_slow_to_subscribe else FILTERS_PER_PACKET
+        allowed = self._allowance.limits.filters_per_packet
+        step = 1 if self._credit.is_slow_to_subscribe else allowed
         return [Subscribe(tuple(filters[i : i + step])) for i in range(0, len(filters), step)]
 
     def _next_chunks(self, have: set[int]) -> list[tuple[str, set[int]]]:
@@ -181,8 +187,8 @@ class Requests:
 
     def _filters_free(self) -> int:
         if self._credit.is_slow_to_subscribe:
-            return min(SLOW_FILTERS_MAX, self._filters_max) - len(self.held)
-        return self._filters_max - len(self.held) - len(self._dropping)
+            return min(SLOW_FILTERS_MAX, self._allowance.filters) - len(self.held)
+        return self._allowance.filters - len(self.held) - len(self._dropping)
 
     def _take(self, whole: list[int]) -> tuple[str, set[int]]:
         """Take a block from what is to be asked for, or its first chunk alone."""
@@ -197,9 +203,13 @@ class Requests:
     def _whole_block(self, have: set[int]) -> list[int]:
         """Give the chunks of the next block if all are missing, else nothing.
 
-        A filter for the block would bring again what is on disk.
+        A filter for the block would bring again what is on disk; and where it brings too little, or
+        that is in doubt, each chunk is asked for by its own.
         """
-        whole = list(self._chunks_of(self._todo[0] // limits.BLOCK_CHUNKS))
+        block = self._todo[0] // limits.BLOCK_CHUNKS
+        if not self._allowance.has_block_filters or block in self._doubted:
+            return []
+        whole = list(self._chunks_of(block))
         head = list(itertools.islice(self._todo, len(whole)))
         return whole if head == whole and have.isdisjoint(whole) else []
 
@@ -223,7 +233,8 @@ class Requests:
             return False
         again_bytes = (count - len(self._todo)) * self._payload.chunk_size_bytes
         filters_s = len(self._todo) / limits.BLOCK_CHUNKS * self._credit.step_s
-        return count <= WHOLE_MAX_CHUNKS and again_bytes <= filters_s * self._rate()
+        most = min(WHOLE_MAX_CHUNKS, self._allowance.limits.wildcard_messages_max)
+        return count <= most and again_bytes <= filters_s * self._rate()
 
     def _rate(self) -> float:
         """Give the bytes per second at which chunks came, from the first to the last of late."""
@@ -238,26 +249,76 @@ class Requests:
         Subscribing again to the same filter makes a broker send what it retains once more
         (MQTT 3.1.1, 3.8.4; MQTT 5 with retain handling 0), what is here already included.
         """
+        actions: list[Action] = []
         for request in list(self.held.values()):
             request.retries += 1
-            if request.filter == self._everything or self._came_in_part(request, have):
+            if request.filter == self._everything:
+                actions += self._bound_wildcards(request)
                 self._put_back(request)
-        return self._subscribe(list(self.held)) + self.let_go_of_done()
+            elif self._came_in_part(request, have):
+                self._put_back(request)
+        return actions + self._subscribe(list(self.held)) + self.let_go_of_done()
+
+    def _bound_wildcards(self, request: Request) -> list[Action]:
+        """The filter for everything ended early: keep how many messages it brought."""
+        came = self._payload.chunk_count - len(request.missing)
+        if not limits.BLOCK_CHUNKS <= came < self._payload.chunk_count:
+            return []
+        self._allowance.is_wildcard_proven = True
+        return self._learn(came)
 
     def _came_in_part(self, request: Request, have: set[int]) -> bool:
-        """Whether single chunks are to follow a block; where filters are dear, they do not."""
-        if self._credit.is_slow_to_subscribe:
-            return False
+        """Whether single chunks are to follow a block; where filters are dear, they may not.
+
+        A filter for a block that brings too little, or nothing, while no other has brought all:
+        perhaps this broker gives only so many retained messages for a wildcard, or none.
+        """
         block = next(iter(request.missing), 0) // limits.BLOCK_CHUNKS
-        is_block = request.filter == self._topics.block(self._payload.sha256, block)
-        return is_block and not have.isdisjoint(self._chunks_of(block))
+        if request.filter != self._topics.block(self._payload.sha256, block):
+            return False
+        came = len(have.intersection(self._chunks_of(block)))
+        if not self._allowance.is_wildcard_proven and len(self._doubted) < DOUBTED_MAX:
+            self._doubted[block] = came
+            return True
+        return came > 0 and not self._credit.is_slow_to_subscribe
+
+    def proved(self, request: Request) -> list[Action]:
+        """A request brought all it was for, unasked for twice; give what that says of wildcards."""
+        first = next(iter(request.chunks), None)
+        if first is None or request.retries or request.is_wanted:
+            return []
+        if len(request.chunks) >= limits.BLOCK_CHUNKS:
+            self._allowance.is_wildcard_proven = True
+        came = self._doubted.get(first // limits.BLOCK_CHUNKS)
+        if came is None or self._allowance.is_wildcard_proven:
+            return []
+        return self._learn(came) if self._allowance.has_block_filters else []
+
+    def _learn(self, messages_max: int) -> list[Action]:
+        self._allowance.limits = msgspec.structs.replace(
+            self._allowance.limits, wildcard_messages_max=messages_max
+        )
+        return [LearnWildcards(messages_max)]
+
+    # --- refused ------------------------------------------------------------------------------
+
+    def refused(self, topic: str) -> bool:
+        """The broker refused a filter: put back what it was for; False if it was none of these."""
+        request = self.held.pop(topic, None)
+        if request is None:
+            return False
+        self._put_back_chunks(request)
+        return True
 
     def _put_back(self, request: Request) -> None:
         """Let go of a filter; what it did not bring is asked for by others."""
+        self._put_back_chunks(request)
+        self.drop(request.filter)
+
+    def _put_back_chunks(self, request: Request) -> None:
         for index in request.missing:
             self._by_chunk.pop(index, None)
         self._todo.extendleft(sorted(request.missing, reverse=True))
-        self.drop(request.filter)
 
     def drop(self, topic: str) -> None:
         """A filter brought all it was for; it is let go of with the next few."""
@@ -268,15 +329,17 @@ class Requests:
         """Unsubscribe once a packet is worth it; until then the filters count as held."""
         if self._credit.is_slow_to_subscribe:
             return self.let_go_of_done()
-        several = max(1, min(FILTERS_PER_PACKET, self._filters_max // 4))
+        allowed = self._allowance.limits.filters_per_packet
+        several = max(1, min(allowed, self._allowance.filters // 4))
         return self.let_go_of_done(at_least=several)
 
     def let_go_of_done(self, at_least: int = 1) -> list[Action]:
-        """Unsubscribe from what is done, eight filters a packet."""
+        """Unsubscribe from what is done, in few packets."""
         actions: list[Action] = []
+        step = self._allowance.limits.filters_per_packet
         while len(self._dropping) >= at_least:
-            actions.append(Unsubscribe(tuple(self._dropping[:FILTERS_PER_PACKET])))
-            del self._dropping[:FILTERS_PER_PACKET]
+            actions.append(Unsubscribe(tuple(self._dropping[:step])))
+            del self._dropping[:step]
         return actions
 
     def let_go(self) -> list[Action]:

@@ -26,9 +26,10 @@ from slotcast_device.core.transfer.actions import (
     StoreChunk,
     StoreMap,
 )
+from slotcast_device.core.transfer.broker_limits import Allowance, has_wildcard
 from slotcast_device.core.transfer.chunk_map import ChunkMap
 from slotcast_device.core.transfer.credit import Credit
-from slotcast_device.core.transfer.subscriptions import FILTERS_MAX, Requests
+from slotcast_device.core.transfer.subscriptions import Requests
 from slotcast_schemas import limits
 from slotcast_schemas.errors import ChunkCorrupt
 from slotcast_schemas.messages import Want
@@ -49,6 +50,9 @@ WANT_WAIT_S: Final = (0.3, 1.0)
 """Before a want where nothing comes without one: time for chunks that do, and for others' wants."""
 UNASKED_ENOUGH: Final = 8
 """Requests in a row that were answered without a want: the broker keeps things after all."""
+DIGEST_BYTES: Final = 32
+PACKET_MORE_BYTES: Final = 128
+"""Of a PUBLISH beside its message, about: the topic and the headers."""
 CORRUPT_MAX: Final = 3
 """A chunk that came wrong this often is reported as corrupt."""
 
@@ -62,7 +66,7 @@ class Transfer:
         device: named in wants.
         rng: jitter of waits.
         credit: shared by the transfers of a connection's lifetime.
-        filters_max: subscriptions that it may hold at once.
+        allowance: what the present broker allows, of this model's part.
     """
 
     payload: Payload
@@ -71,7 +75,7 @@ class Transfer:
     device: str
     rng: random.Random
     credit: Credit = field(default_factory=Credit)
-    filters_max: int = FILTERS_MAX
+    allowance: Allowance = field(default_factory=Allowance)
     counters: Counters = field(default_factory=Counters)
     deadline_s: float | None = None
     reused_bytes: int = 0
@@ -87,6 +91,7 @@ class Transfer:
     _is_scanned: bool = False
     _wants_first: bool = False
     _unasked: int = 0
+    _is_refused: bool = False
     _backoff: Backoff = field(init=False)
 
     def __post_init__(self) -> None:
@@ -96,7 +101,7 @@ class Transfer:
             self.payload,
             self.topics,
             self.credit,
-            filters_max=self.filters_max,
+            self.allowance,
             needs_all=len(self._wanted) == self.payload.chunk_count,
         )
         self._needed_bytes = sum(map(self.payload.chunk_bytes, self.needed))
@@ -129,6 +134,23 @@ class Transfer:
         """Whether what was asked for has not come for more than one wait."""
         return self._backoff.failures > 1
 
+    @property
+    def packet_bytes(self) -> int:
+        """The largest packet that this transfer still needs, about."""
+        if not self._map.is_whole:
+            digests = min(self.payload.chunk_count, limits.MAP_PART_CHUNKS)
+            return digests * DIGEST_BYTES + PACKET_MORE_BYTES
+        return self.payload.chunk_size_bytes + PACKET_MORE_BYTES
+
+    @property
+    def has_only_short_chunks(self) -> bool:
+        """Whether no chunk of full size is on disk: larger messages may not pass at all."""
+        return self._map.is_whole and self._have <= {self.payload.chunk_count - 1}
+
+    def holds(self, topic: str) -> bool:
+        """Whether this filter is asked for."""
+        return topic in self._requests.held
+
     def start(
         self, stored_maps: dict[int, bytes], now_s: float, *, is_empty: bool = False
     ) -> list[Action]:
@@ -147,6 +169,7 @@ class Transfer:
     def link_up(self, now_s: float) -> list[Action]:
         """A connection is there: nothing is subscribed on it yet."""
         self._requests.begin(self._missing())
+        self._is_refused = False
         self._is_up = True
         return self._ask(now_s)
 
@@ -202,13 +225,14 @@ class Transfer:
         self.counters.verified_bytes += len(data)
         self._progress(now_s)
         request = self._requests.arrived(index, len(data), now_s)
+        learnt: list[Action] = []
         if request is not None and not request.missing:
-            self._finish(request, now_s)
+            learnt = self._finish(request, now_s)
         if len(self._have) == len(self._wanted):
-            return [StoreChunk(index, data), *self.stop(), Complete()]
+            return [StoreChunk(index, data), *learnt, *self.stop(), Complete()]
         if request is not None and request.missing and not self._is_early(request, now_s):
             return [StoreChunk(index, data)]
-        return [StoreChunk(index, data), *self._ask(now_s)]
+        return [StoreChunk(index, data), *learnt, *self._ask(now_s)]
 
     def heard(self, now_s: float) -> None:
         """Bytes came on the link: a chunk may be on its way, however slowly; wait for it."""
@@ -217,6 +241,8 @@ class Transfer:
 
     def timeout(self, now_s: float) -> list[Action]:
         """Nothing came for too long: ask again, and past the first time publish a want."""
+        if self._is_refused:
+            return self._ask_after_refusal(now_s)
         self.counters.timeouts += 1
         is_planned = self._wants_first and not self._backoff.failures
         actions: list[Action] = []
@@ -228,6 +254,34 @@ class Transfer:
             self.credit.timed_out()
             actions += self._requests.ask_again(self._have) + self._ask(now_s)
         return actions
+
+    def refused(self, topic: str, now_s: float, *, is_final: bool) -> list[Action]:
+        """The broker refused a filter: ask otherwise where there is a way, else later.
+
+        Args:
+            topic: the filter; one that is not this transfer's is passed over.
+            now_s: the time.
+            is_final: nothing else is known to ask for instead.
+        """
+        if not self._requests.refused(topic):
+            return []
+        if is_final:
+            self._is_refused = True
+            self.deadline_s = now_s + FIRST_WAIT_S + self._backoff.next_s()
+            return []
+        if self._requests.held:  # what comes for these makes room
+            return []
+        if self.allowance.has_block_filters or not has_wildcard(topic):
+            self.deadline_s = now_s + self.rng.uniform(*WANT_WAIT_S) * (1 + self._backoff.failures)
+            self._backoff.failures += 1
+            self._is_refused = True
+            return []
+        return self._ask(now_s)
+
+    def _ask_after_refusal(self, now_s: float) -> list[Action]:
+        self._is_refused = False
+        self.deadline_s = None
+        return self._ask(now_s)
 
     def stop(self) -> list[Action]:
         """Ask for nothing any more; what is on disk stays."""
@@ -265,7 +319,7 @@ class Transfer:
 
     def _ask(self, now_s: float) -> list[Action]:
         """Ask for as much as the credit has room for."""
-        if not self._is_up:
+        if not self._is_up or (self._is_refused and not self._requests.held):
             return []
         actions: list[Action] = []
         if not self._map.is_whole:
@@ -323,11 +377,12 @@ class Transfer:
             return False
         return self.credit.began(self._took_s(request, now_s))
 
-    def _finish(self, request: Request, now_s: float) -> None:
+    def _finish(self, request: Request, now_s: float) -> list[Action]:
         self._requests.drop(request.filter)
         self._note_how_it_came(request)
-        if not request.retries:
+        if not (request.retries or request.is_again):
             self.credit.completed(self._took_s(request, now_s))
+        return self._requests.proved(request)
 
     def _took_s(self, request: Request, now_s: float) -> float:
         """How long a request takes so far, without what the broker needed to take its filters."""

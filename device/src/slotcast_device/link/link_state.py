@@ -1,0 +1,105 @@
+"""How the device stands with its broker, as the `link` of a status says it. No I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from slotcast_schemas.errors import IdInUse, TransferFailed
+from slotcast_schemas.limits import DETAIL_MAX_CHARS
+from slotcast_schemas.messages.status import LinkStatus
+
+if TYPE_CHECKING:
+    from slotcast_device.core.transfer.broker_limits import BrokerLimits
+
+CONNECTED: Final = "connected"
+STARTING: Final = "starting"
+STOPPED: Final = "stopped"
+IN_USE_SHOWN_S: Final = 600.0
+"""How long after it was pushed off a device goes on to say that its id is in use."""
+_NAME_MAX_CHARS: Final = 128
+
+
+class LinkState:
+    """What is to be said of the link. No I/O; `mono_s` is for waits, `wall_s` is Unix time.
+
+    Attributes:
+        status: what is to be said now.
+    """
+
+    def __init__(self) -> None:
+        self.status = LinkStatus()
+        self._in_use: LinkStatus | None = None
+        self._in_use_until_s = 0.0
+        self._trouble: LinkStatus | None = None
+
+    def connected(
+        self, broker: str, protocol: str, limits: BrokerLimits, mono_s: float, wall_s: int
+    ) -> None:
+        """A broker took the connection.
+
+        Args:
+            broker: its name.
+            protocol: what it speaks.
+            limits: what it is known to allow.
+            mono_s: the time, for waits.
+            wall_s: the time, Unix.
+        """
+        base = self._in_use if mono_s < self._in_use_until_s else None
+        was = base or LinkStatus(reason=CONNECTED)
+        self._trouble = None
+        self.status = msgspec.structs.replace(
+            was,
+            broker=broker[:_NAME_MAX_CHARS],
+            protocol=protocol,
+            since=was.since or wall_s,
+            limits=limits.words(),
+        )
+
+    def lost(self, broker: str, error: TransferFailed, mono_s: float, wall_s: int) -> None:
+        """There is no connection, and this is why.
+
+        Args:
+            broker: the name of the broker that was tried last.
+            error: what failed.
+            mono_s: the time, for waits.
+            wall_s: the time, Unix.
+        """
+        if isinstance(error, IdInUse):
+            self._in_use_until_s = mono_s + IN_USE_SHOWN_S
+        elif mono_s < self._in_use_until_s and error.reason == "link_down":
+            return  # one that is pushed off cannot always tell by whom
+        self._note(broker, error.reason, str(error), wall_s)
+        if isinstance(error, IdInUse):
+            self._in_use = self.status
+
+    def trouble(self, broker: str, error: TransferFailed, wall_s: int) -> None:
+        """The connection is there, and this does not work on it."""
+        self._note(broker, error.reason, str(error), wall_s)
+        self._trouble = self.status
+
+    def works(self, wall_s: int) -> None:
+        """What was asked for in vain came after all."""
+        if self._trouble is not None and self.status == self._trouble:
+            self._note(self.status.broker, CONNECTED, "", wall_s)
+        self._trouble = None
+
+    def limits_changed(self, limits: BrokerLimits) -> None:
+        """More was learnt of the present broker."""
+        self.status = msgspec.structs.replace(self.status, limits=limits.words())
+
+    def stopped(self, wall_s: int) -> None:
+        """The agent ends; what was wrong stays to be read."""
+        if self.status.reason == CONNECTED:
+            self._note(self.status.broker, STOPPED, "", wall_s)
+
+    def _note(self, broker: str, reason: str, detail: str, wall_s: int) -> None:
+        is_same = (reason, broker) == (self.status.reason, self.status.broker)
+        self.status = msgspec.structs.replace(
+            self.status,
+            broker=broker[:_NAME_MAX_CHARS],
+            reason=reason,
+            detail=detail[:DETAIL_MAX_CHARS],
+            since=self.status.since if is_same else wall_s,
+        )
