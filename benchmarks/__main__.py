@@ -18,7 +18,16 @@ from typing import Final, Protocol, cast
 
 from benchmarks.report import CannotRun, Figure, Options, as_json, table, with_command
 
-BENCHMARKS: Final = ("transfer", "delta", "window", "hotswap", "faults", "nats", "verdicts")
+BENCHMARKS: Final = (
+    "transfer",
+    "delta",
+    "window",
+    "hotswap",
+    "faults",
+    "nats",
+    "verdicts",
+    "brokers",
+)
 ALL_MET, MISSED, COULD_NOT_RUN = 0, 1, 2
 
 
@@ -62,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--models", type=Path, metavar="DIR", help="folder of real models")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--installs", type=int, metavar="N", help="of each kind in each cell")
+    parser.add_argument("--only", default="", metavar="REGEX", help="of `brokers`: these rows")
     return parser
 
 
@@ -81,6 +91,7 @@ def _run(name: str, asked: argparse.Namespace) -> list[Figure]:
             models=models_folder(asked.models),
             seed=asked.seed,
             installs=asked.installs,
+            only=asked.only,
             command=command,
         )
         return with_command(module.run(options), command)

@@ -55,6 +55,7 @@ class Options:
     models: Path | None = None
     seed: int = 1
     installs: int | None = None
+    only: str = ""
     command: str = field(default="python -m benchmarks")
 
     def say(self, line: str) -> None:
