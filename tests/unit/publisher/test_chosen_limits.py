@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.cli.limit_options import option_of
+from slotcast_publisher.errors import Conflict
 from slotcast_publisher.release.build import Request
 from slotcast_publisher.release.chosen_limits import (
     ChosenLimits,
@@ -150,6 +151,20 @@ def test_files_of_an_earlier_release_can_have_other_limits(
     repo.release(Request(model="clf", version="8.0", same_as="7.0", limits=again))
     trial = repo.store.release("clf", "8.0").release().trial
     assert (trial.max_restarts, trial.min_requests) == (5, 2)
+
+
+def test_the_same_version_with_other_limits_is_another_release(
+    repo: Repository, model_file: Path
+) -> None:
+    def release(limits: dict[str, Any]) -> None:
+        chosen = choose(limits, "x")
+        repo.release(Request(model="clf", version="7.0", files=(model_file,), limits=chosen))
+
+    release({"probe": {"runs": 7}})
+    release({"probe": {"runs": 7}})
+    for other in ({"probe": {"runs": 8}}, {}, {"probe": {"runs": 7}, "trial": {"duration_s": 1}}):
+        with pytest.raises(Conflict, match="differs in options"):
+            release(other)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import string
+import subprocess
+import sys
 import traceback
 from pathlib import Path
 from urllib.parse import quote
@@ -134,5 +137,18 @@ def test_an_encrypted_key_is_refused_without_asking_on_the_terminal(tmp_path: Pa
     key = load_pem_private_key(made.key.read_bytes(), None)
     encryption = BestAvailableEncryption(b"Harbor9")
     made.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
-    with pytest.raises(UsageError, match="the key unencrypted"):
-        tls_context(None, made.certificate, made.key)
+    program = (
+        "from pathlib import Path; from slotcast_schemas.broker import tls_context;"
+        f"tls_context(None, Path({str(made.certificate)!r}), Path({str(made.key)!r}))"
+    )
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(program)}"
+    done = subprocess.run(  # `script` gives it a terminal, on which it could ask
+        ["script", "-qec", command, "/dev/null"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert "the key unencrypted" in done.stdout
+    assert "pass phrase" not in done.stdout

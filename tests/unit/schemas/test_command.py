@@ -22,7 +22,8 @@ def start(
     program: str, *, stdout: int = subprocess.PIPE, shell: str = "", **more: object
 ) -> subprocess.Popen[str]:
     """Start a program that ends in `run_command`; `shell` has redirections, such as `>&-`."""
-    words = [sys.executable, "-c", f"{program}\n{RUN}"]
+    # -X dev: what destructors fail at is printed, as Python 3.13 does in any case.
+    words = [sys.executable, "-X", "dev", "-c", f"{program}\n{RUN}"]
     if shell:
         words = ["sh", "-c", f'exec "$0" "$@" {shell}', *words]
     return subprocess.Popen(words, stdout=stdout, stderr=subprocess.PIPE, text=True)
