@@ -32,7 +32,7 @@ _ENTRIES_MAX: Final = 20_000
 """Of a state directory; one with more is not a device's, and is looked at in part."""
 
 
-def become_agent_user(config: DeviceConfig) -> None:
+def become_agent_user(config: DeviceConfig, *, is_logged: bool = False) -> None:
     """Where root acts on another user's state directory, go on as that user.
 
     What root wrote there the agent could not replace or read. The user is the one whose agent
@@ -49,7 +49,8 @@ def become_agent_user(config: DeviceConfig) -> None:
         except OSError:
             continue
         if found.st_uid != 0:
-            _LOG.info("going on as %s, whose %s is", user_name(found.st_uid), config.state_dir)
+            if is_logged:
+                _LOG.info("going on as %s, whose %s is", user_name(found.st_uid), config.state_dir)
             become(found.st_uid, found.st_gid)
         return
 

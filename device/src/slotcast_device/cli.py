@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = DeviceConfig(options.config)
         log = config.values.log
         set_up_log(options.log or log.level, options.log_format or log.format)
-        become_agent_user(config)
+        become_agent_user(config, is_logged=options.run is _run)
         code: int = options.run(config, options)
     except UsageError as exc:
         sys.stderr.write(f"slotcast-device: {exc}\n")
