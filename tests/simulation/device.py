@@ -90,8 +90,8 @@ class SimFiles(ModelFiles):
             raise SlotDamaged(f"slot {slot} does not hold {release.version}")
         self.store.verify(slot, record)
 
-    def _verify(self, data: bytes) -> ev.Verified:
-        said = self._by_bytes[data]
+    def _verify(self, job: ev.Verify) -> ev.Verified:
+        said = self._by_bytes[job.data]
         error = refused(said, self.seen, self._wall_s())
         if error is not None:
             raise error

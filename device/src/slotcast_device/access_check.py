@@ -14,7 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from slotcast_device.application.app_report import REPORTS_FOLDER_MODE, read_reports
+from slotcast_device.application.app_report import (
+    REPORTS_FOLDER_MODE,
+    malformed_reports,
+    read_reports,
+)
 from slotcast_device.runtime.users import (
     become,
     group_name,
@@ -162,6 +166,7 @@ def application_problems(config: DeviceConfig, model: str) -> Iterator[str]:
             f"{folder}: {unreadable} reports cannot be read by {this_user()}: applications must"
             " write them readable (mode 0644)"
         )
+    yield from (f"{folder}: {problem}" for problem in malformed_reports(folder))
 
 
 def _closed_to_group(config: DeviceConfig, model: str, gid: int) -> Iterator[str]:

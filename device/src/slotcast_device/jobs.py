@@ -170,8 +170,8 @@ class ModelFiles:
         match job:
             case ev.Inspect():
                 return self._inspect()
-            case ev.Verify(data):
-                return self._verify(data)
+            case ev.Verify():
+                return self._verify(job)
             case ev.OpenSpool() | ev.ScanSpool() | ev.Build():
                 return self._run_on_spool(job)
             case ev.Probe():
@@ -280,8 +280,14 @@ class ModelFiles:
             raise SlotDamaged(f"slot {slot} does not hold a release any more")
         self.store.verify(slot, record)
 
-    def _verify(self, data: bytes) -> ev.Verified:
-        trusted = verify_notice(data, self._model, self._config.pinned_root, self._folder / "trust")
+    def _verify(self, job: ev.Verify) -> ev.Verified:
+        trusted = verify_notice(
+            job.data,
+            self._model,
+            self._config.pinned_root,
+            self._folder / "trust",
+            job.signed_time,
+        )
         return ev.Verified(trusted, self._facts())
 
     def _facts(self) -> Facts:

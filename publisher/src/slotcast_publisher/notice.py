@@ -121,9 +121,7 @@ def assemble(store: Store, roles: Roles, model: str) -> bytes:
         model=model,
         metadata=roles.bundle(model),
         targets={
-            release_target(model, offer.version): store.release(
-                model, offer.version
-            ).signed_bytes(),
+            release_target(model, offer.version): store.release_bytes(model, offer.version),
             offer_target(model): offer_bytes,
         },
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -34,13 +34,15 @@ from slotcast_publisher.release.payloads import Builder, Progress, add_payloads,
 from slotcast_publisher.release.rebase.release_step import Rebasing
 from slotcast_publisher.settings import Settings
 from slotcast_publisher.store import PayloadRecord, ReleaseFolder, Store
+from slotcast_publisher.trust.adoption import adopt
 from slotcast_publisher.trust.keys import KeyRing, Passphrase
 from slotcast_publisher.trust.metadata_files import MetadataFiles
 from slotcast_publisher.trust.roles import Roles
+from slotcast_schemas import wire
 from slotcast_schemas.errors import UsageError
-from slotcast_schemas.messages import Offer, Release
+from slotcast_schemas.messages import Notice, Offer, Release
 from slotcast_schemas.topics import Topics
-from slotcast_schemas.trust import release_role
+from slotcast_schemas.trust import offer_target, release_role, release_target
 
 LOCK_WAIT_S: Final = 3.0
 """`slotcast serve` holds the repository for the moment of a signature."""
@@ -54,6 +56,23 @@ class Released(msgspec.Struct, frozen=True, kw_only=True):
     is_new: bool
     warnings: tuple[str, ...] = ()
     rebasing: Rebasing | None = None
+
+
+class Adopted(msgspec.Struct, frozen=True, kw_only=True):
+    """One model that was taken over from another copy of the repository.
+
+    Attributes:
+        version: what that copy offers.
+        sequence: of it.
+        has_files: whether its files are here, so that it can be published from here.
+        has_key: whether its release key is here, where something of it must be signed again.
+    """
+
+    model: str
+    version: str
+    sequence: int
+    has_files: bool
+    has_key: bool = True
 
 
 def _knowing(builder: Builder, rebasing: Rebasing | None) -> Builder:
@@ -187,7 +206,8 @@ class Repository:
             ClockWrong: this machine's clock cannot be right.
         """
         with self.locked():
-            built = build_release(self.store, request, self._signing_time_s())
+            above = self.roles.highest_sequence(request.model)
+            built = build_release(self.store, request, self._signing_time_s(), above=above)
             release = built.folder.release()
             records = add_payloads(
                 built.folder,
@@ -245,7 +265,8 @@ class Repository:
             if present.state != "canceled":
                 canceled = msgspec.structs.replace(present, state="canceled", issued=int(now_s))
                 sign_offer(self.store, self.roles, canceled)
-                self.store.release(model, present.version).set_fate("withdrawn")
+                if not self.store.is_without_files(model, present.version):
+                    self.store.release(model, present.version).set_fate("withdrawn")
             return self._notice(model)
 
     def refresh(self, *, offline: bool = False) -> dict[str, bytes]:
@@ -262,6 +283,45 @@ class Repository:
             self.roles.renew(force=True)
             self.roles.prune()
             return {model: self._notice(model) for model in self.offered()}
+
+    def adopt(self, notices: Mapping[str, bytes]) -> list[Adopted]:
+        """Take over what another copy of this repository published, and sign above it.
+
+        Args:
+            notices: of brokers, by model; what is not newer than this repository is passed over.
+
+        Raises:
+            Conflict: both copies signed another root.
+            KeyUnavailable: a key that is needed cannot be used from here.
+            ClockWrong: this machine's clock cannot be right.
+        """
+        with self.locked():
+            self.roles.signing_time()
+            found = adopt(notices, self.roles)
+            for model in found.models:
+                self._keep_targets(model, notices[model])
+            if found.models:
+                self.roles.renew(force=True)
+            return [
+                Adopted(
+                    model=model,
+                    version=comparison.offer.version,
+                    sequence=comparison.offer.sequence,
+                    has_files=not self.store.is_without_files(model, comparison.offer.version),
+                    has_key=release_role(model) not in found.unsigned,
+                )
+                for model, comparison in found.models.items()
+                if comparison.offer is not None
+            ]
+
+    def _keep_targets(self, model: str, data: bytes) -> None:
+        """Keep the offer and the release that an adopted notice carries."""
+        targets = wire.decode(data, Notice).targets
+        offer_bytes = targets[offer_target(model)]
+        offer = wire.decode(offer_bytes, Offer)
+        self.store.save_offer(model, offer_bytes)
+        data = targets[release_target(model, offer.version)]
+        self.store.adopt_release(wire.decode(data, Release), data)
 
     def build_notice(self, model: str) -> bytes:
         """Give a model's notice as the signed snapshot stands for it, proven with a TUF client.

@@ -10,7 +10,7 @@ import itertools
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -24,6 +24,9 @@ from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
 from slotcast_schemas.redact import hide_passwords
 from slotcast_schemas.topics import DEFAULT_PREFIX, Topics
+
+if TYPE_CHECKING:
+    import tomlkit
 
 FILE_NAME: Final = "slotcast.toml"
 Protocol = Literal["auto", "5", "3.1.1"]
@@ -177,7 +180,7 @@ def change(repo: Path, name: str, text: str | None) -> Settings:
         StorageFailed: it could not be written.
     """
     steps = _steps(name)
-    load(repo)  # nothing is made in a folder that is no repository
+    _read(repo)  # nothing is made in a folder that is no repository
     with exclusive(repo / ".lock", str(repo)):
         before = _read(repo)
         if text is None:
@@ -201,10 +204,19 @@ def _steps(name: str) -> tuple[str | int, ...]:
     return tuple(int(part) if part.isdecimal() else part for part in parts)
 
 
+def _document(text: str) -> tomlkit.TOMLDocument:
+    import tomlkit  # only where a file is changed
+
+    try:
+        return tomlkit.parse(text)
+    except tomlkit.exceptions.TOMLKitError as exc:
+        raise UsageError(f"{FILE_NAME} is not TOML: {exc}; mend it by hand first") from exc
+
+
 def _with(text: str, steps: tuple[str | int, ...], value: object) -> str:
     import tomlkit
 
-    document = tomlkit.parse(text)
+    document = _document(text)
     place: Any = document
     for step, after in itertools.pairwise(steps):
         if isinstance(step, int):
@@ -221,9 +233,7 @@ def _with(text: str, steps: tuple[str | int, ...], value: object) -> str:
 
 
 def _without(text: str, steps: tuple[str | int, ...], name: str) -> str:
-    import tomlkit
-
-    document = tomlkit.parse(text)
+    document = _document(text)
     place: Any = document
     for step in steps[:-1]:
         place = _inside(place, step, steps)

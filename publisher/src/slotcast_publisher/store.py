@@ -9,6 +9,7 @@
         files/                                      the files, read-only
         payloads.json                               what each payload is and saves
         payloads/<sha256>/payload.bin, map/<part>   one payload; the folder appears whole
+    REPO/models/<model>/adopted/<version>.release   signed elsewhere; its files are not here
     REPO/models/<model>/offers/<sha256>.offer       the bytes that are signed
     REPO/push/<broker>/*.acked                      what a broker has acknowledged
     REPO/push/<broker>/ledger.json                  what it was given when, and what is unused
@@ -202,7 +203,10 @@ class Store:
 
     def models(self) -> list[str]:
         """Name the models that have a release."""
-        return sorted(p.name for p in (self.repo / "models").glob("*") if (p / "releases").exists())
+        folders = (self.repo / "models").glob("*")
+        return sorted(
+            p.name for p in folders if (p / "releases").exists() or (p / "adopted").exists()
+        )
 
     def versions(self, model: str) -> list[str]:
         """Name a model's releases, by growing sequence."""
@@ -218,6 +222,11 @@ class Store:
         """
         path = self._releases(model) / version
         if not path.is_dir():
+            if self.is_without_files(model, version):
+                raise NotFound(
+                    f"{model} {version} was taken over from another copy of this repository, which"
+                    f" has its files; release a new version"
+                )
             known = ", ".join(self.versions(model)) or "none"
             raise NotFound(f"no release {version!r} of {model!r}; there are: {known}")
         return ReleaseFolder(path)
@@ -243,6 +252,32 @@ class Store:
         final = self._releases(model) / version
         commit_dir(staged, final)
         return ReleaseFolder(final)
+
+    def adopt_release(self, release: Release, data: bytes) -> None:
+        """Keep the signed bytes of a release whose files are not here, unless they are."""
+        if not (self._releases(release.model) / release.version).is_dir():
+            write_atomic(self._adopted(release.model, release.version), data)
+
+    def release_bytes(self, model: str, version: str) -> bytes:
+        """Give the signed bytes of a release, whether or not its files are here.
+
+        Raises:
+            NotFound: it does not exist.
+            RepositoryDamaged: they cannot be read.
+        """
+        path = self._adopted(model, version)
+        if (self._releases(model) / version).is_dir() or not path.exists():
+            return self.release(model, version).signed_bytes()
+        with storage_errors(path):
+            return path.read_bytes()
+
+    def is_without_files(self, model: str, version: str) -> bool:
+        """Say whether a release was taken over from another copy, which has its files."""
+        is_here = (self._releases(model) / version).is_dir()
+        return not is_here and self._adopted(model, version).exists()
+
+    def _adopted(self, model: str, version: str) -> Path:
+        return self.repo / "models" / model / "adopted" / f"{version}.release"
 
     def save_offer(self, model: str, data: bytes) -> None:
         """Keep an offer's bytes under their digest, and the last few before it."""

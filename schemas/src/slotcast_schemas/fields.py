@@ -23,6 +23,7 @@ VERSION_PATTERN = r"^[0-9A-Za-z.!+_-]+\Z"
 WORD_PATTERN = r"^[a-z][a-z0-9_]*\Z"
 TAG_KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z"
 FILE_NAME_PATTERN = r"^[A-Za-z0-9._-]+\Z"
+SLOT_PATTERN = r"^[ab]\Z"
 
 ALLOWED: Final = {
     MODEL_PATTERN: "up to 64 of a-z, 0-9, '.', '_', '-', beginning with a letter or digit",
@@ -34,6 +35,7 @@ ALLOWED: Final = {
     VERSION_PATTERN: "a PEP 440 version such as 1.4.0 or 2.0rc1",
     WORD_PATTERN: "a word of a-z, 0-9 and '_', beginning with a letter",
     TAG_KEY_PATTERN: "up to 64 of A-Z, a-z, 0-9, '.', '_', '-', beginning with a letter or digit",
+    SLOT_PATTERN: "a or b",
     FILE_NAME_PATTERN: "a file name of A-Z, a-z, 0-9, '.', '_', '-'",
 }
 """What people are told that a pattern allows (`slotcast_schemas.explain`)."""

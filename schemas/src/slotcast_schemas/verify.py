@@ -207,7 +207,8 @@ def _as_ours(exc: Exception) -> RefusedRelease:
 
 
 _HINTS: Final[dict[type[RefusedRelease], str]] = {
-    Replayed: "older than what this device has seen; the publisher must publish anew",
+    Replayed: "older than what this device has seen; the publisher must publish anew (a replay, a"
+    " restored backup, or two publishers?)",
     Expired: "past its date by this device's clock; the publisher must refresh it",
     BadSignature: "not signed by enough of the trusted keys; check who published it",
     Inconsistent: "the notice's parts do not fit together; the publisher must publish anew",

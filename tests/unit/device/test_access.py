@@ -306,3 +306,16 @@ def test_in_a_clone_they_are_where_they_were(path: str) -> None:
     found = REPOSITORY / path
     assert found.resolve().parent == packaged_files.SHARE.resolve()
     assert found.is_file()
+
+
+def test_a_report_that_is_none_is_named_with_what_is_wrong(config: DeviceConfig) -> None:
+    """Its author, who writes it in another language, sees only that it is ignored."""
+    app = config.model_dir("m") / "app"
+    app.mkdir(parents=True, exist_ok=True)
+    (app / "report-1-a.json").write_text('{"format": 1, "slot": "A", "phase": "serving"}')
+    (app / "report-2-a.json").write_text("{")
+    (app / "report-3-a.json").write_text('{"format": 1, "slot": "a", "phase": "serving"}')
+    said = sorted(application_problems(config, "m"))
+    assert len(said) == 2
+    assert "report-1-a.json: slot: expected a or b, got 'A'" in said[0]
+    assert "report-2-a.json: " in said[1]

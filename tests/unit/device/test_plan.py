@@ -19,7 +19,7 @@ from slotcast_device.core.plan import (
     make_plan,
     needed_chunks,
 )
-from slotcast_device.core.state import ModelState, record_of
+from slotcast_device.core.state import ModelState, SlotName, record_of
 from slotcast_schemas import wire
 from slotcast_schemas.errors import (
     Benched,
@@ -27,6 +27,7 @@ from slotcast_schemas.errors import (
     Downgrade,
     FullForbidden,
     Incompatible,
+    Inconsistent,
     SlotcastError,
     TooLarge,
 )
@@ -116,6 +117,20 @@ def test_each_refusal_is_of_its_own_kind_and_says_both_sides(
         plan(t, state, **facts)
     assert type(refused.value) is refusal
     assert len(str(refused.value)) > 20
+
+
+@pytest.mark.parametrize("slot", ["a", "b"])
+def test_two_releases_under_one_sequence_are_a_contradiction(slot: SlotName) -> None:
+    """Two machines, or a restored backup, gave the same number to different files."""
+    other = messages.release(version="1.9", sequence=7, image_sha256=messages.sha("other"))
+    held = holding(OLD).with_slot(slot, record_of(other, messages.sha("another release")))
+    with pytest.raises(Inconsistent, match="two publishers"):
+        plan(trusted(), held)
+
+
+def test_the_same_release_in_the_standby_slot_is_none() -> None:
+    held = holding(OLD).with_slot("b", record_of(trusted().release, trusted().release_sha256))
+    assert isinstance(plan(trusted(), held), Install)
 
 
 def test_the_sequence_of_the_last_commit_is_accepted_and_one_below_it_is_not() -> None:

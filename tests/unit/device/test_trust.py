@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from slotcast_device.storage.trust_store import verify_notice
+from slotcast_publisher.notice import Wanted
 from slotcast_publisher.repository import Repository
 from slotcast_schemas import wire
 from slotcast_schemas.errors import (
@@ -176,3 +177,49 @@ def test_a_notice_says_when_its_first_signature_ends_and_whether_it_is_newer(
     assert not verify_notice(first, "clf", root, tmp_path / "trust").is_newer
     assert verify_notice(second, "clf", root, tmp_path / "trust").is_newer
     assert not verify_notice(second, "clf", root, tmp_path / "trust").is_newer
+
+
+# --- two publishers for one model -----------------------------------------------------------------
+
+
+@pytest.fixture
+def behind(repo: Repository, tmp_path: Path) -> Repository:
+    """A copy of the repository that does not hear what the first one says from here on."""
+    repo.offer("clf", "1")
+    shutil.copytree(repo.path, tmp_path / "behind")
+    return Repository(tmp_path / "behind")
+
+
+def test_what_two_publishers_sign_under_one_version_is_a_contradiction_not_a_forgery(
+    repo: Repository, behind: Repository, root: bytes, tmp_path: Path
+) -> None:
+    trust_dir = tmp_path / "trust"
+    verify_notice(repo.offer("clf", "2"), "clf", root, trust_dir)
+    with pytest.raises(Inconsistent, match="two publishers"):
+        verify_notice(behind.offer("clf", "2", Wanted(state="paused")), "clf", root, trust_dir)
+    assert not (trust_dir / "by-itself").exists()
+
+
+def test_a_publisher_that_is_behind_and_one_that_replays_are_told_apart(
+    repo: Repository, behind: Repository, root: bytes, tmp_path: Path
+) -> None:
+    trust_dir = tmp_path / "trust"
+    old = repo.offer("clf", "1", Wanted(again=True))
+    newest = repo.offer("clf", "2", Wanted(again=True))
+    signed = verify_notice(newest, "clf", root, trust_dir).offer.issued
+    late = Repository(behind.path, now_s=lambda: signed + 3600.0)
+    with pytest.raises(Inconsistent, match="two publishers"):
+        verify_notice(late.offer("clf", "2"), "clf", root, trust_dir, signed)
+    with pytest.raises(Replayed):
+        verify_notice(old, "clf", root, trust_dir, signed)
+    verify_notice(newest, "clf", root, trust_dir, signed)
+
+
+def test_what_is_forged_is_called_so_whatever_was_seen(
+    repo: Repository, root: bytes, tmp_path: Path
+) -> None:
+    notice = repo.offer("clf", "1")
+    verify_notice(notice, "clf", root, tmp_path / "trust")
+    offer = wire.decode(notice, Notice).targets[offer_target("clf")]
+    with pytest.raises(BadSignature):
+        verify_notice(changed(notice, offer=offer + b"\0"), "clf", root, tmp_path / "trust")

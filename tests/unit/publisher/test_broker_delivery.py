@@ -20,6 +20,7 @@ from slotcast_publisher.release.build import Request
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker
 from slotcast_schemas.errors import BrokerRefused, LinkDown
+from tests.support.cli_docs import documented
 from tests.support.limited_broker import LimitedBroker, LimitedLink
 
 HOW = How(
@@ -161,6 +162,21 @@ def test_a_copy_that_is_behind_signs_and_replaces_nothing(
         assert exit_code(refused.value) == 1
     assert brokers["one"].kept == kept
     assert {p.name: p.read_bytes() for p in (behind.path / "metadata").iterdir()} == signed
+
+
+def test_a_backup_whose_newer_copy_is_lost_takes_over_what_is_at_the_broker(
+    behind: Repository, brokers: Brokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slotcast_publisher.cli.publishing.How", lambda **_options: HOW)
+    result = CliRunner().invoke(app, ["adopt", str(behind.path), "--json"], catch_exceptions=False)
+    fields = json.loads(result.stdout)
+    assert set(fields) == documented("adopt")
+    assert [(item["version"], item["has_files"]) for item in fields["adopted"]] == [("2.0", False)]
+    again = Repository(behind.path)
+    done(refresh(again, HOW)["clf"])
+    again.release(Request(model="clf", version="3.0", same_as="1.0"))
+    done(publish(again, "clf", "3.0", how=HOW))
+    assert again.store.release("clf", "3.0").release().sequence == 3
 
 
 def test_a_newer_notice_that_comes_while_the_chunks_are_sent_is_not_replaced(

@@ -160,3 +160,11 @@ def test_brokers_that_are_written_in_one_line_can_be_changed(folder: Path) -> No
     found = settings_file.load(folder).brokers
     assert [(b.url, b.protocol) for b in found] == [("mqtt://a", "5"), ("mqtt://b", "auto")]
     assert "# one" in (folder / "slotcast.toml").read_text()
+
+
+def test_a_value_that_is_wrong_in_the_file_can_be_mended(folder: Path) -> None:
+    (folder / "slotcast.toml").write_text(WRITTEN.replace("%23", "#"))
+    with pytest.raises(UsageError, match="percent-encode"):
+        settings_file.load(folder)
+    run("set", folder, "brokers[0].url", "mqtt://broker")
+    assert settings_file.load(folder).brokers[0].url == "mqtt://broker"

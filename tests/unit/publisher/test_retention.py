@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Collection, Sequence
 
 from slotcast_publisher.delivery.retention import Plan, Stocked, Unused, plan_removal
 
@@ -13,16 +14,15 @@ def item(number: int, *, is_ours: bool = True) -> Stocked:
     return Stocked(bytes([number]) * 32, 10, 1, 1000, is_ours)
 
 
-def plan(now_s: float, known: dict[str, Unused] | None = None, **more: object) -> Plan:
-    options: dict[str, object] = {"stock": [item(1), item(2)], "used": {item(1).sha256}, **more}
-    return plan_removal(
-        options["stock"],  # type: ignore[arg-type]
-        options["used"],  # type: ignore[arg-type]
-        known or {},
-        more.get("fetched", set()),  # type: ignore[arg-type]
-        now_s=now_s,
-        grace_s=GRACE_S,
-    )
+def plan(
+    now_s: float,
+    known: dict[str, Unused] | None = None,
+    *,
+    stock: Sequence[Stocked] = (item(1), item(2)),
+    used: Collection[bytes] = (item(1).sha256,),
+    fetched: Collection[bytes] = (),
+) -> Plan:
+    return plan_removal(stock, used, known or {}, fetched, now_s=now_s, grace_s=GRACE_S)
 
 
 def test_what_became_unused_waits_for_the_grace_and_then_goes() -> None:

@@ -21,7 +21,18 @@ import msgspec
 from msgspec import Meta
 
 from slotcast_schemas.decoders import make_decoders
-from slotcast_schemas.fields import Count, Detail, Format, Seconds, ShortText, UnixTime, Word
+from slotcast_schemas.errors import UsageError
+from slotcast_schemas.explain import convert
+from slotcast_schemas.fields import (
+    SLOT_PATTERN,
+    Count,
+    Detail,
+    Format,
+    Seconds,
+    ShortText,
+    UnixTime,
+    Word,
+)
 
 REPORT_MAX_BYTES: Final = 32 * 1024
 REPORTS_MAX: Final = 64
@@ -59,7 +70,7 @@ class AppReport(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     format: Format = 1
-    slot: Annotated[str, Meta(pattern=r"^[ab]\Z")]
+    slot: Annotated[str, Meta(pattern=SLOT_PATTERN)]
     phase: Phase
     sequence: Count = 0
     instance: ShortText = ""
@@ -188,6 +199,22 @@ def read_reports(folder: Path) -> Found:
         except (OSError, ValueError, msgspec.DecodeError):  # no ValueError in msgspec 0.19
             malformed += 1
     return Found(tuple(files), malformed, unreadable)
+
+
+def malformed_reports(folder: Path) -> list[str]:
+    """Say of each file that should be a report and is none what is wrong with it."""
+    problems = []
+    for path, _ in _newest(folder)[:REPORTS_MAX]:
+        try:
+            data, _ = _read_plain(path)
+            convert(msgspec.json.decode(data), AppReport, path.name)
+        except UsageError as exc:
+            problems.append(str(exc))
+        except (ValueError, msgspec.DecodeError, RecursionError) as exc:
+            problems.append(f"{path.name}: {exc}")
+        except OSError:
+            continue  # gone, or not ours to read, which is counted elsewhere
+    return problems
 
 
 def forget_reports(

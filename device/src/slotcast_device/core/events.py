@@ -200,9 +200,13 @@ class Inspect:
 
 @dataclass(frozen=True, slots=True)
 class Verify:
-    """Verify a notice. Gives `Verified`."""
+    """Verify a notice. Gives `Verified`.
+
+    `signed_time` is when the newest one seen was signed, in seconds since 1970; 0: not known.
+    """
 
     data: bytes
+    signed_time: int = 0
 
 
 @dataclass(frozen=True, slots=True)

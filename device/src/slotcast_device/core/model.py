@@ -284,7 +284,7 @@ class ModelCore:
         if busy or self._inbox is None:
             return []
         self._notice, self._inbox = self._inbox, None
-        return self._desk.run(ev.Verify(self._notice))
+        return self._desk.run(ev.Verify(self._notice, self._desk.state.signed_time))
 
     def _tick(self, now: Now) -> list[Action]:
         actions = self._installation.tick(now) + self._time.tick(now)

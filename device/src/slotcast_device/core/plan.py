@@ -19,6 +19,7 @@ from slotcast_schemas.errors import (
     Downgrade,
     FullForbidden,
     Incompatible,
+    Inconsistent,
     TooLarge,
 )
 from slotcast_schemas.groups import group_of
@@ -162,6 +163,14 @@ def _check_sequence(trusted: Trusted, state: ModelState) -> None:
             f"expected a sequence of at least {state.floor}, got {release.sequence}"
             f" ({release.version}); to go back on purpose, release the old files anew"
         )
+    for slot, record in state.slots.items():
+        is_other = record.release_sha256 != trusted.release_sha256
+        if is_other and record.sequence == release.sequence:
+            raise Inconsistent(
+                f"sequence {release.sequence} is {record.version} in slot {slot}, and another"
+                f" release, {release.version}, has the same (two publishers? a restored backup?);"
+                " release it anew, from one repository"
+            )
     for entry in state.benched:
         if entry.sequence == release.sequence and entry.attempt >= trusted.offer.attempt:
             raise Benched(

@@ -3,21 +3,44 @@
 The pinned root is given at each start, so a damaged cache can only cost versions already seen,
 never trust; the sequence floor that must not be lost is kept in the state record (python-tuf
 renames its files without fsync, so a power cut may take them).
+
+A notice that is refused beside what was seen before is looked at once more by itself. If it is
+good then, its signatures are not at fault: two publishers sign for this model, each with versions
+of its own (a second machine, a restored backup), or somebody replays an old notice.
 """
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Final
 
 from slotcast_device.storage.disk import storage_errors
 from slotcast_schemas import verify
+from slotcast_schemas.errors import (
+    BadSignature,
+    Inconsistent,
+    MalformedMessage,
+    RefusedRelease,
+    Replayed,
+)
 from slotcast_schemas.verify import Trusted
 
 __all__ = ["Trusted", "verify_notice"]
+_TEXT_MAX_CHARS: Final = 400
 
 
-def verify_notice(data: bytes, model: str, pinned_root: bytes, trust_dir: Path) -> Trusted:
+def verify_notice(
+    data: bytes, model: str, pinned_root: bytes, trust_dir: Path, signed_time: int = 0
+) -> Trusted:
     """Verify a notice and give what it says; see `slotcast_schemas.verify.verify_notice`.
+
+    Args:
+        data: the notice as received.
+        model: the model that the topic names.
+        pinned_root: root metadata that this device was provisioned with.
+        trust_dir: folder where TUF keeps, for this model, the versions it has seen.
+        signed_time: when the newest notice seen was signed, in seconds since 1970; 0: not known.
 
     Raises:
         RefusedRelease: of the kind that says what is wrong.
@@ -25,4 +48,33 @@ def verify_notice(data: bytes, model: str, pinned_root: bytes, trust_dir: Path) 
     """
     with storage_errors(f"write {trust_dir}"):
         trust_dir.mkdir(parents=True, exist_ok=True)
-        return verify.verify_notice(data, model, pinned_root, trust_dir)
+        try:
+            return verify.verify_notice(data, model, pinned_root, trust_dir)
+        except (BadSignature, Inconsistent, MalformedMessage, Replayed) as exc:
+            by_itself = _verify_by_itself(data, model, pinned_root, trust_dir)
+            if by_itself is None or _is_replay(exc, by_itself, signed_time):
+                raise
+            raise Inconsistent(
+                "truly signed, but not by one who knows what this device has seen (two"
+                f" publishers? a restored backup?): {exc}"[:_TEXT_MAX_CHARS]
+            ) from exc
+
+
+def _verify_by_itself(
+    data: bytes, model: str, pinned_root: bytes, trust_dir: Path
+) -> Trusted | None:
+    """Verify a notice as a device would that has seen nothing yet; None where it is no good."""
+    folder = trust_dir / "by-itself"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        return verify.verify_notice(data, model, pinned_root, folder)
+    except RefusedRelease:
+        return None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_replay(error: RefusedRelease, notice: Trusted, signed_time: int) -> bool:
+    """Whether an older notice was signed before the newest one, as a replay must have been."""
+    return isinstance(error, Replayed) and not 0 < signed_time < notice.offer.issued

@@ -52,6 +52,7 @@ def register(app: typer.Typer) -> None:
     app.command("publish")(_publish)
     app.command("withdraw")(_withdraw)
     app.command("refresh")(_refresh)
+    app.command("adopt")(_adopt)
 
 
 def _publish(
@@ -201,6 +202,22 @@ def _refresh(
     emit(json, fields, lines)
     for outcome in outcomes.values():
         outcome.all_done()
+
+
+def _adopt(repo: Repo, broker: Brokers = None, json: Json = False) -> None:
+    """Take over what a copy of this repository that is lost has published to the brokers."""
+    repository = open_repository(repo)
+    done = publishing.adopt(repository, How(brokers=broker or ()))
+    lines = [
+        f"{item.model}: took over {item.version} (sequence {item.sequence})"
+        + ("" if item.has_files else "; its files are not here, so release a new version")
+        + ("" if item.has_key else f"; first `slotcast keys rotate {repo} release-{item.model}`")
+        for item in done
+    ]
+    lines = lines or ["Nothing is newer at the brokers than here."]
+    if done:
+        lines.append("Run `slotcast refresh`, or publish: devices take what this copy signs now.")
+    emit(json, {"adopted": [msgspec.to_builtins(item) for item in done]}, lines)
 
 
 def _shown(advance: Advance) -> Progress:

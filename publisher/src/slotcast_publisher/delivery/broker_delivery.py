@@ -23,7 +23,7 @@ import msgspec
 from slotcast_publisher.delivery.broker_link import Link, open_link
 from slotcast_publisher.delivery.ledger import load_ledger, save_ledger
 from slotcast_publisher.delivery.push import Item, Journal, Tally, push
-from slotcast_publisher.delivery.readback import Reader, Waits, read_one
+from slotcast_publisher.delivery.readback import Reader, Waits, collect, read_one
 from slotcast_publisher.delivery.tidy import Tidied, Tidying
 from slotcast_publisher.durable import exclusive, storage_errors
 from slotcast_publisher.errors import PublisherBehind
@@ -34,7 +34,7 @@ from slotcast_publisher.store import ReleaseFolder
 from slotcast_publisher.trust.precedence import Comparison, Standing, compare
 from slotcast_schemas.errors import BrokerRefused, LinkDown
 from slotcast_schemas.messages.offer import Payload
-from slotcast_schemas.topics import Topics
+from slotcast_schemas.topics import NoticeTopic, Topics
 
 ReadBack = Literal["all", "ends", "none"]
 """What is read back of a payload: all that is not sent now, and the ends of all; the ends only; or
@@ -252,6 +252,21 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
         _forget(missing)
         raise BrokerRefused(_not_kept(self.name, missing[0].topic, reader.unflagged))
 
+    def notices(self) -> dict[str, bytes]:
+        """Give the notices that the broker keeps, by model; also of models unknown here."""
+        found: dict[str, bytes] = {}
+
+        def take(topic: str, data: bytes) -> None:
+            match self._topics.parse(topic):
+                case NoticeTopic(model):
+                    found[model] = data
+
+        names = [self._topics.notice(model) for model in self._repo.store.models()]
+        with self._open() as link:
+            for name in [*names, *([self._topics.notice("+")] if link.wildcards else [])]:
+                collect(link, name, self._waits, take)
+        return found
+
     def tidy(
         self,
         *,
@@ -357,10 +372,13 @@ def _behind(broker: str, model: str, found: Comparison) -> str:
         there = f"{offer.version} (sequence {offer.sequence}), signed {when}"
     if found.standing is Standing.SPLIT:
         cause = "Another copy of this repository signed on its own, so there are two publishers"
-        act = "decide which copy goes on, and publish from that one only"
+        act = "decide which copy goes on; `slotcast adopt REPO` takes over here what is there"
     else:
         cause = "This repository is behind: another machine publishes, or a backup was restored"
-        act = "publish from the newer copy, or copy its folder here first"
+        act = (
+            "publish from the newer copy, or copy its folder here first; if it is lost,"
+            " `slotcast adopt REPO` takes over what is there"
+        )
     return (
         f"{broker} has {there} of {model!r}, which was not signed here: {found.detail}. {cause}."
         f" Nothing was replaced, for devices would refuse the older one; {act}"

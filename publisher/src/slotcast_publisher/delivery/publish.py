@@ -19,7 +19,7 @@ from slotcast_publisher.delivery.push import Tally
 from slotcast_publisher.delivery.readback import Waits
 from slotcast_publisher.errors import PublisherBehind
 from slotcast_publisher.notice import Wanted, offer_in
-from slotcast_publisher.repository import Repository
+from slotcast_publisher.repository import Adopted, Repository
 from slotcast_publisher.settings import Broker
 from slotcast_schemas.errors import BrokerRefused, LinkDown, SlotcastError, UsageError
 
@@ -155,6 +155,22 @@ def refresh(repo: Repository, how: How = _AS_USUAL, *, offline: bool = False) ->
         model: push_notice(repo, model, notice, chosen, how, payloads=False)
         for model, notice in repo.refresh(offline=offline).items()
     }
+
+
+def adopt(repo: Repository, how: How = _AS_USUAL) -> list[Adopted]:
+    """Take over what another copy of this repository published to the brokers, and is lost.
+
+    Raises:
+        LinkDown, BrokerRefused: a broker cannot be asked.
+        Conflict: both copies signed another root.
+        KeyUnavailable: a key that is needed cannot be used from here.
+    """
+    done: dict[str, Adopted] = {}
+    for broker in brokers_of(repo, how.brokers):
+        with BrokerDelivery(repo, broker, how.waits) as target:
+            notices = target.notices()
+        done |= {item.model: item for item in repo.adopt(notices)}
+    return list(done.values())
 
 
 def push_notice(

@@ -187,11 +187,12 @@ class Tidying:
                 case NoticeTopic(model):
                     found.update(_offered_by(data, model))
 
-        self._collect([self.repo.topics.notice("+")], self._notices(), take)
+        # By name: RabbitMQ grants wildcards, and gives nothing retained for them.
+        names = [self.repo.topics.notice(model) for model in self.repo.store.models()]
+        with self.connect() as link:
+            for name in names:
+                collect(link, name, self.waits, take)
         return found
-
-    def _notices(self) -> list[str]:
-        return [self.repo.topics.notice(model) for model in self.repo.store.models()]
 
     def _fetched(self, since_s: float) -> set[bytes]:
         """Name what devices say that they fetch: those online, and those that said so lately."""
@@ -206,26 +207,15 @@ class Tidying:
                     if _is_online(data):
                         online.add(device)
 
-        topics = self.repo.topics
-        self._collect([topics.device("+", "status"), topics.device("+", "presence")], [], take)
+        with self.connect() as link:
+            for what in ("status", "presence") if link.wildcards else ():
+                collect(link, self.repo.topics.device("+", what), self.waits, take)
         return {
             payload
             for device, (time_s, payloads) in said.items()
             if device in online or time_s >= since_s
             for payload in payloads
         }
-
-    def _collect(
-        self, wide: Sequence[str], exact: Sequence[str], take: Callable[[str, bytes], None]
-    ) -> None:
-        with self.connect() as link:
-            for name in wide if link.wildcards else exact:
-                if not collect(link, name, self.waits, take):
-                    break
-            else:
-                return
-            for name in exact:
-                collect(link, name, self.waits, take)
 
     # --- taking off ---------------------------------------------------------------------------
 

@@ -73,8 +73,14 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     rebasing: Rebasing | None = None
 
 
-def build_release(store: Store, request: Request, now_s: float) -> Built:
+def build_release(store: Store, request: Request, now_s: float, *, above: int = 0) -> Built:
     """Build a release, or find that the very same was built before.
+
+    Args:
+        store: where.
+        request: what to release.
+        now_s: seconds since 1970.
+        above: the highest sequence that is signed already.
 
     Raises:
         UsageError: a version, a file or an option that cannot be used.
@@ -95,9 +101,9 @@ def build_release(store: Store, request: Request, now_s: float) -> Built:
     rebasing: Rebasing | None = None
     try:
         if request.same_as is not None:
-            release = _take_over(store, request, staged, now_s)
+            release = _take_over(store, request, staged, now_s, above)
         else:
-            release, warnings, rebasing = _take_in(store, request, staged, now_s)
+            release, warnings, rebasing = _take_in(store, request, staged, now_s, above)
         warnings = (*warnings, *_name_changes(store, release))
         write_atomic(staged / "release.msgpack", _encode(release))
         write_atomic(staged / "given.json", msgspec.json.format(msgspec.json.encode(given)))
@@ -213,8 +219,9 @@ def _name_changes(store: Store, release: Release) -> list[str]:
     return name_changes(before[-1].release(), release) if before else []
 
 
-def _next_sequence(store: Store, request: Request) -> int:
-    last = max((r.release().sequence for r in store.releases(request.model)), default=0)
+def _next_sequence(store: Store, request: Request, above: int) -> int:
+    last = max((r.release().sequence for r in store.releases(request.model)), default=above)
+    last = max(last, above)
     if request.sequence is None:
         return last + 1
     if not last < request.sequence <= limits.SAFE_INTEGER_MAX:
@@ -225,7 +232,7 @@ def _next_sequence(store: Store, request: Request) -> int:
 # --- taking in --------------------------------------------------------------------------------
 
 
-def _take_over(store: Store, request: Request, staged: Path, now_s: float) -> Release:
+def _take_over(store: Store, request: Request, staged: Path, now_s: float, above: int) -> Release:
     """Release the files of an earlier version again: a deliberate downgrade costs no download."""
     if request.files or request.samples or request.rebase:
         raise UsageError("--same-as takes the files of that release as they are; give none")
@@ -239,14 +246,14 @@ def _take_over(store: Store, request: Request, staged: Path, now_s: float) -> Re
         trial=trial,
         runtime=runtime,
         version=request.version,
-        sequence=_next_sequence(store, request),
+        sequence=_next_sequence(store, request, above),
         created=int(now_s),
         notes=request.notes,
     )
 
 
 def _take_in(
-    store: Store, request: Request, staged: Path, now_s: float
+    store: Store, request: Request, staged: Path, now_s: float, above: int
 ) -> tuple[Release, tuple[str, ...], Rebasing | None]:
     """Copy the files, check the model among them, and describe both."""
     collected = collect(request.files)
@@ -266,7 +273,7 @@ def _take_in(
     release = Release(
         model=request.model,
         version=request.version,
-        sequence=_next_sequence(store, request),
+        sequence=_next_sequence(store, request, above),
         created=int(now_s),
         files=tuple(files),
         image_size_bytes=sum(file.size_bytes for file in files),

@@ -78,7 +78,7 @@ def look_at(repo: Repository, model: str) -> tuple[Announcement, dict[bytes, Sto
     offer_bytes = wire.decode(notice, Notice).targets[offer_target(model)]
     offer = wire.decode(offer_bytes, Offer)
     announcement = Announcement(notice, hashlib.sha256(offer_bytes).hexdigest())
-    if offer.state == "canceled":
+    if offer.state == "canceled" or repo.store.is_without_files(model, offer.version):
         return announcement, {}
     folder = repo.store.release(model, offer.version)
     return announcement, {

@@ -135,6 +135,24 @@ class Roles:
             return None
         return found if found.signed.version == version else None
 
+    def newest_version(self, name: str) -> int:
+        """Give the version of a role's newest metadata; 0 if there is none."""
+        return max(self._files.versions(name), default=0)
+
+    def present(self, name: str) -> Metadata[Any]:
+        """Give a role's newest metadata.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return self._read(name)
+
+    def highest_sequence(self, model: str) -> int:
+        """Give the highest sequence that is signed for a model; 0 if none is."""
+        role = self.releases(model)
+        targets = role.targets.values() if role is not None else ()
+        return max(map(_sequence, targets), default=0)
+
     def releases(self, model: str) -> Targets | None:
         """Give what a model's release role says, or None if it said nothing yet."""
         if release_role(model) not in self._files.roles():
@@ -327,6 +345,21 @@ class Roles:
                 healed = True
         return healed
 
+    # --- what another copy signed -------------------------------------------------------------
+
+    def put(self, name: str, metadata: Metadata[Any]) -> None:
+        """Keep metadata that another copy of this repository signed, as it is."""
+        self._files.write(name, metadata)
+
+    def sign_above(self, name: str, metadata: Metadata[Any], version: int) -> None:
+        """Sign what metadata says again, under a version above this one.
+
+        Raises:
+            KeyUnavailable: too few of the role's keys can be used from here.
+        """
+        metadata.signed.version = version
+        self._bump(name, metadata)
+
     # --- keys ---------------------------------------------------------------------------------
 
     def change_keys(
@@ -438,11 +471,8 @@ class Roles:
     def _renew_snapshot(self, *, force: bool) -> bool:
         present = self._files.roles()
         names = [n for n in self.names() if n not in {Root.type, Snapshot.type, Timestamp.type}]
-        meta = {
-            f"{name}.json": MetaFile(self._files.versions(name)[-1])
-            for name in names
-            if name in present
-        }
+        versions = {name: max(self.newest_version(name), self._floor(name)) for name in names}
+        meta = {f"{name}.json": MetaFile(v) for name, v in versions.items() if v}
         if Snapshot.type not in present:
             snapshot = _unsigned(Snapshot(expires=self._now()))
         else:
@@ -454,6 +484,16 @@ class Roles:
         snapshot.signed.meta = meta
         self._bump(Snapshot.type, snapshot)
         return True
+
+    def _floor(self, name: str) -> int:
+        """Give the version that the newest snapshot names: nothing may be signed below it.
+
+        It is above what is here only after another copy's metadata was taken over in part.
+        """
+        if Snapshot.type not in self._files.roles():
+            return 0
+        named = self._files.read(Snapshot.type, Snapshot).signed.meta.get(f"{name}.json")
+        return 0 if named is None else named.version
 
     def _renew_timestamp(self, *, force: bool) -> bool:
         version = self._files.versions(Snapshot.type)[-1]
@@ -486,7 +526,7 @@ class Roles:
         return _unsigned(Targets(expires=self._now()))
 
     def _bump(self, name: str, metadata: Metadata[T]) -> None:
-        metadata.signed.version += 1
+        metadata.signed.version = max(metadata.signed.version, self._floor(name)) + 1
         metadata.signed.expires = self._until(name)
         self._write(name, metadata)
 

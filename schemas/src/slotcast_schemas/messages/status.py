@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from slotcast_schemas import limits
 from slotcast_schemas.fields import (
+    SLOT_PATTERN,
     Count,
     Detail,
     DeviceId,
@@ -45,7 +46,7 @@ class StatusFile(msgspec.Struct, frozen=True, kw_only=True):
 class SlotStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A release that a slot holds whole and verified."""
 
-    slot: Annotated[str, Meta(pattern=r"^[ab]\Z")]
+    slot: Annotated[str, Meta(pattern=SLOT_PATTERN)]
     version: Version
     sequence: Sequence
     files: Annotated[tuple[StatusFile, ...], Meta(max_length=limits.FILES_MAX)] = ()
