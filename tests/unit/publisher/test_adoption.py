@@ -144,6 +144,18 @@ def test_keys_that_were_made_elsewhere_are_asked_for(repo: Repository, backup: R
     verify_notice(found.refresh()["clf"], repo.roles.root_bytes(1))
 
 
+def test_an_online_key_that_is_lost_is_rotated_with_the_root_keys(
+    repo: Repository, backup: Repository, fleet: Fleet
+) -> None:
+    rotate(repo.roles, "online", lambda name: repo.ring.generate(name, encrypted=False))
+    notice = repo.refresh()["clf"]
+    fleet.hear("clf", notice)
+    with pytest.raises(KeyUnavailable):
+        backup.adopt({"clf": notice})
+    rotate(backup.roles, "online", lambda name: backup.ring.generate(name, encrypted=False))
+    assert fleet.hear("clf", backup.refresh()["clf"]) == "1.0"
+
+
 def test_what_others_signed_is_not_taken_over(
     repo: Repository, tmp_path: Path, model_file: Path
 ) -> None:

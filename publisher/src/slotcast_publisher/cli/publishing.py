@@ -264,19 +264,21 @@ def _lines(item: Pushed) -> list[str]:
 
 
 def _stock_lines(stock: Tidied) -> list[str]:
-    """Say what lies at the broker, where that is more than what is offered."""
+    """Say what lies at the broker, and what of it no offer uses."""
     lines = []
     if stock.removed_payloads:
         lines.append(
             f"    took off {stock.removed_payloads} payloads that no offer uses,"
             f" {size(stock.removed_bytes)}"
         )
-    if stock.unused_payloads:
-        lines.append(
-            f"    keeps {stock.kept_payloads} payloads, {size(stock.kept_bytes)};"
-            f" {stock.unused_payloads} of them, {size(stock.unused_bytes)}, no offer uses"
-            f"{_when_removed(stock)}"
-        )
+    unused = (
+        f"{stock.unused_payloads} of them, {size(stock.unused_bytes)}, no offer uses"
+        f"{_when_removed(stock)}"
+    )
+    lines.append(
+        f"    keeps {stock.kept_payloads} payloads, {size(stock.kept_bytes)};"
+        f" {unused if stock.unused_payloads else 'all of them are offered'}"
+    )
     if stock.unknown_payloads:
         lines.append(f"    {stock.unknown_payloads} payloads there are not of this repository")
     return lines

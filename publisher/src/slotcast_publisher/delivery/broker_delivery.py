@@ -41,6 +41,7 @@ ReadBack = Literal["all", "ends", "none"]
 nothing, for a user who may write and not read."""
 
 _DAY_S: Final = 86_400.0
+_TRIES: Final = 3
 _LOCK_WAIT_S: Final = 10.0
 """`slotcast serve` holds a broker's folder while it takes something off."""
 _PROOFS: Final = 8
@@ -143,8 +144,9 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
         return found
 
     def _read_notice(self, model: str) -> bytes | None:
+        """Read the broker's notice; a link that is lost on the way is taken up again."""
         topic = self._topics.notice(model)
-        if self._link is not None:  # it may have been lost while nothing was asked of it
+        for _ in range(_TRIES - 1):
             with contextlib.suppress(LinkDown), self._open() as link:
                 return read_one(link, topic, self._waits)
         with self._open() as link:

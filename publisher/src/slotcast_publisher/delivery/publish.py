@@ -17,6 +17,7 @@ import msgspec
 from slotcast_publisher.delivery.broker_delivery import BrokerDelivery, Delivery, Pushed, ReadBack
 from slotcast_publisher.delivery.push import Tally
 from slotcast_publisher.delivery.readback import Waits
+from slotcast_publisher.delivery.tidy import Tidied
 from slotcast_publisher.errors import PublisherBehind
 from slotcast_publisher.notice import Wanted, offer_in
 from slotcast_publisher.repository import Adopted, Repository
@@ -196,14 +197,25 @@ def push_notice(
         name = broker.address.name
         try:
             with BrokerDelivery(repo, broker, how.waits) as target:
+                before = _tidy(target, how)  # makes room
                 done = target.deliver(delivery, functools.partial(how.progress, name))
-                stock = target.tidy(grace_s=0.0 if how.purge else None, looks=how.purge)
+                stock = _tidy(target, how).with_removed(before)
                 done = msgspec.structs.replace(done, stock=stock, purged=stock.removed_payloads)
         except (LinkDown, BrokerRefused, PublisherBehind) as exc:
             outcome.note_failed(name, exc)
         else:
             outcome.done.append(done)
     return outcome
+
+
+def _tidy(target: BrokerDelivery, how: How) -> Tidied:
+    """Take off what is due; only where that was asked for is a failure one of the command."""
+    if how.purge:
+        return target.tidy(grace_s=0.0, looks=True)
+    try:
+        return target.tidy()
+    except (LinkDown, BrokerRefused):
+        return Tidied()
 
 
 def _check_not_behind(

@@ -235,7 +235,8 @@ def _give_up_if_in_vain(exc: LinkDown, failures: int, tally: Tally) -> None:
         raise BrokerRefused(f"{exc}, {failures} times; {_size_advice(exc, tally)}") from exc
     raise LinkDown(
         f"{exc}; {tally.done_bytes} of {tally.total_bytes} bytes are there:"
-        " run it again to send the rest"
+        " run it again to send the rest. Where it ends at the same place each time, the broker's"
+        " room for retained messages may be used up"
     ) from exc
 
 

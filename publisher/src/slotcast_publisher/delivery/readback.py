@@ -31,6 +31,8 @@ FILTERS_HELD: Final = 32
 _LOSSES_MAX: Final = 3
 _EMPTY_WINDOWS: Final = 2
 _PROOF_TOPICS: Final = 8
+_LOOKS: Final = 2
+_SECOND_LOOK_MAX: Final = 256
 
 
 class ReadChannel(Protocol):
@@ -115,6 +117,13 @@ class Reader:
             BrokerRefused: this user may not read them.
             LinkDown: the connection is lost again and again.
         """
+        found = self._missing(items)
+        if self._exact or not 0 < len(found) <= _SECOND_LOOK_MAX:
+            return found
+        self._exact = True  # before they are called lost, each is asked for by its name
+        return self._missing(found)
+
+    def _missing(self, items: Sequence[Item]) -> list[Item]:
         left = list(items)
         found: list[Item] = []
         losses = 0
@@ -263,10 +272,13 @@ def read_one(link: ReadChannel, topic: str, waits: Waits) -> bytes | None:
         BrokerRefused: this user may not read it.
         LinkDown: the connection was lost, or the broker does not answer.
     """
-    link.subscribe(topic)
-    found = _await_one(link, topic, waits)
-    link.unsubscribe(topic)
-    return found
+    for _ in range(_LOOKS):  # the second answer shows that the broker is not just slow
+        link.subscribe(topic)
+        found = _await_one(link, topic, waits)
+        link.unsubscribe(topic)
+        if found is not None:
+            return found
+    return None
 
 
 def _await_one(link: ReadChannel, topic: str, waits: Waits) -> bytes | None:

@@ -60,6 +60,15 @@ class Tidied(msgspec.Struct, frozen=True, kw_only=True):
     removed_bytes: int = 0
     next_removal_s: float | None = None
 
+    def with_removed(self, before: Tidied) -> Tidied:
+        """Count what was taken off shortly before, too."""
+        return msgspec.structs.replace(
+            self,
+            unknown_payloads=max(self.unknown_payloads, before.unknown_payloads),
+            removed_payloads=self.removed_payloads + before.removed_payloads,
+            removed_bytes=self.removed_bytes + before.removed_bytes,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Tidying:
