@@ -7,7 +7,8 @@ on a device with nothing else to do, and beside 2, 8 and 20 processes that never
 of one thread, and of as many as there are cores.
 
 What was done is kept in benchmarks/out/verdicts.jsonl, so a run that was ended goes on where it
-was; results of another version of the probe are not counted.
+was; results of another version of the probe are not counted. The table for docs/health-check.md
+is left beside it. 200 installs of each kind in each cell take two to four hours on two cores.
 
     python -m benchmarks verdicts --installs 200
     python -m benchmarks verdicts --quick
@@ -61,6 +62,12 @@ RATE_LIMIT: Final = 0.01
 """Of wrong verdicts of either kind, in each cell."""
 
 OUT: Final = Path(__file__).parent / "out" / "verdicts.jsonl"
+TABLE: Final = OUT.with_suffix(".md")
+_COLUMNS: Final = ("beside it", "threads", "good: refused", "at most", "tries", "each")
+HEAD: Final = (
+    f"| {' | '.join((*_COLUMNS, '3 x slower: taken', *_COLUMNS[3:]))} |",
+    "|---" * 10 + "|",
+)
 AGAIN_S: Final = 3.0
 """A device waits longer before it tries again; here that only some time has passed matters."""
 
@@ -112,11 +119,15 @@ def run(options: Options) -> list[Figure]:
     version = _version_of_probe()
     done = [install for install in _read() if install.version == version]
     figures: list[Figure] = []
+    rows: list[str] = []
     bench = Bench(options.work, version)
     for cell in (Cell(busy, threads) for busy in BUSY for threads in THREADS):
         mine = [i for i in done if (i.busy, i.threads) == (cell.busy, cell.threads)]
         mine += _measure(bench, cell, mine, wanted, options)
         figures += _figures(cell, mine)
+        rows.append(_row(cell, mine))
+    TABLE.write_text("\n".join([*HEAD, *rows]) + "\n")
+    options.say(f"for docs/health-check.md: {TABLE}")
     return figures
 
 
@@ -239,6 +250,19 @@ def _figures(cell: Cell, installs: Sequence[Install]) -> Iterator[Figure]:
         if wrong:
             note += f"; {Counter(install.reason for install in wrong)}"
         yield Figure(f"{cell.name}: {error}", share, "share", limit=RATE_LIMIT, note=note)
+
+
+def _row(cell: Cell, installs: Sequence[Install]) -> str:
+    """One line of the table in docs/health-check.md."""
+    cells = [str(cell.busy), "1" if cell.threads == 1 else "all cores"]
+    for kind in KINDS:
+        mine = [install for install in installs if install.kind == kind]
+        wrong = sum(install.is_wrong for install in mine)
+        took_s = sorted(install.took_s for install in mine)[len(mine) // 2]
+        tries = sum(install.tries for install in mine) / len(mine)
+        most = 100 * _upper(wrong, len(mine))
+        cells += [f"{wrong} of {len(mine)}", f"{most:.1f} %", f"{tries:.2f}", f"{took_s:.1f} s"]
+    return f"| {' | '.join(cells)} |"
 
 
 def _upper(wrong: int, count: int) -> float:

@@ -184,16 +184,19 @@ class _Watch:
             return "probe_crashed"
         # The probe's own time begins when the child has imported the runtime and says so.
         if self._began_s is None:
-            return "probe_not_started" if elapsed_s > _START_UP_S else None
-        took_s, timeout_s = elapsed_s - self._began_s, self._request.probe.timeout_s
-        if took_s <= timeout_s:
+            return self._reason_if_late(elapsed_s, _START_UP_S, "probe_not_started")
+        timeout_s = self._request.probe.timeout_s
+        return self._reason_if_late(elapsed_s - self._began_s, timeout_s, "probe_timeout")
+
+    def _reason_if_late(self, took_s: float, limit_s: float, late: str) -> str | None:
+        """Waiting for a processor does not count, unless the child keeps them busy itself."""
+        if took_s <= limit_s:
             return None
-        # Waiting for a processor is not the model's doing, unless it keeps them busy itself.
         use = processor_use(self._pid)
         waited_s = use.waited_s - self._at_begin.waited_s
-        if took_s - waited_s > timeout_s or use.ran_s - self._at_begin.ran_s > timeout_s:
-            return "probe_timeout"
-        return DEVICE_BUSY if took_s > patience_s(timeout_s) else None
+        if took_s - waited_s > limit_s or use.ran_s - self._at_begin.ran_s > limit_s:
+            return late
+        return DEVICE_BUSY if took_s > patience_s(limit_s) else None
 
     def _keep(self, data: bytes) -> None:
         self._printed += data

@@ -96,10 +96,17 @@ class Rounds:
         threads: of their sessions; 0 is as many as the runtime takes.
         budget: the probe's time.
         tell: told before each turn which model runs, in case it takes the process with it.
+        stopwatch: makes one for the threads that there are.
     """
 
     def __init__(
-        self, probe: Probe, sides: Sequence[Side], threads: int, budget: Budget, tell: Tell
+        self,
+        probe: Probe,
+        sides: Sequence[Side],
+        threads: int,
+        budget: Budget,
+        tell: Tell,
+        stopwatch: Callable[[], Stopwatch] = Stopwatch,
     ) -> None:
         self._probe = probe
         self._sides = sides
@@ -107,6 +114,7 @@ class Rounds:
         self._cores = threads or len(os.sched_getaffinity(0))
         self._budget = budget
         self._tell = tell
+        self._stopwatch = stopwatch
         self._until_s = budget.until_s()
         self._lots = random.Random()  # noqa: S311 (an order that nothing else follows)
         self._held: list[list[list[RunTime]]] = []
@@ -136,7 +144,7 @@ class Rounds:
 
     def _warm_up(self) -> None:
         """Run each model twice; from the second on, its threads and its memory are there."""
-        self._watch = Stopwatch()
+        self._watch = self._stopwatch()
         runs = [self._turn(side, WARM_UP_RUNS, 0) for side in self._sides]
         longest_s = max(min(run.processor_s for run in turn) for turn in runs)
         self._turn_runs = TURN_RUNS if longest_s < LONG_RUN_S else 1
@@ -186,6 +194,6 @@ class Rounds:
     def _is_enough(self, seen: Seen) -> bool:
         if self._is_over() and len(self._held) >= FEW_ROUNDS:
             return True
-        if seen.count < ROUNDS_MIN or len(seen.times_s) < self._probe.runs:
+        if seen.count < ROUNDS_MIN or len(seen.times_s) < min(self._probe.runs, TIMES_MAX):
             return False
         return seen.is_decided(self._probe) or seen.count >= ROUNDS_MAX
