@@ -2,7 +2,7 @@
 
 A key's name, type, bounds and default are those of the struct's field, and its meaning is the
 field's `Meta(description=...)`. So a key that is added to the struct is at once read and checked,
-printed in example files, an option of the command, and a row in the documents.
+printed in example files, an option of the command, and a row in the documents (docs/adr/0070).
 """
 
 from __future__ import annotations

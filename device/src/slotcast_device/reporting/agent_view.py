@@ -2,7 +2,7 @@
 
 Connection and progress are in no durable record. The agent leaves them in a file, replaced whole
 but not made durable: after a crash or a power cut it is old, absent or cut, and means nothing. So
-a reader believes it only while an agent holds the lock, and says how old it is.
+a reader believes it only while an agent holds the lock, and says how old it is (docs/adr/0071).
 """
 
 from __future__ import annotations
