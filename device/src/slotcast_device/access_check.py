@@ -22,6 +22,7 @@ from slotcast_device.application.app_report import (
 from slotcast_device.runtime.users import (
     become,
     group_name,
+    is_there,
     owner_of,
     short_name,
     this_user,
@@ -77,6 +78,27 @@ def configuration_problems(config: DeviceConfig) -> Iterator[str]:
             continue
         if is_secret and mode & stat.S_IROTH:
             yield f"{path} can be read by every user of this device: chmod o-rwx {path}"
+
+
+def owner_problems(config: DeviceConfig) -> Iterator[str]:
+    """Say which files of the device's owner (hooks, consent, metered) cannot be used."""
+    values = config.values
+    for name in (values.update.consent, values.policy.metered_file, values.update.hooks):
+        if name is not None and is_there(config.folder / name) is None:
+            yield f"{config.folder / name} is closed to {this_user()}: open its folder to that user"
+    if values.update.hooks is None:
+        return
+    hooks = config.folder / values.update.hooks
+    if is_there(hooks) is False:
+        yield f"{hooks} is not there, so no hook is asked: make it, or take update.hooks away"
+        return
+    try:
+        found = sorted(path for path in hooks.iterdir() if path.is_file())
+    except OSError:
+        return  # said above
+    for path in found:
+        if not os.access(path, os.X_OK):
+            yield f"{path} cannot be run by {this_user()}: chmod +rx {path}"
 
 
 def _named_files(config: DeviceConfig) -> Iterator[tuple[Path, bool]]:

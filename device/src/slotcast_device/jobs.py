@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import threading
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from slotcast_device.application.app_report import make_reports_folder
 from slotcast_device.core import events as ev
@@ -17,6 +18,7 @@ from slotcast_device.core.state import SLOT_NAMES
 from slotcast_device.core.transfer import actions as transfer_actions
 from slotcast_device.owner.owner import Owner
 from slotcast_device.runtime import memory
+from slotcast_device.runtime.users import is_there, this_user
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.build import build
 from slotcast_device.storage.disk import storage_errors
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from slotcast_device.storage.disk import Disk
     from slotcast_schemas.messages import Release
     from slotcast_schemas.messages.offer import Payload
+
+_LOG: Final = logging.getLogger("slotcast.device")
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,9 +311,18 @@ class ModelFiles:
         )
 
     def _is_metered(self) -> bool:
-        """Whether somebody (NetworkManager's dispatcher, say) marked the link as costly."""
+        """Whether somebody (NetworkManager's dispatcher, say) marked the link as costly.
+
+        Where this user may not look it may be, and so it is: money is not spent by mistake.
+        """
         name = self._config.values.policy.metered_file
-        return name is not None and (self._config.folder / name).exists()
+        if name is None:
+            return False
+        path = self._config.folder / name
+        found = is_there(path)
+        if found is None:
+            _LOG.warning("%s is closed to %s: taken as a metered link", path, this_user())
+        return found is not False
 
     def _spooled_bytes(self) -> int:
         incoming = self._folder / "incoming"

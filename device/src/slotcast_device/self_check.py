@@ -60,7 +60,7 @@ def check(config: DeviceConfig) -> list[Finding]:
     """Look at brokers, TLS, disk, clock, pinned root and state."""
     findings = [
         _root(config),
-        _access("configuration", access_check.configuration_problems(config)),
+        _access("configuration", _configuration(config)),
     ]
     findings += [_clock(config), *_disk(config), *_states(config), *_applications(config)]
     return findings + _brokers(config)
@@ -78,6 +78,11 @@ def _root(config: DeviceConfig) -> Finding:
         passed=True,
         detail=f"version {root.signed.version}, {role.threshold} of {len(role.keyids)} keys",
     )
+
+
+def _configuration(config: DeviceConfig) -> Iterable[str]:
+    yield from access_check.configuration_problems(config)
+    yield from access_check.owner_problems(config)
 
 
 def _access(name: str, problems: Iterable[str], detail: str = "") -> Finding:

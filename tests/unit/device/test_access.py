@@ -17,6 +17,7 @@ from slotcast_device import packaged_files
 from slotcast_device.access_check import (
     application_problems,
     configuration_problems,
+    owner_problems,
     state_problems,
 )
 from slotcast_device.application.app_report import (
@@ -26,15 +27,14 @@ from slotcast_device.application.app_report import (
     write_report,
 )
 from slotcast_device.config import DeviceConfig
+from slotcast_device.jobs import ModelFiles
 from slotcast_device.operator_requests import Control, Request
 from slotcast_device.self_check import check
 from slotcast_device.storage.disk import as_storage_failure
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_schemas.errors import UsageError
 from tests.support.engine import REPOSITORY
-
-STRANGER = 12345
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="other users need root")
+from tests.support.stranger import STRANGER, as_stranger, needs_root
 
 
 @pytest.fixture(params=[0o022, 0o027, 0o077])
@@ -102,18 +102,12 @@ def test_a_report_can_be_read_by_the_agent_whatever_the_umask(tmp_path: Path, um
 def test_reports_that_are_closed_to_the_agent_are_counted_apart(open_folder: Path) -> None:
     write_report(open_folder, AppReport(slot="a", phase="serving", instance="1"))
     (open_folder / "report-1-a.json").chmod(0o600)
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:  # pragma: no cover (another process)
-        os.setgroups([])
-        os.setuid(STRANGER)
+
+    def look() -> str:
         found = read_reports(open_folder)
-        os.write(writer, f"{found.unreadable} {found.malformed}".encode())
-        os._exit(0)
-    os.waitpid(child, 0)
-    os.close(writer)
-    with os.fdopen(reader) as said:
-        assert said.read() == "1 0"
+        return f"{found.unreadable} {found.malformed}"
+
+    assert as_stranger(look) == "1 0"
 
 
 def test_a_device_as_it_is_installed_has_no_problems(config: DeviceConfig) -> None:
@@ -193,6 +187,37 @@ def test_the_check_makes_no_state_directory(config: DeviceConfig) -> None:
     assert not (config.folder / "later").exists()
     assert findings["disk"].passed
     assert "made at the first start" in findings["disk"].detail
+
+
+def test_hooks_that_are_missing_or_cannot_be_run_are_found(config: DeviceConfig) -> None:
+    config.path.write_text(config.path.read_text() + '[update]\nhooks = "hooks"\n')
+    config = DeviceConfig(config.path)
+    (problem,) = owner_problems(config)
+    assert "hooks is not there, so no hook is asked" in problem
+    (config.folder / "hooks").mkdir()
+    assert list(owner_problems(config)) == []
+    (config.folder / "hooks" / "before-switch").write_text("#!/bin/sh\n")
+    (problem,) = owner_problems(config)
+    assert problem.endswith(f"chmod +rx {config.folder / 'hooks' / 'before-switch'}")
+
+
+@needs_root
+def test_files_of_the_owner_in_a_closed_folder_are_found(
+    config: DeviceConfig, open_folder: Path
+) -> None:
+    (open_folder / "closed").mkdir(mode=0o700)
+    words = f'consent = "{open_folder}/closed/yes"\nhooks = "{open_folder}/closed/hooks"\n'
+    text = config.path.read_text()
+    config.path.write_text(
+        f'{text}[update]\n{words}[policy]\nmetered_file = "{open_folder}/closed/metered"\n'
+    )
+    config = DeviceConfig(config.path)
+
+    def look() -> str:
+        files = ModelFiles(config, "m", OsDisk())
+        return f"{len(list(owner_problems(config)))} {files._is_metered()}"
+
+    assert as_stranger(look) == "3 True"
 
 
 BECOME = """

@@ -16,6 +16,7 @@ from slotcast_device.owner.owner import Owner
 from slotcast_device.owner.update_windows import parse_windows
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import File
+from tests.support.stranger import as_stranger, needs_root
 
 NOW = datetime(2026, 11, 23, 3, 0)  # noqa: DTZ001 - windows are in local time
 DIGEST = bytes(32)
@@ -166,3 +167,12 @@ def test_outputs_that_are_left_open_do_not_add_up(
 
 def test_a_stage_without_a_hook_goes_on(tmp_path: Path, release: Release) -> None:
     assert owner(tmp_path, hook="exit 4").ask("before_download", release, NOW).word == "go"
+
+
+@needs_root
+def test_hooks_that_the_agent_may_not_look_at_may_say_no(tmp_path: Path, release: Release) -> None:
+    asked = owner(tmp_path, hook="exit 4")
+    (tmp_path / "hooks").chmod(0o700)
+    said = as_stranger(lambda: str(asked.ask("before_switch", release, NOW)))
+    assert "hook_failed" in said
+    assert "is closed to uid 12345" in said

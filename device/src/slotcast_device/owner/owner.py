@@ -33,10 +33,11 @@ from typing import TYPE_CHECKING, Final
 from slotcast_device.core.events import Answer
 from slotcast_device.owner.hooks import run_hook
 from slotcast_device.owner.update_windows import Window, parse_windows, wait_s
+from slotcast_device.runtime.users import is_there, this_user
 
 if TYPE_CHECKING:
     from slotcast_device.config import DeviceConfig
-    from slotcast_schemas.messages import Release
+from slotcast_schemas.messages import Release
 
 _LOG: Final = logging.getLogger("slotcast.device")
 ASK_AGAIN_S: Final = 60.0
@@ -115,7 +116,14 @@ class Owner:
 
     def _answer(self, stage: str, release: Release) -> Answer:
         hook = None if self.hooks is None else self.hooks / stage.replace("_", "-")
-        if hook is None or not hook.exists():
+        if hook is None:
+            return Answer("go")
+        found = is_there(hook)
+        if found is None:  # there may be one, and it may say no
+            detail = f"{hook} is closed to {this_user()}; open its folder to that user"
+            _LOG.error("%s", detail)
+            return Answer("wait", "hook_failed", detail, again_s=5 * ASK_AGAIN_S)
+        if not found:
             return Answer("go")
         end = run_hook(hook, self._environment(stage, release), self.hook_timeout_s)
         match end.code:

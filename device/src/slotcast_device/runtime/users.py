@@ -52,6 +52,17 @@ def owner_of(path: Path) -> int | None:
         return None
 
 
+def is_there(path: Path) -> bool | None:
+    """Say whether a file is there; None where this user may not look."""
+    try:
+        path.stat()
+    except PermissionError:
+        return None
+    except OSError:
+        return False
+    return True
+
+
 def become(uid: int, gid: int) -> None:
     """Go on as another user for good, with that user's groups.
 
