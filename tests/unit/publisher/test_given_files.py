@@ -104,8 +104,21 @@ def test_a_file_that_has_an_equals_sign_in_its_name_is_that_file(
 )
 def test_a_name_that_no_device_takes_is_refused_with_the_file(tmp_path: Path, name: str) -> None:
     file = trained(tmp_path, "model.onnx", 1)
-    with pytest.raises(UsageError, match=r"model\.onnx: devices cannot be given a file called"):
+    with pytest.raises(UsageError, match=r"called so: \S*model\.onnx \(as '.*'\); expected up to"):
         collect([GivenFile(name=name, path=file)])
+
+
+def test_all_files_of_a_folder_that_no_device_takes_are_named_at_once(tmp_path: Path) -> None:
+    trained(tmp_path, "model.onnx", 1)
+    for name in (".DS_Store", "my labels.txt", "ü.txt"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(UsageError) as refused:
+        collect([tmp_path])
+    assert all(name in str(refused.value) for name in (".DS_Store", "my labels.txt", "ü.txt"))
+    for number in range(20):
+        (tmp_path / f"a {number}.txt").write_text("x")
+    with pytest.raises(UsageError, match="and 18 more; expected"):
+        collect([tmp_path])
 
 
 @pytest.mark.parametrize("text", ["=model.onnx", "model.onnx="])

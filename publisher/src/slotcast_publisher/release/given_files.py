@@ -8,7 +8,7 @@ that stays, and a name that the release before had and this one has not is warne
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -56,8 +56,8 @@ def collect(given: Sequence[Given]) -> dict[str, Path]:
                     f"two of the given files are called {name!r}: {found[name]} and {path};"
                     " give one another name (NAME=FILE)"
                 )
-            _check_name(name, path)
             found[name] = path
+    _check_names(found)
     return found
 
 
@@ -74,14 +74,20 @@ def _inside(given: Given) -> Iterator[tuple[str, Path]]:
         raise UsageError(f"expected a file or a folder at {path}")
 
 
-def _check_name(name: str, path: Path) -> None:
-    if len(name) <= limits.PATH_MAX_CHARS and _NAME.match(name):
-        return
-    raise UsageError(
-        f"{path}: devices cannot be given a file called {name!r:.200}: expected"
-        f" {fields.ALLOWED[fields.PATH_PATTERN]}; give it another name (NAME=FILE), or leave it out"
-        " of the folder"
-    )
+def _check_names(found: Mapping[str, Path]) -> None:
+    """Name all files that devices cannot be given, so that nobody mends one at a time."""
+    unfit = [
+        f"{path} (as {name!r:.200})"
+        for name, path in found.items()
+        if len(name) > limits.PATH_MAX_CHARS or not _NAME.match(name)
+    ]
+    if unfit:
+        more = f" and {len(unfit) - NAMES_SHOWN} more" if len(unfit) > NAMES_SHOWN else ""
+        raise UsageError(
+            f"devices cannot be given a file called so: {', '.join(unfit[:NAMES_SHOWN])}{more};"
+            f" expected {fields.ALLOWED[fields.PATH_PATTERN]}; give another name (NAME=FILE), or"
+            " leave it out of the folder"
+        )
 
 
 def name_changes(before: Release, now: Release) -> list[str]:
