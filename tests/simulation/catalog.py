@@ -18,7 +18,7 @@ from typing import Final
 
 from slotcast_device.config import DeviceConfig
 from slotcast_device.storage.trust_store import verify_notice
-from slotcast_publisher.delivery.broker_delivery import chunk_items, map_items
+from slotcast_publisher.delivery.payload_items import chunk_items, map_items
 from slotcast_publisher.notice import Wanted
 from slotcast_publisher.provision import provision
 from slotcast_publisher.release.build import Request

@@ -16,6 +16,7 @@ from slotcast_publisher.store import ReleaseFolder, Store, decode_offer
 from slotcast_publisher.trust.proof import verify_notice
 from slotcast_publisher.trust.roles import Roles
 from slotcast_schemas import wire
+from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import MalformedMessage, UsageError
 from slotcast_schemas.messages import Notice, Offer
 from slotcast_schemas.messages.offer import Deployment, Group, Groups, JitterS, Progress
@@ -35,6 +36,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     deployment: Deployment | None = None
     again: bool = False
     """Have devices that failed or rolled back try once more."""
+
+
+make_decoders(Wanted)
 
 
 def make_offer(folder: ReleaseFolder, present: Offer | None, wanted: Wanted, now_s: float) -> Offer:

@@ -15,17 +15,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final, Literal, Self
 
 import msgspec
 
 from slotcast_publisher.delivery.broker_link import Link, open_link
 from slotcast_publisher.delivery.ledger import load_ledger, save_ledger
+from slotcast_publisher.delivery.payload_items import PayloadItems, chunk_items, map_items
 from slotcast_publisher.delivery.push import Item, Journal, Tally, push
 from slotcast_publisher.delivery.readback import Reader, Waits, collect, read_one
 from slotcast_publisher.delivery.tidy import Tidied, Tidying
-from slotcast_publisher.durable import exclusive, storage_errors
+from slotcast_publisher.durable import exclusive
 from slotcast_publisher.errors import PublisherBehind
 from slotcast_publisher.notice import offer_in
 from slotcast_publisher.repository import Repository
@@ -189,7 +189,7 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
 
     def _deliver_payloads(
         self,
-        payloads: Sequence[_PayloadItems],
+        payloads: Sequence[PayloadItems],
         read_back: ReadBack,
         tally: Tally,
         progress: Callable[[Tally], None],
@@ -296,7 +296,7 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
             looks=looks,
         )
 
-    def _payloads(self, delivery: Delivery) -> list[_PayloadItems]:
+    def _payloads(self, delivery: Delivery) -> list[PayloadItems]:
         found = []
         for payload in delivery.payloads:
             if delivery.folder is None:
@@ -305,7 +305,7 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
             if delivery.send_all:
                 journal.clear()
             found.append(
-                _PayloadItems(
+                PayloadItems(
                     chunk_items(self._topics, delivery.folder, payload, journal),
                     map_items(self._topics, delivery.folder, payload, journal),
                 )
@@ -332,23 +332,6 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
     def _hang_up(self) -> None:
         self._link = None
         self._connection.close()
-
-
-@dataclass(frozen=True, slots=True)
-class _PayloadItems:
-    """The messages of one payload."""
-
-    chunks: list[Item]
-    maps: list[Item]
-
-    @property
-    def all(self) -> list[Item]:
-        return [*self.chunks, *self.maps]
-
-    @property
-    def ends(self) -> list[Item]:
-        """First and last chunk, first and last part of the map."""
-        return [self.chunks[0], self.chunks[-1], self.maps[0], self.maps[-1]]
 
 
 def _forget(items: Sequence[Item]) -> None:
@@ -397,44 +380,3 @@ def _not_kept(broker: str, topic: str, unflagged: int) -> str:
         " of retained messages is reached; this user may write and not read (`--read-back none`"
         " believes the broker). `slotcast check` finds out which"
     )
-
-
-def chunk_items(
-    topics: Topics, folder: ReleaseFolder, payload: Payload, journal: Journal | None
-) -> list[Item]:
-    """Give a payload's chunks, to be read when they are sent."""
-    file = folder.payload_file(payload)
-    return [
-        Item(
-            topics.chunk(payload.sha256, index),
-            payload.chunk_bytes(index),
-            _slice(file, index * payload.chunk_size_bytes, payload.chunk_bytes(index)),
-            journal,
-            index,
-        )
-        for index in range(payload.chunk_count)
-    ]
-
-
-def map_items(
-    topics: Topics, folder: ReleaseFolder, payload: Payload, journal: Journal | None
-) -> list[Item]:
-    """Give the parts of a payload's chunk map, numbered on from its chunks."""
-    found = []
-    for part in range(len(payload.map_parts)):
-        file = folder.map_file(payload, part)
-        with storage_errors(file):
-            size_bytes = file.stat().st_size
-        topic = topics.map_part(payload.sha256, part)
-        read = _slice(file, 0, size_bytes)
-        found.append(Item(topic, size_bytes, read, journal, payload.chunk_count + part))
-    return found
-
-
-def _slice(file: Path, offset: int, size_bytes: int) -> Callable[[], bytes]:
-    def read() -> bytes:
-        with storage_errors(file), file.open("rb") as reader:
-            reader.seek(offset)
-            return reader.read(size_bytes)
-
-    return read
