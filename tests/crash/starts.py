@@ -31,7 +31,7 @@ def recover(config: DeviceConfig, model: str) -> ModelCore:
         action = todo.pop(0)
         if isinstance(action, (ev.Inspect, ev.CheckSlot)):
             todo += core.handle(ev.JobDone(action, files.run(action)), NOW)
-        elif isinstance(action, (ev.Save, ev.Activate, ev.DropSpool)):
+        elif isinstance(action, ev.Step):
             files.carry_out(action)
     files.close()
     return core

@@ -62,9 +62,17 @@ class Story:
         state.disk.export(self.state_dir, to / "state")
         return Device(to / "device.toml")
 
-    def faults(self, state: State, to: Path) -> list[str]:
-        """Start the device's core on what a cut left, and say what is wrong then."""
+    def faults(self, state: State, to: Path, *, lose: str | None = None) -> list[str]:
+        """Start the device's core on what a cut left, and say what is wrong then.
+
+        Args:
+            state: what the cut left.
+            to: where to put it.
+            lose: a name in the model's folder that is taken away before the start.
+        """
         config = self.put(state, to)
+        if lose is not None:
+            (config.model_dir(MODEL) / lose).unlink(missing_ok=True)
         core = recover(config, MODEL)
         return faults_of(config.model_dir(MODEL), core, self.releases, state.durable)
 

@@ -80,6 +80,22 @@ def test_after_a_power_cut_anywhere_the_device_recovers(
     assert distinct.new > len(story.ops)
 
 
+def test_after_a_power_cut_anywhere_a_lost_current_is_put_back(
+    update: Story, tmp_path: Path
+) -> None:
+    """Of the disks that cuts leave, every fifth; then somebody takes `current` away."""
+    distinct = Distinct()
+    tried = 0
+    for state in update.states():
+        if not distinct.is_new(state, update.state_dir) or distinct.new % 5:
+            continue
+        faults = update.faults(state, tmp_path / "state", lose="current")
+        assert not faults, f"{state.name}: {faults}"
+        tried += 1
+
+    assert tried > len(update.ops) // 5
+
+
 def test_after_a_power_cut_the_update_is_resumed_and_committed(
     update: Story, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import msgspec
 
@@ -33,7 +33,7 @@ from slotcast_device.self_check import check
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.lock import is_locked, locked
 from slotcast_device.storage.os_disk import OsDisk
-from slotcast_schemas.command import STOPPED
+from slotcast_schemas.command import STOPPED, run_command
 from slotcast_schemas.errors import (
     SlotcastError,
     StateLocked,
@@ -288,3 +288,11 @@ def _check(config: DeviceConfig, options: argparse.Namespace) -> int:
             mark = "ok  " if finding.passed else "FAIL"
             sys.stdout.write(f"{mark} {finding.name:16} {finding.detail}\n")
     return OK if all(finding.passed for finding in findings) else ENDED_OTHERWISE
+
+
+def entry() -> NoReturn:
+    """End the process with what `main` gives: the console script of earlier installations.
+
+    A virtual environment whose packages were exchanged and whose scripts were not still calls it.
+    """
+    run_command("slotcast-device", lambda: main)

@@ -75,6 +75,12 @@ def test_a_roll_back_that_had_happened_keeps_its_verdict() -> None:
     assert recovery.state.update.reason == "latency"
 
 
+def test_a_release_whose_roll_back_lost_its_power_is_benched_all_the_same() -> None:
+    recovery = recover("clf", found(update(State.TRIAL, verdict="latency"), "a"))
+    assert [(b.sequence, b.reason) for b in recovery.state.benched] == [(2, "latency")]
+    assert recover("clf", found(update(State.TRIAL), "a")).state.benched == ()
+
+
 def test_each_start_on_trial_counts_and_too_many_end_it() -> None:
     happened = update(State.TRIAL)
     thens = []
@@ -151,3 +157,12 @@ def test_a_link_moved_by_hand_is_believed() -> None:
     recovery = recover("clf", found(update(State.COMMITTED), "b"))
     assert recovery.state.active == "b"
     assert "slot b" in recovery.note
+
+
+def test_what_was_committed_is_not_said_to_serve_where_a_hand_moved_the_link() -> None:
+    recovery = recover("clf", found(update(State.COMMITTED), "b"))
+    assert recovery.state.update is not None
+    assert (recovery.state.update.state, recovery.state.update.reason) == (
+        State.ROLLED_BACK,
+        "switched_by_hand",
+    )

@@ -13,7 +13,7 @@ import msgspec
 from slotcast_device.core import events as ev
 from slotcast_device.core.lifecycle import Happening, follow
 from slotcast_device.core.state import ModelState, Update
-from slotcast_schemas.messages.status import Benched, Evidence
+from slotcast_schemas.messages.status import Evidence
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
@@ -171,13 +171,7 @@ class Desk:
         """Do not try this release again by itself."""
         update = self.state.update
         if update is not None and update.sequence:
-            entry = Benched(
-                sequence=update.sequence,
-                version=update.version,
-                reason=reason,
-                attempt=update.attempt,
-            )
-            self.state = self.state.benching(entry)
+            self.state = self.state.benching(update.benched(reason))
 
     def unbench(self, sequence: int | None) -> None:
         """Forget that a release was benched; None forgets all."""

@@ -5,11 +5,12 @@
 | ACTIVATING | the candidate | the switch had happened: go on with the trial |
 | ACTIVATING | the fallback | switch again, if the candidate is sound; else FAILED |
 | TRIAL, verdict set | the candidate | go on rolling back, for the verdict's reason |
-| TRIAL, verdict set | the fallback | the roll back had happened: record it |
+| TRIAL, verdict set | the fallback | the roll back had happened: record it, and bench it |
 | TRIAL, stopped in order | the candidate | go on with the trial |
 | TRIAL | the candidate | one more restart; over the limit: roll back; else go on |
 | TRIAL | the fallback | somebody switched by hand: record ROLLED_BACK |
-| any other | a sound slot | nothing; a transfer goes on when the notice comes again |
+| any other | the record's slot, sound | nothing; a transfer goes on when the notice comes |
+| any other | the other slot, sound | somebody switched by hand: take it as active |
 | any | a damaged slot | open the other slot if it is sound; report `slot_damaged` |
 | any | a damaged slot, and the other was never committed | put that one on trial |
 | any | nothing, or what is no slot | put it back at the slot below, then as above |
@@ -159,9 +160,17 @@ def _go_on(state: ModelState, found: Findings, *, is_start: bool) -> Recovery:
     if update is not None and update.state is State.TRIAL:
         return _on_trial(state, update, found, is_start=is_start)
     if state.active != found.current:
-        state = replace(state, active=found.current)
-        return Recovery(state, note=f"took slot {found.current} as active: `current` opens it")
+        return _moved_by_hand(state, found)
     return Recovery(state)
+
+
+def _moved_by_hand(state: ModelState, found: Findings) -> Recovery:
+    """Believe a link to a sound slot that no record put there; a commit it contradicts is over."""
+    slot, update = found.current, state.update
+    note = f"took slot {slot} as active: `current` opens it"
+    if update is not None and update.state is State.COMMITTED:
+        update = _ended(update, State.ROLLED_BACK, "switched_by_hand", note)
+    return Recovery(replace(state, active=slot, update=update), note=note)
 
 
 def _last_active(state: ModelState, found: Findings) -> SlotName | None:
@@ -275,6 +284,8 @@ def _on_trial(state: ModelState, update: Update, found: Findings, *, is_start: b
     if found.current != update.slot:
         reason = update.verdict or "switched_by_hand"
         detail = update.detail if update.verdict else ""  # else it says what the trial waited for
+        if update.verdict:
+            state = state.benching(update.benched(update.verdict))
         return Recovery(
             replace(state, update=_ended(update, State.ROLLED_BACK, reason, detail)),
             note=f"the roll back had happened ({reason})",

@@ -76,6 +76,12 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
     trial_s: float = 0.0
     stopped: bool = False
 
+    def benched(self, reason: str) -> Benched:
+        """Give the entry that keeps this release from being tried again by itself."""
+        return Benched(
+            sequence=self.sequence, version=self.version, reason=reason, attempt=self.attempt
+        )
+
 
 class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     """What this device knows of one model, durably.
