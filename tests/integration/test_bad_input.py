@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ import pytest
 
 from slotcast_device.cli import STORAGE
 from slotcast_device.core.transfer import transfer as tx
+from slotcast_publisher.notice import Wanted
 from slotcast_publisher.repository import Repository
 from slotcast_schemas import wire
 from slotcast_schemas.limits import NOTICE_MAX_BYTES
@@ -384,6 +386,31 @@ def test_files_changed_in_the_active_slot_are_found_at_the_next_start(
         assert serves(device, 1)
         publisher.publish("clf", "3")
         observer.wait_for_state("clf", State.COMMITTED, "3")
+
+
+# --- the device's software ------------------------------------------------------------------------
+
+
+def test_a_runtime_that_cannot_be_imported_is_named_and_the_update_waits_for_it(
+    publisher: Publisher,
+    device: Device,
+    observer: Observer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken = tmp_path / "broken" / "onnxruntime"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('libgomp.so.1: cannot open it')")
+    monkeypatch.setenv("PYTHONPATH", str(broken.parent))
+    with device.running():
+        publisher.publish("clf", "2")
+        status = observer.wait_for_reason("clf", "software_broken")
+        assert "libgomp.so.1" in status.detail
+        assert status.benched == ()
+        assert serves(device, 1)
+        shutil.rmtree(broken)
+        publisher.publish("clf", "2", Wanted(again=True))
+        observer.wait_for_state("clf", State.COMMITTED, "2")
 
 
 # --- the broker -----------------------------------------------------------------------------------

@@ -43,7 +43,14 @@ from slotcast_device.storage.broker_book import BrokerBook
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.systemd import Supervisor
 from slotcast_schemas import wire
-from slotcast_schemas.errors import BrokerRefused, SlotcastError, StorageFailed
+from slotcast_schemas.errors import (
+    BrokerRefused,
+    InternalError,
+    OutOfMemory,
+    SlotcastError,
+    SoftwareBroken,
+    StorageFailed,
+)
 from slotcast_schemas.topics import ChunkTopic, DeviceTopic, MapTopic, NoticeTopic
 
 if TYPE_CHECKING:
@@ -52,12 +59,23 @@ if TYPE_CHECKING:
     from slotcast_device.storage.disk import Disk
 
 _LOG: Final = logging.getLogger("slotcast.device")
+_TEXT_MAX_CHARS: Final = 300
 _TICK_S: Final = 1.0
 _WORKERS: Final = 2
 _ENDED: Final = frozenset({"after_commit", "after_rollback"})
 REFUSED_FIRST_S: Final = 5.0
 REFUSED_CAP_S: Final = 300.0
 """Bounds of the waits before a notice is asked for again whose filter was refused."""
+
+
+def _as_ours(exc: Exception) -> SlotcastError:
+    """Say who must act about an error that nobody foresaw."""
+    text = f"{type(exc).__name__}: {exc}"[:_TEXT_MAX_CHARS]
+    if isinstance(exc, ImportError):
+        return SoftwareBroken(f"{text}; install slotcast-device anew on this device")
+    if isinstance(exc, MemoryError):
+        return OutOfMemory("this device has too little memory to spare for the update at present")
+    return InternalError(f"{text}; this is a defect of slotcast-device, its log has the rest")
 
 
 class _Model:
@@ -422,7 +440,7 @@ class Agent:
             done = ev.JobDone(job, error=exc)
         except Exception as exc:  # noqa: BLE001 - a defect must end in a status, not in silence
             _LOG.exception("%s: %s failed", model.core.model, type(job).__name__)
-            done = ev.JobDone(job, error=StorageFailed(f"internal: {exc!r}"))
+            done = ev.JobDone(job, error=_as_ours(exc))
         self._results.put((model, done))
         with contextlib.suppress(OSError):
             self._wake_sender.send(b"\0")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import threading
 import time
@@ -18,6 +17,7 @@ from slotcast_device.core.state import SLOT_NAMES
 from slotcast_device.core.transfer import actions as transfer_actions
 from slotcast_device.owner.owner import Owner
 from slotcast_device.runtime import memory
+from slotcast_device.runtime.importing import runtime_version
 from slotcast_device.runtime.users import is_there, this_user
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.build import build
@@ -299,7 +299,7 @@ class ModelFiles:
         return Facts(
             device=values.device,
             tags=values.tags,
-            onnxruntime=importlib.metadata.version("onnxruntime"),
+            onnxruntime=runtime_version(),
             memory_bytes=memory.available_bytes(),
             disk_bytes=self._disk.free_bytes(self._folder),
             spooled_bytes=self._spooled_bytes(),

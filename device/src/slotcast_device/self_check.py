@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from slotcast_device.core.signed_time import clock_word
 from slotcast_device.link.broker_check import try_broker
 from slotcast_device.link.link_state import CONNECTED, STARTING, STOPPED
 from slotcast_device.reporting.agent_view import read_view
+from slotcast_device.runtime.importing import RUNTIME, import_problem, runtime_version
 from slotcast_device.runtime.users import short_name, this_user
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.broker_book import BrokerBook
@@ -57,12 +59,13 @@ class Finding:
 
 
 def check(config: DeviceConfig) -> list[Finding]:
-    """Look at brokers, TLS, disk, clock, pinned root and state."""
+    """Look at brokers, TLS, disk, runtime, clock, pinned root and state."""
     findings = [
         _root(config),
         _access("configuration", _configuration(config)),
     ]
-    findings += [_clock(config), *_disk(config), *_states(config), *_applications(config)]
+    findings += [_runtime(), _clock(config)]
+    findings += [*_disk(config), *_states(config), *_applications(config)]
     return findings + _brokers(config)
 
 
@@ -99,6 +102,15 @@ def _applications(config: DeviceConfig) -> list[Finding]:
         )
         for model in config.values.models
     ]
+
+
+def _runtime() -> Finding:
+    version, problem = runtime_version(), import_problem()
+    if not version and not problem:
+        version = "of an unknown version"
+    detail = f"{RUNTIME} {version}" if not problem else f"cannot be imported: {problem}"
+    hint = f"; install {RUNTIME} anew for {sys.executable}" if problem else ""
+    return Finding("runtime", passed=not problem, detail=detail + hint)
 
 
 def _clock(config: DeviceConfig) -> Finding:

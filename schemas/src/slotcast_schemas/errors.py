@@ -5,6 +5,8 @@ The group decides the reaction, so code catches groups and people read reasons:
 - `RefusedRelease`: the publisher's side must act. The device reports and waits for another notice.
 - `TransferFailed`: the network's side. What was received is kept, and tried again later.
 - `StorageFailed`: this device's side. The active slot is kept; a person may be needed.
+- `SoftwareBroken`, `ProbeNotHeld`, `OutOfMemory`, `InternalError`: this device's side too, but not
+  its storage. Tried again.
 - `ModelFailed`: the model's authors. The device keeps, or goes back to, the old model.
 - `UsageError`: whoever typed the command or wrote the configuration.
 
@@ -210,6 +212,30 @@ class StateLocked(StorageFailed):
     """Another process works on the same state directory."""
 
     reason = "state_locked"
+
+
+class SoftwareBroken(SlotcastError):
+    """A part of this device's software cannot be loaded, such as onnxruntime: install it anew."""
+
+    reason = "software_broken"
+
+
+class ProbeNotHeld(SlotcastError):
+    """The probe found no process to run in, or was ended from outside; the model may be good."""
+
+    reason = "probe_not_held"
+
+
+class OutOfMemory(SlotcastError):
+    """This device had too little memory for its own work; it is tried again."""
+
+    reason = "memory_short"
+
+
+class InternalError(SlotcastError):
+    """A defect of this software; the log has what is needed to mend it."""
+
+    reason = "internal_error"
 
 
 # --- the model's authors must act -------------------------------------------------------------

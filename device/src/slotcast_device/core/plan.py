@@ -20,6 +20,7 @@ from slotcast_schemas.errors import (
     FullForbidden,
     Incompatible,
     Inconsistent,
+    SoftwareBroken,
     TooLarge,
 )
 from slotcast_schemas.groups import group_of
@@ -46,6 +47,7 @@ class Facts:
     """What the plan needs to know of this device, all of it as of now.
 
     Attributes:
+        onnxruntime: its version; empty where it is not installed.
         memory_bytes: memory available to a new model.
         disk_bytes: room left where the state directory is.
         spooled_bytes: what the incoming payload takes already; counts as room for itself.
@@ -123,6 +125,7 @@ def make_plan(trusted: Trusted, state: ModelState, facts: Facts) -> Plan:
 
     Raises:
         RefusedRelease: the release is not acceptable here; the kind says why.
+        SoftwareBroken: no release could be run here.
         DiskFull: it would be, with more room.
     """
     offer, release = trusted.offer, trusted.release
@@ -180,6 +183,8 @@ def _check_sequence(trusted: Trusted, state: ModelState) -> None:
 
 
 def _check_requirements(release: Release, facts: Facts) -> None:
+    if not facts.onnxruntime:
+        raise SoftwareBroken("onnxruntime is not installed on this device; install it anew")
     if not _runtime_fits(release.runtime.onnxruntime, facts.onnxruntime):
         raise Incompatible(
             f"needs onnxruntime {release.runtime.onnxruntime}, this device has {facts.onnxruntime}"

@@ -27,6 +27,7 @@ from slotcast_device.probe.spec import NOTES_MAX_BYTES, Findings, Note, ProbeReq
 from slotcast_device.probe.timing import patience_s
 from slotcast_device.probe.waits import ProcessorUse, processor_use
 from slotcast_device.runtime import memory
+from slotcast_device.runtime.importing import child_environment
 from slotcast_schemas import __version__  # the device's own: it pins the contract to it
 
 OUTPUT_KEPT_BYTES: Final = 8 * 1024
@@ -38,9 +39,6 @@ _START_UP_S: Final = 60.0
 
 _ATTEMPTS: Final = 3
 """If the child is killed from outside, it is started again this often in all."""
-
-_ENVIRONMENT_KEPT: Final = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "LANG", "TZ")
-"""No passwords, and no ORT_* that would have a model configure its own session."""
 
 
 def run_probe(
@@ -149,7 +147,7 @@ class _Watch:
             pass_fds=(notes_fd,),
             start_new_session=True,
             cwd="/",
-            env={k: v for k in _ENVIRONMENT_KEPT if (v := os.environ.get(k)) is not None},
+            env=child_environment(),
         )
 
     def _listen(self, child: subprocess.Popen[bytes], notes_fd: int) -> None:

@@ -12,6 +12,7 @@ import msgspec
 import psutil
 
 from slotcast_device.link.link_state import CONNECTED, STARTING, STOPPED
+from slotcast_device.runtime.importing import RUNTIME, runtime_version
 from slotcast_schemas import wire
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import StorageFailed
@@ -154,8 +155,13 @@ def _without_inventory(status: Status) -> Status:
 
 
 @functools.cache  # read from files; what a running process has loaded does not change
-def _installed(distribution: str) -> str:
-    return f"{distribution} {importlib.metadata.version(distribution)}"
+def _software() -> str:
+    return f"slotcast-device {importlib.metadata.version('slotcast-device')}"
+
+
+@functools.cache
+def _runtime() -> str:
+    return f"{RUNTIME} {runtime_version() or 'missing'}"
 
 
 def _inventory(config: DeviceConfig) -> Inventory:
@@ -164,8 +170,8 @@ def _inventory(config: DeviceConfig) -> Inventory:
     except OSError:
         free = 0
     return Inventory(
-        software=_installed("slotcast-device"),
-        runtime=_installed("onnxruntime"),
+        software=_software(),
+        runtime=_runtime(),
         machine=platform.machine(),
         memory_bytes=psutil.virtual_memory().total,
         disk_free_bytes=free,

@@ -93,7 +93,7 @@ class SecondOpinion:
             slow: the checks that failed.
 
         Raises:
-            StorageFailed: the probe could not be held.
+            ProbeNotHeld: the probe could not be held.
         """
         if self._anew is not None:
             return self._counted_anew(trial, old, self._anew.take(reports), slow)

@@ -8,6 +8,7 @@ again. A trial passes only when all who serve the release were heard of after it
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -32,10 +33,11 @@ from slotcast_device.probe import (
     SlotModel,
     run_probe,
 )
+from slotcast_device.runtime.importing import import_problem
 from slotcast_device.trial.judge import TrialVerdict, hold_back, judge_probes, judge_trial
 from slotcast_device.trial.live_figures import Figures, Window
 from slotcast_device.trial.second_opinion import SecondOpinion
-from slotcast_schemas.errors import StorageFailed
+from slotcast_schemas.errors import ProbeNotHeld, SoftwareBroken
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.messages.status import Check
 
@@ -97,7 +99,8 @@ class Watcher:
         """Probe a slot before the switch.
 
         Raises:
-            StorageFailed: the probe could not be held; that says nothing against the model.
+            ProbeNotHeld: the probe could not be held; that says nothing against the model.
+            SoftwareBroken: the runtime cannot be imported.
         """
         result = self._run_probe(job.slot, job.release, job.beside)
         if result.reason == DEVICE_BUSY:
@@ -108,7 +111,8 @@ class Watcher:
         """Look how the release on trial does.
 
         Raises:
-            StorageFailed: the probe could not be held; that says nothing against the model.
+            ProbeNotHeld: the probe could not be held; that says nothing against the model.
+            SoftwareBroken: the runtime cannot be imported.
         """
         now_s = self._clock()
         reports = self._liveness.look(read_reports(self._app).files, now_s)
@@ -258,9 +262,15 @@ def _untimed(trial: Trial) -> Trial:
 
 
 def _held(result: ProbeResult) -> ProbeResult:
-    if not result.passed and not result.blames_model:
-        raise StorageFailed(f"the probe could not be held: {result.reason}: {result.detail}")
-    return result
+    if result.passed or result.blames_model:
+        return result
+    problem = import_problem() if result.reason == "probe_not_started" else ""
+    if problem:
+        raise SoftwareBroken(
+            f"onnxruntime cannot be imported by {sys.executable}: {problem}; install it anew on"
+            " this device"
+        )
+    raise ProbeNotHeld(f"the probe could not be held: {result.reason}: {result.detail}")
 
 
 def _verdict(result: ProbeResult) -> Verdict:

@@ -1,0 +1,65 @@
+"""Whether onnxruntime is there and can be imported, found out without importing it here.
+
+The agent must not need the runtime: an import that takes a process down (an instruction that this
+processor has not, a library that is missing) must end in a status, so it is tried in a child.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import signal
+import subprocess
+import sys
+from typing import Final
+
+RUNTIME: Final = "onnxruntime"
+IMPORT_TIMEOUT_S: Final = 60.0
+"""Importing onnxruntime takes seconds on a slow card."""
+_ENVIRONMENT_KEPT: Final = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "LANG", "TZ")
+"""No passwords, and no ORT_* that would have a model configure its own session."""
+_SAID_MAX_CHARS: Final = 200
+
+
+def child_environment() -> dict[str, str]:
+    """Give what a child process that runs a model finds in its environment."""
+    return {name: os.environ[name] for name in _ENVIRONMENT_KEPT if name in os.environ}
+
+
+def runtime_version() -> str:
+    """Give the version of the runtime that is installed; empty where none is.
+
+    It may come in another distribution than its own, such as onnxruntime-gpu.
+    """
+    try:
+        return importlib.metadata.version(RUNTIME)
+    except importlib.metadata.PackageNotFoundError:
+        others = importlib.metadata.packages_distributions().get(RUNTIME, [])
+    return importlib.metadata.version(others[0]) if others else ""
+
+
+def import_problem() -> str:
+    """Import the runtime in a child process; say what went wrong, empty where nothing did."""
+    command = [sys.executable, "-P", "-B", "-c", f"import numpy, {RUNTIME}"]
+    try:
+        done = subprocess.run(
+            command,
+            env=child_environment(),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=IMPORT_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"not done after {IMPORT_TIMEOUT_S:g} s"
+    except OSError as exc:
+        return f"no child process: {exc}"
+    if done.returncode == 0:
+        return ""
+    if done.returncode < 0:
+        return f"the import ends its process by {signal.Signals(-done.returncode).name}"
+    lines = done.stderr.decode(errors="replace").split("\n")
+    said = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return said[:_SAID_MAX_CHARS] or f"exit code {done.returncode}"
