@@ -21,6 +21,7 @@ from slotcast_device.application.app_report import (
 )
 from slotcast_device.runtime.users import (
     become,
+    closed_at,
     group_name,
     is_there,
     owner_of,
@@ -71,7 +72,7 @@ def configuration_problems(config: DeviceConfig) -> Iterator[str]:
                 mode = path.stat().st_mode
         except PermissionError:
             me = short_name(os.geteuid())
-            yield f"{path} cannot be read by {this_user()}: chown {me} {path}"
+            yield f"{path} cannot be read by {this_user()}: chown {me} {closed_at(path)}"
             continue
         except OSError as exc:
             yield f"{path}: {exc.strerror}"

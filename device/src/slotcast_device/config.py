@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from slotcast_device.runtime.users import short_name
+from slotcast_device.runtime.users import closed_at, short_name
 from slotcast_schemas import limits
 from slotcast_schemas.broker import BrokerAddress
 from slotcast_schemas.decoders import make_decoders
@@ -244,8 +244,8 @@ def _read(path: Path) -> Config:
 
 
 def _not_ours(config: Path, path: Path) -> UsageError:
-    me = short_name(os.geteuid())
+    me, where = short_name(os.geteuid()), closed_at(path)
     return UsageError(
-        f"configuration {config}: {path} may not be read by {me}, as whom this runs;"
-        f" run this as the agent's user, or make that user the owner: chown {me} {path}"
+        f"configuration {config}: {path} may not be read by {me}, as whom this runs; run this as"
+        f" the agent's user, or make that user the owner of what is closed: chown {me} {where}"
     )

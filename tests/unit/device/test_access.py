@@ -189,6 +189,26 @@ def test_the_check_makes_no_state_directory(config: DeviceConfig) -> None:
     assert "made at the first start" in findings["disk"].detail
 
 
+@needs_root
+@pytest.mark.parametrize("closed", ["folder", "device.toml", "root.json"])
+def test_a_configuration_of_another_user_says_what_to_give_to_whom(
+    config: DeviceConfig, open_folder: Path, closed: str
+) -> None:
+    folder = open_folder / "folder"
+    folder.mkdir(mode=0o755)
+    for name in ("device.toml", "root.json"):
+        (folder / name).write_bytes((config.folder / name).read_bytes())
+    target = folder if closed == "folder" else folder / closed
+    target.chmod(0o700)
+
+    def read() -> str:
+        with pytest.raises(UsageError) as caught:
+            DeviceConfig(folder / "device.toml")
+        return str(caught.value)
+
+    assert as_stranger(read).endswith(f": chown {STRANGER} {target}")
+
+
 def test_hooks_that_are_missing_or_cannot_be_run_are_found(config: DeviceConfig) -> None:
     config.path.write_text(config.path.read_text() + '[update]\nhooks = "hooks"\n')
     config = DeviceConfig(config.path)

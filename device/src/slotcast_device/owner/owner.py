@@ -37,7 +37,7 @@ from slotcast_device.runtime.users import is_there, this_user
 
 if TYPE_CHECKING:
     from slotcast_device.config import DeviceConfig
-from slotcast_schemas.messages import Release
+    from slotcast_schemas.messages import Release
 
 _LOG: Final = logging.getLogger("slotcast.device")
 ASK_AGAIN_S: Final = 60.0

@@ -63,6 +63,12 @@ def is_there(path: Path) -> bool | None:
     return True
 
 
+def closed_at(path: Path) -> Path:
+    """Say where the way to a file that this user may not open is closed: a folder, or itself."""
+    folders = reversed(path.absolute().parents)
+    return next((folder for folder in folders if not os.access(folder, os.X_OK)), path)
+
+
 def become(uid: int, gid: int) -> None:
     """Go on as another user for good, with that user's groups.
 
