@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--installs", type=int, metavar="N", help="of each kind in each cell")
     parser.add_argument("--only", default="", metavar="REGEX", help="of `brokers`: these rows")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="of `brokers`: write it here")
     return parser
 
 
@@ -92,6 +93,7 @@ def _run(name: str, asked: argparse.Namespace) -> list[Figure]:
             seed=asked.seed,
             installs=asked.installs,
             only=asked.only,
+            table=asked.table,
             command=command,
         )
         return with_command(module.run(options), command)

@@ -11,6 +11,7 @@ import contextlib
 import json
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -65,6 +66,7 @@ def run(options: Options) -> list[Figure]:
         rows = [row for row in rows if re.search(options.only, row.name) or row is CLEAN]
     publisher = _publisher(options)
     figures: list[Figure] = []
+    lines: list[str] = []
     clean: Outcome | None = None
     for number, row in enumerate(rows):
         options.say(row.name)
@@ -72,7 +74,11 @@ def run(options: Options) -> list[Figure]:
         if outcome is None:
             raise CannotRun(f"{row.name}: the broker is not here; see docs/brokers.md")
         clean = clean or outcome
-        figures += _figures(row, outcome, clean)
+        figures.append(_figure(row, outcome, clean))
+        lines.append(_line(row, outcome, clean))
+        options.say(f"  {lines[-1]}")
+    if options.table is not None:
+        _write_table(options.table, lines)
     return figures
 
 
@@ -109,7 +115,7 @@ def _device(publisher: Publisher, folder: Path, met: Met) -> Device:
 def _run(publisher: Publisher, device: Device, met: Met, row: Row) -> Outcome:
     _publish(publisher, "1", row)
     if row.reason:
-        return _run_in_vain(device, met)
+        return _run_in_vain(device, met, row)
     first_s, text = _update(device)
     down_bytes, learnt = met.proxy.down_bytes, _learnt(device)
     if text:
@@ -142,13 +148,13 @@ def _update(device: Device) -> tuple[float, str]:
     return took_s, "" if code == 0 else f"exit {code}: {process.stderr[-3000:]}"
 
 
-def _run_in_vain(device: Device, met: Met) -> Outcome:
+def _run_in_vain(device: Device, met: Met, row: Row) -> Outcome:
     """Run the device until it says why it cannot finish, in its status and in its log."""
     began_s = time.monotonic()
     process = device.spawn()
     reason = detail = ""
     try:
-        while not reason and time.monotonic() < began_s + TIMEOUT_S:
+        while reason != row.reason and time.monotonic() < began_s + 2 * WHY_S:
             time.sleep(_LOOK_EVERY_S)  # to look, not to wait for something that could be told
             reason, detail = _why(device)
         took_s = time.monotonic() - began_s
@@ -160,7 +166,7 @@ def _run_in_vain(device: Device, met: Met) -> Outcome:
         seconds=took_s,
         down_bytes=met.proxy.down_bytes,
         said=f"{reason}: {detail}",
-        is_logged=bool(reason) and f"{reason}: " in process.stderr,
+        is_logged=f"{row.reason}: " in process.stderr,
         learnt=_learnt(device),
     )
 
@@ -171,7 +177,8 @@ def _why(device: Device) -> tuple[str, str]:
     if command.wait(60):
         return "", ""
     (model,) = json.loads(command.stdout)["models"]
-    if model["reason"] in _NOT_WRONG:
+    is_wrong = model["reason"] not in _NOT_WRONG
+    if not is_wrong and not (model["reason"] == "no_notice" and model["detail"]):
         return "", ""
     return model["reason"], model["detail"]
 
@@ -184,30 +191,68 @@ def _learnt(device: Device) -> str:
     return "; ".join([f"MQTT {limits.protocol}" if limits.protocol else "", *limits.words()])
 
 
-def _figures(row: Row, outcome: Outcome, clean: Outcome) -> list[Figure]:
-    if row.reason:
-        is_word = row.reason in {"any", outcome.said.partition(":")[0]}
-        return [
-            Figure(
-                f"{row.name}: until it says why",
-                outcome.seconds if is_word and outcome.is_logged else float("nan"),
-                "s",
-                limit=WHY_S,
-                note=outcome.said,
-            )
-        ]
-    times = f"{outcome.seconds:.1f} s, again {outcome.again_s:.1f} s"
-    if row is not CLEAN:
-        more = outcome.down_bytes / clean.down_bytes, outcome.again_bytes / clean.again_bytes
-        times += f"; bytes {more[0]:.2f} x, again {more[1]:.2f} x"
-    note = f"{times}; {outcome.learnt}" if outcome.is_finished else outcome.said
-    return [
-        Figure(
+def _figure(row: Row, outcome: Outcome, clean: Outcome) -> Figure:
+    if not row.reason:
+        return Figure(
             f"{row.name}: finishes",
             int(outcome.is_finished),
             "",
             limit=1,
             better="==",
-            note=note,
+            note=_cost(row, outcome, clean) if outcome.is_finished else outcome.said,
         )
+    is_word = outcome.said.partition(":")[0] == row.reason
+    return Figure(
+        f"{row.name}: until it says why",
+        outcome.seconds if is_word and outcome.is_logged else float("nan"),
+        "s",
+        limit=WHY_S,
+        note=outcome.said,
+    )
+
+
+def _cost(row: Row, outcome: Outcome, clean: Outcome) -> str:
+    times = f"{outcome.seconds:.1f} s, again {outcome.again_s:.1f} s"
+    if row is CLEAN:
+        return times
+    more = outcome.down_bytes / clean.down_bytes, outcome.again_bytes / clean.again_bytes
+    return f"{times}; bytes {more[0]:.2f} x, again {more[1]:.2f} x; {outcome.learnt}"
+
+
+_HEAD: Final = (
+    (
+        "| broker or limit | finishes | first update, s | next one, s"
+        " | bytes down of each, to the clean link's | learnt; or why it does not finish |"
+    ),
+    "|---|---|---|---|---|---|",
+)
+_BEGIN: Final = "<!-- table: written by python -m benchmarks brokers --table docs/brokers.md -->"
+_END: Final = "<!-- end of table -->"
+
+
+def _line(row: Row, outcome: Outcome, clean: Outcome) -> str:
+    """Give the row as Markdown."""
+    if not outcome.is_finished:
+        said = re.sub(r"\b127\.0\.0\.1:\d+\b", "broker", outcome.said)
+        said = re.sub(r"\brow\d+/", "", re.sub(r"[0-9a-f]{64}", "…", said))
+        return f"| {row.name} | no | {outcome.seconds:.1f} | | | *why*: {said} |"
+    first, again = outcome.down_bytes, outcome.again_bytes
+    cells = [
+        row.name,
+        "yes",
+        f"{outcome.seconds:.1f}",
+        f"{outcome.again_s:.1f}",
+        f"{first / clean.down_bytes:.2f}, {again / clean.again_bytes:.2f}",
+        outcome.learnt,
     ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _write_table(path: Path, lines: Sequence[str]) -> None:
+    """Put the table between the marks of the page."""
+    before, _, rest = path.read_text().partition(_BEGIN)
+    after = rest.partition(_END)[2]
+    if not after:
+        raise CannotRun(f"{path}: expected the marks {_BEGIN} and {_END}")
+    text = "\n".join([_BEGIN, "", *_HEAD, *lines, "", _END])
+    path.write_text(before + text + after)

@@ -56,6 +56,7 @@ class Options:
     seed: int = 1
     installs: int | None = None
     only: str = ""
+    table: Path | None = None
     command: str = field(default="python -m benchmarks")
 
     def say(self, line: str) -> None:

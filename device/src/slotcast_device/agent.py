@@ -38,7 +38,7 @@ from slotcast_device.reporting.agent_view import ViewWriter, live_model
 from slotcast_device.reporting.change_log import ChangeLog
 from slotcast_device.reporting.log_format import FACTS
 from slotcast_device.reporting.metrics_collector import Collector
-from slotcast_device.reporting.status_message import Reporter
+from slotcast_device.reporting.status_message import Reporter, no_notice, with_link
 from slotcast_device.storage.broker_book import BrokerBook
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.systemd import Supervisor
@@ -65,6 +65,8 @@ _WORKERS: Final = 2
 _ENDED: Final = frozenset({"after_commit", "after_rollback"})
 REFUSED_FIRST_S: Final = 5.0
 REFUSED_CAP_S: Final = 300.0
+NO_NOTICE_AFTER_S: Final = 10.0
+"""After so long on a connection it is said of which models no notice came."""
 """Bounds of the waits before a notice is asked for again whose filter was refused."""
 
 
@@ -129,7 +131,7 @@ class Agent:
         self._look_s = 0.0
         self._glance_s = 0.0
         self._clock = ClockWatch()
-        self._notices_s = math.inf
+        self._notices_s = self._no_notice_s = math.inf
         self._report_due = False
 
     def _model(self, name: str) -> _Model:
@@ -208,7 +210,7 @@ class Agent:
         self._take_results()
         self._connection.check()
         now = self._now()
-        self._note_link()
+        self._note_link(now)
         if self._connection.link is not None and now.mono_s >= self._notices_s:
             self._ask_for_notices(self._connection.link)
         for model in self._models.values():
@@ -283,6 +285,7 @@ class Agent:
     def came_up(self, link: Link, credit_chunks: int, limits: BrokerLimits) -> None:
         """Ask for the notices; the status is due, since it may have changed meanwhile."""
         self._lends = lends_notices(len(self._models), limits)
+        self._no_notice_s = time.monotonic() + NO_NOTICE_AFTER_S
         self._ask_for_notices(link)
         self._report_due = True
         self._feed_all(ev.LinkUp(link.broker.url, credit_chunks, limits), self._now())
@@ -318,7 +321,7 @@ class Agent:
 
     def went_down(self) -> None:
         """Tell the cores; what was under way to the broker is sent again."""
-        self._notices_s = math.inf
+        self._notices_s = self._no_notice_s = math.inf
         self._collector.link_lost()
         self._feed_all(ev.LinkDown(), self._now())
 
@@ -457,7 +460,7 @@ class Agent:
         said = self._connection.state.status
         if self._is_offline or not self._view.is_due(now.mono_s, is_connected=is_up, link=said):
             return
-        statuses = [core.status() for core in self.cores]
+        statuses = [with_link(core.status(), said) for core in self.cores]
         error = self._connection.last_error
         self._view.update(
             now.mono_s,
@@ -470,15 +473,22 @@ class Agent:
             link=said,
         )
 
-    def _note_link(self) -> None:
+    def _note_link(self, now: ev.Now) -> None:
         """Keep what is to be said of the link; share its subscriptions where they are few."""
         if self._is_offline:
             return
         if self._wildcards_bring is not None:
             self._connection.learn_wildcards(self._wildcards_bring)
             self._wildcards_bring = None
-        if self._connection.link is not None and self._connection.is_up:
-            self._take_notices_back(self._connection.link)
+        link = self._connection.link
+        if link is None or not self._connection.is_up:
+            return
+        self._take_notices_back(link)
+        if now.mono_s >= self._no_notice_s:
+            self._no_notice_s = math.inf
+            for core in self.cores:
+                if not core.notices_seen:
+                    _LOG.warning("%s: no_notice: %s", core.model, no_notice(link.broker.name))
 
     def _report(self, now: ev.Now) -> None:
         """Send status and metrics, while somebody takes them."""

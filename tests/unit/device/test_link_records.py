@@ -124,7 +124,9 @@ def test_a_model_that_waits_for_the_link_says_what_is_wrong_with_it(
     model = ModelStatus(model="m", state=state, reason=reason)
     link = LinkStatus(broker=BROKER, reason="link_down", detail="no route")
     assert with_link(model, link).reason == shown
-    assert with_link(model, LinkStatus(reason="connected")) == model
+    there = with_link(model, LinkStatus(broker=BROKER, reason="connected"))
+    assert there.reason == reason
+    assert (f"{BROKER} has no notice" in there.detail) == (reason == "no_notice")
     assert with_link(model, None) == model
 
 

@@ -79,7 +79,7 @@ class ChunkArrived(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class BytesHeard:
-    """The link carried bytes, if not a whole message yet."""
+    """The link carried bytes of a message that is not here whole yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -317,9 +317,9 @@ class Installation:
     # --- what does not come -------------------------------------------------------------------
 
     def _note_stall(self, fetch: Transfer) -> list[Action]:
-        if not fetch.is_stalled or self._in_trouble:
-            return []
-        return self._into_trouble(*self._why_nothing_comes(fetch))
+        reason, detail = self._why_nothing_comes(fetch)
+        is_sure = fetch.is_silent if reason == "packet_limit" else fetch.is_stalled
+        return self._into_trouble(reason, detail) if is_sure and not self._in_trouble else []
 
     def _why_nothing_comes(self, fetch: Transfer) -> tuple[str, str]:
         """Give reason and detail for an update of which nothing comes."""

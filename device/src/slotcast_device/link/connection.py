@@ -76,7 +76,7 @@ class Listener(Protocol):
         """A message came; returning is the receipt."""
 
     def heard(self) -> None:
-        """Bytes came."""
+        """Bytes came, of a packet that is not here whole: what was asked for may be on its way."""
 
     def taken(self, filters: int, took_s: float) -> None:
         """The broker took a subscription, in this time beyond the round trip."""
@@ -196,7 +196,7 @@ class Connection:
     def _serve(self, link: Link, *, readable: bool) -> None:
         if readable or link.has_buffered():
             link.read()
-            if self.is_up:
+            if self.is_up and link.has_part:
                 self._listener.heard()
         if link.socket is not None and link.wants_write:
             link.write()
@@ -290,7 +290,9 @@ class Connection:
         if link is None:
             return BrokerLimits()
         known = self._book.of(link.broker.name)
-        return msgspec.structs.replace(known, packet_max_bytes=link.packet_max_bytes)
+        return msgspec.structs.replace(
+            known, packet_max_bytes=link.packet_max_bytes, retained=link.retains
+        )
 
     # --- what the link tells --------------------------------------------------------------------
 

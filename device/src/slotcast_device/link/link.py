@@ -60,6 +60,12 @@ _UNACKED_MAX: Final = 512
 _REFUSALS_MAX: Final = 64
 _HEADER_BYTES: Final = 16
 """Of a PUBLISH beside topic and message: fixed header, lengths, packet id, no properties."""
+_HINTS: Final = {
+    0x9B: "it offers no QoS 1, which is needed",
+    0x85: "it does not take this device's id as a client id",
+    0x89: "it is asked again later",
+}
+"""What to do about a CONNACK, by its reason code."""
 _LOG: Final = logging.getLogger("slotcast.device")
 
 
@@ -311,6 +317,12 @@ class Link:
         real = found.real
         return found.has_packet() or (isinstance(real, ssl.SSLSocket) and real.pending() > 0)
 
+    @property
+    def has_part(self) -> bool:
+        """Whether a packet has begun to come, however slowly."""
+        found = self._packets
+        return found is not None and found.has_part
+
     def keep_alive(self) -> None:
         """Ping when due, and notice a broker that does not answer; call about every second.
 
@@ -506,9 +518,9 @@ class Link:
         del client, userdata, flags
         if reason.is_failure:
             self.refused_code = reason.value
+            hint = _HINTS.get(reason.value, "check user, password, certificate and its rights")
             self.error = BrokerRefused(
-                f"{self.broker.name}: the broker refused the connection: {reason};"
-                " check user, password, certificate and the broker's rights"
+                f"{self.broker.name}: the broker refused the connection: {reason}; {hint}"
             )
             return
         said = vars(properties) if properties is not None else {}

@@ -108,6 +108,11 @@ class PacketSocket:
             self._find_packet()
         return self._packet_end > 0
 
+    @property
+    def has_part(self) -> bool:
+        """Whether a packet has begun to come, and is not here whole."""
+        return self._skip_bytes > 0 or (self._begin < self._end and not self.has_packet())
+
     def _find_packet(self) -> None:
         skipped = min(self._skip_bytes, self._end - self._begin)
         self._begin += skipped

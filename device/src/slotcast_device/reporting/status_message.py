@@ -179,8 +179,18 @@ def _inventory(config: DeviceConfig) -> Inventory:
     )
 
 
+def no_notice(broker: str) -> str:
+    """Say what it means that a broker has no notice for a model."""
+    return (
+        f"{broker} has no notice for it: publish to this broker; if it keeps no retained messages,"
+        " `slotcast serve` must run for it"
+    )
+
+
 def with_link(status: ModelStatus, link: LinkStatus | None) -> ModelStatus:
     """Give a model's status, with what is wrong with the link where the model waits for that."""
+    if link is not None and link.reason == CONNECTED and status.reason == "no_notice":
+        return msgspec.structs.replace(status, detail=no_notice(link.broker))
     is_waiting = status.state in {State.IDLE, State.DOWNLOADING} and status.reason in _WAITING
     if link is None or not is_waiting or link.reason in {CONNECTED, STOPPED, STARTING}:
         return status

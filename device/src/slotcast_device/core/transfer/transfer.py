@@ -131,6 +131,11 @@ class Transfer:
 
     @property
     def is_stalled(self) -> bool:
+        """Whether what was asked for came neither when it was asked for again, nor for a want."""
+        return self._backoff.failures > 2
+
+    @property
+    def is_silent(self) -> bool:
         """Whether what was asked for has not come for more than one wait."""
         return self._backoff.failures > 1
 
@@ -170,6 +175,7 @@ class Transfer:
         """A connection is there: nothing is subscribed on it yet."""
         self._requests.begin(self._missing())
         self._is_refused = False
+        self._wants_first = self._wants_first or not self.allowance.limits.retained
         self._is_up = True
         return self._ask(now_s)
 
