@@ -27,6 +27,7 @@ BENCHMARKS: Final = (
     "nats",
     "verdicts",
     "brokers",
+    "startup",
 )
 ALL_MET, MISSED, COULD_NOT_RUN = 0, 1, 2
 

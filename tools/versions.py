@@ -213,6 +213,12 @@ def check_python(version: str) -> Outcome:
     return timed(what, f"python3 of Debian {suite}", lambda: run_tests(command))
 
 
+def claimed(distribution: str) -> list[str]:
+    """Give the requirements of a distribution that are not our own distributions."""
+    project = tomllib.loads((ROOT / distribution / "pyproject.toml").read_text())["project"]
+    return [line for line in project["dependencies"] if not line.startswith("slotcast-")]
+
+
 def check_packages(which: str) -> Outcome:
     """Run the unit tests with the oldest packages that we claim, or the newest there are.
 
@@ -223,19 +229,17 @@ def check_packages(which: str) -> Outcome:
     """
     python = environment(which, sys.executable)
     pins = BUILD / f"{which}.txt"
-    own = BUILD / "own.in"
-    own.write_text("".join(f"{ROOT / name}\n" for name in DISTRIBUTIONS))
+    needed = BUILD / "needed.in"
+    needed.write_text("".join(f"{line}\n" for name in DISTRIBUTIONS for line in claimed(name)))
     shared = ["--no-config", "--quiet", "--only-binary", ":all:"]
     resolution = {"oldest": ["--resolution", "lowest-direct"], "newest": ["--upgrade"]}[which]
-    not_ours = [f"--no-emit-package=slotcast-{name}" for name in DISTRIBUTIONS]
     uv = [str(VENV / "bin" / "uv"), "pip"]
     plain = ["--no-header", "--no-annotate", f"--python-version={OWN}", f"--output-file={pins}"]
-    get([*uv, "compile", *shared, *plain, *resolution, *not_ours, str(own)])
+    get([*uv, "compile", *shared, *plain, *resolution, str(needed)])
     get([*uv, "install", *shared, "--no-deps", f"--python={python}", "-r", str(pins)])
     (BUILD / which / "made-from").unlink()  # so that the next tools/dev puts the locked ones back
     told = re.findall(rf"^(?:{'|'.join(TOLD)})==\S+", pins.read_text(), re.MULTILINE)
-    # An old typer uses what click wants to take away one day.
-    command = [str(python), *PYTEST, "-W", "ignore::DeprecationWarning:typer.*", *TESTS_OF_PACKAGES]
+    command = [str(python), *PYTEST, *TESTS_OF_PACKAGES]
     return timed(f"{which} packages", ", ".join(told), lambda: run_tests(command))
 
 

@@ -21,8 +21,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from slotcast_device.cli import OK
 from slotcast_device.core.state import ModelState
+from slotcast_device.exit_codes import OK
 from slotcast_publisher.store import ReleaseFolder
 from slotcast_schemas.limits import BLOCK_CHUNKS
 from slotcast_schemas.states import State

@@ -22,8 +22,8 @@ import psutil
 import pytest
 
 from slotcast_device.application.app_report import read_reports
-from slotcast_device.cli import ENDED_OTHERWISE, OK
 from slotcast_device.core.state import ModelState, Update
+from slotcast_device.exit_codes import ENDED_OTHERWISE, OK
 from slotcast_schemas.messages.release import Trial
 from slotcast_schemas.states import State
 from tests.crash.serving import Service

@@ -20,8 +20,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from slotcast_device.cli import STORAGE
 from slotcast_device.core.transfer import transfer as tx
+from slotcast_device.exit_codes import STORAGE
 from slotcast_publisher.notice import Wanted
 from slotcast_publisher.repository import Repository
 from slotcast_schemas import wire

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from slotcast_device.cli import ENDED_OTHERWISE, OK
 from slotcast_device.core.transfer import transfer as tx
+from slotcast_device.exit_codes import ENDED_OTHERWISE, OK
 from slotcast_device.link import link as link_module
 from slotcast_device.storage.broker_book import BrokerBook
 from slotcast_device.storage.os_disk import OsDisk

@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from slotcast_device.cli import ENDED_OTHERWISE, OK
+from slotcast_device.exit_codes import ENDED_OTHERWISE, OK
 from slotcast_publisher.release.delta_payloads import DeltaBuilder
 from slotcast_publisher.release.payloads import build_full
 from slotcast_publisher.settings import Settings

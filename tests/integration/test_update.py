@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slotcast_device.cli import ENDED_OTHERWISE, NO_BROKER, OK, USAGE
 from slotcast_device.core.transfer import transfer as tx
+from slotcast_device.exit_codes import ENDED_OTHERWISE, NO_BROKER, OK, USAGE
 from slotcast_publisher.notice import Wanted
 from slotcast_publisher.release.payloads import build_full
 from slotcast_publisher.settings import Broker as BrokerSettings

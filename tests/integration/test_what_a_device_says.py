@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from slotcast_device.cli import OK
+from slotcast_device.exit_codes import OK
 from slotcast_schemas.states import State
 from tests.support import models
 from tests.support.brokers import Broker

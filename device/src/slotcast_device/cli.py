@@ -3,82 +3,51 @@
 Exit codes: 0 committed or already there (`run --once`), or all well; 1 the update ended
 otherwise; 2 wrong usage or configuration; 3 no broker, or nothing came in time; 4 storage;
 130 stopped from outside, where that is not how the command ends (`run`).
+
+Here is what is asked; what is done is in `commands`, which is imported when it is known that
+something is to be done. So `--help` and completion answer at once.
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
-import signal
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import msgspec
-
-from slotcast_device import __version__, packaged_files
-from slotcast_device.access_check import become_agent_user
-from slotcast_device.agent import Agent
-from slotcast_device.config import DeviceConfig
-from slotcast_device.core.signed_time import clock_word, notice_word
-from slotcast_device.core.state import ModelState
-from slotcast_device.core.status import model_status
-from slotcast_device.operator_requests import Control, Request
-from slotcast_device.reporting.agent_view import AgentView, read_view
-from slotcast_device.reporting.log_format import set_up_log
-from slotcast_device.reporting.status_message import build_status, read_counter
-from slotcast_device.reporting.status_text import lines_of
-from slotcast_device.self_check import check
-from slotcast_device.storage import state_file as records
-from slotcast_device.storage.lock import is_locked, locked
-from slotcast_device.storage.os_disk import OsDisk
-from slotcast_schemas.command import STOPPED, run_command
-from slotcast_schemas.errors import (
-    SlotcastError,
-    StateLocked,
-    StorageFailed,
-    TransferFailed,
-    UsageError,
-)
-from slotcast_schemas.states import State
+from slotcast_device import __version__, completion
+from slotcast_device.exit_codes import ENDED_OTHERWISE, OK, STORAGE, USAGE
+from slotcast_schemas.command import run_command
+from slotcast_schemas.errors import SlotcastError, StorageFailed, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FrameType
-
-    from slotcast_schemas.messages import Status
-
-OK: Final = 0
-ENDED_OTHERWISE: Final = 1
-USAGE: Final = 2
-NO_BROKER: Final = 3
-STORAGE: Final = 4
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    answer = completion.answer(parser, sys.argv[1:] if arguments is None else arguments)
+    if answer is not None:
+        sys.stdout.write(answer)
+        return OK
     try:
-        if options.config is None:
-            return int(options.run(options))
-        config = DeviceConfig(options.config)
-        log = config.values.log
-        set_up_log(options.log or log.level, options.log_format or log.format)
-        become_agent_user(config, is_logged=options.run is _run)
-        code: int = options.run(config, options)
+        options = parser.parse_args(arguments)
+        from slotcast_device import commands
+
+        return commands.carry_out(options)
     except UsageError as exc:
         sys.stderr.write(f"slotcast-device: {exc}\n")
         return USAGE
     except SlotcastError as exc:
         sys.stderr.write(f"slotcast-device: {exc.reason}: {exc}\n")
         return STORAGE if isinstance(exc, StorageFailed) else ENDED_OTHERWISE
-    return code
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="slotcast-device", description=__doc__.split("\n")[0])
     parser.add_argument("--version", action="version", version=f"slotcast-device {__version__}")
+    completion.add_options(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--config", type=Path, default=Path("device.toml"))
@@ -87,20 +56,20 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", parents=[common], help="receive and install updates")
     run.add_argument("--once", action="store_true", help="exit when the present notice is settled")
     run.add_argument("--timeout", type=float, default=None, help="with --once: seconds at most")
-    run.set_defaults(run=_run)
+    run.set_defaults(run="run")
     status = commands.add_parser("status", parents=[common], help="say where each model stands")
     status.add_argument("--json", action="store_true")
     status.add_argument(
         "--evidence", action="store_true", help="also what probe and trial found, check by check"
     )
-    status.set_defaults(run=_status)
+    status.set_defaults(run="status")
     doctor = commands.add_parser("check", parents=[common], help="check that this device can work")
     doctor.add_argument("--json", action="store_true")
-    doctor.set_defaults(run=_check)
+    doctor.set_defaults(run="check")
     _add_requests(commands, common)
     files = commands.add_parser("files", help="units, recipes and examples that came with this")
     files.add_argument("--copy-to", type=Path, default=None, metavar="FOLDER")
-    files.set_defaults(run=_files, config=None, log="info")
+    files.set_defaults(run="files", config=None, log="info")
     return parser
 
 
@@ -120,174 +89,9 @@ def _add_requests(
         "ping", parents=[common], help="ask the running agent for a sign of life"
     )
     ping.add_argument("--timeout", type=float, default=10.0, help="seconds to wait for it")
-    ping.set_defaults(run=_ping)
-    back.set_defaults(run=_ask, do="rollback", sequence=None)
-    again.set_defaults(run=_ask, do="unbench")
-
-
-# --- run ----------------------------------------------------------------------------------------
-
-
-def _run(config: DeviceConfig, options: argparse.Namespace) -> int:
-    with locked(config.state_dir):
-        agent = Agent(config)
-        stops: list[int] = []
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            del frame
-            stops.append(number)
-            agent.stop()
-
-        numbers = [signal.SIGTERM, signal.SIGINT]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
-            numbers.append(signal.SIGHUP)
-        for number in numbers:
-            signal.signal(number, stop)
-        if not options.once:
-            agent.run()
-            return OK
-        deadline_s = None if options.timeout is None else time.monotonic() + options.timeout
-        agent.run(lambda a: _is_enough(a, deadline_s))
-        return STOPPED if stops else _once_code(agent)
-
-
-def _is_enough(agent: Agent, deadline_s: float | None) -> bool:
-    if deadline_s is not None and time.monotonic() > deadline_s:
-        return True
-    return all(core.is_settled or core.is_unreadable for core in agent.cores)
-
-
-def _once_code(agent: Agent) -> int:
-    codes = []
-    for core in agent.cores:
-        status = core.status()
-        done = core.is_settled and (
-            status.state is State.COMMITTED or status.reason == "up_to_date"
-        )
-        text = f"{core.model}: {status.state} ({status.reason}) {status.detail}".rstrip()
-        sys.stderr.write(text + "\n")
-        if done:
-            codes.append(OK)
-        elif not core.notices_seen and isinstance(agent.last_error, TransferFailed):
-            sys.stderr.write(f"{core.model}: {agent.last_error}\n")
-            codes.append(NO_BROKER)
-        elif not core.is_settled and not core.is_unreadable:
-            sys.stderr.write(f"{core.model}: not settled in the time given\n")
-            codes.append(NO_BROKER)
-        else:
-            codes.append(ENDED_OTHERWISE)
-    return max(codes)
-
-
-# --- requests -------------------------------------------------------------------------------------
-
-
-def _ask(config: DeviceConfig, options: argparse.Namespace) -> int:
-    """Leave the request; where no agent runs, carry it out here, without a broker."""
-    models = config.values.models
-    model = options.model or (models[0] if len(models) == 1 else None)
-    if model not in models:
-        raise UsageError(f"--model: expected one of {', '.join(models)}, got {model!r}")
-    control = Control(OsDisk(), config.state_dir)
-    control.ask(Request(do=options.do, model=model, sequence=options.sequence))
-    try:
-        with locked(config.state_dir):
-            agent = Agent(config, is_offline=True)
-            agent.run(lambda a: a.is_idle)
-    except StateLocked:
-        sys.stdout.write("the running agent was asked; see `slotcast-device status`\n")
-        return OK
-    status = next(m for m in read_status(config).models if m.model == model)
-    sys.stdout.write(f"{model}: {status.state} ({status.reason})\n")
-    return OK
-
-
-def _ping(config: DeviceConfig, options: argparse.Namespace) -> int:
-    if Control(OsDisk(), config.state_dir).ping(options.timeout):
-        sys.stdout.write(f"{config.values.device}: the agent is alive\n")
-        return OK
-    sys.stderr.write(
-        f"slotcast-device: no agent of {config.values.device} gave a sign of life within"
-        f" {options.timeout:g} s: none runs, or it hangs\n"
-    )
-    return ENDED_OTHERWISE
-
-
-def _files(options: argparse.Namespace) -> int:
-    if options.copy_to is None:
-        for name, description in packaged_files.DESCRIPTIONS.items():
-            sys.stdout.write(f"{name:30} {description}\n")
-        return OK
-    for path in packaged_files.copy_to(options.copy_to):
-        sys.stdout.write(f"{path}\n")
-    return OK
-
-
-# --- status and check -----------------------------------------------------------------------------
-
-
-def read_status(config: DeviceConfig) -> Status:
-    """Build the status from the durable records alone; needs no running agent and no lock."""
-    disk, wall_s = OsDisk(), time.time()
-    states = []
-    for model in config.values.models:
-        state = records.load(disk, config.model_dir(model) / "state.json", model)
-        states.append(state or ModelState(model=model))
-    models = [model_status(s, is_stale=notice_word(s, wall_s) == "stale") for s in states]
-    clock = clock_word(wall_s, states, config.root_expires_s)
-    view = read_view(config.state_dir)
-    link = None if view is None else view.link
-    return build_status(config, models, read_counter(config, disk), clock, link)
-
-
-def as_json(value: object) -> str:
-    """Write messages as JSON: digests in hexadecimal, everything else as it is."""
-
-    def plain(item: object) -> object:
-        if isinstance(item, bytes):
-            return item.hex() if len(item) == 32 else base64.b64encode(item).decode()
-        if isinstance(item, dict):
-            return {key: plain(inner) for key, inner in item.items()}
-        if isinstance(item, (list, tuple)):
-            return [plain(inner) for inner in item]
-        return item
-
-    builtins = plain(msgspec.to_builtins(value, builtin_types=(bytes,)))
-    return msgspec.json.format(msgspec.json.encode(builtins), indent=2).decode()
-
-
-def _status(config: DeviceConfig, options: argparse.Namespace) -> int:
-    status, view = read_status(config), read_view(config.state_dir)
-    is_running = is_locked(config.state_dir)
-    if view is not None and is_running:
-        models = tuple(view.completed(model) for model in status.models)
-        status = msgspec.structs.replace(status, models=models)
-    if options.json:
-        fields = msgspec.to_builtins(status, builtin_types=(bytes,))
-        fields["agent"] = {"is_running": is_running} | _view_fields(view)
-        sys.stdout.write(as_json(fields) + "\n")
-        return OK
-    lines = lines_of(status, view, is_running=is_running, with_evidence=options.evidence)
-    sys.stdout.write("\n".join(lines) + "\n")
-    return OK
-
-
-def _view_fields(view: AgentView | None) -> dict[str, object]:
-    """Give what is said of the agent to programs; its models are said with the others."""
-    fields = {} if view is None else msgspec.structs.asdict(view)
-    fields.pop("models", None)
-    return fields
-
-
-def _check(config: DeviceConfig, options: argparse.Namespace) -> int:
-    findings = check(config)
-    if options.json:
-        sys.stdout.write(as_json([finding.as_dict() for finding in findings]) + "\n")
-    else:
-        for finding in findings:
-            mark = "ok  " if finding.passed else "FAIL"
-            sys.stdout.write(f"{mark} {finding.name:16} {finding.detail}\n")
-    return OK if all(finding.passed for finding in findings) else ENDED_OTHERWISE
+    ping.set_defaults(run="ping")
+    back.set_defaults(run="ask", do="rollback", sequence=None)
+    again.set_defaults(run="ask", do="unbench")
 
 
 def entry() -> NoReturn:

@@ -10,16 +10,18 @@ import logging
 import os
 import time
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
-from slotcast_device.core.events import RollBackAsked, UnbenchAsked
 from slotcast_device.storage.disk import Disk
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.fields import ModelName, Sequence
+
+if TYPE_CHECKING:
+    from slotcast_device.core.events import RollBackAsked, UnbenchAsked
 
 _LOG: Final = logging.getLogger("slotcast.device")
 _REQUEST_MAX_BYTES: Final = 4096
@@ -38,6 +40,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def event(self) -> RollBackAsked | UnbenchAsked:
         """Give what the model's core is told."""
+        from slotcast_device.core.events import RollBackAsked, UnbenchAsked  # `status` starts fast
+
         if self.do == "rollback":
             return RollBackAsked(self.detail or "asked for on this device")
         return UnbenchAsked(self.sequence)

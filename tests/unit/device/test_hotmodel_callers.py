@@ -139,6 +139,8 @@ def test_a_signal_in_the_middle_of_a_call_is_no_error(
     class Interrupted:
         def run(self, *_: object) -> None:
             signal.raise_signal(signal.SIGINT)
+            for _turn in range(1000):  # Python looks for signals when a loop goes round
+                pass
 
     live = served.hot._live
     assert live is not None

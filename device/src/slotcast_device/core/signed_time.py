@@ -16,7 +16,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from slotcast_device.core import events as ev
 from slotcast_schemas.errors import Expired
 
 if TYPE_CHECKING:
@@ -147,6 +146,10 @@ class SignedTime:
             self._look_s = now.mono_s + min(float(left_s), NEVER_AGAIN_S)
         if self.is_stale == was_stale:
             return []
+        from slotcast_device.core import (
+            events as ev,
+        )  # `status` shares this module, and starts fast
+
         if not self.is_stale:
             return [ev.Report()]
         text = f"stale: the last notice's signatures ended at {moment(ends_s)}; the publisher"

@@ -444,16 +444,15 @@ class HotModel:
         return True
 
     def _swap(self, new: Live) -> None:
-        is_first = self._swaps == 0 and self._live is None
         self._replace(new)
-        if not is_first:
-            self._swaps += 1
         self._refused = None
         self._reporter.figures(new.opened, "serving", new.recorder, new.load_s)
 
     def _replace(self, new: Live | None) -> None:
         """Let callers have the new session, wait for those in the old one, close it."""
         with self._lock:
+            if new is not None and (self._live is not None or self._swaps):  # not the first one
+                self._swaps += 1
             old, self._live = self._live, new
             self._error = None
             if old is not None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
+import os
 import platform
+import shutil
 import time
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-import psutil
 
+from slotcast_device import __version__
 from slotcast_device.link.link_state import CONNECTED, STARTING, STOPPED
 from slotcast_device.runtime.importing import RUNTIME, runtime_version
 from slotcast_schemas import wire
@@ -112,8 +113,10 @@ def build_status(
     counter: int,
     clock: str = "ok",
     link: LinkStatus | None = None,
+    *,
+    with_inventory: bool = True,
 ) -> Status:
-    """Build the status of the device with its inventory.
+    """Build the status of the device.
 
     Args:
         config: who the device is.
@@ -121,13 +124,14 @@ def build_status(
         counter: of this message.
         clock: as `clock_word` judges it.
         link: how the device stands with its broker, if that is known.
+        with_inventory: whether to say what hardware and software there is.
     """
     return Status(
         device=config.values.device,
         counter=counter,
         time=int(time.time()),
         clock=clock,
-        inventory=_inventory(config),
+        inventory=_inventory(config) if with_inventory else Inventory(),
         models=tuple(with_link(model, link) for model in models),
         link=link,
     )
@@ -155,25 +159,20 @@ def _without_inventory(status: Status) -> Status:
 
 
 @functools.cache  # read from files; what a running process has loaded does not change
-def _software() -> str:
-    return f"slotcast-device {importlib.metadata.version('slotcast-device')}"
-
-
-@functools.cache
 def _runtime() -> str:
     return f"{RUNTIME} {runtime_version() or 'missing'}"
 
 
 def _inventory(config: DeviceConfig) -> Inventory:
     try:
-        free = psutil.disk_usage(str(config.state_dir)).free
+        free = shutil.disk_usage(config.state_dir).free
     except OSError:
         free = 0
     return Inventory(
-        software=_software(),
+        software=f"slotcast-device {__version__}",
         runtime=_runtime(),
         machine=platform.machine(),
-        memory_bytes=psutil.virtual_memory().total,
+        memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         disk_free_bytes=free,
         tags=config.values.tags,
     )

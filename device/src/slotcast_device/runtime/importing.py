@@ -6,7 +6,6 @@ processor has not, a library that is missing) must end in a status, so it is tri
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import signal
 import subprocess
@@ -31,6 +30,8 @@ def runtime_version() -> str:
 
     It may come in another distribution than its own, such as onnxruntime-gpu.
     """
+    import importlib.metadata  # takes as long as all else of `status`, which may do without
+
     try:
         return importlib.metadata.version(RUNTIME)
     except importlib.metadata.PackageNotFoundError:

@@ -18,7 +18,6 @@ from slotcast_device.storage.disk import (
     as_storage_failure,
     storage_errors,
 )
-from slotcast_schemas.codecs import FilesImage
 from slotcast_schemas.errors import StorageFailed
 
 WRITE_BACK_BYTES: Final = 2 * 1024 * 1024
@@ -123,6 +122,8 @@ class OsDisk(OrderedSteps):
 
     def open_image(self, files: Sequence[tuple[Path, int]]) -> Image:
         """See `Disk`."""
+        from slotcast_schemas.codecs import FilesImage  # brings numpy, and status needs no image
+
         return FilesImage(files)
 
     def is_dir(self, path: Path) -> bool:

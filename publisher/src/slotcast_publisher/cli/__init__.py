@@ -12,19 +12,7 @@ from typing import Annotated
 import typer
 
 from slotcast_publisher import __version__
-from slotcast_publisher.cli import (
-    checking,
-    config,
-    delta,
-    inspection,
-    keys,
-    listing,
-    publishing,
-    releases,
-    repositories,
-    serving,
-)
-from slotcast_publisher.cli.common import say_error
+from slotcast_publisher.cli.command_table import LazyCommands, register_entries
 from slotcast_schemas.errors import SlotcastError, StorageFailed, TransferFailed, UsageError
 
 EXIT_REFUSED = 1
@@ -34,22 +22,13 @@ EXIT_STORAGE = 4
 
 app = typer.Typer(
     name="slotcast",
+    cls=LazyCommands,
     help="Builds, signs and pushes releases of models.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-repositories.register(app)
-releases.register(app)
-config.register(app)
-listing.register(app)
-delta.register(app)
-publishing.register(app)
-serving.register(app)
-checking.register(app)
-inspection.register(app)
-keys.register(app)
+register_entries(app)
 
 
 def _say_version(is_asked: bool) -> None:
@@ -76,6 +55,8 @@ def main() -> int:
     try:
         app(prog_name="slotcast")
     except SlotcastError as exc:
+        from slotcast_publisher.cli.common import say_error
+
         say_error(exc)
         return exit_code(exc)
     return 0

@@ -1,0 +1,99 @@
+"""Which commands there are, by name: a command's module is imported when the command is called.
+
+Together the modules bring numpy, onnx, TUF and MQTT, which take half a second of processor time;
+`--help`, `--version` and completion of names need none of that.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One command, or one group of commands.
+
+    Attributes:
+        module: in this package; its `register` adds the command to an app.
+        summary: the first line of the command's own help.
+    """
+
+    module: str
+    summary: str
+
+
+COMMANDS: Final = {
+    "init": Entry("repositories", "Make a repository: keys, signed root, settings."),
+    "provision": Entry(
+        "repositories",
+        "Write a device's configuration, pinned root and, with TLS, its certificate.",
+    ),
+    "release": Entry(
+        "releases", "Build, check, pack and sign a release; the same again changes nothing."
+    ),
+    "limits": Entry(
+        "config",
+        "Print every limit of probe and trial, as a file for `slotcast release --settings`.",
+    ),
+    "list": Entry(
+        "listing",
+        "Show models, their releases, what is offered, and what was published when and to whom.",
+    ),
+    "delta": Entry("delta", "Try a delta between two models: make, apply, compare, measure."),
+    "publish": Entry(
+        "publishing", "Offer a release and push it; run again, only what is missing is sent."
+    ),
+    "withdraw": Entry("publishing", "Cancel what is offered for a model."),
+    "adopt": Entry(
+        "publishing",
+        "Take over what a copy of this repository that is lost has published to the brokers.",
+    ),
+    "refresh": Entry("publishing", "Date the signatures again, and send every model's notice."),
+    "serve": Entry(
+        "serving",
+        "Answer what devices miss, renew signatures, re-announce lost notices; until stopped.",
+    ),
+    "check": Entry(
+        "checking",
+        "Try at brokers what publishing and devices need; says what is missing, and who must act.",
+    ),
+    "inspect": Entry(
+        "inspection",
+        "Explain a notice: who signed it, what it says, whether a device would believe it.",
+    ),
+    "config": Entry("config", "The repository's settings (slotcast.toml)."),
+    "keys": Entry("keys", "Who signs for what."),
+}
+
+
+class LazyCommands(TyperGroup):
+    """A group that shows entries of `COMMANDS`, and imports the command that is called."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Give the name of the command that was called, the command, and its arguments."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command if command is None else load(str(name)), rest
+
+
+def register_entries(app: typer.Typer) -> None:
+    """Add every entry to an app whose class is `LazyCommands`."""
+    for name, entry in COMMANDS.items():
+        app.command(name, help=entry.summary)(_not_loaded)
+
+
+def load(name: str) -> Any:
+    """Import the module of a command; gives what typer made of the command."""
+    app = typer.Typer(rich_markup_mode=None)
+    module = importlib.import_module(f"slotcast_publisher.cli.{COMMANDS[name].module}")
+    module.register(app)
+    return typer.main.get_group(app).commands[name]
+
+
+def _not_loaded() -> None:
+    """Stand in for a command in the list; `LazyCommands` puts the command itself in its place."""
+    raise AssertionError("expected LazyCommands to load the command")
