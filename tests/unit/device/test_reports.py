@@ -105,15 +105,31 @@ def test_a_folder_that_is_not_there_holds_no_reports(tmp_path: Path) -> None:
     forget_reports(tmp_path / "app", slot="a")
 
 
-def test_reports_of_a_slot_and_old_ones_are_forgotten(tmp_path: Path) -> None:
+def test_reports_of_a_slot_are_forgotten(tmp_path: Path) -> None:
     write_report(tmp_path, report("1", 1, slot="a"))
     write_report(tmp_path, report("2", 1, slot="b"))
     forget_reports(tmp_path, slot="b")
     assert [r.slot for r in read_reports(tmp_path).reports] == ["a"]
-    forget_reports(tmp_path, older_than=time.time() - 1000)
-    assert len(read_reports(tmp_path).reports) == 1
-    forget_reports(tmp_path, older_than=time.time() + 1000)
-    assert read_reports(tmp_path).reports == ()
+
+
+@pytest.mark.parametrize(
+    ("ages_s", "kept"),
+    [
+        ((10, 5000), 1),  # one of a process that is gone
+        ((100_000, 100_005), 2),  # the clock was set ahead: both were written a moment ago
+        ((-100_000, 10), 2),  # the clock was set back: the first is of before, the second lives
+        ((-100_000, 10, 5000), 2),
+    ],
+)
+def test_old_reports_are_forgotten_and_those_of_the_living_kept_whatever_the_clock_says(
+    tmp_path: Path, ages_s: tuple[int, ...], kept: int
+) -> None:
+    for number, age_s in enumerate(ages_s):
+        write_report(tmp_path, report(str(number), 1))
+        written_s = time.time() - age_s
+        os.utime(tmp_path / f"report-{number}-b.json", (written_s, written_s))
+    forget_reports(tmp_path, stale_after_s=3600)
+    assert len(list(tmp_path.glob("report-*"))) == kept
 
 
 def test_a_window_adds_processes_up_and_counts_nothing_twice() -> None:

@@ -10,6 +10,7 @@ checked. `docs/application.md` tells other languages how to write one by a few l
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import stat
 import time
@@ -218,7 +219,7 @@ def malformed_reports(folder: Path) -> list[str]:
 
 
 def forget_reports(
-    folder: Path, *, slot: str | None = None, older_than: float | None = None
+    folder: Path, *, slot: str | None = None, stale_after_s: float | None = None
 ) -> None:
     """Remove reports of a slot that is to get another release, or those of processes long gone.
 
@@ -228,11 +229,17 @@ def forget_reports(
     Args:
         folder: the model's `app` folder.
         slot: remove the reports of this slot.
-        older_than: remove what was not written since this Unix time.
+        stale_after_s: remove what is older than this, both by the clock and by the newest of them:
+            where the clock was set, one of the two is wrong, and a process that lives is kept.
     """
-    for path, modified in _newest(folder):
+    found = _newest(folder)
+    newest_s = max((modified for _, modified in found), default=0.0)
+    oldest_s = -math.inf
+    if stale_after_s is not None:
+        oldest_s = min(newest_s, time.time()) - stale_after_s
+    for path, modified in found:
         is_of_slot = slot is not None and path.stem.endswith(f"-{slot}")
-        if is_of_slot or (older_than is not None and modified < older_than):
+        if is_of_slot or modified < oldest_s:
             with contextlib.suppress(OSError):
                 path.unlink()
 

@@ -92,7 +92,10 @@ class Owner:
         """
         closed_s = wait_s(self.windows, now)
         if closed_s > 0:
-            detail = f"the next update window opens in {closed_s / 60:.0f} min"
+            detail = (
+                f"the next update window opens in {closed_s / 60:.0f} min; by this device's clock"
+                f" it is {now:%a %Y-%m-%d %H:%M}"
+            )
             return Answer("wait", "window", detail, again_s=min(closed_s, 3600.0))
         if not self._agrees(release):
             detail = f"write {release.version!r} to {self.consent} to agree"

@@ -93,7 +93,7 @@ class Watcher:
     def expect(self, slot: SlotName) -> None:
         """A slot is about to become active: what was reported of its last release goes."""
         self._begin()
-        forget_reports(self._app, slot=slot, older_than=time.time() - STALE_AFTER_S)
+        forget_reports(self._app, slot=slot, stale_after_s=STALE_AFTER_S)
 
     def probe(self, job: Probe) -> Verdict:
         """Probe a slot before the switch.
