@@ -262,7 +262,10 @@ def test_what_rounds_do_not_decide_is_judged_on_a_free_device_only() -> None:
     rounds = ((0.019, 0.01), (0.022, 0.01), (0.022, 0.01)) * 20
     free = judge(ALL_LIMITS, found(timing=timing(rounds=rounds)), None)
     assert (free.reason, free.blames_model) == ("too_slow", True)
-    busy = judge(ALL_LIMITS, found(timing=timing(rounds=rounds, by="processor")), None)
+    quiet = timing(rounds=rounds, by="processor", waited_share=0.01)
+    assert judge(ALL_LIMITS, found(timing=quiet), None).reason == "too_slow"
+    contested = timing(rounds=rounds, by="processor", waited_share=0.6)
+    busy = judge(ALL_LIMITS, found(timing=contested), None)
     assert (busy.passed, busy.reason, busy.blames_model) == (False, "device_busy", False)
     assert "too little processor" in busy.detail
 

@@ -142,7 +142,21 @@ def test_a_device_short_of_processor_is_timed_by_processor_time_of_one_thread(th
     assert (timing.by, timing.threads) == ("processor", 1)
     assert timing.cores >= max(1, threads)
     assert max(timing.times_s) < 3 * ACTIVE_S
+    assert timing.is_device_busy
     assert verdict(timing) == "passed"
+
+
+def test_threads_that_wake_slowly_do_not_make_a_device_busy() -> None:
+    told: list[str] = []
+    models = [Model(name, ACTIVE_S, told) for name in ("candidate", "active")]
+
+    def watch() -> Device:
+        is_alone = models[0].threads == 1
+        return Device(random.Random(1), waits=0.0 if is_alone else 1.0, wait_s=ACTIVE_S)
+
+    sides = [Side(model, [{}], model.name) for model in models]
+    timing = Rounds(Probe(), sides, 0, Budget(60.0), lambda _: None, watch).hold()
+    assert (timing.by, timing.is_device_busy, timing.waited_share) == ("processor", False, 0.0)
 
 
 def test_the_order_of_turns_is_drawn() -> None:

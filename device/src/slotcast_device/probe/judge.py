@@ -215,8 +215,9 @@ def _time_checks(probe: Probe, timing: Timing) -> Iterator[Check]:
 
 def _is_slow(speed: Speed, timing: Timing, probe: Probe) -> bool:
     """By the test; and where all rounds did not decide it, by their median on a free device."""
-    if speed.outcome == "open" and timing.by == "clock" and probe.max_latency_ratio is not None:
-        return speed.ratio > probe.max_latency_ratio
+    limit = probe.max_latency_ratio
+    if speed.outcome == "open" and limit is not None and not timing.is_device_busy:
+        return speed.ratio > limit
     return speed.outcome == "slow"
 
 
@@ -225,7 +226,7 @@ def _not_decided(probe: Probe, timing: Timing) -> str:
     if timing.by == "clock":
         return ""
     ratio, most_s = probe.max_latency_ratio, probe.max_latency_p95_s
-    if ratio is not None and timing.rounds:
+    if ratio is not None and timing.rounds and timing.is_device_busy:
         speed = judge_rounds(timing.rounds, ratio, is_over=True)
         if speed.outcome == "open":
             return speed.text()

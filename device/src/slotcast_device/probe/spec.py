@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from slotcast_device.probe.speed import ROUNDS_MAX
+from slotcast_device.probe.waits import CLEAN_SHARE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.fields import Count, Detail, FilePath, Seconds, Share, ShortText, Word
@@ -112,7 +113,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
         rounds: the best run of each model, candidate first; empty where there is no active one.
         times_s: the candidate's runs.
         active_p95_s: of the active model's.
-        waited_share: of the time of all runs, what was spent waiting for a processor.
+        waited_share: of the time of these runs, what was spent waiting for a processor.
     """
 
     by: Literal["clock", "processor"]
@@ -122,6 +123,15 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     times_s: Annotated[tuple[Seconds, ...], Meta(max_length=TIMES_MAX)] = ()
     active_p95_s: Seconds | None = None
     waited_share: Share = 0.0
+
+    @property
+    def is_device_busy(self) -> bool:
+        """Whether the device was short of processor.
+
+        Waking the threads of a small model many times is a wait too, so that runs of several
+        threads may not count by the clock on a device that has nothing else to do.
+        """
+        return self.by == "processor" and self.waited_share > CLEAN_SHARE
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):

@@ -157,6 +157,7 @@ class Rounds:
             self._tell(side.at)
             side.model.reload(1)
         self._held.clear()
+        self._waited_s = self._wall_s = 0.0
         self._warm_up()
 
     def _hold_one(self) -> None:

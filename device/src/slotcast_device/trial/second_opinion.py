@@ -23,12 +23,10 @@ from typing import Final, Literal
 
 from slotcast_device.application.app_report import AppReport
 from slotcast_device.probe import DEVICE_BUSY, TOO_SLOW, ProbeResult
+from slotcast_device.probe.waits import CLEAN_SHARE
 from slotcast_device.trial.judge import judge_latency
 from slotcast_device.trial.live_figures import Figures, Window
 from slotcast_schemas.messages.release import Trial
-
-FREE_SHARE: Final = 0.25
-"""A device on which the probe's runs waited for no more than this has processors to spare."""
 
 ASK_AGAIN_FIRST_S: Final = 60.0
 ASK_AGAIN_CAP_S: Final = 900.0
@@ -143,7 +141,7 @@ def _without_figures(result: ProbeResult) -> Opinion | None:
         return Opinion("open", DEVICE_BUSY, result.detail)
     if not result.passed:
         return Opinion("slow", result.reason, f"beside the old release: {result.detail}")
-    if result.waited_share > FREE_SHARE:
+    if result.waited_share > CLEAN_SHARE:
         return _fine("requests wait because the device is short of processor", result)
     return None
 
