@@ -117,7 +117,7 @@ def run(options: Options) -> list[Figure]:
     """Measure what is still missing, and give both error rates of every cell."""
     wanted = options.installs or (INSTALLS_QUICK if options.quick else INSTALLS)
     version = _version_of_probe()
-    done = [install for install in _read() if install.version == version]
+    done = [install for install in read_done() if install.version == version]
     figures: list[Figure] = []
     rows: list[str] = []
     bench = Bench(options.work, version)
@@ -125,7 +125,7 @@ def run(options: Options) -> list[Figure]:
         mine = [i for i in done if (i.busy, i.threads) == (cell.busy, cell.threads)]
         mine += _measure(bench, cell, mine, wanted, options)
         figures += _figures(cell, mine)
-        rows.append(_row(cell, mine))
+        rows.append(row(cell, mine))
     TABLE.write_text("\n".join([*HEAD, *rows]) + "\n")
     options.say(f"for docs/health-check.md: {TABLE}")
     return figures
@@ -144,7 +144,7 @@ def _measure(
             for kind in KINDS:
                 if number < missing[kind]:
                     new.append(bench.install(cell, kind))
-                    _append(new[-1])
+                    append_done(new[-1])
             if number % 10 == 0:
                 wrong = sum(install.is_wrong for install in new)
                 options.say(f"{cell.name}: {len(new)} installs, {wrong} wrong")
@@ -244,7 +244,7 @@ def _figures(cell: Cell, installs: Sequence[Install]) -> Iterator[Figure]:
         share = len(wrong) / len(mine)
         tries = sum(install.tries for install in mine) / len(mine)
         took_s = sorted(install.took_s for install in mine)[len(mine) // 2]
-        most = 100 * _upper(len(wrong), len(mine))
+        most = 100 * upper_bound(len(wrong), len(mine))
         note = f"{len(wrong)} of {len(mine)}, surely below {most:.1f} %"
         note += f"; {tries:.2f} tries, {took_s:.1f} s each"
         if wrong:
@@ -252,7 +252,7 @@ def _figures(cell: Cell, installs: Sequence[Install]) -> Iterator[Figure]:
         yield Figure(f"{cell.name}: {error}", share, "share", limit=RATE_LIMIT, note=note)
 
 
-def _row(cell: Cell, installs: Sequence[Install]) -> str:
+def row(cell: Cell, installs: Sequence[Install]) -> str:
     """One line of the table in docs/health-check.md."""
     cells = [str(cell.busy), "1" if cell.threads == 1 else "all cores"]
     for kind in KINDS:
@@ -260,12 +260,12 @@ def _row(cell: Cell, installs: Sequence[Install]) -> str:
         wrong = sum(install.is_wrong for install in mine)
         took_s = sorted(install.took_s for install in mine)[len(mine) // 2]
         tries = sum(install.tries for install in mine) / len(mine)
-        most = 100 * _upper(wrong, len(mine))
+        most = 100 * upper_bound(wrong, len(mine))
         cells += [f"{wrong} of {len(mine)}", f"{most:.1f} %", f"{tries:.2f}", f"{took_s:.1f} s"]
     return f"| {' | '.join(cells)} |"
 
 
-def _upper(wrong: int, count: int) -> float:
+def upper_bound(wrong: int, count: int) -> float:
     """The largest rate that would give so few with a chance of 5 % (Clopper and Pearson)."""
     low, high = wrong / count, 1.0
     for _ in range(40):
@@ -286,12 +286,12 @@ def _version_of_probe() -> str:
     return digest.hexdigest()[:12]
 
 
-def _read() -> list[Install]:
+def read_done() -> list[Install]:
     lines = OUT.read_text().splitlines() if OUT.exists() else []
     return [Install(**json.loads(line)) for line in lines]
 
 
-def _append(install: Install) -> None:
+def append_done(install: Install) -> None:
     OUT.parent.mkdir(exist_ok=True)
     with OUT.open("a") as file:
         file.write(json.dumps(asdict(install)) + "\n")
