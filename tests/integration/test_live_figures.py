@@ -115,12 +115,15 @@ def test_figures_over_mqtt_are_those_that_the_client_of_the_application_measured
         application.rows = np.zeros((1, models.FEATURES + 1), np.float32)  # one too many
         application.wait_for(lambda a: a.failed >= 20)
         application.rows = models.inputs(1)
-        requests = application.pause()
-        figures = observer.wait_for_figures(lambda f: total(f, "requests") >= requests)
+        requests = application.pause() - application.failed
+        figures = observer.wait_for_figures(
+            lambda f: total(f, "requests") >= requests and total(f, "invalid") >= application.failed
+        )
         text = (device.config.state_dir / "metrics.prom").read_text()
     assert not observer.contradictions
     assert total(figures, "requests") == requests
-    assert total(figures, "errors") == application.failed
+    assert total(figures, "invalid") == application.failed
+    assert total(figures, "errors") == 0
     assert {s.version for s in figures} == {"1", "2"}
     assert [s for s in figures if s.on_trial and s.version == "2" and s.requests]
     assert not [s for s in figures if s.on_trial and s.version == "1"]
@@ -157,6 +160,7 @@ def check_openmetrics(text: str, figures: Sequence[Summary]) -> None:
         labels = f'{{model="clf",version="{version}"}}'
         for name in ("requests", "errors"):
             assert samples[f"slotcast_{name}_total{labels}"] == total(of_it, name)
+        assert samples[f"slotcast_invalid_requests_total{labels}"] == total(of_it, "invalid")
         answered = sum(merged(of_it))
         assert samples[f"slotcast_latency_seconds_count{labels}"] == answered
         le_inf = f'{{model="clf",version="{version}",le="+Inf"}}'

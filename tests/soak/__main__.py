@@ -1,9 +1,9 @@
 """The long sweeps: `make soak`, or `make soak ARGS="--minutes 5 --only simulation"`.
 
-Goes round until the time is over: new seeds of the simulation, each fuzz target for a while, more
-disks after power cuts, more kills, more starts. The first failure of a kind ends the run with 1,
-and says how to see it again. What was done is said at the end, in lines that docs/reliability.md
-quotes.
+Goes round until the time is over: new seeds of the simulation and of trials, each fuzz target for
+a while, more disks after power cuts, more kills, more starts. The first failure of a kind ends the
+run with 1, and says how to see it again. What was done is said at the end, in lines that
+docs/reliability.md quotes.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from pathlib import Path
 from typing import Final
 
 from tests.simulation.sweep import Total, sweep
+from tests.simulation.trial_sweep import sweep_trials
 from tests.soak import cuts, starts
 from tests.soak.fuzzing import TARGETS
 
 _RUNS: Final = re.compile(r"Done (\d+) runs")
 _BATCH_SEEDS: Final = 50
+_BATCH_TRIALS: Final = 20
 STARTS: Final = 200
 """In a turn, as long as there is time."""
 
@@ -38,6 +40,7 @@ class Soak:
     first_seed: int
     until_s: float
     simulation: Total = field(default_factory=Total)
+    trials: int = 0
     fuzzed: Counter[str] = field(default_factory=Counter)
     cuts: list[cuts.Result] = field(default_factory=list)
     kills: int = 0
@@ -57,6 +60,16 @@ class Soak:
             total = sweep(range(first, first + _BATCH_SEEDS))
             self.simulation.seeds += total.seeds
             self.simulation.seen.update(total.seen)
+            self.failures += total.failures
+
+    def try_out(self, turn: int, share_s: float) -> None:
+        """Run new trials with an application for a while."""
+        del turn
+        end_s = time.monotonic() + self.left_s(share_s)
+        while time.monotonic() < end_s and not self.failures:
+            first = self.first_seed + self.trials
+            total = sweep_trials(range(first, first + _BATCH_TRIALS))
+            self.trials += total.good + total.bad
             self.failures += total.failures
 
     def fuzz(self, turn: int, share_s: float) -> None:
@@ -105,6 +118,7 @@ class Soak:
         """Say what was done."""
         fuzzed = ", ".join(f"{name} {runs:,}" for name, runs in sorted(self.fuzzed.items()))
         lines = [f"first seed {self.first_seed}", self.simulation.text()]
+        lines.append(f"trials with an application: {self.trials}")
         lines += [result.text() for result in self.cuts]
         lines += [result.text() for result in self.starts]
         lines += [f"kill -9: {self.kills}", f"fuzzed: {sum(self.fuzzed.values()):,} ({fuzzed})"]
@@ -117,12 +131,13 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=int(time.time()) * 1000)
     parser.add_argument(
-        "--only", choices=["simulation", "fuzz", "cuts", "kills", "starts"], default=None
+        "--only", choices=["simulation", "trials", "fuzz", "cuts", "kills", "starts"], default=None
     )
     options = parser.parse_args()
     soak = Soak(options.seed, time.monotonic() + options.minutes * 60)
     kinds: Mapping[str, Callable[[int, float], None]] = {
         "simulation": soak.simulate,
+        "trials": soak.try_out,
         "fuzz": soak.fuzz,
         "cuts": soak.cut,
         "kills": soak.kill,

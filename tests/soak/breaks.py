@@ -171,9 +171,8 @@ BREAKS: Final = (
     Break(
         "clock: the trial's time is the time of day",
         "core/switching.py",
-        "        noted_s = 0.0 if update is None else update.trial_s\n"
-        "        return noted_s + max(0.0, now.mono_s - self._noted_mono_s)\n",
-        "        return float(now.wall_s - (0 if update is None else update.trial_began))\n",
+        "        return self._watched_s\n",
+        "        return float(now.wall_s - self._desk.update.trial_began)\n",
     ),
     Break(
         "restart: the trial's time begins anew in the middle of it",

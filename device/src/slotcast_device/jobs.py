@@ -26,6 +26,7 @@ from slotcast_device.storage.early_decode import Ahead
 from slotcast_device.storage.slots import SlotStore
 from slotcast_device.storage.spool import Spool
 from slotcast_device.storage.trust_store import verify_notice
+from slotcast_device.trial.reference import Reference
 from slotcast_device.trial.watcher import Watcher
 from slotcast_schemas.errors import SlotcastError, SlotDamaged, StateUnreadable, StorageFailed
 
@@ -77,8 +78,13 @@ class ModelFiles:
         self.owner = Owner.of(config)
         self.cancel = threading.Event()
         self._app = self._folder / "app"
-        threads = config.values.policy.model_threads
-        self._watcher = Watcher(self.store, self._app, self.cancel, threads=threads)
+        self._watcher = Watcher(
+            self.store,
+            self._app,
+            self.cancel,
+            threads=config.values.policy.model_threads,
+            reference=Reference(disk, self._folder / "reference.json"),
+        )
 
     @property
     def _record(self) -> Path:

@@ -124,6 +124,17 @@ def test_stopping_in_order_keeps_the_time_and_is_no_restart_however_often() -> N
         saved = run.saved
 
 
+def test_restarts_of_the_application_count_over_restarts_of_the_agent() -> None:
+    first = Run()
+    first.look(replace(WAITS, restarts=2))
+    first.stop()
+    second = Run(first.saved)
+    assert second.last(ev.Watch).restarts == 2
+    second.look(replace(WAITS, restarts=1))
+    second.stop()
+    assert Run(second.saved).last(ev.Watch).restarts == 3
+
+
 def test_a_crash_after_an_orderly_stop_counts() -> None:
     run = Run()
     run.stop()

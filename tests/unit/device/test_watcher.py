@@ -14,6 +14,8 @@ from slotcast_device.core.state import SlotName
 from slotcast_device.probe import ProbeResult
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
+from slotcast_device.trial.live_figures import Figures
+from slotcast_device.trial.reference import Reference
 from slotcast_device.trial.watcher import Watcher
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import Trial
@@ -26,7 +28,9 @@ class Watched(Watcher):
     """A watcher whose probes give what they are told."""
 
     def __init__(self, folder: Path, now: Any) -> None:
-        super().__init__(SlotStore(OsDisk(), folder), folder / "app", threading.Event(), now)
+        kept = Reference(OsDisk(), folder / "reference.json")
+        store = SlotStore(OsDisk(), folder)
+        super().__init__(store, folder / "app", threading.Event(), now, reference=kept)
         self.result = FIT
         self.probes = 0
 
@@ -45,9 +49,13 @@ class Stand:
         given = {"duration_s": 60.0, "min_requests": 20, "deadline_s": 900.0, **trial}
         self.release = messages.release(version="2", sequence=2, trial=Trial(**given))
         self.now_s = 0.0
-        self.watcher = Watched(folder, lambda: 5000.0 + self.now_s)
+        self._root = folder
+        self.restart_agent()
         self.restarts = 0
         self.writes = 0
+
+    def restart_agent(self) -> None:
+        self.watcher = Watched(self._root, lambda: 5000.0 + self.now_s)
 
     def write(self, name: str, *, phase: Any = "serving", **fields: Any) -> None:
         self.writes += 1
@@ -123,11 +131,13 @@ def test_an_application_that_was_stopped_in_order_is_stood_in_for(tmp_path: Path
 
 def test_errors_of_a_process_that_left_in_order_count_on(tmp_path: Path) -> None:
     stand = Stand(tmp_path)
-    stand.write("1", requests=30, errors=1)
+    stand.write("1", requests=30, errors=2)
     stand.look()
     stand.take_away("1")
-    stand.write("2", requests=30, errors=1)
-    assert stand.look().reason == "errors"
+    stand.write("2", requests=30)
+    verdict = stand.look()
+    (errors,) = [check for check in verdict.checks if check.name == "errors"]
+    assert errors.detail == "2 of 60 requests"
 
 
 def test_the_old_releases_share_of_errors_counts_on_when_its_processes_have_left(
@@ -141,6 +151,43 @@ def test_the_old_releases_share_of_errors_counts_on_when_its_processes_have_left
         stand.write("2", requests=100 * look, errors=10 * look)
         verdict = stand.look()
     assert verdict.passed
+
+
+def test_they_count_on_when_the_agent_was_started_again_meanwhile(tmp_path: Path) -> None:
+    stand = Stand(tmp_path)
+    stand.write("1", slot="a", sequence=1, requests=1000, errors=100)
+    stand.look(after_s=0.0)
+    (stand.folder / "report-1-a.json").unlink()
+    stand.restart_agent()
+    stand.write("2", requests=100, errors=12)
+    (errors,) = [check for check in stand.look().checks if check.name == "errors"]
+    assert (errors.passed, errors.reference) == (True, 0.1)
+
+
+def test_figures_kept_for_another_release_or_damaged_are_not_used(tmp_path: Path) -> None:
+    kept = Reference(OsDisk(), tmp_path / "reference.json")
+    known = Figures(requests=1000, errors=100)
+    assert kept.best(known, b"1" * 32) == known
+    again = Reference(OsDisk(), tmp_path / "reference.json")
+    assert again.best(Figures(requests=10), b"1" * 32) == known
+    assert again.best(Figures(requests=10), b"2" * 32).requests == 10
+    (tmp_path / "reference.json").write_bytes(b"\xff{")
+    damaged = Reference(OsDisk(), tmp_path / "reference.json")
+    assert damaged.best(Figures(), b"1" * 32) == Figures()
+
+
+def test_an_application_that_left_its_reports_behind_before_a_restart_is_waited_for(
+    tmp_path: Path,
+) -> None:
+    stand = Stand(tmp_path, min_requests=0)
+    stand.write("1", requests=100)
+    for _ in range(20):
+        verdict = stand.look()
+    assert verdict.passed is None
+    stand.write("2", requests=10)
+    stand.look()
+    stand.write("2", requests=20)
+    assert stand.look().passed
 
 
 def test_an_application_that_does_not_count_requests_is_stood_in_for_and_the_status_says_so(

@@ -112,25 +112,37 @@ class Liveness:
             return msgspec.structs.replace(file.report, phase="gone")
         return file.report
 
-    def restarts(self, slot: str) -> int:
-        """How often processes of a slot's release ended without a word and others began instead.
+    def restarts(self, slot: str) -> list[float]:
+        """When processes of a slot began in the place of others that ended without a word.
 
         Those that began between the same two looks count once: they are one application.
         """
         mine = [p for p in self._processes.values() if p.file.report.slot == slot]
         ends = sorted((p.heard_s for p in mine if p.has_ended_in_view), reverse=True)
-        began = set()
+        began = []
         for start_s in sorted(p.began_s for p in mine):
             if ends and ends[-1] < start_s:
                 ends.pop()
-                began.add(start_s)
-        return len(began)
+                began.append(start_s)
+        return sorted(set(began))
 
-    def ended(self, slot: str) -> int:
-        """How many processes of a slot's release ended without a word while they were watched."""
-        return sum(
-            p.has_ended_in_view for p in self._processes.values() if p.file.report.slot == slot
-        )
+    def unrest_s(self, slot: str) -> float | None:
+        """When there last was an end that may be the release's fault; None where there was none.
+
+        That is the last restart, or, where processes ended without a word before anybody looked,
+        when looking began: they may have been stopped with the machine, or have died.
+        """
+        times = self.restarts(slot)[-1:]
+        times += [
+            process.began_s
+            for process in self._processes.values()
+            if process.file.report.slot == slot and process.is_gone and process.was_there
+        ]
+        return max(times, default=None)
+
+    def gone(self, slot: str) -> int:
+        """How many processes of a slot's release ended without a word, watched or not."""
+        return sum(p.is_gone for p in self._processes.values() if p.file.report.slot == slot)
 
     def unheard(self, slot: str, since_s: float) -> int:
         """How many processes of a slot's release may have ended, for all that is known.

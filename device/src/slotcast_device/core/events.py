@@ -266,7 +266,10 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Look how the release on trial does. Gives `Verdict`."""
+    """Look how the release on trial does. Gives `Verdict`.
+
+    `restarts` are the agent's in this trial, and the application's before this run of the agent.
+    """
 
     slot: SlotName
     fallback: SlotName | None
@@ -277,12 +280,16 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a probe or a look at the trial found; `passed` None means "not yet"."""
+    """What a probe or a look at the trial found; `passed` None means "not yet".
+
+    `restarts` are the application's, as far as this run of the agent saw them.
+    """
 
     passed: bool | None
     reason: str
     detail: str = ""
     checks: tuple[Check, ...] = ()
+    restarts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
         restarts: starts of the agent that found this update in TRIAL, and no orderly stop before.
         trial_began: when, by this device's clock: for people, nothing is decided by it.
         trial_s: how long the trial was watched, up to the last save, by a clock that does not jump.
+        application_restarts: that were seen in the trial, up to the last save.
         stopped: the agent was stopped in order: the next start is no restart.
     """
 
@@ -75,6 +76,7 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
     evidence: Evidence | None = None
     trial_s: float = 0.0
     stopped: bool = False
+    application_restarts: int = 0
 
     def benched(self, reason: str) -> Benched:
         """Give the entry that keeps this release from being tried again by itself."""

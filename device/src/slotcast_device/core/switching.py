@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 WATCH_EVERY_S: Final = 10.0
 WATCH_AGAIN_S: Final = 2.0
 """When the time is over and requests are still missing, or the application still loads."""
+LOOK_COUNTS_S: Final = 15.0
+"""So much of the time between two looks counts: of a machine that stood still nothing was seen."""
 STUCK_WAIT_S: Final = 15.0
 NOTE_FIRST_S: Final = 10.0
 NOTE_SHARE: Final = 1 / 20
@@ -40,9 +42,11 @@ class Trial:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._noted_mono_s = 0.0
+        self._watched_s = 0.0
+        self._looked_mono_s = 0.0
         self._waits_for: str | None = None  # what was told last; None: nothing yet in this run
         self._note: Action | None = None
+        self._restarts_before = 0  # of the application, in earlier runs of the agent
 
     # --- the switch ---------------------------------------------------------------------------
 
@@ -74,7 +78,10 @@ class Trial:
         return [*actions, *self._enter(now), *self.watch(now)]
 
     def _enter(self, now: Now) -> list[Action]:
-        self._noted_mono_s, self._waits_for = now.mono_s, None
+        update = self._desk.update
+        self._looked_mono_s, self._waits_for = now.mono_s, None
+        self._watched_s = 0.0 if update is None else update.trial_s
+        self._restarts_before = 0 if update is None else update.application_restarts
         if self._desk.phase is State.ACTIVATING:
             self._desk.move(Happening.SWITCHED, "on_trial", now)
             self._desk.change(trial_began=now.wall_s)
@@ -89,15 +96,17 @@ class Trial:
             raise TypeError("nothing is on trial")
         if release is None:
             return self.roll_back("slot_damaged", "the signed release is missing", (), now)
+        restarts = update.restarts + self._restarts_before
         return self._desk.run(
-            ev.Watch(update.slot, update.fallback, release, self._elapsed_s(now), update.restarts)
+            ev.Watch(update.slot, update.fallback, release, self._elapsed_s(now), restarts)
         )
 
     def _elapsed_s(self, now: Now) -> float:
-        """Give how long the trial was watched: before the last note, and since."""
-        update = self._desk.update
-        noted_s = 0.0 if update is None else update.trial_s
-        return noted_s + max(0.0, now.mono_s - self._noted_mono_s)
+        """Give how long the trial was watched, in this run of the agent and before."""
+        since_s = max(0.0, now.mono_s - self._looked_mono_s)
+        self._watched_s += min(since_s, LOOK_COUNTS_S)
+        self._looked_mono_s = now.mono_s
+        return self._watched_s
 
     def watched(self, verdict: Verdict, now: Now) -> list[Action]:
         """Decide by what the look found."""
@@ -121,7 +130,8 @@ class Trial:
         """Keep what the trial has come to, and tell what it waits for, now and then."""
         desk, elapsed_s = self._desk, self._elapsed_s(now)
         noted_s = 0.0 if desk.update is None else desk.update.trial_s
-        desk.change(detail=verdict.detail)
+        restarts = self._restarts_before + verdict.restarts
+        desk.change(detail=verdict.detail, application_restarts=restarts)
         is_due = elapsed_s - noted_s >= max(NOTE_FIRST_S, noted_s * NOTE_SHARE)
         if verdict.reason == self._waits_for and not is_due:
             return []
@@ -130,7 +140,6 @@ class Trial:
 
     def _take_note(self, now: Now, *, stopped: bool = False) -> Action:
         self._desk.change(trial_s=self._elapsed_s(now), stopped=stopped)
-        self._noted_mono_s = now.mono_s
         self._note = ev.Save(self._desk.state)
         return self._note
 

@@ -18,6 +18,7 @@ _GAUGES: Final[Mapping[str, tuple[str, str, str]]] = {
 _COUNTERS: Final[Mapping[str, tuple[str, str]]] = {
     "requests": ("slotcast_requests", "Requests answered or failed."),
     "errors": ("slotcast_errors", "Requests that raised."),
+    "invalid": ("slotcast_invalid_requests", "More that raised since no release here takes them."),
     "nonfinite": ("slotcast_nonfinite_outputs", "Outputs looked at with NaN or infinity."),
 }
 
@@ -50,6 +51,7 @@ def _sum(earlier: Summary, later: Summary) -> Summary:
         requests=earlier.requests + later.requests,
         errors=earlier.errors + later.errors,
         nonfinite=earlier.nonfinite + later.nonfinite,
+        invalid=earlier.invalid + later.invalid,
         latency=_sum_latency(earlier.latency, later.latency),
     )
 

@@ -12,22 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from msgspec import structs
-
 from slotcast_device.probe.judge import TOO_SLOW, ProbeResult, describe
 from slotcast_device.probe.speed import NOISE_S
-from slotcast_device.runtime.binomial import chance_of_at_least
 from slotcast_device.trial.live_figures import Figures
+from slotcast_device.trial.shares import SURE, SUSPECT, Share, doubt
 from slotcast_schemas.messages.release import Trial
 from slotcast_schemas.messages.status import Check
 
 ENOUGH_FOR_MEDIAN: Final = 20
 ENOUGH_FOR_P95: Final = 200
-ENOUGH_FOR_SHARES: Final = 100
-"""Errors of the first requests are held against this many, so that one is not a share of 1."""
-
-CHANCE_MAX: Final = 0.05
-"""At the end of a trial, a share above its limit counts where chance gives it more rarely."""
 
 REASONS: Final = {
     "taken_over": "app_refused",
@@ -85,12 +78,13 @@ def judge_trial(
         return TrialVerdict("failed", _reason(failed, seen), describe(failed), checks)
     waits_for = _waits_for(trial, seen, elapsed_s, unit)
     if elapsed_s >= trial.duration_s and seen.requests >= trial.min_requests:
-        over = next((c for c in _exact_shares(trial, reference, seen) if not c.passed), None)
-        if over is None:
+        suspect = next((c for c in _shares(trial, reference, seen, SUSPECT) if not c.passed), None)
+        if suspect is None:
             return TrialVerdict("passed", "passed", "", checks)
-        if _is_late(trial, elapsed_s) or _is_telling(over, seen):
-            return TrialVerdict("failed", _reason(over, seen), describe(over), (*checks, over))
-        detail = f"{over.name}: {over.detail}, too few to tell if that is the share; {waits_for}"
+        if _is_late(trial, elapsed_s):
+            found = (*checks, suspect)
+            return TrialVerdict("failed", _reason(suspect, seen), describe(suspect), found)
+        detail = f"{suspect.name}: {suspect.detail}, too few to tell chance from fault; {waits_for}"
         return TrialVerdict("pending", "few_requests", detail, checks)
     if _is_late(trial, elapsed_s):
         late = Check(
@@ -175,8 +169,7 @@ def _checks(
         limit=trial.max_restarts,
     )
     old = reference or Figures()
-    yield _errors(trial, old, seen)
-    yield _nonfinite(trial, old, seen)
+    yield from _shares(trial, reference, seen, SURE)
     limit_bytes = trial.max_memory_bytes
     yield Check(
         name="memory",
@@ -194,56 +187,44 @@ def _checks(
         yield Check(name="output_std", passed=True, value=seen.output_std, reference=old.output_std)
 
 
-def _errors(trial: Trial, old: Figures, seen: Figures) -> Check:
-    """Fails early, once there are more errors than the whole trial may have.
+def _shares(
+    trial: Trial, reference: Figures | None, seen: Figures, doubt_max: float
+) -> Iterator[Check]:
+    """Requests that raised, outputs that are no numbers: held against the old release's shares.
 
-    What the old release could not answer either is no fault of the new one, so the limit is on
-    top of its share.
+    What the old one cannot answer either is no fault of the new one.
     """
-    limit = trial.max_error_share + old.error_share
-    counted = max(seen.requests, trial.min_requests, ENOUGH_FOR_SHARES)
-    invalid = f", {seen.invalid} more were none that it takes" if seen.invalid else ""
-    return Check(
-        name="errors",
-        passed=seen.errors <= limit * counted,
-        value=seen.error_share,
-        limit=limit,
-        reference=old.error_share if old.requests else None,
-        detail=f"{seen.errors} of {seen.requests} requests{invalid}",
-    )
-
-
-def _nonfinite(trial: Trial, old: Figures, seen: Figures) -> Check:
-    """The same for outputs with NaN or infinity: what callers send may overflow the old one too."""
-    limit = trial.max_nonfinite_share + old.nonfinite_share
-    counted = max(seen.checked, ENOUGH_FOR_SHARES)
-    return Check(
-        name="nonfinite",
-        passed=seen.nonfinite <= limit * counted,
-        value=seen.nonfinite_share,
-        limit=limit,
-        reference=old.nonfinite_share if old.checked else None,
-        detail=f"{seen.nonfinite} of {seen.checked} outputs looked at",
-    )
-
-
-def _exact_shares(trial: Trial, reference: Figures | None, seen: Figures) -> Iterator[Check]:
-    """At the end of the trial, of what there was."""
     old = reference or Figures()
-    for check in (_errors(trial, old, seen), _nonfinite(trial, old, seen)):
-        passed = (check.value or 0.0) <= (check.limit or 0.0)
-        yield structs.replace(check, passed=passed)
-
-
-def _is_telling(over: Check, seen: Figures) -> bool:
-    """Whether a share above its limit is more than chance, among as few requests as there were.
-
-    The chance that a release which just keeps to the limit has as many failures (binomial).
-    """
-    count, of = (
-        (seen.errors, seen.requests) if over.name == "errors" else (seen.nonfinite, seen.checked)
+    invalid = f", {seen.invalid} more were none that it takes" if seen.invalid else ""
+    yield _share(
+        "errors",
+        Share(seen.errors, seen.requests),
+        Share(old.errors, old.requests),
+        trial.max_error_share,
+        f"{seen.errors} of {seen.requests} requests{invalid}",
+        doubt_max,
     )
-    return chance_of_at_least(count, of, over.limit or 0.0) < CHANCE_MAX
+    yield _share(
+        "nonfinite",
+        Share(seen.nonfinite, seen.checked),
+        Share(old.nonfinite, old.checked),
+        trial.max_nonfinite_share,
+        f"{seen.nonfinite} of {seen.checked} outputs looked at",
+        doubt_max,
+    )
+
+
+def _share(
+    name: str, new: Share, old: Share, allowed: float, detail: str, doubt_max: float
+) -> Check:
+    return Check(
+        name=name,
+        passed=doubt(new, old, allowed) <= doubt_max,
+        value=new.value,
+        limit=allowed + old.value,
+        reference=old.value if old.of else None,
+        detail=detail,
+    )
 
 
 def judge_latency(trial: Trial, old: Figures, seen: Figures) -> Iterator[Check]:

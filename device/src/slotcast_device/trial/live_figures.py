@@ -82,6 +82,7 @@ class Figures:
             output_mean=self.output_mean,
             output_std=self.output_std,
             on_trial=on_trial,
+            invalid=self.invalid,
         )
 
 

@@ -8,6 +8,7 @@ again. A trial passes only when all who serve the release were heard of after it
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -25,6 +26,7 @@ from slotcast_device.application.app_report import (
 )
 from slotcast_device.application.liveness import AT_WORK, Liveness
 from slotcast_device.core.events import Probe, Verdict, Watch
+from slotcast_device.core.state import SlotName, other
 from slotcast_device.probe import (
     DEVICE_BUSY,
     TOO_SLOW,
@@ -37,7 +39,7 @@ from slotcast_device.runtime.importing import import_problem
 from slotcast_device.trial.judge import TrialVerdict, hold_back, judge_probes, judge_trial
 from slotcast_device.trial.live_figures import Figures, Window
 from slotcast_device.trial.second_opinion import SecondOpinion
-from slotcast_schemas.errors import ProbeNotHeld, SoftwareBroken
+from slotcast_schemas.errors import ProbeNotHeld, SoftwareBroken, StorageFailed
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.messages.status import Check
 
@@ -45,13 +47,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from slotcast_device.core.state import SlotName
     from slotcast_device.storage.slots import SlotStore
+    from slotcast_device.trial.reference import Reference
     from slotcast_schemas.messages import Release
     from slotcast_schemas.messages.release import Trial
 
 TAKING_OVER: Final = "waiting for the application to load the release"
 UNCOUNTED: Final = "the application does not count requests, so probes stand in"
+CALM_LEAST_S: Final = 60.0
+CALM_MOST_S: Final = 600.0
+"""After a restart of the application it must run for as long as the trial, within these bounds,
+before the trial passes: one that dies every half minute is alive at most looks."""
 TAKE_OVER_S: Final = 60.0
 """An application that served the old release gets this long to load the new one."""
 
@@ -65,6 +71,7 @@ class Watcher:
         cancel: set when the agent ends; a probe under way ends with it.
         clock: monotonic, in seconds.
         threads: of the probe's sessions; 0 is as many as the runtime takes.
+        reference: keeps the old release's figures over restarts; without it they are not kept.
     """
 
     def __init__(
@@ -75,12 +82,14 @@ class Watcher:
         clock: Callable[[], float] = time.monotonic,
         *,
         threads: int = 0,
+        reference: Reference | None = None,
     ) -> None:
         self._store = store
         self._app = app
         self._cancel = cancel
         self._clock = clock
         self._threads = threads
+        self._kept = reference
         self._begin()
 
     def _begin(self) -> None:
@@ -93,7 +102,16 @@ class Watcher:
     def expect(self, slot: SlotName) -> None:
         """A slot is about to become active: what was reported of its last release goes."""
         self._begin()
+        self._keep_reference(slot)
         forget_reports(self._app, slot=slot, stale_after_s=STALE_AFTER_S)
+
+    def _keep_reference(self, slot: SlotName) -> None:
+        """Keep the old release's figures now, while all who served it are there."""
+        with contextlib.suppress(StorageFailed):  # then it is done without
+            release = self._store.release(slot)
+            if release is not None and self._kept is not None:
+                live = Window(other(slot)).take(read_reports(self._app).reports)
+                self._kept.best(live, release.image_sha256)
 
     def probe(self, job: Probe) -> Verdict:
         """Probe a slot before the switch.
@@ -117,23 +135,31 @@ class Watcher:
         now_s = self._clock()
         reports = self._liveness.look(read_reports(self._app).files, now_s)
         seen = self._window(job.slot, job.release.sequence).take(reports)
-        old = None if job.fallback is None else self._window(job.fallback).take(reports)
+        old = self._reference(job, reports)
+        restarts = self._liveness.restarts(job.slot)
         if self._wants_probe(job, reports, seen):
-            verdict = self._judge_by_probe(job, seen, old)
+            verdict = self._judge_by_probe(job, seen, old, len(restarts))
         else:
             judge = partial(
                 judge_trial,
                 reference=old,
                 seen=seen,
                 elapsed_s=job.elapsed_s,
-                restarts=job.restarts + self._liveness.restarts(job.slot),
+                restarts=job.restarts + len(restarts),
             )
             verdict = judge(job.release.trial)
             if verdict.reason == TOO_SLOW and old is not None:
                 verdict = self._doubt(job, verdict, old, reports, judge)
             if verdict.outcome != "failed" and not seen.serving and _may_take_over(job, reports):
-                return Verdict(None, "taking_over", TAKING_OVER)
-        return _trial_verdict(self._held_back(job, seen, verdict, now_s))
+                return Verdict(None, "taking_over", TAKING_OVER, restarts=len(restarts))
+        held = self._held_back(job, seen, verdict, now_s)
+        return _trial_verdict(held, restarts=len(restarts))
+
+    def _reference(self, job: Watch, reports: Sequence[AppReport]) -> Figures | None:
+        if job.fallback is None:
+            return None
+        live = self._window(job.fallback).take(reports)
+        return live if self._kept is None else self._kept.best(live, job.release.image_sha256)
 
     def _doubt(
         self,
@@ -184,9 +210,11 @@ class Watcher:
         if seen.serving:
             return not seen.is_counted and job.release.trial.min_requests > 0
         is_at_work = any(report.phase in AT_WORK for report in reports)
-        return not is_at_work and not self._liveness.ended(job.slot)
+        return not is_at_work and not self._liveness.gone(job.slot)
 
-    def _judge_by_probe(self, job: Watch, seen: Figures, old: Figures | None) -> TrialVerdict:
+    def _judge_by_probe(
+        self, job: Watch, seen: Figures, old: Figures | None, restarts: int
+    ) -> TrialVerdict:
         result = self._run_probe(job.slot, job.release, None)
         if result.reason == DEVICE_BUSY:
             return TrialVerdict("pending", DEVICE_BUSY, result.detail, result.checks)
@@ -196,7 +224,7 @@ class Watcher:
             _untimed(job.release.trial),  # nobody's latency: who serves it does not count
             result,
             elapsed_s=job.elapsed_s,
-            restarts=job.restarts + self._liveness.restarts(job.slot),
+            restarts=job.restarts + restarts,
             probes=self._probes,
             seen=seen,
             reference=old,
@@ -215,19 +243,23 @@ class Watcher:
             return verdict
         if self._agreed_s is None:
             self._agreed_s = now_s
-        missing = self._missing(job.slot, seen, self._agreed_s)
+        missing = self._missing(job, seen, self._agreed_s, now_s)
         if not missing:
             return verdict
         return hold_back(trial, verdict, missing, elapsed_s=job.elapsed_s)
 
-    def _missing(self, slot: SlotName, seen: Figures, agreed_s: float) -> str:
+    def _missing(self, job: Watch, seen: Figures, agreed_s: float, now_s: float) -> str:
         if seen.loading:
             return f"{seen.loading} processes of the application still load the release"
-        if not seen.serving and self._liveness.ended(slot):
+        if not seen.serving and self._liveness.gone(job.slot):
             return "the application has ended without a word, and has not come back"
-        unheard = self._liveness.unheard(slot, agreed_s)
+        unheard = self._liveness.unheard(job.slot, agreed_s)
         if unheard:
             return f"waiting to hear from {unheard} processes of the application once more"
+        calm_s = min(CALM_MOST_S, max(CALM_LEAST_S, job.release.trial.duration_s))
+        unrest_s = self._liveness.unrest_s(job.slot)
+        if unrest_s is not None and now_s < unrest_s + calm_s:
+            return f"waiting until the application has run for {calm_s:.0f} s without a restart"
         return ""
 
     def _run_probe(self, slot: SlotName, release: Release, beside: SlotName | None) -> ProbeResult:
@@ -277,6 +309,6 @@ def _verdict(result: ProbeResult) -> Verdict:
     return Verdict(result.passed, result.reason, result.detail, result.checks)
 
 
-def _trial_verdict(verdict: TrialVerdict) -> Verdict:
+def _trial_verdict(verdict: TrialVerdict, *, restarts: int) -> Verdict:
     passed = {"pending": None, "passed": True, "failed": False}[verdict.outcome]
-    return Verdict(passed, verdict.reason, verdict.detail, verdict.checks)
+    return Verdict(passed, verdict.reason, verdict.detail, verdict.checks, restarts)

@@ -41,8 +41,9 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """One release of one model over one window of time.
 
-    `errors` counts calls that raised, `nonfinite` outputs with NaN or infinity among those that
-    were looked at; `rss_bytes` is of the process that runs the model.
+    `errors` counts requests that raised although they are such as the model takes, `invalid` those
+    beside `requests` that it does not take; `nonfinite` outputs with NaN or infinity among those
+    that were looked at; `rss_bytes` is of the process that runs the model.
     """
 
     model: ModelName
@@ -60,6 +61,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     output_mean: Finite | None = None
     output_std: Finite | None = None
     on_trial: bool = False
+    invalid: Count = 0
 
 
 class Metrics(Message, frozen=True, kw_only=True, tag_field="kind", tag="metrics"):

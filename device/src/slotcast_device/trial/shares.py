@@ -1,0 +1,82 @@
+"""Whether the new release fails a larger share than the old one, or whether that is chance.
+
+Both shares are of samples, of 30 requests perhaps, and a trial is looked at again and again: a
+share that is above its limit by a little chance would roll good releases back. So a share counts
+against a release only where it is above its limit *and* differs from the old release's by more
+than chance: by how likely the figures of both are if both had the same true share (Chernoff's
+bound on both tails; the larger the samples, the less is forgiven). Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+SURE: Final = -math.log(1 / 1000)
+"""Figures that are less likely than this are no chance: the release fails, at any look."""
+SUSPECT: Final = -math.log(1 / 20)
+"""With figures that are less likely than this no trial passes: it goes on until they are clear."""
+ENOUGH: Final = 100
+"""Where no old release says anything, failures of the first requests are held against so many.
+Where it failed none of so many, and none is allowed, one is too many."""
+_STEPS: Final = 60
+_ROUNDING: Final = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """So many of so many failed."""
+
+    failed: int
+    of: int
+
+    @property
+    def value(self) -> float:
+        """As a share; 0 of none is 0."""
+        return self.failed / self.of if self.of else 0.0
+
+
+def doubt(new: Share, old: Share, allowed: float) -> float:
+    """How much speaks against the new release: minus the logarithm of how likely its figures are.
+
+    Args:
+        new: of the release on trial.
+        old: of the one before; 0 of 0 where there is none.
+        allowed: by how much the new share may be above the old one.
+    """
+    if new.value <= old.value + allowed + _ROUNDING:
+        return 0.0
+    if not allowed and not old.failed and (not old.of or old.of >= ENOUGH):
+        return math.inf
+    if old.of:
+        cost = _cost_of_one_share(new, old)
+    elif new.failed > allowed * max(new.of, ENOUGH):
+        return math.inf
+    else:  # told from what is allowed, without an old release to be told from
+        cost = max(_against(new, allowed), 2 * SUSPECT)
+    return cost if new.failed > 1 else min(cost, 2 * SUSPECT)
+
+
+def _cost_of_one_share(new: Share, old: Share) -> float:
+    """What the likeliest common share costs; the cost is convex between the two that were seen."""
+    low, high = old.value, new.value
+    for _ in range(_STEPS):
+        third = (high - low) / 3
+        left, right = low + third, high - third
+        if _against(old, left) + _against(new, left) < _against(old, right) + _against(new, right):
+            high = right
+        else:
+            low = left
+    return _against(old, high) + _against(new, high)
+
+
+def _against(seen: Share, share: float) -> float:
+    """How much what was seen speaks against a true share: so many times the relative entropy."""
+    return seen.of * (_part(seen.value, share) + _part(1 - seen.value, 1 - share))
+
+
+def _part(seen: float, true: float) -> float:
+    if seen <= 0:
+        return 0.0
+    return math.inf if true <= 0 else seen * math.log(seen / true)
