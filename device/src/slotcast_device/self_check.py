@@ -62,7 +62,7 @@ def check(config: DeviceConfig) -> list[Finding]:
     """Look at brokers, TLS, disk, runtime, clock, pinned root and state."""
     findings = [
         _root(config),
-        _access("configuration", _configuration(config)),
+        _access("configuration", _configuration(config), f"all it names is open to {this_user()}"),
     ]
     findings += [_runtime(), _clock(config)]
     findings += [*_disk(config), *_states(config), *_applications(config)]
