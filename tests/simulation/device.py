@@ -1,7 +1,8 @@
 """The simulated device: the real cores, jobs and files, in a shell of one thread.
 
-The shell does what `slotcast_device.agent` does with the cores' actions, on the simulation's
-clock: jobs end after a while, and things may happen in between. What is not the device's own:
+The cores' actions are carried out by the device's own runner; its shell is the simulation's: jobs
+end after a while by the simulation's clock, and things may happen in between. What is not the
+device's own:
 
 - the probe and the watch give the verdict that the catalog has for a version, after checking
   that the slot's files are what the record says;
@@ -22,8 +23,9 @@ from slotcast_device.core.model import ModelCore
 from slotcast_device.core.signed_time import ClockWatch
 from slotcast_device.core.transfer import actions as transfer_actions
 from slotcast_device.jobs import ModelFiles
+from slotcast_device.runner import ModelRunner
 from slotcast_schemas import wire
-from slotcast_schemas.errors import SlotcastError, SlotDamaged, StorageFailed
+from slotcast_schemas.errors import SlotDamaged, StorageFailed
 from slotcast_schemas.topics import ChunkTopic, MapTopic, NoticeTopic
 from tests.simulation.catalog import (
     DEVICE,
@@ -153,27 +155,28 @@ class SimDevice:
         count = len(MODELS)
         topics = world.config.topics
         self.cores = {m: ModelCore(m, DEVICE, topics, rng, models=count) for m in MODELS}
-        self.files = {m: SimFiles(world, m, disk, lambda: self._now().wall_s) for m in MODELS}
+        self.files = {m: SimFiles(world, m, disk, lambda: self.now().wall_s) for m in MODELS}
+        self._runners = {m: ModelRunner(self.cores[m], self.files[m], self) for m in MODELS}
         self.wire: Wire | None = None
         self.is_on = True
         self._topics = world.config.topics
         self._published = world.messages
         self._rng = rng
         self._after = after
-        self._now = now
+        self._time = now
         self._log = log
         self._clock = ClockWatch()
         self._clock.moved(now())
 
     def start(self) -> None:
         """Begin, as the agent does."""
-        for model, core in self.cores.items():
-            self._carry_out(model, core.start())
+        for runner in self._runners.values():
+            runner.start()
 
     def stop(self) -> None:
         """End in order, as the agent does when it is told to stop."""
-        for model, core in self.cores.items():
-            self._carry_out(model, core.stop(self._now()))
+        for runner in self._runners.values():
+            runner.stop()
 
     # --- what happens -------------------------------------------------------------------------
 
@@ -212,66 +215,43 @@ class SimDevice:
 
     def tick(self) -> float | None:
         """Serve what is due; give when the next is, on the monotonic clock."""
-        now = self._now()
-        for model, core in self.cores.items():
-            if core.deadline_s is not None and core.deadline_s <= now.mono_s:
-                self._feed(model, ev.Tick())
+        for runner in self._runners.values():
+            runner.tick(self.now())
         return min(
             (d for c in self.cores.values() if (d := c.deadline_s) is not None), default=None
         )
 
     def look_at_clock(self) -> None:
         """Notice that the clock was set, as the agent does every second."""
-        if self._clock.moved(self._now()):
+        if self._clock.moved(self.now()):
             for model in self.cores:
                 self._feed(model, ev.ClockMoved())
 
     def glance(self) -> None:
         """Look whether what serves is there, as the agent does every second."""
-        for model, core in self.cores.items():
-            found = self.files[model].glance(core.state) if core.is_ready else None
-            if found is not None:
-                self._feed(model, found)
-
-    # --- events and actions, as in slotcast_device.agent ----------------------------------------
+        for runner in self._runners.values():
+            runner.glance(self.now())
 
     def _feed(self, model: str, event: ev.Event) -> None:
-        self._carry_out(model, self.cores[model].handle(event, self._now()))
+        self._runners[model].feed(event, self.now())
 
-    def _carry_out(self, model: str, actions: list[ev.Action]) -> None:
-        for number, action in enumerate(actions):
-            try:
-                self._do(model, action)
-            except StorageFailed as exc:
-                rest = tuple(actions[number + 1 :])
-                self._feed(model, ev.ActionFailed(action, exc, rest))
-                return
+    # --- the shell of the runners --------------------------------------------------------------
 
-    def _do(self, model: str, action: ev.Action) -> None:
-        if isinstance(action, ev.Job):
-            self._after(self._rng.uniform(0.0, 2.0), functools.partial(self._work, model, action))
-        elif isinstance(action, ev.Order):
-            self._send(action)
-        elif isinstance(action, ev.Report):
-            status = self.cores[model].status()
-            self._log(f"{model}: {status.state} ({status.reason}) {status.detail}")
-        elif isinstance(action, ev.Log):
-            self._log(f"{model}: {action.level}: {action.text}")
-        elif isinstance(action, transfer_actions.StoreChunk):
-            self._store(model, action)
-        elif not isinstance(action, ev.Notify):
-            self.files[model].carry_out(action)
+    def now(self) -> ev.Now:
+        """Give the device's own two clocks."""
+        return self._time()
 
-    def _store(self, model: str, action: transfer_actions.StoreChunk) -> None:
-        """Write a chunk, which must be the one that was published."""
-        fetch = self.cores[model].transfer
-        if fetch is not None:
-            topic = self._topics.chunk(fetch.payload.sha256, action.index)
-            if self._published.get(topic) != action.data:
-                raise AssertionError(f"{model}: chunk {action.index} is not the published one")
-        self.files[model].carry_out(action)
+    def submit(self, runner: ModelRunner, job: ev.Job) -> None:
+        """Have a job end after a while, if the device is still on by then."""
+        self._after(self._rng.uniform(0.0, 2.0), functools.partial(self._work, runner, job))
 
-    def _send(self, order: ev.Order) -> None:
+    def _work(self, runner: ModelRunner, job: ev.Job) -> None:
+        if self.is_on:
+            runner.feed(runner.work(job), self.now())
+
+    def send(self, runner: ModelRunner, order: ev.Order) -> None:
+        """Send to the simulated broker, if there is a connection."""
+        del runner
         if self.wire is None:
             return
         match order:
@@ -282,11 +262,27 @@ class SimDevice:
             case transfer_actions.PublishWant(want):
                 self.wire.publish(self._topics.want(want.payload), wire.encode(want))
 
-    def _work(self, model: str, job: ev.Job) -> None:
-        if not self.is_on:
-            return
-        try:
-            done = ev.JobDone(job, self.files[model].run(job))
-        except SlotcastError as exc:
-            done = ev.JobDone(job, error=exc)
-        self._feed(model, done)
+    def switching(self, runner: ModelRunner) -> None:
+        """No application reports here."""
+
+    def chunk_stored(self, runner: ModelRunner, action: transfer_actions.StoreChunk) -> None:
+        """A chunk on disk must be the one that was published."""
+        fetch = runner.core.transfer
+        if fetch is not None:
+            topic = self._topics.chunk(fetch.payload.sha256, action.index)
+            if self._published.get(topic) != action.data:
+                raise AssertionError(
+                    f"{runner.model}: chunk {action.index} is not the published one"
+                )
+
+    def report(self, runner: ModelRunner) -> None:
+        """Log what the status would say."""
+        status = runner.core.status()
+        self._log(f"{runner.model}: {status.state} ({status.reason}) {status.detail}")
+
+    def log(self, runner: ModelRunner, action: ev.Log) -> None:
+        """Log a line."""
+        self._log(f"{runner.model}: {action.level}: {action.text}")
+
+    def notify(self, runner: ModelRunner, action: ev.Notify) -> None:
+        """No owner's hook is here."""

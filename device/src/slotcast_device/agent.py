@@ -1,9 +1,9 @@
 """The agent: one loop that joins the models' cores, the broker, the disk and the clock.
 
-It decides nothing about updates: it feeds the cores what happens and carries out what they ask,
-in order. Jobs (hashing, rebuilding, probing) run in worker threads and wake the loop when done;
-everything else happens in the one thread that also reads the socket, so a chunk is on disk before
-its receipt goes to the broker.
+It decides nothing about updates: it tells the models' runners what happens, and gives them what
+they need to carry out what the cores ask. Jobs (hashing, rebuilding, probing) run in worker
+threads and wake the loop when done; everything else happens in the one thread that also reads the
+socket, so a chunk is on disk before its receipt goes to the broker.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from slotcast_device.reporting.change_log import ChangeLog
 from slotcast_device.reporting.log_format import FACTS
 from slotcast_device.reporting.metrics_collector import Collector
 from slotcast_device.reporting.status_message import Reporter, no_notice, with_link
+from slotcast_device.runner import ModelRunner
 from slotcast_device.storage.broker_book import BrokerBook
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.systemd import Supervisor
@@ -80,15 +81,6 @@ def _as_ours(exc: Exception) -> SlotcastError:
     return InternalError(f"{text}; this is a defect of slotcast-device, its log has the rest")
 
 
-class _Model:
-    """A model's core with its files."""
-
-    def __init__(self, core: ModelCore, files: ModelFiles) -> None:
-        self.core = core
-        self.files = files
-        self.changes = ChangeLog()
-
-
 class Agent:
     """Runs a device until told to stop.
 
@@ -112,7 +104,8 @@ class Agent:
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
         self._topics = config.topics
         self._disk = disk or OsDisk()
-        self._models = {name: self._model(name) for name in config.values.models}
+        self._runners = {name: self._runner(name) for name in config.values.models}
+        self._changes = {name: ChangeLog() for name in self._runners}
         self._reporter = Reporter(config, self._disk)
         self._collector = Collector(config, self._disk)
         book = BrokerBook(config, self._disk, int(time.time()))
@@ -122,7 +115,7 @@ class Agent:
         self._wildcards_bring: int | None = None
         self._stopping = threading.Event()
         self._wake_receiver, self._wake_sender = socket.socketpair()
-        self._results: queue.SimpleQueue[tuple[_Model, ev.JobDone]] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[tuple[ModelRunner, ev.JobDone]] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="job")
         self._supervisor = Supervisor()
         self._control = Control(self._disk, config.state_dir)
@@ -134,7 +127,7 @@ class Agent:
         self._notices_s = self._no_notice_s = math.inf
         self._report_due = False
 
-    def _model(self, name: str) -> _Model:
+    def _runner(self, name: str) -> ModelRunner:
         files = ModelFiles(self._config, name, self._disk, decodes_ahead=True)
         core = ModelCore(
             name,
@@ -148,7 +141,7 @@ class Agent:
             ),
             models=len(self._config.values.models),
         )
-        return _Model(core, files)
+        return ModelRunner(core, files, self)
 
     # --- from outside ---------------------------------------------------------------------------
 
@@ -161,7 +154,7 @@ class Agent:
     @property
     def cores(self) -> list[ModelCore]:
         """The models' cores, for whoever waits for them to settle."""
-        return [model.core for model in self._models.values()]
+        return [runner.core for runner in self._runners.values()]
 
     @property
     def last_error(self) -> SlotcastError | None:
@@ -180,8 +173,8 @@ class Agent:
         is_orderly = False
         try:
             self._prepare()
-            for model in self._models.values():
-                self._carry_out(model, model.core.start())
+            for runner in self._runners.values():
+                runner.start()
             self._supervisor.ready()
             while not self._stopping.is_set():
                 self._step()
@@ -193,11 +186,11 @@ class Agent:
 
     def _prepare(self) -> None:
         """Make what applications need; a device whose storage fails works on without."""
-        for model in self._models.values():
+        for runner in self._runners.values():
             try:
-                model.files.prepare()
+                runner.files.prepare()
             except StorageFailed as exc:
-                _LOG.warning("%s: applications cannot report: %s", model.core.model, exc)
+                _LOG.warning("%s: applications cannot report: %s", runner.model, exc)
 
     # --- the loop -------------------------------------------------------------------------------
 
@@ -209,14 +202,12 @@ class Agent:
                 self._wake_receiver.recv(4096)
         self._take_results()
         self._connection.check()
-        now = self._now()
+        now = self.now()
         self._note_link(now)
         if self._connection.link is not None and now.mono_s >= self._notices_s:
             self._ask_for_notices(self._connection.link)
-        for model in self._models.values():
-            deadline_s = model.core.deadline_s
-            if deadline_s is not None and deadline_s <= now.mono_s:
-                self._feed(model, ev.Tick(), now)
+        for runner in self._runners.values():
+            runner.tick(now)
         self._take_requests(now)
         self._glance(now)
         self._watch_clock(now)
@@ -239,11 +230,11 @@ class Agent:
     def _take_results(self) -> None:
         while True:
             try:
-                model, done = self._results.get_nowait()
+                runner, done = self._results.get_nowait()
             except queue.Empty:
                 return
-            now = self._now()
-            self._feed(model, done, now)
+            now = self.now()
+            runner.feed(done, now)
             if self._report_due:  # an ending is told, though the next result be there already
                 self._report(now)
 
@@ -256,18 +247,16 @@ class Agent:
             return
         self._look_s = now.mono_s + _TICK_S
         for request in self._control.take():
-            if request.model in self._models:
-                self._feed(self._models[request.model], request.event(), now)
+            if request.model in self._runners:
+                self._runners[request.model].feed(request.event(), now)
 
     def _glance(self, now: ev.Now) -> None:
         """Look now and then whether what serves is still there."""
         if now.mono_s < self._glance_s:
             return
         self._glance_s = now.mono_s + _TICK_S
-        for model in self._models.values():
-            found = model.files.glance(model.core.state) if model.core.is_ready else None
-            if found is not None:
-                self._feed(model, found, now)
+        for runner in self._runners.values():
+            runner.glance(now)
 
     def _watch_clock(self, now: ev.Now) -> None:
         """Have everything judged again by the new time, once somebody has set the clock."""
@@ -276,19 +265,19 @@ class Agent:
             self._feed_all(ev.ClockMoved(), now)
             self._report_due = True
 
-    @staticmethod
-    def _now() -> ev.Now:
+    def now(self) -> ev.Now:
+        """Give the time, by both clocks."""
         return ev.Now(time.monotonic(), int(time.time()))
 
     # --- the connection tells -------------------------------------------------------------------
 
     def came_up(self, link: Link, credit_chunks: int, limits: BrokerLimits) -> None:
         """Ask for the notices; the status is due, since it may have changed meanwhile."""
-        self._lends = lends_notices(len(self._models), limits)
+        self._lends = lends_notices(len(self._runners), limits)
         self._no_notice_s = time.monotonic() + NO_NOTICE_AFTER_S
         self._ask_for_notices(link)
         self._report_due = True
-        self._feed_all(ev.LinkUp(link.broker.url, credit_chunks, limits), self._now())
+        self._feed_all(ev.LinkUp(link.broker.url, credit_chunks, limits), self.now())
 
     def _ask_for_notices(self, link: Link) -> None:
         """Subscribe to them, again for those that the broker dropped in silence (a full queue).
@@ -302,7 +291,7 @@ class Agent:
         self._notices_s = time.monotonic() + self._rng.uniform(0.5, 1.0) * wait_s
 
     def _notice_filters(self) -> list[tuple[str, ...]]:
-        names, size = list(self._models), self._connection.limits.filters_per_packet
+        names, size = list(self._runners), self._connection.limits.filters_per_packet
         parts = [names[i : i + size] for i in range(0, len(names), size)]
         return [tuple(self._topics.notice(name) for name in part) for part in parts]
 
@@ -323,16 +312,16 @@ class Agent:
         """Tell the cores; what was under way to the broker is sent again."""
         self._notices_s = self._no_notice_s = math.inf
         self._collector.link_lost()
-        self._feed_all(ev.LinkDown(), self._now())
+        self._feed_all(ev.LinkDown(), self.now())
 
     def taken(self, filters: int, took_s: float) -> None:
         """Tell the cores how fast this broker takes subscriptions."""
-        self._feed_all(ev.SubscriptionTaken(filters, took_s), self._now())
+        self._feed_all(ev.SubscriptionTaken(filters, took_s), self.now())
 
     def limits_changed(self, limits: BrokerLimits) -> None:
         """Tell the cores what this broker allows."""
-        self._lends = lends_notices(len(self._models), limits)
-        self._feed_all(ev.LimitsChanged(limits), self._now())
+        self._lends = lends_notices(len(self._runners), limits)
+        self._feed_all(ev.LimitsChanged(limits), self.now())
 
     def refused(self, refusal: Refusal, *, is_final: bool) -> None:
         """Tell the cores, or ask for the notices again after a wait that grows."""
@@ -341,86 +330,84 @@ class Agent:
             self._notices_s = time.monotonic() + self._notice_waits.next_s()
         else:
             event = ev.SubscriptionRefused(refusal.filter, refusal.text, is_final)
-            self._feed_all(event, self._now())
+            self._feed_all(event, self.now())
 
     def unanswered(self, filters: tuple[str, ...]) -> None:
         """Tell the cores, or say it where it is a notice that does not come."""
         if any(isinstance(self._topics.parse(name), NoticeTopic) for name in filters):
             self._report_due = True
             self._connection.trouble(BrokerRefused(f"no answer to SUBSCRIBE {', '.join(filters)}"))
-        self._feed_all(ev.SubscriptionUnanswered(filters), self._now())
+        self._feed_all(ev.SubscriptionUnanswered(filters), self.now())
 
     def heard(self) -> None:
         """Tell the cores that the link carries bytes."""
-        self._feed_all(ev.BytesHeard(), self._now())
+        self._feed_all(ev.BytesHeard(), self.now())
 
     def message(self, topic: str, data: bytes) -> None:
         """Hand a message to the core that it is for; an empty one only ends what was retained."""
         if not data:
             return
-        now = self._now()
+        now = self.now()
         match self._topics.parse(topic):
             case ChunkTopic(payload, chunk):
                 self._feed_all(ev.ChunkArrived(payload, chunk, data), now)
             case MapTopic(payload, part):
                 self._feed_all(ev.MapArrived(payload, part, data), now)
-            case NoticeTopic(name) if name in self._models:
+            case NoticeTopic(name) if name in self._runners:
                 self._notice_waits.reset()
                 self._connection.state.works(now.wall_s)
-                self._feed(self._models[name], ev.NoticeArrived(data), now)
+                self._runners[name].feed(ev.NoticeArrived(data), now)
             case DeviceTopic(device, "presence") if device == self._config.values.device:
                 self._connection.presence_came(data)
             case _:
                 _LOG.debug("nothing here is waiting for %s", topic)
 
-    # --- events and actions ---------------------------------------------------------------------
+    # --- the shell of the runners ---------------------------------------------------------------
 
     def _feed_all(self, event: ev.Event, now: ev.Now) -> None:
-        for model in self._models.values():
-            self._feed(model, event, now)
+        for runner in self._runners.values():
+            runner.feed(event, now)
 
-    def _feed(self, model: _Model, event: ev.Event, now: ev.Now) -> None:
-        self._carry_out(model, model.core.handle(event, now))
+    def submit(self, runner: ModelRunner, job: ev.Job) -> None:
+        """Have a worker thread do a job."""
+        self._pool.submit(self._work, runner, job)
 
-    def _carry_out(self, model: _Model, actions: list[ev.Action]) -> None:
-        for number, action in enumerate(actions):
-            try:
-                self._do(model, action)
-            except StorageFailed as exc:
-                rest = tuple(actions[number + 1 :])
-                self._feed(model, ev.ActionFailed(action, exc, rest), self._now())
-                return
+    def switching(self, runner: ModelRunner) -> None:
+        """Collect the figures of the slot's last release: its reports go with the switch."""
+        self._collector.collect(runner.core.state, self.now())
 
-    def _do(self, model: _Model, action: ev.Action) -> None:
-        if isinstance(action, ev.Step):  # first, since most are chunks to store
-            if isinstance(action, ev.Activate):  # which forgets reports of the slot's last release
-                self._collector.collect(model.core.state, self._now())
-            model.files.carry_out(action)
-            if isinstance(action, transfer_actions.StoreChunk):
-                self._connection.progressed()
-        elif isinstance(action, ev.Job):
-            self._pool.submit(self._work, model, action)
-        elif isinstance(action, ev.Order):
-            self._send(action)
-        elif isinstance(action, ev.Report):
-            self._report_due = True
-            self._log_changes(model)
-        elif isinstance(action, ev.Log):
-            level = logging.getLevelName(action.level.upper())
-            facts = {"model": model.core.model, "event": "note"}
-            _LOG.log(level, "%s: %s", model.core.model, action.text, extra={FACTS: facts})
-        else:
-            self._told(model, action)
+    def chunk_stored(self, runner: ModelRunner, action: transfer_actions.StoreChunk) -> None:
+        """Remember that this connection brought something."""
+        del runner, action
+        self._connection.progressed()
 
-    def _log_changes(self, model: _Model) -> None:
+    def report(self, runner: ModelRunner) -> None:
+        """Publish the status at the end of this step, and log what is new."""
+        self._report_due = True
+        self._log_changes(runner)
+
+    def log(self, runner: ModelRunner, action: ev.Log) -> None:
+        """Write a line for people, with what it is about for machines."""
+        level = logging.getLevelName(action.level.upper())
+        facts = {"model": runner.model, "event": "note"}
+        _LOG.log(level, "%s: %s", runner.model, action.text, extra={FACTS: facts})
+
+    def notify(self, runner: ModelRunner, action: ev.Notify) -> None:
+        """Something ended: the hook may know, and figures of the trial go out at once."""
+        self._pool.submit(runner.files.owner.tell, action.stage, action.release)
+        if action.stage in _ENDED:
+            self._collector.collect(runner.core.state, self.now())
+
+    def _log_changes(self, runner: ModelRunner) -> None:
         """Log what is new of a model, once what the status speaks of is done."""
-        name = model.core.model
-        for line in model.changes.look(model.core.status(), time.monotonic()):
+        name = runner.model
+        for line in self._changes[name].look(runner.core.status(), time.monotonic()):
             facts = {"model": name, "event": line.event, **line.facts}
             _LOG.log(line.level, "%s: %s", name, line.text, extra={FACTS: facts})
 
-    def _send(self, order: ev.Order) -> None:
+    def send(self, runner: ModelRunner, order: ev.Order) -> None:
         """Send what a core asks; without a link it will ask again on the next one."""
+        del runner
         link = self._connection.link
         if link is None or not self._connection.is_up:
             return
@@ -435,24 +422,16 @@ class Agent:
             case transfer_actions.LearnWildcards(messages_max):
                 self._wildcards_bring = messages_max
 
-    def _work(self, model: _Model, job: ev.Job) -> None:
+    def _work(self, runner: ModelRunner, job: ev.Job) -> None:
         """Run a job in a worker thread and tell the loop."""
         try:
-            done = ev.JobDone(job, model.files.run(job))
-        except SlotcastError as exc:
-            done = ev.JobDone(job, error=exc)
+            done = runner.work(job)
         except Exception as exc:  # noqa: BLE001 - a defect must end in a status, not in silence
-            _LOG.exception("%s: %s failed", model.core.model, type(job).__name__)
+            _LOG.exception("%s: %s failed", runner.model, type(job).__name__)
             done = ev.JobDone(job, error=_as_ours(exc))
-        self._results.put((model, done))
+        self._results.put((runner, done))
         with contextlib.suppress(OSError):
             self._wake_sender.send(b"\0")
-
-    def _told(self, model: _Model, action: ev.Notify) -> None:
-        """Something ended: the hook may know, and figures of the trial go out at once."""
-        self._pool.submit(model.files.owner.tell, action.stage, action.release)
-        if action.stage in _ENDED:
-            self._collector.collect(model.core.state, self._now())
 
     def _show(self, now: ev.Now) -> None:
         """Leave what only this process knows where `slotcast-device status` finds it."""
@@ -518,17 +497,17 @@ class Agent:
 
     def _shut_down(self, *, is_orderly: bool) -> None:
         self._supervisor.stopping()
-        for model in self._models.values():
+        for runner in self._runners.values():
             if is_orderly:  # first of all: what comes after may take longer than a stop may
-                self._carry_out(model, model.core.stop(self._now()))
-            model.files.cancel.set()
+                runner.stop()
+            runner.files.cancel.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._collector.save()
-        self._report(self._now())
+        self._report(self.now())
         self._connection.close()
-        self._show(self._now())
-        for model in self._models.values():
-            model.files.close()
+        self._show(self.now())
+        for runner in self._runners.values():
+            runner.files.close()
         self._wake_receiver.close()
         self._wake_sender.close()
         _LOG.info("stopped (pid %d)", os.getpid())

@@ -1,0 +1,128 @@
+"""One model's core with its files, and the one interpreter of what the core asks for.
+
+The core gives lists of actions; a runner carries them out in order. If one of them fails, the rest
+of its list is dropped and the core is told, which decides anew: so what is saved never speaks of
+what was not done. The agent and the simulation run this very code; each is the `Shell` that has
+the clock, the link, the log and whatever runs jobs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from slotcast_device.core import events as ev
+from slotcast_device.core.transfer.actions import StoreChunk
+from slotcast_schemas.errors import SlotcastError, StorageFailed
+
+if TYPE_CHECKING:
+    from slotcast_device.core.model import ModelCore
+    from slotcast_device.jobs import ModelFiles
+
+
+class Shell(Protocol):
+    """What a runner needs of whatever it runs in."""
+
+    def now(self) -> ev.Now:
+        """Give the time, by both clocks."""
+
+    def submit(self, runner: ModelRunner, job: ev.Job) -> None:
+        """Have `runner.work(job)` called, now or later, and feed what it gives."""
+
+    def send(self, runner: ModelRunner, order: ev.Order) -> None:
+        """Send to the broker; without one, do nothing: the core asks again on the next link."""
+
+    def switching(self, runner: ModelRunner) -> None:
+        """`current` is about to be moved, which forgets what was reported of the slot before."""
+
+    def chunk_stored(self, runner: ModelRunner, action: StoreChunk) -> None:
+        """A chunk that was wanted is on disk."""
+
+    def report(self, runner: ModelRunner) -> None:
+        """The status has changed."""
+
+    def log(self, runner: ModelRunner, action: ev.Log) -> None:
+        """Write a line."""
+
+    def notify(self, runner: ModelRunner, action: ev.Notify) -> None:
+        """An update ended, or a stage of it: the owner's hook may know."""
+
+
+class ModelRunner:
+    """Feeds one model's core, and carries out what it asks.
+
+    Args:
+        core: decides.
+        files: do jobs and short steps on the disk.
+        shell: everything else.
+    """
+
+    def __init__(self, core: ModelCore, files: ModelFiles, shell: Shell) -> None:
+        self.core = core
+        self.files = files
+        self._shell = shell
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.core.model
+
+    def start(self) -> None:
+        """Begin: the core asks for a look at what the last run left."""
+        self._carry_out(self.core.start())
+
+    def stop(self) -> None:
+        """End in order: the core records that this is no crash."""
+        self._carry_out(self.core.stop(self._shell.now()))
+
+    def feed(self, event: ev.Event, now: ev.Now) -> None:
+        """Tell the core what happened, and do what it asks."""
+        self._carry_out(self.core.handle(event, now))
+
+    def tick(self, now: ev.Now) -> None:
+        """Tell the core the time, if it waits for it."""
+        deadline_s = self.core.deadline_s
+        if deadline_s is not None and deadline_s <= now.mono_s:
+            self.feed(ev.Tick(), now)
+
+    def glance(self, now: ev.Now) -> None:
+        """Look whether what serves is still there."""
+        found = self.files.glance(self.core.state) if self.core.is_ready else None
+        if found is not None:
+            self.feed(found, now)
+
+    def work(self, job: ev.Job) -> ev.JobDone:
+        """Do a job, in whatever thread; the shell feeds the result."""
+        try:
+            return ev.JobDone(job, self.files.run(job))
+        except SlotcastError as exc:
+            return ev.JobDone(job, error=exc)
+
+    def _carry_out(self, actions: list[ev.Action]) -> None:
+        for number, action in enumerate(actions):
+            try:
+                self._do(action)
+            except StorageFailed as exc:
+                rest = tuple(actions[number + 1 :])
+                self.feed(ev.ActionFailed(action, exc, rest), self._shell.now())
+                return
+
+    def _do(self, action: ev.Action) -> None:
+        if isinstance(action, ev.Step):  # first, since most are chunks to store
+            self._step(action)
+        elif isinstance(action, ev.Job):
+            self._shell.submit(self, action)
+        elif isinstance(action, ev.Order):
+            self._shell.send(self, action)
+        elif isinstance(action, ev.Report):
+            self._shell.report(self)
+        elif isinstance(action, ev.Log):
+            self._shell.log(self, action)
+        else:
+            self._shell.notify(self, action)
+
+    def _step(self, action: ev.Step) -> None:
+        if isinstance(action, ev.Activate):
+            self._shell.switching(self)
+        self.files.carry_out(action)
+        if isinstance(action, StoreChunk):
+            self._shell.chunk_stored(self, action)
