@@ -39,6 +39,7 @@ _HEADER_BYTES: Final = 16
 
 _PROTOCOLS: Final = {"auto": ("5", "3.1.1"), "5": ("5",), "3.1.1": ("3.1.1",)}
 _VERSIONS: Final = {"5": paho.MQTTv5, "3.1.1": paho.MQTTv311}
+_CALLBACKS: Final = ("on_connect", "on_disconnect", "on_publish", "on_subscribe", "on_message")
 _FAILURE: Final = 0x80
 _UNSUPPORTED_VERSION: Final = 0x84
 """The reason code of a CONNACK (MQTT 5, 3.2.2.2); paho gives it for 3.1.1's return code 1 too."""
@@ -195,6 +196,8 @@ class Link:
         left_open = self._client.socket()
         if left_open is not None:  # paho leaves it to the garbage where the broker refused
             left_open.close()
+        for callback in _CALLBACKS:  # else the client, and its sockets, wait for the garbage
+            setattr(self._client, callback, None)
 
     def __enter__(self) -> Self:
         return self
