@@ -186,6 +186,30 @@ BREAKS: Final = (
         "    if update.stopped or not is_start:",
         "    if not is_start:",
     ),
+    Break(
+        "lost: a start does not put `current` back",
+        "core/recovery.py",
+        "    current = found.current or _last_active(state, found)",
+        "    current = found.current",
+    ),
+    Break(
+        "lost: a running agent does not put `current` back",
+        "core/model.py",
+        "                return self._mending.found(event, now)",
+        "                return []",
+    ),
+    Break(
+        "lost: nothing is opened where what was built cannot be probed",
+        "core/model.py",
+        "        self._mending.look_for_another()\n",
+        "",
+    ),
+    Break(
+        "clock: what was refused as expired is not looked at again",
+        "core/model.py",
+        "            self._inbox, self._expired = self._inbox or self._expired, None",
+        "            self._expired = None",
+    ),
 )
 
 
