@@ -1,0 +1,1 @@
+"""The device client on aarch64, emulated: `make arm`."""
