@@ -152,6 +152,7 @@ def test_a_bad_notice_is_refused_by_name_and_the_next_good_one_is_taken(
         assert status.active.version == "1"
         assert f"refused: {reason}: " in caplog.text
         assert serves(device, 1)
+        observer.put(publisher.topics.notice("clf"), b"")  # else `publish` takes it for a newer one
         publisher.publish("clf", "3")
         observer.wait_for_state("clf", State.COMMITTED, "3")
     assert serves(device, 3)
