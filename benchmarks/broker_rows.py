@@ -94,6 +94,12 @@ _PAYLOADS: Final = r"/payloads/"
 CLEAN: Final = Row("Mosquitto, no limit", _limited(Rules()), is_quick=True)
 ROWS: Final = (
     CLEAN,
+    # --- other brokers
+    Row("RabbitMQ", _other(other_brokers.rabbitmq)),
+    Row("aedes", _other(other_brokers.aedes)),
+    Row("ejabberd", _other(other_brokers.ejabberd)),
+    Row("NATS, one server", _other(other_brokers.nats)),
+    Row("amqtt", _other(other_brokers.amqtt)),
     # --- Mosquitto with limits of its own
     Row("Mosquitto, MQTT 3.1.1 only", _limited(Rules(version="refused")), is_quick=True),
     Row("Mosquitto, max_inflight_messages 1", _configured("max_inflight_messages 1")),
@@ -181,10 +187,4 @@ ROWS: Final = (
     ),
     Row("hangs up when a status is published", _limited(Rules(publishing_closes="/status$"))),
     Row("hangs up when a presence is published", _limited(Rules(publishing_closes="/presence$"))),
-    # --- other brokers
-    Row("RabbitMQ", _other(other_brokers.rabbitmq)),
-    Row("aedes", _other(other_brokers.aedes)),
-    Row("ejabberd", _other(other_brokers.ejabberd)),
-    Row("NATS, one server", _other(other_brokers.nats)),
-    Row("amqtt", _other(other_brokers.amqtt)),
 )

@@ -11,7 +11,7 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,7 +32,7 @@ MODEL: Final = "clf"
 TIMEOUT_S: Final = 180.0
 WHY_S: Final = 60.0
 """What cannot finish says why within this."""
-_SIZE_BYTES: Final = 4_000_000
+_SIZE_BYTES: Final = 3_000_000
 _LOOK_EVERY_S: Final = 0.5
 _NOT_WRONG: Final = frozenset({"no_notice", "downloading", "building", "committed", "up_to_date"})
 
@@ -66,7 +66,7 @@ def run(options: Options) -> list[Figure]:
         rows = [row for row in rows if re.search(options.only, row.name) or row is CLEAN]
     publisher = _publisher(options)
     figures: list[Figure] = []
-    lines: list[str] = []
+    lines: dict[str, str] = {}
     clean: Outcome | None = None
     for number, row in enumerate(rows):
         options.say(row.name)
@@ -75,10 +75,10 @@ def run(options: Options) -> list[Figure]:
             raise CannotRun(f"{row.name}: the broker is not here; see docs/brokers.md")
         clean = clean or outcome
         figures.append(_figure(row, outcome, clean))
-        lines.append(_line(row, outcome, clean))
-        options.say(f"  {lines[-1]}")
-    if options.table is not None:
-        _write_table(options.table, lines)
+        lines[row.name] = _line(row, outcome, clean)
+        options.say(f"  {lines[row.name]}")
+        if options.table is not None:
+            _write_table(options.table, lines)
     return figures
 
 
@@ -104,6 +104,8 @@ def _outcome(options: Options, publisher: Publisher, row: Row, number: int) -> O
     except BrokerUnavailable as exc:
         options.say(str(exc))
         return None
+    except SlotcastError as exc:
+        return Outcome(is_finished=False, seconds=0.0, said=f"the publisher says: {exc}")
 
 
 def _device(publisher: Publisher, folder: Path, met: Met) -> Device:
@@ -248,11 +250,13 @@ def _line(row: Row, outcome: Outcome, clean: Outcome) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _write_table(path: Path, lines: Sequence[str]) -> None:
-    """Put the table between the marks of the page."""
+def _write_table(path: Path, lines: Mapping[str, str]) -> None:
+    """Put the rows that were run into the table of the page; those of other runs stay."""
     before, _, rest = path.read_text().partition(_BEGIN)
-    after = rest.partition(_END)[2]
+    old, _, after = rest.partition(_END)
     if not after:
         raise CannotRun(f"{path}: expected the marks {_BEGIN} and {_END}")
-    text = "\n".join([_BEGIN, "", *_HEAD, *lines, "", _END])
-    path.write_text(before + text + after)
+    known = {line.split(" | ")[0].removeprefix("| "): line for line in old.splitlines()}
+    known |= lines
+    rows = [known[row.name] for row in ROWS if row.name in known]
+    path.write_text(before + "\n".join([_BEGIN, "", *_HEAD, *rows, "", _END]) + after)

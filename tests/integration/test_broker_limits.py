@@ -52,7 +52,7 @@ FINISHES = {
     "1 subscription": Rules(subscriptions_max=1),
     "3 subscriptions, 3.1.1": Rules(subscriptions_max=3, version="refused"),
     "1 filter in a SUBSCRIBE": Rules(filters_max=1, wildcards="announced"),
-    "packets of 3 kB for its own": Rules(publishing_closes="/status$"),
+    "hangs up on a status": Rules(publishing_closes="/status$"),
 }
 
 

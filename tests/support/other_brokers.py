@@ -39,6 +39,7 @@ _EJABBERD_YML: Final = """\
 hosts: ["localhost"]
 loglevel: warning
 auth_method: anonymous
+anonymous_protocol: login_anon
 allow_multiple_connections: true
 listen:
   - port: {mqtt}

@@ -12,10 +12,12 @@ told what on a new connection is the agent's business.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import random
 import select
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
@@ -61,6 +63,8 @@ IN_USE_CAP_FACTOR: Final = 5
 """How much longer than for a lost link the wait becomes where another device has this id."""
 TWIN_SEEN_S: Final = 600.0
 MUTED_MAX: Final = 64
+MUTED_S: Final = 3600.0
+"""How long nothing is published on a topic that a broker hangs up on."""
 
 
 class Listener(Protocol):
@@ -148,8 +152,10 @@ class Connection:
         self._ways: dict[str, int] = {}
         self._hang_ups: dict[str, int] = {}
         self._quick_ends: dict[str, int] = {}
-        self._muted: dict[str, set[str]] = {}
+        self._muted: dict[str, dict[str, float]] = {}  # by broker and topic, until when
+        self._blamed: dict[str, Counter[str]] = {}
         self._told_presence: set[str] = set()
+        self._may_not_look: set[str] = set()  # brokers that hang up when asked for the presence
         self._twin_until_s = 0.0
         self._has_progress = False
         self._may_be_quota = True
@@ -238,7 +244,7 @@ class Connection:
                 (self._presence_topic, self._presence(online=False)),
                 self,
                 limits=msgspec.structs.replace(limits, retained=retained),
-                muted=frozenset(self._muted.get(broker.name, ())),
+                muted=self._muted_topics(broker.name),
                 is_careful=self._quick_ends.get(broker.name, 0) >= CAREFUL_AFTER,
             )
             link.connect()
@@ -246,6 +252,12 @@ class Connection:
             self._lost(broker, exc)
             return
         self.link = link
+
+    def _muted_topics(self, name: str) -> frozenset[str]:
+        """Give the topics that this broker was lately found to hang up on."""
+        now_s = time.monotonic()
+        muted = self._muted.get(name, {})
+        return frozenset(topic for topic, until_s in muted.items() if until_s > now_s)
 
     def _came_up(self, link: Link) -> None:
         broker, accepted = link.broker, link.accepted
@@ -273,7 +285,8 @@ class Connection:
             mono_s=time.monotonic(),
             wall_s=int(time.time()),
         )
-        if self._quick_ends.get(broker.name, 0) >= SUSPICIOUS_AFTER:
+        is_suspicious = self._quick_ends.get(broker.name, 0) >= SUSPICIOUS_AFTER
+        if is_suspicious and broker.name not in self._may_not_look | self._blamed.keys():
             link.subscribe((self._presence_topic,))
         link.publish(
             self._presence_topic,
@@ -413,20 +426,40 @@ class Connection:
             return error, False
         if time.monotonic() < self._twin_until_s:
             return _id_in_use(name), False
+        is_blamed = ending.is_single and self._is_blamed(name, ending)
+        ending = dataclasses.replace(ending, is_single=is_blamed)
         learnt = after_ending(self._book.of(name), ending)
         if self._learn(link, learnt, "it closed the connection"):
             return error, True
-        if not ending.is_single:
-            return error, False
-        if ending.topic:
-            muted = self._muted.setdefault(name, set())
-            if len(muted) < MUTED_MAX:
-                muted.add(ending.topic)
+        return self._do_without(name, ending) if is_blamed else (error, False)
+
+    def _is_blamed(self, name: str, ending: Ending) -> bool:
+        """Whether a connection ended while just this waited for an answer, not for the first time.
+
+        Once may be a link that was cut.
+        """
+        blamed = self._blamed.setdefault(name, Counter())
+        if len(blamed) >= MUTED_MAX:
+            blamed.clear()
+        blamed[ending.topic or ending.filters[0]] += 1
+        return blamed[ending.topic or ending.filters[0]] > 1
+
+    def _do_without(self, name: str, ending: Ending) -> tuple[TransferFailed, bool]:
+        """Leave out what the broker hangs up on, if the device can work without; see `_after_end`.
+
+        What is published there is only left out for a while, since it is known by inference.
+        """
+        is_look = ending.filters == (self._presence_topic,)
+        what = f"it is asked for {ending.filters[0]}" if ending.filters else ""
+        if is_look:
+            self._may_not_look.add(name)
+        elif ending.topic:
             what = f"something is published on {ending.topic}"
-        else:
-            what = f"it is asked for {ending.filters[0]}"
+            muted = self._muted.setdefault(name, {})
+            if len(muted) < MUTED_MAX:
+                muted[ending.topic] = time.monotonic() + MUTED_S
         text = f"{name}: the broker closes the connection when {what}; check its access rules"
-        return BrokerRefused(text), bool(ending.topic)
+        return BrokerRefused(text), is_look or bool(ending.topic)
 
     def _judge_length(self, name: str, *, is_lost: bool) -> None:
         """Wait little after a connection that lasted or was worth it; count those that were not."""
@@ -437,6 +470,7 @@ class Connection:
                 wait.reset()
         if self._has_progress or lasted_s > _STABLE_S:
             self._quick_ends[name] = 0
+            self._blamed.pop(name, None)
         elif is_lost:
             self._quick_ends[name] = self._quick_ends.get(name, 0) + 1
 
