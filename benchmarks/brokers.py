@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +34,7 @@ MODEL: Final = "clf"
 TIMEOUT_S: Final = 180.0
 WHY_S: Final = 60.0
 """What cannot finish says why within this."""
+GIVE_UP_S: Final = 2 * WHY_S
 _SIZE_BYTES: Final = 3_000_000
 _LOOK_EVERY_S: Final = 0.5
 _NOT_WRONG: Final = frozenset({"no_notice", "downloading", "building", "committed", "up_to_date"})
@@ -152,23 +155,32 @@ def _update(device: Device) -> tuple[float, str]:
 
 def _run_in_vain(device: Device, met: Met, row: Row) -> Outcome:
     """Run the device until it says why it cannot finish, in its status and in its log."""
-    began_s = time.monotonic()
-    process = device.spawn()
+    log_path = device.config_path.parent / "log.txt"
+    command = [sys.executable, "-m", "slotcast_device", "run"]
     reason = detail = ""
-    try:
-        while reason != row.reason and time.monotonic() < began_s + 2 * WHY_S:
-            time.sleep(_LOOK_EVERY_S)  # to look, not to wait for something that could be told
-            reason, detail = _why(device)
-        took_s = time.monotonic() - began_s
-    finally:
-        process.terminate()
-        process.wait(60)
+    is_logged = False
+    began_s = time.monotonic()
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--config", str(device.config_path)], stdin=subprocess.DEVNULL, stderr=log
+        )
+        try:
+            while (
+                not (is_logged and reason == row.reason) and time.monotonic() < began_s + GIVE_UP_S
+            ):
+                time.sleep(_LOOK_EVERY_S)  # to look, not to wait for something that could be told
+                reason, detail = _why(device)
+                is_logged = f"{row.reason}: " in log_path.read_text(errors="replace")
+            took_s = time.monotonic() - began_s
+        finally:
+            process.terminate()
+            process.wait(60)
     return Outcome(
         is_finished=False,
         seconds=took_s,
         down_bytes=met.proxy.down_bytes,
         said=f"{reason}: {detail}",
-        is_logged=f"{row.reason}: " in process.stderr,
+        is_logged=is_logged,
         learnt=_learnt(device),
     )
 

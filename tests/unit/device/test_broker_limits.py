@@ -119,7 +119,7 @@ def test_what_is_learnt_is_said_in_words() -> None:
     )
     assert limits.words() == (
         "keeps no retained messages",
-        "at most 2 filters in a SUBSCRIBE",
+        "filters in a SUBSCRIBE: at most 2",
         "gives no retained messages, or too few, for a wildcard",
         "packets of at most 9000 bytes",
     )

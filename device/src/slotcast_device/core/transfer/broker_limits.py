@@ -73,9 +73,9 @@ class BrokerLimits(msgspec.Struct, frozen=True, kw_only=True):
         if not self.retained:
             said.append("keeps no retained messages")
         if self.filters_per_packet < FILTERS_PER_PACKET:
-            said.append(f"at most {self.filters_per_packet} filters in a SUBSCRIBE")
+            said.append(f"filters in a SUBSCRIBE: at most {self.filters_per_packet}")
         if self.subscriptions_max < SUBSCRIPTIONS_MAX:
-            said.append(f"at most {self.subscriptions_max} subscriptions")
+            said.append(f"subscriptions: at most {self.subscriptions_max}")
         if self.wildcard_messages_max < BLOCK_CHUNKS:
             said.append("gives no retained messages, or too few, for a wildcard")
         elif self.wildcard_messages_max < UNBOUNDED:
