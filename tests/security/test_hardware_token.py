@@ -94,7 +94,7 @@ def _on_token(repo: Repository, public_pem: bytes) -> Callable[[str], Key]:
 def test_a_device_follows_to_a_key_on_a_token(folder: Path, public_pem: bytes) -> None:
     repo = _open(folder, _gives(PIN))
     first = repo.roles.root_bytes()
-    ceremonies.rotate(repo.roles, "release-clf", _on_token(repo, public_pem))
+    ceremonies.rotate_keys(repo.roles, "release-clf", _on_token(repo, public_pem))
     _release(repo, folder, "2.0")
     repo.offer("clf", "2.0")
     assert verify_notice(repo.build_notice("clf"), first).release.version == "2.0"
@@ -108,7 +108,7 @@ def test_without_the_tokens_pin_nothing_is_signed(
     folder: Path, public_pem: bytes, given: str | None, said: str
 ) -> None:
     repo = _open(folder, _gives(PIN))
-    ceremonies.rotate(repo.roles, "release-clf", _on_token(repo, public_pem))
+    ceremonies.rotate_keys(repo.roles, "release-clf", _on_token(repo, public_pem))
     with pytest.raises(KeyUnavailable, match=f"release-clf: expected 1 of 1 .*{said}"):
         _release(_open(folder, _gives(given)), folder, "2.0")
 
@@ -122,5 +122,5 @@ def test_a_token_is_never_tried_with_a_passphrase(folder: Path, public_pem: byte
         return PIN
 
     repo = _open(folder, pin)
-    ceremonies.rotate(repo.roles, "release-clf", _on_token(repo, public_pem))
+    ceremonies.rotate_keys(repo.roles, "release-clf", _on_token(repo, public_pem))
     assert set(asked) == {f"key release-clf at {URI}"}

@@ -112,7 +112,9 @@ def test_a_stolen_online_key_cannot_introduce_a_release(repo: Repository, tmp_pa
     online.roles._files.write("release-clf", role)
     online.roles._renew_snapshot(force=True)
     online.roles._renew_timestamp(force=True)
-    forged = wire.encode(msgspec.structs.replace(notice, metadata=online.roles.bundle("clf")))
+    forged = wire.encode(
+        msgspec.structs.replace(notice, metadata=online.roles.notice_metadata("clf"))
+    )
     with pytest.raises(BadSignature, match="release-clf"):
         verify_notice(forged, repo.roles.root_bytes())
 
@@ -138,7 +140,7 @@ def test_a_rotated_key_is_followed_from_the_first_root(
     store.mkdir()
     verify_notice(repo.build_notice("clf"), first, store=store)
     before = set(repo.roles.role_of("offers" if role == "online" else role).keyids)
-    ceremonies.rotate(repo.roles, role, new_key(repo))
+    ceremonies.rotate_keys(repo.roles, role, new_key(repo))
     after = set(repo.roles.role_of("offers" if role == "online" else role).keyids)
     assert not before & after
     verify_notice(repo.build_notice("clf"), first, store=store)
@@ -147,10 +149,10 @@ def test_a_rotated_key_is_followed_from_the_first_root(
 def test_root_keys_are_exchanged_one_by_one_under_their_threshold(repo: Repository) -> None:
     first = repo.roles.root_bytes(1)
     with pytest.raises(UsageError, match="keys add"):
-        ceremonies.rotate(repo.roles, "root", new_key(repo))
+        ceremonies.rotate_keys(repo.roles, "root", new_key(repo))
     for old in list(repo.roles.role_of("root").keyids):
-        ceremonies.add(repo.roles, "root", new_key(repo))
-        assert ceremonies.revoke(repo.roles, repo.ring, old[:12]) == ["root"]
+        ceremonies.add_key(repo.roles, "root", new_key(repo))
+        assert ceremonies.revoke_key(repo.roles, repo.ring, old[:12]) == ["root"]
     assert repo.roles.root().signed.version == 7
     assert repo.roles.role_of("root").threshold == 2
     verify_notice(repo.build_notice("clf"), first)
@@ -160,13 +162,13 @@ def test_one_root_key_of_two_needed_changes_nothing(repo: Repository) -> None:
     alone = lose(lose(repo, "root-1"), "root-2")
     before = alone.roles.root_bytes()
     with pytest.raises(KeyUnavailable, match="expected 2 of 3 keys to sign, got 1"):
-        ceremonies.rotate(alone.roles, "targets", new_key(alone))
+        ceremonies.rotate_keys(alone.roles, "targets", new_key(alone))
     assert alone.roles.root_bytes() == before
 
 
 def test_two_root_keys_of_three_are_enough(repo: Repository) -> None:
     two = lose(repo, "root-2")
-    ceremonies.rotate(two.roles, "targets", new_key(two))
+    ceremonies.rotate_keys(two.roles, "targets", new_key(two))
     verify_notice(two.build_notice("clf"), two.roles.root_bytes(1))
 
 
@@ -177,7 +179,7 @@ def test_what_a_revoked_key_signs_afterwards_is_refused(repo: Repository, tmp_pa
     root, store = repo.roles.root_bytes(1), tmp_path / "seen"
     store.mkdir()
     stolen = repo.roles.role_of("release-clf").keyids[0]
-    ceremonies.rotate(repo.roles, "release-clf", new_key(repo))
+    ceremonies.rotate_keys(repo.roles, "release-clf", new_key(repo))
     assert stolen not in repo.roles.role_of("release-clf").keyids
     verify_notice(repo.build_notice("clf"), root, store=store)
     thief.release(Request(model="clf", version="6.6.6", same_as="1.0"))
@@ -192,7 +194,7 @@ def test_what_a_revoked_key_signs_afterwards_is_refused(repo: Repository, tmp_pa
 def test_the_last_key_of_a_role_cannot_be_revoked(repo: Repository) -> None:
     keyid = repo.roles.role_of("targets").keyids[0]
     with pytest.raises(Conflict, match="add or rotate a key first"):
-        ceremonies.revoke(repo.roles, repo.ring, keyid)
+        ceremonies.revoke_key(repo.roles, repo.ring, keyid)
 
 
 def test_a_rotation_that_was_stopped_is_healed_by_the_next_command(
@@ -206,7 +208,7 @@ def test_a_rotation_that_was_stopped_is_healed_by_the_next_command(
     with monkeypatch.context() as patch:
         patch.setattr(type(repo.roles), "renew", die)
         with pytest.raises(KeyboardInterrupt):
-            ceremonies.rotate(repo.roles, "online", new_key(repo))
+            ceremonies.rotate_keys(repo.roles, "online", new_key(repo))
     again = Repository(repo.path)
     verify_notice(again.refresh()["clf"], again.roles.root_bytes(1))
 

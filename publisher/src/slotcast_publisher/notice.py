@@ -15,6 +15,7 @@ from slotcast_publisher.errors import Conflict, NotFound
 from slotcast_publisher.store import ReleaseFolder, Store, decode_offer
 from slotcast_publisher.trust.proof import verify_notice
 from slotcast_publisher.trust.roles import Roles
+from slotcast_publisher.trust.signed_roles import SignedRoles
 from slotcast_schemas import wire
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import MalformedMessage, UsageError
@@ -85,7 +86,7 @@ def _pick(wanted: V | None, before: V | None, default: V) -> V:
     return default if before is None else before
 
 
-def present_offer(store: Store, roles: Roles, model: str) -> Offer | None:
+def present_offer(store: Store, roles: SignedRoles, model: str) -> Offer | None:
     """Give the offer that is signed for a model, or None."""
     signed = roles.signed_offer(model)
     if signed is None:
@@ -109,7 +110,7 @@ def sign_offer(store: Store, roles: Roles, offer: Offer) -> None:
     roles.renew()
 
 
-def assemble(store: Store, roles: Roles, model: str) -> bytes:
+def assemble(store: Store, roles: SignedRoles, model: str) -> bytes:
     """Bundle what the signed snapshot stands for into a model's notice, proven or not.
 
     Raises:
@@ -123,7 +124,7 @@ def assemble(store: Store, roles: Roles, model: str) -> bytes:
     offer = decode_offer(offer_bytes)
     notice = Notice(
         model=model,
-        metadata=roles.bundle(model),
+        metadata=roles.notice_metadata(model),
         targets={
             release_target(model, offer.version): store.release_bytes(model, offer.version),
             offer_target(model): offer_bytes,
@@ -143,7 +144,7 @@ def offer_in(notice: bytes, model: str) -> Offer:
     return decode_offer(wire.decode(notice, Notice).targets[offer_target(model)])
 
 
-def build_notice(store: Store, roles: Roles, model: str) -> bytes:
+def build_notice(store: Store, roles: SignedRoles, model: str) -> bytes:
     """Bundle what is signed for a model into a notice, and prove it with a TUF client.
 
     Raises:

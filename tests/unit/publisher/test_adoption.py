@@ -11,7 +11,7 @@ from slotcast_publisher.errors import Conflict, KeyUnavailable, NotFound
 from slotcast_publisher.release.build import Request
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.catalog import look_at
-from slotcast_publisher.trust.ceremonies import rotate
+from slotcast_publisher.trust.ceremonies import rotate_keys
 from slotcast_publisher.trust.precedence import Standing, compare
 from slotcast_publisher.trust.proof import verify_notice
 
@@ -116,7 +116,9 @@ def test_models_that_were_published_at_different_times_are_taken_together(
     again(backup, "3.0")
     assert fleet.hear("clf", backup.offer("clf", "3.0")) == "3.0"
     assert not done["det"].has_key  # it was made after the backup, and is lost
-    rotate(backup.roles, "release-det", lambda name: backup.ring.generate(name, encrypted=False))
+    rotate_keys(
+        backup.roles, "release-det", lambda name: backup.ring.generate(name, encrypted=False)
+    )
     assert fleet.hear("det", backup.refresh()["det"]) == "1.0"
 
 
@@ -133,7 +135,7 @@ def test_a_model_whose_notice_is_lost_still_counts_for_the_snapshot(
 
 
 def test_keys_that_were_made_elsewhere_are_asked_for(repo: Repository, backup: Repository) -> None:
-    rotate(repo.roles, "online", lambda name: repo.ring.generate(name, encrypted=False))
+    rotate_keys(repo.roles, "online", lambda name: repo.ring.generate(name, encrypted=False))
     notice = repo.refresh()["clf"]
     with pytest.raises(KeyUnavailable, match="expected 1 of 1"):
         backup.adopt({"clf": notice})
@@ -147,12 +149,12 @@ def test_keys_that_were_made_elsewhere_are_asked_for(repo: Repository, backup: R
 def test_an_online_key_that_is_lost_is_rotated_with_the_root_keys(
     repo: Repository, backup: Repository, fleet: Fleet
 ) -> None:
-    rotate(repo.roles, "online", lambda name: repo.ring.generate(name, encrypted=False))
+    rotate_keys(repo.roles, "online", lambda name: repo.ring.generate(name, encrypted=False))
     notice = repo.refresh()["clf"]
     fleet.hear("clf", notice)
     with pytest.raises(KeyUnavailable):
         backup.adopt({"clf": notice})
-    rotate(backup.roles, "online", lambda name: backup.ring.generate(name, encrypted=False))
+    rotate_keys(backup.roles, "online", lambda name: backup.ring.generate(name, encrypted=False))
     assert fleet.hear("clf", backup.refresh()["clf"]) == "1.0"
 
 

@@ -14,7 +14,7 @@ from slotcast_publisher.errors import ClockWrong
 from slotcast_publisher.notice import Wanted
 from slotcast_publisher.release.build import Request
 from slotcast_publisher.repository import Repository
-from slotcast_publisher.trust.ceremonies import rotate
+from slotcast_publisher.trust.ceremonies import rotate_keys
 from slotcast_publisher.trust.proof import verify_notice
 
 
@@ -38,7 +38,7 @@ def test_nothing_is_signed_by_a_clock_that_is_decades_off(
         lambda: wrong.offer("clf", "1.0", Wanted(state="paused")),
         lambda: wrong.withdraw("clf"),
         wrong.refresh,
-        lambda: rotate(wrong.roles, "online", new_key(wrong)),
+        lambda: rotate_keys(wrong.roles, "online", new_key(wrong)),
     )
     for command in commands:
         with pytest.raises(ClockWrong, match=said):

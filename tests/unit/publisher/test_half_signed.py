@@ -9,7 +9,7 @@ import pytest
 from slotcast_publisher.release.build import Request
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.catalog import look_at
-from slotcast_publisher.trust.ceremonies import rotate
+from slotcast_publisher.trust.ceremonies import rotate_keys
 from slotcast_publisher.trust.metadata_files import MetadataFiles
 from slotcast_publisher.trust.proof import verify_notice
 from slotcast_publisher.trust.roles import Roles
@@ -64,7 +64,7 @@ def test_a_ceremony_that_was_stopped_leaves_the_present_notice(
     repo.offer("clf", "1.0")
     monkeypatch.setattr(Roles, "renew", stop)
     with pytest.raises(KeyboardInterrupt):
-        rotate(repo.roles, role, lambda name: repo.ring.generate(name, encrypted=False))
+        rotate_keys(repo.roles, role, lambda name: repo.ring.generate(name, encrypted=False))
     verified = verify_notice(repo.build_notice("clf"), repo.roles.root_bytes(1))
     assert verified.release.version == "1.0"
 

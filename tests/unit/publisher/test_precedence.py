@@ -11,7 +11,7 @@ import pytest
 from slotcast_publisher.notice import Wanted
 from slotcast_publisher.release.build import Request
 from slotcast_publisher.repository import Repository
-from slotcast_publisher.trust.ceremonies import rotate
+from slotcast_publisher.trust.ceremonies import rotate_keys
 from slotcast_publisher.trust.precedence import Standing, compare
 
 DAY_S = 86_400
@@ -28,7 +28,7 @@ def publish(repo: Repository, version: str) -> bytes:
 
 
 def change_key(repo: Repository, role: str) -> None:
-    rotate(repo.roles, role, lambda name: repo.ring.generate(name, encrypted=False))
+    rotate_keys(repo.roles, role, lambda name: repo.ring.generate(name, encrypted=False))
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def test_a_state_directory_is_one_of_the_device_not_of_the_publisher(
 
 def test_the_newest_root_is_pinned(repo: Repository, tmp_path: Path) -> None:
     repo = with_brokers(repo, Broker(url="mqtt://b"))
-    ceremonies.rotate(repo.roles, "targets", lambda n: repo.ring.generate(n, encrypted=False))
+    ceremonies.rotate_keys(repo.roles, "targets", lambda n: repo.ring.generate(n, encrypted=False))
     done = provision(repo, "cam-1", tmp_path / "out", models=["clf"])
     assert done.root_version == 2
     assert (done.folder / "root.json").read_bytes() == repo.roles.root_bytes(2)

@@ -17,6 +17,7 @@ from slotcast_publisher.release import payloads
 from slotcast_publisher.release.build import Request
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust.proof import verify_notice
+from slotcast_publisher.trust.roles import Roles
 from slotcast_schemas import wire
 from slotcast_schemas.errors import (
     Expired,
@@ -218,6 +219,27 @@ def test_signatures_are_renewed_at_half_their_life_and_not_before(repo: Reposito
     assert renewed != first
     later = Repository(repo.path, now_s=lambda: now_s + 31 * 86400)
     assert later.roles.expires("timestamp").timestamp() > now_s + 90 * 86400
+
+
+def test_roles_are_due_at_half_of_the_shortest_life_by_the_clock_of_the_repository(
+    repo: Repository,
+) -> None:
+    now_s = repo.roles.expires("timestamp").timestamp() - 60 * 86400
+
+    def after(days: float) -> Roles:
+        return Repository(repo.path, now_s=lambda: now_s + days * 86400).roles
+
+    assert not after(29).are_due()
+    assert after(31).are_due()
+    after(31).renew()
+    assert not after(31).are_due()
+
+
+def test_a_role_that_is_missing_is_due(repo: Repository) -> None:
+    (repo.path / "metadata" / "timestamp.json").unlink()
+    assert repo.roles.are_due()
+    repo.roles.renew()
+    assert not repo.roles.are_due()
 
 
 def test_what_is_expired_is_not_handed_out(repo: Repository) -> None:

@@ -82,7 +82,7 @@ def _add(
     repository = open_repository(repo)
     with repository.locked():
         make = _maker(repository, uri, public_key, scheme, no_passphrase)
-        key = ceremonies.add(repository.roles, role, make, threshold)
+        key = ceremonies.add_key(repository.roles, role, make, threshold)
     _say(repository, role, key, "added", json)
 
 
@@ -99,7 +99,7 @@ def _rotate(
     repository = open_repository(repo)
     with repository.locked():
         make = _maker(repository, uri, public_key, scheme, no_passphrase)
-        key = ceremonies.rotate(repository.roles, role, make)
+        key = ceremonies.rotate_keys(repository.roles, role, make)
     _say(repository, role, key, "rotated", json)
 
 
@@ -112,7 +112,7 @@ def _revoke(
     """Let a key sign for nothing any more."""
     repository = open_repository(repo)
     with repository.locked():
-        names = ceremonies.revoke(repository.roles, repository.ring, key, threshold)
+        names = ceremonies.revoke_key(repository.roles, repository.ring, key, threshold)
     fields = {
         "key": key,
         "roles": names,

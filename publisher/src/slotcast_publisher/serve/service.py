@@ -11,7 +11,6 @@ import hashlib
 import json
 import random
 import threading
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -30,7 +29,6 @@ from slotcast_schemas.errors import BrokerRefused, LinkDown, SlotcastError, Stat
 
 LOOK_EVERY_S: Final = 5.0
 TIDY_EVERY_S: Final = 1_800.0
-_DAY_S: Final = 86_400.0
 _SAID_MAX: Final = 100
 
 
@@ -163,7 +161,7 @@ class Service:
     def _renew(self) -> None:
         """Sign anew what is past half of its life; another command's lock is waited for."""
         try:
-            if not self._is_stale():
+            if not self._repo.roles.are_due():
                 return
             with self._repo.locked(wait_s=0.0):
                 self._repo.roles.renew()
@@ -173,19 +171,6 @@ class Service:
             return  # the next look comes soon
         except SlotcastError as exc:
             self._say_new([f"cannot renew signatures: {exc.reason}: {exc}"])
-
-    def _is_stale(self) -> bool:
-        expiry, now = self._repo.settings.expiry, datetime.now(UTC)
-        lives = {
-            "timestamp": expiry.timestamp_days,
-            "snapshot": expiry.snapshot_days,
-            "offers": expiry.offers_days,
-        }
-        return any(
-            (self._repo.roles.expires(name) - now).total_seconds() < days * _DAY_S / 2
-            for name, days in lives.items()
-            if name != "offers" or self._repo.offered()
-        )
 
     def _say_new(self, problems: Sequence[str]) -> None:
         """Say a problem once, not at each look."""
@@ -238,5 +223,5 @@ def _guarded(
 
 def log_line(event: str, **fields: object) -> str:
     """Give one line of JSON."""
-    now = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
     return json.dumps({"time": now, "event": event, **fields})

@@ -17,6 +17,7 @@ from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 from slotcast_publisher.errors import Conflict, KeyUnavailable
 from slotcast_publisher.trust.precedence import Comparison, Standing, compare
 from slotcast_publisher.trust.roles import Roles
+from slotcast_publisher.trust.signed_roles import SignedRoles
 from slotcast_schemas import wire
 from slotcast_schemas.messages import Notice
 from slotcast_schemas.trust import OFFERS_ROLE, release_role
@@ -82,7 +83,7 @@ def _role(files: Files, name: str) -> Metadata[Any]:
 def _take_roots(files: Files, roles: Roles) -> None:
     for version in sorted(f.signed.version for f in files.values() if isinstance(f.signed, Root)):
         theirs = files[f"{version}.root.json"]
-        ours = roles.held(Root.type, version)
+        ours = roles.find_version(Root.type, version)
         if ours is None:
             roles.put(Root.type, theirs)
         elif ours.to_dict() != theirs.to_dict():
@@ -102,8 +103,8 @@ def _take(name: str, files: Files, roles: Roles) -> None:
         roles.sign_above(name, theirs, max(here, theirs.signed.version))
 
 
-def _is_split(name: str, theirs: Metadata[Any], roles: Roles) -> bool:
-    ours = roles.held(name, theirs.signed.version)
+def _is_split(name: str, theirs: Metadata[Any], roles: SignedRoles) -> bool:
+    ours = roles.find_version(name, theirs.signed.version)
     return ours is not None and ours.signed.to_dict() != theirs.signed.to_dict()
 
 
@@ -118,7 +119,7 @@ def _catch_up(snapshot: Snapshot, roles: Roles) -> tuple[str, ...]:
         name = file.removesuffix(".json")
         if 0 < roles.newest_version(name) < meta.version:
             try:
-                roles.sign_above(name, roles.present(name), meta.version)
+                roles.sign_above(name, roles.newest(name), meta.version)
             except KeyUnavailable:
                 unsigned.append(name)
     return tuple(unsigned)

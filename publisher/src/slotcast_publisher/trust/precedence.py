@@ -21,7 +21,7 @@ from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
 
 from slotcast_publisher.errors import NotFound
-from slotcast_publisher.trust.roles import SIGNED_AT, Roles
+from slotcast_publisher.trust.signed_roles import SIGNED_AT, SignedRoles, is_signed_for
 from slotcast_schemas import wire
 from slotcast_schemas.errors import RefusedRelease
 from slotcast_schemas.messages import Notice, Offer
@@ -52,7 +52,7 @@ class Comparison:
     offer: Offer | None = None
 
 
-def compare(data: bytes, model: str, roles: Roles) -> Comparison:
+def compare(data: bytes, model: str, roles: SignedRoles) -> Comparison:
     """Compare a broker's notice of a model with what is signed here."""
     try:
         notice = wire.decode(data, Notice)
@@ -67,7 +67,9 @@ def compare(data: bytes, model: str, roles: Roles) -> Comparison:
 class _Comparing:
     """One comparison: the notice's metadata by file name, and the roles of this repository."""
 
-    def __init__(self, model: str, metadata: Mapping[str, Metadata[Any]], roles: Roles) -> None:
+    def __init__(
+        self, model: str, metadata: Mapping[str, Metadata[Any]], roles: SignedRoles
+    ) -> None:
         self._model = model
         self._metadata = metadata
         self._roles = roles
@@ -95,11 +97,11 @@ class _Comparing:
         newest = self._roles.root().signed
         for version in sorted(_root_versions(self._metadata)):
             theirs = self._metadata[f"{version}.root.json"]
-            before = self._roles.held(Root.type, version - 1)
+            before = self._roles.find_version(Root.type, version - 1)
             parent = before.signed if before is not None else newest
             if not _follows(theirs, parent):
                 return Comparison(Standing.FOREIGN, "its root is not one that ours leads to")
-            ours = self._roles.held(Root.type, version)
+            ours = self._roles.find_version(Root.type, version)
             if ours is not None and _content(ours.signed) != _content(theirs.signed):
                 return Comparison(Standing.SPLIT, f"root {version} was signed twice")
             if version > newest.version:
@@ -144,7 +146,7 @@ class _Comparing:
             return 0
 
     def _is_split(self, name: str, theirs: Any) -> bool:
-        ours = self._roles.held(name, theirs.version)
+        ours = self._roles.find_version(name, theirs.version)
         return ours is not None and _content(ours.signed) != _content(theirs)
 
     def _split_detail(self, name: str, theirs: Any) -> str:
@@ -182,13 +184,7 @@ def _follows(theirs: Metadata[Any], parent: Any) -> bool:
 
 
 def _is_signed(parent: Root | Targets, name: str, file: Metadata[Any] | None) -> bool:
-    if file is None:
-        return False
-    try:
-        parent.verify_delegate(name, file.signed_bytes, file.signatures)
-    except (RepositoryError, ValueError):
-        return False
-    return True
+    return file is not None and is_signed_for(parent, name, file)
 
 
 def _one(metadata: Mapping[str, Metadata[Any]], name: str) -> Metadata[Any] | None:

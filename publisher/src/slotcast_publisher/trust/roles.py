@@ -1,18 +1,19 @@
-"""The roles of docs/trust.md, built and signed with python-tuf, unmodified.
+"""Signs the roles of docs/trust.md with python-tuf, unmodified; renews and heals them.
 
-Decides what each role says and when it must be signed again; where keys and files are is left to
-`keys` and `files`. Each step writes one whole file, and `heal` signs again whatever the keys of
-the day no longer vouch for: so a command that was stopped between two steps is simply run again.
+Decides what each role says and when it must be signed again. Reading is left to `signed_roles`,
+changes of keys to `ceremonies`, where keys and files are to `keys` and `metadata_files`.
+Each step writes one whole file, and `heal` signs again whatever the keys of the day no longer
+vouch for: so a command that was stopped between two steps is simply run again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from securesystemslib.signer import Key
-from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
+from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import (
     DelegatedRole,
     Delegations,
@@ -27,11 +28,18 @@ from tuf.api.metadata import (
 )
 from tuf.api.serialization import SerializationError
 
-from slotcast_publisher.errors import Conflict, KeyUnavailable, NotFound, RepositoryDamaged
+from slotcast_publisher.errors import Conflict, KeyUnavailable
 from slotcast_publisher.settings import Expiry
 from slotcast_publisher.trust import clock
 from slotcast_publisher.trust.keys import KeyRing
 from slotcast_publisher.trust.metadata_files import MetadataFiles
+from slotcast_publisher.trust.signed_roles import (
+    ONLINE,
+    SIGNED_AT,
+    SignedRoles,
+    delegations_of,
+    sequence_of,
+)
 from slotcast_schemas.trust import (
     OFFERS_PATHS,
     OFFERS_ROLE,
@@ -42,25 +50,26 @@ from slotcast_schemas.trust import (
 )
 
 RELEASES_SIGNED_MAX: Final = 64
-"""Releases that a role's metadata lists; older ones are dropped, devices are past them."""
-
-ROOTS_MAX: Final = 32
-"""Roots that a notice carries: a device pinned to an older one must be provisioned again."""
+"""The number of releases that a release role lists at most; older ones are dropped, because every
+device of the fleet is past them."""
 
 VERSIONS_KEPT: Final = 10
-"""Of each role: what a broker has must be here, to be told from what another copy signed."""
-
-TOP_LEVEL: Final = (Root.type, Targets.type, Snapshot.type, Timestamp.type)
-ONLINE: Final = (OFFERS_ROLE, Snapshot.type, Timestamp.type)
-
-SIGNED_AT: Final = "slotcast-signed-at"
-"""Extra field of the timestamp (TUF's clients pass over it): when it was signed, ISO 8601."""
+"""The number of versions of each role that are kept: what a broker has must be here, so that it can
+be told from what another copy of the repository signed."""
 
 T = TypeVar("T", Root, Timestamp, Snapshot, Targets)
 
 
-class Roles:
-    """The signed roles of one repository."""
+class Roles(SignedRoles):
+    """The signed roles of one repository, and the keys and the clock to sign more.
+
+    Args:
+        files: where the signed metadata is.
+        ring: the keys that can sign from here.
+        expiry: for how many days each role counts from its signature on.
+        now: the clock.
+        clock_is_right: sign although the clock contradicts what was signed before.
+    """
 
     def __init__(
         self,
@@ -71,124 +80,11 @@ class Roles:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         clock_is_right: bool = False,
     ) -> None:
-        self._files = files
+        super().__init__(files)
         self._ring = ring
         self._expiry = expiry
         self._now = now
         self._clock_is_right = clock_is_right
-
-    # --- what is there ------------------------------------------------------------------------
-
-    def root(self) -> Metadata[Root]:
-        """Give the newest root."""
-        return self._files.read(Root.type, Root)
-
-    def targets(self) -> Metadata[Targets]:
-        """Give the newest top-level targets, which hold the delegations."""
-        return self._files.read(Targets.type, Targets)
-
-    def role_of(self, name: str) -> Role:
-        """Give a role's key ids and threshold, as its parent says.
-
-        Raises:
-            NotFound: no such role.
-        """
-        if name in TOP_LEVEL:
-            return self.root().signed.roles[name]
-        roles = _delegations(self.targets().signed).roles or {}
-        if name not in roles:
-            raise NotFound(f"no role {name!r}; there are {', '.join(self.names())}")
-        return roles[name]
-
-    def key(self, keyid: str) -> Key:
-        """Give a public key that some role uses."""
-        delegated = _delegations(self.targets().signed).keys
-        return {**self.root().signed.keys, **delegated}[keyid]
-
-    def names(self) -> list[str]:
-        """Name every role, top-level ones first."""
-        return [*TOP_LEVEL, *(_delegations(self.targets().signed).roles or {})]
-
-    def signed_names(self) -> set[str]:
-        """Name the roles that have signed metadata."""
-        is_dated = bool(self._files.versions(Timestamp.type))
-        return self._files.roles() | ({Timestamp.type} if is_dated else set())
-
-    def expires(self, name: str) -> datetime:
-        """Say until when a role's newest metadata counts."""
-        expires: datetime = self._read(name).signed.expires
-        return expires
-
-    def version(self, name: str) -> int:
-        """Give the version of a role's newest metadata."""
-        version: int = self._read(name).signed.version
-        return version
-
-    def held(self, name: str, version: int) -> Metadata[Any] | None:
-        """Give one version of a role's metadata, or None if it is not here (any more).
-
-        Of the timestamp only the newest is kept.
-        """
-        try:
-            found = self._read(name, None if name == Timestamp.type else version)
-        except NotFound:
-            return None
-        return found if found.signed.version == version else None
-
-    def newest_version(self, name: str) -> int:
-        """Give the version of a role's newest metadata; 0 if there is none."""
-        return max(self._files.versions(name), default=0)
-
-    def present(self, name: str) -> Metadata[Any]:
-        """Give a role's newest metadata.
-
-        Raises:
-            NotFound: there is none.
-        """
-        return self._read(name)
-
-    def highest_sequence(self, model: str) -> int:
-        """Give the highest sequence that is signed for a model; 0 if none is."""
-        role = self.releases(model)
-        targets = role.targets.values() if role is not None else ()
-        return max(map(_sequence, targets), default=0)
-
-    def releases(self, model: str) -> Targets | None:
-        """Give what a model's release role says, or None if it said nothing yet."""
-        if release_role(model) not in self._files.roles():
-            return None
-        return self._files.read(release_role(model), Targets).signed
-
-    def signed_release(self, model: str, version: str) -> TargetFile | None:
-        """Give what the release role says about a release, or None."""
-        role = self.releases(model)
-        return None if role is None else role.targets.get(release_target(model, version))
-
-    def signed_offer(self, model: str) -> TargetFile | None:
-        """Give what the online role says about a model's offer, or None."""
-        return self._files.read(OFFERS_ROLE, Targets).signed.targets.get(offer_target(model))
-
-    def announced_offer(self, model: str) -> TargetFile | None:
-        """Give the offer of a model that the signed snapshot stands for, or None.
-
-        It differs from `signed_offer` only while a command signs, or after one was stopped.
-        """
-        version = self._named().get(OFFERS_ROLE)
-        if version is None:
-            return None
-        return self._files.read(OFFERS_ROLE, Targets, version).signed.targets.get(
-            offer_target(model)
-        )
-
-    def signed_at(self) -> datetime | None:
-        """Say when the newest timestamp was signed; None for one of an older version of this."""
-        if not self._files.versions(Timestamp.type):
-            return None
-        told = self._files.read(Timestamp.type, Timestamp).signed.unrecognized_fields
-        try:
-            return datetime.fromisoformat(str(told[SIGNED_AT]))
-        except (KeyError, ValueError):
-            return None
 
     def signing_time(self) -> datetime:
         """Give the time to sign with.
@@ -198,28 +94,18 @@ class Roles:
         """
         return clock.signing_time(self._now(), self.signed_at(), is_right=self._clock_is_right)
 
-    def _named(self) -> dict[str, int]:
-        """Give the versions that the signed timestamp and its snapshot name.
-
-        What was signed since (a release that is not published yet, half of a ceremony) is newer,
-        and belongs in no notice before the next snapshot stands for it.
-        """
-        timestamp = self._files.read(Timestamp.type, Timestamp)
-        version = timestamp.signed.snapshot_meta.version
-        snapshot = self._files.read(Snapshot.type, Snapshot, version)
-        named = {name.removesuffix(".json"): meta for name, meta in snapshot.signed.meta.items()}
-        return {
-            Timestamp.type: timestamp.signed.version,
-            Snapshot.type: version,
-            **{name: meta.version for name, meta in named.items()},
-        }
-
     # --- the first time -----------------------------------------------------------------------
 
     def create(
         self, root: Sequence[Key], threshold: int, targets: Sequence[Key], online: Key
     ) -> None:
         """Sign the first root and an empty set of roles.
+
+        Args:
+            root: the root's keys.
+            threshold: how many of them must sign a root.
+            targets: the keys of the top-level targets.
+            online: the key of the roles that are dated again by themselves.
 
         Raises:
             KeyUnavailable: too few of the keys can sign from here.
@@ -255,13 +141,19 @@ class Roles:
             return False
         top = self.targets()
         _delegate(top.signed, name, release_paths(model), [make_key()])
-        self._bump(Targets.type, top)
+        self.sign_next(Targets.type, top)
         return True
 
     # --- everyday -----------------------------------------------------------------------------
 
     def add_release(self, model: str, version: str, data: bytes, sequence: int) -> bool:
         """Sign a release; says whether that was new. A signed release never changes.
+
+        Args:
+            model: the model's name.
+            version: the release's version.
+            data: the bytes that devices get.
+            sequence: the release's place in the order of the model's releases.
 
         Raises:
             Conflict: the version is signed already, with other bytes.
@@ -275,13 +167,13 @@ class Roles:
             if present.hashes != target.hashes:
                 raise Conflict(f"{model} {version} is signed already, with other content")
             return False
-        same = [t.path for t in role.signed.targets.values() if _sequence(t) == sequence]
+        same = [t.path for t in role.signed.targets.values() if sequence_of(t) == sequence]
         if same:
             raise Conflict(f"sequence {sequence} of {model} is signed already, as {same[0]!r}")
         role.signed.targets[path] = target
-        newest = sorted(role.signed.targets.values(), key=_sequence)[-RELEASES_SIGNED_MAX:]
+        newest = sorted(role.signed.targets.values(), key=sequence_of)[-RELEASES_SIGNED_MAX:]
         role.signed.targets = {target.path: target for target in newest}
-        self._bump(name, role)
+        self.sign_next(name, role)
         return True
 
     def set_offer(self, model: str, data: bytes) -> bool:
@@ -296,8 +188,13 @@ class Roles:
         if present is not None and present.hashes == target.hashes:
             return False
         role.signed.targets[target.path] = target
-        self._bump(OFFERS_ROLE, role)
+        self.sign_next(OFFERS_ROLE, role)
         return True
+
+    def are_due(self) -> bool:
+        """Say whether an online role is missing, or is past half of its life."""
+        signed = self.signed_names()
+        return any(name not in signed or self._is_stale(name) for name in ONLINE)
 
     def renew(self, *, force: bool = False) -> bool:
         """Bring the online roles up to date; says whether anything had to be signed.
@@ -310,7 +207,7 @@ class Roles:
         """
         changed = self.heal()
         if OFFERS_ROLE not in self._files.roles() or force or self._is_stale(OFFERS_ROLE):
-            self._bump(OFFERS_ROLE, self._read_or_new(OFFERS_ROLE))
+            self.sign_next(OFFERS_ROLE, self._read_or_new(OFFERS_ROLE))
         changed |= self._renew_snapshot(force=force)
         return self._renew_timestamp(force=force) or changed
 
@@ -321,12 +218,12 @@ class Roles:
             KeyUnavailable: one of their keys cannot be used from here.
         """
         root = self.root()
-        self._write_root(root, root.signed.roles[Root.type])
+        self.sign_root(root, root.signed.roles[Root.type])
         names = [name for name in self.names() if name not in {Root.type, *ONLINE}]
         present = self._files.roles()
         for name in names:
             if name in present:
-                self._bump(name, self._files.read(name, Targets))
+                self.sign_next(name, self._files.read(name, Targets))
         return [Root.type, *names]
 
     def heal(self) -> bool:
@@ -341,125 +238,50 @@ class Roles:
                 continue
             role = self._files.read(name, Targets)
             if not self._is_vouched(name, role):
-                self._bump(name, role)
+                self.sign_next(name, role)
                 healed = True
         return healed
 
-    # --- what another copy signed -------------------------------------------------------------
+    # --- one version --------------------------------------------------------------------------
 
     def put(self, name: str, metadata: Metadata[Any]) -> None:
         """Keep metadata that another copy of this repository signed, as it is."""
         self._files.write(name, metadata)
 
+    def sign_next(self, name: str, metadata: Metadata[T]) -> None:
+        """Sign what metadata says as a role's next version, valid from now on.
+
+        Raises:
+            KeyUnavailable: too few of the role's keys can be used from here.
+        """
+        metadata.signed.version = max(metadata.signed.version, self._floor(name)) + 1
+        metadata.signed.expires = self._until(name)
+        self._write(name, metadata)
+
     def sign_above(self, name: str, metadata: Metadata[Any], version: int) -> None:
         """Sign what metadata says again, under a version above this one.
+
+        Args:
+            name: the role.
+            metadata: what it shall say; is changed in place.
+            version: the version to go above.
 
         Raises:
             KeyUnavailable: too few of the role's keys can be used from here.
         """
         metadata.signed.version = version
-        self._bump(name, metadata)
+        self.sign_next(name, metadata)
 
-    # --- keys ---------------------------------------------------------------------------------
-
-    def change_keys(
-        self, names: Iterable[str], edit: Callable[[list[str], int], tuple[list[Key], int]]
-    ) -> None:
-        """Change who signs for the named roles; root goes from N to N+1, signed by both.
-
-        Args:
-            names: roles to change.
-            edit: from a role's key ids and threshold to its new keys and threshold.
+    def sign_root(self, root: Metadata[Root], old: Role) -> None:
+        """Sign the next root, with the keys that it names and with those that the old one named.
 
         Raises:
-            KeyUnavailable: too few of the keys that must sign can be used from here.
+            KeyUnavailable: too few of the keys of either can be used from here.
         """
-        chosen = list(dict.fromkeys(names))
-        roles = {name: self.role_of(name) for name in chosen}
-        wanted = {name: edit(list(role.keyids), role.threshold) for name, role in roles.items()}
-        for name, (keys, threshold) in wanted.items():
-            if len({key.keyid for key in keys}) < threshold:
-                raise Conflict(
-                    f"role {name}: {len(keys)} keys cannot reach its threshold of {threshold};"
-                    " add or rotate a key first"
-                )
-        self._change_root({n: w for n, w in wanted.items() if n in TOP_LEVEL})
-        self._change_delegations({n: w for n, w in wanted.items() if n not in TOP_LEVEL})
-        self.renew()
-
-    def _change_root(self, wanted: dict[str, tuple[list[Key], int]]) -> None:
-        if not wanted:
-            return
-        root = self.root()
-        old = Role(
-            list(root.signed.roles[Root.type].keyids), root.signed.roles[Root.type].threshold
-        )
-        for name, (keys, threshold) in wanted.items():
-            for keyid in list(root.signed.roles[name].keyids):
-                root.signed.revoke_key(keyid, name)
-            for key in keys:
-                root.signed.add_key(key, name)
-            root.signed.roles[name].threshold = threshold
-        self._write_root(root, old)
-
-    def _change_delegations(self, wanted: dict[str, tuple[list[Key], int]]) -> None:
-        if not wanted:
-            return
-        top = self.targets()
-        roles = _delegations(top.signed).roles or {}
-        for name, (keys, threshold) in wanted.items():
-            for keyid in list(roles[name].keyids):
-                top.signed.revoke_key(keyid, name)
-            for key in keys:
-                top.signed.add_key(key, name)
-            roles[name].threshold = threshold
-        self._bump(Targets.type, top)
-
-    # --- the notice ---------------------------------------------------------------------------
-
-    def bundle(self, model: str) -> dict[str, bytes]:
-        """Give the metadata that a model's devices need, by the names a TUF client asks for.
-
-        Raises:
-            NotFound: the model has no signed release.
-        """
-        named = self._named()
-        names = [Timestamp.type, Snapshot.type, Targets.type, release_role(model), OFFERS_ROLE]
-        missing = [name for name in names if name not in named]
-        if missing:
-            raise NotFound(f"{model!r} has no signed {missing[0]} role that a snapshot stands for")
-        newest = self._announced_root(named)
-        roots = [v for v in self._files.versions(Root.type) if 1 < v <= newest][-ROOTS_MAX:]
-        found = {f"{v}.root.json": self._files.read_bytes(Root.type, v) for v in roots}
-        for name in names:
-            version = named[name]
-            found[self._files.name(name, version)] = self._files.read_bytes(name, version)
-        return found
-
-    def _announced_root(self, named: dict[str, int]) -> int:
-        """Give the newest root whose keys signed what is named: of a ceremony half done, the last.
-
-        Where none did, the newest: the notice is refused with TUF's own words for it.
-        """
-        kinds: dict[str, Any] = {Timestamp.type: Timestamp, Snapshot.type: Snapshot}
-        files = {
-            name: self._files.read(name, kinds.get(name, Targets), named[name])
-            for name in (Timestamp.type, Snapshot.type, Targets.type)
-        }
-        versions = self._files.versions(Root.type)
-        for version in reversed(versions):
-            root = self._files.read(Root.type, Root, version).signed
-            if all(_is_signed_for(root, name, file) for name, file in files.items()):
-                return version
-        return versions[-1]
-
-    def root_bytes(self, version: int | None = None) -> bytes:
-        """Give a root's signed bytes, the newest unless told."""
-        return self._files.read_bytes(Root.type, version)
-
-    def oldest_root(self) -> bytes:
-        """Give the oldest root from which a notice's chain of roots leads to the newest."""
-        return self.root_bytes(max(1, self.root().signed.version - ROOTS_MAX))
+        root.signed.version += 1
+        root.signed.expires = self._until(Root.type)
+        self._sign(Root.type, root, [old, root.signed.roles[Root.type]])
+        self._files.write(Root.type, root)
 
     def prune(self, keep: int = VERSIONS_KEPT) -> None:
         """Remove old metadata, but no root: the chain is needed for ever."""
@@ -482,18 +304,8 @@ class Roles:
             if same and not force and not self._is_stale(Snapshot.type):
                 return False
         snapshot.signed.meta = meta
-        self._bump(Snapshot.type, snapshot)
+        self.sign_next(Snapshot.type, snapshot)
         return True
-
-    def _floor(self, name: str) -> int:
-        """Give the version that the newest snapshot names: nothing may be signed below it.
-
-        It is above what is here only after another copy's metadata was taken over in part.
-        """
-        if Snapshot.type not in self._files.roles():
-            return 0
-        named = self._files.read(Snapshot.type, Snapshot).signed.meta.get(f"{name}.json")
-        return 0 if named is None else named.version
 
     def _renew_timestamp(self, *, force: bool) -> bool:
         version = self._files.versions(Snapshot.type)[-1]
@@ -509,36 +321,17 @@ class Roles:
         timestamp.signed.unrecognized_fields[SIGNED_AT] = self.signing_time().isoformat(
             timespec="seconds"
         )
-        self._bump(Timestamp.type, timestamp)
+        self.sign_next(Timestamp.type, timestamp)
         return True
-
-    def _read(self, name: str, version: int | None = None) -> Metadata[Any]:
-        kinds: dict[str, Any] = {
-            Root.type: Root,
-            Snapshot.type: Snapshot,
-            Timestamp.type: Timestamp,
-        }
-        return self._files.read(name, kinds.get(name, Targets), version)
 
     def _read_or_new(self, name: str) -> Metadata[Targets]:
         if name in self._files.roles():
             return self._files.read(name, Targets)
         return _unsigned(Targets(expires=self._now()))
 
-    def _bump(self, name: str, metadata: Metadata[T]) -> None:
-        metadata.signed.version = max(metadata.signed.version, self._floor(name)) + 1
-        metadata.signed.expires = self._until(name)
-        self._write(name, metadata)
-
     def _write(self, name: str, metadata: Metadata[T]) -> None:
         self._sign(name, metadata, [self.role_of(name)])
         self._files.write(name, metadata)
-
-    def _write_root(self, root: Metadata[Root], old: Role) -> None:
-        root.signed.version += 1
-        root.signed.expires = self._until(Root.type)
-        self._sign(Root.type, root, [old, root.signed.roles[Root.type]])
-        self._files.write(Root.type, root)
 
     def _sign(self, name: str, metadata: Metadata[T], roles: Sequence[Role]) -> None:
         """Sign with every key that can be reached; each role's threshold must be met."""
@@ -559,10 +352,6 @@ class Roles:
                     f" keys to sign, got {count}: {'; '.join(missing)}"
                 )
 
-    def _is_vouched(self, name: str, metadata: Metadata[Any]) -> bool:
-        parent: Root | Targets = self.root().signed if name in TOP_LEVEL else self.targets().signed
-        return _is_signed_for(parent, name, metadata)
-
     def _is_stale(self, name: str) -> bool:
         left = self.expires(name) - self._now()
         return left < self._life(name) / 2
@@ -581,15 +370,6 @@ class Roles:
         return (self.signing_time() + self._life(name)).replace(microsecond=0)
 
 
-def _is_signed_for(parent: Root | Targets, name: str, metadata: Metadata[Any]) -> bool:
-    """Say whether enough of the keys that a parent names for a role signed this."""
-    try:
-        parent.verify_delegate(name, metadata.signed_bytes, metadata.signatures)
-    except (RepositoryError, ValueError):
-        return False
-    return True
-
-
 def _root_cause(error: BaseException) -> str:
     """Say what went wrong; errors of signing libraries often have no text but their name."""
     while error.__cause__ is not None:
@@ -603,14 +383,8 @@ def _unsigned(signed: T) -> Metadata[T]:
     return Metadata(signed)
 
 
-def _delegations(targets: Targets) -> Delegations:
-    if targets.delegations is None:
-        raise RepositoryDamaged("the targets role has no delegations; expected at least 'offers'")
-    return targets.delegations
-
-
 def _delegate(top: Targets, name: str, paths: Sequence[str], keys: Sequence[Key]) -> None:
-    delegations = _delegations(top)
+    delegations = delegations_of(top)
     role = DelegatedRole(name, [], 1, terminating=True, paths=list(paths))
     delegations.roles = {**(delegations.roles or {}), name: role}
     for key in keys:
@@ -622,7 +396,3 @@ def _target(path: str, data: bytes, custom: dict[str, Any]) -> TargetFile:
     if custom:
         target.unrecognized_fields["custom"] = custom
     return target
-
-
-def _sequence(target: TargetFile) -> int:
-    return int(target.custom["sequence"]) if target.custom else 0
