@@ -22,7 +22,7 @@ from benchmarks.pairs import LARGE, SMALL, write_pair
 from benchmarks.report import CannotRun, Figure, Options
 from slotcast_publisher.delta import default_workers
 from slotcast_publisher.delta.measured_process import run_child
-from slotcast_publisher.delta.try_delta import Trial, try_delta
+from slotcast_publisher.delta.try_delta import DeltaTrial, try_delta
 from slotcast_publisher.release.golden_samples import make_samples
 from slotcast_publisher.release.rebase.measures import cosine_measure
 from slotcast_publisher.release.rebase.search import rebase
@@ -62,7 +62,7 @@ def run(options: Options) -> list[Figure]:
     if shutil.which("xdelta3") is None:
         raise CannotRun("expected the program xdelta3; `tools/apt-install xdelta3` installs it")
     figures: list[Figure] = []
-    trials: dict[str, Trial] = {}
+    trials: dict[str, DeltaTrial] = {}
     for pair in _pairs(options):
         options.say(f"{pair.name}: ours")
         trial = try_delta(
@@ -188,7 +188,7 @@ def _peers(options: Options, pair: Pair) -> dict[str, PeerRun]:
     return runs
 
 
-def _figures(pair: Pair, trial: Trial, peers: dict[str, PeerRun]) -> list[Figure]:
+def _figures(pair: Pair, trial: DeltaTrial, peers: dict[str, PeerRun]) -> list[Figure]:
     name, bsdiff = pair.name, peers[_BSDIFF]
     best = min(peers, key=lambda tool: peers[tool].patch_bytes)
     others = ", ".join(f"{tool} {run.patch_bytes:,}" for tool, run in peers.items())
@@ -216,7 +216,7 @@ def _figures(pair: Pair, trial: Trial, peers: dict[str, PeerRun]) -> list[Figure
     return figures + (_timed(pair, trial, bsdiff) if pair.is_timed else [])
 
 
-def _timed(pair: Pair, trial: Trial, bsdiff: PeerRun) -> list[Figure]:
+def _timed(pair: Pair, trial: DeltaTrial, bsdiff: PeerRun) -> list[Figure]:
     create = trial.create.cpu_s / bsdiff.create_cpu_s
     apply = trial.apply.cpu_s / bsdiff.apply_cpu_s
     return [
@@ -251,7 +251,7 @@ def _timed(pair: Pair, trial: Trial, bsdiff: PeerRun) -> list[Figure]:
     ]
 
 
-def _memory(trials: dict[str, Trial]) -> list[Figure]:
+def _memory(trials: dict[str, DeltaTrial]) -> list[Figure]:
     """How much the memory to apply grows from a small model to a large one."""
     small, large = (trials.get(f"made, fp32, {size} MB") for size in ("8.7", "90"))
     if small is None or large is None:

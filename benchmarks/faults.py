@@ -77,7 +77,7 @@ def _update(
     payload = offer.payloads[0]
     marks = _marks(cuts, payload.size_bytes, options.seed)
     with (
-        serving(copy.path, pace=None, look_every_s=5.0, seed=options.seed) as served,
+        serving(copy.path, times=None, look_every_s=5.0, seed=options.seed) as served,
         Proxy((broker.host, broker.port), Plan(cut_at_bytes=marks)) as proxy,
     ):
         served.wait_for("connected")

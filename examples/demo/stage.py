@@ -19,7 +19,7 @@ from examples.demo.watch import Watcher
 from slotcast_publisher.delivery.broker_delivery import Pushed
 from slotcast_publisher.delivery.publish import How, publish
 from slotcast_publisher.provision import provision
-from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.delta_payloads import BUILDERS
 from slotcast_publisher.release.payloads import build_full
 from slotcast_publisher.repository import Released, Repository
@@ -84,8 +84,8 @@ class Stage:
         folder.mkdir(parents=True)
         (folder / "digits.onnx").write_bytes(model)
         self.student.write_samples(folder / "reference.npz")
-        return self.repo.release(
-            Request(
+        return self.repo.build_release(
+            ReleaseRequest(
                 model=MODEL,
                 version=version,
                 files=(folder / "digits.onnx",),
@@ -107,7 +107,7 @@ class Stage:
 
     def payload_file(self, version: str, payload: Payload) -> Path:
         """Give the file of a payload, as the publisher has it."""
-        return self.repo.store.release(MODEL, version).payload_file(payload)
+        return self.repo.store.folder(MODEL, version).payload_file(payload)
 
     # --- the device ---------------------------------------------------------------------------
 

@@ -110,6 +110,6 @@ def tell(made: Publisher, folder: Path, *versions: str) -> Story:
     ops = trace.read(folder / "strace", state_dir)
     releases = {}
     for version in ("1", "2", "3"):
-        signed = made.repo.store.release(MODEL, version).signed_bytes()
+        signed = made.repo.store.folder(MODEL, version).signed_bytes()
         releases[hashlib.sha256(signed).digest()] = wire.decode(signed, Release)
     return Story(device, before, ops, releases, last)

@@ -108,7 +108,7 @@ def test_a_device_killed_at_any_moment_resumes_and_always_has_a_model(
         before = tmp_path / "with-v1"
         shutil.copytree(device.config.state_dir, before, symlinks=True)
         publisher.publish("clf", "2")
-        payload = Payload(publisher.repo.store.release("clf", "2"))
+        payload = Payload(publisher.repo.store.folder("clf", "2"))
         trial = Ordeal(device, proxy, listener, payload, before)
         trial.measure()
         rng = random.Random(SEED)

@@ -202,7 +202,7 @@ def test_a_chunk_that_the_broker_holds_with_a_flipped_bit_is_reported_and_never_
 ) -> None:
     monkeypatch.setattr(tx, "FIRST_WAIT_S", 0.2)
     publisher.publish("clf", "2")
-    folder = publisher.repo.store.release("clf", "2")
+    folder = publisher.repo.store.folder("clf", "2")
     (record,) = folder.payloads()
     size = record.payload.chunk_size_bytes
     chunk = bytearray(folder.payload_file(record.payload).read_bytes()[3 * size : 4 * size])

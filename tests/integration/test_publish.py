@@ -18,14 +18,14 @@ from slotcast_publisher.cli import app
 from slotcast_publisher.delivery.broker_link import (
     WINDOW_MAX,
     Arrived,
-    Link,
+    BrokerLink,
     Subscribed,
     fetch_retained,
     open_link,
 )
 from slotcast_publisher.delivery.publish import How, publish, refresh, withdraw
 from slotcast_publisher.notice import Wanted
-from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker as Address
 from slotcast_publisher.settings import Settings, save
@@ -52,7 +52,7 @@ def make(path: Path, address: Address, *, hidden: int = 1024) -> Repository:
     repo = Repository.init(path, settings)
     file = path.parent / "model.onnx"
     file.write_bytes(models.classifier(hidden=hidden))
-    repo.release(Request(model="clf", version="1.0", files=(file,)))
+    repo.build_release(ReleaseRequest(model="clf", version="1.0", files=(file,)))
     return repo
 
 
@@ -73,7 +73,7 @@ def retained(broker: Broker, repo: Repository) -> dict[str, bytes]:
     raise AssertionError("the broker did not answer")
 
 
-def events(link: Link) -> Iterator[object]:
+def events(link: BrokerLink) -> Iterator[object]:
     while (event := link.next_event(30.0)) is not None:
         assert not isinstance(event, Subscribed) or event.refused is None
         yield event
@@ -198,7 +198,7 @@ def test_a_withdrawn_release_leaves_only_the_notice_that_cancels_it(
 
 def test_purging_keeps_what_another_offer_uses(broker: Broker, repo: Repository) -> None:
     publish(repo, "clf", "1.0").all_done()
-    repo.release(Request(model="clf", version="1.0.post1", same_as="1.0"))
+    repo.build_release(ReleaseRequest(model="clf", version="1.0.post1", same_as="1.0"))
     done = publish(repo, "clf", "1.0.post1", how=How(purge=True)).all_done()
     assert (done[0].purged, done[0].messages_sent) == (0, 1)
     assert retained(broker, repo) == expected(repo)

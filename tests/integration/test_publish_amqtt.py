@@ -13,7 +13,7 @@ from amqtt.broker import Broker
 
 from slotcast_publisher.delivery.broker_link import fetch_retained, open_link
 from slotcast_publisher.delivery.publish import publish
-from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker as Address
 from slotcast_publisher.settings import Settings
@@ -52,7 +52,7 @@ def test_the_embedded_broker_takes_a_release(embedded: str, tmp_path: Path) -> N
     address = Address(url=embedded)
     repo = Repository.init(tmp_path / "repo", Settings(chunk_size_bytes=4096, brokers=(address,)))
     (tmp_path / "model.onnx").write_bytes(models.classifier(hidden=256))
-    repo.release(Request(model="clf", version="1.0", files=(tmp_path / "model.onnx",)))
+    repo.build_release(ReleaseRequest(model="clf", version="1.0", files=(tmp_path / "model.onnx",)))
     done = publish(repo, "clf", "1.0").all_done()
     assert done[0].protocol == "3.1.1"
     assert publish(repo, "clf", "1.0").all_done()[0].messages_sent == 1

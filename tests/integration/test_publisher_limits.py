@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from slotcast_publisher.delivery.broker_check import check_broker
-from slotcast_publisher.delivery.broker_link import Arrived, Link, open_link
+from slotcast_publisher.delivery.broker_link import Arrived, BrokerLink, open_link
 from slotcast_publisher.delivery.publish import How, publish
 from slotcast_publisher.delivery.readback import Waits
-from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker as Address
 from slotcast_publisher.settings import Settings
@@ -43,7 +43,9 @@ def behind(broker: Broker, rules: Rules, folder: Path) -> Iterator[Repository]:
         )
         repo = Repository.init(folder / "repo", settings)
         (folder / "model.onnx").write_bytes(models.classifier(hidden=1024))
-        repo.release(Request(model="clf", version="1.0", files=(folder / "model.onnx",)))
+        repo.build_release(
+            ReleaseRequest(model="clf", version="1.0", files=(folder / "model.onnx",))
+        )
         yield repo
 
 
@@ -66,7 +68,7 @@ def test_a_release_is_published_and_what_is_lost_of_it_is_found(
 ) -> None:
     with behind(broker, WORKS[limit], tmp_path) as repo:
         (first,) = publish(repo, "clf", "1.0").all_done()
-        payload = repo.store.release("clf", "1.0").payloads()[0].payload
+        payload = repo.store.folder("clf", "1.0").payloads()[0].payload
         lost = [repo.topics.chunk(payload.sha256, n) for n in (2, 3, 11, payload.chunk_count - 1)]
         remove(broker, lost)
         (again,) = publish(repo, "clf", "1.0").all_done()
@@ -128,7 +130,7 @@ def test_a_service_answers_wants_without_wildcards(
 ) -> None:
     with behind(broker, WORKS[limit], tmp_path) as repo:
         repo.offer("clf", "1.0")
-        payload = repo.store.release("clf", "1.0").payloads()[0].payload
+        payload = repo.store.folder("clf", "1.0").payloads()[0].payload
         want = Want(
             device="cam-1",
             payload=payload.sha256,
@@ -142,7 +144,7 @@ def test_a_service_answers_wants_without_wildcards(
             assert came(device, len(topics)) == set(topics)
 
 
-def came(link: Link, count: int) -> set[str]:
+def came(link: BrokerLink, count: int) -> set[str]:
     """Wait for so many messages."""
     found: set[str] = set()
     while len(found) < count:

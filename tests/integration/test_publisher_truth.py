@@ -10,7 +10,7 @@ import pytest
 
 from slotcast_publisher.delivery.broker_link import fetch_retained, open_link
 from slotcast_publisher.delivery.publish import publish
-from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker as Address
 from slotcast_publisher.settings import Settings, save
@@ -35,7 +35,7 @@ def make(path: Path, address: Address) -> Repository:
     made = Repository.init(path, settings)
     file = path.parent / "model.onnx"
     file.write_bytes(models.classifier(hidden=256))
-    made.release(Request(model="clf", version="1.0", files=(file,)))
+    made.build_release(ReleaseRequest(model="clf", version="1.0", files=(file,)))
     return made
 
 
@@ -45,7 +45,7 @@ def notice_at(broker: Broker, repo: Repository) -> bytes | None:
 
 
 def again(repo: Repository, version: str) -> None:
-    repo.release(Request(model="clf", version=version, same_as="1.0"))
+    repo.build_release(ReleaseRequest(model="clf", version=version, same_as="1.0"))
 
 
 def test_a_broker_that_acknowledges_and_drops_what_is_large_is_not_called_done(
@@ -100,14 +100,14 @@ def test_a_service_takes_off_what_no_offer_uses(
 ) -> None:
     publish(repo, "clf", "1.0").all_done()
     (tmp_path / "two.onnx").write_bytes(models.classifier(7, hidden=256))
-    repo.release(Request(model="clf", version="2.0", files=(tmp_path / "two.onnx",)))
+    repo.build_release(ReleaseRequest(model="clf", version="2.0", files=(tmp_path / "two.onnx",)))
     (done,) = publish(repo, "clf", "2.0").all_done()
     assert done.stock.unused_payloads == 1
     save(repo.path, msgspec.structs.replace(repo.settings, unused_grace_days=0.0))
     with serving(repo.path, tidy_every_s=0.2) as served:
         line = served.wait_for("tidied", removed_payloads=1)
     assert line["unused_payloads"] == 0
-    old = repo.store.release("clf", "1.0").payloads()[0].payload
+    old = repo.store.folder("clf", "1.0").payloads()[0].payload
     with open_link(Address(url=broker.url), Path()) as link:
         assert fetch_retained(link, repo.topics.chunk(old.sha256, 0), 2.0) is None
     again_done = publish(Repository(repo.path), "clf", "2.0").all_done()

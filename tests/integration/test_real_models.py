@@ -87,7 +87,7 @@ def test_v2_arrives_over_a_link_that_is_cut_at_a_device_that_is_killed(
     assert status.active.sequence == 2
     (delta,) = [
         r.payload
-        for r in publisher.repo.store.release("clf", "2").payloads()
+        for r in publisher.repo.store.folder("clf", "2").payloads()
         if r.payload.base is not None
     ]
     print(f"fetched {fetched} bytes for a delta of {delta.size_bytes}, with a cut and a kill")
@@ -105,7 +105,7 @@ def test_a_tampered_chunk_and_a_replayed_notice_are_refused(
     assert device.spawn("--once").wait() == OK
     publisher.publish("clf", "2")
     with Observer(broker.url, publisher.topics, "cam-1") as observer:
-        for record in publisher.repo.store.release("clf", "2").payloads():
+        for record in publisher.repo.store.folder("clf", "2").payloads():
             topic = publisher.topics.chunk(record.payload.sha256, 5)
             observer.put(topic, bytes(record.payload.chunk_size_bytes))
         assert device.spawn("--once").wait() == ENDED_OTHERWISE

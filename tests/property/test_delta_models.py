@@ -23,7 +23,7 @@ from slotcast_schemas.codecs.delta.elements import (
     unpack,
 )
 from slotcast_schemas.codecs.delta.fields import FieldReader, FieldWriter, read_steps, write_steps
-from slotcast_schemas.codecs.delta.model import Model
+from slotcast_schemas.codecs.delta.model import FrequencyModel
 from slotcast_schemas.codecs.delta.rans import BitReader, RansDecoder, WordReader
 from slotcast_schemas.codecs.delta.segments import (
     CONTEXT_COUNT,
@@ -164,7 +164,7 @@ def test_symbols_of_any_strips_survive_the_coder(
         strips.append((contexts, symbols, plain))
         collector.add(contexts, symbols, plain)
     coded = collector.finish()
-    model = Model(coded.used_contexts, coded.used_symbols, coded.precision_bits)
+    model = FrequencyModel(coded.used_contexts, coded.used_symbols, coded.precision_bits)
     words = WordReader(MemorySource(coded.words).read_at, 0, len(coded.words))
     bits = BitReader(MemorySource(coded.plain).read_at, 0, len(coded.plain))
     decoder = RansDecoder(model, 1 << coded.lanes_log2, words)

@@ -48,7 +48,7 @@ from slotcast_schemas.codecs.delta.segments import (
     OtherStreams,
     Rebase,
     Segment,
-    Tensor,
+    TensorSegment,
     Transposition,
 )
 from slotcast_schemas.errors import Incompatible, PayloadCorrupt, RefusedRelease, WrongBase
@@ -256,8 +256,8 @@ def _with_description(raw: bytes, covered: int, size_bytes: int | None = None) -
     return Header(len(BASE), size, sha256, 1).pack() + section.pack() + packed
 
 
-def _tensor(**changes: object) -> Tensor:
-    tensor = Tensor(1024, 0, FLOAT32, block=256, is_exact=True)
+def _tensor(**changes: object) -> TensorSegment:
+    tensor = TensorSegment(1024, 0, FLOAT32, block=256, is_exact=True)
     for name, value in changes.items():
         setattr(tensor, name, value)
     return tensor
@@ -387,8 +387,8 @@ def test_offsets_beyond_4_gib_are_read_where_they_are() -> None:
     turned = Transposition(8, 1 << 24, (1 << 24) - 2)
     segments: list[Segment] = [
         Copy(1000, far + 1),
-        Tensor(4000, far, FLOAT32, block=1000, is_exact=True),
-        Tensor(64, far, FLOAT32, block=16, transposed=turned, is_exact=True),
+        TensorSegment(4000, far, FLOAT32, block=1000, is_exact=True),
+        TensorSegment(64, far, FLOAT32, block=16, transposed=turned, is_exact=True),
     ]
     streams = OtherStreams(0, [], [(0, 0, 0)])
     raw = pack_description(Description(segments, streams, *NOTHING))

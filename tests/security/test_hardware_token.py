@@ -23,7 +23,7 @@ from pkcs11.util.ec import encode_ec_public_key, encode_named_curve_parameters
 from securesystemslib.signer import Key
 
 from slotcast_publisher.errors import KeyUnavailable
-from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust import ceremonies
 from slotcast_publisher.trust.keys import Passphrase
@@ -84,7 +84,7 @@ def _open(folder: Path, pin: Passphrase) -> Repository:
 
 
 def _release(repo: Repository, folder: Path, version: str) -> None:
-    repo.release(Request(model="clf", version=version, files=(folder / "model.onnx",)))
+    repo.build_release(ReleaseRequest(model="clf", version=version, files=(folder / "model.onnx",)))
 
 
 def _on_token(repo: Repository, public_pem: bytes) -> Callable[[str], Key]:

@@ -12,7 +12,7 @@ from securesystemslib.signer import Key
 from tuf.api.metadata import Targets
 
 from slotcast_publisher.errors import Conflict, KeyUnavailable
-from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust import ceremonies
 from slotcast_publisher.trust.proof import verify_notice
@@ -33,7 +33,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trust")
     (folder / "model.onnx").write_bytes(models.classifier())
     repo = Repository.init(folder / "repo", root_keys=3, root_threshold=2)
-    repo.release(Request(model="clf", version="1.0", files=(folder / "model.onnx",)))
+    repo.build_release(ReleaseRequest(model="clf", version="1.0", files=(folder / "model.onnx",)))
     repo.offer("clf", "1.0")
     return folder / "repo"
 
@@ -182,7 +182,7 @@ def test_what_a_revoked_key_signs_afterwards_is_refused(repo: Repository, tmp_pa
     ceremonies.rotate_keys(repo.roles, "release-clf", new_key(repo))
     assert stolen not in repo.roles.role_of("release-clf").keyids
     verify_notice(repo.build_notice("clf"), root, store=store)
-    thief.release(Request(model="clf", version="6.6.6", same_as="1.0"))
+    thief.build_release(ReleaseRequest(model="clf", version="6.6.6", same_as="1.0"))
     for _ in range(5):
         thief.refresh()
     forged = thief.offer("clf", "6.6.6")

@@ -21,7 +21,7 @@ from slotcast_device.storage.trust_store import verify_notice
 from slotcast_publisher.delivery.payload_items import chunk_items, map_items
 from slotcast_publisher.notice import Wanted
 from slotcast_publisher.provision import provision
-from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker, Settings
 from slotcast_schemas.errors import RefusedRelease
@@ -101,8 +101,8 @@ class _Maker:
             (source / "labels.txt").write_text("".join(f"label {i}\n" for i in range(60)))
             (source / f"notes-{model}.txt").write_bytes(_noise(seed, 6_000))
             files = (source,)
-        self.repo.release(
-            Request(
+        self.repo.build_release(
+            ReleaseRequest(
                 model=model,
                 version=version,
                 files=files,

@@ -7,7 +7,7 @@ from pathlib import Path
 from slotcast_device.core.state import ModelState, SlotRecord, Update
 from slotcast_device.storage import state_file as records
 from slotcast_schemas.errors import StorageFailed
-from slotcast_schemas.messages.status import Benched, StatusFile
+from slotcast_schemas.messages.status import BenchedRelease, StatusFile
 from slotcast_schemas.states import State
 from tests.simulation.ramdisk import RamDisk
 
@@ -41,7 +41,7 @@ def seeds() -> list[bytes]:
         slot="b",
         fallback="a",
     )
-    benched = Benched(sequence=3, version="3", reason="errors", attempt=1)
+    benched = BenchedRelease(sequence=3, version="3", reason="errors", attempt=1)
     full = ModelState(
         model="clf",
         floor=1,

@@ -45,7 +45,7 @@ from slotcast_publisher import provision as provisioning
 from slotcast_publisher import settings as settings_file
 from slotcast_publisher.delivery import publish as publishing
 from slotcast_publisher.notice import Wanted
-from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.payloads import Builder, build_full
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Settings
@@ -114,7 +114,7 @@ class Publisher:
         for name, data in (files or {}).items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)
-        request = Request(
+        request = ReleaseRequest(
             model=model,
             version=version,
             files=(folder,) if files else (),
@@ -122,7 +122,7 @@ class Publisher:
             trial=trial,
             memory_bytes=memory_bytes,
         )
-        return self.repo.release(request, builders=builders).release
+        return self.repo.build_release(request, builders=builders).release
 
     def publish(
         self, model: str, version: str, wanted: Wanted | None = None, *, send_all: bool = False

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from slotcast_publisher.repository import Repository
-from slotcast_publisher.serve.notices import Pace
+from slotcast_publisher.serve.notices import AnnounceTimes
 from slotcast_publisher.serve.service import Service
 from slotcast_publisher.serve.wants import Bounds
 from slotcast_publisher.settings import Broker
 
 WAIT_S: Final = 60.0
-HASTY: Final = Pace(settle_s=(0.2, 0.4), new_offer_s=0.5, repeat_s=(2.0, 4.0), again_s=0.5)
+HASTY: Final = AnnounceTimes(settle_s=(0.2, 0.4), new_offer_s=0.5, repeat_s=(2.0, 4.0), again_s=0.5)
 """Waits for tests, where nothing but loopback lies between."""
 
 
@@ -62,7 +62,7 @@ def serving(
     repo: Path,
     *urls: str,
     bounds: Bounds | None = None,
-    pace: Pace | None = HASTY,
+    times: AnnounceTimes | None = HASTY,
     look_every_s: float = 0.1,
     tidy_every_s: float = 3600.0,
     seed: int = 1,
@@ -81,7 +81,7 @@ def serving(
         served.say,
         random.Random(seed),
         bounds=bounds,
-        pace=pace,
+        times=times,
         look_every_s=look_every_s,
         tidy_every_s=tidy_every_s,
     )

@@ -53,9 +53,11 @@ def release_unchecked(
     folder = publisher.path / "given" / "clf" / version
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(model)
-    request = releasing.Request(model="clf", version=version, files=(folder,), seed=1, trial=trial)
+    request = releasing.ReleaseRequest(
+        model="clf", version=version, files=(folder,), seed=1, trial=trial
+    )
     with patch.object(releasing, "check_model", check):
-        return publisher.repo.release(request, builders=(build_full,)).release
+        return publisher.repo.build_release(request, builders=(build_full,)).release
 
 
 @functools.cache

@@ -48,7 +48,7 @@ def make_offer(folder: ReleaseFolder, present: Offer | None, wanted: Wanted, now
     Raises:
         Conflict: a release with a higher sequence is offered: devices would refuse this one.
     """
-    release = folder.release()
+    release = folder.load()
     if present is not None and present.sequence > release.sequence:
         raise Conflict(
             f"{release.model}: {present.version} (sequence {present.sequence}) is offered, and"

@@ -28,7 +28,7 @@ from slotcast_publisher.notice import (
     present_offer,
     sign_offer,
 )
-from slotcast_publisher.release.build import Request, build_release
+from slotcast_publisher.release.build import ReleaseRequest, build_release
 from slotcast_publisher.release.delta_payloads import BUILDERS, DeltaBuilder
 from slotcast_publisher.release.payloads import Builder, Progress, add_payloads, no_progress
 from slotcast_publisher.release.rebase.release_step import Rebasing
@@ -49,7 +49,7 @@ LOCK_WAIT_S: Final = 3.0
 
 
 class Released(msgspec.Struct, frozen=True, kw_only=True):
-    """What `Repository.release` did."""
+    """What `Repository.build_release` did."""
 
     release: Release
     payloads: tuple[PayloadRecord, ...]
@@ -182,9 +182,9 @@ class Repository:
         with exclusive(self.path / ".lock", str(self.path), wait_s=wait_s):
             yield
 
-    def release(
+    def build_release(
         self,
-        request: Request,
+        request: ReleaseRequest,
         *,
         progress: Progress = no_progress,
         builders: Sequence[Builder] = BUILDERS,
@@ -208,7 +208,7 @@ class Repository:
         with self.locked():
             above = self.roles.highest_sequence(request.model)
             built = build_release(self.store, request, self._signing_time_s(), above=above)
-            release = built.folder.release()
+            release = built.folder.load()
             records = add_payloads(
                 built.folder,
                 self._earlier(release),
@@ -239,7 +239,7 @@ class Repository:
         """
         with self.locked():
             now_s = self._signing_time_s()
-            folder = self.store.release(model, version)
+            folder = self.store.folder(model, version)
             if self.roles.signed_release(model, version) is None:
                 raise NotFound(
                     f"{model} {version} is not signed (any more): run `slotcast release` again"
@@ -266,7 +266,7 @@ class Repository:
                 canceled = msgspec.structs.replace(present, state="canceled", issued=int(now_s))
                 sign_offer(self.store, self.roles, canceled)
                 if not self.store.is_without_files(model, present.version):
-                    self.store.release(model, present.version).set_fate("withdrawn")
+                    self.store.folder(model, present.version).set_fate("withdrawn")
             return self._notice(model)
 
     def refresh(self, *, offline: bool = False) -> dict[str, bytes]:
@@ -357,7 +357,7 @@ class Repository:
         present = self.present_offer(model)
         if present is None:
             raise NotFound(f"nothing is offered for {model!r}")
-        return self.store.release(model, present.version)
+        return self.store.folder(model, present.version)
 
     def _notice(self, model: str) -> bytes:
         self.roles.renew()
@@ -365,7 +365,7 @@ class Repository:
 
     def _earlier(self, release: Release) -> list[ReleaseFolder]:
         folders = self.store.releases(release.model)
-        return [folder for folder in folders if folder.release().sequence < release.sequence]
+        return [folder for folder in folders if folder.load().sequence < release.sequence]
 
     def _new_key(self, model: str, encrypted: bool | None) -> Key:  # noqa: FBT001
         chosen = self.ring.is_encrypted if encrypted is None else encrypted

@@ -90,7 +90,7 @@ class ReleaseFolder:
         except OSError as exc:
             raise RepositoryDamaged(f"could not read the release in {self.path}: {exc}") from exc
 
-    def release(self) -> Release:
+    def load(self) -> Release:
         """Give the release.
 
         Raises:
@@ -108,7 +108,7 @@ class ReleaseFolder:
 
     def images(self) -> list[tuple[str, Path]]:
         """Give each file's path in the release and on disk, in manifest order."""
-        return [(file.path, self.files_dir / file.path) for file in self.release().files]
+        return [(file.path, self.files_dir / file.path) for file in self.load().files]
 
     def payloads(self) -> list[PayloadRecord]:
         """Give the payloads that were built and proven."""
@@ -211,10 +211,10 @@ class Store:
     def versions(self, model: str) -> list[str]:
         """Name a model's releases, by growing sequence."""
         folders = [p for p in self._releases(model).glob("*") if not p.name.startswith(".")]
-        numbered = [(ReleaseFolder(path).release().sequence, path.name) for path in folders]
+        numbered = [(ReleaseFolder(path).load().sequence, path.name) for path in folders]
         return [version for _, version in sorted(numbered)]
 
-    def release(self, model: str, version: str) -> ReleaseFolder:
+    def folder(self, model: str, version: str) -> ReleaseFolder:
         """Give one release.
 
         Raises:
@@ -233,7 +233,7 @@ class Store:
 
     def releases(self, model: str) -> list[ReleaseFolder]:
         """Give all releases of a model, by growing sequence."""
-        return [self.release(model, version) for version in self.versions(model)]
+        return [self.folder(model, version) for version in self.versions(model)]
 
     def staging(self, model: str) -> Path:
         """Give an empty folder in which a release can be built."""
@@ -267,7 +267,7 @@ class Store:
         """
         path = self._adopted(model, version)
         if (self._releases(model) / version).is_dir() or not path.exists():
-            return self.release(model, version).signed_bytes()
+            return self.folder(model, version).signed_bytes()
         with storage_errors(path):
             return path.read_bytes()
 

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from slotcast_publisher.delta import Known
+from slotcast_publisher.delta import KnownMoves
 from slotcast_schemas.codecs.delta.segments import (
     Rebase,
 )
@@ -270,7 +270,7 @@ def test_a_rebased_model_is_coded_in_its_steps(tmp_path: Path) -> None:
     whole = np.rint(np.random.default_rng(6).standard_normal(old.shape) * 1.5).astype(np.float32)
     new = (old + (whole * step).astype(np.float32)).astype(np.float32)
     pair = _models({"w": old}, {"w": new})
-    report, payload = round_trip(tmp_path / "known", *pair, known=Known(Rebase(step)))
+    report, payload = round_trip(tmp_path / "known", *pair, known=KnownMoves(Rebase(step)))
     assert "float32 rebase" in kinds_of(report)
     assert len(payload) < 0.1 * old.nbytes
     _, unknown = round_trip(tmp_path / "unknown", *pair)

@@ -11,7 +11,7 @@ from slotcast_device.core.recovery import Findings
 from slotcast_device.core.state import ModelState, SlotRecord
 from slotcast_device.operator_requests import Control, Request
 from slotcast_device.storage.os_disk import OsDisk
-from slotcast_schemas.messages.status import Benched
+from slotcast_schemas.messages.status import BenchedRelease
 from slotcast_schemas.states import State
 from slotcast_schemas.topics import Topics
 
@@ -90,7 +90,7 @@ def test_before_the_state_is_read_a_request_changes_nothing() -> None:
 
 
 def test_unbench_forgets_one_release_or_all(committed: ModelCore) -> None:
-    entries = tuple(Benched(sequence=n, version=f"{n}.0", reason="by_hand") for n in (1, 2))
+    entries = tuple(BenchedRelease(sequence=n, version=f"{n}.0", reason="by_hand") for n in (1, 2))
     state = ModelState(model="m", active="b", slots={"b": record(2)}, benched=entries)
     core = core_of(state)
     core.handle(ev.UnbenchAsked(1), NOW)

@@ -34,7 +34,7 @@ from slotcast_schemas.errors import (
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.offer import Base, Group
 from slotcast_schemas.messages.release import File, Runtime
-from slotcast_schemas.messages.status import Benched as BenchedEntry
+from slotcast_schemas.messages.status import BenchedRelease
 from slotcast_schemas.verify import Trusted
 from tests.support import messages
 
@@ -93,7 +93,7 @@ REFUSALS: list[tuple[Trusted, ModelState, dict[str, Any], type[SlotcastError]]] 
     (trusted(), holding(OLD, floor=8), {}, Downgrade),
     (
         trusted(attempt=1),
-        holding(OLD, benched=(BenchedEntry(sequence=7, version="1.2.0", reason="x", attempt=1),)),
+        holding(OLD, benched=(BenchedRelease(sequence=7, version="1.2.0", reason="x", attempt=1),)),
         {},
         Benched,
     ),
@@ -152,7 +152,7 @@ def test_there_is_just_enough_room_or_there_is_not() -> None:
 
 
 def test_a_higher_attempt_gives_a_benched_release_another_chance() -> None:
-    entry = BenchedEntry(sequence=7, version="1.2.0", reason="x", attempt=1)
+    entry = BenchedRelease(sequence=7, version="1.2.0", reason="x", attempt=1)
     assert isinstance(plan(trusted(attempt=2), holding(OLD, benched=(entry,))), Install)
 
 

@@ -10,7 +10,7 @@ import pytest
 from slotcast_device.core.recovery import Findings, Next, recover
 from slotcast_device.core.state import ModelState, SlotName, Update, record_of
 from slotcast_schemas.messages.release import Trial
-from slotcast_schemas.messages.status import Benched
+from slotcast_schemas.messages.status import BenchedRelease
 from slotcast_schemas.states import State
 from tests.support import messages
 
@@ -124,7 +124,7 @@ def test_an_unproven_release_that_is_all_there_is_serves_on_trial() -> None:
 
 
 def test_a_refused_release_that_is_all_there_is_serves_without_another_trial() -> None:
-    refused = Benched(sequence=2, version="2", reason="errors")
+    refused = BenchedRelease(sequence=2, version="2", reason="errors")
     seen = found(update(State.FAILED), "a", sound="b")
     assert seen.state is not None
     benched = dataclasses.replace(seen, state=seen.state.benching(refused))

@@ -10,7 +10,7 @@ from slotcast_device.core.state import BENCHED_MAX, ModelState, Update, record_o
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_schemas.errors import StateTooNew, StateUnreadable
-from slotcast_schemas.messages.status import Benched
+from slotcast_schemas.messages.status import BenchedRelease
 from slotcast_schemas.states import State
 from tests.support import messages
 
@@ -24,7 +24,7 @@ STATE = ModelState(
     active="a",
     slots={"a": record_of(messages.release(), b"r" * 32)},
     update=UPDATE,
-    benched=(Benched(sequence=3, version="0.3", reason="latency", attempt=1),),
+    benched=(BenchedRelease(sequence=3, version="0.3", reason="latency", attempt=1),),
 )
 
 
@@ -77,10 +77,10 @@ def test_benched_releases_are_bounded_and_the_oldest_goes_first() -> None:
     state = ModelState(model="detector")
     for sequence in range(BENCHED_MAX + 5):
         state = state.benching(
-            Benched(sequence=sequence, version=str(sequence), reason="x", attempt=1)
+            BenchedRelease(sequence=sequence, version=str(sequence), reason="x", attempt=1)
         )
     assert [b.sequence for b in state.benched] == list(range(5, BENCHED_MAX + 5))
-    again = state.benching(Benched(sequence=9, version="9", reason="y", attempt=2))
+    again = state.benching(BenchedRelease(sequence=9, version="9", reason="y", attempt=2))
     assert len(again.benched) == BENCHED_MAX
     assert again.benched[-1].attempt == 2
 

@@ -21,7 +21,7 @@ from slotcast_device.reporting.agent_view import (
 from slotcast_device.reporting.status_text import lines_of
 from slotcast_device.storage.lock import is_locked, locked
 from slotcast_schemas.errors import StateLocked
-from slotcast_schemas.messages.status import Benched, Check, Evidence, Progress, SlotStatus
+from slotcast_schemas.messages.status import BenchedRelease, Check, Evidence, Progress, SlotStatus
 from slotcast_schemas.states import State
 from tests.support import messages
 
@@ -123,7 +123,7 @@ def test_evidence_is_told_when_it_is_asked_for() -> None:
 
 
 def test_benched_releases_and_slots_are_listed() -> None:
-    benched = (Benched(sequence=5, version="1.0.5", reason="golden_mismatch"),)
+    benched = (BenchedRelease(sequence=5, version="1.0.5", reason="golden_mismatch"),)
     standby = SlotStatus(slot="b", version="1.0", sequence=4)
     text = said(UP, benched=benched, standby=standby)
     assert "benched   1.0.5 (sequence 5): golden_mismatch" in text

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Settings
 from tests.support import models
@@ -24,7 +24,7 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(tmp_path_factory: pytest.TempPathFactory, model_file: Path) -> Path:
     path = tmp_path_factory.mktemp("finished") / "repo"
     repo = Repository.init(path, Settings(chunk_size_bytes=4096))
-    repo.release(Request(model="clf", version="1.0", files=(model_file,)))
+    repo.build_release(ReleaseRequest(model="clf", version="1.0", files=(model_file,)))
     return path
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from slotcast_publisher.errors import Conflict, KeyUnavailable, NotFound
-from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.catalog import look_at
 from slotcast_publisher.trust.ceremonies import rotate_keys
@@ -18,7 +18,7 @@ from slotcast_publisher.trust.proof import verify_notice
 
 def again(repo: Repository, version: str, model: str = "clf") -> None:
     """Release the files of 1.0 under another version."""
-    repo.release(Request(model=model, version=version, same_as="1.0"))
+    repo.build_release(ReleaseRequest(model=model, version=version, same_as="1.0"))
 
 
 class Fleet:
@@ -63,7 +63,7 @@ def test_a_backup_goes_on_above_what_was_published_since(
     with pytest.raises(NotFound, match="was taken over"):
         backup.offer("clf", "3.0")
     again(backup, "4.0")
-    assert backup.store.release("clf", "4.0").release().sequence == 4
+    assert backup.store.folder("clf", "4.0").load().sequence == 4
     assert fleet.hear("clf", backup.offer("clf", "4.0")) == "4.0"
     assert backup.adopt({"clf": notice}) == []
 
@@ -103,7 +103,7 @@ def test_models_that_were_published_at_different_times_are_taken_together(
     repo: Repository, backup: Repository, fleet: Fleet, model_file: Path
 ) -> None:
     """Each model's notice is from when it was published; `det` was released on since."""
-    repo.release(Request(model="det", version="1.0", files=(model_file,)))
+    repo.build_release(ReleaseRequest(model="det", version="1.0", files=(model_file,)))
     notices = {"det": repo.offer("det", "1.0")}
     again(repo, "2.0", "det")
     again(repo, "2.0")
@@ -125,7 +125,7 @@ def test_models_that_were_published_at_different_times_are_taken_together(
 def test_a_model_whose_notice_is_lost_still_counts_for_the_snapshot(
     repo: Repository, backup: Repository, fleet: Fleet, model_file: Path
 ) -> None:
-    repo.release(Request(model="det", version="1.0", files=(model_file,)))
+    repo.build_release(ReleaseRequest(model="det", version="1.0", files=(model_file,)))
     notice = repo.offer("clf", "1.0")
     notice = repo.refresh()["clf"]
     fleet.hear("clf", notice)
@@ -163,7 +163,7 @@ def test_what_others_signed_is_not_taken_over(
 ) -> None:
     repo.offer("clf", "1.0")
     other = Repository.init(tmp_path / "other")
-    other.release(Request(model="clf", version="9.0", files=(model_file,)))
+    other.build_release(ReleaseRequest(model="clf", version="9.0", files=(model_file,)))
     before = {p.name: p.read_bytes() for p in (repo.path / "metadata").iterdir()}
     assert repo.adopt({"clf": other.offer("clf", "9.0"), "junk": b"junk"}) == []
     assert {p.name: p.read_bytes() for p in (repo.path / "metadata").iterdir()} == before

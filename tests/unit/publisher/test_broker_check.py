@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app, checking, exit_code
-from slotcast_publisher.delivery.broker_check import Report, check_broker
+from slotcast_publisher.delivery.broker_check import BrokerReport, check_broker
 from slotcast_publisher.delivery.readback import Waits
 from slotcast_schemas.errors import BrokerRefused, LinkDown, UsageError
 from slotcast_schemas.topics import Topics
@@ -21,13 +21,13 @@ from tests.support.limited_broker import LimitedBroker, LimitedLink
 AT_ONCE = Waits(quiet_s=0, answer_s=0, patience_s=0.01, again_s=0.001)
 
 
-def report(broker: LimitedBroker, chunk_size_bytes: int = 32_768) -> Report:
+def report(broker: LimitedBroker, chunk_size_bytes: int = 32_768) -> BrokerReport:
     return check_broker(
         "broker", broker.connect, Topics(), chunk_size_bytes=chunk_size_bytes, waits=AT_ONCE
     )
 
 
-def lacks(found: Report) -> dict[str, str]:
+def lacks(found: BrokerReport) -> dict[str, str]:
     return {check.name: check.result for check in found.checks if check.result != "ok"}
 
 

@@ -16,7 +16,7 @@ from slotcast_publisher.delivery import broker_delivery
 from slotcast_publisher.delivery.publish import How, Outcome, publish, refresh, withdraw
 from slotcast_publisher.delivery.readback import Waits
 from slotcast_publisher.errors import PublisherBehind
-from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker
 from slotcast_schemas.errors import BrokerRefused, LinkDown
@@ -104,7 +104,7 @@ def test_a_broker_that_keeps_nothing_is_found_out_at_the_first_chunk(
 def test_what_is_acknowledged_and_dropped_is_not_called_done(
     repo: Repository, brokers: Brokers, dropped: str
 ) -> None:
-    (record,) = repo.store.release("clf", "1.0").payloads()
+    (record,) = repo.store.folder("clf", "1.0").payloads()
     payload = record.payload
     last = repo.topics.chunk(payload.sha256, payload.chunk_count - 1)
     brokers["one"].keeps = lambda topic, _data: topic != last and dropped not in topic
@@ -133,7 +133,7 @@ def behind(repo: Repository, brokers: Brokers, tmp_path: Path) -> Repository:
     """A copy from before 2.0, which was published since."""
     publish(repo, "clf", "1.0", how=HOW)
     shutil.copytree(repo.path, tmp_path / "behind")
-    repo.release(Request(model="clf", version="2.0", same_as="1.0"))
+    repo.build_release(ReleaseRequest(model="clf", version="2.0", same_as="1.0"))
     done(publish(repo, "clf", "2.0", how=HOW))
     return Repository(tmp_path / "behind")
 
@@ -149,7 +149,7 @@ def test_a_copy_that_is_behind_signs_and_replaces_nothing(
     behind: Repository, brokers: Brokers, *, releases: bool, said: str
 ) -> None:
     if releases:
-        behind.release(Request(model="clf", version="1.1", same_as="1.0"))
+        behind.build_release(ReleaseRequest(model="clf", version="1.1", same_as="1.0"))
     kept = dict(brokers["one"].kept)
     signed = {p.name: p.read_bytes() for p in (behind.path / "metadata").iterdir()}
     for command in (
@@ -174,9 +174,9 @@ def test_a_backup_whose_newer_copy_is_lost_takes_over_what_is_at_the_broker(
     assert [(item["version"], item["has_files"]) for item in fields["adopted"]] == [("2.0", False)]
     again = Repository(behind.path)
     done(refresh(again, HOW)["clf"])
-    again.release(Request(model="clf", version="3.0", same_as="1.0"))
+    again.build_release(ReleaseRequest(model="clf", version="3.0", same_as="1.0"))
     done(publish(again, "clf", "3.0", how=HOW))
-    assert again.store.release("clf", "3.0").release().sequence == 3
+    assert again.store.folder("clf", "3.0").load().sequence == 3
 
 
 def test_a_newer_notice_that_comes_while_the_chunks_are_sent_is_not_replaced(

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from slotcast_publisher.cli import app
 from slotcast_publisher.cli.limit_options import option_of
 from slotcast_publisher.errors import Conflict
-from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.chosen_limits import (
     ChosenLimits,
     choose,
@@ -113,7 +113,7 @@ def test_what_is_chosen_is_signed_and_shown(
     for is_new in (True, False):  # the same again is the same
         done = CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False)
         assert json.loads(done.stdout)["new"] is is_new
-    release = repo.store.release("clf", "7.0").release()
+    release = repo.store.folder("clf", "7.0").load()
     assert values_of(release).items() >= without_labels.items()
     repo.offer("clf", "7.0")
     shown = CliRunner().invoke(app, ["inspect", str(repo.path), "clf"], catch_exceptions=False)
@@ -146,10 +146,12 @@ def test_files_of_an_earlier_release_can_have_other_limits(
     repo: Repository, model_file: Path
 ) -> None:
     first = choose({"trial": {"max_restarts": 5, "min_requests": 9}}, "x")
-    repo.release(Request(model="clf", version="7.0", files=(model_file,), limits=first))
+    repo.build_release(
+        ReleaseRequest(model="clf", version="7.0", files=(model_file,), limits=first)
+    )
     again = choose({"trial": {"min_requests": 2}}, "x")
-    repo.release(Request(model="clf", version="8.0", same_as="7.0", limits=again))
-    trial = repo.store.release("clf", "8.0").release().trial
+    repo.build_release(ReleaseRequest(model="clf", version="8.0", same_as="7.0", limits=again))
+    trial = repo.store.folder("clf", "8.0").load().trial
     assert (trial.max_restarts, trial.min_requests) == (5, 2)
 
 
@@ -158,7 +160,9 @@ def test_the_same_version_with_other_limits_is_another_release(
 ) -> None:
     def release(limits: dict[str, Any]) -> None:
         chosen = choose(limits, "x")
-        repo.release(Request(model="clf", version="7.0", files=(model_file,), limits=chosen))
+        repo.build_release(
+            ReleaseRequest(model="clf", version="7.0", files=(model_file,), limits=chosen)
+        )
 
     release({"probe": {"runs": 7}})
     release({"probe": {"runs": 7}})
@@ -194,9 +198,11 @@ def test_a_wrong_file_is_told_what_is_wrong(tmp_path: Path, text: str, said: str
 def test_an_accuracy_without_labels_is_refused(
     repo: Repository, model_file: Path, limits: dict[str, Any]
 ) -> None:
-    request = Request(model="clf", version="7.0", files=(model_file,), limits=choose(limits, "x"))
+    request = ReleaseRequest(
+        model="clf", version="7.0", files=(model_file,), limits=choose(limits, "x")
+    )
     with pytest.raises(UsageError, match="need --samples with `labels`"):
-        repo.release(request)
+        repo.build_release(request)
 
 
 def test_the_example_chooses_nothing_and_names_every_limit(tmp_path: Path) -> None:

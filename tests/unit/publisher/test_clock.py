@@ -12,15 +12,15 @@ from securesystemslib.signer import Key
 
 from slotcast_publisher.errors import ClockWrong
 from slotcast_publisher.notice import Wanted
-from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust.ceremonies import rotate_keys
 from slotcast_publisher.trust.proof import verify_notice
 
 
-def request(version: str) -> Request:
+def request(version: str) -> ReleaseRequest:
     """The files of 1.0 under another version."""
-    return Request(model="clf", version=version, same_as="1.0")
+    return ReleaseRequest(model="clf", version=version, same_as="1.0")
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_nothing_is_signed_by_a_clock_that_is_decades_off(
     before = signed_files(repo)
     wrong = Repository(repo.path, now_s=datetime(year, 3, 1, tzinfo=UTC).timestamp)
     commands: tuple[Callable[[], object], ...] = (
-        lambda: wrong.release(request("1.1")),
+        lambda: wrong.build_release(request("1.1")),
         lambda: wrong.offer("clf", "1.0", Wanted(state="paused")),
         lambda: wrong.withdraw("clf"),
         wrong.refresh,

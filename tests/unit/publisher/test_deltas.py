@@ -8,7 +8,7 @@ import pytest
 
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.notice import Wanted
-from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.delta_payloads import DeltaBuilder
 from slotcast_publisher.release.payloads import build_full
 from slotcast_publisher.repository import Repository
@@ -25,8 +25,8 @@ def release(repo: Repository, tmp_path: Path, number: int, builder: DeltaBuilder
     """Release a model of its own weights; give the versions that it has deltas from."""
     file = tmp_path / "model.onnx"
     file.write_bytes(model_bytes(number, 1 << 14))
-    request = Request(model="clf", version=str(number), files=(file,))
-    done = repo.release(request, builders=(build_full, builder))
+    request = ReleaseRequest(model="clf", version=str(number), files=(file,))
+    done = repo.build_release(request, builders=(build_full, builder))
     return [r.payload.base.version for r in done.payloads if r.payload.base is not None]
 
 

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
-from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.given_files import GivenFile, collect, parse_given
 from slotcast_publisher.repository import Released, Repository
 from slotcast_schemas.errors import UsageError
@@ -23,7 +23,7 @@ def trained(folder: Path, name: str, seed: int) -> Path:
 
 
 def release(repo: Repository, version: str, *files: Path | GivenFile) -> Released:
-    return repo.release(Request(model="digits", version=version, files=files))
+    return repo.build_release(ReleaseRequest(model="digits", version=version, files=files))
 
 
 def test_a_trainers_file_gets_the_name_that_stays(repo: Repository, tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_the_command_takes_name_and_file_and_the_same_again_is_nothing_new(
     command = ["release", str(repo.path), "digits", "2.0", f"digits.onnx={file}"]
     first = CliRunner().invoke(app, command, catch_exceptions=False)
     assert "Released digits 2.0" in first.output
-    assert repo.store.release("digits", "2.0").release().entry == "digits.onnx"
+    assert repo.store.folder("digits", "2.0").load().entry == "digits.onnx"
     again = CliRunner().invoke(app, command, catch_exceptions=False)
     assert "Nothing new: digits 2.0" in again.output
 
@@ -74,7 +74,7 @@ def test_going_back_to_files_of_another_name_is_warned_of_too(
 ) -> None:
     release(repo, "1.0", trained(tmp_path, "old.onnx", 1))
     release(repo, "2.0", trained(tmp_path, "new.onnx", 2))
-    back = repo.release(Request(model="digits", version="3.0", same_as="1.0"))
+    back = repo.build_release(ReleaseRequest(model="digits", version="3.0", same_as="1.0"))
     assert "'old.onnx', and was 'new.onnx' in 2.0" in back.warnings[0]
 
 

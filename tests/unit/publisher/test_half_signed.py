@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.catalog import look_at
 from slotcast_publisher.trust.ceremonies import rotate_keys
@@ -15,9 +15,9 @@ from slotcast_publisher.trust.proof import verify_notice
 from slotcast_publisher.trust.roles import Roles
 
 
-def request(version: str) -> Request:
+def request(version: str) -> ReleaseRequest:
     """The files of 1.0 under another version."""
-    return Request(model="clf", version=version, same_as="1.0")
+    return ReleaseRequest(model="clf", version=version, same_as="1.0")
 
 
 def test_a_release_that_is_not_published_yet_leaves_the_present_notice_as_it_is(
@@ -25,8 +25,8 @@ def test_a_release_that_is_not_published_yet_leaves_the_present_notice_as_it_is(
 ) -> None:
     repo.offer("clf", "1.0")
     present = repo.build_notice("clf")
-    repo.release(request("1.1"))
-    repo.release(request("1.2"))
+    repo.build_release(request("1.1"))
+    repo.build_release(request("1.2"))
     assert repo.build_notice("clf") == present
     assert look_at(repo, "clf")[0].notice == present
     repo.roles.renew(force=True)
@@ -40,7 +40,7 @@ def test_a_publish_that_was_stopped_between_two_signatures_leaves_the_present_no
 ) -> None:
     repo.offer("clf", "1.0")
     present = repo.build_notice("clf")
-    repo.release(request("1.1"))
+    repo.build_release(request("1.1"))
     write = MetadataFiles.write
 
     def stopped(files: MetadataFiles, role: str, metadata: Any) -> None:

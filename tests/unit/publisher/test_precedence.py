@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from slotcast_publisher.notice import Wanted
-from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust.ceremonies import rotate_keys
 from slotcast_publisher.trust.precedence import Standing, compare
@@ -19,7 +19,7 @@ DAY_S = 86_400
 
 def again(repo: Repository, version: str) -> None:
     """Release the files of 1.0 under another version."""
-    repo.release(Request(model="clf", version=version, same_as="1.0"))
+    repo.build_release(ReleaseRequest(model="clf", version=version, same_as="1.0"))
 
 
 def publish(repo: Repository, version: str) -> bytes:
@@ -76,7 +76,7 @@ def test_both_copies_dated_the_same_again_and_agree(repo: Repository, copy: Repo
 def test_a_release_of_another_model_on_another_machine_is_newer(
     repo: Repository, copy: Repository, model_file: Path
 ) -> None:
-    repo.release(Request(model="det", version="1.0", files=(model_file,)))
+    repo.build_release(ReleaseRequest(model="det", version="1.0", files=(model_file,)))
     repo.offer("det", "1.0")
     assert standing(repo.build_notice("clf"), copy) is Standing.NEWER
 
@@ -128,7 +128,7 @@ def test_another_repositorys_notice_and_junk_are_foreign(
     repo: Repository, tmp_path: Path, model_file: Path
 ) -> None:
     other = Repository.init(tmp_path / "other")
-    other.release(Request(model="clf", version="9.0", files=(model_file,)))
+    other.build_release(ReleaseRequest(model="clf", version="9.0", files=(model_file,)))
     notice = other.offer("clf", "9.0")
     assert standing(notice, repo) is Standing.FOREIGN
     for junk in (b"", b"junk", notice[:500]):

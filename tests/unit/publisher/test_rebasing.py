@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.rebase.release_step import RebaseWanted
 from slotcast_publisher.release.rebase.search import NotRebasable
 from slotcast_publisher.repository import Released, Repository
@@ -38,8 +38,8 @@ def release(
 ) -> Released:
     file = tmp_path / "model.onnx"
     file.write_bytes(data)
-    return repo.release(
-        Request(model="clf", version=version, files=(file,), samples=samples, rebase=wanted)
+    return repo.build_release(
+        ReleaseRequest(model="clf", version=version, files=(file,), samples=samples, rebase=wanted)
     )
 
 

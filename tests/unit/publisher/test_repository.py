@@ -14,7 +14,7 @@ from onnx.external_data_helper import convert_model_to_external_data
 from slotcast_publisher.errors import Conflict, KeyUnavailable, NotFound
 from slotcast_publisher.notice import Wanted
 from slotcast_publisher.release import payloads
-from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust.proof import verify_notice
 from slotcast_publisher.trust.roles import Roles
@@ -42,12 +42,12 @@ def everything(repo: Repository) -> Paths:
     }
 
 
-def request(version: str, *files: Path, **more: object) -> Request:
-    return Request(model="clf", version=version, files=files, **more)  # type: ignore[arg-type]
+def request(version: str, *files: Path, **more: object) -> ReleaseRequest:
+    return ReleaseRequest(model="clf", version=version, files=files, **more)  # type: ignore[arg-type]
 
 
 def test_a_release_describes_the_model_that_was_given(repo: Repository, model_file: Path) -> None:
-    release = repo.store.release("clf", "1.0").release()
+    release = repo.store.folder("clf", "1.0").load()
     assert release.image_sha256 == hashlib.sha256(model_file.read_bytes()).digest()
     assert [(t.name, t.dtype) for t in release.inputs] == [("x", "tensor(float)")]
     assert release.outputs[0].shape[1:] == (models.CLASSES,)
@@ -57,7 +57,7 @@ def test_a_release_describes_the_model_that_was_given(repo: Repository, model_fi
 
 def test_the_same_release_again_changes_not_one_byte(repo: Repository, model_file: Path) -> None:
     before = everything(repo)
-    done = repo.release(request("1.0", model_file))
+    done = repo.build_release(request("1.0", model_file))
     assert not done.is_new
     assert everything(repo) == before
 
@@ -67,7 +67,7 @@ def test_a_version_never_gets_other_content(repo: Repository, tmp_path: Path) ->
     other.write_bytes(models.classifier(2))
     before = everything(repo)
     with pytest.raises(Conflict, match="differs in files: give it a new version"):
-        repo.release(request("1.0", other))
+        repo.build_release(request("1.0", other))
     assert everything(repo) == before
 
 
@@ -75,7 +75,7 @@ def test_versions_that_mean_the_same_to_people_are_refused(
     repo: Repository, model_file: Path
 ) -> None:
     with pytest.raises(Conflict, match=r"this is 1\.0"):
-        repo.release(request("1.0.0", model_file))
+        repo.build_release(request("1.0.0", model_file))
 
 
 @pytest.mark.parametrize("version", ["", "one", "1.0/../..", "v 1"])
@@ -83,33 +83,33 @@ def test_a_version_that_is_none_is_refused(
     repo: Repository, model_file: Path, version: str
 ) -> None:
     with pytest.raises(UsageError, match="expected PEP 440"):
-        repo.release(request(version, model_file))
+        repo.build_release(request(version, model_file))
 
 
 def test_a_downgrade_is_a_new_sequence_with_the_old_payload(repo: Repository) -> None:
-    done = repo.release(request("1.0.post1", same_as="1.0"))
-    old = repo.store.release("clf", "1.0")
+    done = repo.build_release(request("1.0.post1", same_as="1.0"))
+    old = repo.store.folder("clf", "1.0")
     assert done.release.sequence == 2
-    assert done.release.image_sha256 == old.release().image_sha256
+    assert done.release.image_sha256 == old.load().image_sha256
     assert [r.payload for r in done.payloads] == [r.payload for r in old.payloads()]
 
 
 def test_a_release_that_was_stopped_before_it_was_packed_is_finished(
     repo: Repository, model_file: Path
 ) -> None:
-    folder = repo.store.release("clf", "1.0")
+    folder = repo.store.folder("clf", "1.0")
     expected = folder.payloads()[0].payload
     shutil.rmtree(folder.path / "payloads")
     (folder.path / "payloads.json").unlink()
     (folder.path / ".staging").mkdir()
     (repo.path / "models/clf/releases/.staging").mkdir()
-    done = repo.release(request("1.0", model_file))
+    done = repo.build_release(request("1.0", model_file))
     assert [record.payload for record in done.payloads] == [expected]
     assert not list(repo.path.rglob(".staging"))
 
 
 def test_every_chunk_is_in_the_map_that_the_offer_pins(repo: Repository) -> None:
-    folder = repo.store.release("clf", "1.0")
+    folder = repo.store.folder("clf", "1.0")
     payload = folder.payloads()[0].payload
     data = folder.payload_file(payload).read_bytes()
     parts = [folder.map_file(payload, n).read_bytes() for n in range(len(payload.map_parts))]
@@ -128,13 +128,13 @@ def test_a_payload_that_does_not_rebuild_the_image_is_not_kept(
         image = bytearray(release.images()[0][1].read_bytes())
         image[1000] ^= 1
         (out / "wrong.bin").write_bytes(image)
-        return [payloads.Candidate(codec="full+none", file=out / "wrong.bin")]
+        return [payloads.PayloadCandidate(codec="full+none", file=out / "wrong.bin")]
 
     other = tmp_path / "model.onnx"
     other.write_bytes(models.classifier(3))
     with pytest.raises(PayloadCorrupt, match="expected image"):
-        repo.release(request("2.0", other), builders=(wrong,))
-    assert repo.store.release("clf", "2.0").payloads() == []
+        repo.build_release(request("2.0", other), builders=(wrong,))
+    assert repo.store.folder("clf", "2.0").payloads() == []
     with pytest.raises(NotFound, match="not signed"):
         repo.offer("clf", "2.0")
 
@@ -148,12 +148,12 @@ def test_external_data_belongs_to_the_model_and_must_be_given(
     folder.mkdir()
     onnx.save(model, str(folder / "model.onnx"))
     (folder / "labels.txt").write_text("cat\ndog\n")
-    done = repo.release(request("2.0", folder))
+    done = repo.build_release(request("2.0", folder))
     roles = {file.path: file.role for file in done.release.files}
     assert roles == {"model.onnx": "model", "weights.bin": "model", "labels.txt": "data"}
     assert next(f.path for f in done.release.files) == done.release.entry == "model.onnx"
     with pytest.raises((UsageError, ModelUnloadable), match=r"weights\.bin"):
-        repo.release(request("3.0", folder / "model.onnx"))
+        repo.build_release(request("3.0", folder / "model.onnx"))
 
 
 def test_a_model_that_does_not_load_is_refused_and_leaves_nothing(
@@ -163,15 +163,15 @@ def test_a_model_that_does_not_load_is_refused_and_leaves_nothing(
     bad.write_bytes(models.classifier()[:-50])
     before = everything(repo)
     with pytest.raises(ModelUnloadable, match=r"model\.onnx"):
-        repo.release(request("2.0", bad))
+        repo.build_release(request("2.0", bad))
     assert everything(repo) == before
 
 
 def test_samples_from_a_seed_are_part_of_the_release(repo: Repository, model_file: Path) -> None:
-    done = repo.release(request("2.0", model_file, seed=7))
+    done = repo.build_release(request("2.0", model_file, seed=7))
     assert done.release.probe.samples == "samples.npz"
     assert {file.path: file.role for file in done.release.files}["samples.npz"] == "samples"
-    assert not repo.release(request("2.0", model_file, seed=7)).is_new
+    assert not repo.build_release(request("2.0", model_file, seed=7)).is_new
 
 
 def test_an_offer_says_whom_it_is_for_and_keeps_it_until_told_otherwise(repo: Repository) -> None:
@@ -193,7 +193,7 @@ def test_offering_the_same_twice_gives_the_same_notice(repo: Repository) -> None
 def test_an_older_release_is_not_offered_after_a_newer_one(
     repo: Repository, tmp_path: Path
 ) -> None:
-    repo.release(request("1.1", same_as="1.0"))
+    repo.build_release(request("1.1", same_as="1.0"))
     repo.offer("clf", "1.1")
     with pytest.raises(Conflict, match=r"--same-as 1\.0"):
         repo.offer("clf", "1.0")
@@ -264,7 +264,7 @@ def test_publishing_needs_only_the_online_key(repo: Repository) -> None:
     online = Repository(repo.path)
     verify_notice(online.offer("clf", "1.0"), online.roles.root_bytes())
     with pytest.raises(KeyUnavailable, match="release-clf"):
-        online.release(request("1.1", same_as="1.0"))
+        online.build_release(request("1.1", same_as="1.0"))
 
 
 def test_encrypted_keys_need_their_passphrase(tmp_path: Path) -> None:

@@ -10,15 +10,15 @@ import pytest
 from slotcast_publisher.serve.catalog import Announcement
 from slotcast_publisher.serve.notices import (
     Announce,
+    AnnounceTimes,
     Kind,
     LookAgain,
     Notices,
     Order,
-    Pace,
     WatchDevices,
 )
 
-PACE = Pace()
+PACE = AnnounceTimes()
 OURS = Announcement(b"notice 1", "offer 1")
 
 

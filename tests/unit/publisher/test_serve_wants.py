@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from slotcast_publisher.serve.wants import DEVICES_MAX, Answers, Bounds, Piece
+from slotcast_publisher.serve.wants import DEVICES_MAX, Answers, Bounds, WantedPiece
 from slotcast_schemas.messages import Want
 from slotcast_schemas.messages.offer import Payload
 from slotcast_schemas.messages.want import WantedBlock
@@ -38,13 +38,13 @@ def answers(bounds: Bounds = RELAXED) -> Answers:
     return Answers(bounds, random.Random(1))
 
 
-def chunks(found: list[tuple[Piece, Payload]]) -> list[int]:
+def chunks(found: list[tuple[WantedPiece, Payload]]) -> list[int]:
     return [piece.number for piece, _ in found if not piece.is_map]
 
 
-def all_due(core: Answers, until_s: float, from_s: float = 0.0) -> list[tuple[float, Piece]]:
+def all_due(core: Answers, until_s: float, from_s: float = 0.0) -> list[tuple[float, WantedPiece]]:
     """Run the core as the shell does: look whenever it says that something is due."""
-    found: list[tuple[float, Piece]] = []
+    found: list[tuple[float, WantedPiece]] = []
     now_s = from_s
     while (deadline_s := core.deadline_s()) is not None and deadline_s <= until_s:
         now_s = max(now_s + 1e-6, deadline_s)

@@ -20,7 +20,7 @@ from slotcast_publisher.delivery.publish import How, publish, withdraw
 from slotcast_publisher.delivery.readback import Waits
 from slotcast_publisher.delivery.tidy import Tidied
 from slotcast_publisher.notice import Wanted
-from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker
 from slotcast_schemas import wire
@@ -70,7 +70,7 @@ def two(repo: Repository, clock: Clock, broker: LimitedBroker, tmp_path: Path) -
     repo = Repository(repo.path, now_s=clock)
     stock(repo, "1.0")
     (tmp_path / "two.onnx").write_bytes(models.classifier(5, hidden=500))
-    repo.release(Request(model="clf", version="2.0", files=(tmp_path / "two.onnx",)))
+    repo.build_release(ReleaseRequest(model="clf", version="2.0", files=(tmp_path / "two.onnx",)))
     assert stock(repo, "2.0").unused_payloads == 1
     return repo
 
@@ -85,7 +85,7 @@ def payloads(broker: LimitedBroker) -> set[str]:
 
 
 def full_of(repo: Repository, version: str) -> str:
-    records = repo.store.release("clf", version).payloads()
+    records = repo.store.folder("clf", version).payloads()
     return next(r.payload.sha256.hex() for r in records if r.payload.base is None)
 
 
@@ -123,7 +123,7 @@ def with_grace(repo: Repository, days: int) -> None:
 def test_what_is_offered_of_another_model_or_again_stays(
     two: Repository, clock: Clock, broker: LimitedBroker, tmp_path: Path
 ) -> None:
-    two.release(Request(model="clf", version="3.0", same_as="1.0"))
+    two.build_release(ReleaseRequest(model="clf", version="3.0", same_as="1.0"))
     stock(two, "3.0")
     clock.ahead_s = 2 * DAY_S
     stock(two, "3.0")

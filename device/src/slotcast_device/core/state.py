@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.messages import Release
-from slotcast_schemas.messages.status import Benched, Evidence, StatusFile
+from slotcast_schemas.messages.status import BenchedRelease, Evidence, StatusFile
 from slotcast_schemas.states import State
 
 FORMAT: Final = 1
@@ -78,9 +78,9 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
     stopped: bool = False
     application_restarts: int = 0
 
-    def benched(self, reason: str) -> Benched:
+    def benched(self, reason: str) -> BenchedRelease:
         """Give the entry that keeps this release from being tried again by itself."""
-        return Benched(
+        return BenchedRelease(
             sequence=self.sequence, version=self.version, reason=reason, attempt=self.attempt
         )
 
@@ -105,7 +105,7 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     active: SlotName | None = None
     slots: dict[SlotName, SlotRecord] = {}
     update: Update | None = None
-    benched: Annotated[tuple[Benched, ...], Meta(max_length=BENCHED_MAX)] = ()
+    benched: Annotated[tuple[BenchedRelease, ...], Meta(max_length=BENCHED_MAX)] = ()
     signed_time: int = 0
     full_day: int = 0
     full_bytes: int = 0
@@ -142,7 +142,7 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
             self, full_day=day, full_bytes=before + size_bytes, full_payload=payload
         )
 
-    def benching(self, entry: Benched) -> ModelState:
+    def benching(self, entry: BenchedRelease) -> ModelState:
         """Give the state with one more benched release, the oldest forgotten past the bound."""
         kept = [b for b in self.benched if b.sequence != entry.sequence]
         return msgspec.structs.replace(self, benched=(*kept, entry)[-BENCHED_MAX:])

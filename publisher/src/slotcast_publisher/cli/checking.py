@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from slotcast_publisher.cli.common import Brokers, Json, emit, open_repository
-from slotcast_publisher.delivery.broker_check import Report, check_broker
+from slotcast_publisher.delivery.broker_check import BrokerReport, check_broker
 from slotcast_publisher.delivery.broker_link import open_link
 from slotcast_publisher.delivery.publish import brokers_of
 from slotcast_publisher.delivery.readback import Waits
@@ -52,7 +52,7 @@ def _check(
         raise BrokerRefused(f"{', '.join(unfit)}: something that is needed is missing")
 
 
-def _report(broker: Broker, base: Path, settings: Settings) -> Report:
+def _report(broker: Broker, base: Path, settings: Settings) -> BrokerReport:
     connect = functools.partial(open_link, broker, base, needs_retained=False)
     topics = Topics(settings.prefix)
     return check_broker(
@@ -64,7 +64,7 @@ def _report(broker: Broker, base: Path, settings: Settings) -> Report:
     )
 
 
-def _lines(report: Report) -> list[str]:
+def _lines(report: BrokerReport) -> list[str]:
     lines = [f"{report.broker}: {report.verdict}"]
     for check in report.checks:
         lines.append(f"  {_MARKS[check.result]:<8} {check.name:<15} {check.detail}")

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CommandEntry:
     """One command, or one group of commands.
 
     Attributes:
@@ -28,46 +28,50 @@ class Entry:
 
 
 COMMANDS: Final = {
-    "init": Entry("repositories", "Make a repository: keys, signed root, settings."),
-    "provision": Entry(
+    "init": CommandEntry("repositories", "Make a repository: keys, signed root, settings."),
+    "provision": CommandEntry(
         "repositories",
         "Write a device's configuration, pinned root and, with TLS, its certificate.",
     ),
-    "release": Entry(
+    "release": CommandEntry(
         "releases", "Build, check, pack and sign a release; the same again changes nothing."
     ),
-    "limits": Entry(
+    "limits": CommandEntry(
         "config",
         "Print every limit of probe and trial, as a file for `slotcast release --settings`.",
     ),
-    "list": Entry(
+    "list": CommandEntry(
         "listing",
         "Show models, their releases, what is offered, and what was published when and to whom.",
     ),
-    "delta": Entry("delta", "Try a delta between two models: make, apply, compare, measure."),
-    "publish": Entry(
+    "delta": CommandEntry(
+        "delta", "Try a delta between two models: make, apply, compare, measure."
+    ),
+    "publish": CommandEntry(
         "publishing", "Offer a release and push it; run again, only what is missing is sent."
     ),
-    "withdraw": Entry("publishing", "Cancel what is offered for a model."),
-    "adopt": Entry(
+    "withdraw": CommandEntry("publishing", "Cancel what is offered for a model."),
+    "adopt": CommandEntry(
         "publishing",
         "Take over what a copy of this repository that is lost has published to the brokers.",
     ),
-    "refresh": Entry("publishing", "Date the signatures again, and send every model's notice."),
-    "serve": Entry(
+    "refresh": CommandEntry(
+        "publishing", "Date the signatures again, and send every model's notice."
+    ),
+    "serve": CommandEntry(
         "serving",
         "Answer what devices miss, renew signatures, re-announce lost notices; until stopped.",
     ),
-    "check": Entry(
+    "check": CommandEntry(
         "checking",
         "Try at brokers what publishing and devices need; says what is missing, and who must act.",
     ),
-    "inspect": Entry(
+    "inspect": CommandEntry(
         "inspection",
         "Explain a notice: who signed it, what it says, whether a device would believe it.",
     ),
-    "config": Entry("config", "The repository's settings (slotcast.toml)."),
-    "keys": Entry("keys", "Who signs for what."),
+    "config": CommandEntry("config", "The repository's settings (slotcast.toml)."),
+    "keys": CommandEntry("keys", "Who signs for what."),
 }
 
 

@@ -13,7 +13,7 @@ import typer
 
 from slotcast_publisher.cli.common import Json, emit, size
 from slotcast_publisher.delta import default_workers
-from slotcast_publisher.delta.try_delta import Cost, Trial, try_delta
+from slotcast_publisher.delta.try_delta import Cost, DeltaTrial, try_delta
 from slotcast_schemas.errors import PayloadCorrupt, UsageError
 
 Old = Annotated[Path, typer.Argument(help="File or folder that devices hold.", show_default=False)]
@@ -55,7 +55,7 @@ def _files(path: Path) -> list[tuple[str, Path]]:
     return [(path.name, path)]
 
 
-def _fields(trial: Trial) -> dict[str, Any]:
+def _fields(trial: DeltaTrial) -> dict[str, Any]:
     return {
         "old_bytes": trial.old_bytes,
         "new_bytes": trial.new_bytes,
@@ -73,7 +73,7 @@ def _fields(trial: Trial) -> dict[str, Any]:
     }
 
 
-def _lines(trial: Trial) -> list[str]:
+def _lines(trial: DeltaTrial) -> list[str]:
     share = trial.patch_bytes / trial.new_bytes if trial.new_bytes else 0.0
     verdict = "identical when applied" if trial.identical else "WRONG when applied"
     lines = [

@@ -41,7 +41,7 @@ def _list(
     for name in [model] if model else repository.store.models():
         of_model = [pair for pair in deliveries if pair[1].model == name]
         offer = repository.present_offer(name)
-        releases = [folder.release() for folder in repository.store.releases(name)]
+        releases = [folder.load() for folder in repository.store.releases(name)]
         found.append(
             {
                 "model": name,

@@ -25,7 +25,7 @@ from slotcast_publisher.cli.common import (
 )
 from slotcast_publisher.delivery import publish as publishing
 from slotcast_publisher.delivery.broker_delivery import Pushed, ReadBack
-from slotcast_publisher.delivery.publish import Failure, How, Outcome, Progress
+from slotcast_publisher.delivery.publish import BrokerFailure, How, Outcome, Progress
 from slotcast_publisher.delivery.push import Tally
 from slotcast_publisher.delivery.tidy import Tidied
 from slotcast_publisher.notice import Wanted
@@ -248,7 +248,7 @@ def _outcome_lines(outcome: Outcome) -> list[str]:
     return [*done, *map(_failed_line, outcome.failed)]
 
 
-def _failed_line(item: Failure) -> str:
+def _failed_line(item: BrokerFailure) -> str:
     return f"  {item.broker}: NOT DONE [{item.reason}]"
 
 

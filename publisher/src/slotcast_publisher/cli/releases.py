@@ -19,7 +19,7 @@ from slotcast_publisher.cli.common import (
     size,
 )
 from slotcast_publisher.cli.limit_options import NO_LIMITS, with_limit_options
-from slotcast_publisher.release.build import Request
+from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.chosen_limits import ChosenLimits, read_limits
 from slotcast_publisher.release.delta_payloads import DeltaBuilder
 from slotcast_publisher.release.given_files import parse_given
@@ -91,7 +91,7 @@ def _release(
     limits: ChosenLimits = NO_LIMITS,
 ) -> None:
     """Build, check, pack and sign a release; the same again changes nothing."""
-    request = Request(
+    request = ReleaseRequest(
         model=model,
         version=version,
         files=tuple(parse_given(text) for text in file or ()),
@@ -107,7 +107,7 @@ def _release(
     )
     repository = open_repository(repo)
     with progress(quiet=json) as advance:
-        done = repository.release(
+        done = repository.build_release(
             request,
             progress=advance,
             builders=(build_full, DeltaBuilder(tuple(base) if base else None)),

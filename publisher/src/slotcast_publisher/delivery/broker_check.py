@@ -10,7 +10,7 @@ import msgspec
 from slotcast_publisher.delivery.broker_trials import (
     BROKER,
     PUBLISHER,
-    Check,
+    BrokerCheck,
     Connect,
     Trials,
 )
@@ -21,7 +21,7 @@ from slotcast_schemas.topics import Topics
 Verdict = Literal["ready", "limited", "unfit"]
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class BrokerReport(msgspec.Struct, frozen=True, kw_only=True):
     """What was found at one broker.
 
     Attributes:
@@ -34,7 +34,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     protocol: str
     verdict: Verdict
     largest_message_bytes: int | None
-    checks: tuple[Check, ...]
+    checks: tuple[BrokerCheck, ...]
 
 
 def check_broker(
@@ -44,7 +44,7 @@ def check_broker(
     *,
     chunk_size_bytes: int,
     waits: Waits,
-) -> Report:
+) -> BrokerReport:
     """Try everything; what a failed trial makes pointless is left out.
 
     Args:
@@ -57,7 +57,7 @@ def check_broker(
     trials = Trials(name, connect, topics, chunk_size_bytes=chunk_size_bytes, waits=waits)
     connection = _connection(connect)
     checks = [connection, *(_made(trials) if connection.result == "ok" else ())]
-    return Report(
+    return BrokerReport(
         broker=name,
         protocol=connection.detail.removeprefix("MQTT ") if connection.result == "ok" else "",
         verdict=_verdict(checks),
@@ -66,7 +66,7 @@ def check_broker(
     )
 
 
-def _made(trials: Trials) -> Iterator[Check]:
+def _made(trials: Trials) -> Iterator[BrokerCheck]:
     """Make the trials in order; what was retained is removed in any case."""
     first = _trial("messages", trials.messages)
     yield first
@@ -87,27 +87,29 @@ def _made(trials: Trials) -> Iterator[Check]:
     yield removal
 
 
-def _trial(name: str, trial: Callable[[str], Check]) -> Check:
+def _trial(name: str, trial: Callable[[str], BrokerCheck]) -> BrokerCheck:
     """Make a trial; a connection that is lost, or refused, is what it found."""
     try:
         return trial(name)
     except (LinkDown, BrokerRefused) as exc:
         act = "look into the broker's log, and at its limits and access rules"
-        return Check(name=name, result="missing", detail=str(exc), who=BROKER, act=act)
+        return BrokerCheck(name=name, result="missing", detail=str(exc), who=BROKER, act=act)
 
 
-def _connection(connect: Connect) -> Check:
+def _connection(connect: Connect) -> BrokerCheck:
     try:
         with connect() as link:
-            return Check(name="connection", result="ok", detail=f"MQTT {link.protocol}")
+            return BrokerCheck(name="connection", result="ok", detail=f"MQTT {link.protocol}")
     except SlotcastError as exc:
         act = "check the address, and that the broker runs and is reached from here"
         if isinstance(exc, BrokerRefused):
             act = "check user, password, certificates, and that the broker has QoS 1"
-        return Check(name="connection", result="missing", detail=str(exc), who=PUBLISHER, act=act)
+        return BrokerCheck(
+            name="connection", result="missing", detail=str(exc), who=PUBLISHER, act=act
+        )
 
 
-def _verdict(checks: list[Check]) -> Verdict:
+def _verdict(checks: list[BrokerCheck]) -> Verdict:
     results = {check.result for check in checks}
     if "missing" in results:
         return "unfit"

@@ -19,7 +19,7 @@ from typing import Final, Literal, Self
 
 import msgspec
 
-from slotcast_publisher.delivery.broker_link import Link, open_link
+from slotcast_publisher.delivery.broker_link import BrokerLink, open_link
 from slotcast_publisher.delivery.ledger import load_ledger, save_ledger
 from slotcast_publisher.delivery.payload_items import PayloadItems, chunk_items, map_items
 from slotcast_publisher.delivery.push import Item, Journal, Tally, push
@@ -115,7 +115,7 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
         safe = re.sub(r"[^A-Za-z0-9.-]", "_", self.name)
         self._folder = repo.path / "push" / f"{safe}-{key}"
         self._stack = ExitStack()
-        self._link: Link | None = None
+        self._link: BrokerLink | None = None
         self._connection = ExitStack()
 
     def __enter__(self) -> Self:
@@ -319,7 +319,7 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
         return self._stack.enter_context(journal)
 
     @contextlib.contextmanager
-    def _open(self) -> Iterator[Link]:
+    def _open(self) -> Iterator[BrokerLink]:
         """Give the connection; it is made anew after an error, and kept otherwise."""
         if self._link is None:
             self._link = self._connection.enter_context(open_link(self._broker, self._repo.path))

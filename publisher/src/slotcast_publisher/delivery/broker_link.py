@@ -101,7 +101,7 @@ class _Connected:
     properties: Properties | None
 
 
-class Link:
+class BrokerLink:
     """An open connection.
 
     Attributes:
@@ -327,7 +327,7 @@ class Link:
 
 
 @contextlib.contextmanager
-def open_link(broker: Broker, base: Path, *, needs_retained: bool = True) -> Iterator[Link]:
+def open_link(broker: Broker, base: Path, *, needs_retained: bool = True) -> Iterator[BrokerLink]:
     """Connect to a broker, by the newest protocol that it and the settings allow.
 
     Args:
@@ -344,16 +344,16 @@ def open_link(broker: Broker, base: Path, *, needs_retained: bool = True) -> Ite
         yield link
 
 
-def _connect(broker: Broker, base: Path, *, needs_retained: bool) -> Link:
+def _connect(broker: Broker, base: Path, *, needs_retained: bool) -> BrokerLink:
     protocols = _PROTOCOLS[broker.protocol]
     for protocol in protocols[:-1]:
         # Brokers of MQTT 3.1.1 answer "unsupported protocol version", or just hang up.
         with contextlib.suppress(_OtherProtocol):
-            return Link(broker, base, protocol, needs_retained=needs_retained)
-    return Link(broker, base, protocols[-1], needs_retained=needs_retained)
+            return BrokerLink(broker, base, protocol, needs_retained=needs_retained)
+    return BrokerLink(broker, base, protocols[-1], needs_retained=needs_retained)
 
 
-def fetch_retained(link: Link, topic: str, timeout_s: float) -> bytes | None:
+def fetch_retained(link: BrokerLink, topic: str, timeout_s: float) -> bytes | None:
     """Give the message that the broker keeps under a topic, or None if none came in time.
 
     Raises:

@@ -60,7 +60,7 @@ class TrialChannel(ReadChannel, Protocol):
 Connect = Callable[[], AbstractContextManager[TrialChannel]]
 
 
-class Check(msgspec.Struct, frozen=True, kw_only=True):
+class BrokerCheck(msgspec.Struct, frozen=True, kw_only=True):
     """What one trial found; `who` must do `act`, if anybody must."""
 
     name: str
@@ -106,7 +106,7 @@ class Trials:
         self.keeps = False
         self._wildcards = False
 
-    def messages(self, name: str) -> Check:
+    def messages(self, name: str) -> BrokerCheck:
         """A message of QoS 1 is acknowledged, and comes to who subscribed."""
         topic = self._topics.chunk(self._payload, 0)
         with self._connect() as link:
@@ -121,7 +121,7 @@ class Trials:
             return _missing(name, f"a message to {topic} is refused: {acked.refused}", _RIGHTS)
         if not came:
             return _missing(name, "a message does not come to who subscribed to its topic", _RIGHTS)
-        return Check(name=name, result="ok", detail="QoS 1, written and read")
+        return BrokerCheck(name=name, result="ok", detail="QoS 1, written and read")
 
     def _await_both(self, link: TrialChannel, topic: str) -> tuple[Acked | None, bool]:
         """Wait for the acknowledgement of a message, and for the message itself."""
@@ -134,7 +134,7 @@ class Trials:
                 break
         return acked, came
 
-    def retained(self, name: str) -> Check:
+    def retained(self, name: str) -> BrokerCheck:
         """A retained message is given back to who subscribes later, with the flag set."""
         with self._connect() as link:
             if not link.retains:
@@ -147,9 +147,9 @@ class Trials:
                 return _missing(name, "it comes back without the retain flag", _SERVE)
             return _missing(name, "acknowledged, and not given back", _SERVE)
         self.keeps = True
-        return Check(name=name, result="ok", detail="kept, and given back with its flag")
+        return BrokerCheck(name=name, result="ok", detail="kept, and given back with its flag")
 
-    def wildcard_subscriptions(self, name: str) -> Check:
+    def wildcard_subscriptions(self, name: str) -> BrokerCheck:
         """A filter with `+` is granted, and brings what is retained."""
         name_of_block = self._topics.block(self._payload, 0)
         came: set[str] = set()
@@ -160,15 +160,15 @@ class Trials:
             )
         self._wildcards = bool(came)
         if came:
-            return Check(name=name, result="ok", detail="granted, and bring what is retained")
+            return BrokerCheck(name=name, result="ok", detail="granted, and bring what is retained")
         found = "granted, and bring nothing retained" if granted else "not served"
-        return Check(
+        return BrokerCheck(
             name=name,
             result="limited",
             detail=f"{found}: chunks are asked for one by one, which takes longer",
         )
 
-    def count(self, name: str) -> Check:
+    def count(self, name: str) -> BrokerCheck:
         """As many retained messages as a device asks for come for one filter."""
         items = [
             self._item(self._topics.chunk(self._payload, number), b"%d" % number)
@@ -183,7 +183,7 @@ class Trials:
                 (BROKER, "raise its limits on retained messages, and on queued ones per client"),
             )
         if not self._wildcards:
-            return Check(name=name, result="ok", detail=f"{MESSAGES}, one by one")
+            return BrokerCheck(name=name, result="ok", detail=f"{MESSAGES}, one by one")
         came: set[str] = set()
         with self._connect() as link:
             collect(
@@ -193,16 +193,16 @@ class Trials:
                 lambda topic, _data: came.add(topic),
             )
         if len(came) < MESSAGES:
-            return Check(
+            return BrokerCheck(
                 name=name,
                 result="limited",
                 detail=f"one filter brings {len(came)} of {MESSAGES}: devices ask again",
                 who=BROKER,
                 act="raise its limit on retained messages for a subscription",
             )
-        return Check(name=name, result="ok", detail=f"{MESSAGES} for one filter")
+        return BrokerCheck(name=name, result="ok", detail=f"{MESSAGES} for one filter")
 
-    def filters(self, name: str) -> Check:
+    def filters(self, name: str) -> BrokerCheck:
         """One SUBSCRIBE may have eight filters."""
         topics = [self._topics.chunk(self._payload, n) for n in range(FILTERS_A_PACKET)]
         try:
@@ -211,15 +211,15 @@ class Trials:
         except LinkDown:
             refused = topics
         if refused:
-            return Check(
+            return BrokerCheck(
                 name=name,
                 result="limited",
                 detail=f"a SUBSCRIBE of {FILTERS_A_PACKET} filters is refused or ends the"
                 " connection: they are asked for one by one",
             )
-        return Check(name=name, result="ok", detail=f"{FILTERS_A_PACKET} in one SUBSCRIBE")
+        return BrokerCheck(name=name, result="ok", detail=f"{FILTERS_A_PACKET} in one SUBSCRIBE")
 
-    def subscriptions(self, name: str) -> Check:
+    def subscriptions(self, name: str) -> BrokerCheck:
         """One connection may hold forty subscriptions."""
         held = 0
         with contextlib.suppress(LinkDown), self._connect() as link:
@@ -228,16 +228,16 @@ class Trials:
                     break
                 held += 1
         if held < FILTERS_HELD:
-            return Check(
+            return BrokerCheck(
                 name=name,
                 result="limited",
                 detail=f"a connection may hold {held}: devices hold fewer at once",
                 who=BROKER,
                 act="raise its limit on subscriptions for a client",
             )
-        return Check(name=name, result="ok", detail=f"{held} on one connection")
+        return BrokerCheck(name=name, result="ok", detail=f"{held} on one connection")
 
-    def message_size(self, name: str) -> Check:
+    def message_size(self, name: str) -> BrokerCheck:
         """Find the largest message that is kept and given back."""
         sizes = sorted({*SIZES, self._chunk_size_bytes}, reverse=True)
         self.largest_bytes = next((size for size in sizes if self._takes(size)), 0)
@@ -250,7 +250,7 @@ class Trials:
                 (BROKER, _size_advice(self.largest_bytes)),
             )
         if self.largest_bytes < MAP_BYTES:
-            return Check(
+            return BrokerCheck(
                 name=name,
                 result="limited",
                 detail=f"the largest of {self.largest_bytes} bytes: the list of a payload's chunks"
@@ -258,7 +258,7 @@ class Trials:
                 who=PUBLISHER,
                 act="set a larger chunk_size_bytes for larger models",
             )
-        return Check(name=name, result="ok", detail=f"{self.largest_bytes} bytes and more")
+        return BrokerCheck(name=name, result="ok", detail=f"{self.largest_bytes} bytes and more")
 
     def _takes(self, size_bytes: int) -> bool:
         number = MESSAGES  # a topic of its own
@@ -269,7 +269,7 @@ class Trials:
         except (LinkDown, BrokerRefused):
             return False
 
-    def notice(self, name: str) -> Check:
+    def notice(self, name: str) -> BrokerCheck:
         """The topics of notices and of chunk maps may be written and read."""
         items = [
             self._item(self._topics.notice(self._model), b"notice"),
@@ -279,9 +279,11 @@ class Trials:
         missing = Reader(self._connect, self._waits).still_missing(items)
         if missing:
             return _missing(name, f"{missing[0].topic} cannot be written or read", _RIGHTS)
-        return Check(name=name, result="ok", detail="notices and chunk maps, written and read")
+        return BrokerCheck(
+            name=name, result="ok", detail="notices and chunk maps, written and read"
+        )
 
-    def device_topics(self, name: str) -> Check:
+    def device_topics(self, name: str) -> BrokerCheck:
         """What devices say can be heard: statuses here, wants and presence by `serve`."""
         exact = [
             self._topics.device(self._model, "status"),
@@ -291,35 +293,37 @@ class Trials:
         with self._connect() as link:
             refused = [n for topic in exact for n in _ask(link, [topic], self._waits.answer_s)]
         if refused:
-            return Check(
+            return BrokerCheck(
                 name=name,
                 result="limited",
                 detail=f"may not read {refused[0]}: `slotcast serve` cannot answer devices",
                 who=_RIGHTS[0],
                 act=_RIGHTS[1],
             )
-        return Check(name=name, result="ok", detail="statuses, presence and wants may be read")
+        return BrokerCheck(
+            name=name, result="ok", detail="statuses, presence and wants may be read"
+        )
 
-    def remove(self, name: str) -> Check:
+    def remove(self, name: str) -> BrokerCheck:
         """An empty retained message removes the one before it, so nothing of this stays."""
         topics = sorted(self._left)
         self._publish([Item(topic, 0, bytes) for topic in topics])
         if not self.keeps:
-            return Check(name=name, result="skipped", detail="nothing was kept")
+            return BrokerCheck(name=name, result="skipped", detail="nothing was kept")
         items = [Item(topic, 1, lambda: b"x") for topic in topics[:FILTERS_A_PACKET]]
         found: set[str] = set()
         with self._connect() as link:
             for item in items:
                 collect(link, item.topic, self._waits, lambda topic, _data: found.add(topic))
         if found:
-            return Check(
+            return BrokerCheck(
                 name=name,
                 result="limited",
                 detail=f"{min(found)} is still there: old payloads cannot be taken off",
                 who=BROKER,
                 act="let an empty retained message remove the one before it (MQTT 5, 3.3.1.3)",
             )
-        return Check(name=name, result="ok", detail="what was tried is gone again")
+        return BrokerCheck(name=name, result="ok", detail="what was tried is gone again")
 
     # --- messages -----------------------------------------------------------------------------
 
@@ -373,9 +377,9 @@ def _size_advice(largest_bytes: int) -> str:
     )
 
 
-def _missing(name: str, detail: str, who_and_act: tuple[str, str]) -> Check:
+def _missing(name: str, detail: str, who_and_act: tuple[str, str]) -> BrokerCheck:
     who, act = who_and_act
-    return Check(name=name, result="missing", detail=detail, who=who, act=act)
+    return BrokerCheck(name=name, result="missing", detail=detail, who=who, act=act)
 
 
 def _events(link: TrialChannel, timeout_s: float) -> Iterator[Event]:

@@ -47,7 +47,7 @@ def brokers_of(repo: Repository, urls: Sequence[str] = ()) -> list[Broker]:
     return list(repo.settings.brokers)
 
 
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
+class BrokerFailure(msgspec.Struct, frozen=True, kw_only=True):
     """Why one broker was not brought up to date."""
 
     broker: str
@@ -60,13 +60,13 @@ class Outcome:
     """What became of each broker; one that fails does not keep the others from being served."""
 
     done: list[Pushed] = field(default_factory=list)
-    failed: list[Failure] = field(default_factory=list)
+    failed: list[BrokerFailure] = field(default_factory=list)
     error: SlotcastError | None = None
     """The first that happened."""
 
     def note_failed(self, broker: str, error: SlotcastError) -> None:
         """Take down that a broker failed."""
-        self.failed.append(Failure(broker=broker, reason=error.reason, detail=str(error)))
+        self.failed.append(BrokerFailure(broker=broker, reason=error.reason, detail=str(error)))
         self.error = self.error or error
 
     def all_done(self) -> list[Pushed]:

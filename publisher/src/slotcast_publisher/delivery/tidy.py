@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from slotcast_publisher.delivery.broker_link import Link
+from slotcast_publisher.delivery.broker_link import BrokerLink
 from slotcast_publisher.delivery.ledger import Ledger, load_ledger, save_ledger
 from slotcast_publisher.delivery.push import Item, push
 from slotcast_publisher.delivery.readback import Waits, collect
@@ -85,7 +85,7 @@ class Tidying:
     repo: Repository
     folder: Path
     name: str
-    connect: Callable[[], AbstractContextManager[Link]]
+    connect: Callable[[], AbstractContextManager[BrokerLink]]
     waits: Waits
 
     def tidy(

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from slotcast_schemas.codecs.delta.model import Model
+from slotcast_schemas.codecs.delta.model import FrequencyModel
 from slotcast_schemas.codecs.delta.rans import STATE_START
 from slotcast_schemas.codecs.delta.segments import (
     CONTEXT_COUNT,
@@ -109,7 +109,7 @@ class SymbolCollector:
         lanes_log2 = choose_lanes_log2(coded_bytes, int(joint.sum()))
         precision_bits = 12 if coded_bytes * 8 > 2 * joint.sum() else 14
         self._make_indices(used_contexts, used_symbols)
-        model = Model(used_contexts, used_symbols, precision_bits)
+        model = FrequencyModel(used_contexts, used_symbols, precision_bits)
         words = _encode(model, self.contexts, self.symbols, 1 << lanes_log2)
         plain = self._plain.finish()
         return CodedSymbols(words, plain, lanes_log2, precision_bits, used_contexts, used_symbols)
@@ -151,7 +151,10 @@ def _entropy_bits(joint: NDArray[np.int64]) -> float:
 
 
 def _encode(
-    model: Model, contexts: list[NDArray[np.uint8]], symbols: list[NDArray[np.uint8]], lanes: int
+    model: FrequencyModel,
+    contexts: list[NDArray[np.uint8]],
+    symbols: list[NDArray[np.uint8]],
+    lanes: int,
 ) -> bytes:
     """The words of all strips; the lists are emptied as soon as they are no longer needed."""
     runs = _replay(model, contexts, symbols)
@@ -169,7 +172,7 @@ def _encode(
 
 
 def _replay(
-    model: Model, contexts: list[NDArray[np.uint8]], symbols: list[NDArray[np.uint8]]
+    model: FrequencyModel, contexts: list[NDArray[np.uint8]], symbols: list[NDArray[np.uint8]]
 ) -> list[tuple[NDArray[np.uint16], NDArray[np.uint16]]]:
     """Frequency and start of each symbol in each run, as the decoder's tables will have them."""
     runs = []

@@ -16,7 +16,7 @@ from slotcast_publisher.delta.tensors import Pair
 from slotcast_schemas.codecs.delta.elements import FLOAT32, Bits, is_negative, ordered
 from slotcast_schemas.codecs.delta.segments import (
     DecayMap,
-    Tensor,
+    TensorSegment,
 )
 
 TABLE_BITS: Final = 13
@@ -26,7 +26,7 @@ _ONE_SIDED: Final = 0.95
 _GAIN_MIN_BITS: Final = 0.1
 
 
-def fit_decay(pair: Pair, tensor: Tensor) -> DecayMap | None:
+def fit_decay(pair: Pair, tensor: TensorSegment) -> DecayMap | None:
     """A map and the blocks that it helps, or None where no block was only decayed.
 
     Args:
@@ -61,7 +61,7 @@ def _index(old: Bits) -> NDArray[np.int64]:
     return index.astype(np.int64)
 
 
-def _fit_table(pair: Pair, tensor: Tensor) -> NDArray[np.int32] | None:
+def _fit_table(pair: Pair, tensor: TensorSegment) -> NDArray[np.int32] | None:
     """Mean steps by mantissa over blocks that all moved to one side, from a sample of strips."""
     strips = -(-tensor.count // 65_536)
     every = max(1, strips // _SAMPLED_STRIPS)

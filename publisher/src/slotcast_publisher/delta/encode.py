@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from slotcast_publisher.delta.known_moves import NOTHING_KNOWN, Known
+from slotcast_publisher.delta.known_moves import NOTHING_KNOWN, KnownMoves
 from slotcast_publisher.delta.layout import TensorPlace, find_tensors, image_of
 from slotcast_publisher.delta.match import match_tensors
 from slotcast_publisher.delta.plan import SectionPlan, plan_sections
@@ -71,7 +71,7 @@ def encode_delta(
     *,
     progress: Callable[[int, int], None] | None = None,
     workers: int = 1,
-    known: Known = NOTHING_KNOWN,
+    known: KnownMoves = NOTHING_KNOWN,
 ) -> DeltaReport:
     """Write to `out` what makes the image of `target` from that of `base`.
 
@@ -122,7 +122,7 @@ def _plan(
 
 
 def _encoded(
-    base: Image, target: Image, plans: list[SectionPlan], known: Known, workers: int
+    base: Image, target: Image, plans: list[SectionPlan], known: KnownMoves, workers: int
 ) -> Iterator[EncodedSection]:
     """Sections in order, a few at a time, so that finished ones do not pile up in memory."""
     # Sections that are searched by suffixes take turns, or they would not fit the memory together.
@@ -142,7 +142,7 @@ def _encoded(
             yield future.result()
 
 
-def _encode_one(base: Image, target: Image, plan: SectionPlan, known: Known) -> EncodedSection:
+def _encode_one(base: Image, target: Image, plan: SectionPlan, known: KnownMoves) -> EncodedSection:
     with image_of(base) as old, image_of(target) as new:
         return encode_section(old, new, plan, known)
 

@@ -12,7 +12,7 @@ from slotcast_schemas.codecs.delta.segments import (
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownMoves:
     """How tensors of the new image were made.
 
     Attributes:
@@ -24,4 +24,4 @@ class Known:
     factors: Mapping[int, LowRank] = field(default_factory=dict)
 
 
-NOTHING_KNOWN = Known()
+NOTHING_KNOWN = KnownMoves()

@@ -19,7 +19,7 @@ from slotcast_schemas.codecs.delta.segments import (
     RANK_MAX,
     ROW_MAX,
     LowRank,
-    Tensor,
+    TensorSegment,
 )
 
 _PROBE_ROWS: Final = 64
@@ -28,7 +28,7 @@ _CAPTURED_MIN: Final = 0.9
 _KEPT_MANTISSA_BITS: Final = (23, 15)
 
 
-def fit_low_rank(pair: Pair, tensor: Tensor, row: int) -> Iterator[LowRank]:
+def fit_low_rank(pair: Pair, tensor: TensorSegment, row: int) -> Iterator[LowRank]:
     """Candidate factors of a matrix's difference, none where it is not nearly of low rank.
 
     Args:
@@ -60,7 +60,7 @@ def factor_bits(factors: LowRank) -> float:
     return float((factors.left.size + factors.right.size) * (mantissa + 7))
 
 
-def _difference(pair: Pair, tensor: Tensor, most: int | None = None) -> NDArray[np.float32]:
+def _difference(pair: Pair, tensor: TensorSegment, most: int | None = None) -> NDArray[np.float32]:
     """New minus old, of the first elements only where there are enough of them for the caller."""
     float_type = np.dtype("<f2") if tensor.kind == FLOAT16 else np.dtype("<f4")
     out = np.empty(tensor.count, dtype=np.float32)
@@ -75,7 +75,7 @@ def _difference(pair: Pair, tensor: Tensor, most: int | None = None) -> NDArray[
     return out[:most]
 
 
-def _looks_low(pair: Pair, tensor: Tensor, row: int) -> bool:
+def _looks_low(pair: Pair, tensor: TensorSegment, row: int) -> bool:
     """Whether the first rows have most of their energy in few directions."""
     probe = _difference(pair, tensor, _PROBE_ROWS * row).reshape(-1, row).astype(np.float64)
     if not np.all(np.isfinite(probe)):

@@ -27,7 +27,7 @@ _HEAVY_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TargetPiece:
     """A run of the target: elements of a matched tensor from `first` on, or other bytes."""
 
     offset: int
@@ -46,7 +46,7 @@ class Piece:
 class SectionPlan:
     """Pieces that make one section, and ranges of the base that may help its other bytes."""
 
-    pieces: list[Piece] = field(default_factory=list)
+    pieces: list[TargetPiece] = field(default_factory=list)
     ranges: list[tuple[int, int]] = field(default_factory=list)
     is_noise: bool = False
 
@@ -100,7 +100,7 @@ def plan_sections(
     return plans
 
 
-def _fits(plan: SectionPlan, piece: Piece, limit: int) -> bool:
+def _fits(plan: SectionPlan, piece: TargetPiece, limit: int) -> bool:
     other = 0 if piece.match else piece.size_bytes
     return (
         plan.size_bytes + piece.size_bytes <= limit
@@ -110,25 +110,25 @@ def _fits(plan: SectionPlan, piece: Piece, limit: int) -> bool:
     )
 
 
-def _runs(size_bytes: int, matches: list[Match], noise: list[TensorPlace]) -> Iterator[Piece]:
+def _runs(size_bytes: int, matches: list[Match], noise: list[TensorPlace]) -> Iterator[TargetPiece]:
     """Tensors and what lies between them."""
-    known = [Piece(match.new.offset, match.new.size_bytes, match) for match in matches]
+    known = [TargetPiece(match.new.offset, match.new.size_bytes, match) for match in matches]
     known += [
-        Piece(place.offset, place.size_bytes, is_noise=True)
+        TargetPiece(place.offset, place.size_bytes, is_noise=True)
         for place in noise
         if place.size_bytes >= _NOISE_MIN_BYTES
     ]
     end = 0
     for piece in sorted(known, key=lambda piece: piece.offset):
         if piece.offset > end:
-            yield Piece(end, piece.offset - end)
+            yield TargetPiece(end, piece.offset - end)
         yield piece
         end = piece.offset + piece.size_bytes
     if end < size_bytes:
-        yield Piece(end, size_bytes - end)
+        yield TargetPiece(end, size_bytes - end)
 
 
-def _cut(runs: Iterator[Piece], limit: int) -> Iterator[Piece]:
+def _cut(runs: Iterator[TargetPiece], limit: int) -> Iterator[TargetPiece]:
     """Pieces of at most `limit` bytes: tensors cut at the ends of rows, other bytes anywhere."""
     for run in runs:
         most = min(limit, _most_other(run) if run.match is None else _most_bytes(run.match))
@@ -139,10 +139,10 @@ def _cut(runs: Iterator[Piece], limit: int) -> Iterator[Piece]:
         for start in range(0, run.size_bytes, step):
             size_bytes = min(step, run.size_bytes - start)
             first = run.match.new.kind.count(start) if run.match else 0
-            yield Piece(run.offset + start, size_bytes, run.match, first, run.is_noise)
+            yield TargetPiece(run.offset + start, size_bytes, run.match, first, run.is_noise)
 
 
-def _most_other(run: Piece) -> int:
+def _most_other(run: TargetPiece) -> int:
     return OTHER_WHOLE_BYTES if run.size_bytes <= OTHER_WHOLE_BYTES else _OTHER_PIECE_BYTES
 
 

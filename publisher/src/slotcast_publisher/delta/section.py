@@ -12,10 +12,10 @@ import zstandard
 
 from slotcast_publisher.delta.coder import SymbolCollector
 from slotcast_publisher.delta.decay import TABLE_BITS, fit_decay
-from slotcast_publisher.delta.known_moves import NOTHING_KNOWN, Known
+from slotcast_publisher.delta.known_moves import NOTHING_KNOWN, KnownMoves
 from slotcast_publisher.delta.low_rank import factor_bits, fit_low_rank
 from slotcast_publisher.delta.other import encode_other
-from slotcast_publisher.delta.plan import Piece, SectionPlan
+from slotcast_publisher.delta.plan import SectionPlan, TargetPiece
 from slotcast_publisher.delta.tensors import (
     Pair,
     choose_block,
@@ -36,7 +36,7 @@ from slotcast_schemas.codecs.delta.segments import (
     Other,
     Rebase,
     Segment,
-    Tensor,
+    TensorSegment,
     Transposition,
 )
 from slotcast_schemas.codecs.source import Source
@@ -64,7 +64,7 @@ class EncodedSection:
 
 
 def encode_section(
-    base: Source, target: Source, plan: SectionPlan, known: Known = NOTHING_KNOWN
+    base: Source, target: Source, plan: SectionPlan, known: KnownMoves = NOTHING_KNOWN
 ) -> EncodedSection:
     """Encode the section that `plan` describes.
 
@@ -81,7 +81,7 @@ def encode_section(
         segment, bits = _segment(base, target, piece, known)
         segments.append(segment)
         uses.append(SegmentUse(_name(segment), piece.size_bytes, int(bits / 8)))
-        if isinstance(segment, Tensor) and not segment.is_exact:
+        if isinstance(segment, TensorSegment) and not segment.is_exact:
             collect(Pair(base, target, piece.offset), segment, collector)
     segments = _merged(segments)
     coded = collector.finish()
@@ -112,7 +112,9 @@ def encode_section(
     return EncodedSection(payload, plan.size_bytes, uses)
 
 
-def _segment(base: Source, target: Source, piece: Piece, known: Known) -> tuple[Segment, float]:
+def _segment(
+    base: Source, target: Source, piece: TargetPiece, known: KnownMoves
+) -> tuple[Segment, float]:
     """The cheapest segment for a piece, and about how many bits it costs."""
     if piece.match is None:
         return Other(piece.size_bytes), 0.0
@@ -131,21 +133,21 @@ def _segment(base: Source, target: Source, piece: Piece, known: Known) -> tuple[
     return best, bits
 
 
-def _tensor(piece: Piece) -> Tensor:
+def _tensor(piece: TargetPiece) -> TensorSegment:
     assert piece.match is not None  # noqa: S101  (the caller looked)
     old, new = piece.match.old, piece.match.new
     row = new.row
     block = choose_block(row, new.kind.count(piece.size_bytes))
     if not piece.match.is_transposed:
         offset = old.offset + new.kind.size_bytes(piece.first)
-        return Tensor(piece.size_bytes, offset, new.kind, block)
+        return TensorSegment(piece.size_bytes, offset, new.kind, block)
     turned = Transposition(old.dims[0], old.dims[1], piece.first // row)
-    return Tensor(piece.size_bytes, old.offset, new.kind, block, turned)
+    return TensorSegment(piece.size_bytes, old.offset, new.kind, block, turned)
 
 
 def _factored(
-    pair: Pair, tensor: Tensor, piece: Piece, known: Known
-) -> tuple[Tensor, float] | None:
+    pair: Pair, tensor: TensorSegment, piece: TargetPiece, known: KnownMoves
+) -> tuple[TensorSegment, float] | None:
     """The tensor as its known factors alone, where they give it bit for bit."""
     assert piece.match is not None  # noqa: S101  (the caller looked)
     factors = known.factors.get(piece.match.new.offset)
@@ -160,7 +162,9 @@ def _factored(
     return exact, factor_bits(factors)
 
 
-def _cheapest(pair: Pair, tensor: Tensor, row: int, rebase: Rebase | None) -> tuple[Tensor, float]:
+def _cheapest(
+    pair: Pair, tensor: TensorSegment, row: int, rebase: Rebase | None
+) -> tuple[TensorSegment, float]:
     """The predictor whose coded size, with what it costs itself, is smallest."""
     if rebase is not None:
         rebased = with_scales(pair, replace(tensor, predictor=rebase))
@@ -178,9 +182,9 @@ def _cheapest(pair: Pair, tensor: Tensor, row: int, rebase: Rebase | None) -> tu
     return best, bits
 
 
-def _candidates(pair: Pair, tensor: Tensor, row: int) -> list[tuple[Tensor, float]]:
+def _candidates(pair: Pair, tensor: TensorSegment, row: int) -> list[tuple[TensorSegment, float]]:
     """The tensor with each predictor that may help, and the bits that the predictor takes."""
-    found: list[tuple[Tensor, float]] = [
+    found: list[tuple[TensorSegment, float]] = [
         (replace(tensor, predictor=factors), factor_bits(factors))
         for factors in fit_low_rank(pair, tensor, row)
     ]

@@ -20,7 +20,7 @@ from slotcast_schemas.codecs.delta.segments import (
     CONTEXT_COUNT,
     SYMBOL_COUNT,
     Rebase,
-    Tensor,
+    TensorSegment,
 )
 from slotcast_schemas.codecs.delta.strips import BaseReader, strips
 from slotcast_schemas.codecs.delta.symbols import PLAIN_BITS, SCALE_NONE, context_of, split
@@ -37,7 +37,7 @@ class Pair:
     target: Source
     target_offset: int
 
-    def strips(self, tensor: Tensor) -> Iterator[tuple[int, Bits, Bits]]:
+    def strips(self, tensor: TensorSegment) -> Iterator[tuple[int, Bits, Bits]]:
         """First element, old elements and new elements of each strip."""
         reader = BaseReader(self.base, tensor)
         for first, count in strips(tensor):
@@ -55,19 +55,19 @@ def choose_block(row: int, count: int) -> int:
     return min(count, rows * row)
 
 
-def is_equal(pair: Pair, tensor: Tensor) -> bool:
+def is_equal(pair: Pair, tensor: TensorSegment) -> bool:
     """Whether new and old elements are the same bits."""
     return all(np.array_equal(old, new) for _, old, new in pair.strips(tensor))
 
 
-def is_predicted(pair: Pair, tensor: Tensor) -> bool:
+def is_predicted(pair: Pair, tensor: TensorSegment) -> bool:
     """Whether the predictor alone gives the new elements."""
     return all(
         np.array_equal(predict(tensor, old, first), new) for first, old, new in pair.strips(tensor)
     )
 
 
-def difference_of(tensor: Tensor, predicted: Bits, old: Bits, new: Bits) -> Bits | None:
+def difference_of(tensor: TensorSegment, predicted: Bits, old: Bits, new: Bits) -> Bits | None:
     """What must be coded for `new`, modulo 2**bits; None if the predictor cannot give it."""
     kind = tensor.kind
     if isinstance(tensor.predictor, Rebase):
@@ -79,7 +79,7 @@ def difference_of(tensor: Tensor, predicted: Bits, old: Bits, new: Bits) -> Bits
     return difference
 
 
-def _rebase_difference(tensor: Tensor, rebase: Rebase, old: Bits, new: Bits) -> Bits | None:
+def _rebase_difference(tensor: TensorSegment, rebase: Rebase, old: Bits, new: Bits) -> Bits | None:
     """Whole steps from old to new, if there are such for every element."""
     kind = tensor.kind
     float_type = np.dtype("<f2") if kind.bits == 16 else np.dtype("<f4")
@@ -94,7 +94,7 @@ def _rebase_difference(tensor: Tensor, rebase: Rebase, old: Bits, new: Bits) -> 
     return None
 
 
-def with_scales(pair: Pair, tensor: Tensor) -> Tensor | None:
+def with_scales(pair: Pair, tensor: TensorSegment) -> TensorSegment | None:
     """The tensor with the scale of each block measured; None if the predictor cannot give it."""
     sums = np.zeros(tensor.block_count, dtype=np.float64)
     counts = np.zeros(tensor.block_count, dtype=np.int64)
@@ -113,7 +113,7 @@ def with_scales(pair: Pair, tensor: Tensor) -> Tensor | None:
 
 
 def _sizes(
-    tensor: Tensor, predicted: Bits, difference: Bits
+    tensor: TensorSegment, predicted: Bits, difference: Bits
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """How far each element moved, in units of the smallest exponent's last place."""
     kind = tensor.kind
@@ -139,7 +139,7 @@ def _scales(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.
 
 
 def coded_strips(
-    pair: Pair, tensor: Tensor
+    pair: Pair, tensor: TensorSegment
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint32]]]:
     """Contexts, symbols and plain bits of each strip of a tensor that has its scales."""
     for first, old, new in pair.strips(tensor):
@@ -150,13 +150,13 @@ def coded_strips(
         yield context_of(tensor, predicted, first), symbols, plain
 
 
-def collect(pair: Pair, tensor: Tensor, collector: SymbolCollector) -> None:
+def collect(pair: Pair, tensor: TensorSegment, collector: SymbolCollector) -> None:
     """Give a tensor's symbols to the section's coder."""
     for contexts, symbols, plain in coded_strips(pair, tensor):
         collector.add(contexts, symbols, plain)
 
 
-def estimate_bits(pair: Pair, tensor: Tensor) -> float:
+def estimate_bits(pair: Pair, tensor: TensorSegment) -> float:
     """Bits that a tensor's symbols would take with tables of its own, and its scales."""
     joint = np.zeros(CONTEXT_COUNT * SYMBOL_COUNT, dtype=np.int64)
     for contexts, symbols, _ in coded_strips(pair, tensor):

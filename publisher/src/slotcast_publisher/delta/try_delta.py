@@ -31,7 +31,7 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class DeltaTrial:
     """What came of it; `segments` are the rows of the table of segments."""
 
     old_bytes: int
@@ -43,7 +43,7 @@ class Trial:
     segments: list[dict[str, Any]]
 
 
-def try_delta(old: Image, new: Image, *, workers: int = 1) -> Trial:
+def try_delta(old: Image, new: Image, *, workers: int = 1) -> DeltaTrial:
     """Make a delta from one image to another, apply it, compare and measure.
 
     Args:
@@ -65,7 +65,7 @@ def try_delta(old: Image, new: Image, *, workers: int = 1) -> Trial:
             raise PayloadCorrupt(str(exc)) from exc
 
 
-def _try_in(folder: Path, old: Image, new: Image, workers: int) -> Trial:
+def _try_in(folder: Path, old: Image, new: Image, workers: int) -> DeltaTrial:
     new_bytes = sum(path.stat().st_size for _, path in new)
     task: dict[str, Any] = {
         "old": [(name, str(path.resolve())) for name, path in old],
@@ -79,7 +79,7 @@ def _try_in(folder: Path, old: Image, new: Image, workers: int) -> Trial:
     applied = run_child(_CHILD, {**task, "do": "apply", "base_sha256": made["base_sha256"]})
     with (folder / "image").open("rb") as got:
         identical = _same(got.read, new)
-    return Trial(
+    return DeltaTrial(
         old_bytes=sum(path.stat().st_size for _, path in old),
         new_bytes=new_bytes,
         patch_bytes=(folder / "patch").stat().st_size,

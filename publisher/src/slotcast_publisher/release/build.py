@@ -32,7 +32,7 @@ _STEP_BYTES: Final = 1024 * 1024
 Role = Literal["model", "data", "samples"]
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class ReleaseRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody wants released.
 
     Attributes:
@@ -73,7 +73,7 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     rebasing: Rebasing | None = None
 
 
-def build_release(store: Store, request: Request, now_s: float, *, above: int = 0) -> Built:
+def build_release(store: Store, request: ReleaseRequest, now_s: float, *, above: int = 0) -> Built:
     """Build a release, or find that the very same was built before.
 
     Args:
@@ -116,7 +116,7 @@ def build_release(store: Store, request: Request, now_s: float, *, above: int = 
 # --- what is asked for ------------------------------------------------------------------------
 
 
-def _given(request: Request) -> dict[str, Any]:
+def _given(request: ReleaseRequest) -> dict[str, Any]:
     """Write down all that decides a release's content, to know the same request again."""
     _, trial, runtime = _limited(request, Probe())
     options = msgspec.to_builtins(
@@ -142,13 +142,13 @@ def _sha256(path: Path) -> bytes:
         raise UsageError(f"could not read {path}: {exc.strerror}") from exc
 
 
-def _limited(request: Request, probe: Probe) -> tuple[Probe, Trial, Runtime]:
+def _limited(request: ReleaseRequest, probe: Probe) -> tuple[Probe, Trial, Runtime]:
     """Give what a release asks of a device: what was found or is usual, under what was chosen."""
     usual = Runtime(onnxruntime=request.runtime, memory_bytes=request.memory_bytes)
     return request.limits.apply_to(probe, request.trial, usual)
 
 
-def _check_labels(request: Request, facts: ModelFacts) -> None:
+def _check_labels(request: ReleaseRequest, facts: ModelFacts) -> None:
     """An accuracy can be asked for where there are labels, and of an output that there is."""
     chosen = request.limits.probe
     if {"min_accuracy", "label_output"} & set(chosen) and facts.probe.label_output is None:
@@ -189,12 +189,12 @@ def parse_version(text: str) -> Version:
 # --- what is there ----------------------------------------------------------------------------
 
 
-def _existing(store: Store, request: Request) -> ReleaseFolder | None:
+def _existing(store: Store, request: ReleaseRequest) -> ReleaseFolder | None:
     """Give the release if it exists; no other may mean the same version."""
     wanted = parse_version(request.version)
     for version in store.versions(request.model):
         if version == request.version:
-            return store.release(request.model, version)
+            return store.folder(request.model, version)
         if parse_version(version) == wanted:
             raise Conflict(
                 f"{request.model} {request.version}: to people this is {version}, which exists"
@@ -202,7 +202,7 @@ def _existing(store: Store, request: Request) -> ReleaseFolder | None:
     return None
 
 
-def _check_same(existing: ReleaseFolder, given: dict[str, Any], request: Request) -> None:
+def _check_same(existing: ReleaseFolder, given: dict[str, Any], request: ReleaseRequest) -> None:
     """A second release of a version must ask for the very same."""
     before = existing.given()
     different = [key for key in given if given[key] != before.get(key)]
@@ -216,11 +216,11 @@ def _check_same(existing: ReleaseFolder, given: dict[str, Any], request: Request
 def _name_changes(store: Store, release: Release) -> list[str]:
     """Compare with the release before: applications may open its files by name."""
     before = store.releases(release.model)
-    return name_changes(before[-1].release(), release) if before else []
+    return name_changes(before[-1].load(), release) if before else []
 
 
-def _next_sequence(store: Store, request: Request, above: int) -> int:
-    last = max((r.release().sequence for r in store.releases(request.model)), default=above)
+def _next_sequence(store: Store, request: ReleaseRequest, above: int) -> int:
+    last = max((r.load().sequence for r in store.releases(request.model)), default=above)
     last = max(last, above)
     if request.sequence is None:
         return last + 1
@@ -232,13 +232,15 @@ def _next_sequence(store: Store, request: Request, above: int) -> int:
 # --- taking in --------------------------------------------------------------------------------
 
 
-def _take_over(store: Store, request: Request, staged: Path, now_s: float, above: int) -> Release:
+def _take_over(
+    store: Store, request: ReleaseRequest, staged: Path, now_s: float, above: int
+) -> Release:
     """Release the files of an earlier version again: a deliberate downgrade costs no download."""
     if request.files or request.samples or request.rebase:
         raise UsageError("--same-as takes the files of that release as they are; give none")
-    folder = store.release(request.model, str(request.same_as))
+    folder = store.folder(request.model, str(request.same_as))
     link_tree(folder.files_dir, staged / "files")
-    old = folder.release()
+    old = folder.load()
     probe, trial, runtime = request.limits.apply_to(old.probe, old.trial, old.runtime)
     return msgspec.structs.replace(
         old,
@@ -253,7 +255,7 @@ def _take_over(store: Store, request: Request, staged: Path, now_s: float, above
 
 
 def _take_in(
-    store: Store, request: Request, staged: Path, now_s: float, above: int
+    store: Store, request: ReleaseRequest, staged: Path, now_s: float, above: int
 ) -> tuple[Release, tuple[str, ...], Rebasing | None]:
     """Copy the files, check the model among them, and describe both."""
     collected = collect(request.files)
@@ -290,7 +292,7 @@ def _take_in(
     return release, facts.warnings, rebasing
 
 
-def _rebase(store: Store, request: Request, staged: Path, entry: str) -> Rebasing | None:
+def _rebase(store: Store, request: ReleaseRequest, staged: Path, entry: str) -> Rebasing | None:
     """Rebase the model's files where asked; what devices probe with is made of the result."""
     if request.rebase is None:
         return None
@@ -322,7 +324,7 @@ def _entry(wanted: str | None, collected: dict[str, Path]) -> str:
     return models[0]
 
 
-def _check(request: Request, files_dir: Path, entry: str) -> ModelFacts:
+def _check(request: ReleaseRequest, files_dir: Path, entry: str) -> ModelFacts:
     if request.samples is None and request.seed is None:
         return check_model(files_dir, entry)
     if (files_dir / SAMPLES_PATH).exists():

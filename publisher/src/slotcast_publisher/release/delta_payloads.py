@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from slotcast_publisher.delta import Known, default_workers, encode_delta
+from slotcast_publisher.delta import KnownMoves, default_workers, encode_delta
 from slotcast_publisher.delta.known_moves import NOTHING_KNOWN
 from slotcast_publisher.durable import storage_errors
 from slotcast_publisher.errors import NotFound
-from slotcast_publisher.release.payloads import Builder, Candidate, Progress, build_full
+from slotcast_publisher.release.payloads import Builder, PayloadCandidate, Progress, build_full
 
 if TYPE_CHECKING:
     from slotcast_publisher.release.rebase.release_step import Rebasing
@@ -58,7 +58,7 @@ class DeltaBuilder:
         earlier: Sequence[ReleaseFolder],
         out: Path,
         progress: Progress,
-    ) -> list[Candidate]:
+    ) -> list[PayloadCandidate]:
         """Give the deltas that pay, from each base once.
 
         Raises:
@@ -68,7 +68,7 @@ class DeltaBuilder:
         made = []
         for number, base in enumerate(self._bases(release, earlier)):
             target = out / f"delta-{number}.bin"
-            what = f"delta from {base.release().version}"
+            what = f"delta from {base.load().version}"
             with storage_errors(target):
                 report = encode_delta(
                     base.images(),
@@ -79,15 +79,15 @@ class DeltaBuilder:
                     known=self._known(base),
                 )
             if not full or report.payload_size_bytes <= full * self.worth:
-                candidate = Candidate(
+                candidate = PayloadCandidate(
                     codec=CODEC, file=target, base=base, memory_bytes=DECODER_MEMORY_BYTES
                 )
                 made.append(candidate)
         return made
 
-    def _known(self, base: ReleaseFolder) -> Known:
+    def _known(self, base: ReleaseFolder) -> KnownMoves:
         rebasing = self.rebasing
-        if rebasing is None or rebasing.base_version != base.release().version:
+        if rebasing is None or rebasing.base_version != base.load().version:
             return NOTHING_KNOWN
         return rebasing.report.known
 
@@ -95,11 +95,11 @@ class DeltaBuilder:
         self, release: ReleaseFolder, earlier: Sequence[ReleaseFolder]
     ) -> list[ReleaseFolder]:
         """One base for each image: two releases of the same image would give the same delta."""
-        done = {release.release().image_sha256}
+        done = {release.load().image_sha256}
         done |= {r.payload.base.image_sha256 for r in release.payloads() if r.payload.base}
         bases = []
         for candidate in self._asked(earlier):
-            image = candidate.release().image_sha256
+            image = candidate.load().image_sha256
             if image not in done:
                 done.add(image)
                 bases.append(candidate)
@@ -110,7 +110,7 @@ class DeltaBuilder:
             newest = list(reversed(earlier))
             held = [folder for folder in newest if folder.is_held]
             return held + [folder for folder in newest if not folder.is_held]
-        by_version = {folder.release().version: folder for folder in earlier}
+        by_version = {folder.load().version: folder for folder in earlier}
         for version in self.versions:
             if version not in by_version:
                 raise NotFound(

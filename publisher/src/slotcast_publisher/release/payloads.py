@@ -35,7 +35,7 @@ def no_progress(what: str, done: int, total: int) -> None:
     """Say nothing."""
 
 
-class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+class PayloadCandidate(msgspec.Struct, frozen=True, kw_only=True):
     """A payload that a builder wrote and nobody has proven yet."""
 
     codec: str
@@ -61,13 +61,13 @@ class Builder(Protocol):
         earlier: Sequence[ReleaseFolder],
         out: Path,
         progress: Progress,
-    ) -> Sequence[Candidate]:
+    ) -> Sequence[PayloadCandidate]:
         """Give the payloads that are worth offering; none is a fine answer."""
 
 
 def build_full(
     release: ReleaseFolder, earlier: Sequence[ReleaseFolder], out: Path, progress: Progress
-) -> Sequence[Candidate]:
+) -> Sequence[PayloadCandidate]:
     """Pack the whole image; every device can use it."""
     del earlier
     target = out / "full.bin"
@@ -75,7 +75,7 @@ def build_full(
         report = encode_full(
             release.images(), target, progress=lambda done, total: progress("pack", done, total)
         )
-    return [Candidate(codec=f"full+{report.compression}", file=target, frames=report.frames)]
+    return [PayloadCandidate(codec=f"full+{report.compression}", file=target, frames=report.frames)]
 
 
 def add_payloads(
@@ -113,7 +113,7 @@ def _same_image(release: ReleaseFolder, earlier: Sequence[ReleaseFolder]) -> Rel
 
 
 def _layout(release: ReleaseFolder) -> tuple[bytes, ...]:
-    return tuple(file.sha256 for file in release.release().files)
+    return tuple(file.sha256 for file in release.load().files)
 
 
 def _run(
@@ -131,20 +131,22 @@ def _run(
         payload = cut(candidate, staged, chunk_size_bytes)
         record = PayloadRecord(
             payload=payload,
-            image_size_bytes=release.release().image_size_bytes,
+            image_size_bytes=release.load().image_size_bytes,
             build_s=round(time.monotonic() - start_s, 3),
         )
         release.add_payload(staged, record)
     release.drop_staging()
 
 
-def prove(candidate: Candidate, release: ReleaseFolder, progress: Progress = no_progress) -> None:
+def prove(
+    candidate: PayloadCandidate, release: ReleaseFolder, progress: Progress = no_progress
+) -> None:
     """Apply a payload as a device would, and compare what comes out with the signed digest.
 
     Raises:
         PayloadCorrupt: it is not the image.
     """
-    image = release.release()
+    image = release.load()
     digest, done_bytes = hashlib.sha256(), 0
 
     def sink(data: bytes | memoryview) -> None:
@@ -167,7 +169,7 @@ def prove(candidate: Candidate, release: ReleaseFolder, progress: Progress = no_
 
 
 def _decode(
-    candidate: Candidate, payload: Source, base: Source | None, size_bytes: int, sink: Sink
+    candidate: PayloadCandidate, payload: Source, base: Source | None, size_bytes: int, sink: Sink
 ) -> None:
     """Undo a codec with the very decoder that devices use."""
     if candidate.base is not None and base is not None:
@@ -175,7 +177,7 @@ def _decode(
             payload,
             base,
             image_size_bytes=size_bytes,
-            base_sha256=candidate.base.release().image_sha256,
+            base_sha256=candidate.base.load().image_sha256,
             sink=sink,
         )
     else:
@@ -185,10 +187,10 @@ def _decode(
 
 def image_source(release: ReleaseFolder) -> FilesImage:
     """Open a release's image."""
-    return FilesImage([(release.files_dir / f.path, f.size_bytes) for f in release.release().files])
+    return FilesImage([(release.files_dir / f.path, f.size_bytes) for f in release.load().files])
 
 
-def cut(candidate: Candidate, staged: Path, chunk_size_bytes: int) -> Payload:
+def cut(candidate: PayloadCandidate, staged: Path, chunk_size_bytes: int) -> Payload:
     """Lay a payload and the parts of its chunk map into `staged`."""
     size_bytes, sha256 = copy_file(candidate.file, staged / "payload.bin")
     digests = chunk_digests(staged / "payload.bin", chunk_size_bytes)
@@ -214,7 +216,7 @@ def cut(candidate: Candidate, staged: Path, chunk_size_bytes: int) -> Payload:
 
 def base_of(release: ReleaseFolder) -> Base:
     """Name a release as a delta's base."""
-    found = release.release()
+    found = release.load()
     return Base(
         sequence=found.sequence,
         version=found.version,

@@ -13,7 +13,7 @@ from pathlib import Path
 from slotcast_publisher.durable import storage_errors
 from slotcast_publisher.errors import RepositoryDamaged
 from slotcast_publisher.repository import Repository
-from slotcast_publisher.serve.wants import Piece
+from slotcast_publisher.serve.wants import WantedPiece
 from slotcast_schemas import wire
 from slotcast_schemas.messages import Notice, Offer
 from slotcast_schemas.messages.offer import Payload
@@ -36,7 +36,7 @@ class Stored:
     file: Path
     maps: tuple[Path, ...]
 
-    def read(self, piece: Piece) -> bytes:
+    def read(self, piece: WantedPiece) -> bytes:
         """Give the bytes of a piece, checked where they can be.
 
         Raises:
@@ -53,7 +53,7 @@ class Stored:
             raise RepositoryDamaged(f"{path}: not the bytes that were signed; release again")
         return data
 
-    def _is_true(self, piece: Piece, data: bytes) -> bool:
+    def _is_true(self, piece: WantedPiece, data: bytes) -> bool:
         if piece.is_map:
             return hashlib.sha256(data).digest() == self.payload.map_parts[piece.number]
         return len(data) == self.payload.chunk_bytes(piece.number)
@@ -80,7 +80,7 @@ def look_at(repo: Repository, model: str) -> tuple[Announcement, dict[bytes, Sto
     announcement = Announcement(notice, hashlib.sha256(offer_bytes).hexdigest())
     if offer.state == "canceled" or repo.store.is_without_files(model, offer.version):
         return announcement, {}
-    folder = repo.store.release(model, offer.version)
+    folder = repo.store.folder(model, offer.version)
     return announcement, {
         payload.sha256: Stored(
             payload,

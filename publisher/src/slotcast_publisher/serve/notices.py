@@ -17,7 +17,7 @@ from typing import Final
 
 from slotcast_publisher.serve.catalog import Announcement
 
-WARS_MAX: Final = 8
+DOUBLINGS_MAX: Final = 8
 """Doublings of the wait where somebody keeps replacing our notice with another."""
 
 
@@ -53,7 +53,7 @@ Order = Announce | LookAgain | WatchDevices
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class AnnounceTimes:
     """Waits, in seconds; each pair is drawn from evenly.
 
     Attributes:
@@ -85,12 +85,12 @@ class Notices:
     """The notices of one broker.
 
     Args:
-        pace: waits.
+        times: how long to wait before each announcement.
         rng: jitter.
         offered: what the repository has signed, by model.
     """
 
-    pace: Pace
+    times: AnnounceTimes
     rng: random.Random
     offered: Mapping[str, Announcement]
     keeps: bool | None = None
@@ -129,7 +129,7 @@ class Notices:
 
     def subscribed(self, now_s: float) -> None:
         """The broker answered: what it retains comes now."""
-        wait_s = self._draw(self.pace.settle_s)
+        wait_s = self._draw(self.times.settle_s)
         for model in self._models.values():
             if not model.is_there and model.due_s is None:
                 model.due_s = now_s + wait_s
@@ -148,16 +148,16 @@ class Notices:
             model.due_s = None if self.keeps is not False else model.due_s
         elif model.due_s is None:
             model.replaced += 1
-            wait_s = self._draw(self.pace.settle_s) * 2 ** min(model.replaced, WARS_MAX)
+            wait_s = self._draw(self.times.settle_s) * 2 ** min(model.replaced, DOUBLINGS_MAX)
             model.due_s = now_s + wait_s
 
     def device_online(self, now_s: float) -> None:
         """A device came; where the broker keeps no notice, it must be told."""
         if self.keeps is not False:
             return
-        soon_s = now_s + self._draw(self.pace.arrival_s)
+        soon_s = now_s + self._draw(self.times.arrival_s)
         for model in self._models.values():
-            at_s = max(soon_s, model.said_s + self.pace.again_s)
+            at_s = max(soon_s, model.said_s + self.times.again_s)
             model.due_s = at_s if model.due_s is None else min(model.due_s, at_s)
 
     def changed(self, offered: Mapping[str, Announcement], now_s: float) -> None:
@@ -165,11 +165,11 @@ class Notices:
         for name, ours in offered.items():
             model = self._models.get(name)
             if model is None:
-                self._models[name] = _Model(ours, due_s=now_s + self.pace.new_offer_s)
+                self._models[name] = _Model(ours, due_s=now_s + self.times.new_offer_s)
             elif model.ours != ours:
                 is_new_offer = model.ours.offer != ours.offer
                 model.ours, model.is_there, model.replaced = ours, False, 0
-                model.due_s = now_s + (self.pace.new_offer_s if is_new_offer else 0.0)
+                model.due_s = now_s + (self.times.new_offer_s if is_new_offer else 0.0)
         for name in self._models.keys() - offered.keys():
             del self._models[name]
 
@@ -195,7 +195,7 @@ class Notices:
         return orders
 
     def _repeat_at(self, now_s: float) -> float:
-        return now_s + self._draw(self.pace.repeat_s)
+        return now_s + self._draw(self.times.repeat_s)
 
     def _draw(self, between: tuple[float, float]) -> float:
         return self.rng.uniform(*between)

@@ -20,7 +20,7 @@ import msgspec
 from slotcast_publisher.delivery.broker_delivery import BrokerDelivery
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.catalog import Announcement, Catalog, Stored, look_at
-from slotcast_publisher.serve.notices import Kind, Pace
+from slotcast_publisher.serve.notices import AnnounceTimes, Kind
 from slotcast_publisher.serve.session import Say, Session
 from slotcast_publisher.serve.wants import Bounds
 from slotcast_publisher.settings import Broker
@@ -52,7 +52,7 @@ class Service:
         rng: random.Random | None = None,
         *,
         bounds: Bounds | None = None,
-        pace: Pace | None = None,
+        times: AnnounceTimes | None = None,
         look_every_s: float = LOOK_EVERY_S,
         tidy_every_s: float = TIDY_EVERY_S,
     ) -> None:
@@ -76,7 +76,7 @@ class Service:
                 say,
                 random.Random(rng.random()),  # noqa: S311 - jitter, not secrets
                 bounds=bounds,
-                pace=pace,
+                times=times,
             )
             for broker in brokers
         ]

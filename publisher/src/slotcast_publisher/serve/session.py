@@ -18,14 +18,21 @@ from typing import Any, Final, Protocol
 from slotcast_publisher.delivery.broker_link import (
     Acked,
     Arrived,
+    BrokerLink,
     Event,
-    Link,
     Lost,
     Subscribed,
     open_link,
 )
 from slotcast_publisher.serve.catalog import Catalog
-from slotcast_publisher.serve.notices import Announce, Kind, LookAgain, Notices, Pace, WatchDevices
+from slotcast_publisher.serve.notices import (
+    Announce,
+    AnnounceTimes,
+    Kind,
+    LookAgain,
+    Notices,
+    WatchDevices,
+)
 from slotcast_publisher.serve.wants import Answers, Bounds
 from slotcast_publisher.settings import Broker
 from slotcast_schemas import wire
@@ -78,7 +85,7 @@ class Session:
         rng: random.Random,
         *,
         bounds: Bounds | None = None,
-        pace: Pace | None = None,
+        times: AnnounceTimes | None = None,
     ) -> None:
         self.name = broker.address.name
         self._broker = broker
@@ -89,7 +96,7 @@ class Session:
         self._log = say
         self._rng = rng
         self._answers = Answers(bounds or Bounds(), rng)
-        self._notices = Notices(pace or Pace(), rng, catalog.announcements)
+        self._notices = Notices(times or AnnounceTimes(), rng, catalog.announcements)
         self._renewed: queue.SimpleQueue[Catalog] = queue.SimpleQueue()
         self._in_flight: set[int] = set()
         self._asked: dict[int, tuple[str, ...]] = {}
@@ -130,7 +137,7 @@ class Session:
 
     # --- a connection ---------------------------------------------------------------------------
 
-    def _serve(self, link: Link, stop: threading.Event) -> None:
+    def _serve(self, link: BrokerLink, stop: threading.Event) -> None:
         self._in_flight.clear()
         self._heard_s = time.monotonic()
         self._notices.connected(retains=None if link.retains else False)
@@ -148,7 +155,7 @@ class Session:
             self._act(link)
             self._say_progress(link)
 
-    def _hear(self, link: Link) -> None:
+    def _hear(self, link: BrokerLink) -> None:
         """Wait for something, and take what has come; a flood must not keep us from answering."""
         event = link.next_event(self._wait_s())
         for _ in range(_EVENTS_MAX):
@@ -159,14 +166,14 @@ class Session:
         if event is not None:
             self._take(event, link)
 
-    def _subscribe_all(self, link: Link) -> None:
+    def _subscribe_all(self, link: BrokerLink) -> None:
         if self._is_exact:
             self._subscribe_exactly(link)
         else:
             self._subscribe(link, self._topics.notice("+"))
             self._subscribe(link, self._topics.wants())
 
-    def _subscribe_exactly(self, link: Link) -> None:
+    def _subscribe_exactly(self, link: BrokerLink) -> None:
         """Ask for each model's notice and each payload's wants, where no wildcard is served."""
         names = [self._topics.notice(model) for model in self._catalog.announcements]
         names += [self._topics.want(payload) for payload in self._catalog.payloads]
@@ -176,19 +183,19 @@ class Session:
         for at in range(0, len(names), _FILTERS_MAX):
             self._subscribe(link, *names[at : at + _FILTERS_MAX])
 
-    def _subscribe(self, link: Link, *filters: str) -> None:
+    def _subscribe(self, link: BrokerLink, *filters: str) -> None:
         self._asked[link.subscribe(*filters)] = filters
 
-    def _look_again(self, link: Link) -> None:
+    def _look_again(self, link: BrokerLink) -> None:
         """Ask for each notice by its name: some brokers give nothing retained for a wildcard."""
         for model in self._catalog.announcements:
             self._subscribe(link, self._topics.notice(model))
 
-    def _watch_devices(self, link: Link) -> None:
+    def _watch_devices(self, link: BrokerLink) -> None:
         if not self._is_exact:
             self._subscribe(link, self._topics.device("+", "presence"))
 
-    def _subscribed(self, answer: Subscribed, link: Link, now_s: float) -> None:
+    def _subscribed(self, answer: Subscribed, link: BrokerLink, now_s: float) -> None:
         """Take an answer; wildcards that are refused are asked for one by one from then on.
 
         Raises:
@@ -214,7 +221,7 @@ class Session:
         ]
         return max(0.0, min([now_s + _STEP_S, *dues]) - now_s)
 
-    def _take(self, event: Event, link: Link) -> None:
+    def _take(self, event: Event, link: BrokerLink) -> None:
         now_s = time.monotonic()
         self._heard_s = now_s
         match event:
@@ -274,7 +281,7 @@ class Session:
 
     # --- sending --------------------------------------------------------------------------------
 
-    def _act(self, link: Link) -> None:
+    def _act(self, link: BrokerLink) -> None:
         now_s = time.monotonic()
         for order in self._notices.due(now_s):
             match order:
@@ -292,7 +299,7 @@ class Session:
         if self._in_flight and now_s - self._heard_s > _SILENCE_MAX_S:
             raise LinkDown(f"{link.name}: no answer in {_SILENCE_MAX_S:.0f} s")
 
-    def _answer(self, link: Link, piece: Any, payload: Any) -> None:
+    def _answer(self, link: BrokerLink, piece: Any, payload: Any) -> None:
         stored = self._catalog.payloads.get(payload.sha256)
         if stored is None:
             return
@@ -304,7 +311,7 @@ class Session:
             return
         self._publish(link, name(payload.sha256, piece.number), data)
 
-    def _publish(self, link: Link, topic: str, data: bytes) -> None:
+    def _publish(self, link: BrokerLink, topic: str, data: bytes) -> None:
         retain = link.retains and self._notices.keeps is not False
         self._in_flight.add(link.publish(topic, data, retain=retain))
 
@@ -322,7 +329,7 @@ class Session:
     def _say(self, event: str, **fields: Any) -> None:
         self._log(event, broker=self.name, **fields)
 
-    def _say_progress(self, link: Link) -> None:
+    def _say_progress(self, link: BrokerLink) -> None:
         """One line a second at most, whatever comes."""
         counts, now_s = self._answers.counts, time.monotonic()
         refused = counts.refused_wants + counts.refused

@@ -27,7 +27,7 @@ DEVICES_MAX: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class WantedPiece:
     """A chunk (`is_map` false) or a part of the chunk map, by its number."""
 
     payload: bytes
@@ -77,8 +77,8 @@ class _Queue:
     """The pieces of one payload that wait."""
 
     payload: Payload
-    heap: list[tuple[float, int, Piece]] = field(default_factory=list)
-    waiting: set[Piece] = field(default_factory=set)
+    heap: list[tuple[float, int, WantedPiece]] = field(default_factory=list)
+    waiting: set[WantedPiece] = field(default_factory=set)
     window_ends_s: float = 0.0
 
 
@@ -97,7 +97,7 @@ class Answers:
         self._order = itertools.count()
         self._queues: dict[bytes, _Queue] = {}
         self._turn: deque[bytes] = deque()
-        self._sent_s: OrderedDict[Piece, float] = OrderedDict()
+        self._sent_s: OrderedDict[WantedPiece, float] = OrderedDict()
         self._devices: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._waiting = 0
         self._bytes_owed = 0.0  # below zero: may be sent at once
@@ -137,11 +137,11 @@ class Answers:
         self._devices[want.device] = (tokens - new, now_s)
         return new
 
-    def due(self, now_s: float, room: int) -> list[tuple[Piece, Payload]]:
+    def due(self, now_s: float, room: int) -> list[tuple[WantedPiece, Payload]]:
         """Give up to `room` pieces to send now, taking turns between payloads."""
         self._pay(now_s)
         self._forget(now_s)
-        found: list[tuple[Piece, Payload]] = []
+        found: list[tuple[WantedPiece, Payload]] = []
         idle = 0
         while self._turn and idle < len(self._turn) and len(found) < room and self._bytes_owed <= 0:
             sha256 = self._turn[0]
@@ -178,7 +178,7 @@ class Answers:
             and self._waiting < self._bounds.waiting_max
         )
 
-    def _add(self, piece: Piece, payload: Payload, now_s: float) -> None:
+    def _add(self, piece: WantedPiece, payload: Payload, now_s: float) -> None:
         queue = self._queues.get(payload.sha256)
         if queue is None:
             queue = self._queues[payload.sha256] = _Queue(payload)
@@ -192,7 +192,7 @@ class Answers:
         queue.waiting.add(piece)
         self._waiting += 1
 
-    def _pop(self, queue: _Queue, now_s: float) -> Piece | None:
+    def _pop(self, queue: _Queue, now_s: float) -> WantedPiece | None:
         if not queue.heap or queue.heap[0][0] > now_s:
             return None
         piece = heapq.heappop(queue.heap)[2]
@@ -200,7 +200,7 @@ class Answers:
         self._waiting -= 1
         return piece
 
-    def _note_sent(self, piece: Piece, payload: Payload, now_s: float) -> None:
+    def _note_sent(self, piece: WantedPiece, payload: Payload, now_s: float) -> None:
         size_bytes = _size_bytes(piece, payload)
         self.counts.sent += 1
         self.counts.sent_bytes += size_bytes
@@ -228,25 +228,25 @@ class Answers:
             del self._sent_s[piece]
 
 
-def _pieces(want: Want) -> list[Piece]:
+def _pieces(want: Want) -> list[WantedPiece]:
     """Spread a want out: at most 512 parts and 4096 chunks, which `Want` bounds."""
-    pieces = [Piece(want.payload, is_map=True, number=part) for part in want.map_parts]
+    pieces = [WantedPiece(want.payload, is_map=True, number=part) for part in want.map_parts]
     for block in want.blocks:
         first = block.block * limits.BLOCK_CHUNKS
         pieces += [
-            Piece(want.payload, is_map=False, number=first + bit)
+            WantedPiece(want.payload, is_map=False, number=first + bit)
             for bit in range(limits.BLOCK_CHUNKS)
             if block.missing >> bit & 1
         ]
     return pieces
 
 
-def _exists(piece: Piece, payload: Payload) -> bool:
+def _exists(piece: WantedPiece, payload: Payload) -> bool:
     count = len(payload.map_parts) if piece.is_map else payload.chunk_count
     return piece.number < count
 
 
-def _size_bytes(piece: Piece, payload: Payload) -> int:
+def _size_bytes(piece: WantedPiece, payload: Payload) -> int:
     if not piece.is_map:
         return payload.chunk_bytes(piece.number)
     first = piece.number * limits.MAP_PART_CHUNKS

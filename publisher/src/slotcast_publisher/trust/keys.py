@@ -43,7 +43,7 @@ class Passphrase(Protocol):
         """Ask for it; `purpose` is shown to a person."""
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class KeyEntry(msgspec.Struct, frozen=True, kw_only=True):
     """Where one private key is."""
 
     uri: str
@@ -53,7 +53,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """The TUF public key, as metadata has it."""
 
 
-make_decoders(Entry)
+make_decoders(KeyEntry)
 
 
 class KeyRing:
@@ -85,7 +85,7 @@ class KeyRing:
         self._entries = self._read()
 
     @property
-    def entries(self) -> dict[str, Entry]:
+    def entries(self) -> dict[str, KeyEntry]:
         """Key id to where the key is."""
         return dict(self._entries)
 
@@ -184,14 +184,14 @@ class KeyRing:
         except Exception as exc:  # signer libraries of many vendors: each has errors of its own
             raise KeyUnavailable(f"key {entry.name} ({scheme}): {exc}") from exc
 
-    def _pin_of(self, entry: Entry) -> str:
+    def _pin_of(self, entry: KeyEntry) -> str:
         """Give the PIN of a token; never a passphrase, for a few wrong tries lock the token."""
         pin = self._pin(f"key {entry.name} at {entry.uri}")
         if not pin:
             raise KeyUnavailable("its token needs a PIN: set SLOTCAST_PIN")
         return pin
 
-    def _open_pem(self, path: Path, public: SSlibKey, entry: Entry) -> Signer:
+    def _open_pem(self, path: Path, public: SSlibKey, entry: KeyEntry) -> Signer:
         try:
             pem = path.read_bytes()
         except OSError as exc:
@@ -220,7 +220,7 @@ class KeyRing:
         return BestAvailableEncryption(secret.encode())
 
     def _add(self, public: SSlibKey, uri: str, name: str) -> None:
-        self._entries[public.keyid] = Entry(
+        self._entries[public.keyid] = KeyEntry(
             uri=uri, name=name, created=int(self._now_s()), public=public.to_dict()
         )
         self._save()
@@ -229,10 +229,10 @@ class KeyRing:
         data = json.dumps(msgspec.to_builtins(self._entries), indent=1, sort_keys=True)
         write_atomic(self._repo / RING_FILE, data.encode())
 
-    def _read(self) -> dict[str, Entry]:
+    def _read(self) -> dict[str, KeyEntry]:
         path = self._repo / RING_FILE
         try:
-            return msgspec.json.decode(path.read_bytes(), type=dict[str, Entry])
+            return msgspec.json.decode(path.read_bytes(), type=dict[str, KeyEntry])
         except FileNotFoundError:
             return {}
         except (OSError, msgspec.DecodeError) as exc:

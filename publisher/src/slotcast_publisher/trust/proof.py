@@ -18,7 +18,7 @@ from slotcast_schemas.messages import Notice, Offer, Release
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class VerifiedNotice:
     """What a notice truly says.
 
     Attributes:
@@ -30,7 +30,7 @@ class Verified:
     expires: datetime
 
 
-def verify_notice(data: bytes, root: bytes, *, store: Path | None = None) -> Verified:
+def verify_notice(data: bytes, root: bytes, *, store: Path | None = None) -> VerifiedNotice:
     """Say what a notice means, or why it does not count.
 
     Args:
@@ -44,7 +44,7 @@ def verify_notice(data: bytes, root: bytes, *, store: Path | None = None) -> Ver
     notice = wire.decode(data, Notice)
     with tempfile.TemporaryDirectory() as fresh:
         trusted = verify.verify_notice(data, notice.model, root, store or Path(fresh))
-    return Verified(trusted.release, trusted.offer, _first_expiry(notice))
+    return VerifiedNotice(trusted.release, trusted.offer, _first_expiry(notice))
 
 
 def _first_expiry(notice: Notice) -> datetime:

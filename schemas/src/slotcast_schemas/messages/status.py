@@ -97,7 +97,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     checks: Annotated[tuple[Check, ...], Meta(max_length=64)] = ()
 
 
-class Benched(msgspec.Struct, frozen=True, kw_only=True):
+class BenchedRelease(msgspec.Struct, frozen=True, kw_only=True):
     """A release that was rolled back here and is not tried again by itself."""
 
     sequence: Sequence
@@ -126,7 +126,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     standby: SlotStatus | None = None
     progress: Progress | None = None
     evidence: Evidence | None = None
-    benched: Annotated[tuple[Benched, ...], Meta(max_length=16)] = ()
+    benched: Annotated[tuple[BenchedRelease, ...], Meta(max_length=16)] = ()
     notice: Word = "none"
     notice_expires: UnixTime = 0
 

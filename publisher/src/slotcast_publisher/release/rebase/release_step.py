@@ -106,13 +106,13 @@ def rebase_files(
         distance=report.chosen.quality,
         step=report.chosen.coarseness,
     )
-    return Rebasing(report, base.release().version, says)
+    return Rebasing(report, base.load().version, says)
 
 
 def _base(earlier: Sequence[ReleaseFolder], version: str | None) -> ReleaseFolder:
     """Give the release to rebase on: the one asked for, or the last that devices may hold."""
     if version is not None:
-        found = [folder for folder in earlier if folder.release().version == version]
+        found = [folder for folder in earlier if folder.load().version == version]
     else:
         found = [folder for folder in earlier if folder.is_held] or list(earlier)
     if not found:

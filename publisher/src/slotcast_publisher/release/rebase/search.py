@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from slotcast_publisher.delta import DeltaReport, Known, encode_delta
+from slotcast_publisher.delta import DeltaReport, KnownMoves, encode_delta
 from slotcast_publisher.delta.layout import find_tensors, image_of
 from slotcast_publisher.delta.low_rank import factor_bits, fit_low_rank
 from slotcast_publisher.delta.match import Match, match_tensors
@@ -31,7 +31,7 @@ from slotcast_schemas.codecs.delta.predict import apply_low_rank, apply_rebase
 from slotcast_schemas.codecs.delta.segments import (
     LowRank,
     Rebase,
-    Tensor,
+    TensorSegment,
     Transposition,
 )
 from slotcast_schemas.codecs.source import Source
@@ -80,7 +80,7 @@ class RebaseReport:
     """
 
     files: Image
-    known: Known
+    known: KnownMoves
     rows: list[RebaseRow]
     chosen: RebaseRow
     given_quality: float
@@ -197,9 +197,9 @@ def _plan(base: Image, target: Image) -> _Plan:
     return plan
 
 
-def _pair(match: Match, old: Source, new: Source) -> tuple[Pair, Tensor]:
+def _pair(match: Match, old: Source, new: Source) -> tuple[Pair, TensorSegment]:
     place = match.new
-    tensor = Tensor(place.size_bytes, match.old.offset, place.kind, block=place.count)
+    tensor = TensorSegment(place.size_bytes, match.old.offset, place.kind, block=place.count)
     if match.is_transposed:
         rows, columns = match.old.dims
         tensor = replace(tensor, transposed=Transposition(rows, columns, 0))
@@ -214,7 +214,7 @@ def _moves(kind: ElementKind, old: Bits, new: Bits) -> NDArray[np.float64]:
     return np.where(np.isfinite(moves), moves, 0.0)
 
 
-def _factors(pair: Pair, tensor: Tensor, row: int) -> LowRank | None:
+def _factors(pair: Pair, tensor: TensorSegment, row: int) -> LowRank | None:
     """Factors that are all of the move but for rounding, the shortest numbers of them."""
     best = None
     for factors in fit_low_rank(pair, tensor, row):
@@ -231,9 +231,9 @@ def _factors(pair: Pair, tensor: Tensor, row: int) -> LowRank | None:
     return best
 
 
-def _known(plan: _Plan, coarseness: float) -> Known:
+def _known(plan: _Plan, coarseness: float) -> KnownMoves:
     step = np.float32(coarseness * plan.rms)
-    return Known(Rebase(step) if step > 0 else None, plan.factors)
+    return KnownMoves(Rebase(step) if step > 0 else None, plan.factors)
 
 
 def _attempt(
@@ -257,7 +257,7 @@ def _files(folder: Path, target: Image) -> list[tuple[str, Path]]:
     return [(name, folder / "image" / name) for name, _ in target]
 
 
-def _write(plan: _Plan, known: Known, files: list[tuple[str, Path]]) -> None:
+def _write(plan: _Plan, known: KnownMoves, files: list[tuple[str, Path]]) -> None:
     """The given files with the rebased tensors' bytes in their places."""
     starts: list[tuple[int, Path]] = []
     end = 0
@@ -276,7 +276,9 @@ def _write(plan: _Plan, known: Known, files: list[tuple[str, Path]]) -> None:
                     os.pwrite(file.fileno(), bits.tobytes(), offset)
 
 
-def _rebased(pair: Pair, tensor: Tensor, match: Match, known: Known) -> Iterator[tuple[int, Bits]]:
+def _rebased(
+    pair: Pair, tensor: TensorSegment, match: Match, known: KnownMoves
+) -> Iterator[tuple[int, Bits]]:
     """The strips that change, from their first element on."""
     factors = known.factors.get(match.new.offset)
     if factors is not None:
@@ -299,7 +301,7 @@ def _steps(moves: NDArray[np.float64], rebase: Rebase) -> NDArray[np.float64]:
     return np.copysign(whole, scaled)
 
 
-def _is_within(pair: Pair, tensor: Tensor, rebase: Rebase) -> bool:
+def _is_within(pair: Pair, tensor: TensorSegment, rebase: Rebase) -> bool:
     """Whether every element is finite and few enough steps away; else the tensor stays as given."""
     limit = min(1 << 24, (1 << (tensor.kind.bits - 1)) - 1)
     float_type = np.dtype("<f2") if tensor.kind == FLOAT16 else np.dtype("<f4")
@@ -319,7 +321,7 @@ def _distance(plan: _Plan, files: Image) -> float:
             place = match.new
             if place.offset in plan.factors:
                 continue
-            tensor = Tensor(place.size_bytes, place.offset, place.kind)
+            tensor = TensorSegment(place.size_bytes, place.offset, place.kind)
             for _, before, after in Pair(given, made, place.offset).strips(tensor):
                 missed += float(np.square(_moves(place.kind, before, after)).sum())
                 count += len(before)

@@ -19,7 +19,7 @@ from slotcast_schemas.codecs.delta.format import (
     SectionHeader,
     parse_description,
 )
-from slotcast_schemas.codecs.delta.model import Model
+from slotcast_schemas.codecs.delta.model import FrequencyModel
 from slotcast_schemas.codecs.delta.other import open_other
 from slotcast_schemas.codecs.delta.predict import apply_rebase, predict
 from slotcast_schemas.codecs.delta.rans import BitReader, RansDecoder, WordReader
@@ -28,7 +28,7 @@ from slotcast_schemas.codecs.delta.segments import (
     Description,
     Rebase,
     Segment,
-    Tensor,
+    TensorSegment,
 )
 from slotcast_schemas.codecs.delta.selftest import check_arithmetic
 from slotcast_schemas.codecs.delta.strips import BaseReader, strips
@@ -127,7 +127,7 @@ class _Section:
             )
 
     def _segment(self, segment: Segment, sink: Sink) -> None:
-        if isinstance(segment, Tensor):
+        if isinstance(segment, TensorSegment):
             self._tensor(segment, sink)
             return
         for start in range(0, segment.size_bytes, _STEP_BYTES):
@@ -137,7 +137,7 @@ class _Section:
             else:
                 sink(self._other.read(size))
 
-    def _tensor(self, tensor: Tensor, sink: Sink) -> None:
+    def _tensor(self, tensor: TensorSegment, sink: Sink) -> None:
         reader = BaseReader(self._base, tensor)
         for first, count in strips(tensor):
             old = unpack(tensor.kind, reader.read(first, count))
@@ -146,7 +146,7 @@ class _Section:
                 predicted = self._corrected(tensor, predicted, first)
             sink(pack(tensor.kind, predicted))
 
-    def _corrected(self, tensor: Tensor, predicted: Bits, first: int) -> Bits:
+    def _corrected(self, tensor: TensorSegment, predicted: Bits, first: int) -> Bits:
         """The prediction with the coded differences added."""
         difference = self._differences(tensor, predicted, first)
         kind = tensor.kind
@@ -157,7 +157,7 @@ class _Section:
             return summed & np.uint8(15)
         return ordered(kind, summed)
 
-    def _differences(self, tensor: Tensor, predicted: Bits, first: int) -> Bits:
+    def _differences(self, tensor: TensorSegment, predicted: Bits, first: int) -> Bits:
         indices = self._context_index[context_of(tensor, predicted, first)]
         if self._coder is None or np.any(indices == _UNUSED):
             raise PayloadCorrupt("expected only contexts that the section names, got another")
@@ -187,6 +187,8 @@ def _open_coder(
             f"expected contexts, symbols and whole words, got {contexts}, {symbols} and "
             f"{header.words_bytes} bytes"
         )
-    model = Model(description.used_contexts, description.used_symbols, header.precision_bits)
+    model = FrequencyModel(
+        description.used_contexts, description.used_symbols, header.precision_bits
+    )
     words = WordReader(payload.read_at, offset, header.words_bytes)
     return RansDecoder(model, 1 << header.lanes_log2, words)

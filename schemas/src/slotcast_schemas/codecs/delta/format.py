@@ -36,7 +36,7 @@ from slotcast_schemas.codecs.delta.segments import (
     Predictor,
     Rebase,
     Segment,
-    Tensor,
+    TensorSegment,
     Transposition,
 )
 from slotcast_schemas.errors import Incompatible, PayloadCorrupt, WrongBase
@@ -178,12 +178,14 @@ def pack_description(description: Description) -> bytes:
     for segment in description.segments:
         expected_offset = _write_segment(writer, segment, expected_offset)
     for segment in description.segments:
-        if isinstance(segment, Tensor):
+        if isinstance(segment, TensorSegment):
             _write_predictor(writer, segment)
     _write_other(writer, description.other)
     writer.raw(np.packbits(description.used_contexts, bitorder="little").tobytes())
     writer.raw(np.packbits(description.used_symbols, bitorder="little").tobytes())
-    scales = [segment.scales for segment in description.segments if isinstance(segment, Tensor)]
+    scales = [
+        segment.scales for segment in description.segments if isinstance(segment, TensorSegment)
+    ]
     write_steps(writer, np.concatenate([np.zeros(0, dtype=np.int16), *scales]))
     return bytes(writer.data)
 
@@ -212,7 +214,7 @@ def _write_segment(writer: FieldWriter, segment: Segment, expected_offset: int) 
     return segment.base_offset
 
 
-def _write_predictor(writer: FieldWriter, segment: Tensor) -> None:
+def _write_predictor(writer: FieldWriter, segment: TensorSegment) -> None:
     predictor = segment.predictor
     if isinstance(predictor, DecayMap):
         writer.uint(predictor.table_bits)
@@ -257,7 +259,7 @@ def parse_description(packed: bytes, header: SectionHeader, *, base_size_bytes: 
         left -= segment.size_bytes
     if left:
         raise PayloadCorrupt(f"expected segments to cover the section, got {left} bytes uncovered")
-    tensors = [segment for segment in segments if isinstance(segment, Tensor)]
+    tensors = [segment for segment in segments if isinstance(segment, TensorSegment)]
     for tensor in tensors:
         tensor.predictor = _read_predictor(reader, tensor)
     other = _read_other(reader, segments, header.other_bytes, base_size_bytes)
@@ -295,7 +297,7 @@ def _read_segment(
         return Copy(size_bytes, base_offset), base_offset + size_bytes
     if form != _TENSOR or code not in KINDS:
         raise PayloadCorrupt(f"expected a known segment, got {word:#x}")
-    tensor = Tensor(size_bytes, base_offset, KINDS[code], is_exact=bool(flags & 1))
+    tensor = TensorSegment(size_bytes, base_offset, KINDS[code], is_exact=bool(flags & 1))
     if tensor.kind.size_bytes(tensor.count) != size_bytes:
         raise PayloadCorrupt(
             f"expected whole elements of {tensor.kind.name}, got {size_bytes} bytes"
@@ -318,7 +320,9 @@ _PLACEHOLDERS: Final[dict[int, Predictor]] = {
 }
 
 
-def _read_transposition(reader: FieldReader, tensor: Tensor, base_size_bytes: int) -> Transposition:
+def _read_transposition(
+    reader: FieldReader, tensor: TensorSegment, base_size_bytes: int
+) -> Transposition:
     rows = reader.uint("base rows", min(ROW_MAX, tensor.count), least=1)
     columns = reader.uint("base columns", _SIZE_MAX, least=1)
     if tensor.kind.bits == 4 or tensor.count % rows:
@@ -330,7 +334,7 @@ def _read_transposition(reader: FieldReader, tensor: Tensor, base_size_bytes: in
     return Transposition(rows, columns, first_row)
 
 
-def _read_predictor(reader: FieldReader, tensor: Tensor) -> Predictor:
+def _read_predictor(reader: FieldReader, tensor: TensorSegment) -> Predictor:
     if isinstance(tensor.predictor, DecayMap):
         return _read_decay_map(reader, tensor)
     if isinstance(tensor.predictor, LowRank):
@@ -342,7 +346,7 @@ def _read_predictor(reader: FieldReader, tensor: Tensor) -> Predictor:
     return None
 
 
-def _read_decay_map(reader: FieldReader, tensor: Tensor) -> DecayMap:
+def _read_decay_map(reader: FieldReader, tensor: TensorSegment) -> DecayMap:
     if tensor.kind.mantissa_bits is None:
         raise PayloadCorrupt(f"expected a decay map over floats, got {tensor.kind.name}")
     bits = reader.uint("decay map bits", min(13, tensor.kind.mantissa_bits), least=1)
@@ -350,7 +354,7 @@ def _read_decay_map(reader: FieldReader, tensor: Tensor) -> DecayMap:
     return DecayMap(bits, steps, _read_flags(reader, tensor.block_count))
 
 
-def _read_low_rank(reader: FieldReader, tensor: Tensor) -> LowRank:
+def _read_low_rank(reader: FieldReader, tensor: TensorSegment) -> LowRank:
     if tensor.kind not in (FLOAT32, FLOAT16):
         raise PayloadCorrupt(f"expected a low rank over floats, got {tensor.kind.name}")
     rank = reader.uint("rank", RANK_MAX, least=1)
@@ -396,7 +400,7 @@ def _read_flags(reader: FieldReader, count: int) -> NDArray[np.bool_]:
     return np.unpackbits(data, count=count, bitorder="little").astype(np.bool_)
 
 
-def _read_scales(reader: FieldReader, tensors: list[Tensor]) -> None:
+def _read_scales(reader: FieldReader, tensors: list[TensorSegment]) -> None:
     coded = [tensor for tensor in tensors if not tensor.is_exact]
     scales = read_steps(reader, sum(tensor.block_count for tensor in coded)).astype(np.int16)
     start = 0

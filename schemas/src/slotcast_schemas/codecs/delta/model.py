@@ -43,7 +43,7 @@ def first_counts(contexts: NDArray[np.int64], symbols: NDArray[np.int64]) -> NDA
     return np.where(length == 0, zeros, counts).astype(np.int64)
 
 
-class Model:
+class FrequencyModel:
     """Counts and frequency tables for some contexts and some symbols.
 
     Attributes:

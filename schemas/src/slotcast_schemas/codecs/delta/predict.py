@@ -14,11 +14,11 @@ from slotcast_schemas.codecs.delta.segments import (
     DecayMap,
     LowRank,
     Rebase,
-    Tensor,
+    TensorSegment,
 )
 
 
-def predict(tensor: Tensor, old: Bits, first: int) -> Bits:
+def predict(tensor: TensorSegment, old: Bits, first: int) -> Bits:
     """The elements that `old` is expected to have become.
 
     Args:

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from slotcast_schemas.codecs.delta.model import Model
+from slotcast_schemas.codecs.delta.model import FrequencyModel
 from slotcast_schemas.codecs.delta.symbols import PLAIN_BITS
 from slotcast_schemas.errors import PayloadCorrupt
 
@@ -27,7 +27,7 @@ class RansDecoder:
     not use is given back; so memory is bounded by a run instead of by the section.
     """
 
-    def __init__(self, model: Model, lanes: int, words: WordReader) -> None:
+    def __init__(self, model: FrequencyModel, lanes: int, words: WordReader) -> None:
         self._model = model
         self._words = words
         high, low = words.take(lanes), words.take(lanes)

@@ -80,7 +80,7 @@ Predictor = DecayMap | LowRank | Rebase | None
 
 
 @dataclass(slots=True)
-class Tensor:
+class TensorSegment:
     """Elements of one kind, made from as many elements of the base.
 
     `is_exact` says that they equal the prediction, and that nothing is coded. `scales` has one
@@ -116,7 +116,7 @@ class Tensor:
         return 1
 
 
-Segment = Other | Copy | Tensor
+Segment = Other | Copy | TensorSegment
 
 
 @dataclass(slots=True)

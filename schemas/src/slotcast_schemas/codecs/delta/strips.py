@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from slotcast_schemas.codecs.delta.segments import (
-    Tensor,
+    TensorSegment,
     Transposition,
 )
 from slotcast_schemas.codecs.source import Source
@@ -22,7 +22,7 @@ _BAND_BYTES: Final = 4 * 1024 * 1024
 _SLAB_BYTES: Final = 512 * 1024
 
 
-def strips(tensor: Tensor) -> Iterator[tuple[int, int]]:
+def strips(tensor: TensorSegment) -> Iterator[tuple[int, int]]:
     """First element and number of elements of each strip, whole rows where rows matter."""
     row = tensor.row_length
     step = max(1, STRIP_ELEMENTS // row) * row
@@ -33,7 +33,7 @@ def strips(tensor: Tensor) -> Iterator[tuple[int, int]]:
 class BaseReader:
     """Reads a segment's old elements in the order of the new ones."""
 
-    def __init__(self, base: Source, tensor: Tensor) -> None:
+    def __init__(self, base: Source, tensor: TensorSegment) -> None:
         self._base = base
         self._tensor = tensor
         self._band = np.zeros((0, 0), dtype=tensor.kind.unsigned)

@@ -23,7 +23,7 @@ from slotcast_schemas.codecs.delta.segments import (
     CONTEXT_COUNT,
     SYMBOL_COUNT,
     Rebase,
-    Tensor,
+    TensorSegment,
 )
 
 CONTEXT_OF_ONE: Final = 20
@@ -52,7 +52,7 @@ MAGNITUDE, PLAIN_BITS, SIGN = _tables()
 _SIGN_MASK: Final = (0 - SIGN.astype(np.uint32)).astype(np.uint32)
 
 
-def context_of(tensor: Tensor, predicted: Bits, first: int) -> NDArray[np.uint8]:
+def context_of(tensor: TensorSegment, predicted: Bits, first: int) -> NDArray[np.uint8]:
     """The context of each element: how large a difference is expected, in half octaves.
 
     Args:
