@@ -37,7 +37,14 @@ from slotcast_schemas.messages.offer import Payload
 
 _MODEL: Final = re.compile(fields.MODEL_PATTERN)
 _STAGING: Final = ".staging"
+"""The folder in which a release or a payload is built before it gets its name."""
+
 _OFFERS_KEPT: Final = 3
+"""The number of a model's offers that are kept: the present one, and some to look back at."""
+
+_FileStamp = tuple[int, int, int]
+"""The inode, the size in bytes and the time of change in nanoseconds, by which a file that was
+written anew is told from the one before."""
 
 
 class PayloadRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,10 +76,15 @@ make_decoders(PayloadList)
 
 
 class ReleaseFolder:
-    """One release on disk."""
+    """One release on disk.
+
+    Args:
+        path: its folder.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._loaded: tuple[_FileStamp, Release] | None = None
 
     @property
     def files_dir(self) -> Path:
@@ -91,15 +103,18 @@ class ReleaseFolder:
             raise RepositoryDamaged(f"could not read the release in {self.path}: {exc}") from exc
 
     def load(self) -> Release:
-        """Give the release.
+        """Read the release; it is decoded again only if its file changed since the last time.
 
         Raises:
             RepositoryDamaged: it is not what was written.
         """
-        try:
-            return wire.decode(self.signed_bytes(), Release)
-        except RefusedRelease as exc:
-            raise RepositoryDamaged(f"{self.path}/release.msgpack: {exc}") from exc
+        stamp = _stamp(self.path / "release.msgpack")
+        if self._loaded is None or self._loaded[0] != stamp:
+            try:
+                self._loaded = (stamp, wire.decode(self.signed_bytes(), Release))
+            except RefusedRelease as exc:
+                raise RepositoryDamaged(f"{self.path}/release.msgpack: {exc}") from exc
+        return self._loaded[1]
 
     def given(self) -> dict[str, Any]:
         """Say what the release was made from."""
@@ -196,10 +211,15 @@ class ReleaseFolder:
 
 
 class Store:
-    """The models of one repository."""
+    """The models of one repository.
+
+    Args:
+        repo: the repository's folder.
+    """
 
     def __init__(self, repo: Path) -> None:
         self.repo = repo
+        self._folders: dict[str, dict[str, ReleaseFolder]] = {}
 
     def models(self) -> list[str]:
         """Name the models that have a release."""
@@ -210,12 +230,10 @@ class Store:
 
     def versions(self, model: str) -> list[str]:
         """Name a model's releases, by growing sequence."""
-        folders = [p for p in self._releases(model).glob("*") if not p.name.startswith(".")]
-        numbered = [(ReleaseFolder(path).load().sequence, path.name) for path in folders]
-        return [version for _, version in sorted(numbered)]
+        return [folder.path.name for folder in self.releases(model)]
 
     def folder(self, model: str, version: str) -> ReleaseFolder:
-        """Give one release.
+        """Give the folder of one release.
 
         Raises:
             NotFound: it does not exist; names those that do.
@@ -229,11 +247,19 @@ class Store:
                 )
             known = ", ".join(self.versions(model)) or "none"
             raise NotFound(f"no release {version!r} of {model!r}; there are: {known}")
-        return ReleaseFolder(path)
+        return self._known(model).setdefault(version, ReleaseFolder(path))
 
     def releases(self, model: str) -> list[ReleaseFolder]:
-        """Give all releases of a model, by growing sequence."""
-        return [self.folder(model, version) for version in self.versions(model)]
+        """Give the folders of all releases of a model, by growing sequence."""
+        known = self._known(model)
+        paths = [p for p in self._releases(model).glob("*") if not p.name.startswith(".")]
+        present = {path.name: known.get(path.name) or ReleaseFolder(path) for path in paths}
+        self._folders[model] = present  # without those that are gone
+        return sorted(present.values(), key=lambda folder: (folder.load().sequence, folder.path))
+
+    def _known(self, model: str) -> dict[str, ReleaseFolder]:
+        """Give the folders that were given before; each remembers the release that it decoded."""
+        return self._folders.setdefault(model, {})
 
     def staging(self, model: str) -> Path:
         """Give an empty folder in which a release can be built."""
@@ -251,7 +277,7 @@ class Store:
         """Give a built release its name: from here on it exists."""
         final = self._releases(model) / version
         commit_dir(staged, final)
-        return ReleaseFolder(final)
+        return self.folder(model, version)
 
     def adopt_release(self, release: Release, data: bytes) -> None:
         """Keep the signed bytes of a release whose files are not here, unless they are."""
@@ -326,6 +352,14 @@ def decode_offer(data: bytes) -> Offer:
         return wire.decode(data, Offer)
     except RefusedRelease as exc:
         raise RepositoryDamaged(f"offer: {exc}") from exc
+
+
+def _stamp(path: Path) -> _FileStamp:
+    try:
+        found = path.stat()
+    except OSError as exc:
+        raise RepositoryDamaged(f"could not read the release in {path.parent}: {exc}") from exc
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _read_json(path: Path, kind: Any) -> Any:

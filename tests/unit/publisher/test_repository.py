@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
+import msgspec
 import onnx
 import pytest
 from onnx.external_data_helper import convert_model_to_external_data
 
+from slotcast_publisher.durable import write_atomic
 from slotcast_publisher.errors import Conflict, KeyUnavailable, NotFound
 from slotcast_publisher.notice import Wanted
 from slotcast_publisher.release import payloads
@@ -31,6 +35,7 @@ from slotcast_schemas.messages.offer import Group
 from tests.support import models
 
 Paths = dict[str, bytes]
+M = TypeVar("M", bound=wire.Message)
 
 
 def everything(repo: Repository) -> Paths:
@@ -277,3 +282,39 @@ def test_encrypted_keys_need_their_passphrase(tmp_path: Path) -> None:
     Repository(made.path, passphrase=lambda _: "correct horse").refresh()
     with pytest.raises(UsageError, match="passphrase is needed"):
         Repository.init(tmp_path / "s", encrypted=True)
+
+
+def test_a_command_decodes_each_release_once(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for minor in range(1, 4):
+        repo.build_release(request(f"1.{minor}", same_as="1.0"))
+    here = [folder.signed_bytes() for folder in repo.store.releases("clf")]
+    decoded: Counter[bytes] = Counter()
+
+    def counting(data: bytes, kind: type[M]) -> M:
+        decoded[data] += 1
+        return decode(data, kind)
+
+    decode = wire.decode
+    monkeypatch.setattr(wire, "decode", counting)
+    Repository(repo.path).build_release(request("1.9", same_as="1.0"))
+    assert [decoded[data] for data in here] == [1, 1, 1, 1]
+
+
+def test_a_release_that_was_written_anew_is_read_anew(repo: Repository) -> None:
+    folder = repo.store.folder("clf", "1.0")
+    before = folder.load()
+    assert folder.load() is before
+    changed = msgspec.structs.replace(before, notes="another")
+    write_atomic(folder.path / "release.msgpack", wire.encode(changed))
+    assert folder.load().notes == "another"
+
+
+def test_a_release_whose_folder_is_gone_is_no_longer_named(repo: Repository) -> None:
+    repo.build_release(request("1.1", same_as="1.0"))
+    assert repo.store.versions("clf") == ["1.0", "1.1"]
+    shutil.rmtree(repo.store.folder("clf", "1.1").path)
+    assert repo.store.versions("clf") == ["1.0"]
+    with pytest.raises(NotFound, match=r"there are: 1\.0"):
+        repo.store.folder("clf", "1.1")
