@@ -45,7 +45,8 @@ _OPEN: Final[Mapping[Happening, State]] = {
 """What a notice, or a person, may do to a state in which nothing is under way.
 
 A recall puts the active release on trial with its verdict set: the way back is then the same, and
-as safe, as after a failed trial.
+as safe, as after a failed trial. It may come while chunks are collected, too: those are no reason
+to keep a bad release, and the standby slot still holds the old one.
 """
 
 _FETCHING: Final[Mapping[Happening, State]] = {
@@ -65,7 +66,11 @@ FOLLOWS: Final[Mapping[State, Mapping[Happening, State]]] = {
     State.FAILED: _OPEN,
     State.REJECTED: _OPEN,
     State.CANCELED: _OPEN,
-    State.DOWNLOADING: {**_FETCHING, _H.COLLECTED: State.DOWNLOADED},
+    State.DOWNLOADING: {
+        **_FETCHING,
+        _H.COLLECTED: State.DOWNLOADED,
+        _H.RECALLED: State.TRIAL,
+    },
     State.DOWNLOADED: {**_FETCHING, _H.BUILT: State.VERIFIED},
     State.VERIFIED: {
         **_FETCHING,

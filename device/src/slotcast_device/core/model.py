@@ -599,6 +599,17 @@ class ModelCore:
             desk.unbench(event.sequence)
             self._inbox = self._inbox or self._notice
             return desk.save()
-        if desk.job is not None and desk.phase is not State.TRIAL:
-            return [ev.Log("warning", f"cannot roll back while {desk.phase}; ask again later")]
-        return self._installation.abandon(now) + self._trial.recall(event.detail, now)
+        return self._recall(event.detail, now)
+
+    def _recall(self, detail: str, now: Now) -> list[Action]:
+        """Go back because a person asks; what was being fetched is looked at again after that."""
+        desk, before = self._desk, self._desk.phase
+        is_candidate_there = before is State.VERIFIED  # the standby slot holds it, not the old one
+        if before is not State.TRIAL and (desk.job is not None or is_candidate_there):
+            return [ev.Log("warning", f"cannot roll back while {before}; ask again later")]
+        actions = self._trial.recall(detail, now)
+        if desk.phase is not State.TRIAL:
+            return actions
+        if before is State.DOWNLOADING:
+            self._held = self._notice
+        return self._installation.abandon(now) + actions

@@ -174,6 +174,10 @@ class Trial:
         state, standby = desk.state, desk.state.standby
         if state.active is None or state.active_record is None or standby not in state.slots:
             return [ev.Log("warning", "cannot roll back: no other release is in the standby slot")]
+        record = state.slots[standby]
+        if record.sequence > state.floor:
+            text = f"cannot roll back: {record.version} in the standby slot was never committed"
+            return [ev.Log("warning", text)]
         desk.recall(state.active, standby, now)
         return self.roll_back("by_hand", detail, (), now)
 
