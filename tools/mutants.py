@@ -37,7 +37,15 @@ class Part:
 
 
 PARTS: Final = (
-    Part("core", "src/slotcast_device/core/*", ("tests/unit/device", "tests/property")),
+    Part(
+        "core",
+        "src/slotcast_device/core/*",
+        (
+            "tests/unit/device/core",
+            "tests/property/test_transfer.py",
+            "tests/property/test_broker_limits.py",
+        ),
+    ),
     Part(
         "codecs",
         "src/slotcast_schemas/codecs/*",

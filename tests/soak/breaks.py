@@ -23,7 +23,7 @@ DEVICE: Final = "device/src/slotcast_device"
 SIMULATION: Final = ("-m", "tests.simulation", "--count", "400")
 CUTS: Final = ("-m", "pytest", "-q", "-x", "tests/crash/test_power_cut.py", "-k", "recovers")
 
-CORE: Final = ("-m", "pytest", "-q", "-x", "tests/unit/device/test_core_notices.py")
+CORE: Final = ("-m", "pytest", "-q", "-x", "tests/unit/device/core/test_notices_when_busy.py")
 STEPS: Final = ("-m", "pytest", "-q", "-x", "tests/simulation/test_steps.py")
 
 

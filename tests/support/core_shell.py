@@ -52,7 +52,7 @@ class Shell:
 
     def last(self, kind: type[T]) -> T:
         """Give the last action of a kind."""
-        return [action for action in self.actions if isinstance(action, kind)][-1]
+        return next(action for action in reversed(self.actions) if isinstance(action, kind))
 
     def done(self, kind: type[ev.Job], result: object) -> None:
         """Say what came of the last job of a kind."""

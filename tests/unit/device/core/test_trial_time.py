@@ -68,7 +68,7 @@ class Run:
         self.does(self.core.handle(event, ev.Now(self.mono_s, self.wall_s)))
 
     def last(self, kind: type[T]) -> T:
-        return [action for action in self.actions if isinstance(action, kind)][-1]
+        return next(action for action in reversed(self.actions) if isinstance(action, kind))
 
     def count(self, kind: type[ev.Action]) -> int:
         return sum(isinstance(action, kind) for action in self.actions)
