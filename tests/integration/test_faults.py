@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from slotcast_device.core.backoff import Backoff
 from slotcast_device.core.transfer import transfer as tx
+from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.messages.offer import Payload
 from slotcast_schemas.states import State
 from tests.support.brokers import Broker, mosquitto

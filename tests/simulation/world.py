@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from slotcast_device.core import events as ev
-from slotcast_device.core.backoff import Backoff
+from slotcast_schemas.backoff import Backoff
 from tests.simulation.broker import Broker
 from tests.simulation.catalog import MODELS, Catalog, catalog
 from tests.simulation.device import SimDevice

@@ -25,7 +25,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core import events as ev
-from slotcast_device.core.backoff import Backoff
 from slotcast_device.core.model import ModelCore
 from slotcast_device.core.signed_time import ClockWatch, clock_word
 from slotcast_device.core.transfer import actions as transfer_actions
@@ -44,6 +43,7 @@ from slotcast_device.storage.broker_book import BrokerBook
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.systemd import Supervisor
 from slotcast_schemas import wire
+from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import (
     BrokerRefused,
     InternalError,

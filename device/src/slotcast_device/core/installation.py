@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core import events as ev
-from slotcast_device.core.backoff import Backoff
 from slotcast_device.core.lifecycle import Happening
 from slotcast_device.core.plan import fetch_bytes, needed_chunks
 from slotcast_device.core.state import record_of
@@ -13,6 +12,7 @@ from slotcast_device.core.status import progress_of
 from slotcast_device.core.transfer import actions as transfer_actions
 from slotcast_device.core.transfer.slow_link import Pace, SlowLimit
 from slotcast_device.core.transfer.transfer import Transfer
+from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.states import State
 

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from slotcast_device.core import events as ev
-from slotcast_device.core.backoff import Backoff
 from slotcast_device.core.installation import Installation
 from slotcast_device.core.lifecycle import Happening
 from slotcast_device.core.mending import Mending
@@ -33,6 +32,7 @@ from slotcast_device.core.switching import Trial
 from slotcast_device.core.transfer.broker_limits import Allowance
 from slotcast_device.core.transfer.credit import Credit
 from slotcast_device.core.transfer.slow_link import SlowLimit
+from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import (
     Benched,
     ChunkCorrupt,

@@ -17,9 +17,9 @@ from slotcast_schemas.messages.status import Evidence
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
-    from slotcast_device.core.backoff import Backoff
     from slotcast_device.core.events import Action, Job, Now, Verdict
     from slotcast_device.core.state import SlotName, SlotRecord
+    from slotcast_schemas.backoff import Backoff
     from slotcast_schemas.messages import Release
     from slotcast_schemas.messages.status import Check
     from slotcast_schemas.verify import Trusted

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
-from slotcast_device.core.backoff import Backoff
 from slotcast_device.core.transfer.broker_limits import (
     FAILED,
     RETAIN_NOT_SUPPORTED,
@@ -36,6 +35,7 @@ from slotcast_device.core.transfer.broker_limits import (
 from slotcast_device.link.link import Link
 from slotcast_device.link.link_state import LinkState
 from slotcast_schemas import wire
+from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import (
     BrokerRefused,
     IdInUse,

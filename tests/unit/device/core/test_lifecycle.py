@@ -6,11 +6,11 @@ import random
 
 import pytest
 
-from slotcast_device.core.backoff import Backoff
 from slotcast_device.core.events import Now
 from slotcast_device.core.lifecycle import FOLLOWS, Happening, IllegalMove, diagram, follow
 from slotcast_device.core.record import Desk
 from slotcast_device.core.state import Update
+from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.states import SETTLED, State
 
 ALL = [(state, happening) for state in State for happening in Happening]

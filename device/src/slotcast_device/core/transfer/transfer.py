@@ -17,7 +17,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from slotcast_device.core.backoff import Backoff
 from slotcast_device.core.transfer.actions import (
     Complete,
     Counters,
@@ -31,6 +30,7 @@ from slotcast_device.core.transfer.chunk_map import ChunkMap
 from slotcast_device.core.transfer.credit import Credit
 from slotcast_device.core.transfer.subscriptions import Requests
 from slotcast_schemas import limits
+from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import ChunkCorrupt
 from slotcast_schemas.messages import Want
 from slotcast_schemas.messages.want import WantedBlock
