@@ -105,13 +105,13 @@ REFUSED = {
 
 @pytest.mark.parametrize("limit", REFUSED)
 def test_what_cannot_be_done_is_said_with_what_to_do(
-    broker: Broker, tmp_path: Path, limit: str, monkeypatch: pytest.MonkeyPatch
+    broker: Broker, tmp_path: Path, limit: str
 ) -> None:
-    monkeypatch.setattr("slotcast_publisher.delivery.push._backoff_s", lambda _failures: 0.0)
     rules, said = REFUSED[limit]
+    waits = Waits(patience_s=2.0, reconnect_s=(0.0, 0.0))
     with behind(broker, rules, tmp_path) as repo:
         with pytest.raises(BrokerRefused, match=said):
-            publish(repo, "clf", "1.0", how=How(waits=Waits(patience_s=2.0))).all_done()
+            publish(repo, "clf", "1.0", how=How(waits=waits)).all_done()
         assert repo.present_offer("clf") is not None  # signed, for `serve` to do the rest
         (address,) = repo.settings.brokers
         found = check_broker(

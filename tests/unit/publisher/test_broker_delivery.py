@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import shutil
 from collections.abc import Iterator
@@ -23,9 +24,8 @@ from slotcast_schemas.errors import BrokerRefused, LinkDown
 from tests.support.cli_docs import documented
 from tests.support.limited_broker import LimitedBroker, LimitedLink
 
-HOW = How(
-    brokers=["mqtt://one"], waits=Waits(quiet_s=0, answer_s=0, patience_s=0.02, again_s=0.001)
-)
+AT_ONCE = Waits(quiet_s=0, answer_s=0, patience_s=0.02, again_s=0.001, reconnect_s=(0.0, 0.0))
+HOW = How(brokers=["mqtt://one"], waits=AT_ONCE)
 
 
 class Brokers(dict[str, LimitedBroker]):
@@ -207,7 +207,8 @@ def test_a_foreign_notice_is_replaced_and_that_is_said(repo: Repository, brokers
 def test_one_broker_that_fails_keeps_no_other_from_being_served(
     repo: Repository, brokers: Brokers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("slotcast_publisher.delivery.push._backoff_s", lambda _failures: 0.0)
+    how = dataclasses.replace(HOW, brokers=["mqtt://gone", "mqtt://one"])
+    monkeypatch.setattr("slotcast_publisher.cli.publishing.How", lambda **_options: how)
     both = ["--broker", "mqtt://gone", "--broker", "mqtt://one"]
     result = CliRunner().invoke(app, ["publish", str(repo.path), "clf", "1.0", *both, "--json"])
     assert isinstance(result.exception, LinkDown)

@@ -22,7 +22,7 @@ import msgspec
 from slotcast_publisher.delivery.broker_link import BrokerLink, open_link
 from slotcast_publisher.delivery.ledger import load_ledger, save_ledger
 from slotcast_publisher.delivery.payload_items import PayloadItems, chunk_items, map_items
-from slotcast_publisher.delivery.push import Item, Journal, Tally, push
+from slotcast_publisher.delivery.push import Item, Journal, Tally, push, reconnect_waits
 from slotcast_publisher.delivery.readback import Reader, Waits, collect, read_one
 from slotcast_publisher.delivery.tidy import Tidied, Tidying
 from slotcast_publisher.durable import exclusive
@@ -168,7 +168,7 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
         reads = delivery.read_back != "none"
         lost, proven = self._deliver_payloads(payloads, delivery.read_back, tally, progress)
         before = self.check_not_behind(delivery.model) if reads else None
-        push(self._open, [[last]], tally=tally, progress=progress)
+        self._push([[last]], tally, progress)
         if reads:
             self._must_be_kept([last])
         ledger = load_ledger(self._folder, self.name)
@@ -200,11 +200,11 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
         skipped = [item for payload in payloads for item in payload.all if item.is_acked]
         if read_back != "none" and not skipped:  # one that keeps nothing is sent one chunk only
             first = payloads[0].chunks[:1]
-            push(self._open, [first], tally=tally, progress=progress)
+            self._push([first], tally, progress)
             self._must_be_kept(first)
         chunks = [item for payload in payloads for item in payload.chunks]
         maps = [item for payload in payloads for item in payload.maps]
-        push(self._open, [chunks, maps], tally=tally, progress=progress)
+        self._push([chunks, maps], tally, progress)
         if read_back == "none":
             return 0, 0
         ends = [item for payload in payloads for item in payload.ends]
@@ -212,6 +212,12 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
         missing = self._read_back(looked_at, tally, progress)
         self._send_again(missing, set(skipped), tally, progress)
         return len(set(missing) & set(skipped)), len(looked_at)
+
+    def _push(
+        self, stages: Sequence[Sequence[Item]], tally: Tally, progress: Callable[[Tally], None]
+    ) -> None:
+        waits = reconnect_waits(*self._waits.reconnect_s)
+        push(self._open, stages, tally=tally, progress=progress, waits=waits)
 
     def _read_back(
         self, items: Sequence[Item], tally: Tally, progress: Callable[[Tally], None]
@@ -238,7 +244,7 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
         _forget(missing)
         for item in missing:
             tally.note_lost(item, was_skipped=item in skipped)
-        push(self._open, [missing], tally=tally, progress=progress)
+        self._push([missing], tally, progress)
         self._must_be_kept([*missing[:_PROOFS], *missing[-_PROOFS:]])
 
     def _must_be_kept(self, items: Sequence[Item]) -> None:

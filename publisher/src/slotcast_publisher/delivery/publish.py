@@ -89,7 +89,7 @@ class How:
         send_all: send also what the brokers have acknowledged before.
         read_back: how much is read back before it is believed.
         purge: afterwards, take payloads that no offer uses off the brokers, without the grace.
-        waits: for what is read back.
+        waits: for what is read back, and between two connections.
         progress: told after each acknowledgement.
     """
 

@@ -20,6 +20,7 @@ from typing import Final, Protocol, Self
 
 from slotcast_publisher.delivery.broker_link import Acked, Event, Lost, PacketTooLarge
 from slotcast_publisher.durable import fsync_dir, storage_errors
+from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import BrokerRefused, LinkDown
 
 _RECORD: Final = struct.Struct("<I")
@@ -29,7 +30,10 @@ _TRIES_WITHOUT_PROGRESS: Final = 6
 _TRIES_AT_FIRST: Final = 2
 """A broker that never answered is rather a wrong address than a bad link."""
 
-_BACKOFF_MAX_S: Final = 8.0
+RECONNECT_S: Final = (1.0, 8.0)
+"""The bounds of the first wait between two connections and of every wait, in seconds; they are short,
+because somebody may sit at the terminal."""
+
 _ABOUT_SIZE: Final = frozenset({"Packet too large", "Payload format invalid", "Protocol error"})
 """Reasons of MQTT 5's DISCONNECT that brokers give for a message above a limit of theirs."""
 
@@ -187,6 +191,7 @@ def push(
     *,
     tally: Tally | None = None,
     progress: Callable[[Tally], None] = lambda _: None,
+    waits: Backoff | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Tally:
     """Send what is not acknowledged of all stages, in order, over as many connections as it takes.
@@ -196,7 +201,8 @@ def push(
         stages: nothing of a stage is sent before all of the one before it is acknowledged.
         tally: what to count in, if more than these stages is counted; it is given back.
         progress: told after each event.
-        sleep: waits between two connections.
+        waits: how long to wait between two connections.
+        sleep: waits that long.
 
     Raises:
         LinkDown: no progress over several connections; what was acknowledged is remembered.
@@ -205,7 +211,7 @@ def push(
     """
     tally = Tally.of([item for stage in stages for item in stage]) if tally is None else tally
     queues = [deque(item for item in stage if not item.is_acked) for stage in stages]
-    failures = 0
+    waits = reconnect_waits(*RECONNECT_S) if waits is None else waits
     while True:
         before = tally.sent
         try:
@@ -215,10 +221,17 @@ def push(
                     _send(channel, queue, tally, progress)
             return tally
         except LinkDown as exc:
-            failures = 1 if tally.sent > before else failures + 1
-            _give_up_if_in_vain(exc, failures, tally)
+            if tally.sent > before:
+                waits.reset()
+            wait_s = waits.next_s()
+            _give_up_if_in_vain(exc, waits.failures, tally)
             tally.reconnects += 1
-            sleep(_backoff_s(failures))
+            sleep(wait_s)
+
+
+def reconnect_waits(first_s: float, cap_s: float) -> Backoff:
+    """Give the waits between a publisher's connections to one broker, bounded in seconds."""
+    return Backoff(random.Random(), first_s, cap_s)  # noqa: S311 - jitter, not secrets
 
 
 def _give_up_if_in_vain(exc: LinkDown, failures: int, tally: Tally) -> None:
@@ -329,8 +342,3 @@ def _settle(channel: Channel, in_flight: dict[int, Item], tally: Tally) -> None:
                 item.journal.add(item.number)
         case _:
             pass
-
-
-def _backoff_s(failures: int) -> float:
-    """Full jitter: many publishers that lost one broker must not come back together."""
-    return random.uniform(0.1, min(_BACKOFF_MAX_S, 0.5 * 2**failures))  # noqa: S311 - not a secret

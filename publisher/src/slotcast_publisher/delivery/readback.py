@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from slotcast_publisher.delivery.broker_link import Arrived, Event, Lost, Subscribed
-from slotcast_publisher.delivery.push import Item
+from slotcast_publisher.delivery.push import RECONNECT_S, Item
 from slotcast_schemas.errors import BrokerRefused, LinkDown
 
 FILTERS_A_PACKET: Final = 8
@@ -63,12 +63,14 @@ class Waits:
         answer_s: for the answer to a subscription.
         patience_s: for a message that was just acknowledged: brokers may keep it a moment later.
         again_s: between two looks for such a message.
+        reconnect_s: bounds of the first wait between two connections, and of every one.
     """
 
     quiet_s: float = 1.0
     answer_s: float = 20.0
     patience_s: float = 10.0
     again_s: float = 0.5
+    reconnect_s: tuple[float, float] = RECONNECT_S
 
 
 @dataclass(slots=True)

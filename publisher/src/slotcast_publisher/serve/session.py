@@ -36,6 +36,7 @@ from slotcast_publisher.serve.notices import (
 from slotcast_publisher.serve.wants import Answers, Bounds
 from slotcast_publisher.settings import Broker
 from slotcast_schemas import wire
+from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import BrokerRefused, LinkDown, RefusedRelease, StorageFailed
 from slotcast_schemas.messages import Presence, Want
 from slotcast_schemas.topics import DeviceTopic, NoticeTopic, Topics, WantTopic
@@ -43,8 +44,8 @@ from slotcast_schemas.topics import DeviceTopic, NoticeTopic, Topics, WantTopic
 _STEP_S: Final = 0.5
 _EVENTS_MAX: Final = 200
 _SAY_EVERY_S: Final = 1.0
-_WAIT_FIRST_S: Final = 0.5
-_WAIT_CAP_S: Final = 30.0
+_RECONNECT_FIRST_S: Final = 0.5
+_RECONNECT_CAP_S: Final = 30.0
 _SILENCE_MAX_S: Final = 60.0
 _FILTERS_MAX: Final = 8
 _UNOFFERED_MAX: Final = 1_000
@@ -103,7 +104,7 @@ class Session:
         self._held: set[str] = set()
         self._is_exact = False  # the broker serves no wildcard subscriptions
         self._unoffered: dict[bytes, float] = {}
-        self._failures = 0
+        self._waits = Backoff(rng, _RECONNECT_FIRST_S, _RECONNECT_CAP_S)
         self._said_s = 0.0
         self._said_sent = self._said_refused = self._said_dropped = 0
         self._heard_s = 0.0
@@ -124,16 +125,11 @@ class Session:
                     self._serve(link, stop)
             except (LinkDown, BrokerRefused) as exc:
                 self._notices.lost()
-                wait_s = self._next_wait_s()
+                wait_s = self._waits.next_s()
                 self._say(
                     "disconnected", reason=exc.reason, detail=str(exc), again_in_s=round(wait_s, 2)
                 )
                 stop.wait(wait_s)
-
-    def _next_wait_s(self) -> float:
-        bound = min(_WAIT_CAP_S, _WAIT_FIRST_S * 2.0 ** min(self._failures, 20))
-        self._failures += 1
-        return self._rng.uniform(bound * 0.1, bound)
 
     # --- a connection ---------------------------------------------------------------------------
 
@@ -203,7 +199,7 @@ class Session:
         """
         filters = self._asked.pop(answer.mid, ())
         if answer.refused is None:
-            self._failures = 0
+            self._waits.reset()
             self._notices.subscribed(now_s)
         elif not any("+" in name for name in filters):
             raise BrokerRefused(
