@@ -21,7 +21,7 @@ from slotcast_publisher.delivery.publish import How, publish
 from slotcast_publisher.provision import provision
 from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.delta_payloads import BUILDERS
-from slotcast_publisher.release.payloads import build_full
+from slotcast_publisher.release.payloads import FullBuilder
 from slotcast_publisher.repository import Released, Repository
 from slotcast_publisher.settings import Broker, Settings
 from slotcast_schemas.messages.offer import Payload
@@ -92,7 +92,7 @@ class Stage:
                 samples=folder / "reference.npz",
                 trial=trial or Trial(),
             ),
-            builders=BUILDERS if deltas else (build_full,),
+            builders=BUILDERS if deltas else (FullBuilder(),),
         )
 
     def publish(self, version: str, *, send_all: bool = False, quietly: bool = False) -> Pushed:

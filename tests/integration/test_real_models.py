@@ -14,7 +14,7 @@ import pytest
 
 from slotcast_device.exit_codes import ENDED_OTHERWISE, OK
 from slotcast_publisher.release.delta_payloads import DeltaBuilder
-from slotcast_publisher.release.payloads import build_full
+from slotcast_publisher.release.payloads import FullBuilder
 from slotcast_publisher.settings import Settings
 from slotcast_schemas.states import State
 from tests.support import models
@@ -48,7 +48,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Publisher, bytes, by
     path = tmp_path_factory.mktemp("real") / "repo"
     publisher = Publisher.make(path, settings=Settings())
     publisher.release("clf", "1", {"model.onnx": old})
-    publisher.release("clf", "2", {"model.onnx": new}, builders=(build_full, DeltaBuilder()))
+    publisher.release("clf", "2", {"model.onnx": new}, builders=(FullBuilder(), DeltaBuilder()))
     return publisher, old, new
 
 

@@ -18,7 +18,7 @@ import pytest
 from slotcast_device.core.transfer import transfer as tx
 from slotcast_device.exit_codes import ENDED_OTHERWISE, NO_BROKER, OK, USAGE
 from slotcast_publisher.notice import Wanted
-from slotcast_publisher.release.payloads import build_full
+from slotcast_publisher.release.payloads import FullBuilder
 from slotcast_publisher.settings import Broker as BrokerSettings
 from slotcast_schemas.limits import BLOCK_CHUNKS
 from slotcast_schemas.messages.offer import Group
@@ -438,7 +438,7 @@ def test_labels_that_did_not_change_are_not_fetched_again(
     labels = random.Random(1).randbytes(300_000)
     for number in (1, 2):
         files = {"model.onnx": model_bytes(number, 1 << 18), "labels/names.bin": labels}
-        publisher.release("multi", str(number), files, builders=(build_full,))
+        publisher.release("multi", str(number), files, builders=(FullBuilder(),))
     with Proxy((broker.host, broker.port)) as proxy:
         device = publisher.provision(
             "cam-1", tmp_path / "cam-1", f"mqtt://127.0.0.1:{proxy.port}", models=["multi"]

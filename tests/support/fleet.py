@@ -46,7 +46,7 @@ from slotcast_publisher import settings as settings_file
 from slotcast_publisher.delivery import publish as publishing
 from slotcast_publisher.notice import Wanted
 from slotcast_publisher.release.build import ReleaseRequest
-from slotcast_publisher.release.payloads import Builder, build_full
+from slotcast_publisher.release.payloads import Builder, FullBuilder
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Settings
 from slotcast_schemas import wire
@@ -107,7 +107,7 @@ class Publisher:
         same_as: str | None = None,
         trial: Trial = PATIENT,
         memory_bytes: int = 0,
-        builders: Sequence[Builder] = (build_full,),
+        builders: Sequence[Builder] = (FullBuilder(),),
     ) -> Release:
         """Release files given by name; by default with the full payload only."""
         folder = self.path / "given" / model / version

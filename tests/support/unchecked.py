@@ -18,7 +18,7 @@ import msgspec
 
 from slotcast_publisher.release import build as releasing
 from slotcast_publisher.release.model_check import ModelFacts, SamplesWanted, check_model
-from slotcast_publisher.release.payloads import build_full
+from slotcast_publisher.release.payloads import FullBuilder
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import Trial
 from tests.support import models
@@ -57,7 +57,7 @@ def release_unchecked(
         model="clf", version=version, files=(folder,), seed=1, trial=trial
     )
     with patch.object(releasing, "check_model", check):
-        return publisher.repo.build_release(request, builders=(build_full,)).release
+        return publisher.repo.build_release(request, builders=(FullBuilder(),)).release
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from slotcast_publisher.errors import NotFound
 from slotcast_publisher.notice import Wanted
 from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.delta_payloads import DeltaBuilder
-from slotcast_publisher.release.payloads import build_full
+from slotcast_publisher.release.payloads import FullBuilder
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Settings
 from tests.support.fleet import model_bytes
@@ -26,7 +27,7 @@ def release(repo: Repository, tmp_path: Path, number: int, builder: DeltaBuilder
     file = tmp_path / "model.onnx"
     file.write_bytes(model_bytes(number, 1 << 14))
     request = ReleaseRequest(model="clf", version=str(number), files=(file,))
-    done = repo.build_release(request, builders=(build_full, builder))
+    done = repo.build_release(request, builders=(FullBuilder(), builder))
     return [r.payload.base.version for r in done.payloads if r.payload.base is not None]
 
 
@@ -60,3 +61,18 @@ def test_a_base_that_does_not_exist_is_refused_with_those_that_do(
     release(repo, tmp_path, 1, ANY)
     with pytest.raises(NotFound, match=r"got '0\.9'; there are 1"):
         release(repo, tmp_path, 2, DeltaBuilder(("0.9",)))
+
+
+def test_what_an_older_repository_remembers_as_done_is_not_done_again(
+    repo: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The names are in every repository that there is: a changed one would pack all of it again."""
+    release(repo, tmp_path, 1, ANY)
+    folder = repo.store.folder("clf", "1")
+    assert json.loads((folder.path / "payloads.json").read_bytes())["done"] == [
+        "build_full",
+        "deltas",
+    ]
+    monkeypatch.setattr(FullBuilder, "build", None)
+    monkeypatch.setattr(DeltaBuilder, "build", None)
+    release(repo, tmp_path, 1, ANY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -17,9 +18,10 @@ from onnx.external_data_helper import convert_model_to_external_data
 from slotcast_publisher.durable import write_atomic
 from slotcast_publisher.errors import Conflict, KeyUnavailable, NotFound
 from slotcast_publisher.notice import Wanted
-from slotcast_publisher.release import payloads
 from slotcast_publisher.release.build import ReleaseRequest
+from slotcast_publisher.release.payloads import FullBuilder, PayloadCandidate, Progress
 from slotcast_publisher.repository import Repository
+from slotcast_publisher.store import ReleaseFolder
 from slotcast_publisher.trust.proof import verify_notice
 from slotcast_publisher.trust.roles import Roles
 from slotcast_schemas import wire
@@ -129,16 +131,23 @@ def test_every_chunk_is_in_the_map_that_the_offer_pins(repo: Repository) -> None
 def test_a_payload_that_does_not_rebuild_the_image_is_not_kept(
     repo: Repository, tmp_path: Path
 ) -> None:
-    def wrong(release, earlier, out, progress):  # type: ignore[no-untyped-def]
-        image = bytearray(release.images()[0][1].read_bytes())
-        image[1000] ^= 1
-        (out / "wrong.bin").write_bytes(image)
-        return [payloads.PayloadCandidate(codec="full+none", file=out / "wrong.bin")]
+    class WrongBuilder(FullBuilder):
+        def build(
+            self,
+            release: ReleaseFolder,
+            earlier: Sequence[ReleaseFolder],
+            out: Path,
+            progress: Progress,
+        ) -> Sequence[PayloadCandidate]:
+            image = bytearray(release.images()[0][1].read_bytes())
+            image[1000] ^= 1
+            (out / "wrong.bin").write_bytes(image)
+            return [PayloadCandidate(codec="full+none", file=out / "wrong.bin")]
 
     other = tmp_path / "model.onnx"
     other.write_bytes(models.classifier(3))
     with pytest.raises(PayloadCorrupt, match="expected image"):
-        repo.build_release(request("2.0", other), builders=(wrong,))
+        repo.build_release(request("2.0", other), builders=(WrongBuilder(),))
     assert repo.store.folder("clf", "2.0").payloads() == []
     with pytest.raises(NotFound, match="not signed"):
         repo.offer("clf", "2.0")

@@ -23,7 +23,7 @@ from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.chosen_limits import ChosenLimits, read_limits
 from slotcast_publisher.release.delta_payloads import DeltaBuilder
 from slotcast_publisher.release.given_files import parse_given
-from slotcast_publisher.release.payloads import build_full
+from slotcast_publisher.release.payloads import FullBuilder
 from slotcast_publisher.release.rebase.release_step import RebaseWanted
 from slotcast_publisher.release.rebase.search import table
 from slotcast_publisher.repository import Released
@@ -110,7 +110,7 @@ def _release(
         done = repository.build_release(
             request,
             progress=advance,
-            builders=(build_full, DeltaBuilder(tuple(base) if base else None)),
+            builders=(FullBuilder(), DeltaBuilder(tuple(base) if base else None)),
             encrypted=False if no_passphrase else None,
         )
     for warning in done.warnings:

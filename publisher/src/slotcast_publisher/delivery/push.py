@@ -31,8 +31,8 @@ _TRIES_AT_FIRST: Final = 2
 """A broker that never answered is rather a wrong address than a bad link."""
 
 RECONNECT_S: Final = (1.0, 8.0)
-"""The bounds of the first wait between two connections and of every wait, in seconds; they are short,
-because somebody may sit at the terminal."""
+"""The bounds of the first wait between two connections and of every wait, in seconds; they are
+short, because somebody may sit at the terminal."""
 
 _ABOUT_SIZE: Final = frozenset({"Packet too large", "Payload format invalid", "Protocol error"})
 """Reasons of MQTT 5's DISCONNECT that brokers give for a message above a limit of theirs."""

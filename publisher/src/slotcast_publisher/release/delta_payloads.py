@@ -15,7 +15,7 @@ from slotcast_publisher.delta import KnownMoves, default_workers, encode_delta
 from slotcast_publisher.delta.known_moves import NOTHING_KNOWN
 from slotcast_publisher.durable import storage_errors
 from slotcast_publisher.errors import NotFound
-from slotcast_publisher.release.payloads import Builder, PayloadCandidate, Progress, build_full
+from slotcast_publisher.release.payloads import Builder, FullBuilder, PayloadCandidate, Progress
 
 if TYPE_CHECKING:
     from slotcast_publisher.release.rebase.release_step import Rebasing
@@ -48,11 +48,11 @@ class DeltaBuilder:
     rebasing: Rebasing | None = None
 
     @property
-    def __name__(self) -> str:
-        """What the release remembers as done: asked anew from other bases, it is done anew."""
+    def name(self) -> str:
+        """What `payloads.json` calls it; from other bases it has another name, and runs anew."""
         return "deltas" if self.versions is None else f"deltas:{','.join(self.versions)}"
 
-    def __call__(
+    def build(
         self,
         release: ReleaseFolder,
         earlier: Sequence[ReleaseFolder],
@@ -60,6 +60,12 @@ class DeltaBuilder:
         progress: Progress,
     ) -> list[PayloadCandidate]:
         """Give the deltas that pay, from each base once.
+
+        Args:
+            release: the release to make deltas to.
+            earlier: the releases before it, by growing sequence.
+            out: an empty folder for the deltas.
+            progress: told what is being done.
 
         Raises:
             NotFound: a version was asked for that is no earlier release.
@@ -126,5 +132,5 @@ def _full_bytes(release: ReleaseFolder) -> int:
     return min(sizes, default=0)
 
 
-BUILDERS: Final[tuple[Builder, ...]] = (build_full, DeltaBuilder())
+BUILDERS: Final[tuple[Builder, ...]] = (FullBuilder(), DeltaBuilder())
 """The ways that a release is offered by, in the order in which they are made."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -48,34 +48,52 @@ class PayloadCandidate(msgspec.Struct, frozen=True, kw_only=True):
 class Builder(Protocol):
     """Makes payloads for a release; each goes into a file of its own in `out`.
 
-    `__name__` is written down when it is through, so that it does not run twice for a release.
+    Its name is written down when it is through, so that it does not run twice for a release.
     """
 
     @property
-    def __name__(self) -> str:
-        """What the builder is called."""
+    def name(self) -> str:
+        """What `payloads.json` calls the builder; repositories remember it, so it never changes."""
 
-    def __call__(
+    def build(
         self,
         release: ReleaseFolder,
         earlier: Sequence[ReleaseFolder],
         out: Path,
         progress: Progress,
     ) -> Sequence[PayloadCandidate]:
-        """Give the payloads that are worth offering; none is a fine answer."""
+        """Give the payloads that are worth offering; none is a fine answer.
+
+        Args:
+            release: the release to make payloads for.
+            earlier: the releases before it, by growing sequence.
+            out: an empty folder for the payloads' files.
+            progress: told what is being done.
+        """
 
 
-def build_full(
-    release: ReleaseFolder, earlier: Sequence[ReleaseFolder], out: Path, progress: Progress
-) -> Sequence[PayloadCandidate]:
-    """Pack the whole image; every device can use it."""
-    del earlier
-    target = out / "full.bin"
-    with storage_errors(target):
-        report = encode_full(
-            release.images(), target, progress=lambda done, total: progress("pack", done, total)
-        )
-    return [PayloadCandidate(codec=f"full+{report.compression}", file=target, frames=report.frames)]
+class FullBuilder:
+    """Packs the whole image into one payload, which every device can use."""
+
+    name: Final = "build_full"
+    """The name that repositories remember, from the time when this was a function so called."""
+
+    def build(
+        self,
+        release: ReleaseFolder,
+        earlier: Sequence[ReleaseFolder],
+        out: Path,
+        progress: Progress,
+    ) -> Sequence[PayloadCandidate]:
+        """Give the full payload; see `Builder`."""
+        del earlier
+        target = out / "full.bin"
+        with storage_errors(target):
+            report = encode_full(
+                release.images(), target, progress=lambda done, total: progress("pack", done, total)
+            )
+        codec = f"full+{report.compression}"
+        return [PayloadCandidate(codec=codec, file=target, frames=report.frames)]
 
 
 def add_payloads(
@@ -88,6 +106,13 @@ def add_payloads(
 ) -> list[PayloadRecord]:
     """Build, prove and keep a release's payloads; what is there already is kept.
 
+    Args:
+        release: the release to make payloads for.
+        earlier: the releases before it, by growing sequence.
+        chunk_size_bytes: where payloads are cut; the last chunk may be shorter.
+        progress: told what is being done.
+        builders: what makes them, in this order.
+
     Raises:
         PayloadCorrupt: a payload does not rebuild the image; nothing of it is kept.
         StorageFailed: no room, or a failing disk.
@@ -98,11 +123,11 @@ def add_payloads(
             same_cut = record.payload.chunk_size_bytes == chunk_size_bytes
             if record.payload.base is None and same_cut:
                 release.share_payload(twin, record)
-                release.mark_built(build_full.__name__)
-    for build in builders:
-        if not release.is_built_by(build.__name__):
-            _run(build, release, earlier, chunk_size_bytes, progress)
-            release.mark_built(build.__name__)
+                release.mark_built(FullBuilder.name)
+    for builder in builders:
+        if not release.is_built_by(builder.name):
+            _run(builder, release, earlier, chunk_size_bytes, progress)
+            release.mark_built(builder.name)
     return release.payloads()
 
 
@@ -117,7 +142,7 @@ def _layout(release: ReleaseFolder) -> tuple[bytes, ...]:
 
 
 def _run(
-    build: Builder,
+    builder: Builder,
     release: ReleaseFolder,
     earlier: Sequence[ReleaseFolder],
     chunk_size_bytes: int,
@@ -125,7 +150,7 @@ def _run(
 ) -> None:
     start_s = time.monotonic()
     staging = release.staging()
-    for candidate in build(release, earlier, staging, progress):
+    for candidate in builder.build(release, earlier, staging, progress):
         prove(candidate, release, progress)
         staged = staging / "payload"
         payload = cut(candidate, staged, chunk_size_bytes)
