@@ -16,6 +16,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from slotcast_schemas.process_memory import status_bytes
+
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _NICE: Final = 10
@@ -61,13 +63,10 @@ def limit_memory(limit_bytes: int) -> None:
     """
     threads = 2 * (os.cpu_count() or 1) + 4
     stacks_bytes = threads * _STACK_BYTES
-    _limit(resource.RLIMIT_DATA, _status_bytes("VmData") + limit_bytes + stacks_bytes)
+    _limit(resource.RLIMIT_DATA, status_bytes("VmData") + limit_bytes + stacks_bytes)
     _limit(
         resource.RLIMIT_AS,
-        _status_bytes("VmSize")
-        + 2 * limit_bytes
-        + stacks_bytes
-        + threads * _HEAP_RESERVATION_BYTES,
+        status_bytes("VmSize") + 2 * limit_bytes + stacks_bytes + threads * _HEAP_RESERVATION_BYTES,
     )
 
 
@@ -80,12 +79,12 @@ def reset_peak() -> int:
 
 def resident_bytes() -> int:
     """Memory resident now."""
-    return _status_bytes("VmRSS")
+    return status_bytes("VmRSS")
 
 
 def peak_bytes() -> int:
     """Most that was resident since `reset_peak` (since the start, where that is not possible)."""
-    return _status_bytes("VmHWM")
+    return status_bytes("VmHWM")
 
 
 def trim() -> None:
@@ -99,15 +98,3 @@ def _limit(what: int, value: int) -> None:
         _, hard = resource.getrlimit(what)
         bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(what, (bound, bound))
-
-
-def _status_bytes(name: str) -> int:
-    """A figure of /proc/self/status; 0 where there is none (not Linux)."""
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return 0
-    for line in status.splitlines():
-        if line.startswith(name + ":"):
-            return int(line.split()[1]) * 1024
-    return 0

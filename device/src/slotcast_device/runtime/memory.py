@@ -18,6 +18,8 @@ from typing import Final
 
 import psutil
 
+from slotcast_schemas.process_memory import status_bytes
+
 _CGROUP: Final = Path("/sys/fs/cgroup")
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
@@ -51,12 +53,7 @@ def _stat_bytes(path: Path, name: str) -> int:
 
 def resident_bytes() -> tuple[int, int]:
     """Resident memory of this process, now and at its peak (0 where the system does not say)."""
-    now = int(psutil.Process().memory_info().rss)
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return now, int(line.split()[1]) * 1024
-    return now, 0
+    return int(psutil.Process().memory_info().rss), status_bytes("VmHWM")
 
 
 def give_back() -> bool:

@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from slotcast_schemas.process_memory import status_bytes
+
 _UNIT_BYTES: Final = 1 if sys.platform == "darwin" else 1024
 
 
@@ -51,14 +53,14 @@ class Meter:
 
     def __init__(self) -> None:
         self._start_s = time.perf_counter()
-        self._baseline_bytes = _status_bytes("VmRSS")
+        self._baseline_bytes = _status_or_peak_bytes("VmRSS")
 
     def cost(self, *, workers: int = 0) -> dict[str, float]:
         """What was used: `peak_bytes` above the memory at the meter's start, workers added."""
         own = resource.getrusage(resource.RUSAGE_SELF)
         others = resource.getrusage(resource.RUSAGE_CHILDREN)
         # From /proc where there is one: `ru_maxrss` remembers the parent's memory across an exec.
-        resident_bytes = _status_bytes("VmHWM") + workers * others.ru_maxrss * _UNIT_BYTES
+        resident_bytes = _status_or_peak_bytes("VmHWM") + workers * others.ru_maxrss * _UNIT_BYTES
         return {
             "cpu_s": own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime,
             "wall_s": time.perf_counter() - self._start_s,
@@ -67,12 +69,10 @@ class Meter:
         }
 
 
-def _status_bytes(field: str) -> int:
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT_BYTES
-    line = next(line for line in status.read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1]) * 1024
+def _status_or_peak_bytes(field: str) -> int:
+    """Give a figure of /proc/self/status; the peak where the system has no such file."""
+    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT_BYTES
+    return status_bytes(field) or peak_bytes
 
 
 def _create(task: dict[str, Any]) -> dict[str, Any]:

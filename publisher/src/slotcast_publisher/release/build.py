@@ -7,7 +7,6 @@ in it changes but its list of payloads. Signing and payloads are left to others.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -17,6 +16,7 @@ from packaging.version import InvalidVersion, Version
 
 from slotcast_publisher.durable import copy_file, link_tree, storage_errors, write_atomic
 from slotcast_publisher.errors import Conflict
+from slotcast_publisher.image_files import image_sha256
 from slotcast_publisher.release.chosen_limits import ChosenLimits
 from slotcast_publisher.release.given_files import Given, collect, name_changes
 from slotcast_publisher.release.model_check import ModelFacts, SamplesWanted, check_model
@@ -28,7 +28,6 @@ from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import File, Probe, Runtime, Trial
 
 SAMPLES_PATH: Final = "samples.npz"
-_STEP_BYTES: Final = 1024 * 1024
 Role = Literal["model", "data", "samples"]
 
 
@@ -279,7 +278,7 @@ def _take_in(
         created=int(now_s),
         files=tuple(files),
         image_size_bytes=sum(file.size_bytes for file in files),
-        image_sha256=_image_sha256(files_dir, files),
+        image_sha256=image_sha256(files_dir / file.path for file in files),
         entry=entry,
         inputs=facts.inputs,
         outputs=facts.outputs,
@@ -357,15 +356,6 @@ def _roles(files_dir: Path, entry: str, facts: ModelFacts, *, has_samples: bool)
 def _describe(files_dir: Path, path: str, role: Role) -> File:
     file = files_dir / path
     return File(path=path, size_bytes=file.stat().st_size, sha256=_sha256(file), role=role)
-
-
-def _image_sha256(files_dir: Path, files: Sequence[File]) -> bytes:
-    digest = hashlib.sha256()
-    for file in files:
-        with (files_dir / file.path).open("rb") as reader:
-            while piece := reader.read(_STEP_BYTES):
-                digest.update(piece)
-    return digest.digest()
 
 
 def _make_read_only(files_dir: Path) -> None:

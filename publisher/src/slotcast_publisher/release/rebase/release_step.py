@@ -6,9 +6,8 @@ own samples, and written down so that it is never silent.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -17,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from slotcast_publisher.delta import default_workers
+from slotcast_publisher.image_files import image_sha256
 from slotcast_publisher.release.golden_samples import make_samples
 from slotcast_publisher.release.rebase.measures import accuracy_measure, cosine_measure
 from slotcast_publisher.release.rebase.search import Measure, RebaseReport, rebase
@@ -26,7 +26,6 @@ from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.release import Rebased
 from slotcast_schemas.samples import SAMPLES_MAX_BYTES, read_samples
 
-_STEP_BYTES: Final = 1024 * 1024
 _RUNS_MAX: Final = 256
 """Samples that a candidate is measured on; devices get fewer to probe with."""
 
@@ -95,7 +94,7 @@ def rebase_files(
             at_least=wanted.at_least,
             workers=default_workers(),
         )
-        given_sha256 = _digest(files_dir / name for name in model_files)
+        given_sha256 = image_sha256(files_dir / name for name in model_files)
         for name, path in report.files:
             shutil.copyfile(path, files_dir / name)
     finally:
@@ -142,13 +141,3 @@ def _measure(
     if kept.labels is None:
         raise UsageError(f"--rebase: {samples} has no labels to measure accuracy by")
     return accuracy_measure(entry, kept, wanted.output or probe.label_output or "")
-
-
-def _digest(paths: Iterable[Path]) -> bytes:
-    """Give the SHA-256 of files laid end to end."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while piece := file.read(_STEP_BYTES):
-                digest.update(piece)
-    return digest.digest()
