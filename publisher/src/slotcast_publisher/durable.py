@@ -54,6 +54,11 @@ def fsync_dir(folder: Path) -> None:
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Replace `path` so that a power cut leaves the old bytes or the new ones, whole.
 
+    Args:
+        path: the file to replace; its folder is made where it is missing.
+        data: the new bytes.
+        mode: the new file's permissions.
+
     Raises:
         StorageFailed: the disk is full, read-only or failing; the old bytes are still there.
     """

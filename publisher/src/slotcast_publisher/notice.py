@@ -45,6 +45,12 @@ make_decoders(Wanted)
 def make_offer(folder: ReleaseFolder, present: Offer | None, wanted: Wanted, now_s: float) -> Offer:
     """Say to whom a release goes and how; the present offer if nothing changes.
 
+    Args:
+        folder: the release.
+        present: what is offered for its model now, if anything.
+        wanted: to whom it shall go; what is None there stays as it is.
+        now_s: seconds since 1970.
+
     Raises:
         Conflict: a release with a higher sequence is offered: devices would refuse this one.
     """
@@ -87,7 +93,13 @@ def _pick(wanted: V | None, before: V | None, default: V) -> V:
 
 
 def present_offer(store: Store, roles: SignedRoles, model: str) -> Offer | None:
-    """Give the offer that is signed for a model, or None."""
+    """Give the offer that is signed for a model, or None.
+
+    Args:
+        store: the repository's models.
+        roles: what is signed.
+        model: the model's name.
+    """
     signed = roles.signed_offer(model)
     if signed is None:
         return None
@@ -96,6 +108,11 @@ def present_offer(store: Store, roles: SignedRoles, model: str) -> Offer | None:
 
 def sign_offer(store: Store, roles: Roles, offer: Offer) -> None:
     """Sign an offer and bring the online roles up to date.
+
+    Args:
+        store: the repository's models.
+        roles: signs.
+        offer: what to sign.
 
     Raises:
         UsageError: somebody asked for what an offer cannot say.
@@ -112,6 +129,11 @@ def sign_offer(store: Store, roles: Roles, offer: Offer) -> None:
 
 def assemble(store: Store, roles: SignedRoles, model: str) -> bytes:
     """Bundle what the signed snapshot stands for into a model's notice, proven or not.
+
+    Args:
+        store: the repository's models.
+        roles: what is signed.
+        model: the model's name.
 
     Raises:
         NotFound: nothing is offered for the model.
@@ -146,6 +168,11 @@ def offer_in(notice: bytes, model: str) -> Offer:
 
 def build_notice(store: Store, roles: SignedRoles, model: str) -> bytes:
     """Bundle what is signed for a model into a notice, and prove it with a TUF client.
+
+    Args:
+        store: the repository's models.
+        roles: what is signed.
+        model: the model's name.
 
     Raises:
         NotFound: nothing is offered for the model.

@@ -67,6 +67,15 @@ def provision(
 ) -> Provisioned:
     """Write a device's configuration, pinned root and, with TLS, its certificate.
 
+    Args:
+        repo: the repository.
+        device: the device's id.
+        out: the folder to write into.
+        models: the models that the device runs.
+        brokers: URLs for the device to try in order; those of the settings unless given.
+        state_dir: where the device keeps its state; beside its configuration unless given.
+        tags: what groups of an offer may ask for, by name.
+
     Raises:
         UsageError: a device id, a model, a tag or a broker that cannot be.
         StorageFailed: `out` cannot be written.

@@ -96,6 +96,7 @@ class Repository:
         passphrase: asked for when an encrypted key file is opened.
         now_s: seconds since 1970, for tests.
         clock_is_right: sign although the clock contradicts what was signed before.
+        pin: asked for when a token of a hardware key is opened.
 
     Raises:
         NotFound: there is none.
@@ -137,6 +138,15 @@ class Repository:
         now_s: Callable[[], float] = time.time,
     ) -> Repository:
         """Make a repository: keys, first signatures, settings last. May be run again if stopped.
+
+        Args:
+            path: the folder to make it in.
+            settings: its settings; the usual ones unless given.
+            encrypted: whether key files are encrypted with the passphrase.
+            root_keys: how many root keys to make.
+            root_threshold: how many of them must sign a root.
+            passphrase: asked for when a key file is written.
+            now_s: seconds since 1970, for tests.
 
         Raises:
             Conflict: there is one already.
@@ -230,6 +240,11 @@ class Repository:
 
     def offer(self, model: str, version: str, wanted: Wanted | None = None) -> bytes:
         """Sign to whom a release goes, and give the notice that says so.
+
+        Args:
+            model: the model's name.
+            version: which of its releases.
+            wanted: to whom it goes and how; as before, or to everyone, unless given.
 
         Raises:
             NotFound: no such release, or it is not signed.

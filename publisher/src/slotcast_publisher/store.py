@@ -274,7 +274,13 @@ class Store:
         shutil.rmtree(self._releases(model) / _STAGING, ignore_errors=True)
 
     def commit_release(self, model: str, version: str, staged: Path) -> ReleaseFolder:
-        """Give a built release its name: from here on it exists."""
+        """Give a built release its name: from here on it exists.
+
+        Args:
+            model: the model's name.
+            version: the release's version.
+            staged: the folder that it was built in.
+        """
         final = self._releases(model) / version
         commit_dir(staged, final)
         return self.folder(model, version)

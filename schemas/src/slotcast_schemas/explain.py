@@ -67,7 +67,14 @@ def convert(given: object, kind: type[T], where: str, *, strict: bool = True) ->
 
 
 def explain(error: Exception, given: object, kind: type, **options: Any) -> str:
-    """Give the words for an error of `msgspec.convert(given, kind, **options)`."""
+    """Give the words for an error of `msgspec.convert(given, kind, **options)`.
+
+    Args:
+        error: what `msgspec.convert` raised.
+        given: the value that was to be converted.
+        kind: the type that it was to be converted to.
+        **options: as `msgspec.convert` was given them.
+    """
     found = _PLACE.fullmatch(str(error))
     if found is None or not isinstance(error, msgspec.ValidationError):
         return str(error)

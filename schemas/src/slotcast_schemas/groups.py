@@ -19,7 +19,13 @@ def place(device: str, salt: str) -> float:
 
 
 def matches(group: Group, device: str, tags: Mapping[str, str]) -> bool:
-    """Say whether all that the group gives is true of the device."""
+    """Say whether all that the group gives is true of the device.
+
+    Args:
+        group: what an offer says of a group.
+        device: the device's id.
+        tags: the device's own tags.
+    """
     if any(tags.get(key) != value for key, value in group.tags.items()):
         return False
     if group.ids is not None and device not in group.ids:
@@ -28,5 +34,11 @@ def matches(group: Group, device: str, tags: Mapping[str, str]) -> bool:
 
 
 def group_of(offer: Offer, device: str, tags: Mapping[str, str]) -> Group | None:
-    """Give the first group, in the offer's order, that the device matches; None for none."""
+    """Give the first group, in the offer's order, that the device matches; None for none.
+
+    Args:
+        offer: what is offered, to which groups.
+        device: the device's id.
+        tags: the device's own tags.
+    """
     return next((group for group in offer.groups if matches(group, device, tags)), None)

@@ -44,7 +44,14 @@ def _is_constant(arrays: Sequence[Array]) -> bool:
 
 
 def accuracy(got: Sequence[Outputs], labels: Array, output: str) -> float:
-    """Share of labels that are right: of a float output the largest element's index counts."""
+    """Give the share of labels that are right; of scores, the largest element's index counts.
+
+    Args:
+        got: the outputs of each run, by name.
+        labels: one for each result, of any type and shape; compared as text, in order.
+        output: the output to compare: scores (float, classes along the last axis) or results
+            (else).
+    """
     predicted = []
     for outputs in got:
         array = outputs[output]

@@ -181,6 +181,11 @@ def seeded_inputs(tensors: Sequence[Tensor], *, runs: int, seed: int) -> dict[st
     Floats are normal with deviation 1, as normalised data are; integers are 0 or 1, which is in
     range for tokens and indices alike; free dimensions are 1.
 
+    Args:
+        tensors: the inputs' names, types and shapes.
+        runs: how many sets of inputs to make: each array's first axis.
+        seed: of the random numbers.
+
     Raises:
         ValueError: an input's type cannot be made, or its fixed shape is too large for this.
     """

@@ -89,7 +89,13 @@ def pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
 
 
 def emit(as_json: bool, fields: Mapping[str, Any], lines: Sequence[str]) -> None:
-    """Print the result: fields for programs, or lines for people."""
+    """Print the result: fields for programs, or lines for people.
+
+    Args:
+        as_json: whether programs are to read it.
+        fields: the result for programs.
+        lines: the result for people.
+    """
     if as_json:
         sys.stdout.write(json.dumps(fields, default=_plain) + "\n")
         return

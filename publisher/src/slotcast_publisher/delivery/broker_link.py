@@ -119,6 +119,12 @@ class BrokerLink:
     ) -> None:
         """Connect.
 
+        Args:
+            broker: the broker's settings.
+            base: the folder that the paths of certificates are relative to.
+            protocol: `5` or `3.1.1`.
+            needs_retained: whether a broker that keeps no retained messages is refused.
+
         Raises:
             LinkDown: no answer.
             BrokerRefused: the broker answered, and refused.
@@ -145,6 +151,11 @@ class BrokerLink:
 
     def publish(self, topic: str, data: bytes, *, retain: bool = True) -> int:
         """Send a message at QoS 1; an `Acked` with the number that this gives will follow.
+
+        Args:
+            topic: the topic.
+            data: the message's bytes; empty ones take a retained message off.
+            retain: whether the broker is to keep it.
 
         Raises:
             PacketTooLarge: the broker said that it does not take packets of this size.
@@ -355,6 +366,11 @@ def _connect(broker: Broker, base: Path, *, needs_retained: bool) -> BrokerLink:
 
 def fetch_retained(link: BrokerLink, topic: str, timeout_s: float) -> bytes | None:
     """Give the message that the broker keeps under a topic, or None if none came in time.
+
+    Args:
+        link: an open connection.
+        topic: the topic.
+        timeout_s: how long to wait for it.
 
     Raises:
         BrokerRefused: this user may not read it.

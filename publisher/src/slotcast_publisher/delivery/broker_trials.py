@@ -54,7 +54,13 @@ class TrialChannel(ReadChannel, Protocol):
     retains: bool
 
     def publish(self, topic: str, data: bytes, *, retain: bool = True) -> int:
-        """Send, and give the number that will be acknowledged."""
+        """Send, and give the number that will be acknowledged.
+
+        Args:
+            topic: the topic.
+            data: the message's bytes; empty ones take a retained message off.
+            retain: whether the broker is to keep it.
+        """
 
 
 Connect = Callable[[], AbstractContextManager[TrialChannel]]

@@ -34,7 +34,14 @@ class PayloadItems:
 def chunk_items(
     topics: Topics, folder: ReleaseFolder, payload: Payload, journal: Journal | None
 ) -> list[Item]:
-    """Give a payload's chunks, to be read when they are sent."""
+    """Give a payload's chunks, to be read when they are sent.
+
+    Args:
+        topics: the topics below the repository's prefix.
+        folder: the release.
+        payload: which of its payloads.
+        journal: what the broker has acknowledged of it; None to count nothing as sent.
+    """
     file = folder.payload_file(payload)
     return [
         Item(
@@ -51,7 +58,14 @@ def chunk_items(
 def map_items(
     topics: Topics, folder: ReleaseFolder, payload: Payload, journal: Journal | None
 ) -> list[Item]:
-    """Give the parts of a payload's chunk map, numbered on from its chunks."""
+    """Give the parts of a payload's chunk map, numbered on from its chunks.
+
+    Args:
+        topics: the topics below the repository's prefix.
+        folder: the release.
+        payload: which of its payloads.
+        journal: what the broker has acknowledged of it; None to count nothing as sent.
+    """
     found = []
     for part in range(len(payload.map_parts)):
         file = folder.map_file(payload, part)

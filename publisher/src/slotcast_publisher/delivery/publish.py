@@ -133,6 +133,11 @@ def publish(
 def withdraw(repo: Repository, model: str, how: How = _AS_USUAL) -> Outcome:
     """Cancel what is offered for a model; with `purge`, take its chunks off the brokers.
 
+    Args:
+        repo: the repository.
+        model: which model.
+        how: how the brokers are served.
+
     Raises:
         PublisherBehind: a broker has a newer notice; nothing was signed.
         NotFound: nothing is offered.
@@ -145,6 +150,11 @@ def withdraw(repo: Repository, model: str, how: How = _AS_USUAL) -> Outcome:
 
 def refresh(repo: Repository, how: How = _AS_USUAL, *, offline: bool = False) -> dict[str, Outcome]:
     """Date the signatures again, and send every model's notice.
+
+    Args:
+        repo: the repository.
+        how: how the brokers are served.
+        offline: date root, targets and release roles again too, with their own keys.
 
     Raises:
         PublisherBehind: a broker has a newer notice; nothing was signed.
@@ -183,7 +193,16 @@ def push_notice(
     *,
     payloads: bool = True,
 ) -> Outcome:
-    """Push a notice, after the payloads that it offers, to each of the brokers."""
+    """Push a notice, after the payloads that it offers, to each of the brokers.
+
+    Args:
+        repo: the repository.
+        model: which model.
+        notice: the notice's bytes.
+        brokers: the brokers to push it to.
+        how: how the brokers are served.
+        payloads: whether to send what it offers before it.
+    """
     outcome = Outcome()
     delivery = Delivery(
         model=model,

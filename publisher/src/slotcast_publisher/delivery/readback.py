@@ -270,6 +270,11 @@ class Reader:
 def read_one(link: ReadChannel, topic: str, waits: Waits) -> bytes | None:
     """Give the message that the broker keeps under a topic, or None if none comes.
 
+    Args:
+        link: an open connection.
+        topic: the topic.
+        waits: how long to wait for it.
+
     Raises:
         BrokerRefused: this user may not read it.
         LinkDown: the connection was lost, or the broker does not answer.
@@ -305,6 +310,12 @@ def _await_one(link: ReadChannel, topic: str, waits: Waits) -> bytes | None:
 
 def collect(link: ReadChannel, name: str, waits: Waits, take: Callable[[str, bytes], None]) -> bool:
     """Hand over all that a broker retains under a filter; gives whether it granted that.
+
+    Args:
+        link: an open connection.
+        name: the filter to subscribe to.
+        waits: how long to wait for more.
+        take: takes each message's topic and bytes.
 
     Raises:
         LinkDown: the connection was lost, or the broker does not answer.

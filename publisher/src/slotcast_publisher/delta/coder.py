@@ -91,7 +91,13 @@ class SymbolCollector:
     def add(
         self, contexts: NDArray[np.uint8], symbols: NDArray[np.uint8], plain: NDArray[np.uint32]
     ) -> None:
-        """One strip: the decoder decodes just these elements in one call."""
+        """Take one strip of elements; the decoder decodes just these in one call.
+
+        Args:
+            contexts: uint8, shape (n,).
+            symbols: uint8, shape (n,).
+            plain: uint32, shape (n,): the bits that are stored as they are.
+        """
         self.contexts.append(contexts)
         self.symbols.append(symbols)
         self._plain.put(symbols, plain)

@@ -68,7 +68,14 @@ def is_predicted(pair: Pair, tensor: TensorSegment) -> bool:
 
 
 def difference_of(tensor: TensorSegment, predicted: Bits, old: Bits, new: Bits) -> Bits | None:
-    """What must be coded for `new`, modulo 2**bits; None if the predictor cannot give it."""
+    """Give what must be coded for `new`, modulo 2**bits; None if the predictor cannot give it.
+
+    Args:
+        tensor: the elements' kind and predictor.
+        predicted: what the decoder will predict, unsigned, shape (n,).
+        old: elements of the base, same type and shape.
+        new: elements of the target, same type and shape.
+    """
     kind = tensor.kind
     if isinstance(tensor.predictor, Rebase):
         return _rebase_difference(tensor, tensor.predictor, old, new)
@@ -151,7 +158,13 @@ def coded_strips(
 
 
 def collect(pair: Pair, tensor: TensorSegment, collector: SymbolCollector) -> None:
-    """Give a tensor's symbols to the section's coder."""
+    """Give a tensor's symbols to the section's coder.
+
+    Args:
+        pair: base and target.
+        tensor: where its elements lie in both, and how they are predicted.
+        collector: takes the symbols, a strip at a time.
+    """
     for contexts, symbols, plain in coded_strips(pair, tensor):
         collector.add(contexts, symbols, plain)
 

@@ -63,7 +63,13 @@ class ChosenLimits(msgspec.Struct, frozen=True, kw_only=True):
     def apply_to(
         self, probe: Probe, trial: Trial, runtime: Runtime
     ) -> tuple[Probe, Trial, Runtime]:
-        """Give all three with what was chosen."""
+        """Give all three with what was chosen.
+
+        Args:
+            probe: the limits of the probe, where nothing is chosen.
+            trial: those of the trial.
+            runtime: what the release asks of the runtime.
+        """
         return (
             msgspec.structs.replace(probe, **self.probe),
             msgspec.structs.replace(trial, **self.trial),

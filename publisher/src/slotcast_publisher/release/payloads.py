@@ -32,7 +32,13 @@ Progress = Callable[[str, int, int], None]
 
 
 def no_progress(what: str, done: int, total: int) -> None:
-    """Say nothing."""
+    """Say nothing.
+
+    Args:
+        what: what is being done.
+        done: bytes that are done.
+        total: bytes in all.
+    """
 
 
 class PayloadCandidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +91,14 @@ class FullBuilder:
         out: Path,
         progress: Progress,
     ) -> Sequence[PayloadCandidate]:
-        """Give the full payload; see `Builder`."""
+        """Give the full payload, which is always worth offering.
+
+        Args:
+            release: the release to pack.
+            earlier: the releases before it, of which none is needed.
+            out: an empty folder for the payload's file.
+            progress: told what is being done.
+        """
         del earlier
         target = out / "full.bin"
         with storage_errors(target):
@@ -168,6 +181,11 @@ def prove(
 ) -> None:
     """Apply a payload as a device would, and compare what comes out with the signed digest.
 
+    Args:
+        candidate: the payload.
+        release: the release that it must rebuild.
+        progress: told what is being done.
+
     Raises:
         PayloadCorrupt: it is not the image.
     """
@@ -216,7 +234,13 @@ def image_source(release: ReleaseFolder) -> FilesImage:
 
 
 def cut(candidate: PayloadCandidate, staged: Path, chunk_size_bytes: int) -> Payload:
-    """Lay a payload and the parts of its chunk map into `staged`."""
+    """Lay a payload and the parts of its chunk map into `staged`.
+
+    Args:
+        candidate: the payload.
+        staged: the folder to lay both into.
+        chunk_size_bytes: where to cut; the last chunk may be shorter.
+    """
     size_bytes, sha256 = copy_file(candidate.file, staged / "payload.bin")
     digests = chunk_digests(staged / "payload.bin", chunk_size_bytes)
     step = limits.MAP_PART_CHUNKS

@@ -137,7 +137,14 @@ class Notices:
             self._verdict_s = now_s + wait_s
 
     def seen(self, name: str, kind: Kind, now_s: float, *, retained: bool) -> None:
-        """A notice came from the broker; with `retained`, from its memory."""
+        """Take note of a notice that came from the broker.
+
+        Args:
+            name: its model.
+            kind: what it is beside ours.
+            now_s: the clock, in seconds.
+            retained: whether it comes from the broker's memory.
+        """
         if retained:
             self.keeps, self._verdict_s = True, None
         model = self._models.get(name)

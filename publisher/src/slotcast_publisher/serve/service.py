@@ -42,6 +42,8 @@ class Service:
         rng: jitter; seeded in tests.
         look_every_s: how often to look for changes in the repository.
         tidy_every_s: how often to take off the brokers what nobody can need any more.
+        bounds: how much is answered at once; the usual unless given.
+        times: when notices are announced; the usual unless given.
     """
 
     def __init__(

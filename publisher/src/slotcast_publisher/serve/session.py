@@ -73,6 +73,8 @@ class Session:
         judge: tells notices apart.
         say: the log.
         rng: jitter; seeded in tests.
+        bounds: how much is answered at once; the usual unless given.
+        times: when notices are announced; the usual unless given.
     """
 
     def __init__(

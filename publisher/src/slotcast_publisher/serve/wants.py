@@ -120,6 +120,11 @@ class Answers:
         """Take a want for a payload that is offered; gives how many pieces are new.
 
         Pieces that the payload does not have, and those past a bound, are refused and counted.
+
+        Args:
+            want: what a device asked for.
+            payload: the payload that it asked for pieces of.
+            now_s: the clock, in seconds.
         """
         self.counts.wants += 1
         new = 0

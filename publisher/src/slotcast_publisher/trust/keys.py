@@ -128,6 +128,12 @@ class KeyRing:
     def register(self, name: str, uri: str, public_pem: bytes, scheme: str | None) -> SSlibKey:
         """Add a key that lives elsewhere: a KMS, an HSM, a file on another medium.
 
+        Args:
+            name: what people call it.
+            uri: where it is, as securesystemslib has it.
+            public_pem: the public key, in PEM.
+            scheme: how it signs; what is usual for its type unless given.
+
         Raises:
             UsageError: the public key cannot be read.
         """

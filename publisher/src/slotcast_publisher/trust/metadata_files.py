@@ -73,6 +73,11 @@ class MetadataFiles:
     def read(self, role: str, kind: type[T], version: int | None = None) -> Metadata[T]:
         """Give the metadata, of the newest version unless told.
 
+        Args:
+            role: the role's name.
+            kind: the class that its metadata must be of.
+            version: which of its versions.
+
         Raises:
             NotFound: there is none.
             RepositoryDamaged: it is not metadata of that kind.

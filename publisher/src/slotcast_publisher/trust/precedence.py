@@ -53,7 +53,13 @@ class Comparison:
 
 
 def compare(data: bytes, model: str, roles: SignedRoles) -> Comparison:
-    """Compare a broker's notice of a model with what is signed here."""
+    """Compare a broker's notice of a model with what is signed here.
+
+    Args:
+        data: the notice's bytes.
+        model: its model.
+        roles: what is signed here.
+    """
     try:
         notice = wire.decode(data, Notice)
         offer = wire.decode(notice.targets[offer_target(model)], Offer)

@@ -52,7 +52,12 @@ def cosine_measure(entry: str, samples: Samples) -> Measure:
 
 
 def accuracy_measure(entry: str, samples: Samples, output: str) -> Measure:
-    """Share of the samples' labels that a candidate gives.
+    """Make a measure: the share of the samples' labels that a candidate gives.
+
+    Args:
+        entry: the .onnx file's path in the release.
+        samples: inputs, and a label for each result.
+        output: the output to compare with the labels.
 
     Raises:
         UsageError: the samples have no labels.

@@ -70,7 +70,16 @@ def decode_delta(
 def decode_sections(
     payload: Source, offset: int, count: int, base: Source, image_size_bytes: int, sink: Sink
 ) -> None:
-    """Decode `count` sections that begin at `offset`; together they make the whole image."""
+    """Decode `count` sections that begin at `offset`; together they make the whole image.
+
+    Args:
+        payload: what was received.
+        offset: where in it the first section begins, in bytes.
+        count: how many sections follow one another.
+        base: the image to start from.
+        image_size_bytes: the size of what they make.
+        sink: takes the image's bytes, in order.
+    """
     image_left = image_size_bytes
     for _ in range(count):
         if payload.size_bytes - offset < SECTION_HEADER_SIZE:

@@ -55,7 +55,13 @@ class FieldReader:
         self._position = 0
 
     def uint(self, what: str, largest: int, *, least: int = 0) -> int:
-        """An integer from `least` to `largest`, named `what` in the error."""
+        """Read an integer that must lie within bounds.
+
+        Args:
+            what: what an error calls it.
+            largest: the largest that it may be.
+            least: the least that it may be.
+        """
         value = 0
         for index in range(_VARINT_BYTES_MAX):
             byte = self.raw(1)[0]

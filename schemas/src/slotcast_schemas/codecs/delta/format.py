@@ -80,6 +80,12 @@ class Header:
     ) -> Header:
         """Read a header and check it against what the caller has and expects.
 
+        Args:
+            data: the header's bytes, as the payload begins.
+            base_size_bytes: the size of the image that is there.
+            base_sha256: the digest of the image that is there.
+            image_size_bytes: the size of the image that is signed.
+
         Raises:
             PayloadCorrupt: no delta, or it makes an image of another size.
             Incompatible: it needs a feature that this decoder has not.
@@ -144,6 +150,11 @@ class SectionHeader:
     @classmethod
     def parse(cls, data: bytes, *, image_left_bytes: int, payload_left_bytes: int) -> SectionHeader:
         """Read a section header and check it against what is left of image and payload.
+
+        Args:
+            data: the header's bytes.
+            image_left_bytes: what the sections before it left of the image.
+            payload_left_bytes: what the sections before it left of the payload.
 
         Raises:
             PayloadCorrupt: a number is out of its bounds.
@@ -245,6 +256,11 @@ def _write_other(writer: FieldWriter, other: OtherStreams) -> None:
 
 def parse_description(packed: bytes, header: SectionHeader, *, base_size_bytes: int) -> Description:
     """Unpack and read a section's description, checked against the header and the base.
+
+    Args:
+        packed: the description's bytes, as stored.
+        header: the section's header.
+        base_size_bytes: the size of the image to start from.
 
     Raises:
         PayloadCorrupt: it does not unpack to its size, or a number is out of its bounds.

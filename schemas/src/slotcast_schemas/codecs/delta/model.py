@@ -50,6 +50,11 @@ class FrequencyModel:
         precision_bits: frequencies of one context add up to 2**precision_bits.
         frequency: uint32, shape (contexts * symbols,), at least 1 each.
         start: uint32, same shape, sum of the frequencies before.
+
+    Args:
+        used_contexts: bool, shape (contexts there may be,): which of them occur.
+        used_symbols: bool, shape (symbols there may be,): which of them occur.
+        precision_bits: frequencies of one context add up to 2**precision_bits.
     """
 
     def __init__(

@@ -107,7 +107,14 @@ class _Decompressor(Protocol):
 
 
 class PackedStream:
-    """A stream of known size, unpacked as it is read."""
+    """A stream of known size, unpacked as it is read.
+
+    Args:
+        stored: the packed bytes.
+        packer: how they are packed: one of the `PACK_` numbers of the format.
+        size_bytes: the size of what they unpack to.
+        dictionary: what zstd may refer back to; empty for none.
+    """
 
     def __init__(
         self, stored: _PayloadFile, packer: int, size_bytes: int, dictionary: bytes
@@ -206,7 +213,13 @@ class NumberStream:
 
 
 class SparseStream:
-    """Bytes that are zero but for some: how many zeros come before each of those, and its value."""
+    """Bytes that are zero but for some: how many zeros come before each of those, and its value.
+
+    Args:
+        gaps: how many zeros come before each other byte.
+        values: those bytes.
+        count: how many of those there are.
+    """
 
     def __init__(self, gaps: NumberStream, values: ByteStream, count: int) -> None:
         self._gaps, self._values = gaps, values
@@ -248,7 +261,14 @@ class SparseStream:
 
 
 class PatchStream:
-    """Bytes made from ranges of the base as a control stream says: add differences, insert."""
+    """Bytes made from ranges of the base as a control stream says: add differences, insert.
+
+    Args:
+        ranges: the ranges of the base, laid end to end.
+        controls: for each step, how many bytes to add, how many to insert, and how far to move on.
+        difference: what is added to bytes of the base, modulo 256.
+        extra: what is inserted.
+    """
 
     def __init__(
         self,
@@ -307,7 +327,14 @@ class PatchStream:
 
 
 def open_other(payload: Source, offset: int, base: Source, streams: OtherStreams) -> ByteStream:
-    """The stream of a section's other bytes, stored in the payload from `offset` on."""
+    """Open the stream of a section's other bytes.
+
+    Args:
+        payload: what was received.
+        offset: where in it the packed streams begin, in bytes.
+        base: the image to start from.
+        streams: how the bytes are stored, and from which ranges of the base they are made.
+    """
     ranges = RangesOfBase(base, streams.ranges)
     dictionary = b""
     if streams.mode == MODE_DICTIONARY:

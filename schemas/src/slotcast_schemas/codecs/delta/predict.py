@@ -42,7 +42,14 @@ def predict(tensor: TensorSegment, old: Bits, first: int) -> Bits:
 def apply_decay_map(
     kind: ElementKind, decay: DecayMap, old: Bits, is_mapped: NDArray[np.bool_]
 ) -> Bits:
-    """Old elements moved in magnitude by the map's steps, where mapped; modulo 2**bits."""
+    """Move old elements in magnitude by the map's steps, where mapped; modulo 2**bits.
+
+    Args:
+        kind: a kind of floats.
+        decay: the step for each pattern of the mantissa's leading bits.
+        old: elements of the base, unsigned, shape (n,).
+        is_mapped: bool, shape (n,): whether the element is moved.
+    """
     assert kind.mantissa_bits is not None  # noqa: S101  (the format lets only floats have a map)
     index = (old >> (kind.mantissa_bits - decay.table_bits)) & ((1 << decay.table_bits) - 1)
     steps = decay.steps[index]
@@ -52,7 +59,13 @@ def apply_decay_map(
 
 
 def apply_low_rank(kind: ElementKind, factors: LowRank, old: Bits) -> Bits:
-    """Old + left @ right, summed in float64 in the order of the ranks, rounded once at the end."""
+    """Add left @ right to old elements, summed in float64 by growing rank, rounded once at the end.
+
+    Args:
+        kind: a kind of floats.
+        factors: left, shape (rows, rank), and right, shape (rank, columns).
+        old: elements of the base, unsigned, shape (rows * columns,).
+    """
     floats = old.view(_float_type(kind))
     with np.errstate(all="ignore"):
         sums = floats.astype(np.float64).reshape(len(factors.left), -1)

@@ -25,6 +25,11 @@ class RansDecoder:
 
     Words are taken for a run of symbols at a time, as many as it can use at most, and what it did
     not use is given back; so memory is bounded by a run instead of by the section.
+
+    Args:
+        model: the frequencies, as they were when coding began.
+        lanes: how many states take turns, one symbol each.
+        words: the states' first values (all high halves, then all low ones), and what follows.
     """
 
     def __init__(self, model: FrequencyModel, lanes: int, words: WordReader) -> None:
@@ -106,7 +111,13 @@ class RansDecoder:
 
 
 class WordReader:
-    """16-bit words of one region of the payload, read in pieces."""
+    """16-bit words of one region of the payload, read in pieces.
+
+    Args:
+        read_at: gives bytes of the payload, by offset and size in bytes.
+        offset: where the region begins in it.
+        size_bytes: the region's size.
+    """
 
     def __init__(self, read_at: Callable[[int, int], bytes], offset: int, size_bytes: int) -> None:
         self._read_at = read_at
@@ -128,7 +139,13 @@ class WordReader:
 
 
 class BitReader:
-    """Plain bits of one region of the payload: 32-bit words, the lowest bit first."""
+    """Plain bits of one region of the payload: 32-bit words, the lowest bit first.
+
+    Args:
+        read_at: gives bytes of the payload, by offset and size in bytes.
+        offset: where the region begins in it.
+        size_bytes: the region's size.
+    """
 
     def __init__(self, read_at: Callable[[int, int], bytes], offset: int, size_bytes: int) -> None:
         self._read_at = read_at

@@ -99,7 +99,16 @@ def split(
 def join(
     kind: ElementKind, symbol: NDArray[np.uint8], plain: NDArray[np.uint32] | None, predicted: Bits
 ) -> Bits:
-    """Differences modulo 2**bits from their symbols and plain bits (None: all zero)."""
+    """Give differences modulo 2**bits from their symbols and plain bits.
+
+    Args:
+        kind: the elements' kind.
+        symbol: uint8, shape (n,): the class of each difference's magnitude, with its sign.
+        plain: uint32, shape (n,): what each adds to the least magnitude of its class; None for
+            nothing.
+        predicted: what each element was predicted to be, unsigned, shape (n,); its sign turns the
+            symbol's.
+    """
     magnitude = MAGNITUDE[symbol]
     if plain is not None:
         magnitude += plain
