@@ -1,0 +1,386 @@
+"""What a core makes of a look at the disk, of storage that fails, of what was lost meanwhile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from slotcast_device.core import events as ev
+from slotcast_device.core.recovery import CurrentLink, lost_text
+from slotcast_device.core.state import ModelState, Update
+from slotcast_device.core.transfer.actions import Unsubscribe
+from slotcast_schemas.errors import ChunkCorrupt, DiskFull, StateTooNew, StorageFailed
+from slotcast_schemas.messages.status import BenchedRelease
+from slotcast_schemas.states import State
+from tests.support.core_story import (
+    CONTENT,
+    FACTS,
+    ISSUED_S,
+    TOPICS,
+    WALL_S,
+    Content,
+    Story,
+    findings,
+    notice,
+    release_of,
+    sealed,
+    serving,
+)
+
+TWO = notice(2)
+FILTER = TOPICS.block(CONTENT.sha256, 0)
+BOTH = serving(slots={"a": sealed(1), "b": sealed(2)})
+NOTHING = CurrentLink(None, "nothing")
+
+
+def updating(state: State, reason: str = "before", **fields: Any) -> ModelState:
+    """The record of an update from 1.0, in slot a, to 2.0, in slot b."""
+    update = Update(
+        version="2.0",
+        sequence=2,
+        release_sha256=TWO.release_sha256,
+        state=state,
+        reason=reason,
+        slot="b",
+        fallback="a",
+    )
+    return BOTH.with_update(replace(update, **fields))
+
+
+# --- a start --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [State.DOWNLOADING, State.DOWNLOADED, State.VERIFIED])
+def test_what_was_being_fetched_begins_again_when_the_notice_comes(state: State) -> None:
+    story = Story()
+    assert story.done(findings(updating(state), "a")) == [ev.Report()]
+    assert story.core.deadline_s is None
+    assert not story.core.is_fetching
+    assert not story.core.is_settled
+    assert story.tell(ev.NoticeArrived(b"two")) == [ev.Verify(b"two", 0)]
+    story.done(ev.Verified(TWO, FACTS))
+    assert story.update.state is State.DOWNLOADED, "the files of both slots are whole"
+
+
+def test_a_notice_that_came_before_the_disk_was_looked_at_waits_for_that() -> None:
+    story = Story()
+    assert story.tell(ev.NoticeArrived(b"two")) == []
+    assert story.done(findings(serving(), "a")) == [ev.Report(), ev.Verify(b"two", 0)]
+
+
+def test_a_switch_that_had_happened_goes_on_with_the_trial() -> None:
+    story = Story()
+    actions = story.done(findings(updating(State.ACTIVATING), "b"))
+    saved = actions[0]
+    assert isinstance(saved, ev.Save)
+    assert (saved.state.active, saved.state.update) == ("b", updating(State.ACTIVATING).update)
+    assert actions[1:] == [ev.Report(), *story.saved, ev.Watch("b", "a", release_of(2), 0.0, 0)]
+    assert (story.update.state, story.update.reason) == (State.TRIAL, "on_trial")
+    assert (story.update.since, story.update.trial_began) == (WALL_S, WALL_S)
+
+
+def test_a_switch_that_had_not_happened_is_made() -> None:
+    story = Story()
+    actions = story.done(findings(updating(State.ACTIVATING), "a"))
+    assert actions == [
+        ev.Report(),
+        ev.Activate("b"),
+        *story.saved,
+        ev.Watch("b", "a", release_of(2), 0.0, 0),
+    ]
+    assert story.core.state.active == "b"
+
+
+def test_a_trial_goes_on_and_its_start_counts() -> None:
+    before = updating(State.TRIAL, trial_s=40.0, trial_began=7, application_restarts=1)
+    story = Story()
+    actions = story.done(findings(replace(before, active="b"), "b"))
+    saved = actions[0]
+    assert isinstance(saved, ev.Save)
+    assert saved.state.update is not None
+    assert saved.state.update.restarts == 1
+    assert actions[1:] == [ev.Report(), *story.saved, ev.Watch("b", "a", release_of(2), 40.0, 2)]
+    assert story.update.trial_began == 7
+
+
+def test_a_roll_back_that_had_not_happened_is_made() -> None:
+    story = Story()
+    before = replace(updating(State.TRIAL, verdict="errors", detail="5 of 10"), active="b")
+    actions = story.done(findings(before, "b"))
+    assert actions == [ev.Report(), ev.CheckSlot("a")]
+    assert story.asked(ev.CheckSlot).record == sealed(1)
+    story.done()
+    assert story.words == ("ROLLED_BACK", "errors", "5 of 10")
+
+
+def test_a_trial_whose_signed_release_is_lost_goes_back() -> None:
+    story = Story()
+    before = replace(updating(State.TRIAL, stopped=True), active="b")
+    actions = story.done(findings(before, "b", releases={"a": release_of(1)}))
+    text = "rolling back: slot_damaged: the signed release is missing"
+    assert ev.Log("warning", text) in actions
+    assert isinstance(story.job, ev.CheckSlot)
+    story.done()
+    assert story.words == ("ROLLED_BACK", "slot_damaged", "the signed release is missing")
+
+
+def test_a_change_of_slot_is_saved_before_it_is_made() -> None:
+    story = Story()
+    actions = story.done(findings(BOTH, "a", sound=frozenset("b"), sealed={"b": sealed(2)}))
+    assert [type(action) for action in actions][:4] == [ev.Save, ev.Log, ev.Report, ev.Activate]
+    entry = BenchedRelease(sequence=2, version="2.0", reason="x")
+    benched = replace(BOTH, benched=(entry,))
+    story = Story()
+    actions = story.done(findings(benched, "a", sound=frozenset("b"), sealed={"b": sealed(2)}))
+    assert actions == [
+        ev.Save(story.core.state),
+        ev.Activate("b"),
+        ev.Log("warning", "slot a is damaged; slot b serves"),
+        ev.Report(),
+    ]
+    assert story.words == ("FAILED", "slot_damaged", "slot a was damaged")
+
+
+def test_a_lost_link_is_put_back_before_anything_is_saved() -> None:
+    committed = replace(updating(State.COMMITTED), active="b", floor=2)
+    story = Story()
+    actions = story.done(findings(committed, None, link=NOTHING))
+    text = "`current` was lost (found nothing) and put back: it opens slots/b"
+    assert actions == [
+        ev.Activate("b"),
+        ev.Save(story.core.state),
+        ev.Log("warning", text),
+        ev.Report(),
+    ]
+    assert story.words == ("COMMITTED", "before", text)
+
+
+def test_what_was_mended_on_the_way_is_said() -> None:
+    story = Story()
+    actions = story.done(findings(serving(), "a", note="a file was put back"))
+    assert actions == [ev.Log("warning", "a file was put back"), ev.Report()]
+
+
+# --- a record that cannot be read -----------------------------------------------------------------
+
+
+def test_where_the_record_cannot_be_read_nothing_begins_and_time_or_a_notice_tries_again() -> None:
+    story = Story()
+    problem = StateTooNew("format 99")
+    said = [ev.Log("error", "state_too_new: format 99"), ev.Report()]
+    assert story.done(findings(None, "a", problem=problem)) == said
+    assert story.words == ("FAILED", "state_too_new", "format 99")
+    assert (story.update.version, story.update.sequence) == ("0", 0)
+    assert (story.update.release_sha256, story.update.since) == (b"", WALL_S)
+    assert story.core.state.floor == 0
+    assert (story.core.is_ready, story.core.is_unreadable) == (False, True)
+    assert not story.core.is_settled
+    assert story.wait() == (60.0, [ev.Inspect()])
+    assert story.done(findings(None, "a", problem=problem)) == said
+    assert story.tell(ev.NoticeArrived(b"two")) == [ev.Inspect()]
+    assert story.done(findings(serving(), "a")) == [ev.Report(), ev.Verify(b"two", 0)]
+    assert story.core.is_ready
+
+
+def test_a_look_that_fails_is_the_same() -> None:
+    story = Story()
+    assert story.failed(StorageFailed("no disk")) == [
+        ev.Log("error", "storage_failed: no disk"),
+        ev.Report(),
+    ]
+    assert story.words == ("FAILED", "storage_failed", "no disk")
+    assert story.core.deadline_s == story.mono_s + 60.0
+
+
+def test_a_lost_link_is_put_back_though_the_record_cannot_be_read() -> None:
+    story = Story()
+    seen = findings(
+        None,
+        None,
+        problem=StateTooNew("format 99"),
+        sealed={"a": sealed(1)},
+        releases={"a": release_of(1)},
+        sound=frozenset("a"),
+        link=NOTHING,
+    )
+    actions = story.done(seen)
+    assert actions[0] == ev.PutBack("a")
+    assert isinstance(actions[1], ev.Log)
+    assert actions[1].level == "warning"
+    assert actions[1].text.endswith(lost_text(NOTHING, "a"))
+    assert actions[2:] == [ev.Log("error", "state_too_new: format 99"), ev.Report()]
+
+
+# --- storage that fails ---------------------------------------------------------------------------
+
+
+def test_a_transfer_that_storage_ends_is_begun_again_later_and_the_old_release_untouched() -> None:
+    story = Story().begun(serving())
+    story.offered(TWO)
+    assert story.failed(DiskFull("no room")) == [
+        ev.Log("error", "failed: disk_full: no room"),
+        ev.Report(),
+        ev.Save(story.core.state),
+    ]
+    assert story.words == ("FAILED", "disk_full", "no room")
+    assert story.core.state.active == "a"
+    waited_s, actions = story.wait()
+    assert waited_s == 60.0
+    assert isinstance(actions[0], ev.Verify)
+
+
+def test_a_chunk_that_cannot_be_written_ends_the_transfer() -> None:
+    content = Content("two", chunks=2)
+    story = Story().begun(serving())
+    story.collecting(notice(2, payloads=(content.payload,)), content)
+    (store,) = story.tell(content.came(0))
+    assert story.tell(ev.ActionFailed(store, StorageFailed("read-only"), ())) == [
+        Unsubscribe((TOPICS.block(content.sha256, 0),)),
+        ev.Log("error", "failed: storage_failed: read-only"),
+        ev.Report(),
+        ev.Save(story.core.state),
+    ]
+    assert story.core.transfer is None
+
+
+def test_a_chunk_that_comes_wrong_again_and_again_ends_the_transfer() -> None:
+    story = Story().begun(serving())
+    story.collecting(TWO)
+    wrong = ev.ChunkArrived(CONTENT.sha256, 0, b"x" * 1024)
+    story.tell(wrong)
+    story.tell(wrong)
+    actions = story.tell(wrong)
+    assert story.words[:2] == ("FAILED", ChunkCorrupt.reason)
+    assert actions == [
+        Unsubscribe((FILTER,)),
+        ev.Log("error", f"failed: chunk_corrupt: {story.update.detail}"),
+        ev.Report(),
+        ev.Save(story.core.state),
+    ]
+    assert story.core.deadline_s == story.mono_s + 60.0
+
+
+def test_a_job_that_was_dropped_with_a_failed_action_is_not_waited_for() -> None:
+    story = Story().begun(serving())
+    actions = story.building(TWO)
+    save = next(action for action in actions if isinstance(action, ev.Save))
+    rest = tuple(actions[actions.index(save) + 1 :])
+    said = story.tell(ev.ActionFailed(save, DiskFull("no room"), rest))
+    assert said[0] == ev.Log("error", "failed: disk_full: no room")
+    assert story.core.is_at_rest
+    assert story.words == ("FAILED", "disk_full", "no room")
+
+
+def test_an_ending_that_cannot_be_saved_is_saved_later() -> None:
+    story = Story().begun(serving())
+    story.on_trial(TWO)
+    save, report, notify = story.done(ev.Verdict(passed=True, reason="passed"))
+    said = story.tell(ev.ActionFailed(save, StorageFailed("read-only"), (report, notify)))
+    assert said == [ev.Log("error", "storage_failed: read-only"), ev.Report()]
+    assert story.words[:2] == ("COMMITTED", "committed")
+    waited_s, actions = story.wait()
+    assert waited_s == 60.0
+    assert actions[:2] == story.saved
+    assert isinstance(actions[2], ev.Verify)
+    story.done(ev.Verified(TWO, FACTS))
+    story.tell(ev.UnbenchAsked(None))
+    assert story.core.deadline_s is None, "once is enough"
+
+
+def test_a_link_that_cannot_be_put_back_is_tried_again_half_a_minute_later() -> None:
+    story = Story().begun(serving())
+    lost = ev.SlotsChanged(link=NOTHING)
+    text = lost_text(NOTHING, "a")
+    assert story.tell(lost) == [ev.PutBack("a"), ev.Log("warning", text), *story.saved]
+    put_back = ev.PutBack("a")
+    said = story.tell(ev.ActionFailed(put_back, StorageFailed("read-only"), ()))
+    text = "`current` is lost and cannot be put back: storage_failed: read-only"
+    assert said == [ev.Log("error", text), ev.Report()]
+    story.pass_s(29.9)
+    assert story.tell(lost) == []
+    story.pass_s(0.1)
+    assert story.tell(lost)[0] == put_back
+
+
+# --- lost while it runs ---------------------------------------------------------------------------
+
+
+def test_nothing_is_mended_before_the_disk_was_looked_at() -> None:
+    assert Story().tell(ev.SlotsChanged(link=NOTHING, is_damaged=True)) == []
+
+
+def test_the_detail_of_an_update_under_way_is_left_as_it_is() -> None:
+    story = Story().begun(serving())
+    story.collecting(TWO)
+    story.tell(ev.SlotsChanged(link=NOTHING))
+    assert story.words == ("DOWNLOADING", "downloading", "full+none")
+
+
+def test_an_ending_says_that_the_link_was_lost() -> None:
+    story = Story().begun(serving())
+    story.offered(notice(1))
+    story.tell(ev.SlotsChanged(link=NOTHING))
+    assert story.words[2] == lost_text(NOTHING, "a")
+
+
+def test_where_nothing_is_active_there_is_no_link_to_put_back() -> None:
+    story = Story().begun()
+    assert story.tell(ev.SlotsChanged(link=NOTHING)) == []
+
+
+def test_a_lost_record_is_written_anew() -> None:
+    story = Story().begun(serving())
+    text = "the record was lost while this ran; written anew"
+    assert story.tell(ev.SlotsChanged(is_record_lost=True)) == [
+        *story.saved,
+        ev.Log("warning", text),
+    ]
+
+
+def test_files_that_are_gone_need_the_look_of_a_start_which_is_no_restart() -> None:
+    story = Story().begun(BOTH)
+    damaged = ev.SlotsChanged(is_damaged=True)
+    assert story.tell(damaged) == [
+        ev.Log("warning", "slot a: its model file is gone"),
+        ev.Inspect(),
+    ]
+    assert (story.core.is_ready, story.core.is_at_rest) == (False, False)
+    assert story.tell(damaged) == []
+    story.done(findings(BOTH, "a"))
+    assert (story.core.is_ready, story.core.is_at_rest) == (True, True)
+
+
+def test_that_look_waits_for_the_job_under_way() -> None:
+    story = Story().begun(BOTH)
+    story.tell(ev.NoticeArrived(b"x"))
+    assert story.tell(ev.SlotsChanged(is_damaged=True)) == [
+        ev.Log("warning", "slot a: its model file is gone")
+    ]
+    assert story.tell(ev.SlotsChanged(is_damaged=True)) == []
+    assert story.failed(StorageFailed("no"))[-1] == ev.Inspect()
+
+
+def test_what_was_collected_is_looked_at_again_after_a_look_at_the_disk() -> None:
+    """Nothing fetches any more; the broker has no reason to repeat the notice."""
+    story = Story().begun(serving())
+    story.collecting(TWO)
+    story.tell(ev.SlotsChanged(is_damaged=True))
+    actions = story.done(findings(story.core.state, "a"))
+    assert Unsubscribe((FILTER,)) in actions
+    assert isinstance(actions[-1], ev.Verify)
+    assert actions[-1].signed_time == ISSUED_S
+
+
+def test_a_job_that_gives_what_it_never_gives_is_a_defect() -> None:
+    story = Story()
+    with pytest.raises(TypeError, match="Inspect gave a int"):
+        story.done(5)
+
+
+def test_what_another_job_gave_is_passed_over() -> None:
+    story = Story().begun(serving())
+    story.building(TWO)
+    assert story.tell(ev.JobDone(ev.Inspect(), findings(None, None))) == []
+    assert story.words[0] == "DOWNLOADED"
