@@ -133,9 +133,15 @@ def test_a_call_that_its_caller_ended_is_no_request(served: Served) -> None:
     assert served.figures() == (1, 0, 0)
 
 
-def test_a_signal_in_the_middle_of_a_call_is_no_error(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT interrupts, also where a shell started the tests with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_signal_in_the_middle_of_a_call_is_no_error(served: Served, interruptible: None) -> None:
     class Interrupted:
         def run(self, *_: object) -> None:
             signal.raise_signal(signal.SIGINT)
