@@ -6,6 +6,9 @@ the same graph and new weights; a slow one has three times the layers, each as w
 on a device with nothing else to do, and beside 2, 8 and 20 processes that never rest; with sessions
 of one thread, and of as many as there are cores.
 
+Beside busy processes several installs run at once, each in a device's folder of its own: every one
+of them is a busy process to the others, and stands for one of the number that is said.
+
 What was done is kept in benchmarks/out/verdicts.jsonl, so a run that was ended goes on where it
 was; results of another version of the probe are not counted. The table for docs/health-check.md
 is left beside it. 200 installs of each kind in each cell take two to four hours on two cores.
@@ -25,8 +28,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -58,6 +62,8 @@ INSTALLS_QUICK: Final = 5
 BUSY: Final = (0, 2, 8, 20)
 THREADS: Final = (1, 0)
 TRIES_MAX: Final = 20
+AT_ONCE: Final = {0: 1, 2: 2, 8: 4, 20: 6}
+"""Installs at once, by how many processes shall be busy beside each of them."""
 RATE_LIMIT: Final = 0.01
 """Of wrong verdicts of either kind, in each cell."""
 
@@ -120,10 +126,10 @@ def run(options: Options) -> list[Figure]:
     done = [install for install in read_done() if install.version == version]
     figures: list[Figure] = []
     rows: list[str] = []
-    bench = Bench(options.work, version)
+    benches = [Bench(options.work / str(n), version, n) for n in range(max(AT_ONCE.values()))]
     for cell in (Cell(busy, threads) for busy in BUSY for threads in THREADS):
         mine = [i for i in done if (i.busy, i.threads) == (cell.busy, cell.threads)]
-        mine += _measure(bench, cell, mine, wanted, options)
+        mine += _measure(benches, cell, mine, wanted, options)
         figures += _figures(cell, mine)
         rows.append(row(cell, mine))
     TABLE.write_text("\n".join([*HEAD, *rows]) + "\n")
@@ -132,33 +138,44 @@ def run(options: Options) -> list[Figure]:
 
 
 def _measure(
-    bench: Bench, cell: Cell, before: Sequence[Install], wanted: int, options: Options
+    benches: Sequence[Bench],
+    cell: Cell,
+    before: Sequence[Install],
+    wanted: int,
+    options: Options,
 ) -> list[Install]:
     """Install both kinds in turns, until there are as many of each as wanted."""
-    new: list[Install] = []
     missing = {kind: wanted - sum(i.kind == kind for i in before) for kind in KINDS}
-    if max(missing.values()) <= 0:
+    numbers = range(max(0, *missing.values()))
+    todo = deque(kind for number in numbers for kind in KINDS if number < missing[kind])
+    new: list[Install] = []
+    if not todo:
         return new
-    with busy_processes(cell.busy):
-        for number in range(max(missing.values())):
-            for kind in KINDS:
-                if number < missing[kind]:
-                    new.append(bench.install(cell, kind))
-                    append_done(new[-1])
-            if number % 10 == 0:
-                wrong = sum(install.is_wrong for install in new)
-                options.say(f"{cell.name}: {len(new)} installs, {wrong} wrong")
+
+    def work(bench: Bench) -> None:
+        with contextlib.suppress(IndexError):  # nothing is left to do
+            while True:
+                new.append(bench.install(cell, todo.popleft()))
+                append_done(new[-1])
+                if len(new) % 20 == 0:
+                    wrong = sum(install.is_wrong for install in new)
+                    options.say(f"{cell.name}: {len(new)} installs, {wrong} wrong")
+
+    at_once = AT_ONCE[cell.busy]
+    with busy_processes(max(0, cell.busy - (at_once - 1))), ThreadPoolExecutor(at_once) as pool:
+        for done in [pool.submit(work, bench) for bench in benches[:at_once]]:
+            done.result()
     return new
 
 
 class Bench:
     """The slots of a device: an active model in one, candidates in the other."""
 
-    def __init__(self, folder: Path, version: str) -> None:
+    def __init__(self, folder: Path, version: str, number: int) -> None:
         self._version = version
         self._store = SlotStore(OsDisk(), folder / "models")
         self._app = folder / "app"
-        self._seed = int(time.time())
+        self._seed = int(time.time()) + number * 1_000_000  # each its own weights
         self._put("a", "good")
 
     def install(self, cell: Cell, kind: Kind) -> Install:
