@@ -604,6 +604,8 @@ class ModelCore:
     def _recall(self, detail: str, now: Now) -> list[Action]:
         """Go back because a person asks; what was being fetched is looked at again after that."""
         desk, before = self._desk, self._desk.phase
+        if self._trial.is_between_steps:
+            return [ev.Log("warning", "a roll back is under way already")]
         is_candidate_there = before is State.VERIFIED  # the standby slot holds it, not the old one
         if before is not State.TRIAL and (desk.job is not None or is_candidate_there):
             return [ev.Log("warning", f"cannot roll back while {before}; ask again later")]

@@ -285,6 +285,16 @@ def test_a_person_ends_a_trial_and_the_look_under_way_does_not_count() -> None:
     assert story.words == ("ROLLED_BACK", "by_hand", "by maria")
 
 
+def test_a_person_who_asks_twice_is_told_that_it_is_on_its_way() -> None:
+    story = Story().begun(serving(2, active="b", slots={"a": sealed(1), "b": sealed(2)}))
+    story.tell(ev.RollBackAsked("x"))
+    assert story.tell(ev.RollBackAsked("y")) == [
+        ev.Log("warning", "a roll back is under way already")
+    ]
+    story.done()
+    assert story.words == ("ROLLED_BACK", "by_hand", "x")
+
+
 @pytest.mark.parametrize(
     "state", [None, serving(), serving(active="b", slots={"b": sealed(1)}), serving(active=None)]
 )
