@@ -20,7 +20,10 @@ from typing import Final
 from slotcast_schemas.errors import DiskFull, StateLocked, StateUnwritable, StorageFailed
 
 _STEP_BYTES: Final = 1024 * 1024
+"""The bytes that are copied and hashed at once."""
+
 _LOCK_STEP_S: Final = 0.1
+"""The seconds between two tries to take a lock."""
 
 
 @contextlib.contextmanager

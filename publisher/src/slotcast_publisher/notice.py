@@ -24,6 +24,8 @@ from slotcast_schemas.messages.offer import Deployment, Group, Groups, JitterS, 
 from slotcast_schemas.trust import offer_target, release_target
 
 EVERYONE = Group(name="everyone")
+"""The group that every device matches."""
+
 V = TypeVar("V")
 
 

@@ -38,10 +38,14 @@ from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
 
 CA_DAYS: Final = 3650
+"""The days that a repository's own certificate authority counts: ten years, as its root does."""
+
 CERTIFICATE_DAYS: Final = 1095
+"""The days that a device's certificate counts: three years."""
+
 _DEVICE: Final = re.compile(fields.DEVICE_PATTERN)
 _ISSUER_SLACK: Final = timedelta(hours=1)
-"""Certificates count from a little before now: device clocks are rarely exact."""
+"""How long before now a certificate counts from, because the clocks of devices are rarely exact."""
 
 
 class Provisioned(msgspec.Struct, frozen=True, kw_only=True):

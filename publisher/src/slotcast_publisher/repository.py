@@ -45,7 +45,8 @@ from slotcast_schemas.topics import Topics
 from slotcast_schemas.trust import offer_target, release_role, release_target
 
 LOCK_WAIT_S: Final = 3.0
-"""`slotcast serve` holds the repository for the moment of a signature."""
+"""The seconds to wait for the repository: `slotcast serve` holds it for the moment of a
+signature."""
 
 
 class Released(msgspec.Struct, frozen=True, kw_only=True):

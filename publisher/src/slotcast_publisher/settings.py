@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     import tomlkit
 
 FILE_NAME: Final = "slotcast.toml"
+"""The name of the settings file in a repository."""
+
 Protocol = Literal["auto", "5", "3.1.1"]
 Days = Annotated[float, Meta(gt=0, le=36500)]
+"""A time in days, or parts of one; a hundred years at most."""
 
 
 class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -36,6 +36,8 @@ from slotcast_schemas.messages import Offer, Release
 from slotcast_schemas.messages.offer import Payload
 
 _MODEL: Final = re.compile(fields.MODEL_PATTERN)
+"""What a model may be called."""
+
 _STAGING: Final = ".staging"
 """The folder in which a release or a payload is built before it gets its name."""
 

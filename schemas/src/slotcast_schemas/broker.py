@@ -20,8 +20,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORM: Final = "mqtt://[USER:PASSWORD@]HOST[:PORT] or mqtts://[USER:PASSWORD@]HOST[:PORT]"
+"""The form of a broker's address, as messages and help show it."""
+
 DEFAULT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+"""The port of each scheme where an address gives none (registered with IANA: mqtt, secure-mqtt)."""
+
 PORT_MAX: Final = 65535
+"""The largest port number of TCP."""
+
 _ADDRESS: Final = re.compile(
     r"(?P<scheme>mqtts?)://"
     r"(?:(?P<user>[^/?#\s\x00-\x1f:]*)(?::(?P<password>[^/?#\s\x00-\x1f]*))?@)?"
@@ -30,7 +36,8 @@ _ADDRESS: Final = re.compile(
     re.IGNORECASE,
 )
 _HOST_MAX_CHARS: Final = 253
-"""RFC 1035, 2.3.4, as text; that each part of it has 1 to 63 is left to Python's IDNA."""
+"""The most characters that a host's name has as text (RFC 1035, 2.3.4); that each part of it has 1
+to 63 is left to Python's IDNA."""
 
 
 class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,6 +32,7 @@ STOPPED: Final = 130
 OUTPUT_LOST: Final = 4
 """This machine must act: the code that both commands have for storage."""
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+"""The signals that stop a command as somebody asked."""
 
 
 def run_command(name: str, load: Callable[[], Callable[[], int]]) -> NoReturn:

@@ -17,6 +17,8 @@ NONE: Final = "none"
 """How a file or an option says that there is no such limit: TOML has no null."""
 
 _UNITS: Final = {"_s": "seconds", "_days": "days", "_bytes": "bytes"}
+"""The unit that the end of a key's name stands for."""
+
 _WORDS: Final = {
     inspect.BoolType: "true or false",
     inspect.NoneType: NONE,
@@ -24,6 +26,7 @@ _WORDS: Final = {
     inspect.IntType: "whole number",
     inspect.FloatType: "number",
 }
+"""The words for types of values."""
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):

@@ -40,12 +40,23 @@ _WORDS: Final = {
     "object": "a table",
     "null": "nothing",
 }
+"""The words for msgspec's names of types."""
+
 _UNITS: Final = {"str": "characters", "array": "entries", "object": "keys", "bytes": "bytes"}
+"""What the length of a value counts, by the value's type."""
+
 _BOUNDS: Final = {"<=": "at most", ">=": "at least", "<": "less than", ">": "more than"}
+"""The words for msgspec's signs of comparison."""
+
 _SECRET_KEYS: Final = frozenset({"url"})
+"""Keys whose values are never shown, for they may hold a password."""
+
 _SHOWN_CHARS: Final = 80
+"""The most characters of a wrong value that a message shows."""
+
 _KEYS_TRIED_MAX: Final = 64
-"""Of a table with a wrong value in it; one from a hostile message may have a thousand."""
+"""The number of keys of a table with a wrong value that are tried at most; a table from a hostile
+message may have a thousand."""
 
 
 def convert(given: object, kind: type[T], where: str, *, strict: bool = True) -> T:

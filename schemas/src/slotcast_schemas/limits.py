@@ -9,7 +9,10 @@ from __future__ import annotations
 from typing import Final
 
 KIB: Final = 1024
+"""The bytes of a kibibyte."""
+
 MIB: Final = 1024 * KIB
+"""The bytes of a mebibyte."""
 
 PACKET_MAX_BYTES: Final = 128_000
 """AWS IoT Core refuses larger messages; brokers elsewhere allow at least this."""
@@ -18,16 +21,29 @@ NOTICE_MAX_BYTES: Final = 120_000
 """A notice must fit one packet, with room for topic and properties. A usual one is 5 to 8 KB."""
 
 TARGET_MAX_BYTES: Final = 64 * KIB
-"""A release or an offer inside a notice."""
+"""The most bytes of a release or of an offer inside a notice."""
 
 STATUS_MAX_BYTES: Final = 64 * KIB
+"""The most bytes of a status."""
+
 WANT_MAX_BYTES: Final = 32 * KIB
+"""The most bytes of a want."""
+
 METRICS_MAX_BYTES: Final = 64 * KIB
+"""The most bytes of a message of metrics."""
+
 PRESENCE_MAX_BYTES: Final = 1 * KIB
+"""The most bytes of a presence."""
+
 MAP_PART_MAX_BYTES: Final = 96 * KIB
+"""The most bytes of a part of a chunk map: 64 KiB of digests, with room."""
 
 CHUNK_DEFAULT_BYTES: Final = 32 * KIB
+"""The size of a chunk, unless the repository's settings give another."""
+
 CHUNK_MIN_BYTES: Final = 1 * KIB
+"""The least size of a chunk."""
+
 CHUNK_MAX_BYTES: Final = 127_000
 """`PACKET_MAX_BYTES` less the longest topic, the fixed header and MQTT 5 properties."""
 
@@ -39,30 +55,63 @@ can also be asked for in one packet.
 """
 
 MAP_PART_CHUNKS: Final = 2048
-"""Digests in one part of a chunk map: 64 KiB, which fits brokers that allow 64 KB and more."""
+"""The number of digests in one part of a chunk map: 64 KiB, which fits brokers that allow 64 KB and
+more."""
 
 MAP_PARTS_MAX: Final = 512
+"""The most parts of one chunk map."""
+
 CHUNKS_MAX: Final = MAP_PART_CHUNKS * MAP_PARTS_MAX
+"""The most chunks of one payload."""
+
 BLOCKS_MAX: Final = CHUNKS_MAX // BLOCK_CHUNKS
+"""The most blocks of chunks of one payload."""
 
 IMAGE_MAX_BYTES: Final = 64 * 1024 * MIB
+"""The most bytes of an image: 64 GiB."""
+
 SAFE_INTEGER_MAX: Final = 2**53 - 1
 """The largest integer that a client in JavaScript can hold exactly."""
 
 FILES_MAX: Final = 64
+"""The most files of one release."""
+
 PATH_MAX_CHARS: Final = 200
+"""The most characters of a file's path in a release."""
+
 PAYLOADS_MAX: Final = 16
+"""The most payloads that one offer names."""
+
 GROUPS_MAX: Final = 64
+"""The most groups that one offer names."""
+
 GROUP_IDS_MAX: Final = 500
+"""The most devices that one group lists by their ids."""
+
 TAGS_MAX: Final = 32
+"""The most tags of one device."""
+
 TENSORS_MAX: Final = 128
+"""The most inputs, or outputs, of one model."""
+
 RANK_MAX: Final = 16
+"""The most dimensions of an input or output."""
+
 METADATA_FILES_MAX: Final = 48
-"""TUF metadata files in one notice: four top-level roles, two delegated, and a chain of roots."""
+"""The most TUF metadata files in one notice: four top-level roles, two delegated, and a chain of
+roots."""
 
 REQUIRES_MAX: Final = 32
+"""The most features that one message requires."""
+
 MODELS_PER_DEVICE_MAX: Final = 32
+"""The most models of one device."""
+
 DETAIL_MAX_CHARS: Final = 500
+"""The most characters of a text that says what happened."""
+
 TOPIC_MAX_BYTES: Final = 256
-"""AWS IoT Core's bound; the strictest among the managed brokers looked at."""
+"""The most bytes of a topic: AWS IoT Core's bound, the strictest among the managed brokers looked
+at."""
 TOPIC_MAX_SLASHES: Final = 7
+"""The most slashes of a topic, by AWS IoT Core's bound."""

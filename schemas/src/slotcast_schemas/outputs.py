@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+"""An array of any type and shape."""
+
 Outputs = Mapping[str, Array]
 """One run's outputs, by name."""
 

@@ -27,6 +27,7 @@ from slotcast_schemas.errors import MalformedMessage
 from slotcast_schemas.messages.release import Tensor
 
 Array = NDArray[Any]
+"""An array of any type and shape."""
 
 SAMPLES_MAX_BYTES: Final = 64 * limits.MIB
 """Arrays of one samples file, unpacked: a device holds them, and twice the outputs, in memory."""
@@ -35,9 +36,17 @@ FREE_DIMENSION: Final = 1
 """Size that seeded inputs give to a free dimension: a batch of one, as most devices run."""
 
 _SEEDED_MAX_BYTES: Final = 16 * limits.MIB
+"""The most bytes of one seeded input, counted as 8 for each element."""
+
 _ARRAYS_MAX: Final = 2 * limits.TENSORS_MAX + 1
+"""The most arrays of one samples file: inputs, outputs, and labels."""
+
 _KINDS: Final = frozenset("biufU")
+"""The kinds of numpy's types that samples may have: truth values, numbers, and text."""
+
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+"""The time that every member of a samples file bears, so that the same arrays give the same
+bytes."""
 
 NUMPY_TYPES: Final[Mapping[str, str]] = {
     "tensor(float)": "float32",

@@ -19,9 +19,17 @@ from slotcast_schemas.errors import UsageError
 from slotcast_schemas.fields import DEVICE_PATTERN, MODEL_PATTERN
 
 DEFAULT_PREFIX: Final = "slotcast/v1"
+"""The beginning of all topics, unless the repository's settings give another."""
+
 _LEVELS_BELOW_PREFIX: Final = 4
+"""The most levels that a topic has below the prefix."""
+
 _BYTES_BELOW_PREFIX: Final = 100
+"""The most bytes that a topic has below the prefix."""
+
 _NUMBER_MAX_DIGITS: Final = 7
+"""The most digits of a number in a topic; chunks have no more."""
+
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 
 

@@ -12,10 +12,17 @@ from __future__ import annotations
 from typing import Final
 
 OFFERS_ROLE: Final = "offers"
+"""The role that signs offers, with the online key (docs/trust.md)."""
+
 OFFERS_PATHS: Final = ("offers/*",)
+"""The targets that the offers role may sign."""
+
 METADATA_URL: Final = "slotcast:///metadata/"
 """What a TUF client is told as base address; a notice's `metadata` keys are the names below it."""
 TARGETS_URL: Final = "slotcast:///targets/"
+"""What a TUF client is told as base address of targets; a notice's `targets` keys are the names
+below it."""
+
 HASH_PREFIXED_TARGETS: Final = False
 """Targets lie in the notice under their plain TUF path, not under `<sha256>.<name>`."""
 

@@ -21,6 +21,7 @@ from slotcast_schemas.errors import MalformedMessage, OversizedMessage, Unsuppor
 from slotcast_schemas.explain import explain
 
 FORMAT: Final = 1
+"""The version of the message format that this software writes and reads."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,11 +36,13 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 M = TypeVar("M", bound=Message)
 
 _MAX_DEPTH: Final = 12
-"""Our deepest message nests 7 levels; the rest is room for fields of newer versions."""
+"""The most levels that a message may nest; our deepest has 7, and the rest is room for fields of
+newer versions."""
 
 _MAX_ITEMS: Final = 1024
-"""Of one list or map; our longest has 512. The parser makes room for as many as a header claims
-before it sees them, and headers nest: without this bound 120 KB of notice cost 70 MB."""
+"""The most entries of one list or map; our longest has 512. The parser makes room for as many as a
+header claims before it sees them, and headers nest: without this bound 120 KB of notice cost 70
+MB."""
 
 
 def encode(message: Message) -> bytes:

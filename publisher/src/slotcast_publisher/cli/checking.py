@@ -19,7 +19,10 @@ from slotcast_schemas.errors import BrokerRefused, UsageError
 from slotcast_schemas.topics import DEFAULT_PREFIX, Topics
 
 WAITS: Final = Waits(patience_s=5.0)
+"""How long the check waits: half as long as a publish for a message that was just acknowledged."""
+
 _MARKS: Final = {"ok": "ok", "limited": "limited", "missing": "MISSING", "skipped": "-"}
+"""The mark of each result in the table for people."""
 
 
 def register(app: typer.Typer) -> None:

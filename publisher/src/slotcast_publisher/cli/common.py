@@ -28,8 +28,13 @@ from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import SlotcastError, UsageError
 
 PASSPHRASE_VARIABLE: Final = "SLOTCAST_PASSPHRASE"  # noqa: S105 - a name, not a secret
+"""The environment variable that gives the passphrase of key files, instead of asking for it."""
+
 PIN_VARIABLE: Final = "SLOTCAST_PIN"
+"""The environment variable that gives the PIN of a hardware token, instead of asking for it."""
+
 _LINE_EVERY_S: Final = 5.0
+"""The seconds between two lines of progress where the output is no terminal."""
 
 Repo = Annotated[Path, typer.Argument(help="Folder of the repository.", show_default=False)]
 Model = Annotated[str, typer.Argument(help="Name of the model.", show_default=False)]

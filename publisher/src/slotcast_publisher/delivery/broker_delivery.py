@@ -42,10 +42,13 @@ nothing, for a user who may write and not read."""
 
 _DAY_S: Final = 86_400.0
 _TRIES: Final = 3
+"""The number of connections by which a broker's notice is read at most, where links are lost."""
+
 _LOCK_WAIT_S: Final = 10.0
-"""`slotcast serve` holds a broker's folder while it takes something off."""
+"""The seconds to wait for a broker's folder: `slotcast serve` holds it while it takes something
+off."""
 _PROOFS: Final = 8
-"""Messages from each end of what was sent once more that are read back again."""
+"""The number of messages, from each end of what was sent once more, that are read back again."""
 
 
 class Pushed(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,20 +27,27 @@ from slotcast_schemas.broker import BrokerAddress, tls_context
 from slotcast_schemas.errors import BrokerRefused, LinkDown, UsageError
 
 WINDOW_MAX: Final = 20
-"""Messages on their way at once: Mosquitto's default, 640 KB of chunks."""
+"""The most messages on their way at once: Mosquitto's default, 640 KB of chunks."""
 
 ARRIVED_MAX: Final = 2_000
-"""Messages that may wait to be looked at; what comes past that is dropped and counted."""
+"""The most messages that may wait to be looked at; what comes past that is dropped and counted."""
 
 _KEEPALIVE_S: Final = 30
+"""The seconds of silence after which a ping goes to the broker (MQTT's keep alive)."""
+
 _CONNECT_TIMEOUT_S: Final = 20.0
+"""The seconds to wait for a connection, and for the answer to CONNECT."""
+
 _HEADER_BYTES: Final = 16
-"""Fixed header, topic length, packet id and an empty property list, with room to spare."""
+"""What a PUBLISH has beside topic and data: fixed header, topic length, packet id and an empty
+property list, with room to spare."""
 
 _PROTOCOLS: Final = {"auto": ("5", "3.1.1"), "5": ("5",), "3.1.1": ("3.1.1",)}
 _VERSIONS: Final = {"5": paho.MQTTv5, "3.1.1": paho.MQTTv311}
 _CALLBACKS: Final = ("on_connect", "on_disconnect", "on_publish", "on_subscribe", "on_message")
 _FAILURE: Final = 0x80
+"""The least reason code that says no (MQTT 5, 2.4)."""
+
 _UNSUPPORTED_VERSION: Final = 0x84
 """The reason code of a CONNACK (MQTT 5, 3.2.2.2); paho gives it for 3.1.1's return code 1 too."""
 

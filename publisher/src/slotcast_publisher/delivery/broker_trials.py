@@ -27,23 +27,29 @@ from slotcast_schemas.topics import Topics
 Result = Literal["ok", "limited", "missing", "skipped"]
 
 MESSAGES: Final = 128
-"""Small messages for counting: as many as a device asks for at once (docs/brokers.md)."""
+"""The number of small messages for counting: as many as a device asks for at once
+(docs/brokers.md)."""
 
 FILTERS_A_PACKET: Final = 8
+"""The number of filters that a device puts into one SUBSCRIBE."""
+
 FILTERS_HELD: Final = 40
-"""Subscriptions that a device holds at most."""
+"""The most subscriptions that a device holds."""
 
 NOTICE_BYTES: Final = 8_192
-"""A usual notice has 5 to 8 KB."""
+"""The bytes of a usual notice, which has 5 to 8 KB."""
 
 MAP_BYTES: Final = 65_700
-"""A full part of a chunk map, of a payload of 2,048 chunks and more."""
+"""The bytes of a full part of a chunk map, of a payload of 2,048 chunks and more."""
 
 SIZES: Final = (127_000, MAP_BYTES, 32_768, 16_384, 8_192, 4_096, 1_024)
-"""Sizes that are tried, the largest first, beside the one that is needed."""
+"""The sizes in bytes that are tried, the largest first, beside the one that is needed."""
 
 BROKER: Final = "the broker's owner"
+"""Who must act where the broker's settings are at fault."""
+
 PUBLISHER: Final = "you"
+"""Who must act where the repository's settings are at fault."""
 
 
 class TrialChannel(ReadChannel, Protocol):

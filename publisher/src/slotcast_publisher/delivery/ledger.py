@@ -20,6 +20,7 @@ from slotcast_schemas.messages.offer import Group, Progress
 
 FILE_NAME: Final = "ledger.json"
 _DELIVERIES_MAX: Final = 256
+"""The number of deliveries that are remembered for one broker, the newest."""
 
 
 class Delivered(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,20 +24,30 @@ from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import BrokerRefused, LinkDown
 
 _RECORD: Final = struct.Struct("<I")
+"""One entry of the journal: the number of an acknowledged message."""
+
 _SYNC_EVERY: Final = 256
+"""The number of acknowledgements after which the journal is made durable."""
+
 _SILENCE_MAX_S: Final = 60.0
+"""The seconds to wait for an acknowledgement until the connection is given up."""
+
 _TRIES_WITHOUT_PROGRESS: Final = 6
+"""The number of connections without any acknowledgement after which a push gives up."""
+
 _TRIES_AT_FIRST: Final = 2
-"""A broker that never answered is rather a wrong address than a bad link."""
+"""The same where no connection was made yet: a broker that never answered is rather a wrong address
+than a bad link."""
 
 RECONNECT_S: Final = (1.0, 8.0)
 """The bounds of the first wait between two connections and of every wait, in seconds; they are
 short, because somebody may sit at the terminal."""
 
 _ABOUT_SIZE: Final = frozenset({"Packet too large", "Payload format invalid", "Protocol error"})
-"""Reasons of MQTT 5's DISCONNECT that brokers give for a message above a limit of theirs."""
+"""The reasons of MQTT 5's DISCONNECT that brokers give for a message above a limit of theirs."""
 
 _ABOUT_RETAINED: Final = "Retain not supported"
+"""The reason of MQTT 5's DISCONNECT for a retained message at a broker that keeps none."""
 
 
 class Journal:

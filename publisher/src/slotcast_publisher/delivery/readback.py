@@ -23,16 +23,28 @@ from slotcast_publisher.delivery.push import RECONNECT_S, Item
 from slotcast_schemas.errors import BrokerRefused, LinkDown
 
 FILTERS_A_PACKET: Final = 8
-"""As many filters as AWS IoT Core takes in one SUBSCRIBE."""
+"""The number of filters in one SUBSCRIBE: as many as AWS IoT Core takes."""
 
 FILTERS_HELD: Final = 32
-"""Filters held at once: 256 chunks, well below the 1,000 messages that Mosquitto queues."""
+"""The number of filters held at once: 256 chunks, well below the 1,000 messages that Mosquitto
+queues."""
 
 _LOSSES_MAX: Final = 3
+"""The number of lost connections after which reading back gives up."""
+
 _EMPTY_WINDOWS: Final = 2
+"""The number of windows in a row without any message after which the rest counts as missing."""
+
 _PROOF_TOPICS: Final = 8
+"""The number of missing messages that are asked for by their own topics, to see whether wildcards
+hide them."""
+
 _LOOKS: Final = 2
+"""The number of times that one message is asked for; the second answer shows that the broker is not
+just slow."""
+
 _SECOND_LOOK_MAX: Final = 256
+"""The most missing messages that are looked for again, each by its own topic."""
 
 
 class ReadChannel(Protocol):

@@ -24,12 +24,14 @@ _LANE_SHARE: Final = 0.004
 """The share of the coded bytes that the lanes' unused first states may cost: 2 bytes a lane."""
 
 _LANE_SHARE_MAX: Final = 0.02
-"""The same where it would otherwise be many steps for few bytes."""
+"""The same share at most, where many symbols make few bytes and more lanes save many steps."""
 
 _STEPS_ENOUGH: Final = 2048
-"""For a section; measured on a 90 MB pair, of whose 22 million symbols half were in six tables."""
+"""The number of steps for a section at which more lanes no longer pay; measured on a 90 MB pair, of
+whose 22 million symbols half were in six tables."""
 
 _LANES_LOG2_MAX: Final = 11
+"""The most lanes, as a power of two."""
 
 
 class BitWriter:

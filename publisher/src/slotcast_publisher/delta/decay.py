@@ -20,10 +20,20 @@ from slotcast_schemas.codecs.delta.segments import (
 )
 
 TABLE_BITS: Final = 13
+"""The leading bits of a mantissa that a decay map looks at."""
+
 _COUNT_MIN: Final = 65_536
+"""The least number of elements of a tensor for which a map is made."""
+
 _SAMPLED_STRIPS: Final = 16
+"""The number of strips that a map is made from."""
+
 _ONE_SIDED: Final = 0.95
+"""The share of a block's elements that must move to one side for the map to learn from the
+block."""
+
 _GAIN_MIN_BITS: Final = 0.1
+"""The least gain, in bits for each element of a block, for which the block is mapped."""
 
 
 def fit_decay(pair: Pair, tensor: TensorSegment) -> DecayMap | None:

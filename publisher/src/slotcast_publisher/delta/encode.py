@@ -29,12 +29,16 @@ from slotcast_schemas.codecs.delta.format import (
 from slotcast_schemas.codecs.source import Source
 
 _HASH_STEP_BYTES: Final = 1024 * 1024
+"""The bytes that are read and hashed at once."""
+
 _POOL_FROM_SECTIONS: Final = 3
-"""Fewer are done in this process: starting another costs a third of a second of CPU."""
+"""The least number of sections for which other processes are started; each start costs a third of a
+second of CPU."""
 
 
 WORKERS_MAX_BY_DEFAULT: Final = 2
-"""Each worker is an interpreter of 45 MB that works on 50 MB; so two stay within 256 MB in all."""
+"""The most processes that work at once, unless asked: each is an interpreter of 45 MB that works on
+50 MB, so two stay within 256 MB in all."""
 
 
 def default_workers() -> int:

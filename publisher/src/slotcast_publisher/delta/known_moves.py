@@ -25,3 +25,4 @@ class KnownMoves:
 
 
 NOTHING_KNOWN = KnownMoves()
+"""What is known of a model that nobody rebased."""

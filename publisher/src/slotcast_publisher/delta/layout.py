@@ -28,7 +28,8 @@ from slotcast_schemas.codecs.delta.elements import (
 from slotcast_schemas.codecs.source import FilesImage
 
 TENSOR_MIN_BYTES: Final = 128
-"""Smaller ones cost more to describe than they save; they go with the bytes around them."""
+"""The least bytes of a tensor that is coded as one; smaller ones cost more to describe than they
+save, and go with the bytes around them."""
 
 # TensorProto.DataType of onnx.proto. 8-byte integers and floats are taken as pairs of 4-byte ones:
 # lossless, and rare among weights.
@@ -71,6 +72,7 @@ _SAFETENSORS_KINDS: Final[dict[str, tuple[ElementKind, int]]] = {
     "F64": (INT32, 2),
 }
 _SAFETENSORS_HEADER_MAX: Final = 64 * 1024 * 1024
+"""The most bytes of a safetensors header that is read."""
 
 
 @dataclass(frozen=True, slots=True)

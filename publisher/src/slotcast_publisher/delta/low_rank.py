@@ -23,9 +23,17 @@ from slotcast_schemas.codecs.delta.segments import (
 )
 
 _PROBE_ROWS: Final = 64
+"""The number of a matrix's rows by which it is seen whether factors may pay."""
+
 _OVERSAMPLING: Final = 8
+"""The random directions beside those that are kept (Halko, Martinsson, Tropp: Finding Structure
+with Randomness, 2011)."""
+
 _CAPTURED_MIN: Final = 0.9
+"""The share of the difference's energy that the factors must hold."""
+
 _KEPT_MANTISSA_BITS: Final = (23, 15)
+"""The bits of the factors' mantissas that are tried: all of float32, or 15, which pack better."""
 
 
 def fit_low_rank(pair: Pair, tensor: TensorSegment, row: int) -> Iterator[LowRank]:

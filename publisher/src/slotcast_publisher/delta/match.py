@@ -30,11 +30,17 @@ from slotcast_schemas.codecs.delta.segments import (
 from slotcast_schemas.codecs.source import Source
 
 _SAMPLES: Final = 192
-_READ_WHOLE_BYTES: Final = 32 * 1024
+"""The number of elements by which two tensors are compared."""
 
-_NAME_BELIEVED: Final = 0.6
-_SKETCH_BELIEVED: Final = 0.45
-"""Distances of samples: two unrelated tensors of mean zero have 0.71, a fine-tune under 0.2."""
+_READ_WHOLE_BYTES: Final = 32 * 1024
+"""The most bytes of a tensor that is read whole instead of element by element."""
+
+_NAMED_DISTANCE_MAX: Final = 0.6
+"""The distance of samples below which a tensor of the same name is taken for the one before."""
+
+_DISTANCE_MAX: Final = 0.45
+"""The distance of samples below which a tensor of another name is taken for the one before: two
+unrelated tensors of mean zero have 0.71, a fine-tune under 0.2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +80,13 @@ def match_tensors(
 def _best(
     sampler: _Sampler, new: TensorPlace, named: TensorPlace | None, others: list[TensorPlace]
 ) -> Match | None:
-    if named is not None and sampler.distance(new, named, turned=False) < _NAME_BELIEVED:
+    if named is not None and sampler.distance(new, named, turned=False) < _NAMED_DISTANCE_MAX:
         # Quadratic matrices may be transposed under the same name.
         turned = _may_be_turned(new, named) and (
             sampler.distance(new, named, turned=True) < sampler.distance(new, named, turned=False)
         )
         return Match(new, named, turned)
-    best, best_distance = None, _SKETCH_BELIEVED
+    best, best_distance = None, _DISTANCE_MAX
     for old in others:
         for turned in (False, True) if _may_be_turned(new, old) else (False,):
             distance = sampler.distance(new, old, turned=turned)

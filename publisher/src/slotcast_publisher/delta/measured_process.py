@@ -18,6 +18,7 @@ from typing import Any, Final
 from slotcast_schemas.process_memory import status_bytes
 
 _UNIT_BYTES: Final = 1 if sys.platform == "darwin" else 1024
+"""The unit of `ru_maxrss` in bytes (getrusage(2)): 1 on macOS, 1,024 on Linux."""
 
 
 class ChildFailed(Exception):

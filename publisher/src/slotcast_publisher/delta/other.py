@@ -31,9 +31,15 @@ from slotcast_schemas.codecs.delta.segments import (
 )
 
 _SLOW_UP_TO_BYTES: Final = 1024 * 1024
-_HOPELESS: Final = 0.97
+"""The most bytes for which the slow packers are always tried."""
+
+_WORTH_MORE_TRIES: Final = 0.97
+"""The share of the bytes that a quick packer must get below for the slow ones to be tried on
+many."""
+
 _CHAIN_LOG_MAX: Final = 23
-"""Half of what level 19 would take for 16 MiB: 32 MB less, and hardly a match is lost."""
+"""The size of zstd's search tree, as a power of two: half of what level 19 would take for 16 MiB.
+That saves 32 MB, and hardly a match is lost."""
 
 Packed = tuple[OtherStreams, bytes]
 
@@ -54,7 +60,7 @@ def encode_other(
         candidates.append(_dictionary(data, old, ranges))
         best = min(len(packed) for _, packed in candidates)
         # Suffix sorting noise takes minutes and finds nothing; small inputs are always tried.
-        if len(data) <= _SLOW_UP_TO_BYTES or best < _HOPELESS * len(data):
+        if len(data) <= _SLOW_UP_TO_BYTES or best < _WORTH_MORE_TRIES * len(data):
             candidates.append(_patch(data, old, ranges))
     return min(candidates, key=lambda candidate: _cost(*candidate))
 

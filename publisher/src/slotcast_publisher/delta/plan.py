@@ -13,17 +13,26 @@ from slotcast_publisher.delta.layout import TensorPlace
 from slotcast_publisher.delta.match import Match
 
 SECTION_BYTES: Final = 8 * 1024 * 1024
+"""The bytes of the image that one section makes, about."""
+
 SECTION_ELEMENTS: Final = 4 * 1024 * 1024
-"""The encoder holds six bytes for each coded element of a section, however small the element."""
+"""The most elements that one section codes; the encoder holds six bytes for each, however small the
+element."""
 
 OTHER_WHOLE_BYTES: Final = 6 * 1024 * 1024
-"""Suffix sorting takes 16 bytes for each byte searched: this much fits in 256 MB, with the rest."""
+"""The most other bytes that are searched as a whole: suffix sorting takes 16 bytes for each byte
+searched, and this much fits in 256 MB, with the rest."""
 
 _OTHER_PIECE_BYTES: Final = 4 * 1024 * 1024
-"""Of larger ones; so a range of 6 MiB has 1 MiB to both sides for what moved."""
+"""The bytes of each piece that more other bytes are cut into; searched in a range of 6 MiB, a piece
+has 1 MiB on both sides for what moved."""
 
 _NOISE_MIN_BYTES: Final = 64 * 1024
+"""The least bytes of a tensor without a match that is taken for noise, which no search makes
+smaller."""
+
 _HEAVY_BYTES: Final = 1024 * 1024
+"""The other bytes above which a section takes much more memory to make than one of tensors."""
 
 
 @dataclass(frozen=True, slots=True)

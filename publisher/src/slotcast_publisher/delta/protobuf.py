@@ -18,6 +18,7 @@ BYTES: Final = 2
 FIXED32: Final = 5
 
 _CACHE_BYTES: Final = 64 * 1024
+"""The bytes that are read at once, and kept for the fields that follow."""
 
 
 class NotProtobuf(Exception):

@@ -42,7 +42,10 @@ from slotcast_schemas.codecs.delta.segments import (
 from slotcast_schemas.codecs.source import Source
 
 _READ_BYTES = 1024 * 1024
+"""The bytes that are read at once."""
+
 _OUTPUT_SHARE_MAX = 0.97
+"""The share of a small piece's bytes above which coding it as elements does not pay."""
 
 
 @dataclass(frozen=True, slots=True)

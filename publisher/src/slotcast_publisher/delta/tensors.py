@@ -27,6 +27,7 @@ from slotcast_schemas.codecs.delta.symbols import PLAIN_BITS, SCALE_NONE, contex
 from slotcast_schemas.codecs.source import Source
 
 _BLOCK_MIN: Final = 48
+"""The least number of elements of a block, which shares one scale."""
 
 
 @dataclass(frozen=True, slots=True)

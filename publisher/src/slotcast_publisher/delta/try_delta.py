@@ -13,7 +13,10 @@ from slotcast_publisher.image_files import Image
 from slotcast_schemas.errors import PayloadCorrupt, UsageError
 
 _CHILD: Final = "slotcast_publisher.delta.measured_process"
+"""The module that makes, and applies, a delta in a process of its own."""
+
 _STEP_BYTES: Final = 1024 * 1024
+"""The bytes that are read and compared at once."""
 
 
 @dataclass(frozen=True, slots=True)

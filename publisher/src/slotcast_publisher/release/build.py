@@ -28,7 +28,10 @@ from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import File, Probe, Runtime, Trial
 
 SAMPLES_PATH: Final = "samples.npz"
+"""The path in a release of the samples that devices must reproduce."""
+
 Role = Literal["model", "data", "samples"]
+"""What a file of a release is for."""
 
 
 class ReleaseRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,12 +24,16 @@ from slotcast_schemas.explain import convert
 from slotcast_schemas.messages.release import Probe, Runtime, Trial
 
 FILE_MAX_BYTES: Final = 64 * 1024
+"""The most bytes of a file of limits."""
+
 _TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
     "probe": Probe,
     "trial": Trial,
     "runtime": Runtime,
 }
 _NOT_CHOSEN: Final = frozenset({"probe.samples", "runtime.opsets"})
+"""What a release says of its limits and nobody chooses, for it is found with the model."""
+
 _HEAD: Final = """\
 Limits of a release: slotcast release REPO MODEL VERSION FILE... --settings THIS_FILE
 

@@ -22,11 +22,16 @@ if TYPE_CHECKING:
     from slotcast_publisher.store import ReleaseFolder
 
 CODEC: Final = "delta+v1"
+"""The codec's name in offers."""
+
 BASES_BY_DEFAULT: Final = 3
+"""The number of earlier releases that deltas start from, unless asked."""
+
 WORTH_A_DELTA: Final = 0.85
-"""A delta larger than this share of the full payload costs a device more than it spares."""
+"""The largest share of the full payload at which a delta is offered; a larger one costs a device
+more than it spares."""
 DECODER_MEMORY_BYTES: Final = 64 * 1024 * 1024
-"""What decoding needs at most, whatever the model's size; `make bench` measures it."""
+"""The bytes that decoding needs at most, whatever the model's size; `make bench` measures it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,23 @@ from slotcast_publisher.image_files import Image
 from slotcast_schemas.codecs.full import WINDOW_MAX_BYTES, Compression
 
 _STEP_BYTES: Final = 1024 * 1024
+"""The bytes that are packed or copied at once."""
+
 _NARROW_LOG: Final = 18
 """A window of 256 KiB, as a power of two."""
 _QUICK_LEVEL: Final = 1
+"""The level of zstd by which windows are compared."""
+
 _WORTH_A_WIDE_WINDOW: Final = 0.995
+"""The share of what a narrow window gives below which a wide one pays, which costs devices
+memory."""
+
 _BEST_LEVEL_UP_TO_BYTES: Final = 32 * 1024 * 1024
+"""The most bytes of an image that zstd packs at its best usual level, 19; of a larger one it takes
+too long."""
+
 _WORTH_UNPACKING: Final = 0.99
+"""The share of the image above which packing does not pay, and it travels as it is."""
 
 
 @dataclass(frozen=True, slots=True)

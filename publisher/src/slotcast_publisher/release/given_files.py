@@ -20,6 +20,7 @@ from slotcast_schemas.messages import Release
 
 _NAME: Final = re.compile(fields.PATH_PATTERN)
 NAMES_SHOWN: Final = 5
+"""The number of names that a message lists."""
 
 
 class GivenFile(msgspec.Struct, frozen=True, kw_only=True):

@@ -36,11 +36,17 @@ from slotcast_schemas.samples import (
 )
 
 SAMPLES_DEFAULT: Final = 16
+"""The number of samples that devices probe with, unless asked."""
+
 SIZE_DEFAULT_BYTES: Final = 1 * limits.MIB
-"""Samples travel with the model, so they are few; a share of a model of tens of MB."""
+"""The most bytes of samples, unless asked: they travel with the model, so they are few, a share of
+a model of tens of MB."""
 
 _USER_MAX_BYTES: Final = 16 * 1024 * limits.MIB
+"""The most bytes of the samples that somebody gives, unpacked."""
+
 _ONE_RUN_MAX_BYTES: Final = SAMPLES_MAX_BYTES // 4
+"""The most bytes that one sample's inputs and outputs take."""
 
 Warn = Callable[[str], None]
 

@@ -19,7 +19,11 @@ from slotcast_schemas.errors import ModelUnloadable, UsageError
 from slotcast_schemas.messages.release import Probe, Tensor
 
 _CHILD: Final = "slotcast_publisher.release.model_check_child"
+"""The module that loads and runs the model in a process of its own."""
+
 TIMEOUT_S: Final = 900.0
+"""The seconds after which a model that is still being checked is given up: a large one on a slow
+machine takes minutes."""
 
 
 class SamplesWanted(msgspec.Struct, frozen=True, kw_only=True):

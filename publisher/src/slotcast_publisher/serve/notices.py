@@ -18,7 +18,7 @@ from typing import Final
 from slotcast_publisher.serve.catalog import Announcement
 
 DOUBLINGS_MAX: Final = 8
-"""Doublings of the wait where somebody keeps replacing our notice with another."""
+"""The most doublings of the wait where somebody keeps replacing our notice with another."""
 
 
 class Kind(Enum):

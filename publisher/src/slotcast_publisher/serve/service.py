@@ -28,8 +28,13 @@ from slotcast_publisher.trust.precedence import Standing, compare
 from slotcast_schemas.errors import BrokerRefused, LinkDown, SlotcastError, StateLocked
 
 LOOK_EVERY_S: Final = 5.0
+"""The seconds between two looks at the repository."""
+
 TIDY_EVERY_S: Final = 1_800.0
+"""The seconds between two times that what nobody needs is taken off the brokers."""
+
 _SAID_MAX: Final = 100
+"""The number of problems that are remembered as said; past it, they are said anew."""
 
 
 class Service:

@@ -42,13 +42,29 @@ from slotcast_schemas.messages import Presence, Want
 from slotcast_schemas.topics import DeviceTopic, NoticeTopic, Topics, WantTopic
 
 _STEP_S: Final = 0.5
+"""The longest time in seconds that a session waits for an event, so that it stops soon when
+told."""
+
 _EVENTS_MAX: Final = 200
+"""The most events that are handled before answers are sent."""
+
 _SAY_EVERY_S: Final = 1.0
+"""The least seconds between two lines about what was answered."""
+
 _RECONNECT_FIRST_S: Final = 0.5
+"""The bound in seconds of the first wait between two connections."""
+
 _RECONNECT_CAP_S: Final = 30.0
+"""The bound in seconds of every wait between two connections."""
+
 _SILENCE_MAX_S: Final = 60.0
+"""The seconds to wait for an acknowledgement until the connection is given up."""
+
 _FILTERS_MAX: Final = 8
+"""The most filters in one SUBSCRIBE: as many as AWS IoT Core takes."""
+
 _UNOFFERED_MAX: Final = 1_000
+"""The most payloads without an offer that are remembered as wanted, for anybody may ask."""
 
 
 class Say(Protocol):

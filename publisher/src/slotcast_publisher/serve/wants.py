@@ -22,8 +22,11 @@ from slotcast_schemas.messages import Want
 from slotcast_schemas.messages.offer import Payload
 
 RATE_BYTES_PER_S: Final = 4_000_000.0
+"""The bytes a second that devices are answered with at most, unless an option gives another
+rate."""
+
 DEVICES_MAX: Final = 10_000
-"""Budgets remembered; the one that was used longest ago is forgotten first."""
+"""The most budgets that are remembered; the one that was used longest ago is forgotten first."""
 
 
 @dataclass(frozen=True, slots=True)

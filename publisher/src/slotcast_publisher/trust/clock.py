@@ -13,16 +13,20 @@ from typing import Final
 from slotcast_publisher.errors import ClockWrong
 
 EARLIEST: Final = datetime(2025, 1, 1, tzinfo=UTC)
-"""Before this software existed. A clock without a battery starts at 1970, 2000 or so."""
+"""The earliest day that a right clock can say: before it this software did not exist. A clock
+without a battery starts at 1970, 2000 or so."""
 
 LATEST: Final = datetime(2046, 1, 1, tzinfo=UTC)
-"""Nobody runs this release for twenty years; a root counts for ten (`root_days`)."""
+"""The latest day that is believed: nobody runs this release for twenty years, and a root counts for
+ten (`root_days`)."""
 
 BACK_MAX: Final = timedelta(days=1)
-"""What two machines' clocks, or a wrong time zone, may differ by; the later time is signed then."""
+"""How far two machines' clocks, or a wrong time zone, may differ; within it the later time is
+signed."""
 
 AHEAD_MAX: Final = timedelta(days=5 * 365)
-"""No repository rests for longer than its release roles count by default (`release_days`)."""
+"""The longest that a repository rests: no longer than its release roles count by default
+(`release_days`)."""
 
 _ADVICE: Final = (
     "nothing was signed. Set this machine's clock; if it is right, say so with"

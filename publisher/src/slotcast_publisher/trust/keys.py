@@ -33,7 +33,10 @@ from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 
 PEM_SCHEME: Final = "pem"
+"""The scheme of addresses of key files that lie beside the key ring."""
+
 RING_FILE: Final = "keys.json"
+"""The name of the key ring's file in a repository."""
 
 
 class Passphrase(Protocol):

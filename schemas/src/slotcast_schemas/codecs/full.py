@@ -14,6 +14,7 @@ from slotcast_schemas.codecs.source import Sink, Source
 from slotcast_schemas.errors import PayloadCorrupt
 
 Compression = Literal["zstd", "none"]
+"""How a full payload is packed: each file a zstd frame, or not at all."""
 
 WINDOW_MAX_BYTES: Final = 8 * 1024 * 1024
 """The most that a frame may make a device hold (RFC 8878, 3.1.1.1.2); ours mostly need 256 KiB."""

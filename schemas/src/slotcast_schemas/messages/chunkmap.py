@@ -15,6 +15,7 @@ from slotcast_schemas.fields import Format, MapPartIndex, Requires, Sha256
 from slotcast_schemas.wire import Message
 
 DIGEST_BYTES = 32
+"""The bytes of a SHA-256 digest."""
 
 
 class MapPart(Message, frozen=True, kw_only=True, tag_field="kind", tag="map"):

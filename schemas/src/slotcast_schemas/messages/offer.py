@@ -29,6 +29,7 @@ from slotcast_schemas.fields import (
 from slotcast_schemas.wire import Message
 
 Progress = Literal["active", "paused", "canceled"]
+"""How far a rollout may go: on, no new device, or not at all."""
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,8 +113,13 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Groups = Annotated[tuple[Group, ...], Meta(max_length=limits.GROUPS_MAX)]
+"""The groups that an offer goes to; a device takes the first that it matches."""
+
 Deployment = Annotated[str, Meta(max_length=64)]
+"""The name of one rollout."""
+
 JitterS = Annotated[int, Meta(ge=0, le=7 * 86400)]
+"""The longest time in whole seconds that a device waits before it asks; a week at most."""
 
 
 class Offer(Message, frozen=True, kw_only=True, tag_field="kind", tag="offer"):

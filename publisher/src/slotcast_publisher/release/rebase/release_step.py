@@ -27,7 +27,7 @@ from slotcast_schemas.messages.release import Rebased
 from slotcast_schemas.samples import SAMPLES_MAX_BYTES, read_samples
 
 _RUNS_MAX: Final = 256
-"""Samples that a candidate is measured on; devices get fewer to probe with."""
+"""The most samples that a candidate is measured on; devices get fewer to probe with."""
 
 
 class RebaseWanted(msgspec.Struct, frozen=True, kw_only=True):

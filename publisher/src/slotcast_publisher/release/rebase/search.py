@@ -41,15 +41,20 @@ Measure = Callable[[Image], float]
 """How good a model is, the more the better; it is given the files of a candidate."""
 
 COARSENESS: Final = (4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
-"""Steps tried, as multiples of the mean square root of all moves, coarsest first."""
+"""The steps that are tried, as multiples of the mean square root of all moves, coarsest first."""
 
 _BISECTIONS: Final = 2
+"""The number of times that the gap between a step that passed and one that did not is halved."""
+
 _DEAD_ZONE: Final = 0.1
-"""Moves under 0.6 of a step are dropped: fewer symbols for hardly more error."""
+"""How much later than at one half a move is rounded up, in steps: moves under 0.6 of a step are
+dropped, which saves symbols for hardly more error."""
 
 _FACTORED_ENERGY: Final = 1e-3
+"""The share of a move's energy that low-rank factors may miss."""
+
 _FACTORED_BITS: Final = 1.0
-"""Factors that cost more for each weight are worse than steps, which cost one or two bits."""
+"""The bits for each weight above which factors are worse than steps, which cost one or two."""
 
 
 class NotRebasable(UsageError):

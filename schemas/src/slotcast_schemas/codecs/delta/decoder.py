@@ -37,6 +37,7 @@ from slotcast_schemas.codecs.source import Sink, Source
 from slotcast_schemas.errors import PayloadCorrupt
 
 _STEP_BYTES: Final = 64 * 1024
+"""The bytes that are read and given on at once."""
 
 
 def decode_delta(
@@ -176,6 +177,7 @@ class _Section:
 
 
 _UNUSED: Final = 255
+"""The index of a symbol or a context that a section does not use; there are fewer of both."""
 
 
 def _indices(used: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Bits:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from slotcast_schemas.errors import PayloadCorrupt
 
 _VARINT_BYTES_MAX = 10
+"""The most bytes that a variable-length integer of 64 bits takes, 7 bits a byte."""
 
 
 class FieldWriter:

@@ -42,10 +42,19 @@ from slotcast_schemas.codecs.delta.segments import (
 from slotcast_schemas.errors import Incompatible, PayloadCorrupt, WrongBase
 
 MAGIC: Final = b"SLOTDLT1"
+"""The bytes that every delta begins with (docs/delta-format.md)."""
+
 KNOWN_FEATURES: Final = 0
+"""The bits of the features that this decoder has; a delta that needs another is refused."""
+
 SECTION_IMAGE_MAX: Final = 16 * 1024 * 1024
+"""The most bytes of the image that one section makes: it bounds what a decoder holds."""
+
 DESCRIPTION_MAX: Final = 8 * 1024 * 1024
+"""The most bytes of a section's description, unpacked."""
+
 _SIZE_MAX: Final = 1 << 62
+"""A bound on every size and offset, so that sums of two of them fit 64 bits."""
 
 _HEADER: Final = struct.Struct("<8sQQQ32sI")
 HEADER_SIZE: Final = _HEADER.size

@@ -16,11 +16,23 @@ from numpy.typing import NDArray
 from slotcast_schemas.codecs.delta.symbols import CONTEXT_OF_ONE
 
 FIRST_UPDATE: Final = 256
+"""The number of symbols after which the tables change for the first time."""
+
 UPDATE_MAX: Final = 65536
+"""The most symbols between two changes of the tables."""
+
 _STEP: Final = 16
+"""What one symbol adds to its count, so that the first counts weigh less and less."""
+
 _PEAK: Final = 32
+"""The first count of the bit length that a context expects."""
+
 _FALL: Final = np.array([32, 24, 12, 5, 2, 1])
+"""The first counts of the bit lengths above the expected one, falling quickly; int64, shape
+(6,)."""
+
 _TOTAL_MAX: Final = 1 << 22
+"""The sum of a context's counts past which they are halved."""
 
 
 def first_counts(contexts: NDArray[np.int64], symbols: NDArray[np.int64]) -> NDArray[np.int64]:

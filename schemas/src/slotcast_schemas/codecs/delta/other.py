@@ -31,11 +31,18 @@ PACK_XZ: Final = 2
 PACK_BZ2: Final = 3
 
 XZ_FILTERS: Final = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": OTHER_MAX}]
+"""The filters of raw LZMA2 streams, the same for both sides, since such streams do not carry
+them."""
+
 ZSTD_WINDOW_MAX: Final = 2 * OTHER_MAX
-"""A dictionary and what is made from it must both be within the window."""
+"""The largest window of zstd, in bytes: a dictionary and what is made from it must both lie in
+it."""
 
 _STEP_BYTES: Final = 64 * 1024
+"""The bytes that are unpacked at once."""
+
 _READ_BYTES: Final = 16 * 1024
+"""The packed bytes that are read at once."""
 
 
 class ByteStream(Protocol):

@@ -18,6 +18,7 @@ from slotcast_schemas.codecs.delta.symbols import PLAIN_BITS
 from slotcast_schemas.errors import PayloadCorrupt
 
 STATE_START: Final = 1 << 16
+"""The least value of a state; below it, a state takes in 16 bits more."""
 
 
 class RansDecoder:
@@ -201,3 +202,4 @@ class BitReader:
 
 
 _MASKS: Final = np.array([(1 << width) - 1 for width in range(32)], dtype=np.uint32)
+"""The lowest bits of a word, by their number; uint32, shape (32,)."""

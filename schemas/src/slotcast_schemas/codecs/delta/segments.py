@@ -14,18 +14,32 @@ from numpy.typing import NDArray
 from slotcast_schemas.codecs.delta.elements import ElementKind
 
 SEGMENTS_MAX: Final = 65_536
+"""The most segments of one section."""
+
 RANK_MAX: Final = 32
+"""The highest rank of a low-rank move."""
+
 ROW_MAX: Final = 1 << 18
+"""The most elements in a row of a matrix that is transposed or factored."""
+
 SYMBOL_COUNT: Final = 128
+"""The number of symbols that there may be; the format numbers them."""
+
 CONTEXT_COUNT: Final = 80
+"""The number of contexts that there may be; the format numbers them."""
+
 OTHER_MAX: Final = 8 * 1024 * 1024
+"""The most bytes of a section that are no tensor's elements."""
 
 MODE_PLAIN: Final = 0
 MODE_PATCH: Final = 1
 MODE_DICTIONARY: Final = 2
 MODE_SPARSE_PATCH: Final = 3
 STREAMS_OF_MODE: Final = {MODE_PLAIN: 1, MODE_PATCH: 5, MODE_DICTIONARY: 1, MODE_SPARSE_PATCH: 6}
+"""The number of packed streams that each way to store other bytes has."""
+
 PACKER_MAX: Final = 3
+"""The highest number of a packer."""
 
 
 @dataclass(slots=True)
@@ -77,6 +91,7 @@ class Rebase:
 
 
 Predictor = DecayMap | LowRank | Rebase | None
+"""How a tensor's elements are predicted from the base's; None predicts that they are the same."""
 
 
 @dataclass(slots=True)
@@ -117,6 +132,7 @@ class TensorSegment:
 
 
 Segment = Other | Copy | TensorSegment
+"""One run of a section's part of the image."""
 
 
 @dataclass(slots=True)

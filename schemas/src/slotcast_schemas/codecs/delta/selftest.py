@@ -25,6 +25,7 @@ EXPECTED: Final = "5de8b4245fe274d48a311a2b0cba29768d77ef369b889104ebdbfac3d8d26
 """SHA-256 of what `vector` gives on a CPU that keeps to IEEE 754."""
 
 _COUNT: Final = 4096
+"""The number of elements that are tried."""
 
 
 def check_arithmetic() -> None:

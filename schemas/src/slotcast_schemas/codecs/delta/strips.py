@@ -18,8 +18,13 @@ from slotcast_schemas.codecs.delta.segments import (
 from slotcast_schemas.codecs.source import Source
 
 STRIP_ELEMENTS: Final = 65_536
+"""The number of elements that are decoded at once, but for whole rows where rows matter."""
+
 _BAND_BYTES: Final = 4 * 1024 * 1024
+"""The bytes of the target that are made from one pass over a transposed base."""
+
 _SLAB_BYTES: Final = 512 * 1024
+"""The bytes of a transposed base that are read at once."""
 
 
 def strips(tensor: TensorSegment) -> Iterator[tuple[int, int]]:

@@ -50,6 +50,7 @@ def _tables() -> tuple[NDArray[np.uint32], NDArray[np.uint8], NDArray[np.uint8]]
 
 MAGNITUDE, PLAIN_BITS, SIGN = _tables()
 _SIGN_MASK: Final = (0 - SIGN.astype(np.uint32)).astype(np.uint32)
+"""All ones for a symbol of a negative difference, else zero; uint32, shape (SYMBOL_COUNT,)."""
 
 
 def context_of(tensor: TensorSegment, predicted: Bits, first: int) -> NDArray[np.uint8]:
