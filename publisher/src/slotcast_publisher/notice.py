@@ -72,15 +72,15 @@ def make_offer(folder: ReleaseFolder, present: Offer | None, wanted: Wanted, now
         release_sha256=hashlib.sha256(folder.signed_bytes()).digest(),
         issued=int(now_s),
         state=wanted.state,
-        groups=_pick(wanted.groups, before.groups if before else None, (EVERYONE,)),
+        groups=_choose(wanted.groups, before.groups if before else None, (EVERYONE,)),
         payloads=tuple(record.payload for record in folder.payloads()),
-        full_allowed=_pick(wanted.full_allowed, before.full_allowed if before else None, True),  # noqa: FBT003
-        deployment=_pick(
+        full_allowed=_choose(wanted.full_allowed, before.full_allowed if before else None, True),  # noqa: FBT003
+        deployment=_choose(
             wanted.deployment,
             before.deployment if before else None,
             f"{release.version}-{release.sequence}",
         ),
-        jitter_s=_pick(wanted.jitter_s, before.jitter_s if before else None, 0),
+        jitter_s=_choose(wanted.jitter_s, before.jitter_s if before else None, 0),
         attempt=(before.attempt if before else 1) + int(wanted.again and before is not None),
     )
     if before is not None and msgspec.structs.replace(offer, issued=before.issued) == before:
@@ -88,7 +88,7 @@ def make_offer(folder: ReleaseFolder, present: Offer | None, wanted: Wanted, now
     return offer
 
 
-def _pick(wanted: V | None, before: V | None, default: V) -> V:
+def _choose(wanted: V | None, before: V | None, default: V) -> V:
     if wanted is not None:
         return wanted
     return default if before is None else before

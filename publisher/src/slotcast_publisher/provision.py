@@ -84,7 +84,7 @@ def provision(
         UsageError: a device id, a model, a tag or a broker that cannot be.
         StorageFailed: `out` cannot be written.
     """
-    _check(device, models, tags or {})
+    _check_arguments(device, models, tags or {})
     chosen = _brokers(repo, brokers)
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -102,7 +102,7 @@ def provision(
         "models": list(models),
         "prefix": repo.settings.prefix,
         "tags": dict(tags or {}),
-        "brokers": [_entry(repo, broker, out) for broker in chosen],
+        "brokers": [_broker_entry(repo, broker, out) for broker in chosen],
         "policy": {"full_allowed": True},
     }
     write_atomic(out / "device.toml", to_toml(config).encode(), mode=0o600)
@@ -116,7 +116,7 @@ def provision(
     )
 
 
-def _check(device: str, models: Sequence[str], tags: Mapping[str, str]) -> None:
+def _check_arguments(device: str, models: Sequence[str], tags: Mapping[str, str]) -> None:
     if not _DEVICE.match(device):
         raise UsageError(
             f"device id: expected {fields.ALLOWED[fields.DEVICE_PATTERN]}, got {device!r:.80}"
@@ -152,7 +152,7 @@ def _nearest(repo: Repository, given: Broker) -> Broker:
     return next(same, given)
 
 
-def _entry(repo: Repository, broker: Broker, out: Path) -> dict[str, str]:
+def _broker_entry(repo: Repository, broker: Broker, out: Path) -> dict[str, str]:
     entry = {"url": broker.url, "protocol": broker.protocol}
     if not broker.address.is_tls:
         return entry

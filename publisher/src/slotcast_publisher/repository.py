@@ -76,7 +76,7 @@ class Adopted(msgspec.Struct, frozen=True, kw_only=True):
     has_key: bool = True
 
 
-def _knowing(builder: Builder, rebasing: Rebasing | None) -> Builder:
+def _tell_rebasing(builder: Builder, rebasing: Rebasing | None) -> Builder:
     """Tell the one that makes deltas how the release was rebased."""
     if rebasing is None or not isinstance(builder, DeltaBuilder):
         return builder
@@ -222,12 +222,14 @@ class Repository:
             release = built.folder.load()
             records = add_payloads(
                 built.folder,
-                self._earlier(release),
+                self._releases_before(release),
                 chunk_size_bytes=self.settings.chunk_size_bytes,
                 progress=progress,
-                builders=[_knowing(builder, built.rebasing) for builder in builders],
+                builders=[_tell_rebasing(builder, built.rebasing) for builder in builders],
             )
-            self.roles.ensure_model(request.model, lambda: self._new_key(request.model, encrypted))
+            self.roles.ensure_model(
+                request.model, lambda: self._make_release_key(request.model, encrypted)
+            )
             is_signed = self.roles.add_release(
                 request.model, request.version, built.folder.signed_bytes(), release.sequence
             )
@@ -379,11 +381,11 @@ class Repository:
         self.roles.renew()
         return build_notice(self.store, self.roles, model)
 
-    def _earlier(self, release: Release) -> list[ReleaseFolder]:
+    def _releases_before(self, release: Release) -> list[ReleaseFolder]:
         folders = self.store.releases(release.model)
         return [folder for folder in folders if folder.load().sequence < release.sequence]
 
-    def _new_key(self, model: str, encrypted: bool | None) -> Key:  # noqa: FBT001
+    def _make_release_key(self, model: str, encrypted: bool | None) -> Key:  # noqa: FBT001
         chosen = self.ring.is_encrypted if encrypted is None else encrypted
         return self.ring.generate(release_role(model), encrypted=chosen)
 

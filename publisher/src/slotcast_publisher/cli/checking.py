@@ -27,10 +27,10 @@ _MARKS: Final = {"ok": "ok", "limited": "limited", "missing": "MISSING", "skippe
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("check")(_check)
+    app.command("check")(_check_brokers)
 
 
-def _check(
+def _check_brokers(
     repo: Annotated[
         Path | None, typer.Argument(help="A repository, for its brokers, prefix and chunk size.")
     ] = None,

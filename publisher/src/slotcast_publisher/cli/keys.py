@@ -83,7 +83,7 @@ def _add(
     with repository.locked():
         make = _maker(repository, uri, public_key, scheme, no_passphrase)
         key = ceremonies.add_key(repository.roles, role, make, threshold)
-    _say(repository, role, key, "added", json)
+    _say_changed_key(repository, role, key, "added", json)
 
 
 def _rotate(
@@ -100,7 +100,7 @@ def _rotate(
     with repository.locked():
         make = _maker(repository, uri, public_key, scheme, no_passphrase)
         key = ceremonies.rotate_keys(repository.roles, role, make)
-    _say(repository, role, key, "rotated", json)
+    _say_changed_key(repository, role, key, "rotated", json)
 
 
 def _revoke(
@@ -148,7 +148,9 @@ def _maker(
     return lambda name: repository.ring.register(name, uri, pem, scheme)
 
 
-def _say(repository: Repository, role: str, key: Key, action: str, as_json: bool) -> None:
+def _say_changed_key(
+    repository: Repository, role: str, key: Key, action: str, as_json: bool
+) -> None:
     fields = {
         "key": key.keyid,
         "roles": [role],

@@ -91,9 +91,9 @@ def build_release(store: Store, request: ReleaseRequest, now_s: float, *, above:
         StorageFailed: no room, or a failing disk.
     """
     check_model_name(request.model)
-    _check_specifier(_limited(request, Probe())[2].onnxruntime)
-    given = _given(request)
-    existing = _existing(store, request)
+    _check_specifier(_apply_limits(request, Probe())[2].onnxruntime)
+    given = _describe_request(request)
+    existing = _find_existing(store, request)
     store.drop_staging(request.model)
     if existing is not None:
         _check_same(existing, given, request)
@@ -118,9 +118,9 @@ def build_release(store: Store, request: ReleaseRequest, now_s: float, *, above:
 # --- what is asked for ------------------------------------------------------------------------
 
 
-def _given(request: ReleaseRequest) -> dict[str, Any]:
+def _describe_request(request: ReleaseRequest) -> dict[str, Any]:
     """Write down all that decides a release's content, to know the same request again."""
-    _, trial, runtime = _limited(request, Probe())
+    _, trial, runtime = _apply_limits(request, Probe())
     options = msgspec.to_builtins(
         [request.entry, request.seed, trial, runtime.onnxruntime, runtime.memory_bytes]
         + ([] if request.rebase is None else [request.rebase])
@@ -144,7 +144,7 @@ def _sha256(path: Path) -> bytes:
         raise UsageError(f"could not read {path}: {exc.strerror}") from exc
 
 
-def _limited(request: ReleaseRequest, probe: Probe) -> tuple[Probe, Trial, Runtime]:
+def _apply_limits(request: ReleaseRequest, probe: Probe) -> tuple[Probe, Trial, Runtime]:
     """Give what a release asks of a device: what was found or is usual, under what was chosen."""
     usual = Runtime(onnxruntime=request.runtime, memory_bytes=request.memory_bytes)
     return request.limits.apply_to(probe, request.trial, usual)
@@ -191,7 +191,7 @@ def parse_version(text: str) -> Version:
 # --- what is there ----------------------------------------------------------------------------
 
 
-def _existing(store: Store, request: ReleaseRequest) -> ReleaseFolder | None:
+def _find_existing(store: Store, request: ReleaseRequest) -> ReleaseFolder | None:
     """Give the release if it exists; no other may mean the same version."""
     wanted = parse_version(request.version)
     for version in store.versions(request.model):
@@ -263,16 +263,16 @@ def _take_in(
     collected = collect(request.files)
     if not collected:
         raise UsageError("expected at least one file")
-    entry = _entry(request.entry, collected)
+    entry = _choose_entry(request.entry, collected)
     files_dir = staged / "files"
     for path, source in collected.items():
         copy_file(source, files_dir / path)
-    rebasing = _rebase(store, request, staged, entry)
-    facts = _check(request, files_dir, entry)
-    probe, trial, runtime = _limited(request, facts.probe)
+    rebasing = _rebase_files(store, request, staged, entry)
+    facts = _check_files(request, files_dir, entry)
+    probe, trial, runtime = _apply_limits(request, facts.probe)
     _check_labels(request, facts)
-    roles = _roles(files_dir, entry, facts, has_samples=facts.probe.samples is not None)
-    files = [_describe(files_dir, path, role) for path, role in roles.items()]
+    roles = _assign_roles(files_dir, entry, facts, has_samples=facts.probe.samples is not None)
+    files = [_describe_file(files_dir, path, role) for path, role in roles.items()]
     _make_read_only(files_dir)
     release = Release(
         model=request.model,
@@ -294,7 +294,9 @@ def _take_in(
     return release, facts.warnings, rebasing
 
 
-def _rebase(store: Store, request: ReleaseRequest, staged: Path, entry: str) -> Rebasing | None:
+def _rebase_files(
+    store: Store, request: ReleaseRequest, staged: Path, entry: str
+) -> Rebasing | None:
     """Rebase the model's files where asked; what devices probe with is made of the result."""
     if request.rebase is None:
         return None
@@ -302,7 +304,7 @@ def _rebase(store: Store, request: ReleaseRequest, staged: Path, entry: str) -> 
     given = check_model(files_dir, entry)
     model_files = [
         path
-        for path, role in _roles(files_dir, entry, given, has_samples=False).items()
+        for path, role in _assign_roles(files_dir, entry, given, has_samples=False).items()
         if role == "model"
     ]
     return rebase_files(
@@ -315,7 +317,7 @@ def _rebase(store: Store, request: ReleaseRequest, staged: Path, entry: str) -> 
     )
 
 
-def _entry(wanted: str | None, collected: dict[str, Path]) -> str:
+def _choose_entry(wanted: str | None, collected: dict[str, Path]) -> str:
     models = sorted(path for path in collected if path.endswith(".onnx"))
     if wanted is not None:
         if wanted not in collected:
@@ -326,7 +328,7 @@ def _entry(wanted: str | None, collected: dict[str, Path]) -> str:
     return models[0]
 
 
-def _check(request: ReleaseRequest, files_dir: Path, entry: str) -> ModelFacts:
+def _check_files(request: ReleaseRequest, files_dir: Path, entry: str) -> ModelFacts:
     if request.samples is None and request.seed is None:
         return check_model(files_dir, entry)
     if (files_dir / SAMPLES_PATH).exists():
@@ -336,7 +338,9 @@ def _check(request: ReleaseRequest, files_dir: Path, entry: str) -> ModelFacts:
     return check_model(files_dir, entry, samples=wanted)
 
 
-def _roles(files_dir: Path, entry: str, facts: ModelFacts, *, has_samples: bool) -> dict[str, Role]:
+def _assign_roles(
+    files_dir: Path, entry: str, facts: ModelFacts, *, has_samples: bool
+) -> dict[str, Role]:
     """Give each file's role, in the order of the image: what the runtime opens comes first.
 
     Raises:
@@ -356,7 +360,7 @@ def _roles(files_dir: Path, entry: str, facts: ModelFacts, *, has_samples: bool)
     return roles
 
 
-def _describe(files_dir: Path, path: str, role: Role) -> File:
+def _describe_file(files_dir: Path, path: str, role: Role) -> File:
     file = files_dir / path
     return File(path=path, size_bytes=file.stat().st_size, sha256=_sha256(file), role=role)
 

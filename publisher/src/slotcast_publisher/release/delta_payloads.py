@@ -77,7 +77,7 @@ class DeltaBuilder:
         """
         full = _full_bytes(release)
         made = []
-        for number, base in enumerate(self._bases(release, earlier)):
+        for number, base in enumerate(self._choose_bases(release, earlier)):
             target = out / f"delta-{number}.bin"
             what = f"delta from {base.load().version}"
             with storage_errors(target):
@@ -87,7 +87,7 @@ class DeltaBuilder:
                     target,
                     progress=partial(progress, what),
                     workers=default_workers(),
-                    known=self._known(base),
+                    known=self._moves_from(base),
                 )
             if not full or report.payload_size_bytes <= full * self.worth:
                 candidate = PayloadCandidate(
@@ -96,27 +96,27 @@ class DeltaBuilder:
                 made.append(candidate)
         return made
 
-    def _known(self, base: ReleaseFolder) -> KnownMoves:
+    def _moves_from(self, base: ReleaseFolder) -> KnownMoves:
         rebasing = self.rebasing
         if rebasing is None or rebasing.base_version != base.load().version:
             return NOTHING_KNOWN
         return rebasing.report.known
 
-    def _bases(
+    def _choose_bases(
         self, release: ReleaseFolder, earlier: Sequence[ReleaseFolder]
     ) -> list[ReleaseFolder]:
         """One base for each image: two releases of the same image would give the same delta."""
         done = {release.load().image_sha256}
         done |= {r.payload.base.image_sha256 for r in release.payloads() if r.payload.base}
         bases = []
-        for candidate in self._asked(earlier):
+        for candidate in self._candidate_bases(earlier):
             image = candidate.load().image_sha256
             if image not in done:
                 done.add(image)
                 bases.append(candidate)
         return bases if self.versions is not None else bases[: self.count]
 
-    def _asked(self, earlier: Sequence[ReleaseFolder]) -> list[ReleaseFolder]:
+    def _candidate_bases(self, earlier: Sequence[ReleaseFolder]) -> list[ReleaseFolder]:
         if self.versions is None:
             newest = list(reversed(earlier))
             held = [folder for folder in newest if folder.is_held]

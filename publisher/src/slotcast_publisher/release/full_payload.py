@@ -98,7 +98,7 @@ def _write(
     frames: list[int] = []
     done_bytes = 0
 
-    def told(piece_bytes: int) -> None:
+    def count_piece(piece_bytes: int) -> None:
         nonlocal done_bytes
         done_bytes += piece_bytes
         if progress is not None:
@@ -106,34 +106,36 @@ def _write(
 
     with out.open("wb") as target:
         for _, path in files:
-            frames.append(_write_frame(path, target, level, told))
+            frames.append(_write_frame(path, target, level, count_piece))
     return tuple(frames)
 
 
-def _write_frame(path: Path, target: BinaryIO, level: int, told: Callable[[int], None]) -> int:
+def _write_frame(
+    path: Path, target: BinaryIO, level: int, count_piece: Callable[[int], None]
+) -> int:
     """Write a file's frame, by the fastest level where no other makes it smaller; give its size.
 
     On fp32 weights that is so, and such a frame is decoded sooner (docs/adr/0006).
     """
     start = target.tell()
-    quick = _quickly(path)
-    _pack(path, _parameters(level, path, quick.window_log), target.write, told)
-    if target.tell() - start >= quick.size_bytes:
+    choice = _choose_window(path)
+    _pack(path, _parameters(level, path, choice.window_log), target.write, count_piece)
+    if target.tell() - start >= choice.size_bytes:
         target.seek(start)
         target.truncate()
-        _pack(path, _parameters(_QUICK_LEVEL, path, quick.window_log), target.write)
+        _pack(path, _parameters(_QUICK_LEVEL, path, choice.window_log), target.write)
     return target.tell() - start
 
 
 @dataclass(frozen=True, slots=True)
-class _Quick:
+class _WindowChoice:
     """What a file takes at the fastest level, and the window that it is worth."""
 
     window_log: int
     size_bytes: int
 
 
-def _quickly(path: Path) -> _Quick:
+def _choose_window(path: Path) -> _WindowChoice:
     """A window is what a decoding device holds in memory: 256 KiB, where more saves nothing.
 
     On the real models at hand 8 MiB saves under 0.02 % (docs/adr/0006). A file that repeats itself
@@ -142,10 +144,10 @@ def _quickly(path: Path) -> _Quick:
     """
     widest = min(WINDOW_MAX_BYTES.bit_length() - 1, max(10, path.stat().st_size.bit_length()))
     log = min(_NARROW_LOG, widest)
-    narrow = _Quick(log, _packed_bytes(path, log))
+    narrow = _WindowChoice(log, _packed_bytes(path, log))
     if widest == log:
         return narrow
-    wide = _Quick(widest, _packed_bytes(path, widest))
+    wide = _WindowChoice(widest, _packed_bytes(path, widest))
     return wide if wide.size_bytes < narrow.size_bytes * _WORTH_A_WIDE_WINDOW else narrow
 
 
@@ -170,12 +172,12 @@ def _pack(
     path: Path,
     parameters: zstandard.ZstdCompressionParameters,
     write: Callable[[bytes], object],
-    told: Callable[[int], None] = lambda _: None,
+    count_piece: Callable[[int], None] = lambda _: None,
 ) -> None:
     compressor = zstandard.ZstdCompressor(compression_params=parameters)
     packing = compressor.compressobj(size=path.stat().st_size)
     with path.open("rb") as source:
         while piece := source.read(_STEP_BYTES):
             write(packing.compress(piece))
-            told(len(piece))
+            count_piece(len(piece))
     write(packing.flush())

@@ -139,22 +139,22 @@ def add_payloads(
                 release.mark_built(FullBuilder.name)
     for builder in builders:
         if not release.is_built_by(builder.name):
-            _run(builder, release, earlier, chunk_size_bytes, progress)
+            _build_payloads(builder, release, earlier, chunk_size_bytes, progress)
             release.mark_built(builder.name)
     return release.payloads()
 
 
 def _same_image(release: ReleaseFolder, earlier: Sequence[ReleaseFolder]) -> ReleaseFolder | None:
     """Find an earlier release with the same image, cut into files at the same places."""
-    wanted = _layout(release)
-    return next((r for r in reversed(earlier) if _layout(r) == wanted), None)
+    wanted = _file_digests(release)
+    return next((r for r in reversed(earlier) if _file_digests(r) == wanted), None)
 
 
-def _layout(release: ReleaseFolder) -> tuple[bytes, ...]:
+def _file_digests(release: ReleaseFolder) -> tuple[bytes, ...]:
     return tuple(file.sha256 for file in release.load().files)
 
 
-def _run(
+def _build_payloads(
     builder: Builder,
     release: ReleaseFolder,
     earlier: Sequence[ReleaseFolder],

@@ -175,10 +175,10 @@ class Session:
         for _ in range(_EVENTS_MAX):
             if event is None:
                 return
-            self._take(event, link)
+            self._handle_event(event, link)
             event = link.next_event(0)
         if event is not None:
-            self._take(event, link)
+            self._handle_event(event, link)
 
     def _subscribe_all(self, link: BrokerLink) -> None:
         if self._is_exact:
@@ -235,7 +235,7 @@ class Session:
         ]
         return max(0.0, min([now_s + _STEP_S, *dues]) - now_s)
 
-    def _take(self, event: Event, link: BrokerLink) -> None:
+    def _handle_event(self, event: Event, link: BrokerLink) -> None:
         now_s = time.monotonic()
         self._heard_s = now_s
         match event:

@@ -61,7 +61,7 @@ def adopt(notices: Mapping[str, bytes], roles: Roles) -> Adoption:
         if number == 0:  # what all models share is taken from the notice that was signed last
             names = ["targets", *names, OFFERS_ROLE, Snapshot.type, Timestamp.type]
         for name in names:
-            _take(name, files[model], roles)
+            _take_role(name, files[model], roles)
     if not newest_first:
         return Adoption({})
     return Adoption(found, _catch_up(_role(files[newest_first[0]], Snapshot.type).signed, roles))
@@ -93,7 +93,7 @@ def _take_roots(files: Files, roles: Roles) -> None:
             )
 
 
-def _take(name: str, files: Files, roles: Roles) -> None:
+def _take_role(name: str, files: Files, roles: Roles) -> None:
     theirs = _role(files, name)
     here = roles.newest_version(name)
     is_split = _is_split(name, theirs, roles)

@@ -117,9 +117,10 @@ class _Comparing:
     def _vouched(self, root: Root) -> dict[str, Any] | None:
         """Give what each role says, if the keys of the day signed all of it; else None."""
         top = {
-            name: _one(self._metadata, name) for name in (Timestamp.type, Snapshot.type, "targets")
+            name: _file_of_role(self._metadata, name)
+            for name in (Timestamp.type, Snapshot.type, "targets")
         }
-        below = {name: _one(self._metadata, name) for name in self._below()}
+        below = {name: _file_of_role(self._metadata, name) for name in self._delegated_names()}
         if not all(_is_signed(root, name, file) for name, file in top.items()):
             return None
         targets = top["targets"]
@@ -129,7 +130,7 @@ class _Comparing:
             return None
         return {name: file.signed for name, file in {**top, **below}.items() if file is not None}
 
-    def _below(self) -> tuple[str, str]:
+    def _delegated_names(self) -> tuple[str, str]:
         return release_role(self._model), OFFERS_ROLE
 
     def _newer(self, root_version: int, by_role: Mapping[str, Any]) -> list[str]:
@@ -193,7 +194,7 @@ def _is_signed(parent: Root | Targets, name: str, file: Metadata[Any] | None) ->
     return file is not None and is_signed_for(parent, name, file)
 
 
-def _one(metadata: Mapping[str, Metadata[Any]], name: str) -> Metadata[Any] | None:
+def _file_of_role(metadata: Mapping[str, Metadata[Any]], name: str) -> Metadata[Any] | None:
     """Give a role's file; a notice has one of each, but for roots."""
     if name == Timestamp.type:
         return metadata.get("timestamp.json")

@@ -156,7 +156,7 @@ class SignedRoles:
 
         It differs from `signed_offer` only while a command signs, or after one was stopped.
         """
-        version = self._named().get(OFFERS_ROLE)
+        version = self._announced_versions().get(OFFERS_ROLE)
         if version is None:
             return None
         return self._files.read(OFFERS_ROLE, Targets, version).signed.targets.get(
@@ -181,7 +181,7 @@ class SignedRoles:
         Raises:
             NotFound: the model has no signed release.
         """
-        named = self._named()
+        named = self._announced_versions()
         names = [Timestamp.type, Snapshot.type, Targets.type, release_role(model), OFFERS_ROLE]
         missing = [name for name in names if name not in named]
         if missing:
@@ -218,7 +218,7 @@ class SignedRoles:
 
     # --- reading ------------------------------------------------------------------------------
 
-    def _named(self) -> dict[str, int]:
+    def _announced_versions(self) -> dict[str, int]:
         """Give the versions that the signed timestamp and its snapshot name.
 
         What was signed since (a release that is not published yet, half of a ceremony) is newer,
