@@ -15,6 +15,7 @@ from slotcast_publisher.cli.limit_options import option_of
 from slotcast_publisher.release.chosen_limits import default_in_words, limit_keys
 from slotcast_publisher.settings import Settings
 from slotcast_schemas.describe import Key, keys_of
+from slotcast_schemas.reasons import Actor, Reason
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 BEGIN: Final = "<!-- {}: written by tools/key_tables.py -->"
@@ -42,6 +43,17 @@ def settings() -> str:
     return "\n".join(["| key | values | default | meaning |", "|---|---|---|---|", *rows])
 
 
+def reasons() -> str:
+    """Give the table of reasons, by who must act."""
+    rows = [
+        f"| {actor} | `{reason}` | {_cell(reason.meaning)} |"
+        for actor in Actor
+        for reason in Reason
+        if reason.actor is actor
+    ]
+    return "\n".join(["| who must act | reason | meaning |", "|---|---|---|", *rows])
+
+
 def _setting_default(key: Key) -> str:
     if key.required:
         return ""
@@ -59,6 +71,7 @@ def _cell(text: str) -> str:
 TABLES: Final[dict[str, tuple[str, Callable[[], str]]]] = {
     "limits": ("health-check.md", limits),
     "settings": ("cli.md", settings),
+    "reasons": ("device.md", reasons),
 }
 
 

@@ -129,8 +129,8 @@ BREAKS: Final = (
     Break(
         "floor: raised before the commit",
         "core/switching.py",
-        '        desk.move(Happening.FIT, "switching", now)\n',
-        '        desk.move(Happening.FIT, "switching", now)\n        desk.raise_floor()\n',
+        '        desk.move(Happening.FIT, Reason.SWITCHING, now)\n',
+        '        desk.move(Happening.FIT, Reason.SWITCHING, now)\n        desk.raise_floor()\n',
     ),
     Break(
         "active slot: written",

@@ -35,6 +35,7 @@ from slotcast_schemas.errors import (
     TransferFailed,
     UsageError,
 )
+from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _once_code(agent: Agent) -> int:
     for core in agent.cores:
         status = core.status()
         done = core.is_settled and (
-            status.state is State.COMMITTED or status.reason == "up_to_date"
+            status.state is State.COMMITTED or status.reason == Reason.UP_TO_DATE
         )
         text = f"{core.model}: {status.state} ({status.reason}) {status.detail}".rstrip()
         sys.stderr.write(text + "\n")

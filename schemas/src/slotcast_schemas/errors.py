@@ -10,7 +10,8 @@ The group decides the reaction, so code catches groups and people read reasons:
 - `ModelFailed`: the model's authors. The device keeps, or goes back to, the old model.
 - `UsageError`: whoever typed the command or wrote the configuration.
 
-`reason` is part of the wire contract: it travels in `status.reason` and never changes its meaning.
+`reason` is part of the wire contract: it travels in `status.reason` and never changes its meaning
+(`slotcast_schemas.reasons`).
 Messages give both sides: "expected 42, got 41".
 """
 
@@ -18,11 +19,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from slotcast_schemas.reasons import Reason
+
 
 class SlotcastError(Exception):
     """Base of all errors that Slotcast raises on purpose."""
 
-    reason: ClassVar[str] = "error"
+    reason: ClassVar[Reason] = Reason.ERROR
 
 
 # --- the publisher must act -------------------------------------------------------------------
@@ -31,97 +34,97 @@ class SlotcastError(Exception):
 class RefusedRelease(SlotcastError):
     """What was announced cannot be accepted; another notice is needed."""
 
-    reason = "refused"
+    reason = Reason.REFUSED
 
 
 class MalformedMessage(RefusedRelease):
     """Bytes that are not a message of the kind expected, or break one of its bounds."""
 
-    reason = "malformed"
+    reason = Reason.MALFORMED
 
 
 class OversizedMessage(MalformedMessage):
     """A message larger than its bound; it is refused before it is parsed."""
 
-    reason = "oversized"
+    reason = Reason.OVERSIZED
 
 
 class UnsupportedFeature(RefusedRelease):
     """The message requires a feature, by name, that this software does not have."""
 
-    reason = "unsupported_feature"
+    reason = Reason.UNSUPPORTED_FEATURE
 
 
 class BadSignature(RefusedRelease):
     """Signed by too few of the keys that the pinned root trusts, or not at all."""
 
-    reason = "bad_signature"
+    reason = Reason.BAD_SIGNATURE
 
 
 class Expired(RefusedRelease):
     """The signed metadata is past its date, by this device's clock."""
 
-    reason = "expired"
+    reason = Reason.EXPIRED
 
 
 class Replayed(RefusedRelease):
     """Older signed metadata than was already seen: a replay, or a publisher's restored backup."""
 
-    reason = "replayed"
+    reason = Reason.REPLAYED
 
 
 class Downgrade(RefusedRelease):
     """The release's sequence is below the floor: the highest that was committed here."""
 
-    reason = "downgrade"
+    reason = Reason.DOWNGRADE
 
 
 class WrongModel(RefusedRelease):
     """The notice speaks of a model other than the one its topic, or this device, is for."""
 
-    reason = "wrong_model"
+    reason = Reason.WRONG_MODEL
 
 
 class Inconsistent(RefusedRelease):
     """Signed parts contradict each other, such as file sizes that do not add up to the image."""
 
-    reason = "inconsistent"
+    reason = Reason.INCONSISTENT
 
 
 class Incompatible(RefusedRelease):
     """The release needs a runtime or a payload codec that this device has not."""
 
-    reason = "incompatible"
+    reason = Reason.INCOMPATIBLE
 
 
 class TooLarge(RefusedRelease):
     """The release is larger than this device's memory, disk or configured limits allow."""
 
-    reason = "too_large"
+    reason = Reason.TOO_LARGE
 
 
 class Benched(RefusedRelease):
     """The release was rolled back on this device before; it is not tried again by itself."""
 
-    reason = "benched"
+    reason = Reason.BENCHED
 
 
 class FullForbidden(RefusedRelease):
     """Only a full transfer would do, and the offer or this device's policy forbids it."""
 
-    reason = "full_forbidden"
+    reason = Reason.FULL_FORBIDDEN
 
 
 class PayloadCorrupt(RefusedRelease):
     """A payload that matches its signed chunk map does not decode to the signed image."""
 
-    reason = "payload_corrupt"
+    reason = Reason.PAYLOAD_CORRUPT
 
 
 class WrongBase(RefusedRelease):
     """A delta's base is not the image that this device holds."""
 
-    reason = "wrong_base"
+    reason = Reason.WRONG_BASE
 
 
 # --- the network must act ---------------------------------------------------------------------
@@ -130,43 +133,37 @@ class WrongBase(RefusedRelease):
 class TransferFailed(SlotcastError):
     """The transfer cannot go on now. Verified chunks stay on disk."""
 
-    reason = "transfer_failed"
+    reason = Reason.TRANSFER_FAILED
 
 
 class LinkDown(TransferFailed):
     """No broker could be reached, or the connection was lost."""
 
-    reason = "link_down"
+    reason = Reason.LINK_DOWN
 
 
 class BrokerRefused(TransferFailed):
     """The broker answered, and refused: credentials, rights or protocol."""
 
-    reason = "broker_refused"
+    reason = Reason.BROKER_REFUSED
 
 
 class IdInUse(TransferFailed):
     """The broker ended the connection because another client came with this device's id."""
 
-    reason = "id_in_use"
+    reason = Reason.ID_IN_USE
 
 
 class PacketLimit(TransferFailed):
     """The broker takes no packets of the size that the payload's chunks need."""
 
-    reason = "packet_limit"
+    reason = Reason.PACKET_LIMIT
 
 
 class ChunkCorrupt(TransferFailed):
     """A chunk whose bytes differ from the signed chunk map; it was dropped, not written."""
 
-    reason = "chunk_corrupt"
-
-
-class Stalled(TransferFailed):
-    """Nothing that was asked for arrived within the time allowed, or it arrives too slowly."""
-
-    reason = "stalled"
+    reason = Reason.CHUNK_CORRUPT
 
 
 # --- this device must act ---------------------------------------------------------------------
@@ -175,67 +172,67 @@ class Stalled(TransferFailed):
 class StorageFailed(SlotcastError):
     """The device's own storage failed; the active slot is untouched."""
 
-    reason = "storage_failed"
+    reason = Reason.STORAGE_FAILED
 
 
 class DiskFull(StorageFailed):
     """Too little room for the standby slot or the incoming payload."""
 
-    reason = "disk_full"
+    reason = Reason.DISK_FULL
 
 
 class StateUnwritable(StorageFailed):
     """The state directory cannot be written: rights, a read-only mount, or a failing disk."""
 
-    reason = "state_unwritable"
+    reason = Reason.STATE_UNWRITABLE
 
 
 class StateUnreadable(StorageFailed):
     """The durable state record exists but is damaged."""
 
-    reason = "state_unreadable"
+    reason = Reason.STATE_UNREADABLE
 
 
 class StateTooNew(StorageFailed):
     """The durable state record was written by a newer version of this software."""
 
-    reason = "state_too_new"
+    reason = Reason.STATE_TOO_NEW
 
 
 class SlotDamaged(StorageFailed):
     """Files of a slot are not what the record says: tampering, or a failing disk."""
 
-    reason = "slot_damaged"
+    reason = Reason.SLOT_DAMAGED
 
 
 class StateLocked(StorageFailed):
     """Another process works on the same state directory."""
 
-    reason = "state_locked"
+    reason = Reason.STATE_LOCKED
 
 
 class SoftwareBroken(SlotcastError):
     """A part of this device's software cannot be loaded, such as onnxruntime: install it anew."""
 
-    reason = "software_broken"
+    reason = Reason.SOFTWARE_BROKEN
 
 
 class ProbeNotHeld(SlotcastError):
     """The probe found no process to run in, or was ended from outside; the model may be good."""
 
-    reason = "probe_not_held"
+    reason = Reason.PROBE_NOT_HELD
 
 
 class OutOfMemory(SlotcastError):
     """This device had too little memory for its own work; it is tried again."""
 
-    reason = "memory_short"
+    reason = Reason.MEMORY_SHORT
 
 
 class InternalError(SlotcastError):
     """A defect of this software; the log has what is needed to mend it."""
 
-    reason = "internal_error"
+    reason = Reason.INTERNAL_ERROR
 
 
 # --- the model's authors must act -------------------------------------------------------------
@@ -244,19 +241,13 @@ class InternalError(SlotcastError):
 class ModelFailed(SlotcastError):
     """The model was delivered whole and true, and is not fit to serve here."""
 
-    reason = "model_failed"
+    reason = Reason.MODEL_FAILED
 
 
 class ModelUnloadable(ModelFailed):
     """The runtime could not load the model."""
 
-    reason = "model_unloadable"
-
-
-class ContractBroken(ModelFailed):
-    """The model's inputs or outputs are not those that the release declares."""
-
-    reason = "contract_broken"
+    reason = Reason.MODEL_UNLOADABLE
 
 
 # --- whoever typed it must act ----------------------------------------------------------------
@@ -265,4 +256,4 @@ class ContractBroken(ModelFailed):
 class UsageError(SlotcastError):
     """A command, a configuration or an input file is wrong; the message says what is expected."""
 
-    reason = "usage"
+    reason = Reason.USAGE

@@ -86,7 +86,7 @@ def test_consent_counts_only_for_the_release_it_names(tmp_path: Path, release: R
 @pytest.mark.parametrize(
     ("hook", "word", "reason"),
     [
-        ("exit 0", "go", ""),
+        ("exit 0", "go", None),
         ("echo busy; exit 3", "wait", "hook"),
         ("exit 4", "refuse", "hook_refused"),
         ("exit 1", "wait", "hook_failed"),
@@ -94,7 +94,7 @@ def test_consent_counts_only_for_the_release_it_names(tmp_path: Path, release: R
     ],
 )
 def test_a_hook_answers_by_its_exit_code(
-    tmp_path: Path, release: Release, hook: str, word: str, reason: str
+    tmp_path: Path, release: Release, hook: str, word: str, reason: str | None
 ) -> None:
     answer = owner(tmp_path, hook=hook).ask("before_switch", release, NOW)
     assert (answer.word, answer.reason) == (word, reason)

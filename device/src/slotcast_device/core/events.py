@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from slotcast_schemas.messages import Release
     from slotcast_schemas.messages.offer import Payload
     from slotcast_schemas.messages.status import Check
+    from slotcast_schemas.reasons import Reason
     from slotcast_schemas.verify import Trusted
 
 
@@ -316,7 +317,7 @@ class Answer:
     """`go`, `wait` (ask again later) or `refuse`."""
 
     word: str
-    reason: str = ""
+    reason: Reason | None = None
     detail: str = ""
     again_s: float = 60.0
 

@@ -14,6 +14,7 @@ from slotcast_device.core.transfer.slow_link import Pace, SlowLimit
 from slotcast_device.core.transfer.transfer import Transfer
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
+from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class Installation:
         actions = self.abandon(now)
         self.trusted, self.install = trusted, install
         if self._asks_owner:
-            self._desk.begin(trusted, Happening.HELD, "owner", now, group=install.group)
+            self._desk.begin(trusted, Happening.HELD, Reason.OWNER, now, group=install.group)
             return [*actions, *self._desk.run(ev.AskHook("before_download", trusted.release))]
         return actions + self._begin(now)
 
@@ -136,7 +137,7 @@ class Installation:
         trusted, install = self._under_way()
         how = "reuse" if install.payload is None else install.payload.codec
         self._desk.begin(
-            trusted, Happening.OFFERED, "downloading", now, group=install.group, detail=how
+            trusted, Happening.OFFERED, Reason.DOWNLOADING, now, group=install.group, detail=how
         )
         self._report_s = now.mono_s + PROGRESS_EVERY_S
         self._rate, self._rate_mark = 0.0, None
@@ -160,13 +161,13 @@ class Installation:
         """Go on, wait, or stop, as the device's owner says."""
         desk = self._desk
         if answer.word == "wait":
-            desk.change(reason=answer.reason or "owner", detail=answer.detail)
+            desk.change(reason=answer.reason or Reason.OWNER, detail=answer.detail)
             desk.wake_s = now.mono_s + answer.again_s
             self._waiting = job
             return desk.save()
         self._waiting = None
         if answer.word == "refuse":
-            reason = answer.reason or "owner_refused"
+            reason = answer.reason or Reason.OWNER_REFUSED
             desk.move(Happening.REFUSED, reason, now, detail=answer.detail)
             return [*self.abandon(now), *desk.end()]
         if job.stage == "before_download":
@@ -272,7 +273,7 @@ class Installation:
         actions = fetch.refused(event.filter, now.mono_s, is_final=event.is_final)
         said: list[Action] = []
         if event.is_final:
-            said = self._into_trouble("broker_refused", f"{event.text}; {ASKED_AGAIN}")
+            said = self._into_trouble(Reason.BROKER_REFUSED, f"{event.text}; {ASKED_AGAIN}")
         return [*self._translate(actions, now), *said]
 
     def unanswered(self, event: ev.SubscriptionUnanswered) -> list[Action]:
@@ -282,7 +283,7 @@ class Installation:
         if not asked:
             return []
         text = f"the broker does not answer SUBSCRIBE {asked[0]}; {ASKED_AGAIN}"
-        return self._into_trouble("broker_refused", text)
+        return self._into_trouble(Reason.BROKER_REFUSED, text)
 
     def tick(self, now: Now) -> list[Action]:
         """Do what is due: ask again, sync, report progress."""
@@ -318,27 +319,27 @@ class Installation:
 
     def _note_stall(self, fetch: Transfer) -> list[Action]:
         reason, detail = self._why_nothing_comes(fetch)
-        is_sure = fetch.is_silent if reason == "packet_limit" else fetch.is_stalled
+        is_sure = fetch.is_silent if reason == Reason.PACKET_LIMIT else fetch.is_stalled
         return self._into_trouble(reason, detail) if is_sure and not self._in_trouble else []
 
     def _why_nothing_comes(self, fetch: Transfer) -> tuple[str, str]:
         """Give reason and detail for an update of which nothing comes."""
         limits, needed = self._allowance.limits, fetch.packet_bytes
         if limits.packet_max_bytes < needed:
-            return "packet_limit", (
+            return Reason.PACKET_LIMIT, (
                 f"the broker takes packets of at most {limits.packet_max_bytes} bytes, this payload"
                 f" needs {needed}: raise the broker's limit, or release with a smaller"
                 " chunk_size_bytes"
             )
         if not limits.retained:
-            return "stalled", (
+            return Reason.STALLED, (
                 "this broker keeps no retained messages, and nobody answers wants;"
                 " `slotcast serve` must run for it"
             )
         hint = ""
         if fetch.has_only_short_chunks:
             hint = f"; no message of {needed} bytes ever came: perhaps the broker's packet limit"
-        return "stalled", (
+        return Reason.STALLED, (
             "what was asked for does not come, neither kept by the broker nor for a want: publish"
             f" it to this broker, or run `slotcast serve`{hint}; {ASKED_AGAIN}"
         )
@@ -356,7 +357,7 @@ class Installation:
         self._in_trouble = False
         if self._desk.phase is not State.DOWNLOADING:
             return []
-        self._desk.change(reason="downloading", detail="")
+        self._desk.change(reason=Reason.DOWNLOADING, detail="")
         return [ev.Log("info", "what was asked for comes now"), *self._desk.save()]
 
     def _begin_pace(self, now: Now) -> None:
@@ -373,17 +374,17 @@ class Installation:
             return []
         limit = self._pace.limit
         if rate >= limit.bytes_per_s:
-            if self._desk.reason != "slow":
+            if self._desk.reason != Reason.SLOW:
                 return []
-            self._desk.change(reason="downloading", detail="")
+            self._desk.change(reason=Reason.DOWNLOADING, detail="")
             return [ev.Report()]
-        if self._desk.reason != "downloading":  # stalled says more
+        if self._desk.reason != Reason.DOWNLOADING:  # stalled says more
             return []
         detail = (
             f"{rate:.0f} verified bytes a second over {limit.window_s:g} s, expected at least"
             f" {limit.bytes_per_s:g}; it goes on, look at the link and the broker"
         )
-        self._desk.change(reason="slow", detail=detail)
+        self._desk.change(reason=Reason.SLOW, detail=detail)
         return [ev.Log("warning", f"slow: {detail}"), ev.Report()]
 
     def _measure_rate(self, now: Now) -> None:
@@ -413,7 +414,7 @@ class Installation:
     def _collected(self, now: Now) -> list[Action]:
         trusted, install = self._under_way()
         desk = self._desk
-        desk.move(Happening.COLLECTED, "building", now)
+        desk.move(Happening.COLLECTED, Reason.BUILDING, now)
         # The record must not speak of the slot any more before the first file in it goes.
         before = desk.state
         desk.set_slot(install.slot, None)
@@ -425,7 +426,7 @@ class Installation:
         """Every file in the standby slot is the signed one: probe it."""
         trusted, install = self._under_way()
         desk = self._desk
-        desk.move(Happening.BUILT, "probing", now)
+        desk.move(Happening.BUILT, Reason.PROBING, now)
         desk.releases[install.slot] = trusted.release
         desk.set_slot(install.slot, record_of(trusted.release, trusted.release_sha256))
         beside = desk.state.active if desk.state.active_record is not None else None

@@ -42,6 +42,7 @@ from slotcast_schemas.errors import (
     SlotcastError,
     WrongBase,
 )
+from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import SETTLED, State
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class ModelCore:
             and self._is_ready
             and self._desk.job is None
             and self._inbox is None
-            and (self._desk.phase in SETTLED or self._desk.reason == "paused")
+            and (self._desk.phase in SETTLED or self._desk.reason == Reason.PAUSED)
         )
 
     @property
@@ -491,7 +492,7 @@ class ModelCore:
                     self._desk.wake_s = now.mono_s + again_s
                 return actions
             case Canceled(group):
-                return self._stand_by(Happening.CANCELED, "canceled", trusted, group, now)
+                return self._stand_by(Happening.CANCELED, Reason.CANCELED, trusted, group, now)
             case Install():
                 return self._installation.take_up(plan, trusted, now)
 
@@ -503,14 +504,14 @@ class ModelCore:
         if trusted.release_sha256 != update.release_sha256:
             self._held, self._notice = self._notice, None
         elif trusted.offer.state == "canceled":
-            return self._trial.roll_back("canceled", "the publisher canceled it", (), now)
+            return self._trial.roll_back(Reason.CANCELED, "the publisher canceled it", (), now)
         return []
 
     def _settle(self, reason: str, trusted: Trusted, now: Now) -> list[Action]:
         """Nothing to do; an ending that says more about the same release is left to say it."""
         desk, update = self._desk, self._desk.update
         if update is not None and update.sequence == trusted.release.sequence:
-            committed = desk.phase is State.COMMITTED and reason == "up_to_date"
+            committed = desk.phase is State.COMMITTED and reason == Reason.UP_TO_DATE
             if committed or (desk.phase is State.IDLE and desk.reason == reason):
                 return []
         actions = self._installation.abandon(now)

@@ -24,6 +24,7 @@ from slotcast_schemas.errors import (
     TooLarge,
 )
 from slotcast_schemas.groups import group_of
+from slotcast_schemas.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,7 +76,7 @@ class Facts:
 class NothingToDo:
     """The device is where the notice wants it, or the notice is not for it."""
 
-    reason: str
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class Wait:
         again_s: after which to plan anew; None where only another notice can change it.
     """
 
-    reason: str
+    reason: Reason
     group: str
     again_s: float | None = None
 
@@ -131,15 +132,15 @@ def make_plan(trusted: Trusted, state: ModelState, facts: Facts) -> Plan:
     offer, release = trusted.offer, trusted.release
     group = group_of(offer, facts.device, facts.tags)
     if _runs_already(trusted, state):
-        return NothingToDo("up_to_date")
+        return NothingToDo(Reason.UP_TO_DATE)
     if group is None:
-        return NothingToDo("not_in_group")
+        return NothingToDo(Reason.NOT_IN_GROUP)
     if "canceled" in {offer.state, group.state}:
         return Canceled(group.name)
     _check_sequence(trusted, state)
     _check_requirements(release, facts)
     if "paused" in {offer.state, group.state}:
-        return Wait("paused", group.name)
+        return Wait(Reason.PAUSED, group.name)
     try:
         return _install(trusted, group, state, facts)
     except _NotNow as exc:
@@ -149,7 +150,7 @@ def make_plan(trusted: Trusted, state: ModelState, facts: Facts) -> Plan:
 class _NotNow(Exception):
     """A whole image would do, and must not be fetched at present."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
         self.reason = reason
 
@@ -285,7 +286,7 @@ def _choose_payload(
 ) -> tuple[Payload, SlotName | None]:
     """Take the cheapest payload that this device can decode and is allowed to fetch."""
     fits: list[tuple[int, Payload, SlotName | None]] = []
-    objections: set[str] = set()
+    objections: set[Reason] = set()
     for payload in trusted.offer.payloads:
         if payload.sha256 in facts.excluded:
             continue
@@ -308,27 +309,27 @@ def _choose_payload(
 
 def _objection(
     payload: Payload, cost: int, trusted: Trusted, state: ModelState, facts: Facts
-) -> str:
-    """Say why a whole image must not be fetched (now); empty if it may.
+) -> Reason | None:
+    """Say why a whole image must not be fetched (now); None if it may.
 
     One that was begun is counted, and may be gone on with.
     """
     budget = facts.full_bytes_per_day
     is_begun = state.full_payload == payload.sha256
     if not (trusted.offer.full_allowed and facts.full_allowed):
-        return "forbidden"
+        return Reason.FULL_FORBIDDEN
     if budget and cost > budget and not is_begun:
-        return "forbidden"
+        return Reason.FULL_FORBIDDEN
     if facts.is_metered:
-        return "metered_link"
+        return Reason.METERED_LINK
     used = state.full_bytes if state.full_day == facts.day else 0
     if budget and used + cost > budget and not is_begun:
-        return "byte_budget"
-    return ""
+        return Reason.BYTE_BUDGET
+    return None
 
 
-def _refuse(objections: set[str], trusted: Trusted, state: ModelState) -> NoReturn:
-    for reason in sorted(objections - {"forbidden"}):
+def _refuse(objections: set[Reason], trusted: Trusted, state: ModelState) -> NoReturn:
+    for reason in sorted(objections - {Reason.FULL_FORBIDDEN}):
         raise _NotNow(reason)
     if objections:
         raise FullForbidden(

@@ -14,6 +14,7 @@ from slotcast_device.core import events as ev
 from slotcast_device.core.lifecycle import Happening, follow
 from slotcast_device.core.state import ModelState, Update
 from slotcast_schemas.messages.status import Evidence
+from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ class Desk:
             sequence=record.sequence,
             release_sha256=record.release_sha256,
             state=follow(self.phase, Happening.RECALLED),
-            reason="by_hand",
+            reason=Reason.BY_HAND,
             since=now.wall_s,
             slot=slot,
             fallback=fallback,

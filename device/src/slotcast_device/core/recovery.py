@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from slotcast_device.core.state import ModelState, SlotName, SlotRecord, Update, other
+from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def _moved_by_hand(state: ModelState, found: Findings) -> Recovery:
     slot, update = found.current, state.update
     note = f"took slot {slot} as active: `current` opens it"
     if update is not None and update.state is State.COMMITTED:
-        update = _ended(update, State.ROLLED_BACK, "switched_by_hand", note)
+        update = _ended(update, State.ROLLED_BACK, Reason.SWITCHED_BY_HAND, note)
     return Recovery(replace(state, active=slot, update=update), note=note)
 
 
@@ -236,7 +237,7 @@ def _leave_damaged(state: ModelState, found: Findings) -> Recovery:
         update = _tried(state, spare, current)
         note = f"slot {current} is damaged; slot {spare} serves on trial"
         return Recovery(replace(state, active=current, update=update), Next.SWITCH, note=note)
-    update = _ended(state.update, State.FAILED, "slot_damaged", f"slot {current} was damaged")
+    update = _ended(state.update, State.FAILED, Reason.SLOT_DAMAGED, f"slot {current} was damaged")
     if spare not in found.sound:
         # Keep `current`: a damaged file may still load, and no file certainly does not.
         state = replace(state, active=current, update=update)
@@ -261,7 +262,7 @@ def _tried(state: ModelState, slot: SlotName, fallback: SlotName) -> Update:
         sequence=record.sequence,
         release_sha256=record.release_sha256,
         state=State.ACTIVATING,
-        reason="switching",
+        reason=Reason.SWITCHING,
         attempt=1 if before is None else before.attempt,
         deployment="" if before is None else before.deployment,
         group="" if before is None else before.group,
@@ -275,14 +276,14 @@ def _activating(state: ModelState, update: Update, found: Findings) -> Recovery:
         return Recovery(replace(state, active=update.slot), Next.TRIAL)
     if update.slot in found.sound:
         return Recovery(replace(state, active=found.current), Next.SWITCH)
-    ended = _ended(update, State.FAILED, "slot_damaged", "the candidate was damaged")
+    ended = _ended(update, State.FAILED, Reason.SLOT_DAMAGED, "the candidate was damaged")
     return Recovery(replace(state, active=found.current, update=ended))
 
 
 def _on_trial(state: ModelState, update: Update, found: Findings, *, is_start: bool) -> Recovery:
     state = replace(state, active=found.current)
     if found.current != update.slot:
-        reason = update.verdict or "switched_by_hand"
+        reason = update.verdict or Reason.SWITCHED_BY_HAND
         detail = update.detail if update.verdict else ""  # else it says what the trial waited for
         if update.verdict:
             state = state.benching(update.benched(update.verdict))
@@ -299,7 +300,7 @@ def _on_trial(state: ModelState, update: Update, found: Findings, *, is_start: b
     if update.restarts > allowed:
         update = replace(
             update,
-            verdict="restarts",
+            verdict=Reason.RESTARTS,
             detail=f"{update.restarts} restarts on trial, {allowed} are allowed",
         )
         return Recovery(replace(state, update=update), Next.ROLL_BACK)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.messages.status import ModelStatus, Progress, SlotStatus, Target
+from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def model_status(
     return ModelStatus(
         model=state.model,
         state=State.IDLE if update is None else update.state,
-        reason="no_notice" if update is None else update.reason,
+        reason=Reason.NO_NOTICE if update is None else update.reason,
         detail="" if update is None else update.detail[:DETAIL_MAX_CHARS],
         since=0 if update is None else update.since,
         floor=state.floor,

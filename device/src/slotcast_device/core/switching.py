@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from slotcast_device.core import events as ev
 from slotcast_device.core.lifecycle import Happening
 from slotcast_device.core.recovery import Next
+from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Trial:
     def activate(self, slot: SlotName, now: Now) -> list[Action]:
         """Switch to a probed slot."""
         desk = self._desk
-        desk.move(Happening.FIT, "switching", now)
+        desk.move(Happening.FIT, Reason.SWITCHING, now)
         desk.change(slot=slot, fallback=desk.state.active, verdict="", restarts=0, trial_s=0.0)
         return [*desk.save(), *self._switch(now)]
 
@@ -83,7 +84,7 @@ class Trial:
         self._watched_s = 0.0 if update is None else update.trial_s
         self._restarts_before = 0 if update is None else update.application_restarts
         if self._desk.phase is State.ACTIVATING:
-            self._desk.move(Happening.SWITCHED, "on_trial", now)
+            self._desk.move(Happening.SWITCHED, Reason.ON_TRIAL, now)
             self._desk.change(trial_began=now.wall_s)
         return self._desk.save()
 
@@ -95,7 +96,7 @@ class Trial:
         if update is None or update.slot is None:
             raise TypeError("nothing is on trial")
         if release is None:
-            return self.roll_back("slot_damaged", "the signed release is missing", (), now)
+            return self.roll_back(Reason.SLOT_DAMAGED, "the signed release is missing", (), now)
         restarts = update.restarts + self._restarts_before
         return self._desk.run(
             ev.Watch(update.slot, update.fallback, release, self._elapsed_s(now), restarts)
@@ -116,7 +117,7 @@ class Trial:
         if not verdict.passed:
             return self.roll_back(verdict.reason, verdict.detail, verdict.checks, now)
         self._desk.keep_evidence(verdict)
-        self._desk.move(Happening.PASSED, "committed", now)
+        self._desk.move(Happening.PASSED, Reason.COMMITTED, now)
         self._desk.raise_floor()
         return [*self._desk.end(), ev.Notify("after_commit", self._desk.release_on_trial)]
 
@@ -170,7 +171,7 @@ class Trial:
         desk = self._desk
         if desk.phase is State.TRIAL:
             desk.job = None  # a look under way does not matter any more
-            return self.roll_back("by_hand", detail, (), now)
+            return self.roll_back(Reason.BY_HAND, detail, (), now)
         state, standby = desk.state, desk.state.standby
         if state.active is None or state.active_record is None or standby not in state.slots:
             return [ev.Log("warning", "cannot roll back: no other release is in the standby slot")]
@@ -179,7 +180,7 @@ class Trial:
             text = f"cannot roll back: {record.version} in the standby slot was never committed"
             return [ev.Log("warning", text)]
         desk.recall(state.active, standby, now)
-        return self.roll_back("by_hand", detail, (), now)
+        return self.roll_back(Reason.BY_HAND, detail, (), now)
 
     def _check_way_back(self) -> list[Action]:
         update = self._desk.update
@@ -203,7 +204,7 @@ class Trial:
         """The old slot is damaged: the new release, unfit as it is, is all there is."""
         desk = self._desk
         verdict = "" if desk.update is None else desk.update.verdict
-        desk.move(Happening.UNFIT, "no_way_back", now, detail=f"{verdict}, but {error}")
+        desk.move(Happening.UNFIT, Reason.NO_WAY_BACK, now, detail=f"{verdict}, but {error}")
         return [ev.Log("critical", f"cannot roll back: {error}"), *desk.end()]
 
     def stuck(self, error: SlotcastError, now: Now) -> list[Action]:

@@ -25,6 +25,7 @@ from slotcast_device.hotmodel.source import Opened
 from slotcast_device.runtime import memory
 from slotcast_device.runtime.tensors import signature
 from slotcast_schemas.errors import MalformedMessage, ModelFailed, ModelUnloadable
+from slotcast_schemas.reasons import Reason
 from slotcast_schemas.samples import Array, Samples, read_samples, seeded_inputs
 
 LOADER_NICE: Final = 19
@@ -64,7 +65,7 @@ class Loaded:
 class LoadTimeout(ModelFailed):
     """Loading or warming up did not end."""
 
-    reason = "load_timeout"
+    reason = Reason.LOAD_TIMEOUT
 
 
 def load(

@@ -35,6 +35,7 @@ from slotcast_device.hotmodel.source import (
 from slotcast_device.runtime import memory
 from slotcast_schemas.errors import ModelFailed, ModelUnloadable
 from slotcast_schemas.messages.release import Release
+from slotcast_schemas.reasons import Reason
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ RETRY_S: Final = 30.0
 class MemoryShort(ModelFailed):
     """Old and new model do not fit into memory together, and stopping is not allowed."""
 
-    reason = "memory_short"
+    reason = Reason.MEMORY_SHORT
 
 
 class HotModel:

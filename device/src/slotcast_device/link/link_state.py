@@ -9,13 +9,14 @@ import msgspec
 from slotcast_schemas.errors import IdInUse, TransferFailed
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.messages.status import LinkStatus
+from slotcast_schemas.reasons import Reason
 
 if TYPE_CHECKING:
     from slotcast_device.core.transfer.broker_limits import BrokerLimits
 
-CONNECTED: Final = "connected"
-STARTING: Final = "starting"
-STOPPED: Final = "stopped"
+CONNECTED: Final = Reason.CONNECTED
+STARTING: Final = Reason.STARTING
+STOPPED: Final = Reason.STOPPED
 IN_USE_SHOWN_S: Final = 600.0
 """How long after it was pushed off a device goes on to say that its id is in use."""
 _NAME_MAX_CHARS: Final = 128
@@ -68,7 +69,7 @@ class LinkState:
         """
         if isinstance(error, IdInUse):
             self._in_use_until_s = mono_s + IN_USE_SHOWN_S
-        elif mono_s < self._in_use_until_s and error.reason == "link_down":
+        elif mono_s < self._in_use_until_s and error.reason == Reason.LINK_DOWN:
             return  # one that is pushed off cannot always tell by whom
         self._note(broker, error.reason, str(error), wall_s)
         if isinstance(error, IdInUse):

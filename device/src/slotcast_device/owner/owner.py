@@ -34,6 +34,7 @@ from slotcast_device.core.events import Answer
 from slotcast_device.owner.hooks import run_hook
 from slotcast_device.owner.update_windows import Window, parse_windows, wait_s
 from slotcast_device.runtime.users import is_there, this_user
+from slotcast_schemas.reasons import Reason
 
 if TYPE_CHECKING:
     from slotcast_device.config import DeviceConfig
@@ -96,10 +97,10 @@ class Owner:
                 f"the next update window opens in {closed_s / 60:.0f} min; by this device's clock"
                 f" it is {now:%a %Y-%m-%d %H:%M}"
             )
-            return Answer("wait", "window", detail, again_s=min(closed_s, 3600.0))
+            return Answer("wait", Reason.WINDOW, detail, again_s=min(closed_s, 3600.0))
         if not self._agrees(release):
             detail = f"write {release.version!r} to {self.consent} to agree"
-            return Answer("wait", "consent", detail, again_s=ASK_AGAIN_S)
+            return Answer("wait", Reason.CONSENT, detail, again_s=ASK_AGAIN_S)
         return self._answer(stage, release)
 
     def tell(self, stage: str, release: Release | None) -> None:
@@ -125,7 +126,7 @@ class Owner:
         if found is None:  # there may be one, and it may say no
             detail = f"{hook} is closed to {this_user()}; open its folder to that user"
             _LOG.error("%s", detail)
-            return Answer("wait", "hook_failed", detail, again_s=5 * ASK_AGAIN_S)
+            return Answer("wait", Reason.HOOK_FAILED, detail, again_s=5 * ASK_AGAIN_S)
         if not found:
             return Answer("go")
         end = run_hook(hook, self._environment(stage, release), self.hook_timeout_s)
@@ -133,13 +134,15 @@ class Owner:
             case 0:
                 return Answer("go")
             case 3:
-                return Answer("wait", "hook", end.said or f"{hook.name} asks to wait", ASK_AGAIN_S)
+                return Answer(
+                    "wait", Reason.HOOK, end.said or f"{hook.name} asks to wait", ASK_AGAIN_S
+                )
             case 4:
-                return Answer("refuse", "hook_refused", end.said or f"{hook.name} refused")
+                return Answer("refuse", Reason.HOOK_REFUSED, end.said or f"{hook.name} refused")
         got = end.problem or end.code
         detail = f"{hook}: expected exit code 0, 3 or 4, got {got}; mend the hook. {end.said}"
         _LOG.error("%s", detail)
-        return Answer("wait", "hook_failed", detail, again_s=5 * ASK_AGAIN_S)
+        return Answer("wait", Reason.HOOK_FAILED, detail, again_s=5 * ASK_AGAIN_S)
 
     def _environment(self, stage: str, release: Release) -> dict[str, str]:
         kept = {name: os.environ[name] for name in _ENVIRONMENT_KEPT if name in os.environ}

@@ -29,6 +29,7 @@ from slotcast_device.runtime.tensors import signature
 from slotcast_schemas import __version__, outputs
 from slotcast_schemas.errors import MalformedMessage
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
+from slotcast_schemas.reasons import Reason
 from slotcast_schemas.samples import NUMPY_TYPES, Array, Samples, read_samples, seeded_inputs
 
 SEEDED_RUNS: Final = 4
@@ -138,22 +139,22 @@ def _scan(model: SlotModel) -> None:
     try:
         scan(model)
     except UnsafeModel as exc:
-        raise Stop("unsafe_model", str(exc)) from exc
+        raise Stop(Reason.UNSAFE_MODEL, str(exc)) from exc
     except (ValueError, OSError) as exc:
-        raise Stop("model_unloadable", f"{model.entry}: {exc}") from exc
+        raise Stop(Reason.MODEL_UNLOADABLE, f"{model.entry}: {exc}") from exc
 
 
 def _load(which: SlotModel, request: ProbeRequest) -> Model:
     try:
         return Model(which, request.providers, request.threads)
     except Exception as exc:
-        raise _stop("model_unloadable", exc) from exc
+        raise _stop(Reason.MODEL_UNLOADABLE, exc) from exc
 
 
 def _stop(reason: str, exc: Exception) -> Stop:
     text = " ".join(str(exc).split()) or type(exc).__name__
     if isinstance(exc, MemoryError) or _NO_MEMORY.search(text):
-        return Stop("too_much_memory", f"past the memory limit: {text}")
+        return Stop(Reason.TOO_MUCH_MEMORY, f"past the memory limit: {text}")
     return Stop(reason, text)
 
 
@@ -170,9 +171,9 @@ def _samples(request: ProbeRequest, candidate: Model) -> tuple[Samples, bool]:
         inputs = seeded_inputs(candidate.inputs, runs=SEEDED_RUNS, seed=request.seed)
         return Samples(inputs=inputs), True
     except (MalformedMessage, OSError) as exc:
-        raise Stop("samples_unreadable", str(exc)) from exc
+        raise Stop(Reason.SAMPLES_UNREADABLE, str(exc)) from exc
     except ValueError as exc:
-        raise Stop("samples_missing", f"{exc}; give samples to the release") from exc
+        raise Stop(Reason.SAMPLES_MISSING, f"{exc}; give samples to the release") from exc
 
 
 def _check_outputs(request: ProbeRequest, candidate: Model, samples: Samples, say: Say) -> bool:
@@ -180,7 +181,7 @@ def _check_outputs(request: ProbeRequest, candidate: Model, samples: Samples, sa
     try:
         runs = [candidate.run(samples.feed(index)) for index in range(samples.runs)]
     except Exception as exc:
-        raise _stop("run_failed", exc) from exc
+        raise _stop(Reason.RUN_FAILED, exc) from exc
     problems = compare.output_problems(request.outputs or candidate.outputs, runs[0])
     probe = request.probe
     bad = next((text for run in runs if (text := outputs.nonfinite(run))), "")
@@ -219,7 +220,9 @@ def _accuracy(
     try:
         return outputs.accuracy(runs, samples.labels, output)
     except (KeyError, ValueError) as exc:
-        raise Stop("samples_unreadable", f"labels do not fit output {output!r}: {exc}") from exc
+        raise Stop(
+            Reason.SAMPLES_UNREADABLE, f"labels do not fit output {output!r}: {exc}"
+        ) from exc
 
 
 def _measure(
@@ -310,7 +313,7 @@ def main(arguments: list[str]) -> int:
     except Stop as stop:
         say(Note(at="stopped", failure=stop.failure))
     except Exception as exc:  # noqa: BLE001 (the last edge: said, then judged by the parent)
-        say(Note(at="stopped", failure=_stop("run_failed", exc).failure))
+        say(Note(at="stopped", failure=_stop(Reason.RUN_FAILED, exc).failure))
     return 0
 
 

@@ -24,28 +24,29 @@ from slotcast_device.probe.speed import (
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.messages.status import Check
+from slotcast_schemas.reasons import Reason
 
-TOO_SLOW: Final = "too_slow"
-DEVICE_BUSY: Final = "device_busy"
+TOO_SLOW: Final = Reason.TOO_SLOW
+DEVICE_BUSY: Final = Reason.DEVICE_BUSY
 """No verdict: the device is too short of processor to tell how fast the model is."""
 
 MEMORY_NOISE_BYTES: Final = 8 * 1024 * 1024
 """The same for memory: what a first session of onnxruntime takes varies by a few MB."""
 
 REASONS: Final = {
-    "loads": "model_unloadable",
-    "files": "unsafe_model",
-    "contract": "contract_broken",
-    "finite": "nonfinite_output",
-    "varies": "constant_output",
-    "golden": "golden_mismatch",
-    "cosine": "golden_mismatch",
-    "accuracy": "accuracy_low",
+    "loads": Reason.MODEL_UNLOADABLE,
+    "files": Reason.UNSAFE_MODEL,
+    "contract": Reason.CONTRACT_BROKEN,
+    "finite": Reason.NONFINITE_OUTPUT,
+    "varies": Reason.CONSTANT_OUTPUT,
+    "golden": Reason.GOLDEN_MISMATCH,
+    "cosine": Reason.GOLDEN_MISMATCH,
+    "accuracy": Reason.ACCURACY_LOW,
     "load_time": TOO_SLOW,
     "latency_p95": TOO_SLOW,
     "latency_p50": TOO_SLOW,
-    "memory": "too_much_memory",
-    "memory_relative": "too_much_memory",
+    "memory": Reason.TOO_MUCH_MEMORY,
+    "memory_relative": Reason.TOO_MUCH_MEMORY,
 }
 """Check to the reason that it gives when it fails. Words, once published, keep their meaning."""
 
@@ -107,7 +108,7 @@ def judge(probe: Probe, findings: Findings, death: Death | None) -> ProbeResult:
         return _refused(DEVICE_BUSY, _busy(open_text), checks, blames_model=False)
     waited_share = 0.0 if findings.timing is None else findings.timing.waited_share
     return ProbeResult(
-        passed=True, reason="passed", detail="", checks=checks, waited_share=waited_share
+        passed=True, reason=Reason.PASSED, detail="", checks=checks, waited_share=waited_share
     )
 
 

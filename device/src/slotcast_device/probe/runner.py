@@ -29,6 +29,7 @@ from slotcast_device.probe.waits import ProcessorUse, processor_use
 from slotcast_device.runtime import memory
 from slotcast_device.runtime.importing import child_environment
 from slotcast_schemas import __version__  # the device's own: it pins the contract to it
+from slotcast_schemas.reasons import Reason
 
 OUTPUT_KEPT_BYTES: Final = 8 * 1024
 """The end of what the child printed: a crash says its last words there."""
@@ -78,9 +79,9 @@ def _ask_child(
         try:
             result = _Watch(request, cancel, on_start).run()
         except OSError as exc:
-            death = Death("probe_not_started", f"no child process: {exc}", blames_model=False)
+            death = Death(Reason.PROBE_NOT_STARTED, f"no child process: {exc}", blames_model=False)
             return judge(request.probe, Findings(), death)
-        if result.reason != "probe_killed" or attempt == _ATTEMPTS:
+        if result.reason != Reason.PROBE_KILLED or attempt == _ATTEMPTS:
             return result
     raise AssertionError  # pragma: no cover
 
@@ -177,14 +178,14 @@ class _Watch:
 
     def _reason_to_end(self, elapsed_s: float) -> str | None:
         if self._cancel.is_set():
-            return "probe_canceled"
+            return Reason.PROBE_CANCELED
         if self._broken:
-            return "probe_crashed"
+            return Reason.PROBE_CRASHED
         # The probe's own time begins when the child has imported the runtime and says so.
         if self._began_s is None:
-            return self._reason_if_late(elapsed_s, _START_UP_S, "probe_not_started")
+            return self._reason_if_late(elapsed_s, _START_UP_S, Reason.PROBE_NOT_STARTED)
         timeout_s = self._request.probe.timeout_s
-        return self._reason_if_late(elapsed_s - self._began_s, timeout_s, "probe_timeout")
+        return self._reason_if_late(elapsed_s - self._began_s, timeout_s, Reason.PROBE_TIMEOUT)
 
     def _reason_if_late(self, took_s: float, limit_s: float, late: str) -> str | None:
         """Waiting for a processor does not count, unless the child keeps them busy itself."""
@@ -218,30 +219,30 @@ class _Watch:
         """Why the child ended, if not by finishing."""
         at = f"at step {self._findings.at!r}"
         timeout_s = self._request.probe.timeout_s
-        if self._ended_by == "probe_canceled":
-            return Death("probe_canceled", f"canceled {at}", blames_model=False)
-        if self._ended_by == "probe_not_started":
+        if self._ended_by == Reason.PROBE_CANCELED:
+            return Death(Reason.PROBE_CANCELED, f"canceled {at}", blames_model=False)
+        if self._ended_by == Reason.PROBE_NOT_STARTED:
             return Death(self._ended_by, f"nothing said in {_START_UP_S:g} s", blames_model=False)
         if self._ended_by == DEVICE_BUSY:
             detail = f"too little processor to spare to probe a model: not done {at}"
             return Death(DEVICE_BUSY, detail, blames_model=False)
-        if self._ended_by == "probe_timeout" or code == -signal.SIGXCPU:
-            return Death("probe_timeout", f"not done after {timeout_s:g} s, {at}")
+        if self._ended_by == Reason.PROBE_TIMEOUT or code == -signal.SIGXCPU:
+            return Death(Reason.PROBE_TIMEOUT, f"not done after {timeout_s:g} s, {at}")
         if self._broken:
-            return Death("probe_crashed", self._broken)
+            return Death(Reason.PROBE_CRASHED, self._broken)
         return None if code == 0 else self._death_by_itself(code, at, is_oom=is_oom)
 
     def _death_by_itself(self, code: int, at: str, *, is_oom: bool) -> Death:
         last_words = " ".join(self._printed.decode("utf-8", "replace").split())[-300:]
         if code == -signal.SIGKILL and not is_oom:
-            return Death("probe_killed", f"killed from outside {at}", blames_model=False)
+            return Death(Reason.PROBE_KILLED, f"killed from outside {at}", blames_model=False)
         if code == -signal.SIGKILL or "bad_alloc" in last_words:
-            return Death("too_much_memory", f"memory ended {at}: {last_words}")
+            return Death(Reason.TOO_MUCH_MEMORY, f"memory ended {at}: {last_words}")
         if self._findings.at == "start":
             detail = f"exit {code} before it began: {last_words}"
-            return Death("probe_not_started", detail, blames_model=False)
+            return Death(Reason.PROBE_NOT_STARTED, detail, blames_model=False)
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return Death("probe_crashed", f"{how} {at}: {last_words}".rstrip(": "))
+        return Death(Reason.PROBE_CRASHED, f"{how} {at}: {last_words}".rstrip(": "))
 
 
 def _as_stdin(data: bytes) -> IO[bytes]:

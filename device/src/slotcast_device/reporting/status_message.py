@@ -19,6 +19,7 @@ from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.messages import Status
 from slotcast_schemas.messages.status import Inventory
+from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from slotcast_schemas.messages.status import LinkStatus, ModelStatus, SlotStatus
 
 _HEADER_BYTES: Final = 32
-_WAITING: Final = frozenset({"no_notice", "downloading", "slow", "stalled"})
+_WAITING: Final = frozenset({Reason.NO_NOTICE, Reason.DOWNLOADING, Reason.SLOW, Reason.STALLED})
 RESERVE: Final = 1000
 """Counters are reserved in runs, so that one durable write serves a thousand messages."""
 
@@ -188,7 +189,7 @@ def no_notice(broker: str) -> str:
 
 def with_link(status: ModelStatus, link: LinkStatus | None) -> ModelStatus:
     """Give a model's status, with what is wrong with the link where the model waits for that."""
-    if link is not None and link.reason == CONNECTED and status.reason == "no_notice":
+    if link is not None and link.reason == CONNECTED and status.reason == Reason.NO_NOTICE:
         return msgspec.structs.replace(status, detail=no_notice(link.broker))
     is_waiting = status.state in {State.IDLE, State.DOWNLOADING} and status.reason in _WAITING
     if link is None or not is_waiting or link.reason in {CONNECTED, STOPPED, STARTING}:

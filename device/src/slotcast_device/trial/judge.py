@@ -18,19 +18,20 @@ from slotcast_device.trial.live_figures import Figures
 from slotcast_device.trial.shares import SURE, SUSPECT, Share, doubt
 from slotcast_schemas.messages.release import Trial
 from slotcast_schemas.messages.status import Check
+from slotcast_schemas.reasons import Reason
 
 ENOUGH_FOR_MEDIAN: Final = 20
 ENOUGH_FOR_P95: Final = 200
 
 REASONS: Final = {
-    "taken_over": "app_refused",
-    "restarts": "restarts",
-    "errors": "errors",
-    "nonfinite": "nonfinite_output",
-    "memory": "too_much_memory",
+    "taken_over": Reason.APP_REFUSED,
+    "restarts": Reason.RESTARTS,
+    "errors": Reason.ERRORS,
+    "nonfinite": Reason.NONFINITE_OUTPUT,
+    "memory": Reason.TOO_MUCH_MEMORY,
     "latency_p50": TOO_SLOW,
     "latency_p95": TOO_SLOW,
-    "deadline": "trial_deadline",
+    "deadline": Reason.TRIAL_DEADLINE,
 }
 
 Outcome = Literal["pending", "passed", "failed"]
@@ -80,7 +81,7 @@ def judge_trial(
     if elapsed_s >= trial.duration_s and seen.requests >= trial.min_requests:
         suspect = next((c for c in _shares(trial, reference, seen, SUSPECT) if not c.passed), None)
         if suspect is None:
-            return TrialVerdict("passed", "passed", "", checks)
+            return TrialVerdict("passed", Reason.PASSED, "", checks)
         if _is_late(trial, elapsed_s):
             found = (*checks, suspect)
             return TrialVerdict("failed", _reason(suspect, seen), describe(suspect), found)

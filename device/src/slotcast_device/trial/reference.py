@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from slotcast_device.trial.live_figures import Figures
+from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import StorageFailed
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ class _Kept(msgspec.Struct, frozen=True, kw_only=True):
 
     image_sha256: bytes
     figures: Figures
+
+
+make_decoders(_Kept)
 
 
 class Reference:

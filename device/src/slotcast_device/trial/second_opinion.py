@@ -27,6 +27,7 @@ from slotcast_device.probe.waits import CLEAN_SHARE
 from slotcast_device.trial.judge import judge_latency
 from slotcast_device.trial.live_figures import Figures, Window
 from slotcast_schemas.messages.release import Trial
+from slotcast_schemas.reasons import Reason
 
 ASK_AGAIN_FIRST_S: Final = 60.0
 ASK_AGAIN_CAP_S: Final = 900.0
@@ -151,7 +152,7 @@ def _still_open(result: ProbeResult) -> Opinion:
 
 
 def _fine(why: str, result: ProbeResult) -> Opinion:
-    return Opinion("fine", "passed", f"{why}; {_says(result)}")
+    return Opinion("fine", Reason.PASSED, f"{why}; {_says(result)}")
 
 
 def _says(result: ProbeResult) -> str:

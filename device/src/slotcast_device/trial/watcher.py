@@ -42,6 +42,7 @@ from slotcast_device.trial.second_opinion import SecondOpinion
 from slotcast_schemas.errors import ProbeNotHeld, SoftwareBroken, StorageFailed
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.messages.status import Check
+from slotcast_schemas.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -296,7 +297,7 @@ def _untimed(trial: Trial) -> Trial:
 def _held(result: ProbeResult) -> ProbeResult:
     if result.passed or result.blames_model:
         return result
-    problem = import_problem() if result.reason == "probe_not_started" else ""
+    problem = import_problem() if result.reason == Reason.PROBE_NOT_STARTED else ""
     if problem:
         raise SoftwareBroken(
             f"onnxruntime cannot be imported by {sys.executable}: {problem}; install it anew on"

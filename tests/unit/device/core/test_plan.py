@@ -35,6 +35,7 @@ from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.offer import Base, Group
 from slotcast_schemas.messages.release import File, Runtime
 from slotcast_schemas.messages.status import BenchedRelease
+from slotcast_schemas.reasons import Reason
 from slotcast_schemas.verify import Trusted
 from tests.support import messages
 
@@ -160,17 +161,17 @@ def test_what_runs_already_is_left_alone_whatever_the_offer_says() -> None:
     t = trusted(state="canceled")
     record = record_of(t.release, t.release_sha256)
     state = ModelState(model="detector", active="a", slots={"a": record}, floor=7)
-    assert plan(t, state) == NothingToDo("up_to_date")
+    assert plan(t, state) == NothingToDo(Reason.UP_TO_DATE)
 
 
 @pytest.mark.parametrize(
     ("offer", "expected"),
     [
-        ({"groups": (Group(name="n", tags={"site": "north"}),)}, NothingToDo("not_in_group")),
-        ({"groups": (Group(name="n", ids=("cam-2",)),)}, NothingToDo("not_in_group")),
-        ({"groups": (Group(name="n", percent=0),)}, NothingToDo("not_in_group")),
-        ({"state": "paused"}, Wait("paused", "everyone")),
-        ({"groups": (Group(name="n", state="paused"), *EVERYONE)}, Wait("paused", "n")),
+        ({"groups": (Group(name="n", tags={"site": "north"}),)}, NothingToDo(Reason.NOT_IN_GROUP)),
+        ({"groups": (Group(name="n", ids=("cam-2",)),)}, NothingToDo(Reason.NOT_IN_GROUP)),
+        ({"groups": (Group(name="n", percent=0),)}, NothingToDo(Reason.NOT_IN_GROUP)),
+        ({"state": "paused"}, Wait(Reason.PAUSED, "everyone")),
+        ({"groups": (Group(name="n", state="paused"), *EVERYONE)}, Wait(Reason.PAUSED, "n")),
         ({"state": "canceled"}, Canceled("everyone")),
         ({"groups": (Group(name="n", state="canceled"), *EVERYONE)}, Canceled("n")),
     ],
