@@ -115,8 +115,8 @@ BREAKS: Final = (
     Break(
         "order: `current` is moved before the record says so",
         "core/switching.py",
-        "        return [*desk.save(), *self._switch(now)]",
-        "        return [*self._switch(now), *desk.save()]",
+        "        return [*record.save(), *self._switch(now)]",
+        "        return [*self._switch(now), *record.save()]",
     ),
     Break(
         "recovery: storage that fails in the switch is not looked at",
@@ -129,8 +129,8 @@ BREAKS: Final = (
     Break(
         "floor: raised before the commit",
         "core/switching.py",
-        '        desk.move(Happening.FIT, Reason.SWITCHING, now)\n',
-        '        desk.move(Happening.FIT, Reason.SWITCHING, now)\n        desk.raise_floor()\n',
+        "        record.move(Happening.FIT, Reason.SWITCHING, now)\n",
+        "        record.move(Happening.FIT, Reason.SWITCHING, now)\n        record.raise_floor()\n",
     ),
     Break(
         "active slot: written",
@@ -172,13 +172,13 @@ BREAKS: Final = (
         "clock: the trial's time is the time of day",
         "core/switching.py",
         "        return self._watched_s\n",
-        "        return float(now.wall_s - self._desk.update.trial_began)\n",
+        "        return float(now.wall_s - self._record.update.trial_began)\n",
     ),
     Break(
         "restart: the trial's time begins anew in the middle of it",
         "core/switching.py",
-        "        self._desk.change(trial_s=self._elapsed_s(now), stopped=stopped)\n",
-        "        self._desk.change(trial_s=2 * self._elapsed_s(now), stopped=stopped)\n",
+        "        self._record.change(trial_s=self._elapsed_s(now), stopped=stopped)\n",
+        "        self._record.change(trial_s=2 * self._elapsed_s(now), stopped=stopped)\n",
     ),
     Break(
         "stop: an orderly stop counts as a crash",

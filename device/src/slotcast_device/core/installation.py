@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from slotcast_device.core.events import Action, Now, Spooled, Verdict
     from slotcast_device.core.plan import Install
-    from slotcast_device.core.record import Desk
+    from slotcast_device.core.record import UpdateRecord
     from slotcast_device.core.signed_time import SignedTime
     from slotcast_device.core.switching import Trial
     from slotcast_device.core.transfer.broker_limits import Allowance
@@ -56,7 +56,7 @@ class Installation:
 
     def __init__(
         self,
-        desk: Desk,
+        record: UpdateRecord,
         trial: Trial,
         device: str,
         topics: Topics,
@@ -68,7 +68,7 @@ class Installation:
         signed_time: SignedTime,
         allowance: Allowance,
     ) -> None:
-        self._desk = desk
+        self._record = record
         self._trial = trial
         self._device = device
         self._topics = topics
@@ -115,8 +115,8 @@ class Installation:
             return False
         if self.trusted.release_sha256 != trusted.release_sha256:
             return False
-        is_collecting = self._desk.phase is State.DOWNLOADING
-        is_waiting = self._desk.phase is State.VERIFIED and self._waiting is not None
+        is_collecting = self._record.phase is State.DOWNLOADING
+        is_waiting = self._record.phase is State.VERIFIED and self._waiting is not None
         return is_waiting or (is_collecting and self.install.payload == install.payload)
 
     # --- beginning ----------------------------------------------------------------------------
@@ -129,14 +129,14 @@ class Installation:
         actions = self.abandon(now)
         self.trusted, self.install = trusted, install
         if self._asks_owner:
-            self._desk.begin(trusted, Happening.HELD, Reason.OWNER, now, group=install.group)
-            return [*actions, *self._desk.run(ev.AskHook("before_download", trusted.release))]
+            self._record.begin(trusted, Happening.HELD, Reason.OWNER, now, group=install.group)
+            return [*actions, *self._record.run(ev.AskHook("before_download", trusted.release))]
         return actions + self._begin(now)
 
     def _begin(self, now: Now) -> list[Action]:
         trusted, install = self._under_way()
         how = "reuse" if install.payload is None else install.payload.codec
-        self._desk.begin(
+        self._record.begin(
             trusted, Happening.OFFERED, Reason.DOWNLOADING, now, group=install.group, detail=how
         )
         self._report_s = now.mono_s + PROGRESS_EVERY_S
@@ -144,13 +144,13 @@ class Installation:
         self._in_trouble = False
         if install.payload is not None and install.payload.base is None:
             cost = fetch_bytes(install.payload, trusted.release, install.reuse)
-            self._desk.count_full(install.payload.sha256, cost, self._time.day(now))
-        began = self._desk.save()
+            self._record.count_full(install.payload.sha256, cost, self._time.day(now))
+        began = self._record.save()
         if install.payload is None:
             return began + self._collected(now)
         is_whole = install.payload.base is None and not install.reuse
         whole = trusted.release if is_whole else None
-        return began + self._desk.run(ev.OpenSpool(install.payload, whole))
+        return began + self._record.run(ev.OpenSpool(install.payload, whole))
 
     def _under_way(self) -> tuple[Trusted, Install]:
         if self.trusted is None or self.install is None:
@@ -159,17 +159,17 @@ class Installation:
 
     def owner_answered(self, job: ev.AskHook, answer: ev.Answer, now: Now) -> list[Action]:
         """Go on, wait, or stop, as the device's owner says."""
-        desk = self._desk
+        record = self._record
         if answer.word == "wait":
-            desk.change(reason=answer.reason or Reason.OWNER, detail=answer.detail)
-            desk.wake_s = now.mono_s + answer.again_s
+            record.change(reason=answer.reason or Reason.OWNER, detail=answer.detail)
+            record.wake_s = now.mono_s + answer.again_s
             self._waiting = job
-            return desk.save()
+            return record.save()
         self._waiting = None
         if answer.word == "refuse":
             reason = answer.reason or Reason.OWNER_REFUSED
-            desk.move(Happening.REFUSED, reason, now, detail=answer.detail)
-            return [*self.abandon(now), *desk.end()]
+            record.move(Happening.REFUSED, reason, now, detail=answer.detail)
+            return [*self.abandon(now), *record.end()]
         if job.stage == "before_download":
             return self._begin(now)
         return self._trial.activate(self._under_way()[1].slot, now)
@@ -179,8 +179,8 @@ class Installation:
 
         Before a download the plan is made anew instead.
         """
-        if self._desk.phase is State.VERIFIED and self._waiting is not None:
-            return self._desk.run(self._waiting)
+        if self._record.phase is State.VERIFIED and self._waiting is not None:
+            return self._record.run(self._waiting)
         return []
 
     # --- collecting ---------------------------------------------------------------------------
@@ -308,7 +308,7 @@ class Installation:
             if isinstance(action, transfer_actions.Scan):
                 if self.transfer is not None:
                     job = ev.ScanSpool(self.transfer.payload, dict(self.transfer.maps))
-                    out += self._desk.run(job)
+                    out += self._record.run(job)
             elif isinstance(action, transfer_actions.Complete):
                 out += self._collected(now)
             else:
@@ -346,19 +346,19 @@ class Installation:
 
     def _into_trouble(self, reason: str, detail: str) -> list[Action]:
         """Say why nothing comes, durably, so that the device itself can say it too."""
-        if self._desk.phase is not State.DOWNLOADING or self._desk.reason == reason:
+        if self._record.phase is not State.DOWNLOADING or self._record.reason == reason:
             return []
         self._in_trouble = True
-        self._desk.change(reason=reason, detail=detail[:DETAIL_MAX_CHARS])
-        return [ev.Log("warning", f"{reason}: {detail}"), *self._desk.save()]
+        self._record.change(reason=reason, detail=detail[:DETAIL_MAX_CHARS])
+        return [ev.Log("warning", f"{reason}: {detail}"), *self._record.save()]
 
     def _out_of_trouble(self) -> list[Action]:
         """Something came."""
         self._in_trouble = False
-        if self._desk.phase is not State.DOWNLOADING:
+        if self._record.phase is not State.DOWNLOADING:
             return []
-        self._desk.change(reason=Reason.DOWNLOADING, detail="")
-        return [ev.Log("info", "what was asked for comes now"), *self._desk.save()]
+        self._record.change(reason=Reason.DOWNLOADING, detail="")
+        return [ev.Log("info", "what was asked for comes now"), *self._record.save()]
 
     def _begin_pace(self, now: Now) -> None:
         if self.transfer is not None and self.is_link_up:
@@ -374,17 +374,17 @@ class Installation:
             return []
         limit = self._pace.limit
         if rate >= limit.bytes_per_s:
-            if self._desk.reason != Reason.SLOW:
+            if self._record.reason != Reason.SLOW:
                 return []
-            self._desk.change(reason=Reason.DOWNLOADING, detail="")
+            self._record.change(reason=Reason.DOWNLOADING, detail="")
             return [ev.Report()]
-        if self._desk.reason != Reason.DOWNLOADING:  # stalled says more
+        if self._record.reason != Reason.DOWNLOADING:  # stalled says more
             return []
         detail = (
             f"{rate:.0f} verified bytes a second over {limit.window_s:g} s, expected at least"
             f" {limit.bytes_per_s:g}; it goes on, look at the link and the broker"
         )
-        self._desk.change(reason=Reason.SLOW, detail=detail)
+        self._record.change(reason=Reason.SLOW, detail=detail)
         return [ev.Log("warning", f"slow: {detail}"), ev.Report()]
 
     def _measure_rate(self, now: Now) -> None:
@@ -406,36 +406,36 @@ class Installation:
         self._waiting = None
         self._sync_s = self._report_s = None
         self._pace.stop()
-        self._desk.wake_s = None
+        self._record.wake_s = None
         return actions
 
     # --- building and probing -----------------------------------------------------------------
 
     def _collected(self, now: Now) -> list[Action]:
         trusted, install = self._under_way()
-        desk = self._desk
-        desk.move(Happening.COLLECTED, Reason.BUILDING, now)
+        record = self._record
+        record.move(Happening.COLLECTED, Reason.BUILDING, now)
         # The record must not speak of the slot any more before the first file in it goes.
-        before = desk.state
-        desk.set_slot(install.slot, None)
+        before = record.state
+        record.set_slot(install.slot, None)
         self._sync_s = self._report_s = None
         self._pace.stop()
-        return [*desk.save(), *desk.run(ev.Build(install, trusted, before))]
+        return [*record.save(), *record.run(ev.Build(install, trusted, before))]
 
     def built(self, now: Now) -> list[Action]:
         """Every file in the standby slot is the signed one: probe it."""
         trusted, install = self._under_way()
-        desk = self._desk
-        desk.move(Happening.BUILT, Reason.PROBING, now)
-        desk.releases[install.slot] = trusted.release
-        desk.set_slot(install.slot, record_of(trusted.release, trusted.release_sha256))
-        beside = desk.state.active if desk.state.active_record is not None else None
+        record = self._record
+        record.move(Happening.BUILT, Reason.PROBING, now)
+        record.releases[install.slot] = trusted.release
+        record.set_slot(install.slot, record_of(trusted.release, trusted.release_sha256))
+        beside = record.state.active if record.state.active_record is not None else None
         return [
             ev.Log("info", f"{trusted.release.version} is verified in slot {install.slot}"),
-            ev.Save(desk.state),
+            ev.Save(record.state),
             ev.DropSpool(),
             ev.Report(),
-            *desk.run(ev.Probe(install.slot, trusted.release, beside)),
+            *record.run(ev.Probe(install.slot, trusted.release, beside)),
         ]
 
     def exclude_payload(self, error: SlotcastError, now: Now) -> list[Action] | None:
@@ -448,34 +448,34 @@ class Installation:
         text = f"{error.reason}: {error}; trying another payload"
         actions = self.abandon(now)
         # Not under way any more: if no other payload will do, the plan's refusal is the ending.
-        self._desk.move(Happening.BROKEN, error.reason, now, detail=text)
+        self._record.move(Happening.BROKEN, error.reason, now, detail=text)
         return [*actions, ev.Log("warning", text), ev.DropSpool()]
 
     def probed(self, job: ev.Probe, verdict: Verdict, now: Now) -> list[Action]:
         """Switch, end without having switched, or probe again later."""
         trusted, install = self._under_way()
-        desk = self._desk
-        desk.keep_evidence(verdict)
+        record = self._record
+        record.keep_evidence(verdict)
         if verdict.passed is None:
             return self._probe_later(job, verdict, now)
         self._waiting = None
         self._busy.reset()
         if not verdict.passed:
-            desk.move(Happening.UNFIT, verdict.reason, now, detail=verdict.detail)
-            desk.bench(verdict.reason)
+            record.move(Happening.UNFIT, verdict.reason, now, detail=verdict.detail)
+            record.bench(verdict.reason)
             said = ev.Log("warning", f"the probe failed: {verdict.reason}: {verdict.detail}")
-            ended = [*self.abandon(now), *desk.end()]
+            ended = [*self.abandon(now), *record.end()]
             return [said, *ended, ev.Notify("refused", trusted.release)]
         if self._asks_owner:
-            return desk.run(ev.AskHook("before_switch", trusted.release))
+            return record.run(ev.AskHook("before_switch", trusted.release))
         return self._trial.activate(install.slot, now)
 
     def _probe_later(self, job: ev.Probe, verdict: Verdict, now: Now) -> list[Action]:
         """The device could not judge the model now: that says nothing against it."""
-        desk = self._desk
+        record = self._record
         self._waiting = job
         wait_s = self._busy.next_s()
-        desk.wake_s = now.mono_s + wait_s
-        desk.change(reason=verdict.reason, detail=verdict.detail)
+        record.wake_s = now.mono_s + wait_s
+        record.change(reason=verdict.reason, detail=verdict.detail)
         said = f"{verdict.reason}: {verdict.detail}; it is probed again in {wait_s:.0f} s"
-        return [ev.Log("warning", said), *desk.save()]
+        return [ev.Log("warning", said), *record.save()]

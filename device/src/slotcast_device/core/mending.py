@@ -17,7 +17,7 @@ from slotcast_schemas.states import SETTLED
 
 if TYPE_CHECKING:
     from slotcast_device.core.events import Action, Now, SlotsChanged
-    from slotcast_device.core.record import Desk
+    from slotcast_device.core.record import UpdateRecord
     from slotcast_schemas.errors import SlotcastError
 
 MEND_AGAIN_S: Final = 30.0
@@ -31,33 +31,33 @@ class Mending:
         must_inspect: the active slot is not what it should be; only a look at all of it tells.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, record: UpdateRecord) -> None:
+        self._record = record
         self._not_before_s = 0.0
         self.must_inspect = False
 
     def found(self, event: SlotsChanged, now: Now) -> list[Action]:
         """Take what a glance found."""
-        desk = self._desk
+        record = self._record
         if now.mono_s < self._not_before_s:
             return []
         actions: list[Action] = []
         if event.is_damaged and not self.must_inspect:
             self.must_inspect = True
-            actions.append(ev.Log("warning", f"slot {desk.state.active}: its model file is gone"))
-        if event.link is not None and desk.state.active is not None:
-            text = lost_text(event.link, desk.state.active)
-            if desk.phase in SETTLED:
-                desk.change(detail=text)
-            actions += [ev.PutBack(desk.state.active), ev.Log("warning", text), *desk.save()]
+            actions.append(ev.Log("warning", f"slot {record.state.active}: its model file is gone"))
+        if event.link is not None and record.state.active is not None:
+            text = lost_text(event.link, record.state.active)
+            if record.phase in SETTLED:
+                record.change(detail=text)
+            actions += [ev.PutBack(record.state.active), ev.Log("warning", text), *record.save()]
         elif event.is_record_lost:
             text = "the record was lost while this ran; written anew"
-            actions += [*desk.save(), ev.Log("warning", text)]
+            actions += [*record.save(), ev.Log("warning", text)]
         return actions
 
     def look_for_another(self) -> None:
         """Where what serves is lost, a slot that was built and not probed may be all there is."""
-        state = self._desk.state
+        state = self._record.state
         is_lost = state.floor > 0 and state.active_record is None
         self.must_inspect |= is_lost and state.standby in state.slots
 
@@ -65,5 +65,5 @@ class Mending:
         """Nothing could be put back: say so, and try again after a while."""
         self._not_before_s = now.mono_s + MEND_AGAIN_S
         text = f"`current` is lost and cannot be put back: {error.reason}: {error}"
-        self._desk.change(detail=text)
+        self._record.change(detail=text)
         return [ev.Log("error", text), ev.Report()]

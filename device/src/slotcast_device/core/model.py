@@ -3,7 +3,7 @@
     notice -> verify -> plan -> collect -> build into standby -> probe -> switch -> watch -> commit
 
 This module takes the events, looks at notices and hands on: `installation` does what comes before
-the switch, `trial` what comes after the decision to switch, `desk` holds what they share,
+the switch, `trial` what comes after the decision to switch, `record` holds what they share,
 `recovery` says what a restart makes of the record, `mending` what is done about things lost while
 the agent runs, `lifecycle` which state may follow which.
 One job runs at a time; what arrives meanwhile waits (the last notice only: it is the truth).
@@ -23,7 +23,7 @@ from slotcast_device.core.installation import Installation
 from slotcast_device.core.lifecycle import Happening
 from slotcast_device.core.mending import Mending
 from slotcast_device.core.plan import Canceled, Install, NothingToDo, Wait, make_plan
-from slotcast_device.core.record import Desk, same_end
+from slotcast_device.core.record import UpdateRecord, same_end
 from slotcast_device.core.recovery import Findings, Recovery, recover
 from slotcast_device.core.signed_time import SignedTime
 from slotcast_device.core.state import Update
@@ -85,14 +85,14 @@ class ModelCore:
     ) -> None:
         self.model = model
         self.notices_seen = 0
-        self._desk = Desk(model, Backoff(rng, RETRY_FIRST_S, RETRY_CAP_S))
+        self._record = UpdateRecord(model, Backoff(rng, RETRY_FIRST_S, RETRY_CAP_S))
         self._credit = Credit.shared_by(models)
         self._allowance = Allowance(models=models)
-        self._trial = Trial(self._desk)
-        self._mending = Mending(self._desk)
-        self._time = SignedTime(self._desk)
+        self._trial = Trial(self._record)
+        self._mending = Mending(self._record)
+        self._time = SignedTime(self._record)
         self._installation = Installation(
-            self._desk,
+            self._record,
             self._trial,
             device,
             topics,
@@ -116,13 +116,13 @@ class ModelCore:
     @property
     def state(self) -> ModelState:
         """The record as it is now."""
-        return self._desk.state
+        return self._record.state
 
     @property
     def deadline_s(self) -> float | None:
         """When `Tick` is due, on the monotonic clock."""
         # While a job runs, a wait that is over must not keep the shell awake: nothing is done then.
-        wake_s = None if self._desk.job is not None else self._desk.wake_s
+        wake_s = None if self._record.job is not None else self._record.wake_s
         due = (self._installation.deadline_s, wake_s, self._time.deadline_s)
         return min((d for d in due if d is not None), default=None)
 
@@ -132,9 +132,9 @@ class ModelCore:
         return (
             self.notices_seen > 0
             and self._is_ready
-            and self._desk.job is None
+            and self._record.job is None
             and self._inbox is None
-            and (self._desk.phase in SETTLED or self._desk.reason == Reason.PAUSED)
+            and (self._record.phase in SETTLED or self._record.reason == Reason.PAUSED)
         )
 
     @property
@@ -145,12 +145,14 @@ class ModelCore:
     @property
     def is_at_rest(self) -> bool:
         """Whether no job runs."""
-        return self._desk.job is None
+        return self._record.job is None
 
     @property
     def is_unreadable(self) -> bool:
         """Whether the last look at the durable state failed."""
-        return not self._is_ready and self._desk.job is None and self._desk.phase is State.FAILED
+        return (
+            not self._is_ready and self._record.job is None and self._record.phase is State.FAILED
+        )
 
     @property
     def transfer(self) -> Transfer | None:
@@ -160,19 +162,19 @@ class ModelCore:
     @property
     def is_fetching(self) -> bool:
         """Whether chunks are being collected."""
-        return self.transfer is not None and self._desk.phase is State.DOWNLOADING
+        return self.transfer is not None and self._record.phase is State.DOWNLOADING
 
     def status(self) -> ModelStatus:
         """Say where this model stands."""
         return model_status(
-            self._desk.state, self._installation.progress, is_stale=self._time.is_stale
+            self._record.state, self._installation.progress, is_stale=self._time.is_stale
         )
 
     # --- events ---------------------------------------------------------------------------
 
     def start(self) -> list[Action]:
         """Begin: look at what the last run left."""
-        return self._desk.run(ev.Inspect())
+        return self._record.run(ev.Inspect())
 
     def stop(self, now: Now) -> list[Action]:
         """End in order: keep what a trial has come to; the start that follows is no restart."""
@@ -188,10 +190,10 @@ class ModelCore:
 
     def _inspect_again(self) -> list[Action]:
         """Look at the whole disk, as at a start, once nothing else is being done with it."""
-        if not (self._mending.must_inspect and self._is_ready and self._desk.job is None):
+        if not (self._mending.must_inspect and self._is_ready and self._record.job is None):
             return []
         self._is_ready = False
-        return self._desk.run(ev.Inspect())
+        return self._record.run(ev.Inspect())
 
     def _dispatch(self, event: Event, now: Now) -> list[Action]:
         match event:
@@ -224,13 +226,13 @@ class ModelCore:
 
     def _clock_moved(self, now: Now) -> list[Action]:
         """Judge by the new time what was refused, what is under way, and what waits for a time."""
-        desk = self._desk
+        record = self._record
         if self._expired is not None:
             self._inbox, self._expired = self._inbox or self._expired, None
-        elif desk.phase in _FETCHING | {State.QUEUED}:
+        elif record.phase in _FETCHING | {State.QUEUED}:
             self._inbox = self._inbox or self._notice
-        if desk.phase is State.VERIFIED and desk.wake_s is not None:
-            desk.wake_s = now.mono_s
+        if record.phase is State.VERIFIED and record.wake_s is not None:
+            record.wake_s = now.mono_s
         return self._time.look(now)
 
     def _from_link(
@@ -267,50 +269,50 @@ class ModelCore:
 
     def _notice_arrived(self, data: bytes) -> list[Action]:
         self.notices_seen += 1
-        if data == self._notice and self._desk.phase in _FETCHING | _SWITCHED:
+        if data == self._notice and self._record.phase in _FETCHING | _SWITCHED:
             return []  # the one we are busy with, sent again on a new connection
         self._inbox = data
-        if not self._is_ready and self._desk.job is None:
-            return self._desk.run(ev.Inspect())  # the state could not be read: perhaps now
+        if not self._is_ready and self._record.job is None:
+            return self._record.run(ev.Inspect())  # the state could not be read: perhaps now
         return []
 
     def _next_notice(self) -> list[Action]:
         """Look at the notice that waits, once nothing else is being done."""
-        if self._inbox is None and not self._desk.has_ended:
+        if self._inbox is None and not self._record.has_ended:
             return []
-        if self._desk.has_ended:
-            self._desk.has_ended = False
+        if self._record.has_ended:
+            self._record.has_ended = False
             self._inbox, self._held = self._inbox or self._held, None
-        busy = self._desk.job is not None or not self._is_ready or self._trial.is_between_steps
+        busy = self._record.job is not None or not self._is_ready or self._trial.is_between_steps
         if busy or self._inbox is None:
             return []
         self._notice, self._inbox = self._inbox, None
-        return self._desk.run(ev.Verify(self._notice, self._desk.state.signed_time))
+        return self._record.run(ev.Verify(self._notice, self._record.state.signed_time))
 
     def _tick(self, now: Now) -> list[Action]:
         actions = self._installation.tick(now) + self._time.tick(now)
-        desk = self._desk
-        if desk.wake_s is not None and desk.wake_s <= now.mono_s and desk.job is None:
-            desk.wake_s = None
+        record = self._record
+        if record.wake_s is not None and record.wake_s <= now.mono_s and record.job is None:
+            record.wake_s = None
             actions += self._wake(now)
         return actions
 
     def _wake(self, now: Now) -> list[Action]:
         """A wait is over: first make durable what could not be saved, then look again."""
         if not self._is_ready:
-            return self._desk.run(ev.Inspect())
-        saved = self._desk.save() if self._is_unsaved else []
+            return self._record.run(ev.Inspect())
+        saved = self._record.save() if self._is_unsaved else []
         self._is_unsaved = False
         return saved + self._look_again(now)
 
     def _look_again(self, now: Now) -> list[Action]:
         """Look at the trial or the owner again, or at the last notice."""
-        match self._desk.phase:
+        match self._record.phase:
             case State.TRIAL if not self._trial.is_between_steps:
                 return self._trial.watch(now)
             case State.TRIAL | State.ACTIVATING:
                 self._is_ready = False
-                return self._desk.run(ev.Inspect())
+                return self._record.run(ev.Inspect())
             case State.VERIFIED:
                 return self._installation.ask_again()
         if self._inbox is None:
@@ -320,10 +322,10 @@ class ModelCore:
     # --- jobs -----------------------------------------------------------------------------
 
     def _job_done(self, event: ev.JobDone, now: Now) -> list[Action]:
-        if event.job is not self._desk.job:
+        if event.job is not self._record.job:
             self._was_overtaken(event.job)
             return []
-        self._desk.job = None
+        self._record.job = None
         if event.error is not None:
             return self._job_failed(event.job, event.error, now)
         return self._job_gave(event.job, event.result, now)
@@ -368,43 +370,45 @@ class ModelCore:
                 return self._payload_useless(error, now)
             case ev.CheckSlot():
                 return self._trial.no_way_back(error, now)
-            case _ if self._desk.phase in _SWITCHED:
+            case _ if self._record.phase in _SWITCHED:
                 return self._trial.stuck(error, now)
         return self._broken(error, now)
 
     def _action_failed(self, event: ev.ActionFailed, now: Now) -> list[Action]:
-        desk = self._desk
-        if any(action is desk.job for action in event.dropped):
-            desk.job = None
+        record = self._record
+        if any(action is record.job for action in event.dropped):
+            record.job = None
         if self._trial.is_note(event.action):
             return [ev.Log("warning", f"{event.error.reason}: {event.error}"), ev.Report()]
         if isinstance(event.action, ev.PutBack):
             return self._mending.failed(event.error, now)
-        if desk.phase in _SWITCHED or isinstance(event.action, ev.Activate):
+        if record.phase in _SWITCHED or isinstance(event.action, ev.Activate):
             # The record in memory is ahead of the disk: only a look at the disk says how far.
             self._is_ready = False
             return self._trial.stuck(event.error, now)
-        if isinstance(event.action, ev.Save) and desk.phase not in _FETCHING:
+        if isinstance(event.action, ev.Save) and record.phase not in _FETCHING:
             self._is_unsaved = True
-            desk.retry_later(now)
+            record.retry_later(now)
             return [ev.Log("error", f"{event.error.reason}: {event.error}"), ev.Report()]
         return self._broken(event.error, now)
 
     # --- start ----------------------------------------------------------------------------
 
     def _recovered(self, found: Findings, now: Now) -> list[Action]:
-        desk = self._desk
-        desk.releases = dict(found.releases)
+        record = self._record
+        record.releases = dict(found.releases)
         self._mending.must_inspect = False
         recovery = recover(self.model, found, is_start=self._is_start)
         if found.problem is not None:
-            desk.state = msgspec.structs.replace(recovery.state, floor=0)  # not known, never saved
+            record.state = msgspec.structs.replace(
+                recovery.state, floor=0
+            )  # not known, never saved
             opened = self._opened_anyway(recovery) if found.is_lost else []
             return opened + self._unreadable(found.problem, now)
-        desk.state = recovery.state
+        record.state = recovery.state
         self._is_ready, self._is_start = True, False
         actions = self._installation.abandon(now) + self._time.recovered(now)
-        if desk.phase in _FETCHING | {State.FAILED}:  # and nothing fetches any more: begin again
+        if record.phase in _FETCHING | {State.FAILED}:  # and nothing fetches any more: begin again
             self._inbox = self._inbox or self._notice
         actions += self._opened_and_saved(recovery, found)
         actions += [ev.Log("warning", note) for note in (found.note, recovery.note) if note]
@@ -442,8 +446,8 @@ class ModelCore:
             detail=str(error),
             since=now.wall_s,
         )
-        self._desk.set_update(update)
-        self._desk.retry_later(now)
+        self._record.set_update(update)
+        self._record.retry_later(now)
         return [ev.Log("error", f"{error.reason}: {error}"), ev.Report()]
 
     # --- a notice -------------------------------------------------------------------------
@@ -459,28 +463,28 @@ class ModelCore:
         is_new = self._time.learn(trusted, now)
         actions = self._seal_again(trusted) + self._planned(verified, now)
         if is_new and not any(isinstance(action, ev.Save) for action in actions):
-            actions += self._desk.save() if self._desk.phase not in _SWITCHED else [ev.Report()]
+            actions += self._record.save() if self._record.phase not in _SWITCHED else [ev.Report()]
         return actions
 
     def _seal_again(self, trusted: Trusted) -> list[Action]:
         """Write the signed release of a slot that has lost it: the notice brings it."""
-        desk = self._desk
+        record = self._record
         actions: list[Action] = []
-        for slot, record in desk.state.slots.items():
-            is_lost = slot not in desk.releases
-            if is_lost and record.release_sha256 == trusted.release_sha256:
-                desk.releases[slot] = trusted.release
+        for slot, held in record.state.slots.items():
+            is_lost = slot not in record.releases
+            if is_lost and held.release_sha256 == trusted.release_sha256:
+                record.releases[slot] = trusted.release
                 actions.append(ev.SealAgain(slot, trusted.release_bytes))
         return actions
 
     def _planned(self, verified: ev.Verified, now: Now) -> list[Action]:
         trusted = verified.trusted
-        if self._desk.phase in _SWITCHED:
+        if self._record.phase in _SWITCHED:
             return self._verified_on_trial(trusted, now)
         day = self._time.day(now)
         facts = replace(verified.facts, excluded=self._installation.excluded, day=day)
         try:
-            plan = make_plan(trusted, self._desk.state, facts)
+            plan = make_plan(trusted, self._record.state, facts)
         except SlotcastError as exc:
             return self._refused(exc, now, trusted)
         match plan:
@@ -489,7 +493,7 @@ class ModelCore:
             case Wait(reason, group, again_s):
                 actions = self._stand_by(Happening.HELD, reason, trusted, group, now)
                 if again_s is not None:
-                    self._desk.wake_s = now.mono_s + again_s
+                    self._record.wake_s = now.mono_s + again_s
                 return actions
             case Canceled(group):
                 return self._stand_by(Happening.CANCELED, Reason.CANCELED, trusted, group, now)
@@ -498,7 +502,7 @@ class ModelCore:
 
     def _verified_on_trial(self, trusted: Trusted, now: Now) -> list[Action]:
         """On trial only a cancel counts; anything else is looked at when the trial is over."""
-        update = self._desk.update
+        update = self._record.update
         if update is None:
             return []
         if trusted.release_sha256 != update.release_sha256:
@@ -509,62 +513,62 @@ class ModelCore:
 
     def _settle(self, reason: str, trusted: Trusted, now: Now) -> list[Action]:
         """Nothing to do; an ending that says more about the same release is left to say it."""
-        desk, update = self._desk, self._desk.update
+        record, update = self._record, self._record.update
         if update is not None and update.sequence == trusted.release.sequence:
-            committed = desk.phase is State.COMMITTED and reason == Reason.UP_TO_DATE
-            if committed or (desk.phase is State.IDLE and desk.reason == reason):
+            committed = record.phase is State.COMMITTED and reason == Reason.UP_TO_DATE
+            if committed or (record.phase is State.IDLE and record.reason == reason):
                 return []
         actions = self._installation.abandon(now)
-        desk.begin(trusted, Happening.SETTLED, reason, now)
-        return [*actions, *desk.save()]
+        record.begin(trusted, Happening.SETTLED, reason, now)
+        return [*actions, *record.save()]
 
     def _stand_by(
         self, happening: Happening, reason: str, trusted: Trusted, group: str, now: Now
     ) -> list[Action]:
         """Stop what is under way: the publisher pauses or cancels it. Chunks of a pause stay."""
-        before = self._desk.update
+        before = self._record.update
         actions = self._installation.abandon(now)
-        self._desk.begin(trusted, happening, reason, now, group=group)
-        if before is not None and same_end(before, self._desk.update):
-            self._desk.change(since=before.since)
+        self._record.begin(trusted, happening, reason, now, group=group)
+        if before is not None and same_end(before, self._record.update):
+            self._record.change(since=before.since)
             return actions
         if happening is Happening.CANCELED:
             actions.append(ev.DropSpool())
-        return [*actions, *self._desk.save()]
+        return [*actions, *self._record.save()]
 
     def _refused(
         self, error: SlotcastError, now: Now, trusted: Trusted | None = None
     ) -> list[Action]:
         """Say why; what is under way goes on, since a refused notice must not stop it."""
-        desk = self._desk
-        if isinstance(error, Benched) and desk.phase in {State.ROLLED_BACK, State.FAILED}:
+        record = self._record
+        if isinstance(error, Benched) and record.phase in {State.ROLLED_BACK, State.FAILED}:
             return []  # the reason why it was benched says more
         said = ev.Log("warning", f"refused: {error.reason}: {error}")
         refused = isinstance(error, RefusedRelease)
         if isinstance(error, Expired):
             self._expired = self._notice
         # After a restart the record may say DOWNLOADING while nothing is under way any more.
-        is_fetching = desk.phase in _FETCHING and self._installation.install is not None
+        is_fetching = record.phase in _FETCHING and self._installation.install is not None
         if is_fetching and isinstance(error, Expired) and self._is_under_way():
             return [*self._installation.abandon(now), *self._refused(error, now, trusted)]
-        if is_fetching or desk.phase in _SWITCHED:
-            desk.change(detail=f"another notice was refused: {error.reason}: {error}")
+        if is_fetching or record.phase in _SWITCHED:
+            record.change(detail=f"another notice was refused: {error.reason}: {error}")
             if not refused:  # such as no room on the disk: that may change, now or by the end
                 self._held = self._notice
             if is_fetching and not refused:
-                desk.retry_later(now)
+                record.retry_later(now)
             else:
                 self._notice = None
             return [said, ev.Report()]
-        before = desk.update
+        before = record.update
         happening = Happening.REFUSED if refused else Happening.BROKEN
-        desk.begin(trusted, happening, error.reason, now, detail=str(error))
+        record.begin(trusted, happening, error.reason, now, detail=str(error))
         if not refused:
-            desk.retry_later(now)
-        if same_end(before, desk.update):
-            desk.set_update(before)
+            record.retry_later(now)
+        if same_end(before, record.update):
+            record.set_update(before)
             return [said]
-        return [said, *desk.save()]
+        return [said, *record.save()]
 
     def _is_under_way(self) -> bool:
         """Whether the notice looked at is the one that is under way: the clock was wrong then."""
@@ -583,35 +587,35 @@ class ModelCore:
 
     def _broken(self, error: SlotcastError, now: Now) -> list[Action]:
         """Storage, payload or transfer failed before the switch: the old release is untouched."""
-        desk = self._desk
+        record = self._record
         actions = self._installation.abandon(now)
-        desk.move(Happening.BROKEN, error.reason, now, detail=str(error))
-        desk.retry_later(now)
+        record.move(Happening.BROKEN, error.reason, now, detail=str(error))
+        record.retry_later(now)
         self._mending.look_for_another()
         said = ev.Log("error", f"failed: {error.reason}: {error}")
-        return [*actions, said, ev.Report(), ev.Save(desk.state)]
+        return [*actions, said, ev.Report(), ev.Save(record.state)]
 
     def _by_hand(self, event: ev.RollBackAsked | ev.UnbenchAsked, now: Now) -> list[Action]:
         """A person asks; refused in the log while something else is being done."""
-        desk = self._desk
+        record = self._record
         if not self._is_ready:
             return [ev.Log("warning", "not ready: the durable state was not read (yet)")]
         if isinstance(event, ev.UnbenchAsked):
-            desk.unbench(event.sequence)
+            record.unbench(event.sequence)
             self._inbox = self._inbox or self._notice
-            return desk.save()
+            return record.save()
         return self._recall(event.detail, now)
 
     def _recall(self, detail: str, now: Now) -> list[Action]:
         """Go back because a person asks; what was being fetched is looked at again after that."""
-        desk, before = self._desk, self._desk.phase
+        record, before = self._record, self._record.phase
         if self._trial.is_between_steps:
             return [ev.Log("warning", "a roll back is under way already")]
         is_candidate_there = before is State.VERIFIED  # the standby slot holds it, not the old one
-        if before is not State.TRIAL and (desk.job is not None or is_candidate_there):
+        if before is not State.TRIAL and (record.job is not None or is_candidate_there):
             return [ev.Log("warning", f"cannot roll back while {before}; ask again later")]
         actions = self._trial.recall(detail, now)
-        if desk.phase is not State.TRIAL:
+        if record.phase is not State.TRIAL:
             return actions
         if before is State.DOWNLOADING:
             self._held = self._notice

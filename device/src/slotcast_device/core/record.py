@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from slotcast_schemas.verify import Trusted
 
 
-class Desk:
+class UpdateRecord:
     """The shared part of a model's core.
 
     Attributes:

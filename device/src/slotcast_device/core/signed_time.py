@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from slotcast_device.core.events import Action, Now
-    from slotcast_device.core.record import Desk
+    from slotcast_device.core.record import UpdateRecord
     from slotcast_device.core.state import ModelState
     from slotcast_schemas.verify import Trusted
 
@@ -60,8 +60,8 @@ class SignedTime:
         is_stale: the last good notice is past its end, and no other has come.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, record: UpdateRecord) -> None:
+        self._record = record
         self._since_s = 0.0  # when the signed time was learned, on the clock that does not jump
         self._look_s: float | None = None
         self.is_stale = False
@@ -70,11 +70,11 @@ class SignedTime:
 
     def now_s(self, now: Now) -> int:
         """Give the time, as far as it can be known; seconds since 1970."""
-        return self._later_s(self._desk.state.signed_time, now)
+        return self._later_s(self._record.state.signed_time, now)
 
     def _later_s(self, signed_s: int, now: Now) -> int:
         running_s = signed_s
-        if signed_s and signed_s == self._desk.state.signed_time:
+        if signed_s and signed_s == self._record.state.signed_time:
             running_s += int(max(0.0, now.mono_s - self._since_s))
         return max(now.wall_s, running_s)
 
@@ -106,16 +106,16 @@ class SignedTime:
 
     def learn(self, trusted: Trusted, now: Now) -> bool:
         """Take what a good notice says about time; true if that is new."""
-        before = self._desk.state
-        self._desk.note_signed(self._signed_s(trusted), trusted.expires_s)
-        if self._desk.state.signed_time != before.signed_time:
+        before = self._record.state
+        self._record.note_signed(self._signed_s(trusted), trusted.expires_s)
+        if self._record.state.signed_time != before.signed_time:
             self._since_s = now.mono_s
         self.look(now)
-        return self._desk.state != before
+        return self._record.state != before
 
     def _signed_s(self, trusted: Trusted) -> int:
         """Give the signed time, should this notice be believed."""
-        known_s, issued_s = self._desk.state.signed_time, trusted.offer.issued
+        known_s, issued_s = self._record.state.signed_time, trusted.offer.issued
         if trusted.expires_s and issued_s >= trusted.expires_s:
             issued_s = 0
         return issued_s if trusted.is_newer else max(known_s, issued_s)
@@ -138,7 +138,7 @@ class SignedTime:
 
     def look(self, now: Now) -> list[Action]:
         """See whether the last good notice is past its end; say so once."""
-        ends_s, was_stale = self._desk.state.notice_expires, self.is_stale
+        ends_s, was_stale = self._record.state.notice_expires, self.is_stale
         left_s = ends_s - self.now_s(now)
         self.is_stale = bool(ends_s) and left_s <= 0
         self._look_s = None

@@ -21,7 +21,7 @@ from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
     from slotcast_device.core.events import Action, Now, Verdict
-    from slotcast_device.core.record import Desk
+    from slotcast_device.core.record import UpdateRecord
     from slotcast_device.core.state import SlotName
     from slotcast_schemas.errors import SlotcastError
     from slotcast_schemas.messages.status import Check
@@ -41,8 +41,8 @@ writes in a day; a crash costs at most this much of the time already watched."""
 class Trial:
     """Everything from the decision to switch to the end of the update."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, record: UpdateRecord) -> None:
+        self._record = record
         self._watched_s = 0.0
         self._looked_mono_s = 0.0
         self._waits_for: str | None = None  # what was told last; None: nothing yet in this run
@@ -53,10 +53,10 @@ class Trial:
 
     def activate(self, slot: SlotName, now: Now) -> list[Action]:
         """Switch to a probed slot."""
-        desk = self._desk
-        desk.move(Happening.FIT, Reason.SWITCHING, now)
-        desk.change(slot=slot, fallback=desk.state.active, verdict="", restarts=0, trial_s=0.0)
-        return [*desk.save(), *self._switch(now)]
+        record = self._record
+        record.move(Happening.FIT, Reason.SWITCHING, now)
+        record.change(slot=slot, fallback=record.state.active, verdict="", restarts=0, trial_s=0.0)
+        return [*record.save(), *self._switch(now)]
 
     def resume(self, then: Next, now: Now) -> list[Action]:
         """Go on from where the last run was."""
@@ -71,34 +71,34 @@ class Trial:
                 return self._check_way_back()
 
     def _switch(self, now: Now) -> list[Action]:
-        update = self._desk.update
+        update = self._record.update
         if update is None or update.slot is None:
             raise TypeError("no candidate to switch to")
         actions: list[Action] = [ev.Activate(update.slot)]
-        self._desk.set_active(update.slot)
+        self._record.set_active(update.slot)
         return [*actions, *self._enter(now), *self.watch(now)]
 
     def _enter(self, now: Now) -> list[Action]:
-        update = self._desk.update
+        update = self._record.update
         self._looked_mono_s, self._waits_for = now.mono_s, None
         self._watched_s = 0.0 if update is None else update.trial_s
         self._restarts_before = 0 if update is None else update.application_restarts
-        if self._desk.phase is State.ACTIVATING:
-            self._desk.move(Happening.SWITCHED, Reason.ON_TRIAL, now)
-            self._desk.change(trial_began=now.wall_s)
-        return self._desk.save()
+        if self._record.phase is State.ACTIVATING:
+            self._record.move(Happening.SWITCHED, Reason.ON_TRIAL, now)
+            self._record.change(trial_began=now.wall_s)
+        return self._record.save()
 
     # --- the trial ----------------------------------------------------------------------------
 
     def watch(self, now: Now) -> list[Action]:
         """Look how the new release does."""
-        update, release = self._desk.update, self._desk.release_on_trial
+        update, release = self._record.update, self._record.release_on_trial
         if update is None or update.slot is None:
             raise TypeError("nothing is on trial")
         if release is None:
             return self.roll_back(Reason.SLOT_DAMAGED, "the signed release is missing", (), now)
         restarts = update.restarts + self._restarts_before
-        return self._desk.run(
+        return self._record.run(
             ev.Watch(update.slot, update.fallback, release, self._elapsed_s(now), restarts)
         )
 
@@ -112,27 +112,27 @@ class Trial:
     def watched(self, verdict: Verdict, now: Now) -> list[Action]:
         """Decide by what the look found."""
         if verdict.passed is None:
-            self._desk.wake_s = now.mono_s + self._next_look_s(now)
+            self._record.wake_s = now.mono_s + self._next_look_s(now)
             return self._note_pending(verdict, now)
         if not verdict.passed:
             return self.roll_back(verdict.reason, verdict.detail, verdict.checks, now)
-        self._desk.keep_evidence(verdict)
-        self._desk.move(Happening.PASSED, Reason.COMMITTED, now)
-        self._desk.raise_floor()
-        return [*self._desk.end(), ev.Notify("after_commit", self._desk.release_on_trial)]
+        self._record.keep_evidence(verdict)
+        self._record.move(Happening.PASSED, Reason.COMMITTED, now)
+        self._record.raise_floor()
+        return [*self._record.end(), ev.Notify("after_commit", self._record.release_on_trial)]
 
     def _next_look_s(self, now: Now) -> float:
         """Look when the trial's time is over, and now and then before that."""
-        release = self._desk.release_on_trial
+        release = self._record.release_on_trial
         duration_s = 0.0 if release is None else release.trial.duration_s
         return min(WATCH_EVERY_S, max(WATCH_AGAIN_S, duration_s - self._elapsed_s(now)))
 
     def _note_pending(self, verdict: Verdict, now: Now) -> list[Action]:
         """Keep what the trial has come to, and tell what it waits for, now and then."""
-        desk, elapsed_s = self._desk, self._elapsed_s(now)
-        noted_s = 0.0 if desk.update is None else desk.update.trial_s
+        record, elapsed_s = self._record, self._elapsed_s(now)
+        noted_s = 0.0 if record.update is None else record.update.trial_s
         restarts = self._restarts_before + verdict.restarts
-        desk.change(detail=verdict.detail, application_restarts=restarts)
+        record.change(detail=verdict.detail, application_restarts=restarts)
         is_due = elapsed_s - noted_s >= max(NOTE_FIRST_S, noted_s * NOTE_SHARE)
         if verdict.reason == self._waits_for and not is_due:
             return []
@@ -140,8 +140,8 @@ class Trial:
         return [self._take_note(now), ev.Report()]
 
     def _take_note(self, now: Now, *, stopped: bool = False) -> Action:
-        self._desk.change(trial_s=self._elapsed_s(now), stopped=stopped)
-        self._note = ev.Save(self._desk.state)
+        self._record.change(trial_s=self._elapsed_s(now), stopped=stopped)
+        self._note = ev.Save(self._record.state)
         return self._note
 
     def is_note(self, action: Action) -> bool:
@@ -150,7 +150,7 @@ class Trial:
 
     def stop(self, now: Now) -> list[Action]:
         """The agent ends in order: what comes after is no restart."""
-        if self._desk.phase is not State.TRIAL or self.is_between_steps:
+        if self._record.phase is not State.TRIAL or self.is_between_steps:
             return []
         return [self._take_note(now, stopped=True)]
 
@@ -160,64 +160,64 @@ class Trial:
         self, reason: str, detail: str, checks: tuple[Check, ...], now: Now
     ) -> list[Action]:
         """Record the verdict first: a power cut on the way ends in the same roll back."""
-        desk = self._desk
-        desk.keep_evidence(ev.Verdict(passed=False, reason=reason, checks=checks))
-        desk.change(verdict=reason, detail=detail, since=now.wall_s)
+        record = self._record
+        record.keep_evidence(ev.Verdict(passed=False, reason=reason, checks=checks))
+        record.change(verdict=reason, detail=detail, since=now.wall_s)
         said = ev.Log("warning", f"rolling back: {reason}: {detail}")
-        return [said, ev.Save(desk.state), *self._check_way_back()]
+        return [said, ev.Save(record.state), *self._check_way_back()]
 
     def recall(self, detail: str, now: Now) -> list[Action]:
         """Go back to the standby slot's release because a person asks."""
-        desk = self._desk
-        if desk.phase is State.TRIAL:
-            desk.job = None  # a look under way does not matter any more
+        record = self._record
+        if record.phase is State.TRIAL:
+            record.job = None  # a look under way does not matter any more
             return self.roll_back(Reason.BY_HAND, detail, (), now)
-        state, standby = desk.state, desk.state.standby
+        state, standby = record.state, record.state.standby
         if state.active is None or state.active_record is None or standby not in state.slots:
             return [ev.Log("warning", "cannot roll back: no other release is in the standby slot")]
-        record = state.slots[standby]
-        if record.sequence > state.floor:
-            text = f"cannot roll back: {record.version} in the standby slot was never committed"
+        held = state.slots[standby]
+        if held.sequence > state.floor:
+            text = f"cannot roll back: {held.version} in the standby slot was never committed"
             return [ev.Log("warning", text)]
-        desk.recall(state.active, standby, now)
+        record.recall(state.active, standby, now)
         return self.roll_back(Reason.BY_HAND, detail, (), now)
 
     def _check_way_back(self) -> list[Action]:
-        update = self._desk.update
+        update = self._record.update
         slot = None if update is None else update.fallback
-        record = None if slot is None else self._desk.state.slots.get(slot)
-        return self._desk.run(ev.CheckSlot(slot, record))
+        record = None if slot is None else self._record.state.slots.get(slot)
+        return self._record.run(ev.CheckSlot(slot, record))
 
     def way_is_clear(self, now: Now) -> list[Action]:
         """The old slot is whole: go back to it."""
-        desk = self._desk
-        update = desk.update
+        record = self._record
+        update = record.update
         if update is None:
             return []
-        desk.move(Happening.UNFIT, update.verdict, now, detail=update.detail)
-        desk.bench(update.verdict)
-        desk.set_active(update.fallback)
-        ended: list[Action] = [ev.Activate(update.fallback), *desk.end()]
-        return [*ended, ev.Notify("after_rollback", desk.release_on_trial)]
+        record.move(Happening.UNFIT, update.verdict, now, detail=update.detail)
+        record.bench(update.verdict)
+        record.set_active(update.fallback)
+        ended: list[Action] = [ev.Activate(update.fallback), *record.end()]
+        return [*ended, ev.Notify("after_rollback", record.release_on_trial)]
 
     def no_way_back(self, error: SlotcastError, now: Now) -> list[Action]:
         """The old slot is damaged: the new release, unfit as it is, is all there is."""
-        desk = self._desk
-        verdict = "" if desk.update is None else desk.update.verdict
-        desk.move(Happening.UNFIT, Reason.NO_WAY_BACK, now, detail=f"{verdict}, but {error}")
-        return [ev.Log("critical", f"cannot roll back: {error}"), *desk.end()]
+        record = self._record
+        verdict = "" if record.update is None else record.update.verdict
+        record.move(Happening.UNFIT, Reason.NO_WAY_BACK, now, detail=f"{verdict}, but {error}")
+        return [ev.Log("critical", f"cannot roll back: {error}"), *record.end()]
 
     def stuck(self, error: SlotcastError, now: Now) -> list[Action]:
         """Storage failed in the middle: look again soon, as after a restart."""
-        self._desk.change(detail=f"{error.reason}: {error}; trying again")
-        self._desk.job = None
-        self._desk.wake_s = now.mono_s + STUCK_WAIT_S
+        self._record.change(detail=f"{error.reason}: {error}; trying again")
+        self._record.job = None
+        self._record.wake_s = now.mono_s + STUCK_WAIT_S
         return [ev.Log("error", f"{error.reason}: {error}"), ev.Report()]
 
     @property
     def is_between_steps(self) -> bool:
         """Whether a switch or a roll back is in the middle of its steps."""
-        update = self._desk.update
+        update = self._record.update
         return update is not None and (
             update.state is State.ACTIVATING
             or (update.state is State.TRIAL and update.verdict != "")

@@ -8,7 +8,7 @@ import pytest
 
 from slotcast_device.core.events import Now
 from slotcast_device.core.lifecycle import FOLLOWS, Happening, IllegalMove, diagram, follow
-from slotcast_device.core.record import Desk
+from slotcast_device.core.record import UpdateRecord
 from slotcast_device.core.state import Update
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.states import SETTLED, State
@@ -24,19 +24,19 @@ def test_every_state_has_a_row() -> None:
 def test_a_move_is_in_the_table_or_leaves_the_record_as_it_was(
     state: State, happening: Happening
 ) -> None:
-    desk = Desk("clf", Backoff(random.Random(1)))
-    desk.set_update(
+    record = UpdateRecord("clf", Backoff(random.Random(1)))
+    record.set_update(
         Update(version="1", sequence=1, release_sha256=b"", state=state, reason="before")
     )
-    before = desk.state
+    before = record.state
     if happening in FOLLOWS[state]:
-        desk.move(happening, "after", Now(0.0, 7))
-        assert desk.phase is FOLLOWS[state][happening]
-        assert desk.reason == "after"
+        record.move(happening, "after", Now(0.0, 7))
+        assert record.phase is FOLLOWS[state][happening]
+        assert record.reason == "after"
     else:
         with pytest.raises(IllegalMove, match=state):
-            desk.move(happening, "after", Now(0.0, 7))
-        assert desk.state == before
+            record.move(happening, "after", Now(0.0, 7))
+        assert record.state == before
 
 
 def test_a_release_serves_only_after_it_was_collected_built_and_found_fit() -> None:

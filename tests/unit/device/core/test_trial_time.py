@@ -187,7 +187,7 @@ def test_a_look_at_the_disk_in_the_middle_of_a_run_is_no_restart() -> None:
     run = Run()
     for _ in range(5):
         run.core._is_ready = False
-        run.core._desk.job = None
+        run.core._record.job = None
         run.happen(ev.NoticeArrived(b"anything"))
         findings = Findings(run.saved, "b", SEALED, RELEASES, frozenset(RELEASES))
         run.happen(ev.JobDone(run.last(ev.Inspect), findings))
