@@ -164,9 +164,9 @@ BREAKS: Final = (
     ),
     Break(
         "full disk: not tried again",
-        "core/record.py",
-        "        self.wake_s = now.mono_s + self._retry.next_s()",
-        "        self.wake_s = None",
+        "core/agenda.py",
+        "        self.wake_in(self._retry.next_s(), now)",
+        "        self.sleep()",
     ),
     Break(
         "clock: the trial's time is the time of day",
@@ -177,8 +177,8 @@ BREAKS: Final = (
     Break(
         "restart: the trial's time begins anew in the middle of it",
         "core/switching.py",
-        "        self._record.change(trial_s=self._elapsed_s(now), stopped=stopped)\n",
-        "        self._record.change(trial_s=2 * self._elapsed_s(now), stopped=stopped)\n",
+        "        self._record.note_watched(self._elapsed_s(now), stopped=stopped)\n",
+        "        self._record.note_watched(2 * self._elapsed_s(now), stopped=stopped)\n",
     ),
     Break(
         "stop: an orderly stop counts as a crash",

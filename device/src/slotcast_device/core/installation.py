@@ -69,6 +69,7 @@ class Installation:
         allowance: Allowance,
     ) -> None:
         self._record = record
+        self._agenda = record.agenda
         self._trial = trial
         self._device = device
         self._topics = topics
@@ -130,7 +131,7 @@ class Installation:
         self.trusted, self.install = trusted, install
         if self._asks_owner:
             self._record.begin(trusted, Happening.HELD, Reason.OWNER, now, group=install.group)
-            return [*actions, *self._record.run(ev.AskHook("before_download", trusted.release))]
+            return [*actions, *self._agenda.run(ev.AskHook("before_download", trusted.release))]
         return actions + self._begin(now)
 
     def _begin(self, now: Now) -> list[Action]:
@@ -150,7 +151,7 @@ class Installation:
             return began + self._collected(now)
         is_whole = install.payload.base is None and not install.reuse
         whole = trusted.release if is_whole else None
-        return began + self._record.run(ev.OpenSpool(install.payload, whole))
+        return began + self._agenda.run(ev.OpenSpool(install.payload, whole))
 
     def _under_way(self) -> tuple[Trusted, Install]:
         if self.trusted is None or self.install is None:
@@ -161,8 +162,8 @@ class Installation:
         """Go on, wait, or stop, as the device's owner says."""
         record = self._record
         if answer.word == "wait":
-            record.change(reason=answer.reason or Reason.OWNER, detail=answer.detail)
-            record.wake_s = now.mono_s + answer.again_s
+            record.note(answer.reason or Reason.OWNER, answer.detail)
+            self._agenda.wake_in(answer.again_s, now)
             self._waiting = job
             return record.save()
         self._waiting = None
@@ -180,7 +181,7 @@ class Installation:
         Before a download the plan is made anew instead.
         """
         if self._record.phase is State.VERIFIED and self._waiting is not None:
-            return self._record.run(self._waiting)
+            return self._agenda.run(self._waiting)
         return []
 
     # --- collecting ---------------------------------------------------------------------------
@@ -308,7 +309,7 @@ class Installation:
             if isinstance(action, transfer_actions.Scan):
                 if self.transfer is not None:
                     job = ev.ScanSpool(self.transfer.payload, dict(self.transfer.maps))
-                    out += self._record.run(job)
+                    out += self._agenda.run(job)
             elif isinstance(action, transfer_actions.Complete):
                 out += self._collected(now)
             else:
@@ -349,7 +350,7 @@ class Installation:
         if self._record.phase is not State.DOWNLOADING or self._record.reason == reason:
             return []
         self._in_trouble = True
-        self._record.change(reason=reason, detail=detail[:DETAIL_MAX_CHARS])
+        self._record.note(reason, detail[:DETAIL_MAX_CHARS])
         return [ev.Log("warning", f"{reason}: {detail}"), *self._record.save()]
 
     def _out_of_trouble(self) -> list[Action]:
@@ -357,7 +358,7 @@ class Installation:
         self._in_trouble = False
         if self._record.phase is not State.DOWNLOADING:
             return []
-        self._record.change(reason=Reason.DOWNLOADING, detail="")
+        self._record.note(Reason.DOWNLOADING, "")
         return [ev.Log("info", "what was asked for comes now"), *self._record.save()]
 
     def _begin_pace(self, now: Now) -> None:
@@ -376,7 +377,7 @@ class Installation:
         if rate >= limit.bytes_per_s:
             if self._record.reason != Reason.SLOW:
                 return []
-            self._record.change(reason=Reason.DOWNLOADING, detail="")
+            self._record.note(Reason.DOWNLOADING, "")
             return [ev.Report()]
         if self._record.reason != Reason.DOWNLOADING:  # stalled says more
             return []
@@ -384,7 +385,7 @@ class Installation:
             f"{rate:.0f} verified bytes a second over {limit.window_s:g} s, expected at least"
             f" {limit.bytes_per_s:g}; it goes on, look at the link and the broker"
         )
-        self._record.change(reason=Reason.SLOW, detail=detail)
+        self._record.note(Reason.SLOW, detail)
         return [ev.Log("warning", f"slow: {detail}"), ev.Report()]
 
     def _measure_rate(self, now: Now) -> None:
@@ -406,7 +407,7 @@ class Installation:
         self._waiting = None
         self._sync_s = self._report_s = None
         self._pace.stop()
-        self._record.wake_s = None
+        self._agenda.sleep()
         return actions
 
     # --- building and probing -----------------------------------------------------------------
@@ -420,14 +421,14 @@ class Installation:
         record.set_slot(install.slot, None)
         self._sync_s = self._report_s = None
         self._pace.stop()
-        return [*record.save(), *record.run(ev.Build(install, trusted, before))]
+        return [*record.save(), *self._agenda.run(ev.Build(install, trusted, before))]
 
     def built(self, now: Now) -> list[Action]:
         """Every file in the standby slot is the signed one: probe it."""
         trusted, install = self._under_way()
         record = self._record
         record.move(Happening.BUILT, Reason.PROBING, now)
-        record.releases[install.slot] = trusted.release
+        record.learn_release(install.slot, trusted.release)
         record.set_slot(install.slot, record_of(trusted.release, trusted.release_sha256))
         beside = record.state.active if record.state.active_record is not None else None
         return [
@@ -435,7 +436,7 @@ class Installation:
             ev.Save(record.state),
             ev.DropSpool(),
             ev.Report(),
-            *record.run(ev.Probe(install.slot, trusted.release, beside)),
+            *self._agenda.run(ev.Probe(install.slot, trusted.release, beside)),
         ]
 
     def exclude_payload(self, error: SlotcastError, now: Now) -> list[Action] | None:
@@ -467,7 +468,7 @@ class Installation:
             ended = [*self.abandon(now), *record.end()]
             return [said, *ended, ev.Notify("refused", trusted.release)]
         if self._asks_owner:
-            return record.run(ev.AskHook("before_switch", trusted.release))
+            return self._agenda.run(ev.AskHook("before_switch", trusted.release))
         return self._trial.activate(install.slot, now)
 
     def _probe_later(self, job: ev.Probe, verdict: Verdict, now: Now) -> list[Action]:
@@ -475,7 +476,7 @@ class Installation:
         record = self._record
         self._waiting = job
         wait_s = self._busy.next_s()
-        record.wake_s = now.mono_s + wait_s
-        record.change(reason=verdict.reason, detail=verdict.detail)
+        self._agenda.wake_in(wait_s, now)
+        record.note(verdict.reason, verdict.detail)
         said = f"{verdict.reason}: {verdict.detail}; it is probed again in {wait_s:.0f} s"
         return [ev.Log("warning", said), *record.save()]

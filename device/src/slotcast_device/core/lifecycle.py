@@ -1,6 +1,7 @@
 """Which state may follow which: the table that the code obeys and the docs are drawn from.
 
-An event without a row is an error of the caller and leaves the state as it was.
+An event without a row is an error of the caller and leaves the state as it was: the core says so
+in the log, takes back what the event had changed, and goes on.
 `python -m slotcast_device.core.lifecycle` prints the diagram in docs/states.md (Mermaid).
 """
 

@@ -48,7 +48,7 @@ class Mending:
         if event.link is not None and record.state.active is not None:
             text = lost_text(event.link, record.state.active)
             if record.phase in SETTLED:
-                record.change(detail=text)
+                record.note_detail(text)
             actions += [ev.PutBack(record.state.active), ev.Log("warning", text), *record.save()]
         elif event.is_record_lost:
             text = "the record was lost while this ran; written anew"
@@ -65,5 +65,5 @@ class Mending:
         """Nothing could be put back: say so, and try again after a while."""
         self._not_before_s = now.mono_s + MEND_AGAIN_S
         text = f"`current` is lost and cannot be put back: {error.reason}: {error}"
-        self._record.change(detail=text)
+        self._record.note_detail(text)
         return [ev.Log("error", text), ev.Report()]

@@ -11,22 +11,21 @@ One job runs at a time; what arrives meanwhile waits (the last notice only: it i
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import random
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-import msgspec
+from msgspec.structs import replace
 
 from slotcast_device.core import events as ev
 from slotcast_device.core.installation import Installation
-from slotcast_device.core.lifecycle import Happening
+from slotcast_device.core.lifecycle import Happening, IllegalMove
 from slotcast_device.core.mending import Mending
 from slotcast_device.core.plan import Canceled, Install, NothingToDo, Wait, make_plan
 from slotcast_device.core.record import UpdateRecord, same_end
 from slotcast_device.core.recovery import Findings, Recovery, recover
 from slotcast_device.core.signed_time import SignedTime
-from slotcast_device.core.state import Update
 from slotcast_device.core.status import model_status
 from slotcast_device.core.switching import Trial
 from slotcast_device.core.transfer.broker_limits import Allowance
@@ -86,6 +85,7 @@ class ModelCore:
         self.model = model
         self.notices_seen = 0
         self._record = UpdateRecord(model, Backoff(rng, RETRY_FIRST_S, RETRY_CAP_S))
+        self._agenda = self._record.agenda
         self._credit = Credit.shared_by(models)
         self._allowance = Allowance(models=models)
         self._trial = Trial(self._record)
@@ -121,9 +121,7 @@ class ModelCore:
     @property
     def deadline_s(self) -> float | None:
         """When `Tick` is due, on the monotonic clock."""
-        # While a job runs, a wait that is over must not keep the shell awake: nothing is done then.
-        wake_s = None if self._record.job is not None else self._record.wake_s
-        due = (self._installation.deadline_s, wake_s, self._time.deadline_s)
+        due = (self._installation.deadline_s, self._agenda.deadline_s, self._time.deadline_s)
         return min((d for d in due if d is not None), default=None)
 
     @property
@@ -132,7 +130,7 @@ class ModelCore:
         return (
             self.notices_seen > 0
             and self._is_ready
-            and self._record.job is None
+            and self._agenda.job is None
             and self._inbox is None
             and (self._record.phase in SETTLED or self._record.reason == Reason.PAUSED)
         )
@@ -145,13 +143,13 @@ class ModelCore:
     @property
     def is_at_rest(self) -> bool:
         """Whether no job runs."""
-        return self._record.job is None
+        return self._agenda.job is None
 
     @property
     def is_unreadable(self) -> bool:
         """Whether the last look at the durable state failed."""
         return (
-            not self._is_ready and self._record.job is None and self._record.phase is State.FAILED
+            not self._is_ready and self._agenda.job is None and self._record.phase is State.FAILED
         )
 
     @property
@@ -174,7 +172,7 @@ class ModelCore:
 
     def start(self) -> list[Action]:
         """Begin: look at what the last run left."""
-        return self._record.run(ev.Inspect())
+        return self._agenda.run(ev.Inspect())
 
     def stop(self, now: Now) -> list[Action]:
         """End in order: keep what a trial has come to; the start that follows is no restart."""
@@ -182,23 +180,45 @@ class ModelCore:
 
     def handle(self, event: Event, now: Now) -> list[Action]:
         """Take an event, give what to do, in order."""
+        before, job = self._record.state, self._agenda.job
         try:
             actions = self._dispatch(event, now)
-        except ChunkCorrupt as exc:
-            actions = self._broken(exc, now)
+        except IllegalMove as exc:
+            actions = self._keep_state(before, job, exc, now)
         return actions + (self._inspect_again() or self._next_notice())
+
+    def _keep_state(
+        self, before: ModelState, job: Job | None, error: IllegalMove, now: Now
+    ) -> list[Action]:
+        """Go on from the state before an event that it has no row for: what serves, serves on.
+
+        Such an event is a defect of this software, and no reason to end the process, which has
+        other models to care for. Nothing that was decided for the event is carried out.
+
+        Args:
+            before: the record before the event.
+            job: the job that was under way then.
+            error: what has no row.
+            now: the time.
+        """
+        self._record.restore(before)
+        if self._agenda.job is not job:
+            self._agenda.drop_job()
+        if self._agenda.wake_s is None:
+            self._agenda.retry_later(now)
+        return [ev.Log("critical", f"{Reason.INTERNAL_ERROR}: {error}; kept"), ev.Report()]
 
     def _inspect_again(self) -> list[Action]:
         """Look at the whole disk, as at a start, once nothing else is being done with it."""
-        if not (self._mending.must_inspect and self._is_ready and self._record.job is None):
+        if not (self._mending.must_inspect and self._is_ready and self._agenda.job is None):
             return []
         self._is_ready = False
-        return self._record.run(ev.Inspect())
+        return self._agenda.run(ev.Inspect())
 
     def _dispatch(self, event: Event, now: Now) -> list[Action]:
         match event:
             case ev.ChunkArrived():
-                return self._installation.chunk(event, now)
+                return self._chunk_arrived(event, now)
             case ev.MapArrived():
                 return self._installation.map_part(event, now)
             case ev.BytesHeard():
@@ -217,6 +237,12 @@ class ModelCore:
             case _:
                 return self._from_link(event, now)
 
+    def _chunk_arrived(self, event: ev.ChunkArrived, now: Now) -> list[Action]:
+        try:
+            return self._installation.chunk(event, now)
+        except ChunkCorrupt as exc:
+            return self._broken(exc, now)
+
     def _from_device(self, event: ev.SlotsChanged | ev.ClockMoved, now: Now) -> list[Action]:
         match event:
             case ev.SlotsChanged():
@@ -231,8 +257,8 @@ class ModelCore:
             self._inbox, self._expired = self._inbox or self._expired, None
         elif record.phase in _FETCHING | {State.QUEUED}:
             self._inbox = self._inbox or self._notice
-        if record.phase is State.VERIFIED and record.wake_s is not None:
-            record.wake_s = now.mono_s
+        if record.phase is State.VERIFIED and self._agenda.wake_s is not None:
+            self._agenda.wake_in(0.0, now)
         return self._time.look(now)
 
     def _from_link(
@@ -272,35 +298,28 @@ class ModelCore:
         if data == self._notice and self._record.phase in _FETCHING | _SWITCHED:
             return []  # the one we are busy with, sent again on a new connection
         self._inbox = data
-        if not self._is_ready and self._record.job is None:
-            return self._record.run(ev.Inspect())  # the state could not be read: perhaps now
+        if not self._is_ready and self._agenda.job is None:
+            return self._agenda.run(ev.Inspect())  # the state could not be read: perhaps now
         return []
 
     def _next_notice(self) -> list[Action]:
         """Look at the notice that waits, once nothing else is being done."""
-        if self._inbox is None and not self._record.has_ended:
-            return []
-        if self._record.has_ended:
-            self._record.has_ended = False
+        if self._record.take_ending():
             self._inbox, self._held = self._inbox or self._held, None
-        busy = self._record.job is not None or not self._is_ready or self._trial.is_between_steps
+        busy = self._agenda.job is not None or not self._is_ready or self._trial.is_between_steps
         if busy or self._inbox is None:
             return []
         self._notice, self._inbox = self._inbox, None
-        return self._record.run(ev.Verify(self._notice, self._record.state.signed_time))
+        return self._agenda.run(ev.Verify(self._notice, self._record.state.signed_time))
 
     def _tick(self, now: Now) -> list[Action]:
         actions = self._installation.tick(now) + self._time.tick(now)
-        record = self._record
-        if record.wake_s is not None and record.wake_s <= now.mono_s and record.job is None:
-            record.wake_s = None
-            actions += self._wake(now)
-        return actions
+        return actions + self._wake(now) if self._agenda.take_wake(now) else actions
 
     def _wake(self, now: Now) -> list[Action]:
         """A wait is over: first make durable what could not be saved, then look again."""
         if not self._is_ready:
-            return self._record.run(ev.Inspect())
+            return self._agenda.run(ev.Inspect())
         saved = self._record.save() if self._is_unsaved else []
         self._is_unsaved = False
         return saved + self._look_again(now)
@@ -312,7 +331,7 @@ class ModelCore:
                 return self._trial.watch(now)
             case State.TRIAL | State.ACTIVATING:
                 self._is_ready = False
-                return self._record.run(ev.Inspect())
+                return self._agenda.run(ev.Inspect())
             case State.VERIFIED:
                 return self._installation.ask_again()
         if self._inbox is None:
@@ -322,10 +341,9 @@ class ModelCore:
     # --- jobs -----------------------------------------------------------------------------
 
     def _job_done(self, event: ev.JobDone, now: Now) -> list[Action]:
-        if event.job is not self._record.job:
+        if not self._agenda.finish(event.job):
             self._was_overtaken(event.job)
             return []
-        self._record.job = None
         if event.error is not None:
             return self._job_failed(event.job, event.error, now)
         return self._job_gave(event.job, event.result, now)
@@ -376,8 +394,8 @@ class ModelCore:
 
     def _action_failed(self, event: ev.ActionFailed, now: Now) -> list[Action]:
         record = self._record
-        if any(action is record.job for action in event.dropped):
-            record.job = None
+        if any(action is self._agenda.job for action in event.dropped):
+            self._agenda.drop_job()
         if self._trial.is_note(event.action):
             return [ev.Log("warning", f"{event.error.reason}: {event.error}"), ev.Report()]
         if isinstance(event.action, ev.PutBack):
@@ -388,7 +406,7 @@ class ModelCore:
             return self._trial.stuck(event.error, now)
         if isinstance(event.action, ev.Save) and record.phase not in _FETCHING:
             self._is_unsaved = True
-            record.retry_later(now)
+            self._agenda.retry_later(now)
             return [ev.Log("error", f"{event.error.reason}: {event.error}"), ev.Report()]
         return self._broken(event.error, now)
 
@@ -396,16 +414,14 @@ class ModelCore:
 
     def _recovered(self, found: Findings, now: Now) -> list[Action]:
         record = self._record
-        record.releases = dict(found.releases)
         self._mending.must_inspect = False
         recovery = recover(self.model, found, is_start=self._is_start)
         if found.problem is not None:
-            record.state = msgspec.structs.replace(
-                recovery.state, floor=0
-            )  # not known, never saved
+            unsure = replace(recovery.state, floor=0)  # the floor is not known, and is never saved
+            record.recovered(unsure, found.releases)
             opened = self._opened_anyway(recovery) if found.is_lost else []
             return opened + self._unreadable(found.problem, now)
-        record.state = recovery.state
+        record.recovered(recovery.state, found.releases)
         self._is_ready, self._is_start = True, False
         actions = self._installation.abandon(now) + self._time.recovered(now)
         if record.phase in _FETCHING | {State.FAILED}:  # and nothing fetches any more: begin again
@@ -437,17 +453,8 @@ class ModelCore:
     def _unreadable(self, error: SlotcastError, now: Now) -> list[Action]:
         """Nothing can be begun; what serves, serves on. Time, or the next notice, tries again."""
         self._is_ready = False
-        update = Update(
-            version="0",
-            sequence=0,
-            release_sha256=b"",
-            state=State.FAILED,
-            reason=error.reason,
-            detail=str(error),
-            since=now.wall_s,
-        )
-        self._record.set_update(update)
-        self._record.retry_later(now)
+        self._record.unreadable(error, now)
+        self._agenda.retry_later(now)
         return [ev.Log("error", f"{error.reason}: {error}"), ev.Report()]
 
     # --- a notice -------------------------------------------------------------------------
@@ -473,7 +480,7 @@ class ModelCore:
         for slot, held in record.state.slots.items():
             is_lost = slot not in record.releases
             if is_lost and held.release_sha256 == trusted.release_sha256:
-                record.releases[slot] = trusted.release
+                record.learn_release(slot, trusted.release)
                 actions.append(ev.SealAgain(slot, trusted.release_bytes))
         return actions
 
@@ -482,7 +489,7 @@ class ModelCore:
         if self._record.phase in _SWITCHED:
             return self._verified_on_trial(trusted, now)
         day = self._time.day(now)
-        facts = replace(verified.facts, excluded=self._installation.excluded, day=day)
+        facts = dataclasses.replace(verified.facts, excluded=self._installation.excluded, day=day)
         try:
             plan = make_plan(trusted, self._record.state, facts)
         except SlotcastError as exc:
@@ -493,7 +500,7 @@ class ModelCore:
             case Wait(reason, group, again_s):
                 actions = self._stand_by(Happening.HELD, reason, trusted, group, now)
                 if again_s is not None:
-                    self._record.wake_s = now.mono_s + again_s
+                    self._agenda.wake_in(again_s, now)
                 return actions
             case Canceled(group):
                 return self._stand_by(Happening.CANCELED, Reason.CANCELED, trusted, group, now)
@@ -530,7 +537,7 @@ class ModelCore:
         actions = self._installation.abandon(now)
         self._record.begin(trusted, happening, reason, now, group=group)
         if before is not None and same_end(before, self._record.update):
-            self._record.change(since=before.since)
+            self._record.keep_since(before)
             return actions
         if happening is Happening.CANCELED:
             actions.append(ev.DropSpool())
@@ -552,11 +559,11 @@ class ModelCore:
         if is_fetching and isinstance(error, Expired) and self._is_under_way():
             return [*self._installation.abandon(now), *self._refused(error, now, trusted)]
         if is_fetching or record.phase in _SWITCHED:
-            record.change(detail=f"another notice was refused: {error.reason}: {error}")
+            record.note_detail(f"another notice was refused: {error.reason}: {error}")
             if not refused:  # such as no room on the disk: that may change, now or by the end
                 self._held = self._notice
             if is_fetching and not refused:
-                record.retry_later(now)
+                self._agenda.retry_later(now)
             else:
                 self._notice = None
             return [said, ev.Report()]
@@ -564,9 +571,9 @@ class ModelCore:
         happening = Happening.REFUSED if refused else Happening.BROKEN
         record.begin(trusted, happening, error.reason, now, detail=str(error))
         if not refused:
-            record.retry_later(now)
+            self._agenda.retry_later(now)
         if same_end(before, record.update):
-            record.set_update(before)
+            record.put_back(before)
             return [said]
         return [said, *record.save()]
 
@@ -590,7 +597,7 @@ class ModelCore:
         record = self._record
         actions = self._installation.abandon(now)
         record.move(Happening.BROKEN, error.reason, now, detail=str(error))
-        record.retry_later(now)
+        self._agenda.retry_later(now)
         self._mending.look_for_another()
         said = ev.Log("error", f"failed: {error.reason}: {error}")
         return [*actions, said, ev.Report(), ev.Save(record.state)]
@@ -612,7 +619,7 @@ class ModelCore:
         if self._trial.is_between_steps:
             return [ev.Log("warning", "a roll back is under way already")]
         is_candidate_there = before is State.VERIFIED  # the standby slot holds it, not the old one
-        if before is not State.TRIAL and (record.job is not None or is_candidate_there):
+        if before is not State.TRIAL and (self._agenda.job is not None or is_candidate_there):
             return [ev.Log("warning", f"cannot roll back while {before}; ask again later")]
         actions = self._trial.recall(detail, now)
         if record.phase is not State.TRIAL:

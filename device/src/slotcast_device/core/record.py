@@ -1,90 +1,107 @@
-"""What the parts of a model's core share: the record, the one job under way, and when to wake.
+"""What the parts of a model's core share: the durable record, and the agenda.
 
-The record changes only through here, and its state only by `lifecycle`'s table.
+The record changes only through the named operations here, and its state only by `lifecycle`'s
+table; what a restart makes of it is decided by `recovery` and taken as a whole.
 """
 
 from __future__ import annotations
 
 import math
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import msgspec
+from msgspec.structs import replace
 
 from slotcast_device.core import events as ev
+from slotcast_device.core.agenda import Agenda
 from slotcast_device.core.lifecycle import Happening, follow
-from slotcast_device.core.state import ModelState, Update
+from slotcast_device.core.state import ModelState, Update, unknown_release
 from slotcast_schemas.messages.status import Evidence
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
-    from slotcast_device.core.events import Action, Job, Now, Verdict
+    from collections.abc import Mapping
+
+    from slotcast_device.core.events import Action, Now, Verdict
     from slotcast_device.core.state import SlotName, SlotRecord
     from slotcast_schemas.backoff import Backoff
+    from slotcast_schemas.errors import SlotcastError
     from slotcast_schemas.messages import Release
     from slotcast_schemas.messages.status import Check
     from slotcast_schemas.verify import Trusted
 
 
 class UpdateRecord:
-    """The shared part of a model's core.
+    """What is known of one model durably, and what was read from its slots.
+
+    Args:
+        model: the model's name.
+        retry: the waits before the last notice is looked at again; they begin anew at each ending.
 
     Attributes:
-        state: the record as it is now; `save` gives the action that makes it durable.
-        job: the one job under way.
-        wake_s: when the last notice, the trial or the owner is to be looked at again.
-        releases: the releases that the slots hold.
-        has_ended: an update ended since the core last looked.
+        model: the model's name.
+        agenda: the one job under way, and when to look again.
     """
 
     def __init__(self, model: str, retry: Backoff) -> None:
         self.model = model
-        self.state = ModelState(model=model)
-        self.job: Job | None = None
-        self.wake_s: float | None = None
-        self.releases: dict[SlotName, Release] = {}
-        self.has_ended = False
-        self._retry = retry
+        self.agenda = Agenda(retry)
+        self._state = ModelState(model=model)
+        self._releases: dict[SlotName, Release] = {}
+        self._has_ended = False
 
-    # --- jobs and waits -----------------------------------------------------------------------
+    # --- reading ------------------------------------------------------------------------------
 
-    def run(self, job: Job) -> list[Action]:
-        """Begin a job; nothing else is begun until it is done."""
-        self.job = job
-        return [job]
+    @property
+    def state(self) -> ModelState:
+        """The record as it is now; `save` gives the action that makes it durable."""
+        return self._state
 
-    def retry_later(self, now: Now) -> None:
-        """Look at the last notice again after a wait that grows."""
-        self.wake_s = now.mono_s + self._retry.next_s()
-
-    # --- reading the record -------------------------------------------------------------------
+    @property
+    def releases(self) -> Mapping[SlotName, Release]:
+        """The releases that the slots hold."""
+        return MappingProxyType(self._releases)
 
     @property
     def update(self) -> Update | None:
         """The update under way, or the last one."""
-        return self.state.update
+        return self._state.update
 
     @property
     def phase(self) -> State:
         """Where the update stands."""
-        return State.IDLE if self.state.update is None else self.state.update.state
+        return State.IDLE if self._state.update is None else self._state.update.state
 
     @property
     def reason(self) -> str:
         """The reason that goes with it."""
-        return "" if self.state.update is None else self.state.update.reason
+        return "" if self._state.update is None else self._state.update.reason
 
     @property
     def release_on_trial(self) -> Release | None:
         """The release in the update's slot."""
-        update = self.state.update
-        return None if update is None or update.slot is None else self.releases.get(update.slot)
+        update = self._state.update
+        return None if update is None or update.slot is None else self._releases.get(update.slot)
 
-    # --- changing it --------------------------------------------------------------------------
+    def take_ending(self) -> bool:
+        """Whether an update ended since this was asked last."""
+        has_ended, self._has_ended = self._has_ended, False
+        return has_ended
+
+    # --- saving -------------------------------------------------------------------------------
 
     def save(self) -> list[Action]:
         """Make the record durable, then say so."""
-        return [ev.Save(self.state), ev.Report()]
+        return [ev.Save(self._state), ev.Report()]
+
+    def end(self) -> list[Action]:
+        """Save and report an ending."""
+        self._has_ended = True
+        self.agenda.begin_waits_anew()
+        return self.save()
+
+    # --- moving by the table ------------------------------------------------------------------
 
     def begin(
         self,
@@ -96,7 +113,15 @@ class UpdateRecord:
         detail: str = "",
         group: str = "",
     ) -> None:
-        """Begin a new update record for what a notice says.
+        """Begin a new update for what a notice says.
+
+        Args:
+            trusted: the notice; None where none could be verified.
+            happening: what it asks for.
+            reason: the word that goes with it.
+            now: the time.
+            detail: one sentence for people.
+            group: the offer's group that this device is in.
 
         Raises:
             IllegalMove: the table has no such row.
@@ -104,106 +129,187 @@ class UpdateRecord:
         state = follow(self.phase, happening)
         release = None if trusted is None else trusted.release
         offer = None if trusted is None else trusted.offer
-        update = Update(
-            version="0" if release is None else release.version,
-            sequence=0 if release is None else release.sequence,
-            release_sha256=b"" if trusted is None else trusted.release_sha256,
-            state=state,
-            reason=reason,
-            detail=detail,
-            since=now.wall_s,
-            attempt=1 if offer is None else offer.attempt,
-            deployment="" if offer is None else offer.deployment,
-            group=group,
+        self._put(
+            Update(
+                version="0" if release is None else release.version,
+                sequence=0 if release is None else release.sequence,
+                release_sha256=b"" if trusted is None else trusted.release_sha256,
+                state=state,
+                reason=reason,
+                detail=detail,
+                since=now.wall_s,
+                attempt=1 if offer is None else offer.attempt,
+                deployment="" if offer is None else offer.deployment,
+                group=group,
+            )
         )
-        self.set_update(update)
 
     def move(self, happening: Happening, reason: str, now: Now, *, detail: str = "") -> None:
-        """Move the update on, by the table.
+        """Move the update on.
+
+        Args:
+            happening: what happened to it.
+            reason: the word that goes with the new state.
+            now: the time.
+            detail: one sentence for people.
 
         Raises:
             IllegalMove: the table has no such row.
         """
         state = follow(self.phase, happening)
-        self.change(state=state, reason=reason, detail=detail, since=now.wall_s)
+        if self.update is not None:
+            changes = {"reason": reason, "detail": detail, "since": now.wall_s}
+            self._put(replace(self.update, state=state, **changes))
 
-    def change(self, **fields: object) -> None:
-        """Change fields of the update, but for its state."""
-        if self.state.update is not None:
-            update = msgspec.structs.replace(self.state.update, **fields)
-            self.state = msgspec.structs.replace(self.state, update=update)
+    def recall(self, slot: SlotName, fallback: SlotName, now: Now) -> None:
+        """Begin the roll back of the active release, which is not on trial.
 
-    def set_update(self, update: Update | None) -> None:
-        """Put back an update record, or one of an ending that no notice brought."""
-        self.state = msgspec.structs.replace(self.state, update=update)
+        Args:
+            slot: that serves now.
+            fallback: that a person wants back.
+            now: the time.
 
-    def set_active(self, slot: SlotName | None) -> None:
-        """Record which slot `current` opens."""
-        self.state = msgspec.structs.replace(self.state, active=slot)
-
-    def set_slot(self, slot: SlotName, record: SlotRecord | None) -> None:
-        """Record what a slot holds."""
-        self.state = self.state.with_slot(slot, record)
-
-    def count_full(self, payload: bytes, size_bytes: int, day: int) -> None:
-        """Count a whole image that is begun against the day's bound; days since 1970, UTC."""
-        self.state = self.state.counting_full(payload, size_bytes, day)
-
-    def note_signed(self, signed_s: int, expires_s: int) -> None:
-        """Remember when the newest notice was signed, and when its first signature ends."""
-        self.state = msgspec.structs.replace(
-            self.state, signed_time=signed_s, notice_expires=expires_s
+        Raises:
+            IllegalMove: the table has no such row.
+        """
+        serving = self._state.slots[slot]
+        self._put(
+            Update(
+                version=serving.version,
+                sequence=serving.sequence,
+                release_sha256=serving.release_sha256,
+                state=follow(self.phase, Happening.RECALLED),
+                reason=Reason.BY_HAND,
+                since=now.wall_s,
+                slot=slot,
+                fallback=fallback,
+            )
         )
 
-    def raise_floor(self) -> None:
-        """A release was committed: nothing older is accepted again."""
-        update = self.state.update
-        sequence = 0 if update is None else update.sequence
-        self.state = msgspec.structs.replace(self.state, floor=max(self.state.floor, sequence))
+    # --- what is said of the update -----------------------------------------------------------
+
+    def note(self, reason: str, detail: str) -> None:
+        """Say something else of the state that the update is in."""
+        if self.update is not None:
+            self._put(replace(self.update, reason=reason, detail=detail))
+
+    def note_detail(self, detail: str) -> None:
+        """Say more of the reason that the update has."""
+        if self.update is not None:
+            self._put(replace(self.update, detail=detail))
+
+    def keep_since(self, before: Update) -> None:
+        """Say that the update has been where it is for as long as the one before it."""
+        if self.update is not None:
+            self._put(replace(self.update, since=before.since))
 
     def keep_evidence(self, verdict: Verdict) -> None:
         """Keep what a probe or a trial found, to be reported."""
-        update = self.state.update
-        if update is not None and verdict.checks:
+        if self.update is not None and verdict.checks:
             checks = tuple(_finite(check) for check in verdict.checks)
-            self.change(evidence=Evidence(sequence=update.sequence, checks=checks))
+            evidence = Evidence(sequence=self.update.sequence, checks=checks)
+            self._put(replace(self.update, evidence=evidence))
+
+    # --- switch and trial ---------------------------------------------------------------------
+
+    def set_candidate(self, slot: SlotName) -> None:
+        """Record which slot is to serve, and which one to go back to."""
+        if self.update is not None:
+            fallback = self._state.active
+            update = replace(self.update, slot=slot, fallback=fallback)
+            self._put(replace(update, verdict="", restarts=0, trial_s=0.0))
+
+    def trial_began(self, now: Now) -> None:
+        """Record when the trial began, for people."""
+        if self.update is not None:
+            self._put(replace(self.update, trial_began=now.wall_s))
+
+    def note_trial(self, detail: str, application_restarts: int) -> None:
+        """Record what the trial waits for, and how often the application began anew."""
+        if self.update is not None:
+            restarts = application_restarts
+            self._put(replace(self.update, detail=detail, application_restarts=restarts))
+
+    def note_watched(self, trial_s: float, *, stopped: bool) -> None:
+        """Record how long the trial was watched, and whether the agent ends in order."""
+        if self.update is not None:
+            self._put(replace(self.update, trial_s=trial_s, stopped=stopped))
+
+    def set_verdict(self, reason: str, detail: str, now: Now) -> None:
+        """Record why the release is to be rolled back, before anything is done about it."""
+        if self.update is not None:
+            changes = {"detail": detail, "since": now.wall_s}
+            self._put(replace(self.update, verdict=reason, **changes))
+
+    # --- the model ----------------------------------------------------------------------------
+
+    def set_active(self, slot: SlotName | None) -> None:
+        """Record which slot `current` opens."""
+        self._state = replace(self._state, active=slot)
+
+    def set_slot(self, slot: SlotName, held: SlotRecord | None) -> None:
+        """Record what a slot holds."""
+        self._state = self._state.with_slot(slot, held)
+
+    def learn_release(self, slot: SlotName, release: Release) -> None:
+        """Take the release that a slot holds."""
+        self._releases[slot] = release
+
+    def count_full(self, payload: bytes, size_bytes: int, day: int) -> None:
+        """Count a whole image that is begun against the day's bound.
+
+        Args:
+            payload: its digest.
+            size_bytes: what of it is to be fetched.
+            day: since 1970-01-01, UTC.
+        """
+        self._state = self._state.counting_full(payload, size_bytes, day)
+
+    def note_signed(self, signed_s: int, expires_s: int) -> None:
+        """Remember when the newest notice was signed, and when its first signature ends."""
+        self._state = replace(self._state, signed_time=signed_s, notice_expires=expires_s)
+
+    def raise_floor(self) -> None:
+        """A release was committed: nothing older is accepted again."""
+        sequence = 0 if self.update is None else self.update.sequence
+        self._state = replace(self._state, floor=max(self._state.floor, sequence))
 
     def bench(self, reason: str) -> None:
         """Do not try this release again by itself."""
-        update = self.state.update
-        if update is not None and update.sequence:
-            self.state = self.state.benching(update.benched(reason))
+        if self.update is not None and self.update.sequence:
+            self._state = self._state.benching(self.update.benched(reason))
 
     def unbench(self, sequence: int | None) -> None:
         """Forget that a release was benched; None forgets all."""
-        kept = tuple(b for b in self.state.benched if sequence not in {None, b.sequence})
-        self.state = msgspec.structs.replace(self.state, benched=kept)
+        kept = tuple(b for b in self._state.benched if sequence not in {None, b.sequence})
+        self._state = replace(self._state, benched=kept)
 
-    def recall(self, slot: SlotName, fallback: SlotName, now: Now) -> None:
-        """Begin the roll back of the active release, which is not on trial."""
-        record = self.state.slots[slot]
-        update = Update(
-            version=record.version,
-            sequence=record.sequence,
-            release_sha256=record.release_sha256,
-            state=follow(self.phase, Happening.RECALLED),
-            reason=Reason.BY_HAND,
-            since=now.wall_s,
-            slot=slot,
-            fallback=fallback,
-        )
-        self.state = msgspec.structs.replace(self.state, update=update)
+    # --- taken as a whole ---------------------------------------------------------------------
 
-    def end(self) -> list[Action]:
-        """Save and report an ending."""
-        self.has_ended = True
-        self._retry.reset()
-        return self.save()
+    def recovered(self, state: ModelState, releases: Mapping[SlotName, Release]) -> None:
+        """Take what a look at the disk made of the record, and the releases in the slots."""
+        self._state = state
+        self._releases = dict(releases)
+
+    def unreadable(self, error: SlotcastError, now: Now) -> None:
+        """Say why the durable record cannot be used. In memory only: this is never saved."""
+        self._put(unknown_release(State.FAILED, error.reason, str(error), since=now.wall_s))
+
+    def put_back(self, update: Update | None) -> None:
+        """Take back what was begun: it said nothing new."""
+        self._put(update)
+
+    def restore(self, state: ModelState) -> None:
+        """Take back all changes since the record was this one."""
+        self._state = state
+
+    def _put(self, update: Update | None) -> None:
+        self._state = self._state.with_update(update)
 
 
 def _finite(check: Check) -> Check:
     """A model that answers NaN gives figures that are none; messages carry finite ones only."""
-    return msgspec.structs.replace(
+    return replace(
         check,
         **{
             name: None

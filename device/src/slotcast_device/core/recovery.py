@@ -38,7 +38,14 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from slotcast_device.core.state import ModelState, SlotName, SlotRecord, Update, other
+from slotcast_device.core.state import (
+    ModelState,
+    SlotName,
+    SlotRecord,
+    Update,
+    other,
+    unknown_release,
+)
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
 
@@ -309,7 +316,5 @@ def _on_trial(state: ModelState, update: Update, found: Findings, *, is_start: b
 
 def _ended(update: Update | None, state: State, reason: str, detail: str) -> Update:
     if update is None:
-        return Update(
-            version="0", sequence=0, release_sha256=b"", state=state, reason=reason, detail=detail
-        )
+        return unknown_release(state, reason, detail)
     return replace(update, state=state, reason=reason, detail=detail)

@@ -85,6 +85,26 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+def unknown_release(state: State, reason: str, detail: str, *, since: int = 0) -> Update:
+    """Give the update of an ending that no notice brought, so that its release is not known.
+
+    Args:
+        state: where it ended.
+        reason: the word that goes with it.
+        detail: one sentence for people.
+        since: when, by this device's clock.
+    """
+    return Update(
+        version="0",
+        sequence=0,
+        release_sha256=b"",
+        state=state,
+        reason=reason,
+        detail=detail,
+        since=since,
+    )
+
+
 class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     """What this device knows of one model, durably.
 

@@ -43,6 +43,7 @@ class Trial:
 
     def __init__(self, record: UpdateRecord) -> None:
         self._record = record
+        self._agenda = record.agenda
         self._watched_s = 0.0
         self._looked_mono_s = 0.0
         self._waits_for: str | None = None  # what was told last; None: nothing yet in this run
@@ -55,7 +56,7 @@ class Trial:
         """Switch to a probed slot."""
         record = self._record
         record.move(Happening.FIT, Reason.SWITCHING, now)
-        record.change(slot=slot, fallback=record.state.active, verdict="", restarts=0, trial_s=0.0)
+        record.set_candidate(slot)
         return [*record.save(), *self._switch(now)]
 
     def resume(self, then: Next, now: Now) -> list[Action]:
@@ -85,7 +86,7 @@ class Trial:
         self._restarts_before = 0 if update is None else update.application_restarts
         if self._record.phase is State.ACTIVATING:
             self._record.move(Happening.SWITCHED, Reason.ON_TRIAL, now)
-            self._record.change(trial_began=now.wall_s)
+            self._record.trial_began(now)
         return self._record.save()
 
     # --- the trial ----------------------------------------------------------------------------
@@ -98,7 +99,7 @@ class Trial:
         if release is None:
             return self.roll_back(Reason.SLOT_DAMAGED, "the signed release is missing", (), now)
         restarts = update.restarts + self._restarts_before
-        return self._record.run(
+        return self._agenda.run(
             ev.Watch(update.slot, update.fallback, release, self._elapsed_s(now), restarts)
         )
 
@@ -112,7 +113,7 @@ class Trial:
     def watched(self, verdict: Verdict, now: Now) -> list[Action]:
         """Decide by what the look found."""
         if verdict.passed is None:
-            self._record.wake_s = now.mono_s + self._next_look_s(now)
+            self._agenda.wake_in(self._next_look_s(now), now)
             return self._note_pending(verdict, now)
         if not verdict.passed:
             return self.roll_back(verdict.reason, verdict.detail, verdict.checks, now)
@@ -132,7 +133,7 @@ class Trial:
         record, elapsed_s = self._record, self._elapsed_s(now)
         noted_s = 0.0 if record.update is None else record.update.trial_s
         restarts = self._restarts_before + verdict.restarts
-        record.change(detail=verdict.detail, application_restarts=restarts)
+        record.note_trial(verdict.detail, restarts)
         is_due = elapsed_s - noted_s >= max(NOTE_FIRST_S, noted_s * NOTE_SHARE)
         if verdict.reason == self._waits_for and not is_due:
             return []
@@ -140,7 +141,7 @@ class Trial:
         return [self._take_note(now), ev.Report()]
 
     def _take_note(self, now: Now, *, stopped: bool = False) -> Action:
-        self._record.change(trial_s=self._elapsed_s(now), stopped=stopped)
+        self._record.note_watched(self._elapsed_s(now), stopped=stopped)
         self._note = ev.Save(self._record.state)
         return self._note
 
@@ -162,7 +163,7 @@ class Trial:
         """Record the verdict first: a power cut on the way ends in the same roll back."""
         record = self._record
         record.keep_evidence(ev.Verdict(passed=False, reason=reason, checks=checks))
-        record.change(verdict=reason, detail=detail, since=now.wall_s)
+        record.set_verdict(reason, detail, now)
         said = ev.Log("warning", f"rolling back: {reason}: {detail}")
         return [said, ev.Save(record.state), *self._check_way_back()]
 
@@ -170,7 +171,7 @@ class Trial:
         """Go back to the standby slot's release because a person asks."""
         record = self._record
         if record.phase is State.TRIAL:
-            record.job = None  # a look under way does not matter any more
+            self._agenda.drop_job()  # a look under way does not matter any more
             return self.roll_back(Reason.BY_HAND, detail, (), now)
         state, standby = record.state, record.state.standby
         if state.active is None or state.active_record is None or standby not in state.slots:
@@ -186,7 +187,7 @@ class Trial:
         update = self._record.update
         slot = None if update is None else update.fallback
         record = None if slot is None else self._record.state.slots.get(slot)
-        return self._record.run(ev.CheckSlot(slot, record))
+        return self._agenda.run(ev.CheckSlot(slot, record))
 
     def way_is_clear(self, now: Now) -> list[Action]:
         """The old slot is whole: go back to it."""
@@ -209,9 +210,9 @@ class Trial:
 
     def stuck(self, error: SlotcastError, now: Now) -> list[Action]:
         """Storage failed in the middle: look again soon, as after a restart."""
-        self._record.change(detail=f"{error.reason}: {error}; trying again")
-        self._record.job = None
-        self._record.wake_s = now.mono_s + STUCK_WAIT_S
+        self._record.note_detail(f"{error.reason}: {error}; trying again")
+        self._agenda.drop_job()
+        self._agenda.wake_in(STUCK_WAIT_S, now)
         return [ev.Log("error", f"{error.reason}: {error}"), ev.Report()]
 
     @property

@@ -9,7 +9,7 @@ import pytest
 from slotcast_device.core.events import Now
 from slotcast_device.core.lifecycle import FOLLOWS, Happening, IllegalMove, diagram, follow
 from slotcast_device.core.record import UpdateRecord
-from slotcast_device.core.state import Update
+from slotcast_device.core.state import ModelState, Update
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.states import SETTLED, State
 
@@ -25,9 +25,8 @@ def test_a_move_is_in_the_table_or_leaves_the_record_as_it_was(
     state: State, happening: Happening
 ) -> None:
     record = UpdateRecord("clf", Backoff(random.Random(1)))
-    record.set_update(
-        Update(version="1", sequence=1, release_sha256=b"", state=state, reason="before")
-    )
+    update = Update(version="1", sequence=1, release_sha256=b"", state=state, reason="before")
+    record.recovered(ModelState(model="clf", update=update), {})
     before = record.state
     if happening in FOLLOWS[state]:
         record.move(happening, "after", Now(0.0, 7))

@@ -10,12 +10,15 @@ import pytest
 from msgspec.structs import replace as changed
 
 from slotcast_device.core import events as ev
+from slotcast_device.core import lifecycle
+from slotcast_device.core.lifecycle import FOLLOWS, Happening
 from slotcast_device.core.model import ModelCore
 from slotcast_device.core.recovery import Findings
 from slotcast_device.core.state import ModelState, SlotName, Update, record_of
 from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import Trial
+from slotcast_schemas.messages.status import Check
 from slotcast_schemas.states import State
 from slotcast_schemas.topics import Topics
 from tests.support import messages
@@ -40,6 +43,7 @@ BEGUN = ModelState(
     ),
 )
 WAITS = ev.Verdict(None, "pending", "12 of 20 requests, 40 of 300 s")
+A_CHECK = Check(name="errors", passed=True, value=0.0)
 T = TypeVar("T")
 
 
@@ -187,9 +191,34 @@ def test_a_look_at_the_disk_in_the_middle_of_a_run_is_no_restart() -> None:
     run = Run()
     for _ in range(5):
         run.core._is_ready = False
-        run.core._record.job = None
+        run.core._record.agenda.drop_job()
         run.happen(ev.NoticeArrived(b"anything"))
         findings = Findings(run.saved, "b", SEALED, RELEASES, frozenset(RELEASES))
         run.happen(ev.JobDone(run.last(ev.Inspect), findings))
     assert run.update.restarts == 0
     assert run.core.status().state is State.TRIAL
+
+
+def test_an_event_that_the_table_has_no_row_for_is_logged_and_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = {
+        why: after for why, after in FOLLOWS[State.TRIAL].items() if why is not Happening.PASSED
+    }
+    run = Run()
+    run.look()
+    before, saved = run.core.state, run.saved
+    monkeypatch.setattr(lifecycle, "FOLLOWS", {**FOLLOWS, State.TRIAL: rows})
+    run.happen(ev.JobDone(run.last(ev.Watch), ev.Verdict(True, "passed", checks=(A_CHECK,))))
+    assert (run.core.state, run.saved) == (before, saved)
+    said = run.last(ev.Log)
+    assert (said.level, said.text) == (
+        "critical",
+        "internal_error: TRIAL: PASSED has no row in the table; kept",
+    )
+    monkeypatch.undo()
+    assert run.core.deadline_s is not None
+    run.mono_s = run.core.deadline_s
+    run.happen(ev.Tick())  # and it is tried again
+    run.happen(ev.JobDone(run.last(ev.Watch), ev.Verdict(True, "passed")))
+    assert run.update.state is State.COMMITTED
