@@ -262,7 +262,7 @@ def test_a_newer_notice_on_trial_waits_for_its_end_and_is_then_taken(bench: Benc
     bench.follows("2")
     short = Trial(duration_s=0.1, min_requests=1, max_latency_ratio=None)
     bench.offer("3", models.classifier(1, drift=2e-5), trial=short)
-    bench.until(lambda: bench.agent.cores[0]._held is not None, "the notice of 3 is held")
+    bench.until(lambda: bench.agent.cores[0]._box.is_holding, "the notice of 3 is held")
     assert bench.agent.cores[0].status().state is State.TRIAL
     bench.observer.forget()
     application.hurry()

@@ -206,9 +206,9 @@ BREAKS: Final = (
     ),
     Break(
         "clock: what was refused as expired is not looked at again",
-        "core/model.py",
-        "            self._inbox, self._expired = self._inbox or self._expired, None",
-        "            self._expired = None",
+        "core/notice_box.py",
+        "        self._waiting, self._expired = self._waiting or self._expired, None",
+        "        self._expired = None",
     ),
 )
 

@@ -33,6 +33,11 @@ class Happening(StrEnum):
     BROKEN = "storage, payload or transfer fails"
 
 
+FETCHING: Final = frozenset({State.DOWNLOADING, State.DOWNLOADED, State.VERIFIED})
+"""An update is under way, and `current` still opens the old release."""
+SWITCHED: Final = frozenset({State.ACTIVATING, State.TRIAL})
+"""`current` opens the new release, or is about to."""
+
 _H = Happening
 _OPEN: Final[Mapping[Happening, State]] = {
     _H.OFFERED: State.DOWNLOADING,
@@ -50,7 +55,7 @@ as safe, as after a failed trial. It may come while chunks are collected, too: t
 to keep a bad release, and the standby slot still holds the old one.
 """
 
-_FETCHING: Final[Mapping[Happening, State]] = {
+_UNDER_WAY: Final[Mapping[Happening, State]] = {
     _H.OFFERED: State.DOWNLOADING,
     _H.HELD: State.QUEUED,
     _H.SETTLED: State.IDLE,
@@ -68,13 +73,13 @@ FOLLOWS: Final[Mapping[State, Mapping[Happening, State]]] = {
     State.REJECTED: _OPEN,
     State.CANCELED: _OPEN,
     State.DOWNLOADING: {
-        **_FETCHING,
+        **_UNDER_WAY,
         _H.COLLECTED: State.DOWNLOADED,
         _H.RECALLED: State.TRIAL,
     },
-    State.DOWNLOADED: {**_FETCHING, _H.BUILT: State.VERIFIED},
+    State.DOWNLOADED: {**_UNDER_WAY, _H.BUILT: State.VERIFIED},
     State.VERIFIED: {
-        **_FETCHING,
+        **_UNDER_WAY,
         _H.FIT: State.ACTIVATING,
         _H.UNFIT: State.FAILED,
     },

@@ -11,8 +11,6 @@ One job runs at a time; what arrives meanwhile waits (the last notice only: it i
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import random
 from typing import TYPE_CHECKING, Final
 
@@ -20,10 +18,11 @@ from msgspec.structs import replace
 
 from slotcast_device.core import events as ev
 from slotcast_device.core.installation import Installation
-from slotcast_device.core.lifecycle import Happening, IllegalMove
+from slotcast_device.core.lifecycle import FETCHING, SWITCHED, Happening, IllegalMove
 from slotcast_device.core.mending import Mending
-from slotcast_device.core.plan import Canceled, Install, NothingToDo, Wait, make_plan
-from slotcast_device.core.record import UpdateRecord, same_end
+from slotcast_device.core.notice_box import NoticeBox
+from slotcast_device.core.notice_review import NoticeReview
+from slotcast_device.core.record import UpdateRecord
 from slotcast_device.core.recovery import Findings, Recovery, recover
 from slotcast_device.core.signed_time import SignedTime
 from slotcast_device.core.status import model_status
@@ -33,11 +32,8 @@ from slotcast_device.core.transfer.credit import Credit
 from slotcast_device.core.transfer.slow_link import SlowLimit
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import (
-    Benched,
     ChunkCorrupt,
-    Expired,
     PayloadCorrupt,
-    RefusedRelease,
     SlotcastError,
     WrongBase,
 )
@@ -50,12 +46,9 @@ if TYPE_CHECKING:
     from slotcast_device.core.transfer.transfer import Transfer
     from slotcast_schemas.messages.status import ModelStatus
     from slotcast_schemas.topics import Topics
-    from slotcast_schemas.verify import Trusted
 
 RETRY_FIRST_S: Final = 60.0
 RETRY_CAP_S: Final = 3600.0
-_FETCHING: Final = frozenset({State.DOWNLOADING, State.DOWNLOADED, State.VERIFIED})
-_SWITCHED: Final = frozenset({State.ACTIVATING, State.TRIAL})
 
 
 class ModelCore:
@@ -83,7 +76,6 @@ class ModelCore:
         models: int = 1,
     ) -> None:
         self.model = model
-        self.notices_seen = 0
         self._record = UpdateRecord(model, Backoff(rng, RETRY_FIRST_S, RETRY_CAP_S))
         self._agenda = self._record.agenda
         self._credit = Credit.shared_by(models)
@@ -103,10 +95,10 @@ class ModelCore:
             signed_time=self._time,
             allowance=self._allowance,
         )
-        self._notice: bytes | None = None  # the last one that was looked at
-        self._inbox: bytes | None = None  # the last one that was not
-        self._held: bytes | None = None  # one that waits for the end of the trial
-        self._expired: bytes | None = None  # one that is good, should the clock be wrong
+        self._box = NoticeBox()
+        self._review = NoticeReview(
+            self._record, self._box, self._trial, self._installation, self._time
+        )
         self._is_ready = False
         self._is_start = True  # nothing of the durable state was read yet by this process
         self._is_unsaved = False  # an ending is known here that is not durable yet
@@ -125,13 +117,18 @@ class ModelCore:
         return min((d for d in due if d is not None), default=None)
 
     @property
+    def notices_seen(self) -> int:
+        """How many notices came."""
+        return self._box.arrived_count
+
+    @property
     def is_settled(self) -> bool:
         """Whether the notices that came are dealt with and nothing is under way."""
         return (
             self.notices_seen > 0
             and self._is_ready
             and self._agenda.job is None
-            and self._inbox is None
+            and self._box.is_empty
             and (self._record.phase in SETTLED or self._record.reason == Reason.PAUSED)
         )
 
@@ -253,10 +250,8 @@ class ModelCore:
     def _clock_moved(self, now: Now) -> list[Action]:
         """Judge by the new time what was refused, what is under way, and what waits for a time."""
         record = self._record
-        if self._expired is not None:
-            self._inbox, self._expired = self._inbox or self._expired, None
-        elif record.phase in _FETCHING | {State.QUEUED}:
-            self._inbox = self._inbox or self._notice
+        if not self._box.clock_was_set() and record.phase in FETCHING | {State.QUEUED}:
+            self._box.again()
         if record.phase is State.VERIFIED and self._agenda.wake_s is not None:
             self._agenda.wake_in(0.0, now)
         return self._time.look(now)
@@ -294,10 +289,9 @@ class ModelCore:
                 return self._notice_arrived(data)
 
     def _notice_arrived(self, data: bytes) -> list[Action]:
-        self.notices_seen += 1
-        if data == self._notice and self._record.phase in _FETCHING | _SWITCHED:
-            return []  # the one we are busy with, sent again on a new connection
-        self._inbox = data
+        is_busy = self._record.phase in FETCHING | SWITCHED
+        if not self._box.arrived(data, is_busy=is_busy):
+            return []
         if not self._is_ready and self._agenda.job is None:
             return self._agenda.run(ev.Inspect())  # the state could not be read: perhaps now
         return []
@@ -305,12 +299,12 @@ class ModelCore:
     def _next_notice(self) -> list[Action]:
         """Look at the notice that waits, once nothing else is being done."""
         if self._record.take_ending():
-            self._inbox, self._held = self._inbox or self._held, None
+            self._box.update_ended()
         busy = self._agenda.job is not None or not self._is_ready or self._trial.is_between_steps
-        if busy or self._inbox is None:
+        notice = None if busy else self._box.take()
+        if notice is None:
             return []
-        self._notice, self._inbox = self._inbox, None
-        return self._agenda.run(ev.Verify(self._notice, self._record.state.signed_time))
+        return self._agenda.run(ev.Verify(notice, self._record.state.signed_time))
 
     def _tick(self, now: Now) -> list[Action]:
         actions = self._installation.tick(now) + self._time.tick(now)
@@ -334,8 +328,7 @@ class ModelCore:
                 return self._agenda.run(ev.Inspect())
             case State.VERIFIED:
                 return self._installation.ask_again()
-        if self._inbox is None:
-            self._inbox = self._notice
+        self._box.again()
         return []
 
     # --- jobs -----------------------------------------------------------------------------
@@ -353,15 +346,15 @@ class ModelCore:
 
         It may be the cancel of what is being built, and the broker has no reason to repeat it.
         """
-        if isinstance(job, ev.Verify) and job.data == self._notice and self._inbox is None:
-            self._inbox, self._notice = job.data, None
+        if isinstance(job, ev.Verify):
+            self._box.put_back(job.data)
 
     def _job_gave(self, job: Job, result: object, now: Now) -> list[Action]:
         match job, result:
             case ev.Inspect(), Findings() as found:
                 return self._recovered(found, now)
             case ev.Verify(), ev.Verified() as verified:
-                return self._verified(verified, now)
+                return self._review.verified(verified, now)
             case ev.OpenSpool(), ev.Spooled() as spooled:
                 return self._installation.spool_open(spooled, now)
             case ev.ScanSpool(), set() as present:
@@ -383,12 +376,12 @@ class ModelCore:
             case ev.Inspect():
                 return self._unreadable(error, now)
             case ev.Verify():
-                return self._refused(error, now)
+                return self._review.refused(error, now)
             case ev.Build() if isinstance(error, (PayloadCorrupt, WrongBase)):
                 return self._payload_useless(error, now)
             case ev.CheckSlot():
                 return self._trial.no_way_back(error, now)
-            case _ if self._record.phase in _SWITCHED:
+            case _ if self._record.phase in SWITCHED:
                 return self._trial.stuck(error, now)
         return self._broken(error, now)
 
@@ -400,11 +393,11 @@ class ModelCore:
             return [ev.Log("warning", f"{event.error.reason}: {event.error}"), ev.Report()]
         if isinstance(event.action, ev.PutBack):
             return self._mending.failed(event.error, now)
-        if record.phase in _SWITCHED or isinstance(event.action, ev.Activate):
+        if record.phase in SWITCHED or isinstance(event.action, ev.Activate):
             # The record in memory is ahead of the disk: only a look at the disk says how far.
             self._is_ready = False
             return self._trial.stuck(event.error, now)
-        if isinstance(event.action, ev.Save) and record.phase not in _FETCHING:
+        if isinstance(event.action, ev.Save) and record.phase not in FETCHING:
             self._is_unsaved = True
             self._agenda.retry_later(now)
             return [ev.Log("error", f"{event.error.reason}: {event.error}"), ev.Report()]
@@ -424,8 +417,8 @@ class ModelCore:
         record.recovered(recovery.state, found.releases)
         self._is_ready, self._is_start = True, False
         actions = self._installation.abandon(now) + self._time.recovered(now)
-        if record.phase in _FETCHING | {State.FAILED}:  # and nothing fetches any more: begin again
-            self._inbox = self._inbox or self._notice
+        if record.phase in FETCHING | {State.FAILED}:  # and nothing fetches any more: begin again
+            self._box.again()
         actions += self._opened_and_saved(recovery, found)
         actions += [ev.Log("warning", note) for note in (found.note, recovery.note) if note]
         return [*actions, ev.Report(), *self._trial.resume(recovery.then, now)]
@@ -457,140 +450,14 @@ class ModelCore:
         self._agenda.retry_later(now)
         return [ev.Log("error", f"{error.reason}: {error}"), ev.Report()]
 
-    # --- a notice -------------------------------------------------------------------------
-
-    def _verified(self, verified: ev.Verified, now: Now) -> list[Action]:
-        """Judge it by the time, and go by it."""
-        trusted = verified.trusted
-        try:
-            self._time.check(trusted, now)
-        except Expired as exc:
-            return self._refused(exc, now, trusted)
-        self._expired = None
-        is_new = self._time.learn(trusted, now)
-        actions = self._seal_again(trusted) + self._planned(verified, now)
-        if is_new and not any(isinstance(action, ev.Save) for action in actions):
-            actions += self._record.save() if self._record.phase not in _SWITCHED else [ev.Report()]
-        return actions
-
-    def _seal_again(self, trusted: Trusted) -> list[Action]:
-        """Write the signed release of a slot that has lost it: the notice brings it."""
-        record = self._record
-        actions: list[Action] = []
-        for slot, held in record.state.slots.items():
-            is_lost = slot not in record.releases
-            if is_lost and held.release_sha256 == trusted.release_sha256:
-                record.learn_release(slot, trusted.release)
-                actions.append(ev.SealAgain(slot, trusted.release_bytes))
-        return actions
-
-    def _planned(self, verified: ev.Verified, now: Now) -> list[Action]:
-        trusted = verified.trusted
-        if self._record.phase in _SWITCHED:
-            return self._verified_on_trial(trusted, now)
-        day = self._time.day(now)
-        facts = dataclasses.replace(verified.facts, excluded=self._installation.excluded, day=day)
-        try:
-            plan = make_plan(trusted, self._record.state, facts)
-        except SlotcastError as exc:
-            return self._refused(exc, now, trusted)
-        match plan:
-            case NothingToDo(reason):
-                return self._settle(reason, trusted, now)
-            case Wait(reason, group, again_s):
-                actions = self._stand_by(Happening.HELD, reason, trusted, group, now)
-                if again_s is not None:
-                    self._agenda.wake_in(again_s, now)
-                return actions
-            case Canceled(group):
-                return self._stand_by(Happening.CANCELED, Reason.CANCELED, trusted, group, now)
-            case Install():
-                return self._installation.take_up(plan, trusted, now)
-
-    def _verified_on_trial(self, trusted: Trusted, now: Now) -> list[Action]:
-        """On trial only a cancel counts; anything else is looked at when the trial is over."""
-        update = self._record.update
-        if update is None:
-            return []
-        if trusted.release_sha256 != update.release_sha256:
-            self._held, self._notice = self._notice, None
-        elif trusted.offer.state == "canceled":
-            return self._trial.roll_back(Reason.CANCELED, "the publisher canceled it", (), now)
-        return []
-
-    def _settle(self, reason: str, trusted: Trusted, now: Now) -> list[Action]:
-        """Nothing to do; an ending that says more about the same release is left to say it."""
-        record, update = self._record, self._record.update
-        if update is not None and update.sequence == trusted.release.sequence:
-            committed = record.phase is State.COMMITTED and reason == Reason.UP_TO_DATE
-            if committed or (record.phase is State.IDLE and record.reason == reason):
-                return []
-        actions = self._installation.abandon(now)
-        record.begin(trusted, Happening.SETTLED, reason, now)
-        return [*actions, *record.save()]
-
-    def _stand_by(
-        self, happening: Happening, reason: str, trusted: Trusted, group: str, now: Now
-    ) -> list[Action]:
-        """Stop what is under way: the publisher pauses or cancels it. Chunks of a pause stay."""
-        before = self._record.update
-        actions = self._installation.abandon(now)
-        self._record.begin(trusted, happening, reason, now, group=group)
-        if before is not None and same_end(before, self._record.update):
-            self._record.keep_since(before)
-            return actions
-        if happening is Happening.CANCELED:
-            actions.append(ev.DropSpool())
-        return [*actions, *self._record.save()]
-
-    def _refused(
-        self, error: SlotcastError, now: Now, trusted: Trusted | None = None
-    ) -> list[Action]:
-        """Say why; what is under way goes on, since a refused notice must not stop it."""
-        record = self._record
-        if isinstance(error, Benched) and record.phase in {State.ROLLED_BACK, State.FAILED}:
-            return []  # the reason why it was benched says more
-        said = ev.Log("warning", f"refused: {error.reason}: {error}")
-        refused = isinstance(error, RefusedRelease)
-        if isinstance(error, Expired):
-            self._expired = self._notice
-        # After a restart the record may say DOWNLOADING while nothing is under way any more.
-        is_fetching = record.phase in _FETCHING and self._installation.install is not None
-        if is_fetching and isinstance(error, Expired) and self._is_under_way():
-            return [*self._installation.abandon(now), *self._refused(error, now, trusted)]
-        if is_fetching or record.phase in _SWITCHED:
-            record.note_detail(f"another notice was refused: {error.reason}: {error}")
-            if not refused:  # such as no room on the disk: that may change, now or by the end
-                self._held = self._notice
-            if is_fetching and not refused:
-                self._agenda.retry_later(now)
-            else:
-                self._notice = None
-            return [said, ev.Report()]
-        before = record.update
-        happening = Happening.REFUSED if refused else Happening.BROKEN
-        record.begin(trusted, happening, error.reason, now, detail=str(error))
-        if not refused:
-            self._agenda.retry_later(now)
-        if same_end(before, record.update):
-            record.put_back(before)
-            return [said]
-        return [said, *record.save()]
-
-    def _is_under_way(self) -> bool:
-        """Whether the notice looked at is the one that is under way: the clock was wrong then."""
-        taken = self._installation.trusted
-        seen = b"" if self._notice is None else hashlib.sha256(self._notice).digest()
-        return taken is not None and taken.notice_sha256 == seen
+    # --- endings --------------------------------------------------------------------------
 
     def _payload_useless(self, error: SlotcastError, now: Now) -> list[Action]:
         actions = self._installation.exclude_payload(error, now)
         if actions is None:
             return [ev.DropSpool(), *self._broken(error, now)]
-        self._inbox = self._inbox or self._notice  # plan anew, without that payload
+        self._box.again()  # plan anew, without that payload
         return actions
-
-    # --- endings --------------------------------------------------------------------------
 
     def _broken(self, error: SlotcastError, now: Now) -> list[Action]:
         """Storage, payload or transfer failed before the switch: the old release is untouched."""
@@ -609,7 +476,7 @@ class ModelCore:
             return [ev.Log("warning", "not ready: the durable state was not read (yet)")]
         if isinstance(event, ev.UnbenchAsked):
             record.unbench(event.sequence)
-            self._inbox = self._inbox or self._notice
+            self._box.again()
             return record.save()
         return self._recall(event.detail, now)
 
@@ -625,5 +492,5 @@ class ModelCore:
         if record.phase is not State.TRIAL:
             return actions
         if before is State.DOWNLOADING:
-            self._held = self._notice
+            self._box.hold_for_end()
         return self._installation.abandon(now) + actions

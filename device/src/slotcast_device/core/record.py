@@ -236,7 +236,13 @@ class UpdateRecord:
             self._put(replace(self.update, trial_s=trial_s, stopped=stopped))
 
     def set_verdict(self, reason: str, detail: str, now: Now) -> None:
-        """Record why the release is to be rolled back, before anything is done about it."""
+        """Record why the release is to be rolled back, before anything is done about it.
+
+        Args:
+            reason: the word that it ends with.
+            detail: one sentence for people.
+            now: the time.
+        """
         if self.update is not None:
             changes = {"detail": detail, "since": now.wall_s}
             self._put(replace(self.update, verdict=reason, **changes))

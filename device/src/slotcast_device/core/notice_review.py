@@ -1,0 +1,184 @@
+"""What a notice that was looked at means for the update under way: begin, wait, stop, or refuse.
+
+`plan` says what it asks of this device; here it meets what the device is doing at the time. A
+notice that is refused never stops an update that is under way, and never touches what serves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from slotcast_device.core import events as ev
+from slotcast_device.core.lifecycle import FETCHING, SWITCHED, Happening
+from slotcast_device.core.plan import Canceled, Install, NothingToDo, Wait, make_plan
+from slotcast_device.core.record import same_end
+from slotcast_schemas.errors import Benched, Expired, RefusedRelease, SlotcastError
+from slotcast_schemas.reasons import Reason
+from slotcast_schemas.states import State
+
+if TYPE_CHECKING:
+    from slotcast_device.core.events import Action, Now
+    from slotcast_device.core.installation import Installation
+    from slotcast_device.core.notice_box import NoticeBox
+    from slotcast_device.core.record import UpdateRecord
+    from slotcast_device.core.signed_time import SignedTime
+    from slotcast_device.core.switching import Trial
+    from slotcast_schemas.verify import Trusted
+
+
+class NoticeReview:
+    """Goes by the notice that was taken from the box last.
+
+    Args:
+        record: what is known of the model.
+        box: where the notice came from; it may have to be looked at again.
+        trial: what comes after the decision to switch.
+        installation: what comes before it.
+        signed_time: what day it is.
+    """
+
+    def __init__(
+        self,
+        record: UpdateRecord,
+        box: NoticeBox,
+        trial: Trial,
+        installation: Installation,
+        signed_time: SignedTime,
+    ) -> None:
+        self._record = record
+        self._agenda = record.agenda
+        self._box = box
+        self._trial = trial
+        self._installation = installation
+        self._time = signed_time
+
+    def verified(self, verified: ev.Verified, now: Now) -> list[Action]:
+        """Judge it by the time, and go by it."""
+        trusted = verified.trusted
+        try:
+            self._time.check(trusted, now)
+        except Expired as exc:
+            return self.refused(exc, now, trusted)
+        self._box.drop_expired()
+        is_new = self._time.learn(trusted, now)
+        actions = self._seal_again(trusted) + self._planned(verified, now)
+        if is_new and not any(isinstance(action, ev.Save) for action in actions):
+            actions += self._record.save() if self._record.phase not in SWITCHED else [ev.Report()]
+        return actions
+
+    def _seal_again(self, trusted: Trusted) -> list[Action]:
+        """Write the signed release of a slot that has lost it: the notice brings it."""
+        record = self._record
+        actions: list[Action] = []
+        for slot, held in record.state.slots.items():
+            is_lost = slot not in record.releases
+            if is_lost and held.release_sha256 == trusted.release_sha256:
+                record.learn_release(slot, trusted.release)
+                actions.append(ev.SealAgain(slot, trusted.release_bytes))
+        return actions
+
+    def _planned(self, verified: ev.Verified, now: Now) -> list[Action]:
+        trusted = verified.trusted
+        if self._record.phase in SWITCHED:
+            return self._verified_on_trial(trusted, now)
+        day = self._time.day(now)
+        facts = dataclasses.replace(verified.facts, excluded=self._installation.excluded, day=day)
+        try:
+            plan = make_plan(trusted, self._record.state, facts)
+        except SlotcastError as exc:
+            return self.refused(exc, now, trusted)
+        match plan:
+            case NothingToDo(reason):
+                return self._settle(reason, trusted, now)
+            case Wait(reason, group, again_s):
+                actions = self._stand_by(Happening.HELD, reason, trusted, group, now)
+                if again_s is not None:
+                    self._agenda.wake_in(again_s, now)
+                return actions
+            case Canceled(group):
+                return self._stand_by(Happening.CANCELED, Reason.CANCELED, trusted, group, now)
+            case Install():
+                return self._installation.take_up(plan, trusted, now)
+
+    def _verified_on_trial(self, trusted: Trusted, now: Now) -> list[Action]:
+        """On trial only a cancel counts; anything else is looked at when the trial is over."""
+        update = self._record.update
+        if update is None:
+            return []
+        if trusted.release_sha256 != update.release_sha256:
+            self._box.hold_for_end()
+            self._box.forget_seen()
+        elif trusted.offer.state == "canceled":
+            return self._trial.roll_back(Reason.CANCELED, "the publisher canceled it", (), now)
+        return []
+
+    def _settle(self, reason: str, trusted: Trusted, now: Now) -> list[Action]:
+        """Nothing to do; an ending that says more about the same release is left to say it."""
+        record, update = self._record, self._record.update
+        if update is not None and update.sequence == trusted.release.sequence:
+            committed = record.phase is State.COMMITTED and reason == Reason.UP_TO_DATE
+            if committed or (record.phase is State.IDLE and record.reason == reason):
+                return []
+        actions = self._installation.abandon(now)
+        record.begin(trusted, Happening.SETTLED, reason, now)
+        return [*actions, *record.save()]
+
+    def _stand_by(
+        self, happening: Happening, reason: str, trusted: Trusted, group: str, now: Now
+    ) -> list[Action]:
+        """Stop what is under way: the publisher pauses or cancels it. Chunks of a pause stay."""
+        before = self._record.update
+        actions = self._installation.abandon(now)
+        self._record.begin(trusted, happening, reason, now, group=group)
+        if before is not None and same_end(before, self._record.update):
+            self._record.keep_since(before)
+            return actions
+        if happening is Happening.CANCELED:
+            actions.append(ev.DropSpool())
+        return [*actions, *self._record.save()]
+
+    def refused(
+        self, error: SlotcastError, now: Now, trusted: Trusted | None = None
+    ) -> list[Action]:
+        """Say why; what is under way goes on, since a refused notice must not stop it.
+
+        Args:
+            error: why it is refused.
+            now: the time.
+            trusted: the notice, where it could be verified.
+        """
+        record = self._record
+        if isinstance(error, Benched) and record.phase in {State.ROLLED_BACK, State.FAILED}:
+            return []  # the reason why it was benched says more
+        said = ev.Log("warning", f"refused: {error.reason}: {error}")
+        refused = isinstance(error, RefusedRelease)
+        if isinstance(error, Expired):
+            self._box.hold_expired()
+        # After a restart the record may say DOWNLOADING while nothing is under way any more.
+        is_fetching = record.phase in FETCHING and self._installation.install is not None
+        if is_fetching and isinstance(error, Expired) and self._is_under_way():
+            return [*self._installation.abandon(now), *self.refused(error, now, trusted)]
+        if is_fetching or record.phase in SWITCHED:
+            record.note_detail(f"another notice was refused: {error.reason}: {error}")
+            if not refused:  # such as no room on the disk: that may change, now or by the end
+                self._box.hold_for_end()
+            if is_fetching and not refused:
+                self._agenda.retry_later(now)
+            else:
+                self._box.forget_seen()
+            return [said, ev.Report()]
+        before = record.update
+        happening = Happening.REFUSED if refused else Happening.BROKEN
+        record.begin(trusted, happening, error.reason, now, detail=str(error))
+        if not refused:
+            self._agenda.retry_later(now)
+        if same_end(before, record.update):
+            record.put_back(before)
+            return [said]
+        return [said, *record.save()]
+
+    def _is_under_way(self) -> bool:
+        """Whether the notice looked at is the one that is under way: the clock was wrong then."""
+        taken = self._installation.trusted
+        return taken is not None and taken.notice_sha256 == self._box.seen_sha256
