@@ -9,6 +9,7 @@ from slotcast_device.core.transfer.actions import PublishWant, Subscribe, Unsubs
 from slotcast_device.core.transfer.broker_limits import BrokerLimits
 from slotcast_device.core.transfer.slow_link import SlowLimit
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
+from slotcast_schemas.reasons import Reason
 from tests.support.core_story import (
     BROKER,
     CONTENT,
@@ -50,7 +51,7 @@ def test_the_owner_is_asked_before_a_download() -> None:
 def test_a_wait_before_a_download_is_planned_anew_when_it_is_over() -> None:
     story = asking()
     story.offered(TWO)
-    answer = ev.Answer("wait", "window", "from 02:00 on", again_s=300.0)
+    answer = ev.Answer("wait", Reason.WINDOW, "from 02:00 on", again_s=300.0)
     assert story.done(answer) == story.saved
     assert story.words == ("QUEUED", "window", "from 02:00 on")
     assert not story.core.is_settled
@@ -72,7 +73,7 @@ def test_a_wait_without_a_reason_is_the_owners() -> None:
     ("answer", "words"),
     [
         (ev.Answer("refuse"), ("REJECTED", "owner_refused", "")),
-        (ev.Answer("refuse", "hook", "exit 3"), ("REJECTED", "hook", "exit 3")),
+        (ev.Answer("refuse", Reason.HOOK, "exit 3"), ("REJECTED", "hook", "exit 3")),
     ],
 )
 def test_a_release_that_the_owner_refuses_is_not_fetched(
@@ -98,11 +99,11 @@ def test_the_owner_is_asked_again_before_the_switch() -> None:
     asked = ev.AskHook("before_switch", TWO.release)
     assert story.done(ev.Verdict(passed=True, reason="fit")) == [asked]
     assert story.words[0] == "VERIFIED"
-    assert story.done(ev.Answer("wait", "consent", "a file", again_s=30.0)) == story.saved
+    assert story.done(ev.Answer("wait", Reason.CONSENT, "a file", again_s=30.0)) == story.saved
     assert story.words == ("VERIFIED", "consent", "a file")
     assert story.wait() == (30.0, [asked])
 
-    story.done(ev.Answer("wait", "consent", "a file", again_s=30.0))
+    story.done(ev.Answer("wait", Reason.CONSENT, "a file", again_s=30.0))
     before = story.core.state
     more = notice(2, issued=ISSUED_S + 9)
     story.offered(more)
@@ -125,7 +126,7 @@ def test_a_switch_that_the_owner_refuses_is_not_made() -> None:
     story.tell(CONTENT.came(0))
     story.done()
     story.done(ev.Verdict(passed=True, reason="fit"))
-    story.done(ev.Answer("refuse", "hook", "not today"))
+    story.done(ev.Answer("refuse", Reason.HOOK, "not today"))
     assert story.words == ("REJECTED", "hook", "not today")
     assert story.core.state.active == "a"
 
