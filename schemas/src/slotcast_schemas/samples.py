@@ -88,7 +88,7 @@ class Samples:
         return sum(a.nbytes for a in (*self.inputs.values(), *self.outputs.values()))
 
     def feed(self, run: int) -> dict[str, Array]:
-        """The inputs of one run, as `InferenceSession.run` wants them."""
+        """Give the inputs of one run, as `InferenceSession.run` wants them."""
         return {name: array[run] for name, array in self.inputs.items()}
 
 

@@ -109,7 +109,7 @@ def emit(as_json: bool, fields: Mapping[str, Any], lines: Sequence[str]) -> None
 
 
 def say_error(exc: SlotcastError) -> None:
-    """One line: who must act is in the exit code, what happened is here."""
+    """Print one line: who must act is in the exit code, what happened is here."""
     text = " ".join(str(exc).split())
     sys.stderr.write(f"slotcast: {text} [{exc.reason}]\n")
 

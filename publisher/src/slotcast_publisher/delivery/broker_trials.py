@@ -119,7 +119,7 @@ class Trials:
         self._wildcards = False
 
     def messages(self, name: str) -> BrokerCheck:
-        """A message of QoS 1 is acknowledged, and comes to who subscribed."""
+        """Try whether a message of QoS 1 is acknowledged, and comes to who subscribed."""
         topic = self._topics.chunk(self._payload, 0)
         with self._connect() as link:
             refused = _ask(link, [topic], self._waits.answer_s)
@@ -147,7 +147,7 @@ class Trials:
         return acked, came
 
     def retained(self, name: str) -> BrokerCheck:
-        """A retained message is given back to who subscribes later, with the flag set."""
+        """Try whether a retained message is given to who subscribes later, with the flag set."""
         with self._connect() as link:
             if not link.retains:
                 return _missing(name, "the broker says that it keeps none", _SERVE)
@@ -162,7 +162,7 @@ class Trials:
         return BrokerCheck(name=name, result="ok", detail="kept, and given back with its flag")
 
     def wildcard_subscriptions(self, name: str) -> BrokerCheck:
-        """A filter with `+` is granted, and brings what is retained."""
+        """Try whether a filter with `+` is granted, and brings what is retained."""
         name_of_block = self._topics.block(self._payload, 0)
         came: set[str] = set()
         with self._connect() as link:
@@ -181,7 +181,7 @@ class Trials:
         )
 
     def count(self, name: str) -> BrokerCheck:
-        """As many retained messages as a device asks for come for one filter."""
+        """Try whether as many retained messages as a device asks for come for one filter."""
         items = [
             self._item(self._topics.chunk(self._payload, number), b"%d" % number)
             for number in range(MESSAGES)
@@ -215,7 +215,7 @@ class Trials:
         return BrokerCheck(name=name, result="ok", detail=f"{MESSAGES} for one filter")
 
     def filters(self, name: str) -> BrokerCheck:
-        """One SUBSCRIBE may have eight filters."""
+        """Try whether one SUBSCRIBE may have eight filters."""
         topics = [self._topics.chunk(self._payload, n) for n in range(FILTERS_A_PACKET)]
         try:
             with self._connect() as link:
@@ -232,7 +232,7 @@ class Trials:
         return BrokerCheck(name=name, result="ok", detail=f"{FILTERS_A_PACKET} in one SUBSCRIBE")
 
     def subscriptions(self, name: str) -> BrokerCheck:
-        """One connection may hold forty subscriptions."""
+        """Try whether one connection may hold forty subscriptions."""
         held = 0
         with contextlib.suppress(LinkDown), self._connect() as link:
             for number in range(FILTERS_HELD):
@@ -282,7 +282,7 @@ class Trials:
             return False
 
     def notice(self, name: str) -> BrokerCheck:
-        """The topics of notices and of chunk maps may be written and read."""
+        """Try whether the topics of notices and of chunk maps may be written and read."""
         items = [
             self._item(self._topics.notice(self._model), b"notice"),
             self._item(self._topics.map_part(self._payload, 0), b"map"),
@@ -296,7 +296,7 @@ class Trials:
         )
 
     def device_topics(self, name: str) -> BrokerCheck:
-        """What devices say can be heard: statuses here, wants and presence by `serve`."""
+        """Try whether what devices say is heard: statuses here, wants and presence by `serve`."""
         exact = [
             self._topics.device(self._model, "status"),
             self._topics.device(self._model, "presence"),
@@ -317,7 +317,7 @@ class Trials:
         )
 
     def remove(self, name: str) -> BrokerCheck:
-        """An empty retained message removes the one before it, so nothing of this stays."""
+        """Try whether an empty retained message removes the one before; nothing of this stays."""
         topics = sorted(self._left)
         self._publish([Item(topic, 0, bytes) for topic in topics])
         if not self.keeps:

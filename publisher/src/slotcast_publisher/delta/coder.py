@@ -64,7 +64,7 @@ class BitWriter:
         self._carry_bits = total & 31
 
     def finish(self) -> bytes:
-        """All bits, the last word filled up with zeros."""
+        """Give all bits, the last word filled up with zeros."""
         if self._carry_bits:
             self._parts.append(self._carry.to_bytes(4, "little"))
         return b"".join(self._parts)
@@ -141,7 +141,7 @@ class SymbolCollector:
 
 
 def choose_lanes_log2(coded_bytes: float, symbols: int) -> int:
-    """As many lanes as may be had for a small share of the bytes: more lanes decode faster.
+    """Choose as many lanes as a small share of the bytes allows: more lanes decode faster.
 
     The decoder takes one step for a symbol of each lane, whose cost hardly depends on the lanes. So
     where many symbols make few bytes, as in a table of which most rows stay, a larger share pays.

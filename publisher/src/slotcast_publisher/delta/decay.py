@@ -37,7 +37,7 @@ _GAIN_MIN_BITS: Final = 0.1
 
 
 def fit_decay(pair: Pair, tensor: TensorSegment) -> DecayMap | None:
-    """A map and the blocks that it helps, or None where no block was only decayed.
+    """Fit a map and the blocks that it helps; None where no block was only decayed.
 
     Args:
         pair: where new and old elements are.

@@ -42,7 +42,7 @@ WORKERS_MAX_BY_DEFAULT: Final = 2
 
 
 def default_workers() -> int:
-    """As many as there are cores, as far as the bound on memory allows; more must be asked for."""
+    """Give as many as there are cores and the bound on memory allows; more must be asked for."""
     return min(os.cpu_count() or 1, WORKERS_MAX_BY_DEFAULT)
 
 

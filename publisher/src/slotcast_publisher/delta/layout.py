@@ -99,12 +99,12 @@ class TensorPlace:
 
 
 def image_of(files: Image) -> FilesImage:
-    """The files laid end to end, opened for reading."""
+    """Open files, laid end to end, for reading."""
     return FilesImage([(path, path.stat().st_size) for _, path in files])
 
 
 def find_tensors(files: Image) -> list[TensorPlace]:
-    """Every tensor of at least 128 bytes, in the order of the image, none overlapping another.
+    """Find every tensor of at least 128 bytes, by its place in the image; none overlaps another.
 
     Args:
         files: the release's files in manifest order.

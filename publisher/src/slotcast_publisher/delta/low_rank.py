@@ -37,7 +37,7 @@ _KEPT_MANTISSA_BITS: Final = (23, 15)
 
 
 def fit_low_rank(pair: Pair, tensor: TensorSegment, row: int) -> Iterator[LowRank]:
-    """Candidate factors of a matrix's difference, none where it is not nearly of low rank.
+    """Give candidate factors of a matrix's difference; none where it is not nearly of low rank.
 
     Args:
         pair: where new and old elements are.
@@ -63,7 +63,7 @@ def fit_low_rank(pair: Pair, tensor: TensorSegment, row: int) -> Iterator[LowRan
 
 
 def factor_bits(factors: LowRank) -> float:
-    """About what factors cost: trailing zeros are free, and exponents shrink a little."""
+    """Estimate what factors cost: trailing zeros are free, and exponents shrink a little."""
     mantissa = 23 if np.any(factors.left.view(np.uint32) & 0xFF) else 15
     return float((factors.left.size + factors.right.size) * (mantissa + 7))
 

@@ -55,7 +55,7 @@ class Match:
 def match_tensors(
     base: Source, old: list[TensorPlace], target: Source, new: list[TensorPlace]
 ) -> list[Match]:
-    """At most one match for each new tensor, in the order given; an old one may serve several.
+    """Match each new tensor with at most one old one, in the order given; an old one may do twice.
 
     Args:
         base: the old image.

@@ -57,7 +57,7 @@ class Meter:
         self._baseline_bytes = _status_or_peak_bytes("VmRSS")
 
     def cost(self, *, workers: int = 0) -> dict[str, float]:
-        """What was used: `peak_bytes` above the memory at the meter's start, workers added."""
+        """Give what was used: `peak_bytes` above the memory at the meter's start, workers added."""
         own = resource.getrusage(resource.RUSAGE_SELF)
         others = resource.getrusage(resource.RUSAGE_CHILDREN)
         # From /proc where there is one: `ru_maxrss` remembers the parent's memory across an exec.

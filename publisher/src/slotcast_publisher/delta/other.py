@@ -47,7 +47,7 @@ Packed = tuple[OtherStreams, bytes]
 def encode_other(
     data: bytes, old: bytes, ranges: list[tuple[int, int]], *, is_noise: bool
 ) -> Packed:
-    """How to make `data`, and the stored streams.
+    """Give how to make `data`, and the stored streams.
 
     Args:
         data: the section's other bytes.
@@ -70,7 +70,7 @@ def _cost(streams: OtherStreams, packed: bytes) -> int:
 
 
 def pack(data: bytes, *, is_noise: bool = False) -> tuple[int, bytes]:
-    """The smallest packing of a stream, and the packer's code."""
+    """Give the smallest packing of a stream: the packer's code, and the bytes."""
     level = 3 if is_noise else 19
     packed = [(PACK_NONE, data), (PACK_ZSTD, zstandard.ZstdCompressor(level).compress(data))]
     if not is_noise:

@@ -83,7 +83,7 @@ class SectionPlan:
 def plan_sections(
     base_size_bytes: int, target_size_bytes: int, matches: list[Match], noise: list[TensorPlace]
 ) -> list[SectionPlan]:
-    """Sections in the order of the target, covering it exactly once.
+    """Plan sections in the order of the target, covering it exactly once.
 
     Args:
         base_size_bytes: size of the old image.
@@ -185,7 +185,7 @@ def _unmatched(size_bytes: int, matches: list[Match]) -> list[tuple[int, int]]:
 def choose_ranges(
     free: list[tuple[int, int]], position: float, plan: SectionPlan
 ) -> list[tuple[int, int]]:
-    """Ranges to look for a section's other bytes in: all, or those at about the same place.
+    """Choose where to look for a section's other bytes: all ranges, or those at about its place.
 
     Args:
         free: ranges of the base that no tensor uses.

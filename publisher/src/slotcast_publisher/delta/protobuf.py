@@ -45,7 +45,7 @@ class ProtobufFile:
         self._cache_start = 0
 
     def read(self, start: int, end: int) -> bytes:
-        """The bytes of a range.
+        """Read the bytes of a range.
 
         Raises:
             NotProtobuf: the range is not inside the file.
@@ -60,7 +60,7 @@ class ProtobufFile:
         return self._cache[start - self._cache_start : end - self._cache_start]
 
     def varint(self, position: int, end: int) -> tuple[int, int]:
-        """A number, and where it ends.
+        """Read a number, and say where it ends.
 
         Raises:
             NotProtobuf: it does not end in time.
@@ -73,7 +73,7 @@ class ProtobufFile:
         raise NotProtobuf(f"expected a number to end by {end}")
 
     def fields(self, start: int, end: int) -> Iterator[Field]:
-        """The fields of the message that lies there.
+        """Give the fields of the message that lies there.
 
         Raises:
             NotProtobuf: it is no message.

@@ -39,7 +39,7 @@ class Pair:
     target_offset: int
 
     def strips(self, tensor: TensorSegment) -> Iterator[tuple[int, Bits, Bits]]:
-        """First element, old elements and new elements of each strip."""
+        """Give each strip's first element, and its old and new elements, unsigned, shape (n,)."""
         reader = BaseReader(self.base, tensor)
         for first, count in strips(tensor):
             old = unpack(tensor.kind, reader.read(first, count))
@@ -49,7 +49,7 @@ class Pair:
 
 
 def choose_block(row: int, count: int) -> int:
-    """Elements that share a scale: a row where rows are long enough, else several rows."""
+    """Choose how many elements share a scale: a row where rows are long enough, else several."""
     if row < 1 or row >= count:
         return count
     rows = -(-_BLOCK_MIN // row)
@@ -57,12 +57,12 @@ def choose_block(row: int, count: int) -> int:
 
 
 def is_equal(pair: Pair, tensor: TensorSegment) -> bool:
-    """Whether new and old elements are the same bits."""
+    """Say whether new and old elements are the same bits."""
     return all(np.array_equal(old, new) for _, old, new in pair.strips(tensor))
 
 
 def is_predicted(pair: Pair, tensor: TensorSegment) -> bool:
-    """Whether the predictor alone gives the new elements."""
+    """Say whether the predictor alone gives the new elements."""
     return all(
         np.array_equal(predict(tensor, old, first), new) for first, old, new in pair.strips(tensor)
     )
@@ -103,7 +103,7 @@ def _rebase_difference(tensor: TensorSegment, rebase: Rebase, old: Bits, new: Bi
 
 
 def with_scales(pair: Pair, tensor: TensorSegment) -> TensorSegment | None:
-    """The tensor with the scale of each block measured; None if the predictor cannot give it."""
+    """Measure each block's scale; None if the predictor cannot give the tensor."""
     sums = np.zeros(tensor.block_count, dtype=np.float64)
     counts = np.zeros(tensor.block_count, dtype=np.int64)
     for first, old, new in pair.strips(tensor):
@@ -149,7 +149,7 @@ def _scales(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.
 def coded_strips(
     pair: Pair, tensor: TensorSegment
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint32]]]:
-    """Contexts, symbols and plain bits of each strip of a tensor that has its scales."""
+    """Give each strip's contexts, uint8, symbols, uint8, and plain bits, uint32, shape (n,)."""
     for first, old, new in pair.strips(tensor):
         predicted = predict(tensor, old, first)
         difference = difference_of(tensor, predicted, old, new)
@@ -171,7 +171,7 @@ def collect(pair: Pair, tensor: TensorSegment, collector: SymbolCollector) -> No
 
 
 def estimate_bits(pair: Pair, tensor: TensorSegment) -> float:
-    """Bits that a tensor's symbols would take with tables of its own, and its scales."""
+    """Estimate the bits of a tensor's symbols with tables of its own, and of its scales."""
     joint = np.zeros(CONTEXT_COUNT * SYMBOL_COUNT, dtype=np.int64)
     for contexts, symbols, _ in coded_strips(pair, tensor):
         pairs = np.multiply(contexts, SYMBOL_COUNT, dtype=np.int32) + symbols

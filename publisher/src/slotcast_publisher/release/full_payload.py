@@ -51,7 +51,7 @@ class FullReport:
 
 
 def choose_level(image_size_bytes: int) -> int:
-    """The slow zstd level that is tried beside the fastest one, for an image of that size.
+    """Choose the slow zstd level that is tried beside the fastest one, by the image's size.
 
     Trained weights shrink by their exponents' entropy, which every level finds; a graph, text and
     int8 weights by more. So the slowest level is kept for images where it costs seconds.

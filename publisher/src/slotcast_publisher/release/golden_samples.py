@@ -122,7 +122,7 @@ def make_samples(
 
 
 def model_signature(path: Path) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Inputs and outputs of a model, as the runtime describes them.
+    """Give a model's inputs and outputs, as the runtime describes them.
 
     Raises:
         UsageError: the runtime cannot load it.

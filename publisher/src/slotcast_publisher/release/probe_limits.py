@@ -30,7 +30,7 @@ _QUANTISED_OPS: Final = ("QLinear", "DequantizeLinear", "MatMulInteger", "ConvIn
 
 
 def arithmetic(path: Path) -> Arithmetic:
-    """How the model calculates, by its operators and the types of its weights."""
+    """Say how the model calculates, by its operators and the types of its weights."""
     model = onnx.load(str(path), load_external_data=False)
     if any(node.op_type.startswith(_QUANTISED_OPS) for node in model.graph.node):
         return "quantised"
@@ -40,7 +40,7 @@ def arithmetic(path: Path) -> Arithmetic:
 
 
 def relative_tolerance(path: Path) -> float:
-    """By how much a device's outputs may differ from those seen here, relative to them."""
+    """Say by how much a device's outputs may differ from those seen here, relative to them."""
     return _TOLERANCE[arithmetic(path)][0]
 
 
@@ -64,7 +64,7 @@ def probe_of(path: Path, kept: Samples, name: str) -> Probe:
 
 
 def least_accuracy(labels: Array, runs: Sequence[Sequence[Run]], output: str | None) -> float:
-    """The accuracy that devices must reach: what was measured here, less one label.
+    """Give the accuracy that devices must reach: what was measured here, less one label.
 
     Where the model draws lots, a device draws others: less four standard deviations as well.
 

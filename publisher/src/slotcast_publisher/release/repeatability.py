@@ -74,6 +74,6 @@ def _alike(one: Array, two: Array, rtol: float) -> bool:
 
 
 def root_mean_square(array: Array) -> float:
-    """Of the finite values; 0 where there are none."""
+    """Give the root mean square of the finite values, of any shape; 0 where there are none."""
     finite: Any = array[np.isfinite(array)].astype(np.float64)
     return float(np.sqrt(np.mean(finite**2))) if finite.size else 0.0

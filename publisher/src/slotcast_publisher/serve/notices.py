@@ -116,7 +116,7 @@ class Notices:
         return None if found is None else found.ours.notice
 
     def connected(self, *, retains: bool | None) -> None:
-        """A connection is there; `retains` is what the broker says of itself, if it does."""
+        """Take note of a connection; `retains` is what the broker says of itself, if it does."""
         self._is_up = True
         self.keeps = False if retains is False else None
         self._verdict_s = None
@@ -124,11 +124,11 @@ class Notices:
             model.is_there, model.due_s = False, None
 
     def lost(self) -> None:
-        """The connection is gone."""
+        """Take note that the connection is gone."""
         self._is_up = False
 
     def subscribed(self, now_s: float) -> None:
-        """The broker answered: what it retains comes now."""
+        """Take note that the broker answered: what it retains comes now."""
         wait_s = self._draw(self.times.settle_s)
         for model in self._models.values():
             if not model.is_there and model.due_s is None:
@@ -159,7 +159,7 @@ class Notices:
             model.due_s = now_s + wait_s
 
     def device_online(self, now_s: float) -> None:
-        """A device came; where the broker keeps no notice, it must be told."""
+        """Take note that a device came; where the broker keeps no notice, it must be told."""
         if self.keeps is not False:
             return
         soon_s = now_s + self._draw(self.times.arrival_s)
@@ -168,7 +168,7 @@ class Notices:
             model.due_s = at_s if model.due_s is None else min(model.due_s, at_s)
 
     def changed(self, offered: Mapping[str, Announcement], now_s: float) -> None:
-        """The repository was looked at again."""
+        """Take note of another look at the repository."""
         for name, ours in offered.items():
             model = self._models.get(name)
             if model is None:

@@ -29,7 +29,7 @@ class Source(Protocol):
         ...
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Exactly `size` bytes from `offset`.
+        """Read exactly `size` bytes from `offset`.
 
         Raises:
             ValueError: the range is not wholly inside the source.
@@ -55,7 +55,7 @@ class MemorySource:
         return len(self._data)
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Exactly `size` bytes from `offset`.
+        """Read exactly `size` bytes from `offset`.
 
         Raises:
             ValueError: the range is not wholly inside the source.
@@ -97,7 +97,7 @@ class FilesImage:
         return self._size_bytes
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Exactly `size` bytes from `offset`, across file borders where need be.
+        """Read exactly `size` bytes from `offset`, across file borders where need be.
 
         Raises:
             ValueError: the range is not wholly inside the image.

@@ -23,7 +23,7 @@ Outputs = list[dict[str, NDArray[Any]]]
 
 
 def cosine_measure(entry: str, samples: Samples) -> Measure:
-    """Mean cosine between a candidate's float outputs and those kept in `samples`.
+    """Make a measure: the mean cosine between a candidate's float outputs and those in `samples`.
 
     Args:
         entry: the ONNX file's path in the release.

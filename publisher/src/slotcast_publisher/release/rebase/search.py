@@ -334,7 +334,7 @@ def _distance(plan: _Plan, files: Image) -> float:
 
 
 def table(report: RebaseReport) -> list[str]:
-    """Size against quality, a line for each candidate, and what was chosen."""
+    """Give size against quality, a line for each candidate, and what was chosen."""
     image_bytes = report.delta.image_size_bytes
     lines = [f"{'step / rms':>10}{'delta bytes':>14}{'of the file':>13}{'measure':>12}"]
     for row in sorted(report.rows, key=lambda row: -row.coarseness):

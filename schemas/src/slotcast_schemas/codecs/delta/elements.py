@@ -38,11 +38,11 @@ class ElementKind:
         return self.mantissa_bits is not None
 
     def size_bytes(self, count: int) -> int:
-        """Bytes that `count` elements take; 4-bit elements come in pairs."""
+        """Give the bytes that `count` elements take; 4-bit elements come in pairs."""
         return count * self.bits // 8
 
     def count(self, size_bytes: int) -> int:
-        """Elements in so many bytes; the rest of the division is not told."""
+        """Give the number of whole elements in so many bytes."""
         return size_bytes * 8 // self.bits
 
 
@@ -65,7 +65,7 @@ KINDS: Final = {kind.code: kind for kind in (FLOAT32, FLOAT16, BFLOAT16, INT8, I
 
 
 def unpack(kind: ElementKind, data: bytes | memoryview) -> Bits:
-    """The elements that lie in `data`, one integer each; a view where they are whole bytes."""
+    """Give the elements that lie in `data`, unsigned, shape (n,); a view of whole bytes."""
     flat: Bits = np.frombuffer(data, dtype=kind.unsigned)
     if kind.bits != 4:
         return flat
@@ -76,14 +76,14 @@ def unpack(kind: ElementKind, data: bytes | memoryview) -> Bits:
 
 
 def pack(kind: ElementKind, elements: Bits) -> bytes:
-    """The bytes that `unpack` made `elements` of."""
+    """Give the bytes that `unpack` made `elements` of, unsigned, shape (n,)."""
     if kind.bits != 4:
         return elements.astype(kind.unsigned, copy=False).tobytes()
     return (elements[0::2] | (elements[1::2] << np.uint8(4))).astype(np.uint8).tobytes()
 
 
 def ordered(kind: ElementKind, elements: Bits) -> Bits:
-    """Elements as integers that grow with the value; its own inverse.
+    """Give elements, shape (n,), as integers that grow with the value; its own inverse.
 
     For floats, negative ones have all bits but the sign turned over, which keeps -0.0 apart from
     +0.0 and NaN payloads apart from each other. For integers, the two's complement as it is.
@@ -96,18 +96,18 @@ def ordered(kind: ElementKind, elements: Bits) -> Bits:
 
 
 def sign_spread(kind: ElementKind, elements: Bits) -> NDArray[np.signedinteger[Any]]:
-    """All bits set where an element's highest bit is, else none; not for 4-bit elements."""
+    """Set all bits where an element's highest bit is, else none; (n,); not for 4-bit elements."""
     spread: NDArray[np.signedinteger[Any]] = elements.view(kind.signed) >> (kind.bits - 1)
     return spread
 
 
 def is_negative(kind: ElementKind, elements: Bits) -> NDArray[np.bool_]:
-    """Which elements have their highest bit set."""
+    """Say which elements have their highest bit set; bool, shape (n,)."""
     return elements >= (1 << (kind.bits - 1))
 
 
 def exponents(kind: ElementKind, elements: Bits) -> NDArray[np.int16]:
-    """Biased exponents of floats (0 to 255); zeros for integers."""
+    """Give biased exponents of floats (0 to 255), int16, shape (n,); zeros for integers."""
     if kind.mantissa_bits is None:
         return np.zeros(len(elements), dtype=np.int16)
     exponent_mask = (1 << (kind.bits - 1 - kind.mantissa_bits)) - 1

@@ -24,22 +24,22 @@ class FieldWriter:
         self.data = bytearray()
 
     def uint(self, value: int) -> None:
-        """An integer of 0 or more, 7 bits a byte, the lowest first (LEB128)."""
+        """Write an integer of 0 or more, 7 bits a byte, the lowest first (LEB128)."""
         while value >= 0x80:
             self.data.append(value & 0x7F | 0x80)
             value >>= 7
         self.data.append(value)
 
     def sint(self, value: int) -> None:
-        """An integer of either sign: 0, -1, 1, -2 ... as 0, 1, 2, 3 ..."""
+        """Write an integer of either sign: 0, -1, 1, -2 ... as 0, 1, 2, 3 ..."""
         self.uint(2 * value if value >= 0 else -2 * value - 1)
 
     def raw(self, data: bytes) -> None:
-        """Bytes whose number the reader knows."""
+        """Write bytes whose number the reader knows."""
         self.data += data
 
     def planes(self, array: NDArray[Any]) -> None:
-        """An array whose shape and type the reader knows: all lowest bytes, then the next, ..."""
+        """Write an array whose type and shape the reader knows: all lowest bytes, then the next."""
         as_bytes = np.ascontiguousarray(array).view(np.uint8).reshape(-1, array.itemsize)
         self.data += as_bytes.T.tobytes()
 
@@ -76,12 +76,12 @@ class FieldReader:
         return value
 
     def sint(self, what: str) -> int:
-        """An integer of either sign; the caller checks its range."""
+        """Read an integer of either sign; the caller checks its range."""
         value = self.uint(what, 1 << 64)
         return -(value + 1) // 2 if value & 1 else value // 2
 
     def raw(self, size_bytes: int) -> bytes:
-        """The next bytes."""
+        """Read the next bytes."""
         end = self._position + size_bytes
         if end > len(self._data):
             raise PayloadCorrupt(
@@ -93,7 +93,7 @@ class FieldReader:
         return data
 
     def planes(self, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-        """An array of `count` elements."""
+        """Read an array of `count` elements of a type, shape (count,)."""
         data = self.raw(count * dtype.itemsize)
         planes = np.frombuffer(data, dtype=np.uint8).reshape(dtype.itemsize, count)
         return np.ascontiguousarray(planes.T).view(dtype).reshape(count)
@@ -107,13 +107,13 @@ class FieldReader:
 
 
 def zigzag(values: NDArray[np.int32]) -> NDArray[np.uint32]:
-    """Signed to unsigned so that small magnitudes stay small, modulo 2**32."""
+    """Turn signed to unsigned so that small magnitudes stay small, modulo 2**32; shape (n,)."""
     result: NDArray[np.uint32] = ((values << 1) ^ (values >> 31)).view(np.uint32)
     return result
 
 
 def unzigzag(values: NDArray[np.uint32]) -> NDArray[np.int32]:
-    """What `zigzag` was given."""
+    """Give what `zigzag` was given; int32, shape (n,)."""
     result: NDArray[np.int32] = ((values >> 1) ^ (0 - (values & 1)).astype(np.uint32)).view(
         np.int32
     )
@@ -121,7 +121,7 @@ def unzigzag(values: NDArray[np.uint32]) -> NDArray[np.int32]:
 
 
 def write_steps(writer: FieldWriter, values: NDArray[Any]) -> None:
-    """An integer array as the steps between neighbours, in planes."""
+    """Write an integer array, shape (n,), as the steps between neighbours, in planes."""
     numbers = values.astype(np.int32)
     steps = numbers.copy()
     steps[1:] -= numbers[:-1]
@@ -129,6 +129,6 @@ def write_steps(writer: FieldWriter, values: NDArray[Any]) -> None:
 
 
 def read_steps(reader: FieldReader, count: int) -> NDArray[np.int32]:
-    """What `write_steps` was given; sums wrap modulo 2**32."""
+    """Read what `write_steps` was given, int32, shape (count,); sums wrap modulo 2**32."""
     steps = unzigzag(reader.planes(count, np.dtype("<u4")))
     return np.cumsum(steps, dtype=np.int32)

@@ -73,7 +73,7 @@ class Header:
     features: int = 0
 
     def pack(self) -> bytes:
-        """The header's bytes."""
+        """Give the header's bytes."""
         return _HEADER.pack(
             MAGIC,
             self.features,
@@ -142,7 +142,7 @@ class SectionHeader:
         )
 
     def pack(self) -> bytes:
-        """The section header's bytes."""
+        """Give the section header's bytes."""
         return _SECTION.pack(
             self.image_size_bytes,
             self.description_size_bytes,
@@ -191,7 +191,7 @@ def _bound(what: str, value: int, largest: int, *, least: int = 0) -> None:
 
 
 def pack_description(description: Description) -> bytes:
-    """The description's bytes, before they are compressed."""
+    """Give the description's bytes, before they are compressed."""
     writer = FieldWriter()
     writer.uint(len(description.segments))
     expected_offset = 0

@@ -36,7 +36,7 @@ _TOTAL_MAX: Final = 1 << 22
 
 
 def first_counts(contexts: NDArray[np.int64], symbols: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What each context expects before it has seen anything, shape (contexts, symbols).
+    """Give what each context expects before it has seen anything; int64, shape (contexts, symbols).
 
     The context tells the mean magnitude: lower bit lengths halve with each octave below it, higher
     ones vanish soon above it, and where the mean is under 1 a difference is as rare as that.
@@ -117,6 +117,6 @@ class FrequencyModel:
         self.start = start.astype(np.uint32).ravel()
 
     def lookup(self) -> NDArray[np.uint8]:
-        """Index of the symbol of each context's slots, shape (contexts << precision_bits,)."""
+        """Give the symbol's index of each context's slots; shape (contexts << precision_bits,)."""
         indices = np.tile(np.arange(self.symbols, dtype=np.uint8), self._contexts)
         return np.repeat(indices, self.frequency)

@@ -49,7 +49,7 @@ class ByteStream(Protocol):
     """Bytes to be read in order."""
 
     def read(self, size: int) -> bytes:
-        """Exactly `size` bytes, or PayloadCorrupt."""
+        """Read exactly `size` bytes, or raise PayloadCorrupt."""
         ...
 
     def finish(self) -> None:
@@ -68,7 +68,7 @@ class RangesOfBase:
         self.size_bytes = int(sizes.sum())
 
     def read_at(self, position: int, size: int) -> bytes:
-        """Bytes of the ranges; zeros outside them, as bsdiff has it."""
+        """Read bytes of the ranges; zeros outside them, as bsdiff has it."""
         start, end = min(max(position, 0), self.size_bytes), min(position + size, self.size_bytes)
         if end <= start:
             return bytes(size)
@@ -139,7 +139,7 @@ class PackedStream:
             self._unpack = _looped(stored, bz2.BZ2Decompressor())
 
     def read(self, size: int) -> bytes:
-        """Exactly `size` bytes.
+        """Read exactly `size` bytes.
 
         Raises:
             PayloadCorrupt: the stream is shorter, or does not unpack.
@@ -197,7 +197,7 @@ class NumberStream:
         self._stream = stream
 
     def next(self) -> int:
-        """The next number.
+        """Read the next number.
 
         Raises:
             PayloadCorrupt: the stream ended, or the number is of more than 42 bits.
@@ -239,7 +239,7 @@ class SparseStream:
         self._left -= 1
 
     def read(self, size: int) -> bytes:
-        """Exactly `size` bytes.
+        """Read exactly `size` bytes.
 
         Raises:
             PayloadCorrupt: a stream ended too early.
@@ -293,7 +293,7 @@ class PatchStream:
         self._seek = 0
 
     def read(self, size: int) -> bytes:
-        """Exactly `size` bytes.
+        """Read exactly `size` bytes.
 
         Raises:
             PayloadCorrupt: a stream ended too early.

@@ -19,7 +19,7 @@ from slotcast_schemas.codecs.delta.segments import (
 
 
 def predict(tensor: TensorSegment, old: Bits, first: int) -> Bits:
-    """The elements that `old` is expected to have become.
+    """Give the elements that `old`, unsigned, shape (n,), is expected to have become; same shape.
 
     Args:
         tensor: the segment.
@@ -78,7 +78,7 @@ def apply_low_rank(kind: ElementKind, factors: LowRank, old: Bits) -> Bits:
 
 
 def apply_rebase(kind: ElementKind, rebase: Rebase, old: Bits, difference: Bits) -> Bits:
-    """fl(old + fl(fl(difference) * step)) in float32, for float16 rounded once more at the end.
+    """Give fl(old + fl(fl(difference) * step)) in float32; float16 is rounded once more at last.
 
     Args:
         kind: float32 or float16.

@@ -43,7 +43,7 @@ class RansDecoder:
         self._lookup = model.lookup()
 
     def decode(self, contexts: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The symbols' indices for elements of these contexts' indices, shape (n,).
+        """Decode symbols' indices for elements of these contexts' indices; both uint8, shape (n,).
 
         Raises:
             PayloadCorrupt: the words ended too early.
@@ -126,7 +126,7 @@ class WordReader:
         self.left = size_bytes // 2
 
     def take(self, count: int) -> NDArray[np.uint16]:
-        """The next `count` words, fewer at the end of the region."""
+        """Read the next `count` words, fewer at the end of the region; uint16, shape (count,)."""
         count = min(count, self.left)
         data = self._read_at(self._offset, 2 * count)
         self._offset += 2 * count
@@ -155,7 +155,7 @@ class BitReader:
         self._position_bits = 0
 
     def take_for(self, symbols: NDArray[np.uint8]) -> NDArray[np.uint32] | None:
-        """The plain bits of each symbol; None if none of them has any.
+        """Read the plain bits of each symbol, uint32, shape (n,); None if none of them has any.
 
         Raises:
             PayloadCorrupt: the region ended too early.

@@ -44,7 +44,7 @@ def check_arithmetic() -> None:
 
 @functools.cache
 def vector_digest() -> str:
-    """SHA-256 over the vector's results."""
+    """Give the SHA-256 over the vector's results, in hexadecimal digits."""
     digest = hashlib.sha256()
     for kind in (FLOAT32, FLOAT16):
         for result in vector(kind):
@@ -53,7 +53,7 @@ def vector_digest() -> str:
 
 
 def vector(kind: ElementKind) -> list[Bits]:
-    """Low rank and rebase over all sorts of numbers: normal, denormal, infinite, not a number."""
+    """Try low rank and rebase on all sorts of numbers: normal, denormal, infinite, not a number."""
     old = _noise(kind, seed=1, count=_COUNT)
     weights = _weights(seed=2, count=_COUNT).astype(np.float16 if kind == FLOAT16 else np.float32)
     left = _weights(seed=3, count=64 * 8).reshape(64, 8)

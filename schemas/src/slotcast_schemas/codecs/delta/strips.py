@@ -28,7 +28,7 @@ _SLAB_BYTES: Final = 512 * 1024
 
 
 def strips(tensor: TensorSegment) -> Iterator[tuple[int, int]]:
-    """First element and number of elements of each strip, whole rows where rows matter."""
+    """Give each strip's first element and number of elements; whole rows where rows matter."""
     row = tensor.row_length
     step = max(1, STRIP_ELEMENTS // row) * row
     for first in range(0, tensor.count, step):
@@ -45,7 +45,7 @@ class BaseReader:
         self._band_first = 0
 
     def read(self, first: int, count: int) -> bytes:
-        """Bytes of `count` old elements from the segment's element `first` on."""
+        """Read the bytes of `count` old elements from the segment's element `first` on."""
         kind = self._tensor.kind
         turned = self._tensor.transposed
         if turned is None:

@@ -54,7 +54,7 @@ _SIGN_MASK: Final = (0 - SIGN.astype(np.uint32)).astype(np.uint32)
 
 
 def context_of(tensor: TensorSegment, predicted: Bits, first: int) -> NDArray[np.uint8]:
-    """The context of each element: how large a difference is expected, in half octaves.
+    """Give each element's context, uint8, (n,): the difference to be expected, in half octaves.
 
     Args:
         tensor: the segment, whose scales are in quarter octaves of the elements' value.
@@ -77,7 +77,7 @@ def context_of(tensor: TensorSegment, predicted: Bits, first: int) -> NDArray[np
 def split(
     kind: ElementKind, difference: Bits, predicted: Bits
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
-    """Symbols and plain bits of differences; `join` undoes it.
+    """Split differences into symbols, uint8, and plain bits, uint32, shape (n,); `join` undoes it.
 
     Args:
         kind: of the elements.
