@@ -15,7 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from slotcast_device.storage.disk import OrderedSteps
+from slotcast_device.storage.disk import Disk
 from slotcast_schemas.errors import DiskFull, SlotDamaged, StorageFailed
 
 PAGE_BYTES: Final = 512
@@ -145,7 +145,7 @@ def _export(node: _Dir, to: Path) -> None:
             (to / name).write_bytes(inner.live)
 
 
-class RamDisk(OrderedSteps):
+class RamDisk(Disk):
     """`slotcast_device.storage.disk.Disk` in memory.
 
     Args:
@@ -291,7 +291,7 @@ class RamDisk(OrderedSteps):
         if extra_bytes > 0 and self._at_most > self.capacity_bytes:
             raise DiskFull(f"write {path}: No space left on device; free some room on this device")
 
-    # --- steps of `OrderedSteps` --------------------------------------------------------------
+    # --- steps of `Disk` --------------------------------------------------------------
 
     def create(self, path: Path) -> RamWriter:
         """See `Disk`."""
@@ -322,22 +322,22 @@ class RamDisk(OrderedSteps):
         node.durable = dict(node.live)
 
     def is_dir(self, path: Path) -> bool:
-        """See `OrderedSteps`."""
+        """See `Disk`."""
         return isinstance(self._find(path), _Dir)
 
     def make_one_dir(self, path: Path) -> None:
-        """See `OrderedSteps`."""
+        """See `Disk`."""
         self._step("make_dir", path)
         self.take(path, 1)
         self._folder(path).live.setdefault(path.name, _Dir())
 
     def make_link(self, path: Path, target: str) -> None:
-        """See `OrderedSteps`."""
+        """See `Disk`."""
         self._step("make_link", path)
         self._folder(path).live[path.name] = _Link(target)
 
     def unlink(self, path: Path) -> None:
-        """See `OrderedSteps`."""
+        """See `Disk`."""
         self._step("unlink", path)
         self._folder(path).live.pop(path.name, None)
 

@@ -73,9 +73,72 @@ class Image(Protocol):
         """Release the files."""
 
 
-class Disk(Protocol):
-    """What the device asks of its storage. Paths are absolute; folders must exist."""
+class Disk(ABC):
+    """What the device asks of its storage. Paths are absolute; folders must exist.
 
+    A disk gives single steps; the orders of steps that survive a power cut between any two of
+    them are here. `OsDisk` gives the steps on real files, the simulation gives them on a disk that
+    forgets, so that what is tried there is this very order.
+    """
+
+    def __init__(self) -> None:
+        self._unsynced: set[Path] = set()
+
+    # --- orders of steps ----------------------------------------------------------------------
+
+    def write_atomic(self, path: Path, data: bytes) -> None:
+        """Replace `path` so that a power cut leaves the old bytes or the new ones, whole.
+
+        The bytes are made durable first, then the name changes (the commit point), and then that
+        name is made durable.
+        """
+        temporary = path.with_name(path.name + ".tmp")
+        writer = self.create(temporary)
+        try:
+            writer.write(data)
+            writer.close_synced()
+        finally:
+            writer.close()
+        self.rename(temporary, path)
+        self.sync_dir(path.parent)
+
+    def make_dir(self, path: Path) -> None:
+        """Make a folder and its parents; the names of those that were made are durable.
+
+        What is synced inside a folder is lost with it if its name is. A folder whose name could
+        not be synced is there all the same, so it is remembered, and synced before anything is
+        put into another one.
+        """
+        missing = []
+        while not self.is_dir(path):
+            missing.append(path)
+            path = path.parent
+        for folder in reversed(missing):
+            self.make_one_dir(folder)
+            self._unsynced.add(folder)
+        for folder in sorted(self._unsynced):
+            self.sync_dir(folder.parent)
+            self._unsynced.discard(folder)
+
+    def replace_link(self, path: Path, target: str) -> None:
+        """Point the symlink `path` at `target` in one step, and make that durable.
+
+        The new link is made beside the old one, and renamed over it.
+        """
+        temporary = path.with_name(path.name + ".tmp")
+        self.unlink(temporary)
+        self.make_link(temporary, target)
+        self.rename(temporary, path)
+        self.sync_dir(path.parent)
+
+    def remove_link(self, path: Path) -> None:
+        """Remove a symlink, durably; missing is fine."""
+        self.unlink(path)
+        self.sync_dir(path.parent)
+
+    # --- single steps -------------------------------------------------------------------------
+
+    @abstractmethod
     def read(self, path: Path, limit_bytes: int) -> bytes | None:
         """Give a whole file, or None if there is none.
 
@@ -83,18 +146,19 @@ class Disk(Protocol):
             StorageFailed: it cannot be read, or is larger than `limit_bytes`.
         """
 
-    def write_atomic(self, path: Path, data: bytes) -> None:
-        """Replace `path` so that a power cut leaves the old bytes or the new ones, whole."""
-
+    @abstractmethod
     def create(self, path: Path) -> Writer:
         """Begin a new file; an old one of that name is truncated."""
 
+    @abstractmethod
     def open_random(self, path: Path) -> RandomFile:
         """Open for reading and writing at any offset; made if missing."""
 
+    @abstractmethod
     def open_read(self, path: Path) -> RandomFile:
         """Open an existing file for reading only."""
 
+    @abstractmethod
     def open_image(self, files: Sequence[tuple[Path, int]]) -> Image:
         """Open files, each of the size in bytes that it is known to have, laid end to end.
 
@@ -102,42 +166,51 @@ class Disk(Protocol):
             SlotDamaged: a file is missing, unreadable or not of the size given.
         """
 
-    def make_dir(self, path: Path) -> None:
-        """Make a folder and its parents; the names of those that were made are durable."""
-
-    def make_one_dir(self, path: Path) -> None:
-        """Make one folder whose name need not be durable; there already is fine."""
-
-    def remove_tree(self, path: Path) -> None:
-        """Remove a file or folder and all below it, read-only or not; missing is fine."""
-
-    def rename(self, path: Path, to: Path) -> None:
-        """Give a file another name on the same file system; durable after `sync_dir` of both."""
-
-    def make_read_only(self, path: Path) -> None:
-        """Take write permission from a file."""
-
-    def sync_dir(self, path: Path) -> None:
-        """Make the names in a folder durable."""
-
-    def replace_link(self, path: Path, target: str) -> None:
-        """Point the symlink `path` at `target` in one step, and make that durable."""
-
-    def remove_link(self, path: Path) -> None:
-        """Remove a symlink, durably; missing is fine."""
-
-    def read_link(self, path: Path) -> str | None:
-        """Give where a symlink points, or None if there is none."""
-
+    @abstractmethod
     def is_dir(self, path: Path) -> bool:
         """Say whether there is a folder."""
 
+    @abstractmethod
+    def make_one_dir(self, path: Path) -> None:
+        """Make one folder whose name need not be durable; there already is fine."""
+
+    @abstractmethod
+    def remove_tree(self, path: Path) -> None:
+        """Remove a file or folder and all below it, read-only or not; missing is fine."""
+
+    @abstractmethod
+    def rename(self, path: Path, to: Path) -> None:
+        """Give a file another name on the same file system; durable after `sync_dir` of both."""
+
+    @abstractmethod
+    def make_read_only(self, path: Path) -> None:
+        """Take write permission from a file."""
+
+    @abstractmethod
+    def sync_dir(self, path: Path) -> None:
+        """Make the names in a folder durable."""
+
+    @abstractmethod
+    def make_link(self, path: Path, target: str) -> None:
+        """Make a symlink; its name is durable after `sync_dir` of the folder."""
+
+    @abstractmethod
+    def unlink(self, path: Path) -> None:
+        """Remove a name; missing is fine."""
+
+    @abstractmethod
+    def read_link(self, path: Path) -> str | None:
+        """Give where a symlink points, or None if there is none."""
+
+    @abstractmethod
     def names(self, path: Path) -> list[str]:
         """Give the names in a folder, sorted; none if it is missing."""
 
+    @abstractmethod
     def size_bytes(self, path: Path) -> int | None:
         """Give the size of a regular file, None for anything else."""
 
+    @abstractmethod
     def free_bytes(self, path: Path) -> int:
         """Give the room left for this user on the file system of `path`."""
 
@@ -166,84 +239,3 @@ def as_storage_failure(what: str, exc: OSError) -> StorageFailed:
             f" {short_name(os.geteuid())}, as whom this runs; `slotcast-device check` says more"
         )
     return StorageFailed(f"{text}; check this device's storage")
-
-
-class OrderedSteps(ABC):
-    """The orders of single steps that survive a power cut between any two of them.
-
-    `OsDisk` gives the steps on real files; the simulation gives them on a disk that forgets, so
-    that what is tried there is this very order.
-    """
-
-    def __init__(self) -> None:
-        self._unsynced: set[Path] = set()
-
-    def write_atomic(self, path: Path, data: bytes) -> None:
-        """See `Disk`: bytes first, then the name (the commit point), then the name durable."""
-        temporary = path.with_name(path.name + ".tmp")
-        writer = self.create(temporary)
-        try:
-            writer.write(data)
-            writer.close_synced()
-        finally:
-            writer.close()
-        self.rename(temporary, path)
-        self.sync_dir(path.parent)
-
-    def make_dir(self, path: Path) -> None:
-        """See `Disk`: what is synced inside a folder is lost with it if its name is.
-
-        A folder whose name could not be synced is there all the same, so it is remembered, and
-        synced before anything is put into another one.
-        """
-        missing = []
-        while not self.is_dir(path):
-            missing.append(path)
-            path = path.parent
-        for folder in reversed(missing):
-            self.make_one_dir(folder)
-            self._unsynced.add(folder)
-        for folder in sorted(self._unsynced):
-            self.sync_dir(folder.parent)
-            self._unsynced.discard(folder)
-
-    def replace_link(self, path: Path, target: str) -> None:
-        """See `Disk`: made beside, then renamed over the old one."""
-        temporary = path.with_name(path.name + ".tmp")
-        self.unlink(temporary)
-        self.make_link(temporary, target)
-        self.rename(temporary, path)
-        self.sync_dir(path.parent)
-
-    def remove_link(self, path: Path) -> None:
-        """See `Disk`."""
-        self.unlink(path)
-        self.sync_dir(path.parent)
-
-    @abstractmethod
-    def create(self, path: Path) -> Writer:
-        """See `Disk`."""
-
-    @abstractmethod
-    def rename(self, path: Path, to: Path) -> None:
-        """See `Disk`."""
-
-    @abstractmethod
-    def sync_dir(self, path: Path) -> None:
-        """See `Disk`."""
-
-    @abstractmethod
-    def is_dir(self, path: Path) -> bool:
-        """Say whether there is a folder."""
-
-    @abstractmethod
-    def make_one_dir(self, path: Path) -> None:
-        """Make one folder; there already is fine."""
-
-    @abstractmethod
-    def make_link(self, path: Path, target: str) -> None:
-        """Make a symlink."""
-
-    @abstractmethod
-    def unlink(self, path: Path) -> None:
-        """Remove a name; missing is fine."""

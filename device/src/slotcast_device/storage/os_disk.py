@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from slotcast_device.storage.disk import (
+    Disk,
     Image,
-    OrderedSteps,
     RandomFile,
     Writer,
     as_storage_failure,
@@ -90,11 +90,11 @@ class _OsWriter:
             self._fd = -1
 
 
-class OsDisk(OrderedSteps):
+class OsDisk(Disk):
     """`Disk` on the operating system's files."""
 
     def read(self, path: Path, limit_bytes: int) -> bytes | None:
-        """See `Disk`."""
+        """Read up to the limit and one byte more, which says that there is more."""
         with storage_errors(f"read {path}"):
             try:
                 with path.open("rb") as file:
@@ -106,48 +106,48 @@ class OsDisk(OrderedSteps):
         return data
 
     def create(self, path: Path) -> Writer:
-        """See `Disk`."""
+        """Open with O_TRUNC; nothing is durable yet."""
         with storage_errors(f"create {path}"):
             return _OsWriter(path)
 
     def open_random(self, path: Path) -> RandomFile:
-        """See `Disk`."""
+        """Open with O_CREAT; the file is sparse until it is written."""
         with storage_errors(f"open {path}"):
             return _OsRandomFile(path, os.O_RDWR | os.O_CREAT)
 
     def open_read(self, path: Path) -> RandomFile:
-        """See `Disk`."""
+        """Open with O_RDONLY."""
         with storage_errors(f"open {path}"):
             return _OsRandomFile(path, os.O_RDONLY)
 
     def open_image(self, files: Sequence[tuple[Path, int]]) -> Image:
-        """See `Disk`."""
+        """Open each file once, and compare its size."""
         from slotcast_schemas.codecs import FilesImage  # brings numpy, and status needs no image
 
         return FilesImage(files)
 
     def is_dir(self, path: Path) -> bool:
-        """See `OrderedSteps`."""
+        """Ask the file system; a symlink to a folder is one too."""
         with storage_errors(f"look at {path}"):
             return path.is_dir()
 
     def make_one_dir(self, path: Path) -> None:
-        """See `OrderedSteps`."""
+        """Make it with the rights that the umask leaves."""
         with storage_errors(f"make folder {path}"):
             path.mkdir(exist_ok=True)
 
     def make_link(self, path: Path, target: str) -> None:
-        """See `OrderedSteps`."""
+        """Make it as given, relative or not."""
         with storage_errors(f"link {path}"):
             path.symlink_to(target)
 
     def unlink(self, path: Path) -> None:
-        """See `OrderedSteps`."""
+        """Remove it; what it named stays if it has another name."""
         with storage_errors(f"unlink {path}"):
             path.unlink(missing_ok=True)
 
     def remove_tree(self, path: Path) -> None:
-        """See `Disk`."""
+        """Remove the name of a link or file, and a folder from its leaves."""
         with storage_errors(f"remove {path}"):
             if path.is_symlink() or path.is_file():
                 path.unlink()
@@ -155,17 +155,17 @@ class OsDisk(OrderedSteps):
                 shutil.rmtree(path)
 
     def rename(self, path: Path, to: Path) -> None:
-        """See `Disk`."""
+        """Replace what has the new name, in one step."""
         with storage_errors(f"rename {path}"):
             path.replace(to)
 
     def make_read_only(self, path: Path) -> None:
-        """See `Disk`."""
+        """Set mode 0444."""
         with storage_errors(f"make read-only {path}"):
             path.chmod(0o444)
 
     def sync_dir(self, path: Path) -> None:
-        """See `Disk`."""
+        """Open the folder and call fsync on it."""
         with storage_errors(f"sync folder {path}"):
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -174,7 +174,7 @@ class OsDisk(OrderedSteps):
                 os.close(fd)
 
     def read_link(self, path: Path) -> str | None:
-        """See `Disk`."""
+        """Give the link's text, unresolved."""
         with storage_errors(f"read link {path}"):
             try:
                 return str(path.readlink())
@@ -186,16 +186,16 @@ class OsDisk(OrderedSteps):
                 raise
 
     def names(self, path: Path) -> list[str]:
-        """See `Disk`."""
+        """List the folder at once."""
         with storage_errors(f"list {path}"):
             return sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
 
     def size_bytes(self, path: Path) -> int | None:
-        """See `Disk`."""
+        """Ask the file system; a symlink is not followed."""
         with storage_errors(f"look at {path}"):
             return path.stat().st_size if path.is_file() and not path.is_symlink() else None
 
     def free_bytes(self, path: Path) -> int:
-        """See `Disk`."""
+        """Give what is not reserved for root."""
         with storage_errors(f"look at {path}"):
             return shutil.disk_usage(path).free

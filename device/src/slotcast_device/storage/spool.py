@@ -14,10 +14,10 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slotcast_device.core.transfer.chunk_map import ChunkMap
 from slotcast_device.storage.disk import Disk
 from slotcast_schemas import limits
 from slotcast_schemas.errors import StorageFailed
-from slotcast_schemas.messages.chunkmap import DIGEST_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -111,25 +111,19 @@ class Spool:
         if not size:
             return set()
         found = set()
+        chunk_map = ChunkMap.of_digests(self._payload, digests)
         file = self._disk.open_read(self.data_path)
         try:
             for index in range(-(-size // self._payload.chunk_size_bytes)):
                 if index >= self._payload.chunk_count or stop():
                     break
-                if self._holds(file, index, digests):
+                offset = index * self._payload.chunk_size_bytes
+                data = file.read_at(offset, self._payload.chunk_bytes(index))
+                if chunk_map.is_true(index, data):
                     found.add(index)
         finally:
             file.close()
         return found
-
-    def _holds(self, file: RandomFile, index: int, digests: Mapping[int, bytes]) -> bool:
-        part, place = divmod(index, limits.MAP_PART_CHUNKS)
-        want = digests[part][place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES]
-        offset = index * self._payload.chunk_size_bytes
-        data = file.read_at(offset, self._payload.chunk_bytes(index))
-        return len(data) == self._payload.chunk_bytes(index) and (
-            hashlib.sha256(data).digest() == want
-        )
 
     def close(self) -> None:
         """Release the file; what was written stays."""

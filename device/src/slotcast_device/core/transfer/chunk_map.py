@@ -11,6 +11,8 @@ from slotcast_schemas.messages import MapPart
 from slotcast_schemas.messages.chunkmap import DIGEST_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from slotcast_schemas.messages.offer import Payload
 
 
@@ -25,6 +27,14 @@ class ChunkMap:
         self._payload = payload
         self._digest_bytes = 0
         self.parts: dict[int, bytes] = {}
+
+    @classmethod
+    def of_digests(cls, payload: Payload, parts: Mapping[int, bytes]) -> ChunkMap:
+        """Give the map of parts that were accepted before."""
+        chunk_map = cls(payload)
+        chunk_map.parts = dict(parts)
+        chunk_map._digest_bytes = sum(map(len, parts.values()))
+        return chunk_map
 
     def accept(self, part: int, data: bytes) -> bool:
         """Take a part as it was published; False if it is not the one that the offer pins."""
