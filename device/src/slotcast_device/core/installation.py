@@ -10,10 +10,9 @@ from slotcast_device.core.plan import fetch_bytes, needed_chunks
 from slotcast_device.core.state import record_of
 from slotcast_device.core.status import progress_of
 from slotcast_device.core.transfer import actions as transfer_actions
-from slotcast_device.core.transfer.slow_link import Pace, SlowLimit
 from slotcast_device.core.transfer.transfer import Transfer
+from slotcast_device.core.transfer_watch import TransferWatch
 from slotcast_schemas.backoff import Backoff
-from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from slotcast_device.core.switching import Trial
     from slotcast_device.core.transfer.broker_limits import Allowance
     from slotcast_device.core.transfer.credit import Credit
+    from slotcast_device.core.transfer.slow_link import SlowLimit
     from slotcast_schemas.errors import SlotcastError
     from slotcast_schemas.messages.offer import Payload
     from slotcast_schemas.messages.status import Progress
@@ -40,7 +40,6 @@ PROGRESS_EVERY_S: Final = 15.0
 BUSY_FIRST_S: Final = 60.0
 BUSY_CAP_S: Final = 900.0
 """Bounds of the wait before a model is probed again that the device was too busy to judge."""
-ASKED_AGAIN: Final = "it is asked for again and again"
 
 
 class Installation:
@@ -80,10 +79,7 @@ class Installation:
         self._waiting: ev.AskHook | ev.Probe | None = None
         self._busy = Backoff(rng, BUSY_FIRST_S, BUSY_CAP_S)
         self._allowance = allowance
-        self._pace = Pace(slow)
-        self._in_trouble = False  # nothing comes, and the reason says why
-        self._rate = 0.0
-        self._rate_mark: tuple[float, int] | None = None
+        self._watch = TransferWatch(record, allowance, slow)
         self._sync_s: float | None = None
         self._report_s: float | None = None
         self.trusted: Trusted | None = None
@@ -97,9 +93,11 @@ class Installation:
     @property
     def deadline_s(self) -> float | None:
         """When `tick` is due."""
-        fetch = None if self.transfer is None else self.transfer.deadline_s
+        fetch_s = None if self.transfer is None else self.transfer.deadline_s
         due = [
-            d for d in (fetch, self._sync_s, self._report_s, self._pace.deadline_s) if d is not None
+            d
+            for d in (fetch_s, self._sync_s, self._report_s, self._watch.deadline_s)
+            if d is not None
         ]
         return min(due, default=None)
 
@@ -108,7 +106,9 @@ class Installation:
         """How far the transfer is."""
         if self.transfer is None or self.install is None:
             return None
-        return progress_of(self.transfer, self.install.saved_bytes, int(self._rate))
+        return progress_of(
+            self.transfer, self.install.saved_bytes, int(self._watch.rate_bytes_per_s)
+        )
 
     def is_busy_with(self, install: Install, trusted: Trusted) -> bool:
         """Whether just this release is being collected by just this payload, or waits for a yes."""
@@ -141,8 +141,7 @@ class Installation:
             trusted, Happening.OFFERED, Reason.DOWNLOADING, now, group=install.group, detail=how
         )
         self._report_s = now.mono_s + PROGRESS_EVERY_S
-        self._rate, self._rate_mark = 0.0, None
-        self._in_trouble = False
+        self._watch.begin()
         if install.payload is not None and install.payload.base is None:
             cost = fetch_bytes(install.payload, trusted.release, install.reuse)
             self._record.count_full(install.payload.sha256, cost, self._time.day(now))
@@ -197,7 +196,7 @@ class Installation:
         if self.is_link_up:
             actions += self.transfer.link_up(now.mono_s)
         if spooled.is_empty:
-            self._begin_pace(now)
+            self._measure_pace(now)
         size, codec = self.transfer.needed_bytes, install.payload.codec
         said = ev.Log("info", f"collecting {trusted.release.version}: {size} bytes, {codec}")
         return [said, *self._translate(actions, now)]
@@ -218,7 +217,7 @@ class Installation:
         if self.transfer is None:
             return []
         actions = self._translate(self.transfer.scanned(present, now.mono_s), now)
-        self._begin_pace(now)
+        self._measure_pace(now)
         return actions
 
     def link_up(self, now: Now) -> list[Action]:
@@ -226,13 +225,13 @@ class Installation:
         self.is_link_up = True
         if self.transfer is None:
             return []
-        self._begin_pace(now)
+        self._measure_pace(now)
         return self._translate(self.transfer.link_up(now.mono_s), now)
 
     def link_down(self) -> None:
         """The connection is gone."""
         self.is_link_up = False
-        self._pace.stop()
+        self._watch.stop()
         if self.transfer is not None:
             self.transfer.link_down()
 
@@ -246,7 +245,7 @@ class Installation:
         if fetch is None or fetch.payload.sha256 != event.payload:
             return []
         actions = self._translate(fetch.receive_chunk(event.index, event.data, now.mono_s), now)
-        return self._out_of_trouble() + actions if self._in_trouble else actions
+        return self._watch.something_came() + actions
 
     def map_part(self, event: ev.MapArrived, now: Now) -> list[Action]:
         """A part of the chunk map came."""
@@ -254,7 +253,7 @@ class Installation:
         if fetch is None or fetch.payload.sha256 != event.payload:
             return []
         actions = self._translate(fetch.receive_map(event.part, event.data, now.mono_s), now)
-        return self._out_of_trouble() + actions if self._in_trouble else actions
+        return self._watch.something_came() + actions
 
     def heard(self, now: Now) -> None:
         """The link carries bytes."""
@@ -274,7 +273,7 @@ class Installation:
         actions = fetch.refused(event.filter, now.mono_s, is_final=event.is_final)
         said: list[Action] = []
         if event.is_final:
-            said = self._into_trouble(Reason.BROKER_REFUSED, f"{event.text}; {ASKED_AGAIN}")
+            said = self._watch.broker_refused(event.text)
         return [*self._translate(actions, now), *said]
 
     def unanswered(self, event: ev.SubscriptionUnanswered) -> list[Action]:
@@ -283,22 +282,22 @@ class Installation:
         asked = [] if fetch is None else [name for name in event.filters if fetch.holds(name)]
         if not asked:
             return []
-        text = f"the broker does not answer SUBSCRIBE {asked[0]}; {ASKED_AGAIN}"
-        return self._into_trouble(Reason.BROKER_REFUSED, text)
+        return self._watch.broker_refused(f"the broker does not answer SUBSCRIBE {asked[0]}")
 
     def tick(self, now: Now) -> list[Action]:
         """Do what is due: ask again, sync, report progress."""
-        actions: list[Action] = self._note_pace(now)
         fetch = self.transfer
+        actions: list[Action] = [] if fetch is None else self._watch.note_pace(fetch, now)
         if fetch is not None and fetch.deadline_s is not None and fetch.deadline_s <= now.mono_s:
             actions += self._translate(fetch.timeout(now.mono_s), now)
-            actions += self._note_stall(fetch)
+            actions += self._watch.note_stall(fetch)
         if self._sync_s is not None and self._sync_s <= now.mono_s:
             self._sync_s = now.mono_s + SYNC_EVERY_S
             actions.append(ev.SyncSpool())
         if self._report_s is not None and self._report_s <= now.mono_s:
             self._report_s = now.mono_s + PROGRESS_EVERY_S
-            self._measure_rate(now)
+            if fetch is not None:
+                self._watch.measure_rate(fetch, now)
             actions.append(ev.Report())
         return actions
 
@@ -316,86 +315,11 @@ class Installation:
                 out.append(action)
         return out
 
-    # --- what does not come -------------------------------------------------------------------
-
-    def _note_stall(self, fetch: Transfer) -> list[Action]:
-        reason, detail = self._why_nothing_comes(fetch)
-        is_sure = fetch.is_silent if reason == Reason.PACKET_LIMIT else fetch.is_stalled
-        return self._into_trouble(reason, detail) if is_sure and not self._in_trouble else []
-
-    def _why_nothing_comes(self, fetch: Transfer) -> tuple[str, str]:
-        """Give reason and detail for an update of which nothing comes."""
-        limits, needed = self._allowance.limits, fetch.packet_bytes
-        if limits.packet_max_bytes < needed:
-            return Reason.PACKET_LIMIT, (
-                f"the broker takes packets of at most {limits.packet_max_bytes} bytes, this payload"
-                f" needs {needed}: raise the broker's limit, or release with a smaller"
-                " chunk_size_bytes"
-            )
-        if not limits.retained:
-            return Reason.STALLED, (
-                "this broker keeps no retained messages, and nobody answers wants;"
-                " `slotcast serve` must run for it"
-            )
-        hint = ""
-        if fetch.has_only_short_chunks:
-            hint = f"; no message of {needed} bytes ever came: perhaps the broker's packet limit"
-        return Reason.STALLED, (
-            "what was asked for does not come, neither kept by the broker nor for a want: publish"
-            f" it to this broker, or run `slotcast serve`{hint}; {ASKED_AGAIN}"
-        )
-
-    def _into_trouble(self, reason: str, detail: str) -> list[Action]:
-        """Say why nothing comes, durably, so that the device itself can say it too."""
-        if self._record.phase is not State.DOWNLOADING or self._record.reason == reason:
-            return []
-        self._in_trouble = True
-        self._record.note(reason, detail[:DETAIL_MAX_CHARS])
-        return [ev.Log("warning", f"{reason}: {detail}"), *self._record.save()]
-
-    def _out_of_trouble(self) -> list[Action]:
-        """Something came."""
-        self._in_trouble = False
-        if self._record.phase is not State.DOWNLOADING:
-            return []
-        self._record.note(Reason.DOWNLOADING, "")
-        return [ev.Log("info", "what was asked for comes now"), *self._record.save()]
-
-    def _begin_pace(self, now: Now) -> None:
+    def _measure_pace(self, now: Now) -> None:
         if self.transfer is not None and self.is_link_up:
-            self._pace.begin(now.mono_s, self.transfer.counters.verified_bytes)
+            self._watch.measure_pace(self.transfer, now)
 
-    def _note_pace(self, now: Now) -> list[Action]:
-        """Say that the transfer is too slow, and when it no longer is."""
-        fetch = self.transfer
-        if fetch is None:
-            return []
-        rate = self._pace.judge(now.mono_s, fetch.counters.verified_bytes)
-        if rate is None:
-            return []
-        limit = self._pace.limit
-        if rate >= limit.bytes_per_s:
-            if self._record.reason != Reason.SLOW:
-                return []
-            self._record.note(Reason.DOWNLOADING, "")
-            return [ev.Report()]
-        if self._record.reason != Reason.DOWNLOADING:  # stalled says more
-            return []
-        detail = (
-            f"{rate:.0f} verified bytes a second over {limit.window_s:g} s, expected at least"
-            f" {limit.bytes_per_s:g}; it goes on, look at the link and the broker"
-        )
-        self._record.note(Reason.SLOW, detail)
-        return [ev.Log("warning", f"slow: {detail}"), ev.Report()]
-
-    def _measure_rate(self, now: Now) -> None:
-        if self.transfer is None:
-            return
-        done = self.transfer.counters.verified_bytes
-        if self._rate_mark is not None:
-            then_s, before = self._rate_mark
-            self._rate = max(0.0, (done - before) / max(now.mono_s - then_s, 1e-6))
-        self._rate_mark = (now.mono_s, done)
+    # --- ending -------------------------------------------------------------------------------
 
     def abandon(self, now: Now) -> list[Action]:
         """Let go of a transfer; its chunks stay until another payload needs the room."""
@@ -406,7 +330,7 @@ class Installation:
         self.install = None
         self._waiting = None
         self._sync_s = self._report_s = None
-        self._pace.stop()
+        self._watch.stop()
         self._agenda.sleep()
         return actions
 
@@ -420,7 +344,7 @@ class Installation:
         before = record.state
         record.set_slot(install.slot, None)
         self._sync_s = self._report_s = None
-        self._pace.stop()
+        self._watch.stop()
         return [*record.save(), *self._agenda.run(ev.Build(install, trusted, before))]
 
     def built(self, now: Now) -> list[Action]:
