@@ -1,6 +1,6 @@
 """How often the probe is wrong about speed: good releases refused, slow ones taken.
 
-An install is the device's own job (`Watcher.probe`), retries included: the candidate is in the
+An install is the device's own job (`TrialWatcher.probe`), retries included: the candidate is in the
 standby slot, the active model in the other one, child processes judge. A good candidate has
 the same graph and new weights; a slow one has three times the layers, each as wide. Both are tried
 on a device with nothing else to do, and beside 2, 8 and 20 processes that never rest; with sessions
@@ -47,7 +47,7 @@ from slotcast_device.core import events as ev
 from slotcast_device.runtime.binomial import chance_of_at_least
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
-from slotcast_device.trial.watcher import Watcher
+from slotcast_device.trial.watcher import TrialWatcher
 from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.samples import Samples, write_samples
 from tests.support import models
@@ -181,7 +181,7 @@ class Bench:
     def install(self, cell: Cell, kind: Kind) -> Install:
         """Let the device judge one candidate, as often as it takes."""
         release = self._put("b", kind)
-        watcher = Watcher(self._store, self._app, threading.Event(), threads=cell.threads)
+        watcher = TrialWatcher(self._store, self._app, threading.Event(), threads=cell.threads)
         began_s = time.monotonic()
         for tries in range(1, TRIES_MAX + 1):  # noqa: B007 (said below)
             verdict = watcher.probe(ev.Probe("b", release, "a"))

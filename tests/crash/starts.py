@@ -12,7 +12,7 @@ import msgspec
 from slotcast_device.config import DeviceConfig
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
-from slotcast_device.jobs import ModelFiles
+from slotcast_device.jobs import ModelJobs
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_schemas.messages import Release
 
@@ -25,7 +25,7 @@ def recover(config: DeviceConfig, model: str) -> ModelCore:
     What would probe a model is left where it is: only the disk matters here.
     """
     core = ModelCore(model, config.values.device, config.topics, random.Random(1))
-    files = ModelFiles(config, model, OsDisk())
+    files = ModelJobs(config, model, OsDisk())
     todo = list(core.start())
     while todo:
         action = todo.pop(0)

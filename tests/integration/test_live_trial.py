@@ -16,7 +16,7 @@ import pytest
 
 from slotcast_device.agent import Agent
 from slotcast_device.core.events import Verdict, Watch
-from slotcast_device.trial.watcher import Watcher
+from slotcast_device.trial.watcher import TrialWatcher
 from slotcast_schemas.messages.release import Trial
 from slotcast_schemas.messages.status import Check, ModelStatus
 from slotcast_schemas.states import State
@@ -276,14 +276,14 @@ def test_a_newer_notice_on_trial_waits_for_its_end_and_is_then_taken(bench: Benc
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[Verdict]:
     """What each look at a trial found, in order."""
     found: list[Verdict] = []
-    watch = Watcher.watch
+    watch = TrialWatcher.watch
 
-    def spied(self: Watcher, job: Watch) -> Verdict:
+    def spied(self: TrialWatcher, job: Watch) -> Verdict:
         verdict = watch(self, job)
         found.append(verdict)
         return verdict
 
-    monkeypatch.setattr(Watcher, "watch", spied)
+    monkeypatch.setattr(TrialWatcher, "watch", spied)
     return found
 
 

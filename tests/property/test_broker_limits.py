@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slotcast_device.core.transfer.actions import (
-    Action,
     Complete,
     LearnWildcards,
     PublishWant,
     StoreChunk,
     Subscribe,
+    TransferAction,
     Unsubscribe,
 )
 from slotcast_device.core.transfer.broker_limits import (
@@ -102,7 +102,7 @@ class World:
             self.silences += 1
             self.take(self.transfer.timeout(self.now_s))
 
-    def take(self, actions: list[Action]) -> None:
+    def take(self, actions: list[TransferAction]) -> None:
         """Carry out what the transfer asks, and what comes of that, in order."""
         waiting = list(actions)
         while waiting:
@@ -125,11 +125,11 @@ class World:
     def learn(self, limits: BrokerLimits) -> None:
         self.limits = self.allowance.limits = limits
 
-    def subscribe(self, filters: tuple[str, ...]) -> list[Action]:
+    def subscribe(self, filters: tuple[str, ...]) -> list[TransferAction]:
         """Answer filter by filter: a refusal, or what is kept for it."""
         if lends_notices(1, self.limits):
             self.held.discard(NOTICE)
-        actions: list[Action] = []
+        actions: list[TransferAction] = []
         for name in filters:
             code = self._code(name)
             if code is None:
@@ -159,7 +159,7 @@ class World:
         fitting = [topic for topic in self.kept if matches(name, topic)]
         yield from fitting[: self.rules.retained or None]
 
-    def _arrive(self, topic: str) -> list[Action]:
+    def _arrive(self, topic: str) -> list[TransferAction]:
         if "/map/" in topic:
             return self.transfer.receive_map(0, self.kept[topic], self.now_s)
         index = int(topic.rpartition("/")[2])

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slotcast_device.core.transfer.actions import (
-    Action,
     Complete,
     PublishWant,
     Scan,
     StoreChunk,
     StoreMap,
     Subscribe,
+    TransferAction,
     Unsubscribe,
 )
 from slotcast_device.core.transfer.broker_limits import FILTERS_MAX, FILTERS_PER_PACKET
@@ -121,7 +121,7 @@ class World:
 
     # --- the shell ----------------------------------------------------------------------------
 
-    def carry_out(self, actions: list[Action]) -> None:
+    def carry_out(self, actions: list[TransferAction]) -> None:
         for action in actions:
             match action:
                 case Subscribe(filters):

@@ -22,7 +22,7 @@ from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.core.signed_time import ClockWatch
 from slotcast_device.core.transfer import actions as transfer_actions
-from slotcast_device.jobs import ModelFiles
+from slotcast_device.jobs import ModelJobs
 from slotcast_device.runner import ModelRunner
 from slotcast_schemas import wire
 from slotcast_schemas.errors import SlotDamaged, StorageFailed
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 CREDIT_CHUNKS = 128
 
 
-class SimFiles(ModelFiles):
+class SimFiles(ModelJobs):
     """The model's real files and jobs, with verdicts instead of models that run."""
 
     def __init__(
@@ -60,7 +60,7 @@ class SimFiles(ModelFiles):
         self.is_probe_flaky = False
 
     def run(self, job: ev.Job) -> object:
-        """Do a job; see `ModelFiles.run`."""
+        """Do a job; see `ModelJobs.run`."""
         match job:
             case ev.Probe(slot, release):
                 self._must_hold(slot, release)

@@ -28,7 +28,7 @@ from slotcast_device.probe import TOO_SLOW, ProbeResult
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
 from slotcast_device.trial.reference import Reference
-from slotcast_device.trial.watcher import Watcher
+from slotcast_device.trial.watcher import TrialWatcher
 from slotcast_schemas import wire
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import Trial
@@ -66,7 +66,7 @@ class Unjust(AssertionError):
     """A good release was rolled back, a bad one committed, or a trial was too short."""
 
 
-class SimWatcher(Watcher):
+class SimWatcher(TrialWatcher):
     """A watcher whose probes find nothing: what is bad shows in the application alone.
 
     Attributes:
@@ -91,7 +91,7 @@ class Agent:
 
     def __init__(
         self, saved: ModelState, current: SlotName, releases: dict[SlotName, Release],
-        watcher: Watcher, rng: random.Random, now: Callable[[], ev.Now],
+        watcher: TrialWatcher, rng: random.Random, now: Callable[[], ev.Now],
         after: Callable[[float, Callable[[], None]], None], log: Callable[[str], None],
     ) -> None:  # fmt: skip
         self.saved = saved

@@ -30,14 +30,14 @@ from slotcast_device.core.signed_time import ClockWatch, clock_word
 from slotcast_device.core.transfer import actions as transfer_actions
 from slotcast_device.core.transfer.broker_limits import BrokerLimits, Refusal, lends_notices
 from slotcast_device.core.transfer.slow_link import SlowLimit
-from slotcast_device.jobs import ModelFiles
+from slotcast_device.jobs import ModelJobs
 from slotcast_device.link.connection import Connection
 from slotcast_device.operator_requests import Control
 from slotcast_device.reporting.agent_view import ViewWriter, live_model
 from slotcast_device.reporting.change_log import ChangeLog
 from slotcast_device.reporting.log_format import FACTS
-from slotcast_device.reporting.metrics_collector import Collector
-from slotcast_device.reporting.status_message import Reporter, no_notice, with_link
+from slotcast_device.reporting.metrics_collector import MetricsCollector
+from slotcast_device.reporting.status_message import StatusPublisher, no_notice, with_link
 from slotcast_device.runner import ModelRunner
 from slotcast_device.storage.broker_book import BrokerBook
 from slotcast_device.storage.os_disk import OsDisk
@@ -106,8 +106,8 @@ class Agent:
         self._disk = disk or OsDisk()
         self._runners = {name: self._runner(name) for name in config.values.models}
         self._changes = {name: ChangeLog() for name in self._runners}
-        self._reporter = Reporter(config, self._disk)
-        self._collector = Collector(config, self._disk)
+        self._reporter = StatusPublisher(config, self._disk)
+        self._collector = MetricsCollector(config, self._disk)
         book = BrokerBook(config, self._disk, int(time.time()))
         self._connection = Connection(config, self._rng, self, book, secrets.token_hex(4))
         self._notice_waits = Backoff(self._rng, REFUSED_FIRST_S, REFUSED_CAP_S)
@@ -128,7 +128,7 @@ class Agent:
         self._report_due = False
 
     def _runner(self, name: str) -> ModelRunner:
-        files = ModelFiles(self._config, name, self._disk, decodes_ahead=True)
+        files = ModelJobs(self._config, name, self._disk, decodes_ahead=True)
         core = ModelCore(
             name,
             self._config.values.device,

@@ -21,7 +21,7 @@ from slotcast_device.core.signed_time import clock_word, notice_word
 from slotcast_device.core.state import ModelState
 from slotcast_device.core.status import model_status
 from slotcast_device.exit_codes import ENDED_OTHERWISE, NO_BROKER, OK
-from slotcast_device.operator_requests import Control, Request
+from slotcast_device.operator_requests import Control, OperatorRequest
 from slotcast_device.reporting.agent_view import AgentView, read_view
 from slotcast_device.reporting.log_format import set_up_log
 from slotcast_device.reporting.status_message import build_status, read_counter
@@ -130,7 +130,7 @@ def leave_request(config: DeviceConfig, options: argparse.Namespace) -> int:
     if model not in models:
         raise UsageError(f"--model: expected one of {', '.join(models)}, got {model!r}")
     control = Control(OsDisk(), config.state_dir)
-    control.ask(Request(do=options.do, model=model, sequence=options.sequence))
+    control.ask(OperatorRequest(do=options.do, model=model, sequence=options.sequence))
     from slotcast_device.agent import Agent
 
     try:

@@ -22,12 +22,12 @@ from slotcast_device.runtime.users import is_there, this_user
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.build import build
 from slotcast_device.storage.disk import storage_errors
-from slotcast_device.storage.early_decode import Ahead
+from slotcast_device.storage.early_decode import EarlyDecode
 from slotcast_device.storage.slots import SlotStore
 from slotcast_device.storage.spool import Spool
 from slotcast_device.storage.trust_store import verify_notice
 from slotcast_device.trial.reference import Reference
-from slotcast_device.trial.watcher import Watcher
+from slotcast_device.trial.watcher import TrialWatcher
 from slotcast_schemas.errors import SlotcastError, SlotDamaged, StateUnreadable, StorageFailed
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ _LOG: Final = logging.getLogger("slotcast.device")
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class SlotFindings:
     """What a look at the slots found."""
 
     sealed: dict[SlotName, SlotRecord]
@@ -51,7 +51,7 @@ class Look:
     sound: frozenset[SlotName]
 
 
-class ModelFiles:
+class ModelJobs:
     """The files of one model, and every job that needs them.
 
     `run` is called from a worker thread, `carry_out` from the agent's; the core never has both
@@ -68,7 +68,7 @@ class ModelFiles:
         self, config: DeviceConfig, model: str, disk: Disk, *, decodes_ahead: bool = False
     ) -> None:
         self._decodes_ahead = decodes_ahead
-        self._ahead: Ahead | None = None
+        self._ahead: EarlyDecode | None = None
         self._config = config
         self._model = model
         self._disk = disk
@@ -78,7 +78,7 @@ class ModelFiles:
         self.owner = Owner.of(config)
         self.cancel = threading.Event()
         self._app = self._folder / "app"
-        self._watcher = Watcher(
+        self._watcher = TrialWatcher(
             self.store,
             self._app,
             self.cancel,
@@ -213,11 +213,13 @@ class ModelFiles:
                 build(self.store, install, trusted, state, path, decoded)
                 return None
 
-    def _make_ahead(self, spool: Spool, payload: Payload, whole: Release | None) -> Ahead | None:
+    def _make_ahead(
+        self, spool: Spool, payload: Payload, whole: Release | None
+    ) -> EarlyDecode | None:
         if whole is None or not self._decodes_ahead:
             return None
         folder = spool.data_path.with_name("image")
-        return Ahead(self._disk, folder, spool.data_path, payload, whole)
+        return EarlyDecode(self._disk, folder, spool.data_path, payload, whole)
 
     def _let_go(self) -> None:
         """Let go of the spool, and of what reads it."""
@@ -261,9 +263,9 @@ class ModelFiles:
             link=link,
         )
 
-    def _look(self, state: ModelState | None) -> Look:
+    def _look(self, state: ModelState | None) -> SlotFindings:
         """Hash the slots; one that lost its signed release is held against the record."""
-        look = Look({}, {}, frozenset())
+        look = SlotFindings({}, {}, frozenset())
         sound: set[SlotName] = set()
         for slot in SLOT_NAMES:
             release = self.store.release(slot)
@@ -280,7 +282,7 @@ class ModelFiles:
             except SlotDamaged:
                 continue
             sound.add(slot)
-        return Look(look.sealed, look.releases, frozenset(sound))
+        return SlotFindings(look.sealed, look.releases, frozenset(sound))
 
     def _check(self, slot: SlotName | None, known: SlotRecord | None) -> None:
         if slot is None:  # going back to nothing: there is nothing that could be damaged

@@ -30,7 +30,7 @@ _PING: Final = "ping-"
 _POLL_S: Final = 0.1
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class OperatorRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One request: `rollback` of a model, or `unbench` of one release or of all."""
 
     do: Literal["rollback", "unbench"]
@@ -47,7 +47,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return UnbenchAsked(self.sequence)
 
 
-make_decoders(Request)
+make_decoders(OperatorRequest)
 
 
 class Control:
@@ -61,7 +61,7 @@ class Control:
         self._disk = disk
         self._folder = state_dir / "control"
 
-    def ask(self, request: Request) -> None:
+    def ask(self, request: OperatorRequest) -> None:
         """Leave a request for the agent.
 
         Raises:
@@ -99,7 +99,7 @@ class Control:
                 except StorageFailed as exc:
                     _LOG.warning("no sign of life can be given: %s", exc)
 
-    def take(self) -> list[Request]:
+    def take(self) -> list[OperatorRequest]:
         """Give the requests that wait and remove them; one that cannot be read is logged."""
         requests = []
         names = [n for n in self._disk.names(self._folder) if not n.startswith(_PING)]
@@ -109,7 +109,7 @@ class Control:
                 data = self._disk.read(path, _REQUEST_MAX_BYTES)
                 self._disk.remove_tree(path)
                 if data is not None and name.endswith(".json"):
-                    requests.append(msgspec.json.decode(data, type=Request))
+                    requests.append(msgspec.json.decode(data, type=OperatorRequest))
             except (StorageFailed, msgspec.DecodeError, UnicodeDecodeError) as exc:
                 _LOG.warning("request %s cannot be read: %s", name, exc)
         return requests

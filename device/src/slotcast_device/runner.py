@@ -16,7 +16,7 @@ from slotcast_schemas.errors import SlotcastError, StorageFailed
 
 if TYPE_CHECKING:
     from slotcast_device.core.model import ModelCore
-    from slotcast_device.jobs import ModelFiles
+    from slotcast_device.jobs import ModelJobs
 
 
 class Shell(Protocol):
@@ -56,7 +56,7 @@ class ModelRunner:
         shell: everything else.
     """
 
-    def __init__(self, core: ModelCore, files: ModelFiles, shell: Shell) -> None:
+    def __init__(self, core: ModelCore, files: ModelJobs, shell: Shell) -> None:
         self.core = core
         self.files = files
         self._shell = shell

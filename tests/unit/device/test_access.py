@@ -27,8 +27,8 @@ from slotcast_device.application.app_report import (
     write_report,
 )
 from slotcast_device.config import DeviceConfig
-from slotcast_device.jobs import ModelFiles
-from slotcast_device.operator_requests import Control, Request
+from slotcast_device.jobs import ModelJobs
+from slotcast_device.operator_requests import Control, OperatorRequest
 from slotcast_device.self_check import check
 from slotcast_device.storage.disk import as_storage_failure
 from slotcast_device.storage.os_disk import OsDisk
@@ -234,7 +234,7 @@ def test_files_of_the_owner_in_a_closed_folder_are_found(
     config = DeviceConfig(config.path)
 
     def look() -> str:
-        files = ModelFiles(config, "m", OsDisk())
+        files = ModelJobs(config, "m", OsDisk())
         return f"{len(list(owner_problems(config)))} {files._is_metered()}"
 
     assert as_stranger(look) == "3 True"
@@ -311,7 +311,7 @@ def test_without_one_the_ping_fails_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_signs_of_life_crowd_out_no_request(tmp_path: Path) -> None:
     control = Control(OsDisk(), tmp_path)
-    control.ask(Request(do="rollback", model="m"))
+    control.ask(OperatorRequest(do="rollback", model="m"))
     for number in range(100):
         (tmp_path / "control" / f"ping-{number}").touch()
     assert [request.do for request in control.take()] == ["rollback"]

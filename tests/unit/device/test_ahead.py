@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from slotcast_device.storage.early_decode import FAST_BYTES, Ahead, Pace, Prefix
+from slotcast_device.storage.early_decode import (
+    FAST_BYTES,
+    ContiguousPrefix,
+    EarlyDecode,
+    FastLinkTest,
+)
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_schemas.errors import TransferFailed
 from slotcast_schemas.messages import Release
@@ -45,7 +50,9 @@ class World:
         )
         self.data, self.packed = data, packed
         self.spool = tmp_path / "data"
-        self.ahead = Ahead(OsDisk(), tmp_path / "image", self.spool, self.payload, self.release)
+        self.ahead = EarlyDecode(
+            OsDisk(), tmp_path / "image", self.spool, self.payload, self.release
+        )
 
     def arrive(self, index: int, now_s: float) -> None:
         """Write a chunk and tell of it."""
@@ -103,7 +110,7 @@ def test_a_transfer_that_ends_early_lets_the_decoder_go(tmp_path: Path) -> None:
 
 
 def test_whoever_waits_for_a_prefix_is_told_when_it_will_not_come(tmp_path: Path) -> None:
-    prefix = Prefix(World(tmp_path).payload)
+    prefix = ContiguousPrefix(World(tmp_path).payload)
     prefix.add({1})
     prefix.stop()
     with pytest.raises(TransferFailed, match="before the payload was whole"):
@@ -111,7 +118,7 @@ def test_whoever_waits_for_a_prefix_is_told_when_it_will_not_come(tmp_path: Path
 
 
 def test_a_link_is_fast_only_once_enough_came_at_that_pace() -> None:
-    pace = Pace()
+    pace = FastLinkTest()
     assert not pace.is_fast(CHUNK, 0.0)
     assert pace.is_fast(FAST_BYTES, 0.05)
     assert not pace.is_fast(CHUNK, 60.0)

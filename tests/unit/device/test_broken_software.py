@@ -15,7 +15,7 @@ from slotcast_device.core.state import ModelState
 from slotcast_device.runtime import importing
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
-from slotcast_device.trial.watcher import Watcher
+from slotcast_device.trial.watcher import TrialWatcher
 from slotcast_schemas import wire
 from slotcast_schemas.errors import SlotcastError, SoftwareBroken
 from slotcast_schemas.messages.offer import Group
@@ -57,7 +57,7 @@ def test_a_probe_without_a_runtime_blames_the_installation_and_not_model_or_stor
     break_runtime: Path, tmp_path: Path
 ) -> None:
     break_runtime.write_text(f"raise ImportError({MISSING!r})")
-    watcher = Watcher(SlotStore(OsDisk(), tmp_path), tmp_path / "app", threading.Event())
+    watcher = TrialWatcher(SlotStore(OsDisk(), tmp_path), tmp_path / "app", threading.Event())
     with pytest.raises(SoftwareBroken) as broken:
         watcher.probe(ev.Probe("a", messages.release(), None))
     assert broken.value.reason == "software_broken"

@@ -9,7 +9,7 @@ from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.core.recovery import Findings
 from slotcast_device.core.state import ModelState, SlotRecord
-from slotcast_device.operator_requests import Control, Request
+from slotcast_device.operator_requests import Control, OperatorRequest
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_schemas.messages.status import BenchedRelease
 from slotcast_schemas.states import State
@@ -101,14 +101,14 @@ def test_unbench_forgets_one_release_or_all(committed: ModelCore) -> None:
 
 def test_a_request_is_taken_once(tmp_path: Path) -> None:
     control = Control(OsDisk(), tmp_path)
-    control.ask(Request(do="rollback", model="m", detail="because"))
+    control.ask(OperatorRequest(do="rollback", model="m", detail="because"))
     assert [r.event() for r in control.take()] == [ev.RollBackAsked("because")]
     assert control.take() == []
 
 
 def test_a_request_that_cannot_be_read_is_removed_and_does_not_stop_others(tmp_path: Path) -> None:
     control = Control(OsDisk(), tmp_path)
-    control.ask(Request(do="unbench", model="m"))
+    control.ask(OperatorRequest(do="unbench", model="m"))
     (tmp_path / "control" / "a.json").write_text('{"do": "explode"}')
     assert [r.do for r in control.take()] == ["unbench"]
     assert list((tmp_path / "control").iterdir()) == []

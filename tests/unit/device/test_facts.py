@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from slotcast_device.config import DeviceConfig
-from slotcast_device.jobs import ModelFiles
+from slotcast_device.jobs import ModelJobs
 from slotcast_device.runtime import memory
 from slotcast_device.storage.os_disk import OsDisk
 
@@ -35,7 +35,7 @@ def test_a_container_plans_with_the_memory_that_it_may_take_and_not_the_machines
     monkeypatch.setattr(memory, "_CGROUP", tmp_path / "cgroup")
     config = DeviceConfig(tmp_path / "device.toml")
     config.model_dir("m").mkdir(parents=True)
-    files = ModelFiles(config, "m", OsDisk())
+    files = ModelJobs(config, "m", OsDisk())
     try:
         assert files._facts().memory_bytes == BOUND_BYTES
     finally:

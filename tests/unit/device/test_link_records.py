@@ -9,7 +9,7 @@ import pytest
 from slotcast_device.config import DeviceConfig
 from slotcast_device.core.transfer.broker_limits import BrokerLimits
 from slotcast_device.link.link_state import IN_USE_SHOWN_S, LinkState
-from slotcast_device.reporting.status_message import Reporter, with_link
+from slotcast_device.reporting.status_message import StatusPublisher, with_link
 from slotcast_device.storage.broker_book import FORGET_AFTER_S, BrokerBook
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_schemas import wire
@@ -141,7 +141,7 @@ def test_a_status_is_shortened_to_what_the_broker_takes(config: DeviceConfig) ->
         active=slot,
         evidence=Evidence(sequence=1, checks=checks),
     )
-    reporter = Reporter(config, OsDisk())
+    reporter = StatusPublisher(config, OsDisk())
     sizes = []
     for room in (2**28, 5000, 1000, 300):
         topic, data = reporter.status([model], LinkStatus(), packet_max_bytes=room)

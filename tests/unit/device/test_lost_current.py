@@ -19,7 +19,7 @@ from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.core.plan import Facts
 from slotcast_device.core.state import ModelState, SlotName, Update, record_of
-from slotcast_device.jobs import ModelFiles
+from slotcast_device.jobs import ModelJobs
 from slotcast_device.self_check import check
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.os_disk import OsDisk
@@ -95,7 +95,7 @@ class Home:
         self.folder = self.config.model_dir("detector")
         self.current = self.folder / "current"
         self.store = SlotStore(OsDisk(), self.folder)
-        self.files = ModelFiles(self.config, "detector", OsDisk())
+        self.files = ModelJobs(self.config, "detector", OsDisk())
 
     def build(self, slot: SlotName, number: int) -> None:
         """Put a release into a slot, as an update does."""

@@ -16,7 +16,13 @@ from onnx import TensorProto, helper
 from slotcast_device.probe import SlotModel, compare
 from slotcast_device.probe.judge import Death, judge
 from slotcast_device.probe.scan import UnsafeModel, scan
-from slotcast_device.probe.spec import Failure, Figures, Findings, Golden, Timing
+from slotcast_device.probe.spec import (
+    Golden,
+    ProbeFailure,
+    ProbeFigures,
+    ProbeFindings,
+    ProbeTiming,
+)
 from slotcast_device.probe.speed import NOISE_S
 from slotcast_schemas import outputs
 from slotcast_schemas.messages.release import Probe, Tensor
@@ -174,7 +180,7 @@ def test_constant_means_none_of_the_float_outputs_depends_on_the_input() -> None
     assert not outputs.constant([labels, labels])
 
 
-def found(**more: Any) -> Findings:
+def found(**more: Any) -> ProbeFindings:
     fields: dict[str, Any] = {
         "at": "done",
         "contract": (),
@@ -182,12 +188,12 @@ def found(**more: Any) -> Findings:
         "constant": "",
         "golden": Golden(runs=4, worst=0.5, cosine=1.0),
         "accuracy": 1.0,
-        "candidate": Figures(load_s=0.5, peak_memory_bytes=10**8),
-        "active": Figures(load_s=0.5, peak_memory_bytes=10**8),
+        "candidate": ProbeFigures(load_s=0.5, peak_memory_bytes=10**8),
+        "active": ProbeFigures(load_s=0.5, peak_memory_bytes=10**8),
         "timing": timing(),
         **more,
     }
-    return Findings(**fields)
+    return ProbeFindings(**fields)
 
 
 ALL_LIMITS = Probe(
@@ -201,11 +207,11 @@ ALL_LIMITS = Probe(
 )
 
 
-def figures(**more: Any) -> Figures:
-    return Figures(**{"load_s": 0.5, "peak_memory_bytes": 10**8, **more})
+def figures(**more: Any) -> ProbeFigures:
+    return ProbeFigures(**{"load_s": 0.5, "peak_memory_bytes": 10**8, **more})
 
 
-def timing(candidate_s: float = 0.01, active_s: float = 0.01, **more: Any) -> Timing:
+def timing(candidate_s: float = 0.01, active_s: float = 0.01, **more: Any) -> ProbeTiming:
     """What a child says that held twenty rounds, all alike."""
     fields: dict[str, Any] = {
         "by": "clock",
@@ -214,7 +220,7 @@ def timing(candidate_s: float = 0.01, active_s: float = 0.01, **more: Any) -> Ti
         "times_s": (candidate_s,) * 20,
         **more,
     }
-    return Timing(**fields)
+    return ProbeTiming(**fields)
 
 
 @pytest.mark.parametrize(
@@ -233,10 +239,13 @@ def timing(candidate_s: float = 0.01, active_s: float = 0.01, **more: Any) -> Ti
         (found(timing=timing(0.021, by="processor")), "too_slow"),
         (found(candidate=figures(peak_memory_bytes=3 * 10**8)), "too_much_memory"),
         (found(candidate=figures(peak_memory_bytes=int(1.7 * 10**8))), "too_much_memory"),
-        (found(failure=Failure(reason="samples_unreadable", detail="x")), "samples_unreadable"),
+        (
+            found(failure=ProbeFailure(reason="samples_unreadable", detail="x")),
+            "samples_unreadable",
+        ),
     ],
 )
-def test_each_limit_has_its_reason(findings: Findings, reason: str) -> None:
+def test_each_limit_has_its_reason(findings: ProbeFindings, reason: str) -> None:
     result = judge(ALL_LIMITS, findings, None)
     assert (result.passed, result.reason) == (reason == "passed", reason)
     assert all(check.passed for check in result.checks) == result.passed

@@ -31,7 +31,7 @@ from slotcast_device.application.histogram import (
     rebucket,
 )
 from slotcast_device.hotmodel.recorder import LOOK_FIRST, Recorder
-from slotcast_device.trial.live_figures import Window
+from slotcast_device.trial.live_figures import FiguresWindow
 
 
 def report(instance: str, requests: int, **more: Any) -> AppReport:
@@ -133,7 +133,7 @@ def test_old_reports_are_forgotten_and_those_of_the_living_kept_whatever_the_clo
 
 
 def test_a_window_adds_processes_up_and_counts_nothing_twice() -> None:
-    window = Window("b", sequence=5)
+    window = FiguresWindow("b", sequence=5)
     window.take([report("1", 10), report("2", 5)])
     window.take([report("1", 10), report("2", 9)])
     assert window.figures.requests == 19
@@ -144,7 +144,7 @@ def test_a_window_adds_processes_up_and_counts_nothing_twice() -> None:
 
 
 def test_a_process_that_began_again_counts_from_zero() -> None:
-    window = Window("b")
+    window = FiguresWindow("b")
     window.take([report("1", 10)])
     window.take([report("1", 3)])
     assert window.figures.requests == 13
@@ -152,7 +152,7 @@ def test_a_process_that_began_again_counts_from_zero() -> None:
 
 
 def test_what_a_process_counted_stays_when_it_ends_and_takes_its_report_with_it() -> None:
-    window = Window("b")
+    window = FiguresWindow("b")
     window.take([report("1", 10, errors=1), report("2", 5)])
     figures = window.take([report("2", 6)])
     assert (figures.requests, figures.errors, figures.serving) == (16, 1, 1)
@@ -160,26 +160,26 @@ def test_what_a_process_counted_stays_when_it_ends_and_takes_its_report_with_it(
 
 def test_an_application_that_does_not_count_requests_says_nothing_of_them(tmp_path: Path) -> None:
     (tmp_path / "report-1-b.json").write_text('{"slot": "b", "phase": "serving"}')
-    figures = Window("b").take(read_reports(tmp_path).reports)
+    figures = FiguresWindow("b").take(read_reports(tmp_path).reports)
     assert (figures.requests, figures.serving, figures.is_counted) == (0, 1, False)
     write_report(tmp_path, report("2", 0))
-    assert Window("b").take(read_reports(tmp_path).reports).is_counted
+    assert FiguresWindow("b").take(read_reports(tmp_path).reports).is_counted
 
 
 def test_reports_of_another_slot_or_release_are_left_out() -> None:
-    window = Window("b", sequence=5)
+    window = FiguresWindow("b", sequence=5)
     window.take([report("1", 10, slot="a"), report("2", 7, sequence=4), report("3", 2, sequence=5)])
     assert window.figures.requests == 2
 
 
 def test_what_was_counted_before_a_restart_of_the_agent_can_be_skipped() -> None:
-    window = Window("b")
+    window = FiguresWindow("b")
     window.skip([report("1", 10)])
     assert window.take([report("1", 12)]).requests == 2
 
 
 def test_a_window_stays_small_whatever_comes() -> None:
-    window = Window("b")
+    window = FiguresWindow("b")
     for index in range(2000):
         window.take([report(str(index), 1)])
     assert window.figures.requests == 2000

@@ -15,7 +15,7 @@ from slotcast_device.probe import ProbeResult
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
 from slotcast_device.trial.second_opinion import ASK_AGAIN_CAP_S, COUNT_ANEW_S
-from slotcast_device.trial.watcher import Watcher
+from slotcast_device.trial.watcher import TrialWatcher
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import Probe, Trial
 from slotcast_schemas.messages.status import Check
@@ -30,7 +30,7 @@ BUSY = ProbeResult(False, "device_busy", "too little processor", (), blames_mode
 KILLED = ProbeResult(False, "probe_killed", "killed from outside", (), blames_model=False)
 
 
-class Watched(Watcher):
+class Watched(TrialWatcher):
     """A watcher whose probes give what they are told, and are counted."""
 
     result = FREE
@@ -46,7 +46,7 @@ class Watched(Watcher):
 class Trialed:
     """A release on trial, whose application answers slower than with the old one."""
 
-    def __init__(self, folder: Path, watcher: Watcher | None = None) -> None:
+    def __init__(self, folder: Path, watcher: TrialWatcher | None = None) -> None:
         self.folder = folder / "app"
         self.folder.mkdir(exist_ok=True)
         trial = Trial(duration_s=60.0, min_requests=20, deadline_s=1e6)
@@ -203,7 +203,7 @@ def test_the_real_probe_tells_a_busy_device_from_a_slow_model(
     put_release(store, "a", {"m.onnx": models.large(1, size_bytes=4 << 20)})
     slow = candidate or models.large(2, size_bytes=40 << 20)
     release = put_release(store, "b", {"m.onnx": slow}, sequence=2, probe=Probe(timeout_s=120.0))
-    watcher = Watcher(store, tmp_path / "app", threading.Event(), lambda: 0.0)
+    watcher = TrialWatcher(store, tmp_path / "app", threading.Event(), lambda: 0.0)
     made = Trialed(tmp_path, watcher)
     made.release = release
     made.answer(30, 0.020)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from slotcast_device.probe.judge import judge
-from slotcast_device.probe.spec import Figures, Findings, Timing
+from slotcast_device.probe.spec import ProbeFigures, ProbeFindings, ProbeTiming
 from slotcast_device.probe.timing import Budget, Feed, Rounds, Side, patience_s
 from slotcast_device.probe.waits import RunTime, Stopwatch
 from slotcast_schemas.messages.release import Probe
@@ -91,7 +91,7 @@ def held(
     told: list[str] | None = None,
     seed: int = 1,
     **device: Any,
-) -> Timing:
+) -> ProbeTiming:
     """Hold rounds of a candidate that costs so many times what the active model does."""
     told = [] if told is None else told
     models = [Model("candidate", ratio * ACTIVE_S, told), Model("active", ACTIVE_S, told)]
@@ -106,8 +106,10 @@ def held(
     return timing
 
 
-def verdict(timing: Timing, probe: Probe | None = None) -> str:
-    findings = Findings(at="done", candidate=Figures(), active=Figures(), timing=timing)
+def verdict(timing: ProbeTiming, probe: Probe | None = None) -> str:
+    findings = ProbeFindings(
+        at="done", candidate=ProbeFigures(), active=ProbeFigures(), timing=timing
+    )
     return judge(probe or Probe(), findings, None).reason
 
 

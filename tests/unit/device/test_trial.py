@@ -11,17 +11,17 @@ from slotcast_device.application.app_report import Failure
 from slotcast_device.application.histogram import BUCKETS, bucket_of
 from slotcast_device.probe.judge import ProbeResult
 from slotcast_device.trial.judge import TrialVerdict, hold_back, judge_probes, judge_trial
-from slotcast_device.trial.live_figures import Figures
+from slotcast_device.trial.live_figures import LiveFigures
 from slotcast_schemas.messages.release import Trial
 
 TRIAL = Trial(duration_s=60.0, min_requests=500, deadline_s=600.0)
 
 
-def figures(requests: int, *, latency_s: float = 0.010, **more: Any) -> Figures:
+def figures(requests: int, *, latency_s: float = 0.010, **more: Any) -> LiveFigures:
     counts = [0] * BUCKETS
     counts[bucket_of(int(latency_s * 1e9))] = requests - more.get("errors", 0)
     fields: dict[str, Any] = {"serving": 1, "rss_bytes": 100, **more}
-    return Figures(
+    return LiveFigures(
         requests=requests, checked=requests, counts=tuple(counts), max_s=latency_s, **fields
     )
 
@@ -30,10 +30,10 @@ OLD = figures(10_000)
 
 
 def judged(
-    seen: Figures,
+    seen: LiveFigures,
     *,
     trial: Trial = TRIAL,
-    old: Figures | None = OLD,
+    old: LiveFigures | None = OLD,
     elapsed_s: float = 61.0,
     restarts: int = 0,
 ) -> TrialVerdict:
@@ -54,7 +54,7 @@ def test_it_waits_for_both(requests: int, elapsed_s: float) -> None:
 
 
 def test_a_trial_without_length_passes_at_the_first_look() -> None:
-    assert judged(Figures(), trial=Trial(), old=None, elapsed_s=0.0).outcome == "passed"
+    assert judged(LiveFigures(), trial=Trial(), old=None, elapsed_s=0.0).outcome == "passed"
 
 
 def test_requests_that_never_come_end_in_a_deadline() -> None:
@@ -70,12 +70,12 @@ def test_requests_that_never_come_end_in_a_deadline() -> None:
         (figures(100, latency_s=0.050), "too_slow"),
         (figures(100, rss_bytes=3000), "too_much_memory"),
         (
-            replace(Figures(), failure=Failure(reason="memory_short", detail="needs more")),
+            replace(LiveFigures(), failure=Failure(reason="memory_short", detail="needs more")),
             "memory_short",
         ),
     ],
 )
-def test_it_fails_at_once_where_a_limit_is_broken(seen: Figures, reason: str) -> None:
+def test_it_fails_at_once_where_a_limit_is_broken(seen: LiveFigures, reason: str) -> None:
     trial = Trial(duration_s=60.0, min_requests=500, max_memory_bytes=2000)
     verdict = judged(seen, trial=trial, elapsed_s=1.0)
     assert (verdict.outcome, verdict.reason) == ("failed", reason)

@@ -14,9 +14,9 @@ from slotcast_device.core.state import SlotName
 from slotcast_device.probe import ProbeResult
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
-from slotcast_device.trial.live_figures import Figures
+from slotcast_device.trial.live_figures import LiveFigures
 from slotcast_device.trial.reference import Reference
-from slotcast_device.trial.watcher import Watcher
+from slotcast_device.trial.watcher import TrialWatcher
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import Trial
 from tests.support import messages
@@ -24,7 +24,7 @@ from tests.support import messages
 FIT = ProbeResult(passed=True, reason="passed", detail="", checks=())
 
 
-class Watched(Watcher):
+class Watched(TrialWatcher):
     """A watcher whose probes give what they are told."""
 
     def __init__(self, folder: Path, now: Any) -> None:
@@ -166,14 +166,14 @@ def test_they_count_on_when_the_agent_was_started_again_meanwhile(tmp_path: Path
 
 def test_figures_kept_for_another_release_or_damaged_are_not_used(tmp_path: Path) -> None:
     kept = Reference(OsDisk(), tmp_path / "reference.json")
-    known = Figures(requests=1000, errors=100)
+    known = LiveFigures(requests=1000, errors=100)
     assert kept.best(known, b"1" * 32) == known
     again = Reference(OsDisk(), tmp_path / "reference.json")
-    assert again.best(Figures(requests=10), b"1" * 32) == known
-    assert again.best(Figures(requests=10), b"2" * 32).requests == 10
+    assert again.best(LiveFigures(requests=10), b"1" * 32) == known
+    assert again.best(LiveFigures(requests=10), b"2" * 32).requests == 10
     (tmp_path / "reference.json").write_bytes(b"\xff{")
     damaged = Reference(OsDisk(), tmp_path / "reference.json")
-    assert damaged.best(Figures(), b"1" * 32) == Figures()
+    assert damaged.best(LiveFigures(), b"1" * 32) == LiveFigures()
 
 
 def test_an_application_that_left_its_reports_behind_before_a_restart_is_waited_for(

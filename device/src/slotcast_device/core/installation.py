@@ -301,7 +301,9 @@ class Installation:
             actions.append(ev.Report())
         return actions
 
-    def _translate(self, actions: Sequence[transfer_actions.Action], now: Now) -> list[Action]:
+    def _translate(
+        self, actions: Sequence[transfer_actions.TransferAction], now: Now
+    ) -> list[Action]:
         """Turn the transfer's two questions to the shell into a job and the next step."""
         out: list[Action] = []
         for action in actions:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core import events as ev
-from slotcast_device.core.transfer.slow_link import Pace
+from slotcast_device.core.transfer.slow_link import SlowLinkMeter
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
@@ -38,7 +38,7 @@ class TransferWatch:
     def __init__(self, record: UpdateRecord, allowance: Allowance, slow: SlowLimit) -> None:
         self._record = record
         self._allowance = allowance
-        self._pace = Pace(slow)
+        self._pace = SlowLinkMeter(slow)
         self._in_trouble = False  # nothing comes, and the reason says why
         self._mark: tuple[float, int] | None = None  # when the rate was taken last, and its bytes
         self.rate_bytes_per_s = 0

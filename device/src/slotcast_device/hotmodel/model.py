@@ -22,8 +22,8 @@ from slotcast_device.hotmodel import farewell, forks
 from slotcast_device.hotmodel.contract import Contract, is_finite
 from slotcast_device.hotmodel.live import Live
 from slotcast_device.hotmodel.loader import LOADER_NICE, SessionSettings, Warm, load
-from slotcast_device.hotmodel.recorder import Look
-from slotcast_device.hotmodel.report_writer import Reporter
+from slotcast_device.hotmodel.recorder import OutputSample
+from slotcast_device.hotmodel.report_writer import ReportWriter
 from slotcast_device.hotmodel.source import (
     Identity,
     MayNotRead,
@@ -132,7 +132,7 @@ class HotModel:
         self._retired: list[Live] = []
         self._swaps = 0
         self._stop = threading.Event()
-        self._reporter = Reporter(self._current.parent / "app", self._report_s)
+        self._reporter = ReportWriter(self._current.parent / "app", self._report_s)
         self._follower: threading.Thread | None = None
 
     def _start(self) -> None:
@@ -201,7 +201,7 @@ class HotModel:
             is_looked_at = recorder.wants_look()
             live.leave()
         if is_looked_at:
-            look = Look(outputs)
+            look = OutputSample(outputs)
             if not look.is_nonfinite or is_finite(input_feed):  # NaN in, NaN out: no fault
                 with self._lock:
                     recorder.record_look(look)

@@ -77,7 +77,7 @@ class Recorder:
         """Whether the outputs of the request that was just counted should be looked at."""
         return self.requests <= LOOK_FIRST or self.requests % LOOK_EVERY == 0
 
-    def record_look(self, look: Look) -> None:
+    def record_look(self, look: OutputSample) -> None:
         """Count what a look at one request's outputs found."""
         self.checked += 1
         self.nonfinite += look.is_nonfinite
@@ -93,7 +93,7 @@ class Recorder:
         return mean, math.sqrt(max(0.0, self.values_sum2 / self.values - mean * mean))
 
 
-class Look:
+class OutputSample:
     """What one request's outputs look like. Made outside any lock."""
 
     __slots__ = ("is_nonfinite", "sum", "sum2", "values")

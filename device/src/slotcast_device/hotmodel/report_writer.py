@@ -27,7 +27,7 @@ IDLE_S: Final = 10.0
 """Without requests a report is still written this often: it says that the process lives."""
 
 
-class Reporter:
+class ReportWriter:
     """Of one `HotModel`; used by its follower thread alone."""
 
     def __init__(self, folder: Path, every_s: float) -> None:

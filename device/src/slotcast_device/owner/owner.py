@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core.events import Answer
 from slotcast_device.owner.hooks import run_hook
-from slotcast_device.owner.update_windows import Window, parse_windows, wait_s
+from slotcast_device.owner.update_windows import UpdateWindow, parse_windows, wait_s
 from slotcast_device.runtime.users import is_there, this_user
 from slotcast_schemas.reasons import Reason
 
@@ -56,7 +56,7 @@ class Owner:
         state_dir: told to hooks.
     """
 
-    windows: tuple[Window, ...]
+    windows: tuple[UpdateWindow, ...]
     hooks: Path | None
     hook_timeout_s: float
     consent: Path | None

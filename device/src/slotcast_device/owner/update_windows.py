@@ -24,7 +24,7 @@ _WINDOW: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class UpdateWindow:
     """Minutes of the week, Monday 00:00 first: opens at `start`, open for `length` minutes."""
 
     start: int
@@ -36,7 +36,7 @@ class Window:
         return 0 if since < self.length else WEEK_MINUTES - since
 
 
-def parse_windows(texts: Sequence[str]) -> tuple[Window, ...]:
+def parse_windows(texts: Sequence[str]) -> tuple[UpdateWindow, ...]:
     """Read windows from the configuration.
 
     Raises:
@@ -45,14 +45,14 @@ def parse_windows(texts: Sequence[str]) -> tuple[Window, ...]:
     return tuple(window for text in texts for window in _parse(text))
 
 
-def _parse(text: str) -> list[Window]:
+def _parse(text: str) -> list[UpdateWindow]:
     match = _WINDOW.fullmatch(text.strip())
     if match is None:
         raise _wrong(text)
     start = _minute(match["h1"], match["m1"], text)
     end = _minute(match["h2"], match["m2"], text)
     length = (end - start) % DAY_MINUTES or DAY_MINUTES
-    return [Window(day * DAY_MINUTES + start, length) for day in _days(match["days"], text)]
+    return [UpdateWindow(day * DAY_MINUTES + start, length) for day in _days(match["days"], text)]
 
 
 def _minute(hour: str, minute: str, text: str) -> int:
@@ -81,7 +81,7 @@ def _wrong(text: str) -> UsageError:
     )
 
 
-def wait_s(windows: Sequence[Window], now: datetime) -> float:
+def wait_s(windows: Sequence[UpdateWindow], now: datetime) -> float:
     """Give the seconds until a window is open; 0 if one is, or if there are none.
 
     Args:

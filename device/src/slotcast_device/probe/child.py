@@ -22,7 +22,14 @@ import onnxruntime
 
 from slotcast_device.probe import compare, confine
 from slotcast_device.probe.scan import UnsafeModel, scan
-from slotcast_device.probe.spec import Failure, Figures, Note, ProbeRequest, SlotModel, Timing
+from slotcast_device.probe.spec import (
+    Note,
+    ProbeFailure,
+    ProbeFigures,
+    ProbeRequest,
+    ProbeTiming,
+    SlotModel,
+)
 from slotcast_device.probe.timing import Budget, Rounds, Side
 from slotcast_device.probe.waits import processor_use
 from slotcast_device.runtime.tensors import signature
@@ -53,7 +60,7 @@ class Stop(Exception):
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
-        self.failure = Failure(reason=reason, detail=detail[:DETAIL_MAX_CHARS])
+        self.failure = ProbeFailure(reason=reason, detail=detail[:DETAIL_MAX_CHARS])
 
 
 class Model:
@@ -94,9 +101,9 @@ class Model:
         """Fix the peak memory: of loading, and of the runs up to now."""
         self.peak_bytes = max(0, confine.peak_bytes() - self._before_bytes)
 
-    def figures(self) -> Figures:
+    def figures(self) -> ProbeFigures:
         """What is known of its costs."""
-        return Figures(load_s=self.load_s, peak_memory_bytes=self.peak_bytes)
+        return ProbeFigures(load_s=self.load_s, peak_memory_bytes=self.peak_bytes)
 
 
 def _options(threads: int) -> Any:
@@ -240,7 +247,7 @@ def _measure(
     say(Note(at="done", candidate=candidate.figures(), active=figures, timing=timing))
 
 
-def _time(request: ProbeRequest, sides: list[Side], budget: Budget, say: Say) -> Timing:
+def _time(request: ProbeRequest, sides: list[Side], budget: Budget, say: Say) -> ProbeTiming:
     at = ""
 
     def tell(step: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from slotcast_device.probe.spec import Figures, Findings, Timing
+from slotcast_device.probe.spec import ProbeFigures, ProbeFindings, ProbeTiming
 from slotcast_device.probe.speed import (
     NOISE_S,
     TAIL,
@@ -83,7 +83,7 @@ class ProbeResult:
     waited_share: float = 0.0
 
 
-def judge(probe: Probe, findings: Findings, death: Death | None) -> ProbeResult:
+def judge(probe: Probe, findings: ProbeFindings, death: Death | None) -> ProbeResult:
     """Judge one child's findings.
 
     A child that died while it measured the *active* model says nothing against the candidate:
@@ -134,7 +134,7 @@ def describe(check: Check) -> str:
     return _cut(" ".join(parts))
 
 
-def _checks(probe: Probe, found: Findings) -> Iterator[Check]:
+def _checks(probe: Probe, found: ProbeFindings) -> Iterator[Check]:
     if found.candidate.load_s is not None:
         yield Check(name="loads", passed=True, value=found.candidate.load_s)
     if found.contract is not None:
@@ -148,7 +148,7 @@ def _checks(probe: Probe, found: Findings) -> Iterator[Check]:
         yield from _time_checks(probe, found.timing)
 
 
-def _output_checks(probe: Probe, found: Findings) -> Iterator[Check]:
+def _output_checks(probe: Probe, found: ProbeFindings) -> Iterator[Check]:
     made = "inputs made from a seed; the release has no samples" if found.made_inputs else ""
     if found.nonfinite is not None:
         passed = not found.nonfinite or probe.allow_nonfinite
@@ -175,13 +175,13 @@ def _output_checks(probe: Probe, found: Findings) -> Iterator[Check]:
         yield Check(name="accuracy", passed=passed, value=found.accuracy, limit=least)
 
 
-def _load_check(probe: Probe, mine: Figures, active: Figures | None) -> Iterator[Check]:
+def _load_check(probe: Probe, mine: ProbeFigures, active: ProbeFigures | None) -> Iterator[Check]:
     if mine.load_s is not None and probe.max_load_s is not None:
         reference_s = None if active is None else active.load_s
         yield _at_most("load_time", mine.load_s, probe.max_load_s, reference_s)
 
 
-def _time_checks(probe: Probe, timing: Timing) -> Iterator[Check]:
+def _time_checks(probe: Probe, timing: ProbeTiming) -> Iterator[Check]:
     """Time of a run, by itself and beside the active model's; `passed` where it is not decided."""
     how = f"{timing.by} time, {timing.waited_share:.0%} waiting for a processor"
     if timing.times_s:
@@ -214,7 +214,7 @@ def _time_checks(probe: Probe, timing: Timing) -> Iterator[Check]:
     )
 
 
-def _is_slow(speed: Speed, timing: Timing, probe: Probe) -> bool:
+def _is_slow(speed: Speed, timing: ProbeTiming, probe: Probe) -> bool:
     """By the test; and where all rounds did not decide it, by their median on a free device."""
     limit = probe.max_latency_ratio
     if speed.outcome == "open" and limit is not None and not timing.is_device_busy:
@@ -222,7 +222,7 @@ def _is_slow(speed: Speed, timing: Timing, probe: Probe) -> bool:
     return speed.outcome == "slow"
 
 
-def _not_decided(probe: Probe, timing: Timing) -> str:
+def _not_decided(probe: Probe, timing: ProbeTiming) -> str:
     """What cannot be said of a model on a device that is short of processor; empty if nothing."""
     if timing.by == "clock":
         return ""
@@ -242,7 +242,7 @@ def _busy(text: str) -> str:
     return _cut(f"the device has too little processor to spare to judge the model's speed: {text}")
 
 
-def _least_wall_s(timing: Timing) -> list[float]:
+def _least_wall_s(timing: ProbeTiming) -> list[float]:
     """What each run takes at least by the clock, with as many processors as it may use.
 
     Timed with one thread, a model that may use all cores takes its processor time divided by them.
@@ -251,7 +251,9 @@ def _least_wall_s(timing: Timing) -> list[float]:
     return [time_s / cores for time_s in timing.times_s]
 
 
-def _memory_checks(probe: Probe, mine: Figures, active: Figures | None) -> Iterator[Check]:
+def _memory_checks(
+    probe: Probe, mine: ProbeFigures, active: ProbeFigures | None
+) -> Iterator[Check]:
     peak_bytes = mine.peak_memory_bytes
     if peak_bytes is None:
         return

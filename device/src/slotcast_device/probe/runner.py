@@ -23,7 +23,7 @@ from typing import IO, Final
 import msgspec
 
 from slotcast_device.probe.judge import DEVICE_BUSY, TOO_SLOW, Death, ProbeResult, judge
-from slotcast_device.probe.spec import NOTES_MAX_BYTES, Findings, Note, ProbeRequest
+from slotcast_device.probe.spec import NOTES_MAX_BYTES, Note, ProbeFindings, ProbeRequest
 from slotcast_device.probe.timing import patience_s
 from slotcast_device.probe.waits import ProcessorUse, processor_use
 from slotcast_device.runtime import memory
@@ -80,7 +80,7 @@ def _ask_child(
             result = _Watch(request, cancel, on_start).run()
         except OSError as exc:
             death = Death(Reason.PROBE_NOT_STARTED, f"no child process: {exc}", blames_model=False)
-            return judge(request.probe, Findings(), death)
+            return judge(request.probe, ProbeFindings(), death)
         if result.reason != Reason.PROBE_KILLED or attempt == _ATTEMPTS:
             return result
     raise AssertionError  # pragma: no cover
@@ -105,7 +105,7 @@ class _Watch:
         self._request = request
         self._cancel = cancel
         self._on_start = on_start
-        self._findings = Findings()
+        self._findings = ProbeFindings()
         self._pending = bytearray()
         self._said_bytes = 0
         self._printed = bytearray()

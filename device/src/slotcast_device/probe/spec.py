@@ -75,7 +75,7 @@ class ProbeRequest(msgspec.Struct, frozen=True, kw_only=True):
                 raise UsageError(f"probe: expected an absolute slot folder, got {model.slot!r}")
 
 
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
+class ProbeFigures(msgspec.Struct, frozen=True, kw_only=True):
     """What one model cost in the child; None where it was not measured.
 
     Attributes:
@@ -103,7 +103,7 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True):
     detail: Detail = ""
 
 
-class Timing(msgspec.Struct, frozen=True, kw_only=True):
+class ProbeTiming(msgspec.Struct, frozen=True, kw_only=True):
     """What runs of the candidate took, beside those of the active model.
 
     Attributes:
@@ -134,7 +134,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
         return self.by == "processor" and self.waited_share > CLEAN_SHARE
 
 
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
+class ProbeFailure(msgspec.Struct, frozen=True, kw_only=True):
     """Why the child stopped, in its own words."""
 
     reason: Word
@@ -148,19 +148,19 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     """One line from the child: fields that are null say nothing new."""
 
     at: Word
-    failure: Failure | None = None
+    failure: ProbeFailure | None = None
     contract: Annotated[tuple[Detail, ...], Meta(max_length=16)] | None = None
     made_inputs: bool | None = None
     nonfinite: Detail | None = None
     constant: Detail | None = None
     golden: Golden | None = None
     accuracy: float | None = None
-    candidate: Figures | None = None
-    active: Figures | None = None
-    timing: Timing | None = None
+    candidate: ProbeFigures | None = None
+    active: ProbeFigures | None = None
+    timing: ProbeTiming | None = None
 
 
-class Findings(msgspec.Struct, kw_only=True):
+class ProbeFindings(msgspec.Struct, kw_only=True):
     """All notes of one child, put together. `at` is where it was when it last spoke.
 
     `contract` lists what differs from the release; `nonfinite` and `constant` describe the first
@@ -168,16 +168,16 @@ class Findings(msgspec.Struct, kw_only=True):
     """
 
     at: str = "start"
-    failure: Failure | None = None
+    failure: ProbeFailure | None = None
     contract: tuple[str, ...] | None = None
     made_inputs: bool | None = None
     nonfinite: str | None = None
     constant: str | None = None
     golden: Golden | None = None
     accuracy: float | None = None
-    candidate: Figures = Figures()
-    active: Figures | None = None
-    timing: Timing | None = None
+    candidate: ProbeFigures = ProbeFigures()
+    active: ProbeFigures | None = None
+    timing: ProbeTiming | None = None
 
     def add(self, note: Note) -> None:
         """Take over what a note says."""

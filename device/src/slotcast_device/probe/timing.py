@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
-from slotcast_device.probe.spec import TIMES_MAX, Timing
+from slotcast_device.probe.spec import TIMES_MAX, ProbeTiming
 from slotcast_device.probe.speed import FEW_ROUNDS, ROUNDS_MAX, ROUNDS_MIN, TAIL, Seen, quantile_s
 from slotcast_device.probe.waits import RunTime, Stopwatch, processor_use
 from slotcast_schemas.messages.release import Probe
@@ -120,7 +120,7 @@ class Rounds:
         self._held: list[list[list[RunTime]]] = []
         self._waited_s = self._wall_s = 0.0
 
-    def hold(self) -> Timing:
+    def hold(self) -> ProbeTiming:
         """Hold rounds: by the clock, or by processor time where the device is short of it."""
         self._warm_up()
         while not (self._is_enough(self._by_clock()) or self._is_short(LOOK_AT_WAITS_AFTER)):
@@ -132,7 +132,7 @@ class Rounds:
             self._hold_one()
         self._watch.close()
         seen = self._by_processor() if is_short else self._by_clock()
-        return Timing(
+        return ProbeTiming(
             by="processor" if is_short else "clock",
             threads=self._threads,
             cores=self._cores,

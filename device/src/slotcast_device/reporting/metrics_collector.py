@@ -22,7 +22,7 @@ from slotcast_device.core.state import SLOT_NAMES
 from slotcast_device.reporting.metrics_ring import RING_MAX_BYTES, MetricsRing
 from slotcast_device.reporting.openmetrics import Totals
 from slotcast_device.runtime.users import this_user
-from slotcast_device.trial.live_figures import Window
+from slotcast_device.trial.live_figures import FiguresWindow
 from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.states import State
 
@@ -44,13 +44,13 @@ SAVE_EVERY_S: Final = 600.0
 class _Open:
     """A window on one release."""
 
-    window: Window
+    window: FiguresWindow
     record: SlotRecord
     since_mono_s: float
     on_trial: bool = False
 
 
-class Collector:
+class MetricsCollector:
     """The device's metrics."""
 
     def __init__(self, config: DeviceConfig, disk: Disk) -> None:
@@ -118,7 +118,7 @@ class Collector:
     def _open(
         self, model: str, slot: SlotName, record: SlotRecord, found: Iterable[AppReport], now: Now
     ) -> _Open:
-        window = Window(slot, record.sequence)
+        window = FiguresWindow(slot, record.sequence)
         # A release is seen here before anyone can use it, so what is reported by now is of the
         # slot's last one; or this is a start, and what was reported before was counted before.
         window.skip(found)

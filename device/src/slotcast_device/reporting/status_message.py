@@ -44,7 +44,7 @@ class Counter(msgspec.Struct, frozen=True, kw_only=True):
 make_decoders(Counter)
 
 
-class Reporter:
+class StatusPublisher:
     """Builds status messages with a counter that grows across restarts."""
 
     def __init__(self, config: DeviceConfig, disk: Disk) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _COPY_BYTES: Final = 256 * 1024
 
 
-class Window:
+class PayloadSlice:
     """A part of a source, as a source: one file's frame within a payload."""
 
     def __init__(self, source: Source, offset: int, size_bytes: int) -> None:
@@ -162,7 +162,7 @@ def _by_file(
                 slot, path = held
                 _copy(store, aside.get(file.sha256, store.path(slot) / path), writer.sink)
             elif file.size_bytes and payload is not None and source is not None:
-                part = Window(source, offset, frame)
+                part = PayloadSlice(source, offset, frame)
                 _decode_full(payload, part, file.size_bytes, writer.sink)
             offset += frame
 

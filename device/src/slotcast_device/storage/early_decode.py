@@ -33,7 +33,7 @@ LUMP_BYTES: Final = 512 * 1024
 """Waited for at a time: to wake for each chunk would slow the thread that receives."""
 
 
-class Prefix:
+class ContiguousPrefix:
     """How much of the payload lies on disk without a gap, counted from its beginning."""
 
     def __init__(self, payload: Payload) -> None:
@@ -83,7 +83,7 @@ class Prefix:
 class GrowingSource:
     """A payload as a source that waits for what has not come yet."""
 
-    def __init__(self, disk: Disk, path: Path, payload: Payload, prefix: Prefix) -> None:
+    def __init__(self, disk: Disk, path: Path, payload: Payload, prefix: ContiguousPrefix) -> None:
         self._disk = disk
         self._path = path
         self._payload = payload
@@ -113,7 +113,7 @@ class GrowingSource:
             self._file.close()
 
 
-class Ahead:
+class EarlyDecode:
     """One decoding ahead, in a thread of its own.
 
     Args:
@@ -131,9 +131,9 @@ class Ahead:
         self._folder = folder
         self._payload = payload
         self._release = release
-        self._prefix = Prefix(payload)
+        self._prefix = ContiguousPrefix(payload)
         self._source = GrowingSource(disk, data_path, payload, self._prefix)
-        self._pace = Pace()
+        self._pace = FastLinkTest()
         self._is_decided = False
         self._is_whole = False
         self._thread = threading.Thread(target=self._run, name="ahead", daemon=True)
@@ -193,7 +193,7 @@ class Ahead:
         )
 
 
-class Pace:
+class FastLinkTest:
     """Whether a link has proven to be fast, from the chunks that came in this run."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from slotcast_device.probe.judge import TOO_SLOW, ProbeResult, describe
 from slotcast_device.probe.speed import NOISE_S
-from slotcast_device.trial.live_figures import Figures
+from slotcast_device.trial.live_figures import LiveFigures
 from slotcast_device.trial.shares import SURE, SUSPECT, Share, doubt
 from slotcast_schemas.messages.release import Trial
 from slotcast_schemas.messages.status import Check
@@ -57,8 +57,8 @@ class TrialVerdict:
 def judge_trial(
     trial: Trial,
     *,
-    reference: Figures | None,
-    seen: Figures,
+    reference: LiveFigures | None,
+    seen: LiveFigures,
     elapsed_s: float,
     restarts: int,
     unit: str = "requests",
@@ -128,8 +128,8 @@ def judge_probes(
     elapsed_s: float,
     restarts: int,
     probes: int,
-    seen: Figures | None = None,
-    reference: Figures | None = None,
+    seen: LiveFigures | None = None,
+    reference: LiveFigures | None = None,
 ) -> TrialVerdict:
     """Judge a trial in which probes stand in for requests that nobody counts.
 
@@ -144,7 +144,7 @@ def judge_probes(
     """
     if probe.blames_model and not probe.passed:
         return TrialVerdict("failed", probe.reason, probe.detail, probe.checks)
-    seen = seen or Figures()
+    seen = seen or LiveFigures()
     verdict = judge_trial(
         trial,
         reference=reference,
@@ -159,7 +159,7 @@ def judge_probes(
 
 
 def _checks(
-    trial: Trial, reference: Figures | None, seen: Figures, restarts: int
+    trial: Trial, reference: LiveFigures | None, seen: LiveFigures, restarts: int
 ) -> Iterator[Check]:
     if seen.failure is not None:
         yield Check(name="taken_over", passed=False, detail=seen.failure.detail)
@@ -169,7 +169,7 @@ def _checks(
         value=restarts,
         limit=trial.max_restarts,
     )
-    old = reference or Figures()
+    old = reference or LiveFigures()
     yield from _shares(trial, reference, seen, SURE)
     limit_bytes = trial.max_memory_bytes
     yield Check(
@@ -189,13 +189,13 @@ def _checks(
 
 
 def _shares(
-    trial: Trial, reference: Figures | None, seen: Figures, doubt_max: float
+    trial: Trial, reference: LiveFigures | None, seen: LiveFigures, doubt_max: float
 ) -> Iterator[Check]:
     """Requests that raised, outputs that are no numbers: held against the old release's shares.
 
     What the old one cannot answer either is no fault of the new one.
     """
-    old = reference or Figures()
+    old = reference or LiveFigures()
     invalid = f", {seen.invalid} more were none that it takes" if seen.invalid else ""
     yield _share(
         "errors",
@@ -228,7 +228,7 @@ def _share(
     )
 
 
-def judge_latency(trial: Trial, old: Figures, seen: Figures) -> Iterator[Check]:
+def judge_latency(trial: Trial, old: LiveFigures, seen: LiveFigures) -> Iterator[Check]:
     """Hold the latency of live requests against the old release's; no limit while too few came."""
     for name, share, enough in (
         ("latency_p50", 0.50, ENOUGH_FOR_MEDIAN),
@@ -245,14 +245,14 @@ def judge_latency(trial: Trial, old: Figures, seen: Figures) -> Iterator[Check]:
         yield Check(name=name, passed=passed, value=value_s, limit=limit_s, reference=old_s)
 
 
-def _reason(failed: Check, seen: Figures) -> str:
+def _reason(failed: Check, seen: LiveFigures) -> str:
     """An application that could not take the release over gives its own reason."""
     if failed.name == "taken_over" and seen.failure is not None:
         return seen.failure.reason
     return REASONS[failed.name]
 
 
-def _waits_for(trial: Trial, seen: Figures, elapsed_s: float, unit: str) -> str:
+def _waits_for(trial: Trial, seen: LiveFigures, elapsed_s: float, unit: str) -> str:
     time = f"{elapsed_s:.0f} of {trial.duration_s:.0f} s"
     if not trial.min_requests:
         return time

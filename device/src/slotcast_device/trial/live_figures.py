@@ -18,7 +18,7 @@ _COUNTS: Final = ("requests", "errors", "checked", "nonfinite", "invalid")
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class LiveFigures:
     """Figures of one release, of all its processes together; counts by `histogram.BOUNDS_S`.
 
     Attributes:
@@ -86,7 +86,7 @@ class Figures:
         )
 
 
-class Window:
+class FiguresWindow:
     """Figures of the release in one slot since the window was opened or last cut.
 
     The agent opens one when a release becomes active, and feeds it every time it reads reports.
@@ -96,10 +96,10 @@ class Window:
         self._slot = slot
         self._sequence = sequence
         self._seen: dict[str, AppReport] = {}
-        self._figures = Figures()
+        self._figures = LiveFigures()
 
     @property
-    def figures(self) -> Figures:
+    def figures(self) -> LiveFigures:
         """What was seen since the last cut."""
         return self._figures
 
@@ -108,7 +108,7 @@ class Window:
         for report in self._of_release(reports):
             self._seen[report.instance] = report
 
-    def take(self, reports: Iterable[AppReport]) -> Figures:
+    def take(self, reports: Iterable[AppReport]) -> LiveFigures:
         """Count what is new in these reports.
 
         Args:
@@ -128,11 +128,11 @@ class Window:
         self._figures = _with_state(figures, mine)
         return self._figures
 
-    def cut(self) -> Figures:
+    def cut(self) -> LiveFigures:
         """Give the figures and begin anew; what was counted is not counted again."""
         figures = self._figures
         self._figures = replace(
-            Figures(),
+            LiveFigures(),
             rss_bytes=figures.rss_bytes,
             load_s=figures.load_s,
             serving=figures.serving,
@@ -158,7 +158,7 @@ class Window:
                 del self._seen[instance]
 
 
-def _added(figures: Figures, report: AppReport, earlier: AppReport | None) -> Figures:
+def _added(figures: LiveFigures, report: AppReport, earlier: AppReport | None) -> LiveFigures:
     """Add what a report has more than the process's earlier one (all of it, if it went back)."""
     new = rebucket(report.bounds_s, report.counts, BOUNDS_S)
     old = [0] * BUCKETS
@@ -209,7 +209,7 @@ def _max_s(report: AppReport, earlier: AppReport | None, new: list[int], old: li
     return min(report.max_s, BOUNDS_S[top]) if top < len(BOUNDS_S) else report.max_s
 
 
-def _with_state(figures: Figures, reports: list[AppReport]) -> Figures:
+def _with_state(figures: LiveFigures, reports: list[AppReport]) -> LiveFigures:
     """Set what is a state and not a count, from the reports that are there now.
 
     Where nobody serves the release any more, from the last words of those who did: a trial holds

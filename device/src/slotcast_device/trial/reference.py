@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from slotcast_device.trial.live_figures import Figures
+from slotcast_device.trial.live_figures import LiveFigures
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import StorageFailed
 
@@ -29,7 +29,7 @@ class _Kept(msgspec.Struct, frozen=True, kw_only=True):
     """Whose trial it is for, and the figures."""
 
     image_sha256: bytes
-    figures: Figures
+    figures: LiveFigures
 
 
 make_decoders(_Kept)
@@ -49,7 +49,7 @@ class Reference:
         self._kept: _Kept | None = None
         self._is_read = False
 
-    def best(self, live: Figures, trial_of: bytes) -> Figures:
+    def best(self, live: LiveFigures, trial_of: bytes) -> LiveFigures:
         """Give the figures with more requests: those of the reports now, or those kept before.
 
         Args:
@@ -64,7 +64,7 @@ class Reference:
                 self._disk.write_atomic(self._path, msgspec.json.encode(self._kept))
         return live if kept is None or live.requests >= known else kept
 
-    def _read(self, trial_of: bytes) -> Figures | None:
+    def _read(self, trial_of: bytes) -> LiveFigures | None:
         if not self._is_read:
             self._is_read = True
             with contextlib.suppress(StorageFailed, msgspec.DecodeError, UnicodeDecodeError):

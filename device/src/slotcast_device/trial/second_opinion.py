@@ -25,7 +25,7 @@ from slotcast_device.application.app_report import AppReport
 from slotcast_device.probe import DEVICE_BUSY, TOO_SLOW, ProbeResult
 from slotcast_device.probe.waits import CLEAN_SHARE
 from slotcast_device.trial.judge import judge_latency
-from slotcast_device.trial.live_figures import Figures, Window
+from slotcast_device.trial.live_figures import FiguresWindow, LiveFigures
 from slotcast_schemas.messages.release import Trial
 from slotcast_schemas.reasons import Reason
 
@@ -68,7 +68,7 @@ class SecondOpinion:
     def __init__(
         self,
         ask: Callable[[], ProbeResult],
-        window: Callable[[], Window],
+        window: Callable[[], FiguresWindow],
         clock: Callable[[], float],
     ) -> None:
         self._ask = ask
@@ -77,11 +77,11 @@ class SecondOpinion:
         self._last: ProbeResult | None = None
         self._asked_s = 0.0
         self._wait_s = ASK_AGAIN_FIRST_S
-        self._anew: Window | None = None
+        self._anew: FiguresWindow | None = None
         self._anew_s = 0.0
 
     def on(
-        self, trial: Trial, old: Figures, reports: Sequence[AppReport], slow: frozenset[str]
+        self, trial: Trial, old: LiveFigures, reports: Sequence[AppReport], slow: frozenset[str]
     ) -> Opinion:
         """Say what is to be made of a live latency above its limit.
 
@@ -114,7 +114,7 @@ class SecondOpinion:
         return self._last
 
     def _counted_anew(
-        self, trial: Trial, old: Figures, since: Figures, slow: frozenset[str]
+        self, trial: Trial, old: LiveFigures, since: LiveFigures, slow: frozenset[str]
     ) -> Opinion:
         """What requests say that came while the device had processors to spare."""
         checks = tuple(judge_latency(trial, old, since))

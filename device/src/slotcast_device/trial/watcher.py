@@ -37,7 +37,7 @@ from slotcast_device.probe import (
 )
 from slotcast_device.runtime.importing import import_problem
 from slotcast_device.trial.judge import TrialVerdict, hold_back, judge_probes, judge_trial
-from slotcast_device.trial.live_figures import Figures, Window
+from slotcast_device.trial.live_figures import FiguresWindow, LiveFigures
 from slotcast_device.trial.second_opinion import SecondOpinion
 from slotcast_schemas.errors import ProbeNotHeld, SoftwareBroken, StorageFailed
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
@@ -63,7 +63,7 @@ TAKE_OVER_S: Final = 60.0
 """An application that served the old release gets this long to load the new one."""
 
 
-class Watcher:
+class TrialWatcher:
     """Holds the probes of one model and looks at its application's reports.
 
     Args:
@@ -95,7 +95,7 @@ class Watcher:
 
     def _begin(self) -> None:
         self._liveness = Liveness()
-        self._windows: dict[SlotName, Window] = {}
+        self._windows: dict[SlotName, FiguresWindow] = {}
         self._probes = 0
         self._opinion: SecondOpinion | None = None
         self._agreed_s: float | None = None  # since when the figures say that the trial has passed
@@ -111,7 +111,7 @@ class Watcher:
         with contextlib.suppress(StorageFailed):  # then it is done without
             release = self._store.release(slot)
             if release is not None and self._kept is not None:
-                live = Window(other(slot)).take(read_reports(self._app).reports)
+                live = FiguresWindow(other(slot)).take(read_reports(self._app).reports)
                 self._kept.best(live, release.image_sha256)
 
     def probe(self, job: Probe) -> Verdict:
@@ -156,7 +156,7 @@ class Watcher:
         held = self._held_back(job, seen, verdict, now_s)
         return _trial_verdict(held, restarts=len(restarts))
 
-    def _reference(self, job: Watch, reports: Sequence[AppReport]) -> Figures | None:
+    def _reference(self, job: Watch, reports: Sequence[AppReport]) -> LiveFigures | None:
         if job.fallback is None:
             return None
         live = self._window(job.fallback).take(reports)
@@ -166,7 +166,7 @@ class Watcher:
         self,
         job: Watch,
         slow: TrialVerdict,
-        old: Figures,
+        old: LiveFigures,
         reports: Sequence[AppReport],
         judge: Callable[[Trial], TrialVerdict],
     ) -> TrialVerdict:
@@ -181,7 +181,7 @@ class Watcher:
         """
         if self._opinion is None:
             ask = partial(self._probe_beside, job)
-            window = partial(Window, job.slot, job.release.sequence)
+            window = partial(FiguresWindow, job.slot, job.release.sequence)
             self._opinion = SecondOpinion(ask, window, self._clock)
         failed = frozenset(check.name for check in slow.checks if not check.passed)
         opinion = self._opinion.on(job.release.trial, old, reports, failed)
@@ -201,10 +201,10 @@ class Watcher:
         result = self._run_probe(job.slot, job.release, job.fallback)
         return result if result.reason == DEVICE_BUSY else _held(result)
 
-    def _window(self, slot: SlotName, sequence: int = 0) -> Window:
-        return self._windows.setdefault(slot, Window(slot, sequence))
+    def _window(self, slot: SlotName, sequence: int = 0) -> FiguresWindow:
+        return self._windows.setdefault(slot, FiguresWindow(slot, sequence))
 
-    def _wants_probe(self, job: Watch, reports: Sequence[AppReport], seen: Figures) -> bool:
+    def _wants_probe(self, job: Watch, reports: Sequence[AppReport], seen: LiveFigures) -> bool:
         """Whether nobody says how the release does: no application, or one that does not count."""
         if seen.failure is not None:
             return False
@@ -214,7 +214,7 @@ class Watcher:
         return not is_at_work and not self._liveness.gone(job.slot)
 
     def _judge_by_probe(
-        self, job: Watch, seen: Figures, old: Figures | None, restarts: int
+        self, job: Watch, seen: LiveFigures, old: LiveFigures | None, restarts: int
     ) -> TrialVerdict:
         result = self._run_probe(job.slot, job.release, None)
         if result.reason == DEVICE_BUSY:
@@ -235,7 +235,7 @@ class Watcher:
         return verdict
 
     def _held_back(
-        self, job: Watch, seen: Figures, verdict: TrialVerdict, now_s: float
+        self, job: Watch, seen: LiveFigures, verdict: TrialVerdict, now_s: float
     ) -> TrialVerdict:
         """A pass that waits until all who serve the release have been heard of."""
         trial = job.release.trial
@@ -249,7 +249,7 @@ class Watcher:
             return verdict
         return hold_back(trial, verdict, missing, elapsed_s=job.elapsed_s)
 
-    def _missing(self, job: Watch, seen: Figures, agreed_s: float, now_s: float) -> str:
+    def _missing(self, job: Watch, seen: LiveFigures, agreed_s: float, now_s: float) -> str:
         if seen.loading:
             return f"{seen.loading} processes of the application still load the release"
         if not seen.serving and self._liveness.gone(job.slot):

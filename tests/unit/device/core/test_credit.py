@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 
-from slotcast_device.core.transfer.actions import Action, StoreChunk, Subscribe
+from slotcast_device.core.transfer.actions import StoreChunk, Subscribe, TransferAction
 from slotcast_device.core.transfer.credit import FAST_S, Credit
 from slotcast_device.core.transfer.transfer import Transfer
 from slotcast_schemas import wire
@@ -39,9 +39,9 @@ def _transfer(*, with_map: bool = True) -> Transfer:
     return transfer
 
 
-def _receive(transfer: Transfer, count: int, until_s: float) -> list[Action]:
+def _receive(transfer: Transfer, count: int, until_s: float) -> list[TransferAction]:
     """Let the first chunks come at an even pace; give what was ordered beside storing them."""
-    ordered: list[Action] = []
+    ordered: list[TransferAction] = []
     for index in range(count):
         ordered += transfer.receive_chunk(index, CHUNK, until_s * (index + 1) / count)
     return [action for action in ordered if not isinstance(action, StoreChunk)]

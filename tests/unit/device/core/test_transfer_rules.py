@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 
-from slotcast_device.core.transfer.actions import Action, Complete, PublishWant, Subscribe
+from slotcast_device.core.transfer.actions import Complete, PublishWant, Subscribe, TransferAction
 from slotcast_device.core.transfer.credit import FAST_S
 from slotcast_device.core.transfer.transfer import FIRST_WAIT_S, Transfer
 from slotcast_schemas import wire
@@ -42,12 +42,12 @@ def begun(needed: range = range(len(CHUNKS))) -> Transfer:
     return transfer
 
 
-def give(transfer: Transfer, *indices: int, now_s: float = 0.1) -> list[Action]:
+def give(transfer: Transfer, *indices: int, now_s: float = 0.1) -> list[TransferAction]:
     """Let these chunks arrive."""
     return [action for i in indices for action in transfer.receive_chunk(i, CHUNKS[i], now_s)]
 
 
-def wants(actions: list[Action]) -> list[Action]:
+def wants(actions: list[TransferAction]) -> list[TransferAction]:
     return [action for action in actions if isinstance(action, PublishWant)]
 
 

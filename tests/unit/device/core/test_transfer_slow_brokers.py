@@ -8,9 +8,15 @@ import random
 
 import pytest
 
-from slotcast_device.core.transfer.actions import Action, Complete, PublishWant, Scan, Subscribe
+from slotcast_device.core.transfer.actions import (
+    Complete,
+    PublishWant,
+    Scan,
+    Subscribe,
+    TransferAction,
+)
 from slotcast_device.core.transfer.credit import Credit
-from slotcast_device.core.transfer.slow_link import Pace, SlowLimit
+from slotcast_device.core.transfer.slow_link import SlowLimit, SlowLinkMeter
 from slotcast_device.core.transfer.subscriptions import WHOLE_MAX_CHUNKS
 from slotcast_device.core.transfer.transfer import FIRST_WAIT_S, WANT_WAIT_S, Transfer
 from slotcast_schemas import wire
@@ -46,13 +52,13 @@ class World:
         self.is_done = False
         self.packets: list[tuple[str, ...]] = []
         self.wants_s: list[float] = []
-        self._waiting: list[Action] = []
+        self._waiting: list[TransferAction] = []
 
     def begin(self) -> None:
         self.take(self.transfer.start({}, self.now_s))
         self.take(self.transfer.link_up(self.now_s))
 
-    def take(self, actions: list[Action]) -> None:
+    def take(self, actions: list[TransferAction]) -> None:
         self._waiting += actions
         while self._waiting:
             self._do(self._waiting.pop(0))
@@ -63,7 +69,7 @@ class World:
         self.now_s = self.transfer.deadline_s
         self.take(self.transfer.timeout(self.now_s))
 
-    def _do(self, action: Action) -> None:
+    def _do(self, action: TransferAction) -> None:
         if isinstance(action, Scan):
             self._waiting += self.transfer.scanned(self.on_disk, self.now_s)
         elif isinstance(action, Complete):
@@ -260,7 +266,7 @@ def test_one_late_answer_makes_no_slow_broker_of_one_that_was_fast_before() -> N
 
 
 def test_a_window_below_the_floor_is_told_with_its_rate() -> None:
-    pace = Pace(SlowLimit(bytes_per_s=1000, window_s=60))
+    pace = SlowLinkMeter(SlowLimit(bytes_per_s=1000, window_s=60))
     pace.begin(100.0, 5000)
     assert pace.judge(159.0, 5000) is None
     assert pace.judge(160.0, 5000 + 30_000) == 500
@@ -268,6 +274,6 @@ def test_a_window_below_the_floor_is_told_with_its_rate() -> None:
 
 
 def test_a_floor_of_zero_asks_for_no_clock() -> None:
-    pace = Pace(SlowLimit(bytes_per_s=0))
+    pace = SlowLinkMeter(SlowLimit(bytes_per_s=0))
     pace.begin(100.0, 0)
     assert pace.deadline_s is None

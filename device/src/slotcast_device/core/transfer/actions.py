@@ -64,7 +64,7 @@ class Complete:
     """Every chunk that is needed is on disk."""
 
 
-Action = (
+TransferAction = (
     Subscribe | Unsubscribe | StoreMap | StoreChunk | Scan | PublishWant | LearnWildcards | Complete
 )
 

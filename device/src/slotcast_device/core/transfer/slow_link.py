@@ -18,7 +18,7 @@ class SlowLimit:
 
 
 @dataclass(slots=True)
-class Pace:
+class SlowLinkMeter:
     """Measures a transfer against the limit.
 
     Attributes:

@@ -21,7 +21,7 @@ from slotcast_schemas import limits
 if TYPE_CHECKING:
     from collections.abc import Iterable, KeysView
 
-    from slotcast_device.core.transfer.actions import Action
+    from slotcast_device.core.transfer.actions import TransferAction
     from slotcast_device.core.transfer.broker_limits import Allowance
     from slotcast_device.core.transfer.credit import Credit
     from slotcast_schemas.messages.offer import Payload
@@ -36,7 +36,7 @@ WHOLE_MAX_CHUNKS: Final = 512
 
 
 @dataclass(slots=True)
-class Request:
+class Subscription:
     """A subscription and the chunks that are to come through it; none for a part of the map."""
 
     filter: str
@@ -53,7 +53,7 @@ class Request:
     """Whether its chunks were asked for before, by a filter that did not bring them."""
 
 
-class Requests:
+class Subscriptions:
     """The subscriptions of one transfer.
 
     Args:
@@ -81,8 +81,8 @@ class Requests:
         self._credit = credit
         self._allowance = allowance
         self._needs_all = needs_all
-        self.held: dict[str, Request] = {}
-        self._by_chunk: dict[int, Request] = {}
+        self.held: dict[str, Subscription] = {}
+        self._by_chunk: dict[int, Subscription] = {}
         self._todo: deque[int] = deque()
         self._dropping: list[str] = []
         self._may_ask_whole = True
@@ -100,7 +100,7 @@ class Requests:
         self._may_ask_whole = True
         self._doubted.clear()
 
-    def arrived(self, index: int, size_bytes: int, now_s: float) -> Request | None:
+    def arrived(self, index: int, size_bytes: int, now_s: float) -> Subscription | None:
         """A true chunk came; give the request that it was for."""
         first_s, _, before = self._burst
         self._burst = (first_s, now_s, before + size_bytes) if before else (now_s, now_s, 1)
@@ -127,7 +127,7 @@ class Requests:
 
     # --- asking -------------------------------------------------------------------------------
 
-    def ask_for_maps(self, parts: Iterable[int], now_s: float) -> list[Action]:
+    def ask_for_maps(self, parts: Iterable[int], now_s: float) -> list[TransferAction]:
         """Ask for parts of the chunk map that are not asked for yet."""
         topics = [self._topics.map_part(self._payload.sha256, part) for part in parts]
         fresh = [topic for topic in topics if topic not in self.held]
@@ -135,14 +135,14 @@ class Requests:
         wanted: list[tuple[str, set[int]]] = [(topic, set()) for topic in fresh[: max(0, room)]]
         return self._let_go_of_several() + self._hold(wanted, now_s)
 
-    def ask_for_chunks(self, have: set[int], now_s: float) -> list[Action]:
+    def ask_for_chunks(self, have: set[int], now_s: float) -> list[TransferAction]:
         """Ask for as much as the credit has room for; `have` is on disk."""
         let_go = self._let_go_of_several()
         return let_go + self._hold(self._next_chunks(have), now_s)
 
-    def _hold(self, wanted: list[tuple[str, set[int]]], now_s: float) -> list[Action]:
+    def _hold(self, wanted: list[tuple[str, set[int]]], now_s: float) -> list[TransferAction]:
         for topic, missing in wanted:
-            request = Request(
+            request = Subscription(
                 topic,
                 missing,
                 now_s,
@@ -154,7 +154,7 @@ class Requests:
             self._by_chunk.update(dict.fromkeys(missing, request))
         return self._subscribe([topic for topic, _ in wanted])
 
-    def _subscribe(self, filters: list[str]) -> list[Action]:
+    def _subscribe(self, filters: list[str]) -> list[TransferAction]:
         """Ask in few packets; but one by one where each filter takes long, to have the first soon.
 
         Measured with NATS: a packet of eight filters is answered when the last of them is taken.
@@ -243,13 +243,13 @@ class Requests:
 
     # --- again, and no longer -----------------------------------------------------------------
 
-    def ask_again(self, have: set[int]) -> list[Action]:
+    def ask_again(self, have: set[int]) -> list[TransferAction]:
         """Ask once more for what did not come, or put back what other requests bring better.
 
         Subscribing again to the same filter makes a broker send what it retains once more
         (MQTT 3.1.1, 3.8.4; MQTT 5 with retain handling 0), what is here already included.
         """
-        actions: list[Action] = []
+        actions: list[TransferAction] = []
         for request in list(self.held.values()):
             request.retries += 1
             if request.filter == self._everything:
@@ -259,7 +259,7 @@ class Requests:
                 self._put_back(request)
         return actions + self._subscribe(list(self.held)) + self.let_go_of_done()
 
-    def _bound_wildcards(self, request: Request) -> list[Action]:
+    def _bound_wildcards(self, request: Subscription) -> list[TransferAction]:
         """The filter for everything ended early: keep how many messages it brought."""
         came = self._payload.chunk_count - len(request.missing)
         if not limits.BLOCK_CHUNKS <= came < self._payload.chunk_count:
@@ -267,7 +267,7 @@ class Requests:
         self._allowance.is_wildcard_proven = True
         return self._learn(came)
 
-    def _came_in_part(self, request: Request, have: set[int]) -> bool:
+    def _came_in_part(self, request: Subscription, have: set[int]) -> bool:
         """Whether single chunks are to follow a block; where filters are dear, they may not.
 
         A filter for a block that brings too little, or nothing, while no other has brought all:
@@ -282,7 +282,7 @@ class Requests:
             return True
         return came > 0 and not self._credit.is_slow_to_subscribe
 
-    def proved(self, request: Request) -> list[Action]:
+    def proved(self, request: Subscription) -> list[TransferAction]:
         """A request brought all it was for, unasked for twice; give what that says of wildcards."""
         first = next(iter(request.chunks), None)
         if first is None or request.retries or request.is_wanted:
@@ -294,7 +294,7 @@ class Requests:
             return []
         return self._learn(came) if self._allowance.has_block_filters else []
 
-    def _learn(self, messages_max: int) -> list[Action]:
+    def _learn(self, messages_max: int) -> list[TransferAction]:
         self._allowance.limits = msgspec.structs.replace(
             self._allowance.limits, wildcard_messages_max=messages_max
         )
@@ -310,12 +310,12 @@ class Requests:
         self._put_back_chunks(request)
         return True
 
-    def _put_back(self, request: Request) -> None:
+    def _put_back(self, request: Subscription) -> None:
         """Let go of a filter; what it did not bring is asked for by others."""
         self._put_back_chunks(request)
         self.drop(request.filter)
 
-    def _put_back_chunks(self, request: Request) -> None:
+    def _put_back_chunks(self, request: Subscription) -> None:
         for index in request.missing:
             self._by_chunk.pop(index, None)
         self._todo.extendleft(sorted(request.missing, reverse=True))
@@ -325,7 +325,7 @@ class Requests:
         if self.held.pop(topic, None) is not None:
             self._dropping.append(topic)
 
-    def _let_go_of_several(self) -> list[Action]:
+    def _let_go_of_several(self) -> list[TransferAction]:
         """Unsubscribe once a packet is worth it; until then the filters count as held."""
         if self._credit.is_slow_to_subscribe:
             return self.let_go_of_done()
@@ -333,16 +333,16 @@ class Requests:
         several = max(1, min(allowed, self._allowance.filters // 4))
         return self.let_go_of_done(at_least=several)
 
-    def let_go_of_done(self, at_least: int = 1) -> list[Action]:
+    def let_go_of_done(self, at_least: int = 1) -> list[TransferAction]:
         """Unsubscribe from what is done, in few packets."""
-        actions: list[Action] = []
+        actions: list[TransferAction] = []
         step = self._allowance.limits.filters_per_packet
         while len(self._dropping) >= at_least:
             actions.append(Unsubscribe(tuple(self._dropping[:step])))
             del self._dropping[:step]
         return actions
 
-    def let_go(self) -> list[Action]:
+    def let_go(self) -> list[TransferAction]:
         """Unsubscribe from everything."""
         for topic in list(self.held):
             self.drop(topic)

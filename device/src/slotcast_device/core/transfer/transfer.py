@@ -28,7 +28,7 @@ from slotcast_device.core.transfer.actions import (
 from slotcast_device.core.transfer.broker_limits import Allowance, has_wildcard
 from slotcast_device.core.transfer.chunk_map import ChunkMap
 from slotcast_device.core.transfer.credit import Credit
-from slotcast_device.core.transfer.subscriptions import Requests
+from slotcast_device.core.transfer.subscriptions import Subscriptions
 from slotcast_schemas import limits
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import ChunkCorrupt
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterable, Sequence
 
-    from slotcast_device.core.transfer.actions import Action
-    from slotcast_device.core.transfer.subscriptions import Request
+    from slotcast_device.core.transfer.actions import TransferAction
+    from slotcast_device.core.transfer.subscriptions import Subscription
     from slotcast_schemas.messages.offer import Payload
     from slotcast_schemas.topics import Topics
 
@@ -85,7 +85,7 @@ class Transfer:
     _needed_bytes: int = field(init=False)
     _have: set[int] = field(default_factory=set)
     _wanted: frozenset[int] = frozenset()
-    _requests: Requests = field(init=False)
+    _requests: Subscriptions = field(init=False)
     _corrupt: dict[int, int] = field(default_factory=dict)
     _is_up: bool = False
     _is_scanned: bool = False
@@ -97,7 +97,7 @@ class Transfer:
     def __post_init__(self) -> None:
         self._wanted = frozenset(self.needed)
         self._map = ChunkMap(self.payload)
-        self._requests = Requests(
+        self._requests = Subscriptions(
             self.payload,
             self.topics,
             self.credit,
@@ -158,7 +158,7 @@ class Transfer:
 
     def start(
         self, stored_maps: dict[int, bytes], now_s: float, *, is_empty: bool = False
-    ) -> list[Action]:
+    ) -> list[TransferAction]:
         """Begin, with the parts of the map that are on disk already.
 
         Args:
@@ -171,7 +171,7 @@ class Transfer:
             self._map.accept(part, data)
         return self._after_map(now_s) if self._map.is_whole else self._ask(now_s)
 
-    def link_up(self, now_s: float) -> list[Action]:
+    def link_up(self, now_s: float) -> list[TransferAction]:
         """A connection is there: nothing is subscribed on it yet."""
         self._requests.begin(self._missing())
         self._is_refused = False
@@ -185,7 +185,7 @@ class Transfer:
         self._requests.begin(())
         self.deadline_s = None
 
-    def receive_map(self, part: int, data: bytes, now_s: float) -> list[Action]:
+    def receive_map(self, part: int, data: bytes, now_s: float) -> list[TransferAction]:
         """Take a part of the chunk map; a wrong one is dropped."""
         self.counters.received_bytes += len(data)
         if part in self._map.parts:
@@ -196,13 +196,13 @@ class Transfer:
         topic = self.topics.map_part(self.payload.sha256, part)
         self._note_how_it_came(self._requests.held.get(topic))
         self._progress(now_s)
-        actions: list[Action] = [StoreMap(part, data)]
+        actions: list[TransferAction] = [StoreMap(part, data)]
         self._requests.drop(topic)
         if self._map.is_whole:
             return actions + self._requests.let_go_of_done() + self._after_map(now_s)
         return actions + self._ask(now_s)
 
-    def scanned(self, present: set[int], now_s: float) -> list[Action]:
+    def scanned(self, present: set[int], now_s: float) -> list[TransferAction]:
         """Learn which chunks are on disk, all of them hashed against the map."""
         self._have = present & self._wanted
         self._is_scanned = True
@@ -213,7 +213,7 @@ class Transfer:
             return [Complete()]
         return self._ask(now_s)
 
-    def receive_chunk(self, index: int, data: bytes, now_s: float) -> list[Action]:
+    def receive_chunk(self, index: int, data: bytes, now_s: float) -> list[TransferAction]:
         """Take a chunk; what is not the map's chunk is dropped and counted.
 
         Raises:
@@ -231,7 +231,7 @@ class Transfer:
         self.counters.verified_bytes += len(data)
         self._progress(now_s)
         request = self._requests.arrived(index, len(data), now_s)
-        learnt: list[Action] = []
+        learnt: list[TransferAction] = []
         if request is not None and not request.missing:
             learnt = self._finish(request, now_s)
         if len(self._have) == len(self._wanted):
@@ -245,13 +245,13 @@ class Transfer:
         if self.deadline_s is not None and not self._backoff.failures:
             self.deadline_s = max(self.deadline_s, now_s + self._first_wait_s())
 
-    def timeout(self, now_s: float) -> list[Action]:
+    def timeout(self, now_s: float) -> list[TransferAction]:
         """Nothing came for too long: ask again, and past the first time publish a want."""
         if self._is_refused:
             return self._ask_after_refusal(now_s)
         self.counters.timeouts += 1
         is_planned = self._wants_first and not self._backoff.failures
-        actions: list[Action] = []
+        actions: list[TransferAction] = []
         if self._backoff.failures or is_planned:
             actions.append(self._publish_want(now_s))
         slack_s = self.credit.slack_s(len(self._requests.held))
@@ -261,7 +261,7 @@ class Transfer:
             actions += self._requests.ask_again(self._have) + self._ask(now_s)
         return actions
 
-    def refused(self, topic: str, now_s: float, *, is_final: bool) -> list[Action]:
+    def refused(self, topic: str, now_s: float, *, is_final: bool) -> list[TransferAction]:
         """The broker refused a filter: ask otherwise where there is a way, else later.
 
         Args:
@@ -284,12 +284,12 @@ class Transfer:
             return []
         return self._ask(now_s)
 
-    def _ask_after_refusal(self, now_s: float) -> list[Action]:
+    def _ask_after_refusal(self, now_s: float) -> list[TransferAction]:
         self._is_refused = False
         self.deadline_s = None
         return self._ask(now_s)
 
-    def stop(self) -> list[Action]:
+    def stop(self) -> list[TransferAction]:
         """Ask for nothing any more; what is on disk stays."""
         self.deadline_s = None
         return self._requests.let_go()
@@ -302,13 +302,13 @@ class Transfer:
             return ()
         return (index for index in self.needed if index not in self._have)
 
-    def _after_map(self, now_s: float) -> list[Action]:
+    def _after_map(self, now_s: float) -> list[TransferAction]:
         if self._is_scanned:
             return self._ask(now_s)
         self.deadline_s = None
         return [Scan()]
 
-    def _corrupted(self, index: int, now_s: float) -> list[Action]:
+    def _corrupted(self, index: int, now_s: float) -> list[TransferAction]:
         """Count it, and ask the publisher for a true one: the broker would repeat the false."""
         self.counters.corrupt_chunks += 1
         self._corrupt[index] = self._corrupt.get(index, 0) + 1
@@ -323,11 +323,11 @@ class Transfer:
 
     # --- asking -------------------------------------------------------------------------------
 
-    def _ask(self, now_s: float) -> list[Action]:
+    def _ask(self, now_s: float) -> list[TransferAction]:
         """Ask for as much as the credit has room for."""
         if not self._is_up or (self._is_refused and not self._requests.held):
             return []
-        actions: list[Action] = []
+        actions: list[TransferAction] = []
         if not self._map.is_whole:
             actions = self._requests.ask_for_maps(self._map.missing, now_s)
         elif self._is_scanned:
@@ -336,7 +336,7 @@ class Transfer:
             self.deadline_s = now_s + self._first_wait_s()
         return actions
 
-    def _publish_want(self, now_s: float) -> Action:
+    def _publish_want(self, now_s: float) -> TransferAction:
         self.counters.wants += 1
         for request in self._requests.held.values():
             request.is_wanted = True
@@ -367,7 +367,7 @@ class Transfer:
         wait_s = self.rng.uniform(*WANT_WAIT_S) if self._wants_first else FIRST_WAIT_S
         return wait_s + self.credit.slack_s(len(self._requests.held))
 
-    def _note_how_it_came(self, request: Request | None) -> None:
+    def _note_how_it_came(self, request: Subscription | None) -> None:
         """Learn whether this broker gives what it keeps, or only what is wanted."""
         if request is None:
             return
@@ -377,19 +377,19 @@ class Transfer:
             self._unasked += 1
             self._wants_first = self._wants_first and self._unasked < UNASKED_ENOUGH
 
-    def _is_early(self, request: Request, now_s: float) -> bool:
+    def _is_early(self, request: Subscription, now_s: float) -> bool:
         """Whether a quarter of a block came so soon that there is room to ask for more."""
         if request.retries or len(request.missing) != limits.BLOCK_CHUNKS * 3 // 4:
             return False
         return self.credit.began(self._took_s(request, now_s))
 
-    def _finish(self, request: Request, now_s: float) -> list[Action]:
+    def _finish(self, request: Subscription, now_s: float) -> list[TransferAction]:
         self._requests.drop(request.filter)
         self._note_how_it_came(request)
         if not (request.retries or request.is_again):
             self.credit.completed(self._took_s(request, now_s))
         return self._requests.proved(request)
 
-    def _took_s(self, request: Request, now_s: float) -> float:
+    def _took_s(self, request: Subscription, now_s: float) -> float:
         """How long a request takes so far, without what the broker needed to take its filters."""
         return now_s - request.asked_s - self.credit.step_s * request.ahead
