@@ -40,15 +40,15 @@ import onnx
 import onnxruntime
 from onnx import helper
 
-import slotcast_device.probe
 import slotcast_schemas.messages
+import slotcast_schemas.probe
 from benchmarks.report import Figure, Options
 from slotcast_device.core import events as ev
-from slotcast_device.runtime.binomial import chance_of_at_least
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
 from slotcast_device.trial.watcher import TrialWatcher
 from slotcast_schemas.messages.release import Probe
+from slotcast_schemas.probe.binomial import chance_of_at_least
 from slotcast_schemas.samples import Samples, write_samples
 from tests.support import models
 from tests.support.slot_releases import put_release
@@ -297,7 +297,7 @@ def upper_bound(wrong: int, count: int) -> float:
 def _version_of_probe() -> str:
     """A digest of what decides a verdict, so that results of other code are told apart."""
     digest = hashlib.sha256()
-    for package in (slotcast_device.probe, slotcast_schemas.messages):
+    for package in (slotcast_schemas.probe, slotcast_schemas.messages):
         for path in sorted(Path(str(package.__file__)).parent.glob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from slotcast_device.probe import confine
+from slotcast_schemas.probe import confine
 
 ME = [sys.executable, __file__]
 CPU_SOFT_S, CPU_HARD_S = 1, 3

@@ -259,7 +259,7 @@ class Ordeal:
         while stand.is_in(State.VERIFIED):
             with contextlib.suppress(psutil.NoSuchProcess):
                 for child in agent.children():
-                    if "slotcast_device.probe.child" in child.cmdline():
+                    if "slotcast_schemas.probe.child" in child.cmdline():
                         child.kill()
                         self.found[State.VERIFIED] += 1
                         return True

@@ -204,7 +204,7 @@ def test_a_model_that_fails_only_under_live_traffic_is_rolled_back_for_its_own_r
 def test_a_release_that_the_application_cannot_load_is_rolled_back_and_nobody_noticed(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("slotcast_device.runtime.memory.available_bytes", lambda: 1 << 20)
+    monkeypatch.setattr("slotcast_schemas.process_memory.available_bytes", lambda: 1 << 20)
     bench.offer("2", models.classifier(1, drift=1e-5))
     status = bench.settled("2")
     assert (status.state, status.reason) == (State.ROLLED_BACK, "memory_short"), status.detail

@@ -24,7 +24,6 @@ from slotcast_device.core.model import ModelCore
 from slotcast_device.core.recovery import Findings
 from slotcast_device.core.state import ModelState, SlotName, Update, record_of
 from slotcast_device.core.switching import LOOK_COUNTS_S
-from slotcast_device.probe import TOO_SLOW, ProbeResult
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
 from slotcast_device.trial.reference import Reference
@@ -32,6 +31,7 @@ from slotcast_device.trial.watcher import TrialWatcher
 from slotcast_schemas import wire
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import Trial
+from slotcast_schemas.probe import TOO_SLOW, ProbeResult
 from slotcast_schemas.states import State
 from slotcast_schemas.topics import Topics
 from tests.simulation.trial_app import MEMORY_BYTES, Application, Habits, Nature

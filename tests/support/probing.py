@@ -9,8 +9,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from slotcast_device.probe import ProbeRequest, SlotModel
 from slotcast_schemas.messages.release import Probe, Tensor
+from slotcast_schemas.probe import ProbeRequest, SlotModel
 from slotcast_schemas.samples import Samples, write_samples
 from tests.support import models
 

@@ -16,7 +16,6 @@ from slotcast_device.core.recovery import Findings
 from slotcast_device.core.state import SLOT_NAMES
 from slotcast_device.core.transfer import actions as transfer_actions
 from slotcast_device.owner.owner import Owner
-from slotcast_device.runtime import memory
 from slotcast_device.runtime.importing import runtime_version
 from slotcast_device.runtime.users import is_there, this_user
 from slotcast_device.storage import state_file as records
@@ -28,6 +27,7 @@ from slotcast_device.storage.spool import Spool
 from slotcast_device.storage.trust_store import verify_notice
 from slotcast_device.trial.reference import Reference
 from slotcast_device.trial.watcher import TrialWatcher
+from slotcast_schemas import process_memory
 from slotcast_schemas.errors import SlotcastError, SlotDamaged, StateUnreadable, StorageFailed
 
 if TYPE_CHECKING:
@@ -308,7 +308,7 @@ class ModelJobs:
             device=values.device,
             tags=values.tags,
             onnxruntime=runtime_version(),
-            memory_bytes=memory.available_bytes(),
+            memory_bytes=process_memory.available_bytes(),
             disk_bytes=self._disk.free_bytes(self._folder),
             spooled_bytes=self._spooled_bytes(),
             full_allowed=values.policy.full_allowed,

@@ -8,8 +8,8 @@ import pytest
 
 from slotcast_device.config import DeviceConfig
 from slotcast_device.jobs import ModelJobs
-from slotcast_device.runtime import memory
 from slotcast_device.storage.os_disk import OsDisk
+from slotcast_schemas import process_memory
 
 CONFIG = """
 format = 1
@@ -32,7 +32,7 @@ def test_a_container_plans_with_the_memory_that_it_may_take_and_not_the_machines
     (group / "memory.max").write_text(f"{BOUND_BYTES + 4096}\n")
     (group / "memory.current").write_text("8192\n")
     (group / "memory.stat").write_text("anon 4096\ninactive_file 4096\n")
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(process_memory, "_CGROUP", tmp_path / "cgroup")
     config = DeviceConfig(tmp_path / "device.toml")
     config.model_dir("m").mkdir(parents=True)
     files = ModelJobs(config, "m", OsDisk())

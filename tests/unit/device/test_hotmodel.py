@@ -17,8 +17,7 @@ import pytest
 from slotcast_device import HotModel
 from slotcast_device.application.app_report import read_reports
 from slotcast_device.hotmodel import loader, model, source
-from slotcast_device.runtime import memory
-from slotcast_schemas import wire
+from slotcast_schemas import process_memory, wire
 from slotcast_schemas.errors import ModelUnloadable
 from slotcast_schemas.messages.release import File, Release
 from tests.support import models
@@ -235,7 +234,7 @@ def test_replaced_sessions_are_let_go_of(slots: Slots) -> None:
 def test_where_memory_is_short_the_old_model_goes_on(
     slots: Slots, hot: HotModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(process_memory, "available_bytes", lambda: 1000)
     slots.switch("b", models.classifier(2))
     wait_for(lambda: phases(slots).get(("b", 2)) == "failed")
     reports = read_reports(slots.folder / "app").reports
@@ -258,7 +257,7 @@ def test_stop_then_start_is_done_only_where_allowed_and_callers_wait(
         return real_load(*args, **options)
 
     monkeypatch.setattr(model, "load", slow_load)
-    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(process_memory, "available_bytes", lambda: 1000)
     with HotModel(slots.current, poll_s=0.01, allow_stop_then_start=True) as hot:
         slots.switch("b", models.classifier(2))
         wait_for(lambda: len(loads) == 2)
@@ -275,7 +274,7 @@ def test_stop_then_start_is_done_only_where_allowed_and_callers_wait(
 def test_after_stopping_in_vain_the_old_release_is_loaded_again(
     slots: Slots, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(process_memory, "available_bytes", lambda: 1000)
     with HotModel(slots.current, poll_s=0.01, report_s=0.01, allow_stop_then_start=True) as hot:
         slots.switch("b", b"not a model")
         wait_for(lambda: phases(slots).get(("b", 2)) == "failed")

@@ -15,9 +15,9 @@ import pytest
 from slotcast_device import HotModel
 from slotcast_device.application.app_report import AppReport, read_reports
 from slotcast_device.hotmodel.contract import Contract
-from slotcast_device.runtime.tensors import signature
 from slotcast_schemas import wire
 from slotcast_schemas.messages.release import File, Release, Tensor
+from slotcast_schemas.probe.tensors import signature
 from tests.support import models
 
 ROW = models.inputs(1)

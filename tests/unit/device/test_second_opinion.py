@@ -11,7 +11,6 @@ from slotcast_device.application.app_report import AppReport, write_report
 from slotcast_device.application.histogram import BOUNDS_S, BUCKETS, bucket_of
 from slotcast_device.core.events import Verdict, Watch
 from slotcast_device.core.state import SlotName
-from slotcast_device.probe import ProbeResult
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
 from slotcast_device.trial.second_opinion import ASK_AGAIN_CAP_S, COUNT_ANEW_S
@@ -19,6 +18,7 @@ from slotcast_device.trial.watcher import TrialWatcher
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import Probe, Trial
 from slotcast_schemas.messages.status import Check
+from slotcast_schemas.probe import ProbeResult
 from tests.support import messages, models
 from tests.support.slot_releases import put_release
 

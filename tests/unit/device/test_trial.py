@@ -9,10 +9,10 @@ import pytest
 
 from slotcast_device.application.app_report import Failure
 from slotcast_device.application.histogram import BUCKETS, bucket_of
-from slotcast_device.probe.judge import ProbeResult
 from slotcast_device.trial.judge import TrialVerdict, hold_back, judge_probes, judge_trial
 from slotcast_device.trial.live_figures import LiveFigures
 from slotcast_schemas.messages.release import Trial
+from slotcast_schemas.probe.judge import ProbeResult
 
 TRIAL = Trial(duration_s=60.0, min_requests=500, deadline_s=600.0)
 

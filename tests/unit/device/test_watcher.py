@@ -11,7 +11,6 @@ import pytest
 from slotcast_device.application.app_report import AppReport, Failure, write_report
 from slotcast_device.core.events import Verdict, Watch
 from slotcast_device.core.state import SlotName
-from slotcast_device.probe import ProbeResult
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
 from slotcast_device.trial.live_figures import LiveFigures
@@ -19,6 +18,7 @@ from slotcast_device.trial.reference import Reference
 from slotcast_device.trial.watcher import TrialWatcher
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import Trial
+from slotcast_schemas.probe import ProbeResult
 from tests.support import messages
 
 FIT = ProbeResult(passed=True, reason="passed", detail="", checks=())

@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import pytest
 
-from slotcast_device.probe import ProbeRequest, SlotModel, run_probe
 from slotcast_publisher.release.golden_samples import make_samples
 from slotcast_publisher.release.repeatability import (
     AT_ANOTHER_TIME,
@@ -16,6 +15,7 @@ from slotcast_publisher.release.repeatability import (
     not_repeatable,
 )
 from slotcast_schemas.messages.release import Probe
+from slotcast_schemas.probe import ProbeRequest, SlotModel, run_probe
 from slotcast_schemas.samples import read_samples
 from tests.support import models
 

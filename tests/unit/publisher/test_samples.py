@@ -9,10 +9,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from slotcast_device.probe import ProbeRequest, SlotModel, run_probe
 from slotcast_publisher.release.golden_samples import make_samples, model_signature
 from slotcast_publisher.release.probe_limits import arithmetic
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.probe import ProbeRequest, SlotModel, run_probe
 from slotcast_schemas.samples import read_samples
 from tests.support import models
 from tests.support.probing import run_rows

@@ -36,7 +36,7 @@ def left_behind(home: Path, module: str, **environment: str) -> list[str]:
     "module",
     [
         "slotcast_device.hotmodel",
-        "slotcast_device.probe.child",
+        "slotcast_schemas.probe.child",
         "slotcast_publisher.release.model_check_child",
         "slotcast_publisher.release.golden_samples",
     ],

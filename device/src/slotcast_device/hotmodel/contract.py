@@ -14,8 +14,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from slotcast_device.runtime.tensors import signature
 from slotcast_schemas.messages.release import Release, Tensor
+from slotcast_schemas.probe.tensors import signature
 from slotcast_schemas.samples import NUMPY_TYPES
 
 

@@ -23,8 +23,8 @@ import onnxruntime
 
 from slotcast_device.hotmodel.source import Opened
 from slotcast_device.runtime import memory
-from slotcast_device.runtime.tensors import signature
 from slotcast_schemas.errors import MalformedMessage, ModelFailed, ModelUnloadable
+from slotcast_schemas.probe.tensors import signature
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.samples import Array, Samples, read_samples, seeded_inputs
 

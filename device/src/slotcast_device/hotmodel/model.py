@@ -33,6 +33,7 @@ from slotcast_device.hotmodel.source import (
     other_releases,
 )
 from slotcast_device.runtime import memory
+from slotcast_schemas import process_memory
 from slotcast_schemas.errors import ModelFailed, ModelUnloadable
 from slotcast_schemas.messages.release import Release
 from slotcast_schemas.reasons import Reason
@@ -433,7 +434,7 @@ class HotModel:
         release = opened.release
         said_bytes = 0 if release is None else release.runtime.memory_bytes
         needed_bytes = said_bytes or int(opened.size_bytes * LOAD_PEAK)
-        free_bytes = memory.available_bytes()
+        free_bytes = process_memory.available_bytes()
         if free_bytes >= needed_bytes + MEMORY_RESERVE_BYTES:
             return False
         if not self._may_stop:

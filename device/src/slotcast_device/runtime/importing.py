@@ -6,23 +6,17 @@ processor has not, a library that is missing) must end in a status, so it is tri
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 from typing import Final
 
+from slotcast_schemas.environment import child_environment
+
 RUNTIME: Final = "onnxruntime"
 IMPORT_TIMEOUT_S: Final = 60.0
 """Importing onnxruntime takes seconds on a slow card."""
-_ENVIRONMENT_KEPT: Final = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "LANG", "TZ")
-"""No passwords, and no ORT_* that would have a model configure its own session."""
 _SAID_MAX_CHARS: Final = 200
-
-
-def child_environment() -> dict[str, str]:
-    """Give what a child process that runs a model finds in its environment."""
-    return {name: os.environ[name] for name in _ENVIRONMENT_KEPT if name in os.environ}
 
 
 def runtime_version() -> str:

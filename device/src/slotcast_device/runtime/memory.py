@@ -1,4 +1,4 @@
-"""Memory of this process: what is free, what it takes, giving back what it does not need.
+"""Memory of this process: what it takes, giving back what it does not need.
 
 glibc keeps the pages of freed blocks; after 30 swaps of a 90 MB model that is 100 MB.
 `malloc_trim(0)` gives them back, but for the top of each thread's arena; so what a load allocates
@@ -13,42 +13,18 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import psutil
 
 from slotcast_schemas.process_memory import status_bytes
 
-_CGROUP: Final = Path("/sys/fs/cgroup")
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 _APART_BYTES: Final = 128 * 1024
 """From here on a block gets pages of its own; glibc's threshold in a process that begins."""
 _SHARED_BYTES: Final = 32 * 1024 * 1024
 """What that threshold grows to by itself, in a process that frees blocks as large (mallopt(3))."""
-
-
-def available_bytes() -> int:
-    """What this process may still take: the machine's free memory, or its cgroup's if less."""
-    free_bytes = int(psutil.virtual_memory().available)
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        group = Path("/proc/self/cgroup").read_text().strip().rpartition(":")[2].lstrip("/")
-        folder = _CGROUP / group
-        most = int((folder / "memory.max").read_text())
-        used = int((folder / "memory.current").read_text())
-        # Cached files count as used, and go when memory is asked for.
-        cached = _stat_bytes(folder / "memory.stat", "inactive_file")
-        free_bytes = min(free_bytes, most - used + cached)
-    return max(0, free_bytes)
-
-
-def _stat_bytes(path: Path, name: str) -> int:
-    for line in path.read_text().splitlines():
-        key, _, value = line.partition(" ")
-        if key == name:
-            return int(value)
-    return 0
 
 
 def resident_bytes() -> tuple[int, int]:

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from slotcast_device.probe.judge import TOO_SLOW, ProbeResult, describe
-from slotcast_device.probe.speed import NOISE_S
 from slotcast_device.trial.live_figures import LiveFigures
 from slotcast_device.trial.shares import SURE, SUSPECT, Share, doubt
 from slotcast_schemas.messages.release import Trial
 from slotcast_schemas.messages.status import Check
+from slotcast_schemas.probe.judge import TOO_SLOW, ProbeResult, describe
+from slotcast_schemas.probe.speed import NOISE_S
 from slotcast_schemas.reasons import Reason
 
 ENOUGH_FOR_MEDIAN: Final = 20

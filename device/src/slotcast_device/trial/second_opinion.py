@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from slotcast_device.application.app_report import AppReport
-from slotcast_device.probe import DEVICE_BUSY, TOO_SLOW, ProbeResult
-from slotcast_device.probe.waits import CLEAN_SHARE
 from slotcast_device.trial.judge import judge_latency
 from slotcast_device.trial.live_figures import FiguresWindow, LiveFigures
 from slotcast_schemas.messages.release import Trial
+from slotcast_schemas.probe import DEVICE_BUSY, TOO_SLOW, ProbeResult
+from slotcast_schemas.probe.waits import CLEAN_SHARE
 from slotcast_schemas.reasons import Reason
 
 ASK_AGAIN_FIRST_S: Final = 60.0

@@ -27,14 +27,6 @@ from slotcast_device.application.app_report import (
 from slotcast_device.application.liveness import AT_WORK, Liveness
 from slotcast_device.core.events import Probe, Verdict, Watch
 from slotcast_device.core.state import SlotName, other
-from slotcast_device.probe import (
-    DEVICE_BUSY,
-    TOO_SLOW,
-    ProbeRequest,
-    ProbeResult,
-    SlotModel,
-    run_probe,
-)
 from slotcast_device.runtime.importing import import_problem
 from slotcast_device.trial.judge import TrialVerdict, hold_back, judge_probes, judge_trial
 from slotcast_device.trial.live_figures import FiguresWindow, LiveFigures
@@ -42,6 +34,14 @@ from slotcast_device.trial.second_opinion import SecondOpinion
 from slotcast_schemas.errors import ProbeNotHeld, SoftwareBroken, StorageFailed
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.messages.status import Check
+from slotcast_schemas.probe import (
+    DEVICE_BUSY,
+    TOO_SLOW,
+    ProbeRequest,
+    ProbeResult,
+    SlotModel,
+    run_probe,
+)
 from slotcast_schemas.reasons import Reason
 
 if TYPE_CHECKING:

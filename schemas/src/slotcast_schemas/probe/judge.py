@@ -12,8 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from slotcast_device.probe.spec import ProbeFigures, ProbeFindings, ProbeTiming
-from slotcast_device.probe.speed import (
+from slotcast_schemas.limits import DETAIL_MAX_CHARS
+from slotcast_schemas.messages.release import Probe
+from slotcast_schemas.messages.status import Check
+from slotcast_schemas.probe.spec import ProbeFigures, ProbeFindings, ProbeTiming
+from slotcast_schemas.probe.speed import (
     NOISE_S,
     TAIL,
     Speed,
@@ -21,9 +24,6 @@ from slotcast_device.probe.speed import (
     judge_rounds,
     quantile_s,
 )
-from slotcast_schemas.limits import DETAIL_MAX_CHARS
-from slotcast_schemas.messages.release import Probe
-from slotcast_schemas.messages.status import Check
 from slotcast_schemas.reasons import Reason
 
 TOO_SLOW: Final = Reason.TOO_SLOW
@@ -89,6 +89,11 @@ def judge(probe: Probe, findings: ProbeFindings, death: Death | None) -> ProbeRe
     A child that died while it measured the *active* model says nothing against the candidate:
     what was found before then is judged, without comparison. Otherwise a damaged active model
     could never be replaced.
+
+    Args:
+        probe: the release's limits.
+        findings: what the child said.
+        death: why it ended, if not by finishing.
     """
     if death is not None and findings.at.startswith("active_") and death.blames_model:
         findings.active = findings.timing = None

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from slotcast_device.probe.waits import ProcessorUse, RunTime, Stopwatch, processor_use
+from slotcast_schemas.probe.waits import ProcessorUse, RunTime, Stopwatch, processor_use
 
 
 def work(seconds: float) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from slotcast_device.probe import ProbeRequest, SlotModel, run_probe, runner
 from slotcast_schemas import __version__
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.release import Probe
+from slotcast_schemas.probe import ProbeRequest, SlotModel, run_probe, runner
 from tests.support import models
 from tests.support.probing import golden_samples, request
 

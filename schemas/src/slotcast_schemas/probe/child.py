@@ -1,6 +1,6 @@
 """The probe's child: loads the candidate and says what it finds, line by line.
 
-`python -m slotcast_device.probe.child NOTES_FD PARENT_PID VERSION`, with a `ProbeRequest` as JSON
+`python -m slotcast_schemas.probe.child NOTES_FD PARENT_PID VERSION`, with a `ProbeRequest` as JSON
 on standard input. It judges nothing; it stops early where going on has no sense. Whatever the
 model does to this process (crash, hang, take all memory), the parent outlives it. A parent of
 another version was upgraded in place, and is told to be started again.
@@ -20,9 +20,12 @@ import msgspec
 import numpy as np
 import onnxruntime
 
-from slotcast_device.probe import compare, confine
-from slotcast_device.probe.scan import UnsafeModel, scan
-from slotcast_device.probe.spec import (
+from slotcast_schemas import __version__, outputs
+from slotcast_schemas.errors import MalformedMessage
+from slotcast_schemas.limits import DETAIL_MAX_CHARS
+from slotcast_schemas.probe import compare, confine
+from slotcast_schemas.probe.scan import UnsafeModel, scan
+from slotcast_schemas.probe.spec import (
     Note,
     ProbeFailure,
     ProbeFigures,
@@ -30,12 +33,9 @@ from slotcast_device.probe.spec import (
     ProbeTiming,
     SlotModel,
 )
-from slotcast_device.probe.timing import Budget, Rounds, Side
-from slotcast_device.probe.waits import processor_use
-from slotcast_device.runtime.tensors import signature
-from slotcast_schemas import __version__, outputs
-from slotcast_schemas.errors import MalformedMessage
-from slotcast_schemas.limits import DETAIL_MAX_CHARS
+from slotcast_schemas.probe.tensors import signature
+from slotcast_schemas.probe.timing import Budget, Rounds, Side
+from slotcast_schemas.probe.waits import processor_use
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.samples import NUMPY_TYPES, Array, Samples, read_samples, seeded_inputs
 
@@ -64,7 +64,13 @@ class Stop(Exception):
 
 
 class Model:
-    """One loaded model, with what loading and running it cost."""
+    """One loaded model, with what loading and running it cost.
+
+    Args:
+        which: where it is.
+        providers: onnxruntime's execution providers; none means the CPU.
+        threads: of its session; 0 is as many as the runtime takes.
+    """
 
     def __init__(self, which: SlotModel, providers: tuple[str, ...], threads: int) -> None:
         confine.trim()

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final, Literal, Self
 
-from slotcast_device.runtime.binomial import chance_of_at_least
 from slotcast_schemas.messages.release import Probe
+from slotcast_schemas.probe.binomial import chance_of_at_least
 
 NOISE_S: Final = 200e-6
 """A run may take this much longer than the active model's whatever the ratio."""

@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from slotcast_device.probe.spec import Golden
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.messages.release import Tensor
+from slotcast_schemas.probe.spec import Golden
 
 Array = NDArray[Any]
 Outputs = Mapping[str, Array]
@@ -25,6 +25,11 @@ def signature_problems(kind: str, declared: Signature, found: Signature) -> list
 
     Names, order and types must be the same. A size must be the same size; a free dimension
     (named or not) must be free.
+
+    Args:
+        kind: `input` or `output`, for the text.
+        declared: by the release; none means that anything will do.
+        found: in the model.
     """
     if not declared:
         return []

@@ -14,12 +14,12 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from slotcast_device.probe.speed import ROUNDS_MAX
-from slotcast_device.probe.waits import CLEAN_SHARE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.fields import Count, Detail, FilePath, Seconds, Share, ShortText, Word
 from slotcast_schemas.messages.release import Probe, Tensor
+from slotcast_schemas.probe.speed import ROUNDS_MAX
+from slotcast_schemas.probe.waits import CLEAN_SHARE
 
 NOTES_MAX_BYTES: Final = 256 * 1024
 """All that a child may say; a usual one says about 8 KB."""

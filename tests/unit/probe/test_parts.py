@@ -13,19 +13,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from slotcast_device.probe import SlotModel, compare
-from slotcast_device.probe.judge import Death, judge
-from slotcast_device.probe.scan import UnsafeModel, scan
-from slotcast_device.probe.spec import (
+from slotcast_schemas import outputs
+from slotcast_schemas.messages.release import Probe, Tensor
+from slotcast_schemas.probe import SlotModel, compare
+from slotcast_schemas.probe.judge import Death, judge
+from slotcast_schemas.probe.scan import UnsafeModel, scan
+from slotcast_schemas.probe.spec import (
     Golden,
     ProbeFailure,
     ProbeFigures,
     ProbeFindings,
     ProbeTiming,
 )
-from slotcast_device.probe.speed import NOISE_S
-from slotcast_schemas import outputs
-from slotcast_schemas.messages.release import Probe, Tensor
+from slotcast_schemas.probe.speed import NOISE_S
 from tests.support import models
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from slotcast_device.probe.spec import SlotModel
+from slotcast_schemas.probe.spec import SlotModel
 
 KNOWN_DOMAINS: Final = frozenset(
     {

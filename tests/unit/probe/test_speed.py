@@ -7,7 +7,9 @@ import random
 
 import pytest
 
-from slotcast_device.probe.speed import (
+from slotcast_schemas.messages.release import Probe
+from slotcast_schemas.probe.binomial import chance_of_at_least
+from slotcast_schemas.probe.speed import (
     NOISE_S,
     ROUNDS_MAX,
     ROUNDS_MIN,
@@ -18,8 +20,6 @@ from slotcast_device.probe.speed import (
     judge_rounds,
     quantile_s,
 )
-from slotcast_device.runtime.binomial import chance_of_at_least
-from slotcast_schemas.messages.release import Probe
 
 LIMIT = 2.0
 

@@ -22,13 +22,12 @@ from typing import IO, Final
 
 import msgspec
 
-from slotcast_device.probe.judge import DEVICE_BUSY, TOO_SLOW, Death, ProbeResult, judge
-from slotcast_device.probe.spec import NOTES_MAX_BYTES, Note, ProbeFindings, ProbeRequest
-from slotcast_device.probe.timing import patience_s
-from slotcast_device.probe.waits import ProcessorUse, processor_use
-from slotcast_device.runtime import memory
-from slotcast_device.runtime.importing import child_environment
-from slotcast_schemas import __version__  # the device's own: it pins the contract to it
+from slotcast_schemas import __version__, process_memory
+from slotcast_schemas.environment import child_environment
+from slotcast_schemas.probe.judge import DEVICE_BUSY, TOO_SLOW, Death, ProbeResult, judge
+from slotcast_schemas.probe.spec import NOTES_MAX_BYTES, Note, ProbeFindings, ProbeRequest
+from slotcast_schemas.probe.timing import patience_s
+from slotcast_schemas.probe.waits import ProcessorUse, processor_use
 from slotcast_schemas.reasons import Reason
 
 OUTPUT_KEPT_BYTES: Final = 8 * 1024
@@ -89,7 +88,7 @@ def _ask_child(
 def _with_memory_limit(request: ProbeRequest) -> ProbeRequest:
     if request.memory_limit_bytes:
         return request
-    free_bytes = int(memory.available_bytes() * 0.8)
+    free_bytes = int(process_memory.available_bytes() * 0.8)
     return msgspec.structs.replace(request, memory_limit_bytes=free_bytes)
 
 
@@ -138,7 +137,7 @@ class _Watch:
 
     def _start(self, stdin: IO[bytes], notes_fd: int) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-P", "-B"]
-        command += ["-m", "slotcast_device.probe.child", str(notes_fd), str(os.getpid())]
+        command += ["-m", "slotcast_schemas.probe.child", str(notes_fd), str(os.getpid())]
         command += [__version__]
         return subprocess.Popen(
             command,

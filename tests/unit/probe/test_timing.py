@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 
-from slotcast_device.probe.judge import judge
-from slotcast_device.probe.spec import ProbeFigures, ProbeFindings, ProbeTiming
-from slotcast_device.probe.timing import Budget, Feed, Rounds, Side, patience_s
-from slotcast_device.probe.waits import RunTime, Stopwatch
 from slotcast_schemas.messages.release import Probe
+from slotcast_schemas.probe.judge import judge
+from slotcast_schemas.probe.spec import (
+    ProbeFigures,
+    ProbeFindings,
+    ProbeTiming,
+)
+from slotcast_schemas.probe.timing import Budget, Feed, Rounds, Side, patience_s
+from slotcast_schemas.probe.waits import RunTime, Stopwatch
 
 ACTIVE_S = 0.002
 

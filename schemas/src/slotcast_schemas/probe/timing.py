@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
-from slotcast_device.probe.spec import TIMES_MAX, ProbeTiming
-from slotcast_device.probe.speed import FEW_ROUNDS, ROUNDS_MAX, ROUNDS_MIN, TAIL, Seen, quantile_s
-from slotcast_device.probe.waits import RunTime, Stopwatch, processor_use
 from slotcast_schemas.messages.release import Probe
+from slotcast_schemas.probe.spec import TIMES_MAX, ProbeTiming
+from slotcast_schemas.probe.speed import FEW_ROUNDS, ROUNDS_MAX, ROUNDS_MIN, TAIL, Seen, quantile_s
+from slotcast_schemas.probe.waits import RunTime, Stopwatch, processor_use
 from slotcast_schemas.samples import Array
 
 WARM_UP_RUNS: Final = 2
