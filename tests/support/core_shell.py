@@ -10,6 +10,7 @@ from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.core.plan import Facts
 from slotcast_device.core.recovery import Findings
+from slotcast_device.core.state import ModelState
 from slotcast_schemas import wire
 from slotcast_schemas.messages import MapPart
 from slotcast_schemas.messages.offer import Group, Payload
@@ -59,10 +60,10 @@ class Shell:
         self.happen(ev.JobDone(self.last(kind), result))
 
 
-def collecting() -> Shell:
-    """A core that asked for the one chunk of its first release."""
+def collecting(state: ModelState | None = None) -> Shell:
+    """A core with two empty slots, and this record, that asked for a release's only chunk."""
     shell = Shell()
-    shell.done(ev.Inspect, Findings(None, None, {}, {}, frozenset()))
+    shell.done(ev.Inspect, Findings(state, None, {}, {}, frozenset()))
     shell.happen(ev.LinkUp("mqtt://a", 64))
     shell.happen(ev.NoticeArrived(b"the offer"))
     shell.done(ev.Verify, ev.Verified(trusted(), FACTS))

@@ -383,11 +383,11 @@ class Installation:
         trusted, install = self._under_way()
         record = self._record
         record.keep_evidence(verdict)
-        if verdict.passed is None:
+        if verdict.passed is None and not record.has_lost_what_served:
             return self._probe_later(job, verdict, now)
         self._waiting = None
         self._busy.reset()
-        if not verdict.passed:
+        if verdict.passed is False:
             record.move(Happening.UNFIT, verdict.reason, now, detail=verdict.detail)
             record.bench(verdict.reason)
             said = ev.Log("warning", f"the probe failed: {verdict.reason}: {verdict.detail}")

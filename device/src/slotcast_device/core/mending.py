@@ -58,8 +58,7 @@ class Mending:
     def look_for_another(self) -> None:
         """Where what serves is lost, a slot that was built and not probed may be all there is."""
         state = self._record.state
-        is_lost = state.floor > 0 and state.active_record is None
-        self.must_inspect |= is_lost and state.standby in state.slots
+        self.must_inspect |= self._record.has_lost_what_served and state.standby in state.slots
 
     def failed(self, error: SlotcastError, now: Now) -> list[Action]:
         """Nothing could be put back: say so, and try again after a while."""

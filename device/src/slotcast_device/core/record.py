@@ -84,6 +84,15 @@ class UpdateRecord:
         update = self._state.update
         return None if update is None or update.slot is None else self._releases.get(update.slot)
 
+    @property
+    def has_lost_what_served(self) -> bool:
+        """Whether something was committed here, and no slot that `current` opens is whole now.
+
+        Then a release that was rebuilt is not kept waiting because the device is too busy to
+        judge its speed: on trial it serves meanwhile.
+        """
+        return self._state.floor > 0 and self._state.active_record is None
+
     def take_ending(self) -> bool:
         """Whether an update ended since this was asked last."""
         has_ended, self._has_ended = self._has_ended, False

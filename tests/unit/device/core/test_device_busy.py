@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from slotcast_device.core import events as ev
 from slotcast_device.core.installation import BUSY_CAP_S, BUSY_FIRST_S
+from slotcast_device.core.state import ModelState
 from slotcast_schemas.states import State
 from tests.support.core_shell import DATA, FACTS, PAYLOAD, Shell, collecting, trusted
 
 BUSY = ev.Verdict(passed=None, reason="device_busy", detail="1.9 x the active model")
 
 
-def probing() -> Shell:
-    """A core that has its first release whole in a slot, and asked for a probe of it."""
-    shell = collecting()
+def probing(state: ModelState | None = None) -> Shell:
+    """A core that has a release whole in a slot, nothing else, and asked for a probe of it."""
+    shell = collecting(state)
     shell.happen(ev.ChunkArrived(PAYLOAD.sha256, 0, DATA))
     shell.done(ev.Build, None)
     return shell
@@ -61,6 +62,16 @@ def test_a_verdict_after_that_counts_as_any_other() -> None:
         waited(shell, 1.0)
         shell.done(ev.Probe, ev.Verdict(passed=passed, reason="golden_mismatch"))
         assert shell.core.status().state is state
+
+
+def test_it_waits_for_nothing_where_all_that_served_is_lost() -> None:
+    """A rebuilt release of which nothing bad is known serves on trial: better than none."""
+    shell = probing(ModelState(model="detector", floor=1))
+    shell.done(ev.Probe, BUSY)
+    assert shell.core.status().state is State.TRIAL
+    shell = probing(ModelState(model="detector", floor=1))
+    shell.done(ev.Probe, ev.Verdict(passed=False, reason="golden_mismatch"))
+    assert shell.core.status().state is State.FAILED
 
 
 def test_a_cancel_ends_the_wait() -> None:
