@@ -43,7 +43,7 @@ from onnx import helper
 import slotcast_schemas.messages
 import slotcast_schemas.probe
 from benchmarks.report import Figure, Options
-from slotcast_device.core import events as ev
+from slotcast_device.core import actions as act
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
 from slotcast_device.trial.watcher import TrialWatcher
@@ -184,7 +184,7 @@ class Bench:
         watcher = TrialWatcher(self._store, self._app, threading.Event(), threads=cell.threads)
         began_s = time.monotonic()
         for tries in range(1, TRIES_MAX + 1):  # noqa: B007 (said below)
-            verdict = watcher.probe(ev.Probe("b", release, "a"))
+            verdict = watcher.probe(act.ProbeSlot("b", release, "a"))
             if verdict.passed is not None:
                 break
             time.sleep(AGAIN_S)

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from slotcast_device.config import DeviceConfig
+from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.jobs import ModelJobs
@@ -29,9 +30,9 @@ def recover(config: DeviceConfig, model: str) -> ModelCore:
     todo = list(core.start())
     while todo:
         action = todo.pop(0)
-        if isinstance(action, (ev.Inspect, ev.CheckSlot)):
+        if isinstance(action, (act.Inspect, act.CheckSlot)):
             todo += core.handle(ev.JobDone(action, files.run(action)), NOW)
-        elif isinstance(action, ev.Step):
+        elif isinstance(action, act.Step):
             files.carry_out(action)
     files.close()
     return core

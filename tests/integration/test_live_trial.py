@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from slotcast_device.agent import Agent
-from slotcast_device.core.events import Verdict, Watch
+from slotcast_device.core.actions import Verdict, Watch
 from slotcast_device.trial.watcher import TrialWatcher
 from slotcast_schemas.messages.release import Trial
 from slotcast_schemas.messages.status import Check, ModelStatus

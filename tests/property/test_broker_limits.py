@@ -15,15 +15,6 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slotcast_device.core.transfer.actions import (
-    Complete,
-    LearnWildcards,
-    PublishWant,
-    StoreChunk,
-    Subscribe,
-    TransferAction,
-    Unsubscribe,
-)
 from slotcast_device.core.transfer.broker_limits import (
     FAILED,
     QUOTA_EXCEEDED,
@@ -36,6 +27,15 @@ from slotcast_device.core.transfer.broker_limits import (
     lends_notices,
 )
 from slotcast_device.core.transfer.transfer import Transfer
+from slotcast_device.core.transfer.transfer_actions import (
+    Complete,
+    LearnWildcards,
+    PublishWant,
+    StoreChunk,
+    Subscribe,
+    TransferAction,
+    Unsubscribe,
+)
 from slotcast_schemas import wire
 from slotcast_schemas.messages import MapPart
 from slotcast_schemas.messages.offer import Payload
@@ -95,7 +95,7 @@ class World:
 
     def run(self) -> None:
         self.take(self.transfer.start({}, 0.0, is_empty=True))
-        self.take(self.transfer.link_up(0.0))
+        self.take(self.transfer.connection_made(0.0))
         while not self.is_done and self.silences < 200:
             assert self.transfer.deadline_s is not None
             self.now_s = self.transfer.deadline_s
@@ -142,7 +142,7 @@ class World:
                 self.limits, Refusal(name, code, "no"), self.held, may_be_quota=True
             )
             self.learn(limits)
-            actions += self.transfer.refused(name, self.now_s, is_final=not may_work)
+            actions += self.transfer.subscription_refused(name, self.now_s, is_final=not may_work)
         return actions
 
     def _code(self, name: str) -> int | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.core.recovery import Findings
@@ -90,8 +91,8 @@ class Device:
     )
     passed: set[int] = field(default_factory=lambda: {1, 2})
     committed: set[int] = field(default_factory=lambda: {1, 2})
-    job: ev.Job | None = None
-    overtaken: list[ev.Job] = field(default_factory=list)
+    job: act.Job | None = None
+    overtaken: list[act.Job] = field(default_factory=list)
     fails_in: int | None = None
     now: ev.Now = field(default_factory=lambda: ev.Now(1000.0, WALL_S))
 
@@ -105,25 +106,25 @@ class Device:
         self.overtaken.clear()
         self.do(self.core.start())
 
-    def do(self, actions: list[ev.Action]) -> None:
+    def do(self, actions: list[act.Action]) -> None:
         """Carry out what the core asks, until a step fails."""
         for number, action in enumerate(actions):
-            if isinstance(action, ev.Job):
+            if isinstance(action, act.Job):
                 self.begin(action)
-            elif isinstance(action, ev.Step) and self.fails():
+            elif isinstance(action, act.Step) and self.fails():
                 rest = tuple(actions[number + 1 :])
                 self.tell(ev.ActionFailed(action, StorageFailed("read-only"), rest))
                 return
-            elif isinstance(action, ev.Save):
+            elif isinstance(action, act.Save):
                 assert action.state.floor >= self.saved.floor, "the floor never falls"
                 self.saved = action.state
-            elif isinstance(action, (ev.Activate, ev.PutBack)):
+            elif isinstance(action, (act.Activate, act.PutBack)):
                 self.opens(action.slot)
 
-    def begin(self, job: ev.Job) -> None:
+    def begin(self, job: act.Job) -> None:
         """Run one job at a time, but for one that does not count any more."""
         if self.job is not None:
-            assert isinstance(self.job, (ev.Verify, ev.Watch)), "one job at a time"
+            assert isinstance(self.job, (act.Verify, act.Watch)), "one job at a time"
             self.overtaken.append(self.job)
         self.job = job
 
@@ -148,23 +149,23 @@ class Device:
         """Tell an event, and do what follows."""
         self.do(self.core.handle(event, self.now))
 
-    def result(self, job: ev.Job, outcome: bool | None) -> object:
+    def result(self, job: act.Job, outcome: bool | None) -> object:
         """Give what the job finds, and do to the disk what it does."""
         match job:
-            case ev.Inspect():
+            case act.Inspect():
                 return self.findings()
-            case ev.Verify():
-                return ev.Verified(NOTICES[job.data], FACTS)
-            case ev.OpenSpool():
+            case act.Verify():
+                return act.NoticeVerified(NOTICES[job.data], FACTS)
+            case act.OpenSpool():
                 content = CONTENT if job.payload == CONTENT.payload else SECOND
-                return ev.Spooled({0: content.map}, is_empty=outcome is not False)
-            case ev.ScanSpool():
+                return act.Spooled({0: content.map}, is_empty=outcome is not False)
+            case act.ScanSpool():
                 return {0} if outcome else set()
-            case ev.Build():
+            case act.Build():
                 self.build(job)
-            case ev.AskHook():
-                return ev.Answer("go" if outcome else "wait" if outcome is None else "refuse")
-            case ev.Probe() | ev.Watch():
+            case act.AskHook():
+                return act.Answer("go" if outcome else "wait" if outcome is None else "refuse")
+            case act.ProbeSlot() | act.Watch():
                 return self.verdict(job, outcome)
         return None
 
@@ -176,18 +177,18 @@ class Device:
         }
         return Findings(self.saved, self.current, records, dict(self.slots), frozenset(records))
 
-    def build(self, job: ev.Build) -> None:
+    def build(self, job: act.Build) -> None:
         """Write a slot."""
         assert job.install.slot != self.current, "what serves is not written"
         assert job.install.slot not in self.saved.slots, "nor spoken of meanwhile"
         self.slots[job.install.slot] = job.trusted.release
 
-    def verdict(self, job: ev.Probe | ev.Watch, outcome: bool | None) -> ev.Verdict:
+    def verdict(self, job: act.ProbeSlot | act.Watch, outcome: bool | None) -> act.Verdict:
         """Judge a release."""
         if outcome:
-            proven = self.passed if isinstance(job, ev.Probe) else self.committed
+            proven = self.passed if isinstance(job, act.ProbeSlot) else self.committed
             proven.add(job.release.sequence)
-        return ev.Verdict(outcome, "because")
+        return act.Verdict(outcome, "because")
 
     def job_gives(self, outcome: bool | None) -> None:
         """The job ends well, badly, or not yet; first one that does not count any more."""
@@ -221,7 +222,7 @@ class Device:
 
     def link(self, is_up: bool) -> None:
         """The link comes or goes."""
-        self.tell(ev.LinkUp(BROKER, 64) if is_up else ev.LinkDown())
+        self.tell(ev.ConnectionMade(BROKER, 64) if is_up else ev.ConnectionLost())
 
     def by_hand(self, event: ev.RollBackAsked | ev.UnbenchAsked) -> None:
         """A person asks."""
@@ -277,7 +278,7 @@ def test_after_whatever_happened_a_good_release_is_committed_in_the_end(
         getattr(device, kind)(what)
     device.fails_in = None
     device.now = ev.Now(device.now.mono_s, max(device.now.wall_s, WALL_S))
-    device.tell(ev.LinkUp(BROKER, 64))
+    device.tell(ev.ConnectionMade(BROKER, 64))
     device.job_gives(True)
     device.tell(ev.UnbenchAsked(None))
     device.tell(ev.NoticeArrived(b"4 active"))

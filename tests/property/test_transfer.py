@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slotcast_device.core.transfer.actions import (
+from slotcast_device.core.transfer.broker_limits import FILTERS_MAX, FILTERS_PER_PACKET
+from slotcast_device.core.transfer.credit import Credit
+from slotcast_device.core.transfer.transfer import Transfer
+from slotcast_device.core.transfer.transfer_actions import (
     Complete,
     PublishWant,
     Scan,
@@ -20,9 +23,6 @@ from slotcast_device.core.transfer.actions import (
     TransferAction,
     Unsubscribe,
 )
-from slotcast_device.core.transfer.broker_limits import FILTERS_MAX, FILTERS_PER_PACKET
-from slotcast_device.core.transfer.credit import Credit
-from slotcast_device.core.transfer.transfer import Transfer
 from slotcast_schemas import limits, wire
 from slotcast_schemas.errors import ChunkCorrupt
 from slotcast_schemas.limits import BLOCK_CHUNKS, MAP_PART_CHUNKS
@@ -90,14 +90,14 @@ class World:
 
     def connect(self) -> None:
         self.is_up = True
-        self.carry_out(self.transfer.link_up(self.now_s))
+        self.carry_out(self.transfer.connection_made(self.now_s))
 
     def disconnect(self) -> None:
         self.link.clear()
         self.filters.clear()
         if self.is_up:
             self.is_up = False
-            self.transfer.link_down()
+            self.transfer.connection_lost()
 
     def deliver(self, place: int, *, change: bool = False, keep: bool = False) -> None:
         """Take a message off the link, from anywhere in it, and give it to the transfer."""

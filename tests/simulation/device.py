@@ -18,10 +18,11 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.core.signed_time import ClockWatch
-from slotcast_device.core.transfer import actions as transfer_actions
+from slotcast_device.core.transfer import transfer_actions
 from slotcast_device.jobs import ModelJobs
 from slotcast_device.runner import ModelRunner
 from slotcast_schemas import wire
@@ -59,25 +60,25 @@ class SimFiles(ModelJobs):
         self.rng = random.Random(0)
         self.is_probe_flaky = False
 
-    def run(self, job: ev.Job) -> object:
+    def run(self, job: act.Job) -> object:
         """Do a job; see `ModelJobs.run`."""
         match job:
-            case ev.Probe(slot, release):
+            case act.ProbeSlot(slot, release):
                 self._must_hold(slot, release)
                 if self._is_busy():
-                    return ev.Verdict(passed=None, reason="device_busy")
+                    return act.Verdict(passed=None, reason="device_busy")
                 if release.version == UNFIT_IN_PROBE:
-                    return ev.Verdict(passed=False, reason="golden_mismatch")
-                return ev.Verdict(passed=True, reason="fit")
-            case ev.Watch(slot, _, release, elapsed_s):
+                    return act.Verdict(passed=False, reason="golden_mismatch")
+                return act.Verdict(passed=True, reason="fit")
+            case act.Watch(slot, _, release, elapsed_s):
                 self._must_hold(slot, release)
                 if self._is_busy():
-                    return ev.Verdict(passed=None, reason="device_busy")
+                    return act.Verdict(passed=None, reason="device_busy")
                 if release.version == UNFIT_ON_TRIAL and elapsed_s > 15:
-                    return ev.Verdict(passed=False, reason="errors")
+                    return act.Verdict(passed=False, reason="errors")
                 if elapsed_s < release.trial.duration_s:
-                    return ev.Verdict(passed=None, reason="on_trial")
-                return ev.Verdict(passed=True, reason="fit")
+                    return act.Verdict(passed=None, reason="on_trial")
+                return act.Verdict(passed=True, reason="fit")
         return super().run(job)
 
     def _is_busy(self) -> bool:
@@ -92,7 +93,7 @@ class SimFiles(ModelJobs):
             raise SlotDamaged(f"slot {slot} does not hold {release.version}")
         self.store.verify(slot, record)
 
-    def _verify(self, job: ev.Verify) -> ev.Verified:
+    def _verify(self, job: act.Verify) -> act.NoticeVerified:
         said = self._by_bytes[job.data]
         error = refused(said, self.seen, self._wall_s())
         if error is not None:
@@ -100,7 +101,7 @@ class SimFiles(ModelJobs):
         is_newer = bool(self.seen) and said.versions[0] > self.seen[0]
         self.seen = said.versions
         trusted = dataclasses.replace(said.trusted, is_newer=is_newer)
-        return ev.Verified(trusted, self._facts())
+        return act.NoticeVerified(trusted, self._facts())
 
     def _facts(self) -> Facts:
         return dataclasses.replace(
@@ -185,24 +186,24 @@ class SimDevice:
         self.wire = wire_
         wire_.subscribe(tuple(self._topics.notice(model) for model in MODELS))
         for model in MODELS:
-            self._feed(model, ev.LinkUp("mqtt://broker", CREDIT_CHUNKS))
+            self._feed(model, ev.ConnectionMade("mqtt://broker", CREDIT_CHUNKS))
 
     def disconnected(self) -> None:
         """The connection is gone."""
         if self.wire is not None:
             self.wire = None
             for model in MODELS:
-                self._feed(model, ev.LinkDown())
+                self._feed(model, ev.ConnectionLost())
 
     def subscribed(self, filters: int, took_s: float) -> None:
         """The broker answered a SUBSCRIBE."""
         for model in MODELS:
-            self._feed(model, ev.SubscriptionTaken(filters, took_s))
+            self._feed(model, ev.SubscriptionAnswered(filters, took_s))
 
     def received(self, topic: str, data: bytes) -> None:
         """A message came."""
         for model in MODELS:
-            self._feed(model, ev.BytesHeard())
+            self._feed(model, ev.BytesArrived())
         match self._topics.parse(topic):
             case ChunkTopic(payload, chunk):
                 for model in MODELS:
@@ -241,15 +242,15 @@ class SimDevice:
         """Give the device's own two clocks."""
         return self._time()
 
-    def submit(self, runner: ModelRunner, job: ev.Job) -> None:
+    def submit(self, runner: ModelRunner, job: act.Job) -> None:
         """Have a job end after a while, if the device is still on by then."""
         self._after(self._rng.uniform(0.0, 2.0), functools.partial(self._work, runner, job))
 
-    def _work(self, runner: ModelRunner, job: ev.Job) -> None:
+    def _work(self, runner: ModelRunner, job: act.Job) -> None:
         if self.is_on:
             runner.feed(runner.work(job), self.now())
 
-    def send(self, runner: ModelRunner, order: ev.Order) -> None:
+    def send(self, runner: ModelRunner, order: act.Order) -> None:
         """Send to the simulated broker, if there is a connection."""
         del runner
         if self.wire is None:
@@ -280,9 +281,9 @@ class SimDevice:
         status = runner.core.status()
         self._log(f"{runner.model}: {status.state} ({status.reason}) {status.detail}")
 
-    def log(self, runner: ModelRunner, action: ev.Log) -> None:
+    def log(self, runner: ModelRunner, action: act.Log) -> None:
         """Log a line."""
         self._log(f"{runner.model}: {action.level}: {action.text}")
 
-    def notify(self, runner: ModelRunner, action: ev.Notify) -> None:
+    def notify(self, runner: ModelRunner, action: act.Notify) -> None:
         """No owner's hook is here."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.core.recovery import Findings
@@ -121,31 +122,31 @@ class Agent:
     def _happens(self, event: ev.Event) -> None:
         self._does(self.core.handle(event, self._now()))
 
-    def _does(self, actions: list[ev.Action]) -> None:
+    def _does(self, actions: list[act.Action]) -> None:
         for action in actions:
             match action:
-                case ev.Save(state):
+                case act.Save(state):
                     self.saved = state
-                case ev.Activate(slot):
+                case act.Activate(slot):
                     if slot is not None:
                         self._watcher.expect(slot)
                         self.current = slot
-                case ev.Inspect() | ev.Watch() | ev.CheckSlot():
+                case act.Inspect() | act.Watch() | act.CheckSlot():
                     works = functools.partial(self._works, action)
                     self._after(self._rng.uniform(0.0, 1.5), works)
-                case ev.Report():
+                case act.PublishStatus():
                     status = self.core.status()
                     self._log(f"{status.state} ({status.reason}) {status.detail}")
-                case ev.Log(_, text):
+                case act.Log(_, text):
                     self._log(text)
 
-    def _works(self, job: ev.Job) -> None:
+    def _works(self, job: act.Job) -> None:
         if not self.is_on:
             return
         result: object = None
-        if isinstance(job, ev.Inspect):
+        if isinstance(job, act.Inspect):
             result = self._found
-        elif isinstance(job, ev.Watch):
+        elif isinstance(job, act.Watch):
             result = self._watcher.watch(job)
         self._happens(ev.JobDone(job, result))
 

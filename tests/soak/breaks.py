@@ -121,8 +121,8 @@ BREAKS: Final = (
     Break(
         "recovery: storage that fails in the switch is not looked at",
         "core/model.py",
-        "            self._is_ready = False\n            return self._trial.stuck(",
-        "            return self._trial.stuck(",
+        "            self._is_ready = False\n            return self._switching.storage_failed(",
+        "            return self._switching.storage_failed(",
         CORE,
     ),
     # --- each other class of fault ---
@@ -141,7 +141,7 @@ BREAKS: Final = (
     Break(
         "link: nothing is asked for on a new connection",
         "core/installation.py",
-        "        return self._translate(self.transfer.link_up(now.mono_s), now)\n",
+        "        return self._translate(self.transfer.connection_made(now.mono_s), now)\n",
         "        return []\n",
     ),
     Break(

@@ -6,6 +6,7 @@ import hashlib
 import random
 from typing import TypeVar
 
+from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.core.plan import Facts
@@ -45,7 +46,7 @@ class Shell:
 
     def __init__(self) -> None:
         self.core = ModelCore("detector", "cam-1", Topics(), random.Random(1))
-        self.actions: list[ev.Action] = list(self.core.start())
+        self.actions: list[act.Action] = list(self.core.start())
 
     def happen(self, event: ev.Event, mono_s: float = 1.0) -> None:
         """Hand over an event."""
@@ -55,7 +56,7 @@ class Shell:
         """Give the last action of a kind."""
         return next(action for action in reversed(self.actions) if isinstance(action, kind))
 
-    def done(self, kind: type[ev.Job], result: object) -> None:
+    def done(self, kind: type[act.Job], result: object) -> None:
         """Say what came of the last job of a kind."""
         self.happen(ev.JobDone(self.last(kind), result))
 
@@ -63,10 +64,10 @@ class Shell:
 def collecting(state: ModelState | None = None) -> Shell:
     """A core with two empty slots, and this record, that asked for a release's only chunk."""
     shell = Shell()
-    shell.done(ev.Inspect, Findings(state, None, {}, {}, frozenset()))
-    shell.happen(ev.LinkUp("mqtt://a", 64))
+    shell.done(act.Inspect, Findings(state, None, {}, {}, frozenset()))
+    shell.happen(ev.ConnectionMade("mqtt://a", 64))
     shell.happen(ev.NoticeArrived(b"the offer"))
-    shell.done(ev.Verify, ev.Verified(trusted(), FACTS))
-    shell.done(ev.OpenSpool, ev.Spooled({0: MAP}, is_empty=False))
-    shell.done(ev.ScanSpool, set())
+    shell.done(act.Verify, act.NoticeVerified(trusted(), FACTS))
+    shell.done(act.OpenSpool, act.Spooled({0: MAP}, is_empty=False))
+    shell.done(act.ScanSpool, set())
     return shell

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.core.plan import Facts
@@ -27,7 +28,7 @@ from slotcast_schemas.topics import Topics
 from slotcast_schemas.verify import Trusted
 from tests.support import messages
 
-J = TypeVar("J", bound=ev.Job)
+J = TypeVar("J", bound=act.Job)
 MODEL = "detector"
 BROKER = "mqtt://a"
 TOPICS = Topics("t")
@@ -151,7 +152,7 @@ class Story:
         )
         self.mono_s = 1000.0
         self.wall_s = WALL_S
-        self._job: ev.Job | None = None
+        self._job: act.Job | None = None
         self.happened(self.core.start())
 
     @property
@@ -172,9 +173,9 @@ class Story:
         return status.state.value, status.reason, status.detail
 
     @property
-    def saved(self) -> list[ev.Action]:
+    def saved(self) -> list[act.Action]:
         """What makes the record durable as it is now, and says so."""
-        return [ev.Save(self.core.state), ev.Report()]
+        return [act.Save(self.core.state), act.PublishStatus()]
 
     @property
     def job(self) -> object:
@@ -186,9 +187,9 @@ class Story:
         assert isinstance(self._job, kind)
         return self._job
 
-    def happened(self, actions: list[ev.Action]) -> list[ev.Action]:
+    def happened(self, actions: list[act.Action]) -> list[act.Action]:
         """Note the job that is asked for, if one is."""
-        jobs = [action for action in actions if isinstance(action, ev.Job)]
+        jobs = [action for action in actions if isinstance(action, act.Job)]
         assert len(jobs) <= 1, "one job at a time"
         self._job = jobs[0] if jobs else self._job
         return actions
@@ -198,21 +199,21 @@ class Story:
         self.mono_s += seconds
         self.wall_s += int(seconds)
 
-    def tell(self, event: ev.Event) -> list[ev.Action]:
+    def tell(self, event: ev.Event) -> list[act.Action]:
         """Tell an event; gives what the core asks for."""
         return self.happened(self.core.handle(event, self.now))
 
-    def done(self, result: object = None) -> list[ev.Action]:
+    def done(self, result: object = None) -> list[act.Action]:
         """End the job under way, with a result."""
         assert self._job is not None
         return self.tell(ev.JobDone(self._job, result))
 
-    def failed(self, error: SlotcastError) -> list[ev.Action]:
+    def failed(self, error: SlotcastError) -> list[act.Action]:
         """End the job under way, with an error."""
         assert self._job is not None
         return self.tell(ev.JobDone(self._job, error=error))
 
-    def wait(self) -> tuple[float, list[ev.Action]]:
+    def wait(self) -> tuple[float, list[act.Action]]:
         """Let time pass until the core is due; gives how long that was, and what it asks for."""
         deadline_s = self.core.deadline_s
         assert deadline_s is not None
@@ -228,35 +229,35 @@ class Story:
         """The disk was looked at, and a broker is there."""
         opened = current or (None if state is None else state.active)
         self.done(findings(state, opened))
-        self.tell(ev.LinkUp(BROKER, 64))
+        self.tell(ev.ConnectionMade(BROKER, 64))
         return self
 
-    def offered(self, trusted: Trusted, facts: Facts = FACTS) -> list[ev.Action]:
+    def offered(self, trusted: Trusted, facts: Facts = FACTS) -> list[act.Action]:
         """A notice came and was verified; gives what follows."""
         data = hashlib.sha256(trusted.release_bytes + wire.encode(trusted.offer)).digest()
         self.tell(ev.NoticeArrived(data))
-        assert self.asked(ev.Verify).data == data
-        return self.done(ev.Verified(trusted, facts))
+        assert self.asked(act.Verify).data == data
+        return self.done(act.NoticeVerified(trusted, facts))
 
-    def collecting(self, trusted: Trusted, content: Content = CONTENT) -> list[ev.Action]:
+    def collecting(self, trusted: Trusted, content: Content = CONTENT) -> list[act.Action]:
         """A release was offered and its chunks are asked for; gives what is asked."""
         self.offered(trusted)
-        self.done(ev.Spooled({0: content.map}, is_empty=False))
+        self.done(act.Spooled({0: content.map}, is_empty=False))
         return self.done(set())
 
-    def building(self, trusted: Trusted, content: Content = CONTENT) -> list[ev.Action]:
+    def building(self, trusted: Trusted, content: Content = CONTENT) -> list[act.Action]:
         """Every chunk came; gives what follows the last."""
         self.collecting(trusted, content)
         for index in range(len(content.chunks)):
             actions = self.tell(content.came(index))
         return actions
 
-    def probing(self, trusted: Trusted, content: Content = CONTENT) -> list[ev.Action]:
+    def probing(self, trusted: Trusted, content: Content = CONTENT) -> list[act.Action]:
         """The release is whole in its slot; gives what follows."""
         self.building(trusted, content)
         return self.done()
 
-    def on_trial(self, trusted: Trusted) -> list[ev.Action]:
+    def on_trial(self, trusted: Trusted) -> list[act.Action]:
         """The release was found fit and serves; gives what follows."""
         self.probing(trusted)
-        return self.done(ev.Verdict(passed=True, reason="fit"))
+        return self.done(act.Verdict(passed=True, reason="fit"))

@@ -24,10 +24,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.core.signed_time import ClockWatch, clock_word
-from slotcast_device.core.transfer import actions as transfer_actions
+from slotcast_device.core.transfer import transfer_actions
 from slotcast_device.core.transfer.broker_limits import BrokerLimits, Refusal, lends_notices
 from slotcast_device.core.transfer.slow_link import SlowLimit
 from slotcast_device.jobs import ModelJobs
@@ -277,7 +278,7 @@ class Agent:
         self._no_notice_s = time.monotonic() + NO_NOTICE_AFTER_S
         self._ask_for_notices(link)
         self._report_due = True
-        self._feed_all(ev.LinkUp(link.broker.url, credit_chunks, limits), self.now())
+        self._feed_all(ev.ConnectionMade(link.broker.url, credit_chunks, limits), self.now())
 
     def _ask_for_notices(self, link: Link) -> None:
         """Subscribe to them, again for those that the broker dropped in silence (a full queue).
@@ -312,18 +313,18 @@ class Agent:
         """Tell the cores; what was under way to the broker is sent again."""
         self._notices_s = self._no_notice_s = math.inf
         self._collector.link_lost()
-        self._feed_all(ev.LinkDown(), self.now())
+        self._feed_all(ev.ConnectionLost(), self.now())
 
-    def taken(self, filters: int, took_s: float) -> None:
+    def subscription_answered(self, filters: int, took_s: float) -> None:
         """Tell the cores how fast this broker takes subscriptions."""
-        self._feed_all(ev.SubscriptionTaken(filters, took_s), self.now())
+        self._feed_all(ev.SubscriptionAnswered(filters, took_s), self.now())
 
     def limits_changed(self, limits: BrokerLimits) -> None:
         """Tell the cores what this broker allows."""
         self._lends = lends_notices(len(self._runners), limits)
         self._feed_all(ev.LimitsChanged(limits), self.now())
 
-    def refused(self, refusal: Refusal, *, is_final: bool) -> None:
+    def subscription_refused(self, refusal: Refusal, *, is_final: bool) -> None:
         """Tell the cores, or ask for the notices again after a wait that grows."""
         self._report_due = True
         if isinstance(self._topics.parse(refusal.filter), NoticeTopic):
@@ -332,16 +333,16 @@ class Agent:
             event = ev.SubscriptionRefused(refusal.filter, refusal.text, is_final)
             self._feed_all(event, self.now())
 
-    def unanswered(self, filters: tuple[str, ...]) -> None:
+    def subscription_unanswered(self, filters: tuple[str, ...]) -> None:
         """Tell the cores, or say it where it is a notice that does not come."""
         if any(isinstance(self._topics.parse(name), NoticeTopic) for name in filters):
             self._report_due = True
             self._connection.trouble(BrokerRefused(f"no answer to SUBSCRIBE {', '.join(filters)}"))
         self._feed_all(ev.SubscriptionUnanswered(filters), self.now())
 
-    def heard(self) -> None:
+    def bytes_arrived(self) -> None:
         """Tell the cores that the link carries bytes."""
-        self._feed_all(ev.BytesHeard(), self.now())
+        self._feed_all(ev.BytesArrived(), self.now())
 
     def message(self, topic: str, data: bytes) -> None:
         """Hand a message to the core that it is for; an empty one only ends what was retained."""
@@ -368,7 +369,7 @@ class Agent:
         for runner in self._runners.values():
             runner.feed(event, now)
 
-    def submit(self, runner: ModelRunner, job: ev.Job) -> None:
+    def submit(self, runner: ModelRunner, job: act.Job) -> None:
         """Have a worker thread do a job."""
         self._pool.submit(self._work, runner, job)
 
@@ -386,13 +387,13 @@ class Agent:
         self._report_due = True
         self._log_changes(runner)
 
-    def log(self, runner: ModelRunner, action: ev.Log) -> None:
+    def log(self, runner: ModelRunner, action: act.Log) -> None:
         """Write a line for people, with what it is about for machines."""
         level = logging.getLevelName(action.level.upper())
         facts = {"model": runner.model, "event": "note"}
         _LOG.log(level, "%s: %s", runner.model, action.text, extra={FACTS: facts})
 
-    def notify(self, runner: ModelRunner, action: ev.Notify) -> None:
+    def notify(self, runner: ModelRunner, action: act.Notify) -> None:
         """Something ended: the hook may know, and figures of the trial go out at once."""
         self._pool.submit(runner.files.owner.tell, action.stage, action.release)
         if action.stage in _ENDED:
@@ -405,7 +406,7 @@ class Agent:
             facts = {"model": name, "event": line.event, **line.facts}
             _LOG.log(line.level, "%s: %s", name, line.text, extra={FACTS: facts})
 
-    def send(self, runner: ModelRunner, order: ev.Order) -> None:
+    def send(self, runner: ModelRunner, order: act.Order) -> None:
         """Send what a core asks; without a link it will ask again on the next one."""
         del runner
         link = self._connection.link
@@ -422,7 +423,7 @@ class Agent:
             case transfer_actions.LearnWildcards(messages_max):
                 self._wildcards_bring = messages_max
 
-    def _work(self, runner: ModelRunner, job: ev.Job) -> None:
+    def _work(self, runner: ModelRunner, job: act.Job) -> None:
         """Run a job in a worker thread and tell the loop."""
         try:
             done = runner.work(job)

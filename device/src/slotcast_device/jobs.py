@@ -10,11 +10,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.application.app_report import make_reports_folder
+from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.plan import Facts
 from slotcast_device.core.recovery import Findings
 from slotcast_device.core.state import SLOT_NAMES
-from slotcast_device.core.transfer import actions as transfer_actions
+from slotcast_device.core.transfer import transfer_actions
 from slotcast_device.owner.owner import Owner
 from slotcast_device.runtime.importing import runtime_version
 from slotcast_device.runtime.users import is_there, this_user
@@ -92,7 +93,7 @@ class ModelJobs:
 
     # --- short steps ----------------------------------------------------------------------------
 
-    def carry_out(self, action: ev.Step) -> None:
+    def carry_out(self, action: act.Step) -> None:
         """Do a short step.
 
         Raises:
@@ -105,25 +106,25 @@ class ModelJobs:
                     self._ahead.arrived(index, len(data), time.monotonic())
             case transfer_actions.StoreMap(part, data):
                 self._open_spool().store_map(part, data)
-            case ev.SyncSpool():
+            case act.SyncSpool():
                 self._open_spool().sync()
-            case ev.DropSpool():
+            case act.DropSpool():
                 self._drop_spool()
-            case ev.Save(state):
+            case act.Save(state):
                 self._disk.make_dir(self.store.folder)  # the record's, and the slots' for a build
                 records.save(self._disk, self._record, state)
-            case ev.Activate() | ev.PutBack() | ev.SealAgain():
+            case act.Activate() | act.PutBack() | act.SealAgain():
                 self._to_slots(action)
 
-    def _to_slots(self, action: ev.Activate | ev.PutBack | ev.SealAgain) -> None:
+    def _to_slots(self, action: act.Activate | act.PutBack | act.SealAgain) -> None:
         match action:
-            case ev.Activate(slot):
+            case act.Activate(slot):
                 if slot is not None:
                     self._watcher.expect(slot)
                 self.store.activate(slot)
-            case ev.PutBack(slot):
+            case act.PutBack(slot):
                 self.store.activate(slot)
-            case ev.SealAgain(slot, release_bytes):
+            case act.SealAgain(slot, release_bytes):
                 self.store.seal_again(slot, release_bytes)
 
     def glance(self, state: ModelState) -> ev.SlotsChanged | None:
@@ -171,43 +172,43 @@ class ModelJobs:
 
     # --- jobs -----------------------------------------------------------------------------------
 
-    def run(self, job: ev.Job) -> object:
+    def run(self, job: act.Job) -> object:
         """Do a job and give what its class says.
 
         Raises:
             SlotcastError: of the kind that says who must act.
         """
         match job:
-            case ev.Inspect():
+            case act.Inspect():
                 return self._inspect()
-            case ev.Verify():
+            case act.Verify():
                 return self._verify(job)
-            case ev.OpenSpool() | ev.ScanSpool() | ev.Build():
+            case act.OpenSpool() | act.ScanSpool() | act.Build():
                 return self._run_on_spool(job)
-            case ev.Probe():
+            case act.ProbeSlot():
                 return self._watcher.probe(job)
-            case ev.Watch():
+            case act.Watch():
                 return self._watcher.watch(job)
-            case ev.CheckSlot(slot, record):
+            case act.CheckSlot(slot, record):
                 self._check(slot, record)
                 return None
-            case ev.AskHook(stage, release):
+            case act.AskHook(stage, release):
                 return self.owner.ask(stage, release, datetime.now().astimezone())
 
-    def _run_on_spool(self, job: ev.OpenSpool | ev.ScanSpool | ev.Build) -> object:
+    def _run_on_spool(self, job: act.OpenSpool | act.ScanSpool | act.Build) -> object:
         match job:
-            case ev.OpenSpool(payload, whole):
+            case act.OpenSpool(payload, whole):
                 self._let_go()
                 self._spool = Spool(self._disk, self._folder, payload)
                 self._spool.open()
                 self._ahead = self._make_ahead(self._spool, payload, whole)
-                return ev.Spooled(self._spool.map_parts(), self._spool.is_empty)
-            case ev.ScanSpool(_, maps):
+                return act.Spooled(self._spool.map_parts(), self._spool.is_empty)
+            case act.ScanSpool(_, maps):
                 present = self._open_spool().present(maps, self.cancel.is_set)
                 if self._ahead is not None:
                     self._ahead.found(present)
                 return present
-            case ev.Build(install, trusted, state):
+            case act.Build(install, trusted, state):
                 path = self._folder if self._spool is None else self._spool.data_path
                 decoded = None if self._ahead is None else self._ahead.finish()
                 build(self.store, install, trusted, state, path, decoded)
@@ -292,7 +293,7 @@ class ModelJobs:
             raise SlotDamaged(f"slot {slot} does not hold a release any more")
         self.store.verify(slot, record)
 
-    def _verify(self, job: ev.Verify) -> ev.Verified:
+    def _verify(self, job: act.Verify) -> act.NoticeVerified:
         trusted = verify_notice(
             job.data,
             self._model,
@@ -300,7 +301,7 @@ class ModelJobs:
             self._folder / "trust",
             job.signed_time,
         )
-        return ev.Verified(trusted, self._facts())
+        return act.NoticeVerified(trusted, self._facts())
 
     def _facts(self) -> Facts:
         values = self._config.values

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
-from slotcast_device.core.transfer.actions import StoreChunk
+from slotcast_device.core.transfer.transfer_actions import StoreChunk
 from slotcast_schemas.errors import SlotcastError, StorageFailed
 
 if TYPE_CHECKING:
@@ -25,10 +26,10 @@ class Shell(Protocol):
     def now(self) -> ev.Now:
         """Give the time, by both clocks."""
 
-    def submit(self, runner: ModelRunner, job: ev.Job) -> None:
+    def submit(self, runner: ModelRunner, job: act.Job) -> None:
         """Have `runner.work(job)` called, now or later, and feed what it gives."""
 
-    def send(self, runner: ModelRunner, order: ev.Order) -> None:
+    def send(self, runner: ModelRunner, order: act.Order) -> None:
         """Send to the broker; without one, do nothing: the core asks again on the next link."""
 
     def switching(self, runner: ModelRunner) -> None:
@@ -40,10 +41,10 @@ class Shell(Protocol):
     def report(self, runner: ModelRunner) -> None:
         """The status has changed."""
 
-    def log(self, runner: ModelRunner, action: ev.Log) -> None:
+    def log(self, runner: ModelRunner, action: act.Log) -> None:
         """Write a line."""
 
-    def notify(self, runner: ModelRunner, action: ev.Notify) -> None:
+    def notify(self, runner: ModelRunner, action: act.Notify) -> None:
         """An update ended, or a stage of it: the owner's hook may know."""
 
 
@@ -90,14 +91,14 @@ class ModelRunner:
         if found is not None:
             self.feed(found, now)
 
-    def work(self, job: ev.Job) -> ev.JobDone:
+    def work(self, job: act.Job) -> ev.JobDone:
         """Do a job, in whatever thread; the shell feeds the result."""
         try:
             return ev.JobDone(job, self.files.run(job))
         except SlotcastError as exc:
             return ev.JobDone(job, error=exc)
 
-    def _carry_out(self, actions: list[ev.Action]) -> None:
+    def _carry_out(self, actions: list[act.Action]) -> None:
         for number, action in enumerate(actions):
             try:
                 self._do(action)
@@ -106,22 +107,22 @@ class ModelRunner:
                 self.feed(ev.ActionFailed(action, exc, rest), self._shell.now())
                 return
 
-    def _do(self, action: ev.Action) -> None:
-        if isinstance(action, ev.Step):  # first, since most are chunks to store
+    def _do(self, action: act.Action) -> None:
+        if isinstance(action, act.Step):  # first, since most are chunks to store
             self._step(action)
-        elif isinstance(action, ev.Job):
+        elif isinstance(action, act.Job):
             self._shell.submit(self, action)
-        elif isinstance(action, ev.Order):
+        elif isinstance(action, act.Order):
             self._shell.send(self, action)
-        elif isinstance(action, ev.Report):
+        elif isinstance(action, act.PublishStatus):
             self._shell.report(self)
-        elif isinstance(action, ev.Log):
+        elif isinstance(action, act.Log):
             self._shell.log(self, action)
         else:
             self._shell.notify(self, action)
 
-    def _step(self, action: ev.Step) -> None:
-        if isinstance(action, ev.Activate):
+    def _step(self, action: act.Step) -> None:
+        if isinstance(action, act.Activate):
             self._shell.switching(self)
         self.files.carry_out(action)
         if isinstance(action, StoreChunk):

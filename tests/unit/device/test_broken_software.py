@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from slotcast_device.agent import _as_ours
-from slotcast_device.core import events as ev
+from slotcast_device.core import actions as act
 from slotcast_device.core.plan import Facts, make_plan
 from slotcast_device.core.state import ModelState
 from slotcast_device.runtime import importing
@@ -59,7 +59,7 @@ def test_a_probe_without_a_runtime_blames_the_installation_and_not_model_or_stor
     break_runtime.write_text(f"raise ImportError({MISSING!r})")
     watcher = TrialWatcher(SlotStore(OsDisk(), tmp_path), tmp_path / "app", threading.Event())
     with pytest.raises(SoftwareBroken) as broken:
-        watcher.probe(ev.Probe("a", messages.release(), None))
+        watcher.probe(act.ProbeSlot("a", messages.release(), None))
     assert broken.value.reason == "software_broken"
     assert MISSING in str(broken.value)
     assert sys.executable in str(broken.value)

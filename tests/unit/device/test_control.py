@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.core.recovery import Findings
@@ -34,7 +35,7 @@ def core_of(state: ModelState) -> ModelCore:
     """Give a core that has looked at its disk and found this."""
     core = ModelCore("m", "dev", Topics(), random.Random(1))
     (look,) = core.start()
-    assert isinstance(look, ev.Inspect)
+    assert isinstance(look, act.Inspect)
     found = Findings(
         state=state,
         current=state.active,
@@ -55,21 +56,21 @@ def committed() -> ModelCore:
 
 def test_a_recall_saves_its_verdict_before_it_moves_anything(committed: ModelCore) -> None:
     actions = committed.handle(ev.RollBackAsked("the new one misreads plates"), NOW)
-    saved = next(a for a in actions if isinstance(a, ev.Save))
+    saved = next(a for a in actions if isinstance(a, act.Save))
     assert saved.state.update is not None
     assert (saved.state.update.state, saved.state.update.verdict) == (State.TRIAL, "by_hand")
-    assert not any(isinstance(a, ev.Activate) for a in actions)
+    assert not any(isinstance(a, act.Activate) for a in actions)
     check = actions[-1]
-    assert check == ev.CheckSlot("a")
+    assert check == act.CheckSlot("a")
 
 
 def test_a_recall_ends_on_the_other_release_and_benches_the_one_it_left(
     committed: ModelCore,
 ) -> None:
     check = committed.handle(ev.RollBackAsked(), NOW)[-1]
-    assert isinstance(check, ev.CheckSlot)
+    assert isinstance(check, act.CheckSlot)
     actions = committed.handle(ev.JobDone(check, None), NOW)
-    assert ev.Activate("a") in actions
+    assert act.Activate("a") in actions
     assert committed.state.active == "a"
     assert [b.sequence for b in committed.state.benched] == [2]
     assert committed.state.floor == 2, "an older release must not be accepted after a recall"
@@ -79,14 +80,14 @@ def test_without_another_release_a_recall_changes_nothing() -> None:
     core = core_of(ModelState(model="m", floor=2, active="b", slots={"b": record(2)}))
     before = core.state
     actions = core.handle(ev.RollBackAsked(), NOW)
-    assert [type(a) for a in actions] == [ev.Log]
+    assert [type(a) for a in actions] == [act.Log]
     assert core.state == before
 
 
 def test_before_the_state_is_read_a_request_changes_nothing() -> None:
     core = ModelCore("m", "dev", Topics(), random.Random(1))
     core.start()
-    assert [type(a) for a in core.handle(ev.UnbenchAsked(None), NOW)] == [ev.Log]
+    assert [type(a) for a in core.handle(ev.UnbenchAsked(None), NOW)] == [act.Log]
 
 
 def test_unbench_forgets_one_release_or_all(committed: ModelCore) -> None:

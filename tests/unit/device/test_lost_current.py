@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from slotcast_device.config import DeviceConfig
+from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.core.plan import Facts
@@ -129,19 +130,19 @@ class Home:
         self.do(core, core.start())
         return core
 
-    def do(self, core: ModelCore, actions: list[ev.Action]) -> list[ev.Action]:
+    def do(self, core: ModelCore, actions: list[act.Action]) -> list[act.Action]:
         """Carry out what concerns the disk; give all that was asked, in order."""
         todo, asked = list(actions), []
         while todo:
             action = todo.pop(0)
             asked.append(action)
-            if isinstance(action, (ev.Inspect, ev.CheckSlot)):
+            if isinstance(action, (act.Inspect, act.CheckSlot)):
                 todo += core.handle(ev.JobDone(action, self.files.run(action)), NOW)
-            elif isinstance(action, ev.Step):
+            elif isinstance(action, act.Step):
                 self.files.carry_out(action)
         return asked
 
-    def glance(self, core: ModelCore) -> list[ev.Action]:
+    def glance(self, core: ModelCore) -> list[act.Action]:
         """Look as the running agent does every second, and do what follows."""
         found = self.files.glance(core.state)
         return [] if found is None else self.do(core, core.handle(found, NOW))
@@ -320,12 +321,12 @@ def test_what_was_in_the_place_of_current_is_kept_until_the_next_update(home: Ho
     (home.current / "mine").write_bytes(b"mine")
     home.start()
     assert (home.folder / "current.aside" / "mine").read_bytes() == b"mine"
-    home.files.carry_out(ev.DropSpool())
+    home.files.carry_out(act.DropSpool())
     assert not (home.folder / "current.aside").exists()
 
 
-@pytest.mark.parametrize(("lost", "order"), [("link", [ev.Activate, ev.Save]),
-                                             ("slot", [ev.Save, ev.Activate])])  # fmt: skip
+@pytest.mark.parametrize(("lost", "order"), [("link", [act.Activate, act.Save]),
+                                             ("slot", [act.Save, act.Activate])])  # fmt: skip
 def test_what_a_power_cut_between_record_and_link_leaves_is_known(
     home: Home, lost: str, order: list[type]
 ) -> None:
@@ -336,7 +337,7 @@ def test_what_a_power_cut_between_record_and_link_leaves_is_known(
         lose_slot(home, "b", "folder")
     core = ModelCore("detector", "cam-1", home.config.topics, random.Random(1))
     asked = home.do(core, core.start())
-    assert [type(a) for a in asked if isinstance(a, (ev.Activate, ev.Save))] == order
+    assert [type(a) for a in asked if isinstance(a, (act.Activate, act.Save))] == order
 
 
 def test_a_record_that_cannot_be_used_does_not_keep_current_lost(home: Home) -> None:
@@ -361,7 +362,7 @@ def test_a_running_agent_puts_the_link_back_at_a_glance(home: Home, how: str) ->
     asked = home.glance(core)
     assert home.current.readlink() == Path("slots/b")
     assert home.opens() == 2
-    assert not any(isinstance(action, ev.Job) for action in asked), "nothing need be hashed"
+    assert not any(isinstance(action, act.Job) for action in asked), "nothing need be hashed"
     assert "lost" in core.status().detail
     assert home.glance(core) == []
 
@@ -392,9 +393,9 @@ def test_where_every_slot_is_lost_the_disk_is_not_read_again_and_again(home: Hom
 def test_a_slot_lost_in_the_middle_of_a_job_is_looked_at_after_it(home: Home) -> None:
     core = home.start()
     (verify,) = core.handle(ev.NoticeArrived(b"a notice"), NOW)
-    assert isinstance(verify, ev.Verify)
+    assert isinstance(verify, act.Verify)
     lose_slot(home, "b", "folder")
-    assert not any(isinstance(action, ev.Inspect) for action in home.glance(core))
+    assert not any(isinstance(action, act.Inspect) for action in home.glance(core))
     home.do(core, core.handle(ev.JobDone(verify, error=StateUnwritable("no")), NOW))
     assert home.opens() == 1
 
@@ -414,7 +415,7 @@ def test_what_cannot_be_put_back_is_said_and_tried_again_later(home: Home) -> No
     (put_back, *rest) = core.handle(found, NOW)
     failed = ev.ActionFailed(put_back, StateUnwritable("read-only"), tuple(rest))
     said = core.handle(failed, NOW)
-    assert any(isinstance(action, ev.Report) for action in said)
+    assert any(isinstance(action, act.PublishStatus) for action in said)
     assert "cannot be put back: state_unwritable: read-only" in core.status().detail
     assert core.handle(found, ev.Now(NOW.mono_s + 1, NOW.wall_s)) == []
     home.do(core, core.handle(found, ev.Now(NOW.mono_s + 60, NOW.wall_s)))
@@ -433,18 +434,18 @@ def test_a_release_that_was_built_anew_serves_though_its_probe_cannot_be_held(ho
     trusted = Trusted(RELEASES[2], wire.encode(RELEASES[2]), offer, b"")
     facts = Facts("cam-1", {}, onnxruntime="1.20", memory_bytes=10**9, disk_bytes=10**9)
 
-    def done(kind: type[ev.Job], result: object, asked: list[ev.Action]) -> list[ev.Action]:
+    def done(kind: type[act.Job], result: object, asked: list[act.Action]) -> list[act.Action]:
         (job,) = [action for action in asked if isinstance(action, kind)]
         return home.do(core, core.handle(ev.JobDone(job, result), NOW))
 
-    asked = core.handle(ev.LinkUp("mqtt://a", 64), NOW)
+    asked = core.handle(ev.ConnectionMade("mqtt://a", 64), NOW)
     asked = core.handle(ev.NoticeArrived(b"a notice"), NOW)
-    asked = done(ev.Verify, ev.Verified(trusted, facts), asked)
-    asked = done(ev.OpenSpool, ev.Spooled({0: MAP}, is_empty=True), asked)
+    asked = done(act.Verify, act.NoticeVerified(trusted, facts), asked)
+    asked = done(act.OpenSpool, act.Spooled({0: MAP}, is_empty=True), asked)
     asked = core.handle(ev.ChunkArrived(PAYLOAD.sha256, 0, DATA), NOW)
     home.build("a", 2)
-    asked = done(ev.Build, None, asked)
-    (probe,) = [action for action in asked if isinstance(action, ev.Probe)]
+    asked = done(act.Build, None, asked)
+    (probe,) = [action for action in asked if isinstance(action, act.ProbeSlot)]
     home.do(core, core.handle(ev.JobDone(probe, error=StorageFailed("no memory")), NOW))
     assert home.opens() == 2
     assert core.state.active == "a"
@@ -466,11 +467,11 @@ def test_a_lost_signed_release_is_written_again_when_the_notice_brings_it(home: 
     core = home.start()
     assert (core.status().state, home.opens()) == (State.COMMITTED, 2)
     (verify,) = core.handle(ev.NoticeArrived(b"a notice"), NOW)
-    assert isinstance(verify, ev.Verify)
+    assert isinstance(verify, act.Verify)
     signed = wire.encode(RELEASES[2])
     offer = messages.offer(groups=(), payloads=(messages.payload(),), version="2", sequence=2)
     facts = Facts("cam-1", {}, onnxruntime="1.20", memory_bytes=1, disk_bytes=1)
-    verified = ev.Verified(Trusted(RELEASES[2], signed, offer, b""), facts)
+    verified = act.NoticeVerified(Trusted(RELEASES[2], signed, offer, b""), facts)
     home.do(core, core.handle(ev.JobDone(verify, verified), NOW))
     assert home.store.release("b") == RELEASES[2]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from slotcast_device.application.app_report import AppReport, Failure, write_report
-from slotcast_device.core.events import Verdict, Watch
+from slotcast_device.core.actions import Verdict, Watch
 from slotcast_device.core.state import SlotName
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from slotcast_device.core.events import Action, Job, Now
+    from slotcast_device.core.actions import Action, Job
+    from slotcast_device.core.events import Now
     from slotcast_schemas.backoff import Backoff
 
 

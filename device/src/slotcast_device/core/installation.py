@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.lifecycle import Happening
 from slotcast_device.core.plan import fetch_bytes, needed_chunks
 from slotcast_device.core.state import record_of
 from slotcast_device.core.status import progress_of
-from slotcast_device.core.transfer import actions as transfer_actions
+from slotcast_device.core.transfer import transfer_actions
 from slotcast_device.core.transfer.transfer import Transfer
 from slotcast_device.core.transfer_watch import TransferWatch
 from slotcast_schemas.backoff import Backoff
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
-    from slotcast_device.core.events import Action, Now, Spooled, Verdict
+    from slotcast_device.core.actions import Action, Spooled, Verdict
+    from slotcast_device.core.events import Now
     from slotcast_device.core.plan import Install
     from slotcast_device.core.record import UpdateRecord
     from slotcast_device.core.signed_time import SignedTime
-    from slotcast_device.core.switching import Trial
+    from slotcast_device.core.switching import Switching
     from slotcast_device.core.transfer.broker_limits import Allowance
     from slotcast_device.core.transfer.credit import Credit
     from slotcast_device.core.transfer.slow_link import SlowLimit
@@ -56,7 +58,7 @@ class Installation:
     def __init__(
         self,
         record: UpdateRecord,
-        trial: Trial,
+        switching: Switching,
         device: str,
         topics: Topics,
         rng: random.Random,
@@ -69,14 +71,14 @@ class Installation:
     ) -> None:
         self._record = record
         self._agenda = record.agenda
-        self._trial = trial
+        self._switching = switching
         self._device = device
         self._topics = topics
         self._rng = rng
         self._credit = credit
         self._asks_owner = asks_owner
         self._time = signed_time
-        self._waiting: ev.AskHook | ev.Probe | None = None
+        self._waiting: act.AskHook | act.ProbeSlot | None = None
         self._busy = Backoff(rng, BUSY_FIRST_S, BUSY_CAP_S)
         self._allowance = allowance
         self._watch = TransferWatch(record, allowance, slow)
@@ -131,7 +133,7 @@ class Installation:
         self.trusted, self.install = trusted, install
         if self._asks_owner:
             self._record.begin(trusted, Happening.HELD, Reason.OWNER, now, group=install.group)
-            return [*actions, *self._agenda.run(ev.AskHook("before_download", trusted.release))]
+            return [*actions, *self._agenda.run(act.AskHook("before_download", trusted.release))]
         return actions + self._begin(now)
 
     def _begin(self, now: Now) -> list[Action]:
@@ -150,14 +152,14 @@ class Installation:
             return began + self._collected(now)
         is_whole = install.payload.base is None and not install.reuse
         whole = trusted.release if is_whole else None
-        return began + self._agenda.run(ev.OpenSpool(install.payload, whole))
+        return began + self._agenda.run(act.OpenSpool(install.payload, whole))
 
     def _under_way(self) -> tuple[Trusted, Install]:
         if self.trusted is None or self.install is None:
             raise TypeError("no update is under way")
         return self.trusted, self.install
 
-    def owner_answered(self, job: ev.AskHook, answer: ev.Answer, now: Now) -> list[Action]:
+    def owner_answered(self, job: act.AskHook, answer: act.Answer, now: Now) -> list[Action]:
         """Go on, wait, or stop, as the device's owner says."""
         record = self._record
         if answer.word == "wait":
@@ -172,7 +174,7 @@ class Installation:
             return [*self.abandon(now), *record.end()]
         if job.stage == "before_download":
             return self._begin(now)
-        return self._trial.activate(self._under_way()[1].slot, now)
+        return self._switching.activate(self._under_way()[1].slot, now)
 
     def ask_again(self) -> list[Action]:
         """The wait is over, for the owner or for a device that was busy.
@@ -194,11 +196,11 @@ class Installation:
         self._sync_s = now.mono_s + SYNC_EVERY_S
         actions = self.transfer.start(spooled.maps, now.mono_s, is_empty=spooled.is_empty)
         if self.is_link_up:
-            actions += self.transfer.link_up(now.mono_s)
+            actions += self.transfer.connection_made(now.mono_s)
         if spooled.is_empty:
             self._measure_pace(now)
         size, codec = self.transfer.needed_bytes, install.payload.codec
-        said = ev.Log("info", f"collecting {trusted.release.version}: {size} bytes, {codec}")
+        said = act.Log("info", f"collecting {trusted.release.version}: {size} bytes, {codec}")
         return [said, *self._translate(actions, now)]
 
     def _new_transfer(self, payload: Payload, trusted: Trusted, install: Install) -> Transfer:
@@ -220,20 +222,20 @@ class Installation:
         self._measure_pace(now)
         return actions
 
-    def link_up(self, now: Now) -> list[Action]:
+    def connection_made(self, now: Now) -> list[Action]:
         """A connection is there."""
         self.is_link_up = True
         if self.transfer is None:
             return []
         self._measure_pace(now)
-        return self._translate(self.transfer.link_up(now.mono_s), now)
+        return self._translate(self.transfer.connection_made(now.mono_s), now)
 
-    def link_down(self) -> None:
+    def connection_lost(self) -> None:
         """The connection is gone."""
         self.is_link_up = False
         self._watch.stop()
         if self.transfer is not None:
-            self.transfer.link_down()
+            self.transfer.connection_lost()
 
     def chunk(self, event: ev.ChunkArrived, now: Now) -> list[Action]:
         """A chunk came.
@@ -255,28 +257,28 @@ class Installation:
         actions = self._translate(fetch.receive_map(event.part, event.data, now.mono_s), now)
         return self._watch.something_came() + actions
 
-    def heard(self, now: Now) -> None:
+    def bytes_arrived(self, now: Now) -> None:
         """The link carries bytes."""
         if self.transfer is not None:
-            self.transfer.heard(now.mono_s)
+            self.transfer.bytes_arrived(now.mono_s)
 
-    def taken(self, event: ev.SubscriptionTaken, now: Now) -> None:
+    def subscription_answered(self, event: ev.SubscriptionAnswered, now: Now) -> None:
         """The broker took a subscription."""
         self._credit.answered(event.filters, event.took_s)
-        self.heard(now)
+        self.bytes_arrived(now)
 
-    def refused(self, event: ev.SubscriptionRefused, now: Now) -> list[Action]:
+    def subscription_refused(self, event: ev.SubscriptionRefused, now: Now) -> list[Action]:
         """The broker refused a filter."""
         fetch = self.transfer
         if fetch is None or not fetch.holds(event.filter):
             return []
-        actions = fetch.refused(event.filter, now.mono_s, is_final=event.is_final)
+        actions = fetch.subscription_refused(event.filter, now.mono_s, is_final=event.is_final)
         said: list[Action] = []
         if event.is_final:
             said = self._watch.broker_refused(event.text)
         return [*self._translate(actions, now), *said]
 
-    def unanswered(self, event: ev.SubscriptionUnanswered) -> list[Action]:
+    def subscription_unanswered(self, event: ev.SubscriptionUnanswered) -> list[Action]:
         """The broker does not answer a SUBSCRIBE."""
         fetch = self.transfer
         asked = [] if fetch is None else [name for name in event.filters if fetch.holds(name)]
@@ -293,12 +295,12 @@ class Installation:
             actions += self._watch.note_stall(fetch)
         if self._sync_s is not None and self._sync_s <= now.mono_s:
             self._sync_s = now.mono_s + SYNC_EVERY_S
-            actions.append(ev.SyncSpool())
+            actions.append(act.SyncSpool())
         if self._report_s is not None and self._report_s <= now.mono_s:
             self._report_s = now.mono_s + PROGRESS_EVERY_S
             if fetch is not None:
                 self._watch.measure_rate(fetch, now)
-            actions.append(ev.Report())
+            actions.append(act.PublishStatus())
         return actions
 
     def _translate(
@@ -309,7 +311,7 @@ class Installation:
         for action in actions:
             if isinstance(action, transfer_actions.Scan):
                 if self.transfer is not None:
-                    job = ev.ScanSpool(self.transfer.payload, dict(self.transfer.maps))
+                    job = act.ScanSpool(self.transfer.payload, dict(self.transfer.maps))
                     out += self._agenda.run(job)
             elif isinstance(action, transfer_actions.Complete):
                 out += self._collected(now)
@@ -347,7 +349,7 @@ class Installation:
         record.set_slot(install.slot, None)
         self._sync_s = self._report_s = None
         self._watch.stop()
-        return [*record.save(), *self._agenda.run(ev.Build(install, trusted, before))]
+        return [*record.save(), *self._agenda.run(act.Build(install, trusted, before))]
 
     def built(self, now: Now) -> list[Action]:
         """Every file in the standby slot is the signed one: probe it."""
@@ -358,11 +360,11 @@ class Installation:
         record.set_slot(install.slot, record_of(trusted.release, trusted.release_sha256))
         beside = record.state.active if record.state.active_record is not None else None
         return [
-            ev.Log("info", f"{trusted.release.version} is verified in slot {install.slot}"),
-            ev.Save(record.state),
-            ev.DropSpool(),
-            ev.Report(),
-            *self._agenda.run(ev.Probe(install.slot, trusted.release, beside)),
+            act.Log("info", f"{trusted.release.version} is verified in slot {install.slot}"),
+            act.Save(record.state),
+            act.DropSpool(),
+            act.PublishStatus(),
+            *self._agenda.run(act.ProbeSlot(install.slot, trusted.release, beside)),
         ]
 
     def exclude_payload(self, error: SlotcastError, now: Now) -> list[Action] | None:
@@ -376,9 +378,9 @@ class Installation:
         actions = self.abandon(now)
         # Not under way any more: if no other payload will do, the plan's refusal is the ending.
         self._record.move(Happening.BROKEN, error.reason, now, detail=text)
-        return [*actions, ev.Log("warning", text), ev.DropSpool()]
+        return [*actions, act.Log("warning", text), act.DropSpool()]
 
-    def probed(self, job: ev.Probe, verdict: Verdict, now: Now) -> list[Action]:
+    def probed(self, job: act.ProbeSlot, verdict: Verdict, now: Now) -> list[Action]:
         """Switch, end without having switched, or probe again later."""
         trusted, install = self._under_way()
         record = self._record
@@ -390,14 +392,14 @@ class Installation:
         if verdict.passed is False:
             record.move(Happening.UNFIT, verdict.reason, now, detail=verdict.detail)
             record.bench(verdict.reason)
-            said = ev.Log("warning", f"the probe failed: {verdict.reason}: {verdict.detail}")
+            said = act.Log("warning", f"the probe failed: {verdict.reason}: {verdict.detail}")
             ended = [*self.abandon(now), *record.end()]
-            return [said, *ended, ev.Notify("refused", trusted.release)]
+            return [said, *ended, act.Notify("refused", trusted.release)]
         if self._asks_owner:
-            return self._agenda.run(ev.AskHook("before_switch", trusted.release))
-        return self._trial.activate(install.slot, now)
+            return self._agenda.run(act.AskHook("before_switch", trusted.release))
+        return self._switching.activate(install.slot, now)
 
-    def _probe_later(self, job: ev.Probe, verdict: Verdict, now: Now) -> list[Action]:
+    def _probe_later(self, job: act.ProbeSlot, verdict: Verdict, now: Now) -> list[Action]:
         """The device could not judge the model now: that says nothing against it."""
         record = self._record
         self._waiting = job
@@ -405,4 +407,4 @@ class Installation:
         self._agenda.wake_in(wait_s, now)
         record.note(verdict.reason, verdict.detail)
         said = f"{verdict.reason}: {verdict.detail}; it is probed again in {wait_s:.0f} s"
-        return [ev.Log("warning", said), *record.save()]
+        return [act.Log("warning", said), *record.save()]

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from slotcast_device.core import events as ev
+from slotcast_device.core import actions as act
 from slotcast_device.core.recovery import lost_text
 from slotcast_schemas.states import SETTLED
 
 if TYPE_CHECKING:
-    from slotcast_device.core.events import Action, Now, SlotsChanged
+    from slotcast_device.core.actions import Action
+    from slotcast_device.core.events import Now, SlotsChanged
     from slotcast_device.core.record import UpdateRecord
     from slotcast_schemas.errors import SlotcastError
 
@@ -44,15 +45,17 @@ class Mending:
         actions: list[Action] = []
         if event.is_damaged and not self.must_inspect:
             self.must_inspect = True
-            actions.append(ev.Log("warning", f"slot {record.state.active}: its model file is gone"))
+            actions.append(
+                act.Log("warning", f"slot {record.state.active}: its model file is gone")
+            )
         if event.link is not None and record.state.active is not None:
             text = lost_text(event.link, record.state.active)
             if record.phase in SETTLED:
                 record.note_detail(text)
-            actions += [ev.PutBack(record.state.active), ev.Log("warning", text), *record.save()]
+            actions += [act.PutBack(record.state.active), act.Log("warning", text), *record.save()]
         elif event.is_record_lost:
             text = "the record was lost while this ran; written anew"
-            actions += [*record.save(), ev.Log("warning", text)]
+            actions += [*record.save(), act.Log("warning", text)]
         return actions
 
     def look_for_another(self) -> None:
@@ -65,4 +68,4 @@ class Mending:
         self._not_before_s = now.mono_s + MEND_AGAIN_S
         text = f"`current` is lost and cannot be put back: {error.reason}: {error}"
         self._record.note_detail(text)
-        return [ev.Log("error", text), ev.Report()]
+        return [act.Log("error", text), act.PublishStatus()]

@@ -3,7 +3,7 @@
     notice -> verify -> plan -> collect -> build into standby -> probe -> switch -> watch -> commit
 
 This module takes the events, looks at notices and hands on: `installation` does what comes before
-the switch, `trial` what comes after the decision to switch, `record` holds what they share,
+the switch, `switching` what comes after the decision to switch, `record` holds what they share,
 `recovery` says what a restart makes of the record, `mending` what is done about things lost while
 the agent runs, `lifecycle` which state may follow which.
 One job runs at a time; what arrives meanwhile waits (the last notice only: it is the truth).
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.installation import Installation
 from slotcast_device.core.lifecycle import FETCHING, SWITCHED, Happening, IllegalMove
@@ -26,7 +27,7 @@ from slotcast_device.core.record import UpdateRecord
 from slotcast_device.core.recovery import Findings, Recovery, recover
 from slotcast_device.core.signed_time import SignedTime
 from slotcast_device.core.status import model_status
-from slotcast_device.core.switching import Trial
+from slotcast_device.core.switching import Switching
 from slotcast_device.core.transfer.broker_limits import Allowance
 from slotcast_device.core.transfer.credit import Credit
 from slotcast_device.core.transfer.slow_link import SlowLimit
@@ -41,7 +42,8 @@ from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import SETTLED, State
 
 if TYPE_CHECKING:
-    from slotcast_device.core.events import Action, Event, Job, Now
+    from slotcast_device.core.actions import Action, Job
+    from slotcast_device.core.events import Event, Now
     from slotcast_device.core.state import ModelState
     from slotcast_device.core.transfer.transfer import Transfer
     from slotcast_schemas.messages.status import ModelStatus
@@ -80,12 +82,12 @@ class ModelCore:
         self._agenda = self._record.agenda
         self._credit = Credit.shared_by(models)
         self._allowance = Allowance(models=models)
-        self._trial = Trial(self._record)
+        self._switching = Switching(self._record)
         self._mending = Mending(self._record)
         self._time = SignedTime(self._record)
         self._installation = Installation(
             self._record,
-            self._trial,
+            self._switching,
             device,
             topics,
             rng,
@@ -97,7 +99,7 @@ class ModelCore:
         )
         self._box = NoticeBox()
         self._review = NoticeReview(
-            self._record, self._box, self._trial, self._installation, self._time
+            self._record, self._box, self._switching, self._installation, self._time
         )
         self._is_ready = False
         self._is_start = True  # nothing of the durable state was read yet by this process
@@ -169,11 +171,11 @@ class ModelCore:
 
     def start(self) -> list[Action]:
         """Begin: look at what the last run left."""
-        return self._agenda.run(ev.Inspect())
+        return self._agenda.run(act.Inspect())
 
     def stop(self, now: Now) -> list[Action]:
         """End in order: keep what a trial has come to; the start that follows is no restart."""
-        return self._trial.stop(now) if self._is_ready else []
+        return self._switching.stop(now) if self._is_ready else []
 
     def handle(self, event: Event, now: Now) -> list[Action]:
         """Take an event, give what to do, in order."""
@@ -203,14 +205,14 @@ class ModelCore:
             self._agenda.drop_job()
         if self._agenda.wake_s is None:
             self._agenda.retry_later(now)
-        return [ev.Log("critical", f"{Reason.INTERNAL_ERROR}: {error}; kept"), ev.Report()]
+        return [act.Log("critical", f"{Reason.INTERNAL_ERROR}: {error}; kept"), act.PublishStatus()]
 
     def _inspect_again(self) -> list[Action]:
         """Look at the whole disk, as at a start, once nothing else is being done with it."""
         if not (self._mending.must_inspect and self._is_ready and self._agenda.job is None):
             return []
         self._is_ready = False
-        return self._agenda.run(ev.Inspect())
+        return self._agenda.run(act.Inspect())
 
     def _dispatch(self, event: Event, now: Now) -> list[Action]:
         match event:
@@ -218,8 +220,8 @@ class ModelCore:
                 return self._chunk_arrived(event, now)
             case ev.MapArrived():
                 return self._installation.map_part(event, now)
-            case ev.BytesHeard():
-                self._installation.heard(now)
+            case ev.BytesArrived():
+                self._installation.bytes_arrived(now)
                 return []
             case ev.Tick():
                 return self._tick(now)
@@ -258,32 +260,32 @@ class ModelCore:
 
     def _from_link(
         self,
-        event: ev.LinkUp
-        | ev.LinkDown
+        event: ev.ConnectionMade
+        | ev.ConnectionLost
         | ev.NoticeArrived
-        | ev.SubscriptionTaken
+        | ev.SubscriptionAnswered
         | ev.SubscriptionRefused
         | ev.SubscriptionUnanswered
         | ev.LimitsChanged,
         now: Now,
     ) -> list[Action]:
         match event:
-            case ev.SubscriptionTaken():
-                self._installation.taken(event, now)
+            case ev.SubscriptionAnswered():
+                self._installation.subscription_answered(event, now)
                 return []
             case ev.SubscriptionRefused():
-                return self._installation.refused(event, now)
+                return self._installation.subscription_refused(event, now)
             case ev.SubscriptionUnanswered():
-                return self._installation.unanswered(event)
+                return self._installation.subscription_unanswered(event)
             case ev.LimitsChanged(limits):
                 self._allowance.limits = limits
                 return []
-            case ev.LinkUp(broker, credit_chunks, limits):
+            case ev.ConnectionMade(broker, credit_chunks, limits):
                 self._credit.connected(broker, credit_chunks)
                 self._allowance.connected(broker, limits)
-                return self._installation.link_up(now)
-            case ev.LinkDown():
-                self._installation.link_down()
+                return self._installation.connection_made(now)
+            case ev.ConnectionLost():
+                self._installation.connection_lost()
                 return []
             case ev.NoticeArrived(data):
                 return self._notice_arrived(data)
@@ -293,18 +295,19 @@ class ModelCore:
         if not self._box.arrived(data, is_busy=is_busy):
             return []
         if not self._is_ready and self._agenda.job is None:
-            return self._agenda.run(ev.Inspect())  # the state could not be read: perhaps now
+            return self._agenda.run(act.Inspect())  # the state could not be read: perhaps now
         return []
 
     def _next_notice(self) -> list[Action]:
         """Look at the notice that waits, once nothing else is being done."""
         if self._record.take_ending():
             self._box.update_ended()
-        busy = self._agenda.job is not None or not self._is_ready or self._trial.is_between_steps
-        notice = None if busy else self._box.take()
+        is_free = self._is_ready and self._agenda.job is None
+        may_take = is_free and not self._switching.is_between_steps
+        notice = self._box.take() if may_take else None
         if notice is None:
             return []
-        return self._agenda.run(ev.Verify(notice, self._record.state.signed_time))
+        return self._agenda.run(act.Verify(notice, self._record.state.signed_time))
 
     def _tick(self, now: Now) -> list[Action]:
         actions = self._installation.tick(now) + self._time.tick(now)
@@ -313,7 +316,7 @@ class ModelCore:
     def _wake(self, now: Now) -> list[Action]:
         """A wait is over: first make durable what could not be saved, then look again."""
         if not self._is_ready:
-            return self._agenda.run(ev.Inspect())
+            return self._agenda.run(act.Inspect())
         saved = self._record.save() if self._is_unsaved else []
         self._is_unsaved = False
         return saved + self._look_again(now)
@@ -321,11 +324,11 @@ class ModelCore:
     def _look_again(self, now: Now) -> list[Action]:
         """Look at the trial or the owner again, or at the last notice."""
         match self._record.phase:
-            case State.TRIAL if not self._trial.is_between_steps:
-                return self._trial.watch(now)
+            case State.TRIAL if not self._switching.is_between_steps:
+                return self._switching.watch(now)
             case State.TRIAL | State.ACTIVATING:
                 self._is_ready = False
-                return self._agenda.run(ev.Inspect())
+                return self._agenda.run(act.Inspect())
             case State.VERIFIED:
                 return self._installation.ask_again()
         self._box.again()
@@ -346,61 +349,61 @@ class ModelCore:
 
         It may be the cancel of what is being built, and the broker has no reason to repeat it.
         """
-        if isinstance(job, ev.Verify):
+        if isinstance(job, act.Verify):
             self._box.put_back(job.data)
 
     def _job_gave(self, job: Job, result: object, now: Now) -> list[Action]:
         match job, result:
-            case ev.Inspect(), Findings() as found:
+            case act.Inspect(), Findings() as found:
                 return self._recovered(found, now)
-            case ev.Verify(), ev.Verified() as verified:
+            case act.Verify(), act.NoticeVerified() as verified:
                 return self._review.verified(verified, now)
-            case ev.OpenSpool(), ev.Spooled() as spooled:
+            case act.OpenSpool(), act.Spooled() as spooled:
                 return self._installation.spool_open(spooled, now)
-            case ev.ScanSpool(), set() as present:
+            case act.ScanSpool(), set() as present:
                 return self._installation.scanned(present, now)
-            case ev.Build(), None:
+            case act.Build(), None:
                 return self._installation.built(now)
-            case ev.Probe() as probe, ev.Verdict() as verdict:
+            case act.ProbeSlot() as probe, act.Verdict() as verdict:
                 return self._installation.probed(probe, verdict, now)
-            case ev.Watch(), ev.Verdict() as verdict:
-                return self._trial.watched(verdict, now)
-            case ev.CheckSlot(), None:
-                return self._trial.way_is_clear(now)
-            case ev.AskHook() as asked, ev.Answer() as answer:
+            case act.Watch(), act.Verdict() as verdict:
+                return self._switching.watched(verdict, now)
+            case act.CheckSlot(), None:
+                return self._switching.fallback_verified(now)
+            case act.AskHook() as asked, act.Answer() as answer:
                 return self._installation.owner_answered(asked, answer, now)
         raise TypeError(f"{type(job).__name__} gave a {type(result).__name__}")
 
     def _job_failed(self, job: Job, error: SlotcastError, now: Now) -> list[Action]:
         match job:
-            case ev.Inspect():
+            case act.Inspect():
                 return self._unreadable(error, now)
-            case ev.Verify():
-                return self._review.refused(error, now)
-            case ev.Build() if isinstance(error, (PayloadCorrupt, WrongBase)):
+            case act.Verify():
+                return self._review.refuse(error, now)
+            case act.Build() if isinstance(error, (PayloadCorrupt, WrongBase)):
                 return self._payload_useless(error, now)
-            case ev.CheckSlot():
-                return self._trial.no_way_back(error, now)
+            case act.CheckSlot():
+                return self._switching.fallback_damaged(error, now)
             case _ if self._record.phase in SWITCHED:
-                return self._trial.stuck(error, now)
+                return self._switching.storage_failed(error, now)
         return self._broken(error, now)
 
     def _action_failed(self, event: ev.ActionFailed, now: Now) -> list[Action]:
         record = self._record
         if any(action is self._agenda.job for action in event.dropped):
             self._agenda.drop_job()
-        if self._trial.is_note(event.action):
-            return [ev.Log("warning", f"{event.error.reason}: {event.error}"), ev.Report()]
-        if isinstance(event.action, ev.PutBack):
+        if self._switching.is_note(event.action):
+            return [act.Log("warning", f"{event.error.reason}: {event.error}"), act.PublishStatus()]
+        if isinstance(event.action, act.PutBack):
             return self._mending.failed(event.error, now)
-        if record.phase in SWITCHED or isinstance(event.action, ev.Activate):
+        if record.phase in SWITCHED or isinstance(event.action, act.Activate):
             # The record in memory is ahead of the disk: only a look at the disk says how far.
             self._is_ready = False
-            return self._trial.stuck(event.error, now)
-        if isinstance(event.action, ev.Save) and record.phase not in FETCHING:
+            return self._switching.storage_failed(event.error, now)
+        if isinstance(event.action, act.Save) and record.phase not in FETCHING:
             self._is_unsaved = True
             self._agenda.retry_later(now)
-            return [ev.Log("error", f"{event.error.reason}: {event.error}"), ev.Report()]
+            return [act.Log("error", f"{event.error.reason}: {event.error}"), act.PublishStatus()]
         return self._broken(event.error, now)
 
     # --- start ----------------------------------------------------------------------------
@@ -420,8 +423,8 @@ class ModelCore:
         if record.phase in FETCHING | {State.FAILED}:  # and nothing fetches any more: begin again
             self._box.again()
         actions += self._opened_and_saved(recovery, found)
-        actions += [ev.Log("warning", note) for note in (found.note, recovery.note) if note]
-        return [*actions, ev.Report(), *self._trial.resume(recovery.then, now)]
+        actions += [act.Log("warning", note) for note in (found.note, recovery.note) if note]
+        return [*actions, act.PublishStatus(), *self._switching.resume(recovery.then, now)]
 
     @staticmethod
     def _opened_and_saved(recovery: Recovery, found: Findings) -> list[Action]:
@@ -431,8 +434,8 @@ class ModelCore:
         """
         opened: list[Action] = []
         if recovery.activate is not None:
-            opened.append(ev.Activate(recovery.activate))
-        saved: list[Action] = [] if recovery.state == found.state else [ev.Save(recovery.state)]
+            opened.append(act.Activate(recovery.activate))
+        saved: list[Action] = [] if recovery.state == found.state else [act.Save(recovery.state)]
         knows = found.state is not None and found.state.active == recovery.activate
         return opened + saved if knows else saved + opened
 
@@ -441,21 +444,21 @@ class ModelCore:
         """Put `current` back though the record cannot be read: without it nothing serves."""
         if recovery.activate is None:
             return []
-        return [ev.PutBack(recovery.activate), ev.Log("warning", recovery.note)]
+        return [act.PutBack(recovery.activate), act.Log("warning", recovery.note)]
 
     def _unreadable(self, error: SlotcastError, now: Now) -> list[Action]:
         """Nothing can be begun; what serves, serves on. Time, or the next notice, tries again."""
         self._is_ready = False
         self._record.unreadable(error, now)
         self._agenda.retry_later(now)
-        return [ev.Log("error", f"{error.reason}: {error}"), ev.Report()]
+        return [act.Log("error", f"{error.reason}: {error}"), act.PublishStatus()]
 
     # --- endings --------------------------------------------------------------------------
 
     def _payload_useless(self, error: SlotcastError, now: Now) -> list[Action]:
         actions = self._installation.exclude_payload(error, now)
         if actions is None:
-            return [ev.DropSpool(), *self._broken(error, now)]
+            return [act.DropSpool(), *self._broken(error, now)]
         self._box.again()  # plan anew, without that payload
         return actions
 
@@ -466,14 +469,14 @@ class ModelCore:
         record.move(Happening.BROKEN, error.reason, now, detail=str(error))
         self._agenda.retry_later(now)
         self._mending.look_for_another()
-        said = ev.Log("error", f"failed: {error.reason}: {error}")
-        return [*actions, said, ev.Report(), ev.Save(record.state)]
+        said = act.Log("error", f"failed: {error.reason}: {error}")
+        return [*actions, said, act.PublishStatus(), act.Save(record.state)]
 
     def _by_hand(self, event: ev.RollBackAsked | ev.UnbenchAsked, now: Now) -> list[Action]:
         """A person asks; refused in the log while something else is being done."""
         record = self._record
         if not self._is_ready:
-            return [ev.Log("warning", "not ready: the durable state was not read (yet)")]
+            return [act.Log("warning", "not ready: the durable state was not read (yet)")]
         if isinstance(event, ev.UnbenchAsked):
             record.unbench(event.sequence)
             self._box.again()
@@ -483,12 +486,12 @@ class ModelCore:
     def _recall(self, detail: str, now: Now) -> list[Action]:
         """Go back because a person asks; what was being fetched is looked at again after that."""
         record, before = self._record, self._record.phase
-        if self._trial.is_between_steps:
-            return [ev.Log("warning", "a roll back is under way already")]
+        if self._switching.is_between_steps:
+            return [act.Log("warning", "a roll back is under way already")]
         is_candidate_there = before is State.VERIFIED  # the standby slot holds it, not the old one
         if before is not State.TRIAL and (self._agenda.job is not None or is_candidate_there):
-            return [ev.Log("warning", f"cannot roll back while {before}; ask again later")]
-        actions = self._trial.recall(detail, now)
+            return [act.Log("warning", f"cannot roll back while {before}; ask again later")]
+        actions = self._switching.recall(detail, now)
         if record.phase is not State.TRIAL:
             return actions
         if before is State.DOWNLOADING:

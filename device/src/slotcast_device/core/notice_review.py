@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from slotcast_device.core import events as ev
+from slotcast_device.core import actions as act
 from slotcast_device.core.lifecycle import FETCHING, SWITCHED, Happening
 from slotcast_device.core.plan import Canceled, Install, NothingToDo, Wait, make_plan
 from slotcast_device.core.record import same_end
@@ -18,12 +18,13 @@ from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
-    from slotcast_device.core.events import Action, Now
+    from slotcast_device.core.actions import Action
+    from slotcast_device.core.events import Now
     from slotcast_device.core.installation import Installation
     from slotcast_device.core.notice_box import NoticeBox
     from slotcast_device.core.record import UpdateRecord
     from slotcast_device.core.signed_time import SignedTime
-    from slotcast_device.core.switching import Trial
+    from slotcast_device.core.switching import Switching
     from slotcast_schemas.verify import Trusted
 
 
@@ -33,7 +34,7 @@ class NoticeReview:
     Args:
         record: what is known of the model.
         box: where the notice came from; it may have to be looked at again.
-        trial: what comes after the decision to switch.
+        switching: what comes after the decision to switch.
         installation: what comes before it.
         signed_time: what day it is.
     """
@@ -42,29 +43,31 @@ class NoticeReview:
         self,
         record: UpdateRecord,
         box: NoticeBox,
-        trial: Trial,
+        switching: Switching,
         installation: Installation,
         signed_time: SignedTime,
     ) -> None:
         self._record = record
         self._agenda = record.agenda
         self._box = box
-        self._trial = trial
+        self._switching = switching
         self._installation = installation
         self._time = signed_time
 
-    def verified(self, verified: ev.Verified, now: Now) -> list[Action]:
+    def verified(self, verified: act.NoticeVerified, now: Now) -> list[Action]:
         """Judge it by the time, and go by it."""
         trusted = verified.trusted
         try:
             self._time.check(trusted, now)
         except Expired as exc:
-            return self.refused(exc, now, trusted)
+            return self.refuse(exc, now, trusted)
         self._box.drop_expired()
         is_new = self._time.learn(trusted, now)
         actions = self._seal_again(trusted) + self._planned(verified, now)
-        if is_new and not any(isinstance(action, ev.Save) for action in actions):
-            actions += self._record.save() if self._record.phase not in SWITCHED else [ev.Report()]
+        if is_new and not any(isinstance(action, act.Save) for action in actions):
+            actions += (
+                self._record.save() if self._record.phase not in SWITCHED else [act.PublishStatus()]
+            )
         return actions
 
     def _seal_again(self, trusted: Trusted) -> list[Action]:
@@ -75,10 +78,10 @@ class NoticeReview:
             is_lost = slot not in record.releases
             if is_lost and held.release_sha256 == trusted.release_sha256:
                 record.learn_release(slot, trusted.release)
-                actions.append(ev.SealAgain(slot, trusted.release_bytes))
+                actions.append(act.SealAgain(slot, trusted.release_bytes))
         return actions
 
-    def _planned(self, verified: ev.Verified, now: Now) -> list[Action]:
+    def _planned(self, verified: act.NoticeVerified, now: Now) -> list[Action]:
         trusted = verified.trusted
         if self._record.phase in SWITCHED:
             return self._verified_on_trial(trusted, now)
@@ -87,7 +90,7 @@ class NoticeReview:
         try:
             plan = make_plan(trusted, self._record.state, facts)
         except SlotcastError as exc:
-            return self.refused(exc, now, trusted)
+            return self.refuse(exc, now, trusted)
         match plan:
             case NothingToDo(reason):
                 return self._settle(reason, trusted, now)
@@ -110,7 +113,7 @@ class NoticeReview:
             self._box.hold_for_end()
             self._box.forget_seen()
         elif trusted.offer.state == "canceled":
-            return self._trial.roll_back(Reason.CANCELED, "the publisher canceled it", (), now)
+            return self._switching.roll_back(Reason.CANCELED, "the publisher canceled it", (), now)
         return []
 
     def _settle(self, reason: str, trusted: Trusted, now: Now) -> list[Action]:
@@ -135,10 +138,10 @@ class NoticeReview:
             self._record.keep_since(before)
             return actions
         if happening is Happening.CANCELED:
-            actions.append(ev.DropSpool())
+            actions.append(act.DropSpool())
         return [*actions, *self._record.save()]
 
-    def refused(
+    def refuse(
         self, error: SlotcastError, now: Now, trusted: Trusted | None = None
     ) -> list[Action]:
         """Say why; what is under way goes on, since a refused notice must not stop it.
@@ -151,14 +154,14 @@ class NoticeReview:
         record = self._record
         if isinstance(error, Benched) and record.phase in {State.ROLLED_BACK, State.FAILED}:
             return []  # the reason why it was benched says more
-        said = ev.Log("warning", f"refused: {error.reason}: {error}")
+        said = act.Log("warning", f"refused: {error.reason}: {error}")
         refused = isinstance(error, RefusedRelease)
         if isinstance(error, Expired):
             self._box.hold_expired()
         # After a restart the record may say DOWNLOADING while nothing is under way any more.
         is_fetching = record.phase in FETCHING and self._installation.install is not None
         if is_fetching and isinstance(error, Expired) and self._is_under_way():
-            return [*self._installation.abandon(now), *self.refused(error, now, trusted)]
+            return [*self._installation.abandon(now), *self.refuse(error, now, trusted)]
         if is_fetching or record.phase in SWITCHED:
             record.note_detail(f"another notice was refused: {error.reason}: {error}")
             if not refused:  # such as no room on the disk: that may change, now or by the end
@@ -167,7 +170,7 @@ class NoticeReview:
                 self._agenda.retry_later(now)
             else:
                 self._box.forget_seen()
-            return [said, ev.Report()]
+            return [said, act.PublishStatus()]
         before = record.update
         happening = Happening.REFUSED if refused else Happening.BROKEN
         record.begin(trusted, happening, error.reason, now, detail=str(error))

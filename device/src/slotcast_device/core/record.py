@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from slotcast_device.core import events as ev
+from slotcast_device.core import actions as act
 from slotcast_device.core.agenda import Agenda
 from slotcast_device.core.lifecycle import Happening, follow
 from slotcast_device.core.state import ModelState, Update, unknown_release
@@ -23,7 +23,8 @@ from slotcast_schemas.states import State
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from slotcast_device.core.events import Action, Now, Verdict
+    from slotcast_device.core.actions import Action, Verdict
+    from slotcast_device.core.events import Now
     from slotcast_device.core.state import SlotName, SlotRecord
     from slotcast_schemas.backoff import Backoff
     from slotcast_schemas.errors import SlotcastError
@@ -102,7 +103,7 @@ class UpdateRecord:
 
     def save(self) -> list[Action]:
         """Make the record durable, then say so."""
-        return [ev.Save(self._state), ev.Report()]
+        return [act.Save(self._state), act.PublishStatus()]
 
     def end(self) -> list[Action]:
         """Save and report an ending."""

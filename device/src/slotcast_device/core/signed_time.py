@@ -21,7 +21,8 @@ from slotcast_schemas.errors import Expired
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from slotcast_device.core.events import Action, Now
+    from slotcast_device.core.actions import Action
+    from slotcast_device.core.events import Now
     from slotcast_device.core.record import UpdateRecord
     from slotcast_device.core.state import ModelState
     from slotcast_schemas.verify import Trusted
@@ -146,14 +147,15 @@ class SignedTime:
             self._look_s = now.mono_s + min(float(left_s), NEVER_AGAIN_S)
         if self.is_stale == was_stale:
             return []
-        from slotcast_device.core import (
-            events as ev,
-        )  # `status` shares this module, and starts fast
+        from slotcast_device.core import actions as act  # `status` shares this, and starts fast
 
         if not self.is_stale:
-            return [ev.Report()]
+            return [act.PublishStatus()]
         text = f"stale: the last notice's signatures ended at {moment(ends_s)}; the publisher"
-        return [ev.Log("warning", f"{text} must refresh it (`slotcast refresh`)"), ev.Report()]
+        return [
+            act.Log("warning", f"{text} must refresh it (`slotcast refresh`)"),
+            act.PublishStatus(),
+        ]
 
 
 def clock_word(

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from slotcast_device.core import events as ev
+from slotcast_device.core import actions as act
 from slotcast_device.core.lifecycle import Happening
 from slotcast_device.core.recovery import Next
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
-    from slotcast_device.core.events import Action, Now, Verdict
+    from slotcast_device.core.actions import Action, Verdict
+    from slotcast_device.core.events import Now
     from slotcast_device.core.record import UpdateRecord
     from slotcast_device.core.state import SlotName
     from slotcast_schemas.errors import SlotcastError
@@ -38,7 +39,7 @@ NOTE_SHARE: Final = 1 / 20
 writes in a day; a crash costs at most this much of the time already watched."""
 
 
-class Trial:
+class Switching:
     """Everything from the decision to switch to the end of the update."""
 
     def __init__(self, record: UpdateRecord) -> None:
@@ -75,7 +76,7 @@ class Trial:
         update = self._record.update
         if update is None or update.slot is None:
             raise TypeError("no candidate to switch to")
-        actions: list[Action] = [ev.Activate(update.slot)]
+        actions: list[Action] = [act.Activate(update.slot)]
         self._record.set_active(update.slot)
         return [*actions, *self._enter(now), *self.watch(now)]
 
@@ -100,7 +101,7 @@ class Trial:
             return self.roll_back(Reason.SLOT_DAMAGED, "the signed release is missing", (), now)
         restarts = update.restarts + self._restarts_before
         return self._agenda.run(
-            ev.Watch(update.slot, update.fallback, release, self._elapsed_s(now), restarts)
+            act.Watch(update.slot, update.fallback, release, self._elapsed_s(now), restarts)
         )
 
     def _elapsed_s(self, now: Now) -> float:
@@ -120,7 +121,7 @@ class Trial:
         self._record.keep_evidence(verdict)
         self._record.move(Happening.PASSED, Reason.COMMITTED, now)
         self._record.raise_floor()
-        return [*self._record.end(), ev.Notify("after_commit", self._record.release_on_trial)]
+        return [*self._record.end(), act.Notify("after_commit", self._record.release_on_trial)]
 
     def _next_look_s(self, now: Now) -> float:
         """Look when the trial's time is over, and now and then before that."""
@@ -138,11 +139,11 @@ class Trial:
         if verdict.reason == self._waits_for and not is_due:
             return []
         self._waits_for = verdict.reason
-        return [self._take_note(now), ev.Report()]
+        return [self._take_note(now), act.PublishStatus()]
 
     def _take_note(self, now: Now, *, stopped: bool = False) -> Action:
         self._record.note_watched(self._elapsed_s(now), stopped=stopped)
-        self._note = ev.Save(self._record.state)
+        self._note = act.Save(self._record.state)
         return self._note
 
     def is_note(self, action: Action) -> bool:
@@ -162,10 +163,10 @@ class Trial:
     ) -> list[Action]:
         """Record the verdict first: a power cut on the way ends in the same roll back."""
         record = self._record
-        record.keep_evidence(ev.Verdict(passed=False, reason=reason, checks=checks))
+        record.keep_evidence(act.Verdict(passed=False, reason=reason, checks=checks))
         record.set_verdict(reason, detail, now)
-        said = ev.Log("warning", f"rolling back: {reason}: {detail}")
-        return [said, ev.Save(record.state), *self._check_way_back()]
+        said = act.Log("warning", f"rolling back: {reason}: {detail}")
+        return [said, act.Save(record.state), *self._check_way_back()]
 
     def recall(self, detail: str, now: Now) -> list[Action]:
         """Go back to the standby slot's release because a person asks."""
@@ -175,11 +176,11 @@ class Trial:
             return self.roll_back(Reason.BY_HAND, detail, (), now)
         state, standby = record.state, record.state.standby
         if state.active is None or state.active_record is None or standby not in state.slots:
-            return [ev.Log("warning", "cannot roll back: no other release is in the standby slot")]
+            return [act.Log("warning", "cannot roll back: no other release is in the standby slot")]
         held = state.slots[standby]
         if held.sequence > state.floor:
             text = f"cannot roll back: {held.version} in the standby slot was never committed"
-            return [ev.Log("warning", text)]
+            return [act.Log("warning", text)]
         record.recall(state.active, standby, now)
         return self.roll_back(Reason.BY_HAND, detail, (), now)
 
@@ -187,9 +188,9 @@ class Trial:
         update = self._record.update
         slot = None if update is None else update.fallback
         record = None if slot is None else self._record.state.slots.get(slot)
-        return self._agenda.run(ev.CheckSlot(slot, record))
+        return self._agenda.run(act.CheckSlot(slot, record))
 
-    def way_is_clear(self, now: Now) -> list[Action]:
+    def fallback_verified(self, now: Now) -> list[Action]:
         """The old slot is whole: go back to it."""
         record = self._record
         update = record.update
@@ -198,22 +199,22 @@ class Trial:
         record.move(Happening.UNFIT, update.verdict, now, detail=update.detail)
         record.bench(update.verdict)
         record.set_active(update.fallback)
-        ended: list[Action] = [ev.Activate(update.fallback), *record.end()]
-        return [*ended, ev.Notify("after_rollback", record.release_on_trial)]
+        ended: list[Action] = [act.Activate(update.fallback), *record.end()]
+        return [*ended, act.Notify("after_rollback", record.release_on_trial)]
 
-    def no_way_back(self, error: SlotcastError, now: Now) -> list[Action]:
+    def fallback_damaged(self, error: SlotcastError, now: Now) -> list[Action]:
         """The old slot is damaged: the new release, unfit as it is, is all there is."""
         record = self._record
         verdict = "" if record.update is None else record.update.verdict
         record.move(Happening.UNFIT, Reason.NO_WAY_BACK, now, detail=f"{verdict}, but {error}")
-        return [ev.Log("critical", f"cannot roll back: {error}"), *record.end()]
+        return [act.Log("critical", f"cannot roll back: {error}"), *record.end()]
 
-    def stuck(self, error: SlotcastError, now: Now) -> list[Action]:
+    def storage_failed(self, error: SlotcastError, now: Now) -> list[Action]:
         """Storage failed in the middle: look again soon, as after a restart."""
         self._record.note_detail(f"{error.reason}: {error}; trying again")
         self._agenda.drop_job()
         self._agenda.wake_in(STUCK_WAIT_S, now)
-        return [ev.Log("error", f"{error.reason}: {error}"), ev.Report()]
+        return [act.Log("error", f"{error.reason}: {error}"), act.PublishStatus()]
 
     @property
     def is_between_steps(self) -> bool:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from slotcast_device.core import events as ev
+from slotcast_device.core import actions as act
 from slotcast_device.core.transfer.slow_link import SlowLinkMeter
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
-    from slotcast_device.core.events import Action, Now
+    from slotcast_device.core.actions import Action
+    from slotcast_device.core.events import Now
     from slotcast_device.core.record import UpdateRecord
     from slotcast_device.core.transfer.broker_limits import Allowance
     from slotcast_device.core.transfer.slow_link import SlowLimit
@@ -97,7 +98,7 @@ class TransferWatch:
             return []
         self._in_trouble = True
         self._record.note(reason, detail[:DETAIL_MAX_CHARS])
-        return [ev.Log("warning", f"{reason}: {detail}"), *self._record.save()]
+        return [act.Log("warning", f"{reason}: {detail}"), *self._record.save()]
 
     def something_came(self) -> list[Action]:
         """Say that it goes on, if it did not."""
@@ -107,7 +108,7 @@ class TransferWatch:
         if self._record.phase is not State.DOWNLOADING:
             return []
         self._record.note(Reason.DOWNLOADING, "")
-        return [ev.Log("info", "what was asked for comes now"), *self._record.save()]
+        return [act.Log("info", "what was asked for comes now"), *self._record.save()]
 
     # --- what comes too slowly ----------------------------------------------------------------
 
@@ -125,7 +126,7 @@ class TransferWatch:
             if self._record.reason != Reason.SLOW:
                 return []
             self._record.note(Reason.DOWNLOADING, "")
-            return [ev.Report()]
+            return [act.PublishStatus()]
         if self._record.reason != Reason.DOWNLOADING:  # stalled says more
             return []
         detail = (
@@ -133,7 +134,7 @@ class TransferWatch:
             f" {limit.bytes_per_s:g}; it goes on, look at the link and the broker"
         )
         self._record.note(Reason.SLOW, detail)
-        return [ev.Log("warning", f"slow: {detail}"), ev.Report()]
+        return [act.Log("warning", f"slow: {detail}"), act.PublishStatus()]
 
     def measure_rate(self, fetch: Transfer, now: Now) -> None:
         """Take the rate since this was called last, for the progress that is reported."""

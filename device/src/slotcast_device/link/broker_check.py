@@ -98,15 +98,15 @@ class _Trial:
         """Note what came."""
         self._came[topic] = len(data)
 
-    def taken(self, filters: int, _took_s: float) -> None:
+    def subscription_answered(self, filters: int, _took_s: float) -> None:
         """Note that a SUBSCRIBE was taken."""
         self._taken += filters
 
-    def refused(self, refusal: Refusal) -> None:
+    def subscription_refused(self, refusal: Refusal) -> None:
         """Note that a filter was refused."""
         self._refused[refusal.filter] = refusal.text
 
-    def unanswered(self, _filters: tuple[str, ...]) -> None:
+    def subscription_unanswered(self, _filters: tuple[str, ...]) -> None:
         """Waits here are shorter than what calls this."""
 
     # --- trying -------------------------------------------------------------------------------

@@ -79,19 +79,19 @@ class Listener(Protocol):
     def message(self, topic: str, data: bytes) -> None:
         """A message came; returning is the receipt."""
 
-    def heard(self) -> None:
+    def bytes_arrived(self) -> None:
         """Bytes came, of a packet that is not here whole: what was asked for may be on its way."""
 
-    def taken(self, filters: int, took_s: float) -> None:
+    def subscription_answered(self, filters: int, took_s: float) -> None:
         """The broker took a subscription, in this time beyond the round trip."""
 
     def limits_changed(self, limits: BrokerLimits) -> None:
         """More was learnt of what this broker allows."""
 
-    def refused(self, refusal: Refusal, *, is_final: bool) -> None:
+    def subscription_refused(self, refusal: Refusal, *, is_final: bool) -> None:
         """The broker refused a filter; where not for good, the limits say how to ask otherwise."""
 
-    def unanswered(self, filters: tuple[str, ...]) -> None:
+    def subscription_unanswered(self, filters: tuple[str, ...]) -> None:
         """A SUBSCRIBE got no answer for long."""
 
 
@@ -203,7 +203,7 @@ class Connection:
         if readable or link.has_buffered():
             link.read()
             if self.is_up and link.has_part:
-                self._listener.heard()
+                self._listener.bytes_arrived()
         if link.socket is not None and link.wants_write:
             link.write()
         if link.socket is not None:
@@ -313,16 +313,16 @@ class Connection:
         """Hand it on."""
         self._listener.message(topic, data)
 
-    def taken(self, filters: int, took_s: float) -> None:
+    def subscription_answered(self, filters: int, took_s: float) -> None:
         """Hand it on."""
-        self._listener.taken(filters, took_s)
+        self._listener.subscription_answered(filters, took_s)
 
-    def unanswered(self, filters: tuple[str, ...]) -> None:
+    def subscription_unanswered(self, filters: tuple[str, ...]) -> None:
         """Hand it on."""
         if filters != (self._presence_topic,):
-            self._listener.unanswered(filters)
+            self._listener.subscription_unanswered(filters)
 
-    def refused(self, refusal: Refusal) -> None:
+    def subscription_refused(self, refusal: Refusal) -> None:
         """Learn from it, and hand it on; with other brokers to go to, one that refuses is left."""
         link = self.link
         if link is None or refusal.filter == self._presence_topic:
@@ -333,7 +333,7 @@ class Connection:
             self._may_be_quota = False  # and what was taken for one was none
             learnt = msgspec.structs.replace(learnt, subscriptions_max=SUBSCRIPTIONS_MAX)
         self._learn(link, learnt, refusal.text)
-        self._listener.refused(refusal, is_final=not may_work)
+        self._listener.subscription_refused(refusal, is_final=not may_work)
         if may_work:
             return
         error = BrokerRefused(f"{refusal.text}; check its access rules")

@@ -86,13 +86,13 @@ class LinkListener(Protocol):
     def message(self, topic: str, data: bytes) -> None:
         """A message came; returning is the receipt (PUBACK)."""
 
-    def taken(self, filters: int, took_s: float) -> None:
+    def subscription_answered(self, filters: int, took_s: float) -> None:
         """The broker took a subscription, in this time beyond the round trip."""
 
-    def refused(self, refusal: Refusal) -> None:
+    def subscription_refused(self, refusal: Refusal) -> None:
         """The broker refused a filter for good."""
 
-    def unanswered(self, filters: tuple[str, ...]) -> None:
+    def subscription_unanswered(self, filters: tuple[str, ...]) -> None:
         """A SUBSCRIBE got no answer for long."""
 
 
@@ -342,7 +342,7 @@ class Link:
         for mid, (filters, asked_s) in list(self._asked.items()):
             if asked_s < due_s and mid not in self._late and self._listener is not None:
                 self._late.add(mid)
-                self._listener.unanswered(filters)
+                self._listener.subscription_unanswered(filters)
                 self._send_next()
 
     def close(self, farewell: tuple[str, bytes] | None = None) -> None:
@@ -591,14 +591,14 @@ class Link:
         if filters and not failed:
             took_s = time.monotonic() - asked_s - self._round_trip_s
             if self._listener is not None:
-                self._listener.taken(len(filters), max(0.0, took_s))
+                self._listener.subscription_answered(len(filters), max(0.0, took_s))
         again = tuple(name for name, reason in failed if self._may_ask_again(name, reason))
         if again:
             self.subscribe(again)
         for name, reason in failed:
             if name not in again and self._listener is not None:
                 text = f"{self.broker.name}: the broker refused {name}: {reason}"
-                self._listener.refused(Refusal(name, reason.value, text))
+                self._listener.subscription_refused(Refusal(name, reason.value, text))
         self._send_next()
 
     def _may_ask_again(self, name: str, reason: ReasonCode) -> bool:

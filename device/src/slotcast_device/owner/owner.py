@@ -30,7 +30,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from slotcast_device.core.events import Answer
+from slotcast_device.core.actions import Answer
 from slotcast_device.owner.hooks import run_hook
 from slotcast_device.owner.update_windows import UpdateWindow, parse_windows, wait_s
 from slotcast_device.runtime.users import is_there, this_user

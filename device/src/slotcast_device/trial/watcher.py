@@ -25,7 +25,7 @@ from slotcast_device.application.app_report import (
     read_reports,
 )
 from slotcast_device.application.liveness import AT_WORK, Liveness
-from slotcast_device.core.events import Probe, Verdict, Watch
+from slotcast_device.core.actions import ProbeSlot, Verdict, Watch
 from slotcast_device.core.state import SlotName, other
 from slotcast_device.runtime.importing import import_problem
 from slotcast_device.trial.judge import TrialVerdict, hold_back, judge_probes, judge_trial
@@ -114,7 +114,7 @@ class TrialWatcher:
                 live = FiguresWindow(other(slot)).take(read_reports(self._app).reports)
                 self._kept.best(live, release.image_sha256)
 
-    def probe(self, job: Probe) -> Verdict:
+    def probe(self, job: ProbeSlot) -> Verdict:
         """Probe a slot before the switch.
 
         Raises:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.signed_time import (
     BUILT_S,
@@ -17,7 +18,7 @@ from slotcast_device.core.signed_time import (
     notice_word,
 )
 from slotcast_device.core.state import ModelState
-from slotcast_device.core.transfer.actions import Unsubscribe
+from slotcast_device.core.transfer.transfer_actions import Unsubscribe
 from slotcast_schemas.errors import Expired
 from tests.support.core_story import (
     CONTENT,
@@ -63,9 +64,9 @@ def test_a_stale_notice_is_said_and_a_new_one_ends_that() -> None:
         " refresh it (`slotcast refresh`)"
     )
     assert story.done(findings(stale, "a")) == [
-        ev.Log("warning", text),
-        ev.Report(),
-        ev.Report(),
+        act.Log("warning", text),
+        act.PublishStatus(),
+        act.PublishStatus(),
     ]
     assert story.core.status().notice == "stale"
     assert story.core.deadline_s is None
@@ -79,7 +80,7 @@ def test_a_clock_set_back_makes_a_stale_notice_good_again() -> None:
     story = Story()
     story.done(findings(serving(notice_expires=WALL_S), "a"))
     story.wall_s -= 60
-    assert story.tell(ev.ClockMoved()) == [ev.Report()]
+    assert story.tell(ev.ClockMoved()) == [act.PublishStatus()]
     assert story.core.status().notice == "valid"
     assert story.core.deadline_s == story.mono_s + 60
     story.wall_s += 59
@@ -177,12 +178,12 @@ def test_a_notice_refused_for_its_end_is_looked_at_again_when_the_clock_is_set()
     assert story.words[:2] == ("REJECTED", "expired")
     assert story.core.deadline_s is None
     story.wall_s = WALL_S
-    assert story.tell(ev.ClockMoved()) == [ev.Verify(b"two", 0)]
-    story.done(ev.Verified(GOOD, FACTS))
+    assert story.tell(ev.ClockMoved()) == [act.Verify(b"two", 0)]
+    story.done(act.NoticeVerified(GOOD, FACTS))
     assert story.words[0] == "DOWNLOADING"
-    story.tell(ev.LinkDown())
+    story.tell(ev.ConnectionLost())
     story.tell(ev.ClockMoved())
-    assert story.asked(ev.OpenSpool).payload == CONTENT.payload, "it is not under way twice"
+    assert story.asked(act.OpenSpool).payload == CONTENT.payload, "it is not under way twice"
 
 
 def test_a_notice_that_was_good_is_not_looked_at_for_the_clock_when_nothing_is_under_way() -> None:
@@ -196,12 +197,12 @@ def test_what_is_under_way_ends_where_the_clock_that_was_set_says_it_expired() -
     story.tell(ev.NoticeArrived(b"two"))
 
     good = replace(GOOD, notice_sha256=hashlib.sha256(b"two").digest())
-    story.done(ev.Verified(good, FACTS))
-    story.done(ev.Spooled({0: CONTENT.map}, is_empty=True))
+    story.done(act.NoticeVerified(good, FACTS))
+    story.done(act.Spooled({0: CONTENT.map}, is_empty=True))
     story.wall_s = ENDS_S
     actions = story.tell(ev.ClockMoved())
-    assert ev.Verify(b"two", ISSUED_S) in actions
-    actions = story.done(ev.Verified(good, FACTS))
+    assert act.Verify(b"two", ISSUED_S) in actions
+    actions = story.done(act.NoticeVerified(good, FACTS))
     assert actions[0] == Unsubscribe((FILTER,))
     assert story.words[:2] == ("REJECTED", "expired")
     assert story.core.transfer is None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import random
 
-from slotcast_device.core.transfer.actions import StoreChunk, Subscribe, TransferAction
 from slotcast_device.core.transfer.credit import FAST_S, Credit
 from slotcast_device.core.transfer.transfer import Transfer
+from slotcast_device.core.transfer.transfer_actions import StoreChunk, Subscribe, TransferAction
 from slotcast_schemas import wire
 from slotcast_schemas.limits import BLOCK_CHUNKS
 from slotcast_schemas.messages import MapPart
@@ -31,7 +31,7 @@ def _transfer(*, with_map: bool = True) -> Transfer:
     )
     transfer = Transfer(payload, range(count), Topics(), "d", random.Random(1))
     transfer.start({}, 0.0, is_empty=True)
-    transfer.link_up(0.0)
+    transfer.connection_made(0.0)
     if not with_map:
         return transfer
     transfer.receive_map(0, part, 0.0)

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.plan import PLAN_AGAIN_S
-from slotcast_device.core.transfer.actions import Unsubscribe
+from slotcast_device.core.transfer.transfer_actions import Unsubscribe
 from slotcast_schemas.errors import (
     BadSignature,
     DiskFull,
@@ -38,7 +39,7 @@ TWO = notice(2)
 FILTER = TOPICS.block(CONTENT.sha256, 0)
 
 
-def arrives(story: Story, data: bytes = b"another") -> list[ev.Action]:
+def arrives(story: Story, data: bytes = b"another") -> list[act.Action]:
     """A notice comes; gives what the core asks."""
     return story.tell(ev.NoticeArrived(data))
 
@@ -50,7 +51,7 @@ def test_a_refused_notice_is_said_and_kept_in_the_record() -> None:
     story = Story().begun(serving())
     arrives(story)
     assert story.failed(BadSignature("wrong key")) == [
-        ev.Log("warning", "refused: bad_signature: wrong key"),
+        act.Log("warning", "refused: bad_signature: wrong key"),
         *story.saved,
     ]
     assert story.words == ("REJECTED", "bad_signature", "wrong key")
@@ -70,7 +71,7 @@ def test_the_same_refusal_again_is_not_written_again() -> None:
     story.pass_s(100)
     arrives(story)
     assert story.failed(BadSignature("wrong key")) == [
-        ev.Log("warning", "refused: bad_signature: wrong key")
+        act.Log("warning", "refused: bad_signature: wrong key")
     ]
     assert story.update.since == WALL_S
     arrives(story)
@@ -88,7 +89,7 @@ def test_a_release_that_the_plan_refuses_is_named_in_the_record() -> None:
     assert (story.update.version, story.update.sequence) == ("2.0", 2)
     assert story.update.release_sha256 == TWO.release_sha256
     assert actions == [
-        ev.Log("warning", f"refused: too_large: {story.update.detail}"),
+        act.Log("warning", f"refused: too_large: {story.update.detail}"),
         *story.saved,
     ]
 
@@ -97,15 +98,15 @@ def test_what_storage_refuses_is_a_failure_that_is_tried_again_after_waits_that_
     story = Story().begun(serving())
     arrives(story)
     assert story.failed(StorageFailed("no folder")) == [
-        ev.Log("warning", "refused: storage_failed: no folder"),
+        act.Log("warning", "refused: storage_failed: no folder"),
         *story.saved,
     ]
     assert story.words == ("FAILED", "storage_failed", "no folder")
     for wait_s in (60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 3600.0, 3600.0):
         waited_s, actions = story.wait()
-        assert (waited_s, actions) == (wait_s, [ev.Verify(b"another", 0)])
+        assert (waited_s, actions) == (wait_s, [act.Verify(b"another", 0)])
         assert story.failed(StorageFailed("no folder")) == [
-            ev.Log("warning", "refused: storage_failed: no folder")
+            act.Log("warning", "refused: storage_failed: no folder")
         ]
 
 
@@ -114,11 +115,11 @@ def test_waits_are_short_again_after_an_ending() -> None:
     arrives(story)
     story.failed(StorageFailed("no folder"))
     story.wait()
-    story.done(ev.Verified(TWO, FACTS))
-    story.done(ev.Spooled({0: CONTENT.map}, is_empty=True))
+    story.done(act.NoticeVerified(TWO, FACTS))
+    story.done(act.Spooled({0: CONTENT.map}, is_empty=True))
     story.tell(CONTENT.came(0))
     story.done()
-    story.done(ev.Verdict(passed=False, reason="golden_mismatch"))
+    story.done(act.Verdict(passed=False, reason="golden_mismatch"))
     arrives(story, b"a third")
     story.failed(StorageFailed("no folder"))
     assert story.wait()[0] == 60.0
@@ -132,7 +133,7 @@ def test_a_benched_release_leaves_the_reason_why_it_was_benched() -> None:
 
     story = Story().begun(serving())
     story.probing(TWO)
-    story.done(ev.Verdict(passed=False, reason="golden_mismatch", detail="3 of 4"))
+    story.done(act.Verdict(passed=False, reason="golden_mismatch", detail="3 of 4"))
     before = story.core.state
     assert story.offered(notice(2, issued=ISSUED_S)) == []
     assert story.words == ("FAILED", "golden_mismatch", "3 of 4")
@@ -149,15 +150,15 @@ def test_what_is_under_way_goes_on_though_another_notice_is_refused(
     story.collecting(TWO)
     arrives(story)
     assert story.failed(error) == [
-        ev.Log("warning", f"refused: {error.reason}: {error}"),
-        ev.Report(),
+        act.Log("warning", f"refused: {error.reason}: {error}"),
+        act.PublishStatus(),
     ]
     detail = f"another notice was refused: {error.reason}: {error}"
     assert story.words == ("DOWNLOADING", "downloading", detail)
     assert story.core.is_fetching
-    story.tell(ev.LinkDown())  # so that only what is looked at later is due
+    story.tell(ev.ConnectionLost())  # so that only what is looked at later is due
     story.mono_s += 60.0
-    assert any(isinstance(a, ev.Verify) for a in story.tell(ev.Tick())) == (wait_s is not None)
+    assert any(isinstance(a, act.Verify) for a in story.tell(ev.Tick())) == (wait_s is not None)
 
 
 def test_the_notice_under_way_is_looked_at_anew_after_another_was_refused() -> None:
@@ -166,7 +167,7 @@ def test_the_notice_under_way_is_looked_at_anew_after_another_was_refused() -> N
     story.collecting(TWO)
     arrives(story)
     story.failed(BadSignature("no"))
-    assert arrives(story) == [ev.Verify(b"another", ISSUED_S)]
+    assert arrives(story) == [act.Verify(b"another", ISSUED_S)]
 
 
 @pytest.mark.parametrize(
@@ -177,12 +178,12 @@ def test_a_notice_refused_on_trial_may_be_good_when_the_trial_is_over(
 ) -> None:
     story = Story().begun(serving())
     story.on_trial(TWO)
-    story.done(ev.Verdict(passed=None, reason="pending"))
+    story.done(act.Verdict(passed=None, reason="pending"))
     deadline_s = story.core.deadline_s
     arrives(story)
     assert story.failed(error) == [
-        ev.Log("warning", f"refused: {error.reason}: {error}"),
-        ev.Report(),
+        act.Log("warning", f"refused: {error.reason}: {error}"),
+        act.PublishStatus(),
     ]
     assert story.words == (
         "TRIAL",
@@ -191,9 +192,9 @@ def test_a_notice_refused_on_trial_may_be_good_when_the_trial_is_over(
     )
     assert story.core.deadline_s == deadline_s
     story.wait()
-    actions = story.done(ev.Verdict(passed=True, reason="passed"))
-    looked = [action for action in actions if isinstance(action, ev.Verify)]
-    assert looked == ([ev.Verify(b"another", ISSUED_S)] if is_looked_at_again else [])
+    actions = story.done(act.Verdict(passed=True, reason="passed"))
+    looked = [action for action in actions if isinstance(action, act.Verify)]
+    assert looked == ([act.Verify(b"another", ISSUED_S)] if is_looked_at_again else [])
 
 
 # --- the same, again ------------------------------------------------------------------------------
@@ -202,24 +203,24 @@ def test_a_notice_refused_on_trial_may_be_good_when_the_trial_is_over(
 def test_the_notice_under_way_that_comes_again_is_passed_over() -> None:
     story = Story().begun(serving())
     arrives(story, b"two")
-    story.done(ev.Verified(TWO, FACTS))
-    story.done(ev.Spooled({0: CONTENT.map}, is_empty=True))
+    story.done(act.NoticeVerified(TWO, FACTS))
+    story.done(act.Spooled({0: CONTENT.map}, is_empty=True))
     assert arrives(story, b"two") == []
     assert story.core.notices_seen == 2
     story.tell(CONTENT.came(0))
     assert arrives(story, b"two") == []
     story.done()
     assert arrives(story, b"two") == []
-    story.done(ev.Verdict(passed=True, reason="fit"))
+    story.done(act.Verdict(passed=True, reason="fit"))
     assert arrives(story, b"two") == []
-    assert not any(isinstance(a, ev.Verify) for a in story.done(ev.Verdict(None, "pending")))
+    assert not any(isinstance(a, act.Verify) for a in story.done(act.Verdict(None, "pending")))
 
 
 def test_a_notice_that_comes_again_when_nothing_is_under_way_is_looked_at() -> None:
     story = Story().begun(serving())
     arrives(story, b"two")
     story.failed(BadSignature("no"))
-    assert arrives(story, b"two") == [ev.Verify(b"two", 0)]
+    assert arrives(story, b"two") == [act.Verify(b"two", 0)]
 
 
 def test_a_newer_notice_of_the_release_under_way_does_not_begin_it_again() -> None:
@@ -232,7 +233,7 @@ def test_a_newer_notice_of_the_release_under_way_does_not_begin_it_again() -> No
     more = notice(2, issued=ISSUED_S + 60, payloads=(CONTENT.payload, SECOND.payload))
     assert story.offered(more) == [], "the same payload is the first of the cheapest"
     story.tell(CONTENT.came(0))
-    assert story.asked(ev.Build).trusted is more
+    assert story.asked(act.Build).trusted is more
 
 
 def test_the_same_release_by_another_payload_begins_again() -> None:
@@ -240,7 +241,7 @@ def test_the_same_release_by_another_payload_begins_again() -> None:
     story.collecting(TWO)
     actions = story.offered(notice(2, payloads=(SECOND.payload,)))
     assert actions[0] == Unsubscribe((FILTER,))
-    assert story.job == ev.OpenSpool(SECOND.payload, TWO.release)
+    assert story.job == act.OpenSpool(SECOND.payload, TWO.release)
 
 
 def test_a_newer_release_takes_the_place_of_the_one_under_way() -> None:
@@ -250,7 +251,7 @@ def test_a_newer_release_takes_the_place_of_the_one_under_way() -> None:
     assert story.offered(three) == [
         Unsubscribe((FILTER,)),
         *story.saved,
-        ev.OpenSpool(SECOND.payload, three.release),
+        act.OpenSpool(SECOND.payload, three.release),
     ]
     assert (story.update.version, story.update.sequence) == ("3.0", 3)
     assert story.tell(CONTENT.came(0)) == [], "of the payload before"
@@ -259,16 +260,16 @@ def test_a_newer_release_takes_the_place_of_the_one_under_way() -> None:
 def test_another_release_waits_for_the_end_of_the_trial() -> None:
     story = Story().begun(serving())
     story.on_trial(TWO)
-    story.done(ev.Verdict(passed=None, reason="pending"))
+    story.done(act.Verdict(passed=None, reason="pending"))
     three = notice(3, payloads=(SECOND.payload,))
     assert story.offered(three) == []
     assert story.words[0] == "TRIAL"
     story.wait()
-    actions = story.done(ev.Verdict(passed=True, reason="passed"))
-    assert isinstance(actions[-1], ev.Verify)
+    actions = story.done(act.Verdict(passed=True, reason="passed"))
+    assert isinstance(actions[-1], act.Verify)
     assert not story.core.is_settled
-    story.done(ev.Verified(three, FACTS))
-    assert story.job == ev.OpenSpool(SECOND.payload, three.release)
+    story.done(act.NoticeVerified(three, FACTS))
+    assert story.job == act.OpenSpool(SECOND.payload, three.release)
 
 
 def test_a_notice_waits_while_a_job_runs_and_only_the_last_one_counts() -> None:
@@ -278,8 +279,8 @@ def test_a_notice_waits_while_a_job_runs_and_only_the_last_one_counts() -> None:
     assert arrives(story, b"fourth") == []
     assert not story.core.is_settled
     story.done()
-    actions = story.done(ev.Verdict(passed=False, reason="golden_mismatch"))
-    assert actions[-1] == ev.Verify(b"fourth", ISSUED_S)
+    actions = story.done(act.Verdict(passed=False, reason="golden_mismatch"))
+    assert actions[-1] == act.Verify(b"fourth", ISSUED_S)
 
 
 # --- up to date, not for it, paused, canceled -----------------------------------------------------
@@ -299,7 +300,7 @@ def test_what_serves_already_settles_it() -> None:
 def test_a_commit_is_not_made_less_of_by_the_notice_that_asked_for_it() -> None:
     story = Story().begun(serving())
     story.on_trial(TWO)
-    story.done(ev.Verdict(passed=True, reason="passed"))
+    story.done(act.Verdict(passed=True, reason="passed"))
     assert story.offered(TWO) == []
     assert story.words[:2] == ("COMMITTED", "committed")
     assert story.offered(notice(2, groups=())) == [], "up to date comes first"
@@ -330,14 +331,14 @@ def test_a_pause_stops_what_is_under_way_and_keeps_its_chunks() -> None:
     assert story.offered(paused) == [], "nothing is new"
     assert story.update.since == WALL_S
     story.offered(notice(2, issued=ISSUED_S + 1))
-    assert isinstance(story.job, ev.OpenSpool)
+    assert isinstance(story.job, act.OpenSpool)
 
 
 def test_a_cancel_drops_the_chunks() -> None:
     story = Story().begun(serving())
     story.collecting(TWO)
     canceled = notice(2, state="canceled")
-    assert story.offered(canceled) == [Unsubscribe((FILTER,)), ev.DropSpool(), *story.saved]
+    assert story.offered(canceled) == [Unsubscribe((FILTER,)), act.DropSpool(), *story.saved]
     assert story.words == ("CANCELED", "canceled", "")
     assert story.update.group == "all"
     story.pass_s(50)
@@ -348,10 +349,10 @@ def test_a_cancel_drops_the_chunks() -> None:
 def test_a_cancel_on_trial_goes_back() -> None:
     story = Story().begun(serving())
     story.on_trial(TWO)
-    story.done(ev.Verdict(passed=None, reason="pending"))
+    story.done(act.Verdict(passed=None, reason="pending"))
     actions = story.offered(notice(2, state="canceled"))
-    assert actions[0] == ev.Log("warning", "rolling back: canceled: the publisher canceled it")
-    assert story.job == ev.CheckSlot("a")
+    assert actions[0] == act.Log("warning", "rolling back: canceled: the publisher canceled it")
+    assert story.job == act.CheckSlot("a")
     story.done()
     assert story.words == ("ROLLED_BACK", "canceled", "the publisher canceled it")
 
@@ -363,9 +364,9 @@ def test_a_metered_link_waits_and_is_planned_anew() -> None:
     assert not story.core.is_settled, "it goes on by itself"
     waited_s, actions = story.wait()
     assert waited_s == PLAN_AGAIN_S
-    assert isinstance(actions[0], ev.Verify)
-    story.done(ev.Verified(TWO, FACTS))
-    assert isinstance(story.job, ev.OpenSpool)
+    assert isinstance(actions[0], act.Verify)
+    story.done(act.NoticeVerified(TWO, FACTS))
+    assert isinstance(story.job, act.OpenSpool)
 
 
 def test_whole_images_are_counted_by_the_day_that_is_known() -> None:
@@ -373,13 +374,13 @@ def test_whole_images_are_counted_by_the_day_that_is_known() -> None:
     story = Story().begun(serving())
     story.offered(TWO, facts)
     three = notice(3, payloads=(SECOND.payload,))
-    story.done(ev.Spooled({0: CONTENT.map}, is_empty=True))
+    story.done(act.Spooled({0: CONTENT.map}, is_empty=True))
     story.offered(three, facts)
     assert story.words[:2] == ("QUEUED", "byte_budget")
     story.wall_s += 86400
-    assert isinstance(story.tell(ev.ClockMoved())[0], ev.Verify)
-    story.done(ev.Verified(three, facts))
-    assert isinstance(story.job, ev.OpenSpool)
+    assert isinstance(story.tell(ev.ClockMoved())[0], act.Verify)
+    story.done(act.NoticeVerified(three, facts))
+    assert isinstance(story.job, act.OpenSpool)
     assert story.core.state.full_day == (WALL_S + 86400) // 86400
     assert story.core.state.full_bytes == 1024
 
@@ -391,11 +392,11 @@ def test_a_notice_brings_back_the_signed_release_that_a_slot_lost() -> None:
     one = notice(1)
     story = Story()
     story.done(findings(serving(), "a", releases={}))
-    assert story.offered(one) == [ev.SealAgain("a", one.release_bytes), *story.saved]
+    assert story.offered(one) == [act.SealAgain("a", one.release_bytes), *story.saved]
     assert story.offered(notice(1)) == [], "once"
     story = Story()
     story.done(findings(serving(), "a", releases={}))
-    assert not any(isinstance(a, ev.SealAgain) for a in story.offered(TWO))
+    assert not any(isinstance(a, act.SealAgain) for a in story.offered(TWO))
 
 
 def test_a_payload_that_gives_another_image_is_passed_over_for_the_next() -> None:
@@ -404,18 +405,18 @@ def test_a_payload_that_gives_another_image_is_passed_over_for_the_next() -> Non
     story.building(both)
     actions = story.failed(PayloadCorrupt("not the image"))
     text = "payload_corrupt: not the image; trying another payload"
-    assert actions[:2] == [ev.Log("warning", text), ev.DropSpool()]
-    assert isinstance(actions[-1], ev.Verify)
+    assert actions[:2] == [act.Log("warning", text), act.DropSpool()]
+    assert isinstance(actions[-1], act.Verify)
     assert story.words == ("FAILED", "payload_corrupt", text)
-    story.done(ev.Verified(both, FACTS))
-    assert story.job == ev.OpenSpool(SECOND.payload, both.release)
-    story.done(ev.Spooled({0: SECOND.map}, is_empty=True))
+    story.done(act.NoticeVerified(both, FACTS))
+    assert story.job == act.OpenSpool(SECOND.payload, both.release)
+    story.done(act.Spooled({0: SECOND.map}, is_empty=True))
     story.tell(SECOND.came(0))
     assert story.failed(PayloadCorrupt("nor this")) == [
-        ev.DropSpool(),
-        ev.Log("error", "failed: payload_corrupt: nor this"),
-        ev.Report(),
-        ev.Save(story.core.state),
+        act.DropSpool(),
+        act.Log("error", "failed: payload_corrupt: nor this"),
+        act.PublishStatus(),
+        act.Save(story.core.state),
     ]
     assert story.words == ("FAILED", "payload_corrupt", "nor this")
     assert story.core.deadline_s == story.mono_s + 60.0
@@ -425,11 +426,11 @@ def test_files_already_there_that_do_not_give_the_image_end_it() -> None:
     again = release_of(3, files=release_of(1).files)
     story = Story().begun(serving())
     story.offered(notice(3, release=again))
-    assert isinstance(story.job, ev.Build)
+    assert isinstance(story.job, act.Build)
     actions = story.failed(WrongBase("changed"))
     text = "wrong_base: changed; trying another payload"
-    assert actions[:2] == [ev.Log("warning", text), ev.DropSpool()]
-    assert isinstance(actions[-1], ev.Verify)
+    assert actions[:2] == [act.Log("warning", text), act.DropSpool()]
+    assert isinstance(actions[-1], act.Verify)
 
 
 def test_two_notices_of_a_content_with_many_chunks_ask_for_no_chunk_twice() -> None:

@@ -8,6 +8,7 @@ import random
 
 import pytest
 
+from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.core.plan import Facts
@@ -63,10 +64,10 @@ class Shell:
     def __init__(self, wall_s: float, state: ModelState | None = None) -> None:
         self.core = ModelCore("detector", "cam-1", Topics(), random.Random(1))
         self.mono_s, self.wall_s = 100.0, float(wall_s)
-        self.asked: list[ev.Action] = list(self.core.start())
-        self.done(ev.Inspect, Findings(state, None, {}, {}, frozenset()))
+        self.asked: list[act.Action] = list(self.core.start())
+        self.done(act.Inspect, Findings(state, None, {}, {}, frozenset()))
 
-    def happen(self, event: ev.Event) -> list[ev.Action]:
+    def happen(self, event: ev.Event) -> list[act.Action]:
         actions = self.core.handle(event, ev.Now(self.mono_s, int(self.wall_s)))
         self.asked += actions
         return actions
@@ -78,10 +79,10 @@ class Shell:
         if self.core.deadline_s is not None and self.core.deadline_s <= self.mono_s:
             self.happen(ev.Tick())
 
-    def jobs(self, kind: type[ev.Job]) -> list[ev.Action]:
+    def jobs(self, kind: type[act.Job]) -> list[act.Action]:
         return [action for action in self.asked if isinstance(action, kind)]
 
-    def done(self, kind: type[ev.Job], result: object) -> None:
+    def done(self, kind: type[act.Job], result: object) -> None:
         job = self.jobs(kind)[-1]
         assert isinstance(job, kind)
         self.happen(ev.JobDone(job, result))
@@ -93,9 +94,9 @@ class Shell:
 
     def verified(self, found: Trusted) -> None:
         """The notice is good by its signatures; what it asks of the disk is done at once."""
-        self.done(ev.Verify, ev.Verified(found, FACTS))
+        self.done(act.Verify, act.NoticeVerified(found, FACTS))
         if self.core.state.update is not None and not self.core.is_at_rest:
-            self.done(ev.OpenSpool, ev.Spooled({}, is_empty=True))
+            self.done(act.OpenSpool, act.Spooled({}, is_empty=True))
 
     def sets_clock(self, wall_s: float) -> None:
         self.wall_s = float(wall_s)
@@ -127,8 +128,8 @@ def test_a_notice_refused_by_a_clock_that_was_ahead_is_taken_when_the_clock_is_r
 def test_the_same_where_the_client_itself_refused_it() -> None:
     shell = Shell(ENDS_S + DAY_S)
     shell.happen(ev.NoticeArrived(b"notice"))
-    job = shell.jobs(ev.Verify)[-1]
-    assert isinstance(job, ev.Verify)
+    job = shell.jobs(act.Verify)[-1]
+    assert isinstance(job, act.Verify)
     shell.happen(ev.JobDone(job, error=Expired("timestamp.json is expired")))
     assert shell.where == REFUSED
     shell.sets_clock(SIGNED_S + 60)
@@ -153,13 +154,13 @@ def test_a_notice_refused_beside_an_update_is_looked_at_again_too() -> None:
     shell.notice(trusted())
     shell.wall_s = ENDS_S + DAY_S
     shell.happen(ev.NoticeArrived(b"second"))
-    second = shell.jobs(ev.Verify)[-1]
-    assert isinstance(second, ev.Verify)
+    second = shell.jobs(act.Verify)[-1]
+    assert isinstance(second, act.Verify)
     shell.happen(ev.JobDone(second, error=Expired("timestamp.json is expired")))
     assert shell.where == FETCHING, "a refused notice does not stop what is under way"
     shell.sets_clock(SIGNED_S)
-    again = shell.jobs(ev.Verify)[-1]
-    assert isinstance(again, ev.Verify)
+    again = shell.jobs(act.Verify)[-1]
+    assert isinstance(again, act.Verify)
     assert again.data == b"second"
 
 
@@ -249,11 +250,11 @@ def test_a_notice_that_ends_and_is_followed_by_no_other_is_said_to_be_stale() ->
     shell.asked.clear()
     shell.passes(60 * DAY_S + 1)
     assert shell.core.status().notice == "stale"
-    assert any(isinstance(a, ev.Log) and "stale" in a.text for a in shell.asked)
-    assert any(isinstance(a, ev.Report) for a in shell.asked)
+    assert any(isinstance(a, act.Log) and "stale" in a.text for a in shell.asked)
+    assert any(isinstance(a, act.PublishStatus) for a in shell.asked)
     shell.asked.clear()
     shell.passes(DAY_S)
-    assert not any(isinstance(a, ev.Log) for a in shell.asked), "it is said once"
+    assert not any(isinstance(a, act.Log) for a in shell.asked), "it is said once"
 
 
 def test_a_clock_that_jumps_past_the_end_makes_a_notice_stale_at_once() -> None:
@@ -271,7 +272,7 @@ def test_a_renewed_notice_is_remembered_though_it_asks_for_nothing() -> None:
     later = trusted(b"renewed", SIGNED_S + DAY_S, ENDS_S + DAY_S, newer=True)
     shell.asked.clear()
     shell.notice(later, b"renewed")
-    saved = [action.state for action in shell.asked if isinstance(action, ev.Save)]
+    saved = [action.state for action in shell.asked if isinstance(action, act.Save)]
     assert saved[-1].notice_expires == ENDS_S + DAY_S
     assert saved[-1].signed_time == SIGNED_S + DAY_S
 
@@ -338,5 +339,5 @@ def test_the_days_bytes_are_counted_by_the_later_of_clock_and_signed_time() -> N
     )
     shell = Shell(0, full)
     shell.happen(ev.NoticeArrived(b"notice"))
-    shell.done(ev.Verify, ev.Verified(trusted(), budget))
+    shell.done(act.Verify, act.NoticeVerified(trusted(), budget))
     assert shell.where[0] is not State.DOWNLOADING

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.recovery import CurrentLink, lost_text
 from slotcast_device.core.state import ModelState, Update
-from slotcast_device.core.transfer.actions import Unsubscribe
+from slotcast_device.core.transfer.transfer_actions import Unsubscribe
 from slotcast_schemas.errors import ChunkCorrupt, DiskFull, StateTooNew, StorageFailed
 from slotcast_schemas.messages.status import BenchedRelease
 from slotcast_schemas.states import State
@@ -55,28 +56,32 @@ def updating(state: State, reason: str = "before", **fields: Any) -> ModelState:
 @pytest.mark.parametrize("state", [State.DOWNLOADING, State.DOWNLOADED, State.VERIFIED])
 def test_what_was_being_fetched_begins_again_when_the_notice_comes(state: State) -> None:
     story = Story()
-    assert story.done(findings(updating(state), "a")) == [ev.Report()]
+    assert story.done(findings(updating(state), "a")) == [act.PublishStatus()]
     assert story.core.deadline_s is None
     assert not story.core.is_fetching
     assert not story.core.is_settled
-    assert story.tell(ev.NoticeArrived(b"two")) == [ev.Verify(b"two", 0)]
-    story.done(ev.Verified(TWO, FACTS))
+    assert story.tell(ev.NoticeArrived(b"two")) == [act.Verify(b"two", 0)]
+    story.done(act.NoticeVerified(TWO, FACTS))
     assert story.update.state is State.DOWNLOADED, "the files of both slots are whole"
 
 
 def test_a_notice_that_came_before_the_disk_was_looked_at_waits_for_that() -> None:
     story = Story()
     assert story.tell(ev.NoticeArrived(b"two")) == []
-    assert story.done(findings(serving(), "a")) == [ev.Report(), ev.Verify(b"two", 0)]
+    assert story.done(findings(serving(), "a")) == [act.PublishStatus(), act.Verify(b"two", 0)]
 
 
 def test_a_switch_that_had_happened_goes_on_with_the_trial() -> None:
     story = Story()
     actions = story.done(findings(updating(State.ACTIVATING), "b"))
     saved = actions[0]
-    assert isinstance(saved, ev.Save)
+    assert isinstance(saved, act.Save)
     assert (saved.state.active, saved.state.update) == ("b", updating(State.ACTIVATING).update)
-    assert actions[1:] == [ev.Report(), *story.saved, ev.Watch("b", "a", release_of(2), 0.0, 0)]
+    assert actions[1:] == [
+        act.PublishStatus(),
+        *story.saved,
+        act.Watch("b", "a", release_of(2), 0.0, 0),
+    ]
     assert (story.update.state, story.update.reason) == (State.TRIAL, "on_trial")
     assert (story.update.since, story.update.trial_began) == (WALL_S, WALL_S)
 
@@ -85,10 +90,10 @@ def test_a_switch_that_had_not_happened_is_made() -> None:
     story = Story()
     actions = story.done(findings(updating(State.ACTIVATING), "a"))
     assert actions == [
-        ev.Report(),
-        ev.Activate("b"),
+        act.PublishStatus(),
+        act.Activate("b"),
         *story.saved,
-        ev.Watch("b", "a", release_of(2), 0.0, 0),
+        act.Watch("b", "a", release_of(2), 0.0, 0),
     ]
     assert story.core.state.active == "b"
 
@@ -98,10 +103,14 @@ def test_a_trial_goes_on_and_its_start_counts() -> None:
     story = Story()
     actions = story.done(findings(replace(before, active="b"), "b"))
     saved = actions[0]
-    assert isinstance(saved, ev.Save)
+    assert isinstance(saved, act.Save)
     assert saved.state.update is not None
     assert saved.state.update.restarts == 1
-    assert actions[1:] == [ev.Report(), *story.saved, ev.Watch("b", "a", release_of(2), 40.0, 2)]
+    assert actions[1:] == [
+        act.PublishStatus(),
+        *story.saved,
+        act.Watch("b", "a", release_of(2), 40.0, 2),
+    ]
     assert story.update.trial_began == 7
 
 
@@ -109,8 +118,8 @@ def test_a_roll_back_that_had_not_happened_is_made() -> None:
     story = Story()
     before = replace(updating(State.TRIAL, verdict="errors", detail="5 of 10"), active="b")
     actions = story.done(findings(before, "b"))
-    assert actions == [ev.Report(), ev.CheckSlot("a")]
-    assert story.asked(ev.CheckSlot).record == sealed(1)
+    assert actions == [act.PublishStatus(), act.CheckSlot("a")]
+    assert story.asked(act.CheckSlot).record == sealed(1)
     story.done()
     assert story.words == ("ROLLED_BACK", "errors", "5 of 10")
 
@@ -120,8 +129,8 @@ def test_a_trial_whose_signed_release_is_lost_goes_back() -> None:
     before = replace(updating(State.TRIAL, stopped=True), active="b")
     actions = story.done(findings(before, "b", releases={"a": release_of(1)}))
     text = "rolling back: slot_damaged: the signed release is missing"
-    assert ev.Log("warning", text) in actions
-    assert isinstance(story.job, ev.CheckSlot)
+    assert act.Log("warning", text) in actions
+    assert isinstance(story.job, act.CheckSlot)
     story.done()
     assert story.words == ("ROLLED_BACK", "slot_damaged", "the signed release is missing")
 
@@ -129,16 +138,21 @@ def test_a_trial_whose_signed_release_is_lost_goes_back() -> None:
 def test_a_change_of_slot_is_saved_before_it_is_made() -> None:
     story = Story()
     actions = story.done(findings(BOTH, "a", sound=frozenset("b"), sealed={"b": sealed(2)}))
-    assert [type(action) for action in actions][:4] == [ev.Save, ev.Log, ev.Report, ev.Activate]
+    assert [type(action) for action in actions][:4] == [
+        act.Save,
+        act.Log,
+        act.PublishStatus,
+        act.Activate,
+    ]
     entry = BenchedRelease(sequence=2, version="2.0", reason="x")
     benched = replace(BOTH, benched=(entry,))
     story = Story()
     actions = story.done(findings(benched, "a", sound=frozenset("b"), sealed={"b": sealed(2)}))
     assert actions == [
-        ev.Save(story.core.state),
-        ev.Activate("b"),
-        ev.Log("warning", "slot a is damaged; slot b serves"),
-        ev.Report(),
+        act.Save(story.core.state),
+        act.Activate("b"),
+        act.Log("warning", "slot a is damaged; slot b serves"),
+        act.PublishStatus(),
     ]
     assert story.words == ("FAILED", "slot_damaged", "slot a was damaged")
 
@@ -149,10 +163,10 @@ def test_a_lost_link_is_put_back_before_anything_is_saved() -> None:
     actions = story.done(findings(committed, None, link=NOTHING))
     text = "`current` was lost (found nothing) and put back: it opens slots/b"
     assert actions == [
-        ev.Activate("b"),
-        ev.Save(story.core.state),
-        ev.Log("warning", text),
-        ev.Report(),
+        act.Activate("b"),
+        act.Save(story.core.state),
+        act.Log("warning", text),
+        act.PublishStatus(),
     ]
     assert story.words == ("COMMITTED", "before", text)
 
@@ -160,7 +174,7 @@ def test_a_lost_link_is_put_back_before_anything_is_saved() -> None:
 def test_what_was_mended_on_the_way_is_said() -> None:
     story = Story()
     actions = story.done(findings(serving(), "a", note="a file was put back"))
-    assert actions == [ev.Log("warning", "a file was put back"), ev.Report()]
+    assert actions == [act.Log("warning", "a file was put back"), act.PublishStatus()]
 
 
 # --- a record that cannot be read -----------------------------------------------------------------
@@ -169,7 +183,7 @@ def test_what_was_mended_on_the_way_is_said() -> None:
 def test_where_the_record_cannot_be_read_nothing_begins_and_time_or_a_notice_tries_again() -> None:
     story = Story()
     problem = StateTooNew("format 99")
-    said = [ev.Log("error", "state_too_new: format 99"), ev.Report()]
+    said = [act.Log("error", "state_too_new: format 99"), act.PublishStatus()]
     assert story.done(findings(None, "a", problem=problem)) == said
     assert story.words == ("FAILED", "state_too_new", "format 99")
     assert (story.update.version, story.update.sequence) == ("0", 0)
@@ -177,18 +191,18 @@ def test_where_the_record_cannot_be_read_nothing_begins_and_time_or_a_notice_tri
     assert story.core.state.floor == 0
     assert (story.core.is_ready, story.core.is_unreadable) == (False, True)
     assert not story.core.is_settled
-    assert story.wait() == (60.0, [ev.Inspect()])
+    assert story.wait() == (60.0, [act.Inspect()])
     assert story.done(findings(None, "a", problem=problem)) == said
-    assert story.tell(ev.NoticeArrived(b"two")) == [ev.Inspect()]
-    assert story.done(findings(serving(), "a")) == [ev.Report(), ev.Verify(b"two", 0)]
+    assert story.tell(ev.NoticeArrived(b"two")) == [act.Inspect()]
+    assert story.done(findings(serving(), "a")) == [act.PublishStatus(), act.Verify(b"two", 0)]
     assert story.core.is_ready
 
 
 def test_a_look_that_fails_is_the_same() -> None:
     story = Story()
     assert story.failed(StorageFailed("no disk")) == [
-        ev.Log("error", "storage_failed: no disk"),
-        ev.Report(),
+        act.Log("error", "storage_failed: no disk"),
+        act.PublishStatus(),
     ]
     assert story.words == ("FAILED", "storage_failed", "no disk")
     assert story.core.deadline_s == story.mono_s + 60.0
@@ -206,11 +220,11 @@ def test_a_lost_link_is_put_back_though_the_record_cannot_be_read() -> None:
         link=NOTHING,
     )
     actions = story.done(seen)
-    assert actions[0] == ev.PutBack("a")
-    assert isinstance(actions[1], ev.Log)
+    assert actions[0] == act.PutBack("a")
+    assert isinstance(actions[1], act.Log)
     assert actions[1].level == "warning"
     assert actions[1].text.endswith(lost_text(NOTHING, "a"))
-    assert actions[2:] == [ev.Log("error", "state_too_new: format 99"), ev.Report()]
+    assert actions[2:] == [act.Log("error", "state_too_new: format 99"), act.PublishStatus()]
 
 
 # --- storage that fails ---------------------------------------------------------------------------
@@ -220,15 +234,15 @@ def test_a_transfer_that_storage_ends_is_begun_again_later_and_the_old_release_u
     story = Story().begun(serving())
     story.offered(TWO)
     assert story.failed(DiskFull("no room")) == [
-        ev.Log("error", "failed: disk_full: no room"),
-        ev.Report(),
-        ev.Save(story.core.state),
+        act.Log("error", "failed: disk_full: no room"),
+        act.PublishStatus(),
+        act.Save(story.core.state),
     ]
     assert story.words == ("FAILED", "disk_full", "no room")
     assert story.core.state.active == "a"
     waited_s, actions = story.wait()
     assert waited_s == 60.0
-    assert isinstance(actions[0], ev.Verify)
+    assert isinstance(actions[0], act.Verify)
 
 
 def test_a_chunk_that_cannot_be_written_ends_the_transfer() -> None:
@@ -238,9 +252,9 @@ def test_a_chunk_that_cannot_be_written_ends_the_transfer() -> None:
     (store,) = story.tell(content.came(0))
     assert story.tell(ev.ActionFailed(store, StorageFailed("read-only"), ())) == [
         Unsubscribe((TOPICS.block(content.sha256, 0),)),
-        ev.Log("error", "failed: storage_failed: read-only"),
-        ev.Report(),
-        ev.Save(story.core.state),
+        act.Log("error", "failed: storage_failed: read-only"),
+        act.PublishStatus(),
+        act.Save(story.core.state),
     ]
     assert story.core.transfer is None
 
@@ -255,9 +269,9 @@ def test_a_chunk_that_comes_wrong_again_and_again_ends_the_transfer() -> None:
     assert story.words[:2] == ("FAILED", ChunkCorrupt.reason)
     assert actions == [
         Unsubscribe((FILTER,)),
-        ev.Log("error", f"failed: chunk_corrupt: {story.update.detail}"),
-        ev.Report(),
-        ev.Save(story.core.state),
+        act.Log("error", f"failed: chunk_corrupt: {story.update.detail}"),
+        act.PublishStatus(),
+        act.Save(story.core.state),
     ]
     assert story.core.deadline_s == story.mono_s + 60.0
 
@@ -265,10 +279,10 @@ def test_a_chunk_that_comes_wrong_again_and_again_ends_the_transfer() -> None:
 def test_a_job_that_was_dropped_with_a_failed_action_is_not_waited_for() -> None:
     story = Story().begun(serving())
     actions = story.building(TWO)
-    save = next(action for action in actions if isinstance(action, ev.Save))
+    save = next(action for action in actions if isinstance(action, act.Save))
     rest = tuple(actions[actions.index(save) + 1 :])
     said = story.tell(ev.ActionFailed(save, DiskFull("no room"), rest))
-    assert said[0] == ev.Log("error", "failed: disk_full: no room")
+    assert said[0] == act.Log("error", "failed: disk_full: no room")
     assert story.core.is_at_rest
     assert story.words == ("FAILED", "disk_full", "no room")
 
@@ -276,15 +290,15 @@ def test_a_job_that_was_dropped_with_a_failed_action_is_not_waited_for() -> None
 def test_an_ending_that_cannot_be_saved_is_saved_later() -> None:
     story = Story().begun(serving())
     story.on_trial(TWO)
-    save, report, notify = story.done(ev.Verdict(passed=True, reason="passed"))
+    save, report, notify = story.done(act.Verdict(passed=True, reason="passed"))
     said = story.tell(ev.ActionFailed(save, StorageFailed("read-only"), (report, notify)))
-    assert said == [ev.Log("error", "storage_failed: read-only"), ev.Report()]
+    assert said == [act.Log("error", "storage_failed: read-only"), act.PublishStatus()]
     assert story.words[:2] == ("COMMITTED", "committed")
     waited_s, actions = story.wait()
     assert waited_s == 60.0
     assert actions[:2] == story.saved
-    assert isinstance(actions[2], ev.Verify)
-    story.done(ev.Verified(TWO, FACTS))
+    assert isinstance(actions[2], act.Verify)
+    story.done(act.NoticeVerified(TWO, FACTS))
     story.tell(ev.UnbenchAsked(None))
     assert story.core.deadline_s is None, "once is enough"
 
@@ -293,11 +307,11 @@ def test_a_link_that_cannot_be_put_back_is_tried_again_half_a_minute_later() -> 
     story = Story().begun(serving())
     lost = ev.SlotsChanged(link=NOTHING)
     text = lost_text(NOTHING, "a")
-    assert story.tell(lost) == [ev.PutBack("a"), ev.Log("warning", text), *story.saved]
-    put_back = ev.PutBack("a")
+    assert story.tell(lost) == [act.PutBack("a"), act.Log("warning", text), *story.saved]
+    put_back = act.PutBack("a")
     said = story.tell(ev.ActionFailed(put_back, StorageFailed("read-only"), ()))
     text = "`current` is lost and cannot be put back: storage_failed: read-only"
-    assert said == [ev.Log("error", text), ev.Report()]
+    assert said == [act.Log("error", text), act.PublishStatus()]
     story.pass_s(29.9)
     assert story.tell(lost) == []
     story.pass_s(0.1)
@@ -335,7 +349,7 @@ def test_a_lost_record_is_written_anew() -> None:
     text = "the record was lost while this ran; written anew"
     assert story.tell(ev.SlotsChanged(is_record_lost=True)) == [
         *story.saved,
-        ev.Log("warning", text),
+        act.Log("warning", text),
     ]
 
 
@@ -343,8 +357,8 @@ def test_files_that_are_gone_need_the_look_of_a_start_which_is_no_restart() -> N
     story = Story().begun(BOTH)
     damaged = ev.SlotsChanged(is_damaged=True)
     assert story.tell(damaged) == [
-        ev.Log("warning", "slot a: its model file is gone"),
-        ev.Inspect(),
+        act.Log("warning", "slot a: its model file is gone"),
+        act.Inspect(),
     ]
     assert (story.core.is_ready, story.core.is_at_rest) == (False, False)
     assert story.tell(damaged) == []
@@ -356,10 +370,10 @@ def test_that_look_waits_for_the_job_under_way() -> None:
     story = Story().begun(BOTH)
     story.tell(ev.NoticeArrived(b"x"))
     assert story.tell(ev.SlotsChanged(is_damaged=True)) == [
-        ev.Log("warning", "slot a: its model file is gone")
+        act.Log("warning", "slot a: its model file is gone")
     ]
     assert story.tell(ev.SlotsChanged(is_damaged=True)) == []
-    assert story.failed(StorageFailed("no"))[-1] == ev.Inspect()
+    assert story.failed(StorageFailed("no"))[-1] == act.Inspect()
 
 
 def test_what_was_collected_is_looked_at_again_after_a_look_at_the_disk() -> None:
@@ -369,7 +383,7 @@ def test_what_was_collected_is_looked_at_again_after_a_look_at_the_disk() -> Non
     story.tell(ev.SlotsChanged(is_damaged=True))
     actions = story.done(findings(story.core.state, "a"))
     assert Unsubscribe((FILTER,)) in actions
-    assert isinstance(actions[-1], ev.Verify)
+    assert isinstance(actions[-1], act.Verify)
     assert actions[-1].signed_time == ISSUED_S
 
 
@@ -382,5 +396,5 @@ def test_a_job_that_gives_what_it_never_gives_is_a_defect() -> None:
 def test_what_another_job_gave_is_passed_over() -> None:
     story = Story().begun(serving())
     story.building(TWO)
-    assert story.tell(ev.JobDone(ev.Inspect(), findings(None, None))) == []
+    assert story.tell(ev.JobDone(act.Inspect(), findings(None, None))) == []
     assert story.words[0] == "DOWNLOADED"

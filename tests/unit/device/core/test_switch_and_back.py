@@ -7,9 +7,10 @@ import math
 
 import pytest
 
+from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.state import ModelState
-from slotcast_device.core.transfer.actions import Unsubscribe
+from slotcast_device.core.transfer.transfer_actions import Unsubscribe
 from slotcast_schemas.errors import SlotDamaged, StorageFailed
 from slotcast_schemas.messages.release import Trial
 from slotcast_schemas.messages.status import BenchedRelease, Check, Evidence
@@ -29,7 +30,7 @@ from tests.support.core_story import (
 )
 
 TWO = notice(2)
-PENDING = ev.Verdict(passed=None, reason="pending", detail="3 of 10 requests")
+PENDING = act.Verdict(passed=None, reason="pending", detail="3 of 10 requests")
 ERRORS = (Check(name="errors", passed=False, value=0.5, limit=0.01),)
 
 
@@ -40,12 +41,12 @@ def on_trial() -> Story:
     return story
 
 
-def look(story: Story, after_s: float = 10.0) -> ev.Watch:
+def look(story: Story, after_s: float = 10.0) -> act.Watch:
     """It is pending; the next look comes when it is due."""
     story.done(PENDING)
     assert story.core.deadline_s == story.mono_s + after_s
     story.wait()
-    return story.asked(ev.Watch)
+    return story.asked(act.Watch)
 
 
 # --- looks ----------------------------------------------------------------------------------------
@@ -59,7 +60,7 @@ def test_a_trial_is_looked_at_now_and_then_and_when_its_time_is_over() -> None:
     assert [round(s) for s in elapsed] == [10, 20, 30, 40, 50, 60]
     last = look(story, 2.0)
     assert last.elapsed_s == pytest.approx(62)
-    assert last == ev.Watch("b", "a", TWO.release, last.elapsed_s, 0)
+    assert last == act.Watch("b", "a", TWO.release, last.elapsed_s, 0)
 
 
 def test_of_a_machine_that_stood_still_no_more_than_fifteen_seconds_count() -> None:
@@ -67,7 +68,7 @@ def test_of_a_machine_that_stood_still_no_more_than_fifteen_seconds_count() -> N
     story.done(PENDING)
     story.pass_s(40)
     story.tell(ev.Tick())
-    assert story.asked(ev.Watch).elapsed_s == 15.0
+    assert story.asked(act.Watch).elapsed_s == 15.0
 
 
 def test_what_a_trial_came_to_is_saved_and_told_when_it_has_grown_enough() -> None:
@@ -106,19 +107,19 @@ def test_what_it_waits_for_is_told_at_once_when_it_changes() -> None:
     story.tell(ev.NoticeArrived(b"x"))  # a job between the looks
     story.failed(StorageFailed("no"))
     story.wait()
-    loads = ev.Verdict(passed=None, reason="loading", detail="the application loads it")
+    loads = act.Verdict(passed=None, reason="loading", detail="the application loads it")
     assert story.done(loads) == story.saved
     assert story.words[2] == "the application loads it"
 
 
 def test_restarts_of_the_application_are_kept_and_go_on_from_there() -> None:
     story = on_trial()
-    story.done(ev.Verdict(passed=None, reason="pending", restarts=2))
+    story.done(act.Verdict(passed=None, reason="pending", restarts=2))
     assert story.update.application_restarts == 2
     again = Story()
     again.done(findings(story.core.state, "b"))
-    assert again.asked(ev.Watch).restarts == 3, "two of the application, and this start"
-    again.done(ev.Verdict(passed=None, reason="pending", restarts=1))
+    assert again.asked(act.Watch).restarts == 3, "two of the application, and this start"
+    again.done(act.Verdict(passed=None, reason="pending", restarts=1))
     assert again.update.application_restarts == 3
 
 
@@ -126,13 +127,13 @@ def test_an_orderly_stop_keeps_what_a_trial_came_to() -> None:
     story = on_trial()
     look(story)
     actions = story.core.stop(story.now)
-    assert actions == [ev.Save(story.core.state)]
+    assert actions == [act.Save(story.core.state)]
     assert (story.update.stopped, story.update.trial_s) == (True, 10.0)
     again = Story()
     actions = again.done(findings(story.core.state, "b"))
     assert again.update.stopped is False
     assert again.update.restarts == 0
-    watch = again.asked(ev.Watch)
+    watch = again.asked(act.Watch)
     assert (watch.elapsed_s, watch.restarts) == (10.0, 0)
 
 
@@ -141,7 +142,7 @@ def test_a_stop_has_nothing_to_keep_where_nothing_is_on_trial() -> None:
     story = Story().begun(serving())
     assert story.core.stop(story.now) == []
     story = on_trial()
-    story.done(ev.Verdict(passed=False, reason="errors"))
+    story.done(act.Verdict(passed=False, reason="errors"))
     assert story.core.stop(story.now) == [], "it is on its way back"
 
 
@@ -149,10 +150,10 @@ def test_a_note_that_cannot_be_saved_does_not_end_a_trial() -> None:
     story = on_trial()
     note, report = story.done(PENDING)
     actions = story.tell(ev.ActionFailed(note, StorageFailed("full"), (report,)))
-    assert actions == [ev.Log("warning", "storage_failed: full"), ev.Report()]
+    assert actions == [act.Log("warning", "storage_failed: full"), act.PublishStatus()]
     assert story.words[:2] == ("TRIAL", "on_trial")
     story.wait()
-    assert isinstance(story.job, ev.Watch)
+    assert isinstance(story.job, act.Watch)
     assert story.core.is_ready
 
 
@@ -162,22 +163,22 @@ def test_a_note_that_cannot_be_saved_does_not_end_a_trial() -> None:
 def test_a_failed_trial_records_its_verdict_verifies_the_old_slot_and_goes_back() -> None:
     story = on_trial()
     story.pass_s(7)
-    verdict = ev.Verdict(passed=False, reason="errors", detail="5 of 10", checks=ERRORS)
+    verdict = act.Verdict(passed=False, reason="errors", detail="5 of 10", checks=ERRORS)
     assert story.done(verdict) == [
-        ev.Log("warning", "rolling back: errors: 5 of 10"),
-        ev.Save(story.core.state),
-        ev.CheckSlot("a"),
+        act.Log("warning", "rolling back: errors: 5 of 10"),
+        act.Save(story.core.state),
+        act.CheckSlot("a"),
     ]
-    assert story.asked(ev.CheckSlot).record == sealed(1)
+    assert story.asked(act.CheckSlot).record == sealed(1)
     assert (story.update.state, story.update.verdict) == (State.TRIAL, "errors")
     assert (story.update.detail, story.update.since) == ("5 of 10", WALL_S + 7)
     assert story.update.evidence == Evidence(sequence=2, checks=ERRORS)
 
     story.pass_s(1)
     assert story.done() == [
-        ev.Activate("a"),
+        act.Activate("a"),
         *story.saved,
-        ev.Notify("after_rollback", TWO.release),
+        act.Notify("after_rollback", TWO.release),
     ]
     assert story.words == ("ROLLED_BACK", "errors", "5 of 10")
     assert story.update.since == WALL_S + 8
@@ -191,9 +192,9 @@ def test_a_failed_trial_records_its_verdict_verifies_the_old_slot_and_goes_back(
 
 def test_where_the_old_slot_is_damaged_the_new_release_stays_unfit_as_it_is() -> None:
     story = on_trial()
-    story.done(ev.Verdict(passed=False, reason="errors"))
+    story.done(act.Verdict(passed=False, reason="errors"))
     assert story.failed(SlotDamaged("slot a has other bytes")) == [
-        ev.Log("critical", "cannot roll back: slot a has other bytes"),
+        act.Log("critical", "cannot roll back: slot a has other bytes"),
         *story.saved,
     ]
     assert story.words == ("ROLLED_BACK", "no_way_back", "errors, but slot a has other bytes")
@@ -201,37 +202,40 @@ def test_where_the_old_slot_is_damaged_the_new_release_stays_unfit_as_it_is() ->
     assert story.core.is_settled
 
 
-@pytest.mark.parametrize("kind", [ev.Save, ev.Activate])
+@pytest.mark.parametrize("kind", [act.Save, act.Activate])
 def test_a_switch_that_storage_stops_is_looked_at_again_as_after_a_restart(
-    kind: type[ev.Action],
+    kind: type[act.Action],
 ) -> None:
     story = Story().begun(serving())
     story.probing(TWO)
-    actions = story.done(ev.Verdict(passed=True, reason="fit"))
+    actions = story.done(act.Verdict(passed=True, reason="fit"))
     number, action = next((n, a) for n, a in enumerate(actions) if isinstance(a, kind))
     failure = ev.ActionFailed(action, StorageFailed("read-only"), tuple(actions[number + 1 :]))
-    assert story.tell(failure) == [ev.Log("error", "storage_failed: read-only"), ev.Report()]
+    assert story.tell(failure) == [
+        act.Log("error", "storage_failed: read-only"),
+        act.PublishStatus(),
+    ]
     assert story.words[2] == "storage_failed: read-only; trying again"
     assert not story.core.is_ready
     assert story.core.is_at_rest
     assert story.core.stop(story.now) == []
     waited_s, asked = story.wait()
-    assert (waited_s, asked) == (15.0, [ev.Inspect()])
+    assert (waited_s, asked) == (15.0, [act.Inspect()])
 
 
 def test_a_look_at_the_disk_after_that_makes_the_switch_again_and_is_no_restart() -> None:
     story = Story().begun(serving())
     story.probing(TWO)
-    actions = story.done(ev.Verdict(passed=True, reason="fit"))
+    actions = story.done(act.Verdict(passed=True, reason="fit"))
     saved = actions[0]
-    assert isinstance(saved, ev.Save)
+    assert isinstance(saved, act.Save)
     story.tell(ev.ActionFailed(actions[2], StorageFailed("read-only"), tuple(actions[3:])))
     story.wait()
     asked = story.done(findings(saved.state, "a"))
     assert [type(action) for action in asked] == [
-        ev.Report, ev.Activate, ev.Save, ev.Report, ev.Watch,
+        act.PublishStatus, act.Activate, act.Save, act.PublishStatus, act.Watch,
     ]  # fmt: skip
-    assert asked[1] == ev.Activate("b")
+    assert asked[1] == act.Activate("b")
     assert story.words[:2] == ("TRIAL", "on_trial")
     assert story.update.restarts == 0
 
@@ -239,14 +243,14 @@ def test_a_look_at_the_disk_after_that_makes_the_switch_again_and_is_no_restart(
 def test_a_look_that_could_not_be_held_is_tried_again() -> None:
     story = on_trial()
     assert story.failed(StorageFailed("no file")) == [
-        ev.Log("error", "storage_failed: no file"),
-        ev.Report(),
+        act.Log("error", "storage_failed: no file"),
+        act.PublishStatus(),
     ]
     assert story.words == ("TRIAL", "on_trial", "storage_failed: no file; trying again")
     assert story.core.is_ready
     waited_s, actions = story.wait()
     assert waited_s == 15.0
-    assert isinstance(actions[-1], ev.Watch)
+    assert isinstance(actions[-1], act.Watch)
 
 
 # --- by hand --------------------------------------------------------------------------------------
@@ -255,9 +259,9 @@ def test_a_look_that_could_not_be_held_is_tried_again() -> None:
 def test_a_person_goes_back_to_the_release_in_the_standby_slot() -> None:
     story = Story().begun(serving(2, active="b", slots={"a": sealed(1), "b": sealed(2)}))
     assert story.tell(ev.RollBackAsked("by maria")) == [
-        ev.Log("warning", "rolling back: by_hand: by maria"),
-        ev.Save(story.core.state),
-        ev.CheckSlot("a"),
+        act.Log("warning", "rolling back: by_hand: by maria"),
+        act.Save(story.core.state),
+        act.CheckSlot("a"),
     ]
     assert (story.update.version, story.update.sequence) == ("2.0", 2)
     assert story.update.release_sha256 == TWO.release_sha256
@@ -265,9 +269,9 @@ def test_a_person_goes_back_to_the_release_in_the_standby_slot() -> None:
     assert (story.update.verdict, story.update.reason) == ("by_hand", "by_hand")
     assert (story.update.state, story.update.since) == (State.TRIAL, WALL_S)
     assert story.done() == [
-        ev.Activate("a"),
+        act.Activate("a"),
         *story.saved,
-        ev.Notify("after_rollback", release_of(2)),
+        act.Notify("after_rollback", release_of(2)),
     ]
     assert story.words == ("ROLLED_BACK", "by_hand", "by maria")
     assert [entry.sequence for entry in story.core.state.benched] == [2]
@@ -276,11 +280,11 @@ def test_a_person_goes_back_to_the_release_in_the_standby_slot() -> None:
 
 def test_a_person_ends_a_trial_and_the_look_under_way_does_not_count() -> None:
     story = on_trial()
-    watch = story.asked(ev.Watch)
+    watch = story.asked(act.Watch)
     actions = story.tell(ev.RollBackAsked("by maria"))
-    assert actions[0] == ev.Log("warning", "rolling back: by_hand: by maria")
-    assert story.job == ev.CheckSlot("a")
-    assert story.tell(ev.JobDone(watch, ev.Verdict(passed=True, reason="passed"))) == []
+    assert actions[0] == act.Log("warning", "rolling back: by_hand: by maria")
+    assert story.job == act.CheckSlot("a")
+    assert story.tell(ev.JobDone(watch, act.Verdict(passed=True, reason="passed"))) == []
     story.done()
     assert story.words == ("ROLLED_BACK", "by_hand", "by maria")
 
@@ -289,7 +293,7 @@ def test_a_person_who_asks_twice_is_told_that_it_is_on_its_way() -> None:
     story = Story().begun(serving(2, active="b", slots={"a": sealed(1), "b": sealed(2)}))
     story.tell(ev.RollBackAsked("x"))
     assert story.tell(ev.RollBackAsked("y")) == [
-        ev.Log("warning", "a roll back is under way already")
+        act.Log("warning", "a roll back is under way already")
     ]
     story.done()
     assert story.words == ("ROLLED_BACK", "by_hand", "x")
@@ -303,7 +307,7 @@ def test_there_must_be_a_release_to_go_back_to(state: ModelState | None) -> None
     story.done(findings(state, None if state is None else state.active))
     before = story.core.state
     assert story.tell(ev.RollBackAsked()) == [
-        ev.Log("warning", "cannot roll back: no other release is in the standby slot")
+        act.Log("warning", "cannot roll back: no other release is in the standby slot")
     ]
     assert story.core.state == before
 
@@ -312,7 +316,7 @@ def test_nobody_goes_back_in_the_middle_of_a_job() -> None:
     story = Story().begun(serving(2, active="b", slots={"a": sealed(1), "b": sealed(2)}))
     story.building(notice(3))
     assert story.tell(ev.RollBackAsked()) == [
-        ev.Log("warning", "cannot roll back while DOWNLOADED; ask again later")
+        act.Log("warning", "cannot roll back while DOWNLOADED; ask again later")
     ]
 
 
@@ -323,24 +327,24 @@ def test_nobody_waits_for_a_download_to_go_back_and_it_begins_again_after_that()
     story.collecting(three)
     assert story.tell(ev.RollBackAsked("x")) == [
         Unsubscribe((TOPICS.block(CONTENT.sha256, 0),)),
-        ev.Log("warning", "rolling back: by_hand: x"),
-        ev.Save(story.core.state),
-        ev.CheckSlot("a"),
+        act.Log("warning", "rolling back: by_hand: x"),
+        act.Save(story.core.state),
+        act.CheckSlot("a"),
     ]
     assert story.core.transfer is None
-    assert isinstance(story.done()[-1], ev.Verify)
+    assert isinstance(story.done()[-1], act.Verify)
     assert story.core.state.active == "a"
     assert story.words == ("ROLLED_BACK", "by_hand", "x")
-    story.done(ev.Verified(three, FACTS))
-    assert story.job == ev.OpenSpool(CONTENT.payload, three.release)
+    story.done(act.NoticeVerified(three, FACTS))
+    assert story.job == act.OpenSpool(CONTENT.payload, three.release)
 
 
 def test_nobody_goes_back_to_a_candidate_that_waits_in_the_standby_slot() -> None:
     story = Story().begun(serving(2, active="b", slots={"a": sealed(1), "b": sealed(2)}))
     story.probing(notice(3))
-    story.done(ev.Verdict(None, "device_busy"))
+    story.done(act.Verdict(None, "device_busy"))
     assert story.tell(ev.RollBackAsked()) == [
-        ev.Log("warning", "cannot roll back while VERIFIED; ask again later")
+        act.Log("warning", "cannot roll back while VERIFIED; ask again later")
     ]
     assert story.words[:2] == ("VERIFIED", "device_busy")
 
@@ -349,10 +353,10 @@ def test_nobody_goes_back_to_a_release_that_was_never_committed() -> None:
     """It failed its probe, and is in the standby slot only because nothing came after it."""
     story = Story().begun(serving())
     story.probing(TWO)
-    story.done(ev.Verdict(passed=False, reason="golden_mismatch"))
+    story.done(act.Verdict(passed=False, reason="golden_mismatch"))
     before = story.core.state
     assert story.tell(ev.RollBackAsked()) == [
-        ev.Log("warning", "cannot roll back: 2.0 in the standby slot was never committed")
+        act.Log("warning", "cannot roll back: 2.0 in the standby slot was never committed")
     ]
     assert story.core.state == before
 
@@ -361,7 +365,7 @@ def test_a_roll_back_that_is_refused_lets_a_download_go_on() -> None:
     story = Story().begun(serving())
     story.collecting(TWO)
     (said,) = story.tell(ev.RollBackAsked())
-    assert isinstance(said, ev.Log)
+    assert isinstance(said, act.Log)
     assert story.core.is_fetching
 
 
@@ -369,7 +373,7 @@ def test_a_roll_back_that_is_refused_lets_a_download_go_on() -> None:
 def test_nothing_is_done_by_hand_before_the_record_was_read(event: ev.Event) -> None:
     story = Story()
     assert story.tell(event) == [
-        ev.Log("warning", "not ready: the durable state was not read (yet)")
+        act.Log("warning", "not ready: the durable state was not read (yet)")
     ]
 
 
@@ -384,11 +388,11 @@ def test_what_was_benched_may_be_tried_again(sequence: int | None, left: list[in
 def test_a_release_that_may_be_tried_again_is_tried_at_once() -> None:
     story = Story().begun(serving())
     story.probing(TWO)
-    story.done(ev.Verdict(passed=False, reason="golden_mismatch"))
+    story.done(act.Verdict(passed=False, reason="golden_mismatch"))
     actions = story.tell(ev.UnbenchAsked(2))
-    assert isinstance(actions[-1], ev.Verify)
-    story.done(ev.Verified(TWO, FACTS))
-    assert isinstance(story.job, ev.Build), "its files are there still"
+    assert isinstance(actions[-1], act.Verify)
+    story.done(act.NoticeVerified(TWO, FACTS))
+    assert isinstance(story.job, act.Build), "its files are there still"
 
 
 # --- the probe ------------------------------------------------------------------------------------
@@ -398,11 +402,11 @@ def test_a_release_that_fails_its_probe_is_benched_without_a_switch() -> None:
     story = Story().begun(serving())
     story.probing(TWO)
     story.pass_s(5)
-    verdict = ev.Verdict(False, "golden_mismatch", "3 of 4", checks=ERRORS)
+    verdict = act.Verdict(False, "golden_mismatch", "3 of 4", checks=ERRORS)
     assert story.done(verdict) == [
-        ev.Log("warning", "the probe failed: golden_mismatch: 3 of 4"),
+        act.Log("warning", "the probe failed: golden_mismatch: 3 of 4"),
         *story.saved,
-        ev.Notify("refused", TWO.release),
+        act.Notify("refused", TWO.release),
     ]
     assert story.words == ("FAILED", "golden_mismatch", "3 of 4")
     assert story.update.since == WALL_S + 5
@@ -416,17 +420,17 @@ def test_a_release_that_fails_its_probe_is_benched_without_a_switch() -> None:
 def test_a_device_too_busy_to_judge_says_when_it_looks_again() -> None:
     story = Story().begun(serving())
     story.probing(TWO)
-    busy = ev.Verdict(None, "device_busy", "load 9", checks=ERRORS)
+    busy = act.Verdict(None, "device_busy", "load 9", checks=ERRORS)
     for wait_s in (60, 120, 240, 480, 900, 900):
-        probe = story.asked(ev.Probe)
+        probe = story.asked(act.ProbeSlot)
         assert story.done(busy) == [
-            ev.Log("warning", f"device_busy: load 9; it is probed again in {wait_s} s"),
+            act.Log("warning", f"device_busy: load 9; it is probed again in {wait_s} s"),
             *story.saved,
         ]
         assert story.words == ("VERIFIED", "device_busy", "load 9")
         assert story.update.evidence == Evidence(sequence=2, checks=ERRORS)
         assert story.wait() == (float(wait_s), [probe])
-    story.done(ev.Verdict(passed=False, reason="golden_mismatch"))
+    story.done(act.Verdict(passed=False, reason="golden_mismatch"))
     story.probing(notice(3, payloads=(SECOND.payload,)), SECOND)
     story.done(busy)
     assert story.wait()[0] == 60.0, "another release begins with short waits"
@@ -435,8 +439,8 @@ def test_a_device_too_busy_to_judge_says_when_it_looks_again() -> None:
 def test_a_clock_that_was_set_ends_the_wait_for_a_quiet_device() -> None:
     story = Story().begun(serving())
     story.probing(TWO)
-    probe = story.asked(ev.Probe)
-    story.done(ev.Verdict(None, "device_busy"))
+    probe = story.asked(act.ProbeSlot)
+    story.done(act.Verdict(None, "device_busy"))
     story.tell(ev.ClockMoved())
     story.failed(StorageFailed("no"))  # the notice is looked at again first
     assert story.core.deadline_s is not None
@@ -452,7 +456,7 @@ def test_figures_that_are_none_are_not_sent() -> None:
     )
     story = Story().begun(serving())
     story.probing(TWO)
-    story.done(ev.Verdict(passed=False, reason="nonfinite_output", checks=checks))
+    story.done(act.Verdict(passed=False, reason="nonfinite_output", checks=checks))
     assert story.update.evidence is not None
     assert story.update.evidence.checks == (
         Check(name="finite", passed=False, value=None, limit=1.0, reference=None),

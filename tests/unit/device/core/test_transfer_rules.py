@@ -5,9 +5,14 @@ from __future__ import annotations
 import hashlib
 import random
 
-from slotcast_device.core.transfer.actions import Complete, PublishWant, Subscribe, TransferAction
 from slotcast_device.core.transfer.credit import FAST_S
 from slotcast_device.core.transfer.transfer import FIRST_WAIT_S, Transfer
+from slotcast_device.core.transfer.transfer_actions import (
+    Complete,
+    PublishWant,
+    Subscribe,
+    TransferAction,
+)
 from slotcast_schemas import wire
 from slotcast_schemas.limits import BLOCK_CHUNKS
 from slotcast_schemas.messages import MapPart
@@ -37,7 +42,7 @@ def begun(needed: range = range(len(CHUNKS))) -> Transfer:
     """A transfer with its map and nothing on disk, which has just asked for chunks, at 0 s."""
     transfer = Transfer(PAYLOAD, needed, TOPICS, "cam", random.Random(1))
     transfer.start({}, 0.0, is_empty=True)
-    transfer.link_up(0.0)
+    transfer.connection_made(0.0)
     transfer.receive_map(0, MAP, 0.0)
     return transfer
 
@@ -63,12 +68,12 @@ def test_a_chunk_that_this_device_does_not_need_does_not_count_for_one_that_it_d
 def test_bytes_on_the_link_put_the_first_deadline_off_and_no_later_one() -> None:
     """Else a link that carries anything at all (pings, another model) waits without end."""
     transfer = begun()
-    transfer.heard(3.0)
+    transfer.bytes_arrived(3.0)
     assert transfer.deadline_s is not None
     assert transfer.deadline_s >= 3.0 + FIRST_WAIT_S
     transfer.timeout(transfer.deadline_s)
     after_the_first = transfer.deadline_s
-    transfer.heard(after_the_first - 0.1)
+    transfer.bytes_arrived(after_the_first - 0.1)
     assert transfer.deadline_s == after_the_first
 
 

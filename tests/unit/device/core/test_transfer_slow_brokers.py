@@ -8,17 +8,17 @@ import random
 
 import pytest
 
-from slotcast_device.core.transfer.actions import (
+from slotcast_device.core.transfer.credit import Credit
+from slotcast_device.core.transfer.slow_link import SlowLimit, SlowLinkMeter
+from slotcast_device.core.transfer.subscriptions import WHOLE_MAX_CHUNKS
+from slotcast_device.core.transfer.transfer import FIRST_WAIT_S, WANT_WAIT_S, Transfer
+from slotcast_device.core.transfer.transfer_actions import (
     Complete,
     PublishWant,
     Scan,
     Subscribe,
     TransferAction,
 )
-from slotcast_device.core.transfer.credit import Credit
-from slotcast_device.core.transfer.slow_link import SlowLimit, SlowLinkMeter
-from slotcast_device.core.transfer.subscriptions import WHOLE_MAX_CHUNKS
-from slotcast_device.core.transfer.transfer import FIRST_WAIT_S, WANT_WAIT_S, Transfer
 from slotcast_schemas import wire
 from slotcast_schemas.limits import BLOCK_CHUNKS
 from slotcast_schemas.messages import MapPart, Want
@@ -56,7 +56,7 @@ class World:
 
     def begin(self) -> None:
         self.take(self.transfer.start({}, self.now_s))
-        self.take(self.transfer.link_up(self.now_s))
+        self.take(self.transfer.connection_made(self.now_s))
 
     def take(self, actions: list[TransferAction]) -> None:
         self._waiting += actions
@@ -193,10 +193,10 @@ def cut_after(world: World, chunks: int, every_s: float) -> None:
     world.take(world.transfer.receive_map(0, world.map, 0.0))
     for index in range(chunks):
         world.take(world.transfer.receive_chunk(index, world.chunks[index], index * every_s))
-    world.transfer.link_down()
+    world.transfer.connection_lost()
     world.packets.clear()
     world.keeps = True
-    world.take(world.transfer.link_up(chunks * every_s + 1))
+    world.take(world.transfer.connection_made(chunks * every_s + 1))
 
 
 def test_after_a_cut_of_a_slow_link_only_the_rest_is_asked_for_in_blocks(slow: World) -> None:

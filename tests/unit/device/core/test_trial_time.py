@@ -9,6 +9,7 @@ from typing import TypeVar
 import pytest
 from msgspec.structs import replace as changed
 
+from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core import lifecycle
 from slotcast_device.core.lifecycle import FOLLOWS, Happening
@@ -42,7 +43,7 @@ BEGUN = ModelState(
         fallback="a",
     ),
 )
-WAITS = ev.Verdict(None, "pending", "12 of 20 requests, 40 of 300 s")
+WAITS = act.Verdict(None, "pending", "12 of 20 requests, 40 of 300 s")
 A_CHECK = Check(name="errors", passed=True, value=0.0)
 T = TypeVar("T")
 
@@ -55,17 +56,17 @@ class Run:
         self.saved = saved
         self.mono_s = 50.0
         self.wall_s = wall_s
-        self.actions: list[ev.Action] = []
+        self.actions: list[act.Action] = []
         self.does(self.core.start())
         current: SlotName = "a" if saved is BEGUN else "b"
         findings = Findings(saved, current, SEALED, RELEASES, frozenset(RELEASES))
-        self.happen(ev.JobDone(self.last(ev.Inspect), findings))
+        self.happen(ev.JobDone(self.last(act.Inspect), findings))
 
-    def does(self, actions: list[ev.Action]) -> None:
+    def does(self, actions: list[act.Action]) -> None:
         """Carry out what is durable, note the rest."""
         self.actions += actions
         for action in actions:
-            if isinstance(action, ev.Save):
+            if isinstance(action, act.Save):
                 self.saved = action.state
 
     def happen(self, event: ev.Event) -> None:
@@ -74,16 +75,16 @@ class Run:
     def last(self, kind: type[T]) -> T:
         return next(action for action in reversed(self.actions) if isinstance(action, kind))
 
-    def count(self, kind: type[ev.Action]) -> int:
+    def count(self, kind: type[act.Action]) -> int:
         return sum(isinstance(action, kind) for action in self.actions)
 
-    def look(self, verdict: ev.Verdict = WAITS, *, after_s: float = 10.0) -> ev.Watch:
+    def look(self, verdict: act.Verdict = WAITS, *, after_s: float = 10.0) -> act.Watch:
         """Have the look under way end, let time pass, and give the look that is begun then."""
-        self.happen(ev.JobDone(self.last(ev.Watch), verdict))
+        self.happen(ev.JobDone(self.last(act.Watch), verdict))
         self.mono_s += after_s
         self.wall_s += int(after_s)
         self.happen(ev.Tick())
-        return self.last(ev.Watch)
+        return self.last(act.Watch)
 
     def stop(self) -> None:
         self.does(self.core.stop(ev.Now(self.mono_s, self.wall_s)))
@@ -107,21 +108,21 @@ def test_time_that_was_watched_counts_over_restarts_and_time_that_was_not_does_n
     for _ in range(30):
         first.look()
     second = Run(first.saved, wall_s=first.wall_s + 7 * 86400)  # a kill, and a week in a drawer
-    kept_s = second.last(ev.Watch).elapsed_s
+    kept_s = second.last(act.Watch).elapsed_s
     assert 300.0 / 1.05 - 10.0 <= kept_s <= 300.0
     assert second.look().elapsed_s == pytest.approx(kept_s + 10.0)
 
 
 def test_a_record_of_an_older_version_on_trial_begins_its_time_anew() -> None:
     before = changed(BEGUN, update=changed(Run().update, trial_began=1, trial_s=0.0))
-    assert Run(before).last(ev.Watch).elapsed_s == 0.0
+    assert Run(before).last(act.Watch).elapsed_s == 0.0
 
 
 def test_stopping_in_order_keeps_the_time_and_is_no_restart_however_often() -> None:
     saved = BEGUN
     for stops in range(10):
         run = Run(saved)
-        assert run.last(ev.Watch).elapsed_s == pytest.approx(3.0 * stops)
+        assert run.last(act.Watch).elapsed_s == pytest.approx(3.0 * stops)
         assert (run.update.restarts, run.update.stopped) == (0, False)
         run.mono_s += 3.0
         run.stop()
@@ -133,10 +134,10 @@ def test_restarts_of_the_application_count_over_restarts_of_the_agent() -> None:
     first.look(replace(WAITS, restarts=2))
     first.stop()
     second = Run(first.saved)
-    assert second.last(ev.Watch).restarts == 2
+    assert second.last(act.Watch).restarts == 2
     second.look(replace(WAITS, restarts=1))
     second.stop()
-    assert Run(second.saved).last(ev.Watch).restarts == 3
+    assert Run(second.saved).last(act.Watch).restarts == 3
 
 
 def test_a_crash_after_an_orderly_stop_counts() -> None:
@@ -148,10 +149,10 @@ def test_a_crash_after_an_orderly_stop_counts() -> None:
 
 def test_only_a_trial_is_kept_at_a_stop() -> None:
     run = Run()
-    run.happen(ev.JobDone(run.last(ev.Watch), ev.Verdict(True, "passed")))
-    saves = run.count(ev.Save)
+    run.happen(ev.JobDone(run.last(act.Watch), act.Verdict(True, "passed")))
+    saves = run.count(act.Save)
     run.stop()
-    assert run.count(ev.Save) == saves
+    assert run.count(act.Save) == saves
     assert not run.update.stopped
 
 
@@ -159,11 +160,11 @@ def test_the_status_says_what_a_trial_waits_for_and_writes_little() -> None:
     run = Run()
     run.look()
     assert run.update.detail == "12 of 20 requests, 40 of 300 s"
-    saves, reports = run.count(ev.Save), run.count(ev.Report)
+    saves, reports = run.count(act.Save), run.count(act.PublishStatus)
     for _ in range(int(DAY_S / 10)):
         run.look()
-    assert 100 < run.count(ev.Save) - saves < 200
-    assert run.count(ev.Report) - reports == run.count(ev.Save) - saves
+    assert 100 < run.count(act.Save) - saves < 200
+    assert run.count(act.PublishStatus) - reports == run.count(act.Save) - saves
 
 
 def test_another_thing_to_wait_for_is_told_at_once() -> None:
@@ -177,10 +178,12 @@ def test_another_thing_to_wait_for_is_told_at_once() -> None:
 def test_storage_that_fails_for_a_note_costs_neither_the_trial_nor_a_restart() -> None:
     run = Run()
     for _ in range(3):
-        saves = run.count(ev.Save)
-        while run.count(ev.Save) == saves:
+        saves = run.count(act.Save)
+        while run.count(act.Save) == saves:
             run.look()
-        run.happen(ev.ActionFailed(run.last(ev.Save), StorageFailed("no room"), (ev.Report(),)))
+        run.happen(
+            ev.ActionFailed(run.last(act.Save), StorageFailed("no room"), (act.PublishStatus(),))
+        )
     assert run.look().elapsed_s > 30.0
     assert run.core.status().state is State.TRIAL
     assert run.core.state.update is not None
@@ -194,7 +197,7 @@ def test_a_look_at_the_disk_in_the_middle_of_a_run_is_no_restart() -> None:
         run.core._record.agenda.drop_job()
         run.happen(ev.NoticeArrived(b"anything"))
         findings = Findings(run.saved, "b", SEALED, RELEASES, frozenset(RELEASES))
-        run.happen(ev.JobDone(run.last(ev.Inspect), findings))
+        run.happen(ev.JobDone(run.last(act.Inspect), findings))
     assert run.update.restarts == 0
     assert run.core.status().state is State.TRIAL
 
@@ -209,9 +212,9 @@ def test_an_event_that_the_table_has_no_row_for_is_logged_and_changes_nothing(
     run.look()
     before, saved = run.core.state, run.saved
     monkeypatch.setattr(lifecycle, "FOLLOWS", {**FOLLOWS, State.TRIAL: rows})
-    run.happen(ev.JobDone(run.last(ev.Watch), ev.Verdict(True, "passed", checks=(A_CHECK,))))
+    run.happen(ev.JobDone(run.last(act.Watch), act.Verdict(True, "passed", checks=(A_CHECK,))))
     assert (run.core.state, run.saved) == (before, saved)
-    said = run.last(ev.Log)
+    said = run.last(act.Log)
     assert (said.level, said.text) == (
         "critical",
         "internal_error: TRIAL: PASSED has no row in the table; kept",
@@ -220,5 +223,5 @@ def test_an_event_that_the_table_has_no_row_for_is_logged_and_changes_nothing(
     assert run.core.deadline_s is not None
     run.mono_s = run.core.deadline_s
     run.happen(ev.Tick())  # and it is tried again
-    run.happen(ev.JobDone(run.last(ev.Watch), ev.Verdict(True, "passed")))
+    run.happen(ev.JobDone(run.last(act.Watch), act.Verdict(True, "passed")))
     assert run.update.state is State.COMMITTED

@@ -6,10 +6,16 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.plan import Install
 from slotcast_device.core.state import ModelState, Update
-from slotcast_device.core.transfer.actions import PublishWant, StoreChunk, Subscribe, Unsubscribe
+from slotcast_device.core.transfer.transfer_actions import (
+    PublishWant,
+    StoreChunk,
+    Subscribe,
+    Unsubscribe,
+)
 from slotcast_schemas.messages.status import Check, Evidence, SlotStatus, Target
 from slotcast_schemas.messages.want import WantedBlock
 from slotcast_schemas.states import State
@@ -51,11 +57,11 @@ def under_way(state: State, reason: str, **fields: Any) -> Update:
 
 def test_a_first_start_looks_at_the_disk_and_has_a_record_from_then_on() -> None:
     story = Story()
-    assert story.job == ev.Inspect()
+    assert story.job == act.Inspect()
     assert (story.core.is_ready, story.core.is_at_rest) == (False, False)
     assert story.done(findings(None, None)) == [
-        ev.Save(ModelState(model=MODEL)),
-        ev.Report(),
+        act.Save(ModelState(model=MODEL)),
+        act.PublishStatus(),
     ]
     assert (story.core.is_ready, story.core.is_at_rest) == (True, True)
     assert not story.core.is_unreadable
@@ -71,20 +77,20 @@ def test_a_first_start_looks_at_the_disk_and_has_a_record_from_then_on() -> None
 
 def test_a_record_that_is_as_it_was_is_not_written_again() -> None:
     story = Story()
-    assert story.done(findings(serving(), "a")) == [ev.Report()]
+    assert story.done(findings(serving(), "a")) == [act.PublishStatus()]
     assert story.core.state == serving()
 
 
 def test_a_release_is_collected_rebuilt_probed_switched_to_watched_and_committed() -> None:
     story = Story()
     story.done(findings(serving(), "a"))
-    assert story.tell(ev.LinkUp(BROKER, 64)) == []
+    assert story.tell(ev.ConnectionMade(BROKER, 64)) == []
 
-    assert story.tell(ev.NoticeArrived(b"two")) == [ev.Verify(b"two", 0)]
+    assert story.tell(ev.NoticeArrived(b"two")) == [act.Verify(b"two", 0)]
     assert story.core.notices_seen == 1
-    assert story.done(ev.Verified(TWO, FACTS)) == [
+    assert story.done(act.NoticeVerified(TWO, FACTS)) == [
         *story.saved,
-        ev.OpenSpool(CONTENT.payload, TWO.release),
+        act.OpenSpool(CONTENT.payload, TWO.release),
     ]
     assert story.update == under_way(State.DOWNLOADING, "downloading", detail="full+none")
     assert story.core.state.signed_time == ISSUED_S
@@ -92,9 +98,9 @@ def test_a_release_is_collected_rebuilt_probed_switched_to_watched_and_committed
     assert story.core.state.full_day == WALL_S // 86400
     assert (story.core.is_fetching, story.core.is_settled) == (False, False)
 
-    assert story.done(ev.Spooled({0: CONTENT.map}, is_empty=False)) == [
-        ev.Log("info", "collecting 2.0: 1024 bytes, full+none"),
-        ev.ScanSpool(CONTENT.payload, {0: CONTENT.digests}),
+    assert story.done(act.Spooled({0: CONTENT.map}, is_empty=False)) == [
+        act.Log("info", "collecting 2.0: 1024 bytes, full+none"),
+        act.ScanSpool(CONTENT.payload, {0: CONTENT.digests}),
     ]
     assert story.done(set()) == [Subscribe((FILTER,))]
     assert (story.core.is_fetching, story.core.is_settled) == (True, False)
@@ -107,25 +113,25 @@ def test_a_release_is_collected_rebuilt_probed_switched_to_watched_and_committed
         story.job,
     ]
     assert story.update == under_way(State.DOWNLOADED, "building", since=WALL_S + 2)
-    build = story.asked(ev.Build)
+    build = story.asked(act.Build)
     assert build.install == Install("b", "all", CONTENT.payload, None, {}, saved_bytes=0)
     assert build.trusted is TWO
     assert (story.core.is_fetching, story.core.deadline_s) == (False, None)
 
     story.pass_s(3)
     assert story.done() == [
-        ev.Log("info", "2.0 is verified in slot b"),
-        ev.Save(story.core.state),
-        ev.DropSpool(),
-        ev.Report(),
-        ev.Probe("b", TWO.release, "a"),
+        act.Log("info", "2.0 is verified in slot b"),
+        act.Save(story.core.state),
+        act.DropSpool(),
+        act.PublishStatus(),
+        act.ProbeSlot("b", TWO.release, "a"),
     ]
     assert story.update == under_way(State.VERIFIED, "probing", since=WALL_S + 5)
     assert story.core.state.slots == {"a": sealed(1), "b": sealed(2)}
 
     story.pass_s(4)
     probed_at = WALL_S + 9
-    actions = story.done(ev.Verdict(passed=True, reason="fit", checks=CHECKS))
+    actions = story.done(act.Verdict(passed=True, reason="fit", checks=CHECKS))
     switching = under_way(
         State.ACTIVATING,
         "switching",
@@ -134,11 +140,11 @@ def test_a_release_is_collected_rebuilt_probed_switched_to_watched_and_committed
         fallback="a",
         evidence=Evidence(sequence=2, checks=CHECKS),
     )
-    saved = [action.state for action in actions if isinstance(action, ev.Save)]
+    saved = [action.state for action in actions if isinstance(action, act.Save)]
     assert [type(action) for action in actions] == [
-        ev.Save, ev.Report, ev.Activate, ev.Save, ev.Report, ev.Watch,
+        act.Save, act.PublishStatus, act.Activate, act.Save, act.PublishStatus, act.Watch,
     ]  # fmt: skip
-    assert actions[2] == ev.Activate("b")
+    assert actions[2] == act.Activate("b")
     assert (saved[0].update, saved[0].active) == (switching, "a")
     assert saved[1] == story.core.state
     assert story.core.state.active == "b"
@@ -152,13 +158,13 @@ def test_a_release_is_collected_rebuilt_probed_switched_to_watched_and_committed
         trial_began=probed_at,
     )
     assert story.update == on_trial
-    assert story.job == ev.Watch("b", "a", TWO.release, 0.0, 0)
+    assert story.job == act.Watch("b", "a", TWO.release, 0.0, 0)
 
     passed = (Check(name="errors", passed=True, value=0.0, limit=0.01),)
     story.pass_s(12)
-    assert story.done(ev.Verdict(passed=True, reason="passed", checks=passed)) == [
+    assert story.done(act.Verdict(passed=True, reason="passed", checks=passed)) == [
         *story.saved,
-        ev.Notify("after_commit", TWO.release),
+        act.Notify("after_commit", TWO.release),
     ]
     assert story.update == under_way(
         State.COMMITTED,
@@ -185,11 +191,11 @@ def test_a_release_is_collected_rebuilt_probed_switched_to_watched_and_committed
 def test_a_first_release_has_nothing_beside_it_and_nothing_to_go_back_to() -> None:
     story = Story().begun()
     story.probing(TWO)
-    assert story.asked(ev.Probe) == ev.Probe("a", TWO.release, None)
-    story.done(ev.Verdict(passed=True, reason="fit"))
-    assert story.asked(ev.Watch) == ev.Watch("a", None, TWO.release, 0.0, 0)
-    story.done(ev.Verdict(passed=False, reason="errors", detail="all of them"))
-    assert story.asked(ev.CheckSlot) == ev.CheckSlot(None)
+    assert story.asked(act.ProbeSlot) == act.ProbeSlot("a", TWO.release, None)
+    story.done(act.Verdict(passed=True, reason="fit"))
+    assert story.asked(act.Watch) == act.Watch("a", None, TWO.release, 0.0, 0)
+    story.done(act.Verdict(passed=False, reason="errors", detail="all of them"))
+    assert story.asked(act.CheckSlot) == act.CheckSlot(None)
     story.done()
     assert story.core.state.active is None
     assert story.words == ("ROLLED_BACK", "errors", "all of them")
@@ -199,9 +205,9 @@ def test_the_record_forgets_the_standby_slot_before_its_first_file_goes() -> Non
     story = Story().begun(serving(slots={"a": sealed(1), "b": sealed(9)}))
     before = story.core.state.slots
     actions = story.building(TWO)
-    (save,) = [action for action in actions if isinstance(action, ev.Save)]
+    (save,) = [action for action in actions if isinstance(action, act.Save)]
     assert save.state.slots == {"a": sealed(1)}
-    assert story.asked(ev.Build).state.slots == before, "the build may take files of it"
+    assert story.asked(act.Build).state.slots == before, "the build may take files of it"
 
 
 def test_files_that_a_slot_holds_are_built_without_a_transfer() -> None:
@@ -210,12 +216,12 @@ def test_files_that_a_slot_holds_are_built_without_a_transfer() -> None:
     story = Story().begun(serving())
     actions = story.offered(trusted)
     began = actions[0]
-    assert isinstance(began, ev.Save)
-    assert actions == [began, ev.Report(), *story.saved, story.job]
+    assert isinstance(began, act.Save)
+    assert actions == [began, act.PublishStatus(), *story.saved, story.job]
     assert began.state.update is not None
     assert (began.state.update.state, began.state.update.detail) == (State.DOWNLOADING, "reuse")
     assert story.words == ("DOWNLOADED", "building", "")
-    assert story.asked(ev.Build).install == Install(
+    assert story.asked(act.Build).install == Install(
         "b", "all", None, None, {"model.onnx": ("a", "model.onnx")}, saved_bytes=1024
     )
     assert story.core.status().progress is None
@@ -227,7 +233,7 @@ def test_a_payload_that_does_not_bring_every_file_is_not_decoded_while_it_comes(
     story = Story().begun(serving())
     framed = replace(CONTENT.payload, codec="full+zstd", frames=(1000, 24))
     story.offered(notice(2, release=both, payloads=(framed,)))
-    assert story.job == ev.OpenSpool(framed, None)
+    assert story.job == act.OpenSpool(framed, None)
 
 
 # --- how far it is --------------------------------------------------------------------------------
@@ -238,7 +244,7 @@ def test_the_status_says_how_far_a_transfer_is_and_how_fast() -> None:
     trusted = notice(2, payloads=(content.payload,))
     story = Story().begun(serving())
     story.offered(trusted)
-    story.done(ev.Spooled({0: content.map}, is_empty=False))
+    story.done(act.Spooled({0: content.map}, is_empty=False))
     story.done({0, 1})
     progress = story.core.status().progress
     assert progress is not None
@@ -252,12 +258,12 @@ def test_the_status_says_how_far_a_transfer_is_and_how_fast() -> None:
         story.pass_s(3)
         story.tell(content.came(index))
     story.mono_s = due_s
-    assert ev.Report() in story.tell(ev.Tick())
+    assert act.PublishStatus() in story.tell(ev.Tick())
     for index in range(6, 9):
         story.pass_s(4)
         story.tell(content.came(index))
     story.mono_s = due_s + 15.0
-    assert ev.Report() in story.tell(ev.Tick())
+    assert act.PublishStatus() in story.tell(ev.Tick())
     progress = story.core.status().progress
     assert progress is not None
     assert progress.verified_bytes == 9 * 1024
@@ -273,7 +279,7 @@ def test_chunks_are_made_durable_now_and_then() -> None:
     for index in range(50):
         story.pass_s(2)
         story.tell(content.came(index))
-        if ev.SyncSpool() in story.tell(ev.Tick()):
+        if act.SyncSpool() in story.tell(ev.Tick()):
             synced.append(story.mono_s - 1000.0)
     assert synced == [30.0, 60.0, 90.0]
 
@@ -297,13 +303,13 @@ def test_a_transfer_goes_on_where_it_was_over_a_cut() -> None:
     story = Story().begun(serving())
     story.collecting(notice(2, payloads=(content.payload,)), content)
     story.tell(content.came(1))
-    assert story.tell(ev.LinkDown()) == []
+    assert story.tell(ev.ConnectionLost()) == []
     assert story.core.is_fetching
-    assert story.tell(ev.LinkUp(BROKER, 64)) == [
+    assert story.tell(ev.ConnectionMade(BROKER, 64)) == [
         Subscribe((TOPICS.chunk(content.sha256, 0), TOPICS.chunk(content.sha256, 2)))
     ]
     story.tell(content.came(0))
-    assert isinstance(story.tell(content.came(2))[-1], ev.Build)
+    assert isinstance(story.tell(content.came(2))[-1], act.Build)
 
 
 def test_what_is_not_of_the_payload_under_way_changes_nothing() -> None:
@@ -321,12 +327,12 @@ def test_without_a_transfer_nothing_that_comes_does_anything() -> None:
     for event in (
         CONTENT.came(0),
         ev.MapArrived(CONTENT.sha256, 0, CONTENT.map),
-        ev.BytesHeard(),
-        ev.SubscriptionTaken(1, 0.1),
+        ev.BytesArrived(),
+        ev.SubscriptionAnswered(1, 0.1),
         ev.SubscriptionRefused("f", "no", is_final=True),
         ev.SubscriptionUnanswered(("f",)),
-        ev.LinkDown(),
-        ev.LinkUp(BROKER, 64),
+        ev.ConnectionLost(),
+        ev.ConnectionMade(BROKER, 64),
         ev.Tick(),
     ):
         assert story.tell(event) == []
@@ -337,14 +343,14 @@ def test_a_map_that_is_missing_is_asked_for_kept_and_then_the_disk_is_hashed() -
     story = Story().begun(serving())
     story.offered(TWO)
     topic = TOPICS.map_part(CONTENT.sha256, 0)
-    assert story.done(ev.Spooled({}, is_empty=False))[1:] == [Subscribe((topic,))]
+    assert story.done(act.Spooled({}, is_empty=False))[1:] == [Subscribe((topic,))]
     actions = story.tell(ev.MapArrived(CONTENT.sha256, 0, CONTENT.map))
-    assert actions[-1] == ev.ScanSpool(CONTENT.payload, {0: CONTENT.digests})
+    assert actions[-1] == act.ScanSpool(CONTENT.payload, {0: CONTENT.digests})
 
 
 def test_an_empty_spool_is_not_hashed() -> None:
     story = Story().begun(serving())
     story.offered(TWO)
-    actions = story.done(ev.Spooled({0: CONTENT.map}, is_empty=True))
+    actions = story.done(act.Spooled({0: CONTENT.map}, is_empty=True))
     assert actions[1:] == [Subscribe((FILTER,))]
-    assert isinstance(story.tell(CONTENT.came(0))[-1], ev.Build)
+    assert isinstance(story.tell(CONTENT.came(0))[-1], act.Build)

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from slotcast_device.core.transfer.actions import LearnWildcards, Subscribe, Unsubscribe
 from slotcast_device.core.transfer.broker_limits import FILTERS_PER_PACKET
+from slotcast_device.core.transfer.transfer_actions import LearnWildcards, Subscribe, Unsubscribe
 from slotcast_schemas import limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, KeysView
 
-    from slotcast_device.core.transfer.actions import TransferAction
     from slotcast_device.core.transfer.broker_limits import Allowance
     from slotcast_device.core.transfer.credit import Credit
+    from slotcast_device.core.transfer.transfer_actions import TransferAction
     from slotcast_schemas.messages.offer import Payload
     from slotcast_schemas.topics import Topics
 

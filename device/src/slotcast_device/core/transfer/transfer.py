@@ -1,14 +1,14 @@
 """The transfer of one payload: what to do with what comes, and with what does not. No I/O.
 
 It first collects the chunk map, then has the shell look what is on disk already, unless that is
-nothing, then asks for what is missing; for what next, and by which filters, `requests` decides. A
-chunk is believed only if its length and digest are the map's; any sender, any order, any number of
-times. Where nothing comes, it asks again, then publishes a want, with waits that grow and are
-jittered; it never gives up by itself. Where things come only for wants (a broker that keeps
+nothing, then asks for what is missing; for what next, and by which filters, `subscriptions`
+decides. A chunk is believed only if its length and digest are the map's; any sender, any order, any
+number of times. Where nothing comes, it asks again, then publishes a want, with waits that grow and
+are jittered; it never gives up by itself. Where things come only for wants (a broker that keeps
 nothing), it wants at once.
 
-    Transfer.start / link_up / link_down / receive_map / receive_chunk / scanned / timeout
-        -> actions for the shell, in order
+    Transfer.start / connection_made / connection_lost / receive_map / receive_chunk / scanned
+        / timeout -> actions for the shell, in order
     Transfer.deadline_s  when `timeout` is due, on the clock that the caller passes in
 """
 
@@ -17,7 +17,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from slotcast_device.core.transfer.actions import (
+from slotcast_device.core.transfer.broker_limits import Allowance, has_wildcard
+from slotcast_device.core.transfer.chunk_map import ChunkMap
+from slotcast_device.core.transfer.credit import Credit
+from slotcast_device.core.transfer.subscriptions import Subscriptions
+from slotcast_device.core.transfer.transfer_actions import (
     Complete,
     Counters,
     PublishWant,
@@ -25,10 +29,6 @@ from slotcast_device.core.transfer.actions import (
     StoreChunk,
     StoreMap,
 )
-from slotcast_device.core.transfer.broker_limits import Allowance, has_wildcard
-from slotcast_device.core.transfer.chunk_map import ChunkMap
-from slotcast_device.core.transfer.credit import Credit
-from slotcast_device.core.transfer.subscriptions import Subscriptions
 from slotcast_schemas import limits
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import ChunkCorrupt
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterable, Sequence
 
-    from slotcast_device.core.transfer.actions import TransferAction
     from slotcast_device.core.transfer.subscriptions import Subscription
+    from slotcast_device.core.transfer.transfer_actions import TransferAction
     from slotcast_schemas.messages.offer import Payload
     from slotcast_schemas.topics import Topics
 
@@ -85,7 +85,7 @@ class Transfer:
     _needed_bytes: int = field(init=False)
     _have: set[int] = field(default_factory=set)
     _wanted: frozenset[int] = frozenset()
-    _requests: Subscriptions = field(init=False)
+    _subscriptions: Subscriptions = field(init=False)
     _corrupt: dict[int, int] = field(default_factory=dict)
     _is_up: bool = False
     _is_scanned: bool = False
@@ -97,7 +97,7 @@ class Transfer:
     def __post_init__(self) -> None:
         self._wanted = frozenset(self.needed)
         self._map = ChunkMap(self.payload)
-        self._requests = Subscriptions(
+        self._subscriptions = Subscriptions(
             self.payload,
             self.topics,
             self.credit,
@@ -117,7 +117,7 @@ class Transfer:
     @property
     def in_flight(self) -> int:
         """Chunks asked for and not here yet."""
-        return self._requests.in_flight
+        return self._subscriptions.in_flight
 
     @property
     def maps(self) -> dict[int, bytes]:
@@ -154,7 +154,7 @@ class Transfer:
 
     def holds(self, topic: str) -> bool:
         """Whether this filter is asked for."""
-        return topic in self._requests.held
+        return topic in self._subscriptions.held
 
     def start(
         self, stored_maps: dict[int, bytes], now_s: float, *, is_empty: bool = False
@@ -171,18 +171,18 @@ class Transfer:
             self._map.accept(part, data)
         return self._after_map(now_s) if self._map.is_whole else self._ask(now_s)
 
-    def link_up(self, now_s: float) -> list[TransferAction]:
+    def connection_made(self, now_s: float) -> list[TransferAction]:
         """A connection is there: nothing is subscribed on it yet."""
-        self._requests.begin(self._missing())
+        self._subscriptions.begin(self._missing())
         self._is_refused = False
         self._wants_first = self._wants_first or not self.allowance.limits.retained
         self._is_up = True
         return self._ask(now_s)
 
-    def link_down(self) -> None:
+    def connection_lost(self) -> None:
         """The connection is gone, and with it every subscription."""
         self._is_up = False
-        self._requests.begin(())
+        self._subscriptions.begin(())
         self.deadline_s = None
 
     def receive_map(self, part: int, data: bytes, now_s: float) -> list[TransferAction]:
@@ -194,12 +194,12 @@ class Transfer:
             self.counters.corrupt_chunks += 1
             return []
         topic = self.topics.map_part(self.payload.sha256, part)
-        self._note_how_it_came(self._requests.held.get(topic))
+        self._note_how_it_came(self._subscriptions.held.get(topic))
         self._progress(now_s)
         actions: list[TransferAction] = [StoreMap(part, data)]
-        self._requests.drop(topic)
+        self._subscriptions.drop(topic)
         if self._map.is_whole:
-            return actions + self._requests.let_go_of_done() + self._after_map(now_s)
+            return actions + self._subscriptions.let_go_of_done() + self._after_map(now_s)
         return actions + self._ask(now_s)
 
     def scanned(self, present: set[int], now_s: float) -> list[TransferAction]:
@@ -208,7 +208,7 @@ class Transfer:
         self._is_scanned = True
         self.reused_bytes = sum(map(self.payload.chunk_bytes, self._have))
         self.counters.verified_bytes = self.reused_bytes
-        self._requests.begin(self._missing())
+        self._subscriptions.begin(self._missing())
         if self.is_complete:
             return [Complete()]
         return self._ask(now_s)
@@ -230,7 +230,7 @@ class Transfer:
         self._have.add(index)
         self.counters.verified_bytes += len(data)
         self._progress(now_s)
-        request = self._requests.arrived(index, len(data), now_s)
+        request = self._subscriptions.arrived(index, len(data), now_s)
         learnt: list[TransferAction] = []
         if request is not None and not request.missing:
             learnt = self._finish(request, now_s)
@@ -240,7 +240,7 @@ class Transfer:
             return [StoreChunk(index, data)]
         return [StoreChunk(index, data), *learnt, *self._ask(now_s)]
 
-    def heard(self, now_s: float) -> None:
+    def bytes_arrived(self, now_s: float) -> None:
         """Bytes came on the link: a chunk may be on its way, however slowly; wait for it."""
         if self.deadline_s is not None and not self._backoff.failures:
             self.deadline_s = max(self.deadline_s, now_s + self._first_wait_s())
@@ -254,14 +254,16 @@ class Transfer:
         actions: list[TransferAction] = []
         if self._backoff.failures or is_planned:
             actions.append(self._publish_want(now_s))
-        slack_s = self.credit.slack_s(len(self._requests.held))
+        slack_s = self.credit.slack_s(len(self._subscriptions.held))
         self.deadline_s = now_s + FIRST_WAIT_S + slack_s + self._backoff.next_s()
         if not is_planned:
             self.credit.timed_out()
-            actions += self._requests.ask_again(self._have) + self._ask(now_s)
+            actions += self._subscriptions.ask_again(self._have) + self._ask(now_s)
         return actions
 
-    def refused(self, topic: str, now_s: float, *, is_final: bool) -> list[TransferAction]:
+    def subscription_refused(
+        self, topic: str, now_s: float, *, is_final: bool
+    ) -> list[TransferAction]:
         """The broker refused a filter: ask otherwise where there is a way, else later.
 
         Args:
@@ -269,13 +271,13 @@ class Transfer:
             now_s: the time.
             is_final: nothing else is known to ask for instead.
         """
-        if not self._requests.refused(topic):
+        if not self._subscriptions.refused(topic):
             return []
         if is_final:
             self._is_refused = True
             self.deadline_s = now_s + FIRST_WAIT_S + self._backoff.next_s()
             return []
-        if self._requests.held:  # what comes for these makes room
+        if self._subscriptions.held:  # what comes for these makes room
             return []
         if self.allowance.has_block_filters or not has_wildcard(topic):
             self.deadline_s = now_s + self.rng.uniform(*WANT_WAIT_S) * (1 + self._backoff.failures)
@@ -292,7 +294,7 @@ class Transfer:
     def stop(self) -> list[TransferAction]:
         """Ask for nothing any more; what is on disk stays."""
         self.deadline_s = None
-        return self._requests.let_go()
+        return self._subscriptions.let_go()
 
     # --- map and chunks -----------------------------------------------------------------------
 
@@ -325,27 +327,27 @@ class Transfer:
 
     def _ask(self, now_s: float) -> list[TransferAction]:
         """Ask for as much as the credit has room for."""
-        if not self._is_up or (self._is_refused and not self._requests.held):
+        if not self._is_up or (self._is_refused and not self._subscriptions.held):
             return []
         actions: list[TransferAction] = []
         if not self._map.is_whole:
-            actions = self._requests.ask_for_maps(self._map.missing, now_s)
+            actions = self._subscriptions.ask_for_maps(self._map.missing, now_s)
         elif self._is_scanned:
-            actions = self._requests.ask_for_chunks(self._have, now_s)
-        if self._requests.held and self.deadline_s is None:
+            actions = self._subscriptions.ask_for_chunks(self._have, now_s)
+        if self._subscriptions.held and self.deadline_s is None:
             self.deadline_s = now_s + self._first_wait_s()
         return actions
 
     def _publish_want(self, now_s: float) -> TransferAction:
         self.counters.wants += 1
-        for request in self._requests.held.values():
+        for request in self._subscriptions.held.values():
             request.is_wanted = True
             request.asked_s = now_s
         return PublishWant(self._want())
 
     def _want(self, only: set[int] | None = None) -> Want:
         """Build the want for what was asked for and has not come."""
-        missing = sorted(self._requests.chunks if only is None else only)
+        missing = sorted(self._subscriptions.chunks if only is None else only)
         blocks: dict[int, int] = {}
         for index in missing:
             block, bit = divmod(index, limits.BLOCK_CHUNKS)
@@ -365,7 +367,7 @@ class Transfer:
 
     def _first_wait_s(self) -> float:
         wait_s = self.rng.uniform(*WANT_WAIT_S) if self._wants_first else FIRST_WAIT_S
-        return wait_s + self.credit.slack_s(len(self._requests.held))
+        return wait_s + self.credit.slack_s(len(self._subscriptions.held))
 
     def _note_how_it_came(self, request: Subscription | None) -> None:
         """Learn whether this broker gives what it keeps, or only what is wanted."""
@@ -384,11 +386,11 @@ class Transfer:
         return self.credit.began(self._took_s(request, now_s))
 
     def _finish(self, request: Subscription, now_s: float) -> list[TransferAction]:
-        self._requests.drop(request.filter)
+        self._subscriptions.drop(request.filter)
         self._note_how_it_came(request)
         if not (request.retries or request.is_again):
             self.credit.completed(self._took_s(request, now_s))
-        return self._requests.proved(request)
+        return self._subscriptions.proved(request)
 
     def _took_s(self, request: Subscription, now_s: float) -> float:
         """How long a request takes so far, without what the broker needed to take its filters."""
