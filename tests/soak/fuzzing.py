@@ -17,7 +17,7 @@ from typing import Final
 
 TARGETS: Final = (
     *("notice", "release", "offer", "map", "status", "want"),
-    *("full", "delta", "state", "config", "samples"),
+    *("full", "delta", "state", "config", "samples", "finders"),
 )
 """Every decoder of bytes that came from outside, or from a disk that may lie."""
 
@@ -29,7 +29,9 @@ def main(arguments: list[str]) -> None:
     if not arguments or arguments[0] not in TARGETS:
         sys.exit(f"expected one of {', '.join(TARGETS)}, got {' '.join(arguments) or 'nothing'}")
     name, *options = arguments
-    with atheris.instrument_imports(include=["slotcast_schemas", "slotcast_device"]):
+    with atheris.instrument_imports(
+        include=["slotcast_schemas", "slotcast_device", "slotcast_publisher.delta"]
+    ):
         target = importlib.import_module(f"tests.soak.fuzz_{name}")
     with tempfile.TemporaryDirectory(prefix=f"slotcast-fuzz-{name}-") as folder:
         for number, seed in enumerate(target.seeds()):

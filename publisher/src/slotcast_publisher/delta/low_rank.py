@@ -29,6 +29,10 @@ _OVERSAMPLING: Final = 8
 """The random directions beside those that are kept (Halko, Martinsson, Tropp: Finding Structure
 with Randomness, 2011)."""
 
+_DIFFERENCE_MAX: Final = 1e12
+"""The difference from which on, or where it is no number, no factors are looked for: its products
+would not fit float32, and no weight moves so far."""
+
 _CAPTURED_MIN: Final = 0.9
 """The share of the difference's energy that the factors must hold."""
 
@@ -52,7 +56,7 @@ def fit_low_rank(pair: Pair, tensor: TensorSegment, row: int) -> Iterator[LowRan
     if not _looks_low(pair, tensor, row):
         return
     difference = _difference(pair, tensor).reshape(rows, row)
-    if not np.all(np.isfinite(difference)):
+    if not np.all(np.abs(difference) < _DIFFERENCE_MAX):
         return
     factors = _factorise(difference)
     if factors is None:
@@ -86,7 +90,7 @@ def _difference(pair: Pair, tensor: TensorSegment, most: int | None = None) -> N
 def _looks_low(pair: Pair, tensor: TensorSegment, row: int) -> bool:
     """Whether the first rows have most of their energy in few directions."""
     probe = _difference(pair, tensor, _PROBE_ROWS * row).reshape(-1, row).astype(np.float64)
-    if not np.all(np.isfinite(probe)):
+    if not np.all(np.abs(probe) < _DIFFERENCE_MAX):
         return False
     energy = np.linalg.eigvalsh(probe @ probe.T)[::-1]
     total = energy.sum()

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from slotcast_publisher.delta.layout import TensorPlace
+from slotcast_publisher.delta.place import TensorPlace
 from slotcast_schemas.codecs.delta.elements import (
     BFLOAT16,
     FLOAT16,

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from slotcast_publisher.delta.layout import TensorPlace
 from slotcast_publisher.delta.match import Match
+from slotcast_publisher.delta.place import TensorPlace
 
 SECTION_BYTES: Final = 8 * 1024 * 1024
 """The bytes of the image that one section makes, about."""

@@ -183,7 +183,10 @@ def _plan(base: Image, target: Image) -> _Plan:
         matches = [
             match
             for match in match_tensors(old, find_tensors(base), new, find_tensors(target))
-            if match.new.kind in (FLOAT32, FLOAT16) and len(match.new.dims) > 1
+            if match.new.kind in (FLOAT32, FLOAT16)
+            and len(match.new.dims) > 1
+            # What only looks like weights must stay as it is.
+            and not match.new.is_guess
         ]
         plan = _Plan(base, target, matches)
         moves, count = 0.0, 0

@@ -1,7 +1,7 @@
 """Where the fields of a protobuf message lie in a file, without loading the file.
 
 Only what finding tensors needs: field numbers, wire types and byte ranges (the encoding is in the
-Protocol Buffers documentation, "Encoding"). What the fields mean is left to `layout`.
+Protocol Buffers documentation, "Encoding"). What the fields mean is left to `onnx`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,197 @@
+"""Arrays of floats in bytes that no format explains, found by what trained weights look like.
+
+In a float the byte with the sign and the exponent takes few values, since the weights of a layer
+are about as large as each other, and the lowest byte takes all of them. So a block of bytes is
+looked at in four lanes, its bytes number 0, 4, 8 ..., number 1, 5, 9 ... and so on:
+
+- float32: one lane is poor and holds exponents of numbers from 2**-40 to 2**16;
+- bfloat16 and float16: every other lane is poor, and the two between are rich. A bfloat16's high
+  byte has the sign and most of the exponent, as float32's; a float16's also has two bits of
+  mantissa, and says so by being richer.
+
+What is taken for floats by mistake costs bytes, never truth: a codec keeps every bit of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slotcast_publisher.delta.place import TensorPlace
+from slotcast_schemas.codecs.delta.elements import BFLOAT16, FLOAT16, FLOAT32, ElementKind
+from slotcast_schemas.codecs.source import Source
+
+SEARCHED_MIN_BYTES: Final = 16 * 1024
+"""The least bytes that are searched; smaller gaps are what lies between tensors."""
+
+_BLOCK_BYTES: Final = 4096
+"""The bytes that are judged at once: a thousand in each lane."""
+
+_STEP_BYTES: Final = 1024 * 1024
+"""The bytes that are read at once, whole blocks."""
+
+_SAMPLED: Final = 4
+"""One in so many bytes of a lane is looked at; 256 tell a poor lane from a rich one."""
+
+_POOR_BITS: Final = 5.6
+"""The entropy of a lane, by its 256 samples, below which it is poor: a rich one comes to 7.2."""
+
+_BFLOAT16_BITS: Final = 4.2
+"""The entropy below which a 16-bit float's high byte has no mantissa in it."""
+
+_PLAUSIBLE_SHARE: Final = 0.85
+"""The share of high bytes that must be those of a plausible exponent."""
+
+_TEXT_SHARE: Final = 0.9
+"""The share of printable bytes from which on a block is text."""
+
+_RUN_MIN_BYTES: Final = 2 * _BLOCK_BYTES
+"""The least bytes of an array that is found."""
+
+_BRIDGED_BLOCKS: Final = 2
+"""The most blocks of nothing known that may lie inside an array: zeros, or a small odd tensor."""
+
+_TOPS: Final = np.arange(256)
+# Exponents 87 to 143 of 255, less their lowest bit: 2**-40 to 2**16. Zeros are plausible too.
+_WIDE_TOPS: Final = ((_TOPS & 127) >= 43) & ((_TOPS & 127) <= 71) | ((_TOPS & 127) == 0)
+# Exponents up to 20 of 31: to 2**5.
+_HALF_TOPS: Final = ((_TOPS & 127) >> 2) <= 20
+_PRINTABLE: Final = ((_TOPS >= 32) & (_TOPS < 127)) | (_TOPS == 10) | (_TOPS == 13) | (_TOPS == 9)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a block looks like: elements of `kind` that begin at `phase` modulo their width."""
+
+    kind: ElementKind
+    phase: int
+
+    @property
+    def width(self) -> int:
+        return self.kind.size_bytes(1)
+
+
+def find_by_looks(source: Source, start: int, size_bytes: int) -> list[TensorPlace]:
+    """Find arrays of floats in a range, as guesses, by their place in the source.
+
+    Args:
+        source: the bytes, of an image.
+        start: where the range begins.
+        size_bytes: how long it is.
+
+    Raises:
+        SlotDamaged: a file cannot be read.
+    """
+    looks: list[_Look | None] = []
+    for offset in range(start, start + size_bytes, _STEP_BYTES):
+        step_bytes = min(_STEP_BYTES, start + size_bytes - offset)
+        data = np.frombuffer(source.read_at(offset, step_bytes), dtype=np.uint8)
+        looks += _looks(data[: len(data) // _BLOCK_BYTES * _BLOCK_BYTES].reshape(-1, _BLOCK_BYTES))
+    found: list[TensorPlace] = []
+    lowest, end = start, start + size_bytes
+    for first, blocks, look in _runs(looks):
+        # Whole elements of the run's own blocks, then as far as the floats go on.
+        low = max(lowest, start + first * _BLOCK_BYTES)
+        low += (start + look.phase - low) % look.width
+        count = (start + (first + blocks) * _BLOCK_BYTES - low) // look.width
+        place = _extended(
+            source, (lowest, end), TensorPlace("", look.kind, (), low, count * look.width)
+        )
+        if place.size_bytes >= _RUN_MIN_BYTES:
+            found.append(place)
+            lowest = place.end
+    return found
+
+
+def _looks(blocks: NDArray[np.uint8]) -> list[_Look | None]:
+    """What each block looks like; blocks uint8, shape (blocks, bytes)."""
+    if not len(blocks):
+        return []
+    lanes = [blocks[:, lane :: 4 * _SAMPLED] for lane in range(4)]
+    counts = np.stack([_histograms(lane) for lane in lanes], axis=1)
+    entropies = _entropies(counts)
+    sampled = counts.sum(axis=2)
+    wide = counts[:, :, _WIDE_TOPS].sum(axis=2) / sampled
+    half = counts[:, :, _HALF_TOPS].sum(axis=2) / sampled
+    text = counts[:, :, _PRINTABLE].sum(axis=(1, 2)) / sampled.sum(axis=1)
+    return [
+        None if is_text else _look(*block)
+        for is_text, *block in zip(text > _TEXT_SHARE, entropies, wide, half, strict=True)
+    ]
+
+
+def _histograms(lane: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """How often each byte comes in each block; int64, shape (blocks, 256)."""
+    places = np.arange(len(lane))[:, None] * 256 + lane
+    return np.bincount(places.ravel(), minlength=256 * len(lane)).reshape(-1, 256)
+
+
+def _entropies(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Bits per byte of each block's lanes; float64, shape (blocks, 4)."""
+    shares = counts / counts.sum(axis=2, keepdims=True)
+    bits: NDArray[np.float64] = -(shares * np.log2(np.where(counts > 0, shares, 1.0))).sum(axis=2)
+    return bits
+
+
+def _look(
+    entropy: NDArray[np.float64], wide: NDArray[np.float64], half: NDArray[np.float64]
+) -> _Look | None:
+    """What a block looks like, by the entropy and the plausible shares of its four lanes."""
+    top = int(entropy.argmin())
+    if entropy[top] == 0.0 or entropy[top] > _POOR_BITS:
+        return None
+    other, between = (top + 2) % 4, [(top + 1) % 4, (top + 3) % 4]
+    is_pair = entropy[other] < _POOR_BITS and min(entropy[between]) > entropy[other] + 0.7
+    if is_pair:
+        pair = [top, other]
+        if wide[pair].min() >= _PLAUSIBLE_SHARE and entropy[pair].max() < _BFLOAT16_BITS:
+            return _Look(BFLOAT16, (top + 1) % 2)
+        if half[pair].min() >= _PLAUSIBLE_SHARE:
+            return _Look(FLOAT16, (top + 1) % 2)
+    elif wide[top] >= _PLAUSIBLE_SHARE:
+        return _Look(FLOAT32, (top + 1) % 4)
+    return None
+
+
+def _runs(looks: list[_Look | None]) -> list[tuple[int, int, _Look]]:
+    """Runs of blocks that look alike: the first block, how many, and what they look like."""
+    runs: list[tuple[int, int, _Look]] = []
+    for block, look in enumerate(looks):
+        if look is None:
+            continue
+        if runs:
+            first, count, before = runs[-1]
+            if before == look and block - (first + count) <= _BRIDGED_BLOCKS:
+                runs[-1] = (first, block + 1 - first, look)
+                continue
+        runs.append((block, 1, look))
+    return runs
+
+
+def _extended(source: Source, bounds: tuple[int, int], place: TensorPlace) -> TensorPlace:
+    """A run's elements, with plausible ones on both sides, up to two blocks of them."""
+    width = place.kind.size_bytes(1)
+    most = 2 * _BLOCK_BYTES // width
+    before = min(most, (place.offset - bounds[0]) // width)
+    after = min(most, (bounds[1] - place.end) // width)
+    elements = _high_bytes(source, place.offset - before * width, before, width)
+    before = _plausible(elements[::-1], place.kind)
+    after = _plausible(_high_bytes(source, place.end, after, width), place.kind)
+    count = before + place.count + after
+    offset = place.offset - before * width
+    return TensorPlace("", place.kind, (count,), offset, count * width, is_guess=True)
+
+
+def _high_bytes(source: Source, offset: int, count: int, width: int) -> NDArray[np.uint8]:
+    data = source.read_at(offset, count * width)
+    return np.frombuffer(data, dtype=np.uint8).reshape(-1, width)[:, -1]
+
+
+def _plausible(high_bytes: NDArray[np.uint8], kind: ElementKind) -> int:
+    """How many elements from the first on are plausible, and not 0, by their high bytes, (n,)."""
+    tops: NDArray[Any] = _HALF_TOPS if kind == FLOAT16 else _WIDE_TOPS
+    bad = np.flatnonzero(~tops[high_bytes] | (high_bytes & 127 == 0))
+    return int(bad[0]) if len(bad) else len(high_bytes)
