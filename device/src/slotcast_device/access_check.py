@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("slotcast.device")
 _ENTRIES_MAX: Final = 20_000
-"""Of a state directory; one with more is not a device's, and is looked at in part."""
+"""The most entries of a state directory that are looked at; one with more is not a device's, and is
+looked at in part."""
 
 
 def become_agent_user(config: DeviceConfig, *, is_logged: bool = False) -> None:

@@ -62,13 +62,21 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("slotcast.device")
 _TEXT_MAX_CHARS: Final = 300
+"""The characters that are kept of an error that nobody foresaw."""
 _TICK_S: Final = 1.0
+"""The longest time in seconds between two rounds of the loop, and between two looks at the disk and
+at what a person asks."""
 _WORKERS: Final = 2
+"""The threads that do jobs: two models' jobs go on at once, and a hook that is asked holds up only
+one of them."""
 _ENDED: Final = frozenset({"after_commit", "after_rollback"})
+"""The stages of an update at which a release was on trial and no longer is."""
 REFUSED_FIRST_S: Final = 5.0
+"""The first wait in seconds before a notice's topic is asked for again that the broker refused."""
 REFUSED_CAP_S: Final = 300.0
+"""The longest of these waits, in seconds."""
 NO_NOTICE_AFTER_S: Final = 10.0
-"""After so long on a connection it is said of which models no notice came."""
+"""The seconds on a connection after which it is said of which models no notice came."""
 """Bounds of the waits before a notice is asked for again whose filter was refused."""
 
 

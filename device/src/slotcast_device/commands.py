@@ -248,3 +248,4 @@ COMMANDS: Final[Mapping[str, Callable[[DeviceConfig, argparse.Namespace], int]]]
     "ask": leave_request,
     "ping": ping_agent,
 }
+"""What each command of `slotcast-device` does, by its name; it gives the exit code."""

@@ -18,6 +18,7 @@ from typing import Any, Final
 from slotcast_schemas.errors import UsageError
 
 VARIABLE: Final = "_SLOTCAST_DEVICE_COMPLETE"
+"""The environment variable by which a shell asks for completions."""
 
 SCRIPTS: Final = {
     "bash": """\
@@ -48,6 +49,7 @@ complete --command slotcast-device --arguments \
 (commandline -opc)[2..] (commandline -ct) 2>/dev/null)"
 """,
 }
+"""What a shell reads to complete commands, by the shell's name."""
 
 
 @dataclass(frozen=True, slots=True)

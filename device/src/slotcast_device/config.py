@@ -28,6 +28,7 @@ from slotcast_schemas.redact import hide_passwords
 from slotcast_schemas.topics import DEFAULT_PREFIX, Topics
 
 CONFIG_MAX_BYTES = 256 * 1024
+"""The most bytes of a configuration file; a larger one is no configuration."""
 
 
 class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

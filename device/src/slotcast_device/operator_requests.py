@@ -25,9 +25,13 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("slotcast.device")
 _REQUEST_MAX_BYTES: Final = 4096
+"""The most bytes of a request that is read."""
 _REQUESTS_MAX: Final = 16
+"""The most requests that are taken in one look."""
 _PING: Final = "ping-"
+"""How the name of a file begins that only asks whether an agent looks here."""
 _POLL_S: Final = 0.1
+"""The seconds between two looks whether the agent has answered."""
 
 
 class OperatorRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -12,6 +12,7 @@ from typing import Final
 from slotcast_schemas.errors import UsageError
 
 SHARE: Final = Path(__file__).with_name("share")
+"""The folder of the files that are installed with this package."""
 DESCRIPTIONS: Final = {
     "slotcast-device.service": "the agent as a service of systemd",
     "slotcast-application.service": "an application of another user beside it, under systemd",
@@ -22,6 +23,7 @@ DESCRIPTIONS: Final = {
     "service.py": "an application in Python: HTTP in, one HotModel inside",
     "follow.sh": "starts a program of any language again at each switch",
 }
+"""What each of these files is for, by its name."""
 
 
 def copy_to(folder: Path) -> list[Path]:

@@ -37,12 +37,14 @@ if TYPE_CHECKING:
     from slotcast_schemas.messages.status import LinkStatus
 
 DISK_LOW_BYTES: Final = 64 * 1024 * 1024
+"""The free bytes below which the check says that the disk is too full for an update."""
 _CLOCK_HINTS: Final = {
     "ok": "",
     "behind": ", earlier than something that was signed, or than this software; set the clock",
     "ahead": ", later than the pinned root is good for; set the clock, or provision this device"
     " again",
 }
+"""What is added to the time for people, by what the clock was found to be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,16 +36,23 @@ from slotcast_schemas.fields import (
 )
 
 REPORT_MAX_BYTES: Final = 32 * 1024
+"""The most bytes of a report that is read."""
 REPORTS_MAX: Final = 64
-"""Files read of one model; the newest. More processes than that share a summary by sampling."""
+"""The most reports of one model that are read, the newest; more processes than that share a summary
+by sampling."""
 
 REPORTS_FOLDER_MODE: Final = 0o1770
+"""The rights of the folder for reports: the owner's group may add files, and only who wrote one may
+remove it (sticky)."""
 BOUNDS_MAX: Final = 512
+"""The most bounds of a histogram in a report."""
 STALE_AFTER_S: Final = 3600.0
-"""A report this old is of a process that is gone; it is removed. One that lives writes it again."""
+"""The age in seconds at which a report is of a process that is gone, and is removed; a process that
+lives writes it again."""
 
 Phase = Literal["loading", "serving", "retired", "failed", "gone"]
-"""`gone` is what `liveness` makes of a process that has stopped writing."""
+"""Where a process stands with a release; `gone` is what `liveness` makes of one that has stopped
+writing."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):

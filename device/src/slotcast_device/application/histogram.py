@@ -14,13 +14,17 @@ from typing import Final
 from slotcast_schemas.messages.metrics import Latency
 
 _UNIT_SHIFT: Final = 7
-"""Latencies are counted in units of 2^7 ns."""
+"""Latencies are counted in units of 2 to this power of nanoseconds, 128 ns."""
 _SUB_BITS: Final = 4
+"""Each doubling has 2 to this power of buckets, 16, so that a bucket is at most 6 % wide."""
 _SHIFT_MAX: Final = 24
+"""The number of doublings past the first 32 buckets: 2^24 times 32 units of 128 ns are 69 s."""
 BUCKETS: Final = (_SHIFT_MAX << _SUB_BITS) + (2 << _SUB_BITS)
+"""The number of buckets; the last one counts what is longer than all bounds."""
 
 WIRE_BOUNDS_S: Final = tuple(50e-6 * 2 ** (i / 3) for i in range(64))
-"""Bounds of the histogram that is sent: a third of a doubling each, 50 us to 105 s."""
+"""The bounds, in seconds, of the histogram that is sent: a third of a doubling each, 50 us to 105
+s."""
 
 
 def bucket_of(latency_ns: int) -> int:
@@ -45,7 +49,7 @@ def _upper_ns(bucket: int) -> int:
 
 
 BOUNDS_S: Final = tuple(_upper_ns(bucket) / 1e9 for bucket in range(BUCKETS - 1))
-"""Upper bound of each bucket but the last, in seconds."""
+"""The upper bound of each bucket but the last, in seconds."""
 
 
 def rebucket(

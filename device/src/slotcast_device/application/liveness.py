@@ -17,17 +17,20 @@ import msgspec
 from slotcast_device.application.app_report import AppReport, ReportFile
 
 GONE_AFTER_S: Final = 30.0
-"""A process writes at least every 10 seconds; one that has not for this long has ended."""
+"""The seconds without a new report after which a process has ended; one that lives writes at least
+every 10 seconds."""
 LATE_S: Final = 12.0
-"""A process that keeps to its ten seconds is heard of within these, where looks are frequent."""
+"""The seconds within which a process that keeps to its ten seconds is heard of, where looks are
+frequent."""
 LOOK_COUNTS_S: Final = 15.0
-"""So much silence is believed of the time between two looks: a machine that stood still, or a
-reader that was kept from looking, says nothing of the processes."""
+"""The most seconds of silence that are believed of the time between two looks: a machine that stood
+still, or a reader that was kept from looking, says nothing of the processes."""
 ENDED_MAX: Final = 256
-"""Ended processes that are remembered of a slot: more restarts than any release may see."""
+"""The most ended processes of a slot that are remembered: more restarts than any release may
+see."""
 
 AT_WORK: Final = frozenset({"loading", "serving"})
-"""Phases of a process that goes on writing."""
+"""The phases of a process that goes on writing."""
 
 
 @dataclass(slots=True)

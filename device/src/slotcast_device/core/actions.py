@@ -153,6 +153,7 @@ class Answer:
 
 
 Job = Inspect | Verify | OpenSpool | ScanSpool | Build | ProbeSlot | Watch | CheckSlot | AskHook
+"""What takes long: at most one at a time for each model."""
 Order = (
     transfer_actions.Subscribe
     | transfer_actions.Unsubscribe
@@ -234,6 +235,7 @@ Step = (
     | PutBack
     | SealAgain
 )
-"""Short work on the disk."""
+"""What is short work on the disk, done at once and in order."""
 
 Action = Job | Order | Step | Notify | PublishStatus | Log
+"""All that a core can ask for."""

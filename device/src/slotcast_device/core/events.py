@@ -178,3 +178,4 @@ Event = (
     | SlotsChanged
     | ClockMoved
 )
+"""All that can happen to a core."""

@@ -37,11 +37,15 @@ if TYPE_CHECKING:
     from slotcast_schemas.verify import Trusted
 
 SYNC_EVERY_S: Final = 30.0
-"""Bounds what a power cut takes of the chunks; on a fast link an update is over before."""
+"""The seconds between two times that chunks are made durable: it bounds what a power cut takes, and
+on a fast link an update is over before."""
 PROGRESS_EVERY_S: Final = 15.0
+"""The seconds between two reports of how far a transfer is."""
 BUSY_FIRST_S: Final = 60.0
+"""The first wait in seconds before a model is probed again that the device was too busy to
+judge."""
 BUSY_CAP_S: Final = 900.0
-"""Bounds of the wait before a model is probed again that the device was too busy to judge."""
+"""The longest of these waits, in seconds."""
 
 
 class Installation:

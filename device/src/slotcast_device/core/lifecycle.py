@@ -34,11 +34,12 @@ class Happening(StrEnum):
 
 
 FETCHING: Final = frozenset({State.DOWNLOADING, State.DOWNLOADED, State.VERIFIED})
-"""An update is under way, and `current` still opens the old release."""
+"""The states in which an update is under way, and `current` still opens the old release."""
 SWITCHED: Final = frozenset({State.ACTIVATING, State.TRIAL})
-"""`current` opens the new release, or is about to."""
+"""The states in which `current` opens the new release, or is about to."""
 
 _H = Happening
+"""A short name, so that a row of the table is a line."""
 _OPEN: Final[Mapping[Happening, State]] = {
     _H.OFFERED: State.DOWNLOADING,
     _H.HELD: State.QUEUED,
@@ -63,6 +64,7 @@ _UNDER_WAY: Final[Mapping[Happening, State]] = {
     _H.BROKEN: State.FAILED,
     _H.REFUSED: State.REJECTED,
 }
+"""What a notice, or a failure, may do to an update that is under way and has not switched."""
 
 FOLLOWS: Final[Mapping[State, Mapping[Happening, State]]] = {
     State.IDLE: _OPEN,
@@ -94,6 +96,7 @@ FOLLOWS: Final[Mapping[State, Mapping[Happening, State]]] = {
         _H.CANCELED: State.ROLLED_BACK,
     },
 }
+"""The table: for each state, what may happen to an update in it, and the state that follows."""
 
 
 class IllegalMove(Exception):

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from slotcast_schemas.errors import SlotcastError
 
 MEND_AGAIN_S: Final = 30.0
-"""After a failure: storage that cannot be written will not be written a second later."""
+"""The seconds to wait after something could not be put back: storage that cannot be written will
+not be written a second later."""
 
 
 class Mending:

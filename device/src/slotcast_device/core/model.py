@@ -50,7 +50,9 @@ if TYPE_CHECKING:
     from slotcast_schemas.topics import Topics
 
 RETRY_FIRST_S: Final = 60.0
+"""The first wait in seconds before a notice is looked at again whose update failed."""
 RETRY_CAP_S: Final = 3600.0
+"""The longest of these waits, in seconds."""
 
 
 class ModelCore:

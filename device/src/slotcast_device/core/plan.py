@@ -34,13 +34,16 @@ if TYPE_CHECKING:
     from slotcast_schemas.verify import Trusted
 
 DISK_MARGIN_BYTES: Final = 8 * 1024 * 1024
-"""Left free beside slot and payload, for state, trust metadata and the log."""
+"""The bytes that stay free beside slot and payload, for the record, trust metadata and the log."""
 
 PLAN_AGAIN_S: Final = 600.0
-"""A link that is metered, or a day's bytes that are used up: look again after this."""
+"""The seconds after which a notice is looked at again that waits for a link that is not metered, or
+for another day's bytes."""
 
 FULL_CODECS: Final = frozenset({"full+zstd", "full+none"})
+"""The codecs of payloads that hold a whole image."""
 DELTA_CODECS: Final = frozenset({"delta+v1"})
+"""The codecs of payloads that need an image on the device to start from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,7 @@ class Install:
 
 
 Plan = NothingToDo | Wait | Canceled | Install
+"""What a notice can mean for this device."""
 
 
 def make_plan(trusted: Trusted, state: ModelState, facts: Facts) -> Plan:

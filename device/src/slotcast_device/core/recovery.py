@@ -74,6 +74,7 @@ class CurrentLink:
 
 
 NO_LINK: Final = CurrentLink(None, "nothing")
+"""What a look finds where there is no `current`."""
 
 
 @dataclass(frozen=True, slots=True)

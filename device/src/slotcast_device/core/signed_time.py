@@ -28,13 +28,14 @@ if TYPE_CHECKING:
     from slotcast_schemas.verify import Trusted
 
 SLACK_S: Final = 300
-"""Two clocks that are both right differ by no more than this."""
+"""The most seconds by which two clocks that are both right differ."""
 JUMP_S: Final = 5.0
-"""The clock was set if it moved this much against the one that does not jump."""
+"""The seconds by which the clock must move against the one that does not jump to count as set."""
 BUILT_S: Final = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
-"""A clock before this software was written is behind."""
+"""A time before this software was written, in seconds since 1970: a clock that is behind it is
+wrong."""
 NEVER_AGAIN_S: Final = 366 * 86400.0
-"""Waits are bounded, so that sums of them stay sane."""
+"""The longest wait in seconds, a year; waits are bounded so that sums of them stay sane."""
 
 
 class ClockWatch:

@@ -16,11 +16,15 @@ from slotcast_schemas.messages.status import BenchedRelease, Evidence, StatusFil
 from slotcast_schemas.states import State
 
 FORMAT: Final = 1
+"""The version of the record's format; a record with another one is refused."""
 BENCHED_MAX: Final = 16
-"""The oldest is forgotten first; its sequence is below the floor by then, or superseded."""
+"""The most benched releases that are remembered; the oldest is forgotten first, whose sequence is
+below the floor by then, or superseded."""
 
 SlotName = Literal["a", "b"]
+"""The name of one of a model's two slots, and of its folder."""
 SLOT_NAMES: Final[tuple[SlotName, SlotName]] = ("a", "b")
+"""The names of both slots."""
 
 
 def other(slot: SlotName) -> SlotName:

@@ -28,15 +28,20 @@ if TYPE_CHECKING:
     from slotcast_schemas.messages.status import Check
 
 WATCH_EVERY_S: Final = 10.0
+"""The most seconds between two looks at a release on trial."""
 WATCH_AGAIN_S: Final = 2.0
-"""When the time is over and requests are still missing, or the application still loads."""
+"""The seconds to the next look when the trial's time is over and requests are still missing, or the
+application still loads."""
 LOOK_COUNTS_S: Final = 15.0
-"""So much of the time between two looks counts: of a machine that stood still nothing was seen."""
+"""The most seconds of the time between two looks that count for the trial: of a machine that stood
+still nothing was seen."""
 STUCK_WAIT_S: Final = 15.0
+"""The seconds to wait after storage failed in the middle of a switch or a roll back."""
 NOTE_FIRST_S: Final = 10.0
+"""The seconds of trial after which what it has come to is saved for the first time."""
 NOTE_SHARE: Final = 1 / 20
-"""What a trial has come to is saved, and told, whenever its time has grown by this share: some 140
-writes in a day; a crash costs at most this much of the time already watched."""
+"""The share by which a trial's time must have grown for what it has come to to be saved and told
+again: some 140 writes in a day, and a crash costs at most this much of the time already watched."""
 
 
 class Switching:

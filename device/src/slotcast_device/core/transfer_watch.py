@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from slotcast_device.core.transfer.transfer import Transfer
 
 ASKED_AGAIN: Final = "it is asked for again and again"
+"""How a text for people ends that says why nothing comes."""
 
 
 class TransferWatch:

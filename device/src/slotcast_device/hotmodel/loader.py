@@ -29,19 +29,26 @@ from slotcast_schemas.reasons import Reason
 from slotcast_schemas.samples import Array, Samples, read_samples, seeded_inputs
 
 LOADER_NICE: Final = 19
-"""The lowest: a hundredth of the CPU of a busy thread, and all that is idle. Found by measuring
-(docs/adr/0031): the higher, the more a load on a saturated machine is felt."""
+"""The niceness of a load, the highest: a hundredth of the CPU of a busy thread, and all that is
+idle. Found by measuring (docs/adr/0031): the lower, the more a load on a saturated machine is
+felt."""
 
 _NICE_MAX: Final = 19
+"""The highest niceness that Linux knows (sched(7))."""
 
 PATIENCE_S: Final = 15.0
-"""On a machine with nothing to spare, a load at low priority might never end, and the agent waits
-for it: after this it goes on at normal priority, where the system allows raising it."""
+"""The seconds that a load may take at low priority: on a machine with nothing to spare it might
+never end, and the agent waits for it. After this it goes on at normal priority, where the system
+allows raising it."""
 
 BEAT_S: Final = 5.0
+"""The seconds between two signs of life of a load that takes long."""
 WARM_UP_RUNS: Final = 2
+"""The number of runs of a new session before it serves: the first ones are slower than all
+others."""
 
 Warm = Callable[[Any], None]
+"""What runs a session before it serves."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,22 +41,27 @@ from slotcast_schemas.reasons import Reason
 _log = logging.getLogger(__name__)
 
 POLL_S: Final = 0.2
-"""How often `current` is looked at: two system calls."""
+"""The seconds between two looks at `current`; each is two system calls."""
 COMPLAIN_EVERY_S: Final = 60.0
-"""At most so often a step that fails is logged."""
+"""The seconds within which a step that fails again is not logged again."""
 
 LOAD_PEAK: Final = 2.0
-"""Loading takes up to this many times the files' size (onnxruntime issues 15429 and 23775)."""
+"""The memory that loading takes at most, in sizes of the files (onnxruntime issues 15429 and
+23775)."""
 
 MEMORY_RESERVE_BYTES: Final = 32 * 1024 * 1024
+"""The bytes of memory that stay free beside two sessions, for the application itself."""
 DRAIN_FIRST_S: Final = 1.0
-"""How long the follower waits for the old session's last callers before it looks at `current`
-again; the session of a call that takes longer is closed when that call has ended."""
+"""The seconds that the follower waits for the old session's last callers before it looks at
+`current` again; the session of a call that takes longer is closed when that call has ended."""
 DRAIN_S: Final = 60.0
+"""The seconds to wait for the last callers where nothing new is to be loaded meanwhile."""
 LEAVE_S: Final = 1.0
-"""How long a process that ends waits for its follower, which may be in the middle of a load."""
+"""The seconds that a process that ends waits for its follower, which may be in the middle of a
+load."""
 RETRY_S: Final = 30.0
-"""Where memory was short, or the files closed to us, the release is tried again after this."""
+"""The seconds after which a release is tried again for which memory was short, or whose files were
+closed to us."""
 
 
 class MemoryShort(ModelFailed):

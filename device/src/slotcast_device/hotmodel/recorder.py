@@ -15,9 +15,12 @@ import numpy as np
 from slotcast_device.application.histogram import BUCKETS, bucket_of
 
 LOOK_FIRST: Final = 64
-"""Of a new release, every output is looked at this often: a bad one shows at once."""
+"""The number of requests to a new release of which every output is looked at: a bad one shows at
+once."""
 LOOK_EVERY: Final = 16
+"""After those, one output of so many is looked at."""
 _LOOK_ELEMENTS_MAX: Final = 4096
+"""The most elements of one output that are looked at: a large output is not read whole for this."""
 
 
 class Recorder:

@@ -24,7 +24,8 @@ from slotcast_schemas.limits import DETAIL_MAX_CHARS
 _log = logging.getLogger(__name__)
 
 IDLE_S: Final = 10.0
-"""Without requests a report is still written this often: it says that the process lives."""
+"""The seconds after which a report is written where there were no requests: it says that the
+process lives."""
 
 
 class ReportWriter:

@@ -29,13 +29,16 @@ if TYPE_CHECKING:
     from slotcast_device.core.transfer.broker_limits import BrokerLimits, Refusal
 
 ANSWER_S: Final = 10.0
-"""For a CONNECT and for each SUBSCRIBE; a device that updates waits longer."""
+"""The seconds to wait for the answer to a CONNECT and to each SUBSCRIBE; a device that updates
+waits longer."""
 KEPT_S: Final = 3.0
-"""For what a broker has kept, after it took the filter."""
+"""The seconds to wait for what a broker has kept, after it took the filter."""
 NO_PAYLOAD: Final = bytes(32)
 """The digest of no payload: its topics are as good as any to ask for, and empty."""
 PACKET_NEEDED_BYTES: Final = bounds.CHUNK_DEFAULT_BYTES + 256
+"""The bytes of a packet with a chunk of the usual size, which a broker must take."""
 NOTICE_USUAL_BYTES: Final = 8192
+"""The most bytes of a usual notice, which a broker must take."""
 
 
 @dataclass(frozen=True, slots=True)

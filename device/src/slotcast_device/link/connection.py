@@ -52,19 +52,25 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("slotcast.device")
 _STABLE_S: Final = 30.0
-"""A connection that ended sooner, and brought nothing, was closed quickly."""
+"""The seconds for which a connection must last, or else bring something, not to count as closed
+quickly."""
 CAREFUL_AFTER: Final = 2
-"""Connections in a row that were closed quickly; then things are asked for one at a time."""
+"""The number of connections in a row that were closed quickly after which things are asked for one
+at a time."""
 SUSPICIOUS_AFTER: Final = 3
-"""The same; then the device looks whether another one has its id."""
+"""The number of them after which the device looks whether another one has its id."""
 HANG_UPS_MAX: Final = 5
-"""Of a broker that took connections before: then it may have become another."""
+"""The number of times that a broker which took connections before hangs up until it is asked in
+every way again: it may have become another."""
 IN_USE_CAP_FACTOR: Final = 5
-"""How much longer than for a lost link the wait becomes where another device has this id."""
+"""How many times longer than for a lost link the wait becomes where another device has this id."""
 TWIN_SEEN_S: Final = 600.0
+"""The seconds for which a lost connection counts as taken over, once another device was seen to
+have this id."""
 MUTED_MAX: Final = 64
+"""The most topics of one broker that are remembered because it hung up on them."""
 MUTED_S: Final = 3600.0
-"""How long nothing is published on a topic that a broker hangs up on."""
+"""The seconds for which nothing is published on a topic that a broker hangs up on."""
 
 
 class Listener(Protocol):

@@ -43,23 +43,33 @@ if TYPE_CHECKING:
     from slotcast_device.config import BrokerConfig, DeviceConfig
 
 RECEIVE_MAXIMUM: Final = 512
+"""The most messages without a receipt that a broker may have under way to us (MQTT 5,
+3.1.2.11.3)."""
 _QUICK_ACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
+"""Linux's socket option to send TCP's receipts at once (tcp(7)); None where the system has none."""
 READS_MAX: Final = 64
-"""Packets taken before the loop looks at anything else."""
+"""The most packets that are taken before the loop looks at anything else."""
 RECEIPTS_TOGETHER: Final = 8
-"""Packets whose receipts leave in one send: well below the 20 that Mosquitto has under way."""
+"""The number of packets whose receipts leave in one send: well below the 20 that Mosquitto has
+under way."""
 ASKED_MAX: Final = 256
-"""Subscriptions whose answer is watched; a broker that answers none must not make this grow."""
+"""The most subscriptions whose answer is watched; a broker that answers none must not make this
+grow."""
 SUBSCRIBE_TRIES: Final = 8
-"""For one filter, where the broker says only that it failed. A NATS cluster with a node down fails
-one in three, for it may place a consumer on the dead one (docs/brokers.md)."""
+"""The number of times that one filter is asked for where the broker says only that it failed. A
+NATS cluster with a node down fails one in three, for it may place a consumer on the dead one
+(docs/brokers.md)."""
 ANSWER_WAIT_S: Final = 20.0
-"""After so long a SUBSCRIBE counts as unanswered; eight filters took NATS 16 s."""
+"""The seconds after which a SUBSCRIBE counts as unanswered; eight filters took NATS 16 s."""
 GOODBYE_WAIT_S: Final = 1.0
+"""The seconds to wait for the receipt of the farewell before the connection is let go of."""
 _UNACKED_MAX: Final = 512
+"""The most messages of ours without a receipt that are remembered."""
 _REFUSALS_MAX: Final = 64
+"""The most topics that are remembered because the broker refuses messages on them."""
 _HEADER_BYTES: Final = 16
-"""Of a PUBLISH beside topic and message: fixed header, lengths, packet id, no properties."""
+"""What a PUBLISH has beside topic and message, in bytes: fixed header, lengths, packet id, no
+properties."""
 _HINTS: Final = {
     0x9B: "it offers no QoS 1, which is needed",
     0x85: "it does not take this device's id as a client id",

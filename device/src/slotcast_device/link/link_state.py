@@ -15,11 +15,15 @@ if TYPE_CHECKING:
     from slotcast_device.core.transfer.broker_limits import BrokerLimits
 
 CONNECTED: Final = Reason.CONNECTED
+"""The reason of a link that is there and works."""
 STARTING: Final = Reason.STARTING
+"""The reason of a link before the first answer of a broker."""
 STOPPED: Final = Reason.STOPPED
+"""The reason of a link whose agent ended in order."""
 IN_USE_SHOWN_S: Final = 600.0
-"""How long after it was pushed off a device goes on to say that its id is in use."""
+"""The seconds after it was pushed off for which a device goes on to say that its id is in use."""
 _NAME_MAX_CHARS: Final = 128
+"""The most characters of a broker's name in a status."""
 
 
 class LinkState:

@@ -23,16 +23,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 READ_BYTES: Final = 256 * 1024
-"""What one read may bring; there is room for more only while a larger packet comes."""
+"""The most bytes that one read brings; there is room for more only while a larger packet comes."""
 GATHERED_MAX_BYTES: Final = 4096
-"""What may wait to be sent; past this the system is asked at once, and its refusal passed on."""
+"""The most bytes that wait to be sent; past this the system is asked at once, and its refusal
+passed on."""
 _WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+"""What a socket that does not block, or TLS above it, says when it has to wait."""
 _PUBLISH: Final = 0x30
+"""The first byte of a PUBLISH at QoS 0, without its flags (MQTT 5, 3.3.1)."""
 _PUBLISH_QOS1: Final = 0x32
+"""The same at QoS 1."""
 _DUP_AND_RETAIN: Final = 0x09
+"""The bits of that byte that say that it is sent again, or was retained."""
 _LENGTH_MAX_BYTES: Final = 4
+"""The most bytes of a packet's length (MQTT 5, 1.5.5)."""
 _PUBACK: Final = b"\x40\x02"
-"""Two bytes more, the packet's identifier, mean success in both versions (3.4.2.1)."""
+"""How a PUBACK begins; two bytes more, the packet's identifier, mean success in both versions
+(3.4.2.1)."""
 
 
 class Publication(msgspec.Struct, frozen=True, gc=False):

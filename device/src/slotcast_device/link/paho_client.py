@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from slotcast_device.config import BrokerConfig, DeviceConfig
 
 PACKET_MAX_BYTES: Final = 1024 * 1024
-"""What a broker may send us: room to receive, and name, a notice that is too large."""
+"""The most bytes of a packet that a broker may send us: room to receive, and name, a notice that is
+too large."""
 QUEUED_MAX: Final = 200
+"""The most messages of ours that wait in paho to be sent."""
 
 
 class Client(paho.Client):

@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import IO, Final
 
 OUTPUT_KEPT_BYTES: Final = 300
+"""The bytes that are kept of what a hook prints, the last ones."""
 OUTPUT_WAIT_S: Final = 1.0
-"""How long after a hook's end the rest of what it printed may take to be read."""
+"""The seconds after a hook's end within which the rest of what it printed is read."""
 LEFT_OPEN_MAX: Final = 16
-"""Outputs that are read on at once; while so many are left open, a hook's output is not kept."""
+"""The most outputs that are read on at once; while so many are left open, a hook's output is not
+kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,8 +42,13 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("slotcast.device")
 ASK_AGAIN_S: Final = 60.0
+"""The seconds after which an owner who has not agreed yet is asked again; five times as long after
+a hook that failed."""
 _CONSENT_MAX_BYTES: Final = 4096
+"""The most bytes that are read of the file by which a person agrees."""
 _ENVIRONMENT_KEPT: Final = ("PATH", "HOME", "LANG", "TZ")
+"""The variables of the agent's environment that hooks get; no others, for there may be secrets
+among them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,15 @@ from typing import Final
 from slotcast_schemas.errors import UsageError
 
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+"""The names of the days in a window's text, in the order of the week."""
 DAY_MINUTES: Final = 24 * 60
+"""The minutes of a day."""
 WEEK_MINUTES: Final = 7 * DAY_MINUTES
+"""The minutes of a week."""
 _WINDOW: Final = re.compile(
     r"(?:(?P<days>[A-Za-z,-]+) )?(?P<h1>\d\d):(?P<m1>\d\d)-(?P<h2>\d\d):(?P<m2>\d\d)"
 )
+"""How the text of a window looks: perhaps days, then from and until when."""
 
 
 @dataclass(frozen=True, slots=True)

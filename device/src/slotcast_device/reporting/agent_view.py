@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE_NAME: Final = "agent.json"
+"""The name, in the state directory, of the file in which the agent says what only it knows."""
 VIEW_MAX_BYTES: Final = 64 * 1024
+"""The most bytes of that file that are read."""
 WRITE_EVERY_S: Final = 5.0
-"""At most so often while chunks come: flash wears out, and a person waits so long for a figure."""
+"""The seconds within which it is not written again while chunks come: flash wears out, and a person
+waits so long for a figure."""
 
 
 class LiveModel(msgspec.Struct, frozen=True, kw_only=True):

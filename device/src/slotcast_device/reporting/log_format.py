@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 Format = Literal["text", "json"]
+"""How a line of the log is written."""
 _TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+"""How a line of text is laid out (`logging.Formatter`)."""
 FACTS: Final = "facts"
-"""What a line has beside its words: `extra={FACTS: {...}}`."""
+"""The name of what a line has beside its words: `extra={FACTS: {...}}`."""
 
 
 class JsonLines(logging.Formatter):

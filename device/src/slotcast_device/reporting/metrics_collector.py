@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("slotcast.device")
 SAVE_EVERY_S: Final = 600.0
+"""The seconds between two times that figures are made durable: flash wears out."""
 
 
 @dataclass(slots=True)

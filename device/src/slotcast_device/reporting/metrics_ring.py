@@ -17,10 +17,13 @@ from slotcast_schemas.limits import METRICS_MAX_BYTES
 from slotcast_schemas.messages.metrics import Metrics, Summary
 
 RING_MAX: Final = 1440
-"""A day of one summary a minute; a summary takes about 900 bytes, so the ring about 1.3 MB."""
+"""The number of summaries that are kept, a day of one a minute; each takes about 900 bytes, so the
+ring about 1.3 MB."""
 
 RING_MAX_BYTES: Final = 4 * 1024 * 1024
+"""The most bytes of the ring's file that are read."""
 _IN_MESSAGE_MAX: Final = 64
+"""The most summaries in one message."""
 
 
 class _Stored(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,12 +15,15 @@ _GAUGES: Final[Mapping[str, tuple[str, str, str]]] = {
     "peak_rss_bytes": ("slotcast_peak_rss_bytes", "bytes", "The most it was."),
     "load_s": ("slotcast_load_seconds", "seconds", "Time to load and warm the model."),
 }
+"""The gauges by the figure that each shows: the family's name, its unit, and a sentence for
+people."""
 _COUNTERS: Final[Mapping[str, tuple[str, str]]] = {
     "requests": ("slotcast_requests", "Requests answered or failed."),
     "errors": ("slotcast_errors", "Requests that raised."),
     "invalid": ("slotcast_invalid_requests", "More that raised since no release here takes them."),
     "nonfinite": ("slotcast_nonfinite_outputs", "Outputs looked at with NaN or infinity."),
 }
+"""The counters by the figure that each shows: the family's name, and a sentence for people."""
 
 
 class Totals:

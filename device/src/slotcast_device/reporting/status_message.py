@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from slotcast_schemas.messages.status import LinkStatus, ModelStatus, SlotStatus
 
 _HEADER_BYTES: Final = 32
+"""What a PUBLISH has beside topic and message, in bytes, with room to spare."""
 _WAITING: Final = frozenset({Reason.NO_NOTICE, Reason.DOWNLOADING, Reason.SLOW, Reason.STALLED})
+"""The reasons of a model that waits for something to come over the link."""
 RESERVE: Final = 1000
-"""Counters are reserved in runs, so that one durable write serves a thousand messages."""
+"""The number of counters that one durable write reserves, so that it serves as many messages."""
 
 
 class Counter(msgspec.Struct, frozen=True, kw_only=True):

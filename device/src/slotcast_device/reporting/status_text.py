@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from slotcast_schemas.messages.status import Check, ModelStatus, Progress, SlotStatus
 
 _COLLECTS: Final = frozenset({State.QUEUED, State.DOWNLOADING, State.DOWNLOADED, State.FAILED})
-"""States whose progress still means something."""
+"""The states whose progress still means something."""
 _AGENT_ACTS: Final = frozenset(State) - SETTLED - {State.QUEUED}
+"""The states in which only a running agent goes on."""
 
 
 def lines_of(

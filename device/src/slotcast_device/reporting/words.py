@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from slotcast_schemas.messages.status import Check
 
 _IN_SECONDS: Final = ("latency_p", "load")
-"""How the names of checks begin whose figures are seconds."""
+"""How the names of those checks begin whose figures are seconds."""
 
 
 def size(size_bytes: float) -> str:

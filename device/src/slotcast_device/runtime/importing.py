@@ -14,9 +14,12 @@ from typing import Final
 from slotcast_schemas.environment import child_environment
 
 RUNTIME: Final = "onnxruntime"
+"""The name of the package that runs models."""
 IMPORT_TIMEOUT_S: Final = 60.0
-"""Importing onnxruntime takes seconds on a slow card."""
+"""The seconds that an import of it may take, in a process of its own; on a slow card it takes
+several."""
 _SAID_MAX_CHARS: Final = 200
+"""The characters that are kept of what that process said last."""
 
 
 def runtime_version() -> str:

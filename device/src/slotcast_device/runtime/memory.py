@@ -20,11 +20,15 @@ import psutil
 from slotcast_schemas.process_memory import status_bytes
 
 _M_TRIM_THRESHOLD: Final = -1
+"""The parameter of `mallopt` for how much free memory at the top stays (malloc.h)."""
 _M_MMAP_THRESHOLD: Final = -3
+"""The parameter of `mallopt` for the size from which a block gets pages of its own (malloc.h)."""
 _APART_BYTES: Final = 128 * 1024
-"""From here on a block gets pages of its own; glibc's threshold in a process that begins."""
+"""The bytes from which a block gets pages of its own; glibc's threshold in a process that
+begins."""
 _SHARED_BYTES: Final = 32 * 1024 * 1024
-"""What that threshold grows to by itself, in a process that frees blocks as large (mallopt(3))."""
+"""The bytes that this threshold grows to by itself, in a process that frees blocks as large
+(mallopt(3))."""
 
 
 def resident_bytes() -> tuple[int, int]:

@@ -20,7 +20,9 @@ import numpy as np
 from slotcast_device import HotModel
 
 BODY_MAX_BYTES: Final = 16 * 1024 * 1024
+"""The most bytes of a request's body."""
 _TYPES: Final = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(int64)": "int64"}
+"""The numpy name of a tensor's type, by the name that onnxruntime gives it."""
 
 
 class Handler(BaseHTTPRequestHandler):

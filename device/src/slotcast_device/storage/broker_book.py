@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from slotcast_device.storage.disk import Disk
 
 BOOK_MAX_BYTES: Final = 64 * 1024
+"""The most bytes of the file that are read."""
 FORGET_AFTER_S: Final = 7 * 86400
-"""Brokers are upgraded and set up anew: after so long everything is tried again."""
+"""The seconds after which what was learnt of a broker is forgotten, a week: brokers are upgraded
+and set up anew, and then everything is tried again."""
 _LOG: Final = logging.getLogger("slotcast.device")
 
 make_decoders(dict[str, BrokerLimits])

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from slotcast_schemas.verify import Trusted
 
 _COPY_BYTES: Final = 256 * 1024
+"""The bytes that are copied at once."""
 
 
 class PayloadSlice:

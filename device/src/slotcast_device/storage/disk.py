@@ -22,7 +22,9 @@ from slotcast_device.runtime.users import short_name
 from slotcast_schemas.errors import DiskFull, StateUnwritable, StorageFailed
 
 FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What the system says where there is no room: on the disk, in the user's quota, or in a file."""
 UNWRITABLE_ERRNOS = {errno.EROFS, errno.EACCES, errno.EPERM}
+"""What the system says where this user may not write."""
 
 
 class RandomFile(Protocol):

@@ -28,9 +28,13 @@ if TYPE_CHECKING:
     from slotcast_schemas.messages.offer import Payload
 
 FAST_BYTES: Final = 256 * 1024
+"""The bytes that must have come before a link can count as fast."""
 FAST_BYTES_PER_S: Final = 4 * 1024 * 1024
+"""The rate from which a link counts as fast, so that rebuilding meanwhile saves time
+(docs/adr/0004)."""
 LUMP_BYTES: Final = 512 * 1024
-"""Waited for at a time: to wake for each chunk would slow the thread that receives."""
+"""The bytes that are waited for at a time: to wake for each chunk would slow the thread that
+receives."""
 
 
 class ContiguousPrefix:

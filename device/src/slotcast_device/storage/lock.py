@@ -15,7 +15,8 @@ from slotcast_device.storage.os_disk import OsDisk
 from slotcast_schemas.errors import StateLocked
 
 LOOK_S: Final = 0.05
-"""Far longer than `is_locked` takes between its two calls of the kernel."""
+"""The seconds after which a lock that is held is tried once more: far longer than `is_locked` holds
+it, between its two calls of the kernel."""
 
 
 def _open_lock(state_dir: Path) -> int:

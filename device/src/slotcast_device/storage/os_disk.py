@@ -21,7 +21,7 @@ from slotcast_device.storage.disk import (
 from slotcast_schemas.errors import StorageFailed
 
 WRITE_BACK_BYTES: Final = 2 * 1024 * 1024
-"""Of a large file, what is written before the system is told to begin storing it."""
+"""The bytes of a large file that are written before the system is told to begin storing them."""
 
 
 class _OsRandomFile:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 
 _READ_BYTES: Final = 256 * 1024
+"""The bytes that are read and hashed at once."""
 
 
 class SlotStore:

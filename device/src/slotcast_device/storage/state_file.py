@@ -16,6 +16,7 @@ from slotcast_device.storage.disk import Disk
 from slotcast_schemas.errors import StateTooNew, StateUnreadable
 
 STATE_MAX_BYTES: Final = 1024 * 1024
+"""The most bytes of the record's file that are read."""
 
 
 def load(disk: Disk, path: Path, model: str) -> ModelState | None:

@@ -28,6 +28,7 @@ from slotcast_schemas.verify import Trusted
 
 __all__ = ["Trusted", "verify_notice"]
 _TEXT_MAX_CHARS: Final = 400
+"""The characters that are kept of what python-tuf says."""
 
 
 def verify_notice(

@@ -21,7 +21,10 @@ from slotcast_schemas.probe.speed import NOISE_S
 from slotcast_schemas.reasons import Reason
 
 ENOUGH_FOR_MEDIAN: Final = 20
+"""The number of requests from which a median of their latency means something."""
 ENOUGH_FOR_P95: Final = 200
+"""The number of requests from which the latency that 95 % do not exceed means something: ten are
+above it."""
 
 REASONS: Final = {
     "taken_over": Reason.APP_REFUSED,
@@ -33,8 +36,10 @@ REASONS: Final = {
     "latency_p95": TOO_SLOW,
     "deadline": Reason.TRIAL_DEADLINE,
 }
+"""The reason that a trial fails with, by the name of the check that failed."""
 
 Outcome = Literal["pending", "passed", "failed"]
+"""What a look at a trial can end with."""
 
 
 @dataclass(frozen=True, slots=True)

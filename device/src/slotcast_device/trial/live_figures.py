@@ -15,6 +15,7 @@ from slotcast_device.application.histogram import BOUNDS_S, BUCKETS, latency, qu
 from slotcast_schemas.messages.metrics import Summary
 
 _COUNTS: Final = ("requests", "errors", "checked", "nonfinite", "invalid")
+"""The counters of a report that only grow while a process lives."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from slotcast_device.storage.disk import Disk
 
 REFERENCE_MAX_BYTES: Final = 64 * 1024
+"""The most bytes of the file that are read."""
 _GROWTH: Final = 2
-"""It is written again when so many times as many requests are known."""
+"""The number of times as many requests that must be known for the reference to be written again."""
 
 
 class _Kept(msgspec.Struct, frozen=True, kw_only=True):

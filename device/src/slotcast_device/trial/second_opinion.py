@@ -30,15 +30,20 @@ from slotcast_schemas.probe.waits import CLEAN_SHARE
 from slotcast_schemas.reasons import Reason
 
 ASK_AGAIN_FIRST_S: Final = 60.0
+"""The first number of seconds for which a probe's answer is good; a probe costs the device what it
+is short of."""
 ASK_AGAIN_CAP_S: Final = 900.0
-"""How long an answer is good for; a probe costs the device what it is short of."""
+"""The longest of these waits, in seconds."""
 
 COUNT_ANEW_S: Final = 900.0
-"""Where requests are too few for so long, the probe is believed instead."""
+"""The seconds within which enough requests must come, or else the probe is believed instead."""
 
 COUNTING_ANEW: Final = "counting_anew"
+"""The reason of a trial whose requests are counted anew because the probe found the release
+fast."""
 
 Outcome = Literal["slow", "fine", "open"]
+"""What asking a probe can end with."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,17 @@ from dataclasses import dataclass
 from typing import Final
 
 SURE: Final = -math.log(1 / 1000)
-"""Figures that are less likely than this are no chance: the release fails, at any look."""
+"""The doubt at which figures are no chance, one in a thousand: the release fails, at any look."""
 SUSPECT: Final = -math.log(1 / 20)
-"""With figures that are less likely than this no trial passes: it goes on until they are clear."""
+"""The doubt, one in twenty, with which no trial passes: it goes on until the figures are clear."""
 ENOUGH: Final = 100
-"""Where no old release says anything, failures of the first requests are held against so many.
-Where it failed none of so many, and none is allowed, one is too many."""
+"""The number of requests that failures are held against where no old release says anything. Where
+it failed none of so many, and none is allowed, one is too many."""
 _STEPS: Final = 60
+"""The number of times that the search for the likeliest common share leaves out a third of its
+range: 3e-11 of it is left then."""
 _ROUNDING: Final = 1e-12
+"""What sums of shares may be off by, as floats."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,13 +54,17 @@ if TYPE_CHECKING:
     from slotcast_schemas.messages.release import Trial
 
 TAKING_OVER: Final = "waiting for the application to load the release"
+"""What is said of a trial while the application still loads the release."""
 UNCOUNTED: Final = "the application does not count requests, so probes stand in"
+"""What is said of a trial whose application counts no requests."""
 CALM_LEAST_S: Final = 60.0
+"""The least seconds for which an application must run on after a restart before the trial
+passes."""
 CALM_MOST_S: Final = 600.0
-"""After a restart of the application it must run for as long as the trial, within these bounds,
-before the trial passes: one that dies every half minute is alive at most looks."""
+"""The most seconds of that; between both it is as long as the trial. One that dies every half
+minute is alive at most looks."""
 TAKE_OVER_S: Final = 60.0
-"""An application that served the old release gets this long to load the new one."""
+"""The seconds that an application which served the old release gets to load the new one."""
 
 
 class TrialWatcher:

@@ -25,24 +25,33 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 FILTERS_PER_PACKET: Final = 8
-"""Filters in one SUBSCRIBE; AWS IoT Core's bound."""
+"""The most filters in one SUBSCRIBE: as many as AWS IoT Core takes."""
 SUBSCRIPTIONS_MAX: Final = 48
-"""Subscriptions of a connection, notices included; AWS IoT Core allows 50."""
+"""The most subscriptions of a connection, notices included; AWS IoT Core allows 50."""
 FILTERS_MAX: Final = 40
-"""The same of one transfer."""
+"""The most subscriptions of one transfer."""
 UNBOUNDED: Final = 2**28
-"""More messages than any payload has, and more bytes than MQTT can put into a packet."""
+"""What stands for no bound: more messages than any payload has, and more bytes than MQTT can put
+into a packet."""
 
 FAILED: Final = 0x80
+"""The reason code for a failure that is not explained (MQTT 5.0, 2.4); the only one that 3.1.1 has
+for a refused filter."""
 TAKEN_OVER: Final = 0x8E
+"""The reason code for another connection with this client id (MQTT 5.0, 2.4)."""
 QUOTA_EXCEEDED: Final = 0x97
+"""The reason code for more than the broker allows (MQTT 5.0, 2.4)."""
 PACKET_TOO_LARGE: Final = 0x95
+"""The reason code for a packet of more bytes than the broker takes (MQTT 5.0, 2.4)."""
 RETAIN_NOT_SUPPORTED: Final = 0x9A
+"""The reason code of a broker that keeps no retained messages (MQTT 5.0, 2.4)."""
 WILDCARDS_NOT_SUPPORTED: Final = 0xA2
+"""The reason code of a broker that takes no filters with wildcards (MQTT 5.0, 2.4)."""
 UNSUPPORTED_VERSION: Final = 0x84
-"""Reason codes (MQTT 5.0, 2.4). 0x80 is all that 3.1.1 has for a refused filter."""
+"""The reason code of a broker that does not speak this version of MQTT (MQTT 5.0, 2.4)."""
 
 Protocol = Literal["5", "3.1.1"]
+"""The versions of MQTT that a device speaks."""
 
 
 class BrokerLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,7 +162,8 @@ class Ending:
 
 
 SMALL_BYTES: Final = 512
-"""No broker is known that refuses packets of this size."""
+"""The bytes of a packet up to which it is not its size that a broker refuses: none is known that
+does."""
 
 
 def after_ending(limits: BrokerLimits, ending: Ending) -> BrokerLimits:

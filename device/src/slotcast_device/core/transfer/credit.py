@@ -18,15 +18,21 @@ from typing import Final
 from slotcast_schemas.limits import BLOCK_CHUNKS
 
 FLOOR_CHUNKS: Final = 2
+"""The fewest chunks that are under way at once, however slow the link."""
 CEILING_CHUNKS: Final = 16 * BLOCK_CHUNKS
+"""The most chunks of one model that are under way at once."""
 QUEUE_CHUNKS: Final = 7 * CEILING_CHUNKS
-"""What all models of a connection may have under way: Mosquitto drops past 1,000 that wait."""
+"""The most chunks that all models of a connection have under way: Mosquitto drops past 1,000 that
+wait."""
 ASK_BLOCKS_MAX: Final = 8
-"""Blocks asked for in one SUBSCRIBE; AWS IoT Core's bound for its filters."""
+"""The most blocks that are asked for in one SUBSCRIBE: as many filters as AWS IoT Core takes."""
 FAST_S: Final = 0.75
+"""The seconds within which a request is answered whole where the link has room for more."""
 SLOW_S: Final = 6.0
+"""The seconds past which a request waited in queues, so that less is to be under way."""
 SLOW_STEP_S: Final = 0.1
-"""Past this a broker counts as slow to take a subscription; Mosquitto needs less than 1 ms."""
+"""The seconds for one more filter past which a broker counts as slow to take subscriptions;
+Mosquitto needs less than 1 ms."""
 
 
 @dataclass(slots=True)

@@ -28,11 +28,14 @@ if TYPE_CHECKING:
     from slotcast_schemas.topics import Topics
 
 DOUBTED_MAX: Final = 64
-"""Blocks that are asked for chunk by chunk before it is known why their filter did not do."""
+"""The most blocks that are asked for chunk by chunk before it is known why their filter did not
+do."""
 SLOW_FILTERS_MAX: Final = 4
-"""The same where each takes the broker long: meanwhile it may answer nothing, not even pings."""
+"""The most filters that are asked for at once where each takes the broker long: meanwhile it may
+answer nothing, not even pings."""
 WHOLE_MAX_CHUNKS: Final = 512
-"""Asked for by one filter at most: Mosquitto, for one, drops past 1,000 that wait."""
+"""The most chunks that are asked for by one filter: Mosquitto, for one, drops past 1,000 that
+wait."""
 
 
 @dataclass(slots=True)

@@ -45,16 +45,21 @@ if TYPE_CHECKING:
     from slotcast_schemas.topics import Topics
 
 FIRST_WAIT_S: Final = 5.0
+"""The seconds without anything new after which what was asked for is asked for again."""
 WAIT_CAP_S: Final = 300.0
+"""The longest of these waits, which grow, in seconds."""
 WANT_WAIT_S: Final = (0.3, 1.0)
-"""Before a want where nothing comes without one: time for chunks that do, and for others' wants."""
+"""The least and the most seconds to wait with a want where nothing comes without one: time for
+chunks that do come, and for what others' wants bring."""
 UNASKED_ENOUGH: Final = 8
-"""Requests in a row that were answered without a want: the broker keeps things after all."""
+"""The number of requests in a row, answered without a want, after which a broker keeps things after
+all."""
 DIGEST_BYTES: Final = 32
+"""The bytes of one chunk's digest in a map, of SHA-256."""
 PACKET_MORE_BYTES: Final = 128
-"""Of a PUBLISH beside its message, about: the topic and the headers."""
+"""What a PUBLISH has beside its message, in bytes and about: the topic and the headers."""
 CORRUPT_MAX: Final = 3
-"""A chunk that came wrong this often is reported as corrupt."""
+"""The number of times that one chunk comes wrong until it is reported as corrupt."""
 
 
 @dataclass(slots=True)

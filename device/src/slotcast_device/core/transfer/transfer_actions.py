@@ -67,6 +67,7 @@ class Complete:
 TransferAction = (
     Subscribe | Unsubscribe | StoreMap | StoreChunk | Scan | PublishWant | LearnWildcards | Complete
 )
+"""All that a transfer can ask for."""
 
 
 @dataclass(slots=True)
