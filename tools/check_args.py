@@ -1,13 +1,11 @@
 """Holds public functions to their docstrings: from three parameters on, `Args:` names each.
 
-    python tools/check_args.py             fails for what is missing, and for what is listed in vain
-    python tools/check_args.py --list      prints what is missing, a line each
+    python tools/check_args.py             fails for what is missing, and prints it, a line each
 
 Public is a function, or a method of a class, whose whole dotted name has no part that begins with
 an underscore. Counted are the parameters that a caller gives, without `self` and `cls`. A class
 says in its own docstring what `__init__` takes, under `Args:` or `Attributes:`. The commands of
 typer are left out: what they take is explained in annotations, to whoever types them.
-What is not up to this yet stands in `tools/check_args_allowed.txt`, which may only grow shorter.
 """
 
 from __future__ import annotations
@@ -21,7 +19,6 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
 SOURCES: Final = ("schemas/src", "device/src", "publisher/src")
-ALLOWED: Final = ROOT / "tools" / "check_args_allowed.txt"
 
 PARAMETERS_MIN: Final = 3
 """The number of parameters from which on a docstring explains each of them."""
@@ -127,21 +124,14 @@ def found_everywhere() -> Iterator[str]:
             yield from missing(file.read_text(), ".".join(path.parts).removesuffix(".__init__"))
 
 
-def main(arguments: list[str]) -> int:
+def main() -> int:
     """Print what is not as it should be; give the exit code."""
     found = list(found_everywhere())
-    if arguments == ["--list"]:
-        print("\n".join(found))
-        return 0
-    allowed = set(ALLOWED.read_text().split())
-    named = {line.partition(":")[0] for line in found}
-    wrong = [line for line in found if line.partition(":")[0] not in allowed]
-    for line in wrong:
-        print(f"its docstring has no `Args:` that explains {line.partition(': ')[2]}: {line}")
-    for name in sorted(allowed - named):
-        print(f"{ALLOWED.relative_to(ROOT)}: {name} is as it should be; take it off the list")
-    return 1 if wrong or allowed - named else 0
+    for line in found:
+        name, _, parameters = line.partition(": ")
+        print(f"{name}: its docstring has no `Args:` that explains {parameters}")
+    return 1 if found else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

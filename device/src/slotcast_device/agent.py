@@ -280,8 +280,14 @@ class Agent:
 
     # --- the connection tells -------------------------------------------------------------------
 
-    def came_up(self, link: Link, credit_chunks: int, limits: BrokerLimits) -> None:
-        """Ask for the notices; the status is due, since it may have changed meanwhile."""
+    def connection_made(self, link: Link, credit_chunks: int, limits: BrokerLimits) -> None:
+        """Ask for the notices; the status is due, since it may have changed meanwhile.
+
+        Args:
+            link: the connection.
+            credit_chunks: how many chunks may be under way on it.
+            limits: what its broker is known to allow.
+        """
         self._lends = lends_notices(len(self._runners), limits)
         self._no_notice_s = time.monotonic() + NO_NOTICE_AFTER_S
         self._ask_for_notices(link)
@@ -317,7 +323,7 @@ class Agent:
         if not (self._has_notices or is_lent):
             self._ask_for_notices(link)
 
-    def went_down(self) -> None:
+    def connection_lost(self) -> None:
         """Tell the cores; what was under way to the broker is sent again."""
         self._notices_s = self._no_notice_s = math.inf
         self._collector.link_lost()

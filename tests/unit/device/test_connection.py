@@ -36,12 +36,12 @@ class Heard:
         self.is_useful = False
         self.connection: Connection | None = None
 
-    def came_up(self, link: Link, credit_chunks: int, limits: BrokerLimits) -> None:
+    def connection_made(self, link: Link, credit_chunks: int, limits: BrokerLimits) -> None:
         self.ups += 1
         if self.is_useful and self.connection is not None:
             self.connection.progressed()
 
-    def went_down(self) -> None:
+    def connection_lost(self) -> None:
         self.downs += 1
 
     def message(self, topic: str, data: bytes) -> None: ...

@@ -28,7 +28,7 @@ s."""
 
 
 def bucket_of(latency_ns: int) -> int:
-    """The bucket that counts this latency; what is longer than the last bound goes to the last."""
+    """Give the bucket that counts this latency; the last one counts all that is longer."""
     units = latency_ns >> _UNIT_SHIFT
     shift = units.bit_length() - (_SUB_BITS + 1)
     if shift <= 0:
@@ -39,7 +39,7 @@ def bucket_of(latency_ns: int) -> int:
 
 
 def _upper_ns(bucket: int) -> int:
-    """The first latency that is too long for this bucket."""
+    """Give the first latency, in nanoseconds, that is too long for this bucket."""
     low = 2 << _SUB_BITS
     if bucket < low:
         return (bucket + 1) << _UNIT_SHIFT
@@ -55,7 +55,16 @@ BOUNDS_S: Final = tuple(_upper_ns(bucket) / 1e9 for bucket in range(BUCKETS - 1)
 def rebucket(
     bounds_s: Sequence[float], counts: Sequence[int], into_s: Sequence[float]
 ) -> list[int]:
-    """Translate counts into other bounds; a bucket goes whole to where its upper bound lies."""
+    """Translate counts into other bounds; a bucket goes whole to where its upper bound lies.
+
+    Args:
+        bounds_s: the upper bound of each bucket but the last, in seconds, rising.
+        counts: one for each bucket, at most one more than there are bounds.
+        into_s: the bounds of the result, likewise.
+
+    Returns:
+        One count for each of the new buckets: one more than there are bounds in `into_s`.
+    """
     result = [0] * (len(into_s) + 1)
     for index, count in enumerate(counts):
         if count:
@@ -65,9 +74,14 @@ def rebucket(
 
 
 def quantile_s(counts: Sequence[int], share: float, max_s: float) -> float | None:
-    """The latency that `share` of the requests do not exceed, by `BOUNDS_S`.
+    """Give the latency that a share of the requests do not exceed; None without requests.
 
-    Between a bucket's bounds it is interpolated, and never above `max_s`; None without requests.
+    Between a bucket's bounds it is interpolated, and never above the longest latency that was seen.
+
+    Args:
+        counts: requests by bucket, of `BOUNDS_S`.
+        share: from 0 to 1.
+        max_s: the longest latency, in seconds; 0 where it is not known.
     """
     total = sum(counts)
     if total == 0:
@@ -84,7 +98,13 @@ def quantile_s(counts: Sequence[int], share: float, max_s: float) -> float | Non
 
 
 def latency(counts: Sequence[int], sum_s: float, max_s: float) -> Latency | None:
-    """What is sent of a histogram by `BOUNDS_S`; None without requests."""
+    """Build what is sent of a histogram; None without requests.
+
+    Args:
+        counts: requests by bucket, of `BOUNDS_S`.
+        sum_s: all latencies added up, in seconds.
+        max_s: the longest of them, in seconds.
+    """
     quantiles = [quantile_s(counts, share, max_s) for share in (0.5, 0.95, 0.99)]
     p50_s, p95_s, p99_s = quantiles
     if p50_s is None or p95_s is None or p99_s is None:

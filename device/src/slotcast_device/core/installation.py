@@ -52,11 +52,16 @@ class Installation:
     """The update under way, up to the decision to switch.
 
     Args:
-        device: named in wants.
+        record: what is known of the model.
+        switching: what comes after that decision.
+        device: this device's id, named in wants.
+        topics: where things are published.
+        rng: jitter of waits.
+        credit: how many chunks may be under way.
         asks_owner: whether windows, consent or hooks are configured.
         slow: what is reported as too slow.
-        allowance: what the present broker allows.
         signed_time: what day it is.
+        allowance: what the present broker allows.
     """
 
     def __init__(
@@ -129,7 +134,13 @@ class Installation:
     # --- beginning ----------------------------------------------------------------------------
 
     def take_up(self, install: Install, trusted: Trusted, now: Now) -> list[Action]:
-        """Begin an update, or go on with it where it is the same."""
+        """Begin an update, or go on with it where it is the same.
+
+        Args:
+            install: what the plan decided.
+            trusted: the notice that asks for it.
+            now: the time.
+        """
         if self.is_busy_with(install, trusted):
             self.trusted = trusted
             return []
@@ -164,7 +175,13 @@ class Installation:
         return self.trusted, self.install
 
     def owner_answered(self, job: act.AskHook, answer: act.Answer, now: Now) -> list[Action]:
-        """Go on, wait, or stop, as the device's owner says."""
+        """Go on, wait, or stop, as the device's owner says.
+
+        Args:
+            job: what was asked.
+            answer: what the owner says to it.
+            now: the time.
+        """
         record = self._record
         if answer.word == "wait":
             record.note(answer.reason or Reason.OWNER, answer.detail)
@@ -385,7 +402,13 @@ class Installation:
         return [*actions, act.Log("warning", text), act.DropSpool()]
 
     def probed(self, job: act.ProbeSlot, verdict: Verdict, now: Now) -> list[Action]:
-        """Switch, end without having switched, or probe again later."""
+        """Switch, end without having switched, or probe again later.
+
+        Args:
+            job: the probe.
+            verdict: what it found.
+            now: the time.
+        """
         trusted, install = self._under_way()
         record = self._record
         record.keep_evidence(verdict)

@@ -51,11 +51,15 @@ class Facts:
     """What the plan needs to know of this device, all of it as of now.
 
     Attributes:
+        device: its id.
+        tags: by which groups may choose it.
         onnxruntime: its version; empty where it is not installed.
         memory_bytes: memory available to a new model.
         disk_bytes: room left where the state directory is.
         spooled_bytes: what the incoming payload takes already; counts as room for itself.
-        excluded: payloads that did not decode here; they are passed over.
+        full_allowed: whether its owner allows whole images.
+        image_max_bytes: the largest image that its owner allows.
+        excluded: digests of payloads that did not decode here; they are passed over.
         is_metered: the link costs money now: nothing but deltas is fetched.
         full_bytes_per_day: bound of whole images fetched in a day; 0 for none.
         day: today, in days since 1970-01-01 UTC.
@@ -127,6 +131,11 @@ Plan = NothingToDo | Wait | Canceled | Install
 
 def make_plan(trusted: Trusted, state: ModelState, facts: Facts) -> Plan:
     """Decide what a verified notice means for this device now.
+
+    Args:
+        trusted: the notice, with offer and release.
+        state: what the device knows of the model.
+        facts: what else counts, of the device as it is now.
 
     Raises:
         RefusedRelease: the release is not acceptable here; the kind says why.
@@ -261,14 +270,26 @@ def reusable(release: Release, state: ModelState) -> dict[str, tuple[SlotName, s
 def fetch_bytes(
     payload: Payload, release: Release, reuse: Mapping[str, tuple[SlotName, str]]
 ) -> int:
-    """Give how many bytes of a payload must be fetched, in whole chunks."""
+    """Give how many bytes of a payload must be fetched, in whole chunks.
+
+    Args:
+        payload: that is to be fetched.
+        release: that it gives.
+        reuse: files that a slot holds already, by path in the release.
+    """
     return sum(payload.chunk_bytes(i) for i in needed_chunks(payload, release, reuse))
 
 
 def needed_chunks(
     payload: Payload, release: Release, reuse: Mapping[str, tuple[SlotName, str]]
 ) -> list[int]:
-    """Give the chunks that hold a frame of a file which is not there yet, in order."""
+    """Give the chunks that hold a frame of a file which is not there yet, in order.
+
+    Args:
+        payload: that is to be fetched.
+        release: that it gives; a payload with frames has one for each of its files.
+        reuse: files that a slot holds already, by path in the release.
+    """
     if not payload.frames:
         return list(range(payload.chunk_count))
     needed: set[int] = set()

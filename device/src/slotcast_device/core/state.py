@@ -158,7 +158,13 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, update=update)
 
     def counting_full(self, payload: bytes, size_bytes: int, day: int) -> ModelState:
-        """Give the state with a whole image begun; one that is gone on with counts once."""
+        """Give the state with a whole image begun; one that is gone on with counts once.
+
+        Args:
+            payload: its digest.
+            size_bytes: what of it is to be fetched.
+            day: since 1970-01-01, UTC.
+        """
         if payload == self.full_payload:
             return self
         before = self.full_bytes if self.full_day == day else 0

@@ -61,7 +61,13 @@ def _slot(state: ModelState, slot: SlotName | None) -> SlotStatus | None:
 
 
 def progress_of(transfer: Transfer, saved_bytes: int, rate_bytes_per_s: int) -> Progress:
-    """Say how far a transfer is."""
+    """Say how far a transfer is.
+
+    Args:
+        transfer: the one under way.
+        saved_bytes: what need not be fetched of the image, since it is on the device.
+        rate_bytes_per_s: at which verified bytes came lately.
+    """
     return Progress(
         payload=transfer.payload.sha256,
         codec=transfer.payload.codec,

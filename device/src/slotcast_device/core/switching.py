@@ -166,7 +166,14 @@ class Switching:
     def roll_back(
         self, reason: str, detail: str, checks: tuple[Check, ...], now: Now
     ) -> list[Action]:
-        """Record the verdict first: a power cut on the way ends in the same roll back."""
+        """Record the verdict first: a power cut on the way ends in the same roll back.
+
+        Args:
+            reason: the word that the update ends with.
+            detail: one sentence for people.
+            checks: what was found, to be reported; none keeps what the record has.
+            now: the time.
+        """
         record = self._record
         record.keep_evidence(act.Verdict(passed=False, reason=reason, checks=checks))
         record.set_verdict(reason, detail, now)

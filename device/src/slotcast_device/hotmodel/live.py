@@ -10,7 +10,13 @@ from slotcast_device.hotmodel.source import Opened
 
 
 class Live:
-    """A session that serves, the calls in it, and its figures."""
+    """A session that serves, the calls in it, and its figures.
+
+    Args:
+        session: onnxruntime's `InferenceSession`.
+        opened: the release that it was loaded from.
+        load_s: how long loading and warming took.
+    """
 
     __slots__ = ("drained", "in_flight", "is_retired", "load_s", "opened", "recorder", "session")
 

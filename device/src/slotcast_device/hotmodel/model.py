@@ -89,6 +89,7 @@ class HotModel:
         start_timeout_s: how long to wait for a first model that loads.
         report_s: how often figures are written for the agent; 0 means never.
         loader_nice: how much lower than the caller's the loading thread's priority is.
+        poll_s: how often `current` is looked at.
 
     Raises:
         ModelUnloadable: no model that loads came within `start_timeout_s`.
@@ -175,8 +176,13 @@ class HotModel:
     ) -> list[Any]:
         """Answer one request, as `InferenceSession.run` does, on whatever release is live.
 
+        Args:
+            output_names: the outputs to give; None asks for all.
+            input_feed: an array or a list for each input, of the shape and dtype that it has.
+            run_options: onnxruntime's `RunOptions`.
+
         Returns:
-            The outputs asked for, all if `output_names` is None.
+            The outputs asked for, in that order.
 
         Raises:
             Exception: what onnxruntime raises for these inputs; it is counted as an error, unless

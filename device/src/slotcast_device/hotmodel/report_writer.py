@@ -56,14 +56,27 @@ class ReportWriter:
         return True
 
     def say(self, opened: Opened, phase: Phase, *, failure: ModelFailed | None = None) -> None:
-        """Write a report without figures: loading, or failed."""
+        """Write a report without figures: loading, or failed.
+
+        Args:
+            opened: the release.
+            phase: where this process stands with it.
+            failure: why it could not be loaded.
+        """
         why = None
         if failure is not None:
             why = Failure(reason=failure.reason, detail=str(failure)[:DETAIL_MAX_CHARS])
         self._write(opened, AppReport(slot="a", phase=phase, failure=why))
 
     def figures(self, opened: Opened, phase: Phase, recorder: Recorder, load_s: float) -> None:
-        """Write all figures of a release. The caller holds no lock: counts may be one apart."""
+        """Write all figures of a release. The caller holds no lock: counts may be one apart.
+
+        Args:
+            opened: the release.
+            phase: where this process stands with it.
+            recorder: what was counted.
+            load_s: how long loading and warming took.
+        """
         resident = memory.resident_bytes()
         if phase == "retired":  # now the next release is in memory too: say what it was before
             resident = self._resident.get(opened.slot, resident)

@@ -76,10 +76,16 @@ MUTED_S: Final = 3600.0
 class Listener(Protocol):
     """Who is told of the connection."""
 
-    def came_up(self, link: Link, credit_chunks: int, limits: BrokerLimits) -> None:
-        """A broker took the connection; nothing is subscribed on it yet."""
+    def connection_made(self, link: Link, credit_chunks: int, limits: BrokerLimits) -> None:
+        """A broker took the connection; nothing is subscribed on it yet.
 
-    def went_down(self) -> None:
+        Args:
+            link: the connection.
+            credit_chunks: how many chunks may be under way on it.
+            limits: what its broker is known to allow.
+        """
+
+    def connection_lost(self) -> None:
         """The connection is gone, and with it every subscription."""
 
     def message(self, topic: str, data: bytes) -> None:
@@ -108,7 +114,13 @@ class Book(Protocol):
         """Give what is known of a broker."""
 
     def note(self, broker: str, limits: BrokerLimits, wall_s: int) -> bool:
-        """Keep what was learnt; says whether that is anything new."""
+        """Keep what was learnt; says whether that is anything new.
+
+        Args:
+            broker: its name.
+            limits: what it is known to allow now.
+            wall_s: Unix time in seconds.
+        """
 
 
 def ways_to_connect(broker: BrokerConfig, limits: BrokerLimits) -> list[tuple[Version, bool]]:
@@ -300,7 +312,7 @@ class Connection:
             retain=True,
             acked=lambda: self._told_presence.add(broker.name),
         )
-        self._listener.came_up(link, accepted.credit_chunks, self.limits)
+        self._listener.connection_made(link, accepted.credit_chunks, self.limits)
 
     @property
     def limits(self) -> BrokerLimits:
@@ -383,7 +395,7 @@ class Connection:
         link.abandon()
         self.link = None
         if was_up:
-            self._listener.went_down()
+            self._listener.connection_lost()
             error, asks_otherwise = self._after_end(link, ending, error)
         else:
             asks_otherwise = self._after_hang_up(link)

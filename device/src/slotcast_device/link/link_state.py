@@ -80,7 +80,13 @@ class LinkState:
             self._in_use = self.status
 
     def trouble(self, broker: str, error: TransferFailed, wall_s: int) -> None:
-        """The connection is there, and this does not work on it."""
+        """The connection is there, and this does not work on it.
+
+        Args:
+            broker: its name.
+            error: what does not work.
+            wall_s: the time, Unix.
+        """
         self._note(broker, error.reason, str(error), wall_s)
         self._trouble = self.status
 

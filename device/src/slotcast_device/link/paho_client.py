@@ -51,6 +51,12 @@ def make_client(
 ) -> Client:
     """Make a client that is not connected yet.
 
+    Args:
+        broker: where it is to connect to, and as whom.
+        config: waits, and the folder of the TLS files.
+        client_id: unique on the broker.
+        is_v5: whether it speaks MQTT 5; else 3.1.1.
+
     Raises:
         BrokerRefused: the TLS files cannot be used.
     """

@@ -97,7 +97,13 @@ class ViewWriter:
         self._due_s = 0.0
 
     def is_due(self, mono_s: float, *, is_connected: bool, link: LinkStatus | None = None) -> bool:
-        """Whether to look at what is known; cheap, for the loop asks it at every turn."""
+        """Say whether to look at what is known; cheap, for the loop asks it at every turn.
+
+        Args:
+            mono_s: the time, by a clock that does not jump.
+            is_connected: whether there is a connection now.
+            link: what is to be said of it.
+        """
         if is_connected != self._view.is_connected or mono_s >= self._due_s:
             return True
         known = self._view.link

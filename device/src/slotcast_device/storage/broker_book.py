@@ -65,6 +65,11 @@ class BrokerBook:
         """Keep what was learnt; says whether that is anything new.
 
         A disk that refuses costs only that it is learnt again.
+
+        Args:
+            broker: its name.
+            limits: what it is known to allow now.
+            wall_s: Unix time in seconds, kept with what is new.
         """
         if limits == self.of(broker):
             return False

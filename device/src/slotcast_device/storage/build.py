@@ -32,7 +32,16 @@ _COPY_BYTES: Final = 256 * 1024
 
 
 class PayloadSlice:
-    """A part of a source, as a source: one file's frame within a payload."""
+    """A part of a source, as a source: one file's frame within a payload.
+
+    Args:
+        source: the payload.
+        offset: where the part begins, in bytes.
+        size_bytes: how long it is.
+
+    Raises:
+        PayloadCorrupt: the payload ends before the part does.
+    """
 
     def __init__(self, source: Source, offset: int, size_bytes: int) -> None:
         if offset + size_bytes > source.size_bytes:
@@ -49,7 +58,7 @@ class PayloadSlice:
         return self._size_bytes
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Exactly `size` bytes from `offset` of the part.
+        """Give exactly `size` bytes from `offset` of the part.
 
         Raises:
             ValueError: the range is not wholly inside the part.

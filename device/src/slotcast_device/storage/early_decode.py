@@ -85,7 +85,14 @@ class ContiguousPrefix:
 
 
 class GrowingSource:
-    """A payload as a source that waits for what has not come yet."""
+    """A payload as a source that waits for what has not come yet.
+
+    Args:
+        disk: the durable layer.
+        path: where the payload's bytes are written.
+        payload: the payload.
+        prefix: how much of it is there.
+    """
 
     def __init__(self, disk: Disk, path: Path, payload: Payload, prefix: ContiguousPrefix) -> None:
         self._disk = disk
@@ -96,11 +103,11 @@ class GrowingSource:
 
     @property
     def size_bytes(self) -> int:
-        """Of the whole payload."""
+        """The size of the whole payload."""
         return self._payload.size_bytes
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Exactly `size` bytes from `offset`, once they are there.
+        """Give exactly `size` bytes from `offset`, once they are there.
 
         Raises:
             TransferFailed: they will not come in this transfer.
@@ -147,7 +154,13 @@ class EarlyDecode:
         self._prefix.add(present)
 
     def arrived(self, index: int, size_bytes: int, now_s: float) -> None:
-        """A chunk is on disk now; begin once enough of them came fast enough."""
+        """A chunk is on disk now; begin once enough of them came fast enough.
+
+        Args:
+            index: its number in the payload.
+            size_bytes: its length.
+            now_s: the time, by a clock that does not jump.
+        """
         self._prefix.add((index,))
         if not self._is_decided and self._pace.is_fast(size_bytes, now_s):
             self._is_decided = True

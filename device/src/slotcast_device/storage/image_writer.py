@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 
 class ImageWriter:
-    """Cuts an image that comes in order into a release's files, hashing as it writes."""
+    """Cuts an image that comes in order into a release's files, hashing as it writes.
+
+    Args:
+        disk: the durable layer.
+        folder: where the files go.
+        release: whose files they are, in its order.
+    """
 
     def __init__(self, disk: Disk, folder: Path, release: Release) -> None:
         self._disk = disk

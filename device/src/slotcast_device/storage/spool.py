@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 class Spool:
     """The chunks of one payload on disk.
 
+    Args:
+        disk: the durable layer.
+        model_folder: the model's folder in the state directory.
+        payload: whose chunks they are.
+
     Raises:
         StorageFailed: from every method, if the disk does not do it.
     """

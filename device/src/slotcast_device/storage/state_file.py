@@ -22,6 +22,11 @@ STATE_MAX_BYTES: Final = 1024 * 1024
 def load(disk: Disk, path: Path, model: str) -> ModelState | None:
     """Read the record; None where there is none yet.
 
+    Args:
+        disk: the durable layer.
+        path: of the record.
+        model: whose record it must be.
+
     Raises:
         StateTooNew: written by a newer version of this software.
         StateUnreadable: damaged.
@@ -49,6 +54,11 @@ def load(disk: Disk, path: Path, model: str) -> ModelState | None:
 
 def save(disk: Disk, path: Path, state: ModelState) -> None:
     """Replace the record, durably.
+
+    Args:
+        disk: the durable layer.
+        path: of the record.
+        state: what it is to say.
 
     Raises:
         StorageFailed: or a sharper kind; the old record is still whole.

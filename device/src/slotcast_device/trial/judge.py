@@ -234,7 +234,13 @@ def _share(
 
 
 def judge_latency(trial: Trial, old: LiveFigures, seen: LiveFigures) -> Iterator[Check]:
-    """Hold the latency of live requests against the old release's; no limit while too few came."""
+    """Hold the latency of live requests against the old release's; no limit while too few came.
+
+    Args:
+        trial: the release's limits.
+        old: figures of the release before it.
+        seen: figures of the release on trial.
+    """
     for name, share, enough in (
         ("latency_p50", 0.50, ENOUGH_FOR_MEDIAN),
         ("latency_p95", 0.95, ENOUGH_FOR_P95),

@@ -50,7 +50,7 @@ class LiveFigures:
     invalid: int = 0
 
     def quantile_s(self, share: float) -> float | None:
-        """The latency that `share` of the answered requests do not exceed."""
+        """Give the latency, in seconds, that `share` of the answered requests do not exceed."""
         return quantile_s(self.counts, share, self.max_s)
 
     @property
@@ -66,7 +66,16 @@ class LiveFigures:
     def summary(
         self, *, model: str, version: str, sequence: int, start: int, end: int, on_trial: bool
     ) -> Summary:
-        """What is sent of them."""
+        """Build what is sent of these figures.
+
+        Args:
+            model: the model's name.
+            version: of the release that they are of.
+            sequence: of that release.
+            start: since when they were counted, Unix time.
+            end: until when.
+            on_trial: whether the release was on trial then.
+        """
         return Summary(
             model=model,
             version=version,

@@ -104,7 +104,13 @@ class Subscriptions:
         self._doubted.clear()
 
     def arrived(self, index: int, size_bytes: int, now_s: float) -> Subscription | None:
-        """A true chunk came; give the request that it was for."""
+        """A true chunk came; give the request that it was for.
+
+        Args:
+            index: its number in the payload.
+            size_bytes: its length.
+            now_s: the time.
+        """
         first_s, _, before = self._burst
         self._burst = (first_s, now_s, before + size_bytes) if before else (now_s, now_s, 1)
         request = self._by_chunk.pop(index, None)

@@ -67,8 +67,10 @@ class Transfer:
     """Collects one payload. Feed it events, carry out what it returns.
 
     Args:
+        payload: that is collected.
         needed: chunks to collect, in the order to ask for them.
-        device: named in wants.
+        topics: where they are published.
+        device: this device's id, named in wants.
         rng: jitter of waits.
         credit: shared by the transfers of a connection's lifetime.
         allowance: what the present broker allows, of this model's part.
@@ -191,7 +193,13 @@ class Transfer:
         self.deadline_s = None
 
     def receive_map(self, part: int, data: bytes, now_s: float) -> list[TransferAction]:
-        """Take a part of the chunk map; a wrong one is dropped."""
+        """Take a part of the chunk map; a wrong one is dropped.
+
+        Args:
+            part: its number.
+            data: the part, as it was published.
+            now_s: the time.
+        """
         self.counters.received_bytes += len(data)
         if part in self._map.parts:
             return []
@@ -220,6 +228,11 @@ class Transfer:
 
     def receive_chunk(self, index: int, data: bytes, now_s: float) -> list[TransferAction]:
         """Take a chunk; what is not the map's chunk is dropped and counted.
+
+        Args:
+            index: its number in the payload.
+            data: the chunk.
+            now_s: the time.
 
         Raises:
             ChunkCorrupt: the same chunk came wrong again and again: somebody changed it.
