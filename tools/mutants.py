@@ -1,30 +1,53 @@
 """Changes one thing at a time in what decides and what decodes, and counts what the tests notice.
 
-    make mutants                        both parts, all of it
-    make mutants ARGS="core"            the device's core alone
-    make mutants ARGS="core plan"       what has `plan` in its name, and how each survivor differs
+    make mutants                          both parts, all of it
+    make mutants ARGS="core"              the device's core alone
+    make mutants ARGS="core plan"         what has `plan` in its name, and how each survivor differs
+    make mutants ARGS="core --jobs 1"     on one processor
+    make mutants ARGS="core --fresh"      without what earlier runs found
+    make mutants ARGS="core --report"     try nothing, print what is known
 
-The tool is mutmut (https://mutmut.readthedocs.io); it wants one folder `src`, so the tree is laid
-out anew below build/mutants. What was tried before and has not changed is not tried again. A
-mutant counts as found if a unit or a property test fails on it; the score of each file is printed,
-and the survivors are listed in build/mutants/PART/survivors.txt.
+The tool is mutmut (https://mutmut.readthedocs.io; docs/adr/0074); it wants one folder `src`, so the
+tree is laid out anew below build/mutants. A mutant counts as found if a unit or a property test
+fails on it. What was found stays found while its function is the same; what was not is tried again
+once a test or any source has changed. The score of each file is printed, and the survivors are
+listed in build/mutants/PART/survivors.txt.
 """
 
 from __future__ import annotations
 
+import argparse
+import ast
+import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
 MUTMUT: Final = Path(sys.executable).with_name("mutmut")
-FOUND: Final = frozenset({1, 3, 36, -24, -11, 24, 255})
-"""Exit codes of a mutant that a test noticed: by a failure, an error, a time that ran out."""
+
+
+class Fate(StrEnum):
+    """What became of a mutant."""
+
+    FOUND = "found"
+    TIMED_OUT = "timed out"
+    SURVIVED = "survived"
+    WORDS = "only words"
+    UNTRIED = "untried"
+
+
+FOUND: Final = frozenset({1, 3, -11})
+"""Exit codes of a mutant on which a test failed, or raised, or broke the interpreter."""
+TIMED_OUT: Final = frozenset({36, -24, 24, 152, -9, 255})
+"""Exit codes of one that ran into its bound of time: a loop without end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +72,7 @@ PARTS: Final = (
     Part(
         "codecs",
         "src/slotcast_schemas/codecs/*",
-        ("tests/unit/codecs", "tests/unit/delta/test_round_trip.py", "tests/property"),
+        ("tests/unit/codecs", "tests/unit/delta/test_round_trip.py"),
     ),
 )
 TESTS_READ: Final = ("device", "docs", "examples")
@@ -64,72 +87,204 @@ markers = ["broker: ", "container: ", "soak: "]
 source_paths = ["src"]
 also_copy = {copied}
 only_mutate = ["{mutate}"]
-pytest_add_cli_args = ["-p", "no:cacheprovider"]
+pytest_add_cli_args = ["-p", "no:cacheprovider", "--hypothesis-profile=mutants"]
 pytest_add_cli_args_test_selection = {tests}
 """
+PROFILE: Final = '''
+"""The same examples each time, and no search for a smaller one: that a test fails is enough."""
+
+from hypothesis import HealthCheck, Phase, settings
+
+settings.register_profile(
+    "mutants",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+'''
 
 
 def lay_out(part: Part, folder: Path) -> None:
     """Copy sources and tests as mutmut wants them; times are kept, for it goes by them."""
     folder.mkdir(parents=True, exist_ok=True)
+    for name in ("src", "tests", "mutants/tests", *TESTS_READ):
+        shutil.rmtree(folder / name, ignore_errors=True)
     for distribution in ("schemas", "device", "publisher"):
         package = f"slotcast_{distribution}"
-        source = ROOT / distribution / "src" / package
-        shutil.copytree(source, folder / "src" / package, dirs_exist_ok=True)
+        shutil.copytree(ROOT / distribution / "src" / package, folder / "src" / package)
     for name in ("tests", *TESTS_READ):
-        shutil.copytree(ROOT / name, folder / name, dirs_exist_ok=True)
-    tests = json.dumps(list(part.tests))
+        shutil.copytree(ROOT / name, folder / name)
+    (folder / "conftest.py").write_text(PROFILE)
     (folder / "pyproject.toml").write_text(
-        SETTINGS.format(mutate=part.mutate, tests=tests, copied=json.dumps(list(TESTS_READ)))
+        SETTINGS.format(
+            mutate=part.mutate,
+            tests=json.dumps(list(part.tests)),
+            copied=json.dumps([*TESTS_READ, "conftest.py"]),
+        )
     )
+    forget(folder)
 
 
-def results(folder: Path) -> dict[str, dict[str, int | None]]:
-    """Give the exit code of each mutant, by file; None where it was not tried."""
+def forget(folder: Path) -> None:
+    """Drop the results of files that are gone; and of survivors, where anything has changed."""
+    hashed = hashlib.sha256()
+    for path in sorted(p for top in ("src", "tests") for p in (folder / top).rglob("*.py")):
+        hashed.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    seen = folder / "seen.sha256"
+    is_same = seen.exists() and seen.read_text() == hashed.hexdigest()
+    seen.write_text(hashed.hexdigest())
+    if not is_same:
+        (folder / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
+    for made in list((folder / "mutants" / "src").rglob("*.py")):
+        source = folder / made.relative_to(folder / "mutants")
+        meta = made.with_name(f"{made.name}.meta")
+        if not source.exists():
+            made.unlink()
+            meta.unlink(missing_ok=True)
+        elif meta.exists() and not is_same:
+            held = json.loads(meta.read_text())
+            codes = held["exit_code_by_key"]
+            held["exit_code_by_key"] = {
+                key: code if code in FOUND | TIMED_OUT else None for key, code in codes.items()
+            }
+            meta.write_text(json.dumps(held))
+
+
+# --- what became of them --------------------------------------------------------------------------
+
+
+def fates(folder: Path) -> dict[str, dict[str, Fate]]:
+    """Give what became of each mutant, by file."""
+    top = folder / "mutants" / "src"
     found = {}
-    for meta in sorted((folder / "mutants" / "src").rglob("*.meta")):
-        codes = json.loads(meta.read_text())["exit_code_by_key"]
+    for meta in sorted(top.rglob("*.meta")):
+        codes: dict[str, int | None] = json.loads(meta.read_text())["exit_code_by_key"]
         if codes:
-            found[meta.name.removesuffix(".meta")] = codes
+            words = only_words(meta.with_suffix(""))
+            name = meta.relative_to(top).with_suffix("").as_posix().split("/", 2)[-1]
+            found[name] = {key: fate(code, is_words=key in words) for key, code in codes.items()}
     return found
 
 
-def report(part: Part, folder: Path) -> tuple[int, int]:
-    """Print the score of each file, and list the survivors; give (found, all)."""
-    found, count, survivors = 0, 0, []
-    for name, codes in results(folder).items():
-        noticed = Counter(code in FOUND for code in codes.values())
-        found, count = found + noticed[True], count + len(codes)
-        survivors += [key for key, code in codes.items() if code not in FOUND]
-        print(f"{part.name:8} {name:24} {noticed[True]:5} of {len(codes):5} found")
+def fate(code: int | None, *, is_words: bool) -> Fate:
+    """Say what became of a mutant, by the exit code of its tests."""
+    if is_words:
+        return Fate.WORDS
+    if code is None:
+        return Fate.UNTRIED
+    if code in TIMED_OUT:
+        return Fate.TIMED_OUT
+    return Fate.FOUND if code in FOUND else Fate.SURVIVED
+
+
+def only_words(mutated: Path) -> set[str]:
+    """Find the mutants that differ in nothing but a sentence for people: a string with a space."""
+    module = ".".join(mutated.with_suffix("").parts[mutated.parts.index("src") + 1 :])
+    functions = {
+        node.name: node
+        for node in ast.walk(ast.parse(mutated.read_text()))
+        if isinstance(node, ast.FunctionDef) and "__mutmut_" in node.name
+    }
+    plain = {name: _without_sentences(node) for name, node in functions.items()}
+    return {
+        f"{module}.{name}"
+        for name, text in plain.items()
+        if text == plain[f"{name.rpartition('__mutmut_')[0]}__mutmut_orig"]
+        and not name.endswith("__mutmut_orig")
+    }
+
+
+def _without_sentences(function: ast.FunctionDef) -> str:
+    for node in ast.walk(function):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+            node.value = "a sentence"
+    return "\n".join(ast.dump(part) for part in [function.args, *function.body])
+
+
+def report(part: Part, folder: Path) -> None:
+    """Print the score of each file as a table, and list the survivors."""
+    rows, survivors = [], []
+    total: Counter[Fate] = Counter()
+    for name, by_key in fates(folder).items():
+        counted = Counter(by_key.values())
+        total += counted
+        rows.append(_row(name, counted))
+        survivors += [key for key, became in by_key.items() if became is Fate.SURVIVED]
     (folder / "survivors.txt").write_text("".join(f"{key}\n" for key in survivors))
-    print(f"{part.name:8} {'all':24} {found:5} of {count:5} found, {found / max(1, count):.1%}")
-    return found, count
+    print(f"\n| {part.name} | mutants | found | of them by time | survive | score | only words |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    print("\n".join([*rows, _row("all", total)]))
+    if total[Fate.UNTRIED]:
+        print(f"\n{total[Fate.UNTRIED]} were not tried: they count nowhere in this table")
 
 
-def run(part: Part, pattern: str) -> int:
-    """Try the mutants of a part; with a pattern, only those, and show the survivors."""
+def _row(name: str, counted: Counter[Fate]) -> str:
+    found = counted[Fate.FOUND] + counted[Fate.TIMED_OUT]
+    tried = found + counted[Fate.SURVIVED]
+    cells = (tried, found, counted[Fate.TIMED_OUT], tried - found)
+    score = f"{found / tried:.1%}" if tried else "-"
+    return f"| {name} | {' | '.join(map(str, cells))} | {score} | {counted[Fate.WORDS]} |"
+
+
+# --- trying them ----------------------------------------------------------------------------------
+
+
+def run(part: Part, pattern: str, jobs: int) -> int:
+    """Try the mutants of a part; with a pattern, only those that were not found yet."""
     folder = ROOT / "build" / "mutants" / part.name
     lay_out(part, folder)
-    chosen = [f"*{pattern}*"] if pattern else []
-    done = subprocess.run([MUTMUT, "run", *chosen], cwd=folder, check=False)
+    chosen = left(folder, pattern) or [f"*{pattern}*"] if pattern else []
+    done = mutmut(folder, "run", "--max-children", str(jobs), *chosen)
+    anew = left(folder, pattern, Fate.UNTRIED) if pattern else []
+    if anew:  # of functions that have changed, and had no mutants before
+        done = mutmut(folder, "run", "--max-children", str(jobs), *anew)
     report(part, folder)
-    if pattern:
-        for key in (folder / "survivors.txt").read_text().split():
-            if pattern in key:
-                subprocess.run([MUTMUT, "show", key], cwd=folder, check=False)
-    return done.returncode
+    for key in left(folder, pattern, Fate.SURVIVED) if pattern else []:
+        mutmut(folder, "show", key)
+    return done
 
 
-def main(arguments: list[str]) -> int:
+def left(folder: Path, pattern: str, *wanted: Fate) -> list[str]:
+    """Give the mutants with this in their name that were not found."""
+    among = wanted or (Fate.SURVIVED, Fate.UNTRIED)
+    return [
+        key
+        for by_key in fates(folder).values()
+        for key, became in by_key.items()
+        if pattern in key and became in among
+    ]
+
+
+def mutmut(folder: Path, *arguments: str) -> int:
+    """Run the tool in a folder that was laid out for it."""
+    return subprocess.run([MUTMUT, *arguments], cwd=folder, check=False).returncode
+
+
+def main() -> int:
     """Run the parts that are named, or all."""
-    names = {part.name for part in PARTS}
-    if arguments and arguments[0] not in names:
-        print(f"expected one of {', '.join(sorted(names))}, got {arguments[0]!r}", file=sys.stderr)
-        return 64
-    pattern = arguments[1] if len(arguments) > 1 else ""
-    return max(run(part, pattern) for part in PARTS if part.name in {*(arguments[:1] or names)})
+    names = [part.name for part in PARTS]
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("part", nargs="?", choices=names, help="all if left out")
+    parser.add_argument("pattern", nargs="?", default="", help="only mutants with this in the name")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processors to use")
+    parser.add_argument("--fresh", action="store_true", help="forget what earlier runs found")
+    parser.add_argument("--report", action="store_true", help="try nothing, print what is known")
+    chosen = parser.parse_args()
+    code = 0
+    for part in PARTS:
+        folder = ROOT / "build" / "mutants" / part.name
+        if chosen.part not in {None, part.name}:
+            continue
+        if chosen.report:
+            report(part, folder)
+            continue
+        if chosen.fresh:
+            shutil.rmtree(folder, ignore_errors=True)
+        code = max(code, run(part, chosen.pattern, chosen.jobs))
+    return code
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
