@@ -7,7 +7,7 @@
     make mutants ARGS="core --fresh"      without what earlier runs found
     make mutants ARGS="core --report"     try nothing, print what is known
 
-The tool is mutmut (https://mutmut.readthedocs.io; docs/adr/0074); it wants one folder `src`, so the
+The tool is mutmut (https://mutmut.readthedocs.io); it wants one folder `src`, so the
 tree is laid out anew below build/mutants. A mutant counts as found if a unit or a property test
 fails on it. What was found stays found while its function is the same; what was not is tried again
 once a test or any source has changed. The score of each file is printed, and the survivors are

@@ -6,9 +6,10 @@ import dataclasses
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from slotcast_device.core.recovery import Findings, Next, recover
-from slotcast_device.core.state import ModelState, SlotName, Update, record_of
+from slotcast_device.core.recovery import CurrentLink, Findings, Next, Recovery, lost_text, recover
+from slotcast_device.core.state import ModelState, SlotName, Update, record_of, unknown_release
 from slotcast_schemas.messages.release import Trial
 from slotcast_schemas.messages.status import BenchedRelease
 from slotcast_schemas.states import State
@@ -23,8 +24,9 @@ SEALED = {slot: record_of(release, bytes([n]) * 32) for n, (slot, release) in
 
 def update(state: State, **fields: Any) -> Update:
     """The update from 1, in slot a, to 2, in slot b."""
-    given = {"reason": "before", "slot": "b", "fallback": "a", **fields}
-    return Update(version="2", sequence=2, release_sha256=b"", state=state, **given)
+    given: dict[str, Any] = {"reason": "before", "slot": "b", "fallback": "a"}
+    given["release_sha256"] = SEALED["b"].release_sha256
+    return Update(version="2", sequence=2, state=state, **{**given, **fields})
 
 
 def found(
@@ -107,20 +109,53 @@ def test_a_candidate_damaged_before_the_switch_is_not_switched_to() -> None:
 
 @pytest.mark.parametrize("happened", [None, update(State.COMMITTED), update(State.TRIAL)])
 def test_where_the_active_slot_is_damaged_the_other_serves(happened: Update | None) -> None:
-    recovery = recover("clf", found(happened, "b", sound="a"))
-    assert recovery.activate == "a"
-    assert recovery.state.active == "a"
-    assert recovery.state.update is not None
-    assert recovery.state.update.reason == "slot_damaged"
+    """What ended so is known by its release, where an update was recorded at all."""
+    damaged = (State.FAILED, "slot_damaged", "slot b was damaged")
+    ended = unknown_release(*damaged)
+    if happened is not None:
+        ended = replace(happened, state=damaged[0], reason=damaged[1], detail=damaged[2])
+    assert recover("clf", found(happened, "b", sound="a")) == Recovery(
+        ModelState(model="clf", floor=1, active="a", slots={"a": SEALED["a"]}, update=ended),
+        activate="a",
+        note="slot b is damaged; slot a serves",
+    )
 
 
-def test_an_unproven_release_that_is_all_there_is_serves_on_trial() -> None:
+BEFORE = {"deployment": "d", "group": "g", "attempt": 3}
+
+
+@pytest.mark.parametrize(
+    ("happened", "kept"),
+    [
+        (update(State.VERIFIED, **BEFORE), BEFORE),
+        (update(State.VERIFIED, **BEFORE, release_sha256=b"another"), {}),
+        (None, {}),
+    ],
+    ids=["it was on its way", "another was", "none was"],
+)
+def test_an_unproven_release_that_is_all_there_is_serves_on_trial(
+    happened: Update | None, kept: dict[str, Any]
+) -> None:
     """It is opened, and must still pass: nobody decided to switch to it."""
-    recovery = recover("clf", found(update(State.VERIFIED, deployment="d"), "a", sound="b"))
-    assert recovery.then is Next.SWITCH
-    assert recovery.state.update is not None
-    assert recovery.state.update.state is State.ACTIVATING
-    assert (recovery.state.update.slot, recovery.state.update.fallback) == ("b", "a")
+    new = SEALED["b"]
+    expected = Update(
+        version=new.version,
+        sequence=new.sequence,
+        release_sha256=new.release_sha256,
+        state=State.ACTIVATING,
+        reason="switching",
+        slot="b",
+        fallback="a",
+        **kept,
+    )
+    seen = found(happened, "a", sound="b")
+    assert seen.state is not None
+    seen = dataclasses.replace(seen, state=replace(seen.state, active="b"))
+    assert recover("clf", seen) == Recovery(
+        ModelState(model="clf", floor=1, active="a", slots={"b": new}, update=expected),
+        Next.SWITCH,
+        note="slot a is damaged; slot b serves on trial",
+    )
 
 
 def test_a_refused_release_that_is_all_there_is_serves_without_another_trial() -> None:
@@ -132,11 +167,17 @@ def test_a_refused_release_that_is_all_there_is_serves_without_another_trial() -
     assert (recovery.then, recovery.activate) == (Next.NOTHING, "b")
 
 
-def test_where_both_are_damaged_what_is_open_stays_open() -> None:
-    recovery = recover("clf", found(None, "b", sound=""))
-    assert recovery.activate is None
-    assert recovery.state.slots == {}
-    assert "no other slot is sound" in recovery.note
+def test_where_both_are_damaged_what_is_open_stays_open_whatever_the_record_says() -> None:
+    ended = replace(
+        update(State.COMMITTED),
+        state=State.FAILED,
+        reason="slot_damaged",
+        detail="slot b was damaged",
+    )
+    assert recover("clf", found(update(State.COMMITTED), "b", sound="")) == Recovery(
+        ModelState(model="clf", floor=1, active="b", update=ended),
+        note="slot b is damaged, and no other slot is sound",
+    )
 
 
 def test_a_lost_record_is_rebuilt_and_the_floor_is_what_is_active() -> None:
@@ -153,16 +194,59 @@ def test_the_first_start_of_all_finds_nothing_and_says_nothing() -> None:
     assert recovery.note == ""
 
 
-def test_a_link_moved_by_hand_is_believed() -> None:
-    recovery = recover("clf", found(update(State.COMMITTED), "b"))
-    assert recovery.state.active == "b"
-    assert "slot b" in recovery.note
+NOTE = "took slot b as active: `current` opens it"
+"""What is said where somebody moved the link."""
+
+
+@pytest.mark.parametrize("happened", [None, update(State.REJECTED), update(State.DOWNLOADING)])
+def test_a_link_moved_by_hand_is_believed(happened: Update | None) -> None:
+    assert recover("clf", found(happened, "b")) == Recovery(
+        ModelState(model="clf", floor=1, active="b", slots=dict(SEALED), update=happened),
+        note=NOTE,
+    )
 
 
 def test_what_was_committed_is_not_said_to_serve_where_a_hand_moved_the_link() -> None:
-    recovery = recover("clf", found(update(State.COMMITTED), "b"))
-    assert recovery.state.update is not None
-    assert (recovery.state.update.state, recovery.state.update.reason) == (
-        State.ROLLED_BACK,
-        "switched_by_hand",
+    committed = update(State.COMMITTED, deployment="d")
+    recovery = recover("clf", found(committed, "b"))
+    assert recovery.note == NOTE
+    assert recovery.state.update == replace(
+        committed, state=State.ROLLED_BACK, reason="switched_by_hand", detail=NOTE
     )
+
+
+# --- `current` is lost ----------------------------------------------------------------------------
+
+
+def lost(link: CurrentLink, sound: str = "ab", happened: Update | None = None) -> Findings:
+    """`current` names no slot; the record says that slot a is active."""
+    return dataclasses.replace(found(happened, None, sound), link=link)
+
+
+@pytest.mark.parametrize(
+    "link",
+    [CurrentLink(None, "nothing"), CurrentLink(None, "a folder", has_files=True)],
+    ids=["nothing is there", "a copy is there"],
+)
+def test_a_lost_link_is_put_back_at_a_sound_slot_whatever_lies_there(link: CurrentLink) -> None:
+    committed = update(State.COMMITTED, slot="a")
+    recovery = recover("clf", lost(link, happened=committed))
+    note = f"`current` was lost (found {link.text}) and put back: it opens slots/a"
+    assert (recovery.activate, recovery.note) == ("a", note)
+    assert recovery.note == lost_text(link, "a")
+    assert recovery.state.update == replace(committed, detail=note)
+
+
+def test_a_copy_of_a_model_is_not_removed_for_a_slot_that_is_damaged() -> None:
+    """The files there may load; those of the slot have changed, and no other slot is sound."""
+    link = CurrentLink(None, "a folder", has_files=True)
+    recovery = recover("clf", lost(link, sound=""))
+    assert recovery.activate is None
+    assert recovery.note.endswith("`current` is a folder, and was left so")
+    assert recovery.state.active == "a"
+
+
+def test_where_no_slot_is_sound_a_missing_link_is_put_back_all_the_same() -> None:
+    """A damaged file may still load, and no file certainly does not."""
+    recovery = recover("clf", lost(CurrentLink(None, "nothing"), sound=""))
+    assert recovery.activate == "a"
