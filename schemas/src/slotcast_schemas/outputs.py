@@ -6,21 +6,19 @@ The publisher warns by the same functions by which the device refuses, so they c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
-"""An array of any type and shape."""
+from slotcast_schemas.value_types import Array, Value, arrays_of
 
-Outputs = Mapping[str, Array]
+Outputs = Mapping[str, Value]
 """One run's outputs, by name."""
 
 
 def nonfinite(outputs: Outputs) -> str:
     """Describe the first output with NaN or infinity; empty if there is none."""
-    for name, array in outputs.items():
+    arrays = ((name, array) for name, value in outputs.items() for array in arrays_of(value))
+    for name, array in arrays:
         if array.dtype.kind == "f":
             bad = int(array.size - np.count_nonzero(np.isfinite(array)))
             if bad:
@@ -33,16 +31,28 @@ def constant(runs: Sequence[Outputs]) -> str:
 
     With a single run, an output of which all elements are alike counts as constant.
     """
-    names = [n for n, a in runs[0].items() if a.dtype.kind == "f" and a.size] if runs else []
-    if not names or not all(_is_constant([run[name] for run in runs]) for name in names):
+    names = [name for name, value in runs[0].items() if _has_floats(value)] if runs else []
+    if not names or not all(_is_constant([run.get(name) for run in runs]) for name in names):
         return ""
     return f"outputs {', '.join(names)!r:.200} are the same for {len(runs)} different inputs"
 
 
-def _is_constant(arrays: Sequence[Array]) -> bool:
-    if len(arrays) == 1:
-        return arrays[0].size > 1 and bool(np.all(arrays[0] == arrays[0].flat[0]))
-    return all(np.array_equal(array, arrays[0], equal_nan=True) for array in arrays[1:])
+def _has_floats(value: Value) -> bool:
+    return any(array.dtype.kind == "f" and array.size for array in arrays_of(value))
+
+
+def _is_constant(values: Sequence[Value]) -> bool:
+    first = arrays_of(values[0])
+    if len(values) == 1:
+        return all(a.size > 1 and bool(np.all(a == a.flat[0])) for a in first if a.size)
+    return all(_are_same(arrays_of(value), first) for value in values[1:])
+
+
+def _are_same(these: Sequence[Array], those: Sequence[Array]) -> bool:
+    return len(these) == len(those) and all(
+        np.array_equal(a, b, equal_nan=a.dtype.kind == "f" == b.dtype.kind)
+        for a, b in zip(these, those, strict=True)
+    )
 
 
 def accuracy(got: Sequence[Outputs], labels: Array, output: str) -> float:
@@ -56,7 +66,7 @@ def accuracy(got: Sequence[Outputs], labels: Array, output: str) -> float:
     """
     predicted = []
     for outputs in got:
-        array = outputs[output]
+        (array,) = arrays_of(outputs[output])  # a sequence of several raises ValueError
         is_scores = array.dtype.kind == "f" and array.ndim > 0
         predicted.append(np.argmax(array, axis=-1).ravel() if is_scores else array.ravel())
     flat = np.concatenate(predicted)

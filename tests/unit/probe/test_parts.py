@@ -134,7 +134,7 @@ def test_signatures_are_the_same_or_the_contract_is_broken(found: Tensor, is_sam
 
 def golden(got: Any, want: Any, **tolerance: float) -> Golden:
     options = {"rtol": 1e-3, "atol": 1e-4, **tolerance}
-    return compare.golden([{"y": np.array(got)}], {"y": np.array([want])}, **options)
+    return compare.golden([{"y": np.array(got)}], [{"y": np.array(want)}], **options)
 
 
 def test_outputs_within_tolerance_are_golden() -> None:
@@ -164,7 +164,7 @@ def test_everything_else_is_far_from_golden(got: Any, want: Any) -> None:
 
 
 def test_an_output_that_is_missing_is_not_golden() -> None:
-    found = compare.golden([{}], {"y": np.ones((1, 2))}, rtol=1, atol=1)
+    found = compare.golden([{}], [{"y": np.ones(2)}], rtol=1, atol=1)
     assert found.worst > 1
 
 

@@ -10,12 +10,13 @@ import pytest
 
 from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.probe.judge import judge
+from slotcast_schemas.probe.runtime import Feed
 from slotcast_schemas.probe.spec import (
     ProbeFigures,
     ProbeFindings,
     ProbeTiming,
 )
-from slotcast_schemas.probe.timing import Budget, Feed, Rounds, Side, patience_s
+from slotcast_schemas.probe.timing import Budget, Rounds, Side, patience_s
 from slotcast_schemas.probe.waits import RunTime, Stopwatch
 
 ACTIVE_S = 0.002

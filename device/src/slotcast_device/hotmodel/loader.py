@@ -24,9 +24,12 @@ import onnxruntime
 from slotcast_device.hotmodel.source import Opened
 from slotcast_device.runtime import memory
 from slotcast_schemas.errors import MalformedMessage, ModelFailed, ModelUnloadable
+from slotcast_schemas.probe.onnx_session import run_session
+from slotcast_schemas.probe.runtime import Feed
 from slotcast_schemas.probe.tensors import signature
 from slotcast_schemas.reasons import Reason
-from slotcast_schemas.samples import Array, Samples, read_samples, seeded_inputs
+from slotcast_schemas.samples import Samples, read_samples
+from slotcast_schemas.seeded_inputs import seeded_inputs
 
 LOADER_NICE: Final = 19
 """The niceness of a load, the highest: a hundredth of the CPU of a busy thread, and all that is
@@ -217,21 +220,22 @@ def _warm(session: Any, opened: Opened, warm: Warm | None) -> None:
     if warm is not None:
         warm(session)
         return
-    feed = _warm_feed(session, opened)
+    feed = _sample(opened)
     if feed is not None:
         for _ in range(WARM_UP_RUNS):
-            session.run(None, feed)
+            run_session(session, feed)
+        return
+    # Made inputs that a model cannot run on say nothing about the model.
+    with contextlib.suppress(Exception):
+        made = seeded_inputs(signature(session.get_inputs()), runs=1, seed=1)
+        for _ in range(WARM_UP_RUNS):
+            run_session(session, Samples(inputs=made).feed(0))
 
 
-def _warm_feed(session: Any, opened: Opened) -> dict[str, Array] | None:
-    """The release's first sample, else made inputs, else nothing (inputs nobody can make)."""
+def _sample(opened: Opened) -> Feed | None:
+    """Give the release's first sample; None where it has none that can be read."""
     probe = None if opened.release is None else opened.release.probe
     if probe is not None and probe.samples is not None:
         with contextlib.suppress(MalformedMessage, OSError):
             return read_samples(opened.folder / probe.samples).feed(0)
-    try:
-        return Samples(inputs=seeded_inputs(signature(session.get_inputs()), runs=1, seed=1)).feed(
-            0
-        )
-    except ValueError:
-        return None
+    return None

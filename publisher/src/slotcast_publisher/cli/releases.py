@@ -84,6 +84,14 @@ def _release(
         list[str] | None,
         typer.Option(help="Make a delta from this release; repeatable. Else from the last three."),
     ] = None,
+    no_probe: Annotated[
+        bool,
+        typer.Option(
+            "--no-probe",
+            help="Do not ask devices' probe what it will say: for a model that this machine cannot"
+            " run.",
+        ),
+    ] = False,
     no_passphrase: Annotated[
         bool, typer.Option("--no-passphrase", help="Leave a new model's key file unencrypted.")
     ] = False,
@@ -104,6 +112,7 @@ def _release(
         memory_bytes=memory_mb * 1_000_000,
         notes=notes,
         rebase=_rebase_wanted(rebase, at_least, base),
+        is_probed=not no_probe,
     )
     repository = open_repository(repo)
     with progress(quiet=json) as advance:

@@ -18,6 +18,8 @@ from slotcast_publisher.durable import copy_file, link_tree, storage_errors, wri
 from slotcast_publisher.errors import Conflict
 from slotcast_publisher.image_files import image_sha256
 from slotcast_publisher.release.chosen_limits import ChosenLimits
+from slotcast_publisher.release.device_features import features_needed, in_words
+from slotcast_publisher.release.device_probe import probe_as_devices_do
 from slotcast_publisher.release.given_files import Given, collect, name_changes
 from slotcast_publisher.release.model_check import ModelFacts, SamplesWanted, check_model
 from slotcast_publisher.release.rebase.release_step import RebaseWanted, Rebasing, rebase_files
@@ -26,6 +28,9 @@ from slotcast_schemas import limits, wire
 from slotcast_schemas.errors import MalformedMessage, UsageError
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import File, Probe, Runtime, Trial
+from slotcast_schemas.probe import SlotModel
+from slotcast_schemas.samples import read_samples
+from slotcast_schemas.value_types import Rows
 
 SAMPLES_PATH: Final = "samples.npz"
 """The path in a release of the samples that devices must reproduce."""
@@ -48,6 +53,7 @@ class ReleaseRequest(msgspec.Struct, frozen=True, kw_only=True):
         trial, runtime, memory_bytes: what counts where `limits` says nothing.
         limits: what was chosen for probe, trial and runtime.
         rebase: release a model moved onto what devices hold, as near to the given one as asked.
+        is_probed: whether devices' probe is asked what it will say; what it refuses is not built.
     """
 
     model: str
@@ -64,6 +70,7 @@ class ReleaseRequest(msgspec.Struct, frozen=True, kw_only=True):
     limits: ChosenLimits = ChosenLimits()
     notes: str = ""
     rebase: RebaseWanted | None = None
+    is_probed: bool = True
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +94,8 @@ def build_release(store: Store, request: ReleaseRequest, now_s: float, *, above:
     Raises:
         UsageError: a version, a file or an option that cannot be used.
         Conflict: the version exists with other content, or means the same as another.
-        ModelUnloadable: onnx or onnxruntime refuses the model.
+        ModelFailed: onnx or onnxruntime refuses the model, or devices would.
+        ProbeNotHeld: devices' probe could not be asked.
         StorageFailed: no room, or a failing disk.
     """
     check_model_name(request.model)
@@ -107,6 +115,9 @@ def build_release(store: Store, request: ReleaseRequest, now_s: float, *, above:
         else:
             release, warnings, rebasing = _take_in(store, request, staged, now_s, above)
         warnings = (*warnings, *_name_changes(store, release))
+        if request.is_probed:
+            before = _active(store, request.model)
+            warnings = (*warnings, *probe_as_devices_do(release, staged / "files", before))
         write_atomic(staged / "release.msgpack", _encode(release))
         write_atomic(staged / "given.json", msgspec.json.format(msgspec.json.encode(given)))
         folder = store.commit_release(request.model, request.version, staged)
@@ -221,6 +232,14 @@ def _name_changes(store: Store, release: Release) -> list[str]:
     return name_changes(before[-1].load(), release) if before else []
 
 
+def _active(store: Store, model: str) -> SlotModel | None:
+    """Give the release before, which devices compare a new one with."""
+    before = store.releases(model)
+    if not before:
+        return None
+    return SlotModel(str(before[-1].files_dir.absolute()), before[-1].load().entry)
+
+
 def _next_sequence(store: Store, request: ReleaseRequest, above: int) -> int:
     last = max((r.load().sequence for r in store.releases(request.model)), default=above)
     last = max(last, above)
@@ -274,7 +293,9 @@ def _take_in(
     roles = _assign_roles(files_dir, entry, facts, has_samples=facts.probe.samples is not None)
     files = [_describe_file(files_dir, path, role) for path, role in roles.items()]
     _make_read_only(files_dir)
+    requires = features_needed(facts.inputs, facts.outputs, _samples_in(files_dir, probe))
     release = Release(
+        requires=requires,
         model=request.model,
         version=request.version,
         sequence=_next_sequence(store, request, above),
@@ -291,7 +312,14 @@ def _take_in(
         notes=request.notes,
         rebased=None if rebasing is None else rebasing.says,
     )
-    return release, facts.warnings, rebasing
+    return release, (*facts.warnings, *in_words(requires)), rebasing
+
+
+def _samples_in(files_dir: Path, probe: Probe) -> dict[str, Rows] | None:
+    if probe.samples is None:
+        return None
+    samples = read_samples(files_dir / probe.samples)
+    return {**samples.inputs, **samples.outputs}
 
 
 def _rebase_files(

@@ -8,32 +8,29 @@ How a device uses them: docs/health-check.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
-import onnxruntime
 
+from slotcast_publisher.release.given_samples import given_samples
 from slotcast_publisher.release.probe_limits import (
     least_accuracy,
     probe_of,
     relative_tolerance,
 )
-from slotcast_publisher.release.repeatability import not_repeatable, other_threads
+from slotcast_publisher.release.repeatability import Run, not_repeatable, other_threads
 from slotcast_schemas import limits, outputs
-from slotcast_schemas.errors import MalformedMessage, UsageError
+from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.release import Probe, Tensor
-from slotcast_schemas.samples import (
-    NUMPY_TYPES,
-    SAMPLES_MAX_BYTES,
-    Array,
-    Samples,
-    read_arrays,
-    seeded_inputs,
-    write_samples,
-)
+from slotcast_schemas.probe.onnx_session import OnnxSession
+from slotcast_schemas.probe.runtime import Feed
+from slotcast_schemas.probe.runtime_words import cause_of
+from slotcast_schemas.samples import SAMPLES_MAX_BYTES, Samples, write_samples
+from slotcast_schemas.seeded_inputs import seeded_inputs
+from slotcast_schemas.value_types import Rows, rows_of, size_bytes
 
 SAMPLES_DEFAULT: Final = 16
 """The number of samples that devices probe with, unless asked."""
@@ -41,9 +38,6 @@ SAMPLES_DEFAULT: Final = 16
 SIZE_DEFAULT_BYTES: Final = 1 * limits.MIB
 """The most bytes of samples, unless asked: they travel with the model, so they are few, a share of
 a model of tens of MB."""
-
-_USER_MAX_BYTES: Final = 16 * 1024 * limits.MIB
-"""The most bytes of the samples that somebody gives, unpacked."""
 
 _ONE_RUN_MAX_BYTES: Final = SAMPLES_MAX_BYTES // 4
 """The most bytes that one sample's inputs and outputs take."""
@@ -128,144 +122,82 @@ def model_signature(path: Path) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
         UsageError: the runtime cannot load it.
     """
     session = _load(path)
-    return _tensors(session.get_inputs()), _tensors(session.get_outputs())
+    return session.inputs, session.outputs
 
 
-def _load(path: Path, *, threads: int = 1) -> Any:
+def _load(path: Path, *, threads: int = 1) -> OnnxSession:
     """Open a session; with one thread, sums are in the same order at every run."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return OnnxSession(path, threads=threads)
     except Exception as exc:
-        raise UsageError(f"{path.name}: expected a model that onnxruntime loads: {exc}") from exc
+        why = cause_of(exc, str(path.parent))
+        raise UsageError(f"{path.name}: expected a model that onnxruntime loads: {why}") from exc
 
 
-def _tensors(arguments: list[Any]) -> tuple[Tensor, ...]:
-    return tuple(
-        Tensor(
-            name=argument.name,
-            dtype=argument.type,
-            shape=tuple(d if isinstance(d, int | str) else None for d in argument.shape or ()),
-        )
-        for argument in arguments
-    )
-
-
-def _inputs(session: Any, user_npz: Path | None, seed: int, max_samples: int) -> Samples:
+def _inputs(session: OnnxSession, user_npz: Path | None, seed: int, max_samples: int) -> Samples:
     """At most `max_samples` runs of inputs; the user's outputs and labels with them."""
-    tensors = _tensors(session.get_inputs())
-    if user_npz is None:
-        return Samples(inputs=seeded_inputs(tensors, runs=max_samples, seed=seed))
-    arrays = _read_user(user_npz)
-    inputs = {tensor.name: _rows(tensor, arrays, user_npz) for tensor in tensors}
-    counts = {name: len(rows) for name, rows in inputs.items()}
-    if len(set(counts.values())) > 1 or 0 in counts.values():
-        raise UsageError(f"{user_npz.name}: expected as many rows for each input, got {counts}")
-    runs = min(counts.values(), default=1)
-    chosen = np.unique(np.linspace(0, runs - 1, min(runs, max_samples)).round().astype(int))
-    labels = arrays.get("labels")
-    if labels is not None:
-        labels = _per_run(labels, runs, f"{user_npz.name}: labels")[chosen]
-    wanted = {
-        name.removeprefix("output:"): _per_run(array, runs, f"{user_npz.name}: {name}")[chosen]
-        for name, array in arrays.items()
-        if name.startswith("output:")
-    }
-    return Samples({name: rows[chosen] for name, rows in inputs.items()}, wanted, labels)
+    if why := session.cannot_be_fed():
+        raise ValueError(why)
+    if user_npz is not None:
+        return given_samples(user_npz, session.inputs, max_samples)
+    return Samples(inputs=seeded_inputs(session.inputs, runs=max_samples, seed=seed))
 
 
-def _read_user(path: Path) -> dict[str, Array]:
-    try:
-        return read_arrays(path, max_bytes=_USER_MAX_BYTES)
-    except MalformedMessage as exc:
-        raise UsageError(str(exc)) from exc
-
-
-def _rows(tensor: Tensor, arrays: dict[str, Array], path: Path) -> Array:
-    """The user's array of one input, with one run per row, whether it came in batches or not."""
-    array = arrays.get(tensor.name, arrays.get(f"input:{tensor.name}"))
-    if array is None:
-        raise UsageError(
-            f"{path.name}: expected an array {tensor.name!r}, got {sorted(arrays)!r:.200}"
-        )
-    kind = NUMPY_TYPES.get(tensor.dtype)
-    if kind is None:
-        raise UsageError(f"{path.name}: input {tensor.name!r} of {tensor.dtype} cannot be sampled")
-    rank = len(tensor.shape)
-    if array.ndim == rank and rank > 0:
-        batch = tensor.shape[0] if isinstance(tensor.shape[0], int) else 1
-        whole = len(array) // max(1, batch) * batch
-        array = array[:whole].reshape(-1, batch, *array.shape[1:])
-    sizes = [d if isinstance(d, int) else None for d in tensor.shape]
-    fits = array.ndim == rank + 1 and all(
-        want in {None, got} for want, got in zip(sizes, array.shape[1:], strict=True)
-    )
-    if not fits:
-        raise UsageError(
-            f"{path.name}: {tensor.name!r}: expected rows of shape {list(tensor.shape)},"
-            f" got an array of shape {list(array.shape)}"
-        )
-    return array.astype(kind)
-
-
-def _per_run(array: Array, runs: int, what: str) -> Array:
-    """Labels or outputs, one item or one batch per run, as one row per run."""
-    if array.ndim == 0 or len(array) % runs or len(array) == 0:
-        raise UsageError(f"{what}: expected a multiple of {runs} rows, got {list(array.shape)}")
-    return array if len(array) == runs else array.reshape(runs, -1, *array.shape[1:])
-
-
-def _run_all(session: Any, samples: Samples, max_bytes: int) -> list[dict[str, Array]]:
+def _run_all(session: OnnxSession, samples: Samples, max_bytes: int) -> list[Run]:
     """What the model says to each run, until `max_bytes` are reached."""
-    runs: list[dict[str, Array]] = []
-    size_bytes = 0
+    runs: list[Run] = []
+    kept_bytes = 0
     for index in range(samples.runs):
         feed = samples.feed(index)
         run = _run(session, feed, index)
-        one_bytes = sum(a.nbytes for a in (*feed.values(), *run.values()))
-        size_bytes += one_bytes
-        if one_bytes > _ONE_RUN_MAX_BYTES or (runs and size_bytes > max_bytes):
+        one_bytes = sum(size_bytes(value) for value in (*feed.values(), *run.values()))
+        kept_bytes += one_bytes
+        if one_bytes > _ONE_RUN_MAX_BYTES or (runs and kept_bytes > max_bytes):
             break
         runs.append(run)
     return runs
 
 
-def _repeated(session: Any, samples: Samples) -> list[dict[str, Array]]:
+def _repeated(session: OnnxSession, samples: Samples) -> list[Run]:
     """What the model says to each run, this time."""
     return [_run(session, samples.feed(index), index) for index in range(samples.runs)]
 
 
-def _run(session: Any, feed: dict[str, Array], index: int) -> dict[str, Array]:
+def _run(session: OnnxSession, feed: Feed, index: int) -> Run:
     try:
-        results = session.run(None, feed)
+        return session.run(feed)
     except Exception as exc:
-        raise UsageError(f"the model does not run on sample {index}: {exc}") from exc
-    names = (output.name for output in session.get_outputs())
-    pairs = zip(names, results, strict=True)
-    return {name: value for name, value in pairs if _is_plain(value)}
+        raise UsageError(f"the model does not run on sample {index}: {cause_of(exc)}") from exc
 
 
-def _is_plain(value: object) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+def _keep(samples: Samples, runs: Sequence[Run]) -> Samples:
+    """The runs that were made, with what came out of them.
 
-
-def _keep(samples: Samples, runs: list[dict[str, Array]]) -> Samples:
-    """The runs that were made; an output whose shape changes from run to run is left out."""
+    An output whose shape changes from run to run needs a device that reads such samples, so it is
+    left out where there is another to compare.
+    """
     count = len(runs)
-    seen = {
-        name: np.stack([run[name] for run in runs])
-        for name in runs[0]
-        if len({run[name].shape for run in runs}) == 1
-    }
+    names = [name for name in runs[0] if all(name in run for run in runs)]
+    found = {name: rows_of([run[name] for run in runs]) for name in names}
+    stacked = {name: rows for name, rows in found.items() if isinstance(rows, np.ndarray)}
+    seen = stacked or found
     given = {
-        name: array[:count].reshape(seen[name].shape) if name in seen else array[:count]
-        for name, array in samples.outputs.items()
+        name: _shaped(_first(rows, count), seen.get(name)) for name, rows in samples.outputs.items()
     }
     labels = None if samples.labels is None else samples.labels[:count]
-    inputs = {name: array[:count] for name, array in samples.inputs.items()}
-    return Samples(inputs, seen | given, labels)
+    inputs = {name: _first(rows, count) for name, rows in samples.inputs.items()}
+    return Samples(inputs, {**seen, **given}, labels)
+
+
+def _first(rows: Rows, count: int) -> Rows:
+    return rows[:count]
+
+
+def _shaped(given: Rows, seen: Rows | None) -> Rows:
+    """Give outputs that came without a batch axis the shape that the model gives them."""
+    if isinstance(given, np.ndarray) and isinstance(seen, np.ndarray) and given.size == seen.size:
+        return given.reshape(seen.shape)
+    return given
 
 
 def _without(kept: Samples, unsteady: dict[str, str], warn: Warn) -> Samples:
@@ -277,11 +209,11 @@ def _without(kept: Samples, unsteady: dict[str, str], warn: Warn) -> Samples:
         )
     if unsteady and not kept.outputs.keys() - unsteady:
         warn("no output can be compared; export the model for inference, if this is not meant")
-    outputs = {name: rows for name, rows in kept.outputs.items() if name not in unsteady}
-    return Samples(kept.inputs, outputs, kept.labels)
+    compared = {name: rows for name, rows in kept.outputs.items() if name not in unsteady}
+    return Samples(kept.inputs, compared, kept.labels)
 
 
-def _warn_of(kept: Samples, runs: list[dict[str, Array]], warn: Warn) -> None:
+def _warn_of(kept: Samples, runs: Sequence[Run], warn: Warn) -> None:
     for text in (next((t for run in runs if (t := outputs.nonfinite(run))), ""),):
         if text:
             warn(f"{text}; devices refuse this unless the probe allows it")
@@ -290,7 +222,17 @@ def _warn_of(kept: Samples, runs: list[dict[str, Array]], warn: Warn) -> None:
     for name, want in kept.outputs.items():
         if name not in runs[0]:
             warn(f"the model has no output {name!r}; devices will refuse it")
-        elif runs[0][name].shape == want.shape[1:] and want.dtype.kind == "f":
-            got = np.stack([run[name] for run in runs])
-            if not np.allclose(got, want, rtol=1e-2, atol=1e-3, equal_nan=True):
-                warn(f"output {name!r} differs from the one given; devices may refuse this model")
+        elif _differ([run[name] for run in runs], want):
+            warn(f"output {name!r} differs from the one given; devices may refuse this model")
+
+
+def _differ(got: Sequence[object], want: Rows) -> bool:
+    """Whether floats are far from those given."""
+    if not isinstance(want, np.ndarray) or want.dtype.kind != "f":
+        return False
+    return any(
+        isinstance(one, np.ndarray)
+        and one.shape == row.shape
+        and not np.allclose(one, row, rtol=1e-2, atol=1e-3, equal_nan=True)
+        for one, row in zip(got, want, strict=True)
+    )

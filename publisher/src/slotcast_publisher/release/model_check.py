@@ -1,11 +1,13 @@
 """Checks a model before it is released: onnx's checker, and one load in onnxruntime.
 
-The work is done by `onnx_child`, in a process of its own with a limit on time.
+The work is done by `model_check_child`, in a process of its own with a limit on time, without
+secrets in its environment and without the network.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from slotcast_schemas.decoders import make_decoders
+from slotcast_schemas.environment import child_environment
 from slotcast_schemas.errors import ModelUnloadable, UsageError
 from slotcast_schemas.messages.release import Probe, Tensor
 
@@ -67,16 +70,24 @@ def check_model(model_dir: Path, entry: str, *, samples: SamplesWanted | None = 
     request = {
         "model_dir": str(model_dir),
         "entry": entry,
+        "parent_pid": os.getpid(),
         "samples": None if samples is None else msgspec.to_builtins(samples),
     }
     command = [
         sys.executable,
+        "-P",
         "-m",
         "slotcast_publisher.release.model_check_child",
         json.dumps(request),
     ]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            timeout=TIMEOUT_S,
+            check=False,
+            env=child_environment(),
+        )
     except subprocess.TimeoutExpired as exc:
         raise ModelUnloadable(f"{entry}: not loaded within {TIMEOUT_S:.0f} s") from exc
     report = _report(done, entry)

@@ -14,6 +14,7 @@ from slotcast_schemas import outputs
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.samples import Array, Samples
+from slotcast_schemas.value_types import stacked
 
 Arithmetic = Literal["float32", "half", "quantised"]
 
@@ -53,7 +54,8 @@ def probe_of(path: Path, kept: Samples, name: str) -> Probe:
         name: of the samples file.
     """
     rtol, cosine = _TOLERANCE[arithmetic(path)]
-    floats = [array for array in kept.outputs.values() if array.dtype.kind == "f" and array.size]
+    arrays = [array for rows in kept.outputs.values() for array in stacked(rows)]
+    floats = [array for array in arrays if array.dtype.kind == "f" and array.size]
     scale = max((root_mean_square(array) for array in floats), default=0.0)
     return Probe(
         samples=name,

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from slotcast_schemas.samples import Array
+from slotcast_schemas.value_types import Array, Value, arrays_of
 
-Run = Mapping[str, Array]
+Run = Mapping[str, Value]
 """One run's outputs, by name."""
 
 TOLERANCE_SHARE: Final = 0.25
@@ -53,14 +53,21 @@ def not_repeatable(
 
 def _different(first: Sequence[Run], other: Sequence[Run], rtol: float) -> list[str]:
     names = first[0] if first else {}
+    pairs = list(zip(first, other, strict=True))
     return [
-        name
-        for name in names
-        if any(not _alike(a[name], b[name], rtol) for a, b in zip(first, other, strict=True))
+        name for name in names if any(not _alike(a.get(name), b.get(name), rtol) for a, b in pairs)
     ]
 
 
-def _alike(one: Array, two: Array, rtol: float) -> bool:
+def _alike(one: Value, two: Value, rtol: float) -> bool:
+    """Whether two values differ by less than a device could notice."""
+    these, those = arrays_of(one), arrays_of(two)
+    return len(these) == len(those) and all(
+        _arrays_alike(a, b, rtol) for a, b in zip(these, those, strict=True)
+    )
+
+
+def _arrays_alike(one: Array, two: Array, rtol: float) -> bool:
     """Whether two arrays differ by less than a device could notice."""
     if one.shape != two.shape:
         return False

@@ -6,7 +6,7 @@ To whom it goes and how it travels is the offer's business.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -30,6 +30,11 @@ from slotcast_schemas.fields import (
     Version,
 )
 from slotcast_schemas.wire import Message
+
+PROBE_VALUES: Final = "probe_values"
+"""Required where a probe must make or read values that the first devices could not: inputs of rank
+0, of types that numpy has not, sequences, optionals, maps, inputs of more than some MB, or samples
+with other shapes from run to run."""
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,7 +212,7 @@ class Release(Message, frozen=True, kw_only=True, tag_field="kind", tag="release
 
     KIND = "release"
     MAX_BYTES = limits.TARGET_MAX_BYTES
-    FEATURES = frozenset({"rebased"})
+    FEATURES = frozenset({"rebased", PROBE_VALUES})
 
     format: Format = 1
     requires: Requires = ()

@@ -8,22 +8,25 @@ another version was upgraded in place, and is told to be started again.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
-import onnxruntime
 
 from slotcast_schemas import __version__, outputs
 from slotcast_schemas.errors import MalformedMessage
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.probe import compare, confine
+from slotcast_schemas.probe.onnx_session import OnnxSession
+from slotcast_schemas.probe.runtime import Feed, LoadedModel, Outputs
+from slotcast_schemas.probe.runtime_words import cause_of
 from slotcast_schemas.probe.scan import UnsafeModel, scan
 from slotcast_schemas.probe.spec import (
     Note,
@@ -33,11 +36,11 @@ from slotcast_schemas.probe.spec import (
     ProbeTiming,
     SlotModel,
 )
-from slotcast_schemas.probe.tensors import signature
 from slotcast_schemas.probe.timing import Budget, Rounds, Side
 from slotcast_schemas.probe.waits import processor_use
 from slotcast_schemas.reasons import Reason
-from slotcast_schemas.samples import NUMPY_TYPES, Array, Samples, read_samples, seeded_inputs
+from slotcast_schemas.samples import Samples, read_samples
+from slotcast_schemas.seeded_inputs import seeded_inputs
 
 SEEDED_RUNS: Final = 4
 
@@ -78,30 +81,27 @@ class Model:
         self._which = which
         self._providers = providers
         waited_s, started_s = processor_use().waited_s, time.perf_counter()
-        self.session = self._open(threads)
+        self._loaded: LoadedModel | None = self._open(threads)
         took_s = time.perf_counter() - started_s
         self.load_s = max(0.0, took_s - (processor_use().waited_s - waited_s))
-        self.inputs = signature(self.session.get_inputs())
-        self.outputs = signature(self.session.get_outputs())
+        self.inputs = self._loaded.inputs
+        self.outputs = self._loaded.outputs
+        self.cannot_be_fed = self._loaded.cannot_be_fed()
         self.peak_bytes: int | None = None
 
-    def _open(self, threads: int) -> Any:
-        providers = list(self._providers) or ["CPUExecutionProvider"]
-        return onnxruntime.InferenceSession(
-            str(self._which.path), _options(threads), providers=providers
-        )
+    def _open(self, threads: int) -> LoadedModel:
+        return OnnxSession(self._which.path, self._providers, threads)
 
     def reload(self, threads: int) -> None:
         """Load it again, for another number of threads; the memory of the first goes before."""
-        self.session = None
+        self._loaded = None
         confine.trim()
-        self.session = self._open(threads)
+        self._loaded = self._open(threads)
 
-    def run(self, feed: dict[str, Array]) -> dict[str, Array]:
-        """One run; outputs that are not tensors (sequences, maps) are left out."""
-        results = self.session.run(None, feed)
-        pairs = zip(self.outputs, results, strict=True)
-        return {tensor.name: value for tensor, value in pairs if isinstance(value, np.ndarray)}
+    def run(self, feed: Feed) -> Outputs:
+        """Run it once; outputs that no sample can hold are left out."""
+        assert self._loaded is not None  # noqa: S101 (only while it is loaded again)
+        return self._loaded.run(feed)
 
     def note_peak(self) -> None:
         """Fix the peak memory: of loading, and of the runs up to now."""
@@ -110,15 +110,6 @@ class Model:
     def figures(self) -> ProbeFigures:
         """What is known of its costs."""
         return ProbeFigures(load_s=self.load_s, peak_memory_bytes=self.peak_bytes)
-
-
-def _options(threads: int) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
-    # A thread that spins while it waits uses processor time that is not the model's.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
 
 
 def probe(request: ProbeRequest, say: Say) -> None:
@@ -140,9 +131,13 @@ def probe(request: ProbeRequest, say: Say) -> None:
     say(Note(at="samples", contract=_details(problems)))
     if problems:
         return
+    if candidate.cannot_be_fed:
+        candidate.note_peak()
+        say(Note(at="done", not_run=candidate.cannot_be_fed, candidate=candidate.figures()))
+        return
     samples, is_made = _samples(request, candidate)
     say(Note(at="run", made_inputs=is_made))
-    if not _check_outputs(request, candidate, samples, say):
+    if not _check_outputs(request, candidate, samples, say, is_made=is_made):
         return
     candidate.note_peak()
     _measure(request, candidate, samples, budget, say)
@@ -161,11 +156,12 @@ def _load(which: SlotModel, request: ProbeRequest) -> Model:
     try:
         return Model(which, request.providers, request.threads)
     except Exception as exc:
-        raise _stop(Reason.MODEL_UNLOADABLE, exc) from exc
+        stop = _stop(Reason.MODEL_UNLOADABLE, exc, request)
+        raise Stop(stop.failure.reason, f"{stop.failure.detail} ({which.entry})") from exc
 
 
-def _stop(reason: str, exc: Exception) -> Stop:
-    text = " ".join(str(exc).split()) or type(exc).__name__
+def _stop(reason: str, exc: Exception, request: ProbeRequest) -> Stop:
+    text = cause_of(exc, request.candidate.slot)
     if isinstance(exc, MemoryError) or _NO_MEMORY.search(text):
         return Stop(Reason.TOO_MUCH_MEMORY, f"past the memory limit: {text}")
     return Stop(reason, text)
@@ -189,18 +185,30 @@ def _samples(request: ProbeRequest, candidate: Model) -> tuple[Samples, bool]:
         raise Stop(Reason.SAMPLES_MISSING, f"{exc}; give samples to the release") from exc
 
 
-def _check_outputs(request: ProbeRequest, candidate: Model, samples: Samples, say: Say) -> bool:
+def _check_outputs(
+    request: ProbeRequest, candidate: Model, samples: Samples, say: Say, *, is_made: bool
+) -> bool:
     """Run every sample and compare; false if something is wrong, so measuring has no sense."""
     try:
         runs = [candidate.run(samples.feed(index)) for index in range(samples.runs)]
     except Exception as exc:
-        raise _stop(Reason.RUN_FAILED, exc) from exc
+        stop = _stop(Reason.RUN_FAILED, exc, request)
+        if not is_made or stop.failure.reason != Reason.RUN_FAILED:
+            raise stop from exc
+        # Made inputs that a model cannot run on say nothing about the model.
+        said = f"inputs made from a seed do not run ({stop.failure.detail:.400})"
+        raise Stop(Reason.SAMPLES_MISSING, f"{said}; give samples to the release") from exc
     problems = compare.output_problems(request.outputs or candidate.outputs, runs[0])
     probe = request.probe
     bad = next((text for run in runs if (text := outputs.nonfinite(run))), "")
     alike = outputs.constant(runs)
     golden = (
-        compare.golden(runs, samples.outputs, rtol=probe.rtol, atol=probe.atol)
+        compare.golden(
+            runs,
+            [samples.expected(run) for run in range(samples.runs)],
+            rtol=probe.rtol,
+            atol=probe.atol,
+        )
         if samples.outputs
         else None
     )
@@ -224,9 +232,7 @@ def _check_outputs(request: ProbeRequest, candidate: Model, samples: Samples, sa
     )
 
 
-def _accuracy(
-    request: ProbeRequest, samples: Samples, runs: list[dict[str, Array]]
-) -> float | None:
+def _accuracy(request: ProbeRequest, samples: Samples, runs: list[Outputs]) -> float | None:
     if samples.labels is None or not runs[0]:
         return None
     output = request.probe.label_output or next(iter(runs[0]))
@@ -281,28 +287,23 @@ def _load_active(request: ProbeRequest) -> Model | None:
         return None
 
 
-def _feeds(active: Model, samples: Samples, seed: int) -> list[dict[str, Array]]:
+def _feeds(active: Model, samples: Samples, seed: int) -> list[Feed]:
     """The same samples where they fit the active model, else seeded ones of its own."""
-    wanted = {tensor.name: NUMPY_TYPES.get(tensor.dtype) for tensor in active.inputs}
-    given = {name: str(array.dtype) for name, array in samples.inputs.items()}
+    given: list[Feed] = [samples.feed(index) for index in range(samples.runs)]
+    with contextlib.suppress(Exception):  # it takes other inputs
+        active.run(given[0])
+        return given
     try:
-        if wanted == given:
-            feeds = [samples.feed(index) for index in range(samples.runs)]
-        else:
-            made = Samples(inputs=seeded_inputs(active.inputs, runs=SEEDED_RUNS, seed=seed))
-            feeds = [made.feed(index) for index in range(made.runs)]
-        active.run(feeds[0])
-        return feeds
+        made = Samples(inputs=seeded_inputs(active.inputs, runs=SEEDED_RUNS, seed=seed))
+        active.run(made.feed(0))
+        return [made.feed(index) for index in range(made.runs)]
     except Exception as exc:  # noqa: BLE001 (as in _load_active)
         sys.stderr.write(f"the active model cannot be measured: {exc}\n")
         return []
 
 
 def _wake_runtime() -> None:
-    session = onnxruntime.InferenceSession(
-        _NEG_MODEL, _options(1), providers=["CPUExecutionProvider"]
-    )
-    session.run(None, {"x": np.zeros(1, np.float32)})
+    OnnxSession(_NEG_MODEL, threads=1).run({"x": np.zeros(1, np.float32)})
 
 
 def main(arguments: list[str]) -> int:
@@ -314,6 +315,7 @@ def main(arguments: list[str]) -> int:
         return 1
     confine.die_with(parent_pid)
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=ProbeRequest)
+    confine.leave_network()
     _wake_runtime()
     confine.limit_process(request.probe.timeout_s)
     confine.limit_memory(request.memory_limit_bytes)
@@ -326,7 +328,7 @@ def main(arguments: list[str]) -> int:
     except Stop as stop:
         say(Note(at="stopped", failure=stop.failure))
     except Exception as exc:  # noqa: BLE001 (the last edge: said, then judged by the parent)
-        say(Note(at="stopped", failure=_stop(Reason.RUN_FAILED, exc).failure))
+        say(Note(at="stopped", failure=_stop(Reason.RUN_FAILED, exc, request).failure))
     return 0
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.messages.release import Tensor
 from slotcast_schemas.probe.spec import Golden
+from slotcast_schemas.value_types import Array, Value, arrays_of
 
-Array = NDArray[Any]
-Outputs = Mapping[str, Array]
+Outputs = Mapping[str, Value]
 Signature = Sequence[Tensor]
 
 WORST_MAX: Final = 1e30
@@ -48,7 +47,7 @@ def output_problems(declared: Signature, outputs: Outputs) -> list[str]:
     problems = []
     for tensor in declared:
         got = outputs.get(tensor.name)
-        if got is None or not tensor.dtype.startswith("tensor("):
+        if not isinstance(got, np.ndarray) or not tensor.dtype.startswith("tensor("):
             continue
         sizes = _sizes(tensor)
         fits = got.ndim == len(sizes) and all(
@@ -61,33 +60,41 @@ def output_problems(declared: Signature, outputs: Outputs) -> list[str]:
     return problems
 
 
-def golden(got: Sequence[Outputs], want: Outputs, *, rtol: float, atol: float) -> Golden:
+def golden(got: Sequence[Outputs], want: Sequence[Outputs], *, rtol: float, atol: float) -> Golden:
     """Compare each run's outputs with the expected ones.
 
     Args:
         got: by run, by name.
-        want: by name, each with one row per run.
+        want: likewise; what is not expected by name is not compared.
         rtol: of the tolerance `atol + rtol * |want|`, element by element.
         atol: likewise.
     """
     worst, cosine, where = 0.0, 1.0, ""
-    for run, outputs in enumerate(got):
-        for name, rows in want.items():
-            excess = _excess(outputs.get(name), rows[run], rtol, atol)
+    for run, (outputs, expected) in enumerate(zip(got, want, strict=True)):
+        for name, value in expected.items():
+            excess = _excess(outputs.get(name), value, rtol, atol)
             if excess > worst:
                 worst, where = excess, f"output {name!r} of sample {run}"
             if excess < WORST_MAX:
-                cosine = min(cosine, _cosine(outputs[name], rows[run]))
-    left_out = sorted({name for outputs in got for name in outputs} - want.keys())
+                cosine = min(cosine, _cosine(outputs[name], value))
+    left_out = sorted({name for outputs in got for name in outputs} - want[0].keys())
     if left_out:
         said = f"the release compares no output {', '.join(left_out)!r}"
         where = f"{where}; {said}" if where else said
     return Golden(runs=len(got), worst=worst, cosine=cosine, detail=where[:DETAIL_MAX_CHARS])
 
 
-def _excess(got: Array | None, want: Array, rtol: float, atol: float) -> float:
+def _excess(got: Value, want: Value, rtol: float, atol: float) -> float:
     """The largest difference, as a multiple of what is allowed there."""
-    if got is None or got.shape != want.shape:
+    these, those = arrays_of(got), arrays_of(want)
+    if type(got) is not type(want) or len(these) != len(those):
+        return WORST_MAX
+    pairs = zip(these, those, strict=True)
+    return max((_array_excess(g, w, rtol, atol) for g, w in pairs), default=0.0)
+
+
+def _array_excess(got: Array, want: Array, rtol: float, atol: float) -> float:
+    if got.shape != want.shape:
         return WORST_MAX
     if want.dtype.kind not in "biuf" or got.dtype.kind not in "biuf":
         return 0.0 if np.array_equal(got.astype(str), want.astype(str)) else WORST_MAX
@@ -99,10 +106,16 @@ def _excess(got: Array | None, want: Array, rtol: float, atol: float) -> float:
     return float(min(ratio.max(initial=0.0), WORST_MAX))
 
 
-def _cosine(got: Array, want: Array) -> float:
+def _cosine(got: Value, want: Value) -> float:
+    pairs = zip(arrays_of(got), arrays_of(want), strict=True)
+    return min((_array_cosine(g, w) for g, w in pairs), default=1.0)
+
+
+def _array_cosine(got: Array, want: Array) -> float:
     if want.dtype.kind not in "biuf":
         return 1.0
-    g, w = got.astype(np.float64).ravel(), want.astype(np.float64).ravel()
+    is_finite = np.isfinite(want)  # what is NaN in both has no direction; the tolerance judges
+    g, w = got[is_finite].astype(np.float64), want[is_finite].astype(np.float64)
     norms = float(np.linalg.norm(g) * np.linalg.norm(w))
     if not np.isfinite(norms):
         return -1.0

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
+import platform
 import resource
 import signal
+import socket
+import struct
 import sys
 from pathlib import Path
 from typing import Final
@@ -20,6 +24,19 @@ from slotcast_schemas.process_memory import status_bytes
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
+_PR_SET_SECCOMP: Final = 22
+_SECCOMP_MODE_FILTER: Final = 2
+_ALLOW: Final = 0x7FFF0000
+_REFUSE: Final = 0x00050000
+_AF_NETLINK: Final = 16
+_IO_URING_SETUP: Final = 425
+_SOCKET_CALLS: Final = {
+    "x86_64": (0xC000003E, 41),
+    "aarch64": (0xC00000B7, 198),
+    "riscv64": (0xC00000F3, 198),
+    "arm": (0x40000028, 281),
+}
+"""What Linux calls an architecture (linux/audit.h), and the number of its call `socket`."""
 _NICE: Final = 10
 _STACK_BYTES: Final = 8 * 1024 * 1024
 _HEAP_RESERVATION_BYTES: Final = 64 * 1024 * 1024
@@ -38,6 +55,56 @@ def die_with(parent_pid: int) -> None:
         libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if os.getppid() != parent_pid:
         raise SystemExit(1)
+
+
+def leave_network() -> bool:
+    """Let this thread, and all that it starts from now on, make no socket to a network (Linux).
+
+    Needs no rights, once new ones are given up for good (`die_with`). Sockets of this machine alone
+    (Unix, netlink) stay: drivers of accelerators use them.
+
+    Returns:
+        False where the kernel has no such filter, or its calls' numbers are not known here.
+    """
+    machine = platform.machine()
+    if struct.calcsize("P") == 4:  # such a process has calls of its own, whatever the kernel's
+        machine = "arm" if machine.startswith(("arm", "aarch64")) else ""
+    if sys.platform != "linux" or machine not in _SOCKET_CALLS:
+        return False
+    program = b"".join(
+        struct.pack("=HBBI", *instruction) for instruction in _filter(*_SOCKET_CALLS[machine])
+    )
+    code = ctypes.create_string_buffer(program, len(program))
+    head = _FilterProgram(len(program) // 8, ctypes.addressof(code))
+    libc = ctypes.CDLL(None, use_errno=True)
+    done: int = libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(head), 0, 0)
+    return done == 0
+
+
+class _FilterProgram(ctypes.Structure):
+    """`struct sock_fprog` (linux/filter.h)."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+def _filter(architecture: int, socket_call: int) -> list[tuple[int, int, int, int]]:
+    """Give the filter's instructions: what to do, how far to go on if true and if not, with what.
+
+    A call is described to it by its number (byte 0), the architecture (4) and the arguments (16).
+    """
+    load, jump_if, answer = 0x20, 0x15, 0x06
+    return [
+        (load, 0, 0, 4),
+        (jump_if, 0, 7, architecture),  # else refuse: another way into the same kernel
+        (load, 0, 0, 0),
+        (jump_if, 5, 0, _IO_URING_SETUP),  # makes sockets without this call
+        (jump_if, 0, 3, socket_call),
+        (load, 0, 0, 16),
+        (jump_if, 1, 0, socket.AF_UNIX),
+        (jump_if, 0, 1, _AF_NETLINK),
+        (answer, 0, 0, _ALLOW),
+        (answer, 0, 0, _REFUSE | errno.EACCES),
+    ]
 
 
 def limit_process(timeout_s: float) -> None:

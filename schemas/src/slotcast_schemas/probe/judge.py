@@ -155,6 +155,8 @@ def _checks(probe: Probe, found: ProbeFindings) -> Iterator[Check]:
 
 def _output_checks(probe: Probe, found: ProbeFindings) -> Iterator[Check]:
     made = "inputs made from a seed; the release has no samples" if found.made_inputs else ""
+    if found.not_run:
+        yield Check(name="runs", passed=True, detail=_cut(f"it was not run: {found.not_run}"))
     if found.nonfinite is not None:
         passed = not found.nonfinite or probe.allow_nonfinite
         yield Check(name="finite", passed=passed, detail=found.nonfinite or made)

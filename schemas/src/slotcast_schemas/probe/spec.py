@@ -151,6 +151,7 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     failure: ProbeFailure | None = None
     contract: Annotated[tuple[Detail, ...], Meta(max_length=16)] | None = None
     made_inputs: bool | None = None
+    not_run: Detail | None = None
     nonfinite: Detail | None = None
     constant: Detail | None = None
     golden: Golden | None = None
@@ -163,7 +164,8 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
 class ProbeFindings(msgspec.Struct, kw_only=True):
     """All notes of one child, put together. `at` is where it was when it last spoke.
 
-    `contract` lists what differs from the release; `nonfinite` and `constant` describe the first
+    `contract` lists what differs from the release; `not_run` says why no sample can feed the model,
+    which is then judged by the rest; `nonfinite` and `constant` describe the first
     case, and are empty where there is none; None everywhere means "not reached".
     """
 
@@ -171,6 +173,7 @@ class ProbeFindings(msgspec.Struct, kw_only=True):
     failure: ProbeFailure | None = None
     contract: tuple[str, ...] | None = None
     made_inputs: bool | None = None
+    not_run: str | None = None
     nonfinite: str | None = None
     constant: str | None = None
     golden: Golden | None = None

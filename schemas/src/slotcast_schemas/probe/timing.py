@@ -15,10 +15,10 @@ from functools import partial
 from typing import Final, Protocol
 
 from slotcast_schemas.messages.release import Probe
+from slotcast_schemas.probe.runtime import Feed
 from slotcast_schemas.probe.spec import TIMES_MAX, ProbeTiming
 from slotcast_schemas.probe.speed import FEW_ROUNDS, ROUNDS_MAX, ROUNDS_MIN, TAIL, Seen, quantile_s
 from slotcast_schemas.probe.waits import RunTime, Stopwatch, processor_use
-from slotcast_schemas.samples import Array
 
 WARM_UP_RUNS: Final = 2
 TURN_RUNS: Final = 3
@@ -38,7 +38,6 @@ def patience_s(timeout_s: float) -> float:
     return max(5 * timeout_s, timeout_s + 120.0)
 
 
-Feed = dict[str, Array]
 Tell = Callable[[str], None]
 
 

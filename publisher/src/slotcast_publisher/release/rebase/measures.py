@@ -6,20 +6,19 @@ that a measure does not change from run to run.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from slotcast_publisher.image_files import Image
 from slotcast_publisher.release.rebase.search import Measure
 from slotcast_schemas import outputs
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.probe.onnx_session import OnnxSession
+from slotcast_schemas.probe.runtime import Outputs
 from slotcast_schemas.samples import Samples
-
-Outputs = list[dict[str, NDArray[Any]]]
+from slotcast_schemas.value_types import Rows, arrays_of, stacked
 
 
 def cosine_measure(entry: str, samples: Samples) -> Measure:
@@ -32,7 +31,7 @@ def cosine_measure(entry: str, samples: Samples) -> Measure:
     Raises:
         UsageError: the samples have no output of floats.
     """
-    names = [name for name, array in samples.outputs.items() if array.dtype.kind == "f"]
+    names = [name for name, rows in samples.outputs.items() if _has_floats(rows)]
     if not names or not samples.runs:
         raise UsageError("expected samples with float outputs to compare with, got none")
 
@@ -41,9 +40,14 @@ def cosine_measure(entry: str, samples: Samples) -> Measure:
         return float(
             np.mean(
                 [
-                    _cosine(run[name], samples.outputs[name][index])
+                    _cosine(got, wanted)
                     for index, run in enumerate(runs)
                     for name in names
+                    for got, wanted in zip(
+                        arrays_of(run[name]),
+                        arrays_of(samples.expected(index)[name]),
+                        strict=True,
+                    )
                 ]
             )
         )
@@ -68,27 +72,19 @@ def accuracy_measure(entry: str, samples: Samples, output: str) -> Measure:
     return lambda files: outputs.accuracy(_run(files, entry, samples), labels, output)
 
 
-def _run(files: Image, entry: str, samples: Samples) -> Outputs:
+def _has_floats(rows: Rows) -> bool:
+    return any(array.dtype.kind == "f" for array in stacked(rows))
+
+
+def _run(files: Image, entry: str, samples: Samples) -> list[Outputs]:
     path = dict(files).get(entry)
     if path is None:
         raise UsageError(f"expected {entry} among the files, got {[name for name, _ in files]}")
-    session = _session(path)
-    names = [output.name for output in session.get_outputs()]
-    runs = []
-    for index in range(samples.runs):
-        results = session.run(None, samples.feed(index))
-        runs.append(dict(zip(names, results, strict=True)))
-    return runs
-
-
-def _session(path: Path) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = OnnxSession(path, threads=1)
     except Exception as exc:
         raise UsageError(f"{path.name}: expected a model that onnxruntime loads: {exc}") from exc
+    return [session.run(samples.feed(index)) for index in range(samples.runs)]
 
 
 def _cosine(got: NDArray[Any], wanted: NDArray[Any]) -> float:

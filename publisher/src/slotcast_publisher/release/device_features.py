@@ -1,0 +1,56 @@
+"""What a device must know beyond what every device knows, to take a release.
+
+A release names it in `requires`, so that an older device refuses it in those words before it
+fetches anything; the release says so to whoever makes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from slotcast_schemas import limits
+from slotcast_schemas.messages.release import PROBE_VALUES, Tensor
+from slotcast_schemas.value_types import NUMPY_TYPES, Rows
+
+_FIRST_SEEDED_MAX_BYTES: Final = 16 * limits.MIB
+_FIRST_SEEDED_RUNS: Final = 4
+"""What the first devices make inputs within, where a release has no samples: so many runs, each
+element counted as 8 bytes."""
+
+
+def features_needed(
+    inputs: Sequence[Tensor], outputs: Sequence[Tensor], samples: Mapping[str, Rows] | None
+) -> tuple[str, ...]:
+    """Give what a release's `requires` must name.
+
+    Args:
+        inputs: of the model.
+        outputs: likewise.
+        samples: inputs and outputs of the samples file; None where there is none.
+    """
+    needs_values = (
+        any(not tensor.shape or tensor.dtype not in NUMPY_TYPES for tensor in inputs)
+        or any(_is_narrow(tensor.dtype) for tensor in outputs)
+        or (samples is None and any(_is_large(tensor) for tensor in inputs))
+        or (samples is not None and any(isinstance(rows, list) for rows in samples.values()))
+    )
+    return (PROBE_VALUES,) if needs_values else ()
+
+
+def in_words(features: Sequence[str]) -> tuple[str, ...]:
+    """Say to a person which devices will not take a release."""
+    if not features:
+        return ()
+    said = f"this release requires {', '.join(features)!r}: devices with an older slotcast-device"
+    return (f"{said} refuse it (unsupported_feature) until they are updated",)
+
+
+def _is_narrow(dtype: str) -> bool:
+    return dtype.startswith("tensor(") and dtype not in NUMPY_TYPES
+
+
+def _is_large(tensor: Tensor) -> bool:
+    sizes = [size if isinstance(size, int) else 1 for size in tensor.shape]
+    return math.prod(sizes) * 8 * _FIRST_SEEDED_RUNS > _FIRST_SEEDED_MAX_BYTES
