@@ -119,7 +119,7 @@ def test_the_status_is_kept_at_the_broker_for_who_comes_later(
 def test_progress_is_published_while_chunks_come(
     publisher: Publisher, broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("slotcast_device.core.installation.PROGRESS_EVERY_S", 0.05)
+    monkeypatch.setattr("slotcast_device.core.collecting.PROGRESS_EVERY_S", 0.05)
     publisher.publish("clf", "1")
     with (
         Proxy((broker.host, broker.port), Plan(down_bits_per_s=8e6)) as proxy,

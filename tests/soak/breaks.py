@@ -140,7 +140,7 @@ BREAKS: Final = (
     ),
     Break(
         "link: nothing is asked for on a new connection",
-        "core/installation.py",
+        "core/collecting.py",
         "        return self._translate(self.transfer.connection_made(now.mono_s), now)\n",
         "        return []\n",
     ),

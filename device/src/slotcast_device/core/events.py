@@ -159,17 +159,22 @@ class ClockMoved:
     """Somebody set the device's clock."""
 
 
-Event = (
-    ConnectionMade
-    | ConnectionLost
-    | NoticeArrived
-    | MapArrived
-    | ChunkArrived
+LinkEvent = (
+    ChunkArrived
     | BytesArrived
+    | MapArrived
     | SubscriptionAnswered
     | SubscriptionRefused
     | SubscriptionUnanswered
     | LimitsChanged
+    | ConnectionMade
+    | ConnectionLost
+)
+"""What the link tells of a transfer."""
+
+Event = (
+    LinkEvent
+    | NoticeArrived
     | Tick
     | JobDone
     | ActionFailed

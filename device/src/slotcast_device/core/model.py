@@ -2,10 +2,11 @@
 
     notice -> verify -> plan -> collect -> build into standby -> probe -> switch -> watch -> commit
 
-This module takes the events, looks at notices and hands on: `installation` does what comes before
-the switch, `switching` what comes after the decision to switch, `record` holds what they share,
-`recovery` says what a restart makes of the record, `mending` what is done about things lost while
-the agent runs, `lifecycle` which state may follow which.
+This module takes the events and hands on: `notice_review` says what a notice means, `installation`
+does what comes before the switch, `switching` what comes after the decision to switch, `by_hand`
+what a person asks, `record` holds what they share, `recovery` says what a restart makes of the
+record, `mending` what is done about things lost while the agent runs, `lifecycle` which state may
+follow which.
 One job runs at a time; what arrives meanwhile waits (the last notice only: it is the truth).
 """
 
@@ -18,18 +19,17 @@ from msgspec.structs import replace
 
 from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
+from slotcast_device.core.by_hand import ByHand
 from slotcast_device.core.installation import Installation
 from slotcast_device.core.lifecycle import FETCHING, SWITCHED, Happening, IllegalMove
 from slotcast_device.core.mending import Mending
 from slotcast_device.core.notice_box import NoticeBox
 from slotcast_device.core.notice_review import NoticeReview
 from slotcast_device.core.record import UpdateRecord
-from slotcast_device.core.recovery import Findings, Recovery, recover
+from slotcast_device.core.recovery import Findings, open_and_save, open_anyway, recover
 from slotcast_device.core.signed_time import SignedTime
 from slotcast_device.core.status import model_status
 from slotcast_device.core.switching import Switching
-from slotcast_device.core.transfer.broker_limits import Allowance
-from slotcast_device.core.transfer.credit import Credit
 from slotcast_device.core.transfer.slow_link import SlowLimit
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import (
@@ -43,7 +43,7 @@ from slotcast_schemas.states import SETTLED, State
 
 if TYPE_CHECKING:
     from slotcast_device.core.actions import Action, Job
-    from slotcast_device.core.events import Event, Now
+    from slotcast_device.core.events import Event, LinkEvent, Now
     from slotcast_device.core.state import ModelState
     from slotcast_device.core.transfer.transfer import Transfer
     from slotcast_schemas.messages.status import ModelStatus
@@ -82,8 +82,6 @@ class ModelCore:
         self.model = model
         self._record = UpdateRecord(model, Backoff(rng, RETRY_FIRST_S, RETRY_CAP_S))
         self._agenda = self._record.agenda
-        self._credit = Credit.shared_by(models)
-        self._allowance = Allowance(models=models)
         self._switching = Switching(self._record)
         self._mending = Mending(self._record)
         self._time = SignedTime(self._record)
@@ -93,16 +91,16 @@ class ModelCore:
             device,
             topics,
             rng,
-            self._credit,
             asks_owner=asks_owner,
             slow=slow or SlowLimit(),
             signed_time=self._time,
-            allowance=self._allowance,
+            models=models,
         )
         self._box = NoticeBox()
         self._review = NoticeReview(
             self._record, self._box, self._switching, self._installation, self._time
         )
+        self._by_hand = ByHand(self._record, self._box, self._switching, self._installation)
         self._is_ready = False
         self._is_start = True  # nothing of the durable state was read yet by this process
         self._is_unsaved = False  # an ending is known here that is not durable yet
@@ -156,7 +154,7 @@ class ModelCore:
     @property
     def transfer(self) -> Transfer | None:
         """The transfer under way."""
-        return self._installation.transfer
+        return self._installation.collecting.transfer
 
     @property
     def is_fetching(self) -> bool:
@@ -218,29 +216,26 @@ class ModelCore:
 
     def _dispatch(self, event: Event, now: Now) -> list[Action]:
         match event:
-            case ev.ChunkArrived():
-                return self._chunk_arrived(event, now)
-            case ev.MapArrived():
-                return self._installation.map_part(event, now)
-            case ev.BytesArrived():
-                self._installation.bytes_arrived(now)
-                return []
             case ev.Tick():
                 return self._tick(now)
             case ev.JobDone():
                 return self._job_done(event, now)
             case ev.ActionFailed():
                 return self._action_failed(event, now)
+            case ev.NoticeArrived(data):
+                return self._notice_arrived(data)
+            case ev.RollBackAsked() | ev.UnbenchAsked() if self._is_ready:
+                return self._by_hand.handle(event, now)
             case ev.RollBackAsked() | ev.UnbenchAsked():
-                return self._by_hand(event, now)
+                return [act.Log("warning", "not ready: the durable state was not read (yet)")]
             case ev.SlotsChanged() | ev.ClockMoved():
                 return self._from_device(event, now) if self._is_ready else []
             case _:
                 return self._from_link(event, now)
 
-    def _chunk_arrived(self, event: ev.ChunkArrived, now: Now) -> list[Action]:
+    def _from_link(self, event: LinkEvent, now: Now) -> list[Action]:
         try:
-            return self._installation.chunk(event, now)
+            return self._installation.collecting.handle(event, now)
         except ChunkCorrupt as exc:
             return self._broken(exc, now)
 
@@ -249,48 +244,7 @@ class ModelCore:
             case ev.SlotsChanged():
                 return self._mending.found(event, now)
             case ev.ClockMoved():
-                return self._clock_moved(now)
-
-    def _clock_moved(self, now: Now) -> list[Action]:
-        """Judge by the new time what was refused, what is under way, and what waits for a time."""
-        record = self._record
-        if not self._box.clock_was_set() and record.phase in FETCHING | {State.QUEUED}:
-            self._box.again()
-        if record.phase is State.VERIFIED and self._agenda.wake_s is not None:
-            self._agenda.wake_in(0.0, now)
-        return self._time.look(now)
-
-    def _from_link(
-        self,
-        event: ev.ConnectionMade
-        | ev.ConnectionLost
-        | ev.NoticeArrived
-        | ev.SubscriptionAnswered
-        | ev.SubscriptionRefused
-        | ev.SubscriptionUnanswered
-        | ev.LimitsChanged,
-        now: Now,
-    ) -> list[Action]:
-        match event:
-            case ev.SubscriptionAnswered():
-                self._installation.subscription_answered(event, now)
-                return []
-            case ev.SubscriptionRefused():
-                return self._installation.subscription_refused(event, now)
-            case ev.SubscriptionUnanswered():
-                return self._installation.subscription_unanswered(event)
-            case ev.LimitsChanged(limits):
-                self._allowance.limits = limits
-                return []
-            case ev.ConnectionMade(broker, credit_chunks, limits):
-                self._credit.connected(broker, credit_chunks)
-                self._allowance.connected(broker, limits)
-                return self._installation.connection_made(now)
-            case ev.ConnectionLost():
-                self._installation.connection_lost()
-                return []
-            case ev.NoticeArrived(data):
-                return self._notice_arrived(data)
+                return self._review.clock_moved(now)
 
     def _notice_arrived(self, data: bytes) -> list[Action]:
         is_busy = self._record.phase in FETCHING | SWITCHED
@@ -312,7 +266,7 @@ class ModelCore:
         return self._agenda.run(act.Verify(notice, self._record.state.signed_time))
 
     def _tick(self, now: Now) -> list[Action]:
-        actions = self._installation.tick(now) + self._time.tick(now)
+        actions = self._installation.collecting.tick(now) + self._time.tick(now)
         return actions + self._wake(now) if self._agenda.take_wake(now) else actions
 
     def _wake(self, now: Now) -> list[Action]:
@@ -363,7 +317,7 @@ class ModelCore:
             case act.OpenSpool(), act.Spooled() as spooled:
                 return self._installation.spool_open(spooled, now)
             case act.ScanSpool(), set() as present:
-                return self._installation.scanned(present, now)
+                return self._installation.collecting.scanned(present, now)
             case act.Build(), None:
                 return self._installation.built(now)
             case act.ProbeSlot() as probe, act.Verdict() as verdict:
@@ -417,36 +371,16 @@ class ModelCore:
         if found.problem is not None:
             unsure = replace(recovery.state, floor=0)  # the floor is not known, and is never saved
             record.recovered(unsure, found.releases)
-            opened = self._opened_anyway(recovery) if found.is_lost else []
+            opened = open_anyway(recovery) if found.is_lost else []
             return opened + self._unreadable(found.problem, now)
         record.recovered(recovery.state, found.releases)
         self._is_ready, self._is_start = True, False
         actions = self._installation.abandon(now) + self._time.recovered(now)
         if record.phase in FETCHING | {State.FAILED}:  # and nothing fetches any more: begin again
             self._box.again()
-        actions += self._opened_and_saved(recovery, found)
+        actions += open_and_save(recovery, found)
         actions += [act.Log("warning", note) for note in (found.note, recovery.note) if note]
         return [*actions, act.PublishStatus(), *self._switching.resume(recovery.then, now)]
-
-    @staticmethod
-    def _opened_and_saved(recovery: Recovery, found: Findings) -> list[Action]:
-        """Open what recovery says, and save the record: first, where it does not say so yet.
-
-        Where the record on disk names that slot already, nothing that is full keeps it closed.
-        """
-        opened: list[Action] = []
-        if recovery.activate is not None:
-            opened.append(act.Activate(recovery.activate))
-        saved: list[Action] = [] if recovery.state == found.state else [act.Save(recovery.state)]
-        knows = found.state is not None and found.state.active == recovery.activate
-        return opened + saved if knows else saved + opened
-
-    @staticmethod
-    def _opened_anyway(recovery: Recovery) -> list[Action]:
-        """Put `current` back though the record cannot be read: without it nothing serves."""
-        if recovery.activate is None:
-            return []
-        return [act.PutBack(recovery.activate), act.Log("warning", recovery.note)]
 
     def _unreadable(self, error: SlotcastError, now: Now) -> list[Action]:
         """Nothing can be begun; what serves, serves on. Time, or the next notice, tries again."""
@@ -473,29 +407,3 @@ class ModelCore:
         self._mending.look_for_another()
         said = act.Log("error", f"failed: {error.reason}: {error}")
         return [*actions, said, act.PublishStatus(), act.Save(record.state)]
-
-    def _by_hand(self, event: ev.RollBackAsked | ev.UnbenchAsked, now: Now) -> list[Action]:
-        """A person asks; refused in the log while something else is being done."""
-        record = self._record
-        if not self._is_ready:
-            return [act.Log("warning", "not ready: the durable state was not read (yet)")]
-        if isinstance(event, ev.UnbenchAsked):
-            record.unbench(event.sequence)
-            self._box.again()
-            return record.save()
-        return self._recall(event.detail, now)
-
-    def _recall(self, detail: str, now: Now) -> list[Action]:
-        """Go back because a person asks; what was being fetched is looked at again after that."""
-        record, before = self._record, self._record.phase
-        if self._switching.is_between_steps:
-            return [act.Log("warning", "a roll back is under way already")]
-        is_candidate_there = before is State.VERIFIED  # the standby slot holds it, not the old one
-        if before is not State.TRIAL and (self._agenda.job is not None or is_candidate_there):
-            return [act.Log("warning", f"cannot roll back while {before}; ask again later")]
-        actions = self._switching.recall(detail, now)
-        if record.phase is not State.TRIAL:
-            return actions
-        if before is State.DOWNLOADING:
-            self._box.hold_for_end()
-        return self._installation.abandon(now) + actions

@@ -181,6 +181,15 @@ class NoticeReview:
             return [said]
         return [said, *record.save()]
 
+    def clock_moved(self, now: Now) -> list[Action]:
+        """Judge by the new time what was refused, what is under way, and what waits for a time."""
+        record = self._record
+        if not self._box.clock_was_set() and record.phase in FETCHING | {State.QUEUED}:
+            self._box.again()
+        if record.phase is State.VERIFIED and self._agenda.wake_s is not None:
+            self._agenda.wake_in(0.0, now)
+        return self._time.look(now)
+
     def _is_under_way(self) -> bool:
         """Whether the notice looked at is the one that is under way: the clock was wrong then."""
         taken = self._installation.trusted

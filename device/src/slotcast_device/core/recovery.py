@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from slotcast_device.core import actions as act
 from slotcast_device.core.state import (
     ModelState,
     SlotName,
@@ -52,6 +53,7 @@ from slotcast_schemas.states import State
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from slotcast_device.core.actions import Action
     from slotcast_schemas.errors import SlotcastError
     from slotcast_schemas.messages import Release
 
@@ -211,6 +213,26 @@ def _put_back(recovery: Recovery, current: SlotName, found: Findings) -> Recover
     if state.update is not None and state.update.state is State.COMMITTED:
         state = state.with_update(replace(state.update, detail=note))
     return dataclasses.replace(recovery, state=state, activate=slot, note=note)
+
+
+def open_and_save(recovery: Recovery, found: Findings) -> list[Action]:
+    """Open what recovery says, and save the record: first, where it does not say so yet.
+
+    Where the record on disk names that slot already, nothing that is full keeps it closed.
+    """
+    opened: list[Action] = []
+    if recovery.activate is not None:
+        opened.append(act.Activate(recovery.activate))
+    saved: list[Action] = [] if recovery.state == found.state else [act.Save(recovery.state)]
+    knows = found.state is not None and found.state.active == recovery.activate
+    return opened + saved if knows else saved + opened
+
+
+def open_anyway(recovery: Recovery) -> list[Action]:
+    """Put `current` back though the record cannot be read: without it nothing serves."""
+    if recovery.activate is None:
+        return []
+    return [act.PutBack(recovery.activate), act.Log("warning", recovery.note)]
 
 
 def lost_text(link: CurrentLink, slot: SlotName) -> str:

@@ -1,0 +1,266 @@
+"""Collecting a payload's chunks: the transfer under way, how it does, and what it asks for.
+
+What the link tells comes here; which payload is collected, and what is done with it, is decided by
+`installation`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from slotcast_device.core import actions as act
+from slotcast_device.core import events as ev
+from slotcast_device.core.status import progress_of
+from slotcast_device.core.transfer import transfer_actions
+from slotcast_device.core.transfer.broker_limits import Allowance
+from slotcast_device.core.transfer.credit import Credit
+from slotcast_device.core.transfer.transfer import Transfer
+from slotcast_device.core.transfer_watch import TransferWatch
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Sequence
+
+    from slotcast_device.core.actions import Action, Spooled
+    from slotcast_device.core.events import LinkEvent, Now
+    from slotcast_device.core.record import UpdateRecord
+    from slotcast_device.core.transfer.slow_link import SlowLimit
+    from slotcast_schemas.messages.offer import Payload
+    from slotcast_schemas.messages.status import Progress
+    from slotcast_schemas.topics import Topics
+
+SYNC_EVERY_S: Final = 30.0
+"""The seconds between two times that chunks are made durable: it bounds what a power cut takes, and
+on a fast link an update is over before."""
+PROGRESS_EVERY_S: Final = 15.0
+"""The seconds between two reports of how far a transfer is."""
+
+
+class Collecting:
+    """The transfer under way.
+
+    Args:
+        record: what is known of the model.
+        device: this device's id, named in wants.
+        topics: where things are published.
+        rng: jitter of waits.
+        models: how many share the connection, this one included.
+        slow: what is reported as too slow.
+        collected: called once every needed chunk is on disk; gives what is to be done then.
+
+    Attributes:
+        transfer: the one under way, or the one whose chunks are being built; None without one.
+    """
+
+    def __init__(
+        self,
+        record: UpdateRecord,
+        device: str,
+        topics: Topics,
+        rng: random.Random,
+        *,
+        models: int,
+        slow: SlowLimit,
+        collected: Callable[[Now], list[Action]],
+    ) -> None:
+        self._agenda = record.agenda
+        self._device = device
+        self._topics = topics
+        self._rng = rng
+        self._credit = Credit.shared_by(models)
+        self._allowance = Allowance(models=models)
+        self._watch = TransferWatch(record, self._allowance, slow)
+        self._collected = collected
+        self._sync_s: float | None = None
+        self._report_s: float | None = None
+        self._is_link_up = False
+        self.transfer: Transfer | None = None
+
+    @property
+    def deadline_s(self) -> float | None:
+        """When `tick` is due."""
+        fetch_s = None if self.transfer is None else self.transfer.deadline_s
+        due = (fetch_s, self._sync_s, self._report_s, self._watch.deadline_s)
+        return min((d for d in due if d is not None), default=None)
+
+    def progress(self, saved_bytes: int) -> Progress | None:
+        """Say how far the transfer is, of an image of which so much need not be fetched."""
+        if self.transfer is None:
+            return None
+        return progress_of(self.transfer, saved_bytes, int(self._watch.rate_bytes_per_s))
+
+    # --- from the decision to collect to its end ------------------------------------------------
+
+    def begin(self, now: Now) -> None:
+        """An update begins: report how far it is from now on."""
+        self._report_s = now.mono_s + PROGRESS_EVERY_S
+        self._watch.begin()
+
+    def open(
+        self, payload: Payload, needed: Sequence[int], spooled: Spooled, now: Now
+    ) -> list[Action]:
+        """Ask for what of a payload is not on disk.
+
+        Args:
+            payload: that is to be collected.
+            needed: its chunks, in the order to ask for them.
+            spooled: what of it is on disk already.
+            now: the time.
+        """
+        self.transfer = Transfer(
+            payload=payload,
+            needed=needed,
+            topics=self._topics,
+            device=self._device,
+            rng=self._rng,
+            credit=self._credit,
+            allowance=self._allowance,
+        )
+        self._sync_s = now.mono_s + SYNC_EVERY_S
+        actions = self.transfer.start(spooled.maps, now.mono_s, is_empty=spooled.is_empty)
+        if self._is_link_up:
+            actions += self.transfer.connection_made(now.mono_s)
+        if spooled.is_empty:
+            self._measure_pace(now)
+        return self._translate(actions, now)
+
+    def scanned(self, present: set[int], now: Now) -> list[Action]:
+        """These chunks are on disk already."""
+        if self.transfer is None:
+            return []
+        actions = self._translate(self.transfer.scanned(present, now.mono_s), now)
+        self._measure_pace(now)
+        return actions
+
+    def end(self) -> None:
+        """Nothing is asked for any more: measure and report nothing of it."""
+        self._sync_s = self._report_s = None
+        self._watch.stop()
+
+    def abandon(self, now: Now) -> list[Action]:
+        """Let go of the transfer; its chunks stay until another payload needs the room."""
+        actions: list[Action] = []
+        if self.transfer is not None:
+            actions = self._translate(self.transfer.stop(), now)
+        self.transfer = None
+        self.end()
+        return actions
+
+    # --- what the link tells ------------------------------------------------------------------
+
+    def handle(self, event: LinkEvent, now: Now) -> list[Action]:
+        """Take what the link tells.
+
+        Raises:
+            ChunkCorrupt: a chunk came wrong again and again.
+        """
+        match event:
+            case ev.ChunkArrived():
+                return self._chunk_arrived(event, now)
+            case ev.BytesArrived():
+                self._bytes_arrived(now)
+            case ev.MapArrived():
+                return self._map_arrived(event, now)
+            case ev.SubscriptionAnswered(filters, took_s):
+                self._credit.answered(filters, took_s)
+                self._bytes_arrived(now)
+            case ev.SubscriptionRefused():
+                return self._subscription_refused(event, now)
+            case ev.SubscriptionUnanswered():
+                return self._subscription_unanswered(event)
+            case ev.LimitsChanged(limits):
+                self._allowance.limits = limits
+            case ev.ConnectionMade():
+                return self._connection_made(event, now)
+            case ev.ConnectionLost():
+                self._connection_lost()
+        return []
+
+    def _connection_made(self, event: ev.ConnectionMade, now: Now) -> list[Action]:
+        self._credit.connected(event.broker, event.credit_chunks)
+        self._allowance.connected(event.broker, event.limits)
+        self._is_link_up = True
+        if self.transfer is None:
+            return []
+        self._measure_pace(now)
+        return self._translate(self.transfer.connection_made(now.mono_s), now)
+
+    def _connection_lost(self) -> None:
+        self._is_link_up = False
+        self._watch.stop()
+        if self.transfer is not None:
+            self.transfer.connection_lost()
+
+    def _chunk_arrived(self, event: ev.ChunkArrived, now: Now) -> list[Action]:
+        fetch = self.transfer
+        if fetch is None or fetch.payload.sha256 != event.payload:
+            return []
+        actions = self._translate(fetch.receive_chunk(event.index, event.data, now.mono_s), now)
+        return self._watch.something_came() + actions
+
+    def _map_arrived(self, event: ev.MapArrived, now: Now) -> list[Action]:
+        fetch = self.transfer
+        if fetch is None or fetch.payload.sha256 != event.payload:
+            return []
+        actions = self._translate(fetch.receive_map(event.part, event.data, now.mono_s), now)
+        return self._watch.something_came() + actions
+
+    def _bytes_arrived(self, now: Now) -> None:
+        if self.transfer is not None:
+            self.transfer.bytes_arrived(now.mono_s)
+
+    def _subscription_refused(self, event: ev.SubscriptionRefused, now: Now) -> list[Action]:
+        fetch = self.transfer
+        if fetch is None or not fetch.holds(event.filter):
+            return []
+        actions = fetch.subscription_refused(event.filter, now.mono_s, is_final=event.is_final)
+        said: list[Action] = []
+        if event.is_final:
+            said = self._watch.broker_refused(event.text)
+        return [*self._translate(actions, now), *said]
+
+    def _subscription_unanswered(self, event: ev.SubscriptionUnanswered) -> list[Action]:
+        fetch = self.transfer
+        asked = [] if fetch is None else [name for name in event.filters if fetch.holds(name)]
+        if not asked:
+            return []
+        return self._watch.broker_refused(f"the broker does not answer SUBSCRIBE {asked[0]}")
+
+    # --- the loop's turns ----------------------------------------------------------------------
+
+    def tick(self, now: Now) -> list[Action]:
+        """Do what is due: ask again, sync, report progress."""
+        fetch = self.transfer
+        actions: list[Action] = [] if fetch is None else self._watch.note_pace(fetch, now)
+        if fetch is not None and fetch.deadline_s is not None and fetch.deadline_s <= now.mono_s:
+            actions += self._translate(fetch.timeout(now.mono_s), now)
+            actions += self._watch.note_stall(fetch)
+        if self._sync_s is not None and self._sync_s <= now.mono_s:
+            self._sync_s = now.mono_s + SYNC_EVERY_S
+            actions.append(act.SyncSpool())
+        if self._report_s is not None and self._report_s <= now.mono_s:
+            self._report_s = now.mono_s + PROGRESS_EVERY_S
+            if fetch is not None:
+                self._watch.measure_rate(fetch, now)
+            actions.append(act.PublishStatus())
+        return actions
+
+    def _translate(
+        self, actions: Sequence[transfer_actions.TransferAction], now: Now
+    ) -> list[Action]:
+        """Turn the transfer's two questions to the shell into a job and the next step."""
+        out: list[Action] = []
+        for action in actions:
+            if isinstance(action, transfer_actions.Scan):
+                if self.transfer is not None:
+                    job = act.ScanSpool(self.transfer.payload, dict(self.transfer.maps))
+                    out += self._agenda.run(job)
+            elif isinstance(action, transfer_actions.Complete):
+                out += self._collected(now)
+            else:
+                out.append(action)
+        return out
+
+    def _measure_pace(self, now: Now) -> None:
+        if self.transfer is not None and self._is_link_up:
+            self._watch.measure_pace(self.transfer, now)
