@@ -44,8 +44,11 @@ _VICTIMS: Final = {
     "switch": ("agent", "application", "all"),
     "trial": ("agent", "application", "all"),
 }
-SOON: Final = {"slotcast_device.application.liveness.GONE_AFTER_S": 1.0}
-"""A trial waits until it knows of each process of the application whether it lives."""
+SOON: Final = {
+    "slotcast_device.application.liveness.GONE_AFTER_S": 1.0,
+    "slotcast_device.trial.watcher.CALM_LEAST_S": 1.0,
+}
+"""A trial waits until it knows of each process whether it lives, and until no restart is fresh."""
 _SWITCH_S: Final = 0.003
 _TRIAL_S: Final = 1.0
 """How long after its beginning a moment of each stage may lie; of the probe, it is measured."""
@@ -181,7 +184,7 @@ class Ordeal:
         """Whatever was killed: v2 is committed, its status says how it came, v1 is put back."""
         stand = self._stand
         assert self._agent is not None
-        assert self._agent.wait(WAIT_S) == OK, stand.log.read_text()
+        assert self._agent.wait(WAIT_S) == OK, self._told()
         status = stand.observer.wait_for_state("clf", State.COMMITTED, "2")
         assert status.active is not None
         assert status.evidence is not None
@@ -201,6 +204,11 @@ class Ordeal:
         stand.observer.forget()
         stand.service.start()
         self._restarts = self._deaths = 0
+
+    def _told(self) -> str:
+        """What agent and observer saw, for a failure."""
+        seen = [f"{m.state.name} {m.reason} {m.detail}" for m in self._stand.observer.of("clf")]
+        return "\n".join([self._stand.log.read_text(), *seen, f"seed {SEED}, {self.kills}"])
 
     def _kill_in(self, stage: str) -> None:
         if not self._is_reached(stage):
@@ -297,7 +305,8 @@ def test_an_application_that_keeps_dying_on_trial_has_the_release_rolled_back(
     monkeypatch.setattr("slotcast_device.core.switching.WATCH_AGAIN_S", 0.3)
     stand.offer(Trial(duration_s=3600.0, min_requests=1, max_restarts=2, max_latency_ratio=None))
     with stand.device.running():
-        stand.observer.wait_for_state("clf", State.TRIAL, "2")
+        # Only who was seen alive can be seen to end: the agent must have looked before a kill.
+        stand.observer.wait_for("clf", lambda said: " of 1 requests, " in said.detail)
         for starts in (1, 2):
             until(lambda: _instances(stand) >= starts, f"{starts} starts with v2")  # noqa: B023
             stand.service.kill()

@@ -35,7 +35,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     def now() -> ev.Now:
         return ev.Now(time.monotonic(), max(0, int(time.time()) + made.ahead_s))
 
-    monkeypatch.setattr(Agent, "_now", staticmethod(now))
+    monkeypatch.setattr(Agent, "now", staticmethod(now))
     return made
 
 

@@ -48,6 +48,8 @@ class Channel:
         self._closes = False
 
     def publish(self, topic: str, data: bytes) -> int:
+        if self._closes:
+            raise LinkDown("broker: not connected")
         self._mid += 1
         if self._left is not None:
             self._left -= 1
@@ -68,7 +70,7 @@ class Channel:
     def next_event(self, timeout_s: float) -> Event | None:
         if self._closes and not self._queue:
             return Lost(self._broker.says)
-        if self._left == 0:  # the last PUBACKs are lost with the link
+        if self._left is not None and self._left <= 0:  # the last PUBACKs are lost with the link
             return Lost("gone")
         return self._queue.popleft() if self._queue else None
 
@@ -151,14 +153,18 @@ def sized(topic: str, size_bytes: int) -> Item:
     ("says", "connections"),
     [("Packet too large", 1), ("Protocol error", 1), ("Unspecified error", 6)],
 )
+@pytest.mark.parametrize("window", [1, 4])
 def test_a_connection_that_is_closed_at_the_first_large_message_names_the_limit(
-    says: str, connections: int
+    says: str, connections: int, window: int
 ) -> None:
-    """MQTT 5 may say which limit was met, or `Protocol error`; 3.1.1 just hangs up."""
-    broker = Broker(window=1)
+    """MQTT 5 may say which limit was met, or `Protocol error`; 3.1.1 just hangs up.
+
+    With a window, it may do so while the next message is being handed over.
+    """
+    broker = Broker(window)
     broker.packet_max_bytes, broker.says = 2000, says
     with pytest.raises(BrokerRefused, match=r"of 4096 bytes.*up to 10 bytes") as refused:
-        run(broker, items(1, None), [sized("p/0/0", 4096)])
+        run(broker, items(1, None), [sized(f"p/0/{n}", 4096) for n in range(3)])
     assert "set a smaller chunk_size_bytes" in str(refused.value)
     assert "run it again" not in str(refused.value)
     assert broker.connections == connections

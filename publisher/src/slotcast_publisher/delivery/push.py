@@ -314,7 +314,12 @@ def _send(
     try:
         while todo or in_flight:
             while todo and len(in_flight) < channel.window:
-                mid = _publish(channel, todo[0])
+                try:
+                    mid = _publish(channel, todo[0])
+                except LinkDown:
+                    if not in_flight:
+                        raise
+                    break  # the event that comes says why, and at which of those under way
                 in_flight[mid] = todo.popleft()  # only now: a failed publish leaves it in `todo`
             _settle(channel, in_flight, tally)
             progress(tally)
