@@ -375,7 +375,7 @@ class ModelCore:
             return opened + self._unreadable(found.problem, now)
         record.recovered(recovery.state, found.releases)
         self._is_ready, self._is_start = True, False
-        actions = self._installation.abandon(now) + self._time.recovered(now)
+        actions = self._installation.abandon() + self._time.recovered(now)
         if record.phase in FETCHING | {State.FAILED}:  # and nothing fetches any more: begin again
             self._box.again()
         actions += open_and_save(recovery, found)
@@ -401,7 +401,7 @@ class ModelCore:
     def _broken(self, error: SlotcastError, now: Now) -> list[Action]:
         """Storage, payload or transfer failed before the switch: the old release is untouched."""
         record = self._record
-        actions = self._installation.abandon(now)
+        actions = self._installation.abandon()
         record.move(Happening.BROKEN, error.reason, now, detail=str(error))
         self._agenda.retry_later(now)
         self._mending.look_for_another()
