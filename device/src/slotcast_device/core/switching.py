@@ -224,7 +224,7 @@ class Switching:
     def storage_failed(self, error: SlotcastError, now: Now) -> list[Action]:
         """Storage failed in the middle: look again soon, as after a restart."""
         self._record.note_detail(f"{error.reason}: {error}; trying again")
-        self._agenda.drop_job()
+        self._agenda.ignore_job()
         self._agenda.wake_in(STUCK_WAIT_S, now)
         return [act.Log("error", f"{error.reason}: {error}"), act.PublishStatus()]
 
