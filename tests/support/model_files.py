@@ -13,6 +13,9 @@ import flatbuffers
 import numpy as np
 from numpy.typing import NDArray
 
+IDENTIFIER: Final = b"TFL3"
+"""What a LiteRT file has at its fifth byte."""
+
 Weights = Mapping[str, NDArray[Any]]
 
 _GGML_TYPES: Final = {"float32": 0, "float16": 1, "int8": 24}
@@ -109,24 +112,20 @@ def _unicode(text: str) -> bytes:
 def tflite_bytes(weights: Weights) -> bytes:
     """A LiteRT file with these constants and no operators."""
     builder = flatbuffers.Builder(1024)
-    buffers = [_table(builder, {})]
+    buffers = [make_table(builder, {})]
     tensors = []
     for number, (name, each) in enumerate(weights.items(), start=1):
-        builder.StartVector(1, each.nbytes, 16)
-        builder.head -= each.nbytes
-        builder.Bytes[builder.head : builder.head + each.nbytes] = each.tobytes()
-        data = builder.EndVector()
-        buffers.append(_table(builder, {0: data}))
+        buffers.append(make_table(builder, {0: make_vector(builder, each)}))
         shape = builder.CreateNumpyVector(np.array(each.shape, dtype=np.int32))
         text = builder.CreateString(name)
         tensors.append(_tensor(builder, shape, _TFLITE_TYPES[str(each.dtype)], number, text))
-    subgraph = _table(builder, {0: _offsets(builder, tensors)})
-    fields = {2: _offsets(builder, [subgraph]), 4: _offsets(builder, buffers)}
+    subgraph = make_table(builder, {0: make_offsets(builder, tensors)})
+    fields = {2: make_offsets(builder, [subgraph]), 4: make_offsets(builder, buffers)}
     builder.StartObject(8)
     builder.PrependUint32Slot(0, 3, 0)
     for number, offset in fields.items():
         builder.PrependUOffsetTRelativeSlot(number, offset, 0)
-    builder.Finish(builder.EndObject(), b"TFL3")
+    builder.Finish(builder.EndObject(), IDENTIFIER)
     return bytes(builder.Output())
 
 
@@ -139,14 +138,24 @@ def _tensor(builder: Any, shape: int, kind: int, buffer: int, name: int) -> int:
     return int(builder.EndObject())
 
 
-def _table(builder: Any, fields: dict[int, int]) -> int:
+def make_vector(builder: Any, array: NDArray[Any]) -> int:
+    """An array's bytes as a vector, aligned as weights are."""
+    builder.StartVector(1, array.nbytes, 16)
+    builder.head -= array.nbytes
+    builder.Bytes[builder.head : builder.head + array.nbytes] = array.tobytes()
+    return int(builder.EndVector())
+
+
+def make_table(builder: Any, fields: dict[int, int]) -> int:
+    """A table of offsets by field number."""
     builder.StartObject(8)
     for number, offset in fields.items():
         builder.PrependUOffsetTRelativeSlot(number, offset, 0)
     return int(builder.EndObject())
 
 
-def _offsets(builder: Any, offsets: list[int]) -> int:
+def make_offsets(builder: Any, offsets: list[int]) -> int:
+    """A vector of tables."""
     builder.StartVector(4, len(offsets), 4)
     for offset in reversed(offsets):
         builder.PrependUOffsetTRelative(offset)

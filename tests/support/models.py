@@ -295,6 +295,11 @@ def labels(seed: int = 1, runs: int = 16) -> NDArray[np.int64]:
     return np.asarray(np.argmax(logits, axis=1), dtype=np.int64)
 
 
+def weights(seed: int = 1, *, drift: float = 0.0) -> list[Floats]:
+    """The weights of `classifier(seed)`: of each layer (in, out), then its bias."""
+    return _weights(seed, 64, drift)
+
+
 def _weights(seed: int, hidden: int, drift: float, features: int = FEATURES) -> list[Floats]:
     rng = np.random.default_rng(seed)
     shapes = [(features, hidden), (hidden,), (hidden, CLASSES), (CLASSES,)]

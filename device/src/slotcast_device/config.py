@@ -160,6 +160,23 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     notices_again_s: Annotated[float, Meta(ge=1, le=7 * 86400)] = 6 * 3600.0
 
 
+class FormatConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How models of one format are run here: by a command of the device's owner.
+
+    Attributes:
+        command: the program and its arguments; a program with a `/` in it is looked for from this
+            file's folder, another one on the PATH. What it is told and answers: docs/formats.md.
+    """
+
+    command: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=4096)], ...],
+        Meta(min_length=1, max_length=64),
+    ]
+
+
+FormatName = Annotated[str, Meta(pattern=r"^(litert|gguf|opaque(_[a-z0-9_]{1,57})?)\Z")]
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of `device.toml`."""
 
@@ -178,6 +195,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     metrics: MetricsConfig = MetricsConfig()
     timing: Timing = Timing()
     log: LogConfig = LogConfig()
+    formats: Annotated[dict[FormatName, FormatConfig], Meta(max_length=64)] = {}
 
 
 make_decoders(Config)
@@ -221,6 +239,14 @@ class DeviceConfig:
     def model_dir(self, model: str) -> Path:
         """Give the folder of a model's state."""
         return self.state_dir / "models" / model
+
+    def format_commands(self) -> dict[str, tuple[str, ...]]:
+        """Give the owner's command for each format, its program as an absolute path or a name."""
+        return {
+            name: (str(self.folder / program) if "/" in program else program, *arguments)
+            for name, each in self.values.formats.items()
+            for program, *arguments in [each.command]
+        }
 
     def resolve(self, name: str | None) -> str | None:
         """Give a path of the configuration as an absolute one."""

@@ -17,7 +17,7 @@ from slotcast_device.core.recovery import Findings
 from slotcast_device.core.state import SLOT_NAMES
 from slotcast_device.core.transfer import transfer_actions
 from slotcast_device.owner.owner import Owner
-from slotcast_device.runtime.importing import runtime_version
+from slotcast_device.runtime.importing import runnable_formats, runtime_version
 from slotcast_device.runtime.users import is_there, this_user
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.build import build
@@ -84,6 +84,7 @@ class ModelJobs:
             self._app,
             self.cancel,
             threads=config.values.policy.model_threads,
+            commands=config.format_commands(),
             reference=Reference(disk, self._folder / "reference.json"),
         )
 
@@ -317,6 +318,7 @@ class ModelJobs:
             is_metered=self._is_metered(),
             full_bytes_per_day=values.policy.full_bytes_per_day,
             day=int(time.time()) // 86400,
+            formats=runnable_formats(self._config.format_commands()),
         )
 
     def _is_metered(self) -> bool:

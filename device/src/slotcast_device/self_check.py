@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -19,7 +20,13 @@ from slotcast_device.core.signed_time import clock_word
 from slotcast_device.link.broker_check import try_broker
 from slotcast_device.link.link_state import CONNECTED, STARTING, STOPPED
 from slotcast_device.reporting.agent_view import read_view
-from slotcast_device.runtime.importing import RUNTIME, import_problem, runtime_version
+from slotcast_device.runtime.importing import (
+    LITERT_RUNTIME,
+    RUNTIME,
+    has_litert,
+    import_problem,
+    runtime_version,
+)
 from slotcast_device.runtime.users import short_name, this_user
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.broker_book import BrokerBook
@@ -27,6 +34,7 @@ from slotcast_device.storage.lock import is_locked
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
 from slotcast_schemas.errors import SlotcastError
+from slotcast_schemas.model_formats import LITERT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,7 +74,7 @@ def check(config: DeviceConfig) -> list[Finding]:
         _root(config),
         _access("configuration", _configuration(config), f"all it names is open to {this_user()}"),
     ]
-    findings += [_runtime(), _clock(config)]
+    findings += [_runtime(), *_formats(config), _clock(config)]
     findings += [*_disk(config), *_states(config), *_applications(config)]
     return findings + _brokers(config)
 
@@ -113,6 +121,23 @@ def _runtime() -> Finding:
     detail = f"{RUNTIME} {version}" if not problem else f"cannot be imported: {problem}"
     hint = f"; install {RUNTIME} anew for {sys.executable}" if problem else ""
     return Finding("runtime", passed=not problem, detail=detail + hint)
+
+
+def _formats(config: DeviceConfig) -> list[Finding]:
+    """Say of each kind of model beside ONNX whether what runs it is there."""
+    commands = config.format_commands()
+    found = [_command(name, command[0]) for name, command in sorted(commands.items())]
+    if has_litert() and LITERT not in commands:
+        problem = import_problem(f"{LITERT_RUNTIME}.interpreter")
+        detail = f"cannot be imported: {problem}" if problem else LITERT_RUNTIME
+        found.append(Finding(f"format_{LITERT}", passed=not problem, detail=detail))
+    return found
+
+
+def _command(name: str, program: str) -> Finding:
+    path = shutil.which(program)
+    detail = f"{program} is no program that {this_user()} may run" if path is None else path
+    return Finding(f"format_{name}", passed=path is not None, detail=detail)
 
 
 def _clock(config: DeviceConfig) -> Finding:

@@ -10,17 +10,17 @@ import contextlib
 from pathlib import Path
 from typing import Final
 
-_STATUS: Final = Path("/proc/self/status")
+_STATUS: Final = "/proc/{}/status"
 """The file that Linux writes such figures to (proc_pid_status(5)); other systems have none."""
 
 _MEMINFO: Final = Path("/proc/meminfo")
 _CGROUP: Final = Path("/sys/fs/cgroup")
 
 
-def status_bytes(field: str) -> int:
-    """Give a figure of this process's status, such as `VmRSS`, in bytes; 0 where it is not said."""
+def status_bytes(field: str, process_id: int | str = "self") -> int:
+    """Give a figure of a process's status, such as `VmRSS`, in bytes; 0 where it is not said."""
     try:
-        lines = _STATUS.read_text().splitlines()
+        lines = Path(_STATUS.format(process_id)).read_text().splitlines()
     except OSError:
         return 0
     for line in lines:

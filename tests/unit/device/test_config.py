@@ -58,6 +58,8 @@ def test_each_scheme_has_its_port(tmp_path: Path, scheme: str, port: int) -> Non
         ("mqtts://", "https://", r"device.toml: brokers\[0\].url: expected mqtt://"),
         (":18883", ":port", "url"),
         ("format = 1", "format 1", "is not TOML"),
+        ("[[brokers]]", '[formats.onnx]\ncommand = ["x"]\n[[brokers]]', "formats"),
+        ("[[brokers]]", "[formats.gguf]\ncommand = []\n[[brokers]]", "command"),
         ("format = 1", 'format = 1\nprefix = "a/#"', "prefix"),
         ("format = 1", 'format = 1\nroot = "nowhere.json"', "provision this device again"),
     ],
@@ -66,6 +68,15 @@ def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, message: str) ->
     assert old in GOOD
     with pytest.raises(UsageError, match=message):
         config(tmp_path, GOOD.replace(old, new))
+
+
+def test_a_command_of_a_format_is_found_from_the_file_or_the_path(tmp_path: Path) -> None:
+    own = '[formats.gguf]\ncommand = ["./probe", "--ctx", "64"]\n'
+    text = GOOD + own + '[formats.opaque_ncnn]\ncommand = ["ncnn-probe"]\n'
+    assert config(tmp_path, text).format_commands() == {
+        "gguf": (str(tmp_path / "probe"), "--ctx", "64"),
+        "opaque_ncnn": ("ncnn-probe",),
+    }
 
 
 def test_a_missing_file_is_a_mistake_of_whoever_typed_it(tmp_path: Path) -> None:

@@ -325,7 +325,7 @@ def test_a_plain_folder_works_without_an_agent(tmp_path: Path) -> None:
         assert ask(hot) == answer(1)
         assert hot.release is None
     (tmp_path / "other.onnx").write_bytes(models.classifier(2))
-    with pytest.raises(ModelUnloadable, match=r"expected one \.onnx file, got 2"):
+    with pytest.raises(ModelUnloadable, match=r"expected one \.onnx or \.tflite file, got 2"):
         HotModel(tmp_path, start_timeout_s=0.2, poll_s=0.01)
     with HotModel(tmp_path, entry="other.onnx", poll_s=0.01) as hot:
         assert ask(hot) == answer(2)

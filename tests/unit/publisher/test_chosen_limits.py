@@ -51,6 +51,7 @@ EVERY: dict[str, Any] = {
     "trial.max_restarts": 5,
     "runtime.onnxruntime": ">=1.17",
     "runtime.memory_bytes": 5,
+    "runtime.compiled": True,
 }
 """A value that is not the default, for every limit that there is."""
 

@@ -137,11 +137,11 @@ class Collecting:
         self._sync_s = self._report_s = None
         self._watch.stop()
 
-    def abandon(self) -> list[Action]:
+    def abandon(self, now: Now) -> list[Action]:
         """Let go of the transfer; its chunks stay until another payload needs the room."""
         actions: list[Action] = []
         if self.transfer is not None:
-            actions = list(self.transfer.stop())
+            actions = self._translate(self.transfer.stop(), now)
         self.transfer = None
         self.end()
         return actions

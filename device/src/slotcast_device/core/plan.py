@@ -24,6 +24,7 @@ from slotcast_schemas.errors import (
     TooLarge,
 )
 from slotcast_schemas.groups import group_of
+from slotcast_schemas.model_formats import LITERT, ONNX
 from slotcast_schemas.reasons import Reason
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Facts:
         is_metered: the link costs money now: nothing but deltas is fetched.
         full_bytes_per_day: bound of whole images fetched in a day; 0 for none.
         day: today, in days since 1970-01-01 UTC.
+        formats: kinds of model beside ONNX that something here can run.
     """
 
     device: str
@@ -77,6 +79,7 @@ class Facts:
     is_metered: bool = False
     full_bytes_per_day: int = 0
     day: int = 0
+    formats: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +200,7 @@ def _check_sequence(trusted: Trusted, state: ModelState) -> None:
 
 
 def _check_requirements(release: Release, facts: Facts) -> None:
-    if not facts.onnxruntime:
-        raise SoftwareBroken("onnxruntime is not installed on this device; install it anew")
-    if not _runtime_fits(release.runtime.onnxruntime, facts.onnxruntime):
-        raise Incompatible(
-            f"needs onnxruntime {release.runtime.onnxruntime}, this device has {facts.onnxruntime}"
-        )
+    _check_runtime(release, facts)
     if release.image_size_bytes > facts.image_max_bytes:
         raise TooLarge(
             f"expected an image of at most {facts.image_max_bytes} bytes,"
@@ -213,6 +211,29 @@ def _check_requirements(release: Release, facts: Facts) -> None:
             f"needs {release.runtime.memory_bytes} bytes of memory,"
             f" this device has {facts.memory_bytes} available"
         )
+
+
+def _check_runtime(release: Release, facts: Facts) -> None:
+    model_format = release.runtime.format
+    if model_format != ONNX:
+        if model_format not in facts.formats:
+            raise Incompatible(_no_runtime(model_format, facts))
+        return
+    if not facts.onnxruntime:
+        raise SoftwareBroken("onnxruntime is not installed on this device; install it anew")
+    if not _runtime_fits(release.runtime.onnxruntime, facts.onnxruntime):
+        raise Incompatible(
+            f"needs onnxruntime {release.runtime.onnxruntime}, this device has {facts.onnxruntime}"
+        )
+
+
+def _no_runtime(model_format: str, facts: Facts) -> str:
+    """Say what a device lacks to run a kind of model, and who must act."""
+    has = ", ".join(sorted({ONNX, *facts.formats}))
+    way = f"its owner can name a command for it in device.toml ([formats.{model_format}])"
+    if model_format == LITERT:
+        way = "install slotcast-device[litert] there"
+    return f"the model is of format {model_format!r}, this device runs {has}; {way}"
 
 
 def _runtime_fits(specifier: str, version: str) -> bool:

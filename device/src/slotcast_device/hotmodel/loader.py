@@ -16,14 +16,15 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import onnxruntime
 
+from slotcast_device.hotmodel.litert import LitertModel
 from slotcast_device.hotmodel.source import Opened
 from slotcast_device.runtime import memory
 from slotcast_schemas.errors import MalformedMessage, ModelFailed, ModelUnloadable
+from slotcast_schemas.model_formats import LITERT, is_run_by_command
 from slotcast_schemas.probe.onnx_session import run_session
 from slotcast_schemas.probe.runtime import Feed
 from slotcast_schemas.probe.tensors import signature
@@ -134,17 +135,29 @@ def _load_into(
     try:
         with _lowered(nice, has_pool=_has_pool(settings.options)):
             started_s = time.perf_counter()
-            session = new_session(opened.path, settings)
+            session = new_session(opened, settings)
             _warm(session, opened, settings.warm)
             results.append(Loaded(session, time.perf_counter() - started_s))
     except BaseException as exc:  # noqa: BLE001 (handed to the caller)
         results.append(exc)
 
 
-def new_session(path: Path, settings: SessionSettings) -> Any:
-    """By path: from bytes, the runtime would hold the model twice."""
+def new_session(opened: Opened, settings: SessionSettings) -> Any:
+    """Load by path (from bytes, a runtime would hold the model twice), by the model's format.
+
+    Raises:
+        ModelUnloadable: a format that only programs of one's own run.
+    """
+    if is_run_by_command(opened.format):
+        raise ModelUnloadable(
+            f"HotModel runs models of format onnx and litert, and this one is {opened.format!r}:"
+            " a program of your own follows it (docs/application.md, In any language)"
+        )
+    if opened.format == LITERT:
+        threads = 0 if settings.options is None else settings.options.intra_op_num_threads
+        return LitertModel(opened.path, threads)
     return onnxruntime.InferenceSession(
-        str(path),
+        str(opened.path),
         settings.options,
         providers=settings.providers,
         provider_options=settings.provider_options,

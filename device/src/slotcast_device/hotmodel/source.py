@@ -14,6 +14,7 @@ from slotcast_device.runtime.users import this_user
 from slotcast_schemas import limits, wire
 from slotcast_schemas.errors import ModelUnloadable, RefusedRelease
 from slotcast_schemas.messages.release import Release
+from slotcast_schemas.model_formats import LITERT, ONNX, SUFFIXES
 
 
 class MayNotRead(ModelUnloadable):
@@ -42,6 +43,13 @@ class Opened:
     folder: Path
     path: Path
     release: Release | None
+
+    @property
+    def format(self) -> str:
+        """What kind of model it is: as the release says, else by the file's name."""
+        if self.release is not None:
+            return self.release.runtime.format
+        return LITERT if self.path.suffix in SUFFIXES[LITERT] else ONNX
 
     @property
     def slot(self) -> str:
@@ -88,7 +96,7 @@ def open_current(current: Path, identity: Identity, entry: str | None) -> Opened
         current: the link.
         identity: what `identify` saw.
         entry: name of the file, where the slot has no release beside it; None means its only
-            .onnx file.
+            .onnx or .tflite file.
 
     Raises:
         ModelUnloadable: there is no such file, or more than one.
@@ -117,9 +125,11 @@ def _opened(identity: Identity, folder: Path, entry: str | None) -> Opened:
         return Opened(identity, folder, folder / release.entry, release)
     if entry is not None:
         return Opened(identity, folder, folder / entry, None)
-    found = sorted(folder.glob("*.onnx"))
+    found = sorted([*folder.glob("*.onnx"), *folder.glob("*.tflite")])
     if len(found) != 1:
-        raise ModelUnloadable(f"{folder}: expected one .onnx file, got {len(found)}; name `entry`")
+        raise ModelUnloadable(
+            f"{folder}: expected one .onnx or .tflite file, got {len(found)}; name `entry`"
+        )
     return Opened(identity, folder, found[0], None)
 
 

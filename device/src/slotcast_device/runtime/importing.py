@@ -1,4 +1,4 @@
-"""Whether onnxruntime is there and can be imported, found out without importing it here.
+"""Whether a runtime is there and can be imported, found out without importing it here.
 
 The agent must not need the runtime: an import that takes a process down (an instruction that this
 processor has not, a library that is missing) must end in a status, so it is tried in a child.
@@ -6,14 +6,20 @@ processor has not, a library that is missing) must end in a status, so it is tri
 
 from __future__ import annotations
 
+import importlib.util
 import signal
 import subprocess
 import sys
+from collections.abc import Collection
 from typing import Final
 
 from slotcast_schemas.environment import child_environment
+from slotcast_schemas.model_formats import LITERT
 
 RUNTIME: Final = "onnxruntime"
+LITERT_RUNTIME: Final = "ai_edge_litert"
+"""The package of LiteRT's runtime: the extra `slotcast-device[litert]`."""
+
 """The name of the package that runs models."""
 IMPORT_TIMEOUT_S: Final = 60.0
 """The seconds that an import of it may take, in a process of its own; on a slow card it takes
@@ -36,9 +42,19 @@ def runtime_version() -> str:
     return importlib.metadata.version(others[0]) if others else ""
 
 
-def import_problem() -> str:
-    """Import the runtime in a child process; say what went wrong, empty where nothing did."""
-    command = [sys.executable, "-P", "-B", "-c", f"import numpy, {RUNTIME}"]
+def has_litert() -> bool:
+    """Say whether LiteRT's runtime is installed."""
+    return importlib.util.find_spec(LITERT_RUNTIME) is not None
+
+
+def runnable_formats(commands: Collection[str]) -> frozenset[str]:
+    """Say which kinds of model beside ONNX can be run: LiteRT's, and those with a command."""
+    return frozenset({*commands, *((LITERT,) if has_litert() else ())})
+
+
+def import_problem(runtime: str = RUNTIME) -> str:
+    """Import a runtime in a child process; say what went wrong, empty where nothing did."""
+    command = [sys.executable, "-P", "-B", "-c", f"import numpy, {runtime}"]
     try:
         done = subprocess.run(
             command,

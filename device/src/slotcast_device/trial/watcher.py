@@ -34,6 +34,7 @@ from slotcast_device.trial.second_opinion import SecondOpinion
 from slotcast_schemas.errors import ProbeNotHeld, SoftwareBroken, StorageFailed
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.messages.status import Check
+from slotcast_schemas.model_formats import is_run_by_command
 from slotcast_schemas.probe import (
     DEVICE_BUSY,
     TOO_SLOW,
@@ -45,7 +46,7 @@ from slotcast_schemas.probe import (
 from slotcast_schemas.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from slotcast_device.storage.slots import SlotStore
@@ -76,6 +77,7 @@ class TrialWatcher:
         cancel: set when the agent ends; a probe under way ends with it.
         clock: monotonic, in seconds.
         threads: of the probe's sessions; 0 is as many as the runtime takes.
+        commands: the owner's for the formats that no runtime here runs.
         reference: keeps the old release's figures over restarts; without it they are not kept.
     """
 
@@ -87,6 +89,7 @@ class TrialWatcher:
         clock: Callable[[], float] = time.monotonic,
         *,
         threads: int = 0,
+        commands: Mapping[str, tuple[str, ...]] | None = None,
         reference: Reference | None = None,
     ) -> None:
         self._store = store
@@ -94,6 +97,7 @@ class TrialWatcher:
         self._cancel = cancel
         self._clock = clock
         self._threads = threads
+        self._commands = commands or {}
         self._kept = reference
         self._begin()
 
@@ -268,8 +272,14 @@ class TrialWatcher:
         return ""
 
     def _run_probe(self, slot: SlotName, release: Release, beside: SlotName | None) -> ProbeResult:
+        model_format = release.runtime.format
+        if is_run_by_command(model_format) and model_format not in self._commands:
+            raise ProbeNotHeld(
+                f"device.toml names no command for models of format {model_format!r} any more:"
+                f" [formats.{model_format}]"
+            )
         request = ProbeRequest(
-            candidate=self._model(slot, release.entry),
+            candidate=self._model(slot, release),
             active=self._beside(beside),
             inputs=release.inputs,
             outputs=release.outputs,
@@ -278,12 +288,19 @@ class TrialWatcher:
         )
         return run_probe(request, cancel=self._cancel)
 
-    def _model(self, slot: SlotName, entry: str) -> SlotModel:
-        return SlotModel(str(self._store.path(slot).resolve()), entry)
+    def _model(self, slot: SlotName, release: Release) -> SlotModel:
+        runtime = release.runtime
+        return SlotModel(
+            str(self._store.path(slot).resolve()),
+            release.entry,
+            runtime.format,
+            tuple(self._commands.get(runtime.format, ())),
+            runtime.compiled,
+        )
 
     def _beside(self, slot: SlotName | None) -> SlotModel | None:
         release = None if slot is None else self._store.release(slot)
-        return None if slot is None or release is None else self._model(slot, release.entry)
+        return None if slot is None or release is None else self._model(slot, release)
 
 
 def _may_take_over(job: Watch, reports: Sequence[AppReport]) -> bool:

@@ -27,6 +27,7 @@ _SHORTER: Final = {
     "trial.min_requests": "--min-requests",
     "trial.max_error_share": "--max-error-share",
     "runtime.onnxruntime": "--runtime",
+    "runtime.compiled": "--allow-compiled",
 }
 """Names that these options have as well."""
 

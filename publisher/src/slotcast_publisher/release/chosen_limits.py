@@ -31,7 +31,7 @@ _TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
     "trial": Trial,
     "runtime": Runtime,
 }
-_NOT_CHOSEN: Final = frozenset({"probe.samples", "runtime.opsets"})
+_NOT_CHOSEN: Final = frozenset({"probe.samples", "runtime.opsets", "runtime.format"})
 """What a release says of its limits and nobody chooses, for it is found with the model."""
 
 _HEAD: Final = """\

@@ -28,7 +28,9 @@ from slotcast_schemas.fields import (
     SizeBytes,
     UnixTime,
     Version,
+    Word,
 )
+from slotcast_schemas.model_formats import COMPILED_FEATURE, FEATURE, ONNX
 from slotcast_schemas.wire import Message
 
 PROBE_VALUES: Final = "probe_values"
@@ -79,6 +81,20 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
         SizeBytes,
         Meta(description="Free memory needed to load it beside the old one; 0 if not known."),
     ] = 0
+    format: Annotated[
+        Word,
+        Meta(
+            description="What kind of file the model is: `onnx`, `litert`, or one that a command of"
+            " the device's owner runs, such as `gguf`, `opaque` or `opaque_ncnn`."
+        ),
+    ] = ONNX
+    compiled: Annotated[
+        bool,
+        Meta(
+            description="The model is, or holds, what a runtime prepared or compiled for itself"
+            " (`.ort`, `EPContext`): it is loaded although no check can look into it."
+        ),
+    ] = False
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,12 +223,12 @@ class Release(Message, frozen=True, kw_only=True, tag_field="kind", tag="release
         version: PEP 440, for people.
         sequence: only grows; devices refuse one that is not above their floor.
         image_sha256: digest of the image (all files end to end).
-        entry: path of the ONNX file that the runtime opens.
+        entry: path of the file that the runtime opens.
     """
 
     KIND = "release"
     MAX_BYTES = limits.TARGET_MAX_BYTES
-    FEATURES = frozenset({"rebased", PROBE_VALUES})
+    FEATURES = frozenset({"rebased", PROBE_VALUES, FEATURE, COMPILED_FEATURE})
 
     format: Format = 1
     requires: Requires = ()

@@ -1,9 +1,12 @@
-"""Looks into an ONNX file before the runtime does: where does it want to read, what to load?
+"""Looks into a model's file before the runtime does: where does it want to read, what to load?
 
-Refuses external data outside the slot and operators that would need a library of the model's own.
-Walks the protobuf wire format itself (field numbers from onnx.proto3, IR version 10), because a
-device has no `onnx` package, and because the weights can be stepped over without reading them.
-The runtime checks the rest of the file.
+Of ONNX, refuses external data outside the slot and operators that would need a library of the
+model's own. Walks the protobuf wire format itself (field numbers from onnx.proto3, IR version 10),
+because a device has no `onnx` package, and because the weights can be stepped over unread.
+Of LiteRT, refuses tensors that lie in other files. The runtime checks the rest of the file.
+
+What a runtime prepared or compiled for itself cannot be looked into, and may be native code: it is
+refused unless the release says with its signature that it is meant.
 """
 
 from __future__ import annotations
@@ -13,6 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from slotcast_schemas.byte_reader import NotThisFormat, Reader
+from slotcast_schemas.codecs.source import FileSource
+from slotcast_schemas.flatbuffer import Table
+from slotcast_schemas.model_formats import LITERT, ONNX
 from slotcast_schemas.probe.spec import SlotModel
 
 KNOWN_DOMAINS: Final = frozenset(
@@ -51,8 +58,17 @@ class UnsafeModel(Exception):
     """The model would have the runtime read or load what the release does not hold."""
 
 
+_ORT_IDENTIFIER: Final = b"ORTM"
+"""What onnxruntime's own files have at their fifth byte."""
+
+_EXTERNAL_BUFFER_GROUPS: Final = 8
+"""The field of LiteRT's Model (schema.fbs) that names other files."""
+
+COMPILED_HINT: Final = "the release must permit it (slotcast release --allow-compiled)"
+
+
 def scan(model: SlotModel) -> None:
-    """Refuse a model that reaches outside its slot.
+    """Refuse a model that reaches outside its slot, or that cannot be looked into.
 
     Raises:
         UnsafeModel: with what it wants.
@@ -63,16 +79,38 @@ def scan(model: SlotModel) -> None:
     slot = Path(model.slot).resolve()
     if not path.resolve().is_relative_to(slot):
         raise UnsafeModel(f"entry {model.entry!r} leads out of the slot")
-    if path.suffix == ".ort" or path.stat().st_size == 0:
-        return  # a flatbuffer (or nothing): the runtime's own checks apply
+    if path.stat().st_size == 0:
+        return  # the runtime says so
+    if model.format == LITERT:
+        _scan_litert(path)
+    elif model.format == ONNX:
+        _scan_onnx(path, slot, is_compiled=model.is_compiled)
+
+
+def _scan_onnx(path: Path, slot: Path, *, is_compiled: bool) -> None:
     with path.open("rb") as file:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if data[4:8] == _ORT_IDENTIFIER or path.suffix == ".ort":
+        if not is_compiled:
+            raise UnsafeModel(f"is a file that onnxruntime prepared for itself; {COMPILED_HINT}")
+        return
     # Not closed here: the frames of an error still hold views of it. Its last view closes it.
-    _Scanner(path.resolve().parent, slot).scan(memoryview(data))
+    _Scanner(path.resolve().parent, slot, is_compiled=is_compiled).scan(memoryview(data))
+
+
+def _scan_litert(path: Path) -> None:
+    with FileSource(path) as source:
+        try:
+            groups = Table.root(Reader(source)).vector(_EXTERNAL_BUFFER_GROUPS, 4)
+        except NotThisFormat as exc:
+            raise ValueError(f"not a LiteRT file: {exc}") from exc
+    if groups.count:
+        raise UnsafeModel("keeps tensors in other files, which LiteRT would read from anywhere")
 
 
 class _Scanner:
-    def __init__(self, folder: Path, slot: Path) -> None:
+    def __init__(self, folder: Path, slot: Path, *, is_compiled: bool) -> None:
+        self._is_compiled = is_compiled
         self._folder = folder
         self._slot = slot
         self._domains: set[str] = set()
@@ -104,8 +142,10 @@ class _Scanner:
     def _node(self, number: int, value: memoryview) -> None:
         if number == 7:
             self._domains.add(_text(value))
-        elif number == 4 and _text(value) == "EPContext":
-            raise UnsafeModel("holds an EPContext node, which loads a compiled binary")
+        elif number == 4 and _text(value) == "EPContext" and not self._is_compiled:
+            raise UnsafeModel(
+                f"holds an EPContext node, which loads a compiled binary; {COMPILED_HINT}"
+            )
 
     def _external(self, entry: memoryview) -> None:
         fields = {number: _text(value) for number, value in _fields(entry)}

@@ -18,6 +18,7 @@ from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.fields import Count, Detail, FilePath, Seconds, Share, ShortText, Word
 from slotcast_schemas.messages.release import Probe, Tensor
+from slotcast_schemas.model_formats import ONNX
 from slotcast_schemas.probe.speed import ROUNDS_MAX
 from slotcast_schemas.probe.waits import CLEAN_SHARE
 
@@ -29,10 +30,19 @@ TIMES_MAX: Final = 1024
 
 
 class SlotModel(msgspec.Struct, frozen=True):
-    """A model in a slot: the slot's folder, and the path in it that the runtime opens."""
+    """A model in a slot: the slot's folder, and the path in it that the runtime opens.
+
+    Attributes:
+        format: which runtime that is (`model_formats`).
+        command: the device's owner's, which runs it instead; none where a runtime here does.
+        is_compiled: a runtime prepared or compiled it for itself, and it may be loaded unseen.
+    """
 
     slot: str
     entry: FilePath
+    format: Word = ONNX
+    command: Annotated[tuple[Annotated[str, Meta(max_length=4096)], ...], Meta(max_length=64)] = ()
+    is_compiled: bool = False
 
     @property
     def path(self) -> Path:

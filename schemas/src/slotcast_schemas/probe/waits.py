@@ -12,7 +12,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -45,16 +45,20 @@ CLEAN_SHARE: Final = 0.25
 class Stopwatch:
     """Times runs in this thread and in those that work for it; made anew when these change.
 
+    Args:
+        process_ids: processes beside this one whose threads work for it too.
+
     Not by the process's clock of processor time: once a process has a limit on that, Linux moves
     it on only at each tick (kernel/time/posix-cpu-timers.c), and a run is shorter than a tick. Of
     this thread its own clock is exact, of others the scheduler's count, since they sleep by now.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, process_ids: Iterable[int] = ()) -> None:
         self._files: list[int] = []
         self._own: int | None = None
-        with contextlib.suppress(OSError):
-            for task in Path("/proc/self/task").iterdir():
+        everyone: list[int | str] = ["self", *process_ids]
+        for task in [task for pid in everyone for task in _tasks(pid)]:
+            with contextlib.suppress(OSError):
                 file = os.open(task / "schedstat", os.O_RDONLY | os.O_CLOEXEC)
                 self._files.append(file)
                 if task.name == str(threading.get_native_id()):
@@ -82,16 +86,17 @@ class Stopwatch:
         """What the other threads ran, and what all of them waited, until now."""
         ran_ns = waited_ns = 0
         for file in self._files:
-            fields = os.pread(file, 128, 0).split()
-            waited_ns += int(fields[1])
-            if file != self._own:
-                ran_ns += int(fields[0])
+            with contextlib.suppress(ProcessLookupError):  # a thread of another process has ended
+                fields = os.pread(file, 128, 0).split()
+                waited_ns += int(fields[1])
+                if file != self._own:
+                    ran_ns += int(fields[0])
         return ran_ns / 1e9, waited_ns / 1e9
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessorUse:
-    """What a process's threads had of the processors since they began, in seconds.
+    """What a process and those below it had of the processors since they began, in seconds.
 
     Attributes:
         ran_s: of all threads together.
@@ -105,10 +110,31 @@ class ProcessorUse:
 def processor_use(pid: int | str = "self") -> ProcessorUse:
     """Read it; zero where the kernel does not say."""
     ran_ns = waited_ns = 0
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
+    for process_id in (pid, *_below(pid)):
+        for task in _tasks(process_id):
             with contextlib.suppress(OSError):
                 fields = (task / "schedstat").read_bytes().split()
                 ran_ns += int(fields[0])
                 waited_ns = max(waited_ns, int(fields[1]))
     return ProcessorUse(ran_ns / 1e9, waited_ns / 1e9)
+
+
+def descendants(pid: int) -> tuple[int, ...]:
+    """Give a process's id and those of all that it started, as of now."""
+    return (pid, *_below(pid))
+
+
+def _below(pid: int | str) -> list[int]:
+    """Processes that a process started, and they in turn; none where the kernel does not say."""
+    found: list[int] = []
+    for task in _tasks(pid):
+        with contextlib.suppress(OSError):
+            for child in (task / "children").read_text().split():
+                found += [int(child), *_below(child)]
+    return found
+
+
+def _tasks(pid: int | str) -> list[Path]:
+    with contextlib.suppress(OSError):
+        return list(Path(f"/proc/{pid}/task").iterdir())
+    return []

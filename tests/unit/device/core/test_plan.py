@@ -32,9 +32,10 @@ from slotcast_schemas.errors import (
     TooLarge,
 )
 from slotcast_schemas.messages import Release
-from slotcast_schemas.messages.offer import Base, Group, Payload
+from slotcast_schemas.messages.offer import Base, Group
 from slotcast_schemas.messages.release import File, Runtime
 from slotcast_schemas.messages.status import BenchedRelease
+from slotcast_schemas.model_formats import FEATURE
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.verify import Trusted
 from tests.support import messages
@@ -118,29 +119,6 @@ def test_each_refusal_is_of_its_own_kind_and_says_both_sides(
         plan(t, state, **facts)
     assert type(refused.value) is refusal
     assert len(str(refused.value)) > 20
-
-
-@pytest.mark.parametrize(
-    ("offered", "named"),
-    [
-        ((), "none offered$"),
-        ((DELTA,), r"\['delta\+v1'\]$"),
-        ((msgspec.structs.replace(FULL, codec="z"), DELTA), r"\['delta\+v1', 'z'\]$"),
-    ],
-)
-def test_where_no_payload_will_do_their_codecs_are_named(
-    offered: tuple[Payload, ...], named: str
-) -> None:
-    with pytest.raises(Incompatible, match=named):
-        plan(trusted(payloads=offered))
-
-
-@pytest.mark.parametrize(("state", "held"), [(EMPTY, "nothing"), (holding(OLD), r"1 \(1\)")])
-def test_where_only_a_delta_would_do_the_base_that_it_needs_is_named(
-    state: ModelState, held: str
-) -> None:
-    with pytest.raises(FullForbidden, match=f"publish a delta from {held}, or allow"):
-        plan(trusted(full_allowed=False), state)
 
 
 @pytest.mark.parametrize("slot", ["a", "b"])
@@ -259,6 +237,24 @@ def test_a_requirement_that_is_no_specifier_is_named() -> None:
     odd = messages.release(runtime=Runtime(onnxruntime="about 1"), rebased=None, requires=())
     with pytest.raises(Incompatible, match="about 1"):
         plan(trusted(odd))
+
+
+def test_a_model_of_a_format_that_nothing_here_runs_is_refused_before_a_byte_is_fetched() -> None:
+    """And with what would help: only the device's owner can name a command."""
+    gguf = messages.release(runtime=Runtime(format="gguf"), rebased=None, requires=(FEATURE,))
+    with pytest.raises(
+        Incompatible, match=r"'gguf', this device runs litert, onnx; .*formats\.gguf"
+    ):
+        plan(trusted(gguf), formats=frozenset({"litert"}))
+    assert isinstance(plan(trusted(gguf), formats=frozenset({"gguf"})), Install)
+    litert = messages.release(runtime=Runtime(format="litert"), rebased=None, requires=(FEATURE,))
+    with pytest.raises(Incompatible, match=r"slotcast-device\[litert\]"):
+        plan(trusted(litert))
+
+
+def test_a_model_that_onnxruntime_does_not_run_does_not_need_it() -> None:
+    litert = messages.release(runtime=Runtime(format="litert"), rebased=None, requires=(FEATURE,))
+    assert isinstance(plan(trusted(litert), formats=frozenset({"litert"}), onnxruntime=""), Install)
 
 
 # --- what a whole image may cost ------------------------------------------------------------------

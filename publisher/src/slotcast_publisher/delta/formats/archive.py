@@ -11,9 +11,9 @@ import zipfile
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from slotcast_publisher.delta.formats.reader import Window
 from slotcast_publisher.delta.formats.torch_pickle import Storage, read_storages
 from slotcast_publisher.delta.place import TensorPlace, place_of
+from slotcast_schemas.byte_reader import Window
 from slotcast_schemas.codecs.source import Source
 
 MAGIC: Final = b"PK\x03\x04"

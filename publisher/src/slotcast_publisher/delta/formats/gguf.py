@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from slotcast_publisher.delta.formats.reader import NotThisFormat, Reader
 from slotcast_publisher.delta.place import TensorPlace, place_of
+from slotcast_schemas.byte_reader import NotThisFormat, Reader
 from slotcast_schemas.codecs.delta.elements import (
     BFLOAT16,
     FLOAT16,

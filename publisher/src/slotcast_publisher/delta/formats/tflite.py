@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from slotcast_publisher.delta.formats.flatbuffer import Table, Vector
-from slotcast_publisher.delta.formats.reader import NotThisFormat, Reader
 from slotcast_publisher.delta.place import TensorPlace, place_of
+from slotcast_schemas.byte_reader import NotThisFormat, Reader
 from slotcast_schemas.codecs.delta.elements import (
     BFLOAT16,
     FLOAT16,
@@ -21,6 +20,7 @@ from slotcast_schemas.codecs.delta.elements import (
     ElementKind,
 )
 from slotcast_schemas.codecs.source import Source
+from slotcast_schemas.flatbuffer import Table, Vector
 
 IDENTIFIER: Final = b"TFL3"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from slotcast_publisher.delta.formats.reader import NotThisFormat, Reader
+from slotcast_schemas.byte_reader import NotThisFormat, Reader
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,148 @@
+"""A model loaded by LiteRT, the runtime of .tflite files: fed and answering by names.
+
+The only module that imports `ai_edge_litert`, which is an extra: the probe's child, a publisher's
+samples and an application's `HotModel` all run a model through it, so that they cannot disagree.
+
+Names are those of the model's signature where it has just one, which is what its exporter meant
+for callers, else those of its tensors. Types are called as onnxruntime calls them, so that a
+release writes both kinds of model in the same words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from slotcast_schemas.messages.release import Tensor
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Details = Mapping[str, Mapping[str, Any]]
+"""What LiteRT says of each tensor, by the name that callers use."""
+
+_TYPES: Final = {
+    np.float32: "float",
+    np.float64: "double",
+    np.bytes_: "string",
+    np.bool_: "bool",
+}
+"""numpy's types that onnxruntime calls otherwise than numpy."""
+
+
+class LitertSession:
+    """One interpreter with the model's weights mapped from its file. For one thread at a time.
+
+    Args:
+        path: the file.
+        threads: within an operator; 0 is what LiteRT takes by itself, which is one.
+
+    Raises:
+        Exception: whatever LiteRT says of a file that it cannot load.
+    """
+
+    def __init__(self, path: Path, threads: int = 0) -> None:
+        self._interpreter = Interpreter(model_path=str(path), num_threads=threads or None)
+        # Before there is a runner: it holds on to what LiteRT then takes for a raw view of tensors.
+        self._interpreter.allocate_tensors()
+        signatures = list(self._interpreter.get_signature_list())
+        self._runner: Any = None
+        if len(signatures) == 1:
+            self._runner = self._interpreter.get_signature_runner(signatures[0])
+            self._inputs: Details = self._runner.get_input_details()
+            self._outputs: Details = self._runner.get_output_details()
+        else:
+            self._inputs = _by_name(self._interpreter.get_input_details())
+            self._outputs = _by_name(self._interpreter.get_output_details())
+        self.inputs = tuple(_tensor(name, each) for name, each in self._inputs.items())
+        self.outputs = tuple(_tensor(name, each) for name, each in self._outputs.items())
+
+    def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        """Run it once, from the state that it was loaded with.
+
+        Raises:
+            Exception: whatever LiteRT says of these inputs.
+        """
+        self._interpreter.reset_all_variables()
+        return self.run_on(feed)
+
+    def run_on(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        """Run it once, from the state that the last run left it in.
+
+        Raises:
+            ValueError: inputs of other names, types or ranks than the model takes.
+            Exception: whatever LiteRT says of these inputs.
+        """
+        self._check(feed)
+        if self._runner is not None:
+            found = self._runner(**{name: _given(value) for name, value in feed.items()})
+        else:
+            found = self._run_by_index(feed)
+        return {name: _taken(found[name]) for name in self._outputs}
+
+    def _check(self, feed: Mapping[str, Array]) -> None:
+        if feed.keys() != self._inputs.keys():
+            raise ValueError(f"expected inputs {sorted(self._inputs)}, got {sorted(feed)}")
+        for tensor in self.inputs:
+            got = np.shape(feed[tensor.name])
+            wanted = tensor.shape
+            fits = len(got) == len(wanted) and all(
+                want is None or want == size for want, size in zip(wanted, got, strict=True)
+            )
+            if not fits:
+                raise ValueError(
+                    f"input {tensor.name!r}: expected shape {list(wanted)}, got {list(got)}"
+                )
+
+    def _run_by_index(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        interpreter = self._interpreter
+        for name, value in feed.items():
+            details = self._inputs[name]
+            if None in _shape(details):
+                interpreter.resize_tensor_input(details["index"], np.shape(value))
+        interpreter.allocate_tensors()
+        for name, value in feed.items():
+            interpreter.set_tensor(self._inputs[name]["index"], _given(value))
+        interpreter.invoke()
+        return {
+            name: interpreter.get_tensor(details["index"])
+            for name, details in self._outputs.items()
+        }
+
+
+def _by_name(details: list[dict[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """By name; a name that comes twice is told apart by its place."""
+    names = [str(each["name"]) for each in details]
+    return {
+        name if names.count(name) == 1 else f"{name}#{place}": each
+        for place, (name, each) in enumerate(zip(names, details, strict=True))
+    }
+
+
+def _tensor(name: str, details: Mapping[str, Any]) -> Tensor:
+    kind = details["dtype"]
+    word = _TYPES.get(kind, np.dtype(kind).name)
+    return Tensor(name=name, dtype=f"tensor({word})", shape=_shape(details))
+
+
+def _shape(details: Mapping[str, Any]) -> tuple[int | None, ...]:
+    """Sizes, and None for what a caller chooses."""
+    signature = details["shape_signature"]
+    sizes = signature if len(signature) == len(details["shape"]) else details["shape"]
+    return tuple(int(size) if size >= 0 else None for size in sizes)
+
+
+def _given(value: Any) -> Array:
+    array = np.asarray(value)
+    return np.char.encode(array, "utf-8") if array.dtype.kind == "U" else array
+
+
+def _taken(value: Array) -> Array:
+    if value.dtype.kind == "S":
+        return np.char.decode(value, "utf-8", "replace")
+    if value.dtype.kind == "O":
+        texts = [str(item, "utf-8", "replace") for item in value.ravel()]
+        return np.array(texts).reshape(value.shape)
+    return value

@@ -1,0 +1,144 @@
+"""The zoo's classifier as LiteRT files, written with the FlatBuffer's own builder.
+
+Field numbers, operators and types are those of TensorFlow Lite's schema.fbs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.support import models
+from tests.support.model_files import IDENTIFIER, make_offsets, make_table, make_vector
+
+_FULLY_CONNECTED, _SOFTMAX = 9, 25
+_FULLY_CONNECTED_OPTIONS, _SOFTMAX_OPTIONS = 8, 9
+_FLOAT32, _RELU = 0, 1
+
+Weights = list[NDArray[np.float32]]
+
+
+def classifier(seed: int = 1, *, drift: float = 0.0) -> bytes:
+    """A good one, which says what `models.classifier(seed)` says."""
+    return of_weights(models.weights(seed, drift=drift))
+
+
+def damaged_weights(seed: int = 1) -> bytes:
+    """Loads and answers, wrongly: half of the first layer's weights were overwritten."""
+    weights = models.weights(seed)
+    rows = weights[0].shape[0] // 2
+    noise = np.random.default_rng(seed + 999).standard_normal(weights[0][:rows].shape)
+    weights[0][:rows] = noise * 3
+    return of_weights(weights)
+
+
+def not_a_number(seed: int = 1) -> bytes:
+    """Loads, and answers NaN."""
+    weights = models.weights(seed)
+    weights[2][0, :] = np.nan
+    return of_weights(weights)
+
+
+def of_weights(weights: Weights, *, external_groups: bool = False) -> bytes:
+    """Two dense layers and a softmax, from `x` [-1, FEATURES] to `scores` [-1, CLASSES].
+
+    Args:
+        weights: of the first layer, its bias, of the second, its bias; (in, out) each.
+        external_groups: name another file for tensors, as the newest schema allows.
+    """
+    builder = flatbuffers.Builder(1024)
+    w1, b1, w2, b2 = weights
+    constants = {"w1": w1.T, "b1": b1, "w2": w2.T, "b2": b2}
+    buffers = [make_table(builder, {})]
+    numbers: dict[str, int] = {}
+    for name, array in constants.items():
+        numbers[name] = len(buffers)
+        buffers.append(make_table(builder, {0: make_vector(builder, array)}))
+    hidden, classes = w1.shape[1], w2.shape[1]
+    shapes: Mapping[str, tuple[int, ...]] = {
+        "x": (1, w1.shape[0]),
+        **{name: array.shape for name, array in constants.items()},
+        "h": (1, hidden),
+        "logits": (1, classes),
+        "scores": (1, classes),
+    }
+    tensors = [_tensor(builder, n, shape, numbers.get(n, 0)) for n, shape in shapes.items()]
+    place = {name: number for number, name in enumerate(shapes)}
+    operators = [
+        _dense(builder, [place["x"], place["w1"], place["b1"]], place["h"], _RELU),
+        _dense(builder, [place["h"], place["w2"], place["b2"]], place["logits"], 0),
+        _softmax(builder, place["logits"], place["scores"]),
+    ]
+    inputs = builder.CreateNumpyVector(np.array([place["x"]], np.int32))
+    outputs = builder.CreateNumpyVector(np.array([place["scores"]], np.int32))
+    graph = {0: make_offsets(builder, tensors), 1: inputs, 2: outputs}
+    subgraph = make_table(builder, {**graph, 3: make_offsets(builder, operators)})
+    codes = make_offsets(builder, [_code(builder, _FULLY_CONNECTED), _code(builder, _SOFTMAX)])
+    fields = {
+        1: codes,
+        2: make_offsets(builder, [subgraph]),
+        4: make_offsets(builder, buffers),
+    }
+    if external_groups:
+        group = make_table(builder, {0: builder.CreateString("../../secret.bin")})
+        fields[8] = make_offsets(builder, [group])
+    builder.StartObject(10)
+    builder.PrependUint32Slot(0, 3, 0)
+    for number, offset in fields.items():
+        builder.PrependUOffsetTRelativeSlot(number, offset, 0)
+    builder.Finish(builder.EndObject(), IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _tensor(builder: Any, name: str, shape: tuple[int, ...], buffer: int) -> int:
+    text = builder.CreateString(name)
+    sizes = builder.CreateNumpyVector(np.array(shape, np.int32))
+    free = (shape if buffer else (-1, *shape[1:])) or shape
+    signature = builder.CreateNumpyVector(np.array(free, np.int32))
+    builder.StartObject(8)
+    builder.PrependUOffsetTRelativeSlot(0, sizes, 0)
+    builder.PrependInt8Slot(1, _FLOAT32, 0)
+    builder.PrependUint32Slot(2, buffer, 0)
+    builder.PrependUOffsetTRelativeSlot(3, text, 0)
+    builder.PrependUOffsetTRelativeSlot(7, signature, 0)
+    return int(builder.EndObject())
+
+
+def _code(builder: Any, operator: int) -> int:
+    builder.StartObject(4)
+    builder.PrependInt8Slot(0, operator, 0)
+    builder.PrependInt32Slot(2, 1, 1)
+    builder.PrependInt32Slot(3, operator, 0)
+    return int(builder.EndObject())
+
+
+def _dense(builder: Any, inputs: list[int], output: int, activation: int) -> int:
+    builder.StartObject(4)
+    builder.PrependInt8Slot(0, activation, 0)
+    options = builder.EndObject()
+    return _operator(builder, 0, inputs, output, _FULLY_CONNECTED_OPTIONS, options)
+
+
+def _softmax(builder: Any, given: int, output: int) -> int:
+    builder.StartObject(1)
+    builder.PrependFloat32Slot(0, 1.0, 0.0)
+    options = builder.EndObject()
+    return _operator(builder, 1, [given], output, _SOFTMAX_OPTIONS, options)
+
+
+def _operator(
+    builder: Any, code: int, inputs: list[int], output: int, kind: int, options: int
+) -> int:
+    given = builder.CreateNumpyVector(np.array(inputs, np.int32))
+    made = builder.CreateNumpyVector(np.array([output], np.int32))
+    builder.StartObject(9)
+    builder.PrependUint32Slot(0, code, 0)
+    builder.PrependUOffsetTRelativeSlot(1, given, 0)
+    builder.PrependUOffsetTRelativeSlot(2, made, 0)
+    builder.PrependUint8Slot(3, kind, 0)
+    builder.PrependUOffsetTRelativeSlot(4, options, 0)
+    return int(builder.EndObject())
