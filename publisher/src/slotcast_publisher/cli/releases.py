@@ -21,9 +21,8 @@ from slotcast_publisher.cli.common import (
 from slotcast_publisher.cli.limit_options import NO_LIMITS, with_limit_options
 from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.chosen_limits import ChosenLimits, read_limits
-from slotcast_publisher.release.delta_payloads import DeltaBuilder
+from slotcast_publisher.release.delta_payloads import all_builders
 from slotcast_publisher.release.given_files import parse_given
-from slotcast_publisher.release.payloads import FullBuilder
 from slotcast_publisher.release.rebase.release_step import RebaseWanted
 from slotcast_publisher.release.rebase.search import table
 from slotcast_publisher.repository import Released
@@ -119,7 +118,7 @@ def _release(
         done = repository.build_release(
             request,
             progress=advance,
-            builders=(FullBuilder(), DeltaBuilder(tuple(base) if base else None)),
+            builders=all_builders(tuple(base) if base else None),
             encrypted=False if no_passphrase else None,
         )
     for warning in done.warnings:

@@ -174,7 +174,7 @@ def _encode(
         last = (len(frequency) - 1) // lanes * lanes
         for first in range(last, -1, -lanes):
             step = slice(first, first + lanes)
-            words.append(_push(states, frequency[step], start[step], model.precision_bits))
+            words.append(push(states, frequency[step], start[step], model.precision_bits))
     heads = [(states >> np.uint32(16)).astype("<u2"), states.astype("<u2")]
     return b"".join(part.astype("<u2").tobytes() for part in (*heads, *reversed(words)))
 
@@ -197,13 +197,20 @@ def _replay(
     return runs
 
 
-def _push(
+def push(
     states: NDArray[np.uint32],
     frequency: NDArray[np.uint16],
     start: NDArray[np.uint16],
     precision_bits: int,
 ) -> NDArray[np.uint16]:
-    """Code one symbol of each lane; returns the words that the decoder reads after it."""
+    """Code one symbol of each lane; give the words that the decoder reads after it, shape (n,).
+
+    Args:
+        states: one a lane, changed in place.
+        frequency: of each lane's symbol, shape (n,); n is at most the number of lanes.
+        start: the sum of the frequencies before it, same shape.
+        precision_bits: frequencies add up to 2**precision_bits.
+    """
     lanes = states[: len(frequency)]
     wide = frequency.astype(np.uint32)
     # Full when states >= frequency << (32 - precision); shifted right so that it fits 32 bits.

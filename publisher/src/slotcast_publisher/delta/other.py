@@ -14,7 +14,7 @@ import numpy as np
 import zstandard
 
 from slotcast_schemas.codecs.delta.fields import FieldWriter
-from slotcast_schemas.codecs.delta.other import (
+from slotcast_schemas.codecs.delta.packed import (
     PACK_BZ2,
     PACK_NONE,
     PACK_XZ,

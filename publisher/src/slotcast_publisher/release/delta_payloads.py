@@ -16,6 +16,7 @@ from slotcast_publisher.delta.known_moves import NOTHING_KNOWN
 from slotcast_publisher.durable import storage_errors
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.release.payloads import Builder, FullBuilder, PayloadCandidate, Progress
+from slotcast_publisher.release.weights_payload import WeightsBuilder
 
 if TYPE_CHECKING:
     from slotcast_publisher.release.rebase.release_step import Rebasing
@@ -137,5 +138,14 @@ def _full_bytes(release: ReleaseFolder) -> int:
     return min(sizes, default=0)
 
 
-BUILDERS: Final[tuple[Builder, ...]] = (FullBuilder(), DeltaBuilder())
-"""The ways that a release is offered by, in the order in which they are made."""
+def all_builders(versions: tuple[str, ...] | None = None) -> tuple[Builder, ...]:
+    """Give the ways that a release is offered by, in the order in which they are made.
+
+    Args:
+        versions: the releases that deltas start from; None for the last ones.
+    """
+    return FullBuilder(), WeightsBuilder(), DeltaBuilder(versions)
+
+
+BUILDERS: Final = all_builders()
+"""The ways that a release is offered by unless asked."""

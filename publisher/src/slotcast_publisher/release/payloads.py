@@ -22,7 +22,7 @@ from slotcast_publisher.store import PayloadRecord, ReleaseFolder
 from slotcast_schemas import limits, wire
 from slotcast_schemas.codecs import FilesImage, FileSource, Sink, Source, decode_full
 from slotcast_schemas.codecs.delta import decode_delta
-from slotcast_schemas.codecs.full import Compression
+from slotcast_schemas.codecs.full import FULL_CODECS
 from slotcast_schemas.errors import PayloadCorrupt
 from slotcast_schemas.messages import MapPart
 from slotcast_schemas.messages.offer import Base, Payload
@@ -39,6 +39,10 @@ def no_progress(what: str, done: int, total: int) -> None:
         done: bytes that are done.
         total: bytes in all.
     """
+
+
+WHOLE_IMAGE_BUILDERS: Final = ("build_full", "weights")
+"""The names of the builders whose payloads need no base."""
 
 
 class PayloadCandidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,16 +136,26 @@ def add_payloads(
     """
     twin = _same_image(release, earlier)
     if twin is not None:
-        for record in twin.payloads():
-            same_cut = record.payload.chunk_size_bytes == chunk_size_bytes
-            if record.payload.base is None and same_cut:
-                release.share_payload(twin, record)
-                release.mark_built(FullBuilder.name)
+        _share_whole_images(twin, release, chunk_size_bytes)
     for builder in builders:
         if not release.is_built_by(builder.name):
             _build_payloads(builder, release, earlier, chunk_size_bytes, progress)
             release.mark_built(builder.name)
     return release.payloads()
+
+
+def _share_whole_images(twin: ReleaseFolder, release: ReleaseFolder, chunk_size_bytes: int) -> None:
+    """Take over the payloads of the same image that need no base, where they are cut alike."""
+    shared = [
+        record
+        for record in twin.payloads()
+        if record.payload.base is None and record.payload.chunk_size_bytes == chunk_size_bytes
+    ]
+    for record in shared:
+        release.share_payload(twin, record)
+    for name in WHOLE_IMAGE_BUILDERS if shared else ():
+        if twin.is_built_by(name):
+            release.mark_built(name)
 
 
 def _same_image(release: ReleaseFolder, earlier: Sequence[ReleaseFolder]) -> ReleaseFolder | None:
@@ -224,7 +238,7 @@ def _decode(
             sink=sink,
         )
     else:
-        compression: Compression = "none" if candidate.codec == "full+none" else "zstd"
+        compression = FULL_CODECS[candidate.codec]
         decode_full(payload, image_size_bytes=size_bytes, sink=sink, compression=compression)
 
 

@@ -1,6 +1,6 @@
-"""The `full` payload: the whole image, as it is or as one zstd frame.
+"""The `full` payload: the whole image, as it is, in zstd frames, or in frames that know floats.
 
-Decoding streams: the window that a frame may ask for bounds memory, whatever the image's size.
+Decoding streams: a window or a section bounds memory, whatever the image's size.
 Whether the image is the one that was signed is left to the caller, who hashes what the sink gets.
 """
 
@@ -10,11 +10,19 @@ from typing import IO, Final, Literal, cast
 
 import zstandard
 
+from slotcast_schemas.codecs.full_weights import decode_frames
 from slotcast_schemas.codecs.source import Sink, Source
 from slotcast_schemas.errors import PayloadCorrupt
 
-Compression = Literal["zstd", "none"]
-"""How a full payload is packed: each file a zstd frame, or not at all."""
+Compression = Literal["zstd", "none", "weights"]
+"""How a full payload is packed: each file a zstd frame, not at all, or a frame of weights."""
+
+FULL_CODECS: Final[dict[str, Compression]] = {
+    "full+zstd": "zstd",
+    "full+none": "none",
+    "full+weights": "weights",
+}
+"""How the payload of each codec of whole images is packed, by the name that offers have for it."""
 
 WINDOW_MAX_BYTES: Final = 8 * 1024 * 1024
 """The most that a frame may make a device hold (RFC 8878, 3.1.1.1.2); ours mostly need 256 KiB."""
@@ -51,9 +59,13 @@ def decode_full(
 
     Raises:
         PayloadCorrupt: the payload does not decode to exactly that many bytes.
+        Incompatible: it needs what this decoder has not; frames of weights alone may.
     """
     if compression == "none":
         _copy(payload, image_size_bytes, sink)
+        return
+    if compression == "weights":
+        decode_frames(payload, image_size_bytes=image_size_bytes, sink=sink)
         return
     try:
         _decompress(payload, image_size_bytes, sink)

@@ -44,7 +44,10 @@ from slotcast_schemas.errors import Incompatible, PayloadCorrupt, WrongBase
 MAGIC: Final = b"SLOTDLT1"
 """The bytes that every delta begins with (docs/delta-format.md)."""
 
-KNOWN_FEATURES: Final = 0
+FEATURE_WEIGHTS: Final = 1
+"""A stream of other bytes is a section of weights: packer 4."""
+
+KNOWN_FEATURES: Final = FEATURE_WEIGHTS
 """The bits of the features that this decoder has; a delta that needs another is refused."""
 
 SECTION_IMAGE_MAX: Final = 16 * 1024 * 1024
@@ -274,7 +277,7 @@ def parse_description(packed: bytes, header: SectionHeader, *, base_size_bytes: 
     Raises:
         PayloadCorrupt: it does not unpack to its size, or a number is out of its bounds.
     """
-    reader = FieldReader(_unpack_description(packed, header.description_size_bytes))
+    reader = FieldReader(unpack_description(packed, header.description_size_bytes))
     count = reader.uint("segments", SEGMENTS_MAX)
     segments: list[Segment] = []
     left, expected_offset = header.image_size_bytes, 0
@@ -295,7 +298,12 @@ def parse_description(packed: bytes, header: SectionHeader, *, base_size_bytes: 
     return Description(segments, other, used_contexts, used_symbols)
 
 
-def _unpack_description(packed: bytes, size_bytes: int) -> bytes:
+def unpack_description(packed: bytes, size_bytes: int) -> bytes:
+    """Unpack a description, which is one zstd frame of exactly so many bytes.
+
+    Raises:
+        PayloadCorrupt: it is not.
+    """
     decompressor = zstandard.ZstdDecompressor(max_window_size=DESCRIPTION_MAX)
     try:
         with decompressor.stream_reader(packed) as reader:

@@ -38,7 +38,7 @@ MODE_SPARSE_PATCH: Final = 3
 STREAMS_OF_MODE: Final = {MODE_PLAIN: 1, MODE_PATCH: 5, MODE_DICTIONARY: 1, MODE_SPARSE_PATCH: 6}
 """The number of packed streams that each way to store other bytes has."""
 
-PACKER_MAX: Final = 3
+PACKER_MAX: Final = 4
 """The highest number of a packer."""
 
 

@@ -1,0 +1,173 @@
+"""Finds integers that are held in wide floats: every element a whole multiple of a scale.
+
+Such are weights that were quantised and stored again as floats, each row or group of a row with a
+scale of its own. What is found here is only a guess until `steps_of` gave the very same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slotcast_schemas.codecs.delta.elements import FLOAT16, FLOAT32, Bits, ElementKind
+from slotcast_schemas.codecs.delta.weights import stepped
+from slotcast_schemas.codecs.delta.weights_format import STEPPED_KINDS, Steps
+
+_GROUPS: Final = (256, 128, 64, 32)
+"""The usual numbers of elements that share a scale where it is not a row."""
+
+_LARGEST: Final = (7, 8, 127, 128)
+"""What the largest magnitude of a block mostly is, in steps: int4 and int8, full range or not. The
+smaller first, for whatever is 7 steps is also 126 smaller ones."""
+
+_SAMPLE_BLOCKS: Final = 8
+"""The blocks by which a size of block is ruled out."""
+
+_BLOCK_MIN: Final = 16
+"""The least elements of a block: its scale takes as much as four bytes of them."""
+
+_REFINEMENTS: Final = {7: 4, 10: 1, 23: 0}
+"""How often the first guess of a scale is bettered, by the bits of the mantissa: the coarser the
+elements, the less the largest one says."""
+
+_NEGATIVE_ZERO: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSteps:
+    """Scales, float32, shape (blocks,), that seem to give every element in whole steps."""
+
+    block: int
+    scales: NDArray[np.float32]
+    has_negative_zero: bool
+
+
+def find_steps(kind: ElementKind, elements: Bits, row: int) -> FoundSteps | None:
+    """Find blocks and scales by which all elements may be whole steps; None if there are none.
+
+    Args:
+        kind: of the elements.
+        elements: unsigned, shape (n,).
+        row: elements of one output; they may share a scale.
+    """
+    if kind not in STEPPED_KINDS or not len(elements):
+        return None
+    floats = floats_of(kind, elements)
+    if not np.isfinite(floats).all():
+        return None
+    has_negative_zero = bool(np.any(elements == 1 << (kind.bits - 1)))
+    for block in _blocks(row, len(elements)):
+        rows = floats.reshape(-1, block)
+        picked = rows[:: max(1, len(rows) // _SAMPLE_BLOCKS)]
+        if np.isnan(_scales(kind, picked)).any():
+            continue
+        scales = _scales(kind, rows)
+        if not np.isnan(scales).any():
+            return FoundSteps(block, scales, has_negative_zero)
+    return None
+
+
+def steps_of(kind: ElementKind, elements: Bits, segment: Steps) -> NDArray[np.uint8] | None:
+    """Give each element's steps, a signed byte, uint8, shape (n,); None if one has other bits.
+
+    Args:
+        kind: of the elements.
+        elements: unsigned, shape (n,).
+        segment: the scales.
+    """
+    floats = floats_of(kind, elements)
+    scales = np.repeat(segment.scales.astype(np.float64), segment.block)[: len(floats)]
+    with np.errstate(all="ignore"):
+        steps = np.rint(floats / np.where(scales > 0, scales, 1.0))
+    if np.abs(steps).max(initial=0) > 128:
+        return None
+    symbols = steps.astype(np.int64).astype(np.uint8)
+    if segment.has_negative_zero:
+        if np.any(symbols == _NEGATIVE_ZERO):
+            return None
+        symbols[elements == 1 << (kind.bits - 1)] = _NEGATIVE_ZERO
+    return symbols if np.array_equal(stepped(segment, symbols, 0), elements) else None
+
+
+def floats_of(kind: ElementKind, elements: Bits) -> NDArray[np.float64]:
+    """Give floats of a kind as float64, shape (n,)."""
+    with np.errstate(invalid="ignore"):
+        if kind == FLOAT32:
+            return elements.view("<f4").astype(np.float64)
+        if kind == FLOAT16:
+            return elements.view("<f2").astype(np.float64)
+        return (elements.astype("<u4") << np.uint32(16)).view("<f4").astype(np.float64)
+
+
+def _blocks(row: int, count: int) -> Iterator[int]:
+    """Sizes of blocks to try: the row, then groups that a row is a multiple of."""
+    if row < 1 or count % row:
+        return
+    if row >= _BLOCK_MIN:
+        yield row
+    for group in _GROUPS:
+        if group < row and row % group == 0:
+            yield group
+
+
+def _scales(kind: ElementKind, rows: NDArray[np.float64]) -> NDArray[np.float32]:
+    """A scale for each block, shape (blocks,): 0 where all is zero, NaN where there is none."""
+    largest = np.abs(rows).max(axis=1)
+    scales = np.where(largest == 0, np.float32(0), np.float32("nan")).astype(np.float32)
+    for steps in (*_LARGEST, *(each for each in range(126, 0, -1) if each not in _LARGEST)):
+        open_blocks = np.flatnonzero(np.isnan(scales))
+        if not len(open_blocks):
+            break
+        if steps not in _LARGEST and len(open_blocks) > len(rows) // 2 + 1:
+            break  # the usual ones fit nowhere: these are no integers
+        scales[open_blocks] = _fitted(kind, rows[open_blocks], largest[open_blocks], steps)
+    return scales
+
+
+def _fitted(
+    kind: ElementKind, rows: NDArray[np.float64], largest: NDArray[np.float64], steps: int
+) -> NDArray[np.float32]:
+    """The scales by which each block's largest magnitude is so many steps; NaN where none fits."""
+    magnitude = np.abs(rows)
+    # The largest element is rounded itself: what all of them say together is nearer the scale.
+    count = np.rint(magnitude * (steps / largest)[:, None])
+    for _ in range(_REFINEMENTS[kind.mantissa_bits or 0]):
+        scale = (magnitude * count).sum(axis=1) / (count * count).sum(axis=1)
+        count = np.rint(magnitude / scale[:, None])
+    # First as if no product had been just between two floats, which bounds the scale more closely.
+    strict, loose = (_bounded(kind, magnitude, count, half) for half in (0.4999999, 0.5000001))
+    return np.where(np.isnan(strict), loose, strict)
+
+
+def _bounded(
+    kind: ElementKind, magnitude: NDArray[np.float64], count: NDArray[np.float64], half: float
+) -> NDArray[np.float32]:
+    """The middle of where a block's scale must lie, shape (blocks,); NaN where it lies nowhere.
+
+    Each element was rounded to its kind, by at most `half` a spacing, so it bounds the scale from
+    both sides.
+    """
+    below, above = _spacings(kind, magnitude)
+    with np.errstate(all="ignore"):
+        low = np.where(count > 0, (magnitude - half * below) / count, 0.0).max(axis=1)
+        high = np.where(count > 0, (magnitude + half * above) / count, np.inf).min(axis=1)
+    is_zero_right = ((count > 0) | (magnitude == 0)).all(axis=1)
+    fits = is_zero_right & (low <= high)
+    return np.where(fits, (low + high) / 2, np.nan).astype(np.float32)
+
+
+def _spacings(
+    kind: ElementKind, magnitude: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The distance to the next smaller and to the next larger float of a kind."""
+    assert kind.mantissa_bits is not None  # noqa: S101  (only floats come here)
+    mantissa, exponent = np.frexp(magnitude)
+    least = -14 if kind == FLOAT16 else -126
+    place = np.maximum(exponent - 1, least)
+    above = np.ldexp(1.0, place - kind.mantissa_bits)
+    is_lowest = (mantissa == 0.5) & (place > least)
+    return np.where(is_lowest, above / 2, above), above
