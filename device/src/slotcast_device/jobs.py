@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.application.app_report import make_reports_folder
 from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
+from slotcast_device.core.payload_choice import SMALL_CODEC
 from slotcast_device.core.plan import Facts
 from slotcast_device.core.recovery import Findings
 from slotcast_device.core.state import SLOT_NAMES
 from slotcast_device.core.transfer import transfer_actions
 from slotcast_device.owner.owner import Owner
 from slotcast_device.runtime.importing import runnable_formats, runtime_version
+from slotcast_device.runtime.undo_speed import undo_bytes_per_s
 from slotcast_device.runtime.users import is_there, this_user
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.build import build
@@ -302,7 +304,10 @@ class ModelJobs:
             self._folder / "trust",
             job.signed_time,
         )
-        return act.NoticeVerified(trusted, self._facts())
+        facts = self._facts()
+        if any(payload.codec == SMALL_CODEC for payload in trusted.offer.payloads):
+            facts = replace(facts, undo_bytes_per_s=undo_bytes_per_s())
+        return act.NoticeVerified(trusted, facts)
 
     def _facts(self) -> Facts:
         values = self._config.values

@@ -35,6 +35,9 @@ on a fast link an update is over before."""
 PROGRESS_EVERY_S: Final = 15.0
 """The seconds between two reports of how far a transfer is."""
 
+TELLING_BYTES: Final = 256 * 1024
+"""The least that must come in a run before it says something of the link's speed."""
+
 
 class Collecting:
     """The transfer under way.
@@ -73,6 +76,7 @@ class Collecting:
         self._collected = collected
         self._sync_s: float | None = None
         self._report_s: float | None = None
+        self._began_s = 0.0
         self._is_link_up = False
         self.transfer: Transfer | None = None
 
@@ -89,10 +93,18 @@ class Collecting:
             return None
         return progress_of(self.transfer, saved_bytes, int(self._watch.rate_bytes_per_s))
 
+    def link_bytes_per_s(self, now: Now) -> float | None:
+        """Say what the link came to, waits and all; None where too little came to tell."""
+        received = 0 if self.transfer is None else self.transfer.counters.received_bytes
+        if received < TELLING_BYTES:
+            return None
+        return received / max(now.mono_s - self._began_s, 1e-3)
+
     # --- from the decision to collect to its end ------------------------------------------------
 
     def begin(self, now: Now) -> None:
         """An update begins: report how far it is from now on."""
+        self._began_s = now.mono_s
         self._report_s = now.mono_s + PROGRESS_EVERY_S
         self._watch.begin()
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from slotcast_device.core.switching import Switching
     from slotcast_device.core.transfer.slow_link import SlowLimit
     from slotcast_schemas.errors import SlotcastError
+    from slotcast_schemas.messages.offer import Payload
     from slotcast_schemas.messages.status import Progress
     from slotcast_schemas.topics import Topics
     from slotcast_schemas.verify import Trusted
@@ -127,7 +128,7 @@ class Installation:
 
     def _begin(self, now: Now) -> list[Action]:
         trusted, install = self._under_way()
-        how = "reuse" if install.payload is None else install.payload.codec
+        how = "reuse" if install.payload is None else _said(install.payload, install.why)
         self._record.begin(
             trusted, Happening.OFFERED, Reason.DOWNLOADING, now, group=install.group, detail=how
         )
@@ -190,7 +191,8 @@ class Installation:
         needed = needed_chunks(payload, trusted.release, install.reuse)
         actions = self.collecting.open(payload, needed, spooled, now)
         size_bytes = sum(map(payload.chunk_bytes, needed))
-        text = f"collecting {trusted.release.version}: {size_bytes} bytes, {payload.codec}"
+        how = _said(payload, install.why)
+        text = f"collecting {trusted.release.version}: {size_bytes} bytes, {how}"
         return [act.Log("info", text), *actions]
 
     # --- ending -------------------------------------------------------------------------------
@@ -212,6 +214,7 @@ class Installation:
         # The record must not speak of the slot any more before the first file in it goes.
         before = record.state
         record.set_slot(install.slot, None)
+        record.note_link(self.collecting.link_bytes_per_s(now))
         self.collecting.end()
         return [*record.save(), *self._agenda.run(act.Build(install, trusted, before))]
 
@@ -278,3 +281,8 @@ class Installation:
         record.note(verdict.reason, verdict.detail)
         said = f"{verdict.reason}: {verdict.detail}; it is probed again in {wait_s:.0f} s"
         return [act.Log("warning", said), *record.save()]
+
+
+def _said(payload: Payload, why: str) -> str:
+    """The payload that was chosen, and why, where there was a choice."""
+    return f"{payload.codec}: {why}" if why else payload.codec

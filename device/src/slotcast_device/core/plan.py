@@ -12,6 +12,12 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from slotcast_device.core.payload_choice import (
+    SMALL_CODEC,
+    Speeds,
+    WholeImage,
+    choose_whole,
+)
 from slotcast_device.core.state import ModelState, SlotName, other
 from slotcast_schemas.errors import (
     Benched,
@@ -41,7 +47,7 @@ PLAN_AGAIN_S: Final = 600.0
 """The seconds after which a notice is looked at again that waits for a link that is not metered, or
 for another day's bytes."""
 
-FULL_CODECS: Final = frozenset({"full+zstd", "full+none"})
+FULL_CODECS: Final = frozenset({"full+zstd", "full+none", SMALL_CODEC})
 """The codecs of payloads that hold a whole image."""
 DELTA_CODECS: Final = frozenset({"delta+v1"})
 """The codecs of payloads that need an image on the device to start from."""
@@ -65,6 +71,8 @@ class Facts:
         full_bytes_per_day: bound of whole images fetched in a day; 0 for none.
         day: today, in days since 1970-01-01 UTC.
         formats: kinds of model beside ONNX that something here can run.
+        undo_bytes_per_s: how much of an image the processor makes of a small payload; 0 where
+            that was not measured.
     """
 
     device: str
@@ -80,6 +88,7 @@ class Facts:
     full_bytes_per_day: int = 0
     day: int = 0
     formats: frozenset[str] = frozenset()
+    undo_bytes_per_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +127,7 @@ class Install:
         base: for a delta, the slot that holds its base.
         reuse: files of the release that a slot holds already, by path: the slot and the path
             there. For a payload with frames, their frames are not fetched.
+        why: why this payload and not another whole image; empty where there was no choice.
     """
 
     slot: SlotName
@@ -126,6 +136,7 @@ class Install:
     base: SlotName | None
     reuse: Mapping[str, tuple[SlotName, str]]
     saved_bytes: int
+    why: str = ""
 
 
 Plan = NothingToDo | Wait | Canceled | Install
@@ -246,9 +257,9 @@ def _runtime_fits(specifier: str, version: str) -> bool:
 def _install(trusted: Trusted, group: Group, state: ModelState, facts: Facts) -> Install:
     release = trusted.release
     reuse = reusable(release, state)
-    payload, base = None, None
+    payload, base, why = None, None, ""
     if len(reuse) < len(release.files):
-        payload, base = _choose_payload(trusted, state, facts, reuse)
+        payload, base, why = _choose_payload(trusted, state, facts, reuse)
     spooled = 0 if payload is None else payload.size_bytes
     room = facts.disk_bytes + facts.spooled_bytes + _freed_bytes(state)
     need = release.image_size_bytes + spooled + DISK_MARGIN_BYTES
@@ -262,6 +273,7 @@ def _install(trusted: Trusted, group: Group, state: ModelState, facts: Facts) ->
         base=base,
         reuse=reuse,
         saved_bytes=max(0, release.image_size_bytes - fetched),
+        why=why,
     )
 
 
@@ -329,9 +341,13 @@ def _choose_payload(
     state: ModelState,
     facts: Facts,
     reuse: Mapping[str, tuple[SlotName, str]],
-) -> tuple[Payload, SlotName | None]:
-    """Take the cheapest payload that this device can decode and is allowed to fetch."""
-    fits: list[tuple[int, Payload, SlotName | None]] = []
+) -> tuple[Payload, SlotName | None, str]:
+    """Take the cheapest payload that this device can decode and is allowed to fetch, and say why.
+
+    Of whole images that is the one which is there soonest; of that and a delta, the smaller.
+    """
+    deltas: list[tuple[int, Payload]] = []
+    wholes: list[WholeImage] = []
     objections: set[Reason] = set()
     for payload in trusted.offer.payloads:
         if payload.sha256 in facts.excluded:
@@ -342,15 +358,26 @@ def _choose_payload(
             if objection:
                 objections.add(objection)
             else:
-                fits.append((cost, payload, None))
+                wholes.append(WholeImage(payload, cost))
         elif payload.codec in DELTA_CODECS and payload.base is not None:
             record = state.active_record
             if record is not None and record.sha256 == payload.base.image_sha256:
-                fits.append((cost, payload, state.active))
-    if not fits:
+                deltas.append((cost, payload))
+    if not wholes and not deltas:
         _refuse(objections, trusted, state)
-    _, payload, base = min(fits, key=lambda fit: fit[0])
-    return payload, base
+    delta = min(deltas, key=lambda each: each[0], default=None)
+    if not wholes:
+        assert delta is not None  # noqa: S101  (or it was refused above)
+        return delta[1], state.active, ""
+    whole, why = choose_whole(
+        [each for each in wholes if each.payload.memory_bytes <= facts.memory_bytes] or wholes,
+        Speeds(state.link_bytes_per_s, facts.undo_bytes_per_s),
+        image_size_bytes=trusted.release.image_size_bytes,
+        begun=state.full_payload,
+    )
+    if delta is not None and delta[0] < whole.fetch_bytes:
+        return delta[1], state.active, ""
+    return whole.payload, None, why
 
 
 def _objection(

@@ -281,6 +281,11 @@ class UpdateRecord:
         """
         self._state = self._state.counting_full(payload, size_bytes, day)
 
+    def note_link(self, bytes_per_s: float | None) -> None:
+        """Remember how fast a transfer was, from its beginning to its end, where that is known."""
+        if bytes_per_s is not None:
+            self._state = replace(self._state, link_bytes_per_s=int(bytes_per_s))
+
     def note_signed(self, signed_s: int, expires_s: int) -> None:
         """Remember when the newest notice was signed, and when its first signature ends."""
         self._state = replace(self._state, signed_time=signed_s, notice_expires=expires_s)

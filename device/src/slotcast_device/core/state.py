@@ -121,6 +121,7 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
         full_day, full_bytes: whole images begun on that day (since 1970-01-01 UTC), in bytes.
         full_payload: the last of them, which may be gone on with.
         notice_expires: when the first signature of the last good notice ends; 0: not known.
+        link_bytes_per_s: what the last transfer came to, waits and all; 0: not known.
     """
 
     format: int = FORMAT
@@ -135,6 +136,7 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     full_bytes: int = 0
     full_payload: bytes = b""
     notice_expires: int = 0
+    link_bytes_per_s: int = 0
 
     @property
     def active_record(self) -> SlotRecord | None:

@@ -15,6 +15,7 @@ from slotcast_device.storage.image_writer import ImageWriter
 from slotcast_device.storage.slots import SlotStore
 from slotcast_schemas.codecs import decode_full
 from slotcast_schemas.codecs.delta import decode_delta
+from slotcast_schemas.codecs.full import FULL_CODECS
 from slotcast_schemas.errors import Incompatible, PayloadCorrupt, SlotDamaged
 
 if TYPE_CHECKING:
@@ -201,13 +202,10 @@ def _whole(
 
 
 def _decode_full(payload: Payload, source: Source, size_bytes: int, sink: Sink) -> None:
-    match payload.codec:
-        case "full+zstd":
-            decode_full(source, image_size_bytes=size_bytes, sink=sink, compression="zstd")
-        case "full+none":
-            decode_full(source, image_size_bytes=size_bytes, sink=sink, compression="none")
-        case codec:
-            raise Incompatible(f"payload codec {codec!r} is not known here")
+    compression = FULL_CODECS.get(payload.codec)
+    if compression is None:
+        raise Incompatible(f"payload codec {payload.codec!r} is not known here")
+    decode_full(source, image_size_bytes=size_bytes, sink=sink, compression=compression)
 
 
 def _opened(store: SlotStore, path: Path) -> contextlib.closing[Image]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from slotcast_device.core.plan import DISK_MARGIN_BYTES
 from slotcast_device.storage.image_writer import ImageWriter
 from slotcast_schemas.codecs import decode_full
+from slotcast_schemas.codecs.full import FULL_CODECS
 from slotcast_schemas.errors import SlotcastError, TransferFailed
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ class EarlyDecode:
             self._source,
             image_size_bytes=self._release.image_size_bytes,
             sink=writer.sink,
-            compression="none" if self._payload.codec == "full+none" else "zstd",
+            compression=FULL_CODECS[self._payload.codec],
         )
 
 
