@@ -91,12 +91,13 @@ pytest_add_cli_args = ["-p", "no:cacheprovider", "--hypothesis-profile=mutants"]
 pytest_add_cli_args_test_selection = {tests}
 """
 PROFILE: Final = '''
-"""The same examples each time, and no search for a smaller one: that a test fails is enough."""
+"""The same few examples each time, and no search for a smaller one: that a test fails is enough."""
 
 from hypothesis import HealthCheck, Phase, settings
 
 settings.register_profile(
     "mutants",
+    max_examples=20,
     deadline=None,
     derandomize=True,
     database=None,

@@ -23,6 +23,7 @@ class Agenda:
     def __init__(self, retry: Backoff) -> None:
         self._retry = retry
         self._job: Job | None = None
+        self._is_ignored = False
         self._wake_s: float | None = None
 
     @property
@@ -44,18 +45,22 @@ class Agenda:
 
     def run(self, job: Job) -> list[Action]:
         """Begin a job."""
-        self._job = job
+        self._job, self._is_ignored = job, False
         return [job]
 
     def finish(self, job: Job) -> bool:
-        """End a job; false if another one took its place meanwhile."""
+        """End a job; false if what it gives does not count: another took its place, say."""
         if job is not self._job:
             return False
         self._job = None
-        return True
+        return not self._is_ignored
+
+    def ignore_job(self) -> None:
+        """What the job under way gives does not count any more; until it ends none is begun."""
+        self._is_ignored = True
 
     def drop_job(self) -> None:
-        """Forget the job under way: what it gives does not matter any more."""
+        """Forget the job under way: it was not begun, or may go on beside the next one."""
         self._job = None
 
     # --- the wake-up --------------------------------------------------------------------------

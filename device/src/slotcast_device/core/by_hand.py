@@ -63,4 +63,4 @@ class ByHand:
             return actions
         if before is State.DOWNLOADING:
             self._box.hold_for_end()
-        return self._installation.abandon(now) + actions
+        return self._installation.abandon() + actions

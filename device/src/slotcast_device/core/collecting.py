@@ -149,11 +149,11 @@ class Collecting:
         self._sync_s = self._report_s = None
         self._watch.stop()
 
-    def abandon(self, now: Now) -> list[Action]:
+    def abandon(self) -> list[Action]:
         """Let go of the transfer; its chunks stay until another payload needs the room."""
         actions: list[Action] = []
         if self.transfer is not None:
-            actions = self._translate(self.transfer.stop(), now)
+            actions = list(self.transfer.stop())
         self.transfer = None
         self.end()
         return actions

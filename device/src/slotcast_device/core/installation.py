@@ -119,7 +119,7 @@ class Installation:
         if self.is_busy_with(install, trusted):
             self.trusted = trusted
             return []
-        actions = self.abandon(now)
+        actions = self.abandon()
         self.trusted, self.install = trusted, install
         if self._asks_owner:
             self._record.begin(trusted, Happening.HELD, Reason.OWNER, now, group=install.group)
@@ -166,7 +166,7 @@ class Installation:
         if answer.word == "refuse":
             reason = answer.reason or Reason.OWNER_REFUSED
             record.move(Happening.REFUSED, reason, now, detail=answer.detail)
-            return [*self.abandon(now), *record.end()]
+            return [*self.abandon(), *record.end()]
         if job.stage == "before_download":
             return self._begin(now)
         return self._switching.activate(self._under_way()[1].slot, now)
@@ -197,9 +197,9 @@ class Installation:
 
     # --- ending -------------------------------------------------------------------------------
 
-    def abandon(self, now: Now) -> list[Action]:
+    def abandon(self) -> list[Action]:
         """Let go of a transfer; its chunks stay until another payload needs the room."""
-        actions = self.collecting.abandon(now)
+        actions = self.collecting.abandon()
         self.install = None
         self._waiting = None
         self._agenda.sleep()
@@ -242,7 +242,7 @@ class Installation:
         if all(payload.sha256 in self.excluded for payload in trusted.offer.payloads):
             return None
         text = f"{error.reason}: {error}; trying another payload"
-        actions = self.abandon(now)
+        actions = self.abandon()
         # Not under way any more: if no other payload will do, the plan's refusal is the ending.
         self._record.move(Happening.BROKEN, error.reason, now, detail=text)
         return [*actions, act.Log("warning", text), act.DropSpool()]
@@ -266,7 +266,7 @@ class Installation:
             record.move(Happening.UNFIT, verdict.reason, now, detail=verdict.detail)
             record.bench(verdict.reason)
             said = act.Log("warning", f"the probe failed: {verdict.reason}: {verdict.detail}")
-            ended = [*self.abandon(now), *record.end()]
+            ended = [*self.abandon(), *record.end()]
             return [said, *ended, act.Notify("refused", trusted.release)]
         if self._asks_owner:
             return self._agenda.run(act.AskHook("before_switch", trusted.release))

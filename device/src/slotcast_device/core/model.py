@@ -103,6 +103,7 @@ class ModelCore:
         self._by_hand = ByHand(self._record, self._box, self._switching, self._installation)
         self._is_ready = False
         self._is_start = True  # nothing of the durable state was read yet by this process
+        self._verifying: act.Verify | None = None  # it runs, whether or not it still counts
         self._is_unsaved = False  # an ending is known here that is not durable yet
 
     # --- what the shell asks --------------------------------------------------------------
@@ -130,6 +131,7 @@ class ModelCore:
             self.notices_seen > 0
             and self._is_ready
             and self._agenda.job is None
+            and self._verifying is None
             and self._box.is_empty
             and (self._record.phase in SETTLED or self._record.reason == Reason.PAUSED)
         )
@@ -263,7 +265,8 @@ class ModelCore:
         notice = self._box.take() if may_take else None
         if notice is None:
             return []
-        return self._agenda.run(act.Verify(notice, self._record.state.signed_time))
+        self._verifying = act.Verify(notice, self._record.state.signed_time)
+        return self._agenda.run(self._verifying)
 
     def _tick(self, now: Now) -> list[Action]:
         actions = self._installation.collecting.tick(now) + self._time.tick(now)
@@ -293,6 +296,8 @@ class ModelCore:
     # --- jobs -----------------------------------------------------------------------------
 
     def _job_done(self, event: ev.JobDone, now: Now) -> list[Action]:
+        if event.job is self._verifying:
+            self._verifying = None
         if not self._agenda.finish(event.job):
             self._was_overtaken(event.job)
             return []
@@ -301,9 +306,10 @@ class ModelCore:
         return self._job_gave(event.job, event.result, now)
 
     def _was_overtaken(self, job: Job) -> None:
-        """The last chunk came while a notice was verified: look at that notice again later.
+        """What a look at a notice gave does not count: look at that notice again later.
 
-        It may be the cancel of what is being built, and the broker has no reason to repeat it.
+        Such as where the last chunk came meanwhile. It may be the cancel of what is being built,
+        and the broker has no reason to repeat it.
         """
         if isinstance(job, act.Verify):
             self._box.put_back(job.data)
@@ -348,6 +354,8 @@ class ModelCore:
         record = self._record
         if any(action is self._agenda.job for action in event.dropped):
             self._agenda.drop_job()
+        if any(action is self._verifying for action in event.dropped):
+            self._verifying = None
         if self._switching.is_note(event.action):
             return [act.Log("warning", f"{event.error.reason}: {event.error}"), act.PublishStatus()]
         if isinstance(event.action, act.PutBack):
@@ -375,7 +383,7 @@ class ModelCore:
             return opened + self._unreadable(found.problem, now)
         record.recovered(recovery.state, found.releases)
         self._is_ready, self._is_start = True, False
-        actions = self._installation.abandon(now) + self._time.recovered(now)
+        actions = self._installation.abandon() + self._time.recovered(now)
         if record.phase in FETCHING | {State.FAILED}:  # and nothing fetches any more: begin again
             self._box.again()
         actions += open_and_save(recovery, found)
@@ -401,7 +409,8 @@ class ModelCore:
     def _broken(self, error: SlotcastError, now: Now) -> list[Action]:
         """Storage, payload or transfer failed before the switch: the old release is untouched."""
         record = self._record
-        actions = self._installation.abandon(now)
+        actions = self._installation.abandon()
+        self._agenda.ignore_job()
         record.move(Happening.BROKEN, error.reason, now, detail=str(error))
         self._agenda.retry_later(now)
         self._mending.look_for_another()

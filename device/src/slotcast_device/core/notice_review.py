@@ -113,7 +113,7 @@ class NoticeReview:
             self._box.hold_for_end()
             self._box.forget_seen()
         elif trusted.offer.state == "canceled":
-            return self._switching.roll_back(Reason.CANCELED, "the publisher canceled it", (), now)
+            return self._switching.roll_back(Reason.CANCELED, "the publisher canceled it", now)
         return []
 
     def _settle(self, reason: str, trusted: Trusted, now: Now) -> list[Action]:
@@ -123,7 +123,7 @@ class NoticeReview:
             committed = record.phase is State.COMMITTED and reason == Reason.UP_TO_DATE
             if committed or (record.phase is State.IDLE and record.reason == reason):
                 return []
-        actions = self._installation.abandon(now)
+        actions = self._installation.abandon()
         record.begin(trusted, Happening.SETTLED, reason, now)
         return [*actions, *record.save()]
 
@@ -132,7 +132,7 @@ class NoticeReview:
     ) -> list[Action]:
         """Stop what is under way: the publisher pauses or cancels it. Chunks of a pause stay."""
         before = self._record.update
-        actions = self._installation.abandon(now)
+        actions = self._installation.abandon()
         self._record.begin(trusted, happening, reason, now, group=group)
         if before is not None and same_end(before, self._record.update):
             self._record.keep_since(before)
@@ -161,7 +161,7 @@ class NoticeReview:
         # After a restart the record may say DOWNLOADING while nothing is under way any more.
         is_fetching = record.phase in FETCHING and self._installation.install is not None
         if is_fetching and isinstance(error, Expired) and self._is_under_way():
-            return [*self._installation.abandon(now), *self.refuse(error, now, trusted)]
+            return [*self._installation.abandon(), *self.refuse(error, now, trusted)]
         if is_fetching or record.phase in SWITCHED:
             record.note_detail(f"another notice was refused: {error.reason}: {error}")
             if not refused:  # such as no room on the disk: that may change, now or by the end

@@ -330,14 +330,9 @@ class UpdateRecord:
 
 def _finite(check: Check) -> Check:
     """A model that answers NaN gives figures that are none; messages carry finite ones only."""
-    return replace(
-        check,
-        **{
-            name: None
-            for name in ("value", "limit", "reference")
-            if not math.isfinite(getattr(check, name) or 0.0)
-        },
-    )
+    figures = {name: getattr(check, name) for name in ("value", "limit", "reference")}
+    none = [name for name, figure in figures.items() if figure and not math.isfinite(figure)]
+    return replace(check, **dict.fromkeys(none))
 
 
 def same_end(before: Update | None, after: Update | None) -> bool:

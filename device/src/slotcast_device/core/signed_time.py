@@ -178,10 +178,10 @@ def clock_word(
     known = list(states)
     if wall_s < max([BUILT_S, *(state.signed_time for state in known)]) - SLACK_S:
         return "behind"
-    ends_s = max((state.notice_expires for state in known), default=0)
-    if root_expires_s is not None and wall_s >= max(root_expires_s, ends_s):
-        return "ahead"
-    return "ok"
+    if root_expires_s is None:
+        return "ok"
+    last_s = max([root_expires_s, *(state.notice_expires for state in known)])
+    return "ahead" if wall_s >= last_s else "ok"
 
 
 def notice_word(state: ModelState, wall_s: float) -> str:

@@ -103,7 +103,7 @@ class Switching:
         if update is None or update.slot is None:
             raise TypeError("nothing is on trial")
         if release is None:
-            return self.roll_back(Reason.SLOT_DAMAGED, "the signed release is missing", (), now)
+            return self.roll_back(Reason.SLOT_DAMAGED, "the signed release is missing", now)
         restarts = update.restarts + self._restarts_before
         return self._agenda.run(
             act.Watch(update.slot, update.fallback, release, self._elapsed_s(now), restarts)
@@ -122,7 +122,7 @@ class Switching:
             self._agenda.wake_in(self._next_look_s(now), now)
             return self._note_pending(verdict, now)
         if not verdict.passed:
-            return self.roll_back(verdict.reason, verdict.detail, verdict.checks, now)
+            return self.roll_back(verdict.reason, verdict.detail, now, checks=verdict.checks)
         self._record.keep_evidence(verdict)
         self._record.move(Happening.PASSED, Reason.COMMITTED, now)
         self._record.raise_floor()
@@ -164,15 +164,15 @@ class Switching:
     # --- the way back -------------------------------------------------------------------------
 
     def roll_back(
-        self, reason: str, detail: str, checks: tuple[Check, ...], now: Now
+        self, reason: str, detail: str, now: Now, *, checks: tuple[Check, ...] = ()
     ) -> list[Action]:
         """Record the verdict first: a power cut on the way ends in the same roll back.
 
         Args:
             reason: the word that the update ends with.
             detail: one sentence for people.
-            checks: what was found, to be reported; none keeps what the record has.
             now: the time.
+            checks: what was found, to be reported; none keeps what the record has.
         """
         record = self._record
         record.keep_evidence(act.Verdict(passed=False, reason=reason, checks=checks))
@@ -185,7 +185,7 @@ class Switching:
         record = self._record
         if record.phase is State.TRIAL:
             self._agenda.drop_job()  # a look under way does not matter any more
-            return self.roll_back(Reason.BY_HAND, detail, (), now)
+            return self.roll_back(Reason.BY_HAND, detail, now)
         state, standby = record.state, record.state.standby
         if state.active is None or state.active_record is None or standby not in state.slots:
             return [act.Log("warning", "cannot roll back: no other release is in the standby slot")]
@@ -194,7 +194,7 @@ class Switching:
             text = f"cannot roll back: {held.version} in the standby slot was never committed"
             return [act.Log("warning", text)]
         record.recall(state.active, standby, now)
-        return self.roll_back(Reason.BY_HAND, detail, (), now)
+        return self.roll_back(Reason.BY_HAND, detail, now)
 
     def _check_way_back(self) -> list[Action]:
         update = self._record.update
@@ -224,7 +224,7 @@ class Switching:
     def storage_failed(self, error: SlotcastError, now: Now) -> list[Action]:
         """Storage failed in the middle: look again soon, as after a restart."""
         self._record.note_detail(f"{error.reason}: {error}; trying again")
-        self._agenda.drop_job()
+        self._agenda.ignore_job()
         self._agenda.wake_in(STUCK_WAIT_S, now)
         return [act.Log("error", f"{error.reason}: {error}"), act.PublishStatus()]
 

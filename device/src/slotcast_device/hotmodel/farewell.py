@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import atexit
 import sys
+import threading
 import weakref
+from types import FrameType
 from typing import Protocol
 
 
@@ -21,6 +23,9 @@ class Leaving(Protocol):
 
 
 _here: weakref.WeakSet[Leaving] = weakref.WeakSet()
+_child: list[FrameType] = []
+"""The frame in which this process runs as a child of multiprocessing, if it is one and that is all
+that tells how it ended (see `_child_frame`)."""
 
 
 def expect(one: Leaving) -> None:
@@ -37,6 +42,7 @@ def _register() -> None:
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
         util.Finalize(None, _leave_all, exitpriority=0)
+        _child[:] = _child_frame()
 
 
 def _leave_all() -> None:
@@ -48,4 +54,23 @@ def _leave_all() -> None:
 def _is_ended_by_error() -> bool:
     """Whether an exception ends this process, other than the ways to end it on purpose."""
     last = getattr(sys, "last_value", None) or sys.exception()
+    if last is None and _child:
+        return _child[0].f_locals.get("exitcode") not in {None, 0}
     return last is not None and not isinstance(last, SystemExit | KeyboardInterrupt)
+
+
+def _child_frame() -> list[FrameType]:
+    """Give the frame that runs a child of multiprocessing's function; empty in other processes.
+
+    Since Python 3.13 such a child has forgotten its exception when it runs its finalizers, and
+    this frame's `exitcode` alone knows of it: 1 after an exception.
+    """
+    process = sys.modules.get("multiprocessing.process")
+    run = getattr(getattr(process, "BaseProcess", None), "_bootstrap", None)
+    main = threading.main_thread().ident or 0
+    frame = sys._current_frames().get(main)  # noqa: SLF001 - documented, though named so
+    while frame is not None:
+        if frame.f_code is getattr(run, "__code__", None):
+            return [frame]
+        frame = frame.f_back
+    return []

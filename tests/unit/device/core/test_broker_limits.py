@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import msgspec
 import pytest
 
 from slotcast_device.core.transfer.broker_limits import (
     FAILED,
+    PACKET_TOO_LARGE,
     QUOTA_EXCEEDED,
     RETAIN_NOT_SUPPORTED,
     WILDCARDS_NOT_SUPPORTED,
@@ -19,6 +22,7 @@ from slotcast_device.core.transfer.broker_limits import (
     filters_each,
     lends_notices,
 )
+from slotcast_schemas.limits import BLOCK_CHUNKS
 
 NOTICE, MAP, CHUNK, BLOCK = "t/models/m/notice", "t/payloads/x/map/0", "t/payloads/x/0/1", "t/x/0/+"
 NOT_AUTHORIZED = 0x87
@@ -74,6 +78,17 @@ def test_a_subscribe_that_ended_the_connection_is_split_in_half() -> None:
     assert limits.filters_per_packet == 1
 
 
+def test_two_filters_of_which_one_may_be_to_blame_are_asked_for_one_by_one() -> None:
+    two = Ending(filters=(BLOCK, MAP), is_single=True)
+    assert after_ending(BrokerLimits(), two) == BrokerLimits(filters_per_packet=1)
+    narrow = BrokerLimits(filters_per_packet=1)
+    assert after_ending(narrow, Ending(filters=(MAP,) * 8)) == narrow, "it was known to be less"
+
+
+def test_a_single_exact_filter_teaches_nothing_even_where_it_is_to_blame() -> None:
+    assert after_ending(BrokerLimits(), Ending(filters=(MAP,), is_single=True)) == BrokerLimits()
+
+
 def test_a_cut_beside_a_single_filter_teaches_nothing() -> None:
     assert after_ending(BrokerLimits(), Ending(filters=(BLOCK,))) == BrokerLimits()
     assert after_ending(BrokerLimits(), Ending()) == BrokerLimits()
@@ -83,9 +98,11 @@ def test_a_cut_beside_a_single_filter_teaches_nothing() -> None:
 
 def test_what_alone_waited_for_an_answer_is_what_ended_the_connection() -> None:
     wide = after_ending(BrokerLimits(), Ending(filters=(BLOCK,), is_single=True))
-    assert not Allowance(limits=wide).has_block_filters
-    small = Ending(topic="presence", size_bytes=100, is_retained=True, is_single=True)
-    assert not after_ending(BrokerLimits(), small).retained
+    assert wide == BrokerLimits(wildcard_messages_max=0)
+    small = Ending(topic="presence", size_bytes=512, is_retained=True, is_single=True)
+    assert after_ending(BrokerLimits(), small) == BrokerLimits(retained=False)
+    fleeting = dataclasses.replace(small, is_retained=False)
+    assert after_ending(BrokerLimits(), fleeting) == BrokerLimits(), "nor is its size to blame"
     large = Ending(topic="status", size_bytes=3000, is_retained=True, is_single=True)
     assert after_ending(BrokerLimits(), large).packet_max_bytes == 2999
     unretained = msgspec.structs.replace(BrokerLimits(), retained=False)
@@ -94,7 +111,15 @@ def test_what_alone_waited_for_an_answer_is_what_ended_the_connection() -> None:
 
 def test_a_code_says_it_without_doubt() -> None:
     ending = Ending(code=RETAIN_NOT_SUPPORTED, topic="presence", size_bytes=100, is_retained=True)
-    assert not after_ending(BrokerLimits(), ending).retained
+    assert after_ending(BrokerLimits(), ending) == BrokerLimits(retained=False)
+    wide = Ending(code=WILDCARDS_NOT_SUPPORTED, filters=(BLOCK,))
+    assert after_ending(BrokerLimits(), wide) == BrokerLimits(wildcard_messages_max=0)
+    large = Ending(code=PACKET_TOO_LARGE, topic="status", size_bytes=513)
+    assert after_ending(BrokerLimits(), large) == BrokerLimits(packet_max_bytes=512)
+    known = BrokerLimits(packet_max_bytes=400)
+    assert after_ending(known, large) == known
+    tiny = dataclasses.replace(large, size_bytes=512)
+    assert after_ending(BrokerLimits(), tiny) == BrokerLimits(), "no broker refuses so small a one"
 
 
 @pytest.mark.parametrize(
@@ -124,3 +149,8 @@ def test_what_is_learnt_is_said_in_words() -> None:
         "packets of at most 9000 bytes",
     )
     assert BrokerLimits().words() == ()
+    some = BrokerLimits(subscriptions_max=5, wildcard_messages_max=BLOCK_CHUNKS)
+    assert some.words() == (
+        "subscriptions: at most 5",
+        "at most 8 retained messages for a filter",
+    )

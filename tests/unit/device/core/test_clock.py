@@ -228,6 +228,12 @@ def test_a_clock_was_set_if_it_moved_five_seconds_against_the_other(by_s: int, m
     assert not watch.moved(ev.Now(30.0, WALL_S + 20 + by_s)), "said once"
 
 
+def test_a_clock_that_is_set_twice_in_a_row_is_noticed_twice() -> None:
+    watch = ClockWatch()
+    moved = [watch.moved(ev.Now(float(n), WALL_S + n + 3600 * n)) for n in range(3)]
+    assert moved == [False, True, True]
+
+
 def test_small_moves_add_up() -> None:
     watch = ClockWatch()
     moved = [watch.moved(ev.Now(float(n), WALL_S + n + 2 * n)) for n in range(4)]

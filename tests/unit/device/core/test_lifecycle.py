@@ -63,7 +63,9 @@ def test_once_switched_no_notice_moves_the_update_but_a_cancel() -> None:
 
 
 def test_the_diagram_has_an_arrow_for_each_row_and_no_other() -> None:
-    arrows = [line.strip() for line in diagram().splitlines()[1:]]
+    first, *lines = diagram().splitlines()
+    assert first == "stateDiagram-v2", "the word by which Mermaid knows what to draw"
+    arrows = [line.strip() for line in lines]
     rows = [
         f"{state} --> {after}: {why.name}"
         for state, row in FOLLOWS.items()

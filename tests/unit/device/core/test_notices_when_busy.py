@@ -6,9 +6,12 @@ import pytest
 
 from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
-from slotcast_schemas.errors import StorageFailed
+from slotcast_schemas.errors import DiskFull, StorageFailed
 from slotcast_schemas.states import State
 from tests.support.core_shell import DATA, FACTS, PAYLOAD, collecting, trusted
+from tests.support.core_story import CONTENT, ISSUED_S, Story, notice, serving
+
+TWO = notice(2)
 
 
 def test_a_cancel_that_is_being_verified_when_the_last_chunk_comes_is_not_lost() -> None:
@@ -51,3 +54,52 @@ def test_a_way_back_that_storage_stopped_half_way_is_looked_at_before_anything_e
 
     jobs = [action for action in shell.actions[before:] if isinstance(action, act.Job)]
     assert jobs == [act.Inspect()]
+
+
+# --- storage that fails while a job runs ----------------------------------------------------------
+
+
+def test_what_a_job_gives_does_not_count_once_storage_has_ended_what_it_was_for() -> None:
+    """Nothing is under way any more that the spool could be for; and nothing begins beside it."""
+    story = Story().begun(serving())
+    story.offered(TWO)
+    spool = story.asked(act.OpenSpool)
+    saved, *rest = story.tell(ev.UnbenchAsked(None))
+    story.tell(ev.ActionFailed(saved, StorageFailed("read-only"), tuple(rest)))
+    assert story.words[:2] == ("FAILED", "storage_failed")
+    assert not story.core.is_settled
+    assert story.tell(ev.NoticeArrived(b"another")) == [], "one job at a time"
+    actions = story.tell(ev.JobDone(spool, act.Spooled({}, is_empty=True)))
+    assert actions == [act.Verify(b"another", ISSUED_S)]
+
+
+def test_a_look_at_the_disk_waits_for_the_job_that_runs() -> None:
+    """The way back is being verified when a save fails: only the disk says how far things are."""
+    story = Story().begun(serving())
+    story.on_trial(TWO)
+    story.done(act.Verdict(passed=False, reason="errors"))
+    check = story.asked(act.CheckSlot)
+    saved, *rest = story.tell(ev.UnbenchAsked(None))
+    story.tell(ev.ActionFailed(saved, StorageFailed("read-only"), tuple(rest)))
+    assert not story.core.is_ready
+    assert story.core.deadline_s is None
+    story.pass_s(60)
+    assert story.tell(ev.Tick()) == []
+    assert story.tell(ev.JobDone(check)) == []
+    assert story.tell(ev.Tick()) == [act.Inspect()]
+
+
+def test_a_notice_that_is_being_verified_is_not_dealt_with_whatever_ended_meanwhile() -> None:
+    """The last chunk comes meanwhile, and the disk is full: the update ends, that look does not."""
+    story = Story().begun(serving())
+    story.collecting(TWO)
+    story.tell(ev.NoticeArrived(b"another"))
+    verify = story.asked(act.Verify)
+    store, *rest = story.tell(CONTENT.came(0))
+    story.tell(ev.ActionFailed(store, DiskFull("no room"), tuple(rest)))
+    assert story.words[:2] == ("FAILED", "disk_full")
+    assert not story.core.is_settled
+    story.tell(ev.JobDone(verify, act.NoticeVerified(notice(1), FACTS)))
+    assert story.asked(act.Verify).data == b"another", "it is looked at again: it may be a cancel"
+    story.done(act.NoticeVerified(notice(1), FACTS))
+    assert story.core.is_settled

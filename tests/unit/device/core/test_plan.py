@@ -32,7 +32,7 @@ from slotcast_schemas.errors import (
     TooLarge,
 )
 from slotcast_schemas.messages import Release
-from slotcast_schemas.messages.offer import Base, Group
+from slotcast_schemas.messages.offer import Base, Group, Payload
 from slotcast_schemas.messages.release import File, Runtime
 from slotcast_schemas.messages.status import BenchedRelease
 from slotcast_schemas.model_formats import FEATURE
@@ -119,6 +119,29 @@ def test_each_refusal_is_of_its_own_kind_and_says_both_sides(
         plan(t, state, **facts)
     assert type(refused.value) is refusal
     assert len(str(refused.value)) > 20
+
+
+@pytest.mark.parametrize(
+    ("offered", "named"),
+    [
+        ((), "none offered$"),
+        ((DELTA,), r"\['delta\+v1'\]$"),
+        ((msgspec.structs.replace(FULL, codec="z"), DELTA), r"\['delta\+v1', 'z'\]$"),
+    ],
+)
+def test_where_no_payload_will_do_their_codecs_are_named(
+    offered: tuple[Payload, ...], named: str
+) -> None:
+    with pytest.raises(Incompatible, match=named):
+        plan(trusted(payloads=offered))
+
+
+@pytest.mark.parametrize(("state", "held"), [(EMPTY, "nothing"), (holding(OLD), r"1 \(1\)")])
+def test_where_only_a_delta_would_do_the_base_that_it_needs_is_named(
+    state: ModelState, held: str
+) -> None:
+    with pytest.raises(FullForbidden, match=f"publish a delta from {held}, or allow"):
+        plan(trusted(full_allowed=False), state)
 
 
 @pytest.mark.parametrize("slot", ["a", "b"])

@@ -111,7 +111,7 @@ def test_a_candidate_damaged_before_the_switch_is_not_switched_to() -> None:
 def test_where_the_active_slot_is_damaged_the_other_serves(happened: Update | None) -> None:
     """What ended so is known by its release, where an update was recorded at all."""
     damaged = (State.FAILED, "slot_damaged", "slot b was damaged")
-    ended = unknown_release(*damaged)
+    ended = unknown_release(*damaged, since=0)
     if happened is not None:
         ended = replace(happened, state=damaged[0], reason=damaged[1], detail=damaged[2])
     assert recover("clf", found(happened, "b", sound="a")) == Recovery(

@@ -337,6 +337,8 @@ def test_an_ending_says_that_the_link_was_lost() -> None:
     story.offered(notice(1))
     story.tell(ev.SlotsChanged(link=NOTHING))
     assert story.words[2] == lost_text(NOTHING, "a")
+    story.tell(ev.ActionFailed(act.PutBack("a"), StorageFailed("read-only"), ()))
+    assert story.words[2].endswith("cannot be put back: storage_failed: read-only")
 
 
 def test_where_nothing_is_active_there_is_no_link_to_put_back() -> None:
@@ -366,6 +368,27 @@ def test_files_that_are_gone_need_the_look_of_a_start_which_is_no_restart() -> N
     assert (story.core.is_ready, story.core.is_at_rest) == (True, True)
 
 
+def test_what_is_lost_at_once_is_mended_at_once_and_said_of_each() -> None:
+    story = Story().begun(BOTH)
+    gone = act.Log("warning", "slot a: its model file is gone")
+    lost = act.Log("warning", lost_text(NOTHING, "a"))
+    assert story.tell(ev.SlotsChanged(link=NOTHING, is_damaged=True, is_record_lost=True)) == [
+        gone,
+        act.PutBack("a"),
+        lost,
+        *story.saved,
+        act.Inspect(),
+    ]
+    story = Story().begun(BOTH)
+    text = "the record was lost while this ran; written anew"
+    assert story.tell(ev.SlotsChanged(is_damaged=True, is_record_lost=True)) == [
+        gone,
+        *story.saved,
+        act.Log("warning", text),
+        act.Inspect(),
+    ]
+
+
 def test_that_look_waits_for_the_job_under_way() -> None:
     story = Story().begun(BOTH)
     story.tell(ev.NoticeArrived(b"x"))
@@ -374,6 +397,29 @@ def test_that_look_waits_for_the_job_under_way() -> None:
     ]
     assert story.tell(ev.SlotsChanged(is_damaged=True)) == []
     assert story.failed(StorageFailed("no"))[-1] == act.Inspect()
+
+
+def test_a_look_that_waits_is_held_though_the_job_fails() -> None:
+    story = Story().begun(serving())
+    story.building(TWO)
+    story.tell(ev.SlotsChanged(is_damaged=True))
+    assert story.failed(StorageFailed("read-only"))[-1] == act.Inspect()
+
+
+def test_where_all_that_served_is_lost_a_slot_that_was_built_is_looked_at() -> None:
+    """Its probe could not be held, and says nothing against it: it may be all there is."""
+    lost = serving(slots={})
+    story = Story().begun(lost, "a")
+    story.probing(TWO)
+    assert story.failed(StorageFailed("no file"))[-1] == act.Inspect()
+
+    story = Story().begun(lost, "a")
+    story.building(TWO)
+    assert act.Inspect() not in story.failed(StorageFailed("no file")), "nothing was built"
+
+    story = Story().begun(serving())
+    story.probing(TWO)
+    assert act.Inspect() not in story.failed(StorageFailed("no file")), "the old one serves"
 
 
 def test_what_was_collected_is_looked_at_again_after_a_look_at_the_disk() -> None:

@@ -312,6 +312,21 @@ def test_there_must_be_a_release_to_go_back_to(state: ModelState | None) -> None
     assert story.core.state == before
 
 
+def test_a_release_that_was_never_committed_is_none_to_go_back_to() -> None:
+    story = Story().begun(serving(2, active="b", slots={"a": sealed(3), "b": sealed(2)}))
+    before = story.core.state
+    text = "cannot roll back: 3.0 in the standby slot was never committed"
+    assert story.tell(ev.RollBackAsked()) == [act.Log("warning", text)]
+    assert story.core.state == before
+
+
+def test_what_was_committed_last_may_be_gone_back_to_where_another_one_serves() -> None:
+    """A hand moved the link to the older slot; the floor is the newer one's."""
+    story = Story().begun(serving(2, active="a", slots={"a": sealed(1), "b": sealed(2)}))
+    story.tell(ev.RollBackAsked("x"))
+    assert story.asked(act.CheckSlot).slot == "b"
+
+
 def test_nobody_goes_back_in_the_middle_of_a_job() -> None:
     story = Story().begun(serving(2, active="b", slots={"a": sealed(1), "b": sealed(2)}))
     story.building(notice(3))

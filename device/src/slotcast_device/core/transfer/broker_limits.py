@@ -167,7 +167,7 @@ does."""
 
 
 def after_ending(limits: BrokerLimits, ending: Ending) -> BrokerLimits:
-    """Give the limits that a connection's end teaches; the same ones if it teaches nothing.
+    """Give the limits that a connection's end teaches; equal ones if it teaches nothing.
 
     A link that was cut looks like a broker that hung up. What is cheap to give up (filters in a
     packet) is given up at once; the rest only where the broker says a code, or where there is one
@@ -181,7 +181,7 @@ def after_ending(limits: BrokerLimits, ending: Ending) -> BrokerLimits:
             change["wildcard_messages_max"] = 0
     elif ending.topic:
         change = _after_publishing(limits, ending)
-    return msgspec.structs.replace(limits, **change) if change else limits
+    return msgspec.structs.replace(limits, **change)
 
 
 def _after_publishing(limits: BrokerLimits, ending: Ending) -> dict[str, object]:

@@ -271,7 +271,7 @@ class Subscriptions:
     def _bound_wildcards(self, request: Subscription) -> list[TransferAction]:
         """The filter for everything ended early: keep how many messages it brought."""
         came = self._payload.chunk_count - len(request.missing)
-        if not limits.BLOCK_CHUNKS <= came < self._payload.chunk_count:
+        if came < limits.BLOCK_CHUNKS:
             return []
         self._allowance.is_wildcard_proven = True
         return self._learn(came)
@@ -334,7 +334,7 @@ class Subscriptions:
         if self.held.pop(topic, None) is not None:
             self._dropping.append(topic)
 
-    def _let_go_of_several(self) -> list[TransferAction]:
+    def _let_go_of_several(self) -> list[Unsubscribe]:
         """Unsubscribe once a packet is worth it; until then the filters count as held."""
         if self._credit.is_slow_to_subscribe:
             return self.let_go_of_done()
@@ -342,16 +342,16 @@ class Subscriptions:
         several = max(1, min(allowed, self._allowance.filters // 4))
         return self.let_go_of_done(at_least=several)
 
-    def let_go_of_done(self, at_least: int = 1) -> list[TransferAction]:
+    def let_go_of_done(self, at_least: int = 1) -> list[Unsubscribe]:
         """Unsubscribe from what is done, in few packets."""
-        actions: list[TransferAction] = []
+        actions: list[Unsubscribe] = []
         step = self._allowance.limits.filters_per_packet
         while len(self._dropping) >= at_least:
             actions.append(Unsubscribe(tuple(self._dropping[:step])))
             del self._dropping[:step]
         return actions
 
-    def let_go(self) -> list[TransferAction]:
+    def let_go(self) -> list[Unsubscribe]:
         """Unsubscribe from everything."""
         for topic in list(self.held):
             self.drop(topic)

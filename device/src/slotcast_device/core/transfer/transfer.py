@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from slotcast_device.core.transfer.subscriptions import Subscription
-    from slotcast_device.core.transfer.transfer_actions import TransferAction
+    from slotcast_device.core.transfer.transfer_actions import TransferAction, Unsubscribe
     from slotcast_schemas.messages.offer import Payload
     from slotcast_schemas.topics import Topics
 
@@ -309,7 +309,7 @@ class Transfer:
         self.deadline_s = None
         return self._ask(now_s)
 
-    def stop(self) -> list[TransferAction]:
+    def stop(self) -> list[Unsubscribe]:
         """Ask for nothing any more; what is on disk stays."""
         self.deadline_s = None
         return self._subscriptions.let_go()
