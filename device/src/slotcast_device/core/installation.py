@@ -257,7 +257,7 @@ class Installation:
         """
         trusted, install = self._under_way()
         record = self._record
-        record.keep_evidence(verdict)
+        record.keep_evidence(verdict.checks)
         if verdict.passed is None and not record.has_lost_what_served:
             return self._probe_later(job, verdict, now)
         self._waiting = None

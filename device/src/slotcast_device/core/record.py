@@ -23,7 +23,7 @@ from slotcast_schemas.states import State
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from slotcast_device.core.actions import Action, Verdict
+    from slotcast_device.core.actions import Action
     from slotcast_device.core.events import Now
     from slotcast_device.core.state import SlotName, SlotRecord
     from slotcast_schemas.backoff import Backoff
@@ -171,13 +171,12 @@ class UpdateRecord:
             changes = {"reason": reason, "detail": detail, "since": now.wall_s}
             self._put(replace(self.update, state=state, **changes))
 
-    def recall(self, slot: SlotName, fallback: SlotName, now: Now) -> None:
-        """Begin the roll back of the active release, which is not on trial.
+    def recall(self, slot: SlotName, fallback: SlotName) -> None:
+        """Begin the roll back of the active release, which is not on trial; `set_verdict` follows.
 
         Args:
             slot: that serves now.
             fallback: that a person wants back.
-            now: the time.
 
         Raises:
             IllegalMove: the table has no such row.
@@ -190,7 +189,6 @@ class UpdateRecord:
                 release_sha256=serving.release_sha256,
                 state=follow(self.phase, Happening.RECALLED),
                 reason=Reason.BY_HAND,
-                since=now.wall_s,
                 slot=slot,
                 fallback=fallback,
             )
@@ -213,11 +211,11 @@ class UpdateRecord:
         if self.update is not None:
             self._put(replace(self.update, since=before.since))
 
-    def keep_evidence(self, verdict: Verdict) -> None:
-        """Keep what a probe or a trial found, to be reported."""
-        if self.update is not None and verdict.checks:
-            checks = tuple(_finite(check) for check in verdict.checks)
-            evidence = Evidence(sequence=self.update.sequence, checks=checks)
+    def keep_evidence(self, checks: tuple[Check, ...]) -> None:
+        """Keep what a probe or a trial found, to be reported; nothing found keeps what was."""
+        if self.update is not None and checks:
+            finite = tuple(_finite(check) for check in checks)
+            evidence = Evidence(sequence=self.update.sequence, checks=finite)
             self._put(replace(self.update, evidence=evidence))
 
     # --- switch and trial ---------------------------------------------------------------------
@@ -225,9 +223,7 @@ class UpdateRecord:
     def set_candidate(self, slot: SlotName) -> None:
         """Record which slot is to serve, and which one to go back to."""
         if self.update is not None:
-            fallback = self._state.active
-            update = replace(self.update, slot=slot, fallback=fallback)
-            self._put(replace(update, verdict="", restarts=0, trial_s=0.0))
+            self._put(replace(self.update, slot=slot, fallback=self._state.active))
 
     def trial_began(self, now: Now) -> None:
         """Record when the trial began, for people."""
@@ -292,12 +288,13 @@ class UpdateRecord:
 
     def raise_floor(self) -> None:
         """A release was committed: nothing older is accepted again."""
-        sequence = 0 if self.update is None else self.update.sequence
-        self._state = replace(self._state, floor=max(self._state.floor, sequence))
+        if self.update is not None:
+            floor = max(self._state.floor, self.update.sequence)
+            self._state = replace(self._state, floor=floor)
 
     def bench(self, reason: str) -> None:
         """Do not try this release again by itself."""
-        if self.update is not None and self.update.sequence:
+        if self.update is not None:
             self._state = self._state.benching(self.update.benched(reason))
 
     def unbench(self, sequence: int | None) -> None:

@@ -123,7 +123,7 @@ class Switching:
             return self._note_pending(verdict, now)
         if not verdict.passed:
             return self.roll_back(verdict.reason, verdict.detail, now, checks=verdict.checks)
-        self._record.keep_evidence(verdict)
+        self._record.keep_evidence(verdict.checks)
         self._record.move(Happening.PASSED, Reason.COMMITTED, now)
         self._record.raise_floor()
         return [*self._record.end(), act.Notify("after_commit", self._record.release_on_trial)]
@@ -175,7 +175,7 @@ class Switching:
             checks: what was found, to be reported; none keeps what the record has.
         """
         record = self._record
-        record.keep_evidence(act.Verdict(passed=False, reason=reason, checks=checks))
+        record.keep_evidence(checks)
         record.set_verdict(reason, detail, now)
         said = act.Log("warning", f"rolling back: {reason}: {detail}")
         return [said, act.Save(record.state), *self._check_way_back()]
@@ -193,7 +193,7 @@ class Switching:
         if held.sequence > state.floor:
             text = f"cannot roll back: {held.version} in the standby slot was never committed"
             return [act.Log("warning", text)]
-        record.recall(state.active, standby, now)
+        record.recall(state.active, standby)
         return self.roll_back(Reason.BY_HAND, detail, now)
 
     def _check_way_back(self) -> list[Action]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 
 import pytest
+from msgspec.structs import replace
 
 from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.plan import PLAN_AGAIN_S
+from slotcast_device.core.state import unknown_release
 from slotcast_device.core.transfer.transfer_actions import Unsubscribe
 from slotcast_schemas.errors import (
     BadSignature,
@@ -19,6 +21,7 @@ from slotcast_schemas.errors import (
     WrongBase,
 )
 from slotcast_schemas.messages.status import BenchedRelease
+from slotcast_schemas.states import State
 from tests.support.core_story import (
     CONTENT,
     FACTS,
@@ -80,7 +83,7 @@ def test_the_same_refusal_again_is_not_written_again() -> None:
 
 def test_a_release_that_the_plan_refuses_is_named_in_the_record() -> None:
     story = Story().begun(serving())
-    actions = story.offered(TWO, replace(FACTS, memory_bytes=1))
+    actions = story.offered(TWO, dataclasses.replace(FACTS, memory_bytes=1))
     assert story.words == (
         "REJECTED",
         "too_large",
@@ -321,8 +324,11 @@ def test_a_notice_for_others_ends_what_is_under_way() -> None:
 def test_a_pause_stops_what_is_under_way_and_keeps_its_chunks() -> None:
     story = Story().begun(serving())
     story.collecting(TWO)
-    paused = notice(2, state="paused")
+    paused = notice(2, state="paused", attempt=3, deployment="spring")
     assert story.offered(paused) == [Unsubscribe((FILTER,)), *story.saved]
+    assert (story.update.version, story.update.sequence) == ("2.0", 2)
+    assert story.update.release_sha256 == paused.release_sha256
+    assert (story.update.attempt, story.update.deployment) == (3, "spring")
     assert story.words == ("QUEUED", "paused", "")
     assert story.update.group == "all"
     assert story.core.is_settled
@@ -332,6 +338,27 @@ def test_a_pause_stops_what_is_under_way_and_keeps_its_chunks() -> None:
     assert story.update.since == WALL_S
     story.offered(notice(2, issued=ISSUED_S + 1))
     assert isinstance(story.job, act.OpenSpool)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"), [(State.FAILED, "slot_damaged"), (State.IDLE, "not_in_group")]
+)
+def test_what_was_said_of_a_release_is_over_once_it_is_wanted_and_serves(
+    state: State, reason: str
+) -> None:
+    said = replace(unknown_release(state, reason, "before"), version="1.0", sequence=1)
+    story = Story().begun(serving(update=said))
+    assert story.offered(notice(1)) == story.saved
+    assert story.words == ("IDLE", "up_to_date", "")
+    assert story.offered(notice(1)) == []
+
+
+def test_where_another_release_was_committed_this_one_is_said_to_be_up_to_date() -> None:
+    """A hand moved the link back to it."""
+    two = replace(unknown_release(State.COMMITTED, "committed", ""), version="2.0", sequence=2)
+    story = Story().begun(serving(update=two))
+    assert story.offered(notice(1)) == story.saved
+    assert story.words[:2] == ("IDLE", "up_to_date")
 
 
 def test_a_cancel_drops_the_chunks() -> None:
@@ -359,7 +386,7 @@ def test_a_cancel_on_trial_goes_back() -> None:
 
 def test_a_metered_link_waits_and_is_planned_anew() -> None:
     story = Story().begun(serving())
-    assert story.offered(TWO, replace(FACTS, is_metered=True)) == story.saved
+    assert story.offered(TWO, dataclasses.replace(FACTS, is_metered=True)) == story.saved
     assert story.words == ("QUEUED", "metered_link", "")
     assert not story.core.is_settled, "it goes on by itself"
     waited_s, actions = story.wait()
@@ -370,7 +397,7 @@ def test_a_metered_link_waits_and_is_planned_anew() -> None:
 
 
 def test_whole_images_are_counted_by_the_day_that_is_known() -> None:
-    facts = replace(FACTS, full_bytes_per_day=1500)
+    facts = dataclasses.replace(FACTS, full_bytes_per_day=1500)
     story = Story().begun(serving())
     story.offered(TWO, facts)
     three = notice(3, payloads=(SECOND.payload,))
