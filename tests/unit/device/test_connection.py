@@ -13,7 +13,8 @@ import pytest
 
 from slotcast_device.config import BrokerConfig, DeviceConfig
 from slotcast_device.core.transfer.broker_limits import BrokerLimits, Refusal
-from slotcast_device.link.connection import CAREFUL_AFTER, Connection, ways_to_connect
+from slotcast_device.link.broker_history import CAREFUL_AFTER, ways_to_connect
+from slotcast_device.link.connection import Connection
 from slotcast_device.link.link import Link
 from slotcast_device.storage.broker_book import BrokerBook
 from slotcast_device.storage.os_disk import OsDisk

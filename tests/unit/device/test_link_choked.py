@@ -5,13 +5,17 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from unittest import mock
 
 import pytest
 from paho.mqtt.enums import MQTTErrorCode
 
+from slotcast_device.config import DeviceConfig
+from slotcast_device.core.transfer.broker_limits import Refusal
 from slotcast_device.link.link import Link
 from slotcast_device.link.packet_socket import GATHERED_MAX_BYTES, PacketSocket
+from slotcast_device.link.paho_client import Client
 from tests.support.mqtt_packets import remaining_length
 
 
@@ -34,24 +38,43 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-def _link(ours: socket.socket, taken: list[str]) -> Link:
-    link = Link.__new__(Link)
-    link.error = None
-    link._on_message = lambda topic, _data: taken.append(topic)
-    link._listener = None
-    link._client = mock.Mock()
-    link._client.want_write.return_value = False
-    link._client.loop_write.return_value = MQTTErrorCode.MQTT_ERR_SUCCESS
-    link._client.socket.return_value = PacketSocket(ours, 1 << 20, has_properties=True)
-    return link
+class Taken:
+    """Takes what comes on a link."""
+
+    def __init__(self) -> None:
+        self.topics: list[str] = []
+
+    def message(self, topic: str, data: bytes) -> None:
+        self.topics.append(topic)
+
+    def subscription_answered(self, filters: int, took_s: float) -> None: ...
+
+    def subscription_refused(self, refusal: Refusal) -> None: ...
+
+    def subscription_unanswered(self, filters: tuple[str, ...]) -> None: ...
+
+
+def _link(folder: Path, ours: socket.socket, listener: Taken) -> Link:
+    """A link whose client has this connection already."""
+    (folder / "root.json").write_text("{}")
+    (folder / "device.toml").write_text(
+        'format = 1\ndevice = "d1"\nmodels = ["m"]\n[[brokers]]\nurl = "mqtt://b.example"\n'
+    )
+    config = DeviceConfig(folder / "device.toml")
+    client = mock.create_autospec(Client, instance=True)
+    client.want_write.return_value = False
+    client.loop_write.return_value = MQTTErrorCode.MQTT_ERR_SUCCESS
+    client.socket.return_value = PacketSocket(ours, 1 << 20, has_properties=True)
+    broker = config.values.brokers[0]
+    return Link(broker, config, "slotcast-d1", "5", None, listener, client=client)
 
 
 def test_while_no_receipt_is_taken_the_device_waits_to_write_and_for_nothing_else(
-    ends: tuple[socket.socket, socket.socket],
+    ends: tuple[socket.socket, socket.socket], tmp_path: Path
 ) -> None:
     ours, theirs = ends
-    taken: list[str] = []
-    link = _link(ours, taken)
+    listener = Taken()
+    taken, link = listener.topics, _link(tmp_path, ours, listener)
     while link.poll_events != select.POLLOUT:  # until no buffer holds another receipt
         assert len(taken) < 100_000
         theirs.send(b"".join(map(_publish, range(1, 101))))

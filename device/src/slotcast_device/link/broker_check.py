@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from slotcast_device.core.transfer.broker_limits import FILTERS_PER_PACKET
-from slotcast_device.link.connection import ways_to_connect
+from slotcast_device.link.broker_history import ways_to_connect
 from slotcast_device.link.link import Link
 from slotcast_schemas import limits as bounds
 from slotcast_schemas import wire

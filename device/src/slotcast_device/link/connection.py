@@ -17,8 +17,7 @@ import logging
 import random
 import select
 import time
-from collections import Counter
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -32,105 +31,22 @@ from slotcast_device.core.transfer.broker_limits import (
     after_ending,
     after_refusal,
 )
+from slotcast_device.link.broker_history import BrokerHistory
 from slotcast_device.link.link import Link
 from slotcast_device.link.link_state import LinkState
-from slotcast_schemas import wire
-from slotcast_schemas.backoff import Backoff
+from slotcast_device.link.presence import OwnPresence, id_in_use
 from slotcast_schemas.errors import (
     BrokerRefused,
-    IdInUse,
     LinkDown,
-    MalformedMessage,
     TransferFailed,
 )
-from slotcast_schemas.messages import Presence
 
 if TYPE_CHECKING:
     from slotcast_device.config import BrokerConfig, DeviceConfig
     from slotcast_device.core.transfer.broker_limits import Ending
-    from slotcast_device.core.transfer.broker_limits import Protocol as Version
+    from slotcast_device.link.listeners import Book, ConnectionListener
 
 _LOG: Final = logging.getLogger("slotcast.device")
-_STABLE_S: Final = 30.0
-"""The seconds for which a connection must last, or else bring something, not to count as closed
-quickly."""
-CAREFUL_AFTER: Final = 2
-"""The number of connections in a row that were closed quickly after which things are asked for one
-at a time."""
-SUSPICIOUS_AFTER: Final = 3
-"""The number of them after which the device looks whether another one has its id."""
-HANG_UPS_MAX: Final = 5
-"""The number of times that a broker which took connections before hangs up until it is asked in
-every way again: it may have become another."""
-IN_USE_CAP_FACTOR: Final = 5
-"""How many times longer than for a lost link the wait becomes where another device has this id."""
-TWIN_SEEN_S: Final = 600.0
-"""The seconds for which a lost connection counts as taken over, once another device was seen to
-have this id."""
-MUTED_MAX: Final = 64
-"""The most topics of one broker that are remembered because it hung up on them."""
-MUTED_S: Final = 3600.0
-"""The seconds for which nothing is published on a topic that a broker hangs up on."""
-
-
-class Listener(Protocol):
-    """Who is told of the connection."""
-
-    def connection_made(self, link: Link, credit_chunks: int, limits: BrokerLimits) -> None:
-        """A broker took the connection; nothing is subscribed on it yet.
-
-        Args:
-            link: the connection.
-            credit_chunks: how many chunks may be under way on it.
-            limits: what its broker is known to allow.
-        """
-
-    def connection_lost(self) -> None:
-        """The connection is gone, and with it every subscription."""
-
-    def message(self, topic: str, data: bytes) -> None:
-        """A message came; returning is the receipt."""
-
-    def bytes_arrived(self) -> None:
-        """Bytes came, of a packet that is not here whole: what was asked for may be on its way."""
-
-    def subscription_answered(self, filters: int, took_s: float) -> None:
-        """The broker took a subscription, in this time beyond the round trip."""
-
-    def limits_changed(self, limits: BrokerLimits) -> None:
-        """More was learnt of what this broker allows."""
-
-    def subscription_refused(self, refusal: Refusal, *, is_final: bool) -> None:
-        """The broker refused a filter; where not for good, the limits say how to ask otherwise."""
-
-    def subscription_unanswered(self, filters: tuple[str, ...]) -> None:
-        """A SUBSCRIBE got no answer for long."""
-
-
-class Book(Protocol):
-    """What is known of the brokers, kept over restarts."""
-
-    def of(self, broker: str) -> BrokerLimits:
-        """Give what is known of a broker."""
-
-    def note(self, broker: str, limits: BrokerLimits, wall_s: int) -> bool:
-        """Keep what was learnt; says whether that is anything new.
-
-        Args:
-            broker: its name.
-            limits: what it is known to allow now.
-            wall_s: Unix time in seconds.
-        """
-
-
-def ways_to_connect(broker: BrokerConfig, limits: BrokerLimits) -> list[tuple[Version, bool]]:
-    """Give protocol, and whether the last will is retained, in the order to try."""
-    versions: list[Version] = ["5", "3.1.1"] if broker.protocol == "auto" else [broker.protocol]
-    if limits.protocol in versions:
-        versions.sort(key=lambda version: version != limits.protocol)
-    retained = broker.retained and limits.retained
-    ways = [(version, retained) for version in versions]
-    return ways + [(version, False) for version in versions] if retained else ways
 
 
 class Connection:
@@ -154,27 +70,18 @@ class Connection:
         self,
         config: DeviceConfig,
         rng: random.Random,
-        listener: Listener,
+        listener: ConnectionListener,
         book: Book,
         session: str,
     ) -> None:
         self._config = config
-        self._rng = rng
         self._listener = listener
         self._book = book
-        self._session = session
-        self._waits: dict[str, Backoff] = {}
+        self._presence = OwnPresence(config, session)
+        self._history = BrokerHistory(config, rng)
         self._next_s = 0.0
         self._up_since_s = 0.0
         self._broker_index = 0
-        self._ways: dict[str, int] = {}
-        self._hang_ups: dict[str, int] = {}
-        self._quick_ends: dict[str, int] = {}
-        self._muted: dict[str, dict[str, float]] = {}  # by broker and topic, until when
-        self._blamed: dict[str, Counter[str]] = {}
-        self._told_presence: set[str] = set()
-        self._may_not_look: set[str] = set()  # brokers that hang up when asked for the presence
-        self._twin_until_s = 0.0
         self._has_progress = False
         self._may_be_quota = True
         self.link: Link | None = None
@@ -240,7 +147,7 @@ class Connection:
     def close(self) -> None:
         """Say goodbye, so that the presence says that this device is gone."""
         if self.link is not None:
-            self.link.close((self._presence_topic, self._presence(online=False)))
+            self.link.close((self._presence.topic, self._presence.message(online=False)))
             self.link = None
             self.is_up = False
         self.state.stopped(int(time.time()))
@@ -251,31 +158,24 @@ class Connection:
         brokers = self._config.values.brokers
         broker = brokers[self._broker_index % len(brokers)]
         limits = self._book.of(broker.name)
-        ways = ways_to_connect(broker, limits)
-        version, retained = ways[self._ways.get(broker.name, 0) % len(ways)]
+        version, retained = self._history.way(broker, limits)
         try:
             link = Link(
                 broker,
                 self._config,
                 f"slotcast-{self._config.values.device}",
                 version,
-                (self._presence_topic, self._presence(online=False)),
+                (self._presence.topic, self._presence.message(online=False)),
                 self,
                 limits=msgspec.structs.replace(limits, retained=retained),
-                muted=self._muted_topics(broker.name),
-                is_careful=self._quick_ends.get(broker.name, 0) >= CAREFUL_AFTER,
+                muted=self._history.muted_topics(broker.name, time.monotonic()),
+                is_careful=self._history.is_careful(broker.name),
             )
             link.connect()
         except TransferFailed as exc:
             self._lost(broker, exc)
             return
         self.link = link
-
-    def _muted_topics(self, name: str) -> frozenset[str]:
-        """Give the topics that this broker was lately found to hang up on."""
-        now_s = time.monotonic()
-        muted = self._muted.get(name, {})
-        return frozenset(topic for topic, until_s in muted.items() if until_s > now_s)
 
     def _came_up(self, link: Link) -> None:
         broker, accepted = link.broker, link.accepted
@@ -285,7 +185,7 @@ class Connection:
         self._up_since_s = time.monotonic()
         self._has_progress = False
         self._may_be_quota = True
-        self._ways[broker.name] = self._hang_ups[broker.name] = 0
+        self._history.came_up(broker.name)
         known = self._book.of(broker.name)
         may_have_retained = broker.retained and known.retained
         limits = msgspec.structs.replace(
@@ -303,14 +203,13 @@ class Connection:
             mono_s=time.monotonic(),
             wall_s=int(time.time()),
         )
-        is_suspicious = self._quick_ends.get(broker.name, 0) >= SUSPICIOUS_AFTER
-        if is_suspicious and broker.name not in self._may_not_look | self._blamed.keys():
-            link.subscribe((self._presence_topic,))
+        if self._history.is_suspicious(broker.name) and self._presence.may_ask(broker.name):
+            link.subscribe((self._presence.topic,))
         link.publish(
-            self._presence_topic,
-            self._presence(online=True),
+            self._presence.topic,
+            self._presence.message(online=True),
             retain=True,
-            acked=lambda: self._told_presence.add(broker.name),
+            acked=lambda: self._presence.was_told(broker.name),
         )
         self._listener.connection_made(link, accepted.credit_chunks, self.limits)
 
@@ -337,13 +236,13 @@ class Connection:
 
     def subscription_unanswered(self, filters: tuple[str, ...]) -> None:
         """Hand it on."""
-        if filters != (self._presence_topic,):
+        if filters != (self._presence.topic,):
             self._listener.subscription_unanswered(filters)
 
     def subscription_refused(self, refusal: Refusal) -> None:
         """Learn from it, and hand it on; with other brokers to go to, one that refuses is left."""
         link = self.link
-        if link is None or refusal.filter == self._presence_topic:
+        if link is None or refusal.filter == self._presence.topic:
             return
         known = self._book.of(link.broker.name)
         learnt, may_work = after_refusal(known, refusal, link.held, may_be_quota=self._may_be_quota)
@@ -420,14 +319,8 @@ class Connection:
         is_version = link.refused_code == UNSUPPORTED_VERSION
         if link.refused_code is not None and not is_version:
             return False
-        self._hang_ups[name] = self._hang_ups.get(name, 0) + 1
-        knows = self._book.of(name).protocol is not None
-        if knows and not is_version and self._hang_ups[name] < HANG_UPS_MAX:
-            return False
-        ways = ways_to_connect(link.broker, self._book.of(name))
-        now = self._ways.get(name, 0)
-        self._ways[name] = (now + 1) % len(ways)
-        return ways[self._ways[name]][0] != ways[now][0] and self._ways[name] == now + 1 == 1
+        known = self._book.of(link.broker.name)
+        return self._history.hung_up(link.broker, known, is_version=is_version)
 
     def _after_end(
         self, link: Link, ending: Ending, error: TransferFailed
@@ -439,58 +332,37 @@ class Connection:
             the next one may do better.
         """
         name = link.broker.name
-        self._judge_length(name, is_lost=isinstance(error, LinkDown))
+        self._history.ended(
+            name,
+            time.monotonic() - self._up_since_s,
+            has_progress=self._has_progress,
+            is_lost=isinstance(error, LinkDown),
+        )
         if not isinstance(error, LinkDown):
             return error, False
-        if time.monotonic() < self._twin_until_s:
-            return _id_in_use(name), False
-        is_blamed = ending.is_single and self._is_blamed(name, ending)
+        if self._presence.has_twin(time.monotonic()):
+            return id_in_use(name), False
+        is_blamed = ending.is_single and self._history.is_blamed(name, ending)
         ending = dataclasses.replace(ending, is_single=is_blamed)
         learnt = after_ending(self._book.of(name), ending)
         if self._learn(link, learnt, "it closed the connection"):
             return error, True
         return self._do_without(name, ending) if is_blamed else (error, False)
 
-    def _is_blamed(self, name: str, ending: Ending) -> bool:
-        """Whether a connection ended while just this waited for an answer, not for the first time.
-
-        Once may be a link that was cut.
-        """
-        blamed = self._blamed.setdefault(name, Counter())
-        if len(blamed) >= MUTED_MAX:
-            blamed.clear()
-        blamed[ending.topic or ending.filters[0]] += 1
-        return blamed[ending.topic or ending.filters[0]] > 1
-
     def _do_without(self, name: str, ending: Ending) -> tuple[TransferFailed, bool]:
         """Leave out what the broker hangs up on, if the device can work without; see `_after_end`.
 
         What is published there is only left out for a while, since it is known by inference.
         """
-        is_look = ending.filters == (self._presence_topic,)
+        is_look = ending.filters == (self._presence.topic,)
         what = f"it is asked for {ending.filters[0]}" if ending.filters else ""
         if is_look:
-            self._may_not_look.add(name)
+            self._presence.ask_no_more(name)
         elif ending.topic:
             what = f"something is published on {ending.topic}"
-            muted = self._muted.setdefault(name, {})
-            if len(muted) < MUTED_MAX:
-                muted[ending.topic] = time.monotonic() + MUTED_S
+            self._history.mute(name, ending.topic, time.monotonic())
         text = f"{name}: the broker closes the connection when {what}; check its access rules"
         return BrokerRefused(text), is_look or bool(ending.topic)
-
-    def _judge_length(self, name: str, *, is_lost: bool) -> None:
-        """Wait little after a connection that lasted or was worth it; count those that were not."""
-        lasted_s = time.monotonic() - self._up_since_s
-        for reason, wait in self._waits.items():
-            is_worth_it = self._has_progress and reason == LinkDown.reason
-            if is_worth_it or lasted_s > max(_STABLE_S, 2 * wait.bound_s):
-                wait.reset()
-        if self._has_progress or lasted_s > _STABLE_S:
-            self._quick_ends[name] = 0
-            self._blamed.pop(name, None)
-        elif is_lost:
-            self._quick_ends[name] = self._quick_ends.get(name, 0) + 1
 
     def _again(self, broker: BrokerConfig, error: TransferFailed) -> None:
         """Ask the same broker at once, in another way."""
@@ -501,59 +373,21 @@ class Connection:
     def _lost(self, broker: BrokerConfig, error: TransferFailed) -> None:
         self.last_error = error
         self._broker_index += 1
-        wait_s = self._wait_for(error.reason).next_s()
+        wait_s = self._history.wait_s(error.reason)
         self._next_s = time.monotonic() + wait_s
         level = logging.WARNING if isinstance(error, LinkDown) else logging.ERROR
         _LOG.log(level, "%s: %s; trying again in %.1f s", error.reason, error, wait_s)
         self.state.lost(broker.name, error, time.monotonic(), int(time.time()))
 
-    def _wait_for(self, reason: str) -> Backoff:
-        """Give the waits that belong to a reason."""
-        timing = self._config.values.timing
-        factor = IN_USE_CAP_FACTOR if reason == IdInUse.reason else 1
-        made = Backoff(self._rng, timing.reconnect_first_s, factor * timing.reconnect_cap_s)
-        return self._waits.setdefault(reason, made)
-
     # --- presence -----------------------------------------------------------------------------
 
     def presence_came(self, data: bytes) -> None:
-        """Look who spoke last under this device's id; asked for only where that is in doubt.
-
-        On MQTT 3.1.1 a broker does not say why it closes a connection. But where the last word is
-        neither this run's own nor its last will, another device spoke in between.
-        """
+        """Look who spoke last under this device's id; asked for only where that is in doubt."""
         link = self.link
-        if link is None:
+        if link is None or not self._presence.is_of_another(link.broker.name, data):
             return
-        try:
-            session = wire.decode(data, Presence).session
-        except MalformedMessage:
-            return
-        if session == self._session or link.broker.name not in self._told_presence:
-            return
-        link.unsubscribe((self._presence_topic,))
-        self._twin_until_s = time.monotonic() + TWIN_SEEN_S
-        error = _id_in_use(link.broker.name)
+        link.unsubscribe((self._presence.topic,))
+        self._presence.note_twin(time.monotonic())
+        error = id_in_use(link.broker.name)
         _LOG.error("%s: %s", error.reason, error)
         self.state.lost(link.broker.name, error, time.monotonic(), int(time.time()))
-
-    @property
-    def _presence_topic(self) -> str:
-        return self._config.topics.device(self._config.values.device, "presence")
-
-    def _presence(self, *, online: bool) -> bytes:
-        return wire.encode(
-            Presence(
-                device=self._config.values.device,
-                online=online,
-                time=int(time.time()),
-                session=self._session,
-            )
-        )
-
-
-def _id_in_use(broker: str) -> IdInUse:
-    return IdInUse(
-        f"{broker}: another client connects with this device's id; give each device its own"
-        " (`slotcast provision`), and run it once"
-    )

@@ -13,13 +13,13 @@ message above the bound the head is kept, too large still for any reader, and th
 from __future__ import annotations
 
 import contextlib
+import socket
 import ssl
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterator
 
 READ_BYTES: Final = 256 * 1024
@@ -27,6 +27,8 @@ READ_BYTES: Final = 256 * 1024
 GATHERED_MAX_BYTES: Final = 4096
 """The most bytes that wait to be sent; past this the system is asked at once, and its refusal
 passed on."""
+_QUICK_ACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
+"""Linux's socket option to send TCP's receipts at once (tcp(7)); None where the system has none."""
 _WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 """What a socket that does not block, or TLS above it, says when it has to wait."""
 _PUBLISH: Final = 0x30
@@ -89,6 +91,23 @@ class PacketSocket:
         self._receipts = bytearray()
         self._is_part_sent = False  # a packet of paho's, which gives the rest later
         self._is_gathering = False
+
+    # --- TCP ----------------------------------------------------------------------------------
+
+    def send_at_once(self) -> None:
+        """Keep Nagle's algorithm and delayed receipts from waiting for each other (RFC 1122).
+
+        A SUBSCRIBE is small and its answer begins small: on both sides each such step would
+        otherwise wait some 40 ms for the other's TCP receipt. Measured on loopback: the first
+        chunk came 150 ms after the plan, and comes after 20.
+        """
+        self.real.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.acknowledge_at_once()
+
+    def acknowledge_at_once(self) -> None:
+        """Send TCP's receipts without delay, until the system forgets that."""
+        if _QUICK_ACK is not None:
+            self.real.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
 
     # --- what comes ---------------------------------------------------------------------------
 

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from typing import TYPE_CHECKING, Final
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from slotcast_device.link.packet_socket import PacketSocket
 from slotcast_schemas.broker import tls_context
-from slotcast_schemas.errors import BrokerRefused, UsageError
+from slotcast_schemas.errors import BrokerRefused, LinkDown, UsageError
 
 if TYPE_CHECKING:
-    import ssl
-
     from paho.mqtt.client import SocketLike
 
     from slotcast_device.config import BrokerConfig, DeviceConfig
 
+RECEIVE_MAXIMUM: Final = 512
+"""The most messages without a receipt that a broker may have under way to us (MQTT 5,
+3.1.2.11.3)."""
 PACKET_MAX_BYTES: Final = 1024 * 1024
 """The most bytes of a packet that a broker may send us: room to receive, and name, a notice that is
 too large."""
@@ -36,6 +40,28 @@ class Client(paho.Client):
             raise TypeError(f"expected a plain or TLS socket, got {type(made).__name__}")
         is_v5 = self.protocol == MQTTProtocolVersion.MQTTv5
         return PacketSocket(made, PACKET_MAX_BYTES, has_properties=is_v5)
+
+    def open(self, broker: BrokerConfig, keepalive_s: int) -> None:
+        """Open the connection and send CONNECT.
+
+        Raises:
+            LinkDown: nobody answers there.
+            BrokerRefused: somebody does, and TLS fails.
+        """
+        try:
+            if self.protocol == MQTTProtocolVersion.MQTTv5:
+                properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho
+                properties.ReceiveMaximum = RECEIVE_MAXIMUM
+                properties.MaximumPacketSize = PACKET_MAX_BYTES
+                self.connect(
+                    broker.host, broker.port, keepalive_s, clean_start=True, properties=properties
+                )
+            else:
+                self.connect(broker.host, broker.port, keepalive_s)
+        except ssl.SSLError as exc:
+            raise BrokerRefused(f"{broker.name}: TLS failed: {exc}") from exc
+        except (OSError, ValueError) as exc:
+            raise LinkDown(f"{broker.name}: cannot connect: {exc}") from exc
 
     def note_bytes(self) -> None:
         """Tell the keep-alive that bytes came: the answer to a ping may wait behind many.

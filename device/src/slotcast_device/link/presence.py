@@ -1,0 +1,90 @@
+"""This device's presence at a broker, and whether another device has its id.
+
+On MQTT 3.1.1 a broker does not say why it closes a connection. But where the last word of the
+presence is neither this run's own nor its last will, another device spoke in between.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from slotcast_schemas import wire
+from slotcast_schemas.errors import IdInUse, MalformedMessage
+from slotcast_schemas.messages import Presence
+
+if TYPE_CHECKING:
+    from slotcast_device.config import DeviceConfig
+
+TWIN_SEEN_S: Final = 600.0
+"""The seconds for which a lost connection counts as taken over, once another device was seen to
+have this id."""
+
+
+class OwnPresence:
+    """What is said of this device, and what brokers say of it.
+
+    Args:
+        config: which device it is.
+        session: what this run of the software calls itself.
+
+    Attributes:
+        topic: where its presence is.
+    """
+
+    def __init__(self, config: DeviceConfig, session: str) -> None:
+        self._device = config.values.device
+        self._session = session
+        self._told: set[str] = set()
+        self._may_not_ask: set[str] = set()
+        self._twin_until_s = 0.0
+        self.topic = config.topics.device(self._device, "presence")
+
+    def message(self, *, online: bool) -> bytes:
+        """Build what is said: that the device is there, or is not."""
+        return wire.encode(
+            Presence(
+                device=self._device,
+                online=online,
+                time=int(time.time()),
+                session=self._session,
+            )
+        )
+
+    def was_told(self, broker: str) -> None:
+        """A broker has this run's presence: what it says from now on can be told from that."""
+        self._told.add(broker)
+
+    # --- whether another device has this id -----------------------------------------------------
+
+    def may_ask(self, broker: str) -> bool:
+        """Whether a broker may be asked for the presence."""
+        return broker not in self._may_not_ask
+
+    def ask_no_more(self, broker: str) -> None:
+        """A broker hangs up when it is asked for the presence."""
+        self._may_not_ask.add(broker)
+
+    def is_of_another(self, broker: str, data: bytes) -> bool:
+        """Whether another device spoke last under this one's id; asked where that is in doubt."""
+        try:
+            session = wire.decode(data, Presence).session
+        except MalformedMessage:
+            return False
+        return session != self._session and broker in self._told
+
+    def note_twin(self, now_s: float) -> None:
+        """Another device was seen to have this id."""
+        self._twin_until_s = now_s + TWIN_SEEN_S
+
+    def has_twin(self, now_s: float) -> bool:
+        """Whether one was seen lately."""
+        return now_s < self._twin_until_s
+
+
+def id_in_use(broker: str) -> IdInUse:
+    """Give the error for a connection that another device with this id took over."""
+    return IdInUse(
+        f"{broker}: another client connects with this device's id; give each device its own"
+        " (`slotcast provision`), and run it once"
+    )
