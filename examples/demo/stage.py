@@ -77,9 +77,23 @@ class Stage:
     # --- the publisher ------------------------------------------------------------------------
 
     def release(
-        self, version: str, model: bytes, trial: Trial | None = None, *, deltas: bool = True
+        self,
+        version: str,
+        model: bytes,
+        trial: Trial | None = None,
+        *,
+        deltas: bool = True,
+        is_probed: bool = True,
     ) -> Released:
-        """Release a model with the student's samples, as deltas too or only whole."""
+        """Release a model with the student's samples.
+
+        Args:
+            version: of the release.
+            model: its file.
+            trial: how it is put on trial; as usual unless given.
+            deltas: pack it as deltas too, or only whole.
+            is_probed: ask beforehand what devices will say; bad models are released without.
+        """
         folder = self.folder / "work" / version
         folder.mkdir(parents=True)
         (folder / "digits.onnx").write_bytes(model)
@@ -91,6 +105,7 @@ class Stage:
                 files=(folder / "digits.onnx",),
                 samples=folder / "reference.npz",
                 trial=trial or Trial(),
+                is_probed=is_probed,
             ),
             builders=BUILDERS if deltas else (FullBuilder(),),
         )

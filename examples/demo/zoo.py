@@ -15,7 +15,7 @@ from examples.demo.careless import without_checks
 from examples.demo.digits import Layers, write_onnx
 from examples.demo.show import NotObserved, short
 from examples.demo.stage import MODEL, Stage, told
-from slotcast_schemas.errors import ModelUnloadable
+from slotcast_schemas.errors import ModelFailed
 from slotcast_schemas.messages.release import Trial
 from slotcast_schemas.messages.status import ModelStatus
 from slotcast_schemas.states import State
@@ -75,13 +75,14 @@ def play(stage: Stage) -> None:
 
 
 def _publisher_refuses(stage: Stage) -> None:
-    try:
-        stage.release("3.0.1", bad_models.crashes(stage.student.layers), deltas=False)
-    except ModelUnloadable as exc:
-        stage.show.check(True, f"the publisher refuses one by itself: {short(str(exc))}")
-        stage.show.say("what its check would stop is signed without it below")
-        return
-    raise NotObserved("the publisher released a model that crashes the runtime")
+    for version, make in (("3.0.1", bad_models.crashes), ("3.0.2", bad_models.damaged)):
+        try:
+            stage.release(version, make(stage.student.layers), deltas=False)
+        except ModelFailed as exc:
+            stage.show.check(True, f"the publisher refuses one by itself: {short(str(exc))}")
+        else:
+            raise NotObserved(f"the publisher released {version}, which no device would keep")
+    stage.show.say("what its check and devices' own probe would stop is signed without them below")
 
 
 def _offer(stage: Stage, bad: Bad, trial: Trial | None = None) -> ModelStatus:
@@ -90,7 +91,9 @@ def _offer(stage: Stage, bad: Bad, trial: Trial | None = None) -> ModelStatus:
     good = stage.folder / "work" / "3.0" / "digits.onnx"
     check = without_checks(good, probe_timeout_s=bad.probe_timeout_s)
     with contextlib.nullcontext() if bad.checked else check:
-        stage.release(bad.version, bad.make(stage.student.layers), trial, deltas=False)
+        stage.release(
+            bad.version, bad.make(stage.student.layers), trial, deltas=False, is_probed=False
+        )
     stage.publish(bad.version, quietly=True)
     return stage.settled(
         bad.version, State.FAILED, State.ROLLED_BACK, State.COMMITTED, after=mark, timeout_s=60

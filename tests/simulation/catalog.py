@@ -109,6 +109,7 @@ class _Maker:
                 same_as=same_as or None,
                 seed=None if same_as else 1,
                 trial=trial,
+                is_probed=False,
             )
         )
 

@@ -103,3 +103,69 @@ def sparse() -> bytes:
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
     return bytes(model.SerializeToString())
+
+
+def padded(size: int = 32) -> bytes:
+    """A free length that must be more than `size`: padded by mirroring, as a spectrogram is."""
+    pads = helper.make_tensor("pads", INT64, [4], [0, size, 0, size])
+    node = helper.make_node("Pad", ["x", "pads"], ["y"], mode="reflect")
+    given = [_tensor("x", FLOAT, ["batch", "length"])]
+    return _model([node], given, [_tensor("y", FLOAT, ["batch", "padded"])], constants=[pads])
+
+
+def convolved() -> bytes:
+    """An image of which no size is declared; its channels are those of the weights."""
+    numbers = [((at * 37) % 11 - 5) / 11 for at in range(4 * 3 * 5 * 5)]
+    weights = helper.make_tensor("w", FLOAT, [4, 3, 5, 5], numbers)
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["t", "w"], ["y"]),
+    ]
+    given = [_tensor("x", FLOAT, ["n", "h", "w", "c"])]
+    out = [_tensor("y", FLOAT, ["n", 4, "hy", "wy"])]
+    return _model(nodes, given, out, constants=[weights])
+
+
+def logarithm() -> bytes:
+    """Finite only for what is above 0."""
+    node = helper.make_node("Log", ["x"], ["y"])
+    return _model([node], [_tensor("x", FLOAT, [1, 64])], [_tensor("y", FLOAT, [1, 64])])
+
+
+def never_runs() -> bytes:
+    """It loads, and raises whatever goes in."""
+    nodes = [
+        helper.make_node("Cast", ["sizes"], ["shape"], to=INT64),
+        helper.make_node("Reshape", ["x", "shape"], ["y"]),
+    ]
+    sizes = helper.make_tensor("sizes", FLOAT, [2], [7.0, 11.0])
+    given = [_tensor("x", FLOAT, [1, 4])]
+    return _model(nodes, given, [_tensor("y", FLOAT, ["a", "b"])], constants=[sizes])
+
+
+def image(size: int = 640) -> bytes:
+    """A large fixed image, of which little comes out."""
+    nodes = [
+        helper.make_node("AveragePool", ["x"], ["p"], kernel_shape=[64, 64], strides=[64, 64]),
+        helper.make_node("Relu", ["p"], ["y"]),
+    ]
+    steps = (size - 64) // 64 + 1
+    out = _tensor("y", FLOAT, [1, 3, steps, steps])
+    return _model(nodes, [_tensor("x", FLOAT, [1, 3, size, size])], [out])
+
+
+def declared_wrongly(*, name: str = "y", free: str = "n") -> bytes:
+    """An output that is declared to have two dimensions, and has three."""
+    nodes = [  # sizes that come out of a calculation with the input: nothing can infer them
+        helper.make_node("Abs", ["x"], ["a"]),
+        helper.make_node("Add", ["a", "sizes"], ["b"]),
+        helper.make_node("Sub", ["b", "a"], ["c"]),
+        helper.make_node("Round", ["c"], ["d"]),
+        helper.make_node("Cast", ["d"], ["e"], to=INT64),
+        helper.make_node("Compress", ["e", "all"], ["shape"]),
+        helper.make_node("Reshape", ["x", "shape"], [name]),
+    ]
+    sizes = helper.make_tensor("sizes", FLOAT, [1, 3], [3.0, 1.0, 1.0])
+    every = helper.make_tensor("all", BOOL, [3], [True] * 3)
+    given, out = _tensor("x", FLOAT, [1, 3]), _tensor(name, FLOAT, [1, free])
+    return _model(nodes, [given], [out], constants=[sizes, every])

@@ -91,8 +91,14 @@ GROUP_IDS_MAX: Final = 500
 TAGS_MAX: Final = 32
 """The most tags of one device."""
 
-TENSORS_MAX: Final = 128
-"""The most inputs, or outputs, of one model."""
+TENSORS_MAX: Final = 512
+"""The most inputs, or outputs, of one model: decoders have two for each layer's past."""
+
+TENSOR_NAME_MAX_CHARS: Final = 1024
+"""The most characters of the name of an input or output."""
+
+SIZE_NAME_MAX_CHARS: Final = 128
+"""The most characters of the name of a free dimension; exporters write whole formulas."""
 
 RANK_MAX: Final = 16
 """The most dimensions of an input or output."""

@@ -43,8 +43,8 @@ Array = NDArray[Any]
 SAMPLES_MAX_BYTES: Final = 64 * limits.MIB
 """Arrays of one samples file, unpacked: a device holds them, and twice the outputs, in memory."""
 
-_ARRAYS_MAX: Final = 16 * (2 * limits.TENSORS_MAX + 1)
-"""The most arrays of one samples file: inputs, outputs and labels, for each of 16 runs."""
+_ARRAYS_MAX: Final = 8 * limits.TENSORS_MAX
+"""The most arrays of one samples file: inputs, outputs, labels, some of them for each run."""
 
 _KINDS: Final = frozenset("biufU")
 """The kinds of numpy's types that samples may have: truth values, numbers, and text."""

@@ -15,7 +15,7 @@ from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.chosen_limits import choose
 from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import ModelFailed
-from slotcast_schemas.messages.release import PROBE_VALUES, Release
+from slotcast_schemas.messages.release import PROBE2, Release
 from slotcast_schemas.probe import ProbeRequest, ProbeResult, SlotModel, run_probe
 from tests.support import models, typed_models
 
@@ -86,7 +86,7 @@ def test_a_release_that_the_first_devices_cannot_take_says_so(
     repo: Repository, tmp_path: Path
 ) -> None:
     done = repo.build_release(request(tmp_path, typed_models.scalar()))
-    assert done.release.requires == (PROBE_VALUES,)
+    assert done.release.requires == (PROBE2,)
     assert any("older slotcast-device" in warning for warning in done.warnings)
     assert repo.store.folder("clf", "1.0").load().requires == ()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +28,7 @@ from slotcast_publisher.release.rebase.release_step import RebaseWanted
 from slotcast_publisher.release.rebase.search import table
 from slotcast_publisher.repository import Released
 from slotcast_publisher.store import PayloadRecord
+from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
 
 
@@ -55,6 +57,20 @@ def _release(
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Without samples: make inputs from this seed.")
+    ] = None,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The size of a made input: NAME=1x3x224x224; repeatable.", metavar="NAME=SIZES"
+        ),
+    ] = None,
+    numbers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--range",
+            help="The numbers of a made input: NAME=LOW:HIGH; repeatable.",
+            metavar="NAME=LOW:HIGH",
+        ),
     ] = None,
     settings: Annotated[
         Path | None,
@@ -112,6 +128,8 @@ def _release(
         notes=notes,
         rebase=_rebase_wanted(rebase, at_least, base),
         is_probed=not no_probe,
+        shapes=dict(_parse_shape(text) for text in shape or ()),
+        ranges=dict(_parse_range(text) for text in numbers or ()),
     )
     repository = open_repository(repo)
     with progress(quiet=json) as advance:
@@ -124,6 +142,25 @@ def _release(
     for warning in done.warnings:
         sys.stderr.write(f"slotcast: warning: {warning}\n")
     emit(json, released_fields(done), released_lines(done))
+
+
+def _parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    name, equals, sizes = text.rpartition("=")
+    parts = sizes.replace(",", "x").split("x") if sizes else []
+    if not equals or not all(part.strip().isdecimal() for part in parts):
+        raise UsageError(f"--shape: expected NAME=1x3x224x224, got {text!r}")
+    return name, tuple(int(part) for part in parts)
+
+
+def _parse_range(text: str) -> tuple[str, tuple[float, float]]:
+    name, equals, ends = text.rpartition("=")
+    try:
+        low, high = (float(part) for part in ends.split(":"))
+    except ValueError:
+        low, high = 1.0, 0.0
+    if not equals or not low <= high or not math.isfinite(high - low):
+        raise UsageError(f"--range: expected NAME=LOW:HIGH, got {text!r}")
+    return name, (low, high)
 
 
 def _rebase_wanted(

@@ -48,6 +48,7 @@ class ReleaseRequest(msgspec.Struct, frozen=True, kw_only=True):
         entry: the .onnx file that the runtime opens; may be left out where there is only one.
         samples: inputs (.npz) whose outputs devices must reproduce.
         seed: without samples of one's own: make inputs from this seed.
+        shapes, ranges: what made inputs shall be like, by their names.
         sequence: at least this; the next free one unless given.
         same_as: an earlier version whose files are released again under this one.
         trial, runtime, memory_bytes: what counts where `limits` says nothing.
@@ -71,6 +72,8 @@ class ReleaseRequest(msgspec.Struct, frozen=True, kw_only=True):
     notes: str = ""
     rebase: RebaseWanted | None = None
     is_probed: bool = True
+    shapes: dict[str, tuple[int, ...]] = {}
+    ranges: dict[str, tuple[float, float]] = {}
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +139,8 @@ def _describe_request(request: ReleaseRequest) -> dict[str, Any]:
         [request.entry, request.seed, trial, runtime.onnxruntime, runtime.memory_bytes]
         + ([] if request.rebase is None else [request.rebase])
         + ([{"probe": request.limits.probe}] if request.limits.probe else [])
+        + ([{"shapes": request.shapes}] if request.shapes else [])
+        + ([{"ranges": request.ranges}] if request.ranges else [])
     )
     return {
         "files": {path: _sha256(file).hex() for path, file in collect(request.files).items()},
@@ -293,7 +298,9 @@ def _take_in(
     roles = _assign_roles(files_dir, entry, facts, has_samples=facts.probe.samples is not None)
     files = [_describe_file(files_dir, path, role) for path, role in roles.items()]
     _make_read_only(files_dir)
-    requires = features_needed(facts.inputs, facts.outputs, _samples_in(files_dir, probe))
+    requires = features_needed(
+        facts.inputs, facts.outputs, _samples_in(files_dir, probe), is_corrected=facts.is_corrected
+    )
     release = Release(
         requires=requires,
         model=request.model,
@@ -357,12 +364,19 @@ def _choose_entry(wanted: str | None, collected: dict[str, Path]) -> str:
 
 
 def _check_files(request: ReleaseRequest, files_dir: Path, entry: str) -> ModelFacts:
-    if request.samples is None and request.seed is None:
+    is_asked = bool(request.samples or request.shapes or request.ranges) or request.seed is not None
+    if not is_asked and (not request.is_probed or (files_dir / SAMPLES_PATH).exists()):
         return check_model(files_dir, entry)
     if (files_dir / SAMPLES_PATH).exists():
         raise UsageError(f"{SAMPLES_PATH!r} is the name of the file that --samples makes")
-    user = None if request.samples is None else str(request.samples)
-    wanted = SamplesWanted(out=SAMPLES_PATH, user=user, seed=request.seed or 0)
+    wanted = SamplesWanted(
+        out=SAMPLES_PATH,
+        user=None if request.samples is None else str(request.samples.absolute()),
+        seed=request.seed or 0,
+        only_if_needed=not is_asked,
+        shapes=request.shapes,
+        ranges=request.ranges,
+    )
     return check_model(files_dir, entry, samples=wanted)
 
 

@@ -11,17 +11,23 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from slotcast_schemas import limits
-from slotcast_schemas.messages.release import PROBE_VALUES, Tensor
+from slotcast_schemas.messages.release import PROBE2, Tensor
 from slotcast_schemas.value_types import NUMPY_TYPES, Rows
 
+_FIRST_TENSORS_MAX: Final = 128
+_FIRST_NAME_MAX_CHARS: Final = 128
 _FIRST_SEEDED_MAX_BYTES: Final = 16 * limits.MIB
 _FIRST_SEEDED_RUNS: Final = 4
-"""What the first devices make inputs within, where a release has no samples: so many runs, each
-element counted as 8 bytes."""
+"""The bounds of the first devices; inputs they make of so many bytes, each element counted as 8,
+for so many runs."""
 
 
 def features_needed(
-    inputs: Sequence[Tensor], outputs: Sequence[Tensor], samples: Mapping[str, Rows] | None
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    samples: Mapping[str, Rows] | None,
+    *,
+    is_corrected: bool,
 ) -> tuple[str, ...]:
     """Give what a release's `requires` must name.
 
@@ -29,14 +35,18 @@ def features_needed(
         inputs: of the model.
         outputs: likewise.
         samples: inputs and outputs of the samples file; None where there is none.
+        is_corrected: whether outputs are not as the model's file declares them.
     """
     needs_values = (
-        any(not tensor.shape or tensor.dtype not in NUMPY_TYPES for tensor in inputs)
+        is_corrected
+        or max(len(inputs), len(outputs)) > _FIRST_TENSORS_MAX
+        or any(len(tensor.name) > _FIRST_NAME_MAX_CHARS for tensor in (*inputs, *outputs))
+        or any(not tensor.shape or tensor.dtype not in NUMPY_TYPES for tensor in inputs)
         or any(_is_narrow(tensor.dtype) for tensor in outputs)
         or (samples is None and any(_is_large(tensor) for tensor in inputs))
         or (samples is not None and any(isinstance(rows, list) for rows in samples.values()))
     )
-    return (PROBE_VALUES,) if needs_values else ()
+    return (PROBE2,) if needs_values else ()
 
 
 def in_words(features: Sequence[str]) -> tuple[str, ...]:

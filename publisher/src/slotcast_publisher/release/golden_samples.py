@@ -8,14 +8,18 @@ How a device uses them: docs/health-check.md.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import numpy as np
+import onnx
 
 from slotcast_publisher.release.given_samples import given_samples
+from slotcast_publisher.release.input_hints import hints_of
+from slotcast_publisher.release.made_inputs import InputMaker, NoInputs, Wanted
 from slotcast_publisher.release.probe_limits import (
     least_accuracy,
     probe_of,
@@ -29,8 +33,8 @@ from slotcast_schemas.probe.onnx_session import OnnxSession
 from slotcast_schemas.probe.runtime import Feed
 from slotcast_schemas.probe.runtime_words import cause_of
 from slotcast_schemas.samples import SAMPLES_MAX_BYTES, Samples, write_samples
-from slotcast_schemas.seeded_inputs import seeded_inputs
-from slotcast_schemas.value_types import Rows, rows_of, size_bytes
+from slotcast_schemas.seeded_inputs import DEVICE_SEED, SEEDED_RUNS, seeded_inputs
+from slotcast_schemas.value_types import Array, Rows, arrays_of, rows_of, size_bytes
 
 SAMPLES_DEFAULT: Final = 16
 """The number of samples that devices probe with, unless asked."""
@@ -41,6 +45,12 @@ a model of tens of MB."""
 
 _ONE_RUN_MAX_BYTES: Final = SAMPLES_MAX_BYTES // 4
 """The most bytes that one sample's inputs and outputs take."""
+
+_PACKED_FROM_BYTES: Final = 64 * 1024
+"""From here on an array counts as what it is packed to."""
+
+ANYTHING: Final = Wanted()
+"""Made inputs of which nothing is asked."""
 
 Warn = Callable[[str], None]
 
@@ -57,6 +67,8 @@ def make_samples(
     min_accuracy: float | None = None,
     label_output: str | None = None,
     warn: Warn | None = None,
+    wanted: Wanted = ANYTHING,
+    only_if_needed: bool = False,
 ) -> Probe:
     """Run the model, write the samples file and give the probe that goes with it.
 
@@ -75,6 +87,8 @@ def make_samples(
         label_output: with labels: which output; None means the first.
         warn: told, in a sentence each, what devices will not compare, and what will make them
             refuse this model.
+        wanted: shapes and ranges of made inputs.
+        only_if_needed: write none where the inputs do that a device makes by itself.
 
     Returns:
         The probe, with `samples` None where the model's inputs can be neither made nor given.
@@ -86,11 +100,15 @@ def make_samples(
     warn = warn or (lambda _: None)
     path = model_dir / entry
     session = _load(path)
-    try:
-        samples = _inputs(session, user_npz, seed, max_samples)
-    except ValueError as exc:
-        warn(f"no samples: {exc}; devices will not compare outputs")
+    if why := session.cannot_be_fed():
+        warn(f"no samples: {why}; devices will not compare outputs")
         return Probe()
+    if only_if_needed and usual_inputs_do(session):
+        return Probe()
+    if user_npz is None:
+        samples = _made(session, path, wanted, seed, max_samples)
+    else:
+        samples = given_samples(user_npz, session.inputs, max_samples)
     runs = _run_all(session, samples, max_bytes)
     if not runs:
         warn("no samples: one run is larger than a samples file may be")
@@ -134,28 +152,53 @@ def _load(path: Path, *, threads: int = 1) -> OnnxSession:
         raise UsageError(f"{path.name}: expected a model that onnxruntime loads: {why}") from exc
 
 
-def _inputs(session: OnnxSession, user_npz: Path | None, seed: int, max_samples: int) -> Samples:
-    """At most `max_samples` runs of inputs; the user's outputs and labels with them."""
-    if why := session.cannot_be_fed():
-        raise ValueError(why)
-    if user_npz is not None:
-        return given_samples(user_npz, session.inputs, max_samples)
-    return Samples(inputs=seeded_inputs(session.inputs, runs=max_samples, seed=seed))
+def usual_inputs_do(session: OnnxSession) -> bool:
+    """Whether the inputs that devices make by themselves run, and say something of the model."""
+    try:
+        made = Samples(seeded_inputs(session.inputs, runs=SEEDED_RUNS, seed=DEVICE_SEED))
+        runs = [session.run(made.feed(index)) for index in range(made.runs)]
+    except Exception:  # noqa: BLE001 (whatever the runtime says: others are tried)
+        return False
+    return not any(outputs.nonfinite(run) for run in runs) and not outputs.constant(runs)
+
+
+def _made(session: OnnxSession, path: Path, wanted: Wanted, seed: int, runs: int) -> Samples:
+    """Make inputs on which the model runs.
+
+    Raises:
+        UsageError: none were found; says what to give.
+    """
+    hints = hints_of(onnx.load(str(path), load_external_data=False))
+    try:
+        return InputMaker(session.inputs, hints, wanted, seed).find(session.run, runs)
+    except NoInputs as exc:
+        raise UsageError(str(exc)) from exc
 
 
 def _run_all(session: OnnxSession, samples: Samples, max_bytes: int) -> list[Run]:
     """What the model says to each run, until `max_bytes` are reached."""
     runs: list[Run] = []
-    kept_bytes = 0
+    kept_bytes = whole_bytes = 0
     for index in range(samples.runs):
         feed = samples.feed(index)
         run = _run(session, feed, index)
-        one_bytes = sum(size_bytes(value) for value in (*feed.values(), *run.values()))
-        kept_bytes += one_bytes
-        if one_bytes > _ONE_RUN_MAX_BYTES or (runs and kept_bytes > max_bytes):
+        values = (*feed.values(), *run.values())
+        kept_bytes += sum(_packed_bytes(array) for value in values for array in arrays_of(value))
+        one_bytes = sum(size_bytes(value) for value in values)
+        whole_bytes += one_bytes
+        if one_bytes > _ONE_RUN_MAX_BYTES or (
+            runs and (kept_bytes > max_bytes or whole_bytes > SAMPLES_MAX_BYTES // 2)
+        ):
             break
         runs.append(run)
     return runs
+
+
+def _packed_bytes(array: Array) -> int:
+    """Give what an array takes in the file, roughly: made images are of blocks."""
+    if array.nbytes < _PACKED_FROM_BYTES:
+        return array.nbytes
+    return len(zlib.compress(np.ascontiguousarray(array).tobytes(), 1))
 
 
 def _repeated(session: OnnxSession, samples: Samples) -> list[Run]:

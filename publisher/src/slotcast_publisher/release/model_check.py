@@ -32,16 +32,29 @@ machine takes minutes."""
 class SamplesWanted(msgspec.Struct, frozen=True, kw_only=True):
     """Golden samples to make: of the user's file, or of inputs made from a seed.
 
-    `out` is the path of the samples file in the release.
+    Attributes:
+        out: the path of the samples file in the release.
+        user: the user's file.
+        seed: of made inputs.
+        only_if_needed: make none where the inputs do that devices make by themselves.
+        shapes, ranges: what made inputs shall be like, by their names.
     """
 
     out: str
     user: str | None = None
     seed: int = 0
+    only_if_needed: bool = False
+    shapes: dict[str, tuple[int, ...]] = {}
+    ranges: dict[str, tuple[float, float]] = {}
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sound model declares; `external` are files beside it that hold its tensors."""
+    """What a sound model declares, or does where it was run.
+
+    Attributes:
+        external: files beside it that hold its tensors.
+        is_corrected: whether outputs come otherwise than the file declares them.
+    """
 
     opsets: dict[str, int]
     external: tuple[str, ...]
@@ -50,9 +63,10 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     load_s: float
     probe: Probe = Probe()
     warnings: tuple[str, ...] = ()
+    is_corrected: bool = False
 
 
-make_decoders(ModelFacts)
+make_decoders(ModelFacts, SamplesWanted)
 
 
 def check_model(model_dir: Path, entry: str, *, samples: SamplesWanted | None = None) -> ModelFacts:

@@ -18,11 +18,22 @@ import msgspec
 import onnx
 
 from slotcast_publisher.release.golden_samples import make_samples
+from slotcast_publisher.release.made_inputs import Wanted
+from slotcast_publisher.release.model_check import SamplesWanted
+from slotcast_publisher.release.observed_outputs import (
+    differences,
+    observed_outputs,
+    within_bounds,
+)
+from slotcast_publisher.release.repeatability import Run
 from slotcast_schemas.errors import SlotcastError
+from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.probe import SlotModel, confine
 from slotcast_schemas.probe.onnx_session import OnnxSession
 from slotcast_schemas.probe.runtime_words import cause_of
 from slotcast_schemas.probe.scan import scan
+from slotcast_schemas.samples import Samples, read_samples
+from slotcast_schemas.seeded_inputs import DEVICE_SEED, SEEDED_RUNS, seeded_inputs
 
 
 def main(arguments: list[str]) -> int:
@@ -34,7 +45,8 @@ def main(arguments: list[str]) -> int:
     try:
         report = _look(model_dir, entry)
         if request["samples"] is not None:
-            report |= _samples(model_dir, entry, request["samples"])
+            wanted = msgspec.convert(request["samples"], SamplesWanted)
+            report |= _samples(model_dir, entry, wanted)
     except SlotcastError as exc:
         report = {"error": str(exc)[:2000], "reason": exc.reason}
     except Exception as exc:  # noqa: BLE001 - whatever a model can provoke is its error
@@ -54,8 +66,8 @@ def _look(model_dir: Path, name: str) -> dict[str, Any]:
     return {
         "opsets": {item.domain: item.version for item in model.opset_import},
         "external": external,
-        "inputs": msgspec.to_builtins(session.inputs),
-        "outputs": msgspec.to_builtins(session.outputs),
+        "inputs": msgspec.to_builtins(within_bounds(session.inputs)),
+        "outputs": msgspec.to_builtins(within_bounds(session.outputs)),
         "load_s": round(time.monotonic() - start_s, 4),
     }
 
@@ -79,17 +91,48 @@ def _external(tensor: onnx.TensorProto) -> str | None:
     return next((item.value for item in tensor.external_data if item.key == "location"), None)
 
 
-def _samples(model_dir: Path, entry: str, wanted: dict[str, Any]) -> dict[str, Any]:
+def _samples(model_dir: Path, entry: str, wanted: SamplesWanted) -> dict[str, Any]:
+    """Make samples where they are needed; say what devices probe with, and what was seen."""
     warnings: list[str] = []
     probe = make_samples(
         model_dir,
         entry,
-        Path(wanted["user"]) if wanted["user"] else None,
-        model_dir / wanted["out"],
-        seed=wanted["seed"],
+        Path(wanted.user) if wanted.user else None,
+        model_dir / wanted.out,
+        seed=wanted.seed,
         warn=warnings.append,
+        wanted=Wanted(wanted.shapes, wanted.ranges),
+        only_if_needed=wanted.only_if_needed,
     )
-    return {"probe": msgspec.to_builtins(probe), "warnings": warnings}
+    if wanted.only_if_needed and probe.samples is not None:
+        warnings.append(
+            "the model does not run, or says nothing, on inputs that devices make by themselves:"
+            " others were made, and go with it as golden samples; --samples with real ones say more"
+        )
+    session = OnnxSession(model_dir / entry, threads=1)
+    observed = observed_outputs(session.outputs, _runs(session, model_dir, probe))
+    corrections = differences(session.outputs, observed)
+    return {
+        "probe": msgspec.to_builtins(probe),
+        "warnings": [*warnings, *corrections],
+        "outputs": msgspec.to_builtins(within_bounds(observed)),
+        "is_corrected": bool(corrections),
+    }
+
+
+def _runs(session: OnnxSession, model_dir: Path, probe: Probe) -> list[Run]:
+    """Run the model on what devices will probe it with; nothing where it cannot be run."""
+    if probe.samples is not None:
+        samples = read_samples(model_dir / probe.samples)
+    elif session.cannot_be_fed():
+        return []
+    else:
+        try:
+            samples = Samples(seeded_inputs(session.inputs, runs=SEEDED_RUNS, seed=DEVICE_SEED))
+            return [session.run(samples.feed(index)) for index in range(samples.runs)]
+        except Exception:  # noqa: BLE001 (devices' probe says why)
+            return []
+    return [session.run(samples.feed(index)) for index in range(samples.runs)]
 
 
 if __name__ == "__main__":

@@ -33,10 +33,11 @@ from slotcast_schemas.fields import (
 from slotcast_schemas.model_formats import COMPILED_FEATURE, FEATURE, ONNX
 from slotcast_schemas.wire import Message
 
-PROBE_VALUES: Final = "probe_values"
-"""Required where a probe must make or read values that the first devices could not: inputs of rank
-0, of types that numpy has not, sequences, optionals, maps, inputs of more than some MB, or samples
-with other shapes from run to run."""
+PROBE2: Final = "probe2"
+"""Required where a probe must do what that of the first devices could not: make or read inputs of
+rank 0, of types that numpy has not, sequences, optionals, maps, inputs of more than some MB, or
+samples with other shapes from run to run; take outputs that are not as the file declares them, long
+names, or many inputs and outputs."""
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +59,7 @@ class Tensor(msgspec.Struct, frozen=True, kw_only=True):
     A dimension is a size, a name (free, but equal where the name is equal) or null (free).
     """
 
-    name: ShortText
+    name: Annotated[str, Meta(max_length=limits.TENSOR_NAME_MAX_CHARS)]
     dtype: Annotated[str, Meta(pattern=r"^[a-z0-9_(),]+\Z", max_length=128)]
     shape: Annotated[tuple[Count | ShortText | None, ...], Meta(max_length=limits.RANK_MAX)]
 
@@ -228,7 +229,7 @@ class Release(Message, frozen=True, kw_only=True, tag_field="kind", tag="release
 
     KIND = "release"
     MAX_BYTES = limits.TARGET_MAX_BYTES
-    FEATURES = frozenset({"rebased", PROBE_VALUES, FEATURE, COMPILED_FEATURE})
+    FEATURES = frozenset({"rebased", PROBE2, FEATURE, COMPILED_FEATURE})
 
     format: Format = 1
     requires: Requires = ()

@@ -40,9 +40,7 @@ from slotcast_schemas.probe.timing import Budget, Rounds, Side
 from slotcast_schemas.probe.waits import processor_use
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.samples import Samples, read_samples
-from slotcast_schemas.seeded_inputs import seeded_inputs
-
-SEEDED_RUNS: Final = 4
+from slotcast_schemas.seeded_inputs import SEEDED_RUNS, seeded_inputs
 
 _NO_MEMORY: Final = re.compile(
     r"bad.?alloc|failed to allocate|out of memory|cannot allocate", re.IGNORECASE

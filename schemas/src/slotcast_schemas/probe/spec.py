@@ -21,6 +21,7 @@ from slotcast_schemas.messages.release import Probe, Tensor
 from slotcast_schemas.model_formats import ONNX
 from slotcast_schemas.probe.speed import ROUNDS_MAX
 from slotcast_schemas.probe.waits import CLEAN_SHARE
+from slotcast_schemas.seeded_inputs import DEVICE_SEED
 
 NOTES_MAX_BYTES: Final = 256 * 1024
 """All that a child may say; a usual one says about 8 KB."""
@@ -72,7 +73,7 @@ class ProbeRequest(msgspec.Struct, frozen=True, kw_only=True):
     memory_limit_bytes: Count = 0
     providers: tuple[ShortText, ...] = ()
     threads: Annotated[int, Meta(ge=0, le=1024)] = 0
-    seed: Count = 1
+    seed: Count = DEVICE_SEED
 
     def __post_init__(self) -> None:
         """Check what the type cannot say.

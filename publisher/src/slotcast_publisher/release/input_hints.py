@@ -1,0 +1,156 @@
+"""What a graph says of the inputs that it can take: sizes of free dimensions, and telling values.
+
+An exporter leaves a dimension free that the weights fix: a convolution of weights [32, 3, 3, 3]
+takes images of 3 channels, whatever the input's shape says. So each input is followed through
+operators that keep its axes, to the first that knows a size. And where an input is compared with
+constants (a sampling rate), those are the values that the graph tells apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import onnx
+from onnx import numpy_helper
+
+Axes = tuple[int | None, ...]
+"""Which of an input's axes each axis of a value is; None for one that is another's."""
+
+_KEEP: Final = frozenset(
+    {
+        *("Identity", "Cast", "Clip", "Relu", "LeakyRelu", "Sigmoid", "Tanh", "Abs", "Neg", "Sqrt"),
+        *("Log", "Exp", "Floor", "Round", "Sub", "Add", "Mul", "Div", "Pow", "Where", "Pad"),
+        *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Dropout", "Elu", "Erf"),
+        *("InstanceNormalization", "Softmax", "MaxPool", "AveragePool"),
+    }
+)
+"""Operators whose output has the axes of their first input, if not the sizes."""
+
+_DEPTH_MAX: Final = 12
+"""How many operators deep an input is followed."""
+
+_VALUES_MAX: Final = 4
+"""The number of telling values that one input can have."""
+
+
+@dataclass(slots=True)
+class Hints:
+    """What was found.
+
+    Attributes:
+        sizes: of an input's axis, by the input's name and the axis.
+        values: with which an input is compared, by its name.
+    """
+
+    sizes: dict[tuple[str, int], int] = field(default_factory=dict)
+    values: dict[str, list[float]] = field(default_factory=dict)
+
+
+def hints_of(model: onnx.ModelProto) -> Hints:
+    """Look through a model's graph; its weights need not be loaded."""
+    return _Reader(model).read()
+
+
+class _Reader:
+    """Follows each input through the graph."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._graph = model.graph
+        self._shapes = {t.name: tuple(t.dims) for t in model.graph.initializer}
+        self._constants: dict[str, onnx.TensorProto] = {t.name: t for t in model.graph.initializer}
+        self._users: dict[str, list[onnx.NodeProto]] = {}
+        self._makers: dict[str, onnx.NodeProto] = {}
+        for node in model.graph.node:
+            self._makers |= dict.fromkeys(node.output, node)
+            for name in node.input:
+                self._users.setdefault(name, []).append(node)
+            if node.op_type == "Constant" and (value := _attribute(node, "value")) is not None:
+                self._constants[node.output[0]] = value
+                self._shapes[node.output[0]] = tuple(value.dims)
+        self._hints = Hints()
+
+    def read(self) -> Hints:
+        for given in self._graph.input:
+            if given.name in self._shapes:
+                continue  # an initializer that older files list among the inputs
+            rank = len(given.type.tensor_type.shape.dim)
+            self._follow(given.name, given.name, tuple(range(rank)), 0)
+        return self._hints
+
+    def _follow(self, source: str, name: str, axes: Axes, depth: int) -> None:
+        if depth > _DEPTH_MAX:
+            return
+        for node in self._users.get(name, []):
+            for axis, size in self._sizes(node, name):
+                if -len(axes) <= axis < len(axes) and (own := axes[axis]) is not None and size > 0:
+                    self._hints.sizes.setdefault((source, own), size)
+            if node.op_type in {"Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual"}:
+                self._note_values(source, node)
+            after = self._axes_after(node, name, axes)
+            if after is not None:
+                self._follow(source, node.output[0], after, depth + 1)
+
+    def _axes_after(self, node: onnx.NodeProto, name: str, axes: Axes) -> Axes | None:
+        """Which axes the output has; None where that is not known."""
+        if node.op_type == "Transpose":
+            order = _attribute(node, "perm") or list(reversed(range(len(axes))))
+            return tuple(axes[at] for at in order) if len(order) == len(axes) else None
+        if node.op_type not in _KEEP:
+            return None
+        # Added to something of more axes, it has that one's.
+        ranks = [len(self._shapes[n]) for n in node.input if n in self._shapes and n != name]
+        return axes if max(ranks, default=0) <= len(axes) else None
+
+    def _sizes(self, node: onnx.NodeProto, name: str) -> Iterator[tuple[int, int]]:
+        """Give axes of a value whose size a node knows."""
+        kind, at = node.op_type, list(node.input).index(name)
+        if at != 0:
+            return
+        weights = [self._shape(n) for n in node.input]
+        if kind in {"Conv", "ConvInteger", "QLinearConv", "ConvTranspose"}:
+            shape = weights[3 if kind == "QLinearConv" else 1]
+            if shape is not None and len(shape) > 1:
+                groups = _attribute(node, "group") or 1
+                yield 1, shape[0] if kind == "ConvTranspose" else shape[1] * groups
+        elif kind in {"MatMul", "MatMulInteger", "QLinearMatMul"}:
+            shape = weights[3 if kind == "QLinearMatMul" else 1]
+            if shape is not None and len(shape) > 1:
+                yield -1, shape[-2]
+        elif kind == "Gemm" and (shape := weights[1]) is not None and len(shape) == 2:
+            axis = 0 if _attribute(node, "transA") else 1
+            yield axis, shape[1] if _attribute(node, "transB") else shape[0]
+        elif kind in {"LSTM", "GRU", "RNN"} and (shape := weights[1]) is not None:
+            yield -1, shape[-1]
+        elif kind in {"BatchNormalization", "LayerNormalization"} and (shape := weights[1]):
+            yield (1 if kind == "BatchNormalization" else -1), shape[0]
+
+    def _shape(self, name: str, depth: int = 3) -> tuple[int, ...] | None:
+        """Give the shape of a weight, also of one that is made of another where it is used."""
+        if name in self._shapes:
+            return self._shapes[name]
+        maker = self._makers.get(name)
+        if maker is None or depth == 0 or not maker.input:
+            return None
+        shape = self._shape(maker.input[0], depth - 1)
+        if shape is not None and maker.op_type == "Transpose":
+            order = _attribute(maker, "perm") or list(reversed(range(len(shape))))
+            return tuple(shape[at] for at in order)
+        return shape if maker.op_type in _KEEP else None
+
+    def _note_values(self, source: str, node: onnx.NodeProto) -> None:
+        for name in node.input:
+            tensor = self._constants.get(name)
+            if tensor is None or tensor.data_location == onnx.TensorProto.EXTERNAL:
+                continue
+            found = self._hints.values.setdefault(source, [])
+            numbers = numpy_helper.to_array(tensor).reshape(-1)[:_VALUES_MAX]
+            if numbers.dtype.kind in "biuf":
+                found += [float(one) for one in numbers if float(one) not in found]
+                del found[_VALUES_MAX:]
+
+
+def _attribute(node: onnx.NodeProto, name: str) -> Any:
+    found = next((one for one in node.attribute if one.name == name), None)
+    return None if found is None else onnx.helper.get_attribute_value(found)

@@ -1,0 +1,306 @@
+"""Makes inputs on which a model runs and says something, where nobody gave any.
+
+The shape that a model declares leaves sizes free, and says nothing of values. So sizes are tried
+that its graph allows (`input_hints`) and others that are common, with several kinds of numbers,
+until a run gives finite numbers that depend on what goes in. What was asked for by name (a shape,
+a range) is kept.
+
+Made numbers are drawn on a coarse grid, and large arrays are of blocks: they travel with the
+model, and so are told in a few bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from slotcast_publisher.release.input_hints import Hints
+from slotcast_publisher.release.repeatability import Run
+from slotcast_schemas import limits, outputs
+from slotcast_schemas.messages.release import Tensor
+from slotcast_schemas.narrow_types import rounded
+from slotcast_schemas.probe.runtime import Feed
+from slotcast_schemas.probe.runtime_words import cause_of
+from slotcast_schemas.samples import Samples
+from slotcast_schemas.seeded_inputs import SEQUENCE_LENGTH
+from slotcast_schemas.value_types import Array, Value, ValueType, rows_of, size_bytes, value_type
+
+_SIZES: Final = (1, 64, 32, 224, 512, 16, 640, 8, 128, 4, 256, 48, 320, 1024, 2, 3, 4096, 16000)
+"""Sizes of a free dimension, in the order in which they are tried."""
+
+_SECONDS_MAX: Final = 45.0
+_TRIES_MAX: Final = 400
+"""After so long, or so many tries, no inputs were found."""
+
+_BETTER_TRIES_MAX: Final = 40
+"""After inputs that run and say nothing, so many others are tried."""
+
+_INPUTS_MAX_BYTES: Final = 64 * limits.MIB
+"""The most bytes of the inputs of one run that is tried."""
+
+_BLOCKS_FROM: Final = 16 * 1024
+_BLOCK: Final = 8
+"""An array of so many numbers and more is of blocks, so many long in its last two dimensions."""
+
+_GRID: Final = 64
+"""Numbers are multiples of 1/64 of their range."""
+
+_LOOKED_AT: Final = 3
+"""Runs that must be finite and differ."""
+
+Range = tuple[float, float]
+Try = Callable[[Feed], Run]
+
+
+class NoInputs(Exception):
+    """No inputs were found on which the model runs; says the last cause, and what to give."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of numbers: from where to where, for floats and for integers."""
+
+    name: str
+    floats: Range
+    integers: Range
+
+
+KINDS: Final = (
+    Kind("as normalised data", (-2.0, 2.0), (0, 1)),
+    Kind("from 0 to 1", (0.0, 1.0), (1, 1)),
+    Kind("as pixels", (0.0, 255.0), (0, 9)),
+    Kind("small", (-0.125, 0.125), (1, 3)),
+    Kind("large", (-32.0, 32.0), (0, 255)),
+    Kind("positive", (0.5, 1.5), (2, 2)),
+)
+"""The kinds of numbers that are tried, in this order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What somebody asked of made inputs, by the inputs' names."""
+
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One way to make inputs: the size of each input, and the kind of its numbers."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    kind: Kind
+
+
+class InputMaker:
+    """Makes inputs for one model.
+
+    Args:
+        tensors: its inputs.
+        hints: what its graph says of them.
+        wanted: what somebody asked of them.
+        seed: of the numbers.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor], hints: Hints, wanted: Wanted, seed: int) -> None:
+        self._tensors = tensors
+        self._types = {tensor.name: _type_of(tensor) for tensor in tensors}
+        self._hints = hints
+        self._wanted = wanted
+        self._seed = seed
+        if strange := {*wanted.shapes, *wanted.ranges} - self._types.keys():
+            raise NoInputs(
+                f"expected one of the inputs {sorted(self._types)}, got {min(strange)!r}"
+            )
+
+    def find(self, attempt: Try, runs: int) -> Samples:
+        """Try plans until a run says something; give so many sets of inputs.
+
+        Raises:
+            NoInputs: none was found in time.
+        """
+        until_s = time.monotonic() + _SECONDS_MAX
+        found: Plan | None = None
+        cause = "nothing was tried"
+        tries = _TRIES_MAX
+        for count, plan in enumerate(self._plans()):
+            if time.monotonic() > until_s or count >= tries:
+                break
+            try:
+                seen = [attempt(feed) for feed in self._feeds(plan, _LOOKED_AT)]
+            except Exception as exc:  # noqa: BLE001 (whatever the runtime says of these inputs)
+                cause = cause_of(exc) if found is None else cause
+                continue
+            if found is None:
+                found, tries = plan, count + _BETTER_TRIES_MAX
+            if not any(outputs.nonfinite(run) for run in seen) and not outputs.constant(seen):
+                return self._samples(plan, runs)
+        if found is None:
+            raise NoInputs(f"no made inputs run ({cause:.400}); {self.what_to_give()}")
+        return self._samples(found, runs)
+
+    def what_to_give(self) -> str:
+        """Say which samples the model takes."""
+        named = ", ".join(
+            f"{tensor.name!r} ({self._types[tensor.name].element}"
+            f" {[size if size is not None else '?' for size in tensor.shape]})"
+            for tensor in self._tensors
+        )
+        return (
+            f"give --samples FILE.npz with {named:.300}, or say what they are like by --shape"
+            " NAME=1x3x224x224 and --range NAME=LOW:HIGH"
+        )
+
+    # --- plans ------------------------------------------------------------------------------------
+
+    def _plans(self) -> Iterator[Plan]:
+        """Sizes first, each with the first kinds of numbers; then the other kinds."""
+        shapes = list(self._all_shapes())
+        for sizes in shapes:
+            for kind in KINDS[:2]:
+                yield Plan(sizes, kind)
+        for kind in KINDS[2:]:
+            for sizes in shapes:
+                yield Plan(sizes, kind)
+
+    def _all_shapes(self) -> Iterator[dict[str, tuple[int, ...]]]:
+        seen: set[tuple[tuple[int, ...], ...]] = set()
+        groups = self._groups()
+        for size in _SIZES:
+            for chosen in groups:
+                shapes = {t.name: self._shape(t, chosen, size) for t in self._tensors}
+                key = tuple(shapes.values())
+                if key not in seen and self._fits(shapes):
+                    seen.add(key)
+                    yield shapes
+
+    def _groups(self) -> list[frozenset[str]]:
+        """Give sets of free dimensions that get the same size, while the others are 1."""
+        free = [frozenset(self._free(tensor)) for tensor in self._tensors]
+        every = frozenset().union(*free)
+        groups = [every, *free, *(frozenset({name}) for name in sorted(every))]
+        return [group for at, group in enumerate(groups) if group not in groups[:at]]
+
+    def _free(self, tensor: Tensor) -> list[str]:
+        """Name an input's free dimensions, but for the batch and those that the graph fixes."""
+        if tensor.name in self._wanted.shapes:
+            return []
+        batches = {t.shape[0] for t in self._tensors if len(t.shape) > 1} - {None}
+        return [
+            _dimension(tensor, axis)
+            for axis, size in enumerate(tensor.shape)
+            if not isinstance(size, int)
+            and (tensor.name, axis) not in self._hints.sizes
+            and not (axis == 0 and len(tensor.shape) > 1)
+            and size not in batches
+        ]
+
+    def _shape(self, tensor: Tensor, chosen: frozenset[str], size: int) -> tuple[int, ...]:
+        if tensor.name in self._wanted.shapes:
+            return self._wanted.shapes[tensor.name]
+        if not tensor.shape and self._types[tensor.name].form == "sequence":
+            return (SEQUENCE_LENGTH,)
+        return tuple(
+            fixed
+            if isinstance(fixed, int)
+            else self._hints.sizes.get((tensor.name, axis))
+            or (size if _dimension(tensor, axis) in chosen else 1)
+            for axis, fixed in enumerate(tensor.shape)
+        )
+
+    def _fits(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+        return sum(math.prod(shape) for shape in shapes.values()) * 4 <= _INPUTS_MAX_BYTES
+
+    # --- numbers ----------------------------------------------------------------------------------
+
+    def _samples(self, plan: Plan, runs: int) -> Samples:
+        one_bytes = sum(size_bytes(value) for value in self._feeds(plan, 1)[0].values())
+        count = max(1, min(runs, _INPUTS_MAX_BYTES // 4 // max(1, one_bytes)))
+        feeds = self._feeds(plan, max(count, min(runs, 2)))
+        return Samples({t.name: rows_of([feed[t.name] for feed in feeds]) for t in self._tensors})
+
+    def _feeds(self, plan: Plan, runs: int) -> list[Feed]:
+        rng = np.random.default_rng(self._seed)
+        return [
+            {tensor.name: self._value(tensor, plan, rng) for tensor in self._tensors}
+            for _ in range(runs)
+        ]
+
+    def _value(self, tensor: Tensor, plan: Plan, rng: np.random.Generator) -> Value:
+        kind, shape = self._types[tensor.name], plan.shapes[tensor.name]
+        if kind.form == "map":
+            keys: list[int] | list[str] = [0, 1] if kind.key == "int64" else ["a", "b"]
+            numbers = self._numbers(tensor, kind, (2,), plan, rng)
+            return dict(zip(keys, numbers.tolist(), strict=True))
+        if kind.form == "sequence":
+            return [self._numbers(tensor, kind, shape, plan, rng) for _ in range(SEQUENCE_LENGTH)]
+        return self._numbers(tensor, kind, shape, plan, rng)
+
+    def _numbers(
+        self,
+        tensor: Tensor,
+        kind: ValueType,
+        shape: tuple[int, ...],
+        plan: Plan,
+        rng: np.random.Generator,
+    ) -> Array:
+        if kind.element == "str":
+            return rng.choice(np.array(["a", "b"]), shape)
+        if kind.element == "bool":
+            return np.asarray(rng.integers(0, 2, shape)).astype(bool)
+        low, high = self._range(tensor, kind, plan)
+        coarse = _coarse(shape)
+        if kind.element.startswith("float"):
+            steps = np.asarray(rng.integers(0, _GRID + 1, coarse))
+            drawn = (low + (high - low) / _GRID * steps).astype(kind.element)
+        else:
+            drawn = np.asarray(rng.integers(int(low), int(high) + 1, coarse)).astype(kind.element)
+        values = self._hints.values.get(tensor.name)
+        if values and math.prod(shape) == 1 and tensor.name not in self._wanted.ranges:
+            drawn = np.full(shape, values[0]).astype(kind.element)
+        whole = _spread(drawn, shape)
+        return rounded(kind.narrow, whole) if kind.narrow else whole
+
+    def _range(self, tensor: Tensor, kind: ValueType, plan: Plan) -> Range:
+        if tensor.name in self._wanted.ranges:
+            return self._wanted.ranges[tensor.name]
+        if kind.element.startswith("float"):
+            return plan.kind.floats
+        if kind.element == "uint8" and not kind.narrow:
+            return 0, 255  # an image
+        low, high = plan.kind.integers
+        return min(low, 127), min(high, 127 if kind.element == "int8" else high)
+
+
+def _type_of(tensor: Tensor) -> ValueType:
+    kind = value_type(tensor.dtype)
+    if kind is None:
+        raise NoInputs(f"input {tensor.name!r}: cannot make values of type {tensor.dtype}")
+    return kind
+
+
+def _dimension(tensor: Tensor, axis: int) -> str:
+    """Name a free dimension: what has the same name has the same size."""
+    name = tensor.shape[axis]
+    return name if isinstance(name, str) and name else f"{tensor.name}[{axis}]"
+
+
+def _coarse(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Give how many blocks there are along each dimension."""
+    if math.prod(shape) < _BLOCKS_FROM:
+        return shape
+    last = len(shape) - min(2, len(shape))
+    return tuple(size if axis < last else -(-size // _BLOCK) for axis, size in enumerate(shape))
+
+
+def _spread(drawn: Array, shape: tuple[int, ...]) -> Array:
+    """Let each number stand for its block."""
+    for axis, size in enumerate(shape):
+        if drawn.shape[axis] != size:
+            drawn = np.repeat(drawn, _BLOCK, axis).take(range(size), axis)
+    return np.ascontiguousarray(drawn).reshape(shape)

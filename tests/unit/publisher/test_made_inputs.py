@@ -1,0 +1,133 @@
+"""Inputs that are made: on which the model runs and says something, and if none, what to give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from typer.testing import CliRunner
+
+from slotcast_publisher.cli import app
+from slotcast_publisher.release.build import ReleaseRequest
+from slotcast_publisher.release.input_hints import hints_of
+from slotcast_publisher.repository import Released, Repository
+from slotcast_schemas.errors import UsageError
+from slotcast_schemas.messages.release import PROBE2, Release
+from slotcast_schemas.probe import ProbeRequest, ProbeResult, SlotModel, run_probe
+from slotcast_schemas.samples import Samples, read_samples
+from tests.support import typed_models
+
+
+def released(repo: Repository, folder: Path, model: bytes, **options: object) -> Released:
+    file = folder / "new.onnx"
+    file.write_bytes(model)
+    request = ReleaseRequest(model="made", version="2.0", files=(file,), **options)  # type: ignore[arg-type]  # the test's own
+    return repo.build_release(request)
+
+
+def on_device(repo: Repository, release: Release) -> ProbeResult:
+    folder = repo.store.folder("made", release.version).files_dir
+    candidate = SlotModel(str(folder), release.entry)
+    return run_probe(
+        ProbeRequest(
+            candidate=candidate,
+            inputs=release.inputs,
+            outputs=release.outputs,
+            probe=release.probe,
+        )
+    )
+
+
+def samples_of(repo: Repository) -> Samples:
+    return read_samples(repo.store.folder("made", "2.0").files_dir / "samples.npz")
+
+
+@pytest.mark.parametrize("make", [typed_models.padded, typed_models.convolved])
+def test_sizes_are_tried_that_the_model_runs_on(
+    repo: Repository, tmp_path: Path, make: object
+) -> None:
+    assert callable(make)
+    done = released(repo, tmp_path, make())
+    assert done.release.probe.samples == "samples.npz"
+    result = on_device(repo, done.release)
+    assert result.passed, result.detail
+    assert "golden" in {check.name for check in result.checks}
+
+
+def test_kinds_of_numbers_are_tried_until_what_comes_out_is_finite(
+    repo: Repository, tmp_path: Path
+) -> None:
+    done = released(repo, tmp_path, typed_models.logarithm())
+    assert on_device(repo, done.release).passed
+    assert (np.asarray(samples_of(repo).inputs["x"]) > 0).all()
+
+
+def test_where_none_runs_it_says_which_samples_to_give_and_blames_nobody(
+    repo: Repository, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"give --samples FILE.npz with 'x' \(float32 \[1, 4\]\)"):
+        released(repo, tmp_path, typed_models.never_runs())
+
+
+def test_a_large_image_travels_in_a_few_bytes(repo: Repository, tmp_path: Path) -> None:
+    done = released(repo, tmp_path, typed_models.image(), seed=1)
+    (file,) = (file for file in done.release.files if file.path == "samples.npz")
+    assert file.size_bytes < 300_000
+    assert samples_of(repo).runs > 1
+    assert on_device(repo, done.release).passed
+
+
+def test_without_samples_a_large_image_is_probed_too(repo: Repository, tmp_path: Path) -> None:
+    done = released(repo, tmp_path, typed_models.image())
+    assert done.release.probe.samples is None
+    assert done.release.requires == (PROBE2,)
+    assert on_device(repo, done.release).passed
+
+
+def test_shapes_and_ranges_are_taken_from_who_knows_them(repo: Repository, tmp_path: Path) -> None:
+    file = tmp_path / "new.onnx"
+    file.write_bytes(typed_models.padded(8))
+    words = ["release", str(repo.path), "made", "2.0", str(file), "--no-passphrase"]
+    words += ["--shape", "x=2x100", "--range", "x=5:6"]
+    CliRunner().invoke(app, words, catch_exceptions=False)
+    made = np.asarray(samples_of(repo).inputs["x"])
+    assert made.shape[1:] == (2, 100)
+    assert made.min() >= 5
+    assert made.max() <= 6
+
+
+@pytest.mark.parametrize("words", [["--shape", "x"], ["--shape", "y=1x2"], ["--range", "x=3"]])
+def test_a_shape_or_range_that_cannot_be_is_refused(
+    repo: Repository, tmp_path: Path, words: list[str]
+) -> None:
+    file = tmp_path / "new.onnx"
+    file.write_bytes(typed_models.padded(8))
+    done = CliRunner().invoke(app, ["release", str(repo.path), "made", "2.0", str(file), *words])
+    assert isinstance(done.exception, UsageError)
+    assert repo.store.versions("made") == []
+
+
+def test_a_graph_tells_sizes_that_its_weights_fix() -> None:
+    hints = hints_of(onnx.load_from_string(typed_models.convolved()))
+    assert hints.sizes == {("x", 3): 3}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        typed_models.declared_wrongly(),
+        typed_models.declared_wrongly(name="y" * 300),
+        typed_models.declared_wrongly(free="floor(height/32) + " * 18),
+    ],
+)
+def test_the_contract_is_what_the_model_does(
+    repo: Repository, tmp_path: Path, model: bytes
+) -> None:
+    done = released(repo, tmp_path, model)
+    assert [len(output.shape) for output in done.release.outputs] == [3]
+    assert any("the release says what the model does" in warning for warning in done.warnings)
+    assert done.release.requires == (PROBE2,)
+    result = on_device(repo, done.release)
+    assert result.passed, result.detail
