@@ -19,7 +19,7 @@ from typing import Final
 from slotcast_publisher.delta.alignment import cut_alike
 from slotcast_publisher.delta.known_moves import NOTHING_KNOWN, KnownMoves
 from slotcast_publisher.delta.layout import find_tensors, image_of
-from slotcast_publisher.delta.match import match_tensors
+from slotcast_publisher.delta.origins import find_origins
 from slotcast_publisher.delta.place import TensorPlace
 from slotcast_publisher.delta.plan import SectionPlan, plan_sections
 from slotcast_publisher.delta.section import EncodedSection, SegmentUse, encode_section
@@ -122,10 +122,10 @@ def _plan(
     old: Source, new: Source, old_tensors: list[TensorPlace], new_tensors: list[TensorPlace]
 ) -> list[SectionPlan]:
     old_tensors, new_tensors = cut_alike(old, old_tensors, new, new_tensors)
-    matches = match_tensors(old, old_tensors, new, new_tensors)
-    matched = {match.new.offset for match in matches}
-    noise = [place for place in new_tensors if place.kind.is_float and place.offset not in matched]
-    return plan_sections(old.size_bytes, new.size_bytes, matches, noise) if new.size_bytes else []
+    if not new.size_bytes:
+        return []
+    origins = find_origins(old, old_tensors, new, new_tensors)
+    return plan_sections(old.size_bytes, new.size_bytes, origins)
 
 
 def _encoded(

@@ -13,6 +13,11 @@ import bsdiff4
 import numpy as np
 import zstandard
 
+from slotcast_publisher.delta.worth_trying import (
+    has_common_bytes,
+    has_repetitions,
+    likely_packers,
+)
 from slotcast_schemas.codecs.delta.fields import FieldWriter
 from slotcast_schemas.codecs.delta.packed import (
     PACK_BZ2,
@@ -45,7 +50,13 @@ Packed = tuple[OtherStreams, bytes]
 
 
 def encode_other(
-    data: bytes, old: bytes, ranges: list[tuple[int, int]], *, is_noise: bool
+    data: bytes,
+    old: bytes,
+    ranges: list[tuple[int, int]],
+    *,
+    is_noise: bool,
+    is_patch_hopeless: bool = False,
+    is_in_crumbs: bool = False,
 ) -> Packed:
     """Give how to make `data`, and the stored streams.
 
@@ -54,13 +65,17 @@ def encode_other(
         old: bytes of the base that may help.
         ranges: where those lie in the base.
         is_noise: the bytes are weights without an old self: searching them is in vain.
+        is_patch_hopeless: so many of them are, that suffix sorting takes too long.
+        is_in_crumbs: the decoder will read them a few at a time, which decoders of the first
+            release lose track of in a stream of LZMA2 of more than 16 KiB.
     """
-    candidates = [_plain(data, is_noise=is_noise)]
-    if data and old and not is_noise:
+    candidates = [_plain(data, is_noise=is_noise, is_in_crumbs=is_in_crumbs)]
+    if data and old and not is_noise and has_common_bytes(data, old):
         candidates.append(_dictionary(data, old, ranges))
         best = min(len(packed) for _, packed in candidates)
         # Suffix sorting noise takes minutes and finds nothing; small inputs are always tried.
-        if len(data) <= _SLOW_UP_TO_BYTES or best < _WORTH_MORE_TRIES * len(data):
+        is_worth_it = len(data) <= _SLOW_UP_TO_BYTES or best < _WORTH_MORE_TRIES * len(data)
+        if is_worth_it and not is_patch_hopeless:
             candidates.append(_patch(data, old, ranges))
     return min(candidates, key=lambda candidate: _cost(*candidate))
 
@@ -69,18 +84,30 @@ def _cost(streams: OtherStreams, packed: bytes) -> int:
     return len(packed) + 2 * len(streams.ranges) + 4 * len(streams.streams)
 
 
-def pack(data: bytes, *, is_noise: bool = False) -> tuple[int, bytes]:
-    """Give the smallest packing of a stream: the packer's code, and the bytes."""
-    level = 3 if is_noise else 19
-    packed = [(PACK_NONE, data), (PACK_ZSTD, zstandard.ZstdCompressor(level).compress(data))]
-    if not is_noise:
+def pack(data: bytes, *, is_noise: bool = False, is_in_crumbs: bool = False) -> tuple[int, bytes]:
+    """Give the smallest packing of a stream: the packer's code, and the bytes.
+
+    Args:
+        data: the stream.
+        is_noise: it is weights, which only their distribution makes smaller.
+        is_in_crumbs: it is read a few bytes at a time (see `encode_other`).
+    """
+    packers = {PACK_ZSTD} if is_noise else likely_packers(data)
+    if is_in_crumbs:
+        packers = packers - {PACK_XZ} | {PACK_ZSTD}
+    packed = [(PACK_NONE, data)]
+    if PACK_ZSTD in packers:
+        level = 3 if is_noise or not has_repetitions(data) else 19
+        packed.append((PACK_ZSTD, zstandard.ZstdCompressor(level).compress(data)))
+    if PACK_XZ in packers:
         packed.append((PACK_XZ, lzma.compress(data, format=lzma.FORMAT_RAW, filters=XZ_FILTERS)))
+    if PACK_BZ2 in packers:
         packed.append((PACK_BZ2, bz2.compress(data, 9)))
     return min(packed, key=lambda each: len(each[1]))
 
 
-def _plain(data: bytes, *, is_noise: bool) -> Packed:
-    packer, packed = pack(data, is_noise=is_noise)
+def _plain(data: bytes, *, is_noise: bool, is_in_crumbs: bool) -> Packed:
+    packer, packed = pack(data, is_noise=is_noise, is_in_crumbs=is_in_crumbs)
     return OtherStreams(MODE_PLAIN, [], [(packer, len(packed), len(data))]), packed
 
 

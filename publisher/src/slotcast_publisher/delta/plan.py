@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from slotcast_publisher.delta.match import Match
-from slotcast_publisher.delta.place import TensorPlace
+from slotcast_publisher.delta.origins import Origins
 
 SECTION_BYTES: Final = 8 * 1024 * 1024
 """The bytes of the image that one section makes, about."""
@@ -27,9 +27,17 @@ _OTHER_PIECE_BYTES: Final = 4 * 1024 * 1024
 """The bytes of each piece that more other bytes are cut into; searched in a range of 6 MiB, a piece
 has 1 MiB on both sides for what moved."""
 
-_NOISE_MIN_BYTES: Final = 64 * 1024
-"""The least bytes of a tensor without a match that is taken for noise, which no search makes
-smaller."""
+NOISE_MIN_BYTES: Final = 64 * 1024
+"""The least bytes of noise, which no search makes smaller, that are a section of their own."""
+
+_NOISE_BESIDE_MAX_BYTES: Final = 512 * 1024
+"""The most bytes of noise in smaller pieces beside which other bytes are still suffix sorted."""
+
+_PIECES_MAX: Final = 32_768
+"""The most pieces of one section: the format allows twice as many segments."""
+
+_CRUMB_BYTES: Final = 64
+"""The mean bytes of a piece below which a decoder reads other bytes in crumbs."""
 
 _HEAVY_BYTES: Final = 1024 * 1024
 """The other bytes above which a section takes much more memory to make than one of tensors."""
@@ -37,13 +45,33 @@ _HEAVY_BYTES: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class TargetPiece:
-    """A run of the target: elements of a matched tensor from `first` on, or other bytes."""
+    """A run of the target: elements of a matched tensor from `first` on, a copy, or other bytes.
+
+    Attributes:
+        offset: where it begins in the target.
+        size_bytes: its size.
+        match: the tensor that it is part of, if that has an old self.
+        first: its first element in that tensor.
+        is_noise: it is weights that nothing explains.
+        copied_from: where in the base the same bytes lie, if they do.
+    """
 
     offset: int
     size_bytes: int
     match: Match | None = None
     first: int = 0
     is_noise: bool = False
+    copied_from: int | None = None
+
+    @property
+    def is_other(self) -> bool:
+        """Whether its bytes are given as they are: neither from a tensor nor a copy."""
+        return self.match is None and self.copied_from is None
+
+    @property
+    def is_noise_apart(self) -> bool:
+        """Whether it is so much noise that it is kept apart from bytes that are searched."""
+        return self.is_noise and self.size_bytes >= NOISE_MIN_BYTES
 
     @property
     def elements(self) -> int:
@@ -53,21 +81,33 @@ class TargetPiece:
 
 @dataclass(slots=True)
 class SectionPlan:
-    """Pieces that make one section, and ranges of the base that may help its other bytes."""
+    """Pieces that make one section, and ranges of the base that may help its other bytes.
+
+    Attributes:
+        pieces: in the order of the target.
+        ranges: offset and size of each.
+        is_noise: its other bytes are noise, in large pieces.
+        size_bytes: its size in the target.
+        elements: elements of matched tensors.
+        other_bytes: bytes that are neither a matched tensor's nor copied.
+        noise_bytes: those of them that are noise.
+    """
 
     pieces: list[TargetPiece] = field(default_factory=list)
     ranges: list[tuple[int, int]] = field(default_factory=list)
     is_noise: bool = False
+    size_bytes: int = 0
+    elements: int = 0
+    other_bytes: int = 0
+    noise_bytes: int = 0
 
-    @property
-    def size_bytes(self) -> int:
-        """Size in the target."""
-        return sum(piece.size_bytes for piece in self.pieces)
-
-    @property
-    def elements(self) -> int:
-        """Elements of matched tensors."""
-        return sum(piece.elements for piece in self.pieces)
+    def add(self, piece: TargetPiece) -> None:
+        """Take one more piece, which follows the last in the target."""
+        self.pieces.append(piece)
+        self.size_bytes += piece.size_bytes
+        self.elements += piece.elements
+        self.other_bytes += piece.size_bytes if piece.is_other else 0
+        self.noise_bytes += piece.size_bytes if piece.is_noise else 0
 
     @property
     def is_heavy(self) -> bool:
@@ -75,21 +115,25 @@ class SectionPlan:
         return self.other_bytes > _HEAVY_BYTES and not self.is_noise
 
     @property
-    def other_bytes(self) -> int:
-        """Bytes that are no matched tensor's."""
-        return sum(piece.size_bytes for piece in self.pieces if piece.match is None)
+    def is_patch_hopeless(self) -> bool:
+        """Whether so much of the other bytes is noise that searching them all takes too long."""
+        return self.noise_bytes > _NOISE_BESIDE_MAX_BYTES
+
+    @property
+    def is_in_crumbs(self) -> bool:
+        """Whether other bytes lie between many copies, a few at a time."""
+        return self.other_bytes < _CRUMB_BYTES * sum(piece.is_other for piece in self.pieces)
 
 
 def plan_sections(
-    base_size_bytes: int, target_size_bytes: int, matches: list[Match], noise: list[TensorPlace]
+    base_size_bytes: int, target_size_bytes: int, origins: Origins
 ) -> list[SectionPlan]:
     """Plan sections in the order of the target, covering it exactly once.
 
     Args:
         base_size_bytes: size of the old image.
         target_size_bytes: size of the new one.
-        matches: of tensors that do not overlap, in the order of the target.
-        noise: new tensors of floats without a match.
+        origins: where the bytes of the target come from, as far as that is known.
     """
     # A little more than one section is still one: a second would learn its statistics anew.
     spare = SECTION_BYTES // 8 if target_size_bytes <= SECTION_BYTES * 9 // 8 else 0
@@ -97,11 +141,11 @@ def plan_sections(
     limit = -(-target_size_bytes // count)
     limit += limit // 16
     plans: list[SectionPlan] = []
-    for piece in _cut(_runs(target_size_bytes, matches, noise), limit):
+    for piece in _cut(_runs(target_size_bytes, origins), limit):
         if not plans or not _fits(plans[-1], piece, limit):
-            plans.append(SectionPlan(is_noise=piece.is_noise))
-        plans[-1].pieces.append(piece)
-    free = _unmatched(base_size_bytes, matches)
+            plans.append(SectionPlan(is_noise=piece.is_noise_apart))
+        plans[-1].add(piece)
+    free = origins.free_ranges(base_size_bytes)
     start = 0
     for plan in plans:
         plan.ranges = choose_ranges(free, start / target_size_bytes, plan)
@@ -110,23 +154,25 @@ def plan_sections(
 
 
 def _fits(plan: SectionPlan, piece: TargetPiece, limit: int) -> bool:
-    other = 0 if piece.match else piece.size_bytes
+    other = piece.size_bytes if piece.is_other else 0
     return (
         plan.size_bytes + piece.size_bytes <= limit
         and plan.elements + piece.elements <= SECTION_ELEMENTS
         and plan.other_bytes + other <= OTHER_WHOLE_BYTES
-        and plan.is_noise == piece.is_noise
+        and (plan.is_noise == piece.is_noise_apart or not piece.is_other)
+        and len(plan.pieces) < _PIECES_MAX
     )
 
 
-def _runs(size_bytes: int, matches: list[Match], noise: list[TensorPlace]) -> Iterator[TargetPiece]:
-    """Tensors and what lies between them."""
-    known = [TargetPiece(match.new.offset, match.new.size_bytes, match) for match in matches]
-    known += [
-        TargetPiece(place.offset, place.size_bytes, is_noise=True)
-        for place in noise
-        if place.size_bytes >= _NOISE_MIN_BYTES
+def _runs(size_bytes: int, origins: Origins) -> Iterator[TargetPiece]:
+    """Tensors, copies, noise, and what lies between them."""
+    known = [
+        TargetPiece(match.new.offset, match.new.size_bytes, match) for match in origins.matches
     ]
+    known += [
+        TargetPiece(run.offset, run.size_bytes, copied_from=run.base_offset) for run in origins.runs
+    ]
+    known += [TargetPiece(place.offset, place.size_bytes, is_noise=True) for place in origins.noise]
     end = 0
     for piece in sorted(known, key=lambda piece: piece.offset):
         if piece.offset > end:
@@ -140,7 +186,7 @@ def _runs(size_bytes: int, matches: list[Match], noise: list[TensorPlace]) -> It
 def _cut(runs: Iterator[TargetPiece], limit: int) -> Iterator[TargetPiece]:
     """Pieces of at most `limit` bytes: tensors cut at the ends of rows, other bytes anywhere."""
     for run in runs:
-        most = min(limit, _most_other(run) if run.match is None else _most_bytes(run.match))
+        most = min(limit, _most_other(run) if run.is_other else _most_bytes(run.match))
         if run.size_bytes <= most:
             yield run
             continue
@@ -148,15 +194,18 @@ def _cut(runs: Iterator[TargetPiece], limit: int) -> Iterator[TargetPiece]:
         for start in range(0, run.size_bytes, step):
             size_bytes = min(step, run.size_bytes - start)
             first = run.match.new.kind.count(start) if run.match else 0
-            yield TargetPiece(run.offset + start, size_bytes, run.match, first, run.is_noise)
+            copied_from = None if run.copied_from is None else run.copied_from + start
+            yield TargetPiece(
+                run.offset + start, size_bytes, run.match, first, run.is_noise, copied_from
+            )
 
 
 def _most_other(run: TargetPiece) -> int:
     return OTHER_WHOLE_BYTES if run.size_bytes <= OTHER_WHOLE_BYTES else _OTHER_PIECE_BYTES
 
 
-def _most_bytes(match: Match) -> int:
-    return match.new.kind.size_bytes(SECTION_ELEMENTS)
+def _most_bytes(match: Match | None) -> int:
+    return match.new.kind.size_bytes(SECTION_ELEMENTS) if match else SECTION_BYTES
 
 
 def _whole_rows(match: Match, limit: int) -> int:
@@ -167,19 +216,6 @@ def _whole_rows(match: Match, limit: int) -> int:
     if row_bytes > limit or row_bytes % pair_bytes or kind.count(row_bytes) != match.new.row:
         return limit // 8 * 8
     return limit // row_bytes * row_bytes
-
-
-def _unmatched(size_bytes: int, matches: list[Match]) -> list[tuple[int, int]]:
-    """Ranges of the base that no match reads."""
-    ranges, end = [], 0
-    used = sorted((match.old.offset, match.old.size_bytes) for match in matches)
-    for offset, used_bytes in used:
-        if offset > end:
-            ranges.append((end, offset - end))
-        end = max(end, offset + used_bytes)
-    if end < size_bytes:
-        ranges.append((end, size_bytes - end))
-    return ranges
 
 
 def choose_ranges(

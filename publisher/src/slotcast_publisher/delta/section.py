@@ -94,7 +94,14 @@ def encode_section(
         if use.kind == "other"
     )
     old = b"".join(base.read_at(*each) for each in plan.ranges) if data else b""
-    streams, stored = encode_other(data, old, plan.ranges, is_noise=plan.is_noise)
+    streams, stored = encode_other(
+        data,
+        old,
+        plan.ranges,
+        is_noise=plan.is_noise,
+        is_patch_hopeless=plan.is_patch_hopeless,
+        is_in_crumbs=plan.is_in_crumbs,
+    )
     uses = _with_other(uses, len(stored))
     description = Description(segments, streams, coded.used_contexts, coded.used_symbols)
     raw = pack_description(description)
@@ -119,6 +126,8 @@ def _segment(
     base: Source, target: Source, piece: TargetPiece, known: KnownMoves
 ) -> tuple[Segment, float]:
     """The cheapest segment for a piece, and about how many bits it costs."""
+    if piece.copied_from is not None:
+        return Copy(piece.size_bytes, piece.copied_from), 0.0
     if piece.match is None:
         return Other(piece.size_bytes), 0.0
     tensor = _tensor(piece)

@@ -148,9 +148,12 @@ def _zstd_reader(stored: PayloadRegion, dictionary: bytes) -> Callable[[int], by
 def _looped(stored: PayloadRegion, unpacker: _Decompressor) -> Callable[[int], bytes]:
     def unpack(size: int) -> bytes:
         while not unpacker.eof:
-            fresh = stored.read(_READ_BYTES) if unpacker.needs_input else b""
+            # Asked before, not after: what is held back from the last call may turn out to be
+            # nothing, and only then is more needed.
+            is_hungry = unpacker.needs_input
+            fresh = stored.read(_READ_BYTES) if is_hungry else b""
             data = unpacker.decompress(fresh, size)
-            if data or (unpacker.needs_input and not fresh):
+            if data or (is_hungry and not fresh):
                 return data
         return b""
 

@@ -1,0 +1,108 @@
+"""Bytes of the target that lie elsewhere in the base: found by hash, given as runs to copy.
+
+What no tensor explains is looked for in the whole base: tensors without an old self, and files that
+nothing is known of where they are too large to be searched as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from slotcast_publisher.delta.block_index import BlockIndex, Region, Run
+from slotcast_publisher.delta.place import TensorPlace
+from slotcast_schemas.codecs.source import Source
+
+RUNS_MAX: Final = 16_384
+"""The most runs of one tensor, or of one piece of a file, that are copied; the longest are kept."""
+
+_TENSOR_RUN_MIN_BYTES: Final = 40
+"""The least bytes of a run inside a tensor: describing one costs about six."""
+
+_FILE_RUN_MIN_BYTES: Final = 1024
+"""The least bytes of a run among other bytes, which are searched for what is alike as well."""
+
+
+def find_moved_tensors(
+    base: Source, old: Iterable[TensorPlace], target: Source, lost: Iterable[TensorPlace]
+) -> Iterator[tuple[TensorPlace, list[Run]]]:
+    """Give each tensor without an old self with its runs that lie in tensors of the base.
+
+    Args:
+        base: the old image.
+        old: its tensors.
+        target: the new image.
+        lost: the new tensors that nothing explains yet.
+    """
+    lost = list(lost)
+    if not lost:
+        return
+    widths = {_width(place) for place in lost}
+    index = BlockIndex(base, (_region(place) for place in old if _width(place) in widths))
+    for place in lost:
+        yield place, _longest(index.runs(target, _region(place)), _TENSOR_RUN_MIN_BYTES)
+
+
+def find_moved_files(
+    base: Source, free: list[tuple[int, int]], target: Source, gaps: Iterable[tuple[int, int]]
+) -> list[Run]:
+    """Find the runs of large ranges of other bytes that lie in other bytes of the base.
+
+    Args:
+        base: the old image.
+        free: offset and size in bytes of its ranges that no tensor takes.
+        target: the new image.
+        gaps: the ranges of the new image to look for.
+    """
+    gaps = list(gaps)
+    if not gaps:
+        return []
+    index = BlockIndex(base, (Region(offset, size_bytes, 1) for offset, size_bytes in free))
+    runs = []
+    for offset, size_bytes in gaps:
+        runs += _longest(index.runs(target, Region(offset, size_bytes, 1)), _FILE_RUN_MIN_BYTES)
+    return runs
+
+
+def without_runs(place: TensorPlace, runs: Iterable[Run]) -> Iterator[TensorPlace]:
+    """Give what is left of a tensor between runs in it, as places of their own.
+
+    Args:
+        place: the tensor.
+        runs: in order, apart.
+    """
+    end, start = place.offset + place.size_bytes, place.offset
+    for run in runs:
+        if run.offset > start:
+            yield part_of(place, start, run.offset - start)
+        start = run.end
+    if start < end:
+        yield part_of(place, start, end - start)
+
+
+def part_of(place: TensorPlace, offset: int, size_bytes: int) -> TensorPlace:
+    """Give a range of a tensor as a place of its own, in one dimension.
+
+    Args:
+        place: the tensor.
+        offset: where the range begins in the image.
+        size_bytes: its size, whole elements.
+    """
+    count = place.kind.count(size_bytes)
+    return TensorPlace(place.name, place.kind, (count,), offset, size_bytes)
+
+
+def _width(place: TensorPlace) -> int:
+    return int(place.kind.unsigned.itemsize)
+
+
+def _region(place: TensorPlace) -> Region:
+    return Region(place.offset, place.size_bytes, _width(place))
+
+
+def _longest(runs: list[Run], least_bytes: int) -> list[Run]:
+    worth = [run for run in runs if run.size_bytes >= least_bytes]
+    if len(worth) > RUNS_MAX:
+        worth = sorted(worth, key=lambda run: run.size_bytes)[-RUNS_MAX:]
+        worth.sort(key=lambda run: run.offset)
+    return worth

@@ -1,0 +1,96 @@
+"""Whether a search or a slow packer is worth its time, told by a sample.
+
+Suffix sorting bytes that are nowhere in the base takes minutes and finds nothing, and the slowest
+packers gain nothing on weights, which have no repetitions. A thousandth of the bytes tells both.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+from typing import Final
+
+import numpy as np
+import zstandard
+
+from slotcast_publisher.delta.block_index import block_hashes, window_hashes
+from slotcast_schemas.codecs.delta.packed import (
+    PACK_BZ2,
+    PACK_XZ,
+    PACK_ZSTD,
+    XZ_FILTERS,
+)
+
+_WINDOW_BYTES: Final = 8
+"""The bytes of a window that is looked for: what is alike has some of them in common."""
+
+_WINDOWS: Final = 4096
+"""The number of windows that are looked for."""
+
+_FOUND_SHARE: Final = 0.01
+"""The share of windows found from which a search pays."""
+
+_SLAB_BYTES: Final = 1 << 19
+"""The bytes that are searched at once."""
+
+_SAMPLE_FROM_BYTES: Final = 256 * 1024
+"""The least bytes of which a sample is packed first."""
+
+_SAMPLE_BYTES: Final = 32 * 1024
+"""The bytes of each of four pieces of a sample."""
+
+_NEARLY_BEST: Final = 1.003
+"""How much larger than the best a packer's sample may be, for all the bytes to be tried with it."""
+
+
+def has_common_bytes(data: bytes, old: bytes) -> bool:
+    """Say whether some of the windows of `data` are anywhere in `old`."""
+    if len(data) < 4 * _WINDOW_BYTES or len(old) < _WINDOW_BYTES:
+        return True
+    wanted = _sampled_windows(data)
+    if not len(wanted):
+        return True
+    found = np.zeros(len(wanted), dtype=np.bool_)
+    for start in range(0, len(old), _SLAB_BYTES):
+        slab = old[start : start + _SLAB_BYTES + _WINDOW_BYTES - 1]
+        if len(slab) >= _WINDOW_BYTES:
+            hashes = window_hashes(np.frombuffer(slab, dtype=np.uint8), _WINDOW_BYTES)
+            index = np.minimum(np.searchsorted(wanted, hashes), len(wanted) - 1)
+            found[index[wanted[index] == hashes]] = True
+    return bool(found.mean() >= _FOUND_SHARE)
+
+
+def _sampled_windows(data: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint64]]:
+    """Hashes of windows from all over the data, sorted; none of one repeated byte."""
+    elements = np.frombuffer(data, dtype=np.uint8)
+    last = len(elements) - _WINDOW_BYTES
+    starts = np.unique(np.linspace(0, last, min(last + 1, _WINDOWS)).astype(np.int64))
+    windows = elements[starts[:, None] + np.arange(_WINDOW_BYTES)]
+    windows = windows[np.ptp(windows, axis=1) > 0]
+    return np.unique(block_hashes(windows.ravel(), _WINDOW_BYTES))
+
+
+def likely_packers(data: bytes) -> set[int]:
+    """Give the packers that may make the data smallest, by what they make of a sample."""
+    slow = {PACK_ZSTD, PACK_XZ, PACK_BZ2}
+    if len(data) < _SAMPLE_FROM_BYTES:
+        return slow
+    starts = np.linspace(0, len(data) - _SAMPLE_BYTES, 4).astype(int)
+    sample = b"".join(data[start : start + _SAMPLE_BYTES] for start in starts)
+    sizes = {
+        PACK_ZSTD: len(zstandard.ZstdCompressor(19).compress(sample)),
+        PACK_XZ: len(lzma.compress(sample, format=lzma.FORMAT_RAW, filters=XZ_FILTERS)),
+        PACK_BZ2: len(bz2.compress(sample, 9)),
+    }
+    best = min(sizes.values())
+    return {packer for packer, size in sizes.items() if size <= best * _NEARLY_BEST}
+
+
+def has_repetitions(data: bytes) -> bool:
+    """Say whether zstd's slowest level makes a sample smaller than its fastest ones do."""
+    if len(data) < _SAMPLE_FROM_BYTES:
+        return True
+    middle = len(data) // 2
+    sample = data[middle - 2 * _SAMPLE_BYTES : middle + 2 * _SAMPLE_BYTES]
+    slow, quick = (len(zstandard.ZstdCompressor(level).compress(sample)) for level in (19, 1))
+    return slow * 1.002 < quick
