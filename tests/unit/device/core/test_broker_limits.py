@@ -122,6 +122,18 @@ def test_a_code_says_it_without_doubt() -> None:
     assert after_ending(BrokerLimits(), tiny) == BrokerLimits(), "no broker refuses so small a one"
 
 
+def test_what_a_broker_proved_of_wildcards_holds_for_that_broker_alone() -> None:
+    allowance = Allowance()
+    allowance.connected("mqtt://a", BrokerLimits())
+    allowance.is_wildcard_proven = True
+    proven = []
+    for broker in ("mqtt://a", "mqtt://b", "mqtt://b"):
+        allowance.connected(broker, BrokerLimits(retained=False))
+        proven.append(allowance.is_wildcard_proven)
+    assert proven == [True, False, False]
+    assert allowance.limits == BrokerLimits(retained=False)
+
+
 @pytest.mark.parametrize(
     ("models", "quota", "each"), [(1, 48, 40), (3, 48, 15), (16, 48, 2), (1, 5, 4), (2, 5, 1)]
 )

@@ -93,6 +93,8 @@ def test_the_digest_is_of_the_notice_that_was_looked_at_last() -> None:
     box.take()
     box.arrived(b"2", is_busy=True)
     assert box.seen_sha256 == hashlib.sha256(b"1").digest()
+    box.forget_seen()
+    assert box.seen_sha256 == b""
 
 
 def test_whether_a_clock_that_is_set_has_something_to_look_at() -> None:

@@ -226,6 +226,11 @@ def test_a_codec_from_the_future_is_passed_over_not_refused() -> None:
     chosen = plan(trusted(payloads=(future, FULL)))
     assert isinstance(chosen, Install)
     assert chosen.payload == FULL
+    delta = msgspec.structs.replace(DELTA, codec="delta+v9", sha256=messages.sha("future delta"))
+    baseless = msgspec.structs.replace(DELTA, base=None, sha256=messages.sha("of nothing"))
+    chosen = plan(trusted(payloads=(delta, baseless, FULL)), holding(OLD))
+    assert isinstance(chosen, Install)
+    assert chosen.payload == FULL
 
 
 def test_old_content_under_a_new_sequence_needs_no_payload_at_all() -> None:
@@ -246,6 +251,31 @@ def test_only_chunks_with_frames_of_missing_files_are_needed() -> None:
     assert needed_chunks(payload, release, {}) == [0, 1, 2, 3, 4]
     whole = msgspec.structs.replace(payload, frames=())
     assert needed_chunks(whole, release, {model: ("a", model)}) == [0, 1, 2, 3, 4]
+
+
+def test_a_frame_that_ends_one_byte_into_a_chunk_needs_that_chunk() -> None:
+    release = messages.release()
+    payload = messages.payload(5120, 1024, codec="full+zstd", base=None, frames=(2049, 3071))
+    labels = release.files[1].path
+    assert needed_chunks(payload, release, {labels: ("a", labels)}) == [0, 1, 2]
+
+
+def test_each_file_has_its_frame_where_the_others_before_it_end() -> None:
+    files = tuple(
+        File(path=f"{n}.bin", size_bytes=1, sha256=messages.sha(f"{n}")) for n in range(3)
+    )
+    model = msgspec.structs.replace(files[2], role="model")
+    three = messages.release(
+        files=(*files[:2], model), entry=model.path, image_size_bytes=3, rebased=None
+    )
+    payload = messages.payload(3072, 1024, codec="full+zstd", base=None, frames=(1024, 1024, 1024))
+    held: dict[str, tuple[SlotName, str]] = {file.path: ("a", file.path) for file in files}
+    for number, file in enumerate(three.files):
+        others = {path: where for path, where in held.items() if path != file.path}
+        assert needed_chunks(payload, three, others) == [number]
+    odd = msgspec.structs.replace(payload, frames=(1024, 2048))
+    with pytest.raises(ValueError, match="zip"):
+        needed_chunks(odd, three, {})
 
 
 def test_a_frame_that_ends_with_its_chunk_needs_no_chunk_more() -> None:
@@ -302,6 +332,14 @@ def test_the_days_bytes_of_whole_images_are_bounded() -> None:
     assert waiting.reason == "byte_budget"
     assert isinstance(plan(state=used, **{**today, "day": 20_001}), Install)
     assert isinstance(plan(state=EMPTY, **today), Install)
+
+
+def test_a_whole_image_may_use_the_days_bytes_to_the_last_one() -> None:
+    """What was used on another day does not count."""
+    used = msgspec.structs.replace(EMPTY, full_day=20_000, full_bytes=100)
+    today: dict[str, Any] = {"full_bytes_per_day": 1000, "day": 20_000}
+    assert isinstance(plan(state=used, **today), Install)
+    assert isinstance(plan(state=used, full_bytes_per_day=900, day=20_001), Install)
 
 
 def test_a_whole_image_that_was_begun_is_gone_on_with_and_counted_once() -> None:

@@ -70,11 +70,28 @@ def test_each_row_of_the_table_with_sound_slots(
     assert recovery.state.floor == 1
 
 
-def test_a_roll_back_that_had_happened_keeps_its_verdict() -> None:
-    recovery = recover("clf", found(update(State.TRIAL, verdict="latency"), "a"))
+@pytest.mark.parametrize(
+    ("verdict", "reason", "detail"),
+    [("latency", "latency", "3 x as slow"), ("", "switched_by_hand", "")],
+)
+def test_a_roll_back_that_had_happened_keeps_its_verdict(
+    verdict: str, reason: str, detail: str
+) -> None:
+    """Without one somebody switched; what the trial waited for is no reason for that."""
+    happened = update(State.TRIAL, verdict=verdict, detail="3 x as slow", deployment="d")
+    recovery = recover("clf", found(happened, "a"))
+    assert recovery.state.update == replace(
+        happened, state=State.ROLLED_BACK, reason=reason, detail=detail
+    )
+    assert recovery.note == f"the roll back had happened ({reason})"
+
+
+def test_a_trial_whose_signed_release_is_lost_may_see_no_restart() -> None:
+    seen = dataclasses.replace(found(update(State.TRIAL), "b"), releases={"a": OLD})
+    recovery = recover("clf", seen)
+    assert recovery.then is Next.ROLL_BACK
     assert recovery.state.update is not None
-    assert recovery.state.update.state is State.ROLLED_BACK
-    assert recovery.state.update.reason == "latency"
+    assert recovery.state.update.detail == "1 restarts on trial, 0 are allowed"
 
 
 def test_a_release_whose_roll_back_lost_its_power_is_benched_all_the_same() -> None:
@@ -114,7 +131,10 @@ def test_where_the_active_slot_is_damaged_the_other_serves(happened: Update | No
     ended = unknown_release(*damaged, since=0)
     if happened is not None:
         ended = replace(happened, state=damaged[0], reason=damaged[1], detail=damaged[2])
-    assert recover("clf", found(happened, "b", sound="a")) == Recovery(
+    seen = found(happened, "b", sound="a")
+    assert seen.state is not None
+    seen = dataclasses.replace(seen, state=replace(seen.state, active="b"))
+    assert recover("clf", seen) == Recovery(
         ModelState(model="clf", floor=1, active="a", slots={"a": SEALED["a"]}, update=ended),
         activate="a",
         note="slot b is damaged; slot a serves",
@@ -235,6 +255,60 @@ def test_a_lost_link_is_put_back_at_a_sound_slot_whatever_lies_there(link: Curre
     assert (recovery.activate, recovery.note) == ("a", note)
     assert recovery.note == lost_text(link, "a")
     assert recovery.state.update == replace(committed, detail=note)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "sound", "opened"),
+    [("latency", "ab", "a"), ("latency", "b", "b"), ("", "ab", "b")],
+    ids=["the way back had begun", "the old slot is damaged", "the trial goes on"],
+)
+def test_a_link_lost_on_trial_is_put_back_where_the_verdict_sends_it(
+    verdict: str, sound: str, opened: SlotName
+) -> None:
+    happened = update(State.TRIAL, verdict=verdict)
+    seen = lost(CurrentLink(None, "nothing"), sound, happened)
+    assert seen.state is not None
+    seen = dataclasses.replace(seen, state=replace(seen.state, active="b"))
+    assert recover("clf", seen).activate == opened
+
+
+def test_a_first_install_on_its_way_back_to_nothing_goes_on_to_nothing() -> None:
+    happened = update(State.TRIAL, verdict="latency", fallback=None)
+    recovery = recover("clf", lost(CurrentLink(None, "nothing"), "b", happened))
+    assert recovery.activate is None
+    assert recovery.state.active is None
+    assert recovery.state.update is not None
+    assert recovery.state.update.state is State.ROLLED_BACK
+
+
+def without_record(sequences: dict[SlotName, int], state: ModelState | None = None) -> Findings:
+    """Sound slots with these releases, a lost link, and perhaps a record that names no slot."""
+    releases = {slot: messages.release(version=f"{n}", sequence=n) for slot, n in sequences.items()}
+    sealed = {slot: record_of(release, b"") for slot, release in releases.items()}
+    return Findings(state, None, sealed, releases, frozenset(sealed))
+
+
+@pytest.mark.parametrize(
+    ("sequences", "active", "floor"),
+    [({"a": 5, "b": 3}, "b", 3), ({"a": 3, "b": 5}, "a", 3), ({"b": 4}, "b", 4)],
+)
+def test_with_record_and_link_lost_the_oldest_release_was_committed_before_the_other_was_built(
+    sequences: dict[SlotName, int], active: SlotName, floor: int
+) -> None:
+    seen = without_record(sequences)
+    recovery = recover("clf", seen)
+    assert recovery.activate == active
+    assert recovery.state == ModelState(
+        model="clf", floor=floor, active=active, slots=dict(seen.sealed)
+    )
+
+
+@pytest.mark.parametrize(("floor", "active"), [(5, "a"), (3, "b"), (4, "b"), (0, None)])
+def test_where_the_record_names_no_slot_the_committed_release_is_opened_else_the_oldest(
+    floor: int, active: SlotName | None
+) -> None:
+    state = ModelState(model="clf", floor=floor)
+    assert recover("clf", without_record({"a": 5, "b": 3}, state)).activate == active
 
 
 def test_a_copy_of_a_model_is_not_removed_for_a_slot_that_is_damaged() -> None:

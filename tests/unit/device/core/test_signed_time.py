@@ -194,6 +194,9 @@ def test_what_was_taken_by_a_clock_that_was_behind_is_dropped_when_it_is_set_rig
     shell.sets_clock(ENDS_S + DAY_S)
     shell.verified(trusted())
     assert shell.where == REFUSED
+    target = shell.core.status().target
+    assert target is not None, "the release that was dropped is named"
+    assert (target.sequence, target.deployment) == (7, "d-7")
     assert shell.core.transfer is None
     shell.sets_clock(SIGNED_S)  # it was not right after all
     shell.verified(trusted())

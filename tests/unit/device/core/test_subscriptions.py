@@ -51,6 +51,7 @@ def test_after_a_cut_everything_is_asked_for_again_only_on_a_fast_link(
 ) -> None:
     """It brings again what is there: cheaper than filters where a second brings much."""
     story = TransferStory(40, credit=slow_broker())
+    story.now_s = 5000.0
     story.asking()
     story.comes(*range(10), each_s=each_s)
     story.transfer.connection_lost()

@@ -273,6 +273,12 @@ def test_a_window_below_the_floor_is_told_with_its_rate() -> None:
     assert pace.judge(220.0, 35_000 + 120_000) == 2000
 
 
+def test_a_floor_of_less_than_a_byte_a_second_is_one() -> None:
+    pace = SlowLinkMeter(SlowLimit(bytes_per_s=0.5, window_s=60))
+    pace.begin(100.0, 0)
+    assert pace.deadline_s == 160.0
+
+
 def test_a_floor_of_zero_asks_for_no_clock() -> None:
     pace = SlowLinkMeter(SlowLimit(bytes_per_s=0))
     pace.begin(100.0, 0)

@@ -160,6 +160,17 @@ def test_a_lost_connection_ends_all_waits_and_the_next_one_asks_anew() -> None:
     assert story.left_s() == 5.0
 
 
+def test_nothing_is_asked_for_while_there_is_no_connection() -> None:
+    story = TransferStory()
+    story.transfer.start({}, 0.0)
+    story.connects()
+    story.map_comes()
+    story.transfer.connection_lost()
+    assert story.scanned(0) == []
+    assert (story.left_s(), story.transfer.in_flight) == (None, 0)
+    assert story.connects() == ["subscribe 0/1 0/2 0/3 0/4 0/5 0/6 0/7"]
+
+
 def test_a_stop_lets_go_of_every_filter_and_waits_for_nothing() -> None:
     story = TransferStory()
     story.asking()
