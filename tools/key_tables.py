@@ -1,4 +1,4 @@
-"""Writes the tables of keys in the documents from the structs that read them.
+"""Writes tables of keys, and drawings of states, in the documents from the code they are of.
 
 `python tools/key_tables.py` rewrites what stands between the markers; a test
 (tests/unit/workspace/test_key_tables.py) says whether all is in step.
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from slotcast_publisher.cli.limit_options import option_of
+from slotcast_publisher.fleet.rollout.lifecycle import GROUP, ROLLOUT, diagram
+from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_publisher.release.chosen_limits import default_in_words, limit_keys
 from slotcast_publisher.settings import Settings
 from slotcast_schemas.describe import Key, keys_of
@@ -43,6 +45,25 @@ def settings() -> str:
     return "\n".join(["| key | values | default | meaning |", "|---|---|---|---|", *rows])
 
 
+def plan() -> str:
+    """Give the table of what the plan of a rollout has."""
+    rows = [
+        f"| `{key.name}` | {_values(key)} | {_plan_default(key)} | {_cell(key.meaning)} |"
+        for key in keys_of(Plan)
+    ]
+    return "\n".join(["| key | values | default | meaning |", "|---|---|---|---|", *rows])
+
+
+def rollout() -> str:
+    """Draw the states of a rollout."""
+    return f"```mermaid\n{diagram(ROLLOUT)}```"
+
+
+def group() -> str:
+    """Draw the states of a rollout's group."""
+    return f"```mermaid\n{diagram(GROUP)}```"
+
+
 def reasons() -> str:
     """Give the table of reasons, by who must act."""
     rows = [
@@ -60,6 +81,23 @@ def _setting_default(key: Key) -> str:
     return "none" if key.default is None else f"`{key.default}`"
 
 
+def _plan_default(key: Key) -> str:
+    """A default as the file would say it; `none` where it has no word for it."""
+    match key.default:
+        case _ if key.required:
+            return ""
+        case None | () | {} | "":
+            return "none"
+        case bool(value):
+            return f"`{str(value).lower()}`"
+        case tuple(values):
+            return f"`{[*values]}`"
+        case str(value):
+            return f'`"{value}"`'
+        case value:
+            return f"`{value:g}`"
+
+
 def _values(key: Key) -> str:
     return _cell(f"{key.unit}: {key.values}" if key.unit else key.values)
 
@@ -71,6 +109,9 @@ def _cell(text: str) -> str:
 TABLES: Final[dict[str, tuple[str, Callable[[], str]]]] = {
     "limits": ("health-check.md", limits),
     "settings": ("cli.md", settings),
+    "plan": ("fleet.md", plan),
+    "rollout": ("fleet.md", rollout),
+    "group": ("fleet.md", group),
     "reasons": ("device.md", reasons),
 }
 

@@ -117,7 +117,7 @@ def _values(info: inspect.Type) -> str:
         case inspect.VarTupleType():
             return f"list of {_values(info.item_type)}"
         case inspect.DictType():
-            return "table of text"
+            return f"table of {_values(info.value_type)}"
         case inspect.IntType() | inspect.FloatType():
             return f"{_WORDS[type(info)]} {in_range(info)}".rstrip()
     return _WORDS[type(info)]

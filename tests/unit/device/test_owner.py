@@ -13,9 +13,9 @@ import pytest
 
 from slotcast_device.owner import hooks
 from slotcast_device.owner.owner import Owner
-from slotcast_device.owner.update_windows import parse_windows
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import File
+from slotcast_schemas.update_windows import parse_windows
 from tests.support.stranger import as_stranger, needs_root
 
 NOW = datetime(2026, 11, 23, 3, 0)  # noqa: DTZ001 - windows are in local time

@@ -4,8 +4,8 @@ from datetime import datetime
 
 import pytest
 
-from slotcast_device.owner.update_windows import parse_windows, wait_s
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.update_windows import parse_windows, wait_s
 
 MONDAY_0300 = datetime(2026, 11, 23, 3, 0)  # noqa: DTZ001 - windows are in local time
 

@@ -32,9 +32,9 @@ from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core.actions import Answer
 from slotcast_device.owner.hooks import run_hook
-from slotcast_device.owner.update_windows import UpdateWindow, parse_windows, wait_s
 from slotcast_device.runtime.users import is_there, this_user
 from slotcast_schemas.reasons import Reason
+from slotcast_schemas.update_windows import UpdateWindow, parse_windows, wait_s
 
 if TYPE_CHECKING:
     from slotcast_device.config import DeviceConfig

@@ -14,34 +14,16 @@ from slotcast_publisher.fleet.figures.comparison import (
     on_all,
     on_device,
 )
-from slotcast_publisher.fleet.figures.histograms import EMPTY, GRID_S, Histogram, histogram_of
+from slotcast_publisher.fleet.figures.histograms import EMPTY, GRID_S, histogram_of
 from slotcast_publisher.fleet.figures.release_figures import (
     ReleaseFigures,
     figures_of,
     together,
 )
 from slotcast_schemas.messages.metrics import Latency, Summary
+from tests.support.latencies import histogram, latency
 
 RNG = np.random.default_rng(1)
-
-
-def latency(median_s: float, requests: int = 1000) -> Latency:
-    samples = RNG.lognormal(np.log(median_s), 0.3, requests)
-    index = np.searchsorted(np.array(GRID_S), samples, side="right")
-    counts = np.bincount(index, minlength=65)
-    return Latency(
-        p50_s=float(np.median(samples)),
-        p95_s=float(np.quantile(samples, 0.95)),
-        p99_s=float(np.quantile(samples, 0.99)),
-        max_s=float(samples.max()),
-        sum_s=float(samples.sum()),
-        bounds_s=GRID_S,
-        counts=tuple(int(count) for count in counts),
-    )
-
-
-def histogram(median_s: float, requests: int = 1000) -> Histogram:
-    return histogram_of(latency(median_s, requests)) or EMPTY
 
 
 def pair(old_s: float, new_s: float, requests: int = 1000) -> Pair:

@@ -221,6 +221,20 @@ def on_all(figure: Figure, pairs: Sequence[Pair], confidence: float) -> Estimate
     return Estimate(value, float(low) / rounding, float(high) * rounding, len(counted))
 
 
+def value_on_all(figure: Figure, pairs: Sequence[Pair]) -> float | None:
+    """Give a figure over all devices that can tell it, as it was seen; None if none can.
+
+    Args:
+        figure: of the new release, or of it against the old one.
+        pairs: the devices' figures.
+    """
+    counted = [pair for pair in pairs if on_device(figure, pair) is not None]
+    if not counted:
+        return None
+    everyone = np.ones((1, min(len(counted), BLOCKS_MAX)))
+    return float(_statistic(figure, counted)(everyone)[0])
+
+
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """From how often each part of the fleet is drawn, shape (draws, parts), to the figure of each
 draw."""

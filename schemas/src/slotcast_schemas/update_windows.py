@@ -1,6 +1,7 @@
-"""Update windows: the times of the week in which the owner allows updates. Pure.
+"""Update windows: the times of the week in which updates may begin. Pure.
 
-A window is `[DAYS ]HH:MM-HH:MM` in the device's local time; DAYS are names or ranges such as
+Owners write them for a device, and publishers for a rollout.
+A window is `[DAYS ]HH:MM-HH:MM` in local time; DAYS are names or ranges such as
 `Mon-Fri` or `Sat,Sun`, every day if left out. One that ends before it begins runs past midnight
 and belongs to the day on which it begins. No windows at all means always.
 """
@@ -92,8 +93,15 @@ def wait_s(windows: Sequence[UpdateWindow], now: datetime) -> float:
         windows: of the configuration.
         now: the device's local time.
     """
-    if not windows:
-        return 0.0
-    minute = now.weekday() * DAY_MINUTES + now.hour * 60 + now.minute
-    minutes = min(window.minutes_until_open(minute) for window in windows)
+    minutes = minutes_until_open(windows, now.weekday() * DAY_MINUTES + now.hour * 60 + now.minute)
     return 0.0 if minutes == 0 else minutes * 60.0 - now.second
+
+
+def minutes_until_open(windows: Sequence[UpdateWindow], minute: int) -> int:
+    """Give the minutes until a window is open; 0 if one is, or if there are none.
+
+    Args:
+        windows: as they were read.
+        minute: of the week, Monday 00:00 first.
+    """
+    return min((window.minutes_until_open(minute) for window in windows), default=0)

@@ -1,0 +1,335 @@
+"""The engine: one look at a rollout. Plan, record, observations and the time in, decisions out.
+
+The same look twice gives the same decisions; a look after a crash between any two steps goes on
+where the durable record and the signed offer say (docs/adr/0101).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from slotcast_publisher.fleet.figures.shares import Share
+from slotcast_publisher.fleet.rollout.decisions import (
+    AskGate,
+    Decision,
+    Look,
+    Note,
+    SignOffer,
+)
+from slotcast_publisher.fleet.rollout.judge import LimitReading, judge
+from slotcast_publisher.fleet.rollout.lifecycle import GroupEvent, GroupState, RolloutState
+from slotcast_publisher.fleet.rollout.lifecycle import RolloutEvent as Event
+from slotcast_publisher.fleet.rollout.observations import Now, Observations
+from slotcast_publisher.fleet.rollout.offers import (
+    BEHIND_MAX,
+    says,
+    wanted_offer,
+)
+from slotcast_publisher.fleet.rollout.plan import Plan, PlanGroup
+from slotcast_publisher.fleet.rollout.ramp import next_percent
+from slotcast_publisher.fleet.rollout.reconcile import has_way_back, hold, is_superseded, reconcile
+from slotcast_publisher.fleet.rollout.record import GroupRecord, Pause, RolloutRecord
+from slotcast_publisher.fleet.rollout.stones import behind_of, deltas_for, more_behind
+from slotcast_publisher.fleet.rollout.tally import Tally, count
+from slotcast_publisher.fleet.rollout.waiting import progress, what_it_waits_for
+from slotcast_schemas.update_windows import minutes_until_open, parse_windows
+
+LOOK_MAX_S: Final = 120
+"""The longest time between two looks that counts as watched, in seconds. Looks come more often; a
+longer gap is a process that did not run, or a clock that was set."""
+_MINUTE_S: Final = 60
+_WEEK_MINUTES: Final = 7 * 24 * 60
+_EPOCH_MINUTE: Final = 3 * 24 * 60
+"""1970-01-01 was a Thursday: minutes of the week that had passed since Monday 00:00."""
+
+
+def look(plan: Plan, record: RolloutRecord, seen: Observations, now: Now) -> Look:
+    """Decide what to do about a rollout now.
+
+    Args:
+        plan: that a person wrote, the same for the rollout's whole life.
+        record: as it was made durable last.
+        seen: what devices said last, and the present offer.
+        now: the time.
+    """
+    record, notes = reconcile(plan, record, seen)
+    engine = _Engine(plan, seen, now, record, notes)
+    engine.keep_time()
+    engine.move_on()
+    return engine.outcome()
+
+
+class _Engine:
+    """One look, while it is taken."""
+
+    def __init__(
+        self, plan: Plan, seen: Observations, now: Now, record: RolloutRecord, notes: list[Note]
+    ) -> None:
+        self._plan = plan
+        self._seen = seen
+        self._now = now
+        self._record = record
+        self._notes = notes
+        self._watched_s = 0.0
+        self._tallies: tuple[Tally, ...] = ()
+        self._readings: list[LimitReading] = []
+        self._decisions: list[Decision] = []
+        self._waits: list[str] = []
+
+    # --- time -----------------------------------------------------------------------------------
+
+    def keep_time(self) -> None:
+        """Count the time since the last look as watched, unless it was too long, or ran back."""
+        now_s, record = self._now.wall_s, self._record
+        gap_s = now_s - record.looked_s
+        is_watched = record.looked_s > 0 and 0 <= gap_s <= LOOK_MAX_S
+        self._watched_s = float(gap_s) if is_watched else 0.0
+        since_s = record.listening_since_s if is_watched else now_s
+        self._record = record.changed(looked_s=now_s, listening_since_s=since_s)
+
+    def _is_open(self, windows: Sequence[str]) -> bool:
+        local = (self._now.wall_s + self._now.offset_s) // _MINUTE_S
+        minute = (local + _EPOCH_MINUTE) % _WEEK_MINUTES
+        return minutes_until_open(parse_windows(windows), minute) == 0
+
+    # --- the rollout ----------------------------------------------------------------------------
+
+    def move_on(self) -> None:
+        """Take every step that can be taken now."""
+        if self._record.state is RolloutState.PREPARING:
+            self._prepare()
+        self._count()
+        if self._record.state is RolloutState.READY:
+            self._open_next(0)
+        if self._record.state is RolloutState.RUNNING:
+            self._readings = judge(
+                self._plan, self._record, self._seen, self._tallies, self._now.wall_s
+            )
+            self._judge()
+        if self._record.state is RolloutState.RUNNING:
+            self._advance()
+
+    def _count(self) -> None:
+        self._hold_back()
+        self._tallies = count(self._plan, self._record, self._seen, self._now.wall_s)
+
+    def _prepare(self) -> None:
+        record, now_s = self._record, self._now.wall_s
+        if not record.preparing_since_s:
+            record = record.changed(preparing_since_s=now_s)
+        is_late = now_s - record.preparing_since_s >= self._plan.prepare_s
+        self._record = record
+        missing = [v for v in self._plan.versions if v not in self._seen.releases]
+        if missing:
+            self._waits.append(f"the release {missing[0]}, which is not in the repository")
+        elif self._seen.is_prepared or is_late:
+            self._record = record.moved(Event.PREPARED)
+            self._note(
+                "ready", "", "deltas are ready" if not is_late else "time for deltas is over"
+            )
+        else:
+            self._decisions.append(deltas_for(self._plan, self._record, self._seen))
+            self._waits.append("deltas for what devices run")
+
+    def _judge(self) -> None:
+        broken = [
+            reading
+            for reading in self._readings
+            if reading.is_broken and reading.key not in self._record.accepted
+        ]
+        if not broken:
+            return
+        why = "; ".join(r.words(self._plan.limits.confidence) for r in broken[:3])
+        limits = tuple(reading.key for reading in broken)
+        self._record = hold(self._record, Pause(by="limit", why=why, limits=limits))
+        self._note("paused", broken[0].group, why)
+        if self._plan.on_broken_limit == "cancel":
+            self._record = self._record.moved(Event.CANCELED, why=why, pause=None)
+            self._note("canceled", "", "the plan cancels at a broken limit")
+        elif self._plan.on_broken_limit == "go_back" and has_way_back(self._plan, self._seen):
+            changes = {"why": why, "pause": None, "going_back": True}
+            self._record = self._record.moved(Event.WENT_BACK, **changes)
+            self._note("went_back", "", f"{self._plan.go_back_to} is offered")
+
+    # --- groups ---------------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        """Move the one group on that is at work; each look opens one group at most."""
+        for index, group in enumerate(self._record.groups):
+            if group.state is GroupState.WAITING:
+                self._open_next(index)
+                return
+            if group.state is not GroupState.PASSED:
+                self._work(index)
+                if self._record.groups[index].state is not GroupState.PASSED:
+                    return
+        self._all_passed()
+
+    def _open_next(self, index: int) -> None:
+        planned, group = self._plan.groups[index], self._record.groups[index]
+        if not self._is_open(self._windows(planned)):
+            self._waits.append(f"{planned.name}: its window")
+            return
+        if self._record.state is RolloutState.READY:
+            self._record = self._record.moved(Event.OPENED)
+        opened = group.moved(GroupEvent.OPENED, opened_s=self._now.wall_s)
+        self._record = self._record.with_group(opened)
+        self._count()
+        self._widen(index)
+        self._note("opened", planned.name, f"{self._record.groups[index].percent:.4g} % of it")
+
+    def _windows(self, planned: PlanGroup) -> Sequence[str]:
+        return self._plan.windows if planned.windows is None else planned.windows
+
+    def _work(self, index: int) -> None:
+        """Move a group that was let in as far as it goes."""
+        planned = self._plan.groups[index]
+        self._widen(index)
+        has_enough = self._has_enough(index)
+        group = self._record.groups[index]
+        is_last_step = group.percent >= 100
+        if group.state is GroupState.RUNNING and has_enough and not is_last_step:
+            self._step(index)
+        elif group.state is GroupState.RUNNING and has_enough:
+            self._set(group.moved(GroupEvent.REACHED, soaked_s=0.0))
+            self._note("soaking", planned.name, self._progress(index))
+        elif group.state in {GroupState.SOAKING, GroupState.AT_GATE} and not has_enough:
+            self._set(group.moved(GroupEvent.FELL))
+            self._note("fell", planned.name, self._progress(index))
+        elif group.state is GroupState.SOAKING:
+            self._set(group.changed(soaked_s=group.soaked_s + self._watched_s))
+        elif group.reached and not has_enough:
+            self._set(group.watched_anew())
+        self._soak(index)
+        self._ask(index)
+
+    def _set(self, group: GroupRecord) -> None:
+        self._record = self._record.with_group(group)
+
+    def _step(self, index: int) -> None:
+        """Go to the next step, once this one was watched."""
+        planned, group = self._plan.groups[index], self._record.groups[index]
+        if group.percent < planned.steps[group.step]:
+            return  # the cap holds it; it widens as devices end
+        watched_s = self._watched_s if group.reached else 0.0
+        group = group.changed(reached=True, soaked_s=group.soaked_s + watched_s)
+        if group.soaked_s >= planned.step_soak_s:
+            group = group.watched_anew(step=group.step + 1)
+            to = f"to {planned.steps[group.step]:g} %"
+            self._note("step", planned.name, f"{to}: {self._progress(index)}")
+        self._set(group)
+        self._widen(index)
+
+    def _widen(self, index: int) -> None:
+        """Let in as much of a group as its step and the cap allow, if its window is open."""
+        planned, group = self._plan.groups[index], self._record.groups[index]
+        if not self._is_open(self._windows(planned)):
+            if group.percent < 100:
+                self._waits.append(f"{planned.name}: its window, to let in more of it")
+            return
+        percent = next_percent(self._plan, planned, group, index, self._tallies)
+        if percent > group.percent:
+            self._set(group.watched_anew(percent=percent))
+            self._count()
+
+    def _has_enough(self, index: int) -> bool:
+        planned, tally = self._plan.groups[index], self._tallies[index]
+        is_last = index == len(self._plan.groups) - 1
+        if not tally.reachable:
+            return is_last or planned.devices_min == 0
+        is_final = self._record.groups[index].percent >= 100
+        least = planned.devices_min if is_final and not is_last else 1
+        share = Share(tally.succeeded, tally.reachable).value
+        return tally.succeeded >= least and share >= self._success_share(planned)
+
+    def _success_share(self, planned: PlanGroup) -> float:
+        return self._plan.success_share if planned.success_share is None else planned.success_share
+
+    def _soak(self, index: int) -> None:
+        planned, group = self._plan.groups[index], self._record.groups[index]
+        soak_s = self._plan.soak_s if planned.soak_s is None else planned.soak_s
+        if group.state is not GroupState.SOAKING or group.soaked_s < soak_s:
+            return
+        self._set(group.moved(GroupEvent.SOAKED))
+        self._note("soaked", planned.name, f"watched for {group.soaked_s:.0f} s")
+
+    def _ask(self, index: int) -> None:
+        """Ask the gate of a group, and go by its answers."""
+        planned, group = self._plan.groups[index], self._record.groups[index]
+        if group.state is not GroupState.AT_GATE:
+            return
+        question = f"{self._record.deployment}/{self._record.leg}/{group.name}/{group.turn}"
+        for answer in self._seen.answers:
+            if answer.question != question or answer.kind not in planned.gate.kinds:
+                continue
+            if answer.answer == "no":
+                why = f"{group.name}: {answer.kind} says no: {answer.why}"
+                self._record = hold(self._record, Pause(by="gate", why=why))
+                self._note("paused", group.name, why)
+                return
+            if answer.answer == "yes" and answer.kind not in group.agreed:
+                group = group.changed(agreed=(*group.agreed, answer.kind))
+        self._set(group)
+        missing = [kind for kind in planned.gate.kinds if kind not in group.agreed]
+        if not missing:
+            self._set(group.moved(GroupEvent.AGREED))
+            self._note("passed", group.name, self._progress(index))
+        for kind in missing:
+            if kind != "person":
+                self._decisions.append(AskGate(question, group.name, kind, planned.gate))
+
+    # --- from one release to the next -----------------------------------------------------------
+
+    def _all_passed(self) -> None:
+        record = self._record
+        if record.leg == len(self._plan.versions) - 1:
+            self._record = record.moved(Event.PASSED)
+            self._note("finished", "", "every group has passed")
+            return
+        behind = behind_of(self._plan, self._seen, record.leg)
+        if len(behind) > BEHIND_MAX:
+            self._waits.append(
+                f"{len(behind)} devices have not committed {self._plan.versions[record.leg]};"
+                f" at most {BEHIND_MAX} can be held back by their ids"
+            )
+            return
+        groups = [group.begun_anew() for group in record.groups]
+        self._record = record.with_groups(groups).changed(
+            leg=record.leg + 1, behind=tuple(sorted(behind)), accepted=()
+        )
+        self._note("next_release", "", f"{self._plan.versions[record.leg + 1]} begins")
+
+    def _hold_back(self) -> None:
+        more = more_behind(self._plan, self._record, self._seen)
+        if more:
+            self._record = self._record.changed(behind=(*self._record.behind, *more))
+            self._note("held_back", "", f"{len(more)} devices miss a stepping stone")
+
+    # --- what it comes to -----------------------------------------------------------------------
+
+    def _note(self, word: str, group: str, text: str) -> None:
+        self._notes.append(Note(word, group, text))
+
+    def _progress(self, index: int) -> str:
+        return progress(self._tallies[index])
+
+    def outcome(self) -> Look:
+        """Give all of it; an offer is asked for only where the signed one does not say it."""
+        wanted = wanted_offer(self._plan, self._record, self._seen.releases)
+        offer = self._seen.offer
+        is_said = wanted is None or (offer is not None and says(offer, wanted))
+        if wanted is not None and not is_said and not self._is_superseded():
+            self._decisions.append(SignOffer(wanted))
+        waits = what_it_waits_for(self._plan, self._record, self._tallies, self._waits)
+        return Look(
+            record=self._record,
+            decisions=tuple(self._decisions),
+            notes=tuple(self._notes),
+            readings=tuple(self._readings),
+            tallies=self._tallies,
+            waits_for=tuple(waits),
+        )
+
+    def _is_superseded(self) -> bool:
+        return is_superseded(self._plan, self._record, self._seen)

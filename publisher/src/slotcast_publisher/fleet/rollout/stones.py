@@ -1,0 +1,76 @@
+"""Stepping stones: what devices run, and which of them miss a release on the way.
+
+A notice carries one offer, so a device cannot be told "first this, then that". The rollout does it
+instead: each stone is rolled out to all groups before the next release is offered, and a device
+that is known to miss one is held back by its id (docs/adr/0102).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from slotcast_publisher.fleet.rollout.decisions import PrepareDeltas
+from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
+from slotcast_publisher.fleet.rollout.observations import Observations, Outcome
+from slotcast_publisher.fleet.rollout.offers import BEHIND_MAX, group_index
+from slotcast_publisher.fleet.rollout.plan import Plan
+from slotcast_publisher.fleet.rollout.record import RolloutRecord
+
+
+def deltas_for(plan: Plan, record: RolloutRecord, seen: Observations) -> PrepareDeltas:
+    """Say from which releases deltas are needed: those that the groups' devices run.
+
+    Args:
+        plan: of the rollout.
+        record: where it stands.
+        seen: the devices, and the release that is rolled out.
+    """
+    version = plan.versions[record.leg]
+    target = seen.releases[version].sequence
+    bases = Counter(
+        device.runs
+        for device in seen.devices
+        if 0 < device.runs < target and group_index(plan, device) is not None
+    )
+    return PrepareDeltas(version, tuple(bases.most_common()))
+
+
+def behind_of(plan: Plan, seen: Observations, leg: int) -> set[str]:
+    """Give the devices that have a release, and have not committed that of a leg.
+
+    Args:
+        plan: of the rollout.
+        seen: the devices.
+        leg: which of the plan's releases.
+    """
+    release = seen.releases.get(plan.versions[leg])
+    if release is None:
+        return set()
+    return {
+        device.id
+        for device in seen.devices
+        if device.runs > 0
+        and not device.has_committed(release.sequence)
+        and group_index(plan, device) is not None
+    }
+
+
+def more_behind(plan: Plan, record: RolloutRecord, seen: Observations) -> list[str]:
+    """Give the devices that turned up without the stone before, unless they are at it already.
+
+    Args:
+        plan: of the rollout.
+        record: where it stands; knows those that are held back.
+        seen: the devices.
+    """
+    release = seen.releases.get(plan.versions[record.leg])
+    if not record.leg or record.state is not RolloutState.RUNNING or release is None:
+        return []
+    missing = behind_of(plan, seen, record.leg - 1) - set(record.behind)
+    found = [
+        device.id
+        for device in seen.devices
+        if device.id in missing
+        and device.outcome(release.sequence, record.deployment) is Outcome.EXPECTED
+    ]
+    return sorted(found)[: BEHIND_MAX - len(record.behind)]
