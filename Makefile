@@ -1,5 +1,5 @@
 # One line each; the work is in tools/, and CI (.ci/run) calls the same targets. docs/development.md explains.
-.PHONY: help dev demo test check bench soak mutants versions arm docs wheels lock clean
+.PHONY: help dev demo test check bench soak zoo mutants versions arm docs wheels lock clean
 export PYTHON ARGS
 
 help: ; @sed -n '/^help/d; s/^\([a-z]*\):.*#: /\1\t/p' Makefile
@@ -9,6 +9,7 @@ test: dev ; @tools/test $(ARGS) #: all tests, against a real Mosquitto
 check: dev ; @tools/check #: lint, format, types, import contract, schema files in step
 bench: dev ; @.venv/bin/python -m benchmarks $(ARGS) #: what the documents claim, measured
 soak: dev ; @.venv/bin/python -m tests.soak $(ARGS) #: the long sweeps
+zoo: dev ; @.venv/bin/python -m tests.zoo $(ARGS) #: models that other people ship, and onnx's node tests: released, installed, damaged
 mutants: dev ; @.venv/bin/python tools/mutants.py $(ARGS) #: one change at a time in core and codecs: what do the tests notice?
 arm: dev ; @tests/arm/run $(ARGS) #: the device client on aarch64, emulated
 versions: dev ; @.venv/bin/python tools/versions.py $(ARGS) #: unit tests with every Python promised; --packages oldest, newest

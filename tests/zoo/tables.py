@@ -1,0 +1,105 @@
+"""Writes docs/models.md: which models of other people were tried, and what became of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+from tests.zoo.damage import DAMAGES
+from tests.zoo.install import Journey
+from tests.zoo.listing import ZooModel
+from tests.zoo.nodes import NodeReason, NodeResult, counts, read_reasons
+
+PAGE: Final = Path(__file__).parents[2] / "docs" / "models.md"
+
+
+def write(
+    models: Sequence[ZooModel],
+    journeys: Mapping[str, Journey],
+    results: Mapping[str, NodeResult],
+) -> None:
+    """Write the tables for which everything was found; say which was not.
+
+    Args:
+        models: the list.
+        journeys: what became of each, by name.
+        results: what became of each node test, by name.
+    """
+    missing = [model.name for model in models if model.name not in journeys]
+    if missing:
+        print(f"no table of models: {len(missing)} were not tried, such as {missing[0]}")
+    else:
+        _put("models", models_table(models, journeys))
+    if results:
+        _put("node tests", nodes_table(results.values(), read_reasons()))
+
+
+def line_of(found: Journey) -> str:
+    """Give one line for a terminal."""
+    verdicts = ", ".join(f"{what}: {reason}" for what, reason in found.damaged.items())
+    text = f"{'FAIL' if found.problems else 'ok  '} {found.name} {found.took_s:.0f} s {found.state}"
+    return "; ".join([text, verdicts, *found.problems])
+
+
+def models_table(models: Sequence[ZooModel], journeys: Mapping[str, Journey]) -> str:
+    """Give the table of models, by package."""
+    heads = ("package", "file", "size", "sent", "accepted with", *DAMAGES)
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for package, group in groupby(models, lambda model: f"{model.package} {model.version}"):
+        for at, model in enumerate(group):
+            lines.append(_row("" if at else package, model, journeys[model.name]))
+    accepted = sum(not journeys[model.name].problems for model in models)
+    alone = sum(not model.options for model in models)
+    head = (
+        f"{len(models)} files, {accepted} of them accepted by a device and committed,"
+        f" {alone} with no option."
+    )
+    return "\n".join([head, "", *lines])
+
+
+def _row(package: str, model: ZooModel, found: Journey) -> str:
+    options = f"`{' '.join(model.options)}`" if model.options else "no option"
+    cells = [
+        package,
+        f"`{model.short}`",
+        f"{found.size_bytes / 1e6:.2f} MB",
+        f"{found.payload_bytes / max(1, found.size_bytes):.1%}",
+        f"**not accepted**: {found.problems[0]:.120}" if found.problems else options,
+        *(
+            _word(found.damaged.get(what, ""))
+            for what in ("weights shuffled", "a layer's sign turned")
+        ),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _word(reason: str) -> str:
+    return f"`{reason}`" if reason else "not tried"
+
+
+def nodes_table(results: Iterable[NodeResult], reasons: Sequence[NodeReason]) -> str:
+    """Give how many node tests came to what, and the reasons of those that are refused."""
+    found = counts(results)
+    words = {
+        "accepted": "released and accepted by the device's probe, with the test's own samples",
+        "not_loaded": "not loaded by this onnxruntime, and refused by the release for it",
+        "refused_by_release": "refused by the release, for a reason below",
+        "refused_by_device": "released, and refused by the device",
+        "unnoticed": "not loaded by this onnxruntime, and released all the same",
+    }
+    lines = ["| node tests | |", "|---|---|"]
+    lines += [f"| {found.get(outcome, 0):,} | {text} |" for outcome, text in words.items()]
+    lines += ["", "| refused | why |", "|---|---|"]
+    lines += [
+        f"| `{reason.tests.replace('|', chr(92) + '|')}` | {reason.why} |" for reason in reasons
+    ]
+    return "\n".join(lines)
+
+
+def _put(part: str, text: str) -> None:
+    begin, end = f"<!-- {part}: written by `make zoo` -->", f"<!-- end of {part} -->"
+    before, rest = PAGE.read_text().split(begin)
+    after = rest.split(end)[1]
+    PAGE.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
