@@ -34,7 +34,10 @@ def constant(runs: Sequence[Outputs]) -> str:
     names = [name for name, value in runs[0].items() if _has_floats(value)] if runs else []
     if not names or not all(_is_constant([run.get(name) for run in runs]) for name in names):
         return ""
-    return f"outputs {', '.join(names)!r:.200} are the same for {len(runs)} different inputs"
+    said = f"outputs {', '.join(names)!r:.200}"
+    if len(runs) == 1:
+        return f"{said}: every number is the same, and there is one sample alone to judge by"
+    return f"{said} are the same for {len(runs)} different inputs"
 
 
 def _has_floats(value: Value) -> bool:

@@ -144,3 +144,51 @@ def test_inputs_that_nobody_can_make_leave_the_release_without_samples(tmp_path:
     )
     assert probe.samples is None
     assert "which no sample can hold" in warnings[0]
+
+
+def _halves(tmp_path: Path) -> Path:
+    """A model of y = 1 / x and z = x - x: infinite where it should be, and constant."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Reciprocal", ["x"], ["y"]),
+            helper.make_node("Sub", ["x", "x"], ["z"]),
+        ],
+        "halves",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N"])],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N"]) for n in ("y", "z")],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return _model(tmp_path, bytes(made.SerializeToString()))
+
+
+X = np.array([[1.0, 0.0], [2.0, 4.0]], np.float32)
+Y = np.array([[1.0, np.inf], [0.5, 0.25]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("given", "allowed"),
+    [
+        ({}, False),
+        ({"output:y": Y}, True),
+        ({"output:y": np.where(np.isinf(Y), 9, Y)}, False),  # infinity is not what was wanted
+        ({"output:z": np.zeros_like(X)}, False),  # says nothing of y
+    ],
+)
+def test_infinity_that_was_given_as_right_is_accepted(
+    given: dict[str, np.ndarray], allowed: bool, tmp_path: Path
+) -> None:
+    folder, user = _halves(tmp_path), _user(tmp_path, x=X, **given)
+    probe = make_samples(folder, "model.onnx", user, folder / "samples.npz", seed=1)
+    assert probe.allow_nonfinite is allowed
+    assert not probe.allow_constant
+    result = run_probe(ProbeRequest(candidate=SlotModel(str(folder), "model.onnx"), probe=probe))
+    assert result.passed is allowed
+
+
+def test_sameness_that_was_given_as_right_is_accepted(tmp_path: Path) -> None:
+    folder = _model(tmp_path, models.constant_output())
+    right = run_rows(models.constant_output(), models.inputs(4))[:, 0, :]
+    for given, allowed in (({}, False), ({"output:scores": right}, True)):
+        user = _user(tmp_path, x=models.inputs(4), **given)
+        probe = make_samples(folder, "model.onnx", user, folder / "samples.npz", seed=1)
+        assert probe.allow_constant is allowed

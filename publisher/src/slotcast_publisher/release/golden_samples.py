@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import onnx
 
+from slotcast_publisher.release.given_outputs import allow_what_is_meant
 from slotcast_publisher.release.given_samples import given_samples
 from slotcast_publisher.release.input_hints import hints_of
 from slotcast_publisher.release.made_inputs import InputMaker, NoInputs, Wanted
@@ -114,15 +115,16 @@ def make_samples(
         warn("no samples: one run is larger than a samples file may be")
         return Probe()
     kept = _keep(samples, runs)
+    given = {name: kept.outputs[name] for name in samples.outputs}
     again = _repeated(session, kept)
     threaded = _repeated(_load(path, threads=other_threads()), kept)
     unsteady = not_repeatable(runs, again, threaded, rtol=relative_tolerance(path))
     kept = _without(kept, unsteady, warn)
-    _warn_of(kept, runs, warn)
+    probe = allow_what_is_meant(probe_of(path, kept, out.name), given, runs)
+    _warn_of(kept, runs, probe, warn)
     write_samples(out, kept)
     label_output = label_output or next(iter(runs[0]), None)
     all_runs = [runs, again, threaded] if label_output in unsteady else [runs]
-    probe = probe_of(path, kept, out.name)
     if kept.labels is None:
         return probe
     least = least_accuracy(kept.labels, all_runs, label_output)
@@ -256,12 +258,16 @@ def _without(kept: Samples, unsteady: dict[str, str], warn: Warn) -> Samples:
     return Samples(kept.inputs, compared, kept.labels)
 
 
-def _warn_of(kept: Samples, runs: Sequence[Run], warn: Warn) -> None:
-    for text in (next((t for run in runs if (t := outputs.nonfinite(run))), ""),):
-        if text:
+def _warn_of(kept: Samples, runs: Sequence[Run], probe: Probe, warn: Warn) -> None:
+    nonfinite = next((text for run in runs if (text := outputs.nonfinite(run))), "")
+    for text, is_allowed in (
+        (nonfinite, probe.allow_nonfinite),
+        (outputs.constant(runs), probe.allow_constant),
+    ):
+        if text and is_allowed:
+            warn(f"{text}; so are the outputs given, so devices accept it")
+        elif text:
             warn(f"{text}; devices refuse this unless the probe allows it")
-    if text := outputs.constant(runs):
-        warn(f"{text}; devices refuse this unless the probe allows it")
     for name, want in kept.outputs.items():
         if name not in runs[0]:
             warn(f"the model has no output {name!r}; devices will refuse it")
