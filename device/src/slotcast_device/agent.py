@@ -9,9 +9,7 @@ socket, so a chunk is on disk before its receipt goes to the broker.
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
-import math
 import os
 import queue
 import random
@@ -27,30 +25,24 @@ from typing import TYPE_CHECKING, Final
 from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
-from slotcast_device.core.signed_time import ClockWatch, clock_word
+from slotcast_device.core.signed_time import ClockWatch
 from slotcast_device.core.transfer import transfer_actions
-from slotcast_device.core.transfer.broker_limits import BrokerLimits, Refusal, lends_notices
+from slotcast_device.core.transfer.broker_limits import BrokerLimits, Refusal
 from slotcast_device.core.transfer.slow_link import SlowLimit
 from slotcast_device.jobs import ModelJobs
 from slotcast_device.link.connection import Connection
+from slotcast_device.link.notice_subscriptions import NoticeSubscriptions
 from slotcast_device.operator_requests import Control
-from slotcast_device.reporting.agent_view import ViewWriter, live_model
-from slotcast_device.reporting.change_log import ChangeLog
+from slotcast_device.reporting.agent_reports import AgentReports
 from slotcast_device.reporting.log_format import FACTS
-from slotcast_device.reporting.metrics_collector import MetricsCollector
-from slotcast_device.reporting.status_message import StatusPublisher, no_notice, with_link
-from slotcast_device.runner import ModelRunner
+from slotcast_device.runner import ModelRunner, unforeseen_error
 from slotcast_device.storage.broker_book import BrokerBook
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.systemd import Supervisor
 from slotcast_schemas import wire
-from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import (
     BrokerRefused,
-    InternalError,
-    OutOfMemory,
     SlotcastError,
-    SoftwareBroken,
     StorageFailed,
 )
 from slotcast_schemas.topics import ChunkTopic, DeviceTopic, MapTopic, NoticeTopic
@@ -61,8 +53,6 @@ if TYPE_CHECKING:
     from slotcast_device.storage.disk import Disk
 
 _LOG: Final = logging.getLogger("slotcast.device")
-_TEXT_MAX_CHARS: Final = 300
-"""The characters that are kept of an error that nobody foresaw."""
 _TICK_S: Final = 1.0
 """The longest time in seconds between two rounds of the loop, and between two looks at the disk and
 at what a person asks."""
@@ -71,23 +61,6 @@ _WORKERS: Final = 2
 one of them."""
 _ENDED: Final = frozenset({"after_commit", "after_rollback"})
 """The stages of an update at which a release was on trial and no longer is."""
-REFUSED_FIRST_S: Final = 5.0
-"""The first wait in seconds before a notice's topic is asked for again that the broker refused."""
-REFUSED_CAP_S: Final = 300.0
-"""The longest of these waits, in seconds."""
-NO_NOTICE_AFTER_S: Final = 10.0
-"""The seconds on a connection after which it is said of which models no notice came."""
-"""Bounds of the waits before a notice is asked for again whose filter was refused."""
-
-
-def _as_ours(exc: Exception) -> SlotcastError:
-    """Say who must act about an error that nobody foresaw."""
-    text = f"{type(exc).__name__}: {exc}"[:_TEXT_MAX_CHARS]
-    if isinstance(exc, ImportError):
-        return SoftwareBroken(f"{text}; install slotcast-device anew on this device")
-    if isinstance(exc, MemoryError):
-        return OutOfMemory("this device has too little memory to spare for the update at present")
-    return InternalError(f"{text}; this is a defect of slotcast-device, its log has the rest")
 
 
 class Agent:
@@ -114,13 +87,11 @@ class Agent:
         self._topics = config.topics
         self._disk = disk or OsDisk()
         self._runners = {name: self._runner(name) for name in config.values.models}
-        self._changes = {name: ChangeLog() for name in self._runners}
-        self._reporter = StatusPublisher(config, self._disk)
-        self._collector = MetricsCollector(config, self._disk)
         book = BrokerBook(config, self._disk, int(time.time()))
         self._connection = Connection(config, self._rng, self, book, secrets.token_hex(4))
-        self._notice_waits = Backoff(self._rng, REFUSED_FIRST_S, REFUSED_CAP_S)
-        self._has_notices = self._lends = False
+        self._reports = AgentReports(config, self._disk, self._connection, self.cores)
+        again_s = config.values.timing.notices_again_s
+        self._notices = NoticeSubscriptions(self._topics, tuple(self._runners), self._rng, again_s)
         self._wildcards_bring: int | None = None
         self._stopping = threading.Event()
         self._wake_receiver, self._wake_sender = socket.socketpair()
@@ -128,13 +99,10 @@ class Agent:
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="job")
         self._supervisor = Supervisor()
         self._control = Control(self._disk, config.state_dir)
-        self._view = ViewWriter(config.state_dir, int(time.time()))
         self._answer_s = 0.0
         self._look_s = 0.0
         self._glance_s = 0.0
         self._clock = ClockWatch()
-        self._notices_s = self._no_notice_s = math.inf
-        self._report_due = False
 
     def _runner(self, name: str) -> ModelRunner:
         files = ModelJobs(self._config, name, self._disk, decodes_ahead=True)
@@ -213,27 +181,22 @@ class Agent:
         self._connection.check()
         now = self.now()
         self._note_link(now)
-        if self._connection.link is not None and now.mono_s >= self._notices_s:
-            self._ask_for_notices(self._connection.link)
+        if self._connection.link is not None:
+            self._notices.ask_again_if_due(self._connection.link, now.mono_s)
         for runner in self._runners.values():
             runner.tick(now)
         self._take_requests(now)
         self._glance(now)
         self._watch_clock(now)
-        self._collector.collect_due([core.state for core in self.cores], now)
-        self._report(now)
+        self._reports.collect_due(now)
+        self._reports.send(now)
         self._show(now)
-        self._supervisor.alive(now.mono_s, self._summary)
-
-    def _summary(self) -> str:
-        link = "online" if self._connection.is_up else "offline"
-        states = (f"{status.model} {status.state}" for status in (c.status() for c in self.cores))
-        return f"{link}; {', '.join(states)}"
+        self._supervisor.alive(now.mono_s, self._reports.summary)
 
     def _timeout_s(self) -> float:
         now_s = time.monotonic()
         due = [core.deadline_s for core in self.cores]
-        due += [self._connection.deadline_s, self._collector.deadline_s]
+        due += [self._connection.deadline_s, self._reports.deadline_s]
         return min([now_s + _TICK_S, *(d for d in due if d is not None)]) - now_s
 
     def _take_results(self) -> None:
@@ -244,8 +207,8 @@ class Agent:
                 return
             now = self.now()
             runner.feed(done, now)
-            if self._report_due:  # an ending is told, though the next result be there already
-                self._report(now)
+            if self._reports.is_due:  # an ending is told, though the next result be there already
+                self._reports.send(now)
 
     def _take_requests(self, now: ev.Now) -> None:
         """Look now and then what a person asks."""
@@ -272,7 +235,7 @@ class Agent:
         if self._clock.moved(now):
             _LOG.info("the clock was set; it says %s", datetime.fromtimestamp(now.wall_s, UTC))
             self._feed_all(ev.ClockMoved(), now)
-            self._report_due = True
+            self._reports.is_due = True
 
     def now(self) -> ev.Now:
         """Give the time, by both clocks."""
@@ -288,45 +251,14 @@ class Agent:
             credit_chunks: how many chunks may be under way on it.
             limits: what its broker is known to allow.
         """
-        self._lends = lends_notices(len(self._runners), limits)
-        self._no_notice_s = time.monotonic() + NO_NOTICE_AFTER_S
-        self._ask_for_notices(link)
-        self._report_due = True
+        self._notices.connection_made(link, limits, time.monotonic())
+        self._reports.is_due = True
         self._feed_all(ev.ConnectionMade(link.broker.url, credit_chunks, limits), self.now())
-
-    def _ask_for_notices(self, link: Link) -> None:
-        """Subscribe to them, again for those that the broker dropped in silence (a full queue).
-
-        A repeated subscription brings what is retained once more (MQTT 5, 3.8.4).
-        """
-        for part in self._notice_filters():
-            link.subscribe(part)
-        self._has_notices = True
-        wait_s = self._config.values.timing.notices_again_s
-        self._notices_s = time.monotonic() + self._rng.uniform(0.5, 1.0) * wait_s
-
-    def _notice_filters(self) -> list[tuple[str, ...]]:
-        names, size = list(self._runners), self._connection.limits.filters_per_packet
-        parts = [names[i : i + size] for i in range(0, len(names), size)]
-        return [tuple(self._topics.notice(name) for name in part) for part in parts]
-
-    def _lend_notices(self, link: Link) -> None:
-        """Where a broker allows no more subscriptions than there are models, let go meanwhile."""
-        if self._lends and self._has_notices:
-            for part in self._notice_filters():
-                link.unsubscribe(part)
-            self._has_notices = False
-
-    def _take_notices_back(self, link: Link) -> None:
-        """Ask for the notices again once nothing is fetched any more."""
-        is_lent = self._lends and any(core.is_fetching for core in self.cores)
-        if not (self._has_notices or is_lent):
-            self._ask_for_notices(link)
 
     def connection_lost(self) -> None:
         """Tell the cores; what was under way to the broker is sent again."""
-        self._notices_s = self._no_notice_s = math.inf
-        self._collector.link_lost()
+        self._notices.connection_lost()
+        self._reports.connection_lost()
         self._feed_all(ev.ConnectionLost(), self.now())
 
     def subscription_answered(self, filters: int, took_s: float) -> None:
@@ -335,14 +267,14 @@ class Agent:
 
     def limits_changed(self, limits: BrokerLimits) -> None:
         """Tell the cores what this broker allows."""
-        self._lends = lends_notices(len(self._runners), limits)
+        self._notices.limits_changed(limits)
         self._feed_all(ev.LimitsChanged(limits), self.now())
 
     def subscription_refused(self, refusal: Refusal, *, is_final: bool) -> None:
         """Tell the cores, or ask for the notices again after a wait that grows."""
-        self._report_due = True
+        self._reports.is_due = True
         if isinstance(self._topics.parse(refusal.filter), NoticeTopic):
-            self._notices_s = time.monotonic() + self._notice_waits.next_s()
+            self._notices.refused(time.monotonic())
         else:
             event = ev.SubscriptionRefused(refusal.filter, refusal.text, is_final)
             self._feed_all(event, self.now())
@@ -350,7 +282,7 @@ class Agent:
     def subscription_unanswered(self, filters: tuple[str, ...]) -> None:
         """Tell the cores, or say it where it is a notice that does not come."""
         if any(isinstance(self._topics.parse(name), NoticeTopic) for name in filters):
-            self._report_due = True
+            self._reports.is_due = True
             self._connection.trouble(BrokerRefused(f"no answer to SUBSCRIBE {', '.join(filters)}"))
         self._feed_all(ev.SubscriptionUnanswered(filters), self.now())
 
@@ -369,7 +301,7 @@ class Agent:
             case MapTopic(payload, part):
                 self._feed_all(ev.MapArrived(payload, part, data), now)
             case NoticeTopic(name) if name in self._runners:
-                self._notice_waits.reset()
+                self._notices.notice_came()
                 self._connection.state.works(now.wall_s)
                 self._runners[name].feed(ev.NoticeArrived(data), now)
             case DeviceTopic(device, "presence") if device == self._config.values.device:
@@ -389,7 +321,7 @@ class Agent:
 
     def switching(self, runner: ModelRunner) -> None:
         """Collect the figures of the slot's last release: its reports go with the switch."""
-        self._collector.collect(runner.core.state, self.now())
+        self._reports.collect(runner.core.state, self.now())
 
     def chunk_stored(self, runner: ModelRunner, action: transfer_actions.StoreChunk) -> None:
         """Remember that this connection brought something."""
@@ -398,8 +330,8 @@ class Agent:
 
     def report(self, runner: ModelRunner) -> None:
         """Publish the status at the end of this step, and log what is new."""
-        self._report_due = True
-        self._log_changes(runner)
+        self._reports.is_due = True
+        self._reports.log_changes(runner.core)
 
     def log(self, runner: ModelRunner, action: act.Log) -> None:
         """Write a line for people, with what it is about for machines."""
@@ -411,14 +343,7 @@ class Agent:
         """Something ended: the hook may know, and figures of the trial go out at once."""
         self._pool.submit(runner.files.owner.tell, action.stage, action.release)
         if action.stage in _ENDED:
-            self._collector.collect(runner.core.state, self.now())
-
-    def _log_changes(self, runner: ModelRunner) -> None:
-        """Log what is new of a model, once what the status speaks of is done."""
-        name = runner.model
-        for line in self._changes[name].look(runner.core.status(), time.monotonic()):
-            facts = {"model": name, "event": line.event, **line.facts}
-            _LOG.log(line.level, "%s: %s", name, line.text, extra={FACTS: facts})
+            self._reports.collect(runner.core.state, self.now())
 
     def send(self, runner: ModelRunner, order: act.Order) -> None:
         """Send what a core asks; without a link it will ask again on the next one."""
@@ -428,7 +353,7 @@ class Agent:
             return
         match order:
             case transfer_actions.Subscribe(filters):
-                self._lend_notices(link)
+                self._notices.lend(link)
                 link.subscribe(filters)
             case transfer_actions.Unsubscribe(filters):
                 link.unsubscribe(filters)
@@ -443,29 +368,15 @@ class Agent:
             done = runner.work(job)
         except Exception as exc:  # noqa: BLE001 - a defect must end in a status, not in silence
             _LOG.exception("%s: %s failed", runner.model, type(job).__name__)
-            done = ev.JobDone(job, error=_as_ours(exc))
+            done = ev.JobDone(job, error=unforeseen_error(exc))
         self._results.put((runner, done))
         with contextlib.suppress(OSError):
             self._wake_sender.send(b"\0")
 
     def _show(self, now: ev.Now) -> None:
         """Leave what only this process knows where `slotcast-device status` finds it."""
-        link, is_up = self._connection.link, self._connection.is_up
-        said = self._connection.state.status
-        if self._is_offline or not self._view.is_due(now.mono_s, is_connected=is_up, link=said):
-            return
-        statuses = [with_link(core.status(), said) for core in self.cores]
-        error = self._connection.last_error
-        self._view.update(
-            now.mono_s,
-            now.wall_s,
-            broker="" if link is None else link.broker.name,
-            protocol=link.version if link is not None and is_up else "",
-            is_connected=is_up,
-            problem="" if is_up or error is None else f"{error.reason}: {error}",
-            models={status.model: live_model(status) for status in statuses},
-            link=said,
-        )
+        if not self._is_offline:
+            self._reports.show(now)
 
     def _note_link(self, now: ev.Now) -> None:
         """Keep what is to be said of the link; share its subscriptions where they are few."""
@@ -477,38 +388,10 @@ class Agent:
         link = self._connection.link
         if link is None or not self._connection.is_up:
             return
-        self._take_notices_back(link)
-        if now.mono_s >= self._no_notice_s:
-            self._no_notice_s = math.inf
-            for core in self.cores:
-                if not core.notices_seen:
-                    _LOG.warning("%s: no_notice: %s", core.model, no_notice(link.broker.name))
-
-    def _report(self, now: ev.Now) -> None:
-        """Send status and metrics, while somebody takes them."""
-        link = self._connection.link
-        if link is None or not self._connection.is_up:
-            return
-        if self._report_due:
-            statuses = [core.status() for core in self.cores]
-            topic, data = self._reporter.status(
-                statuses,
-                self._connection.state.status,
-                self._clock_word(now),
-                packet_max_bytes=link.packet_max_bytes,
-            )
-            if link.publish(topic, data, retain=True):
-                self._report_due = False
-        metrics = self._collector.next_message(now)
-        if metrics is not None:
-            topic = self._topics.device(self._config.values.device, "metrics")
-            acked = functools.partial(self._collector.confirmed, metrics)
-            if not link.publish(topic, wire.encode(metrics), acked=acked):
-                self._collector.link_lost()  # too much waits already: the same again, later
-
-    def _clock_word(self, now: ev.Now) -> str:
-        states = [core.state for core in self.cores]
-        return clock_word(now.wall_s, states, self._config.root_expires_s)
+        is_fetching = any(core.is_fetching for core in self.cores)
+        self._notices.take_back(link, now.mono_s, is_fetching=is_fetching)
+        if self._notices.is_silence_due(now.mono_s):
+            self._reports.log_missing_notices(link.broker.name)
 
     def _shut_down(self, *, is_orderly: bool) -> None:
         self._supervisor.stopping()
@@ -517,8 +400,8 @@ class Agent:
                 runner.stop()
             runner.files.cancel.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
-        self._collector.save()
-        self._report(self.now())
+        self._reports.save()
+        self._reports.send(self.now())
         self._connection.close()
         self._show(self.now())
         for runner in self._runners.values():

@@ -8,16 +8,25 @@ the clock, the link, the log and whatever runs jobs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.transfer.transfer_actions import StoreChunk
-from slotcast_schemas.errors import SlotcastError, StorageFailed
+from slotcast_schemas.errors import (
+    InternalError,
+    OutOfMemory,
+    SlotcastError,
+    SoftwareBroken,
+    StorageFailed,
+)
 
 if TYPE_CHECKING:
     from slotcast_device.core.model import ModelCore
     from slotcast_device.jobs import ModelJobs
+
+_TEXT_MAX_CHARS: Final = 300
+"""The characters that are kept of an error that nobody foresaw."""
 
 
 class Shell(Protocol):
@@ -127,3 +136,13 @@ class ModelRunner:
         self.files.carry_out(action)
         if isinstance(action, StoreChunk):
             self._shell.chunk_stored(self, action)
+
+
+def unforeseen_error(exc: Exception) -> SlotcastError:
+    """Give our error, which says who must act, for one that nobody foresaw."""
+    text = f"{type(exc).__name__}: {exc}"[:_TEXT_MAX_CHARS]
+    if isinstance(exc, ImportError):
+        return SoftwareBroken(f"{text}; install slotcast-device anew on this device")
+    if isinstance(exc, MemoryError):
+        return OutOfMemory("this device has too little memory to spare for the update at present")
+    return InternalError(f"{text}; this is a defect of slotcast-device, its log has the rest")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from slotcast_device.agent import _as_ours
 from slotcast_device.core import actions as act
 from slotcast_device.core.plan import Facts, make_plan
 from slotcast_device.core.state import ModelState
+from slotcast_device.runner import unforeseen_error
 from slotcast_device.runtime import importing
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
@@ -86,6 +86,6 @@ def test_without_a_runtime_nothing_is_fetched_and_what_runs_runs_on() -> None:
 def test_an_error_that_nobody_foresaw_is_not_called_a_failure_of_the_storage(
     error: Exception, reason: str
 ) -> None:
-    ours: SlotcastError = _as_ours(error)
+    ours: SlotcastError = unforeseen_error(error)
     assert ours.reason == reason
     assert len(str(ours)) > 20

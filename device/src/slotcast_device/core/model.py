@@ -260,9 +260,9 @@ class ModelCore:
         """Look at the notice that waits, once nothing else is being done."""
         if self._record.take_ending():
             self._box.update_ended()
-        is_free = self._is_ready and self._agenda.job is None
-        may_take = is_free and not self._switching.is_between_steps
-        notice = self._box.take() if may_take else None
+        if self._box.is_empty or not self._is_ready or self._agenda.job is not None:
+            return []
+        notice = None if self._switching.is_between_steps else self._box.take()
         if notice is None:
             return []
         self._verifying = act.Verify(notice, self._record.state.signed_time)
