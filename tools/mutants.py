@@ -87,6 +87,7 @@ markers = ["broker: ", "container: ", "soak: "]
 source_paths = ["src"]
 also_copy = {copied}
 only_mutate = ["{mutate}"]
+timeout_multiplier = 40.0
 pytest_add_cli_args = ["-p", "no:cacheprovider", "--hypothesis-profile=mutants"]
 pytest_add_cli_args_test_selection = {tests}
 """
@@ -139,16 +140,15 @@ def forget(folder: Path) -> None:
     if not is_same:
         (folder / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
     for made in list((folder / "mutants" / "src").rglob("*.py")):
-        source = folder / made.relative_to(folder / "mutants")
-        meta = made.with_name(f"{made.name}.meta")
-        if not source.exists():
-            made.unlink()
-            meta.unlink(missing_ok=True)
-        elif meta.exists() and not is_same:
+        made.unlink()  # made anew: a run that was stopped may have left half of it
+    for meta in list((folder / "mutants" / "src").rglob("*.meta")):
+        if not (folder / meta.relative_to(folder / "mutants").with_suffix("")).exists():
+            meta.unlink()
+        elif not is_same:
             held = json.loads(meta.read_text())
             codes = held["exit_code_by_key"]
             held["exit_code_by_key"] = {
-                key: code if code in FOUND | TIMED_OUT else None for key, code in codes.items()
+                key: code if code in FOUND else None for key, code in codes.items()
             }
             meta.write_text(json.dumps(held))
 
