@@ -3,6 +3,7 @@
     make mutants                          both parts, all of it
     make mutants ARGS="core"              the device's core alone
     make mutants ARGS="core plan"         what has `plan` in its name, and how each survivor differs
+    make mutants ARGS="codecs --tenth 3"  a tenth of them, by the last digit of their numbers
     make mutants ARGS="core --jobs 1"     on one processor
     make mutants ARGS="core --fresh"      without what earlier runs found
     make mutants ARGS="core --report"     try nothing, print what is known
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import fnmatch
 import hashlib
 import json
 import os
@@ -232,29 +234,36 @@ def _row(name: str, counted: Counter[Fate]) -> str:
 # --- trying them ----------------------------------------------------------------------------------
 
 
-def run(part: Part, pattern: str, jobs: int) -> int:
-    """Try the mutants of a part; with a pattern, only those that were not found yet."""
+def run(part: Part, chosen: str, jobs: int) -> int:
+    """Try the mutants of a part.
+
+    Args:
+        part: which.
+        chosen: a glob for the names of those that are to be tried if they were not found yet, of
+            which each survivor is shown then; empty tries all, and shows none.
+        jobs: how many at once.
+    """
     folder = ROOT / "build" / "mutants" / part.name
     lay_out(part, folder)
-    chosen = left(folder, pattern) or [f"*{pattern}*"] if pattern else []
-    done = mutmut(folder, "run", "--max-children", str(jobs), *chosen)
-    anew = left(folder, pattern, Fate.UNTRIED) if pattern else []
+    names = (left(folder, chosen) or [chosen]) if chosen else []
+    done = mutmut(folder, "run", "--max-children", str(jobs), *names)
+    anew = left(folder, chosen, Fate.UNTRIED) if chosen else []
     if anew:  # of functions that have changed, and had no mutants before
         done = mutmut(folder, "run", "--max-children", str(jobs), *anew)
     report(part, folder)
-    for key in left(folder, pattern, Fate.SURVIVED) if pattern else []:
+    for key in left(folder, chosen, Fate.SURVIVED) if chosen else []:
         mutmut(folder, "show", key)
     return done
 
 
-def left(folder: Path, pattern: str, *wanted: Fate) -> list[str]:
-    """Give the mutants with this in their name that were not found."""
+def left(folder: Path, chosen: str, *wanted: Fate) -> list[str]:
+    """Give the mutants whose names match a glob that were not found."""
     among = wanted or (Fate.SURVIVED, Fate.UNTRIED)
     return [
         key
         for by_key in fates(folder).values()
         for key, became in by_key.items()
-        if pattern in key and became in among
+        if became in among and fnmatch.fnmatch(key, chosen)
     ]
 
 
@@ -270,6 +279,7 @@ def main() -> int:
     parser.add_argument("part", nargs="?", choices=names, help="all if left out")
     parser.add_argument("pattern", nargs="?", default="", help="only mutants with this in the name")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processors to use")
+    parser.add_argument("--tenth", default="", help="only those whose number ends in this digit")
     parser.add_argument("--fresh", action="store_true", help="forget what earlier runs found")
     parser.add_argument("--report", action="store_true", help="try nothing, print what is known")
     chosen = parser.parse_args()
@@ -283,7 +293,8 @@ def main() -> int:
             continue
         if chosen.fresh:
             shutil.rmtree(folder, ignore_errors=True)
-        code = max(code, run(part, chosen.pattern, chosen.jobs))
+        glob = f"*{chosen.pattern}*{chosen.tenth}" if chosen.pattern or chosen.tenth else ""
+        code = max(code, run(part, glob, chosen.jobs))
     return code
 
 

@@ -176,9 +176,7 @@ class Installation:
 
         Before a download the plan is made anew instead.
         """
-        if self._record.phase is State.VERIFIED and self._waiting is not None:
-            return self._agenda.run(self._waiting)
-        return []
+        return [] if self._waiting is None else self._agenda.run(self._waiting)
 
     # --- collecting ---------------------------------------------------------------------------
 

@@ -228,6 +228,15 @@ def test_a_clock_was_set_if_it_moved_five_seconds_against_the_other(by_s: int, m
     assert not watch.moved(ev.Now(30.0, WALL_S + 20 + by_s)), "said once"
 
 
+def test_a_clock_that_is_set_does_not_hasten_the_looks_at_a_trial() -> None:
+    story = Story().begun(serving())
+    story.on_trial(notice(2))
+    story.done(act.Verdict(passed=None, reason="pending"))
+    deadline_s = story.core.deadline_s
+    story.tell(ev.ClockMoved())
+    assert story.core.deadline_s == deadline_s
+
+
 def test_a_clock_that_is_set_twice_in_a_row_is_noticed_twice() -> None:
     watch = ClockWatch()
     moved = [watch.moved(ev.Now(float(n), WALL_S + n + 3600 * n)) for n in range(3)]

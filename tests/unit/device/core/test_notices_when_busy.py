@@ -6,6 +6,8 @@ import pytest
 
 from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
+from slotcast_device.core import lifecycle
+from slotcast_device.core.lifecycle import FOLLOWS, Happening
 from slotcast_schemas.errors import DiskFull, StorageFailed
 from slotcast_schemas.states import State
 from tests.support.core_shell import DATA, FACTS, PAYLOAD, collecting, trusted
@@ -103,3 +105,33 @@ def test_a_notice_that_is_being_verified_is_not_dealt_with_whatever_ended_meanwh
     assert story.asked(act.Verify).data == b"another", "it is looked at again: it may be a cancel"
     story.done(act.NoticeVerified(notice(1), FACTS))
     assert story.core.is_settled
+
+
+def test_a_look_that_was_not_begun_for_a_failed_save_is_made_later() -> None:
+    story = Story().begun(serving())
+    story.offered(notice(1))
+    saved, *rest = story.tell(ev.UnbenchAsked(None))
+    assert isinstance(rest[-1], act.Verify)
+    story.tell(ev.ActionFailed(saved, StorageFailed("read-only"), tuple(rest)))
+    assert story.core.is_at_rest
+    _, actions = story.wait()
+    assert actions == [*story.saved, rest[-1]]
+    story.done(act.NoticeVerified(notice(1), FACTS))
+    assert story.core.is_settled
+
+
+def test_the_job_under_way_counts_though_an_event_beside_it_had_no_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A defect of this software; the cancel that is being verified is obeyed all the same."""
+    row = FOLLOWS[State.DOWNLOADING]
+    rows = {why: after for why, after in row.items() if why is not Happening.COLLECTED}
+    story = Story().begun(serving())
+    story.collecting(TWO)
+    story.tell(ev.NoticeArrived(b"the cancel"))
+    monkeypatch.setattr(lifecycle, "FOLLOWS", {**FOLLOWS, State.DOWNLOADING: rows})
+    said = story.tell(CONTENT.came(0))[0]
+    assert isinstance(said, act.Log)
+    assert said.text == "internal_error: DOWNLOADING: COLLECTED has no row in the table; kept"
+    story.done(act.NoticeVerified(notice(2, state="canceled"), FACTS))
+    assert story.words[:2] == ("CANCELED", "canceled")

@@ -296,10 +296,13 @@ def test_with_record_and_link_lost_the_oldest_release_was_committed_before_the_o
     sequences: dict[SlotName, int], active: SlotName, floor: int
 ) -> None:
     seen = without_record(sequences)
-    recovery = recover("clf", seen)
-    assert recovery.activate == active
-    assert recovery.state == ModelState(
-        model="clf", floor=floor, active=active, slots=dict(seen.sealed)
+    assert recover("clf", seen) == Recovery(
+        ModelState(model="clf", floor=floor, active=active, slots=dict(seen.sealed)),
+        activate=active,
+        note=(
+            "the record was missing; rebuilt it from the slots;"
+            f" `current` was lost (found nothing) and put back: it opens slots/{active}"
+        ),
     )
 
 

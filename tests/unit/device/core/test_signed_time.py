@@ -12,17 +12,20 @@ from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.core.plan import Facts
+from slotcast_device.core.record import UpdateRecord
 from slotcast_device.core.recovery import Findings
 from slotcast_device.core.signed_time import (
     BUILT_S,
     JUMP_S,
     SLACK_S,
     ClockWatch,
+    SignedTime,
     clock_word,
     notice_word,
 )
 from slotcast_device.core.state import ModelState
 from slotcast_schemas import wire
+from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import Expired
 from slotcast_schemas.messages import MapPart
 from slotcast_schemas.messages.offer import Group, Payload
@@ -344,3 +347,22 @@ def test_the_days_bytes_are_counted_by_the_later_of_clock_and_signed_time() -> N
     shell.happen(ev.NoticeArrived(b"notice"))
     shell.done(act.Verify, act.NoticeVerified(trusted(), budget))
     assert shell.where[0] is not State.DOWNLOADING
+
+
+# --- to the second --------------------------------------------------------------------------------
+
+
+def test_a_day_begins_at_midnight_utc() -> None:
+    time = SignedTime(UpdateRecord("detector", Backoff(random.Random(1))))
+    midnight_s = 20_833 * DAY_S
+    days = [time.day(ev.Now(0.0, wall_s)) for wall_s in (midnight_s - 1, midnight_s)]
+    assert days == [20_832, 20_833]
+
+
+@pytest.mark.parametrize(("issued_s", "signed_s"), [(ENDS_S - 1, ENDS_S - 1), (ENDS_S, 0)])
+def test_what_says_it_was_signed_at_its_own_end_says_nothing_about_time(
+    issued_s: int, signed_s: int
+) -> None:
+    record = UpdateRecord("detector", Backoff(random.Random(1)))
+    SignedTime(record).learn(trusted(issued_s=issued_s), ev.Now(0.0, 0))
+    assert record.state.signed_time == signed_s
