@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
-from onnx import NodeProto, TensorProto, ValueInfoProto, helper
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 
@@ -169,3 +172,76 @@ def declared_wrongly(*, name: str = "y", free: str = "n") -> bytes:
     every = helper.make_tensor("all", BOOL, [3], [True] * 3)
     given, out = _tensor("x", FLOAT, [1, 3]), _tensor(name, FLOAT, [1, free])
     return _model(nodes, [given], [out], constants=[sizes, every])
+
+
+def one_number(damaged_share: float = 0.0, seed: int = 0) -> bytes:
+    """An int8 model of three layers, with one number in 0..1 as its answer.
+
+    Args:
+        damaged_share: of the weights of each layer, how many are shuffled among themselves.
+        seed: of the weights.
+    """
+    rng = np.random.default_rng(seed)
+    widths = (32, 48, 24, 1)
+    nodes, tensors, last = [], [], "x"
+    for layer, (rows, columns) in enumerate(itertools.pairwise(widths)):
+        weights = np.clip(rng.normal(0, 40, (rows, columns)), -127, 127).astype(np.int8)
+        _shuffle(weights, damaged_share, np.random.default_rng(9))
+        scale = np.array(0.03 / np.sqrt(rows), np.float32)
+        tensors += [
+            numpy_helper.from_array(weights, f"w{layer}"),
+            numpy_helper.from_array(scale, f"s{layer}"),
+        ]
+        nodes += [
+            helper.make_node(
+                "DynamicQuantizeLinear", [last], [f"q{layer}", f"a{layer}", f"z{layer}"]
+            ),
+            helper.make_node(
+                "MatMulInteger", [f"q{layer}", f"w{layer}", f"z{layer}"], [f"i{layer}"]
+            ),
+            helper.make_node("Cast", [f"i{layer}"], [f"f{layer}"], to=FLOAT),
+            helper.make_node("Mul", [f"f{layer}", f"a{layer}"], [f"g{layer}"]),
+            helper.make_node("Mul", [f"g{layer}", f"s{layer}"], [f"h{layer}"]),
+            helper.make_node("Sigmoid" if columns == 1 else "Tanh", [f"h{layer}"], [f"t{layer}"]),
+        ]
+        last = f"t{layer}"
+    nodes[-1].output[0] = "p"
+    given, out = _tensor("x", FLOAT, [1, widths[0]]), _tensor("p", FLOAT, [1, 1])
+    return _model(nodes, [given], [out], constants=tensors)
+
+
+def _shuffle(weights: NDArray[np.int8], share: float, rng: np.random.Generator) -> None:
+    flat = weights.reshape(-1)
+    chosen = rng.choice(flat.size, int(share * flat.size), replace=False)
+    flat[chosen] = flat[rng.permutation(chosen)]
+
+
+def last_bit(size: int = 64) -> bytes:
+    """The sign of the difference of two ways to normalise, which is a matter of rounding."""
+    nodes = []
+    for name, square in (("one", ["Pow", "two"]), ("other", ["Mul", "d_other"])):
+        nodes += [
+            helper.make_node("ReduceMean", ["x"], [f"m_{name}"], axes=[-1]),
+            helper.make_node("Sub", ["x", f"m_{name}"], [f"d_{name}"]),
+            helper.make_node(square[0], [f"d_{name}", square[1]], [f"p_{name}"]),
+            helper.make_node("ReduceMean", [f"p_{name}"], [f"v_{name}"], axes=[-1]),
+            helper.make_node("Add", [f"v_{name}", "small"], [f"e_{name}"]),
+            helper.make_node("Sqrt", [f"e_{name}"], [f"r_{name}"]),
+            helper.make_node("Div", [f"d_{name}", f"r_{name}"], [f"n_{name}"]),
+            helper.make_node("Mul", [f"n_{name}", "gain"], [f"g_{name}"]),
+            helper.make_node("Add", [f"g_{name}", "shift"], [name]),
+        ]
+    nodes += [
+        helper.make_node("Sub", ["one", "other"], ["d"]),
+        helper.make_node("Sign", ["d"], ["which"]),
+    ]
+    numbers = np.linspace(0.5, 1.5, size, dtype=np.float32)
+    tensors = [
+        numpy_helper.from_array(np.array(2, np.float32), "two"),
+        numpy_helper.from_array(np.array(1e-5, np.float32), "small"),
+        numpy_helper.from_array(numbers, "gain"),
+        numpy_helper.from_array(-numbers, "shift"),
+    ]
+    outs = [_tensor("which", FLOAT, [1, size]), _tensor("one", FLOAT, [1, size])]
+    given = [_tensor("x", FLOAT, [1, size])]
+    return _model(nodes, given, outs, opset=17, constants=tensors)

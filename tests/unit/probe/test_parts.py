@@ -303,3 +303,33 @@ def test_dying_over_the_active_model_is_not_the_candidates_fault() -> None:
     canceled = Death("probe_canceled", "canceled", blames_model=False)
     result = judge(Probe(), found(at="active_load"), canceled)
     assert (result.passed, result.blames_model) == (False, False)
+
+
+RTOL_INT8 = 0.05
+"""What a publisher asks of int8 models (`probe_limits`)."""
+
+
+def one_number(got: list[float], want: list[float]) -> tuple[bool, str]:
+    """Judge the answers of one number each; whether it passes, and by which check if not."""
+    scale = float(np.sqrt(np.mean(np.square(want))))
+    found = compare.golden(
+        [{"p": np.array([value])} for value in got],
+        [{"p": np.array([value])} for value in want],
+        rtol=RTOL_INT8,
+        atol=RTOL_INT8 * scale,
+    )
+    result = judge(Probe(min_cosine=0.98), ProbeFindings(golden=found), None)
+    return result.passed, next((check.name for check in result.checks if not check.passed), "")
+
+
+def test_answers_of_one_number_have_no_direction_and_are_judged_all_the_same() -> None:
+    want = [0.98, 0.03, 0.91, 0.4, 0.02, 0.97, 0.65, 0.1, 0.99, 0.95]
+    # Another processor: with a kernel that saturates, 0.31 of the former limit, here and there.
+    shifts = [0.05, 0, -0.02, 0.01, 0] * 2
+    rounded = [value + shift for value, shift in zip(want, shifts, strict=True)]
+    assert one_number(rounded, want) == (True, "")
+    shuffled = [0.85, *want[1:]]
+    assert one_number(shuffled, want) == (False, "golden")
+    # A little wrong everywhere, and nowhere past the limit.
+    shifted = [value - 0.025 - 0.025 * value for value in want]
+    assert one_number(shifted, want) == (False, "golden_spread")

@@ -17,7 +17,7 @@ from slotcast_publisher.release.repeatability import (
 from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.probe import ProbeRequest, SlotModel, run_probe
 from slotcast_schemas.samples import read_samples
-from tests.support import models
+from tests.support import models, typed_models
 
 
 class Released:
@@ -126,3 +126,16 @@ def test_a_difference_that_a_device_could_notice_counts(
 def test_whole_numbers_must_be_the_same() -> None:
     first, again = runs(1, 2, dtype="int64"), runs(1, 3, dtype="int64")
     assert not_repeatable(first, again, first, rtol=1e9) == {"y": AT_ANOTHER_TIME}
+
+
+def test_what_turns_on_the_last_bits_is_not_compared(tmp_path: Path) -> None:
+    released = Released(tmp_path, typed_models.last_bit())
+    assert released.compared == {"one"}
+    assert [w for w in released.warnings if "'which'" in w and "last bits" in w]
+    assert released.on_device() == "passed"
+
+
+def test_an_int8_model_of_one_number_is_held_to_it(tmp_path: Path) -> None:
+    released = Released(tmp_path, typed_models.one_number())
+    assert released.on_device() == "passed"
+    assert released.on_device(typed_models.one_number(damaged_share=0.3)) == "golden_mismatch"

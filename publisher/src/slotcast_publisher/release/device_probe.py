@@ -31,6 +31,7 @@ _HELP: Final[Mapping[str, str]] = {
     "varies": f"--probe-allow-constant {_MEANT}; else {_SAMPLES}",
     "golden": _GOLDEN,
     "cosine": _GOLDEN,
+    "golden_spread": _GOLDEN,
     "accuracy": "--probe-min-accuracy",
     "memory": "--probe-max-memory-bytes",
     "memory_relative": "--probe-max-memory-ratio",

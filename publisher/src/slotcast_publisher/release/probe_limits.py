@@ -21,11 +21,18 @@ Arithmetic = Literal["float32", "half", "quantised"]
 _TOLERANCE: Final[dict[Arithmetic, tuple[float, float]]] = {
     "float32": (1e-3, 0.999),
     "half": (2e-2, 0.999),
-    "quantised": (1e-1, 0.98),
+    "quantised": (5e-2, 0.98),
 }
 """Relative tolerance and least cosine. Devices differ from the publisher's machine in the order
 of sums, in fused multiply-add, and, for int8, in saturation (x86 without VNNI adds in 16 bits:
-onnxruntime's documentation of quantisation), so int8 is compared by direction above all."""
+onnxruntime's documentation of quantisation, `session.x64quantprecision`). What is expected of int8
+is made without that shortcut, so that a device is away from it by one kernel and not by two."""
+
+_QUANTISED_MOST: Final = 1e-1
+"""The relative tolerance of int8 where this machine's own kernel is far from the exact sums."""
+
+_ROOM: Final = 2.0
+"""How many times as far as this machine's own kernel another may be."""
 
 _QUANTISED_OPS: Final = ("QLinear", "DequantizeLinear", "MatMulInteger", "ConvInteger", "DynamicQ")
 
@@ -45,15 +52,19 @@ def relative_tolerance(path: Path) -> float:
     return _TOLERANCE[arithmetic(path)][0]
 
 
-def probe_of(path: Path, kept: Samples, name: str) -> Probe:
+def probe_of(path: Path, kept: Samples, name: str, spread: float = 0.0) -> Probe:
     """Say how a device shall compare with what was kept.
 
     Args:
         path: the model.
         kept: what goes into the samples file.
         name: of the samples file.
+        spread: how far this machine's own kernel is from what was kept, as a multiple of the usual
+            tolerance.
     """
     rtol, cosine = _TOLERANCE[arithmetic(path)]
+    if spread * _ROOM > 1:
+        rtol = max(rtol, min(rtol * spread * _ROOM, _QUANTISED_MOST))
     arrays = [array for rows in kept.outputs.values() for array in stacked(rows)]
     floats = [array for array in arrays if array.dtype.kind == "f" and array.size]
     scale = max((root_mean_square(array) for array in floats), default=0.0)

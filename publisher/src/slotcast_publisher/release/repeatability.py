@@ -3,8 +3,8 @@
 A golden sample is what the publisher saw. Where the model draws lots (dropout that was exported in
 training mode, sampling layers), or where its sums depend on the number of threads, a device sees
 something else, and every good copy of the model would be refused. So the samples are run twice in
-one session, and once more in a session with another number of threads; what differs is not
-compared on devices, and the release says so.
+one session, once more in a session with another number of threads, and some in one that fuses no
+operators; what differs is not compared on devices, and the release says so.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ ABSOLUTE_MIN: Final = 1e-6
 
 AT_ANOTHER_TIME: Final = "it differs when the same input is run again"
 WITH_OTHER_THREADS: Final = "it depends on the number of threads"
+WHEN_REARRANGED: Final = "it turns on the last bits of values, which other devices round otherwise"
 
 
 def other_threads() -> int:
@@ -49,6 +50,65 @@ def not_repeatable(
     """
     found = dict.fromkeys(_different(first, threaded, rtol), WITH_OTHER_THREADS)
     return found | dict.fromkeys(_different(first, again, rtol), AT_ANOTHER_TIME)
+
+
+def differing_when_rearranged(
+    first: Sequence[Run], rearranged: Sequence[Run], *, rtol: float
+) -> dict[str, str]:
+    """Find the outputs that depend on how the runtime arranges its sums, each with why.
+
+    Such an output turns on the last bit of a value: an order, a choice, a place. Another processor
+    rounds otherwise, so devices would not reproduce it.
+
+    Args:
+        first: what each sample gave.
+        rearranged: what some of them gave without fused operators; may be fewer.
+        rtol: the relative tolerance that devices will have.
+    """
+    names = first[0] if first and rearranged else {}
+    return {
+        name: WHEN_REARRANGED
+        for name in names
+        if furthest(first, [{name: run[name]} for run in rearranged if name in run], rtol=rtol) > 1
+    }
+
+
+def furthest(first: Sequence[Run], other: Sequence[Run], *, rtol: float) -> float:
+    """Give how far runs are from others, as a multiple of what devices tolerate.
+
+    Args:
+        first: what each sample gave.
+        other: what some of them gave otherwise; outputs that it has not are left out.
+        rtol: the relative tolerance that devices will have.
+    """
+    return max(
+        (
+            _furthest(run[name], value, rtol)
+            for run, others in zip(first, other, strict=False)
+            for name, value in others.items()
+            if name in run
+        ),
+        default=0.0,
+    )
+
+
+def _furthest(one: Value, two: Value, rtol: float) -> float:
+    these, those = arrays_of(one), arrays_of(two)
+    if len(these) != len(those):
+        return np.inf
+    return max((_array_furthest(a, b, rtol) for a, b in zip(these, those, strict=True)), default=0)
+
+
+def _array_furthest(one: Array, two: Array, rtol: float) -> float:
+    if one.shape != two.shape:
+        return np.inf
+    if one.dtype.kind != "f":
+        return 0.0 if np.array_equal(one, two) else np.inf
+    a, b = one.astype(np.float64), two.astype(np.float64)
+    atol = max(ABSOLUTE_MIN, rtol * root_mean_square(a))
+    both = np.isfinite(a) & np.isfinite(b)
+    ratio = np.abs(a[both] - b[both]) / (atol + rtol * np.abs(a[both]))
+    return float(ratio.max(initial=0.0))
 
 
 def _different(first: Sequence[Run], other: Sequence[Run], rtol: float) -> list[str]:

@@ -15,6 +15,9 @@ from slotcast_schemas.value_types import Array, Value, arrays_of
 Outputs = Mapping[str, Value]
 Signature = Sequence[Tensor]
 
+SPREAD_VALUES_MIN: Final = 8
+"""From so many values on, their mean says more than the largest."""
+
 WORST_MAX: Final = 1e30
 """Stands for infinity, which JSON cannot say."""
 
@@ -82,7 +85,34 @@ def golden(got: Sequence[Outputs], want: Sequence[Outputs], *, rtol: float, atol
     if left_out:
         said = f"the release compares no output {', '.join(left_out)!r}"
         where = f"{where}; {said}" if where else said
-    return Golden(runs=len(got), worst=worst, cosine=cosine, detail=where[:DETAIL_MAX_CHARS])
+    return Golden(
+        runs=len(got),
+        worst=worst,
+        cosine=cosine,
+        detail=where[:DETAIL_MAX_CHARS],
+        spread=_spread(got, want, rtol, atol),
+    )
+
+
+def _spread(
+    got: Sequence[Outputs], want: Sequence[Outputs], rtol: float, atol: float
+) -> float | None:
+    """Root mean square of the differences, as multiples of what is allowed; by the worst output.
+
+    None where no output has values enough for a mean to say more than the largest.
+    """
+    found: list[float] = []
+    for name in want[0]:
+        parts = [
+            _ratios(g, w, rtol, atol)
+            for run, expected in zip(got, want, strict=True)
+            for g, w in zip(arrays_of(run.get(name)), arrays_of(expected[name]), strict=False)
+            if g.shape == w.shape and g.dtype.kind in "biuf" and w.dtype.kind in "biuf"
+        ]
+        ratios = np.concatenate(parts) if parts else np.empty(0)
+        if ratios.size >= SPREAD_VALUES_MIN:
+            found.append(float(min(np.sqrt(np.mean(np.square(ratios))), WORST_MAX)))
+    return max(found, default=None)
 
 
 def _excess(got: Value, want: Value, rtol: float, atol: float) -> float:
@@ -99,12 +129,16 @@ def _array_excess(got: Array, want: Array, rtol: float, atol: float) -> float:
         return WORST_MAX
     if want.dtype.kind not in "biuf" or got.dtype.kind not in "biuf":
         return 0.0 if np.array_equal(got.astype(str), want.astype(str)) else WORST_MAX
-    g, w = got.astype(np.float64), want.astype(np.float64)
+    return float(min(_ratios(got, want, rtol, atol).max(initial=0.0), WORST_MAX))
+
+
+def _ratios(got: Array, want: Array, rtol: float, atol: float) -> Array:
+    """Each difference, as a multiple of what is allowed there; of numbers of the same shape."""
+    g, w = got.astype(np.float64).ravel(), want.astype(np.float64).ravel()
     same = (g == w) | (np.isnan(g) & np.isnan(w))
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         ratio = np.abs(g - w) / (atol + rtol * np.abs(w))
-    ratio = np.where(same, 0.0, np.where(np.isnan(ratio), WORST_MAX, ratio))
-    return float(min(ratio.max(initial=0.0), WORST_MAX))
+    return np.where(same, 0.0, np.where(np.isnan(ratio), WORST_MAX, ratio))
 
 
 def _cosine(got: Value, want: Value) -> float:

@@ -33,6 +33,11 @@ DEVICE_BUSY: Final = Reason.DEVICE_BUSY
 MEMORY_NOISE_BYTES: Final = 8 * 1024 * 1024
 """The same for memory: what a first session of onnxruntime takes varies by a few MB."""
 
+SPREAD_MAX: Final = 0.5
+"""Of the tolerance, what all values of an output may use up together: a processor that rounds
+otherwise is far off here and there, a damaged model everywhere. It judges outputs of one number, in
+which there is no direction."""
+
 REASONS: Final = {
     "loads": Reason.MODEL_UNLOADABLE,
     "files": Reason.UNSAFE_MODEL,
@@ -40,6 +45,7 @@ REASONS: Final = {
     "finite": Reason.NONFINITE_OUTPUT,
     "varies": Reason.CONSTANT_OUTPUT,
     "golden": Reason.GOLDEN_MISMATCH,
+    "golden_spread": Reason.GOLDEN_MISMATCH,
     "cosine": Reason.GOLDEN_MISMATCH,
     "accuracy": Reason.ACCURACY_LOW,
     "load_time": TOO_SLOW,
@@ -169,6 +175,8 @@ def _output_checks(probe: Probe, found: ProbeFindings) -> Iterator[Check]:
         yield Check(
             name="golden", passed=within, value=golden.worst, limit=1.0, detail=golden.detail
         )
+        if golden.spread is not None:
+            yield _at_most("golden_spread", golden.spread, SPREAD_MAX, None)
         if probe.min_cosine is not None and golden.cosine is not None:
             yield Check(
                 name="cosine",

@@ -35,6 +35,7 @@ class OnnxSession:
         providers: execution providers; none means the CPU.
         threads: within an operator; 0 is as many as the runtime takes.
         entries: more of the session's settings, by onnxruntime's names.
+        is_optimized: whether the runtime may fuse and rearrange operators.
 
     Raises:
         Exception: whatever onnxruntime says of a file that it cannot load.
@@ -46,12 +47,17 @@ class OnnxSession:
         providers: Sequence[str] = (),
         threads: int = 0,
         entries: Mapping[str, str] | None = None,
+        *,
+        is_optimized: bool = True,
     ) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads
         # A thread that spins while it waits uses processor time that is not the model's.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if not is_optimized:
+            level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+            options.graph_optimization_level = level
         for key, value in (entries or {}).items():
             options.add_session_config_entry(key, value)
         source = path if isinstance(path, bytes) else str(path)

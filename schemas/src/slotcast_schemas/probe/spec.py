@@ -106,12 +106,14 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True):
         worst: largest `|got - want| / (atol + rtol * |want|)`; within tolerance up to 1.
         cosine: smallest cosine of an output with the expected one.
         detail: where the worst is, and which outputs the release leaves out.
+        spread: root mean square of what `worst` is the largest of, in the output where it is most.
     """
 
     runs: Count
     worst: float
     cosine: float | None = None
     detail: Detail = ""
+    spread: float | None = None
 
 
 class ProbeTiming(msgspec.Struct, frozen=True, kw_only=True):
