@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Final, TypeVar
@@ -93,7 +93,9 @@ def _journeys(models: Sequence[ZooModel], workers: int) -> Iterator[Journey]:
         mosquitto("development") as broker,
         ProcessPoolExecutor(workers, get_context("fork")) as pool,
     ):
-        yield from pool.map(_travel, models, [broker.url] * len(models))
+        under_way = [pool.submit(_travel, model, broker.url) for model in models]
+        for done in as_completed(under_way):
+            yield done.result()
 
 
 def _travel(model: ZooModel, broker_url: str) -> Journey:
