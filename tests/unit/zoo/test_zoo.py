@@ -13,12 +13,14 @@ import onnxruntime
 import pytest
 
 from tests.support import models
+from tests.support.model_files import tflite_bytes
 from tests.zoo import fetch as fetching
 from tests.zoo.damage import damaged, sign_turned
 from tests.zoo.fetch import CannotFetch, path_of
 from tests.zoo.install import request_of
 from tests.zoo.listing import ZooModel, read_list
 from tests.zoo.nodes import NodeReason, NodeResult, differences
+from tests.zoo.weights import weights_of
 
 
 def entry(data: bytes, file: str = "pack/model.onnx") -> ZooModel:
@@ -96,6 +98,16 @@ def test_a_sign_turned_twice_is_the_model_again() -> None:
 def test_a_model_without_so_many_layers_cannot_be_damaged_there() -> None:
     with pytest.raises(ValueError, match="expected a model with a layer 7, got one of 3"):
         sign_turned(models.classifier(), 7)
+
+
+def test_weights_of_a_litert_model_are_changed_in_place() -> None:
+    good = tflite_bytes({"dense": np.arange(64, dtype=np.float32).reshape(8, 8)})
+    for what, bad in damaged(good, 0).items():
+        assert len(bad) == len(good), what
+        ((_, array),) = weights_of(bad).arrays()
+        assert sorted(np.abs(array)) == list(range(64)), what
+    ((_, turned),) = weights_of(sign_turned(good)).arrays()
+    assert np.array_equal(turned, -np.arange(64))
 
 
 # --- what is asked for ------------------------------------------------------------------------
