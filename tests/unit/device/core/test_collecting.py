@@ -141,6 +141,41 @@ def test_what_a_broker_gives_for_a_wildcard_is_known_of_that_broker_alone(broker
 # --- what is measured -----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("chunks", "known"), [(255, 7), (256, 2048)])
+def test_how_fast_a_link_was_is_remembered_where_enough_came_to_tell(
+    chunks: int, known: int
+) -> None:
+    """From the beginning to the last chunk, waits and all: 256 KiB in 128 s."""
+    content = Content("a quarter", chunks)
+    story = Story().begun(serving(link_bytes_per_s=7))
+    story.collecting(notice(2, payloads=(content.payload,)), content)
+    for index in range(chunks):
+        story.pass_s(0.5)
+        story.tell(content.came(index))
+    assert isinstance(story.job, act.Build)
+    assert story.core.state.link_bytes_per_s == known
+
+
+def test_files_that_are_here_already_say_nothing_of_the_link() -> None:
+    story = Story().begun(serving(link_bytes_per_s=7))
+    story.offered(notice(2, release=release_of(2, files=release_of(1).files)))
+    assert isinstance(story.job, act.Build)
+    assert story.core.state.link_bytes_per_s == 7
+
+
+def test_which_of_two_whole_images_is_fetched_is_said_with_the_reason() -> None:
+    small = msgspec.structs.replace(LONG.payload, codec="full+weights", memory_bytes=1)
+    larger = msgspec.structs.replace(
+        Content("larger", chunks=17).payload, map_parts=LONG.payload.map_parts
+    )
+    story = Story().begun(serving())
+    story.offered(notice(2, payloads=(larger, small)))
+    assert story.words[2] == "full+weights: the fewest bytes"
+    said = story.done(act.Spooled({0: LONG.map}, is_empty=True))[0]
+    text = "collecting 2.0: 16384 bytes, full+weights: the fewest bytes"
+    assert said == act.Log("info", text)
+
+
 def test_the_rate_is_of_the_time_between_two_reports() -> None:
     record = UpdateRecord("clf", Backoff(random.Random(1)))
     measured = TransferWatch(record, Allowance(), SlowLimit())

@@ -8,9 +8,9 @@ from typing import Any
 from slotcast_device.core.payload_choice import Speeds, WholeImage, choose_whole
 from slotcast_device.core.plan import Install, make_plan
 from slotcast_device.core.state import ModelState
-from slotcast_schemas.messages.offer import Payload
+from slotcast_schemas.messages.offer import Base, Payload
 from tests.support import messages
-from tests.unit.device.core.test_plan import EMPTY, FACTS, trusted
+from tests.unit.device.core.test_plan import EMPTY, FACTS, OLD, holding, trusted
 
 IMAGE_BYTES = 90_000_000
 
@@ -78,3 +78,39 @@ def test_a_small_one_that_did_not_decode_or_does_not_fit_leaves_the_easy_one() -
 
 def replace_state(**fields: Any) -> ModelState:
     return ModelState(**{"model": "detector", **fields})
+
+
+def test_one_that_just_fits_the_memory_fits() -> None:
+    assert planned(disk_bytes=10**10, memory_bytes=16_000_000).payload == SMALL
+
+
+def test_the_plan_goes_on_with_what_was_begun_and_says_so() -> None:
+    plan = planned(replace_state(full_payload=EASY.sha256), disk_bytes=10**10)
+    assert (plan.payload, plan.why) == (EASY, "begun before")
+
+
+def delta(size_bytes: int) -> Payload:
+    base = Base(sequence=1, version="1", image_sha256=messages.sha("old"), size_bytes=1024)
+    return payload("delta+v1", size_bytes, base=base, sha256=messages.sha(f"delta {size_bytes}"))
+
+
+def test_of_several_deltas_the_smallest_is_taken_and_needs_no_reason() -> None:
+    state = holding(OLD)
+    for offered in ((delta(300), delta(200)), (delta(200), delta(300))):
+        plan = make_plan(trusted(payloads=offered), state, FACTS)
+        assert isinstance(plan, Install)
+        assert (plan.payload, plan.base, plan.why) == (delta(200), "a", "")
+
+
+def test_of_a_delta_and_a_whole_image_of_one_size_the_whole_one_is_taken() -> None:
+    """A whole image needs no base, so nothing can be wrong with that."""
+    whole = payload("full+zstd", 200)
+    taken = []
+    for size_bytes in (199, 200):
+        offer = trusted(payloads=(delta(size_bytes), whole))
+        plan = make_plan(offer, holding(OLD), FACTS)
+        assert isinstance(plan, Install)
+        assert plan.payload is not None
+        assert plan.why == ""
+        taken.append(plan.payload.codec)
+    assert taken == ["delta+v1", "full+zstd"]
