@@ -20,6 +20,7 @@ from slotcast_device.core.transfer.broker_limits import (
     after_ending,
     after_refusal,
     filters_each,
+    has_wildcard,
     lends_notices,
 )
 from slotcast_schemas.limits import BLOCK_CHUNKS
@@ -39,10 +40,15 @@ def refused(
 def test_where_a_wildcard_is_refused_exact_topics_are_asked_for(code: int) -> None:
     limits, may_work = refused(BLOCK, code, {NOTICE, MAP})
     assert may_work
+    assert limits == BrokerLimits(wildcard_messages_max=0)
     assert not Allowance(limits=limits).has_block_filters
     again, may_work = refused("t/x/1/+", code, {NOTICE, MAP}, limits)
     assert may_work, "another one of the same SUBSCRIBE teaches nothing new, and is asked otherwise"
     assert again == limits
+
+
+def test_both_of_mqtts_wildcards_are_known() -> None:
+    assert [has_wildcard(name) for name in (BLOCK, "t/#", CHUNK)] == [True, True, False]
 
 
 def test_a_wildcard_refused_beside_one_that_was_taken_is_a_quota() -> None:

@@ -49,7 +49,8 @@ class Subscription:
     """All that it was for."""
     ahead: int = 1
     """Filters that the broker had to take until it came to this one, itself included."""
-    retries: int = 0
+    is_repeated: bool = False
+    """Whether it was asked for once more because not all of it came."""
     is_wanted: bool = False
     """Whether a want was published for it."""
     is_again: bool = False
@@ -260,7 +261,7 @@ class Subscriptions:
         """
         actions: list[TransferAction] = []
         for request in list(self.held.values()):
-            request.retries += 1
+            request.is_repeated = True
             if request.filter == self._everything:
                 actions += self._bound_wildcards(request)
                 self._put_back(request)
@@ -294,7 +295,7 @@ class Subscriptions:
     def proved(self, request: Subscription) -> list[TransferAction]:
         """A request brought all it was for, unasked for twice; give what that says of wildcards."""
         first = next(iter(request.chunks), None)
-        if first is None or request.retries or request.is_wanted:
+        if first is None or request.is_repeated or request.is_wanted:
             return []
         if len(request.chunks) >= limits.BLOCK_CHUNKS:
             self._allowance.is_wildcard_proven = True

@@ -393,20 +393,20 @@ class Transfer:
             return
         if request.is_wanted:
             self._wants_first, self._unasked = True, 0
-        elif not request.retries:  # or another device's want brought it: once proves nothing
+        elif not request.is_repeated:  # or another device's want brought it: once proves nothing
             self._unasked += 1
             self._wants_first = self._wants_first and self._unasked < UNASKED_ENOUGH
 
     def _is_early(self, request: Subscription, now_s: float) -> bool:
         """Whether a quarter of a block came so soon that there is room to ask for more."""
-        if request.retries or len(request.missing) != limits.BLOCK_CHUNKS * 3 // 4:
+        if request.is_repeated or len(request.missing) != limits.BLOCK_CHUNKS * 3 // 4:
             return False
         return self.credit.began(self._took_s(request, now_s))
 
     def _finish(self, request: Subscription, now_s: float) -> list[TransferAction]:
         self._subscriptions.drop(request.filter)
         self._note_how_it_came(request)
-        if not (request.retries or request.is_again):
+        if not (request.is_repeated or request.is_again):
             self.credit.completed(self._took_s(request, now_s))
         return self._subscriptions.proved(request)
 
