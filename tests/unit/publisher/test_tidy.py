@@ -31,6 +31,8 @@ from tests.support import models
 from tests.support.limited_broker import LimitedBroker, LimitedLink
 
 DAY_S = 86_400.0
+WHOLE = 2
+"""The number of payloads of the first release: one that is easy to unpack, and a smaller one."""
 WAITS = Waits(quiet_s=0, answer_s=0, patience_s=0.02, again_s=0.001)
 HOW = How(brokers=["mqtt://one"], waits=WAITS)
 
@@ -71,7 +73,7 @@ def two(repo: Repository, clock: Clock, broker: LimitedBroker, tmp_path: Path) -
     stock(repo, "1.0")
     (tmp_path / "two.onnx").write_bytes(models.classifier(5, hidden=500))
     repo.build_release(ReleaseRequest(model="clf", version="2.0", files=(tmp_path / "two.onnx",)))
-    assert stock(repo, "2.0").unused_payloads == 1
+    assert stock(repo, "2.0").unused_payloads == WHOLE
     return repo
 
 
@@ -94,11 +96,11 @@ def test_what_lies_there_is_said_and_goes_after_the_grace(
 ) -> None:
     assert full_of(two, "1.0") in payloads(broker)
     before = stock(two, "2.0")
-    assert (before.unused_payloads, before.removed_payloads) == (1, 0)
+    assert (before.unused_payloads, before.removed_payloads) == (WHOLE, 0)
     assert before.kept_bytes > before.unused_bytes > 0
     clock.ahead_s = DAY_S + 60
     after = stock(two, "2.0")
-    assert (after.unused_payloads, after.removed_payloads) == (0, 1)
+    assert (after.unused_payloads, after.removed_payloads) == (0, WHOLE)
     assert after.removed_bytes == before.unused_bytes
     assert full_of(two, "1.0") not in payloads(broker)
     assert full_of(two, "2.0") in payloads(broker)
@@ -111,7 +113,7 @@ def test_without_a_grace_it_goes_at_once_and_with_a_long_one_never(
     clock.ahead_s = 300 * DAY_S
     assert stock(Repository(two.path, now_s=clock), "2.0").removed_payloads == 0
     with_grace(two, 0)
-    assert stock(Repository(two.path, now_s=clock), "2.0").removed_payloads == 1
+    assert stock(Repository(two.path, now_s=clock), "2.0").removed_payloads == WHOLE
 
 
 def with_grace(repo: Repository, days: int) -> None:
@@ -141,7 +143,7 @@ def test_what_a_device_says_it_fetches_stays(
     said = clock() - (2 * DAY_S if online else 600)
     tell(two, broker, "cam-1", full_of(two, "1.0"), said, online=online)
     spared = stock(two, "2.0")
-    assert (spared.removed_payloads, spared.fetched_payloads) == (0, 1)
+    assert (spared.removed_payloads, spared.fetched_payloads) == (WHOLE - 1, 1)
     tell(two, broker, "cam-1", full_of(two, "2.0"), said, online=online)
     assert stock(two, "2.0").removed_payloads == 1
 
@@ -151,7 +153,7 @@ def test_a_device_that_died_on_the_way_keeps_nothing_for_ever(
 ) -> None:
     tell(two, broker, "cam-1", full_of(two, "1.0"), clock(), online=False)
     clock.ahead_s = 3 * DAY_S
-    assert stock(two, "2.0").removed_payloads == 1
+    assert stock(two, "2.0").removed_payloads == WHOLE
 
 
 def tell(
@@ -176,7 +178,7 @@ def test_what_a_device_asked_for_lately_stays(
     clock.ahead_s = 2 * DAY_S
     wanted = {bytes.fromhex(full_of(two, "1.0")): clock() - 60}
     with BrokerDelivery(two, Broker(url="mqtt://one"), WAITS) as target:
-        assert target.tidy(wanted=wanted).removed_payloads == 0
+        assert target.tidy(wanted=wanted).removed_payloads == WHOLE - 1
         assert target.tidy().removed_payloads == 0
     clock.ahead_s = 4 * DAY_S
     with BrokerDelivery(two, Broker(url="mqtt://one"), WAITS) as target:
@@ -192,7 +194,7 @@ def test_a_notice_at_the_broker_that_names_it_keeps_it(
     broker.kept[two.topics.notice("clf")] = naming(earlier, full_of(two, "1.0"), present)
     clock.ahead_s = 2 * DAY_S
     with BrokerDelivery(two, Broker(url="mqtt://one"), WAITS) as target:
-        assert target.tidy().removed_payloads == 0
+        assert target.tidy().removed_payloads == WHOLE - 1
         broker.kept[two.topics.notice("clf")] = present
         assert target.tidy().removed_payloads == 0  # it waits anew
         clock.ahead_s = 4 * DAY_S
@@ -218,9 +220,9 @@ def test_what_no_journal_speaks_of_is_found_by_its_map(
     stranger = f"{7:064x}"
     broker.kept[two.topics.map_part(bytes.fromhex(stranger), 0)] = b"not ours"
     found = stock(two, "2.0")
-    assert (found.unused_payloads, found.unknown_payloads) == (1, 1)
+    assert (found.unused_payloads, found.unknown_payloads) == (WHOLE, 1)
     clock.ahead_s = 2 * DAY_S
-    assert stock(two, "2.0").removed_payloads == 1
+    assert stock(two, "2.0").removed_payloads == WHOLE
     assert full_of(two, "1.0") not in payloads(broker)
     assert stranger in payloads(broker)
 
