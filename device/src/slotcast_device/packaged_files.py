@@ -21,6 +21,7 @@ DESCRIPTIONS: Final = {
     "run-agent.sh": "the agent as its user, by a plain script: for other supervisors, and for cron",
     "Containerfile": "the agent in a container, from a folder of wheels",
     "service.py": "an application in Python: HTTP in, one HotModel inside",
+    "probe_command.py": "tries models of a format of your own, for the agent (docs/formats.md)",
     "follow.sh": "starts a program of any language again at each switch",
 }
 """What each of these files is for, by its name."""

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -14,11 +15,16 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from slotcast_device import HotModel
 from slotcast_device.application.app_report import read_reports
 from slotcast_device.application.liveness import Liveness
+from slotcast_device.packaged_files import SHARE
+from slotcast_schemas.messages.release import Probe
+from slotcast_schemas.probe import ProbeRequest, SlotModel, run_probe
+from slotcast_schemas.samples import Samples, write_samples
 from tests.support import models
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -131,3 +137,21 @@ def test_the_service_answers_over_http(tmp_path: Path) -> None:
         finally:
             server.shutdown()
             thread.join()
+
+
+def test_the_example_of_a_command_answers_as_the_document_says(tmp_path: Path) -> None:
+    """As it is copied from the package, by the probe itself."""
+    rng = np.random.default_rng(1)
+    matrix = rng.standard_normal((4, 3)).astype("<f4")
+    rows = rng.standard_normal((5, 1, 4)).astype(np.float32)
+    (tmp_path / "m.bin").write_bytes(matrix.tobytes())
+    write_samples(tmp_path / "samples.npz", Samples({"x": rows}, {"y": rows @ matrix}))
+    command = (sys.executable, str(SHARE / "probe_command.py"))
+    model = SlotModel(str(tmp_path), "m.bin", "opaque", command)
+    probe = Probe(samples="samples.npz", runs=1, max_latency_ratio=None)
+    result = run_probe(ProbeRequest(candidate=model, probe=probe))
+    assert (result.passed, result.reason) == (True, "passed"), result.detail
+    assert next(check for check in result.checks if check.name == "golden").value == 0
+    (tmp_path / "m.bin").write_bytes(matrix.tobytes()[:-2])
+    refused = run_probe(ProbeRequest(candidate=model, probe=probe))
+    assert (refused.reason, refused.blames_model) == ("model_unloadable", True)

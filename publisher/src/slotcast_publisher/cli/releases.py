@@ -50,7 +50,15 @@ def _release(
     ] = None,
     entry: Annotated[
         str | None,
-        typer.Option(help="The .onnx file that the runtime opens, by its name in the release."),
+        typer.Option(help="The file that the runtime opens, by its name in the release."),
+    ] = None,
+    model_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="What kind of model it is: onnx, litert, gguf, opaque, or opaque_NAME; by the"
+            " file's name unless given.",
+        ),
     ] = None,
     samples: Annotated[
         Path | None, typer.Option(help="Inputs (.npz) whose outputs devices must reproduce.")
@@ -119,6 +127,7 @@ def _release(
         version=version,
         files=tuple(parse_given(text) for text in file or ()),
         entry=entry,
+        format=model_format,
         samples=samples,
         seed=seed,
         same_as=same_as,
@@ -179,6 +188,7 @@ def released_fields(done: Released) -> dict[str, Any]:
         "model": release.model,
         "version": release.version,
         "sequence": release.sequence,
+        "format": release.runtime.format,
         "new": done.is_new,
         "image_size_bytes": release.image_size_bytes,
         "image_sha256": release.image_sha256.hex(),

@@ -18,16 +18,24 @@ from slotcast_publisher.durable import copy_file, link_tree, storage_errors, wri
 from slotcast_publisher.errors import Conflict
 from slotcast_publisher.image_files import image_sha256
 from slotcast_publisher.release.chosen_limits import ChosenLimits
+from slotcast_publisher.release.command_samples import take_samples
 from slotcast_publisher.release.device_features import features_needed, in_words
 from slotcast_publisher.release.device_probe import probe_as_devices_do
 from slotcast_publisher.release.given_files import Given, collect, name_changes
 from slotcast_publisher.release.model_check import ModelFacts, SamplesWanted, check_model
+from slotcast_publisher.release.model_format import (
+    check_options,
+    choose_entry,
+    command_notes,
+    features_of,
+)
 from slotcast_publisher.release.rebase.release_step import RebaseWanted, Rebasing, rebase_files
 from slotcast_publisher.store import ReleaseFolder, Store, check_model_name
 from slotcast_schemas import limits, wire
 from slotcast_schemas.errors import MalformedMessage, UsageError
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import File, Probe, Runtime, Trial
+from slotcast_schemas.model_formats import is_run_by_command
 from slotcast_schemas.probe import SlotModel
 from slotcast_schemas.samples import read_samples
 from slotcast_schemas.value_types import Rows
@@ -45,7 +53,8 @@ class ReleaseRequest(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         files: files or folders, each under its own name or one that is given (`given_files`); a
             folder's files keep their paths below it.
-        entry: the .onnx file that the runtime opens; may be left out where there is only one.
+        entry: the file that the runtime opens; may be left out where there is only one.
+        format: what kind of model it is (`model_formats`); by the files' names unless given.
         samples: inputs (.npz) whose outputs devices must reproduce.
         seed: without samples of one's own: make inputs from this seed.
         shapes, ranges: what made inputs shall be like, by their names.
@@ -61,6 +70,7 @@ class ReleaseRequest(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     files: tuple[Given, ...] = ()
     entry: str | None = None
+    format: str | None = None
     samples: Path | None = None
     seed: int | None = None
     same_as: str | None = None
@@ -118,7 +128,7 @@ def build_release(store: Store, request: ReleaseRequest, now_s: float, *, above:
         else:
             release, warnings, rebasing = _take_in(store, request, staged, now_s, above)
         warnings = (*warnings, *_name_changes(store, release))
-        if request.is_probed:
+        if request.is_probed and not is_run_by_command(release.runtime.format):
             before = _active(store, request.model)
             warnings = (*warnings, *probe_as_devices_do(release, staged / "files", before))
         write_atomic(staged / "release.msgpack", _encode(release))
@@ -141,6 +151,8 @@ def _describe_request(request: ReleaseRequest) -> dict[str, Any]:
         + ([{"probe": request.limits.probe}] if request.limits.probe else [])
         + ([{"shapes": request.shapes}] if request.shapes else [])
         + ([{"ranges": request.ranges}] if request.ranges else [])
+        + ([{"format": request.format}] if request.format else [])
+        + ([{"compiled": True}] if runtime.compiled else [])
     )
     return {
         "files": {path: _sha256(file).hex() for path, file in collect(request.files).items()},
@@ -174,7 +186,7 @@ def _check_labels(request: ReleaseRequest, facts: ModelFacts) -> None:
             "probe.min_accuracy and probe.label_output need --samples with `labels` among them"
         )
     names = [output.name for output in facts.outputs]
-    if chosen.get("label_output") not in {None, *names}:
+    if names and chosen.get("label_output") not in {None, *names}:
         raise UsageError(
             f"probe.label_output: expected one of {', '.join(names)},"
             f" got {chosen['label_output']!r:.80}"
@@ -242,7 +254,16 @@ def _active(store: Store, model: str) -> SlotModel | None:
     before = store.releases(model)
     if not before:
         return None
-    return SlotModel(str(before[-1].files_dir.absolute()), before[-1].load().entry)
+    release = before[-1].load()
+    runtime = release.runtime
+    if is_run_by_command(runtime.format):
+        return None
+    return SlotModel(
+        str(before[-1].files_dir.absolute()),
+        release.entry,
+        runtime.format,
+        is_compiled=runtime.compiled,
+    )
 
 
 def _next_sequence(store: Store, request: ReleaseRequest, above: int) -> int:
@@ -268,8 +289,10 @@ def _take_over(
     link_tree(folder.files_dir, staged / "files")
     old = folder.load()
     probe, trial, runtime = request.limits.apply_to(old.probe, old.trial, old.runtime)
+    known = features_of(old.runtime)
     return msgspec.structs.replace(
         old,
+        requires=(*(name for name in old.requires if name not in known), *features_of(runtime)),
         probe=probe,
         trial=trial,
         runtime=runtime,
@@ -287,20 +310,27 @@ def _take_in(
     collected = collect(request.files)
     if not collected:
         raise UsageError("expected at least one file")
-    entry = _choose_entry(request.entry, collected)
+    model_format, entry = choose_entry(request.format, request.entry, collected)
+    check_options(
+        model_format,
+        has_rebase=request.rebase is not None,
+        onnxruntime=_apply_limits(request, Probe())[2].onnxruntime,
+    )
     files_dir = staged / "files"
     for path, source in collected.items():
         copy_file(source, files_dir / path)
     rebasing = _rebase_files(store, request, staged, entry)
-    facts = _check_files(request, files_dir, entry)
+    facts = _check_files(request, files_dir, entry, model_format)
     probe, trial, runtime = _apply_limits(request, facts.probe)
+    runtime = msgspec.structs.replace(runtime, opsets=facts.opsets, format=model_format)
     _check_labels(request, facts)
     roles = _assign_roles(files_dir, entry, facts, has_samples=facts.probe.samples is not None)
     files = [_describe_file(files_dir, path, role) for path, role in roles.items()]
     _make_read_only(files_dir)
-    requires = features_needed(
+    values = features_needed(
         facts.inputs, facts.outputs, _samples_in(files_dir, probe), is_corrected=facts.is_corrected
     )
+    requires = (*values, *features_of(runtime))
     release = Release(
         requires=requires,
         model=request.model,
@@ -313,13 +343,14 @@ def _take_in(
         entry=entry,
         inputs=facts.inputs,
         outputs=facts.outputs,
-        runtime=msgspec.structs.replace(runtime, opsets=facts.opsets),
+        runtime=runtime,
         probe=probe,
         trial=trial,
         notes=request.notes,
         rebased=None if rebasing is None else rebasing.says,
     )
-    return release, (*facts.warnings, *in_words(requires)), rebasing
+    notes = (*in_words(requires), *command_notes(model_format))
+    return release, (*facts.warnings, *notes), rebasing
 
 
 def _samples_in(files_dir: Path, probe: Probe) -> dict[str, Rows] | None:
@@ -352,24 +383,27 @@ def _rebase_files(
     )
 
 
-def _choose_entry(wanted: str | None, collected: dict[str, Path]) -> str:
-    models = sorted(path for path in collected if path.endswith(".onnx"))
-    if wanted is not None:
-        if wanted not in collected:
-            raise UsageError(f"--entry: expected one of {sorted(collected)}, got {wanted!r}")
-        return wanted
-    if len(models) != 1:
-        raise UsageError(f"expected one .onnx file, or --entry to say which; got {models}")
-    return models[0]
+def _check_files(
+    request: ReleaseRequest, files_dir: Path, entry: str, model_format: str
+) -> ModelFacts:
+    if is_run_by_command(model_format):
+        return _take_as_it_is(request, files_dir)
+    return check_model(
+        files_dir,
+        entry,
+        samples=_samples_wanted(request, files_dir),
+        model_format=model_format,
+        is_compiled=_apply_limits(request, Probe())[2].compiled,
+    )
 
 
-def _check_files(request: ReleaseRequest, files_dir: Path, entry: str) -> ModelFacts:
+def _samples_wanted(request: ReleaseRequest, files_dir: Path) -> SamplesWanted | None:
     is_asked = bool(request.samples or request.shapes or request.ranges) or request.seed is not None
     if not is_asked and (not request.is_probed or (files_dir / SAMPLES_PATH).exists()):
-        return check_model(files_dir, entry)
+        return None
     if (files_dir / SAMPLES_PATH).exists():
         raise UsageError(f"{SAMPLES_PATH!r} is the name of the file that --samples makes")
-    wanted = SamplesWanted(
+    return SamplesWanted(
         out=SAMPLES_PATH,
         user=None if request.samples is None else str(request.samples.absolute()),
         seed=request.seed or 0,
@@ -377,7 +411,20 @@ def _check_files(request: ReleaseRequest, files_dir: Path, entry: str) -> ModelF
         shapes=request.shapes,
         ranges=request.ranges,
     )
-    return check_model(files_dir, entry, samples=wanted)
+
+
+def _take_as_it_is(request: ReleaseRequest, files_dir: Path) -> ModelFacts:
+    """Say what is known of a model that nothing here runs: its samples, where they are given."""
+    if request.seed is not None or request.shapes or request.ranges:
+        raise UsageError(
+            "--seed, --shape and --range make inputs for a runtime here, and none runs this format"
+        )
+    probe = Probe()
+    if request.samples is not None:
+        if (files_dir / SAMPLES_PATH).exists():
+            raise UsageError(f"{SAMPLES_PATH!r} is the name of the file that --samples makes")
+        probe = take_samples(request.samples, files_dir / SAMPLES_PATH)
+    return ModelFacts(opsets={}, external=(), inputs=(), outputs=(), load_s=0.0, probe=probe)
 
 
 def _assign_roles(

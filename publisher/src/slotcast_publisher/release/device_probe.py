@@ -65,7 +65,12 @@ def probe_as_devices_do(
     """
     result = run_probe(
         ProbeRequest(
-            candidate=SlotModel(str(files_dir.absolute()), release.entry),
+            candidate=SlotModel(
+                str(files_dir.absolute()),
+                release.entry,
+                release.runtime.format,
+                is_compiled=release.runtime.compiled,
+            ),
             active=active,
             inputs=release.inputs,
             outputs=release.outputs,

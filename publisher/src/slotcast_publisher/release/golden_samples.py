@@ -19,10 +19,10 @@ import onnx
 
 from slotcast_publisher.release.given_outputs import allow_what_is_meant
 from slotcast_publisher.release.given_samples import given_samples
-from slotcast_publisher.release.input_hints import hints_of
+from slotcast_publisher.release.input_hints import Hints, hints_of
 from slotcast_publisher.release.made_inputs import InputMaker, NoInputs, Wanted
 from slotcast_publisher.release.probe_limits import (
-    arithmetic,
+    is_quantised_model,
     least_accuracy,
     probe_of,
     relative_tolerance,
@@ -37,9 +37,13 @@ from slotcast_publisher.release.repeatability import (
 from slotcast_schemas import limits, outputs
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.release import Probe, Tensor
+from slotcast_schemas.model_formats import ONNX
+from slotcast_schemas.probe.loading import open_model
 from slotcast_schemas.probe.onnx_session import OnnxSession
-from slotcast_schemas.probe.runtime import Feed
+from slotcast_schemas.probe.runtime import Feed, LoadedModel
 from slotcast_schemas.probe.runtime_words import cause_of
+from slotcast_schemas.probe.scan import is_prepared
+from slotcast_schemas.probe.spec import SlotModel
 from slotcast_schemas.samples import SAMPLES_MAX_BYTES, Samples, write_samples
 from slotcast_schemas.seeded_inputs import DEVICE_SEED, SEEDED_RUNS, seeded_inputs
 from slotcast_schemas.value_types import Array, Rows, arrays_of, rows_of, size_bytes
@@ -80,12 +84,14 @@ def make_samples(
     warn: Warn | None = None,
     wanted: Wanted = ANYTHING,
     only_if_needed: bool = False,
+    model_format: str = ONNX,
+    is_compiled: bool = False,
 ) -> Probe:
     """Run the model, write the samples file and give the probe that goes with it.
 
     Args:
         model_dir: folder of the release's files.
-        entry: the ONNX file in it.
+        entry: the one in it that the runtime opens.
         user_npz: the user's samples: inputs by name, one item per row, in batches or not;
             optionally `labels`, and `output:NAME` where the true outputs are known from
             elsewhere (a training framework): then a model that an export damaged is noticed.
@@ -100,6 +106,8 @@ def make_samples(
             refuse this model.
         wanted: shapes and ranges of made inputs.
         only_if_needed: write none where the inputs do that a device makes by itself.
+        model_format: what kind of file it is.
+        is_compiled: whether a runtime prepared it for itself.
 
     Returns:
         The probe, with `samples` None where the model's inputs can be neither made nor given.
@@ -109,15 +117,15 @@ def make_samples(
         OSError: a file cannot be read or written.
     """
     warn = warn or (lambda _: None)
-    path = model_dir / entry
-    session = _load(path)
+    model = SlotModel(str(model_dir.absolute()), entry, model_format, is_compiled=is_compiled)
+    session = _load(model)
     if why := session.cannot_be_fed():
         warn(f"no samples: {why}; devices will not compare outputs")
         return Probe()
     if only_if_needed and usual_inputs_do(session):
         return Probe()
     if user_npz is None:
-        samples = _made(session, path, wanted, seed, max_samples)
+        samples = _made(session, model, wanted, seed, max_samples)
     else:
         samples = given_samples(user_npz, session.inputs, max_samples)
     runs = _run_all(session, samples, max_bytes)
@@ -126,17 +134,17 @@ def make_samples(
         return Probe()
     kept = _keep(samples, runs)
     given = {name: kept.outputs[name] for name in samples.outputs}
-    rtol, is_quantised = relative_tolerance(path), arithmetic(path) == "quantised"
+    rtol, is_quantised = relative_tolerance(model), is_quantised_model(model)
     again = _repeated(session, kept)
-    threaded = _repeated(_load(path, threads=other_threads()), kept)
+    threaded = _repeated(_load(model, threads=other_threads()), kept)
     unsteady = not_repeatable(runs, again, threaded, rtol=rtol)
     if not is_quantised:  # such models calculate in floats when they are rearranged
-        rearranged = _rearranged(path, kept)
+        rearranged = _rearranged(model, kept)
         unsteady = differing_when_rearranged(runs, rearranged, rtol=rtol) | unsteady
     kept = _without(kept, unsteady, warn)
-    default = _repeated(OnnxSession(path, threads=1), kept) if is_quantised else runs
+    default = _repeated(open_model(model, threads=1), kept) if is_quantised else runs
     spread = furthest(runs, default, rtol=rtol)
-    probe = allow_what_is_meant(probe_of(path, kept, out.name, spread), given, runs)
+    probe = allow_what_is_meant(probe_of(model, kept, out.name, spread), given, runs)
     _warn_of(kept, runs, probe, warn)
     write_samples(out, kept)
     label_output = label_output or next(iter(runs[0]), None)
@@ -157,25 +165,27 @@ def model_signature(path: Path) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
     Raises:
         UsageError: the runtime cannot load it.
     """
-    session = _load(path)
+    session = _load(SlotModel(str(path.parent.absolute()), path.name))
     return session.inputs, session.outputs
 
 
-def _load(path: Path, *, threads: int = 1) -> OnnxSession:
+def _load(model: SlotModel, *, threads: int = 1) -> LoadedModel:
     """Open a session; with one thread, sums are in the same order at every run.
 
     Quantised models are run without the shortcut of x86's older kernels, which add in 16 bits and
     saturate: another processor is nearer to the exact sum than to that.
     """
     try:
+        if model.format != ONNX:
+            return open_model(model, threads=threads)
         exact = {"session.x64quantprecision": "1"}
-        return OnnxSession(path, threads=threads, entries=exact)
+        return OnnxSession(model.path, threads=threads, entries=exact)
     except Exception as exc:
-        why = cause_of(exc, str(path.parent))
-        raise UsageError(f"{path.name}: expected a model that onnxruntime loads: {why}") from exc
+        why = cause_of(exc, model.slot)
+        raise UsageError(f"{model.entry}: expected a model that its runtime loads: {why}") from exc
 
 
-def usual_inputs_do(session: OnnxSession) -> bool:
+def usual_inputs_do(session: LoadedModel) -> bool:
     """Whether the inputs that devices make by themselves run, and say something of the model."""
     try:
         made = Samples(seeded_inputs(session.inputs, runs=SEEDED_RUNS, seed=DEVICE_SEED))
@@ -185,20 +195,21 @@ def usual_inputs_do(session: OnnxSession) -> bool:
     return not any(outputs.nonfinite(run) for run in runs) and not outputs.constant(runs)
 
 
-def _made(session: OnnxSession, path: Path, wanted: Wanted, seed: int, runs: int) -> Samples:
+def _made(session: LoadedModel, model: SlotModel, wanted: Wanted, seed: int, runs: int) -> Samples:
     """Make inputs on which the model runs.
 
     Raises:
         UsageError: none were found; says what to give.
     """
-    hints = hints_of(onnx.load(str(path), load_external_data=False))
+    is_plain = model.format == ONNX and not is_prepared(model.path)
+    hints = hints_of(onnx.load(str(model.path), load_external_data=False)) if is_plain else Hints()
     try:
         return InputMaker(session.inputs, hints, wanted, seed).find(session.run, runs)
     except NoInputs as exc:
         raise UsageError(str(exc)) from exc
 
 
-def _run_all(session: OnnxSession, samples: Samples, max_bytes: int) -> list[Run]:
+def _run_all(session: LoadedModel, samples: Samples, max_bytes: int) -> list[Run]:
     """What the model says to each run, until `max_bytes` are reached."""
     runs: list[Run] = []
     kept_bytes = whole_bytes = 0
@@ -224,25 +235,27 @@ def _packed_bytes(array: Array) -> int:
     return len(zlib.compress(np.ascontiguousarray(array).tobytes(), 1))
 
 
-def _repeated(session: OnnxSession, samples: Samples) -> list[Run]:
+def _repeated(session: LoadedModel, samples: Samples) -> list[Run]:
     """What the model says to each run, this time."""
     return [_run(session, samples.feed(index), index) for index in range(samples.runs)]
 
 
-def _run(session: OnnxSession, feed: Feed, index: int) -> Run:
+def _run(session: LoadedModel, feed: Feed, index: int) -> Run:
     try:
         return session.run(feed)
     except Exception as exc:
         raise UsageError(f"the model does not run on sample {index}: {cause_of(exc)}") from exc
 
 
-def _rearranged(path: Path, samples: Samples) -> list[Run]:
+def _rearranged(model: SlotModel, samples: Samples) -> list[Run]:
     """What the model says where operators are not fused: as another runtime, or version, may.
 
-    Nothing where the model does not run so.
+    Nothing where the model does not run so, or its runtime fuses nothing.
     """
+    if model.format != ONNX:
+        return []
     try:
-        session = OnnxSession(path, threads=1, is_optimized=False)
+        session = OnnxSession(model.path, threads=1, is_optimized=False)
         few = range(min(samples.runs, REARRANGED_RUNS))
         return [session.run(samples.feed(index)) for index in few]
     except Exception:  # noqa: BLE001 (a way to run that devices do not take either)

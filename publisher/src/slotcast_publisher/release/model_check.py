@@ -1,4 +1,4 @@
-"""Checks a model before it is released: onnx's checker, and one load in onnxruntime.
+"""Checks a model before it is released: onnx's checker, and one load in the runtime.
 
 The work is done by `model_check_child`, in a process of its own with a limit on time, without
 secrets in its environment and without the network.
@@ -20,6 +20,8 @@ from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.environment import child_environment
 from slotcast_schemas.errors import ModelUnloadable, UsageError
 from slotcast_schemas.messages.release import Probe, Tensor
+from slotcast_schemas.model_formats import ONNX
+from slotcast_schemas.probe import SlotModel
 
 _CHILD: Final = "slotcast_publisher.release.model_check_child"
 """The module that loads and runs the model in a process of its own."""
@@ -69,21 +71,30 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
 make_decoders(ModelFacts, SamplesWanted)
 
 
-def check_model(model_dir: Path, entry: str, *, samples: SamplesWanted | None = None) -> ModelFacts:
+def check_model(
+    model_dir: Path,
+    entry: str,
+    *,
+    samples: SamplesWanted | None = None,
+    model_format: str = ONNX,
+    is_compiled: bool = False,
+) -> ModelFacts:
     """Check a model, make its samples, and say what it declares.
 
     Args:
         model_dir: folder of the release's files.
-        entry: the .onnx file in it.
+        entry: the one in it that the runtime opens.
         samples: which golden samples to make, if any.
+        model_format: what kind of file it is.
+        is_compiled: whether a runtime prepared it for itself, and it may be loaded unseen.
 
     Raises:
         ModelUnloadable: the checker or the runtime refuses it, it crashes, or takes too long.
         UsageError: the samples do not fit the model.
     """
+    model = SlotModel(str(model_dir.absolute()), entry, model_format, is_compiled=is_compiled)
     request = {
-        "model_dir": str(model_dir),
-        "entry": entry,
+        "model": msgspec.to_builtins(model),
         "parent_pid": os.getpid(),
         "samples": None if samples is None else msgspec.to_builtins(samples),
     }

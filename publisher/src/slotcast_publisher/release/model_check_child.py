@@ -1,7 +1,7 @@
-"""Looks at an ONNX model in a process of its own, so that a model that crashes it harms nobody.
+"""Looks at a model in a process of its own, so that a model that crashes it harms nobody.
 
 Run as `python -m slotcast_publisher.release.model_check_child REQUEST`, where REQUEST is a JSON
-object with `model_dir`, `entry`, `parent_pid` and `samples` (null, or `user`, `out` and `seed`);
+object with `model`, `parent_pid` and `samples` (null, or `user`, `out` and `seed`);
 writes one JSON object to standard output: what the model declares and how a device shall probe it,
 or `error`.
 """
@@ -28,10 +28,12 @@ from slotcast_publisher.release.observed_outputs import (
 from slotcast_publisher.release.repeatability import Run
 from slotcast_schemas.errors import SlotcastError
 from slotcast_schemas.messages.release import Probe
+from slotcast_schemas.model_formats import ONNX
 from slotcast_schemas.probe import SlotModel, confine
-from slotcast_schemas.probe.onnx_session import OnnxSession
+from slotcast_schemas.probe.loading import open_model
+from slotcast_schemas.probe.runtime import LoadedModel
 from slotcast_schemas.probe.runtime_words import cause_of
-from slotcast_schemas.probe.scan import scan
+from slotcast_schemas.probe.scan import is_prepared, scan
 from slotcast_schemas.samples import Samples, read_samples
 from slotcast_schemas.seeded_inputs import DEVICE_SEED, SEEDED_RUNS, seeded_inputs
 
@@ -41,35 +43,53 @@ def main(arguments: list[str]) -> int:
     request = json.loads(arguments[0])
     confine.die_with(int(request["parent_pid"]))
     confine.leave_network()
-    model_dir, entry = Path(request["model_dir"]), str(request["entry"])
+    model = msgspec.convert(request["model"], SlotModel)
     try:
-        report = _look(model_dir, entry)
-        if request["samples"] is not None:
+        report = _look(model)
+        if request["samples"] is not None and "warnings" not in report:
             wanted = msgspec.convert(request["samples"], SamplesWanted)
-            report |= _samples(model_dir, entry, wanted)
+            report |= _samples(model, wanted)
     except SlotcastError as exc:
         report = {"error": str(exc)[:2000], "reason": exc.reason}
     except Exception as exc:  # noqa: BLE001 - whatever a model can provoke is its error
-        report = {"error": cause_of(exc, str(model_dir))[:2000]}
+        report = {"error": cause_of(exc, model.slot)[:2000]}
     sys.stdout.write(json.dumps(report))
     return 1 if "error" in report else 0
 
 
-def _look(model_dir: Path, name: str) -> dict[str, Any]:
-    scan(SlotModel(str(model_dir.absolute()), name))
-    entry = model_dir / name
-    model = onnx.load(str(entry), load_external_data=False)
-    external = sorted({location for tensor in _tensors(model) if (location := _external(tensor))})
-    onnx.checker.check_model(str(entry))
+def _look(model: SlotModel) -> dict[str, Any]:
+    scan(model)
+    opsets, external = _declared(model)
+    declared = {"opsets": opsets, "external": external}
     start_s = time.monotonic()
-    session = OnnxSession(entry, threads=1)
+    try:
+        session = open_model(model, threads=1)
+    except Exception as exc:
+        if not model.is_compiled:
+            raise
+        # Compiled for another machine's processor: that it does not load here says nothing.
+        return {**declared, **_not_loaded(cause_of(exc, model.slot))}
     return {
-        "opsets": {item.domain: item.version for item in model.opset_import},
-        "external": external,
+        **declared,
         "inputs": msgspec.to_builtins(within_bounds(session.inputs)),
         "outputs": msgspec.to_builtins(within_bounds(session.outputs)),
         "load_s": round(time.monotonic() - start_s, 4),
     }
+
+
+def _not_loaded(why: str) -> dict[str, Any]:
+    said = f"this machine cannot load it ({why:.200}): only devices can say what it does"
+    return {"inputs": [], "outputs": [], "load_s": 0.0, "warnings": [said]}
+
+
+def _declared(model: SlotModel) -> tuple[dict[str, int], list[str]]:
+    """What an ONNX file imports, and which files it keeps tensors in; checked by onnx."""
+    if model.format != ONNX or is_prepared(model.path):
+        return {}, []
+    proto = onnx.load(str(model.path), load_external_data=False)
+    external = sorted({location for tensor in _tensors(proto) if (location := _external(tensor))})
+    onnx.checker.check_model(str(model.path))
+    return {item.domain: item.version for item in proto.opset_import}, external
 
 
 def _tensors(model: onnx.ModelProto) -> list[onnx.TensorProto]:
@@ -91,25 +111,28 @@ def _external(tensor: onnx.TensorProto) -> str | None:
     return next((item.value for item in tensor.external_data if item.key == "location"), None)
 
 
-def _samples(model_dir: Path, entry: str, wanted: SamplesWanted) -> dict[str, Any]:
+def _samples(model: SlotModel, wanted: SamplesWanted) -> dict[str, Any]:
     """Make samples where they are needed; say what devices probe with, and what was seen."""
     warnings: list[str] = []
+    model_dir = Path(model.slot)
     probe = make_samples(
         model_dir,
-        entry,
+        model.entry,
         Path(wanted.user) if wanted.user else None,
         model_dir / wanted.out,
         seed=wanted.seed,
         warn=warnings.append,
         wanted=Wanted(wanted.shapes, wanted.ranges),
         only_if_needed=wanted.only_if_needed,
+        model_format=model.format,
+        is_compiled=model.is_compiled,
     )
     if wanted.only_if_needed and probe.samples is not None:
         warnings.append(
             "the model does not run, or says nothing, on inputs that devices make by themselves:"
             " others were made, and go with it as golden samples; --samples with real ones say more"
         )
-    session = OnnxSession(model_dir / entry, threads=1)
+    session = open_model(model, threads=1)
     observed = observed_outputs(session.outputs, _runs(session, model_dir, probe))
     corrections = differences(session.outputs, observed)
     return {
@@ -120,7 +143,7 @@ def _samples(model_dir: Path, entry: str, wanted: SamplesWanted) -> dict[str, An
     }
 
 
-def _runs(session: OnnxSession, model_dir: Path, probe: Probe) -> list[Run]:
+def _runs(session: LoadedModel, model_dir: Path, probe: Probe) -> list[Run]:
     """Run the model on what devices will probe it with; nothing where it cannot be run."""
     if probe.samples is not None:
         samples = read_samples(model_dir / probe.samples)

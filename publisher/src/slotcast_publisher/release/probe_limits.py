@@ -9,10 +9,16 @@ from typing import Final, Literal
 import numpy as np
 import onnx
 
+from slotcast_publisher.delta.formats.tflite import find_in_tflite
 from slotcast_publisher.release.repeatability import ABSOLUTE_MIN, Run, root_mean_square
 from slotcast_schemas import outputs
+from slotcast_schemas.codecs.delta.elements import BFLOAT16, FLOAT16, INT4, INT8
+from slotcast_schemas.codecs.source import FileSource
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.release import Probe
+from slotcast_schemas.model_formats import LITERT, ONNX
+from slotcast_schemas.probe.scan import is_prepared
+from slotcast_schemas.probe.spec import SlotModel
 from slotcast_schemas.samples import Array, Samples
 from slotcast_schemas.value_types import stacked
 
@@ -34,11 +40,29 @@ _QUANTISED_MOST: Final = 1e-1
 _ROOM: Final = 2.0
 """How many times as far as this machine's own kernel another may be."""
 
+_WEIGHTS_MIN: Final = 64
+"""The least elements of a LiteRT file's constant that tell of its arithmetic."""
+
 _QUANTISED_OPS: Final = ("QLinear", "DequantizeLinear", "MatMulInteger", "ConvInteger", "DynamicQ")
 
 
-def arithmetic(path: Path) -> Arithmetic:
+def arithmetic(path: Path, model_format: str = ONNX) -> Arithmetic:
     """Say how the model calculates, by its operators and the types of its weights."""
+    if model_format == LITERT:
+        return _arithmetic_of_litert(path)
+    # What onnxruntime prepared for itself does not say; it is compared as the finest is.
+    return "float32" if is_prepared(path) else _arithmetic_of_onnx(path)
+
+
+def _arithmetic_of_litert(path: Path) -> Arithmetic:
+    with FileSource(path) as source:
+        kinds = {place.kind for place in find_in_tflite(source) if place.count >= _WEIGHTS_MIN}
+    if kinds & {INT8, INT4}:
+        return "quantised"
+    return "half" if kinds & {FLOAT16, BFLOAT16} else "float32"
+
+
+def _arithmetic_of_onnx(path: Path) -> Arithmetic:
     model = onnx.load(str(path), load_external_data=False)
     if any(node.op_type.startswith(_QUANTISED_OPS) for node in model.graph.node):
         return "quantised"
@@ -47,22 +71,27 @@ def arithmetic(path: Path) -> Arithmetic:
     return "half" if types & halves else "float32"
 
 
-def relative_tolerance(path: Path) -> float:
+def is_quantised_model(model: SlotModel) -> bool:
+    """Say whether a model calculates with small integers."""
+    return arithmetic(model.path, model.format) == "quantised"
+
+
+def relative_tolerance(model: SlotModel) -> float:
     """Say by how much a device's outputs may differ from those seen here, relative to them."""
-    return _TOLERANCE[arithmetic(path)][0]
+    return _TOLERANCE[arithmetic(model.path, model.format)][0]
 
 
-def probe_of(path: Path, kept: Samples, name: str, spread: float = 0.0) -> Probe:
+def probe_of(model: SlotModel, kept: Samples, name: str, spread: float = 0.0) -> Probe:
     """Say how a device shall compare with what was kept.
 
     Args:
-        path: the model.
+        model: where it is, and of which format.
         kept: what goes into the samples file.
         name: of the samples file.
         spread: how far this machine's own kernel is from what was kept, as a multiple of the usual
             tolerance.
     """
-    rtol, cosine = _TOLERANCE[arithmetic(path)]
+    rtol, cosine = _TOLERANCE[arithmetic(model.path, model.format)]
     if spread * _ROOM > 1:
         rtol = max(rtol, min(rtol * spread * _ROOM, _QUANTISED_MOST))
     arrays = [array for rows in kept.outputs.values() for array in stacked(rows)]

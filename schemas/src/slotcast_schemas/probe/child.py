@@ -24,7 +24,8 @@ from slotcast_schemas import __version__, outputs
 from slotcast_schemas.errors import MalformedMessage
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.probe import compare, confine
-from slotcast_schemas.probe.onnx_session import OnnxSession
+from slotcast_schemas.probe.loading import open_model, wake
+from slotcast_schemas.probe.owner_command import SAMPLE, CannotStart
 from slotcast_schemas.probe.runtime import Feed, LoadedModel, Outputs
 from slotcast_schemas.probe.runtime_words import cause_of
 from slotcast_schemas.probe.scan import UnsafeModel, scan
@@ -37,7 +38,8 @@ from slotcast_schemas.probe.spec import (
     SlotModel,
 )
 from slotcast_schemas.probe.timing import Budget, Rounds, Side
-from slotcast_schemas.probe.waits import processor_use
+from slotcast_schemas.probe.waits import Stopwatch, processor_use
+from slotcast_schemas.process_memory import status_bytes
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.samples import Samples, read_samples
 from slotcast_schemas.seeded_inputs import SEEDED_RUNS, seeded_inputs
@@ -45,13 +47,6 @@ from slotcast_schemas.seeded_inputs import SEEDED_RUNS, seeded_inputs
 _NO_MEMORY: Final = re.compile(
     r"bad.?alloc|failed to allocate|out of memory|cannot allocate", re.IGNORECASE
 )
-
-_NEG_MODEL: Final = bytes.fromhex(
-    "080712003a320a0b0a017812017922034e65671201675a0f0a0178120a0a08080112040a02080162"
-    "0f0a0179120a0a08080112040a02080142040a00100d"
-)
-"""An ONNX model of one node, y = -x: the first session of a process pays for the runtime's own
-memory (10 MB with onnxruntime 1.31), which must not be booked to the candidate."""
 
 Say = Callable[[Note], None]
 
@@ -69,17 +64,16 @@ class Model:
 
     Args:
         which: where it is.
-        providers: onnxruntime's execution providers; none means the CPU.
-        threads: of its session; 0 is as many as the runtime takes.
+        request: what is asked, with the threads and providers to use.
     """
 
-    def __init__(self, which: SlotModel, providers: tuple[str, ...], threads: int) -> None:
+    def __init__(self, which: SlotModel, request: ProbeRequest) -> None:
         confine.trim()
         self._before_bytes = confine.reset_peak()
         self._which = which
-        self._providers = providers
+        self._request = request
         waited_s, started_s = processor_use().waited_s, time.perf_counter()
-        self._loaded: LoadedModel | None = self._open(threads)
+        self._loaded: LoadedModel | None = self._open(request.threads)
         took_s = time.perf_counter() - started_s
         self.load_s = max(0.0, took_s - (processor_use().waited_s - waited_s))
         self.inputs = self._loaded.inputs
@@ -88,10 +82,16 @@ class Model:
         self.peak_bytes: int | None = None
 
     def _open(self, threads: int) -> LoadedModel:
-        return OnnxSession(self._which.path, self._providers, threads)
+        return open_model(
+            self._which,
+            providers=self._request.providers,
+            threads=threads,
+            samples=_samples_file(self._request),
+        )
 
     def reload(self, threads: int) -> None:
         """Load it again, for another number of threads; the memory of the first goes before."""
+        self.close()
         self._loaded = None
         confine.trim()
         self._loaded = self._open(threads)
@@ -101,9 +101,20 @@ class Model:
         assert self._loaded is not None  # noqa: S101 (only while it is loaded again)
         return self._loaded.run(feed)
 
+    @property
+    def process_ids(self) -> tuple[int, ...]:
+        """Processes that work for it beside this one."""
+        return () if self._loaded is None else self._loaded.process_ids
+
+    def close(self) -> None:
+        """End what runs it beside this process."""
+        if self._loaded is not None:
+            self._loaded.close()
+
     def note_peak(self) -> None:
         """Fix the peak memory: of loading, and of the runs up to now."""
-        self.peak_bytes = max(0, confine.peak_bytes() - self._before_bytes)
+        own = max(0, confine.peak_bytes() - self._before_bytes)
+        self.peak_bytes = own + sum(status_bytes("VmHWM", pid) for pid in self.process_ids)
 
     def figures(self) -> ProbeFigures:
         """What is known of its costs."""
@@ -152,7 +163,9 @@ def _scan(model: SlotModel) -> None:
 
 def _load(which: SlotModel, request: ProbeRequest) -> Model:
     try:
-        return Model(which, request.providers, request.threads)
+        return Model(which, request)
+    except CannotStart as exc:
+        raise Stop(Reason.PROBE_NOT_STARTED, str(exc)) from exc
     except Exception as exc:
         stop = _stop(Reason.MODEL_UNLOADABLE, exc, request)
         raise Stop(stop.failure.reason, f"{stop.failure.detail} ({which.entry})") from exc
@@ -171,16 +184,33 @@ def _details(problems: list[str]) -> tuple[str, ...]:
 
 def _samples(request: ProbeRequest, candidate: Model) -> tuple[Samples, bool]:
     """The release's samples, or inputs made from the seed; true if made."""
-    name = request.probe.samples
+    path = _samples_file(request)
     try:
-        if name is not None:
-            return read_samples(Path(request.candidate.slot) / name), False
+        samples = None if path is None else read_samples(path)
+        if request.candidate.command:
+            return _numbered(samples), False
+        if samples is not None:
+            return samples, False
         inputs = seeded_inputs(candidate.inputs, runs=SEEDED_RUNS, seed=request.seed)
         return Samples(inputs=inputs), True
     except (MalformedMessage, OSError) as exc:
         raise Stop(Reason.SAMPLES_UNREADABLE, str(exc)) from exc
     except ValueError as exc:
         raise Stop(Reason.SAMPLES_MISSING, f"{exc}; give samples to the release") from exc
+
+
+def _samples_file(request: ProbeRequest) -> Path | None:
+    name = request.probe.samples
+    return None if name is None else Path(request.candidate.slot) / name
+
+
+def _numbered(samples: Samples | None) -> Samples:
+    """What a command is fed with: the numbers of the samples, which it reads itself."""
+    if samples is None:
+        return Samples(inputs={})
+    labels = () if samples.labels is None else (samples.labels,)
+    rows = [*samples.inputs.values(), *samples.outputs.values(), *labels]
+    return Samples({SAMPLE: np.arange(len(rows[0]))}, samples.outputs, samples.labels)
 
 
 def _check_outputs(
@@ -252,12 +282,25 @@ def _measure(
     if active is not None and (feeds := _feeds(active, samples, request.seed)):
         active.note_peak()
         sides.append(Side(active, feeds, "active_measure"))
-    timing = _time(request, sides, budget, say)
+    models = [model for model in (candidate, active) if model is not None]
+
+    def stopwatch() -> Stopwatch:
+        return Stopwatch(pid for model in models for pid in model.process_ids)
+
+    timing = _time(request, sides, budget, say, stopwatch)
+    for model in models:
+        model.close()
     figures = active.figures() if active is not None else None
     say(Note(at="done", candidate=candidate.figures(), active=figures, timing=timing))
 
 
-def _time(request: ProbeRequest, sides: list[Side], budget: Budget, say: Say) -> ProbeTiming:
+def _time(
+    request: ProbeRequest,
+    sides: list[Side],
+    budget: Budget,
+    say: Say,
+    stopwatch: Callable[[], Stopwatch],
+) -> ProbeTiming:
     at = ""
 
     def tell(step: str) -> None:
@@ -266,12 +309,12 @@ def _time(request: ProbeRequest, sides: list[Side], budget: Budget, say: Say) ->
         say(Note(at=step))
 
     try:
-        return Rounds(request.probe, sides, request.threads, budget, tell).hold()
+        return Rounds(request.probe, sides, request.threads, budget, tell, stopwatch).hold()
     except Exception as exc:
         if at == sides[0].at:
             raise
         sys.stderr.write(f"the active model cannot be measured: {exc}\n")
-        return Rounds(request.probe, sides[:1], request.threads, budget, tell).hold()
+        return Rounds(request.probe, sides[:1], request.threads, budget, tell, stopwatch).hold()
 
 
 def _load_active(request: ProbeRequest) -> Model | None:
@@ -279,7 +322,7 @@ def _load_active(request: ProbeRequest) -> Model | None:
     if request.active is None:
         return None
     try:
-        return Model(request.active, request.providers, request.threads)
+        return Model(request.active, request)
     except Exception as exc:  # noqa: BLE001 (whatever is wrong with it, the update may mend it)
         sys.stderr.write(f"the active model does not load: {exc}\n")
         return None
@@ -300,10 +343,6 @@ def _feeds(active: Model, samples: Samples, seed: int) -> list[Feed]:
         return []
 
 
-def _wake_runtime() -> None:
-    OnnxSession(_NEG_MODEL, threads=1).run({"x": np.zeros(1, np.float32)})
-
-
 def main(arguments: list[str]) -> int:
     """Read the request, confine this process, probe, and say how it ended."""
     notes_fd, parent_pid, version = int(arguments[0]), int(arguments[1]), arguments[2]
@@ -314,7 +353,7 @@ def main(arguments: list[str]) -> int:
     confine.die_with(parent_pid)
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=ProbeRequest)
     confine.leave_network()
-    _wake_runtime()
+    wake({model.format for model in (request.candidate, request.active) if model is not None})
     confine.limit_process(request.probe.timeout_s)
     confine.limit_memory(request.memory_limit_bytes)
 

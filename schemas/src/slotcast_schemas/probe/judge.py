@@ -112,7 +112,8 @@ def judge(probe: Probe, findings: ProbeFindings, death: Death | None) -> ProbeRe
     if findings.failure is not None:
         failure = findings.failure
         last = Check(name=_check_of(failure.reason), passed=False, detail=failure.detail)
-        return _refused(failure.reason, failure.detail, (*checks, last))
+        blames_model = failure.reason != Reason.PROBE_NOT_STARTED
+        return _refused(failure.reason, failure.detail, (*checks, last), blames_model=blames_model)
     if failed is not None:
         return _refused(REASONS[failed.name], describe(failed), checks)
     if findings.timing is not None and (open_text := _not_decided(probe, findings.timing)):

@@ -18,8 +18,9 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from slotcast_schemas.messages.release import Tensor
+from slotcast_schemas.probe.runtime import Feed, Outputs
+from slotcast_schemas.value_types import NUMPY_TYPES, Array
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Details = Mapping[str, Mapping[str, Any]]
 """What LiteRT says of each tensor, by the name that callers use."""
 
@@ -59,22 +60,29 @@ class LitertSession:
         self.inputs = tuple(_tensor(name, each) for name, each in self._inputs.items())
         self.outputs = tuple(_tensor(name, each) for name, each in self._outputs.items())
 
-    def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+    @property
+    def process_ids(self) -> tuple[int, ...]:
+        """Processes that work for the model beside this one: none."""
+        return ()
+
+    def cannot_be_fed(self) -> str:
+        """Say which input no sample can feed, and why; empty if all can be fed."""
+        for tensor in self.inputs:
+            if tensor.dtype not in NUMPY_TYPES:
+                return f"input {tensor.name!r} is of type {tensor.dtype}, which no sample can hold"
+        return ""
+
+    def close(self) -> None:
+        """Do nothing: the interpreter goes with the last reference to it."""
+
+    def run(self, feed: Feed) -> Outputs:
         """Run it once, from the state that it was loaded with.
-
-        Raises:
-            Exception: whatever LiteRT says of these inputs.
-        """
-        self._interpreter.reset_all_variables()
-        return self.run_on(feed)
-
-    def run_on(self, feed: Mapping[str, Array]) -> dict[str, Array]:
-        """Run it once, from the state that the last run left it in.
 
         Raises:
             ValueError: inputs of other names, types or ranks than the model takes.
             Exception: whatever LiteRT says of these inputs.
         """
+        self._interpreter.reset_all_variables()
         self._check(feed)
         if self._runner is not None:
             found = self._runner(**{name: _given(value) for name, value in feed.items()})
@@ -82,11 +90,11 @@ class LitertSession:
             found = self._run_by_index(feed)
         return {name: _taken(found[name]) for name in self._outputs}
 
-    def _check(self, feed: Mapping[str, Array]) -> None:
+    def _check(self, feed: Feed) -> None:
         if feed.keys() != self._inputs.keys():
             raise ValueError(f"expected inputs {sorted(self._inputs)}, got {sorted(feed)}")
         for tensor in self.inputs:
-            got = np.shape(feed[tensor.name])
+            got = np.asarray(feed[tensor.name]).shape
             wanted = tensor.shape
             fits = len(got) == len(wanted) and all(
                 want is None or want == size for want, size in zip(wanted, got, strict=True)
@@ -96,12 +104,12 @@ class LitertSession:
                     f"input {tensor.name!r}: expected shape {list(wanted)}, got {list(got)}"
                 )
 
-    def _run_by_index(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+    def _run_by_index(self, feed: Feed) -> dict[str, Array]:
         interpreter = self._interpreter
         for name, value in feed.items():
             details = self._inputs[name]
             if None in _shape(details):
-                interpreter.resize_tensor_input(details["index"], np.shape(value))
+                interpreter.resize_tensor_input(details["index"], np.asarray(value).shape)
         interpreter.allocate_tensors()
         for name, value in feed.items():
             interpreter.set_tensor(self._inputs[name]["index"], _given(value))

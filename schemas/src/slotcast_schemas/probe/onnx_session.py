@@ -68,9 +68,17 @@ class OnnxSession:
         self.outputs = signature(self._session.get_outputs())
         self._runner = _Runner(self._session, self.inputs, self.outputs)
 
+    @property
+    def process_ids(self) -> tuple[int, ...]:
+        """Processes that work for the model beside this one: none."""
+        return ()
+
     def cannot_be_fed(self) -> str:
         """Say which input no sample can feed, and why; empty if all can be fed."""
         return cannot_be_fed(self.inputs, self.outputs)
+
+    def close(self) -> None:
+        """Do nothing: the session goes with the last reference to it."""
 
     def run(self, feed: Feed) -> Outputs:
         """Run it once; see `Outputs`.

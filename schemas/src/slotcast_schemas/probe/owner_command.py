@@ -31,9 +31,11 @@ from msgspec import Meta
 from slotcast_schemas import limits
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.messages.release import Tensor
+from slotcast_schemas.probe.runtime import Feed, Outputs
 from slotcast_schemas.probe.spec import SlotModel
 from slotcast_schemas.probe.waits import descendants
 from slotcast_schemas.samples import SAMPLES_MAX_BYTES
+from slotcast_schemas.value_types import Array
 
 ANSWER_MAX_BYTES: Final = 4 * SAMPLES_MAX_BYTES
 """The most bytes of one answer: numbers written out take several times their size."""
@@ -41,11 +43,16 @@ ANSWER_MAX_BYTES: Final = 4 * SAMPLES_MAX_BYTES
 _END_S: Final = 2.0
 """How long a command may take to end when its input has; then it is killed."""
 
-Array = np.ndarray[Any, np.dtype[Any]]
+SAMPLE: Final = "sample"
+"""The one input of a model that a command runs: the number of a sample, which it reads itself."""
 
 
 class CommandFailed(Exception):
     """The command said that something is wrong, or what no command may say, or ended."""
+
+
+class CannotStart(CommandFailed):
+    """What runs the format is not on this device: no fault of the model."""
 
 
 class _Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +75,8 @@ class CommandModel:
         threads: that it may use; 0 is as many as it takes by itself.
 
     Raises:
-        CommandFailed: the command cannot be started, or does not load it.
+        CannotStart: the command cannot be started.
+        CommandFailed: it does not load the model.
     """
 
     def __init__(self, which: SlotModel, samples: Path | None, threads: int) -> None:
@@ -77,7 +85,7 @@ class CommandModel:
                 which.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/"
             )
         except OSError as exc:
-            raise CommandFailed(
+            raise CannotStart(
                 f"the owner's command {which.command[0]!r} cannot be started: {exc.strerror}"
             ) from exc
         asked = {
@@ -101,13 +109,24 @@ class CommandModel:
         """Processes that work for the model beside this one."""
         return descendants(self._process.pid)
 
-    def run_sample(self, sample: int | None) -> dict[str, Array]:
+    def cannot_be_fed(self) -> str:
+        """Say nothing: what a command feeds its model with is its own affair."""
+        return ""
+
+    def run(self, feed: Feed) -> Outputs:
         """Run it once on a sample of the release, or where there is none on what it likes.
+
+        Args:
+            feed: the sample's number as `SAMPLE`, or nothing.
 
         Raises:
             CommandFailed: it does not run.
         """
-        answer = self._ask({"do": "run", "sample": sample})
+        if feed.keys() - {SAMPLE}:
+            raise CommandFailed(f"expected the number of a sample, got {sorted(feed)!r:.200}")
+        number = feed.get(SAMPLE)
+        asked = None if number is None else int(np.asarray(number))
+        answer = self._ask({"do": "run", "sample": asked})
         named = {} if answer.outputs is None else answer.outputs
         if not isinstance(named, Mapping) or len(named) > limits.TENSORS_MAX:
             raise CommandFailed("expected outputs by name, got something else")

@@ -1,4 +1,4 @@
-"""What the probe asks of a runtime; `onnx_session` is the one for ONNX.
+"""What the probe asks of a runtime: `onnx_session`, `litert_session`, `owner_command`.
 
 A runtime loads a model's file, says what goes in and comes out, and runs it. Everything else (the
 limits, the comparison, the timing, the verdict) is the same for all of them.
@@ -30,6 +30,10 @@ class LoadedModel(Protocol):
     def outputs(self) -> tuple[Tensor, ...]:
         """What comes out."""
 
+    @property
+    def process_ids(self) -> tuple[int, ...]:
+        """Processes that work for the model beside this one."""
+
     def cannot_be_fed(self) -> str:
         """Say which input no sample can feed, and why; empty if all can be fed."""
 
@@ -39,3 +43,6 @@ class LoadedModel(Protocol):
         Raises:
             Exception: whatever the runtime says of these inputs.
         """
+
+    def close(self) -> None:
+        """Let go of it, where that must be said: a process of its own ends."""

@@ -87,13 +87,23 @@ def scan(model: SlotModel) -> None:
         _scan_onnx(path, slot, is_compiled=model.is_compiled)
 
 
-def _scan_onnx(path: Path, slot: Path, *, is_compiled: bool) -> None:
+def is_prepared(path: Path) -> bool:
+    """Say whether a file is one that onnxruntime prepared for itself, whatever it is called.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     with path.open("rb") as file:
-        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    if data[4:8] == _ORT_IDENTIFIER or path.suffix == ".ort":
+        return file.read(8)[4:] == _ORT_IDENTIFIER or path.suffix == ".ort"
+
+
+def _scan_onnx(path: Path, slot: Path, *, is_compiled: bool) -> None:
+    if is_prepared(path):
         if not is_compiled:
             raise UnsafeModel(f"is a file that onnxruntime prepared for itself; {COMPILED_HINT}")
         return
+    with path.open("rb") as file:
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     # Not closed here: the frames of an error still hold views of it. Its last view closes it.
     _Scanner(path.resolve().parent, slot, is_compiled=is_compiled).scan(memoryview(data))
 

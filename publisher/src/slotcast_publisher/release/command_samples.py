@@ -1,0 +1,83 @@
+"""Samples of a model that only devices' commands run: taken as they are given, and checked.
+
+No runtime here makes outputs, so what devices shall compare with must be in the file: `output:NAME`
+as the training framework, or the owner's own program, saw it. What a command reads of the inputs
+is between it and whoever makes the file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from slotcast_publisher.release.golden_samples import SAMPLES_DEFAULT
+from slotcast_schemas.errors import MalformedMessage, UsageError
+from slotcast_schemas.messages.release import Probe
+from slotcast_schemas.samples import SAMPLES_MAX_BYTES, Samples, read_arrays, write_samples
+from slotcast_schemas.value_types import Array
+
+_TOLERANCE: Final = 2e-2
+"""Relative: nobody knows how such a model calculates, so it is compared as half precision is."""
+
+_COSINE: Final = 0.999
+
+
+def take_samples(path: Path, out: Path) -> Probe:
+    """Write a release's samples file from a given one; give the probe that goes with it.
+
+    Args:
+        path: an .npz with `input:NAME` or `NAME`, `output:NAME` and `labels`, a run in each row.
+        out: the samples file to write; `probe.samples` is its name.
+
+    Raises:
+        UsageError: the file is none, or its arrays have different numbers of rows.
+        OSError: a file cannot be read or written.
+    """
+    try:
+        arrays = read_arrays(path, max_bytes=SAMPLES_MAX_BYTES)
+    except MalformedMessage as exc:
+        raise UsageError(str(exc)) from exc
+    rows = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
+    if len(set(rows.values())) != 1 or 0 in rows.values():
+        raise UsageError(f"{path.name}: expected as many rows everywhere, got {rows!r:.300}")
+    runs = next(iter(rows.values()))
+    chosen = np.unique(np.linspace(0, runs - 1, min(runs, SAMPLES_DEFAULT)).round().astype(int))
+    kept = {name: array[chosen] for name, array in arrays.items()}
+    labels = kept.pop("labels", None)
+    samples = Samples(_inputs(kept), _outputs(kept), labels)
+    write_samples(out, samples)
+    return _probe(samples, out.name)
+
+
+def _inputs(arrays: dict[str, Array]) -> dict[str, Array]:
+    return {
+        name.removeprefix("input:"): array
+        for name, array in arrays.items()
+        if not name.startswith("output:")
+    }
+
+
+def _outputs(arrays: dict[str, Array]) -> dict[str, Array]:
+    return {
+        name.removeprefix("output:"): array
+        for name, array in arrays.items()
+        if name.startswith("output:")
+    }
+
+
+def _probe(samples: Samples, name: str) -> Probe:
+    floats = [
+        rows
+        for rows in samples.outputs.values()
+        if isinstance(rows, np.ndarray) and rows.dtype.kind == "f" and rows.size
+    ]
+    scale = max((float(np.sqrt(np.mean(np.square(rows)))) for rows in floats), default=0.0)
+    return Probe(
+        samples=name,
+        rtol=_TOLERANCE,
+        atol=min(1e6, max(1e-4, _TOLERANCE * scale)),
+        min_cosine=_COSINE if floats else None,
+        label_output=next(iter(samples.outputs), None) if samples.labels is not None else None,
+    )

@@ -1,0 +1,105 @@
+"""Which kind of model a release holds, and what it requires of those who take it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from slotcast_publisher.release.command_samples import take_samples
+from slotcast_publisher.release.model_format import check_options, choose_entry, features_of
+from slotcast_publisher.release.probe_limits import arithmetic
+from slotcast_schemas.errors import UsageError
+from slotcast_schemas.messages.release import Runtime
+from slotcast_schemas.samples import read_samples
+from tests.support import litert_models
+from tests.support.model_files import tflite_bytes
+
+
+def files(*names: str) -> dict[str, Path]:
+    return {name: Path(name) for name in names}
+
+
+def write_given(folder: Path, arrays: dict[str, Any]) -> None:
+    np.savez(folder / "given.npz", **arrays)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "entry", "names", "chosen"),
+    [
+        (None, None, ["m.onnx", "labels.txt"], ("onnx", "m.onnx")),
+        (None, None, ["m.ort"], ("onnx", "m.ort")),
+        (None, None, ["m.tflite", "labels.txt"], ("litert", "m.tflite")),
+        (None, None, ["m.gguf"], ("gguf", "m.gguf")),
+        (None, None, ["m.onnx", "m.tflite"], ("onnx", "m.onnx")),
+        ("litert", None, ["m.onnx", "m.tflite"], ("litert", "m.tflite")),
+        (None, "m.tflite", ["m.onnx", "m.tflite"], ("litert", "m.tflite")),
+        ("opaque", None, ["net.param"], ("opaque", "net.param")),
+        ("opaque_ncnn", "net.param", ["net.param", "net.bin"], ("opaque_ncnn", "net.param")),
+        ("gguf", "model.bin", ["model.bin"], ("gguf", "model.bin")),
+    ],
+)
+def test_the_format_is_what_is_said_or_what_the_names_say(
+    wanted: str | None, entry: str | None, names: list[str], chosen: tuple[str, str]
+) -> None:
+    assert choose_entry(wanted, entry, files(*names)) == chosen
+
+
+@pytest.mark.parametrize(
+    ("wanted", "entry", "names", "said"),
+    [
+        ("lightrt", None, ["m.tflite"], "expected a format of onnx, litert, gguf, opaque"),
+        (None, None, ["net.param", "net.bin"], "--format says what kind"),
+        ("opaque", None, ["net.param", "net.bin"], "--entry to say which"),
+        (None, "other.onnx", ["m.onnx"], "expected one of"),
+        (None, None, ["a.onnx", "b.onnx"], r"got \['a.onnx', 'b.onnx'\]"),
+    ],
+)
+def test_what_cannot_be_meant_is_told_with_the_option(
+    wanted: str | None, entry: str | None, names: list[str], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        choose_entry(wanted, entry, files(*names))
+
+
+def test_only_what_older_devices_cannot_know_is_required() -> None:
+    assert features_of(Runtime()) == ()
+    assert features_of(Runtime(format="gguf")) == ("model_format",)
+    assert features_of(Runtime(compiled=True)) == ("compiled_model",)
+
+
+def test_options_of_onnx_are_refused_with_another_format() -> None:
+    check_options("onnx", has_rebase=True, onnxruntime=">=1.17")
+    with pytest.raises(UsageError, match="--rebase"):
+        check_options("litert", has_rebase=True, onnxruntime="")
+    with pytest.raises(UsageError, match="--runtime"):
+        check_options("gguf", has_rebase=False, onnxruntime=">=1.17")
+
+
+def test_given_samples_are_taken_as_they_are_and_told_how_to_compare(tmp_path: Path) -> None:
+    rows = np.random.default_rng(1).standard_normal((40, 3)).astype(np.float32)
+    write_given(tmp_path, {"x": rows, "output:y": rows * 2, "labels": rows[:, 0] > 0})
+    probe = take_samples(tmp_path / "given.npz", tmp_path / "samples.npz")
+    kept = read_samples(tmp_path / "samples.npz")
+    assert kept.runs == 16
+    assert set(kept.inputs) == {"x"}
+    assert np.allclose(np.asarray(kept.outputs["y"]), 2 * np.asarray(kept.inputs["x"]))
+    assert (probe.samples, probe.min_cosine, probe.label_output) == ("samples.npz", 0.999, "y")
+
+
+def test_given_samples_must_have_as_many_rows_everywhere(tmp_path: Path) -> None:
+    write_given(tmp_path, {"x": np.ones((4, 2)), "output:y": np.ones((3, 2))})
+    with pytest.raises(UsageError, match="as many rows everywhere"):
+        take_samples(tmp_path / "given.npz", tmp_path / "samples.npz")
+
+
+def test_litert_is_compared_by_what_its_weights_are(tmp_path: Path) -> None:
+    """An int8 model differs from processor to processor by more than a float one."""
+    path = tmp_path / "m.tflite"
+    path.write_bytes(litert_models.classifier())
+    assert arithmetic(path, "litert") == "float32"
+    for dtype, found in ((np.int8, "quantised"), (np.float16, "half")):
+        path.write_bytes(tflite_bytes({"w": np.ones((16, 16), dtype=dtype)}))
+        assert arithmetic(path, "litert") == found
