@@ -101,13 +101,13 @@ class SimFiles(ModelJobs):
         is_newer = bool(self.seen) and said.versions[0] > self.seen[0]
         self.seen = said.versions
         trusted = dataclasses.replace(said.trusted, is_newer=is_newer)
-        return act.NoticeVerified(trusted, self._facts())
+        return act.NoticeVerified(trusted, self._gather_facts())
 
-    def _facts(self) -> Facts:
+    def _gather_facts(self) -> Facts:
         return dataclasses.replace(
-            _constant_facts(super()._facts),
+            _constant_facts(super()._gather_facts),
             disk_bytes=self._disk.free_bytes(self._folder),
-            spooled_bytes=self._spooled_bytes(),
+            spooled_bytes=self._count_spooled_bytes(),
         )
 
 

@@ -115,8 +115,8 @@ BREAKS: Final = (
     Break(
         "order: `current` is moved before the record says so",
         "core/switching.py",
-        "        return [*record.save(), *self._switch(now)]",
-        "        return [*self._switch(now), *record.save()]",
+        "        return [*record.save(), *self._switch_slot(now)]",
+        "        return [*self._switch_slot(now), *record.save()]",
     ),
     Break(
         "recovery: storage that fails in the switch is not looked at",
@@ -177,8 +177,8 @@ BREAKS: Final = (
     Break(
         "restart: the trial's time begins anew in the middle of it",
         "core/switching.py",
-        "        self._record.note_watched(self._elapsed_s(now), stopped=stopped)\n",
-        "        self._record.note_watched(2 * self._elapsed_s(now), stopped=stopped)\n",
+        "        self._record.note_watched(self._count_elapsed_s(now), stopped=stopped)\n",
+        "        self._record.note_watched(2 * self._count_elapsed_s(now), stopped=stopped)\n",
     ),
     Break(
         "stop: an orderly stop counts as a crash",
@@ -189,7 +189,7 @@ BREAKS: Final = (
     Break(
         "lost: a start does not put `current` back",
         "core/recovery.py",
-        "    current = found.current or _last_active(state, found)",
+        "    current = found.current or _find_last_active(state, found)",
         "    current = found.current",
     ),
     Break(

@@ -67,7 +67,7 @@ def become_agent_user(config: DeviceConfig, *, is_logged: bool = False) -> None:
 
 def configuration_problems(config: DeviceConfig) -> Iterator[str]:
     """Say which files of the configuration this user cannot read, or everyone can who must not."""
-    for path, is_secret in _named_files(config):
+    for path, is_secret in _list_named_files(config):
         try:
             with path.open("rb"):
                 mode = path.stat().st_mode
@@ -103,7 +103,7 @@ def owner_problems(config: DeviceConfig) -> Iterator[str]:
             yield f"{path} cannot be run by {this_user()}: chmod +rx {path}"
 
 
-def _named_files(config: DeviceConfig) -> Iterator[tuple[Path, bool]]:
+def _list_named_files(config: DeviceConfig) -> Iterator[tuple[Path, bool]]:
     """Give each file, and whether it holds a secret."""
     brokers = config.values.brokers
     has_password = any(broker.address.password is not None for broker in brokers)
@@ -125,7 +125,7 @@ def _named_files(config: DeviceConfig) -> Iterator[tuple[Path, bool]]:
 def state_problems(config: DeviceConfig) -> Iterator[str]:
     """Say what in the state directory does not belong to this user."""
     me = os.geteuid()
-    others = [(path, uid) for path, uid in _owners(config) if uid != me]
+    others = [(path, uid) for path, uid in _list_owners(config) if uid != me]
     if others:
         path, uid = others[0]
         yield (
@@ -134,7 +134,7 @@ def state_problems(config: DeviceConfig) -> Iterator[str]:
         )
 
 
-def _owners(config: DeviceConfig) -> Iterator[tuple[Path, int]]:
+def _list_owners(config: DeviceConfig) -> Iterator[tuple[Path, int]]:
     """Give each file of the agent's with its owner; what is in `app` is of the applications."""
     left = _ENTRIES_MAX
     waiting = [config.state_dir]
@@ -177,7 +177,7 @@ def application_problems(config: DeviceConfig, model: str) -> Iterator[str]:
             f" by {this_user()}: chown {me} {folder}"
         )
     if _is_for_a_group(config):
-        yield from _closed_to_group(config, model, found.st_gid)
+        yield from _find_closed_folder(config, model, found.st_gid)
         if not found.st_mode & stat.S_IWGRP:
             mode = f"{stat.S_IMODE(found.st_mode) | REPORTS_FOLDER_MODE | stat.S_ISGID:o}"
             yield (
@@ -193,7 +193,7 @@ def application_problems(config: DeviceConfig, model: str) -> Iterator[str]:
     yield from (f"{folder}: {problem}" for problem in malformed_reports(folder))
 
 
-def _closed_to_group(config: DeviceConfig, model: str, gid: int) -> Iterator[str]:
+def _find_closed_folder(config: DeviceConfig, model: str, gid: int) -> Iterator[str]:
     """Say which folder on the way to the model its applications' group may not enter."""
     model_dir = config.model_dir(model)
     for path in (config.state_dir, config.state_dir / "models", model_dir, model_dir / "slots"):

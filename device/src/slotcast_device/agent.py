@@ -86,7 +86,7 @@ class Agent:
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
         self._topics = config.topics
         self._disk = disk or OsDisk()
-        self._runners = {name: self._runner(name) for name in config.values.models}
+        self._runners = {name: self._make_runner(name) for name in config.values.models}
         book = BrokerBook(config, self._disk, int(time.time()))
         self._connection = Connection(config, self._rng, self, book, secrets.token_hex(4))
         self._reports = AgentReports(config, self._disk, self._connection, self.cores)
@@ -104,7 +104,7 @@ class Agent:
         self._glance_s = 0.0
         self._clock = ClockWatch()
 
-    def _runner(self, name: str) -> ModelRunner:
+    def _make_runner(self, name: str) -> ModelRunner:
         files = ModelJobs(self._config, name, self._disk, decodes_ahead=True)
         core = ModelCore(
             name,
@@ -154,7 +154,7 @@ class Agent:
                 runner.start()
             self._supervisor.ready()
             while not self._stopping.is_set():
-                self._step()
+                self._take_turn()
                 if until is not None and until(self):
                     break
             is_orderly = True
@@ -171,10 +171,10 @@ class Agent:
 
     # --- the loop -------------------------------------------------------------------------------
 
-    def _step(self) -> None:
+    def _take_turn(self) -> None:
         if not self._is_offline:
             self._connection.connect_due()
-        if self._connection.wait(self._wake_receiver.fileno(), self._timeout_s()):
+        if self._connection.wait(self._wake_receiver.fileno(), self._choose_timeout_s()):
             with contextlib.suppress(BlockingIOError):
                 self._wake_receiver.recv(4096)
         self._take_results()
@@ -186,14 +186,14 @@ class Agent:
         for runner in self._runners.values():
             runner.tick(now)
         self._take_requests(now)
-        self._glance(now)
+        self._glance_at_slots(now)
         self._watch_clock(now)
         self._reports.collect_due(now)
         self._reports.send(now)
-        self._show(now)
+        self._show_view(now)
         self._supervisor.alive(now.mono_s, self._reports.summary)
 
-    def _timeout_s(self) -> float:
+    def _choose_timeout_s(self) -> float:
         now_s = time.monotonic()
         due = [core.deadline_s for core in self.cores]
         due += [self._connection.deadline_s, self._reports.deadline_s]
@@ -222,7 +222,7 @@ class Agent:
             if request.model in self._runners:
                 self._runners[request.model].feed(request.event(), now)
 
-    def _glance(self, now: ev.Now) -> None:
+    def _glance_at_slots(self, now: ev.Now) -> None:
         """Look now and then whether what serves is still there."""
         if now.mono_s < self._glance_s:
             return
@@ -317,7 +317,7 @@ class Agent:
 
     def submit(self, runner: ModelRunner, job: act.Job) -> None:
         """Have a worker thread do a job."""
-        self._pool.submit(self._work, runner, job)
+        self._pool.submit(self._do_job, runner, job)
 
     def switching(self, runner: ModelRunner) -> None:
         """Collect the figures of the slot's last release: its reports go with the switch."""
@@ -362,7 +362,7 @@ class Agent:
             case transfer_actions.LearnWildcards(messages_max):
                 self._wildcards_bring = messages_max
 
-    def _work(self, runner: ModelRunner, job: act.Job) -> None:
+    def _do_job(self, runner: ModelRunner, job: act.Job) -> None:
         """Run a job in a worker thread and tell the loop."""
         try:
             done = runner.work(job)
@@ -373,7 +373,7 @@ class Agent:
         with contextlib.suppress(OSError):
             self._wake_sender.send(b"\0")
 
-    def _show(self, now: ev.Now) -> None:
+    def _show_view(self, now: ev.Now) -> None:
         """Leave what only this process knows where `slotcast-device status` finds it."""
         if not self._is_offline:
             self._reports.show(now)
@@ -403,7 +403,7 @@ class Agent:
         self._reports.save()
         self._reports.send(self.now())
         self._connection.close()
-        self._show(self.now())
+        self._show_view(self.now())
         for runner in self._runners.values():
             runner.files.close()
         self._wake_receiver.close()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code."""
-    parser = _parser()
+    parser = _make_parser()
     answer = completion.answer(parser, sys.argv[1:] if arguments is None else arguments)
     if answer is not None:
         sys.stdout.write(answer)
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return STORAGE if isinstance(exc, StorageFailed) else ENDED_OTHERWISE
 
 
-def _parser() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="slotcast-device", description=__doc__.split("\n")[0])
     parser.add_argument("--version", action="version", version=f"slotcast-device {__version__}")
     completion.add_options(parser)
@@ -66,14 +66,14 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("check", parents=[common], help="check that this device can work")
     doctor.add_argument("--json", action="store_true")
     doctor.set_defaults(run="check")
-    _add_requests(commands, common)
+    _add_request_commands(commands, common)
     files = commands.add_parser("files", help="units, recipes and examples that came with this")
     files.add_argument("--copy-to", type=Path, default=None, metavar="FOLDER")
     files.set_defaults(run="files", config=None, log="info")
     return parser
 
 
-def _add_requests(
+def _add_request_commands(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
 ) -> None:
     back = commands.add_parser(

@@ -89,7 +89,7 @@ def run_agent(config: DeviceConfig, options: argparse.Namespace) -> int:
             return OK
         deadline_s = None if options.timeout is None else time.monotonic() + options.timeout
         agent.run(lambda a: _is_enough(a, deadline_s))
-        return STOPPED if stops else _once_code(agent)
+        return STOPPED if stops else _choose_exit_code(agent)
 
 
 def _is_enough(agent: Agent, deadline_s: float | None) -> bool:
@@ -98,7 +98,7 @@ def _is_enough(agent: Agent, deadline_s: float | None) -> bool:
     return all(core.is_settled or core.is_unreadable for core in agent.cores)
 
 
-def _once_code(agent: Agent) -> int:
+def _choose_exit_code(agent: Agent) -> int:
     codes = []
     for core in agent.cores:
         status = core.status()
@@ -212,7 +212,7 @@ def show_status(config: DeviceConfig, options: argparse.Namespace) -> int:
         status = msgspec.structs.replace(status, models=models)
     if options.json:
         fields = msgspec.to_builtins(status, builtin_types=(bytes,))
-        fields["agent"] = {"is_running": is_running} | _view_fields(view)
+        fields["agent"] = {"is_running": is_running} | _describe_view(view)
         sys.stdout.write(as_json(fields) + "\n")
         return OK
     lines = lines_of(status, view, is_running=is_running, with_evidence=options.evidence)
@@ -220,7 +220,7 @@ def show_status(config: DeviceConfig, options: argparse.Namespace) -> int:
     return OK
 
 
-def _view_fields(view: AgentView | None) -> dict[str, object]:
+def _describe_view(view: AgentView | None) -> dict[str, object]:
     """Give what is said of the agent to programs; its models are said with the others."""
     fields = {} if view is None else msgspec.structs.asdict(view)
     fields.pop("models", None)

@@ -72,7 +72,7 @@ class ShowCompletion(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *given: Any, **_: Any) -> None:
         """Print the script of the shell given, or of the user's."""
-        sys.stdout.write(SCRIPTS[_shell(given[1])])
+        sys.stdout.write(SCRIPTS[_choose_shell(given[1])])
         parser.exit()
 
 
@@ -81,7 +81,7 @@ class InstallCompletion(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *given: Any, **_: Any) -> None:
         """Write the script of the shell given, or of the user's; say where, and what is left."""
-        shell = _shell(given[1])
+        shell = _choose_shell(given[1])
         path = script_path(shell)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,28 +133,28 @@ def candidates(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[Ca
         if awaited is not None:
             awaited = None
         elif word.startswith("-"):
-            awaited = _awaits_value(parser, word)
+            awaited = _find_awaiting_option(parser, word)
         else:
-            parser = _commands(parser).get(word, parser)
+            parser = _list_commands(parser).get(word, parser)
     if awaited is not None:
         found = [Candidate(str(choice)) for choice in awaited.choices or ()]
     elif last.startswith("-"):
-        found = _options(parser)
+        found = _list_options(parser)
     else:
-        found = _command_names(parser) or _options(parser)
+        found = _list_command_names(parser) or _list_options(parser)
     return [one for one in found if one.word.startswith(last)]
 
 
 # argparse shows nowhere else what it was told, so its own lists are read (Python 3.11 to 3.13).
 
 
-def _awaits_value(parser: argparse.ArgumentParser, word: str) -> argparse.Action | None:
+def _find_awaiting_option(parser: argparse.ArgumentParser, word: str) -> argparse.Action | None:
     """Give the option that takes the next word, if `word` is one that does."""
     action = parser._option_string_actions.get(word)  # noqa: SLF001 - see above
     return None if action is None or action.nargs == 0 else action
 
 
-def _options(parser: argparse.ArgumentParser) -> list[Candidate]:
+def _list_options(parser: argparse.ArgumentParser) -> list[Candidate]:
     actions = parser._actions  # noqa: SLF001 - see above
     return [
         Candidate(action.option_strings[-1], action.help or "")
@@ -163,19 +163,21 @@ def _options(parser: argparse.ArgumentParser) -> list[Candidate]:
     ]
 
 
-def _subparsers(parser: argparse.ArgumentParser) -> list[Any]:
+def _find_subparsers(parser: argparse.ArgumentParser) -> list[Any]:
     actions = parser._actions  # noqa: SLF001 - see above
     return [action for action in actions if isinstance(action.choices, dict)]
 
 
-def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    return {name: one for action in _subparsers(parser) for name, one in action.choices.items()}
+def _list_commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    return {
+        name: one for action in _find_subparsers(parser) for name, one in action.choices.items()
+    }
 
 
-def _command_names(parser: argparse.ArgumentParser) -> list[Candidate]:
+def _list_command_names(parser: argparse.ArgumentParser) -> list[Candidate]:
     return [
         Candidate(choice.dest, choice.help or "")
-        for action in _subparsers(parser)
+        for action in _find_subparsers(parser)
         for choice in action._choices_actions  # noqa: SLF001 - see above
     ]
 
@@ -191,7 +193,7 @@ def script_path(shell: str) -> Path:
     }[shell]
 
 
-def _shell(given: str | None) -> str:
+def _choose_shell(given: str | None) -> str:
     shell = given or Path(os.environ.get("SHELL", "")).name
     if shell not in SCRIPTS:
         raise UsageError(f"completion: expected one of {', '.join(SCRIPTS)}, got {shell or 'none'}")

@@ -220,7 +220,7 @@ class DeviceConfig:
         try:
             self.pinned_root = (folder / self.values.root).read_bytes()
         except PermissionError as exc:
-            raise _not_ours(path, folder / self.values.root) from exc
+            raise _unreadable_error(path, folder / self.values.root) from exc
         except OSError as exc:
             raise UsageError(
                 f"{path}: the pinned root {folder / self.values.root} cannot be read"
@@ -258,7 +258,7 @@ def _read(path: Path) -> Config:
         with path.open("rb") as file:
             data = file.read(CONFIG_MAX_BYTES + 1)
     except PermissionError as exc:
-        raise _not_ours(path, path) from exc
+        raise _unreadable_error(path, path) from exc
     except OSError as exc:
         raise UsageError(f"configuration {path}: {exc.strerror}") from exc
     if len(data) > CONFIG_MAX_BYTES:
@@ -270,7 +270,7 @@ def _read(path: Path) -> Config:
     return convert(given, Config, f"configuration {path}")
 
 
-def _not_ours(config: Path, path: Path) -> UsageError:
+def _unreadable_error(config: Path, path: Path) -> UsageError:
     me, where = short_name(os.geteuid()), closed_at(path)
     return UsageError(
         f"configuration {config}: {path} may not be read by {me}, as whom this runs; run this as"

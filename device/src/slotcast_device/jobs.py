@@ -117,9 +117,9 @@ class ModelJobs:
                 self._disk.make_dir(self.store.folder)  # the record's, and the slots' for a build
                 records.save(self._disk, self._record, state)
             case act.Activate() | act.PutBack() | act.SealAgain():
-                self._to_slots(action)
+                self._change_slots(action)
 
-    def _to_slots(self, action: act.Activate | act.PutBack | act.SealAgain) -> None:
+    def _change_slots(self, action: act.Activate | act.PutBack | act.SealAgain) -> None:
         match action:
             case act.Activate(slot):
                 if slot is not None:
@@ -164,7 +164,7 @@ class ModelJobs:
 
     def _drop_spool(self) -> None:
         """Remove all that came in: also what a killed run left, of which this one has no spool."""
-        self._let_go()
+        self._release_spool()
         self._disk.remove_tree(self._folder / "incoming")
         self.store.drop_current_aside()
 
@@ -183,9 +183,9 @@ class ModelJobs:
         """
         match job:
             case act.Inspect():
-                return self._inspect()
+                return self._inspect_disk()
             case act.Verify():
-                return self._verify(job)
+                return self._verify_notice(job)
             case act.OpenSpool() | act.ScanSpool() | act.Build():
                 return self._run_on_spool(job)
             case act.ProbeSlot():
@@ -193,7 +193,7 @@ class ModelJobs:
             case act.Watch():
                 return self._watcher.watch(job)
             case act.CheckSlot(slot, record):
-                self._check(slot, record)
+                self._check_slot(slot, record)
                 return None
             case act.AskHook(stage, release):
                 return self.owner.ask(stage, release, datetime.now().astimezone())
@@ -201,7 +201,7 @@ class ModelJobs:
     def _run_on_spool(self, job: act.OpenSpool | act.ScanSpool | act.Build) -> object:
         match job:
             case act.OpenSpool(payload, whole):
-                self._let_go()
+                self._release_spool()
                 self._spool = Spool(self._disk, self._folder, payload)
                 self._spool.open()
                 self._ahead = self._make_ahead(self._spool, payload, whole)
@@ -225,7 +225,7 @@ class ModelJobs:
         folder = spool.data_path.with_name("image")
         return EarlyDecode(self._disk, folder, spool.data_path, payload, whole)
 
-    def _let_go(self) -> None:
+    def _release_spool(self) -> None:
         """Let go of the spool, and of what reads it."""
         if self._ahead is not None:
             self._ahead.cancel()
@@ -241,7 +241,7 @@ class ModelJobs:
             if self._disk.names(folder):
                 self._disk.sync_dir(folder)
 
-    def _inspect(self) -> Findings:
+    def _inspect_disk(self) -> Findings:
         problem: SlotcastError | None = None
         note = ""
         state: ModelState | None = None
@@ -254,7 +254,7 @@ class ModelJobs:
             self._disk.write_atomic(self._record.with_name("state.json.damaged"), damaged)
         except SlotcastError as exc:
             problem = exc
-        look = self._look(state)
+        look = self._hash_slots(state)
         link = self.store.link()
         return Findings(
             state=state,
@@ -267,7 +267,7 @@ class ModelJobs:
             link=link,
         )
 
-    def _look(self, state: ModelState | None) -> SlotFindings:
+    def _hash_slots(self, state: ModelState | None) -> SlotFindings:
         """Hash the slots; one that lost its signed release is held against the record."""
         look = SlotFindings({}, {}, frozenset())
         sound: set[SlotName] = set()
@@ -288,7 +288,7 @@ class ModelJobs:
             sound.add(slot)
         return SlotFindings(look.sealed, look.releases, frozenset(sound))
 
-    def _check(self, slot: SlotName | None, known: SlotRecord | None) -> None:
+    def _check_slot(self, slot: SlotName | None, known: SlotRecord | None) -> None:
         if slot is None:  # going back to nothing: there is nothing that could be damaged
             return
         record = self.store.found(slot) or known
@@ -296,7 +296,7 @@ class ModelJobs:
             raise SlotDamaged(f"slot {slot} does not hold a release any more")
         self.store.verify(slot, record)
 
-    def _verify(self, job: act.Verify) -> act.NoticeVerified:
+    def _verify_notice(self, job: act.Verify) -> act.NoticeVerified:
         trusted = verify_notice(
             job.data,
             self._model,
@@ -304,12 +304,12 @@ class ModelJobs:
             self._folder / "trust",
             job.signed_time,
         )
-        facts = self._facts()
+        facts = self._gather_facts()
         if any(payload.codec == SMALL_CODEC for payload in trusted.offer.payloads):
             facts = replace(facts, undo_bytes_per_s=undo_bytes_per_s())
         return act.NoticeVerified(trusted, facts)
 
-    def _facts(self) -> Facts:
+    def _gather_facts(self) -> Facts:
         values = self._config.values
         return Facts(
             device=values.device,
@@ -317,7 +317,7 @@ class ModelJobs:
             onnxruntime=runtime_version(),
             memory_bytes=process_memory.available_bytes(),
             disk_bytes=self._disk.free_bytes(self._folder),
-            spooled_bytes=self._spooled_bytes(),
+            spooled_bytes=self._count_spooled_bytes(),
             full_allowed=values.policy.full_allowed,
             image_max_bytes=values.policy.image_max_bytes,
             is_metered=self._is_metered(),
@@ -340,7 +340,7 @@ class ModelJobs:
             _LOG.warning("%s is closed to %s: taken as a metered link", path, this_user())
         return found is not False
 
-    def _spooled_bytes(self) -> int:
+    def _count_spooled_bytes(self) -> int:
         incoming = self._folder / "incoming"
         return sum(
             self._disk.size_bytes(incoming / name / "data") or 0
@@ -350,4 +350,4 @@ class ModelJobs:
     def close(self) -> None:
         """End what runs, and let go of files."""
         self.cancel.set()
-        self._let_go()
+        self._release_spool()

@@ -110,15 +110,15 @@ class ModelRunner:
     def _carry_out(self, actions: list[act.Action]) -> None:
         for number, action in enumerate(actions):
             try:
-                self._do(action)
+                self._do_action(action)
             except StorageFailed as exc:
                 rest = tuple(actions[number + 1 :])
                 self.feed(ev.ActionFailed(action, exc, rest), self._shell.now())
                 return
 
-    def _do(self, action: act.Action) -> None:
+    def _do_action(self, action: act.Action) -> None:
         if isinstance(action, act.Step):  # first, since most are chunks to store
-            self._step(action)
+            self._do_step(action)
         elif isinstance(action, act.Job):
             self._shell.submit(self, action)
         elif isinstance(action, act.Order):
@@ -130,7 +130,7 @@ class ModelRunner:
         else:
             self._shell.notify(self, action)
 
-    def _step(self, action: act.Step) -> None:
+    def _do_step(self, action: act.Step) -> None:
         if isinstance(action, act.Activate):
             self._shell.switching(self)
         self.files.carry_out(action)

@@ -71,15 +71,17 @@ class Finding:
 def check(config: DeviceConfig) -> list[Finding]:
     """Look at brokers, TLS, disk, runtime, clock, pinned root and state."""
     findings = [
-        _root(config),
-        _access("configuration", _configuration(config), f"all it names is open to {this_user()}"),
+        _check_root(config),
+        _access_finding(
+            "configuration", _check_configuration(config), f"all it names is open to {this_user()}"
+        ),
     ]
-    findings += [_runtime(), *_formats(config), _clock(config)]
-    findings += [*_disk(config), *_states(config), *_applications(config)]
-    return findings + _brokers(config)
+    findings += [_check_runtime(), *_formats(config), _check_clock(config)]
+    findings += [*_check_disk(config), *_check_states(config), *_check_applications(config)]
+    return findings + _check_brokers(config)
 
 
-def _root(config: DeviceConfig) -> Finding:
+def _check_root(config: DeviceConfig) -> Finding:
     try:
         root = Metadata[Root].from_bytes(config.pinned_root)
         root.verify_delegate(Root.type, root)
@@ -93,19 +95,19 @@ def _root(config: DeviceConfig) -> Finding:
     )
 
 
-def _configuration(config: DeviceConfig) -> Iterable[str]:
+def _check_configuration(config: DeviceConfig) -> Iterable[str]:
     yield from access_check.configuration_problems(config)
     yield from access_check.owner_problems(config)
 
 
-def _access(name: str, problems: Iterable[str], detail: str = "") -> Finding:
+def _access_finding(name: str, problems: Iterable[str], detail: str = "") -> Finding:
     found = list(problems)
     return Finding(name, passed=not found, detail="; ".join(found) or detail)
 
 
-def _applications(config: DeviceConfig) -> list[Finding]:
+def _check_applications(config: DeviceConfig) -> list[Finding]:
     return [
-        _access(
+        _access_finding(
             f"applications_{model}",
             access_check.application_problems(config, model),
             access_check.applications(config, model),
@@ -114,7 +116,7 @@ def _applications(config: DeviceConfig) -> list[Finding]:
     ]
 
 
-def _runtime() -> Finding:
+def _check_runtime() -> Finding:
     version, problem = runtime_version(), import_problem()
     if not version and not problem:
         version = "of an unknown version"
@@ -140,14 +142,14 @@ def _command(name: str, program: str) -> Finding:
     return Finding(f"format_{name}", passed=path is not None, detail=detail)
 
 
-def _clock(config: DeviceConfig) -> Finding:
+def _check_clock(config: DeviceConfig) -> Finding:
     now = time.time()
     text = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
-    word = clock_word(now, _records(config), config.root_expires_s)
+    word = clock_word(now, _read_records(config), config.root_expires_s)
     return Finding("clock", passed=word == "ok", detail=text + _CLOCK_HINTS[word])
 
 
-def _records(config: DeviceConfig) -> list[ModelState]:
+def _read_records(config: DeviceConfig) -> list[ModelState]:
     """Give the records that can be read."""
     found = []
     for model in config.values.models:
@@ -157,9 +159,9 @@ def _records(config: DeviceConfig) -> list[ModelState]:
     return found
 
 
-def _disk(config: DeviceConfig) -> list[Finding]:
+def _check_disk(config: DeviceConfig) -> list[Finding]:
     if not config.state_dir.exists():
-        return [_not_there_yet(config.state_dir)]
+        return [_missing_folder_finding(config.state_dir)]
     disk = OsDisk()
     probe = config.state_dir / "check.tmp"
     try:
@@ -174,10 +176,13 @@ def _disk(config: DeviceConfig) -> list[Finding]:
         "disk", passed=not low, detail=detail + ("; free some room" if low else "")
     )
     owner = f"all of it belongs to {this_user()}"
-    return [disk_finding, _access("state_owner", access_check.state_problems(config), owner)]
+    return [
+        disk_finding,
+        _access_finding("state_owner", access_check.state_problems(config), owner),
+    ]
 
 
-def _not_there_yet(state_dir: Path) -> Finding:
+def _missing_folder_finding(state_dir: Path) -> Finding:
     """The agent makes it at its first start. This does not: it may run as another user."""
     above = next(folder for folder in state_dir.parents if folder.is_dir())
     if os.access(above, os.W_OK | os.X_OK):
@@ -191,7 +196,7 @@ def _not_there_yet(state_dir: Path) -> Finding:
     )
 
 
-def _states(config: DeviceConfig) -> list[Finding]:
+def _check_states(config: DeviceConfig) -> list[Finding]:
     findings = []
     for model in config.values.models:
         try:
@@ -203,11 +208,11 @@ def _states(config: DeviceConfig) -> list[Finding]:
         text = "nothing installed yet" if record is None else f"{record.version} is active"
         findings.append(Finding(f"state_{model}", passed=True, detail=text))
         if state is not None and state.active is not None:
-            findings.append(_current(config, model, state.active))
+            findings.append(_check_current(config, model, state.active))
     return findings
 
 
-def _current(config: DeviceConfig, model: str, active: SlotName) -> Finding:
+def _check_current(config: DeviceConfig, model: str, active: SlotName) -> Finding:
     """Say whether applications find what the record says is active."""
     name = f"current_{model}"
     try:
@@ -221,7 +226,7 @@ def _current(config: DeviceConfig, model: str, active: SlotName) -> Finding:
     return Finding(name, passed=False, detail=detail)
 
 
-def _brokers(config: DeviceConfig) -> list[Finding]:
+def _check_brokers(config: DeviceConfig) -> list[Finding]:
     """Try each broker; but where the agent runs, ask it, and not the brokers.
 
     Some take a client's id from its certificate or user, and all let in only the last one with an
@@ -229,7 +234,7 @@ def _brokers(config: DeviceConfig) -> list[Finding]:
     """
     if is_locked(config.state_dir):
         view = read_view(config.state_dir)
-        return [_as_the_agent_says(None if view is None else view.link)]
+        return [_broker_finding(None if view is None else view.link)]
     book = BrokerBook(config, OsDisk(), int(time.time()))
     return [
         Finding(tried.name, tried.passed, tried.detail)
@@ -238,7 +243,7 @@ def _brokers(config: DeviceConfig) -> list[Finding]:
     ]
 
 
-def _as_the_agent_says(link: LinkStatus | None) -> Finding:
+def _broker_finding(link: LinkStatus | None) -> Finding:
     if link is None or link.reason in {STARTING, STOPPED}:
         text = "the agent runs, and has not reached a broker yet; stop it to try the brokers here"
         return Finding("broker", passed=False, detail=text)

@@ -22,24 +22,24 @@ class Supervisor:
     """
 
     address: str | None = field(default_factory=lambda: os.environ.get("NOTIFY_SOCKET"))
-    every_s: float | None = field(default_factory=lambda: _watchdog_s(os.environ))
+    every_s: float | None = field(default_factory=lambda: _read_watchdog_s(os.environ))
     _next_s: float = 0.0
 
     def ready(self) -> None:
         """Say that start-up is over."""
-        self._send("READY=1")
+        self._send_message("READY=1")
 
     def stopping(self) -> None:
         """Say that the end is meant."""
-        self._send("STOPPING=1")
+        self._send_message("STOPPING=1")
 
     def alive(self, now_s: float, text: Callable[[], str]) -> None:
         """Feed the watchdog when it is due; `text` is shown by `systemctl status`."""
         if self.every_s is not None and now_s >= self._next_s:
             self._next_s = now_s + self.every_s / 3
-            self._send(f"WATCHDOG=1\nSTATUS={text()}")
+            self._send_message(f"WATCHDOG=1\nSTATUS={text()}")
 
-    def _send(self, message: str) -> None:
+    def _send_message(self, message: str) -> None:
         if self.address is None:
             return
         path = "\0" + self.address[1:] if self.address.startswith("@") else self.address
@@ -50,7 +50,7 @@ class Supervisor:
             sender.sendto(message.encode(), path)
 
 
-def _watchdog_s(environment: os._Environ[str]) -> float | None:
+def _read_watchdog_s(environment: os._Environ[str]) -> float | None:
     """Read the watchdog's period; it may be meant for another process of the service."""
     text = environment.get("WATCHDOG_USEC", "")
     for_pid = environment.get("WATCHDOG_PID", str(os.getpid()))

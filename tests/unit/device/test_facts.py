@@ -37,6 +37,6 @@ def test_a_container_plans_with_the_memory_that_it_may_take_and_not_the_machines
     config.model_dir("m").mkdir(parents=True)
     files = ModelJobs(config, "m", OsDisk())
     try:
-        assert files._facts().memory_bytes == BOUND_BYTES
+        assert files._gather_facts().memory_bytes == BOUND_BYTES
     finally:
         files.close()

@@ -198,7 +198,7 @@ def uptime_s() -> float:
 def read_reports(folder: Path) -> Found:
     """Read what applications wrote. Whatever lies there, it ends soon and takes little memory."""
     files, malformed, unreadable = [], 0, 0
-    for path, _ in _newest(folder)[:REPORTS_MAX]:
+    for path, _ in _find_newest(folder)[:REPORTS_MAX]:
         try:
             data, stamp = _read_plain(path)
             files.append(ReportFile(path.name, stamp, msgspec.json.decode(data, type=AppReport)))
@@ -212,7 +212,7 @@ def read_reports(folder: Path) -> Found:
 def malformed_reports(folder: Path) -> list[str]:
     """Say of each file that should be a report and is none what is wrong with it."""
     problems = []
-    for path, _ in _newest(folder)[:REPORTS_MAX]:
+    for path, _ in _find_newest(folder)[:REPORTS_MAX]:
         try:
             data, _ = _read_plain(path)
             convert(msgspec.json.decode(data), AppReport, path.name)
@@ -239,7 +239,7 @@ def forget_reports(
         stale_after_s: remove what is older than this, both by the clock and by the newest of them:
             where the clock was set, one of the two is wrong, and a process that lives is kept.
     """
-    found = _newest(folder)
+    found = _find_newest(folder)
     newest_s = max((modified for _, modified in found), default=0.0)
     oldest_s = -math.inf
     if stale_after_s is not None:
@@ -251,7 +251,7 @@ def forget_reports(
                 path.unlink()
 
 
-def _newest(folder: Path) -> list[tuple[Path, float]]:
+def _find_newest(folder: Path) -> list[tuple[Path, float]]:
     found = []
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:

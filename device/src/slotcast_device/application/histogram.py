@@ -38,7 +38,7 @@ def bucket_of(latency_ns: int) -> int:
     return (shift << _SUB_BITS) + (units >> shift)
 
 
-def _upper_ns(bucket: int) -> int:
+def _upper_bound_ns(bucket: int) -> int:
     """Give the first latency, in nanoseconds, that is too long for this bucket."""
     low = 2 << _SUB_BITS
     if bucket < low:
@@ -48,7 +48,7 @@ def _upper_ns(bucket: int) -> int:
     return (mantissa + 1) << shift << _UNIT_SHIFT
 
 
-BOUNDS_S: Final = tuple(_upper_ns(bucket) / 1e9 for bucket in range(BUCKETS - 1))
+BOUNDS_S: Final = tuple(_upper_bound_ns(bucket) / 1e9 for bucket in range(BUCKETS - 1))
 """The upper bound of each bucket but the last, in seconds."""
 
 

@@ -86,12 +86,12 @@ class Liveness:
         """
         since_s = 0.0 if self._looked_s is None else now_s - self._looked_s
         for file in files:
-            self._hear(file, now_s, min(max(0.0, since_s), self._look_counts_s))
-        self._forget({file.name for file in files})
+            self._note_report(file, now_s, min(max(0.0, since_s), self._look_counts_s))
+        self._forget_absent({file.name for file in files})
         self._looked_s = now_s
-        return [self._as_of(file) for file in files]
+        return [self._report_now(file) for file in files]
 
-    def _hear(self, file: ReportFile, now_s: float, since_s: float) -> None:
+    def _note_report(self, file: ReportFile, now_s: float, since_s: float) -> None:
         known = self._processes.get(file.name)
         if known is None:
             was_there = self._looked_s is None
@@ -101,7 +101,7 @@ class Liveness:
         else:
             known.silent_s += since_s
 
-    def _forget(self, present: set[str]) -> None:
+    def _forget_absent(self, present: set[str]) -> None:
         """A file that is no more is of a process that ended on purpose; an ended one counts on."""
         for name, process in list(self._processes.items()):
             if name not in present and not process.has_ended_in_view:
@@ -110,7 +110,7 @@ class Liveness:
         for name in ended[:-ENDED_MAX]:
             del self._processes[name]
 
-    def _as_of(self, file: ReportFile) -> AppReport:
+    def _report_now(self, file: ReportFile) -> AppReport:
         if self._processes[file.name].is_gone:
             return msgspec.structs.replace(file.report, phase="gone")
         return file.report

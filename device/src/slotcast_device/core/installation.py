@@ -124,10 +124,10 @@ class Installation:
         if self._asks_owner:
             self._record.begin(trusted, Happening.HELD, Reason.OWNER, now, group=install.group)
             return [*actions, *self._agenda.run(act.AskHook("before_download", trusted.release))]
-        return actions + self._begin(now)
+        return actions + self._begin_update(now)
 
-    def _begin(self, now: Now) -> list[Action]:
-        trusted, install = self._under_way()
+    def _begin_update(self, now: Now) -> list[Action]:
+        trusted, install = self._what_is_under_way()
         how = "reuse" if install.payload is None else _said(install.payload, install.why)
         self._record.begin(
             trusted, Happening.OFFERED, Reason.DOWNLOADING, now, group=install.group, detail=how
@@ -143,7 +143,7 @@ class Installation:
         whole = trusted.release if is_whole else None
         return began + self._agenda.run(act.OpenSpool(install.payload, whole))
 
-    def _under_way(self) -> tuple[Trusted, Install]:
+    def _what_is_under_way(self) -> tuple[Trusted, Install]:
         if self.trusted is None or self.install is None:
             raise TypeError("no update is under way")
         return self.trusted, self.install
@@ -168,8 +168,8 @@ class Installation:
             record.move(Happening.REFUSED, reason, now, detail=answer.detail)
             return [*self.abandon(), *record.end()]
         if job.stage == "before_download":
-            return self._begin(now)
-        return self._switching.activate(self._under_way()[1].slot, now)
+            return self._begin_update(now)
+        return self._switching.activate(self._what_is_under_way()[1].slot, now)
 
     def ask_again(self) -> list[Action]:
         """The wait is over, for the owner or for a device that was busy.
@@ -182,7 +182,7 @@ class Installation:
 
     def spool_open(self, spooled: Spooled, now: Now) -> list[Action]:
         """The spool is there, with this in it: ask for the rest."""
-        trusted, install = self._under_way()
+        trusted, install = self._what_is_under_way()
         payload = install.payload
         if payload is None:
             raise TypeError("a spool was opened for no payload")
@@ -206,7 +206,7 @@ class Installation:
     # --- building and probing -----------------------------------------------------------------
 
     def _collected(self, now: Now) -> list[Action]:
-        trusted, install = self._under_way()
+        trusted, install = self._what_is_under_way()
         record = self._record
         record.move(Happening.COLLECTED, Reason.BUILDING, now)
         # The record must not speak of the slot any more before the first file in it goes.
@@ -218,7 +218,7 @@ class Installation:
 
     def built(self, now: Now) -> list[Action]:
         """Every file in the standby slot is the signed one: probe it."""
-        trusted, install = self._under_way()
+        trusted, install = self._what_is_under_way()
         record = self._record
         record.move(Happening.BUILT, Reason.PROBING, now)
         record.learn_release(install.slot, trusted.release)
@@ -234,7 +234,7 @@ class Installation:
 
     def exclude_payload(self, error: SlotcastError, now: Now) -> list[Action] | None:
         """Pass over a payload that does not give the signed image; None if it was the last."""
-        trusted, install = self._under_way()
+        trusted, install = self._what_is_under_way()
         if install.payload is not None:
             self.excluded |= {install.payload.sha256}
         if all(payload.sha256 in self.excluded for payload in trusted.offer.payloads):
@@ -253,7 +253,7 @@ class Installation:
             verdict: what it found.
             now: the time.
         """
-        trusted, install = self._under_way()
+        trusted, install = self._what_is_under_way()
         record = self._record
         record.keep_evidence(verdict.checks)
         if verdict.passed is None and not record.has_lost_what_served:

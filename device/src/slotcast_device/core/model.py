@@ -186,7 +186,7 @@ class ModelCore:
             actions = self._dispatch(event, now)
         except IllegalMove as exc:
             actions = self._keep_state(before, job, exc, now)
-        return actions + (self._inspect_again() or self._next_notice())
+        return actions + (self._inspect_again() or self._look_at_next_notice())
 
     def _keep_state(
         self, before: ModelState, job: Job | None, error: IllegalMove, now: Now
@@ -219,7 +219,7 @@ class ModelCore:
     def _dispatch(self, event: Event, now: Now) -> list[Action]:
         match event:
             case ev.Tick():
-                return self._tick(now)
+                return self._handle_tick(now)
             case ev.JobDone():
                 return self._job_done(event, now)
             case ev.ActionFailed():
@@ -231,17 +231,17 @@ class ModelCore:
             case ev.RollBackAsked() | ev.UnbenchAsked():
                 return [act.Log("warning", "not ready: the durable state was not read (yet)")]
             case ev.SlotsChanged() | ev.ClockMoved():
-                return self._from_device(event, now) if self._is_ready else []
+                return self._on_device_event(event, now) if self._is_ready else []
             case _:
-                return self._from_link(event, now)
+                return self._on_link_event(event, now)
 
-    def _from_link(self, event: LinkEvent, now: Now) -> list[Action]:
+    def _on_link_event(self, event: LinkEvent, now: Now) -> list[Action]:
         try:
             return self._installation.collecting.handle(event, now)
         except ChunkCorrupt as exc:
-            return self._broken(exc, now)
+            return self._end_broken(exc, now)
 
-    def _from_device(self, event: ev.SlotsChanged | ev.ClockMoved, now: Now) -> list[Action]:
+    def _on_device_event(self, event: ev.SlotsChanged | ev.ClockMoved, now: Now) -> list[Action]:
         match event:
             case ev.SlotsChanged():
                 return self._mending.found(event, now)
@@ -256,7 +256,7 @@ class ModelCore:
             return self._agenda.run(act.Inspect())  # the state could not be read: perhaps now
         return []
 
-    def _next_notice(self) -> list[Action]:
+    def _look_at_next_notice(self) -> list[Action]:
         """Look at the notice that waits, once nothing else is being done."""
         if self._record.take_ending():
             self._box.update_ended()
@@ -268,11 +268,11 @@ class ModelCore:
         self._verifying = act.Verify(notice, self._record.state.signed_time)
         return self._agenda.run(self._verifying)
 
-    def _tick(self, now: Now) -> list[Action]:
+    def _handle_tick(self, now: Now) -> list[Action]:
         actions = self._installation.collecting.tick(now) + self._time.tick(now)
-        return actions + self._wake(now) if self._agenda.take_wake(now) else actions
+        return actions + self._wake_up(now) if self._agenda.take_wake(now) else actions
 
-    def _wake(self, now: Now) -> list[Action]:
+    def _wake_up(self, now: Now) -> list[Action]:
         """A wait is over: first make durable what could not be saved, then look again."""
         if not self._is_ready:
             return self._agenda.run(act.Inspect())
@@ -343,12 +343,12 @@ class ModelCore:
             case act.Verify():
                 return self._review.refuse(error, now)
             case act.Build() if isinstance(error, (PayloadCorrupt, WrongBase)):
-                return self._payload_useless(error, now)
+                return self._try_another_payload(error, now)
             case act.CheckSlot():
                 return self._switching.fallback_damaged(error, now)
             case _ if self._record.phase in SWITCHED:
                 return self._switching.storage_failed(error, now)
-        return self._broken(error, now)
+        return self._end_broken(error, now)
 
     def _action_failed(self, event: ev.ActionFailed, now: Now) -> list[Action]:
         record = self._record
@@ -368,7 +368,7 @@ class ModelCore:
             self._is_unsaved = True
             self._agenda.retry_later(now)
             return [act.Log("error", f"{event.error.reason}: {event.error}"), act.PublishStatus()]
-        return self._broken(event.error, now)
+        return self._end_broken(event.error, now)
 
     # --- start ----------------------------------------------------------------------------
 
@@ -399,14 +399,14 @@ class ModelCore:
 
     # --- endings --------------------------------------------------------------------------
 
-    def _payload_useless(self, error: SlotcastError, now: Now) -> list[Action]:
+    def _try_another_payload(self, error: SlotcastError, now: Now) -> list[Action]:
         actions = self._installation.exclude_payload(error, now)
         if actions is None:
-            return [act.DropSpool(), *self._broken(error, now)]
+            return [act.DropSpool(), *self._end_broken(error, now)]
         self._box.again()  # plan anew, without that payload
         return actions
 
-    def _broken(self, error: SlotcastError, now: Now) -> list[Action]:
+    def _end_broken(self, error: SlotcastError, now: Now) -> list[Action]:
         """Storage, payload or transfer failed before the switch: the old release is untouched."""
         record = self._record
         actions = self._installation.abandon()

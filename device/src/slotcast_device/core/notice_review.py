@@ -63,7 +63,7 @@ class NoticeReview:
             return self.refuse(exc, now, trusted)
         self._box.drop_expired()
         is_new = self._time.learn(trusted, now)
-        actions = self._seal_again(trusted) + self._planned(verified, now)
+        actions = self._seal_again(trusted) + self._go_by_plan(verified, now)
         if is_new and not any(isinstance(action, act.Save) for action in actions):
             actions += (
                 self._record.save() if self._record.phase not in SWITCHED else [act.PublishStatus()]
@@ -81,10 +81,10 @@ class NoticeReview:
                 actions.append(act.SealAgain(slot, trusted.release_bytes))
         return actions
 
-    def _planned(self, verified: act.NoticeVerified, now: Now) -> list[Action]:
+    def _go_by_plan(self, verified: act.NoticeVerified, now: Now) -> list[Action]:
         trusted = verified.trusted
         if self._record.phase in SWITCHED:
-            return self._verified_on_trial(trusted, now)
+            return self._review_on_trial(trusted, now)
         day = self._time.day(now)
         facts = dataclasses.replace(verified.facts, excluded=self._installation.excluded, day=day)
         try:
@@ -93,18 +93,18 @@ class NoticeReview:
             return self.refuse(exc, now, trusted)
         match plan:
             case NothingToDo(reason):
-                return self._settle(reason, trusted, now)
+                return self._settle_update(reason, trusted, now)
             case Wait(reason, group, again_s):
-                actions = self._stand_by(Happening.HELD, reason, trusted, group, now)
+                actions = self._stop_update(Happening.HELD, reason, trusted, group, now)
                 if again_s is not None:
                     self._agenda.wake_in(again_s, now)
                 return actions
             case Canceled(group):
-                return self._stand_by(Happening.CANCELED, Reason.CANCELED, trusted, group, now)
+                return self._stop_update(Happening.CANCELED, Reason.CANCELED, trusted, group, now)
             case Install():
                 return self._installation.take_up(plan, trusted, now)
 
-    def _verified_on_trial(self, trusted: Trusted, now: Now) -> list[Action]:
+    def _review_on_trial(self, trusted: Trusted, now: Now) -> list[Action]:
         """On trial only a cancel counts; anything else is looked at when the trial is over."""
         update = self._record.update
         if update is None:
@@ -116,7 +116,7 @@ class NoticeReview:
             return self._switching.roll_back(Reason.CANCELED, "the publisher canceled it", now)
         return []
 
-    def _settle(self, reason: str, trusted: Trusted, now: Now) -> list[Action]:
+    def _settle_update(self, reason: str, trusted: Trusted, now: Now) -> list[Action]:
         """Nothing to do; an ending that says more about the same release is left to say it."""
         record, update = self._record, self._record.update
         if update is not None and update.sequence == trusted.release.sequence:
@@ -127,7 +127,7 @@ class NoticeReview:
         record.begin(trusted, Happening.SETTLED, reason, now)
         return [*actions, *record.save()]
 
-    def _stand_by(
+    def _stop_update(
         self, happening: Happening, reason: str, trusted: Trusted, group: str, now: Now
     ) -> list[Action]:
         """Stop what is under way: the publisher pauses or cancels it. Chunks of a pause stay."""

@@ -158,7 +158,7 @@ def make_plan(trusted: Trusted, state: ModelState, facts: Facts) -> Plan:
     """
     offer, release = trusted.offer, trusted.release
     group = group_of(offer, facts.device, facts.tags)
-    if _runs_already(trusted, state):
+    if _is_running_already(trusted, state):
         return NothingToDo(Reason.UP_TO_DATE)
     if group is None:
         return NothingToDo(Reason.NOT_IN_GROUP)
@@ -169,7 +169,7 @@ def make_plan(trusted: Trusted, state: ModelState, facts: Facts) -> Plan:
     if "paused" in {offer.state, group.state}:
         return Wait(Reason.PAUSED, group.name)
     try:
-        return _install(trusted, group, state, facts)
+        return _plan_install(trusted, group, state, facts)
     except _NotNow as exc:
         return Wait(exc.reason, group.name, PLAN_AGAIN_S)
 
@@ -182,7 +182,7 @@ class _NotNow(Exception):
         self.reason = reason
 
 
-def _runs_already(trusted: Trusted, state: ModelState) -> bool:
+def _is_running_already(trusted: Trusted, state: ModelState) -> bool:
     record = state.active_record
     return record is not None and record.release_sha256 == trusted.release_sha256
 
@@ -232,7 +232,7 @@ def _check_runtime(release: Release, facts: Facts) -> None:
         return
     if not facts.onnxruntime:
         raise SoftwareBroken("onnxruntime is not installed on this device; install it anew")
-    if not _runtime_fits(release.runtime.onnxruntime, facts.onnxruntime):
+    if not _is_runtime_fit(release.runtime.onnxruntime, facts.onnxruntime):
         raise Incompatible(
             f"needs onnxruntime {release.runtime.onnxruntime}, this device has {facts.onnxruntime}"
         )
@@ -247,21 +247,21 @@ def _no_runtime(model_format: str, facts: Facts) -> str:
     return f"the model is of format {model_format!r}, this device runs {has}; {way}"
 
 
-def _runtime_fits(specifier: str, version: str) -> bool:
+def _is_runtime_fit(specifier: str, version: str) -> bool:
     try:
         return SpecifierSet(specifier).contains(Version(version), prereleases=True)
     except (InvalidSpecifier, InvalidVersion) as exc:
         raise Incompatible(f"onnxruntime requirement {specifier!r} cannot be read") from exc
 
 
-def _install(trusted: Trusted, group: Group, state: ModelState, facts: Facts) -> Install:
+def _plan_install(trusted: Trusted, group: Group, state: ModelState, facts: Facts) -> Install:
     release = trusted.release
     reuse = reusable(release, state)
     payload, base, why = None, None, ""
     if len(reuse) < len(release.files):
         payload, base, why = _choose_payload(trusted, state, facts, reuse)
     spooled = 0 if payload is None else payload.size_bytes
-    room = facts.disk_bytes + facts.spooled_bytes + _freed_bytes(state)
+    room = facts.disk_bytes + facts.spooled_bytes + _count_freed_bytes(state)
     need = release.image_size_bytes + spooled + DISK_MARGIN_BYTES
     if room < need:
         raise DiskFull(f"needs {need} bytes for slot and payload, {room} are free; free some room")
@@ -277,7 +277,7 @@ def _install(trusted: Trusted, group: Group, state: ModelState, facts: Facts) ->
     )
 
 
-def _freed_bytes(state: ModelState) -> int:
+def _count_freed_bytes(state: ModelState) -> int:
     """Give what emptying the standby slot will free."""
     record = state.slots.get(state.standby)
     return 0 if record is None else record.size_bytes
@@ -354,7 +354,7 @@ def _choose_payload(
             continue
         cost = fetch_bytes(payload, trusted.release, reuse)
         if payload.codec in FULL_CODECS and payload.base is None:
-            objection = _objection(payload, cost, trusted, state, facts)
+            objection = _find_objection(payload, cost, trusted, state, facts)
             if objection:
                 objections.add(objection)
             else:
@@ -364,7 +364,7 @@ def _choose_payload(
             if record is not None and record.sha256 == payload.base.image_sha256:
                 deltas.append((cost, payload))
     if not wholes and not deltas:
-        _refuse(objections, trusted, state)
+        _refuse_payloads(objections, trusted, state)
     delta = min(deltas, key=lambda each: each[0], default=None)
     if not wholes:
         assert delta is not None  # noqa: S101  (or it was refused above)
@@ -380,7 +380,7 @@ def _choose_payload(
     return whole.payload, None, why
 
 
-def _objection(
+def _find_objection(
     payload: Payload, cost: int, trusted: Trusted, state: ModelState, facts: Facts
 ) -> Reason | None:
     """Say why a whole image must not be fetched (now); None if it may.
@@ -401,19 +401,19 @@ def _objection(
     return None
 
 
-def _refuse(objections: set[Reason], trusted: Trusted, state: ModelState) -> NoReturn:
+def _refuse_payloads(objections: set[Reason], trusted: Trusted, state: ModelState) -> NoReturn:
     for reason in sorted(objections - {Reason.FULL_FORBIDDEN}):
         raise _NotNow(reason)
     if objections:
         raise FullForbidden(
             "no delta from what this device holds, and a full transfer is forbidden by the"
             " offer, by policy.full_allowed or by policy.full_bytes_per_day; publish a delta"
-            f" from {_held(state)}, or allow full transfers"
+            f" from {_name_active_release(state)}, or allow full transfers"
         )
     codecs = sorted({p.codec for p in trusted.offer.payloads})
     raise Incompatible(f"no payload that this device can use among {codecs or 'none offered'}")
 
 
-def _held(state: ModelState) -> str:
+def _name_active_release(state: ModelState) -> str:
     record = state.active_record
     return "nothing" if record is None else f"{record.version} ({record.sequence})"

@@ -139,7 +139,7 @@ class UpdateRecord:
         state = follow(self.phase, happening)
         release = None if trusted is None else trusted.release
         offer = None if trusted is None else trusted.offer
-        self._put(
+        self._put_update(
             Update(
                 version="0" if release is None else release.version,
                 sequence=0 if release is None else release.sequence,
@@ -169,7 +169,7 @@ class UpdateRecord:
         state = follow(self.phase, happening)
         if self.update is not None:
             changes = {"reason": reason, "detail": detail, "since": now.wall_s}
-            self._put(replace(self.update, state=state, **changes))
+            self._put_update(replace(self.update, state=state, **changes))
 
     def recall(self, slot: SlotName, fallback: SlotName) -> None:
         """Begin the roll back of the active release, which is not on trial; `set_verdict` follows.
@@ -182,7 +182,7 @@ class UpdateRecord:
             IllegalMove: the table has no such row.
         """
         serving = self._state.slots[slot]
-        self._put(
+        self._put_update(
             Update(
                 version=serving.version,
                 sequence=serving.sequence,
@@ -199,47 +199,47 @@ class UpdateRecord:
     def note(self, reason: str, detail: str) -> None:
         """Say something else of the state that the update is in."""
         if self.update is not None:
-            self._put(replace(self.update, reason=reason, detail=detail))
+            self._put_update(replace(self.update, reason=reason, detail=detail))
 
     def note_detail(self, detail: str) -> None:
         """Say more of the reason that the update has."""
         if self.update is not None:
-            self._put(replace(self.update, detail=detail))
+            self._put_update(replace(self.update, detail=detail))
 
     def keep_since(self, before: Update) -> None:
         """Say that the update has been where it is for as long as the one before it."""
         if self.update is not None:
-            self._put(replace(self.update, since=before.since))
+            self._put_update(replace(self.update, since=before.since))
 
     def keep_evidence(self, checks: tuple[Check, ...]) -> None:
         """Keep what a probe or a trial found, to be reported; nothing found keeps what was."""
         if self.update is not None and checks:
-            finite = tuple(_finite(check) for check in checks)
+            finite = tuple(_drop_nonfinite(check) for check in checks)
             evidence = Evidence(sequence=self.update.sequence, checks=finite)
-            self._put(replace(self.update, evidence=evidence))
+            self._put_update(replace(self.update, evidence=evidence))
 
     # --- switch and trial ---------------------------------------------------------------------
 
     def set_candidate(self, slot: SlotName) -> None:
         """Record which slot is to serve, and which one to go back to."""
         if self.update is not None:
-            self._put(replace(self.update, slot=slot, fallback=self._state.active))
+            self._put_update(replace(self.update, slot=slot, fallback=self._state.active))
 
     def trial_began(self, now: Now) -> None:
         """Record when the trial began, for people."""
         if self.update is not None:
-            self._put(replace(self.update, trial_began=now.wall_s))
+            self._put_update(replace(self.update, trial_began=now.wall_s))
 
     def note_trial(self, detail: str, application_restarts: int) -> None:
         """Record what the trial waits for, and how often the application began anew."""
         if self.update is not None:
             restarts = application_restarts
-            self._put(replace(self.update, detail=detail, application_restarts=restarts))
+            self._put_update(replace(self.update, detail=detail, application_restarts=restarts))
 
     def note_watched(self, trial_s: float, *, stopped: bool) -> None:
         """Record how long the trial was watched, and whether the agent ends in order."""
         if self.update is not None:
-            self._put(replace(self.update, trial_s=trial_s, stopped=stopped))
+            self._put_update(replace(self.update, trial_s=trial_s, stopped=stopped))
 
     def set_verdict(self, reason: str, detail: str, now: Now) -> None:
         """Record why the release is to be rolled back, before anything is done about it.
@@ -251,7 +251,7 @@ class UpdateRecord:
         """
         if self.update is not None:
             changes = {"detail": detail, "since": now.wall_s}
-            self._put(replace(self.update, verdict=reason, **changes))
+            self._put_update(replace(self.update, verdict=reason, **changes))
 
     # --- the model ----------------------------------------------------------------------------
 
@@ -311,21 +311,21 @@ class UpdateRecord:
 
     def unreadable(self, error: SlotcastError, now: Now) -> None:
         """Say why the durable record cannot be used. In memory only: this is never saved."""
-        self._put(unknown_release(State.FAILED, error.reason, str(error), since=now.wall_s))
+        self._put_update(unknown_release(State.FAILED, error.reason, str(error), since=now.wall_s))
 
     def put_back(self, update: Update | None) -> None:
         """Take back what was begun: it said nothing new."""
-        self._put(update)
+        self._put_update(update)
 
     def restore(self, state: ModelState) -> None:
         """Take back all changes since the record was this one."""
         self._state = state
 
-    def _put(self, update: Update | None) -> None:
+    def _put_update(self, update: Update | None) -> None:
         self._state = self._state.with_update(update)
 
 
-def _finite(check: Check) -> Check:
+def _drop_nonfinite(check: Check) -> Check:
     """A model that answers NaN gives figures that are none; messages carry finite ones only."""
     figures = {name: getattr(check, name) for name in ("value", "limit", "reference")}
     none = [name for name, figure in figures.items() if figure and not math.isfinite(figure)]

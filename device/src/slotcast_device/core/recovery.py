@@ -152,11 +152,11 @@ def recover(model: str, found: Findings, *, is_start: bool = True) -> Recovery:
         notes += ["the record was missing; rebuilt it from the slots"] if state.slots else []
     else:
         state = _believe_slots(found.state, found)
-    current = found.current or _last_active(state, found)
+    current = found.current or _find_last_active(state, found)
     recovery = _go_on(state, dataclasses.replace(found, current=current), is_start=is_start)
     notes.append(recovery.note)
     if current is not None and found.is_lost:
-        recovery = _put_back(recovery, current, found)
+        recovery = _put_link_back(recovery, current, found)
         notes.append(recovery.note)
     return dataclasses.replace(recovery, note="; ".join(filter(None, notes)))
 
@@ -167,42 +167,42 @@ def _go_on(state: ModelState, found: Findings, *, is_start: bool) -> Recovery:
         return _leave_damaged(state, found)
     update = state.update
     if update is not None and update.state is State.ACTIVATING:
-        return _activating(state, update, found)
+        return _resume_switch(state, update, found)
     if update is not None and update.state is State.TRIAL:
-        return _on_trial(state, update, found, is_start=is_start)
+        return _resume_trial(state, update, found, is_start=is_start)
     if state.active != found.current:
-        return _moved_by_hand(state, found)
+        return _believe_hand(state, found)
     return Recovery(state)
 
 
-def _moved_by_hand(state: ModelState, found: Findings) -> Recovery:
+def _believe_hand(state: ModelState, found: Findings) -> Recovery:
     """Believe a link to a sound slot that no record put there; a commit it contradicts is over."""
     slot, update = found.current, state.update
     note = f"took slot {slot} as active: `current` opens it"
     if update is not None and update.state is State.COMMITTED:
-        update = _ended(update, State.ROLLED_BACK, Reason.SWITCHED_BY_HAND, note)
+        update = _end_as(update, State.ROLLED_BACK, Reason.SWITCHED_BY_HAND, note)
     return Recovery(replace(state, active=slot, update=update), note=note)
 
 
-def _last_active(state: ModelState, found: Findings) -> SlotName | None:
+def _find_last_active(state: ModelState, found: Findings) -> SlotName | None:
     """Say which slot `current` opened before it was lost, by the second of the tables."""
     update = state.update
     is_going_back = update is not None and update.state is State.TRIAL and update.verdict
     if update is not None and is_going_back and update.fallback in {None, *found.sound}:
         return update.fallback
     if state.active is None and state.floor:
-        return _proven(state)
+        return _find_proven(state)
     return state.active
 
 
-def _proven(state: ModelState) -> SlotName | None:
+def _find_proven(state: ModelState) -> SlotName | None:
     """Give the sound slot with the last committed release, else with the oldest one."""
     by_age = sorted(state.slots, key=lambda slot: state.slots[slot].sequence)
     last = [slot for slot in by_age if state.slots[slot].sequence == state.floor]
     return next(iter([*last, *by_age]), None)
 
 
-def _put_back(recovery: Recovery, current: SlotName, found: Findings) -> Recovery:
+def _put_link_back(recovery: Recovery, current: SlotName, found: Findings) -> Recovery:
     """Have the link made anew; not over a plain folder, where no slot is better than that."""
     slot = recovery.activate or current
     link = found.link or NO_LINK
@@ -244,7 +244,7 @@ def from_slots(model: str, found: Findings) -> ModelState:
     """Rebuild a lost record from the slots; the floor is what is active, never less."""
     slots = {slot: found.sealed[slot] for slot in found.sound if slot in found.sealed}
     state = ModelState(model=model, slots=slots)
-    active = found.current if found.current in slots else _proven(state)
+    active = found.current if found.current in slots else _find_proven(state)
     record = slots.get(active) if active is not None else None
     return replace(state, active=active, floor=0 if record is None else record.sequence)
 
@@ -264,10 +264,10 @@ def _leave_damaged(state: ModelState, found: Findings) -> Recovery:
         return Recovery(state)
     spare = other(current)
     if spare in found.sound and _is_unproven(state, state.slots[spare]):
-        update = _tried(state, spare, current)
+        update = _put_on_trial(state, spare, current)
         note = f"slot {current} is damaged; slot {spare} serves on trial"
         return Recovery(replace(state, active=current, update=update), Next.SWITCH, note=note)
-    update = _ended(state.update, State.FAILED, Reason.SLOT_DAMAGED, f"slot {current} was damaged")
+    update = _end_as(state.update, State.FAILED, Reason.SLOT_DAMAGED, f"slot {current} was damaged")
     if spare not in found.sound:
         # Keep `current`: a damaged file may still load, and no file certainly does not.
         state = replace(state, active=current, update=update)
@@ -282,7 +282,7 @@ def _is_unproven(state: ModelState, record: SlotRecord) -> bool:
     return record.sequence > state.floor and record.sequence not in refused
 
 
-def _tried(state: ModelState, slot: SlotName, fallback: SlotName) -> Update:
+def _put_on_trial(state: ModelState, slot: SlotName, fallback: SlotName) -> Update:
     """Give the record of a switch to a release that nobody decided on, but that is all there is."""
     record, before = state.slots[slot], state.update
     if before is not None and before.release_sha256 != record.release_sha256:
@@ -301,16 +301,18 @@ def _tried(state: ModelState, slot: SlotName, fallback: SlotName) -> Update:
     )
 
 
-def _activating(state: ModelState, update: Update, found: Findings) -> Recovery:
+def _resume_switch(state: ModelState, update: Update, found: Findings) -> Recovery:
     if update.slot is not None and found.current == update.slot:
         return Recovery(replace(state, active=update.slot), Next.TRIAL)
     if update.slot in found.sound:
         return Recovery(replace(state, active=found.current), Next.SWITCH)
-    ended = _ended(update, State.FAILED, Reason.SLOT_DAMAGED, "the candidate was damaged")
+    ended = _end_as(update, State.FAILED, Reason.SLOT_DAMAGED, "the candidate was damaged")
     return Recovery(replace(state, active=found.current, update=ended))
 
 
-def _on_trial(state: ModelState, update: Update, found: Findings, *, is_start: bool) -> Recovery:
+def _resume_trial(
+    state: ModelState, update: Update, found: Findings, *, is_start: bool
+) -> Recovery:
     state = replace(state, active=found.current)
     if found.current != update.slot:
         reason = update.verdict or Reason.SWITCHED_BY_HAND
@@ -318,7 +320,7 @@ def _on_trial(state: ModelState, update: Update, found: Findings, *, is_start: b
         if update.verdict:
             state = state.benching(update.benched(update.verdict))
         return Recovery(
-            replace(state, update=_ended(update, State.ROLLED_BACK, reason, detail)),
+            replace(state, update=_end_as(update, State.ROLLED_BACK, reason, detail)),
             note=f"the roll back had happened ({reason})",
         )
     if update.verdict:
@@ -337,7 +339,7 @@ def _on_trial(state: ModelState, update: Update, found: Findings, *, is_start: b
     return Recovery(replace(state, update=update), Next.TRIAL)
 
 
-def _ended(update: Update | None, state: State, reason: str, detail: str) -> Update:
+def _end_as(update: Update | None, state: State, reason: str, detail: str) -> Update:
     if update is None:
         return unknown_release(state, reason, detail)
     return replace(update, state=state, reason=reason, detail=detail)

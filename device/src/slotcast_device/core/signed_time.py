@@ -72,9 +72,9 @@ class SignedTime:
 
     def now_s(self, now: Now) -> int:
         """Give the time, as far as it can be known; seconds since 1970."""
-        return self._later_s(self._record.state.signed_time, now)
+        return self._choose_later_s(self._record.state.signed_time, now)
 
-    def _later_s(self, signed_s: int, now: Now) -> int:
+    def _choose_later_s(self, signed_s: int, now: Now) -> int:
         running_s = signed_s
         if signed_s and signed_s == self._record.state.signed_time:
             running_s += int(max(0.0, now.mono_s - self._since_s))
@@ -92,7 +92,7 @@ class SignedTime:
         Raises:
             Expired: it is past its end.
         """
-        ends_s, time_s = trusted.expires_s, self._later_s(self._signed_s(trusted), now)
+        ends_s, time_s = trusted.expires_s, self._choose_later_s(self._read_signed_s(trusted), now)
         if not ends_s or time_s < ends_s:
             return
         what = f"its signatures ended at {moment(ends_s)}"
@@ -109,13 +109,13 @@ class SignedTime:
     def learn(self, trusted: Trusted, now: Now) -> bool:
         """Take what a good notice says about time; true if that is new."""
         before = self._record.state
-        self._record.note_signed(self._signed_s(trusted), trusted.expires_s)
+        self._record.note_signed(self._read_signed_s(trusted), trusted.expires_s)
         if self._record.state.signed_time != before.signed_time:
             self._since_s = now.mono_s
         self.look(now)
         return self._record.state != before
 
-    def _signed_s(self, trusted: Trusted) -> int:
+    def _read_signed_s(self, trusted: Trusted) -> int:
         """Give the signed time, should this notice be believed."""
         known_s, issued_s = self._record.state.signed_time, trusted.offer.issued
         if trusted.expires_s and issued_s >= trusted.expires_s:

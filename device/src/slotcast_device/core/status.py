@@ -41,8 +41,8 @@ def model_status(
             deployment=update.deployment,
             group=update.group,
         ),
-        active=_slot(state, state.active),
-        standby=_slot(state, state.standby),
+        active=_slot_status(state, state.active),
+        standby=_slot_status(state, state.standby),
         progress=progress,
         evidence=None if update is None else update.evidence,
         benched=state.benched,
@@ -51,7 +51,7 @@ def model_status(
     )
 
 
-def _slot(state: ModelState, slot: SlotName | None) -> SlotStatus | None:
+def _slot_status(state: ModelState, slot: SlotName | None) -> SlotStatus | None:
     record = None if slot is None else state.slots.get(slot)
     if slot is None or record is None:
         return None

@@ -63,7 +63,7 @@ class Switching:
         record = self._record
         record.move(Happening.FIT, Reason.SWITCHING, now)
         record.set_candidate(slot)
-        return [*record.save(), *self._switch(now)]
+        return [*record.save(), *self._switch_slot(now)]
 
     def resume(self, then: Next, now: Now) -> list[Action]:
         """Go on from where the last run was."""
@@ -71,21 +71,21 @@ class Switching:
             case Next.NOTHING:
                 return []
             case Next.SWITCH:
-                return self._switch(now)
+                return self._switch_slot(now)
             case Next.TRIAL:
-                return [*self._enter(now), *self.watch(now)]
+                return [*self._enter_trial(now), *self.watch(now)]
             case Next.ROLL_BACK:
                 return self._check_way_back()
 
-    def _switch(self, now: Now) -> list[Action]:
+    def _switch_slot(self, now: Now) -> list[Action]:
         update = self._record.update
         if update is None or update.slot is None:
             raise TypeError("no candidate to switch to")
         actions: list[Action] = [act.Activate(update.slot)]
         self._record.set_active(update.slot)
-        return [*actions, *self._enter(now), *self.watch(now)]
+        return [*actions, *self._enter_trial(now), *self.watch(now)]
 
-    def _enter(self, now: Now) -> list[Action]:
+    def _enter_trial(self, now: Now) -> list[Action]:
         update = self._record.update
         self._looked_mono_s, self._waits_for = now.mono_s, None
         self._watched_s = 0.0 if update is None else update.trial_s
@@ -106,10 +106,10 @@ class Switching:
             return self.roll_back(Reason.SLOT_DAMAGED, "the signed release is missing", now)
         restarts = update.restarts + self._restarts_before
         return self._agenda.run(
-            act.Watch(update.slot, update.fallback, release, self._elapsed_s(now), restarts)
+            act.Watch(update.slot, update.fallback, release, self._count_elapsed_s(now), restarts)
         )
 
-    def _elapsed_s(self, now: Now) -> float:
+    def _count_elapsed_s(self, now: Now) -> float:
         """Give how long the trial was watched, in this run of the agent and before."""
         since_s = max(0.0, now.mono_s - self._looked_mono_s)
         self._watched_s += min(since_s, LOOK_COUNTS_S)
@@ -119,7 +119,7 @@ class Switching:
     def watched(self, verdict: Verdict, now: Now) -> list[Action]:
         """Decide by what the look found."""
         if verdict.passed is None:
-            self._agenda.wake_in(self._next_look_s(now), now)
+            self._agenda.wake_in(self._choose_next_look_s(now), now)
             return self._note_pending(verdict, now)
         if not verdict.passed:
             return self.roll_back(verdict.reason, verdict.detail, now, checks=verdict.checks)
@@ -128,15 +128,15 @@ class Switching:
         self._record.raise_floor()
         return [*self._record.end(), act.Notify("after_commit", self._record.release_on_trial)]
 
-    def _next_look_s(self, now: Now) -> float:
+    def _choose_next_look_s(self, now: Now) -> float:
         """Look when the trial's time is over, and now and then before that."""
         release = self._record.release_on_trial
         duration_s = 0.0 if release is None else release.trial.duration_s
-        return min(WATCH_EVERY_S, max(WATCH_AGAIN_S, duration_s - self._elapsed_s(now)))
+        return min(WATCH_EVERY_S, max(WATCH_AGAIN_S, duration_s - self._count_elapsed_s(now)))
 
     def _note_pending(self, verdict: Verdict, now: Now) -> list[Action]:
         """Keep what the trial has come to, and tell what it waits for, now and then."""
-        record, elapsed_s = self._record, self._elapsed_s(now)
+        record, elapsed_s = self._record, self._count_elapsed_s(now)
         noted_s = 0.0 if record.update is None else record.update.trial_s
         restarts = self._restarts_before + verdict.restarts
         record.note_trial(verdict.detail, restarts)
@@ -144,10 +144,10 @@ class Switching:
         if verdict.reason == self._waits_for and not is_due:
             return []
         self._waits_for = verdict.reason
-        return [self._take_note(now), act.PublishStatus()]
+        return [self._note_watched(now), act.PublishStatus()]
 
-    def _take_note(self, now: Now, *, stopped: bool = False) -> Action:
-        self._record.note_watched(self._elapsed_s(now), stopped=stopped)
+    def _note_watched(self, now: Now, *, stopped: bool = False) -> Action:
+        self._record.note_watched(self._count_elapsed_s(now), stopped=stopped)
         self._note = act.Save(self._record.state)
         return self._note
 
@@ -159,7 +159,7 @@ class Switching:
         """The agent ends in order: what comes after is no restart."""
         if self._record.phase is not State.TRIAL or self.is_between_steps:
             return []
-        return [self._take_note(now, stopped=True)]
+        return [self._note_watched(now, stopped=True)]
 
     # --- the way back -------------------------------------------------------------------------
 

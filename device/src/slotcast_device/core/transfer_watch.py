@@ -63,15 +63,15 @@ class TransferWatch:
 
     def broker_refused(self, text: str) -> list[Action]:
         """Say that the broker does not let this device have what it asks for."""
-        return self._into_trouble(Reason.BROKER_REFUSED, f"{text}; {ASKED_AGAIN}")
+        return self._say_trouble(Reason.BROKER_REFUSED, f"{text}; {ASKED_AGAIN}")
 
     def note_stall(self, fetch: Transfer) -> list[Action]:
         """Say so if nothing comes, and why."""
-        reason, detail = self._why_nothing_comes(fetch)
+        reason, detail = self._explain_silence(fetch)
         is_sure = fetch.is_silent if reason == Reason.PACKET_LIMIT else fetch.is_stalled
-        return self._into_trouble(reason, detail) if is_sure and not self._in_trouble else []
+        return self._say_trouble(reason, detail) if is_sure and not self._in_trouble else []
 
-    def _why_nothing_comes(self, fetch: Transfer) -> tuple[str, str]:
+    def _explain_silence(self, fetch: Transfer) -> tuple[str, str]:
         """Give reason and detail for an update of which nothing comes."""
         limits, needed = self._allowance.limits, fetch.packet_bytes
         if limits.packet_max_bytes < needed:
@@ -93,7 +93,7 @@ class TransferWatch:
             f" it to this broker, or run `slotcast serve`{hint}; {ASKED_AGAIN}"
         )
 
-    def _into_trouble(self, reason: str, detail: str) -> list[Action]:
+    def _say_trouble(self, reason: str, detail: str) -> list[Action]:
         """Say why nothing comes, durably, so that the device itself can say it too."""
         if self._record.phase is not State.DOWNLOADING or self._record.reason == reason:
             return []

@@ -132,21 +132,29 @@ class _Trial:
             self._broker, self._config, client_id, version, self.presence(), self, limits=known
         )
         link.connect()
-        self._wait(lambda: link.accepted is not None, ANSWER_S)
+        self._wait_until(lambda: link.accepted is not None, ANSWER_S)
         return link
 
     def look(self) -> list[Tried]:
         """Ask for what a device asks for."""
-        link = self._open()
+        link = self._open_link()
         tls = "TLS" if self._broker.is_tls else "no TLS"
-        found = [self._tried("broker", f"MQTT {link.version}, {tls}"), self._packets()]
-        asked = (self._publishing, self._notices, self._retained, self._chunks, self._several)
+        found = [self._report("broker", f"MQTT {link.version}, {tls}"), self._try_packets()]
+        asked = (
+            self._try_publishing,
+            self._try_notices,
+            self._try_retained,
+            self._try_chunks,
+            self._try_several,
+        )
         found.extend(one() for one in asked if not self.is_over)
         if self.is_over:
-            found.append(self._failed("broker_connection", f"it ended: {self._open().error}"))
+            found.append(
+                self._report_failed("broker_connection", f"it ended: {self._open_link().error}")
+            )
         return found
 
-    def _open(self) -> Link:
+    def _open_link(self) -> Link:
         if self._link is None:
             raise TypeError("nothing is connected")
         return self._link
@@ -156,109 +164,109 @@ class _Trial:
         """Whether the connection is gone."""
         return self._link is None or self._link.error is not None or self._link.socket is None
 
-    def _wait(self, is_done: Callable[[], bool], at_most_s: float) -> bool:
-        link, due_s = self._open(), time.monotonic() + at_most_s
+    def _wait_until(self, is_done: Callable[[], bool], at_most_s: float) -> bool:
+        link, due_s = self._open_link(), time.monotonic() + at_most_s
         while not is_done() and not self.is_over and time.monotonic() < due_s:
             link.wait(0.1)
         return is_done()
 
-    def _ask(self, *filters: str) -> str:
+    def _ask_for_topics(self, *filters: str) -> str:
         """Ask for topics; give why they are not to be had, or nothing."""
-        link = self._open()
+        link = self._open_link()
         before = self._taken
         link.subscribe(filters)
-        answered = self._wait(
+        answered = self._wait_until(
             lambda: self._taken > before or any(name in self._refused for name in filters), ANSWER_S
         )
         if not answered:
             return f"no answer to SUBSCRIBE {filters[0]} in {ANSWER_S:.0f} s"
         return next((self._refused[name] for name in filters if name in self._refused), "")
 
-    def _tried(self, name: str, detail: str, *, passed: bool = True) -> Tried:
+    def _report(self, name: str, detail: str, *, passed: bool = True) -> Tried:
         return Tried(name, passed=passed, detail=f"{self._broker.name}: {detail}")
 
-    def _failed(self, name: str, detail: str) -> Tried:
-        return self._tried(name, detail, passed=False)
+    def _report_failed(self, name: str, detail: str) -> Tried:
+        return self._report(name, detail, passed=False)
 
     # --- what is needed -----------------------------------------------------------------------
 
-    def _packets(self) -> Tried:
-        size = self._open().packet_max_bytes
+    def _try_packets(self) -> Tried:
+        size = self._open_link().packet_max_bytes
         if size < NOTICE_USUAL_BYTES:
             text = f"packets of at most {size} bytes; a notice alone has 5 to 8 KB: raise the limit"
-            return self._failed("broker_packets", text)
+            return self._report_failed("broker_packets", text)
         if size < PACKET_NEEDED_BYTES:
             text = f"packets of at most {size} bytes: releases need a smaller chunk_size_bytes"
-            return self._tried("broker_packets", text)
+            return self._report("broker_packets", text)
         said = f"at most {size} bytes" if size < 2**28 else "no limit is said"
-        return self._tried("broker_packets", f"{said}, {PACKET_NEEDED_BYTES} are needed")
+        return self._report("broker_packets", f"{said}, {PACKET_NEEDED_BYTES} are needed")
 
-    def _publishing(self) -> Tried:
+    def _try_publishing(self) -> Tried:
         topic, data = self.presence()
         told: list[bool] = []
-        self._open().publish(topic, data, retain=True, acked=lambda: told.append(True))
-        if self._wait(lambda: bool(told), ANSWER_S):
-            refused = self._open().publish_refusals.get(topic)
+        self._open_link().publish(topic, data, retain=True, acked=lambda: told.append(True))
+        if self._wait_until(lambda: bool(told), ANSWER_S):
+            refused = self._open_link().publish_refusals.get(topic)
             if refused is None:
-                return self._tried("broker_publish", "takes what the device publishes")
-            return self._failed("broker_publish", f"{refused}; check its access rules")
-        return self._failed("broker_publish", f"no receipt for {topic} in {ANSWER_S:.0f} s")
+                return self._report("broker_publish", "takes what the device publishes")
+            return self._report_failed("broker_publish", f"{refused}; check its access rules")
+        return self._report_failed("broker_publish", f"no receipt for {topic} in {ANSWER_S:.0f} s")
 
-    def _notices(self) -> Tried:
+    def _try_notices(self) -> Tried:
         topics = {model: self._topics.notice(model) for model in self._config.values.models}
         for topic in topics.values():
-            why = self._ask(topic)
+            why = self._ask_for_topics(topic)
             if why:
-                return self._failed("broker_notices", f"{why}; check its access rules")
-        self._wait(lambda: all(topic in self._came for topic in topics.values()), KEPT_S)
+                return self._report_failed("broker_notices", f"{why}; check its access rules")
+        self._wait_until(lambda: all(topic in self._came for topic in topics.values()), KEPT_S)
         missing = [model for model, topic in topics.items() if topic not in self._came]
         kept = f"{len(topics) - len(missing)} of {len(topics)} notices are kept there"
-        return self._tried("broker_notices", kept + (f", none of {missing}" if missing else ""))
+        return self._report("broker_notices", kept + (f", none of {missing}" if missing else ""))
 
-    def _retained(self) -> Tried:
+    def _try_retained(self) -> Tried:
         """Read the presence back, by its topic and by a wildcard."""
         topic = self.presence()[0]
-        if not self._open().retains:
-            return self._tried(
+        if not self._open_link().retains:
+            return self._report(
                 "broker_retained",
                 "missing: it keeps no retained messages, so `slotcast serve` must run for it",
             )
-        if self._ask(topic):
-            return self._tried("broker_retained", f"not known: it may not read {topic}")
-        self._wait(lambda: topic in self._came, KEPT_S)
-        self._open().unsubscribe((topic,))
+        if self._ask_for_topics(topic):
+            return self._report("broker_retained", f"not known: it may not read {topic}")
+        self._wait_until(lambda: topic in self._came, KEPT_S)
+        self._open_link().unsubscribe((topic,))
         if topic not in self._came:
-            return self._tried(
+            return self._report(
                 "broker_retained",
                 "missing: what was to be retained is not kept, so `slotcast serve` must run for it",
             )
-        return self._tried("broker_retained", "keeps what is retained")
+        return self._report("broker_retained", "keeps what is retained")
 
-    def _chunks(self) -> Tried:
+    def _try_chunks(self) -> Tried:
         """Ask for a block by one filter, as devices like it best, and for a chunk by its own."""
-        exact = self._ask(self._topics.chunk(NO_PAYLOAD, 0))
+        exact = self._ask_for_topics(self._topics.chunk(NO_PAYLOAD, 0))
         if exact:
-            return self._failed("broker_chunks", f"{exact}; check its access rules")
-        wide = self._ask(self._topics.block(NO_PAYLOAD, 0))
+            return self._report_failed("broker_chunks", f"{exact}; check its access rules")
+        wide = self._ask_for_topics(self._topics.block(NO_PAYLOAD, 0))
         if wide:
             text = f"missing: wildcards ({wide}); chunks are asked for one by one"
-            return self._tried("broker_chunks", text)
+            return self._report("broker_chunks", text)
         topic = self.presence()[0]
         if self._came.pop(topic, None) is None:
-            return self._tried("broker_chunks", "takes filters for single chunks and for blocks")
-        self._ask(topic.rpartition("/")[0] + "/+")
-        if self._wait(lambda: topic in self._came, KEPT_S):
+            return self._report("broker_chunks", "takes filters for single chunks and for blocks")
+        self._ask_for_topics(topic.rpartition("/")[0] + "/+")
+        if self._wait_until(lambda: topic in self._came, KEPT_S):
             text = "takes filters for chunks and blocks, and gives what it keeps for both"
-            return self._tried("broker_chunks", text)
+            return self._report("broker_chunks", text)
         text = "missing: retained messages for a wildcard; chunks are asked for one by one"
-        return self._tried("broker_chunks", text)
+        return self._report("broker_chunks", text)
 
-    def _several(self) -> Tried:
+    def _try_several(self) -> Tried:
         filters = [self._topics.chunk(NO_PAYLOAD, n) for n in range(1, 1 + FILTERS_PER_PACKET)]
-        why = self._ask(*filters)
+        why = self._ask_for_topics(*filters)
         if self.is_over:
             why = "it closed the connection"
         if why:
             text = f"missing: {len(filters)} filters at once ({why}); fewer are asked for"
-            return self._tried("broker_filters", text)
-        return self._tried("broker_filters", f"takes {len(filters)} filters in a SUBSCRIBE")
+            return self._report("broker_filters", text)
+        return self._report("broker_filters", f"takes {len(filters)} filters in a SUBSCRIBE")

@@ -121,10 +121,10 @@ class Connection:
                 timeout_s = 0.0
         ready = dict(poll.poll(max(0.0, timeout_s) * 1000))
         if link is not None and found is not None:
-            self._serve(link, readable=bool(ready.get(found.fileno(), 0) & ~select.POLLOUT))
+            self._serve_socket(link, readable=bool(ready.get(found.fileno(), 0) & ~select.POLLOUT))
         return waker in ready
 
-    def _serve(self, link: Link, *, readable: bool) -> None:
+    def _serve_socket(self, link: Link, *, readable: bool) -> None:
         if readable or link.has_buffered():
             link.read()
             if self.is_up and link.has_part:
@@ -140,9 +140,9 @@ class Connection:
         if link is None:
             return
         if link.accepted is not None and not self.is_up:
-            self._came_up(link)
+            self._connection_made(link)
         if link.error is not None or link.socket is None:
-            self._drop(link.error or LinkDown(f"{link.broker.name}: connection lost"))
+            self._drop_link(link.error or LinkDown(f"{link.broker.name}: connection lost"))
 
     def close(self) -> None:
         """Say goodbye, so that the presence says that this device is gone."""
@@ -173,11 +173,11 @@ class Connection:
             )
             link.connect()
         except TransferFailed as exc:
-            self._lost(broker, exc)
+            self._wait_after_loss(broker, exc)
             return
         self.link = link
 
-    def _came_up(self, link: Link) -> None:
+    def _connection_made(self, link: Link) -> None:
         broker, accepted = link.broker, link.accepted
         if accepted is None:
             raise TypeError("a connection came up that no broker took")
@@ -249,7 +249,7 @@ class Connection:
         if not may_work and refusal.code == FAILED and not link.held and self._may_be_quota:
             self._may_be_quota = False  # and what was taken for one was none
             learnt = msgspec.structs.replace(learnt, subscriptions_max=SUBSCRIPTIONS_MAX)
-        self._learn(link, learnt, refusal.text)
+        self._learn_limits(link, learnt, refusal.text)
         self._listener.subscription_refused(refusal, is_final=not may_work)
         if may_work:
             return
@@ -270,9 +270,11 @@ class Connection:
             known = self._book.of(self.link.broker.name)
             fewer = min(messages_max, known.wildcard_messages_max)
             learnt = msgspec.structs.replace(known, wildcard_messages_max=fewer)
-            self._learn(self.link, learnt, f"a wildcard brought {messages_max} of more messages")
+            self._learn_limits(
+                self.link, learnt, f"a wildcard brought {messages_max} of more messages"
+            )
 
-    def _learn(self, link: Link, limits: BrokerLimits, why: str) -> bool:
+    def _learn_limits(self, link: Link, limits: BrokerLimits, why: str) -> bool:
         """Keep what was learnt; says whether that is anything new."""
         if not self._book.note(link.broker.name, limits, int(time.time())):
             return False
@@ -285,7 +287,7 @@ class Connection:
 
     # --- losing one ---------------------------------------------------------------------------
 
-    def _drop(self, error: TransferFailed) -> None:
+    def _drop_link(self, error: TransferFailed) -> None:
         link = self.link
         if link is None:
             return
@@ -295,15 +297,15 @@ class Connection:
         self.link = None
         if was_up:
             self._listener.connection_lost()
-            error, asks_otherwise = self._after_end(link, ending, error)
+            error, asks_otherwise = self._learn_from_end(link, ending, error)
         else:
-            asks_otherwise = self._after_hang_up(link)
+            asks_otherwise = self._learn_from_hang_up(link)
         if asks_otherwise:
-            self._again(link.broker, error)
+            self._ask_otherwise(link.broker, error)
         else:
-            self._lost(link.broker, error)
+            self._wait_after_loss(link.broker, error)
 
-    def _after_hang_up(self, link: Link) -> bool:
+    def _learn_from_hang_up(self, link: Link) -> bool:
         """Choose how to ask the next time, where the broker did not even take the connection.
 
         Returns:
@@ -311,7 +313,7 @@ class Connection:
         """
         name = link.broker.name
         if link.refused_code == RETAIN_NOT_SUPPORTED:  # a last will that is one, MQTT 5 3.2.2.3.5
-            return self._learn(
+            return self._learn_limits(
                 link,
                 msgspec.structs.replace(self._book.of(name), retained=False),
                 "it refused a retained last will",
@@ -322,7 +324,7 @@ class Connection:
         known = self._book.of(link.broker.name)
         return self._history.hung_up(link.broker, known, is_version=is_version)
 
-    def _after_end(
+    def _learn_from_end(
         self, link: Link, ending: Ending, error: TransferFailed
     ) -> tuple[TransferFailed, bool]:
         """Learn from how a connection ended.
@@ -345,12 +347,14 @@ class Connection:
         is_blamed = ending.is_single and self._history.is_blamed(name, ending)
         ending = dataclasses.replace(ending, is_single=is_blamed)
         learnt = after_ending(self._book.of(name), ending)
-        if self._learn(link, learnt, "it closed the connection"):
+        if self._learn_limits(link, learnt, "it closed the connection"):
             return error, True
         return self._do_without(name, ending) if is_blamed else (error, False)
 
     def _do_without(self, name: str, ending: Ending) -> tuple[TransferFailed, bool]:
-        """Leave out what the broker hangs up on, if the device can work without; see `_after_end`.
+        """Leave out what the broker hangs up on, if the device can work without it.
+
+        See `_learn_from_end` for what is given.
 
         What is published there is only left out for a while, since it is known by inference.
         """
@@ -364,13 +368,13 @@ class Connection:
         text = f"{name}: the broker closes the connection when {what}; check its access rules"
         return BrokerRefused(text), is_look or bool(ending.topic)
 
-    def _again(self, broker: BrokerConfig, error: TransferFailed) -> None:
+    def _ask_otherwise(self, broker: BrokerConfig, error: TransferFailed) -> None:
         """Ask the same broker at once, in another way."""
         self.last_error = error
         self._next_s = time.monotonic()
         _LOG.info("%s: %s; asking in another way", broker.name, error)
 
-    def _lost(self, broker: BrokerConfig, error: TransferFailed) -> None:
+    def _wait_after_loss(self, broker: BrokerConfig, error: TransferFailed) -> None:
         self.last_error = error
         self._broker_index += 1
         wait_s = self._history.wait_s(error.reason)

@@ -198,7 +198,7 @@ class Link:
         """Take the packet that came; the receipt of a message follows once it is dealt with."""
         came = packets.publication()
         if came is None:
-            return self._ran(self._client.loop_read())
+            return self._note_result(self._client.loop_read())
         self._on_message(came.topic, came.data)
         if came.packet_id is not None:
             packets.acknowledge(came.packet_id)
@@ -207,7 +207,7 @@ class Link:
     def write(self) -> None:
         """Send what waits."""
         self._flush()
-        self._ran(self._client.loop_write())
+        self._note_result(self._client.loop_write())
 
     def _flush(self) -> None:
         found = self._packets
@@ -250,7 +250,7 @@ class Link:
 
         Brokers of MQTT 3.1.1 may answer a CONNECT of MQTT 5 with silence (amqtt 0.12 does).
         """
-        self._ran(self._client.loop_misc())
+        self._note_result(self._client.loop_misc())
         self._outbox.look_for_unanswered()
         if self.accepted is None and self.error is None and time.monotonic() > self._answer_due_s:
             self.error = LinkDown(
@@ -264,7 +264,7 @@ class Link:
         The farewell is sent first, and only once the broker has it the DISCONNECT after which no
         last will is published; otherwise the connection just ends, and the will says the same.
         """
-        self._on_message = _ignore
+        self._on_message = _ignore_message
         self._outbox.hurry()
         if self.socket is None or self.accepted is None or farewell is None:
             self._disconnect()
@@ -282,7 +282,7 @@ class Link:
     def _disconnect(self) -> None:
         if self.socket is not None:
             self._client.disconnect()
-            self._ran(self._client.loop_write())
+            self._note_result(self._client.loop_write())
 
     def abandon(self) -> None:
         """Hang up without a goodbye: the broker publishes the last will, as for a lost link."""
@@ -291,7 +291,7 @@ class Link:
         if found is not None:
             found.close()
 
-    def _ran(self, code: MQTTErrorCode) -> bool:
+    def _note_result(self, code: MQTTErrorCode) -> bool:
         if code == MQTTErrorCode.MQTT_ERR_SUCCESS:
             return True
         if self.error is None:
@@ -422,5 +422,5 @@ class Link:
         self._outbox.subscribed(mid, reasons)
 
 
-def _ignore(_topic: str, _data: bytes) -> None:
+def _ignore_message(_topic: str, _data: bytes) -> None:
     """What comes while we say goodbye; the next connection brings it again."""

@@ -75,7 +75,7 @@ class LinkState:
             self._in_use_until_s = mono_s + IN_USE_SHOWN_S
         elif mono_s < self._in_use_until_s and error.reason == Reason.LINK_DOWN:
             return  # one that is pushed off cannot always tell by whom
-        self._note(broker, error.reason, str(error), wall_s)
+        self._note_reason(broker, error.reason, str(error), wall_s)
         if isinstance(error, IdInUse):
             self._in_use = self.status
 
@@ -87,13 +87,13 @@ class LinkState:
             error: what does not work.
             wall_s: the time, Unix.
         """
-        self._note(broker, error.reason, str(error), wall_s)
+        self._note_reason(broker, error.reason, str(error), wall_s)
         self._trouble = self.status
 
     def works(self, wall_s: int) -> None:
         """What was asked for in vain came after all."""
         if self._trouble is not None and self.status == self._trouble:
-            self._note(self.status.broker, CONNECTED, "", wall_s)
+            self._note_reason(self.status.broker, CONNECTED, "", wall_s)
         self._trouble = None
 
     def limits_changed(self, limits: BrokerLimits) -> None:
@@ -103,9 +103,9 @@ class LinkState:
     def stopped(self, wall_s: int) -> None:
         """The agent ends; what was wrong stays to be read."""
         if self.status.reason == CONNECTED:
-            self._note(self.status.broker, STOPPED, "", wall_s)
+            self._note_reason(self.status.broker, STOPPED, "", wall_s)
 
-    def _note(self, broker: str, reason: str, detail: str, wall_s: int) -> None:
+    def _note_reason(self, broker: str, reason: str, detail: str, wall_s: int) -> None:
         is_same = (reason, broker) == (self.status.reason, self.status.broker)
         self.status = msgspec.structs.replace(
             self.status,

@@ -121,7 +121,7 @@ class Outbox:
 
     def subscribe(self, filters: tuple[str, ...]) -> None:
         """Ask for topics at QoS 1."""
-        self._one_by_one(lambda: self._subscribe(filters))
+        self._send_or_queue(lambda: self._subscribe(filters))
 
     def _subscribe(self, filters: tuple[str, ...]) -> None:
         if self._is_v5:
@@ -135,7 +135,7 @@ class Outbox:
     def unsubscribe(self, filters: tuple[str, ...]) -> None:
         """Let go of topics."""
         self.held.difference_update(filters)
-        self._one_by_one(lambda: self._unsubscribe(filters))
+        self._send_or_queue(lambda: self._unsubscribe(filters))
 
     def _unsubscribe(self, filters: tuple[str, ...]) -> None:
         self._client.unsubscribe(list(filters))
@@ -169,7 +169,7 @@ class Outbox:
         if topic in self._muted:
             return True
         if self._is_careful:
-            self._one_by_one(lambda: self._publish_later(topic, data, retain, acked))
+            self._send_or_queue(lambda: self._publish_later(topic, data, retain, acked))
             return True
         return self._publish(topic, data, retain, acked)
 
@@ -198,7 +198,7 @@ class Outbox:
     ) -> None:
         self._publish(topic, data, retain, acked)
 
-    def _one_by_one(self, send: Callable[[], None]) -> None:
+    def _send_or_queue(self, send: Callable[[], None]) -> None:
         """Send now; on a careful connection once nothing else waits for an answer."""
         if self._is_careful and (self._waiting or self._has_outstanding()):
             self._waiting.append(send)

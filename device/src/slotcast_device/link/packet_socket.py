@@ -143,7 +143,7 @@ class PacketSocket:
         skipped = min(self._skip_bytes, self._end - self._begin)
         self._begin += skipped
         self._skip_bytes -= skipped
-        length, place = self._varint(self._begin + 1, self._end)
+        length, place = self._read_varint(self._begin + 1, self._end)
         if length < 0:
             return
         kept = min(length, self._packet_max_bytes)
@@ -156,7 +156,7 @@ class PacketSocket:
         elif place + kept > len(self._came):
             self._make_room(place - self._begin + kept)
 
-    def _varint(self, place: int, end: int) -> tuple[int, int]:
+    def _read_varint(self, place: int, end: int) -> tuple[int, int]:
         """Read a variable byte integer (MQTT 5.0, 1.5.5): value and end; -1 if it is not whole."""
         value = 0
         for count in range(_LENGTH_MAX_BYTES):
@@ -205,20 +205,20 @@ class PacketSocket:
             self._is_offered = True
             return None
         try:
-            taken = self._publication()
+            taken = self._read_publication()
         except (IndexError, ValueError) as exc:  # UnicodeDecodeError is one
             self._failure = ConnectionError(f"a PUBLISH cannot be read: {exc}")
             return None
         self._drop_packet()
         return taken
 
-    def _publication(self) -> Publication:
+    def _read_publication(self) -> Publication:
         came, topic, end = self._came, self._body + 2, self._packet_end
         topic_end = topic + int.from_bytes(came[self._body : topic])
         is_qos1 = came[self._begin] & ~_DUP_AND_RETAIN == _PUBLISH_QOS1
         data = topic_end + (2 if is_qos1 else 0)
         if self._has_properties:  # none that a message of ours carries is of use here
-            size, after = self._varint(data, end)
+            size, after = self._read_varint(data, end)
             data = after + size if size >= 0 else end + 1
         if data > end:
             raise ValueError(f"expected a header within {end - self._body} bytes, got a longer one")

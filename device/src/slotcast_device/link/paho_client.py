@@ -98,11 +98,11 @@ def make_client(
     if broker.username is not None:
         client.username_pw_set(broker.username, broker.password)
     if broker.is_tls:
-        client.tls_set_context(_tls(broker, config))
+        client.tls_set_context(_make_tls_context(broker, config))
     return client
 
 
-def _tls(broker: BrokerConfig, config: DeviceConfig) -> ssl.SSLContext:
+def _make_tls_context(broker: BrokerConfig, config: DeviceConfig) -> ssl.SSLContext:
     ca, certificate, key = (
         None if name is None else config.folder / name
         for name in (broker.ca, broker.certificate, broker.key)

@@ -99,11 +99,11 @@ def run_hook(hook: Path, environment: Mapping[str, str], timeout_s: float) -> Ho
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
-        return HookEnd(None, f"none in {timeout_s:.0f} s", _said(output))
-    return HookEnd(code, said=_said(output))
+        return HookEnd(None, f"none in {timeout_s:.0f} s", _read_output(output))
+    return HookEnd(code, said=_read_output(output))
 
 
-def _said(output: _Output | None) -> str:
+def _read_output(output: _Output | None) -> str:
     if output is None:
         return ""
     output.join(OUTPUT_WAIT_S)

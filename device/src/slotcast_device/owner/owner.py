@@ -103,17 +103,17 @@ class Owner:
                 f" it is {now:%a %Y-%m-%d %H:%M}"
             )
             return Answer("wait", Reason.WINDOW, detail, again_s=min(closed_s, 3600.0))
-        if not self._agrees(release):
+        if not self._has_consent(release):
             detail = f"write {release.version!r} to {self.consent} to agree"
             return Answer("wait", Reason.CONSENT, detail, again_s=ASK_AGAIN_S)
-        return self._answer(stage, release)
+        return self._ask_hook(stage, release)
 
     def tell(self, stage: str, release: Release | None) -> None:
         """Run the hook of something that happened; its answer does not matter."""
         if release is not None:
-            self._answer(stage, release)
+            self._ask_hook(stage, release)
 
-    def _agrees(self, release: Release) -> bool:
+    def _has_consent(self, release: Release) -> bool:
         if self.consent is None:
             return True
         try:
@@ -123,7 +123,7 @@ class Owner:
             return False
         return release.version in words
 
-    def _answer(self, stage: str, release: Release) -> Answer:
+    def _ask_hook(self, stage: str, release: Release) -> Answer:
         hook = None if self.hooks is None else self.hooks / stage.replace("_", "-")
         if hook is None:
             return Answer("go")
@@ -134,7 +134,7 @@ class Owner:
             return Answer("wait", Reason.HOOK_FAILED, detail, again_s=5 * ASK_AGAIN_S)
         if not found:
             return Answer("go")
-        end = run_hook(hook, self._environment(stage, release), self.hook_timeout_s)
+        end = run_hook(hook, self._make_environment(stage, release), self.hook_timeout_s)
         match end.code:
             case 0:
                 return Answer("go")
@@ -149,7 +149,7 @@ class Owner:
         _LOG.error("%s", detail)
         return Answer("wait", Reason.HOOK_FAILED, detail, again_s=5 * ASK_AGAIN_S)
 
-    def _environment(self, stage: str, release: Release) -> dict[str, str]:
+    def _make_environment(self, stage: str, release: Release) -> dict[str, str]:
         kept = {name: os.environ[name] for name in _ENVIRONMENT_KEPT if name in os.environ}
         return kept | {
             "SLOTCAST_STAGE": stage,

@@ -54,62 +54,66 @@ class ChangeLog:
         if status.progress is not None:
             self._progress = status.progress
         if before is None:
-            return [_at_start(status)]
-        return list(self._changes(before, status, mono_s))
+            return [_describe_start(status)]
+        return list(self._find_changes(before, status, mono_s))
 
-    def _changes(self, before: ModelStatus, now: ModelStatus, mono_s: float) -> Iterator[Line]:
-        is_new_end = (before.state, _sequence(before)) != (now.state, _sequence(now))
+    def _find_changes(self, before: ModelStatus, now: ModelStatus, mono_s: float) -> Iterator[Line]:
+        is_new_end = (before.state, _sequence_of(before)) != (now.state, _sequence_of(now))
         if is_new_end and now.state is State.ROLLED_BACK:
-            yield self._rolled_back(now, mono_s)
+            yield self._describe_roll_back(now, mono_s)
         elif now.active is not None and _differs(before.active, now.active):
-            yield self._switched(before, now)
+            yield self._describe_switch(before, now)
             self._switched_s = mono_s
         if is_new_end and now.state is State.COMMITTED:
-            yield self._committed(now, mono_s)
+            yield self._describe_commit(now, mono_s)
 
-    def _switched(self, before: ModelStatus, now: ModelStatus) -> Line:
+    def _describe_switch(self, before: ModelStatus, now: ModelStatus) -> Line:
         old = before.active
-        facts = _facts(now) | {"from_version": old.version if old else None}
+        facts = _gather_facts(now) | {"from_version": old.version if old else None}
         found = [figures(now.evidence.checks)] if now.evidence else []
         received, self._progress = self._progress, None
         if received is not None:
-            facts["transfer"] = _transfer_facts(received)
-            found.insert(0, _received(received))
-        text = f"switched to {_named(now.active)}" + (f" from {old.version}" if old else "")
+            facts["transfer"] = _gather_transfer_facts(received)
+            found.insert(0, _describe_received(received))
+        text = f"switched to {_name_slot(now.active)}" + (f" from {old.version}" if old else "")
         told = "; ".join(filter(None, found))
         return Line("switched", logging.INFO, f"{text}: {told}" if told else text, facts)
 
-    def _committed(self, now: ModelStatus, mono_s: float) -> Line:
-        text = f"committed {_named(now.active)}{self._after(mono_s)}"
+    def _describe_commit(self, now: ModelStatus, mono_s: float) -> Line:
+        text = f"committed {_name_slot(now.active)}{self._describe_time_served(mono_s)}"
         found = figures(now.evidence.checks if now.evidence else ())
-        facts = _facts(now) | self._trial_facts(mono_s)
+        facts = _gather_facts(now) | self._gather_trial_facts(mono_s)
         return Line("committed", logging.INFO, f"{text}: {found}" if found else text, facts)
 
-    def _rolled_back(self, now: ModelStatus, mono_s: float) -> Line:
+    def _describe_roll_back(self, now: ModelStatus, mono_s: float) -> Line:
         version = now.target.version if now.target else "?"
-        text = f"rolled back {version}{self._after(mono_s)} ({now.reason})"
+        text = f"rolled back {version}{self._describe_time_served(mono_s)} ({now.reason})"
         if now.detail:
             text += f": {now.detail}"
-        text += f"; {_named(now.active)} serves again" if now.active else "; no release is active"
-        facts = _facts(now) | self._trial_facts(mono_s)
+        text += (
+            f"; {_name_slot(now.active)} serves again" if now.active else "; no release is active"
+        )
+        facts = _gather_facts(now) | self._gather_trial_facts(mono_s)
         return Line("rolled_back", logging.WARNING, text, facts)
 
-    def _after(self, mono_s: float) -> str:
+    def _describe_time_served(self, mono_s: float) -> str:
         """Say how long it served; nothing where the agent was started meanwhile."""
         since = self._switched_s
         return "" if since is None else f" after {duration(mono_s - since)}"
 
-    def _trial_facts(self, mono_s: float) -> dict[str, Any]:
+    def _gather_trial_facts(self, mono_s: float) -> dict[str, Any]:
         since = self._switched_s
         return {} if since is None else {"served_s": round(mono_s - since, 3)}
 
 
-def _at_start(status: ModelStatus) -> Line:
-    text = "no release yet" if status.active is None else f"{_named(status.active)} is active"
-    return Line("active", logging.INFO, f"{text}; {status.state} ({status.reason})", _facts(status))
+def _describe_start(status: ModelStatus) -> Line:
+    text = "no release yet" if status.active is None else f"{_name_slot(status.active)} is active"
+    return Line(
+        "active", logging.INFO, f"{text}; {status.state} ({status.reason})", _gather_facts(status)
+    )
 
 
-def _sequence(status: ModelStatus) -> int:
+def _sequence_of(status: ModelStatus) -> int:
     return 0 if status.target is None else status.target.sequence
 
 
@@ -117,16 +121,16 @@ def _differs(before: SlotStatus | None, now: SlotStatus) -> bool:
     return before is None or (before.slot, before.sequence) != (now.slot, now.sequence)
 
 
-def _named(slot: SlotStatus | None) -> str:
+def _name_slot(slot: SlotStatus | None) -> str:
     return "?" if slot is None else f"{slot.version} (sequence {slot.sequence}, slot {slot.slot})"
 
 
-def _received(progress: Progress) -> str:
+def _describe_received(progress: Progress) -> str:
     saved = f", {size(progress.saved_bytes)} saved" if progress.saved_bytes else ""
     return f"{size(progress.received_bytes)} received ({progress.codec}{saved})"
 
 
-def _transfer_facts(progress: Progress) -> dict[str, Any]:
+def _gather_transfer_facts(progress: Progress) -> dict[str, Any]:
     return {
         "codec": progress.codec,
         "size_bytes": progress.size_bytes,
@@ -136,7 +140,7 @@ def _transfer_facts(progress: Progress) -> dict[str, Any]:
     }
 
 
-def _facts(status: ModelStatus) -> dict[str, Any]:
+def _gather_facts(status: ModelStatus) -> dict[str, Any]:
     target, active = status.target, status.active
     return {
         "version": target.version if target else None,

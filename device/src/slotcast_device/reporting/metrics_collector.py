@@ -64,7 +64,7 @@ class MetricsCollector:
         self._next_s = 0.0
         self._save_s = 0.0
         self._in_flight: Metrics | None = None
-        self._ring = MetricsRing.from_bytes(self._stored())
+        self._ring = MetricsRing.from_bytes(self._read_stored())
 
     # --- collecting ---------------------------------------------------------------------------
 
@@ -94,12 +94,12 @@ class MetricsCollector:
             record, opened = state.slots.get(slot), self._windows.get((state.model, slot))
             if opened is not None:
                 opened.window.take(found)
-                self._close(state.model, opened, now)
+                self._close_window(state.model, opened, now)
             if record is None:
                 self._windows.pop((state.model, slot), None)
                 continue
             if opened is None or opened.record.sequence != record.sequence:
-                opened = self._open(state.model, slot, record, found, now)
+                opened = self._open_window(state.model, slot, record, found, now)
             opened.on_trial = _is_of_trial(state, slot, opened)
 
     def _read(self, model: str) -> Found:
@@ -116,7 +116,7 @@ class MetricsCollector:
             )
         return found
 
-    def _open(
+    def _open_window(
         self, model: str, slot: SlotName, record: SlotRecord, found: Iterable[AppReport], now: Now
     ) -> _Open:
         window = FiguresWindow(slot, record.sequence)
@@ -126,7 +126,7 @@ class MetricsCollector:
         opened = self._windows[model, slot] = _Open(window, record, now.mono_s)
         return opened
 
-    def _close(self, model: str, opened: _Open, now: Now) -> None:
+    def _close_window(self, model: str, opened: _Open, now: Now) -> None:
         figures = opened.window.cut()
         if figures.requests or figures.serving:
             summary = figures.summary(
@@ -165,7 +165,7 @@ class MetricsCollector:
     def _path(self) -> Path:
         return self._config.state_dir / "metrics.bin"
 
-    def _stored(self) -> bytes | None:
+    def _read_stored(self) -> bytes | None:
         try:
             return self._disk.read(self._path, RING_MAX_BYTES)
         except StorageFailed:

@@ -66,10 +66,10 @@ class MetricsRing:
         know it again by its counter.
         """
         if self._sent is None:
-            self._sent = self._next(device, time)
+            self._sent = self._build_next(device, time)
         return self._sent
 
-    def _next(self, device: str, time: int) -> Metrics | None:
+    def _build_next(self, device: str, time: int) -> Metrics | None:
         if not self._summaries:
             return None
         count = min(len(self._summaries), _IN_MESSAGE_MAX)
@@ -90,9 +90,9 @@ class MetricsRing:
 
         What the ring had to drop meanwhile was not lost, so it is not counted as dropped.
         """
-        sent = set(map(_key, message.summaries))
+        sent = set(map(_key_of, message.summaries))
         still_here = 0
-        while self._summaries and _key(self._summaries[0]) in sent:
+        while self._summaries and _key_of(self._summaries[0]) in sent:
             self._summaries.popleft()
             still_here += 1
         gone_but_sent = len(message.summaries) - still_here
@@ -131,6 +131,6 @@ class MetricsRing:
         return ring
 
 
-def _key(summary: Summary) -> tuple[str, int, int, int, int]:
+def _key_of(summary: Summary) -> tuple[str, int, int, int, int]:
     s = summary
     return (s.model, s.sequence, s.start, s.end, s.requests)

@@ -37,17 +37,17 @@ class Totals:
         """Add one summary to its release's totals; the release seen longest ago may go."""
         key = (summary.model, summary.sequence)
         earlier = self._totals.pop(key, None)
-        self._totals[key] = summary if earlier is None else _sum(earlier, summary)
+        self._totals[key] = summary if earlier is None else _add_summaries(earlier, summary)
         while len(self._totals) > self._max:
             del self._totals[next(iter(self._totals))]
 
     def openmetrics(self) -> str:
         """Render as OpenMetrics text, ending in `# EOF`."""
         summaries = sorted(self._totals.values(), key=lambda s: (s.model, s.sequence))
-        return "\n".join([*_families(summaries), "# EOF", ""])
+        return "\n".join([*_write_families(summaries), "# EOF", ""])
 
 
-def _sum(earlier: Summary, later: Summary) -> Summary:
+def _add_summaries(earlier: Summary, later: Summary) -> Summary:
     return msgspec.structs.replace(
         later,
         start=earlier.start,
@@ -55,11 +55,11 @@ def _sum(earlier: Summary, later: Summary) -> Summary:
         errors=earlier.errors + later.errors,
         nonfinite=earlier.nonfinite + later.nonfinite,
         invalid=earlier.invalid + later.invalid,
-        latency=_sum_latency(earlier.latency, later.latency),
+        latency=_add_latencies(earlier.latency, later.latency),
     )
 
 
-def _sum_latency(earlier: Latency | None, later: Latency | None) -> Latency | None:
+def _add_latencies(earlier: Latency | None, later: Latency | None) -> Latency | None:
     if earlier is None or later is None:
         return later or earlier
     if earlier.bounds_s != later.bounds_s:
@@ -73,35 +73,35 @@ def _sum_latency(earlier: Latency | None, later: Latency | None) -> Latency | No
     )
 
 
-def _families(summaries: Iterable[Summary]) -> Iterator[str]:
+def _write_families(summaries: Iterable[Summary]) -> Iterator[str]:
     rows = list(summaries)
     for name, (family, text) in _COUNTERS.items():
         yield f"# TYPE {family} counter"
         yield f"# HELP {family} {text}"
-        yield from (f"{family}_total{_labels(s)} {getattr(s, name)}" for s in rows)
+        yield from (f"{family}_total{_write_labels(s)} {getattr(s, name)}" for s in rows)
     for name, (family, unit, text) in _GAUGES.items():
         yield f"# TYPE {family} gauge"
         yield f"# UNIT {family} {unit}"
         yield f"# HELP {family} {text}"
-        yield from (f"{family}{_labels(s)} {getattr(s, name)}" for s in rows)
+        yield from (f"{family}{_write_labels(s)} {getattr(s, name)}" for s in rows)
     yield "# TYPE slotcast_latency_seconds histogram"
     yield "# UNIT slotcast_latency_seconds seconds"
     yield "# HELP slotcast_latency_seconds Time of one request in the runtime."
     for summary in rows:
         if summary.latency is not None:
-            yield from _histogram(summary, summary.latency)
+            yield from _write_histogram(summary, summary.latency)
 
 
-def _histogram(summary: Summary, latency: Latency) -> Iterator[str]:
+def _write_histogram(summary: Summary, latency: Latency) -> Iterator[str]:
     family = "slotcast_latency_seconds"
     bounds = [f"{bound:.6g}" for bound in latency.bounds_s] + ["+Inf"]
     for bound, count in zip(bounds, accumulate(latency.counts), strict=True):
-        yield f"{family}_bucket{_labels(summary, le=bound)} {count}"
-    yield f"{family}_count{_labels(summary)} {sum(latency.counts)}"
-    yield f"{family}_sum{_labels(summary)} {latency.sum_s:.9g}"
+        yield f"{family}_bucket{_write_labels(summary, le=bound)} {count}"
+    yield f"{family}_count{_write_labels(summary)} {sum(latency.counts)}"
+    yield f"{family}_sum{_write_labels(summary)} {latency.sum_s:.9g}"
 
 
-def _labels(summary: Summary, **more: str) -> str:
+def _write_labels(summary: Summary, **more: str) -> str:
     """Model names and versions have no character that would need escaping (schemas/fields)."""
     pairs = {"model": summary.model, "version": summary.version, **more}
     return "{" + ",".join(f'{key}="{value}"' for key, value in pairs.items()) + "}"

@@ -73,7 +73,7 @@ class StatusPublisher:
                 and the inventory are left out, in this order.
         """
         topic = self._config.topics.device(self._config.values.device, "status")
-        message = build_status(self._config, models, self._count(), clock, link)
+        message = build_status(self._config, models, self._next_counter(), clock, link)
         room = packet_max_bytes - len(topic) - _HEADER_BYTES
         for shorten in (_without_evidence, _without_files, _without_inventory):
             if len(data := wire.encode(message)) <= room:
@@ -81,13 +81,13 @@ class StatusPublisher:
             message = shorten(message)
         return topic, wire.encode(message)
 
-    def _count(self) -> int:
+    def _next_counter(self) -> int:
         if self._next >= self._reserved:
-            self._reserve()
+            self._reserve_counters()
         self._next += 1
         return self._next
 
-    def _reserve(self) -> None:
+    def _reserve_counters(self) -> None:
         path = self._config.state_dir / "device.json"
         used = max(self._next, read_counter(self._config, self._disk))
         self._next, self._reserved = used, used + RESERVE
@@ -134,7 +134,7 @@ def build_status(
         counter=counter,
         time=int(time.time()),
         clock=clock,
-        inventory=_inventory(config) if with_inventory else Inventory(),
+        inventory=_take_inventory(config) if with_inventory else Inventory(),
         models=tuple(with_link(model, link) for model in models),
         link=link,
     )
@@ -162,18 +162,18 @@ def _without_inventory(status: Status) -> Status:
 
 
 @functools.cache  # read from files; what a running process has loaded does not change
-def _runtime() -> str:
+def _describe_runtime() -> str:
     return f"{RUNTIME} {runtime_version() or 'missing'}"
 
 
-def _inventory(config: DeviceConfig) -> Inventory:
+def _take_inventory(config: DeviceConfig) -> Inventory:
     try:
         free = shutil.disk_usage(config.state_dir).free
     except OSError:
         free = 0
     return Inventory(
         software=f"slotcast-device {__version__}",
-        runtime=_runtime(),
+        runtime=_describe_runtime(),
         machine=platform.machine(),
         memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         disk_free_bytes=free,

@@ -36,18 +36,21 @@ def lines_of(
         is_running: whether an agent holds the state directory.
         with_evidence: also what probe and trial found, check by check.
     """
-    lines = [status.device, f"  agent     {_agent(view, status.time, is_running=is_running)}"]
-    lines += _clock(status)
+    lines = [
+        status.device,
+        f"  agent     {_describe_agent(view, status.time, is_running=is_running)}",
+    ]
+    lines += _describe_clock(status)
     for model in status.models:
-        lines += _model(model, status.time, is_running=is_running)
+        lines += _describe_model(model, status.time, is_running=is_running)
         if with_evidence:
-            lines += _evidence(model)
+            lines += _describe_evidence(model)
     return lines
 
 
-def _agent(view: AgentView | None, now_s: int, *, is_running: bool) -> str:
+def _describe_agent(view: AgentView | None, now_s: int, *, is_running: bool) -> str:
     if not is_running:
-        left = f", last heard of {_ago(view.written, now_s)}" if view is not None else ""
+        left = f", last heard of {_describe_ago(view.written, now_s)}" if view is not None else ""
         return f"not running{left}: nothing goes on until it is started"
     if view is None:
         return "running, started just now"
@@ -58,13 +61,13 @@ def _agent(view: AgentView | None, now_s: int, *, is_running: bool) -> str:
     return f"running, no connection for {duration(now_s - view.since)}: {why}"
 
 
-def _clock(status: Status) -> Iterator[str]:
+def _describe_clock(status: Status) -> Iterator[str]:
     if status.clock != "ok":
         said = moment(status.time)
         yield f"  clock     {status.clock}: it says {said}; see `slotcast-device check`"
 
 
-def _model(model: ModelStatus, now_s: int, *, is_running: bool) -> Iterator[str]:
+def _describe_model(model: ModelStatus, now_s: int, *, is_running: bool) -> Iterator[str]:
     since = f" for {duration(now_s - model.since)}" if model.since else ""
     yield f"  {model.model:<9} {model.state} ({model.reason}){since}"
     if model.detail:
@@ -74,23 +77,23 @@ def _model(model: ModelStatus, now_s: int, *, is_running: bool) -> Iterator[str]
     if model.target is not None and model.state not in {State.COMMITTED, State.IDLE}:
         yield f"    target    {model.target.version} (sequence {model.target.sequence})"
     if model.progress is not None and model.state in _COLLECTS:
-        yield f"    progress  {_progress(model.progress)}"
+        yield f"    progress  {_describe_progress(model.progress)}"
     if model.notice == "stale":
         ended = moment(model.notice_expires)
         yield f"    notice    stale, its signatures ended at {ended}: the publisher must refresh it"
-    yield f"    active    {_slot(model.active)}"
-    yield f"    standby   {_slot(model.standby)}"
+    yield f"    active    {_describe_slot(model.active)}"
+    yield f"    standby   {_describe_slot(model.standby)}"
     for benched in model.benched:
         yield f"    benched   {benched.version} (sequence {benched.sequence}): {benched.reason}"
 
 
-def _slot(slot: SlotStatus | None) -> str:
+def _describe_slot(slot: SlotStatus | None) -> str:
     return (
         "empty" if slot is None else f"{slot.version} (sequence {slot.sequence}), slot {slot.slot}"
     )
 
 
-def _progress(progress: Progress) -> str:
+def _describe_progress(progress: Progress) -> str:
     share = progress.verified_bytes / max(1, progress.size_bytes)
     text = f"{size(progress.verified_bytes)} of {size(progress.size_bytes)} ({share:.0%})"
     if progress.rate_bytes_per_s:
@@ -102,16 +105,16 @@ def _progress(progress: Progress) -> str:
     return text
 
 
-def _evidence(model: ModelStatus) -> Iterator[str]:
+def _describe_evidence(model: ModelStatus) -> Iterator[str]:
     if model.evidence is None:
         yield "    evidence  none"
         return
     yield f"    evidence  of sequence {model.evidence.sequence}"
     for check in model.evidence.checks:
-        yield f"      {_check(check)}".rstrip()
+        yield f"      {_describe_check(check)}".rstrip()
 
 
-def _check(check: Check) -> str:
+def _describe_check(check: Check) -> str:
     parts = [f"{'ok  ' if check.passed else 'FAIL'} {check.name:<16}"]
     for word, value in (("", check.value), ("limit ", check.limit), ("before ", check.reference)):
         if value is not None:
@@ -119,5 +122,5 @@ def _check(check: Check) -> str:
     return "  ".join([*parts, check.detail])
 
 
-def _ago(then_s: int, now_s: int) -> str:
+def _describe_ago(then_s: int, now_s: int) -> str:
     return f"{duration(now_s - then_s)} ago" if then_s <= now_s else "a time in the future"

@@ -94,19 +94,19 @@ def build(
         SlotDamaged: a file that was to be reused has changed.
         StorageFailed: or a sharper kind: the disk does not take it.
     """
-    if _holds_it_already(store, install, trusted, state):
+    if _is_built_already(store, install, trusted, state):
         return
-    aside = _set_aside(store, install, state)
+    aside = _set_files_aside(store, install, state)
     if decoded is not None:
         store.adopt(install.slot, decoded)
     else:
         store.clear(install.slot)
-        _write(store, install, trusted, state, payload_path, aside)
+        _write_image(store, install, trusted, state, payload_path, aside)
     store.seal(install.slot, trusted.release_bytes)
     store.drop_aside()
 
 
-def _write(
+def _write_image(
     store: SlotStore,
     install: Install,
     trusted: Trusted,
@@ -117,15 +117,15 @@ def _write(
     writer = store.build(install.slot, trusted.release)
     try:
         if install.payload is None or install.payload.frames:
-            _by_file(store, install, trusted, payload_path, aside, writer)
+            _write_by_file(store, install, trusted, payload_path, aside, writer)
         else:
-            _whole(store, install, trusted, state, payload_path, writer.sink)
+            _write_whole(store, install, trusted, state, payload_path, writer.sink)
         writer.finish()
     finally:
         writer.abort()
 
 
-def _holds_it_already(
+def _is_built_already(
     store: SlotStore, install: Install, trusted: Trusted, state: ModelState
 ) -> bool:
     """Whether an earlier run sealed this very release here and was stopped before the switch.
@@ -143,7 +143,7 @@ def _holds_it_already(
     return True
 
 
-def _set_aside(store: SlotStore, install: Install, state: ModelState) -> dict[bytes, Path]:
+def _set_files_aside(store: SlotStore, install: Install, state: ModelState) -> dict[bytes, Path]:
     record = state.slots.get(install.slot)
     if record is None:
         return {}
@@ -153,7 +153,7 @@ def _set_aside(store: SlotStore, install: Install, state: ModelState) -> dict[by
     )
 
 
-def _by_file(
+def _write_by_file(
     store: SlotStore,
     install: Install,
     trusted: Trusted,
@@ -164,21 +164,21 @@ def _by_file(
     """Take each file from where it lies already, or from its own frame of the payload."""
     payload = install.payload
     with contextlib.ExitStack() as stack:
-        source = None if payload is None else stack.enter_context(_opened(store, payload_path))
+        source = None if payload is None else stack.enter_context(_open_file(store, payload_path))
         frames = (0,) * len(trusted.release.files) if payload is None else payload.frames
         offset = 0
         for file, frame in zip(trusted.release.files, frames, strict=True):
             held = install.reuse.get(file.path)
             if held is not None:
                 slot, path = held
-                _copy(store, aside.get(file.sha256, store.path(slot) / path), writer.sink)
+                _copy_file(store, aside.get(file.sha256, store.path(slot) / path), writer.sink)
             elif file.size_bytes and payload is not None and source is not None:
                 part = PayloadSlice(source, offset, frame)
                 _decode_full(payload, part, file.size_bytes, writer.sink)
             offset += frame
 
 
-def _whole(
+def _write_whole(
     store: SlotStore,
     install: Install,
     trusted: Trusted,
@@ -190,7 +190,7 @@ def _whole(
     if payload is None:
         raise TypeError("a whole image needs a payload")
     size = trusted.release.image_size_bytes
-    with _opened(store, payload_path) as source:
+    with _open_file(store, payload_path) as source:
         if payload.codec not in DELTA_CODECS:
             _decode_full(payload, source, size, sink)
             return
@@ -208,11 +208,11 @@ def _decode_full(payload: Payload, source: Source, size_bytes: int, sink: Sink) 
     decode_full(source, image_size_bytes=size_bytes, sink=sink, compression=compression)
 
 
-def _opened(store: SlotStore, path: Path) -> contextlib.closing[Image]:
+def _open_file(store: SlotStore, path: Path) -> contextlib.closing[Image]:
     return contextlib.closing(store.open(path))
 
 
-def _copy(store: SlotStore, path: Path, sink: Sink) -> None:
-    with _opened(store, path) as source:
+def _copy_file(store: SlotStore, path: Path, sink: Sink) -> None:
+    with _open_file(store, path) as source:
         for offset in range(0, source.size_bytes, _COPY_BYTES):
             sink(source.read_at(offset, min(_COPY_BYTES, source.size_bytes - offset)))

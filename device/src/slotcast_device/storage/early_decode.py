@@ -192,7 +192,7 @@ class EarlyDecode:
             self._disk.make_one_dir(self._folder)  # durable once it is a slot, and not before
             writer = ImageWriter(self._disk, self._folder, self._release)
             try:
-                self._decode(writer)
+                self._decode_payload(writer)
                 writer.finish()
                 self._is_whole = True
             finally:
@@ -202,7 +202,7 @@ class EarlyDecode:
         finally:
             self._source.close()
 
-    def _decode(self, writer: ImageWriter) -> None:
+    def _decode_payload(self, writer: ImageWriter) -> None:
         decode_full(
             self._source,
             image_size_bytes=self._release.image_size_bytes,

@@ -88,15 +88,15 @@ class ImageWriter:
             self._digest = hashlib.sha256()
             if self._left:
                 return
-            self._close(file)
+            self._close_file(file)
             self._index += 1
 
     def _finish_file(self) -> None:
-        self._close(self._files[self._index])
+        self._close_file(self._files[self._index])
         self._index += 1
         self._open_next()
 
-    def _close(self, file: File) -> None:
+    def _close_file(self, file: File) -> None:
         if self._digest.digest() != file.sha256:
             self.abort()
             raise PayloadCorrupt(f"{file.path}: the rebuilt bytes are not the signed ones")

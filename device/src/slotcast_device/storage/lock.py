@@ -54,7 +54,7 @@ def is_locked(state_dir: Path) -> bool:
     return False
 
 
-def _lock(fd: int) -> None:
+def _take_lock(fd: int) -> None:
     """Take the lock; once more after a moment, for `is_locked` may hold it just then.
 
     Raises:
@@ -80,7 +80,7 @@ def locked(state_dir: Path) -> Iterator[None]:
         fd = _open_lock(state_dir)
     try:
         try:
-            _lock(fd)
+            _take_lock(fd)
         except BlockingIOError as exc:
             raise StateLocked(
                 f"{state_dir} is in use by another slotcast-device; stop that one first"

@@ -67,14 +67,14 @@ class SlotStore:
         path = self._folder / "current"
         target = self._disk.read_link(path)
         if target is None:
-            return self._in_the_way(path)
+            return self._look_in_the_way(path)
         named = posixpath.normpath(posixpath.join(self._folder, target))
         for name in SLOT_NAMES:
             if named == str(self.path(name)):
                 return CurrentLink(name, f"a link to {target!r}", target == f"slots/{name}")
         return CurrentLink(None, f"a link to {target!r}")
 
-    def _in_the_way(self, path: Path) -> CurrentLink:
+    def _look_in_the_way(self, path: Path) -> CurrentLink:
         if self._disk.is_dir(path):
             return CurrentLink(None, "a folder", has_files=True)
         if self._disk.size_bytes(path) is not None:
@@ -113,10 +113,10 @@ class SlotStore:
         Raises:
             SlotDamaged: the slot is the one that `current` opens; the caller is wrong.
         """
-        self._remove(slot)
+        self._remove_slot(slot)
         self._disk.make_dir(self.path(slot))
 
-    def _remove(self, slot: SlotName) -> None:
+    def _remove_slot(self, slot: SlotName) -> None:
         if self.current() == slot:
             raise SlotDamaged(f"slot {slot} is active and will not be written")
         self._disk.make_dir(self.folder)
@@ -153,7 +153,7 @@ class SlotStore:
         Raises:
             SlotDamaged: the slot is the one that `current` opens; the caller is wrong.
         """
-        self._remove(slot)
+        self._remove_slot(slot)
         self._disk.rename(folder, self.path(slot))
 
     def build(self, slot: SlotName, release: Release) -> ImageWriter:
@@ -218,10 +218,10 @@ class SlotStore:
                 raise SlotDamaged(
                     f"slot {slot}, {file.path}: expected {file.size_bytes} bytes, got {size}"
                 )
-            if self._sha256(path) != file.sha256:
+            if self._hash_file(path) != file.sha256:
                 raise SlotDamaged(f"slot {slot}, {file.path}: its bytes have changed")
 
-    def _sha256(self, path: Path) -> bytes:
+    def _hash_file(self, path: Path) -> bytes:
         digest = hashlib.sha256()
         file = self._disk.open_read(path)
         try:

@@ -78,18 +78,20 @@ def judge_trial(
         restarts: of the agent in this trial, and of the application.
         unit: what `seen.requests` counts.
     """
-    checks = tuple(_checks(trial, reference, seen, restarts))
+    checks = tuple(_make_checks(trial, reference, seen, restarts))
     failed = next((check for check in checks if not check.passed), None)
     if failed is not None:
-        return TrialVerdict("failed", _reason(failed, seen), describe(failed), checks)
-    waits_for = _waits_for(trial, seen, elapsed_s, unit)
+        return TrialVerdict("failed", _choose_reason(failed, seen), describe(failed), checks)
+    waits_for = _describe_wait(trial, seen, elapsed_s, unit)
     if elapsed_s >= trial.duration_s and seen.requests >= trial.min_requests:
-        suspect = next((c for c in _shares(trial, reference, seen, SUSPECT) if not c.passed), None)
+        suspect = next(
+            (c for c in _check_shares(trial, reference, seen, SUSPECT) if not c.passed), None
+        )
         if suspect is None:
             return TrialVerdict("passed", Reason.PASSED, "", checks)
         if _is_late(trial, elapsed_s):
             found = (*checks, suspect)
-            return TrialVerdict("failed", _reason(suspect, seen), describe(suspect), found)
+            return TrialVerdict("failed", _choose_reason(suspect, seen), describe(suspect), found)
         detail = f"{suspect.name}: {suspect.detail}, too few to tell chance from fault; {waits_for}"
         return TrialVerdict("pending", "few_requests", detail, checks)
     if _is_late(trial, elapsed_s):
@@ -163,7 +165,7 @@ def judge_probes(
     return replace(verdict, checks=(*probe.checks, *said))
 
 
-def _checks(
+def _make_checks(
     trial: Trial, reference: LiveFigures | None, seen: LiveFigures, restarts: int
 ) -> Iterator[Check]:
     if seen.failure is not None:
@@ -175,7 +177,7 @@ def _checks(
         limit=trial.max_restarts,
     )
     old = reference or LiveFigures()
-    yield from _shares(trial, reference, seen, SURE)
+    yield from _check_shares(trial, reference, seen, SURE)
     limit_bytes = trial.max_memory_bytes
     yield Check(
         name="memory",
@@ -193,16 +195,16 @@ def _checks(
         yield Check(name="output_std", passed=True, value=seen.output_std, reference=old.output_std)
 
 
-def _shares(
+def _check_shares(
     trial: Trial, reference: LiveFigures | None, seen: LiveFigures, doubt_max: float
 ) -> Iterator[Check]:
-    """Requests that raised, outputs that are no numbers: held against the old release's shares.
+    """Hold requests that raised, and outputs that are no numbers, against the old release's shares.
 
     What the old one cannot answer either is no fault of the new one.
     """
     old = reference or LiveFigures()
     invalid = f", {seen.invalid} more were none that it takes" if seen.invalid else ""
-    yield _share(
+    yield _check_share(
         "errors",
         Share(seen.errors, seen.requests),
         Share(old.errors, old.requests),
@@ -210,7 +212,7 @@ def _shares(
         f"{seen.errors} of {seen.requests} requests{invalid}",
         doubt_max,
     )
-    yield _share(
+    yield _check_share(
         "nonfinite",
         Share(seen.nonfinite, seen.checked),
         Share(old.nonfinite, old.checked),
@@ -220,7 +222,7 @@ def _shares(
     )
 
 
-def _share(
+def _check_share(
     name: str, new: Share, old: Share, allowed: float, detail: str, doubt_max: float
 ) -> Check:
     return Check(
@@ -256,14 +258,14 @@ def judge_latency(trial: Trial, old: LiveFigures, seen: LiveFigures) -> Iterator
         yield Check(name=name, passed=passed, value=value_s, limit=limit_s, reference=old_s)
 
 
-def _reason(failed: Check, seen: LiveFigures) -> str:
-    """An application that could not take the release over gives its own reason."""
+def _choose_reason(failed: Check, seen: LiveFigures) -> str:
+    """Choose the word: an application that could not take the release over gives its own."""
     if failed.name == "taken_over" and seen.failure is not None:
         return seen.failure.reason
     return REASONS[failed.name]
 
 
-def _waits_for(trial: Trial, seen: LiveFigures, elapsed_s: float, unit: str) -> str:
+def _describe_wait(trial: Trial, seen: LiveFigures, elapsed_s: float, unit: str) -> str:
     time = f"{elapsed_s:.0f} of {trial.duration_s:.0f} s"
     if not trial.min_requests:
         return time

@@ -115,7 +115,7 @@ class FiguresWindow:
 
     def skip(self, reports: Iterable[AppReport]) -> None:
         """Take note of reports without counting them: they were counted before a restart."""
-        for report in self._of_release(reports):
+        for report in self._select_release(reports):
             self._seen[report.instance] = report
 
     def take(self, reports: Iterable[AppReport]) -> LiveFigures:
@@ -128,14 +128,14 @@ class FiguresWindow:
         Returns:
             All figures since the last cut.
         """
-        mine = self._of_release(reports)
+        mine = self._select_release(reports)
         figures = self._figures
         for report in mine:
             earlier = self._seen.get(report.instance)
-            figures = _added(figures, report, earlier)
+            figures = _add_report(figures, report, earlier)
             self._seen[report.instance] = report
         self._forget_old({report.instance for report in mine})
-        self._figures = _with_state(figures, mine)
+        self._figures = _set_state(figures, mine)
         return self._figures
 
     def cut(self) -> LiveFigures:
@@ -152,7 +152,7 @@ class FiguresWindow:
         )
         return figures
 
-    def _of_release(self, reports: Iterable[AppReport]) -> list[AppReport]:
+    def _select_release(self, reports: Iterable[AppReport]) -> list[AppReport]:
         return [
             report
             for report in reports
@@ -168,7 +168,7 @@ class FiguresWindow:
                 del self._seen[instance]
 
 
-def _added(figures: LiveFigures, report: AppReport, earlier: AppReport | None) -> LiveFigures:
+def _add_report(figures: LiveFigures, report: AppReport, earlier: AppReport | None) -> LiveFigures:
     """Add what a report has more than the process's earlier one (all of it, if it went back)."""
     new = rebucket(report.bounds_s, report.counts, BOUNDS_S)
     old = [0] * BUCKETS
@@ -177,7 +177,7 @@ def _added(figures: LiveFigures, report: AppReport, earlier: AppReport | None) -
     else:
         earlier = None
     gain: Mapping[str, int] = {
-        name: _count(report, name) - (0 if earlier is None else _count(earlier, name))
+        name: _count_of(report, name) - (0 if earlier is None else _count_of(earlier, name))
         for name in _COUNTS
     }
     sum_s = report.sum_s - (0.0 if earlier is None else earlier.sum_s)
@@ -190,11 +190,11 @@ def _added(figures: LiveFigures, report: AppReport, earlier: AppReport | None) -
         invalid=figures.invalid + gain["invalid"],
         counts=tuple(c + n - o for c, n, o in zip(figures.counts, new, old, strict=True)),
         sum_s=figures.sum_s + max(0.0, sum_s),
-        max_s=max(figures.max_s, _max_s(report, earlier, new, old)),
+        max_s=max(figures.max_s, _find_max_s(report, earlier, new, old)),
     )
 
 
-def _count(report: AppReport, name: str) -> int:
+def _count_of(report: AppReport, name: str) -> int:
     """One of its counts; 0 for what the application does not count."""
     count: int | None = getattr(report, name)
     return count or 0
@@ -204,12 +204,14 @@ def _has_gone_on(report: AppReport, earlier: AppReport) -> bool:
     """Whether every count is at least what it was: else the process began again."""
     if report.bounds_s != earlier.bounds_s or len(report.counts) != len(earlier.counts):
         return False
-    return all(_count(report, n) >= _count(earlier, n) for n in _COUNTS) and all(
+    return all(_count_of(report, n) >= _count_of(earlier, n) for n in _COUNTS) and all(
         a >= b for a, b in zip(report.counts, earlier.counts, strict=True)
     )
 
 
-def _max_s(report: AppReport, earlier: AppReport | None, new: list[int], old: list[int]) -> float:
+def _find_max_s(
+    report: AppReport, earlier: AppReport | None, new: list[int], old: list[int]
+) -> float:
     """The longest latency of what is new: exact if it is the longest ever, else by its bucket."""
     if earlier is None or report.max_s > earlier.max_s:
         return report.max_s
@@ -219,7 +221,7 @@ def _max_s(report: AppReport, earlier: AppReport | None, new: list[int], old: li
     return min(report.max_s, BOUNDS_S[top]) if top < len(BOUNDS_S) else report.max_s
 
 
-def _with_state(figures: LiveFigures, reports: list[AppReport]) -> LiveFigures:
+def _set_state(figures: LiveFigures, reports: list[AppReport]) -> LiveFigures:
     """Set what is a state and not a count, from the reports that are there now.
 
     Where nobody serves the release any more, from the last words of those who did: a trial holds

@@ -100,16 +100,16 @@ class SecondOpinion:
             ProbeNotHeld: the probe could not be held.
         """
         if self._anew is not None:
-            return self._counted_anew(trial, old, self._anew.take(reports), slow)
-        result = self._answer()
-        if (known := _without_figures(result)) is not None:
+            return self._count_anew(trial, old, self._anew.take(reports), slow)
+        result = self._get_answer()
+        if (known := _judge_without_figures(result)) is not None:
             return known
         self._anew, self._anew_s = self._window(), self._clock()
         self._anew.skip(reports)
-        return _still_open(result)
+        return _open_opinion(result)
 
-    def _answer(self) -> ProbeResult:
-        """The last answer while it is good, else a new one."""
+    def _get_answer(self) -> ProbeResult:
+        """Give the last answer while it is good, else a new one."""
         now_s = self._clock()
         if self._last is None or now_s - self._asked_s >= self._wait_s:
             if self._last is not None:
@@ -118,7 +118,7 @@ class SecondOpinion:
             self._asked_s = self._clock()
         return self._last
 
-    def _counted_anew(
+    def _count_anew(
         self, trial: Trial, old: LiveFigures, since: LiveFigures, slow: frozenset[str]
     ) -> Opinion:
         """What requests say that came while the device had processors to spare."""
@@ -128,38 +128,40 @@ class SecondOpinion:
             raise TypeError("counted anew before a probe was asked")
         if all(check.passed for check in checks):
             if slow <= {check.name for check in checks if check.limit is not None}:
-                return _fine(f"{since.requests} requests counted anew were fast enough", last)
+                return _fine_opinion(
+                    f"{since.requests} requests counted anew were fast enough", last
+                )
             if self._clock() - self._anew_s < COUNT_ANEW_S:
-                return _still_open(last)
-            return _fine("too few requests came to count anew", last)
+                return _open_opinion(last)
+            return _fine_opinion("too few requests came to count anew", last)
         self._last = None  # its answer is of another time than these requests
-        result = self._answer()
+        result = self._get_answer()
         self._anew = None
-        if (known := _without_figures(result)) is not None:
+        if (known := _judge_without_figures(result)) is not None:
             return known
         said = f"{since.requests} requests counted anew are as slow, with processors to spare"
-        return Opinion("slow", TOO_SLOW, f"{said}; {_says(result)}")
+        return Opinion("slow", TOO_SLOW, f"{said}; {_describe_probe(result)}")
 
 
-def _without_figures(result: ProbeResult) -> Opinion | None:
+def _judge_without_figures(result: ProbeResult) -> Opinion | None:
     """What a probe says that needs no more requests; None where these must decide."""
     if result.reason == DEVICE_BUSY:
         return Opinion("open", DEVICE_BUSY, result.detail)
     if not result.passed:
         return Opinion("slow", result.reason, f"beside the old release: {result.detail}")
     if result.waited_share > CLEAN_SHARE:
-        return _fine("requests wait because the device is short of processor", result)
+        return _fine_opinion("requests wait because the device is short of processor", result)
     return None
 
 
-def _still_open(result: ProbeResult) -> Opinion:
-    return Opinion("open", COUNTING_ANEW, f"requests are counted anew; {_says(result)}")
+def _open_opinion(result: ProbeResult) -> Opinion:
+    return Opinion("open", COUNTING_ANEW, f"requests are counted anew; {_describe_probe(result)}")
 
 
-def _fine(why: str, result: ProbeResult) -> Opinion:
-    return Opinion("fine", Reason.PASSED, f"{why}; {_says(result)}")
+def _fine_opinion(why: str, result: ProbeResult) -> Opinion:
+    return Opinion("fine", Reason.PASSED, f"{why}; {_describe_probe(result)}")
 
 
-def _says(result: ProbeResult) -> str:
+def _describe_probe(result: ProbeResult) -> str:
     found = next((check.detail for check in result.checks if check.name == "latency_p50"), "")
     return f"a probe beside the old release says: {found or 'fast enough'}"

@@ -36,12 +36,12 @@ class Share:
 
     @property
     def value(self) -> float:
-        """As a share; 0 of none is 0."""
+        """The share; 0 of none is 0."""
         return self.failed / self.of if self.of else 0.0
 
 
 def doubt(new: Share, old: Share, allowed: float) -> float:
-    """How much speaks against the new release: minus the logarithm of how likely its figures are.
+    """Give how much speaks against the new release: minus the log of how likely its figures are.
 
     Args:
         new: of the release on trial.
@@ -53,33 +53,35 @@ def doubt(new: Share, old: Share, allowed: float) -> float:
     if not allowed and not old.failed and (not old.of or old.of >= ENOUGH):
         return math.inf
     if old.of:
-        cost = _cost_of_one_share(new, old)
+        cost = _find_cost_of_one_share(new, old)
     elif new.failed > allowed * max(new.of, ENOUGH):
         return math.inf
     else:  # told from what is allowed, without an old release to be told from
-        cost = max(_against(new, allowed), 2 * SUSPECT)
+        cost = max(_weigh_against(new, allowed), 2 * SUSPECT)
     return cost if new.failed > 1 else min(cost, 2 * SUSPECT)
 
 
-def _cost_of_one_share(new: Share, old: Share) -> float:
-    """What the likeliest common share costs; the cost is convex between the two that were seen."""
+def _find_cost_of_one_share(new: Share, old: Share) -> float:
+    """Give what the likeliest common share costs; the cost is convex between the two seen."""
     low, high = old.value, new.value
     for _ in range(_STEPS):
         third = (high - low) / 3
         left, right = low + third, high - third
-        if _against(old, left) + _against(new, left) < _against(old, right) + _against(new, right):
+        if _weigh_against(old, left) + _weigh_against(new, left) < _weigh_against(
+            old, right
+        ) + _weigh_against(new, right):
             high = right
         else:
             low = left
-    return _against(old, high) + _against(new, high)
+    return _weigh_against(old, high) + _weigh_against(new, high)
 
 
-def _against(seen: Share, share: float) -> float:
-    """How much what was seen speaks against a true share: so many times the relative entropy."""
-    return seen.of * (_part(seen.value, share) + _part(1 - seen.value, 1 - share))
+def _weigh_against(seen: Share, share: float) -> float:
+    """Give how much what was seen speaks against a true share: many times the relative entropy."""
+    return seen.of * (_weigh_part(seen.value, share) + _weigh_part(1 - seen.value, 1 - share))
 
 
-def _part(seen: float, true: float) -> float:
+def _weigh_part(seen: float, true: float) -> float:
     if seen <= 0:
         return 0.0
     return math.inf if true <= 0 else seen * math.log(seen / true)

@@ -99,9 +99,9 @@ class TrialWatcher:
         self._threads = threads
         self._commands = commands or {}
         self._kept = reference
-        self._begin()
+        self._begin_trial()
 
-    def _begin(self) -> None:
+    def _begin_trial(self) -> None:
         self._liveness = Liveness()
         self._windows: dict[SlotName, FiguresWindow] = {}
         self._probes = 0
@@ -110,7 +110,7 @@ class TrialWatcher:
 
     def expect(self, slot: SlotName) -> None:
         """A slot is about to become active: what was reported of its last release goes."""
-        self._begin()
+        self._begin_trial()
         self._keep_reference(slot)
         forget_reports(self._app, slot=slot, stale_after_s=STALE_AFTER_S)
 
@@ -132,7 +132,7 @@ class TrialWatcher:
         result = self._run_probe(job.slot, job.release, job.beside)
         if result.reason == DEVICE_BUSY:
             return Verdict(None, DEVICE_BUSY, result.detail, result.checks)
-        return _verdict(_held(result))
+        return _make_verdict(_blame_software(result))
 
     def watch(self, job: Watch) -> Verdict:
         """Look how the release on trial does.
@@ -143,8 +143,8 @@ class TrialWatcher:
         """
         now_s = self._clock()
         reports = self._liveness.look(read_reports(self._app).files, now_s)
-        seen = self._window(job.slot, job.release.sequence).take(reports)
-        old = self._reference(job, reports)
+        seen = self._window_of(job.slot, job.release.sequence).take(reports)
+        old = self._find_reference(job, reports)
         restarts = self._liveness.restarts(job.slot)
         if self._wants_probe(job, reports, seen):
             verdict = self._judge_by_probe(job, seen, old, len(restarts))
@@ -158,19 +158,19 @@ class TrialWatcher:
             )
             verdict = judge(job.release.trial)
             if verdict.reason == TOO_SLOW and old is not None:
-                verdict = self._doubt(job, verdict, old, reports, judge)
+                verdict = self._ask_when_slow(job, verdict, old, reports, judge)
             if verdict.outcome != "failed" and not seen.serving and _may_take_over(job, reports):
                 return Verdict(None, "taking_over", TAKING_OVER, restarts=len(restarts))
-        held = self._held_back(job, seen, verdict, now_s)
-        return _trial_verdict(held, restarts=len(restarts))
+        held = self._hold_back_pass(job, seen, verdict, now_s)
+        return _make_trial_verdict(held, restarts=len(restarts))
 
-    def _reference(self, job: Watch, reports: Sequence[AppReport]) -> LiveFigures | None:
+    def _find_reference(self, job: Watch, reports: Sequence[AppReport]) -> LiveFigures | None:
         if job.fallback is None:
             return None
-        live = self._window(job.fallback).take(reports)
+        live = self._window_of(job.fallback).take(reports)
         return live if self._kept is None else self._kept.best(live, job.release.image_sha256)
 
-    def _doubt(
+    def _ask_when_slow(
         self,
         job: Watch,
         slow: TrialVerdict,
@@ -198,7 +198,7 @@ class TrialWatcher:
         if is_slow:
             detail = f"{slow.detail}; {opinion.detail}"[:DETAIL_MAX_CHARS]
             return TrialVerdict("failed", opinion.reason, detail, (*slow.checks, said))
-        rest = judge(_untimed(job.release.trial))
+        rest = judge(_drop_time_limits(job.release.trial))
         rest = replace(rest, checks=(*rest.checks, said))
         if opinion.outcome == "fine" or rest.outcome == "failed":
             return rest
@@ -207,9 +207,9 @@ class TrialWatcher:
 
     def _probe_beside(self, job: Watch) -> ProbeResult:
         result = self._run_probe(job.slot, job.release, job.fallback)
-        return result if result.reason == DEVICE_BUSY else _held(result)
+        return result if result.reason == DEVICE_BUSY else _blame_software(result)
 
-    def _window(self, slot: SlotName, sequence: int = 0) -> FiguresWindow:
+    def _window_of(self, slot: SlotName, sequence: int = 0) -> FiguresWindow:
         return self._windows.setdefault(slot, FiguresWindow(slot, sequence))
 
     def _wants_probe(self, job: Watch, reports: Sequence[AppReport], seen: LiveFigures) -> bool:
@@ -227,10 +227,10 @@ class TrialWatcher:
         result = self._run_probe(job.slot, job.release, None)
         if result.reason == DEVICE_BUSY:
             return TrialVerdict("pending", DEVICE_BUSY, result.detail, result.checks)
-        result = _held(result)
+        result = _blame_software(result)
         self._probes += 1
         verdict = judge_probes(
-            _untimed(job.release.trial),  # nobody's latency: who serves it does not count
+            _drop_time_limits(job.release.trial),  # nobody's latency: who serves it does not count
             result,
             elapsed_s=job.elapsed_s,
             restarts=job.restarts + restarts,
@@ -242,7 +242,7 @@ class TrialWatcher:
             return replace(verdict, detail=f"{UNCOUNTED}: {verdict.detail}")
         return verdict
 
-    def _held_back(
+    def _hold_back_pass(
         self, job: Watch, seen: LiveFigures, verdict: TrialVerdict, now_s: float
     ) -> TrialVerdict:
         """A pass that waits until all who serve the release have been heard of."""
@@ -252,12 +252,12 @@ class TrialWatcher:
             return verdict
         if self._agreed_s is None:
             self._agreed_s = now_s
-        missing = self._missing(job, seen, self._agreed_s, now_s)
+        missing = self._find_missing(job, seen, self._agreed_s, now_s)
         if not missing:
             return verdict
         return hold_back(trial, verdict, missing, elapsed_s=job.elapsed_s)
 
-    def _missing(self, job: Watch, seen: LiveFigures, agreed_s: float, now_s: float) -> str:
+    def _find_missing(self, job: Watch, seen: LiveFigures, agreed_s: float, now_s: float) -> str:
         if seen.loading:
             return f"{seen.loading} processes of the application still load the release"
         if not seen.serving and self._liveness.gone(job.slot):
@@ -279,8 +279,8 @@ class TrialWatcher:
                 f" [formats.{model_format}]"
             )
         request = ProbeRequest(
-            candidate=self._model(slot, release),
-            active=self._beside(beside),
+            candidate=self._slot_model(slot, release),
+            active=self._find_beside(beside),
             inputs=release.inputs,
             outputs=release.outputs,
             probe=release.probe,
@@ -288,7 +288,7 @@ class TrialWatcher:
         )
         return run_probe(request, cancel=self._cancel)
 
-    def _model(self, slot: SlotName, release: Release) -> SlotModel:
+    def _slot_model(self, slot: SlotName, release: Release) -> SlotModel:
         runtime = release.runtime
         return SlotModel(
             str(self._store.path(slot).resolve()),
@@ -298,9 +298,9 @@ class TrialWatcher:
             runtime.compiled,
         )
 
-    def _beside(self, slot: SlotName | None) -> SlotModel | None:
+    def _find_beside(self, slot: SlotName | None) -> SlotModel | None:
         release = None if slot is None else self._store.release(slot)
-        return None if slot is None or release is None else self._model(slot, release)
+        return None if slot is None or release is None else self._slot_model(slot, release)
 
 
 def _may_take_over(job: Watch, reports: Sequence[AppReport]) -> bool:
@@ -310,12 +310,12 @@ def _may_take_over(job: Watch, reports: Sequence[AppReport]) -> bool:
     return any(report.phase in AT_WORK for report in reports)
 
 
-def _untimed(trial: Trial) -> Trial:
+def _drop_time_limits(trial: Trial) -> Trial:
     """The same limits, but for latency."""
     return structs.replace(trial, max_latency_ratio=None)
 
 
-def _held(result: ProbeResult) -> ProbeResult:
+def _blame_software(result: ProbeResult) -> ProbeResult:
     if result.passed or result.blames_model:
         return result
     problem = import_problem() if result.reason == Reason.PROBE_NOT_STARTED else ""
@@ -327,10 +327,10 @@ def _held(result: ProbeResult) -> ProbeResult:
     raise ProbeNotHeld(f"the probe could not be held: {result.reason}: {result.detail}")
 
 
-def _verdict(result: ProbeResult) -> Verdict:
+def _make_verdict(result: ProbeResult) -> Verdict:
     return Verdict(result.passed, result.reason, result.detail, result.checks)
 
 
-def _trial_verdict(verdict: TrialVerdict, *, restarts: int) -> Verdict:
+def _make_trial_verdict(verdict: TrialVerdict, *, restarts: int) -> Verdict:
     passed = {"pending": None, "passed": True, "failed": False}[verdict.outcome]
     return Verdict(passed, verdict.reason, verdict.detail, verdict.checks, restarts)

@@ -180,11 +180,11 @@ def after_ending(limits: BrokerLimits, ending: Ending) -> BrokerLimits:
         if ending.is_single or ending.code == WILDCARDS_NOT_SUPPORTED:
             change["wildcard_messages_max"] = 0
     elif ending.topic:
-        change = _after_publishing(limits, ending)
+        change = _learn_from_publishing(limits, ending)
     return msgspec.structs.replace(limits, **change)
 
 
-def _after_publishing(limits: BrokerLimits, ending: Ending) -> dict[str, object]:
+def _learn_from_publishing(limits: BrokerLimits, ending: Ending) -> dict[str, object]:
     is_retained = ending.is_retained and limits.retained
     is_small = ending.size_bytes <= SMALL_BYTES
     if ending.code == RETAIN_NOT_SUPPORTED or (ending.is_single and is_retained and is_small):

@@ -143,14 +143,14 @@ class Subscriptions:
         fresh = [topic for topic in topics if topic not in self.held]
         room = min(FILTERS_PER_PACKET, self._allowance.filters) - len(self.held)
         wanted: list[tuple[str, set[int]]] = [(topic, set()) for topic in fresh[: max(0, room)]]
-        return self._let_go_of_several() + self._hold(wanted, now_s)
+        return self._let_go_of_several() + self._hold_all(wanted, now_s)
 
     def ask_for_chunks(self, have: set[int], now_s: float) -> list[TransferAction]:
         """Ask for as much as the credit has room for; `have` is on disk."""
         let_go = self._let_go_of_several()
-        return let_go + self._hold(self._next_chunks(have), now_s)
+        return let_go + self._hold_all(self._choose_next_chunks(have), now_s)
 
-    def _hold(self, wanted: list[tuple[str, set[int]]], now_s: float) -> list[TransferAction]:
+    def _hold_all(self, wanted: list[tuple[str, set[int]]], now_s: float) -> list[TransferAction]:
         for topic, missing in wanted:
             request = Subscription(
                 topic,
@@ -173,7 +173,7 @@ class Subscriptions:
         step = 1 if self._credit.is_slow_to_subscribe else allowed
         return [Subscribe(tuple(filters[i : i + step])) for i in range(0, len(filters), step)]
 
-    def _next_chunks(self, have: set[int]) -> list[tuple[str, set[int]]]:
+    def _choose_next_chunks(self, have: set[int]) -> list[tuple[str, set[int]]]:
         if self._is_whole_better():
             self._may_ask_whole = False
             everything = set(self._todo)
@@ -183,24 +183,24 @@ class Subscriptions:
         if room < self._credit.step_chunks and self.in_flight:
             return []
         asked: list[tuple[str, set[int]]] = []
-        filters = self._filters_free()
+        filters = self._count_free_filters()
         while self._todo and room > 0 and len(asked) < filters:
             if self._todo[0] in have:  # it came without being asked for
                 self._todo.popleft()
                 continue
-            whole = self._whole_block(have)
+            whole = self._find_whole_block(have)
             if room < len(whole) <= self._credit.chunks:
                 break  # wait until the credit has room for the block: one SUBSCRIBE, not eight
-            asked.append(self._take(whole if len(whole) <= room else []))
+            asked.append(self._take_from_todo(whole if len(whole) <= room else []))
             room -= len(asked[-1][1])
         return asked
 
-    def _filters_free(self) -> int:
+    def _count_free_filters(self) -> int:
         if self._credit.is_slow_to_subscribe:
             return min(SLOW_FILTERS_MAX, self._allowance.filters) - len(self.held)
         return self._allowance.filters - len(self.held) - len(self._dropping)
 
-    def _take(self, whole: list[int]) -> tuple[str, set[int]]:
+    def _take_from_todo(self, whole: list[int]) -> tuple[str, set[int]]:
         """Take a block from what is to be asked for, or its first chunk alone."""
         if not whole:
             index = self._todo.popleft()
@@ -210,7 +210,7 @@ class Subscriptions:
         block = whole[0] // limits.BLOCK_CHUNKS
         return self._topics.block(self._payload.sha256, block), set(whole)
 
-    def _whole_block(self, have: set[int]) -> list[int]:
+    def _find_whole_block(self, have: set[int]) -> list[int]:
         """Give the chunks of the next block if all are missing, else nothing.
 
         A filter for the block would bring again what is on disk; and where it brings too little, or
@@ -244,9 +244,9 @@ class Subscriptions:
         again_bytes = (count - len(self._todo)) * self._payload.chunk_size_bytes
         filters_s = len(self._todo) / limits.BLOCK_CHUNKS * self._credit.step_s
         most = min(WHOLE_MAX_CHUNKS, self._allowance.limits.wildcard_messages_max)
-        return count <= most and again_bytes <= filters_s * self._rate()
+        return count <= most and again_bytes <= filters_s * self._measure_rate()
 
-    def _rate(self) -> float:
+    def _measure_rate(self) -> float:
         """Give the bytes per second at which chunks came, from the first to the last of late."""
         first_s, last_s, size_bytes = self._burst
         return size_bytes / (last_s - first_s) if last_s > first_s else 0.0
@@ -264,9 +264,9 @@ class Subscriptions:
             request.is_repeated = True
             if request.filter == self._everything:
                 actions += self._bound_wildcards(request)
-                self._put_back(request)
-            elif self._came_in_part(request, have):
-                self._put_back(request)
+                self._put_request_back(request)
+            elif self._is_to_follow_singly(request, have):
+                self._put_request_back(request)
         return actions + self._subscribe(list(self.held)) + self.let_go_of_done()
 
     def _bound_wildcards(self, request: Subscription) -> list[TransferAction]:
@@ -275,9 +275,9 @@ class Subscriptions:
         if came < limits.BLOCK_CHUNKS:
             return []
         self._allowance.is_wildcard_proven = True
-        return self._learn(came)
+        return self._learn_wildcards(came)
 
-    def _came_in_part(self, request: Subscription, have: set[int]) -> bool:
+    def _is_to_follow_singly(self, request: Subscription, have: set[int]) -> bool:
         """Whether single chunks are to follow a block; where filters are dear, they may not.
 
         A filter for a block that brings too little, or nothing, while no other has brought all:
@@ -302,9 +302,9 @@ class Subscriptions:
         came = self._doubted.get(first // limits.BLOCK_CHUNKS)
         if came is None or self._allowance.is_wildcard_proven:
             return []
-        return self._learn(came) if self._allowance.has_block_filters else []
+        return self._learn_wildcards(came) if self._allowance.has_block_filters else []
 
-    def _learn(self, messages_max: int) -> list[TransferAction]:
+    def _learn_wildcards(self, messages_max: int) -> list[TransferAction]:
         self._allowance.limits = msgspec.structs.replace(
             self._allowance.limits, wildcard_messages_max=messages_max
         )
@@ -320,7 +320,7 @@ class Subscriptions:
         self._put_back_chunks(request)
         return True
 
-    def _put_back(self, request: Subscription) -> None:
+    def _put_request_back(self, request: Subscription) -> None:
         """Let go of a filter; what it did not bring is asked for by others."""
         self._put_back_chunks(request)
         self.drop(request.filter)

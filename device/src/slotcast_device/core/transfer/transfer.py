@@ -176,15 +176,15 @@ class Transfer:
         self._is_scanned = is_empty and bool(self._wanted)
         for part, data in stored_maps.items():
             self._map.accept(part, data)
-        return self._after_map(now_s) if self._map.is_whole else self._ask(now_s)
+        return self._go_on_after_map(now_s) if self._map.is_whole else self._ask_for_more(now_s)
 
     def connection_made(self, now_s: float) -> list[TransferAction]:
         """A connection is there: nothing is subscribed on it yet."""
-        self._subscriptions.begin(self._missing())
+        self._subscriptions.begin(self._list_missing())
         self._is_refused = False
         self._wants_first = self._wants_first or not self.allowance.limits.retained
         self._is_up = True
-        return self._ask(now_s)
+        return self._ask_for_more(now_s)
 
     def connection_lost(self) -> None:
         """The connection is gone, and with it every subscription."""
@@ -208,12 +208,12 @@ class Transfer:
             return []
         topic = self.topics.map_part(self.payload.sha256, part)
         self._note_how_it_came(self._subscriptions.held.get(topic))
-        self._progress(now_s)
+        self._note_progress(now_s)
         actions: list[TransferAction] = [StoreMap(part, data)]
         self._subscriptions.drop(topic)
         if self._map.is_whole:
-            return actions + self._subscriptions.let_go_of_done() + self._after_map(now_s)
-        return actions + self._ask(now_s)
+            return actions + self._subscriptions.let_go_of_done() + self._go_on_after_map(now_s)
+        return actions + self._ask_for_more(now_s)
 
     def scanned(self, present: set[int], now_s: float) -> list[TransferAction]:
         """Learn which chunks are on disk, all of them hashed against the map."""
@@ -221,10 +221,10 @@ class Transfer:
         self._is_scanned = True
         self.reused_bytes = sum(map(self.payload.chunk_bytes, self._have))
         self.counters.verified_bytes = self.reused_bytes
-        self._subscriptions.begin(self._missing())
+        self._subscriptions.begin(self._list_missing())
         if self.is_complete:
             return [Complete()]
-        return self._ask(now_s)
+        return self._ask_for_more(now_s)
 
     def receive_chunk(self, index: int, data: bytes, now_s: float) -> list[TransferAction]:
         """Take a chunk; what is not the map's chunk is dropped and counted.
@@ -244,24 +244,24 @@ class Transfer:
             self.counters.duplicate_chunks += 1
             return []
         if not self._map.is_true(index, data):
-            return self._corrupted(index, now_s)
+            return self._count_corrupt(index, now_s)
         self._have.add(index)
         self.counters.verified_bytes += len(data)
-        self._progress(now_s)
+        self._note_progress(now_s)
         request = self._subscriptions.arrived(index, len(data), now_s)
         learnt: list[TransferAction] = []
         if request is not None and not request.missing:
-            learnt = self._finish(request, now_s)
+            learnt = self._finish_request(request, now_s)
         if len(self._have) == len(self._wanted):
             return [StoreChunk(index, data), *learnt, *self.stop(), Complete()]
         if request is not None and request.missing and not self._is_early(request, now_s):
             return [StoreChunk(index, data)]
-        return [StoreChunk(index, data), *learnt, *self._ask(now_s)]
+        return [StoreChunk(index, data), *learnt, *self._ask_for_more(now_s)]
 
     def bytes_arrived(self, now_s: float) -> None:
         """Bytes came on the link: a chunk may be on its way, however slowly; wait for it."""
         if self.deadline_s is not None and not self._backoff.failures:
-            self.deadline_s = max(self.deadline_s, now_s + self._first_wait_s())
+            self.deadline_s = max(self.deadline_s, now_s + self._choose_first_wait_s())
 
     def timeout(self, now_s: float) -> list[TransferAction]:
         """Nothing came for too long: ask again, and past the first time publish a want."""
@@ -276,7 +276,7 @@ class Transfer:
         self.deadline_s = now_s + FIRST_WAIT_S + slack_s + self._backoff.next_s()
         if not is_planned:
             self.credit.timed_out()
-            actions += self._subscriptions.ask_again(self._have) + self._ask(now_s)
+            actions += self._subscriptions.ask_again(self._have) + self._ask_for_more(now_s)
         return actions
 
     def subscription_refused(
@@ -302,12 +302,12 @@ class Transfer:
             self._backoff.failures += 1
             self._is_refused = True
             return []
-        return self._ask(now_s)
+        return self._ask_for_more(now_s)
 
     def _ask_after_refusal(self, now_s: float) -> list[TransferAction]:
         self._is_refused = False
         self.deadline_s = None
-        return self._ask(now_s)
+        return self._ask_for_more(now_s)
 
     def stop(self) -> list[Unsubscribe]:
         """Ask for nothing any more; what is on disk stays."""
@@ -316,19 +316,19 @@ class Transfer:
 
     # --- map and chunks -----------------------------------------------------------------------
 
-    def _missing(self) -> Iterable[int]:
+    def _list_missing(self) -> Iterable[int]:
         """Give what is to be asked for, in order; nothing before it is known what is on disk."""
         if not self._is_scanned:
             return ()
         return (index for index in self.needed if index not in self._have)
 
-    def _after_map(self, now_s: float) -> list[TransferAction]:
+    def _go_on_after_map(self, now_s: float) -> list[TransferAction]:
         if self._is_scanned:
-            return self._ask(now_s)
+            return self._ask_for_more(now_s)
         self.deadline_s = None
         return [Scan()]
 
-    def _corrupted(self, index: int, now_s: float) -> list[TransferAction]:
+    def _count_corrupt(self, index: int, now_s: float) -> list[TransferAction]:
         """Count it, and ask the publisher for a true one: the broker would repeat the false."""
         self.counters.corrupt_chunks += 1
         self._corrupt[index] = self._corrupt.get(index, 0) + 1
@@ -339,11 +339,11 @@ class Transfer:
                 " the broker or somebody on the way changes it"
             )
         self.deadline_s = min(self.deadline_s or now_s + FIRST_WAIT_S, now_s + 1.0)
-        return [PublishWant(self._want(only={index}))]
+        return [PublishWant(self._build_want(only={index}))]
 
     # --- asking -------------------------------------------------------------------------------
 
-    def _ask(self, now_s: float) -> list[TransferAction]:
+    def _ask_for_more(self, now_s: float) -> list[TransferAction]:
         """Ask for as much as the credit has room for."""
         if not self._is_up or (self._is_refused and not self._subscriptions.held):
             return []
@@ -353,7 +353,7 @@ class Transfer:
         elif self._is_scanned:
             actions = self._subscriptions.ask_for_chunks(self._have, now_s)
         if self._subscriptions.held and self.deadline_s is None:
-            self.deadline_s = now_s + self._first_wait_s()
+            self.deadline_s = now_s + self._choose_first_wait_s()
         return actions
 
     def _publish_want(self, now_s: float) -> TransferAction:
@@ -361,9 +361,9 @@ class Transfer:
         for request in self._subscriptions.held.values():
             request.is_wanted = True
             request.asked_s = now_s
-        return PublishWant(self._want())
+        return PublishWant(self._build_want())
 
-    def _want(self, only: set[int] | None = None) -> Want:
+    def _build_want(self, only: set[int] | None = None) -> Want:
         """Build the want for what was asked for and has not come."""
         missing = sorted(self._subscriptions.chunks if only is None else only)
         blocks: dict[int, int] = {}
@@ -379,11 +379,11 @@ class Transfer:
 
     # --- bookkeeping --------------------------------------------------------------------------
 
-    def _progress(self, now_s: float) -> None:
+    def _note_progress(self, now_s: float) -> None:
         self._backoff.reset()
-        self.deadline_s = now_s + self._first_wait_s()
+        self.deadline_s = now_s + self._choose_first_wait_s()
 
-    def _first_wait_s(self) -> float:
+    def _choose_first_wait_s(self) -> float:
         wait_s = self.rng.uniform(*WANT_WAIT_S) if self._wants_first else FIRST_WAIT_S
         return wait_s + self.credit.slack_s(len(self._subscriptions.held))
 
@@ -401,15 +401,15 @@ class Transfer:
         """Whether a quarter of a block came so soon that there is room to ask for more."""
         if request.is_repeated or len(request.missing) != limits.BLOCK_CHUNKS * 3 // 4:
             return False
-        return self.credit.began(self._took_s(request, now_s))
+        return self.credit.began(self._measure_time_s(request, now_s))
 
-    def _finish(self, request: Subscription, now_s: float) -> list[TransferAction]:
+    def _finish_request(self, request: Subscription, now_s: float) -> list[TransferAction]:
         self._subscriptions.drop(request.filter)
         self._note_how_it_came(request)
         if not (request.is_repeated or request.is_again):
-            self.credit.completed(self._took_s(request, now_s))
+            self.credit.completed(self._measure_time_s(request, now_s))
         return self._subscriptions.proved(request)
 
-    def _took_s(self, request: Subscription, now_s: float) -> float:
+    def _measure_time_s(self, request: Subscription, now_s: float) -> float:
         """How long a request takes so far, without what the broker needed to take its filters."""
         return now_s - request.asked_s - self.credit.step_s * request.ahead
