@@ -1,15 +1,16 @@
 """The long sweeps: `make soak`, or `make soak ARGS="--minutes 5 --only simulation"`.
 
-Goes round until the time is over: new seeds of the simulation and of trials, each fuzz target for
-a while, more disks after power cuts, more kills, more starts. The first failure of a kind ends the
-run with 1, and says how to see it again. What was done is said at the end, in lines that
-docs/reliability.md quotes.
+Goes round until the time is over: new seeds of the simulation, of trials and of rollouts, each fuzz
+target for a while, more disks after power cuts, more kills, more starts. The first failure of a
+kind ends the run with 1, and says how to see it again. What was done is said at the end, in lines
+that docs/reliability.md quotes.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import multiprocessing
 import os
 import re
 import subprocess
@@ -17,10 +18,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tests.fleet_simulation.sweep import Total as RolloutTotal
+from tests.fleet_simulation.sweep import sweep as sweep_rollouts
 from tests.simulation.sweep import Total, sweep
 from tests.simulation.trial_sweep import sweep_trials
 from tests.soak import cuts, starts
@@ -30,6 +34,11 @@ _RUNS: Final = re.compile(r"Done (\d+) runs")
 ROOT: Final = Path(__file__).resolve().parents[2]
 _BATCH_SEEDS: Final = 50
 _BATCH_TRIALS: Final = 20
+_BATCH_ROLLOUTS: Final = 50
+ROLLOUTS_MIN: Final = 10_000
+"""Invented fleets in the first turn of a whole soak, on all cores, however long they take."""
+_WHOLE_S: Final = 900.0
+"""The seconds that are left at the beginning of a whole soak, at least."""
 STARTS: Final = 200
 """In a turn, as long as there is time."""
 
@@ -42,6 +51,7 @@ class Soak:
     until_s: float
     simulation: Total = field(default_factory=Total)
     trials: int = 0
+    rollouts: RolloutTotal = field(default_factory=RolloutTotal)
     fuzzed: Counter[str] = field(default_factory=Counter)
     cuts: list[cuts.Result] = field(default_factory=list)
     kills: int = 0
@@ -73,6 +83,22 @@ class Soak:
             total = sweep_trials(range(first, first + _BATCH_TRIALS))
             self.trials += total.good + total.bad
             self.failures += total.failures
+
+    def roll_out(self, turn: int, share_s: float) -> None:
+        """Run new rollouts over invented fleets for a while; in the first turn, ten thousand."""
+        is_whole = self.left_s(_WHOLE_S) >= _WHOLE_S
+        least = ROLLOUTS_MIN if is_whole and not turn else 0
+        end_s = time.monotonic() + self.left_s(share_s)
+        with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as workers:
+            while not self.failures and (self.rollouts.seeds < least or time.monotonic() < end_s):
+                first = self.first_seed + self.rollouts.seeds
+                cores = os.cpu_count() or 1
+                begins = range(first, first + cores * _BATCH_ROLLOUTS, _BATCH_ROLLOUTS)
+                batches = [range(begin, begin + _BATCH_ROLLOUTS) for begin in begins]
+                for total in workers.map(sweep_rollouts, batches):
+                    self.rollouts.seeds += total.seeds
+                    self.rollouts.seen.update(total.seen)
+                    self.failures += total.failures
 
     def fuzz(self, turn: int, share_s: float) -> None:
         """Give each target a part of the time."""
@@ -135,6 +161,7 @@ class Soak:
         fuzzed = ", ".join(f"{name} {runs:,}" for name, runs in sorted(self.fuzzed.items()))
         lines = [f"first seed {self.first_seed}", self.simulation.text()]
         lines.append(f"trials with an application: {self.trials}")
+        lines += [self.rollouts.text()] if self.rollouts.seeds else []
         lines += [result.text() for result in self.cuts]
         lines += [result.text() for result in self.starts]
         lines += [self.arm] if self.arm else []
@@ -149,7 +176,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()) * 1000)
     parser.add_argument(
         "--only",
-        choices=["simulation", "trials", "fuzz", "cuts", "kills", "starts", "arm"],
+        choices=["simulation", "trials", "rollouts", "fuzz", "cuts", "kills", "starts", "arm"],
         default=None,
     )
     options = parser.parse_args()
@@ -157,6 +184,7 @@ def main() -> int:
     kinds: Mapping[str, Callable[[int, float], None]] = {
         "simulation": soak.simulate,
         "trials": soak.try_out,
+        "rollouts": soak.roll_out,
         "fuzz": soak.fuzz,
         "cuts": soak.cut,
         "kills": soak.kill,

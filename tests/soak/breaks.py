@@ -1,4 +1,4 @@
-"""Breaks the device on purpose, one line at a time, and says which test notices.
+"""Breaks device and rollout engine on purpose, one line at a time, and says which test notices.
 
     python -m tests.soak.breaks [--only NAME]
 
@@ -20,6 +20,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 DEVICE: Final = "device/src/slotcast_device"
+FLEET: Final = "publisher/src/slotcast_publisher/fleet"
 SIMULATION: Final = ("-m", "tests.simulation", "--count", "400")
 CUTS: Final = ("-m", "pytest", "-q", "-x", "tests/crash/test_power_cut.py", "-k", "recovers")
 
@@ -27,7 +28,14 @@ CORE: Final = ("-m", "pytest", "-q", "-x", "tests/unit/device/core/test_notices_
 STEPS: Final = ("-m", "pytest", "-q", "-x", "tests/simulation/test_steps.py")
 
 
-NAMES: Final = {CUTS: "power cuts", STEPS: "single steps", CORE: "the core's steps"}
+ROLLOUTS: Final = ("-m", "tests.fleet_simulation", "--count", "600", "--failures", "1")
+
+NAMES: Final = {
+    CUTS: "power cuts",
+    STEPS: "single steps",
+    CORE: "the core's steps",
+    ROLLOUTS: "simulated rollouts",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,17 @@ class Break:
     old: str
     new: str
     test: tuple[str, ...] = SIMULATION
+    package: str = DEVICE
+
+    @property
+    def path(self) -> str:
+        """Where the file lies in the tree."""
+        return f"{self.package}/{self.file}"
+
+
+def _rollout(name: str, file: str, old: str, new: str) -> Break:
+    """A change to the rollout engine, to be seen by simulated rollouts."""
+    return Break(f"rollout: {name}", file, old, new, ROLLOUTS, FLEET)
 
 
 BREAKS: Final = (
@@ -210,6 +229,110 @@ BREAKS: Final = (
         "        self._waiting, self._expired = self._waiting or self._expired, None",
         "        self._expired = None",
     ),
+    # --- rollouts ---
+    _rollout(
+        "a group opens before the one before it passed",
+        "rollout/engine.py",
+        "                if self._record.groups[index].state is not GroupState.PASSED:\n"
+        "                    return\n",
+        "                pass\n",
+    ),
+    _rollout(
+        "a group passes with too few devices committed",
+        "rollout/engine.py",
+        "        return tally.succeeded >= least and share >= self._success_share(planned)\n",
+        "        return tally.succeeded >= least\n",
+    ),
+    _rollout(
+        "a group without devices passes",
+        "rollout/engine.py",
+        "            return is_last or planned.devices_min == 0\n",
+        "            return True\n",
+    ),
+    _rollout(
+        "a clock that jumps passes a soak",
+        "rollout/engine.py",
+        "is_watched = record.looked_s > 0 and 0 <= gap_s <= LOOK_MAX_S",
+        "is_watched = record.looked_s > 0 and 0 <= gap_s",
+    ),
+    _rollout(
+        "half a fleet is taken for all of it, after a database was lost",
+        "rollout/engine.py",
+        "LISTENED_MIN_S: Final = 120\n",
+        "LISTENED_MIN_S: Final = 0\n",
+    ),
+    _rollout(
+        "a gate is not asked",
+        "rollout/engine.py",
+        "        missing = [kind for kind in planned.gate.kinds if kind not in group.agreed]\n",
+        "        missing: list[str] = []\n",
+    ),
+    _rollout(
+        "a pause that is found in the signed offer is not followed",
+        "rollout/reconcile.py",
+        '    if offer.state == "paused":\n        record, more',
+        '    if offer.state == "nothing":\n        record, more',
+    ),
+    _rollout(
+        "a request of a person that comes twice counts twice",
+        "rollout/person.py",
+        "    if request.id in record.answered:\n        return record\n",
+        "",
+    ),
+    _rollout(
+        "what the signed offer lets in is not followed",
+        "rollout/reconcile.py",
+        "    record = record.with_groups(groups)\n    if offer",
+        "    if offer",
+    ),
+    _rollout(
+        "a resume is lost where the process dies before it signs",
+        "rollout/reconcile.py",
+        "    if offer is None or mark == record.seen_offer:\n",
+        "    if offer is None:\n",
+    ),
+    _rollout(
+        "a verdict on fewer observations than its confidence allows",
+        "figures/shares.py",
+        "    return chance_of_at_least(share.hits, share.of, limit) <= tail(confidence)\n",
+        "    return True\n",
+    ),
+    _rollout(
+        "a failure of an earlier attempt counts",
+        "rollout/observations.py",
+        "        if target.deployment != deployment:\n",
+        "        if not deployment:\n",
+    ),
+    _rollout(
+        "the cap on devices under way is passed",
+        "rollout/ramp.py",
+        "    free = plan.max_under_way - under_way\n",
+        "    free = plan.max_under_way\n",
+    ),
+    _rollout(
+        "devices that vanish hold a group up for ever",
+        "rollout/tally.py",
+        "            if not is_gone:\n                tally",
+        "            if True:\n                tally",
+    ),
+    _rollout(
+        "a rollout does not say what it waits for",
+        "rollout/waiting.py",
+        '            return [*waits, *(text for text in at_work if text)] or ["the next look"]\n',
+        "            return [*waits]\n",
+    ),
+    _rollout(
+        "an offer that is signed is asked for again",
+        "rollout/engine.py",
+        "        if wanted is not None and not self._is_said() and not self._is_superseded():\n",
+        "        if wanted is not None and not self._is_superseded():\n",
+    ),
+    _rollout(
+        "the next release begins before the stone has passed all groups",
+        "rollout/engine.py",
+        "        groups = [group.begun_anew() for group in record.groups]\n",
+        "        groups = list(record.groups)\n",
+    ),
 )
 
 
@@ -224,10 +347,10 @@ def copy_tree(to: Path) -> None:
 
 def is_noticed(broken: Break, tree: Path) -> str | None:
     """Break, run, mend; gives the line by which it was noticed, or None."""
-    file = tree / DEVICE / broken.file
+    file = tree / broken.path
     text = file.read_text()
     if text.count(broken.old) != 1:
-        raise ValueError(f"{broken.name}: expected its text once in {broken.file}")
+        raise ValueError(f"{broken.name}: expected its text once in {broken.path}")
     file.write_text(text.replace(broken.old, broken.new))
     sources = [tree, *(tree / name / "src" for name in ("schemas", "device", "publisher"))]
     try:

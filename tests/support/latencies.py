@@ -1,20 +1,17 @@
-"""Latencies for tests: drawn from a fixed seed, counted by the bounds that devices send."""
+"""Latencies for tests: the same for the same arguments, counted by the bounds that devices send."""
 
 from __future__ import annotations
-
-from typing import Final
 
 import numpy as np
 
 from slotcast_publisher.fleet.figures.histograms import EMPTY, GRID_S, Histogram, histogram_of
 from slotcast_schemas.messages.metrics import Latency
 
-_RNG: Final = np.random.default_rng(1)
-
 
 def latency(median_s: float, requests: int = 1000) -> Latency:
     """What a device sends of requests with this median, lognormal with a deviation of 0.3."""
-    samples = _RNG.lognormal(np.log(median_s), 0.3, requests)
+    rng = np.random.default_rng([requests, round(median_s * 1e9)])
+    samples = rng.lognormal(np.log(median_s), 0.3, requests)
     index = np.searchsorted(np.array(GRID_S), samples, side="right")
     counts = np.bincount(index, minlength=65)
     return Latency(

@@ -137,9 +137,9 @@ class Story:
         return found
 
     def start(self) -> Look:
-        """Start it, and look until the first group may be let in."""
+        """Start it, and look until the first group may be let in: devices are heard first."""
         self.ask(Wish.START)
-        return self.look()
+        return self.looks(3)
 
     def let_in(self) -> list[str]:
         """The devices that may begin by the present offer, by the device's own rule."""

@@ -74,6 +74,7 @@ def test_a_good_release_goes_through_all_groups_and_each_waits_for_the_one_befor
 
 def test_the_same_look_twice_decides_the_same_and_a_signed_offer_is_not_asked_for_again() -> None:
     s = story()
+    s.looks(3)
     s.ask(Wish.START)
     now = Now(s.now_s + 60)
     first = look(s.plan, s.record, s.seen, now)
@@ -158,6 +159,7 @@ def test_steps_and_cap_let_in_part_of_a_group_and_more_as_devices_end() -> None:
 def test_a_window_that_is_closed_lets_nobody_in_and_stops_nothing_that_is_under_way() -> None:
     # START_S is a Monday, 14:13 UTC.
     s = story('windows = ["Mon 15:00-16:00"]\n' + TWO_GROUPS)
+    s.looks(3)
     s.ask(Wish.START)
     assert s.look().waits_for == ("canary: its window",)
     assert s.state() is RolloutState.READY
@@ -445,10 +447,12 @@ def test_a_stone_is_rolled_out_first_and_who_misses_it_is_held_back() -> None:
 
 def test_a_process_that_dies_before_it_signs_signs_after() -> None:
     s = story()
+    s.looks(3)
     s.ask(Wish.START)
     died = look(s.plan, s.record, s.seen, Now(s.now_s + 60))
     s.record = died.record  # durable; and then it died
     s.look(3600)
+    s.looks(3)
     assert len(s.signed) == 1
     assert s.let_in() == ["d0", "d1"]
 
@@ -471,6 +475,28 @@ def test_a_record_that_is_lost_is_made_anew_from_plan_and_offer() -> None:
     assert (s.state(), s.offer.state) == (RolloutState.PAUSED, "paused")
     assert s.record.pause is not None
     assert s.record.pause.by == "offer"
+
+
+def test_without_a_database_the_fleet_is_heard_before_anything_opens_or_passes() -> None:
+    s = story("soak_s = 0\n" + CANARY + REST)
+    s.start()
+    everyone = dict(s.devices)
+    s.record = new_record(s.plan)
+    s.commit("d0")
+    s.devices = {"d0": s.devices["d0"]}  # the first status of many that the broker retains
+    assert "devices to be heard, for 120 s more" in s.look().waits_for
+    s.devices = everyone | s.devices
+    s.looks(10)
+    assert s.states() == {"canary": G.RUNNING, "rest": G.WAITING}
+
+
+def test_a_release_that_is_gone_from_the_repository_passes_no_group() -> None:
+    s = story('[[groups]]\nname = "all"\n')
+    s.start()
+    s.releases = {}
+    found = s.looks(60)
+    assert found.waits_for[0] == "the release 2.0, which is not in the repository"
+    assert s.state() is RolloutState.RUNNING
 
 
 def test_an_old_copy_of_the_record_closes_nothing_that_is_open_and_resumes_nothing() -> None:

@@ -63,6 +63,7 @@ def test_a_limit_is_switched_off_by_none() -> None:
         ('on_broken_limit = "go_back"\n' + REST, "needs go_back_to, a release signed beforehand"),
         ('stepping_stones = ["2.0"]\n' + REST, "expected each release once, got 2.0, 2.0"),
         ('go_back_to = "2.0"\n' + REST, "expected another release than those rolled out, got 2.0"),
+        (f"{REST}ids = {[f'device-{i:040}' for i in range(400)]}\n", "choose devices by a tag"),
         ("= 3", "plan.toml is not TOML"),
     ],
 )

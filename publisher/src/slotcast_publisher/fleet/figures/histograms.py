@@ -87,10 +87,16 @@ class Histogram:
         high_s = min(high_s, self.max_s or math.inf)
         low_s = GRID_S[last] / DEVICE_ROUNDING if last >= 0 else 0.0
         low_s = min(low_s, DEVICE_LONGEST_S, high_s)
-        value_s = float(interpolated(self._middle()[None, :], np.array([float(rank)]))[0])
-        if self.max_s:
-            value_s = min(value_s, self.max_s)
-        return Quantile(min(max(value_s, low_s), high_s), low_s, high_s)
+        return Quantile(min(max(self._guess_s(rank), low_s), high_s), low_s, high_s)
+
+    def _guess_s(self, rank: int) -> float:
+        """What `interpolated` gives, for this one; many times as fast as that for one alone."""
+        middle = self._middle()
+        index = min(int(np.searchsorted(middle, rank)), len(GRID_S) - 1)
+        before, low_s = (float(middle[index - 1]), GRID_S[index - 1]) if index else (0.0, 0.0)
+        inside = float(middle[index]) - before
+        part = min(1.0, (rank - before) / inside) if inside > 0 else 1.0
+        return low_s + (GRID_S[index] - low_s) * part
 
     def quantile_range_s(self, share: float, confidence: float) -> tuple[float, float] | None:
         """Give between which latencies the quantile of all requests to come lies, in seconds.

@@ -22,7 +22,6 @@ from slotcast_publisher.fleet.rollout.lifecycle import GroupEvent, GroupState, R
 from slotcast_publisher.fleet.rollout.lifecycle import RolloutEvent as Event
 from slotcast_publisher.fleet.rollout.observations import Now, Observations
 from slotcast_publisher.fleet.rollout.offers import (
-    BEHIND_MAX,
     says,
     wanted_offer,
 )
@@ -30,7 +29,12 @@ from slotcast_publisher.fleet.rollout.plan import Plan, PlanGroup
 from slotcast_publisher.fleet.rollout.ramp import next_percent
 from slotcast_publisher.fleet.rollout.reconcile import has_way_back, hold, is_superseded, reconcile
 from slotcast_publisher.fleet.rollout.record import GroupRecord, Pause, RolloutRecord
-from slotcast_publisher.fleet.rollout.stones import behind_of, deltas_for, more_behind
+from slotcast_publisher.fleet.rollout.stones import (
+    behind_of,
+    deltas_for,
+    more_behind,
+    room_behind,
+)
 from slotcast_publisher.fleet.rollout.tally import Tally, count
 from slotcast_publisher.fleet.rollout.waiting import progress, what_it_waits_for
 from slotcast_schemas.update_windows import minutes_until_open, parse_windows
@@ -38,6 +42,9 @@ from slotcast_schemas.update_windows import minutes_until_open, parse_windows
 LOOK_MAX_S: Final = 120
 """The longest time between two looks that counts as watched, in seconds. Looks come more often; a
 longer gap is a process that did not run, or a clock that was set."""
+LISTENED_MIN_S: Final = 120
+"""The seconds for which devices must have been listened to before anything opens or passes: after a
+gap, or without a database, the retained statuses come in first, and half a fleet is no fleet."""
 _MINUTE_S: Final = 60
 _WEEK_MINUTES: Final = 7 * 24 * 60
 _EPOCH_MINUTE: Final = 3 * 24 * 60
@@ -100,15 +107,29 @@ class _Engine:
         if self._record.state is RolloutState.PREPARING:
             self._prepare()
         self._count()
-        if self._record.state is RolloutState.READY:
+        has_listened = self._has_listened()
+        if self._record.state is RolloutState.READY and has_listened:
             self._open_next(0)
         if self._record.state is RolloutState.RUNNING:
             self._readings = judge(
                 self._plan, self._record, self._seen, self._tallies, self._now.wall_s
             )
             self._judge()
-        if self._record.state is RolloutState.RUNNING:
+        if self._record.state is RolloutState.RUNNING and has_listened:
             self._advance()
+
+    def _has_listened(self) -> bool:
+        """Whether what is known can be the whole fleet, and what is rolled out is there."""
+        version = self._plan.versions[self._record.leg]
+        if self._record.state not in {RolloutState.READY, RolloutState.RUNNING}:
+            return False
+        if version not in self._seen.releases:
+            self._waits.append(f"the release {version}, which is not in the repository")
+            return False
+        listened_s = self._now.wall_s - self._record.listening_since_s
+        if listened_s < LISTENED_MIN_S:
+            self._waits.append(f"devices to be heard, for {LISTENED_MIN_S - listened_s} s more")
+        return listened_s >= LISTENED_MIN_S
 
     def _count(self) -> None:
         self._hold_back()
@@ -155,7 +176,13 @@ class _Engine:
     # --- groups ---------------------------------------------------------------------------------
 
     def _advance(self) -> None:
-        """Move the one group on that is at work; each look opens one group at most."""
+        """Move the one group on that is at work; each look opens one group at most.
+
+        Nothing moves on while the last decision is not in effect: what is not signed is not let in.
+        """
+        if not self._is_said():
+            self._waits.append("the offer to be signed")
+            return
         for index, group in enumerate(self._record.groups):
             if group.state is GroupState.WAITING:
                 self._open_next(index)
@@ -287,16 +314,16 @@ class _Engine:
             self._record = record.moved(Event.PASSED)
             self._note("finished", "", "every group has passed")
             return
-        behind = behind_of(self._plan, self._seen, record.leg)
-        if len(behind) > BEHIND_MAX:
+        behind = sorted(behind_of(self._plan, record, self._seen, record.leg))
+        if len(room_behind(behind)) < len(behind):
             self._waits.append(
                 f"{len(behind)} devices have not committed {self._plan.versions[record.leg]};"
-                f" at most {BEHIND_MAX} can be held back by their ids"
+                f" {len(room_behind(behind))} of them can be held back by their ids"
             )
             return
         groups = [group.begun_anew() for group in record.groups]
         self._record = record.with_groups(groups).changed(
-            leg=record.leg + 1, behind=tuple(sorted(behind)), accepted=()
+            leg=record.leg + 1, behind=tuple(behind), accepted=()
         )
         self._note("next_release", "", f"{self._plan.versions[record.leg + 1]} begins")
 
@@ -317,9 +344,7 @@ class _Engine:
     def outcome(self) -> Look:
         """Give all of it; an offer is asked for only where the signed one does not say it."""
         wanted = wanted_offer(self._plan, self._record, self._seen.releases)
-        offer = self._seen.offer
-        is_said = wanted is None or (offer is not None and says(offer, wanted))
-        if wanted is not None and not is_said and not self._is_superseded():
+        if wanted is not None and not self._is_said() and not self._is_superseded():
             self._decisions.append(SignOffer(wanted))
         waits = what_it_waits_for(self._plan, self._record, self._tallies, self._waits)
         return Look(
@@ -330,6 +355,12 @@ class _Engine:
             tallies=self._tallies,
             waits_for=tuple(waits),
         )
+
+    def _is_said(self) -> bool:
+        """Whether the signed offer says what the record wants."""
+        wanted = wanted_offer(self._plan, self._record, self._seen.releases)
+        offer = self._seen.offer
+        return wanted is None or (offer is not None and says(offer, wanted))
 
     def _is_superseded(self) -> bool:
         return is_superseded(self._plan, self._record, self._seen)

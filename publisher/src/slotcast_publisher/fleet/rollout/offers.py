@@ -15,7 +15,7 @@ import msgspec
 from slotcast_publisher.fleet.rollout.lifecycle import OPENED, RolloutState
 from slotcast_publisher.fleet.rollout.observations import Device, Release
 from slotcast_publisher.fleet.rollout.plan import Plan, PlanGroup
-from slotcast_publisher.fleet.rollout.record import GroupRecord, RolloutRecord
+from slotcast_publisher.fleet.rollout.record import RolloutRecord
 from slotcast_schemas import wire
 from slotcast_schemas.groups import matches, place
 from slotcast_schemas.limits import GROUP_IDS_MAX
@@ -159,16 +159,37 @@ def salt_of(plan: Plan, planned: PlanGroup) -> str:
     return f"{plan.salt or plan.name}/{planned.name}"
 
 
-def group_index(plan: Plan, device: Device) -> int | None:
-    """Give the first group of the plan that a device matches; None for none."""
-    return next(
-        (
-            index
-            for index, planned in enumerate(plan.groups)
-            if matches(whole_group(plan, planned), device.id, device.tags)
-        ),
-        None,
-    )
+class Membership:
+    """Which group of a plan each device belongs to, and who of them is let in.
+
+    Args:
+        plan: of the rollout.
+        record: where it stands.
+    """
+
+    def __init__(self, plan: Plan, record: RolloutRecord) -> None:
+        self._wholes = [whole_group(plan, planned) for planned in plan.groups]
+        self._parts = [
+            let_in_group(plan, planned, group.percent) if group.state in OPENED else None
+            for planned, group in zip(plan.groups, record.groups, strict=True)
+        ]
+
+    def index(self, device: Device) -> int | None:
+        """Give the first group of the plan that a device matches; None for none."""
+        wholes = enumerate(self._wholes)
+        return next((i for i, group in wholes if matches(group, device.id, device.tags)), None)
+
+    def is_let_in(self, index: int, device: Device) -> bool:
+        """Whether a device of a group may begin, as the device itself finds.
+
+        Args:
+            index: of the device's group.
+            device: of that group.
+        """
+        part = self._parts[index]
+        if part is None:
+            return False
+        return part == self._wholes[index] or matches(part, device.id, device.tags)
 
 
 def rank(plan: Plan, planned: PlanGroup, device: Device) -> float:
@@ -180,20 +201,6 @@ def rank(plan: Plan, planned: PlanGroup, device: Device) -> float:
         device: of that group.
     """
     return place(device.id, salt_of(plan, planned)) * 100 / (planned.percent or 100.0)
-
-
-def is_let_in(plan: Plan, planned: PlanGroup, group: GroupRecord, device: Device) -> bool:
-    """Whether a device of a group may begin, as the device itself finds.
-
-    Args:
-        plan: of the rollout.
-        planned: the device's group.
-        group: where that group stands.
-        device: of that group.
-    """
-    if group.state not in OPENED:
-        return False
-    return matches(let_in_group(plan, planned, group.percent), device.id, device.tags)
 
 
 # --- back ---------------------------------------------------------------------------------------

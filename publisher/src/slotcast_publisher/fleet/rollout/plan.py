@@ -28,6 +28,10 @@ STONES_MAX: Final = 8
 PLAN_MAX_BYTES: Final = 256 * 1024
 """The most bytes of a plan: 30 groups of 500 ids fit."""
 
+GROUPS_MAX_BYTES: Final = 16 * 1024
+"""The most bytes of tags and ids of all groups together. A group may stand in an offer twice, and
+an offer has 64 KiB, for payloads too."""
+
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z"
 """What the name of a rollout, or of a group, may be: it stands in file names and in statuses."""
 
@@ -402,6 +406,12 @@ def _problems(plan: Plan) -> Iterator[str]:
                 f"{at}: takes every device, so {names[number + 1]!r} after it gets none; give it"
                 " tags, ids or percent, or put it last"
             )
+    size = len(msgspec.msgpack.encode([(g.name, g.tags, g.ids) for g in plan.groups]))
+    if size > GROUPS_MAX_BYTES:
+        yield (
+            f"groups: expected at most {GROUPS_MAX_BYTES} bytes of tags and ids, got {size}; choose"
+            " devices by a tag or by percent instead of by their ids"
+        )
     if plan.on_broken_limit == "go_back" and plan.go_back_to is None:
         yield 'on_broken_limit: "go_back" needs go_back_to, a release signed beforehand'
     if len(set(plan.versions)) < len(plan.versions):

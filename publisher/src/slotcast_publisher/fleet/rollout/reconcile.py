@@ -63,6 +63,8 @@ def is_superseded(plan: Plan, record: RolloutRecord, seen: Observations) -> bool
         record: where it stands.
         seen: with the present offer.
     """
+    if plan.version not in seen.releases:
+        return False  # it cannot be told; the engine waits for the release
     own = [*plan.versions, *([plan.go_back_to] if plan.go_back_to and record.going_back else [])]
     sequences = [seen.releases[version].sequence for version in own if version in seen.releases]
     return seen.offer is not None and seen.offer.sequence > max(sequences, default=0)

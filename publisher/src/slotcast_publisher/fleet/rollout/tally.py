@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from slotcast_publisher.fleet.figures.shares import Share
 from slotcast_publisher.fleet.rollout.observations import SETTLED, Device, Observations, Outcome
-from slotcast_publisher.fleet.rollout.offers import group_index, is_let_in, rank
+from slotcast_publisher.fleet.rollout.offers import Membership, rank
 from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_publisher.fleet.rollout.record import RolloutRecord
 
@@ -67,15 +67,16 @@ def count(plan: Plan, record: RolloutRecord, seen: Observations, wall_s: int) ->
     tallies = tuple(Tally() for _ in plan.groups)
     release = seen.releases.get(plan.versions[record.leg])
     behind = frozenset(record.behind)
+    groups = Membership(plan, record)
     for device in seen.devices:
-        index = group_index(plan, device)
+        index = groups.index(device)
         if index is None or release is None or device.id in behind:
             continue
-        tally, planned, group = tallies[index], plan.groups[index], record.groups[index]
+        tally = tallies[index]
         tally.members += 1
         outcome = device.outcome(release.sequence, record.deployment)
         is_gone = age_s(device, record, wall_s) >= plan.unseen_s and outcome not in SETTLED
-        if is_let_in(plan, planned, group, device):
+        if groups.is_let_in(index, device):
             tally.let_in.append(device)
             tally.unseen += is_gone
             if not is_gone:
@@ -83,7 +84,7 @@ def count(plan: Plan, record: RolloutRecord, seen: Observations, wall_s: int) ->
             if outcome is Outcome.FAILED and device.status is not None:
                 tally.reasons[device.status.reason] += 1
         elif not is_gone and outcome not in SETTLED:
-            tally.outside.append((rank(plan, planned, device), device.id))
+            tally.outside.append((rank(plan, plan.groups[index], device), device.id))
     for tally in tallies:
         tally.outside.sort()
     return tallies
