@@ -22,6 +22,9 @@ from slotcast_publisher.release.chosen_limits import (
 from slotcast_schemas.describe import Key
 
 _PLACE: Final = "limits"
+_SHORT_TABLE: Final = "probe."
+"""The table whose limits are also options by their bare names: `--rtol`, `--allow-nonfinite`."""
+
 _SHORTER: Final = {
     "trial.duration_s": "--trial-s",
     "trial.min_requests": "--min-requests",
@@ -66,6 +69,15 @@ def with_limit_options(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def _short(name: str) -> list[str]:
+    """Give the shorter names of a limit's option; what probe and trial share is the probe's."""
+    if name in _SHORTER:
+        return [_SHORTER[name]]
+    if name.startswith(_SHORT_TABLE):
+        return [option_of(name.removeprefix(_SHORT_TABLE))]
+    return []
+
+
 def _parameter(key: Key) -> str:
     return f"limit_{key.name.replace('.', '_')}"
 
@@ -74,9 +86,11 @@ def _option(key: Key) -> Any:
     name = option_of(key.name)
     unit = f", {key.unit}" if key.unit else ""
     text = f"{key.meaning.replace('`', '')} [{default_in_words(key)}{unit}]"
+    short = _short(key.name)
     if key.is_flag:
-        return Annotated[bool | None, typer.Option(f"{name}/--no-{name[2:]}", help=text)]
-    names = [name, *([_SHORTER[key.name]] if key.name in _SHORTER else [])]
+        flags = [f"{one}/--no-{one[2:]}" for one in (name, *short)]
+        return Annotated[bool | None, typer.Option(*flags, help=text)]
+    names = [name, *short]
     return Annotated[
         str | None, typer.Option(*names, help=text, metavar=key.name.rpartition(".")[2].upper())
     ]

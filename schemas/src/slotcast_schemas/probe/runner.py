@@ -113,6 +113,7 @@ class _Watch:
         self._began_s: float | None = None
         self._at_begin = ProcessorUse()
         self._ended_by: str | None = None
+        self._ran_s = 0.0
 
     def run(self) -> ProbeResult:
         oom_kills = _oom_kills()
@@ -191,8 +192,9 @@ class _Watch:
         if took_s <= limit_s:
             return None
         use = processor_use(self._pid)
+        self._ran_s = use.ran_s - self._at_begin.ran_s
         waited_s = use.waited_s - self._at_begin.waited_s
-        if took_s - waited_s > limit_s or use.ran_s - self._at_begin.ran_s > limit_s:
+        if took_s - waited_s > limit_s or self._ran_s > limit_s:
             return late
         return DEVICE_BUSY if took_s > patience_s(limit_s) else None
 
@@ -226,7 +228,8 @@ class _Watch:
             detail = f"too little processor to spare to probe a model: not done {at}"
             return Death(DEVICE_BUSY, detail, blames_model=False)
         if self._ended_by == Reason.PROBE_TIMEOUT or code == -signal.SIGXCPU:
-            return Death(Reason.PROBE_TIMEOUT, f"not done after {timeout_s:g} s, {at}")
+            used = f"{self._ran_s:.3g} s of processor time"
+            return Death(Reason.PROBE_TIMEOUT, f"not done after {timeout_s:g} s ({used}), {at}")
         if self._broken:
             return Death(Reason.PROBE_CRASHED, self._broken)
         return None if code == 0 else self._death_by_itself(code, at, is_oom=is_oom)
