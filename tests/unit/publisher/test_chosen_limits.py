@@ -222,3 +222,28 @@ def test_the_defaults_of_the_example_are_values_that_can_be_given() -> None:
     for key in limit_keys():
         table, name = key.name.split(".")
         assert getattr(chosen, table).get(name, key.default) == key.default
+
+
+@pytest.mark.parametrize(
+    ("chosen", "trial_ratio"),
+    [
+        ({}, 3.0),
+        ({"probe": {"max_latency_ratio": 2.5}}, 3.0),
+        ({"probe": {"max_latency_ratio": 9}}, 9.0),
+        ({"probe": {"max_latency_ratio": "none"}}, None),
+        ({"probe": {"max_latency_ratio": 9}, "trial": {"max_latency_ratio": 4}}, 4.0),
+    ],
+)
+def test_a_slower_model_is_one_decision_for_probe_and_trial(
+    chosen: dict[str, Any], trial_ratio: float | None
+) -> None:
+    _, trial, _ = choose(chosen, "x").apply_to(Probe(), Trial(), Runtime())
+    assert trial.max_latency_ratio == trial_ratio
+
+
+def test_limits_of_the_probe_have_short_options(repo: Repository, model_file: Path) -> None:
+    words = ["release", str(repo.path), "clf", "9.0", str(model_file), "--no-passphrase"]
+    words += ["--rtol", "0.25", "--allow-nonfinite", "--timeout-s", "30", "--no-probe"]
+    CliRunner().invoke(app, words, catch_exceptions=False)
+    probe = repo.store.folder("clf", "9.0").load().probe
+    assert (probe.rtol, probe.allow_nonfinite, probe.timeout_s) == (0.25, True, 30.0)

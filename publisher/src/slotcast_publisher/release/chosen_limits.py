@@ -45,6 +45,7 @@ _BY_PUBLISHER: Final = {
     "probe.min_cosine": "by the model's arithmetic",
     "probe.min_accuracy": "what was measured, less one label; none without labels",
     "probe.label_output": "the first output",
+    "trial.max_latency_ratio": "3, or the probe's where a higher one is chosen",
 }
 """Defaults that are not the message's: `slotcast release` finds them with the samples."""
 
@@ -76,9 +77,23 @@ class ChosenLimits(msgspec.Struct, frozen=True, kw_only=True):
         """
         return (
             msgspec.structs.replace(probe, **self.probe),
-            msgspec.structs.replace(trial, **self.trial),
+            msgspec.structs.replace(trial, **self._trial_beside(trial)),
             msgspec.structs.replace(runtime, **self.runtime),
         )
+
+    def _trial_beside(self, trial: Trial) -> dict[str, Any]:
+        """Give what was chosen for the trial: a slower model is one decision, not two."""
+        name = "max_latency_ratio"
+        if name in self.probe and name not in self.trial:
+            ratio = self.probe[name]
+            if _is_above(ratio, trial.max_latency_ratio):
+                return {**self.trial, name: ratio}
+        return self.trial
+
+
+def _is_above(ratio: float | None, other: float | None) -> bool:
+    """Whether a limit allows more than another; none allows anything."""
+    return other is not None and (ratio is None or ratio > other)
 
 
 def _as_file(kind: type[msgspec.Struct]) -> type[msgspec.Struct]:

@@ -40,8 +40,11 @@ _TRIES_MAX: Final = 400
 _BETTER_TRIES_MAX: Final = 40
 """After inputs that run and say nothing, so many others are tried."""
 
-_INPUTS_MAX_BYTES: Final = 64 * limits.MIB
-"""The most bytes of the inputs of one run that is tried."""
+_TRIED_MAX_BYTES: Final = 16 * limits.MIB
+"""The most bytes of the inputs of one run, where their sizes are free."""
+
+_RUNS_MAX_BYTES: Final = 16 * limits.MIB
+"""The bytes of the inputs of all runs, where there are more than two."""
 
 _BLOCKS_FROM: Final = 16 * 1024
 _BLOCK: Final = 8
@@ -214,13 +217,16 @@ class InputMaker:
         )
 
     def _fits(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-        return sum(math.prod(shape) for shape in shapes.values()) * 4 <= _INPUTS_MAX_BYTES
+        """Whether free sizes make no more of the inputs than may be tried; fixed ones always do."""
+        least = sum(math.prod(self._shape(t, frozenset(), 1)) for t in self._tensors)
+        whole = sum(math.prod(shape) for shape in shapes.values())
+        return whole * 4 <= _TRIED_MAX_BYTES or whole <= least
 
     # --- numbers ----------------------------------------------------------------------------------
 
     def _samples(self, plan: Plan, runs: int) -> Samples:
         one_bytes = sum(size_bytes(value) for value in self._feeds(plan, 1)[0].values())
-        count = max(1, min(runs, _INPUTS_MAX_BYTES // 4 // max(1, one_bytes)))
+        count = max(1, min(runs, _RUNS_MAX_BYTES // max(1, one_bytes)))
         feeds = self._feeds(plan, max(count, min(runs, 2)))
         return Samples({t.name: rows_of([feed[t.name] for feed in feeds]) for t in self._tensors})
 

@@ -12,7 +12,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import onnx
@@ -26,6 +26,7 @@ from slotcast_publisher.release.observed_outputs import (
     within_bounds,
 )
 from slotcast_publisher.release.repeatability import Run
+from slotcast_schemas import process_memory
 from slotcast_schemas.errors import SlotcastError
 from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.model_formats import ONNX
@@ -37,12 +38,17 @@ from slotcast_schemas.probe.scan import is_prepared, scan
 from slotcast_schemas.samples import Samples, read_samples
 from slotcast_schemas.seeded_inputs import DEVICE_SEED, SEEDED_RUNS, seeded_inputs
 
+MEMORY_SHARE: Final = 0.8
+"""Of the memory that is free, what looking at a model may take."""
+
 
 def main(arguments: list[str]) -> int:
     """Look at one model; 0 if it is sound, 1 if not."""
     request = json.loads(arguments[0])
     confine.die_with(int(request["parent_pid"]))
     confine.leave_network()
+    confine.be_first_to_go()
+    confine.limit_memory(int(process_memory.available_bytes() * MEMORY_SHARE))
     model = msgspec.convert(request["model"], SlotModel)
     try:
         report = _look(model)

@@ -107,13 +107,17 @@ def _filter(architecture: int, socket_call: int) -> list[tuple[int, int, int, in
     ]
 
 
+def be_first_to_go() -> None:
+    """If memory ends all the same, have the kernel take this process and no other."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
 def limit_process(timeout_s: float) -> None:
     """Lower priority; no core dump, no file written, a bound on CPU time that needs no watcher."""
     with contextlib.suppress(OSError):
         os.nice(_NICE)
-    with contextlib.suppress(OSError):
-        # If memory ends all the same, the kernel shall take this process and no other.
-        Path("/proc/self/oom_score_adj").write_text("1000")
+    be_first_to_go()
     cpu_s = int(timeout_s * (os.cpu_count() or 1)) + 5
     with contextlib.suppress(OSError, ValueError):
         # The soft limit gives SIGXCPU, which says what happened; the hard one gives SIGKILL.
