@@ -77,6 +77,17 @@ class TransferStory:
         first = next(iter(self.transfer._subscriptions.held.values()))
         return self.comes(*sorted(first.missing))
 
+    def finishes(self, each_s: float = 0.0) -> list[str]:
+        """All that is asked for comes, request by request; gives what is asked on the way."""
+        asked: list[str] = []
+        for _ in self.content.chunks:
+            if not self.transfer.in_flight:
+                return asked
+            self.now_s += each_s
+            asked += self.first_request_comes()
+        assert not self.transfer.in_flight, "it does not end"
+        return asked
+
     def refused(self, name: str, *, is_final: bool = False) -> list[str]:
         """The broker refuses a filter, named as in what is said."""
         block, _, last = name.partition("/")

@@ -31,9 +31,7 @@ def test_first_the_map_then_a_look_at_the_disk_then_what_is_missing() -> None:
     assert (story.left_s(), transfer.in_flight, transfer.reused_bytes) == (5.0, 7, 1024)
     assert not transfer.has_only_short_chunks
     story.comes(*range(1, 8), each_s=2.0)
-    while transfer.in_flight:
-        story.now_s += 2.0
-        story.first_request_comes()
+    story.finishes(each_s=2.0)
     assert transfer.is_complete
     assert story.left_s() is None
     assert transfer.counters == Counters(
