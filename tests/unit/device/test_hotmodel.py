@@ -379,13 +379,13 @@ def test_a_load_that_takes_too_long_at_low_priority_is_raised(
     if not loader.may_raise_priority():
         pytest.skip("this system does not let a process raise its priority again")
     monkeypatch.setattr(loader, "BEAT_S", 0.01)
-    monkeypatch.setattr(loader, "PATIENCE_S", 0.05)
     mine = os.getpriority(os.PRIO_PROCESS, 0)
     seen: list[int] = []
 
     def warm(_session: object) -> None:
         """Runs in the loading thread: waits until that thread was raised."""
         seen.append(os.getpriority(os.PRIO_PROCESS, 0))
+        monkeypatch.setattr(loader, "PATIENCE_S", 0.0)  # from here on it has taken too long
         wait_for(lambda: os.getpriority(os.PRIO_PROCESS, 0) == mine)
 
     with HotModel(slots.current, warm=warm, poll_s=0.01) as hot:
