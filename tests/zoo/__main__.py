@@ -26,6 +26,7 @@ import msgspec
 from tests.support.brokers import mosquitto
 from tests.zoo import nodes, tables
 from tests.zoo.fetch import CannotFetch, fetch, path_of
+from tests.zoo.forked import forked_children
 from tests.zoo.install import Journey, travel
 from tests.zoo.listing import ZooModel, read_list
 from tests.zoo.nodes import NodeResult
@@ -99,7 +100,7 @@ def _journeys(models: Sequence[ZooModel], workers: int) -> Iterator[Journey]:
 
 
 def _travel(model: ZooModel, broker_url: str) -> Journey:
-    with tempfile.TemporaryDirectory(prefix="slotcast-zoo-") as folder:
+    with forked_children(), tempfile.TemporaryDirectory(prefix="slotcast-zoo-") as folder:
         try:
             return travel(model, path_of(model), broker_url, Path(folder))
         except Exception as exc:  # noqa: BLE001 (one model's failure must not end the others)

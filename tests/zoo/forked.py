@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import IO, Any, Final
 from unittest.mock import patch
@@ -23,12 +24,13 @@ from slotcast_publisher.release import model_check
 from slotcast_schemas.probe import runner
 
 _TICK_S: Final = 0.005
+_FORKING: Final = ContextVar("forking", default=False)
 
 
 @contextlib.contextmanager
 def forked_children() -> Iterator[None]:
     """For the length of the block, release and probe fork their children."""
-    checks = SimpleNamespace(run=_run, TimeoutExpired=subprocess.TimeoutExpired)
+    checks = SimpleNamespace(run=run_forked, TimeoutExpired=subprocess.TimeoutExpired)
     probes = SimpleNamespace(
         Popen=Forked,
         PIPE=subprocess.PIPE,
@@ -39,7 +41,16 @@ def forked_children() -> Iterator[None]:
         patch.object(model_check, "subprocess", checks),
         patch.object(runner, "subprocess", probes),
     ):
-        yield
+        was = _FORKING.set(True)
+        try:
+            yield
+        finally:
+            _FORKING.reset(was)
+
+
+def is_forking() -> bool:
+    """Whether children are forked now."""
+    return _FORKING.get()
 
 
 class Forked:
@@ -134,10 +145,19 @@ def _become(
         os.environ.update(env)
 
 
-def _run(
+def run_forked(
     command: Sequence[str], *, timeout: float, env: Mapping[str, str] | None = None, **_: Any
 ) -> subprocess.CompletedProcess[bytes]:
-    """Stand in for `subprocess.run` with `capture_output`."""
+    """Stand in for `subprocess.run` with `capture_output`.
+
+    Args:
+        command: with `-m` in it.
+        timeout: seconds after which the child is killed.
+        env: all of its environment; else as here.
+
+    Raises:
+        subprocess.TimeoutExpired: it was killed.
+    """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
         child = Forked(command, stdout=out, stderr=errors, env=env)
         child.stdout.close()

@@ -1,6 +1,7 @@
 """Takes one model of the zoo the whole way: release, Mosquitto, a device; then its damaged copies.
 
-Every step is a command that a person types, in a process of its own. Two things are not:
+Every step is a command that a person types, in a process of its own; those of the publisher are
+forks within `forked_children`. Two things are no commands:
 
 - Golden samples are made without packing another payload of the same file, by what
   `slotcast release … --seed 1` asks for.
@@ -28,6 +29,7 @@ from slotcast_publisher.release.build import ReleaseRequest, build_release
 from slotcast_publisher.store import ReleaseFolder, Store
 from slotcast_schemas.probe import ProbeRequest, ProbeResult, SlotModel, run_probe
 from tests.zoo.damage import damaged
+from tests.zoo.forked import is_forking, run_forked
 from tests.zoo.listing import ZooModel
 
 COMMAND_TIMEOUT_S: Final = 1800.0
@@ -49,6 +51,9 @@ class Journey(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a model.
 
     Attributes:
+        size_bytes, image_bytes: of the model's file, and of all that is sent: golden samples that
+            the release made are a part of it.
+        payload_bytes: the smallest payload.
         refused: what the release said without the options that the list has for it.
         state, reason: what the device came to.
         is_whole: whether `current` of the device is the very file.
@@ -59,6 +64,7 @@ class Journey(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     size_bytes: int = 0
+    image_bytes: int = 0
     payload_bytes: int = 0
     refused: str = ""
     warnings: tuple[str, ...] = ()
@@ -90,14 +96,15 @@ def travel(model: ZooModel, path: Path, broker_url: str, folder: Path) -> Journe
 
 
 def _run(program: str, *arguments: object) -> Step:
-    done = subprocess.run(
-        [sys.executable, "-m", program, *(str(one) for one in arguments)],
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_TIMEOUT_S,
-        check=False,
-    )
-    return Step(code=done.returncode, out=done.stdout, said=" ".join(done.stderr.split()))
+    words = [str(one) for one in arguments]
+    if program == "slotcast_publisher" and is_forking():
+        command = ["-m", "tests.zoo.publisher_command", *words]
+        done = run_forked(command, timeout=COMMAND_TIMEOUT_S)
+    else:
+        command = [sys.executable, "-m", program, *words]
+        done = subprocess.run(command, capture_output=True, timeout=COMMAND_TIMEOUT_S, check=False)
+    said = done.stderr.decode(errors="replace")
+    return Step(code=done.returncode, out=done.stdout.decode(), said=" ".join(said.split()))
 
 
 # --- release ----------------------------------------------------------------------------------
@@ -124,6 +131,7 @@ def _released(model: ZooModel, path: Path, broker_url: str, folder: Path) -> Jou
     said: dict[str, Any] = json.loads(done.out)
     return msgspec.structs.replace(
         found,
+        image_bytes=said["image_size_bytes"],
         payload_bytes=min(one["size_bytes"] for one in said["payloads"]),
         warnings=tuple(said["warnings"]),
     )

@@ -20,17 +20,14 @@ def write(
     journeys: Mapping[str, Journey],
     results: Mapping[str, NodeResult],
 ) -> None:
-    """Write the tables for which everything was found; say which was not.
+    """Write the tables of that of which anything was found.
 
     Args:
         models: the list.
         journeys: what became of each, by name.
         results: what became of each node test, by name.
     """
-    missing = [model.name for model in models if model.name not in journeys]
-    if missing:
-        print(f"no table of models: {len(missing)} were not tried, such as {missing[0]}")
-    else:
+    if journeys:
         _put("models", models_table(models, journeys))
     if results:
         _put("node tests", nodes_table(results.values(), read_reasons()))
@@ -49,23 +46,26 @@ def models_table(models: Sequence[ZooModel], journeys: Mapping[str, Journey]) ->
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for package, group in groupby(models, lambda model: f"{model.package} {model.version}"):
         for at, model in enumerate(group):
-            lines.append(_row("" if at else package, model, journeys[model.name]))
-    accepted = sum(not journeys[model.name].problems for model in models)
-    alone = sum(not model.options for model in models)
+            lines.append(_row("" if at else package, model, journeys.get(model.name)))
+    tried = [model for model in models if model.name in journeys]
+    accepted = [model for model in tried if not journeys[model.name].problems]
     head = (
-        f"{len(models)} files, {accepted} of them accepted by a device and committed,"
-        f" {alone} with no option."
+        f"Of {len(tried)} files, {len(accepted)} were accepted by a device and committed,"
+        f" {sum(not model.options for model in accepted)} of them with no option, and their damaged"
+        " copies refused."
     )
     return "\n".join([head, "", *lines])
 
 
-def _row(package: str, model: ZooModel, found: Journey) -> str:
+def _row(package: str, model: ZooModel, found: Journey | None) -> str:
+    if found is None:
+        return f"| {package} | `{model.short}` | | | not tried | | |"
     options = f"`{' '.join(model.options)}`" if model.options else "no option"
     cells = [
         package,
         f"`{model.short}`",
         f"{found.size_bytes / 1e6:.2f} MB",
-        f"{found.payload_bytes / max(1, found.size_bytes):.1%}",
+        f"{found.payload_bytes / 1e6:.2f} MB",
         f"**not accepted**: {found.problems[0]:.120}" if found.problems else options,
         *(
             _word(found.damaged.get(what, ""))
