@@ -15,6 +15,7 @@ import pytest
 from tests.support import models
 from tests.support.model_files import tflite_bytes
 from tests.zoo import fetch as fetching
+from tests.zoo import tables
 from tests.zoo.damage import damaged, sign_turned
 from tests.zoo.fetch import CannotFetch, path_of
 from tests.zoo.install import request_of
@@ -41,6 +42,13 @@ def test_the_list_names_each_file_once_and_at_least_forty() -> None:
     assert len(listed) >= 40
     assert len({model.sha256 for model in listed}) == len({model.name for model in listed})
     assert len({model.name for model in listed}) == len(listed)
+
+
+def test_the_document_has_a_row_for_each_model_of_the_list() -> None:
+    page = tables.PAGE.read_text()
+    for model in read_list():
+        assert f"`{model.short}`" in page
+        assert f"{model.package} {model.version}" in page
 
 
 # --- fetching ---------------------------------------------------------------------------------
