@@ -27,8 +27,9 @@ from slotcast_schemas.codecs.delta.model import FrequencyModel
 from slotcast_schemas.codecs.delta.rans import BitReader, RansDecoder, WordReader
 from slotcast_schemas.codecs.delta.segments import (
     CONTEXT_COUNT,
+    SYMBOL_COUNT,
 )
-from slotcast_schemas.codecs.delta.symbols import join, split
+from slotcast_schemas.codecs.delta.symbols import SymbolTables, split
 from slotcast_schemas.codecs.source import MemorySource
 from tests.support.deltas import model_bytes, round_trip
 
@@ -130,7 +131,9 @@ def test_any_two_elements_have_a_difference_that_undoes_itself(
     difference = (ordered(kind, new) - ordered(kind, old)) & mask
     symbols, plain = split(kind, difference, old)
     assert symbols.max() < 127
-    again = (ordered(kind, old) + join(kind, symbols, plain, old)) & mask
+    tables = SymbolTables(np.arange(SYMBOL_COUNT, dtype=np.uint8), contexts=1)
+    joined = tables.join(kind, symbols.astype(np.intp), plain, old)
+    again = (ordered(kind, old) + joined) & mask
     assert np.array_equal(ordered(kind, again), new)
     assert pack(kind, new) == np.random.default_rng(seed + 1).bytes(kind.size_bytes(1000))
 
@@ -170,10 +173,12 @@ def test_symbols_of_any_strips_survive_the_coder(
     decoder = RansDecoder(model, 1 << coded.lanes_log2, words)
     index = np.cumsum(coded.used_contexts) - 1
     names = np.flatnonzero(coded.used_symbols).astype(np.uint8)
+    tables = SymbolTables(names, contexts=int(coded.used_contexts.sum()))
     for contexts, symbols, plain in strips:
-        got = names[decoder.decode(index[contexts].astype(np.uint8))]
-        assert np.array_equal(got, symbols)
-        numbers = bits.take_for(got)
+        places = decoder.decode(index[contexts])
+        assert np.array_equal(places // len(names), index[contexts])
+        assert np.array_equal(names[places % len(names)], symbols)
+        numbers = bits.take(tables.plain_bits[places])
         assert np.array_equal(np.zeros_like(plain) if numbers is None else numbers, plain)
     decoder.finish()
     bits.finish()

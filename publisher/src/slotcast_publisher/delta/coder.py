@@ -6,6 +6,7 @@ them, and then the words are made from the last symbol to the first.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -148,7 +149,7 @@ def choose_lanes_log2(coded_bytes: float, symbols: int) -> int:
     """
     lanes = max(16.0, coded_bytes * _LANE_SHARE / 2)
     lanes = max(lanes, min(symbols / _STEPS_ENOUGH, coded_bytes * _LANE_SHARE_MAX / 2))
-    return min(_LANES_LOG2_MAX, int(np.log2(lanes)))
+    return min(_LANES_LOG2_MAX, round(math.log2(lanes)))
 
 
 def _entropy_bits(joint: NDArray[np.int64]) -> float:

@@ -112,3 +112,19 @@ def exponents(kind: ElementKind, elements: Bits) -> NDArray[np.int16]:
         return np.zeros(len(elements), dtype=np.int16)
     exponent_mask = (1 << (kind.bits - 1 - kind.mantissa_bits)) - 1
     return ((elements >> kind.mantissa_bits) & exponent_mask).astype(np.int16)
+
+
+def of_elements(values: NDArray[Any], block: int, first: int, count: int) -> NDArray[Any]:
+    """Give for each of `count` elements what its block has, same type, shape (count,).
+
+    Args:
+        values: one for each block.
+        block: the number of elements of a block; the last may have fewer.
+        first: index of the first of the elements.
+        count: how many there are.
+    """
+    start, end = first // block, (first + count - 1) // block + 1
+    repeats = np.full(end - start, block, dtype=np.int64)
+    repeats[0] -= first - start * block
+    repeats[-1] -= end * block - (first + count)
+    return np.repeat(values[start:end], repeats)

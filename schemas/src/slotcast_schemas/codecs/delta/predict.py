@@ -9,7 +9,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from slotcast_schemas.codecs.delta.elements import FLOAT16, Bits, ElementKind, ordered, sign_spread
+from slotcast_schemas.codecs.delta.elements import (
+    FLOAT16,
+    Bits,
+    ElementKind,
+    is_negative,
+    of_elements,
+    ordered,
+    sign_spread,
+)
 from slotcast_schemas.codecs.delta.segments import (
     DecayMap,
     LowRank,
@@ -29,8 +37,8 @@ def predict(tensor: TensorSegment, old: Bits, first: int) -> Bits:
     """
     predictor = tensor.predictor
     if isinstance(predictor, DecayMap):
-        blocks = np.arange(first, first + len(old), dtype=np.int64) // tensor.block
-        return apply_decay_map(tensor.kind, predictor, old, predictor.is_mapped[blocks])
+        is_mapped = of_elements(predictor.is_mapped, tensor.block, first, len(old))
+        return apply_decay_map(tensor.kind, predictor, old, is_mapped)
     if isinstance(predictor, LowRank):
         columns = predictor.right.shape[1]
         row = first // columns
@@ -51,11 +59,20 @@ def apply_decay_map(
         is_mapped: bool, shape (n,): whether the element is moved.
     """
     assert kind.mantissa_bits is not None  # noqa: S101  (the format lets only floats have a map)
+    if not is_mapped.any():
+        return old
     index = (old >> (kind.mantissa_bits - decay.table_bits)) & ((1 << decay.table_bits) - 1)
-    steps = decay.steps[index]
-    negative = sign_spread(kind, old).astype(np.int32)
-    steps = np.where(is_mapped, (steps ^ negative) - negative, 0)
-    return ordered(kind, ordered(kind, old) + steps.astype(kind.unsigned))
+    steps = decay.steps.take(index)
+    if not is_mapped.all():
+        steps *= is_mapped
+    # A float's magnitude is all its bits but the sign, so it may be moved as it is.
+    moved: Bits = old + steps.astype(kind.unsigned)
+    if np.any(is_negative(kind, moved ^ old)):
+        # Unless one goes through zero, or beyond all numbers: then as the format has it.
+        negative = sign_spread(kind, old).astype(np.int32)
+        steps = (steps ^ negative) - negative
+        return ordered(kind, ordered(kind, old) + steps.astype(kind.unsigned))
+    return moved
 
 
 def apply_low_rank(kind: ElementKind, factors: LowRank, old: Bits) -> Bits:

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slotcast_schemas.codecs.delta.model import FrequencyModel
-from slotcast_schemas.codecs.delta.symbols import PLAIN_BITS
 from slotcast_schemas.errors import PayloadCorrupt
 
 STATE_START: Final = 1 << 16
@@ -42,58 +41,60 @@ class RansDecoder:
         self._states = (high.astype(np.uint32) << np.uint32(16)) | low
         self._lookup = model.lookup()
 
-    def decode(self, contexts: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Decode symbols' indices for elements of these contexts' indices; both uint8, shape (n,).
+    def decode(self, contexts: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Decode symbols for elements of these contexts' indices; both of shape (n,).
+
+        Returns:
+            Each symbol's place in the tables: the context's index times the number of symbols,
+            plus the symbol's index.
 
         Raises:
             PayloadCorrupt: the words ended too early.
         """
-        out = np.empty(len(contexts), dtype=np.uint8)
-        done = 0
-        while done < len(contexts):
-            end = min(len(contexts), done + self._model.until_update)
-            self._run(contexts[done:end], out[done:end])
-            done = end
-        return out
-
-    def _run(self, contexts: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-        """Decode up to the model's next update, at most 65,536 symbols."""
+        places = contexts * self._model.symbols
         # Indices are as wide as numpy's own: narrower ones it would widen at every use.
-        slots = contexts.astype(np.intp)
-        rows = slots * self._model.symbols
-        slots <<= self._model.precision_bits
-        words = self._words.take(len(out))
+        slots = contexts << self._model.precision_bits
+        done = 0
+        while done < len(places):
+            run = slice(done, done + self._model.until_update)
+            self._run(slots[run], places[run])
+            done = run.stop
+        return places
+
+    def _run(self, slots: NDArray[np.intp], places: NDArray[np.intp]) -> None:
+        """Decode up to the model's next update, at most 65,536 symbols.
+
+        Args:
+            slots: where each context's slots begin; becomes the slots that were looked up.
+            places: the place of each context's first symbol; becomes the places of the symbols.
+        """
+        words = self._words.take(len(places))
         used = 0
-        for start in range(0, len(out), len(self._states)):
+        for start in range(0, len(places), len(self._states)):
             step = slice(start, start + len(self._states))
-            used = self._step(slots[step], rows[step], out[step], words, used)
+            used = self._step(slots[step], places[step], words, used)
         self._words.give_back(len(words) - used)
-        if self._model.note(rows):  # which are the places of the symbols by now
+        if self._model.note(places):
             self._lookup = self._model.lookup()
 
     def _step(
         self,
         slots: NDArray[np.intp],
-        rows: NDArray[np.intp],
-        out: NDArray[np.uint8],
+        places: NDArray[np.intp],
         words: NDArray[np.uint16],
         used: int,
     ) -> int:
-        """One symbol of each lane; returns how many of the words are used now.
-
-        Adds to `slots` and `rows`, so that they say which places of the tables were looked up.
-        """
+        """One symbol of each lane; returns how many of the words are used now."""
         model = self._model
         bits = np.uint32(model.precision_bits)
-        states = self._states[: len(out)]
+        states = self._states[: len(places)]
         slot = states & np.uint32((1 << model.precision_bits) - 1)
         slots += slot
-        self._lookup.take(slots, out=out, mode="clip")
-        rows += out
+        places += self._lookup.take(slots, mode="clip")
         states >>= bits
-        states *= model.frequency.take(rows)
+        states *= model.frequency.take(places, mode="clip")
         states += slot
-        states -= model.start.take(rows)
+        states -= model.start.take(places, mode="clip")
         hungry = (states < STATE_START).nonzero()[0]
         fed = used + len(hungry)
         if fed > len(words):
@@ -154,26 +155,24 @@ class BitReader:
         self._size_bytes = size_bytes
         self._position_bits = 0
 
-    def take_for(self, symbols: NDArray[np.uint8]) -> NDArray[np.uint32] | None:
-        """Read the plain bits of each symbol, uint32, shape (n,); None if none of them has any.
+    def take(self, widths: NDArray[np.int64]) -> NDArray[np.uint32] | None:
+        """Read numbers of so many bits each, at most 31, shape (n,); None if none has any.
 
         Raises:
             PayloadCorrupt: the region ended too early.
         """
-        widths = PLAIN_BITS[symbols]
-        ends = np.cumsum(widths, dtype=np.int64)
+        ends = np.cumsum(widths)
         total = int(ends[-1]) if len(ends) else 0
         if total == 0:
             return None
-        first = self._position_bits >> 5
-        starts = ends - widths
-        starts += self._position_bits & 31
+        first, offset = self._position_bits >> 5, self._position_bits & 31
+        starts = np.subtract(ends, widths, out=ends)
+        starts += offset
         pairs = self._pairs(first, (self._position_bits + total + 31) >> 5)
         self._position_bits += total
-        shifts = (starts & 31).view(np.uint64)
-        starts >>= 5
-        values = pairs.take(starts)
-        values >>= shifts
+        values = pairs.take(starts >> 5)
+        starts &= 31
+        values >>= starts.view(np.uint64)
         plain = values.astype(np.uint32)
         plain &= _MASKS.take(widths)
         return plain

@@ -17,6 +17,7 @@ from slotcast_schemas.codecs.delta.elements import (
     ElementKind,
     exponents,
     is_negative,
+    of_elements,
     sign_spread,
 )
 from slotcast_schemas.codecs.delta.segments import (
@@ -49,8 +50,6 @@ def _tables() -> tuple[NDArray[np.uint32], NDArray[np.uint8], NDArray[np.uint8]]
 
 
 MAGNITUDE, PLAIN_BITS, SIGN = _tables()
-_SIGN_MASK: Final = (0 - SIGN.astype(np.uint32)).astype(np.uint32)
-"""All ones for a symbol of a negative difference, else zero; uint32, shape (SYMBOL_COUNT,)."""
 
 
 def context_of(tensor: TensorSegment, predicted: Bits, first: int) -> NDArray[np.uint8]:
@@ -61,23 +60,19 @@ def context_of(tensor: TensorSegment, predicted: Bits, first: int) -> NDArray[np
         predicted: the predicted elements, of which only the exponents count.
         first: index in the segment of the first of them.
     """
-    count = len(predicted)
-    block, last = first // tensor.block, (first + count - 1) // tensor.block
-    repeats = np.full(last + 1 - block, tensor.block, dtype=np.int64)
-    repeats[0] -= first - block * tensor.block
-    repeats[-1] -= (last + 1) * tensor.block - (first + count)
-    scales = np.repeat(tensor.scales[block : last + 1], repeats)
+    raised = tensor.scales + np.int16(2 * CONTEXT_OF_ONE)
+    expected = of_elements(raised, tensor.block, first, len(predicted))
     if not isinstance(tensor.predictor, Rebase):
-        scales = scales - (exponents(tensor.kind, predicted) << np.int16(2))
-    shifted = (scales + np.int16(2 * CONTEXT_OF_ONE)) >> np.int16(1)
-    result: NDArray[np.uint8] = np.clip(shifted, 0, CONTEXT_COUNT - 1).astype(np.uint8)
+        expected -= exponents(tensor.kind, predicted) << np.int16(2)
+    expected >>= np.int16(1)
+    result: NDArray[np.uint8] = np.clip(expected, 0, CONTEXT_COUNT - 1).astype(np.uint8)
     return result
 
 
 def split(
     kind: ElementKind, difference: Bits, predicted: Bits
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
-    """Split differences into symbols, uint8, and plain bits, uint32, shape (n,); `join` undoes it.
+    """Split differences into symbols, uint8, and plain bits, uint32; `SymbolTables.join` undoes it.
 
     Args:
         kind: of the elements.
@@ -97,28 +92,54 @@ def split(
     return symbol, (magnitude - MAGNITUDE[symbol]).astype(np.uint32)
 
 
-def join(
-    kind: ElementKind, symbol: NDArray[np.uint8], plain: NDArray[np.uint32] | None, predicted: Bits
-) -> Bits:
-    """Give differences modulo 2**bits from their symbols and plain bits.
+class SymbolTables:
+    """What symbols mean, looked up by their places in a coder's tables.
+
+    A place is the context's index times the number of symbols, plus the symbol's index; the coder
+    gives places, so that nothing has to be looked up twice.
+
+    Attributes:
+        plain_bits: by place, int64, how many plain bits the symbol has.
 
     Args:
-        kind: the elements' kind.
-        symbol: uint8, shape (n,): the class of each difference's magnitude, with its sign.
-        plain: uint32, shape (n,): what each adds to the least magnitude of its class; None for
-            nothing.
-        predicted: what each element was predicted to be, unsigned, shape (n,); its sign turns the
-            symbol's.
+        symbols: uint8, shape (symbols,): those that there are, by index.
+        contexts: how many there are.
     """
-    magnitude = MAGNITUDE[symbol]
-    if plain is not None:
-        magnitude += plain
-    mask = _SIGN_MASK[symbol]
-    # An arithmetic shift spreads the sign over all bits: 0 or all ones, without a branch.
-    if kind.bits == 4:
-        mask ^= (0 - (predicted >> np.uint8(3)).astype(np.uint32)).astype(np.uint32)
-    else:
-        mask ^= sign_spread(kind, predicted).astype(np.int32).view(np.uint32)
-    magnitude ^= mask
-    magnitude -= mask
-    return magnitude.astype(kind.unsigned)
+
+    def __init__(self, symbols: NDArray[np.uint8], contexts: int) -> None:
+        places = np.tile(symbols, contexts)
+        self.plain_bits = PLAIN_BITS[places].astype(np.int64)
+        self._magnitude = MAGNITUDE[places]
+        self._sign = (0 - SIGN[places].astype(np.uint32)).astype(np.uint32)
+
+    def join(
+        self,
+        kind: ElementKind,
+        places: NDArray[np.intp],
+        plain: NDArray[np.uint32] | None,
+        predicted: Bits,
+    ) -> Bits:
+        """Give differences modulo 2**bits from their symbols and plain bits.
+
+        Args:
+            kind: the elements' kind.
+            places: shape (n,): of the symbol that tells each difference's magnitude and sign.
+            plain: uint32, shape (n,): what each adds to the least magnitude of its symbol; None for
+                nothing.
+            predicted: what each element was predicted to be, unsigned, shape (n,); its sign turns
+                the symbol's.
+        """
+        magnitude = self._magnitude.take(places)
+        if plain is not None:
+            magnitude |= plain
+        # All ones where the difference is negative: minus a number is its complement, plus one.
+        mask = self._sign.take(places)
+        if kind.bits == 4:
+            mask ^= (0 - (predicted >> np.uint8(3)).astype(np.uint32)).astype(np.uint32)
+        else:
+            # An arithmetic shift spreads the sign over all bits: 0 or all ones, without a branch.
+            spread = sign_spread(kind, predicted).astype(np.int32, copy=False)
+            mask ^= spread.view(np.uint32)
+        magnitude ^= mask
+        magnitude -= mask
+        return magnitude.astype(kind.unsigned, copy=False)

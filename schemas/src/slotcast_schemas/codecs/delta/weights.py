@@ -14,7 +14,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from slotcast_schemas.codecs.delta.elements import BFLOAT16, FLOAT16, Bits, ElementKind
+from slotcast_schemas.codecs.delta.elements import (
+    BFLOAT16,
+    FLOAT16,
+    Bits,
+    ElementKind,
+    of_elements,
+)
 from slotcast_schemas.codecs.delta.format import SECTION_HEADER_SIZE, SectionHeader
 from slotcast_schemas.codecs.delta.packed import PackedStream, PayloadRegion
 from slotcast_schemas.codecs.delta.rans import WordReader
@@ -297,10 +303,10 @@ def stepped(segment: Steps, symbols: NDArray[np.uint8], first: int) -> Bits:
         symbols: how many steps, a signed byte each; uint8, shape (n,).
         first: index in the segment of the first of them.
     """
-    blocks = np.arange(first, first + len(symbols), dtype=np.int64) // segment.block
+    scales = of_elements(segment.scales, segment.block, first, len(symbols))
     with np.errstate(all="ignore"):
         steps = symbols.view(np.int8).astype(np.float32)
-        floats = np.multiply(steps, segment.scales[blocks], dtype=np.float32)
+        floats = np.multiply(steps, scales, dtype=np.float32)
         elements = as_kind(segment.kind, floats)
     if segment.has_negative_zero:
         elements[symbols == _NEGATIVE_ZERO] = 1 << (segment.kind.bits - 1)
