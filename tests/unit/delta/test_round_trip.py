@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from slotcast_publisher.delta import KnownMoves
+from slotcast_schemas.codecs.delta.format import FEATURE_WEIGHTS
 from slotcast_schemas.codecs.delta.segments import (
     Rebase,
 )
 from tests.support.deltas import apply_delta, kinds_of, model_bytes, round_trip
+from tests.support.weights import trained
 
 ROWS, COLUMNS = 192, 160
 
@@ -296,3 +298,15 @@ def test_a_large_file_is_searched_piece_by_piece(
     assert report.section_count >= 8
     # Nearly all is found again, though no piece sees the whole of the old file.
     assert len(payload) < 3_000
+
+
+def test_weights_without_an_old_self_cost_no_more_than_in_a_whole_image(tmp_path: Path) -> None:
+    same = trained(200, 256)
+    old = {"m__onnx": model_bytes({"same": same, "gone": trained(64, 64, seed=2)})}
+    new = {"m__onnx": model_bytes({"same": same, "new": trained(900, 300, seed=3)})}
+    report, payload = round_trip(tmp_path / "small", old, new)
+    assert report.features == FEATURE_WEIGHTS
+    assert len(payload) < 0.84 * 4 * 900 * 300
+    plain, before = round_trip(tmp_path / "plain", old, new, features=0)
+    assert plain.features == 0
+    assert len(before) > 0.9 * 4 * 900 * 300

@@ -28,7 +28,8 @@ def release(repo: Repository, tmp_path: Path, number: int, builder: DeltaBuilder
     file.write_bytes(model_bytes(number, 1 << 14))
     request = ReleaseRequest(model="clf", version=str(number), files=(file,))
     done = repo.build_release(request, builders=(FullBuilder(), builder))
-    return [r.payload.base.version for r in done.payloads if r.payload.base is not None]
+    bases = [r.payload.base.version for r in done.payloads if r.payload.base is not None]
+    return list(dict.fromkeys(bases))
 
 
 ANY = DeltaBuilder(worth=1e9)
@@ -76,3 +77,15 @@ def test_what_an_older_repository_remembers_as_done_is_not_done_again(
     monkeypatch.setattr(FullBuilder, "build", None)
     monkeypatch.setattr(DeltaBuilder, "build", None)
     release(repo, tmp_path, 1, ANY)
+
+
+def test_where_a_delta_asks_for_a_feature_devices_of_before_have_a_plain_one(
+    repo: Repository, tmp_path: Path
+) -> None:
+    """The two models have nothing in common: all weights of the second are without an old self."""
+    release(repo, tmp_path, 1, ANY)
+    release(repo, tmp_path, 2, ANY)
+    payloads = [record.payload for record in repo.store.folder("clf", "2").payloads()]
+    sizes = {each.codec: each.size_bytes for each in payloads if each.base is not None}
+    assert list(sizes) == ["delta+v1", "delta+v2"]
+    assert sizes["delta+v2"] < 0.95 * sizes["delta+v1"]

@@ -49,7 +49,7 @@ for another day's bytes."""
 
 FULL_CODECS: Final = frozenset({"full+zstd", "full+none", SMALL_CODEC})
 """The codecs of payloads that hold a whole image."""
-DELTA_CODECS: Final = frozenset({"delta+v1"})
+DELTA_CODECS: Final = frozenset({"delta+v1", "delta+v2"})
 """The codecs of payloads that need an image on the device to start from."""
 
 

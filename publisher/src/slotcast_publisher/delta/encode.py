@@ -12,7 +12,8 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ from slotcast_publisher.delta.section import EncodedSection, SegmentUse, encode_
 from slotcast_publisher.image_files import Image
 from slotcast_schemas.codecs.delta.format import (
     HEADER_SIZE,
+    KNOWN_FEATURES,
     Header,
 )
 from slotcast_schemas.codecs.source import Source
@@ -68,6 +70,7 @@ class DeltaReport:
     payload_size_bytes: int
     section_count: int
     segments: list[SegmentRow]
+    features: int = 0
 
 
 def encode_delta(
@@ -78,6 +81,7 @@ def encode_delta(
     progress: Callable[[int, int], None] | None = None,
     workers: int = 1,
     known: KnownMoves = NOTHING_KNOWN,
+    features: int = KNOWN_FEATURES,
 ) -> DeltaReport:
     """Write to `out` what makes the image of `target` from that of `base`.
 
@@ -88,6 +92,7 @@ def encode_delta(
         progress: told bytes of the target done, and in all.
         workers: processes to use; the payload does not depend on it.
         known: how `rebase` made the target, if it did; a wrong word here only costs bytes.
+        features: those that a decoder may be asked for, a bit each; 0 for what every one can.
 
     Raises:
         SlotDamaged: a file cannot be read, or changed while it was.
@@ -97,17 +102,23 @@ def encode_delta(
         plans = _plan(old, new, find_tensors(base), find_tensors(target))
         sha256 = _sha256(old)
         header = Header(old.size_bytes, new.size_bytes, sha256, len(plans))
+        needed = 0
         rows: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
         done_bytes, payload_bytes = 0, HEADER_SIZE
         with out.open("wb") as file:
             file.write(header.pack())
-            for section in _encoded(base, target, plans, known, workers):
+            for section in _encoded(
+                base, target, plans, partial(_encode_one, known, features), workers
+            ):
                 file.write(section.payload)
+                needed |= section.features
                 payload_bytes += len(section.payload)
                 done_bytes += section.image_bytes
                 _add_uses(rows, section.uses)
                 if progress is not None:
                     progress(done_bytes, new.size_bytes)
+            file.seek(0)
+            file.write(replace(header, features=needed).pack())
         return DeltaReport(
             base_size_bytes=old.size_bytes,
             base_sha256=sha256,
@@ -115,6 +126,7 @@ def encode_delta(
             payload_size_bytes=payload_bytes,
             section_count=len(plans),
             segments=[SegmentRow(kind, *row) for kind, row in rows.items()],
+            features=needed,
         )
 
 
@@ -129,29 +141,35 @@ def _plan(
 
 
 def _encoded(
-    base: Image, target: Image, plans: list[SectionPlan], known: KnownMoves, workers: int
+    base: Image,
+    target: Image,
+    plans: list[SectionPlan],
+    encode_one: Callable[[Image, Image, SectionPlan], EncodedSection],
+    workers: int,
 ) -> Iterator[EncodedSection]:
     """Sections in order, a few at a time, so that finished ones do not pile up in memory."""
     # Sections that are searched by suffixes take turns, or they would not fit the memory together.
     if workers <= 1 or len(plans) < _POOL_FROM_SECTIONS or any(plan.is_heavy for plan in plans):
         for plan in plans:
-            yield _encode_one(base, target, plan, known)
+            yield encode_one(base, target, plan)
         return
     # Spawned, not forked: the caller may have threads, and a fork would share its memory's count.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(plans)), mp_context=context) as pool:
         ahead = []
         for plan in plans:
-            ahead.append(pool.submit(_encode_one, base, target, plan, known))
+            ahead.append(pool.submit(encode_one, base, target, plan))
             if len(ahead) > workers:
                 yield ahead.pop(0).result()
         for future in ahead:
             yield future.result()
 
 
-def _encode_one(base: Image, target: Image, plan: SectionPlan, known: KnownMoves) -> EncodedSection:
+def _encode_one(
+    known: KnownMoves, features: int, base: Image, target: Image, plan: SectionPlan
+) -> EncodedSection:
     with image_of(base) as old, image_of(target) as new:
-        return encode_section(old, new, plan, known)
+        return encode_section(old, new, plan, known, features=features)
 
 
 def _add_uses(rows: dict[str, list[int]], uses: list[SegmentUse]) -> None:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import bz2
 import lzma
+from collections.abc import Sequence
 from typing import Final
 
 import bsdiff4
 import numpy as np
 import zstandard
 
+from slotcast_publisher.delta.weights import WeightsPiece, encode_weights
 from slotcast_publisher.delta.worth_trying import (
     has_common_bytes,
     has_repetitions,
@@ -22,6 +24,7 @@ from slotcast_schemas.codecs.delta.fields import FieldWriter
 from slotcast_schemas.codecs.delta.packed import (
     PACK_BZ2,
     PACK_NONE,
+    PACK_WEIGHTS,
     PACK_XZ,
     PACK_ZSTD,
     XZ_FILTERS,
@@ -46,6 +49,13 @@ _CHAIN_LOG_MAX: Final = 23
 """The size of zstd's search tree, as a power of two: half of what level 19 would take for 16 MiB.
 That saves 32 MB, and hardly a match is lost."""
 
+_WEIGHTS_MIN_BYTES: Final = 4096
+"""The least bytes of tensors among the others for which a section of weights is tried."""
+
+_WORTH_WEIGHTS: Final = 0.99
+"""The share of what else there is below which weights are coded as such: decoders of before cannot
+read that."""
+
 Packed = tuple[OtherStreams, bytes]
 
 
@@ -57,6 +67,7 @@ def encode_other(
     is_noise: bool,
     is_patch_hopeless: bool = False,
     is_in_crumbs: bool = False,
+    weights: Sequence[WeightsPiece] = (),
 ) -> Packed:
     """Give how to make `data`, and the stored streams.
 
@@ -68,6 +79,8 @@ def encode_other(
         is_patch_hopeless: so many of them are, that suffix sorting takes too long.
         is_in_crumbs: the decoder will read them a few at a time, which decoders of the first
             release lose track of in a stream of LZMA2 of more than 16 KiB.
+        weights: the tensors among them, and what lies between; empty where a decoder must not be
+            asked to know such.
     """
     candidates = [_plain(data, is_noise=is_noise, is_in_crumbs=is_in_crumbs)]
     if data and old and not is_noise and has_common_bytes(data, old):
@@ -77,7 +90,13 @@ def encode_other(
         is_worth_it = len(data) <= _SLOW_UP_TO_BYTES or best < _WORTH_MORE_TRIES * len(data)
         if is_worth_it and not is_patch_hopeless:
             candidates.append(_patch(data, old, ranges))
-    return min(candidates, key=lambda candidate: _cost(*candidate))
+    best_of_all = min(candidates, key=lambda candidate: _cost(*candidate))
+    if sum(piece.size_bytes for piece in weights if piece.kind is not None) < _WEIGHTS_MIN_BYTES:
+        return best_of_all
+    packed = encode_weights(data, weights)
+    streams = OtherStreams(MODE_PLAIN, [], [(PACK_WEIGHTS, len(packed), len(data))])
+    is_smaller = len(packed) < _WORTH_WEIGHTS * _cost(*best_of_all)
+    return (streams, packed) if is_smaller else best_of_all
 
 
 def _cost(streams: OtherStreams, packed: bytes) -> int:

@@ -11,6 +11,8 @@ from typing import Final
 
 from slotcast_publisher.delta.match import Match
 from slotcast_publisher.delta.origins import Origins
+from slotcast_publisher.delta.place import TensorPlace
+from slotcast_publisher.delta.weights import WeightsPiece
 
 SECTION_BYTES: Final = 8 * 1024 * 1024
 """The bytes of the image that one section makes, about."""
@@ -54,6 +56,7 @@ class TargetPiece:
         first: its first element in that tensor.
         is_noise: it is weights that nothing explains.
         copied_from: where in the base the same bytes lie, if they do.
+        place: the tensor that noise is part of.
     """
 
     offset: int
@@ -62,11 +65,20 @@ class TargetPiece:
     first: int = 0
     is_noise: bool = False
     copied_from: int | None = None
+    place: TensorPlace | None = None
 
     @property
     def is_other(self) -> bool:
         """Whether its bytes are given as they are: neither from a tensor nor a copy."""
         return self.match is None and self.copied_from is None
+
+    @property
+    def as_weights(self) -> WeightsPiece:
+        """What it is to whoever codes it without an old self."""
+        place = self.match.new if self.match else self.place
+        if place is None:
+            return WeightsPiece(self.size_bytes)
+        return WeightsPiece(self.size_bytes, place.kind, place.row)
 
     @property
     def is_noise_apart(self) -> bool:
@@ -172,7 +184,10 @@ def _runs(size_bytes: int, origins: Origins) -> Iterator[TargetPiece]:
     known += [
         TargetPiece(run.offset, run.size_bytes, copied_from=run.base_offset) for run in origins.runs
     ]
-    known += [TargetPiece(place.offset, place.size_bytes, is_noise=True) for place in origins.noise]
+    known += [
+        TargetPiece(place.offset, place.size_bytes, is_noise=True, place=place)
+        for place in origins.noise
+    ]
     end = 0
     for piece in sorted(known, key=lambda piece: piece.offset):
         if piece.offset > end:
@@ -196,7 +211,13 @@ def _cut(runs: Iterator[TargetPiece], limit: int) -> Iterator[TargetPiece]:
             first = run.match.new.kind.count(start) if run.match else 0
             copied_from = None if run.copied_from is None else run.copied_from + start
             yield TargetPiece(
-                run.offset + start, size_bytes, run.match, first, run.is_noise, copied_from
+                run.offset + start,
+                size_bytes,
+                run.match,
+                first,
+                run.is_noise,
+                copied_from,
+                run.place,
             )
 
 

@@ -26,9 +26,12 @@ from slotcast_publisher.delta.tensors import (
     with_scales,
 )
 from slotcast_schemas.codecs.delta.format import (
+    FEATURE_WEIGHTS,
+    KNOWN_FEATURES,
     SectionHeader,
     pack_description,
 )
+from slotcast_schemas.codecs.delta.packed import PACK_WEIGHTS
 from slotcast_schemas.codecs.delta.segments import (
     Copy,
     Description,
@@ -59,15 +62,21 @@ class SegmentUse:
 
 @dataclass(frozen=True, slots=True)
 class EncodedSection:
-    """A section as it goes into the payload, and what it consists of."""
+    """A section as it goes into the payload, what it consists of, and what it asks of a decoder."""
 
     payload: bytes
     image_bytes: int
     uses: list[SegmentUse]
+    features: int = 0
 
 
 def encode_section(
-    base: Source, target: Source, plan: SectionPlan, known: KnownMoves = NOTHING_KNOWN
+    base: Source,
+    target: Source,
+    plan: SectionPlan,
+    known: KnownMoves = NOTHING_KNOWN,
+    *,
+    features: int = KNOWN_FEATURES,
 ) -> EncodedSection:
     """Encode the section that `plan` describes.
 
@@ -76,6 +85,7 @@ def encode_section(
         target: the new image.
         plan: the section's pieces.
         known: how the new image was made, if that is known.
+        features: those that a decoder may be asked for.
     """
     segments: list[Segment] = []
     collector = SymbolCollector()
@@ -88,11 +98,8 @@ def encode_section(
             collect(Pair(base, target, piece.offset), segment, collector)
     segments = _merged(segments)
     coded = collector.finish()
-    data = b"".join(
-        target.read_at(piece.offset, piece.size_bytes)
-        for piece, use in zip(plan.pieces, uses, strict=True)
-        if use.kind == "other"
-    )
+    others = [piece for piece, use in zip(plan.pieces, uses, strict=True) if use.kind == "other"]
+    data = b"".join(target.read_at(piece.offset, piece.size_bytes) for piece in others)
     old = b"".join(base.read_at(*each) for each in plan.ranges) if data else b""
     streams, stored = encode_other(
         data,
@@ -101,6 +108,7 @@ def encode_section(
         is_noise=plan.is_noise,
         is_patch_hopeless=plan.is_patch_hopeless,
         is_in_crumbs=plan.is_in_crumbs,
+        weights=[piece.as_weights for piece in others] if features & FEATURE_WEIGHTS else [],
     )
     uses = _with_other(uses, len(stored))
     description = Description(segments, streams, coded.used_contexts, coded.used_symbols)
@@ -119,7 +127,8 @@ def encode_section(
     )
     uses.append(SegmentUse("description", 0, len(packed) + len(header.pack())))
     payload = b"".join((header.pack(), packed, stored, coded.words, coded.plain))
-    return EncodedSection(payload, plan.size_bytes, uses)
+    needed = FEATURE_WEIGHTS if streams.streams[0][0] == PACK_WEIGHTS else 0
+    return EncodedSection(payload, plan.size_bytes, uses, needed)
 
 
 def _segment(

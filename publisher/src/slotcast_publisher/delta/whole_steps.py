@@ -6,7 +6,7 @@ scale of its own. What is found here is only a guess until `steps_of` gave the v
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +23,16 @@ _GROUPS: Final = (256, 128, 64, 32)
 _LARGEST: Final = (7, 8, 127, 128)
 """What the largest magnitude of a block mostly is, in steps: int4 and int8, full range or not. The
 smaller first, for whatever is 7 steps is also 126 smaller ones."""
+
+_UNUSUAL: Final = tuple(steps for steps in range(126, 0, -1) if steps not in _LARGEST)
+"""What it may be in a block that was clipped, or that has no element at the end of the range."""
+
+_GLIMPSE_ELEMENTS: Final = 64
+"""The elements of a block by which a number of steps is ruled out."""
+
+_NEAR: Final = {7: 0.5, 10: 0.2, 23: 0.02}
+"""How far from a whole number of steps an element may seem to be, by the bits of the mantissa: the
+largest element is rounded, and so is the element."""
 
 _SAMPLE_BLOCKS: Final = 8
 """The blocks by which a size of block is ruled out."""
@@ -63,9 +73,10 @@ def find_steps(kind: ElementKind, elements: Bits, row: int) -> FoundSteps | None
     for block in _blocks(row, len(elements)):
         rows = floats.reshape(-1, block)
         picked = rows[:: max(1, len(rows) // _SAMPLE_BLOCKS)]
-        if np.isnan(_scales(kind, picked)).any():
+        # Where the usual numbers of steps fit few blocks, these are no integers.
+        if 2 * np.count_nonzero(np.isnan(_scales(kind, picked, _LARGEST))) > len(picked):
             continue
-        scales = _scales(kind, rows)
+        scales = _scales(kind, rows, (*_LARGEST, *_UNUSUAL))
         if not np.isnan(scales).any():
             return FoundSteps(block, scales, has_negative_zero)
     return None
@@ -114,17 +125,28 @@ def _blocks(row: int, count: int) -> Iterator[int]:
             yield group
 
 
-def _scales(kind: ElementKind, rows: NDArray[np.float64]) -> NDArray[np.float32]:
-    """A scale for each block, shape (blocks,): 0 where all is zero, NaN where there is none."""
+def _scales(
+    kind: ElementKind, rows: NDArray[np.float64], candidates: Sequence[int]
+) -> NDArray[np.float32]:
+    """A scale for each block, shape (blocks,): 0 where all is zero, NaN where there is none.
+
+    Args:
+        kind: of the elements.
+        rows: shape (blocks, elements of a block).
+        candidates: what the largest magnitude of a block may be, in steps, the likely ones first.
+    """
     largest = np.abs(rows).max(axis=1)
+    glimpse = rows[:, :: max(1, rows.shape[1] // _GLIMPSE_ELEMENTS)]
     scales = np.where(largest == 0, np.float32(0), np.float32("nan")).astype(np.float32)
-    for steps in (*_LARGEST, *(each for each in range(126, 0, -1) if each not in _LARGEST)):
-        open_blocks = np.flatnonzero(np.isnan(scales))
-        if not len(open_blocks):
+    for steps in candidates:
+        is_open = np.isnan(scales)
+        if not is_open.any():
             break
-        if steps not in _LARGEST and len(open_blocks) > len(rows) // 2 + 1:
-            break  # the usual ones fit nowhere: these are no integers
-        scales[open_blocks] = _fitted(kind, rows[open_blocks], largest[open_blocks], steps)
+        whole = glimpse * (steps / np.where(largest > 0, largest, 1.0))[:, None]
+        is_near = np.abs(whole - np.rint(whole)).max(axis=1) <= _NEAR[kind.mantissa_bits or 0]
+        fitting = np.flatnonzero(is_open & is_near)
+        if len(fitting):
+            scales[fitting] = _fitted(kind, rows[fitting], largest[fitting], steps)
     return scales
 
 

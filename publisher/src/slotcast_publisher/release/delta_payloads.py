@@ -5,13 +5,13 @@ How a delta is coded is left to `delta`; that it rebuilds the image is proven by
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from slotcast_publisher.delta import KnownMoves, default_workers, encode_delta
+from slotcast_publisher.delta import DeltaReport, KnownMoves, default_workers, encode_delta
 from slotcast_publisher.delta.known_moves import NOTHING_KNOWN
 from slotcast_publisher.durable import storage_errors
 from slotcast_publisher.errors import NotFound
@@ -23,7 +23,13 @@ if TYPE_CHECKING:
     from slotcast_publisher.store import ReleaseFolder
 
 CODEC: Final = "delta+v1"
-"""The codec's name in offers."""
+"""The name in offers of a delta that every device can decode."""
+
+CODEC_WITH_FEATURES: Final = "delta+v2"
+"""The name of one that asks for a feature of the format; devices of before pass it over."""
+
+WORTH_FEATURES: Final = 0.98
+"""The largest share of the plain delta at which one with features is offered beside it."""
 
 BASES_BY_DEFAULT: Final = 3
 """The number of earlier releases that deltas start from, unless asked."""
@@ -77,24 +83,21 @@ class DeltaBuilder:
             NotFound: a version was asked for that is no earlier release.
         """
         full = _full_bytes(release)
-        made = []
+        made: list[PayloadCandidate] = []
         for number, base in enumerate(self._choose_bases(release, earlier)):
+            encode = partial(
+                encode_delta,
+                base.images(),
+                release.images(),
+                progress=partial(progress, f"delta from {base.load().version}"),
+                workers=default_workers(),
+                known=self._moves_from(base),
+            )
             target = out / f"delta-{number}.bin"
-            what = f"delta from {base.load().version}"
             with storage_errors(target):
-                report = encode_delta(
-                    base.images(),
-                    release.images(),
-                    target,
-                    progress=partial(progress, what),
-                    workers=default_workers(),
-                    known=self._moves_from(base),
-                )
-            if not full or report.payload_size_bytes <= full * self.worth:
-                candidate = PayloadCandidate(
-                    codec=CODEC, file=target, base=base, memory_bytes=DECODER_MEMORY_BYTES
-                )
-                made.append(candidate)
+                for file, codec, size_bytes in _deltas(encode, target, full * self.worth):
+                    if not full or size_bytes <= full * self.worth:
+                        made.append(_candidate(file, codec, base))
         return made
 
     def _moves_from(self, base: ReleaseFolder) -> KnownMoves:
@@ -130,6 +133,27 @@ class DeltaBuilder:
                     f" there are {', '.join(by_version) or 'none'}"
                 )
         return [by_version[version] for version in self.versions]
+
+
+def _candidate(file: Path, codec: str, base: ReleaseFolder) -> PayloadCandidate:
+    return PayloadCandidate(codec=codec, file=file, base=base, memory_bytes=DECODER_MEMORY_BYTES)
+
+
+def _deltas(
+    encode: Callable[..., DeltaReport], target: Path, most_bytes: float
+) -> Iterator[tuple[Path, str, int]]:
+    """Make the delta, and where it asks for a feature a plain one for devices of before."""
+    report = encode(target)
+    if not report.features:
+        yield target, CODEC, report.payload_size_bytes
+        return
+    if most_bytes and report.payload_size_bytes > most_bytes:
+        return  # and a plain one is larger still
+    plain = target.with_suffix(".plain")
+    plain_bytes = encode(plain, features=0).payload_size_bytes
+    yield plain, CODEC, plain_bytes
+    if report.payload_size_bytes <= plain_bytes * WORTH_FEATURES:
+        yield target, CODEC_WITH_FEATURES, report.payload_size_bytes
 
 
 def _full_bytes(release: ReleaseFolder) -> int:
