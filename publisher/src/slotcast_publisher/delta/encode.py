@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from slotcast_publisher.delta.alignment import cut_alike
+from slotcast_publisher.delta.field_order import Runs, in_field_order, take_apart
 from slotcast_publisher.delta.known_moves import NOTHING_KNOWN, KnownMoves
 from slotcast_publisher.delta.layout import find_tensors, image_of
 from slotcast_publisher.delta.origins import find_origins
@@ -26,10 +27,12 @@ from slotcast_publisher.delta.plan import SectionPlan, plan_sections
 from slotcast_publisher.delta.section import EncodedSection, SegmentUse, encode_section
 from slotcast_publisher.image_files import Image
 from slotcast_schemas.codecs.delta.format import (
+    FEATURE_RECORDS,
     HEADER_SIZE,
     KNOWN_FEATURES,
     Header,
 )
+from slotcast_schemas.codecs.delta.records import RECORDS_SIZE_BYTES, pack_runs
 from slotcast_schemas.codecs.source import Source
 
 _HASH_STEP_BYTES: Final = 1024 * 1024
@@ -99,16 +102,17 @@ def encode_delta(
         OSError: `out` cannot be written.
     """
     with image_of(base) as old, image_of(target) as new:
-        plans = _plan(old, new, find_tensors(base), find_tensors(target))
+        ordered = _Ordered.of(find_tensors(base), find_tensors(target), features)
+        plans = _plan(*ordered.sources(old, new), ordered.old_tensors, ordered.new_tensors)
         sha256 = _sha256(old)
         header = Header(old.size_bytes, new.size_bytes, sha256, len(plans))
-        needed = 0
+        needed, table = ordered.features, ordered.table()
         rows: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
-        done_bytes, payload_bytes = 0, HEADER_SIZE
+        done_bytes, payload_bytes = 0, HEADER_SIZE + len(table)
         with out.open("wb") as file:
-            file.write(header.pack())
+            file.write(header.pack() + table)
             for section in _encoded(
-                base, target, plans, partial(_encode_one, known, features), workers
+                base, target, plans, partial(_encode_one, known, features, ordered.runs), workers
             ):
                 file.write(section.payload)
                 needed |= section.features
@@ -128,6 +132,36 @@ def encode_delta(
             segments=[SegmentRow(kind, *row) for kind, row in rows.items()],
             features=needed,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Ordered:
+    """The tensors of both images, in field order where that pays and a decoder may be asked it."""
+
+    old_tensors: list[TensorPlace]
+    new_tensors: list[TensorPlace]
+    runs: Runs
+
+    @classmethod
+    def of(cls, old: list[TensorPlace], new: list[TensorPlace], features: int) -> _Ordered:
+        if not features & FEATURE_RECORDS:
+            return cls(old, new, ((), ()))
+        old, old_runs, new, new_runs = take_apart(old, new)
+        return cls(old, new, (tuple(old_runs), tuple(new_runs)))
+
+    @property
+    def features(self) -> int:
+        return FEATURE_RECORDS if any(self.runs) else 0
+
+    def sources(self, old: Source, new: Source) -> tuple[Source, Source]:
+        return in_field_order(old, new, self.runs)
+
+    def table(self) -> bytes:
+        """What follows the header: how long the runs are, and the runs."""
+        if not self.features:
+            return b""
+        packed = pack_runs(*self.runs)
+        return len(packed).to_bytes(RECORDS_SIZE_BYTES, "little") + packed
 
 
 def _plan(
@@ -166,10 +200,11 @@ def _encoded(
 
 
 def _encode_one(
-    known: KnownMoves, features: int, base: Image, target: Image, plan: SectionPlan
+    known: KnownMoves, features: int, runs: Runs, base: Image, target: Image, plan: SectionPlan
 ) -> EncodedSection:
     with image_of(base) as old, image_of(target) as new:
-        return encode_section(old, new, plan, known, features=features)
+        sources = in_field_order(old, new, runs)
+        return encode_section(*sources, plan, known, features=features)
 
 
 def _add_uses(rows: dict[str, list[int]], uses: list[SegmentUse]) -> None:

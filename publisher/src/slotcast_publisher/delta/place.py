@@ -13,6 +13,7 @@ class TensorPlace:
 
     `is_guess` says that no format told of it: its bytes only look like an array of floats. Such a
     place is good enough to compare with another, and not to change what lies there.
+    `fields` are those of the records that it consists of, if it does: a kind, and a size in bytes.
     """
 
     name: str
@@ -21,6 +22,7 @@ class TensorPlace:
     offset: int
     size_bytes: int
     is_guess: bool = False
+    fields: tuple[tuple[ElementKind, int], ...] = ()
 
     @property
     def count(self) -> int:

@@ -7,6 +7,7 @@ Blocks of quantised weights are records: a scale or two, then the quants.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Final
 
 from slotcast_publisher.delta.place import TensorPlace, place_of
@@ -15,6 +16,7 @@ from slotcast_schemas.codecs.delta.elements import (
     BFLOAT16,
     FLOAT16,
     FLOAT32,
+    INT4,
     INT8,
     INT16,
     INT32,
@@ -48,6 +50,25 @@ _KINDS: Final[dict[int, tuple[ElementKind, int]]] = {
     30: (BFLOAT16, 1),
 }
 
+# Fields of the blocks whose parts are told apart (block_* of ggml-common.h), in their order.
+_HALF: Final = (FLOAT16, 2)
+_FIELDS: Final[dict[int, tuple[tuple[ElementKind, int], ...]]] = {
+    2: (_HALF, (INT4, 16)),
+    3: (_HALF, _HALF, (INT4, 16)),
+    6: (_HALF, (INT8, 4), (INT4, 16)),
+    7: (_HALF, _HALF, (INT8, 4), (INT4, 16)),
+    8: (_HALF, (INT8, 32)),
+    10: ((INT4, 16), (INT8, 64), _HALF, _HALF),
+    11: ((INT8, 32), (INT8, 64), (INT8, 12), _HALF),
+    12: (_HALF, _HALF, (INT8, 12), (INT4, 128)),
+    13: (_HALF, _HALF, (INT8, 12), (INT8, 32), (INT4, 128)),
+    14: ((INT4, 128), (INT8, 64), (INT8, 16), _HALF),
+    15: ((FLOAT32, 4), (INT8, 256), (INT16, 32)),
+    20: (_HALF, (INT4, 16)),
+    23: (_HALF, (INT16, 2), (INT4, 4), (INT4, 128)),
+    39: ((INT8, 1), (INT4, 16)),
+}
+
 # ggml_type: weights of a block, and its bytes.
 _BLOCKS: Final = {
     2: (32, 18),
@@ -55,7 +76,6 @@ _BLOCKS: Final = {
     6: (32, 22),
     7: (32, 24),
     8: (32, 34),
-    9: (32, 36),
     10: (256, 84),
     11: (256, 110),
     12: (256, 144),
@@ -74,6 +94,8 @@ _BLOCKS: Final = {
     34: (256, 54),
     35: (256, 66),
     39: (32, 17),
+    40: (64, 36),
+    41: (128, 18),
 }
 
 
@@ -175,4 +197,6 @@ def _place(
         return None
     # A row of blocks as so many bytes.
     bytes_of_dims = (*dims[:-1], dims[-1] // weights * block_bytes)
-    return place_of(name, INT8, bytes_of_dims, data + offset, count // weights * block_bytes)
+    place = place_of(name, INT8, bytes_of_dims, data + offset, count // weights * block_bytes)
+    fields = _FIELDS.get(tensor_type, ())
+    return None if place is None else replace(place, fields=fields)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from slotcast_schemas.codecs.delta.elements import Bits, ordered, pack, unpack
 from slotcast_schemas.codecs.delta.format import (
+    FEATURE_RECORDS,
     HEADER_SIZE,
     SECTION_HEADER_SIZE,
     Header,
@@ -24,6 +25,14 @@ from slotcast_schemas.codecs.delta.model import FrequencyModel
 from slotcast_schemas.codecs.delta.other import open_other
 from slotcast_schemas.codecs.delta.predict import apply_rebase, predict
 from slotcast_schemas.codecs.delta.rans import BitReader, RansDecoder, WordReader
+from slotcast_schemas.codecs.delta.records import (
+    RECORDS_SIZE_BYTES,
+    TABLE_MAX_BYTES,
+    InFieldOrder,
+    PutTogether,
+    RecordRun,
+    parse_runs,
+)
 from slotcast_schemas.codecs.delta.segments import (
     Copy,
     Description,
@@ -70,7 +79,27 @@ def decode_delta(
         base_sha256=base_sha256,
         image_size_bytes=image_size_bytes,
     )
-    decode_sections(payload, HEADER_SIZE, header.section_count, base, image_size_bytes, sink)
+    offset = HEADER_SIZE
+    if header.features & FEATURE_RECORDS:
+        base_runs, image_runs, offset = _read_records(payload, header)
+        base, sink = InFieldOrder(base, base_runs), PutTogether(sink, image_runs)
+    decode_sections(payload, offset, header.section_count, base, image_size_bytes, sink)
+
+
+def _read_records(payload: Source, header: Header) -> tuple[list[RecordRun], list[RecordRun], int]:
+    """Both images' runs of records, and where the sections begin."""
+    offset = HEADER_SIZE + RECORDS_SIZE_BYTES
+    if payload.size_bytes < offset:
+        raise PayloadCorrupt(f"expected runs of records, got {payload.size_bytes} bytes")
+    size_bytes = int.from_bytes(payload.read_at(HEADER_SIZE, RECORDS_SIZE_BYTES), "little")
+    if size_bytes > min(TABLE_MAX_BYTES, payload.size_bytes - offset):
+        raise PayloadCorrupt(f"expected runs of records, got {size_bytes} bytes of them")
+    base_runs, image_runs = parse_runs(
+        payload.read_at(offset, size_bytes),
+        base_size_bytes=header.base_size_bytes,
+        image_size_bytes=header.image_size_bytes,
+    )
+    return base_runs, image_runs, offset + size_bytes
 
 
 def decode_sections(

@@ -47,7 +47,10 @@ MAGIC: Final = b"SLOTDLT1"
 FEATURE_WEIGHTS: Final = 1
 """A stream of other bytes is a section of weights: packer 4."""
 
-KNOWN_FEATURES: Final = FEATURE_WEIGHTS
+FEATURE_RECORDS: Final = 2
+"""Both images are in field order (`records`); their runs of records follow the header."""
+
+KNOWN_FEATURES: Final = FEATURE_WEIGHTS | FEATURE_RECORDS
 """The bits of the features that this decoder has; a delta that needs another is refused."""
 
 SECTION_IMAGE_MAX: Final = 16 * 1024 * 1024
