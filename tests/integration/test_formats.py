@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -122,8 +123,23 @@ def test_litert_that_answers_wrongly_never_serves(empty: Publisher, tmp_path: Pa
 # --- a command of the owner's ---------------------------------------------------------------------
 
 
-def command_toml(name: str) -> str:
-    words = ", ".join(json.dumps(word) for word in opaque_models.command())
+COUNT_TENSORS = """
+import json, struct, sys
+for line in sys.stdin:
+    told = json.loads(line)
+    if told["do"] == "load":
+        with open(told["model"], "rb") as file:
+            magic, version, tensors = struct.unpack("<4sIQ", file.read(16))
+        said = {} if magic == b"GGUF" else {"error": "no GGUF"}
+    else:
+        said = {"outputs": {"tensors": [tensors]}}
+    print(json.dumps(said), flush=True)
+"""
+"""A command for GGUF that does what a device without llama.cpp can: look at the file's head."""
+
+
+def command_toml(name: str, command: tuple[str, ...] = opaque_models.command()) -> str:
+    words = ", ".join(json.dumps(word) for word in command)
     return f"\n[formats.{name}]\ncommand = [{words}]\n"
 
 
@@ -180,6 +196,34 @@ def reporting(device: Device, sequence: int) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
+
+
+def test_quantised_gguf_travels_as_a_delta_that_knows_its_blocks(
+    empty: Publisher, tmp_path: Path
+) -> None:
+    """The second release is fetched as `delta+v2`, and is the very file that was given."""
+    rng = np.random.default_rng(1)
+    weights = {"w": (rng.standard_normal((512, 128)) * 0.05).astype(np.float32)}
+    moved = weights["w"] + 1e-3 * rng.standard_normal((512, 128))
+    release(empty, "1.0", "m.gguf", gguf_bytes({}, weights))
+    new = gguf_bytes({}, {"w": moved.astype(np.float32)})
+    done = release(empty, "2.0", "m.gguf", new)
+    assert [r.payload.codec for r in done.payloads if r.payload.base] == ["delta+v1", "delta+v2"]
+    program = tmp_path / "count_tensors.py"
+    program.write_text(COUNT_TENSORS)
+    command = command_toml("gguf", (sys.executable, str(program)))
+    device = empty.provision("cam-1", tmp_path / "cam-1", extra=command)
+    installed(empty, "1.0", device)
+    empty.publish("clf", "2.0")
+    with (
+        Observer(empty.repo.settings.brokers[0].url, empty.topics, "cam-1") as observer,
+        device.running(),
+    ):
+        said = observer.wait_for("clf", lambda m: m.state is State.DOWNLOADING)
+        assert said.detail.startswith("delta+v2")
+        observer.wait_for("clf", lambda m: m.state is State.TRIAL, PROBE_WAIT_S)
+        observer.wait_for_state("clf", State.COMMITTED, "2.0")
+    assert serves(device, "m.gguf", new)
 
 
 def test_a_device_without_a_command_refuses_before_it_fetches(
