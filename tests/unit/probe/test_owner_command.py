@@ -3,15 +3,19 @@ on the model where it is not there."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from slotcast_schemas.messages.release import Probe
-from slotcast_schemas.probe import ProbeRequest, ProbeResult, SlotModel, run_probe
+from slotcast_schemas.probe import ProbeRequest, ProbeResult, SlotModel, owner_command, run_probe
+from slotcast_schemas.probe.owner_command import CommandFailed
 from slotcast_schemas.samples import Samples, write_samples
 from tests.support import litert_models, models, opaque_models
 from tests.support.probing import MEMORY_LIMIT_BYTES, golden_samples
@@ -161,3 +165,31 @@ def test_a_model_of_another_format_may_be_active(tmp_path: Path) -> None:
 def _with_samples(folder: Path) -> Path:
     write_samples(folder / "samples.npz", golden_samples())
     return folder
+
+
+@settings(max_examples=200, deadline=None)
+@given(line=st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
+def test_whatever_a_command_prints_is_an_answer_or_its_failure(line: bytes) -> None:
+    with contextlib.suppress(CommandFailed):
+        answer = owner_command._read(line)
+        owner_command._signature(answer.outputs)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(value=JSON)
+def test_whatever_stands_for_an_output_is_numbers_texts_or_refused(value: object) -> None:
+    with contextlib.suppress(CommandFailed):
+        assert owner_command._array("y", value).dtype.kind in "biufU"
+
+
+def test_null_stands_for_nan() -> None:
+    array = owner_command._array("y", [[1.5, None], [2, 3]])
+    assert array.shape == (2, 2)
+    assert np.isnan(array[0, 1])

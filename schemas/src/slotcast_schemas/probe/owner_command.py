@@ -195,7 +195,7 @@ def _array(name: str, value: object) -> Array:
         array = np.asarray(value)
         if array.dtype.kind == "O":
             array = np.asarray(value, dtype=np.float64)
-    except (ValueError, TypeError) as exc:
+    except (ValueError, TypeError, OverflowError) as exc:
         raise CommandFailed(
             f"output {name!r:.80}: expected nested lists of numbers: {exc}"
         ) from exc
