@@ -301,8 +301,8 @@ def test_an_application_that_keeps_dying_on_trial_has_the_release_rolled_back(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("slotcast_device.application.liveness.GONE_AFTER_S", 1.0)
-    monkeypatch.setattr("slotcast_device.core.switching.WATCH_EVERY_S", 0.3)
-    monkeypatch.setattr("slotcast_device.core.switching.WATCH_AGAIN_S", 0.3)
+    monkeypatch.setattr("slotcast_device.core.switch_and_commit.WATCH_EVERY_S", 0.3)
+    monkeypatch.setattr("slotcast_device.core.switch_and_commit.WATCH_AGAIN_S", 0.3)
     stand.offer(Trial(duration_s=3600.0, min_requests=1, max_restarts=2, max_latency_ratio=None))
     with stand.device.running():
         # Only who was seen alive can be seen to end: the agent must have looked before a kill.

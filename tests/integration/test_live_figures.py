@@ -39,8 +39,8 @@ SHORT = Trial(duration_s=0.3, min_requests=150, max_latency_ratio=None)
 @pytest.fixture(autouse=True)
 def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at a trial often: these are short."""
-    monkeypatch.setattr("slotcast_device.core.switching.WATCH_EVERY_S", 0.2)
-    monkeypatch.setattr("slotcast_device.core.switching.WATCH_AGAIN_S", 0.1)
+    monkeypatch.setattr("slotcast_device.core.switch_and_commit.WATCH_EVERY_S", 0.2)
+    monkeypatch.setattr("slotcast_device.core.switch_and_commit.WATCH_AGAIN_S", 0.1)
 
 
 def made(broker: Broker, folder: Path, first: bytes) -> Publisher:

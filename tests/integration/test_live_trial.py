@@ -36,8 +36,8 @@ LONG = Trial(duration_s=600.0, min_requests=1, max_latency_ratio=None)
 @pytest.fixture(autouse=True)
 def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at a trial often: these are short."""
-    monkeypatch.setattr("slotcast_device.core.switching.WATCH_EVERY_S", 0.2)
-    monkeypatch.setattr("slotcast_device.core.switching.WATCH_AGAIN_S", 0.1)
+    monkeypatch.setattr("slotcast_device.core.switch_and_commit.WATCH_EVERY_S", 0.2)
+    monkeypatch.setattr("slotcast_device.core.switch_and_commit.WATCH_AGAIN_S", 0.1)
 
 
 class Bench(NamedTuple):

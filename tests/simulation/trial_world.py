@@ -24,7 +24,7 @@ from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.core.recovery import Findings
 from slotcast_device.core.state import ModelState, SlotName, Update, record_of
-from slotcast_device.core.switching import LOOK_COUNTS_S
+from slotcast_device.core.switch_and_commit import LOOK_COUNTS_S
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
 from slotcast_device.trial.reference import Reference

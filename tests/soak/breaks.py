@@ -133,7 +133,7 @@ BREAKS: Final = (
     # --- order and recovery ---
     Break(
         "order: `current` is moved before the record says so",
-        "core/switching.py",
+        "core/switch_and_commit.py",
         "        return [*record.save(), *self._switch_slot(now)]",
         "        return [*self._switch_slot(now), *record.save()]",
     ),
@@ -147,7 +147,7 @@ BREAKS: Final = (
     # --- each other class of fault ---
     Break(
         "floor: raised before the commit",
-        "core/switching.py",
+        "core/switch_and_commit.py",
         "        record.move(Happening.FIT, Reason.SWITCHING, now)\n",
         "        record.move(Happening.FIT, Reason.SWITCHING, now)\n        record.raise_floor()\n",
     ),
@@ -189,13 +189,13 @@ BREAKS: Final = (
     ),
     Break(
         "clock: the trial's time is the time of day",
-        "core/switching.py",
+        "core/switch_and_commit.py",
         "        return self._watched_s\n",
         "        return float(now.wall_s - self._record.update.trial_began)\n",
     ),
     Break(
         "restart: the trial's time begins anew in the middle of it",
-        "core/switching.py",
+        "core/switch_and_commit.py",
         "        self._record.note_watched(self._count_elapsed_s(now), stopped=stopped)\n",
         "        self._record.note_watched(2 * self._count_elapsed_s(now), stopped=stopped)\n",
     ),

@@ -21,6 +21,7 @@ from slotcast_publisher.release.model_check import ModelFacts, SamplesWanted, ch
 from slotcast_publisher.release.payloads import FullBuilder
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import Trial
+from slotcast_schemas.model_formats import ONNX
 from tests.support import models
 from tests.support.fleet import PATIENT, Publisher
 
@@ -44,7 +45,15 @@ def release_unchecked(
         facts.probe, timeout_s=probe_timeout_s, runs=runs, max_latency_ratio=max_latency_ratio
     )
 
-    def check(model_dir: Path, entry: str, *, samples: SamplesWanted | None = None) -> ModelFacts:
+    def check(
+        model_dir: Path,
+        entry: str,
+        *,
+        samples: SamplesWanted | None = None,
+        model_format: str = ONNX,
+        is_compiled: bool = False,
+    ) -> ModelFacts:
+        assert (model_format, is_compiled) == (ONNX, False)
         if samples is None:
             raise AssertionError("expected a release with samples")
         (model_dir / samples.out).write_bytes(golden)

@@ -17,14 +17,15 @@ import msgspec
 from slotcast_device import packaged_files
 from slotcast_device.access_check import become_agent_user
 from slotcast_device.config import DeviceConfig
+from slotcast_device.core.model_status import model_status
 from slotcast_device.core.signed_time import clock_word, notice_word
 from slotcast_device.core.state import ModelState
-from slotcast_device.core.status import model_status
 from slotcast_device.exit_codes import ENDED_OTHERWISE, NO_BROKER, OK
 from slotcast_device.operator_requests import Control, OperatorRequest
 from slotcast_device.reporting.agent_view import AgentView, read_view
 from slotcast_device.reporting.log_format import set_up_log
-from slotcast_device.reporting.status_message import build_status, read_counter
+from slotcast_device.reporting.status_counter import read_counter
+from slotcast_device.reporting.status_message import build_status
 from slotcast_device.reporting.status_text import lines_of
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.lock import is_locked, locked

@@ -14,8 +14,8 @@ import msgspec
 from slotcast_publisher.errors import Conflict, NotFound
 from slotcast_publisher.store import ReleaseFolder, Store, decode_offer
 from slotcast_publisher.trust.proof import verify_notice
-from slotcast_publisher.trust.roles import Roles
-from slotcast_publisher.trust.signed_roles import SignedRoles
+from slotcast_publisher.trust.role_reading import SignedRoles
+from slotcast_publisher.trust.role_signing import Roles
 from slotcast_schemas import wire
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import MalformedMessage, UsageError

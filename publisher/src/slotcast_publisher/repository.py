@@ -37,7 +37,7 @@ from slotcast_publisher.store import PayloadRecord, ReleaseFolder, Store
 from slotcast_publisher.trust.adoption import adopt
 from slotcast_publisher.trust.keys import KeyRing, Passphrase
 from slotcast_publisher.trust.metadata_files import MetadataFiles
-from slotcast_publisher.trust.roles import Roles
+from slotcast_publisher.trust.role_signing import Roles
 from slotcast_schemas import wire
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages import Notice, Offer, Release

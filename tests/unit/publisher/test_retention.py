@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Sequence
 
-from slotcast_publisher.delivery.retention import Plan, Stocked, Unused, plan_removal
+from slotcast_publisher.delivery.removal_rules import Plan, Stocked, Unused, plan_removal
 
 GRACE_S = 100.0
 

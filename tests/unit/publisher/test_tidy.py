@@ -18,7 +18,7 @@ from slotcast_publisher.delivery import broker_delivery
 from slotcast_publisher.delivery.broker_delivery import BrokerDelivery
 from slotcast_publisher.delivery.publish import How, publish, withdraw
 from slotcast_publisher.delivery.readback import Waits
-from slotcast_publisher.delivery.tidy import Tidied
+from slotcast_publisher.delivery.removal import Tidied
 from slotcast_publisher.notice import Wanted
 from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.repository import Repository

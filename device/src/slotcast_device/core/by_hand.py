@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from slotcast_device.core.installation import Installation
     from slotcast_device.core.notice_box import NoticeBox
     from slotcast_device.core.record import UpdateRecord
-    from slotcast_device.core.switching import Switching
+    from slotcast_device.core.switch_and_commit import Switching
 
 
 class ByHand:

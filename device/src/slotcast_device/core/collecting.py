@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
-from slotcast_device.core.status import progress_of
+from slotcast_device.core.model_status import progress_of
 from slotcast_device.core.transfer import transfer_actions
 from slotcast_device.core.transfer.broker_limits import Allowance
 from slotcast_device.core.transfer.credit import Credit
 from slotcast_device.core.transfer.transfer import Transfer
-from slotcast_device.core.transfer_watch import TransferWatch
+from slotcast_device.core.transfer_progress import TransferWatch
 
 if TYPE_CHECKING:
     import random

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core import actions as act
 from slotcast_device.core.collecting import Collecting
-from slotcast_device.core.lifecycle import Happening
-from slotcast_device.core.plan import fetch_bytes, needed_chunks
+from slotcast_device.core.needed_chunks import fetch_bytes, needed_chunks
 from slotcast_device.core.state import record_of
+from slotcast_device.core.state_table import Happening
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from slotcast_device.core.plan import Install
     from slotcast_device.core.record import UpdateRecord
     from slotcast_device.core.signed_time import SignedTime
-    from slotcast_device.core.switching import Switching
+    from slotcast_device.core.switch_and_commit import Switching
     from slotcast_device.core.transfer.slow_link import SlowLimit
     from slotcast_schemas.errors import SlotcastError
     from slotcast_schemas.messages.offer import Payload

@@ -21,15 +21,15 @@ from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.by_hand import ByHand
 from slotcast_device.core.installation import Installation
-from slotcast_device.core.lifecycle import FETCHING, SWITCHED, Happening, IllegalMove
 from slotcast_device.core.mending import Mending
+from slotcast_device.core.model_status import model_status
 from slotcast_device.core.notice_box import NoticeBox
 from slotcast_device.core.notice_review import NoticeReview
 from slotcast_device.core.record import UpdateRecord
 from slotcast_device.core.recovery import Findings, open_and_save, open_anyway, recover
 from slotcast_device.core.signed_time import SignedTime
-from slotcast_device.core.status import model_status
-from slotcast_device.core.switching import Switching
+from slotcast_device.core.state_table import FETCHING, SWITCHED, Happening, IllegalMove
+from slotcast_device.core.switch_and_commit import Switching
 from slotcast_device.core.transfer.slow_link import SlowLimit
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import (

@@ -10,9 +10,9 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from slotcast_device.core import actions as act
-from slotcast_device.core.lifecycle import FETCHING, SWITCHED, Happening
 from slotcast_device.core.plan import Canceled, Install, NothingToDo, Wait, make_plan
 from slotcast_device.core.record import same_end
+from slotcast_device.core.state_table import FETCHING, SWITCHED, Happening
 from slotcast_schemas.errors import Benched, Expired, RefusedRelease, SlotcastError
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from slotcast_device.core.notice_box import NoticeBox
     from slotcast_device.core.record import UpdateRecord
     from slotcast_device.core.signed_time import SignedTime
-    from slotcast_device.core.switching import Switching
+    from slotcast_device.core.switch_and_commit import Switching
     from slotcast_schemas.verify import Trusted
 
 

@@ -1,82 +1,127 @@
-"""Which of several whole images to fetch: the easy one, or the small one that takes longer to undo.
+"""Which payload of an offer to fetch: what this device can decode and may fetch, and the cheapest.
 
-Pure: sizes and speeds in, a payload and the reason out. Deltas and what may be fetched at all are
-`plan`'s.
+Pure. Among whole images `whole_image_choice` chooses; `plan` says what else a notice means.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from slotcast_device.core.needed_chunks import fetch_bytes
+from slotcast_device.core.whole_image_choice import SMALL_CODEC, Speeds, WholeImage, choose_whole
+from slotcast_schemas.errors import FullForbidden, Incompatible
+from slotcast_schemas.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
+    from slotcast_device.core.plan import Facts
+    from slotcast_device.core.state import ModelState, SlotName
     from slotcast_schemas.messages.offer import Payload
+    from slotcast_schemas.verify import Trusted
 
-SMALL_CODEC: Final = "full+weights"
-"""The codec that needs fewer bytes and more of the processor (docs/weights-format.md)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Speeds:
-    """How fast this device is; 0 where it is not known.
-
-    Attributes:
-        link_bytes_per_s: what the last transfer came to, waits and all.
-        undo_bytes_per_s: how much of an image the processor makes of a small payload.
-    """
-
-    link_bytes_per_s: float = 0.0
-    undo_bytes_per_s: float = 0.0
+FULL_CODECS: Final = frozenset({"full+zstd", "full+none", SMALL_CODEC})
+"""The codecs of payloads that hold a whole image."""
+DELTA_CODECS: Final = frozenset({"delta+v1", "delta+v2"})
+"""The codecs of payloads that need an image on the device to start from."""
 
 
-@dataclass(frozen=True, slots=True)
-class WholeImage:
-    """A payload that needs no base, and how much of it must be fetched."""
+class NotNow(Exception):
+    """A whole image would do, and must not be fetched at present."""
 
-    payload: Payload
-    fetch_bytes: int
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
-def choose_whole(
-    images: Sequence[WholeImage], speeds: Speeds, *, image_size_bytes: int, begun: bytes
-) -> tuple[WholeImage, str]:
-    """Choose what is whole in the slot soonest, and say why in a few words.
+def choose_payload(
+    trusted: Trusted,
+    state: ModelState,
+    facts: Facts,
+    reuse: Mapping[str, tuple[SlotName, str]],
+) -> tuple[Payload, SlotName | None, str]:
+    """Take the cheapest payload that this device can decode and is allowed to fetch, and say why.
 
-    The one that was begun is gone on with, for its chunks are here already. Where the link's speed
-    is not known it is taken for slow: the fewest bytes win.
+    Of whole images that is the one which is there soonest; of that and a delta, the smaller.
 
     Args:
-        images: at least one.
-        speeds: of this device.
-        image_size_bytes: what each of them makes.
-        begun: digest of the payload that was begun last, or empty.
+        trusted: the notice, with offer and release.
+        state: what the device knows of the model.
+        facts: what else counts, of the device as it is now.
+        reuse: files that a slot holds already, by path in the release.
+
+    Raises:
+        RefusedRelease: no payload will do here.
+        NotNow: a whole image would, and must not be fetched at present.
     """
-    if len(images) == 1:
-        return images[0], ""
-    for image in images:
-        if image.payload.sha256 == begun:
-            return image, "begun before"
-    smallest = min(images, key=lambda image: image.fetch_bytes)
-    if not speeds.link_bytes_per_s:
-        return smallest, "the fewest bytes"
-
-    def needed_s(image: WholeImage) -> float:
-        return image.fetch_bytes / speeds.link_bytes_per_s + _undo_s(
-            image.payload, speeds, image_size_bytes
-        )
-
-    ordered = sorted(images, key=needed_s)
-    first, second = ordered[0], ordered[1]
-    return first, (
-        f"about {needed_s(first):.1f} s at {speeds.link_bytes_per_s / 1e3:.0f} kB/s,"
-        f" {second.payload.codec} {needed_s(second):.1f} s"
+    deltas: list[tuple[int, Payload]] = []
+    wholes: list[WholeImage] = []
+    objections: set[Reason] = set()
+    for payload in trusted.offer.payloads:
+        if payload.sha256 in facts.excluded:
+            continue
+        cost = fetch_bytes(payload, trusted.release, reuse)
+        if payload.codec in FULL_CODECS and payload.base is None:
+            objection = _find_objection(payload, cost, trusted, state, facts)
+            if objection:
+                objections.add(objection)
+            else:
+                wholes.append(WholeImage(payload, cost))
+        elif payload.codec in DELTA_CODECS and payload.base is not None:
+            record = state.active_record
+            if record is not None and record.sha256 == payload.base.image_sha256:
+                deltas.append((cost, payload))
+    if not wholes and not deltas:
+        _refuse_payloads(objections, trusted, state)
+    delta = min(deltas, key=lambda each: each[0], default=None)
+    if not wholes:
+        assert delta is not None  # noqa: S101  (or it was refused above)
+        return delta[1], state.active, ""
+    whole, why = choose_whole(
+        [each for each in wholes if each.payload.memory_bytes <= facts.memory_bytes] or wholes,
+        Speeds(state.link_bytes_per_s, facts.undo_bytes_per_s),
+        image_size_bytes=trusted.release.image_size_bytes,
+        begun=state.full_payload,
     )
+    if delta is not None and delta[0] < whole.fetch_bytes:
+        return delta[1], state.active, ""
+    return whole.payload, None, why
 
 
-def _undo_s(payload: Payload, speeds: Speeds, image_size_bytes: int) -> float:
-    """What the processor needs for a small payload; for the easy ones the disk needs longer."""
-    if payload.codec != SMALL_CODEC or not speeds.undo_bytes_per_s:
-        return 0.0
-    return image_size_bytes / speeds.undo_bytes_per_s
+def _find_objection(
+    payload: Payload, cost: int, trusted: Trusted, state: ModelState, facts: Facts
+) -> Reason | None:
+    """Say why a whole image must not be fetched (now); None if it may.
+
+    One that was begun is counted, and may be gone on with.
+    """
+    budget = facts.full_bytes_per_day
+    is_begun = state.full_payload == payload.sha256
+    if not (trusted.offer.full_allowed and facts.full_allowed):
+        return Reason.FULL_FORBIDDEN
+    if budget and cost > budget and not is_begun:
+        return Reason.FULL_FORBIDDEN
+    if facts.is_metered:
+        return Reason.METERED_LINK
+    used = state.full_bytes if state.full_day == facts.day else 0
+    if budget and used + cost > budget and not is_begun:
+        return Reason.BYTE_BUDGET
+    return None
+
+
+def _refuse_payloads(objections: set[Reason], trusted: Trusted, state: ModelState) -> NoReturn:
+    for reason in sorted(objections - {Reason.FULL_FORBIDDEN}):
+        raise NotNow(reason)
+    if objections:
+        raise FullForbidden(
+            "no delta from what this device holds, and a full transfer is forbidden by the"
+            " offer, by policy.full_allowed or by policy.full_bytes_per_day; publish a delta"
+            f" from {_name_active_release(state)}, or allow full transfers"
+        )
+    codecs = sorted({p.codec for p in trusted.offer.payloads})
+    raise Incompatible(f"no payload that this device can use among {codecs or 'none offered'}")
+
+
+def _name_active_release(state: ModelState) -> str:
+    record = state.active_record
+    return "nothing" if record is None else f"{record.version} ({record.sequence})"

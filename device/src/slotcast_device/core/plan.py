@@ -7,23 +7,18 @@ Every check that can be made before a chunk is asked for is made here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from slotcast_device.core.payload_choice import (
-    SMALL_CODEC,
-    Speeds,
-    WholeImage,
-    choose_whole,
-)
-from slotcast_device.core.state import ModelState, SlotName, other
+from slotcast_device.core.needed_chunks import fetch_bytes, reusable
+from slotcast_device.core.payload_choice import NotNow, choose_payload
+from slotcast_device.core.state import ModelState, SlotName
 from slotcast_schemas.errors import (
     Benched,
     DiskFull,
     Downgrade,
-    FullForbidden,
     Incompatible,
     Inconsistent,
     SoftwareBroken,
@@ -46,11 +41,6 @@ DISK_MARGIN_BYTES: Final = 8 * 1024 * 1024
 PLAN_AGAIN_S: Final = 600.0
 """The seconds after which a notice is looked at again that waits for a link that is not metered, or
 for another day's bytes."""
-
-FULL_CODECS: Final = frozenset({"full+zstd", "full+none", SMALL_CODEC})
-"""The codecs of payloads that hold a whole image."""
-DELTA_CODECS: Final = frozenset({"delta+v1", "delta+v2"})
-"""The codecs of payloads that need an image on the device to start from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,16 +160,8 @@ def make_plan(trusted: Trusted, state: ModelState, facts: Facts) -> Plan:
         return Wait(Reason.PAUSED, group.name)
     try:
         return _plan_install(trusted, group, state, facts)
-    except _NotNow as exc:
+    except NotNow as exc:
         return Wait(exc.reason, group.name, PLAN_AGAIN_S)
-
-
-class _NotNow(Exception):
-    """A whole image would do, and must not be fetched at present."""
-
-    def __init__(self, reason: Reason) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 def _is_running_already(trusted: Trusted, state: ModelState) -> bool:
@@ -259,7 +241,7 @@ def _plan_install(trusted: Trusted, group: Group, state: ModelState, facts: Fact
     reuse = reusable(release, state)
     payload, base, why = None, None, ""
     if len(reuse) < len(release.files):
-        payload, base, why = _choose_payload(trusted, state, facts, reuse)
+        payload, base, why = choose_payload(trusted, state, facts, reuse)
     spooled = 0 if payload is None else payload.size_bytes
     room = facts.disk_bytes + facts.spooled_bytes + _count_freed_bytes(state)
     need = release.image_size_bytes + spooled + DISK_MARGIN_BYTES
@@ -281,139 +263,3 @@ def _count_freed_bytes(state: ModelState) -> int:
     """Give what emptying the standby slot will free."""
     record = state.slots.get(state.standby)
     return 0 if record is None else record.size_bytes
-
-
-def reusable(release: Release, state: ModelState) -> dict[str, tuple[SlotName, str]]:
-    """Find files of a release that either slot holds already, by digest.
-
-    The active slot is preferred: files of the standby slot must be set aside before it is emptied.
-    """
-    held: dict[tuple[bytes, int], tuple[SlotName, str]] = {}
-    for slot in (state.standby, other(state.standby)):
-        record = state.slots.get(slot)
-        for file in () if record is None else record.files:
-            held[file.sha256, file.size_bytes] = (slot, file.path)
-    return {
-        file.path: held[file.sha256, file.size_bytes]
-        for file in release.files
-        if (file.sha256, file.size_bytes) in held
-    }
-
-
-def fetch_bytes(
-    payload: Payload, release: Release, reuse: Mapping[str, tuple[SlotName, str]]
-) -> int:
-    """Give how many bytes of a payload must be fetched, in whole chunks.
-
-    Args:
-        payload: that is to be fetched.
-        release: that it gives.
-        reuse: files that a slot holds already, by path in the release.
-    """
-    return sum(payload.chunk_bytes(i) for i in needed_chunks(payload, release, reuse))
-
-
-def needed_chunks(
-    payload: Payload, release: Release, reuse: Mapping[str, tuple[SlotName, str]]
-) -> list[int]:
-    """Give the chunks that hold a frame of a file which is not there yet, in order.
-
-    Args:
-        payload: that is to be fetched.
-        release: that it gives; a payload with frames has one for each of its files.
-        reuse: files that a slot holds already, by path in the release.
-    """
-    if not payload.frames:
-        return list(range(payload.chunk_count))
-    needed: set[int] = set()
-    offset = 0
-    for size, file in zip(payload.frames, release.files, strict=True):
-        if size and file.path not in reuse:
-            first = offset // payload.chunk_size_bytes
-            last = (offset + size - 1) // payload.chunk_size_bytes
-            needed.update(range(first, last + 1))
-        offset += size
-    return sorted(needed)
-
-
-def _choose_payload(
-    trusted: Trusted,
-    state: ModelState,
-    facts: Facts,
-    reuse: Mapping[str, tuple[SlotName, str]],
-) -> tuple[Payload, SlotName | None, str]:
-    """Take the cheapest payload that this device can decode and is allowed to fetch, and say why.
-
-    Of whole images that is the one which is there soonest; of that and a delta, the smaller.
-    """
-    deltas: list[tuple[int, Payload]] = []
-    wholes: list[WholeImage] = []
-    objections: set[Reason] = set()
-    for payload in trusted.offer.payloads:
-        if payload.sha256 in facts.excluded:
-            continue
-        cost = fetch_bytes(payload, trusted.release, reuse)
-        if payload.codec in FULL_CODECS and payload.base is None:
-            objection = _find_objection(payload, cost, trusted, state, facts)
-            if objection:
-                objections.add(objection)
-            else:
-                wholes.append(WholeImage(payload, cost))
-        elif payload.codec in DELTA_CODECS and payload.base is not None:
-            record = state.active_record
-            if record is not None and record.sha256 == payload.base.image_sha256:
-                deltas.append((cost, payload))
-    if not wholes and not deltas:
-        _refuse_payloads(objections, trusted, state)
-    delta = min(deltas, key=lambda each: each[0], default=None)
-    if not wholes:
-        assert delta is not None  # noqa: S101  (or it was refused above)
-        return delta[1], state.active, ""
-    whole, why = choose_whole(
-        [each for each in wholes if each.payload.memory_bytes <= facts.memory_bytes] or wholes,
-        Speeds(state.link_bytes_per_s, facts.undo_bytes_per_s),
-        image_size_bytes=trusted.release.image_size_bytes,
-        begun=state.full_payload,
-    )
-    if delta is not None and delta[0] < whole.fetch_bytes:
-        return delta[1], state.active, ""
-    return whole.payload, None, why
-
-
-def _find_objection(
-    payload: Payload, cost: int, trusted: Trusted, state: ModelState, facts: Facts
-) -> Reason | None:
-    """Say why a whole image must not be fetched (now); None if it may.
-
-    One that was begun is counted, and may be gone on with.
-    """
-    budget = facts.full_bytes_per_day
-    is_begun = state.full_payload == payload.sha256
-    if not (trusted.offer.full_allowed and facts.full_allowed):
-        return Reason.FULL_FORBIDDEN
-    if budget and cost > budget and not is_begun:
-        return Reason.FULL_FORBIDDEN
-    if facts.is_metered:
-        return Reason.METERED_LINK
-    used = state.full_bytes if state.full_day == facts.day else 0
-    if budget and used + cost > budget and not is_begun:
-        return Reason.BYTE_BUDGET
-    return None
-
-
-def _refuse_payloads(objections: set[Reason], trusted: Trusted, state: ModelState) -> NoReturn:
-    for reason in sorted(objections - {Reason.FULL_FORBIDDEN}):
-        raise _NotNow(reason)
-    if objections:
-        raise FullForbidden(
-            "no delta from what this device holds, and a full transfer is forbidden by the"
-            " offer, by policy.full_allowed or by policy.full_bytes_per_day; publish a delta"
-            f" from {_name_active_release(state)}, or allow full transfers"
-        )
-    codecs = sorted({p.codec for p in trusted.offer.payloads})
-    raise Incompatible(f"no payload that this device can use among {codecs or 'none offered'}")
-
-
-def _name_active_release(state: ModelState) -> str:
-    record = state.active_record
-    return "nothing" if record is None else f"{record.version} ({record.sequence})"

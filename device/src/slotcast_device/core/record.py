@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from slotcast_device.core import actions as act
 from slotcast_device.core.agenda import Agenda
-from slotcast_device.core.lifecycle import Happening, follow
 from slotcast_device.core.state import ModelState, Update, unknown_release
+from slotcast_device.core.state_table import Happening, follow
 from slotcast_schemas.messages.status import Evidence
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State

@@ -13,10 +13,9 @@ import msgspec
 
 from slotcast_device import __version__
 from slotcast_device.link.link_state import CONNECTED, STARTING, STOPPED
+from slotcast_device.reporting.status_counter import StatusCounter
 from slotcast_device.runtime.importing import RUNTIME, runtime_version
 from slotcast_schemas import wire
-from slotcast_schemas.decoders import make_decoders
-from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.messages import Status
 from slotcast_schemas.messages.status import Inventory
 from slotcast_schemas.reasons import Reason
@@ -33,17 +32,6 @@ _HEADER_BYTES: Final = 32
 """What a PUBLISH has beside topic and message, in bytes, with room to spare."""
 _WAITING: Final = frozenset({Reason.NO_NOTICE, Reason.DOWNLOADING, Reason.SLOW, Reason.STALLED})
 """The reasons of a model that waits for something to come over the link."""
-RESERVE: Final = 1000
-"""The number of counters that one durable write reserves, so that it serves as many messages."""
-
-
-class Counter(msgspec.Struct, frozen=True, kw_only=True):
-    """`device.json`: every counter below `reserved` may have been used."""
-
-    reserved: int = 0
-
-
-make_decoders(Counter)
 
 
 class StatusPublisher:
@@ -51,9 +39,7 @@ class StatusPublisher:
 
     def __init__(self, config: DeviceConfig, disk: Disk) -> None:
         self._config = config
-        self._disk = disk
-        self._next = 0
-        self._reserved = 0
+        self._counter = StatusCounter(config, disk)
 
     def status(
         self,
@@ -73,41 +59,13 @@ class StatusPublisher:
                 and the inventory are left out, in this order.
         """
         topic = self._config.topics.device(self._config.values.device, "status")
-        message = build_status(self._config, models, self._next_counter(), clock, link)
+        message = build_status(self._config, models, self._counter.next(), clock, link)
         room = packet_max_bytes - len(topic) - _HEADER_BYTES
         for shorten in (_without_evidence, _without_files, _without_inventory):
             if len(data := wire.encode(message)) <= room:
                 return topic, data
             message = shorten(message)
         return topic, wire.encode(message)
-
-    def _next_counter(self) -> int:
-        if self._next >= self._reserved:
-            self._reserve_counters()
-        self._next += 1
-        return self._next
-
-    def _reserve_counters(self) -> None:
-        path = self._config.state_dir / "device.json"
-        used = max(self._next, read_counter(self._config, self._disk))
-        self._next, self._reserved = used, used + RESERVE
-        try:
-            self._disk.make_dir(path.parent)
-            self._disk.write_atomic(path, msgspec.json.encode(Counter(reserved=self._reserved)))
-        except StorageFailed:
-            # A device that cannot write must still be able to say so. The clock keeps the
-            # counter growing until the disk is back.
-            self._next = max(self._next, int(time.time()) * 1000)
-            self._reserved = self._next + RESERVE
-
-
-def read_counter(config: DeviceConfig, disk: Disk) -> int:
-    """Give the highest counter that may have been used."""
-    try:
-        data = disk.read(config.state_dir / "device.json", 4096)
-        return 0 if data is None else msgspec.json.decode(data, type=Counter).reserved
-    except (StorageFailed, msgspec.DecodeError, UnicodeDecodeError):
-        return 0
 
 
 def build_status(

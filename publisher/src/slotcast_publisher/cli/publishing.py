@@ -27,7 +27,7 @@ from slotcast_publisher.delivery import publish as publishing
 from slotcast_publisher.delivery.broker_delivery import Pushed, ReadBack
 from slotcast_publisher.delivery.publish import BrokerFailure, How, Outcome, Progress
 from slotcast_publisher.delivery.push import Tally
-from slotcast_publisher.delivery.tidy import Tidied
+from slotcast_publisher.delivery.removal import Tidied
 from slotcast_publisher.notice import Wanted
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert

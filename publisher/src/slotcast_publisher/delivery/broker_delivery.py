@@ -24,7 +24,7 @@ from slotcast_publisher.delivery.ledger import load_ledger, save_ledger
 from slotcast_publisher.delivery.payload_items import PayloadItems, chunk_items, map_items
 from slotcast_publisher.delivery.push import Item, Journal, Tally, push, reconnect_waits
 from slotcast_publisher.delivery.readback import Reader, Waits, collect, read_one
-from slotcast_publisher.delivery.tidy import Tidied, Tidying
+from slotcast_publisher.delivery.removal import Tidied, Tidying
 from slotcast_publisher.durable import exclusive
 from slotcast_publisher.errors import PublisherBehind
 from slotcast_publisher.notice import offer_in

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from slotcast_publisher.delivery.retention import Unused
+from slotcast_publisher.delivery.removal_rules import Unused
 from slotcast_publisher.durable import write_atomic
 from slotcast_publisher.errors import RepositoryDamaged
 from slotcast_schemas.decoders import make_decoders

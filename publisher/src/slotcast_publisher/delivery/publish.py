@@ -17,7 +17,7 @@ import msgspec
 from slotcast_publisher.delivery.broker_delivery import BrokerDelivery, Delivery, Pushed, ReadBack
 from slotcast_publisher.delivery.push import Tally
 from slotcast_publisher.delivery.readback import Waits
-from slotcast_publisher.delivery.tidy import Tidied
+from slotcast_publisher.delivery.removal import Tidied
 from slotcast_publisher.errors import PublisherBehind
 from slotcast_publisher.notice import Wanted, offer_in
 from slotcast_publisher.repository import Adopted, Repository

@@ -16,8 +16,8 @@ from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from slotcast_publisher.errors import Conflict, KeyUnavailable
 from slotcast_publisher.trust.precedence import Comparison, Standing, compare
-from slotcast_publisher.trust.roles import Roles
-from slotcast_publisher.trust.signed_roles import SignedRoles
+from slotcast_publisher.trust.role_reading import SignedRoles
+from slotcast_publisher.trust.role_signing import Roles
 from slotcast_schemas import wire
 from slotcast_schemas.messages import Notice
 from slotcast_schemas.trust import OFFERS_ROLE, release_role

@@ -15,13 +15,13 @@ from tuf.api.metadata import Role, Root, Targets
 
 from slotcast_publisher.errors import Conflict, NotFound
 from slotcast_publisher.trust.keys import KeyRing
-from slotcast_publisher.trust.roles import Roles
-from slotcast_publisher.trust.signed_roles import (
+from slotcast_publisher.trust.role_reading import (
     ONLINE,
     TOP_LEVEL,
     SignedRoles,
     delegations_of,
 )
+from slotcast_publisher.trust.role_signing import Roles
 from slotcast_schemas.errors import UsageError
 
 ONLINE_ALIAS = "online"

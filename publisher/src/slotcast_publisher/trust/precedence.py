@@ -21,7 +21,7 @@ from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
 
 from slotcast_publisher.errors import NotFound
-from slotcast_publisher.trust.signed_roles import SIGNED_AT, SignedRoles, is_signed_for
+from slotcast_publisher.trust.role_reading import SIGNED_AT, SignedRoles, is_signed_for
 from slotcast_schemas import wire
 from slotcast_schemas.errors import RefusedRelease
 from slotcast_schemas.messages import Notice, Offer

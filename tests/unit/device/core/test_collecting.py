@@ -13,7 +13,7 @@ from slotcast_device.core.record import UpdateRecord
 from slotcast_device.core.transfer.broker_limits import Allowance
 from slotcast_device.core.transfer.slow_link import SlowLimit
 from slotcast_device.core.transfer.transfer_actions import StoreMap, Subscribe, Unsubscribe
-from slotcast_device.core.transfer_watch import TransferWatch
+from slotcast_device.core.transfer_progress import TransferWatch
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.messages.release import File
 from tests.support import messages

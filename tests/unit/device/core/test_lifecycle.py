@@ -7,9 +7,9 @@ import random
 import pytest
 
 from slotcast_device.core.events import Now
-from slotcast_device.core.lifecycle import FOLLOWS, Happening, IllegalMove, diagram, follow
 from slotcast_device.core.record import UpdateRecord
 from slotcast_device.core.state import ModelState, Update
+from slotcast_device.core.state_table import FOLLOWS, Happening, IllegalMove, diagram, follow
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.states import SETTLED, State
 

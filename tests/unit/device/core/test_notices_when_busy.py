@@ -6,8 +6,8 @@ import pytest
 
 from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
-from slotcast_device.core import lifecycle
-from slotcast_device.core.lifecycle import FOLLOWS, Happening
+from slotcast_device.core import state_table
+from slotcast_device.core.state_table import FOLLOWS, Happening
 from slotcast_schemas.errors import DiskFull, StorageFailed
 from slotcast_schemas.states import State
 from tests.support.core_shell import DATA, FACTS, PAYLOAD, collecting, trusted
@@ -129,7 +129,7 @@ def test_the_job_under_way_counts_though_an_event_beside_it_had_no_row(
     story = Story().begun(serving())
     story.collecting(TWO)
     story.tell(ev.NoticeArrived(b"the cancel"))
-    monkeypatch.setattr(lifecycle, "FOLLOWS", {**FOLLOWS, State.DOWNLOADING: rows})
+    monkeypatch.setattr(state_table, "FOLLOWS", {**FOLLOWS, State.DOWNLOADING: rows})
     said = story.tell(CONTENT.came(0))[0]
     assert isinstance(said, act.Log)
     assert said.text == "internal_error: DOWNLOADING: COLLECTED has no row in the table; kept"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from slotcast_device.core.payload_choice import Speeds, WholeImage, choose_whole
 from slotcast_device.core.plan import Install, make_plan
 from slotcast_device.core.state import ModelState
+from slotcast_device.core.whole_image_choice import Speeds, WholeImage, choose_whole
 from slotcast_schemas.messages.offer import Base, Payload
 from tests.support import messages
 from tests.unit.device.core.test_plan import EMPTY, FACTS, OLD, holding, trusted

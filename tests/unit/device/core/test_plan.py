@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from slotcast_device.core.needed_chunks import needed_chunks
 from slotcast_device.core.plan import (
     DISK_MARGIN_BYTES,
     Canceled,
@@ -17,7 +18,6 @@ from slotcast_device.core.plan import (
     Plan,
     Wait,
     make_plan,
-    needed_chunks,
 )
 from slotcast_device.core.state import ModelState, SlotName, record_of
 from slotcast_schemas import wire

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from slotcast_device.core.model_status import model_status, progress_of
 from slotcast_device.core.state import ModelState, Update
-from slotcast_device.core.status import model_status, progress_of
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.messages.status import (
     BenchedRelease,

@@ -11,11 +11,11 @@ from msgspec.structs import replace as changed
 
 from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
-from slotcast_device.core import lifecycle
-from slotcast_device.core.lifecycle import FOLLOWS, Happening
+from slotcast_device.core import state_table
 from slotcast_device.core.model import ModelCore
 from slotcast_device.core.recovery import Findings
 from slotcast_device.core.state import ModelState, SlotName, Update, record_of
+from slotcast_device.core.state_table import FOLLOWS, Happening
 from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import Trial
@@ -211,7 +211,7 @@ def test_an_event_that_the_table_has_no_row_for_is_logged_and_changes_nothing(
     run = Run()
     run.look()
     before, saved = run.core.state, run.saved
-    monkeypatch.setattr(lifecycle, "FOLLOWS", {**FOLLOWS, State.TRIAL: rows})
+    monkeypatch.setattr(state_table, "FOLLOWS", {**FOLLOWS, State.TRIAL: rows})
     run.happen(ev.JobDone(run.last(act.Watch), act.Verdict(True, "passed", checks=(A_CHECK,))))
     assert (run.core.state, run.saved) == (before, saved)
     said = run.last(act.Log)

@@ -33,7 +33,7 @@ from slotcast_publisher.settings import Expiry
 from slotcast_publisher.trust import clock
 from slotcast_publisher.trust.keys import KeyRing
 from slotcast_publisher.trust.metadata_files import MetadataFiles
-from slotcast_publisher.trust.signed_roles import (
+from slotcast_publisher.trust.role_reading import (
     ONLINE,
     SIGNED_AT,
     SignedRoles,

@@ -2,7 +2,7 @@
 
 An event without a row is an error of the caller and leaves the state as it was: the core says so
 in the log, takes back what the event had changed, and goes on.
-`python -m slotcast_device.core.lifecycle` prints the diagram in docs/states.md (Mermaid).
+`python -m slotcast_device.core.state_table` prints the diagram in docs/states.md (Mermaid).
 """
 
 from __future__ import annotations

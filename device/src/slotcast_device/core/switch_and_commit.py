@@ -14,8 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core import actions as act
-from slotcast_device.core.lifecycle import Happening
 from slotcast_device.core.recovery import Next
+from slotcast_device.core.state_table import Happening
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
 

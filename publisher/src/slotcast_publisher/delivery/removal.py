@@ -21,7 +21,7 @@ from slotcast_publisher.delivery.broker_link import BrokerLink
 from slotcast_publisher.delivery.ledger import Ledger, load_ledger, save_ledger
 from slotcast_publisher.delivery.push import Item, push
 from slotcast_publisher.delivery.readback import Waits, collect
-from slotcast_publisher.delivery.retention import Plan, Stocked, Unused, plan_removal
+from slotcast_publisher.delivery.removal_rules import Plan, Stocked, Unused, plan_removal
 from slotcast_publisher.repository import Repository
 from slotcast_schemas import limits, wire
 from slotcast_schemas.errors import RefusedRelease
