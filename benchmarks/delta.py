@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.delta_peers import TOOLS
+from benchmarks.few_moved import few_moved_figures
 from benchmarks.pairs import LARGE, SMALL, write_pair
 from benchmarks.report import CannotRun, Figure, Options
 from slotcast_publisher.delta import default_workers
@@ -73,7 +74,7 @@ def run(options: Options) -> list[Figure]:
         trials[pair.name] = trial
         figures += _figures(pair, trial, _peers(options, pair))
     rebased = _rebased(options) if options.models else []
-    return figures + _memory(trials) + rebased
+    return figures + _memory(trials) + rebased + list(few_moved_figures(options))
 
 
 def _rebased(options: Options) -> list[Figure]:

@@ -18,7 +18,7 @@ from slotcast_schemas.codecs.delta.segments import (
     Rebase,
 )
 from tests.support.deltas import apply_delta, kinds_of, model_bytes, round_trip
-from tests.support.weights import trained
+from tests.support.weights import as_bfloat16, trained
 
 ROWS, COLUMNS = 192, 160
 
@@ -310,3 +310,16 @@ def test_weights_without_an_old_self_cost_no_more_than_in_a_whole_image(tmp_path
     plain, before = round_trip(tmp_path / "plain", old, new, features=0)
     assert plain.features == 0
     assert len(before) > 0.9 * 4 * 900 * 300
+
+
+def test_few_moved_weights_cost_what_it_takes_to_tell_which(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    old = as_bfloat16(trained(3000, 128))
+    is_moved = rng.random(old.shape) < 0.02
+    steps = np.where(rng.random(old.shape) < 0.5, 1, -1)
+    new = (old.astype(np.int32) + is_moved * steps).astype(np.uint16)
+    files = [{"m__onnx": model_bytes({"w": each.view(ml_dtypes.bfloat16)})} for each in (old, new)]
+    _, payload = round_trip(tmp_path, *files)
+    p = is_moved.mean()
+    bits = old.size * (-p * np.log2(p) - (1 - p) * np.log2(1 - p) + p)
+    assert len(payload) < 1.1 * bits / 8

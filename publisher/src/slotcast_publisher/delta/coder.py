@@ -24,7 +24,7 @@ from slotcast_schemas.codecs.delta.symbols import PLAIN_BITS
 _LANE_SHARE: Final = 0.004
 """The share of the coded bytes that the lanes' unused first states may cost: 2 bytes a lane."""
 
-_LANE_SHARE_MAX: Final = 0.02
+_LANE_SHARE_MAX: Final = 0.01
 """The same share at most, where many symbols make few bytes and more lanes save many steps."""
 
 _STEPS_ENOUGH: Final = 2048

@@ -50,6 +50,9 @@ _READ_BYTES = 1024 * 1024
 _OUTPUT_SHARE_MAX = 0.97
 """The share of a small piece's bytes above which coding it as elements does not pay."""
 
+_FEW_BITS = 1.0
+"""The bits of an element below which one scale for a whole tensor is tried beside one a row."""
+
 
 @dataclass(frozen=True, slots=True)
 class SegmentUse:
@@ -194,6 +197,13 @@ def _cheapest(
     plain = with_scales(pair, tensor)
     assert plain is not None  # noqa: S101  (only a rebase can be impossible)
     best, bits = plain, estimate_bits(pair, plain)
+    if bits < _FEW_BITS * tensor.count and tensor.block < tensor.count:
+        # Where few elements move, a row's scale says little but how many happened to.
+        even = with_scales(pair, replace(tensor, block=tensor.count))
+        assert even is not None  # noqa: S101  (as above)
+        even_bits = estimate_bits(pair, even)
+        if even_bits < bits:
+            best, bits = even, even_bits
     for candidate, own_bits in _candidates(pair, tensor, row):
         scaled = with_scales(pair, candidate)
         assert scaled is not None  # noqa: S101  (as above)
