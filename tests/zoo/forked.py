@@ -95,6 +95,7 @@ class Forked:
                 _become(stdin, (out_fd, error_fd), cwd, env)
                 code = int(importlib.import_module(module).main(arguments))
                 sys.stdout.flush()
+                sys.stderr.flush()
             except BaseException as exc:  # noqa: BLE001 (the child's last edge; it must end here)
                 os.write(2, f"{type(exc).__name__}: {exc}\n".encode())
             finally:

@@ -127,7 +127,9 @@ def _released(model: ZooModel, path: Path, broker_url: str, folder: Path) -> Jou
             return _with_problem(found, f"is refused without naming {unnamed}: {refusal.said}")
     done = _run("slotcast_publisher", *release, *model.options)
     if done.code:
-        return _with_problem(found, f"is refused by the release: {done.said}")
+        return _with_problem(
+            found, f"is refused by the release (exit code {done.code}): {done.said}"
+        )
     said: dict[str, Any] = json.loads(done.out)
     return msgspec.structs.replace(
         found,
@@ -234,7 +236,7 @@ def _probe(golden: ReleaseFolder, slot: Path) -> ProbeResult:
     release = golden.load()
     return run_probe(
         ProbeRequest(
-            candidate=SlotModel(str(slot.absolute()), release.entry),
+            candidate=SlotModel(str(slot.absolute()), release.entry, format=release.runtime.format),
             inputs=release.inputs,
             outputs=release.outputs,
             probe=release.probe,
