@@ -59,6 +59,22 @@ def _values(rng: np.random.Generator, dtype: Any, shape: tuple[int, ...]) -> NDA
     return values
 
 
+LINES = ["rows", "columns", "lines", "grown", "lines, moved"]
+
+
+def _with_lines_moved(rng: np.random.Generator, values: NDArray[Any], how: str) -> NDArray[Any]:
+    """Rows, columns or both in another order; some that are new; some that also moved a little."""
+    if how == "grown":
+        axis = int(rng.integers(2))
+        fresh = np.frombuffer(rng.bytes(values.nbytes), dtype=values.dtype).reshape(values.shape)
+        return np.insert(values, [0], fresh.take([0], axis=axis), axis=axis)
+    if how != "columns":
+        values = values[rng.permutation(values.shape[0])]
+    if how != "rows":
+        values = values[:, rng.permutation(values.shape[1])]
+    return _changed(rng, values, "moved") if how == "lines, moved" else values
+
+
 def _changed(rng: np.random.Generator, values: NDArray[Any], how: str) -> NDArray[Any]:
     if how == "moved" and values.dtype.kind == "f":
         with np.errstate(all="ignore"):
@@ -71,6 +87,8 @@ def _changed(rng: np.random.Generator, values: NDArray[Any], how: str) -> NDArra
         with np.errstate(all="ignore"):
             product = np.outer(rng.random(len(values)), rng.random(values.shape[1])) * 1e-2
             return (values + product).astype(values.dtype)
+    if how in LINES and values.ndim >= 2 and values.size:
+        return _with_lines_moved(rng, values, how)
     if how == "noise":
         return np.frombuffer(rng.bytes(values.nbytes), dtype=values.dtype).reshape(values.shape)
     return values
@@ -83,7 +101,9 @@ def _changed(rng: np.random.Generator, values: NDArray[Any], how: str) -> NDArra
         st.tuples(
             st.sampled_from(DTYPES),
             SHAPES,
-            st.sampled_from(["same", "moved", "transposed", "thin", "noise", "gone", "renamed"]),
+            st.sampled_from(
+                [*LINES, "same", "moved", "transposed", "thin", "noise", "gone", "renamed"]
+            ),
         ),
         max_size=6,
     ),

@@ -30,6 +30,7 @@ from slotcast_schemas.codecs.delta.decoder import decode_sections
 from slotcast_schemas.codecs.delta.elements import FLOAT32, INT4, INT8, Bits, ElementKind
 from slotcast_schemas.codecs.delta.fields import FieldWriter
 from slotcast_schemas.codecs.delta.format import (
+    FEATURE_GATHER,
     FEATURE_WEIGHTS,
     HEADER_SIZE,
     SECTION_HEADER_SIZE,
@@ -37,6 +38,7 @@ from slotcast_schemas.codecs.delta.format import (
     SectionHeader,
     pack_description,
 )
+from slotcast_schemas.codecs.delta.gather import Gather
 from slotcast_schemas.codecs.delta.predict import apply_rebase
 from slotcast_schemas.codecs.delta.segments import (
     CONTEXT_COUNT,
@@ -68,7 +70,13 @@ def _specimen(rows: int = 0) -> tuple[bytes, bytes, bytes]:
     rng = np.random.default_rng(7)
     weights = {
         name: (rng.standard_normal(shape) * 0.05).astype(np.float32)
-        for name, shape in (("a", (70, 40)), ("low", (80, 90)), ("turned", (40, 30)))
+        for name, shape in (
+            ("a", (70, 40)),
+            ("low", (80, 90)),
+            ("turned", (40, 30)),
+            ("rows", (60, 64)),
+            ("columns", (60, 64)),
+        )
     }
     weights["decayed"] = (rng.standard_normal((max(rows, 2), 128)) * 0.05).astype(np.float32)
     quantised = rng.integers(-9, 9, (60, 30)).astype(np.int8)
@@ -82,6 +90,8 @@ def _specimen(rows: int = 0) -> tuple[bytes, bytes, bytes]:
         "a": moved,
         "low": (weights["low"] + thin).astype(np.float32),
         "turned": np.ascontiguousarray(weights["turned"].T),
+        "rows": weights["rows"][rng.permutation(60)],
+        "columns": np.insert(weights["columns"][:, rng.permutation(64)], 7, rng.random(60), axis=1),
         "decayed": decayed,
         "q": quantised + (rng.random((60, 30)) < 0.1).astype(np.int8),
     }
@@ -96,6 +106,8 @@ def _specimen(rows: int = 0) -> tuple[bytes, bytes, bytes]:
         )
         report = encode_delta(base, target, Path(folder) / "delta")
         assert kinds_of(report) == {
+            "copy",
+            "copy, rows or columns moved",
             "copy, transposed",
             *(["float32 decay"] if rows else []),
             "float32 difference",
@@ -146,8 +158,8 @@ def _flipped(payload: bytes, bit: int) -> bytes:
 
 def test_every_flipped_bit_of_the_headers_is_refused() -> None:
     payload, _, _ = _specimen()
-    # That packer 4 may be used changes nothing where it is not.
-    allowed = range(8 * 8, 8 * 8 + FEATURE_WEIGHTS.bit_length())
+    # What packer 4 and form 3 say of themselves; the bits are for decoders that have neither.
+    allowed = {64 + each.bit_length() - 1 for each in (FEATURE_WEIGHTS, FEATURE_GATHER)}
     for bit in range(8 * (HEADER_SIZE + SECTION_HEADER_SIZE)):
         assert _refused_or_right(_flipped(payload, bit)) is (bit not in allowed), bit
 
@@ -220,8 +232,8 @@ def test_another_size_than_the_signed_one_is_refused_before_the_first_byte() -> 
 
 def test_an_unknown_feature_is_named() -> None:
     payload, base, image = _specimen()
-    changed = payload[:8] + struct.pack("<Q", 4) + payload[16:]
-    with pytest.raises(Incompatible, match="got 0x4; update the device"):
+    changed = payload[:8] + struct.pack("<Q", 8) + payload[16:]
+    with pytest.raises(Incompatible, match="got 0x8; update the device"):
         _decode(changed, base, len(image))
 
 
@@ -270,7 +282,34 @@ def _factors(rows: int, columns: int, rank: int = 1) -> LowRank:
     return LowRank(np.ones((rows, rank), np.float32), np.ones((rank, columns), np.float32))
 
 
+def _gather(**changes: Any) -> Gather:
+    """An honest one: a matrix of 16 by 16, of which both rows and columns are turned round."""
+    backwards = np.arange(16, dtype=np.int32)[::-1].copy()
+    gather = Gather(16, 16, 1, is_turned=False, rows=backwards, columns=backwards)
+    return replace(gather, **changes)
+
+
+def _places(count: int, place: int) -> NDArray[np.int32]:
+    return np.full(count, place, dtype=np.int32)
+
+
 LIES: dict[str, Segment] = {
+    "a gathered matrix past the end": _tensor(gather=_gather(), base_offset=len(BASE) - 1020),
+    "a gathered matrix of overflowing size": _tensor(gather=_gather(base_rows=1 << 18)),
+    "a gathered matrix without rows": _tensor(gather=_gather(base_rows=0)),
+    "a gathered row past the last": _tensor(gather=_gather(rows=_places(16, 16))),
+    "a gathered row before the first": _tensor(gather=_gather(rows=_places(16, -2))),
+    "a gathered column past the last": _tensor(gather=_gather(columns=_places(16, 16))),
+    "gathered rows that do not divide": _tensor(gather=_gather(columns=_places(15, 0))),
+    "a gathered unit of nothing": _tensor(gather=_gather(unit=0)),
+    "a gathered unit too long": _tensor(gather=_gather(unit=257, columns=_places(1, 0))),
+    "a few columns out of very many": _tensor(
+        gather=_gather(base_rows=1, base_columns=65, columns=_places(1, 0), rows=_places(256, 0))
+    ),
+    "fewer gathered rows than said": _tensor(gather=_gather(rows=_places(15, 0))),
+    "gathered halves": _tensor(kind=INT4, size_bytes=128, gather=_gather()),
+    "holes without bytes": _tensor(gather=_gather(rows=_places(16, -1))),
+    "a low rank of rows other than gathered": _tensor(gather=_gather(), predictor=_factors(32, 8)),
     "a copy past the end": Copy(100, len(BASE) - 99),
     "a copy from before the start": Copy(100, -1),
     "a copy from beyond 64 bits": Copy(100, 1 << 66),
@@ -307,7 +346,15 @@ def test_a_lying_segment_is_refused(lie: str) -> None:
 
 def test_an_honest_crafted_segment_is_not() -> None:
     """Or the lies above would prove nothing; only its CRC, which is set to 0, is wrong."""
-    for segment in (Copy(100, 5), _tensor(), _tensor(predictor=_factors(16, 16))):
+    honest = (
+        Copy(100, 5),
+        _tensor(),
+        _tensor(predictor=_factors(16, 16)),
+        _tensor(gather=_gather()),
+        _tensor(gather=_gather(is_turned=True), predictor=_factors(16, 16)),
+        _tensor(gather=_gather(unit=4, base_columns=4, columns=_places(4, 3))),
+    )
+    for segment in honest:
         with pytest.raises(PayloadCorrupt, match="CRC"):
             _decode(_crafted([segment]), BASE, segment.size_bytes)
 

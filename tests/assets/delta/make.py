@@ -46,5 +46,29 @@ def main() -> None:
     (HERE / "image.bin").write_bytes(bytes_of(target))
 
 
+def make_lines() -> None:
+    """Write tensors whose rows and columns moved, some of them trained: feature 2."""
+    rng = np.random.default_rng(2027)
+    old = {
+        name: (rng.standard_normal((60, 64)) * 0.05).astype(np.float32)
+        for name in ("rows", "columns", "both", "turned", "trained")
+    }
+    by_row, by_column = rng.permutation(60), rng.permutation(64)
+    moved = old["trained"] + rng.standard_normal((60, 64)) * 1e-4
+    new = {
+        "rows": np.insert(old["rows"][by_row], 9, rng.random(64), axis=0),
+        "columns": np.insert(old["columns"][:, by_column], 5, rng.random(60), axis=1),
+        "both": old["both"][by_row][:, by_column],
+        "turned": old["turned"][by_row].T,
+        "trained": moved.astype(np.float32)[:, by_column],
+    }
+    base = write_image(HERE / "build/old", m__onnx=model_bytes(old))
+    target = write_image(HERE / "build/new", m__onnx=model_bytes(new))
+    encode_delta(base, target, HERE / "lines.delta")
+    (HERE / "lines.base").write_bytes(bytes_of(base))
+    (HERE / "lines.image").write_bytes(bytes_of(target))
+
+
 if __name__ == "__main__":
     main()
+    make_lines()

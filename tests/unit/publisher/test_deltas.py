@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.notice import Wanted
@@ -33,6 +36,30 @@ def release(repo: Repository, tmp_path: Path, number: int, builder: DeltaBuilder
 
 
 ANY = DeltaBuilder(worth=1e9)
+
+
+def test_where_lines_moved_devices_of_before_are_offered_a_delta_too(
+    repo: Repository, tmp_path: Path
+) -> None:
+    """A device passes over codecs that it does not know: it must never need one."""
+    file = tmp_path / "model.onnx"
+    model = onnx.load_from_string(model_bytes(1, 1 << 14))
+    for version, builder in (("1", ANY), ("2", ANY), ("3", DeltaBuilder())):
+        file.write_bytes(model.SerializeToString())
+        request = ReleaseRequest(model="clf", version=version, files=(file,))
+        done = repo.build_release(request, builders=(FullBuilder(), builder))
+        deltas = [each.payload for each in done.payloads if each.payload.base is not None]
+        if version == "2":
+            plain, mapped = sorted(deltas, key=lambda each: each.codec)
+            assert (plain.codec, mapped.codec) == ("delta+v1", "delta+v2")
+            assert mapped.size_bytes < 0.1 * plain.size_bytes
+        if version == "3":
+            # One that does not pay is left out, as ever.
+            assert {each.codec for each in deltas} == {"delta+v2"}
+        weights = model.graph.initializer[1]
+        array = numpy_helper.to_array(weights)
+        order = np.random.default_rng(int(version)).permutation(array.shape[1])
+        weights.CopyFrom(numpy_helper.from_array(array[:, order], weights.name))
 
 
 def test_deltas_start_from_the_last_three(repo: Repository, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from slotcast_publisher.delta.plan import SectionPlan, plan_sections
 from slotcast_publisher.delta.section import EncodedSection, SegmentUse, encode_section
 from slotcast_publisher.image_files import Image
 from slotcast_schemas.codecs.delta.format import (
+    FEATURE_GATHER,
     FEATURE_RECORDS,
     HEADER_SIZE,
     KNOWN_FEATURES,
@@ -74,6 +75,7 @@ class DeltaReport:
     section_count: int
     segments: list[SegmentRow]
     features: int = 0
+    """What the decoder must be able to do, beyond what every decoder can."""
 
 
 def encode_delta(
@@ -103,10 +105,13 @@ def encode_delta(
     """
     with image_of(base) as old, image_of(target) as new:
         ordered = _Ordered.of(find_tensors(base), find_tensors(target), features)
-        plans = _plan(*ordered.sources(old, new), ordered.old_tensors, ordered.new_tensors)
+        may_gather = bool(features & FEATURE_GATHER)
+        plans = _plan(*ordered.sources(old, new), ordered, may_gather=may_gather)
         sha256 = _sha256(old)
         header = Header(old.size_bytes, new.size_bytes, sha256, len(plans))
         needed, table = ordered.features, ordered.table()
+        if any(plan.has_gathered for plan in plans):
+            needed |= FEATURE_GATHER
         rows: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
         done_bytes, payload_bytes = 0, HEADER_SIZE + len(table)
         with out.open("wb") as file:
@@ -164,13 +169,11 @@ class _Ordered:
         return len(packed).to_bytes(RECORDS_SIZE_BYTES, "little") + packed
 
 
-def _plan(
-    old: Source, new: Source, old_tensors: list[TensorPlace], new_tensors: list[TensorPlace]
-) -> list[SectionPlan]:
-    old_tensors, new_tensors = cut_alike(old, old_tensors, new, new_tensors)
+def _plan(old: Source, new: Source, ordered: _Ordered, *, may_gather: bool) -> list[SectionPlan]:
+    old_tensors, new_tensors = cut_alike(old, ordered.old_tensors, new, ordered.new_tensors)
     if not new.size_bytes:
         return []
-    origins = find_origins(old, old_tensors, new, new_tensors)
+    origins = find_origins(old, old_tensors, new, new_tensors, may_gather=may_gather)
     return plan_sections(old.size_bytes, new.size_bytes, origins)
 
 

@@ -24,6 +24,7 @@ from slotcast_schemas.codecs.delta.elements import (
     ElementKind,
     unpack,
 )
+from slotcast_schemas.codecs.delta.gather import Gather
 from slotcast_schemas.codecs.delta.segments import (
     ROW_MAX,
 )
@@ -45,11 +46,21 @@ unrelated tensors of mean zero have 0.71, a fine-tune under 0.2."""
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A new tensor and the old one that it came from; `is_transposed` if rows became columns."""
+    """A new tensor and the old one that it came from.
+
+    Attributes:
+        new: the tensor, or some rows of one, as a matrix where `gather` is given.
+        old: the tensor of the base, or some rows of one.
+        is_transposed: rows became columns.
+        gather: where each row and column was, if they moved.
+        doubt: how far samples of both are apart: 0 for equal ones, 0.7 for unrelated ones.
+    """
 
     new: TensorPlace
     old: TensorPlace
     is_transposed: bool = False
+    gather: Gather | None = None
+    doubt: float = 0.0
 
 
 def match_tensors(
@@ -85,13 +96,14 @@ def _best(
         turned = _may_be_turned(new, named) and (
             sampler.distance(new, named, turned=True) < sampler.distance(new, named, turned=False)
         )
-        return Match(new, named, turned)
+        return Match(new, named, turned, doubt=sampler.doubt(new, named, turned=turned))
     best, best_distance = None, _DISTANCE_MAX
     for old in others:
         for turned in (False, True) if _may_be_turned(new, old) else (False,):
             distance = sampler.distance(new, old, turned=turned)
             if distance < best_distance:
-                best, best_distance = Match(new, old, turned), distance
+                doubt = sampler.doubt(new, old, turned=turned)
+                best, best_distance = Match(new, old, turned, doubt=doubt), distance
     return best
 
 
@@ -117,8 +129,14 @@ class _Sampler:
         """0 for equal samples, about 0.7 for unrelated ones."""
         ours = self._samples(new, is_new=True, turned=False)
         theirs = self._samples(old, is_new=False, turned=turned)
-        size = np.abs(ours).mean() + np.abs(theirs).mean()
-        return float(np.abs(ours - theirs).mean() / size) if size > 0 else 0.0
+        return _relative(ours, theirs)
+
+    def doubt(self, new: TensorPlace, old: TensorPlace, *, turned: bool) -> float:
+        """Give the distance without the mean, which weights around a zero point have in common."""
+        ours = self._samples(new, is_new=True, turned=False)
+        theirs = self._samples(old, is_new=False, turned=turned)
+        mean = (ours.mean() + theirs.mean()) / 2
+        return _relative(ours - mean, theirs - mean)
 
     def _samples(self, place: TensorPlace, *, is_new: bool, turned: bool) -> NDArray[np.float64]:
         key = (is_new, place.offset, turned)
@@ -129,8 +147,15 @@ class _Sampler:
                 row, column = np.divmod(positions, rows)
                 positions = column * columns + row
             source = self._target if is_new else self._base
-            self._known[key] = _as_floats(place, _read(source, place, positions))
+            self._known[key] = as_floats(
+                place.kind, unpack(place.kind, _read(source, place, positions))
+            )
         return self._known[key]
+
+
+def _relative(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
+    size = np.abs(ours).mean() + np.abs(theirs).mean()
+    return float(np.abs(ours - theirs).mean() / size) if size > 0 else 0.0
 
 
 def _positions(count: int) -> NDArray[np.int64]:
@@ -154,11 +179,11 @@ def _read(source: Source, place: TensorPlace, positions: NDArray[np.int64]) -> b
     return b"".join(source.read_at(int(offset), width) for offset in offsets)
 
 
-def _as_floats(place: TensorPlace, data: bytes) -> NDArray[np.float64]:
-    """Values, with what is not finite as zero."""
+def as_floats(kind: ElementKind, bits: Bits) -> NDArray[np.float64]:
+    """Give elements' values, with what is not finite as zero; float64, shape (n,)."""
     # Signalling NaNs and numbers past float64's range are no error here: they become zero.
     with np.errstate(invalid="ignore", over="ignore"):
-        values = _values(place.kind, unpack(place.kind, data))
+        values = _values(kind, bits)
         return np.where(np.abs(values) < 1e30, values, 0.0)
 
 

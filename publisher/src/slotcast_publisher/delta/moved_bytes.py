@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+import numpy as np
+import zstandard
+
 from slotcast_publisher.delta.block_index import BlockIndex, Region, Run
 from slotcast_publisher.delta.place import TensorPlace
 from slotcast_schemas.codecs.source import Source
@@ -23,24 +26,44 @@ _FILE_RUN_MIN_BYTES: Final = 1024
 """The least bytes of a run among other bytes, which are searched for what is alike as well."""
 
 
-def find_moved_tensors(
-    base: Source, old: Iterable[TensorPlace], target: Source, lost: Iterable[TensorPlace]
-) -> Iterator[tuple[TensorPlace, list[Run]]]:
-    """Give each tensor without an old self with its runs that lie in tensors of the base.
+class MovedTensors:
+    """The tensors of a base, in which the runs of new ones are found; indexed when first needed.
 
     Args:
         base: the old image.
         old: its tensors.
-        target: the new image.
-        lost: the new tensors that nothing explains yet.
     """
-    lost = list(lost)
-    if not lost:
-        return
-    widths = {_width(place) for place in lost}
-    index = BlockIndex(base, (_region(place) for place in old if _width(place) in widths))
-    for place in lost:
-        yield place, _longest(index.runs(target, _region(place)), _TENSOR_RUN_MIN_BYTES)
+
+    def __init__(self, base: Source, old: Iterable[TensorPlace]) -> None:
+        self._base = base
+        self._regions = [_region(place) for place in old]
+        self._indices: dict[int, BlockIndex] = {}
+
+    def find(self, target: Source, place: TensorPlace) -> list[Run]:
+        """Find the runs of a tensor, or a part of one, that lie in tensors of the base.
+
+        Args:
+            target: the new image.
+            place: the tensor.
+        """
+        wanted = _region(place)
+        if wanted.width not in self._indices:
+            alike = [region for region in self._regions if region.width == wanted.width]
+            self._indices[wanted.width] = BlockIndex(self._base, alike)
+        runs = self._indices[wanted.width].runs(target, wanted)
+        return _longest(runs, _TENSOR_RUN_MIN_BYTES)
+
+
+def cost_bytes(place: TensorPlace, runs: list[Run]) -> int:
+    """Estimate what a tensor costs as runs: what is in none of them, and saying where they are."""
+    if not runs:
+        return place.size_bytes
+    sizes = np.array([run.size_bytes for run in runs])
+    seeks = np.diff([run.base_offset for run in runs], prepend=0) - sizes
+    said = zstandard.ZstdCompressor(3).compress(
+        np.stack([sizes, seeks], axis=1).astype("<i4").view(np.uint8).tobytes()
+    )
+    return place.size_bytes - int(sizes.sum()) + len(said)
 
 
 def find_moved_files(

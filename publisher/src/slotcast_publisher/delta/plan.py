@@ -6,7 +6,7 @@ Sections are encoded on their own, so they bound the encoder's memory and are wh
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from slotcast_publisher.delta.match import Match
@@ -68,17 +68,30 @@ class TargetPiece:
     place: TensorPlace | None = None
 
     @property
+    def other_bytes(self) -> int:
+        """Bytes that are given as they are: all of other bytes, or the holes of a gathered tensor.
+
+        Of a part of a tensor, about.
+        """
+        if self.is_other or self.match is None or self.match.gather is None:
+            return self.size_bytes if self.is_other else 0
+        gather = self.match.gather
+        first = self.first // gather.row_length
+        rows = gather.rows[first : first + self.elements // gather.row_length]
+        return self.match.new.kind.size_bytes(replace(gather, rows=rows).hole_count)
+
+    @property
     def is_other(self) -> bool:
         """Whether its bytes are given as they are: neither from a tensor nor a copy."""
         return self.match is None and self.copied_from is None
 
-    @property
-    def as_weights(self) -> WeightsPiece:
-        """What it is to whoever codes it without an old self."""
+    def as_weights_of(self, size_bytes: int) -> WeightsPiece:
+        """Say what so many of its bytes are to whoever codes them without an old self."""
         place = self.match.new if self.match else self.place
         if place is None:
-            return WeightsPiece(self.size_bytes)
-        return WeightsPiece(self.size_bytes, place.kind, place.row)
+            return WeightsPiece(size_bytes)
+        is_whole = size_bytes == self.size_bytes
+        return WeightsPiece(size_bytes, place.kind, place.row if is_whole else 0)
 
     @property
     def is_noise_apart(self) -> bool:
@@ -118,13 +131,18 @@ class SectionPlan:
         self.pieces.append(piece)
         self.size_bytes += piece.size_bytes
         self.elements += piece.elements
-        self.other_bytes += piece.size_bytes if piece.is_other else 0
+        self.other_bytes += piece.other_bytes
         self.noise_bytes += piece.size_bytes if piece.is_noise else 0
 
     @property
     def is_heavy(self) -> bool:
         """Whether it takes much more memory than sections of tensors do."""
         return self.other_bytes > _HEAVY_BYTES and not self.is_noise
+
+    @property
+    def has_gathered(self) -> bool:
+        """Whether some of its tensors have rows or columns that moved."""
+        return any(piece.match is not None and piece.match.gather for piece in self.pieces)
 
     @property
     def is_patch_hopeless(self) -> bool:
@@ -166,11 +184,10 @@ def plan_sections(
 
 
 def _fits(plan: SectionPlan, piece: TargetPiece, limit: int) -> bool:
-    other = piece.size_bytes if piece.is_other else 0
     return (
         plan.size_bytes + piece.size_bytes <= limit
         and plan.elements + piece.elements <= SECTION_ELEMENTS
-        and plan.other_bytes + other <= OTHER_WHOLE_BYTES
+        and plan.other_bytes + piece.other_bytes <= OTHER_WHOLE_BYTES
         and (plan.is_noise == piece.is_noise_apart or not piece.is_other)
         and len(plan.pieces) < _PIECES_MAX
     )

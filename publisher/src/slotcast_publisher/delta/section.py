@@ -99,10 +99,13 @@ def encode_section(
         uses.append(SegmentUse(_name(segment), piece.size_bytes, int(bits / 8)))
         if isinstance(segment, TensorSegment) and not segment.is_exact:
             collect(Pair(base, target, piece.offset), segment, collector)
-    segments = _merged(segments)
     coded = collector.finish()
-    others = [piece for piece, use in zip(plan.pieces, uses, strict=True) if use.kind == "other"]
-    data = b"".join(target.read_at(piece.offset, piece.size_bytes) for piece in others)
+    given = [
+        (piece, _other_of(base, target, piece, segment))
+        for piece, segment in zip(plan.pieces, segments, strict=True)
+    ]
+    data = b"".join(part for _, part in given)
+    weights = [piece.as_weights_of(len(part)) for piece, part in given if part]
     old = b"".join(base.read_at(*each) for each in plan.ranges) if data else b""
     streams, stored = encode_other(
         data,
@@ -111,9 +114,10 @@ def encode_section(
         is_noise=plan.is_noise,
         is_patch_hopeless=plan.is_patch_hopeless,
         is_in_crumbs=plan.is_in_crumbs,
-        weights=[piece.as_weights for piece in others] if features & FEATURE_WEIGHTS else [],
+        weights=weights if features & FEATURE_WEIGHTS else [],
     )
     uses = _with_other(uses, len(stored))
+    segments = _merged(segments)
     description = Description(segments, streams, coded.used_contexts, coded.used_symbols)
     raw = pack_description(description)
     packed = zstandard.ZstdCompressor(19).compress(raw)
@@ -145,7 +149,7 @@ def _segment(
     tensor = _tensor(piece)
     pair = Pair(base, target, piece.offset)
     if is_equal(pair, tensor):
-        if tensor.transposed is None:
+        if tensor.transposed is None and tensor.gather is None:
             return Copy(piece.size_bytes, tensor.base_offset), 0.0
         return replace(tensor, is_exact=True), 0.0
     factored = _factored(pair, tensor, piece, known)
@@ -157,11 +161,27 @@ def _segment(
     return best, bits
 
 
+def _other_of(base: Source, target: Source, piece: TargetPiece, segment: Segment) -> bytes:
+    """The bytes of a piece that are given as they are."""
+    if isinstance(segment, Other):
+        return target.read_at(piece.offset, piece.size_bytes)
+    if isinstance(segment, Copy):
+        return b""
+    return Pair(base, target, piece.offset).hole_bytes(segment)
+
+
 def _tensor(piece: TargetPiece) -> TensorSegment:
     assert piece.match is not None  # noqa: S101  (the caller looked)
     old, new = piece.match.old, piece.match.new
     row = new.row
     block = choose_block(row, new.kind.count(piece.size_bytes))
+    gather = piece.match.gather
+    if gather is not None:
+        first = piece.first // row
+        rows = gather.rows[first : first + new.kind.count(piece.size_bytes) // row]
+        return TensorSegment(
+            piece.size_bytes, old.offset, new.kind, block, gather=replace(gather, rows=rows)
+        )
     if not piece.match.is_transposed:
         offset = old.offset + new.kind.size_bytes(piece.first)
         return TensorSegment(piece.size_bytes, offset, new.kind, block)
@@ -250,7 +270,7 @@ def _name(segment: Segment) -> str:
     if isinstance(segment, Copy):
         return "copy"
     if segment.is_exact and segment.predictor is None:
-        return "copy, transposed"
+        return "copy, transposed" if segment.gather is None else "copy, rows or columns moved"
     if segment.predictor is None:
         return f"{segment.kind.name} difference"
     if isinstance(segment.predictor, LowRank):

@@ -22,7 +22,7 @@ from slotcast_schemas.codecs.delta.segments import (
     Rebase,
     TensorSegment,
 )
-from slotcast_schemas.codecs.delta.strips import BaseReader, strips
+from slotcast_schemas.codecs.delta.strips import open_old, strips
 from slotcast_schemas.codecs.delta.symbols import PLAIN_BITS, SCALE_NONE, context_of, split
 from slotcast_schemas.codecs.source import Source
 
@@ -39,13 +39,30 @@ class Pair:
     target_offset: int
 
     def strips(self, tensor: TensorSegment) -> Iterator[tuple[int, Bits, Bits]]:
-        """Give each strip's first element, and its old and new elements, unsigned, shape (n,)."""
-        reader = BaseReader(self.base, tensor)
+        """Give each strip's first element, and its old and new elements, unsigned, shape (n,).
+
+        Holes of a gathered tensor look as if nothing had changed there: they are coded elsewhere.
+        """
+        reader = open_old(self.base, tensor)
         for first, count in strips(tensor):
             old = unpack(tensor.kind, reader.read(first, count))
             offset = self.target_offset + tensor.kind.size_bytes(first)
             new = unpack(tensor.kind, self.target.read_at(offset, tensor.kind.size_bytes(count)))
-            yield first, old, new
+            holes = tensor.gather.holes(first, count) if tensor.gather else None
+            yield first, old, new if holes is None else np.where(holes, old, new)
+
+    def hole_bytes(self, tensor: TensorSegment) -> bytes:
+        """Give the new elements that are holes, one after another; nothing where there are none."""
+        if tensor.gather is None or not tensor.gather.hole_count:
+            return b""
+        parts = []
+        for first, count in strips(tensor):
+            holes = tensor.gather.holes(first, count)
+            if holes is not None:
+                offset = self.target_offset + tensor.kind.size_bytes(first)
+                data = self.target.read_at(offset, tensor.kind.size_bytes(count))
+                parts.append(unpack(tensor.kind, data)[holes].tobytes())
+        return b"".join(parts)
 
 
 def choose_block(row: int, count: int) -> int:
@@ -155,7 +172,11 @@ def coded_strips(
         difference = difference_of(tensor, predicted, old, new)
         assert difference is not None  # noqa: S101  (`with_scales` found it possible)
         symbols, plain = split(tensor.kind, difference, predicted)
-        yield context_of(tensor, predicted, first), symbols, plain
+        contexts = context_of(tensor, predicted, first)
+        holes = tensor.gather.holes(first, len(old)) if tensor.gather else None
+        if holes is not None:
+            contexts, symbols, plain = contexts[~holes], symbols[~holes], plain[~holes]
+        yield contexts, symbols, plain
 
 
 def collect(pair: Pair, tensor: TensorSegment, collector: SymbolCollector) -> None:

@@ -144,6 +144,15 @@ def test_where_only_a_delta_would_do_the_base_that_it_needs_is_named(
         plan(trusted(full_allowed=False), state)
 
 
+@pytest.mark.parametrize("codec", ["delta+v1", "delta+v2"])
+def test_the_smallest_delta_whose_codec_is_known_is_taken(codec: str) -> None:
+    known = msgspec.structs.replace(DELTA, codec=codec)
+    unknown = msgspec.structs.replace(DELTA, codec="delta+v3", size_bytes=10)
+    chosen = plan(trusted(payloads=(FULL, unknown, known)), holding(OLD))
+    assert isinstance(chosen, Install)
+    assert chosen.payload == known
+
+
 @pytest.mark.parametrize("slot", ["a", "b"])
 def test_two_releases_under_one_sequence_are_a_contradiction(slot: SlotName) -> None:
     """Two machines, or a restored backup, gave the same number to different files."""

@@ -41,7 +41,7 @@ from slotcast_schemas.codecs.delta.segments import (
     TensorSegment,
 )
 from slotcast_schemas.codecs.delta.selftest import check_arithmetic
-from slotcast_schemas.codecs.delta.strips import BaseReader, strips
+from slotcast_schemas.codecs.delta.strips import open_old, strips
 from slotcast_schemas.codecs.delta.symbols import SymbolTables, context_of
 from slotcast_schemas.codecs.source import Sink, Source
 from slotcast_schemas.errors import PayloadCorrupt
@@ -183,22 +183,54 @@ class _Section:
                 sink(self._other.read(size))
 
     def _tensor(self, tensor: TensorSegment, sink: Sink) -> None:
-        reader = BaseReader(self._base, tensor)
+        reader = open_old(self._base, tensor)
         for first, count in strips(tensor):
             old = unpack(tensor.kind, reader.read(first, count))
+            holes = tensor.gather.holes(first, count) if tensor.gather else None
             predicted = predict(tensor, old, first)
             if tensor.is_exact:
-                sink(pack(tensor.kind, predicted))
-                continue
-            places = self._places(tensor, predicted, first)
-            for start in range(0, count, _BLOCK_ELEMENTS):
-                block = slice(start, start + _BLOCK_ELEMENTS)
-                new = self._corrected(tensor, predicted[block], places[block])
-                sink(pack(tensor.kind, new))
+                sink(pack(tensor.kind, self._filled(tensor, predicted, holes)))
+            elif holes is None:
+                self._coded(tensor, predicted, first, sink)
+            else:
+                self._coded_apart_from_holes(tensor, predicted, first, holes, sink)
 
-    def _places(self, tensor: TensorSegment, predicted: Bits, first: int) -> NDArray[np.intp]:
-        """Where in the tables the symbol of each element is."""
-        contexts = self._context_index.take(context_of(tensor, predicted, first))
+    def _coded(self, tensor: TensorSegment, predicted: Bits, first: int, sink: Sink) -> None:
+        places = self._places(context_of(tensor, predicted, first))
+        for start in range(0, len(predicted), _BLOCK_ELEMENTS):
+            block = slice(start, start + _BLOCK_ELEMENTS)
+            sink(pack(tensor.kind, self._corrected(tensor, predicted[block], places[block])))
+
+    def _coded_apart_from_holes(
+        self,
+        tensor: TensorSegment,
+        predicted: Bits,
+        first: int,
+        holes: NDArray[np.bool_],
+        sink: Sink,
+    ) -> None:
+        """Nothing is coded for holes: all others are decoded together, and put in their places."""
+        there = ~holes
+        new = predicted.copy()
+        if there.any():
+            places = self._places(context_of(tensor, predicted, first)[there])
+            new[there] = self._corrected(tensor, predicted[there], places)
+        sink(pack(tensor.kind, self._filled(tensor, new, holes)))
+
+    def _filled(
+        self, tensor: TensorSegment, elements: Bits, holes: NDArray[np.bool_] | None
+    ) -> Bits:
+        """The elements with the next other bytes at the holes."""
+        if holes is None:
+            return elements
+        filled = elements.copy()
+        given = self._other.read(tensor.kind.size_bytes(int(np.count_nonzero(holes))))
+        filled[holes] = unpack(tensor.kind, given)
+        return filled
+
+    def _places(self, used: NDArray[np.uint8]) -> NDArray[np.intp]:
+        """Where in the tables the symbol of each element is, by the contexts of all."""
+        contexts = self._context_index.take(used)
         if self._coder is None or contexts.min(initial=0) < 0:
             raise PayloadCorrupt("expected only contexts that the section names, got another")
         return self._coder.decode(contexts)

@@ -16,6 +16,11 @@ from numpy.typing import NDArray
 
 from slotcast_schemas.codecs.delta.elements import FLOAT16, FLOAT32, KINDS
 from slotcast_schemas.codecs.delta.fields import FieldReader, FieldWriter, read_steps, write_steps
+from slotcast_schemas.codecs.delta.gather_format import (
+    read_gather,
+    read_gather_maps,
+    write_map,
+)
 from slotcast_schemas.codecs.delta.segments import (
     CONTEXT_COUNT,
     MODE_DICTIONARY,
@@ -38,6 +43,7 @@ from slotcast_schemas.codecs.delta.segments import (
     Segment,
     TensorSegment,
     Transposition,
+    other_bytes_of,
 )
 from slotcast_schemas.errors import Incompatible, PayloadCorrupt, WrongBase
 
@@ -50,7 +56,10 @@ FEATURE_WEIGHTS: Final = 1
 FEATURE_RECORDS: Final = 2
 """Both images are in field order (`records`); their runs of records follow the header."""
 
-KNOWN_FEATURES: Final = FEATURE_WEIGHTS | FEATURE_RECORDS
+FEATURE_GATHER: Final = 4
+"""A tensor's rows or columns were elsewhere in a matrix of the base: segments of form 3."""
+
+KNOWN_FEATURES: Final = FEATURE_WEIGHTS | FEATURE_RECORDS | FEATURE_GATHER
 """The bits of the features that this decoder has; a delta that needs another is refused."""
 
 SECTION_IMAGE_MAX: Final = 16 * 1024 * 1024
@@ -187,7 +196,7 @@ class SectionHeader:
         return header
 
 
-_OTHER, _COPY, _TENSOR = 0, 1, 2
+_OTHER, _COPY, _TENSOR, _GATHERED = 0, 1, 2, 3
 _PREDICTORS: Final = {type(None): 0, DecayMap: 1, LowRank: 2, Rebase: 3}
 
 
@@ -205,6 +214,9 @@ def pack_description(description: Description) -> bytes:
         expected_offset = _write_segment(writer, segment, expected_offset)
     for segment in description.segments:
         if isinstance(segment, TensorSegment):
+            if segment.gather is not None:
+                write_map(writer, segment.gather.rows)
+                write_map(writer, segment.gather.columns)
             _write_predictor(writer, segment)
     _write_other(writer, description.other)
     writer.raw(np.packbits(description.used_contexts, bitorder="little").tobytes())
@@ -227,11 +239,18 @@ def _write_segment(writer: FieldWriter, segment: Segment, expected_offset: int) 
         writer.sint(segment.base_offset - expected_offset)
         return segment.base_offset + segment.size_bytes
     flags = _PREDICTORS[type(segment.predictor)] << 2
-    flags |= (segment.transposed is not None) << 1 | segment.is_exact
-    writer.uint(_TENSOR | segment.kind.code << 2 | flags << 6)
+    gather = segment.gather
+    is_turned = segment.transposed is not None or (gather is not None and gather.is_turned)
+    flags |= is_turned << 1 | segment.is_exact
+    form = _TENSOR if gather is None else _GATHERED
+    writer.uint(form | segment.kind.code << 2 | flags << 6)
     writer.uint(segment.size_bytes)
     writer.sint(segment.base_offset - expected_offset)
     writer.uint(segment.block)
+    if gather is not None:
+        for number in (gather.base_rows, gather.base_columns, gather.unit, len(gather.columns)):
+            writer.uint(number)
+        return segment.base_offset
     if segment.transposed is None:
         return segment.base_offset + segment.size_bytes
     writer.uint(segment.transposed.base_rows)
@@ -292,6 +311,7 @@ def parse_description(packed: bytes, header: SectionHeader, *, base_size_bytes: 
         raise PayloadCorrupt(f"expected segments to cover the section, got {left} bytes uncovered")
     tensors = [segment for segment in segments if isinstance(segment, TensorSegment)]
     for tensor in tensors:
+        tensor.gather = read_gather_maps(reader, tensor.gather)
         tensor.predictor = _read_predictor(reader, tensor)
     other = _read_other(reader, segments, header.other_bytes, base_size_bytes)
     used_contexts = _read_flags(reader, CONTEXT_COUNT)
@@ -331,7 +351,7 @@ def _read_segment(
     if form == _COPY and word == _COPY:
         _bound("end of copy", base_offset + size_bytes, base_size_bytes)
         return Copy(size_bytes, base_offset), base_offset + size_bytes
-    if form != _TENSOR or code not in KINDS:
+    if form not in (_TENSOR, _GATHERED) or code not in KINDS:
         raise PayloadCorrupt(f"expected a known segment, got {word:#x}")
     tensor = TensorSegment(size_bytes, base_offset, KINDS[code], is_exact=bool(flags & 1))
     if tensor.kind.size_bytes(tensor.count) != size_bytes:
@@ -341,6 +361,10 @@ def _read_segment(
     tensor.block = reader.uint("block", tensor.count, least=1)
     # What kind of predictor it is must be known before its data, which come after all segments.
     tensor.predictor = _PLACEHOLDERS[flags >> 2]
+    if form == _GATHERED:
+        is_turned = bool(flags & 2)
+        tensor.gather = read_gather(reader, tensor, base_size_bytes, is_turned=is_turned)
+        return tensor, base_offset
     if not flags & 2:
         _bound("end of tensor", base_offset + size_bytes, base_size_bytes)
         return tensor, base_offset + size_bytes
@@ -395,9 +419,9 @@ def _read_low_rank(reader: FieldReader, tensor: TensorSegment) -> LowRank:
         raise PayloadCorrupt(f"expected a low rank over floats, got {tensor.kind.name}")
     rank = reader.uint("rank", RANK_MAX, least=1)
     columns = reader.uint("columns", min(ROW_MAX, tensor.count), least=1)
-    if tensor.count % columns or (
-        tensor.transposed is not None and columns != tensor.transposed.base_rows
-    ):
+    # Rows are what the factors are for, and strips are of whole rows.
+    has_rows = tensor.transposed is not None or tensor.gather is not None
+    if tensor.count % columns or (has_rows and columns != tensor.row_length):
         raise PayloadCorrupt(f"expected whole rows of {columns}, got {tensor.count} elements")
     float32 = np.dtype("<f4")
     left = reader.planes(tensor.count // columns * rank, float32).reshape(-1, rank)
@@ -408,7 +432,7 @@ def _read_low_rank(reader: FieldReader, tensor: TensorSegment) -> LowRank:
 def _read_other(
     reader: FieldReader, segments: list[Segment], stored_bytes: int, base_size_bytes: int
 ) -> OtherStreams:
-    total = sum(segment.size_bytes for segment in segments if isinstance(segment, Other))
+    total = sum(other_bytes_of(segment) for segment in segments)
     _bound("other bytes", total, OTHER_MAX)
     other = OtherStreams(reader.uint("other mode", MODE_SPARSE_PATCH))
     end = 0

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slotcast_schemas.codecs.delta.elements import ElementKind
+from slotcast_schemas.codecs.delta.gather import Gather
 
 SEGMENTS_MAX: Final = 65_536
 """The most segments of one section."""
@@ -99,7 +100,8 @@ class TensorSegment:
     """Elements of one kind, made from as many elements of the base.
 
     `is_exact` says that they equal the prediction, and that nothing is coded. `scales` has one
-    entry for each `block` elements, empty where exact.
+    entry for each `block` elements, empty where exact. At most one of `transposed` and `gather`
+    says that old elements lie in another order.
     """
 
     size_bytes: int
@@ -110,6 +112,7 @@ class TensorSegment:
     predictor: Predictor = None
     is_exact: bool = False
     scales: NDArray[np.int16] = field(default_factory=lambda: np.zeros(0, dtype=np.int16))
+    gather: Gather | None = None
 
     @property
     def count(self) -> int:
@@ -126,9 +129,20 @@ class TensorSegment:
         """Elements that must be predicted together; 1 where each stands alone."""
         if self.transposed is not None:
             return self.transposed.base_rows
+        if self.gather is not None:
+            return self.gather.row_length
         if isinstance(self.predictor, LowRank):
             return int(self.predictor.right.shape[1])
         return 1
+
+
+def other_bytes_of(segment: Other | Copy | TensorSegment) -> int:
+    """Give how many bytes of a segment are other bytes: all of them, or those at holes."""
+    if isinstance(segment, Other):
+        return segment.size_bytes
+    if isinstance(segment, Copy) or segment.gather is None:
+        return 0
+    return segment.kind.size_bytes(segment.gather.hole_count)
 
 
 Segment = Other | Copy | TensorSegment

@@ -7,10 +7,11 @@ of the base; a band costs one pass over the base matrix.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
+from slotcast_schemas.codecs.delta.gather import GatherReader
 from slotcast_schemas.codecs.delta.segments import (
     TensorSegment,
     Transposition,
@@ -35,8 +36,23 @@ def strips(tensor: TensorSegment) -> Iterator[tuple[int, int]]:
         yield first, min(step, tensor.count - first)
 
 
-class BaseReader:
+class OldElements(Protocol):
     """Reads a segment's old elements in the order of the new ones."""
+
+    def read(self, first: int, count: int) -> bytes:
+        """Read the bytes of `count` old elements from the segment's element `first` on."""
+        ...
+
+
+def open_old(base: Source, tensor: TensorSegment) -> OldElements:
+    """Open the old elements of a segment, wherever they lie."""
+    if tensor.gather is not None:
+        return GatherReader(base, tensor, tensor.gather)
+    return BaseReader(base, tensor)
+
+
+class BaseReader:
+    """Reads old elements that follow one another in the base, or in its columns."""
 
     def __init__(self, base: Source, tensor: TensorSegment) -> None:
         self._base = base

@@ -1,0 +1,155 @@
+"""Tensors of which both rows and columns moved, as when channels are pruned or shuffled all over.
+
+No line of them is what it was. But a row that was shuffled has the elements that it had, in another
+order; and where elements are wide enough to be known by their bits, each says where it was, so that
+the elements of a row vote for the row that they come from.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slotcast_publisher.delta.line_table import lookup
+from slotcast_publisher.delta.lines import View
+from slotcast_schemas.codecs.source import Source
+
+_CELLS_MAX: Final = 1 << 22
+"""The most cells of an old tensor that are sorted."""
+
+_VOTES: Final = 48
+"""The number of cells of a line that vote."""
+
+_CELL_MIN_BYTES: Final = 4
+"""The least bytes of a cell that is known by its bits."""
+
+_FOUND_SHARE: Final = 0.5
+"""The share of rows, and of columns, that must be found."""
+
+_SPREAD: Final = np.uint64(0xD6E8FEB86659FD93)
+
+Maps = tuple[NDArray[np.int32], NDArray[np.int32]]
+"""Where each row and each column was, -1 where there is none."""
+
+
+def find_both(base: Source, old: View, target: Source, new: View) -> Maps | None:
+    """Find where the rows and the columns of a tensor were, if both moved and are what they were.
+
+    Args:
+        base: the old image.
+        old: a tensor of it.
+        target: the new image.
+        new: a tensor of it, in units as long as the old one's.
+    """
+    shuffled = _shuffled(base, old, target, new)
+    if shuffled is not None:
+        return shuffled
+    cell_bytes = new.place.kind.size_bytes(new.unit)
+    if cell_bytes < _CELL_MIN_BYTES or old.rows * old.columns > _CELLS_MAX:
+        return None
+    return _voted(base, old, target, new)
+
+
+def _shuffled(base: Source, old: View, target: Source, new: View) -> Maps | None:
+    """By what a row consists of whatever its order, then by columns with the rows put back."""
+    if (old.rows, old.columns) != (new.rows, new.columns):
+        return None
+    ours, theirs = (_contents(*each) for each in ((target, new), (base, old)))
+    order = np.argsort(theirs, kind="stable")
+    rows = lookup(theirs[order], order.astype(np.int32), ours)
+    if np.mean(rows >= 0) < _FOUND_SHARE:
+        return None
+    factors = np.random.Generator(np.random.PCG64(85)).integers(
+        0, 1 << 64, new.rows, dtype=np.uint64
+    )
+    there = rows >= 0
+    old_factors = np.zeros(old.rows, dtype=np.uint64)
+    old_factors[rows[there]] = factors[there]
+    # Of rows that two new ones come from, the last is counted: the other must not be, either.
+    counted = there & (old_factors[rows] == factors)
+    ours = _column_hashes(target, new, np.where(counted, factors, np.uint64(0)))
+    theirs = _column_hashes(base, old, old_factors)
+    order = np.argsort(theirs, kind="stable")
+    columns = lookup(theirs[order], order.astype(np.int32), ours)
+    return (rows, columns) if np.mean(columns >= 0) >= _FOUND_SHARE else None
+
+
+def _cells(source: Source, view: View) -> NDArray[np.uint64]:
+    """The hash of each cell; uint64, shape (rows, columns)."""
+    powers = np.array([pow(0x9E3779B97F4A7C15, i, 1 << 64) for i in range(view.unit)], np.uint64)
+    hashes = np.empty((view.rows, view.columns), dtype=np.uint64)
+    for row, slab in view.slabs(source):
+        hashes[row : row + len(slab)] = _mixed(
+            (_mixed(slab.astype(np.uint64)) * powers).sum(axis=2, dtype=np.uint64)
+        )
+    return hashes
+
+
+def _contents(source: Source, view: View) -> NDArray[np.uint64]:
+    """A hash of what each row consists of, whatever the order of its columns."""
+    powers = np.array([pow(0x9E3779B97F4A7C15, i, 1 << 64) for i in range(view.unit)], np.uint64)
+    sums = np.empty(view.rows, dtype=np.uint64)
+    for row, slab in view.slabs(source):
+        cells = _mixed((_mixed(slab.astype(np.uint64)) * powers).sum(axis=2, dtype=np.uint64))
+        sums[row : row + len(slab)] = cells.sum(axis=1, dtype=np.uint64)
+    return sums
+
+
+def _column_hashes(source: Source, view: View, factors: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The hash of each column, each row weighed by its factor."""
+    powers = np.array([pow(0x9E3779B97F4A7C15, i, 1 << 64) for i in range(view.unit)], np.uint64)
+    sums = np.zeros(view.columns, dtype=np.uint64)
+    for row, slab in view.slabs(source):
+        cells = (_mixed(slab.astype(np.uint64)) * powers).sum(axis=2, dtype=np.uint64)
+        sums += (cells * factors[row : row + len(slab), None]).sum(axis=0, dtype=np.uint64)
+    return sums
+
+
+def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    mixed = (values + np.uint64(0x9E3779B97F4A7C15)) * _SPREAD
+    result: NDArray[np.uint64] = (mixed ^ (mixed >> np.uint64(32))) * _SPREAD
+    return result
+
+
+def _voted(base: Source, old: View, target: Source, new: View) -> Maps | None:
+    cells = _cells(base, old).ravel()
+    order = np.argsort(cells, kind="stable")
+    hashes = cells[order]
+    # A cell that is there twice, a zero above all, says nothing.
+    is_alone = np.ones(len(hashes), dtype=np.bool_)
+    is_alone[1:] &= hashes[1:] != hashes[:-1]
+    is_alone[:-1] &= hashes[1:] != hashes[:-1]
+    hashes, where = hashes[is_alone], order[is_alone]
+    if not len(hashes):
+        return None
+    ours = _cells(target, new)
+    rows = _elected(ours[:, _spots(new.columns)], hashes, where // old.columns, old.rows)
+    if np.mean(rows >= 0) < _FOUND_SHARE:
+        return None
+    columns = _elected(ours[_spots(new.rows)].T, hashes, where % old.columns, old.columns)
+    return (rows, columns) if np.mean(columns >= 0) >= _FOUND_SHARE else None
+
+
+def _spots(count: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, count - 1, _VOTES).astype(np.int64))
+
+
+def _elected(
+    votes: NDArray[np.uint64],
+    hashes: NDArray[np.uint64],
+    lines: NDArray[np.int64],
+    line_count: int,
+) -> NDArray[np.int32]:
+    """For each row of votes the line that most of its cells were in; -1 for fewer than a third."""
+    index = np.minimum(np.searchsorted(hashes, votes), len(hashes) - 1)
+    is_found = hashes[index] == votes
+    voter = np.broadcast_to(np.arange(len(votes))[:, None], votes.shape)[is_found]
+    keys, counts = np.unique(voter * line_count + lines[index[is_found]], return_counts=True)
+    elected = np.full(len(votes), -1, dtype=np.int32)
+    by_count = np.argsort(counts, kind="stable")
+    keys, counts = keys[by_count], counts[by_count]
+    enough = counts * 3 >= votes.shape[1]
+    elected[keys[enough] // line_count] = keys[enough] % line_count
+    return elected
