@@ -54,6 +54,13 @@ def test_two_tensors_that_became_one_are_copied(tmp_path: Path) -> None:
     assert _cost(tmp_path, {"a": one, "b": other}, {"c": joined}) < 450
 
 
+def test_what_lies_between_equal_tensors_is_copied_along(tmp_path: Path) -> None:
+    """Else a model of many tensors in which next to nothing changed costs bytes for each."""
+    old = {f"layer.{n}.weight": _weights(n, 16, COLUMNS) for n in range(60)}
+    new = old | {"layer.0.weight": _weights(99, 16, COLUMNS)}
+    assert _cost(tmp_path, old, new) < 16 * COLUMNS * 4 + 300
+
+
 def test_a_large_file_that_nothing_is_known_of_is_searched_everywhere(tmp_path: Path) -> None:
     """Its end came to its beginning: no window around its own place has it."""
     rng = np.random.default_rng(4)

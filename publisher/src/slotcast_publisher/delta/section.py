@@ -95,6 +95,8 @@ def encode_section(
     uses: list[SegmentUse] = []
     for piece in plan.pieces:
         segment, bits = _segment(base, target, piece, known)
+        if isinstance(segment, Other) and segments and isinstance(segments[-1], Copy):
+            segment = _continued(base, target, piece, segments[-1]) or segment
         segments.append(segment)
         uses.append(SegmentUse(_name(segment), piece.size_bytes, int(bits / 8)))
         if isinstance(segment, TensorSegment) and not segment.is_exact:
@@ -159,6 +161,17 @@ def _segment(
     if bits > 8 * piece.size_bytes * _OUTPUT_SHARE_MAX and piece.size_bytes < 1 << 20:
         return Other(piece.size_bytes), 0.0
     return best, bits
+
+
+def _continued(base: Source, target: Source, piece: TargetPiece, last: Copy) -> Copy | None:
+    """The piece as part of the copy before it, where it goes on as the base does there."""
+    offset = last.base_offset + last.size_bytes
+    if piece.size_bytes > _READ_BYTES or offset + piece.size_bytes > base.size_bytes:
+        return None
+    is_equal = base.read_at(offset, piece.size_bytes) == target.read_at(
+        piece.offset, piece.size_bytes
+    )
+    return Copy(piece.size_bytes, offset) if is_equal else None
 
 
 def _other_of(base: Source, target: Source, piece: TargetPiece, segment: Segment) -> bytes:
