@@ -19,17 +19,25 @@ from numpy.typing import NDArray
 from slotcast_publisher.delta.cells import find_both
 from slotcast_publisher.delta.line_table import LineMap, LineTable
 from slotcast_publisher.delta.lines import ROWS, View, views_of
-from slotcast_publisher.delta.match import Match
+from slotcast_publisher.delta.match import Match, as_floats
 from slotcast_publisher.delta.moved_bytes import part_of
 from slotcast_publisher.delta.place import TensorPlace
+from slotcast_publisher.delta.tensors import Pair
 from slotcast_schemas.codecs.delta.gather import THINNEST, Gather
+from slotcast_schemas.codecs.delta.segments import TensorSegment
 from slotcast_schemas.codecs.source import Source
+
+_SEARCHED_MIN_BYTES: Final = 8 * 1024
+"""The least bytes of a tensor for which more is tried than equal lines."""
 
 _SHARE_MIN: Final = 0.1
 """The least share of a tensor's lines that must be found for it to be told by them."""
 
 _MOVED_SHARE: Final = 0.55
 """About what a line that training moved costs, as a share of itself."""
+
+_TRUE_DISTANCE: Final = 0.35
+"""The relative distance of elements above which lines are strangers: unrelated ones have 0.7."""
 
 _HOLE_RUN_BYTES: Final = 16 * 1024
 """The bytes of new rows one after another from which they are no holes, but noise of their own."""
@@ -116,18 +124,22 @@ def explain(table: LineTable, base: Source, target: Source, place: TensorPlace) 
     """
     views = views_of(place)
     found = [moved for view in views for moved in _moved(table.exact(target, view), is_exact=True)]
-    if not found or min(each.hole_bytes for each in found) * 2 > place.size_bytes:
+    is_worth_it = place.size_bytes >= _SEARCHED_MIN_BYTES
+    if is_worth_it and (not found or min(each.hole_bytes for each in found) * 2 > place.size_bytes):
         found += _both(table, base, target, views)
-    if not found:
-        return explain_near(table, target, place)
-    return min(found, key=Moved.cost_bytes)
+    if not found and is_worth_it:
+        return explain_near(table, base, target, place)
+    return min(found, key=Moved.cost_bytes, default=None)
 
 
-def explain_near(table: LineTable, target: Source, place: TensorPlace) -> Moved | None:
+def explain_near(
+    table: LineTable, base: Source, target: Source, place: TensorPlace
+) -> Moved | None:
     """Find the cheapest explanation of a tensor by lines of the base that training moved.
 
     Args:
         table: the lines of the base.
+        base: the old image.
         target: the new image.
         place: the tensor.
     """
@@ -135,8 +147,28 @@ def explain_near(table: LineTable, target: Source, place: TensorPlace) -> Moved 
         moved
         for view in views_of(place)
         for moved in _moved(table.near(target, view), is_exact=False)
+        if _distance(base, target, moved) < _TRUE_DISTANCE
     ]
     return min(found, key=Moved.cost_bytes, default=None)
+
+
+def _distance(base: Source, target: Source, moved: Moved) -> float:
+    """How far elements are from those that they are said to come from, by the first strip.
+
+    Of lines that a few large elements make, sketches are near by chance; their elements are not.
+    """
+    place, gather = moved.view.place, moved.gather()
+    tensor = TensorSegment(place.size_bytes, moved.old.place.offset, place.kind, gather=gather)
+    for first, old, new in Pair(base, target, place.offset).strips(tensor):
+        holes = gather.holes(first, len(old))
+        there = slice(None) if holes is None else ~holes
+        ours, theirs = (as_floats(place.kind, each[there]) for each in (new, old))
+        mean = (ours.sum() + theirs.sum()) / max(1, 2 * len(ours))
+        ours, theirs = ours - mean, theirs - mean
+        if len(ours):
+            size = np.abs(ours).sum() + np.abs(theirs).sum()
+            return float(np.abs(ours - theirs).sum() / size) if size > 0 else 0.0
+    return 1.0
 
 
 def _moved(maps: list[LineMap], *, is_exact: bool) -> Iterator[Moved]:

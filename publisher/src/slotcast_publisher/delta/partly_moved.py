@@ -81,7 +81,7 @@ def refine(table: LineTable, base: Source, target: Source, match: Match) -> Move
             worth = moved.cost_bytes() < _CERTAIN_SHARE * match.new.size_bytes
             return moved if worth else [match]
     if match.doubt > _FAR:
-        return _near(table, target, match) or [match]
+        return _near(table, base, target, match) or [match]
     return [match]
 
 
@@ -144,9 +144,9 @@ def _cut(match: Match, view: View, is_equal: NDArray[np.bool_]) -> list[Match]:
     return pieces
 
 
-def _near(table: LineTable, target: Source, match: Match) -> Moved | None:
+def _near(table: LineTable, base: Source, target: Source, match: Match) -> Moved | None:
     """Where training moved lines from, if that is not from their own places."""
-    moved = explain_near(table, target, match.new)
+    moved = explain_near(table, base, target, match.new)
     if moved is None:
         return None
     places = moved.rows if moved.columns is None else moved.columns

@@ -33,6 +33,9 @@ _FOUND_SHARE: Final = 0.01
 _SLAB_BYTES: Final = 1 << 19
 """The bytes that are searched at once."""
 
+_SEEN_MASK: Final = np.uint64((1 << 20) - 1)
+"""The bits of a hash by which most windows are passed over at once."""
+
 _SAMPLE_FROM_BYTES: Final = 256 * 1024
 """The least bytes of which a sample is packed first."""
 
@@ -51,10 +54,13 @@ def has_common_bytes(data: bytes, old: bytes) -> bool:
     if not len(wanted):
         return True
     found = np.zeros(len(wanted), dtype=np.bool_)
+    seen = np.zeros(int(_SEEN_MASK) + 1, dtype=np.bool_)
+    seen[wanted & _SEEN_MASK] = True
     for start in range(0, len(old), _SLAB_BYTES):
         slab = old[start : start + _SLAB_BYTES + _WINDOW_BYTES - 1]
         if len(slab) >= _WINDOW_BYTES:
             hashes = window_hashes(np.frombuffer(slab, dtype=np.uint8), _WINDOW_BYTES)
+            hashes = hashes[seen[hashes & _SEEN_MASK]]
             index = np.minimum(np.searchsorted(wanted, hashes), len(wanted) - 1)
             found[index[wanted[index] == hashes]] = True
     return bool(found.mean() >= _FOUND_SHARE)
