@@ -1,7 +1,8 @@
 """Deltas: how many bytes they save against other tools, and what they cost to make and to apply.
 
 Real pairs are taken from the folder of models, where there is one; two more, of 8.7 and 90 MB, are
-drawn by `benchmarks.pairs`, which says how. Every payload is applied and compared; every tool runs
+drawn by `benchmarks.pairs`, which says how; `moved_rows` moves rows and columns in every way, and
+`package_pairs` has files of public packages. Every payload is applied and compared; every tool runs
 in a process of its own. `--quick` leaves out the pairs where other tools take minutes.
 """
 
@@ -20,6 +21,7 @@ import numpy as np
 from benchmarks.delta_peers import TOOLS
 from benchmarks.few_moved import few_moved_figures
 from benchmarks.moved_rows import moved_pairs
+from benchmarks.package_pairs import package_pairs
 from benchmarks.pairs import LARGE, SMALL, write_pair
 from benchmarks.report import CannotRun, Figure, Options
 from slotcast_publisher.delta import default_workers
@@ -37,6 +39,9 @@ _COSINE_MIN: Final = 0.9999
 _FIXED_BYTES: Final = 256
 """What a delta of ours has that no other tool's has: the base's digest, a check of each section, a
 description of its streams; where next to nothing changed it is all that there is."""
+
+_FIXED_SHARE: Final = 1 / 20_000
+"""The same for each further section, as a share of the file."""
 
 _OF_BEST: Final = 1.05
 """The most that a delta may cost of the best other tool's, whatever happened to the model."""
@@ -131,6 +136,9 @@ def _pairs(options: Options) -> Iterator[Pair]:
     yield from _other_files(options)
     yield from _moved_rows(options)
     if not options.quick:
+        for each in package_pairs():
+            fixed_bytes = _FIXED_BYTES + int(each.new.stat().st_size * _FIXED_SHARE)
+            yield Pair(each.name, each.old, each.new, of_best=_OF_BEST, fixed_bytes=fixed_bytes)
         large = options.work / "large"
         large.mkdir()
         old, new = write_pair(large, LARGE, options.seed)
