@@ -1,5 +1,5 @@
 """The deciding core of the device: events in, actions out; no I/O, no clock, no threads.
 
-`lifecycle` is the table of states, `events` what goes in, `actions` what comes out, `recovery` what
-a start makes of what the last run left, `model` the core of one model that puts them together.
+`state_table` has the states, `events` what goes in, `actions` what comes out, `recovery` what a
+start makes of what the last run left, `model` the core of one model that puts them together.
 """

@@ -3,10 +3,10 @@
     notice -> verify -> plan -> collect -> build into standby -> probe -> switch -> watch -> commit
 
 This module takes the events and hands on: `notice_review` says what a notice means, `installation`
-does what comes before the switch, `switching` what comes after the decision to switch, `by_hand`
-what a person asks, `record` holds what they share, `recovery` says what a restart makes of the
-record, `mending` what is done about things lost while the agent runs, `lifecycle` which state may
-follow which.
+does what comes before the switch, `switch_and_commit` what comes after the decision to switch,
+`by_hand` what a person asks, `record` holds what they share, `recovery` says what a restart makes
+of the record, `mending` what is done about things lost while the agent runs, `state_table` which
+state may follow which.
 One job runs at a time; what arrives meanwhile waits (the last notice only: it is the truth).
 """
 

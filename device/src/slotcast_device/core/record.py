@@ -1,7 +1,7 @@
 """What the parts of a model's core share: the durable record, and the agenda.
 
-The record changes only through the named operations here, and its state only by `lifecycle`'s
-table; what a restart makes of it is decided by `recovery` and taken as a whole.
+The record changes only through the named operations here, and its state only by the rows of
+`state_table`; what a restart makes of it is decided by `recovery` and taken as a whole.
 """
 
 from __future__ import annotations

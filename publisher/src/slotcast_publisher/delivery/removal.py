@@ -1,9 +1,9 @@
 """Takes stock of the payloads that a broker keeps, and takes off what nobody can need any more.
 
 What is there is known from the journals, and found out by asking for the chunk maps where that is
-wanted. What may go is decided in `retention`. Before anything goes, the broker's own notices are
-looked at, for a payload that one of them names is needed, and the devices' statuses, for one that
-a device says it fetches.
+wanted. What may go is decided in `removal_rules`. Before anything goes, the broker's own notices
+are looked at, for a payload that one of them names is needed, and the devices' statuses, for one
+that a device says it fetches.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Signs the roles of docs/trust.md with python-tuf, unmodified; renews and heals them.
 
-Decides what each role says and when it must be signed again. Reading is left to `signed_roles`,
+Decides what each role says and when it must be signed again. Reading is left to `role_reading`,
 changes of keys to `ceremonies`, where keys and files are to `keys` and `metadata_files`.
 Each step writes one whole file, and `heal` signs again whatever the keys of the day no longer
 vouch for: so a command that was stopped between two steps is simply run again.
