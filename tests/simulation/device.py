@@ -93,7 +93,7 @@ class SimFiles(ModelJobs):
             raise SlotDamaged(f"slot {slot} does not hold {release.version}")
         self.store.verify(slot, record)
 
-    def _verify(self, job: act.Verify) -> act.NoticeVerified:
+    def _verify_notice(self, job: act.Verify) -> act.NoticeVerified:
         said = self._by_bytes[job.data]
         error = refused(said, self.seen, self._wall_s())
         if error is not None:
