@@ -18,6 +18,7 @@ from slotcast_schemas.codecs.delta.segments import (
     Rebase,
 )
 from tests.support.deltas import apply_delta, kinds_of, model_bytes, round_trip
+from tests.support.old_packages import NEEDS_ONNX_OF_TODAY
 from tests.support.weights import as_bfloat16, trained
 
 ROWS, COLUMNS = 192, 160
@@ -312,6 +313,7 @@ def test_weights_without_an_old_self_cost_no_more_than_in_a_whole_image(tmp_path
     assert len(before) > 0.9 * 4 * 900 * 300
 
 
+@NEEDS_ONNX_OF_TODAY
 def test_few_moved_weights_cost_what_it_takes_to_tell_which(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     old = as_bfloat16(trained(3000, 128))

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.old_packages import NEEDS_ONNX_OF_TODAY
 from tests.zoo.forked import forked_children
 from tests.zoo.node_cases import NodeCase, load_cases
 from tests.zoo.nodes import read_reasons, try_case
+
+pytestmark = NEEDS_ONNX_OF_TODAY
 
 TRIED = (
     "test_add",
