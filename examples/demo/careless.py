@@ -27,12 +27,21 @@ def without_checks(good: Path, *, probe_timeout_s: float) -> Iterator[None]:
         probe_timeout_s: how long a device lets the probe of such a release take.
     """
 
-    def check(model_dir: Path, entry: str, *, samples: SamplesWanted | None = None) -> ModelFacts:
+    def check(
+        model_dir: Path,
+        entry: str,
+        *,
+        samples: SamplesWanted | None = None,
+        model_format: str = "onnx",
+        is_compiled: bool = False,
+    ) -> ModelFacts:
         stand_in = good.parent / "stand-in"
         shutil.rmtree(stand_in, ignore_errors=True)
         stand_in.mkdir()
         shutil.copyfile(good, stand_in / entry)
-        facts = check_model(stand_in, entry, samples=samples)
+        facts = check_model(
+            stand_in, entry, samples=samples, model_format=model_format, is_compiled=is_compiled
+        )
         if samples is not None:
             shutil.copyfile(stand_in / samples.out, model_dir / samples.out)
         probe = msgspec.structs.replace(facts.probe, timeout_s=probe_timeout_s)
