@@ -112,7 +112,7 @@ def build_release(store: Store, request: ReleaseRequest, now_s: float, *, above:
         StorageFailed: no room, or a failing disk.
     """
     check_model_name(request.model)
-    _check_specifier(_apply_limits(request, Probe())[2].onnxruntime)
+    _check_specifier(_choose_runtime(request).onnxruntime)
     given = _describe_request(request)
     existing = _find_existing(store, request)
     store.drop_staging(request.model)
@@ -176,6 +176,11 @@ def _apply_limits(request: ReleaseRequest, probe: Probe) -> tuple[Probe, Trial, 
     """Give what a release asks of a device: what was found or is usual, under what was chosen."""
     usual = Runtime(onnxruntime=request.runtime, memory_bytes=request.memory_bytes)
     return request.limits.apply_to(probe, request.trial, usual)
+
+
+def _choose_runtime(request: ReleaseRequest) -> Runtime:
+    """Give what a release asks of the runtime, which nothing found in the model changes."""
+    return _apply_limits(request, Probe())[2]
 
 
 def _check_labels(request: ReleaseRequest, facts: ModelFacts) -> None:
@@ -311,17 +316,18 @@ def _take_in(
     if not collected:
         raise UsageError("expected at least one file")
     model_format, entry = choose_entry(request.format, request.entry, collected)
+    runtime = _choose_runtime(request)
     check_options(
-        model_format,
-        has_rebase=request.rebase is not None,
-        onnxruntime=_apply_limits(request, Probe())[2].onnxruntime,
+        model_format, has_rebase=request.rebase is not None, onnxruntime=runtime.onnxruntime
     )
     files_dir = staged / "files"
     for path, source in collected.items():
         copy_file(source, files_dir / path)
     rebasing = _rebase_files(store, request, staged, entry)
-    facts = _check_files(request, files_dir, entry, model_format)
-    probe, trial, runtime = _apply_limits(request, facts.probe)
+    facts = _check_files(
+        request, files_dir, entry, model_format=model_format, is_compiled=runtime.compiled
+    )
+    probe, trial, _ = _apply_limits(request, facts.probe)
     runtime = msgspec.structs.replace(runtime, opsets=facts.opsets, format=model_format)
     _check_labels(request, facts)
     roles = _assign_roles(files_dir, entry, facts, has_samples=facts.probe.samples is not None)
@@ -384,7 +390,7 @@ def _rebase_files(
 
 
 def _check_files(
-    request: ReleaseRequest, files_dir: Path, entry: str, model_format: str
+    request: ReleaseRequest, files_dir: Path, entry: str, *, model_format: str, is_compiled: bool
 ) -> ModelFacts:
     if is_run_by_command(model_format):
         return _take_as_it_is(request, files_dir)
@@ -393,7 +399,7 @@ def _check_files(
         entry,
         samples=_samples_wanted(request, files_dir),
         model_format=model_format,
-        is_compiled=_apply_limits(request, Probe())[2].compiled,
+        is_compiled=is_compiled,
     )
 
 
@@ -401,8 +407,7 @@ def _samples_wanted(request: ReleaseRequest, files_dir: Path) -> SamplesWanted |
     is_asked = bool(request.samples or request.shapes or request.ranges) or request.seed is not None
     if not is_asked and (not request.is_probed or (files_dir / SAMPLES_PATH).exists()):
         return None
-    if (files_dir / SAMPLES_PATH).exists():
-        raise UsageError(f"{SAMPLES_PATH!r} is the name of the file that --samples makes")
+    _keep_name_of_samples(files_dir)
     return SamplesWanted(
         out=SAMPLES_PATH,
         user=None if request.samples is None else str(request.samples.absolute()),
@@ -413,6 +418,11 @@ def _samples_wanted(request: ReleaseRequest, files_dir: Path) -> SamplesWanted |
     )
 
 
+def _keep_name_of_samples(files_dir: Path) -> None:
+    if (files_dir / SAMPLES_PATH).exists():
+        raise UsageError(f"{SAMPLES_PATH!r} is the name of the file that --samples makes")
+
+
 def _take_as_it_is(request: ReleaseRequest, files_dir: Path) -> ModelFacts:
     """Say what is known of a model that nothing here runs: its samples, where they are given."""
     if request.seed is not None or request.shapes or request.ranges:
@@ -421,8 +431,7 @@ def _take_as_it_is(request: ReleaseRequest, files_dir: Path) -> ModelFacts:
         )
     probe = Probe()
     if request.samples is not None:
-        if (files_dir / SAMPLES_PATH).exists():
-            raise UsageError(f"{SAMPLES_PATH!r} is the name of the file that --samples makes")
+        _keep_name_of_samples(files_dir)
         probe = take_samples(request.samples, files_dir / SAMPLES_PATH)
     return ModelFacts(opsets={}, external=(), inputs=(), outputs=(), load_s=0.0, probe=probe)
 
