@@ -3,52 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import traceback
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 from tests.simulation.world import World
+from tests.support.sweeps import Total, run_seeds
 
-
-@dataclass(slots=True)
-class Total:
-    """What many runs saw.
-
-    Attributes:
-        failures: what a seed broke, with the command that replays it.
-    """
-
-    seeds: int = 0
-    seen: Counter[str] = field(default_factory=Counter)
-    failures: list[str] = field(default_factory=list)
-
-    def text(self) -> str:
-        """Say it in lines."""
-        lines = [f"seeds run: {self.seeds}, failed: {len(self.failures)}"]
-        lines += [f"  {name}: {self.seen[name]:,.0f}" for name in sorted(self.seen)]
-        return "\n".join(lines + self.failures)
+WHAT: Final = "seeds run"
+"""What a sum of such runs counts."""
 
 
 def sweep(seeds: Iterable[int], *, failures_max: int = 5) -> Total:
     """Run seeds until they end, or until so many failed."""
-    total = Total()
-    for seed in seeds:
-        total.seeds += 1
-        try:
-            counts = World(seed).run()
-        except Exception as exc:  # noqa: BLE001 - whatever breaks a run, its seed must be said
-            where = traceback.format_exception(exc)[-3:-1]
-            total.failures.append(
-                f"python -m tests.simulation --seed {seed}\n  {type(exc).__name__}: {exc}\n"
-                + "".join(where)
-            )
-            if len(total.failures) >= failures_max:
-                break
-            continue
-        for name, value in dataclasses.asdict(counts).items():
-            if name == "cuts":
-                total.seen.update({f"power cuts, {how.lower()}": n for how, n in value.items()})
-            else:
-                total.seen[name] += value
-    return total
+    command = "python -m tests.simulation --seed"
+    return run_seeds(_count, seeds, what=WHAT, command=command, failures_max=failures_max)
+
+
+def _count(seed: int) -> Mapping[str, float]:
+    counts = dataclasses.asdict(World(seed).run())
+    cuts: dict[str, int] = counts.pop("cuts")
+    return {**counts, **{f"power cuts, {how.lower()}": n for how, n in cuts.items()}}

@@ -23,12 +23,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.fleet_simulation.sweep import Total as RolloutTotal
-from tests.fleet_simulation.sweep import sweep as sweep_rollouts
-from tests.simulation.sweep import Total, sweep
+from tests.fleet_simulation import sweep as fleet_sweep
+from tests.simulation import sweep as device_sweep
 from tests.simulation.trial_sweep import sweep_trials
 from tests.soak import cuts, starts
 from tests.soak.fuzzing import TARGETS
+from tests.support.sweeps import Total
 
 _RUNS: Final = re.compile(r"Done (\d+) runs")
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -49,9 +49,9 @@ class Soak:
 
     first_seed: int
     until_s: float
-    simulation: Total = field(default_factory=Total)
+    simulation: Total = field(default_factory=lambda: Total(device_sweep.WHAT))
     trials: int = 0
-    rollouts: RolloutTotal = field(default_factory=RolloutTotal)
+    rollouts: Total = field(default_factory=lambda: Total(fleet_sweep.WHAT))
     fuzzed: Counter[str] = field(default_factory=Counter)
     cuts: list[cuts.Result] = field(default_factory=list)
     kills: int = 0
@@ -69,7 +69,7 @@ class Soak:
         end_s = time.monotonic() + self.left_s(share_s)
         while time.monotonic() < end_s and not self.failures:
             first = self.first_seed + self.simulation.seeds
-            total = sweep(range(first, first + _BATCH_SEEDS))
+            total = device_sweep.sweep(range(first, first + _BATCH_SEEDS))
             self.simulation.seeds += total.seeds
             self.simulation.seen.update(total.seen)
             self.failures += total.failures
@@ -95,7 +95,7 @@ class Soak:
                 cores = os.cpu_count() or 1
                 begins = range(first, first + cores * _BATCH_ROLLOUTS, _BATCH_ROLLOUTS)
                 batches = [range(begin, begin + _BATCH_ROLLOUTS) for begin in begins]
-                for total in workers.map(sweep_rollouts, batches):
+                for total in workers.map(fleet_sweep.sweep, batches):
                     self.rollouts.seeds += total.seeds
                     self.rollouts.seen.update(total.seen)
                     self.failures += total.failures
