@@ -18,6 +18,8 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from typing_extensions import override
+
 from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
@@ -60,6 +62,7 @@ class SimFiles(ModelJobs):
         self.rng = random.Random(0)
         self.is_probe_flaky = False
 
+    @override
     def run(self, job: act.Job) -> object:
         """Do a job; see `ModelJobs.run`."""
         match job:
@@ -93,6 +96,7 @@ class SimFiles(ModelJobs):
             raise SlotDamaged(f"slot {slot} does not hold {release.version}")
         self.store.verify(slot, record)
 
+    @override
     def _verify_notice(self, job: act.Verify) -> act.NoticeVerified:
         said = self._by_bytes[job.data]
         error = refused(said, self.seen, self._wall_s())
@@ -103,6 +107,7 @@ class SimFiles(ModelJobs):
         trusted = dataclasses.replace(said.trusted, is_newer=is_newer)
         return act.NoticeVerified(trusted, self._gather_facts())
 
+    @override
     def _gather_facts(self) -> Facts:
         return dataclasses.replace(
             _constant_facts(super()._gather_facts),

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from typing_extensions import override
+
 from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
@@ -76,6 +78,7 @@ class SimWatcher(TrialWatcher):
 
     is_slow = False
 
+    @override
     def _run_probe(self, slot: SlotName, release: Release, beside: SlotName | None) -> ProbeResult:
         del slot, release
         return SLOW if self.is_slow and beside is not None else FIT
