@@ -8,20 +8,16 @@ and golden samples are signed, found out once by the publisher's real check.
 from __future__ import annotations
 
 import functools
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Final
-from unittest.mock import patch
 
 import msgspec
 
-from slotcast_publisher.release import build as releasing
-from slotcast_publisher.release.model_check import ModelFacts, SamplesWanted, check_model
+from examples.demo.careless import Answer, answering, check_stand_in
+from slotcast_publisher.release.build import SAMPLES_PATH, ReleaseRequest
+from slotcast_publisher.release.model_check import SamplesWanted
 from slotcast_publisher.release.payloads import FullBuilder
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import Trial
-from slotcast_schemas.model_formats import ONNX
 from tests.support import models
 from tests.support.fleet import PATIENT, Publisher
 
@@ -44,39 +40,17 @@ def release_unchecked(
     probe = msgspec.structs.replace(
         facts.probe, timeout_s=probe_timeout_s, runs=runs, max_latency_ratio=max_latency_ratio
     )
-
-    def check(
-        model_dir: Path,
-        entry: str,
-        *,
-        samples: SamplesWanted | None = None,
-        model_format: str = ONNX,
-        is_compiled: bool = False,
-    ) -> ModelFacts:
-        assert (model_format, is_compiled) == (ONNX, False)
-        if samples is None:
-            raise AssertionError("expected a release with samples")
-        (model_dir / samples.out).write_bytes(golden)
-        return msgspec.structs.replace(facts, probe=probe)
-
+    facts = msgspec.structs.replace(facts, probe=probe)
     folder = publisher.path / "given" / "clf" / version
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(model)
-    request = releasing.ReleaseRequest(
-        model="clf", version=version, files=(folder,), seed=1, trial=trial
+    request = ReleaseRequest(
+        model="clf", version=version, files=(folder,), seed=1, trial=trial, is_probed=False
     )
-    request = msgspec.structs.replace(request, is_probed=False)
-    with patch.object(releasing, "check_model", check):
+    with answering(lambda _: (facts, golden)):
         return publisher.repo.build_release(request, builders=(FullBuilder(),)).release
 
 
 @functools.cache
-def _facts(model: bytes) -> tuple[ModelFacts, bytes]:
-    folder = Path(tempfile.mkdtemp(prefix="slotcast-stand-in-"))
-    try:
-        (folder / "model.onnx").write_bytes(model)
-        wanted = SamplesWanted(out=releasing.SAMPLES_PATH, seed=1)
-        facts = check_model(folder, "model.onnx", samples=wanted)
-        return facts, (folder / releasing.SAMPLES_PATH).read_bytes()
-    finally:
-        shutil.rmtree(folder)
+def _facts(model: bytes) -> Answer:
+    return check_stand_in(model, SamplesWanted(out=SAMPLES_PATH, seed=1))
