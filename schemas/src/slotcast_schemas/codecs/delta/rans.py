@@ -8,7 +8,7 @@ The encoder is the publisher's; the order of words is in docs/delta-format.md, s
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,52 @@ from slotcast_schemas.errors import PayloadCorrupt
 
 STATE_START: Final = 1 << 16
 """The least value of a state; below it, a state takes in 16 bits more."""
+
+
+class Lanes:
+    """The states of interleaved coders, each fed from the same words.
+
+    Args:
+        count: how many there are.
+        words: their first values (all high halves, then all low ones), and what follows.
+        kind: the type of their array, as wide as what is reckoned with them needs.
+    """
+
+    def __init__(self, count: int, words: WordReader, kind: type[np.uint32 | np.int64]) -> None:
+        self._words = words
+        high, low = words.take(count), words.take(count)
+        if len(low) < count:
+            raise PayloadCorrupt(f"expected the states of {count} lanes, got too few words")
+        self.states: NDArray[Any] = high.astype(kind)
+        self.states <<= 16
+        self.states |= low
+
+    def feed(self, states: NDArray[Any], words: NDArray[np.uint16], used: int) -> int:
+        """Give a word to each state that fell below its least; gives how many are used now.
+
+        Args:
+            states: of the lanes that had a turn; changed in place.
+            words: those of the run.
+            used: how many of them were used before.
+
+        Raises:
+            PayloadCorrupt: the words ended too early.
+        """
+        hungry = (states < STATE_START).nonzero()[0]
+        fed = used + len(hungry)
+        if fed > len(words):
+            raise PayloadCorrupt(f"expected at least {fed} more words of symbols, got {len(words)}")
+        states[hungry] = (states[hungry] << 16) | words[used:fed]
+        return fed
+
+    def finish(self) -> None:
+        """Check that every lane ended where the encoder began.
+
+        Raises:
+            PayloadCorrupt: a lane did not, or words are left over.
+        """
+        if self._words.left or np.any(self.states != STATE_START):
+            raise PayloadCorrupt("expected every lane to end in its first state, got another")
 
 
 class RansDecoder:
@@ -35,10 +81,7 @@ class RansDecoder:
     def __init__(self, model: FrequencyModel, lanes: int, words: WordReader) -> None:
         self._model = model
         self._words = words
-        high, low = words.take(lanes), words.take(lanes)
-        if len(low) < lanes:
-            raise PayloadCorrupt(f"expected the states of {lanes} lanes, got too few words")
-        self._states = (high.astype(np.uint32) << np.uint32(16)) | low
+        self._lanes = Lanes(lanes, words, np.uint32)
         self._lookup = model.lookup()
 
     def decode(self, contexts: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -70,8 +113,9 @@ class RansDecoder:
         """
         words = self._words.take(len(places))
         used = 0
-        for start in range(0, len(places), len(self._states)):
-            step = slice(start, start + len(self._states))
+        lanes = len(self._lanes.states)
+        for start in range(0, len(places), lanes):
+            step = slice(start, start + lanes)
             used = self._step(slots[step], places[step], words, used)
         self._words.give_back(len(words) - used)
         if self._model.note(places):
@@ -87,7 +131,7 @@ class RansDecoder:
         """One symbol of each lane; returns how many of the words are used now."""
         model = self._model
         bits = np.uint32(model.precision_bits)
-        states = self._states[: len(places)]
+        states = self._lanes.states[: len(places)]
         slot = states & np.uint32((1 << model.precision_bits) - 1)
         slots += slot
         places += self._lookup.take(slots, mode="clip")
@@ -95,21 +139,11 @@ class RansDecoder:
         states *= model.frequency.take(places, mode="clip")
         states += slot
         states -= model.start.take(places, mode="clip")
-        hungry = (states < STATE_START).nonzero()[0]
-        fed = used + len(hungry)
-        if fed > len(words):
-            raise PayloadCorrupt(f"expected at least {fed} more words of symbols, got {len(words)}")
-        states[hungry] = (states[hungry] << np.uint32(16)) | words[used:fed]
-        return fed
+        return self._lanes.feed(states, words, used)
 
     def finish(self) -> None:
-        """Check that every lane ended where the encoder began.
-
-        Raises:
-            PayloadCorrupt: a lane did not, or words are left over.
-        """
-        if self._words.left or np.any(self._states != STATE_START):
-            raise PayloadCorrupt("expected every lane to end in its first state, got another")
+        """Check that every lane ended where the encoder began; raises as `Lanes.finish`."""
+        self._lanes.finish()
 
 
 class WordReader:

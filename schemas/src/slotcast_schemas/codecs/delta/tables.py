@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slotcast_schemas.codecs.delta.model import FIRST_UPDATE, UPDATE_MAX
-from slotcast_schemas.codecs.delta.rans import STATE_START, WordReader
-from slotcast_schemas.errors import PayloadCorrupt
+from slotcast_schemas.codecs.delta.rans import Lanes, WordReader
 
 TABLES_MAX: Final = 64
 """The most tables of one section."""
@@ -121,10 +120,7 @@ class TableDecoder:
         self._tables = tables
         self._words = words
         self._slots: dict[int, _Slots] = {}
-        high, low = words.take(lanes), words.take(lanes)
-        if len(low) < lanes:
-            raise PayloadCorrupt(f"expected the states of {lanes} lanes, got too few words")
-        self._states = (high.astype(np.int64) << 16) | low
+        self._lanes = Lanes(lanes, words, np.int64)
 
     def decode(self, table: int, count: int) -> NDArray[np.uint8]:
         """Decode the next `count` bytes, coded with a table; uint8, shape (count,).
@@ -148,8 +144,9 @@ class TableDecoder:
         words = self._words.take(len(out))
         looked_up = np.empty(len(out), dtype=np.intp)
         used = 0
-        for start in range(0, len(out), len(self._states)):
-            used = self._step(slots, looked_up[start : start + len(self._states)], words, used)
+        lanes = len(self._lanes.states)
+        for start in range(0, len(out), lanes):
+            used = self._step(slots, looked_up[start : start + lanes], words, used)
         self._words.give_back(len(words) - used)
         slots.symbol.take(looked_up, out=out, mode="clip")
         if self._tables.note(table, out):
@@ -160,23 +157,13 @@ class TableDecoder:
     ) -> int:
         """One symbol of each lane; fills in its slot, returns how many words are used now."""
         bits = self._tables.precision_bits
-        states = self._states[: len(looked_up)]
+        states = self._lanes.states[: len(looked_up)]
         np.bitwise_and(states, (1 << bits) - 1, out=looked_up)
         states >>= bits
         states *= slots.frequency.take(looked_up)
         states += slots.place.take(looked_up)
-        hungry = (states < STATE_START).nonzero()[0]
-        fed = used + len(hungry)
-        if fed > len(words):
-            raise PayloadCorrupt(f"expected at least {fed} more words of symbols, got {len(words)}")
-        states[hungry] = (states[hungry] << 16) | words[used:fed]
-        return fed
+        return self._lanes.feed(states, words, used)
 
     def finish(self) -> None:
-        """Check that every lane ended where the encoder began.
-
-        Raises:
-            PayloadCorrupt: a lane did not, or words are left over.
-        """
-        if self._words.left or np.any(self._states != STATE_START):
-            raise PayloadCorrupt("expected every lane to end in its first state, got another")
+        """Check that every lane ended where the encoder began; raises as `Lanes.finish`."""
+        self._lanes.finish()
