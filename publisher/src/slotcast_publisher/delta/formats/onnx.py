@@ -14,10 +14,10 @@ from slotcast_publisher.delta.formats.protobuf import (
     BYTES,
     VARINT,
     Field,
-    NotProtobuf,
     ProtobufFile,
 )
 from slotcast_publisher.delta.place import TensorPlace, place_of
+from slotcast_schemas.byte_reader import NotThisFormat
 from slotcast_schemas.codecs.delta.elements import (
     BFLOAT16,
     FLOAT16,
@@ -72,7 +72,7 @@ def find_in_onnx(
     walker = _Walker(ProtobufFile(source), folder, starts, starts[name][0])
     try:
         walker.model(0, source.size_bytes)
-    except (NotProtobuf, UnicodeDecodeError, RecursionError):
+    except (NotThisFormat, UnicodeDecodeError, RecursionError):
         # Not the ONNX that its name promises: opaque, also what was found before it went wrong.
         return []
     return walker.found

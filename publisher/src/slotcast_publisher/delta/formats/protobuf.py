@@ -10,19 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from slotcast_schemas.byte_reader import NotThisFormat, Reader
 from slotcast_schemas.codecs.source import Source
 
 VARINT: Final = 0
 FIXED64: Final = 1
 BYTES: Final = 2
 FIXED32: Final = 5
-
-_CACHE_BYTES: Final = 64 * 1024
-"""The bytes that are read at once, and kept for the fields that follow."""
-
-
-class NotProtobuf(Exception):
-    """The bytes are no protobuf message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,43 +34,34 @@ class ProtobufFile:
     """Reads fields anywhere in a source, through a small cache."""
 
     def __init__(self, source: Source) -> None:
-        self._source = source
-        self._cache = b""
-        self._cache_start = 0
+        self._reader = Reader(source)
 
     def read(self, start: int, end: int) -> bytes:
         """Read the bytes of a range.
 
         Raises:
-            NotProtobuf: the range is not inside the file.
+            NotThisFormat: the range is not inside the file.
         """
-        if not 0 <= start <= end <= self._source.size_bytes:
-            raise NotProtobuf(f"expected a range in {self._source.size_bytes} bytes, got to {end}")
-        if end - start > _CACHE_BYTES:
-            return self._source.read_at(start, end - start)
-        if start < self._cache_start or end > self._cache_start + len(self._cache):
-            size = min(_CACHE_BYTES, self._source.size_bytes - start)
-            self._cache, self._cache_start = self._source.read_at(start, size), start
-        return self._cache[start - self._cache_start : end - self._cache_start]
+        return self._reader.read(start, end - start)
 
     def varint(self, position: int, end: int) -> tuple[int, int]:
         """Read a number, and say where it ends.
 
         Raises:
-            NotProtobuf: it does not end in time.
+            NotThisFormat: it does not end in time.
         """
         value = 0
         for index, byte in enumerate(self.read(position, min(position + 10, end))):
             value |= (byte & 0x7F) << (7 * index)
             if byte < 0x80:
                 return value, position + index + 1
-        raise NotProtobuf(f"expected a number to end by {end}")
+        raise NotThisFormat(f"expected a number to end by {end}")
 
     def fields(self, start: int, end: int) -> Iterator[Field]:
         """Give the fields of the message that lies there.
 
         Raises:
-            NotProtobuf: it is no message.
+            NotThisFormat: it is no message.
         """
         position = start
         while position < end:
@@ -91,7 +76,7 @@ class ProtobufFile:
             elif wire_type in (FIXED32, FIXED64):
                 position += 4 if wire_type == FIXED32 else 8
             else:
-                raise NotProtobuf(f"expected a wire type of 0, 1, 2 or 5, got {wire_type}")
+                raise NotThisFormat(f"expected a wire type of 0, 1, 2 or 5, got {wire_type}")
             if number == 0 or position > end:
-                raise NotProtobuf(f"expected field {number} to end by {end}, got {position}")
+                raise NotThisFormat(f"expected field {number} to end by {end}, got {position}")
             yield Field(number, wire_type, value, content, position)
