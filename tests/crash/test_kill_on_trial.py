@@ -134,7 +134,9 @@ def test_whatever_is_killed_in_probe_switch_and_trial_one_good_model_serves_and_
 ) -> None:
     stand.offer(Trial(duration_s=1.5, min_requests=20, max_restarts=1000, max_latency_ratio=None))
     before = tmp_path / "with-v1"
+    stand.service.kill()  # its reports come and go, and a copy would meet one half way
     shutil.copytree(stand.device.config.state_dir, before, symlinks=True)
+    stand.service.start()
     ordeal = Ordeal(stand, random.Random(SEED), before)
     ordeal.measure()
     while ordeal.kills.total() < KILLS or not ordeal.has_killed_each:
