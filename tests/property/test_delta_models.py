@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -108,6 +108,7 @@ def _changed(rng: np.random.Generator, values: NDArray[Any], how: str) -> NDArra
         max_size=6,
     ),
 )
+@example(0, [(np.float32, (48, 48), "noise")])  # floats of any bits, beside ordinary ones
 def test_every_pair_of_models_comes_back(
     seed: int, tensors: list[tuple[Any, tuple[int, ...], str]]
 ) -> None:

@@ -209,6 +209,7 @@ def lookup(
     return places
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is no number is near nothing
 def _near_maps(
     view: View,
     axis: int,

@@ -134,6 +134,7 @@ def _factors() -> NDArray[np.uint64]:
     return rng.integers(0, 1 << 64, ROW_MAX, dtype=np.uint64) | np.uint64(1)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # huge numbers have a sketch that is near nothing
 def line_sketches(source: Source, view: View, axis: int) -> NDArray[np.float32]:
     """Sketch each line of a view; float32, shape (lines, SKETCH_SIZE): near lines, near sketches.
 
