@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import shutil
 import time
 from collections import Counter
@@ -49,6 +50,8 @@ SOON: Final = {
     "slotcast_device.trial.watcher.CALM_LEAST_S": 1.0,
 }
 """A trial waits until it knows of each process whether it lives, and until no restart is fresh."""
+HAS_SERVED: Final = re.compile(r"[1-9]\d* of 1 requests, ")
+"""What the status of a trial begins with once the agent saw requests come to it."""
 _SWITCH_S: Final = 0.003
 _TRIAL_S: Final = 1.0
 """How long after its beginning a moment of each stage may lie; of the probe, it is measured."""
@@ -307,8 +310,8 @@ def test_an_application_that_keeps_dying_on_trial_has_the_release_rolled_back(
     monkeypatch.setattr("slotcast_device.core.switch_and_commit.WATCH_AGAIN_S", 0.3)
     stand.offer(Trial(duration_s=3600.0, min_requests=1, max_restarts=2, max_latency_ratio=None))
     with stand.device.running():
-        # Only who was seen alive can be seen to end: the agent must have looked before a kill.
-        stand.observer.wait_for("clf", lambda said: " of 1 requests, " in said.detail)
+        # Only who was seen alive can be seen to end: its report must have changed between looks.
+        stand.observer.wait_for("clf", lambda said: HAS_SERVED.match(said.detail) is not None)
         for starts in (1, 2):
             until(lambda: _instances(stand) >= starts, f"{starts} starts with v2")  # noqa: B023
             stand.service.kill()
