@@ -46,7 +46,6 @@ class LimitingProxy:
         self.port: int = self._listener.getsockname()[1]
         self.url = f"mqtt://127.0.0.1:{self.port}"
         self._loop = asyncio.new_event_loop()
-        self._links: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     def __enter__(self) -> Self:
@@ -68,10 +67,6 @@ class LimitingProxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        task = asyncio.current_task()
-        if task is not None:
-            self._links.add(task)
-            task.add_done_callback(self._links.discard)
         try:
             await _Link(self, reader, writer).run()
         except OSError:
@@ -85,10 +80,12 @@ class LimitingProxy:
 
     async def _close(self) -> None:
         self._server.close()
-        links = list(self._links)
-        for task in links:
-            task.cancel()
-        await asyncio.gather(*links, return_exceptions=True)
+        # Whoever is being let in at this moment has a task only a few turns of the loop later.
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.sleep(0)  # a task that is ended before it began closes nothing
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Link:
@@ -109,8 +106,16 @@ class _Link:
     async def run(self) -> None:
         """Carry packets both ways until one end is done, or the rules say so."""
         far_reader, self._far = await asyncio.open_connection(*self._proxy.target)
-        for writer in (self._writer, self._far):
-            writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            # A device that has gone already has no socket any more: OSError, as without a broker.
+            for writer in (self._writer, self._far):
+                sock = writer.get_extra_info("socket")
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await self._carry(far_reader)
+        finally:
+            self._far.transport.abort()
+
+    async def _carry(self, far_reader: asyncio.StreamReader) -> None:
         work = [self._up(), self._down(far_reader), self._send(), self._time()]
         tasks = [self._loop.create_task(one) for one in work]
         try:
@@ -121,7 +126,6 @@ class _Link:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._far.transport.abort()
 
     async def _ended(self, task: asyncio.Task[None]) -> None:
         try:
