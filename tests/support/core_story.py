@@ -46,13 +46,18 @@ class LongestWaits(random.Random):
         return max(a, b)
 
 
+IMAGE_BYTES = 1 << 20
+"""The size of each invented image: no payload of these stories has more."""
+
+
 def release_of(number: int, **changes: Any) -> Release:
     """Give the release `number`.0 of one file, with `number` as its sequence."""
-    model = File(path="model.onnx", size_bytes=1024, sha256=messages.sha(f"m{number}"))
+    model = File(path="model.onnx", size_bytes=IMAGE_BYTES, sha256=messages.sha(f"m{number}"))
     given: dict[str, Any] = {
         "version": f"{number}.0",
         "sequence": number,
         "files": (msgspec.structs.replace(model, role="model"),),
+        "image_size_bytes": IMAGE_BYTES,
         "image_sha256": messages.sha(f"image {number}"),
         "trial": Trial(duration_s=60.0, min_requests=10, max_restarts=2),
         "rebased": None,

@@ -93,7 +93,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     Attributes:
         full_allowed: whether a whole image may be fetched where no delta fits.
-        full_bytes_per_day: of whole images at most, of each model; 0 is no bound. Deltas are free.
+        full_bytes_per_day: of whole images at most, of each model; 0 is no bound. Deltas are free,
+            unless they came to nothing.
         metered_file: while this file exists the link costs money, and only deltas are fetched.
         image_max_bytes: larger releases are refused.
         credit_max_chunks: chunks that may be under way at once; less on links shared with others.

@@ -123,6 +123,11 @@ class Reason(StrEnum):
         Actor.PUBLISHER,
         "A payload that matches its signed chunk map does not give the signed image.",
     )
+    PAYLOADS_BROKEN = (
+        "payloads_broken",
+        Actor.PUBLISHER,
+        "Payloads gave something else than the signed image, so no other is fetched today.",
+    )
     WRONG_BASE = (
         "wrong_base",
         Actor.PUBLISHER,

@@ -235,15 +235,18 @@ class Installation:
     def exclude_payload(self, error: SlotcastError, now: Now) -> list[Action] | None:
         """Pass over a payload that does not give the signed image; None if it was the last."""
         trusted, install = self._what_is_under_way()
-        if install.payload is not None:
-            self.excluded |= {install.payload.sha256}
+        payload = install.payload
+        if payload is not None:
+            self.excluded |= {payload.sha256}
+            uncounted = payload.size_bytes if payload.base is not None else 0
+            self._record.count_broken(uncounted, self._time.day(now))
         if all(payload.sha256 in self.excluded for payload in trusted.offer.payloads):
             return None
         text = f"{error.reason}: {error}; trying another payload"
         actions = self.abandon()
         # Not under way any more: if no other payload will do, the plan's refusal is the ending.
         self._record.move(Happening.BROKEN, error.reason, now, detail=text)
-        return [*actions, act.Log("warning", text), act.DropSpool()]
+        return [*actions, act.Log("warning", text), act.DropSpool(), act.Save(self._record.state)]
 
     def probed(self, job: act.ProbeSlot, verdict: Verdict, now: Now) -> list[Action]:
         """Switch, end without having switched, or probe again later.

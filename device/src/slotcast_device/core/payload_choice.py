@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from slotcast_device.core.needed_chunks import fetch_bytes
+from slotcast_device.core.payload_bounds import is_worn_out, most_bytes
 from slotcast_device.core.whole_image_choice import SMALL_CODEC, Speeds, WholeImage, choose_whole
-from slotcast_schemas.errors import FullForbidden, Incompatible
+from slotcast_schemas.errors import FullForbidden, Incompatible, Inconsistent
 from slotcast_schemas.reasons import Reason
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ DELTA_CODECS: Final = frozenset({"delta+v1", "delta+v2"})
 
 
 class NotNow(Exception):
-    """A whole image would do, and must not be fetched at present."""
+    """A payload would do, and must not be fetched at present."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
@@ -52,12 +53,14 @@ def choose_payload(
 
     Raises:
         RefusedRelease: no payload will do here.
-        NotNow: a whole image would, and must not be fetched at present.
+        NotNow: one would, and must not be fetched at present.
     """
+    if is_worn_out(state, facts.day, is_metered=facts.is_metered):
+        raise NotNow(Reason.PAYLOADS_BROKEN)
     deltas: list[tuple[int, Payload]] = []
     wholes: list[WholeImage] = []
     objections: set[Reason] = set()
-    for payload in trusted.offer.payloads:
+    for payload in _drop_too_large(trusted):
         if payload.sha256 in facts.excluded:
             continue
         cost = fetch_bytes(payload, trusted.release, reuse)
@@ -67,10 +70,8 @@ def choose_payload(
                 objections.add(objection)
             else:
                 wholes.append(WholeImage(payload, cost))
-        elif payload.codec in DELTA_CODECS and payload.base is not None:
-            record = state.active_record
-            if record is not None and record.sha256 == payload.base.image_sha256:
-                deltas.append((cost, payload))
+        elif payload.codec in DELTA_CODECS and _starts_here(payload, state):
+            deltas.append((cost, payload))
     if not wholes and not deltas:
         _refuse_payloads(objections, trusted, state)
     delta = min(deltas, key=lambda each: each[0], default=None)
@@ -86,6 +87,30 @@ def choose_payload(
     if delta is not None and delta[0] < whole.fetch_bytes:
         return delta[1], state.active, ""
     return whole.payload, None, why
+
+
+def _starts_here(delta: Payload, state: ModelState) -> bool:
+    """Whether the base of a delta is the image that serves."""
+    record, base = state.active_record, delta.base
+    return record is not None and base is not None and record.sha256 == base.image_sha256
+
+
+def _drop_too_large(trusted: Trusted) -> list[Payload]:
+    """Give the payloads that are no larger than one of this image can be.
+
+    Raises:
+        Inconsistent: payloads are offered, and each is too large.
+    """
+    release, offered = trusted.release, trusted.offer.payloads
+    fit = [payload for payload in offered if payload.size_bytes <= most_bytes(payload, release)]
+    if offered and not fit:
+        least = min(offered, key=lambda payload: payload.size_bytes)
+        raise Inconsistent(
+            f"expected at most {most_bytes(least, release)} bytes of {least.codec} for an image of"
+            f" {release.image_size_bytes}, got {least.size_bytes}; whoever signs offers must look"
+            " at them, and who has the online key"
+        )
+    return fit
 
 
 def _find_objection(

@@ -122,6 +122,8 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
         full_payload: the last of them, which may be gone on with.
         notice_expires: when the first signature of the last good notice ends; 0: not known.
         link_bytes_per_s: what the last transfer came to, waits and all; 0: not known.
+        broken_day, broken_payloads: payloads that gave something else than the signed image on
+            that day.
     """
 
     format: int = FORMAT
@@ -137,6 +139,8 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     full_payload: bytes = b""
     notice_expires: int = 0
     link_bytes_per_s: int = 0
+    broken_day: int = 0
+    broken_payloads: int = 0
 
     @property
     def active_record(self) -> SlotRecord | None:
@@ -172,6 +176,23 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
         before = self.full_bytes if self.full_day == day else 0
         return msgspec.structs.replace(
             self, full_day=day, full_bytes=before + size_bytes, full_payload=payload
+        )
+
+    def counting_broken(self, size_bytes: int, day: int) -> ModelState:
+        """Give the state with a payload that came to nothing; its bytes count as a whole image's.
+
+        Args:
+            size_bytes: what of it was fetched, if that was not counted when it was begun.
+            day: since 1970-01-01, UTC.
+        """
+        broken = self.broken_payloads if self.broken_day == day else 0
+        full_bytes = self.full_bytes if self.full_day == day else 0
+        return msgspec.structs.replace(
+            self,
+            broken_day=day,
+            broken_payloads=broken + 1,
+            full_day=day,
+            full_bytes=full_bytes + size_bytes,
         )
 
     def benching(self, entry: BenchedRelease) -> ModelState:

@@ -21,6 +21,7 @@ from tests.support.core_story import (
     BROKER,
     CHUNK,
     CONTENT,
+    IMAGE_BYTES,
     TOPICS,
     WALL_S,
     Content,
@@ -90,11 +91,11 @@ def test_a_connection_without_a_transfer_measures_nothing() -> None:
 def test_of_a_file_that_a_slot_holds_no_frame_is_fetched() -> None:
     labels = File(path="labels.txt", size_bytes=1, sha256=messages.sha("labels"))
     model = msgspec.structs.replace(release_of(1).files[0], sha256=messages.sha("new"))
-    one = release_of(1, files=(*release_of(1).files, labels), image_size_bytes=CHUNK + 1)
-    two = release_of(2, files=(model, labels), image_size_bytes=CHUNK + 1)
+    one = release_of(1, files=(*release_of(1).files, labels), image_size_bytes=IMAGE_BYTES + 1)
+    two = release_of(2, files=(model, labels), image_size_bytes=IMAGE_BYTES + 1)
     content = Content("frames", chunks=4)
     payload = msgspec.structs.replace(content.payload, frames=(2 * CHUNK, 2 * CHUNK))
-    held = sealed(1, files=one.files, image_size_bytes=CHUNK + 1)
+    held = sealed(1, files=one.files, image_size_bytes=IMAGE_BYTES + 1)
     story = Story().begun(serving(slots={"a": held}))
     actions = story.collecting(notice(release=two, payloads=(payload,)), content)
     assert filters(actions) == [TOPICS.chunk(content.sha256, n) for n in (0, 1)]

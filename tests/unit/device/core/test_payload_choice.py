@@ -9,6 +9,7 @@ from slotcast_device.core.plan import Install, make_plan
 from slotcast_device.core.state import ModelState
 from slotcast_device.core.whole_image_choice import Speeds, WholeImage, choose_whole
 from slotcast_schemas.messages.offer import Base, Payload
+from slotcast_schemas.messages.release import File
 from tests.support import messages
 from tests.unit.device.core.test_plan import EMPTY, FACTS, OLD, holding, trusted
 
@@ -58,7 +59,9 @@ def test_one_alone_needs_no_reason() -> None:
 
 
 def planned(state: ModelState = EMPTY, **facts: Any) -> Install:
-    plan = make_plan(trusted(payloads=(EASY, SMALL)), state, replace(FACTS, **facts))
+    files = (File(path="model.onnx", size_bytes=IMAGE_BYTES, sha256=messages.sha("m")),)
+    image = messages.release(files=files, image_size_bytes=IMAGE_BYTES, rebased=None, requires=())
+    plan = make_plan(trusted(image, payloads=(EASY, SMALL)), state, replace(FACTS, **facts))
     assert isinstance(plan, Install)
     return plan
 

@@ -23,6 +23,7 @@ from tests.support.core_story import (
     BROKER,
     CONTENT,
     FACTS,
+    IMAGE_BYTES,
     ISSUED_S,
     MODEL,
     TOPICS,
@@ -114,7 +115,9 @@ def test_a_release_is_collected_rebuilt_probed_switched_to_watched_and_committed
     ]
     assert story.update == under_way(State.DOWNLOADED, "building", since=WALL_S + 2)
     build = story.asked(act.Build)
-    assert build.install == Install("b", "all", CONTENT.payload, None, {}, saved_bytes=0)
+    assert build.install == Install(
+        "b", "all", CONTENT.payload, None, {}, saved_bytes=IMAGE_BYTES - 1024
+    )
     assert build.trusted is TWO
     assert (story.core.is_fetching, story.core.deadline_s) == (False, None)
 
@@ -222,14 +225,16 @@ def test_files_that_a_slot_holds_are_built_without_a_transfer() -> None:
     assert (began.state.update.state, began.state.update.detail) == (State.DOWNLOADING, "reuse")
     assert story.words == ("DOWNLOADED", "building", "")
     assert story.asked(act.Build).install == Install(
-        "b", "all", None, None, {"model.onnx": ("a", "model.onnx")}, saved_bytes=1024
+        "b", "all", None, None, {"model.onnx": ("a", "model.onnx")}, saved_bytes=IMAGE_BYTES
     )
     assert story.core.status().progress is None
 
 
 def test_a_payload_that_does_not_bring_every_file_is_not_decoded_while_it_comes() -> None:
     one, other = release_of(1).files[0], release_of(5).files[0]
-    both = release_of(2, files=(other, replace(one, path="labels.bin")), image_size_bytes=2048)
+    both = release_of(
+        2, files=(other, replace(one, path="labels.bin")), image_size_bytes=2 * IMAGE_BYTES
+    )
     story = Story().begun(serving())
     framed = replace(CONTENT.payload, codec="full+zstd", frames=(1000, 24))
     story.offered(notice(2, release=both, payloads=(framed,)))
@@ -251,7 +256,7 @@ def test_the_status_says_how_far_a_transfer_is_and_how_fast() -> None:
     assert (progress.payload, progress.codec) == (content.sha256, "full+none")
     assert (progress.size_bytes, progress.verified_bytes) == (10 * 1024, 2 * 1024)
     assert (progress.received_bytes, progress.reused_bytes) == (0, 2 * 1024)
-    assert (progress.saved_bytes, progress.rate_bytes_per_s) == (0, 0)
+    assert (progress.saved_bytes, progress.rate_bytes_per_s) == (IMAGE_BYTES - 10 * 1024, 0)
 
     due_s = 1000.0 + 15.0
     for index in range(2, 6):  # so that nothing is missed for long

@@ -1,0 +1,117 @@
+"""Whoever has the online key can sign offers, and with them payloads: of that data comes little.
+
+A payload is bounded by its image, whose size the release key has signed, before anything of it is
+asked for; and payloads that come to nothing are counted by day, over restarts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import msgspec
+import pytest
+
+from slotcast_device.core import actions as act
+from slotcast_device.core.payload_bounds import (
+    BROKEN_PER_DAY_MAX,
+    PACKED_PART,
+    PACKED_ROOM_BYTES,
+)
+from slotcast_schemas.errors import PayloadCorrupt
+from slotcast_schemas.messages.offer import Base, Payload
+from slotcast_schemas.states import State
+from tests.support import messages
+from tests.support.core_story import (
+    FACTS,
+    IMAGE_BYTES,
+    Content,
+    Story,
+    notice,
+    sealed,
+    serving,
+)
+
+DAY_S = 86_400
+BASE = Base(
+    sequence=1, version="1.0", image_sha256=sealed(1).sha256, size_bytes=sealed(1).size_bytes
+)
+PACKED_MOST_BYTES = IMAGE_BYTES + IMAGE_BYTES // PACKED_PART + PACKED_ROOM_BYTES
+
+
+def large(codec: str, size_bytes: int) -> Payload:
+    base = BASE if codec.startswith("delta") else None
+    return messages.payload(size_bytes, sha256=messages.sha(codec), codec=codec, base=base)
+
+
+def offered_broken(story: Story, number: int, **facts: Any) -> list[act.Action]:
+    """Offer another delta that is signed and whole, and gives something else than the image."""
+    content = Content(f"broken {number}", codec="delta+v1")
+    payload = msgspec.structs.replace(content.payload, base=BASE)
+    actions = story.offered(notice(2, payloads=(payload,)), dataclasses.replace(FACTS, **facts))
+    if story.update.state is not State.DOWNLOADING:
+        return actions
+    story.done(act.Spooled({0: content.map}, is_empty=False))
+    story.done(set())
+    story.tell(content.came(0))
+    return story.failed(PayloadCorrupt("not the image"))
+
+
+@pytest.mark.parametrize(
+    ("codec", "most_bytes"),
+    [
+        ("full+none", IMAGE_BYTES),
+        ("full+zstd", PACKED_MOST_BYTES),
+        ("full+weights", PACKED_MOST_BYTES),
+        ("delta+v1", PACKED_MOST_BYTES),
+        ("delta+v2", PACKED_MOST_BYTES),
+    ],
+)
+def test_no_chunk_is_asked_for_of_a_payload_larger_than_one_of_its_image_can_be(
+    codec: str, most_bytes: int
+) -> None:
+    story = Story().begun(serving())
+    actions = story.offered(notice(2, payloads=(large(codec, most_bytes + 1),)))
+    assert not any(isinstance(action, act.OpenSpool) for action in actions)
+    assert story.words[:2] == ("REJECTED", "inconsistent")
+    assert f"expected at most {most_bytes} bytes of {codec}" in story.words[2]
+    story.offered(notice(2, payloads=(large(codec, most_bytes),)))
+    assert story.words[0] == "DOWNLOADING"
+
+
+def test_one_that_is_too_large_is_passed_over_for_one_that_is_not() -> None:
+    story = Story().begun(serving())
+    whole = large("full+zstd", IMAGE_BYTES)
+    story.offered(notice(2, payloads=(large("delta+v1", 3 * IMAGE_BYTES), whole)))
+    assert story.asked(act.OpenSpool).payload == whole
+
+
+def test_payloads_that_give_another_image_are_fetched_a_few_times_a_day_over_restarts_too() -> None:
+    story = Story().begun(serving())
+    for number in range(BROKEN_PER_DAY_MAX):
+        assert story.core.state.broken_payloads == number
+        offered_broken(story, number)
+        assert story.words[:2] == ("FAILED", "payload_corrupt")
+        if number == 1:
+            story = Story().begun(story.core.state)
+    offered_broken(story, BROKEN_PER_DAY_MAX)
+    assert story.words[:2] == ("QUEUED", "payloads_broken")
+    story.pass_s(DAY_S)
+    offered_broken(story, BROKEN_PER_DAY_MAX + 1)
+    assert story.words[:2] == ("FAILED", "payload_corrupt")
+
+
+def test_over_a_link_that_costs_money_one_a_day_is_enough() -> None:
+    story = Story().begun(serving())
+    offered_broken(story, 0, is_metered=True)
+    offered_broken(story, 1, is_metered=True)
+    assert story.words[:2] == ("QUEUED", "payloads_broken")
+
+
+def test_a_delta_that_came_to_nothing_counts_against_the_days_bytes_like_a_whole_image() -> None:
+    story = Story().begun(serving())
+    offered_broken(story, 0)
+    whole = large("full+zstd", IMAGE_BYTES)
+    budget = dataclasses.replace(FACTS, full_bytes_per_day=IMAGE_BYTES)
+    story.offered(notice(2, payloads=(whole,)), budget)
+    assert story.words[:2] == ("QUEUED", "byte_budget")
