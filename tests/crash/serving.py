@@ -13,6 +13,7 @@ from typing import Final
 
 from tests.support import models
 from tests.support.application import PAUSE_S, Application
+from tests.support.waiting import wait_until
 
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
 _ANSWERS, _FAILED, _WRONG = range(3)
@@ -56,13 +57,10 @@ class Service:
             self._process.join()
             self._process = None
 
-    def wait_for_answers(self, count: int, timeout_s: float = 30.0) -> None:
+    def wait_for_answers(self, count: int) -> None:
         """Wait until it got so many more."""
-        due, deadline_s = self.answers + count, time.monotonic() + timeout_s
-        while self.answers < due:
-            if time.monotonic() > deadline_s:
-                raise AssertionError(f"{self.answers} of {due} answers; harm {self.harm}")
-            time.sleep(0.01)
+        due = self.answers + count
+        wait_until(lambda: self.answers >= due, f"{due} answers; harm {self.harm}")
 
 
 def _serve(current: str, good: list[bytes], figures: list[int]) -> None:

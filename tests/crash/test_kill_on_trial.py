@@ -13,7 +13,7 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +35,7 @@ from tests.support.fleet import Device, Observer, Publisher, answers
 from tests.support.fleet_fixtures import new_prefix
 from tests.support.quick import QuickProcess
 from tests.support.unchecked import release_unchecked
+from tests.support.waiting import wait_until
 
 KILLS: Final = int(os.environ.get("SLOTCAST_KILLS", "12"))
 SEED: Final = int(os.environ.get("SLOTCAST_SEED", "20261122"))
@@ -107,14 +108,6 @@ class Stand:
         assert self.service.harm == (0, 0), where
 
 
-def until(condition: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline_s:
-            raise AssertionError(f"never: {what}")
-        time.sleep(0.0005)
-
-
 @pytest.fixture
 def stand(broker: Broker, tmp_path: Path) -> Iterator[Stand]:
     publisher = Publisher.make(tmp_path / "repo", broker.url, prefix=new_prefix())
@@ -174,7 +167,7 @@ class Ordeal:
         self._agent = self._stand.agent("--once")
         assert self._is_reached("probe")
         began_s = time.monotonic()
-        until(lambda: not self._stand.is_in(State.VERIFIED), "the probe ends")
+        wait_until(lambda: not self._stand.is_in(State.VERIFIED), "the probe ends")
         self._window_s["probe"] = 0.8 * (time.monotonic() - began_s)
         self._end()
 
@@ -244,7 +237,7 @@ class Ordeal:
             "switch": (State.ACTIVATING, State.TRIAL),
             "trial": (State.TRIAL,),
         }[stage]
-        until(lambda: stand.is_in(*begun, State.COMMITTED, State.FAILED), f"{stage} begins")
+        wait_until(lambda: stand.is_in(*begun, State.COMMITTED, State.FAILED), f"{stage} begins")
         return stand.is_in(*begun)
 
     def _kill(self, victim: str) -> None:
@@ -285,7 +278,7 @@ def test_an_agent_that_keeps_dying_on_trial_rolls_back_by_itself_at_a_next_start
     stand.offer(Trial(duration_s=3600.0, min_requests=1, max_restarts=2, max_latency_ratio=None))
     for restarts in (0, 1):
         agent = stand.agent()
-        until(lambda: _is_on_trial(stand, restarts), f"trial, {restarts} restarts")  # noqa: B023
+        wait_until(lambda: _is_on_trial(stand, restarts), f"trial, {restarts} restarts")  # noqa: B023
         agent.kill()
         assert stand.serves(2)
     stand.observer.forget()
@@ -302,18 +295,17 @@ def _is_on_trial(stand: Stand, restarts: int) -> bool:
     return stand.is_in(State.TRIAL) and update is not None and update.restarts == restarts
 
 
+@pytest.mark.usefixtures("short_looks")
 def test_an_application_that_keeps_dying_on_trial_has_the_release_rolled_back(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("slotcast_device.application.liveness.GONE_AFTER_S", 1.0)
-    monkeypatch.setattr("slotcast_device.core.switch_and_commit.WATCH_EVERY_S", 0.3)
-    monkeypatch.setattr("slotcast_device.core.switch_and_commit.WATCH_AGAIN_S", 0.3)
     stand.offer(Trial(duration_s=3600.0, min_requests=1, max_restarts=2, max_latency_ratio=None))
     with stand.device.running():
         # Only who was seen alive can be seen to end: its report must have changed between looks.
         stand.observer.wait_for("clf", lambda said: HAS_SERVED.match(said.detail) is not None)
         for starts in (1, 2):
-            until(lambda: _instances(stand) >= starts, f"{starts} starts with v2")  # noqa: B023
+            wait_until(lambda: _instances(stand) >= starts, f"{starts} starts with v2")  # noqa: B023
             stand.service.kill()
             stand.service.start()
         status = stand.observer.wait_for_state("clf", State.ROLLED_BACK, "2")

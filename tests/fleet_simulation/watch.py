@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -15,6 +14,7 @@ from slotcast_schemas.groups import group_of
 from slotcast_schemas.messages.offer import Offer
 from slotcast_schemas.messages.status import ModelStatus
 from slotcast_schemas.states import State
+from tests.support.binomial import exact_chance_of_at_least
 
 ENDED = frozenset({RolloutState.FINISHED, RolloutState.STOPPED})
 
@@ -227,7 +227,9 @@ class Watch:
                 raise Broken(f"paused after fewer failures than {reading.limit}")
         elif reading.name == "max_failed_share":
             count = counts.get(reading.group, Count())
-            chance = at_least(count.failed, count.failed + count.committed, reading.limit)
+            chance = exact_chance_of_at_least(
+                count.failed, count.failed + count.committed, reading.limit
+            )
             if chance > allowed:
                 raise Broken(f"verdict on {count}, which chance gives in {chance:.3f} of cases")
         elif reading.name.startswith("max_latency"):
@@ -238,18 +240,11 @@ class Watch:
             ]
             if reading.over is None or reading.over.hits > len(slow & set(let_in)):
                 raise Broken(f"{reading.over} are slow, and in truth {len(slow & set(let_in))}")
-            chance = at_least(
+            chance = exact_chance_of_at_least(
                 reading.over.hits, reading.over.of, self.plan.limits.max_share_of_devices
             )
             if chance > allowed and 0.5**reading.observed > allowed:
                 raise Broken(f"verdict on {reading.over} slow devices, which chance explains")
-
-
-def at_least(hits: int, of: int, share: float) -> float:
-    """The chance of so many hits, with whole numbers for the ways."""
-    return math.fsum(
-        math.comb(of, k) * share**k * (1 - share) ** (of - k) for k in range(hits, of + 1)
-    )
 
 
 def _is_committed(status: ModelStatus | None, sequence: int) -> bool:

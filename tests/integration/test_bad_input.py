@@ -34,7 +34,7 @@ from tests.support.fleet import Device, Observer, Publisher, answers, model_byte
 from tests.support.fleet_fixtures import new_prefix
 from tests.support.proxy import Plan, Proxy
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
 DAY_S = 86400.0
 
@@ -47,13 +47,6 @@ def device(publisher: Publisher, tmp_path: Path, caplog: pytest.LogCaptureFixtur
     publisher.publish("clf", "1")
     assert device.run_once().state is State.COMMITTED
     return device
-
-
-@pytest.fixture
-def observer(publisher: Publisher, broker: Broker) -> Iterator[Observer]:
-    """Reads the device's topics at the broker."""
-    with Observer(broker.url, publisher.topics, "cam-1") as running:
-        yield running
 
 
 def serves(device: Device, number: int) -> bool:

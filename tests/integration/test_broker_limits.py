@@ -20,12 +20,13 @@ from slotcast_publisher.settings import Settings
 from slotcast_schemas.states import State
 from tests.support.broker_rules import Rules
 from tests.support.brokers import Broker, mosquitto
-from tests.support.fleet import WAIT_S, Device, Observer, Publisher, model_bytes
+from tests.support.fleet import Device, Observer, Publisher, model_bytes
 from tests.support.fleet_fixtures import new_prefix
 from tests.support.limiting_proxy import LimitingProxy
 from tests.support.proxy import Proxy
+from tests.support.waiting import WAIT_S
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(autouse=True)

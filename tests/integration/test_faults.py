@@ -22,7 +22,7 @@ from tests.support.fleet_fixtures import new_prefix
 from tests.support.proxy import Plan, Proxy
 from tests.support.serving import serving
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
 MODERATE = 4e6
 """Bits per second at which the 1 MB update takes long enough to be disturbed in its middle."""

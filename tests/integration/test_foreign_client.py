@@ -29,6 +29,7 @@ from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
 from tests.support.brokers import Broker
+from tests.support.waiting import WAIT_S
 
 pytestmark = pytest.mark.broker
 PREFIX = "foreign/client"
@@ -111,7 +112,7 @@ def fetch(client: Client, came: queue.Queue[tuple[str, bytes]], payload: dict[st
     digests = b""
     for part, pinned in enumerate(payload["map_parts"]):
         client.subscribe(f"{top}/map/{part}", qos=1)
-        raw = came.get(timeout=10)[1]
+        raw = came.get(timeout=WAIT_S)[1]
         assert hashlib.sha256(raw).digest() == pinned
         digests += msgpack.unpackb(raw)["digests"]
     size, step = payload["size_bytes"], payload["chunk_size_bytes"]
@@ -121,7 +122,7 @@ def fetch(client: Client, came: queue.Queue[tuple[str, bytes]], payload: dict[st
     for block in range(-(-count // 8)):
         client.subscribe(f"{top}/{block}/+", qos=1)
         for _ in range(min(8, count - 8 * block)):
-            topic, data = came.get(timeout=10)
+            topic, data = came.get(timeout=WAIT_S)
             index = int(topic.rpartition("/")[2])
             assert topic == f"{top}/{index // 8}/{index}"
             assert hashlib.sha256(data).digest() == digests[32 * index : 32 * index + 32]
@@ -155,7 +156,7 @@ def test_a_client_written_from_the_wire_document_alone_gets_the_model(
 
     with subscriber(broker) as (client, came):
         client.subscribe(f"{PREFIX}/models/detector/notice", qos=1)
-        notice = msgpack.unpackb(came.get(timeout=10)[1])
+        notice = msgpack.unpackb(came.get(timeout=WAIT_S)[1])
         assert (notice["kind"], notice["format"], notice["requires"]) == ("notice", 1, [])
         root = (pinned / "root.json").read_bytes()
         offer, release, _ = trusted(notice, root, tmp_path / "cache")

@@ -26,7 +26,11 @@ from tests.support.fleet_fixtures import new_prefix
 from tests.support.proxy import Proxy
 from tests.support.unchecked import STAND_IN, release_unchecked
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.timeout(300),
+    pytest.mark.usefixtures("short_looks"),
+]
 
 EVERY_SECOND = "\n[metrics]\ninterval_s = 1\n"
 EVERY_HOUR = "\n[metrics]\ninterval_s = 3600\n"
@@ -34,13 +38,6 @@ FAILS_FOR_SOME = models.raises_on_live_traffic()
 STEADY = [models.slow(seed, steps=2) for seed in (1, 2)]
 """A few milliseconds each: what a client sees beside the runtime's own time is small."""
 SHORT = Trial(duration_s=0.3, min_requests=150, max_latency_ratio=None)
-
-
-@pytest.fixture(autouse=True)
-def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look at a trial often: these are short."""
-    monkeypatch.setattr("slotcast_device.core.switch_and_commit.WATCH_EVERY_S", 0.2)
-    monkeypatch.setattr("slotcast_device.core.switch_and_commit.WATCH_AGAIN_S", 0.1)
 
 
 def made(broker: Broker, folder: Path, first: bytes) -> Publisher:

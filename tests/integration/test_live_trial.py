@@ -7,7 +7,6 @@ back. Either way the old model answers, and a good one is taken afterwards.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -21,23 +20,21 @@ from slotcast_schemas.messages.release import Trial
 from slotcast_schemas.messages.status import Check, ModelStatus
 from slotcast_schemas.states import State
 from tests.support import models
-from tests.support.application import WAIT_S, Application, Floats, key_of
+from tests.support.application import Application, Floats, key_of
 from tests.support.brokers import Broker
 from tests.support.fleet import Device, Observer, Publisher
 from tests.support.fleet_fixtures import new_prefix
 from tests.support.unchecked import STAND_IN, release_unchecked
+from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.timeout(300),
+    pytest.mark.usefixtures("short_looks"),
+]
 
 LONG = Trial(duration_s=600.0, min_requests=1, max_latency_ratio=None)
 """Ends by a verdict or by hand, never by its time."""
-
-
-@pytest.fixture(autouse=True)
-def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look at a trial often: these are short."""
-    monkeypatch.setattr("slotcast_device.core.switch_and_commit.WATCH_EVERY_S", 0.2)
-    monkeypatch.setattr("slotcast_device.core.switch_and_commit.WATCH_AGAIN_S", 0.1)
 
 
 class Bench(NamedTuple):
@@ -86,15 +83,7 @@ class Bench(NamedTuple):
             release = self.application.hot.release
             return release is not None and release.version == version
 
-        self.until(has_followed, f"the application takes {version} over")
-
-    def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Wait for something inside the agent that no status tells."""
-        deadline_s = time.monotonic() + WAIT_S
-        while not condition():
-            if time.monotonic() > deadline_s:
-                raise AssertionError(f"never: {what}")
-            time.sleep(0.01)
+        wait_until(has_followed, f"the application takes {version} over")
 
 
 @pytest.fixture
@@ -225,7 +214,7 @@ def test_a_trial_ends_well_only_after_its_time_and_its_requests(
     bench.offer("2", models.classifier(1, drift=1e-5), trial=Trial(duration_s=0.5, min_requests=60))
     bench.follows("2")
     application.ask(59)
-    bench.until(lambda: _is_one_short(looks), "a look after the time with 59 of 60 requests")
+    wait_until(lambda: _is_one_short(looks), "a look after the time with 59 of 60 requests")
     assert bench.agent.cores[0].status().state is State.TRIAL
     application.ask(1)
     status = bench.settled("2")
@@ -262,7 +251,7 @@ def test_a_newer_notice_on_trial_waits_for_its_end_and_is_then_taken(bench: Benc
     bench.follows("2")
     short = Trial(duration_s=0.1, min_requests=1, max_latency_ratio=None)
     bench.offer("3", models.classifier(1, drift=2e-5), trial=short)
-    bench.until(lambda: bench.agent.cores[0]._box.is_holding, "the notice of 3 is held")
+    wait_until(lambda: bench.agent.cores[0]._box.is_holding, "the notice of 3 is held")
     assert bench.agent.cores[0].status().state is State.TRIAL
     bench.observer.forget()
     application.hurry()

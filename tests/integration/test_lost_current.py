@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +11,9 @@ import pytest
 from slotcast_schemas.states import State
 from tests.support.brokers import Broker, free_ports
 from tests.support.fleet import Device, Publisher, answers, model_bytes
+from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
-
-
-def until(holds: Callable[[], bool], what: str, patience_s: float = 60.0) -> None:
-    """Wait for something that another thread does."""
-    deadline_s = time.monotonic() + patience_s
-    while not holds():
-        if time.monotonic() > deadline_s:
-            raise AssertionError(f"did not happen: {what}")
-        time.sleep(0.02)
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
@@ -49,14 +39,14 @@ def test_a_running_agent_puts_current_back_without_a_broker(device: Device) -> N
     link = device.folder() / "current"
     with device.running():
         link.unlink()
-        until(lambda: serves(device, 2), "2 serves again after its link was removed")
+        wait_until(lambda: serves(device, 2), "2 serves again after its link was removed")
         target = link.resolve()
         link.unlink()
         shutil.copytree(target, link)
-        until(link.is_symlink, "a folder in its place is replaced")
+        wait_until(link.is_symlink, "a folder in its place is replaced")
         link.unlink()
         link.symlink_to("/nowhere")
-        until(lambda: serves(device, 2), "2 serves again after its link led nowhere")
+        wait_until(lambda: serves(device, 2), "2 serves again after its link led nowhere")
         shutil.rmtree(device.folder() / "slots" / "b")
-        until(lambda: serves(device, 1), "1 serves where 2 is lost")
+        wait_until(lambda: serves(device, 1), "1 serves where 2 is lost")
     assert link.readlink() == Path("slots/a")

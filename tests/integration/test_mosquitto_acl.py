@@ -24,11 +24,11 @@ from slotcast_schemas.fields import DeviceId
 from slotcast_schemas.topics import Topics
 from tests.support.brokers import Broker, mosquitto
 from tests.support.certificates import PUBLISHER, Authority, Certificates, Identity
+from tests.support.waiting import WAIT_S
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
 TOPICS: Final = Topics()
-WAIT_S: Final = 15.0
 PAYLOAD: Final = bytes(range(32))
 CONNECT: Final = b"\x10\x0f\x00\x04MQTT\x04\x02\x00\x0a\x00\x03raw"
 """MQTT 3.1.1, clean session, keep alive 10 s, client id "raw"."""

@@ -15,7 +15,7 @@ from tests.support.engine import BrokerUnavailable
 from tests.support.fleet import Publisher, answers, model_bytes
 from tests.support.proxy import Plan, Proxy
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
 SIZE_BYTES = 4_000_000
 

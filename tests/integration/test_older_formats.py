@@ -16,7 +16,7 @@ from tests.support.brokers import Broker
 from tests.support.fleet import Device, Observer, Publisher
 from tests.support.fleet_fixtures import new_prefix
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 ARCHIVE = Path(__file__).parents[1] / "assets" / "formats" / "v1.tar.gz"
 WRITTEN_BROKER = "mqtt://127.0.0.1:21999"
 CHUNK_BYTES = 2048

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,11 +11,12 @@ from slotcast_device.exit_codes import OK
 from slotcast_schemas.states import State
 from tests.support import models
 from tests.support.brokers import Broker
-from tests.support.fleet import WAIT_S, Device, Observer, Process, Publisher
+from tests.support.fleet import Device, Observer, Process, Publisher
 from tests.support.fleet_fixtures import new_prefix
 from tests.support.unchecked import STAND_IN, release_unchecked
+from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
 NEXT = models.classifier(1, drift=1e-5)
 
@@ -71,14 +70,6 @@ class Hooks:
         return self.folder / "calls.txt"
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline_s = time.monotonic() + WAIT_S
-    while not condition():
-        if time.monotonic() > deadline_s:
-            raise AssertionError(f"never: {what}")
-        time.sleep(0.01)
-
-
 def with_v1(publisher: Publisher, folder: Path, owner: str) -> Device:
     """A device with v1 committed, that asks its owner from then on."""
     device = publisher.provision("cam-1", folder)
@@ -110,11 +101,11 @@ def test_hooks_let_an_update_wait_go_on_and_are_told_of_its_end(
         )  # fetched and probed, and now it waits to switch
         assert device.current().read_bytes() == STAND_IN
         waits = hooks.calls.count("before_switch 2 2")
-        until(lambda: hooks.calls.count("before_switch 2 2") > waits, "it is asked again")
+        wait_until(lambda: hooks.calls.count("before_switch 2 2") > waits, "it is asked again")
         assert device.current().read_bytes() == STAND_IN
         hooks.write("before-switch", 0)
         observer.wait_for_state("clf", State.COMMITTED, "2")
-        until(lambda: "after_commit 2 2" in hooks.calls, "the end is told")
+        wait_until(lambda: "after_commit 2 2" in hooks.calls, "the end is told")
     assert device.current().read_bytes() == NEXT
     stages = list(dict.fromkeys(call.split()[0] for call in hooks.calls))
     assert stages == ["before_download", "before_switch", "after_commit"]
@@ -205,7 +196,7 @@ def test_a_person_goes_back_by_hand_and_then_lets_the_release_be_tried_again(
                 stop(agent)
             said = command(device, "rollback")
             assert ("the running agent was asked" in said) == is_running, said
-            until(lambda: device.current().read_bytes() == STAND_IN, "1 serves again")
+            wait_until(lambda: device.current().read_bytes() == STAND_IN, "1 serves again")
             if not is_running:
                 assert "clf: ROLLED_BACK (by_hand)" in said
                 agent = device.spawn()

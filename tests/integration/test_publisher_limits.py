@@ -27,7 +27,7 @@ from tests.support.brokers import Broker
 from tests.support.limiting_proxy import LimitingProxy
 from tests.support.serving import serving
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 NUMBERS = itertools.count()
 CHUNK_BYTES = 4096
 

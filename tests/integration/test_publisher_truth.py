@@ -20,7 +20,7 @@ from tests.support import models
 from tests.support.brokers import Broker, mosquitto
 from tests.support.serving import serving
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 NUMBERS = iter(range(10_000))
 
 

@@ -26,10 +26,11 @@ from slotcast_schemas.messages.offer import Payload
 from slotcast_schemas.messages.want import WantedBlock
 from slotcast_schemas.states import State
 from tests.support.brokers import Broker, mosquitto
-from tests.support.fleet import WAIT_S, Observer, Publisher, answers, model_bytes
+from tests.support.fleet import Observer, Publisher, answers, model_bytes
 from tests.support.serving import serving
+from tests.support.waiting import WAIT_S
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
 ALL = 0xFF
 

@@ -15,7 +15,7 @@ from tests.support.brokers import Broker
 from tests.support.fleet import Device, Observer, Publisher, model_bytes
 from tests.support.proxy import Plan, Proxy
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 SIZE_BYTES = 1 << 19
 LABELS = random.Random(1).randbytes(200_000)
 

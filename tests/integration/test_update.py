@@ -29,7 +29,7 @@ from tests.support.fleet import CHUNK_BYTES, Device, Observer, Publisher, answer
 from tests.support.fleet_fixtures import new_prefix
 from tests.support.proxy import Act, Packet, Plan, Proxy
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

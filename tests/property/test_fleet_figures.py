@@ -27,6 +27,7 @@ from slotcast_publisher.fleet.figures.shares import (
     wilson,
 )
 from slotcast_schemas.messages.metrics import Latency
+from tests.support.binomial import exact_chance_of_at_least
 
 LATENCIES = st.lists(st.floats(1e-6, 200.0), min_size=1, max_size=60)
 SHARES = st.sampled_from([0.01, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0])
@@ -148,13 +149,6 @@ def test_many_at_once_are_as_one_by_one(counts: list[list[int]], share: float) -
 # --- shares -------------------------------------------------------------------------------------
 
 
-def tail_of(hits: int, of: int, share: float) -> float:
-    """The chance of at least so many hits, term by term, with whole numbers for the ways."""
-    return math.fsum(
-        math.comb(of, k) * share**k * (1 - share) ** (of - k) for k in range(hits, of + 1)
-    )
-
-
 @given(of=st.integers(1, 300), part=st.floats(0, 1), confidence=CONFIDENCES)
 def test_wilsons_bounds_solve_the_equation_that_they_are_defined_by(
     of: int, part: float, confidence: float
@@ -180,7 +174,7 @@ def test_no_share_is_called_too_large_that_chance_gives_more_often_than_allowed(
 ) -> None:
     share = Share(round(part * of), of)
     if is_surely_above(share, limit, confidence):
-        assert tail_of(share.hits, of, limit) <= tail(confidence) * (1 + 1e-9)
+        assert exact_chance_of_at_least(share.hits, of, limit) <= tail(confidence) * (1 + 1e-9)
         assert of >= needed_for_verdict(limit, confidence)
 
 

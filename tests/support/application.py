@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from slotcast_device import HotModel
 from tests.support import models
+from tests.support.waiting import WAIT_S
 
-WAIT_S: Final = 30.0
 PAUSE_S: Final = 0.002
 """Between two requests: the machine has other things to do."""
 

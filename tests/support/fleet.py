@@ -57,9 +57,8 @@ from slotcast_schemas.messages.status import LinkStatus, ModelStatus
 from slotcast_schemas.states import State
 from slotcast_schemas.topics import Topics
 from tests.support import models as zoo
+from tests.support.waiting import WAIT_S
 
-WAIT_S: Final = 30.0
-"""How long a test waits for an event before it calls it missing; not a measure of speed."""
 CHUNK_BYTES: Final = 4096
 PATIENT: Final = Trial(max_restarts=1000)
 """Commits at the first good look, and is not rolled back by restarts."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.brokers import Broker
-from tests.support.fleet import Publisher, model_bytes
+from tests.support.fleet import Observer, Publisher, model_bytes
 
 _NUMBERS = itertools.count()
 
@@ -26,6 +27,20 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Publisher:
 def publisher(catalogue: Publisher, broker: Broker, tmp_path: Path) -> Publisher:
     """A copy of the catalogue with topics of its own at the development broker."""
     return catalogue.copy(tmp_path / "repo", broker.url, prefix=new_prefix())
+
+
+@pytest.fixture
+def observer(publisher: Publisher, broker: Broker) -> Iterator[Observer]:
+    """Reads the topics of the device `cam-1` at the broker."""
+    with Observer(broker.url, publisher.topics, "cam-1") as running:
+        yield running
+
+
+@pytest.fixture
+def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Agents of this process look at a trial often."""
+    monkeypatch.setattr("slotcast_device.core.switch_and_commit.WATCH_EVERY_S", 0.2)
+    monkeypatch.setattr("slotcast_device.core.switch_and_commit.WATCH_AGAIN_S", 0.1)
 
 
 def new_prefix() -> str:

@@ -18,8 +18,8 @@ from slotcast_publisher.serve.notices import AnnounceTimes
 from slotcast_publisher.serve.service import Service
 from slotcast_publisher.serve.wants import Bounds
 from slotcast_publisher.settings import Broker
+from tests.support.waiting import WAIT_S
 
-WAIT_S: Final = 60.0
 HASTY: Final = AnnounceTimes(settle_s=(0.2, 0.4), new_offer_s=0.5, repeat_s=(2.0, 4.0), again_s=0.5)
 """Waits for tests, where nothing but loopback lies between."""
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
@@ -26,17 +26,9 @@ from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.probe import ProbeRequest, SlotModel, run_probe
 from slotcast_schemas.samples import Samples, write_samples
 from tests.support import models
+from tests.support.waiting import wait_until
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    never = threading.Event()
-    for _ in range(3000):
-        if condition():
-            return
-        never.wait(0.01)
-    raise AssertionError("it did not happen")
 
 
 def make(folder: Path) -> None:
@@ -77,9 +69,9 @@ def phase(folder: Path, slot: str) -> set[str]:
 def test_a_program_of_any_language_follows_the_switch(
     tmp_path: Path, follower: subprocess.Popen[bytes]
 ) -> None:
-    wait_for(lambda: phase(tmp_path, "a") == {"serving"})
+    wait_until(lambda: phase(tmp_path, "a") == {"serving"})
     switch(tmp_path, "b")
-    wait_for(lambda: phase(tmp_path, "b") == {"serving"})
+    wait_until(lambda: phase(tmp_path, "b") == {"serving"})
     assert phase(tmp_path, "a") == {"retired"}
     assert log(tmp_path) == [f"{tmp_path}/slots/{slot}/model.onnx" for slot in "ab"]
     follower.terminate()
@@ -95,7 +87,7 @@ def test_a_program_that_keeps_dying_shows_as_restarts(tmp_path: Path) -> None:
     liveness, looks = Liveness(), itertools.count()
     with subprocess.Popen(command, env=environment) as process:
         for files in range(10):
-            wait_for(lambda: len(read_reports(tmp_path / "app").files) >= files)  # noqa: B023
+            wait_until(lambda: len(read_reports(tmp_path / "app").files) >= files)  # noqa: B023
             found = read_reports(tmp_path / "app")
             liveness.look(found.files, float(next(looks)))
         process.terminate()

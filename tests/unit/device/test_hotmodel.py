@@ -6,7 +6,7 @@ import contextlib
 import gc
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from slotcast_schemas.errors import ModelUnloadable
 from slotcast_schemas.messages.release import File, Release
 from tests.support import models
 from tests.support.probing import run_rows
+from tests.support.waiting import WAIT_S, wait_until
 
-WAIT_S = 30.0
 ROW = models.inputs(1)
 
 
@@ -72,16 +72,6 @@ def hot(slots: Slots) -> Iterator[HotModel]:
         yield hot
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until a thread has done its part; fails the test if it never does."""
-    never = threading.Event()
-    for _ in range(int(WAIT_S / 0.01)):
-        if condition():
-            return
-        never.wait(0.01)
-    raise AssertionError("it did not happen")
-
-
 def ask(hot: HotModel) -> list[float]:
     return [float(v) for v in hot.run(None, {"x": ROW})[0][0]]
 
@@ -108,10 +98,10 @@ def test_it_answers_as_the_session_does(hot: HotModel) -> None:
 def test_it_follows_a_switch_by_itself(slots: Slots, hot: HotModel) -> None:
     assert ask(hot) == answer(1)
     slots.switch("b", models.classifier(2))
-    wait_for(lambda: hot.swaps == 1)
+    wait_until(lambda: hot.swaps == 1)
     assert ask(hot) == answer(2)
     slots.switch("a", models.classifier(3))  # the same slot as at first, another release
-    wait_for(lambda: hot.swaps == 2)
+    wait_until(lambda: hot.swaps == 2)
     assert ask(hot) == answer(3)
 
 
@@ -126,7 +116,7 @@ def test_a_fault_that_lasts_is_logged_once_and_not_at_every_poll(
         raise RuntimeError("a defect of ours")
 
     monkeypatch.setattr(hot, "_step", fail)
-    wait_for(lambda: failed > 10)
+    wait_until(lambda: failed > 10)
     monkeypatch.undo()
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert ask(hot) == answer(1)
@@ -155,7 +145,7 @@ def test_no_call_fails_or_mixes_releases_while_it_switches(slots: Slots, hot: Ho
     slots.fill("b", models.classifier(2))
     for swap in range(6):
         slots.switch("b" if swap % 2 == 0 else "a")
-        wait_for(lambda wanted=swap + 1: hot.swaps == wanted)  # type: ignore[misc]
+        wait_until(lambda wanted=swap + 1: hot.swaps == wanted)  # type: ignore[misc]
     stop.set()
     for thread in threads:
         thread.join()
@@ -167,14 +157,14 @@ def test_a_release_that_does_not_load_changes_nothing_and_is_reported(
     slots: Slots, hot: HotModel
 ) -> None:
     slots.switch("b", b"not a model")
-    wait_for(lambda: phases(slots).get(("b", 2)) == "failed")
+    wait_until(lambda: phases(slots).get(("b", 2)) == "failed")
     (report,) = [r for r in read_reports(slots.folder / "app").reports if r.slot == "b"]
     assert report.failure is not None
     assert report.failure.reason == "model_unloadable"
     assert ask(hot) == answer(1)
     slots.switch("a")  # the agent rolls back
     slots.switch("b", models.classifier(4))  # and takes a good one later
-    wait_for(lambda: hot.swaps == 1)
+    wait_until(lambda: hot.swaps == 1)
     assert ask(hot) == answer(4)
 
 
@@ -186,16 +176,16 @@ def test_figures_are_counted_per_release_and_reported(slots: Slots, hot: HotMode
         reports = read_reports(slots.folder / "app").reports
         return next((r for r in reports if r.slot == slot), None)
 
-    wait_for(lambda: of("a").requests == 5)
+    wait_until(lambda: of("a").requests == 5)
     report = of("a")
     assert (report.errors, report.checked, report.nonfinite) == (0, 5, 0)
     assert sum(report.counts) == 5
     assert report.rss_bytes > 0
     assert report.output_mean == pytest.approx(0.25)
     slots.switch("b", models.not_a_number())
-    wait_for(lambda: hot.swaps == 1)
+    wait_until(lambda: hot.swaps == 1)
     ask(hot)
-    wait_for(lambda: of("b").requests == 1)
+    wait_until(lambda: of("b").requests == 1)
     assert (of("b").checked, of("b").nonfinite) == (1, 1)
     assert of("a").phase == "retired"
     assert of("a").requests == 5
@@ -206,11 +196,11 @@ def test_a_call_under_way_keeps_the_old_session_until_it_has_left(
 ) -> None:
     with hot.pinned() as session:
         slots.switch("b", models.classifier(2))
-        wait_for(lambda: hot.swaps == 1)
+        wait_until(lambda: hot.swaps == 1)
         assert [float(v) for v in session.run(None, {"x": ROW})[0][0]] == answer(1)
         assert phases(slots)[("a", 1)] != "retired"
     del session
-    wait_for(lambda: phases(slots)[("a", 1)] == "retired")
+    wait_until(lambda: phases(slots)[("a", 1)] == "retired")
 
 
 def test_replaced_sessions_are_let_go_of(slots: Slots) -> None:
@@ -225,9 +215,9 @@ def test_replaced_sessions_are_let_go_of(slots: Slots) -> None:
     with HotModel(slots.current, poll_s=0.01) as hot:
         for swap in range(4):
             slots.switch("b" if swap % 2 == 0 else "a")
-            wait_for(lambda wanted=swap + 1: hot.swaps == wanted)  # type: ignore[misc]
+            wait_until(lambda wanted=swap + 1: hot.swaps == wanted)  # type: ignore[misc]
             ask(hot)
-        wait_for(lambda: sessions() == before + 1)
+        wait_until(lambda: sessions() == before + 1)
     assert sessions() == before
 
 
@@ -236,7 +226,7 @@ def test_where_memory_is_short_the_old_model_goes_on(
 ) -> None:
     monkeypatch.setattr(process_memory, "available_bytes", lambda: 1000)
     slots.switch("b", models.classifier(2))
-    wait_for(lambda: phases(slots).get(("b", 2)) == "failed")
+    wait_until(lambda: phases(slots).get(("b", 2)) == "failed")
     reports = read_reports(slots.folder / "app").reports
     failures = [r.failure.reason for r in reports if r.failure is not None]
     assert failures == ["memory_short"]
@@ -260,7 +250,7 @@ def test_stop_then_start_is_done_only_where_allowed_and_callers_wait(
     monkeypatch.setattr(process_memory, "available_bytes", lambda: 1000)
     with HotModel(slots.current, poll_s=0.01, allow_stop_then_start=True) as hot:
         slots.switch("b", models.classifier(2))
-        wait_for(lambda: len(loads) == 2)
+        wait_until(lambda: len(loads) == 2)
         answers: list[list[float]] = []
         caller = threading.Thread(target=lambda: answers.append(ask(hot)))
         caller.start()
@@ -277,7 +267,7 @@ def test_after_stopping_in_vain_the_old_release_is_loaded_again(
     monkeypatch.setattr(process_memory, "available_bytes", lambda: 1000)
     with HotModel(slots.current, poll_s=0.01, report_s=0.01, allow_stop_then_start=True) as hot:
         slots.switch("b", b"not a model")
-        wait_for(lambda: phases(slots).get(("b", 2)) == "failed")
+        wait_until(lambda: phases(slots).get(("b", 2)) == "failed")
         assert ask(hot) == answer(1)
 
 
@@ -303,7 +293,7 @@ def test_a_first_model_that_does_not_load_is_waited_out_until_the_agent_rolls_ba
         target=lambda: made.append(HotModel(slots.current, poll_s=0.01, report_s=0.01))
     )
     thread.start()
-    wait_for(lambda: phases(slots).get(("b", 2)) == "failed")
+    wait_until(lambda: phases(slots).get(("b", 2)) == "failed")
     slots.switch("a")
     thread.join(WAIT_S)
     assert ask(made[0]) == answer(1)
@@ -360,7 +350,7 @@ def test_threads_that_serve_have_the_priority_of_the_application(slots: Slots) -
         return found
 
     with HotModel(slots.current, session_options=options, poll_s=0.01):
-        wait_for(lambda: priorities() == {mine})  # the loading thread itself ends a moment later
+        wait_until(lambda: priorities() == {mine})  # the loading thread itself ends a moment later
 
 
 def test_the_same_slot_with_another_release_is_told_apart(slots: Slots) -> None:
@@ -386,7 +376,7 @@ def test_a_load_that_takes_too_long_at_low_priority_is_raised(
         """Runs in the loading thread: waits until that thread was raised."""
         seen.append(os.getpriority(os.PRIO_PROCESS, 0))
         monkeypatch.setattr(loader, "PATIENCE_S", 0.0)  # from here on it has taken too long
-        wait_for(lambda: os.getpriority(os.PRIO_PROCESS, 0) == mine)
+        wait_until(lambda: os.getpriority(os.PRIO_PROCESS, 0) == mine)
 
     with HotModel(slots.current, warm=warm, poll_s=0.01) as hot:
         assert seen == [min(19, mine + loader.LOADER_NICE)]
@@ -407,10 +397,10 @@ def test_a_release_whose_load_never_ends_is_given_up(
     with HotModel(slots.current, warm=warm, poll_s=0.01, report_s=0.01) as hot:
         hot._load_timeout_s = 0.05  # of the bad one alone: a busy machine takes its time
         slots.switch("b", models.classifier(2))
-        wait_for(lambda: phases(slots).get(("b", 2)) == "failed")
+        wait_until(lambda: phases(slots).get(("b", 2)) == "failed")
         assert ask(hot) == answer(1)
         hot._load_timeout_s = WAIT_S
         slots.switch("a", models.classifier(3))
-        wait_for(lambda: hot.swaps == 1)
+        wait_until(lambda: hot.swaps == 1)
         assert ask(hot) == answer(3)
     go_on.set()

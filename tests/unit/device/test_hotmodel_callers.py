@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from slotcast_schemas import wire
 from slotcast_schemas.messages.release import File, Release, Tensor
 from slotcast_schemas.probe.tensors import signature
 from tests.support import models
+from tests.support.waiting import wait_until
 
 ROW = models.inputs(1)
 
@@ -60,13 +60,14 @@ class Served:
 
     def reported(self, condition: Callable[[AppReport], bool]) -> AppReport:
         """Wait for a report that says so."""
-        never = threading.Event()
-        for _ in range(3000):
-            for report in read_reports(self._app).reports:
-                if condition(report):
-                    return report
-            never.wait(0.01)
-        raise AssertionError(f"never; {read_reports(self._app).reports}")
+        found: list[AppReport] = []
+
+        def look() -> bool:
+            found[:] = filter(condition, read_reports(self._app).reports)
+            return bool(found)
+
+        wait_until(look, "a report that says so")
+        return found[0]
 
     def figures(self) -> tuple[int | None, int, int]:
         """Requests, errors and invalid ones, once all so far are reported."""

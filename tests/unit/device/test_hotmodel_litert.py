@@ -20,6 +20,7 @@ from slotcast_schemas.messages.release import File, Release, Runtime
 from slotcast_schemas.model_formats import FEATURE
 from tests.support import litert_models, models
 from tests.support.probing import run_rows
+from tests.support.waiting import wait_until
 
 ROWS = models.inputs(3)
 
@@ -106,12 +107,10 @@ def test_a_switch_from_litert_to_onnx_and_back_loses_no_call(tmp_path: Path, hot
 
 
 def _wait_for_sequence(hot: HotModel, sequence: int) -> None:
-    never = threading.Event()
-    for _ in range(3000):
-        if hot.release is not None and hot.release.sequence == sequence:
-            return
-        never.wait(0.01)
-    raise AssertionError(f"release {sequence} was not taken over")
+    def has_followed() -> bool:
+        return hot.release is not None and hot.release.sequence == sequence
+
+    wait_until(has_followed, f"release {sequence} is taken over")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from slotcast_device.application.app_report import read_reports
 from tests.support import models
 
-WAIT_S = 60.0
+WAIT_S = 120.0
 ROOT = Path(__file__).parents[3]
 PREAMBLE = """
     import os, sys, threading, time
@@ -27,7 +27,7 @@ PREAMBLE = """
         got = model.run(None, {"x": ROW})[0]
         return bool(np.allclose(got, run_rows(models.classifier(seed), ROW)[0], atol=1e-5))
     def until(condition):
-        end_s = time.monotonic() + 30
+        end_s = time.monotonic() + 60
         while not condition():
             if time.monotonic() > end_s: raise AssertionError("it did not happen")
             time.sleep(0.01)

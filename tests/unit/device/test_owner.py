@@ -2,8 +2,7 @@
 
 import os
 import signal
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import File
 from slotcast_schemas.update_windows import parse_windows
 from tests.support.stranger import as_stranger, needs_root
+from tests.support.waiting import wait_until
 
 NOW = datetime(2026, 11, 23, 3, 0)  # noqa: DTZ001 - windows are in local time
 DIGEST = bytes(32)
@@ -50,16 +50,7 @@ def owner(
         file = hooks / "before-switch"
         file.write_text(f"#!/bin/sh\n{hook}\n")
         file.chmod(0o755)
-    return Owner(parse_windows(windows), hooks, 5.0, consent, tmp_path)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    never = threading.Event()
-    for _ in range(2000):
-        if condition():
-            return
-        never.wait(0.01)
-    raise AssertionError("it did not happen")
+    return Owner(parse_windows(windows), hooks, 60.0, consent, tmp_path)
 
 
 def test_without_wishes_the_owner_is_not_asked(tmp_path: Path) -> None:
@@ -135,7 +126,7 @@ def test_a_hook_has_ended_when_its_own_process_has_whatever_it_left_running(
         assert (answer.word, answer.reason) == ("wait", "hook")
         assert "busy" in answer.detail
         tick.unlink()
-        until(tick.exists)  # it prints on, and no closed pipe has ended it
+        wait_until(tick.exists)  # it prints on, and no closed pipe has ended it
         assert alive(left_pid)
     finally:
         os.kill(left_pid, signal.SIGKILL)
@@ -148,7 +139,7 @@ def test_a_hook_that_hangs_is_ended_with_all_that_it_started(
     slow = owner(tmp_path, hook=f"sleep 60 &\necho $! >{pid}; wait")
     slow = replace(slow, hook_timeout_s=0.5)
     assert slow.ask("before_switch", release, NOW).reason == "hook_failed"
-    until(lambda: not alive(int(pid.read_text())))
+    wait_until(lambda: not alive(int(pid.read_text())))
 
 
 def test_outputs_that_are_left_open_do_not_add_up(
@@ -156,7 +147,7 @@ def test_outputs_that_are_left_open_do_not_add_up(
 ) -> None:
     monkeypatch.setattr(hooks, "LEFT_OPEN_MAX", 1)
     monkeypatch.setattr(hooks, "OUTPUT_WAIT_S", 0.05)
-    until(hooks._Output.has_room)  # those of other tests have ended
+    wait_until(hooks._Output.has_room)  # those of other tests have ended
     pids = tmp_path / "pids"
     asked = owner(tmp_path, hook=f"sleep 60 &\necho $! >>{pids}; echo busy; exit 3")
     details = [asked.ask("before_switch", release, NOW).detail for _ in range(2)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 
 import pytest
@@ -20,6 +19,7 @@ from slotcast_schemas.probe.speed import (
     judge_rounds,
     quantile_s,
 )
+from tests.support.binomial import exact_chance_of_at_least
 
 LIMIT = 2.0
 
@@ -136,10 +136,7 @@ def test_quantiles_are_times_that_were_seen() -> None:
 
 @pytest.mark.parametrize(("hits", "tries", "chance"), [(0, 5, 0.3), (3, 5, 0.3), (5, 5, 0.9)])
 def test_the_binomial_distribution_is_the_textbooks(hits: int, tries: int, chance: float) -> None:
-    exact = sum(
-        math.comb(tries, k) * chance**k * (1 - chance) ** (tries - k)
-        for k in range(hits, tries + 1)
-    )
+    exact = exact_chance_of_at_least(hits, tries, chance)
     assert chance_of_at_least(hits, tries, chance) == pytest.approx(exact)
 
 

@@ -16,6 +16,7 @@ from tests.support.certificates import Authority
 from tests.support.mqtt_packets import Names, NotMqtt, Packet, Packets, remaining_length
 from tests.support.proxy import Act, Plan, Proxy
 from tests.support.proxy_plan import Throttle
+from tests.support.waiting import WAIT_S
 
 CONNECT = bytes.fromhex("101000044d5154540402003c0004") + b"test"
 PUBACK = b"\x40\x02\x00\x07"
@@ -31,12 +32,12 @@ class Server:
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.settimeout(10)
+        self._listener.settimeout(WAIT_S)
         self.address: tuple[str, int] = self._listener.getsockname()
 
     def accept(self) -> socket.socket:
         sock, _ = self._listener.accept()
-        sock.settimeout(10)
+        sock.settimeout(WAIT_S)
         return sock
 
     def close(self) -> None:
@@ -54,7 +55,7 @@ def server() -> Iterator[Server]:
 def joined(server: Server, plan: Plan) -> Iterator[tuple[Proxy, socket.socket, socket.socket]]:
     """Give a proxy with one connection through it: (proxy, device's end, broker's end)."""
     with Proxy(server.address, plan) as proxy:
-        device = socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
+        device = socket.create_connection(("127.0.0.1", proxy.port), timeout=WAIT_S)
         broker = server.accept()
         try:
             yield proxy, device, broker
@@ -65,7 +66,7 @@ def joined(server: Server, plan: Plan) -> Iterator[tuple[Proxy, socket.socket, s
 
 def connect_and_read_to_end(port: int) -> tuple[bytes, str]:
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as device:
+        with socket.create_connection(("127.0.0.1", port), timeout=WAIT_S) as device:
             return read_to_end(device)
     except ConnectionResetError:  # the reset may come before connect() is done
         return b"", "rst"
@@ -145,7 +146,7 @@ def test_random_cuts_come_about_every_n_bytes_and_by_seed(server: Server) -> Non
         points = []
         with Proxy(server.address, Plan(cut_every_bytes=10_000, seed=seed)) as proxy:
             for _ in range(5):
-                device = socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
+                device = socket.create_connection(("127.0.0.1", proxy.port), timeout=WAIT_S)
                 broker = server.accept()
                 sender = send_in_background(broker, bytes(100_000))
                 points.append(len(read_to_end(device)[0]))
@@ -209,7 +210,7 @@ def test_a_stalled_link_moves_nothing_and_closes_nothing_until_it_is_resumed(
         with pytest.raises(TimeoutError):
             device.recv(1)
         proxy.resume()
-        device.settimeout(10)
+        device.settimeout(WAIT_S)
         assert len(read(device, 2_000)) == 2_000
 
 
@@ -228,7 +229,9 @@ def test_a_half_open_link_swallows_what_the_device_sends(server: Server) -> None
 
 def test_severing_cuts_every_connection_at_once(server: Server) -> None:
     with Proxy(server.address) as proxy:
-        devices = [socket.create_connection(("127.0.0.1", proxy.port), timeout=10) for _ in "ab"]
+        devices = [
+            socket.create_connection(("127.0.0.1", proxy.port), timeout=WAIT_S) for _ in "ab"
+        ]
         brokers = [server.accept() for _ in devices]
         assert proxy.sever() == 2
         assert [read_to_end(device) for device in devices] == [(b"", "rst")] * 2
@@ -242,7 +245,7 @@ def test_new_connections_are_refused_for_as_long_as_asked(server: Server) -> Non
         proxy.refuse()
         assert connect_and_read_to_end(proxy.port) == (b"", "rst")
         proxy.accept()
-        device = socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
+        device = socket.create_connection(("127.0.0.1", proxy.port), timeout=WAIT_S)
         server.accept().close()
         assert read_to_end(device) == (b"", "fin")
         device.close()
