@@ -214,9 +214,10 @@ def check_python(version: str) -> Outcome:
 
 
 def claimed(distribution: str) -> list[str]:
-    """Give the requirements of a distribution that are not our own distributions."""
+    """Give what a distribution needs, with the fleet, but for our own distributions."""
     project = tomllib.loads((ROOT / distribution / "pyproject.toml").read_text())["project"]
-    return [line for line in project["dependencies"] if not line.startswith("slotcast-")]
+    needed = [*project["dependencies"], *project.get("optional-dependencies", {}).get("fleet", ())]
+    return [line for line in needed if not line.startswith("slotcast-")]
 
 
 def check_packages(which: str) -> Outcome:

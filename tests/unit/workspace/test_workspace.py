@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterable
 from importlib.metadata import requires
 from typing import Final
 
@@ -37,14 +38,24 @@ def pulled_by(distribution: str) -> frozenset[str]:
 
 def declared(distribution: str) -> frozenset[str]:
     text = (REPOSITORY / distribution / "pyproject.toml").read_text()
-    lines = tomllib.loads(text)["project"]["dependencies"]
-    return frozenset(canonicalize_name(Requirement(line).name) for line in lines)
+    return names_of(tomllib.loads(text)["project"]["dependencies"])
+
+
+def names_of(requirements: Iterable[str]) -> frozenset[str]:
+    return frozenset(canonicalize_name(Requirement(line).name) for line in requirements)
 
 
 def test_a_device_install_pulls_neither_the_publisher_nor_what_only_it_needs() -> None:
     only_publisher = declared("publisher") - declared("device") - declared("schemas")
     assert only_publisher >= {"onnx", "typer", "rich"}
     assert not pulled_by("slotcast-device") & (only_publisher | {"slotcast-publisher"})
+
+
+def test_who_only_signs_and_publishes_installs_no_database() -> None:
+    text = (REPOSITORY / "publisher" / "pyproject.toml").read_text()
+    fleet = names_of(tomllib.loads(text)["project"]["optional-dependencies"]["fleet"])
+    assert fleet >= {"sqlalchemy", "alembic", "psycopg"}
+    assert not pulled_by("slotcast-publisher") & fleet
 
 
 def test_a_publisher_install_pulls_no_device() -> None:

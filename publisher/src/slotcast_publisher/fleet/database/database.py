@@ -1,0 +1,129 @@
+"""The database of a fleet: open it, read a snapshot of it, write to it.
+
+with open_database(repo / FILE_NAME) as database:
+    with database.transaction() as connection:
+        ...
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from sqlalchemy import Connection, Engine
+
+from slotcast_publisher.errors import NotFound
+from slotcast_publisher.fleet.database.connect import WRITES, file_of, make_engine, name_of, url_of
+from slotcast_publisher.fleet.database.errors import database_errors
+from slotcast_publisher.fleet.database.migrate import bring_up_to_date, check_version
+
+FILE_NAME: Final = "fleet.db"
+"""The file in a repository's folder, where nobody names another database."""
+
+
+class Database:
+    """An open database; may be used by several threads.
+
+    Args:
+        engine: what gives connections.
+        name: which database it is, for people, without a password.
+        path: of the file, for SQLite.
+    """
+
+    def __init__(self, engine: Engine, name: str, path: Path | None) -> None:
+        self._engine = engine
+        self.name = name
+        self.path = path
+
+    @property
+    def is_postgresql(self) -> bool:
+        """Whether several machines may use it."""
+        return self.path is None
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Write: all of the block or nothing. In SQLite one process writes at a time, others wait.
+
+        Raises:
+            StateLocked: another process has been writing for too long.
+            StorageFailed: no room, no rights, no server, or a damaged file.
+        """
+        with (
+            database_errors(self.name),
+            self._engine.connect().execution_options(**{WRITES: True}) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Read: all of the block sees the same moment. Nobody waits for it, and it for nobody.
+
+        Raises:
+            StorageFailed: no rights, no server, or a damaged file.
+        """
+        with database_errors(self.name), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextlib.contextmanager
+    def without_transaction(self) -> Iterator[Connection]:
+        """Give a connection on which each statement counts at once, for upkeep.
+
+        Raises:
+            StorageFailed: no rights, no server, or a damaged file.
+        """
+        with (
+            database_errors(self.name),
+            self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+        ):
+            yield connection
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_database(where: str | Path, *, may_change: bool = True) -> Database:
+    """Open a database; a new one is made, and one of an older version migrated, after a copy.
+
+    Args:
+        where: a path, or a URL: `sqlite:///PATH`, `postgresql://USER@HOST/NAME`.
+        may_change: False for who only reads: then a database that is missing or of an older
+            version is an error, and nothing is made.
+
+    Raises:
+        UsageError: not such a path or URL.
+        NotFound: `may_change` is False, and there is none.
+        StateTooNew: a newer version of this software made it.
+        StorageFailed: it cannot be opened, or, with `may_change` False, is of an older version.
+    """
+    url = url_of(where)
+    path = file_of(url)
+    name = name_of(url)
+    if path is not None and not may_change and not path.exists():
+        raise NotFound(f"there is no database at {path}: `slotcast serve` makes it, and fills it")
+    engine = make_engine(url)
+    try:
+        with database_errors(name):
+            if may_change:
+                bring_up_to_date(engine, name, path)
+            else:
+                check_version(engine, name)
+    except BaseException:
+        engine.dispose()
+        raise
+    return Database(engine, name, path)
