@@ -55,6 +55,11 @@ class Reason(StrEnum):
         Actor.NOBODY,
         "The notice offers the release to other devices, not to this one.",
     )
+    SPREAD = (
+        "spread",
+        Actor.NOBODY,
+        "The device waits for its place in the time within which the fleet is to ask.",
+    )
     DOWNLOADING = "downloading", Actor.NOBODY, "The chunks of the release are being collected."
     BUILDING = "building", Actor.NOBODY, "The release is being built into the standby slot."
     PROBING = "probing", Actor.NOBODY, "The release is tried in a process of its own."

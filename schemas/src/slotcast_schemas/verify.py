@@ -31,6 +31,7 @@ from slotcast_schemas.errors import (
     Replayed,
     WrongModel,
 )
+from slotcast_schemas.file_names import find_unportable
 from slotcast_schemas.messages import Notice, Offer, Release
 
 _CONFIG: Final = UpdaterConfig(
@@ -187,6 +188,9 @@ def _check_agreement(trusted: Trusted, model: str) -> None:
             f"expected {release.version} ({release.sequence}),"
             f" the offer says {offer.version} ({offer.sequence})"
         )
+    unportable = find_unportable([file.path for file in release.files])
+    if unportable:
+        raise Inconsistent(f"{unportable}; release it under other names")
     for payload in offer.payloads:
         if payload.frames and len(payload.frames) != len(release.files):
             raise Inconsistent("a payload's frames are not one for each file")

@@ -96,6 +96,7 @@ def _unpack(data: bytes, kind: type[Message]) -> dict[str, Any]:
             max_array_len=min(limit, _MAX_ITEMS),
             max_map_len=min(limit, _MAX_ITEMS),
             max_ext_len=0,
+            object_pairs_hook=_fields_of,
         )
     except (ValueError, msgpack.UnpackException, RecursionError, TypeError) as exc:
         why = str(exc) or type(exc).__name__
@@ -103,6 +104,16 @@ def _unpack(data: bytes, kind: type[Message]) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise MalformedMessage(f"{kind.KIND}: expected a map, got {type(fields).__name__}")
     _check_depth(fields, kind, _MAX_DEPTH)
+    return fields
+
+
+def _fields_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a map; one key twice would be another message to a reader that takes the first."""
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r:.80} is there twice")
     return fields
 
 

@@ -38,6 +38,18 @@ def test_fields_of_a_newer_version_are_ignored(kind: type[Message]) -> None:
     assert decode(pack(newer), kind) == EXAMPLES[kind]
 
 
+@KINDS
+def test_a_key_that_is_there_twice_is_refused_at_any_depth(kind: type[Message]) -> None:
+    raw = encode(EXAMPLES[kind])
+    assert raw[0] & 0xF0 == 0x80 or raw[0] == 0xDE, "a map"
+    count = int.from_bytes(raw[1:3], "big") if raw[0] == 0xDE else raw[0] & 0x0F
+    rest = raw[3:] if raw[0] == 0xDE else raw[1:]
+    for more in (pack("format") + pack(1), pack("new") + b"\x82" + 2 * (pack("a") + pack(1))):
+        twice = b"\xde" + (count + 1).to_bytes(2, "big") + rest + more
+        with pytest.raises(MalformedMessage, match="is there twice"):
+            decode(twice, kind)
+
+
 def test_fields_of_a_newer_version_are_ignored_in_parts_of_a_message_too() -> None:
     fields = fields_of(Release)
     fields["files"][0]["compression"] = "zstd"

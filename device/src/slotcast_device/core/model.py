@@ -98,7 +98,7 @@ class ModelCore:
         )
         self._box = NoticeBox()
         self._review = NoticeReview(
-            self._record, self._box, self._switching, self._installation, self._time
+            self._record, self._box, self._switching, self._installation, self._time, device
         )
         self._by_hand = ByHand(self._record, self._box, self._switching, self._installation)
         self._is_ready = False

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from slotcast_device.core import actions as act
 from slotcast_device.core.plan import Canceled, Install, NothingToDo, Wait, make_plan
 from slotcast_device.core.record import same_end
+from slotcast_device.core.spread import wait_left_s
 from slotcast_device.core.state_table import FETCHING, SWITCHED, Happening
 from slotcast_schemas.errors import Benched, Expired, RefusedRelease, SlotcastError
 from slotcast_schemas.reasons import Reason
@@ -37,6 +38,7 @@ class NoticeReview:
         switching: what comes after the decision to switch.
         installation: what comes before it.
         signed_time: what day it is.
+        device: this device's id, by which it waits its turn.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class NoticeReview:
         switching: Switching,
         installation: Installation,
         signed_time: SignedTime,
+        device: str,
     ) -> None:
         self._record = record
         self._agenda = record.agenda
@@ -53,6 +56,7 @@ class NoticeReview:
         self._switching = switching
         self._installation = installation
         self._time = signed_time
+        self._device = device
 
     def verified(self, verified: act.NoticeVerified, now: Now) -> list[Action]:
         """Judge it by the time, and go by it."""
@@ -102,7 +106,16 @@ class NoticeReview:
             case Canceled(group):
                 return self._stop_update(Happening.CANCELED, Reason.CANCELED, trusted, group, now)
             case Install():
-                return self._installation.take_up(plan, trusted, now)
+                return self._begin_in_its_turn(plan, trusted, now)
+
+    def _begin_in_its_turn(self, plan: Install, trusted: Trusted, now: Now) -> list[Action]:
+        """Begin, or wait first, where the fleet is not to ask at once."""
+        left_s = wait_left_s(trusted, self._record.state, self._device, now.wall_s)
+        if left_s <= 0 or self._installation.is_busy_with(plan, trusted):
+            return self._installation.take_up(plan, trusted, now)
+        actions = self._stop_update(Happening.HELD, Reason.SPREAD, trusted, plan.group, now)
+        self._agenda.wake_in(left_s, now)
+        return actions
 
     def _review_on_trial(self, trusted: Trusted, now: Now) -> list[Action]:
         """On trial only a cancel counts; anything else is looked at when the trial is over."""

@@ -78,7 +78,8 @@ def _publish(
         bool, typer.Option("--no-full", help="Devices must not fall back to the whole image.")
     ] = False,
     jitter_s: Annotated[
-        int | None, typer.Option(help="Each device waits a random part of this.")
+        int | None,
+        typer.Option(help="Each device waits a part of this, by its id, before it asks."),
     ] = None,
     deployment: Annotated[str | None, typer.Option(help="Name of the rollout.")] = None,
     again: Annotated[

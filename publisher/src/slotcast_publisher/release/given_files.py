@@ -16,6 +16,7 @@ import msgspec
 
 from slotcast_schemas import fields, limits
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.file_names import find_unportable
 from slotcast_schemas.messages import Release
 
 _NAME: Final = re.compile(fields.PATH_PATTERN)
@@ -76,6 +77,13 @@ def _inside(given: Given) -> Iterator[tuple[str, Path]]:
 
 
 def _check_names(found: Mapping[str, Path]) -> None:
+    _check_allowed(found)
+    unportable = find_unportable(found)
+    if unportable:
+        raise UsageError(f"{unportable}; give another name (NAME=FILE)")
+
+
+def _check_allowed(found: Mapping[str, Path]) -> None:
     """Name all files that devices cannot be given, so that nobody mends one at a time."""
     unfit = [
         f"{path} (as {name!r:.200})"
