@@ -43,10 +43,23 @@ def not_a_number(seed: int = 1) -> bytes:
     return of_weights(weights)
 
 
-def of_weights(weights: Weights, *, external_groups: bool = False) -> bytes:
+def of_any_length(seed: int = 1) -> bytes:
+    """Says the same as `classifier`, but its file has sizes for `x` on which it cannot run."""
+    return of_weights(models.weights(seed), placeholder=(1, 1), signature=(-1, -1))
+
+
+def of_weights(
+    weights: Weights,
+    *,
+    external_groups: bool = False,
+    placeholder: tuple[int, ...] | None = None,
+    signature: tuple[int, ...] | None = None,
+) -> bytes:
     """Two dense layers and a softmax, from `x` [-1, FEATURES] to `scores` [-1, CLASSES].
 
     Args:
+        placeholder: the sizes of `x` in the file, where they are not those that it runs on.
+        signature: which sizes of `x` are free (-1); the first unless given.
         weights: of the first layer, its bias, of the second, its bias; (in, out) each.
         external_groups: name another file for tensors, as the newest schema allows.
     """
@@ -60,13 +73,16 @@ def of_weights(weights: Weights, *, external_groups: bool = False) -> bytes:
         buffers.append(make_table(builder, {0: make_vector(builder, array)}))
     hidden, classes = w1.shape[1], w2.shape[1]
     shapes: Mapping[str, tuple[int, ...]] = {
-        "x": (1, w1.shape[0]),
+        "x": placeholder or (1, w1.shape[0]),
         **{name: array.shape for name, array in constants.items()},
         "h": (1, hidden),
         "logits": (1, classes),
         "scores": (1, classes),
     }
-    tensors = [_tensor(builder, n, shape, numbers.get(n, 0)) for n, shape in shapes.items()]
+    free = {} if signature is None else {"x": signature}
+    tensors = [
+        _tensor(builder, n, shape, numbers.get(n, 0), free.get(n)) for n, shape in shapes.items()
+    ]
     place = {name: number for number, name in enumerate(shapes)}
     operators = [
         _dense(builder, [place["x"], place["w1"], place["b1"]], place["h"], _RELU),
@@ -94,10 +110,16 @@ def of_weights(weights: Weights, *, external_groups: bool = False) -> bytes:
     return bytes(builder.Output())
 
 
-def _tensor(builder: Any, name: str, shape: tuple[int, ...], buffer: int) -> int:
+def _tensor(
+    builder: Any,
+    name: str,
+    shape: tuple[int, ...],
+    buffer: int,
+    free: tuple[int, ...] | None = None,
+) -> int:
     text = builder.CreateString(name)
     sizes = builder.CreateNumpyVector(np.array(shape, np.int32))
-    free = (shape if buffer else (-1, *shape[1:])) or shape
+    free = free or (shape if buffer else (-1, *shape[1:])) or shape
     signature = builder.CreateNumpyVector(np.array(free, np.int32))
     builder.StartObject(8)
     builder.PrependUOffsetTRelativeSlot(0, sizes, 0)

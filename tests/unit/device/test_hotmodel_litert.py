@@ -169,3 +169,14 @@ def test_a_format_that_programs_of_ones_own_run_is_refused_with_the_way(tmp_path
     fill(tmp_path, "a", b"GGUF", "gguf", 1)
     with pytest.raises(ModelUnloadable, match="a program of your own follows it"):
         HotModel(tmp_path / "current", start_timeout_s=0.5)
+
+
+def test_a_model_whose_file_has_sizes_that_it_cannot_run_on_takes_those_of_its_callers(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "m.tflite").write_bytes(litert_models.of_any_length(1))
+    with HotModel(tmp_path) as hot:
+        assert np.allclose(hot.run(None, {"x": ROWS})[0], expected(1), atol=1e-5)
+        with pytest.raises(RuntimeError):
+            hot.run(None, {"x": ROWS[:, :1]})
+        assert np.allclose(hot.run(None, {"x": ROWS[:1]})[0], expected(1)[:1], atol=1e-5)

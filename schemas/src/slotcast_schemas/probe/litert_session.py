@@ -47,7 +47,7 @@ class LitertSession:
     def __init__(self, path: Path, threads: int = 0) -> None:
         self._interpreter = Interpreter(model_path=str(path), num_threads=threads or None)
         # Before there is a runner: it holds on to what LiteRT then takes for a raw view of tensors.
-        self._interpreter.allocate_tensors()
+        self._allocate()
         signatures = list(self._interpreter.get_signature_list())
         self._runner: Any = None
         if len(signatures) == 1:
@@ -59,6 +59,18 @@ class LitertSession:
             self._outputs = _by_name(self._interpreter.get_output_details())
         self.inputs = tuple(_tensor(name, each) for name, each in self._inputs.items())
         self.outputs = tuple(_tensor(name, each) for name, each in self._outputs.items())
+
+    def _allocate(self) -> None:
+        """Make room for tensors, where the sizes that the file has for them can be run at all.
+
+        A file has the size 1 where its caller chooses one, and a Fourier transform of one number
+        there is not: each run makes room for its own sizes.
+        """
+        try:
+            self._interpreter.allocate_tensors()
+        except RuntimeError:
+            if all(None not in _shape(each) for each in self._interpreter.get_input_details()):
+                raise
 
     @property
     def process_ids(self) -> tuple[int, ...]:
