@@ -131,8 +131,47 @@ def convolved() -> bytes:
 
 def logarithm() -> bytes:
     """Finite only for what is above 0."""
+    return logarithms(64)
+
+
+def tokens_of_which_two_mean_the_same() -> bytes:
+    """An embedding whose rows of the tokens 0 and 1 are alike, for text of any size."""
+    table = np.random.default_rng(1).standard_normal((16, 4)).astype(np.float32)
+    table[1] = table[0]
+    node = helper.make_node("Gather", ["table", "ids"], ["y"])
+    return _model(
+        [node],
+        [_tensor("ids", INT64, ["texts", "lines", "tokens"])],
+        [_tensor("y", FLOAT, ["texts", "lines", "tokens", 4])],
+        constants=[numpy_helper.from_array(table, "table")],
+    )
+
+
+def two_scales(*, small: float = 1.0) -> bytes:
+    """Thousands beside a probability, as boxes of a detector beside its score."""
+    rng = np.random.default_rng(1)
+    weights = [("a", 1000 * rng.standard_normal((4, 8))), ("b", rng.standard_normal((4, 1)))]
+    nodes = [
+        helper.make_node("MatMul", ["x", "a"], ["boxes"]),
+        helper.make_node("MatMul", ["x", "b"], ["raw"]),
+        helper.make_node("Sigmoid", ["raw"], ["p"]),
+        helper.make_node("Mul", ["p", "factor"], ["score"]),
+    ]
+    return _model(
+        nodes,
+        [_tensor("x", FLOAT, [1, 4])],
+        [_tensor("boxes", FLOAT, [1, 8]), _tensor("score", FLOAT, [1, 1])],
+        constants=[
+            *(numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights),
+            helper.make_tensor("factor", FLOAT, [], [small]),
+        ],
+    )
+
+
+def logarithms(size: int) -> bytes:
+    """So many numbers, of which only those above 0 have a finite answer."""
     node = helper.make_node("Log", ["x"], ["y"])
-    return _model([node], [_tensor("x", FLOAT, [1, 64])], [_tensor("y", FLOAT, [1, 64])])
+    return _model([node], [_tensor("x", FLOAT, [1, size])], [_tensor("y", FLOAT, [1, size])])
 
 
 def never_runs() -> bytes:

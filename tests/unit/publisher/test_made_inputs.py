@@ -67,6 +67,25 @@ def test_kinds_of_numbers_are_tried_until_what_comes_out_is_finite(
     assert (np.asarray(samples_of(repo).inputs["x"]) > 0).all()
 
 
+def test_the_first_size_that_runs_is_tried_with_every_kind_of_numbers(
+    repo: Repository, tmp_path: Path
+) -> None:
+    """Tokens 0 and 1 mean the same to it, at any size; others do not."""
+    done = released(repo, tmp_path, typed_models.tokens_of_which_two_mean_the_same())
+    assert on_device(repo, done.release).passed
+    ids = np.asarray(samples_of(repo).inputs["ids"])
+    assert ids.max() > 1
+    assert ids.shape[1:] == (1, 1, 1)
+
+
+def test_samples_that_nobody_asked_for_weigh_little_beside_the_model(
+    repo: Repository, tmp_path: Path
+) -> None:
+    done = released(repo, tmp_path, typed_models.logarithms(8192))
+    assert samples_of(repo).runs == 2
+    assert on_device(repo, done.release).passed
+
+
 def test_where_none_runs_it_says_which_samples_to_give_and_blames_nobody(
     repo: Repository, tmp_path: Path
 ) -> None:
