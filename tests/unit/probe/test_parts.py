@@ -132,9 +132,8 @@ def test_signatures_are_the_same_or_the_contract_is_broken(found: Tensor, is_sam
     assert compare.signature_problems("input", (), (found,)) == []
 
 
-def golden(got: Any, want: Any, **tolerance: float) -> Golden:
-    options = {"rtol": 1e-3, "atol": 1e-4, **tolerance}
-    return compare.golden([{"y": np.array(got)}], [{"y": np.array(want)}], **options)
+def golden(got: Any, want: Any, *, rtol: float = 1e-3, atol: float = 1e-4) -> Golden:
+    return compare.golden([{"y": np.array(got)}], [{"y": np.array(want)}], rtol=rtol, atol=atol)
 
 
 def test_outputs_within_tolerance_are_golden() -> None:

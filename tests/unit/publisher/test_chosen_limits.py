@@ -91,6 +91,14 @@ def test_this_test_knows_every_limit() -> None:
     ]
 
 
+def test_an_absolute_tolerance_that_was_chosen_is_that_of_every_output() -> None:
+    found = Probe(atol=1.0, output_atol={"score": 0.001})
+    kept, _, _ = ChosenLimits(probe={"rtol": 0.5}).apply_to(found, Trial(), Runtime())
+    assert kept.output_atol == {"score": 0.001}
+    chosen, _, _ = ChosenLimits(probe={"atol": 0.25}).apply_to(found, Trial(), Runtime())
+    assert (chosen.atol, chosen.output_atol) == (0.25, {})
+
+
 def test_every_limit_can_be_given_in_a_file_and_by_an_option(tmp_path: Path) -> None:
     (tmp_path / "release.toml").write_text(as_toml(EVERY))
     from_file = read_limits(tmp_path / "release.toml")

@@ -12,6 +12,7 @@ from slotcast_publisher.release.golden_samples import make_samples
 from slotcast_publisher.release.repeatability import (
     AT_ANOTHER_TIME,
     WITH_OTHER_THREADS,
+    incomparable,
     not_repeatable,
 )
 from slotcast_schemas.messages.release import Probe
@@ -139,3 +140,15 @@ def test_an_int8_model_of_one_number_is_held_to_it(tmp_path: Path) -> None:
     released = Released(tmp_path, typed_models.one_number())
     assert released.on_device() == "passed"
     assert released.on_device(typed_models.one_number(damaged_share=0.3)) == "golden_mismatch"
+
+
+def test_each_output_is_held_to_its_own_scale(tmp_path: Path) -> None:
+    """A score that is wrong by a third is found beside boxes of a thousand."""
+    released = Released(tmp_path, typed_models.two_scales())
+    assert released.probe.output_atol["score"] < released.probe.atol / 100
+    assert released.on_device() == "passed"
+    assert released.on_device(typed_models.two_scales(small=0.7)) == "golden_mismatch"
+
+
+def test_a_choice_that_another_kernel_makes_otherwise_cannot_be_compared() -> None:
+    assert set(incomparable({"token": np.inf, "scores": 3.0})) == {"token"}

@@ -31,7 +31,9 @@ _TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
     "trial": Trial,
     "runtime": Runtime,
 }
-_NOT_CHOSEN: Final = frozenset({"probe.samples", "runtime.opsets", "runtime.format"})
+_NOT_CHOSEN: Final = frozenset(
+    {"probe.samples", "probe.output_atol", "runtime.opsets", "runtime.format"}
+)
 """What a release says of its limits and nobody chooses, for it is found with the model."""
 
 _HEAD: Final = """\
@@ -76,10 +78,14 @@ class ChosenLimits(msgspec.Struct, frozen=True, kw_only=True):
             runtime: what the release asks of the runtime.
         """
         return (
-            msgspec.structs.replace(probe, **self.probe),
+            msgspec.structs.replace(probe, **self._of_all_outputs(), **self.probe),
             msgspec.structs.replace(trial, **self._trial_beside(trial)),
             msgspec.structs.replace(runtime, **self.runtime),
         )
+
+    def _of_all_outputs(self) -> dict[str, Any]:
+        """Give what a chosen `atol` takes away: it is that of every output."""
+        return {"output_atol": {}} if "atol" in self.probe else {}
 
     def _trial_beside(self, trial: Trial) -> dict[str, Any]:
         """Give what was chosen for the trial: a slower model is one decision, not two."""

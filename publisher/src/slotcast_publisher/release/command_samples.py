@@ -13,14 +13,16 @@ from typing import Final
 import numpy as np
 
 from slotcast_publisher.release.golden_samples import SAMPLES_DEFAULT
+from slotcast_publisher.release.probe_limits import absolute_tolerances
 from slotcast_schemas.errors import MalformedMessage, UsageError
 from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.samples import SAMPLES_MAX_BYTES, Samples, read_arrays, write_samples
-from slotcast_schemas.value_types import Array
+from slotcast_schemas.value_types import Array, stacked
 
 _TOLERANCE: Final = 2e-2
 """Relative: nobody knows how such a model calculates, so it is compared as half precision is."""
 
+_ATOL_MIN: Final = 1e-4
 _COSINE: Final = 0.999
 
 
@@ -68,16 +70,17 @@ def _outputs(arrays: dict[str, Array]) -> dict[str, Array]:
 
 
 def _probe(samples: Samples, name: str) -> Probe:
-    floats = [
-        rows
+    atol, output_atol = absolute_tolerances(samples.outputs, _TOLERANCE, _ATOL_MIN)
+    has_floats = any(
+        array.dtype.kind == "f" and array.size
         for rows in samples.outputs.values()
-        if isinstance(rows, np.ndarray) and rows.dtype.kind == "f" and rows.size
-    ]
-    scale = max((float(np.sqrt(np.mean(np.square(rows)))) for rows in floats), default=0.0)
+        for array in stacked(rows)
+    )
     return Probe(
         samples=name,
         rtol=_TOLERANCE,
-        atol=min(1e6, max(1e-4, _TOLERANCE * scale)),
-        min_cosine=_COSINE if floats else None,
+        atol=atol,
+        output_atol=output_atol,
+        min_cosine=_COSINE if has_floats else None,
         label_output=next(iter(samples.outputs), None) if samples.labels is not None else None,
     )

@@ -29,10 +29,11 @@ from slotcast_publisher.release.probe_limits import (
 )
 from slotcast_publisher.release.repeatability import (
     Run,
-    differing_when_rearranged,
     furthest,
+    incomparable,
     not_repeatable,
     other_threads,
+    turning_on_last_bits,
 )
 from slotcast_schemas import limits, outputs
 from slotcast_schemas.errors import UsageError
@@ -57,6 +58,11 @@ a model of tens of MB."""
 
 _ONE_RUN_MAX_BYTES: Final = SAMPLES_MAX_BYTES // 4
 """The most bytes that one sample's inputs and outputs take."""
+
+_FEW_MIN_BYTES: Final = 64 * 1024
+_FEW_SHARE: Final = 4
+"""Samples that nobody asked for weigh a fourth of the model at most, or 64 KiB; two runs are kept
+even so, for one says nothing of what depends on the input."""
 
 _PACKED_FROM_BYTES: Final = 64 * 1024
 """From here on an array counts as what it is packed to."""
@@ -128,7 +134,8 @@ def make_samples(
         samples = _made(session, model, wanted, seed, max_samples)
     else:
         samples = given_samples(user_npz, session.inputs, max_samples)
-    runs = _run_all(session, samples, max_bytes)
+    few_bytes = _few_bytes(model_dir) if only_if_needed else max_bytes
+    runs = _run_all(session, samples, few_bytes, max_bytes)
     if not runs:
         warn("no samples: one run is larger than a samples file may be")
         return Probe()
@@ -138,13 +145,14 @@ def make_samples(
     again = _repeated(session, kept)
     threaded = _repeated(_load(model, threads=other_threads()), kept)
     unsteady = not_repeatable(runs, again, threaded, rtol=rtol)
-    if not is_quantised:  # such models calculate in floats when they are rearranged
-        rearranged = _rearranged(model, kept)
-        unsteady = differing_when_rearranged(runs, rearranged, rtol=rtol) | unsteady
+    if is_quantised:  # such models calculate in floats when they are rearranged
+        apart = furthest(runs, _repeated(open_model(model, threads=1), kept), rtol=rtol)
+        unsteady = incomparable(apart) | unsteady
+    else:
+        apart = furthest(runs, _rearranged(model, kept), rtol=rtol)
+        unsteady = turning_on_last_bits(apart) | unsteady
     kept = _without(kept, unsteady, warn)
-    default = _repeated(open_model(model, threads=1), kept) if is_quantised else runs
-    spread = furthest(runs, default, rtol=rtol)
-    probe = allow_what_is_meant(probe_of(model, kept, out.name, spread), given, runs)
+    probe = allow_what_is_meant(probe_of(model, kept, out.name, apart), given, runs)
     _warn_of(kept, runs, probe, warn)
     write_samples(out, kept)
     label_output = label_output or next(iter(runs[0]), None)
@@ -209,8 +217,21 @@ def _made(session: LoadedModel, model: SlotModel, wanted: Wanted, seed: int, run
         raise UsageError(str(exc)) from exc
 
 
-def _run_all(session: LoadedModel, samples: Samples, max_bytes: int) -> list[Run]:
-    """What the model says to each run, until `max_bytes` are reached."""
+def _few_bytes(model_dir: Path) -> int:
+    """Give how much samples that nobody asked for may weigh: a part of the model."""
+    model_bytes = sum(path.stat().st_size for path in model_dir.rglob("*") if path.is_file())
+    return max(_FEW_MIN_BYTES, model_bytes // _FEW_SHARE)
+
+
+def _run_all(session: LoadedModel, samples: Samples, few_bytes: int, max_bytes: int) -> list[Run]:
+    """What the model says to each run, until they weigh too much.
+
+    Args:
+        session: the model.
+        samples: what goes in.
+        few_bytes: after so much no third run is kept.
+        max_bytes: after so much no second.
+    """
     runs: list[Run] = []
     kept_bytes = whole_bytes = 0
     for index in range(samples.runs):
@@ -220,8 +241,9 @@ def _run_all(session: LoadedModel, samples: Samples, max_bytes: int) -> list[Run
         kept_bytes += sum(_packed_bytes(array) for value in values for array in arrays_of(value))
         one_bytes = sum(size_bytes(value) for value in values)
         whole_bytes += one_bytes
+        most_bytes = few_bytes if len(runs) > 1 else max_bytes
         if one_bytes > _ONE_RUN_MAX_BYTES or (
-            runs and (kept_bytes > max_bytes or whole_bytes > SAMPLES_MAX_BYTES // 2)
+            runs and (kept_bytes > most_bytes or whole_bytes > SAMPLES_MAX_BYTES // 2)
         ):
             break
         runs.append(run)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ import onnx
 
 from slotcast_publisher.delta.formats.tflite import find_in_tflite
 from slotcast_publisher.release.repeatability import ABSOLUTE_MIN, Run, root_mean_square
-from slotcast_schemas import outputs
+from slotcast_schemas import limits, outputs
 from slotcast_schemas.codecs.delta.elements import BFLOAT16, FLOAT16, INT4, INT8
 from slotcast_schemas.codecs.source import FileSource
 from slotcast_schemas.errors import UsageError
@@ -20,7 +21,7 @@ from slotcast_schemas.model_formats import LITERT, ONNX
 from slotcast_schemas.probe.scan import is_prepared
 from slotcast_schemas.probe.spec import SlotModel
 from slotcast_schemas.samples import Array, Samples
-from slotcast_schemas.value_types import stacked
+from slotcast_schemas.value_types import Rows, stacked
 
 Arithmetic = Literal["float32", "half", "quantised"]
 
@@ -39,6 +40,9 @@ _QUANTISED_MOST: Final = 1e-1
 
 _ROOM: Final = 2.0
 """How many times as far as this machine's own kernel another may be."""
+
+_ATOL_MAX: Final = 1e6
+"""The most that a message can hold."""
 
 _WEIGHTS_MIN: Final = 64
 """The least elements of a LiteRT file's constant that tell of its arithmetic."""
@@ -81,28 +85,70 @@ def relative_tolerance(model: SlotModel) -> float:
     return _TOLERANCE[arithmetic(model.path, model.format)][0]
 
 
-def probe_of(model: SlotModel, kept: Samples, name: str, spread: float = 0.0) -> Probe:
+def probe_of(
+    model: SlotModel, kept: Samples, name: str, apart: Mapping[str, float] = MappingProxyType({})
+) -> Probe:
     """Say how a device shall compare with what was kept.
 
     Args:
         model: where it is, and of which format.
         kept: what goes into the samples file.
         name: of the samples file.
-        spread: how far this machine's own kernel is from what was kept, as a multiple of the usual
-            tolerance.
+        apart: how far each output comes from what was kept when this machine calculates otherwise
+            (its own kernel for int8, no fused operators), as a multiple of the usual tolerance.
     """
-    rtol, cosine = _TOLERANCE[arithmetic(model.path, model.format)]
-    if spread * _ROOM > 1:
+    usual = arithmetic(model.path, model.format)
+    rtol, cosine = _TOLERANCE[usual]
+    if usual == "quantised":
+        spread = max((apart.get(output, 0.0) for output in kept.outputs), default=0.0)
         rtol = max(rtol, min(rtol * spread * _ROOM, _QUANTISED_MOST))
-    arrays = [array for rows in kept.outputs.values() for array in stacked(rows)]
-    floats = [array for array in arrays if array.dtype.kind == "f" and array.size]
-    scale = max((root_mean_square(array) for array in floats), default=0.0)
+        apart = {}
+    atol, output_atol = absolute_tolerances(kept.outputs, rtol, ABSOLUTE_MIN, apart)
     return Probe(
         samples=name,
         rtol=rtol,
-        atol=min(1e6, max(ABSOLUTE_MIN, rtol * scale)),
-        min_cosine=cosine if floats else None,
+        atol=atol,
+        min_cosine=cosine if _scales(kept.outputs) else None,
+        output_atol=output_atol,
     )
+
+
+def absolute_tolerances(
+    outputs: Mapping[str, Rows],
+    rtol: float,
+    least: float,
+    apart: Mapping[str, float] = MappingProxyType({}),
+) -> tuple[float, dict[str, float]]:
+    """Give the absolute tolerance by the largest output's scale, and those of smaller ones.
+
+    Devices that know of one alone hold every output to the first.
+
+    Args:
+        outputs: what is expected, by name.
+        rtol: the relative tolerance.
+        least: the smallest absolute one.
+        apart: how far outputs come from that on this machine, as a multiple of their tolerance.
+    """
+    own = {
+        name: min(_ATOL_MAX, max(least, rtol * scale) * max(1.0, _ROOM * apart.get(name, 0.0)))
+        for name, scale in _scales(outputs).items()
+    }
+    atol = max(own.values(), default=least)
+    few = sorted(own.items())[: limits.TENSORS_MAX]
+    return atol, {name: value for name, value in few if value < atol}
+
+
+def _scales(outputs: Mapping[str, Rows]) -> dict[str, float]:
+    """Give the root mean square of each output that has floats."""
+    floats = {
+        name: [array for array in stacked(rows) if array.dtype.kind == "f" and array.size]
+        for name, rows in outputs.items()
+    }
+    return {
+        name: max(root_mean_square(array) for array in arrays)
+        for name, arrays in floats.items()
+        if arrays
+    }
 
 
 def least_accuracy(labels: Array, runs: Sequence[Sequence[Run]], output: str | None) -> float:

@@ -52,44 +52,40 @@ def not_repeatable(
     return found | dict.fromkeys(_different(first, again, rtol), AT_ANOTHER_TIME)
 
 
-def differing_when_rearranged(
-    first: Sequence[Run], rearranged: Sequence[Run], *, rtol: float
-) -> dict[str, str]:
+def turning_on_last_bits(apart: Mapping[str, float]) -> dict[str, str]:
     """Find the outputs that depend on how the runtime arranges its sums, each with why.
 
     Such an output turns on the last bit of a value: an order, a choice, a place. Another processor
     rounds otherwise, so devices would not reproduce it.
 
     Args:
-        first: what each sample gave.
-        rearranged: what some of them gave without fused operators; may be fewer.
-        rtol: the relative tolerance that devices will have.
+        apart: by output, how far it is from the same without fused operators (`furthest`).
     """
-    names = first[0] if first and rearranged else {}
-    return {
-        name: WHEN_REARRANGED
-        for name in names
-        if furthest(first, [{name: run[name]} for run in rearranged if name in run], rtol=rtol) > 1
-    }
+    return {name: WHEN_REARRANGED for name, times in apart.items() if times > 1}
 
 
-def furthest(first: Sequence[Run], other: Sequence[Run], *, rtol: float) -> float:
-    """Give how far runs are from others, as a multiple of what devices tolerate.
+def incomparable(apart: Mapping[str, float]) -> dict[str, str]:
+    """Find the outputs that no tolerance covers, each with why: a choice, or a shape, differs.
+
+    Args:
+        apart: by output, how far it is from the same by another kernel (`furthest`).
+    """
+    return {name: WHEN_REARRANGED for name, times in apart.items() if not np.isfinite(times)}
+
+
+def furthest(first: Sequence[Run], other: Sequence[Run], *, rtol: float) -> dict[str, float]:
+    """Give how far each output is from the others', as a multiple of what devices tolerate.
 
     Args:
         first: what each sample gave.
         other: what some of them gave otherwise; outputs that it has not are left out.
         rtol: the relative tolerance that devices will have.
     """
-    return max(
-        (
-            _furthest(run[name], value, rtol)
-            for run, others in zip(first, other, strict=False)
-            for name, value in others.items()
-            if name in run
-        ),
-        default=0.0,
-    )
+    found: dict[str, float] = {}
+    for run, others in zip(first, other, strict=False):
+        for name in run.keys() & others.keys():
+            found[name] = max(found.get(name, 0.0), _furthest(run[name], others[name], rtol))
+    return found
 
 
 def _furthest(one: Value, two: Value, rtol: float) -> float:

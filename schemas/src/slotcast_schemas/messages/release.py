@@ -53,13 +53,17 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     role: Literal["model", "data", "samples"] = "data"
 
 
+TensorName = Annotated[str, Meta(max_length=limits.TENSOR_NAME_MAX_CHARS)]
+"""The name of an input or output, as the model has it."""
+
+
 class Tensor(msgspec.Struct, frozen=True, kw_only=True):
     """An input or output of the model: onnxruntime's name and type, and the shape.
 
     A dimension is a size, a name (free, but equal where the name is equal) or null (free).
     """
 
-    name: Annotated[str, Meta(max_length=limits.TENSOR_NAME_MAX_CHARS)]
+    name: TensorName
     dtype: Annotated[str, Meta(pattern=r"^[a-z0-9_(),]+\Z", max_length=128)]
     shape: Annotated[tuple[Count | ShortText | None, ...], Meta(max_length=limits.RANK_MAX)]
 
@@ -162,6 +166,14 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     max_memory_ratio: Annotated[
         Ratio | None, Meta(description="The same, to the active model's.")
     ] = None
+    output_atol: Annotated[
+        dict[TensorName, Ratio],
+        Meta(
+            max_length=limits.TENSORS_MAX,
+            description="`atol` of outputs that have one of their own, by name: what is of small"
+            " numbers beside others is held to its own scale.",
+        ),
+    ] = {}
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):

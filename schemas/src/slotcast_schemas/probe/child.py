@@ -236,6 +236,7 @@ def _check_outputs(
             [samples.expected(run) for run in range(samples.runs)],
             rtol=probe.rtol,
             atol=probe.atol,
+            output_atol=probe.output_atol,
         )
         if samples.outputs
         else None

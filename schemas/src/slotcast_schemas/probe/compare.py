@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -64,7 +65,14 @@ def output_problems(declared: Signature, outputs: Outputs) -> list[str]:
     return problems
 
 
-def golden(got: Sequence[Outputs], want: Sequence[Outputs], *, rtol: float, atol: float) -> Golden:
+def golden(
+    got: Sequence[Outputs],
+    want: Sequence[Outputs],
+    *,
+    rtol: float,
+    atol: float,
+    output_atol: Mapping[str, float] = MappingProxyType({}),
+) -> Golden:
     """Compare each run's outputs with the expected ones.
 
     Args:
@@ -72,11 +80,13 @@ def golden(got: Sequence[Outputs], want: Sequence[Outputs], *, rtol: float, atol
         want: likewise; what is not expected by name is not compared.
         rtol: of the tolerance `atol + rtol * |want|`, element by element.
         atol: likewise.
+        output_atol: of outputs that have another, by name.
     """
+    allowed = {name: (rtol, output_atol.get(name, atol)) for name in want[0]}
     worst, cosine, where = 0.0, 1.0, ""
     for run, (outputs, expected) in enumerate(zip(got, want, strict=True)):
         for name, value in expected.items():
-            excess = _excess(outputs.get(name), value, rtol, atol)
+            excess = _excess(outputs.get(name), value, *allowed[name])
             if excess > worst:
                 worst, where = excess, f"output {name!r} of sample {run}"
             if excess < WORST_MAX:
@@ -90,12 +100,12 @@ def golden(got: Sequence[Outputs], want: Sequence[Outputs], *, rtol: float, atol
         worst=worst,
         cosine=cosine,
         detail=where[:DETAIL_MAX_CHARS],
-        spread=_spread(got, want, rtol, atol),
+        spread=_spread(got, want, allowed),
     )
 
 
 def _spread(
-    got: Sequence[Outputs], want: Sequence[Outputs], rtol: float, atol: float
+    got: Sequence[Outputs], want: Sequence[Outputs], allowed: Mapping[str, tuple[float, float]]
 ) -> float | None:
     """Root mean square of the differences, as multiples of what is allowed; by the worst output.
 
@@ -104,7 +114,7 @@ def _spread(
     found: list[float] = []
     for name in want[0]:
         parts = [
-            _ratios(g, w, rtol, atol)
+            _ratios(g, w, *allowed[name])
             for run, expected in zip(got, want, strict=True)
             for g, w in zip(arrays_of(run.get(name)), arrays_of(expected[name]), strict=False)
             if g.shape == w.shape and g.dtype.kind in "biuf" and w.dtype.kind in "biuf"
