@@ -88,7 +88,7 @@ def test_a_service_of_a_copy_that_is_behind_leaves_the_newer_notice(
     assert behind.roles.version("timestamp") > repo.roles.version("timestamp")
     with serving(behind.path) as served:
         served.wait_for("newer_notice", model="clf")
-        assert "publisher_behind" in served.wait_for("error")["detail"]
+        served.wait_for("error", model="clf", reason="publisher_behind")
     assert served.of("announced") == []
     present = notice_at(broker, repo)
     assert present is not None

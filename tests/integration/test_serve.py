@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
+import pty
+import re
 import subprocess
 import sys
 import threading
@@ -18,6 +23,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from slotcast_device.core.transfer import transfer as tx
 from slotcast_publisher import settings as settings_file
+from slotcast_publisher.notice import Wanted
 from slotcast_publisher.serve.wants import Bounds
 from slotcast_schemas import wire
 from slotcast_schemas.errors import BrokerRefused
@@ -33,6 +39,10 @@ from tests.support.waiting import WAIT_S
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
 ALL = 0xFF
+COLOURFUL = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {
+    "TERM": "xterm"
+}
+"""The environment of a terminal that shows colours."""
 
 
 class Crowd:
@@ -188,12 +198,17 @@ def test_a_release_published_beside_it_is_answered_for_too(
         assert served.wait_for("answered", waiting=0)["sent"] == 8
 
 
-def test_the_command_logs_json_lines_and_ends_well_when_it_is_stopped(
-    publisher: Publisher,
+def serve_command(publisher: Publisher, *options: str) -> list[str]:
+    return [sys.executable, "-m", "slotcast_publisher", "serve", str(publisher.path), *options]
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_the_command_logs_json_lines_for_programs_and_ends_well_when_it_is_stopped(
+    publisher: Publisher, options: tuple[str, ...]
 ) -> None:
     publisher.publish("clf", "1")
     process = subprocess.Popen(
-        [sys.executable, "-m", "slotcast_publisher", "serve", str(publisher.path), "--json"],
+        serve_command(publisher, *options),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -208,6 +223,55 @@ def test_the_command_logs_json_lines_and_ends_well_when_it_is_stopped(
     lines += map(json.loads, out.splitlines())
     assert process.returncode == 0, err
     assert [lines[0]["event"], lines[-1]["event"]] == ["started", "stopped"]
+    assert {tuple(line)[:3] for line in lines} == {("time", "level", "event")}
+
+
+def test_the_command_logs_lines_for_people_on_a_terminal(publisher: Publisher) -> None:
+    publisher.publish("clf", "1")
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        serve_command(publisher), stdin=theirs, stdout=theirs, stderr=theirs, env=COLOURFUL
+    ) as process:
+        os.close(theirs)
+        said = ""
+        while "connected" not in said:
+            said += os.read(ours, 4096).decode()
+        process.terminate()
+        with contextlib.suppress(OSError):  # how a terminal ends
+            while True:
+                said += os.read(ours, 4096).decode()
+    os.close(ours)
+    assert process.returncode == 0, said
+    plain = re.sub(r"\x1b\[\d+m", "", said)
+    assert plain != said
+    assert re.search(r"\d\d:\d\d:\d\d info    started +models=clf brokers=1\r\n", plain), said
+
+
+def test_a_reader_that_does_not_read_keeps_no_device_waiting(
+    publisher: Publisher, payload: Payload, broker: Broker
+) -> None:
+    reading, writing = os.pipe()
+    size = fcntl.fcntl(writing, fcntl.F_GETPIPE_SZ)
+    assert os.write(writing, b"\n" * size) == size  # full before the first line
+    with (
+        crowd(broker, publisher) as many,
+        subprocess.Popen(serve_command(publisher), stdout=writing) as process,
+    ):
+        os.close(writing)
+        while not many.seen:  # until it runs, which nobody can read
+            many.wants(payload, block=0)
+            threading.Event().wait(0.5)
+        many.wait_until_seen(8)
+        process.terminate()
+        assert process.wait(WAIT_S) == 0
+    os.close(reading)
+
+
+def test_a_line_names_the_model_and_the_rollout(publisher: Publisher, broker: Broker) -> None:
+    publisher.repo.offer("clf", "1", Wanted(deployment="clf-1.0"))
+    with serving(publisher.path) as served:
+        line = served.wait_for("announced", model="clf", rollout="clf-1.0")
+    assert line["broker"].endswith(f":{broker.port}")
 
 
 # --- a broker that keeps nothing ----------------------------------------------------------------

@@ -26,6 +26,7 @@ from rich.progress import (
 from slotcast_publisher.release.payloads import no_progress
 from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import SlotcastError, UsageError
+from slotcast_schemas.printable import printable
 
 PASSPHRASE_VARIABLE: Final = "SLOTCAST_PASSPHRASE"  # noqa: S105 - a name, not a secret
 """The environment variable that gives the passphrase of key files, instead of asking for it."""
@@ -94,7 +95,8 @@ def pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
 
 
 def emit(as_json: bool, fields: Mapping[str, Any], lines: Sequence[str]) -> None:
-    """Print the result: fields for programs, or lines for people.
+    """Print the result: fields for programs, or lines for people, in which nobody's text can move
+    the terminal.
 
     Args:
         as_json: whether programs are to read it.
@@ -105,12 +107,12 @@ def emit(as_json: bool, fields: Mapping[str, Any], lines: Sequence[str]) -> None
         sys.stdout.write(json.dumps(fields, default=_plain) + "\n")
         return
     for line in lines:
-        sys.stdout.write(line + "\n")
+        sys.stdout.write(printable(line) + "\n")
 
 
 def say_error(exc: SlotcastError) -> None:
     """Print one line: who must act is in the exit code, what happened is here."""
-    text = " ".join(str(exc).split())
+    text = printable(" ".join(str(exc).split()))
     sys.stderr.write(f"slotcast: {text} [{exc.reason}]\n")
 
 

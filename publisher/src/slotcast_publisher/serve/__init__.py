@@ -4,5 +4,6 @@ wants     decides which pieces are sent again, when, and how many (no I/O)
 notices   decides which notices a broker must hear again, and when (no I/O)
 catalog   what is offered now, and its bytes
 session   one broker: connection, back-off, and the two deciders
+log       lines for people or for programs; nobody waits for their reader
 service   the repository: looks for changes, renews signatures, one session per broker
 """

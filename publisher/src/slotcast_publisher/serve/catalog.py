@@ -22,16 +22,18 @@ from slotcast_schemas.trust import offer_target
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """A notice as it is signed now, and the digest of the offer in it."""
+    """A notice as it is signed now, the digest of the offer in it, and the rollout it is of."""
 
     notice: bytes
     offer: str
+    rollout: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An offered payload, and where its bytes are."""
+    """An offered payload, of which model it is, and where its bytes are."""
 
+    model: str
     payload: Payload
     file: Path
     maps: tuple[Path, ...]
@@ -77,12 +79,13 @@ def look_at(repo: Repository, model: str) -> tuple[Announcement, dict[bytes, Sto
     notice = repo.build_notice(model)
     offer_bytes = wire.decode(notice, Notice).targets[offer_target(model)]
     offer = wire.decode(offer_bytes, Offer)
-    announcement = Announcement(notice, hashlib.sha256(offer_bytes).hexdigest())
+    announcement = Announcement(notice, hashlib.sha256(offer_bytes).hexdigest(), offer.deployment)
     if offer.state == "canceled" or repo.store.is_without_files(model, offer.version):
         return announcement, {}
     folder = repo.store.folder(model, offer.version)
     return announcement, {
         payload.sha256: Stored(
+            model,
             payload,
             folder.payload_file(payload),
             tuple(folder.map_file(payload, part) for part in range(len(payload.map_parts))),

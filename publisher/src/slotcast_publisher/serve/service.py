@@ -8,11 +8,10 @@ roles are renewed when half of their configured life is over, if the online key 
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -20,12 +19,14 @@ import msgspec
 from slotcast_publisher.delivery.broker_delivery import BrokerDelivery
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.catalog import Announcement, Catalog, Stored, look_at
+from slotcast_publisher.serve.log import Say
 from slotcast_publisher.serve.notices import AnnounceTimes, Kind
-from slotcast_publisher.serve.session import Say, Session
+from slotcast_publisher.serve.session import Session
 from slotcast_publisher.serve.wants import Bounds
 from slotcast_publisher.settings import Broker
 from slotcast_publisher.trust.precedence import Standing, compare
 from slotcast_schemas.errors import BrokerRefused, LinkDown, SlotcastError, StateLocked
+from slotcast_schemas.reasons import Reason
 
 LOOK_EVERY_S: Final = 5.0
 """The seconds between two looks at the repository."""
@@ -66,8 +67,8 @@ class Service:
         self._repo = repo
         self._say = say
         self._look_every_s = look_every_s
-        self._said: frozenset[str] = frozenset()
-        self._judge = _Judge(repo, lambda problem: say("error", detail=problem))
+        self._said: frozenset[_Problem] = frozenset()
+        self._judge = _Judge(repo, say)
         self._brokers = brokers
         self._tidy_every_s = tidy_every_s
         self._renew()
@@ -128,7 +129,7 @@ class Service:
                 except (LinkDown, BrokerRefused, StateLocked):
                     continue  # the session says what is wrong; a publish tidies by itself
                 except SlotcastError as exc:
-                    self._say_new([f"{session.name}: cannot tidy: {exc.reason}: {exc}"])
+                    self._say_new([_Problem.of(exc, "cannot tidy", broker=session.name)])
                     continue
                 if done.removed_payloads:
                     self._say("tidied", broker=session.name, **msgspec.to_builtins(done))
@@ -154,7 +155,7 @@ class Service:
                 announcements[model], stored = look_at(self._repo, model)
                 payloads |= stored
             except SlotcastError as exc:
-                problems.append(f"{model}: {exc.reason}: {exc}")
+                problems.append(_Problem.of(exc, model=model))
         self._say_new(problems)
         return Catalog(announcements, payloads)
 
@@ -162,7 +163,7 @@ class Service:
         try:
             return self._repo.offered()
         except SlotcastError as exc:
-            self._say_new([f"{exc.reason}: {exc}"])
+            self._say_new([_Problem.of(exc)])
             return []
 
     def _renew(self) -> None:
@@ -177,22 +178,56 @@ class Service:
         except StateLocked:
             return  # the next look comes soon
         except SlotcastError as exc:
-            self._say_new([f"cannot renew signatures: {exc.reason}: {exc}"])
+            self._say_new([_Problem.of(exc, "cannot renew signatures")])
 
-    def _say_new(self, problems: Sequence[str]) -> None:
+    def _say_new(self, problems: Sequence[_Problem]) -> None:
         """Say a problem once, not at each look."""
         for problem in problems:
             if problem not in self._said:
-                self._say("error", detail=problem)
+                self._say("error", **problem.fields())
         self._said = frozenset(problems) | (self._said if len(self._said) < _SAID_MAX else set())
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """What cannot be done, and what it is about."""
+
+    reason: str
+    detail: str
+    broker: str = ""
+    model: str = ""
+
+    @classmethod
+    def of(
+        cls, exc: SlotcastError, what: str = "", *, broker: str = "", model: str = ""
+    ) -> _Problem:
+        """Take it from an error.
+
+        Args:
+            exc: the error.
+            what: could not be done because of it.
+            broker: the name of the broker that it is about.
+            model: that it is about.
+        """
+        return cls(exc.reason, f"{what}: {exc}" if what else str(exc), broker, model)
+
+    def fields(self) -> dict[str, str]:
+        """Give what a line of the log says of it."""
+        fields = {
+            "broker": self.broker,
+            "model": self.model,
+            "reason": self.reason,
+            "detail": self.detail,
+        }
+        return {name: value for name, value in fields.items() if value}
 
 
 class _Judge:
     """Tells a broker's notices apart; the last of each model is remembered, for it is costly."""
 
-    def __init__(self, repo: Repository, say_problem: Callable[[str], None]) -> None:
+    def __init__(self, repo: Repository, say: Say) -> None:
         self._repo = repo
-        self._say_problem = say_problem
+        self._say = say
         self._last: dict[str, tuple[bytes, Kind]] = {}
 
     def __call__(self, model: str, data: bytes, ours: bytes) -> Kind:
@@ -208,9 +243,12 @@ class _Judge:
     def _compared(self, model: str, data: bytes) -> Kind:
         found = compare(data, model, self._repo.roles)
         if found.standing in {Standing.NEWER, Standing.SPLIT}:
-            self._say_problem(
-                f"{model}: publisher_behind: a broker has a notice that was not signed here:"
-                f" {found.detail}; it is left alone"
+            self._say(
+                "error",
+                model=model,
+                reason=Reason.PUBLISHER_BEHIND,
+                detail="a broker has a notice that was not signed here:"
+                f" {found.detail}; it is left alone",
             )
             return Kind.NEWER
         return Kind.OURS if found.standing is Standing.OURS else Kind.OTHER
@@ -226,9 +264,3 @@ def _guarded(
     except BaseException as exc:  # noqa: BLE001 - handed to the thread that waits
         failures.append(exc)
         stop.set()
-
-
-def log_line(event: str, **fields: object) -> str:
-    """Give one line of JSON."""
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return json.dumps({"time": now, "event": event, **fields})

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from slotcast_publisher.delivery.broker_link import (
     Acked,
@@ -25,6 +25,7 @@ from slotcast_publisher.delivery.broker_link import (
     open_link,
 )
 from slotcast_publisher.serve.catalog import Catalog
+from slotcast_publisher.serve.log import Say
 from slotcast_publisher.serve.notices import (
     Announce,
     AnnounceTimes,
@@ -65,13 +66,6 @@ _FILTERS_MAX: Final = 8
 
 _UNOFFERED_MAX: Final = 1_000
 """The most payloads without an offer that are remembered as wanted, for anybody may ask."""
-
-
-class Say(Protocol):
-    """Takes one line of the log."""
-
-    def __call__(self, event: str, **fields: Any) -> None:
-        """Log an event with its fields."""
 
 
 Judge = Callable[[str, bytes, bytes], Kind]
@@ -282,7 +276,7 @@ class Session:
             return
         kind = self._judge(model, message.data, ours)
         if kind is Kind.NEWER:
-            self._say("newer_notice", model=model)
+            self._say("newer_notice", **self._about(model))
         self._notices.seen(model, kind, now_s, retained=message.retained)
 
     def _present(self, message: Arrived, now_s: float) -> None:
@@ -301,7 +295,7 @@ class Session:
             match order:
                 case Announce(model, data):
                     self._publish(link, self._topics.notice(model), data)
-                    self._say("announced", model=model)
+                    self._say("announced", **self._about(model))
                 case LookAgain():
                     self._look_again(link)
                 case WatchDevices():
@@ -321,7 +315,7 @@ class Session:
         try:
             data = stored.read(piece)
         except StorageFailed as exc:
-            self._say("error", reason=exc.reason, detail=str(exc))
+            self._say("error", reason=exc.reason, detail=str(exc), **self._about(stored.model))
             return
         self._publish(link, name(payload.sha256, piece.number), data)
 
@@ -339,6 +333,12 @@ class Session:
         return is_new
 
     # --- the log --------------------------------------------------------------------------------
+
+    def _about(self, model: str) -> dict[str, str]:
+        """Name a model, and the rollout that its offer is of, if it has a name."""
+        found = self._catalog.announcements.get(model)
+        rollout = "" if found is None else found.rollout
+        return {"model": model, "rollout": rollout} if rollout else {"model": model}
 
     def _say(self, event: str, **fields: Any) -> None:
         self._log(event, broker=self.name, **fields)
