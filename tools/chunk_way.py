@@ -122,7 +122,8 @@ def sources(commit: str | None, folder: Path) -> str:
         command = ["git", "-C", str(ROOT), "archive", commit, *SOURCES]
         data = subprocess.run(command, check=True, capture_output=True).stdout
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-            archive.extractall(folder, filter="data")
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)  # not in 3.11.2
+            archive.extractall(folder)
         root = folder
     return os.pathsep.join(str(root / source) for source in SOURCES)
 

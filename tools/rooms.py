@@ -102,7 +102,8 @@ def main(arguments: list[str]) -> int:
     command = ["git", "-C", str(ROOT), "archive", arguments[1], source]
     data = subprocess.run(command, check=True, capture_output=True).stdout
     with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # not in Python 3.11.2
+        archive.extractall(folder)
         print(report(Path(folder) / source))
     return 0
 

@@ -28,7 +28,9 @@ class Older:
 
     def __init__(self, folder: Path, url: str) -> None:
         with tarfile.open(ARCHIVE) as archive:
-            archive.extractall(folder, filter="tar")
+            # Debian 12 has Python 3.11.2, whose `extractall` takes no filter yet.
+            archive.extraction_filter = getattr(tarfile, "tar_filter", None)
+            archive.extractall(folder)
         self.folder = folder
         self.url = url
         self.publisher = Publisher(folder / "repo").copy(folder / "today", url, prefix=new_prefix())

@@ -23,6 +23,8 @@ OTHER_MEANINGS = {
     "connected",  # an event of a publisher's session
     "error",  # an event of a publisher's session, and a severity
     "errors",  # a check and a counter
+    "malformed",  # a part of what SQLite says of a damaged file
+    "on_trial",  # a column: figures of a release while it was on trial
     "passed",  # the outcome of a trial
     "paused",  # the state of an offer or of a group
     "restarts",  # a check
