@@ -69,7 +69,8 @@ def total(figures: Sequence[Summary], name: str) -> int:
 
 def known(agent: Agent) -> int:
     """Requests that the agent has summed up, sent or not."""
-    return sum(summary.requests for summary in agent._reports._collector._totals._totals.values())
+    totals = agent.shell.reports._collector._totals._totals
+    return sum(summary.requests for summary in totals.values())
 
 
 def merged(figures: Sequence[Summary]) -> list[int]:
@@ -221,7 +222,7 @@ def test_summaries_made_while_the_broker_was_away_come_once_it_is_back(
                 proxy.refuse()
                 proxy.sever()
                 observer.wait_for_presence(online=False)
-                ring, counted = agent._reports._collector._ring, len(observer.figures())
+                ring, counted = agent.shell.reports._collector._ring, len(observer.figures())
                 application.wait_for(lambda _: len(ring) >= 3, "three summaries while offline")
                 requests = application.pause()
                 application.wait_for(lambda _: known(agent) >= requests, "the last report is in")

@@ -1,66 +1,34 @@
-"""The agent: one loop that joins the models' cores, the broker, the disk and the clock.
+"""The agent: a device in a process of its own. One loop, a socket to wake it, threads for jobs.
 
-It decides nothing about updates: it tells the models' runners what happens, and gives them what
-they need to carry out what the cores ask. Jobs (hashing, rebuilding, probing) run in worker
-threads and wake the loop when done; everything else happens in the one thread that also reads the
-socket, so a chunk is on disk before its receipt goes to the broker.
+Jobs (hashing, rebuilding, probing) run in worker threads and wake the loop when done; everything
+else happens in the one thread that also reads the broker's socket. What there is to do in a turn
+is `shell`'s.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
-import queue
 import random
-import secrets
 import socket
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from slotcast_device.core import actions as act
-from slotcast_device.core import events as ev
-from slotcast_device.core.model import ModelCore
-from slotcast_device.core.signed_time import ClockWatch
-from slotcast_device.core.transfer import transfer_actions
-from slotcast_device.core.transfer.broker_limits import BrokerLimits, Refusal
-from slotcast_device.core.transfer.slow_link import SlowLimit
-from slotcast_device.jobs import ModelJobs
-from slotcast_device.link.connection import Connection
-from slotcast_device.link.notice_subscriptions import NoticeSubscriptions
-from slotcast_device.operator_requests import Control
-from slotcast_device.reporting.agent_reports import AgentReports
-from slotcast_device.reporting.log_format import FACTS
-from slotcast_device.runner import ModelRunner, unforeseen_error
-from slotcast_device.storage.broker_book import BrokerBook
+from slotcast_device.shell import TICK_S, DeviceShell
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.systemd import Supervisor
-from slotcast_schemas import wire
-from slotcast_schemas.errors import (
-    BrokerRefused,
-    SlotcastError,
-    StorageFailed,
-)
-from slotcast_schemas.topics import ChunkTopic, DeviceTopic, MapTopic, NoticeTopic
+from slotcast_schemas.errors import SlotcastError
 
 if TYPE_CHECKING:
     from slotcast_device.config import DeviceConfig
-    from slotcast_device.link.link import Link
+    from slotcast_device.core.model import ModelCore
     from slotcast_device.storage.disk import Disk
 
-_LOG: Final = logging.getLogger("slotcast.device")
-_TICK_S: Final = 1.0
-"""The longest time in seconds between two rounds of the loop, and between two looks at the disk and
-at what a person asks."""
 _WORKERS: Final = 2
 """The threads that do jobs: two models' jobs go on at once, and a hook that is asked holds up only
 one of them."""
-_ENDED: Final = frozenset({"after_commit", "after_rollback"})
-"""The stages of an update at which a release was on trial and no longer is."""
 
 
 class Agent:
@@ -81,77 +49,47 @@ class Agent:
         *,
         is_offline: bool = False,
     ) -> None:
-        self._is_offline = is_offline
-        self._config = config
-        self._rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
-        self._topics = config.topics
-        self._disk = disk or OsDisk()
-        self._runners = {name: self._make_runner(name) for name in config.values.models}
-        book = BrokerBook(config, self._disk, int(time.time()))
-        self._connection = Connection(config, self._rng, self, book, secrets.token_hex(4))
-        self._reports = AgentReports(config, self._disk, self._connection, self.cores)
-        again_s = config.values.timing.notices_again_s
-        self._notices = NoticeSubscriptions(self._topics, tuple(self._runners), self._rng, again_s)
-        self._wildcards_bring: int | None = None
         self._stopping = threading.Event()
         self._wake_receiver, self._wake_sender = socket.socketpair()
-        self._results: queue.SimpleQueue[tuple[ModelRunner, ev.JobDone]] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="job")
         self._supervisor = Supervisor()
-        self._control = Control(self._disk, config.state_dir)
-        self._answer_s = 0.0
-        self._look_s = 0.0
-        self._glance_s = 0.0
-        self._clock = ClockWatch()
-
-    def _make_runner(self, name: str) -> ModelRunner:
-        files = ModelJobs(self._config, name, self._disk, decodes_ahead=True)
-        core = ModelCore(
-            name,
-            self._config.values.device,
-            self._topics,
-            self._rng,
-            asks_owner=files.owner.is_asked,
-            slow=SlowLimit(
-                self._config.values.policy.slow_bytes_per_s,
-                self._config.values.timing.slow_window_s,
-            ),
-            models=len(self._config.values.models),
+        self.shell = DeviceShell(
+            config,
+            rng or random.Random(),  # noqa: S311 - jitter, not secrets
+            disk or OsDisk(),
+            self._pool,
+            self._wake,
+            is_offline=is_offline,
         )
-        return ModelRunner(core, files, self)
 
     # --- from outside ---------------------------------------------------------------------------
 
     def stop(self) -> None:
         """End the loop soon; safe from signal handlers and other threads."""
         self._stopping.set()
-        with contextlib.suppress(OSError):
-            self._wake_sender.send(b"\0")
+        self._wake()
 
     @property
     def cores(self) -> list[ModelCore]:
         """The models' cores, for whoever waits for them to settle."""
-        return [runner.core for runner in self._runners.values()]
+        return self.shell.cores
 
     @property
     def last_error(self) -> SlotcastError | None:
         """Why there is no connection, or why the last one ended."""
-        return self._connection.last_error
+        return self.shell.connection.last_error
 
     @property
     def is_idle(self) -> bool:
         """Whether requests were looked at, or cannot be, and no job runs."""
-        looked = self._look_s > 0 or any(core.is_unreadable for core in self.cores)
-        return looked and all(core.is_at_rest for core in self.cores)
+        return self.shell.is_idle
 
     def run(self, until: Callable[[Agent], bool] | None = None) -> None:
         """Work until `stop` is called, or `until` says that it is enough."""
         self._wake_receiver.settimeout(0)
         is_orderly = False
         try:
-            self._prepare()
-            for runner in self._runners.values():
-                runner.start()
+            self.shell.start()
             self._supervisor.ready()
             while not self._stopping.is_set():
                 self._take_turn()
@@ -161,251 +99,28 @@ class Agent:
         finally:
             self._shut_down(is_orderly=is_orderly)
 
-    def _prepare(self) -> None:
-        """Make what applications need; a device whose storage fails works on without."""
-        for runner in self._runners.values():
-            try:
-                runner.files.prepare()
-            except StorageFailed as exc:
-                _LOG.warning("%s: applications cannot report: %s", runner.model, exc)
-
     # --- the loop -------------------------------------------------------------------------------
 
     def _take_turn(self) -> None:
-        if not self._is_offline:
-            self._connection.connect_due()
-        if self._connection.wait(self._wake_receiver.fileno(), self._choose_timeout_s()):
+        self.shell.connect_due()
+        now_s = time.monotonic()
+        timeout_s = self.shell.due_s(now_s + TICK_S) - now_s
+        if self.shell.connection.wait(self._wake_receiver.fileno(), timeout_s):
             with contextlib.suppress(BlockingIOError):
                 self._wake_receiver.recv(4096)
-        self._take_results()
-        self._connection.check()
-        now = self.now()
-        self._note_link(now)
-        if self._connection.link is not None:
-            self._notices.ask_again_if_due(self._connection.link, now.mono_s)
-        for runner in self._runners.values():
-            runner.tick(now)
-        self._take_requests(now)
-        self._glance_at_slots(now)
-        self._watch_clock(now)
-        self._reports.collect_due(now)
-        self._reports.send(now)
-        self._show_view(now)
-        self._supervisor.alive(now.mono_s, self._reports.summary)
+        self.shell.take_turn()
+        self._supervisor.alive(time.monotonic(), self.shell.reports.summary)
 
-    def _choose_timeout_s(self) -> float:
-        now_s = time.monotonic()
-        due = [core.deadline_s for core in self.cores]
-        due += [self._connection.deadline_s, self._reports.deadline_s]
-        return min([now_s + _TICK_S, *(d for d in due if d is not None)]) - now_s
-
-    def _take_results(self) -> None:
-        while True:
-            try:
-                runner, done = self._results.get_nowait()
-            except queue.Empty:
-                return
-            now = self.now()
-            runner.feed(done, now)
-            if self._reports.is_due:  # an ending is told, though the next result be there already
-                self._reports.send(now)
-
-    def _take_requests(self, now: ev.Now) -> None:
-        """Look now and then what a person asks."""
-        if now.mono_s >= self._answer_s:
-            self._answer_s = now.mono_s + _TICK_S
-            self._control.answer_pings()
-        if now.mono_s < self._look_s or not all(core.is_ready for core in self.cores):
-            return
-        self._look_s = now.mono_s + _TICK_S
-        for request in self._control.take():
-            if request.model in self._runners:
-                self._runners[request.model].feed(request.event(), now)
-
-    def _glance_at_slots(self, now: ev.Now) -> None:
-        """Look now and then whether what serves is still there."""
-        if now.mono_s < self._glance_s:
-            return
-        self._glance_s = now.mono_s + _TICK_S
-        for runner in self._runners.values():
-            runner.glance(now)
-
-    def _watch_clock(self, now: ev.Now) -> None:
-        """Have everything judged again by the new time, once somebody has set the clock."""
-        if self._clock.moved(now):
-            _LOG.info("the clock was set; it says %s", datetime.fromtimestamp(now.wall_s, UTC))
-            self._feed_all(ev.ClockMoved(), now)
-            self._reports.is_due = True
-
-    def now(self) -> ev.Now:
-        """Give the time, by both clocks."""
-        return ev.Now(time.monotonic(), int(time.time()))
-
-    # --- the connection tells -------------------------------------------------------------------
-
-    def connection_made(self, link: Link, credit_chunks: int, limits: BrokerLimits) -> None:
-        """Ask for the notices; the status is due, since it may have changed meanwhile.
-
-        Args:
-            link: the connection.
-            credit_chunks: how many chunks may be under way on it.
-            limits: what its broker is known to allow.
-        """
-        self._notices.connection_made(link, limits, time.monotonic())
-        self._reports.is_due = True
-        self._feed_all(ev.ConnectionMade(link.broker.url, credit_chunks, limits), self.now())
-
-    def connection_lost(self) -> None:
-        """Tell the cores; what was under way to the broker is sent again."""
-        self._notices.connection_lost()
-        self._reports.connection_lost()
-        self._feed_all(ev.ConnectionLost(), self.now())
-
-    def subscription_answered(self, filters: int, took_s: float) -> None:
-        """Tell the cores how fast this broker takes subscriptions."""
-        self._feed_all(ev.SubscriptionAnswered(filters, took_s), self.now())
-
-    def limits_changed(self, limits: BrokerLimits) -> None:
-        """Tell the cores what this broker allows."""
-        self._notices.limits_changed(limits)
-        self._feed_all(ev.LimitsChanged(limits), self.now())
-
-    def subscription_refused(self, refusal: Refusal, *, is_final: bool) -> None:
-        """Tell the cores, or ask for the notices again after a wait that grows."""
-        self._reports.is_due = True
-        if isinstance(self._topics.parse(refusal.filter), NoticeTopic):
-            self._notices.refused(time.monotonic())
-        else:
-            event = ev.SubscriptionRefused(refusal.filter, refusal.text, is_final)
-            self._feed_all(event, self.now())
-
-    def subscription_unanswered(self, filters: tuple[str, ...]) -> None:
-        """Tell the cores, or say it where it is a notice that does not come."""
-        if any(isinstance(self._topics.parse(name), NoticeTopic) for name in filters):
-            self._reports.is_due = True
-            self._connection.trouble(BrokerRefused(f"no answer to SUBSCRIBE {', '.join(filters)}"))
-        self._feed_all(ev.SubscriptionUnanswered(filters), self.now())
-
-    def bytes_arrived(self) -> None:
-        """Tell the cores that the link carries bytes."""
-        self._feed_all(ev.BytesArrived(), self.now())
-
-    def message(self, topic: str, data: bytes) -> None:
-        """Hand a message to the core that it is for; an empty one only ends what was retained."""
-        if not data:
-            return
-        now = self.now()
-        match self._topics.parse(topic):
-            case ChunkTopic(payload, chunk):
-                self._feed_all(ev.ChunkArrived(payload, chunk, data), now)
-            case MapTopic(payload, part):
-                self._feed_all(ev.MapArrived(payload, part, data), now)
-            case NoticeTopic(name) if name in self._runners:
-                self._notices.notice_came()
-                self._connection.state.works(now.wall_s)
-                self._runners[name].feed(ev.NoticeArrived(data), now)
-            case DeviceTopic(device, "presence") if device == self._config.values.device:
-                self._connection.presence_came(data)
-            case _:
-                _LOG.debug("nothing here is waiting for %s", topic)
-
-    # --- the shell of the runners ---------------------------------------------------------------
-
-    def _feed_all(self, event: ev.Event, now: ev.Now) -> None:
-        for runner in self._runners.values():
-            runner.feed(event, now)
-
-    def submit(self, runner: ModelRunner, job: act.Job) -> None:
-        """Have a worker thread do a job."""
-        self._pool.submit(self._do_job, runner, job)
-
-    def switching(self, runner: ModelRunner) -> None:
-        """Collect the figures of the slot's last release: its reports go with the switch."""
-        self._reports.collect(runner.core.state, self.now())
-
-    def chunk_stored(self, runner: ModelRunner, action: transfer_actions.StoreChunk) -> None:
-        """Remember that this connection brought something."""
-        del runner, action
-        self._connection.progressed()
-
-    def report(self, runner: ModelRunner) -> None:
-        """Publish the status at the end of this step, and log what is new."""
-        self._reports.is_due = True
-        self._reports.log_changes(runner.core)
-
-    def log(self, runner: ModelRunner, action: act.Log) -> None:
-        """Write a line for people, with what it is about for machines."""
-        level = logging.getLevelName(action.level.upper())
-        facts = {"model": runner.model, "event": "note"}
-        _LOG.log(level, "%s: %s", runner.model, action.text, extra={FACTS: facts})
-
-    def notify(self, runner: ModelRunner, action: act.Notify) -> None:
-        """Something ended: the hook may know, and figures of the trial go out at once."""
-        self._pool.submit(runner.files.owner.tell, action.stage, action.release)
-        if action.stage in _ENDED:
-            self._reports.collect(runner.core.state, self.now())
-
-    def send(self, runner: ModelRunner, order: act.Order) -> None:
-        """Send what a core asks; without a link it will ask again on the next one."""
-        del runner
-        link = self._connection.link
-        if link is None or not self._connection.is_up:
-            return
-        match order:
-            case transfer_actions.Subscribe(filters):
-                self._notices.lend(link)
-                link.subscribe(filters)
-            case transfer_actions.Unsubscribe(filters):
-                link.unsubscribe(filters)
-            case transfer_actions.PublishWant(want):
-                link.publish(self._topics.want(want.payload), wire.encode(want))
-            case transfer_actions.LearnWildcards(messages_max):
-                self._wildcards_bring = messages_max
-
-    def _do_job(self, runner: ModelRunner, job: act.Job) -> None:
-        """Run a job in a worker thread and tell the loop."""
-        try:
-            done = runner.work(job)
-        except Exception as exc:  # noqa: BLE001 - a defect must end in a status, not in silence
-            _LOG.exception("%s: %s failed", runner.model, type(job).__name__)
-            done = ev.JobDone(job, error=unforeseen_error(exc))
-        self._results.put((runner, done))
+    def _wake(self) -> None:
         with contextlib.suppress(OSError):
             self._wake_sender.send(b"\0")
 
-    def _show_view(self, now: ev.Now) -> None:
-        """Leave what only this process knows where `slotcast-device status` finds it."""
-        if not self._is_offline:
-            self._reports.show(now)
-
-    def _note_link(self, now: ev.Now) -> None:
-        """Keep what is to be said of the link; share its subscriptions where they are few."""
-        if self._is_offline:
-            return
-        if self._wildcards_bring is not None:
-            self._connection.learn_wildcards(self._wildcards_bring)
-            self._wildcards_bring = None
-        link = self._connection.link
-        if link is None or not self._connection.is_up:
-            return
-        is_fetching = any(core.is_fetching for core in self.cores)
-        self._notices.take_back(link, now.mono_s, is_fetching=is_fetching)
-        if self._notices.is_silence_due(now.mono_s):
-            self._reports.log_missing_notices(link.broker.name)
-
     def _shut_down(self, *, is_orderly: bool) -> None:
         self._supervisor.stopping()
-        for runner in self._runners.values():
-            if is_orderly:  # first of all: what comes after may take longer than a stop may
-                runner.stop()
-            runner.files.cancel.set()
+        if is_orderly:  # first of all: what comes after may take longer than a stop may
+            self.shell.stop_orderly()
+        self.shell.cancel_jobs()
         self._pool.shutdown(wait=True, cancel_futures=True)
-        self._reports.save()
-        self._reports.send(self.now())
-        self._connection.close()
-        self._show_view(self.now())
-        for runner in self._runners.values():
-            runner.files.close()
+        self.shell.close()
         self._wake_receiver.close()
         self._wake_sender.close()
-        _LOG.info("stopped (pid %d)", os.getpid())

@@ -29,9 +29,10 @@ from slotcast_device.storage.slots import SlotStore
 from slotcast_device.storage.spool import Spool
 from slotcast_device.storage.trust_store import verify_notice
 from slotcast_device.trial.reference import Reference
-from slotcast_device.trial.watcher import TrialWatcher
+from slotcast_device.trial.watcher import Prober, TrialWatcher
 from slotcast_schemas import process_memory
 from slotcast_schemas.errors import SlotcastError, SlotDamaged, StateUnreadable, StorageFailed
+from slotcast_schemas.probe import run_probe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,10 +66,17 @@ class ModelJobs:
         model: the model's name.
         disk: the durable layer.
         decodes_ahead: decode a payload while it still comes, in one more thread.
+        prober: tries a model; in a child process, unless a simulation says otherwise.
     """
 
     def __init__(
-        self, config: DeviceConfig, model: str, disk: Disk, *, decodes_ahead: bool = False
+        self,
+        config: DeviceConfig,
+        model: str,
+        disk: Disk,
+        *,
+        decodes_ahead: bool = False,
+        prober: Prober = run_probe,
     ) -> None:
         self._decodes_ahead = decodes_ahead
         self._ahead: EarlyDecode | None = None
@@ -88,6 +96,7 @@ class ModelJobs:
             threads=config.values.policy.model_threads,
             commands=config.format_commands(),
             reference=Reference(disk, self._folder / "reference.json"),
+            prober=prober,
         )
 
     @property

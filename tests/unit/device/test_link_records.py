@@ -144,7 +144,7 @@ def test_a_status_is_shortened_to_what_the_broker_takes(config: DeviceConfig) ->
     reporter = StatusPublisher(config, OsDisk())
     sizes = []
     for room in (2**28, 5000, 1000, 300):
-        topic, data = reporter.status([model], LinkStatus(), packet_max_bytes=room)
+        topic, data = reporter.status([model], LinkStatus(), packet_max_bytes=room, wall_s=1)
         said = wire.decode(data, Status)
         assert (topic, said.models[0].reason) == ("slotcast/v1/devices/d1/status", "committed")
         sizes.append(len(data))

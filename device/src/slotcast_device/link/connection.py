@@ -17,6 +17,7 @@ import logging
 import random
 import select
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -49,6 +50,14 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger("slotcast.device")
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Traffic:
+    """Bytes that went over connections."""
+
+    received_bytes: int = 0
+    sent_bytes: int = 0
+
+
 class Connection:
     """The one connection of this device, made anew whenever it is lost.
 
@@ -58,6 +67,7 @@ class Connection:
         listener: told what happens.
         book: what is known of the brokers.
         session: what this run of the software calls itself in its presence.
+        wall_clock: the time of day, in seconds since 1970.
 
     Attributes:
         link: the present connection; None while there is none.
@@ -73,21 +83,34 @@ class Connection:
         listener: ConnectionListener,
         book: Book,
         session: str,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        self._wall_clock = wall_clock
         self._config = config
         self._listener = listener
         self._book = book
-        self._presence = OwnPresence(config, session)
+        self._presence = OwnPresence(config, session, wall_clock)
         self._history = BrokerHistory(config, rng)
         self._next_s = 0.0
         self._up_since_s = 0.0
         self._broker_index = 0
         self._has_progress = False
         self._may_be_quota = True
+        self._earlier = Traffic()
         self.link: Link | None = None
         self.is_up = False
         self.last_error: TransferFailed | None = None
         self.state = LinkState()
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over all connections so far, MQTT's own bytes included."""
+        link, earlier = self.link, self._earlier
+        if link is None:
+            return earlier
+        return Traffic(
+            earlier.received_bytes + link.received_bytes, earlier.sent_bytes + link.sent_bytes
+        )
 
     @property
     def deadline_s(self) -> float | None:
@@ -120,9 +143,19 @@ class Connection:
             if link.has_buffered():
                 timeout_s = 0.0
         ready = dict(poll.poll(max(0.0, timeout_s) * 1000))
-        if link is not None and found is not None:
-            self._serve_socket(link, readable=bool(ready.get(found.fileno(), 0) & ~select.POLLOUT))
+        if found is not None:
+            self.serve(readable=bool(ready.get(found.fileno(), 0) & ~select.POLLOUT))
         return waker in ready
+
+    def serve(self, *, readable: bool) -> None:
+        """Read and write what can be, and keep the connection alive; call about every second.
+
+        Args:
+            readable: whether the socket was found to have something.
+        """
+        link = self.link
+        if link is not None and link.socket is not None:
+            self._serve_socket(link, readable=readable)
 
     def _serve_socket(self, link: Link, *, readable: bool) -> None:
         if readable or link.has_buffered():
@@ -148,9 +181,9 @@ class Connection:
         """Say goodbye, so that the presence says that this device is gone."""
         if self.link is not None:
             self.link.close((self._presence.topic, self._presence.message(online=False)))
-            self.link = None
+            self._earlier, self.link = self.traffic, None
             self.is_up = False
-        self.state.stopped(int(time.time()))
+        self.state.stopped(int(self._wall_clock()))
 
     # --- making one ---------------------------------------------------------------------------
 
@@ -194,14 +227,14 @@ class Connection:
             retained=known.retained and (accepted.retains or not may_have_retained),
             wildcard_messages_max=known.wildcard_messages_max if accepted.has_wildcards else 0,
         )
-        self._book.note(broker.name, limits, int(time.time()))
+        self._book.note(broker.name, limits, int(self._wall_clock()))
         _LOG.info("connected to %s (MQTT %s)", broker.name, link.version)
         self.state.connected(
             broker.name,
             link.version,
             self.limits,
             mono_s=time.monotonic(),
-            wall_s=int(time.time()),
+            wall_s=int(self._wall_clock()),
         )
         if self._history.is_suspicious(broker.name) and self._presence.may_ask(broker.name):
             link.subscribe((self._presence.topic,))
@@ -262,7 +295,7 @@ class Connection:
         """Say what does not work on this connection."""
         if self.link is not None:
             _LOG.warning("%s: %s", error.reason, error)
-            self.state.trouble(self.link.broker.name, error, int(time.time()))
+            self.state.trouble(self.link.broker.name, error, int(self._wall_clock()))
 
     def learn_wildcards(self, messages_max: int) -> None:
         """Keep how many retained messages a filter with a wildcard was seen to bring."""
@@ -276,7 +309,7 @@ class Connection:
 
     def _learn_limits(self, link: Link, limits: BrokerLimits, why: str) -> bool:
         """Keep what was learnt; says whether that is anything new."""
-        if not self._book.note(link.broker.name, limits, int(time.time())):
+        if not self._book.note(link.broker.name, limits, int(self._wall_clock())):
             return False
         said = "; ".join(limits.words()) or "no limit known"
         _LOG.info("%s: learnt (%s): %s", link.broker.name, why, said)
@@ -294,7 +327,7 @@ class Connection:
         was_up, self.is_up = self.is_up, False
         ending = link.ending()
         link.abandon()
-        self.link = None
+        self._earlier, self.link = self.traffic, None
         if was_up:
             self._listener.connection_lost()
             error, asks_otherwise = self._learn_from_end(link, ending, error)
@@ -381,7 +414,7 @@ class Connection:
         self._next_s = time.monotonic() + wait_s
         level = logging.WARNING if isinstance(error, LinkDown) else logging.ERROR
         _LOG.log(level, "%s: %s; trying again in %.1f s", error.reason, error, wait_s)
-        self.state.lost(broker.name, error, time.monotonic(), int(time.time()))
+        self.state.lost(broker.name, error, time.monotonic(), int(self._wall_clock()))
 
     # --- presence -----------------------------------------------------------------------------
 
@@ -394,4 +427,4 @@ class Connection:
         self._presence.note_twin(time.monotonic())
         error = id_in_use(link.broker.name)
         _LOG.error("%s: %s", error.reason, error)
-        self.state.lost(link.broker.name, error, time.monotonic(), int(time.time()))
+        self.state.lost(link.broker.name, error, time.monotonic(), int(self._wall_clock()))

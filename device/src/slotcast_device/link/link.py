@@ -109,6 +109,7 @@ class Link:
         self._on_message: Callable[[str, bytes], None] = listener.message
         self._closed_code: int | None = None
         self._answer_due_s = 0.0
+        self._opened: PacketSocket | None = None  # counts on when paho has let go of it
         self._is_v5 = version == "5"
         self._config = config
         self._client = client or make_client(broker, config, client_id, is_v5=self._is_v5)
@@ -140,8 +141,9 @@ class Link:
         timing = self._config.values.timing
         began_s = time.monotonic()
         self._client.open(self.broker, timing.keepalive_s)
-        if self._packets is not None:
-            self._packets.send_at_once()
+        self._opened = self._packets
+        if self._opened is not None:
+            self._opened.send_at_once()
         # Opening takes one round trip, or a few with TLS: an upper bound is what is needed here.
         self._outbox.round_trip_s = time.monotonic() - began_s
         self._answer_due_s = time.monotonic() + timing.connect_timeout_s
@@ -156,6 +158,16 @@ class Link:
     def _packets(self) -> PacketSocket | None:
         found = self._client.socket()
         return found if isinstance(found, PacketSocket) else None
+
+    @property
+    def received_bytes(self) -> int:
+        """All that came over this connection, MQTT's own bytes included."""
+        return 0 if self._opened is None else self._opened.received_bytes
+
+    @property
+    def sent_bytes(self) -> int:
+        """All that left over this connection, MQTT's own bytes included."""
+        return 0 if self._opened is None else self._opened.sent_bytes
 
     @property
     def poll_events(self) -> int:

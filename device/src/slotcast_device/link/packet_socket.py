@@ -65,6 +65,7 @@ class PacketSocket:
 
     Attributes:
         received_bytes: all that ever came.
+        sent_bytes: all that ever left.
 
     Args:
         real: the connection.
@@ -75,6 +76,7 @@ class PacketSocket:
     def __init__(self, real: socket.socket, packet_max_bytes: int, *, has_properties: bool) -> None:
         self.real = real
         self.received_bytes = 0
+        self.sent_bytes = 0
         self._packet_max_bytes = packet_max_bytes
         self._has_properties = has_properties
         self._came = bytearray(READ_BYTES)
@@ -282,6 +284,7 @@ class PacketSocket:
         if self._going:
             raise BlockingIOError("what was gathered before is not sent yet")
         sent = self.real.send(data)
+        self.sent_bytes += sent
         self._is_part_sent = sent < len(data)
         return sent
 
@@ -296,7 +299,9 @@ class PacketSocket:
             self._receipts.clear()
         with contextlib.suppress(*_WOULD_BLOCK):
             while self._going:
-                del self._going[: self.real.send(self._going)]
+                sent = self.real.send(self._going)
+                self.sent_bytes += sent
+                del self._going[:sent]
 
     @contextlib.contextmanager
     def gathering(self) -> Iterator[None]:

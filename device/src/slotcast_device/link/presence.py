@@ -7,6 +7,7 @@ presence is neither this run's own nor its last will, another device spoke in be
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from slotcast_schemas import wire
@@ -27,12 +28,16 @@ class OwnPresence:
     Args:
         config: which device it is.
         session: what this run of the software calls itself.
+        wall_clock: the time of day, in seconds since 1970.
 
     Attributes:
         topic: where its presence is.
     """
 
-    def __init__(self, config: DeviceConfig, session: str) -> None:
+    def __init__(
+        self, config: DeviceConfig, session: str, wall_clock: Callable[[], float] = time.time
+    ) -> None:
+        self._wall_clock = wall_clock
         self._device = config.values.device
         self._session = session
         self._told: set[str] = set()
@@ -46,7 +51,7 @@ class OwnPresence:
             Presence(
                 device=self._device,
                 online=online,
-                time=int(time.time()),
+                time=int(self._wall_clock()),
                 session=self._session,
             )
         )

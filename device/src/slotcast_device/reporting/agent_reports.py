@@ -36,6 +36,7 @@ class AgentReports:
         disk: where counters and figures are kept.
         connection: to the broker.
         cores: the models', whose status is said.
+        wall_s: the time of day, Unix.
 
     Attributes:
         is_due: whether the status has changed since it was sent last.
@@ -47,12 +48,13 @@ class AgentReports:
         disk: Disk,
         connection: Connection,
         cores: Sequence[ModelCore],
+        wall_s: int,
     ) -> None:
         self._config = config
         self._connection = connection
         self._cores = cores
         self._status = StatusPublisher(config, disk)
-        self._view = ViewWriter(config.state_dir, int(time.time()))
+        self._view = ViewWriter(config.state_dir, wall_s)
         self._changes = {core.model: ChangeLog() for core in cores}
         self._collector = MetricsCollector(config, disk)
         self.is_due = False
@@ -70,6 +72,7 @@ class AgentReports:
                 self._connection.state.status,
                 clock_word(now.wall_s, self._states(), self._config.root_expires_s),
                 packet_max_bytes=link.packet_max_bytes,
+                wall_s=now.wall_s,
             )
             if link.publish(topic, data, retain=True):
                 self.is_due = False

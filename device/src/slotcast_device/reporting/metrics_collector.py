@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from slotcast_schemas.messages import Metrics
 
 _LOG: Final = logging.getLogger("slotcast.device")
+METRICS_FILE: Final = "metrics.bin"
+"""The name of the file, in the state directory, that keeps what was not sent."""
 SAVE_EVERY_S: Final = 600.0
 """The seconds between two times that figures are made durable: flash wears out."""
 
@@ -163,7 +165,7 @@ class MetricsCollector:
 
     @property
     def _path(self) -> Path:
-        return self._config.state_dir / "metrics.bin"
+        return self._config.state_dir / METRICS_FILE
 
     def _read_stored(self) -> bytes | None:
         try:

@@ -39,13 +39,18 @@ make_decoders(_Stored)
 
 
 class MetricsRing:
-    """Summaries of all models of a device that the broker has not confirmed yet."""
+    """Summaries of all models of a device that the broker has not confirmed yet.
 
-    def __init__(self, size: int = RING_MAX) -> None:
+    Args:
+        size: how many are kept.
+        counter: of the last message that was sent before.
+    """
+
+    def __init__(self, size: int = RING_MAX, counter: int = 0) -> None:
         self._size = size
         self._summaries: deque[Summary] = deque()
         self._dropped = 0
-        self._counter = 0
+        self._counter = counter
         self._sent: Metrics | None = None
 
     def __len__(self) -> int:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from slotcast_device.config import DeviceConfig
     from slotcast_device.storage.disk import Disk
 
+COUNTER_FILE: Final = "device.json"
+"""The name of the file, in the state directory, that keeps the counter."""
 RESERVE: Final = 1000
 """The number of counters that one durable write reserves, so that it serves as many messages."""
 
@@ -44,7 +46,7 @@ class StatusCounter:
         return self._next
 
     def _reserve(self) -> None:
-        path = self._config.state_dir / "device.json"
+        path = self._config.state_dir / COUNTER_FILE
         used = max(self._next, read_counter(self._config, self._disk))
         self._next, self._reserved = used, used + RESERVE
         try:
@@ -60,7 +62,7 @@ class StatusCounter:
 def read_counter(config: DeviceConfig, disk: Disk) -> int:
     """Give the highest counter that may have been used."""
     try:
-        data = disk.read(config.state_dir / "device.json", 4096)
+        data = disk.read(config.state_dir / COUNTER_FILE, 4096)
         return 0 if data is None else msgspec.json.decode(data, type=Counter).reserved
     except (StorageFailed, msgspec.DecodeError, UnicodeDecodeError):
         return 0

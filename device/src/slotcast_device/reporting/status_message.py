@@ -48,6 +48,7 @@ class StatusPublisher:
         clock: str = "ok",
         *,
         packet_max_bytes: int,
+        wall_s: int,
     ) -> tuple[str, bytes]:
         """Give topic and bytes of the present status.
 
@@ -57,9 +58,12 @@ class StatusPublisher:
             clock: as `clock_word` judges it.
             packet_max_bytes: what the broker takes; where the whole does not fit, evidence, files
                 and the inventory are left out, in this order.
+            wall_s: the time of day, Unix.
         """
         topic = self._config.topics.device(self._config.values.device, "status")
-        message = build_status(self._config, models, self._counter.next(), clock, link)
+        message = build_status(
+            self._config, models, self._counter.next(), clock, link, wall_s=wall_s
+        )
         room = packet_max_bytes - len(topic) - _HEADER_BYTES
         for shorten in (_without_evidence, _without_files, _without_inventory):
             if len(data := wire.encode(message)) <= room:
@@ -76,6 +80,7 @@ def build_status(
     link: LinkStatus | None = None,
     *,
     with_inventory: bool = True,
+    wall_s: int | None = None,
 ) -> Status:
     """Build the status of the device.
 
@@ -86,11 +91,12 @@ def build_status(
         clock: as `clock_word` judges it.
         link: how the device stands with its broker, if that is known.
         with_inventory: whether to say what hardware and software there is.
+        wall_s: the time of day, Unix; what the system says unless given.
     """
     return Status(
         device=config.values.device,
         counter=counter,
-        time=int(time.time()),
+        time=int(time.time()) if wall_s is None else wall_s,
         clock=clock,
         inventory=_take_inventory(config) if with_inventory else Inventory(),
         models=tuple(with_link(model, link) for model in models),

@@ -14,7 +14,7 @@ import threading
 import time
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import structs
 
@@ -68,6 +68,13 @@ TAKE_OVER_S: Final = 60.0
 """The seconds that an application which served the old release gets to load the new one."""
 
 
+class Prober(Protocol):
+    """Tries a model, as `slotcast_schemas.probe.run_probe` does."""
+
+    def __call__(self, request: ProbeRequest, *, cancel: threading.Event) -> ProbeResult:
+        """Give the verdict; see `run_probe`."""
+
+
 class TrialWatcher:
     """Holds the probes of one model and looks at its application's reports.
 
@@ -79,6 +86,7 @@ class TrialWatcher:
         threads: of the probe's sessions; 0 is as many as the runtime takes.
         commands: the owner's for the formats that no runtime here runs.
         reference: keeps the old release's figures over restarts; without it they are not kept.
+        prober: tries a model.
     """
 
     def __init__(
@@ -91,6 +99,7 @@ class TrialWatcher:
         threads: int = 0,
         commands: Mapping[str, tuple[str, ...]] | None = None,
         reference: Reference | None = None,
+        prober: Prober = run_probe,
     ) -> None:
         self._store = store
         self._app = app
@@ -99,6 +108,7 @@ class TrialWatcher:
         self._threads = threads
         self._commands = commands or {}
         self._kept = reference
+        self._prober = prober
         self._begin_trial()
 
     def _begin_trial(self) -> None:
@@ -286,7 +296,7 @@ class TrialWatcher:
             probe=release.probe,
             threads=self._threads,
         )
-        return run_probe(request, cancel=self._cancel)
+        return self._prober(request, cancel=self._cancel)
 
     def _slot_model(self, slot: SlotName, release: Release) -> SlotModel:
         runtime = release.runtime
