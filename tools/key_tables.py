@@ -14,6 +14,7 @@ from typing import Final
 from slotcast_publisher.cli.limit_options import option_of
 from slotcast_publisher.fleet.rollout.lifecycle import GROUP, ROLLOUT, diagram
 from slotcast_publisher.fleet.rollout.plan import Plan
+from slotcast_publisher.fleet.simulate.script import Script
 from slotcast_publisher.release.chosen_limits import default_in_words, limit_keys
 from slotcast_publisher.settings import Settings
 from slotcast_schemas.describe import Key, keys_of
@@ -47,9 +48,19 @@ def settings() -> str:
 
 def plan() -> str:
     """Give the table of what the plan of a rollout has."""
+    return _file_keys(Plan)
+
+
+def script() -> str:
+    """Give the table of what the script of a simulation has."""
+    return _file_keys(Script)
+
+
+def _file_keys(kind: type) -> str:
+    """Give the table of what a file of this kind has."""
     rows = [
         f"| `{key.name}` | {_values(key)} | {_plan_default(key)} | {_cell(key.meaning)} |"
-        for key in keys_of(Plan)
+        for key in keys_of(kind)
     ]
     return "\n".join(["| key | values | default | meaning |", "|---|---|---|---|", *rows])
 
@@ -94,6 +105,8 @@ def _plan_default(key: Key) -> str:
             return f"`{[*values]}`"
         case str(value):
             return f'`"{value}"`'
+        case int(value):
+            return f"`{value}`"
         case value:
             return f"`{value:g}`"
 
@@ -110,6 +123,7 @@ TABLES: Final[dict[str, tuple[str, Callable[[], str]]]] = {
     "limits": ("health-check.md", limits),
     "settings": ("cli.md", settings),
     "plan": ("fleet.md", plan),
+    "script": ("simulate.md", script),
     "rollout": ("fleet.md", rollout),
     "group": ("fleet.md", group),
     "reasons": ("device.md", reasons),

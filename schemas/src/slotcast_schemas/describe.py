@@ -16,8 +16,14 @@ from msgspec import inspect
 NONE: Final = "none"
 """How a file or an option says that there is no such limit: TOML has no null."""
 
-_UNITS: Final = {"_s": "seconds", "_days": "days", "_bytes": "bytes"}
-"""The unit that the end of a key's name stands for."""
+_UNITS: Final = {
+    "_bytes_per_s": "bytes per second",
+    "_per_s": "per second",
+    "_s": "seconds",
+    "_days": "days",
+    "_bytes": "bytes",
+}
+"""The unit that the end of a key's name stands for; the first that fits."""
 
 _WORDS: Final = {
     inspect.BoolType: "true or false",

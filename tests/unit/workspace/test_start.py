@@ -93,10 +93,10 @@ def test_an_entry_says_of_a_command_what_the_command_says_of_itself(name: str) -
 
 
 def test_every_command_that_a_module_registers_has_an_entry() -> None:
-    for module in {entry.module for entry in command_table.COMMANDS.values()}:
-        names = {name for name, one in command_table.COMMANDS.items() if one.module == module}
+    for module in {entry.module_name for entry in command_table.COMMANDS.values()}:
+        names = {name for name, one in command_table.COMMANDS.items() if one.module_name == module}
         registered = typer.Typer()
-        __import__(f"slotcast_publisher.cli.{module}", fromlist=["register"]).register(registered)
+        __import__(module, fromlist=["register"]).register(registered)
         assert set(typer.main.get_group(registered).commands) == names, module
 
 

@@ -19,12 +19,18 @@ class CommandEntry:
     """One command, or one group of commands.
 
     Attributes:
-        module: in this package; its `register` adds the command to an app.
+        module: in this package, or a whole name; its `register` adds the command to an app.
         summary: the first line of the command's own help.
     """
 
     module: str
     summary: str
+
+    @property
+    def module_name(self) -> str:
+        """The whole name of the module."""
+        name = self.module
+        return name if "." in name else f"slotcast_publisher.cli.{name}"
 
 
 COMMANDS: Final = {
@@ -72,6 +78,10 @@ COMMANDS: Final = {
     ),
     "config": CommandEntry("config", "The repository's settings (slotcast.toml)."),
     "keys": CommandEntry("keys", "Who signs for what."),
+    "simulate": CommandEntry(
+        "slotcast_publisher.fleet.commands.simulate",
+        "Run many simulated devices against the repository's brokers, and say what happened.",
+    ),
 }
 
 
@@ -93,7 +103,7 @@ def register_entries(app: typer.Typer) -> None:
 def load(name: str) -> Any:
     """Import the module of a command; gives what typer made of the command."""
     app = typer.Typer(rich_markup_mode=None)
-    module = importlib.import_module(f"slotcast_publisher.cli.{COMMANDS[name].module}")
+    module = importlib.import_module(COMMANDS[name].module_name)
     module.register(app)
     return typer.main.get_group(app).commands[name]
 

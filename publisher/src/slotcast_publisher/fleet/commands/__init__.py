@@ -1,0 +1,1 @@
+"""The commands about the fleet, a module each; `cli.command_table` names them."""
