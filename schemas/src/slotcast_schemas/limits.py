@@ -73,6 +73,11 @@ IMAGE_MAX_BYTES: Final = 64 * 1024 * MIB
 SAFE_INTEGER_MAX: Final = 2**53 - 1
 """The largest integer that a client in JavaScript can hold exactly."""
 
+SEQUENCE_JUMP_MAX: Final = 2**32
+"""The most by which a release's sequence may be above the last one. A stolen release key could
+otherwise sign the highest there is, and no release after it would ever be accepted; with room for
+times in seconds, some millions of releases would have to be committed first."""
+
 FILES_MAX: Final = 64
 """The most files of one release."""
 

@@ -15,6 +15,7 @@ from packaging.version import InvalidVersion, Version
 from slotcast_device.core.needed_chunks import fetch_bytes, reusable
 from slotcast_device.core.payload_choice import NotNow, choose_payload
 from slotcast_device.core.state import ModelState, SlotName
+from slotcast_schemas import limits
 from slotcast_schemas.errors import (
     Benched,
     DiskFull,
@@ -175,6 +176,13 @@ def _check_sequence(trusted: Trusted, state: ModelState) -> None:
         raise Downgrade(
             f"expected a sequence of at least {state.floor}, got {release.sequence}"
             f" ({release.version}); to go back on purpose, release the old files anew"
+        )
+    most = state.floor + limits.SEQUENCE_JUMP_MAX
+    if release.sequence > most:
+        raise Inconsistent(
+            f"expected a sequence of at most {most}, got {release.sequence} ({release.version}):"
+            " so far up, a few releases would leave no room for any after them; release it anew,"
+            " and find out who has the release key"
         )
     for slot, record in state.slots.items():
         is_other = record.release_sha256 != trusted.release_sha256

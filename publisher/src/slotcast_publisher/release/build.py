@@ -276,8 +276,11 @@ def _next_sequence(store: Store, request: ReleaseRequest, above: int) -> int:
     last = max(last, above)
     if request.sequence is None:
         return last + 1
-    if not last < request.sequence <= limits.SAFE_INTEGER_MAX:
-        raise UsageError(f"--sequence: expected more than {last}, got {request.sequence}")
+    most = min(last + limits.SEQUENCE_JUMP_MAX, limits.SAFE_INTEGER_MAX)
+    if not last < request.sequence <= most:
+        raise UsageError(
+            f"--sequence: expected more than {last} and at most {most}, got {request.sequence}"
+        )
     return request.sequence
 
 

@@ -13,12 +13,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, select
 
 from slotcast_publisher.errors import NotFound
+from slotcast_publisher.fleet.database import tables
 from slotcast_publisher.fleet.database.connect import WRITES, file_of, make_engine, name_of, url_of
 from slotcast_publisher.fleet.database.errors import database_errors
-from slotcast_publisher.fleet.database.migrate import bring_up_to_date, check_version
+from slotcast_publisher.fleet.database.migrate import (
+    ID,
+    KNOWS_SINCE,
+    bring_up_to_date,
+    check_version,
+)
 
 FILE_NAME: Final = "fleet.db"
 """The file in a repository's folder, where nobody names another database."""
@@ -31,17 +37,27 @@ class Database:
         engine: what gives connections.
         name: which database it is, for people, without a password.
         path: of the file, for SQLite.
+
+    Attributes:
+        id: 16 hex digits, drawn when the database was made.
+        knows_since_s: when that was, in seconds since 1970: nothing older is known.
     """
 
     def __init__(self, engine: Engine, name: str, path: Path | None) -> None:
         self._engine = engine
         self.name = name
         self.path = path
+        with self.reading() as connection:
+            values: dict[str, str] = {
+                row.key: row.value for row in connection.execute(select(tables.meta))
+            }
+        self.id = values.get(ID, "")
+        self.knows_since_s = int(values.get(KNOWS_SINCE, "0"))
 
     @property
-    def is_postgresql(self) -> bool:
-        """Whether several machines may use it."""
-        return self.path is None
+    def is_sqlite(self) -> bool:
+        """Whether it is a file, with one writer at a time; else a server of PostgreSQL."""
+        return self.path is not None
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -123,7 +139,7 @@ def open_database(where: str | Path, *, may_change: bool = True) -> Database:
                 bring_up_to_date(engine, name, path)
             else:
                 check_version(engine, name)
+        return Database(engine, name, path)
     except BaseException:
         engine.dispose()
         raise
-    return Database(engine, name, path)

@@ -7,6 +7,7 @@ made are one transaction, so a process that dies in between leaves the old versi
 from __future__ import annotations
 
 import contextlib
+import secrets
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ from slotcast_schemas.errors import StateTooNew, StorageFailed
 
 KNOWS_SINCE: Final = "knows_since_s"
 """The key in `meta` under which it says when this database was made."""
+ID: Final = "id"
+"""The key in `meta` of what tells this database from others."""
 _SCRIPTS: Final = Path(__file__).parent / "migrations"
 _LOCK_WAIT_S: Final = 60.0
 """How long to wait for another process that migrates."""
@@ -72,8 +75,9 @@ def _make_or_migrate(connection: Connection, name: str, path: Path | None) -> No
     if version is not None:
         _copy(connection, path, version)
     _migrate(connection)
-    row = {"key": KNOWS_SINCE, "value": str(int(time.time()))}
-    insert_missing(connection, tables.meta, [row])
+    made = {KNOWS_SINCE: str(int(time.time())), ID: secrets.token_hex(8)}
+    rows = [{"key": key, "value": value} for key, value in made.items()]
+    insert_missing(connection, tables.meta, rows)
 
 
 def check_version(engine: Engine, name: str) -> None:

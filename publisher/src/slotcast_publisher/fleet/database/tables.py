@@ -99,9 +99,10 @@ devices: Final = Table(
     _seconds("twins_seen_s", is_known=True),  # when two devices were last noticed under this id
     _text("twins_why", 256),
     _seconds("started_anew_s", is_known=True),  # when its counter began again
-    Index(None, "seen_s"),
+    Column("intake", LargeBinary),  # what the intake remembers of it, and nobody else reads
 )
-"""One row for each device."""
+"""One row for each device. No index has `seen_s`: each message changes it, and PostgreSQL then
+writes the row beside the old one (HOT) only if no index knows the column."""
 
 device_tags: Final = Table(
     "device_tags",
@@ -288,10 +289,20 @@ alarms: Final = Table(
     Column("raised_s", Double, nullable=False),
     Column("updated_s", Double, nullable=False),
     Column("cleared_s", Double),
+    Column("raise_posted_s", Double),  # when the webhook took it
+    Column("clear_posted_s", Double),
     Column("text", Text, nullable=False, server_default=text("''")),
     _count("count"),
     Column("subjects", Text, nullable=False, server_default=text("'[]'")),  # JSON: some of them
     Index(None, "cleared_s"),
+    Index(
+        "ix_alarms_standing",
+        "kind",
+        "subject",
+        unique=True,
+        sqlite_where=text("cleared_s IS NULL"),
+        postgresql_where=text("cleared_s IS NULL"),
+    ),
 )
 """What needs a person; `cleared_s` is NULL while it lasts."""
 

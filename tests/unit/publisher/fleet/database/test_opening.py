@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,15 @@ def test_what_was_written_is_there_when_it_is_opened_again(path: Path) -> None:
     fill(path)
     assert ids(path) == ["cam-1"]
     assert path.stat().st_mode & 0o077 == 0, "statuses are for whoever may read the repository"
+
+
+def test_a_database_keeps_its_id_and_says_since_when_it_knows(tmp_path: Path) -> None:
+    with open_database(tmp_path / "a.db") as one, open_database(tmp_path / "b.db") as other:
+        assert one.id != other.id
+        assert len(one.id) == 16
+    with open_database(tmp_path / "a.db") as again:
+        assert (again.id, again.knows_since_s) == (one.id, one.knows_since_s)
+        assert abs(again.knows_since_s - time.time()) < 3600
 
 
 def test_migrations_give_the_tables_that_the_code_speaks_of(path: Path) -> None:

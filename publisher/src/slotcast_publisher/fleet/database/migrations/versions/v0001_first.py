@@ -68,9 +68,9 @@ def _make_devices() -> None:
         sa.Column("twins_seen_s", sa.BigInteger(), nullable=True),
         sa.Column("twins_why", sa.String(256), server_default=sa.text("''"), nullable=False),
         sa.Column("started_anew_s", sa.BigInteger(), nullable=True),
+        sa.Column("intake", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_devices"),
     )
-    op.create_index("ix_devices_seen_s", "devices", ["seen_s"])
 
 
 def _make_device_tags() -> None:
@@ -269,12 +269,22 @@ def _make_alarms() -> None:
         sa.Column("raised_s", sa.Double(), nullable=False),
         sa.Column("updated_s", sa.Double(), nullable=False),
         sa.Column("cleared_s", sa.Double(), nullable=True),
+        sa.Column("raise_posted_s", sa.Double(), nullable=True),
+        sa.Column("clear_posted_s", sa.Double(), nullable=True),
         sa.Column("text", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("count", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("subjects", sa.Text(), server_default=sa.text("'[]'"), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_alarms"),
     )
     op.create_index("ix_alarms_cleared_s", "alarms", ["cleared_s"])
+    op.create_index(
+        "ix_alarms_standing",
+        "alarms",
+        ["kind", "subject"],
+        unique=True,
+        sqlite_where=sa.text("cleared_s IS NULL"),
+        postgresql_where=sa.text("cleared_s IS NULL"),
+    )
 
 
 def _make_leases() -> None:
