@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Final
 
 import typer
 
 from slotcast_publisher.cli.common import Brokers, Repo, open_repository
 from slotcast_publisher.delivery.publish import brokers_of
+from slotcast_publisher.repository import Repository
+from slotcast_publisher.serve.companion import Companion
 from slotcast_publisher.serve.log import LibraryLines, Log, Say
 from slotcast_publisher.serve.service import Service
 from slotcast_publisher.serve.wants import RATE_BYTES_PER_S, Bounds
-from slotcast_schemas.errors import StorageFailed
+from slotcast_publisher.settings import Broker
+from slotcast_schemas.errors import StorageFailed, UsageError
+
+
+DATABASE_VARIABLE: Final = "SLOTCAST_DATABASE"
+"""The environment variable that names the fleet's database: a password there is in no list of
+processes."""
+
+FLEET_INSTALL: Final = "pip install 'slotcast-publisher[fleet]'"
+"""What installs what the fleet needs."""
+
+_FLEET: Final = "slotcast_publisher.fleet.service"
+_NEEDED: Final = ("sqlalchemy", "alembic")
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +48,18 @@ def _serve(
         float,
         typer.Option(min=1.0, help="Bytes per second that answers may use, per broker."),
     ] = RATE_BYTES_PER_S,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            envvar=DATABASE_VARIABLE,
+            help="Of the fleet: postgresql://USER@HOST/NAME or sqlite:///PATH; fleet.db in the"
+            " repository's folder unless given.",
+            show_default=False,
+        ),
+    ] = None,
+    no_fleet: Annotated[
+        bool, typer.Option("--no-fleet", help="Do not watch the fleet, though it is installed.")
+    ] = False,
     json: Annotated[
         bool | None,
         typer.Option(
@@ -46,13 +73,43 @@ def _serve(
     """Answer what devices miss, renew signatures, re-announce lost notices; until stopped."""
     repository = open_repository(repo)
     chosen = brokers_of(repository, broker or ())
-    with _logging(as_json=json) as say:
-        service = Service(repository, chosen, say, bounds=Bounds(rate_bytes_per_s=rate))
+    with (
+        _logging(as_json=json) as say,
+        _companion(repository, database, chosen, say, is_wanted=not no_fleet) as companion,
+    ):
+        service = Service(
+            repository, chosen, say, bounds=Bounds(rate_bytes_per_s=rate), companion=companion
+        )
         # Elsewhere a signal means that work was left undone; here it is how it ends.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.default_int_handler)
         with contextlib.suppress(KeyboardInterrupt):
             service.run(threading.Event())
+
+
+@contextlib.contextmanager
+def _companion(
+    repository: Repository,
+    database: str | None,
+    brokers: Sequence[Broker],
+    say: Say,
+    *,
+    is_wanted: bool,
+) -> Iterator[Companion | None]:
+    """Open the fleet where it is installed; it is known by its name alone, and not imported."""
+    is_there = all(importlib.util.find_spec(name) is not None for name in _NEEDED)
+    if database is not None and not (is_there and is_wanted):
+        raise UsageError(
+            "--database: is of the fleet, which --no-fleet leaves out"
+            if is_there
+            else f"--database: is of the fleet, which is not installed: {FLEET_INSTALL}"
+        )
+    if not (is_there and is_wanted):
+        yield None
+        return
+    module = importlib.import_module(_FLEET)
+    with module.open_fleet(repository, database, len(brokers), say) as fleet:
+        yield fleet
 
 
 @contextlib.contextmanager

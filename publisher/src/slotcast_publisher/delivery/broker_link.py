@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -94,6 +95,23 @@ class Lost:
 Event = Acked | Subscribed | Arrived | Lost
 
 
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """How much may come at once.
+
+    Attributes:
+        in_flight_max: messages that the broker may send before the first is acknowledged (MQTT 5's
+            receive maximum); None leaves it to the broker.
+        waiting_max: messages that may wait to be looked at.
+        wait_s: how long nothing more is read once so many wait, which in the end stops the broker;
+            then what comes is dropped and counted.
+    """
+
+    in_flight_max: int | None = None
+    waiting_max: int = ARRIVED_MAX
+    wait_s: float = 0.0
+
+
 class PacketTooLarge(BrokerRefused):
     """The broker said how large a packet may be, and this one is larger."""
 
@@ -118,11 +136,18 @@ class BrokerLink:
         packet_max_bytes: what the broker takes, or None if it does not say.
         retains: False where the broker says that it keeps no retained messages.
         wildcards: False where the broker says that it serves no wildcard subscriptions.
+        shares: False where subscriptions cannot be shared: before MQTT 5, or by the broker's word.
         dropped: messages that came faster than they were looked at.
     """
 
     def __init__(
-        self, broker: Broker, base: Path, protocol: str, *, needs_retained: bool = True
+        self,
+        broker: Broker,
+        base: Path,
+        protocol: str,
+        *,
+        needs_retained: bool = True,
+        inbound: Inbound | None = None,
     ) -> None:
         """Connect.
 
@@ -131,6 +156,7 @@ class BrokerLink:
             base: the folder that the paths of certificates are relative to.
             protocol: `5` or `3.1.1`.
             needs_retained: whether a broker that keeps no retained messages is refused.
+            inbound: how much may come at once; the usual unless given.
 
         Raises:
             LinkDown: no answer.
@@ -144,7 +170,11 @@ class BrokerLink:
         self.packet_max_bytes: int | None = None
         self.retains = True
         self.wildcards = True
+        self.shares = protocol == "5"
         self.dropped = 0
+        self._inbound = inbound or Inbound()
+        self._room = threading.Semaphore(self._inbound.waiting_max)
+        self._is_shedding = False
         self._needs_retained = needs_retained
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._connected: queue.SimpleQueue[_Connected | Lost] = queue.SimpleQueue()
@@ -203,9 +233,12 @@ class BrokerLink:
     def next_event(self, timeout_s: float) -> Event | None:
         """Give what happened next, or None if nothing did in time."""
         try:
-            return self._events.get(timeout=max(0.0, timeout_s))
+            event = self._events.get(timeout=max(0.0, timeout_s))
         except queue.Empty:
             return None
+        if isinstance(event, Arrived):
+            self._room.release()
+        return event
 
     def close(self) -> None:
         """Say goodbye; what was not acknowledged is not waited for."""
@@ -226,7 +259,13 @@ class BrokerLink:
     def _connect(self, where: BrokerAddress) -> None:
         try:
             clean = True if self.protocol == "5" else paho.MQTT_CLEAN_START_FIRST_ONLY
-            self._client.connect(where.host, where.port, _KEEPALIVE_S, clean_start=clean)
+            self._client.connect(
+                where.host,
+                where.port,
+                _KEEPALIVE_S,
+                clean_start=clean,
+                properties=self._wishes(),
+            )
         except ssl.SSLError as exc:
             raise BrokerRefused(f"{self.name}: TLS failed: {exc}") from exc
         except OSError as exc:
@@ -246,6 +285,14 @@ class BrokerLink:
             raise BrokerRefused(f"{self.name}: {answer.reason}")
         self._obey(answer.properties)
 
+    def _wishes(self) -> Properties | None:
+        """What the broker is asked for when connecting (MQTT 5, 3.1.2.11)."""
+        if self.protocol != "5" or self._inbound.in_flight_max is None:
+            return None
+        wishes = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho has none
+        wishes.ReceiveMaximum = self._inbound.in_flight_max
+        return wishes
+
     def _obey(self, properties: Properties | None) -> None:
         """Take over what the broker says about itself (MQTT 5, 3.2.2.3)."""
         said = vars(properties) if properties is not None else {}
@@ -258,6 +305,7 @@ class BrokerLink:
                 " `slotcast serve`, which answers what they ask for"
             )
         self.wildcards = said.get("WildcardSubscriptionAvailable", 1) != 0
+        self.shares = self.shares and said.get("SharedSubscriptionAvailable", 1) != 0
         self.window = min(self.window, said.get("ReceiveMaximum", self.window))
         self.packet_max_bytes = said.get("MaximumPacketSize")
 
@@ -338,37 +386,47 @@ class BrokerLink:
 
     def _on_message(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
         del client, userdata
-        if self._events.qsize() >= ARRIVED_MAX:
+        wait_s = 0.0 if self._is_shedding else self._inbound.wait_s
+        has_room = self._room.acquire(blocking=wait_s > 0, timeout=wait_s or None)
+        self._is_shedding = not has_room
+        if not has_room:
             self.dropped += 1
             return
         self._events.put(Arrived(message.topic, bytes(message.payload), bool(message.retain)))
 
 
 @contextlib.contextmanager
-def open_link(broker: Broker, base: Path, *, needs_retained: bool = True) -> Iterator[BrokerLink]:
+def open_link(
+    broker: Broker, base: Path, *, needs_retained: bool = True, inbound: Inbound | None = None
+) -> Iterator[BrokerLink]:
     """Connect to a broker, by the newest protocol that it and the settings allow.
 
     Args:
         broker: where, and how.
         base: folder that the paths of certificates are relative to.
         needs_retained: whether a broker that keeps no retained messages is refused.
+        inbound: how much may come at once; the usual unless given.
 
     Raises:
         LinkDown: no answer.
         BrokerRefused: the broker answered, and refused.
         UsageError: certificates that cannot be read.
     """
-    with _connect(broker, base, needs_retained=needs_retained) as link:
+    with _connect(broker, base, needs_retained=needs_retained, inbound=inbound) as link:
         yield link
 
 
-def _connect(broker: Broker, base: Path, *, needs_retained: bool) -> BrokerLink:
+def _connect(
+    broker: Broker, base: Path, *, needs_retained: bool, inbound: Inbound | None
+) -> BrokerLink:
     protocols = _PROTOCOLS[broker.protocol]
     for protocol in protocols[:-1]:
         # Brokers of MQTT 3.1.1 answer "unsupported protocol version", or just hang up.
         with contextlib.suppress(_OtherProtocol):
-            return BrokerLink(broker, base, protocol, needs_retained=needs_retained)
-    return BrokerLink(broker, base, protocols[-1], needs_retained=needs_retained)
+            return BrokerLink(
+                broker, base, protocol, needs_retained=needs_retained, inbound=inbound
+            )
+    return BrokerLink(broker, base, protocols[-1], needs_retained=needs_retained, inbound=inbound)
 
 
 def fetch_retained(link: BrokerLink, topic: str, timeout_s: float) -> bytes | None:

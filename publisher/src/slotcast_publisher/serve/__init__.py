@@ -5,5 +5,7 @@ notices   decides which notices a broker must hear again, and when (no I/O)
 catalog   what is offered now, and its bytes
 session   one broker: connection, back-off, and the two deciders
 log       lines for people or for programs; nobody waits for their reader
+companion what may run beside, and is handed what devices say (the fleet; not imported)
+listener  one broker: a connection that only listens, for the companion
 service   the repository: looks for changes, renews signatures, one session per broker
 """

@@ -19,6 +19,8 @@ import msgspec
 from slotcast_publisher.delivery.broker_delivery import BrokerDelivery
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.catalog import Announcement, Catalog, Stored, look_at
+from slotcast_publisher.serve.companion import Companion
+from slotcast_publisher.serve.listener import Listener
 from slotcast_publisher.serve.log import Say
 from slotcast_publisher.serve.notices import AnnounceTimes, Kind
 from slotcast_publisher.serve.session import Session
@@ -50,6 +52,7 @@ class Service:
         tidy_every_s: how often to take off the brokers what nobody can need any more.
         bounds: how much is answered at once; the usual unless given.
         times: when notices are announced; the usual unless given.
+        companion: who is handed what devices say; None for nobody.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Service:
         *,
         bounds: Bounds | None = None,
         times: AnnounceTimes | None = None,
+        companion: Companion | None = None,
         look_every_s: float = LOOK_EVERY_S,
         tidy_every_s: float = TIDY_EVERY_S,
     ) -> None:
@@ -88,25 +92,26 @@ class Service:
             )
             for broker in brokers
         ]
+        self._companion = companion
+        self._listeners = [
+            Listener(broker, repo.path, companion, say, random.Random(rng.random()))  # noqa: S311
+            for broker in brokers
+            if companion is not None
+        ]
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; an unexpected error of a session ends all, and is raised."""
         failures: list[BaseException] = []
-        threads = [
-            threading.Thread(
-                target=_guarded, args=(session.run, stop, failures), name=session.name, daemon=True
-            )
-            for session in self._sessions
-        ]
-        threads.append(
-            threading.Thread(
-                target=_guarded, args=(self._tidy, stop, failures), name="tidy", daemon=True
-            )
-        )
+        heard_all = threading.Event()
+        threads = [_thread(name, work, stop, failures, (stop,)) for name, work in self._jobs()]
+        last = []
+        if self._companion is not None:
+            work = self._companion.run
+            last = [_thread("companion", work, heard_all, failures, (stop, heard_all))]
         self._say(
             "started", models=sorted(self._catalog.announcements), brokers=len(self._sessions)
         )
-        for thread in threads:
+        for thread in [*last, *threads]:
             thread.start()
         try:
             while not stop.wait(self._look_every_s):
@@ -115,9 +120,18 @@ class Service:
             stop.set()
             for thread in threads:
                 thread.join()
+            heard_all.set()  # the companion writes down what the listeners heard to their end
+            for thread in last:
+                thread.join()
             self._say("stopped")
         if failures:
             raise failures[0]
+
+    def _jobs(self) -> list[tuple[str, Callable[[threading.Event], None]]]:
+        """What runs at the same time, by names of threads."""
+        jobs = [(session.name, session.run) for session in self._sessions]
+        jobs += [(f"listen {listener.name}", listener.run) for listener in self._listeners]
+        return [*jobs, ("tidy", self._tidy)]
 
     def _tidy(self, stop: threading.Event) -> None:
         """Take off the brokers, again and again, what nobody can need any more."""
@@ -254,13 +268,21 @@ class _Judge:
         return Kind.OURS if found.standing is Standing.OURS else Kind.OTHER
 
 
-def _guarded(
+def _thread(
+    name: str,
     work: Callable[[threading.Event], None],
-    stop: threading.Event,
+    until: threading.Event,
     failures: list[BaseException],
-) -> None:
-    try:
-        work(stop)
-    except BaseException as exc:  # noqa: BLE001 - handed to the thread that waits
-        failures.append(exc)
-        stop.set()
+    ends: Sequence[threading.Event],
+) -> threading.Thread:
+    """Make a thread that works until told; what it raises is kept, and ends the others."""
+
+    def run() -> None:
+        try:
+            work(until)
+        except BaseException as exc:  # noqa: BLE001 - handed to the thread that waits
+            failures.append(exc)
+            for end in ends:
+                end.set()
+
+    return threading.Thread(target=run, name=name, daemon=True)

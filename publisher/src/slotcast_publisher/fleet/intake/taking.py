@@ -1,0 +1,194 @@
+"""One message and what is known of its device: what changes. Pure; the clock is an argument."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Final
+
+from slotcast_publisher.fleet.intake.batch import Batch, Happened, MetricsHeard, StatusHeard
+from slotcast_publisher.fleet.intake.counters import is_possible, take_number
+from slotcast_publisher.fleet.intake.messages import Drop, Message
+from slotcast_publisher.fleet.intake.presence import may_begin_anew, take_presence
+from slotcast_publisher.fleet.intake.record import DeviceRecord, step_of, wanted_by
+from slotcast_publisher.serve.companion import Heard
+from slotcast_schemas.messages import Metrics, Presence, Status
+
+CLOCK_TOLERANCE_S: Final = 300
+"""The seconds by which a device's clock may differ from this machine's: as much as the device
+itself holds for right (docs/wire.md, 6), and longer than a message is on its way."""
+
+
+def take_all(
+    messages: Iterable[tuple[Message, Heard]], known: dict[str, DeviceRecord], room: int
+) -> Batch:
+    """Take messages in the order in which they came; gives what is to be written.
+
+    Args:
+        messages: validated, each with what came.
+        known: what the database has of their devices, by id; is changed and added to.
+        room: so many devices that are not known yet are taken.
+    """
+    batch = Batch()
+    for message, heard in messages:
+        record = known.get(message.device)
+        if record is None and room <= 0:
+            batch.dropped[Drop.TOO_MANY_DEVICES] += 1
+            continue
+        if record is None:
+            room -= 1
+            record = known[message.device] = DeviceRecord(message.device, is_new=True)
+        twins_seen_s = record.twins_seen_s
+        drop = _take(message, heard, record, batch)
+        is_look = heard.retained and drop is Drop.REPEATED  # what is known already, once more
+        if drop is not None and not is_look:
+            batch.dropped[drop] += 1
+        if drop is None or record.twins_seen_s != twins_seen_s:
+            batch.records[message.device] = record
+    return batch
+
+
+def _take(message: Message, heard: Heard, record: DeviceRecord, batch: Batch) -> Drop | None:
+    is_live = not heard.retained
+    match message:
+        case Status():
+            drop = _take_status(message, heard, record, batch)
+        case Metrics():
+            drop = _take_metrics(message, heard, record, batch)
+        case Presence():
+            drop = take_presence(record, message, heard.at_s, is_live=is_live)
+    if drop is None:
+        record.seen_s = max(record.seen_s, _seen_s(message, heard))
+    return drop
+
+
+def _seen_s(message: Message, heard: Heard) -> float:
+    """When the device was there: now, or what it says itself where a broker had kept the message.
+
+    A last will is the broker's word, not the device's: it gives when the connection had begun.
+    """
+    if heard.retained or (isinstance(message, Presence) and not message.online):
+        return min(float(message.time), heard.at_s)
+    return heard.at_s
+
+
+# --- statuses ------------------------------------------------------------------------------------
+
+
+def _take_status(status: Status, heard: Heard, record: DeviceRecord, batch: Batch) -> Drop | None:
+    digest = hashlib.blake2b(heard.data, digest_size=8).digest()
+    drop = _judge_status(status, digest, heard, record)
+    if drop is not None:
+        return drop
+    record.counter, record.digest = status.counter, digest
+    record.status_session = record.session
+    record.status_at_s, record.status_heard_s = status.time, heard.at_s
+    _note_status(status, heard, record, batch)
+    return None
+
+
+def _judge_status(status: Status, digest: bytes, heard: Heard, record: DeviceRecord) -> Drop | None:
+    """Say why a status is not believed, or None; another device with the same id is noticed."""
+    known, is_live = record.counter, not heard.retained
+    if known is None:
+        return None
+    if status.counter > known:
+        elapsed_s = heard.at_s - record.status_heard_s
+        possible = is_possible(status.counter, known, elapsed_s, status.time)
+        return None if possible else Drop.IMPOSSIBLE_COUNTER
+    if status.counter == known:
+        if digest == record.digest:
+            return Drop.REPEATED
+        if is_live:
+            record.note_twins(heard.at_s, "two statuses with one counter differ")
+        return Drop.CONTRADICTING
+    if is_live and status.time > record.status_at_s:
+        if may_begin_anew(record, record.status_session, heard.at_s):
+            record.began_anew_s = heard.at_s
+            _begin_metrics_anew(record)
+            return None
+        record.note_twins(heard.at_s, "the counter of its statuses went back")
+    return Drop.OLDER_COUNTER
+
+
+def clock_off_s(said_s: int, heard_s: float, *, is_live: bool) -> int | None:
+    """Say by how much a device's clock is ahead, in seconds; 0 where it is right, None unknown.
+
+    Of a retained message it is not known when it was sent, but it was not in the future.
+
+    Args:
+        said_s: the time that the message gives.
+        heard_s: when it came, by the clock of this machine.
+        is_live: whether it was sent then.
+    """
+    off_s = round(said_s - heard_s)
+    if abs(off_s) <= CLOCK_TOLERANCE_S:
+        return 0
+    return off_s if is_live or off_s > 0 else None
+
+
+def _note_status(status: Status, heard: Heard, record: DeviceRecord, batch: Batch) -> None:
+    """Keep a status as the last word of its device, and the steps that its models took."""
+    earlier = batch.statuses.get(status.device)
+    stepped_s = {} if earlier is None else dict(earlier.stepped_s)
+    saved_bytes = {} if earlier is None else dict(earlier.saved_bytes)
+    at_s = min(float(status.time), heard.at_s) if heard.retained else heard.at_s
+    steps = {}
+    for model in status.models:
+        step, before = step_of(model), record.models.get(model.model)
+        steps[model.model] = step
+        if step != before:
+            stepped_s[model.model] = at_s
+            batch.happened.append(Happened(status.device, at_s, status.time, model))
+        if model.progress is not None:
+            saved_bytes[model.model] = model.progress.saved_bytes
+        elif before is None or wanted_by(step) != wanted_by(before):
+            saved_bytes[model.model] = 0
+    batch.gone |= {(status.device, name) for name in record.models.keys() - steps.keys()}
+    batch.gone -= {(status.device, name) for name in steps}
+    record.models = steps
+    batch.statuses[status.device] = StatusHeard(
+        status,
+        heard_s=None if heard.retained else heard.at_s,
+        clock_off_s=clock_off_s(status.time, heard.at_s, is_live=not heard.retained),
+        stepped_s=stepped_s,
+        saved_bytes=saved_bytes,
+    )
+
+
+# --- metrics -------------------------------------------------------------------------------------
+
+
+def _take_metrics(
+    metrics: Metrics, heard: Heard, record: DeviceRecord, batch: Batch
+) -> Drop | None:
+    known = record.metrics_counter
+    if known is not None and metrics.counter > known:
+        elapsed_s = heard.at_s - record.metrics_heard_s
+        if not is_possible(metrics.counter, known, elapsed_s, metrics.time):
+            return Drop.IMPOSSIBLE_COUNTER
+    taken = take_number(metrics.counter, known, record.metrics_seen)
+    if taken is Drop.OLDER_COUNTER and _do_metrics_begin_anew(metrics, heard, record):
+        _begin_metrics_anew(record)
+        taken = take_number(metrics.counter, None, 0)
+    if isinstance(taken, Drop):
+        return taken
+    if taken[0] != record.metrics_counter:
+        record.metrics_session = record.session
+        record.metrics_at_s, record.metrics_heard_s = metrics.time, heard.at_s
+    record.metrics_counter, record.metrics_seen = taken
+    record.metrics_lost += metrics.dropped
+    batch.metrics.append(MetricsHeard(metrics, heard.at_s, record.metrics_era))
+    return None
+
+
+def _do_metrics_begin_anew(metrics: Metrics, heard: Heard, record: DeviceRecord) -> bool:
+    return metrics.time > record.metrics_at_s and may_begin_anew(
+        record, record.metrics_session, heard.at_s
+    )
+
+
+def _begin_metrics_anew(record: DeviceRecord) -> None:
+    if record.metrics_counter is not None:
+        record.metrics_counter, record.metrics_seen = None, 0
+        record.metrics_era += 1

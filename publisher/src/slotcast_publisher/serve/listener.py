@@ -1,0 +1,199 @@
+"""One broker's ear for the companion: a connection that only listens, and begins again when lost.
+
+What a broker retains comes once for each subscription of a single client, and never for a shared
+one (MQTT 5, 4.8.2). So each connection takes a look by plain subscriptions first. Where several
+`serve` divide the live messages, the shared subscription is there before, and the plain ones go
+when nothing retained has come for a while: no message falls between the two, and what came twice
+has the same counter.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+from slotcast_publisher.delivery.broker_link import (
+    Arrived,
+    BrokerLink,
+    Event,
+    Inbound,
+    Lost,
+    Subscribed,
+    open_link,
+)
+from slotcast_publisher.serve.companion import Companion, Heard
+from slotcast_publisher.serve.log import Say
+from slotcast_publisher.settings import Broker
+from slotcast_schemas.backoff import Backoff
+from slotcast_schemas.errors import BrokerRefused, LinkDown
+
+INBOUND: Final = Inbound(in_flight_max=65_535, waiting_max=4_000, wait_s=5.0)
+"""A broker sends a whole fleet's retained messages at once, and Mosquitto drops what is above its
+limits for one client without a word, unless that client lets more be on their way (MQTT 5's receive
+maximum). What is read no faster than it is written stops the broker by TCP."""
+
+_STEP_S: Final = 0.5
+"""The longest time in seconds that a listener waits for an event, so that it stops soon when
+told."""
+
+_LOOK_QUIET_S: Final = 5.0
+"""The seconds without a retained message after which a look is over."""
+
+_EVENTS_MAX: Final = INBOUND.waiting_max
+"""The most events that are handled between two looks at the clock."""
+
+_RECONNECT_S: Final = (0.5, 30.0)
+"""The bounds in seconds of the first wait between two connections, and of every one."""
+
+_REFUSED_AGAIN_S: Final = 600.0
+"""The seconds after which a broker that does not let us listen is asked again."""
+
+
+class Listener:
+    """Listens at one broker until told to stop.
+
+    Args:
+        broker: where.
+        base: folder that the paths of certificates are relative to.
+        companion: who is handed what comes.
+        say: the log.
+        rng: jitter; seeded in tests.
+        look_quiet_s: the seconds without a retained message after which a look is over.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        base: Path,
+        companion: Companion,
+        say: Say,
+        rng: random.Random,
+        *,
+        look_quiet_s: float = _LOOK_QUIET_S,
+    ) -> None:
+        self.name = broker.address.name
+        self._broker = broker
+        self._base = base
+        self._companion = companion
+        self._say = say
+        self._waits = Backoff(rng, *_RECONNECT_S)
+        self._look_quiet_s = look_quiet_s
+        self._may_share = True
+        self._shared: set[int] = set()  # SUBSCRIBEs without an answer
+        self._plain: set[int] = set()
+        self._look_ends_s: float | None = None
+        self._said_dropped = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Listen until `stop` is set; returns soon after."""
+        while not stop.is_set():
+            wait_s = _REFUSED_AGAIN_S
+            try:
+                with open_link(
+                    self._broker, self._base, needs_retained=False, inbound=INBOUND
+                ) as link:
+                    self._listen(link, stop)
+                    return
+            except LinkDown as exc:
+                wait_s = self._waits.next_s()
+                self._say_deaf(exc, wait_s)
+            except BrokerRefused as exc:
+                self._say_deaf(exc, wait_s)
+            stop.wait(wait_s)
+
+    def _say_deaf(self, exc: LinkDown | BrokerRefused, wait_s: float) -> None:
+        self._companion.deaf(self.name)
+        self._say(
+            "deaf",
+            broker=self.name,
+            reason=exc.reason,
+            detail=str(exc),
+            again_in_s=round(wait_s, 2),
+        )
+
+    def _listen(self, link: BrokerLink, stop: threading.Event) -> None:
+        self._shared.clear()
+        self._plain.clear()
+        self._look_ends_s = None
+        self._said_dropped = 0
+        share, filters = self._companion.share, self._companion.filters
+        if not link.wildcards:
+            raise BrokerRefused(
+                f"{link.name}: serves no wildcard subscriptions, so what devices say there cannot"
+                " be heard"
+            )
+        if share and link.shares and self._may_share:
+            names = [f"$share/{share}/{name}" for name in filters]
+            self._shared = {link.subscribe(name) for name in names}
+        is_shared = bool(self._shared)
+        self._plain = {link.subscribe(name) for name in filters}
+        while not stop.is_set():
+            self._hear(link, _STEP_S)
+            if is_shared and self._look_is_over():
+                link.unsubscribe(*filters)
+            self._say_dropped(link)
+        self._hear(link, 0)  # what the broker was told that we have
+
+    def _hear(self, link: BrokerLink, timeout_s: float) -> None:
+        """Wait for something, and take what has come."""
+        event = link.next_event(timeout_s)
+        for _ in range(_EVENTS_MAX):
+            if event is None:
+                return
+            self._handle(event, link)
+            event = link.next_event(0)
+        if event is not None:
+            self._handle(event, link)
+
+    def _look_is_over(self) -> bool:
+        """Whether the plain subscriptions have done what they are for; True once."""
+        if not self._may_share or self._look_ends_s is None:
+            return False
+        if time.monotonic() < self._look_ends_s:
+            return False
+        self._look_ends_s = None
+        return True
+
+    def _handle(self, event: Event, link: BrokerLink) -> None:
+        match event:
+            case Arrived(topic=topic, data=data, retained=retained):
+                if retained and self._look_ends_s is not None:
+                    self._look_ends_s = time.monotonic() + self._look_quiet_s
+                self._companion.take(Heard(topic, data, retained, time.time(), self.name))
+            case Subscribed():
+                self._subscribed(event, link)
+            case Lost(why=why):
+                raise LinkDown(f"{link.name}: {why}")
+            case _:
+                pass
+
+    def _subscribed(self, answer: Subscribed, link: BrokerLink) -> None:
+        """Take an answer; where subscriptions cannot be shared, the plain ones stay.
+
+        Raises:
+            BrokerRefused: the broker does not let us listen.
+        """
+        if answer.mid in self._shared:
+            self._shared.discard(answer.mid)
+            if answer.refused is not None and self._may_share:
+                self._may_share = False
+                self._say("shares_nothing", broker=self.name, detail=answer.refused)
+            return
+        if answer.refused is not None:
+            raise BrokerRefused(
+                f"{link.name}: may not listen to devices: {answer.refused}; check its access rules"
+            )
+        self._plain.discard(answer.mid)
+        if not self._plain:
+            self._waits.reset()
+            self._look_ends_s = time.monotonic() + self._look_quiet_s
+            self._companion.listening(self.name)
+            self._say("listening", broker=self.name, protocol=link.protocol)
+
+    def _say_dropped(self, link: BrokerLink) -> None:
+        if link.dropped > self._said_dropped:
+            self._said_dropped = link.dropped
+            self._say("unheard", broker=self.name, dropped=link.dropped)
