@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from slotcast_publisher.repository import Repository
+from slotcast_publisher.serve.companion import Companion
 from slotcast_publisher.serve.notices import AnnounceTimes
 from slotcast_publisher.serve.service import Service
 from slotcast_publisher.serve.wants import Bounds
@@ -63,6 +64,8 @@ def serving(
     *urls: str,
     bounds: Bounds | None = None,
     times: AnnounceTimes | None = HASTY,
+    companion: Companion | None = None,
+    served: Served | None = None,
     look_every_s: float = 0.1,
     tidy_every_s: float = 3600.0,
     seed: int = 1,
@@ -72,7 +75,7 @@ def serving(
     Raises:
         Exception: whatever ended the service early.
     """
-    served = Served()
+    served = served or Served()
     repository = Repository(repo)  # its own: the test may work with the folder meanwhile
     brokers = [Broker(url=url) for url in urls] or list(repository.settings.brokers)
     service = Service(
@@ -82,6 +85,7 @@ def serving(
         random.Random(seed),
         bounds=bounds,
         times=times,
+        companion=companion,
         look_every_s=look_every_s,
         tidy_every_s=tidy_every_s,
     )

@@ -24,7 +24,6 @@ from slotcast_publisher.serve.wants import RATE_BYTES_PER_S, Bounds
 from slotcast_publisher.settings import Broker
 from slotcast_schemas.errors import StorageFailed, UsageError
 
-
 DATABASE_VARIABLE: Final = "SLOTCAST_DATABASE"
 """The environment variable that names the fleet's database: a password there is in no list of
 processes."""

@@ -155,9 +155,9 @@ class _Looks:
                 self._part.look(time.time())
                 self._said = ""
             except SlotcastError as exc:
-                problem = f"{self._part.name}: {exc.reason}: {exc}"
+                problem = f"{self._part.name}: {exc}"
                 if problem != self._said:
-                    self._say("error", detail=problem)
+                    self._say("error", reason=exc.reason, detail=problem)
                 self._said = problem
             stop.wait(self._part.every_s)
 
@@ -211,4 +211,4 @@ def _make_parts(repo: Repository, database: Database, ears: Ears, say: Say) -> l
 
 def _share(database: Database) -> str:
     """Several `serve` divide the work where they can share a database: all but SQLite's."""
-    return f"slotcast-{database.id}" if database.is_postgresql else ""
+    return "" if database.is_sqlite else f"slotcast-{database.id}"

@@ -35,11 +35,13 @@ FIRST_FIELDS: Final = ("broker", "device", "model", "rollout")
 
 _LEVELS: Final = {
     "error": "error",
+    "deaf": "warning",
     "disconnected": "warning",
     "keeps_nothing": "warning",
     "log_dropped": "warning",
     "newer_notice": "warning",
     "no_wildcards": "warning",
+    "unheard": "warning",
 }
 """How urgent an event is; `info` where it is not listed and no `level` is given."""
 

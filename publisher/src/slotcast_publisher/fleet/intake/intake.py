@@ -130,7 +130,11 @@ class Intake:
                 batch = self._written(messages, dropped)
             except StorageFailed as exc:
                 if not self._is_failing:
-                    self._say("error", detail=f"fleet: cannot write what devices say: {exc}")
+                    self._say(
+                        "error",
+                        reason=exc.reason,
+                        detail=f"cannot write what devices say: {exc}",
+                    )
                 self._is_failing, self._devices = True, None
                 if stop.wait(self._bounds.retry_s):
                     return

@@ -221,4 +221,3 @@ def test_hostile_texts_are_kept_as_data(database: Database) -> None:
     take(database, heard(given.status(models=(model,), inventory=Inventory(software=nasty))))
     (device,) = rows(database, tables.devices)
     assert "DROP TABLE" in device["software"]
-

@@ -1,0 +1,157 @@
+"""What devices say, through Mosquitto into a database: whole, once, and anew after a loss."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slotcast_publisher.fleet.database import tables
+from slotcast_schemas.messages import Metrics, Presence, Status
+from slotcast_schemas.messages.status import Inventory
+from slotcast_schemas.states import State
+from tests.support import messages as given
+from tests.support.brokers import Broker, mosquitto
+from tests.support.fleet import Publisher
+from tests.support.fleet_fixtures import new_prefix
+from tests.support.waiting import wait_until
+from tests.support.watching import Watched, crowd, watching
+
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
+
+HEARD = frozenset({"seen_s", "first_seen_s", "online_since_s", "status_heard_s", "changed_s"})
+"""When something was heard is history: it goes with the database."""
+OF_METRICS = frozenset({"metrics_counter", "metrics_lost", "intake"})
+"""What is not retained is not heard again."""
+
+
+@pytest.fixture
+def empty(broker: Broker, tmp_path: Path) -> Publisher:
+    """A repository without releases: its fleet is watched all the same."""
+    return Publisher.make(tmp_path / "repo", broker.url, prefix=new_prefix())
+
+
+def present(watched: Watched) -> dict[str, list[Mapping[str, Any]]]:
+    """The fleet as it is, without what is only known from having listened."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for table in (tables.devices, tables.device_models, tables.device_tags):
+        rows = watched.rows(table)
+        found[table.name] = [
+            {key: row[key] for key in row if key not in HEARD | OF_METRICS} for row in rows
+        ]
+        found[table.name].sort(key=str)
+    return found
+
+
+def a_fleet(devices: int) -> list[Status | Presence | Metrics]:
+    """What so many devices say: where they are, what they run, how it does."""
+    now_s = int(time.time())
+    states = itertools.cycle((State.COMMITTED, State.TRIAL, State.FAILED))
+    said: list[Status | Presence | Metrics] = []
+    for number, state in zip(range(devices), states, strict=False):
+        device, site = f"cam-{number}", f"site-{number % 7}"
+        model = given.model_status(state=state, reason="committed", progress=None)
+        said += [
+            given.presence(device=device, time=now_s, session="s1", online=number % 5 > 0),
+            given.status(
+                device=device,
+                counter=number + 1,
+                time=now_s,
+                models=(model,),
+                inventory=Inventory(software="1.0", tags={"site": site}),
+            ),
+            given.metrics(device=device, counter=1, time=now_s),
+        ]
+    return said
+
+
+def test_a_lost_database_is_made_anew_from_what_the_broker_retains(
+    empty: Publisher, broker: Broker
+) -> None:
+    with crowd(broker.url) as devices:
+        with watching(empty.path) as watched:
+            devices.say(empty.topics, *a_fleet(300))
+            watched.wait_for_taken(900)
+            before = present(watched)
+            assert len(watched.rows(tables.metrics)) == 300
+            assert len(watched.rows(tables.history)) == 300
+        assert len(before["devices"]) == 300
+        for file in empty.path.glob("fleet.db*"):
+            file.unlink()
+        with watching(empty.path) as again:
+            again.wait_for_taken(600)
+            assert present(again) == before
+            assert again.rows(tables.metrics) == []
+
+
+def test_a_fleet_larger_than_the_brokers_queue_is_seen_whole(tmp_path: Path) -> None:
+    """Mosquitto drops in silence what is above these for one client: here 30 of 600."""
+    narrow = ["max_inflight_messages 20", "max_queued_messages 10"]
+    with mosquitto(extra=narrow) as broker, crowd(broker.url) as devices:
+        publisher = Publisher.make(tmp_path / "repo", broker.url)
+        said = [m for m in a_fleet(600) if not isinstance(m, Metrics)]
+        devices.say(publisher.topics, *said)
+        with watching(publisher.path) as watched:
+            watched.wait_for_taken(1200)
+            assert len(watched.rows(tables.device_models)) == 600
+
+
+def test_hostile_and_doubled_messages_change_nothing_and_are_counted(
+    empty: Publisher, broker: Broker
+) -> None:
+    topics, now_s = empty.topics, int(time.time())
+    good = given.status(counter=41, time=now_s)
+    with crowd(broker.url) as devices, watching(empty.path) as watched:
+        devices.say(topics, good)
+        watched.wait_for_taken(1)
+        before = present(watched)
+        devices.say(topics, given.status(counter=40, time=now_s - 9), good)
+        devices.say(topics, given.status(counter=2**53 - 1, time=now_s))
+        devices.put(topics.device("cam-1", "status"), b"\xc1" * 50)
+        devices.put(topics.device("cam-1", "metrics"), bytes(65_537))
+        devices.put(topics.device("cam-2", "status"), b"")
+        watched.wait_for_taken(7)
+        assert present(watched) == before
+        counted = {row["reason"]: row["count"] for row in watched.rows(tables.dropped)}
+    assert counted == {
+        "older_counter": 1,
+        "repeated": 1,
+        "impossible_counter": 1,
+        "malformed": 1,
+        "oversized": 1,
+        "empty": 1,
+    }
+
+
+def test_two_devices_under_one_id_and_a_wrong_clock_are_shown(
+    empty: Publisher, broker: Broker
+) -> None:
+    now_s = int(time.time())
+    with crowd(broker.url) as devices, watching(empty.path) as watched:
+        for session in ("a", "b", "a"):
+            devices.say(empty.topics, given.presence(time=now_s, session=session))
+        late = given.status(device="cam-2", time=now_s - 7200)
+        devices.say(empty.topics, late)
+        watched.wait_for_taken(4)
+        twins, off = sorted(watched.rows(tables.devices), key=lambda row: row["id"])
+    assert "turns" in twins["twins_why"]
+    assert twins["twins_seen_s"] >= now_s
+    assert off["twins_seen_s"] is None
+    assert (off["status_at_s"], off["status_heard_s"] >= now_s) == (now_s - 7200, True)
+    assert abs(off["clock_off_s"] + 7200) < 300
+
+
+def test_a_broker_that_restarts_is_heard_again(tmp_path: Path) -> None:
+    with mosquitto() as broker:
+        publisher = Publisher.make(tmp_path / "repo", broker.url)
+        with watching(publisher.path) as watched:
+            broker.restart(keep_data=False)
+            watched.served.wait_for("listening", count=2)
+            with crowd(broker.url) as devices:
+                devices.say(publisher.topics, given.status())
+                wait_until(lambda: len(watched.rows(tables.devices)) == 1)
+            assert watched.served.of("deaf")
