@@ -93,6 +93,9 @@ class Simulation:
         repo: the repository that they are provisioned from.
         wanted: what to simulate.
 
+    Attributes:
+        began_s: the start, on the monotonic clock; seconds of a result count from it.
+
     Raises:
         UsageError: what is wanted cannot be.
     """
@@ -108,11 +111,11 @@ class Simulation:
         )
         self._stopping = threading.Event()
         self._course = Course()
-        self._began_s = time.monotonic()
+        self.began_s = time.monotonic()
         self._began = int(time.time())
         self._ended_s: float | None = None
         self._look_s = 0.0
-        self._records = [DeviceRecord(traits, self._began_s) for traits in self._traits]
+        self._records = [DeviceRecord(traits, self.began_s) for traits in self._traits]
         self._devices: list[SimulatedDevice] = []
 
     @property
@@ -163,9 +166,9 @@ class Simulation:
     ) -> None:
         loop = DeviceLoop()
         workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="job")
-        self._devices = self._make_devices(folder, loop, workers)
-        end_s = float("inf") if for_s is None else time.monotonic() + for_s
         try:
+            self._devices = self._make_devices(folder, loop, workers)
+            end_s = float("inf") if for_s is None else time.monotonic() + for_s
             loop.run(self._devices, lambda now_s: self._is_enough(now_s, end_s, until))
         finally:
             for device in self._devices:
@@ -193,7 +196,7 @@ class Simulation:
         for device in self._devices:
             device.note_traffic()
         online = sum(device.is_up for device in self._devices)
-        self._course.note(look_at(self._records, online, now_s - self._began_s))
+        self._course.note(look_at(self._records, online, now_s - self.began_s))
 
     # --- what the devices say -----------------------------------------------------------------
 
@@ -213,7 +216,7 @@ class Simulation:
         ended_s = time.monotonic() if self._ended_s is None else self._ended_s
         return Result(
             began=self._began,
-            duration_s=round(ended_s - self._began_s, 3),
+            duration_s=round(ended_s - self.began_s, 3),
             seed=self._wanted.seed,
             count=self._wanted.count,
             invented=INVENTED,
