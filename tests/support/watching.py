@@ -70,13 +70,13 @@ def watching(
     served = Served()
     repository = Repository(repo)
     where = database or repo / "fleet.db"
-    brokers = len(repository.settings.brokers)
+    brokers = repository.settings.brokers
     with (
         open_fleet(repository, database, brokers, served.say, bounds) as fleet,
         open_database(where) as other,
         serving(repo, companion=fleet, served=served),
     ):
-        served.wait_for("listening", count=brokers)
+        served.wait_for("listening", count=len(brokers))
         yield Watched(fleet, served, other)
 
 

@@ -114,6 +114,8 @@ class Repository:
         clock_is_right: bool = False,
     ) -> None:
         self.path = path
+        self._secrets = (passphrase, pin)
+        self._clock_is_right = clock_is_right
         self.settings = settings_file.load(path)
         self.store = Store(path)
         self._now_s = now_s
@@ -177,6 +179,17 @@ class Repository:
             )
             settings_file.save(path, chosen)
         return cls(path, passphrase=passphrase, now_s=now_s)
+
+    def again(self) -> Repository:
+        """Give another object for the same folder, such as for another thread."""
+        passphrase, pin = self._secrets
+        return Repository(
+            self.path,
+            passphrase=passphrase,
+            pin=pin,
+            now_s=self._now_s,
+            clock_is_right=self._clock_is_right,
+        )
 
     @property
     def topics(self) -> Topics:
@@ -263,10 +276,46 @@ class Repository:
                     f"{model} {version} is not signed (any more): run `slotcast release` again"
                 )
             present = present_offer(self.store, self.roles, model)
-            offer = make_offer(folder, present, wanted or Wanted(), now_s)
-            sign_offer(self.store, self.roles, offer)
-            folder.set_fate("withdrawn" if offer.state == "canceled" else "offered")
-            return build_notice(self.store, self.roles, model)
+            return self._sign(make_offer(folder, present, wanted or Wanted(), now_s))
+
+    def sign(self, offer: Offer) -> bytes:
+        """Sign an offer that was made as a whole, and give its notice; the caller holds `locked`.
+
+        Raises:
+            NotFound: its release is not here, or not signed.
+            Conflict: a higher sequence is offered already.
+            UsageError: it says what an offer cannot say.
+            KeyUnavailable: the online key cannot be used from here.
+            ClockWrong: this machine's clock cannot be right.
+        """
+        self.roles.signing_time()
+        if self.roles.signed_release(offer.model, offer.version) is None:
+            raise NotFound(f"{offer.model} {offer.version} is not signed (any more)")
+        present = present_offer(self.store, self.roles, offer.model)
+        if present is not None and present.sequence > offer.sequence:
+            raise Conflict(
+                f"{offer.model}: {present.version} (sequence {present.sequence}) is offered, above"
+                f" {offer.version} (sequence {offer.sequence})"
+            )
+        return self._sign(offer)
+
+    def _sign(self, offer: Offer) -> bytes:
+        folder = self.store.folder(offer.model, offer.version)
+        sign_offer(self.store, self.roles, offer)
+        folder.set_fate("withdrawn" if offer.state == "canceled" else "offered")
+        return build_notice(self.store, self.roles, offer.model)
+
+    def is_half_signed(self, model: str) -> bool:
+        """Say whether whoever signed a model's offer was stopped before notices could carry it."""
+        return self.roles.signed_offer(model) != self.roles.announced_offer(model)
+
+    def finish_signing(self) -> None:
+        """Have notices carry what is signed already; the caller holds `locked`.
+
+        Raises:
+            KeyUnavailable: the online key cannot be used from here.
+        """
+        self.roles.renew()
 
     def withdraw(self, model: str) -> bytes:
         """Cancel what is offered for a model, and give the notice that says so.

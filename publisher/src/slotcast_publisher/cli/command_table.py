@@ -82,6 +82,10 @@ COMMANDS: Final = {
         "slotcast_publisher.fleet.commands.simulate",
         "Run many simulated devices against the repository's brokers, and say what happened.",
     ),
+    "rollout": CommandEntry(
+        "slotcast_publisher.fleet.commands.rollout",
+        "Roll a release out through the groups of a fleet, by what its devices report.",
+    ),
 }
 
 

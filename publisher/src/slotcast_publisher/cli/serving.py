@@ -56,6 +56,14 @@ def _serve(
             show_default=False,
         ),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes that make a delta for a rollout; 2 at most unless given.",
+            show_default=False,
+        ),
+    ] = None,
     no_fleet: Annotated[
         bool, typer.Option("--no-fleet", help="Do not watch the fleet, though it is installed.")
     ] = False,
@@ -74,7 +82,7 @@ def _serve(
     chosen = brokers_of(repository, broker or ())
     with (
         _logging(as_json=json) as say,
-        _companion(repository, database, chosen, say, is_wanted=not no_fleet) as companion,
+        _companion(repository, database, chosen, say, workers, is_wanted=not no_fleet) as companion,
     ):
         service = Service(
             repository, chosen, say, bounds=Bounds(rate_bytes_per_s=rate), companion=companion
@@ -92,6 +100,7 @@ def _companion(
     database: str | None,
     brokers: Sequence[Broker],
     say: Say,
+    workers: int | None,
     *,
     is_wanted: bool,
 ) -> Iterator[Companion | None]:
@@ -107,7 +116,7 @@ def _companion(
         yield None
         return
     module = importlib.import_module(_FLEET)
-    with module.open_fleet(repository, database, len(brokers), say) as fleet:
+    with module.open_fleet(repository, database, brokers, say, workers=workers) as fleet:
         yield fleet
 
 

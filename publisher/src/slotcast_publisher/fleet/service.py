@@ -15,9 +15,11 @@ from typing import Final, Protocol
 
 from slotcast_publisher.fleet.database.database import FILE_NAME, Database, open_database
 from slotcast_publisher.fleet.intake.intake import Bounds, Intake
+from slotcast_publisher.fleet.steering.build import build_steering
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.companion import Heard
 from slotcast_publisher.serve.log import Say
+from slotcast_publisher.settings import Broker
 from slotcast_schemas.errors import SlotcastError
 
 _HEARD: Final = ("presence", "status", "metrics")
@@ -176,26 +178,32 @@ def _guarded(
 
 @contextmanager
 def open_fleet(
-    repo: Repository, database: str | None, brokers: int, say: Say, bounds: Bounds | None = None
+    repo: Repository,
+    database: str | None,
+    brokers: Sequence[Broker],
+    say: Say,
+    bounds: Bounds | None = None,
+    workers: int | None = None,
 ) -> Iterator[Fleet]:
     """Open the fleet of a repository for the length of a block.
 
     Args:
         repo: the repository.
         database: URL of its database; None for `fleet.db` in the repository's folder.
-        brokers: the number of brokers that are listened at.
+        brokers: that are listened at, and that hear of rollouts.
         say: the log.
         bounds: how much the intake holds; the usual unless given.
+        workers: processes that make deltas; as many as the machine allows unless given.
 
     Raises:
         UsageError: a URL that is none, or whose driver is not installed.
         StorageFailed: the database cannot be opened, or is of a newer version.
     """
     with open_database(database or repo.path / FILE_NAME) as opened:
-        ears = Ears(brokers)
+        ears = Ears(len(brokers))
         yield Fleet(
             Intake(opened, repo.topics, say, bounds),
-            _make_parts(repo, opened, ears, say),
+            _make_parts(repo, opened, brokers, ears, say, workers),
             tuple(repo.topics.device("+", what) for what in _HEARD),
             _share(opened),
             ears,
@@ -203,10 +211,20 @@ def open_fleet(
         )
 
 
-def _make_parts(repo: Repository, database: Database, ears: Ears, say: Say) -> list[Part]:
+def _make_parts(
+    repo: Repository,
+    database: Database,
+    brokers: Sequence[Broker],
+    ears: Ears,
+    say: Say,
+    workers: int | None,
+) -> list[Part]:
     """Give what looks at the fleet: each a thread of its own."""
-    del repo, database, ears, say
-    return []
+
+    def hears() -> bool:
+        return ears.since_s is not None
+
+    return [build_steering(repo, database, brokers, say, hears=hears, workers=workers)]
 
 
 def _share(database: Database) -> str:

@@ -52,12 +52,14 @@ class DeltaBuilder:
         worth: the largest share of the full payload at which a delta is offered.
         rebasing: how the release was rebased, if it was: its delta from that base is then
             coded as the steps that made it.
+        workers: processes that work on a delta at once; as many as the machine allows unless given.
     """
 
     versions: tuple[str, ...] | None = None
     count: int = BASES_BY_DEFAULT
     worth: float = WORTH_A_DELTA
     rebasing: Rebasing | None = None
+    workers: int | None = None
 
     @property
     def name(self) -> str:
@@ -90,7 +92,7 @@ class DeltaBuilder:
                 base.images(),
                 release.images(),
                 progress=partial(progress, f"delta from {base.load().version}"),
-                workers=default_workers(),
+                workers=self.workers or default_workers(),
                 known=self._moves_from(base),
             )
             target = out / f"delta-{number}.bin"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from slotcast_publisher.fleet.rollout.plan import Plan, read_plan, starting_plan
+from slotcast_publisher.fleet.rollout.plan import Plan, read_plan
+from slotcast_publisher.fleet.rollout.starting_plan import starting_plan
 from slotcast_schemas.describe import keys_of
 from slotcast_schemas.errors import UsageError
 from tests.support.rollouts import CANARY, HEAD, REST, plan_of
@@ -84,3 +87,28 @@ def test_names_stand_in_file_names_and_statuses(name: str) -> None:
 def test_a_plan_of_any_size_is_refused_before_it_is_read() -> None:
     with pytest.raises(UsageError, match="expected at most 262144 bytes"):
         plan_of("#" * 300_000)
+
+
+def test_the_starting_plan_has_every_key_with_its_meaning_and_each_may_be_switched_on() -> None:
+    text = starting_plan("detector", "2.0")
+    flat = " ".join(line.removeprefix("#").strip() for line in text.splitlines())
+    for key in keys_of(Plan):
+        name = key.name.removeprefix("limits.").removeprefix("groups[].")
+        assert re.search(rf"^(# )?{re.escape(name)} = ", text, re.MULTILINE), key.name
+        assert key.meaning in flat, key.name
+
+    lines = text.splitlines()
+    off = [n for n, line in enumerate(lines) if re.match(r"# [a-z_.]+ = ", line)]
+    assert len(off) > 25
+    for number in off:  # each by itself is a plan that can be read
+        if '= "none"' in lines[number] and number < lines.index("[limits]"):
+            continue
+        one = [*lines[:number], lines[number].removeprefix("# "), *lines[number + 1 :]]
+        read_plan("\n".join(one), lines[number])
+
+
+def test_a_small_fleet_has_more_canaries_and_counts_failures() -> None:
+    small = read_plan(starting_plan("detector", "2.0", devices=20), "plan.toml")
+    large = read_plan(starting_plan("detector", "2.0", devices=2000), "plan.toml")
+    assert (small.groups[0].percent, large.groups[0].percent) == (25.0, 5.0)
+    assert (small.limits.stop_after_failures, large.limits.stop_after_failures) == (2, None)

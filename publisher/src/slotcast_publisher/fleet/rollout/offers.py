@@ -15,7 +15,7 @@ import msgspec
 from slotcast_publisher.fleet.rollout.lifecycle import OPENED, RolloutState
 from slotcast_publisher.fleet.rollout.observations import Device, Release
 from slotcast_publisher.fleet.rollout.plan import Plan, PlanGroup
-from slotcast_publisher.fleet.rollout.record import RolloutRecord
+from slotcast_publisher.fleet.rollout.record import RolloutRecord, way_back
 from slotcast_schemas import wire
 from slotcast_schemas.groups import matches, place
 from slotcast_schemas.limits import GROUP_IDS_MAX
@@ -68,7 +68,7 @@ def wanted_offer(
         record: where it stands.
         releases: what the repository holds, by version.
     """
-    version = plan.go_back_to if record.going_back else plan.versions[record.leg]
+    version = way_back(plan, record) if record.going_back else plan.versions[record.leg]
     release = releases.get(version or "")
     if release is None or record.state in _SILENT or not any_opened(record):
         return None

@@ -19,7 +19,7 @@ from slotcast_publisher.fleet.rollout.observations import Now, Observations
 from slotcast_publisher.fleet.rollout.offers import any_opened
 from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_publisher.fleet.rollout.reconcile import hold, is_superseded, reconcile
-from slotcast_publisher.fleet.rollout.record import Pause, RolloutRecord
+from slotcast_publisher.fleet.rollout.record import Pause, RolloutRecord, way_back
 from slotcast_publisher.fleet.rollout.tally import count, failures
 
 ANSWERED_MAX: Final = 64
@@ -46,6 +46,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         who: the person.
         group: whose gate to open.
         why: in the person's words.
+        to: the release to go back to, where it is not the plan's.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     who: str
     group: str = ""
     why: str = ""
+    to: str = ""
 
 
 _EVENTS: Final = {
@@ -101,7 +103,8 @@ def _done(
         case Wish.START if is_superseded(plan, record, seen):
             raise Conflict(f"{record.name}: a newer release than {plan.version} is offered already")
         case Wish.GO_BACK:
-            _check_way_back(plan, seen)
+            record = record.changed(back_to=request.to or record.back_to)
+            _check_way_back(plan, record, seen)
     event = _EVENTS[request.wish]
     if event not in ROLLOUT[record.state]:
         raise Conflict(
@@ -149,22 +152,22 @@ def _gate_opened(plan: Plan, record: RolloutRecord, name: str) -> RolloutRecord:
     return record.with_group(group.changed(agreed=kinds))
 
 
-def _check_way_back(plan: Plan, seen: Observations) -> None:
-    back = plan.go_back_to
+def _check_way_back(plan: Plan, record: RolloutRecord, seen: Observations) -> None:
+    back = way_back(plan, record)
     if back is None:
         raise Conflict(
             "the plan has no go_back_to: release the old content anew, under a new version"
-            f" (`slotcast release REPO {plan.model} NEW_VERSION --same-as OLD_VERSION`), and"
-            " publish that"
+            f" (`slotcast release REPO {plan.model} NEW_VERSION --same-as OLD_VERSION`), and go"
+            " back to that (`slotcast rollout go-back REPO NAME --to NEW_VERSION`)"
         )
     highest = max(
         (seen.releases[v].sequence for v in plan.versions if v in seen.releases), default=0
     )
     release = seen.releases.get(back)
     if release is None:
-        raise Conflict(f"go_back_to: {back} is not in the repository; sign it first")
+        raise Conflict(f"way back: {back} is not in the repository; sign it first")
     if release.sequence <= highest:
         raise Conflict(
-            f"go_back_to: {back} has sequence {release.sequence}, and devices refuse what is not"
+            f"way back: {back} has sequence {release.sequence}, and devices refuse what is not"
             f" above {highest}; release the old content anew"
         )

@@ -27,7 +27,7 @@ from slotcast_publisher.fleet.rollout.offers import (
     wanted_offer,
 )
 from slotcast_publisher.fleet.rollout.plan import Plan
-from slotcast_publisher.fleet.rollout.record import GroupRecord, Pause, RolloutRecord
+from slotcast_publisher.fleet.rollout.record import GroupRecord, Pause, RolloutRecord, way_back
 from slotcast_schemas.messages.offer import Offer
 
 _LIVE: Final = frozenset(RolloutState) - {RolloutState.STOPPED, RolloutState.DRAFT}
@@ -65,13 +65,14 @@ def is_superseded(plan: Plan, record: RolloutRecord, seen: Observations) -> bool
     """
     if plan.version not in seen.releases:
         return False  # it cannot be told; the engine waits for the release
-    own = [*plan.versions, *([plan.go_back_to] if plan.go_back_to and record.going_back else [])]
+    back = way_back(plan, record)
+    own = [*plan.versions, *([back] if back and record.going_back else [])]
     sequences = [seen.releases[version].sequence for version in own if version in seen.releases]
     return seen.offer is not None and seen.offer.sequence > max(sequences, default=0)
 
 
 def has_way_back(plan: Plan, seen: Observations) -> bool:
-    """Whether the old content is there under a sequence that every device takes."""
+    """Whether the plan's old content is there under a sequence that every device takes."""
     known = [seen.releases[v].sequence for v in plan.versions if v in seen.releases]
     back = seen.releases.get(plan.go_back_to or "")
     return back is not None and back.sequence > max(known, default=0)

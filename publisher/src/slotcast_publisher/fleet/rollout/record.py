@@ -107,6 +107,8 @@ class RolloutRecord(msgspec.Struct, frozen=True, kw_only=True):
         looked_s: when it was looked at last, seconds since 1970; 0 for never.
         listening_since_s: since when devices could be heard without a gap.
         preparing_since_s: when PREPARING began.
+        back_to: the release of the old content that a person chose to go back to; the plan's
+            `go_back_to` where empty.
     """
 
     name: str
@@ -125,6 +127,7 @@ class RolloutRecord(msgspec.Struct, frozen=True, kw_only=True):
     looked_s: int = 0
     listening_since_s: int = 0
     preparing_since_s: int = 0
+    back_to: str = ""
 
     @property
     def deployment(self) -> str:
@@ -146,6 +149,11 @@ class RolloutRecord(msgspec.Struct, frozen=True, kw_only=True):
     def with_group(self, group: GroupRecord) -> RolloutRecord:
         """Give it with one group changed, found by its name."""
         return self.with_groups(group if g.name == group.name else g for g in self.groups)
+
+
+def way_back(plan: Plan, record: RolloutRecord) -> str | None:
+    """Give the release of the old content that is offered to go back; None for none."""
+    return record.back_to or plan.go_back_to
 
 
 def new_record(plan: Plan) -> RolloutRecord:

@@ -1,0 +1,482 @@
+"""`slotcast rollout`: plans, and what a person asks of a rollout.
+
+The commands work on the files beside the repository and on the fleet's database. What is asked for
+is durable first; then whoever drives the rollouts (`slotcast serve`) carries it out, or, where
+nobody does, the command itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+
+from slotcast_publisher.cli.common import Brokers, Json, Model, Repo, Version, emit, open_repository
+from slotcast_publisher.delivery.publish import brokers_of
+from slotcast_publisher.durable import storage_errors
+from slotcast_publisher.errors import Conflict, NotFound
+from slotcast_publisher.fleet.rollout.offers import Membership
+from slotcast_publisher.fleet.rollout.person import Wish
+from slotcast_publisher.fleet.rollout.plan import Plan
+from slotcast_publisher.fleet.rollout.record import new_record
+from slotcast_publisher.fleet.rollout.starting_plan import name_of, starting_plan
+from slotcast_publisher.fleet.steering import requests
+from slotcast_publisher.fleet.steering.rollout_files import AskedFor, RolloutFiles
+from slotcast_publisher.fleet.steering.way_back import release_way_back
+from slotcast_publisher.repository import Repository
+from slotcast_publisher.settings import Broker
+from slotcast_schemas.errors import SlotcastError, UsageError
+
+FLEET_INSTALL: Final = "pip install 'slotcast-publisher[fleet]'"
+ANSWER_MAX_S: Final = 20.0
+"""The seconds that a command waits for `slotcast serve` to carry out what it asks for."""
+REFRESH_S: Final = 2.0
+"""The seconds between two looks of `status` on a terminal."""
+ENDED: Final = frozenset({"FINISHED", "STOPPED"})
+
+Name = Annotated[str, typer.Argument(help="Name of the rollout.", show_default=False)]
+PlanFile = Annotated[Path, typer.Argument(help="The plan, a TOML file.", show_default=False)]
+Why = Annotated[str, typer.Option("--why", help="For the log.")]
+Who = Annotated[
+    str | None, typer.Option("--who", help="The person; user and machine unless given.")
+]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        envvar="SLOTCAST_DATABASE",
+        help="Of the fleet, as `slotcast serve` has it; fleet.db in the repository unless given.",
+        show_default=False,
+    ),
+]
+Once = Annotated[bool, typer.Option("--once", help="Do not go on showing it on a terminal.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    rollout = typer.Typer(
+        help="Roll a release out through the groups of a fleet, by what its devices report.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+    )
+    commands: dict[str, Callable[..., None]] = {
+        "plan": _plan,
+        "check": _check,
+        "start": _start,
+        "status": _status,
+        "pause": _pause,
+        "resume": _resume,
+        "open-gate": _open_gate,
+        "cancel": _cancel,
+        "go-back": _go_back,
+        "retry": _retry,
+        "log": _log,
+    }
+    for name, command in commands.items():
+        rollout.command(name)(command)
+    app.add_typer(rollout, name="rollout")
+
+
+# --- plans ----------------------------------------------------------------------------------------
+
+
+def _plan(
+    repo: Repo,
+    model: Model,
+    version: Version,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; standard output unless given.")
+    ] = None,
+    database: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
+    """Write a good plan to start from, with every key explained."""
+    repository = open_repository(repo)
+    repository.store.folder(model, version)
+    count = _device_count(repository, database, model)
+    text = starting_plan(model, version, count or None)
+    if out is not None:
+        _write_new(out, text)
+    fields = {"name": name_of(model, version), "file": out, "devices": count, "plan": text}
+    lines = text.splitlines() if out is None else [f"{out}: edit it, then `slotcast rollout check`"]
+    emit(json, fields, lines)
+
+
+def _write_new(out: Path, text: str) -> None:
+    try:
+        with storage_errors(out), out.open("x") as file:
+            file.write(text)
+    except SlotcastError as exc:
+        if out.exists():
+            raise UsageError(f"{out} is there already; name another file with --out") from exc
+        raise
+
+
+def _check(repo: Repo, file: PlanFile, database: DatabaseUrl = None, json: Json = False) -> None:
+    """Check a plan: its keys, its releases, and how many devices are in each group."""
+    repository = open_repository(repo)
+    plan = requests.read_plan_bytes(_bytes_of(file), str(file))
+    problems = list(_problems(repository, plan))
+    counts = _group_sizes(repository, database, plan)
+    groups = [{"name": g.name, "devices": n} for g, n in zip(plan.groups, counts, strict=False)]
+    fields = {
+        "name": plan.name,
+        "model": plan.model,
+        "versions": list(plan.versions),
+        "problems": problems,
+        "groups": groups,
+    }
+    lines = [f"{plan.name}: {plan.model} {plan.version} in {len(plan.groups)} groups"]
+    lines += [f"  {g['name']}: {g['devices']} devices that are known" for g in groups]
+    emit(json, fields, [*lines, *(f"  {text}" for text in problems)])
+    if problems:
+        raise Conflict(f"{file}: {problems[0]}")
+
+
+def _problems(repository: Repository, plan: Plan) -> Iterator[str]:
+    """Say what keeps a plan from being started as things are."""
+    if plan.name in RolloutFiles(repository.path).names():
+        yield f"name: a rollout named {plan.name!r} was started already; choose another"
+    for version in filter(None, (*plan.versions, plan.go_back_to)):
+        try:
+            repository.store.folder(plan.model, version)
+        except NotFound as exc:
+            yield str(exc)
+            continue
+        if repository.roles.signed_release(plan.model, version) is None:
+            yield f"{plan.model} {version} is not signed: run `slotcast release` again"
+
+
+def _group_sizes(repository: Repository, database: str | None, plan: Plan) -> list[int]:
+    """Count the known devices of each group; empty where there is no database."""
+    groups = Membership(plan, new_record(plan))
+    with _reading(repository, database) as fleet:
+        if fleet is None:
+            return []
+        found = [groups.index(device) for device in fleet.devices(plan.model)]
+    return [found.count(number) for number in range(len(plan.groups))]
+
+
+def _device_count(repository: Repository, database: str | None, model: str) -> int | None:
+    with _reading(repository, database) as fleet:
+        return None if fleet is None else len(fleet.devices(model))
+
+
+# --- what a person asks for -----------------------------------------------------------------------
+
+
+def _start(
+    repo: Repo,
+    file: PlanFile,
+    who: Who = None,
+    broker: Brokers = None,
+    database: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
+    """Start a rollout by its plan; the same again changes nothing."""
+    repository = open_repository(repo)
+    data = _bytes_of(file)
+    plan = requests.read_plan_bytes(data, str(file))
+    files = RolloutFiles(repository.path)
+    problems = [text for text in _problems(repository, plan) if not text.startswith("name:")]
+    if problems:
+        raise Conflict(f"{file}: {problems[0]}")
+    person = who or requests.this_person()
+    _, asked, is_new = requests.start(files, data, str(file), person)
+    if not is_new:
+        record = files.load(plan.name).record
+        fields = {"rollout": plan.name, "wish": "start", "outcome": "done", "new": False}
+        emit(json, fields, [f"{plan.name} was started before; it is {record.state}"])
+        return
+    answer = _carried_out(repository, plan.name, asked, broker, database)
+    _say_answer(plan.name, asked, answer, json)
+
+
+def _ask(
+    repo: Path,
+    name: str,
+    asked: AskedFor,
+    broker: list[str] | None,
+    database: str | None,
+    json: bool,
+) -> None:
+    """Make a request durable, have it carried out, and say what came of it."""
+    repository = open_repository(repo)
+    RolloutFiles(repository.path).ask(name, asked)
+    answer = _carried_out(repository, name, asked, broker, database)
+    _say_answer(name, asked, answer, json)
+
+
+def _request(wish: Wish, who: str | None, **fields: str) -> AskedFor:
+    return requests.new_request(wish, who or requests.this_person(), **fields)
+
+
+def _pause(
+    repo: Repo,
+    name: Name,
+    why: Why = "",
+    who: Who = None,
+    broker: Brokers = None,
+    database: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
+    """Let no more device begin, until a person says so."""
+    _ask(repo, name, _request(Wish.PAUSE, who, why=why), broker, database, json)
+
+
+def _resume(
+    repo: Repo,
+    name: Name,
+    why: Why = "",
+    who: Who = None,
+    broker: Brokers = None,
+    database: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
+    """Let a paused rollout go on; limits that had paused it are accepted by that."""
+    _ask(repo, name, _request(Wish.RESUME, who, why=why), broker, database, json)
+
+
+def _open_gate(
+    repo: Repo,
+    name: Name,
+    group: Annotated[str, typer.Argument(help="Of the plan.", show_default=False)],
+    why: Why = "",
+    who: Who = None,
+    broker: Brokers = None,
+    database: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
+    """Say yes for a group that waits at its gate."""
+    asked = _request(Wish.OPEN_GATE, who, group=group, why=why)
+    _ask(repo, name, asked, broker, database, json)
+
+
+def _cancel(
+    repo: Repo,
+    name: Name,
+    why: Why = "",
+    who: Who = None,
+    broker: Brokers = None,
+    database: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
+    """Take the offer back and end the rollout; devices that have committed keep the release."""
+    _ask(repo, name, _request(Wish.CANCEL, who, why=why), broker, database, json)
+
+
+def _retry(
+    repo: Repo,
+    name: Name,
+    why: Why = "",
+    who: Who = None,
+    broker: Brokers = None,
+    database: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
+    """Have devices that failed try again."""
+    _ask(repo, name, _request(Wish.RETRY, who, why=why), broker, database, json)
+
+
+def _go_back(
+    repo: Repo,
+    name: Name,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            help="Version of the old content under a higher sequence; the plan's go_back_to, or"
+            " else one that is released now, which needs the model's release key.",
+        ),
+    ] = "",
+    why: Why = "",
+    who: Who = None,
+    broker: Brokers = None,
+    database: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
+    """Offer the old content to the devices that were let in; ends the rollout."""
+    repository = open_repository(repo)
+    rollout = RolloutFiles(repository.path).load(name)
+    if not to and rollout.plan.go_back_to is None and not rollout.record.back_to:
+        to = release_way_back(repository, rollout.plan)
+    _ask(repo, name, _request(Wish.GO_BACK, who, why=why, to=to), broker, database, json)
+
+
+def _say_answer(name: str, asked: AskedFor, answer: AskedFor | None, json: bool) -> None:
+    wish = asked.request.wish.replace("_", "-")
+    if answer is not None and answer.outcome == "refused":
+        raise Conflict(answer.answer)
+    fields = {
+        "rollout": name,
+        "wish": wish,
+        "outcome": "waiting" if answer is None else answer.outcome,
+        "new": True,
+        "to": asked.request.to or None,
+    }
+    waiting = (
+        f"{name}: {wish} is written down; whoever drives the rollout has not taken it up yet"
+        " (`slotcast serve`)"
+    )
+    to = f" to {asked.request.to}" if asked.request.to else ""
+    emit(json, fields, [waiting if answer is None else f"{name}: {wish}{to}: done"])
+
+
+# --- carrying out ---------------------------------------------------------------------------------
+
+
+def _carried_out(
+    repository: Repository,
+    name: str,
+    asked: AskedFor,
+    broker: list[str] | None,
+    database: str | None,
+) -> AskedFor | None:
+    """Wait for whoever drives the rollouts; where nobody does, carry the request out here."""
+    files = RolloutFiles(repository.path)
+    brokers = _brokers(repository, broker)
+    with _steering(repository, database, brokers) as steering:
+        step = functools.partial(_try_to_drive, steering, name)
+        return requests.wait_for_answer(files, name, asked, ANSWER_MAX_S, step)
+
+
+def _try_to_drive(steering: Any, name: str) -> None:
+    from slotcast_publisher.fleet.database.lease import LeaseLost
+
+    with contextlib.suppress(LeaseLost):
+        steering.attend(name, time.time())
+
+
+def _brokers(repository: Repository, urls: list[str] | None) -> list[Broker]:
+    """Give the brokers; none is no error here: `slotcast serve` may have them."""
+    if not urls and not repository.settings.brokers:
+        return []
+    return brokers_of(repository, urls or ())
+
+
+@contextlib.contextmanager
+def _steering(repository: Repository, database: str | None, brokers: list[Broker]) -> Iterator[Any]:
+    with _needing_fleet():
+        from slotcast_publisher.fleet.database.database import FILE_NAME, open_database
+        from slotcast_publisher.fleet.steering.build import build_for_one_turn
+    with open_database(database or repository.path / FILE_NAME) as opened:
+        steering = build_for_one_turn(repository, opened, brokers, _say_problem)
+        try:
+            yield steering
+        finally:
+            steering.close()
+
+
+@contextlib.contextmanager
+def _reading(repository: Repository, database: str | None) -> Iterator[Any]:
+    """Open the fleet's database for reading; gives None where there is none yet."""
+    with _needing_fleet():
+        from slotcast_publisher.fleet.database.database import FILE_NAME, open_database
+        from slotcast_publisher.fleet.steering.fleet_database import DatabaseFleet
+    try:
+        opened = open_database(database or repository.path / FILE_NAME, may_change=False)
+    except NotFound:
+        yield None
+        return
+    with opened:
+        yield DatabaseFleet(opened)
+
+
+@contextlib.contextmanager
+def _needing_fleet() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as exc:
+        raise UsageError(f"this needs what watches the fleet: {FLEET_INSTALL}") from exc
+
+
+def _say_problem(event: str, **fields: Any) -> None:
+    """Say on stderr what kept a notice from a broker; the rest is in the log of the rollout."""
+    if event in {"error", "not_pushed"}:
+        told = " ".join(f"{key}={value}" for key, value in fields.items())
+        sys.stderr.write(f"slotcast: {event} {told}\n")
+
+
+def _bytes_of(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as exc:
+        raise UsageError(f"cannot read {file}: {exc.strerror}") from exc
+
+
+# --- where it stands ------------------------------------------------------------------------------
+
+
+def _status(
+    repo: Repo,
+    name: Annotated[str | None, typer.Argument(help="One rollout only, in full.")] = None,
+    once: Once = False,
+    database: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
+    """Show where rollouts stand; of one, live on a terminal until it ends."""
+    from slotcast_publisher.fleet.commands import rollout_text as words
+
+    repository = open_repository(repo)
+    files = RolloutFiles(repository.path)
+    with _reading(repository, database) as fleet:
+        views = functools.partial(_view, repository, files, fleet)
+        if name is None:
+            found = [views(each) for each in files.names()]
+            lines = [words.short_line(view) for view in found] or ["No rollouts yet."]
+            emit(json, {"rollouts": [msgspec.to_builtins(view) for view in found]}, lines)
+        elif json or once or not sys.stdout.isatty():
+            view = views(name)
+            emit(json, msgspec.to_builtins(view), words.overview_lines(view))
+        else:
+            _watch(lambda: views(name))
+
+
+def _view(repository: Repository, files: RolloutFiles, fleet: Any, name: str) -> Any:
+    from slotcast_publisher.fleet.steering.overview import overview
+
+    plan = files.load(name).plan
+    if fleet is None:
+        return overview(repository, files, name, (), 0, time.time())
+    saved = fleet.saved_bytes(repository, plan)
+    devices = fleet.devices(plan.model)
+    return overview(repository, files, name, devices, saved, time.time())
+
+
+def _watch(look: Callable[[], Any]) -> None:
+    """Show a rollout until it ends, or the person does."""
+    from rich.live import Live
+
+    from slotcast_publisher.fleet.commands.rollout_text import screen
+
+    view = look()
+    with Live(screen(view), auto_refresh=False, vertical_overflow="visible") as live:
+        while view.state not in ENDED:
+            time.sleep(REFRESH_S)
+            view = look()
+            live.update(screen(view), refresh=True)
+
+
+def _log(
+    repo: Repo,
+    name: Name,
+    count: Annotated[int, typer.Option("--lines", min=1, max=10_000, help="How many.")] = 100,
+    database: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
+    """Show who did what, and what was decided and why."""
+    from slotcast_publisher.fleet.commands.rollout_text import log_text
+
+    repository = open_repository(repo)
+    RolloutFiles(repository.path).plan_bytes(name)
+    with _reading(repository, database) as fleet:
+        lines = [] if fleet is None else fleet.log(name, count)
+    fields = {"rollout": name, "lines": [msgspec.to_builtins(line) for line in lines]}
+    emit(json, fields, [log_text(line) for line in lines] or ["Nothing was logged yet."])

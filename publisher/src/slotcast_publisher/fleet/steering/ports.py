@@ -1,0 +1,93 @@
+"""What steering needs of others: the fleet's database, brokers, deltas. `build` plugs the real."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from slotcast_publisher.fleet.rollout.decisions import Note
+from slotcast_publisher.fleet.rollout.observations import Device
+from slotcast_publisher.fleet.rollout.plan import Plan
+from slotcast_publisher.fleet.rollout.record import RolloutRecord
+
+
+class Deciding(Protocol):
+    """One transaction of a process that holds the lease."""
+
+    def save(self, plan: Plan, record: RolloutRecord, at_s: int) -> None:
+        """Keep a record where the fleet's pages find it.
+
+        Args:
+            plan: of the rollout.
+            record: where it stands.
+            at_s: seconds since 1970.
+        """
+
+    def log(self, plan: Plan, note: Note, at_s: int, who: str = "") -> None:
+        """Add a line to a rollout's log.
+
+        Args:
+            plan: of the rollout.
+            note: the line.
+            at_s: seconds since 1970.
+            who: the person, where it was one.
+        """
+
+
+class FleetView(Protocol):
+    """The fleet's database, as far as rollouts need it."""
+
+    def devices(self, model: str) -> Sequence[Device]:
+        """Give the devices of a model with their figures."""
+
+    def hold_lease(self, now_s: float) -> bool:
+        """Take the lease, or hold it on; says whether this process has it."""
+
+    def release_lease(self) -> None:
+        """Let another process take the lease at once."""
+
+    def deciding(self, now_s: float) -> AbstractContextManager[Deciding]:
+        """Open a transaction in which this process is known to hold the lease.
+
+        Raises:
+            LeaseLost: another process has it; or nobody.
+        """
+
+
+class Announcer(Protocol):
+    """Brings what is signed to the brokers."""
+
+    def announce(self, model: str, *, payloads: bool) -> None:
+        """Have a model's notice announced soon; from any thread, and it does not wait.
+
+        Args:
+            model: whose.
+            payloads: push what it offers before it, for devices that may begin.
+        """
+
+    def close(self) -> None:
+        """End, when what was asked for is done or a moment has passed."""
+
+
+class DeltaMaker(Protocol):
+    """Has deltas made."""
+
+    def want(self, model: str, version: str, bases: Sequence[str]) -> bool:
+        """Say what deltas are wanted; gives whether all are made, or will not be.
+
+        Args:
+            model: of the release.
+            version: of the release.
+            bases: versions to start from, the most important first.
+        """
+
+    def close(self) -> None:
+        """End what is being made."""
+
+
+class Say(Protocol):
+    """Takes one line of the log."""
+
+    def __call__(self, event: str, **fields: Any) -> None:
+        """Log an event with its fields."""

@@ -1,0 +1,275 @@
+"""What of a rollout must survive everything but the repository itself: `REPO/rollouts/NAME/`.
+
+plan.toml      as a person wrote it; never changed
+started.json   who started it, when, and the digest of the plan
+record.json    where it stands; made durable before each offer that it causes
+requests/      of persons, not answered yet; one file each, in order of their names
+answered/      the last of them, with what became of each
+
+A folder is made whole under another name and then given its own, so a start that was killed has
+started nothing (docs/adr/0107). Each file is replaced whole (`durable`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+
+from slotcast_publisher.durable import commit_dir, storage_errors, write_atomic
+from slotcast_publisher.errors import Conflict, NotFound, RepositoryDamaged
+from slotcast_publisher.fleet.rollout.person import Request
+from slotcast_publisher.fleet.rollout.plan import PLAN_MAX_BYTES, Plan, read_plan
+from slotcast_publisher.fleet.rollout.record import RolloutRecord, new_record
+from slotcast_schemas.decoders import make_decoders
+from slotcast_schemas.errors import UsageError
+
+FOLDER: Final = "rollouts"
+"""The repository's folder of rollouts."""
+ANSWERED_KEPT: Final = 100
+"""The number of answered requests of a rollout that are kept to look back at."""
+REQUESTS_MAX: Final = 100
+"""The number of requests that may wait for an answer; more are refused where they are made."""
+
+Outcome = Literal["done", "refused"]
+"""What became of a request."""
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """Who started a rollout.
+
+    Attributes:
+        who: the person.
+        at_s: when, seconds since 1970.
+        plan_sha256: of the plan's bytes, so that a plan that was changed since is noticed.
+    """
+
+    who: str
+    at_s: int
+    plan_sha256: str
+    format: Literal[1] = 1
+
+
+class SavedRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A record as it is kept."""
+
+    record: RolloutRecord
+    format: Literal[1] = 1
+
+
+class AskedFor(msgspec.Struct, frozen=True, kw_only=True):
+    """A person's request as it is kept.
+
+    Attributes:
+        at_s: when it was made, seconds since 1970.
+        outcome: what became of it; None while it waits.
+        answer: why it was refused.
+        answered_s: when it was answered.
+    """
+
+    request: Request
+    at_s: int
+    outcome: Outcome | None = None
+    answer: str = ""
+    answered_s: int = 0
+    format: Literal[1] = 1
+
+
+make_decoders(Started, SavedRecord, AskedFor)
+K = TypeVar("K")
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One rollout as it lies there.
+
+    Attributes:
+        requests: that nobody has answered yet, in their order.
+    """
+
+    plan: Plan
+    started: Started
+    record: RolloutRecord
+    requests: tuple[AskedFor, ...]
+
+
+class RolloutFiles:
+    """The rollouts of a repository.
+
+    Args:
+        repo: the repository's folder.
+    """
+
+    def __init__(self, repo: Path) -> None:
+        self._folder = repo / FOLDER
+        self._plans: dict[str, tuple[str, Plan]] = {}
+
+    def names(self) -> list[str]:
+        """Name the rollouts that were started, in the order of their names."""
+        folders = self._folder.glob("*/plan.toml")
+        return sorted(p.parent.name for p in folders if not p.parent.name.startswith("."))
+
+    def start(self, plan: Plan, text: bytes, started: Started, first: AskedFor) -> bool:
+        """Take a rollout in, with the request to start it; gives False if it is there already.
+
+        Args:
+            plan: what `text` says.
+            text: the plan's bytes as they were written.
+            started: who started it.
+            first: the request that starts it.
+
+        Raises:
+            Conflict: another plan was started under this name.
+        """
+        final = self._folder / plan.name
+        if final.exists():
+            return self._is_same(plan.name, text)
+        staged = self._folder / f".{plan.name}.{first.request.id}"
+        try:
+            write_atomic(staged / "plan.toml", text)
+            write_atomic(staged / "started.json", _json(started))
+            write_atomic(staged / "requests" / _file_of(first), _json(first))
+            with storage_errors(final):
+                staged.chmod(0o755)
+            if final.exists():
+                return self._is_same(plan.name, text)
+            commit_dir(staged, final)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+        return True
+
+    def _is_same(self, name: str, text: bytes) -> Literal[False]:
+        if self.plan_bytes(name) != text:
+            raise Conflict(
+                f"a rollout named {name!r} was started with another plan; a name is used once:"
+                f" choose another"
+            )
+        return False
+
+    def plan_bytes(self, name: str) -> bytes:
+        """Give a rollout's plan as it was written.
+
+        Raises:
+            NotFound: there is no such rollout; names those that there are.
+        """
+        path = self._folder / name / "plan.toml"
+        if not name or name.startswith(".") or Path(name).name != name or not path.exists():
+            known = ", ".join(self.names()) or "none"
+            raise NotFound(f"no rollout {name!r}; there are: {known}")
+        with storage_errors(path):
+            return path.read_bytes()[: PLAN_MAX_BYTES + 1]
+
+    def load(self, name: str) -> Rollout:
+        """Read a rollout; a record that is missing is as of one that nobody has started.
+
+        Raises:
+            NotFound: there is no such rollout.
+            RepositoryDamaged: a file of it is not what was written, or the plan was changed.
+        """
+        text = self.plan_bytes(name)
+        started = _read(self._folder / name / "started.json", Started)
+        digest = hashlib.sha256(text).hexdigest()
+        if digest != started.plan_sha256:
+            raise RepositoryDamaged(
+                f"{self._folder / name}/plan.toml was changed since the rollout was started; put it"
+                f" back (SHA-256 {started.plan_sha256[:16]}…): a plan counts for a rollout's life"
+            )
+        plan = self._plan(name, text, digest)
+        path = self._folder / name / "record.json"
+        record = _read(path, SavedRecord).record if path.exists() else new_record(plan)
+        return Rollout(plan, started, record, tuple(self.requests(name)))
+
+    def _plan(self, name: str, text: bytes, digest: str) -> Plan:
+        known = self._plans.get(name)
+        if known is None or known[0] != digest:
+            try:
+                plan = read_plan(text.decode(), f"{self._folder / name}/plan.toml")
+            except (UsageError, UnicodeDecodeError) as exc:
+                raise RepositoryDamaged(f"this version cannot read it: {exc}") from exc
+            known = self._plans[name] = (digest, plan)
+        return known[1]
+
+    def save_record(self, record: RolloutRecord) -> None:
+        """Make a record durable.
+
+        Raises:
+            StorageFailed: it could not be written; the one before is still there.
+        """
+        write_atomic(self._folder / record.name / "record.json", _json(SavedRecord(record=record)))
+
+    # --- requests -------------------------------------------------------------------------------
+
+    def ask(self, name: str, asked: AskedFor) -> None:
+        """Make a request durable; whoever drives the rollout carries it out.
+
+        Args:
+            name: of the rollout.
+            asked: the request.
+
+        Raises:
+            NotFound: there is no such rollout.
+            Conflict: too many wait for an answer already.
+        """
+        self.plan_bytes(name)
+        waiting = len(list((self._folder / name / "requests").glob("*.json")))
+        if waiting >= REQUESTS_MAX:
+            raise Conflict(
+                f"{name}: {waiting} requests wait already; does `slotcast serve` run for this"
+                " repository?"
+            )
+        write_atomic(self._folder / name / "requests" / _file_of(asked), _json(asked))
+
+    def requests(self, name: str) -> list[AskedFor]:
+        """Give the requests that wait, the oldest first; one that cannot be read is put away."""
+        found = []
+        for path in sorted((self._folder / name / "requests").glob("*.json")):
+            try:
+                found.append(_read(path, AskedFor))
+            except RepositoryDamaged:
+                with storage_errors(path):
+                    path.replace(path.with_suffix(".unreadable"))
+        return found
+
+    def answer(self, name: str, asked: AskedFor) -> None:
+        """Note what became of a request, and take it off those that wait.
+
+        Args:
+            name: of the rollout.
+            asked: the request, with its outcome.
+        """
+        folder = self._folder / name
+        write_atomic(folder / "answered" / _file_of(asked), _json(asked))
+        with storage_errors(folder):
+            (folder / "requests" / _file_of(asked)).unlink(missing_ok=True)
+            for path in sorted((folder / "answered").glob("*.json"))[:-ANSWERED_KEPT]:
+                path.unlink(missing_ok=True)
+
+    def answer_to(self, name: str, request_id: str) -> AskedFor | None:
+        """Give a request with its outcome; None while nobody has answered it.
+
+        Args:
+            name: of the rollout.
+            request_id: of the request.
+        """
+        found: Iterable[Path] = (self._folder / name / "answered").glob(f"*-{request_id}.json")
+        return next((_read(path, AskedFor) for path in found), None)
+
+
+def _file_of(asked: AskedFor) -> str:
+    return f"{asked.at_s:012d}-{asked.request.id}.json"
+
+
+def _json(found: Any) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(found), indent=1)
+
+
+def _read(path: Path, kind: type[K]) -> K:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError) as exc:
+        raise RepositoryDamaged(f"could not read {path}: {exc}") from exc

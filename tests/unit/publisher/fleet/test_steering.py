@@ -1,0 +1,415 @@
+"""Steering: what is decided is durable before it is signed, and each step is signed once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slotcast_publisher.errors import Conflict
+from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures
+from slotcast_publisher.fleet.rollout.lifecycle import GroupState, RolloutState
+from slotcast_publisher.fleet.rollout.person import Wish
+from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
+from slotcast_publisher.notice import Wanted
+from slotcast_publisher.repository import Repository
+from slotcast_schemas.errors import UsageError
+from slotcast_schemas.messages.offer import Offer
+from slotcast_schemas.states import State
+from tests.support.fleet import Publisher, model_bytes
+from tests.support.latencies import histogram
+from tests.support.steering import SteeredFleet
+
+PLAN = """
+model = "clf"
+version = "2"
+name = "r1"
+soak_s = 60
+unseen_s = 86400
+[[groups]]
+name = "canary"
+percent = 20
+[[groups]]
+name = "everyone"
+steps = [50, 100]
+"""
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`clf` 1 is offered to everyone; 2, 3 and 1 anew are released."""
+    publisher = Publisher.make(tmp_path_factory.mktemp("released") / "repo")
+    for version in ("1", "2"):
+        publisher.release("clf", version, {"model.onnx": model_bytes(int(version), 50_000)})
+    publisher.release("clf", "1.post1", same_as="1")
+    publisher.repo.offer("clf", "1")
+    return publisher.path
+
+
+@pytest.fixture
+def world(released: Path, tmp_path: Path) -> SteeredFleet:
+    shutil.copytree(released, tmp_path / "repo")
+    return SteeredFleet(tmp_path / "repo")
+
+
+def signed_words(world: SteeredFleet) -> list[str]:
+    return [text for word, text in world.fleet.lines if word == "signed"]
+
+
+def test_a_rollout_goes_through_its_groups_and_each_step_is_signed_once(
+    world: SteeredFleet,
+) -> None:
+    world.start(PLAN)
+    world.until("r1", RolloutState.FINISHED)
+
+    assert {sim.state for sim in world.sims} == {State.COMMITTED}
+    assert {sim.runs for sim in world.sims} == {2}
+    assert signed_words(world) == [
+        "2 active as r1 for canary 20 %",
+        "2 active as r1 for canary 20 %, everyone 50 %",
+        "2 active as r1 for canary 20 %, everyone",
+    ]
+
+
+def test_the_record_is_durable_before_the_offer_that_it_causes_is_signed(
+    world: SteeredFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    save, sign = RolloutFiles.save_record, Repository.sign
+
+    def saved(self: RolloutFiles, record: Any) -> None:
+        save(self, record)
+        order.append("record" if record.groups[0].state is not GroupState.WAITING else "-")
+
+    def signed(self: Repository, offer: Offer) -> bytes:
+        assert "record" in order
+        order.append("offer")
+        return sign(self, offer)
+
+    monkeypatch.setattr(RolloutFiles, "save_record", saved)
+    monkeypatch.setattr(Repository, "sign", signed)
+    world.start(PLAN)
+    world.until("r1", RolloutState.RUNNING)
+    assert order[-2:] == ["record", "offer"]
+
+
+# --- dying ----------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """Signal 9, as far as a process of its own would notice."""
+
+
+class Killer:
+    """Kills at the n-th of the moments between which something is durable or not."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+        self.left = at
+        for owner, name in (
+            ("slotcast_publisher.fleet.steering.rollout_files.RolloutFiles", "save_record"),
+            ("slotcast_publisher.fleet.steering.rollout_files.RolloutFiles", "answer"),
+            ("slotcast_publisher.repository.Repository", "sign"),
+            ("slotcast_publisher.trust.role_signing.Roles", "set_offer"),
+            ("slotcast_publisher.trust.role_signing.Roles", "renew"),
+            ("tests.support.steering.Announced", "announce"),
+        ):
+            monkeypatch.setattr(f"{owner}.{name}", self._around(owner, name))
+
+    def _around(self, owner: str, name: str) -> Callable[..., Any]:
+        module, _, kind = owner.rpartition(".")
+        work = getattr(getattr(__import__(module, fromlist=[kind]), kind), name)
+
+        def around(*args: Any, **kwargs: Any) -> Any:
+            self.moment()
+            result = work(*args, **kwargs)
+            self.moment()
+            return result
+
+        return around
+
+    def moment(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+
+@pytest.mark.parametrize("at", range(1, 46, 4))
+def test_killed_at_any_moment_no_step_is_lost_and_none_is_signed_twice(
+    world: SteeredFleet, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    offers: list[str] = []
+    from slotcast_publisher import notice
+
+    sign_offer = notice.sign_offer
+
+    def counted(store: Any, roles: Any, offer: Offer) -> None:
+        before = roles.signed_offer(offer.model)
+        try:
+            sign_offer(store, roles, offer)
+        finally:
+            if roles.signed_offer(offer.model) != before:
+                offers.append(repr((offer.version, offer.state, offer.groups, offer.attempt)))
+
+    monkeypatch.setattr("slotcast_publisher.repository.sign_offer", counted)
+    killer = Killer(monkeypatch, at)
+    world.start(PLAN)
+    for _ in range(200):
+        try:
+            if world.record("r1").state is RolloutState.FINISHED:
+                break
+            world.turn()
+        except Killed:
+            world.fleet.holder = ""  # its lease runs out
+            world.steering = world.process(f"after {at}")
+    world.turns(5)
+
+    assert killer.left <= 0, "the moment never came"
+    assert world.record("r1").state is RolloutState.FINISHED
+    assert len(offers) == len(set(offers)) == 3
+    assert {sim.runs for sim in world.sims} == {2}
+    assert not world.steering.repo.is_half_signed("clf")
+
+
+def test_who_has_lost_the_lease_signs_nothing(world: SteeredFleet) -> None:
+    world.start(PLAN)
+    world.turns(3)
+    world.fleet.holder = "second"
+    before = world.steering.repo.present_offer("clf")
+    world.turns(10)
+    assert world.steering.repo.present_offer("clf") == before
+    assert world.record("r1").state is not RolloutState.RUNNING
+
+
+def test_a_lease_that_is_lost_while_it_looks_is_noticed_before_anything_is_written(
+    world: SteeredFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.start(PLAN)
+    devices = world.fleet.devices_now
+
+    def stolen() -> Any:
+        world.fleet.holder = "second"
+        return devices()
+
+    world.fleet.devices_now = stolen
+    world.turns(10)
+    assert world.record("r1").state is RolloutState.DRAFT
+    assert [asked.outcome for asked in world.files.requests("r1")] == [None]
+
+
+def test_two_processes_that_both_believe_they_may_sign_each_step_once(world: SteeredFleet) -> None:
+    """Even if the lease says yes to both: what one has decided makes the other look anew."""
+    from tests.support.steering import FleetFor
+
+    class Both(FleetFor):
+        def hold_lease(self, now_s: float) -> bool:
+            world.fleet.holder = self.name
+            return True
+
+    other = world.process("second")
+    world.steering.fleet = Both(world.fleet, "first")
+    other.fleet = Both(world.fleet, "second")
+    world.start(PLAN)
+    for _ in range(100):
+        world.turn()
+        other.look(world.clock.now_s)
+    assert world.record("r1").state is RolloutState.FINISHED
+    assert len(signed_words(world)) == 3
+
+
+# --- persons --------------------------------------------------------------------------------------
+
+
+def test_what_a_person_asks_for_is_carried_out_and_answered_whatever_the_pace(
+    world: SteeredFleet,
+) -> None:
+    start = world.start(PLAN)
+    world.until("r1", RolloutState.RUNNING)
+    pause = world.ask("r1", Wish.PAUSE, why="lunch")
+    world.steering.look(world.clock.now_s)  # no time has passed
+
+    found = world.files.answer_to("r1", pause.request.id)
+    assert found is not None
+    assert found.outcome == "done"
+    assert world.files.answer_to("r1", start.request.id) is not None
+    assert world.announced is not None
+    assert world.announced.state == "paused"
+    assert world.record("r1").pause is not None
+    assert ("asked_to_pause", "lunch") in world.fleet.lines
+    world.turns(20)
+    assert world.record("r1").state is RolloutState.PAUSED
+    assert {sim.runs for sim in world.sims} == {1}
+
+
+def test_what_cannot_be_done_is_refused_with_why_and_asked_no_more(world: SteeredFleet) -> None:
+    world.start(PLAN)
+    world.until("r1", RolloutState.RUNNING)
+    asked = world.ask("r1", Wish.OPEN_GATE, group="nowhere")
+    world.turn()
+    found = world.files.answer_to("r1", asked.request.id)
+    assert found is not None
+    assert found.outcome == "refused"
+    assert "no group 'nowhere'" in found.answer
+    assert world.files.requests("r1") == []
+
+
+def test_a_person_asks_while_a_serve_that_just_died_had_carried_it_out(
+    world: SteeredFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.start(PLAN)
+    world.until("r1", RolloutState.RUNNING)
+    world.ask("r1", Wish.RETRY)
+    with monkeypatch.context() as patch:
+
+        def dies(*_: object) -> None:
+            raise Killed
+
+        patch.setattr(RolloutFiles, "answer", dies)
+        with pytest.raises(Killed):
+            world.turn()
+    world.turns(2)
+    assert world.record("r1").attempt == 2
+
+
+def test_a_second_rollout_of_the_same_release_is_refused(world: SteeredFleet) -> None:
+    world.start(PLAN)
+    world.turns(2)
+    asked = world.start(PLAN.replace('"r1"', '"r2"'))
+    world.turns(2)
+    found = world.files.answer_to("r2", asked.request.id)
+    assert found is not None
+    assert "r1 rolls clf 2 out already" in found.answer
+
+
+def test_starting_the_same_plan_twice_is_one_rollout_and_another_plan_is_refused(
+    world: SteeredFleet,
+) -> None:
+    world.start(PLAN)
+    world.start(PLAN)
+    assert len(world.files.requests("r1")) == 1
+    with pytest.raises(Conflict, match="started with another plan"):
+        world.start(PLAN.replace("soak_s = 60", "soak_s = 0"))
+
+
+def test_a_plan_in_a_zone_that_nobody_knows_is_refused_at_the_start(world: SteeredFleet) -> None:
+    with pytest.raises(UsageError, match="time_zone: expected a name such as Europe/Berlin"):
+        world.start('time_zone = "Europe/Atlantis"\n' + PLAN)
+
+
+def test_a_plan_that_was_changed_since_is_not_gone_by(world: SteeredFleet) -> None:
+    world.start(PLAN)
+    world.turns(2)
+    (world.path / "rollouts" / "r1" / "plan.toml").write_text(PLAN.replace("20", "90"))
+    before = world.steering.repo.present_offer("clf")
+    world.turns(10)
+    assert world.steering.repo.present_offer("clf") == before
+    problems = [fields["detail"] for event, fields in world.said if event == "error"]
+    assert len(problems) == 1
+    assert "plan.toml was changed since" in problems[0]
+
+
+# --- the way back ---------------------------------------------------------------------------------
+
+
+def test_going_back_offers_the_old_content_to_those_that_were_let_in(world: SteeredFleet) -> None:
+    world.start(PLAN)
+    world.until("r1", RolloutState.RUNNING)
+    world.turns(2)
+    had = {sim.id for sim in world.sims if sim.runs == 2}
+    assert had
+    world.ask("r1", Wish.GO_BACK, to="1.post1")
+    world.turns(2)
+
+    assert world.record("r1").state is RolloutState.STOPPED
+    assert world.announced is not None
+    assert (world.announced.version, world.announced.deployment) == ("1.post1", "r1.back")
+    assert {sim.id for sim in world.sims if sim.runs == 3} == had
+    assert {sim.runs for sim in world.sims} == {1, 3}
+
+
+def test_there_is_no_way_back_to_an_older_sequence(world: SteeredFleet) -> None:
+    world.start(PLAN)
+    world.until("r1", RolloutState.RUNNING)
+    asked = world.ask("r1", Wish.GO_BACK, to="1")
+    world.turn()
+    found = world.files.answer_to("r1", asked.request.id)
+    assert found is not None
+    assert "1 has sequence 1, and devices refuse what is not above 2" in found.answer
+
+
+# --- the offer ------------------------------------------------------------------------------------
+
+
+def test_an_offer_by_hand_while_it_looks_is_never_written_over(
+    world: SteeredFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.start(PLAN)
+    world.turns(4)
+    assert world.record("r1").state is RolloutState.PREPARING
+    want = world.deltas.want
+
+    def by_hand(*given: Any) -> bool:  # after the present offer was read
+        Repository(world.path, now_s=world.clock).offer("clf", "1", Wanted(state="paused"))
+        return want(*given)
+
+    monkeypatch.setattr(type(world.deltas), "want", lambda _, *given: by_hand(*given))
+    world.turn()
+    present = world.steering.repo.present_offer("clf")
+    assert present is not None
+    assert (present.version, present.state) == ("1", "paused")
+
+
+def test_bad_live_latency_on_a_third_of_the_canaries_pauses_in_the_first_group(
+    world: SteeredFleet,
+) -> None:
+    world.sims += [s for n in range(100) if (s := _more(world, n)) is not None]
+    world.start(PLAN)
+    world.until("r1", RolloutState.RUNNING)
+    world.turn()
+    canaries = [sim.id for sim in world.sims if sim.runs == 2]
+    old = ReleaseFigures(requests=1000, latency=histogram(0.010))
+    for number, name in enumerate(canaries):
+        new = histogram(0.060 if number % 3 == 0 else 0.011)
+        world.figures[name] = {1: old, 2: ReleaseFigures(requests=1000, latency=new)}
+    world.turns(3)
+
+    record = world.record("r1")
+    assert record.state is RolloutState.PAUSED
+    assert record.pause is not None
+    assert record.pause.by == "limit"
+    assert "max_latency_p50_ratio in canary" in record.pause.why
+    assert {sim.id for sim in world.sims if sim.runs == 2} == set(canaries)
+
+
+def _more(world: SteeredFleet, number: int) -> Any:
+    from tests.fleet_simulation.fleet import SimDevice
+
+    return SimDevice(f"more{number}", {}, runs=1, fates=dict(world.sims[0].fates))
+
+
+def test_deltas_are_wanted_from_what_devices_run_the_most_common_first(
+    world: SteeredFleet,
+) -> None:
+    world.deltas.are_made = False
+    world.start(PLAN)
+    world.turns(10)
+    assert world.record("r1").state is RolloutState.PREPARING
+    assert world.deltas.wanted[-1] == ("clf", "2", ("1",))
+    world.deltas.are_made = True
+    world.until("r1", RolloutState.RUNNING)
+
+
+def test_nothing_is_looked_at_while_devices_are_not_heard_but_a_person_is(
+    world: SteeredFleet,
+) -> None:
+    world.start(PLAN)
+    world.until("r1", RolloutState.RUNNING)
+    world.steering.hears = lambda: False
+    before = world.record("r1")
+    world.turns(10)
+    assert world.record("r1") == before
+    world.ask("r1", Wish.PAUSE)
+    world.turn()
+    assert world.record("r1").state is RolloutState.PAUSED
