@@ -117,17 +117,13 @@ def _fields_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _check_depth(value: object, kind: type[Message], room: int) -> None:
-    if isinstance(value, dict):
-        inner: list[object] = list(value.values())
-    elif isinstance(value, list):
-        inner = value
-    else:
-        return
+def _check_depth(value: dict[str, Any] | list[Any], kind: type[Message], room: int) -> None:
+    """Refuse what nests too deep; a list of numbers costs no call for each of them."""
     if room == 0:
         raise MalformedMessage(f"{kind.KIND}: nested deeper than {_MAX_DEPTH} levels")
-    for item in inner:
-        _check_depth(item, kind, room - 1)
+    for item in value.values() if isinstance(value, dict) else value:
+        if isinstance(item, (dict, list)):
+            _check_depth(item, kind, room - 1)
 
 
 def _check_envelope(fields: dict[str, Any], kind: type[Message]) -> None:

@@ -134,6 +134,7 @@ class Listener:
             self._hear(link, _STEP_S)
             if is_shared and self._look_is_over():
                 link.unsubscribe(*filters)
+                self._say("sharing", broker=self.name, group=share)
             self._say_dropped(link)
         self._hear(link, 0)  # what the broker was told that we have
 

@@ -99,7 +99,8 @@ def unpack(data: bytes) -> ReleaseFigures:
 
 
 def _steps(below: Counts) -> tuple[int, ...]:
-    rises = np.diff(below, prepend=0)
+    rises = below.copy()
+    rises[1:] -= below[:-1]
     at = np.flatnonzero(rises)
     pairs = zip(at.tolist(), rises[at].tolist(), strict=True)
     return tuple(itertools.chain.from_iterable(pairs))

@@ -133,20 +133,33 @@ def histogram_of(latency: Latency | None) -> Histogram | None:
     """
     if latency is None or len(latency.counts) != len(latency.bounds_s) + 1:
         return None
-    bounds = np.array(latency.bounds_s, dtype=np.float64)
-    if np.any(np.diff(bounds) <= 0):
-        return None
-    below = np.concatenate(([0], np.cumsum(np.array(latency.counts, dtype=np.int64))))
+    below = np.array(latency.counts, dtype=np.int64).cumsum()
+    if latency.bounds_s == GRID_S:  # those of our own devices
+        surely = maybe = below[:-1]
+    else:
+        bounds = np.array(latency.bounds_s, dtype=np.float64)
+        if np.any(np.diff(bounds) <= 0):
+            return None
+        surely, maybe = _by_the_grid(bounds, np.concatenate(([0], below)))
     requests = int(below[-1])
-    index = np.searchsorted(bounds, _GRID * (1 + _SAME_BOUND), side="right")
-    surely = below[index]
-    edge = np.concatenate(([0.0], bounds))[index]
-    is_edge = np.abs(edge - _GRID) <= _GRID * _SAME_BOUND
-    maybe = np.where(is_edge, surely, below[np.minimum(index + 1, len(below) - 1)])
     if latency.max_s > 0:  # what is longer than the longest of all is above every request
         surely = np.where(latency.max_s < _GRID, requests, surely)
         maybe = np.where(latency.max_s < _GRID, requests, maybe)
     return Histogram(surely, maybe, requests, latency.max_s, latency.sum_s)
+
+
+def _by_the_grid(bounds: NDArray[np.float64], below: Counts) -> tuple[Counts, Counts]:
+    """Give how many requests were below each bound of the grid, surely and maybe.
+
+    Args:
+        bounds: of the buckets, rising, float64 of shape (n,).
+        below: requests below each of them, first of all 0, int64 of shape (n + 2,).
+    """
+    index = np.searchsorted(bounds, _GRID * (1 + _SAME_BOUND), side="right")
+    surely = below[index]
+    edge = np.concatenate(([0.0], bounds))[index]
+    is_edge = np.abs(edge - _GRID) <= _GRID * _SAME_BOUND
+    return surely, np.where(is_edge, surely, below[np.minimum(index + 1, len(below) - 1)])
 
 
 def merged(histograms: Iterable[Histogram]) -> Histogram:

@@ -54,6 +54,8 @@ def figures_of(summaries: Iterable[Summary]) -> ReleaseFigures:
 def together(parts: Iterable[ReleaseFigures]) -> ReleaseFigures:
     """Put figures of one release together."""
     found = list(parts)
+    if len(found) == 1 and found[0].requests and found[0].latency.requests:
+        return found[0]
     return ReleaseFigures(
         requests=sum(part.requests for part in found),
         errors=sum(part.errors for part in found),

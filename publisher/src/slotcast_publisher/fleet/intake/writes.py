@@ -18,7 +18,6 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
-    insert,
     select,
     update,
 )
@@ -32,7 +31,7 @@ from slotcast_publisher.fleet.database.tables import (
     history,
     metrics,
 )
-from slotcast_publisher.fleet.database.upsert import insert_missing, upsert
+from slotcast_publisher.fleet.database.upsert import insert_missing, insert_rows, upsert
 from slotcast_publisher.fleet.intake.batch import Batch, Happened, MetricsHeard, StatusHeard
 from slotcast_publisher.fleet.intake.record import DeviceRecord, Step, step_of
 from slotcast_schemas.decoders import make_decoders
@@ -183,8 +182,7 @@ def write_batch(connection: Connection, batch: Batch) -> None:
         at = (device_models.c.device == device) & (device_models.c.model == model)
         connection.execute(delete(device_models).where(at))
     _upsert_alike(connection, device_models, _model_rows(batch))
-    if batch.happened:
-        connection.execute(insert(history), [_history_row(step) for step in batch.happened])
+    insert_rows(connection, history, [_history_row(step) for step in batch.happened])
     insert_missing(
         connection, metrics, [row for came in batch.metrics for row in _metrics_rows(came)]
     )
@@ -276,8 +274,7 @@ def _write_tags(connection: Connection, batch: Batch) -> None:
         for device, tags in sorted(changed.items())
         for key, value in sorted(tags.items())
     ]
-    if rows:
-        connection.execute(insert(device_tags), rows)
+    insert_rows(connection, device_tags, rows)
 
 
 def _model_rows(batch: Batch) -> Iterator[Row]:
