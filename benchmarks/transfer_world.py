@@ -22,15 +22,20 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from benchmarks.report import CannotRun, Options
+from slotcast_device.core.state import ModelState
+from slotcast_device.storage import state_file
+from slotcast_device.storage.os_disk import OsDisk
 from slotcast_schemas.errors import RefusedRelease
-from slotcast_schemas.messages import Status
+from slotcast_schemas.messages import Notice, Offer, Status
 from slotcast_schemas.states import SETTLED, State
 from slotcast_schemas.topics import ChunkTopic, Topics
+from slotcast_schemas.trust import offer_target
 from slotcast_schemas.wire import decode
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessage
 
+    from slotcast_schemas.messages.offer import Payload
     from tests.support.brokers import Broker
 
 MODEL: Final = "bench"
@@ -117,9 +122,20 @@ class Run:
         Raises:
             CannotRun: none was; the message has the device's last words.
         """
+        return self._first(words)[0]
+
+    def logged_line(self, words: str) -> str:
+        """Give the first line with these words in it.
+
+        Raises:
+            CannotRun: none was written.
+        """
+        return self._first(words)[1]
+
+    def _first(self, words: str) -> tuple[float, str]:
         for when_s, line in self.lines:
             if words in line:
-                return when_s
+                return when_s, line
         raise CannotRun(f"the device never logged {words!r}:\n{self.log[-2000:]}")
 
     def at(self, *states: State) -> float:
@@ -155,11 +171,27 @@ class World:
         run_json("release", self.repo, MODEL, version, named, *plain)
         run_json("publish", self.repo, MODEL, version)
 
-    def run_device(self, port: int, *, is_observed: bool = True) -> Run:
+    def offered(self, codec: str | None = None) -> Payload:
+        """Give the whole image that is offered in this codec, or the smallest.
+
+        A device takes the smallest until it knows how fast its link is.
+
+        Raises:
+            CannotRun: none is offered.
+        """
+        notice = decode(retained(self.broker, TOPICS.notice(MODEL)), Notice)
+        offer = decode(notice.targets[offer_target(MODEL)], Offer)
+        found = [one for one in offer.payloads if codec in {None, one.codec} and one.base is None]
+        if not found:
+            raise CannotRun(f"no payload {codec or ''} is offered")
+        return min(found, key=lambda payload: payload.size_bytes)
+
+    def run_device(self, port: int, *, is_observed: bool = True, link_bytes_per_s: int = 0) -> Run:
         """Let a new device fetch what is offered, through this port; it must commit.
 
         Args:
             port: where the device finds its broker.
+            link_bytes_per_s: what it remembers of its link; 0 for nothing.
             is_observed: note the states that it reports, which takes a client of its own: some
                 milliseconds of a core that the device and the broker would use.
 
@@ -172,6 +204,11 @@ class World:
         url = f"mqtt://127.0.0.1:{port}"
         run_json("provision", self.repo, name, out, "--model", MODEL, "--broker", url)
         self._make_way(out)
+        if link_bytes_per_s:
+            known = ModelState(model=MODEL, link_bytes_per_s=link_bytes_per_s)
+            folder = out / "state" / "models" / MODEL
+            folder.mkdir(parents=True)
+            state_file.save(OsDisk(), folder / "state.json", known)
         run = Run()
         with observed(self.broker, name, run) if is_observed else nullcontext():
             self._run_process(out, run)
@@ -275,10 +312,34 @@ class Bare:
     seconds: float
 
 
-def bare_subscriber(broker: Broker) -> Bare:
-    """Receive the retained chunks of the only payload there is, with paho and nothing else.
+def retained(broker: Broker, topic: str) -> bytes:
+    """Give what a broker keeps of a topic.
+
+    Raises:
+        CannotRun: nothing came within ten seconds.
+    """
+    came = threading.Event()
+    got: list[bytes] = []
+
+    def take(_client: Client, _data: object, message: MQTTMessage) -> None:
+        got.append(bytes(message.payload))
+        came.set()
+
+    with client(broker, "reader") as reader:
+        reader.on_message = take
+        reader.subscribe(topic, qos=1)
+        if not came.wait(10):
+            raise CannotRun(f"the broker keeps nothing of {topic}")
+    return got[0]
+
+
+def bare_subscriber(broker: Broker, payload: Payload) -> Bare:
+    """Receive the retained chunks of one payload, with paho and nothing else.
 
     The end is when no chunk has come for a second; the time is that of the last one.
+
+    Raises:
+        CannotRun: no chunk came.
     """
     sizes: dict[str, int] = {}
     last_s = [0.0]
@@ -290,7 +351,7 @@ def bare_subscriber(broker: Broker) -> Bare:
     with client(broker, "bare") as bare:
         bare.on_message = take
         start_s = time.monotonic()
-        bare.subscribe(f"{TOPICS.prefix}/payloads/+/+/+", qos=1)
+        bare.subscribe(f"{TOPICS.prefix}/payloads/{payload.sha256.hex()}/+/+", qos=1)
         while not last_s[0] or time.monotonic() - last_s[0] < 1.0:
             if time.monotonic() - start_s > DEVICE_TIMEOUT_S:
                 raise CannotRun("no retained chunks came to a bare subscriber")
