@@ -258,8 +258,8 @@ BREAKS: Final = (
     _rollout(
         "half a fleet is taken for all of it, after a database was lost",
         "rollout/engine.py",
-        "LISTENED_MIN_S: Final = 120\n",
-        "LISTENED_MIN_S: Final = 0\n",
+        "left_s = self._plan.listen_s - listened_s\n",
+        "left_s = 0.0\n",
     ),
     _rollout(
         "a gate is not asked",

@@ -42,9 +42,6 @@ from slotcast_schemas.update_windows import minutes_until_open, parse_windows
 LOOK_MAX_S: Final = 120
 """The longest time between two looks that counts as watched, in seconds. Looks come more often; a
 longer gap is a process that did not run, or a clock that was set."""
-LISTENED_MIN_S: Final = 120
-"""The seconds for which devices must have been listened to before anything opens or passes: after a
-gap, or without a database, the retained statuses come in first, and half a fleet is no fleet."""
 _MINUTE_S: Final = 60
 _WEEK_MINUTES: Final = 7 * 24 * 60
 _EPOCH_MINUTE: Final = 3 * 24 * 60
@@ -127,9 +124,10 @@ class _Engine:
             self._waits.append(f"the release {version}, which is not in the repository")
             return False
         listened_s = self._now.wall_s - self._record.listening_since_s
-        if listened_s < LISTENED_MIN_S:
-            self._waits.append(f"devices to be heard, for {LISTENED_MIN_S - listened_s} s more")
-        return listened_s >= LISTENED_MIN_S
+        left_s = self._plan.listen_s - listened_s
+        if left_s > 0:
+            self._waits.append(f"devices to be heard, for {left_s:.0f} s more")
+        return left_s <= 0
 
     def _count(self) -> None:
         self._hold_back()

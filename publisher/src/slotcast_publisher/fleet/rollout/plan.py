@@ -328,6 +328,14 @@ class Plan(_File, frozen=True, kw_only=True):
     prepare_s: Annotated[
         WaitS, Meta(description="The longest time for making deltas before the first group.")
     ] = 3600.0
+    listen_s: Annotated[
+        WaitS,
+        Meta(
+            description="So long are devices listened to, without a gap, before anything opens or"
+            " passes: after a restart the retained statuses come in one after the other, and half a"
+            " fleet is no fleet. Large fleets may need more; less is for trying things out."
+        ),
+    ] = 120.0
     limits: Annotated[Limits, Meta(description="What a release may do to devices.")] = Limits()
     groups: Annotated[
         tuple[PlanGroup, ...],

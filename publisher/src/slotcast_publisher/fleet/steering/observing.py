@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from slotcast_publisher.fleet.rollout.engine import LISTENED_MIN_S, LOOK_MAX_S
+from slotcast_publisher.fleet.rollout.engine import LOOK_MAX_S
 from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
 from slotcast_publisher.fleet.rollout.observations import (
     Device,
@@ -85,15 +85,16 @@ def observe(
     )
 
 
-def has_heard_devices(record: RolloutRecord, now: Now) -> bool:
+def has_heard_devices(plan: Plan, record: RolloutRecord, now: Now) -> bool:
     """Whether devices were listened to for long enough that what they run can be known.
 
     Args:
+        plan: of the rollout.
         record: of the rollout.
         now: the time.
     """
     is_watched = record.looked_s > 0 and 0 <= now.wall_s - record.looked_s <= LOOK_MAX_S
-    return is_watched and now.wall_s - record.listening_since_s >= LISTENED_MIN_S
+    return is_watched and now.wall_s - record.listening_since_s >= plan.listen_s
 
 
 def bases_of(

@@ -240,7 +240,7 @@ class Steering:
         seen = observe(self.repo, rollout, devices, self.gates.answers(), is_prepared=False)
         bases, counts = bases_of(self.repo, plan, rollout.record, seen)
         is_made = self.deltas.want(plan.model, plan.versions[rollout.record.leg], bases)
-        seen = replace(seen, is_prepared=is_made and has_heard_devices(rollout.record, now))
+        seen = replace(seen, is_prepared=is_made and has_heard_devices(plan, rollout.record, now))
         record, answers, notes = self._with_requests(rollout, seen, now)
         found = look(plan, record, seen, now)
         notes += [(note, "") for note in found.notes]
