@@ -11,10 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from slotcast_schemas.messages.release import Probe
+from slotcast_schemas.probe import ProbeRequest, SlotModel, run_probe, runner
 from slotcast_schemas.probe.waits import ProcessorUse, RunTime, Stopwatch, processor_use
+from tests.support import models
 
 
 def work(seconds: float) -> None:
@@ -102,3 +106,15 @@ def test_the_use_of_another_process_can_be_read_and_a_gone_one_has_none() -> Non
         rival.kill()
         rival.wait()
     assert processor_use(rival.pid) == ProcessorUse()
+
+
+def test_a_probe_that_has_just_ended_by_itself_is_not_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a process used is gone with it: that reads as time without any wait."""
+    (tmp_path / "m.onnx").write_bytes(models.classifier())
+    uses = iter([ProcessorUse(ran_s=5.0)])
+    monkeypatch.setattr(runner, "processor_use", lambda _: next(uses, ProcessorUse()))
+    probe = Probe(timeout_s=0.01)
+    result = run_probe(ProbeRequest(candidate=SlotModel(str(tmp_path), "m.onnx"), probe=probe))
+    assert result.passed, result.detail

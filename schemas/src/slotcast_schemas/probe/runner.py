@@ -192,6 +192,8 @@ class _Watch:
         if took_s <= limit_s:
             return None
         use = processor_use(self._pid)
+        if use.ran_s < self._at_begin.ran_s:
+            return None  # it has just ended by itself, and what it used is gone with it
         self._ran_s = use.ran_s - self._at_begin.ran_s
         waited_s = use.waited_s - self._at_begin.waited_s
         if took_s - waited_s > limit_s or self._ran_s > limit_s:
