@@ -147,6 +147,73 @@ def tokens_of_which_two_mean_the_same() -> bytes:
     )
 
 
+def tree_of_incomes(*, swapped: bool = False) -> bytes:
+    """A decision tree that asks of the second of three columns whether it is above 20,000."""
+    shares = [0.9, 0.1, 0.2, 0.8]
+    node = helper.make_node(
+        "TreeEnsembleClassifier",
+        ["x"],
+        ["label", "p"],
+        domain="ai.onnx.ml",
+        nodes_treeids=[0, 0, 0],
+        nodes_nodeids=[0, 1, 2],
+        nodes_featureids=[1, 0, 0],
+        nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"],
+        nodes_values=[20_000.0, 0.0, 0.0],
+        nodes_truenodeids=[1, 0, 0],
+        nodes_falsenodeids=[2, 0, 0],
+        class_treeids=[0] * 4,
+        class_nodeids=[1, 1, 2, 2],
+        class_ids=[0, 1, 0, 1],
+        class_weights=shares[::-1] if swapped else shares,
+        post_transform="NONE",
+        classlabels_int64s=[0, 1],
+    )
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [_tensor("x", FLOAT, ["n", 3])],
+        [_tensor("label", INT64, ["n"]), _tensor("p", FLOAT, ["n", 2])],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 1)]
+    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
+
+
+def regions_of_one_image() -> bytes:
+    """Crops of an image, each with the number of its image in the batch, of which 0 is there."""
+    node = helper.make_node(
+        "RoiAlign", ["x", "rois", "batch"], ["y"], output_height=2, sampling_ratio=2
+    )
+    given = [
+        _tensor("x", FLOAT, [1, 2, 16, 16]),
+        _tensor("rois", FLOAT, ["r", 4]),
+        _tensor("batch", INT64, ["r"]),
+    ]
+    return _model([node], given, [_tensor("y", FLOAT, ["r", 2, 2, 1])], opset=16)
+
+
+def pooled_for(size: int) -> bytes:
+    """An image of free size, of which the weights at its end fix one."""
+    pool = size // 13
+    nodes = [
+        helper.make_node("AveragePool", ["x"], ["p"], kernel_shape=[13, 13], strides=[13, 13]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("MatMul", ["f", "w"], ["y"]),
+    ]
+    weights = np.random.default_rng(1).standard_normal((pool * pool, 2)).astype(np.float32)
+    out = _tensor("y", FLOAT, ["n", 2])
+    given = [_tensor("x", FLOAT, ["n", 1, "h", "w_"])]
+    return _model(nodes, given, [out], constants=[numpy_helper.from_array(weights, "w")])
+
+
+def output_without_a_rank() -> bytes:
+    """What onnx's checker forbids and runtimes load: nothing is said of the output's shape."""
+    weights = np.random.default_rng(1).standard_normal((4, 3)).astype(np.float32)
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    given, out = _tensor("x", FLOAT, [1, 4]), _tensor("y", FLOAT, None)
+    return _model([node], [given], [out], constants=[numpy_helper.from_array(weights, "w")])
+
+
 def two_scales(*, small: float = 1.0) -> bytes:
     """Thousands beside a probability, as boxes of a detector beside its score."""
     rng = np.random.default_rng(1)

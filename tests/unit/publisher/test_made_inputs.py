@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,50 @@ def test_the_first_size_that_runs_is_tried_with_every_kind_of_numbers(
     ids = np.asarray(samples_of(repo).inputs["ids"])
     assert ids.max() > 1
     assert ids.shape[1:] == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        typed_models.tree_of_incomes,
+        typed_models.regions_of_one_image,
+        lambda: typed_models.pooled_for(299),
+    ],
+    ids=["tree", "regions", "image of 299"],
+)
+def test_inputs_are_found_for_kinds_that_people_ship(
+    repo: Repository, tmp_path: Path, make: Callable[[], bytes]
+) -> None:
+    result = on_device(repo, released(repo, tmp_path, make()).release)
+    assert result.passed, result.detail
+    assert "golden" in {check.name for check in result.checks}
+
+
+def test_columns_are_drawn_around_the_thresholds_of_a_tree(
+    repo: Repository, tmp_path: Path
+) -> None:
+    """So that a damaged leaf shows."""
+    release = released(repo, tmp_path, typed_models.tree_of_incomes()).release
+    incomes = np.asarray(samples_of(repo).inputs["x"])[..., 1]
+    assert incomes.min() < 20_000 < incomes.max()
+    folder = tmp_path / "damaged"
+    folder.mkdir()
+    (folder / release.entry).write_bytes(typed_models.tree_of_incomes(swapped=True))
+    samples = repo.store.folder("made", "2.0").files_dir / "samples.npz"
+    (folder / "samples.npz").write_bytes(samples.read_bytes())
+    candidate = SlotModel(str(folder), release.entry)
+    assert (
+        run_probe(ProbeRequest(candidate=candidate, probe=release.probe)).reason
+        == "golden_mismatch"
+    )
+
+
+def test_what_onnx_forbids_and_the_runtime_loads_is_released_with_a_word(
+    repo: Repository, tmp_path: Path
+) -> None:
+    done = released(repo, tmp_path, typed_models.output_without_a_rank())
+    assert any("onnx finds fault with it" in warning for warning in done.warnings)
+    assert on_device(repo, done.release).passed
 
 
 def test_samples_that_nobody_asked_for_weigh_little_beside_the_model(

@@ -135,7 +135,7 @@ def make_samples(
     else:
         samples = given_samples(user_npz, session.inputs, max_samples)
     few_bytes = _few_bytes(model_dir) if only_if_needed else max_bytes
-    runs = _run_all(session, samples, few_bytes, max_bytes)
+    runs = _run_all(session, samples, few_bytes, max_bytes, is_made=user_npz is None)
     if not runs:
         warn("no samples: one run is larger than a samples file may be")
         return Probe()
@@ -223,7 +223,9 @@ def _few_bytes(model_dir: Path) -> int:
     return max(_FEW_MIN_BYTES, model_bytes // _FEW_SHARE)
 
 
-def _run_all(session: LoadedModel, samples: Samples, few_bytes: int, max_bytes: int) -> list[Run]:
+def _run_all(
+    session: LoadedModel, samples: Samples, few_bytes: int, max_bytes: int, *, is_made: bool
+) -> list[Run]:
     """What the model says to each run, until they weigh too much.
 
     Args:
@@ -231,12 +233,21 @@ def _run_all(session: LoadedModel, samples: Samples, few_bytes: int, max_bytes: 
         samples: what goes in.
         few_bytes: after so much no third run is kept.
         max_bytes: after so much no second.
+        is_made: whether nobody gave them: then those before one that does not run are enough.
+
+    Raises:
+        UsageError: the model does not run on a sample that was given, or on the first.
     """
     runs: list[Run] = []
     kept_bytes = whole_bytes = 0
     for index in range(samples.runs):
         feed = samples.feed(index)
-        run = _run(session, feed, index)
+        try:
+            run = _run(session, feed, index)
+        except UsageError:
+            if runs and is_made:
+                break
+            raise
         values = (*feed.values(), *run.values())
         kept_bytes += sum(_packed_bytes(array) for value in values for array in arrays_of(value))
         one_bytes = sum(size_bytes(value) for value in values)

@@ -8,7 +8,8 @@ constants (a sampling rate), those are the values that the graph tells apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -31,6 +32,10 @@ _KEEP: Final = frozenset(
 _DEPTH_MAX: Final = 12
 """How many operators deep an input is followed."""
 
+_TREES: Final = frozenset({"TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble"})
+_COLUMNS_MAX: Final = 65_536
+"""A feature whose number is larger is not looked at."""
+
 _VALUES_MAX: Final = 4
 """The number of telling values that one input can have."""
 
@@ -42,10 +47,13 @@ class Hints:
     Attributes:
         sizes: of an input's axis, by the input's name and the axis.
         values: with which an input is compared, by its name.
+        columns: between which numbers each column of an input is told apart, by the input's name:
+            the thresholds of decision trees, with as much around them.
     """
 
     sizes: dict[tuple[str, int], int] = field(default_factory=dict)
     values: dict[str, list[float]] = field(default_factory=dict)
+    columns: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
 
 def hints_of(model: onnx.ModelProto) -> Hints:
@@ -88,6 +96,8 @@ class _Reader:
                     self._hints.sizes.setdefault((source, own), size)
             if node.op_type in {"Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual"}:
                 self._note_values(source, node)
+            if node.op_type in _TREES:
+                self._note_thresholds(source, node)
             after = self._axes_after(node, name, axes)
             if after is not None:
                 self._follow(source, node.output[0], after, depth + 1)
@@ -149,6 +159,35 @@ class _Reader:
             if numbers.dtype.kind in "biuf":
                 found += [float(one) for one in numbers if float(one) not in found]
                 del found[_VALUES_MAX:]
+
+    def _note_thresholds(self, source: str, node: onnx.NodeProto) -> None:
+        """Note between which numbers trees ask of each feature, which is a column of their input.
+
+        `TreeEnsemble` (ai.onnx.ml 5) calls its attributes otherwise than those before it.
+        """
+        features = _attribute(node, "nodes_featureids") or []
+        values = _attribute(node, "nodes_values") or _attribute(node, "nodes_splits")
+        if isinstance(values, onnx.TensorProto):
+            values = numpy_helper.to_array(values).tolist()
+        leaves = _attribute(node, "nodes_modes") or []
+        found: dict[int, list[float]] = {}
+        for at, (feature, value) in enumerate(zip(features, values or [], strict=False)):
+            is_leaf = at < len(leaves) and leaves[at] == b"LEAF"
+            if not is_leaf and math.isfinite(value) and 0 <= feature < _COLUMNS_MAX:
+                found.setdefault(feature, []).append(float(value))
+        if found:
+            self._hints.columns[source] = [
+                _around(found.get(column, ())) for column in range(max(found) + 1)
+            ]
+
+
+def _around(values: Sequence[float]) -> tuple[float, float]:
+    """Give a range in which a number is now below, now above each of some values."""
+    if not values:
+        return 0.0, 1.0
+    low, high = min(values), max(values)
+    room = max((high - low) / 4, abs(high) / 4, 1.0)
+    return low - room, high + room
 
 
 def _attribute(node: onnx.NodeProto, name: str) -> Any:

@@ -31,7 +31,10 @@ from slotcast_schemas.samples import Samples
 from slotcast_schemas.seeded_inputs import SEQUENCE_LENGTH
 from slotcast_schemas.value_types import Array, Value, ValueType, rows_of, size_bytes, value_type
 
-_SIZES: Final = (1, 64, 32, 224, 512, 16, 640, 8, 128, 4, 256, 48, 320, 1024, 2, 3, 4096, 16000)
+_SIZES: Final = (
+    *(1, 64, 32, 224, 512, 16, 640, 8, 128, 4, 256, 48, 320, 1024, 2, 3, 4096, 16000),
+    *(299, 112, 160, 384, 416, 96, 192, 80),
+)
 """Sizes of a free dimension, in the order in which they are tried."""
 
 _SECONDS_MAX: Final = 45.0
@@ -77,6 +80,7 @@ class Kind:
 KINDS: Final = (
     Kind("as normalised data", (-2.0, 2.0), (0, 1)),
     Kind("from 0 to 1", (0.0, 1.0), (1, 1)),
+    Kind("numbers of the first of each", (-2.0, 2.0), (0, 0)),
     Kind("as pixels", (0.0, 255.0), (0, 9)),
     Kind("small", (-0.125, 0.125), (1, 3)),
     Kind("large", (-32.0, 32.0), (0, 255)),
@@ -265,6 +269,8 @@ class InputMaker:
             return rng.choice(np.array(["a", "b"]), shape)
         if kind.element == "bool":
             return np.asarray(rng.integers(0, 2, shape)).astype(bool)
+        if (drawn := self._between_thresholds(tensor, kind, shape, rng)) is not None:
+            return drawn
         low, high = self._range(tensor, kind, plan)
         coarse = _coarse(shape)
         if kind.element.startswith("float"):
@@ -277,6 +283,20 @@ class InputMaker:
             drawn = np.full(shape, values[0]).astype(kind.element)
         whole = _spread(drawn, shape)
         return rounded(kind.narrow, whole) if kind.narrow else whole
+
+    def _between_thresholds(
+        self, tensor: Tensor, kind: ValueType, shape: tuple[int, ...], rng: np.random.Generator
+    ) -> Array | None:
+        """Draw columns as decision trees tell them apart; None where there are none that do."""
+        columns = self._hints.columns.get(tensor.name)
+        if not columns or kind.narrow or tensor.name in self._wanted.ranges:
+            return None
+        if not shape or shape[-1] < len(columns):
+            return None
+        free = [(0.0, 1.0)] * (shape[-1] - len(columns))
+        low, high = np.array([*columns, *free]).T
+        steps = np.asarray(rng.integers(0, _GRID + 1, shape))
+        return np.asarray(low + (high - low) / _GRID * steps).astype(kind.element)
 
     def _range(self, tensor: Tensor, kind: ValueType, plan: Plan) -> Range:
         if tensor.name in self._wanted.ranges:

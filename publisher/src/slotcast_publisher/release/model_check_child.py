@@ -27,7 +27,7 @@ from slotcast_publisher.release.observed_outputs import (
 )
 from slotcast_publisher.release.repeatability import Run
 from slotcast_schemas import process_memory
-from slotcast_schemas.errors import SlotcastError
+from slotcast_schemas.errors import ModelUnloadable, SlotcastError
 from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.model_formats import ONNX
 from slotcast_schemas.probe import SlotModel, confine
@@ -52,9 +52,12 @@ def main(arguments: list[str]) -> int:
     model = msgspec.convert(request["model"], SlotModel)
     try:
         report = _look(model)
-        if request["samples"] is not None and "warnings" not in report:
+        faults = report["warnings"]
+        if request["samples"] is not None and report["load_s"] is not None:
             wanted = msgspec.convert(request["samples"], SamplesWanted)
             report |= _samples(model, wanted)
+            report["warnings"] = [*faults, *report["warnings"]]
+        report["load_s"] = report["load_s"] or 0.0
     except SlotcastError as exc:
         report = {"error": str(exc)[:2000], "reason": exc.reason}
     except Exception as exc:  # noqa: BLE001 - whatever a model can provoke is its error
@@ -65,14 +68,15 @@ def main(arguments: list[str]) -> int:
 
 def _look(model: SlotModel) -> dict[str, Any]:
     scan(model)
-    opsets, external = _declared(model)
+    opsets, external, fault = _declared(model)
     declared = {"opsets": opsets, "external": external}
     start_s = time.monotonic()
     try:
         session = open_model(model, threads=1)
     except Exception as exc:
         if not model.is_compiled:
-            raise
+            said = "; ".join(filter(None, (fault, cause_of(exc, model.slot))))
+            raise ModelUnloadable(said) from exc
         # Compiled for another machine's processor: that it does not load here says nothing.
         return {**declared, **_not_loaded(cause_of(exc, model.slot))}
     return {
@@ -80,22 +84,31 @@ def _look(model: SlotModel) -> dict[str, Any]:
         "inputs": msgspec.to_builtins(within_bounds(session.inputs)),
         "outputs": msgspec.to_builtins(within_bounds(session.outputs)),
         "load_s": round(time.monotonic() - start_s, 4),
+        "warnings": [f"onnx finds fault with it ({fault}); the runtime loads it"] if fault else [],
     }
 
 
 def _not_loaded(why: str) -> dict[str, Any]:
     said = f"this machine cannot load it ({why:.200}): only devices can say what it does"
-    return {"inputs": [], "outputs": [], "load_s": 0.0, "warnings": [said]}
+    return {"inputs": [], "outputs": [], "load_s": None, "warnings": [said]}
 
 
-def _declared(model: SlotModel) -> tuple[dict[str, int], list[str]]:
-    """What an ONNX file imports, and which files it keeps tensors in; checked by onnx."""
+def _declared(model: SlotModel) -> tuple[dict[str, int], list[str], str]:
+    """What an ONNX file imports, which files it keeps tensors in, and what onnx finds wrong.
+
+    Exporters write what onnx forbids and runtimes take, such as an output without a rank: the
+    runtime decides.
+    """
     if model.format != ONNX or is_prepared(model.path):
-        return {}, []
+        return {}, [], ""
     proto = onnx.load(str(model.path), load_external_data=False)
     external = sorted({location for tensor in _tensors(proto) if (location := _external(tensor))})
-    onnx.checker.check_model(str(model.path))
-    return {item.domain: item.version for item in proto.opset_import}, external
+    try:
+        onnx.checker.check_model(str(model.path))
+        fault = ""
+    except onnx.checker.ValidationError as exc:
+        fault = " ".join(str(exc).split())[:300]
+    return {item.domain: item.version for item in proto.opset_import}, external, fault
 
 
 def _tensors(model: onnx.ModelProto) -> list[onnx.TensorProto]:
