@@ -73,8 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--models", type=Path, metavar="DIR", help="folder of real models")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--installs", type=int, metavar="N", help="of each kind in each cell")
-    parser.add_argument("--only", default="", metavar="REGEX", help="of `brokers`: these rows")
-    parser.add_argument("--table", type=Path, metavar="FILE", help="of `brokers`: write it here")
+    parser.add_argument(
+        "--only", default="", metavar="REGEX", help="of `brokers`, `delta`: these rows"
+    )
+    parser.add_argument(
+        "--table", type=Path, metavar="FILE", help="of `brokers`, `delta`: write it here"
+    )
     return parser
 
 

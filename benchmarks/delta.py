@@ -2,13 +2,15 @@
 
 Real pairs are taken from the folder of models, where there is one; two more, of 8.7 and 90 MB, are
 drawn by `benchmarks.pairs`, which says how; `moved_rows` moves rows and columns in every way, and
-`package_pairs` has files of public packages. Every payload is applied and compared; every tool runs
-in a process of its own. `--quick` leaves out the pairs where other tools take minutes.
+`package_pairs` has files of public packages. Every payload is applied and compared. Every tool runs
+in a process of its own, and what it came to is kept (`delta_rivals`). `--quick` leaves out pairs on
+which other tools take minutes; `--only REGEX` takes some; `--table FILE` writes the sizes there.
 """
 
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import sysconfig
 from collections.abc import Iterator
@@ -18,14 +20,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.delta_peers import TOOLS
+from benchmarks.delta_rivals import BSDIFF, JUDGED, KEPT, PeerRun, Peers, installed_tools
+from benchmarks.delta_table import Row, write_table
 from benchmarks.few_moved import few_moved_figures
 from benchmarks.moved_rows import moved_pairs
 from benchmarks.package_pairs import package_pairs
 from benchmarks.pairs import LARGE, SMALL, write_pair
 from benchmarks.report import CannotRun, Figure, Options
 from slotcast_publisher.delta import default_workers
-from slotcast_publisher.delta.measured_process import run_child
 from slotcast_publisher.delta.try_delta import DeltaTrial, try_delta
 from slotcast_publisher.release.golden_samples import make_samples
 from slotcast_publisher.release.rebase.measures import cosine_measure
@@ -33,7 +35,6 @@ from slotcast_publisher.release.rebase.search import rebase
 from slotcast_schemas.samples import read_samples
 
 _MEBIBYTE: Final = 1024 * 1024
-_BSDIFF: Final = "bsdiff4"
 _COSINE_MIN: Final = 0.9999
 
 _FIXED_BYTES: Final = 256
@@ -63,23 +64,17 @@ class Pair:
     """Bytes that are left out of the comparison with the best: what is signed with every delta."""
 
 
-@dataclass(frozen=True, slots=True)
-class PeerRun:
-    """What another tool did with a pair."""
-
-    patch_bytes: int
-    create_cpu_s: float
-    apply_cpu_s: float
-    apply_peak_bytes: float
-
-
 def run(options: Options) -> list[Figure]:
     """Sizes, CPU time and memory of deltas, against the tools that people use today."""
     if shutil.which("xdelta3") is None:
         raise CannotRun("expected the program xdelta3; `tools/apt-install xdelta3` installs it")
     figures: list[Figure] = []
     trials: dict[str, DeltaTrial] = {}
+    rows: list[Row] = []
+    peers = Peers(options.work, KEPT, options.say)
     for pair in _pairs(options):
+        if not re.search(options.only, pair.name):
+            continue
         options.say(f"{pair.name}: ours")
         trial = try_delta(
             [("model.onnx" if pair.old.suffix == ".onnx" else "file.bin", pair.old)],
@@ -87,7 +82,16 @@ def run(options: Options) -> list[Figure]:
             workers=default_workers(),
         )
         trials[pair.name] = trial
-        figures += _figures(pair, trial, _peers(options, pair))
+        # Of a large pair bsdiff4 alone is asked for: the others take their time for nothing.
+        tools = (BSDIFF,) if pair.is_large else installed_tools()
+        runs = peers.runs(pair.name, pair.old, pair.new, tools)
+        figures += _figures(pair, trial, runs)
+        sizes = {tool: run.patch_bytes for tool, run in runs.items()}
+        rows.append(Row(pair.name, trial.new_bytes, trial.patch_bytes, sizes))
+    if options.table is not None:
+        write_table(options.table, rows)
+    if options.only:
+        return figures
     rebased = _rebased(options) if options.models else []
     return figures + _memory(trials) + rebased + list(few_moved_figures(options))
 
@@ -191,35 +195,9 @@ def _moved_rows(options: Options) -> Iterator[Pair]:
         yield Pair(pair.name, *paths, of_best=_OF_BEST, fixed_bytes=_FIXED_BYTES)
 
 
-def _peers(options: Options, pair: Pair) -> dict[str, PeerRun]:
-    """Every tool on every pair, but for the large one, where only bsdiff4 is asked for."""
-    runs = {}
-    for tool in (_BSDIFF,) if pair.is_large else TOOLS:
-        options.say(f"{pair.name}: {tool}")
-        patch, image = options.work / "patch", options.work / "image"
-        task = {"tool": tool, "old": str(pair.old)}
-        made = run_child(
-            "benchmarks.delta_peers",
-            {**task, "do": "create", "input": str(pair.new), "output": str(patch)},
-        )
-        applied = run_child(
-            "benchmarks.delta_peers",
-            {**task, "do": "apply", "input": str(patch), "output": str(image)},
-        )
-        if image.read_bytes() != pair.new.read_bytes():
-            raise CannotRun(f"expected {tool} to rebuild {pair.new}, got other bytes")
-        runs[tool] = PeerRun(
-            made["size_bytes"],
-            made["cost"]["cpu_s"],
-            applied["cost"]["cpu_s"],
-            applied["cost"]["peak_bytes"],
-        )
-    return runs
-
-
 def _figures(pair: Pair, trial: DeltaTrial, peers: dict[str, PeerRun]) -> list[Figure]:
-    name, bsdiff = pair.name, peers[_BSDIFF]
-    best = min(peers, key=lambda tool: peers[tool].patch_bytes)
+    name, bsdiff = pair.name, peers.get(BSDIFF)
+    judged = [tool for tool in JUDGED if tool in peers]
     others = ", ".join(f"{tool} {run.patch_bytes:,}" for tool, run in peers.items())
     figures = [
         Figure(f"{name}: identical", float(trial.identical), "", limit=1, better="=="),
@@ -230,20 +208,18 @@ def _figures(pair: Pair, trial: DeltaTrial, peers: dict[str, PeerRun]) -> list[F
             "ratio",
             limit=pair.of_file,
         ),
-        Figure(
-            f"{name}: against bsdiff4",
-            trial.patch_bytes / bsdiff.patch_bytes,
-            "ratio",
-            limit=pair.of_bsdiff,
-        ),
     ]
-    if not pair.is_large:
+    if bsdiff is not None:
+        ratio = trial.patch_bytes / bsdiff.patch_bytes
+        figures.append(Figure(f"{name}: against bsdiff4", ratio, "ratio", pair.of_bsdiff))
+    if not pair.is_large and judged:
+        best = min(judged, key=lambda tool: peers[tool].patch_bytes)
         against_best = (trial.patch_bytes - pair.fixed_bytes) / peers[best].patch_bytes
         note = f"{best}; less {pair.fixed_bytes} bytes" if pair.fixed_bytes else best
         figures.append(
             Figure(f"{name}: against the best", against_best, "ratio", pair.of_best, note=note)
         )
-    return figures + (_timed(pair, trial, bsdiff) if pair.is_timed else [])
+    return figures + (_timed(pair, trial, bsdiff) if pair.is_timed and bsdiff else [])
 
 
 def _timed(pair: Pair, trial: DeltaTrial, bsdiff: PeerRun) -> list[Figure]:

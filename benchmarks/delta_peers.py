@@ -6,6 +6,7 @@ own module not yet loaded.
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -88,11 +89,22 @@ def _zstd_apply(old: Path, patch: Path, new: Path) -> None:
     new.write_bytes(decompressor.decompress(patch.read_bytes()))
 
 
+def _z4ai(old: Path, new: Path, patch: Path) -> None:
+    z4ai = importlib.import_module("z4ai")  # no part of our environment
+    patch.write_bytes(z4ai.compress_delta(new.read_bytes(), reference=old.read_bytes()))
+
+
+def _z4ai_apply(old: Path, patch: Path, new: Path) -> None:
+    z4ai = importlib.import_module("z4ai")
+    new.write_bytes(z4ai.decompress_delta(patch.read_bytes(), reference=old.read_bytes()))
+
+
 TOOLS: Final[dict[str, tuple[Tool, Tool]]] = {
     "bsdiff4": (_bsdiff4, _bsdiff4_apply),
     "hdiffpatch": (_hdiffpatch, _hdiffpatch_apply),
     "xdelta3": (_xdelta3, _xdelta3_apply),
     "zstd --patch-from": (_zstd, _zstd_apply),
+    "z4ai": (_z4ai, _z4ai_apply),
 }
 
 

@@ -25,21 +25,37 @@ class ChildFailed(Exception):
     """A measured process failed; its last words are the message."""
 
 
-def run_child(module: str, task: dict[str, Any]) -> dict[str, Any]:
+class ChildTooSlow(ChildFailed):
+    """A measured process was not done in its time, and was ended."""
+
+
+def run_child(
+    module: str, task: dict[str, Any], *, timeout_s: float | None = None
+) -> dict[str, Any]:
     """Run `python -m module` with a task as JSON, and give the JSON that it prints.
+
+    Args:
+        module: what is run.
+        task: with `do`, which says what.
+        timeout_s: after so many seconds it is ended.
 
     Raises:
         ChildFailed: it ended with an error.
+        ChildTooSlow: it was ended.
     """
     # One thread for linear algebra: its idle threads spin, and would be counted as work.
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", module, json.dumps(task)],
-        env=environment,
-        capture_output=True,
-        check=False,
-        text=True,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", module, json.dumps(task)],
+            env=environment,
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=timeout_s,
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise ChildTooSlow(f"expected to {task['do']} within {timeout_s:g} s, got no end") from exc
     if done.returncode:
         last_words = " ".join(done.stderr.split())[-500:]
         raise ChildFailed(
