@@ -206,9 +206,9 @@ def test_purging_keeps_what_another_offer_uses(broker: Broker, repo: Repository)
 
 def test_refreshing_sends_every_notice_anew(broker: Broker, repo: Repository) -> None:
     publish(repo, "clf", "1.0").all_done()
-    before = repo.roles.version("timestamp")
+    before = repo.roles.of("clf").version("timestamp")
     assert refresh(repo)["clf"].all_done()[0].messages_sent == 1
-    assert repo.roles.version("timestamp") == before + 1
+    assert repo.roles.of("clf").version("timestamp") == before + 1
     assert retained(broker, repo) == expected(repo)
 
 

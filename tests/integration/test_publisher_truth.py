@@ -85,7 +85,7 @@ def test_a_service_of_a_copy_that_is_behind_leaves_the_newer_notice(
     behind = Repository(tmp_path / "behind")
     for _ in range(4):  # its signatures are renewed on and on, so its numbers are the higher ones
         behind.refresh()
-    assert behind.roles.version("timestamp") > repo.roles.version("timestamp")
+    assert behind.roles.of("clf").version("timestamp") > repo.roles.of("clf").version("timestamp")
     with serving(behind.path) as served:
         served.wait_for("newer_notice", model="clf")
         served.wait_for("error", model="clf", reason="publisher_behind")

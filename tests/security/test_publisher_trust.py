@@ -16,6 +16,7 @@ from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust import ceremonies
 from slotcast_publisher.trust.proof import verify_notice
+from slotcast_publisher.trust.role_signing import Roles
 from slotcast_schemas import wire
 from slotcast_schemas.errors import (
     BadSignature,
@@ -106,14 +107,14 @@ def test_a_stolen_online_key_cannot_introduce_a_release(repo: Repository, tmp_pa
     online = lose(lose(lose(repo, "root"), "targets"), "release-clf")
     keyid = online.roles.role_of("offers").keyids[0]
     notice = wire.decode(online.build_notice("clf"), Notice)
-    role = online.roles._files.read("release-clf", Targets)
+    role = online.roles.of("clf")._files.read("release-clf", Targets)
     role.signed.version += 1
     role.sign(online.ring.signer(keyid))
-    online.roles._files.write("release-clf", role)
-    online.roles._renew_snapshot(force=True)
-    online.roles._renew_timestamp(force=True)
+    online.roles.of("clf")._files.write("release-clf", role)
+    online.roles.of("clf")._renew_snapshot(force=True)
+    online.roles.of("clf")._renew_timestamp(force=True)
     forged = wire.encode(
-        msgspec.structs.replace(notice, metadata=online.roles.notice_metadata("clf"))
+        msgspec.structs.replace(notice, metadata=online.roles.of("clf").notice_metadata("clf"))
     )
     with pytest.raises(BadSignature, match="release-clf"):
         verify_notice(forged, repo.roles.root_bytes())
@@ -206,7 +207,7 @@ def test_a_rotation_that_was_stopped_is_healed_by_the_next_command(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(repo.roles), "renew", die)
+        patch.setattr(Roles, "renew", die)
         with pytest.raises(KeyboardInterrupt):
             ceremonies.rotate_keys(repo.roles, "online", new_key(repo))
     again = Repository(repo.path)
@@ -215,8 +216,8 @@ def test_a_rotation_that_was_stopped_is_healed_by_the_next_command(
 
 def test_a_role_lists_at_most_64_releases(repo: Repository) -> None:
     for number in range(2, 70):
-        repo.roles.add_release("clf", f"{number}.0", b"x" * number, number)
-    assert repo.roles.signed_release("clf", "1.0") is None
-    assert repo.roles.signed_release("clf", "69.0") is not None
-    assert repo.roles.signed_release("clf", "6.0") is not None
-    assert repo.roles.signed_release("clf", "5.0") is None
+        repo.roles.of("clf").add_release("clf", f"{number}.0", b"x" * number, number)
+    assert repo.roles.of("clf").signed_release("clf", "1.0") is None
+    assert repo.roles.of("clf").signed_release("clf", "69.0") is not None
+    assert repo.roles.of("clf").signed_release("clf", "6.0") is not None
+    assert repo.roles.of("clf").signed_release("clf", "5.0") is None

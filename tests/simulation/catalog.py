@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import shutil
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -126,13 +125,10 @@ class _Maker:
         return Said(
             data=data,
             trusted=trusted,
-            versions=tuple(self.repo.roles.version(r) for r in roles if r in self._roles()),
+            versions=tuple(self.repo.roles.of(model).version(role) for role in roles),
             expires_s=_first_expiry(notice),
             messages=messages,
         )
-
-    def _roles(self) -> Sequence[str]:
-        return self.repo.roles.names()
 
     @functools.cached_property
     def config(self) -> DeviceConfig:

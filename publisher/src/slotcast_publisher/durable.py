@@ -54,6 +54,19 @@ def fsync_dir(folder: Path) -> None:
         os.close(fd)
 
 
+def make_dir(folder: Path) -> None:
+    """Make a folder, and those above it, so that a power cut does not take them.
+
+    Raises:
+        StorageFailed: the disk is full, read-only or failing.
+    """
+    with storage_errors(folder):
+        missing = [f for f in (folder, *folder.parents) if not f.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        for made in missing:
+            fsync_dir(made.parent)
+
+
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Replace `path` so that a power cut leaves the old bytes or the new ones, whole.
 

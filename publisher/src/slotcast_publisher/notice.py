@@ -13,7 +13,7 @@ import msgspec
 
 from slotcast_publisher.errors import Conflict, NotFound
 from slotcast_publisher.store import ReleaseFolder, Store, decode_offer
-from slotcast_publisher.trust.proof import verify_notice
+from slotcast_publisher.trust.proof import VerifiedNotice, verify_notice
 from slotcast_publisher.trust.role_reading import SignedRoles
 from slotcast_publisher.trust.role_signing import Roles
 from slotcast_schemas import wire
@@ -158,8 +158,8 @@ def assemble(store: Store, roles: SignedRoles, model: str) -> bytes:
         return wire.encode(notice)
     except MalformedMessage as exc:
         raise Conflict(
-            f"{model}: the notice breaks a bound ({exc}); a repository with some 150 models is"
-            " full: start another, with a topic prefix of its own"
+            f"{model}: the notice breaks a bound ({exc}); give each model roles of its own with"
+            " `slotcast keys separate REPO`"
         ) from exc
 
 
@@ -180,6 +180,20 @@ def build_notice(store: Store, roles: SignedRoles, model: str) -> bytes:
         NotFound: nothing is offered for the model.
         RefusedRelease: what is signed does not verify, has expired, or does not fit a notice.
     """
+    return prove_notice(store, roles, model)[0]
+
+
+def prove_notice(store: Store, roles: SignedRoles, model: str) -> tuple[bytes, VerifiedNotice]:
+    """Build a notice as `build_notice` does; gives also what it says, and until when it counts.
+
+    Args:
+        store: the repository's models.
+        roles: what is signed.
+        model: the model's name.
+
+    Raises:
+        NotFound: nothing is offered for the model.
+        RefusedRelease: what is signed does not verify, has expired, or does not fit a notice.
+    """
     data = assemble(store, roles, model)
-    verify_notice(data, roles.oldest_root())
-    return data
+    return data, verify_notice(data, roles.oldest_root())

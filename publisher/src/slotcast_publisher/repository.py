@@ -26,6 +26,7 @@ from slotcast_publisher.notice import (
     build_notice,
     make_offer,
     present_offer,
+    prove_notice,
     sign_offer,
 )
 from slotcast_publisher.release.build import ReleaseRequest, build_release
@@ -36,8 +37,10 @@ from slotcast_publisher.settings import Settings
 from slotcast_publisher.store import PayloadRecord, ReleaseFolder, Store
 from slotcast_publisher.trust.adoption import adopt
 from slotcast_publisher.trust.keys import KeyRing, Passphrase
-from slotcast_publisher.trust.metadata_files import MetadataFiles
-from slotcast_publisher.trust.role_signing import Roles
+from slotcast_publisher.trust.metadata_files import SignedAt
+from slotcast_publisher.trust.proof import VerifiedNotice
+from slotcast_publisher.trust.repository_roles import RepositoryRoles
+from slotcast_publisher.trust.role_signing import SigningMeans
 from slotcast_schemas import wire
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages import Notice, Offer, Release
@@ -66,7 +69,7 @@ class Adopted(msgspec.Struct, frozen=True, kw_only=True):
         version: what that copy offers.
         sequence: of it.
         has_files: whether its files are here, so that it can be published from here.
-        has_key: whether its release key is here, where something of it must be signed again.
+        has_key: whether its release key is here, without which nothing of it is signed again.
     """
 
     model: str
@@ -87,6 +90,14 @@ def no_passphrase(purpose: str) -> str | None:
     """Answer for repositories whose key files are not encrypted."""
     del purpose
     return None
+
+
+def _roles(path: Path, means: SigningMeans) -> RepositoryRoles:
+    return RepositoryRoles(path / "metadata", means)
+
+
+def _signed_at(path: Path) -> SignedAt:
+    return SignedAt(path / "metadata" / "signed-at")
 
 
 class Repository:
@@ -120,12 +131,15 @@ class Repository:
         self.store = Store(path)
         self._now_s = now_s
         self.ring = KeyRing(path, passphrase, pin=pin, now_s=now_s)
-        self.roles = Roles(
-            MetadataFiles(path / "metadata"),
-            self.ring,
-            self.settings.expiry,
-            now=self._now,
-            clock_is_right=clock_is_right,
+        self.roles = _roles(
+            path,
+            SigningMeans(
+                self.ring,
+                self.settings.expiry,
+                _signed_at(path),
+                now=self._now,
+                clock_is_right=clock_is_right,
+            ),
         )
 
     @classmethod
@@ -165,13 +179,13 @@ class Repository:
             path.mkdir(parents=True, exist_ok=True)
         with exclusive(path / ".lock", str(path)):
             ring = KeyRing(path, passphrase, pin=no_passphrase, now_s=now_s)
-            roles = Roles(
-                MetadataFiles(path / "metadata"),
+            means = SigningMeans(
                 ring,
                 chosen.expiry,
+                _signed_at(path),
                 now=lambda: datetime.fromtimestamp(now_s(), UTC),
             )
-            roles.create(
+            _roles(path, means).shared.create(
                 [ring.generate(f"root-{n + 1}", encrypted=encrypted) for n in range(root_keys)],
                 root_threshold,
                 [ring.generate("targets", encrypted=encrypted)],
@@ -230,7 +244,7 @@ class Repository:
             ClockWrong: this machine's clock cannot be right.
         """
         with self.locked():
-            above = self.roles.highest_sequence(request.model)
+            above = self.roles.of(request.model).highest_sequence(request.model)
             built = build_release(self.store, request, self._signing_time_s(), above=above)
             release = built.folder.load()
             records = add_payloads(
@@ -243,8 +257,13 @@ class Repository:
             self.roles.ensure_model(
                 request.model, lambda: self._make_release_key(request.model, encrypted)
             )
-            is_signed = self.roles.add_release(
-                request.model, request.version, built.folder.signed_bytes(), release.sequence
+            present = self.present_offer(request.model)
+            is_signed = self.roles.of(request.model).add_release(
+                request.model,
+                request.version,
+                built.folder.signed_bytes(),
+                release.sequence,
+                offered=0 if present is None else present.sequence,
             )
         return Released(
             release=release,
@@ -271,11 +290,12 @@ class Repository:
         with self.locked():
             now_s = self._signing_time_s()
             folder = self.store.folder(model, version)
-            if self.roles.signed_release(model, version) is None:
+            roles = self.roles.of(model)
+            if roles.signed_release(model, version) is None:
                 raise NotFound(
                     f"{model} {version} is not signed (any more): run `slotcast release` again"
                 )
-            present = present_offer(self.store, self.roles, model)
+            present = present_offer(self.store, roles, model)
             return self._sign(make_offer(folder, present, wanted or Wanted(), now_s))
 
     def sign(self, offer: Offer) -> bytes:
@@ -289,9 +309,10 @@ class Repository:
             ClockWrong: this machine's clock cannot be right.
         """
         self.roles.signing_time()
-        if self.roles.signed_release(offer.model, offer.version) is None:
+        roles = self.roles.of(offer.model)
+        if roles.signed_release(offer.model, offer.version) is None:
             raise NotFound(f"{offer.model} {offer.version} is not signed (any more)")
-        present = present_offer(self.store, self.roles, offer.model)
+        present = present_offer(self.store, roles, offer.model)
         if present is not None and present.sequence > offer.sequence:
             raise Conflict(
                 f"{offer.model}: {present.version} (sequence {present.sequence}) is offered, above"
@@ -300,22 +321,23 @@ class Repository:
         return self._sign(offer)
 
     def _sign(self, offer: Offer) -> bytes:
-        folder = self.store.folder(offer.model, offer.version)
-        sign_offer(self.store, self.roles, offer)
+        folder, roles = self.store.folder(offer.model, offer.version), self.roles.of(offer.model)
+        sign_offer(self.store, roles, offer)
         folder.set_fate("withdrawn" if offer.state == "canceled" else "offered")
-        return build_notice(self.store, self.roles, offer.model)
+        return build_notice(self.store, roles, offer.model)
 
     def is_half_signed(self, model: str) -> bool:
         """Say whether whoever signed a model's offer was stopped before notices could carry it."""
-        return self.roles.signed_offer(model) != self.roles.announced_offer(model)
+        roles = self.roles.of(model)
+        return roles.signed_offer(model) != roles.announced_offer(model)
 
-    def finish_signing(self) -> None:
-        """Have notices carry what is signed already; the caller holds `locked`.
+    def finish_signing(self, model: str) -> None:
+        """Have a model's notice carry what is signed already; the caller holds `locked`.
 
         Raises:
             KeyUnavailable: the online key cannot be used from here.
         """
-        self.roles.renew()
+        self.roles.of(model).renew()
 
     def withdraw(self, model: str) -> bytes:
         """Cancel what is offered for a model, and give the notice that says so.
@@ -326,18 +348,22 @@ class Repository:
         """
         with self.locked():
             now_s = self._signing_time_s()
-            present = present_offer(self.store, self.roles, model)
+            roles = self.roles.of(model)
+            present = present_offer(self.store, roles, model)
             if present is None:
                 raise NotFound(f"nothing is offered for {model!r}")
             if present.state != "canceled":
                 canceled = msgspec.structs.replace(present, state="canceled", issued=int(now_s))
-                sign_offer(self.store, self.roles, canceled)
+                sign_offer(self.store, roles, canceled)
                 if not self.store.is_without_files(model, present.version):
                     self.store.folder(model, present.version).set_fate("withdrawn")
             return self._notice(model)
 
     def refresh(self, *, offline: bool = False) -> dict[str, bytes]:
-        """Date the online roles again, and give every model's notice.
+        """Date every model's online roles again, and give its notice.
+
+        Args:
+            offline: date root, targets and release roles again too.
 
         Raises:
             KeyUnavailable: a key that is needed cannot be used from here.
@@ -349,7 +375,17 @@ class Repository:
                 self.roles.renew_offline()
             self.roles.renew(force=True)
             self.roles.prune()
-            return {model: self._notice(model) for model in self.offered()}
+            return {model: self.build_notice(model) for model in self.offered()}
+
+    def separate(self) -> list[str]:
+        """Give every model roles of its own, where they shared one set; names those that had not.
+
+        Raises:
+            KeyUnavailable: the targets or the online key cannot be used from here.
+            ClockWrong: this machine's clock cannot be right.
+        """
+        with self.locked():
+            return self.roles.separate()
 
     def adopt(self, notices: Mapping[str, bytes]) -> list[Adopted]:
         """Take over what another copy of this repository published, and sign above it.
@@ -365,9 +401,9 @@ class Repository:
         with self.locked():
             self.roles.signing_time()
             found = adopt(notices, self.roles)
-            for model in found.models:
+            for model in found:
                 self._keep_targets(model, notices[model])
-            if found.models:
+            if found:
                 self.roles.renew(force=True)
             return [
                 Adopted(
@@ -375,11 +411,15 @@ class Repository:
                     version=comparison.offer.version,
                     sequence=comparison.offer.sequence,
                     has_files=not self.store.is_without_files(model, comparison.offer.version),
-                    has_key=release_role(model) not in found.unsigned,
+                    has_key=self._has_release_key(model),
                 )
-                for model, comparison in found.models.items()
+                for model, comparison in found.items()
                 if comparison.offer is not None
             ]
+
+    def _has_release_key(self, model: str) -> bool:
+        keys, threshold = self.roles.of(model).keys_of(release_role(model))
+        return sum(self.ring.can_reach(key.keyid) for key in keys) >= threshold
 
     def _keep_targets(self, model: str, data: bytes) -> None:
         """Keep the offer and the release that an adopted notice carries."""
@@ -397,7 +437,16 @@ class Repository:
             NotFound: nothing is offered.
             RefusedRelease: it would not be believed, for the reason that it gives.
         """
-        return build_notice(self.store, self.roles, model)
+        return build_notice(self.store, self.roles.of(model), model)
+
+    def prove_notice(self, model: str) -> tuple[bytes, VerifiedNotice]:
+        """Give a model's notice, as `build_notice` does, and what it says.
+
+        Raises:
+            NotFound: nothing is offered.
+            RefusedRelease: it would not be believed, for the reason that it gives.
+        """
+        return prove_notice(self.store, self.roles.of(model), model)
 
     def notice_bytes(self, model: str) -> bytes:
         """Give a model's notice as the signed snapshot stands for it, believable or not.
@@ -405,15 +454,15 @@ class Repository:
         Raises:
             NotFound: nothing is offered.
         """
-        return assemble(self.store, self.roles, model)
+        return assemble(self.store, self.roles.of(model), model)
 
     def present_offer(self, model: str) -> Offer | None:
         """Give what is offered for a model, or None."""
-        return present_offer(self.store, self.roles, model)
+        return present_offer(self.store, self.roles.of(model), model)
 
     def offered(self) -> list[str]:
         """Name the models for which something is offered."""
-        return [m for m in self.store.models() if self.roles.signed_offer(m) is not None]
+        return [m for m in self.store.models() if self.roles.of(m).signed_offer(m) is not None]
 
     def offered_folder(self, model: str) -> ReleaseFolder:
         """Give the release that is offered for a model.
@@ -427,8 +476,9 @@ class Repository:
         return self.store.folder(model, present.version)
 
     def _notice(self, model: str) -> bytes:
-        self.roles.renew()
-        return build_notice(self.store, self.roles, model)
+        roles = self.roles.of(model)
+        roles.renew()
+        return build_notice(self.store, roles, model)
 
     def _releases_before(self, release: Release) -> list[ReleaseFolder]:
         folders = self.store.releases(release.model)

@@ -2,7 +2,7 @@
 
     REPO/slotcast.toml                              settings
     REPO/keys.json, keys/                           the key ring
-    REPO/metadata/                                  signed metadata
+    REPO/metadata/                                  signed metadata (`metadata_files`)
     REPO/models/<model>/releases/<version>/         one release; the folder appears whole
         release.msgpack                             the bytes that are signed
         given.json                                  what it was made from

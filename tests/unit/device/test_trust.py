@@ -12,6 +12,7 @@ import pytest
 from slotcast_device.storage.trust_store import verify_notice
 from slotcast_publisher.notice import Wanted
 from slotcast_publisher.repository import Repository
+from slotcast_publisher.trust.ceremonies import rotate_keys
 from slotcast_schemas import wire
 from slotcast_schemas.errors import (
     BadSignature,
@@ -24,6 +25,7 @@ from slotcast_schemas.errors import (
 from slotcast_schemas.messages import Notice
 from slotcast_schemas.trust import offer_target, release_target
 from slotcast_schemas.verify import Trusted
+from slotcast_schemas.verify import verify_notice as verify_directly
 from tests.support.fleet import Publisher, model_bytes
 
 
@@ -223,3 +225,75 @@ def test_what_is_forged_is_called_so_whatever_was_seen(
     offer = wire.decode(notice, Notice).targets[offer_target("clf")]
     with pytest.raises(BadSignature):
         verify_notice(changed(notice, offer=offer + b"\0"), "clf", root, tmp_path / "trust")
+
+
+def test_another_models_truly_signed_metadata_is_refused_and_leaves_nothing(
+    repo: Repository, root: bytes, tmp_path: Path
+) -> None:
+    """Its timestamp is signed by the same key, and has a higher version than this model's own."""
+    own = repo.offer("clf", "1")
+    verify_notice(own, "clf", root, tmp_path / "trust")
+    other = wire.decode(renewed_often(repo, "det"), Notice)
+    mixed = [
+        msgspec.structs.replace(other, model="clf"),
+        msgspec.structs.replace(other, model="clf", targets=wire.decode(own, Notice).targets),
+        msgspec.structs.replace(
+            wire.decode(own, Notice),
+            metadata=wire.decode(own, Notice).metadata
+            | {"timestamp.json": other.metadata["timestamp.json"]},
+        ),
+    ]
+    before = contents(tmp_path / "trust")
+    for notice in mixed:
+        with pytest.raises(RefusedRelease):
+            verify_notice(wire.encode(notice), "clf", root, tmp_path / "trust")
+        assert contents(tmp_path / "trust") == before
+    verify_notice(own, "clf", root, tmp_path / "trust")
+    verify_notice(repo.offer("clf", "2"), "clf", root, tmp_path / "trust")
+
+
+def test_a_new_root_is_remembered_even_of_a_notice_that_is_refused(
+    repo: Repository, root: bytes, tmp_path: Path
+) -> None:
+    """Who stole the old online key must not win time by spoiling the notice that revokes it."""
+    old = repo.offer("clf", "1")
+    rotate_keys(repo.roles, "online", lambda name: repo.ring.generate(name, encrypted=False))
+    new = wire.decode(repo.refresh()["clf"], Notice)
+    spoilt = wire.encode(msgspec.structs.replace(new, targets={"offers/clf.offer": b"junk"}))
+    with pytest.raises(RefusedRelease):
+        verify_notice(spoilt, "clf", root, tmp_path / "trust")
+    with pytest.raises(RefusedRelease, match="timestamp was signed by 0/1 keys"):
+        verify_notice(old, "clf", root, tmp_path / "trust")
+
+
+def test_what_another_models_timestamp_did_to_an_old_device_ends_with_the_online_key(
+    repo: Repository, root: bytes, tmp_path: Path
+) -> None:
+    """Devices of before verify in their cache itself, with the same client."""
+    store = tmp_path / "old"
+    store.mkdir()
+    verify_directly(repo.offer("clf", "1"), "clf", root, store)
+    other = wire.decode(renewed_often(repo, "det"), Notice)
+    with pytest.raises(RefusedRelease):
+        verify_directly(
+            wire.encode(msgspec.structs.replace(other, model="clf")), "clf", root, store
+        )
+    with pytest.raises(RefusedRelease):
+        verify_directly(repo.offer("clf", "2"), "clf", root, store)
+    rotate_keys(repo.roles, "online", lambda name: repo.ring.generate(name, encrypted=False))
+    found = verify_directly(repo.refresh()["clf"], "clf", root, store)
+    assert found.release.version == "2"
+
+
+def renewed_often(repo: Repository, model: str) -> bytes:
+    """Give a notice whose versions are far above those of other models."""
+    repo.offer(model, "1")
+    for _ in range(9):
+        repo.roles.of(model).renew(force=True)
+    return repo.build_notice(model)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Give every file of a folder."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}

@@ -14,6 +14,7 @@ from slotcast_publisher.serve.catalog import look_at
 from slotcast_publisher.trust.ceremonies import rotate_keys
 from slotcast_publisher.trust.precedence import Standing, compare
 from slotcast_publisher.trust.proof import verify_notice
+from tests.support.role_sets import signed_files
 
 
 def again(repo: Repository, version: str, model: str = "clf") -> None:
@@ -164,6 +165,6 @@ def test_what_others_signed_is_not_taken_over(
     repo.offer("clf", "1.0")
     other = Repository.init(tmp_path / "other")
     other.build_release(ReleaseRequest(model="clf", version="9.0", files=(model_file,)))
-    before = {p.name: p.read_bytes() for p in (repo.path / "metadata").iterdir()}
+    before = signed_files(repo)
     assert repo.adopt({"clf": other.offer("clf", "9.0"), "junk": b"junk"}) == []
-    assert {p.name: p.read_bytes() for p in (repo.path / "metadata").iterdir()} == before
+    assert signed_files(repo) == before

@@ -23,6 +23,7 @@ from slotcast_publisher.settings import Broker
 from slotcast_schemas.errors import BrokerRefused, LinkDown
 from tests.support.cli_docs import documented
 from tests.support.limited_broker import LimitedBroker, LimitedLink
+from tests.support.role_sets import signed_files
 
 AT_ONCE = Waits(quiet_s=0, answer_s=0, patience_s=0.02, again_s=0.001, reconnect_s=(0.0, 0.0))
 HOW = How(brokers=["mqtt://one"], waits=AT_ONCE)
@@ -150,7 +151,7 @@ def test_a_copy_that_is_behind_signs_and_replaces_nothing(
     if releases:
         behind.build_release(ReleaseRequest(model="clf", version="1.1", same_as="1.0"))
     kept = dict(brokers["one"].kept)
-    signed = {p.name: p.read_bytes() for p in (behind.path / "metadata").iterdir()}
+    signed = signed_files(behind)
     for command in (
         lambda: publish(behind, "clf", "1.1" if releases else "1.0", how=HOW),
         lambda: withdraw(behind, "clf", HOW),
@@ -160,7 +161,7 @@ def test_a_copy_that_is_behind_signs_and_replaces_nothing(
             command()
         assert exit_code(refused.value) == 1
     assert brokers["one"].kept == kept
-    assert {p.name: p.read_bytes() for p in (behind.path / "metadata").iterdir()} == signed
+    assert signed_files(behind) == signed
 
 
 def test_a_backup_whose_newer_copy_is_lost_takes_over_what_is_at_the_broker(

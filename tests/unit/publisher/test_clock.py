@@ -16,6 +16,7 @@ from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust.ceremonies import rotate_keys
 from slotcast_publisher.trust.proof import verify_notice
+from tests.support.role_sets import signed_files
 
 
 def request(version: str) -> ReleaseRequest:
@@ -47,10 +48,6 @@ def test_nothing_is_signed_by_a_clock_that_is_decades_off(
     assert wrong.store.versions("clf") == ["1.0"]
 
 
-def signed_files(repo: Repository) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (repo.path / "metadata").iterdir()}
-
-
 def test_no_repository_is_made_by_a_clock_that_starts_at_1970(tmp_path: Path) -> None:
     with pytest.raises(ClockWrong, match="1970-01-01"):
         Repository.init(tmp_path / "r", now_s=lambda: 42.0)
@@ -65,15 +62,15 @@ def test_a_clock_that_went_back_signs_nothing_unless_its_owner_says_that_it_is_r
     with pytest.raises(ClockWrong, match="--clock-is-right"):
         repo.refresh()
     Repository(repo.path, clock_is_right=True).refresh()
-    assert repo.roles.expires("timestamp").timestamp() < ahead_s
+    assert repo.roles.first_expiry().timestamp() < ahead_s
     verify_notice(repo.refresh()["clf"], repo.roles.root_bytes())
 
 
 def test_a_clock_a_little_behind_the_last_signature_shortens_no_life(repo: Repository) -> None:
     repo.refresh()
-    before = repo.roles.expires("timestamp")
+    before = repo.roles.first_expiry()
     Repository(repo.path, now_s=lambda: time.time() - 7200).refresh()
-    assert repo.roles.expires("timestamp") >= before
+    assert repo.roles.first_expiry() >= before
 
 
 def new_key(repo: Repository) -> Callable[[str], Key]:

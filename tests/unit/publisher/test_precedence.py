@@ -13,6 +13,7 @@ from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust.ceremonies import rotate_keys
 from slotcast_publisher.trust.precedence import Standing, compare
+from tests.support.role_sets import share_roles
 
 DAY_S = 86_400
 
@@ -74,11 +75,20 @@ def test_both_copies_dated_the_same_again_and_agree(repo: Repository, copy: Repo
 
 
 def test_a_release_of_another_model_on_another_machine_is_newer(
-    repo: Repository, copy: Repository, model_file: Path
+    tmp_path: Path, model_file: Path
 ) -> None:
-    repo.build_release(ReleaseRequest(model="det", version="1.0", files=(model_file,)))
-    repo.offer("det", "1.0")
+    """Where models share one set of roles; of those with roles of their own, each stands alone."""
+    repo = Repository.init(tmp_path / "repo")
+    share_roles(repo, "clf", "det")
+    for model in ("clf", "det", "own"):
+        repo.build_release(ReleaseRequest(model=model, version="1.0", files=(model_file,)))
+        repo.offer(model, "1.0")
+    shutil.copytree(repo.path, tmp_path / "copy")
+    copy = Repository(tmp_path / "copy")
+    repo.build_release(ReleaseRequest(model="det", version="2.0", same_as="1.0"))
+    repo.offer("det", "2.0")
     assert standing(repo.build_notice("clf"), copy) is Standing.NEWER
+    assert compare(repo.build_notice("own"), "own", copy.roles).standing is Standing.OURS
 
 
 @pytest.mark.parametrize("renewals", [0, 1, 3])

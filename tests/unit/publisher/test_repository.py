@@ -23,7 +23,6 @@ from slotcast_publisher.release.payloads import FullBuilder, PayloadCandidate, P
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.store import ReleaseFolder
 from slotcast_publisher.trust.proof import verify_notice
-from slotcast_publisher.trust.role_signing import Roles
 from slotcast_schemas import wire
 from slotcast_schemas.errors import (
     Expired,
@@ -222,7 +221,8 @@ def test_withdrawing_cancels_the_offer(repo: Repository) -> None:
 
 
 def test_signatures_are_renewed_at_half_their_life_and_not_before(repo: Repository) -> None:
-    now_s = repo.roles.expires("timestamp").timestamp() - 60 * 86400
+    repo.offer("clf", "1.0")
+    now_s = repo.roles.first_expiry().timestamp() - 60 * 86400
 
     def notice_after(days: float) -> bytes:
         return Repository(repo.path, now_s=lambda: now_s + days * 86400).offer("clf", "1.0")
@@ -232,28 +232,32 @@ def test_signatures_are_renewed_at_half_their_life_and_not_before(repo: Reposito
     renewed = notice_after(31)
     assert renewed != first
     later = Repository(repo.path, now_s=lambda: now_s + 31 * 86400)
-    assert later.roles.expires("timestamp").timestamp() > now_s + 90 * 86400
+    assert later.roles.first_expiry().timestamp() > now_s + 90 * 86400
 
 
 def test_roles_are_due_at_half_of_the_shortest_life_by_the_clock_of_the_repository(
     repo: Repository,
 ) -> None:
-    now_s = repo.roles.expires("timestamp").timestamp() - 60 * 86400
+    repo.offer("clf", "1.0")
+    now_s = repo.roles.first_expiry().timestamp() - 60 * 86400
 
-    def after(days: float) -> Roles:
-        return Repository(repo.path, now_s=lambda: now_s + days * 86400).roles
+    def is_due(days: float) -> bool:
+        return repo.roles.of("clf").renewal_due().timestamp() < now_s + days * 86400
 
-    assert not after(29).are_due()
-    assert after(31).are_due()
-    after(31).renew()
-    assert not after(31).are_due()
+    assert not is_due(29)
+    assert is_due(31)
+    Repository(repo.path, now_s=lambda: now_s + 31 * 86400).roles.renew()
+    assert not is_due(60)
+    assert is_due(62)
 
 
 def test_a_role_that_is_missing_is_due(repo: Repository) -> None:
-    (repo.path / "metadata" / "timestamp.json").unlink()
-    assert repo.roles.are_due()
+    repo.offer("clf", "1.0")
+    roles = repo.roles.of("clf")
+    roles.timestamp_file.unlink()
+    assert roles.renewal_due() <= datetime.now(UTC)
     repo.roles.renew()
-    assert not repo.roles.are_due()
+    assert roles.renewal_due() > datetime.now(UTC)
 
 
 def test_what_is_expired_is_not_handed_out(repo: Repository) -> None:

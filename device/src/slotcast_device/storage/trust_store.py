@@ -4,6 +4,11 @@ The pinned root is given at each start, so a damaged cache can only cost version
 never trust; the sequence floor that must not be lost is kept in the state record (python-tuf
 renames its files without fsync, so a power cut may take them).
 
+A notice is verified in a copy of what was seen, and what the client stored on the way is kept only
+if all of the notice is good: timestamps of all models are signed by one key (ADR 0111), and one of
+another model would make this model's own look like replays. New roots are kept in any case, for all
+models have them in common, and a revoked key must be forgotten as soon as may be.
+
 A notice that is refused beside what was seen before is looked at once more by itself. If it is
 good then, its signatures are not at fault: two publishers sign for this model, each with versions
 of its own (a second machine, a restored backup), or somebody replays an old notice.
@@ -11,6 +16,7 @@ of its own (a second machine, a restored backup), or somebody replays an old not
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Final
@@ -29,6 +35,15 @@ from slotcast_schemas.verify import Trusted
 __all__ = ["Trusted", "verify_notice"]
 _TEXT_MAX_CHARS: Final = 400
 """The characters that are kept of what python-tuf says."""
+
+_COPY: Final = "next"
+"""The folder in which a notice is verified before anything of it is remembered."""
+
+_BY_ITSELF: Final = "by-itself"
+"""The folder in which a refused notice is looked at as if nothing had been seen."""
+
+_ROOTS: Final = "root_history"
+"""The folder in which TUF's client keeps roots."""
 
 
 def verify_notice(
@@ -50,7 +65,7 @@ def verify_notice(
     with storage_errors(f"write {trust_dir}"):
         trust_dir.mkdir(parents=True, exist_ok=True)
         try:
-            return verify.verify_notice(data, model, pinned_root, trust_dir)
+            return _verify_in_copy(data, model, pinned_root, trust_dir)
         except (BadSignature, Inconsistent, MalformedMessage, Replayed) as exc:
             by_itself = _verify_by_itself(data, model, pinned_root, trust_dir)
             if by_itself is None or _is_replay(exc, by_itself, signed_time):
@@ -61,11 +76,53 @@ def verify_notice(
             ) from exc
 
 
+def _verify_in_copy(data: bytes, model: str, pinned_root: bytes, trust_dir: Path) -> Trusted:
+    """Verify a notice beside what was seen, and remember it if it is good."""
+    copy = trust_dir / _COPY
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(
+        trust_dir,
+        copy,
+        symlinks=True,
+        copy_function=_link_or_copy,
+        ignore=shutil.ignore_patterns(_COPY, _BY_ITSELF),
+    )
+    try:
+        trusted = verify.verify_notice(data, model, pinned_root, copy)
+        _keep(copy, trust_dir)
+    except RefusedRelease:
+        _keep(copy / _ROOTS, trust_dir / _ROOTS)
+        raise
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+    return trusted
+
+
+def _keep(source: Path, target: Path) -> None:
+    """Put files into a folder, each whole; one of which some are missing is brought on by TUF."""
+    if not source.is_dir():
+        return
+    target.mkdir(exist_ok=True)
+    for path in sorted(source.iterdir()):
+        if path.is_dir() and not path.is_symlink():
+            _keep(path, target / path.name)
+        else:
+            path.replace(target / path.name)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """Give a file a second name: TUF's client replaces files, and never writes into one."""
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copy2(source, target)
+
+
 def _verify_by_itself(
     data: bytes, model: str, pinned_root: bytes, trust_dir: Path
 ) -> Trusted | None:
     """Verify a notice as a device would that has seen nothing yet; None where it is no good."""
-    folder = trust_dir / "by-itself"
+    folder = trust_dir / _BY_ITSELF
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:

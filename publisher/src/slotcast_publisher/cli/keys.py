@@ -46,6 +46,7 @@ def register(app: typer.Typer) -> None:
     keys.command("add")(_add)
     keys.command("rotate")(_rotate)
     keys.command("revoke")(_revoke)
+    keys.command("separate")(_separate)
     app.add_typer(keys, name="keys")
 
 
@@ -124,6 +125,16 @@ def _revoke(
         fields,
         [f"Key {key} signs for nothing any more; it did for {', '.join(names)}", _ADVICE],
     )
+
+
+def _separate(repo: Repo, json: Json = False) -> None:
+    """Give every model roles of its own, in a repository whose models share one set."""
+    repository = open_repository(repo)
+    models = repository.separate()
+    lines = ["Every model has roles of its own already."]
+    if models:
+        lines = [f"Given roles of their own: {', '.join(models)}", _ADVICE]
+    emit(json, {"models": models}, lines)
 
 
 _ADVICE = "Devices learn of it by the next notice: run `slotcast refresh`."

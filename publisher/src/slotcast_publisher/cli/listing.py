@@ -72,7 +72,7 @@ def _release_fields(
         "version": release.version,
         "sequence": release.sequence,
         "image_size_bytes": release.image_size_bytes,
-        "signed": repository.roles.signed_release(release.model, release.version) is not None,
+        "signed": _is_signed(repository, release),
         "published": [
             {
                 "broker": broker,
@@ -86,6 +86,11 @@ def _release_fields(
     }
 
 
+def _is_signed(repository: Repository, release: Release) -> bool:
+    roles = repository.roles.of(release.model)
+    return roles.signed_release(release.model, release.version) is not None
+
+
 def _of(release: Release, deliveries: Deliveries) -> Deliveries:
     return [(broker, item) for broker, item in deliveries if item.sequence == release.sequence]
 
@@ -97,7 +102,7 @@ def _offer_line(offer: Offer | None) -> str:
 
 
 def _release_lines(repository: Repository, release: Release, deliveries: Deliveries) -> list[str]:
-    signed = repository.roles.signed_release(release.model, release.version) is not None
+    signed = _is_signed(repository, release)
     lines = [
         f"  {release.version:<16} sequence {release.sequence:<6} {size(release.image_size_bytes)}"
         + ("" if signed else ", not signed (any more)")

@@ -181,7 +181,7 @@ def _refresh(
     repository = open_repository(repo, clock_is_right=clock_is_right)
     how = How(brokers=broker or (), read_back=read_back)
     outcomes = publishing.refresh(repository, how, offline=offline)
-    expires = repository.roles.expires("timestamp").isoformat()
+    expires = repository.roles.first_expiry().isoformat()
     fields = {
         "expires": expires,
         "models": {

@@ -1,11 +1,13 @@
 """What is offered now: notices to announce, and payloads whose pieces may be sent again.
 
-A catalog is read from the repository in one go and never changes; a new look makes a new one.
+A catalog never changes; a new look at the repository makes a new one, of which only what changed
+is read (`changes`).
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +17,26 @@ from slotcast_publisher.errors import RepositoryDamaged
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.wants import WantedPiece
 from slotcast_schemas import wire
-from slotcast_schemas.messages import Notice, Offer
+from slotcast_schemas.messages import Notice
 from slotcast_schemas.messages.offer import Payload
 from slotcast_schemas.trust import offer_target
 
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """A notice as it is signed now, the digest of the offer in it, and the rollout it is of."""
+    """A notice as it is signed now.
+
+    Attributes:
+        notice: its bytes.
+        offer: the digest of the offer in it.
+        rollout: which it is of.
+        expires_s: when the first signature that it rests on ends, in seconds since 1970.
+    """
 
     notice: bytes
     offer: str
     rollout: str = ""
+    expires_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +86,15 @@ def look_at(repo: Repository, model: str) -> tuple[Announcement, dict[bytes, Sto
         NotFound: nothing is offered.
         SlotcastError: the notice would not be believed, or the repository is damaged.
     """
-    notice = repo.build_notice(model)
+    notice, said = repo.prove_notice(model)
     offer_bytes = wire.decode(notice, Notice).targets[offer_target(model)]
-    offer = wire.decode(offer_bytes, Offer)
-    announcement = Announcement(notice, hashlib.sha256(offer_bytes).hexdigest(), offer.deployment)
+    offer = said.offer
+    announcement = Announcement(
+        notice,
+        hashlib.sha256(offer_bytes).hexdigest(),
+        offer.deployment,
+        said.expires.timestamp(),
+    )
     if offer.state == "canceled" or repo.store.is_without_files(model, offer.version):
         return announcement, {}
     folder = repo.store.folder(model, offer.version)

@@ -7,6 +7,7 @@ roles are renewed when half of their configured life is over, if the online key 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 import threading
@@ -18,8 +19,8 @@ import msgspec
 
 from slotcast_publisher.delivery.broker_delivery import BrokerDelivery
 from slotcast_publisher.repository import Repository
-from slotcast_publisher.serve.catalog import Announcement, Catalog, Stored, look_at
 from slotcast_publisher.serve.companion import Companion
+from slotcast_publisher.serve.kept_catalog import KeptCatalog
 from slotcast_publisher.serve.listener import Listener
 from slotcast_publisher.serve.log import Say
 from slotcast_publisher.serve.notices import AnnounceTimes, Kind
@@ -75,15 +76,18 @@ class Service:
         self._judge = _Judge(repo, say)
         self._brokers = brokers
         self._tidy_every_s = tidy_every_s
+        self._kept = KeptCatalog(repo)
+        with contextlib.suppress(SlotcastError):  # said below, if renewing does not mend it
+            self._kept.look()
         self._renew()
-        self._catalog = self._look()
+        self._look()
         rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
         self._sessions = [
             Session(
                 broker,
                 repo.path,
                 repo.topics,
-                self._catalog,
+                self._kept.catalog,
                 self._judge,
                 say,
                 random.Random(rng.random()),  # noqa: S311 - jitter, not secrets
@@ -109,7 +113,9 @@ class Service:
             work = self._companion.run
             last = [_thread("companion", work, heard_all, failures, (stop, heard_all))]
         self._say(
-            "started", models=sorted(self._catalog.announcements), brokers=len(self._sessions)
+            "started",
+            models=sorted(self._kept.catalog.announcements),
+            brokers=len(self._sessions),
         )
         for thread in [*last, *threads]:
             thread.start()
@@ -151,48 +157,36 @@ class Service:
     # --- the repository -------------------------------------------------------------------------
 
     def _look_again(self) -> None:
-        self._renew()
-        found = self._look()
-        if found.announcements != self._catalog.announcements:
-            before, self._catalog = self._catalog.announcements, found
+        changed = self._look() | self._renew()
+        if changed:
             for session in self._sessions:
-                session.renew(found)
-            names = found.announcements.items() ^ before.items()
-            self._say("changed", models=sorted({name for name, _ in names}))
+                session.renew(self._kept.catalog)
+            self._say("changed", models=sorted(changed))
 
-    def _look(self) -> Catalog:
-        announcements: dict[str, Announcement] = {}
-        payloads: dict[bytes, Stored] = {}
-        problems = []
-        for model in self._offered():
-            try:
-                announcements[model], stored = look_at(self._repo, model)
-                payloads |= stored
-            except SlotcastError as exc:
-                problems.append(_Problem.of(exc, model=model))
-        self._say_new(problems)
-        return Catalog(announcements, payloads)
-
-    def _offered(self) -> list[str]:
+    def _look(self) -> set[str]:
+        """Take in what changed in the repository; names the models that are announced anew."""
         try:
-            return self._repo.offered()
+            changed = self._kept.look()
         except SlotcastError as exc:
             self._say_new([_Problem.of(exc)])
-            return []
+            return set()
+        problems = self._kept.problems.items()
+        self._say_new([_Problem.of(exc, model=model) for model, exc in problems])
+        return changed
 
-    def _renew(self) -> None:
+    def _renew(self) -> set[str]:
         """Sign anew what is past half of its life; another command's lock is waited for."""
         try:
-            if not self._repo.roles.are_due():
-                return
+            if not self._kept.are_due():
+                return set()
             with self._repo.locked(wait_s=0.0):
-                self._repo.roles.renew()
-                self._repo.roles.prune()
-            self._say("renewed", expires=self._repo.roles.expires("timestamp").isoformat())
+                expires = self._kept.renew()
+            self._say("renewed", expires=expires.isoformat())
         except StateLocked:
-            return  # the next look comes soon
+            return set()  # the next look comes soon
         except SlotcastError as exc:
             self._say_new([_Problem.of(exc, "cannot renew signatures")])
+        return self._look()
 
     def _say_new(self, problems: Sequence[_Problem]) -> None:
         """Say a problem once, not at each look."""

@@ -8,15 +8,16 @@ again above both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from slotcast_publisher.errors import Conflict, KeyUnavailable
 from slotcast_publisher.trust.precedence import Comparison, Standing, compare
-from slotcast_publisher.trust.role_reading import SignedRoles
+from slotcast_publisher.trust.repository_roles import RepositoryRoles
+from slotcast_publisher.trust.role_reading import MODEL, SignedRoles
 from slotcast_publisher.trust.role_signing import Roles
 from slotcast_schemas import wire
 from slotcast_schemas.messages import Notice
@@ -25,26 +26,13 @@ from slotcast_schemas.trust import OFFERS_ROLE, release_role
 Files = Mapping[str, Metadata[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Adoption:
-    """What was taken over.
-
-    Attributes:
-        models: what each notice was beside this repository; only those that were taken over.
-        unsigned: roles that the other copy had signed further, and whose key is not here.
-    """
-
-    models: Mapping[str, Comparison]
-    unsigned: tuple[str, ...] = ()
-
-
-def adopt(notices: Mapping[str, bytes], roles: Roles) -> Adoption:
-    """Take over notices that are newer than this repository, or split from it.
+def adopt(notices: Mapping[str, bytes], roles: RepositoryRoles) -> dict[str, Comparison]:
+    """Take over notices that are newer than this repository, or split from it; says which were.
 
     Afterwards the online roles must be renewed, which signs above all of them.
 
     Raises:
-        Conflict: both copies signed another root: they cannot be united.
+        Conflict: both copies signed what cannot be united.
         KeyUnavailable: what both signed must be signed again, with a key that is not here.
     """
     compared = {model: compare(data, model, roles) for model, data in notices.items()}
@@ -55,16 +43,47 @@ def adopt(notices: Mapping[str, bytes], roles: Roles) -> Adoption:
     }
     files = {model: _files(notices[model]) for model in found}
     newest_first = sorted(files, key=lambda m: files[m]["timestamp.json"].signed.version)[::-1]
-    for number, model in enumerate(newest_first):
+    sets = {model: _set_for(model, files[model], roles) for model in newest_first}
+    for each in dict.fromkeys(sets.values()):
+        models = [model for model in newest_first if sets[model] is each]
+        _take_set(models, files, each)
+    return found
+
+
+def _set_for(model: str, files: Files, roles: RepositoryRoles) -> Roles:
+    """Give the set of roles here that a notice's goes into.
+
+    Raises:
+        Conflict: the model has left the shared set here, and the other copy went on in it.
+    """
+    if MODEL in _role(files, Targets.type).signed.unrecognized_fields:
+        return roles.own(model)
+    here = roles.of(model)
+    if here is not roles.shared and here.models():
+        raise Conflict(
+            f"{model} has roles of its own here, and the other copy signed on in the set that"
+            " models shared: they cannot be united; decide for one, and have the other's devices"
+            " provisioned again"
+        )
+    return roles.shared
+
+
+def _take_set(models: Sequence[str], files: Mapping[str, Files], roles: Roles) -> None:
+    """Take over what one set of roles says in notices.
+
+    Args:
+        models: whose notices, what was signed last first.
+        files: the metadata of each.
+        roles: the set here.
+    """
+    for number, model in enumerate(models):
         _take_roots(files[model], roles)
         names = [release_role(model)]
-        if number == 0:  # what all models share is taken from the notice that was signed last
+        if number == 0:  # what models share is taken from the notice that was signed last
             names = ["targets", *names, OFFERS_ROLE, Snapshot.type, Timestamp.type]
         for name in names:
             _take_role(name, files[model], roles)
-    if not newest_first:
-        return Adoption({})
-    return Adoption(found, _catch_up(_role(files[newest_first[0]], Snapshot.type).signed, roles))
+    _catch_up(_role(files[models[0]], Snapshot.type).signed, roles)
 
 
 def _files(data: bytes) -> Files:
@@ -108,18 +127,14 @@ def _is_split(name: str, theirs: Metadata[Any], roles: SignedRoles) -> bool:
     return ours is not None and ours.signed.to_dict() != theirs.signed.to_dict()
 
 
-def _catch_up(snapshot: Snapshot, roles: Roles) -> tuple[str, ...]:
+def _catch_up(snapshot: Snapshot, roles: Roles) -> None:
     """Sign again what the other copy had signed further, and no notice carried.
 
-    Names what cannot be signed here. The next snapshot names its old version all the same, since
-    devices refuse one that goes back; its own model waits for a new key.
+    What cannot be signed here waits for a new key. The next snapshot names its old version all
+    the same, since devices refuse one that goes back, and so it holds up no other model.
     """
-    unsigned = []
     for file, meta in snapshot.meta.items():
         name = file.removesuffix(".json")
         if 0 < roles.newest_version(name) < meta.version:
-            try:
+            with contextlib.suppress(KeyUnavailable):
                 roles.sign_above(name, roles.newest(name), meta.version)
-            except KeyUnavailable:
-                unsigned.append(name)
-    return tuple(unsigned)

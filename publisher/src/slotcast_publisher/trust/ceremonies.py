@@ -15,20 +15,21 @@ from tuf.api.metadata import Role, Root, Targets
 
 from slotcast_publisher.errors import Conflict, NotFound
 from slotcast_publisher.trust.keys import KeyRing
-from slotcast_publisher.trust.role_reading import (
-    ONLINE,
-    TOP_LEVEL,
-    SignedRoles,
-    delegations_of,
-)
+from slotcast_publisher.trust.repository_roles import RepositoryRoles
+from slotcast_publisher.trust.role_reading import ONLINE, TOP_LEVEL, delegations_of
 from slotcast_publisher.trust.role_signing import Roles
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.trust import release_role
 
 ONLINE_ALIAS = "online"
 """The name that stands for all roles of the online key, whose keys are changed together."""
 
 Signers = Mapping[str, tuple[list[Key], int]]
 """The keys of each role by its name, and how many of them must sign."""
+
+
+Edit = Callable[[list[Key], int], tuple[list[Key], int]]
+"""From a role's keys, and how many of them must sign, to the new ones."""
 
 
 class KeyState(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,25 +51,31 @@ class RoleState(msgspec.Struct, frozen=True, kw_only=True):
     expires: datetime | None
 
 
-def list_roles(roles: SignedRoles, ring: KeyRing) -> list[RoleState]:
-    """Say who signs for what."""
-    signed = roles.signed_names()
+def list_roles(roles: RepositoryRoles, ring: KeyRing) -> list[RoleState]:
+    """Say who signs for what; of a role that each model has, the one that ends first."""
+    in_use = roles.in_use()
     found = []
     for name in roles.names():
         role = roles.role_of(name)
+        sets = [roles.sets_of(name)[0]] if name.startswith(release_role("")) else in_use
+        first = min(
+            (each for each in sets if each.newest_version(name)),
+            key=lambda each: each.expires(name),
+            default=None,
+        )
         found.append(
             RoleState(
                 role=name,
                 threshold=role.threshold,
                 keys=tuple(_state(ring, keyid) for keyid in role.keyids),
-                version=roles.version(name) if name in signed else None,
-                expires=roles.expires(name) if name in signed else None,
+                version=None if first is None else first.version(name),
+                expires=None if first is None else first.expires(name),
             )
         )
     return found
 
 
-def rotate_keys(roles: Roles, name: str, make_key: Callable[[str], Key]) -> Key:
+def rotate_keys(roles: RepositoryRoles, name: str, make_key: Callable[[str], Key]) -> Key:
     """Replace all keys of a role by a new one.
 
     Args:
@@ -89,12 +96,12 @@ def rotate_keys(roles: Roles, name: str, make_key: Callable[[str], Key]) -> Key:
             " then revoke the old ones with `keys revoke`"
         )
     key = make_key(name)
-    _change_keys(roles, names, lambda _ids, threshold: ([key], threshold))
+    _change_keys(roles, names, lambda _keys, threshold: ([key], threshold))
     return key
 
 
 def add_key(
-    roles: Roles, name: str, make_key: Callable[[str], Key], threshold: int | None = None
+    roles: RepositoryRoles, name: str, make_key: Callable[[str], Key], threshold: int | None = None
 ) -> Key:
     """Let one more key sign for a role.
 
@@ -113,12 +120,14 @@ def add_key(
     _change_keys(
         roles,
         names,
-        lambda ids, before: ([*map(roles.public_key, ids), key], threshold or before),
+        lambda keys, before: ([*keys, key], threshold or before),
     )
     return key
 
 
-def revoke_key(roles: Roles, ring: KeyRing, keyid: str, threshold: int | None = None) -> list[str]:
+def revoke_key(
+    roles: RepositoryRoles, ring: KeyRing, keyid: str, threshold: int | None = None
+) -> list[str]:
     """Let a key sign for nothing any more; names the roles that it signed for.
 
     Args:
@@ -133,41 +142,58 @@ def revoke_key(roles: Roles, ring: KeyRing, keyid: str, threshold: int | None = 
         KeyUnavailable: too few of the keys that must sign can be used from here.
     """
     whole = _whole_keyid(roles, keyid)
-    names = [name for name in roles.names() if whole in roles.role_of(name).keyids]
+    names = [name for name in roles.names() if whole in _keyids(roles, name)]
     _change_keys(
         roles,
         names,
-        lambda ids, before: ([roles.public_key(k) for k in ids if k != whole], threshold or before),
+        lambda keys, before: ([k for k in keys if k.keyid != whole], threshold or before),
     )
     ring.forget(whole)
     return names
 
 
-def _change_keys(
-    roles: Roles, names: Iterable[str], edit: Callable[[list[str], int], tuple[list[Key], int]]
-) -> None:
+def _change_keys(roles: RepositoryRoles, names: Sequence[str], edit: Edit) -> None:
     """Change who signs for the named roles; root goes from N to N+1, signed by both.
 
     Args:
         roles: the repository's roles.
-        names: the roles to change.
-        edit: from a role's key ids and threshold to its new keys and threshold.
+        names: the roles to change; one that each model has is changed for all of them.
+        edit: from a role's keys and threshold to its new keys and threshold.
 
     Raises:
         Conflict: a role would have fewer keys than must sign.
         KeyUnavailable: too few of the keys that must sign can be used from here.
     """
-    present = {name: roles.role_of(name) for name in names}
-    wanted = {name: edit(list(role.keyids), role.threshold) for name, role in present.items()}
-    for name, (keys, threshold) in wanted.items():
+    top = [name for name in names if name in TOP_LEVEL]
+    below: dict[Roles, list[str]] = {}
+    for name in names:
+        for each in [] if name in TOP_LEVEL else roles.sets_of(name):
+            below.setdefault(each, []).append(name)
+    wanted_top = _edited(roles.shared, top, edit)
+    wanted_below = {each: _edited(each, changed, edit) for each, changed in below.items()}
+    _change_root(roles.shared, wanted_top)
+    for each, wanted in wanted_below.items():
+        _change_delegations(each, wanted)
+    for each in roles.all() if top else below:
+        each.renew()
+
+
+def _edited(roles: Roles, names: Iterable[str], edit: Edit) -> Signers:
+    """Give the new keys of those of a set's roles that change.
+
+    Raises:
+        Conflict: a role would have fewer keys than must sign.
+    """
+    wanted = {}
+    for name in names:
+        keys, threshold = edit(*roles.keys_of(name))
         if len({key.keyid for key in keys}) < threshold:
             raise Conflict(
                 f"role {name}: {len(keys)} keys cannot reach its threshold of {threshold};"
                 " add or rotate a key first"
             )
-    _change_root(roles, {n: w for n, w in wanted.items() if n in TOP_LEVEL})
-    _change_delegations(roles, {n: w for n, w in wanted.items() if n not in TOP_LEVEL})
-    roles.renew()
+        wanted[name] = (keys, threshold)
+    return wanted
 
 
 def _change_root(roles: Roles, wanted: Signers) -> None:
@@ -200,15 +226,21 @@ def _replace_keys(parent: Root | Targets, name: str, keys: Sequence[Key]) -> Non
         parent.add_key(key, name)
 
 
-def _names(roles: SignedRoles, name: str) -> list[str]:
+def _names(roles: RepositoryRoles, name: str) -> list[str]:
     if name == ONLINE_ALIAS:
         return list(ONLINE)
     roles.role_of(name)
     return [name]
 
 
-def _whole_keyid(roles: SignedRoles, keyid: str) -> str:
-    used = {each for name in roles.names() for each in roles.role_of(name).keyids}
+def _keyids(roles: RepositoryRoles, name: str) -> set[str]:
+    """Give the keys of a role; while a ceremony is half done, those of each set."""
+    sets = [roles.shared] if name in TOP_LEVEL else roles.sets_of(name)
+    return {keyid for each in sets for keyid in each.role_of(name).keyids}
+
+
+def _whole_keyid(roles: RepositoryRoles, keyid: str) -> str:
+    used = {each for name in roles.names() for each in _keyids(roles, name)}
     matching = sorted(each for each in used if keyid and each.startswith(keyid))
     if not matching:
         raise NotFound(f"no role uses a key {keyid!r}; see `slotcast keys list`")

@@ -1,4 +1,8 @@
-"""Signed metadata on disk: `REPO/metadata/<version>.<role>.json`, and `timestamp.json`.
+"""Signed metadata on disk: `<version>.<role>.json` in one folder for a set of roles.
+
+    REPO/metadata/                   every root, and the set of roles that models may share
+    REPO/metadata/models/<model>/    the set of roles of one model
+    REPO/metadata/signed-at          when anything was last signed
 
 The newest version of each role counts. Each file is written whole, and nothing but the notice
 makes any of it known to devices, so that a command that was stopped can simply be run again.
@@ -7,6 +11,7 @@ makes any of it known to devices, so that a command that was stopped can simply 
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -15,7 +20,7 @@ from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
 from tuf.api.serialization.json import JSONSerializer
 
-from slotcast_publisher.durable import write_atomic
+from slotcast_publisher.durable import make_dir, write_atomic
 from slotcast_publisher.errors import NotFound, RepositoryDamaged
 
 T = TypeVar("T", Root, Timestamp, Snapshot, Targets)
@@ -28,23 +33,36 @@ def to_bytes(metadata: Metadata[T]) -> bytes:
 
 
 class MetadataFiles:
-    """The repository's signed metadata."""
+    """The signed metadata of one set of roles.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: where it is.
+        roots: where the roots are, which all sets have in common; here unless given.
+    """
+
+    def __init__(self, folder: Path, roots: Path | None = None) -> None:
         self._folder = folder
+        self._roots = roots or folder
+
+    @property
+    def timestamp_file(self) -> Path:
+        """The file that is written last, whenever anything of what devices see has changed."""
+        return self._folder / "timestamp.json"
 
     def versions(self, role: str) -> list[int]:
         """Give the versions of a role that are here, in order."""
         if role == Timestamp.type:
-            path = self._folder / "timestamp.json"
-            return [self.read(role, Timestamp).signed.version] if path.exists() else []
-        found = (_VERSIONED.fullmatch(p.name) for p in self._folder.glob(f"*.{role}.json"))
+            if not self.timestamp_file.exists():
+                return []
+            return [self.read(role, Timestamp).signed.version]
+        found = (_VERSIONED.fullmatch(p.name) for p in self._place(role).glob(f"*.{role}.json"))
         return sorted(int(match[1]) for match in found if match and match[2] == role)
 
     def roles(self) -> set[str]:
         """Name every role that has signed metadata, but for the timestamp."""
         found = (_VERSIONED.fullmatch(path.name) for path in self._folder.glob("*.json"))
-        return {match[2] for match in found if match}
+        roots = {Root.type} if self._roots != self._folder else set()
+        return roots | {match[2] for match in found if match}
 
     def name(self, role: str, version: int) -> str:
         """Name the file, as a TUF client asks for it."""
@@ -60,13 +78,13 @@ class MetadataFiles:
         if version is None and role != Timestamp.type:
             versions = self.versions(role)
             if not versions:
-                raise NotFound(f"no signed metadata of role {role!r} in {self._folder}")
+                raise NotFound(f"no signed metadata of role {role!r} in {self._place(role)}")
             version = versions[-1]
-        path = self._folder / self.name(role, version or 0)
+        path = self._place(role) / self.name(role, version or 0)
         try:
             return path.read_bytes()
         except FileNotFoundError as exc:
-            raise NotFound(f"no signed metadata {path.name} in {self._folder}") from exc
+            raise NotFound(f"no signed metadata {path.name} in {path.parent}") from exc
         except OSError as exc:
             raise RepositoryDamaged(f"could not read {path}: {exc}") from exc
 
@@ -97,10 +115,49 @@ class MetadataFiles:
         Raises:
             StorageFailed: the disk is full, read-only or failing.
         """
-        path = self._folder / self.name(role, metadata.signed.version)
+        path = self._place(role) / self.name(role, metadata.signed.version)
+        if not path.parent.exists():
+            make_dir(path.parent)
         write_atomic(path, to_bytes(metadata))
 
     def prune(self, role: str, keep: int) -> None:
         """Remove all but the newest versions of a role."""
         for version in self.versions(role)[:-keep]:
-            (self._folder / self.name(role, version)).unlink(missing_ok=True)
+            (self._place(role) / self.name(role, version)).unlink(missing_ok=True)
+
+    def _place(self, role: str) -> Path:
+        return self._roots if role == Root.type else self._folder
+
+
+class SignedAt:
+    """When anything of a repository was last signed, whichever model it was for.
+
+    By it a clock that went back is noticed, and a service sees with one look whether anything
+    changed. It is memory, not truth: without it, each timestamp says the same of its own roles.
+
+    Args:
+        path: its file, which is written anew by each timestamp.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
+    def read(self) -> datetime | None:
+        """Give the time; None where nothing is known of it."""
+        try:
+            return datetime.fromisoformat(self._path.read_text("ascii").strip())
+        except (OSError, ValueError):
+            return None
+
+    def write(self, when: datetime) -> None:
+        """Note a signature.
+
+        Raises:
+            StorageFailed: the disk is full, read-only or failing.
+        """
+        write_atomic(self._path, when.isoformat(timespec="seconds").encode("ascii"))

@@ -20,7 +20,7 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
 
-from slotcast_publisher.errors import NotFound
+from slotcast_publisher.trust.repository_roles import RepositoryRoles
 from slotcast_publisher.trust.role_reading import SIGNED_AT, SignedRoles, is_signed_for
 from slotcast_schemas import wire
 from slotcast_schemas.errors import RefusedRelease
@@ -52,7 +52,7 @@ class Comparison:
     offer: Offer | None = None
 
 
-def compare(data: bytes, model: str, roles: SignedRoles) -> Comparison:
+def compare(data: bytes, model: str, roles: RepositoryRoles) -> Comparison:
     """Compare a broker's notice of a model with what is signed here.
 
     Args:
@@ -60,13 +60,14 @@ def compare(data: bytes, model: str, roles: SignedRoles) -> Comparison:
         model: its model.
         roles: what is signed here.
     """
+    own = roles.of(model)
     try:
         notice = wire.decode(data, Notice)
         offer = wire.decode(notice.targets[offer_target(model)], Offer)
         theirs = {name: Metadata.from_bytes(blob) for name, blob in notice.metadata.items()}
     except (RefusedRelease, DeserializationError, RepositoryError, KeyError) as exc:
         return Comparison(Standing.FOREIGN, f"it cannot be read: {exc}")
-    found = _Comparing(model, theirs, roles).compare()
+    found = _Comparing(model, theirs, own).compare()
     return Comparison(found.standing, found.detail, offer)
 
 
@@ -95,7 +96,7 @@ class _Comparing:
             return Comparison(Standing.SPLIT, self._split_detail(split[0], by_role[split[0]]))
         if newer:
             return Comparison(Standing.NEWER, f"it has {'; '.join(newer)}")
-        same = by_role[Timestamp.type].version == self._roles.version(Timestamp.type)
+        same = by_role[Timestamp.type].version == self._roles.newest_version(Timestamp.type)
         return Comparison(Standing.OURS if same else Standing.OLDER)
 
     def _root(self) -> Root | Comparison:
@@ -147,10 +148,7 @@ class _Comparing:
         ]
 
     def _version_here(self, name: str) -> int:
-        try:
-            return self._roles.version(name)
-        except NotFound:
-            return 0
+        return max(self._roles.newest_version(name), self._roles.floor(name))
 
     def _is_split(self, name: str, theirs: Any) -> bool:
         ours = self._roles.find_version(name, theirs.version)

@@ -1,12 +1,14 @@
-"""Reads what a repository has signed: who may sign what, what each role says, what a notice needs.
+"""Reads what one set of roles has signed: who may sign what, what each says, what a notice needs.
 
-Changes nothing and needs no key. Signing is left to `roles`, where the files are to
-`metadata_files`; what the roles mean is in docs/trust.md.
+A set speaks for one model, or, in a repository of before, for several (ADR 0111); which does for
+whom is said by `repository_roles`. Changes nothing and needs no key. Signing is left to
+`role_signing`, where the files are to `metadata_files`; what the roles mean is in docs/trust.md.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 from securesystemslib.signer import Key
@@ -40,6 +42,9 @@ SIGNED_AT: Final = "slotcast-signed-at"
 """The extra field of the timestamp that says when it was signed, in ISO 8601; the clients of The
 Update Framework pass over fields that they do not know."""
 
+MODEL: Final = "slotcast-model"
+"""The extra field of targets that speak for one model alone: its name."""
+
 _KINDS: Final[dict[str, Any]] = {
     Root.type: Root,
     Snapshot.type: Snapshot,
@@ -49,14 +54,25 @@ _KINDS: Final[dict[str, Any]] = {
 
 
 class SignedRoles:
-    """The roles of one repository, as they are signed.
+    """One set of roles, as it is signed.
 
     Args:
         files: where the signed metadata is.
+        model: the model that it speaks for alone; None for the set that models may share.
+        shared: that set, of which the model may once have been.
     """
 
-    def __init__(self, files: MetadataFiles) -> None:
+    def __init__(
+        self, files: MetadataFiles, model: str | None = None, shared: SignedRoles | None = None
+    ) -> None:
         self._files = files
+        self._model = model
+        self._shared = shared
+
+    @property
+    def timestamp_file(self) -> Path:
+        """The file that changes whenever anything of what devices see has."""
+        return self._files.timestamp_file
 
     # --- who signs what -----------------------------------------------------------------------
 
@@ -85,6 +101,11 @@ class SignedRoles:
         """Give a public key that some role uses."""
         delegated = delegations_of(self.targets().signed).keys
         return {**self.root().signed.keys, **delegated}[keyid]
+
+    def keys_of(self, name: str) -> tuple[list[Key], int]:
+        """Give a role's public keys, and how many of them must sign."""
+        role = self.role_of(name)
+        return [self.public_key(keyid) for keyid in role.keyids], role.threshold
 
     def names(self) -> list[str]:
         """Name every role, top-level ones first."""
@@ -149,6 +170,8 @@ class SignedRoles:
 
     def signed_offer(self, model: str) -> TargetFile | None:
         """Give what the online role says about a model's offer, or None."""
+        if OFFERS_ROLE not in self._files.roles():
+            return None
         return self._files.read(OFFERS_ROLE, Targets).signed.targets.get(offer_target(model))
 
     def announced_offer(self, model: str) -> TargetFile | None:
@@ -156,12 +179,26 @@ class SignedRoles:
 
         It differs from `signed_offer` only while a command signs, or after one was stopped.
         """
+        if not self.is_announced():
+            return None
         version = self._announced_versions().get(OFFERS_ROLE)
         if version is None:
             return None
         return self._files.read(OFFERS_ROLE, Targets, version).signed.targets.get(
             offer_target(model)
         )
+
+    def is_announced(self) -> bool:
+        """Say whether there is a timestamp, without which devices can be told nothing."""
+        return self._files.timestamp_file.exists()
+
+    def models(self) -> list[str]:
+        """Name the models that this set of roles speaks for."""
+        if Targets.type not in self._files.roles():
+            return []
+        prefix = release_role("")
+        names = delegations_of(self.targets().signed).roles or {}
+        return [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
 
     def signed_at(self) -> datetime | None:
         """Say when the newest timestamp was signed; None for one of an older version of this."""
@@ -181,6 +218,8 @@ class SignedRoles:
         Raises:
             NotFound: the model has no signed release.
         """
+        if not self.is_announced():
+            raise NotFound(f"{model!r} has no signed timestamp: nothing was published")
         named = self._announced_versions()
         names = [Timestamp.type, Snapshot.type, Targets.type, release_role(model), OFFERS_ROLE]
         missing = [name for name in names if name not in named]
@@ -234,15 +273,47 @@ class SignedRoles:
             **{name: meta.version for name, meta in named.items()},
         }
 
-    def _floor(self, name: str) -> int:
-        """Give the version that the newest snapshot names: nothing may be signed below it.
+    def floor(self, name: str) -> int:
+        """Give the version that devices may have seen of a role: nothing is signed below it.
 
-        It is above what is here only after another copy's metadata was taken over in part.
+        It is above what is here after another copy's metadata was taken over in part, and where
+        the model was in the shared set.
         """
+        here = version_in(self.snapshot(), name)
+        if self._shared is None or not self.was_shared():
+            return here
+        return max(here, self._shared.floor(name), self._shared.newest_version(name))
+
+    def was_shared(self) -> bool:
+        """Say whether the one model of this set is, or was, in the shared set."""
+        if self._shared is None or self._model is None:
+            return False
+        return version_in(self._shared.snapshot(), release_role(self._model)) > 0
+
+    def names_seen(self) -> dict[str, int]:
+        """Give the roles, and their versions, that no snapshot of this set may lose any more.
+
+        Devices refuse a snapshot without a name that one before it had, unless today's keys do
+        not vouch for that one: then they have forgotten it.
+        """
+        found: dict[str, int] = {}
+        newest = self.newest_version(Snapshot.type)
+        for version in self._files.versions(Snapshot.type)[::-1]:
+            snapshot = self._files.read(Snapshot.type, Snapshot, version)
+            if not self._is_vouched(Snapshot.type, snapshot):
+                continue
+            for file, meta in snapshot.signed.meta.items():
+                name = file.removesuffix(".json")
+                found[name] = max(found.get(name, 0), meta.version)
+            if version == newest:
+                break  # it has all that those before it had
+        return found
+
+    def snapshot(self) -> Snapshot | None:
+        """Give the newest snapshot, or None."""
         if Snapshot.type not in self._files.roles():
-            return 0
-        named = self._files.read(Snapshot.type, Snapshot).signed.meta.get(f"{name}.json")
-        return 0 if named is None else named.version
+            return None
+        return self._files.read(Snapshot.type, Snapshot).signed
 
     def _read(self, name: str, version: int | None = None) -> Metadata[Any]:
         return self._files.read(name, _KINDS.get(name, Targets), version)
@@ -250,6 +321,12 @@ class SignedRoles:
     def _is_vouched(self, name: str, metadata: Metadata[Any]) -> bool:
         parent: Root | Targets = self.root().signed if name in TOP_LEVEL else self.targets().signed
         return is_signed_for(parent, name, metadata)
+
+
+def version_in(snapshot: Snapshot | None, name: str) -> int:
+    """Give the version of a role that a snapshot names; 0 if it names none."""
+    named = None if snapshot is None else snapshot.meta.get(f"{name}.json")
+    return 0 if named is None else named.version
 
 
 def is_signed_for(parent: Root | Targets, name: str, metadata: Metadata[Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Signs the roles of docs/trust.md with python-tuf, unmodified; renews and heals them.
+"""Signs one set of the roles of docs/trust.md with python-tuf, unmodified; renews and heals them.
 
 Decides what each role says and when it must be signed again. Reading is left to `role_reading`,
 changes of keys to `ceremonies`, where keys and files are to `keys` and `metadata_files`.
@@ -9,6 +9,7 @@ vouch for: so a command that was stopped between two steps is simply run again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
@@ -32,13 +33,15 @@ from slotcast_publisher.errors import Conflict, KeyUnavailable
 from slotcast_publisher.settings import Expiry
 from slotcast_publisher.trust import clock
 from slotcast_publisher.trust.keys import KeyRing
-from slotcast_publisher.trust.metadata_files import MetadataFiles
+from slotcast_publisher.trust.metadata_files import MetadataFiles, SignedAt
 from slotcast_publisher.trust.role_reading import (
+    MODEL,
     ONLINE,
     SIGNED_AT,
     SignedRoles,
     delegations_of,
     sequence_of,
+    version_in,
 )
 from slotcast_schemas.trust import (
     OFFERS_PATHS,
@@ -53,6 +56,10 @@ RELEASES_SIGNED_MAX: Final = 64
 """The number of releases that a release role lists at most; older ones are dropped, because every
 device of the fleet is past them."""
 
+RELEASES_BEFORE_MAX: Final = 16
+"""The number of releases that a release role goes on listing where the newest of them are offered
+already; some 150 bytes each, in every notice."""
+
 VERSIONS_KEPT: Final = 10
 """The number of versions of each role that are kept: what a broker has must be here, so that it can
 be told from what another copy of the repository signed."""
@@ -60,31 +67,48 @@ be told from what another copy of the repository signed."""
 T = TypeVar("T", Root, Timestamp, Snapshot, Targets)
 
 
+@dataclass(frozen=True, slots=True)
+class SigningMeans:
+    """What every set of roles of a repository is signed with.
+
+    Attributes:
+        ring: the keys that can sign from here.
+        expiry: for how many days each role counts from its signature on.
+        signed_at: when anything of the repository was last signed.
+        now: the clock.
+        clock_is_right: sign although the clock contradicts what was signed before.
+    """
+
+    ring: KeyRing
+    expiry: Expiry
+    signed_at: SignedAt
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    clock_is_right: bool = False
+
+
 class Roles(SignedRoles):
-    """The signed roles of one repository, and the keys and the clock to sign more.
+    """One set of signed roles, and the keys and the clock to sign more.
 
     Args:
         files: where the signed metadata is.
-        ring: the keys that can sign from here.
-        expiry: for how many days each role counts from its signature on.
-        now: the clock.
-        clock_is_right: sign although the clock contradicts what was signed before.
+        means: what it is signed with.
+        model: the model that the set speaks for alone; None for the set that models may share.
+        shared: that set, of which the model may once have been.
     """
 
     def __init__(
         self,
         files: MetadataFiles,
-        ring: KeyRing,
-        expiry: Expiry,
-        *,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        clock_is_right: bool = False,
+        means: SigningMeans,
+        model: str | None = None,
+        shared: SignedRoles | None = None,
     ) -> None:
-        super().__init__(files)
-        self._ring = ring
-        self._expiry = expiry
-        self._now = now
-        self._clock_is_right = clock_is_right
+        super().__init__(files, model, shared)
+        self._ring = means.ring
+        self._expiry = means.expiry
+        self._now = means.now
+        self._clock_is_right = means.clock_is_right
+        self._last_signed = means.signed_at
 
     def signing_time(self) -> datetime:
         """Give the time to sign with.
@@ -92,7 +116,10 @@ class Roles(SignedRoles):
         Raises:
             ClockWrong: this machine's clock cannot be right.
         """
-        return clock.signing_time(self._now(), self.signed_at(), is_right=self._clock_is_right)
+        shared = None if self._shared is None else self._shared.signed_at()
+        known = [when for when in (self.signed_at(), self._last_signed.read(), shared) if when]
+        last = max(known, default=None)
+        return clock.signing_time(self._now(), last, is_right=self._clock_is_right)
 
     # --- the first time -----------------------------------------------------------------------
 
@@ -126,27 +153,68 @@ class Roles(SignedRoles):
         self._files.write(Root.type, first)
         delegations = Delegations(keys={}, roles={})
         top = Targets(version=1, expires=self._until(Targets.type), delegations=delegations)
-        _delegate(top, OFFERS_ROLE, OFFERS_PATHS, [online])
+        _delegate(top, OFFERS_ROLE, OFFERS_PATHS, [online], 1)
         self._write(Targets.type, Metadata(top))
         self.renew()
 
-    def ensure_model(self, model: str, make_key: Callable[[], Key]) -> bool:
-        """Delegate a model's releases to a key, unless that was done; says whether it was new.
+    def delegate(self, online: tuple[list[Key], int], releases: tuple[list[Key], int]) -> None:
+        """Sign targets that let these keys speak for the one model of this set.
+
+        Args:
+            online: the keys of the offers role, and how many of them must sign.
+            releases: the same of the model's release role.
 
         Raises:
             KeyUnavailable: the targets key cannot be used from here.
         """
-        name = release_role(model)
-        if name in self.names():
-            return False
-        top = self.targets()
-        _delegate(top.signed, name, release_paths(model), [make_key()])
+        model = self._model or ""
+        top = _unsigned(Targets(expires=self._now(), delegations=Delegations(keys={}, roles={})))
+        top.signed.unrecognized_fields[MODEL] = model
+        _delegate(top.signed, OFFERS_ROLE, OFFERS_PATHS, *online)
+        _delegate(top.signed, release_role(model), release_paths(model), *releases)
         self.sign_next(Targets.type, top)
-        return True
+
+    def take_over(self, shared: SignedRoles) -> None:
+        """Sign for the one model of this set what the shared set says of it, above its versions.
+
+        The timestamp goes last: until it is there, the shared set speaks for the model.
+
+        Raises:
+            KeyUnavailable: the targets or the online key cannot be used from here.
+        """
+        model = self._model or ""
+        self.delegate(shared.keys_of(OFFERS_ROLE), shared.keys_of(release_role(model)))
+        name = release_role(model)
+        if shared.newest_version(name):
+            self.put(name, shared.newest(name))
+        offers = self._read_or_new(OFFERS_ROLE)
+        offer = shared.signed_offer(model)
+        offers.signed.targets = {} if offer is None else {offer.path: offer}
+        self.sign_next(OFFERS_ROLE, offers)
+        self.renew()
+
+    def let_go(self) -> None:
+        """Sign that the shared set speaks for no model any more.
+
+        Raises:
+            KeyUnavailable: the targets or the online key cannot be used from here.
+        """
+        top, offers = self.targets(), self._files.read(OFFERS_ROLE, Targets)
+        delegations = delegations_of(top.signed)
+        for name in [n for n in delegations.roles or {} if n != OFFERS_ROLE]:
+            for keyid in list(top.signed.get_delegated_role(name).keyids):
+                top.signed.revoke_key(keyid, name)
+            del (delegations.roles or {})[name]
+        self.sign_next(Targets.type, top)
+        offers.signed.targets = {}
+        self.sign_next(OFFERS_ROLE, offers)
+        self.renew()
 
     # --- everyday -----------------------------------------------------------------------------
 
-    def add_release(self, model: str, version: str, data: bytes, sequence: int) -> bool:
+    def add_release(
+        self, model: str, version: str, data: bytes, sequence: int, *, offered: int = 0
+    ) -> bool:
         """Sign a release; says whether that was new. A signed release never changes.
 
         Args:
@@ -154,6 +222,7 @@ class Roles(SignedRoles):
             version: the release's version.
             data: the bytes that devices get.
             sequence: the release's place in the order of the model's releases.
+            offered: the sequence of what is offered now; what is below it is never offered again.
 
         Raises:
             Conflict: the version is signed already, with other bytes.
@@ -172,7 +241,9 @@ class Roles(SignedRoles):
             raise Conflict(f"sequence {sequence} of {model} is signed already, as {same[0]!r}")
         role.signed.targets[path] = target
         newest = sorted(role.signed.targets.values(), key=sequence_of)[-RELEASES_SIGNED_MAX:]
-        role.signed.targets = {target.path: target for target in newest}
+        kept = [t for t in newest[:-RELEASES_BEFORE_MAX] if sequence_of(t) >= max(1, offered)]
+        kept += newest[-RELEASES_BEFORE_MAX:]
+        role.signed.targets = {target.path: target for target in kept}
         self.sign_next(name, role)
         return True
 
@@ -191,10 +262,12 @@ class Roles(SignedRoles):
         self.sign_next(OFFERS_ROLE, role)
         return True
 
-    def are_due(self) -> bool:
-        """Say whether an online role is missing, or is past half of its life."""
+    def renewal_due(self) -> datetime:
+        """Say when the first online role is past half of its life; now if one is missing."""
         signed = self.signed_names()
-        return any(name not in signed or self._is_stale(name) for name in ONLINE)
+        if any(name not in signed for name in ONLINE):
+            return self._now()
+        return min(self.expires(name) - self._life(name) / 2 for name in ONLINE)
 
     def renew(self, *, force: bool = False) -> bool:
         """Bring the online roles up to date; says whether anything had to be signed.
@@ -212,19 +285,26 @@ class Roles(SignedRoles):
         return self._renew_timestamp(force=force) or changed
 
     def renew_offline(self) -> list[str]:
-        """Date root, targets and release roles again; names those that were.
+        """Date targets and release roles again; names those that were.
 
         Raises:
             KeyUnavailable: one of their keys cannot be used from here.
         """
-        root = self.root()
-        self.sign_root(root, root.signed.roles[Root.type])
         names = [name for name in self.names() if name not in {Root.type, *ONLINE}]
         present = self._files.roles()
         for name in names:
             if name in present:
                 self.sign_next(name, self._files.read(name, Targets))
-        return [Root.type, *names]
+        return names
+
+    def renew_root(self) -> None:
+        """Date the root again, which all sets have in common.
+
+        Raises:
+            KeyUnavailable: too few of its keys can be used from here.
+        """
+        root = self.root()
+        self.sign_root(root, root.signed.roles[Root.type])
 
     def heal(self) -> bool:
         """Sign again every role that today's keys do not vouch for; says whether any was.
@@ -254,7 +334,7 @@ class Roles(SignedRoles):
         Raises:
             KeyUnavailable: too few of the role's keys can be used from here.
         """
-        metadata.signed.version = max(metadata.signed.version, self._floor(name)) + 1
+        metadata.signed.version = max(metadata.signed.version, self.floor(name)) + 1
         metadata.signed.expires = self._until(name)
         self._write(name, metadata)
 
@@ -291,21 +371,32 @@ class Roles(SignedRoles):
     # --- one role -----------------------------------------------------------------------------
 
     def _renew_snapshot(self, *, force: bool) -> bool:
-        present = self._files.roles()
+        present = self.snapshot()
         names = [n for n in self.names() if n not in {Root.type, Snapshot.type, Timestamp.type}]
-        versions = {name: max(self.newest_version(name), self._floor(name)) for name in names}
+        versions = self._names_to_keep()
+        for name in names:
+            before = max(versions.get(name, 0), version_in(present, name))
+            versions[name] = max(before, self.newest_version(name))
         meta = {f"{name}.json": MetaFile(v) for name, v in versions.items() if v}
-        if Snapshot.type not in present:
+        if present is None:
             snapshot = _unsigned(Snapshot(expires=self._now()))
         else:
             snapshot = self._files.read(Snapshot.type, Snapshot)
             vouched = self._is_vouched(Snapshot.type, snapshot)
-            same = snapshot.signed.meta == meta and vouched
+            same = present.meta == meta and vouched
             if same and not force and not self._is_stale(Snapshot.type):
                 return False
         snapshot.signed.meta = meta
         self.sign_next(Snapshot.type, snapshot)
         return True
+
+    def _names_to_keep(self) -> dict[str, int]:
+        """Give the names that devices saw, those of the set that this one is about to leave too."""
+        found = self.names_seen()
+        if self._shared is not None and self.was_shared() and not self.is_announced():
+            for name, version in self._shared.names_seen().items():
+                found[name] = max(found.get(name, 0), version)
+        return found
 
     def _renew_timestamp(self, *, force: bool) -> bool:
         version = self._files.versions(Snapshot.type)[-1]
@@ -318,10 +409,10 @@ class Roles(SignedRoles):
             if same and not force and not self._is_stale(Timestamp.type):
                 return False
         timestamp.signed.snapshot_meta = MetaFile(version)
-        timestamp.signed.unrecognized_fields[SIGNED_AT] = self.signing_time().isoformat(
-            timespec="seconds"
-        )
+        signed_at = self.signing_time()
+        timestamp.signed.unrecognized_fields[SIGNED_AT] = signed_at.isoformat(timespec="seconds")
         self.sign_next(Timestamp.type, timestamp)
+        self._last_signed.write(signed_at)
         return True
 
     def _read_or_new(self, name: str) -> Metadata[Targets]:
@@ -383,9 +474,11 @@ def _unsigned(signed: T) -> Metadata[T]:
     return Metadata(signed)
 
 
-def _delegate(top: Targets, name: str, paths: Sequence[str], keys: Sequence[Key]) -> None:
+def _delegate(
+    top: Targets, name: str, paths: Sequence[str], keys: Sequence[Key], threshold: int
+) -> None:
     delegations = delegations_of(top)
-    role = DelegatedRole(name, [], 1, terminating=True, paths=list(paths))
+    role = DelegatedRole(name, [], threshold, terminating=True, paths=list(paths))
     delegations.roles = {**(delegations.roles or {}), name: role}
     for key in keys:
         top.add_key(key, name)

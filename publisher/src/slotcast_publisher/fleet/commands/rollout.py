@@ -150,7 +150,7 @@ def _problems(repository: Repository, plan: Plan) -> Iterator[str]:
         except NotFound as exc:
             yield str(exc)
             continue
-        if repository.roles.signed_release(plan.model, version) is None:
+        if repository.roles.of(plan.model).signed_release(plan.model, version) is None:
             yield f"{plan.model} {version} is not signed: run `slotcast release` again"
 
 

@@ -51,7 +51,8 @@ def releases_of(repo: Repository, plan: Plan, versions: Sequence[str]) -> dict[s
     return {
         version: Release(version, repo.store.folder(plan.model, version).load().sequence)
         for version in versions
-        if version in there and repo.roles.signed_release(plan.model, version) is not None
+        if version in there
+        and repo.roles.of(plan.model).signed_release(plan.model, version) is not None
     }
 
 

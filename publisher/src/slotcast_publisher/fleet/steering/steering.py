@@ -355,7 +355,7 @@ class Steering:
         model = turn.rollout.plan.model
         if turn.offer is None:
             if self.repo.is_half_signed(model):
-                self.repo.finish_signing()
+                self.repo.finish_signing(model)
                 return self.repo.present_offer(model)
             return None
         folder = self.repo.store.folder(model, turn.offer.version)
