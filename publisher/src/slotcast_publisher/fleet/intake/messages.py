@@ -13,6 +13,7 @@ from slotcast_publisher.serve.companion import Heard
 from slotcast_schemas import wire
 from slotcast_schemas.errors import MalformedMessage, OversizedMessage, UnsupportedFeature
 from slotcast_schemas.messages import Metrics, Presence, Status
+from slotcast_schemas.reasons import Reason
 from slotcast_schemas.topics import DeviceTopic, Topics
 
 
@@ -23,9 +24,9 @@ class Drop(StrEnum):
     """No topic of a device."""
     EMPTY = "empty"
     """No bytes: somebody took a retained message off the broker."""
-    OVERSIZED = "oversized"
+    OVERSIZED = Reason.OVERSIZED.value
     """More bytes than such a message may have."""
-    MALFORMED = "malformed"
+    MALFORMED = Reason.MALFORMED.value
     """Not a message of its kind, or past one of its bounds."""
     UNSUPPORTED = "unsupported"
     """Requires a feature, or has a format, that this software does not know."""
