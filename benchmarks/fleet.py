@@ -23,7 +23,6 @@ from typing import Any, Final
 from sqlalchemy import func, select
 
 from benchmarks.fleet_messages import WINDOW_S, said_in_a_minute
-from benchmarks.fleet_postgresql import postgresql
 from benchmarks.fleet_sender import write_file
 from benchmarks.report import CannotRun, Figure, Options
 from slotcast_publisher.fleet.database import tables
@@ -35,6 +34,7 @@ from slotcast_publisher.settings import Broker, Settings
 from slotcast_schemas.topics import Topics
 from tests.support.brokers import mosquitto
 from tests.support.engine import BrokerUnavailable
+from tests.support.postgresql import PostgresqlUnavailable, postgresql
 
 DEVICES: Final = 10_000
 QUICK_DEVICES: Final = 1_000
@@ -57,11 +57,11 @@ def run(options: Options) -> list[Figure]:
         with mosquitto(extra=["max_inflight_messages 0", "max_queued_messages 200000"]) as broker:
             address = (broker.host, broker.port)
             figures += _through_broker(options, "SQLite", address, [], SQLITE_LIMIT, serves=1)
-            with postgresql(options.work) as url:
+            with postgresql() as url:
                 figures += _through_broker(
                     options, "PostgreSQL", address, [url], POSTGRESQL_LIMIT, serves=2
                 )
-    except BrokerUnavailable as exc:
+    except (BrokerUnavailable, PostgresqlUnavailable) as exc:
         raise CannotRun(str(exc)) from exc
     return [*figures, *_an_hour(options)]
 

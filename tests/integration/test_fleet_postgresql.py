@@ -1,0 +1,131 @@
+"""Several processes that watch one fleet, on PostgreSQL: each message counts once."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from slotcast_publisher.fleet.database import tables
+from slotcast_publisher.fleet.database.database import Database, open_database
+from slotcast_publisher.fleet.intake.intake import Bounds, Intake
+from slotcast_publisher.serve.companion import Heard
+from slotcast_schemas import wire
+from slotcast_schemas.topics import Topics
+from tests.support import messages as given
+from tests.support.brokers import Broker
+from tests.support.fleet import Publisher
+from tests.support.fleet_fixtures import new_prefix
+from tests.support.postgresql import PostgresqlUnavailable, postgresql
+from tests.support.waiting import WAIT_S, wait_until
+from tests.support.watching import crowd, watching
+
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
+TOPICS = Topics("t")
+DEVICES = 20
+ROUNDS = 15
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    try:
+        with postgresql() as url:
+            yield url
+    except PostgresqlUnavailable as exc:
+        pytest.skip(str(exc))
+
+
+@pytest.fixture
+def url(server: str) -> Iterator[str]:
+    """An empty database."""
+    with open_database(server) as database:
+        yield server
+        with database.transaction() as connection:
+            for table in tables.METADATA.sorted_tables:
+                if table is not tables.meta:
+                    connection.execute(table.delete())
+
+
+def heard(message: Any, at_s: float) -> Heard:
+    topic = TOPICS.device(message.device, message.KIND)
+    return Heard(topic, wire.encode(message), False, at_s, "b")
+
+
+def count(database: Database, table: Any) -> int:
+    with database.reading() as connection:
+        return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+
+
+def test_processes_that_take_messages_of_the_same_devices_lose_none_and_count_none_twice(
+    url: str,
+) -> None:
+    now_s = time.time()
+    came = [
+        heard(message, now_s)
+        for number in range(1, ROUNDS + 1)
+        for device in (f"cam-{n}" for n in range(DEVICES))
+        for message in (
+            given.status(device=device, counter=number, time=int(now_s)),
+            given.metrics(device=device, counter=number, time=int(now_s)),
+        )
+    ]
+    rng = random.Random(7)
+    log: list[str] = []
+    stop = threading.Event()
+    stop.set()
+
+    def take(seed: int, part: list[Heard]) -> None:
+        with open_database(url) as database:
+            small = Bounds(batch_max=37, retry_s=0.05)
+            intake = Intake(database, TOPICS, lambda *said, **more: log.append(str(more)), small)
+            for message in part:
+                intake.take(message)
+            intake.run(stop)
+
+    rng.shuffle(came)
+    threads = [
+        threading.Thread(target=take, args=(seed, came[seed::3] + came[:50])) for seed in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert log == []
+    with open_database(url) as database:
+        assert count(database, tables.metrics) == DEVICES * ROUNDS
+        with database.reading() as connection:
+            last = connection.execute(select(tables.devices.c.counter)).scalars().all()
+            twins = connection.execute(select(tables.devices.c.twins_seen_s)).scalars().all()
+            dropped = connection.execute(select(func.sum(tables.dropped.c.count))).scalar_one()
+        assert last == [ROUNDS] * DEVICES
+        assert set(twins) == {None}
+        assert dropped >= 150  # what each of them was given once more
+
+
+def test_two_serve_divide_what_devices_say(url: str, broker: Broker, tmp_path: Path) -> None:
+    publisher = Publisher.make(tmp_path / "repo", broker.url, prefix=new_prefix())
+    with (
+        crowd(broker.url) as devices,
+        watching(publisher.path, url) as one,
+        watching(publisher.path, url) as other,
+    ):
+        for watched in (one, other):
+            watched.served.wait_for("sharing")
+        now_s = int(time.time())
+        sent = [
+            given.metrics(device=f"cam-{number}", counter=counter, time=now_s)
+            for number in range(50)
+            for counter in range(1, 5)
+        ]
+        devices.say(publisher.topics, *sent)
+        wait_until(lambda: count(one.database, tables.metrics) == len(sent))
+        assert one.fleet.intake.taken > 0
+        assert other.fleet.intake.taken > 0
+        assert one.fleet.intake.taken + other.fleet.intake.taken == len(sent)
+        assert one.rows(tables.dropped) == []
