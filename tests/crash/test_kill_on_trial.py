@@ -37,7 +37,7 @@ from tests.support.quick import QuickProcess
 from tests.support.unchecked import release_unchecked
 from tests.support.waiting import wait_until
 
-KILLS: Final = int(os.environ.get("SLOTCAST_KILLS", "12"))
+KILLS: Final = int(os.environ.get("SLOTCAST_KILLS", "8"))
 SEED: Final = int(os.environ.get("SLOTCAST_SEED", "20261122"))
 GOOD: Final = (models.classifier(1), models.classifier(2))
 WAIT_S: Final = 60.0
@@ -57,7 +57,7 @@ _SWITCH_S: Final = 0.003
 _TRIAL_S: Final = 1.0
 """How long after its beginning a moment of each stage may lie; of the probe, it is measured."""
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(120 + 15 * KILLS)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(300 + 15 * KILLS)]
 
 
 class Stand:
@@ -135,11 +135,10 @@ def test_whatever_is_killed_in_probe_switch_and_trial_one_good_model_serves_and_
     stand.service.start()
     ordeal = Ordeal(stand, random.Random(SEED), before)
     ordeal.measure()
-    while ordeal.kills.total() < KILLS or not ordeal.has_killed_each:
+    while ordeal.kills.total() < KILLS or not ordeal.has_met_all:
         ordeal.update()
     with capsys.disabled():
         print(f"\n{dict(ordeal.kills)}; found in {dict(ordeal.found)}")
-    assert {State.VERIFIED, State.TRIAL} <= ordeal.found.keys()
 
 
 class Ordeal:
@@ -158,9 +157,10 @@ class Ordeal:
         self._left: dict[str, list[str]] = {stage: [] for stage in _VICTIMS}
 
     @property
-    def has_killed_each(self) -> bool:
-        """Whether each of the possible victims was killed at least once."""
-        return {victim for _, victim in self.kills} == {*_VICTIMS["probe"]}
+    def has_met_all(self) -> bool:
+        """Whether each possible victim was killed, in a probe as on trial, at least once."""
+        victims = {victim for _, victim in self.kills}
+        return victims == {*_VICTIMS["probe"]} and {State.VERIFIED, State.TRIAL} <= {*self.found}
 
     def measure(self) -> None:
         """Learn how long a probe takes here, from an update that nobody disturbs."""

@@ -1,6 +1,7 @@
-"""A thousand runs of the real cores on a bad day, each from its own seed.
+"""Some hundred runs of the real cores on a bad day, each from its own seed.
 
-A failure prints the command that replays its seed, line by line. Longer: `make soak`.
+As many as notice every line that tests/soak/breaks.py breaks. A failure prints the command that
+replays its seed, line by line. Longer: `make soak`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from tests.simulation.sweep import sweep
 from tests.simulation.world import World
 
-SEEDS = 1000
+SEEDS = 400
 
 
 def test_whatever_happens_every_model_ends_with_its_release_committed() -> None:

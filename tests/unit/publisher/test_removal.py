@@ -66,13 +66,23 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> LimitedBroker:
     return found
 
 
+@pytest.fixture(scope="module")
+def with_second(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository with a second release beside the first, made once."""
+    folder = tmp_path_factory.mktemp("with-second")
+    shutil.copytree(finished, folder / "repo")
+    (folder / "two.onnx").write_bytes(models.classifier(5, hidden=500))
+    request = ReleaseRequest(model="clf", version="2.0", files=(folder / "two.onnx",))
+    Repository(folder / "repo").build_release(request)
+    return folder / "repo"
+
+
 @pytest.fixture
-def two(repo: Repository, clock: Clock, broker: LimitedBroker, tmp_path: Path) -> Repository:
+def two(with_second: Path, clock: Clock, broker: LimitedBroker, tmp_path: Path) -> Repository:
     """A repository whose first release was published, and then the second."""
-    repo = Repository(repo.path, now_s=clock)
+    shutil.copytree(with_second, tmp_path / "repo")
+    repo = Repository(tmp_path / "repo", now_s=clock)
     stock(repo, "1.0")
-    (tmp_path / "two.onnx").write_bytes(models.classifier(5, hidden=500))
-    repo.build_release(ReleaseRequest(model="clf", version="2.0", files=(tmp_path / "two.onnx",)))
     assert stock(repo, "2.0").unused_payloads == WHOLE
     return repo
 
