@@ -19,7 +19,7 @@ from tests.support.role_sets import signed_files
 
 def again(repo: Repository, version: str, model: str = "clf") -> None:
     """Release the files of 1.0 under another version."""
-    repo.build_release(ReleaseRequest(model=model, version=version, same_as="1.0"))
+    repo.build_release(ReleaseRequest(model=model, version=version, same_as="1.0", is_probed=False))
 
 
 class Fleet:

@@ -133,7 +133,7 @@ def behind(repo: Repository, brokers: Brokers, tmp_path: Path) -> Repository:
     """A copy from before 2.0, which was published since."""
     publish(repo, "clf", "1.0", how=HOW)
     shutil.copytree(repo.path, tmp_path / "behind")
-    repo.build_release(ReleaseRequest(model="clf", version="2.0", same_as="1.0"))
+    repo.build_release(ReleaseRequest(model="clf", version="2.0", same_as="1.0", is_probed=False))
     done(publish(repo, "clf", "2.0", how=HOW))
     return Repository(tmp_path / "behind")
 
@@ -149,7 +149,9 @@ def test_a_copy_that_is_behind_signs_and_replaces_nothing(
     behind: Repository, brokers: Brokers, *, releases: bool, said: str
 ) -> None:
     if releases:
-        behind.build_release(ReleaseRequest(model="clf", version="1.1", same_as="1.0"))
+        behind.build_release(
+            ReleaseRequest(model="clf", version="1.1", same_as="1.0", is_probed=False)
+        )
     kept = dict(brokers["one"].kept)
     signed = signed_files(behind)
     for command in (
@@ -174,7 +176,7 @@ def test_a_backup_whose_newer_copy_is_lost_takes_over_what_is_at_the_broker(
     assert [(item["version"], item["has_files"]) for item in fields["adopted"]] == [("2.0", False)]
     again = Repository(behind.path)
     done(refresh(again, HOW)["clf"])
-    again.build_release(ReleaseRequest(model="clf", version="3.0", same_as="1.0"))
+    again.build_release(ReleaseRequest(model="clf", version="3.0", same_as="1.0", is_probed=False))
     done(publish(again, "clf", "3.0", how=HOW))
     assert again.store.folder("clf", "3.0").load().sequence == 3
 

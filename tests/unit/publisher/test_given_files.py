@@ -23,7 +23,8 @@ def trained(folder: Path, name: str, seed: int) -> Path:
 
 
 def release(repo: Repository, version: str, *files: Path | GivenFile) -> Released:
-    return repo.build_release(ReleaseRequest(model="digits", version=version, files=files))
+    request = ReleaseRequest(model="digits", version=version, files=files, is_probed=False)
+    return repo.build_release(request)
 
 
 def test_a_trainers_file_gets_the_name_that_stays(repo: Repository, tmp_path: Path) -> None:
@@ -74,7 +75,9 @@ def test_going_back_to_files_of_another_name_is_warned_of_too(
 ) -> None:
     release(repo, "1.0", trained(tmp_path, "old.onnx", 1))
     release(repo, "2.0", trained(tmp_path, "new.onnx", 2))
-    back = repo.build_release(ReleaseRequest(model="digits", version="3.0", same_as="1.0"))
+    back = repo.build_release(
+        ReleaseRequest(model="digits", version="3.0", same_as="1.0", is_probed=False)
+    )
     assert "'old.onnx', and was 'new.onnx' in 2.0" in back.warnings[0]
 
 

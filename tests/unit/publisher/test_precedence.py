@@ -20,7 +20,8 @@ DAY_S = 86_400
 
 def again(repo: Repository, version: str) -> None:
     """Release the files of 1.0 under another version."""
-    repo.build_release(ReleaseRequest(model="clf", version=version, same_as="1.0"))
+    request = ReleaseRequest(model="clf", version=version, same_as="1.0", is_probed=False)
+    repo.build_release(request)
 
 
 def publish(repo: Repository, version: str) -> bytes:
