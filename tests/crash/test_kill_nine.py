@@ -31,6 +31,7 @@ from tests.support.brokers import Broker
 from tests.support.fleet import CHUNK_BYTES, Device, Publisher, answers, model_bytes
 from tests.support.proxy import Packet, Plan, Proxy
 from tests.support.quick import QuickProcess
+from tests.support.waiting import WAIT_S
 
 KILLS: Final = int(os.environ.get("SLOTCAST_KILLS", "20"))
 SEED: Final = int(os.environ.get("SLOTCAST_SEED", "20261122"))
@@ -152,7 +153,7 @@ class Ordeal:
         process = self._start()
         self._proxy.wait_for(lambda counters: counters.down_bytes >= self._payload.size_bytes)
         began_s = time.monotonic()
-        assert process.wait(60) == OK, self._log.read_text()
+        assert process.wait(WAIT_S) == OK, self._log.read_text()
         self._rest_s = time.monotonic() - began_s
         self.start_over()
 
@@ -186,7 +187,7 @@ class Ordeal:
     def finish(self) -> None:
         """Let the last one be: whatever the kills left, it ends in v2."""
         held = self._payload.held_by(self._device)
-        assert self._start().wait(60) == OK, self._log.read_text()
+        assert self._start().wait(WAIT_S) == OK, self._log.read_text()
         self._check(held)
         assert np.array_equal(self._device.answers(), self._good[1])
         self.updates += 1

@@ -35,12 +35,11 @@ from tests.support.fleet import Device, Observer, Publisher, answers
 from tests.support.fleet_fixtures import new_prefix
 from tests.support.quick import QuickProcess
 from tests.support.unchecked import release_unchecked
-from tests.support.waiting import wait_until
+from tests.support.waiting import WAIT_S, wait_until
 
 KILLS: Final = int(os.environ.get("SLOTCAST_KILLS", "8"))
 SEED: Final = int(os.environ.get("SLOTCAST_SEED", "20261122"))
 GOOD: Final = (models.classifier(1), models.classifier(2))
-WAIT_S: Final = 60.0
 _VICTIMS: Final = {
     "probe": ("agent", "application", "child", "all"),
     "switch": ("agent", "application", "all"),

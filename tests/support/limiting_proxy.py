@@ -21,6 +21,7 @@ from typing import Self
 
 from tests.support.broker_rules import HangsUp, Held, Rules, Session
 from tests.support.mqtt_packets import Packet, Packets
+from tests.support.waiting import WAIT_S
 
 READ_BYTES = 256 * 1024
 WAITING_MAX = 4000
@@ -51,11 +52,11 @@ class LimitingProxy:
     def __enter__(self) -> Self:
         self._thread.start()
         started = asyncio.run_coroutine_threadsafe(self._start(), self._loop)
-        self._server = started.result(30)
+        self._server = started.result(WAIT_S)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(30)
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(WAIT_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -34,6 +34,7 @@ from tests.support.proxy_plan import (
     Plan,
     Throttle,
 )
+from tests.support.waiting import WAIT_S
 
 __all__ = ["Act", "Counters", "Packet", "Plan", "Proxy"]
 
@@ -114,7 +115,7 @@ class Proxy:
         """Take new connections again."""
         self._refusing = False
 
-    def wait_for(self, condition: Callable[[Counters], bool], timeout_s: float = 30.0) -> None:
+    def wait_for(self, condition: Callable[[Counters], bool], timeout_s: float = WAIT_S) -> None:
         """Wait until the counters fulfil a condition.
 
         Raises:
@@ -131,7 +132,7 @@ class Proxy:
         self._loop.run_forever()
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=30)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=WAIT_S)
 
     async def _start(self) -> None:
         # No task awaits connections: one that is canceled just after a connection came, loses it.

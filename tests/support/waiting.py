@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-WAIT_S: Final = 60.0
+WAIT_S: Final = 120.0
 """How long a test waits for an event before it calls it missing; not a measure of speed."""
 
 
