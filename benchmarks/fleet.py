@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from sqlalchemy import func, select
 
+from benchmarks import fleet_push
 from benchmarks.fleet_messages import WINDOW_S, said_in_a_minute
 from benchmarks.fleet_sender import write_file
 from benchmarks.report import CannotRun, Figure, Options
@@ -51,7 +52,7 @@ _LOOK_S: Final = 0.25
 
 
 def run(options: Options) -> list[Figure]:
-    """Measure messages a second into SQLite and PostgreSQL, and an hour of a fleet."""
+    """Measure messages a second into SQLite and PostgreSQL, an hour of a fleet, and one push."""
     figures = []
     try:
         with mosquitto(extra=["max_inflight_messages 0", "max_queued_messages 200000"]) as broker:
@@ -63,7 +64,7 @@ def run(options: Options) -> list[Figure]:
                 )
     except (BrokerUnavailable, PostgresqlUnavailable) as exc:
         raise CannotRun(str(exc)) from exc
-    return [*figures, *_an_hour(options)]
+    return [*figures, *_an_hour(options), *fleet_push.run(options)]
 
 
 # --- through a broker ----------------------------------------------------------------------------
