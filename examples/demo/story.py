@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from examples.demo import attacks, badlink, firstmodel, zoo
+from examples.demo import attacks, badlink, firstmodel, rollout, zoo
 from examples.demo.show import NotObserved, Show
 from examples.demo.stage import Stage
 
@@ -22,6 +22,7 @@ def play(show: Show, folder: Path) -> None:
             badlink.play(stage)
             attacks.play(stage)
             zoo.play(stage)
+            rollout.play(stage)
         except NotObserved:
             show.say("the device's log ends with:")
             show.say(stage.device.log_tail())
