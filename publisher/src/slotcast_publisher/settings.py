@@ -89,6 +89,23 @@ class Expiry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = 60
 
 
+class FleetSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long the fleet's database keeps what, in days."""
+
+    metrics_days: Annotated[
+        Days, Meta(description="Figures that devices report, as they came.")
+    ] = 3
+    hours_days: Annotated[Days, Meta(description="Of those, the sums of each hour.")] = 90
+    history_days: Annotated[
+        Days,
+        Meta(description="History of devices, the log of rollouts, alarms that are over."),
+    ] = 365
+    devices_days: Annotated[
+        Days,
+        Meta(description="A device that was not heard of since, and its figures of a release."),
+    ] = 365
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `slotcast.toml` says."""
 
@@ -119,6 +136,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         tuple[Broker, ...], Meta(description="Where to publish; each is sent everything.")
     ] = ()
     expiry: Annotated[Expiry, Meta(description="How long signatures count.")] = Expiry()
+    fleet: Annotated[
+        FleetSettings, Meta(description="How long the fleet's database keeps what.")
+    ] = FleetSettings()
 
     @property
     def topics(self) -> Topics:

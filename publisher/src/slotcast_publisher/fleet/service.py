@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Final, Protocol
 
 from slotcast_publisher.fleet.database.database import FILE_NAME, Database, open_database
+from slotcast_publisher.fleet.database.upkeep import Upkeep
 from slotcast_publisher.fleet.intake.intake import Bounds, Intake
 from slotcast_publisher.fleet.steering.build import build_steering
 from slotcast_publisher.repository import Repository
@@ -224,7 +225,10 @@ def _make_parts(
     def hears() -> bool:
         return ears.since_s is not None
 
-    return [build_steering(repo, database, brokers, say, hears=hears, workers=workers)]
+    return [
+        Upkeep(database, repo.settings.fleet),
+        build_steering(repo, database, brokers, say, hears=hears, workers=workers),
+    ]
 
 
 def _share(database: Database) -> str:

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from sqlalchemy import Connection, Engine, select
 
@@ -84,18 +84,18 @@ class Database:
         with database_errors(self.name), self._engine.connect() as connection, connection.begin():
             yield connection
 
-    @contextlib.contextmanager
-    def without_transaction(self) -> Iterator[Connection]:
-        """Give a connection on which each statement counts at once, for upkeep.
+    def shrink(self, pages_max: int) -> None:
+        """Give free pages of a file back to the disk, at most so many; PostgreSQL does so itself.
 
         Raises:
-            StorageFailed: no rights, no server, or a damaged file.
+            StorageFailed: no rights, or a damaged file.
         """
-        with (
-            database_errors(self.name),
-            self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
-        ):
-            yield connection
+        if not self.is_sqlite:
+            return
+        with database_errors(self.name), contextlib.closing(self._engine.raw_connection()) as raw:
+            # Each step of this statement gives one page back; only a script takes all its steps.
+            cursor: Any = raw.cursor()
+            cursor.executescript(f"PRAGMA incremental_vacuum({pages_max})")
 
     def close(self) -> None:
         """Give all connections back."""

@@ -6,10 +6,11 @@ All are of the storage's family: a service says them once, waits, and goes on.
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import Iterator
 from typing import Final
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from slotcast_schemas.errors import DiskFull, StateLocked, StateUnwritable, StorageFailed
@@ -47,15 +48,15 @@ def database_errors(name: str) -> Iterator[None]:
     """
     try:
         yield
-    except (DBAPIError, NoConnectionFree) as exc:
+    except (DBAPIError, NoConnectionFree, sqlite3.Error) as exc:
         raise meaning_of(exc, name) from exc
 
 
-def meaning_of(exc: SQLAlchemyError, name: str) -> StorageFailed:
+def meaning_of(exc: Exception, name: str) -> StorageFailed:
     """Give the error that says what went wrong with a database, without a password.
 
     Args:
-        exc: what SQLAlchemy raised.
+        exc: what SQLAlchemy or the driver raised.
         name: of the database, for people.
     """
     cause = exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
