@@ -42,6 +42,10 @@ EVERY: dict[str, str] = {
     "expiry.offers_days": "40",
     "expiry.snapshot_days": "50",
     "expiry.timestamp_days": "1.5",
+    "fleet.metrics_days": "1",
+    "fleet.hours_days": "30",
+    "fleet.history_days": "100",
+    "fleet.devices_days": "200",
 }
 
 

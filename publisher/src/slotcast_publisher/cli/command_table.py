@@ -78,6 +78,11 @@ COMMANDS: Final = {
     ),
     "config": CommandEntry("config", "The repository's settings (slotcast.toml)."),
     "keys": CommandEntry("keys", "Who signs for what."),
+    "fleet": CommandEntry(
+        "slotcast_publisher.fleet.commands.fleet",
+        "Show who is there: what runs, what is wanted, in what state it is; and one device"
+        " closely.",
+    ),
     "simulate": CommandEntry(
         "slotcast_publisher.fleet.commands.simulate",
         "Run many simulated devices against the repository's brokers, and say what happened.",

@@ -1,0 +1,291 @@
+"""Who is in the fleet, for people and programs: what runs, where it stands, when it was heard.
+
+What a device *runs*, what is *wanted* of it, and in what *state* it is are three things: one that
+waits for its group is QUEUED, and serves all the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Row, RowMapping, Select, func, select
+
+from slotcast_publisher.fleet.database.figures_blob import unpack
+from slotcast_publisher.fleet.database.tables import (
+    device_models,
+    device_tags,
+    devices,
+    history,
+    metrics_releases,
+)
+from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures
+from slotcast_schemas.messages.status import Evidence, LinkStatus, ModelStatus
+
+HISTORY_MAX: Final = 100
+"""The most entries of a device's history that are shown, the newest."""
+_STATUS: Final = msgspec.msgpack.Decoder(ModelStatus)
+_EVIDENCE: Final = msgspec.msgpack.Decoder(Evidence)
+_LINK: Final = msgspec.json.Decoder(LinkStatus)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which devices are asked for; None stands for any.
+
+    Attributes:
+        device: one device, by its id.
+        version: what it runs of a model.
+        tags: all of them, with these values.
+        seen_since_s: heard of at this time or later, in seconds since 1970.
+        unseen_since_s: not heard of at this time or later.
+    """
+
+    device: str | None = None
+    model: str | None = None
+    version: str | None = None
+    state: str | None = None
+    reason: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    seen_since_s: int | None = None
+    unseen_since_s: int | None = None
+
+    @property
+    def is_of_models(self) -> bool:
+        """Whether it asks for something of a model, which a device without one has not."""
+        return any((self.model, self.version, self.state, self.reason))
+
+
+@dataclass(frozen=True, slots=True)
+class KnownModel:
+    """A model on a device.
+
+    Attributes:
+        status: what the device said last of it.
+        changed_s: when that was last seen to be another state, reason or release.
+        saved_bytes: what the present target's payload spared against the whole image.
+    """
+
+    status: ModelStatus
+    changed_s: int
+    saved_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDevice:
+    """A device, as the database knows it.
+
+    Attributes:
+        row: of `devices`, by column.
+        tags: by their keys.
+        models: of which it said something, and which were asked for.
+    """
+
+    row: RowMapping
+    tags: Mapping[str, str]
+    link: LinkStatus | None
+    models: Sequence[KnownModel]
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return str(self.row["id"])
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An entry of a device's history: what it said, when that was new.
+
+    Attributes:
+        at_s: when it was heard, in seconds since 1970.
+        device_at_s: the same by the device's clock.
+    """
+
+    at_s: int
+    device_at_s: int
+    model: str
+    state: str
+    reason: str
+    detail: str
+    version: str
+    sequence: int
+    target_version: str
+    target_sequence: int
+    deployment: str
+    evidence: Evidence | None
+
+
+@dataclass(frozen=True, slots=True)
+class FiguresOfRelease:
+    """What a device reported of one release, all together."""
+
+    model: str
+    version: str
+    sequence: int
+    last_s: int
+    figures: ReleaseFigures
+
+
+def known_devices(
+    connection: Connection, wanted: Wanted, limit: int | None = None
+) -> list[KnownDevice]:
+    """Give the devices that are asked for, by their ids.
+
+    Args:
+        connection: to read with.
+        wanted: which devices, and which of their models.
+        limit: the most devices; None for all.
+    """
+    chosen = _chosen(wanted)
+    ids = select(devices.c.id).where(*chosen).order_by(devices.c.id)
+    if limit is not None:
+        ids = ids.limit(limit)
+    of_devices = connection.execute(
+        select(devices).where(devices.c.id.in_(ids)).order_by(devices.c.id)
+    ).mappings()
+    of_models = connection.execute(
+        select(device_models)
+        .where(device_models.c.device.in_(ids), *_of_models(wanted))
+        .order_by(device_models.c.device, device_models.c.model)
+    )
+    models = {name: list(rows) for name, rows in groupby(of_models, key=lambda row: row.device)}
+    return [_device(row, models.get(row["id"], ())) for row in of_devices]
+
+
+def count_devices(connection: Connection, wanted: Wanted) -> tuple[int, int]:
+    """Say how many devices that are asked for there are, and how many of them are online.
+
+    Args:
+        connection: to read with.
+        wanted: which devices.
+    """
+    query = select(func.count(), func.count().filter(devices.c.online))
+    every, online = connection.execute(query.select_from(devices).where(*_chosen(wanted))).one()
+    return int(every), int(online)
+
+
+def count_versions(connection: Connection, wanted: Wanted) -> list[tuple[str, str, int]]:
+    """Say how many devices run which version of which model; the version is empty for none.
+
+    Args:
+        connection: to read with.
+        wanted: which devices, and which of their models.
+    """
+    columns = device_models.c.model, device_models.c.active_version
+    sequence = func.max(device_models.c.active_sequence)
+    query = (
+        select(*columns, func.count())
+        .join(devices, devices.c.id == device_models.c.device)
+        .where(*_chosen(wanted), *_of_models(wanted))
+        .group_by(*columns)
+        .order_by(device_models.c.model, sequence.desc())
+    )
+    return [(model, version, int(count)) for model, version, count in connection.execute(query)]
+
+
+def count_states(connection: Connection, wanted: Wanted) -> list[tuple[str, str, str, int]]:
+    """Say how many devices are in which state for which reason, by model; the most common first.
+
+    Args:
+        connection: to read with.
+        wanted: which devices, and which of their models.
+    """
+    columns = device_models.c.model, device_models.c.state, device_models.c.reason
+    query = (
+        select(*columns, func.count().label("count"))
+        .join(devices, devices.c.id == device_models.c.device)
+        .where(*_chosen(wanted), *_of_models(wanted))
+        .group_by(*columns)
+        .order_by(device_models.c.model, func.count().desc(), *columns[1:])
+    )
+    return [
+        (model, state, reason, int(count))
+        for model, state, reason, count in connection.execute(query)
+    ]
+
+
+def history_of(connection: Connection, device: str, model: str | None = None) -> list[Change]:
+    """Give the history of a device, the newest first.
+
+    Args:
+        connection: to read with.
+        device: its id.
+        model: one of its models; None for all.
+    """
+    query: Select[Any] = select(history).where(history.c.device == device)
+    if model is not None:
+        query = query.where(history.c.model == model)
+    newest = query.order_by(history.c.at_s.desc(), history.c.id.desc()).limit(HISTORY_MAX)
+    return [_change(row) for row in connection.execute(newest)]
+
+
+def figures_of_device(connection: Connection, device: str) -> list[FiguresOfRelease]:
+    """Give what a device reported of each release, the newest of each model first."""
+    m = metrics_releases.c
+    query = select(metrics_releases).where(m.device == device).order_by(m.model, m.sequence.desc())
+    return [
+        FiguresOfRelease(row.model, row.version, row.sequence, row.last_s, unpack(row.figures))
+        for row in connection.execute(query)
+    ]
+
+
+# --- how it is asked for -------------------------------------------------------------------------
+
+
+def _chosen(wanted: Wanted) -> list[ColumnElement[bool]]:
+    """Which rows of `devices`."""
+    found = []
+    if wanted.device is not None:
+        found.append(devices.c.id == wanted.device)
+    if wanted.seen_since_s is not None:
+        found.append(devices.c.seen_s >= wanted.seen_since_s)
+    if wanted.unseen_since_s is not None:
+        found.append(devices.c.seen_s < wanted.unseen_since_s)
+    for key, value in wanted.tags.items():
+        is_it = (device_tags.c.key == key) & (device_tags.c.value == value)
+        found.append(devices.c.id.in_(select(device_tags.c.device).where(is_it)))
+    if wanted.is_of_models:
+        found.append(devices.c.id.in_(select(device_models.c.device).where(*_of_models(wanted))))
+    return found
+
+
+def _of_models(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+    """Which rows of `device_models`."""
+    for column, value in (
+        (device_models.c.model, wanted.model),
+        (device_models.c.active_version, wanted.version),
+        (device_models.c.state, wanted.state),
+        (device_models.c.reason, wanted.reason),
+    ):
+        if value is not None:
+            yield column == value
+
+
+def _device(row: RowMapping, models: Sequence[Row[Any]]) -> KnownDevice:
+    known = [
+        KnownModel(_STATUS.decode(model.status), model.changed_s, model.saved_bytes)
+        for model in models
+    ]
+    link = None if row["link"] is None else _LINK.decode(row["link"])
+    return KnownDevice(row, json.loads(row["tags"]), link, known)
+
+
+def _change(row: Row[Any]) -> Change:
+    return Change(
+        at_s=row.at_s,
+        device_at_s=row.device_at_s,
+        model=row.model,
+        state=row.state,
+        reason=row.reason,
+        detail=row.detail,
+        version=row.version,
+        sequence=row.sequence,
+        target_version=row.target_version,
+        target_sequence=row.target_sequence,
+        deployment=row.deployment,
+        evidence=None if row.evidence is None else _EVIDENCE.decode(row.evidence),
+    )
