@@ -27,6 +27,7 @@ from slotcast_schemas.messages.status import Check, Evidence, Inventory, SlotSta
 from slotcast_schemas.states import State
 from slotcast_schemas.topics import Topics
 from tests.support import messages as given
+from tests.support.cli_docs import documented
 
 TOPICS = Topics("t")
 NOW_S = int(time.time())
@@ -137,6 +138,10 @@ def test_devices_are_asked_for_in_every_way(
     found = asked(repo, *options)
     assert [each["device"] for each in found["devices"]] == [f"cam-{number}" for number in devices]
     assert found["counts"]["devices"] == len(devices)
+
+
+def test_the_keys_are_those_that_are_documented(repo: Path) -> None:
+    assert set(asked(repo)) == documented("fleet")
 
 
 def test_counts_are_of_what_is_asked_for(repo: Path) -> None:

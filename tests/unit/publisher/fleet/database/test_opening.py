@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import insert, select
 
 from slotcast_publisher.errors import NotFound
-from slotcast_publisher.fleet.database import migrate, tables
+from slotcast_publisher.fleet.database import tables
 from slotcast_publisher.fleet.database.connect import name_of, url_of
 from slotcast_publisher.fleet.database.database import Database, open_database
 from slotcast_schemas.errors import (
@@ -24,42 +23,12 @@ from slotcast_schemas.errors import (
     StorageFailed,
     UsageError,
 )
-
-NEXT_STEP = """
-import sqlalchemy as sa
-from alembic import op
-
-revision = "9999"
-down_revision = "{before}"
-
-
-def upgrade():
-    op.add_column("devices", sa.Column("colour", sa.String(8)))
-    {more}
-"""
+from tests.support.fleet_database import Versions
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "fleet.db"
-
-
-class Versions:
-    """This version of the software, and one that comes after it with one more step."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._monkeypatch = monkeypatch
-        self._this, self._next = migrate._SCRIPTS, folder / "scripts"
-        self._latest = migrate.latest_version()
-        shutil.copytree(self._this, self._next)
-
-    def run_this(self) -> None:
-        self._monkeypatch.setattr(migrate, "_SCRIPTS", self._this)
-
-    def run_next(self, more: str = "") -> None:
-        step = NEXT_STEP.format(before=self._latest, more=more)
-        (self._next / "versions" / "v9999_next.py").write_text(step)
-        self._monkeypatch.setattr(migrate, "_SCRIPTS", self._next)
 
 
 @pytest.fixture

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Table, func, insert, select, update
+from sqlalchemy import Connection, update
 
 from slotcast_publisher.fleet.database import folding, retention, tables
 from slotcast_publisher.fleet.database.database import Database, open_database
-from slotcast_publisher.fleet.database.figures_blob import pack_summary, unpack
+from slotcast_publisher.fleet.database.figures_blob import unpack
 from slotcast_publisher.fleet.database.folding import fold_metrics, hour_of
 from slotcast_publisher.fleet.database.retention import forget_old
 from slotcast_publisher.fleet.database.upkeep import Upkeep
-from slotcast_publisher.fleet.figures.histograms import GRID_S
 from slotcast_publisher.fleet.figures.release_figures import figures_of
 from slotcast_publisher.settings import FleetSettings
 from slotcast_schemas.errors import StorageFailed
-from slotcast_schemas.messages.metrics import Latency, Summary
+from tests.support.fleet_database import (
+    DAY_S,
+    NOW_S,
+    count,
+    history_row,
+    metrics_row,
+    put,
+    rows_of,
+    summary,
+)
 
-DAY_S = 86400
-NOW_S = 1_800_000_000 - 1_800_000_000 % DAY_S
 KEEP = FleetSettings(metrics_days=2, hours_days=30, history_days=60, devices_days=90)
 
 
@@ -30,57 +35,6 @@ KEEP = FleetSettings(metrics_days=2, hours_days=30, history_days=60, devices_day
 def database(tmp_path: Path) -> Iterator[Database]:
     with open_database(tmp_path / "fleet.db") as opened:
         yield opened
-
-
-def summary(end_s: int, sequence: int = 3, requests: int = 10) -> Summary:
-    counts = [0] * 65
-    counts[20 + sequence] = requests
-    latency = Latency(
-        p50_s=0.1, p95_s=0.1, p99_s=0.1, max_s=1.0, sum_s=2.0, bounds_s=GRID_S, counts=tuple(counts)
-    )
-    return Summary(
-        model="clf",
-        version=f"{sequence}.0",
-        sequence=sequence,
-        start=end_s - 60,
-        end=end_s,
-        requests=requests,
-        errors=1,
-        latency=latency,
-    )
-
-
-def metrics_row(device: str, counter: int, heard_s: int, part: Summary) -> dict[str, Any]:
-    return {
-        "device": device,
-        "counter": counter,
-        "number": 0,
-        "model": part.model,
-        "version": part.version,
-        "sequence": part.sequence,
-        "heard_s": heard_s,
-        "start_s": part.start,
-        "end_s": part.end,
-        "on_trial": False,
-        "requests": part.requests,
-        "errors": part.errors,
-        "figures": pack_summary(part),
-    }
-
-
-def put(database: Database, table: Table, *rows: dict[str, Any]) -> None:
-    with database.transaction() as connection:
-        connection.execute(insert(table), list(rows))
-
-
-def rows_of(database: Database, table: Table) -> list[Any]:
-    with database.reading() as connection:
-        return list(connection.execute(select(table).order_by(*table.primary_key.columns)))
-
-
-def count(database: Database, table: Table) -> int:
-    with database.reading() as connection:
-        return connection.execute(select(func.count()).select_from(table)).scalar_one()
 
 
 def fold_all(database: Database) -> int:
@@ -151,10 +105,6 @@ def test_the_hour_is_by_our_clock(end_s: int, clock_off_s: int | None, hour_s: i
 
 
 # --- forgetting ---------------------------------------------------------------------------------
-
-
-def history_row(device: str, at_s: int) -> dict[str, Any]:
-    return {"device": device, "model": "clf", "at_s": at_s, "state": "COMMITTED"}
 
 
 def test_each_kind_is_kept_as_long_as_it_shall_be(database: Database) -> None:

@@ -1,0 +1,104 @@
+"""Rows of a fleet's database, and a version of the software that is to come."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from sqlalchemy import Table, func, insert, select
+
+from slotcast_publisher.fleet.database import migrate
+from slotcast_publisher.fleet.database.database import Database
+from slotcast_publisher.fleet.database.figures_blob import pack_summary
+from slotcast_publisher.fleet.figures.histograms import GRID_S
+from slotcast_schemas.messages.metrics import Latency, Summary
+
+DAY_S: Final = 86400
+NOW_S: Final = 1_800_000_000 - 1_800_000_000 % DAY_S
+NEXT_STEP: Final = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "9999"
+down_revision = "{before}"
+
+
+def upgrade():
+    op.add_column("devices", sa.Column("colour", sa.String(8)))
+    {more}
+"""
+
+
+class Versions:
+    """This version of the software, and one that comes after it with one more step."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+        self._this, self._next = migrate._SCRIPTS, folder / "scripts"
+        self._latest = migrate.latest_version()
+        shutil.copytree(self._this, self._next)
+
+    def run_this(self) -> None:
+        self._monkeypatch.setattr(migrate, "_SCRIPTS", self._this)
+
+    def run_next(self, more: str = "") -> None:
+        step = NEXT_STEP.format(before=self._latest, more=more)
+        (self._next / "versions" / "v9999_next.py").write_text(step)
+        self._monkeypatch.setattr(migrate, "_SCRIPTS", self._next)
+
+
+def summary(end_s: int, sequence: int = 3, requests: int = 10) -> Summary:
+    counts = [0] * 65
+    counts[20 + sequence] = requests
+    latency = Latency(
+        p50_s=0.1, p95_s=0.1, p99_s=0.1, max_s=1.0, sum_s=2.0, bounds_s=GRID_S, counts=tuple(counts)
+    )
+    return Summary(
+        model="clf",
+        version=f"{sequence}.0",
+        sequence=sequence,
+        start=end_s - 60,
+        end=end_s,
+        requests=requests,
+        errors=1,
+        latency=latency,
+    )
+
+
+def metrics_row(device: str, counter: int, heard_s: int, part: Summary) -> dict[str, Any]:
+    return {
+        "device": device,
+        "counter": counter,
+        "number": 0,
+        "model": part.model,
+        "version": part.version,
+        "sequence": part.sequence,
+        "heard_s": heard_s,
+        "start_s": part.start,
+        "end_s": part.end,
+        "on_trial": False,
+        "requests": part.requests,
+        "errors": part.errors,
+        "figures": pack_summary(part),
+    }
+
+
+def put(database: Database, table: Table, *rows: dict[str, Any]) -> None:
+    with database.transaction() as connection:
+        connection.execute(insert(table), list(rows))
+
+
+def rows_of(database: Database, table: Table) -> list[Any]:
+    with database.reading() as connection:
+        return list(connection.execute(select(table).order_by(*table.primary_key.columns)))
+
+
+def count(database: Database, table: Table) -> int:
+    with database.reading() as connection:
+        return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def history_row(device: str, at_s: int) -> dict[str, Any]:
+    return {"device": device, "model": "clf", "at_s": at_s, "state": "COMMITTED"}
