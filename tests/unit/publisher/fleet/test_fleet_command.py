@@ -14,7 +14,6 @@ from typer.testing import CliRunner, Result
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.errors import NotFound
-from slotcast_publisher.fleet.commands import fleet
 from slotcast_publisher.fleet.database.database import FILE_NAME, open_database
 from slotcast_publisher.fleet.database.upkeep import Upkeep
 from slotcast_publisher.fleet.intake.intake import Bounds, Intake
@@ -30,6 +29,7 @@ from tests.support import messages as given
 from tests.support.cli_docs import documented
 
 TOPICS = Topics("t")
+COMMAND = "slotcast_publisher.fleet.commands.fleet"
 NOW_S = int(time.time())
 EVIL = "x\x1b[2J\x1b]0;owned\x07\n\u202egro.elpmaxe\u2066 [red]bold[/red]"
 FOUND = Evidence(
@@ -251,8 +251,8 @@ def test_watching_says_what_changes_until_it_is_stopped(
         if looks == 4:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(fleet.time, "sleep", wait)
-    monkeypatch.setattr(fleet.time, "time", lambda: float(NOW_S))
+    monkeypatch.setattr(f"{COMMAND}.time.sleep", wait)
+    monkeypatch.setattr(f"{COMMAND}.time.time", lambda: float(NOW_S))
     text = shown(repo, "--watch", *options)
     assert text.count("cam-1") == 2, "once at first, once when something was new"
     assert "cam-7" in text
