@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -256,3 +262,24 @@ def test_watching_says_what_changes_until_it_is_stopped(
     text = shown(repo, "--watch", *options)
     assert text.count("cam-1") == 2, "once at first, once when something was new"
     assert "cam-7" in text
+
+
+def test_on_a_terminal_the_fleet_is_drawn_in_place(repo: Path) -> None:
+    """In a terminal of its own, until Ctrl-C."""
+    hear(repo, said("cam-8", model(State.FAILED, "too_slow", runs=6)))
+    command = [sys.executable, "-m", "slotcast_publisher", "fleet", str(repo), "--watch"]
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120", "LINES": "30"}
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    drawn = b""
+    while b"cam-8" not in drawn:
+        drawn += os.read(ours, 4096)
+    process.send_signal(signal.SIGINT)
+    with contextlib.suppress(OSError):  # the other side is closed
+        while data := os.read(ours, 4096):
+            drawn += data
+    os.close(ours)
+    assert process.wait(60) == 0
+    assert b"\x1b[?1049h" in drawn, "on a screen of its own"
+    assert b"\x1b[?1049l" in drawn, "which is left again"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -68,7 +69,7 @@ def _fleet(
         str | None,
         typer.Option(
             envvar=DATABASE_VARIABLE,
-            help="postgresql://USER@HOST/NAME or sqlite:///PATH; fleet.db in the repository's"
+            help="postgresql://HOST/NAME or sqlite:///PATH; fleet.db in the repository's"
             " folder unless given.",
             show_default=False,
         ),
@@ -92,7 +93,7 @@ def _fleet(
     with _open(repo, database) as opened:
 
         def look() -> View:
-            return _view(opened, asked, limit)
+            return _view(opened, asked, None if json else limit)
 
         if watch:
             _watch(look, as_json=json)
@@ -154,7 +155,7 @@ def _open(repo: Path, database: str | None) -> Database:
     return open_database(database or repo / FILE_NAME, may_change=False)
 
 
-def _view(database: Database, asked: _Asked, limit: int) -> View:
+def _view(database: Database, asked: _Asked, limit: int | None) -> View:
     from slotcast_publisher.fleet.commands import fleet_json, fleet_text
     from slotcast_publisher.fleet.database import listing
 
@@ -167,9 +168,8 @@ def _view(database: Database, asked: _Asked, limit: int) -> View:
         count, online = listing.count_devices(connection, wanted)
         versions = listing.count_versions(connection, wanted)
         states = listing.count_states(connection, wanted)
-        devices = listing.known_devices(connection, wanted)
-    shown = devices[:limit]
-    left = [f"… and {count - limit:,} more: ask for fewer, or --limit"] if count > limit else []
+        devices = listing.known_devices(connection, wanted, limit)
+    left = count - len(devices)
     return View(
         fields={
             "devices": [fleet_json.device_fields(device) for device in devices],
@@ -192,8 +192,8 @@ def _view(database: Database, asked: _Asked, limit: int) -> View:
             *fleet_text.version_lines(versions),
             "",
         ],
-        table=fleet_text.table_of(shown, now_s) if shown else [],
-        below=left,
+        table=fleet_text.table_of(devices, now_s) if devices else [],
+        below=[f"… and {left:,} more: ask for fewer, or --limit"] if left else [],
     )
 
 
@@ -224,6 +224,9 @@ def _device_view(connection: Any, wanted: Wanted, history: dict[str, Any], now_s
 
 def _watch(look: Callable[[], View], *, as_json: bool) -> None:
     """Show each change until Ctrl-C: on a terminal in place, else one below the other."""
+    # Elsewhere a signal means that work was left undone; here it is how it ends.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
         if as_json or not sys.stdout.isatty():
             _print_changes(look, as_json=as_json)
@@ -247,10 +250,14 @@ def _print_changes(look: Callable[[], View], *, as_json: bool) -> None:
 def _show_live(look: Callable[[], View]) -> None:
     from rich.live import Live
 
-    with Live(_drawn(look()), screen=True, auto_refresh=False) as live:
+    live = Live(_drawn(look()), screen=True, auto_refresh=False)
+    try:  # not `with`: a Ctrl-C while it begins would leave the terminal as it is
+        live.start(refresh=True)
         while True:
             time.sleep(LOOK_EVERY_S)
             live.update(_drawn(look()), refresh=True)
+    finally:
+        live.stop()
 
 
 def _drawn(view: View) -> Any:
