@@ -95,7 +95,8 @@ class ChildDeltaMaker:
         left = [base for base in bases if not self._is_settled(folder, (model, version, base))]
         if left and self._work is None:
             self._begin((model, version, left[0]))
-        return not left
+        is_at_it = self._work is not None and self._work.key[:2] == (model, version)
+        return not left and not is_at_it
 
     def close(self) -> None:
         """End what is being made; it is made anew when it is wanted again."""
@@ -106,9 +107,13 @@ class ChildDeltaMaker:
         if key in self._failed or folder.is_built_by(DeltaBuilder((key[2],)).name):
             return True
         base = self.repo.store.folder(key[0], key[2]).load().image_sha256
-        offered = (record.payload.base for record in folder.payloads())
-        is_same = base == folder.load().image_sha256
-        return is_same or any(found is not None and found.image_sha256 == base for found in offered)
+        return base == folder.load().image_sha256 or self._has_delta(key)
+
+    def _has_delta(self, key: Key) -> bool:
+        model, version, base = key
+        image = self.repo.store.folder(model, base).load().image_sha256
+        payloads = (r.payload for r in self.repo.store.folder(model, version).payloads())
+        return any(p.base is not None and p.base.image_sha256 == image for p in payloads)
 
     def _begin(self, key: Key) -> None:
         arguments = [sys.executable, "-m", _MODULE, str(self.repo.path), *key, str(self.workers)]
@@ -133,7 +138,9 @@ class ChildDeltaMaker:
             return
         text = self._end(work)
         if code == 0:
-            self.say("delta_made", **told, seconds=round(self.clock() - work.begin_s, 1))
+            seconds = round(self.clock() - work.begin_s, 1)
+            event = "delta_made" if self._has_delta(work.key) else "delta_does_not_pay"
+            self.say(event, **told, seconds=seconds)
         else:
             self._failed.add(work.key)
             why = f"not made in {self.delta_max_s:.0f} s" if code is None else text

@@ -31,9 +31,9 @@ from slotcast_publisher.repository import Repository
 
 LEASE: Final = "rollouts"
 """What the lease is for: all rollouts of the fleet."""
-LEASE_S: Final = 30.0
+LEASE_S: Final = 10.0
 """The seconds for which a lease counts; so long does nothing move on after its holder was killed.
-It is held on at each turn, of which there is one a second."""
+It is held on at each turn, of which there is one a second, and at each decision."""
 
 
 def process_name() -> str:
@@ -135,5 +135,17 @@ class DatabaseFleet:
             LeaseLost: another process has it, or nobody.
         """
         with self.database.transaction() as connection:
-            lease.check(connection, LEASE, self.holder, self._term or 0, now_s)
+            self._hold_on(connection, now_s)
             yield DatabaseDeciding(connection)
+
+    def _hold_on(self, connection: Connection, now_s: float) -> None:
+        """Hold the lease on, also past its end if nobody has had it since: a look may take long.
+
+        Each new holder raises the term by one. So one more than ours, and ours, means that it ended
+        and nobody took it; two more, that somebody did.
+        """
+        before = self._term
+        term = lease.hold(connection, LEASE, self.holder, now_s, self.lease_s)
+        if before is None or term not in {before, before + 1}:
+            raise lease.LeaseLost(f"lease {LEASE}: another process has it, or had it meanwhile")
+        self._term = term

@@ -1,0 +1,347 @@
+"""The canary story with real processes: simulated devices, Mosquitto, and `slotcast serve`.
+
+Whoever tells it may kill what serves at any moment; `python -m tests.support.canary_story` tells it
+with more devices, and with kills (`--devices 200 --kills 20`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from slotcast_publisher.fleet.database.database import FILE_NAME, open_database
+from slotcast_publisher.fleet.database.rollouts import LogLine, log_of
+from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
+from slotcast_publisher.fleet.rollout.person import Wish
+from slotcast_publisher.fleet.rollout.record import RolloutRecord
+from slotcast_publisher.fleet.simulate.population import parse_tags
+from slotcast_publisher.fleet.simulate.script import parse_script
+from slotcast_publisher.fleet.simulate.simulation import Simulation, Wanted
+from slotcast_publisher.fleet.steering import requests
+from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
+from slotcast_schemas.groups import place
+from slotcast_schemas.messages.release import Trial
+from tests.support import models
+from tests.support.brokers import Broker, mosquitto
+from tests.support.fleet import Publisher
+
+PATIENCE_S: Final = 400.0
+"""How long anything may take before it is called missing; not a measure of speed."""
+_TRIAL: Final = Trial(min_requests=20, deadline_s=120, max_restarts=1000, max_latency_ratio=None)
+_SENDING: Final = re.compile(r"Sending PUBLISH to (\S+) .*'([^']+)'")
+_SCRIPT: Final = """
+[device]
+metrics_interval_s = 2
+keepalive_s = 30
+reconnect_first_s = 0.05
+reconnect_cap_s = 1
+[application]
+requests_per_s = 20
+load_s = 0.05
+report_s = 0.5
+[[releases]]
+versions = ["2.0"]
+ids = {bad}
+latency_factor = 2.5
+"""
+_PLAN: Final = """
+model = "clf"
+version = "{version}"
+name = "{name}"
+salt = "story"
+soak_s = {soak_s}
+listen_s = 4
+[limits]
+max_silent_share_rise = "none"
+[[groups]]
+name = "canary"
+percent = {percent}
+[[groups]]
+name = "everyone"
+steps = [50, 100]
+"""
+
+
+class Serves:
+    """`slotcast serve`, one process or several, to be killed.
+
+    Args:
+        repo: the repository.
+        count: how many at once.
+        folder: for their logs.
+        database: URL; `fleet.db` unless given.
+    """
+
+    def __init__(self, repo: Path, count: int, folder: Path, database: str | None = None) -> None:
+        self._repo = repo
+        self._folder = folder
+        self._more = [] if database is None else ["--database", database]
+        self._processes = [self._started(number) for number in range(count)]
+        self.kills = 0
+
+    def _started(self, number: int) -> subprocess.Popen[bytes]:
+        with (self._folder / f"serve-{number}.log").open("ab") as log:
+            return subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "slotcast_publisher", "serve"),
+                    *(str(self._repo), "--json", *self._more),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def kill_and_start(self, number: int) -> None:
+        """Kill one with signal 9, and start another in its place."""
+        self._processes[number].kill()
+        self._processes[number].wait()
+        self.kills += 1
+        self._processes[number] = self._started(number)
+
+    def close(self) -> None:
+        """End all of them in order."""
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.wait(60)
+
+    def log(self) -> str:
+        """What all of them have logged."""
+        return "\n".join(path.read_text() for path in sorted(self._folder.glob("serve-*.log")))
+
+
+class CanaryStory:
+    """A release whose probe passes and which is slow on a third of the canaries, and one mended.
+
+    Args:
+        folder: for everything.
+        broker: logs each message that it delivers.
+        count: of devices.
+        percent: of them, the canaries.
+        kills: how often what serves is killed.
+        serves: how many processes serve at once.
+        database: URL; `fleet.db` unless given.
+        seed: chooses when it is killed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        broker: Broker,
+        *,
+        count: int = 40,
+        percent: float = 30.0,
+        kills: int = 0,
+        serves: int = 1,
+        database: str | None = None,
+        seed: int = 1,
+    ) -> None:
+        self.broker = broker
+        self.publisher = Publisher.make(folder / "repo", broker.url, prefix="story")
+        self.repo = self.publisher.repo
+        self.percent = percent
+        self.kills = kills
+        self.database = database or str(folder / "repo" / FILE_NAME)
+        self._folder = folder
+        self._serves = serves
+        self._url = database
+        self._rng = random.Random(seed)
+        for number, version in enumerate(("1.0", "2.0")):
+            self._release(version, number)
+        self.simulated = Wanted(
+            count=count, tags=parse_tags(["board=rev-a:0.7,rev-b:0.3"]), models=("clf",)
+        )
+        ids = Simulation(self.repo, self.simulated).ids
+        self.canaries = {one for one in ids if place(one, "story/canary") < percent}
+        bad = sorted(self.canaries)[: round(len(self.canaries) / 3)]
+        script = parse_script(_SCRIPT.format(bad=json.dumps(bad)).encode(), "script")
+        self.simulated = Wanted(
+            count=count, tags=self.simulated.tags, models=("clf",), script=script
+        )
+        self.bad = set(bad)
+
+    def _release(self, version: str, number: int) -> None:
+        data = {"model.onnx": models.classifier(60 + number, hidden=512)}
+        self.publisher.release("clf", version, data, trial=_TRIAL)
+
+    # --- telling --------------------------------------------------------------------------------
+
+    def tell(self) -> None:
+        """Tell all of it; raises where it goes another way."""
+        self.publisher.publish("clf", "1.0")
+        with self._living() as simulation, self._served() as serves:
+            self.until(lambda: simulation.all_run("clf", "1.0"), "1.0 everywhere")
+            self._start("bad", "2.0", soak_s=600)
+            self.until(lambda: self.record("bad").state is RolloutState.PAUSED, "a pause", serves)
+            self._check_paused()
+            old = self._go_back()
+            self.until(lambda: not self._running(simulation, "2.0"), "the old model", serves)
+            self._check_gone_back(old)
+            self._release("2.1", 2)
+            self._start("good", "2.1", soak_s=2)
+            self.until(lambda: simulation.all_run("clf", "2.1"), "2.1 everywhere", serves)
+            self.until(lambda: self.record("good").state is RolloutState.FINISHED, "an end", serves)
+        self.check_signed_once()
+
+    def _start(self, name: str, version: str, *, soak_s: float) -> None:
+        text = _PLAN.format(version=version, name=name, percent=self.percent, soak_s=soak_s)
+        requests.start(self.files, text.encode(), "plan.toml", "ada")
+
+    def _go_back(self) -> str:
+        """As `slotcast rollout go-back` does: the old content under a new sequence."""
+        from slotcast_publisher.fleet.steering.way_back import release_way_back
+
+        version = release_way_back(self.repo, self.files.load("bad").plan)
+        self.files.ask("bad", requests.new_request(Wish.GO_BACK, "ada", to=version))
+        return version
+
+    def _check_paused(self) -> None:
+        pause = self.record("bad").pause
+        assert pause is not None
+        assert pause.by == "limit", pause
+        assert "max_latency_p" in pause.why, pause.why
+        assert "ratio in canary" in pause.why, pause.why
+        assert "are above it by themselves" in pause.why, pause.why
+        fetched = self.fetched("2.0")
+        assert fetched, "nobody fetched anything"
+        assert fetched <= self.canaries, f"outside the group: {fetched - self.canaries}"
+
+    def _check_gone_back(self, old: str) -> None:
+        assert self.fetched("2.0") <= self.canaries
+        offer = self.repo.present_offer("clf")
+        assert offer is not None
+        assert (offer.version, offer.deployment) == (old, "bad.back")
+
+    def check_signed_once(self) -> None:
+        """Hold each offer that was signed to its step: none twice."""
+        for name in ("bad", "good"):
+            steps = Counter(line.text for line in self.log(name) if line.word == "signed")
+            assert steps, name
+            assert max(steps.values()) == 1, steps
+
+    # --- looking --------------------------------------------------------------------------------
+
+    @property
+    def files(self) -> RolloutFiles:
+        """The rollouts."""
+        return RolloutFiles(self.repo.path)
+
+    def record(self, name: str) -> RolloutRecord:
+        """Give a rollout's record."""
+        return self.files.load(name).record
+
+    def log(self, name: str) -> Sequence[LogLine]:
+        """Give a rollout's log."""
+        with open_database(self.database) as database, database.reading() as connection:
+            return log_of(connection, name, 1000)
+
+    def fetched(self, version: str) -> set[str]:
+        """Name the devices that the broker has sent a byte of a release to, by its own log."""
+        folder = self.repo.store.folder("clf", version)
+        digests = {record.payload.sha256.hex() for record in folder.payloads()}
+        sent = _SENDING.findall(self.broker.log())
+        return {
+            client.removeprefix("slotcast-")
+            for client, topic in sent
+            if any(digest in topic for digest in digests)
+        } & set(self.ids)
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The devices."""
+        return Simulation(self.repo, self.simulated).ids
+
+    def _running(self, simulation: Simulation, version: str) -> int:
+        point = simulation.present
+        return 1 if point is None else dict(point.versions.get("clf", {})).get(version, 0)
+
+    # --- time and processes ---------------------------------------------------------------------
+
+    def until(self, condition: Callable[[], bool], what: str, serves: Serves | None = None) -> None:
+        """Wait for something, and kill what serves now and then as long as kills are left."""
+        deadline_s = time.monotonic() + PATIENCE_S
+        kill_s = time.monotonic() + self._rng.uniform(1.0, 12.0)
+        pause = threading.Event()
+        while not condition():
+            if time.monotonic() > deadline_s:
+                log = "" if serves is None else serves.log()[-6000:]
+                raise AssertionError(f"never: {what}\n{log}")
+            if serves is not None and self.kills > serves.kills and time.monotonic() > kill_s:
+                serves.kill_and_start(self._rng.randrange(self._serves))
+                kill_s = time.monotonic() + self._rng.uniform(1.0, 12.0)
+            pause.wait(0.2)
+
+    @contextlib.contextmanager
+    def _served(self) -> Iterator[Serves]:
+        serves = Serves(self.repo.path, self._serves, self._folder, self._url)
+        try:
+            yield serves
+        finally:
+            serves.close()
+
+    @contextlib.contextmanager
+    def _living(self) -> Iterator[Simulation]:
+        simulation = Simulation(self.repo, self.simulated)
+        failures: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                simulation.run()
+            except BaseException as exc:  # noqa: BLE001 - handed to the test
+                failures.append(exc)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            yield simulation
+        finally:
+            simulation.stop()
+            thread.join(PATIENCE_S)
+        if failures:
+            raise failures[0]
+
+
+def main() -> int:
+    """Tell it as the command line says."""
+    parser = argparse.ArgumentParser(prog="python -m tests.support.canary_story")
+    parser.add_argument("--devices", type=int, default=40)
+    parser.add_argument("--percent", type=float, default=30.0)
+    parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--serves", type=int, default=1)
+    parser.add_argument("--database")
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, mosquitto(extra=["log_type all"]) as broker:
+        story = CanaryStory(
+            Path(folder),
+            broker,
+            count=given.devices,
+            percent=given.percent,
+            kills=given.kills,
+            serves=given.serves,
+            database=given.database,
+            seed=given.seed,
+        )
+        start_s = time.monotonic()
+        story.tell()
+        sys.stdout.write(
+            f"{given.devices} devices, {len(story.canaries)} canaries, {len(story.bad)} slow;"
+            f" {given.kills} kills, {given.serves} serve: {time.monotonic() - start_s:.0f} s\n"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
