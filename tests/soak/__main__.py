@@ -56,6 +56,7 @@ class Soak:
     cuts: list[cuts.Result] = field(default_factory=list)
     kills: int = 0
     arm: str = ""
+    stories: list[str] = field(default_factory=list)
     starts: list[starts.Result] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
@@ -135,6 +136,19 @@ class Soak:
             said = " ".join(f"{name}={value}" for name, value in told.items())
             self.failures.append(f"{said} {' '.join(command)}\n{done.stdout[-3000:]}")
 
+    def tell_canary_stories(self, turn: int, share_s: float) -> None:
+        """Tell the canary story with 200 devices and many kills, once: it takes minutes."""
+        del share_s
+        if turn:
+            return
+        for told in (["--kills", "20"], ["--kills", "3", "--serves", "2", "--postgresql"]):
+            command = [sys.executable, "-m", "tests.support.canary_story", "--devices", "200"]
+            command += ["--percent", "5", "--seed", str(self.first_seed), *told]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            self.stories.append(done.stdout.strip())
+            if done.returncode:
+                self.failures.append(f"{' '.join(command)}\n{done.stderr[-3000:]}")
+
     def start(self, turn: int, share_s: float) -> None:
         """Start a device of eight models often enough for a crash that is rare."""
         del turn, share_s
@@ -165,6 +179,7 @@ class Soak:
         lines += [result.text() for result in self.cuts]
         lines += [result.text() for result in self.starts]
         lines += [self.arm] if self.arm else []
+        lines += [f"canary story: {text}" for text in self.stories if text]
         lines += [f"kill -9: {self.kills}", f"fuzzed: {sum(self.fuzzed.values()):,} ({fuzzed})"]
         return "\n".join([*lines, *self.failures])
 
@@ -176,7 +191,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()) * 1000)
     parser.add_argument(
         "--only",
-        choices=["simulation", "trials", "rollouts", "fuzz", "cuts", "kills", "starts", "arm"],
+        choices=[
+            "simulation",
+            "trials",
+            "rollouts",
+            "fuzz",
+            "cuts",
+            "kills",
+            "canary",
+            "starts",
+            "arm",
+        ],
         default=None,
     )
     options = parser.parse_args()
@@ -188,6 +213,7 @@ def main() -> int:
         "fuzz": soak.fuzz,
         "cuts": soak.cut,
         "kills": soak.kill,
+        "canary": soak.tell_canary_stories,
         "starts": soak.start,
         "arm": soak.emulate,
     }
@@ -197,7 +223,7 @@ def main() -> int:
         for do in chosen:
             if soak.left_s(share_s) > 1 and not soak.failures:
                 do(turn, share_s)
-        if soak.left_s(share_s) <= 1 or soak.failures or options.only == "arm":
+        if soak.left_s(share_s) <= 1 or soak.failures or options.only in {"arm", "canary"}:
             break
     print(soak.text())
     return 1 if soak.failures else 0

@@ -1,7 +1,8 @@
 """The canary story with real processes: simulated devices, Mosquitto, and `slotcast serve`.
 
 Whoever tells it may kill what serves at any moment; `python -m tests.support.canary_story` tells it
-with more devices, and with kills (`--devices 200 --kills 20`).
+with more devices, and with kills (`--devices 200
+--percent 5 --kills 20`).
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from slotcast_schemas.messages.release import Trial
 from tests.support import models
 from tests.support.brokers import Broker, mosquitto
 from tests.support.fleet import Publisher
+from tests.support.postgresql import postgresql
 
 PATIENCE_S: Final = 400.0
 """How long anything may take before it is called missing; not a measure of speed."""
@@ -320,10 +322,13 @@ def main() -> int:
     parser.add_argument("--percent", type=float, default=30.0)
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--serves", type=int, default=1)
-    parser.add_argument("--database")
+    parser.add_argument("--postgresql", action="store_true", help="one of its own")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, mosquitto(extra=["log_type all"]) as broker:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        broker = stack.enter_context(mosquitto(extra=["log_type all"]))
+        database = stack.enter_context(postgresql()) if given.postgresql else None
         story = CanaryStory(
             Path(folder),
             broker,
@@ -331,14 +336,15 @@ def main() -> int:
             percent=given.percent,
             kills=given.kills,
             serves=given.serves,
-            database=given.database,
+            database=database,
             seed=given.seed,
         )
         start_s = time.monotonic()
         story.tell()
         sys.stdout.write(
             f"{given.devices} devices, {len(story.canaries)} canaries, {len(story.bad)} slow;"
-            f" {given.kills} kills, {given.serves} serve: {time.monotonic() - start_s:.0f} s\n"
+            f" {given.kills} kills, {given.serves} serve"
+            f"{' on PostgreSQL' if database else ''}: {time.monotonic() - start_s:.0f} s\n"
         )
     return 0
 
