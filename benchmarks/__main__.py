@@ -28,6 +28,7 @@ BENCHMARKS: Final = (
     "verdicts",
     "brokers",
     "startup",
+    "repository",
     "fleet",
 )
 ALL_MET, MISSED, COULD_NOT_RUN = 0, 1, 2

@@ -284,6 +284,7 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
         grace_s: float | None = None,
         wanted: Mapping[bytes, float] | None = None,
         looks: bool = False,
+        model: str | None = None,
     ) -> Tidied:
         """Take off what nobody can need any more, and say what lies at the broker.
 
@@ -291,6 +292,7 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
             grace_s: how long an unused payload is kept; as the settings say unless given.
             wanted: when devices last asked for which payload.
             looks: ask the broker what it keeps, also where no journal speaks of it.
+            model: the only one whose offer changed since the last time; any may have, unless given.
 
         Raises:
             LinkDown, BrokerRefused: the broker cannot be asked, or does not take it off.
@@ -303,6 +305,7 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
             grace_s=days * _DAY_S if grace_s is None else grace_s,
             wanted=wanted,
             looks=looks,
+            model=model,
         )
 
     def _payloads(self, delivery: Delivery) -> list[PayloadItems]:

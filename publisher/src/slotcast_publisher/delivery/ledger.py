@@ -43,12 +43,14 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
         deliveries: in order, the newest last.
         unused: payloads there that no offer uses, by hex digest.
         looked_s: when the broker was last asked which payloads it keeps; 0 for never.
+        sizes: of payloads there that this repository made, in bytes by hex digest.
     """
 
     broker: str
     deliveries: tuple[Delivered, ...] = ()
     unused: dict[str, Unused] = {}
     looked_s: float = 0.0
+    sizes: dict[str, int] = {}
 
     def with_delivery(self, offer: Offer, now_s: float) -> Ledger:
         """Note a delivery; the same offer again changes nothing, and the oldest are forgotten."""

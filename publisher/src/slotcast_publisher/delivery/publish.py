@@ -216,9 +216,9 @@ def push_notice(
         name = broker.address.name
         try:
             with BrokerDelivery(repo, broker, how.waits) as target:
-                before = _tidy(target, how)  # makes room
+                before = _tidy(target, how, model)  # makes room
                 done = target.deliver(delivery, functools.partial(how.progress, name))
-                stock = _tidy(target, how).with_removed(before)
+                stock = _tidy(target, how, model).with_removed(before)
                 done = msgspec.structs.replace(done, stock=stock, purged=stock.removed_payloads)
         except (LinkDown, BrokerRefused, PublisherBehind) as exc:
             outcome.note_failed(name, exc)
@@ -227,12 +227,12 @@ def push_notice(
     return outcome
 
 
-def _tidy(target: BrokerDelivery, how: How) -> Tidied:
+def _tidy(target: BrokerDelivery, how: How, model: str) -> Tidied:
     """Take off what is due; only where that was asked for is a failure one of the command."""
     if how.purge:
         return target.tidy(grace_s=0.0, looks=True)
     try:
-        return target.tidy()
+        return target.tidy(model=model)
     except (LinkDown, BrokerRefused):
         return Tidied()
 

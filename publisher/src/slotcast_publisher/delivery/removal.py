@@ -4,10 +4,14 @@ What is there is known from the journals, and found out by asking for the chunk 
 wanted. What may go is decided in `removal_rules`. Before anything goes, the broker's own notices
 are looked at, for a payload that one of them names is needed, and the devices' statuses, for one
 that a device says it fetches.
+
+After a command for one model only that model's payloads are looked at, and those that were unused
+before: nothing else can have become unused. Before anything goes, all models are.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -95,6 +99,7 @@ class Tidying:
         grace_s: float,
         wanted: Mapping[bytes, float] | None = None,
         looks: bool = False,
+        model: str | None = None,
     ) -> Tidied:
         """Take off what is due, and say what lies there.
 
@@ -103,6 +108,7 @@ class Tidying:
             grace_s: how long an unused payload is kept.
             wanted: when devices last asked for which payload.
             looks: ask the broker what it keeps, as is done the first time in any case.
+            model: the only one whose offer changed since the last time; any may have, unless given.
 
         Raises:
             LinkDown, BrokerRefused: the broker cannot be asked, or does not take it off.
@@ -110,48 +116,64 @@ class Tidying:
         """
         ledger = load_ledger(self.folder, self.name)
         looks = looks or ledger.looked_s == 0.0
+        if looks:
+            model = None
         known = _with_wants(ledger.unused, wanted or {})
-        stock = self._stock(ledger, looks=looks)
-        used = set(self._signed())
+        ours = self._made_here(self.repo.store.models() if model is None else [model])
+        stock = self._stock(ledger, ours, looks=looks)
+        if model is None:
+            used = set(self._signed(self.repo.offered()))
+        else:
+            candidates = ours.keys() | map(bytes.fromhex, known)
+            used = {item.sha256 for item in stock} - candidates | set(self._signed([model]))
 
         def plan(fetched: set[bytes]) -> Plan:
             return plan_removal(stock, used, known, fetched, now_s=now_s, grace_s=grace_s)
 
         now = plan(set())
+        if now.remove and model is not None:
+            return self.tidy(now_s=now_s, grace_s=grace_s, wanted=wanted)
         if now.remove:
             used |= self._announced_there()
             now = plan(self._fetched(now_s - grace_s))
         for item in now.remove:
             self._take_off(item)
         looked_s = now_s if looks else ledger.looked_s
-        new = msgspec.structs.replace(ledger, unused=now.unused, looked_s=looked_s)
+        sizes = {i.sha256.hex(): i.size_bytes for i in stock if i.size_bytes and i.is_ours}
+        new = msgspec.structs.replace(ledger, unused=now.unused, looked_s=looked_s, sizes=sizes)
         save_ledger(self.folder, new)
         return _tidied(stock, used, now)
 
     # --- what is there ------------------------------------------------------------------------
 
-    def _stock(self, ledger: Ledger, *, looks: bool) -> list[Stocked]:
-        ours = self._made_here()
+    def _stock(
+        self, ledger: Ledger, ours: Mapping[bytes, Payload], *, looks: bool
+    ) -> list[Stocked]:
         found: dict[bytes, Stocked] = {}
         for sha256, chunks, parts in self._journals():
             found[sha256] = _stocked(sha256, chunks, parts, ours.get(sha256), is_ours=True)
         for key in ledger.unused:
             sha256 = bytes.fromhex(key)
-            if sha256 not in found and sha256 in ours:
-                found[sha256] = _stocked(sha256, 0, 0, ours[sha256], is_ours=True)
+            if sha256 not in found and (sha256 in ours or key in ledger.sizes):
+                found[sha256] = _stocked(sha256, 0, 0, ours.get(sha256), is_ours=True)
         if looks:
             for sha256, (chunks, parts) in self._maps_there().items():
                 is_ours = sha256 in ours or sha256 in found
                 found.setdefault(
                     sha256, _stocked(sha256, chunks, parts, ours.get(sha256), is_ours=is_ours)
                 )
-        return list(found.values())
+        return [
+            item
+            if item.size_bytes is not None
+            else dataclasses.replace(item, size_bytes=ledger.sizes.get(item.sha256.hex()))
+            for item in found.values()
+        ]
 
-    def _made_here(self) -> dict[bytes, Payload]:
-        """Give every payload of every release of this repository."""
+    def _made_here(self, models: Iterable[str]) -> dict[bytes, Payload]:
+        """Give every payload of every release of some models."""
         return {
             record.payload.sha256: record.payload
-            for model in self.repo.store.models()
+            for model in models
             for folder in self.repo.store.releases(model)
             for record in folder.payloads()
         }
@@ -180,9 +202,9 @@ class Tidying:
 
     # --- who needs it -------------------------------------------------------------------------
 
-    def _signed(self) -> Iterator[bytes]:
-        """Name the payloads of all offers that are signed here, and not canceled."""
-        for model in self.repo.offered():
+    def _signed(self, models: Iterable[str]) -> Iterator[bytes]:
+        """Name the payloads of models' offers that are signed here, and not canceled."""
+        for model in models:
             offer = self.repo.present_offer(model)
             if offer is not None and offer.state != "canceled":
                 yield from (payload.sha256 for payload in offer.payloads)
@@ -196,10 +218,18 @@ class Tidying:
                 case NoticeTopic(model):
                     found.update(_offered_by(data, model))
 
-        # By name: RabbitMQ grants wildcards, and gives nothing retained for them.
+        heard: set[str] = set()
+
+        def take_all(topic: str, data: bytes) -> None:
+            heard.add(topic)
+            take(topic, data)
+
+        # By name, too: RabbitMQ grants wildcards, and gives nothing retained for them.
         names = [self.repo.topics.notice(model) for model in self.repo.store.models()]
         with self.connect() as link:
-            for name in names:
+            if link.wildcards:
+                collect(link, self.repo.topics.notice("+"), self.waits, take_all)
+            for name in (name for name in names if name not in heard):
                 collect(link, name, self.waits, take)
         return found
 

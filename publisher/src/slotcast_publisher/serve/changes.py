@@ -21,7 +21,7 @@ LOOKS_PER_SCAN: Final = 24
 """The number of looks after which all timestamps are looked at, whether or not anything changed:
 every two minutes, by the usual time between two looks."""
 
-_Stamp = tuple[int, int, int] | None
+Stamp = tuple[int, int, int] | None
 """The inode, the size in bytes and the time of change in nanoseconds of a file, if it is there."""
 
 
@@ -34,8 +34,8 @@ class Changes:
 
     def __init__(self, roles: RepositoryRoles) -> None:
         self._roles = roles
-        self._common: tuple[_Stamp, _Stamp] | None = None
-        self._known: Mapping[str, tuple[int, _Stamp]] = {}
+        self._common: tuple[Stamp, Stamp] | None = None
+        self._known: Mapping[str, tuple[int, Stamp]] = {}
         self._looks_left = 0
 
     def take(self) -> set[str]:
@@ -49,7 +49,7 @@ class Changes:
         before, self._known = self._known, self._scan()
         return {name for name, _ in before.items() ^ self._known.items()}
 
-    def _scan(self) -> dict[str, tuple[int, _Stamp]]:
+    def _scan(self) -> dict[str, tuple[int, Stamp]]:
         root = self._roles.shared.newest_version(Root.type)
         shared = (root, _stamp(self._roles.shared.timestamp_file))
         found = dict.fromkeys(self._roles.shared_models(), shared)
@@ -58,7 +58,7 @@ class Changes:
         return found
 
 
-def _stamp(path: Path) -> _Stamp:
+def _stamp(path: Path) -> Stamp:
     try:
         found = path.stat()
     except OSError:
