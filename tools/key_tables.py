@@ -89,7 +89,7 @@ def reasons() -> str:
 def _setting_default(key: Key) -> str:
     if key.required:
         return ""
-    return "none" if key.default is None else f"`{key.default}`"
+    return "none" if key.default in (None, ()) else f"`{key.default}`"
 
 
 def _plan_default(key: Key) -> str:

@@ -72,7 +72,7 @@ def watching(
     where = database or repo / "fleet.db"
     brokers = repository.settings.brokers
     with (
-        open_fleet(repository, database, brokers, served.say, bounds) as fleet,
+        open_fleet(repository, database, brokers, served.say, bounds=bounds) as fleet,
         open_database(where) as other,
         serving(repo, companion=fleet, served=served),
     ):

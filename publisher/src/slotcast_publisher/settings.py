@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from slotcast_publisher.alarm_settings import AlarmSettings
 from slotcast_publisher.durable import exclusive, write_atomic
 from slotcast_publisher.errors import NotFound
 from slotcast_schemas import limits
 from slotcast_schemas.broker import BrokerAddress
 from slotcast_schemas.decoders import make_decoders
+from slotcast_schemas.describe import keys_of
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
 from slotcast_schemas.redact import hide_passwords
@@ -139,6 +141,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     fleet: Annotated[
         FleetSettings, Meta(description="How long the fleet's database keeps what.")
     ] = FleetSettings()
+    alarms: Annotated[
+        AlarmSettings, Meta(description="When something of the fleet needs a person.")
+    ] = AlarmSettings()
 
     @property
     def topics(self) -> Topics:
@@ -195,7 +200,8 @@ def change(repo: Path, name: str, text: str | None) -> Settings:
         repo: folder of the repository.
         name: the key, such as `expiry.timestamp_days`, `brokers[0].url`, or `brokers[1].url` to
             add a second broker.
-        text: the value as text; None takes the key, or a whole broker, away.
+        text: the value as text, of a list with commas between; None takes the key, or a whole
+            broker, away.
 
     Raises:
         NotFound: there is no repository here, or nothing at that key to take away.
@@ -210,13 +216,19 @@ def change(repo: Path, name: str, text: str | None) -> Settings:
             after = _without(before, steps, name)
         else:
             # As the text says it first; what it means for this key is known when it is read so.
-            fields = tomllib.loads(_with(before, steps, text))
+            fields = tomllib.loads(_with(before, steps, _given(name, text)))
             meant: Any = msgspec.to_builtins(convert(fields, Settings, "config", strict=False))
             after = _with(before, steps, functools.reduce(lambda at, step: at[step], steps, meant))
         settings = convert(tomllib.loads(after), Settings, "config")
         check(settings, "config: ")
         write_atomic(repo / FILE_NAME, after.encode(), mode=0o600)
     return settings
+
+
+def _given(name: str, text: str) -> str | list[str]:
+    """Give what stands for a value as text: of a list, its items with commas between."""
+    is_list = any(key.name == name and key.is_list for key in keys_of(Settings))
+    return [item.strip() for item in text.split(",") if item.strip()] if is_list else text
 
 
 def _steps(name: str) -> tuple[str | int, ...]:

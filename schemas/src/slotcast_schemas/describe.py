@@ -25,6 +25,9 @@ _UNITS: Final = {
 }
 """The unit that the end of a key's name stands for; the first that fits."""
 
+_LIST_OF: Final = "list of "
+"""What the values of a list begin with, in words."""
+
 _WORDS: Final = {
     inspect.BoolType: "true or false",
     inspect.NoneType: NONE,
@@ -57,6 +60,11 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     def is_flag(self) -> bool:
         """Whether it is true or false."""
         return self.values == _WORDS[inspect.BoolType]
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it is a list of values."""
+        return self.values.startswith(_LIST_OF)
 
 
 def keys_of(kind: type, prefix: str = "") -> tuple[Key, ...]:
@@ -121,7 +129,7 @@ def _values(info: inspect.Type) -> str:
         case inspect.LiteralType():
             return " or ".join(map(str, info.values))
         case inspect.VarTupleType():
-            return f"list of {_values(info.item_type)}"
+            return f"{_LIST_OF}{_values(info.item_type)}"
         case inspect.DictType():
             return f"table of {_values(info.value_type)}"
         case inspect.IntType() | inspect.FloatType():

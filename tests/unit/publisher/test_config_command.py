@@ -46,6 +46,19 @@ EVERY: dict[str, str] = {
     "fleet.hours_days": "30",
     "fleet.history_days": "100",
     "fleet.devices_days": "200",
+    "alarms.off": "disk_low,clock_off",
+    "alarms.named_max": "5",
+    "alarms.raised_per_hour_max": "6",
+    "alarms.silent_s": "3600",
+    "alarms.disk_free_min_bytes": "1000",
+    "alarms.clock_off_max_s": "10",
+    "alarms.failing_share": "0.1",
+    "alarms.failing_devices_min": "3",
+    "alarms.signature_left_days": "7",
+    "alarms.certificate_left_days": "8",
+    "alarms.webhook.url": "https://alarms.example/hook",
+    "alarms.webhook.secret_file": "webhook.secret",
+    "alarms.webhook.timeout_s": "5",
 }
 
 

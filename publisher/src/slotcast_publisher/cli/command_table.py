@@ -83,6 +83,10 @@ COMMANDS: Final = {
         "Show who is there: what runs, what is wanted, in what state it is; and one device"
         " closely.",
     ),
+    "alarms": CommandEntry(
+        "slotcast_publisher.fleet.commands.alarms",
+        "Show what of the fleet needs a person, and what did lately.",
+    ),
     "simulate": CommandEntry(
         "slotcast_publisher.fleet.commands.simulate",
         "Run many simulated devices against the repository's brokers, and say what happened.",

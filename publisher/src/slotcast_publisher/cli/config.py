@@ -95,6 +95,8 @@ def _rows(settings: Settings) -> list[tuple[str, Any, Key]]:
 def _shown(value: object) -> str:
     if value is None:
         return NONE
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value)) or NONE
     return hide_passwords(f"{value:g}" if isinstance(value, float) else str(value))
 
 

@@ -17,6 +17,7 @@ import typer
 from slotcast_publisher.cli.common import Brokers, Repo, open_repository
 from slotcast_publisher.delivery.publish import brokers_of
 from slotcast_publisher.repository import Repository
+from slotcast_publisher.serve.broker_health import BrokerHealth
 from slotcast_publisher.serve.companion import Companion
 from slotcast_publisher.serve.log import LibraryLines, Log, Say
 from slotcast_publisher.serve.service import Service
@@ -80,12 +81,20 @@ def _serve(
     """Answer what devices miss, renew signatures, re-announce lost notices; until stopped."""
     repository = open_repository(repo)
     chosen = brokers_of(repository, broker or ())
+    health = BrokerHealth()
     with (
         _logging(as_json=json) as say,
-        _companion(repository, database, chosen, say, workers, is_wanted=not no_fleet) as companion,
+        _companion(
+            repository, database, chosen, say, health, workers, is_wanted=not no_fleet
+        ) as companion,
     ):
         service = Service(
-            repository, chosen, say, bounds=Bounds(rate_bytes_per_s=rate), companion=companion
+            repository,
+            chosen,
+            say,
+            bounds=Bounds(rate_bytes_per_s=rate),
+            companion=companion,
+            health=health,
         )
         # Elsewhere a signal means that work was left undone; here it is how it ends.
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -100,6 +109,7 @@ def _companion(
     database: str | None,
     brokers: Sequence[Broker],
     say: Say,
+    health: BrokerHealth,
     workers: int | None,
     *,
     is_wanted: bool,
@@ -116,7 +126,8 @@ def _companion(
         yield None
         return
     module = importlib.import_module(_FLEET)
-    with module.open_fleet(repository, database, brokers, say, workers=workers) as fleet:
+    opened = module.open_fleet(repository, database, brokers, say, workers=workers, health=health)
+    with opened as fleet:
         yield fleet
 
 

@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol
 
+from slotcast_publisher.fleet.alarms.watch import Sources, make_watch
 from slotcast_publisher.fleet.database.database import FILE_NAME, Database, open_database
 from slotcast_publisher.fleet.database.upkeep import Upkeep
 from slotcast_publisher.fleet.intake.intake import Bounds, Intake
 from slotcast_publisher.fleet.steering.build import build_steering
 from slotcast_publisher.repository import Repository
+from slotcast_publisher.serve.broker_health import BrokerHealth
 from slotcast_publisher.serve.companion import Heard
 from slotcast_publisher.serve.log import Say
 from slotcast_publisher.settings import Broker
@@ -183,8 +185,10 @@ def open_fleet(
     database: str | None,
     brokers: Sequence[Broker],
     say: Say,
+    *,
     bounds: Bounds | None = None,
     workers: int | None = None,
+    health: BrokerHealth | None = None,
 ) -> Iterator[Fleet]:
     """Open the fleet of a repository for the length of a block.
 
@@ -195,6 +199,7 @@ def open_fleet(
         say: the log.
         bounds: how much the intake holds; the usual unless given.
         workers: processes that make deltas; as many as the machine allows unless given.
+        health: how the brokers stand, as `serve` finds them.
 
     Raises:
         UsageError: a URL that is none, or whose driver is not installed.
@@ -202,9 +207,10 @@ def open_fleet(
     """
     with open_database(database or repo.path / FILE_NAME) as opened:
         ears = Ears(len(brokers))
+        sources = Sources(repo, brokers, health or BrokerHealth(), lambda: ears.since_s)
         yield Fleet(
             Intake(opened, repo.topics, say, bounds),
-            _make_parts(repo, opened, brokers, ears, say, workers),
+            _make_parts(opened, sources, say, workers),
             tuple(repo.topics.device("+", what) for what in _HEARD),
             _share(opened),
             ears,
@@ -212,21 +218,16 @@ def open_fleet(
         )
 
 
-def _make_parts(
-    repo: Repository,
-    database: Database,
-    brokers: Sequence[Broker],
-    ears: Ears,
-    say: Say,
-    workers: int | None,
-) -> list[Part]:
+def _make_parts(database: Database, sources: Sources, say: Say, workers: int | None) -> list[Part]:
     """Give what looks at the fleet: each a thread of its own."""
 
     def hears() -> bool:
-        return ears.since_s is not None
+        return sources.heard_since_s() is not None
 
+    repo, brokers = sources.repo, sources.brokers
     return [
         Upkeep(database, repo.settings.fleet),
+        make_watch(database, sources, say),
         build_steering(repo, database, brokers, say, hears=hears, workers=workers),
     ]
 

@@ -4,6 +4,7 @@ wants     decides which pieces are sent again, when, and how many (no I/O)
 notices   decides which notices a broker must hear again, and when (no I/O)
 catalog   what is offered now, and its bytes
 session   one broker: connection, back-off, and the two deciders
+broker_health  how each broker stands, for whoever looks after the fleet
 log       lines for people or for programs; nobody waits for their reader
 companion what may run beside, and is handed what devices say (the fleet; not imported)
 listener  one broker: a connection that only listens, for the companion

@@ -19,6 +19,7 @@ import msgspec
 
 from slotcast_publisher.delivery.broker_delivery import BrokerDelivery
 from slotcast_publisher.repository import Repository
+from slotcast_publisher.serve.broker_health import BrokerHealth
 from slotcast_publisher.serve.companion import Companion
 from slotcast_publisher.serve.kept_catalog import KeptCatalog
 from slotcast_publisher.serve.listener import Listener
@@ -54,6 +55,7 @@ class Service:
         bounds: how much is answered at once; the usual unless given.
         times: when notices are announced; the usual unless given.
         companion: who is handed what devices say; None for nobody.
+        health: who is told how brokers stand; nobody unless given.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Service:
         bounds: Bounds | None = None,
         times: AnnounceTimes | None = None,
         companion: Companion | None = None,
+        health: BrokerHealth | None = None,
         look_every_s: float = LOOK_EVERY_S,
         tidy_every_s: float = TIDY_EVERY_S,
     ) -> None:
@@ -93,6 +96,7 @@ class Service:
                 random.Random(rng.random()),  # noqa: S311 - jitter, not secrets
                 bounds=bounds,
                 times=times,
+                health=health,
             )
             for broker in brokers
         ]
@@ -117,18 +121,16 @@ class Service:
             models=sorted(self._kept.catalog.announcements),
             brokers=len(self._sessions),
         )
-        for thread in [*last, *threads]:
-            thread.start()
         try:
+            for thread in [*last, *threads]:
+                thread.start()
             while not stop.wait(self._look_every_s):
                 self._look_again()
         finally:
             stop.set()
-            for thread in threads:
-                thread.join()
+            _join(threads)
             heard_all.set()  # the companion writes down what the listeners heard to their end
-            for thread in last:
-                thread.join()
+            _join(last)
             self._say("stopped")
         if failures:
             raise failures[0]
@@ -260,6 +262,13 @@ class _Judge:
             )
             return Kind.NEWER
         return Kind.OURS if found.standing is Standing.OURS else Kind.OTHER
+
+
+def _join(threads: Sequence[threading.Thread]) -> None:
+    """Wait for threads to end; a signal may have come before all of them were started."""
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join()
 
 
 def _thread(

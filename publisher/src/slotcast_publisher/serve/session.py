@@ -24,6 +24,7 @@ from slotcast_publisher.delivery.broker_link import (
     Subscribed,
     open_link,
 )
+from slotcast_publisher.serve.broker_health import BrokerHealth
 from slotcast_publisher.serve.catalog import Catalog
 from slotcast_publisher.serve.log import Say
 from slotcast_publisher.serve.notices import (
@@ -85,6 +86,7 @@ class Session:
         rng: jitter; seeded in tests.
         bounds: how much is answered at once; the usual unless given.
         times: when notices are announced; the usual unless given.
+        health: who is told how the broker stands; nobody unless given.
     """
 
     def __init__(
@@ -99,8 +101,10 @@ class Session:
         *,
         bounds: Bounds | None = None,
         times: AnnounceTimes | None = None,
+        health: BrokerHealth | None = None,
     ) -> None:
         self.name = broker.address.name
+        self._health = health or BrokerHealth()
         self._broker = broker
         self._base = base
         self._topics = topics
@@ -137,6 +141,7 @@ class Session:
                     self._serve(link, stop)
             except (LinkDown, BrokerRefused) as exc:
                 self._notices.lost()
+                self._health.failed(self.name, exc.reason, str(exc))
                 wait_s = self._waits.next_s()
                 self._say(
                     "disconnected", reason=exc.reason, detail=str(exc), again_in_s=round(wait_s, 2)
@@ -212,6 +217,7 @@ class Session:
         filters = self._asked.pop(answer.mid, ())
         if answer.refused is None:
             self._waits.reset()
+            self._health.answered(self.name)
             self._notices.subscribed(now_s)
         elif not any("+" in name for name in filters):
             raise BrokerRefused(

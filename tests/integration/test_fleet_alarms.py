@@ -1,0 +1,100 @@
+"""Alarms from what devices say through Mosquitto to log, database, webhook and command."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from slotcast_publisher import settings as settings_file
+from slotcast_publisher.cli import app
+from slotcast_publisher.fleet.alarms import watch as watch_module
+from slotcast_publisher.fleet.alarms.kinds import FACTS, Kind, KindFacts
+from slotcast_publisher.notice import Wanted
+from slotcast_schemas.messages import Status
+from slotcast_schemas.messages.status import SlotStatus, Target
+from slotcast_schemas.states import State
+from tests.support import messages as given
+from tests.support.brokers import Broker
+from tests.support.fleet import Publisher
+from tests.support.waiting import WAIT_S
+from tests.support.watching import crowd, watching
+from tests.support.webhook_receiver import receiving
+
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
+
+SECRET = "a secret of some length"
+ROLLOUT = "clf-1.0"
+FORGED = 'too slow\n{"event": "alarm_cleared"}\x1b[2J'
+
+
+def say(device: str, counter: int, state: State) -> Status:
+    """What a device says of version 1."""
+    is_there = state is State.COMMITTED
+    model = given.model_status(
+        model="clf",
+        state=state,
+        reason="committed" if is_there else "too_slow",
+        detail=FORGED,
+        target=Target(version="1", sequence=1, deployment=ROLLOUT),
+        active=SlotStatus(slot="a", version="1", sequence=1) if is_there else None,
+        floor=1 if is_there else 0,
+        progress=None,
+    )
+    return given.status(device=device, counter=counter, time=int(time.time()), models=(model,))
+
+
+def test_a_release_that_fails_is_one_alarm_in_log_database_webhook_and_command(
+    publisher: Publisher, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_module, "LOOK_EVERY_S", 0.2)
+    monkeypatch.setitem(FACTS, Kind.RELEASE_FAILING, KindFacts("model", 0.0, 0.0))
+    monkeypatch.setenv("SLOTCAST_WEBHOOK_SECRET", SECRET)
+    publisher.repo.offer("clf", "1", Wanted(deployment=ROLLOUT))
+    devices = [f"cam-{number}" for number in range(4)]
+    with receiving() as receiver, crowd(broker.url) as many:
+        settings_file.change(publisher.path, "alarms.webhook.url", receiver.url)
+        with watching(publisher.path) as watched:
+            many.say(publisher.topics, *(say(device, 1, State.FAILED) for device in devices))
+            line = watched.served.wait_for("alarm", kind="release_failing")
+            receiver.wait_for(lambda: receiver.got)
+            shown = CliRunner().invoke(app, ["alarms", str(publisher.path), "--json"])
+            many.say(publisher.topics, *(say(device, 2, State.COMMITTED) for device in devices))
+            watched.served.wait_for("alarm_cleared", kind="release_failing")
+            receiver.wait_for(lambda: len(receiver.got) >= 2)
+    assert (line["model"], line["rollout"]) == ("clf", ROLLOUT)
+    told = [json.loads(got["body"]) for got in receiver.got]
+    told = [body for body in told if body["kind"] == "release_failing"]
+    assert [body["event"] for body in told] == ["raised", "cleared"]
+    for got in receiver.got:
+        stamp, signature = (got["headers"][f"Slotcast-{n}"] for n in ("Timestamp", "Signature"))
+        signed = hmac.new(SECRET.encode(), f"{stamp}.".encode() + got["body"], hashlib.sha256)
+        assert signature == "v1=" + signed.hexdigest()
+    assert shown.exit_code == 0, shown.output
+    rows = json.loads(shown.stdout)["alarms"]
+    (row,) = [row for row in rows if row["kind"] == "release_failing"]
+    assert row["stands"]
+    assert row["text"] == line["detail"]
+    after = CliRunner().invoke(app, ["alarms", str(publisher.path)])
+    assert "until" in after.stdout
+    assert SECRET not in repr(watched.served.lines)
+
+
+def test_serve_says_at_once_that_a_webhook_has_no_secret(publisher: Publisher) -> None:
+    settings_file.change(publisher.path, "alarms.webhook.url", "https://alarms.example/T0/token")
+    done = subprocess.run(
+        [sys.executable, "-m", "slotcast_publisher", "serve", str(publisher.path)],
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "alarms.webhook.url needs a secret" in done.stderr
+    assert "token" not in done.stderr + done.stdout
