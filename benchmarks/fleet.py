@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from sqlalchemy import func, select, text
 
-from benchmarks import fleet_push
+from benchmarks import fleet_push, fleet_year
 from benchmarks.fleet_messages import WINDOW_S, said_in_a_minute
 from benchmarks.fleet_sender import write_file
 from benchmarks.report import CannotRun, Figure, Options
@@ -64,7 +64,7 @@ def run(options: Options) -> list[Figure]:
                 )
     except (BrokerUnavailable, PostgresqlUnavailable) as exc:
         raise CannotRun(str(exc)) from exc
-    return [*figures, *_an_hour(options), *fleet_push.run(options)]
+    return [*figures, *_an_hour(options), *fleet_year.run(options), *fleet_push.run(options)]
 
 
 # --- through a broker ----------------------------------------------------------------------------

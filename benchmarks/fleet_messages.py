@@ -30,7 +30,7 @@ _CHECKS: Final = ("loads", "contract", "golden", "finite", "latency_p50", "laten
 
 
 def said_in_a_minute(
-    topics: Topics, devices: int, minute: int, start_s: int
+    topics: Topics, devices: int, minute: int, start_s: int, window_s: int = WINDOW_S
 ) -> Iterator[tuple[str, bytes]]:
     """Give topic and bytes of a status and of metrics of each device.
 
@@ -39,8 +39,9 @@ def said_in_a_minute(
         devices: how many there are.
         minute: which minute since the start it is; counters grow with it.
         start_s: when the first began, seconds since 1970.
+        window_s: the seconds that a summary is of, if it is not a minute.
     """
-    now_s = start_s + (minute + 1) * WINDOW_S
+    now_s = start_s + (minute + 1) * window_s
     for number in range(devices):
         device = f"camera-{number:05}"
         status = _status(device, number, minute, now_s)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +27,7 @@ from tests.support.watching import Watched, crowd, watching
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
 
+NO_DATABASE = {k: v for k, v in os.environ.items() if k != "SLOTCAST_DATABASE"}
 HEARD = frozenset({"seen_s", "first_seen_s", "online_since_s", "status_heard_s", "changed_s"})
 """When something was heard is history: it goes with the database."""
 OF_METRICS = frozenset({"metrics_counter", "metrics_lost", "intake"})
@@ -69,23 +74,36 @@ def a_fleet(devices: int) -> list[Status | Presence | Metrics]:
     return said
 
 
+def shown(repo: Path) -> Any:
+    """What `slotcast fleet --json` prints, but for history and what only listening tells."""
+    command = [sys.executable, "-m", "slotcast_publisher", "fleet", str(repo), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=NO_DATABASE)
+    found = json.loads(done.stdout)
+    del found["history"]
+    for device in found["devices"]:
+        del device["heard"]
+    return found
+
+
 def test_a_lost_database_is_made_anew_from_what_the_broker_retains(
     empty: Publisher, broker: Broker
 ) -> None:
     with crowd(broker.url) as devices:
         with watching(empty.path) as watched:
-            devices.say(empty.topics, *a_fleet(300))
-            watched.wait_for_taken(900)
+            devices.say(empty.topics, *a_fleet(1000))
+            watched.wait_for_taken(3000)
             before = present(watched)
-            assert len(watched.rows(tables.metrics)) == 300
-            assert len(watched.rows(tables.history)) == 300
-        assert len(before["devices"]) == 300
+            assert len(watched.rows(tables.metrics)) == 1000
+            assert len(watched.rows(tables.history)) == 1000
+        shown_before = shown(empty.path)
+        assert shown_before["counts"]["devices"] == len(before["devices"]) == 1000
         for file in empty.path.glob("fleet.db*"):
             file.unlink()
         with watching(empty.path) as again:
-            again.wait_for_taken(600)
+            again.wait_for_taken(2000)
             assert present(again) == before
             assert again.rows(tables.metrics) == []
+        assert shown(empty.path) == shown_before
 
 
 def test_a_fleet_larger_than_the_brokers_queue_is_seen_whole(tmp_path: Path) -> None:
