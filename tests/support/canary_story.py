@@ -62,7 +62,7 @@ _PLAN: Final = """
 model = "clf"
 version = "{version}"
 name = "{name}"
-salt = "story"
+salt = "{salt}"
 soak_s = {soak_s}
 listen_s = 4
 [limits]
@@ -166,7 +166,7 @@ class CanaryStory:
             count=count, tags=parse_tags(["board=rev-a:0.7,rev-b:0.3"]), models=("clf",)
         )
         ids = Simulation(self.repo, self.simulated).ids
-        self.canaries = {one for one in ids if place(one, "story/canary") < percent}
+        self.salt, self.canaries = _with_so_many_canaries(ids, percent)
         bad = sorted(self.canaries)[: round(len(self.canaries) / 3)]
         script = parse_script(_SCRIPT.format(bad=json.dumps(bad)).encode(), "script")
         self.simulated = Wanted(
@@ -198,7 +198,9 @@ class CanaryStory:
         self.check_signed_once()
 
     def _start(self, name: str, version: str, *, soak_s: float) -> None:
-        text = _PLAN.format(version=version, name=name, percent=self.percent, soak_s=soak_s)
+        text = _PLAN.format(
+            version=version, name=name, percent=self.percent, soak_s=soak_s, salt=self.salt
+        )
         requests.start(self.files, text.encode(), "plan.toml", "ada")
 
     def _go_back(self) -> str:
@@ -313,6 +315,16 @@ class CanaryStory:
             thread.join(PATIENCE_S)
         if failures:
             raise failures[0]
+
+
+def _with_so_many_canaries(ids: Sequence[str], percent: float) -> tuple[str, set[str]]:
+    """Choose a salt by which the canaries are as many as the percent says, and name them."""
+    wanted = round(len(ids) * percent / 100)
+    for number in range(10_000):
+        found = {one for one in ids if place(one, f"{number}/canary") < percent}
+        if len(found) == wanted:
+            return str(number), found
+    raise AssertionError(f"no salt gives {wanted} canaries")
 
 
 def main() -> int:

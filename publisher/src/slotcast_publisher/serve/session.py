@@ -327,6 +327,10 @@ class Session:
 
     def _publish(self, link: BrokerLink, topic: str, data: bytes) -> None:
         retain = link.retains and self._notices.keeps is not False
+        if not self._in_flight:
+            self._heard_s = (
+                time.monotonic()
+            )  # a broker to which nothing was sent had nothing to say
         self._in_flight.add(link.publish(topic, data, retain=retain))
 
     def _take_renewed(self) -> bool:
