@@ -125,7 +125,8 @@ def test_two_serve_divide_what_devices_say(url: str, broker: Broker, tmp_path: P
         ]
         devices.say(publisher.topics, *sent)
         wait_until(lambda: count(one.database, tables.metrics) == len(sent))
+        # Each says what it has taken once that is written.
+        wait_until(lambda: one.fleet.intake.taken + other.fleet.intake.taken == len(sent))
         assert one.fleet.intake.taken > 0
         assert other.fleet.intake.taken > 0
-        assert one.fleet.intake.taken + other.fleet.intake.taken == len(sent)
         assert one.rows(tables.dropped) == []
