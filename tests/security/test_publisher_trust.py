@@ -221,3 +221,45 @@ def test_a_role_lists_at_most_64_releases(repo: Repository) -> None:
     assert repo.roles.of("clf").signed_release("clf", "69.0") is not None
     assert repo.roles.of("clf").signed_release("clf", "6.0") is not None
     assert repo.roles.of("clf").signed_release("clf", "5.0") is None
+
+
+def test_a_stolen_online_key_cannot_put_one_models_roles_under_another(
+    repo: Repository, tmp_path: Path
+) -> None:
+    """It signs what snapshot it likes; who may release a model is said by the targets key."""
+    repo.build_release(
+        ReleaseRequest(model="det", version="1.0", files=tuple(_files_of(repo)), is_probed=False)
+    )
+    repo.offer("det", "1.0")
+    own = repo.build_notice("clf")
+    store = tmp_path / "seen"
+    store.mkdir()
+    verify_notice(own, repo.roles.root_bytes(), store=store)
+    thief = repo.roles.of("det")
+    for _ in range(9):
+        thief.renew(force=True)
+    other = wire.decode(repo.build_notice("det"), Notice)
+    mixed = msgspec.structs.replace(
+        other, model="clf", targets={**other.targets, **wire.decode(own, Notice).targets}
+    )
+    with pytest.raises(RefusedRelease):
+        verify_notice(wire.encode(mixed), repo.roles.root_bytes())
+
+
+def test_a_stolen_online_key_cannot_roll_back_who_may_release(
+    repo: Repository, tmp_path: Path
+) -> None:
+    root, store = repo.roles.root_bytes(1), tmp_path / "seen"
+    store.mkdir()
+    shutil.copytree(repo.path, tmp_path / "thief")
+    ceremonies.rotate_keys(repo.roles, "release-clf", new_key(repo))
+    verify_notice(repo.build_notice("clf"), root, store=store)
+    thief = Repository(tmp_path / "thief")  # with the online key, and the targets of before
+    for _ in range(9):
+        thief.roles.of("clf").renew(force=True)
+    with pytest.raises(Replayed, match=r"Expected .* version"):
+        verify_notice(thief.build_notice("clf"), root, store=store)
+
+
+def _files_of(repo: Repository) -> list[Path]:
+    return [path for _, path in repo.store.folder("clf", "1.0").images() if path.suffix == ".onnx"]
