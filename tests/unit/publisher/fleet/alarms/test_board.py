@@ -117,6 +117,16 @@ def test_what_cannot_be_looked_at_is_neither_raised_nor_cleared() -> None:
     assert not board.step(now("cam-2"), 1170)  # it has not been watched for a minute
 
 
+def test_what_ended_must_be_seen_to_have_ended_for_its_time() -> None:
+    board = Board(AlarmSettings())
+    board.step(now("cam-1", kind=DISK), 0)
+    board.step(now("cam-1", kind=DISK), 60)
+    board.step(now(kind=DISK), 100)
+    board.step(now(unknown=[DISK]), 200)  # the database was away
+    assert not board.step(now(kind=DISK), 1000)
+    assert said(board.step(now(kind=DISK), 1300)) == [("cleared", "cam-1")]
+
+
 def test_what_stood_when_the_process_died_stands_and_is_not_raised_again() -> None:
     board = Board(AlarmSettings())
     board.step(now(*many(20)), 0)
