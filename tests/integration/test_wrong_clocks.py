@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from slotcast_device.agent import Agent
 from slotcast_device.core import events as ev
+from slotcast_device.shell import DeviceShell
 from slotcast_schemas.states import State
 from tests.support.fleet import Device, Observer, Publisher
 
@@ -33,7 +33,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     def now() -> ev.Now:
         return ev.Now(time.monotonic(), max(0, int(time.time()) + made.ahead_s))
 
-    monkeypatch.setattr(Agent, "now", staticmethod(now))
+    monkeypatch.setattr(DeviceShell, "now", staticmethod(now))
     return made
 
 
