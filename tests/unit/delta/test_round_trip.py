@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from slotcast_publisher.delta import KnownMoves
+from slotcast_publisher.delta.other import Packed, is_patch_worth_it
 from slotcast_schemas.codecs.delta.format import FEATURE_WEIGHTS
 from slotcast_schemas.codecs.delta.segments import (
+    MODE_PLAIN,
+    OtherStreams,
     Rebase,
 )
 from tests.support.deltas import apply_delta, kinds_of, model_bytes, round_trip
@@ -325,3 +328,15 @@ def test_few_moved_weights_cost_what_it_takes_to_tell_which(tmp_path: Path) -> N
     p = is_moved.mean()
     bits = old.size * (-p * np.log2(p) - (1 - p) * np.log2(1 - p) + p)
     assert len(payload) < 1.1 * bits / 8
+
+
+def test_old_bytes_are_sorted_only_where_they_helped_or_are_few() -> None:
+    """A model's sections each have names of some bytes, and all of them the same old bytes."""
+
+    def packed(size: int) -> Packed:
+        return OtherStreams(MODE_PLAIN, [], []), bytes(size)
+
+    few, many, old = bytes(1000), bytes(100_000), bytes(600_000)
+    assert not is_patch_worth_it(few, old, packed(900), packed(880))
+    assert is_patch_worth_it(few, old, packed(900), packed(300))
+    assert is_patch_worth_it(many, old, packed(90_000), packed(89_900))

@@ -45,6 +45,16 @@ _WORTH_MORE_TRIES: Final = 0.97
 """The share of the bytes that a quick packer must get below for the slow ones to be tried on
 many."""
 
+_MUCH_LARGER: Final = 8
+_WORTH_SORTING: Final = 0.9
+"""Where the old bytes are so many times as large as the data, they are sorted only if they made a
+tenth of it superfluous as a dictionary: each of the sections of a model has some hundred bytes of
+names, and all of them the same old bytes."""
+
+_CLEARLY_BETTER: Final = 0.95
+"""The share of what zstd's fastest levels make of weights, below which no slow packer is tried on
+them: such gain one or two hundredths."""
+
 _CHAIN_LOG_MAX: Final = 23
 """The size of zstd's search tree, as a power of two: half of what level 19 would take for 16 MiB.
 That saves 32 MB, and hardly a match is lost."""
@@ -82,21 +92,43 @@ def encode_other(
         weights: the tensors among them, and what lies between; empty where a decoder must not be
             asked to know such.
     """
-    candidates = [_plain(data, is_noise=is_noise, is_in_crumbs=is_in_crumbs)]
+    coded = _weights(data, weights)
+    plain = _plain(data, is_noise=is_noise or coded is not None, is_in_crumbs=is_in_crumbs)
+    if coded is not None and not is_noise and len(coded[1]) > _CLEARLY_BETTER * _cost(*plain):
+        plain = _plain(data, is_noise=False, is_in_crumbs=is_in_crumbs)
+    candidates = [plain]
     if data and old and not is_noise and has_common_bytes(data, old):
         candidates.append(_dictionary(data, old, ranges))
-        best = min(len(packed) for _, packed in candidates)
-        # Suffix sorting noise takes minutes and finds nothing; small inputs are always tried.
-        is_worth_it = len(data) <= _SLOW_UP_TO_BYTES or best < _WORTH_MORE_TRIES * len(data)
-        if is_worth_it and not is_patch_hopeless:
+        if not is_patch_hopeless and is_patch_worth_it(data, old, *candidates):
             candidates.append(_patch(data, old, ranges))
     best_of_all = min(candidates, key=lambda candidate: _cost(*candidate))
+    if coded is not None and len(coded[1]) < _WORTH_WEIGHTS * _cost(*best_of_all):
+        return coded
+    return best_of_all
+
+
+def _weights(data: bytes, weights: Sequence[WeightsPiece]) -> Packed | None:
+    """Code the data as weights; None where there are too few among them."""
     if sum(piece.size_bytes for piece in weights if piece.kind is not None) < _WEIGHTS_MIN_BYTES:
-        return best_of_all
+        return None
     packed = encode_weights(data, weights)
-    streams = OtherStreams(MODE_PLAIN, [], [(PACK_WEIGHTS, len(packed), len(data))])
-    is_smaller = len(packed) < _WORTH_WEIGHTS * _cost(*best_of_all)
-    return (streams, packed) if is_smaller else best_of_all
+    return OtherStreams(MODE_PLAIN, [], [(PACK_WEIGHTS, len(packed), len(data))]), packed
+
+
+def is_patch_worth_it(data: bytes, old: bytes, plain: Packed, dictionary: Packed) -> bool:
+    """Say whether to sort the old bytes' suffixes, which takes its time however little is new.
+
+    Args:
+        data: what is to be made.
+        old: bytes of the base that may help.
+        plain: the data packed without them.
+        dictionary: the data packed with them as a dictionary.
+    """
+    best = min(len(plain[1]), len(dictionary[1]))
+    if len(data) < len(old) // _MUCH_LARGER:
+        return best < _WORTH_SORTING * len(plain[1])
+    # Suffix sorting noise takes minutes and finds nothing; small inputs are always tried.
+    return len(data) <= _SLOW_UP_TO_BYTES or best < _WORTH_MORE_TRIES * len(data)
 
 
 def _cost(streams: OtherStreams, packed: bytes) -> int:
