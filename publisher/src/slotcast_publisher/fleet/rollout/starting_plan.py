@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_schemas.describe import Key, keys_of
+from slotcast_schemas.reasons import Reason
 
 _WIDTH: Final = 96
 _CANARIES_MIN: Final = 5
@@ -27,7 +28,7 @@ _EXAMPLES: Final[Mapping[str, Any]] = {
     "stepping_stones": ["1.5"],
     "go_back_to": "1.0.post1",
     "limits.stop_after_failures": 3,
-    "limits.max_share_by_reason": {"too_slow": 0.02},
+    "limits.max_share_by_reason": {str(Reason.TOO_SLOW): 0.02},
     "limits.max_nonfinite_share_rise": 0.001,
     "limits.max_load_time_ratio": 2.0,
     "limits.max_output_mean_shift": 0.5,
