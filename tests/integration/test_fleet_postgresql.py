@@ -124,7 +124,10 @@ def test_two_serve_divide_what_devices_say(url: str, broker: Broker, tmp_path: P
             for counter in range(1, 5)
         ]
         devices.say(publisher.topics, *sent)
-        wait_until(lambda: count(one.database, tables.metrics) == len(sent))
+        wait_until(
+            lambda: one.fleet.intake.taken + other.fleet.intake.taken == len(sent), every_s=0.1
+        )
+        assert count(one.database, tables.metrics) == len(sent)
         # Each says what it has taken once that is written.
         wait_until(lambda: one.fleet.intake.taken + other.fleet.intake.taken == len(sent))
         assert one.fleet.intake.taken > 0
