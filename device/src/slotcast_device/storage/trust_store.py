@@ -16,7 +16,6 @@ of its own (a second machine, a restored backup), or somebody replays an old not
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Final
@@ -84,7 +83,7 @@ def _verify_in_copy(data: bytes, model: str, pinned_root: bytes, trust_dir: Path
         trust_dir,
         copy,
         symlinks=True,
-        copy_function=_link_or_copy,
+        copy_function=_copy_file,
         ignore=shutil.ignore_patterns(_COPY, _BY_ITSELF),
     )
     try:
@@ -110,12 +109,9 @@ def _keep(source: Path, target: Path) -> None:
             path.replace(target / path.name)
 
 
-def _link_or_copy(source: str, target: str) -> None:
-    """Give a file a second name: TUF's client replaces files, and never writes into one."""
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without hard links
-        shutil.copy2(source, target)
+def _copy_file(source: str, target: str) -> None:
+    """Copy one of TUF's small files; without a second name, for not every file system has those."""
+    Path(target).write_bytes(Path(source).read_bytes())
 
 
 def _verify_by_itself(
