@@ -101,7 +101,8 @@ def test_a_new_model_of_an_old_repository_has_roles_of_its_own(
     assert fleet.hear("new", old.offer("new", "1.0")) == "1.0"
     after = signed_files(old)
     changed = {path for path in after if after[path] != before.get(path)}
-    assert {p for p in changed if not p.startswith("metadata/models/new/")} == {
+    # When something was signed last is known to the second: it may be the same one.
+    assert {p for p in changed if not p.startswith("metadata/models/new/")} <= {
         "metadata/signed-at"
     }
     assert old.offered() == ["a", "b", "new"]

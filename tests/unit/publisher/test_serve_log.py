@@ -162,11 +162,12 @@ def test_a_reader_that_stalls_keeps_nobody_waiting_and_is_told_what_it_missed() 
     reader.join()
     os.close(reading)
     lines = [json.loads(line) for line in b"".join(got).splitlines()]
-    (gap,) = [line for line in lines if line["event"] == "log_dropped"]
+    missed = [line["lines"] for line in lines if line["event"] == "log_dropped"]
     said = [line["number"] for line in lines if line["event"] == "said"]
-    assert len(said) + gap["lines"] == 20_000
-    assert said == list(range(len(said)))  # what came is whole, and in order
-    assert [line["event"] for line in lines[-2:]] == ["log_dropped", "after"]
+    assert missed
+    assert len(said) + sum(missed) == 20_000
+    assert said == sorted(set(said))  # what came is whole, and in order
+    assert lines[-1]["event"] == "after"
 
 
 def test_a_reader_that_never_reads_does_not_keep_the_log_from_ending(

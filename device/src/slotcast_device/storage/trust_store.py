@@ -79,13 +79,7 @@ def _verify_in_copy(data: bytes, model: str, pinned_root: bytes, trust_dir: Path
     """Verify a notice beside what was seen, and remember it if it is good."""
     copy = trust_dir / _COPY
     shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(
-        trust_dir,
-        copy,
-        symlinks=True,
-        copy_function=_copy_file,
-        ignore=shutil.ignore_patterns(_COPY, _BY_ITSELF),
-    )
+    _copy_folder(trust_dir, copy, without=frozenset({_COPY, _BY_ITSELF}))
     try:
         trusted = verify.verify_notice(data, model, pinned_root, copy)
         _keep(copy, trust_dir)
@@ -109,9 +103,22 @@ def _keep(source: Path, target: Path) -> None:
             path.replace(target / path.name)
 
 
-def _copy_file(source: str, target: str) -> None:
-    """Copy one of TUF's small files; without a second name, for not every file system has those."""
-    Path(target).write_bytes(Path(source).read_bytes())
+def _copy_folder(source: Path, target: Path, without: frozenset[str] = frozenset()) -> None:
+    """Copy TUF's small files, but neither modes nor names.
+
+    The unit's sandbox lets nobody set a group's bit, and not every file system has hard links.
+    """
+    target.mkdir()
+    for path in sorted(source.iterdir()):
+        if path.name in without:
+            continue
+        new = target / path.name
+        if path.is_symlink():
+            new.symlink_to(path.readlink())
+        elif path.is_dir():
+            _copy_folder(path, new)
+        else:
+            new.write_bytes(path.read_bytes())
 
 
 def _verify_by_itself(
