@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from slotcast_publisher.cli.common import Json, Repo, emit
-from slotcast_publisher.cli.serving import DATABASE_VARIABLE, FLEET_INSTALL
-from slotcast_schemas.errors import UsageError
+from slotcast_publisher.fleet.commands.opening import (
+    DatabaseUrl,
+    needing_fleet,
+    open_fleet_database,
+)
 
 if TYPE_CHECKING:
     from slotcast_publisher.fleet.alarms.board import Alarm
@@ -26,24 +28,15 @@ def _alarms(
     past: Annotated[
         int, typer.Option("--past", min=0, max=10_000, help="So many that are over, too.")
     ] = 10,
-    database: Annotated[
-        str | None,
-        typer.Option(
-            envvar=DATABASE_VARIABLE,
-            help="Of the fleet; fleet.db in the repository's folder unless given.",
-            show_default=False,
-        ),
-    ] = None,
+    database: DatabaseUrl = None,
     json: Json = False,
 ) -> None:
     """Show what of the fleet needs a person, and what did lately."""
-    if importlib.util.find_spec("sqlalchemy") is None:
-        raise UsageError(f"this is of the fleet, which is not installed: {FLEET_INSTALL}")
-    from slotcast_publisher.fleet.alarms import store
-    from slotcast_publisher.fleet.database.database import FILE_NAME, open_database
+    with needing_fleet():
+        from slotcast_publisher.fleet.alarms import store
 
     with (
-        open_database(database or repo / FILE_NAME, may_change=False) as opened,
+        open_fleet_database(repo, database) as opened,
         opened.reading() as connection,
     ):
         alarms = store.listed(connection, past=past)

@@ -11,14 +11,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from slotcast_publisher.cli.common import Json, Repo, Tags, emit, pairs
-from slotcast_publisher.cli.serving import DATABASE_VARIABLE, FLEET_INSTALL
 from slotcast_publisher.errors import NotFound
+from slotcast_publisher.fleet.commands.opening import DatabaseUrl, open_fleet_database
 from slotcast_schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,15 +64,7 @@ def _fleet(
     limit: Annotated[
         int, typer.Option("--limit", min=1, help="The most devices that are shown to people.")
     ] = DEVICES_SHOWN,
-    database: Annotated[
-        str | None,
-        typer.Option(
-            envvar=DATABASE_VARIABLE,
-            help="postgresql://HOST/NAME or sqlite:///PATH; fleet.db in the repository's"
-            " folder unless given.",
-            show_default=False,
-        ),
-    ] = None,
+    database: DatabaseUrl = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Look again and again, until Ctrl-C.")
     ] = False,
@@ -90,7 +81,7 @@ def _fleet(
         _time_s(seen_since, "--seen-since"),
         _time_s(unseen_since, "--unseen-since"),
     )
-    with _open(repo, database) as opened:
+    with open_fleet_database(repo, database) as opened:
 
         def look() -> View:
             return _view(opened, asked, None if json else limit)
@@ -145,14 +136,6 @@ class View:
         from slotcast_publisher.fleet.commands.fleet_text import aligned
 
         return [*self.above, *(aligned(self.table) if self.table else ()), *self.below]
-
-
-def _open(repo: Path, database: str | None) -> Database:
-    try:
-        from slotcast_publisher.fleet.database.database import FILE_NAME, open_database
-    except ModuleNotFoundError as exc:
-        raise UsageError(f"{exc.name} is not installed: {FLEET_INSTALL}") from exc
-    return open_database(database or repo / FILE_NAME, may_change=False)
 
 
 def _view(database: Database, asked: _Asked, limit: int | None) -> View:

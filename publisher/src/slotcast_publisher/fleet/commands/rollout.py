@@ -22,6 +22,11 @@ from slotcast_publisher.cli.common import Brokers, Json, Model, Repo, Version, e
 from slotcast_publisher.delivery.publish import brokers_of
 from slotcast_publisher.durable import storage_errors
 from slotcast_publisher.errors import Conflict, NotFound
+from slotcast_publisher.fleet.commands.opening import (
+    DatabaseUrl,
+    needing_fleet,
+    open_fleet_database,
+)
 from slotcast_publisher.fleet.rollout.offers import Membership
 from slotcast_publisher.fleet.rollout.person import Wish
 from slotcast_publisher.fleet.rollout.plan import Plan
@@ -34,7 +39,6 @@ from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker
 from slotcast_schemas.errors import SlotcastError, UsageError
 
-FLEET_INSTALL: Final = "pip install 'slotcast-publisher[fleet]'"
 ANSWER_MAX_S: Final = 20.0
 """The seconds that a command waits for `slotcast serve` to carry out what it asks for."""
 REFRESH_S: Final = 2.0
@@ -46,15 +50,6 @@ PlanFile = Annotated[Path, typer.Argument(help="The plan, a TOML file.", show_de
 Why = Annotated[str, typer.Option("--why", help="For the log.")]
 Who = Annotated[
     str | None, typer.Option("--who", help="The person; user and machine unless given.")
-]
-DatabaseUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--database",
-        envvar="SLOTCAST_DATABASE",
-        help="Of the fleet, as `slotcast serve` has it; fleet.db in the repository unless given.",
-        show_default=False,
-    ),
 ]
 Once = Annotated[bool, typer.Option("--once", help="Do not go on showing it on a terminal.")]
 
@@ -363,10 +358,9 @@ def _brokers(repository: Repository, urls: list[str] | None) -> list[Broker]:
 
 @contextlib.contextmanager
 def _steering(repository: Repository, database: str | None, brokers: list[Broker]) -> Iterator[Any]:
-    with _needing_fleet():
-        from slotcast_publisher.fleet.database.database import FILE_NAME, open_database
+    with needing_fleet():
         from slotcast_publisher.fleet.steering.build import build_for_one_turn
-    with open_database(database or repository.path / FILE_NAME) as opened:
+    with open_fleet_database(repository.path, database, may_change=True) as opened:
         steering = build_for_one_turn(repository, opened, brokers, _say_problem)
         try:
             yield steering
@@ -377,24 +371,15 @@ def _steering(repository: Repository, database: str | None, brokers: list[Broker
 @contextlib.contextmanager
 def _reading(repository: Repository, database: str | None) -> Iterator[Any]:
     """Open the fleet's database for reading; gives None where there is none yet."""
-    with _needing_fleet():
-        from slotcast_publisher.fleet.database.database import FILE_NAME, open_database
+    with needing_fleet():
         from slotcast_publisher.fleet.steering.fleet_database import DatabaseFleet
     try:
-        opened = open_database(database or repository.path / FILE_NAME, may_change=False)
+        opened = open_fleet_database(repository.path, database)
     except NotFound:
         yield None
         return
     with opened:
         yield DatabaseFleet(opened)
-
-
-@contextlib.contextmanager
-def _needing_fleet() -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as exc:
-        raise UsageError(f"this needs what watches the fleet: {FLEET_INSTALL}") from exc
 
 
 def _say_problem(event: str, **fields: Any) -> None:
