@@ -43,6 +43,14 @@ ANSWER_MAX_S: Final = 20.0
 """The seconds that a command waits for `slotcast serve` to carry out what it asks for."""
 REFRESH_S: Final = 2.0
 """The seconds between two looks of `status` on a terminal."""
+PLAIN: Final = {
+    Wish.PAUSE: "Let no more device begin, until a person says so.",
+    Wish.RESUME: "Let a paused rollout go on; limits that had paused it are accepted by that.",
+    Wish.CANCEL: "Take the offer back and end the rollout; devices that have committed keep the"
+    " release.",
+    Wish.RETRY: "Have devices that failed try again.",
+}
+"""What `--help` says of each request that needs no more than the rollout's name."""
 ENDED: Final = frozenset({"FINISHED", "STOPPED"})
 
 Name = Annotated[str, typer.Argument(help="Name of the rollout.", show_default=False)]
@@ -66,12 +74,12 @@ def register(app: typer.Typer) -> None:
         "check": _check,
         "start": _start,
         "status": _status,
-        "pause": _pause,
-        "resume": _resume,
+        "pause": _plain(Wish.PAUSE),
+        "resume": _plain(Wish.RESUME),
         "open-gate": _open_gate,
-        "cancel": _cancel,
+        "cancel": _plain(Wish.CANCEL),
         "go-back": _go_back,
-        "retry": _retry,
+        "retry": _plain(Wish.RETRY),
         "log": _log,
     }
     for name, command in commands.items():
@@ -213,30 +221,22 @@ def _request(wish: Wish, who: str | None, **fields: str) -> AskedFor:
     return requests.new_request(wish, who or requests.this_person(), **fields)
 
 
-def _pause(
-    repo: Repo,
-    name: Name,
-    why: Why = "",
-    who: Who = None,
-    broker: Brokers = None,
-    database: DatabaseUrl = None,
-    json: Json = False,
-) -> None:
-    """Let no more device begin, until a person says so."""
-    _ask(repo, name, _request(Wish.PAUSE, who, why=why), broker, database, json)
+def _plain(wish: Wish) -> Callable[..., None]:
+    """Make the command of a request that needs no more than the rollout's name."""
 
+    def command(
+        repo: Repo,
+        name: Name,
+        why: Why = "",
+        who: Who = None,
+        broker: Brokers = None,
+        database: DatabaseUrl = None,
+        json: Json = False,
+    ) -> None:
+        _ask(repo, name, _request(wish, who, why=why), broker, database, json)
 
-def _resume(
-    repo: Repo,
-    name: Name,
-    why: Why = "",
-    who: Who = None,
-    broker: Brokers = None,
-    database: DatabaseUrl = None,
-    json: Json = False,
-) -> None:
-    """Let a paused rollout go on; limits that had paused it are accepted by that."""
-    _ask(repo, name, _request(Wish.RESUME, who, why=why), broker, database, json)
+    command.__doc__ = PLAIN[wish]
+    return command
 
 
 def _open_gate(
@@ -252,32 +252,6 @@ def _open_gate(
     """Say yes for a group that waits at its gate."""
     asked = _request(Wish.OPEN_GATE, who, group=group, why=why)
     _ask(repo, name, asked, broker, database, json)
-
-
-def _cancel(
-    repo: Repo,
-    name: Name,
-    why: Why = "",
-    who: Who = None,
-    broker: Brokers = None,
-    database: DatabaseUrl = None,
-    json: Json = False,
-) -> None:
-    """Take the offer back and end the rollout; devices that have committed keep the release."""
-    _ask(repo, name, _request(Wish.CANCEL, who, why=why), broker, database, json)
-
-
-def _retry(
-    repo: Repo,
-    name: Name,
-    why: Why = "",
-    who: Who = None,
-    broker: Brokers = None,
-    database: DatabaseUrl = None,
-    json: Json = False,
-) -> None:
-    """Have devices that failed try again."""
-    _ask(repo, name, _request(Wish.RETRY, who, why=why), broker, database, json)
 
 
 def _go_back(
