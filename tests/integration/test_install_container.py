@@ -52,7 +52,7 @@ def built(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
     subprocess.run(["tar", "-xf", str(archive), "-C", str(folder)], check=True)
     try:
         base = python_image.image()
-    except python_image.NoImage as why:
+    except engine.NoImage as why:
         pytest.skip(str(why))
     image = f"slotcast/device-test:{uuid.uuid4().hex[:8]}"
     recipe = str(folder / "Containerfile")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
@@ -26,6 +26,7 @@ from slotcast_schemas.states import State
 from tests.support import models
 from tests.support.brokers import Broker
 from tests.support.fleet import Publisher
+from tests.support.simulated import running
 from tests.support.waiting import WAIT_S
 
 pytestmark = pytest.mark.broker
@@ -91,28 +92,8 @@ def listener(publisher: Publisher, broker: Broker) -> Iterator[Listener]:
     made.close()
 
 
-@contextlib.contextmanager
-def running(publisher: Publisher, wanted: Wanted) -> Iterator[Simulation]:
-    """Run a simulation in a thread; what it raises is raised."""
-    simulation = Simulation(publisher.repo, wanted)
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            simulation.run()
-        except BaseException as exc:  # noqa: BLE001 - handed to the test
-            failures.append(exc)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        yield simulation
-    finally:
-        simulation.stop()
-        thread.join(4 * WAIT_S)
-    assert not thread.is_alive(), "the simulation does not stop"
-    if failures:
-        raise failures[0]
+def simulating(publisher: Publisher, wanted: Wanted) -> AbstractContextManager[Simulation]:
+    return running(Simulation(publisher.repo, wanted), stop_max_s=4 * WAIT_S)
 
 
 @pytest.fixture
@@ -155,7 +136,7 @@ def test_twenty_devices_take_a_release_and_the_bad_ones_say_why(
         script=parse_script(script.encode(), "s"),
     )
     released.publish("sim", "1.0")
-    with running(released, wanted) as simulation:
+    with simulating(released, wanted) as simulation:
         ids = simulation.ids
         listener.wait_for(lambda: all(runs(listener, one, "1.0") for one in ids), "1.0 everywhere")
         listener.wait_for(lambda: listener.metrics.keys() >= set(ids), "metrics of everyone")
@@ -219,7 +200,7 @@ def test_devices_that_die_vanish_and_hang_on_bad_links_still_end_well(
         '[[faults]]\nkind = "vanishes"\nids = ["sim-5"]\nafter_s = 0.5\n'
     )
     wanted = Wanted(count=6, models=("sim",), script=parse_script(script.encode(), "s"), seed=3)
-    with running(released, wanted) as simulation:
+    with simulating(released, wanted) as simulation:
         ids = [one for one in simulation.ids if one != "sim-5"]
         listener.wait_for(
             lambda: any(not p.online for p in listener.presences.get("sim-5", ())), "a last will"

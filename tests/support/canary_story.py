@@ -38,6 +38,7 @@ from tests.support import models
 from tests.support.brokers import Broker, mosquitto
 from tests.support.fleet import Publisher
 from tests.support.postgresql import postgresql
+from tests.support.simulated import running
 
 PATIENCE_S: Final = 400.0
 """How long anything may take before it is called missing; not a measure of speed."""
@@ -183,7 +184,10 @@ class CanaryStory:
     def tell(self) -> None:
         """Tell all of it; raises where it goes another way."""
         self.publisher.publish("clf", "1.0")
-        with self._living() as simulation, self._served() as serves:
+        with (
+            running(Simulation(self.repo, self.simulated), stop_max_s=PATIENCE_S) as simulation,
+            self._served() as serves,
+        ):
             self.until(lambda: simulation.all_run("clf", "1.0"), "1.0 everywhere")
             self._start("bad", "2.0", soak_s=600)
             self.until(lambda: self.record("bad").state is RolloutState.PAUSED, "a pause", serves)
@@ -294,27 +298,6 @@ class CanaryStory:
             yield serves
         finally:
             serves.close()
-
-    @contextlib.contextmanager
-    def _living(self) -> Iterator[Simulation]:
-        simulation = Simulation(self.repo, self.simulated)
-        failures: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                simulation.run()
-            except BaseException as exc:  # noqa: BLE001 - handed to the test
-                failures.append(exc)
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        try:
-            yield simulation
-        finally:
-            simulation.stop()
-            thread.join(PATIENCE_S)
-        if failures:
-            raise failures[0]
 
 
 def _with_so_many_canaries(ids: Sequence[str], percent: float) -> tuple[str, set[str]]:

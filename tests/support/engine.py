@@ -18,6 +18,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -42,6 +43,10 @@ class BrokerUnavailable(Exception):
     """No Mosquitto can be run here; the message says who has to do what."""
 
     exit_code: ClassVar[int] = 69
+
+
+class NoImage(Exception):
+    """None is here, none can be pulled and none can be made; the message says why."""
 
 
 class BadSetting(BrokerUnavailable):
@@ -127,19 +132,32 @@ def image() -> str:
     Raises:
         BrokerUnavailable: no image is here, none can be pulled and none can be built.
     """
-    asked_for = os.environ.get("SLOTCAST_MOSQUITTO_IMAGE")
+    return choose_image("SLOTCAST_MOSQUITTO_IMAGE", OFFICIAL_IMAGE, LOCAL_IMAGE, _build_local_image)
+
+
+def choose_image(variable: str, official: str, local: str, make: Callable[[], None]) -> str:
+    """Give an image: the one asked for, else one that is here, else pulled, else made.
+
+    Args:
+        variable: the environment's, by which one is asked for.
+        official: its name in a registry.
+        local: its name here, should it be made.
+        make: makes that one, or raises.
+    """
+    asked_for = os.environ.get(variable)
     if asked_for:
         return asked_for
     client = docker.from_env(timeout=_PULL_TIMEOUT_S)
     try:
-        for name in (OFFICIAL_IMAGE, LOCAL_IMAGE):
-            if is_here(client, name):
+        for name in (official, local):
+            if _is_here(client, name):
                 return name
-        if pull(client, OFFICIAL_IMAGE):
-            return OFFICIAL_IMAGE
+        if _pull(client, official):
+            return official
     finally:
         client.close()
-    return _build_local_image()
+    make()
+    return local
 
 
 def remove_forgotten() -> list[str]:
@@ -173,7 +191,7 @@ def describe() -> str:
     return f"Mosquitto for the integration tests: binary {binary()} (no container engine answers)"
 
 
-def is_here(client: docker.DockerClient, name: str) -> bool:
+def _is_here(client: docker.DockerClient, name: str) -> bool:
     """Whether the engine has an image."""
     try:
         client.images.get(name)
@@ -182,7 +200,7 @@ def is_here(client: docker.DockerClient, name: str) -> bool:
     return True
 
 
-def pull(client: docker.DockerClient, name: str) -> bool:
+def _pull(client: docker.DockerClient, name: str) -> bool:
     """Fetch an image from its registry; gives whether it came."""
     try:
         client.images.pull(name)
@@ -198,14 +216,13 @@ def _remove(container: Any) -> None:
         return  # another run was faster
 
 
-def _build_local_image() -> str:
+def _build_local_image() -> None:
     script = REPOSITORY / "mosquitto" / "build-local-image"
     done = subprocess.run([str(script), LOCAL_IMAGE], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise BrokerUnavailable(
             f"{OFFICIAL_IMAGE} cannot be pulled, and {script.name} failed: {done.stderr.strip()}"
         )
-    return LOCAL_IMAGE
 
 
 def main() -> int:

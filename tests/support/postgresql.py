@@ -70,7 +70,7 @@ def postgresql() -> Iterator[str]:
 def _container() -> Iterator[str]:
     try:
         image = postgresql_image.image()
-    except postgresql_image.NoImage as exc:
+    except engine.NoImage as exc:
         raise PostgresqlUnavailable(str(exc)) from exc
     container = DockerContainer(image).with_kwargs(labels=engine.process_label())
     container.with_env("POSTGRES_HOST_AUTH_METHOD", "trust")  # as the official image is told

@@ -7,20 +7,16 @@ Environment:
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import Final
 
-import docker
-
-from tests.support import engine
+from tests.support.engine import NoImage, choose_image
 
 OFFICIAL_IMAGE: Final = "postgres:15"
 LOCAL_IMAGE: Final = "slotcast/postgresql:local"
-_PULL_TIMEOUT_S: Final = 90
 _DEBIAN: Final = Path("/usr/lib/postgresql")
 _USER: Final = "999"
 _START: Final = """\
@@ -35,10 +31,6 @@ exec "$bin/postgres" -D /data/cluster -c listen_addresses='*' -c unix_socket_dir
 """Does what the official image does when it starts; nobody but the tests can reach it."""
 
 
-class NoImage(Exception):
-    """None is here, none can be pulled and none can be made; the message says why."""
-
-
 @functools.cache
 def image() -> str:
     """Give the image: the one asked for, else one that is here, else pulled, else made.
@@ -46,20 +38,7 @@ def image() -> str:
     Raises:
         NoImage: none of that.
     """
-    asked_for = os.environ.get("SLOTCAST_POSTGRESQL_IMAGE")
-    if asked_for:
-        return asked_for
-    client = docker.from_env(timeout=_PULL_TIMEOUT_S)
-    try:
-        for name in (OFFICIAL_IMAGE, LOCAL_IMAGE):
-            if engine.is_here(client, name):
-                return name
-        if engine.pull(client, OFFICIAL_IMAGE):
-            return OFFICIAL_IMAGE
-    finally:
-        client.close()
-    _make()
-    return LOCAL_IMAGE
+    return choose_image("SLOTCAST_POSTGRESQL_IMAGE", OFFICIAL_IMAGE, LOCAL_IMAGE, _make)
 
 
 def _make() -> None:

@@ -15,17 +15,10 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-import docker
-
-from tests.support import engine
+from tests.support.engine import NoImage, choose_image
 
 OFFICIAL_IMAGE: Final = "python:3.11-slim"
 LOCAL_IMAGE: Final = "slotcast/python:local"
-_PULL_TIMEOUT_S: Final = 90
-
-
-class NoImage(Exception):
-    """None is here, none can be pulled and none can be made; the message says why."""
 
 
 @functools.cache
@@ -35,20 +28,7 @@ def image() -> str:
     Raises:
         NoImage: none of that.
     """
-    asked_for = os.environ.get("SLOTCAST_PYTHON_IMAGE")
-    if asked_for:
-        return asked_for
-    client = docker.from_env(timeout=_PULL_TIMEOUT_S)
-    try:
-        for name in (OFFICIAL_IMAGE, LOCAL_IMAGE):
-            if engine.is_here(client, name):
-                return name
-        if engine.pull(client, OFFICIAL_IMAGE):
-            return OFFICIAL_IMAGE
-    finally:
-        client.close()
-    _make()
-    return LOCAL_IMAGE
+    return choose_image("SLOTCAST_PYTHON_IMAGE", OFFICIAL_IMAGE, LOCAL_IMAGE, _make)
 
 
 def _make() -> None:
