@@ -29,15 +29,15 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 code = receiver.answers.pop(0) if receiver.answers else 204
-                self.send_response(code)
-                if 300 <= code < 400:
-                    self.send_header("Location", f"{receiver.url}/elsewhere")
-                self.end_headers()
-                with receiver._changed:
+                with receiver._changed:  # before the answer: who has it may look at once
                     receiver.got.append(
                         {"path": self.path, "headers": dict(self.headers), "body": body}
                     )
                     receiver._changed.notify_all()
+                self.send_response(code)
+                if 300 <= code < 400:
+                    self.send_header("Location", f"{receiver.url}/elsewhere")
+                self.end_headers()
 
             def log_message(self, *args: object) -> None:
                 pass
