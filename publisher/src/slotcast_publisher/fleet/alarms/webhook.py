@@ -259,7 +259,7 @@ class Poster:
             try:
                 asyncio.run(self._send(post.body))
             except NotTaken as exc:
-                self._failed(post, exc, tries)
+                self._failed(exc)
                 if not self._is_hopeless(post, exc, tries):
                     self._stop.wait(self._waits.next_s())
                     continue
@@ -286,8 +286,7 @@ class Poster:
             return True
         return self._now() - post.made_s > _GIVEN_UP_S
 
-    def _failed(self, post: Post, exc: NotTaken, tries: int) -> None:
-        del post, tries
+    def _failed(self, exc: NotTaken) -> None:
         if not self._is_failing:
             self._is_failing = True
             self._say(
