@@ -117,6 +117,23 @@ def saved_bytes_of(connection: Connection, model: str, sequence: int) -> int:
     return int(total or 0)
 
 
+def saved_by_group(connection: Connection, model: str, sequence: int) -> dict[str, tuple[int, int]]:
+    """Give, by group, how many devices run a release, and what those did not have to fetch of it.
+
+    Args:
+        connection: that may read.
+        model: which.
+        sequence: of the release.
+    """
+    d = device_models.c
+    rows = connection.execute(
+        select(d.group_name, func.count(), func.sum(d.saved_bytes))
+        .where(d.model == model, d.target_sequence == sequence, d.active_sequence == sequence)
+        .group_by(d.group_name)
+    )
+    return {group: (int(count), int(saved or 0)) for group, count, saved in rows}
+
+
 def put_rollout(
     connection: Connection, model: str, name: str, state: str, record: str, at_s: int
 ) -> None:

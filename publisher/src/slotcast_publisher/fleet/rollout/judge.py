@@ -59,6 +59,7 @@ class LimitReading:
         over: devices that are above the limit by themselves, of those that can tell; None for
             limits that are not on single devices.
         is_broken: whether that is beyond chance.
+        high: with the same confidence, it is not above this; None where `low` is, or nothing tells.
     """
 
     group: str
@@ -69,6 +70,7 @@ class LimitReading:
     observed: int
     over: Share | None
     is_broken: bool
+    high: float | None = None
 
     @property
     def key(self) -> str:
@@ -148,15 +150,17 @@ def _failed(limits: Limits, group: str, tally: Tally) -> Iterator[LimitReading]:
 
 
 def _share(group: str, name: str, share: Share, limit: float, confidence: float) -> LimitReading:
+    bounds = share.bounds(confidence)
     return LimitReading(
         group=group,
         name=name,
         value=share.value,
-        low=share.bounds(confidence).low,
+        low=bounds.low,
         limit=limit,
         observed=share.of,
         over=None,
         is_broken=is_surely_above(share, limit, confidence),
+        high=bounds.high,
     )
 
 
@@ -180,7 +184,8 @@ def _silent(
         Share(sum(age_s(d, record, wall_s) >= limits.silent_s for d in devices), len(devices))
         for devices in (switched, others)
     )
-    low = difference(new, old, limits.confidence).low
+    bounds = difference(new, old, limits.confidence)
+    low = bounds.low
     # Newcombe's bound is bold for few devices, as Wilson's is: Fisher's exact test stands beside.
     chance = chance_of_parting(new.hits, new.of, new.hits + old.hits, new.of + old.of)
     yield LimitReading(
@@ -192,6 +197,7 @@ def _silent(
         observed=new.of,
         over=new,
         is_broken=low > limits.max_silent_share_rise and chance <= tail(limits.confidence),
+        high=bounds.high,
     )
 
 
@@ -215,10 +221,9 @@ def _figure(
         return None
     over = Share(sum(told), len(told))
     is_many = is_surely_above(over, limits.max_share_of_devices, limits.confidence)
-    value, low = value_on_all(figure, pairs) or 0.0, None
-    if value > limit:
-        estimate = on_all(figure, pairs, limits.confidence)
-        low = None if estimate is None else estimate.low
+    value = value_on_all(figure, pairs) or 0.0
+    estimate = on_all(figure, pairs, limits.confidence) if value > limit else None
+    low = None if estimate is None else estimate.low
     is_enough = len(told) >= devices_needed(limits.confidence)
     return LimitReading(
         group=group,
@@ -229,4 +234,5 @@ def _figure(
         observed=len(told),
         over=over,
         is_broken=is_many or (is_enough and low is not None and low > limit),
+        high=None if estimate is None else estimate.high,
     )
