@@ -7,7 +7,7 @@ with the same TUF client that devices have.
 from __future__ import annotations
 
 import textwrap
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ from slotcast_schemas import wire
 from slotcast_schemas.errors import MalformedMessage, RefusedRelease
 from slotcast_schemas.messages import Notice, Offer, Release
 from slotcast_schemas.messages.offer import Group, Payload
+from slotcast_schemas.printable import printable
 
 
 class Signed(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,6 +135,7 @@ def _release_lines(release: Release) -> list[str]:
             f"    rebased, not the model given ({release.rebased.given_sha256.hex()[:16]}):"
             f" {release.rebased.measure} {release.rebased.distance:.6f}"
         )
+    lines += _statement_lines(release)
     lines += [
         f"    file    {item.path} ({item.role}), {item.size_bytes} bytes, {item.sha256.hex()[:16]}"
         for item in release.files
@@ -147,6 +149,31 @@ def _release_lines(release: Release) -> list[str]:
     ):
         lines += _limit_lines(word, limits)
     return lines
+
+
+def _statement_lines(release: Release) -> list[str]:
+    """Give what the release says to people; its texts may be anybody's."""
+    lines = []
+    if release.changes:
+        lines.append(f"    changes {', '.join(release.changes).replace('_', ' ')}")
+    if release.supported_until:
+        lines.append(f"    support until {day_of(release.supported_until)}")
+    for word, text in (("advice", release.advisory), ("notes", release.notes)):
+        wrapped = [
+            line
+            for part in text.splitlines()
+            for line in textwrap.wrap(printable(part), 88) or [""]
+        ]
+        lines += [f"    {word if i == 0 else '':<7} {line}" for i, line in enumerate(wrapped)]
+    return lines
+
+
+def day_of(at_s: int) -> str:
+    """Give the day of a time, by UTC; the number where no calendar has it."""
+    try:
+        return datetime.fromtimestamp(at_s, UTC).date().isoformat()
+    except (ValueError, OverflowError, OSError):
+        return f"{at_s} s after 1970"
 
 
 def _limit_lines(word: str, limits: msgspec.Struct) -> list[str]:

@@ -26,10 +26,12 @@ from slotcast_publisher.release.delta_payloads import all_builders
 from slotcast_publisher.release.given_files import parse_given
 from slotcast_publisher.release.rebase.release_step import RebaseWanted
 from slotcast_publisher.release.rebase.search import table
+from slotcast_publisher.release.statement import make_statement
 from slotcast_publisher.repository import Released
 from slotcast_publisher.store import PayloadRecord
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
+from slotcast_schemas.messages.release import CHANGES
 
 
 def register(app: typer.Typer) -> None:
@@ -95,6 +97,24 @@ def _release(
         str | None, typer.Option(help="Release the files of this earlier version again.")
     ] = None,
     notes: Annotated[str, typer.Option(help="For people.")] = "",
+    advisory: Annotated[
+        str, typer.Option(help="What those who run older releases should know; signed with it.")
+    ] = "",
+    mends_vulnerability: Annotated[
+        bool, typer.Option("--mends-vulnerability", help="Say that it mends a vulnerability.")
+    ] = False,
+    mends_fault: Annotated[
+        bool, typer.Option("--mends-fault", help="Say that it mends a fault.")
+    ] = False,
+    adds_function: Annotated[
+        bool, typer.Option("--adds-function", help="Say that it adds a function.")
+    ] = False,
+    supported_until: Annotated[
+        str | None,
+        typer.Option(
+            help="The last day of its support, by UTC, such as 2028-11-30.", metavar="DATE"
+        ),
+    ] = None,
     rebase: Annotated[
         str | None,
         typer.Option(
@@ -139,6 +159,11 @@ def _release(
         is_probed=not no_probe,
         shapes=dict(_parse_shape(text) for text in shape or ()),
         ranges=dict(_parse_range(text) for text in numbers or ()),
+        statement=make_statement(
+            advisory,
+            _chosen_changes(mends_vulnerability, mends_fault, adds_function),
+            supported_until,
+        ),
     )
     repository = open_repository(repo)
     with progress(quiet=json) as advance:
@@ -151,6 +176,11 @@ def _release(
     for warning in done.warnings:
         sys.stderr.write(f"slotcast: warning: {warning}\n")
     emit(json, released_fields(done), released_lines(done))
+
+
+def _chosen_changes(*is_chosen: bool) -> tuple[str, ...]:
+    """Give the words of `CHANGES` that were chosen, in their order."""
+    return tuple(word for word, chosen in zip(CHANGES, is_chosen, strict=True) if chosen)
 
 
 def _parse_shape(text: str) -> tuple[str, tuple[int, ...]]:

@@ -30,6 +30,7 @@ from slotcast_publisher.release.model_format import (
     features_of,
 )
 from slotcast_publisher.release.rebase.release_step import RebaseWanted, Rebasing, rebase_files
+from slotcast_publisher.release.statement import Statement, check_support
 from slotcast_publisher.store import ReleaseFolder, Store, check_model_name
 from slotcast_schemas import limits, wire
 from slotcast_schemas.errors import MalformedMessage, UsageError
@@ -64,6 +65,7 @@ class ReleaseRequest(msgspec.Struct, frozen=True, kw_only=True):
         limits: what was chosen for probe, trial and runtime.
         rebase: release a model moved onto what devices hold, as near to the given one as asked.
         is_probed: whether devices' probe is asked what it will say; what it refuses is not built.
+        statement: what the release says to people of what it changes and of its support.
     """
 
     model: str
@@ -84,6 +86,7 @@ class ReleaseRequest(msgspec.Struct, frozen=True, kw_only=True):
     is_probed: bool = True
     shapes: dict[str, tuple[int, ...]] = {}
     ranges: dict[str, tuple[float, float]] = {}
+    statement: Statement = Statement()
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +122,7 @@ def build_release(store: Store, request: ReleaseRequest, now_s: float, *, above:
     if existing is not None:
         _check_same(existing, given, request)
         return Built(folder=existing, is_new=False)
+    check_support(request.statement, now_s)
     staged = store.staging(request.model)
     warnings: tuple[str, ...] = ()
     rebasing: Rebasing | None = None
@@ -145,7 +149,7 @@ def build_release(store: Store, request: ReleaseRequest, now_s: float, *, above:
 def _describe_request(request: ReleaseRequest) -> dict[str, Any]:
     """Write down all that decides a release's content, to know the same request again."""
     _, trial, runtime = _apply_limits(request, Probe())
-    options = msgspec.to_builtins(
+    options: list[Any] = (
         [request.entry, request.seed, trial, runtime.onnxruntime, runtime.memory_bytes]
         + ([] if request.rebase is None else [request.rebase])
         + ([{"probe": request.limits.probe}] if request.limits.probe else [])
@@ -153,6 +157,7 @@ def _describe_request(request: ReleaseRequest) -> dict[str, Any]:
         + ([{"ranges": request.ranges}] if request.ranges else [])
         + ([{"format": request.format}] if request.format else [])
         + ([{"compiled": True}] if runtime.compiled else [])
+        + ([{"statement": said}] if (said := request.statement.fields()) else [])
     )
     return {
         "files": {path: _sha256(file).hex() for path, file in collect(request.files).items()},
@@ -160,7 +165,8 @@ def _describe_request(request: ReleaseRequest) -> dict[str, Any]:
         "same_as": request.same_as,
         "sequence": request.sequence,
         "notes": request.notes,
-        "options": options,
+        # As it is read again: JSON has no tuples.
+        "options": msgspec.json.decode(msgspec.json.encode(options)),
     }
 
 
@@ -308,6 +314,7 @@ def _take_over(
         sequence=_next_sequence(store, request, above),
         created=int(now_s),
         notes=request.notes,
+        **msgspec.structs.asdict(request.statement),
     )
 
 
@@ -357,6 +364,7 @@ def _take_in(
         trial=trial,
         notes=request.notes,
         rebased=None if rebasing is None else rebasing.says,
+        **msgspec.structs.asdict(request.statement),
     )
     notes = (*in_words(requires), *command_notes(model_format))
     return release, (*facts.warnings, *notes), rebasing

@@ -39,6 +39,12 @@ rank 0, of types that numpy has not, sequences, optionals, maps, inputs of more 
 samples with other shapes from run to run; take outputs that are not as the file declares them, long
 names, or many inputs and outputs."""
 
+CHANGES: Final = ("mends_vulnerability", "mends_fault", "adds_function")
+"""The words for what a release changes, as people are told; devices take others, too."""
+
+ADVISORY_MAX_CHARS: Final = 2000
+"""The most characters of an advisory: it comes with every notice."""
+
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
     """One file of a release. The image is the files laid end to end in this order.
@@ -237,6 +243,9 @@ class Release(Message, frozen=True, kw_only=True, tag_field="kind", tag="release
         sequence: only grows; devices refuse one that is not above their floor.
         image_sha256: digest of the image (all files end to end).
         entry: path of the file that the runtime opens.
+        advisory: for people: what those who run older releases should know.
+        changes: for people: `mends_vulnerability`, `mends_fault`, `adds_function`; several may be.
+        supported_until: for people: when its support ends; 0 where nothing is promised.
     """
 
     KIND = "release"
@@ -260,6 +269,9 @@ class Release(Message, frozen=True, kw_only=True, tag_field="kind", tag="release
     trial: Trial = Trial()
     rebased: Rebased | None = None
     notes: Annotated[str, Meta(max_length=2000)] = ""
+    advisory: Annotated[str, Meta(max_length=ADVISORY_MAX_CHARS)] = ""
+    changes: Annotated[tuple[Word, ...], Meta(max_length=8)] = ()
+    supported_until: UnixTime = 0
 
     def __post_init__(self) -> None:
         """Check what no single field can say.
