@@ -20,6 +20,7 @@ from slotcast_device.jobs import ModelJobs
 from slotcast_device.shell import TICK_S, DeviceShell
 from slotcast_device.storage.slots import SlotStore
 from slotcast_publisher.fleet.simulate.application import InventedApplication
+from slotcast_publisher.fleet.simulate.slow_reading import SlowReading
 from slotcast_schemas.probe import ProbeRequest, ProbeResult
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.topics import ChunkTopic, MapTopic, NoticeTopic
@@ -150,9 +151,8 @@ class SimulatedDevice:
         self._next_s: dict[str, float] = {}  # when a fault happens, or is over
         self._power_s = 0.0
         self._link_s = 0.0
-        self._read_s = 0.0
-        self._read_bytes = 0
-        self._slow = traits.fault("slow_link")
+        slow = traits.fault("slow_link")
+        self._slow_reading = None if slow is None else SlowReading(slow.bytes_per_s)
         self._seen_link: Link | None = None
 
     # --- for the loop -------------------------------------------------------------------------
@@ -165,7 +165,7 @@ class SimulatedDevice:
     @property
     def may_read(self) -> bool:
         """Whether the socket is to be read now; a slow link waits."""
-        return self._slow is None or time.monotonic() >= self._read_s
+        return self._slow_reading is None or self._slow_reading.is_due(time.monotonic())
 
     @property
     def is_up(self) -> bool:
@@ -181,7 +181,8 @@ class SimulatedDevice:
             return self._power_s
         now_s = time.monotonic()
         due = [*self._next_s.values(), *(app.due_s for app in self._applications)]
-        due += [self._read_s] if self._read_s > now_s else []
+        if self._slow_reading is not None and not self._slow_reading.is_due(now_s):
+            due.append(self._slow_reading.due_s)
         link = self.link
         if link is not None and link.has_buffered() and self.may_read:
             return now_s
@@ -207,7 +208,7 @@ class SimulatedDevice:
         self._note_link(process)
         process.connection.serve(readable=readable and self.may_read)
         process.take_turn()
-        self._pace_reading(process, now_s)
+        self._count_slow_reading(process, now_s)
         for application in self._applications:
             if now_s >= application.due_s:
                 application.live_on(now_s)
@@ -327,19 +328,16 @@ class SimulatedDevice:
         if link is None:
             return
         self.record.connections += 1
-        self._read_bytes = 0
-        if self._slow is not None and link.socket is not None:
+        if self._slow_reading is None:
+            return
+        self._slow_reading.begin_connection()
+        if link.socket is not None:
             link.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SLOW_BUFFER_BYTES)
 
-    def _pace_reading(self, process: _Process, now_s: float) -> None:
-        """On a slow link, read again only when what was read would have come over it."""
+    def _count_slow_reading(self, process: _Process, now_s: float) -> None:
         link = process.connection.link
-        if self._slow is None or link is None:
-            return
-        came = link.received_bytes - self._read_bytes
-        if came > 0:
-            self._read_bytes = link.received_bytes
-            self._read_s = max(self._read_s, now_s) + came / self._slow.bytes_per_s
+        if self._slow_reading is not None and link is not None:
+            self._slow_reading.count(link.received_bytes, now_s)
 
     def _note_traffic(self, process: _Process) -> None:
         traffic = process.connection.traffic
