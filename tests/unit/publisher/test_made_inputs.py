@@ -13,10 +13,13 @@ from typer.testing import CliRunner
 from slotcast_publisher.cli import app
 from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.input_hints import hints_of
+from slotcast_publisher.release.made_inputs import InputMaker, NoInputs, Wanted
+from slotcast_publisher.release.repeatability import Run
 from slotcast_publisher.repository import Released, Repository
 from slotcast_schemas.errors import UsageError
-from slotcast_schemas.messages.release import PROBE2, Release
+from slotcast_schemas.messages.release import PROBE2, Release, Tensor
 from slotcast_schemas.probe import ProbeRequest, ProbeResult, SlotModel, run_probe
+from slotcast_schemas.probe.runtime import Feed
 from slotcast_schemas.samples import Samples, read_samples
 from tests.support import typed_models
 from tests.support.old_packages import PADS_WITHIN_BOUNDS
@@ -179,6 +182,25 @@ def test_a_shape_or_range_that_cannot_be_is_refused(
 def test_a_graph_tells_sizes_that_its_weights_fix() -> None:
     hints = hints_of(onnx.load_from_string(typed_models.convolved()))
     assert hints.sizes == {("x", 3): 3}
+
+
+def test_regions_are_never_said_to_lie_in_an_image_that_may_not_be_there() -> None:
+    """Old runtimes read past the images, and now and then find finite numbers there."""
+    hints = hints_of(onnx.load_from_string(typed_models.regions_of_one_image()))
+    tensors = [
+        Tensor(name="x", dtype="tensor(float)", shape=(1, 2, 16, 16)),
+        Tensor(name="rois", dtype="tensor(float)", shape=("r", 4)),
+        Tensor(name="batch", dtype="tensor(int64)", shape=("r",)),
+    ]
+    tried: list[int] = []
+
+    def refuse(feed: Feed) -> Run:
+        tried.extend(np.asarray(feed["batch"]).tolist())
+        raise ValueError
+
+    with pytest.raises(NoInputs, match="no made inputs run"):
+        InputMaker(tensors, hints, Wanted(), seed=0).find(refuse, runs=2)
+    assert set(tried) == {0}
 
 
 @pytest.mark.parametrize(

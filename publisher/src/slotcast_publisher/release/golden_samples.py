@@ -128,10 +128,10 @@ def make_samples(
     if why := session.cannot_be_fed():
         warn(f"no samples: {why}; devices will not compare outputs")
         return Probe()
-    if only_if_needed and usual_inputs_do(session):
+    if only_if_needed and usual_inputs_do(session) and not _numbers_images(session, model):
         return Probe()
     if user_npz is None:
-        samples = _made(session, model, wanted, seed, max_samples)
+        samples = _made(session, _hints_of(model), wanted, seed, max_samples)
     else:
         samples = given_samples(user_npz, session.inputs, max_samples)
     few_bytes = _few_bytes(model_dir) if only_if_needed else max_bytes
@@ -203,14 +203,23 @@ def usual_inputs_do(session: LoadedModel) -> bool:
     return not any(outputs.nonfinite(run) for run in runs) and not outputs.constant(runs)
 
 
-def _made(session: LoadedModel, model: SlotModel, wanted: Wanted, seed: int, runs: int) -> Samples:
+def _hints_of(model: SlotModel) -> Hints:
+    is_plain = model.format == ONNX and not is_prepared(model.path)
+    return hints_of(onnx.load(str(model.path), load_external_data=False)) if is_plain else Hints()
+
+
+def _numbers_images(session: LoadedModel, model: SlotModel) -> bool:
+    """Whether inputs that devices make may name images that are not there, and so run by chance."""
+    is_possible = any(len(t.shape) == 1 and "int" in t.dtype for t in session.inputs)
+    return is_possible and bool(_hints_of(model).image_numbers)
+
+
+def _made(session: LoadedModel, hints: Hints, wanted: Wanted, seed: int, runs: int) -> Samples:
     """Make inputs on which the model runs.
 
     Raises:
         UsageError: none were found; says what to give.
     """
-    is_plain = model.format == ONNX and not is_prepared(model.path)
-    hints = hints_of(onnx.load(str(model.path), load_external_data=False)) if is_plain else Hints()
     try:
         return InputMaker(session.inputs, hints, wanted, seed).find(session.run, runs)
     except NoInputs as exc:

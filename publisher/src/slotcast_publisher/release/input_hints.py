@@ -3,7 +3,9 @@
 An exporter leaves a dimension free that the weights fix: a convolution of weights [32, 3, 3, 3]
 takes images of 3 channels, whatever the input's shape says. So each input is followed through
 operators that keep its axes, to the first that knows a size. And where an input is compared with
-constants (a sampling rate), those are the values that the graph tells apart.
+constants (a sampling rate), those are the values that the graph tells apart. An input that says of
+each region in which image of a batch it lies can only name the first for certain: onnxruntime
+1.18 reads past the images for any other, and gives what lies there.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ _DEPTH_MAX: Final = 12
 """How many operators deep an input is followed."""
 
 _TREES: Final = frozenset({"TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble"})
+_NUMBERS_IMAGES: Final = frozenset({"RoiAlign", "CropAndResize"})
+"""Operators whose third input is the number of an image, for each region."""
 _COLUMNS_MAX: Final = 65_536
 """A feature whose number is larger is not looked at."""
 
@@ -49,11 +53,13 @@ class Hints:
         values: with which an input is compared, by its name.
         columns: between which numbers each column of an input is told apart, by the input's name:
             the thresholds of decision trees, with as much around them.
+        image_numbers: names of inputs that number images of a batch.
     """
 
     sizes: dict[tuple[str, int], int] = field(default_factory=dict)
     values: dict[str, list[float]] = field(default_factory=dict)
     columns: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    image_numbers: set[str] = field(default_factory=set)
 
 
 def hints_of(model: onnx.ModelProto) -> Hints:
@@ -98,6 +104,8 @@ class _Reader:
                 self._note_values(source, node)
             if node.op_type in _TREES:
                 self._note_thresholds(source, node)
+            if node.op_type in _NUMBERS_IMAGES and list(node.input[2:3]) == [name]:
+                self._hints.image_numbers.add(source)
             after = self._axes_after(node, name, axes)
             if after is not None:
                 self._follow(source, node.output[0], after, depth + 1)

@@ -301,6 +301,8 @@ class InputMaker:
     def _range(self, tensor: Tensor, kind: ValueType, plan: Plan) -> Range:
         if tensor.name in self._wanted.ranges:
             return self._wanted.ranges[tensor.name]
+        if tensor.name in self._hints.image_numbers:
+            return 0, 0
         if kind.element.startswith("float"):
             return plan.kind.floats
         if kind.element == "uint8" and not kind.narrow:
