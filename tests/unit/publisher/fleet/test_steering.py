@@ -7,13 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from slotcast_publisher.errors import Conflict
+from slotcast_publisher.fleet.database.database import open_database
+from slotcast_publisher.fleet.database.rollouts import put_view
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures
 from slotcast_publisher.fleet.rollout.lifecycle import GroupState, RolloutState
 from slotcast_publisher.fleet.rollout.person import Wish
+from slotcast_publisher.fleet.steering.fleet_database import DatabaseFleet
+from slotcast_publisher.fleet.steering.overview import overview
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
+from slotcast_publisher.fleet.steering.saved_views import SavedViews, saved_view
 from slotcast_publisher.notice import Wanted
 from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import UsageError
@@ -413,3 +419,28 @@ def test_nothing_is_looked_at_while_devices_are_not_heard_but_a_person_is(
     world.ask("r1", Wish.PAUSE)
     world.turn()
     assert world.record("r1").state is RolloutState.PAUSED
+
+
+# --- what pages see -------------------------------------------------------------------------------
+
+
+def test_what_was_seen_is_kept_for_pages_and_is_what_a_look_of_their_own_would_show(
+    world: SteeredFleet, tmp_path: Path
+) -> None:
+    with open_database(tmp_path / "fleet.db") as database:
+        world.steering.views = SavedViews(DatabaseFleet(database))
+        world.start(PLAN)
+        world.until("r1", RolloutState.FINISHED)
+        world.steering.drive("r1")
+        with database.reading() as connection:
+            kept = saved_view(connection, "r1")
+        repo, files = world.steering.repo, world.steering.files
+        looked = overview(repo, files, "r1", world.devices(), 0, world.clock())
+        assert kept is not None
+        same = msgspec.structs.replace(looked, looked_s=kept.view.looked_s)
+        assert kept.view == same
+        assert kept.at_s == int(world.clock())
+        with database.transaction() as connection:
+            put_view(connection, "clf", "r1", b'{"name": 7}', kept.at_s)
+        with database.reading() as connection:
+            assert saved_view(connection, "r1") is None, "of another version: looked at anew"

@@ -1,4 +1,4 @@
-"""Adds summaries up: those of an hour, and those of a release on a device.
+"""Adds summaries up: by hour and by release, of each device and of all devices together.
 
 The intake writes summaries as they come; this adds those that are not added yet, some thousand at a
 time, and marks them in the same transaction. So nothing is counted twice, whoever dies when.
@@ -8,12 +8,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Table, bindparam, select, tuple_, update
 
 from slotcast_publisher.fleet.database.figures_blob import pack, unpack
-from slotcast_publisher.fleet.database.tables import devices, metrics, metrics_hours
+from slotcast_publisher.fleet.database.tables import (
+    devices,
+    metrics,
+    metrics_hours,
+    release_figures,
+    release_hours,
+)
 from slotcast_publisher.fleet.database.tables import metrics_releases as releases
 from slotcast_publisher.fleet.database.upsert import upsert
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures, together
@@ -30,8 +37,21 @@ _Key = tuple[str, str, int]
 """Device, model, sequence."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A summary that is to be added."""
+
+    row: Row[Any]
+    figures: ReleaseFigures
+    hour_s: int
+
+
+def _part_of(row: Row[Any]) -> _Part:
+    return _Part(row, unpack(row.figures), hour_of(row.end_s, row.heard_s, row.clock_off_s))
+
+
 def fold_metrics(connection: Connection, rows_max: int = ROWS_MAX) -> int:
-    """Add summaries to the sums of their hour and of their release.
+    """Add summaries to the sums of their hour and of their release, of its device and of all.
 
     Args:
         connection: with a transaction that may write; of PostgreSQL, only one at a time should.
@@ -51,8 +71,10 @@ def fold_metrics(connection: Connection, rows_max: int = ROWS_MAX) -> int:
         query = query.with_for_update(of=metrics)
     rows = connection.execute(query).all()
     if rows:
-        _add_to_hours(connection, rows)
-        _add_to_releases(connection, rows)
+        parts = [_part_of(row) for row in rows]
+        _add_to_hours(connection, parts)
+        _add_to_releases(connection, parts)
+        _add_to_all_devices(connection, parts)
         _mark(connection, rows)
     return len(rows)
 
@@ -81,33 +103,49 @@ def hour_of(end_s: int, heard_s: int, clock_off_s: int | None) -> int:
     return ours_s - ours_s % HOUR_S
 
 
-def _add_to_hours(connection: Connection, rows: Sequence[Row[Any]]) -> None:
-    found: dict[tuple[str, str, int, int], list[Row[Any]]] = defaultdict(list)
-    for row in rows:
-        hour_s = hour_of(row.end_s, row.heard_s, row.clock_off_s)
-        found[row.device, row.model, row.sequence, hour_s].append(row)
-    there = _figures_there(connection, metrics_hours, found)
-    written = []
-    for key, its in found.items():
-        device, model, sequence, hour_s = key
-        place = {"device": device, "model": model, "sequence": sequence, "hour_s": hour_s}
-        written.append(place | _sums(there.get(key), its))
-    upsert(connection, metrics_hours, written)
+def _add_to_hours(connection: Connection, parts: Sequence[_Part]) -> None:
+    found: dict[tuple[str, str, int, int], list[_Part]] = defaultdict(list)
+    for part in parts:
+        row = part.row
+        found[row.device, row.model, row.sequence, part.hour_s].append(part)
+    _add(connection, metrics_hours, found)
 
 
-def _add_to_releases(connection: Connection, rows: Sequence[Row[Any]]) -> None:
-    found: dict[_Key, list[Row[Any]]] = defaultdict(list)
-    for row in rows:
-        found[row.device, row.model, row.sequence].append(row)
-    there = _figures_there(connection, releases, found)
+def _add_to_releases(connection: Connection, parts: Sequence[_Part]) -> None:
+    found: dict[_Key, list[_Part]] = defaultdict(list)
+    for part in parts:
+        found[part.row.device, part.row.model, part.row.sequence].append(part)
+    _add(connection, releases, found, with_times=True)
+
+
+def _add_to_all_devices(connection: Connection, parts: Sequence[_Part]) -> None:
+    """Add to the sums over all devices: a few rows, however many devices there are."""
+    of_releases: dict[tuple[str, int], list[_Part]] = defaultdict(list)
+    of_hours: dict[tuple[str, int, int], list[_Part]] = defaultdict(list)
+    for part in parts:
+        of_releases[part.row.model, part.row.sequence].append(part)
+        of_hours[part.row.model, part.row.sequence, part.hour_s].append(part)
+    _add(connection, release_figures, of_releases, with_times=True)
+    _add(connection, release_hours, of_hours)
+
+
+def _add(
+    connection: Connection,
+    table: Table,
+    found: Mapping[Any, Sequence[_Part]],
+    *,
+    with_times: bool = False,
+) -> None:
+    """Add parts to the rows of a table, by its primary key."""
+    there = _figures_there(connection, table, found)
+    names = [column.name for column in table.primary_key.columns]
     written = []
     for key, its in found.items():
-        device, model, sequence = key
-        place = {"device": device, "model": model, "sequence": sequence}
-        times = {"first_s": its[0].heard_s, "last_s": its[-1].heard_s}
+        first, last = its[0].row, its[-1].row
+        times = {"version": last.version, "first_s": first.heard_s, "last_s": last.heard_s}
         sums = _sums(there.get(key), its)
-        written.append(place | {"version": its[-1].version} | times | sums)
-    upsert(connection, releases, written, keep=["first_s"])
+        written.append(dict(zip(names, key, strict=True)) | (times if with_times else {}) | sums)
+    upsert(connection, table, written, keep=["first_s"])
 
 
 def _figures_there(
@@ -119,7 +157,7 @@ def _figures_there(
     return {tuple(key): unpack(figures) for *key, figures in connection.execute(query)}
 
 
-def _sums(before: ReleaseFigures | None, rows: Iterable[Row[Any]]) -> dict[str, Any]:
-    parts = [unpack(row.figures) for row in rows]
-    figures = together(parts if before is None else [before, *parts])
+def _sums(before: ReleaseFigures | None, parts: Iterable[_Part]) -> dict[str, Any]:
+    found = [part.figures for part in parts]
+    figures = together(found if before is None else [before, *found])
     return {"requests": figures.requests, "errors": figures.errors, "figures": pack(figures)}

@@ -7,7 +7,7 @@ waits for its group is QUEUED, and serves all the same.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Final
@@ -25,9 +25,12 @@ from slotcast_publisher.fleet.database.tables import (
 )
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures
 from slotcast_schemas.messages.status import Evidence, LinkStatus, ModelStatus
+from slotcast_schemas.states import State
 
 HISTORY_MAX: Final = 100
 """The most entries of a device's history that are shown, the newest."""
+MODELS_MAX: Final = 1_000
+"""The most models that are named: whoever writes what a device says may invent any number."""
 _STATUS: Final = msgspec.msgpack.Decoder(ModelStatus)
 _EVIDENCE: Final = msgspec.msgpack.Decoder(Evidence)
 _LINK: Final = msgspec.json.Decoder(LinkStatus)
@@ -43,6 +46,11 @@ class Wanted:
         tags: all of them, with these values.
         seen_since_s: heard of at this time or later, in seconds since 1970.
         unseen_since_s: not heard of at this time or later.
+        online: connected now, or not.
+        words: each is in the id, whatever its case.
+        deployment: what the present target was offered by: a rollout's name.
+        group: of that, the group.
+        shares_id: two devices were noticed under its id, or were not.
     """
 
     device: str | None = None
@@ -53,11 +61,17 @@ class Wanted:
     tags: Mapping[str, str] = field(default_factory=dict)
     seen_since_s: int | None = None
     unseen_since_s: int | None = None
+    online: bool | None = None
+    words: tuple[str, ...] = ()
+    deployment: str | None = None
+    group: str | None = None
+    shares_id: bool | None = None
 
     @property
     def is_of_models(self) -> bool:
         """Whether it asks for something of a model, which a device without one has not."""
-        return any((self.model, self.version, self.state, self.reason))
+        asked = (self.model, self.version, self.state, self.reason, self.deployment, self.group)
+        return any(value is not None for value in asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +158,30 @@ def known_devices(
     ids = select(devices.c.id).where(*chosen).order_by(devices.c.id)
     if limit is not None:
         ids = ids.limit(limit)
+    return _known(connection, wanted, ids)
+
+
+def devices_by_id(connection: Connection, wanted: Wanted, ids: Sequence[str]) -> list[KnownDevice]:
+    """Give devices in the order of the ids that are given; one that is gone is left out.
+
+    Args:
+        connection: to read with.
+        wanted: which of their models.
+        ids: of the devices.
+    """
+    found = {device.id: device for device in _known(connection, wanted, ids)} if ids else {}
+    return [found[each] for each in ids if each in found]
+
+
+def _known(
+    connection: Connection, wanted: Wanted, ids: Select[tuple[str]] | Sequence[str]
+) -> list[KnownDevice]:
     of_devices = connection.execute(
         select(devices).where(devices.c.id.in_(ids)).order_by(devices.c.id)
     ).mappings()
     of_models = connection.execute(
         select(device_models)
-        .where(device_models.c.device.in_(ids), *_of_models(wanted))
+        .where(device_models.c.device.in_(ids), *conditions_of_models(wanted))
         .order_by(device_models.c.device, device_models.c.model)
     )
     models = {name: list(rows) for name, rows in groupby(of_models, key=lambda row: row.device)}
@@ -180,7 +212,7 @@ def count_versions(connection: Connection, wanted: Wanted) -> list[tuple[str, st
     query = (
         select(*columns, func.count())
         .join(devices, devices.c.id == device_models.c.device)
-        .where(*_chosen(wanted), *_of_models(wanted))
+        .where(*_chosen(wanted), *conditions_of_models(wanted))
         .group_by(*columns)
         .order_by(device_models.c.model, sequence.desc())
     )
@@ -198,7 +230,7 @@ def count_states(connection: Connection, wanted: Wanted) -> list[tuple[str, str,
     query = (
         select(*columns, func.count().label("count"))
         .join(devices, devices.c.id == device_models.c.device)
-        .where(*_chosen(wanted), *_of_models(wanted))
+        .where(*_chosen(wanted), *conditions_of_models(wanted))
         .group_by(*columns)
         .order_by(device_models.c.model, func.count().desc(), *columns[1:])
     )
@@ -236,33 +268,81 @@ def figures_of_device(connection: Connection, device: str) -> list[FiguresOfRele
 # --- how it is asked for -------------------------------------------------------------------------
 
 
-def _chosen(wanted: Wanted) -> list[ColumnElement[bool]]:
-    """Which rows of `devices`."""
-    found = []
+def conditions_of_devices(wanted: Wanted) -> list[ColumnElement[bool]]:
+    """Say which rows of `devices` are asked for, but for what is asked of their models."""
+    d, found = devices.c, []
     if wanted.device is not None:
-        found.append(devices.c.id == wanted.device)
+        found.append(d.id == wanted.device)
+    found += [d.id.icontains(word, autoescape=True) for word in wanted.words]
+    if wanted.online is not None:
+        found.append(d.online if wanted.online else ~d.online)
     if wanted.seen_since_s is not None:
-        found.append(devices.c.seen_s >= wanted.seen_since_s)
+        found.append(d.seen_s >= wanted.seen_since_s)
     if wanted.unseen_since_s is not None:
-        found.append(devices.c.seen_s < wanted.unseen_since_s)
+        found.append(d.seen_s < wanted.unseen_since_s)
+    if wanted.shares_id is not None:
+        noticed = d.twins_seen_s.is_not(None)
+        found.append(noticed if wanted.shares_id else ~noticed)
     for key, value in wanted.tags.items():
         is_it = (device_tags.c.key == key) & (device_tags.c.value == value)
-        found.append(devices.c.id.in_(select(device_tags.c.device).where(is_it)))
-    if wanted.is_of_models:
-        found.append(devices.c.id.in_(select(device_models.c.device).where(*_of_models(wanted))))
+        found.append(d.id.in_(select(device_tags.c.device).where(is_it)))
     return found
 
 
-def _of_models(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
-    """Which rows of `device_models`."""
-    for column, value in (
-        (device_models.c.model, wanted.model),
-        (device_models.c.active_version, wanted.version),
-        (device_models.c.state, wanted.state),
-        (device_models.c.reason, wanted.reason),
-    ):
-        if value is not None:
-            yield column == value
+def _chosen(wanted: Wanted) -> list[ColumnElement[bool]]:
+    """Say which rows of `devices` are asked for, by all that is asked."""
+    found = conditions_of_devices(wanted)
+    if wanted.is_of_models:
+        of_models = conditions_of_models(wanted)
+        found.append(devices.c.id.in_(select(device_models.c.device).where(*of_models)))
+    return found
+
+
+def conditions_of_models(wanted: Wanted, *, by_device: bool = False) -> list[ColumnElement[bool]]:
+    """Say which rows of `device_models` are asked for.
+
+    Indexes begin with the model; a state or a reason alone is found through those of all models.
+
+    Args:
+        wanted: which devices, and which of their models.
+        by_device: the device is known, so that no index is needed.
+    """
+    m = device_models.c
+    asked = {
+        m.model: wanted.model,
+        m.active_version: wanted.version,
+        m.state: wanted.state,
+        m.reason: wanted.reason,
+        m.deployment: wanted.deployment,
+        m.group_name: wanted.group,
+    }
+    found = [column == value for column, value in asked.items() if value is not None]
+    if by_device:
+        return found
+    is_by_state = wanted.state is not None or wanted.reason is not None
+    if is_by_state and wanted.model is None and wanted.deployment is None:
+        found.append(m.model.in_(_ALL_MODELS))
+    if wanted.reason is not None and wanted.state is None and wanted.deployment is None:
+        found.append(m.state.in_([str(state) for state in State]))
+    return found
+
+
+def _all_models() -> Select[tuple[str]]:
+    """Name the models that devices speak of: a step of an index for each."""
+    column = device_models.c.model
+    found = select(func.min(column).label("model")).cte("all_models", recursive=True)
+    following = select(func.min(column)).where(column > found.c.model).correlate(found)
+    more = select(following.scalar_subquery().label("model")).where(found.c.model.is_not(None))
+    found = found.union_all(more)
+    return select(found.c.model).where(found.c.model.is_not(None))
+
+
+_ALL_MODELS: Final = _all_models()
+
+
+def models_of_devices(connection: Connection) -> list[str]:
+    """Name the models that devices speak of, at most `MODELS_MAX`, in the order of their names."""
+    return [row.model for row in connection.execute(_ALL_MODELS.limit(MODELS_MAX))]
 
 
 def _device(row: RowMapping, models: Sequence[Row[Any]]) -> KnownDevice:

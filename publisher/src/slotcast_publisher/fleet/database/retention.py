@@ -69,8 +69,10 @@ def _old(keep: FleetSettings, now_s: float) -> Iterator[tuple[Table, ColumnEleme
     t = tables
     metrics_s = before(keep.metrics_days)
     yield t.metrics, t.metrics.c.is_folded & (t.metrics.c.heard_s < metrics_s)
-    yield t.metrics_hours, t.metrics_hours.c.hour_s < before(keep.hours_days)
-    yield t.metrics_releases, t.metrics_releases.c.last_s < before(keep.devices_days)
+    for hours in (t.metrics_hours, t.release_hours):
+        yield hours, hours.c.hour_s < before(keep.hours_days)
+    for releases in (t.metrics_releases, t.release_figures):
+        yield releases, releases.c.last_s < before(keep.devices_days)
     events_s = before(keep.history_days)
     yield t.history, t.history.c.at_s < events_s
     yield t.rollout_log, t.rollout_log.c.at_s < events_s

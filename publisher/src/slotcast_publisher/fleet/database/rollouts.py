@@ -18,6 +18,7 @@ from slotcast_publisher.fleet.database.tables import (
     metrics,
     metrics_releases,
     rollout_log,
+    rollout_views,
     rollouts,
 )
 from slotcast_publisher.fleet.database.upsert import upsert
@@ -149,6 +150,33 @@ def put_rollout(
     """
     row = {"model": model, "name": name, "state": state, "record": record, "updated_s": at_s}
     upsert(connection, rollouts, [row])
+
+
+def put_view(connection: Connection, model: str, name: str, view: bytes, at_s: int) -> None:
+    """Keep what was seen at the last look at a rollout.
+
+    Args:
+        connection: with a transaction that may write.
+        model: of the rollout.
+        name: of the rollout.
+        view: JSON of it.
+        at_s: when it was looked at, seconds since 1970.
+    """
+    row = {"model": model, "name": name, "at_s": at_s, "view": view.decode()}
+    upsert(connection, rollout_views, [row])
+
+
+def view_of(connection: Connection, name: str) -> tuple[int, str] | None:
+    """Give when a rollout was looked at last, and JSON of what was seen; None for never.
+
+    Args:
+        connection: that may read.
+        name: of the rollout.
+    """
+    v = rollout_views.c
+    query = select(v.at_s, v.view).where(v.name == name).order_by(v.at_s.desc()).limit(1)
+    row = connection.execute(query).first()
+    return None if row is None else (int(row.at_s), str(row.view))
 
 
 def add_log(connection: Connection, line: LogLine) -> None:

@@ -133,8 +133,10 @@ device_models: Final = Table(
     _count("floor"),
     _count("saved_bytes"),  # of the present target, kept after the status says it no more
     Column("status", LargeBinary, nullable=False),  # msgpack of ModelStatus
-    Index(None, "model", "state"),
+    Index("ix_device_models_state", "model", "state", "reason"),
     Index(None, "model", "active_sequence"),
+    Index("ix_device_models_deployment", "deployment", "group_name"),
+    Index("ix_device_models_changed", "model", "changed_s"),
 )
 """One row for each model of each device: what its last status says."""
 
@@ -225,6 +227,35 @@ metrics_releases: Final = Table(
 )
 """Of `metrics`, the sum of each release on a device: what rollouts judge by."""
 
+release_figures: Final = Table(
+    "release_figures",
+    METADATA,
+    Column("model", _NAME, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    _text("version", 64),
+    _seconds("first_s"),
+    _seconds("last_s"),
+    _count("requests"),
+    _count("errors"),
+    Column("figures", LargeBinary, nullable=False),
+    Index(None, "last_s"),
+)
+"""Of `metrics`, the sum of each release over all devices: what pages show without adding up a
+fleet."""
+
+release_hours: Final = Table(
+    "release_hours",
+    METADATA,
+    Column("model", _NAME, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("hour_s", BigInteger, primary_key=True, autoincrement=False),
+    _count("requests"),
+    _count("errors"),
+    Column("figures", LargeBinary, nullable=False),
+    Index(None, "hour_s"),
+)
+"""Of `metrics`, the sum of each hour and release over all devices. Kept for months."""
+
 rollouts: Final = Table(
     "rollouts",
     METADATA,
@@ -235,6 +266,16 @@ rollouts: Final = Table(
     _seconds("updated_s"),
 )
 """Where each rollout stands, as its file beside the repository says."""
+
+rollout_views: Final = Table(
+    "rollout_views",
+    METADATA,
+    Column("model", _NAME, primary_key=True),
+    Column("name", _NAME, primary_key=True),
+    _seconds("at_s"),
+    Column("view", Text, nullable=False),  # JSON of steering.overview.RolloutView
+)
+"""What whoever drives a rollout saw at its last look: so a page need not count a fleet anew."""
 
 rollout_log: Final = Table(
     "rollout_log",

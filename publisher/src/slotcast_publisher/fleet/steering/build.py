@@ -13,6 +13,7 @@ from slotcast_publisher.fleet.steering.fleet_database import DatabaseFleet
 from slotcast_publisher.fleet.steering.gates import Gates
 from slotcast_publisher.fleet.steering.ports import Say
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
+from slotcast_publisher.fleet.steering.saved_views import SavedViews
 from slotcast_publisher.fleet.steering.steering import Steering
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker
@@ -37,16 +38,17 @@ def build_steering(
         hears: whether everything is heard that devices say.
         workers: processes that make deltas; as many as the machine allows unless given.
     """
-    own = repo.again()
+    own, fleet = repo.again(), DatabaseFleet(database)
     return Steering(
         repo=own,
-        fleet=DatabaseFleet(database),
+        fleet=fleet,
         files=RolloutFiles(repo.path),
         gates=Gates(),
         deltas=ChildDeltaMaker(own, say, workers or default_workers()),
         announcer=PushingAnnouncer(repo.again(), brokers, say),
         say=say,
         hears=hears,
+        views=SavedViews(fleet),
     )
 
 
@@ -61,12 +63,14 @@ def build_for_one_turn(
         brokers: where notices go.
         say: the log.
     """
+    fleet = DatabaseFleet(database)
     return Steering(
         repo=repo,
-        fleet=DatabaseFleet(database),
+        fleet=fleet,
         files=RolloutFiles(Path(repo.path)),
         gates=Gates(at_once_max=0),
         deltas=NoDeltas(),
         announcer=DirectAnnouncer(repo, brokers, say),
         say=say,
+        views=SavedViews(fleet),
     )

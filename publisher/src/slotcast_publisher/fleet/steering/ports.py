@@ -4,12 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from slotcast_publisher.fleet.rollout.decisions import Note
-from slotcast_publisher.fleet.rollout.observations import Device
+from slotcast_publisher.fleet.rollout.decisions import Look, Note
+from slotcast_publisher.fleet.rollout.observations import Device, Now, Observations
 from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_publisher.fleet.rollout.record import RolloutRecord
+from slotcast_publisher.fleet.steering.rollout_files import Rollout
+from slotcast_publisher.repository import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class LookTaken:
+    """A look at a rollout that was carried out.
+
+    Attributes:
+        seen: what the look was told.
+        found: what it came to.
+        now: when it was taken.
+        answered: how many requests of persons it has answered.
+    """
+
+    seen: Observations
+    found: Look
+    now: Now
+    answered: int = 0
 
 
 class Deciding(Protocol):
@@ -52,6 +72,22 @@ class FleetView(Protocol):
 
         Raises:
             LeaseLost: another process has it; or nobody.
+        """
+
+
+class Views(Protocol):
+    """Keeps what was seen, for pages."""
+
+    def keep(self, repo: Repository, rollout: Rollout, look: LookTaken) -> None:
+        """Keep what was seen of a rollout.
+
+        Args:
+            repo: the repository.
+            rollout: as it was before the look.
+            look: what was seen.
+
+        Raises:
+            StorageFailed: it could not be kept; nothing depends on it.
         """
 
 

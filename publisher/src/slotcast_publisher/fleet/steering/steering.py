@@ -39,7 +39,9 @@ from slotcast_publisher.fleet.steering.ports import (
     Announcer,
     DeltaMaker,
     FleetView,
+    LookTaken,
     Say,
+    Views,
 )
 from slotcast_publisher.fleet.steering.requests import answered
 from slotcast_publisher.fleet.steering.rollout_files import AskedFor, Rollout, RolloutFiles
@@ -122,6 +124,7 @@ class Steering:
         hears: whether everything is heard that devices say. While it is not, the time is not
             watched: nothing is looked at but what a person asks for.
         every_s: the seconds between two turns of `look`, which are cheap where nothing is due.
+        views: keeps what was seen, for pages; None where nobody reads them.
     """
 
     repo: Repository
@@ -136,6 +139,7 @@ class Steering:
     hears: Callable[[], bool] = lambda: True
     name: str = "steering"
     every_s: float = 1.0
+    views: Views | None = None
     _paces: dict[str, _Pace] = field(default_factory=dict)
     _has_lease: bool = False
 
@@ -231,6 +235,9 @@ class Steering:
             signed = self._offered(turn)
         if signed is not None:
             self.announcer.announce(signed.model, payloads=signed.state == "active")
+        if self.views is not None:
+            seen = LookTaken(turn.seen, turn.found, turn.now, len(turn.answers))
+            self.views.keep(self.repo, turn.rollout, seen)
         return turn.record.state in _ENDED and turn.offer is None
 
     def _look_at(self, name: str) -> _Turn:

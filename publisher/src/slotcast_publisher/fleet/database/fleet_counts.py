@@ -1,0 +1,167 @@
+"""How many there are of the whole fleet: from indexes alone, so that a page can ask each second."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Final
+
+from sqlalchemy import Connection, func, literal, select, union_all
+
+from slotcast_publisher.fleet.database.tables import (
+    device_models,
+    device_tags,
+    devices,
+    dropped,
+    metrics_releases,
+)
+
+TAG_VALUES_MAX: Final = 200
+"""The most values of a tag that are listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """The fleet in numbers.
+
+    Attributes:
+        unseen: not online, and not heard of since the time that was asked about.
+        shared_ids: under which two devices were noticed.
+    """
+
+    devices: int
+    online: int
+    unseen: int
+    shared_ids: int
+    clocks_off: int
+
+
+@dataclass(frozen=True, slots=True)
+class VersionCount:
+    """How many devices run a release; sequence 0 and no version for none."""
+
+    model: str
+    version: str
+    sequence: int
+    devices: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateCount:
+    """How many devices are in a state for a reason."""
+
+    model: str
+    state: str
+    reason: str
+    devices: int
+
+
+def presence(connection: Connection, unseen_since_s: int, clock_off_max_s: int) -> Presence:
+    """Count devices, in one look through them.
+
+    Args:
+        connection: to read with.
+        unseen_since_s: who was not heard of at this time or later counts as not seen.
+        clock_off_max_s: a clock that is further off counts.
+    """
+    d = devices.c
+    query = select(
+        func.count(),
+        func.count().filter(d.online),
+        func.count().filter(~d.online & (d.seen_s < unseen_since_s)),
+        func.count().filter(d.twins_seen_s.is_not(None)),
+        func.count().filter(func.abs(d.clock_off_s) > clock_off_max_s),
+    )
+    return Presence(*map(int, connection.execute(query.select_from(devices)).one()))
+
+
+def version_counts(connection: Connection, model: str | None = None) -> list[VersionCount]:
+    """Say how many devices run which release, by model, the newest first.
+
+    Args:
+        connection: to read with.
+        model: one of them; None for all.
+    """
+    m = device_models.c
+    query = select(m.model, m.active_sequence, func.count()).group_by(m.model, m.active_sequence)
+    if model is not None:
+        query = query.where(m.model == model)
+    rows = connection.execute(query.order_by(m.model, m.active_sequence.desc())).all()
+    names = _version_names(connection, [(row[0], row[1]) for row in rows])
+    return [VersionCount(row[0], names.get((row[0], row[1]), ""), row[1], row[2]) for row in rows]
+
+
+def _version_names(
+    connection: Connection, releases: Sequence[tuple[str, int]]
+) -> dict[tuple[str, int], str]:
+    """Give what each sequence is called by a device that runs it: a step of an index for each."""
+    m = device_models.c
+    names: dict[tuple[str, int], str] = {}
+    for start in range(0, len(releases), 100):
+        some = [
+            select(
+                literal(model).label("model"),
+                literal(sequence).label("sequence"),
+                select(m.active_version)
+                .where(m.model == model, m.active_sequence == sequence)
+                .limit(1)
+                .scalar_subquery()
+                .label("version"),
+            )
+            for model, sequence in releases[start : start + 100]
+        ]
+        query: Any = union_all(*some) if len(some) > 1 else some[0]
+        names |= {(row[0], row[1]): row[2] or "" for row in connection.execute(query)}
+    return names
+
+
+def state_counts(connection: Connection, model: str | None = None) -> list[StateCount]:
+    """Say how many devices are in which state for which reason, by model, the most common first.
+
+    Args:
+        connection: to read with.
+        model: one of them; None for all.
+    """
+    m = device_models.c
+    columns = (m.model, m.state, m.reason)
+    query = select(*columns, func.count()).group_by(*columns)
+    if model is not None:
+        query = query.where(m.model == model)
+    rows = connection.execute(query.order_by(*columns)).all()
+    found = [StateCount(row[0], row[1], row[2], row[3]) for row in rows]
+    by_model = groupby(found, key=lambda each: each.model)
+    return [each for _, its in by_model for each in sorted(its, key=lambda each: -each.devices)]
+
+
+def tag_values(connection: Connection, key: str | None = None) -> list[tuple[str, str, int]]:
+    """Give tags and how many devices have each, the most common first, at most `TAG_VALUES_MAX`.
+
+    Args:
+        connection: to read with.
+        key: one of them; None for all.
+    """
+    t = device_tags.c
+    query = select(t.key, t.value, func.count()).group_by(t.key, t.value)
+    if key is not None:
+        query = query.where(t.key == key)
+    query = query.order_by(func.count().desc(), t.key, t.value).limit(TAG_VALUES_MAX)
+    return [(row[0], row[1], int(row[2])) for row in connection.execute(query)]
+
+
+def devices_with_figures(connection: Connection, model: str) -> dict[int, int]:
+    """Say of how many devices figures of each release are known, by sequence.
+
+    Args:
+        connection: to read with.
+        model: of the releases.
+    """
+    r = metrics_releases.c
+    query = select(r.sequence, func.count()).where(r.model == model).group_by(r.sequence)
+    return {int(sequence): int(count) for sequence, count in connection.execute(query)}
+
+
+def dropped_counts(connection: Connection) -> dict[str, int]:
+    """Give how many messages changed nothing, by why."""
+    query = select(dropped.c.reason, dropped.c.count).order_by(dropped.c.reason)
+    return {reason: int(count) for reason, count in connection.execute(query)}

@@ -1,0 +1,193 @@
+"""A large fleet in SQLite: no page of a list, and no count, looks through it needlessly.
+
+SQLite plans by what indexes there are, not by how many rows: 10,000 devices are planned for like
+100,000, which `make bench ARGS=page` times.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event
+
+from slotcast_publisher.fleet.database import events, fleet_counts, listing
+from slotcast_publisher.fleet.database.database import Database, open_database
+from slotcast_publisher.fleet.database.device_pages import SORTS, Sort, count_of, device_page
+from slotcast_publisher.fleet.database.listing import Wanted
+from slotcast_schemas.errors import UsageError
+from tests.support import large_fleet
+from tests.support.large_fleet import MODEL, ROLLOUT
+
+COUNT = 10_000
+TABLES = ("devices", "device_models", "device_tags", "history", "metrics_releases")
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    with open_database(tmp_path_factory.mktemp("large") / "fleet.db") as database:
+        large_fleet.fill(database, COUNT, with_figures=False)
+        yield database
+
+
+class Plans:
+    """How SQLite means to answer each statement of a connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._said: list[tuple[str, Any]] = []
+        event.listen(connection, "before_cursor_execute", self._note)
+
+    def _note(self, _c: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
+        if not statement.startswith("EXPLAIN"):
+            self._said.append((statement, values))
+
+    def scans(self) -> list[str]:
+        """Tables that are looked through without an index, in any statement so far."""
+        found = []
+        for statement, values in list(self._said):
+            rows = self._connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+            for row in rows:
+                scan = re.match(r"SCAN (\w+)(?! USING)", row[3])
+                if scan and scan[1] in TABLES and " USING " not in row[3]:
+                    found.append(f"{row[3]}: {statement}")
+        return found
+
+
+ANSWERED_BY_AN_INDEX: dict[str, Callable[[Connection], Any]] = {
+    "the first page": lambda c: device_page(c, Wanted(), limit=50),
+    "a page from the middle": lambda c: device_page(
+        c, Wanted(), limit=50, behind=(large_fleet.device_id(COUNT // 2),)
+    ),
+    "by id": lambda c: device_page(c, Wanted(device=large_fleet.device_id(7)), limit=50),
+    "by tag": lambda c: device_page(c, Wanted(tags={"site": "plant-12"}), limit=50),
+    "by state": lambda c: device_page(c, Wanted(state="FAILED"), limit=50),
+    "by reason": lambda c: device_page(c, Wanted(reason="too_slow"), limit=50),
+    "by model and state": lambda c: device_page(c, Wanted(model=MODEL, state="FAILED"), limit=50),
+    "of a group": lambda c: device_page(
+        c, Wanted(deployment=ROLLOUT, group="canary", state="FAILED"), limit=50
+    ),
+    "last changed": lambda c: device_page(c, Wanted(model=MODEL), "-changed", limit=50),
+    "many with a state": lambda c: device_page(c, Wanted(model=MODEL, state="QUEUED"), limit=50),
+    "count of a state": lambda c: count_of(c, Wanted(model=MODEL, state="FAILED")),
+    "count of a tag": lambda c: count_of(c, Wanted(tags={"site": "plant-12"})),
+    "versions": fleet_counts.version_counts,
+    "states": fleet_counts.state_counts,
+    "models": listing.models_of_devices,
+    "events": lambda c: events.events_before(c, events.About(), 50),
+    "events of a device": lambda c: events.events_before(
+        c, events.About(device=large_fleet.device_id(7)), 50
+    ),
+    "news": lambda c: events.news(c, events.Marks(history=COUNT - 10)),
+    "history": lambda c: listing.history_of(c, large_fleet.device_id(7)),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERED_BY_AN_INDEX)
+def test_no_table_is_looked_through_where_an_index_answers(fleet: Database, name: str) -> None:
+    with fleet.reading() as connection:
+        plans = Plans(connection)
+        ANSWERED_BY_AN_INDEX[name](connection)
+        assert plans.scans() == []
+
+
+def test_what_is_sorted_by_when_it_was_heard_is_looked_through_and_the_check_sees_it(
+    fleet: Database,
+) -> None:
+    with fleet.reading() as connection:
+        plans = Plans(connection)
+        device_page(connection, Wanted(), "-seen", limit=50)
+        assert plans.scans()
+
+
+# --- pages --------------------------------------------------------------------------------------
+
+SUBSET = Wanted(model=MODEL, tags={"site": "plant-12"})
+
+
+def walk(database: Database, wanted: Wanted, sort: Sort, limit: int) -> list[str]:
+    """Page through a list, and give the ids in the order in which they came."""
+    found: list[str] = []
+    behind = None
+    while True:
+        with database.reading() as connection:
+            page = device_page(connection, wanted, sort, limit=limit, behind=behind)
+        assert len(page.devices) <= limit
+        found += [device.id for device in page.devices]
+        if page.last is None:
+            return found
+        behind = page.last
+
+
+def place(sort: Sort) -> Callable[[listing.KnownDevice], Any]:
+    match sort.removeprefix("-"):
+        case "seen":
+            return lambda device: device.row["seen_s"]
+        case "changed":
+            return lambda device: device.models[0].changed_s
+    return lambda device: device.id
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_pages_give_each_device_once_in_order(fleet: Database, sort: Sort) -> None:
+    with fleet.reading() as connection:
+        every = listing.known_devices(connection, SUBSET)
+    by_id = sorted(every, key=lambda device: device.id)
+    expected = sorted(by_id, key=place(sort), reverse=sort.startswith("-"))
+    assert len(expected) == COUNT // large_fleet.SITES
+    assert walk(fleet, SUBSET, sort, 7) == [device.id for device in expected]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Wanted(state="FAILED"),
+        Wanted(state="QUEUED", tags={"board": "rev-a"}),
+        Wanted(reason="too_slow"),
+        Wanted(model=MODEL, version="7.0", online=False),
+        Wanted(words=("9", "CAM-0")),
+        Wanted(deployment=ROLLOUT, group="canary"),
+        Wanted(shares_id=True),
+        Wanted(words=("%",)),
+        Wanted(seen_since_s=large_fleet.NOW_S - 60),
+    ],
+    ids=str,
+)
+def test_a_count_is_of_what_the_pages_give(fleet: Database, wanted: Wanted) -> None:
+    with fleet.reading() as connection:
+        page = device_page(connection, wanted, limit=100)
+        every = listing.known_devices(connection, wanted)
+        count = count_of(connection, wanted)
+    assert count == len(every)
+    assert [d.id for d in page.devices] == [d.id for d in every[:100]]
+    assert (page.last is None) == (count <= 100)
+
+
+def test_counts_are_those_of_the_devices(fleet: Database) -> None:
+    with fleet.reading() as connection:
+        found = fleet_counts.presence(connection, large_fleet.NOW_S - 3600, 300)
+        states = fleet_counts.state_counts(connection, MODEL)
+        versions = fleet_counts.version_counts(connection)
+        slow = listing.count_states(connection, Wanted())
+    assert (found.devices, found.online) == (COUNT, COUNT * 9 // 10)
+    assert [(s.model, s.state, s.reason, s.devices) for s in states] == slow
+    assert sum(v.devices for v in versions) == COUNT
+    assert [v.version for v in versions] == ["7.0", "6.0"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sort", "behind"),
+    [
+        (Wanted(), "changed", None),
+        (Wanted(), "id", (3,)),
+        (Wanted(), "-seen", ("cam-1",)),
+        (Wanted(), "by the moon", None),
+    ],
+)
+def test_an_order_that_cannot_be_is_refused(
+    fleet: Database, wanted: Wanted, sort: Any, behind: Sequence[Any] | None
+) -> None:
+    with fleet.reading() as connection, pytest.raises(UsageError):
+        device_page(connection, wanted, sort, limit=5, behind=behind)
