@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from examples.demo.picture import Picture
 from examples.demo.show import NotObserved, Show
 from slotcast_schemas.errors import SlotcastError
 
@@ -17,13 +18,21 @@ def main() -> int:
     """Play the story; gives the exit code."""
     parser = argparse.ArgumentParser(prog="examples.demo", description=__doc__)
     parser.add_argument("--keep", type=Path, help="do it in this new folder, and leave it there")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the terminal as SVG")
+    parser.add_argument(
+        "--acts", type=int, nargs="+", default=[2, 4], help="of the picture: these; else 2 and 4"
+    )
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is cleaned up
-    show = Show()
+    picture = None if options.picture is None else Picture(options.acts)
+    show = Show(picture=picture)
     folder = options.keep or Path(tempfile.mkdtemp(prefix="slotcast-demo-"))
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        return _play(show, folder)
+        status = _play(show, folder)
+        if picture is not None and status == 0:
+            picture.write(options.picture, "make demo")
+        return status
     except KeyboardInterrupt:
         show.say("stopped; everything is cleaned up")
         return 130

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 from rich.markup import escape
@@ -24,6 +24,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.table import Table
+
+from examples.demo.picture import Picture
 
 _PLAIN_STEPS: Final = 4
 """Lines that a bar becomes where there is no terminal."""
@@ -60,19 +62,24 @@ class Bar:
         step = int(self._steps * done / total) if total else self._steps
         if step > self._told:
             self._told = step
-            self._show.say(f"{self._title}: {kilobytes(done)} of {kilobytes(total)}")
+            self._show.say_progress(f"{self._title}: {kilobytes(done)} of {kilobytes(total)}")
 
 
 class Show:
     """The terminal, and the count of what was observed.
 
+    Args:
+        console: where it is shown; standard output unless given.
+        picture: what draws chosen acts of it, too.
+
     Attributes:
         observed: how many checks held so far.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, picture: Picture | None = None) -> None:
         self.console = console or Console(highlight=False)
         self.observed = 0
+        self._picture = picture
         self._started_s = time.monotonic()
 
     @property
@@ -82,18 +89,22 @@ class Show:
 
     def act(self, number: int, title: str) -> None:
         """Begin an act."""
-        self.console.print()
-        self.console.print(
-            f"[bold cyan]{number}. {escape(title)}[/]  [dim]{self.elapsed_s:.0f} s[/]"
-        )
+        if self._picture is not None:
+            self._picture.turn_to(number)
+        self._print()
+        self._print(f"[bold cyan]{number}. {escape(title)}[/]  [dim]{self.elapsed_s:.0f} s[/]")
 
     def say(self, text: str) -> None:
         """Tell what is being done."""
+        self._print(f"   {escape(text)}")
+
+    def say_progress(self, text: str) -> None:
+        """Tell how far something is, where no bar can be drawn; no picture has it."""
         self.console.print(f"   {escape(text)}", soft_wrap=True)
 
     def command(self, text: str) -> None:
         """Show the command that does what is being done here."""
-        self.console.print(f"   [dim]$ {escape(text)}[/]", soft_wrap=True)
+        self._print(f"   [dim]$ {escape(text)}[/]")
 
     def check(self, holds: bool, text: str) -> None:
         """Tell what was observed.
@@ -102,10 +113,10 @@ class Show:
             NotObserved: it was not.
         """
         if not holds:
-            self.console.print(f"   [bold red]✗ {escape(text)}[/]", soft_wrap=True)
+            self._print(f"   [bold red]✗ {escape(text)}[/]")
             raise NotObserved(text)
         self.observed += 1
-        self.console.print(f"   [green]✓[/] {escape(text)}", soft_wrap=True)
+        self._print(f"   [green]✓[/] {escape(text)}")
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Show figures."""
@@ -114,18 +125,26 @@ class Show:
             table.add_column(name, overflow="fold")
         for row in rows:
             table.add_row(*(escape(cell) for cell in row))
-        self.console.print(Padding(table, (0, 0, 0, 3)))
+        self._print(Padding(table, (0, 0, 0, 3)))
 
     def failed(self, text: str) -> None:
         """End the story badly."""
-        self.console.print(f"\n[bold red]FAILED[/] {escape(text)}", soft_wrap=True)
+        self._print(f"\n[bold red]FAILED[/] {escape(text)}")
 
     def ending(self) -> None:
         """End the story well."""
-        self.console.print(
+        if self._picture is not None:
+            self._picture.turn_to_end()
+        self._print(
             f"\n[bold green]Done.[/] {self.observed} observations in {self.elapsed_s:.0f} s,"
             " every one of them checked."
         )
+
+    def _print(self, what: Any = "") -> None:
+        is_text = isinstance(what, str)
+        self.console.print(what, soft_wrap=is_text)
+        if self._picture is not None:
+            self._picture.print(what)
 
     @contextmanager
     def bar(self, title: str, *, quietly: bool = False) -> Iterator[Bar]:
