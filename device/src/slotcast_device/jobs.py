@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -31,8 +32,16 @@ from slotcast_device.storage.trust_store import verify_notice
 from slotcast_device.trial.reference import Reference
 from slotcast_device.trial.watcher import Prober, TrialWatcher
 from slotcast_schemas import process_memory
-from slotcast_schemas.errors import SlotcastError, SlotDamaged, StateUnreadable, StorageFailed
+from slotcast_schemas.errors import (
+    RefusedRelease,
+    SlotcastError,
+    SlotDamaged,
+    SlotTampered,
+    StateUnreadable,
+    StorageFailed,
+)
 from slotcast_schemas.probe import run_probe
+from slotcast_schemas.release_proof import prove_release
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +51,7 @@ if TYPE_CHECKING:
     from slotcast_device.storage.disk import Disk
     from slotcast_schemas.messages import Release
     from slotcast_schemas.messages.offer import Payload
+    from slotcast_schemas.verify import Trusted
 
 _LOG: Final = logging.getLogger("slotcast.device")
 
@@ -53,6 +63,7 @@ class SlotFindings:
     sealed: dict[SlotName, SlotRecord]
     releases: dict[SlotName, Release]
     sound: frozenset[SlotName]
+    tampered: dict[SlotName, str] = field(default_factory=dict)
 
 
 class ModelJobs:
@@ -274,6 +285,7 @@ class ModelJobs:
             problem=problem,
             note=note,
             link=link,
+            tampered=look.tampered,
         )
 
     def _hash_slots(self, state: ModelState | None) -> SlotFindings:
@@ -291,11 +303,42 @@ class ModelJobs:
                 continue
             look.sealed[slot] = record
             try:
+                self._prove_slot(slot)
                 self.store.verify(slot, record)
+            except SlotTampered as exc:
+                look.tampered[slot] = str(exc)
             except SlotDamaged:
                 continue
-            sound.add(slot)
-        return SlotFindings(look.sealed, look.releases, frozenset(sound))
+            else:
+                sound.add(slot)
+        return SlotFindings(look.sealed, look.releases, frozenset(sound), look.tampered)
+
+    def _prove_slot(self, slot: SlotName) -> None:
+        """See that the pinned root vouches for what a slot says it holds.
+
+        A slot of a version of this software that kept no proof is taken as it is; the next notice
+        of its release is kept as its proof.
+
+        Raises:
+            SlotTampered: it does not.
+        """
+        release_bytes, proof = self.store.release_bytes(slot), self.store.proof(slot)
+        if release_bytes is None or proof is None:
+            return
+        try:
+            prove_release(release_bytes, proof, self._model, self._config.pinned_root)
+        except RefusedRelease as exc:
+            raise SlotTampered(str(exc)) from exc
+
+    def _keep_proof(self, trusted: Trusted) -> None:
+        """Keep a notice as proof of a slot that holds its release and has none."""
+        with contextlib.suppress(
+            StorageFailed
+        ):  # it serves without, and the next notice tries again
+            for slot in SLOT_NAMES:
+                is_its_own = self.store.release_bytes(slot) == trusted.release_bytes
+                if is_its_own and self.store.proof(slot) is None:
+                    self.store.keep_proof(slot, trusted.notice)
 
     def _check_slot(self, slot: SlotName | None, known: SlotRecord | None) -> None:
         if slot is None:  # going back to nothing: there is nothing that could be damaged
@@ -303,6 +346,7 @@ class ModelJobs:
         record = self.store.found(slot) or known
         if record is None:
             raise SlotDamaged(f"slot {slot} does not hold a release any more")
+        self._prove_slot(slot)
         self.store.verify(slot, record)
 
     def _verify_notice(self, job: act.Verify) -> act.NoticeVerified:
@@ -313,6 +357,7 @@ class ModelJobs:
             self._folder / "trust",
             job.signed_time,
         )
+        self._keep_proof(trusted)
         facts = self._gather_facts()
         if any(payload.codec == SMALL_CODEC for payload in trusted.offer.payloads):
             facts = replace(facts, undo_bytes_per_s=undo_bytes_per_s())

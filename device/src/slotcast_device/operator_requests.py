@@ -110,10 +110,16 @@ class Control:
         for name in names[:_REQUESTS_MAX]:
             path = self._folder / name
             try:
-                data = self._disk.read(path, _REQUEST_MAX_BYTES)
-                self._disk.remove_tree(path)
+                data = self._take_file(path)
                 if data is not None and name.endswith(".json"):
                     requests.append(msgspec.json.decode(data, type=OperatorRequest))
             except (StorageFailed, msgspec.DecodeError, UnicodeDecodeError) as exc:
                 _LOG.warning("request %s cannot be read: %s", name, exc)
         return requests
+
+    def _take_file(self, path: Path) -> bytes | None:
+        """Read a request and remove it, also where it is a link, a pipe or too long."""
+        try:
+            return self._disk.read(path, _REQUEST_MAX_BYTES)
+        finally:
+            self._disk.remove_tree(path)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from slotcast_device.core.model import ModelCore
     from slotcast_device.jobs import ModelJobs
 
+LOOK_AGAIN_S: Final = 86400.0
+"""The seconds between two looks at all bytes of both slots, a day: what a failing disk or a hand
+changed is found though nobody starts the agent anew."""
 _TEXT_MAX_CHARS: Final = 300
 """The characters that are kept of an error that nobody foresaw."""
 
@@ -70,6 +73,7 @@ class ModelRunner:
         self.core = core
         self.files = files
         self._shell = shell
+        self._look_at_s = 0.0  # set by `start`
 
     @property
     def model(self) -> str:
@@ -78,6 +82,7 @@ class ModelRunner:
 
     def start(self) -> None:
         """Begin: the core asks for a look at what the last run left."""
+        self._look_at_s = self._shell.now().mono_s + LOOK_AGAIN_S
         self._carry_out(self.core.start())
 
     def stop(self) -> None:
@@ -95,10 +100,13 @@ class ModelRunner:
             self.feed(ev.Tick(), now)
 
     def glance(self, now: ev.Now) -> None:
-        """Look whether what serves is still there."""
+        """Look whether what serves is still there; once a day, have all of it read."""
         found = self.files.glance(self.core.state) if self.core.is_ready else None
         if found is not None:
             self.feed(found, now)
+        if now.mono_s >= self._look_at_s:
+            self._look_at_s = now.mono_s + LOOK_AGAIN_S
+            self.feed(ev.LookDue(), now)
 
     def work(self, job: act.Job) -> ev.JobDone:
         """Do a job, in whatever thread; the shell feeds the result."""

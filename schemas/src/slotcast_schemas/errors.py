@@ -205,6 +205,12 @@ class SlotDamaged(StorageFailed):
     reason = Reason.SLOT_DAMAGED
 
 
+class SlotTampered(SlotDamaged):
+    """What a slot says it holds is not what the pinned root vouches for."""
+
+    reason = Reason.SLOT_TAMPERED
+
+
 class StateLocked(StorageFailed):
     """Another process works on the same state directory."""
 

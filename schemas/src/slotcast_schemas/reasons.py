@@ -229,6 +229,11 @@ class Reason(StrEnum):
         Actor.DEVICE,
         "Files of a slot are not what was signed: tampering, or a failing disk.",
     )
+    SLOT_TAMPERED = (
+        "slot_tampered",
+        Actor.DEVICE,
+        "What a slot says it holds is not what the pinned root vouches for: somebody changed it.",
+    )
     NO_WAY_BACK = (
         "no_way_back",
         Actor.DEVICE,

@@ -54,6 +54,8 @@ class Trusted:
         expires_s: when the first signature that it rests on ends, in seconds since 1970; 0 where
             that is not known.
         is_newer: its signed versions are above those that were seen before it.
+        notice: the notice itself, which proves the release for as long as it is kept
+            (`release_proof`).
     """
 
     release: Release
@@ -62,6 +64,7 @@ class Trusted:
     notice_sha256: bytes
     expires_s: int = 0
     is_newer: bool = False
+    notice: bytes = b""
 
     @property
     def release_sha256(self) -> bytes:
@@ -101,12 +104,12 @@ def verify_notice(data: bytes, model: str, pinned_root: bytes, trust_dir: Path) 
     if notice.model != model:
         raise WrongModel(f"expected a notice for {model!r}, got one for {notice.model!r}")
     try:
-        return _verify(notice, pinned_root, trust_dir, hashlib.sha256(data).digest())
+        return _verify(notice, pinned_root, trust_dir, data)
     except (tuf_errors.RepositoryError, tuf_errors.DownloadError) as exc:
         raise _as_ours(exc) from exc
 
 
-def _verify(notice: Notice, pinned_root: bytes, trust_dir: Path, digest: bytes) -> Trusted:
+def _verify(notice: Notice, pinned_root: bytes, trust_dir: Path, data: bytes) -> Trusted:
     updater = Updater(
         str(trust_dir),
         trust.METADATA_URL,
@@ -126,9 +129,10 @@ def _verify(notice: Notice, pinned_root: bytes, trust_dir: Path, digest: bytes) 
         release=wire.decode(release_bytes, Release),
         release_bytes=release_bytes,
         offer=offer,
-        notice_sha256=digest,
+        notice_sha256=hashlib.sha256(data).digest(),
         expires_s=_first_end_s(notice, trust_dir),
         is_newer=0 < seen < _seen_version(trust_dir),
+        notice=data,
     )
     _check_agreement(trusted, model)
     return trusted

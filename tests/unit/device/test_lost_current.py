@@ -382,6 +382,18 @@ def test_where_the_active_slot_is_lost_the_other_one_serves(home: Home) -> None:
     assert home.glance(core) == []
 
 
+def test_once_a_day_all_of_it_is_read_and_what_changed_serves_no_more(home: Home) -> None:
+    """At a glance only the size is seen; an update under way is not disturbed."""
+    core = home.start()
+    file = home.store.path("b") / "model.onnx"
+    file.chmod(0o644)
+    file.write_bytes(bytes(len(file.read_bytes())))
+    assert home.glance(core) == []
+    home.do(core, core.handle(ev.LookDue(), NOW))
+    assert home.opens() == 1
+    assert core.status().reason == "slot_damaged"
+
+
 def test_where_every_slot_is_lost_the_disk_is_not_read_again_and_again(home: Home) -> None:
     core = home.start()
     lose_slot(home, "a", "folder")

@@ -155,6 +155,11 @@ class SlotsChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class LookDue:
+    """It is time to read both slots again, for a disk that fails or a hand that changed files."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClockMoved:
     """Somebody set the device's clock."""
 
@@ -181,6 +186,7 @@ Event = (
     | RollBackAsked
     | UnbenchAsked
     | SlotsChanged
+    | LookDue
     | ClockMoved
 )
 """All that can happen to a core."""

@@ -38,6 +38,10 @@ class Mending:
         self._not_before_s = 0.0
         self.must_inspect = False
 
+    def look_at_all(self) -> None:
+        """Ask for a look at all bytes, where no update is under way."""
+        self.must_inspect |= self._record.phase in SETTLED
+
     def found(self, event: SlotsChanged, now: Now) -> list[Action]:
         """Take what a glance found."""
         record = self._record

@@ -230,6 +230,9 @@ class ModelCore:
                 return self._by_hand.handle(event, now)
             case ev.RollBackAsked() | ev.UnbenchAsked():
                 return [act.Log("warning", "not ready: the durable state was not read (yet)")]
+            case ev.LookDue():
+                self._mending.look_at_all()
+                return []
             case ev.SlotsChanged() | ev.ClockMoved():
                 return self._on_device_event(event, now) if self._is_ready else []
             case _:

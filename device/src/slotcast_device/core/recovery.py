@@ -12,6 +12,7 @@
 | any other | the record's slot, sound | nothing; a transfer goes on when the notice comes |
 | any other | the other slot, sound | somebody switched by hand: take it as active |
 | any | a damaged slot | open the other slot if it is sound; report `slot_damaged` |
+| any | a slot that was tampered with, and no other is sound | open nothing: `slot_tampered` |
 | any | a damaged slot, and the other was never committed | put that one on trial |
 | any | nothing, or what is no slot | put it back at the slot below, then as above |
 
@@ -89,6 +90,7 @@ class Findings:
         sealed: what each slot's own copy of its release says it holds.
         releases: the same releases, whole.
         sound: slots whose files were hashed and are what `sealed` says.
+        tampered: slots whose release the pinned root does not vouch for, and how that was seen.
         problem: why the record cannot be used; nothing may be begun while it is there.
         note: what was mended on the way, for the log.
         link: what is in the place of `current`, where somebody looked closer.
@@ -102,6 +104,7 @@ class Findings:
     problem: SlotcastError | None = None
     note: str = ""
     link: CurrentLink | None = None
+    tampered: Mapping[SlotName, str] = dataclasses.field(default_factory=dict)
 
     @property
     def is_lost(self) -> bool:
@@ -129,6 +132,7 @@ class Recovery:
 
     Attributes:
         activate: point `current` here before anything else; None leaves it.
+        closes: take `current` away instead: what it opens is not to serve.
         note: a line for the log where something had to be mended.
     """
 
@@ -136,6 +140,7 @@ class Recovery:
     then: Next = Next.NOTHING
     activate: SlotName | None = None
     note: str = ""
+    closes: bool = False
 
 
 def recover(model: str, found: Findings, *, is_start: bool = True) -> Recovery:
@@ -155,7 +160,7 @@ def recover(model: str, found: Findings, *, is_start: bool = True) -> Recovery:
     current = found.current or _find_last_active(state, found)
     recovery = _go_on(state, dataclasses.replace(found, current=current), is_start=is_start)
     notes.append(recovery.note)
-    if current is not None and found.is_lost:
+    if current is not None and found.is_lost and not recovery.closes:
         recovery = _put_link_back(recovery, current, found)
         notes.append(recovery.note)
     return dataclasses.replace(recovery, note="; ".join(filter(None, notes)))
@@ -221,6 +226,8 @@ def open_and_save(recovery: Recovery, found: Findings) -> list[Action]:
     Where the record on disk names that slot already, nothing that is full keeps it closed.
     """
     opened: list[Action] = []
+    if recovery.closes:
+        return [act.Activate(None), act.Save(recovery.state)]
     if recovery.activate is not None:
         opened.append(act.Activate(recovery.activate))
     saved: list[Action] = [] if recovery.state == found.state else [act.Save(recovery.state)]
@@ -267,13 +274,26 @@ def _leave_damaged(state: ModelState, found: Findings) -> Recovery:
         update = _put_on_trial(state, spare, current)
         note = f"slot {current} is damaged; slot {spare} serves on trial"
         return Recovery(replace(state, active=current, update=update), Next.SWITCH, note=note)
-    update = _end_as(state.update, State.FAILED, Reason.SLOT_DAMAGED, f"slot {current} was damaged")
+    reason, text = _what_is_wrong(current, found)
+    update = _end_as(state.update, State.FAILED, reason, text)
+    if spare not in found.sound and current in found.tampered:
+        state = replace(state, active=None, update=update)
+        return Recovery(state, closes=True, note=f"{text}; nothing serves until it is mended")
     if spare not in found.sound:
         # Keep `current`: a damaged file may still load, and no file certainly does not.
         state = replace(state, active=current, update=update)
         return Recovery(state, note=f"slot {current} is damaged, and no other slot is sound")
     state = replace(state, active=spare, update=update)
-    return Recovery(state, activate=spare, note=f"slot {current} is damaged; slot {spare} serves")
+    note = f"slot {current} is damaged; slot {spare} serves"
+    if current in found.tampered:
+        note = f"{text}; slot {spare} serves"
+    return Recovery(state, activate=spare, note=note)
+
+
+def _what_is_wrong(slot: SlotName, found: Findings) -> tuple[Reason, str]:
+    if slot in found.tampered:
+        return Reason.SLOT_TAMPERED, f"slot {slot} was tampered with: {found.tampered[slot]}"
+    return Reason.SLOT_DAMAGED, f"slot {slot} was damaged"
 
 
 def _is_unproven(state: ModelState, record: SlotRecord) -> bool:

@@ -102,7 +102,7 @@ def build(
     else:
         store.clear(install.slot)
         _write_image(store, install, trusted, state, payload_path, aside)
-    store.seal(install.slot, trusted.release_bytes)
+    store.seal(install.slot, trusted.release_bytes, trusted.notice)
     store.drop_aside()
 
 

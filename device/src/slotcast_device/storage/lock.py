@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,11 @@ from slotcast_schemas.errors import StateLocked
 LOOK_S: Final = 0.05
 """The seconds after which a lock that is held is tried once more: far longer than `is_locked` holds
 it, between its two calls of the kernel."""
+LOCK_MODE: Final = 0o600
+"""The mode of the lock file: whoever may open it may hold it, and no agent starts then."""
+_AS_IT_IS: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""Follow no link, and wait at no pipe."""
+_LOCKS: Final = Path("/proc/locks")
 
 
 def _open_lock(state_dir: Path) -> int:
@@ -25,24 +32,50 @@ def _open_lock(state_dir: Path) -> int:
     A device whose storage cannot be written must still start: its model serves on, and only a
     running agent can tell the broker what is wrong.
     """
+    path = state_dir / "lock"
     try:
-        return os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        return _open_ours(path, os.O_RDWR | os.O_CREAT)
     except OSError as exc:
         if exc.errno not in UNWRITABLE_ERRNOS | FULL_ERRNOS:
             raise
     with contextlib.suppress(FileNotFoundError):
-        return os.open(state_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        return _open_ours(path, os.O_RDONLY)
     return os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _open_ours(path: Path, flags: int) -> int:
+    """Open the lock file: a plain file that only its owner may open, and so only he may hold.
+
+    Raises:
+        OSError: it cannot be opened, or something else lies there.
+    """
+    fd = os.open(path, flags | _AS_IT_IS, LOCK_MODE)
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "expected a plain file; remove what is there", str(path))
+        if stat.S_IMODE(found.st_mode) & ~LOCK_MODE and found.st_uid == os.geteuid():
+            with contextlib.suppress(OSError):  # on a disk that cannot be written it stays as it is
+                os.fchmod(fd, LOCK_MODE)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
 
 
 def is_locked(state_dir: Path) -> bool:
     """Say whether a process holds the state directory, by holding it a moment oneself.
 
-    A file that cannot be opened for that is taken for one that nobody holds.
+    Another user may not open the file, and is told by the kernel's list of locks. Where that says
+    nothing either (in a container, of processes outside) it is taken for one that nobody holds.
     """
     for path in (state_dir / "lock", state_dir):
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(path, os.O_RDONLY | _AS_IT_IS)
+        except PermissionError:
+            if _is_listed(path):
+                return True
+            continue
         except OSError:
             continue
         try:
@@ -52,6 +85,17 @@ def is_locked(state_dir: Path) -> bool:
         finally:
             os.close(fd)
     return False
+
+
+def _is_listed(path: Path) -> bool:
+    """Whether the kernel lists a lock of this file (proc(5), /proc/locks)."""
+    try:
+        found = path.stat()
+        lines = _LOCKS.read_text().splitlines()
+    except OSError:
+        return False
+    ours = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    return any("FLOCK" in line and ours in line.split() for line in lines)
 
 
 def _take_lock(fd: int) -> None:

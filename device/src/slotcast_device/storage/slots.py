@@ -2,6 +2,7 @@
 
     slots/a/ slots/b/    files of a release, read-only once complete
     slots/a.release      the signed release that the slot holds: rebuilds a lost state record
+    slots/a.notice       the notice that brought it: proves at each start that root vouches for it
     current -> slots/a   relative, replaced in one step
     current.aside        what somebody put in its place, until the next update
 
@@ -121,6 +122,7 @@ class SlotStore:
             raise SlotDamaged(f"slot {slot} is active and will not be written")
         self._disk.make_dir(self.folder)
         self._disk.remove_tree(self.folder / f"{slot}.release")
+        self._disk.remove_tree(self.folder / f"{slot}.notice")
         self._disk.remove_tree(self.path(slot))
 
     def set_aside(self, slot: SlotName, files: Mapping[bytes, str]) -> dict[bytes, Path]:
@@ -160,8 +162,14 @@ class SlotStore:
         """Begin to write a release's files into an emptied slot."""
         return ImageWriter(self._disk, self.path(slot), release)
 
-    def seal(self, slot: SlotName, release_bytes: bytes) -> None:
-        """Say, durably, that the slot holds this release: files read-only, release beside."""
+    def seal(self, slot: SlotName, release_bytes: bytes, notice: bytes = b"") -> None:
+        """Say, durably, that the slot holds this release: files read-only, release beside.
+
+        Args:
+            slot: the slot, whose files are all there.
+            release_bytes: the signed release.
+            notice: that brought it, as proof; empty for none.
+        """
         release = wire.decode(release_bytes, Release)
         folders = {self.path(slot)}
         for file in release.files:
@@ -172,7 +180,17 @@ class SlotStore:
                 folders.add(path)
         for folder in sorted(folders, key=lambda f: len(f.parts), reverse=True):
             self._disk.sync_dir(folder)
+        if notice:
+            self.keep_proof(slot, notice)
         self._disk.write_atomic(self.folder / f"{slot}.release", release_bytes)
+
+    def keep_proof(self, slot: SlotName, notice: bytes) -> None:
+        """Keep the notice that vouches for what a slot holds."""
+        self._disk.write_atomic(self.folder / f"{slot}.notice", notice)
+
+    def proof(self, slot: SlotName) -> bytes | None:
+        """Give the notice that vouched for what a slot holds; None where none was kept."""
+        return self._disk.read(self.folder / f"{slot}.notice", limits.NOTICE_MAX_BYTES)
 
     def seal_again(self, slot: SlotName, release_bytes: bytes) -> None:
         """Write the signed release of a slot whose files are whole and whose release was lost."""

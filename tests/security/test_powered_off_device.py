@@ -1,0 +1,311 @@
+"""Somebody changes a device's files while it is off, or plants links and pipes where it writes.
+
+What a slot says it holds is held against the pinned root at each start. What was changed serves no
+longer than that look takes, is named, and is mended by the next notice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from slotcast_device.operator_requests import Control
+from slotcast_device.storage.lock import is_locked, locked
+from slotcast_device.storage.os_disk import OsDisk
+from slotcast_publisher.repository import Repository
+from slotcast_publisher.trust.ceremonies import rotate_keys
+from slotcast_schemas import wire
+from slotcast_schemas.errors import BadSignature, RefusedRelease, StorageFailed
+from slotcast_schemas.messages import Notice, Release
+from slotcast_schemas.release_proof import prove_release
+from slotcast_schemas.states import State
+from slotcast_schemas.trust import release_target
+from tests.support.fleet import Device, Observer, Publisher, answers, model_bytes
+
+YEARS_S = 20 * 365 * 86400.0
+
+
+def evil_bytes() -> bytes:
+    """A model that is as good as any, and that nobody signed."""
+    return model_bytes(66)
+
+
+def change_slot(device: Device, slot: str) -> None:
+    """Put an unsigned model into a slot, with a release and a record that fit it to the byte."""
+    folder, data = device.folder(), evil_bytes()
+    model, release_file = folder / "slots" / slot / "model.onnx", folder / f"slots/{slot}.release"
+    model.chmod(0o644)
+    model.write_bytes(data)
+    digest = hashlib.sha256(data).digest()
+    release = wire.decode(release_file.read_bytes(), Release)
+    file = msgspec.structs.replace(release.files[0], size_bytes=len(data), sha256=digest)
+    release = msgspec.structs.replace(
+        release, files=(file,), image_size_bytes=len(data), image_sha256=digest
+    )
+    release_file.chmod(0o644)
+    release_file.write_bytes(wire.encode(release))
+    record = json.loads((folder / "state.json").read_text())
+    held = record["slots"][slot]
+    held["sha256"] = held["files"][0]["sha256"] = _base64(digest)
+    held["size_bytes"] = held["files"][0]["size_bytes"] = len(data)
+    held["release_sha256"] = _base64(hashlib.sha256(wire.encode(release)).digest())
+    (folder / "state.json").write_text(json.dumps(record))
+
+
+def _base64(data: bytes) -> str:
+    return str(msgspec.to_builtins(data))
+
+
+def serves(device: Device, number: int) -> bool:
+    """Whether what `current` opens answers exactly as the model of that number does."""
+    return np.array_equal(device.answers(), answers(model_bytes(number)))
+
+
+@pytest.fixture
+def device(publisher: Publisher, tmp_path: Path) -> Device:
+    """A device that runs v1."""
+    device = publisher.provision("cam-1", tmp_path / "cam-1")
+    publisher.publish("clf", "1")
+    assert device.run_once().state is State.COMMITTED
+    return device
+
+
+# --- slots ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.broker
+@pytest.mark.timeout(300)
+def test_a_changed_slot_gives_way_to_the_other_one_is_named_and_is_mended(
+    publisher: Publisher, device: Device, observer: Observer
+) -> None:
+    publisher.publish("clf", "2")
+    assert device.run_once().state is State.COMMITTED
+    slot = device.current().resolve().parent.name
+    change_slot(device, slot)
+    observer.forget()
+    with device.running():
+        status = observer.wait_for_reason("clf", "slot_tampered")
+        assert status.active is not None
+        assert status.active.version == "1"
+        assert f"slot {slot} was tampered with" in status.detail
+        observer.wait_for_state("clf", State.COMMITTED, "2")
+    assert serves(device, 2)
+
+
+@pytest.mark.broker
+@pytest.mark.timeout(300)
+def test_where_no_other_slot_is_sound_nothing_serves_until_the_release_came_again(
+    device: Device, observer: Observer, caplog: pytest.LogCaptureFixture
+) -> None:
+    slot = device.current().resolve().parent.name
+    change_slot(device, slot)
+    observer.forget()
+    with device.running():
+        status = observer.wait_for_reason("clf", "slot_tampered")
+        assert status.active is None
+        observer.wait_for_state("clf", State.COMMITTED, "1")
+    assert "nothing serves until it is mended" in caplog.text
+    assert serves(device, 1)
+
+
+@pytest.mark.broker
+@pytest.mark.timeout(300)
+def test_a_slot_of_an_older_version_of_this_software_is_proven_by_the_next_notice(
+    device: Device, observer: Observer
+) -> None:
+    slot = device.current().resolve().parent.name
+    proof = device.folder() / f"slots/{slot}.notice"
+    kept = proof.read_bytes()
+    proof.unlink()
+    assert device.run_once().state is State.COMMITTED
+    assert serves(device, 1)
+    assert wire.decode(proof.read_bytes(), Notice).targets == wire.decode(kept, Notice).targets
+    change_slot(device, slot)
+    with device.running():
+        observer.wait_for_reason("clf", "slot_tampered")
+
+
+# --- what a kept notice proves --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def signed(tmp_path_factory: pytest.TempPathFactory) -> Publisher:
+    """Two models with a release each."""
+    made = Publisher.make(tmp_path_factory.mktemp("proof") / "repo")
+    for model in ("clf", "det"):
+        made.release(model, "1", {"model.onnx": model_bytes(1, 1 << 16)})
+    return made
+
+
+def release_in(notice: bytes, model: str = "clf") -> bytes:
+    return wire.decode(notice, Notice).targets[release_target(model, "1")]
+
+
+def test_a_kept_notice_proves_its_release_when_all_its_dates_are_over(
+    signed: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notice, root = signed.repo.offer("clf", "1"), signed.repo.roles.root_bytes()
+    monkeypatch.setattr(time, "time", lambda: YEARS_S + 1.8e9)
+    prove_release(release_in(notice), notice, "clf", root)
+
+
+def test_it_proves_it_across_changes_of_every_key(signed: Publisher, tmp_path: Path) -> None:
+    pinned = signed.repo.roles.root_bytes()
+    repo = signed.copy(tmp_path / "repo", prefix="t").repo
+    for role in ("root", "targets", "online"):
+        rotate_keys(repo.roles, role, lambda name: repo.ring.generate(name, encrypted=False))
+    notice = Repository(repo.path).offer("clf", "1")
+    assert "2.root.json" in wire.decode(notice, Notice).metadata
+    prove_release(release_in(notice), notice, "clf", pinned)
+
+
+def altered(data: bytes) -> bytes:
+    return data.replace(b"model.onnx", b"mabel.onnx")
+
+
+def test_it_proves_no_other_bytes_and_no_other_model(signed: Publisher) -> None:
+    notice, root = signed.repo.offer("clf", "1"), signed.repo.roles.root_bytes()
+    other = signed.repo.offer("det", "1")
+    for release, kept, model in (
+        (altered(release_in(notice)), notice, "clf"),
+        (release_in(other, "det"), notice, "det"),
+        (release_in(other, "det"), notice, "clf"),
+        (release_in(notice), other, "clf"),
+    ):
+        with pytest.raises(BadSignature):
+            prove_release(release, kept, model, root)
+
+
+def test_a_notice_by_a_stranger_or_with_one_signature_changed_proves_nothing(
+    signed: Publisher, tmp_path: Path
+) -> None:
+    stranger = Publisher.make(tmp_path / "stranger")
+    stranger.release("clf", "1", {"model.onnx": model_bytes(1, 1 << 16)})
+    notice, root = stranger.repo.offer("clf", "1"), signed.repo.roles.root_bytes()
+    with pytest.raises(RefusedRelease):
+        prove_release(release_in(notice), notice, "clf", root)
+    good = signed.repo.offer("clf", "1")
+    parts = wire.decode(good, Notice)
+    for name, data in parts.metadata.items():
+        if not name.endswith((".targets.json", ".release-clf.json")):
+            continue
+        broken = data.replace(b'"sig":"', b'"sig":"00', 1).replace(b'"sig": "', b'"sig": "00', 1)
+        assert broken != data
+        changed = msgspec.structs.replace(parts, metadata={**parts.metadata, name: broken})
+        with pytest.raises(RefusedRelease):
+            prove_release(release_in(good), wire.encode(changed), "clf", root)
+
+
+# --- links, pipes and other users -----------------------------------------------------------------
+
+
+def test_only_the_agents_user_can_hold_the_lock(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    lock.touch(mode=0o666)
+    lock.chmod(0o666)  # as a version before this one left it, or worse
+    with locked(tmp_path):
+        assert stat.S_IMODE(lock.stat().st_mode) == 0o600
+        assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_another_user_cannot_hold_the_lock_and_still_sees_that_it_is_held(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    script = (
+        "import os, sys; from pathlib import Path\n"
+        "from slotcast_device.storage.lock import is_locked\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "print(is_locked(Path(sys.argv[1])))\n"
+        "os.open(sys.argv[1] + '/lock', os.O_RDONLY)\n"
+    )
+    state_dir = Path("/tmp") / f"slotcast-lock-{os.getpid()}"  # where another user may go
+    state_dir.mkdir(mode=0o755)
+    try:
+        with locked(state_dir):
+            ran = subprocess.run(
+                [sys.executable, "-c", script, str(state_dir)],
+                capture_output=True, text=True, timeout=120, check=False,
+            )  # fmt: skip
+    finally:
+        (state_dir / "lock").unlink()
+        state_dir.rmdir()
+    assert ran.stdout.strip() == "True"
+    assert "PermissionError" in ran.stderr
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_a_lock_that_is_no_file_is_named_and_not_followed(tmp_path: Path, kind: str) -> None:
+    victim = plant(tmp_path / "lock", kind, tmp_path)
+    with pytest.raises(StorageFailed, match="lock"), locked(tmp_path):
+        pass
+    assert victim.read_bytes() == b"of somebody else"
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "pipe"])
+def test_what_is_planted_where_the_agent_writes_is_replaced_and_not_written_through(
+    tmp_path: Path, kind: str
+) -> None:
+    disk, path = OsDisk(), tmp_path / "state" / "data"
+    path.parent.mkdir()
+    victim = plant(path, kind, tmp_path)
+    writer = disk.create(path)
+    writer.write(b"ours")
+    writer.close_synced()
+    assert path.read_bytes() == b"ours"
+    path.unlink()
+    victim = plant(path, kind, tmp_path)
+    file = disk.open_random(path)
+    file.write_at(0, b"ours")
+    file.close()
+    assert path.read_bytes() == b"ours"
+    assert victim.read_bytes() == b"of somebody else"
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_a_link_or_pipe_where_the_agent_reads_is_named_at_once(tmp_path: Path, kind: str) -> None:
+    plant(tmp_path / "state.json", kind, tmp_path)
+    with pytest.raises(StorageFailed, match=r"state\.json"):
+        OsDisk().read(tmp_path / "state.json", 100)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "long"])
+def test_a_request_that_is_none_is_taken_away_and_the_next_one_is_heard(
+    tmp_path: Path, kind: str
+) -> None:
+    folder = tmp_path / "control"
+    folder.mkdir()
+    if kind == "long":
+        (folder / "a.json").write_bytes(b" " * 5000)
+    else:
+        plant(folder / "a.json", kind, tmp_path)
+    (folder / "b.json").write_text('{"do": "rollback", "model": "clf"}')
+    control = Control(OsDisk(), tmp_path)
+    assert [request.model for request in control.take()] == ["clf"]
+    assert list(folder.iterdir()) == []
+
+
+def plant(path: Path, kind: str, folder: Path) -> Path:
+    """Leave something in the place of a file; gives the file of somebody else that it leads to."""
+    victim = folder / "victim"
+    victim.write_bytes(b"of somebody else")
+    match kind:
+        case "link":
+            path.symlink_to(victim)
+        case "hard link":
+            path.hardlink_to(victim)
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+    return victim
