@@ -8,8 +8,10 @@ publisher's own messages. Releases are a few KiB, so that a run has dozens of ch
 from __future__ import annotations
 
 import functools
+import itertools
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +35,7 @@ from tests.support import models as zoo
 MODELS: Final = ("alpha", "beta")
 DEVICE: Final = "sim-1"
 CHUNK_BYTES: Final = 1024
+DAY_S: Final = 86400
 UNFIT_IN_PROBE: Final = "3"
 UNFIT_ON_TRIAL: Final = "4"
 """Versions that the simulated probe and trial refuse; the files themselves are sound."""
@@ -87,7 +90,10 @@ class _Maker:
         settings = Settings(
             chunk_size_bytes=CHUNK_BYTES, brokers=(Broker(url="mqtt://127.0.0.1:1883"),)
         )
-        self.repo = Repository.init(folder / "repo", settings)
+        # A second a signature: by the real clock two of them may be of one second, or not.
+        day_s = time.time() // DAY_S * DAY_S
+        clock = itertools.count(int(day_s))
+        self.repo = Repository.init(folder / "repo", settings, now_s=lambda: float(next(clock)))
 
     def release(self, model: str, version: str, seed: int, trial: Trial, same_as: str = "") -> None:
         files: tuple[Path, ...] = ()

@@ -16,6 +16,7 @@ from typing import Final
 
 from slotcast_device.core import events as ev
 from slotcast_schemas.backoff import Backoff
+from slotcast_schemas.states import SETTLED
 from tests.simulation.broker import Broker
 from tests.simulation.catalog import MODELS, Catalog, catalog
 from tests.simulation.device import SimDevice
@@ -356,7 +357,10 @@ class World:
         """Hold the device to it, if it was on all the time and nothing more was lost."""
         if lost_s != self._lost_s[model]:
             return
-        if device is self.device and device.is_on and device.cores[model].is_ready:
+        is_same = device is self.device and device.is_on and device.cores[model].is_ready
+        if is_same and device.cores[model].status().state not in SETTLED:
+            self._check_later(model)  # what was built anew is in its probe, and opened after that
+        elif is_same:
             self._watch.must_be_mended(device.disk, self.said.config.model_dir(model))
         elif self.is_mending(model):
             self._check_later(model)
