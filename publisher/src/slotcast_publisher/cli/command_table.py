@@ -87,6 +87,10 @@ COMMANDS: Final = {
         "slotcast_publisher.fleet.commands.alarms",
         "Show what of the fleet needs a person, and what did lately.",
     ),
+    "page": CommandEntry(
+        "slotcast_publisher.fleet.commands.page",
+        "Show the fleet's page in a browser, without `slotcast serve`; until stopped.",
+    ),
     "simulate": CommandEntry(
         "slotcast_publisher.fleet.commands.simulate",
         "Run many simulated devices against the repository's brokers, and say what happened.",

@@ -365,3 +365,99 @@ dropped: Final = Table(
     _seconds("last_s"),
 )
 """Messages that changed nothing, counted by why."""
+
+users: Final = Table(
+    "users",
+    METADATA,
+    Column("name", _NAME, primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("password_hash", Text, nullable=False, server_default=text("''")),  # '' for none yet
+    _seconds("made_s"),
+    _seconds("password_s", is_known=True),  # when it was set
+    _seconds("signed_in_s", is_known=True),
+)
+"""Persons who may use the page. No index has what a sign-in changes."""
+
+links: Final = Table(
+    "links",
+    METADATA,
+    Column("secret_sha256", LargeBinary, primary_key=True),
+    Column("user", _NAME, nullable=False, server_default=text("''")),  # '' names themselves
+    Column("role", String(16), nullable=False),
+    _text("made_by", 128),
+    _seconds("made_s"),
+    _seconds("ends_s"),
+)
+"""One-time links by which a person sets a password; gone when used."""
+
+sessions: Final = Table(
+    "sessions",
+    METADATA,
+    Column("secret_sha256", LargeBinary, primary_key=True),
+    Column("user", _NAME, nullable=False),
+    _seconds("made_s"),
+    _seconds("seen_s"),
+    _seconds("ends_s"),
+    _text("address", 64),
+    _text("agent", 256),
+    Index(None, "user"),
+)
+"""Who is signed in; the secret itself is only in the browser."""
+
+tokens: Final = Table(
+    "tokens",
+    METADATA,
+    Column("id", String(16), primary_key=True),
+    Column("name", _NAME, nullable=False),
+    Column("secret_sha256", LargeBinary, nullable=False),
+    Column("scope", Text, nullable=False),  # JSON: a list of permissions
+    _text("made_by", 128),
+    _seconds("made_s"),
+    _seconds("ends_s"),
+    _seconds("used_s", is_known=True),
+    _seconds("revoked_s", is_known=True),
+)
+"""What programs sign in with; the secret itself was shown once."""
+
+audit: Final = Table(
+    "audit",
+    METADATA,
+    Column("id", _ROW_ID, primary_key=True),
+    _seconds("at_s"),
+    _text("who", 128),
+    Column("how", String(16), nullable=False),
+    _text("address", 64),
+    Column("action", _NAME, nullable=False),
+    _text("subject", 256),
+    _text("before", 2000),
+    _text("after", 2000),
+    Index(None, "at_s"),
+)
+"""Every change by a person or a program: who, from where, what, before and after."""
+
+notes: Final = Table(
+    "notes",
+    METADATA,
+    Column("id", _ROW_ID, primary_key=True),
+    _seconds("at_s"),
+    Column("kind", String(16), nullable=False),
+    Column("subject", String(192), nullable=False),
+    _text("who", 128),
+    _text("text", 2000),
+    Index(None, "kind", "subject"),
+)
+"""What operators wrote beside a device (its id) or a release (`MODEL VERSION`)."""
+
+idempotency: Final = Table(
+    "idempotency",
+    METADATA,
+    Column("who", String(128), primary_key=True),
+    Column("key", String(128), primary_key=True),
+    Column("request_sha256", LargeBinary, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("headers", Text, nullable=False, server_default=text("'{}'")),  # JSON
+    Column("body", LargeBinary, nullable=False),
+    _seconds("at_s"),
+    Index(None, "at_s"),
+)
+"""Answers to changes that were asked for with an `Idempotency-Key`, to be given again."""

@@ -1,0 +1,56 @@
+"""Puts the page together: routes, who may use them, and what holds for every request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from litestar import Litestar, Router
+from litestar.di import Provide
+from litestar.static_files import create_static_files_router
+
+from slotcast_publisher.fleet.web import sign_in
+from slotcast_publisher.fleet.web.authentication import Authentication
+from slotcast_publisher.fleet.web.context import WebContext
+from slotcast_publisher.fleet.web.csrf import CsrfProtection
+from slotcast_publisher.fleet.web.errors import HANDLERS
+from slotcast_publisher.fleet.web.guards import PUBLIC, check_permission, check_routes
+from slotcast_publisher.fleet.web.headers import add_headers
+
+BODY_MAX_BYTES: Final = 256 * 1024
+"""The largest request that is read; a plan of a rollout is the largest that there is."""
+_STATIC: Final = Path(__file__).parent / "static"
+
+
+def make_app(context: WebContext) -> Litestar:
+    """Make the page.
+
+    Args:
+        context: what it works with.
+
+    Raises:
+        AssertionError: a route does not say who may use it.
+    """
+    door = sign_in.Door(context)
+    app = Litestar(
+        # One router: Litestar 2.25 runs a function twice that is registered beside another of its
+        # path, once in a thread and once for what that gave.
+        route_handlers=[Router(path="/", route_handlers=[_static_files(), *sign_in.ROUTES])],
+        dependencies={
+            "context": Provide(lambda: context, sync_to_thread=False),
+            "door": Provide(lambda: door, sync_to_thread=False),
+        },
+        guards=[check_permission],
+        middleware=[Authentication(context), CsrfProtection(context)],
+        before_send=[add_headers],
+        exception_handlers=HANDLERS,
+        request_max_body_size=BODY_MAX_BYTES,
+        openapi_config=None,
+        logging_config=None,
+    )
+    check_routes(app)
+    return app
+
+
+def _static_files() -> Router:
+    return create_static_files_router(path="/static", directories=[_STATIC], opt=PUBLIC)

@@ -1,0 +1,79 @@
+"""Says who asks: by a token, or by the cookie of a session; runs before everything else."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from litestar.connection import ASGIConnection
+from litestar.exceptions import NotAuthorizedException
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from slotcast_publisher.fleet.access.roles import PERMISSIONS
+from slotcast_publisher.fleet.web.context import WebContext
+from slotcast_publisher.fleet.web.cookies import SESSION, read_cookie
+from slotcast_publisher.fleet.web.guards import AnyConnection, Who
+
+_BEARER: Final = "bearer "
+
+
+class Authentication(ASGIMiddleware):
+    """Puts a `Who` into the scope of each request, or None.
+
+    Args:
+        context: of the page.
+    """
+
+    def __init__(self, context: WebContext) -> None:
+        self._context = context
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Find out who asks, and go on.
+
+        Args:
+            scope: of the request.
+            receive: of the request.
+            send: of the request.
+            next_app: what answers it.
+
+        Raises:
+            NotAuthorizedException: a token was sent that does not count.
+        """
+        connection: AnyConnection = ASGIConnection(scope)
+        scope["user"] = await asyncio.to_thread(self._who, connection)
+        await next_app(scope, receive, send)
+
+    def _who(self, connection: AnyConnection) -> Who | None:
+        address = address_of(connection)
+        given = connection.headers.get("authorization", "")
+        if given.lower().startswith(_BEARER):
+            return self._program(given[len(_BEARER) :].strip(), address)
+        secret = read_cookie(connection, SESSION, self._context.database.id)
+        return self._person(secret, address) if secret else None
+
+    def _program(self, token: str, address: str) -> Who:
+        found = self._context.tokens.check(token)
+        if found is None:
+            raise NotAuthorizedException("this token does not count: it ended, or never was")
+        return Who(
+            name=f"token {found.name}", how="token", permissions=found.scope, address=address
+        )
+
+    def _person(self, secret: str, address: str) -> Who | None:
+        session = self._context.sessions.find(secret)
+        if session is None:
+            return None
+        return Who(
+            name=session.user,
+            how="session",
+            permissions=PERMISSIONS[session.role],
+            address=address,
+            role=session.role,
+            session_key=session.key,
+        )
+
+
+def address_of(connection: AnyConnection) -> str:
+    """Give the address that a request comes from."""
+    return connection.client.host if connection.client else ""

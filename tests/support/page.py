@@ -1,0 +1,141 @@
+"""The fleet's page for tests: the real server on a free port, and browsers signed in to it.
+
+with running_page(tmp_path) as page:
+    viewer = page.browser("anna", Role.VIEWER)
+    assert viewer.get("/").status_code == 200
+    viewer.send_form("/rollouts/clf-2.0/pause", {"why": "to look"})
+"""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from slotcast_publisher.fleet.access.audit import Actor, AuditEntry, entries
+from slotcast_publisher.fleet.access.roles import Permission, Role
+from slotcast_publisher.fleet.database.database import FILE_NAME, Database, open_database
+from slotcast_publisher.fleet.web.app import make_app
+from slotcast_publisher.fleet.web.context import WebContext, make_context
+from slotcast_publisher.fleet.web.csrf import token_of
+from slotcast_publisher.fleet.web.server import PageServer, open_socket, url_of
+from slotcast_publisher.repository import Repository
+from tests.support.waiting import WAIT_S
+
+TESTER: Final = Actor("tester", "command")
+PASSWORD: Final = "a password for tests"
+HTML: Final = {"accept": "text/html"}
+_TOKEN: Final = re.compile(r'name="csrf" value="([^"]+)"')
+
+
+class Browser(httpx.Client):
+    """Keeps cookies, and sends forms with the token of the page that they are on."""
+
+    def open(self, path: str) -> str:
+        """Give a page that must be there.
+
+        Raises:
+            AssertionError: it is not.
+        """
+        response = self.get(path)
+        assert response.status_code == 200, (response.status_code, response.text[:500])
+        return response.text
+
+    def csrf(self, path: str | None = None) -> str:
+        """Give the token of a page with a form; of no page in particular where none is named."""
+        if path is None:
+            secrets = [value for name, value in self.cookies.items() if "slotcast_" in name]
+            return token_of(secrets[0]) if secrets else self.csrf("/sign-in")
+        found = _TOKEN.search(self.open(path))
+        assert found is not None, f"no form with a token on {path}"
+        return html.unescape(found[1])
+
+    def send_form(
+        self, path: str, fields: Mapping[str, str] | None = None, *, page: str | None = None
+    ) -> httpx.Response:
+        """Send a form as a browser does.
+
+        Args:
+            path: of its action.
+            fields: what is filled in.
+            page: that the form is on; its token is read from there.
+        """
+        return self.post(path, data={"csrf": self.csrf(page), **(fields or {})})
+
+    def sign_in(self, name: str, password: str = PASSWORD) -> httpx.Response:
+        """Sign in by the form."""
+        return self.send_form("/sign-in", {"user": name, "password": password}, page="/sign-in")
+
+
+class RunningPage:
+    """A page that answers.
+
+    Attributes:
+        url: where.
+        context: what it works with; tests fill its database.
+    """
+
+    def __init__(self, url: str, context: WebContext, stack: contextlib.ExitStack) -> None:
+        self.url = url
+        self.context = context
+        self._stack = stack
+
+    @property
+    def database(self) -> Database:
+        """The fleet's database."""
+        return self.context.database
+
+    def stranger(self, **options: object) -> Browser:
+        """Give a browser that nobody is signed in with."""
+        browser = Browser(base_url=self.url, headers=HTML, timeout=WAIT_S, **options)  # type: ignore[arg-type]
+        return self._stack.enter_context(browser)
+
+    def browser(self, name: str = "olga", role: Role = Role.OPERATOR) -> Browser:
+        """Give a browser with a user signed in, who is made if need be."""
+        if self.context.users.find(name) is None:
+            self.context.users.add(name, role, TESTER)
+            self.context.users.set_password(name, PASSWORD, TESTER)
+        browser = self.stranger()
+        assert browser.sign_in(name).status_code == 303
+        return browser
+
+    def program(self, *scope: Permission) -> httpx.Client:
+        """Give a program that sends a token of this scope."""
+        _, text = self.context.tokens.make("test", frozenset(scope), 1, TESTER)
+        headers = {"authorization": f"Bearer {text}", "accept": "application/json"}
+        client = httpx.Client(base_url=self.url, headers=headers, timeout=WAIT_S)
+        return self._stack.enter_context(client)
+
+    def audit(self) -> list[AuditEntry]:
+        """Give the audit log, the newest first."""
+        with self.database.reading() as connection:
+            return entries(connection, before_id=None, limit=1000)
+
+
+@contextlib.contextmanager
+def running_page(folder: Path, database: str | None = None) -> Iterator[RunningPage]:
+    """Run a page for the length of a block.
+
+    Args:
+        folder: of a repository, or where one is made.
+        database: URL of another one than the repository's own.
+    """
+    path = folder if (folder / "slotcast.toml").exists() else folder / "repo"
+    repo = Repository(path) if path.exists() else Repository.init(path)
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(open_database(database or path / FILE_NAME))
+        context = make_context(repo, opened)
+        listening = stack.enter_context(open_socket("127.0.0.1", 0))
+        server = PageServer(make_app(context), listening)
+        thread = threading.Thread(target=server.run, name="page", daemon=True)
+        thread.start()
+        stack.callback(thread.join, WAIT_S)
+        stack.callback(server.stop)
+        # The socket listens already: who connects waits until it is answered.
+        yield RunningPage(url_of(listening), context, stack)
