@@ -50,8 +50,8 @@ SOON: Final = {
     "slotcast_device.trial.watcher.CALM_LEAST_S": 1.0,
 }
 """A trial waits until it knows of each process whether it lives, and until no restart is fresh."""
-HAS_SERVED: Final = re.compile(r"[1-9]\d* of 1 requests, ")
-"""What the status of a trial begins with once the agent saw requests come to it."""
+_REQUESTS: Final = re.compile(r"(\d+) of 1 requests, ")
+"""What the status of a trial begins with: how many requests the agent saw come to the release."""
 _SWITCH_S: Final = 0.003
 _TRIAL_S: Final = 1.0
 """How long after its beginning a moment of each stage may lie; of the probe, it is measured."""
@@ -301,11 +301,11 @@ def test_an_application_that_keeps_dying_on_trial_has_the_release_rolled_back(
     monkeypatch.setattr("slotcast_device.application.liveness.GONE_AFTER_S", 1.0)
     stand.offer(Trial(duration_s=3600.0, min_requests=1, max_restarts=2, max_latency_ratio=None))
     with stand.device.running():
-        # Only who was seen alive can be seen to end: its report must have changed between looks.
-        stand.observer.wait_for("clf", lambda said: HAS_SERVED.match(said.detail) is not None)
-        for starts in (1, 2):
-            wait_until(lambda: _instances(stand) >= starts, f"{starts} starts with v2")  # noqa: B023
+        of_dead = 0
+        for _ in range(2):
+            _wait_until_seen_alive(stand, of_dead)
             stand.service.kill()
+            of_dead = _requests_of_v2(stand)
             stand.service.start()
         status = stand.observer.wait_for_state("clf", State.ROLLED_BACK, "2")
         assert status.reason == "restarts"
@@ -314,9 +314,25 @@ def test_an_application_that_keeps_dying_on_trial_has_the_release_rolled_back(
     stand.check("rolled back")
 
 
-def _instances(stand: Stand) -> int:
-    """Starts of the application that served the release on trial."""
+def _wait_until_seen_alive(stand: Stand, of_dead: int) -> None:
+    """Wait until the agent has seen the report of the living application change between looks.
+
+    Only who was seen alive can be seen to end. Each look that counts more has seen a new report.
+
+    Args:
+        of_dead: requests to v2 of the applications that were killed.
+    """
+
+    def is_seen() -> bool:
+        found = (_REQUESTS.match(said.detail) for said in stand.observer.of("clf"))
+        return len({count for m in found if m and (count := int(m[1])) > of_dead}) >= 2
+
+    wait_until(is_seen, f"two looks at the living one, which counts from {of_dead} requests on")
+
+
+def _requests_of_v2(stand: Stand) -> int:
+    """Requests in the reports of all applications that served the release on trial."""
     update = stand.update
+    assert update is not None
     reports = read_reports(stand.device.folder() / "app").reports
-    slot = None if update is None else update.slot
-    return len({r.instance for r in reports if r.slot == slot and r.requests})
+    return sum(report.requests or 0 for report in reports if report.slot == update.slot)
