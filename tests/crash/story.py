@@ -103,7 +103,7 @@ def tell(made: Publisher, folder: Path, *versions: str) -> Story:
     state_dir.mkdir(exist_ok=True)
     shutil.copytree(state_dir, before, symlinks=True)
     made.publish(MODEL, last)
-    arguments = ["run", "--once", "--timeout", "60", "--config", str(device.config_path)]
+    arguments = ["run", "--once", "--timeout", "600", "--config", str(device.config_path)]
     code = trace.traced(["-m", "slotcast_device", *arguments], folder / "strace")
     if code:
         raise RuntimeError(f"the traced device ended with {code}")

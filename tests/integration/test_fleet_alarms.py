@@ -27,7 +27,7 @@ from tests.support.waiting import WAIT_S
 from tests.support.watching import crowd, watching
 from tests.support.webhook_receiver import receiving
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
 SECRET = "a secret of some length"
 ROLLOUT = "clf-1.0"

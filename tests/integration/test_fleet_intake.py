@@ -25,7 +25,7 @@ from tests.support.fleet_fixtures import new_prefix
 from tests.support.waiting import wait_until
 from tests.support.watching import Watched, crowd, watching
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
 NO_DATABASE = {k: v for k, v in os.environ.items() if k != "SLOTCAST_DATABASE"}
 HEARD = frozenset({"seen_s", "first_seen_s", "online_since_s", "status_heard_s", "changed_s"})

@@ -26,7 +26,7 @@ from tests.support.postgresql import PostgresqlUnavailable, postgresql
 from tests.support.waiting import WAIT_S, wait_until
 from tests.support.watching import crowd, watching
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 TOPICS = Topics("t")
 DEVICES = 20
 ROUNDS = 15

@@ -66,7 +66,7 @@ def test_a_node_killed_in_mid_transfer_loses_nothing(
         device.change("keepalive_s = 5", "keepalive_s = 30")
         process = device.spawn("--once", "--timeout", "180")
         try:
-            proxy.wait_for(lambda c: c.down_bytes > size_bytes // 4, timeout_s=120)
+            proxy.wait_for(lambda c: c.down_bytes > size_bytes // 4)
             nodes[1].kill()
             assert process.wait(200) == OK, process.stderr
         finally:

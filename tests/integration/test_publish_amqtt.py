@@ -19,6 +19,7 @@ from slotcast_publisher.settings import Broker as Address
 from slotcast_publisher.settings import Settings
 from tests.support import models
 from tests.support.brokers import free_ports
+from tests.support.waiting import WAIT_S
 
 
 @pytest.fixture
@@ -37,11 +38,11 @@ def embedded() -> Iterator[str]:
         await broker.start()
         return broker
 
-    broker = asyncio.run_coroutine_threadsafe(start(), loop).result(30)
+    broker = asyncio.run_coroutine_threadsafe(start(), loop).result(WAIT_S)
     yield f"mqtt://127.0.0.1:{port}"
-    asyncio.run_coroutine_threadsafe(broker.shutdown(), loop).result(30)
+    asyncio.run_coroutine_threadsafe(broker.shutdown(), loop).result(WAIT_S)
     loop.call_soon_threadsafe(loop.stop)
-    thread.join(30)
+    thread.join(WAIT_S)
     loop.close()
     del broker
     gc.collect()  # amqtt leaves transports open; they are counted here, and not at another test

@@ -32,8 +32,8 @@ from tests.support.certificates import Certificates
 from tests.support.engine import BrokerUnavailable
 from tests.support.mosquitto_files import DATA, PORTS, Flavour, Place, container_place, files
 
-_START_TIMEOUT_S: Final = 30.0
-_STOP_TIMEOUT_S: Final = 10
+_START_TIMEOUT_S: Final = 120.0
+_STOP_TIMEOUT_S: Final = 60
 _POLL_S: Final = 0.02
 _PORT_TRIES: Final = 5
 

@@ -39,6 +39,7 @@ from tests.support.brokers import Broker, mosquitto
 from tests.support.fleet import Publisher
 from tests.support.postgresql import postgresql
 from tests.support.simulated import running
+from tests.support.waiting import WAIT_S
 
 PATIENCE_S: Final = 400.0
 """How long anything may take before it is called missing; not a measure of speed."""
@@ -118,7 +119,7 @@ class Serves:
         for process in self._processes:
             process.terminate()
         for process in self._processes:
-            process.wait(60)
+            process.wait(WAIT_S)
 
     def log(self) -> str:
         """What all of them have logged."""

@@ -90,7 +90,7 @@ def engine_runs() -> bool:
     if not _socket_answers():
         return False
     try:
-        client = docker.from_env(timeout=10)
+        client = docker.from_env(timeout=60)
     except DockerException:
         return False
     try:

@@ -144,9 +144,9 @@ class _Link:
         self._proxy.down_bytes += len(data)
         self._writer.write(data)
         with contextlib.suppress(ConnectionError, TimeoutError):
-            await asyncio.wait_for(self._writer.drain(), 2)
+            await asyncio.wait_for(self._writer.drain(), 30)
             self._writer.close()
-            await asyncio.wait_for(self._writer.wait_closed(), 2)
+            await asyncio.wait_for(self._writer.wait_closed(), 30)
 
     async def _time(self) -> None:
         every_s = self._proxy.rules.close_every_s

@@ -25,7 +25,7 @@ from typing import Final
 
 SYSTEMD: Final = Path("/lib/systemd/systemd")
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_START_TIMEOUT_S: Final = 60.0
+_START_TIMEOUT_S: Final = 180.0
 _POLL_S: Final = 0.1
 _ENVIRONMENT: Final = {
     "PATH": PATH,

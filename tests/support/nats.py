@@ -22,7 +22,7 @@ from tests.support.brokers import free_ports
 from tests.support.engine import BrokerUnavailable
 
 NODES: Final = 3
-_START_TIMEOUT_S: Final = 60.0
+_START_TIMEOUT_S: Final = 120.0
 _POLL_S: Final = 0.05
 
 _CONF: Final = """\
@@ -74,7 +74,7 @@ class Node:
         process, self._process = self._process, None
         if process is not None:
             process.send_signal(signal.SIGKILL)
-            process.wait(timeout=10)
+            process.wait(timeout=60)
 
     def log(self) -> str:
         """All that it has logged."""

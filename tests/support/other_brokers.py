@@ -222,10 +222,10 @@ def _running(
         with contextlib.suppress(ProcessLookupError):  # its children too, such as Erlang's node
             os.killpg(process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=20)
+            process.wait(timeout=60)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 def _wait_until_open(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

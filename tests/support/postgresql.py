@@ -31,7 +31,7 @@ class PostgresqlUnavailable(Exception):
 
 _USER: Final = "postgres"
 _DEBIAN: Final = Path("/usr/lib/postgresql")
-_START_TIMEOUT_S: Final = 90.0
+_START_TIMEOUT_S: Final = 180.0
 _POLL_S: Final = 0.3
 
 

@@ -54,10 +54,10 @@ def request(
     probe: Probe | None = None,
     **more: Any,
 ) -> ProbeRequest:
-    """A request for `candidate`, with the zoo's signature and short times."""
+    """A request for `candidate`, with the zoo's signature and few runs."""
     if probe is None:
         name = None if samples is None else "samples.npz"
-        probe = Probe(samples=name, timeout_s=20.0, runs=10)
+        probe = Probe(samples=name, runs=10)
     fields: dict[str, Any] = {
         "inputs": INPUTS,
         "outputs": OUTPUTS,

@@ -23,7 +23,7 @@ reconnect_first_s = 0.01
 """
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_broker_that_never_answers_connect_is_asked_in_the_older_protocol(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = CONFIG.format(port=listener.getsockname()[1])

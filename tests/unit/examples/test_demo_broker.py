@@ -13,8 +13,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 
 from examples.demo.broker import EmbeddedBroker
 from examples.demo.link import BadLink
+from tests.support.waiting import WAIT_S
 
-TIMEOUT_S = 60.0
 MANY = 200
 CONNECT = b"\x10\x0f\x00\x04MQTT\x04\x02\x00\x0a\x00\x03raw"
 CONNACK = b"\x20\x02\x00\x00"
@@ -37,10 +37,10 @@ class Client:
         self.paho.on_disconnect = lambda *_: self.lost.put(None)
 
     def publish(self, topic: str) -> None:
-        self.paho.publish(topic, b"x", qos=1, retain=True).wait_for_publish(TIMEOUT_S)
+        self.paho.publish(topic, b"x", qos=1, retain=True).wait_for_publish(WAIT_S)
 
     def next(self) -> str:
-        return self.came.get(timeout=TIMEOUT_S)
+        return self.came.get(timeout=WAIT_S)
 
 
 @contextmanager
@@ -52,11 +52,11 @@ def connected(name: str, port: int) -> Iterator[Client]:
         yield client
     finally:
         if client.paho.disconnect() == MQTTErrorCode.MQTT_ERR_SUCCESS:
-            client.lost.get(timeout=TIMEOUT_S)  # else paho's thread may end with its socket open
+            client.lost.get(timeout=WAIT_S)  # else paho's thread may end with its socket open
         client.paho.loop_stop()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_client_that_connects_is_not_sent_what_others_subscribed_to() -> None:
     with EmbeddedBroker() as broker, connected("one", broker.port) as one:
         one.publish("theirs/1")
@@ -74,12 +74,12 @@ def retained(topic: str, packet_id: int) -> bytes:
     return b"\x33" + bytes([len(body)]) + body
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_what_was_confirmed_is_kept_though_its_publisher_hangs_up_at_once() -> None:
     topics = {number.to_bytes(2, "big"): f"many/{number}" for number in range(1, MANY + 1)}
     packets = [retained(topics[key], int.from_bytes(key, "big")) for key in topics]
     with EmbeddedBroker() as broker:
-        with socket.create_connection(("127.0.0.1", broker.port), TIMEOUT_S) as publisher:
+        with socket.create_connection(("127.0.0.1", broker.port), WAIT_S) as publisher:
             publisher.sendall(CONNECT)
             assert publisher.recv(len(CONNACK), socket.MSG_WAITALL) == CONNACK
             publisher.sendall(b"".join(packets) + DISCONNECT)
@@ -92,13 +92,13 @@ def test_what_was_confirmed_is_kept_though_its_publisher_hangs_up_at_once() -> N
     assert kept == {topics[key] for key in confirmed}
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_cut_link_is_gone_for_the_client_and_open_for_the_next() -> None:
     with EmbeddedBroker() as broker, BadLink(broker.port) as link:
         with connected("one", link.port) as one:
             one.publish("here")
             assert link.cut() == 1
-            one.lost.get(timeout=TIMEOUT_S)
+            one.lost.get(timeout=WAIT_S)
         with connected("one", link.port) as again:
             again.paho.subscribe("here", qos=1)
             assert again.next() == "here"

@@ -78,10 +78,11 @@ def test_a_model_that_hangs_is_killed_when_its_time_is_over(tmp_path: Path) -> N
 
 
 def test_a_slower_model_is_refused_beside_the_active_one_and_passes_alone(tmp_path: Path) -> None:
-    beside = run_probe(request(tmp_path, models.slow(), active=models.classifier(), probe=SHORT))
+    probe = Probe(timeout_s=20.0, runs=5)
+    beside = run_probe(request(tmp_path, models.slow(), active=models.classifier(), probe=probe))
     assert beside.reason == "too_slow"
     assert "latency_p50" in beside.detail
-    assert run_probe(request(tmp_path, models.slow(), probe=SHORT)).passed
+    assert run_probe(request(tmp_path, models.slow(), probe=probe)).passed
 
 
 def test_memory_is_held_against_the_budget_and_the_active_model(tmp_path: Path) -> None:

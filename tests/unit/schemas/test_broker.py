@@ -26,6 +26,7 @@ from slotcast_schemas.broker import FORM, BrokerAddress, tls_context
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.redact import hide_passwords
 from tests.support.certificates import Authority
+from tests.support.waiting import WAIT_S
 
 SECRET = ("Blue", "Harbor9")
 
@@ -148,7 +149,7 @@ def test_an_encrypted_key_is_refused_without_asking_on_the_terminal(tmp_path: Pa
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=WAIT_S,
     )
     assert "the key unencrypted" in done.stdout
     assert "pass phrase" not in done.stdout

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from slotcast_schemas.command import OUTPUT_LOST, STOPPED
+from tests.support.waiting import WAIT_S
 
 RUN = "from slotcast_schemas.command import run_command; run_command('tool', lambda: main)"
 LINES = "import sys\ndef main():\n    sys.stdout.write('line\\n' * {lines}); return {code}\n"
@@ -155,7 +156,7 @@ def test_a_signal_ends_a_command_with_one_line(
     assert process.stdout is not None
     assert process.stdout.readline() == "here\n"
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=WAIT_S)
     assert (process.returncode, err) == (code, said)
 
 

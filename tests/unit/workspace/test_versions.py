@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.waiting import WAIT_S
 from tools import versions
 from tools.versions import Broken, CannotHave, Outcome
 
@@ -94,12 +95,12 @@ def test_what_takes_too_long_fails_and_leaves_nothing_running(
 ) -> None:
     told = tmp_path / "pid"
     tests = script(tmp_path / "tests", f"sleep 600 & echo $! >{told}; wait")
-    for timeout_s in (0.2, 2.0, 20.0):  # until the script had the time to say who it began
+    for timeout_s in (0.2, 2.0, 20.0, WAIT_S):  # until the script had the time to say who it began
         monkeypatch.setattr(versions, "TESTS_TIMEOUT_S", timeout_s)
         assert versions.run_tests([str(tests)]) is False
         if told.exists() and told.read_text().endswith("\n"):
             break
     pid = int(told.read_text())
     with contextlib.suppress(psutil.NoSuchProcess):
-        psutil.Process(pid).wait(60)
+        psutil.Process(pid).wait(WAIT_S)
     assert not psutil.pid_exists(pid)

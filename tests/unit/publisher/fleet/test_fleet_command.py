@@ -33,6 +33,7 @@ from slotcast_schemas.states import State
 from slotcast_schemas.topics import Topics
 from tests.support import messages as given
 from tests.support.cli_docs import documented
+from tests.support.waiting import WAIT_S
 
 TOPICS = Topics("t")
 COMMAND = "slotcast_publisher.fleet.commands.fleet"
@@ -280,6 +281,6 @@ def test_on_a_terminal_the_fleet_is_drawn_in_place(repo: Path) -> None:
         while data := os.read(ours, 4096):
             drawn += data
     os.close(ours)
-    assert process.wait(60) == 0
+    assert process.wait(WAIT_S) == 0
     assert b"\x1b[?1049h" in drawn, "on a screen of its own"
     assert b"\x1b[?1049l" in drawn, "which is left again"
