@@ -6,9 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from skl2onnx import to_onnx
-from sklearn.datasets import load_iris
-from sklearn.linear_model import LogisticRegression
 
 from slotcast_publisher.release.golden_samples import make_samples
 from slotcast_schemas.probe import ProbeRequest, SlotModel, run_probe
@@ -17,6 +14,11 @@ from slotcast_schemas.samples import read_samples
 
 @pytest.mark.parametrize("zipmap", [True, False])
 def test_labels_of_text_are_compared_and_maps_are_golden(tmp_path: Path, zipmap: bool) -> None:
+    # Imported here: they take seconds, in each worker.
+    from skl2onnx import to_onnx
+    from sklearn.datasets import load_iris
+    from sklearn.linear_model import LogisticRegression
+
     iris = load_iris()
     classes = np.asarray(iris.target_names)[iris.target]
     rows = iris.data.astype(np.float32)
