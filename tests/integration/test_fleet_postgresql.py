@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 
 from slotcast_publisher.fleet.database import tables
 from slotcast_publisher.fleet.database.database import Database, open_database
+from slotcast_publisher.fleet.database.upsert import is_one_of, upsert
 from slotcast_publisher.fleet.intake.intake import Bounds, Intake
 from slotcast_publisher.serve.companion import Heard
 from slotcast_schemas import wire
@@ -60,6 +61,44 @@ def heard(message: Any, at_s: float) -> Heard:
 def count(database: Database, table: Any) -> int:
     with database.reading() as connection:
         return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+
+
+def test_columns_come_back_as_they_were_packed(url: str) -> None:
+    """Of every type that a table has, with texts of any origin and values that are none."""
+    texts = ["", "NULL", '{"a", \\b}', "größer \U0001f600", "n\0l", "x" * 300]
+    numbers = [0, -1, 2**63 - 1, -(2**63), 1, 2]
+    blobs = [b"", bytes(range(256)), b"\x00", b"\xff" * 9, b"{}", b"\\x"]
+    rows = [
+        {
+            "id": f"cam-{place}",
+            "software": text,
+            "tags": text.replace("\0", ""),
+            "counter": number,
+            "online": bool(place % 2),
+            "status_sha256": None if place == 3 else blob,
+            "clock_off_s": None if place == 2 else number,
+        }
+        for place, (text, number, blob) in enumerate(zip(texts, numbers, blobs, strict=True))
+    ]
+    with open_database(url) as database:
+        with database.transaction() as connection:
+            upsert(connection, tables.devices, rows)
+            upsert(connection, tables.devices, rows[:1])  # one alone goes the same way
+        with database.reading() as connection:
+            columns = [tables.devices.c[name] for name in rows[0]]
+            query = select(*columns).order_by(tables.devices.c.id)
+            wanted = is_one_of(connection, tables.devices.c.id, ["cam-1", "cam-4", "none"])
+            nobody = is_one_of(connection, tables.devices.c.id, [])
+            found = [dict(row) for row in connection.execute(query).mappings()]
+            some = connection.execute(query.where(wanted)).scalars().all()
+            none = connection.execute(query.where(nobody)).scalars().all()
+    assert found == [row | {"software": stored(str(row["software"]))} for row in rows]
+    assert (some, none) == (["cam-1", "cam-4"], [])
+
+
+def stored(text: str) -> str:
+    """What the column takes of a text: no NUL, and no more than 128 characters."""
+    return text.replace("\0", "\ufffd")[:128]
 
 
 def test_processes_that_take_messages_of_the_same_devices_lose_none_and_count_none_twice(

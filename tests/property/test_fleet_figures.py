@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from slotcast_device.application import histogram as device_histogram
+from slotcast_publisher.fleet.database.figures_blob import pack, pack_summary
 from slotcast_publisher.fleet.figures.histograms import (
     GRID_S,
     Histogram,
@@ -18,6 +19,7 @@ from slotcast_publisher.fleet.figures.histograms import (
     interpolated,
     merged,
 )
+from slotcast_publisher.fleet.figures.release_figures import figures_of
 from slotcast_publisher.fleet.figures.shares import (
     Share,
     chance_of_parting,
@@ -26,7 +28,7 @@ from slotcast_publisher.fleet.figures.shares import (
     tail,
     wilson,
 )
-from slotcast_schemas.messages.metrics import Latency
+from slotcast_schemas.messages.metrics import Latency, Summary
 from tests.support.binomial import exact_chance_of_at_least
 
 LATENCIES = st.lists(st.floats(1e-6, 200.0), min_size=1, max_size=60)
@@ -79,6 +81,47 @@ def test_the_true_quantile_of_all_samples_lies_within_the_error_that_is_said(
     assert quantile is not None
     assert quantile.low_s <= true <= quantile.high_s
     assert quantile.low_s <= quantile.value_s <= quantile.high_s
+
+
+@given(
+    counts=st.lists(st.one_of(st.just(0), st.integers(0, 2**53)), min_size=65, max_size=65),
+    max_s=st.one_of(st.sampled_from([0.0, *GRID_S]), st.floats(0.0, 200.0)),
+    bounds=st.sampled_from([GRID_S, tuple(2 * bound for bound in GRID_S), GRID_S[:-1]]),
+    requests=st.sampled_from([0, 1, 7_000]),
+    values=st.tuples(st.integers(0, 2**40), st.integers(0, 2**40), st.floats(0, 1e6)),
+)
+def test_a_summary_is_packed_on_the_short_way_as_on_the_long_one(
+    counts: list[int],
+    max_s: float,
+    bounds: tuple[float, ...],
+    requests: int,
+    values: tuple[int, int, float],
+) -> None:
+    latency = Latency(
+        p50_s=0.0,
+        p95_s=0.0,
+        p99_s=0.0,
+        max_s=max_s,
+        sum_s=1.5,
+        bounds_s=bounds,
+        counts=tuple(counts),
+    )
+    summary = Summary(
+        model="m",
+        version="1",
+        sequence=1,
+        start=0,
+        end=60,
+        requests=requests,
+        errors=1,
+        latency=latency,
+        rss_bytes=values[0],
+        peak_rss_bytes=values[1],
+        load_s=values[2],
+        output_mean=-values[2],
+    )
+
+    assert pack_summary(summary) == pack(figures_of([summary]))
 
 
 @given(parts=st.lists(LATENCIES, min_size=1, max_size=6), share=SHARES)

@@ -41,7 +41,7 @@ from tests.support.postgresql import postgresql
 from tests.support.simulated import running
 from tests.support.waiting import WAIT_S
 
-PATIENCE_S: Final = 400.0
+PATIENCE_S: Final = 1_200.0
 """How long anything may take before it is called missing; not a measure of speed."""
 _TRIAL: Final = Trial(min_requests=20, deadline_s=120, max_restarts=1000, max_latency_ratio=None)
 _SENDING: Final = re.compile(r"Sending PUBLISH to (\S+) .*'([^']+)'")

@@ -39,6 +39,9 @@ _MAX_DEPTH: Final = 12
 """The most levels that a message may nest; our deepest has 7, and the rest is room for fields of
 newer versions."""
 
+_CONTAINERS: Final = frozenset({dict, list})
+"""What msgpack makes of maps and lists; it gives no types derived from them."""
+
 _MAX_ITEMS: Final = 1024
 """The most entries of one list or map; our longest has 512. The parser makes room for as many as a
 header claims before it sees them, and headers nest: without this bound 120 KB of notice cost 70
@@ -103,7 +106,7 @@ def _unpack(data: bytes, kind: type[Message]) -> dict[str, Any]:
         raise MalformedMessage(f"{kind.KIND}: not one whole msgpack value ({why:.200})") from exc
     if not isinstance(fields, dict):
         raise MalformedMessage(f"{kind.KIND}: expected a map, got {type(fields).__name__}")
-    _check_depth(fields, kind, _MAX_DEPTH)
+    _check_depth(fields, kind)
     return fields
 
 
@@ -117,13 +120,19 @@ def _fields_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _check_depth(value: dict[str, Any] | list[Any], kind: type[Message], room: int) -> None:
-    """Refuse what nests too deep; a list of numbers costs no call for each of them."""
-    if room == 0:
-        raise MalformedMessage(f"{kind.KIND}: nested deeper than {_MAX_DEPTH} levels")
-    for item in value.values() if isinstance(value, dict) else value:
-        if isinstance(item, (dict, list)):
-            _check_depth(item, kind, room - 1)
+def _check_depth(fields: dict[str, Any], kind: type[Message]) -> None:
+    """Refuse what nests too deep; what only holds values costs nothing for each of them."""
+    level: list[Any] = [fields]
+    for _ in range(_MAX_DEPTH):
+        below: list[Any] = []
+        for one in level:
+            items = one.values() if type(one) is dict else one
+            if not _CONTAINERS.isdisjoint(map(type, items)):
+                below += [item for item in items if type(item) in _CONTAINERS]
+        if not below:
+            return
+        level = below
+    raise MalformedMessage(f"{kind.KIND}: nested deeper than {_MAX_DEPTH} levels")
 
 
 def _check_envelope(fields: dict[str, Any], kind: type[Message]) -> None:

@@ -30,10 +30,10 @@ from slotcast_device.core.transfer.broker_limits import (
     Ending,
 )
 from slotcast_device.link.outbox import Outbox
-from slotcast_device.link.packet_socket import PacketSocket
 from slotcast_device.link.paho_client import make_client
 from slotcast_device.link.presence import id_in_use
 from slotcast_schemas.errors import BrokerRefused, LinkDown, TransferFailed
+from slotcast_schemas.packet_socket import PacketSocket
 
 if TYPE_CHECKING:
     from slotcast_device.config import BrokerConfig, DeviceConfig

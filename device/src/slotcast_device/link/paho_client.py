@@ -12,9 +12,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from slotcast_device.link.packet_socket import PacketSocket
 from slotcast_schemas.broker import tls_context
 from slotcast_schemas.errors import BrokerRefused, LinkDown, UsageError
+from slotcast_schemas.packet_socket import PacketSocket
 
 if TYPE_CHECKING:
     from paho.mqtt.client import SocketLike

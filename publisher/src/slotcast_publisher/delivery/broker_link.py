@@ -23,6 +23,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from slotcast_publisher.delivery.paho_client import Client, Take
 from slotcast_publisher.settings import Broker
 from slotcast_schemas.broker import BrokerAddress, tls_context
 from slotcast_schemas.errors import BrokerRefused, LinkDown, UsageError
@@ -46,6 +47,7 @@ property list, with room to spare."""
 _PROTOCOLS: Final = {"auto": ("5", "3.1.1"), "5": ("5",), "3.1.1": ("3.1.1",)}
 _VERSIONS: Final = {"5": paho.MQTTv5, "3.1.1": paho.MQTTv311}
 _CALLBACKS: Final = ("on_connect", "on_disconnect", "on_publish", "on_subscribe", "on_message")
+"""What paho's client holds of us; and `take`."""
 _FAILURE: Final = 0x80
 """The least reason code that says no (MQTT 5, 2.4)."""
 
@@ -97,19 +99,16 @@ Event = Acked | Subscribed | Arrived | Lost
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
-    """How much may come at once.
+    """Where messages go that are many.
 
     Attributes:
+        take: takes each in paho's thread, in place of an `Arrived`.
         in_flight_max: messages that the broker may send before the first is acknowledged (MQTT 5's
-            receive maximum); None leaves it to the broker.
-        waiting_max: messages that may wait to be looked at.
-        wait_s: how long nothing more is read once so many wait, which in the end stops the broker;
-            then what comes is dropped and counted.
+            receive maximum).
     """
 
-    in_flight_max: int | None = None
-    waiting_max: int = ARRIVED_MAX
-    wait_s: float = 0.0
+    take: Take
+    in_flight_max: int
 
 
 class PacketTooLarge(BrokerRefused):
@@ -124,6 +123,13 @@ class _OtherProtocol(BrokerRefused):
 class _Connected:
     reason: ReasonCode
     properties: Properties | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """What was not expected of who takes messages; it ends paho's thread."""
+
+    error: BaseException
 
 
 class BrokerLink:
@@ -156,7 +162,7 @@ class BrokerLink:
             base: the folder that the paths of certificates are relative to.
             protocol: `5` or `3.1.1`.
             needs_retained: whether a broker that keeps no retained messages is refused.
-            inbound: how much may come at once; the usual unless given.
+            inbound: where messages go that are many; they become events unless given.
 
         Raises:
             LinkDown: no answer.
@@ -172,11 +178,10 @@ class BrokerLink:
         self.wildcards = True
         self.shares = protocol == "5"
         self.dropped = 0
-        self._inbound = inbound or Inbound()
-        self._room = threading.Semaphore(self._inbound.waiting_max)
-        self._is_shedding = False
+        self._inbound = inbound
+        self._room = threading.Semaphore(ARRIVED_MAX)
         self._needs_retained = needs_retained
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Event | _Broken] = queue.SimpleQueue()
         self._connected: queue.SimpleQueue[_Connected | Lost] = queue.SimpleQueue()
         self._is_up = threading.Event()
         self._client = self._make_client(where, broker, base)
@@ -231,11 +236,17 @@ class BrokerLink:
             raise LinkDown(f"{self.name}: {paho.error_string(code)}")
 
     def next_event(self, timeout_s: float) -> Event | None:
-        """Give what happened next, or None if nothing did in time."""
+        """Give what happened next, or None if nothing did in time.
+
+        Raises:
+            BaseException: what was not expected of who takes messages (`Inbound`).
+        """
         try:
             event = self._events.get(timeout=max(0.0, timeout_s))
         except queue.Empty:
             return None
+        if isinstance(event, _Broken):
+            raise event.error
         if isinstance(event, Arrived):
             self._room.release()
         return event
@@ -249,6 +260,7 @@ class BrokerLink:
             left_open.close()
         for callback in _CALLBACKS:  # else the client, and its sockets, wait for the garbage
             setattr(self._client, callback, None)
+        self._client.take = _ignore
 
     def __enter__(self) -> Self:
         return self
@@ -287,7 +299,7 @@ class BrokerLink:
 
     def _wishes(self) -> Properties | None:
         """What the broker is asked for when connecting (MQTT 5, 3.1.2.11)."""
-        if self.protocol != "5" or self._inbound.in_flight_max is None:
+        if self.protocol != "5" or self._inbound is None:
             return None
         wishes = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho has none
         wishes.ReceiveMaximum = self._inbound.in_flight_max
@@ -309,9 +321,9 @@ class BrokerLink:
         self.window = min(self.window, said.get("ReceiveMaximum", self.window))
         self.packet_max_bytes = said.get("MaximumPacketSize")
 
-    def _make_client(self, where: BrokerAddress, broker: Broker, base: Path) -> paho.Client:
+    def _make_client(self, where: BrokerAddress, broker: Broker, base: Path) -> Client:
         options: dict[str, Any] = {"clean_session": True} if self.protocol != "5" else {}
-        client = paho.Client(
+        client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=f"slotcast-publish-{secrets.token_hex(6)}",
             protocol=_VERSIONS[self.protocol],
@@ -329,6 +341,7 @@ class BrokerLink:
         client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
+        client.take = self._arrived if self._inbound is None else self._hand_over
         return client
 
     # Callbacks run in paho's thread; they only hand over.
@@ -385,14 +398,29 @@ class BrokerLink:
         self._events.put(Subscribed(failed[0] if failed else None, mid, granted))
 
     def _on_message(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
-        del client, userdata
-        wait_s = 0.0 if self._is_shedding else self._inbound.wait_s
-        has_room = self._room.acquire(blocking=wait_s > 0, timeout=wait_s or None)
-        self._is_shedding = not has_room
-        if not has_room:
+        """Take what paho has read itself: a message of QoS 2, which nobody asked for."""
+        del userdata
+        if isinstance(client, Client):
+            client.take(message.topic, bytes(message.payload), bool(message.retain))
+
+    def _arrived(self, topic: str, data: bytes, retained: bool) -> None:  # noqa: FBT001 - as `Take`
+        if not self._room.acquire(blocking=False):
             self.dropped += 1
             return
-        self._events.put(Arrived(message.topic, bytes(message.payload), bool(message.retain)))
+        self._events.put(Arrived(topic, data, retained))
+
+    def _hand_over(self, topic: str, data: bytes, retained: bool) -> None:  # noqa: FBT001
+        if self._inbound is None:
+            return
+        try:
+            self._inbound.take(topic, data, retained)
+        except BaseException as exc:
+            self._events.put(_Broken(exc))
+            raise
+
+
+def _ignore(topic: str, data: bytes, retained: bool) -> None:  # noqa: FBT001 - as `Take`
+    """Take what comes to a connection that is closed."""
 
 
 @contextlib.contextmanager
@@ -405,7 +433,7 @@ def open_link(
         broker: where, and how.
         base: folder that the paths of certificates are relative to.
         needs_retained: whether a broker that keeps no retained messages is refused.
-        inbound: how much may come at once; the usual unless given.
+        inbound: where messages go that are many; they become events unless given.
 
     Raises:
         LinkDown: no answer.

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Final
 
 from slotcast_publisher.delivery.broker_link import (
-    Arrived,
     BrokerLink,
     Event,
     Inbound,
@@ -30,7 +29,7 @@ from slotcast_publisher.settings import Broker
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import BrokerRefused, LinkDown
 
-INBOUND: Final = Inbound(in_flight_max=65_535, waiting_max=4_000, wait_s=5.0)
+IN_FLIGHT_MAX: Final = 65_535
 """A broker sends a whole fleet's retained messages at once, and Mosquitto drops what is above its
 limits for one client without a word, unless that client lets more be on their way (MQTT 5's receive
 maximum). What is read no faster than it is written stops the broker by TCP."""
@@ -41,9 +40,6 @@ told."""
 
 _LOOK_QUIET_S: Final = 5.0
 """The seconds without a retained message after which a look is over."""
-
-_EVENTS_MAX: Final = INBOUND.waiting_max
-"""The most events that are handled between two looks at the clock."""
 
 _RECONNECT_S: Final = (0.5, 30.0)
 """The bounds in seconds of the first wait between two connections, and of every one."""
@@ -84,16 +80,17 @@ class Listener:
         self._may_share = True
         self._shared: set[int] = set()  # SUBSCRIBEs without an answer
         self._plain: set[int] = set()
-        self._look_ends_s: float | None = None
-        self._said_dropped = 0
+        self._look_began_s: float | None = None
+        self._retained_s = 0.0  # when the last retained message came
 
     def run(self, stop: threading.Event) -> None:
         """Listen until `stop` is set; returns soon after."""
+        inbound = Inbound(self._take, IN_FLIGHT_MAX)
         while not stop.is_set():
             wait_s = _REFUSED_AGAIN_S
             try:
                 with open_link(
-                    self._broker, self._base, needs_retained=False, inbound=INBOUND
+                    self._broker, self._base, needs_retained=False, inbound=inbound
                 ) as link:
                     self._listen(link, stop)
                     return
@@ -117,8 +114,7 @@ class Listener:
     def _listen(self, link: BrokerLink, stop: threading.Event) -> None:
         self._shared.clear()
         self._plain.clear()
-        self._look_ends_s = None
-        self._said_dropped = 0
+        self._look_began_s = None
         share, filters = self._companion.share, self._companion.filters
         if not link.wildcards:
             raise BrokerRefused(
@@ -131,39 +127,31 @@ class Listener:
         is_shared = bool(self._shared)
         self._plain = {link.subscribe(name) for name in filters}
         while not stop.is_set():
-            self._hear(link, _STEP_S)
+            event = link.next_event(_STEP_S)
+            if event is not None:
+                self._handle(event, link)
             if is_shared and self._look_is_over():
                 link.unsubscribe(*filters)
                 self._say("sharing", broker=self.name, group=share)
-            self._say_dropped(link)
-        self._hear(link, 0)  # what the broker was told that we have
 
-    def _hear(self, link: BrokerLink, timeout_s: float) -> None:
-        """Wait for something, and take what has come."""
-        event = link.next_event(timeout_s)
-        for _ in range(_EVENTS_MAX):
-            if event is None:
-                return
-            self._handle(event, link)
-            event = link.next_event(0)
-        if event is not None:
-            self._handle(event, link)
+    def _take(self, topic: str, data: bytes, retained: bool) -> None:  # noqa: FBT001 - as `Take`
+        """Hand a message over; in the connection's own thread."""
+        now_s = time.time()
+        if retained:
+            self._retained_s = time.monotonic()
+        self._companion.take(Heard(topic, data, retained, now_s, self.name))
 
     def _look_is_over(self) -> bool:
         """Whether the plain subscriptions have done what they are for; True once."""
-        if not self._may_share or self._look_ends_s is None:
+        if not self._may_share or self._look_began_s is None:
             return False
-        if time.monotonic() < self._look_ends_s:
+        if time.monotonic() < max(self._look_began_s, self._retained_s) + self._look_quiet_s:
             return False
-        self._look_ends_s = None
+        self._look_began_s = None
         return True
 
     def _handle(self, event: Event, link: BrokerLink) -> None:
         match event:
-            case Arrived(topic=topic, data=data, retained=retained):
-                if retained and self._look_ends_s is not None:
-                    self._look_ends_s = time.monotonic() + self._look_quiet_s
-                self._companion.take(Heard(topic, data, retained, time.time(), self.name))
             case Subscribed():
                 self._subscribed(event, link)
             case Lost(why=why):
@@ -190,11 +178,6 @@ class Listener:
         self._plain.discard(answer.mid)
         if not self._plain:
             self._waits.reset()
-            self._look_ends_s = time.monotonic() + self._look_quiet_s
+            self._look_began_s = time.monotonic()
             self._companion.listening(self.name)
             self._say("listening", broker=self.name, protocol=link.protocol)
-
-    def _say_dropped(self, link: BrokerLink) -> None:
-        if link.dropped > self._said_dropped:
-            self._said_dropped = link.dropped
-            self._say("unheard", broker=self.name, dropped=link.dropped)

@@ -41,7 +41,6 @@ _LEVELS: Final = {
     "log_dropped": "warning",
     "newer_notice": "warning",
     "no_wildcards": "warning",
-    "unheard": "warning",
 }
 """How urgent an event is; `info` where it is not listed and no `level` is given."""
 

@@ -6,14 +6,47 @@ costs both sides several times as much. SQLite is in this process, and takes the
 
 from __future__ import annotations
 
+import enum
+import functools
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Insert, Table, bindparam, cast, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Insert,
+    String,
+    Table,
+    any_,
+    bindparam,
+    func,
+    literal,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
+
+from slotcast_publisher.fleet.database.packed_array import PackedArray
 
 Row = Mapping[str, Any]
 """Values by column."""
+
+_STATEMENTS_MAX: Final = 256
+"""The most statements that are kept made: one for each set of columns that is written."""
+
+
+def is_one_of(
+    connection: Connection, column: ColumnElement[str], values: Sequence[str]
+) -> ColumnElement[bool]:
+    """Say in a query that a column has one of many texts, as one parameter where that can be.
+
+    Args:
+        connection: that the query is for.
+        column: of texts.
+        values: any number of them, in PostgreSQL; in SQLite, which has them one by one, 30,000.
+    """
+    if connection.dialect.name != "postgresql":
+        return column.in_(values)
+    return column == any_(literal(values, PackedArray(String())))
 
 
 def upsert(
@@ -31,18 +64,8 @@ def upsert(
         rows: all with the same columns; no two of them with the same key.
         keep: columns that a row which is there keeps, such as when it was made.
     """
-    if not rows:
-        return
-    keys = [column.name for column in table.primary_key]
-    statement = _insert(connection, table)
-    changed = {
-        name: statement.excluded[name] for name in rows[0] if name not in keys and name not in keep
-    }
-    if changed:
-        statement = statement.on_conflict_do_update(index_elements=keys, set_=changed)
-    else:
-        statement = statement.on_conflict_do_nothing(index_elements=keys)
-    _write(connection, statement, table, rows)
+    if rows:
+        _write(connection, table, rows, _Clash.REPLACE, frozenset(keep))
 
 
 def insert_missing(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
@@ -54,9 +77,7 @@ def insert_missing(connection: Connection, table: Table, rows: Sequence[Row]) ->
         rows: all with the same columns.
     """
     if rows:
-        keys = [column.name for column in table.primary_key]
-        statement = _insert(connection, table).on_conflict_do_nothing(index_elements=keys)
-        _write(connection, statement, table, rows)
+        _write(connection, table, rows, _Clash.KEEP)
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
@@ -68,24 +89,48 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> No
         rows: all with the same columns.
     """
     if rows:
-        _write(connection, _insert(connection, table), table, rows)
+        _write(connection, table, rows, _Clash.NONE)
 
 
-def _write(connection: Connection, statement: Insert, table: Table, rows: Sequence[Row]) -> None:
-    if connection.dialect.name != "postgresql" or len(rows) == 1:
-        connection.execute(statement, list(rows))
+class _Clash(enum.Enum):
+    """What becomes of a row whose primary key is there."""
+
+    NONE = "there is none"
+    KEEP = "stays"
+    REPLACE = "is written over"
+
+
+def _write(
+    connection: Connection,
+    table: Table,
+    rows: Sequence[Row],
+    clash: _Clash,
+    keep: frozenset[str] = frozenset(),
+) -> None:
+    name, names = connection.dialect.name, tuple(rows[0])
+    if name != "postgresql":
+        connection.execute(_statement(name, table, names, clash, keep), list(rows))
         return
-    names = list(rows[0])
-    arrays = {name: postgresql.ARRAY(table.c[name].type) for name in names}
-    columns = [
-        func.unnest(cast(bindparam(f"of_{name}", type_=array), array)).label(name)
-        for name, array in arrays.items()
-    ]
     values = {f"of_{name}": [row[name] for row in rows] for name in names}
-    connection.execute(statement.from_select(names, select(*columns)), values)
+    connection.execute(_statement(name, table, names, clash, keep), values)
 
 
-def _insert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
-    if connection.dialect.name == "postgresql":
-        return postgresql.insert(table)
-    return sqlite.insert(table)
+@functools.lru_cache(_STATEMENTS_MAX)
+def _statement(
+    dialect: str, table: Table, names: tuple[str, ...], clash: _Clash, keep: frozenset[str]
+) -> Insert:
+    """Make a statement; SQLAlchemy knows one again that it has compiled, and need not look."""
+    keys = [column.name for column in table.primary_key]
+    statement = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    changed = {n: statement.excluded[n] for n in names if n not in keys and n not in keep}
+    if clash is _Clash.REPLACE and changed:
+        statement = statement.on_conflict_do_update(index_elements=keys, set_=changed)
+    elif clash is not _Clash.NONE:
+        statement = statement.on_conflict_do_nothing(index_elements=keys)
+    if dialect != "postgresql":
+        return statement
+    columns = [
+        func.unnest(bindparam(f"of_{name}", type_=PackedArray(table.c[name].type))).label(name)
+        for name in names
+    ]
+    return statement.from_select(list(names), select(*columns))

@@ -31,7 +31,12 @@ from slotcast_publisher.fleet.database.tables import (
     history,
     metrics,
 )
-from slotcast_publisher.fleet.database.upsert import insert_missing, insert_rows, upsert
+from slotcast_publisher.fleet.database.upsert import (
+    insert_missing,
+    insert_rows,
+    is_one_of,
+    upsert,
+)
 from slotcast_publisher.fleet.intake.batch import Batch, Happened, MetricsHeard, StatusHeard
 from slotcast_publisher.fleet.intake.record import DeviceRecord, Step, step_of
 from slotcast_schemas.decoders import make_decoders
@@ -115,10 +120,11 @@ def read_records(
         return {}
     if connection.dialect.name == "postgresql":
         _make_lockable(connection, wanted, room)
-    query = _KNOWN.where(devices.c.id.in_(wanted)).order_by(devices.c.id)
+    query = _KNOWN.where(is_one_of(connection, devices.c.id, wanted)).order_by(devices.c.id)
     rows = connection.execute(query.with_for_update()).mappings()
     records = {row["id"]: _record(row) for row in rows}
-    steps = connection.execute(_STEPS.where(device_models.c.device.in_(list(records))))
+    of_these = is_one_of(connection, device_models.c.device, list(records))
+    steps = connection.execute(_STEPS.where(of_these))
     for device, model, *step in steps:
         records[device].models[model] = _step(step)
     return records
@@ -130,7 +136,8 @@ def _make_lockable(connection: Connection, ids: Sequence[str], room: int) -> Non
     Rows are made before any is locked, and both in the order of ids: so no two processes wait for
     each other.
     """
-    there = connection.execute(select(devices.c.id).where(devices.c.id.in_(ids))).scalars().all()
+    of_these = is_one_of(connection, devices.c.id, ids)
+    there = connection.execute(select(devices.c.id).where(of_these)).scalars().all()
     missing = sorted(set(ids) - set(there))[: max(room, 0)]
     now_s = int(time.time())
     insert_missing(connection, devices, [{"id": id_, "first_seen_s": now_s} for id_ in missing])

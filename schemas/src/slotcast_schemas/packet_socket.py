@@ -6,8 +6,10 @@ layer cuts the stream into packets (MQTT 5.0 and 3.1.1, both 2.1 and 3.3), takes
 QoS 0 and 1 apart and acknowledges it, and leaves all other packets to paho. All that goes out while
 packets are taken is gathered and leaves together.
 
-It also bounds what a sender can make the device hold, for which MQTT 3.1.1 has no word: of a
-message above the bound the head is kept, too large still for any reader, and the rest is dropped.
+It also bounds what a sender can make a reader hold, for which MQTT 3.1.1 has no word: of a message
+above the bound the head is kept, too large still for any reader, and the rest is dropped.
+
+The device drives paho from its own loop (`link`), the publisher from paho's thread (`broker_link`).
 """
 
 from __future__ import annotations
@@ -35,8 +37,10 @@ _PUBLISH: Final = 0x30
 """The first byte of a PUBLISH at QoS 0, without its flags (MQTT 5, 3.3.1)."""
 _PUBLISH_QOS1: Final = 0x32
 """The same at QoS 1."""
+_RETAIN: Final = 0x01
+"""The bit of that byte that says that it was retained."""
 _DUP_AND_RETAIN: Final = 0x09
-"""The bits of that byte that say that it is sent again, or was retained."""
+"""That, and the one that says that it is sent again."""
 _LENGTH_MAX_BYTES: Final = 4
 """The most bytes of a packet's length (MQTT 5, 1.5.5)."""
 _PUBACK: Final = b"\x40\x02"
@@ -51,11 +55,13 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
         topic: where it was published.
         data: the message; its head only, where the packet was above the bound.
         packet_id: to be acknowledged; None at QoS 0.
+        retained: whether the broker had kept it.
     """
 
     topic: str
     data: bytes
     packet_id: int | None
+    retained: bool = False
 
 
 class PacketSocket:
@@ -135,6 +141,13 @@ class PacketSocket:
         if not self._packet_end and self._begin < self._end and self._failure is None:
             self._find_packet()
         return self._packet_end > 0
+
+    def pending(self) -> int:
+        """Say whether the system would not announce what is here; paho's own loop asks so."""
+        if self.is_choked:
+            return 0
+        held = self.real.pending() if isinstance(self.real, ssl.SSLSocket) else 0
+        return int(self.has_packet()) or held
 
     @property
     def has_part(self) -> bool:
@@ -217,7 +230,8 @@ class PacketSocket:
     def _read_publication(self) -> Publication:
         came, topic, end = self._came, self._body + 2, self._packet_end
         topic_end = topic + int.from_bytes(came[self._body : topic])
-        is_qos1 = came[self._begin] & ~_DUP_AND_RETAIN == _PUBLISH_QOS1
+        head = came[self._begin]
+        is_qos1 = head & ~_DUP_AND_RETAIN == _PUBLISH_QOS1
         data = topic_end + (2 if is_qos1 else 0)
         if self._has_properties:  # none that a message of ours carries is of use here
             size, after = self._read_varint(data, end)
@@ -226,7 +240,8 @@ class PacketSocket:
             raise ValueError(f"expected a header within {end - self._body} bytes, got a longer one")
         packet_id = int.from_bytes(came[topic_end : topic_end + 2]) if is_qos1 else None
         with memoryview(came) as view:
-            return Publication(came[topic:topic_end].decode(), bytes(view[data:end]), packet_id)
+            name, content = str(view[topic:topic_end], "utf-8"), bytes(view[data:end])
+            return Publication(name, content, packet_id, bool(head & _RETAIN))
 
     def _drop_packet(self) -> None:
         self._begin, self._packet_end = self._packet_end, 0

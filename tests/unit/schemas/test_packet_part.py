@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from slotcast_device.link.packet_socket import PacketSocket
+from slotcast_schemas.packet_socket import PacketSocket
 from tests.support.mqtt_packets import remaining_length
 
 BODY = b"\0\1t\0\7data"
