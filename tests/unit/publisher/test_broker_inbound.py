@@ -1,4 +1,4 @@
-"""Messages that are many go straight to who takes them, and are acknowledged when they are taken."""
+"""Messages that are many go straight to who takes them; taken, they are acknowledged."""
 
 from __future__ import annotations
 

@@ -110,6 +110,33 @@ def test_a_new_offer_is_left_to_the_publish_that_made_it(on_retaining: Notices) 
     assert all_due(on_retaining, until_s=1e6) == []
 
 
+def test_a_new_offer_whose_notice_came_before_it_was_looked_at_is_not_announced_again(
+    on_retaining: Notices,
+) -> None:
+    on_retaining.seen("clf", Kind.NEWER, 4.0, retained=False, data=b"notice 2")
+    on_retaining.changed({"clf": Announcement(b"notice 2", "offer 2")}, 5.0)
+    assert all_due(on_retaining, until_s=1e6) == []
+
+
+def test_a_notice_that_was_replaced_before_it_was_looked_at_is_announced_again(
+    on_retaining: Notices,
+) -> None:
+    on_retaining.seen("clf", Kind.NEWER, 4.0, retained=False, data=b"notice 2")
+    on_retaining.seen("clf", Kind.OTHER, 4.5, retained=False, data=b"notice 0")
+    on_retaining.changed({"clf": Announcement(b"notice 2", "offer 2")}, 5.0)
+    assert announced(all_due(on_retaining, until_s=5.0 + PACE.new_offer_s)) == [b"notice 2"]
+
+
+def test_where_nobody_knows_whether_notices_are_kept_one_that_came_live_is_announced_again() -> (
+    None
+):
+    core = notices()
+    core.connected(retains=None)
+    core.seen("clf", Kind.NEWER, 0.5, retained=False, data=b"notice 2")
+    core.changed({"clf": Announcement(b"notice 2", "offer 2")}, 1.0)
+    assert announced(all_due(core, until_s=70.0)) == [b"notice 2"]
+
+
 def test_a_new_offer_that_nobody_announces_is_announced_in_the_end(on_retaining: Notices) -> None:
     on_retaining.changed({"clf": Announcement(b"notice 2", "offer 2")}, 5.0)
     assert announced(all_due(on_retaining, until_s=5.0 + PACE.new_offer_s)) == [b"notice 2"]

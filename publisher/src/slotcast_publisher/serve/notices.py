@@ -9,6 +9,7 @@ A notice with a *new offer* waits a while, because the `publish` that made it fi
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -78,6 +79,8 @@ class _Model:
     due_s: float | None = None
     said_s: float = -1e9
     replaced: int = 0
+    newer: bytes = b""
+    """The digest of a notice that is there and newer than ours: who made it sent it first."""
 
 
 @dataclass(slots=True)
@@ -121,7 +124,7 @@ class Notices:
         self.keeps = False if retains is False else None
         self._verdict_s = None
         for model in self._models.values():
-            model.is_there, model.due_s = False, None
+            model.is_there, model.due_s, model.newer = False, None, b""
 
     def lost(self) -> None:
         """Take note that the connection is gone."""
@@ -136,7 +139,9 @@ class Notices:
         if self._verdict_s is not None:
             self._verdict_s = now_s + wait_s
 
-    def seen(self, name: str, kind: Kind, now_s: float, *, retained: bool) -> None:
+    def seen(
+        self, name: str, kind: Kind, now_s: float, *, retained: bool, data: bytes = b""
+    ) -> None:
         """Take note of a notice that came from the broker.
 
         Args:
@@ -144,6 +149,7 @@ class Notices:
             kind: what it is beside ours.
             now_s: the clock, in seconds.
             retained: whether it comes from the broker's memory.
+            data: its bytes.
         """
         if retained:
             self.keeps, self._verdict_s = True, None
@@ -151,6 +157,7 @@ class Notices:
         if model is None:
             return
         model.is_there = kind is not Kind.OTHER
+        model.newer = _digest(data) if kind is Kind.NEWER else b""
         if model.is_there:
             model.due_s = None if self.keeps is not False else model.due_s
         elif model.due_s is None:
@@ -175,8 +182,11 @@ class Notices:
                 self._models[name] = _Model(ours, due_s=now_s + self.times.new_offer_s)
             elif model.ours != ours:
                 is_new_offer = model.ours.offer != ours.offer
-                model.ours, model.is_there, model.replaced = ours, False, 0
-                model.due_s = now_s + (self.times.new_offer_s if is_new_offer else 0.0)
+                is_there = self.keeps is True and model.newer == _digest(ours.notice)
+                model.ours, model.is_there, model.replaced = ours, is_there, 0
+                model.newer = b""
+                wait_s = self.times.new_offer_s if is_new_offer else 0.0
+                model.due_s = None if is_there else now_s + wait_s
         for name in self._models.keys() - offered.keys():
             del self._models[name]
 
@@ -206,3 +216,7 @@ class Notices:
 
     def _draw(self, between: tuple[float, float]) -> float:
         return self.rng.uniform(*between)
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()

@@ -283,7 +283,7 @@ class Session:
         kind = self._judge(model, message.data, ours)
         if kind is Kind.NEWER:
             self._say("newer_notice", **self._about(model))
-        self._notices.seen(model, kind, now_s, retained=message.retained)
+        self._notices.seen(model, kind, now_s, retained=message.retained, data=message.data)
 
     def _present(self, message: Arrived, now_s: float) -> None:
         try:
