@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 from typer.testing import CliRunner
@@ -23,6 +24,7 @@ from slotcast_schemas.states import State
 from tests.support import messages as given
 from tests.support.brokers import Broker
 from tests.support.fleet import Publisher
+from tests.support.postgresql import PostgresqlUnavailable, postgresql
 from tests.support.waiting import WAIT_S
 from tests.support.watching import crowd, watching
 from tests.support.webhook_receiver import receiving
@@ -50,9 +52,23 @@ def say(device: str, counter: int, state: State) -> Status:
     return given.status(device=device, counter=counter, time=int(time.time()), models=(model,))
 
 
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def database(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """The URL of an empty database; None for the file that is made where none is named."""
+    if request.param == "SQLite":
+        yield None
+        return
+    try:
+        with postgresql() as url:
+            yield url
+    except PostgresqlUnavailable as exc:
+        pytest.skip(str(exc))
+
+
 def test_a_release_that_fails_is_one_alarm_in_log_database_webhook_and_command(
-    publisher: Publisher, broker: Broker, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, broker: Broker, database: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    command = ["alarms", str(publisher.path), *(["--database", database] if database else [])]
     monkeypatch.setattr(watch_module, "LOOK_EVERY_S", 0.2)
     monkeypatch.setitem(FACTS, Kind.RELEASE_FAILING, KindFacts("model", 0.0, 0.0))
     monkeypatch.setenv("SLOTCAST_WEBHOOK_SECRET", SECRET)
@@ -60,11 +76,11 @@ def test_a_release_that_fails_is_one_alarm_in_log_database_webhook_and_command(
     devices = [f"cam-{number}" for number in range(4)]
     with receiving() as receiver, crowd(broker.url) as many:
         settings_file.change(publisher.path, "alarms.webhook.url", receiver.url)
-        with watching(publisher.path) as watched:
+        with watching(publisher.path, database) as watched:
             many.say(publisher.topics, *(say(device, 1, State.FAILED) for device in devices))
             line = watched.served.wait_for("alarm", kind="release_failing")
             receiver.wait_for(lambda: receiver.got)
-            shown = CliRunner().invoke(app, ["alarms", str(publisher.path), "--json"])
+            shown = CliRunner().invoke(app, [*command, "--json"])
             many.say(publisher.topics, *(say(device, 2, State.COMMITTED) for device in devices))
             watched.served.wait_for("alarm_cleared", kind="release_failing")
             receiver.wait_for(lambda: len(receiver.got) >= 2)
@@ -81,7 +97,7 @@ def test_a_release_that_fails_is_one_alarm_in_log_database_webhook_and_command(
     (row,) = [row for row in rows if row["kind"] == "release_failing"]
     assert row["stands"]
     assert row["text"] == line["detail"]
-    after = CliRunner().invoke(app, ["alarms", str(publisher.path)])
+    after = CliRunner().invoke(app, command)
     assert "until" in after.stdout
     assert SECRET not in repr(watched.served.lines)
 

@@ -13,7 +13,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from slotcast_publisher.delivery.broker_link import Acked, Arrived, Event, Lost, Subscribed
+from slotcast_publisher.delivery.broker_link import (
+    Acked,
+    Arrived,
+    Event,
+    Lost,
+    Subscribed,
+    Unsubscribed,
+)
 from slotcast_schemas.errors import LinkDown
 
 
@@ -122,9 +129,12 @@ class LimitedLink:
                     self._events.append(Arrived(topic, data, retained=self._broker.flags))
         return mid
 
-    def unsubscribe(self, *filters: str) -> None:
+    def unsubscribe(self, *filters: str) -> int:
         """Hold these no more."""
+        mid = next(self._numbers)
         self._held -= set(filters)
+        self._events.append(Unsubscribed(mid))
+        return mid
 
     def next_event(self, timeout_s: float) -> Event | None:
         """Give what happened next; nothing more happens by itself."""

@@ -46,7 +46,10 @@ property list, with room to spare."""
 
 _PROTOCOLS: Final = {"auto": ("5", "3.1.1"), "5": ("5",), "3.1.1": ("3.1.1",)}
 _VERSIONS: Final = {"5": paho.MQTTv5, "3.1.1": paho.MQTTv311}
-_CALLBACKS: Final = ("on_connect", "on_disconnect", "on_publish", "on_subscribe", "on_message")
+_CALLBACKS: Final = (
+    *("on_connect", "on_disconnect", "on_publish", "on_subscribe", "on_unsubscribe"),
+    "on_message",
+)
 """What paho's client holds of us; and `take`."""
 _FAILURE: Final = 0x80
 """The least reason code that says no (MQTT 5, 2.4)."""
@@ -79,6 +82,17 @@ class Subscribed:
 
 
 @dataclass(frozen=True, slots=True)
+class Unsubscribed:
+    """The broker answered an UNSUBSCRIBE: nothing more comes for its filters.
+
+    Attributes:
+        mid: the number that `unsubscribe` gave.
+    """
+
+    mid: int
+
+
+@dataclass(frozen=True, slots=True)
 class Arrived:
     """A message came; `retained` if the broker had kept it."""
 
@@ -94,7 +108,7 @@ class Lost:
     why: str
 
 
-Event = Acked | Subscribed | Arrived | Lost
+Event = Acked | Subscribed | Unsubscribed | Arrived | Lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,15 +239,16 @@ class BrokerLink:
             raise LinkDown(f"{self.name}: {paho.error_string(code)}")
         return mid
 
-    def unsubscribe(self, *filters: str) -> None:
-        """Ask for no more of these; nothing is waited for.
+    def unsubscribe(self, *filters: str) -> int:
+        """Ask for no more of these; an `Unsubscribed` with the number that this gives will follow.
 
         Raises:
             LinkDown: the connection is gone.
         """
-        code, _ = self._client.unsubscribe(list(filters))
-        if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
+        code, mid = self._client.unsubscribe(list(filters))
+        if code != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
             raise LinkDown(f"{self.name}: {paho.error_string(code)}")
+        return mid
 
     def next_event(self, timeout_s: float) -> Event | None:
         """Give what happened next, or None if nothing did in time.
@@ -340,6 +355,7 @@ class BrokerLink:
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
+        client.on_unsubscribe = self._on_unsubscribe
         client.on_message = self._on_message
         client.take = self._arrived if self._inbound is None else self._hand_over
         return client
@@ -396,6 +412,17 @@ class BrokerLink:
         failed = [str(reason) for reason in reasons if reason.value >= _FAILURE]
         granted = tuple(reason.value < _FAILURE for reason in reasons)
         self._events.put(Subscribed(failed[0] if failed else None, mid, granted))
+
+    def _on_unsubscribe(
+        self,
+        client: paho.Client,
+        userdata: object,
+        mid: int,
+        reasons: list[ReasonCode],
+        properties: Properties | None,
+    ) -> None:
+        del client, userdata, reasons, properties
+        self._events.put(Unsubscribed(mid))
 
     def _on_message(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
         """Take what paho has read itself: a message of QoS 2, which nobody asked for."""

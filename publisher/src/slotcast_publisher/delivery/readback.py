@@ -56,7 +56,7 @@ class ReadChannel(Protocol):
     def subscribe(self, *filters: str) -> int:
         """Ask, and give the number that the answer has."""
 
-    def unsubscribe(self, *filters: str) -> None:
+    def unsubscribe(self, *filters: str) -> int:
         """Ask for no more."""
 
     def next_event(self, timeout_s: float) -> Event | None:

@@ -21,6 +21,7 @@ from slotcast_publisher.delivery.broker_link import (
     Inbound,
     Lost,
     Subscribed,
+    Unsubscribed,
     open_link,
 )
 from slotcast_publisher.serve.companion import Companion, Heard
@@ -81,6 +82,7 @@ class Listener:
         self._shared: set[int] = set()  # SUBSCRIBEs without an answer
         self._plain: set[int] = set()
         self._look_began_s: float | None = None
+        self._look_ended: int | None = None  # UNSUBSCRIBE without an answer
         self._retained_s = 0.0  # when the last retained message came
 
     def run(self, stop: threading.Event) -> None:
@@ -114,7 +116,7 @@ class Listener:
     def _listen(self, link: BrokerLink, stop: threading.Event) -> None:
         self._shared.clear()
         self._plain.clear()
-        self._look_began_s = None
+        self._look_began_s = self._look_ended = None
         share, filters = self._companion.share, self._companion.filters
         if not link.wildcards:
             raise BrokerRefused(
@@ -131,8 +133,7 @@ class Listener:
             if event is not None:
                 self._handle(event, link)
             if is_shared and self._look_is_over():
-                link.unsubscribe(*filters)
-                self._say("sharing", broker=self.name, group=share)
+                self._look_ended = link.unsubscribe(*filters)
 
     def _take(self, topic: str, data: bytes, retained: bool) -> None:  # noqa: FBT001 - as `Take`
         """Hand a message over; in the connection's own thread."""
@@ -154,6 +155,8 @@ class Listener:
         match event:
             case Subscribed():
                 self._subscribed(event, link)
+            case Unsubscribed(mid=mid) if mid == self._look_ended:
+                self._say("sharing", broker=self.name, group=self._companion.share)
             case Lost(why=why):
                 raise LinkDown(f"{link.name}: {why}")
             case _:
