@@ -44,7 +44,7 @@ from tests.support.waiting import WAIT_S
 PATIENCE_S: Final = 1_200.0
 """How long anything may take before it is called missing; not a measure of speed."""
 _TRIAL: Final = Trial(min_requests=20, deadline_s=120, max_restarts=1000, max_latency_ratio=None)
-_SENDING: Final = re.compile(r"Sending PUBLISH to (\S+) .*'([^']+)'")
+_SENDING: Final = re.compile(r"Sending PUBLISH to (\S+) [^'\n]*'([^'\n]+)'")
 _SCRIPT: Final = """
 [device]
 metrics_interval_s = 2
@@ -157,6 +157,7 @@ class CanaryStory:
         self.repo = self.publisher.repo
         self.percent = percent
         self.kills = kills
+        self.killed = 0
         self.database = database or str(folder / "repo" / FILE_NAME)
         self._folder = folder
         self._serves = serves
@@ -193,14 +194,17 @@ class CanaryStory:
             self._start("bad", "2.0", soak_s=600)
             self.until(lambda: self.record("bad").state is RolloutState.PAUSED, "a pause", serves)
             self._check_paused()
+            mark = len(self.broker.log())
             old = self._go_back()
             self.until(lambda: not self._running(simulation, "2.0"), "the old model", serves)
-            self._check_gone_back(old)
+            self._check_gone_back(old, mark)
             self._release("2.1", 2)
             self._start("good", "2.1", soak_s=2)
             self.until(lambda: simulation.all_run("clf", "2.1"), "2.1 everywhere", serves)
             self.until(lambda: self.record("good").state is RolloutState.FINISHED, "an end", serves)
+            self.killed = serves.kills
         self.check_signed_once()
+        assert self.killed == self.kills, f"killed {self.killed} times of {self.kills}"
 
     def _start(self, name: str, version: str, *, soak_s: float) -> None:
         text = _PLAN.format(
@@ -227,8 +231,10 @@ class CanaryStory:
         assert fetched, "nobody fetched anything"
         assert fetched <= self.canaries, f"outside the group: {fetched - self.canaries}"
 
-    def _check_gone_back(self, old: str) -> None:
+    def _check_gone_back(self, old: str, mark: int) -> None:
         assert self.fetched("2.0") <= self.canaries
+        again = self.fetched(old, mark)
+        assert not again, f"the old content was on their disks, and yet fetched: {again}"
         offer = self.repo.present_offer("clf")
         assert offer is not None
         assert (offer.version, offer.deployment) == (old, "bad.back")
@@ -256,11 +262,16 @@ class CanaryStory:
         with open_database(self.database) as database, database.reading() as connection:
             return log_of(connection, name, 1000)
 
-    def fetched(self, version: str) -> set[str]:
-        """Name the devices that the broker has sent a byte of a release to, by its own log."""
+    def fetched(self, version: str, since: int = 0) -> set[str]:
+        """Name the devices that the broker has sent a byte of a release to, by its own log.
+
+        Args:
+            version: of the release.
+            since: so many characters of the log are from before.
+        """
         folder = self.repo.store.folder("clf", version)
         digests = {record.payload.sha256.hex() for record in folder.payloads()}
-        sent = _SENDING.findall(self.broker.log())
+        sent = _SENDING.findall(self.broker.log()[since:])
         return {
             client.removeprefix("slotcast-")
             for client, topic in sent

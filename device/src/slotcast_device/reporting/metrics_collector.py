@@ -4,7 +4,8 @@ A window is open on each slot's release: an application answers with the old one
 loaded the new one, and after a roll back with the new one until it is back. Windows are closed at
 an interval, at a switch and at the end of a trial, so that figures of a trial are whole. The ring
 of unsent summaries is written now and then, not at every summary: flash wears, and figures of some
-minutes are not worth that. What it loses in a power cut is at most `SAVE_EVERY_S` of figures.
+minutes are not worth that. What it loses in a power cut is at most `SAVE_EVERY_S` of figures, and
+only those that were not sent: what was sent before and after counts once (`metrics_ring`).
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ class MetricsCollector:
         self._write_openmetrics()
         if now.mono_s >= self._save_s:
             self._save_s = now.mono_s + SAVE_EVERY_S
+            self._make_message(now)  # so that it is the one on disk that goes out
             self.save()
 
     def collect(self, state: ModelState, now: Now) -> None:
@@ -149,8 +151,13 @@ class MetricsCollector:
         """Give what is to be sent next; None while a message is under way or nothing waits."""
         if self._in_flight is not None:
             return None
-        self._in_flight = self._ring.message(device=self._config.values.device, time=now.wall_s)
+        self._in_flight = self._make_message(now)
+        if self._ring.must_be_saved:
+            self.save()
         return self._in_flight
+
+    def _make_message(self, now: Now) -> Metrics | None:
+        return self._ring.message(device=self._config.values.device, time=now.wall_s)
 
     def confirmed(self, message: Metrics) -> None:
         """The broker has it."""

@@ -3,6 +3,11 @@
 The ring is bounded in number, so in memory and on disk: after long hours offline the oldest
 summaries go, and are counted as dropped. `to_bytes` and `from_bytes` carry it over a
 restart; the agent writes and publishes. A summary leaves the ring only when the broker has it.
+
+What is on disk is older than what was sent, for not every summary is written. So that readers, who
+take each counter once, count each summary once after a kill, too: the disk reserves counters ahead,
+those of a message that nobody saw are never given to another, and a message whose summaries lie
+there is written, as it will be sent, before it is sent (`must_be_saved`).
 """
 
 from __future__ import annotations
@@ -24,6 +29,8 @@ RING_MAX_BYTES: Final = 4 * 1024 * 1024
 """The most bytes of the ring's file that are read."""
 _IN_MESSAGE_MAX: Final = 64
 """The most summaries in one message."""
+RESERVE: Final = 1000
+"""The number of counters that one durable write reserves, so that it serves as many messages."""
 
 
 class _Stored(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +40,8 @@ class _Stored(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int = 0
     summaries: tuple[Summary, ...] = ()
     sent: Metrics | None = None
+    reserved: int = 0
+    """Every counter up to this may have been used."""
 
 
 make_decoders(_Stored)
@@ -52,6 +61,9 @@ class MetricsRing:
         self._dropped = 0
         self._counter = counter
         self._sent: Metrics | None = None
+        self._reserved = self._first = 0  # counters that may have been used, as the disk says
+        self._saved_sent = 0  # the counter of the message on disk
+        self._has_more_saved = False  # summaries lie there that are not in that message
 
     def __len__(self) -> int:
         return len(self._summaries)
@@ -81,7 +93,7 @@ class MetricsRing:
         while True:
             message = Metrics(
                 device=device,
-                counter=self._counter + 1,
+                counter=max(self._counter, self._first) + 1,
                 time=time,
                 summaries=tuple(self._summaries[i] for i in range(count)),
                 dropped=self._dropped,
@@ -89,6 +101,14 @@ class MetricsRing:
             if count == 1 or len(msgspec.msgpack.encode(message)) <= METRICS_MAX_BYTES * 0.9:
                 return message
             count //= 2
+
+    @property
+    def must_be_saved(self) -> bool:
+        """Whether the next message has to be on disk before it is sent."""
+        message = self._sent
+        if message is None or message.counter == self._saved_sent:
+            return False
+        return message.counter > self._reserved or self._has_more_saved
 
     def confirm(self, message: Metrics) -> None:
         """The broker has this message: forget what it carried.
@@ -106,15 +126,25 @@ class MetricsRing:
         self._sent = None
 
     def to_bytes(self) -> bytes:
-        """The ring, for disk."""
+        """The ring, for disk; from then on it counts as saved."""
+        last = self._counter if self._sent is None else self._sent.counter
+        self._reserved = max(self._reserved, last + RESERVE)
+        self._note_saved()
         return msgspec.msgpack.encode(
             _Stored(
                 counter=self._counter,
                 dropped=self._dropped,
                 summaries=tuple(self._summaries),
                 sent=self._sent,
+                reserved=self._reserved,
             )
         )
+
+    def _note_saved(self) -> None:
+        self._saved_sent = 0 if self._sent is None else self._sent.counter
+        sent = () if self._sent is None else tuple(map(_key_of, self._sent.summaries))
+        last = _key_of(self._summaries[-1]) if self._summaries else None
+        self._has_more_saved = last is not None and last not in sent
 
     @classmethod
     def from_bytes(cls, data: bytes | None, size: int = RING_MAX) -> MetricsRing:
@@ -133,6 +163,9 @@ class MetricsRing:
         ring._sent = stored.sent
         for summary in stored.summaries:
             ring.add(summary)
+        ring._note_saved()
+        # What was sent since then nobody knows: those counters are not used again.
+        ring._reserved = ring._first = stored.reserved
         return ring
 
 
