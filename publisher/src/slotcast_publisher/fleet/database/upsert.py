@@ -14,6 +14,7 @@ from typing import Any, Final
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Dialect,
     Insert,
     String,
     Table,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.types import TypeDecorator
 
 from slotcast_publisher.fleet.database.packed_array import PackedArray
 
@@ -107,12 +109,35 @@ def _write(
     clash: _Clash,
     keep: frozenset[str] = frozenset(),
 ) -> None:
-    name, names = connection.dialect.name, tuple(rows[0])
-    if name != "postgresql":
-        connection.execute(_statement(name, table, names, clash, keep), list(rows))
+    names = tuple(rows[0])
+    if connection.dialect.name != "postgresql":
+        text, order = _sqlite_text(table, names, clash, keep)
+        columns = [_values(table, name, rows, connection.dialect) for name in order]
+        connection.exec_driver_sql(text, list(zip(*columns, strict=True)))
         return
     values = {f"of_{name}": [row[name] for row in rows] for name in names}
-    connection.execute(_statement(name, table, names, clash, keep), values)
+    connection.execute(_statement("postgresql", table, names, clash, keep), values)
+
+
+def _values(table: Table, name: str, rows: Sequence[Row], dialect: Dialect) -> list[Any]:
+    """Give a column of rows as the driver takes it."""
+    kind = table.c[name].type
+    if isinstance(kind, TypeDecorator):
+        return [kind.process_bind_param(row[name], dialect) for row in rows]
+    return [row[name] for row in rows]
+
+
+@functools.lru_cache(_STATEMENTS_MAX)
+def _sqlite_text(
+    table: Table, names: tuple[str, ...], clash: _Clash, keep: frozenset[str]
+) -> tuple[str, Sequence[str]]:
+    """Give a statement's text and the order of its parameters.
+
+    SQLAlchemy makes a dict and then a tuple of each row, which costs more than SQLite itself.
+    """
+    statement = _statement("sqlite", table, names, clash, keep)
+    compiled = statement.compile(dialect=sqlite.dialect(), column_keys=list(names))
+    return str(compiled), compiled.positiontup or ()
 
 
 @functools.lru_cache(_STATEMENTS_MAX)
