@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from slotcast_publisher.fleet.database import tables
+from slotcast_publisher.serve import listener
 from slotcast_schemas.messages import Metrics, Presence, Status
 from slotcast_schemas.messages.status import Inventory
 from slotcast_schemas.states import State
@@ -173,3 +174,15 @@ def test_a_broker_that_restarts_is_heard_again(tmp_path: Path) -> None:
                 devices.say(publisher.topics, given.status())
                 wait_until(lambda: len(watched.rows(tables.devices)) == 1)
             assert watched.served.of("deaf")
+
+
+def test_a_look_that_the_broker_may_have_cut_is_said_with_what_to_do(
+    empty: Publisher, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "IN_FLIGHT_MAX", 3)
+    with crowd(broker.url) as devices:
+        devices.say(empty.topics, *(given.status(device=f"cam-{n}") for n in range(3)))
+        with watching(empty.path) as watched:
+            line = watched.served.wait_for("look_cut")
+    assert line["retained"] == 3
+    assert "max_queued_messages" in line["detail"]

@@ -84,6 +84,7 @@ class Listener:
         self._look_began_s: float | None = None
         self._look_ended: int | None = None  # UNSUBSCRIBE without an answer
         self._retained_s = 0.0  # when the last retained message came
+        self._retained = 0  # how many have come on this connection
 
     def run(self, stop: threading.Event) -> None:
         """Listen until `stop` is set; returns soon after."""
@@ -117,6 +118,7 @@ class Listener:
         self._shared.clear()
         self._plain.clear()
         self._look_began_s = self._look_ended = None
+        self._retained = 0
         share, filters = self._companion.share, self._companion.filters
         if not link.wildcards:
             raise BrokerRefused(
@@ -132,19 +134,34 @@ class Listener:
             event = link.next_event(_STEP_S)
             if event is not None:
                 self._handle(event, link)
-            if is_shared and self._look_is_over():
-                self._look_ended = link.unsubscribe(*filters)
+            if self._look_is_over():
+                self._say_cut()
+                if is_shared and self._may_share:
+                    self._look_ended = link.unsubscribe(*filters)
 
     def _take(self, topic: str, data: bytes, retained: bool) -> None:  # noqa: FBT001 - as `Take`
         """Hand a message over; in the connection's own thread."""
         now_s = time.time()
         if retained:
             self._retained_s = time.monotonic()
+            self._retained += 1
         self._companion.take(Heard(topic, data, retained, now_s, self.name))
+
+    def _say_cut(self) -> None:
+        """Say that some devices were not seen, where so many came that a broker leaves some out."""
+        if self._retained >= IN_FLIGHT_MAX:
+            self._say(
+                "look_cut",
+                broker=self.name,
+                retained=self._retained,
+                detail="the broker may have left some out: its max_queued_messages (Mosquitto) has"
+                " to be above three times the number of devices; those not seen are once they"
+                " say something",
+            )
 
     def _look_is_over(self) -> bool:
         """Whether the plain subscriptions have done what they are for; True once."""
-        if not self._may_share or self._look_began_s is None:
+        if self._look_began_s is None:
             return False
         if time.monotonic() < max(self._look_began_s, self._retained_s) + self._look_quiet_s:
             return False

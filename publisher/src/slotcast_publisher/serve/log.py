@@ -39,6 +39,7 @@ _LEVELS: Final = {
     "disconnected": "warning",
     "keeps_nothing": "warning",
     "log_dropped": "warning",
+    "look_cut": "warning",
     "newer_notice": "warning",
     "no_wildcards": "warning",
 }
