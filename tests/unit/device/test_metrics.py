@@ -100,19 +100,23 @@ def test_whenever_it_is_killed_each_window_counts_at_most_once_and_what_was_sent
     assert len(counted) == len(set(counted)), "a window was counted twice"
 
 
+def must_be_saved(ring: MetricsRing) -> bool:
+    return ring.must_be_saved
+
+
 def test_a_counter_is_not_used_again_after_a_kill_that_nothing_was_written_before() -> None:
     ring = MetricsRing()
     ring.add(summary(0))
     first = send(ring)
     assert first is not None
-    assert ring.must_be_saved
+    assert must_be_saved(ring)
     disk = ring.to_bytes()
-    assert not ring.must_be_saved
+    assert not must_be_saved(ring)
     ring.confirm(first)
     ring.add(summary(60))
     second = send(ring)
     assert second is not None
-    assert not ring.must_be_saved  # flash is spared: the disk has nothing of it
+    assert not must_be_saved(ring)  # flash is spared: the disk has nothing of it
 
     again = MetricsRing.from_bytes(disk)
     again.confirm(first)
