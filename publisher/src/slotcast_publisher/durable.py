@@ -67,6 +67,17 @@ def make_dir(folder: Path) -> None:
             fsync_dir(made.parent)
 
 
+def create_anew(path: Path, mode: int = 0o644) -> int:
+    """Make a file that is nobody's yet, and give its descriptor; what had the name goes first.
+
+    What is there may be a link, or have a name elsewhere: in a folder that others may write to,
+    somebody chose where these bytes would go.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+
+
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Replace `path` so that a power cut leaves the old bytes or the new ones, whole.
 
@@ -81,8 +92,7 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         tmp = path.with_name(f".{path.name}.tmp")
-        fd = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        with os.fdopen(fd, "wb") as file:
+        with os.fdopen(create_anew(tmp, mode), "wb") as file:
             file.write(data)
             file.flush()
             os.fchmod(file.fileno(), mode)
@@ -100,7 +110,7 @@ def copy_file(source: Path, target: Path) -> tuple[int, bytes]:
     digest, size_bytes = hashlib.sha256(), 0
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with source.open("rb") as reader, target.open("wb") as writer:
+        with source.open("rb") as reader, os.fdopen(create_anew(target), "wb") as writer:
             while piece := reader.read(_STEP_BYTES):
                 writer.write(piece)
                 digest.update(piece)
@@ -174,7 +184,7 @@ def exclusive(lock: Path, what: str, *, wait_s: float = 0.0) -> Iterator[None]:
     """
     with storage_errors(lock):
         lock.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         _lock(fd, what, time.monotonic() + wait_s)
         yield

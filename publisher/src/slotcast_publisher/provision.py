@@ -8,7 +8,6 @@ repository's own device CA. The publisher's broker credentials are never handed 
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -81,11 +80,16 @@ def provision(
         tags: what groups of an offer may ask for, by name.
 
     Raises:
-        UsageError: a device id, a model, a tag or a broker that cannot be.
+        UsageError: a device id, a model, a tag or a broker that cannot be, or `out` is a link.
         StorageFailed: `out` cannot be written.
     """
     _check_arguments(device, models, tags or {})
     chosen = _brokers(repo, brokers)
+    if out.is_symlink():
+        raise UsageError(
+            f"{out} is a link to {out.readlink()}: a device's key is not written through links;"
+            " give the folder itself"
+        )
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     certificate = None
@@ -160,7 +164,7 @@ def _broker_entry(repo: Repository, broker: Broker, out: Path) -> dict[str, str]
         source = repo.path / broker.ca
         with storage_errors(out / "ca.pem"):
             try:
-                shutil.copyfile(source, out / "ca.pem")
+                write_atomic(out / "ca.pem", source.read_bytes())
             except FileNotFoundError as exc:
                 raise UsageError(f"the broker's ca is not at {source}") from exc
         entry["ca"] = "ca.pem"

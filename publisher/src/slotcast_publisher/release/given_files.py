@@ -3,6 +3,9 @@
 An application in any language opens a file of its slot by name, so a name is part of what a
 release promises. A trainer's file may have another name every time: `NAME=FILE` gives it the one
 that stays, and a name that the release before had and this one has not is warned of.
+
+Links are not followed: whoever may write to the folder would choose which of this machine's files
+are signed and sent to every device.
 """
 
 from __future__ import annotations
@@ -48,7 +51,8 @@ def collect(given: Sequence[Given]) -> dict[str, Path]:
     """Give each file's path in the release, and where it is now.
 
     Raises:
-        UsageError: a file is missing, two have the same path, or one has a name that cannot be.
+        UsageError: a file is missing or is a link, two have the same path, or one has a name that
+            cannot be.
     """
     found: dict[str, Path] = {}
     for one in given:
@@ -66,14 +70,27 @@ def collect(given: Sequence[Given]) -> dict[str, Path]:
 def _inside(given: Given) -> Iterator[tuple[str, Path]]:
     path = given if isinstance(given, Path) else given.path
     name = None if isinstance(given, Path) else given.name
+    _refuse_links([path])
     if path.is_file():
         yield path.name if name is None else name, path
     elif path.is_dir():
         prefix = "" if name is None else f"{name}/"
-        for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        found = sorted(path.rglob("*"))
+        _refuse_links(found)
+        for file in (p for p in found if p.is_file()):
             yield prefix + str(file.relative_to(path)), file
     else:
         raise UsageError(f"expected a file or a folder at {path}")
+
+
+def _refuse_links(paths: Sequence[Path]) -> None:
+    links = [f"{path} (to {path.readlink()})" for path in paths if path.is_symlink()]
+    if links:
+        more = f" and {len(links) - NAMES_SHOWN} more" if len(links) > NAMES_SHOWN else ""
+        raise UsageError(
+            f"links are not followed: {', '.join(links[:NAMES_SHOWN])}{more}; give the files"
+            " themselves (NAME=FILE), or copy the folder with `cp -rL`"
+        )
 
 
 def _check_names(found: Mapping[str, Path]) -> None:
