@@ -405,8 +405,9 @@ def _view(repository: Repository, files: RolloutFiles, fleet: Any, name: str) ->
     if fleet is None:
         return overview(repository, files, name, (), 0, time.time())
     saved = fleet.saved_bytes(repository, plan)
+    by_group = fleet.saved_by_group(repository, plan)
     devices = fleet.devices(plan.model)
-    return overview(repository, files, name, devices, saved, time.time())
+    return overview(repository, files, name, devices, saved, time.time(), saved_by_group=by_group)
 
 
 def _watch(look: Callable[[], Any]) -> None:

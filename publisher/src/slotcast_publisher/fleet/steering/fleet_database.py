@@ -21,6 +21,7 @@ from slotcast_publisher.fleet.database.rollouts import (
     devices_of,
     log_of,
     put_rollout,
+    saved_by_group,
     saved_bytes_of,
 )
 from slotcast_publisher.fleet.rollout.decisions import Note
@@ -103,6 +104,19 @@ class DatabaseFleet:
         sequence = repo.store.folder(plan.model, plan.version).load().sequence
         with self.database.reading() as connection:
             return saved_bytes_of(connection, plan.model, sequence)
+
+    def saved_by_group(self, repo: Repository, plan: Plan) -> dict[str, tuple[int, int]]:
+        """Give, by group, how many devices took a plan's release, and what those saved.
+
+        Args:
+            repo: the repository.
+            plan: of the rollout.
+        """
+        if plan.version not in repo.store.versions(plan.model):
+            return {}
+        sequence = repo.store.folder(plan.model, plan.version).load().sequence
+        with self.database.reading() as connection:
+            return saved_by_group(connection, plan.model, sequence)
 
     def log(self, rollout: str, count: int) -> Sequence[LogLine]:
         """Give the last lines of a rollout's log, the oldest of them first.
