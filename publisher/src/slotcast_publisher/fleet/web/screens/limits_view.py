@@ -1,0 +1,245 @@
+"""The limits of a group as rows: the figures of both releases, and how sure it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from markupsafe import Markup
+
+from slotcast_publisher.fleet.steering.evidence import GroupFigures, SumView
+from slotcast_publisher.fleet.steering.overview import LimitView
+from slotcast_publisher.fleet.web import words
+from slotcast_publisher.fleet.web.plots.strips import Strip, strip
+
+ALL_GROUPS: Final = "*"
+_REASON: Final = "max_share_by_reason."
+
+
+class Unit(StrEnum):
+    """What a limit is counted in."""
+
+    SHARE = "share"
+    RATIO = "ratio"
+    COUNT = "count"
+    DEVIATIONS = "deviations"
+
+
+class Figure(StrEnum):
+    """What is shown of either release beside a limit."""
+
+    NOTHING = ""
+    ERRORS = "errors"
+    NONFINITE = "nonfinite"
+    P50 = "p50"
+    P95 = "p95"
+    MEMORY = "memory"
+    LOAD = "load"
+    MEAN = "mean"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A limit of a plan, in words.
+
+    Attributes:
+        name: of what it is on.
+        unit: it is counted in.
+        figure: of each release that stands beside it.
+    """
+
+    name: str
+    unit: Unit
+    figure: Figure = Figure.NOTHING
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "max_failed_share": Kind("Did not take it", Unit.SHARE),
+    "stop_after_failures": Kind("Failures, counted", Unit.COUNT),
+    "max_silent_share_rise": Kind("Silent after the switch", Unit.SHARE),
+    "max_error_share": Kind("Errors", Unit.SHARE, Figure.ERRORS),
+    "max_error_share_rise": Kind("Errors, more than before", Unit.SHARE, Figure.ERRORS),
+    "max_nonfinite_share": Kind("Outputs that are not finite", Unit.SHARE, Figure.NONFINITE),
+    "max_nonfinite_share_rise": Kind(
+        "Outputs that are not finite, more than before", Unit.SHARE, Figure.NONFINITE
+    ),
+    "max_latency_p50_ratio": Kind("Latency p50", Unit.RATIO, Figure.P50),
+    "max_latency_p95_ratio": Kind("Latency p95", Unit.RATIO, Figure.P95),
+    "max_memory_ratio": Kind("Memory", Unit.RATIO, Figure.MEMORY),
+    "max_load_time_ratio": Kind("Load time", Unit.RATIO, Figure.LOAD),
+    "max_output_mean_shift": Kind("Output mean, shift", Unit.DEVIATIONS, Figure.MEAN),
+    "max_output_std_ratio": Kind("Output deviation", Unit.RATIO),
+}
+"""The limits of a plan, by their keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitRow:
+    """One limit, as a row.
+
+    Attributes:
+        group: that it is in; empty for all groups together.
+        key: of the plan.
+        name: in words.
+        on: what it is on, in words.
+        old: the figure of the release before, where it has one.
+        new: of the new release.
+        now: what is held against the limit.
+        limit: what is allowed.
+        margin: how far it is from the limit.
+        interval: between what it lies.
+        strip: the same, drawn.
+        verdict: `holds`, `broken`, `accepted` or `not sure yet`.
+    """
+
+    group: str
+    key: str
+    name: str
+    on: str
+    old: str
+    new: str
+    now: str
+    limit: str
+    margin: str
+    interval: str
+    strip: Markup
+    verdict: str
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it stands in the way."""
+        return self.verdict == "broken"
+
+
+def limit_rows(
+    limits: Iterable[LimitView], figures: Iterable[GroupFigures], group: str
+) -> list[LimitRow]:
+    """Give the rows of a group, and those of others that are broken; the broken ones first.
+
+    Args:
+        limits: of all groups.
+        figures: likewise.
+        group: that is looked at.
+    """
+    by_group = {each.group: each for each in figures}
+    shown = [v for v in limits if v.group in {group, ALL_GROUPS} or v.broken]
+    rows = [_row(view, by_group.get(view.group)) for view in shown]
+    order = {"broken": 0, "accepted": 1, "not sure yet": 2, "holds": 3}
+    return sorted(rows, key=lambda row: order[row.verdict])
+
+
+def kind_of(limit: str) -> Kind:
+    """Give a limit of a plan in words; one for a single reason of failures has its name in it."""
+    if limit.startswith(_REASON):
+        return Kind(f"Failed: {limit.removeprefix(_REASON)}", Unit.SHARE)
+    return KINDS.get(limit, Kind(limit, Unit.RATIO))
+
+
+def in_words(unit: Unit, value: float) -> str:
+    """Give a figure in the unit of its limit.
+
+    Args:
+        unit: of the limit.
+        value: the figure.
+    """
+    match unit:
+        case Unit.SHARE:
+            return words.share_words(value)
+        case Unit.RATIO:
+            return words.ratio_words(value)
+        case Unit.COUNT:
+            return words.count_words(value)
+        case _:
+            return f"{value:.3g} dev."
+
+
+def _row(view: LimitView, figures: GroupFigures | None) -> LimitRow:
+    kind = kind_of(view.limit)
+    verdict = _verdict(view, kind)
+    is_seen = bool(view.observed)
+    low, high = (view.low, view.high) if is_seen else (None, None)
+    found = Strip(view.value, low, high, view.allowed, verdict == "broken")
+    interval = _interval(view, kind)
+    allowed = in_words(kind.unit, view.allowed)
+    old, new = (None, None) if figures is None else (figures.old, figures.new)
+    return LimitRow(
+        group="" if view.group == ALL_GROUPS else view.group,
+        key=view.limit,
+        name=kind.name,
+        on=_on(view, kind),
+        old=_figure(kind.figure, old),
+        new=_figure(kind.figure, new),
+        now=in_words(kind.unit, view.value),
+        limit=allowed,
+        margin=_margin(view, kind),
+        interval=interval,
+        strip=strip(found, f"{interval or in_words(kind.unit, view.value)}, limit {allowed}"),
+        verdict=verdict,
+    )
+
+
+def _verdict(view: LimitView, kind: Kind) -> str:
+    if view.broken:
+        return "accepted" if view.accepted else "broken"
+    if not view.observed:
+        return "not sure yet"
+    if kind.unit is Unit.COUNT:
+        return "holds"
+    high = view.value if view.high is None else view.high
+    return "holds" if high <= view.allowed else "not sure yet"
+
+
+def _margin(view: LimitView, kind: Kind) -> str:
+    if view.broken and view.value <= view.allowed and view.over:
+        return f"{words.of_words(view.over, view.observed)} over"
+    left = view.allowed - view.value
+    return f"{in_words(kind.unit, abs(left))} {'over' if left < 0 else 'left'}"
+
+
+def _interval(view: LimitView, kind: Kind) -> str:
+    if kind.unit is Unit.COUNT:
+        return "exact"
+    if view.low is None or view.high is None or not view.observed:
+        return ""
+    low = in_words(kind.unit, view.low)
+    return f"{low} to {in_words(kind.unit, view.high)}"
+
+
+def _on(view: LimitView, kind: Kind) -> str:
+    devices = words.devices_words(view.observed)
+    match view.limit:
+        case "max_failed_share":
+            return f"{words.count_words(view.value * view.observed)} of {devices} that ended"
+        case "stop_after_failures":
+            return "in all groups together"
+        case "max_silent_share_rise":
+            return f"{view.over or 0} of {devices}; less the fleet's own share in the same time"
+    over = "" if not view.over else f"; {view.over} above it by themselves"
+    if kind.unit in {Unit.RATIO, Unit.DEVIATIONS}:
+        return f"same {devices}{over}"
+    return f"{devices}{over}"
+
+
+def _figure(figure: Figure, found: SumView | None) -> str:
+    """Give what one release does; a dash where nothing is known, nothing where it has no figure."""
+    if figure is Figure.NOTHING:
+        return ""
+    if found is None:
+        return words.NONE
+    value: float | None
+    match figure:
+        case Figure.ERRORS:
+            return words.share_words(found.errors / found.requests) if found.requests else "–"
+        case Figure.NONFINITE:
+            return words.share_words(found.nonfinite / found.requests) if found.requests else "–"
+        case Figure.P50 | Figure.P95:
+            value = found.p50_s if figure is Figure.P50 else found.p95_s
+            return words.NONE if value is None else words.seconds_words(value)
+        case Figure.MEMORY:
+            return words.size_words(found.memory_bytes) if found.memory_bytes else words.NONE
+        case Figure.LOAD:
+            return words.seconds_words(found.load_s) if found.load_s else words.NONE
+        case _:
+            return words.NONE if found.output_mean is None else f"{found.output_mean:.3g}"
