@@ -16,9 +16,11 @@ from slotcast_publisher.fleet.web.csrf import CsrfProtection
 from slotcast_publisher.fleet.web.errors import HANDLERS
 from slotcast_publisher.fleet.web.guards import PUBLIC, check_permission, check_routes
 from slotcast_publisher.fleet.web.headers import add_headers
+from slotcast_publisher.fleet.web.screens import all_screens
 
 BODY_MAX_BYTES: Final = 256 * 1024
 """The largest request that is read; a plan of a rollout is the largest that there is."""
+_ROUTES: Final = (*sign_in.ROUTES, *all_screens.ROUTES)
 _STATIC: Final = Path(__file__).parent / "static"
 
 
@@ -31,13 +33,16 @@ def make_app(context: WebContext) -> Litestar:
     Raises:
         AssertionError: a route does not say who may use it.
     """
-    door = sign_in.Door(context)
+    door, screens = sign_in.Door(context), all_screens.make_screens(context)
     app = Litestar(
         # One router: Litestar 2.25 runs a function twice that is registered beside another of its
         # path, once in a thread and once for what that gave.
-        route_handlers=[Router(path="/", route_handlers=[_static_files(), *sign_in.ROUTES])],
+        route_handlers=[
+            Router(path="/", route_handlers=[_static_files(), *sign_in.ROUTES, *all_screens.ROUTES])
+        ],
         dependencies={
             "context": Provide(lambda: context, sync_to_thread=False),
+            "screens": Provide(lambda: screens, sync_to_thread=False),
             "door": Provide(lambda: door, sync_to_thread=False),
         },
         guards=[check_permission],

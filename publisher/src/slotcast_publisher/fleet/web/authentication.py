@@ -41,37 +41,47 @@ class Authentication(ASGIMiddleware):
             NotAuthorizedException: a token was sent that does not count.
         """
         connection: AnyConnection = ASGIConnection(scope)
-        scope["user"] = await asyncio.to_thread(self._who, connection)
+        scope["user"] = await asyncio.to_thread(who_of, self._context, connection)
         await next_app(scope, receive, send)
 
-    def _who(self, connection: AnyConnection) -> Who | None:
-        address = address_of(connection)
-        given = connection.headers.get("authorization", "")
-        if given.lower().startswith(_BEARER):
-            return self._program(given[len(_BEARER) :].strip(), address)
-        secret = read_cookie(connection, SESSION, self._context.database.id)
-        return self._person(secret, address) if secret else None
 
-    def _program(self, token: str, address: str) -> Who:
-        found = self._context.tokens.check(token)
-        if found is None:
-            raise NotAuthorizedException("this token does not count: it ended, or never was")
-        return Who(
-            name=f"token {found.name}", how="token", permissions=found.scope, address=address
-        )
+def who_of(context: WebContext, connection: AnyConnection) -> Who | None:
+    """Say who asks; None for nobody whom we know. It reads the database.
 
-    def _person(self, secret: str, address: str) -> Who | None:
-        session = self._context.sessions.find(secret)
-        if session is None:
-            return None
-        return Who(
-            name=session.user,
-            how="session",
-            permissions=PERMISSIONS[session.role],
-            address=address,
-            role=session.role,
-            session_key=session.key,
-        )
+    Args:
+        context: of the page.
+        connection: of who asks.
+
+    Raises:
+        NotAuthorizedException: a token was sent that does not count.
+    """
+    address = address_of(connection)
+    given = connection.headers.get("authorization", "")
+    if given.lower().startswith(_BEARER):
+        return _program(context, given[len(_BEARER) :].strip(), address)
+    secret = read_cookie(connection, SESSION, context.database.id)
+    return _person(context, secret, address) if secret else None
+
+
+def _program(context: WebContext, token: str, address: str) -> Who:
+    found = context.tokens.check(token)
+    if found is None:
+        raise NotAuthorizedException("this token does not count: it ended, or never was")
+    return Who(name=f"token {found.name}", how="token", permissions=found.scope, address=address)
+
+
+def _person(context: WebContext, secret: str, address: str) -> Who | None:
+    session = context.sessions.find(secret)
+    if session is None:
+        return None
+    return Who(
+        name=session.user,
+        how="session",
+        permissions=PERMISSIONS[session.role],
+        address=address,
+        role=session.role,
+        session_key=session.key,
+    )
 
 
 def address_of(connection: AnyConnection) -> str:

@@ -33,8 +33,8 @@ _FORM: Final = "application/x-www-form-urlencoded"
 
 
 def csrf_token(connection: AnyConnection) -> str:
-    """Give the token that a page sends along with its forms."""
-    token: str = connection.scope["state"][_STATE]
+    """Give the token that a page sends along with its forms; empty for a program."""
+    token: str = connection.scope["state"].get(_STATE, "")
     return token
 
 

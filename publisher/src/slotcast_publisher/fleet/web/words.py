@@ -122,9 +122,20 @@ class Clock:
         found = self._datetime(at_s)
         if found is None:
             return NO_TIME
-        words = found.strftime("%H:%M:%S")
+        return _time(found, self.as_of_words(at_s))
+
+    def as_of(self, at_s: float | None) -> Markup:
+        """Give the moment of what a part shows; the script keeps it true while nothing changes."""
+        found = self._datetime(at_s)
+        return NO_TIME if found is None else _time(found, self.as_of_words(at_s), kind="as-of")
+
+    def as_of_words(self, at_s: float | None) -> str:
+        """Give the same as plain words."""
+        found = self._datetime(at_s)
+        if found is None:
+            return NONE
         day = "" if self._is_today(found) else f"{_day(found, self._now())} "
-        return _time(found, f"{day}{words}")
+        return f"{day}{found:%H:%M:%S}"
 
     def ago(self, at_s: float | None) -> Markup:
         """Give how long ago something was; the script keeps it true while the page is open."""
@@ -188,9 +199,10 @@ def _day(found: datetime, now: datetime) -> str:
     return day if found.year == now.year else f"{day} {found.year}"
 
 
-def _time(found: datetime, words: str, at_s: int | None = None) -> Markup:
+def _time(found: datetime, words: str, at_s: int | None = None, kind: str = "") -> Markup:
     exact = found.isoformat(timespec="seconds")
     full = f"{found.day} {found:%b %Y, %H:%M:%S}"
-    mark = "" if at_s is None else f' class="ago" data-at="{at_s}"'
+    mark = f' class="{kind}"' if kind else ""
+    mark = mark if at_s is None else f' class="ago" data-at="{at_s}"'
     text = f'<time datetime="{exact}" title="{full}"{mark}>{escape(words)}</time>'
     return Markup(text)  # noqa: S704 - all of it is ours

@@ -30,6 +30,8 @@ USER_MARK: Final = f"mark-{secrets.token_hex(16)}"
 _DIGEST_CHARS: Final = 12
 _AGO: Final = re.compile(r"(<time [^>]*data-at=[^>]*>)[^<]*")
 """How long ago something was: the script counts that itself."""
+_AS_OF: Final = re.compile(r'<time [^>]*class="as-of">[^<]*')
+"""The moment of what is shown: who watches is told it without the part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +56,14 @@ class Rendered:
         parts: by their ids, likewise.
         title: of the window.
         icon: of the window.
+        as_of: the moment of what is shown, in words.
     """
 
     html: str
     parts: Mapping[str, Part]
     title: str
     icon: str
+    as_of: str
 
     def changed(self, have: Mapping[str, str]) -> dict[str, Part]:
         """Give the parts that are not those that a watcher has, by their digests."""
@@ -82,22 +86,23 @@ class _Parts:
 
 def digest_of(html: str) -> str:
     """Give a digest of what a part says; the passing of time alone changes none."""
-    still = _AGO.sub(r"\1", html)
+    still = _AS_OF.sub("", _AGO.sub(r"\1", html))
     return hashlib.sha256(still.encode()).hexdigest()[:_DIGEST_CHARS]
 
 
-def render(template: str, title: str, icon: str, **context: Any) -> Rendered:
+def render(template: str, title: str, icon: str, as_of: str = "", **context: Any) -> Rendered:
     """Render a page.
 
     Args:
         template: its file.
         title: of the window.
         icon: of the window.
+        as_of: the moment of what is shown, in words.
         context: what the template shows.
     """
     parts = _Parts()
     html = environment().get_template(template).render(part=parts, **context)
-    return Rendered(html, parts.found, f"{shown(title)} · Slotcast", icon)
+    return Rendered(html, parts.found, f"{shown(title)} · Slotcast", icon, as_of)
 
 
 def csrf_field() -> Markup:

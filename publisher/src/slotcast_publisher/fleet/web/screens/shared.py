@@ -41,18 +41,15 @@ class Shared(Generic[K, V]):
     Args:
         make: makes the answer to a key; what it raises is raised to who asked.
         clock: seconds that only grow.
-        fresh_s: for how long an answer counts at least.
     """
 
     def __init__(
         self,
         make: Callable[[K], V],
         clock: Callable[[], float] = time.monotonic,
-        fresh_s: float = FRESH_S,
     ) -> None:
         self._make = make
         self._clock = clock
-        self._fresh_s = fresh_s
         self._lock = threading.Lock()
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
 
@@ -94,7 +91,7 @@ class Shared(Generic[K, V]):
         value = self._make(key)
         ended_s = self._clock()
         entry.value, entry.made_s = value, ended_s
-        entry.fresh_until_s = ended_s + max(self._fresh_s, COST_TIMES * (ended_s - began_s))
+        entry.fresh_until_s = ended_s + max(FRESH_S, COST_TIMES * (ended_s - began_s))
         entry.has_value = True
 
     @staticmethod

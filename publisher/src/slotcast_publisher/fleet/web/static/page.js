@@ -40,7 +40,7 @@
     for (const { name, value } of fresh.attributes) {
       if (old.getAttribute(name) !== value && !kept(old, name)) old.setAttribute(name, value);
     }
-    if (old.nodeName === "TEXTAREA" || old.matches("time.ago")) return;
+    if (old.nodeName === "TEXTAREA" || old.matches("time.ago, time.as-of")) return;
     const before = [...old.childNodes], after = [...fresh.childNodes];
     after.forEach((child, at) => {
       if (at < before.length) morph(before[at], child);
@@ -96,7 +96,13 @@
       document.title = title;
       document.getElementById("icon").href = icon;
     });
-    source.addEventListener("alive", () => { heard = Date.now(); tries = 0; say(); });
+    source.addEventListener("alive", (event) => {
+      heard = Date.now();
+      tries = 0;
+      const { as_of } = JSON.parse(event.data);
+      for (const each of document.querySelectorAll("time.as-of")) if (as_of) each.textContent = as_of;
+      say();
+    });
     source.addEventListener("gone", () => location.reload());
     source.onerror = () => {
       source.close();

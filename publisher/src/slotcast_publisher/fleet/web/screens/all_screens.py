@@ -1,0 +1,23 @@
+"""All screens, as the page has them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from slotcast_publisher.fleet.web.context import WebContext
+from slotcast_publisher.fleet.web.screens import devices_screen, fleet_screen, rollout_screen
+from slotcast_publisher.fleet.web.screens.serving import Screens
+
+_MODULES: Final = (fleet_screen, devices_screen, rollout_screen)
+ROUTES: Final = [route for module in _MODULES for route in module.ROUTES]
+"""The routes of all screens."""
+
+
+def make_screens(context: WebContext) -> Screens:
+    """Make the screens of a page.
+
+    Args:
+        context: what there is to look at.
+    """
+    makers = {name: make for module in _MODULES for name, make in module.MAKERS.items()}
+    return Screens(context, makers)

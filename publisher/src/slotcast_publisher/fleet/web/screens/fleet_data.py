@@ -1,0 +1,117 @@
+"""What the first screen reads: counts of the whole fleet, alarms, rollouts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, func, select
+
+from slotcast_publisher.errors import NotFound
+from slotcast_publisher.fleet.alarms.board import Alarm
+from slotcast_publisher.fleet.alarms.store import standing
+from slotcast_publisher.fleet.database.device_pages import device_page
+from slotcast_publisher.fleet.database.fleet_counts import (
+    Presence,
+    StateCount,
+    VersionCount,
+    dropped_counts,
+    presence,
+    state_counts,
+    version_counts,
+)
+from slotcast_publisher.fleet.database.listing import KnownDevice, Wanted
+from slotcast_publisher.fleet.database.tables import device_models, rollouts
+from slotcast_publisher.fleet.web.context import WebContext
+from slotcast_publisher.fleet.web.screens.device_filter import UNSEEN_S
+
+IN_NEED: Final = ("ROLLED_BACK", "FAILED", "REJECTED")
+"""States of devices that did not take a release, in the order in which they are shown."""
+IN_NEED_MAX: Final = 14
+"""The most devices of those on the first screen."""
+CLOCK_OFF_S: Final = 120
+_ENDED: Final = frozenset({"FINISHED", "STOPPED"})
+
+
+@dataclass(frozen=True, slots=True)
+class FleetData:
+    """The fleet, counted.
+
+    Attributes:
+        alarms: that stand.
+        saved_bytes: what deltas and reused files spared, of what now runs.
+        dropped: messages that changed nothing, by why.
+        in_need: devices that did not take a release; some of them.
+    """
+
+    presence: Presence
+    states: Sequence[StateCount]
+    versions: Sequence[VersionCount]
+    alarms: Sequence[Alarm]
+    saved_bytes: int
+    dropped: dict[str, int]
+    in_need: Sequence[KnownDevice]
+
+
+def read_fleet(context: WebContext) -> FleetData:
+    """Count the fleet.
+
+    Args:
+        context: what there is to look at.
+
+    Raises:
+        StorageFailed: the database cannot be read.
+    """
+    since_s = int(context.now_s()) - UNSEEN_S
+    with context.database.reading() as connection:
+        return FleetData(
+            presence=presence(connection, since_s, CLOCK_OFF_S),
+            states=state_counts(connection),
+            versions=version_counts(connection),
+            alarms=standing(connection),
+            saved_bytes=_saved_bytes(connection),
+            dropped=dropped_counts(connection),
+            in_need=_in_need(connection),
+        )
+
+
+def _saved_bytes(connection: Connection) -> int:
+    """Add up what was spared of the releases that run now."""
+    d = device_models.c
+    query = select(func.sum(d.saved_bytes)).where(d.active_sequence == d.target_sequence)
+    return int(connection.scalar(query) or 0)
+
+
+def _in_need(connection: Connection) -> list[KnownDevice]:
+    found: list[KnownDevice] = []
+    for state in IN_NEED:
+        left = IN_NEED_MAX - len(found)
+        if left > 0:
+            found += device_page(connection, Wanted(state=state), limit=left).devices
+    return found
+
+
+def rollout_names(context: WebContext) -> list[tuple[str, bool]]:
+    """Name the rollouts, the last changed first, and say of each whether it has ended.
+
+    Args:
+        context: what there is to look at.
+    """
+    with context.database.reading() as connection:
+        query = select(rollouts.c.name, rollouts.c.state, rollouts.c.updated_s)
+        known = {row.name: (row.updated_s, row.state) for row in connection.execute(query)}
+    now_s = int(context.now_s())
+    # One that the database does not know was started a moment ago, or nobody has driven it.
+    found = {
+        name: known.get(name) or (now_s, _state(context, name)) for name in context.files.names()
+    }
+    order = sorted(found.items(), key=lambda item: (item[1][0], item[0]), reverse=True)
+    return [(name, state in _ENDED) for name, (_, state) in order]
+
+
+def _state(context: WebContext, name: str) -> str:
+    try:
+        return context.files.load(name).record.state
+    except NotFound:
+        return "DRAFT"

@@ -1,0 +1,200 @@
+"""The screen of one rollout, its tables as files, and what a person asks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Final
+from urllib.parse import quote
+
+from litestar import Request, Response, get, post
+from litestar.enums import RequestEncodingType
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import Body, FromPath
+from litestar.response import Redirect, ServerSentEvent
+
+from slotcast_publisher.errors import NotFound
+from slotcast_publisher.fleet.access.audit import write_entry
+from slotcast_publisher.fleet.access.roles import Permission
+from slotcast_publisher.fleet.database.rollouts import LogLine
+from slotcast_publisher.fleet.rollout.person import Wish
+from slotcast_publisher.fleet.steering import requests
+from slotcast_publisher.fleet.web.context import Context, WebContext
+from slotcast_publisher.fleet.web.guards import needs, who_asks
+from slotcast_publisher.fleet.web.plots.bars import bar
+from slotcast_publisher.fleet.web.screens import rollout_data
+from slotcast_publisher.fleet.web.screens.actions import PERMISSIONS, actions_of
+from slotcast_publisher.fleet.web.screens.distribution_view import latency_view
+from slotcast_publisher.fleet.web.screens.exports import csv_file
+from slotcast_publisher.fleet.web.screens.failures_view import failures_of, settled_words
+from slotcast_publisher.fleet.web.screens.rendering import Rendered, render
+from slotcast_publisher.fleet.web.screens.rollout_view import rollout_screen
+from slotcast_publisher.fleet.web.screens.serving import Look, ScreensHere, query_of
+
+NAME: Final = "rollout"
+"""Of the screen."""
+_TABLES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "limits.csv": (
+        "limits",
+        ("group", "limit", "value", "low", "high", "allowed", "observed", "over", "broken"),
+    ),
+    "failures.csv": (
+        "failures",
+        (
+            *("group", "state", "reason", "actor", "devices"),
+            *("first_s", "last_s", "device", "detail"),
+        ),
+    ),
+    "groups.csv": (
+        "groups",
+        ("name", "state", "percent", "members", "let_in", "committed", "failed", "unseen"),
+    ),
+}
+"""The tables of the screen as files: the field of the view, and its columns."""
+_LOG_FILE_MAX: Final = 10_000
+
+AnyRequest = Request[Any, Any, Any]
+Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The lines of a log that are shown, the newest first."""
+
+    lines: tuple[LogLine, ...]
+    has_more: bool
+
+
+def make(look: Look) -> Rendered:
+    """Make the screen of a rollout.
+
+    Args:
+        look: with the rollout's `name`; `asked`, the id of a request; `log`, `all` for all of it.
+
+    Raises:
+        NotFound: there is no such rollout.
+    """
+    context, name = look.context, look.arguments["name"]
+    view = look.view_of(name)
+    rollout = context.files.load(name)
+    screen = rollout_screen(view, rollout.plan)
+    here = f"/rollouts/{quote(name, safe='')}"
+    lines = rollout_data.log_lines(context, name, rollout_data.LINES_MAX)
+    shown = len(lines) if look.arguments.get("log") == "all" else rollout_data.LINES_SHOWN
+    asked = look.arguments.get("asked", "")
+    releases = f"/releases/{quote(view.model, safe='')}"
+    return render(
+        "rollout.html",
+        screen.title,
+        screen.icon,
+        look.clock.as_of_words(view.at_s),
+        frame=look.frame(screen.title, screen.icon, "/rollouts", _live(here, look)),
+        here=here,
+        view=view,
+        screen=screen,
+        actions=actions_of(view, str(context.repo.path), look.may),
+        asked=rollout_data.asked_words(context, name, asked) if asked else None,
+        latency=latency_view(view, screen.group),
+        failures=failures_of(view),
+        settled=settled_words(view),
+        log=Log(tuple(lines[:shown]), len(lines) > shown),
+        paused_s=rollout_data.paused_since(lines, view),
+        started_s=datetime.fromisoformat(view.started_at).timestamp(),
+        plan_facts=rollout_data.plan_facts(rollout.plan),
+        plan_text=_plan_text(context, name),
+        new_href=f"{releases}/{quote(view.version, safe='')}",
+        old_href=f"{releases}/{quote(view.before, safe='')}",
+        bar=bar,
+    )
+
+
+def _live(here: str, look: Look) -> str:
+    given = [(k, v) for k, v in look.arguments.items() if k in {"asked", "log"}]
+    query = "&".join(f"{key}={quote(value, safe='')}" for key, value in given)
+    return f"/live{here}{f'?{query}' if query else ''}"
+
+
+def _plan_text(context: WebContext, name: str) -> str:
+    return context.files.plan_bytes(name).decode("utf-8", errors="replace")
+
+
+# --- routes ---------------------------------------------------------------------------------------
+
+
+@get("/rollouts/{name:str}", opt=needs(Permission.SEE), sync_to_thread=True)
+def _show_rollout(request: AnyRequest, screens: ScreensHere, name: FromPath[str]) -> Response[str]:
+    """Show a rollout."""
+    return screens.page(request, NAME, name=name, **query_of(request, "asked", "log"))
+
+
+@get("/live/rollouts/{name:str}", opt=needs(Permission.SEE), sync_to_thread=False)
+def _watch_rollout(
+    request: AnyRequest, screens: ScreensHere, name: FromPath[str]
+) -> ServerSentEvent:
+    """Say what changes on the screen of a rollout."""
+    return screens.watch(request, NAME, name=name, **query_of(request, "asked", "log"))
+
+
+@get("/rollouts/{name:str}/{table:str}", opt=needs(Permission.SEE), sync_to_thread=True)
+def _give_table(
+    context: Context, screens: ScreensHere, name: FromPath[str], table: FromPath[str]
+) -> Response[bytes]:
+    """Give a table of the screen as a file.
+
+    Raises:
+        NotFound: there is no such rollout, or no such table.
+    """
+    context.files.plan_bytes(name)
+    if table == "log.csv":
+        lines = rollout_data.log_lines(context, name, _LOG_FILE_MAX)
+        said = [(line.at_s, line.who, line.group, line.word, line.text) for line in lines]
+        return csv_file(f"{name}-log", ("at_s", "who", "group", "word", "text"), said)
+    if table not in _TABLES:
+        raise NotFound(f"no table {table!r:.60}: log.csv, {', '.join(_TABLES)}")
+    field, head = _TABLES[table]
+    found = getattr(screens.view_of(name), field)
+    rows = [[getattr(each, key) for key in head] for each in found]
+    return csv_file(f"{name}-{field}", head, rows)
+
+
+def _asking(wish: Wish) -> HTTPRouteHandler:
+    """Make the route of a request: written down, and carried out by whoever drives the rollout."""
+
+    @post(
+        f"/rollouts/{{name:str}}/{wish.replace('_', '-')}",
+        opt=needs(PERMISSIONS[wish]),
+        sync_to_thread=True,
+        name=f"ask-{wish}",
+    )
+    def ask(
+        request: AnyRequest,
+        context: Context,
+        screens: ScreensHere,
+        name: FromPath[str],
+        data: Form,
+    ) -> Response[Any]:
+        who = who_asks(request)
+        group, why = data.get("group", ""), data.get("why", "").strip()
+        asked = requests.new_request(wish, who.name, group=group, why=why)
+        before = context.files.load(name).record.state
+        context.files.ask(name, asked)
+        with context.database.transaction() as connection:
+            write_entry(
+                connection,
+                who.actor,
+                f"rollout.{wish}",
+                name,
+                at_s=context.now_s(),
+                before={"state": before},
+                after={"request": asked.request.id, "group": group, "why": why},
+            )
+        screens.changed()
+        there = f"/rollouts/{quote(name, safe='')}?asked={asked.request.id}"
+        return Redirect(there, status_code=303)
+
+    return ask
+
+
+ROUTES = [_show_rollout, _watch_rollout, _give_table, *map(_asking, PERMISSIONS)]
+MAKERS = {NAME: make}
