@@ -1,4 +1,4 @@
-"""What each client may do under mosquitto/production.conf and mosquitto/acl, at a real Mosquitto.
+"""What each client may do under mosquitto/production.conf and its ACLs, at a real Mosquitto.
 
 MQTT 5 says in each PUBACK whether a publish was allowed; a denied read is seen by what does not
 come before a message that was sent later.
@@ -263,6 +263,26 @@ def test_a_devices_certificate_does_not_open_the_publishers_port(
 ) -> None:
     device = certificates_of(production_broker).device("cam-1")
     assert_refused(production_broker, device, production_broker.publisher_port)
+
+
+def test_who_holds_the_devices_ca_is_no_publisher_by_naming_one(
+    production_broker: Broker, publisher: Client, names: tuple[str, str]
+) -> None:
+    certificates = certificates_of(production_broker)
+    thief = Client(certificates, certificates.device(PUBLISHER))
+    thief.connect(production_broker.port)
+    for topic in (TOPICS.notice("detector"), TOPICS.chunk(PAYLOAD, 0), "slotcast/v1/elsewhere"):
+        assert not thief.may_publish(topic, retain=True)
+    model = f"m{uuid.uuid4().hex}"
+    thief.subscribe("#")
+    assert publisher.may_publish(TOPICS.device(names[0], "status"))
+    assert publisher.may_publish(TOPICS.notice(model))
+    seen = thief.receive_until(TOPICS.notice(model))
+    assert not [topic for topic in seen if topic.startswith("slotcast/v1/devices/")]
+    thief.close()
+    assert_refused(
+        production_broker, certificates.device(PUBLISHER), production_broker.publisher_port
+    )
 
 
 def test_no_device_id_can_be_the_publishers_name() -> None:

@@ -34,7 +34,7 @@ from slotcast_schemas.states import State
 from tests.support.brokers import Broker, mosquitto
 from tests.support.fleet import Observer, Publisher, answers, model_bytes
 from tests.support.serving import serving
-from tests.support.waiting import WAIT_S
+from tests.support.waiting import WAIT_S, wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
@@ -272,6 +272,51 @@ def test_a_line_names_the_model_and_the_rollout(publisher: Publisher, broker: Br
     with serving(publisher.path) as served:
         line = served.wait_for("announced", model="clf", rollout="clf-1.0")
     assert line["broker"].endswith(f":{broker.port}")
+
+
+def test_wants_that_somebody_has_kept_are_taken_off_and_not_answered(
+    publisher: Publisher, broker: Broker
+) -> None:
+    """One device may write wants of any payload, retained: so many that a broker is full."""
+    publisher.publish("clf", "1")
+    payload = publisher.repo.offered_folder("clf").payloads()[0].payload
+    block = WantedBlock(block=0, missing=ALL)
+    want = wire.encode(Want(device="cam-1", payload=payload.sha256, blocks=(block,)))
+    strange = [os.urandom(32) for _ in range(60)]
+    with crowd(broker, publisher) as many:
+        for digest in [payload.sha256, *strange]:
+            topic = publisher.topics.want(digest)
+            many.mqtt.publish(topic, want, qos=1, retain=True).wait_for_publish(WAIT_S)
+        with serving(publisher.path) as served:
+            served.wait_for("connected")
+            wait_until(lambda: kept_wants(broker, publisher) == [], "the broker is clear of them")
+            many.wants(payload, block=1)
+            many.wait_until_seen(8)
+        assert all("/1/" in topic for topic in many.seen), many.seen
+
+
+def kept_wants(broker: Broker, publisher: Publisher) -> list[str]:
+    """Give the topics of the wants that a broker keeps; a message sent later ends the look."""
+    found: list[str] = []
+    done = threading.Event()
+
+    def came(client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
+        if message.retain:
+            found.append(message.topic)
+        elif message.payload == b"end":
+            done.set()
+
+    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+    client.on_message = came
+    end = publisher.topics.want(bytes(32))
+    client.on_subscribe = lambda c, _u, _m, _codes, _p: c.publish(end, b"end", 1)
+    client.connect(broker.host, broker.port)
+    client.loop_start()
+    client.subscribe(publisher.topics.wants(), 1)
+    assert done.wait(WAIT_S)
+    client.disconnect()
+    client.loop_stop()
+    return found
 
 
 # --- a broker that keeps nothing ----------------------------------------------------------------

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 PUBLISHER: Final = "@publisher"
-"""The publisher's common name, as mosquitto/acl has it."""
+"""The publisher's common name, as mosquitto/acl.publishers has it."""
 
 _LIFETIME: Final = dt.timedelta(days=2)
 _CLOCK_SLACK: Final = dt.timedelta(hours=1)

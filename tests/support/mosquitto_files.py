@@ -71,7 +71,8 @@ def files(
     text = "\n".join([*before, text, *after, ""]).replace(f" {_HOME}/", f" {place.home}/")
     made = {"config/mosquitto.conf": text.encode()}
     if certificates is not None:
-        made["config/acl"] = (REPOSITORY / "mosquitto" / "acl").read_bytes()
+        for name in ("acl", "acl.publishers"):
+            made[f"config/{name}"] = (REPOSITORY / "mosquitto" / name).read_bytes()
         made |= _certificate_files(certificates)
     return made
 

@@ -373,7 +373,7 @@ class Trials:
 
 _RIGHTS: Final = (
     BROKER,
-    "give this user the right to read and write below the topic prefix, as mosquitto/acl does",
+    "give this user the right to read and write below the topic prefix (mosquitto/acl.publishers)",
 )
 _SERVE: Final = (
     PUBLISHER,

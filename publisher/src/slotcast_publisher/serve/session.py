@@ -11,6 +11,7 @@ import queue
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -68,6 +69,8 @@ _FILTERS_MAX: Final = 8
 _UNOFFERED_MAX: Final = 1_000
 """The most payloads without an offer that are remembered as wanted, for anybody may ask."""
 
+_UNFIT_MAX: Final = 10_000
+"""The most retained wants that wait to be taken off; the next connection finds the rest."""
 
 Judge = Callable[[str, bytes, bytes], Kind]
 """Says what a broker's notice of a model is, beside ours."""
@@ -120,6 +123,7 @@ class Session:
         self._held: set[str] = set()
         self._is_exact = False  # the broker serves no wildcard subscriptions
         self._unoffered: dict[bytes, float] = {}
+        self._unfit: deque[str] = deque(maxlen=_UNFIT_MAX)
         self._waits = Backoff(rng, _RECONNECT_FIRST_S, _RECONNECT_CAP_S)
         self._said_s = 0.0
         self._said_sent = self._said_refused = self._said_dropped = 0
@@ -252,6 +256,8 @@ class Session:
 
     def _arrived(self, message: Arrived, now_s: float) -> None:
         match self._topics.parse(message.topic):
+            case WantTopic() if message.retained:
+                self._unfit.append(message.topic)  # no device makes one; many would fill the broker
             case WantTopic(payload):
                 self._wanted(payload, message.data, now_s)
             case NoticeTopic(model):
@@ -307,6 +313,9 @@ class Session:
                 case WatchDevices():
                     self._say("keeps_nothing")
                     self._watch_devices(link)
+        while self._unfit and len(self._in_flight) < link.window:
+            self._publish(link, self._unfit.popleft(), b"")
+            self._answers.counts.refused_wants += 1
         room = link.window - len(self._in_flight)
         for piece, payload in self._answers.due(now_s, room) if room > 0 else []:
             self._answer(link, piece, payload)
