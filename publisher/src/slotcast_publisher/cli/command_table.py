@@ -91,6 +91,10 @@ COMMANDS: Final = {
         "slotcast_publisher.fleet.commands.page",
         "Show the fleet's page in a browser, without `slotcast serve`; until stopped.",
     ),
+    "note": CommandEntry(
+        "slotcast_publisher.fleet.commands.note",
+        "Write a note beside a device or a release, list them, or take one away.",
+    ),
     "simulate": CommandEntry(
         "slotcast_publisher.fleet.commands.simulate",
         "Run many simulated devices against the repository's brokers, and say what happened.",

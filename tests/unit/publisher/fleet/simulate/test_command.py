@@ -36,3 +36,19 @@ def test_wrong_options_say_what_was_expected(empty: Path, options: list[str], sa
     done = CliRunner().invoke(app, ["simulate", str(empty), *options, "--for", "1"])
     assert isinstance(done.exception, UsageError)
     assert said in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "which repository"),
+        (["--page", "--tag", "board=a:1", "--model", "m"], "--tag, --model: without REPO"),
+        (["--page", "--listen", "nowhere"], "listen: expected HOST:PORT"),
+    ],
+)
+def test_a_demonstration_makes_everything_or_says_what_it_cannot(
+    words: list[str], said: str
+) -> None:
+    done = CliRunner().invoke(app, ["simulate", *words, "--for", "1"])
+    assert isinstance(done.exception, UsageError)
+    assert said in str(done.exception)
