@@ -274,6 +274,12 @@ BREAKS: Final = (
         '    if offer.state == "nothing":\n        record, more',
     ),
     _rollout(
+        "what a person paused goes on, as if no person had to undo it",
+        "rollout/offers.py",
+        "    if record.state is RolloutState.PAUSED:\n",
+        "    if record.pause is not None and record.pause.by != 'person':\n",
+    ),
+    _rollout(
         "a request of a person that comes twice counts twice",
         "rollout/person.py",
         "    if request.id in record.answered:\n        return record\n",

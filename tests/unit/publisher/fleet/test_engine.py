@@ -106,6 +106,31 @@ def test_deltas_that_take_too_long_hold_nothing_up() -> None:
     assert s.state() is RolloutState.RUNNING
 
 
+def test_a_base_that_turns_up_holds_the_next_group_until_its_delta_is_made() -> None:
+    s = story("prepare_s = 600\n" + TWO_GROUPS)
+    s.start()
+    s.commit("d0", "d1")
+    s.is_prepared = False  # a device came that runs another release
+    found = s.looks(8)
+    assert s.states() == {"canary": G.PASSED, "rest": G.WAITING}
+    assert "rest: deltas for what devices run" in found.waits_for
+    assert any(isinstance(decision, PrepareDeltas) for decision in found.decisions)
+    s.is_prepared = True
+    s.look()
+    assert s.states()["rest"] is G.RUNNING
+
+
+def test_a_base_that_turns_up_holds_the_next_group_no_longer_than_the_plan_allows() -> None:
+    s = story("prepare_s = 600\n" + TWO_GROUPS)
+    s.start()
+    s.commit("d0", "d1")
+    s.is_prepared = False
+    s.looks(8)
+    assert s.states()["rest"] is G.WAITING
+    s.looks(11)
+    assert s.states()["rest"] is G.RUNNING
+
+
 def test_a_device_that_comes_later_falls_into_its_group_by_itself() -> None:
     s = story()
     s.start()
@@ -133,6 +158,19 @@ def test_devices_that_are_not_seen_hold_nothing_up_and_nobody_at_all_does_not_pa
     empty.start()
     assert "0 of 0 reachable" in empty.looks(50).waits_for[0]
     assert empty.states() == {"canary": G.RUNNING, "rest": G.WAITING}
+
+
+def test_a_device_that_is_gone_holds_nothing_up_also_where_the_clock_was_set_back() -> None:
+    s = story("unseen_s = 600\n" + TWO_GROUPS)
+    s.start()
+    s.commit("d0")
+    gone = s.devices["d1"]
+    s.now_s -= 90_000  # a day and an hour
+    for _ in range(25):
+        s.heard()
+        s.devices["d1"] = gone
+        s.look()
+    assert s.states()["canary"] is G.PASSED
 
 
 def test_steps_and_cap_let_in_part_of_a_group_and_more_as_devices_end() -> None:

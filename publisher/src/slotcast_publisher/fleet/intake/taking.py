@@ -58,17 +58,18 @@ def _take(message: Message, heard: Heard, record: DeviceRecord, batch: Batch) ->
         case Presence():
             drop = take_presence(record, message, heard.at_s, is_live=is_live)
     if drop is None:
-        record.seen_s = max(record.seen_s, _seen_s(message, heard))
+        record.seen_s = _seen_s(message, heard, record.seen_s)
     return drop
 
 
-def _seen_s(message: Message, heard: Heard) -> float:
+def _seen_s(message: Message, heard: Heard, before_s: float) -> float:
     """When the device was there: now, or what it says itself where a broker had kept the message.
 
     A last will is the broker's word, not the device's: it gives when the connection had begun.
+    What is said now counts also where this machine's clock was set back since the last time.
     """
     if heard.retained or (isinstance(message, Presence) and not message.online):
-        return min(float(message.time), heard.at_s)
+        return max(before_s, min(float(message.time), heard.at_s))
     return heard.at_s
 
 

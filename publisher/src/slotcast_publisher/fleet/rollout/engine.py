@@ -134,22 +134,25 @@ class _Engine:
         self._tallies = count(self._plan, self._record, self._seen, self._now.wall_s)
 
     def _prepare(self) -> None:
-        record, now_s = self._record, self._now.wall_s
-        if not record.preparing_since_s:
-            record = record.changed(preparing_since_s=now_s)
-        is_late = now_s - record.preparing_since_s >= self._plan.prepare_s
-        self._record = record
         missing = [v for v in self._plan.versions if v not in self._seen.releases]
         if missing:
             self._waits.append(f"the release {missing[0]}, which is not in the repository")
-        elif self._seen.is_prepared or is_late:
-            self._record = record.moved(Event.PREPARED)
-            self._note(
-                "ready", "", "deltas are ready" if not is_late else "time for deltas is over"
-            )
+        elif self._may_go_on_without_deltas():
+            is_made = self._seen.is_prepared
+            self._record = self._record.moved(Event.PREPARED, preparing_since_s=0)
+            self._note("ready", "", "deltas are ready" if is_made else "time for deltas is over")
         else:
             self._decisions.append(deltas_for(self._plan, self._record, self._seen))
             self._waits.append("deltas for what devices run")
+
+    def _may_go_on_without_deltas(self) -> bool:
+        """Whether deltas are made, or took too long; the time for them begins at the first look."""
+        now_s = self._now.wall_s
+        if self._seen.is_prepared:
+            return True
+        if not 0 < self._record.preparing_since_s <= now_s:
+            self._record = self._record.changed(preparing_since_s=now_s)
+        return now_s - self._record.preparing_since_s >= self._plan.prepare_s
 
     def _judge(self) -> None:
         broken = [
@@ -198,6 +201,11 @@ class _Engine:
             return
         if self._record.state is RolloutState.READY:
             self._record = self._record.moved(Event.OPENED)
+        elif not self._may_go_on_without_deltas():  # for what has turned up since the last group
+            self._decisions.append(deltas_for(self._plan, self._record, self._seen))
+            self._waits.append(f"{planned.name}: deltas for what devices run")
+            return
+        self._record = self._record.changed(preparing_since_s=0)
         opened = group.moved(GroupEvent.OPENED, opened_s=self._now.wall_s)
         self._record = self._record.with_group(opened)
         self._count()

@@ -326,7 +326,11 @@ class Plan(_File, frozen=True, kw_only=True):
         ),
     ] = "pause"
     prepare_s: Annotated[
-        WaitS, Meta(description="The longest time for making deltas before the first group.")
+        WaitS,
+        Meta(
+            description="The longest time for making deltas before the first group, and before"
+            " another one where devices with other releases have turned up since."
+        ),
     ] = 3600.0
     listen_s: Annotated[
         WaitS,

@@ -106,7 +106,7 @@ class RolloutRecord(msgspec.Struct, frozen=True, kw_only=True):
         seen_offer: fingerprint of the signed offer that this record was made beside.
         looked_s: when it was looked at last, seconds since 1970; 0 for never.
         listening_since_s: since when devices could be heard without a gap.
-        preparing_since_s: when PREPARING began.
+        preparing_since_s: since when deltas are waited for; 0 while they are not.
         back_to: the release of the old content that a person chose to go back to; the plan's
             `go_back_to` where empty.
     """

@@ -320,6 +320,13 @@ def test_a_device_is_seen_by_our_clock_and_never_in_the_future(world: World) -> 
     assert early.device.seen_s == NOW_S - 500
 
 
+def test_what_is_said_now_counts_also_after_our_clock_was_set_back(world: World) -> None:
+    world.hear(given.status(counter=1))
+    world.now_s -= 90_000
+    world.hear(given.status(counter=2))
+    assert world.device.seen_s == world.now_s
+
+
 # --- what happened -------------------------------------------------------------------------------
 
 
