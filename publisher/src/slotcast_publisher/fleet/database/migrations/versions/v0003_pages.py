@@ -89,7 +89,9 @@ def _times(key: tuple[str, ...]) -> tuple[str, ...]:
 def _rows(source: str, key: tuple[str, ...]) -> Iterator[Any]:
     columns = ", ".join((*key, "figures", *_times(key)))
     query = f"SELECT {columns} FROM {source} ORDER BY {', '.join(key)}"  # noqa: S608 - ours
-    result = op.get_bind().execution_options(stream_results=True).exec_driver_sql(query)
+    # Of this statement alone: options of the connection would count for all that follow.
+    options = {"stream_results": True}
+    result = op.get_bind().execute(sa.text(query), execution_options=options)
     yield from result.mappings().yield_per(_ROWS)
 
 
