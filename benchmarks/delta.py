@@ -47,6 +47,9 @@ _FIXED_SHARE: Final = 1 / 20_000
 _OF_BEST: Final = 1.05
 """The most that a delta may cost of the best other tool's, whatever happened to the model."""
 
+_SEARCHED_IN_VAIN: Final = ("unrelated, fp32", "unrelated, fp16")
+"""Pairs in which there is nothing to find, and that are large beside the start of a process."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -218,6 +221,11 @@ def _figures(pair: Pair, trial: DeltaTrial, peers: dict[str, PeerRun]) -> list[F
         note = f"{best}; less {pair.fixed_bytes} bytes" if pair.fixed_bytes else best
         figures.append(
             Figure(f"{name}: against the best", against_best, "ratio", pair.of_best, note=note)
+        )
+    if pair.name in _SEARCHED_IN_VAIN:
+        for_ten_megabytes = trial.create.cpu_s / (trial.new_bytes / 1e7)
+        figures.append(
+            Figure(f"{name}: making it, for each 10 MB", for_ten_megabytes, "CPU s", limit=5)
         )
     return figures + (_timed(pair, trial, bsdiff) if pair.is_timed and bsdiff else [])
 

@@ -6,6 +6,7 @@ silences it, at once, and then what ends a command well (`slotcast_schemas.comma
 
 from __future__ import annotations
 
+import os
 import signal
 
 TYPE_CHECKING = False  # typing itself takes longer to import than all else before the first line
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 def run() -> NoReturn:
     """Run one command and end the process."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Cores share the sections of a delta; more threads for linear algebra would spin beside them.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from slotcast_schemas.command import run_command
 
     run_command("slotcast", _load)

@@ -28,7 +28,16 @@ _CELL_MIN_BYTES: Final = 4
 _FOUND_SHARE: Final = 0.5
 """The share of rows, and of columns, that must be found."""
 
+_SAMPLED_CELLS: Final = 4096
+"""The number of cells by which it is told whether sorting all of the old ones pays."""
+
+_KNOWN_SHARE: Final = 0.05
+"""The share of sampled cells that must be known: where rows can be elected, a sixth is."""
+
 _SPREAD: Final = np.uint64(0xD6E8FEB86659FD93)
+
+_SEEN_MASK: Final = np.uint64((1 << 20) - 1)
+"""The bits of a hash by which most are passed over at once."""
 
 Maps = tuple[NDArray[np.int32], NDArray[np.int32]]
 """Where each row and each column was, -1 where there is none."""
@@ -114,7 +123,10 @@ def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _voted(base: Source, old: View, target: Source, new: View) -> Maps | None:
-    cells = _cells(base, old).ravel()
+    cells, ours = _cells(base, old).ravel(), _cells(target, new)
+    picked = np.unique(np.linspace(0, ours.size - 1, _SAMPLED_CELLS).astype(np.int64))
+    if np.mean(_are_known(ours.ravel()[picked], cells)) < _KNOWN_SHARE:
+        return None
     order = np.argsort(cells, kind="stable")
     hashes = cells[order]
     # A cell that is there twice, a zero above all, says nothing.
@@ -124,12 +136,23 @@ def _voted(base: Source, old: View, target: Source, new: View) -> Maps | None:
     hashes, where = hashes[is_alone], order[is_alone]
     if not len(hashes):
         return None
-    ours = _cells(target, new)
     rows = _elected(ours[:, _spots(new.columns)], hashes, where // old.columns, old.rows)
     if np.mean(rows >= 0) < _FOUND_SHARE:
         return None
     columns = _elected(ours[_spots(new.rows)].T, hashes, where % old.columns, old.columns)
     return (rows, columns) if np.mean(columns >= 0) >= _FOUND_SHARE else None
+
+
+def _are_known(wanted: NDArray[np.uint64], hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Say which of a few hashes are among many, without sorting those; bool, shape (m,).
+
+    Args:
+        wanted: shape (m,).
+        hashes: shape (n,).
+    """
+    seen = np.zeros(int(_SEEN_MASK) + 1, dtype=np.bool_)
+    seen[wanted & _SEEN_MASK] = True
+    return np.isin(wanted, hashes[seen[hashes & _SEEN_MASK]])
 
 
 def _spots(count: int) -> NDArray[np.int64]:

@@ -33,7 +33,7 @@ lines have about 1, those of a fine-tune by a tenth of their size 0.005."""
 _SKETCHED_LENGTH_MIN: Final = 48
 """The least elements of a line that is looked for by its sketch: short ones are alike by chance."""
 
-_SAMPLED_LINES: Final = 256
+_SAMPLED_LINES: Final = 128
 """The number of lines by which it is told whether looking for all of them pays."""
 
 _FOUND_SHARE: Final = 0.02
@@ -44,6 +44,9 @@ _PAIRS_AT_ONCE: Final = 1 << 21
 
 _SKETCHED_LINES_MAX: Final = 400_000
 """The most lines of one length whose sketches are held."""
+
+_SKETCHED_LINES_HELD: Final = 100_000
+"""The lines of other lengths beside which more sketches are made: 96 bytes are held for each."""
 
 _PAIRS_MAX: Final = 1 << 31
 """The most pairs of sketches that are compared for one tensor."""
@@ -131,7 +134,7 @@ class LineTable:
         """The families of lines of a length, and all their sketches, one after another."""
         key = kind.code, length
         if key not in self._sketches:
-            self._sketches.clear()
+            self._forget_sketches()
             families: list[Family] = []
             count = 0
             for view, axis in _families(self.views(kind)):
@@ -143,6 +146,12 @@ class LineTable:
             none = np.zeros((0, SKETCH_SIZE), dtype=np.float32)
             self._sketches[key] = families, np.concatenate([none, *sketches])
         return self._sketches[key]
+
+    def _forget_sketches(self) -> None:
+        """Drop all sketches where they are so many that those of another length may be too much."""
+        held = sum(len(sketches) for _, sketches in self._sketches.values())
+        if held > _SKETCHED_LINES_HELD:
+            self._sketches.clear()
 
 
 def _families(views: list[View]) -> list[Family]:
@@ -237,11 +246,13 @@ def _near_maps(
 def _nearest(new: NDArray[np.float32], old: NDArray[np.float32]) -> NDArray[np.int32]:
     """For each new sketch the nearest old one, or -1 where none is near."""
     sizes = np.square(old).sum(axis=1)
+    # |a - b|^2 = |b|^2 - 2ab + |a|^2, of which one product gives all that differs between pairs.
+    others = np.concatenate([old * np.float32(-2), sizes[:, None]], axis=1).T
     places = np.full(len(new), -1, dtype=np.int32)
     step = max(1, _PAIRS_AT_ONCE // len(old))
     for start in range(0, len(new), step):
         part = new[start : start + step]
-        distances = sizes - 2 * (part @ old.T)
+        distances = np.concatenate([part, np.ones_like(part[:, :1])], axis=1) @ others
         best = np.argmin(distances, axis=1)
         own = np.square(part).sum(axis=1)
         distance = distances[np.arange(len(part)), best] + own

@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 
 from slotcast_publisher.delta.match import as_floats
 from slotcast_publisher.delta.place import TensorPlace
-from slotcast_schemas.codecs.delta.elements import INT4, Bits, unpack
+from slotcast_schemas.codecs.delta.elements import (
+    FLOAT32,
+    INT4,
+    INT8,
+    Bits,
+    ElementKind,
+    unpack,
+)
 from slotcast_schemas.codecs.delta.segments import ROW_MAX
 from slotcast_schemas.codecs.source import Source
 
@@ -146,13 +153,24 @@ def line_sketches(source: Source, view: View, axis: int) -> NDArray[np.float32]:
     projections = _projections(view.line_length(axis))
     sums = np.zeros((view.line_count(axis), SKETCH_SIZE), dtype=np.float32)
     for row, slab in view.slabs(source):
-        values = as_floats(view.place.kind, slab.ravel()).astype(np.float32).reshape(slab.shape)
+        values = _as_singles(view.place.kind, slab.ravel()).reshape(slab.shape)
         if axis == ROWS:
             sums[row : row + len(slab)] = values.reshape(len(slab), -1) @ projections
         else:
             own = projections[row * view.unit : (row + len(slab)) * view.unit]
             sums += values.transpose(1, 0, 2).reshape(view.columns, -1) @ own
     return sums
+
+
+def _as_singles(kind: ElementKind, bits: Bits) -> NDArray[np.float32]:
+    """Elements' values as `as_floats` gives them, as float32; shape (n,)."""
+    if kind == INT8:
+        return bits.view(np.int8).astype(np.float32)
+    if kind == FLOAT32:
+        values: NDArray[np.float32] = bits.view(np.float32)
+        is_usual = np.abs(values) < np.float32(1e30)
+        return values if is_usual.all() else np.where(is_usual, values, np.float32(0))
+    return as_floats(kind, bits).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=4)

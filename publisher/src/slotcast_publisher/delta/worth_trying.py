@@ -45,6 +45,13 @@ _SAMPLE_BYTES: Final = 32 * 1024
 _NEARLY_BEST: Final = 1.003
 """How much larger than the best a packer's sample may be, for all the bytes to be tried with it."""
 
+_GAIN: Final = 1.002
+"""How much smaller zstd's slowest level must make a sample than its fastest, to be taken."""
+
+_CLEAR_GAIN: Final = 1.01
+"""How much smaller another packer must make a sample of what does not repeat itself: a second for
+each megabyte is too much for less."""
+
 
 def has_common_bytes(data: bytes, old: bytes) -> bool:
     """Say whether some of the windows of `data` are anywhere in `old`."""
@@ -89,6 +96,8 @@ def likely_packers(data: bytes) -> set[int]:
         PACK_BZ2: len(bz2.compress(sample, 9)),
     }
     best = min(sizes.values())
+    if best * _CLEAR_GAIN > sizes[PACK_ZSTD] and not has_repetitions(data):
+        return {PACK_ZSTD}
     return {packer for packer, size in sizes.items() if size <= best * _NEARLY_BEST}
 
 
@@ -99,4 +108,4 @@ def has_repetitions(data: bytes) -> bool:
     middle = len(data) // 2
     sample = data[middle - 2 * _SAMPLE_BYTES : middle + 2 * _SAMPLE_BYTES]
     slow, quick = (len(zstandard.ZstdCompressor(level).compress(sample)) for level in (19, 1))
-    return slow * 1.002 < quick
+    return slow * _GAIN < quick
