@@ -37,6 +37,8 @@ class ZooModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             knows the model, where made inputs say little of it.
         layer: which layer's sign is turned, by size: 0 is the largest. Of some the sign does not
             matter, such as that of a Fourier transform whose magnitude alone is used.
+        says_little: it answers every input that can be made alike, so the release has to say that
+            its golden samples show no damage.
         in_test: whether `make test` tries it.
     """
 
@@ -48,6 +50,7 @@ class ZooModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     options: tuple[str, ...] = ()
     golden: tuple[str, ...] = ()
     layer: Annotated[int, Meta(ge=0)] = 0
+    says_little: bool = False
     in_test: bool = False
 
     @property

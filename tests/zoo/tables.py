@@ -49,10 +49,12 @@ def models_table(models: Sequence[ZooModel], journeys: Mapping[str, Journey]) ->
             lines.append(_row("" if at else package, model, journeys.get(model.name)))
     tried = [model for model in models if model.name in journeys]
     accepted = [model for model in tried if not journeys[model.name].problems]
+    unseen = sum(journeys[model.name].is_told for model in accepted)
+    of_these = f"; of {unseen} the release says that made inputs show no damage" if unseen else ""
     head = (
         f"Of {len(tried)} files, {len(accepted)} were accepted by a device and committed,"
         f" {sum(not model.options for model in accepted)} of them with no option, and their damaged"
-        " copies refused."
+        f" copies refused{of_these}."
     )
     return "\n".join([head, "", *lines])
 
@@ -67,15 +69,15 @@ def _row(package: str, model: ZooModel, found: Journey | None) -> str:
         f"{found.size_bytes / 1e6:.2f} MB",
         f"{found.payload_bytes / 1e6:.2f} MB",
         f"**not accepted**: {found.problems[0]:.120}" if found.problems else options,
-        *(
-            _word(found.damaged.get(what, ""))
-            for what in ("weights shuffled", "a layer's sign turned")
-        ),
+        *(_word(found, what) for what in DAMAGES),
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def _word(reason: str) -> str:
+def _word(found: Journey, what: str) -> str:
+    reason = found.damaged.get(what, "")
+    if reason == "passed" and found.is_told:
+        return "not seen, as the release says"
     return f"`{reason}`" if reason else "not tried"
 
 

@@ -104,6 +104,35 @@ def test_what_devices_would_refuse_is_said_beforehand(tmp_path: Path) -> None:
         assert word in " ".join(warnings)
 
 
+def _scaled(scale: float) -> bytes:
+    """A model that answers 0.5 and its input times `scale`."""
+    tensors = [
+        helper.make_tensor(name, TensorProto.FLOAT, [1], [value])
+        for name, value in (("scale", scale), ("half", 0.5))
+    ]
+    nodes = [
+        helper.make_node("Mul", ["x", "scale"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "half"], ["y"]),
+    ]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("x", "y"))
+    graph = helper.make_graph(nodes, "scaled", [x], [y], initializer=tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+@pytest.mark.parametrize(("scale", "is_said"), [(1e-6, True), (1.0, False)])
+def test_samples_that_tell_nothing_of_the_model_are_said_to(
+    tmp_path: Path, scale: float, is_said: bool
+) -> None:
+    warnings: list[str] = []
+    folder = _model(tmp_path, _scaled(scale))
+    make_samples(folder, "model.onnx", None, tmp_path / "s.npz", seed=1, warn=warnings.append)
+    said = [text for text in warnings if "a damaged model may pass too" in text]
+    assert bool(said) == is_said
+    assert all("--samples" in text and "--range" in text for text in said)
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [

@@ -33,6 +33,7 @@ from slotcast_publisher.release.repeatability import (
     incomparable,
     not_repeatable,
     other_threads,
+    tell_nothing,
     turning_on_last_bits,
 )
 from slotcast_schemas import limits, outputs
@@ -357,6 +358,12 @@ def _warn_of(kept: Samples, runs: Sequence[Run], probe: Probe, warn: Warn) -> No
             warn(f"{text}; so are the outputs given, so devices accept it")
         elif text:
             warn(f"{text}; devices refuse this unless the probe allows it")
+    if not probe.allow_constant and tell_nothing(kept, probe):
+        warn(
+            f"the outputs of all {kept.runs} samples are the same within what devices let pass, so"
+            " a damaged model may pass too: give inputs that it answers otherwise with --samples"
+            " FILE, or say what inputs are like with --range NAME=LOW:HIGH"
+        )
     for name, want in kept.outputs.items():
         if name not in runs[0]:
             warn(f"the model has no output {name!r}; devices will refuse it")

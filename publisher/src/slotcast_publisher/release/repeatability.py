@@ -15,6 +15,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from slotcast_schemas.messages.release import Probe
+from slotcast_schemas.probe.compare import golden
+from slotcast_schemas.samples import Samples
 from slotcast_schemas.value_types import Array, Value, arrays_of
 
 Run = Mapping[str, Value]
@@ -50,6 +53,29 @@ def not_repeatable(
     """
     found = dict.fromkeys(_different(first, threaded, rtol), WITH_OTHER_THREADS)
     return found | dict.fromkeys(_different(first, again, rtol), AT_ANOTHER_TIME)
+
+
+def tell_nothing(samples: Samples, probe: Probe) -> bool:
+    """Say whether devices would take the outputs of any sample for those of the first.
+
+    Such samples do not tell the model from another one: a detector of one word answers them all
+    with no. Of a single sample nothing is known.
+
+    Args:
+        samples: inputs and outputs.
+        probe: the tolerances that go with them.
+    """
+    if samples.runs < 2 or not samples.outputs:
+        return False
+    first, *others = (samples.expected(run) for run in range(samples.runs))
+    compared = golden(
+        others,
+        [first] * len(others),
+        rtol=probe.rtol,
+        atol=probe.atol,
+        output_atol=probe.output_atol,
+    )
+    return compared.worst <= 1
 
 
 def turning_on_last_bits(apart: Mapping[str, float]) -> dict[str, str]:
