@@ -10,6 +10,7 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from tests.support import models
@@ -107,6 +108,68 @@ def of_weights(
     for number, offset in fields.items():
         builder.PrependUOffsetTRelativeSlot(number, offset, 0)
     builder.Finish(builder.EndObject(), IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def with_memory() -> bytes:
+    """Answers `x` and what it heard before, as models of streams do: kept as a resource."""
+    tensor, operator, options = schema.TensorType, schema.BuiltinOperator, schema.BuiltinOptions
+    codes = ("CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ADD", "ASSIGN_VARIABLE")
+
+    def code(name: str) -> Any:
+        made = schema.OperatorCodeT()
+        made.builtinCode = getattr(operator, name)
+        made.deprecatedBuiltinCode = min(made.builtinCode, 127)
+        return made
+
+    def place(name: str, kind: int, buffer: int = 0, shape: tuple[int, ...] = (1, 4)) -> Any:
+        made = schema.TensorT()
+        made.name, made.type, made.buffer, made.shape = name, kind, buffer, list(shape)
+        return made
+
+    def step(name: str, given: list[int], to: list[int], kind: str, told: Any) -> Any:
+        made = schema.OperatorT()
+        made.opcodeIndex, made.inputs, made.outputs = codes.index(name), given, to
+        made.builtinOptionsType, made.builtinOptions = getattr(options, kind), told
+        return made
+
+    def handle(to: int) -> Any:
+        told = schema.VarHandleOptionsT()
+        told.sharedName = "heard"
+        return step("VAR_HANDLE", [], [to], "VarHandleOptions", told)
+
+    def assign(to: int, given: int) -> Any:
+        told = schema.AssignVariableOptionsT()
+        return step("ASSIGN_VARIABLE", [to, given], [], "AssignVariableOptions", told)
+
+    once = schema.CallOnceOptionsT()
+    once.initSubgraphIndex = 1
+    main, first = schema.SubGraphT(), schema.SubGraphT()
+    main.tensors = [
+        place("x", tensor.FLOAT32),
+        place("handle", tensor.RESOURCE, shape=(1,)),
+        place("heard", tensor.FLOAT32),
+        place("y", tensor.FLOAT32),
+    ]
+    main.inputs, main.outputs = [0], [3]
+    main.operators = [
+        step("CALL_ONCE", [], [], "CallOnceOptions", once),
+        handle(1),
+        step("READ_VARIABLE", [1], [2], "ReadVariableOptions", schema.ReadVariableOptionsT()),
+        step("ADD", [0, 2], [3], "AddOptions", schema.AddOptionsT()),
+        assign(1, 3),
+    ]
+    first.tensors = [
+        place("handle", tensor.RESOURCE, shape=(1,)),
+        place("zero", tensor.FLOAT32, buffer=1),
+    ]
+    first.inputs, first.outputs, first.operators = [], [], [handle(0), assign(0, 1)]
+    model = schema.ModelT()
+    model.version, model.operatorCodes = 3, [code(name) for name in codes]
+    model.subgraphs, model.buffers = [main, first], [schema.BufferT(), schema.BufferT()]
+    model.buffers[1].data = np.zeros(16, dtype=np.uint8)
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
 
 

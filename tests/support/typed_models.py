@@ -179,6 +179,32 @@ def tree_of_incomes(*, swapped: bool = False) -> bytes:
     return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
 
 
+def tree_of_the_newest_kind() -> bytes:
+    """`TreeEnsemble` (ai.onnx.ml 5), whose thresholds and kinds of nodes are tensors."""
+    node = helper.make_node(
+        "TreeEnsemble",
+        ["x"],
+        ["y"],
+        domain="ai.onnx.ml",
+        n_targets=1,
+        tree_roots=[0],
+        nodes_featureids=[1],
+        nodes_splits=helper.make_tensor("splits", FLOAT, [1], [20_000.0]),
+        nodes_modes=helper.make_tensor("modes", TensorProto.UINT8, [1], [0]),
+        nodes_truenodeids=[0],
+        nodes_trueleafs=[1],
+        nodes_falsenodeids=[1],
+        nodes_falseleafs=[1],
+        leaf_targetids=[0, 0],
+        leaf_weights=helper.make_tensor("weights", FLOAT, [2], [0.25, 0.75]),
+    )
+    graph = helper.make_graph(
+        [node], "g", [_tensor("x", FLOAT, ["n", 3])], [_tensor("y", FLOAT, ["n", 1])]
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 5)]
+    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString())
+
+
 def regions_of_one_image() -> bytes:
     """Crops of an image, each with the number of its image in the batch, of which 0 is there."""
     node = helper.make_node(

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.release.build import ReleaseRequest
-from slotcast_publisher.release.input_hints import hints_of
+from slotcast_publisher.release.input_hints import Hints, hints_of
 from slotcast_publisher.release.made_inputs import InputMaker, NoInputs, Wanted
 from slotcast_publisher.release.repeatability import Run
 from slotcast_publisher.repository import Released, Repository
@@ -86,10 +86,11 @@ def test_the_first_size_that_runs_is_tried_with_every_kind_of_numbers(
     "make",
     [
         typed_models.tree_of_incomes,
+        typed_models.tree_of_the_newest_kind,
         typed_models.regions_of_one_image,
         lambda: typed_models.pooled_for(299),
     ],
-    ids=["tree", "regions", "image of 299"],
+    ids=["tree", "newest tree", "regions", "image of 299"],
 )
 def test_inputs_are_found_for_kinds_that_people_ship(
     repo: Repository, tmp_path: Path, make: Callable[[], bytes]
@@ -116,6 +117,13 @@ def test_columns_are_drawn_around_the_thresholds_of_a_tree(
         run_probe(ProbeRequest(candidate=candidate, probe=release.probe)).reason
         == "golden_mismatch"
     )
+
+
+def test_a_graph_that_is_otherwise_than_onnx_has_it_gives_no_hints_and_goes_on() -> None:
+    model = onnx.load_from_string(typed_models.tree_of_incomes())
+    values = next(each for each in model.graph.node[0].attribute if each.name == "nodes_values")
+    values.CopyFrom(onnx.helper.make_attribute("nodes_values", 3.5))
+    assert hints_of(model) == Hints()
 
 
 def test_what_onnx_forbids_and_the_runtime_loads_is_released_with_a_word(

@@ -358,7 +358,7 @@ def _warn_of(kept: Samples, runs: Sequence[Run], probe: Probe, warn: Warn) -> No
             warn(f"{text}; so are the outputs given, so devices accept it")
         elif text:
             warn(f"{text}; devices refuse this unless the probe allows it")
-    if not probe.allow_constant and tell_nothing(kept, probe):
+    if tell_nothing(kept, probe):
         warn(
             f"the outputs of all {kept.runs} samples are the same within what devices let pass, so"
             " a damaged model may pass too: give inputs that it answers otherwise with --samples"

@@ -63,8 +63,14 @@ class Hints:
 
 
 def hints_of(model: onnx.ModelProto) -> Hints:
-    """Look through a model's graph; its weights need not be loaded."""
-    return _Reader(model).read()
+    """Look through a model's graph; its weights need not be loaded.
+
+    Hints only help: of a graph that is not as onnx has it there are none, and the model goes on.
+    """
+    try:
+        return _Reader(model).read()
+    except Exception:  # noqa: BLE001 (attributes of any type, tensors that lie elsewhere)
+        return Hints()
 
 
 class _Reader:
@@ -177,7 +183,9 @@ class _Reader:
         values = _attribute(node, "nodes_values") or _attribute(node, "nodes_splits")
         if isinstance(values, onnx.TensorProto):
             values = numpy_helper.to_array(values).tolist()
-        leaves = _attribute(node, "nodes_modes") or []
+        modes = _attribute(node, "nodes_modes")
+        # As a tensor (ai.onnx.ml 5) they are of nodes that all ask: leaves are kept apart.
+        leaves = modes if isinstance(modes, list) else []
         found: dict[int, list[float]] = {}
         for at, (feature, value) in enumerate(zip(features, values or [], strict=False)):
             is_leaf = at < len(leaves) and leaves[at] == b"LEAF"

@@ -17,6 +17,9 @@ from typing import Any, Final
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from slotcast_schemas.byte_reader import NotThisFormat, Reader
+from slotcast_schemas.codecs.source import FileSource
+from slotcast_schemas.flatbuffer import Table
 from slotcast_schemas.messages.release import Tensor
 from slotcast_schemas.probe.runtime import Feed, Outputs
 from slotcast_schemas.value_types import NUMPY_TYPES, Array
@@ -32,6 +35,11 @@ _TYPES: Final = {
 }
 """numpy's types that onnxruntime calls otherwise than numpy."""
 
+_MODEL_OPERATOR_CODES: Final = 1
+_CODE_BUILTIN: Final = 3
+_VAR_HANDLE: Final = 142
+"""Of LiteRT's schema.fbs: the fields of Model and of OperatorCode, and an operator."""
+
 
 class LitertSession:
     """One interpreter with the model's weights mapped from its file. For one thread at a time.
@@ -45,7 +53,19 @@ class LitertSession:
     """
 
     def __init__(self, path: Path, threads: int = 0) -> None:
-        self._interpreter = Interpreter(model_path=str(path), num_threads=threads or None)
+        self._path = path
+        self._threads = threads
+        self._keeps_state = has_resource_variables(path)
+        self._was_run = False
+        self._open()
+        self.inputs = tuple(_tensor(name, each) for name, each in self._inputs.items())
+        self.outputs = tuple(_tensor(name, each) for name, each in self._outputs.items())
+
+    def _open(self) -> None:
+        """Load the file, and find what callers call its inputs and outputs."""
+        self._interpreter = Interpreter(
+            model_path=str(self._path), num_threads=self._threads or None
+        )
         # Before there is a runner: it holds on to what LiteRT then takes for a raw view of tensors.
         self._allocate()
         signatures = list(self._interpreter.get_signature_list())
@@ -57,8 +77,6 @@ class LitertSession:
         else:
             self._inputs = _by_name(self._interpreter.get_input_details())
             self._outputs = _by_name(self._interpreter.get_output_details())
-        self.inputs = tuple(_tensor(name, each) for name, each in self._inputs.items())
-        self.outputs = tuple(_tensor(name, each) for name, each in self._outputs.items())
 
     def _allocate(self) -> None:
         """Make room for tensors, where the sizes that the file has for them can be run at all.
@@ -94,13 +112,24 @@ class LitertSession:
             ValueError: inputs of other names, types or ranks than the model takes.
             Exception: whatever LiteRT says of these inputs.
         """
-        self._interpreter.reset_all_variables()
         self._check(feed)
+        self._reset()
         if self._runner is not None:
             found = self._runner(**{name: _given(value) for name, value in feed.items()})
         else:
             found = self._run_by_index(feed)
         return {name: _taken(found[name]) for name in self._outputs}
+
+    def _reset(self) -> None:
+        """Forget what the run before left.
+
+        LiteRT resets variables that are tensors; resources, in which models that hear a stream keep
+        what they heard, are as they were only in a new interpreter.
+        """
+        if self._keeps_state and self._was_run:
+            self._open()
+        self._interpreter.reset_all_variables()
+        self._was_run = True
 
     def _check(self, feed: Feed) -> None:
         if feed.keys() != self._inputs.keys():
@@ -130,6 +159,20 @@ class LitertSession:
             name: interpreter.get_tensor(details["index"])
             for name, details in self._outputs.items()
         }
+
+
+def has_resource_variables(path: Path) -> bool:
+    """Say whether a model keeps variables as resources; False of what is no LiteRT file.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with FileSource(path) as source:
+        try:
+            codes = Table.root(Reader(source)).tables(_MODEL_OPERATOR_CODES)
+            return any(each.unsigned(_CODE_BUILTIN, 4) == _VAR_HANDLE for each in codes)
+        except NotThisFormat:
+            return False
 
 
 def _by_name(details: list[dict[str, Any]]) -> dict[str, Mapping[str, Any]]:
