@@ -5,10 +5,24 @@ from __future__ import annotations
 from typing import Final
 
 from slotcast_publisher.fleet.web.context import WebContext
-from slotcast_publisher.fleet.web.screens import devices_screen, fleet_screen, rollout_screen
+from slotcast_publisher.fleet.web.screens import (
+    device_screen,
+    devices_screen,
+    fleet_screen,
+    release_screen,
+    releases_screen,
+    rollout_screen,
+)
 from slotcast_publisher.fleet.web.screens.serving import Screens
 
-_MODULES: Final = (fleet_screen, devices_screen, rollout_screen)
+_MODULES: Final = (
+    fleet_screen,
+    devices_screen,
+    device_screen,
+    rollout_screen,
+    releases_screen,
+    release_screen,
+)
 ROUTES: Final = [route for module in _MODULES for route in module.ROUTES]
 """The routes of all screens."""
 
