@@ -30,6 +30,7 @@ BENCHMARKS: Final = (
     "startup",
     "repository",
     "fleet",
+    "page",
 )
 ALL_MET, MISSED, COULD_NOT_RUN = 0, 1, 2
 

@@ -13,17 +13,27 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import msgspec
 import typer
 
-from slotcast_publisher.cli.common import Json, Repo, Tags, emit, pairs
+from slotcast_publisher.cli.common import Json, Tags, emit, pairs
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.fleet.commands.opening import DatabaseUrl, open_fleet_database
+from slotcast_publisher.fleet.commands.place import (
+    MaybeRepo,
+    ServerUrl,
+    TokenFile,
+    connect,
+    is_repository,
+    words_of,
+)
 from slotcast_schemas.errors import UsageError
 
 if TYPE_CHECKING:
+    from slotcast_publisher.fleet.client.connection import Connection
     from slotcast_publisher.fleet.commands.fleet_text import Table
     from slotcast_publisher.fleet.database.database import Database
-    from slotcast_publisher.fleet.database.listing import Wanted
+    from slotcast_publisher.fleet.database.listing import KnownDevice, Wanted
 
 DEVICES_SHOWN: Final = 200
 """So many devices are shown to people, unless they ask for another number."""
@@ -40,7 +50,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _fleet(
-    repo: Repo,
+    repo: MaybeRepo = None,
     device: Annotated[
         str | None, typer.Argument(help="One device, with its history and evidence.")
     ] = None,
@@ -68,9 +78,13 @@ def _fleet(
     watch: Annotated[
         bool, typer.Option("--watch", help="Look again and again, until Ctrl-C.")
     ] = False,
+    server: ServerUrl = None,
+    token_file: TokenFile = None,
     json: Json = False,
 ) -> None:
     """Show who is there: what runs, what is wanted, in what state it is; and one device closely."""
+    if server is not None and repo is not None and device is None and not is_repository(repo):
+        device = str(repo)
     asked = _Asked(
         device,
         model,
@@ -81,16 +95,22 @@ def _fleet(
         _time_s(seen_since, "--seen-since"),
         _time_s(unseen_since, "--unseen-since"),
     )
-    with open_fleet_database(repo, database) as opened:
+    most = None if json else limit
+    if server is not None:
+        page = connect(server, token_file)
+        _show(lambda: _remote_view(page, asked, most), watch=watch, as_json=json)
+        return
+    folder, _ = words_of(None, repo, (), "[DEVICE]")
+    with open_fleet_database(folder, database) as opened:
+        _show(lambda: _view(opened, asked, most), watch=watch, as_json=json)
 
-        def look() -> View:
-            return _view(opened, asked, None if json else limit)
 
-        if watch:
-            _watch(look, as_json=json)
-        else:
-            view = look()
-            emit(json, view.fields, view.lines())
+def _show(look: Callable[[], View], *, watch: bool, as_json: bool) -> None:
+    if watch:
+        _watch(look, as_json=as_json)
+    else:
+        view = look()
+        emit(as_json, view.fields, view.lines())
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +159,11 @@ class View:
 
 
 def _view(database: Database, asked: _Asked, limit: int | None) -> View:
-    from slotcast_publisher.fleet.commands import fleet_json, fleet_text
-    from slotcast_publisher.fleet.database import listing
+    from slotcast_publisher.fleet.database import device_json, listing
 
     now_s = time.time()
     wanted = asked.at(now_s)
-    history = {"since": fleet_json.iso(database.knows_since_s)}
+    history = {"since": device_json.iso(database.knows_since_s)}
     with database.reading() as connection:
         if asked.device is not None:
             return _device_view(connection, wanted, history, now_s)
@@ -152,10 +171,55 @@ def _view(database: Database, asked: _Asked, limit: int | None) -> View:
         versions = listing.count_versions(connection, wanted)
         states = listing.count_states(connection, wanted)
         devices = listing.known_devices(connection, wanted, limit)
+    return _list_view(
+        devices,
+        [device_json.device_fields(each) for each in devices],
+        (count, online),
+        versions,
+        states,
+        history,
+        now_s,
+    )
+
+
+def _remote_view(page: Connection, asked: _Asked, limit: int | None) -> View:
+    """Show what a page elsewhere knows."""
+    from slotcast_publisher.fleet.client import devices as remote
+
+    now_s = time.time()
+    wanted = asked.at(now_s)
+    if wanted.device is not None:
+        return _remote_device_view(page, wanted, now_s)
+    counts = remote.counts(page, wanted)
+    views = list(remote.devices(page, wanted, limit))
+    return _list_view(
+        [remote.known_device(view) for view in views],
+        [msgspec.to_builtins(view) for view in views],
+        (counts.devices, counts.online),
+        [(v.model, v.version, v.devices) for v in counts.versions],
+        [(s.model, s.state, s.reason, s.devices) for s in counts.states],
+        {"since": counts.since},
+        now_s,
+    )
+
+
+def _list_view(
+    devices: Sequence[KnownDevice],
+    fields: Sequence[Any],
+    counts: tuple[int, int],
+    versions: Sequence[tuple[str, str, int]],
+    states: Sequence[tuple[str, str, str, int]],
+    history: dict[str, Any],
+    now_s: float,
+) -> View:
+    """Show a list of devices, from wherever they come."""
+    from slotcast_publisher.fleet.commands import fleet_text
+
+    count, online = counts
     left = count - len(devices)
     return View(
         fields={
-            "devices": [fleet_json.device_fields(device) for device in devices],
+            "devices": list(fields),
             "counts": {
                 "devices": count,
                 "online": online,
@@ -180,22 +244,38 @@ def _view(database: Database, asked: _Asked, limit: int | None) -> View:
     )
 
 
+def _remote_device_view(page: Connection, wanted: Wanted, now_s: float) -> View:
+    from slotcast_publisher.fleet.client import devices as remote
+    from slotcast_publisher.fleet.commands import fleet_text
+
+    found = remote.device(page, str(wanted.device))
+    changes = remote.changes_of(found)
+    figures = msgspec.to_builtins(found.history.figures)
+    lines = fleet_text.device_lines(remote.known_device(found), changes, figures, now_s)
+    return View(
+        fields=msgspec.to_builtins(found),
+        above=list(lines),
+        table=[],
+        below=["", f"Nothing is known from before {found.history.since}."],
+    )
+
+
 def _device_view(connection: Any, wanted: Wanted, history: dict[str, Any], now_s: float) -> View:
-    from slotcast_publisher.fleet.commands import fleet_json, fleet_text
-    from slotcast_publisher.fleet.database import listing
+    from slotcast_publisher.fleet.commands import fleet_text
+    from slotcast_publisher.fleet.database import device_json, listing
 
     found = listing.known_devices(connection, wanted)
     if not found:
         raise NotFound(f"no device {wanted.device!r:.80} is known, or not one like that")
     (device,) = found
     changes = listing.history_of(connection, device.id, wanted.model)
-    figures = listing.figures_of_device(connection, device.id)
+    figures = device_json.figures_fields(listing.figures_of_device(connection, device.id))
     history = history | {
-        "changes": fleet_json.history_fields(changes),
-        "figures": fleet_json.figures_fields(figures),
+        "changes": device_json.history_fields(changes),
+        "figures": figures,
     }
     return View(
-        fields=fleet_json.device_fields(device) | {"history": history},
+        fields=device_json.device_fields(device) | {"history": history},
         above=list(fleet_text.device_lines(device, changes, figures, now_s)),
         table=[],
         below=["", f"Nothing is known from before {history['since']}."],

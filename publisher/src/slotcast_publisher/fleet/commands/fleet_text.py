@@ -6,18 +6,16 @@ cursor or turn the direction of writing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import Final
+from typing import Any, Final
 
 from rich.cells import cell_len
 
 from slotcast_publisher.cli.common import size
-from slotcast_publisher.fleet.commands.fleet_json import quantile_s
 from slotcast_publisher.fleet.database.listing import (
     Change,
-    FiguresOfRelease,
     KnownDevice,
     KnownModel,
 )
@@ -109,7 +107,7 @@ def notes_of(device: KnownDevice) -> Iterator[str]:
 def device_lines(
     device: KnownDevice,
     changes: Sequence[Change],
-    figures: Sequence[FiguresOfRelease],
+    figures: Sequence[Mapping[str, Any]],
     now_s: float,
 ) -> Iterator[str]:
     """Say all that is known of a device.
@@ -117,7 +115,7 @@ def device_lines(
     Args:
         device: the device.
         changes: its history, the newest first.
-        figures: what it reported of releases.
+        figures: what it reported of releases, as `device_json.figures_fields` gives it.
         now_s: the time, in seconds since 1970.
     """
     yield f"{printable(device.id)}: {seen_words(device, now_s)}"
@@ -125,7 +123,7 @@ def device_lines(
     for model in device.models:
         yield ""
         yield from _model_lines(model)
-        mine = [each for each in figures if each.model == model.status.model]
+        mine = [each for each in figures if each["model"] == model.status.model]
         yield from (f"  {line}" for line in aligned(_figures_table(mine)) if mine)
     if changes:
         yield ""
@@ -203,19 +201,19 @@ def _check_words(check: Check) -> str:
     return printable(f"{word} {check.name}{value}{limit}{reference}{detail}")
 
 
-def _figures_table(figures: Iterable[FiguresOfRelease]) -> Table:
+def _figures_table(figures: Iterable[Mapping[str, Any]]) -> Table:
     head = ("release", "requests", "errors", "not finite", "p50", "p95", "memory")
     return [
         head,
         *(
             (
-                _cut(each.version),
-                f"{each.figures.requests:,}",
-                f"{each.figures.errors:,}",
-                f"{each.figures.nonfinite:,}",
-                _milliseconds(quantile_s(each, 0.5)),
-                _milliseconds(quantile_s(each, 0.95)),
-                size(each.figures.memory_bytes) if each.figures.memory_bytes else "-",
+                _cut(each["version"]),
+                f"{each['requests']:,}",
+                f"{each['errors']:,}",
+                f"{each['nonfinite']:,}",
+                _milliseconds(each["latency_p50_s"]),
+                _milliseconds(each["latency_p95_s"]),
+                size(each["memory_bytes"]) if each["memory_bytes"] else "-",
             )
             for each in figures
         ),

@@ -94,7 +94,7 @@ def _check_device(connection: Any, device: str | None) -> None:
 
 
 def _fields(note: Any) -> dict[str, Any]:
-    from slotcast_publisher.fleet.commands.fleet_json import iso
+    from slotcast_publisher.fleet.database.device_json import iso
 
     return {"id": note.id, "at": iso(note.at_s), "who": note.who, "text": note.text}
 

@@ -11,14 +11,14 @@ import contextlib
 import functools
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 import typer
 
-from slotcast_publisher.cli.common import Brokers, Json, Model, Repo, Version, emit, open_repository
+from slotcast_publisher.cli.common import Brokers, Json, emit, open_repository
 from slotcast_publisher.delivery.publish import brokers_of
 from slotcast_publisher.durable import storage_errors
 from slotcast_publisher.errors import Conflict, NotFound
@@ -27,17 +27,31 @@ from slotcast_publisher.fleet.commands.opening import (
     needing_fleet,
     open_fleet_database,
 )
-from slotcast_publisher.fleet.rollout.offers import Membership
+from slotcast_publisher.fleet.commands.place import (
+    MaybeRepo,
+    ServerUrl,
+    TokenFile,
+    connect,
+    is_repository,
+    words_of,
+)
 from slotcast_publisher.fleet.rollout.person import Wish
 from slotcast_publisher.fleet.rollout.plan import Plan
-from slotcast_publisher.fleet.rollout.record import new_record
 from slotcast_publisher.fleet.rollout.starting_plan import name_of, starting_plan
 from slotcast_publisher.fleet.steering import requests
+from slotcast_publisher.fleet.steering.plan_check import (
+    group_sizes,
+    problem_of_name,
+    problems_of,
+)
 from slotcast_publisher.fleet.steering.rollout_files import AskedFor, RolloutFiles
 from slotcast_publisher.fleet.steering.way_back import release_way_back
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker
 from slotcast_schemas.errors import SlotcastError, UsageError
+
+if TYPE_CHECKING:
+    from slotcast_publisher.fleet.steering.overview import RolloutView
 
 ANSWER_MAX_S: Final = 20.0
 """The seconds that a command waits for `slotcast serve` to carry out what it asks for."""
@@ -53,8 +67,10 @@ PLAIN: Final = {
 """What `--help` says of each request that needs no more than the rollout's name."""
 ENDED: Final = frozenset({"FINISHED", "STOPPED"})
 
-Name = Annotated[str, typer.Argument(help="Name of the rollout.", show_default=False)]
-PlanFile = Annotated[Path, typer.Argument(help="The plan, a TOML file.", show_default=False)]
+Name = Annotated[str | None, typer.Argument(help="Name of the rollout.", show_default=False)]
+PlanFile = Annotated[Path | None, typer.Argument(help="The plan, a TOML file.", show_default=False)]
+Model = Annotated[str | None, typer.Argument(help="Name of the model.", show_default=False)]
+Version = Annotated[str | None, typer.Argument(help="PEP 440 version.", show_default=False)]
 Why = Annotated[str, typer.Option("--why", help="For the log.")]
 Who = Annotated[
     str | None, typer.Option("--who", help="The person; user and machine unless given.")
@@ -91,20 +107,27 @@ def register(app: typer.Typer) -> None:
 
 
 def _plan(
-    repo: Repo,
-    model: Model,
-    version: Version,
+    repo: MaybeRepo = None,
+    model: Model = None,
+    version: Version = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="File to write; standard output unless given.")
     ] = None,
     database: DatabaseUrl = None,
+    server: ServerUrl = None,
+    token_file: TokenFile = None,
     json: Json = False,
 ) -> None:
     """Write a good plan to start from, with every key explained."""
-    repository = open_repository(repo)
-    repository.store.folder(model, version)
-    count = _device_count(repository, database, model)
-    text = starting_plan(model, version, count or None)
+    folder, (model, version) = words_of(server, repo, (model, version), "MODEL VERSION")
+    count = None
+    if server is not None:
+        text = _remote().plan(connect(server, token_file), model, version)
+    else:
+        repository = open_repository(folder)
+        repository.store.folder(model, version)
+        count = _device_count(repository, database, model)
+        text = starting_plan(model, version, count or None)
     if out is not None:
         _write_new(out, text)
     fields = {"name": name_of(model, version), "file": out, "devices": count, "plan": text}
@@ -122,13 +145,34 @@ def _write_new(out: Path, text: str) -> None:
         raise
 
 
-def _check(repo: Repo, file: PlanFile, database: DatabaseUrl = None, json: Json = False) -> None:
+def _check(
+    repo: MaybeRepo = None,
+    file: PlanFile = None,
+    database: DatabaseUrl = None,
+    server: ServerUrl = None,
+    token_file: TokenFile = None,
+    json: Json = False,
+) -> None:
     """Check a plan: its keys, its releases, and how many devices are in each group."""
-    repository = open_repository(repo)
-    plan = requests.read_plan_bytes(_bytes_of(file), str(file))
-    problems = list(_problems(repository, plan))
+    folder, (name,) = words_of(server, repo, (file,), "PLAN")
+    plan = requests.read_plan_bytes(_bytes_of(Path(name)), name)
+    if server is not None:
+        found = _remote().check(connect(server, token_file), _bytes_of(Path(name)).decode())
+        sizes = [(group.name, group.devices) for group in found.groups]
+        _say_check(name, plan, list(found.problems), sizes, json)
+        return
+    repository = open_repository(folder)
+    named = problem_of_name(repository, plan)
+    problems = [*([named] if named else []), *problems_of(repository, plan)]
     counts = _group_sizes(repository, database, plan)
-    groups = [{"name": g.name, "devices": n} for g, n in zip(plan.groups, counts, strict=False)]
+    sizes = [(g.name, n) for g, n in zip(plan.groups, counts, strict=False)]
+    _say_check(name, plan, problems, sizes, json)
+
+
+def _say_check(
+    file: str, plan: Plan, problems: list[str], sizes: list[tuple[str, int]], json: bool
+) -> None:
+    groups = [{"name": name, "devices": count} for name, count in sizes]
     fields = {
         "name": plan.name,
         "model": plan.model,
@@ -137,62 +181,52 @@ def _check(repo: Repo, file: PlanFile, database: DatabaseUrl = None, json: Json 
         "groups": groups,
     }
     lines = [f"{plan.name}: {plan.model} {plan.version} in {len(plan.groups)} groups"]
-    lines += [f"  {g['name']}: {g['devices']} devices that are known" for g in groups]
+    lines += [f"  {name}: {count} devices that are known" for name, count in sizes]
     emit(json, fields, [*lines, *(f"  {text}" for text in problems)])
     if problems:
         raise Conflict(f"{file}: {problems[0]}")
 
 
-def _problems(repository: Repository, plan: Plan) -> Iterator[str]:
-    """Say what keeps a plan from being started as things are."""
-    if plan.name in RolloutFiles(repository.path).names():
-        yield f"name: a rollout named {plan.name!r} was started already; choose another"
-    for version in filter(None, (*plan.versions, plan.go_back_to)):
-        try:
-            repository.store.folder(plan.model, version)
-        except NotFound as exc:
-            yield str(exc)
-            continue
-        if repository.roles.of(plan.model).signed_release(plan.model, version) is None:
-            yield f"{plan.model} {version} is not signed: run `slotcast release` again"
-
-
 def _group_sizes(repository: Repository, database: str | None, plan: Plan) -> list[int]:
     """Count the known devices of each group; empty where there is no database."""
-    groups = Membership(plan, new_record(plan))
     with _reading(repository, database) as fleet:
-        if fleet is None:
-            return []
-        found = [groups.index(device) for device in fleet.devices(plan.model)]
-    return [found.count(number) for number in range(len(plan.groups))]
+        return [] if fleet is None else group_sizes(plan, fleet.members(plan.model))
 
 
 def _device_count(repository: Repository, database: str | None, model: str) -> int | None:
     with _reading(repository, database) as fleet:
-        return None if fleet is None else len(fleet.devices(model))
+        return None if fleet is None else len(fleet.members(model))
 
 
 # --- what a person asks for -----------------------------------------------------------------------
 
 
 def _start(
-    repo: Repo,
-    file: PlanFile,
+    repo: MaybeRepo = None,
+    file: PlanFile = None,
     who: Who = None,
     broker: Brokers = None,
     database: DatabaseUrl = None,
+    server: ServerUrl = None,
+    token_file: TokenFile = None,
     json: Json = False,
 ) -> None:
     """Start a rollout by its plan; the same again changes nothing."""
-    repository = open_repository(repo)
-    data = _bytes_of(file)
-    plan = requests.read_plan_bytes(data, str(file))
+    folder, (where,) = words_of(server, repo, (file,), "PLAN")
+    data = _bytes_of(Path(where))
+    plan = requests.read_plan_bytes(data, where)
+    if server is not None:
+        _refuse_local(who, broker)
+        done = _remote().start(connect(server, token_file), data.decode())
+        _say_outcome(plan.name, "start", done.outcome, json, new=done.new)
+        return
+    repository = open_repository(folder)
     files = RolloutFiles(repository.path)
-    problems = [text for text in _problems(repository, plan) if not text.startswith("name:")]
+    problems = list(problems_of(repository, plan))
     if problems:
-        raise Conflict(f"{file}: {problems[0]}")
+        raise Conflict(f"{where}: {problems[0]}")
     person = who or requests.this_person()
-    _, asked, is_new = requests.start(files, data, str(file), person)
+    _, asked, is_new = requests.start(files, data, where, person)
     if not is_new:
         record = files.load(plan.name).record
         fields = {"rollout": plan.name, "wish": "start", "outcome": "done", "new": False}
@@ -217,6 +251,34 @@ def _ask(
     _say_answer(name, asked, answer, json)
 
 
+def _ask_page(server: str, token_file: Path | None, name: str, asked: AskedFor, json: bool) -> None:
+    """Ask a page to have something carried out, and say what came of it."""
+    from slotcast_publisher.fleet.web.api.rollout_types import WishBody
+
+    request = asked.request
+    wish = WishBody(
+        wish=request.wish.value,  # type: ignore[arg-type]
+        why=request.why,
+        group=request.group,
+        to=request.to,
+        wait_s=ANSWER_MAX_S,
+    )
+    done = _remote().ask(connect(server, token_file), name, wish)
+    _say_outcome(name, request.wish, done.outcome, json, to=done.to or "")
+
+
+def _refuse_local(who: str | None, broker: list[str] | None) -> None:
+    """Refuse options that mean nothing to a page."""
+    if who is not None or broker:
+        raise UsageError("--who and --broker are for a repository here: a page knows its own")
+
+
+def _remote() -> Any:
+    from slotcast_publisher.fleet.client import rollouts
+
+    return rollouts
+
+
 def _request(wish: Wish, who: str | None, **fields: str) -> AskedFor:
     return requests.new_request(wish, who or requests.this_person(), **fields)
 
@@ -225,38 +287,53 @@ def _plain(wish: Wish) -> Callable[..., None]:
     """Make the command of a request that needs no more than the rollout's name."""
 
     def command(
-        repo: Repo,
-        name: Name,
+        repo: MaybeRepo = None,
+        name: Name = None,
         why: Why = "",
         who: Who = None,
         broker: Brokers = None,
         database: DatabaseUrl = None,
+        server: ServerUrl = None,
+        token_file: TokenFile = None,
         json: Json = False,
     ) -> None:
-        _ask(repo, name, _request(wish, who, why=why), broker, database, json)
+        folder, (name,) = words_of(server, repo, (name,), "NAME")
+        asked = _request(wish, who, why=why)
+        if server is not None:
+            _refuse_local(who, broker)
+            _ask_page(server, token_file, name, asked, json)
+        else:
+            _ask(folder, name, asked, broker, database, json)
 
     command.__doc__ = PLAIN[wish]
     return command
 
 
 def _open_gate(
-    repo: Repo,
-    name: Name,
-    group: Annotated[str, typer.Argument(help="Of the plan.", show_default=False)],
+    repo: MaybeRepo = None,
+    name: Name = None,
+    group: Annotated[str | None, typer.Argument(help="Of the plan.", show_default=False)] = None,
     why: Why = "",
     who: Who = None,
     broker: Brokers = None,
     database: DatabaseUrl = None,
+    server: ServerUrl = None,
+    token_file: TokenFile = None,
     json: Json = False,
 ) -> None:
     """Say yes for a group that waits at its gate."""
+    folder, (name, group) = words_of(server, repo, (name, group), "NAME GROUP")
     asked = _request(Wish.OPEN_GATE, who, group=group, why=why)
-    _ask(repo, name, asked, broker, database, json)
+    if server is not None:
+        _refuse_local(who, broker)
+        _ask_page(server, token_file, name, asked, json)
+    else:
+        _ask(folder, name, asked, broker, database, json)
 
 
 def _go_back(
-    repo: Repo,
-    name: Name,
+    repo: MaybeRepo = None,
+    name: Name = None,
     to: Annotated[
         str,
         typer.Option(
@@ -269,33 +346,43 @@ def _go_back(
     who: Who = None,
     broker: Brokers = None,
     database: DatabaseUrl = None,
+    server: ServerUrl = None,
+    token_file: TokenFile = None,
     json: Json = False,
 ) -> None:
     """Offer the old content to the devices that were let in; ends the rollout."""
-    repository = open_repository(repo)
+    folder, (name,) = words_of(server, repo, (name,), "NAME")
+    if server is not None:
+        _refuse_local(who, broker)
+        _ask_page(server, token_file, name, _request(Wish.GO_BACK, who, why=why, to=to), json)
+        return
+    repository = open_repository(folder)
     rollout = RolloutFiles(repository.path).load(name)
     if not to and rollout.plan.go_back_to is None and not rollout.record.back_to:
         to = release_way_back(repository, rollout.plan)
-    _ask(repo, name, _request(Wish.GO_BACK, who, why=why, to=to), broker, database, json)
+    _ask(folder, name, _request(Wish.GO_BACK, who, why=why, to=to), broker, database, json)
 
 
 def _say_answer(name: str, asked: AskedFor, answer: AskedFor | None, json: bool) -> None:
-    wish = asked.request.wish.replace("_", "-")
     if answer is not None and answer.outcome == "refused":
         raise Conflict(answer.answer)
-    fields = {
-        "rollout": name,
-        "wish": wish,
-        "outcome": "waiting" if answer is None else answer.outcome,
-        "new": True,
-        "to": asked.request.to or None,
-    }
+    outcome = "waiting" if answer is None else answer.outcome or "waiting"
+    _say_outcome(name, asked.request.wish, outcome, json, to=asked.request.to)
+
+
+def _say_outcome(
+    name: str, wish: str, outcome: str, json: bool, *, to: str = "", new: bool = True
+) -> None:
+    wish = wish.replace("_", "-")
+    fields = {"rollout": name, "wish": wish, "outcome": outcome, "new": new, "to": to or None}
     waiting = (
         f"{name}: {wish} is written down; whoever drives the rollout has not taken it up yet"
         " (`slotcast serve`)"
     )
-    to = f" to {asked.request.to}" if asked.request.to else ""
-    emit(json, fields, [waiting if answer is None else f"{name}: {wish}{to}: done"])
+    done = f"{name}: {wish}{f' to {to}' if to else ''}: done"
+    if not new:
+        done = f"{name} was started before"
+    emit(json, fields, [waiting if outcome == "waiting" else done])
 
 
 # --- carrying out ---------------------------------------------------------------------------------
@@ -374,28 +461,49 @@ def _bytes_of(file: Path) -> bytes:
 
 
 def _status(
-    repo: Repo,
+    repo: MaybeRepo = None,
     name: Annotated[str | None, typer.Argument(help="One rollout only, in full.")] = None,
     once: Once = False,
     database: DatabaseUrl = None,
+    server: ServerUrl = None,
+    token_file: TokenFile = None,
     json: Json = False,
 ) -> None:
     """Show where rollouts stand; of one, live on a terminal until it ends."""
-    from slotcast_publisher.fleet.commands import rollout_text as words
-
-    repository = open_repository(repo)
+    if server is not None:
+        page, remote = connect(server, token_file), _remote()
+        name = name or (None if repo is None or is_repository(repo) else str(repo))
+        _show(
+            name, lambda: remote.rollouts(page), lambda each: remote.rollout(page, each), once, json
+        )
+        return
+    folder, _ = words_of(None, repo, (), "[NAME]")
+    repository = open_repository(folder)
     files = RolloutFiles(repository.path)
     with _reading(repository, database) as fleet:
         views = functools.partial(_view, repository, files, fleet)
-        if name is None:
-            found = [views(each) for each in files.names()]
-            lines = [words.short_line(view) for view in found] or ["No rollouts yet."]
-            emit(json, {"rollouts": [msgspec.to_builtins(view) for view in found]}, lines)
-        elif json or once or not sys.stdout.isatty():
-            view = views(name)
-            emit(json, msgspec.to_builtins(view), words.overview_lines(view))
-        else:
-            _watch(lambda: views(name))
+        _show(name, lambda: [views(each) for each in files.names()], views, once, json)
+
+
+def _show(
+    name: str | None,
+    every: Callable[[], Sequence[RolloutView]],
+    one: Callable[[str], RolloutView],
+    once: bool,
+    json: bool,
+) -> None:
+    """Show rollouts, from wherever they come."""
+    from slotcast_publisher.fleet.commands import rollout_text as words
+
+    if name is None:
+        found = every()
+        lines = [words.short_line(view) for view in found] or ["No rollouts yet."]
+        emit(json, {"rollouts": [msgspec.to_builtins(view) for view in found]}, lines)
+    elif json or once or not sys.stdout.isatty():
+        view = one(name)
+        emit(json, msgspec.to_builtins(view), words.overview_lines(view))
+    else:
+        _watch(lambda: one(name))
 
 
 def _view(repository: Repository, files: RolloutFiles, fleet: Any, name: str) -> Any:
@@ -425,18 +533,24 @@ def _watch(look: Callable[[], Any]) -> None:
 
 
 def _log(
-    repo: Repo,
-    name: Name,
+    repo: MaybeRepo = None,
+    name: Name = None,
     count: Annotated[int, typer.Option("--lines", min=1, max=10_000, help="How many.")] = 100,
     database: DatabaseUrl = None,
+    server: ServerUrl = None,
+    token_file: TokenFile = None,
     json: Json = False,
 ) -> None:
     """Show who did what, and what was decided and why."""
     from slotcast_publisher.fleet.commands.rollout_text import log_text
 
-    repository = open_repository(repo)
-    RolloutFiles(repository.path).plan_bytes(name)
-    with _reading(repository, database) as fleet:
-        lines = [] if fleet is None else fleet.log(name, count)
+    folder, (name,) = words_of(server, repo, (name,), "NAME")
+    if server is not None:
+        lines = _remote().log(connect(server, token_file), name, count)
+    else:
+        repository = open_repository(folder)
+        RolloutFiles(repository.path).plan_bytes(name)
+        with _reading(repository, database) as fleet:
+            lines = [] if fleet is None else fleet.log(name, count)
     fields = {"rollout": name, "lines": [msgspec.to_builtins(line) for line in lines]}
     emit(json, fields, [log_text(line) for line in lines] or ["Nothing was logged yet."])

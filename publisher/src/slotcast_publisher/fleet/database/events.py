@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, Select, and_, func, or_, select
@@ -24,7 +24,7 @@ GAP_WAIT_S: Final = 5.0
 """The seconds after which a number that did not come belongs to a transaction that was undone."""
 EVENTS_MAX: Final = 500
 """The most events of each kind that one look gives; the next look gives the rest."""
-_LETTERS: Final[Mapping[Kind, str]] = {"device": "d", "rollout": "r", "alarm": "a"}
+KINDS: Final[frozenset[Kind]] = frozenset({"device", "rollout", "alarm"})
 _MARKS: Final = re.compile(r"(\d{1,19})-(\d{1,19})-(\d{1,12}(?:\.\d{1,6})?)")
 
 
@@ -38,6 +38,7 @@ class Event:
         word: a device's state, a word of a rollout's log, or `raised`, `cleared`.
         text: a line for people; from a device it is data.
         who: the person, where it was one.
+        told_s: of an alarm, when it changed last.
     """
 
     id: str
@@ -52,6 +53,22 @@ class Event:
     who: str = ""
     reason: str = ""
     version: str = ""
+    told_s: float = 0.0
+
+    def marks_after(self, marks: Marks) -> Marks:
+        """Give how far a reader has come with this event, who had come so far before it."""
+        number = _number(self.id)[1]
+        match self.kind:
+            case "device":
+                return replace(marks, history=max(number, marks.history))
+            case "rollout":
+                return replace(marks, log=max(number, marks.log))
+            case "alarm":
+                return replace(marks, alarm_s=max(self.told_s, marks.alarm_s))
+
+    def is_within(self, marks: Marks) -> bool:
+        """Whether a reader who has come so far has had it."""
+        return self.marks_after(marks) == marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +200,7 @@ def _alarms_since(connection: Connection, since_s: float) -> tuple[list[Event], 
 class About:
     """Which events are asked for; None stands for any."""
 
-    kinds: frozenset[Kind] = frozenset(_LETTERS)
+    kinds: frozenset[Kind] = KINDS
     device: str | None = None
     model: str | None = None
     rollout: str | None = None
@@ -309,6 +326,7 @@ def _of_alarm(row: Mapping[Any, Any]) -> Event:
         text=row["text"],
         device=row["subject"] if row["kind"] in _OF_DEVICES else "",
         reason=row["kind"],
+        told_s=float(row["cleared_s"] if is_over else row["updated_s"]),
     )
 
 

@@ -14,9 +14,13 @@ from slotcast_publisher.fleet.database.tables import (
     device_tags,
     devices,
     dropped,
+    history,
+    metrics,
     metrics_releases,
 )
 
+KINDS_MAX: Final = 2_000
+"""The most releases, or states with their reasons, that are counted: they come from devices."""
 TAG_VALUES_MAX: Final = 200
 """The most values of a tag that are listed."""
 
@@ -87,7 +91,9 @@ def version_counts(connection: Connection, model: str | None = None) -> list[Ver
     query = select(m.model, m.active_sequence, func.count()).group_by(m.model, m.active_sequence)
     if model is not None:
         query = query.where(m.model == model)
-    rows = connection.execute(query.order_by(m.model, m.active_sequence.desc())).all()
+    rows = connection.execute(
+        query.order_by(m.model, m.active_sequence.desc()).limit(KINDS_MAX)
+    ).all()
     names = _version_names(connection, [(row[0], row[1]) for row in rows])
     return [VersionCount(row[0], names.get((row[0], row[1]), ""), row[1], row[2]) for row in rows]
 
@@ -128,7 +134,7 @@ def state_counts(connection: Connection, model: str | None = None) -> list[State
     query = select(*columns, func.count()).group_by(*columns)
     if model is not None:
         query = query.where(m.model == model)
-    rows = connection.execute(query.order_by(*columns)).all()
+    rows = connection.execute(query.order_by(*columns).limit(KINDS_MAX)).all()
     found = [StateCount(row[0], row[1], row[2], row[3]) for row in rows]
     by_model = groupby(found, key=lambda each: each.model)
     return [each for _, its in by_model for each in sorted(its, key=lambda each: -each.devices)]
@@ -165,3 +171,18 @@ def dropped_counts(connection: Connection) -> dict[str, int]:
     """Give how many messages changed nothing, by why."""
     query = select(dropped.c.reason, dropped.c.count).order_by(dropped.c.reason)
     return {reason: int(count) for reason, count in connection.execute(query)}
+
+
+def unfolded_count(connection: Connection) -> int:
+    """Count the summaries that are not added up yet."""
+    query = select(func.count()).select_from(metrics).where(~metrics.c.is_folded)
+    return int(connection.execute(query).scalar_one())
+
+
+def last_heard_s(connection: Connection) -> int:
+    """Give when figures or a change of any device were written last, in seconds since 1970."""
+    newest = [
+        connection.scalar(select(func.max(history.c.at_s))),
+        connection.scalar(select(func.max(metrics.c.heard_s))),
+    ]
+    return max(int(at_s or 0) for at_s in newest)

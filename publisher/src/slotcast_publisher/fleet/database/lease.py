@@ -93,3 +93,14 @@ def _locked(connection: Connection, name: str) -> Row[Any] | None:
         digest = hashlib.sha256(f"slotcast lease {name}".encode()).digest()
         connection.execute(_LOCK, {"key": int.from_bytes(digest[:8], "big", signed=True)})
     return connection.execute(select(leases).where(leases.c.name == name)).one_or_none()
+
+
+def holders(connection: Connection, now_s: float) -> dict[str, bool]:
+    """Say of each lease whether somebody holds it.
+
+    Args:
+        connection: to read with.
+        now_s: the time, in seconds since 1970.
+    """
+    query = select(leases.c.name, leases.c.until_s).order_by(leases.c.name)
+    return {row.name: row.until_s > now_s for row in connection.execute(query)}

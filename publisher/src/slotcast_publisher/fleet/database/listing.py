@@ -99,7 +99,7 @@ class KnownDevice:
         models: of which it said something, and which were asked for.
     """
 
-    row: RowMapping
+    row: Mapping[str, Any]
     tags: Mapping[str, str]
     link: LinkStatus | None
     models: Sequence[KnownModel]
@@ -351,7 +351,11 @@ def _device(row: RowMapping, models: Sequence[Row[Any]]) -> KnownDevice:
         for model in models
     ]
     link = None if row["link"] is None else _LINK.decode(row["link"])
-    return KnownDevice(row, json.loads(row["tags"]), link, known)
+    return KnownDevice(_named(row), json.loads(row["tags"]), link, known)
+
+
+def _named(row: RowMapping) -> Mapping[str, Any]:
+    return {str(key): value for key, value in row.items()}
 
 
 def _change(row: Row[Any]) -> Change:

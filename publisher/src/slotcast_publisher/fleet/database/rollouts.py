@@ -51,14 +51,15 @@ class LogLine:
     who: str = ""
 
 
-def devices_of(connection: Connection, model: str) -> list[Device]:
+def devices_of(connection: Connection, model: str, *, with_figures: bool = True) -> list[Device]:
     """Give the devices that have said something of a model, with what they reported of it.
 
     Args:
         connection: that may read.
         model: which.
+        with_figures: read what they reported, too.
     """
-    figures = _figures_of(connection, model)
+    figures = _figures_of(connection, model) if with_figures else {}
     found = connection.execute(
         select(
             devices.c.id,
@@ -177,6 +178,12 @@ def view_of(connection: Connection, name: str) -> tuple[int, str] | None:
     query = select(v.at_s, v.view).where(v.name == name).order_by(v.at_s.desc()).limit(1)
     row = connection.execute(query).first()
     return None if row is None else (int(row.at_s), str(row.view))
+
+
+def view_times(connection: Connection) -> dict[str, int]:
+    """Give when each rollout was looked at last, in seconds since 1970."""
+    v = rollout_views.c
+    return {row.name: int(row.at_s) for row in connection.execute(select(v.name, v.at_s))}
 
 
 def add_log(connection: Connection, line: LogLine) -> None:

@@ -92,6 +92,11 @@ class DatabaseFleet:
         with self.database.reading() as connection:
             return devices_of(connection, model)
 
+    def members(self, model: str) -> Sequence[Device]:
+        """Give the devices of a model without their figures: many times as fast."""
+        with self.database.reading() as connection:
+            return devices_of(connection, model, with_figures=False)
+
     def saved_bytes(self, repo: Repository, plan: Plan) -> int:
         """Give what devices that took a plan's release did not have to fetch of it.
 

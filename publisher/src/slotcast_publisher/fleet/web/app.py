@@ -9,19 +9,24 @@ from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.static_files import create_static_files_router
 
-from slotcast_publisher.fleet.web import sign_in
+from slotcast_publisher.fleet.web import health, metrics, sign_in
+from slotcast_publisher.fleet.web.api.counting import Counting
+from slotcast_publisher.fleet.web.api.router import api_router, openapi_config
 from slotcast_publisher.fleet.web.authentication import Authentication
 from slotcast_publisher.fleet.web.context import WebContext
 from slotcast_publisher.fleet.web.csrf import CsrfProtection
 from slotcast_publisher.fleet.web.errors import HANDLERS
 from slotcast_publisher.fleet.web.guards import PUBLIC, check_permission, check_routes
 from slotcast_publisher.fleet.web.headers import add_headers
+from slotcast_publisher.fleet.web.live import Live
+from slotcast_publisher.fleet.web.metrics import Exposition, FleetCollector
 from slotcast_publisher.fleet.web.screens import all_screens
 
 BODY_MAX_BYTES: Final = 256 * 1024
 """The largest request that is read; a plan of a rollout is the largest that there is."""
-_ROUTES: Final = (*sign_in.ROUTES, *all_screens.ROUTES)
-_STATIC: Final = Path(__file__).parent / "static"
+STATIC: Final = Path(__file__).parent / "static"
+"""What everybody may load: styles, the script, and a dashboard for Grafana."""
+_ROUTES: Final = (*sign_in.ROUTES, *health.ROUTES, *metrics.ROUTES, *all_screens.ROUTES)
 
 
 def make_app(context: WebContext) -> Litestar:
@@ -34,23 +39,29 @@ def make_app(context: WebContext) -> Litestar:
         AssertionError: a route does not say who may use it.
     """
     door, screens = sign_in.Door(context), all_screens.make_screens(context)
+    counting = Counting(context.database, context.now_s)
+    live = Live(context.database, counting)
+    exposition = Exposition(FleetCollector(context, counting, live))
     app = Litestar(
-        # One router: Litestar 2.25 runs a function twice that is registered beside another of its
-        # path, once in a thread and once for what that gave.
-        route_handlers=[
-            Router(path="/", route_handlers=[_static_files(), *sign_in.ROUTES, *all_screens.ROUTES])
-        ],
+        # One router for each: Litestar 2.25 runs a function twice that is registered beside another
+        # of its path, once in a thread and once for what that gave.
+        route_handlers=[Router(path="/", route_handlers=[_static_files(), *_ROUTES]), api_router()],
         dependencies={
             "context": Provide(lambda: context, sync_to_thread=False),
             "screens": Provide(lambda: screens, sync_to_thread=False),
             "door": Provide(lambda: door, sync_to_thread=False),
+            "counting": Provide(lambda: counting, sync_to_thread=False),
+            "live": Provide(lambda: live, sync_to_thread=False),
+            "exposition": Provide(lambda: exposition, sync_to_thread=False),
         },
         guards=[check_permission],
         middleware=[Authentication(context), CsrfProtection(context)],
         before_send=[add_headers],
         exception_handlers=HANDLERS,
         request_max_body_size=BODY_MAX_BYTES,
-        openapi_config=None,
+        openapi_config=openapi_config(),
+        include_in_schema=False,
+        on_shutdown=[live.close],
         logging_config=None,
     )
     check_routes(app)
@@ -58,4 +69,4 @@ def make_app(context: WebContext) -> Litestar:
 
 
 def _static_files() -> Router:
-    return create_static_files_router(path="/static", directories=[_STATIC], opt=PUBLIC)
+    return create_static_files_router(path="/static", directories=[STATIC], opt=PUBLIC)

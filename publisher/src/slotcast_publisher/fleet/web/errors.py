@@ -26,9 +26,11 @@ _STATUS: Final[tuple[tuple[type[SlotcastError], int], ...]] = (
 _WORDS: Final = {
     401: "Nobody is signed in",
     403: "You may not do this",
-    404: "There is no such page",
+    404: "There is nothing here",
     405: "This cannot be done here",
+    400: "This request does not fit",
     409: "This contradicts what is there",
+    412: "Somebody else changed it",
     413: "This is too large",
     422: "This is not right",
     429: "Too many tries",
@@ -36,6 +38,38 @@ _WORDS: Final = {
 }
 _LOG: Final = logging.getLogger("slotcast.page")
 AnyRequest = Request[Any, Any, Any]
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """What went wrong, as RFC 9457 has it.
+
+    Attributes:
+        reason: a stable word for programs, as commands print it; empty for errors of HTTP itself.
+    """
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    reason: str = ""
+
+
+def problem_of(exc: SlotcastError | HTTPException) -> Problem:
+    """Give an error as a problem."""
+    if isinstance(exc, SlotcastError):
+        status, detail, reason = status_of(exc), str(exc), str(exc.reason)
+    else:
+        status, detail, reason = exc.status_code, _detail_of(exc), ""
+    title = _WORDS.get(status, "This did not work")
+    return Problem(title=title, status=status, detail=detail, reason=reason)
+
+
+def _detail_of(exc: HTTPException) -> str:
+    """Say what is wrong; of a request that does not fit, each part that does not."""
+    if exc.status_code != 400 or not isinstance(exc.extra, list):
+        return exc.detail
+    parts = [f"{part.get('key', '')}: {part.get('message', '')}" for part in exc.extra]
+    return "; ".join([exc.detail, *parts])[:1000]
 
 
 def status_of(exc: SlotcastError) -> int:
@@ -50,7 +84,7 @@ def answer_slotcast_error(request: AnyRequest, exc: SlotcastError) -> Response[A
         request: that failed.
         exc: why.
     """
-    return answer_with(request, status_of(exc), str(exc))
+    return answer_with(request, status_of(exc), str(exc), reason=str(exc.reason))
 
 
 def answer_http_error(request: AnyRequest, exc: HTTPException) -> Response[Any]:
@@ -65,7 +99,7 @@ def answer_http_error(request: AnyRequest, exc: HTTPException) -> Response[Any]:
         return Redirect(
             f"/sign-in?{urlencode({'next': request.url.path + query})}", status_code=303
         )
-    return answer_with(request, exc.status_code, exc.detail, dict(exc.headers or {}))
+    return answer_with(request, exc.status_code, _detail_of(exc), dict(exc.headers or {}))
 
 
 def answer_defect(request: AnyRequest, exc: Exception) -> Response[Any]:
@@ -80,7 +114,11 @@ def answer_defect(request: AnyRequest, exc: Exception) -> Response[Any]:
 
 
 def answer_with(
-    request: AnyRequest, status: int, detail: str, headers: dict[str, str] | None = None
+    request: AnyRequest,
+    status: int,
+    detail: str,
+    headers: dict[str, str] | None = None,
+    reason: str = "",
 ) -> Response[Any]:
     """Answer with an error, for whoever asks.
 
@@ -89,12 +127,13 @@ def answer_with(
         status: of HTTP.
         detail: what is wrong, in words.
         headers: of the answer.
+        reason: a stable word for programs.
     """
     title = _WORDS.get(status, "This did not work")
     if wants_page(request):
         html = plain_page("error.html", title=title, detail=detail)
         return Response(html, status_code=status, media_type=MediaType.HTML, headers=headers)
-    problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    problem = Problem(title=title, status=status, detail=detail, reason=reason)
     return Response(
         msgspec.json.encode(problem),
         status_code=status,

@@ -1,4 +1,4 @@
-"""What `slotcast fleet --json` prints.
+"""A device as plain fields: what `slotcast fleet --json` prints, and what the API gives.
 
 What only the database knows, and no retained message tells again, is in `heard` and `history`: all
 else is the same after the database was lost and made anew.
@@ -45,6 +45,7 @@ def device_fields(device: KnownDevice) -> dict[str, Any]:
             "twins_why": row["twins_why"],
             "started_anew_at": iso(row["started_anew_s"]),
             "metrics_lost": row["metrics_lost"],
+            "status_heard_at": iso(row["status_heard_s"]),
             "models": {
                 model.status.model: {
                     "changed_at": iso(model.changed_s),
