@@ -140,6 +140,11 @@ class Reason(StrEnum):
     )
     PAUSED = "paused", Actor.PUBLISHER, "The publisher holds the release back for now."
     CANCELED = "canceled", Actor.PUBLISHER, "The publisher has taken the release back."
+    SUPERSEDED = (
+        "superseded",
+        Actor.NOBODY,
+        "Another release is to be installed, and this one's trial kept it waiting for too long.",
+    )
     CONFLICT = (
         "conflict",
         Actor.PUBLISHER,

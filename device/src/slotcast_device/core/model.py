@@ -287,6 +287,8 @@ class ModelCore:
         """Look at the trial or the owner again, or at the last notice."""
         match self._record.phase:
             case State.TRIAL if not self._switching.is_between_steps:
+                if self._review.has_waited_long(now):
+                    self._box.update_ended()  # what was kept for the end is looked at after this
                 return self._switching.watch(now)
             case State.TRIAL | State.ACTIVATING:
                 self._is_ready = False

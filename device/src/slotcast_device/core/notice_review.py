@@ -7,10 +7,10 @@ notice that is refused never stops an update that is under way, and never touche
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core import actions as act
-from slotcast_device.core.plan import Canceled, Install, NothingToDo, Wait, make_plan
+from slotcast_device.core.plan import Canceled, Install, NothingToDo, Plan, Wait, make_plan
 from slotcast_device.core.record import same_end
 from slotcast_device.core.spread import wait_left_s
 from slotcast_device.core.state_table import FETCHING, SWITCHED, Happening
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from slotcast_device.core.signed_time import SignedTime
     from slotcast_device.core.switch_and_commit import Switching
     from slotcast_schemas.verify import Trusted
+
+LONG_TRIAL_S: Final = 3600.0
+"""The most seconds that a trial keeps another release waiting: an hour."""
 
 
 class NoticeReview:
@@ -57,6 +60,7 @@ class NoticeReview:
         self._installation = installation
         self._time = signed_time
         self._device = device
+        self._waits_since_s: float | None = None  # another release waits for the trial's end
 
     def verified(self, verified: act.NoticeVerified, now: Now) -> list[Action]:
         """Judge it by the time, and go by it."""
@@ -88,11 +92,10 @@ class NoticeReview:
     def _go_by_plan(self, verified: act.NoticeVerified, now: Now) -> list[Action]:
         trusted = verified.trusted
         if self._record.phase in SWITCHED:
-            return self._review_on_trial(trusted, now)
-        day = self._time.day(now)
-        facts = dataclasses.replace(verified.facts, excluded=self._installation.excluded, day=day)
+            return self._review_on_trial(verified, now)
+        self._waits_since_s = None
         try:
-            plan = make_plan(trusted, self._record.state, facts)
+            plan = self._make_plan(verified, now)
         except SlotcastError as exc:
             return self.refuse(exc, now, trusted)
         match plan:
@@ -117,17 +120,47 @@ class NoticeReview:
         self._agenda.wake_in(left_s, now)
         return actions
 
-    def _review_on_trial(self, trusted: Trusted, now: Now) -> list[Action]:
-        """On trial only a cancel counts; anything else is looked at when the trial is over."""
-        update = self._record.update
+    def _make_plan(self, verified: act.NoticeVerified, now: Now) -> Plan:
+        day = self._time.day(now)
+        facts = dataclasses.replace(verified.facts, excluded=self._installation.excluded, day=day)
+        return make_plan(verified.trusted, self._record.state, facts)
+
+    def _review_on_trial(self, verified: act.NoticeVerified, now: Now) -> list[Action]:
+        """On trial only a cancel counts; anything else is looked at when the trial is over.
+
+        But a trial may be asked for that takes 90 days, also by who stole a key: where another
+        release is to be installed here, it waits for an hour at most, and not at all where the
+        trial will take longer than that.
+        """
+        trusted, update = verified.trusted, self._record.update
         if update is None:
             return []
         if trusted.release_sha256 != update.release_sha256:
             self._box.hold_for_end()
             self._box.forget_seen()
+            if self._is_superseded(verified, now):
+                text = f"{trusted.release.version} is offered in its place, and its trial is long"
+                return self._switching.roll_back(Reason.SUPERSEDED, text, now)
+            self._waits_since_s = now.mono_s if self._waits_since_s is None else self._waits_since_s
         elif trusted.offer.state == "canceled":
             return self._switching.roll_back(Reason.CANCELED, "the publisher canceled it", now)
         return []
+
+    def has_waited_long(self, now: Now) -> bool:
+        """Whether another release has waited for the end of a trial for long."""
+        since_s = self._waits_since_s
+        return since_s is not None and now.mono_s - since_s >= LONG_TRIAL_S
+
+    def _is_superseded(self, verified: act.NoticeVerified, now: Now) -> bool:
+        """Whether the release on trial gives way to the one that a notice offers."""
+        if self._switching.is_between_steps or not (
+            self.has_waited_long(now) or self._switching.trial_left_s(now) > LONG_TRIAL_S
+        ):
+            return False
+        try:
+            return isinstance(self._make_plan(verified, now), Install)
+        except SlotcastError:
+            return False
 
     def _settle_update(self, reason: str, trusted: Trusted, now: Now) -> list[Action]:
         """Nothing to do; an ending that says more about the same release is left to say it."""

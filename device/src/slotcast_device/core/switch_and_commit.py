@@ -116,6 +116,12 @@ class Switching:
         self._looked_mono_s = now.mono_s
         return self._watched_s
 
+    def trial_left_s(self, now: Now) -> float:
+        """Give how long the trial will go on, at least, in seconds."""
+        release = self._record.release_on_trial
+        duration_s = 0.0 if release is None else release.trial.duration_s
+        return duration_s - self._count_elapsed_s(now)
+
     def watched(self, verdict: Verdict, now: Now) -> list[Action]:
         """Decide by what the look found."""
         if verdict.passed is None:

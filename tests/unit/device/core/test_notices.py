@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
+from slotcast_device.core.notice_review import LONG_TRIAL_S
 from slotcast_device.core.plan import PLAN_AGAIN_S
 from slotcast_device.core.state import unknown_release
 from slotcast_device.core.transfer.transfer_actions import Unsubscribe
@@ -20,6 +22,7 @@ from slotcast_schemas.errors import (
     StorageFailed,
     WrongBase,
 )
+from slotcast_schemas.messages.release import Trial
 from slotcast_schemas.messages.status import BenchedRelease
 from slotcast_schemas.states import State
 from tests.support.core_story import (
@@ -382,6 +385,54 @@ def test_a_cancel_on_trial_goes_back() -> None:
     assert story.job == act.CheckSlot("a")
     story.done()
     assert story.words == ("ROLLED_BACK", "canceled", "the publisher canceled it")
+
+
+def test_a_long_trial_ends_at_once_where_another_release_is_to_be_installed() -> None:
+    """As when a stolen key signed it: whoever has the keys now is not kept waiting for months."""
+    story = Story().begun(serving())
+    story.on_trial(notice(release=release_of(2, trial=Trial(duration_s=30 * 86400.0))))
+    story.done(act.Verdict(passed=None, reason="pending"))
+    story.offered(notice(3))
+    assert story.job == act.CheckSlot("a")
+    actions = story.done()
+    assert story.words[:2] == ("ROLLED_BACK", "superseded")
+    assert [action for action in actions if isinstance(action, act.Verify)], "it is looked at now"
+
+
+def test_a_trial_that_waits_for_requests_keeps_another_release_for_an_hour_at_most() -> None:
+    trial = Trial(min_requests=10**9, deadline_s=90 * 86400.0)
+    story = Story().begun(serving())
+    story.on_trial(notice(release=release_of(2, trial=trial)))
+    story.done(act.Verdict(passed=None, reason="pending"))
+    story.offered(notice(3))
+    assert story.words[:2] == ("TRIAL", "on_trial")
+    waited_s = 0.0
+    while story.words[0] == "TRIAL" and not story.update.verdict:
+        step_s, _ = story.wait()
+        waited_s += step_s
+        story.done(act.Verdict(passed=None, reason="pending"))
+        if isinstance(story.job, act.Verify):
+            story.done(act.NoticeVerified(notice(3), FACTS))
+    assert LONG_TRIAL_S <= waited_s < LONG_TRIAL_S + 120
+    story.done()
+    assert story.words[:2] == ("ROLLED_BACK", "superseded")
+
+
+@pytest.mark.parametrize(
+    ("trial", "offer"),
+    [
+        (Trial(duration_s=1800.0), {}),
+        (Trial(duration_s=30 * 86400.0), {"groups": ()}),
+        (Trial(duration_s=30 * 86400.0), {"state": "paused"}),
+    ],
+    ids=["it is over soon", "for other devices", "paused"],
+)
+def test_otherwise_a_trial_goes_on_to_its_end(trial: Trial, offer: dict[str, Any]) -> None:
+    story = Story().begun(serving())
+    story.on_trial(notice(release=release_of(2, trial=trial)))
+    story.done(act.Verdict(passed=None, reason="pending"))
+    story.offered(notice(3, **offer))
+    assert story.words[:2] == ("TRIAL", "on_trial")
 
 
 def test_a_metered_link_waits_and_is_planned_anew() -> None:
