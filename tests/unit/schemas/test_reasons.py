@@ -32,6 +32,7 @@ OTHER_MEANINGS = {
     "slow",  # the outcome of a second opinion
     "starting",  # the default in a message type, whose documents show it
     "stopped",  # a step of the probe's child
+    "superseded",  # a word of a rollout's log
 }
 """Words that stand in the code for something that is no reason."""
 
