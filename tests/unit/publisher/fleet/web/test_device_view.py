@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import event
 
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.fleet.database.database import Database, open_database
+from slotcast_publisher.fleet.database.listing import history_of
 from slotcast_publisher.fleet.database.tables import device_models
 from slotcast_publisher.fleet.web.screens.course_view import course_view
 from slotcast_publisher.fleet.web.screens.device_data import DeviceFacts, device_facts
@@ -173,3 +176,20 @@ def test_what_a_device_says_is_bounded(database: Database) -> None:
     screen = screen_of(database)
     assert (len(screen.tags), screen.tags_left) == (64, 936)
     assert (len(screen.slots[0].files), screen.slots[0].left) == (16, 48)
+
+
+def test_the_history_of_one_device_is_found_by_the_device(database: Database) -> None:
+    """SQLite would walk through all that a fleet did with the model: 90 ms of 100,000 devices."""
+    story.tell_story(database)
+    asked: list[tuple[str, Any]] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        asked.append((statement, parameters))
+
+    with database.reading() as connection:
+        event.listen(connection, "before_cursor_execute", note)
+        history_of(connection, story.DEVICE, story.MODEL)
+        event.remove(connection, "before_cursor_execute", note)
+        statement, parameters = asked[0]
+        plan = connection.exec_driver_sql(f"explain query plan {statement}", parameters).all()
+    assert any("ix_history_device_at_s" in row[3] for row in plan), plan

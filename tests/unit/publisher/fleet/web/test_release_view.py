@@ -11,6 +11,7 @@ import pytest
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.fleet.database.database import Database, open_database
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
+from slotcast_publisher.fleet.web.screens import release_data
 from slotcast_publisher.fleet.web.screens.release_data import ReleaseFacts, release_facts
 from slotcast_publisher.fleet.web.screens.release_view import ReleaseScreen, release_screen
 from slotcast_publisher.fleet.web.words import Clock
@@ -118,6 +119,19 @@ def test_who_runs_it_by_group_and_by_tag(repo: Repository, database: Database) -
         ("rev-b", "1", "2"),
     ]
     assert "tag=board%3Drev-c" in screen.tags[0].href
+
+
+def test_of_a_large_fleet_a_tag_is_counted_when_it_is_asked_for(
+    repo: Repository, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet(database)
+    monkeypatch.setattr(release_data, "COUNTED_MAX", 4)
+    with database.reading() as connection:
+        files = RolloutFiles(repo.path)
+        facts = release_facts(connection, repo, files, story.MODEL, "3.3.0")
+    assert facts.tags == facts.groups == (), "no rollout has counted its groups either"
+    assert list(facts.keys) == ["board", "ring", "site"]
+    assert len(screen_of(repo, database).tags) == 2, "asked for by its name"
 
 
 def test_payloads_say_what_each_saves_for_devices_that_hold_its_base(

@@ -136,7 +136,7 @@ def _give_history(request: AnyRequest, context: Context, device: FromPath[str]) 
     )  # fmt: skip
     query = select(*(h[name] for name in head)).where(h.device == device)
     if model:
-        query = query.where(h.model == model)
+        query = query.where(h.model.concat("") == model)  # not by the model's index
     query = query.order_by(h.at_s.desc(), h.id.desc()).limit(HISTORY_ROWS_MAX)
     with context.database.reading() as connection:
         rows = [tuple(row) for row in connection.execute(query)]

@@ -28,6 +28,7 @@ from slotcast_publisher.fleet.database.tables import (
 from slotcast_publisher.fleet.figures.comparison import Pair
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
+from slotcast_publisher.fleet.steering.saved_views import saved_view
 from slotcast_publisher.inspection import inspect_notice
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.store import PayloadRecord
@@ -40,6 +41,9 @@ PREDECESSORS: Final = 4
 """So many releases before this one are shown beside it."""
 PLACES_MAX: Final = 40
 """The most groups, and the most values of a tag, that are listed."""
+COUNTED_MAX: Final = 20_000
+"""Up to so many devices that have the model, all are counted by group and by a tag at once; of more
+a rollout's groups are as it was seen last, and a tag is counted when it is asked for."""
 KEYS_MAX: Final = 12
 """The most tags that can be chosen."""
 ROLLOUTS_MAX: Final = 10
@@ -151,7 +155,7 @@ def release_facts(
     files: RolloutFiles,
     model: str,
     version: str,
-    key: str,
+    key: str = "",
 ) -> ReleaseFacts:
     """Read what is known of a release.
 
@@ -161,7 +165,8 @@ def release_facts(
         files: its rollouts.
         model: of the release.
         version: of the release.
-        key: the tag by which it is said where the release runs; the most common where empty.
+        key: the tag by which it is said where the release runs; where it is empty, the most common
+            one, or none of a large fleet.
 
     Raises:
         NotFound: there is no such release.
@@ -179,7 +184,10 @@ def release_facts(
     )
     before = next((r for r in all_releases if r.sequence < release.sequence), None)
     keys = _tag_keys(connection)
-    chosen = key if key in keys else next(iter(keys), "")
+    versions = version_counts(connection, model)
+    is_small = sum(each.devices for each in versions) <= COUNTED_MAX
+    chosen = key if key in keys else next(iter(keys), "") if is_small else ""
+    brought_by = _rollouts(connection, files, model, version)
     is_offered = offer is not None and offer.version == version
     return ReleaseFacts(
         release=release,
@@ -190,14 +198,14 @@ def release_facts(
         releases=all_releases,
         sums={each.sequence: each.figures for each in release_sums(connection, model)},
         ever=devices_with_figures(connection, model),
-        versions=version_counts(connection, model),
+        versions=versions,
         bad=_bad_by_sequence(connection, model),
         pairs=() if before is None else _pairs(connection, release, before.sequence),
-        groups=_groups(connection, release),
+        groups=_groups(connection, release) if is_small else _groups_seen(connection, brought_by),
         keys=keys,
         key=chosen,
         tags=_by_tag(connection, release, chosen) if chosen else (),
-        rollouts=_rollouts(connection, files, model, version),
+        rollouts=brought_by,
         notes=notes.notes_of(connection, "release", notes.release_subject(model, version)),
     )
 
@@ -285,6 +293,16 @@ def _groups(connection: Connection, release: Release) -> list[Place]:
         .limit(PLACES_MAX)
     )
     return [Place(*row) for row in connection.execute(query)]
+
+
+def _groups_seen(connection: Connection, brought_by: Sequence[RolloutOf]) -> Sequence[Place]:
+    """Give the groups of the newest rollout, as it was seen last."""
+    found = saved_view(connection, brought_by[0].name) if brought_by else None
+    groups = () if found is None else found.view.groups
+    return tuple(
+        Place(group.name, group.members, group.committed, group.states.get("TRIAL", 0))
+        for group in groups[:PLACES_MAX]
+    )
 
 
 def _tag_keys(connection: Connection) -> list[str]:
