@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -61,7 +62,7 @@ def make(look: Look) -> Rendered:
     Raises:
         UsageError: `sort` or `after` is not such a one.
     """
-    asked, sort = filter_of(look.arguments), _sort(look.arguments)
+    asked, sort = _asked(look), _sort(look.arguments)
     wanted, after = wanted_of(asked, look.clock.now_s), look.arguments.get("after", "")
     with look.context.database.reading() as connection:
         page = device_page(connection, wanted, sort, limit=PAGE, behind=read_place(after))
@@ -102,6 +103,14 @@ def make(look: Look) -> Rendered:
         next_href="" if page.last is None else _href(asked, sort, place_words(page.last)),
         repo=str(look.context.repo.path),
     )
+
+
+def _asked(look: Look) -> DeviceFilter:
+    """Read the filter; a rollout is of one model, by which devices are found faster."""
+    asked = filter_of(look.arguments)
+    if asked.rollout and not asked.model and asked.rollout in look.context.files.names():
+        return replace(asked, model=look.context.files.load(asked.rollout).plan.model)
+    return asked
 
 
 def _sentence(asked: DeviceFilter, total: int, devices: int) -> str:

@@ -22,8 +22,9 @@ from slotcast_publisher.fleet.database.fleet_counts import (
     version_counts,
 )
 from slotcast_publisher.fleet.database.listing import KnownDevice, Wanted
-from slotcast_publisher.fleet.database.tables import device_models, rollouts
+from slotcast_publisher.fleet.database.tables import device_models, release_hours, rollouts
 from slotcast_publisher.fleet.web.context import WebContext
+from slotcast_publisher.fleet.web.screens.calls_view import DAYS, STEP_S, Calls
 from slotcast_publisher.fleet.web.screens.device_filter import UNSEEN_S
 
 IN_NEED: Final = ("ROLLED_BACK", "FAILED", "REJECTED")
@@ -31,6 +32,8 @@ IN_NEED: Final = ("ROLLED_BACK", "FAILED", "REJECTED")
 IN_NEED_MAX: Final = 14
 """The most devices of those on the first screen."""
 CLOCK_OFF_S: Final = 120
+PLOTS_MAX: Final = 12
+"""The most models of which it is drawn what answered their calls."""
 _ENDED: Final = frozenset({"FINISHED", "STOPPED"})
 
 
@@ -43,6 +46,7 @@ class FleetData:
         saved_bytes: what deltas and reused files spared, of what now runs.
         dropped: messages that changed nothing, by why.
         in_need: devices that did not take a release; some of them.
+        calls: that each release answered over the last days; of some models.
     """
 
     presence: Presence
@@ -52,6 +56,7 @@ class FleetData:
     saved_bytes: int
     dropped: dict[str, int]
     in_need: Sequence[KnownDevice]
+    calls: Sequence[Calls]
 
 
 def read_fleet(context: WebContext) -> FleetData:
@@ -65,14 +70,17 @@ def read_fleet(context: WebContext) -> FleetData:
     """
     since_s = int(context.now_s()) - UNSEEN_S
     with context.database.reading() as connection:
+        versions = version_counts(connection)
+        models = list(dict.fromkeys(each.model for each in versions))[:PLOTS_MAX]
         return FleetData(
             presence=presence(connection, since_s, CLOCK_OFF_S),
             states=state_counts(connection),
-            versions=version_counts(connection),
+            versions=versions,
             alarms=standing(connection),
             saved_bytes=_saved_bytes(connection),
             dropped=dropped_counts(connection),
             in_need=_in_need(connection),
+            calls=_calls(connection, models, context.now_s()),
         )
 
 
@@ -81,6 +89,21 @@ def _saved_bytes(connection: Connection) -> int:
     d = device_models.c
     query = select(func.sum(d.saved_bytes)).where(d.active_sequence == d.target_sequence)
     return int(connection.scalar(query) or 0)
+
+
+def _calls(connection: Connection, models: Sequence[str], now_s: float) -> list[Calls]:
+    """Add up the calls of each release of some models, by steps of time."""
+    r = release_hours.c
+    step = r.hour_s // STEP_S
+    query = (
+        select(r.model, r.sequence, step, func.sum(r.requests))
+        .where(r.model.in_(models), r.hour_s >= int(now_s) - DAYS * 86400)
+        .group_by(r.model, r.sequence, step)
+    )
+    return [
+        Calls(model, sequence, int(at), int(requests))
+        for model, sequence, at, requests in connection.execute(query)
+    ]
 
 
 def _in_need(connection: Connection) -> list[KnownDevice]:

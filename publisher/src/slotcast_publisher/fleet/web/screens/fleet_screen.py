@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from litestar import Request, Response, get
 from litestar.response import ServerSentEvent
+from markupsafe import Markup
 
 from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.database.fleet_counts import state_counts
@@ -14,10 +15,11 @@ from slotcast_publisher.fleet.steering.overview import RolloutView
 from slotcast_publisher.fleet.web.context import Context, WebContext
 from slotcast_publisher.fleet.web.guards import needs
 from slotcast_publisher.fleet.web.plots.bars import bar
+from slotcast_publisher.fleet.web.screens.calls_view import calls_plots
 from slotcast_publisher.fleet.web.screens.devices_view import device_rows
 from slotcast_publisher.fleet.web.screens.exports import csv_file
-from slotcast_publisher.fleet.web.screens.fleet_data import read_fleet, rollout_names
-from slotcast_publisher.fleet.web.screens.fleet_view import fleet_screen, rollout_row
+from slotcast_publisher.fleet.web.screens.fleet_data import FleetData, read_fleet, rollout_names
+from slotcast_publisher.fleet.web.screens.fleet_view import FleetScreen, fleet_screen, rollout_row
 from slotcast_publisher.fleet.web.screens.rendering import Rendered, render
 from slotcast_publisher.fleet.web.screens.rollout_data import kept_view
 from slotcast_publisher.fleet.web.screens.rollout_view import ICON
@@ -61,9 +63,20 @@ def make(look: Look) -> Rendered:
         dropped_words=", ".join(f"{count_words(n)} {why}" for why, n in most) or "none dropped",
         rollout_count=len(names),
         rows=list(device_rows(data.in_need, look.clock.now_s)),
-        over_time={},
+        over_time=_over_time(data, screen, look.clock.now_s),
         bar=bar,
     )
+
+
+def _over_time(data: FleetData, screen: FleetScreen, now_s: float) -> dict[str, Markup]:
+    """Draw which releases answered the calls of each model."""
+    names = {(each.model, each.sequence): each.version for each in data.versions}
+    kinds = {
+        (row.model, cell.state): kind
+        for row in screen.versions
+        for cell, kind in zip(row.cells, row.kinds, strict=True)
+    }
+    return calls_plots(data.calls, names, kinds, now_s)
 
 
 def make_rollouts(look: Look) -> Rendered:

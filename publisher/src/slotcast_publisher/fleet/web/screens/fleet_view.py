@@ -252,7 +252,7 @@ def _text(alarm: Alarm) -> str:
     if alarm.subject != CROWD or alarm.kind not in _CROWDS:
         return alarm.text
     some = f": {', '.join(alarm.subjects[:_SUBJECTS_MAX])}" if alarm.subjects else ""
-    more = ", …" if alarm.count > _SUBJECTS_MAX else ""
+    more = ", …" if alarm.subjects and alarm.count > _SUBJECTS_MAX else ""
     return f"{devices_words(alarm.count)} {_CROWDS[alarm.kind]}{some}{more}"
 
 

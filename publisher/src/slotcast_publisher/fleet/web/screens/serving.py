@@ -199,7 +199,7 @@ class Screens:
         self, request: AnyRequest, asked: Asked, who: Who, have: dict[str, str], csrf: str
     ) -> AsyncIterator[ServerSentEventMessage]:
         self._watchers += 1
-        head, quiet, looks = ("", ""), 0, 0
+        head, quiet, looks = ("", ""), ALIVE_EVERY, 0
         try:
             while True:
                 looks += 1
