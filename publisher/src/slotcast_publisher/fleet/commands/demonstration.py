@@ -128,7 +128,7 @@ def make_demo(folder: Path, broker: str) -> Repository:
         folder: where it is made; must not be there.
         broker: its address.
     """
-    repo = Repository.init(folder, Settings(brokers=(Broker(url=broker),)))
+    repo = Repository.init(folder, Settings(brokers=(Broker(url=broker, protocol="3.1.1"),)))
     _release(repo, "detector", "1.0", seed=1)
     _release(
         repo,
