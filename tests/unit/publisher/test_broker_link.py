@@ -12,12 +12,13 @@ import pytest
 
 from slotcast_publisher.delivery.broker_link import open_link
 from slotcast_publisher.settings import Broker
-from slotcast_schemas.errors import BrokerRefused
+from slotcast_schemas.errors import BrokerRefused, LinkDown
 
 ACCEPTED_311 = b"\x20\x02\x00\x00"
 UNACCEPTABLE_VERSION_311 = b"\x20\x02\x00\x01"
 UNSUPPORTED_VERSION_5 = b"\x20\x03\x00\x84\x00"
 NOT_AUTHORIZED_5 = b"\x20\x03\x00\x87\x00"
+SILENCE = b"no answer at all"
 
 
 @contextmanager
@@ -34,8 +35,9 @@ def broker(answer_to_mqtt5: bytes) -> Iterator[tuple[str, list[int]]]:
             with connection:
                 connect = connection.recv(4096)
                 levels.append(connect[connect.index(b"MQTT") + 4])
-                connection.sendall(answer_to_mqtt5 if levels[-1] == 5 else ACCEPTED_311)
-                while levels[-1] == 4 and connection.recv(4096):
+                answer = answer_to_mqtt5 if levels[-1] == 5 else ACCEPTED_311
+                connection.sendall(b"" if answer == SILENCE else answer)
+                while (levels[-1] == 4 or answer == SILENCE) and connection.recv(4096):
                     pass
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -50,14 +52,15 @@ def broker(answer_to_mqtt5: bytes) -> Iterator[tuple[str, list[int]]]:
 
 @pytest.mark.parametrize(
     "answer",
-    [UNACCEPTABLE_VERSION_311, UNSUPPORTED_VERSION_5, b""],
-    ids=["as 3.1.1 says it", "as 5 says it", "hangs up"],
+    [UNACCEPTABLE_VERSION_311, UNSUPPORTED_VERSION_5, b"", SILENCE],
+    ids=["as 3.1.1 says it", "as 5 says it", "hangs up", "says nothing"],
 )
 def test_a_broker_of_the_older_protocol_is_asked_in_it(
     answer: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the library words the answer anew."""
     monkeypatch.setattr("paho.mqtt.reasoncodes.ReasonCode.__str__", lambda _: "worded anew")
+    monkeypatch.setattr("slotcast_publisher.delivery.broker_link._OTHER_PROTOCOL_S", 0.5)
     with broker(answer) as (url, levels), open_link(Broker(url=url), Path()) as link:
         assert link.protocol == "3.1.1"
     assert levels == [5, 4]
@@ -71,3 +74,17 @@ def test_a_refusal_for_another_reason_is_not_asked_again_in_another_protocol() -
     ):
         pass
     assert levels == [5]
+
+
+def test_a_broker_that_never_says_anything_is_down_and_not_refusing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So it is tried again soon."""
+    for name in ("_OTHER_PROTOCOL_S", "_CONNECT_TIMEOUT_S"):
+        monkeypatch.setattr(f"slotcast_publisher.delivery.broker_link.{name}", 0.2)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        pytest.raises(LinkDown, match="no answer"),
+        open_link(Broker(url=f"mqtt://127.0.0.1:{silent.getsockname()[1]}"), Path()),
+    ):
+        pass

@@ -37,6 +37,8 @@ ARRIVED_MAX: Final = 2_000
 _KEEPALIVE_S: Final = 30
 """The seconds of silence after which a ping goes to the broker (MQTT's keep alive)."""
 
+_OTHER_PROTOCOL_S: Final = 10.0
+"""The seconds after which a broker that says nothing to MQTT 5 is asked in MQTT 3.1.1."""
 _CONNECT_TIMEOUT_S: Final = 20.0
 """The seconds to wait for a connection, and for the answer to CONNECT."""
 
@@ -168,6 +170,7 @@ class BrokerLink:
         *,
         needs_retained: bool = True,
         inbound: Inbound | None = None,
+        is_last: bool = True,
     ) -> None:
         """Connect.
 
@@ -177,6 +180,7 @@ class BrokerLink:
             protocol: `5` or `3.1.1`.
             needs_retained: whether a broker that keeps no retained messages is refused.
             inbound: where messages go that are many; they become events unless given.
+            is_last: whether no other protocol is tried where the broker says nothing.
 
         Raises:
             LinkDown: no answer.
@@ -200,7 +204,7 @@ class BrokerLink:
         self._is_up = threading.Event()
         self._client = self._make_client(where, broker, base)
         try:
-            self._connect(where)
+            self._connect(where, is_last=is_last)
         except BaseException:
             self.close()
             raise
@@ -283,7 +287,7 @@ class BrokerLink:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _connect(self, where: BrokerAddress) -> None:
+    def _connect(self, where: BrokerAddress, *, is_last: bool) -> None:
         try:
             clean = True if self.protocol == "5" else paho.MQTT_CLEAN_START_FIRST_ONLY
             self._client.connect(
@@ -298,10 +302,12 @@ class BrokerLink:
         except OSError as exc:
             raise LinkDown(f"{self.name}: {exc.strerror or exc}") from exc
         self._client.loop_start()
+        patience_s = _CONNECT_TIMEOUT_S if is_last else _OTHER_PROTOCOL_S
         try:
-            answer = self._connected.get(timeout=_CONNECT_TIMEOUT_S)
+            answer = self._connected.get(timeout=patience_s)
         except queue.Empty as exc:
-            raise LinkDown(f"{self.name}: no answer in {_CONNECT_TIMEOUT_S:.0f} s") from exc
+            kind = LinkDown if is_last else _OtherProtocol
+            raise kind(f"{self.name}: no answer in {patience_s:.0f} s") from exc
         if isinstance(answer, Lost):
             raise _OtherProtocol(
                 f"{self.name}: closed the connection before answering ({answer.why})"
@@ -476,10 +482,16 @@ def _connect(
 ) -> BrokerLink:
     protocols = _PROTOCOLS[broker.protocol]
     for protocol in protocols[:-1]:
-        # Brokers of MQTT 3.1.1 answer "unsupported protocol version", or just hang up.
+        # Brokers of MQTT 3.1.1 answer "unsupported protocol version", hang up, or say nothing:
+        # amqtt 0.12 does so where the CONNECT carries properties.
         with contextlib.suppress(_OtherProtocol):
             return BrokerLink(
-                broker, base, protocol, needs_retained=needs_retained, inbound=inbound
+                broker,
+                base,
+                protocol,
+                needs_retained=needs_retained,
+                inbound=inbound,
+                is_last=False,
             )
     return BrokerLink(broker, base, protocols[-1], needs_retained=needs_retained, inbound=inbound)
 
