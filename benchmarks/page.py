@@ -25,7 +25,7 @@ from tests.support.postgresql import PostgresqlUnavailable, postgresql
 
 DEVICES: Final = 100_000
 QUICK_DEVICES: Final = 5_000
-TIMES: Final = 25
+TIMES: Final = 20
 QUICK_TIMES: Final = 5
 LIMIT_S: Final = 0.2
 """What the 95th of a hundred answers may take."""

@@ -26,7 +26,7 @@ from typing import Final
 from tests.fleet_simulation import sweep as fleet_sweep
 from tests.simulation import sweep as device_sweep
 from tests.simulation.trial_sweep import sweep_trials
-from tests.soak import cuts, starts
+from tests.soak import api, cuts, starts
 from tests.soak.fuzzing import TARGETS
 from tests.support.sweeps import Total
 
@@ -54,6 +54,7 @@ class Soak:
     rollouts: Total = field(default_factory=lambda: Total(fleet_sweep.WHAT))
     fuzzed: Counter[str] = field(default_factory=Counter)
     cuts: list[cuts.Result] = field(default_factory=list)
+    asked: int = 0
     kills: int = 0
     arm: str = ""
     stories: list[str] = field(default_factory=list)
@@ -114,6 +115,12 @@ class Soak:
             self.fuzzed[target] += int(found[1]) if found else 0
             if done.returncode:
                 self.failures.append(f"{' '.join(command)}\n{done.stderr[-3000:]}")
+
+    def ask_api(self, turn: int, share_s: float) -> None:
+        """Ask the page's API for whatever its document allows, and what it nearly does."""
+        result = api.run(self.left_s(share_s), self.first_seed + 1000 * turn)
+        self.asked += result.sent
+        self.failures += [f"python -m tests.soak.api\n{text}" for text in result.failures]
 
     def cut(self, turn: int, share_s: float) -> None:
         """Give the agent more disks that power cuts left."""
@@ -176,6 +183,7 @@ class Soak:
         lines = [f"first seed {self.first_seed}", self.simulation.text()]
         lines.append(f"trials with an application: {self.trials}")
         lines += [self.rollouts.text()] if self.rollouts.seeds else []
+        lines += [f"requests to the API: {self.asked:,}"] if self.asked else []
         lines += [result.text() for result in self.cuts]
         lines += [result.text() for result in self.starts]
         lines += [self.arm] if self.arm else []
@@ -196,6 +204,7 @@ def main() -> int:
             "trials",
             "rollouts",
             "fuzz",
+            "api",
             "cuts",
             "kills",
             "canary",
@@ -211,6 +220,7 @@ def main() -> int:
         "trials": soak.try_out,
         "rollouts": soak.roll_out,
         "fuzz": soak.fuzz,
+        "api": soak.ask_api,
         "cuts": soak.cut,
         "kills": soak.kill,
         "canary": soak.tell_canary_stories,

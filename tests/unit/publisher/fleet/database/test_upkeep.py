@@ -179,6 +179,8 @@ def test_the_file_stops_growing_over_simulated_months(database: Database) -> Non
     keep = FleetSettings(metrics_days=1, hours_days=4, history_days=6, devices_days=6)
     upkeep = Upkeep(database, keep)
     pages: list[int] = []
+    with database.reading() as connection:  # tables and indexes without a row are pages, too
+        empty = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
     counter = 0
     for day in range(24):
         day_s = NOW_S + day * DAY_S
@@ -199,7 +201,7 @@ def test_the_file_stops_growing_over_simulated_months(database: Database) -> Non
                 connection.execute(update(tables.devices).values(seen_s=at_s))
         upkeep.look(day_s + DAY_S - 1)
         with database.reading() as connection:
-            pages.append(connection.exec_driver_sql("PRAGMA page_count").scalar_one())
+            pages.append(connection.exec_driver_sql("PRAGMA page_count").scalar_one() - empty)
     assert pages[3] > 1.2 * pages[0], "it does grow at first, or this test says nothing"
     assert max(pages[12:]) <= 1.1 * max(pages[:12])
     assert count(database, tables.metrics) <= 2 * 6 * 12
