@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, literal, select
 
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.fleet.alarms.board import Alarm
@@ -94,7 +94,8 @@ def _saved_bytes(connection: Connection) -> int:
 def _calls(connection: Connection, models: Sequence[str], now_s: float) -> list[Calls]:
     """Add up the calls of each release of some models, by steps of time."""
     r = release_hours.c
-    step = r.hour_s // STEP_S
+    # Written into the statement: PostgreSQL takes two parameters for two expressions.
+    step = r.hour_s // literal(STEP_S, literal_execute=True)
     query = (
         select(r.model, r.sequence, step, func.sum(r.requests))
         .where(r.model.in_(models), r.hour_s >= int(now_s) - DAYS * 86400)
