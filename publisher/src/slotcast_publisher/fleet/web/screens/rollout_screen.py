@@ -20,6 +20,7 @@ from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.database.rollouts import LogLine
 from slotcast_publisher.fleet.rollout.person import Wish
 from slotcast_publisher.fleet.steering import requests
+from slotcast_publisher.fleet.steering.overview import RolloutView
 from slotcast_publisher.fleet.web.context import Context, WebContext
 from slotcast_publisher.fleet.web.guards import needs, who_asks
 from slotcast_publisher.fleet.web.plots.bars import bar
@@ -31,6 +32,8 @@ from slotcast_publisher.fleet.web.screens.failures_view import failures_of, sett
 from slotcast_publisher.fleet.web.screens.rendering import Rendered, render
 from slotcast_publisher.fleet.web.screens.rollout_view import rollout_screen
 from slotcast_publisher.fleet.web.screens.serving import Look, ScreensHere, query_of
+from slotcast_publisher.fleet.web.screens.switch_data import around_switch
+from slotcast_publisher.fleet.web.screens.switch_view import SwitchPlot, switch_plots
 
 NAME: Final = "rollout"
 """Of the screen."""
@@ -96,6 +99,7 @@ def make(look: Look) -> Rendered:
         actions=actions_of(view, str(context.repo.path), look.may),
         asked=rollout_data.asked_words(context, name, asked) if asked else None,
         latency=latency_view(view, screen.group),
+        over_time=_over_time(context, view, screen.group),
         failures=failures_of(view),
         settled=settled_words(view),
         log=Log(tuple(lines[:shown]), len(lines) > shown),
@@ -107,6 +111,15 @@ def make(look: Look) -> Rendered:
         old_href=f"{releases}/{quote(view.before, safe='')}",
         bar=bar,
     )
+
+
+def _over_time(context: WebContext, view: RolloutView, group: str) -> list[SwitchPlot]:
+    """Draw what the release does since the devices switched."""
+    if not group:
+        return []
+    with context.database.reading() as connection:
+        hours = around_switch(connection, view.model, view.sequence)
+    return switch_plots(hours, view, group)
 
 
 def _live(here: str, look: Look) -> str:
