@@ -193,3 +193,12 @@ def test_the_history_of_one_device_is_found_by_the_device(database: Database) ->
         statement, parameters = asked[0]
         plan = connection.exec_driver_sql(f"explain query plan {statement}", parameters).all()
     assert any("ix_history_device_at_s" in row[3] for row in plan), plan
+
+
+def test_a_young_history_fills_the_plot(database: Database) -> None:
+    story.tell_story(database)
+    facts = facts_of(database)
+    young = [each for each in facts.windows if each.at_s > story.NOW_S - 1200]
+    view = course_view("detector", young, facts.changes, limits_of(facts), "day", CLOCK)
+    assert len(view.rows) == len(young), "each of them has a row of its own"
+    assert "old-l" in str(view.latency) or "new-l" in str(view.latency)

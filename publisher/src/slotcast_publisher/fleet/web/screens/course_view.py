@@ -31,11 +31,13 @@ SPANS_S: Final = {"day": 86_400, "month": 30 * 86_400}
 """The times that can be looked at, by their words."""
 BINS: Final = 96
 """The most points of a line: each is of a quarter of an hour of a day."""
+_SHORTEST_S: Final = 900
+"""The shortest time that is drawn: what began just now has room to go on."""
 _GAP_BINS: Final = 3
 """After so many empty bins a line ends."""
 _SWITCHES_MAX: Final = 24
 _ROWS: Final = 24
-"""So many times are in the table: each hour of a day, or each day and a quarter of a month."""
+"""So many times are in the table: each hour of a whole day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +120,12 @@ def course_view(
         clock: the time, and the viewer's zone.
     """
     end_s = clock.now_s
-    begin_s = end_s - SPANS_S[span]
+    begin_s = _begin_s(windows, end_s, span)
     inside = sorted(
         (each for each in windows if begin_s <= each.at_s <= end_s + 60),
         key=lambda each: (each.at_s, each.sequence),
     )
-    bin_s = SPANS_S[span] / BINS
+    bin_s = (end_s - begin_s) / BINS
     binned = list(_binned(inside, begin_s, bin_s))
     newest = max((each.sequence for each in binned), default=0)
     names = {each.sequence: each.version or f"sequence {each.sequence}" for each in binned}
@@ -156,11 +158,18 @@ def course_view(
         span=span,
         latency=course(of_latency, said_p95) if lines else None,
         memory=course(of_memory, said_memory) if memory else None,
-        rows=tuple(_rows(inside, begin_s, SPANS_S[span] / _ROWS, names)),
+        rows=tuple(_rows(inside, begin_s, (end_s - begin_s) / _ROWS, names)),
         new=names.get(newest, ""),
         others=tuple(names[s] for s in sorted(names, reverse=True) if s != newest)[:4],
         has_limit=bool(lines or memory) and limits != CourseLimits(),
     )
+
+
+def _begin_s(windows: Sequence[Window], end_s: float, span: str) -> float:
+    """Give where the plot begins: with the span, or with the first figures if they are younger."""
+    earliest_s = end_s - SPANS_S[span]
+    first_s = min((each.at_s for each in windows if each.at_s >= earliest_s), default=earliest_s)
+    return max(earliest_s, min(first_s - _SHORTEST_S / BINS, end_s - _SHORTEST_S))
 
 
 def _kind(sequence: int, newest: int) -> str:

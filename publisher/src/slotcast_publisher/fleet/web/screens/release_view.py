@@ -10,7 +10,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from slotcast_publisher.fleet.figures.comparison import Figure, value_on_all
+from slotcast_publisher.fleet.figures.comparison import Figure, on_device, value_on_all
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures
 from slotcast_publisher.fleet.web.plots.ranges import Range, range_bar
 from slotcast_publisher.fleet.web.screens.release_data import (
@@ -167,10 +167,10 @@ def _answer(facts: ReleaseFacts, clock: Clock) -> Answer:
         words = facts.verdict.replace("_", " ")
         return Answer("broken", f"A device would refuse its notice: {words}. {runs}", "bad", notes)
     state = _state(facts)
-    worse = _comparison(facts)
+    worse, is_faster = _comparison(facts)
     if state == "PAUSED":
         return Answer("PAUSED", f"Do not widen it yet{worse}. {runs}", "warn", notes)
-    if worse and worse.startswith(": p95"):
+    if worse and not is_faster:
         return Answer(state, f"Slower than before{worse}. {runs}", "warn", notes)
     if not facts.is_offered and release.sequence < _offered_sequence(facts):
         return Answer(state, f"An older release. {runs}", "", notes)
@@ -195,18 +195,25 @@ def _offered_sequence(facts: ReleaseFacts) -> int:
     )
 
 
-def _comparison(facts: ReleaseFacts) -> str:
-    """Say how its p95 is beside the release before, on the same devices; nothing if alike."""
+def _comparison(facts: ReleaseFacts) -> tuple[str, bool]:
+    """Say how fast it is beside the release before, on the same devices, and whether it is faster.
+
+    Nothing is said where the two are about alike.
+    """
     before = facts.before
-    ratio = value_on_all(Figure.LATENCY_P95_RATIO, facts.pairs) if facts.pairs else None
-    if before is None or ratio is None or not math.isfinite(ratio):
-        return ""
-    if 1 / _NOTABLE_RATIO < ratio < _NOTABLE_RATIO:
-        return ""
-    return (
-        f": p95 is {ratio_words(ratio)} that of {before.version} on the same"
-        f" {count_words(len(facts.pairs))} devices"
-    )
+    for name, figure in (("p95", Figure.LATENCY_P95_RATIO), ("p50", Figure.LATENCY_P50_RATIO)):
+        counted = [pair for pair in facts.pairs if on_device(figure, pair) is not None]
+        ratio = value_on_all(figure, counted)
+        if before is None or ratio is None or not math.isfinite(ratio):
+            continue  # p95 needs many calls of each device
+        if 1 / _NOTABLE_RATIO < ratio < _NOTABLE_RATIO:
+            break
+        words = (
+            f": {name} is {ratio_words(ratio)} that of {before.version} on the same"
+            f" {several(len(counted), 'device')}"
+        )
+        return words, ratio < 1
+    return "", False
 
 
 def _notes(facts: ReleaseFacts, clock: Clock) -> Iterator[str]:
