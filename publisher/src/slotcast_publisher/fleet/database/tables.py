@@ -134,7 +134,7 @@ device_models: Final = Table(
     _count("saved_bytes"),  # of the present target, kept after the status says it no more
     Column("status", LargeBinary, nullable=False),  # msgpack of ModelStatus
     Index("ix_device_models_state", "model", "state", "reason"),
-    Index(None, "model", "active_sequence"),
+    Index("ix_device_models_release", "model", "active_sequence", "active_version"),
     Index("ix_device_models_deployment", "deployment", "group_name"),
     Index("ix_device_models_changed", "model", "changed_s"),
 )

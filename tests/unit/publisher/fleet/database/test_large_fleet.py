@@ -66,6 +66,8 @@ ANSWERED_BY_AN_INDEX: dict[str, Callable[[Connection], Any]] = {
     "by state": lambda c: device_page(c, Wanted(state="FAILED"), limit=50),
     "by reason": lambda c: device_page(c, Wanted(reason="too_slow"), limit=50),
     "by model and state": lambda c: device_page(c, Wanted(model=MODEL, state="FAILED"), limit=50),
+    "of a version": lambda c: device_page(c, Wanted(model=MODEL, version="7.0"), limit=50),
+    "count of a version": lambda c: count_of(c, Wanted(model=MODEL, version="7.0")),
     "of a group": lambda c: device_page(
         c, Wanted(deployment=ROLLOUT, group="canary", state="FAILED"), limit=50
     ),

@@ -32,7 +32,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("model", "name", name="pk_rollout_views"),
     )
     op.drop_index("ix_device_models_model_state", "device_models")
+    op.drop_index("ix_device_models_model_active_sequence", "device_models")
     op.create_index("ix_device_models_state", "device_models", ["model", "state", "reason"])
+    of_release = ["model", "active_sequence", "active_version"]
+    op.create_index("ix_device_models_release", "device_models", of_release)
     op.create_index("ix_device_models_deployment", "device_models", ["deployment", "group_name"])
     op.create_index("ix_device_models_changed", "device_models", ["model", "changed_s"])
     _add_up("metrics_releases", "release_figures", _KEY)
