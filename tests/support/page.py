@@ -23,8 +23,10 @@ from slotcast_publisher.fleet.access.roles import Permission, Role
 from slotcast_publisher.fleet.database.database import FILE_NAME, Database, open_database
 from slotcast_publisher.fleet.web.app import make_app
 from slotcast_publisher.fleet.web.context import WebContext, make_context
+from slotcast_publisher.fleet.web.cookies import cookie_name
 from slotcast_publisher.fleet.web.csrf import token_of
-from slotcast_publisher.fleet.web.server import PageServer, open_socket, url_of
+from slotcast_publisher.fleet.web.listening import open_socket, url_of
+from slotcast_publisher.fleet.web.server import PageServer
 from slotcast_publisher.repository import Repository
 from tests.support.waiting import WAIT_S
 
@@ -97,13 +99,18 @@ class RunningPage:
         return self._stack.enter_context(browser)
 
     def browser(self, name: str = "olga", role: Role = Role.OPERATOR) -> Browser:
-        """Give a browser with a user signed in, who is made if need be."""
+        """Give a browser with a user signed in, who is made if need be; no password is hashed."""
         if self.context.users.find(name) is None:
             self.context.users.add(name, role, TESTER)
-            self.context.users.set_password(name, PASSWORD, TESTER)
-        browser = self.stranger()
-        assert browser.sign_in(name).status_code == 303
-        return browser
+        secret = self.context.sessions.begin(name, "127.0.0.1", "a test")
+        kept = cookie_name("session", self.database.id, is_secure=False)
+        return self.stranger(cookies={kept: secret})
+
+    def person(self, name: str = "olga", role: Role = Role.OPERATOR) -> str:
+        """Make a user who can sign in with `PASSWORD`; gives the name."""
+        self.context.users.add(name, role, TESTER)
+        self.context.users.set_password(name, PASSWORD, TESTER)
+        return name
 
     def program(self, *scope: Permission) -> httpx.Client:
         """Give a program that sends a token of this scope."""

@@ -18,6 +18,7 @@ from msgspec import Meta
 from slotcast_publisher.alarm_settings import AlarmSettings
 from slotcast_publisher.durable import exclusive, write_atomic
 from slotcast_publisher.errors import NotFound
+from slotcast_publisher.page_settings import PageSettings, check_page
 from slotcast_schemas import limits
 from slotcast_schemas.broker import BrokerAddress
 from slotcast_schemas.decoders import make_decoders
@@ -144,6 +145,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     alarms: Annotated[
         AlarmSettings, Meta(description="When something of the fleet needs a person.")
     ] = AlarmSettings()
+    page: Annotated[
+        PageSettings, Meta(description="How browsers reach the fleet's page through a proxy.")
+    ] = PageSettings()
 
     @property
     def topics(self) -> Topics:
@@ -302,6 +306,7 @@ def check(settings: Settings, where: str = "") -> None:
     Topics(settings.prefix)
     for number, broker in enumerate(settings.brokers):
         BrokerAddress.parse(broker.url, f"{where}brokers[{number}].url")
+    check_page(settings.page, where)
 
 
 def to_toml(fields: Mapping[str, Any]) -> str:

@@ -95,6 +95,14 @@ COMMANDS: Final = {
         "slotcast_publisher.fleet.commands.note",
         "Write a note beside a device or a release, list them, or take one away.",
     ),
+    "users": CommandEntry(
+        "slotcast_publisher.fleet.commands.users",
+        "Who may sign in to the fleet's page, and what they may do there.",
+    ),
+    "tokens": CommandEntry(
+        "slotcast_publisher.fleet.commands.tokens",
+        "What programs sign in with at the fleet's API.",
+    ),
     "simulate": CommandEntry(
         "slotcast_publisher.fleet.commands.simulate",
         "Run many simulated devices against the repository's brokers, and say what happened.",

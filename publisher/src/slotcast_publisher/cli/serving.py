@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Final
 
 import typer
@@ -28,6 +29,9 @@ from slotcast_schemas.errors import StorageFailed, UsageError
 DATABASE_VARIABLE: Final = "SLOTCAST_DATABASE"
 """The environment variable that names the fleet's database: a password there is in no list of
 processes."""
+
+PAGE_LISTEN: Final = "127.0.0.1:8470"
+"""Where the fleet's page is, unless somebody says otherwise: for browsers of this machine alone."""
 
 FLEET_INSTALL: Final = "pip install 'slotcast-publisher[fleet]'"
 """What installs what the fleet needs."""
@@ -68,6 +72,12 @@ def _serve(
     no_fleet: Annotated[
         bool, typer.Option("--no-fleet", help="Do not watch the fleet, though it is installed.")
     ] = False,
+    listen: Annotated[
+        str, typer.Option("--listen", help="HOST:PORT where browsers find the fleet's page.")
+    ] = PAGE_LISTEN,
+    no_page: Annotated[
+        bool, typer.Option("--no-page", help="Do not show the fleet in a browser.")
+    ] = False,
     json: Annotated[
         bool | None,
         typer.Option(
@@ -85,7 +95,16 @@ def _serve(
     with (
         _logging(as_json=json) as say,
         _companion(
-            repository, database, chosen, say, health, workers, is_wanted=not no_fleet
+            _Wanted(
+                fleet=not no_fleet,
+                database=database,
+                workers=workers,
+                listen=None if no_page else listen,
+            ),
+            repository,
+            chosen,
+            say,
+            health,
         ) as companion,
     ):
         service = Service(
@@ -103,30 +122,45 @@ def _serve(
             service.run(threading.Event())
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What of the fleet is asked for."""
+
+    fleet: bool
+    database: str | None
+    workers: int | None
+    listen: str | None
+
+
 @contextlib.contextmanager
 def _companion(
+    wanted: _Wanted,
     repository: Repository,
-    database: str | None,
     brokers: Sequence[Broker],
     say: Say,
     health: BrokerHealth,
-    workers: int | None,
-    *,
-    is_wanted: bool,
 ) -> Iterator[Companion | None]:
     """Open the fleet where it is installed; it is known by its name alone, and not imported."""
     is_there = all(importlib.util.find_spec(name) is not None for name in _NEEDED)
-    if database is not None and not (is_there and is_wanted):
+    if wanted.database is not None and not (is_there and wanted.fleet):
         raise UsageError(
             "--database: is of the fleet, which --no-fleet leaves out"
             if is_there
             else f"--database: is of the fleet, which is not installed: {FLEET_INSTALL}"
         )
-    if not (is_there and is_wanted):
+    if not (is_there and wanted.fleet):
         yield None
         return
     module = importlib.import_module(_FLEET)
-    opened = module.open_fleet(repository, database, brokers, say, workers=workers, health=health)
+    opened = module.open_fleet(
+        repository,
+        wanted.database,
+        brokers,
+        say,
+        workers=wanted.workers,
+        health=health,
+        listen=wanted.listen,
+    )
     with opened as fleet:
         yield fleet
 

@@ -18,6 +18,7 @@ from slotcast_publisher.fleet.database.database import FILE_NAME, Database, open
 from slotcast_publisher.fleet.database.upkeep import Upkeep
 from slotcast_publisher.fleet.intake.intake import Bounds, Intake
 from slotcast_publisher.fleet.steering.build import build_steering
+from slotcast_publisher.fleet.web.child import PageChild
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.broker_health import BrokerHealth
 from slotcast_publisher.serve.companion import Heard
@@ -189,6 +190,7 @@ def open_fleet(
     bounds: Bounds | None = None,
     workers: int | None = None,
     health: BrokerHealth | None = None,
+    listen: str | None = None,
 ) -> Iterator[Fleet]:
     """Open the fleet of a repository for the length of a block.
 
@@ -200,17 +202,21 @@ def open_fleet(
         bounds: how much the intake holds; the usual unless given.
         workers: processes that make deltas; as many as the machine allows unless given.
         health: how the brokers stand, as `serve` finds them.
+        listen: HOST:PORT of the page; None for no page.
 
     Raises:
-        UsageError: a URL that is none, or whose driver is not installed.
+        UsageError: a URL or an address that is none, or a driver that is not installed.
         StorageFailed: the database cannot be opened, or is of a newer version.
     """
     with open_database(database or repo.path / FILE_NAME) as opened:
         ears = Ears(len(brokers))
         sources = Sources(repo, brokers, health or BrokerHealth(), lambda: ears.since_s)
+        parts = _make_parts(opened, sources, say, workers)
+        if listen is not None:
+            parts.append(PageChild(repo.path, database, listen, say))
         yield Fleet(
             Intake(opened, repo.topics, say, bounds),
-            _make_parts(opened, sources, say, workers),
+            parts,
             tuple(repo.topics.device("+", what) for what in _HEARD),
             _share(opened),
             ears,

@@ -29,6 +29,7 @@ TOKENS_MAX: Final = 1000
 """The most tokens that count at the same time."""
 _NOTED_EVERY_S: Final = 60
 _FORM: Final = re.compile(r"slotcast_([0-9a-f]{12})_([A-Za-z0-9_-]{20,80})")
+_ID: Final = re.compile(r"[0-9a-f]{12}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@+-]{0,63}")
 
 
@@ -155,7 +156,7 @@ class Tokens:
         c, now_s = tables.tokens.c, int(self._now_s())
         mine = select(tables.tokens).where(c.id == token_id)
         with self._database.transaction() as connection:
-            row = connection.execute(mine).one_or_none()
+            row = connection.execute(mine).one_or_none() if _ID.fullmatch(token_id) else None
             if row is None:
                 raise NotFound(f"no token {token_id!r:.40}: `slotcast tokens list REPO` names them")
             if row.revoked_s is None:

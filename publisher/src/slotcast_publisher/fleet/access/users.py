@@ -114,6 +114,15 @@ class Users:
         with self._database.reading() as connection:
             return _find(connection, name)
 
+    def known(self, name: str) -> User:
+        """Give a user who must be there.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        with self._database.reading() as connection:
+            return _known(connection, name)
+
     def add(self, name: str, role: Role, by: Actor) -> User:
         """Add a user, who has no password yet: `set_password` or a link gives one.
 
@@ -229,13 +238,9 @@ class Users:
             name: as it was typed.
             password: as it was typed.
         """
-        name = name.strip().lower()[:100]
-        with self._database.reading() as connection:
-            row = connection.execute(
-                select(tables.users).where(tables.users.c.name == name)
-            ).one_or_none()
-        kept = "" if row is None else row.password_hash
-        if not is_password(password, kept) or row is None:
+        name = name.strip().lower()
+        kept = self._kept_password(name)
+        if not is_password(password, kept):
             return None
         changes: dict[str, Any] = {"signed_in_s": int(self._now_s())}
         if is_outdated(kept):
@@ -246,6 +251,14 @@ class Users:
             if connection.execute(same.values(**changes)).rowcount != 1:
                 return None
             return _known(connection, name)
+
+    def _kept_password(self, name: str) -> str:
+        """Give what is kept of a password; empty where there is no such user, or no password."""
+        if not _NAME.fullmatch(name):
+            return ""
+        query = select(tables.users.c.password_hash).where(tables.users.c.name == name)
+        with self._database.reading() as connection:
+            return connection.execute(query).scalar_one_or_none() or ""
 
     # --- one-time links -------------------------------------------------------------------------
 
@@ -362,6 +375,8 @@ def _right(link: Link | None) -> Link:
 
 
 def _find(connection: Connection, name: str) -> User | None:
+    if not _NAME.fullmatch(name):
+        return None  # also for what no database takes as a text
     row = connection.execute(_SELECT.where(tables.users.c.name == name)).one_or_none()
     return None if row is None else _user(row)
 

@@ -26,6 +26,10 @@ HISTORY_PER_DEVICE_MAX: Final = 2000
 """The most rows of history of one device: one that flaps must not fill the disk."""
 RELEASES_PER_MODEL_MAX: Final = 32
 """The most releases of one model on one device of which figures are kept."""
+IDEMPOTENCY_S: Final = DAY_S
+"""The seconds for which the answer to a change is given again to who repeats it."""
+AUDIT_PER_ACTION_MAX: Final = 100_000
+"""The most entries of each action in the audit log: refused sign-ins push out nothing else."""
 ROLLOUT_LOG_MAX: Final = 100_000
 """The most rows of the log of all rollouts."""
 
@@ -79,6 +83,11 @@ def _old(keep: FleetSettings, now_s: float) -> Iterator[tuple[Table, ColumnEleme
     yield t.gate_answers, t.gate_answers.c.at_s < events_s
     yield t.requests, t.requests.c.at_s < events_s
     yield t.alarms, t.alarms.c.cleared_s < events_s
+    yield t.audit, t.audit.c.at_s < events_s
+    yield t.tokens, t.tokens.c.ends_s < events_s
+    yield t.sessions, t.sessions.c.ends_s < now_s
+    yield t.links, t.links.c.ends_s < now_s
+    yield t.idempotency, t.idempotency.c.at_s < now_s - IDEMPOTENCY_S
     silent_s = before(keep.devices_days)
     yield t.devices, t.devices.c.seen_s < silent_s
     for table in (t.device_models, t.device_tags):
@@ -115,6 +124,7 @@ _LONGEST: Final[tuple[tuple[Table, _Columns, ColumnElement[Any], int], ...]] = (
         RELEASES_PER_MODEL_MAX,
     ),
     (tables.rollout_log, (), _log.id, ROLLOUT_LOG_MAX),
+    (tables.audit, (tables.audit.c.action,), tables.audit.c.id, AUDIT_PER_ACTION_MAX),
 )
 """Tables of which each owner, by these columns, keeps so many rows: those with the highest value of
 a column."""

@@ -10,6 +10,7 @@ from litestar.di import Provide
 from litestar.static_files import create_static_files_router
 
 from slotcast_publisher.fleet.web import health, metrics, sign_in
+from slotcast_publisher.fleet.web.addresses import PlainAddresses
 from slotcast_publisher.fleet.web.api.counting import Counting
 from slotcast_publisher.fleet.web.api.router import api_router, openapi_config
 from slotcast_publisher.fleet.web.authentication import Authentication
@@ -20,6 +21,7 @@ from slotcast_publisher.fleet.web.guards import PUBLIC, check_permission, check_
 from slotcast_publisher.fleet.web.headers import add_headers
 from slotcast_publisher.fleet.web.live import Live
 from slotcast_publisher.fleet.web.metrics import Exposition, FleetCollector
+from slotcast_publisher.fleet.web.proxies import TrustedProxies
 from slotcast_publisher.fleet.web.screens import all_screens
 
 BODY_MAX_BYTES: Final = 256 * 1024
@@ -55,7 +57,12 @@ def make_app(context: WebContext) -> Litestar:
             "exposition": Provide(lambda: exposition, sync_to_thread=False),
         },
         guards=[check_permission],
-        middleware=[Authentication(context), CsrfProtection(context)],
+        middleware=[
+            PlainAddresses(),
+            TrustedProxies(context.settings),
+            Authentication(context),
+            CsrfProtection(context),
+        ],
         before_send=[add_headers],
         exception_handlers=HANDLERS,
         request_max_body_size=BODY_MAX_BYTES,

@@ -1,19 +1,22 @@
-"""Says who asks: by a token, or by the cookie of a session; runs before everything else."""
+"""Says who asks: by a token, by the word of a believed proxy, or by the cookie of a session."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Final
 
+import msgspec
 from litestar.connection import ASGIConnection
 from litestar.exceptions import NotAuthorizedException
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from slotcast_publisher.fleet.access.roles import PERMISSIONS
+from slotcast_publisher.fleet.access.audit import How
+from slotcast_publisher.fleet.access.roles import PERMISSIONS, Role
 from slotcast_publisher.fleet.web.context import WebContext
 from slotcast_publisher.fleet.web.cookies import SESSION, read_cookie
 from slotcast_publisher.fleet.web.guards import AnyConnection, Who
+from slotcast_publisher.fleet.web.proxies import PROXY_USER
 
 _BEARER: Final = "bearer "
 
@@ -46,7 +49,7 @@ class Authentication(ASGIMiddleware):
 
 
 def who_of(context: WebContext, connection: AnyConnection) -> Who | None:
-    """Say who asks; None for nobody whom we know. It reads the database.
+    """Give who asks, as it is now; None for nobody whom we know. Reads the database.
 
     Args:
         context: of the page.
@@ -59,8 +62,16 @@ def who_of(context: WebContext, connection: AnyConnection) -> Who | None:
     given = connection.headers.get("authorization", "")
     if given.lower().startswith(_BEARER):
         return _program(context, given[len(_BEARER) :].strip(), address)
+    named = connection.scope["state"].get(PROXY_USER)
+    user = context.users.find(named) if named else None
+    if user is not None:
+        return _person(user.name, user.role, "proxy", address)
     secret = read_cookie(connection, SESSION, context.database.id)
-    return _person(context, secret, address) if secret else None
+    session = context.sessions.find(secret) if secret else None
+    if session is None:
+        return None
+    who = _person(session.user, session.role, "session", address)
+    return msgspec.structs.replace(who, session_key=session.key)
 
 
 def _program(context: WebContext, token: str, address: str) -> Who:
@@ -70,18 +81,8 @@ def _program(context: WebContext, token: str, address: str) -> Who:
     return Who(name=f"token {found.name}", how="token", permissions=found.scope, address=address)
 
 
-def _person(context: WebContext, secret: str, address: str) -> Who | None:
-    session = context.sessions.find(secret)
-    if session is None:
-        return None
-    return Who(
-        name=session.user,
-        how="session",
-        permissions=PERMISSIONS[session.role],
-        address=address,
-        role=session.role,
-        session_key=session.key,
-    )
+def _person(name: str, role: Role, how: How, address: str) -> Who:
+    return Who(name=name, how=how, permissions=PERMISSIONS[role], address=address, role=role)
 
 
 def address_of(connection: AnyConnection) -> str:

@@ -13,6 +13,7 @@ from slotcast_publisher.fleet.access.tokens import Tokens
 from slotcast_publisher.fleet.access.users import Users
 from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
+from slotcast_publisher.page_settings import PageSettings
 from slotcast_publisher.repository import Repository
 
 
@@ -37,6 +38,11 @@ class WebContext:
     sessions: Sessions
     tokens: Tokens
     now_s: Callable[[], float]
+
+    @property
+    def settings(self) -> PageSettings:
+        """How browsers reach the page."""
+        return self.repo.settings.page
 
 
 Context = NamedDependency[WebContext]

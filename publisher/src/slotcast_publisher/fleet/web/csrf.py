@@ -52,6 +52,7 @@ class CsrfProtection(ASGIMiddleware):
 
     def __init__(self, context: WebContext) -> None:
         self._id = context.database.id
+        self._public_host = urlsplit(context.settings.url or "").netloc
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Check a change, or prepare the token of a page.
@@ -72,7 +73,7 @@ class CsrfProtection(ASGIMiddleware):
         request: Request[Any, Any, Any] = Request(scope, receive=receive, send=send)
         secret = self._secret(request)
         if request.method not in _SAFE:
-            await _check(request, secret)
+            await self._check(request, secret)
         elif not secret:
             secret = new_secret()
             send = self._giving_cookie(request, secret, send)
@@ -96,25 +97,26 @@ class CsrfProtection(ASGIMiddleware):
 
         return sending
 
+    async def _check(self, request: Request[Any, Any, Any], secret: str) -> None:
+        if not self._is_from_here(request):
+            raise PermissionDeniedException("this change was asked for by another site")
+        given = request.headers.get(HEADER, "")
+        if not given and request.headers.get("content-type", "").startswith(_FORM):
+            form = await request.form()
+            given = str(form.get(FIELD, ""))
+        if not secret or not hmac.compare_digest(given.encode(), token_of(secret).encode()):
+            raise PermissionDeniedException(
+                "this form is too old, or not from this page: go back, load the page again, and"
+                " send it once more"
+            )
 
-async def _check(request: Request[Any, Any, Any], secret: str) -> None:
-    if not _is_from_here(request):
-        raise PermissionDeniedException("this change was asked for by another site")
-    given = request.headers.get(HEADER, "")
-    if not given and request.headers.get("content-type", "").startswith(_FORM):
-        form = await request.form()
-        given = str(form.get(FIELD, ""))
-    if not secret or not hmac.compare_digest(given.encode(), token_of(secret).encode()):
-        raise PermissionDeniedException(
-            "this form is too old, or not from this page: go back, load the page again, and send"
-            " it once more"
-        )
-
-
-def _is_from_here(request: Request[Any, Any, Any]) -> bool:
-    """Say whether a browser calls the request one of our own pages'; older ones say nothing."""
-    site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        return site in {"same-origin", "none"}
-    origin = request.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    def _is_from_here(self, request: Request[Any, Any, Any]) -> bool:
+        """Say whether a browser calls it a request of our own pages; older ones say nothing."""
+        site = request.headers.get("sec-fetch-site")
+        if site is not None:
+            return site in {"same-origin", "none"}
+        origin = request.headers.get("origin")
+        if origin is None:
+            return True
+        host = urlsplit(origin).netloc
+        return bool(host) and host in {request.headers.get("host"), self._public_host}

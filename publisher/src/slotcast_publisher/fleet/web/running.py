@@ -8,7 +8,8 @@ from slotcast_publisher.fleet.access.audit import Actor
 from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.web.app import make_app
 from slotcast_publisher.fleet.web.context import make_context
-from slotcast_publisher.fleet.web.server import PageServer, url_of
+from slotcast_publisher.fleet.web.listening import url_of
+from slotcast_publisher.fleet.web.server import PageServer
 from slotcast_publisher.repository import Repository
 
 
@@ -55,7 +56,7 @@ def open_page(repo: Repository, database: Database, opened: socket.socket) -> Pa
         opened: the socket that it listens at.
     """
     context = make_context(repo, database)
-    url = url_of(opened)
+    url = (repo.settings.page.url or url_of(opened)).rstrip("/")
     secret = context.users.make_owners_link(Actor("", "nobody"))
     link = None if secret is None else f"{url}/link/{secret}"
     return Page(PageServer(make_app(context), opened), url, link)

@@ -34,7 +34,7 @@ def test_the_first_person_becomes_the_owner_by_a_link_that_works_once(page: Runn
 
 
 def test_a_wrong_password_says_how_many_tries_are_left(page: RunningPage) -> None:
-    page.browser("olga")
+    page.person("olga")
     stranger = page.stranger()
     refused = stranger.sign_in("olga", "not the password")
     assert refused.status_code == 403

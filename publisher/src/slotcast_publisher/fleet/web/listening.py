@@ -1,0 +1,64 @@
+"""Where the page listens: an address taken apart, a socket opened, and what browsers open."""
+
+from __future__ import annotations
+
+import socket
+from typing import Final
+
+from slotcast_publisher.cli.serving import PAGE_LISTEN
+from slotcast_schemas.errors import StorageFailed, UsageError
+
+_BACKLOG: Final = 128
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Take an address apart: `HOST:PORT`, `[IPV6]:PORT`, or a port alone.
+
+    Raises:
+        UsageError: it is none.
+    """
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
+    if not port.isascii() or not port.isdecimal() or int(port) > 65535:
+        raise UsageError(f"listen: expected HOST:PORT, such as {PAGE_LISTEN}, got {text!r:.80}")
+    return host, int(port)
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """Open the socket that the page listens at.
+
+    Args:
+        host: name or address.
+        port: 0 for any that is free.
+
+    Raises:
+        UsageError: the host is not known.
+        StorageFailed: the port is taken, or may not be used.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as exc:
+        raise UsageError(f"listen: {host!r:.80} is no address of this machine: {exc}") from exc
+    # With the protocol named, asyncio sends short answers at once (TCP_NODELAY).
+    opened = socket.socket(family, kind, protocol)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(address)
+        opened.listen(_BACKLOG)
+    except OSError as exc:
+        opened.close()
+        raise StorageFailed(
+            f"the page cannot listen at {host}:{port} ({exc.strerror}): choose another with"
+            " --listen HOST:PORT"
+        ) from exc
+    return opened
+
+
+def url_of(opened: socket.socket) -> str:
+    """Give the address that a browser of this machine opens."""
+    host, port = opened.getsockname()[:2]
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not listened at
+        host = socket.gethostname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
