@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 
 from slotcast_publisher.fleet.database.database import FILE_NAME, open_database
+from slotcast_publisher.fleet.web.listening import open_socket
 from slotcast_publisher.fleet.web.running import open_page
-from slotcast_publisher.fleet.web.server import open_socket
 from slotcast_publisher.repository import Repository
 
 

@@ -142,7 +142,7 @@ def _demonstration(
         from slotcast_publisher.fleet.commands import demonstration as demo
         from slotcast_publisher.fleet.simulate.embedded_broker import broker_process
         from slotcast_publisher.fleet.simulate.simulation import Simulation
-        from slotcast_publisher.fleet.web.server import parse_listen
+        from slotcast_publisher.fleet.web.listening import parse_listen
     parse_listen(listen)  # what is wrong is said before anything is made
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="slotcast-demo-")))
@@ -176,13 +176,13 @@ def _page_beside(repo: Path, listen: str) -> Iterator[str]:
     """Run `slotcast serve` with its page beside this; gives the page's address."""
     with needing_fleet(), _needing_devices():
         from slotcast_publisher.fleet.commands.demonstration import beside
-        from slotcast_publisher.fleet.web.server import open_socket, parse_listen, url_of
+        from slotcast_publisher.fleet.web.listening import open_socket, parse_listen, url_of
     host, port = parse_listen(listen)
     with open_socket(host, port) as found:  # taken by another? said now, not in a log
         url, port = url_of(found), found.getsockname()[1]
     log = repo / "serve.log"
     at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    with beside(["serve", str(repo)], ["page", str(repo), "--listen", at], log=log):
+    with beside(["serve", str(repo), "--listen", at], log=log):
         yield url
 
 
