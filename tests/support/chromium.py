@@ -90,7 +90,7 @@ def window(
 
     def note_message(message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"} and not any(e in message.text for e in expected):
-            complaints.append(message.text)
+            complaints.append(f"{message.text} {message.location.get('url', '')}")
 
     context = browser.new_context(
         base_url=url,
@@ -99,7 +99,7 @@ def window(
         java_script_enabled=may_script,
         reduced_motion="reduce",
     )
-    context.set_default_timeout(WAIT_S * 1000)
+    context.set_default_timeout(WAIT_S / 2 * 1000)
     context.on("request", lambda request: note_request(request.url))
     context.on("console", note_message)
     context.on("weberror", lambda error: complaints.append(str(error.error)))

@@ -1,7 +1,7 @@
 """A small living fleet behind the page: a real Mosquitto, `slotcast serve`, and simulated devices.
 
-24 cameras at two sites run two models. `detector` 2.0 is slow on two of its six canaries and fails
-the probe on a third, so its rollout pauses by itself; `counter` 1.1 is good, and is let in four
+24 cameras at two sites run two models. `detector` 2.0 is slow on two of its six canaries and
+raises errors on a third, so its rollout pauses by itself; `counter` 1.1 is good, and is let in four
 devices at a time, so that its rollout moves for a while and can be stopped on its way.
 """
 
@@ -21,6 +21,7 @@ from slotcast_publisher.fleet.simulate.simulation import Simulation, Wanted
 from slotcast_publisher.fleet.steering import requests
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
 from slotcast_schemas.messages.release import Trial
+from slotcast_schemas.states import State
 from tests.support import models
 from tests.support.brokers import Broker
 from tests.support.fleet import Publisher
@@ -30,8 +31,10 @@ from tests.support.waiting import wait_until
 DEVICES: Final = 24
 BAD: Final = "detector-2.0"
 GOOD: Final = "counter-1.1"
-FAILS_PROBE: Final = "cam-03"
+FAILS: Final = "cam-03"
+"""Rolls `detector` 2.0 back, with the evidence of its trial."""
 STOP_S: Final = 60.0
+_ENDED: Final = {State.IDLE, State.QUEUED, State.COMMITTED, State.FAILED, State.ROLLED_BACK}
 _TAGS: Final = ("site=lisbon:0.5,porto:0.5", "board=rev-a:0.75,rev-b:0.25")
 _CANARIES: Final = tuple(f"cam-{number:02}" for number in range(1, 7))
 _TRIAL: Final = Trial(min_requests=10, deadline_s=120, max_restarts=1000, max_latency_ratio=None)
@@ -51,8 +54,8 @@ latency_factor = 2.5
 [[releases]]
 models = ["detector"]
 versions = ["2.0"]
-ids = ["{FAILS_PROBE}"]
-fails_probe = "golden_mismatch"
+ids = ["{FAILS}"]
+error_share = 0.4
 """
 _BAD_PLAN: Final = f"""
 model = "detector"
@@ -144,6 +147,26 @@ class PageStory:
         self.wait_until(
             lambda: self.running(model, version) >= count, f"{model} {version} on {count} devices"
         )
+
+    def wait_until_nobody_is_under_way(self, model: str) -> None:
+        """Wait until each device has ended what it had begun, one way or the other."""
+        under_way = {each.value for each in State} - {each.value for each in _ENDED}
+
+        def is_calm() -> bool:
+            point = self.simulation.present
+            return point is not None and not under_way & set(point.states.get(model, {}))
+
+        self.wait_until(is_calm, f"nobody is under way with {model}")
+
+    def wait_for_looks(self, name: str, count: int) -> None:
+        """Wait until `serve` has looked at a rollout so many times more."""
+        seen = {self.files.load(name).record.looked_s}
+
+        def has_looked() -> bool:
+            seen.add(self.files.load(name).record.looked_s)
+            return len(seen) > count
+
+        self.wait_until(has_looked, f"{count} looks at {name}")
 
     def wait_until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for something; where it does not come, the end of serve's log is shown.
