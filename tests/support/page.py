@@ -93,9 +93,15 @@ class RunningPage:
         """The fleet's database."""
         return self.context.database
 
-    def stranger(self, **options: object) -> Browser:
-        """Give a browser that nobody is signed in with."""
-        browser = Browser(base_url=self.url, headers=HTML, timeout=WAIT_S, **options)  # type: ignore[arg-type]
+    def stranger(self, *, cookies: Mapping[str, str] | None = None) -> Browser:
+        """Give a browser that nobody is signed in with.
+
+        Args:
+            cookies: that it has of this page already.
+        """
+        browser = Browser(base_url=self.url, headers=HTML, timeout=WAIT_S)
+        for name, value in (cookies or {}).items():
+            browser.cookies.set(name, value, domain="127.0.0.1", path="/")
         return self._stack.enter_context(browser)
 
     def browser(self, name: str = "olga", role: Role = Role.OPERATOR) -> Browser:
