@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--installs", type=int, metavar="N", help="of each kind in each cell")
     parser.add_argument(
-        "--only", default="", metavar="REGEX", help="of `brokers`, `delta`: these rows"
+        "--only", default="", metavar="REGEX", help="of `brokers`, `delta`, `fleet`: these rows"
     )
     parser.add_argument(
         "--table", type=Path, metavar="FILE", help="of `brokers`, `delta`: write it here"

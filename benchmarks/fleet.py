@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,19 +53,46 @@ _LOOK_S: Final = 0.25
 
 
 def run(options: Options) -> list[Figure]:
-    """Measure messages a second into SQLite and PostgreSQL, an hour of a fleet, and one push."""
-    figures = []
+    """Measure messages a second into SQLite and PostgreSQL, an hour and a year, and one push.
+
+    `--only REGEX` takes some of `sqlite`, `postgresql`, `hour`, `year` and `push`.
+    """
+    parts: dict[str, Callable[[Options], list[Figure]]] = {
+        "sqlite": _into_sqlite,
+        "postgresql": _into_postgresql,
+        "hour": _an_hour,
+        "year": fleet_year.run,
+        "push": fleet_push.run,
+    }
+    chosen = [part for name, part in parts.items() if re.search(options.only, name)]
+    if not chosen:
+        raise CannotRun(f"expected --only to take some of {', '.join(parts)}")
+    return [figure for part in chosen for figure in part(options)]
+
+
+def _into_sqlite(options: Options) -> list[Figure]:
+    with _broker() as address:
+        return _through_broker(options, "SQLite", address, [], SQLITE_LIMIT, serves=1)
+
+
+def _into_postgresql(options: Options) -> list[Figure]:
+    try:
+        with _broker() as address, postgresql() as url:
+            return _through_broker(
+                options, "PostgreSQL", address, [url], POSTGRESQL_LIMIT, serves=2
+            )
+    except PostgresqlUnavailable as exc:
+        raise CannotRun(str(exc)) from exc
+
+
+@contextmanager
+def _broker() -> Iterator[tuple[str, int]]:
+    """Run a broker for the length of a block; gives its address."""
     try:
         with mosquitto(extra=["max_inflight_messages 0", "max_queued_messages 200000"]) as broker:
-            address = (broker.host, broker.port)
-            figures += _through_broker(options, "SQLite", address, [], SQLITE_LIMIT, serves=1)
-            with postgresql() as url:
-                figures += _through_broker(
-                    options, "PostgreSQL", address, [url], POSTGRESQL_LIMIT, serves=2
-                )
-    except (BrokerUnavailable, PostgresqlUnavailable) as exc:
+            yield broker.host, broker.port
+    except BrokerUnavailable as exc:
         raise CannotRun(str(exc)) from exc
-    return [*figures, *_an_hour(options), *fleet_year.run(options), *fleet_push.run(options)]
 
 
 # --- through a broker ----------------------------------------------------------------------------
