@@ -319,7 +319,13 @@ def conditions_of_models(wanted: Wanted, *, by_device: bool = False) -> list[Col
     }
     found = [column == value for column, value in asked.items() if value is not None]
     if by_device:
-        return found
+        # In an expression no index is looked for: SQLite would take that of the deployment, and
+        # read all of its devices for each device, where the primary key finds the one row.
+        return [
+            column == value if column is m.model else func.coalesce(column, "") == value
+            for column, value in asked.items()
+            if value is not None
+        ]
     is_by_state = wanted.state is not None or wanted.reason is not None
     if is_by_state and wanted.model is None and wanted.deployment is None:
         found.append(m.model.in_(_ALL_MODELS))

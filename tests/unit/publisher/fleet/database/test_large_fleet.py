@@ -55,6 +55,16 @@ class Plans:
                     found.append(f"{row[3]}: {statement}")
         return found
 
+    def within_correlated(self) -> list[str]:
+        """What is done again for each row of a statement."""
+        found = []
+        for statement, values in list(self._said):
+            rows = self._connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+            steps = [(row[0], row[1], row[3]) for row in rows]
+            again = {number for number, _, text in steps if text.startswith("CORRELATED")}
+            found += [text for _, parent, text in steps if parent in again]
+        return found
+
 
 ANSWERED_BY_AN_INDEX: dict[str, Callable[[Connection], Any]] = {
     "the first page": lambda c: device_page(c, Wanted(), limit=50),
@@ -102,6 +112,28 @@ def test_what_is_sorted_by_when_it_was_heard_is_looked_through_and_the_check_see
         plans = Plans(connection)
         device_page(connection, Wanted(), "-seen", limit=50)
         assert plans.scans()
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Wanted(deployment=ROLLOUT),
+        Wanted(deployment=ROLLOUT, group="everyone"),
+        Wanted(model=MODEL, state="QUEUED"),
+        Wanted(model=MODEL, version="6.0", state="QUEUED"),
+    ],
+    ids=str,
+)
+def test_where_many_are_asked_for_each_device_is_looked_up_by_its_key(
+    fleet: Database, wanted: Wanted
+) -> None:
+    with fleet.reading() as connection:
+        plans = Plans(connection)
+        page = device_page(connection, wanted, limit=50)
+        looked_up = plans.within_correlated()
+        assert looked_up
+        assert all("(device=?" in text for text in looked_up), looked_up
+    assert len(page.devices) == 50
 
 
 # --- pages --------------------------------------------------------------------------------------
