@@ -185,7 +185,7 @@ class PageStory:
             serve = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "slotcast_publisher", "serve"),
-                    str(self.publisher.path),
+                    *(str(self.publisher.path), "--no-page"),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
