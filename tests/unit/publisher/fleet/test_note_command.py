@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 from slotcast_publisher.cli import app
 from slotcast_publisher.errors import Conflict, NotFound
 from slotcast_publisher.fleet.access.audit import entries
-from slotcast_publisher.fleet.database import notes
+from slotcast_publisher.fleet.database import notes, retention, tables
 from slotcast_publisher.fleet.database.database import FILE_NAME, Database, open_database
 from slotcast_publisher.repository import Repository
+from slotcast_publisher.settings import FleetSettings
 from slotcast_schemas.errors import UsageError
 from tests.support import device_story as story
 from tests.support.cli_docs import documented
@@ -82,3 +83,18 @@ def test_notes_beside_one_thing_are_bounded(tmp_path: Path) -> None:
 def write(database: Database, text: str) -> None:
     with database.transaction() as connection:
         notes.add_note(connection, "device", "cam-1", who="olga", text=text, at_s=0)
+
+
+def test_the_oldest_notes_go_when_there_are_too_many_of_all_things(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = next(i for i, row in enumerate(retention._LONGEST) if row[0] is tables.notes)
+    few = (*retention._LONGEST[index][:3], 3)
+    monkeypatch.setattr(retention, "_LONGEST", (few,))
+    with open_database(tmp_path / "fleet.db") as database:
+        for n in range(5):
+            write(database, f"note {n}")
+        retention.forget_old(database, FleetSettings(), now_s=0.0)
+        with database.reading() as connection:
+            left = [note.text for note in notes.notes_of(connection, "device", "cam-1")]
+    assert left == ["note 4", "note 3", "note 2"]

@@ -30,6 +30,8 @@ IDEMPOTENCY_S: Final = DAY_S
 """The seconds for which the answer to a change is given again to who repeats it."""
 AUDIT_PER_ACTION_MAX: Final = 100_000
 """The most entries of each action in the audit log: refused sign-ins push out nothing else."""
+NOTES_MAX: Final = 100_000
+"""The most notes of persons beside all devices and releases."""
 ROLLOUT_LOG_MAX: Final = 100_000
 """The most rows of the log of all rollouts."""
 
@@ -124,6 +126,7 @@ _LONGEST: Final[tuple[tuple[Table, _Columns, ColumnElement[Any], int], ...]] = (
         RELEASES_PER_MODEL_MAX,
     ),
     (tables.rollout_log, (), _log.id, ROLLOUT_LOG_MAX),
+    (tables.notes, (), tables.notes.c.id, NOTES_MAX),
     (tables.audit, (tables.audit.c.action,), tables.audit.c.id, AUDIT_PER_ACTION_MAX),
 )
 """Tables of which each owner, by these columns, keeps so many rows: those with the highest value of
