@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from slotcast_publisher.errors import Conflict, NotFound
+from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import SlotcastError, StorageFailed, TransferFailed, UsageError
 
 TOKEN_VARIABLE: Final = "SLOTCAST_TOKEN"  # noqa: S105 - a name, not a secret
@@ -43,6 +44,9 @@ class _Problem(msgspec.Struct):
     title: str = ""
     detail: str = ""
     reason: str = ""
+
+
+make_decoders(_Problem)
 
 
 class Connection:

@@ -36,6 +36,7 @@ from slotcast_publisher.fleet.steering.evidence import (
 from slotcast_publisher.fleet.steering.observing import observe, time_of
 from slotcast_publisher.fleet.steering.rollout_files import Rollout, RolloutFiles
 from slotcast_publisher.repository import Repository
+from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.messages.offer import Offer
 
 UNDRIVEN_S = 120
@@ -180,6 +181,9 @@ class RolloutView(msgspec.Struct, frozen=True, kw_only=True):
     figures: tuple[GroupFigures, ...] = ()
     failures: tuple[FailureView, ...] = ()
     at_s: int = 0
+
+
+make_decoders(RolloutView)
 
 
 def overview(

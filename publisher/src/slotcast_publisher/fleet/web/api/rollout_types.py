@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from slotcast_publisher.fleet.rollout.plan import PLAN_MAX_BYTES
 from slotcast_publisher.fleet.steering.overview import RolloutView
 from slotcast_publisher.fleet.steering.requests import WHY_MAX_CHARS
+from slotcast_schemas.decoders import make_decoders
 
 Why = Annotated[str, Meta(max_length=WHY_MAX_CHARS)]
 PlanText = Annotated[str, Meta(min_length=1, max_length=PLAN_MAX_BYTES)]
@@ -135,3 +136,6 @@ class PlanCheck(Struct, frozen=True, kw_only=True):
     versions: tuple[str, ...]
     problems: tuple[str, ...]
     groups: tuple[GroupSize, ...]
+
+
+make_decoders(LogLineView)

@@ -18,6 +18,7 @@ from slotcast_publisher.fleet.database.device_json import (
     history_fields,
 )
 from slotcast_publisher.fleet.database.listing import KnownDevice
+from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.messages.status import LinkStatus
 
 Time = str | None
@@ -431,6 +432,8 @@ class AlarmList(Struct, frozen=True, kw_only=True):
 
     alarms: tuple[AlarmView, ...]
 
+
+make_decoders(DeviceView, DeviceDetail)
 
 # --- making them ----------------------------------------------------------------------------------
 
