@@ -105,8 +105,8 @@ BREAKS: Final = (
     Break(
         "fsync: the names of a slot's files",
         "storage/slots.py",
-        "            self._disk.sync_dir(folder)\n        self._disk.write_atomic(",
-        "            pass\n        self._disk.write_atomic(",
+        "            self._disk.sync_dir(folder)\n        if notice:\n",
+        "            pass\n        if notice:\n",
         CUTS,
     ),
     Break(

@@ -449,3 +449,6 @@ def _offer(offer: Offer) -> OfferView:
         payloads=len(offer.payloads),
         signed_at=iso(offer.issued),
     )
+
+
+make_decoders(RolloutView)
