@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -150,17 +151,39 @@ def test_no_route_does_anything_for_who_may_not(page: RunningPage) -> None:
 # --- a proxy's word -------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def behind_proxy(tmp_path: Path) -> Iterator[RunningPage]:
+@contextlib.contextmanager
+def page_behind(folder: Path, proxy: str) -> Iterator[RunningPage]:
+    """Run a page that believes a proxy at this address; Anna is known there."""
     page = PageSettings(
-        url="https://fleet.example.org", proxies=("127.0.0.0/8",), user_header="X-Forwarded-User"
+        url="https://fleet.example.org", proxies=(proxy,), user_header="X-Forwarded-User"
     )
-    path = tmp_path / "repo"
+    path = folder / "repo"
     repo = Repository.init(path)
     settings_file.save(path, msgspec.structs.replace(repo.settings, page=page))
     with running_page(path) as running:
         running.context.users.add("anna", Role.VIEWER, TESTER)
         yield running
+
+
+@pytest.fixture
+def behind_proxy(tmp_path: Path) -> Iterator[RunningPage]:
+    with page_behind(tmp_path, "127.0.0.0/8") as running:
+        yield running
+
+
+def test_the_headers_of_who_is_not_the_proxy_are_not_looked_at(tmp_path: Path) -> None:
+    with page_behind(tmp_path, "192.0.2.1") as page:
+        claimed = {
+            "x-forwarded-user": "anna",
+            "x-forwarded-for": "203.0.113.7",
+            "x-forwarded-proto": "https",
+        }
+        browser = page.stranger()
+        assert browser.get(SEEN, headers=claimed).status_code == 401
+        assert "Secure" not in browser.get("/sign-in", headers=claimed).headers["set-cookie"]
+        fields = {"csrf": browser.csrf("/sign-in"), "user": "anna", "password": "wrong"}
+        assert browser.post("/sign-in", data=fields, headers=claimed).status_code == 403
+        assert page.audit()[0].address == "127.0.0.1"
 
 
 def test_a_believed_proxy_names_the_user_and_no_other_does(
