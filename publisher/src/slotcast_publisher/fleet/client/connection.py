@@ -200,6 +200,3 @@ def read_token(file: Path | None) -> str:
             " one with `slotcast tokens create`"
         )
     return text
-
-
-make_decoders(_Problem)

@@ -449,6 +449,3 @@ def _offer(offer: Offer) -> OfferView:
         payloads=len(offer.payloads),
         signed_at=iso(offer.issued),
     )
-
-
-make_decoders(RolloutView)

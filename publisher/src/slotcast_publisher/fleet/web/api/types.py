@@ -472,6 +472,3 @@ def plain(value: Any) -> Any:
         case list() | tuple():
             return [plain(item) for item in value]
     return value
-
-
-make_decoders(DeviceView, DeviceDetail)
