@@ -59,6 +59,9 @@ EVERY: dict[str, str] = {
     "alarms.webhook.url": "https://alarms.example/hook",
     "alarms.webhook.secret_file": "webhook.secret",
     "alarms.webhook.timeout_s": "5",
+    "page.url": "https://fleet.example",
+    "page.proxies": "127.0.0.1,10.0.0.0/24",
+    "page.user_header": "X-Forwarded-User",  # needs the key above
 }
 
 
@@ -81,7 +84,7 @@ def test_every_key_can_be_set_and_is_read_again(folder: Path) -> None:
         assert run("get", folder, name).strip() == value
     found = settings_file.load(folder)
     assert (found.brokers[0].protocol, found.expiry.timestamp_days) == ("3.1.1", 1.5)
-    for name in EVERY:
+    for name in reversed(EVERY):
         if name != "brokers[0].url":
             run("unset", folder, name)
     assert settings_file.load(folder) == Settings(
