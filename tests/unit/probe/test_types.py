@@ -50,7 +50,9 @@ def test_a_model_of_any_type_passes_with_golden_samples(folder: Path, name: str)
     probe = make_samples(
         folder, "model.onnx", None, folder / "samples.npz", seed=3, warn=warnings.append
     )
-    assert not warnings
+    # Whether an optional input is there is all that this one says: a release warns of that.
+    assert [text for text in warnings if "a damaged model may pass" not in text] == []
+    assert bool(warnings) is (name == "optional")
     assert probe.samples == "samples.npz"
     result = on_device(folder, probe)
     assert result.passed, result.detail
