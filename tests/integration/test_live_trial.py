@@ -185,6 +185,7 @@ def test_a_model_that_fails_only_under_live_traffic_is_rolled_back_for_its_own_r
     assert found.value > found.limit
     assert bench.device.current().parent.readlink() == before
     bench.follows("1")
+    application.wait_for_answers(STAND_IN, 20)  # a call that began with 2 has ended by then
     failed = application.failed
     application.wait_for_answers(STAND_IN, 20)
     assert application.failed == failed
