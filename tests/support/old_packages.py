@@ -19,3 +19,8 @@ PADS_WITHIN_BOUNDS: Final = pytest.mark.skipif(
     reason="onnxruntime 1.18 mirrors past the end of an axis: a length of 1 runs too",
 )
 """For tests of a model that runs on some lengths only, because it pads by mirroring."""
+NEWEST_TREES: Final = pytest.mark.skipif(
+    Version(onnxruntime.__version__) < Version("1.20"),
+    reason="onnxruntime before 1.20 has no TreeEnsemble of ai.onnx.ml 5",
+)
+"""For tests of a model of that operator."""

@@ -22,7 +22,7 @@ from slotcast_schemas.probe import ProbeRequest, ProbeResult, SlotModel, run_pro
 from slotcast_schemas.probe.runtime import Feed
 from slotcast_schemas.samples import Samples, read_samples
 from tests.support import typed_models
-from tests.support.old_packages import PADS_WITHIN_BOUNDS
+from tests.support.old_packages import NEWEST_TREES, PADS_WITHIN_BOUNDS
 
 
 def released(repo: Repository, folder: Path, model: bytes, **options: object) -> Released:
@@ -86,7 +86,7 @@ def test_the_first_size_that_runs_is_tried_with_every_kind_of_numbers(
     "make",
     [
         typed_models.tree_of_incomes,
-        typed_models.tree_of_the_newest_kind,
+        pytest.param(typed_models.tree_of_the_newest_kind, marks=NEWEST_TREES),
         typed_models.regions_of_one_image,
         lambda: typed_models.pooled_for(299),
     ],
