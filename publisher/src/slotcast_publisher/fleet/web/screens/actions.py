@@ -11,17 +11,9 @@ from slotcast_publisher.fleet.access.roles import Permission, role_that_may
 from slotcast_publisher.fleet.rollout.lifecycle import ROLLOUT, RolloutEvent, RolloutState
 from slotcast_publisher.fleet.rollout.person import Wish
 from slotcast_publisher.fleet.steering.overview import NOT_LET_IN, GroupView, RolloutView
+from slotcast_publisher.fleet.web.asking import NEEDED
 from slotcast_publisher.fleet.web.words import devices_words, size_words
 
-PERMISSIONS: Final = {
-    Wish.PAUSE: Permission.STEER,
-    Wish.RESUME: Permission.STEER,
-    Wish.OPEN_GATE: Permission.STEER,
-    Wish.RETRY: Permission.STEER,
-    Wish.CANCEL: Permission.ROLL_OUT,
-    Wish.GO_BACK: Permission.ROLL_OUT,
-}
-"""What somebody needs for each request."""
 _EVENTS: Final = {
     Wish.PAUSE: RolloutEvent.HELD,
     Wish.CANCEL: RolloutEvent.CANCELED,
@@ -249,7 +241,7 @@ def _no_gate(view: RolloutView) -> str:
 
 
 def _forbidden(wish: Wish, may: AbstractSet[Permission]) -> str:
-    needed = PERMISSIONS[wish]
+    needed = NEEDED[wish]
     return "" if needed in may else f"Not you: this needs the role {role_that_may(needed)}."
 
 

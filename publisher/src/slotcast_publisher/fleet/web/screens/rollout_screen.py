@@ -15,17 +15,16 @@ from litestar.params import Body, FromPath
 from litestar.response import Redirect, ServerSentEvent
 
 from slotcast_publisher.errors import NotFound
-from slotcast_publisher.fleet.access.audit import write_entry
 from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.database.rollouts import LogLine
 from slotcast_publisher.fleet.rollout.person import Wish
-from slotcast_publisher.fleet.steering import requests
 from slotcast_publisher.fleet.steering.overview import RolloutView
+from slotcast_publisher.fleet.web.asking import NEEDED, ask_rollout
 from slotcast_publisher.fleet.web.context import Context, WebContext
 from slotcast_publisher.fleet.web.guards import needs, who_asks
 from slotcast_publisher.fleet.web.plots.bars import bar
 from slotcast_publisher.fleet.web.screens import rollout_data
-from slotcast_publisher.fleet.web.screens.actions import PERMISSIONS, actions_of
+from slotcast_publisher.fleet.web.screens.actions import actions_of
 from slotcast_publisher.fleet.web.screens.distribution_view import latency_view
 from slotcast_publisher.fleet.web.screens.exports import csv_file
 from slotcast_publisher.fleet.web.screens.failures_view import failures_of, settled_words
@@ -176,7 +175,7 @@ def _asking(wish: Wish) -> HTTPRouteHandler:
 
     @post(
         f"/rollouts/{{name:str}}/{wish.replace('_', '-')}",
-        opt=needs(PERMISSIONS[wish]),
+        opt=needs(NEEDED[wish]),
         sync_to_thread=True,
         name=f"ask-{wish}",
     )
@@ -187,21 +186,8 @@ def _asking(wish: Wish) -> HTTPRouteHandler:
         name: FromPath[str],
         data: Form,
     ) -> Response[Any]:
-        who = who_asks(request)
         group, why = data.get("group", ""), data.get("why", "").strip()
-        asked = requests.new_request(wish, who.name, group=group, why=why)
-        before = context.files.load(name).record.state
-        context.files.ask(name, asked)
-        with context.database.transaction() as connection:
-            write_entry(
-                connection,
-                who.actor,
-                f"rollout.{wish}",
-                name,
-                at_s=context.now_s(),
-                before={"state": before},
-                after={"request": asked.request.id, "group": group, "why": why},
-            )
+        asked = ask_rollout(context, who_asks(request), name, wish, why=why, group=group)
         screens.changed()
         there = f"/rollouts/{quote(name, safe='')}?asked={asked.request.id}"
         return Redirect(there, status_code=303)
@@ -209,5 +195,6 @@ def _asking(wish: Wish) -> HTTPRouteHandler:
     return ask
 
 
-ROUTES = [_show_rollout, _watch_rollout, _give_table, *map(_asking, PERMISSIONS)]
+_WISHES = [wish for wish in NEEDED if wish is not Wish.START]  # which takes a plan
+ROUTES = [_show_rollout, _watch_rollout, _give_table, *map(_asking, _WISHES)]
 MAKERS = {NAME: make}
