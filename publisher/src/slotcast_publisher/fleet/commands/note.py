@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from typing import Annotated, Any
 
@@ -40,31 +39,23 @@ def _note(
 ) -> None:
     """Write a note beside a device or a release, list them, or take one away."""
     with needing_fleet():
-        from slotcast_publisher.fleet.access.audit import Actor, write_entry
+        from slotcast_publisher.fleet.access.audited_notes import take_note_away, write_note
+        from slotcast_publisher.fleet.commands.access_text import this_actor
         from slotcast_publisher.fleet.database import notes
     if text is not None and remove is not None:
         raise UsageError("expected a note to write, or one to take away, got both")
     kind, subject = _subject(device, model, version)
     _check_release(repo, model, version)
-    actor, now_s = Actor(getpass.getuser(), "command"), time.time()
+    actor, now_s = this_actor(), time.time()
     changes = text is not None or remove is not None
     with open_fleet_database(repo, database, may_change=changes) as opened:
         if changes:
             with opened.transaction() as connection:
-                about = f"{kind} {subject}"
                 if text is not None:
                     _check_device(connection, device)
-                    note = notes.add_note(
-                        connection, kind, subject, who=actor.name, text=text, at_s=now_s
-                    )
-                    written = {"note": note, "text": text.strip()[:500]}
-                    write_entry(connection, actor, "note.add", about, at_s=now_s, after=written)
+                    write_note(connection, actor, kind, subject, text, at_s=now_s)
                 if remove is not None:
-                    gone = notes.remove_note(connection, kind, subject, remove)
-                    if gone is None:
-                        raise NotFound(f"{subject:.80} has no note {remove}")
-                    was = {"note": remove, "who": gone.who, "text": gone.text[:500]}
-                    write_entry(connection, actor, "note.remove", about, at_s=now_s, before=was)
+                    take_note_away(connection, actor, kind, subject, remove, at_s=now_s)
         with opened.reading() as connection:
             found = notes.notes_of(connection, kind, subject)
     emit(json, {"notes": [_fields(note) for note in found]}, [_line(note) for note in found])

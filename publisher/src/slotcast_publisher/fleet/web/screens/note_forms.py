@@ -1,4 +1,4 @@
-"""Notes as forms send them: written with an entry in the audit log, in one transaction."""
+"""Notes as forms send them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from litestar import Request
 from litestar.enums import RequestEncodingType
 from litestar.params import Body
 
-from slotcast_publisher.errors import NotFound
-from slotcast_publisher.fleet.access.audit import write_entry
+from slotcast_publisher.fleet.access import audited_notes
 from slotcast_publisher.fleet.database import notes
 from slotcast_publisher.fleet.web.context import WebContext
 from slotcast_publisher.fleet.web.guards import who_asks
@@ -34,17 +33,9 @@ def write_note(
         UsageError: it is empty or too long.
         Conflict: there are too many already.
     """
-    who, now_s = who_asks(request), context.now_s()
+    actor = who_asks(request).actor
     with context.database.transaction() as connection:
-        note = notes.add_note(connection, kind, subject, who=who.name, text=text, at_s=now_s)
-        write_entry(
-            connection,
-            who.actor,
-            "note.add",
-            f"{kind} {subject}",
-            at_s=now_s,
-            after={"note": note, "text": text.strip()[:500]},
-        )
+        audited_notes.write_note(connection, actor, kind, subject, text, at_s=context.now_s())
 
 
 def take_note_away(
@@ -62,16 +53,6 @@ def take_note_away(
     Raises:
         NotFound: there is no such note.
     """
-    who = who_asks(request)
+    actor = who_asks(request).actor
     with context.database.transaction() as connection:
-        gone = notes.remove_note(connection, kind, subject, note)
-        if gone is None:
-            raise NotFound(f"{subject:.80} has no note {note}")
-        write_entry(
-            connection,
-            who.actor,
-            "note.remove",
-            f"{kind} {subject}",
-            at_s=context.now_s(),
-            before={"note": note, "who": gone.who, "text": gone.text[:500]},
-        )
+        audited_notes.take_note_away(connection, actor, kind, subject, note, at_s=context.now_s())
