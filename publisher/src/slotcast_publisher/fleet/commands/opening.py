@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from slotcast_publisher import settings
 from slotcast_publisher.cli.serving import DATABASE_VARIABLE, FLEET_INSTALL
 from slotcast_schemas.errors import UsageError
 
@@ -56,3 +57,19 @@ def open_fleet_database(repo: Path, database: str | None, *, may_change: bool = 
     with needing_fleet():
         from slotcast_publisher.fleet.database.database import FILE_NAME, open_database
     return open_database(database or repo / FILE_NAME, may_change=may_change)
+
+
+@contextlib.contextmanager
+def fleet_to_change(repo: Path, database: str | None) -> Iterator[Database]:
+    """Open the fleet's database of a folder that is a repository, made where there is none.
+
+    Args:
+        repo: the repository's folder.
+        database: URL of another one than the folder's own.
+
+    Raises:
+        SlotcastError: it is no repository, or the database cannot be opened.
+    """
+    settings.load(repo)
+    with open_fleet_database(repo, database, may_change=True) as opened:
+        yield opened

@@ -12,6 +12,7 @@ import functools
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -155,9 +156,10 @@ def _check(
 ) -> None:
     """Check a plan: its keys, its releases, and how many devices are in each group."""
     folder, (name,) = words_of(server, repo, (file,), "PLAN")
-    plan = requests.read_plan_bytes(_bytes_of(Path(name)), name)
+    data = _bytes_of(Path(name))
+    plan = requests.read_plan_bytes(data, name)
     if server is not None:
-        found = _remote().check(connect(server, token_file), _bytes_of(Path(name)).decode())
+        found = _remote().check(connect(server, token_file), data.decode())
         sizes = [(group.name, group.devices) for group in found.groups]
         _say_check(name, plan, list(found.problems), sizes, json)
         return
@@ -236,18 +238,29 @@ def _start(
     _say_answer(plan.name, asked, answer, json)
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a request goes: to a repository here, or to a page (`server`)."""
+
+    folder: Path
+    broker: list[str] | None
+    database: str | None
+    server: str | None
+    token_file: Path | None
+
+
 def _ask(
-    repo: Path,
-    name: str,
-    asked: AskedFor,
-    broker: list[str] | None,
-    database: str | None,
-    json: bool,
+    place: _Place, wish: Wish, name: str, *, who: str | None, json: bool, **fields: str
 ) -> None:
     """Make a request durable, have it carried out, and say what came of it."""
-    repository = open_repository(repo)
+    asked = requests.new_request(wish, who or requests.this_person(), **fields)
+    if place.server is not None:
+        _refuse_local(who, place.broker)
+        _ask_page(place.server, place.token_file, name, asked, json)
+        return
+    repository = open_repository(place.folder)
     RolloutFiles(repository.path).ask(name, asked)
-    answer = _carried_out(repository, name, asked, broker, database)
+    answer = _carried_out(repository, name, asked, place.broker, place.database)
     _say_answer(name, asked, answer, json)
 
 
@@ -279,10 +292,6 @@ def _remote() -> Any:
     return rollouts
 
 
-def _request(wish: Wish, who: str | None, **fields: str) -> AskedFor:
-    return requests.new_request(wish, who or requests.this_person(), **fields)
-
-
 def _plain(wish: Wish) -> Callable[..., None]:
     """Make the command of a request that needs no more than the rollout's name."""
 
@@ -298,12 +307,8 @@ def _plain(wish: Wish) -> Callable[..., None]:
         json: Json = False,
     ) -> None:
         folder, (name,) = words_of(server, repo, (name,), "NAME")
-        asked = _request(wish, who, why=why)
-        if server is not None:
-            _refuse_local(who, broker)
-            _ask_page(server, token_file, name, asked, json)
-        else:
-            _ask(folder, name, asked, broker, database, json)
+        place = _Place(folder, broker, database, server, token_file)
+        _ask(place, wish, name, who=who, json=json, why=why)
 
     command.__doc__ = PLAIN[wish]
     return command
@@ -323,12 +328,8 @@ def _open_gate(
 ) -> None:
     """Say yes for a group that waits at its gate."""
     folder, (name, group) = words_of(server, repo, (name, group), "NAME GROUP")
-    asked = _request(Wish.OPEN_GATE, who, group=group, why=why)
-    if server is not None:
-        _refuse_local(who, broker)
-        _ask_page(server, token_file, name, asked, json)
-    else:
-        _ask(folder, name, asked, broker, database, json)
+    place = _Place(folder, broker, database, server, token_file)
+    _ask(place, Wish.OPEN_GATE, name, who=who, json=json, group=group, why=why)
 
 
 def _go_back(
@@ -352,15 +353,19 @@ def _go_back(
 ) -> None:
     """Offer the old content to the devices that were let in; ends the rollout."""
     folder, (name,) = words_of(server, repo, (name,), "NAME")
-    if server is not None:
-        _refuse_local(who, broker)
-        _ask_page(server, token_file, name, _request(Wish.GO_BACK, who, why=why, to=to), json)
-        return
+    if server is None:
+        to = to or _find_way_back(folder, name)
+    place = _Place(folder, broker, database, server, token_file)
+    _ask(place, Wish.GO_BACK, name, who=who, json=json, why=why, to=to)
+
+
+def _find_way_back(folder: Path, name: str) -> str:
+    """Release the old content anew where nothing names a way back; gives its version, else ""."""
     repository = open_repository(folder)
     rollout = RolloutFiles(repository.path).load(name)
-    if not to and rollout.plan.go_back_to is None and not rollout.record.back_to:
-        to = release_way_back(repository, rollout.plan)
-    _ask(folder, name, _request(Wish.GO_BACK, who, why=why, to=to), broker, database, json)
+    if rollout.plan.go_back_to is not None or rollout.record.back_to:
+        return ""
+    return release_way_back(repository, rollout.plan)
 
 
 def _say_answer(name: str, asked: AskedFor, answer: AskedFor | None, json: bool) -> None:

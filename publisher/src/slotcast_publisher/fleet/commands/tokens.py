@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from slotcast_publisher import settings as settings_file
 from slotcast_publisher.cli.common import Json, Repo, emit
 from slotcast_publisher.fleet.commands.access_text import this_actor, time_words
 from slotcast_publisher.fleet.commands.opening import (
     DatabaseUrl,
+    fleet_to_change,
     needing_fleet,
-    open_fleet_database,
 )
 
 if TYPE_CHECKING:
@@ -42,8 +41,7 @@ def _open(repo: Path, database: str | None) -> Iterator[Tokens]:
     with needing_fleet():
         from slotcast_publisher.fleet.access.tokens import Tokens
 
-    settings_file.load(repo)
-    with open_fleet_database(repo, database, may_change=True) as opened:
+    with fleet_to_change(repo, database) as opened:
         yield Tokens(opened, time.time)
 
 

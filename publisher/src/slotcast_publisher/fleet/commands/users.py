@@ -19,8 +19,8 @@ from slotcast_publisher.cli.serving import PAGE_LISTEN
 from slotcast_publisher.fleet.commands.access_text import this_actor, time_words
 from slotcast_publisher.fleet.commands.opening import (
     DatabaseUrl,
+    fleet_to_change,
     needing_fleet,
-    open_fleet_database,
 )
 from slotcast_schemas.errors import UsageError
 
@@ -66,8 +66,7 @@ def _open(repo: Path, database: str | None) -> Iterator[Users]:
     with needing_fleet():
         from slotcast_publisher.fleet.access.users import Users
 
-    settings_file.load(repo)
-    with open_fleet_database(repo, database, may_change=True) as opened:
+    with fleet_to_change(repo, database) as opened:
         yield Users(opened, time.time)
 
 
