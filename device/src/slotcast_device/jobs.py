@@ -303,8 +303,7 @@ class ModelJobs:
                 continue
             look.sealed[slot] = record
             try:
-                self._prove_slot(slot)
-                self.store.verify(slot, record)
+                self._verify_slot(slot, record)
             except SlotTampered as exc:
                 look.tampered[slot] = str(exc)
             except SlotDamaged:
@@ -312,6 +311,16 @@ class ModelJobs:
             else:
                 sound.add(slot)
         return SlotFindings(look.sealed, look.releases, frozenset(sound), look.tampered)
+
+    def _verify_slot(self, slot: SlotName, record: SlotRecord) -> None:
+        """See that a slot holds what the pinned root vouches for, to the last byte.
+
+        Raises:
+            SlotTampered: root does not vouch for what it says it holds.
+            SlotDamaged: a file is not what it says.
+        """
+        self._prove_slot(slot)
+        self.store.verify(slot, record)
 
     def _prove_slot(self, slot: SlotName) -> None:
         """See that the pinned root vouches for what a slot says it holds.
@@ -346,8 +355,7 @@ class ModelJobs:
         record = self.store.found(slot) or known
         if record is None:
             raise SlotDamaged(f"slot {slot} does not hold a release any more")
-        self._prove_slot(slot)
-        self.store.verify(slot, record)
+        self._verify_slot(slot, record)
 
     def _verify_notice(self, job: act.Verify) -> act.NoticeVerified:
         trusted = verify_notice(

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from slotcast_schemas.errors import DiskFull, StateLocked, StateUnwritable, StorageFailed
+from slotcast_schemas.plain_files import create_anew
 
 _STEP_BYTES: Final = 1024 * 1024
 """The bytes that are copied and hashed at once."""
@@ -67,17 +68,6 @@ def make_dir(folder: Path) -> None:
             fsync_dir(made.parent)
 
 
-def create_anew(path: Path, mode: int = 0o644) -> int:
-    """Make a file that is nobody's yet, and give its descriptor; what had the name goes first.
-
-    What is there may be a link, or have a name elsewhere: in a folder that others may write to,
-    somebody chose where these bytes would go.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-
-
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Replace `path` so that a power cut leaves the old bytes or the new ones, whole.
 
@@ -92,7 +82,7 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         tmp = path.with_name(f".{path.name}.tmp")
-        with os.fdopen(create_anew(tmp, mode), "wb") as file:
+        with os.fdopen(create_anew(tmp, mode=mode), "wb") as file:
             file.write(data)
             file.flush()
             os.fchmod(file.fileno(), mode)

@@ -141,7 +141,8 @@ class NoticeReview:
             if self._is_superseded(verified, now):
                 text = f"{trusted.release.version} is offered in its place, and its trial is long"
                 return self._switching.roll_back(Reason.SUPERSEDED, text, now)
-            self._waits_since_s = now.mono_s if self._waits_since_s is None else self._waits_since_s
+            if self._waits_since_s is None:
+                self._waits_since_s = now.mono_s
         elif trusted.offer.state == "canceled":
             return self._switching.roll_back(Reason.CANCELED, "the publisher canceled it", now)
         return []

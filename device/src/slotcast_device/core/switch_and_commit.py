@@ -136,9 +136,7 @@ class Switching:
 
     def _choose_next_look_s(self, now: Now) -> float:
         """Look when the trial's time is over, and now and then before that."""
-        release = self._record.release_on_trial
-        duration_s = 0.0 if release is None else release.trial.duration_s
-        return min(WATCH_EVERY_S, max(WATCH_AGAIN_S, duration_s - self._count_elapsed_s(now)))
+        return min(WATCH_EVERY_S, max(WATCH_AGAIN_S, self.trial_left_s(now)))
 
     def _note_pending(self, verdict: Verdict, now: Now) -> list[Action]:
         """Keep what the trial has come to, and tell what it waits for, now and then."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import stat
@@ -15,14 +14,13 @@ from typing import Final
 from slotcast_device.storage.disk import FULL_ERRNOS, UNWRITABLE_ERRNOS, storage_errors
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_schemas.errors import StateLocked
+from slotcast_schemas.plain_files import AS_IT_IS, open_plain
 
 LOOK_S: Final = 0.05
 """The seconds after which a lock that is held is tried once more: far longer than `is_locked` holds
 it, between its two calls of the kernel."""
 LOCK_MODE: Final = 0o600
 """The mode of the lock file: whoever may open it may hold it, and no agent starts then."""
-_AS_IT_IS: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-"""Follow no link, and wait at no pipe."""
 _LOCKS: Final = Path("/proc/locks")
 
 
@@ -49,11 +47,9 @@ def _open_ours(path: Path, flags: int) -> int:
     Raises:
         OSError: it cannot be opened, or something else lies there.
     """
-    fd = os.open(path, flags | _AS_IT_IS, LOCK_MODE)
+    fd = open_plain(path, flags, LOCK_MODE)
     try:
         found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "expected a plain file; remove what is there", str(path))
         if stat.S_IMODE(found.st_mode) & ~LOCK_MODE and found.st_uid == os.geteuid():
             with contextlib.suppress(OSError):  # on a disk that cannot be written it stays as it is
                 os.fchmod(fd, LOCK_MODE)
@@ -71,7 +67,7 @@ def is_locked(state_dir: Path) -> bool:
     """
     for path in (state_dir / "lock", state_dir):
         try:
-            fd = os.open(path, os.O_RDONLY | _AS_IT_IS)
+            fd = os.open(path, os.O_RDONLY | AS_IT_IS)
         except PermissionError:
             if _is_listed(path):
                 return True

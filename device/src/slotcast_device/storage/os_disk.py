@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import shutil
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -20,35 +19,10 @@ from slotcast_device.storage.disk import (
     storage_errors,
 )
 from slotcast_schemas.errors import StorageFailed
+from slotcast_schemas.plain_files import create_anew, open_plain
 
 WRITE_BACK_BYTES: Final = 2 * 1024 * 1024
 """The bytes of a large file that are written before the system is told to begin storing them."""
-
-
-_AS_IT_IS: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-"""Follow no link, and wait at no pipe: what lies there may have been put there by somebody else."""
-_MODE: Final = 0o644
-"""The mode of what is made, less what the umask takes."""
-
-
-def _open_plain(path: Path, flags: int) -> int:
-    """Open what is a plain file, and nothing else.
-
-    Raises:
-        OSError: it cannot be opened, or is a link, a pipe, a device or a folder.
-    """
-    fd = os.open(path, flags | _AS_IT_IS, _MODE)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(errno.EINVAL, "expected a plain file, found something else", str(path))
-    return fd
-
-
-def _create_anew(path: Path, flags: int = os.O_WRONLY) -> int:
-    """Make a file that is nobody's yet: what is there may be a link, or have a name elsewhere."""
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
-    return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
 
 
 class _OsRandomFile:
@@ -81,7 +55,7 @@ class _OsRandomFile:
 class _OsWriter:
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._fd = _create_anew(path)
+        self._fd = create_anew(path)
         self._written = 0
         self._begun = 0
 
@@ -123,7 +97,7 @@ class OsDisk(Disk):
         """Read up to the limit and one byte more, which says that there is more."""
         with storage_errors(f"read {path}"):
             try:
-                with os.fdopen(_open_plain(path, os.O_RDONLY), "rb") as file:
+                with os.fdopen(open_plain(path, os.O_RDONLY), "rb") as file:
                     data = file.read(limit_bytes + 1)
             except FileNotFoundError:
                 return None
@@ -140,13 +114,13 @@ class OsDisk(Disk):
         """Open it, or make it in place of what is no file of ours alone; sparse until written."""
         with storage_errors(f"open {path}"):
             if not path.is_file() or path.is_symlink() or path.stat().st_nlink > 1:
-                return _OsRandomFile(path, _create_anew(path, os.O_RDWR))
-            return _OsRandomFile(path, _open_plain(path, os.O_RDWR))
+                return _OsRandomFile(path, create_anew(path, os.O_RDWR))
+            return _OsRandomFile(path, open_plain(path, os.O_RDWR))
 
     def open_read(self, path: Path) -> RandomFile:
         """Open with O_RDONLY."""
         with storage_errors(f"open {path}"):
-            return _OsRandomFile(path, _open_plain(path, os.O_RDONLY))
+            return _OsRandomFile(path, open_plain(path, os.O_RDONLY))
 
     def open_image(self, files: Sequence[tuple[Path, int]]) -> Image:
         """Open each file once, and compare its size."""
