@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json as json_module
-import re
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
@@ -27,7 +25,7 @@ from slotcast_publisher.fleet.commands.place import (
     is_repository,
     words_of,
 )
-from slotcast_schemas.errors import UsageError
+from slotcast_publisher.fleet.database.asked_time import TIME_FORM, read_time
 
 if TYPE_CHECKING:
     from slotcast_publisher.fleet.client.connection import Connection
@@ -39,9 +37,6 @@ DEVICES_SHOWN: Final = 200
 """So many devices are shown to people, unless they ask for another number."""
 LOOK_EVERY_S: Final = 2.0
 """The seconds between two looks of `--watch`."""
-_SPAN: Final = re.compile(r"(\d{1,9})\s*(s|min|m|h|d)")
-_UNIT_S: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-_TIME_FORM: Final = "a time span such as 90s, 15m, 2h or 3d, or a time such as 2026-11-26T08:00"
 
 
 def register(app: typer.Typer) -> None:
@@ -66,7 +61,7 @@ def _fleet(
     ] = None,
     tag: Tags = None,
     seen_since: Annotated[
-        str | None, typer.Option("--seen-since", help=f"Heard since: {_TIME_FORM}.")
+        str | None, typer.Option("--seen-since", help=f"Heard since: {TIME_FORM}.")
     ] = None,
     unseen_since: Annotated[
         str | None, typer.Option("--unseen-since", help="Not heard since, likewise.")
@@ -92,8 +87,8 @@ def _fleet(
         state.upper() if state else None,
         reason,
         pairs(tag, "--tag"),
-        _time_s(seen_since, "--seen-since"),
-        _time_s(unseen_since, "--unseen-since"),
+        None if seen_since is None else read_time(seen_since, "--seen-since"),
+        None if unseen_since is None else read_time(unseen_since, "--unseen-since"),
     )
     most = None if json else limit
     if server is not None:
@@ -337,22 +332,3 @@ def _drawn(view: View) -> Any:
             table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in row))
         parts.append(table)
     return Group(*parts, *(Text(line) for line in view.below))
-
-
-# --- times --------------------------------------------------------------------------------------
-
-
-def _time_s(text: str | None, option: str) -> Callable[[float], int] | None:
-    """Read a time span, or a time; gives what makes a time of it."""
-    if text is None:
-        return None
-    span = _SPAN.fullmatch(text.strip())
-    if span is not None:
-        span_s = int(span[1]) * _UNIT_S[span[2]]
-        return lambda now_s: int(now_s) - span_s
-    try:
-        at = datetime.fromisoformat(text.strip())
-        at_s = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
-    except (ValueError, OverflowError) as exc:
-        raise UsageError(f"{option}: expected {_TIME_FORM}, got {text!r:.80}") from exc
-    return lambda _now_s: at_s

@@ -22,8 +22,6 @@ from slotcast_publisher.fleet.database.listing import (
 from slotcast_schemas.messages.status import Check, Evidence, Target
 from slotcast_schemas.printable import printable
 
-CLOCK_OFF_S: Final = 120
-"""From how many seconds on a device's clock is said to be off."""
 _HEAD: Final = ("DEVICE", "MODEL", "RUNS", "WANTED", "STATE", "REASON", "SEEN", "")
 _WIDTH_MAX: Final = 40
 """The most characters of a text in a column."""
@@ -91,14 +89,13 @@ def seen_words(device: KnownDevice, now_s: float) -> str:
 
 def notes_of(device: KnownDevice) -> Iterator[str]:
     """Say what a person should look at."""
-    row = device.row
-    if row["twins_seen_s"]:
+    if device.row["twins_seen_s"]:
         yield "two devices use this id"
-    off_s = row["clock_off_s"]
-    if off_s is not None and abs(off_s) > CLOCK_OFF_S:
+    off_s = device.clock_off_s
+    if off_s is not None:
         yield f"clock {duration(abs(off_s))} {'ahead' if off_s > 0 else 'behind'}"
-    elif row["clock"] not in {"", "ok"}:
-        yield f"clock {_cut(row['clock'])}"
+    elif device.clock_complaint:
+        yield f"clock {_cut(device.clock_complaint)}"
 
 
 # --- one device ---------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, Table, bindparam, select, tuple_, update
 
 from slotcast_publisher.fleet.database.figures_blob import pack, unpack
+from slotcast_publisher.fleet.database.listing import CLOCK_OFF_S
 from slotcast_publisher.fleet.database.tables import (
     devices,
     metrics,
@@ -28,8 +29,6 @@ from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures, tog
 HOUR_S: Final = 3600
 ROWS_MAX: Final = 2000
 """The most summaries that one transaction adds up: others want to write, too."""
-CLOCK_OFF_S: Final = 120
-"""A device's clock is believed while it is not further off: a message takes its time, too."""
 OLDEST_S: Final = 40 * 86400
 """A summary is not taken to be older than this: so long may a device be offline with figures."""
 

@@ -27,6 +27,8 @@ from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures
 from slotcast_schemas.messages.status import Evidence, LinkStatus, ModelStatus
 from slotcast_schemas.states import State
 
+CLOCK_OFF_S: Final = 120
+"""From how many seconds on a device's clock counts as off: a message takes its time, too."""
 HISTORY_MAX: Final = 100
 """The most entries of a device's history that are shown, the newest."""
 MODELS_MAX: Final = 1_000
@@ -108,6 +110,17 @@ class KnownDevice:
     def id(self) -> str:
         """Its id."""
         return str(self.row["id"])
+
+    @property
+    def clock_off_s(self) -> int | None:
+        """By how many seconds its clock is ahead of ours; None where it is right, or unknown."""
+        off_s: int | None = self.row["clock_off_s"]
+        return off_s if off_s is not None and abs(off_s) > CLOCK_OFF_S else None
+
+    @property
+    def clock_complaint(self) -> str:
+        """What it says itself is wrong with its clock; data. Empty for nothing."""
+        return "" if self.row["clock"] == "ok" else str(self.row["clock"])
 
 
 @dataclass(frozen=True, slots=True)

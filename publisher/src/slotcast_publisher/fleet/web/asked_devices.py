@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from litestar.params import QueryParameter
 
+from slotcast_publisher.fleet.database.asked_time import TIME_FORM, read_time
 from slotcast_publisher.fleet.database.listing import Wanted
 from slotcast_schemas.errors import UsageError
 
 WORDS_MAX: Final = 8
 """The most words of a search, and the most tags."""
 SEARCH_MAX_CHARS: Final = 200
-TIME_FORM: Final = "a time span such as 90s, 15m, 2h or 3d, or a time such as 2026-11-26T08:00"
-_SPAN: Final = re.compile(r"(\d{1,9})\s*(s|min|m|h|d)", re.ASCII)
-_UNIT_S: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
 def _text(description: str, longest: int = 128) -> Any:
@@ -134,16 +130,7 @@ def time_s(text: str | None, name: str, now_s: float) -> int | None:
     Raises:
         UsageError: it is neither.
     """
-    if not text:
-        return None
-    span = _SPAN.fullmatch(text.strip())
-    if span is not None:
-        return int(now_s) - int(span[1]) * _UNIT_S[span[2]]
-    try:
-        at = datetime.fromisoformat(text.strip())
-        return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
-    except (ValueError, OverflowError) as exc:
-        raise UsageError(f"{name}: expected {TIME_FORM}, got {text!r:.80}") from exc
+    return read_time(text, name)(now_s) if text else None
 
 
 def _search(text: str) -> tuple[tuple[str, ...], dict[str, str]]:

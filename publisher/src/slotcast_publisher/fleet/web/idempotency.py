@@ -24,7 +24,9 @@ from sqlalchemy import Connection, delete, insert, select, update
 from slotcast_publisher.errors import Conflict
 from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.database.tables import idempotency
+from slotcast_publisher.fleet.web.context import WebContext
 from slotcast_publisher.fleet.web.errors import Problem, problem_of
+from slotcast_publisher.fleet.web.guards import who_asks
 from slotcast_schemas.errors import SlotcastError, UsageError
 
 KEPT_S: Final = 86_400
@@ -170,12 +172,20 @@ class Once:
 _PROBLEM: Final = "application/problem+json"
 
 
-def digest_of(request: AnyRequest, body: Any) -> bytes:
-    """Give the digest of what a request asks for.
+def once(
+    request: AnyRequest, context: WebContext, key: str, body: Any, *, is_secret: bool = False
+) -> Once:
+    """Give the change that a request asks for.
 
     Args:
         request: the request.
+        context: of the page.
+        key: as it was sent.
         body: what came with it, as it was validated.
+        is_secret: the answer holds a secret.
     """
+    who = who_asks(request)
     asked = [request.method, request.url.path, body]
-    return hashlib.sha256(msgspec.json.encode(asked)).digest()
+    digest = hashlib.sha256(msgspec.json.encode(asked)).digest()
+    asker = f"{who.how} {who.name}"
+    return Once(context.database, asker, key, digest, context.now_s(), is_secret=is_secret)

@@ -20,7 +20,7 @@ from slotcast_publisher.fleet.web.api.types import Time
 from slotcast_publisher.fleet.web.context import Context
 from slotcast_publisher.fleet.web.etags import check_match, with_etag
 from slotcast_publisher.fleet.web.guards import needs, who_asks
-from slotcast_publisher.fleet.web.idempotency import Key, Once, digest_of
+from slotcast_publisher.fleet.web.idempotency import Key, once
 from slotcast_publisher.fleet.web.paging import LIMIT, After, Limit, read_place, write_place
 from slotcast_schemas.errors import UsageError
 
@@ -149,10 +149,8 @@ async def _add_user(
         secret = context.users.make_link(user.name, who.actor)
         return UserAdded(user=_user_view(user), link=f"/link/{secret}")
 
-    digest = digest_of(request, data)
-    asker = f"{who.how} {who.name}"
-    once = Once(context.database, asker, idempotency_key, digest, context.now_s(), is_secret=True)
-    return await once.answer(lambda: sync_to_thread(add), 201)
+    change = once(request, context, idempotency_key, data, is_secret=True)
+    return await change.answer(lambda: sync_to_thread(add), 201)
 
 
 @put(
@@ -221,10 +219,8 @@ async def _make_token(
         token, secret = context.tokens.make(data.name, frozenset(data.scope), data.days, who.actor)
         return TokenMade(token=_token_view(token), secret=secret)
 
-    digest = digest_of(request, data)
-    asker = f"{who.how} {who.name}"
-    once = Once(context.database, asker, idempotency_key, digest, context.now_s(), is_secret=True)
-    return await once.answer(lambda: sync_to_thread(make), 201)
+    change = once(request, context, idempotency_key, data, is_secret=True)
+    return await change.answer(lambda: sync_to_thread(make), 201)
 
 
 @delete(

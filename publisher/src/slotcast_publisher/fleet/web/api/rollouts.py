@@ -44,7 +44,7 @@ from slotcast_publisher.fleet.web.api.rollout_types import (
 from slotcast_publisher.fleet.web.context import Context, WebContext
 from slotcast_publisher.fleet.web.etags import check_match, with_etag
 from slotcast_publisher.fleet.web.guards import needs, who_asks
-from slotcast_publisher.fleet.web.idempotency import Key, Once, digest_of
+from slotcast_publisher.fleet.web.idempotency import Key, once
 
 UNDRIVEN_VIEW_S: Final = 10.0
 """The seconds for which a look that the page had to take itself is shared: it counts a fleet."""
@@ -203,23 +203,17 @@ async def _start(
 ) -> Response[Asked]:
     """Start a rollout."""
     who = who_asks(request)
-    once = Once(
-        context.database,
-        f"{who.how} {who.name}",
-        idempotency_key,
-        digest_of(request, data),
-        context.now_s(),
-    )
+    change = once(request, context, idempotency_key, data)
 
     async def make() -> Asked:
         plan, asked, is_new = await sync_to_thread(
-            asking.start_rollout, context, who, data.plan, once.request_id
+            asking.start_rollout, context, who, data.plan, change.request_id
         )
         if not is_new:
             return _asked(plan.name, asked, outcome="done", new=False)
         return _asked(plan.name, await asking.wait_for_answer(context, plan.name, asked, 5.0))
 
-    return await once.answer(make, 201)
+    return await change.answer(make, 201)
 
 
 @post(
@@ -239,13 +233,7 @@ async def _ask(
     who = who_asks(request)
     wish = Wish(data.wish)
     asking.check_wish(who, wish)
-    once = Once(
-        context.database,
-        f"{who.how} {who.name}",
-        idempotency_key,
-        digest_of(request, data),
-        context.now_s(),
-    )
+    change = once(request, context, idempotency_key, data)
 
     def ask() -> AskedFor:
         check_match(request, _state_of(context, name))
@@ -257,7 +245,7 @@ async def _ask(
             why=data.why,
             group=data.group,
             to=data.to,
-            request_id=once.request_id,
+            request_id=change.request_id,
         )
 
     async def make() -> Asked:
@@ -267,7 +255,7 @@ async def _ask(
             raise Conflict(found.answer)
         return _asked(name, found)
 
-    return await once.answer(make, 201)
+    return await change.answer(make, 201)
 
 
 # --- making them ----------------------------------------------------------------------------------

@@ -13,8 +13,6 @@ from slotcast_publisher.fleet.web.screens.trail_view import actor_of, meaning_of
 from slotcast_publisher.fleet.web.words import Clock, count_words, span_words
 from slotcast_schemas.messages.status import ModelStatus
 
-CLOCK_OFF_S: Final = 120
-"""From how many seconds on a clock is said to be off."""
 _BAD: Final = frozenset({"ROLLED_BACK", "FAILED", "REJECTED"})
 _MOVING: Final = frozenset({"DOWNLOADING", "DOWNLOADED", "VERIFIED", "ACTIVATING"})
 
@@ -123,12 +121,12 @@ def _twins_notes(facts: DeviceFacts) -> tuple[str, ...]:
 def warnings_of(device: KnownDevice) -> Iterator[str]:
     """Say what of a device does not fit together."""
     row = device.row
-    off_s = row["clock_off_s"]
-    if off_s is not None and abs(off_s) > CLOCK_OFF_S:
+    off_s = device.clock_off_s
+    if off_s is not None:
         side = "ahead" if off_s > 0 else "behind"
         yield f"Its clock is {span_words(abs(off_s))} {side} of ours."
-    elif row["clock"] not in {"", "ok"}:
-        yield f"It says itself that its clock is {plain(row['clock'])}."
+    elif device.clock_complaint:
+        yield f"It says itself that its clock is {plain(device.clock_complaint)}."
     if row["started_anew_s"]:
         yield "It counts its messages anew: it lost its state, or was set up again."
     if row["metrics_lost"]:

@@ -15,6 +15,7 @@ from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.database.device_pages import SORTS, Sort, count_of, device_page
 from slotcast_publisher.fleet.database.fleet_counts import presence, state_counts
 from slotcast_publisher.fleet.database.keyset import Value
+from slotcast_publisher.fleet.database.listing import CLOCK_OFF_S
 from slotcast_publisher.fleet.web.context import Context, WebContext
 from slotcast_publisher.fleet.web.guards import needs
 from slotcast_publisher.fleet.web.screens.device_filter import (
@@ -28,7 +29,7 @@ from slotcast_publisher.fleet.web.screens.device_filter import (
 )
 from slotcast_publisher.fleet.web.screens.devices_view import HEAD, device_rows, values_of
 from slotcast_publisher.fleet.web.screens.exports import csv_lines
-from slotcast_publisher.fleet.web.screens.fleet_data import CLOCK_OFF_S, IN_NEED
+from slotcast_publisher.fleet.web.screens.fleet_data import IN_NEED
 from slotcast_publisher.fleet.web.screens.fleet_view import STATES
 from slotcast_publisher.fleet.web.screens.rendering import Rendered, render
 from slotcast_publisher.fleet.web.screens.rollout_view import ICON

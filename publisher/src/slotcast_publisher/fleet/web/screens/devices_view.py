@@ -13,8 +13,6 @@ from slotcast_publisher.fleet.web.words import NONE, size_words, span_short
 
 TAGS_MAX: Final = 4
 """The most tags of a device that a row has; the rest are counted."""
-CLOCK_OFF_S: Final = 120
-"""From how many seconds on a device's clock is said to be off."""
 HEAD: Final = (
     *("device", "presence", "seen_s", "model", "runs", "wanted", "state", "reason", "since_s"),
     *("rate_bytes_per_s", "disk_free_bytes", "tags"),
@@ -86,14 +84,13 @@ def presence_of(device: KnownDevice, now_s: float) -> str:
 
 def notes_of(device: KnownDevice) -> Iterator[str]:
     """Say what of a device a person should look at."""
-    row = device.row
-    if row["twins_seen_s"]:
+    if device.row["twins_seen_s"]:
         yield "two devices use this id"
-    off_s = row["clock_off_s"]
-    if off_s is not None and abs(off_s) > CLOCK_OFF_S:
+    off_s = device.clock_off_s
+    if off_s is not None:
         yield f"clock {span_short(abs(off_s))} {'ahead' if off_s > 0 else 'behind'}"
-    elif row["clock"] not in {"", "ok"}:
-        yield f"clock {row['clock']}"
+    elif device.clock_complaint:
+        yield f"clock {device.clock_complaint}"
 
 
 def values_of(row: DeviceRow) -> tuple[object, ...]:

@@ -21,7 +21,7 @@ from slotcast_publisher.fleet.database.fleet_counts import (
     state_counts,
     version_counts,
 )
-from slotcast_publisher.fleet.database.listing import KnownDevice, Wanted
+from slotcast_publisher.fleet.database.listing import CLOCK_OFF_S, KnownDevice, Wanted
 from slotcast_publisher.fleet.database.tables import device_models, release_hours, rollouts
 from slotcast_publisher.fleet.web.context import WebContext
 from slotcast_publisher.fleet.web.screens.calls_view import DAYS, STEP_S, Calls
@@ -31,7 +31,6 @@ IN_NEED: Final = ("ROLLED_BACK", "FAILED", "REJECTED")
 """States of devices that did not take a release, in the order in which they are shown."""
 IN_NEED_MAX: Final = 14
 """The most devices of those on the first screen."""
-CLOCK_OFF_S: Final = 120
 PLOTS_MAX: Final = 12
 """The most models of which it is drawn what answered their calls."""
 _ENDED: Final = frozenset({"FINISHED", "STOPPED"})
