@@ -20,7 +20,6 @@ from slotcast_publisher.fleet.steering.overview import NOT_LET_IN, RolloutView, 
 from slotcast_publisher.repository import Repository
 from slotcast_schemas.messages.status import Check, Evidence
 from slotcast_schemas.states import State
-from tests.support.fleet import Publisher, model_bytes
 from tests.support.latencies import histogram
 from tests.support.rollouts import status_of
 from tests.support.steering import SteeredFleet
@@ -36,16 +35,6 @@ percent = 50
 [[groups]]
 name = "everyone"
 """
-
-
-@pytest.fixture(scope="module")
-def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`clf` 1 is offered to everyone, 2 is released."""
-    publisher = Publisher.make(tmp_path_factory.mktemp("released") / "repo")
-    for version in ("1", "2"):
-        publisher.release("clf", version, {"model.onnx": model_bytes(int(version), 50_000)})
-    publisher.repo.offer("clf", "1")
-    return publisher.path
 
 
 @pytest.fixture

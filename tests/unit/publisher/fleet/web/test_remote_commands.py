@@ -22,7 +22,6 @@ from slotcast_publisher.fleet.web.api.types import FleetCounts
 from slotcast_schemas.errors import SlotcastError, UsageError
 from slotcast_schemas.messages.status import Check, Evidence
 from tests.support import large_fleet
-from tests.support.fleet import Publisher, model_bytes
 from tests.support.fleet_database import put
 from tests.support.page import TESTER, RunningPage, running_page
 
@@ -38,16 +37,6 @@ gate = { person = true }
 name = "everyone"
 """
 AGES = re.compile(r"\b\d+ (s|min|h|d) ago")
-
-
-@pytest.fixture(scope="module")
-def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`clf` 1 is offered to everyone, 2 is released."""
-    publisher = Publisher.make(tmp_path_factory.mktemp("released") / "repo")
-    for version in ("1", "2"):
-        publisher.release("clf", version, {"model.onnx": model_bytes(int(version), 50_000)})
-    publisher.repo.offer("clf", "1")
-    return publisher.path
 
 
 @pytest.fixture
