@@ -1,4 +1,4 @@
-"""`slotcast rollout`: plans, and what a person asks of a rollout.
+"""`slotcast rollout`: the commands, and what a person asks of a rollout.
 
 The commands work on the files beside the repository and on the fleet's database. What is asked for
 is durable first; then whoever drives the rollouts (`slotcast serve`) carries it out, or, where
@@ -11,18 +11,17 @@ import contextlib
 import functools
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
-import msgspec
 import typer
 
 from slotcast_publisher.cli.common import Brokers, Json, emit, open_repository
 from slotcast_publisher.delivery.publish import brokers_of
-from slotcast_publisher.durable import storage_errors
-from slotcast_publisher.errors import Conflict, NotFound
+from slotcast_publisher.errors import Conflict
+from slotcast_publisher.fleet.commands import rollout_looks, rollout_plans
 from slotcast_publisher.fleet.commands.opening import (
     DatabaseUrl,
     needing_fleet,
@@ -33,31 +32,20 @@ from slotcast_publisher.fleet.commands.place import (
     ServerUrl,
     TokenFile,
     connect,
-    is_repository,
     words_of,
 )
+from slotcast_publisher.fleet.commands.rollout_common import Name, PlanFile, bytes_of, remote
 from slotcast_publisher.fleet.rollout.person import Wish
-from slotcast_publisher.fleet.rollout.plan import Plan
-from slotcast_publisher.fleet.rollout.starting_plan import name_of, starting_plan
 from slotcast_publisher.fleet.steering import requests
-from slotcast_publisher.fleet.steering.plan_check import (
-    group_sizes,
-    problem_of_name,
-    problems_of,
-)
+from slotcast_publisher.fleet.steering.plan_check import problems_of
 from slotcast_publisher.fleet.steering.rollout_files import AskedFor, RolloutFiles
 from slotcast_publisher.fleet.steering.way_back import release_way_back
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker
-from slotcast_schemas.errors import SlotcastError, UsageError
-
-if TYPE_CHECKING:
-    from slotcast_publisher.fleet.steering.overview import RolloutView
+from slotcast_schemas.errors import UsageError
 
 ANSWER_MAX_S: Final = 20.0
 """The seconds that a command waits for `slotcast serve` to carry out what it asks for."""
-REFRESH_S: Final = 2.0
-"""The seconds between two looks of `status` on a terminal."""
 PLAIN: Final = {
     Wish.PAUSE: "Let no more device begin, until a person says so.",
     Wish.RESUME: "Let a paused rollout go on; limits that had paused it are accepted by that.",
@@ -66,17 +54,10 @@ PLAIN: Final = {
     Wish.RETRY: "Have devices that failed try again.",
 }
 """What `--help` says of each request that needs no more than the rollout's name."""
-ENDED: Final = frozenset({"FINISHED", "STOPPED"})
-
-Name = Annotated[str | None, typer.Argument(help="Name of the rollout.", show_default=False)]
-PlanFile = Annotated[Path | None, typer.Argument(help="The plan, a TOML file.", show_default=False)]
-Model = Annotated[str | None, typer.Argument(help="Name of the model.", show_default=False)]
-Version = Annotated[str | None, typer.Argument(help="PEP 440 version.", show_default=False)]
 Why = Annotated[str, typer.Option("--why", help="For the log.")]
 Who = Annotated[
     str | None, typer.Option("--who", help="The person; user and machine unless given.")
 ]
-Once = Annotated[bool, typer.Option("--once", help="Do not go on showing it on a terminal.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -87,117 +68,21 @@ def register(app: typer.Typer) -> None:
         rich_markup_mode=None,
     )
     commands: dict[str, Callable[..., None]] = {
-        "plan": _plan,
-        "check": _check,
+        "plan": rollout_plans.COMMANDS["plan"],
+        "check": rollout_plans.COMMANDS["check"],
         "start": _start,
-        "status": _status,
+        "status": rollout_looks.COMMANDS["status"],
         "pause": _plain(Wish.PAUSE),
         "resume": _plain(Wish.RESUME),
         "open-gate": _open_gate,
         "cancel": _plain(Wish.CANCEL),
         "go-back": _go_back,
         "retry": _plain(Wish.RETRY),
-        "log": _log,
+        "log": rollout_looks.COMMANDS["log"],
     }
     for name, command in commands.items():
         rollout.command(name)(command)
     app.add_typer(rollout, name="rollout")
-
-
-# --- plans ----------------------------------------------------------------------------------------
-
-
-def _plan(
-    repo: MaybeRepo = None,
-    model: Model = None,
-    version: Version = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="File to write; standard output unless given.")
-    ] = None,
-    database: DatabaseUrl = None,
-    server: ServerUrl = None,
-    token_file: TokenFile = None,
-    json: Json = False,
-) -> None:
-    """Write a good plan to start from, with every key explained."""
-    folder, (model, version) = words_of(server, repo, (model, version), "MODEL VERSION")
-    count = None
-    if server is not None:
-        text = _remote().plan(connect(server, token_file), model, version)
-    else:
-        repository = open_repository(folder)
-        repository.store.folder(model, version)
-        count = _device_count(repository, database, model)
-        text = starting_plan(model, version, count or None)
-    if out is not None:
-        _write_new(out, text)
-    fields = {"name": name_of(model, version), "file": out, "devices": count, "plan": text}
-    lines = text.splitlines() if out is None else [f"{out}: edit it, then `slotcast rollout check`"]
-    emit(json, fields, lines)
-
-
-def _write_new(out: Path, text: str) -> None:
-    try:
-        with storage_errors(out), out.open("x") as file:
-            file.write(text)
-    except SlotcastError as exc:
-        if out.exists():
-            raise UsageError(f"{out} is there already; name another file with --out") from exc
-        raise
-
-
-def _check(
-    repo: MaybeRepo = None,
-    file: PlanFile = None,
-    database: DatabaseUrl = None,
-    server: ServerUrl = None,
-    token_file: TokenFile = None,
-    json: Json = False,
-) -> None:
-    """Check a plan: its keys, its releases, and how many devices are in each group."""
-    folder, (name,) = words_of(server, repo, (file,), "PLAN")
-    data = _bytes_of(Path(name))
-    plan = requests.read_plan_bytes(data, name)
-    if server is not None:
-        found = _remote().check(connect(server, token_file), data.decode())
-        sizes = [(group.name, group.devices) for group in found.groups]
-        _say_check(name, plan, list(found.problems), sizes, json)
-        return
-    repository = open_repository(folder)
-    named = problem_of_name(repository, plan)
-    problems = [*([named] if named else []), *problems_of(repository, plan)]
-    counts = _group_sizes(repository, database, plan)
-    sizes = [(g.name, n) for g, n in zip(plan.groups, counts, strict=False)]
-    _say_check(name, plan, problems, sizes, json)
-
-
-def _say_check(
-    file: str, plan: Plan, problems: list[str], sizes: list[tuple[str, int]], json: bool
-) -> None:
-    groups = [{"name": name, "devices": count} for name, count in sizes]
-    fields = {
-        "name": plan.name,
-        "model": plan.model,
-        "versions": list(plan.versions),
-        "problems": problems,
-        "groups": groups,
-    }
-    lines = [f"{plan.name}: {plan.model} {plan.version} in {len(plan.groups)} groups"]
-    lines += [f"  {name}: {count} devices that are known" for name, count in sizes]
-    emit(json, fields, [*lines, *(f"  {text}" for text in problems)])
-    if problems:
-        raise Conflict(f"{file}: {problems[0]}")
-
-
-def _group_sizes(repository: Repository, database: str | None, plan: Plan) -> list[int]:
-    """Count the known devices of each group; empty where there is no database."""
-    with _reading(repository, database) as fleet:
-        return [] if fleet is None else group_sizes(plan, fleet.members(plan.model))
-
-
-def _device_count(repository: Repository, database: str | None, model: str) -> int | None:
-    with _reading(repository, database) as fleet:
-        return None if fleet is None else len(fleet.members(model))
 
 
 # --- what a person asks for -----------------------------------------------------------------------
@@ -215,11 +100,11 @@ def _start(
 ) -> None:
     """Start a rollout by its plan; the same again changes nothing."""
     folder, (where,) = words_of(server, repo, (file,), "PLAN")
-    data = _bytes_of(Path(where))
+    data = bytes_of(Path(where))
     plan = requests.read_plan_bytes(data, where)
     if server is not None:
         _refuse_local(who, broker)
-        done = _remote().start(connect(server, token_file), data.decode())
+        done = remote().start(connect(server, token_file), data.decode())
         _say_outcome(plan.name, "start", done.outcome, json, new=done.new)
         return
     repository = open_repository(folder)
@@ -276,7 +161,7 @@ def _ask_page(server: str, token_file: Path | None, name: str, asked: AskedFor, 
         to=request.to,
         wait_s=ANSWER_MAX_S,
     )
-    done = _remote().ask(connect(server, token_file), name, wish)
+    done = remote().ask(connect(server, token_file), name, wish)
     _say_outcome(name, request.wish, done.outcome, json, to=done.to or "")
 
 
@@ -284,12 +169,6 @@ def _refuse_local(who: str | None, broker: list[str] | None) -> None:
     """Refuse options that mean nothing to a page."""
     if who is not None or broker:
         raise UsageError("--who and --broker are for a repository here: a page knows its own")
-
-
-def _remote() -> Any:
-    from slotcast_publisher.fleet.client import rollouts
-
-    return rollouts
 
 
 def _plain(wish: Wish) -> Callable[..., None]:
@@ -434,128 +313,8 @@ def _steering(repository: Repository, database: str | None, brokers: list[Broker
             steering.close()
 
 
-@contextlib.contextmanager
-def _reading(repository: Repository, database: str | None) -> Iterator[Any]:
-    """Open the fleet's database for reading; gives None where there is none yet."""
-    with needing_fleet():
-        from slotcast_publisher.fleet.steering.fleet_database import DatabaseFleet
-    try:
-        opened = open_fleet_database(repository.path, database)
-    except NotFound:
-        yield None
-        return
-    with opened:
-        yield DatabaseFleet(opened)
-
-
 def _say_problem(event: str, **fields: Any) -> None:
     """Say on stderr what kept a notice from a broker; the rest is in the log of the rollout."""
     if event in {"error", "not_pushed"}:
         told = " ".join(f"{key}={value}" for key, value in fields.items())
         sys.stderr.write(f"slotcast: {event} {told}\n")
-
-
-def _bytes_of(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as exc:
-        raise UsageError(f"cannot read {file}: {exc.strerror}") from exc
-
-
-# --- where it stands ------------------------------------------------------------------------------
-
-
-def _status(
-    repo: MaybeRepo = None,
-    name: Annotated[str | None, typer.Argument(help="One rollout only, in full.")] = None,
-    once: Once = False,
-    database: DatabaseUrl = None,
-    server: ServerUrl = None,
-    token_file: TokenFile = None,
-    json: Json = False,
-) -> None:
-    """Show where rollouts stand; of one, live on a terminal until it ends."""
-    if server is not None:
-        page, remote = connect(server, token_file), _remote()
-        name = name or (None if repo is None or is_repository(repo) else str(repo))
-        _show(
-            name, lambda: remote.rollouts(page), lambda each: remote.rollout(page, each), once, json
-        )
-        return
-    folder, _ = words_of(None, repo, (), "[NAME]")
-    repository = open_repository(folder)
-    files = RolloutFiles(repository.path)
-    with _reading(repository, database) as fleet:
-        views = functools.partial(_view, repository, files, fleet)
-        _show(name, lambda: [views(each) for each in files.names()], views, once, json)
-
-
-def _show(
-    name: str | None,
-    every: Callable[[], Sequence[RolloutView]],
-    one: Callable[[str], RolloutView],
-    once: bool,
-    json: bool,
-) -> None:
-    """Show rollouts, from wherever they come."""
-    from slotcast_publisher.fleet.commands import rollout_text as words
-
-    if name is None:
-        found = every()
-        lines = [words.short_line(view) for view in found] or ["No rollouts yet."]
-        emit(json, {"rollouts": [msgspec.to_builtins(view) for view in found]}, lines)
-    elif json or once or not sys.stdout.isatty():
-        view = one(name)
-        emit(json, msgspec.to_builtins(view), words.overview_lines(view))
-    else:
-        _watch(lambda: one(name))
-
-
-def _view(repository: Repository, files: RolloutFiles, fleet: Any, name: str) -> Any:
-    from slotcast_publisher.fleet.steering.overview import overview
-
-    plan = files.load(name).plan
-    if fleet is None:
-        return overview(repository, files, name, (), 0, time.time())
-    saved = fleet.saved_bytes(repository, plan)
-    by_group = fleet.saved_by_group(repository, plan)
-    devices = fleet.devices(plan.model)
-    return overview(repository, files, name, devices, saved, time.time(), saved_by_group=by_group)
-
-
-def _watch(look: Callable[[], Any]) -> None:
-    """Show a rollout until it ends, or the person does."""
-    from rich.live import Live
-
-    from slotcast_publisher.fleet.commands.rollout_text import screen
-
-    view = look()
-    with Live(screen(view), auto_refresh=False, vertical_overflow="visible") as live:
-        while view.state not in ENDED:
-            time.sleep(REFRESH_S)
-            view = look()
-            live.update(screen(view), refresh=True)
-
-
-def _log(
-    repo: MaybeRepo = None,
-    name: Name = None,
-    count: Annotated[int, typer.Option("--lines", min=1, max=10_000, help="How many.")] = 100,
-    database: DatabaseUrl = None,
-    server: ServerUrl = None,
-    token_file: TokenFile = None,
-    json: Json = False,
-) -> None:
-    """Show who did what, and what was decided and why."""
-    from slotcast_publisher.fleet.commands.rollout_text import log_text
-
-    folder, (name,) = words_of(server, repo, (name,), "NAME")
-    if server is not None:
-        lines = _remote().log(connect(server, token_file), name, count)
-    else:
-        repository = open_repository(folder)
-        RolloutFiles(repository.path).plan_bytes(name)
-        with _reading(repository, database) as fleet:
-            lines = [] if fleet is None else fleet.log(name, count)
-    fields = {"rollout": name, "lines": [msgspec.to_builtins(line) for line in lines]}
-    emit(json, fields, [log_text(line) for line in lines] or ["Nothing was logged yet."])
