@@ -1,7 +1,7 @@
 """A small living fleet behind the page: a real Mosquitto, `slotcast serve`, and simulated devices.
 
-24 cameras at two sites run two models. `detector` 2.0 is slow on two of its six canaries and
-raises errors on a third, so its rollout pauses by itself; `counter` 1.1 is good, and is let in four
+24 cameras at two sites run two models. `detector` 2.0 is slow on three of its six canaries and
+raises errors on another, so its rollout pauses by itself; `counter` 1.1 is good, and is let in four
 devices at a time, so that its rollout moves for a while and can be stopped on its way.
 """
 
@@ -49,7 +49,7 @@ report_s = 0.5
 [[releases]]
 models = ["detector"]
 versions = ["2.0"]
-ids = ["cam-01", "cam-02"]
+ids = ["cam-01", "cam-02", "cam-04"]
 latency_factor = 2.5
 [[releases]]
 models = ["detector"]

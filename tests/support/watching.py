@@ -48,12 +48,19 @@ class Watched:
             return [dict(row) for row in connection.execute(select(table)).mappings()]
 
     def wait_for_taken(self, count: int) -> None:
-        """Wait until so many messages were written or dropped."""
+        """Wait until so many messages were written or dropped.
+
+        Raises:
+            AssertionError: they never were; it says what was, and what `serve` logged.
+        """
         intake = self.fleet.intake
-        wait_until(
-            lambda: intake.taken + intake.dropped.total() >= count,
-            f"{count} messages; {intake.taken} were written, {intake.dropped} dropped",
-        )
+        try:
+            wait_until(lambda: intake.taken + intake.dropped.total() >= count, f"{count} messages")
+        except AssertionError as exc:
+            raise AssertionError(
+                f"{exc}; {intake.taken} were written, {intake.dropped} dropped;"
+                f" the log: {self.served.lines}"
+            ) from exc
 
 
 @contextlib.contextmanager
