@@ -284,8 +284,8 @@ def test_one_failure_of_three_is_no_verdict_and_twelve_of_forty_is() -> None:
     assert s.state() is RolloutState.PAUSED
     assert s.record.pause is not None
     assert s.record.pause.why == (
-        "max_failed_share in all: 0.3 where 0.05 is allowed (40 devices; at 0.95 confidence at"
-        " least 0.1807)"
+        "max_failed_share in all: 30 % where 5 % is allowed (40 devices; at 0.95 confidence at"
+        " least 18.1 %)"
     )
     assert s.offer.state == "paused"
     assert s.let_in() == []
@@ -320,8 +320,10 @@ def test_bad_live_latency_on_a_third_of_the_canaries_pauses_in_the_first_group()
     assert pause is not None
     assert pause.by == "limit"
     assert "canary/max_latency_p95_ratio" in pause.limits
-    assert "max_latency_p50_ratio in canary" in pause.why
-    assert "3 of 10 are above it by themselves" in pause.why
+    assert (
+        "max_latency_p50_ratio in canary: 3 of 10 devices are above 1.50 × by themselves"
+        " (5 % of devices allowed)"
+    ) in pause.why
     assert s.states() == {"canary": G.PAUSED, "rest": G.WAITING}
 
 

@@ -22,6 +22,7 @@ from slotcast_publisher.fleet.figures.shares import (
     tail,
 )
 from slotcast_publisher.fleet.rollout.lifecycle import OPENED
+from slotcast_publisher.fleet.rollout.limit_words import ALL_GROUPS, LimitFound
 from slotcast_publisher.fleet.rollout.observations import Observations
 from slotcast_publisher.fleet.rollout.plan import Limits, Plan
 from slotcast_publisher.fleet.rollout.record import RolloutRecord
@@ -40,8 +41,6 @@ FIGURE_LIMITS: Final[Mapping[str, Figure]] = {
     "max_output_std_ratio": Figure.OUTPUT_STD_RATIO,
 }
 """The plan's limits on live figures, and what each is on."""
-ALL_GROUPS: Final = "*"
-"""Stands for all groups together where a group is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +59,8 @@ class LimitReading:
             limits that are not on single devices.
         is_broken: whether that is beyond chance.
         high: with the same confidence, it is not above this; None where `low` is, or nothing tells.
+        devices_allowed: the share of devices that may be above the limit by themselves, where those
+            broke it and all together did not.
     """
 
     group: str
@@ -71,6 +72,7 @@ class LimitReading:
     over: Share | None
     is_broken: bool
     high: float | None = None
+    devices_allowed: float | None = None
 
     @property
     def key(self) -> str:
@@ -84,14 +86,14 @@ class LimitReading:
             confidence: of the plan.
         """
         where = "in all groups" if self.group == ALL_GROUPS else f"in {self.group}"
-        sure = (
-            "" if self.low is None else f"; at {confidence:.3g} confidence at least {self.low:.4g}"
+        return f"{self.name} {where}: {self._found.full_words(self.low, confidence)}"
+
+    @property
+    def _found(self) -> LimitFound:
+        over = None if self.over is None else self.over.hits
+        return LimitFound(
+            self.name, self.value, self.limit, self.observed, over, self.devices_allowed
         )
-        text = (
-            f"{self.name} {where}: {self.value:.4g} where {self.limit:g} is allowed"
-            f" ({self.observed} devices{sure})"
-        )
-        return text if self.over is None else f"{text}; {self.over} are above it by themselves"
 
 
 def judge(
@@ -225,6 +227,7 @@ def _figure(
     estimate = on_all(figure, pairs, limits.confidence) if value > limit else None
     low = None if estimate is None else estimate.low
     is_enough = len(told) >= devices_needed(limits.confidence)
+    is_sum_above = is_enough and low is not None and low > limit
     return LimitReading(
         group=group,
         name=name,
@@ -233,6 +236,7 @@ def _figure(
         limit=limit,
         observed=len(told),
         over=over,
-        is_broken=is_many or (is_enough and low is not None and low > limit),
+        is_broken=is_many or is_sum_above,
         high=None if estimate is None else estimate.high,
+        devices_allowed=limits.max_share_of_devices if is_many and not is_sum_above else None,
     )

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from slotcast_publisher.errors import Conflict
-from slotcast_publisher.fleet.rollout.judge import ALL_GROUPS
+from slotcast_publisher.fleet.rollout.limit_words import ALL_GROUPS
 from slotcast_publisher.fleet.rollout.lifecycle import (
     ROLLOUT,
     GroupEvent,

@@ -17,6 +17,7 @@ from slotcast_publisher.fleet.rollout.decisions import Look
 from slotcast_publisher.fleet.rollout.engine import look
 from slotcast_publisher.fleet.rollout.judge import FIGURE_LIMITS, LimitReading, judge
 from slotcast_publisher.fleet.rollout.lifecycle import OPENED, RolloutState
+from slotcast_publisher.fleet.rollout.limit_words import LimitFound
 from slotcast_publisher.fleet.rollout.observations import (
     SETTLED,
     Device,
@@ -97,6 +98,8 @@ class LimitView(msgspec.Struct, frozen=True, kw_only=True):
         over: of those, the ones that are above the limit by themselves; None where that cannot be.
         accepted: whether a person saw it broken and let the rollout go on.
         high: with the same confidence, it is not above this; None where that was not looked at.
+        devices_allowed: the share of devices that may be above the limit by themselves, where those
+            broke it and all together did not.
     """
 
     group: str
@@ -110,6 +113,14 @@ class LimitView(msgspec.Struct, frozen=True, kw_only=True):
     accepted: bool
     text: str
     high: float | None = None
+    devices_allowed: float | None = None
+
+    @property
+    def found(self) -> LimitFound:
+        """What is said of it."""
+        return LimitFound(
+            self.limit, self.value, self.allowed, self.observed, self.over, self.devices_allowed
+        )
 
 
 class PauseView(msgspec.Struct, frozen=True, kw_only=True):
@@ -437,6 +448,7 @@ def _limit(plan: Plan, record: RolloutRecord, reading: LimitReading) -> LimitVie
         accepted=reading.key in record.accepted,
         text=reading.words(plan.limits.confidence),
         high=reading.high,
+        devices_allowed=reading.devices_allowed,
     )
 
 

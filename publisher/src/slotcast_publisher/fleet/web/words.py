@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from markupsafe import Markup, escape
+
+from slotcast_publisher.fleet.figures.words import (
+    count_words,
+    devices_words,
+    of_words,
+    ratio_words,
+    share_words,
+    three_digits,
+)
+
+__all__ = [
+    "NONE",
+    "NO_TIME",
+    "Clock",
+    "clock_of",
+    "count_words",
+    "devices_words",
+    "of_words",
+    "ratio_words",
+    "seconds_words",
+    "share_words",
+    "size_words",
+    "span_short",
+    "span_words",
+    "tick_words",
+]
 
 _SPANS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _SIZES: Final = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
@@ -19,42 +44,12 @@ NO_TIME: Final = Markup("–")
 """Stands where there is no time."""
 
 
-def count_words(number: float) -> str:
-    """Give a count with its thousands set apart."""
-    return f"{number:,.0f}"
-
-
 def size_words(size_bytes: float) -> str:
     """Give a size in the unit in which it is read best, three digits of it."""
     for unit_bytes, unit in _SIZES:
         if size_bytes >= unit_bytes:
-            return f"{_three(size_bytes / unit_bytes)} {unit}"
+            return f"{three_digits(size_bytes / unit_bytes)} {unit}"
     return f"{size_bytes:.0f} B"
-
-
-def share_words(share: float) -> str:
-    """Give a share in percent, with as many digits as it needs to differ from nothing."""
-    percent = share * 100
-    if percent == 0 or abs(percent) >= 100:
-        return f"{percent:.0f} %"
-    digits = min(3, max(1, 1 - math.floor(math.log10(abs(percent)))))
-    words = f"{percent:.{digits}f}".rstrip("0").rstrip(".")
-    return f"{words.replace('-', '−')} %"
-
-
-def of_words(hits: int, of: int) -> str:
-    """Give a share by its two numbers."""
-    return f"{count_words(hits)} of {count_words(of)}"
-
-
-def ratio_words(ratio: float) -> str:
-    """Give how many times something is something else."""
-    return f"{_three(ratio)} ×"
-
-
-def devices_words(count: int) -> str:
-    """Give a number of devices."""
-    return "1 device" if count == 1 else f"{count_words(count)} devices"
 
 
 def seconds_words(seconds: float) -> str:
@@ -63,7 +58,7 @@ def seconds_words(seconds: float) -> str:
         return span_words(seconds)
     for unit_s, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
         if seconds >= unit_s:
-            return f"{_three(seconds / unit_s)} {unit}"
+            return f"{three_digits(seconds / unit_s)} {unit}"
     return "0 ms" if seconds <= 0 else f"{seconds * 1e6:.2g} µs"
 
 
@@ -86,13 +81,6 @@ def span_words(seconds: float) -> str:
             return f"{number} {unit} {rest // following[0]} {following[1]}"
         return f"{number} {unit}"
     return "0 s"
-
-
-def _three(value: float) -> str:
-    """Give three digits of a number of three digits at most; more are given whole."""
-    if value >= 100 or value == 0:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from slotcast_publisher.fleet.rollout.plan import Limits
 from slotcast_publisher.fleet.steering.overview import PauseView
 from slotcast_publisher.fleet.web.screens.distribution_view import latency_view
 from slotcast_publisher.fleet.web.screens.failures_view import failures_of, settled_words
-from slotcast_publisher.fleet.web.screens.limits_view import KINDS, limit_rows
+from slotcast_publisher.fleet.web.screens.limits_view import limit_rows
 from slotcast_publisher.fleet.web.screens.rollout_view import (
     ICON,
     ICON_PAUSED,
@@ -35,6 +34,19 @@ def test_a_pause_says_in_one_sentence_which_figure_and_how_far() -> None:
     assert found.icon == ICON_PAUSED
     assert found.title == "PAUSED detector 3.3.0"
     assert "No device of ten-percent and everyone was let in." in found.answer.notes
+
+
+def test_a_pause_by_single_devices_says_how_many_and_not_the_sum_that_is_within_the_limit() -> None:
+    found_limit = views.limit(
+        "max_latency_p95_ratio", 1.37, 1.5, observed=7, over=3, broken=True, devices_allowed=0.05
+    )
+    sentence = screen(views.paused(limits=(found_limit,))).answer.sentence
+
+    assert sentence == (
+        "by itself: Latency p95 in canary: 3 of 7 devices are above 1.50 × by themselves (5 % of"
+        " devices allowed); it went from 12.1 ms to 31.9 ms, 1.37 × over all of them."
+    )
+    assert "1.50 × is allowed" not in sentence
 
 
 @pytest.mark.parametrize(
@@ -132,12 +144,6 @@ def test_a_limit_of_another_group_is_shown_only_where_it_is_broken() -> None:
 
 def test_limits_that_nothing_can_be_said_of_are_named() -> None:
     assert "Errors (limit 2 %)" in screen(views.paused()).unread
-
-
-def test_every_limit_of_a_plan_has_its_words() -> None:
-    limits = {key for key in Limits.__struct_fields__ if key.startswith(("max_", "stop_"))}
-
-    assert limits - set(KINDS) == {"max_share_of_devices", "max_share_by_reason"}
 
 
 def test_two_distributions_stand_beside_each_other_and_as_a_table() -> None:

@@ -9,22 +9,17 @@ from typing import Final
 
 from markupsafe import Markup
 
+from slotcast_publisher.fleet.rollout.limit_words import (
+    ALL_GROUPS,
+    LimitKind,
+    Unit,
+    in_unit,
+    limit_kind,
+)
 from slotcast_publisher.fleet.steering.evidence import GroupFigures, SumView
 from slotcast_publisher.fleet.steering.overview import LimitView
 from slotcast_publisher.fleet.web import words
 from slotcast_publisher.fleet.web.plots.strips import Strip, strip
-
-ALL_GROUPS: Final = "*"
-_REASON: Final = "max_share_by_reason."
-
-
-class Unit(StrEnum):
-    """What a limit is counted in."""
-
-    SHARE = "share"
-    RATIO = "ratio"
-    COUNT = "count"
-    DEVIATIONS = "deviations"
 
 
 class Figure(StrEnum):
@@ -40,39 +35,18 @@ class Figure(StrEnum):
     MEAN = "mean"
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A limit of a plan, in words.
-
-    Attributes:
-        name: of what it is on.
-        unit: it is counted in.
-        figure: of each release that stands beside it.
-    """
-
-    name: str
-    unit: Unit
-    figure: Figure = Figure.NOTHING
-
-
-KINDS: Final[Mapping[str, Kind]] = {
-    "max_failed_share": Kind("Did not take it", Unit.SHARE),
-    "stop_after_failures": Kind("Failures, counted", Unit.COUNT),
-    "max_silent_share_rise": Kind("Silent after the switch", Unit.SHARE),
-    "max_error_share": Kind("Errors", Unit.SHARE, Figure.ERRORS),
-    "max_error_share_rise": Kind("Errors, more than before", Unit.SHARE, Figure.ERRORS),
-    "max_nonfinite_share": Kind("Outputs that are not finite", Unit.SHARE, Figure.NONFINITE),
-    "max_nonfinite_share_rise": Kind(
-        "Outputs that are not finite, more than before", Unit.SHARE, Figure.NONFINITE
-    ),
-    "max_latency_p50_ratio": Kind("Latency p50", Unit.RATIO, Figure.P50),
-    "max_latency_p95_ratio": Kind("Latency p95", Unit.RATIO, Figure.P95),
-    "max_memory_ratio": Kind("Memory", Unit.RATIO, Figure.MEMORY),
-    "max_load_time_ratio": Kind("Load time", Unit.RATIO, Figure.LOAD),
-    "max_output_mean_shift": Kind("Output mean, shift", Unit.DEVIATIONS, Figure.MEAN),
-    "max_output_std_ratio": Kind("Output deviation", Unit.RATIO),
+FIGURES: Final[Mapping[str, Figure]] = {
+    "max_error_share": Figure.ERRORS,
+    "max_error_share_rise": Figure.ERRORS,
+    "max_nonfinite_share": Figure.NONFINITE,
+    "max_nonfinite_share_rise": Figure.NONFINITE,
+    "max_latency_p50_ratio": Figure.P50,
+    "max_latency_p95_ratio": Figure.P95,
+    "max_memory_ratio": Figure.MEMORY,
+    "max_load_time_ratio": Figure.LOAD,
+    "max_output_mean_shift": Figure.MEAN,
 }
-"""The limits of a plan, by their keys."""
+"""What stands beside a limit, by its key; nothing beside others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +66,8 @@ class LimitRow:
         interval: between what it lies.
         strip: the same, drawn.
         verdict: `holds`, `broken`, `accepted` or `not sure yet`.
+        words: what is held against the limit, and what is allowed.
+        over_all: the figure of all devices together, where single ones broke the limit.
     """
 
     group: str
@@ -106,6 +82,8 @@ class LimitRow:
     interval: str
     strip: Markup
     verdict: str
+    words: str
+    over_all: str = ""
 
     @property
     def is_broken(self) -> bool:
@@ -130,57 +108,35 @@ def limit_rows(
     return sorted(rows, key=lambda row: order[row.verdict])
 
 
-def kind_of(limit: str) -> Kind:
-    """Give a limit of a plan in words; one for a single reason of failures has its name in it."""
-    if limit.startswith(_REASON):
-        return Kind(f"Failed: {limit.removeprefix(_REASON)}", Unit.SHARE)
-    return KINDS.get(limit, Kind(limit, Unit.RATIO))
-
-
-def in_words(unit: Unit, value: float) -> str:
-    """Give a figure in the unit of its limit.
-
-    Args:
-        unit: of the limit.
-        value: the figure.
-    """
-    match unit:
-        case Unit.SHARE:
-            return words.share_words(value)
-        case Unit.RATIO:
-            return words.ratio_words(value)
-        case Unit.COUNT:
-            return words.count_words(value)
-        case _:
-            return f"{value:.3g} dev."
-
-
 def _row(view: LimitView, figures: GroupFigures | None) -> LimitRow:
-    kind = kind_of(view.limit)
+    kind = limit_kind(view.limit)
     verdict = _verdict(view, kind)
     is_seen = bool(view.observed)
     low, high = (view.low, view.high) if is_seen else (None, None)
     found = Strip(view.value, low, high, view.allowed, verdict == "broken")
     interval = _interval(view, kind)
-    allowed = in_words(kind.unit, view.allowed)
+    allowed = in_unit(kind.unit, view.allowed)
     old, new = (None, None) if figures is None else (figures.old, figures.new)
+    figure = FIGURES.get(view.limit, Figure.NOTHING)
     return LimitRow(
         group="" if view.group == ALL_GROUPS else view.group,
         key=view.limit,
         name=kind.name,
         on=_on(view, kind),
-        old=_figure(kind.figure, old),
-        new=_figure(kind.figure, new),
-        now=in_words(kind.unit, view.value),
+        old=_figure(figure, old),
+        new=_figure(figure, new),
+        now=in_unit(kind.unit, view.value),
         limit=allowed,
         margin=_margin(view, kind),
         interval=interval,
-        strip=strip(found, f"{interval or in_words(kind.unit, view.value)}, limit {allowed}"),
+        strip=strip(found, f"{interval or in_unit(kind.unit, view.value)}, limit {allowed}"),
         verdict=verdict,
+        words=view.found.words,
+        over_all="" if view.devices_allowed is None else view.found.sum_words,
     )
 
 
-def _verdict(view: LimitView, kind: Kind) -> str:
+def _verdict(view: LimitView, kind: LimitKind) -> str:
     if view.broken:
         return "accepted" if view.accepted else "broken"
     if not view.observed:
@@ -191,23 +147,23 @@ def _verdict(view: LimitView, kind: Kind) -> str:
     return "holds" if high <= view.allowed else "not sure yet"
 
 
-def _margin(view: LimitView, kind: Kind) -> str:
+def _margin(view: LimitView, kind: LimitKind) -> str:
     if view.broken and view.value <= view.allowed and view.over:
         return f"{words.of_words(view.over, view.observed)} over"
     left = view.allowed - view.value
-    return f"{in_words(kind.unit, abs(left))} {'over' if left < 0 else 'left'}"
+    return f"{in_unit(kind.unit, abs(left))} {'over' if left < 0 else 'left'}"
 
 
-def _interval(view: LimitView, kind: Kind) -> str:
+def _interval(view: LimitView, kind: LimitKind) -> str:
     if kind.unit is Unit.COUNT:
         return "exact"
     if view.low is None or view.high is None or not view.observed:
         return ""
-    low = in_words(kind.unit, view.low)
-    return f"{low} to {in_words(kind.unit, view.high)}"
+    low = in_unit(kind.unit, view.low)
+    return f"{low} to {in_unit(kind.unit, view.high)}"
 
 
-def _on(view: LimitView, kind: Kind) -> str:
+def _on(view: LimitView, kind: LimitKind) -> str:
     devices = words.devices_words(view.observed)
     match view.limit:
         case "max_failed_share":

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
 
+from slotcast_publisher.fleet.rollout.limit_words import in_unit, limit_kind
 from slotcast_publisher.fleet.rollout.plan import Plan, PlanGroup
 from slotcast_publisher.fleet.steering.overview import NOT_LET_IN, GroupView, RolloutView
 from slotcast_publisher.fleet.web.plots.bars import BarPart
 from slotcast_publisher.fleet.web.screens.limits_view import (
     LimitRow,
-    in_words,
-    kind_of,
     limit_rows,
 )
 from slotcast_publisher.fleet.web.words import (
@@ -202,16 +201,16 @@ def broken_words(row: LimitRow) -> str:
     """Say in figures how a limit is broken."""
     where = f" in {row.group}" if row.group else ""
     if row.key == "max_failed_share":
-        return f"{row.on}{where} did not take it, {row.now} where {row.limit} is allowed"
+        return f"{row.on}{where} did not take it, {row.words}"
     if row.key == "stop_after_failures":
-        return f"{row.now} devices failed, and {row.limit} stop it"
+        return row.words
+    if row.over_all:
+        was = f"; it went from {row.old} to {row.new}" if row.old and row.new else ""
+        return f"{row.name}{where}: {row.words}{was}, {row.over_all}"
     devices = row.on.partition(";")[0]
     if row.old and row.new:
-        return (
-            f"{row.name} went from {row.old} to {row.new}{where} on the {devices}, {row.now} where"
-            f" {row.limit} is allowed"
-        )
-    return f"{row.name}{where}: {row.now} where {row.limit} is allowed, {row.on}"
+        return f"{row.name} went from {row.old} to {row.new}{where} on the {devices}, {row.words}"
+    return f"{row.name}{where}: {row.words}, {row.on}"
 
 
 def _going(view: RolloutView, limits: Sequence[LimitRow]) -> str:
@@ -374,5 +373,5 @@ def _unread(view: RolloutView, plan: Plan) -> Iterator[str]:
             "max_share_by_reason",
         }
         if is_limit and value is not None and key not in read:
-            kind = kind_of(key)
-            yield f"{kind.name} (limit {in_words(kind.unit, value)})"
+            kind = limit_kind(key)
+            yield f"{kind.name} (limit {in_unit(kind.unit, value)})"
