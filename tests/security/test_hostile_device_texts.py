@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import text
 
 from slotcast_publisher.fleet.access.roles import Role
+from slotcast_publisher.fleet.web.static_files import static_address
 from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.payloads import FullBuilder
 from slotcast_publisher.release.statement import Statement
@@ -73,7 +74,7 @@ def check_harmless(html: str) -> Seen:
     """See that a page has no more in it than we put there, and is of a bounded size."""
     assert len(html.encode()) < PAGE_MAX_BYTES
     seen = Seen(html)
-    assert seen.scripts == ["/static/page.js"]
+    assert seen.scripts == [static_address("page.js")]
     assert seen.others == []
     assert seen.bad_attributes == []
     hidden = {c for c in html if unicodedata.category(c) in {"Cc", "Cf"} and c != "\n"}

@@ -8,13 +8,13 @@ from typing import Final
 import msgspec
 
 from slotcast_publisher.errors import Conflict
-from slotcast_publisher.fleet.rollout.limit_words import ALL_GROUPS
 from slotcast_publisher.fleet.rollout.lifecycle import (
     ROLLOUT,
     GroupEvent,
     GroupState,
     RolloutEvent,
 )
+from slotcast_publisher.fleet.rollout.limit_words import ALL_GROUPS
 from slotcast_publisher.fleet.rollout.observations import Now, Observations
 from slotcast_publisher.fleet.rollout.offers import any_opened
 from slotcast_publisher.fleet.rollout.plan import Plan

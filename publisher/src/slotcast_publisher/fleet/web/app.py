@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 from litestar import Litestar, Router
 from litestar.di import Provide
-from litestar.static_files import create_static_files_router
 
-from slotcast_publisher.fleet.web import health, metrics, sign_in
+from slotcast_publisher.fleet.web import health, metrics, sign_in, static_files
 from slotcast_publisher.fleet.web.addresses import PlainAddresses
 from slotcast_publisher.fleet.web.api.counting import Counting
 from slotcast_publisher.fleet.web.api.router import api_router, openapi_config
@@ -17,7 +15,7 @@ from slotcast_publisher.fleet.web.authentication import Authentication
 from slotcast_publisher.fleet.web.context import WebContext
 from slotcast_publisher.fleet.web.csrf import CsrfProtection
 from slotcast_publisher.fleet.web.errors import HANDLERS
-from slotcast_publisher.fleet.web.guards import PUBLIC, check_permission, check_routes
+from slotcast_publisher.fleet.web.guards import check_permission, check_routes
 from slotcast_publisher.fleet.web.headers import add_headers
 from slotcast_publisher.fleet.web.live import Live
 from slotcast_publisher.fleet.web.metrics import Exposition, FleetCollector
@@ -26,9 +24,13 @@ from slotcast_publisher.fleet.web.screens import all_screens
 
 BODY_MAX_BYTES: Final = 256 * 1024
 """The largest request that is read; a plan of a rollout is the largest that there is."""
-STATIC: Final = Path(__file__).parent / "static"
-"""What everybody may load: styles, the script, and a dashboard for Grafana."""
-_ROUTES: Final = (*sign_in.ROUTES, *health.ROUTES, *metrics.ROUTES, *all_screens.ROUTES)
+_ROUTES: Final = (
+    *static_files.ROUTES,
+    *sign_in.ROUTES,
+    *health.ROUTES,
+    *metrics.ROUTES,
+    *all_screens.ROUTES,
+)
 
 
 def make_app(context: WebContext) -> Litestar:
@@ -47,7 +49,7 @@ def make_app(context: WebContext) -> Litestar:
     app = Litestar(
         # One router for each: Litestar 2.25 runs a function twice that is registered beside another
         # of its path, once in a thread and once for what that gave.
-        route_handlers=[Router(path="/", route_handlers=[_static_files(), *_ROUTES]), api_router()],
+        route_handlers=[Router(path="/", route_handlers=[*_ROUTES]), api_router()],
         dependencies={
             "context": Provide(lambda: context, sync_to_thread=False),
             "screens": Provide(lambda: screens, sync_to_thread=False),
@@ -73,7 +75,3 @@ def make_app(context: WebContext) -> Litestar:
     )
     check_routes(app)
     return app
-
-
-def _static_files() -> Router:
-    return create_static_files_router(path="/static", directories=[STATIC], opt=PUBLIC)

@@ -51,6 +51,8 @@ def main() -> int:
         with database, socket.socket(fileno=number) as opened:
             page = open_page(repo, database, opened)
             say("page_listens", url=page.url)
+            if page.unsafe is not None:
+                say("page_unsafe", level="warning", detail=page.unsafe)
             if page.owners_link is not None:
                 say("page_first_start", link=page.owners_link, counts_for="an hour, once")
             threading.Thread(target=_stop_at_end, args=(page,), name="parent", daemon=True).start()

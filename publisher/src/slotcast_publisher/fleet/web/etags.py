@@ -35,9 +35,19 @@ def with_etag(request: AnyRequest, value: T, of: Any = None) -> Response[Any]:
     """
     etag = etag_of(value if of is None else of)
     headers = {"etag": etag, "cache-control": "private, no-cache"}
-    if etag in _tags(request.headers.get("if-none-match")):
+    if has_match(request, etag):
         return Response(content=None, status_code=304, headers=headers)
     return Response(content=value, media_type=MediaType.JSON, headers=headers)
+
+
+def has_match(request: AnyRequest, etag: str) -> bool:
+    """Say whether what has this ETag is what the client has already.
+
+    Args:
+        request: that is answered.
+        etag: of the answer.
+    """
+    return etag in _tags(request.headers.get("if-none-match"))
 
 
 def check_match(request: AnyRequest, present: Any) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from typing import Final
 
 from slotcast_publisher.cli.serving import PAGE_LISTEN
+from slotcast_publisher.page_settings import PageSettings
 from slotcast_schemas.errors import StorageFailed, UsageError
 
 _BACKLOG: Final = 128
@@ -62,3 +64,36 @@ def url_of(opened: socket.socket) -> str:
     if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not listened at
         host = socket.gethostname()
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def unsafe_words(opened: socket.socket, settings: PageSettings) -> str | None:
+    """Say what is not safe about where the page listens, and what to do; None where nothing is.
+
+    The page speaks HTTP. Between it and a proxy on the same machine nobody reads along; over a
+    network, passwords, the cookies of sessions and tokens can be read and used by others.
+
+    Args:
+        opened: where it listens.
+        settings: how browsers reach it.
+    """
+    is_https = (settings.url or "").lower().startswith("https://")
+    if is_https and not settings.proxies:
+        return (
+            f"page.url is {settings.url}, and page.proxies names no proxy: whether a browser came"
+            " over HTTPS is not believed of anybody, so cookies are not marked Secure. Name the"
+            ' proxy in slotcast.toml, such as [page] proxies = ["127.0.0.1"]'
+        )
+    host, port = opened.getsockname()[:2]
+    if is_https or _is_loopback(host):
+        return None
+    return (
+        f"the page listens at {host}:{port} and speaks HTTP without encryption: who is on the way"
+        " can read passwords, and use the sessions and tokens of others. Listen at 127.0.0.1, and"
+        " let a proxy speak HTTPS: [page] url and proxies in slotcast.toml"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    address = ipaddress.ip_address(host.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback

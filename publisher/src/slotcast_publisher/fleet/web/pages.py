@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-
-@functools.cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("slotcast_publisher.fleet.web", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+from slotcast_publisher.fleet.web.templating import environment
 
 
 def plain_page(template: str, **context: Any) -> str:
@@ -26,4 +14,4 @@ def plain_page(template: str, **context: Any) -> str:
         template: its file.
         context: what the template shows; escaped.
     """
-    return _environment().get_template(template).render(**context)
+    return environment().get_template(template).render(**context)

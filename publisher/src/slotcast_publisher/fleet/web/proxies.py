@@ -30,6 +30,7 @@ class TrustedProxies(ASGIMiddleware):
     def __init__(self, settings: PageSettings) -> None:
         self._networks = settings.networks
         self._user_header = settings.user_header
+        self._usual_scheme = "https" if (settings.url or "").startswith("https://") else "http"
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Look at what a proxy says, and go on.
@@ -48,7 +49,8 @@ class TrustedProxies(ASGIMiddleware):
             headers = Headers.from_scope(scope)
             self._take_user(scope, headers)
             scope["client"] = (self._browser(headers, client[0]), 0)
-            if headers.get("x-forwarded-proto", "").strip().lower() == "https":
+            said = headers.get("x-forwarded-proto", self._usual_scheme)
+            if said.strip().lower() == "https":
                 scope["scheme"] = "https"
         await next_app(scope, receive, send)
 

@@ -8,7 +8,7 @@ from slotcast_publisher.fleet.access.audit import Actor
 from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.web.app import make_app
 from slotcast_publisher.fleet.web.context import make_context
-from slotcast_publisher.fleet.web.listening import url_of
+from slotcast_publisher.fleet.web.listening import unsafe_words, url_of
 from slotcast_publisher.fleet.web.server import PageServer
 from slotcast_publisher.repository import Repository
 
@@ -20,16 +20,21 @@ class Page:
         server: that answers.
         url: where.
         owners_link: by which the first user names themselves; None where there are users.
+        unsafe: what is not safe about where it listens; None where nothing is.
 
     Attributes:
         url: where it is.
         owners_link: as above.
+        unsafe: as above.
     """
 
-    def __init__(self, server: PageServer, url: str, owners_link: str | None) -> None:
+    def __init__(
+        self, server: PageServer, url: str, owners_link: str | None, unsafe: str | None = None
+    ) -> None:
         self._server = server
         self.url = url
         self.owners_link = owners_link
+        self.unsafe = unsafe
 
     def run(self) -> None:
         """Answer until `stop` is called, or a signal ends the process."""
@@ -42,6 +47,8 @@ class Page:
     def greeting(self) -> list[str]:
         """Say where it is, in lines for people."""
         lines = [f"the page: {self.url}"]
+        if self.unsafe is not None:
+            lines.append(f"warning: {self.unsafe}")
         if self.owners_link is not None:
             lines.append(f"become its owner within an hour: {self.owners_link}")
         return lines
@@ -59,4 +66,5 @@ def open_page(repo: Repository, database: Database, opened: socket.socket) -> Pa
     url = (repo.settings.page.url or url_of(opened)).rstrip("/")
     secret = context.users.make_owners_link(Actor("", "nobody"))
     link = None if secret is None else f"{url}/link/{secret}"
-    return Page(PageServer(make_app(context), opened), url, link)
+    unsafe = unsafe_words(opened, repo.settings.page)
+    return Page(PageServer(make_app(context), opened), url, link, unsafe)

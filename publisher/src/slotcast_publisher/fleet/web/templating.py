@@ -9,6 +9,7 @@ from markupsafe import Markup, escape
 
 from slotcast_publisher.fleet.web import words
 from slotcast_publisher.fleet.web.shapes import shape_of
+from slotcast_publisher.fleet.web.static_files import static_address
 from slotcast_publisher.fleet.web.text import said, shown
 
 
@@ -33,6 +34,7 @@ def environment() -> Environment:
         "state": state,
         "coded": coded,
     }
+    made.globals["static"] = static_address
     return made
 
 

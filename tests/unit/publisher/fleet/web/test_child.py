@@ -77,6 +77,15 @@ def test_a_port_that_is_taken_is_said_once_and_tried_again(repo: Path) -> None:
             assert served.wait_for("page_listens")["url"] == f"http://{listen}"
 
 
+def test_a_page_that_others_reach_without_https_is_warned_of_at_its_start(repo: Path) -> None:
+    served = Served()
+    with running(repo, "0.0.0.0:0", served):
+        served.wait_for("page_listens")
+        warning = served.wait_for("page_unsafe")
+    assert warning["level"] == "warning"
+    assert "without encryption" in warning["detail"]
+
+
 def test_a_page_ends_when_serve_is_killed(repo: Path) -> None:
     code = (
         "import sys, time\n"

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.database import tables
-from slotcast_publisher.fleet.web.app import STATIC
+from slotcast_publisher.fleet.web.static_files import FOLDER
 from tests.support import large_fleet
 from tests.support.fleet_database import put
 from tests.support.page import RunningPage, running_page
@@ -59,7 +59,7 @@ def test_the_fleet_is_told_in_figures(page: RunningPage) -> None:
 
 def test_each_query_of_the_dashboard_names_a_figure_that_there_is(page: RunningPage) -> None:
     there = samples(page)
-    dashboard = json.loads((STATIC / "grafana-dashboard.json").read_text())
+    dashboard = json.loads((FOLDER / "grafana-dashboard.json").read_text())
     queries = [t["expr"] for panel in dashboard["panels"] for t in panel.get("targets", ())]
     queries += [v["query"] for v in dashboard["templating"]["list"] if v["type"] == "query"]
     assert len(queries) > 10

@@ -25,6 +25,7 @@ from slotcast_publisher.fleet.rollout.record import Pause, new_record
 from slotcast_publisher.fleet.steering import requests
 from slotcast_publisher.fleet.steering.requests import answered
 from slotcast_publisher.fleet.web.screens import serving, shared
+from slotcast_publisher.fleet.web.static_files import static_address
 from tests.support import large_fleet
 from tests.support import rollout_views as views
 from tests.support.page import TESTER, RunningPage, running_page
@@ -77,7 +78,9 @@ def test_every_screen_is_whole_without_a_script(page: RunningPage) -> None:
         assert html.rstrip().endswith("</html>")
         assert not re.search(r"<[^>]+\sstyle=", html), path
         assert not re.search(r"<[^>]+\son[a-z]+=", html), path
-        assert re.findall(r"<script[^>]*>", html) == ['<script src="/static/page.js" defer>']
+        assert re.findall(r"<script[^>]*>", html) == [
+            f'<script src="{static_address("page.js")}" defer>'
+        ]
         assert not re.findall(r'(?:src|href|action)="(?:https?:)?//', html), "another host"
 
 
@@ -276,14 +279,14 @@ def test_a_pause_is_told_by_title_and_icon_while_somebody_watches(page: RunningP
     with browser.stream("GET", f"/live{ROLLOUT}") as response:
         heads = (data for name, data in events(response) if name == "head")
         first = next(heads)
-        assert first["icon"] == "/static/icon.svg"
+        assert first["icon"] == static_address("icon.svg")
         files.save_record(
             new_record(views.plan()).changed(state=RolloutState.PAUSED, pause=Pause(by="limit"))
         )
         put(page, views.paused())
         assert next(heads) == {
             "title": "PAUSED detector 3.3.0 · Slotcast",
-            "icon": "/static/icon-paused.svg",
+            "icon": static_address("icon-paused.svg"),
         }
 
 

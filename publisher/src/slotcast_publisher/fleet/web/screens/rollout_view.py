@@ -19,6 +19,7 @@ from slotcast_publisher.fleet.web.screens.limits_view import (
     LimitRow,
     limit_rows,
 )
+from slotcast_publisher.fleet.web.static_files import static_address
 from slotcast_publisher.fleet.web.words import (
     count_words,
     of_words,
@@ -27,9 +28,9 @@ from slotcast_publisher.fleet.web.words import (
     span_words,
 )
 
-ICON: Final = "/static/icon.svg"
-ICON_PAUSED: Final = "/static/icon-paused.svg"
-ICON_WRONG: Final = "/static/icon-wrong.svg"
+ICON: Final = static_address("icon.svg")
+ICON_PAUSED: Final = static_address("icon-paused.svg")
+ICON_WRONG: Final = static_address("icon-wrong.svg")
 
 KINDS: Final[Mapping[str, str]] = {
     "COMMITTED": "f-new",
