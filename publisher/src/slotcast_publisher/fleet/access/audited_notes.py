@@ -22,8 +22,8 @@ def write_note(
     text: str,
     *,
     at_s: float,
-) -> None:
-    """Write a note.
+) -> notes.Note:
+    """Write a note; gives it as it is kept.
 
     Args:
         connection: of the transaction.
@@ -38,8 +38,9 @@ def write_note(
         Conflict: there are too many already.
     """
     note = notes.add_note(connection, kind, subject, who=actor.name, text=text, at_s=at_s)
-    written = {"note": note, "text": text.strip()[:_LOGGED_CHARS]}
+    written = {"note": note.id, "text": note.text[:_LOGGED_CHARS]}
     write_entry(connection, actor, "note.add", f"{kind} {subject}", at_s=at_s, after=written)
+    return note
 
 
 def take_note_away(

@@ -48,8 +48,8 @@ def release_subject(model: str, version: str) -> str:
 
 def add_note(
     connection: Connection, kind: Kind, subject: str, *, who: str, text: str, at_s: float
-) -> int:
-    """Write a note.
+) -> Note:
+    """Write a note; gives it as it is kept.
 
     Args:
         connection: of the transaction.
@@ -58,9 +58,6 @@ def add_note(
         who: writes it.
         text: of it.
         at_s: seconds since 1970.
-
-    Returns:
-        the note's id.
 
     Raises:
         UsageError: it is empty or too long.
@@ -80,7 +77,7 @@ def add_note(
     )
     key = made.inserted_primary_key
     assert key is not None  # noqa: S101 - a row was inserted
-    return int(key[0])
+    return Note(id=int(key[0]), at_s=int(at_s), who=who, text=text)
 
 
 def notes_of(connection: Connection, kind: Kind, subject: str) -> list[Note]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Annotated, Final
+from typing import Final
 
 from litestar import MediaType, get
-from litestar.params import PathParameter
 
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.fleet.access.roles import Permission
@@ -14,7 +13,7 @@ from slotcast_publisher.fleet.database import fleet_counts
 from slotcast_publisher.fleet.rollout.starting_plan import starting_plan
 from slotcast_publisher.fleet.web.api.counting import Counting
 from slotcast_publisher.fleet.web.api.figures import figures_view
-from slotcast_publisher.fleet.web.api.parts import Shared
+from slotcast_publisher.fleet.web.api.parts import ModelName, Shared, Version
 from slotcast_publisher.fleet.web.api.types import (
     FileOfRelease,
     ModelList,
@@ -33,8 +32,6 @@ from slotcast_publisher.store import PayloadRecord, ReleaseFolder
 REPOSITORY_S: Final = 5.0
 """The seconds for which what lies in the repository is shared: each look reads its files."""
 _SEE: Final = needs(Permission.SEE)
-ModelName = Annotated[str, PathParameter(min_length=1, max_length=128)]
-Version = Annotated[str, PathParameter(min_length=1, max_length=128)]
 
 
 @get("/models", opt=_SEE, sync_to_thread=True, summary="Models", tags=["models"])
@@ -77,7 +74,7 @@ def _release(
 ) -> ReleaseDetail:
     """Give one release with its files, its payloads and its figures."""
     _known(context, counting, model)
-    folder = _folder(context, model, version)
+    folder = release_folder(context, model, version)
     release = folder.load()
     (view,) = [v for v in _views(context, counting, model) if v.version == version]
     figures = [
@@ -121,7 +118,7 @@ def _release(
 def _plan(context: Context, counting: Shared, model: ModelName, version: Version) -> str:
     """Give a plan for this release, in TOML, with every key explained."""
     summary = _known(context, counting, model)
-    _folder(context, model, version)
+    release_folder(context, model, version)
     return starting_plan(model, version, summary.devices or None)
 
 
@@ -169,8 +166,13 @@ def _known(context: WebContext, counting: Counting, model: str) -> ModelSummary:
     return found
 
 
-def _folder(context: WebContext, model: str, version: str) -> ReleaseFolder:
+def release_folder(context: WebContext, model: str, version: str) -> ReleaseFolder:
     """Give the folder of a release that is named from outside: only by what is listed.
+
+    Args:
+        context: of the page.
+        model: as it was named.
+        version: as it was named.
 
     Raises:
         NotFound: there is none.

@@ -18,3 +18,7 @@ Shared = NamedDependency[Counting]
 """How a route asks for what viewers share: a parameter `counting: Shared`."""
 Name = Annotated[str, PathParameter(min_length=1, max_length=128)]
 """A name in a path."""
+ModelName = Annotated[str, PathParameter(min_length=1, max_length=128)]
+"""A model in a path."""
+Version = Annotated[str, PathParameter(min_length=1, max_length=128)]
+"""A version in a path."""

@@ -13,14 +13,22 @@ from litestar.openapi.spec import Components, SecurityScheme, Server, Tag
 
 from slotcast_publisher import __version__
 from slotcast_publisher.fleet.web import live
-from slotcast_publisher.fleet.web.api import access, devices, events, figures, models, rollouts
+from slotcast_publisher.fleet.web.api import (
+    access,
+    devices,
+    events,
+    figures,
+    models,
+    notes,
+    rollouts,
+)
 from slotcast_publisher.fleet.web.api.parts import AnyRequest
 from slotcast_publisher.fleet.web.asked_devices import provide_asked
 from slotcast_publisher.fleet.web.guards import PUBLIC
 
 PATH: Final = "/api/v1"
 _FRAMEWORKS: Final = "/api/openapi"
-_MODULES: Final = (devices, figures, models, rollouts, events, access, live)
+_MODULES: Final = (devices, figures, models, rollouts, events, notes, access, live)
 _TAGS: Final = {
     "fleet": "The whole fleet in numbers.",
     "devices": "Devices: lists by pages, one closely.",
@@ -31,6 +39,7 @@ _TAGS: Final = {
     "figures": "What releases do: latency, errors, memory.",
     "events": "What happened, and what happens.",
     "alarms": "What needs a person.",
+    "notes": "What persons wrote beside devices and releases.",
     "access": "Users, tokens and the audit log.",
 }
 
