@@ -170,6 +170,18 @@ def test_a_connection_that_is_closed_at_the_first_large_message_names_the_limit(
     assert broker.connections == connections
 
 
+def test_a_connection_that_ends_before_anything_is_on_its_way_hides_no_limit() -> None:
+    """The last of six ended too early to tell; the five before it were closed at a message."""
+    broker = Broker(window=1, cut_after=(*[9] * 5, 0))
+    broker.packet_max_bytes, broker.says = 2000, "Unspecified error"
+    with pytest.raises(BrokerRefused, match="set a smaller chunk_size_bytes"):
+        run(broker, [sized("p/0/0", 4096)])
+    away = Broker(window=1, cut_after=(9, *[0] * 50))
+    away.packet_max_bytes, away.says = 2000, "Unspecified error"
+    with pytest.raises(LinkDown, match="run it again"):
+        run(away, [sized("p/0/0", 4096)])
+
+
 def test_the_advice_fits_what_is_too_large() -> None:
     broker = Broker()
     broker.packet_max_bytes = 2000

@@ -222,6 +222,7 @@ def push(
     tally = Tally.of([item for stage in stages for item in stage]) if tally is None else tally
     queues = [deque(item for item in stage if not item.is_acked) for stage in stages]
     waits = reconnect_waits(*RECONNECT_S) if waits is None else waits
+    closed: list[_Closed] = []
     while True:
         before = tally.sent
         try:
@@ -233,8 +234,13 @@ def push(
         except LinkDown as exc:
             if tally.sent > before:
                 waits.reset()
+                closed.clear()
+            if isinstance(exc, _Closed):
+                closed.append(exc)
             wait_s = waits.next_s()
-            _give_up_if_in_vain(exc, waits.failures, tally)
+            # A connection may also end before anything is on its way: most of them tell.
+            told = closed[-1] if 2 * len(closed) > waits.failures else exc
+            _give_up_if_in_vain(told, waits.failures, tally)
             tally.reconnects += 1
             sleep(wait_s)
 

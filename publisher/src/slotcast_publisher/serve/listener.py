@@ -42,6 +42,11 @@ told."""
 _LOOK_QUIET_S: Final = 5.0
 """The seconds without a retained message after which a look is over."""
 
+_ANSWER_MAX_S: Final = 60.0
+"""The seconds without an answer to SUBSCRIBE, and without a retained message, after which it is
+asked anew. Mosquitto drops an answer, too, where a slow reader has left `max_queued_messages`
+packets behind."""
+
 _RECONNECT_S: Final = (0.5, 30.0)
 """The bounds in seconds of the first wait between two connections, and of every one."""
 
@@ -59,6 +64,8 @@ class Listener:
         say: the log.
         rng: jitter; seeded in tests.
         look_quiet_s: the seconds without a retained message after which a look is over.
+        answer_max_s: the seconds without an answer, and without a retained message, after which
+            it connects anew.
     """
 
     def __init__(
@@ -70,6 +77,7 @@ class Listener:
         rng: random.Random,
         *,
         look_quiet_s: float = _LOOK_QUIET_S,
+        answer_max_s: float = _ANSWER_MAX_S,
     ) -> None:
         self.name = broker.address.name
         self._broker = broker
@@ -78,6 +86,7 @@ class Listener:
         self._say = say
         self._waits = Backoff(rng, *_RECONNECT_S)
         self._look_quiet_s = look_quiet_s
+        self._answer_max_s = answer_max_s
         self._may_share = True
         self._shared: set[int] = set()  # SUBSCRIBEs without an answer
         self._plain: set[int] = set()
@@ -130,10 +139,12 @@ class Listener:
             self._shared = {link.subscribe(name) for name in names}
         is_shared = bool(self._shared)
         self._plain = {link.subscribe(name) for name in filters}
+        asked_s = time.monotonic()
         while not stop.is_set():
             event = link.next_event(_STEP_S)
             if event is not None:
                 self._handle(event, link)
+            self._check_answered(link, asked_s)
             if self._look_is_over():
                 self._say_cut()
                 if is_shared and self._may_share:
@@ -158,6 +169,16 @@ class Listener:
                 " to be above three times the number of devices; those not seen are once they"
                 " say something",
             )
+
+    def _check_answered(self, link: BrokerLink, asked_s: float) -> None:
+        """Hang up where the broker has not answered for long.
+
+        Raises:
+            LinkDown: it has not.
+        """
+        silent_s = time.monotonic() - max(asked_s, self._retained_s)
+        if self._plain and silent_s > self._answer_max_s:
+            raise LinkDown(f"{link.name}: no answer to SUBSCRIBE in {self._answer_max_s:.0f} s")
 
     def _look_is_over(self) -> bool:
         """Whether the plain subscriptions have done what they are for; True once."""

@@ -1,0 +1,86 @@
+"""What a listener makes of a broker that does not answer; the rest is tests/integration's."""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from slotcast_publisher.serve.companion import Companion, Heard
+from slotcast_publisher.serve.listener import Listener
+from slotcast_publisher.settings import Broker
+from tests.support.mqtt_packets import Packets
+from tests.support.serving import Served
+
+FILTERS = ("fleet/a", "fleet/b", "fleet/c")
+CONNACK = bytes([0x20, 2, 0, 0])
+
+
+class Ear:
+    """A companion that takes note of nothing."""
+
+    filters = FILTERS
+    share = ""
+
+    def take(self, message: Heard) -> None:
+        """Take it."""
+
+    def listening(self, broker: str) -> None:
+        """Take note."""
+
+    def deaf(self, broker: str) -> None:
+        """Take note."""
+
+    def run(self, stop: threading.Event) -> None:
+        """Nothing to do."""
+
+
+@contextmanager
+def broker_of(answers: list[int]) -> Iterator[int]:
+    """A broker of MQTT 3.1.1 that answers so many SUBSCRIBEs of each connection; gives its port."""
+
+    def serve(listener: socket.socket) -> None:
+        for left in answers:
+            made, _ = listener.accept()
+            with made:
+                answer(made, left)
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def answer(made: socket.socket, left: int) -> None:
+    packets = Packets()
+    while data := made.recv(4096):
+        for packet in packets.feed(data):
+            if packet.name == "CONNECT":
+                made.sendall(CONNACK)
+            elif packet.name == "SUBSCRIBE" and left > 0:
+                left -= 1
+                made.sendall(bytes([0x90, 3]) + packet.raw[2:4] + bytes([1]))
+
+
+def test_a_broker_that_lost_an_answer_is_asked_anew() -> None:
+    """Mosquitto drops answers, too, where too many packets wait for a slow reader."""
+    ear: Companion = Ear()
+    served, stop = Served(), threading.Event()
+    with broker_of([2, 3]) as port:
+        broker = Broker(url=f"mqtt://127.0.0.1:{port}", protocol="3.1.1")
+        listener = Listener(broker, Path(), ear, served.say, random.Random(1), answer_max_s=0.5)
+        thread = threading.Thread(target=listener.run, args=(stop,))
+        thread.start()
+        try:
+            served.wait_for("listening")
+        finally:
+            stop.set()
+            thread.join(30)
+    (deaf,) = served.of("deaf")
+    assert deaf["reason"] == "link_down"
+    assert "no answer to SUBSCRIBE" in deaf["detail"]
