@@ -15,14 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
-from slotcast_publisher.delivery.broker_link import (
-    WINDOW_MAX,
-    Arrived,
-    BrokerLink,
-    Subscribed,
-    fetch_retained,
-    open_link,
-)
+from slotcast_publisher.delivery.broker_connect import fetch_retained, open_link
+from slotcast_publisher.delivery.broker_link import WINDOW_MAX, BrokerLink
+from slotcast_publisher.delivery.link_events import Arrived, Subscribed
 from slotcast_publisher.delivery.publish import How, publish, refresh, withdraw
 from slotcast_publisher.notice import Wanted
 from slotcast_publisher.release.build import ReleaseRequest

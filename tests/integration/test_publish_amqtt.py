@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from amqtt.broker import Broker
 
-from slotcast_publisher.delivery.broker_link import fetch_retained, open_link
+from slotcast_publisher.delivery.broker_connect import fetch_retained, open_link
 from slotcast_publisher.delivery.publish import publish
 from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.repository import Repository

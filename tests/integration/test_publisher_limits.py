@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from slotcast_publisher.delivery.broker_check import check_broker
-from slotcast_publisher.delivery.broker_link import Arrived, BrokerLink, open_link
+from slotcast_publisher.delivery.broker_connect import open_link
+from slotcast_publisher.delivery.broker_link import BrokerLink
+from slotcast_publisher.delivery.link_events import Arrived
 from slotcast_publisher.delivery.publish import How, publish
 from slotcast_publisher.delivery.readback import Waits
 from slotcast_publisher.release.build import ReleaseRequest

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from slotcast_publisher.delivery.broker_link import fetch_retained, open_link
+from slotcast_publisher.delivery.broker_connect import fetch_retained, open_link
 from slotcast_publisher.delivery.publish import publish
 from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.repository import Repository

@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from slotcast_publisher.delivery.broker_link import (
+from slotcast_publisher.delivery.link_events import (
     Acked,
     Arrived,
     Event,

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from slotcast_publisher.delivery import paho_client
-from slotcast_publisher.delivery.broker_link import BrokerLink, Inbound, Lost, open_link
+from slotcast_publisher.delivery.broker_connect import open_link
+from slotcast_publisher.delivery.broker_link import BrokerLink, Inbound
+from slotcast_publisher.delivery.link_events import Lost
 from slotcast_publisher.settings import Broker
 from tests.support.mqtt_packets import remaining_length
 

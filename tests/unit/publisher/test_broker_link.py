@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from slotcast_publisher.delivery.broker_link import open_link
+from slotcast_publisher.delivery.broker_connect import open_link
 from slotcast_publisher.settings import Broker
 from slotcast_schemas.errors import BrokerRefused, LinkDown
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from slotcast_publisher.delivery.broker_link import Acked, Event, Lost
+from slotcast_publisher.delivery.link_events import Acked, Event, Lost
 from slotcast_publisher.delivery.push import Item, Journal, Tally, push
 from slotcast_schemas.errors import BrokerRefused, LinkDown
 

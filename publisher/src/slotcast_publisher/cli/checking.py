@@ -11,7 +11,7 @@ import typer
 
 from slotcast_publisher.cli.common import Brokers, Json, emit, open_repository
 from slotcast_publisher.delivery.broker_check import BrokerReport, check_broker
-from slotcast_publisher.delivery.broker_link import open_link
+from slotcast_publisher.delivery.broker_connect import open_link
 from slotcast_publisher.delivery.publish import brokers_of
 from slotcast_publisher.delivery.readback import Waits
 from slotcast_publisher.settings import Broker, Settings

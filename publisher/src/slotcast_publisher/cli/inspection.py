@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from slotcast_publisher.cli.common import Json, emit, open_repository
-from slotcast_publisher.delivery.broker_link import fetch_retained, open_link
+from slotcast_publisher.delivery.broker_connect import fetch_retained, open_link
 from slotcast_publisher.delivery.publish import brokers_of
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.inspection import fields_of, inspect_notice, lines_of

@@ -19,7 +19,8 @@ from typing import Final, Literal, Self
 
 import msgspec
 
-from slotcast_publisher.delivery.broker_link import BrokerLink, open_link
+from slotcast_publisher.delivery.broker_connect import open_link
+from slotcast_publisher.delivery.broker_link import BrokerLink
 from slotcast_publisher.delivery.ledger import load_ledger, save_ledger
 from slotcast_publisher.delivery.payload_items import PayloadItems, chunk_items, map_items
 from slotcast_publisher.delivery.push import Item, Journal, Tally, push, reconnect_waits

@@ -6,13 +6,10 @@ plain code in one thread. MQTT 5 where the broker has it, 3.1.1 where it does no
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import secrets
 import ssl
 import threading
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -23,6 +20,14 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from slotcast_publisher.delivery.link_events import (
+    Acked,
+    Arrived,
+    Event,
+    Lost,
+    Subscribed,
+    Unsubscribed,
+)
 from slotcast_publisher.delivery.paho_client import Client, Take
 from slotcast_publisher.settings import Broker
 from slotcast_schemas.broker import BrokerAddress, tls_context
@@ -46,7 +51,6 @@ _HEADER_BYTES: Final = 16
 """What a PUBLISH has beside topic and data: fixed header, topic length, packet id and an empty
 property list, with room to spare."""
 
-_PROTOCOLS: Final = {"auto": ("5", "3.1.1"), "5": ("5",), "3.1.1": ("3.1.1",)}
 _VERSIONS: Final = {"5": paho.MQTTv5, "3.1.1": paho.MQTTv311}
 _CALLBACKS: Final = (
     *("on_connect", "on_disconnect", "on_publish", "on_subscribe", "on_unsubscribe"),
@@ -58,59 +62,6 @@ _FAILURE: Final = 0x80
 
 _UNSUPPORTED_VERSION: Final = 0x84
 """The reason code of a CONNACK (MQTT 5, 3.2.2.2); paho gives it for 3.1.1's return code 1 too."""
-
-
-@dataclass(frozen=True, slots=True)
-class Acked:
-    """The broker took a message, or says why not."""
-
-    mid: int
-    refused: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Subscribed:
-    """The broker answered a SUBSCRIBE.
-
-    Attributes:
-        refused: why the first filter that was refused was, or None.
-        mid: the number that `subscribe` gave.
-        granted: for each filter, in order, whether it was granted.
-    """
-
-    refused: str | None
-    mid: int = 0
-    granted: tuple[bool, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Unsubscribed:
-    """The broker answered an UNSUBSCRIBE: nothing more comes for its filters.
-
-    Attributes:
-        mid: the number that `unsubscribe` gave.
-    """
-
-    mid: int
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """A message came; `retained` if the broker had kept it."""
-
-    topic: str
-    data: bytes
-    retained: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """The connection is gone."""
-
-    why: str
-
-
-Event = Acked | Subscribed | Unsubscribed | Arrived | Lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +82,7 @@ class PacketTooLarge(BrokerRefused):
     """The broker said how large a packet may be, and this one is larger."""
 
 
-class _OtherProtocol(BrokerRefused):
+class OtherProtocol(BrokerRefused):
     """The broker may speak an older protocol than the one that it was asked in."""
 
 
@@ -306,14 +257,14 @@ class BrokerLink:
         try:
             answer = self._connected.get(timeout=patience_s)
         except queue.Empty as exc:
-            kind = LinkDown if is_last else _OtherProtocol
+            kind = LinkDown if is_last else OtherProtocol
             raise kind(f"{self.name}: no answer in {patience_s:.0f} s") from exc
         if isinstance(answer, Lost):
-            raise _OtherProtocol(
+            raise OtherProtocol(
                 f"{self.name}: closed the connection before answering ({answer.why})"
             )
         if answer.reason.value == _UNSUPPORTED_VERSION:
-            raise _OtherProtocol(f"{self.name}: {answer.reason}")
+            raise OtherProtocol(f"{self.name}: {answer.reason}")
         if answer.reason.is_failure:
             raise BrokerRefused(f"{self.name}: {answer.reason}")
         self._obey(answer.properties)
@@ -454,74 +405,6 @@ class BrokerLink:
 
 def _ignore(topic: str, data: bytes, retained: bool) -> None:  # noqa: FBT001 - as `Take`
     """Take what comes to a connection that is closed."""
-
-
-@contextlib.contextmanager
-def open_link(
-    broker: Broker, base: Path, *, needs_retained: bool = True, inbound: Inbound | None = None
-) -> Iterator[BrokerLink]:
-    """Connect to a broker, by the newest protocol that it and the settings allow.
-
-    Args:
-        broker: where, and how.
-        base: folder that the paths of certificates are relative to.
-        needs_retained: whether a broker that keeps no retained messages is refused.
-        inbound: where messages go that are many; they become events unless given.
-
-    Raises:
-        LinkDown: no answer.
-        BrokerRefused: the broker answered, and refused.
-        UsageError: certificates that cannot be read.
-    """
-    with _connect(broker, base, needs_retained=needs_retained, inbound=inbound) as link:
-        yield link
-
-
-def _connect(
-    broker: Broker, base: Path, *, needs_retained: bool, inbound: Inbound | None
-) -> BrokerLink:
-    protocols = _PROTOCOLS[broker.protocol]
-    for protocol in protocols[:-1]:
-        # Brokers of MQTT 3.1.1 answer "unsupported protocol version", hang up, or say nothing:
-        # amqtt 0.12 does so where the CONNECT carries properties.
-        with contextlib.suppress(_OtherProtocol):
-            return BrokerLink(
-                broker,
-                base,
-                protocol,
-                needs_retained=needs_retained,
-                inbound=inbound,
-                is_last=False,
-            )
-    return BrokerLink(broker, base, protocols[-1], needs_retained=needs_retained, inbound=inbound)
-
-
-def fetch_retained(link: BrokerLink, topic: str, timeout_s: float) -> bytes | None:
-    """Give the message that the broker keeps under a topic, or None if none came in time.
-
-    Args:
-        link: an open connection.
-        topic: the topic.
-        timeout_s: how long to wait for it.
-
-    Raises:
-        BrokerRefused: this user may not read it.
-        LinkDown: the connection was lost.
-    """
-    link.subscribe(topic)
-    deadline_s = time.monotonic() + timeout_s
-    while True:
-        match link.next_event(deadline_s - time.monotonic()):
-            case None:
-                return None
-            case Arrived(topic=name, data=data) if name == topic:
-                return data
-            case Subscribed(refused=str(why)):
-                raise BrokerRefused(f"{link.name}: may not read {topic}: {why}")
-            case Lost(why=why):
-                raise LinkDown(f"{link.name}: {why}")
-            case _:
-                continue
 
 
 def _tls(broker: Broker, base: Path) -> ssl.SSLContext:

@@ -17,7 +17,7 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
-from slotcast_publisher.delivery.broker_link import Acked, Arrived, Event, Lost, Subscribed
+from slotcast_publisher.delivery.link_events import Acked, Arrived, Event, Lost, Subscribed
 from slotcast_publisher.delivery.push import Item
 from slotcast_publisher.delivery.readback import ReadChannel, Reader, Waits, collect
 from slotcast_schemas import limits
@@ -53,7 +53,7 @@ PUBLISHER: Final = "you"
 
 
 class TrialChannel(ReadChannel, Protocol):
-    """What trials need of a connection; `broker_link.Link` is one."""
+    """What trials need of a connection; `broker_link.BrokerLink` is one."""
 
     protocol: str
     window: int

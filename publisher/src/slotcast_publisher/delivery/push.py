@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, Self
 
-from slotcast_publisher.delivery.broker_link import Acked, Event, Lost, PacketTooLarge
+from slotcast_publisher.delivery.broker_link import PacketTooLarge
+from slotcast_publisher.delivery.link_events import Acked, Event, Lost
 from slotcast_publisher.durable import fsync_dir, storage_errors
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import BrokerRefused, LinkDown

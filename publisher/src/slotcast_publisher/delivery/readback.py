@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from slotcast_publisher.delivery.broker_link import Arrived, Event, Lost, Subscribed
+from slotcast_publisher.delivery.link_events import Arrived, Event, Lost, Subscribed
 from slotcast_publisher.delivery.push import RECONNECT_S, Item
 from slotcast_schemas.errors import BrokerRefused, LinkDown
 

@@ -15,15 +15,9 @@ import time
 from pathlib import Path
 from typing import Final
 
-from slotcast_publisher.delivery.broker_link import (
-    BrokerLink,
-    Event,
-    Inbound,
-    Lost,
-    Subscribed,
-    Unsubscribed,
-    open_link,
-)
+from slotcast_publisher.delivery.broker_connect import open_link
+from slotcast_publisher.delivery.broker_link import BrokerLink, Inbound
+from slotcast_publisher.delivery.link_events import Event, Lost, Subscribed, Unsubscribed
 from slotcast_publisher.serve.companion import Companion, Heard
 from slotcast_publisher.serve.log import Say
 from slotcast_publisher.settings import Broker

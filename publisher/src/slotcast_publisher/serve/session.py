@@ -16,15 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from slotcast_publisher.delivery.broker_link import (
-    Acked,
-    Arrived,
-    BrokerLink,
-    Event,
-    Lost,
-    Subscribed,
-    open_link,
-)
+from slotcast_publisher.delivery.broker_connect import open_link
+from slotcast_publisher.delivery.broker_link import BrokerLink
+from slotcast_publisher.delivery.link_events import Acked, Arrived, Event, Lost, Subscribed
 from slotcast_publisher.serve.broker_health import BrokerHealth
 from slotcast_publisher.serve.catalog import Catalog
 from slotcast_publisher.serve.log import Say
