@@ -10,7 +10,8 @@ import msgspec
 
 from slotcast_publisher.fleet.client.connection import Connection, part
 from slotcast_publisher.fleet.database.listing import Change, KnownDevice, KnownModel, Wanted
-from slotcast_publisher.fleet.web.api.types import Counts, DeviceDetail, DevicePage, DeviceView
+from slotcast_publisher.fleet.web.api.device_types import DeviceDetail, DevicePage, DeviceView
+from slotcast_publisher.fleet.web.api.types import Counts
 from slotcast_schemas.messages.status import Evidence, ModelStatus
 
 PAGE: Final = 500

@@ -15,8 +15,8 @@ from slotcast_publisher.fleet.access.roles import Permission, Role
 from slotcast_publisher.fleet.access.tokens import DAYS_MAX, Token
 from slotcast_publisher.fleet.access.users import User
 from slotcast_publisher.fleet.database.device_json import iso
+from slotcast_publisher.fleet.web.api.device_types import Time
 from slotcast_publisher.fleet.web.api.parts import AnyRequest
-from slotcast_publisher.fleet.web.api.types import Time
 from slotcast_publisher.fleet.web.context import Context
 from slotcast_publisher.fleet.web.etags import check_match, with_etag
 from slotcast_publisher.fleet.web.guards import needs, who_asks

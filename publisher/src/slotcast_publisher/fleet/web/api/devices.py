@@ -13,19 +13,16 @@ from slotcast_publisher.fleet.database import fleet_counts, fleet_figures, listi
 from slotcast_publisher.fleet.database.device_json import iso
 from slotcast_publisher.fleet.database.device_pages import Sort, device_page
 from slotcast_publisher.fleet.database.listing import Wanted
-from slotcast_publisher.fleet.web.api.figures import points_of
-from slotcast_publisher.fleet.web.api.parts import Asked, Name, Shared
-from slotcast_publisher.fleet.web.api.types import (
-    Counts,
+from slotcast_publisher.fleet.web.api.device_types import (
     DeviceDetail,
     DevicePage,
     FigureSeries,
-    FleetCounts,
-    TagCount,
-    TagList,
     device_detail,
     device_view,
 )
+from slotcast_publisher.fleet.web.api.figures import points_of
+from slotcast_publisher.fleet.web.api.parts import Asked, Name, Shared
+from slotcast_publisher.fleet.web.api.types import Counts, FleetCounts, TagCount, TagList
 from slotcast_publisher.fleet.web.context import Context
 from slotcast_publisher.fleet.web.guards import needs
 from slotcast_publisher.fleet.web.paging import LIMIT, After, Limit, read_place, write_place

@@ -13,13 +13,9 @@ from slotcast_publisher.fleet.database import fleet_figures
 from slotcast_publisher.fleet.database.device_json import iso
 from slotcast_publisher.fleet.database.fleet_figures import HourSum, ReleaseSum
 from slotcast_publisher.fleet.figures.histograms import Histogram
+from slotcast_publisher.fleet.web.api.device_types import FigurePoint, FigureSeries, FiguresView
 from slotcast_publisher.fleet.web.api.parts import Name, Shared
-from slotcast_publisher.fleet.web.api.types import (
-    FigurePoint,
-    FigureSeries,
-    FiguresList,
-    FiguresView,
-)
+from slotcast_publisher.fleet.web.api.types import FiguresList
 from slotcast_publisher.fleet.web.guards import needs
 
 _SEE: Final = needs(Permission.SEE)

@@ -14,9 +14,9 @@ from slotcast_publisher.fleet.access import audited_notes
 from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.database import listing, notes
 from slotcast_publisher.fleet.database.device_json import iso
+from slotcast_publisher.fleet.web.api.device_types import Time
 from slotcast_publisher.fleet.web.api.models import release_folder
 from slotcast_publisher.fleet.web.api.parts import AnyRequest, ModelName, Name, Version
-from slotcast_publisher.fleet.web.api.types import Time
 from slotcast_publisher.fleet.web.context import Context, WebContext
 from slotcast_publisher.fleet.web.guards import needs, who_asks
 from slotcast_publisher.fleet.web.idempotency import Key, once
