@@ -9,7 +9,7 @@ import msgspec
 from slotcast_publisher.fleet.figures.histograms import GRID_S
 from slotcast_publisher.fleet.rollout.plan import Plan, read_plan
 from slotcast_publisher.fleet.steering.evidence import FailureView, GroupFigures, SumView, TagView
-from slotcast_publisher.fleet.steering.overview import (
+from slotcast_publisher.fleet.steering.overview_types import (
     NOT_LET_IN,
     GroupView,
     LimitView,

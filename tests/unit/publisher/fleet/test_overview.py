@@ -16,7 +16,8 @@ from slotcast_publisher.fleet.steering.evidence import (
     failures_of_group,
     figures_of_group,
 )
-from slotcast_publisher.fleet.steering.overview import NOT_LET_IN, RolloutView, overview
+from slotcast_publisher.fleet.steering.overview import overview
+from slotcast_publisher.fleet.steering.overview_types import NOT_LET_IN, RolloutView
 from slotcast_publisher.repository import Repository
 from slotcast_schemas.messages.status import Check, Evidence
 from slotcast_schemas.states import State

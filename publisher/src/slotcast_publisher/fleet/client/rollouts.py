@@ -8,7 +8,7 @@ import msgspec
 
 from slotcast_publisher.fleet.client.connection import Connection, part
 from slotcast_publisher.fleet.database.rollouts import LogLine
-from slotcast_publisher.fleet.steering.overview import RolloutView
+from slotcast_publisher.fleet.steering.overview_types import RolloutView
 from slotcast_publisher.fleet.web.api.rollout_types import (
     Asked,
     PlanBody,

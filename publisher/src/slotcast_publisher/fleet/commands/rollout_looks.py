@@ -26,7 +26,7 @@ from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
 from slotcast_publisher.repository import Repository
 
 if TYPE_CHECKING:
-    from slotcast_publisher.fleet.steering.overview import RolloutView
+    from slotcast_publisher.fleet.steering.overview_types import RolloutView
 
 REFRESH_S: Final = 2.0
 """The seconds between two looks of `status` on a terminal."""

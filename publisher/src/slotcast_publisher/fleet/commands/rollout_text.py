@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from slotcast_publisher.cli.common import size
-from slotcast_publisher.fleet.steering.overview import GroupView, LimitView, RolloutView
+from slotcast_publisher.fleet.steering.overview_types import GroupView, LimitView, RolloutView
 
 if TYPE_CHECKING:
     from slotcast_publisher.fleet.database.rollouts import LogLine

@@ -273,7 +273,7 @@ rollout_views: Final = Table(
     Column("model", _NAME, primary_key=True),
     Column("name", _NAME, primary_key=True),
     _seconds("at_s"),
-    Column("view", Text, nullable=False),  # JSON of steering.overview.RolloutView
+    Column("view", Text, nullable=False),  # JSON of steering.overview_types.RolloutView
 )
 """What whoever drives a rollout saw at its last look: so a page need not count a fleet anew."""
 

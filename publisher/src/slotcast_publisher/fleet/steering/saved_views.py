@@ -17,7 +17,8 @@ from slotcast_publisher.fleet.database.rollouts import put_view, saved_by_group
 from slotcast_publisher.fleet.database.rollouts import view_of as row_of
 from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_publisher.fleet.steering.fleet_database import DatabaseFleet
-from slotcast_publisher.fleet.steering.overview import RolloutView, view_of
+from slotcast_publisher.fleet.steering.overview import view_of
+from slotcast_publisher.fleet.steering.overview_types import RolloutView
 from slotcast_publisher.fleet.steering.ports import LookTaken
 from slotcast_publisher.fleet.steering.rollout_files import Rollout
 from slotcast_publisher.repository import Repository

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from slotcast_publisher.fleet.steering.overview import PauseView
+from slotcast_publisher.fleet.steering.overview_types import PauseView
 from slotcast_publisher.fleet.web.screens.distribution_view import latency_view
 from slotcast_publisher.fleet.web.screens.failures_view import failures_of, settled_words
 from slotcast_publisher.fleet.web.screens.limits_view import limit_rows

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from slotcast_publisher.fleet.rollout.plan import PLAN_MAX_BYTES
-from slotcast_publisher.fleet.steering.overview import RolloutView
+from slotcast_publisher.fleet.steering.overview_types import RolloutView
 from slotcast_publisher.fleet.steering.requests import WHY_MAX_CHARS
 from slotcast_schemas.decoders import make_decoders
 

@@ -16,12 +16,9 @@ from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.database.rollouts import log_of
 from slotcast_publisher.fleet.rollout.person import Wish
 from slotcast_publisher.fleet.steering.fleet_database import DatabaseFleet
-from slotcast_publisher.fleet.steering.overview import UNDRIVEN_S, RolloutView, overview
-from slotcast_publisher.fleet.steering.plan_check import (
-    group_sizes,
-    problem_of_name,
-    problems_of,
-)
+from slotcast_publisher.fleet.steering.overview import overview
+from slotcast_publisher.fleet.steering.overview_types import UNDRIVEN_S, RolloutView
+from slotcast_publisher.fleet.steering.plan_check import group_sizes, problem_of_name, problems_of
 from slotcast_publisher.fleet.steering.requests import read_plan_bytes
 from slotcast_publisher.fleet.steering.rollout_files import AskedFor
 from slotcast_publisher.fleet.steering.saved_views import saved_view

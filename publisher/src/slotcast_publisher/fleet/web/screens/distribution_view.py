@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from slotcast_publisher.fleet.figures.histograms import GRID_S
 from slotcast_publisher.fleet.steering.evidence import GroupFigures, SumView, TagView
-from slotcast_publisher.fleet.steering.overview import LimitView, RolloutView
+from slotcast_publisher.fleet.steering.overview_types import LimitView, RolloutView
 from slotcast_publisher.fleet.web.plots.distribution import Curve, distribution
 from slotcast_publisher.fleet.web.words import NONE, count_words, ratio_words, seconds_words
 

@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import quote, urlencode
 
 from slotcast_publisher.fleet.steering.evidence import FailureView
-from slotcast_publisher.fleet.steering.overview import RolloutView
+from slotcast_publisher.fleet.steering.overview_types import RolloutView
 from slotcast_publisher.fleet.web.words import seconds_words, share_words, size_words
 from slotcast_schemas.messages.status import Check
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.database.fleet_counts import state_counts
-from slotcast_publisher.fleet.steering.overview import RolloutView
+from slotcast_publisher.fleet.steering.overview_types import RolloutView
 from slotcast_publisher.fleet.web.context import Context, WebContext
 from slotcast_publisher.fleet.web.guards import needs
 from slotcast_publisher.fleet.web.plots.bars import bar

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 from slotcast_publisher.fleet.alarms.board import CROWD, Alarm
 from slotcast_publisher.fleet.alarms.kinds import Kind
 from slotcast_publisher.fleet.database.fleet_counts import Presence, StateCount, VersionCount
-from slotcast_publisher.fleet.steering.overview import GroupView, RolloutView
+from slotcast_publisher.fleet.steering.overview_types import GroupView, RolloutView
 from slotcast_publisher.fleet.web.plots.bars import BarPart
 from slotcast_publisher.fleet.web.screens.limits_view import limit_rows
 from slotcast_publisher.fleet.web.screens.rollout_view import (

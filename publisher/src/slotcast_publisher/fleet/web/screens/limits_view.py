@@ -17,7 +17,7 @@ from slotcast_publisher.fleet.rollout.limit_words import (
     limit_kind,
 )
 from slotcast_publisher.fleet.steering.evidence import GroupFigures, SumView
-from slotcast_publisher.fleet.steering.overview import LimitView
+from slotcast_publisher.fleet.steering.overview_types import LimitView
 from slotcast_publisher.fleet.web import words
 from slotcast_publisher.fleet.web.plots.strips import Strip, strip
 

@@ -9,7 +9,8 @@ from typing import Final
 from slotcast_publisher.fleet.database.rollouts import LogLine, log_of
 from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_publisher.fleet.steering.fleet_database import DatabaseFleet
-from slotcast_publisher.fleet.steering.overview import RolloutView, overview
+from slotcast_publisher.fleet.steering.overview import overview
+from slotcast_publisher.fleet.steering.overview_types import RolloutView
 from slotcast_publisher.fleet.steering.rollout_files import AskedFor
 from slotcast_publisher.fleet.steering.saved_views import saved_view
 from slotcast_publisher.fleet.web.context import WebContext

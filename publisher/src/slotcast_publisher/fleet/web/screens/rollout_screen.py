@@ -18,7 +18,7 @@ from slotcast_publisher.errors import NotFound
 from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.database.rollouts import LogLine
 from slotcast_publisher.fleet.rollout.person import Wish
-from slotcast_publisher.fleet.steering.overview import RolloutView
+from slotcast_publisher.fleet.steering.overview_types import RolloutView
 from slotcast_publisher.fleet.web.asking import NEEDED, ask_rollout
 from slotcast_publisher.fleet.web.context import Context, WebContext
 from slotcast_publisher.fleet.web.guards import needs, who_asks

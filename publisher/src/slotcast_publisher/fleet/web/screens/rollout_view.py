@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from slotcast_publisher.fleet.rollout.limit_words import in_unit, limit_kind
 from slotcast_publisher.fleet.rollout.plan import Plan, PlanGroup
-from slotcast_publisher.fleet.steering.overview import NOT_LET_IN, GroupView, RolloutView
+from slotcast_publisher.fleet.steering.overview_types import NOT_LET_IN, GroupView, RolloutView
 from slotcast_publisher.fleet.web.plots.bars import BarPart
 from slotcast_publisher.fleet.web.screens.limits_view import (
     LimitRow,

@@ -19,7 +19,7 @@ from litestar.response import ServerSentEvent
 from litestar.response.sse import ServerSentEventMessage
 
 from slotcast_publisher.fleet.access.roles import Permission
-from slotcast_publisher.fleet.steering.overview import RolloutView
+from slotcast_publisher.fleet.steering.overview_types import RolloutView
 from slotcast_publisher.fleet.web.authentication import who_of
 from slotcast_publisher.fleet.web.context import WebContext
 from slotcast_publisher.fleet.web.csrf import csrf_token

@@ -10,7 +10,7 @@ from typing import Final
 from markupsafe import Markup
 
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures, together
-from slotcast_publisher.fleet.steering.overview import RolloutView
+from slotcast_publisher.fleet.steering.overview_types import RolloutView
 from slotcast_publisher.fleet.web.plots.course import Course, Line, Switch, course
 from slotcast_publisher.fleet.web.words import seconds_words, share_words, size_words
 
