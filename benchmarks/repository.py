@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.report import Figure, Options
-from slotcast_publisher.release.build import ReleaseRequest
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.kept_catalog import KeptCatalog
 from tests.support.many_models import add_like, not_durable
@@ -107,7 +107,7 @@ _OFFER: Final = "repo.offer('clf', version)"
 _PROGRAM: Final = """
 import sys, time
 from pathlib import Path
-from slotcast_publisher.release.build import ReleaseRequest
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 path, version = Path(sys.argv[1]), sys.argv[2]
 before = time.process_time()

@@ -25,8 +25,8 @@ from slotcast_publisher.fleet.simulate.population import parse_tags
 from slotcast_publisher.fleet.simulate.script import parse_script
 from slotcast_publisher.fleet.simulate.simulation import Simulation, Wanted
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
-from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.payloads import FullBuilder
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_schemas.messages.release import Trial
 
 FLEET_MODEL: Final = "meter"

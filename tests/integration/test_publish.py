@@ -20,7 +20,7 @@ from slotcast_publisher.delivery.broker_link import WINDOW_MAX, BrokerLink
 from slotcast_publisher.delivery.link_events import Arrived, Subscribed
 from slotcast_publisher.delivery.publish import How, publish, refresh, withdraw
 from slotcast_publisher.notice import Wanted
-from slotcast_publisher.release.build import ReleaseRequest
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker as Address
 from slotcast_publisher.settings import Settings, save

@@ -15,7 +15,7 @@ from slotcast_publisher.delivery.broker_link import BrokerLink
 from slotcast_publisher.delivery.link_events import Arrived
 from slotcast_publisher.delivery.publish import How, publish
 from slotcast_publisher.delivery.readback import Waits
-from slotcast_publisher.release.build import ReleaseRequest
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker as Address
 from slotcast_publisher.settings import Settings

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.given_files import GivenFile, collect
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import Inconsistent, UsageError
 from slotcast_schemas.file_names import find_unportable

@@ -16,8 +16,8 @@ from sqlalchemy import text
 
 from slotcast_publisher.fleet.access.roles import Role
 from slotcast_publisher.fleet.web.static_files import static_address
-from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.payloads import FullBuilder
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.release.statement import Statement
 from slotcast_publisher.repository import Repository
 from slotcast_schemas.messages.status import Check, Evidence, LinkStatus

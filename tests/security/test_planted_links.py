@@ -9,8 +9,8 @@ import pytest
 
 from slotcast_publisher.durable import copy_file, write_atomic
 from slotcast_publisher.provision import provision
-from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.given_files import GivenFile, collect
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker, Settings
 from slotcast_schemas.errors import UsageError

@@ -12,7 +12,7 @@ from securesystemslib.signer import Key
 from tuf.api.metadata import Targets
 
 from slotcast_publisher.errors import Conflict, KeyUnavailable
-from slotcast_publisher.release.build import ReleaseRequest
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust import ceremonies
 from slotcast_publisher.trust.proof import verify_notice

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slotcast_publisher.release.build import ReleaseRequest
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_schemas import limits
 from slotcast_schemas.errors import UsageError

@@ -22,7 +22,7 @@ from slotcast_device.storage.trust_store import verify_notice
 from slotcast_publisher.delivery.payload_items import chunk_items, map_items
 from slotcast_publisher.notice import Wanted
 from slotcast_publisher.provision import provision
-from slotcast_publisher.release.build import ReleaseRequest
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker, Settings
 from slotcast_schemas.errors import RefusedRelease

@@ -45,8 +45,8 @@ from slotcast_publisher import provision as provisioning
 from slotcast_publisher import settings as settings_file
 from slotcast_publisher.delivery import publish as publishing
 from slotcast_publisher.notice import Wanted
-from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.payloads import Builder, FullBuilder
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Settings
 from slotcast_schemas import wire

@@ -25,7 +25,8 @@ from typer.testing import CliRunner
 
 from slotcast_publisher import cli
 from slotcast_publisher.cli import releases
-from slotcast_publisher.release.build import ReleaseRequest, build_release
+from slotcast_publisher.release.build import build_release
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.store import ReleaseFolder, Store
 from slotcast_schemas.probe import ProbeRequest, ProbeResult, SlotModel, run_probe
 from tests.zoo.damage import damaged

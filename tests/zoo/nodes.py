@@ -21,7 +21,8 @@ from typing import Final, Literal
 import msgspec
 import onnxruntime
 
-from slotcast_publisher.release.build import ReleaseRequest, build_release
+from slotcast_publisher.release.build import build_release
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.store import Store
 from slotcast_schemas.errors import ModelUnloadable, SlotcastError
 from slotcast_schemas.probe import ProbeRequest, SlotModel, run_probe

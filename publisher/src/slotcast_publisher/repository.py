@@ -29,10 +29,11 @@ from slotcast_publisher.notice import (
     prove_notice,
     sign_offer,
 )
-from slotcast_publisher.release.build import ReleaseRequest, build_release
+from slotcast_publisher.release.build import build_release
 from slotcast_publisher.release.delta_payloads import BUILDERS, DeltaBuilder
 from slotcast_publisher.release.payloads import Builder, Progress, add_payloads, no_progress
 from slotcast_publisher.release.rebase.release_step import Rebasing
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.settings import Settings
 from slotcast_publisher.store import PayloadRecord, ReleaseFolder, Store
 from slotcast_publisher.trust.adoption import adopt

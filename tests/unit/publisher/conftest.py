@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slotcast_publisher.release.build import ReleaseRequest
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Settings
 from tests.support import models

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from slotcast_publisher.errors import Conflict, KeyUnavailable, NotFound
-from slotcast_publisher.release.build import ReleaseRequest
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.catalog import look_at
 from slotcast_publisher.trust.ceremonies import rotate_keys

@@ -17,7 +17,7 @@ from slotcast_publisher.delivery import broker_delivery
 from slotcast_publisher.delivery.publish import How, Outcome, publish, refresh, withdraw
 from slotcast_publisher.delivery.readback import Waits
 from slotcast_publisher.errors import PublisherBehind
-from slotcast_publisher.release.build import ReleaseRequest
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker
 from slotcast_schemas.errors import BrokerRefused, LinkDown

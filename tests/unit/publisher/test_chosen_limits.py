@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from slotcast_publisher.cli import app
 from slotcast_publisher.cli.limit_options import option_of
 from slotcast_publisher.errors import Conflict
-from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.chosen_limits import (
     ChosenLimits,
     choose,
@@ -22,6 +21,7 @@ from slotcast_publisher.release.chosen_limits import (
     limit_keys,
     read_limits,
 )
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.release import Probe, Release, Runtime, Trial

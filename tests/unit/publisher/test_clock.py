@@ -12,7 +12,7 @@ from securesystemslib.signer import Key
 
 from slotcast_publisher.errors import ClockWrong
 from slotcast_publisher.notice import Wanted
-from slotcast_publisher.release.build import ReleaseRequest
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust.ceremonies import rotate_keys
 from slotcast_publisher.trust.proof import verify_notice

@@ -12,9 +12,9 @@ from onnx import numpy_helper
 
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.notice import Wanted
-from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.delta_payloads import DeltaBuilder
 from slotcast_publisher.release.payloads import FullBuilder
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Settings
 from tests.support.fleet import model_bytes

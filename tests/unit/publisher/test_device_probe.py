@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.release import device_probe
-from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.chosen_limits import choose
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import ModelFailed
 from slotcast_schemas.messages.release import PROBE2, Release

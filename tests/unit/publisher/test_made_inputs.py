@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
-from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.input_hints import Hints, hints_of
 from slotcast_publisher.release.made_inputs import InputMaker, NoInputs, Wanted
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.release.repeatability import Run
 from slotcast_publisher.repository import Released, Repository
 from slotcast_schemas.errors import UsageError

@@ -12,7 +12,7 @@ import pytest
 from slotcast_publisher.delivery import broker_delivery
 from slotcast_publisher.delivery.publish import How, publish
 from slotcast_publisher.delivery.readback import Waits
-from slotcast_publisher.release.build import ReleaseRequest
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve import changes
 from slotcast_publisher.serve.changes import Changes

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from slotcast_publisher.notice import Wanted
-from slotcast_publisher.release.build import ReleaseRequest
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust.ceremonies import rotate_keys
 from slotcast_publisher.trust.precedence import Standing, compare

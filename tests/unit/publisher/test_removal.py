@@ -20,7 +20,7 @@ from slotcast_publisher.delivery.publish import How, publish, withdraw
 from slotcast_publisher.delivery.readback import Waits
 from slotcast_publisher.delivery.removal import Tidied
 from slotcast_publisher.notice import Wanted
-from slotcast_publisher.release.build import ReleaseRequest
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker
 from slotcast_schemas import wire

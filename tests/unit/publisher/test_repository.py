@@ -18,8 +18,8 @@ from onnx.external_data_helper import convert_model_to_external_data
 from slotcast_publisher.durable import write_atomic
 from slotcast_publisher.errors import Conflict, KeyUnavailable, NotFound
 from slotcast_publisher.notice import Wanted
-from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.payloads import FullBuilder, PayloadCandidate, Progress
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.store import ReleaseFolder
 from slotcast_publisher.trust.proof import verify_notice

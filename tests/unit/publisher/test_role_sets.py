@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from slotcast_publisher.errors import KeyUnavailable
-from slotcast_publisher.release.build import ReleaseRequest
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust.ceremonies import add_key, list_roles, revoke_key, rotate_keys
 from slotcast_publisher.trust.metadata_files import MetadataFiles

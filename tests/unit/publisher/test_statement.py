@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.errors import Conflict
-from slotcast_publisher.release.build import ReleaseRequest
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.release.statement import Statement, check_support, make_statement
 from slotcast_publisher.repository import Repository
 from slotcast_schemas import wire

@@ -25,8 +25,8 @@ from slotcast_publisher.fleet.simulate.script import parse_script
 from slotcast_publisher.fleet.simulate.simulation import Simulation, Wanted
 from slotcast_publisher.fleet.steering import requests
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
-from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.delta_payloads import all_builders
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.release.statement import make_statement
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker, Settings

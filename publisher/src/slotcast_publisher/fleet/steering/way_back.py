@@ -12,7 +12,7 @@ from packaging.version import Version
 
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.fleet.rollout.plan import Plan
-from slotcast_publisher.release.build import ReleaseRequest
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 
 _TRIES: Final = 1000

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from slotcast_publisher.fleet.access.roles import Permission
-from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.payloads import FullBuilder
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from tests.support import device_story as story
 from tests.support import models

@@ -15,8 +15,8 @@ from slotcast_publisher.fleet.web.screens import release_data
 from slotcast_publisher.fleet.web.screens.release_data import ReleaseFacts, release_facts
 from slotcast_publisher.fleet.web.screens.release_view import ReleaseScreen, release_screen
 from slotcast_publisher.fleet.web.words import Clock
-from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.payloads import FullBuilder
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.release.statement import Statement
 from slotcast_publisher.repository import Repository
 from slotcast_schemas.messages.status import ModelStatus, Target

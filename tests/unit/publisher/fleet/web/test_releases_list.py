@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from slotcast_publisher.fleet.web.screens import releases_screen
-from slotcast_publisher.release.build import ReleaseRequest
 from slotcast_publisher.release.payloads import FullBuilder
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.release.statement import Statement
 from slotcast_publisher.repository import Repository
 from tests.support import models
