@@ -41,7 +41,7 @@ from slotcast_publisher.trust.keys import KeyRing, Passphrase
 from slotcast_publisher.trust.metadata_files import SignedAt
 from slotcast_publisher.trust.proof import VerifiedNotice
 from slotcast_publisher.trust.repository_roles import RepositoryRoles
-from slotcast_publisher.trust.role_signing import SigningMeans
+from slotcast_publisher.trust.signing_means import SigningMeans
 from slotcast_schemas import wire
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages import Notice, Offer, Release

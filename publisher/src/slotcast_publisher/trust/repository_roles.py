@@ -18,7 +18,8 @@ from tuf.api.metadata import Metadata, Role, Root, Targets, Timestamp
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.trust.metadata_files import MetadataFiles
 from slotcast_publisher.trust.role_reading import TOP_LEVEL
-from slotcast_publisher.trust.role_signing import Roles, SigningMeans
+from slotcast_publisher.trust.role_signing import Roles
+from slotcast_publisher.trust.signing_means import SigningMeans
 from slotcast_schemas.trust import OFFERS_ROLE, release_role
 
 _RELEASE: Final = release_role("")

@@ -8,13 +8,11 @@ vouch for: so a command that was stopped between two steps is simply run again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
 
 from securesystemslib.signer import Key
-from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import (
     DelegatedRole,
     Delegations,
@@ -27,13 +25,10 @@ from tuf.api.metadata import (
     Targets,
     Timestamp,
 )
-from tuf.api.serialization import SerializationError
 
-from slotcast_publisher.errors import Conflict, KeyUnavailable
-from slotcast_publisher.settings import Expiry
+from slotcast_publisher.errors import Conflict
 from slotcast_publisher.trust import clock
-from slotcast_publisher.trust.keys import KeyRing
-from slotcast_publisher.trust.metadata_files import MetadataFiles, SignedAt
+from slotcast_publisher.trust.metadata_files import MetadataFiles
 from slotcast_publisher.trust.role_reading import (
     MODEL,
     ONLINE,
@@ -43,6 +38,7 @@ from slotcast_publisher.trust.role_reading import (
     sequence_of,
     version_in,
 )
+from slotcast_publisher.trust.signing_means import SigningMeans, T
 from slotcast_schemas.trust import (
     OFFERS_PATHS,
     OFFERS_ROLE,
@@ -64,27 +60,6 @@ VERSIONS_KEPT: Final = 10
 """The number of versions of each role that are kept: what a broker has must be here, so that it can
 be told from what another copy of the repository signed."""
 
-T = TypeVar("T", Root, Timestamp, Snapshot, Targets)
-
-
-@dataclass(frozen=True, slots=True)
-class SigningMeans:
-    """What every set of roles of a repository is signed with.
-
-    Attributes:
-        ring: the keys that can sign from here.
-        expiry: for how many days each role counts from its signature on.
-        signed_at: when anything of the repository was last signed.
-        now: the clock.
-        clock_is_right: sign although the clock contradicts what was signed before.
-    """
-
-    ring: KeyRing
-    expiry: Expiry
-    signed_at: SignedAt
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    clock_is_right: bool = False
-
 
 class Roles(SignedRoles):
     """One set of signed roles, and the keys and the clock to sign more.
@@ -104,8 +79,7 @@ class Roles(SignedRoles):
         shared: SignedRoles | None = None,
     ) -> None:
         super().__init__(files, model, shared)
-        self._ring = means.ring
-        self._expiry = means.expiry
+        self._means = means
         self._now = means.now
         self._clock_is_right = means.clock_is_right
         self._last_signed = means.signed_at
@@ -149,7 +123,7 @@ class Roles(SignedRoles):
                 signed.add_key(key, role)
         signed.roles[Root.type].threshold = threshold
         first = Metadata(signed)
-        self._sign(Root.type, first, [signed.roles[Root.type]])
+        self._means.sign(Root.type, first, [signed.roles[Root.type]])
         self._files.write(Root.type, first)
         delegations = Delegations(keys={}, roles={})
         top = Targets(version=1, expires=self._until(Targets.type), delegations=delegations)
@@ -267,7 +241,7 @@ class Roles(SignedRoles):
         signed = self.signed_names()
         if any(name not in signed for name in ONLINE):
             return self._now()
-        return min(self.expires(name) - self._life(name) / 2 for name in ONLINE)
+        return min(self.expires(name) - self._means.life(name) / 2 for name in ONLINE)
 
     def renew(self, *, force: bool = False) -> bool:
         """Bring the online roles up to date; says whether anything had to be signed.
@@ -360,7 +334,7 @@ class Roles(SignedRoles):
         """
         root.signed.version += 1
         root.signed.expires = self._until(Root.type)
-        self._sign(Root.type, root, [old, root.signed.roles[Root.type]])
+        self._means.sign(Root.type, root, [old, root.signed.roles[Root.type]])
         self._files.write(Root.type, root)
 
     def prune(self, keep: int = VERSIONS_KEPT) -> None:
@@ -421,51 +395,15 @@ class Roles(SignedRoles):
         return _unsigned(Targets(expires=self._now()))
 
     def _write(self, name: str, metadata: Metadata[T]) -> None:
-        self._sign(name, metadata, [self.role_of(name)])
+        self._means.sign(name, metadata, [self.role_of(name)])
         self._files.write(name, metadata)
-
-    def _sign(self, name: str, metadata: Metadata[T], roles: Sequence[Role]) -> None:
-        """Sign with every key that can be reached; each role's threshold must be met."""
-        metadata.signatures.clear()
-        missing: list[str] = []
-        for keyid in dict.fromkeys(keyid for role in roles for keyid in role.keyids):
-            try:
-                metadata.sign(self._ring.signer(keyid), append=True)
-            except KeyUnavailable as exc:
-                missing.append(str(exc))
-            except (UnsignedMetadataError, SerializationError) as exc:
-                missing.append(f"key {self._ring.name(keyid)}: {_root_cause(exc)}")
-        for role in roles:
-            count = sum(keyid in metadata.signatures for keyid in role.keyids)
-            if count < role.threshold:
-                raise KeyUnavailable(
-                    f"{name}: expected {role.threshold} of {len(role.keyids)}"
-                    f" keys to sign, got {count}: {'; '.join(missing)}"
-                )
 
     def _is_stale(self, name: str) -> bool:
         left = self.expires(name) - self._now()
-        return left < self._life(name) / 2
-
-    def _life(self, name: str) -> timedelta:
-        days = {
-            Root.type: self._expiry.root_days,
-            Targets.type: self._expiry.targets_days,
-            OFFERS_ROLE: self._expiry.offers_days,
-            Snapshot.type: self._expiry.snapshot_days,
-            Timestamp.type: self._expiry.timestamp_days,
-        }
-        return timedelta(days=days.get(name, self._expiry.release_days))
+        return left < self._means.life(name) / 2
 
     def _until(self, name: str) -> datetime:
-        return (self.signing_time() + self._life(name)).replace(microsecond=0)
-
-
-def _root_cause(error: BaseException) -> str:
-    """Say what went wrong; errors of signing libraries often have no text but their name."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error) or type(error).__name__
+        return (self.signing_time() + self._means.life(name)).replace(microsecond=0)
 
 
 def _unsigned(signed: T) -> Metadata[T]:
