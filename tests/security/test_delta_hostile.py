@@ -27,18 +27,18 @@ from slotcast_publisher.delta import encode_delta
 from slotcast_schemas.codecs import MemorySource, decode_delta
 from slotcast_schemas.codecs.delta import selftest
 from slotcast_schemas.codecs.delta.decoder import decode_sections
+from slotcast_schemas.codecs.delta.description_format import pack_description
 from slotcast_schemas.codecs.delta.elements import FLOAT32, INT4, INT8, Bits, ElementKind
 from slotcast_schemas.codecs.delta.fields import FieldWriter
-from slotcast_schemas.codecs.delta.format import (
+from slotcast_schemas.codecs.delta.gather import Gather
+from slotcast_schemas.codecs.delta.headers import (
     FEATURE_GATHER,
     FEATURE_WEIGHTS,
     HEADER_SIZE,
     SECTION_HEADER_SIZE,
     Header,
     SectionHeader,
-    pack_description,
 )
-from slotcast_schemas.codecs.delta.gather import Gather
 from slotcast_schemas.codecs.delta.predict import apply_rebase
 from slotcast_schemas.codecs.delta.segments import (
     CONTEXT_COUNT,

@@ -19,7 +19,7 @@ from slotcast_publisher.delta.weights import WeightsPiece
 from slotcast_schemas.codecs import MemorySource, decode_full
 from slotcast_schemas.codecs.delta.elements import FLOAT32, INT4, INT8
 from slotcast_schemas.codecs.delta.fields import FieldWriter
-from slotcast_schemas.codecs.delta.format import SectionHeader
+from slotcast_schemas.codecs.delta.headers import SectionHeader
 from slotcast_schemas.codecs.delta.weights import WeightsStream
 from slotcast_schemas.codecs.delta.weights_format import (
     CODED,

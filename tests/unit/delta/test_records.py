@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from slotcast_publisher.delta.formats import gguf
 from slotcast_schemas.codecs import MemorySource
 from slotcast_schemas.codecs.delta import decode_delta
-from slotcast_schemas.codecs.delta.format import FEATURE_RECORDS, FEATURE_WEIGHTS, HEADER_SIZE
+from slotcast_schemas.codecs.delta.headers import FEATURE_RECORDS, FEATURE_WEIGHTS, HEADER_SIZE
 from slotcast_schemas.codecs.delta.records import (
     InFieldOrder,
     PutTogether,

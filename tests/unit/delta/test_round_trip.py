@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from slotcast_publisher.delta import KnownMoves
 from slotcast_publisher.delta.other import Packed, is_patch_worth_it
-from slotcast_schemas.codecs.delta.format import FEATURE_WEIGHTS
+from slotcast_schemas.codecs.delta.headers import FEATURE_WEIGHTS
 from slotcast_schemas.codecs.delta.segments import (
     MODE_PLAIN,
     OtherStreams,

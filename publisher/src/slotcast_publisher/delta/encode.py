@@ -26,7 +26,7 @@ from slotcast_publisher.delta.place import TensorPlace
 from slotcast_publisher.delta.plan import SectionPlan, plan_sections
 from slotcast_publisher.delta.section import EncodedSection, SegmentUse, encode_section
 from slotcast_publisher.image_files import Image
-from slotcast_schemas.codecs.delta.format import (
+from slotcast_schemas.codecs.delta.headers import (
     FEATURE_GATHER,
     FEATURE_RECORDS,
     HEADER_SIZE,

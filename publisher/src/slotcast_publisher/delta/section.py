@@ -25,12 +25,8 @@ from slotcast_publisher.delta.tensors import (
     is_predicted,
     with_scales,
 )
-from slotcast_schemas.codecs.delta.format import (
-    FEATURE_WEIGHTS,
-    KNOWN_FEATURES,
-    SectionHeader,
-    pack_description,
-)
+from slotcast_schemas.codecs.delta.description_format import pack_description
+from slotcast_schemas.codecs.delta.headers import FEATURE_WEIGHTS, KNOWN_FEATURES, SectionHeader
 from slotcast_schemas.codecs.delta.packed import PACK_WEIGHTS
 from slotcast_schemas.codecs.delta.segments import (
     Copy,

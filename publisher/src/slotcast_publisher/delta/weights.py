@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from slotcast_publisher.delta.table_coder import Run, TablePool, code_runs
 from slotcast_publisher.delta.whole_steps import find_steps, steps_of
 from slotcast_schemas.codecs.delta.elements import INT4, INT8, Bits, ElementKind
-from slotcast_schemas.codecs.delta.format import SectionHeader
+from slotcast_schemas.codecs.delta.headers import SectionHeader
 from slotcast_schemas.codecs.delta.packed import PACK_NONE, PACK_ZSTD
 from slotcast_schemas.codecs.delta.weights import STRIP_ELEMENTS, turned_left
 from slotcast_schemas.codecs.delta.weights_format import (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from slotcast_schemas.codecs.delta.format import SECTION_HEADER_SIZE
+from slotcast_schemas.codecs.delta.headers import SECTION_HEADER_SIZE
 from slotcast_schemas.codecs.delta.weights import decode_section, read_section_header
 from slotcast_schemas.codecs.source import Sink, Source
 from slotcast_schemas.errors import Incompatible, PayloadCorrupt

@@ -12,14 +12,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from slotcast_schemas.codecs.delta.description_format import parse_description
 from slotcast_schemas.codecs.delta.elements import Bits, ordered, pack, unpack
-from slotcast_schemas.codecs.delta.format import (
+from slotcast_schemas.codecs.delta.headers import (
     FEATURE_RECORDS,
     HEADER_SIZE,
     SECTION_HEADER_SIZE,
     Header,
     SectionHeader,
-    parse_description,
 )
 from slotcast_schemas.codecs.delta.model import FrequencyModel
 from slotcast_schemas.codecs.delta.other import open_other

@@ -1,13 +1,13 @@
-"""The container of a delta: header, sections, segments; written and read in one place.
+"""What a section of a delta says of its segments: written and read in one place.
 
 docs/delta-format.md is the specification. This module checks every number against the signed sizes;
-what the segments mean is left to `decoder`, `predict` and `other`.
+how a delta and a section begin is in `headers`, what the segments mean is left to `decoder`,
+`predict` and `other`.
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -16,11 +16,8 @@ from numpy.typing import NDArray
 
 from slotcast_schemas.codecs.delta.elements import FLOAT16, FLOAT32, KINDS
 from slotcast_schemas.codecs.delta.fields import FieldReader, FieldWriter, read_steps, write_steps
-from slotcast_schemas.codecs.delta.gather_format import (
-    read_gather,
-    read_gather_maps,
-    write_map,
-)
+from slotcast_schemas.codecs.delta.gather_format import read_gather, read_gather_maps, write_map
+from slotcast_schemas.codecs.delta.headers import DESCRIPTION_MAX, SectionHeader, check_bound
 from slotcast_schemas.codecs.delta.segments import (
     CONTEXT_COUNT,
     MODE_DICTIONARY,
@@ -45,164 +42,13 @@ from slotcast_schemas.codecs.delta.segments import (
     Transposition,
     other_bytes_of,
 )
-from slotcast_schemas.errors import Incompatible, PayloadCorrupt, WrongBase
-
-MAGIC: Final = b"SLOTDLT1"
-"""The bytes that every delta begins with (docs/delta-format.md)."""
-
-FEATURE_WEIGHTS: Final = 1
-"""A stream of other bytes is a section of weights: packer 4."""
-
-FEATURE_RECORDS: Final = 2
-"""Both images are in field order (`records`); their runs of records follow the header."""
-
-FEATURE_GATHER: Final = 4
-"""A tensor's rows or columns were elsewhere in a matrix of the base: segments of form 3."""
-
-KNOWN_FEATURES: Final = FEATURE_WEIGHTS | FEATURE_RECORDS | FEATURE_GATHER
-"""The bits of the features that this decoder has; a delta that needs another is refused."""
-
-SECTION_IMAGE_MAX: Final = 16 * 1024 * 1024
-"""The most bytes of the image that one section makes: it bounds what a decoder holds."""
-
-DESCRIPTION_MAX: Final = 8 * 1024 * 1024
-"""The most bytes of a section's description, unpacked."""
+from slotcast_schemas.errors import PayloadCorrupt
 
 _SIZE_MAX: Final = 1 << 62
 """A bound on every size and offset, so that sums of two of them fit 64 bits."""
 
-_HEADER: Final = struct.Struct("<8sQQQ32sI")
-HEADER_SIZE: Final = _HEADER.size
-_SECTION: Final = struct.Struct("<IIIIIIBBHI")
-SECTION_HEADER_SIZE: Final = _SECTION.size
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """The first bytes of a delta."""
-
-    base_size_bytes: int
-    image_size_bytes: int
-    base_sha256: bytes
-    section_count: int
-    features: int = 0
-
-    def pack(self) -> bytes:
-        """Give the header's bytes."""
-        return _HEADER.pack(
-            MAGIC,
-            self.features,
-            self.base_size_bytes,
-            self.image_size_bytes,
-            self.base_sha256,
-            self.section_count,
-        )
-
-    @classmethod
-    def parse(
-        cls, data: bytes, *, base_size_bytes: int, base_sha256: bytes, image_size_bytes: int
-    ) -> Header:
-        """Read a header and check it against what the caller has and expects.
-
-        Args:
-            data: the header's bytes, as the payload begins.
-            base_size_bytes: the size of the image that is there.
-            base_sha256: the digest of the image that is there.
-            image_size_bytes: the size of the image that is signed.
-
-        Raises:
-            PayloadCorrupt: no delta, or it makes an image of another size.
-            Incompatible: it needs a feature that this decoder has not.
-            WrongBase: it starts from another image.
-        """
-        if len(data) < HEADER_SIZE or not data.startswith(MAGIC):
-            raise PayloadCorrupt(f"expected a delta to start with {MAGIC!r}, got {data[:8]!r}")
-        _, features, base_size, image_size, sha256, sections = _HEADER.unpack(data[:HEADER_SIZE])
-        if features & ~KNOWN_FEATURES:
-            raise Incompatible(
-                f"expected delta features within {KNOWN_FEATURES:#x}, got {features:#x}; "
-                "update the device's software or send it a full payload"
-            )
-        if base_size != base_size_bytes or sha256 != base_sha256:
-            raise WrongBase(
-                f"expected a delta from base {base_sha256.hex()} of {base_size_bytes} bytes, "
-                f"got one from {sha256.hex()} of {base_size} bytes"
-            )
-        if image_size != image_size_bytes:
-            raise PayloadCorrupt(f"expected an image of {image_size_bytes} bytes, got {image_size}")
-        if sections > image_size:
-            raise PayloadCorrupt(f"expected at most {image_size} sections, got {sections}")
-        return cls(base_size, image_size, sha256, sections, features)
-
-
-@dataclass(frozen=True, slots=True)
-class SectionHeader:
-    """Sizes of a section's parts, which follow it in this order."""
-
-    image_size_bytes: int
-    description_size_bytes: int
-    description_packed_bytes: int
-    other_bytes: int
-    words_bytes: int
-    plain_bytes: int
-    lanes_log2: int
-    precision_bits: int
-    crc32: int
-
-    @property
-    def body_bytes(self) -> int:
-        """Size of all the parts together."""
-        return (
-            self.description_packed_bytes + self.other_bytes + self.words_bytes + self.plain_bytes
-        )
-
-    def pack(self) -> bytes:
-        """Give the section header's bytes."""
-        return _SECTION.pack(
-            self.image_size_bytes,
-            self.description_size_bytes,
-            self.description_packed_bytes,
-            self.other_bytes,
-            self.words_bytes,
-            self.plain_bytes,
-            self.lanes_log2,
-            self.precision_bits,
-            0,
-            self.crc32,
-        )
-
-    @classmethod
-    def parse(cls, data: bytes, *, image_left_bytes: int, payload_left_bytes: int) -> SectionHeader:
-        """Read a section header and check it against what is left of image and payload.
-
-        Args:
-            data: the header's bytes.
-            image_left_bytes: what the sections before it left of the image.
-            payload_left_bytes: what the sections before it left of the payload.
-
-        Raises:
-            PayloadCorrupt: a number is out of its bounds.
-        """
-        image, size, packed, other, words, plain, lanes, precision, zero, crc32 = _SECTION.unpack(
-            data
-        )
-        header = cls(image, size, packed, other, words, plain, lanes, precision, crc32)
-        _bound("section image", image, min(SECTION_IMAGE_MAX, image_left_bytes), least=1)
-        _bound("section description", size, DESCRIPTION_MAX)
-        _bound("section body", header.body_bytes, payload_left_bytes)
-        _bound("lanes", lanes, 12)
-        _bound("precision", precision, 14, least=8)
-        _bound("reserved", zero, 0)
-        return header
-
-
 _OTHER, _COPY, _TENSOR, _GATHERED = 0, 1, 2, 3
 _PREDICTORS: Final = {type(None): 0, DecayMap: 1, LowRank: 2, Rebase: 3}
-
-
-def _bound(what: str, value: int, largest: int, *, least: int = 0) -> None:
-    if not least <= value <= largest:
-        raise PayloadCorrupt(f"{what}: expected {least} to {largest}, got {value}")
 
 
 def pack_description(description: Description) -> bytes:
@@ -347,9 +193,9 @@ def _read_segment(
     if form == _OTHER and word == _OTHER:
         return Other(size_bytes), expected_offset
     base_offset = expected_offset + reader.sint("base offset")
-    _bound("base offset", base_offset, base_size_bytes)
+    check_bound("base offset", base_offset, base_size_bytes)
     if form == _COPY and word == _COPY:
-        _bound("end of copy", base_offset + size_bytes, base_size_bytes)
+        check_bound("end of copy", base_offset + size_bytes, base_size_bytes)
         return Copy(size_bytes, base_offset), base_offset + size_bytes
     if form not in (_TENSOR, _GATHERED) or code not in KINDS:
         raise PayloadCorrupt(f"expected a known segment, got {word:#x}")
@@ -366,7 +212,7 @@ def _read_segment(
         tensor.gather = read_gather(reader, tensor, base_size_bytes, is_turned=is_turned)
         return tensor, base_offset
     if not flags & 2:
-        _bound("end of tensor", base_offset + size_bytes, base_size_bytes)
+        check_bound("end of tensor", base_offset + size_bytes, base_size_bytes)
         return tensor, base_offset + size_bytes
     tensor.transposed = _read_transposition(reader, tensor, base_size_bytes)
     return tensor, base_offset
@@ -388,9 +234,9 @@ def _read_transposition(
     if tensor.kind.bits == 4 or tensor.count % rows:
         raise PayloadCorrupt(f"expected whole rows of {rows} elements, got {tensor.count} elements")
     matrix_bytes = tensor.kind.size_bytes(rows * columns)
-    _bound("end of matrix", tensor.base_offset + matrix_bytes, base_size_bytes)
+    check_bound("end of matrix", tensor.base_offset + matrix_bytes, base_size_bytes)
     first_row = reader.uint("first row", columns - 1)
-    _bound("last row", first_row + tensor.count // rows, columns)
+    check_bound("last row", first_row + tensor.count // rows, columns)
     return Transposition(rows, columns, first_row)
 
 
@@ -433,17 +279,19 @@ def _read_other(
     reader: FieldReader, segments: list[Segment], stored_bytes: int, base_size_bytes: int
 ) -> OtherStreams:
     total = sum(other_bytes_of(segment) for segment in segments)
-    _bound("other bytes", total, OTHER_MAX)
+    check_bound("other bytes", total, OTHER_MAX)
     other = OtherStreams(reader.uint("other mode", MODE_SPARSE_PATCH))
     end = 0
     for _ in range(reader.uint("ranges", SEGMENTS_MAX)):
         offset = end + reader.sint("range offset")
-        _bound("range offset", offset, base_size_bytes)
+        check_bound("range offset", offset, base_size_bytes)
         size_bytes = reader.uint("range size", base_size_bytes - offset)
         other.ranges.append((offset, size_bytes))
         end = offset + size_bytes
     ranges_bytes = sum(size_bytes for _, size_bytes in other.ranges)
-    _bound("ranges in all", ranges_bytes, OTHER_MAX if other.mode == MODE_DICTIONARY else _SIZE_MAX)
+    check_bound(
+        "ranges in all", ranges_bytes, OTHER_MAX if other.mode == MODE_DICTIONARY else _SIZE_MAX
+    )
     left = stored_bytes
     for _ in range(STREAMS_OF_MODE[other.mode]):
         packer = reader.uint("packer", PACKER_MAX)

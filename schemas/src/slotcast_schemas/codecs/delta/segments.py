@@ -1,6 +1,6 @@
 """What a section of a delta consists of: segments, predictors and streams, and their bounds.
 
-How they are written and read is `format`'s; docs/delta-format.md, sections 3, 4, 9 and 10.
+How they are written and read is `description_format`'s; docs/delta-format.md, sections 3, 4, 9, 10.
 """
 
 from __future__ import annotations

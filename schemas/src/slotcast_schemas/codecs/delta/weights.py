@@ -21,7 +21,7 @@ from slotcast_schemas.codecs.delta.elements import (
     ElementKind,
     of_elements,
 )
-from slotcast_schemas.codecs.delta.format import SECTION_HEADER_SIZE, SectionHeader
+from slotcast_schemas.codecs.delta.headers import SECTION_HEADER_SIZE, SectionHeader
 from slotcast_schemas.codecs.delta.packed import PackedStream, PayloadRegion
 from slotcast_schemas.codecs.delta.rans import WordReader
 from slotcast_schemas.codecs.delta.selftest import check_arithmetic

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from slotcast_schemas.codecs.delta.description_format import unpack_description
 from slotcast_schemas.codecs.delta.elements import (
     BFLOAT16,
     FLOAT16,
@@ -21,7 +22,7 @@ from slotcast_schemas.codecs.delta.elements import (
     ElementKind,
 )
 from slotcast_schemas.codecs.delta.fields import FieldReader, FieldWriter
-from slotcast_schemas.codecs.delta.format import SectionHeader, unpack_description
+from slotcast_schemas.codecs.delta.headers import SectionHeader
 from slotcast_schemas.codecs.delta.packed import PACK_BZ2
 from slotcast_schemas.codecs.delta.segments import SEGMENTS_MAX
 from slotcast_schemas.codecs.delta.tables import TABLES_MAX
