@@ -37,13 +37,15 @@ from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.settings import Settings
 from slotcast_publisher.store import PayloadRecord, ReleaseFolder, Store
 from slotcast_publisher.trust.adoption import adopt
+from slotcast_publisher.trust.ceremonies import move_floor
 from slotcast_publisher.trust.keys import KeyRing, Passphrase
 from slotcast_publisher.trust.metadata_files import SignedAt
 from slotcast_publisher.trust.proof import VerifiedNotice
 from slotcast_publisher.trust.repository_roles import RepositoryRoles
 from slotcast_publisher.trust.signing_means import SigningMeans
-from slotcast_schemas import wire
+from slotcast_schemas import limits, wire
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.floor_word import FloorWord
 from slotcast_schemas.messages import Notice, Offer, Release
 from slotcast_schemas.topics import Topics
 from slotcast_schemas.trust import offer_target, release_role, release_target
@@ -245,8 +247,15 @@ class Repository:
             ClockWrong: this machine's clock cannot be right.
         """
         with self.locked():
-            above = self.roles.of(request.model).highest_sequence(request.model)
-            built = build_release(self.store, request, self._signing_time_s(), above=above)
+            roles = self.roles.of(request.model)
+            word = roles.floor_word(request.model)
+            built = build_release(
+                self.store,
+                request,
+                self._signing_time_s(),
+                above=roles.highest_sequence(request.model),
+                most=limits.SAFE_INTEGER_MAX if word is None else word.sequence_max,
+            )
             release = built.folder.load()
             records = add_payloads(
                 built.folder,
@@ -258,7 +267,7 @@ class Repository:
             self.roles.ensure_model(
                 request.model, lambda: self._make_release_key(request.model, encrypted)
             )
-            present = self.present_offer(request.model)
+            present = self._counting_offer(request.model)
             is_signed = self.roles.of(request.model).add_release(
                 request.model,
                 request.version,
@@ -296,7 +305,7 @@ class Repository:
                 raise NotFound(
                     f"{model} {version} is not signed (any more): run `slotcast release` again"
                 )
-            present = present_offer(self.store, roles, model)
+            present = self._counting_offer(model)
             return self._sign(make_offer(folder, present, wanted or Wanted(), now_s))
 
     def sign(self, offer: Offer) -> bytes:
@@ -313,7 +322,7 @@ class Repository:
         roles = self.roles.of(offer.model)
         if roles.signed_release(offer.model, offer.version) is None:
             raise NotFound(f"{offer.model} {offer.version} is not signed (any more)")
-        present = present_offer(self.store, roles, offer.model)
+        present = self._counting_offer(offer.model)
         if present is not None and present.sequence > offer.sequence:
             raise Conflict(
                 f"{offer.model}: {present.version} (sequence {present.sequence}) is offered, above"
@@ -460,6 +469,33 @@ class Repository:
     def present_offer(self, model: str) -> Offer | None:
         """Give what is offered for a model, or None."""
         return present_offer(self.store, self.roles.of(model), model)
+
+    def _counting_offer(self, model: str) -> Offer | None:
+        """Give what is offered for a model, unless its sequence counts no more."""
+        present, word = self.present_offer(model), self.roles.of(model).floor_word(model)
+        if present is None or word is None or word.counts(present.sequence):
+            return present
+        return None
+
+    def move_floor(
+        self, model: str, sequence: int | None = None, most: int | None = None
+    ) -> FloorWord:
+        """Sign which sequences of a model count, after a thief used up those above (ADR 0145).
+
+        Args:
+            model: the model's name.
+            sequence: the floor of devices whose own does not count; the highest that is signed
+                here unless given.
+            most: the highest sequence that counts; a million above the floor unless given.
+
+        Raises:
+            NotFound: the model has no roles.
+            UsageError: these are no sequences that leave room for a release.
+            KeyUnavailable: the targets or the online key cannot be used from here.
+            ClockWrong: this machine's clock cannot be right.
+        """
+        with self.locked():
+            return move_floor(self.roles, model, sequence, most)
 
     def offered(self) -> list[str]:
         """Name the models for which something is offered."""

@@ -16,7 +16,7 @@ from typing import Final
 from urllib.parse import quote
 
 from tuf.api import exceptions as tuf_errors
-from tuf.api.metadata import Metadata, Root, Signed, Timestamp
+from tuf.api.metadata import Metadata, Root, Signed, Targets, Timestamp
 from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
@@ -32,6 +32,7 @@ from slotcast_schemas.errors import (
     WrongModel,
 )
 from slotcast_schemas.file_names import find_unportable
+from slotcast_schemas.floor_word import FloorWord, read_floor_word
 from slotcast_schemas.messages import Notice, Offer, Release
 
 _CONFIG: Final = UpdaterConfig(
@@ -56,6 +57,7 @@ class Trusted:
         is_newer: its signed versions are above those that were seen before it.
         notice: the notice itself, which proves the release for as long as it is kept
             (`release_proof`).
+        floor: what the targets key says of the model's floor, if anything.
     """
 
     release: Release
@@ -65,6 +67,7 @@ class Trusted:
     expires_s: int = 0
     is_newer: bool = False
     notice: bytes = b""
+    floor: FloorWord | None = None
 
     @property
     def release_sha256(self) -> bytes:
@@ -133,6 +136,7 @@ def _verify(notice: Notice, pinned_root: bytes, trust_dir: Path, data: bytes) ->
         expires_s=_first_end_s(notice, trust_dir),
         is_newer=0 < seen < _seen_version(trust_dir),
         notice=data,
+        floor=_read_floor(trust_dir, model),
     )
     _check_agreement(trusted, model)
     return trusted
@@ -150,6 +154,14 @@ def _first_end_s(notice: Notice, trust_dir: Path) -> int:
     roles = {Root.type, *(_VERSION_PREFIX.sub("", name) for name in names)}
     found = (_seen(trust_dir, role) for role in roles)
     return min((int(signed.expires.timestamp()) for signed in found if signed), default=0)
+
+
+def _read_floor(trust_dir: Path, model: str) -> FloorWord | None:
+    """Give what the targets say of the model's floor that were verified just now."""
+    root, targets = _seen(trust_dir, Root.type), _seen(trust_dir, Targets.type)
+    if root is None or targets is None:
+        return None
+    return read_floor_word(targets.unrecognized_fields, model, root.version)
 
 
 def _seen(trust_dir: Path, role: str) -> Signed | None:

@@ -44,6 +44,7 @@ def test_every_command_gives_the_keys_that_are_documented(
     assert set(run("keys", "list", tmp_path / "new")) == documented("keys list")
     assert set(run("keys", "rotate", tmp_path / "new", "targets")) == documented("keys rotate")
     assert set(run("keys", "separate", tmp_path / "new")) == documented("keys separate")
+    assert set(run("keys", "floor", tmp_path / "new", "clf")) == documented("keys floor")
     added = run("keys", "add", tmp_path / "new", "root")
     assert set(added) == documented("keys add")
     assert set(run("keys", "revoke", tmp_path / "new", added["key"][:12])) == documented(

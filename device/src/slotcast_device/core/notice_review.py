@@ -70,13 +70,24 @@ class NoticeReview:
         except Expired as exc:
             return self.refuse(exc, now, trusted)
         self._box.drop_expired()
-        is_new = self._time.learn(trusted, now)
-        actions = self._seal_again(trusted) + self._go_by_plan(verified, now)
+        before = self._record.state
+        self._time.learn(trusted, now)
+        actions = self._heed_floor(trusted) + self._seal_again(trusted)
+        is_new = self._record.state != before
+        actions += self._go_by_plan(verified, now)
         if is_new and not any(isinstance(action, act.Save) for action in actions):
             actions += (
                 self._record.save() if self._record.phase not in SWITCHED else [act.PublishStatus()]
             )
         return actions
+
+    def _heed_floor(self, trusted: Trusted) -> list[Action]:
+        """Move the floor where the targets key says so: a thief had raised it out of reach."""
+        record, word, before = self._record, trusted.floor, self._record.state.floor
+        if word is None or not record.heed_floor(word):
+            return []
+        text = f"the floor went from {before} to {word.sequence}, as the targets key has signed"
+        return [act.Log("warning", text)]
 
     def _seal_again(self, trusted: Trusted) -> list[Action]:
         """Write the signed release of a slot that has lost it: the notice brings it."""

@@ -177,6 +177,7 @@ def _check_sequence(trusted: Trusted, state: ModelState) -> None:
             f"expected a sequence of at least {state.floor}, got {release.sequence}"
             f" ({release.version}); to go back on purpose, release the old files anew"
         )
+    _check_sequence_bound(release, state)
     most = state.floor + limits.SEQUENCE_JUMP_MAX
     if release.sequence > most:
         raise Inconsistent(
@@ -198,6 +199,17 @@ def _check_sequence(trusted: Trusted, state: ModelState) -> None:
                 f"{release.version} ({release.sequence}) was rolled back here"
                 f" ({entry.reason}); publish a new release, or raise the offer's attempt"
             )
+
+
+def _check_sequence_bound(release: Release, state: ModelState) -> None:
+    """Refuse a sequence that the targets key has taken out."""
+    word = state.floor_word
+    if word is not None and not word.counts(release.sequence):
+        raise Inconsistent(
+            f"expected a sequence of at most {word.sequence_max}, as the targets key has signed,"
+            f" got {release.sequence} ({release.version}); release it anew, and find out who has"
+            " the release key"
+        )
 
 
 def _check_requirements(release: Release, facts: Facts) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from slotcast_device.core.state import SlotName, SlotRecord
     from slotcast_schemas.backoff import Backoff
     from slotcast_schemas.errors import SlotcastError
+    from slotcast_schemas.floor_word import FloorWord
     from slotcast_schemas.messages import Release
     from slotcast_schemas.messages.status import Check
     from slotcast_schemas.verify import Trusted
@@ -296,10 +297,16 @@ class UpdateRecord:
         self._state = replace(self._state, signed_time=signed_s, notice_expires=expires_s)
 
     def raise_floor(self) -> None:
-        """A release was committed: nothing older is accepted again."""
-        if self.update is not None:
+        """A release was committed: nothing older is accepted again, unless it counts no more."""
+        if self.update is not None and self._state.counts(self.update.sequence):
             floor = max(self._state.floor, self.update.sequence)
             self._state = replace(self._state, floor=floor)
+
+    def heed_floor(self, word: FloorWord) -> bool:
+        """Heed a signed word on the floor; says whether the floor was moved by it."""
+        before = self._state.floor
+        self._state = self._state.heeding(word)
+        return self._state.floor != before
 
     def bench(self, reason: str) -> None:
         """Do not try this release again by itself."""

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from slotcast_schemas.decoders import make_decoders
+from slotcast_schemas.floor_word import FloorWord
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.status import BenchedRelease, Evidence, StatusFile
 from slotcast_schemas.states import State
@@ -113,7 +114,8 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     """What this device knows of one model, durably.
 
     Attributes:
-        floor: the highest sequence ever committed; nothing lower is accepted again.
+        floor: the highest sequence ever committed, but for those that a signed word took out;
+            nothing lower is accepted again.
         active: the slot that `current` opens.
         slots: what each slot holds; a slot missing here holds nothing to rely on.
         signed_time: the time at which the newest notice was signed: a lower bound of now for a
@@ -124,6 +126,7 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
         link_bytes_per_s: what the last transfer came to, waits and all; 0: not known.
         broken_day, broken_payloads: payloads that gave something else than the signed image on
             that day.
+        floor_word: the newest word of the targets key on which sequences count.
     """
 
     format: int = FORMAT
@@ -141,6 +144,7 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     link_bytes_per_s: int = 0
     broken_day: int = 0
     broken_payloads: int = 0
+    floor_word: FloorWord | None = None
 
     @property
     def active_record(self) -> SlotRecord | None:
@@ -162,6 +166,17 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     def with_update(self, update: Update | None) -> ModelState:
         """Give the state with another update record."""
         return msgspec.structs.replace(self, update=update)
+
+    def counts(self, sequence: int) -> bool:
+        """Whether a sequence is one of those that count, by the newest signed word."""
+        return self.floor_word is None or self.floor_word.counts(sequence)
+
+    def heeding(self, word: FloorWord) -> ModelState:
+        """Give the state that heeds a signed word on the floor; one that is not newer is none."""
+        if not word.is_above(self.floor_word):
+            return self
+        floor = self.floor if word.counts(self.floor) else word.sequence
+        return msgspec.structs.replace(self, floor=floor, floor_word=word)
 
     def counting_full(self, payload: bytes, size_bytes: int, day: int) -> ModelState:
         """Give the state with a whole image begun; one that is gone on with counts once.

@@ -47,6 +47,7 @@ def register(app: typer.Typer) -> None:
     keys.command("rotate")(_rotate)
     keys.command("revoke")(_revoke)
     keys.command("separate")(_separate)
+    keys.command("floor")(_floor)
     app.add_typer(keys, name="keys")
 
 
@@ -135,6 +136,36 @@ def _separate(repo: Repo, json: Json = False) -> None:
     if models:
         lines = [f"Given roles of their own: {', '.join(models)}", _ADVICE]
     emit(json, {"models": models}, lines)
+
+
+def _floor(
+    repo: Repo,
+    model: Annotated[str, typer.Argument(help="The model's name.", show_default=False)],
+    sequence: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Where devices above --most go back to; unless given the highest sequence that is"
+            " signed here.",
+        ),
+    ] = None,
+    most: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="The highest sequence that counts; unless given a million above the floor."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Bring devices back whose sequences a thief of the release key has used up."""
+    repository = open_repository(repo)
+    word = repository.move_floor(model, sequence, most)
+    fields = {"model": model, "sequence": word.sequence, "sequence_max": word.sequence_max}
+    said = (
+        f"{model}: sequences above {word.sequence_max} count no more; devices above it go back to"
+        f" {word.sequence}"
+    )
+    emit(json, fields, [said, _ADVICE])
 
 
 _ADVICE = "Devices learn of it by the next notice: run `slotcast refresh`."

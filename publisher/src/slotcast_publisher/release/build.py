@@ -30,7 +30,7 @@ from slotcast_publisher.release.releases_before import (
 from slotcast_publisher.release.statement import check_support
 from slotcast_publisher.release.take_in import take_in
 from slotcast_publisher.store import ReleaseFolder, Store, check_model_name
-from slotcast_schemas import wire
+from slotcast_schemas import limits, wire
 from slotcast_schemas.errors import MalformedMessage, UsageError
 from slotcast_schemas.messages import Release
 from slotcast_schemas.model_formats import is_run_by_command
@@ -45,7 +45,14 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     rebasing: Rebasing | None = None
 
 
-def build_release(store: Store, request: ReleaseRequest, now_s: float, *, above: int = 0) -> Built:
+def build_release(
+    store: Store,
+    request: ReleaseRequest,
+    now_s: float,
+    *,
+    above: int = 0,
+    most: int = limits.SAFE_INTEGER_MAX,
+) -> Built:
     """Build a release, or find that the very same was built before.
 
     Args:
@@ -53,6 +60,7 @@ def build_release(store: Store, request: ReleaseRequest, now_s: float, *, above:
         request: what to release.
         now_s: seconds since 1970.
         above: the highest sequence that is signed already.
+        most: the highest sequence that counts.
 
     Raises:
         UsageError: a version, a file or an option that cannot be used.
@@ -70,14 +78,15 @@ def build_release(store: Store, request: ReleaseRequest, now_s: float, *, above:
         check_same(existing, given, request)
         return Built(folder=existing, is_new=False)
     check_support(request.statement, now_s)
+    sequence = next_sequence(store, request, above, most)
     staged = store.staging(request.model)
     warnings: tuple[str, ...] = ()
     rebasing: Rebasing | None = None
     try:
         if request.same_as is not None:
-            release = _take_over(store, request, staged, now_s, above)
+            release = _take_over(store, request, staged, now_s, sequence)
         else:
-            release, warnings, rebasing = take_in(store, request, staged, now_s, above)
+            release, warnings, rebasing = take_in(store, request, staged, now_s, sequence)
         warnings = (*warnings, *changes_of_names(store, release))
         if request.is_probed and not is_run_by_command(release.runtime.format):
             before = model_before(store, request.model)
@@ -91,7 +100,7 @@ def build_release(store: Store, request: ReleaseRequest, now_s: float, *, above:
 
 
 def _take_over(
-    store: Store, request: ReleaseRequest, staged: Path, now_s: float, above: int
+    store: Store, request: ReleaseRequest, staged: Path, now_s: float, sequence: int
 ) -> Release:
     """Release the files of an earlier version again: a deliberate downgrade costs no download."""
     if request.files or request.samples or request.rebase:
@@ -108,7 +117,7 @@ def _take_over(
         trial=trial,
         runtime=runtime,
         version=request.version,
-        sequence=next_sequence(store, request, above),
+        sequence=sequence,
         created=int(now_s),
         notes=request.notes,
         **msgspec.structs.asdict(request.statement),

@@ -76,22 +76,29 @@ def model_before(store: Store, model: str) -> SlotModel | None:
     )
 
 
-def next_sequence(store: Store, request: ReleaseRequest, above: int) -> int:
+def next_sequence(store: Store, request: ReleaseRequest, above: int, most: int) -> int:
     """Give a new release's place in the order of the model's releases.
 
     Args:
         store: where the releases before it are.
         request: what is asked for.
-        above: the highest sequence that is signed already.
+        above: the highest sequence that is signed already, of those that count.
+        most: the highest that counts.
 
     Raises:
-        UsageError: the sequence that is asked for is not above theirs, or too far above.
+        UsageError: the sequence that is asked for is not above theirs, or too far above;
+            or none is left.
     """
-    last = max((r.load().sequence for r in store.releases(request.model)), default=above)
-    last = max(last, above)
+    here = [folder.load().sequence for folder in store.releases(request.model)]
+    last = max(above, *(number for number in here if number <= most), 0)
+    most = min(last + limits.SEQUENCE_JUMP_MAX, most)
+    if last >= most:
+        raise UsageError(
+            f"{request.model}: no sequence is left above {last} of those that count; the targets"
+            f" key must say which do: `slotcast keys floor REPO {request.model}`"
+        )
     if request.sequence is None:
         return last + 1
-    most = min(last + limits.SEQUENCE_JUMP_MAX, limits.SAFE_INTEGER_MAX)
     if not last < request.sequence <= most:
         raise UsageError(
             f"--sequence: expected more than {last} and at most {most}, got {request.sequence}"

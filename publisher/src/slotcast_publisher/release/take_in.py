@@ -27,7 +27,6 @@ from slotcast_publisher.release.release_request import (
     choose_runtime,
     sha256_of,
 )
-from slotcast_publisher.release.releases_before import next_sequence
 from slotcast_publisher.store import Store
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages import Release
@@ -44,7 +43,7 @@ Role = Literal["model", "data", "samples"]
 
 
 def take_in(
-    store: Store, request: ReleaseRequest, staged: Path, now_s: float, above: int
+    store: Store, request: ReleaseRequest, staged: Path, now_s: float, sequence: int
 ) -> tuple[Release, tuple[str, ...], Rebasing | None]:
     """Copy the files, check the model among them, and describe both.
 
@@ -53,7 +52,7 @@ def take_in(
         request: what to release.
         staged: the folder in which the release is put together.
         now_s: seconds since 1970.
-        above: the highest sequence that is signed already.
+        sequence: its place in the order of the model's releases.
 
     Returns:
         The release, what its publisher should know, and how it was rebased, if it was.
@@ -92,7 +91,7 @@ def take_in(
         requires=requires,
         model=request.model,
         version=request.version,
-        sequence=next_sequence(store, request, above),
+        sequence=sequence,
         created=int(now_s),
         files=tuple(files),
         image_size_bytes=sum(file.size_bytes for file in files),

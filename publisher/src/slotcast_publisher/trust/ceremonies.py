@@ -18,7 +18,9 @@ from slotcast_publisher.trust.keys import KeyRing
 from slotcast_publisher.trust.repository_roles import RepositoryRoles
 from slotcast_publisher.trust.role_reading import ONLINE, TOP_LEVEL, delegations_of
 from slotcast_publisher.trust.role_signing import Roles
+from slotcast_schemas import limits
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.floor_word import ROOM, FloorWord
 from slotcast_schemas.trust import release_role
 
 ONLINE_ALIAS = "online"
@@ -150,6 +152,42 @@ def revoke_key(
     )
     ring.forget(whole)
     return names
+
+
+def move_floor(
+    roles: RepositoryRoles, model: str, sequence: int | None = None, most: int | None = None
+) -> FloorWord:
+    """Sign which sequences of a model count: devices whose floor is above them come back.
+
+    Args:
+        roles: the repository's roles.
+        model: the model's name.
+        sequence: the floor of those devices; the highest that is signed here unless given.
+        most: the highest sequence that counts; a million above the floor unless given.
+
+    Raises:
+        NotFound: the model has no roles.
+        UsageError: these are no sequences that leave room for a release.
+        KeyUnavailable: the targets or the online key cannot be used from here.
+    """
+    own = roles.of(model)
+    if not own.models():
+        raise NotFound(f"no model {model!r}; there are {', '.join(roles.models()) or 'none'}")
+    floor = own.highest_sequence(model) if sequence is None else sequence
+    bound = floor + ROOM if most is None else most
+    if not floor < bound <= limits.SAFE_INTEGER_MAX:
+        raise UsageError(
+            f"expected room above the floor, up to {limits.SAFE_INTEGER_MAX}: got a floor of"
+            f" {floor} and a bound of {bound}; say with --sequence which release of yours was the"
+            " last that is not the thief's"
+        )
+    before, root_version = own.floor_word(model), roles.root().signed.version
+    epoch = int(roles.signing_time().timestamp())
+    if before is not None and before.root_version == root_version:
+        epoch = max(epoch, before.epoch + 1)
+    word = FloorWord(root_version=root_version, epoch=epoch, sequence=floor, sequence_max=bound)
+    own.move_floor(model, word)
+    return word
 
 
 def _change_keys(roles: RepositoryRoles, names: Sequence[str], edit: Edit) -> None:

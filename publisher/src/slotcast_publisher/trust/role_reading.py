@@ -26,6 +26,7 @@ from tuf.api.metadata import (
 
 from slotcast_publisher.errors import NotFound, RepositoryDamaged
 from slotcast_publisher.trust.metadata_files import MetadataFiles
+from slotcast_schemas.floor_word import FloorWord, read_floor_word
 from slotcast_schemas.trust import OFFERS_ROLE, offer_target, release_role, release_target
 
 ROOTS_MAX: Final = 32
@@ -152,10 +153,18 @@ class SignedRoles:
         return self._read(name)
 
     def highest_sequence(self, model: str) -> int:
-        """Give the highest sequence that is signed for a model; 0 if none is."""
-        role = self.releases(model)
-        targets = role.targets.values() if role is not None else ()
-        return max(map(sequence_of, targets), default=0)
+        """Give the highest sequence that is signed for a model and counts; 0 if none does."""
+        role, word = self.releases(model), self.floor_word(model)
+        signed = map(sequence_of, role.targets.values() if role is not None else ())
+        counting = (n for n in signed if word is None or word.counts(n))
+        return max(counting, default=0 if word is None else word.sequence)
+
+    def floor_word(self, model: str) -> FloorWord | None:
+        """Give what the targets key said of a model's floor; None where it said nothing."""
+        if Targets.type not in self._files.roles():
+            return None
+        fields = self.targets().signed.unrecognized_fields
+        return read_floor_word(fields, model, self.root().signed.version)
 
     def releases(self, model: str) -> Targets | None:
         """Give what a model's release role says, or None if it said nothing yet."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 from securesystemslib.signer import Key
 from tuf.api.metadata import (
     DelegatedRole,
@@ -39,6 +40,7 @@ from slotcast_publisher.trust.role_reading import (
     version_in,
 )
 from slotcast_publisher.trust.signing_means import SigningMeans, T
+from slotcast_schemas.floor_word import FLOORS, FloorWord
 from slotcast_schemas.trust import (
     OFFERS_PATHS,
     OFFERS_ROLE,
@@ -144,6 +146,7 @@ class Roles(SignedRoles):
         model = self._model or ""
         top = _unsigned(Targets(expires=self._now(), delegations=Delegations(keys={}, roles={})))
         top.signed.unrecognized_fields[MODEL] = model
+        _say_floor(top.signed, model, self._shared.floor_word(model) if self._shared else None)
         _delegate(top.signed, OFFERS_ROLE, OFFERS_PATHS, *online)
         _delegate(top.signed, release_role(model), release_paths(model), *releases)
         self.sign_next(Targets.type, top)
@@ -184,6 +187,17 @@ class Roles(SignedRoles):
         self.sign_next(OFFERS_ROLE, offers)
         self.renew()
 
+    def move_floor(self, model: str, word: FloorWord) -> None:
+        """Sign which sequences of a model count, and have notices carry it.
+
+        Raises:
+            KeyUnavailable: the targets or the online key cannot be used from here.
+        """
+        top = self.targets()
+        _say_floor(top.signed, model, word)
+        self.sign_next(Targets.type, top)
+        self.renew()
+
     # --- everyday -----------------------------------------------------------------------------
 
     def add_release(
@@ -214,12 +228,18 @@ class Roles(SignedRoles):
         if same:
             raise Conflict(f"sequence {sequence} of {model} is signed already, as {same[0]!r}")
         role.signed.targets[path] = target
-        newest = sorted(role.signed.targets.values(), key=sequence_of)[-RELEASES_SIGNED_MAX:]
+        signed = sorted(role.signed.targets.values(), key=lambda t: self._order(model, t))
+        newest = signed[-RELEASES_SIGNED_MAX:]
         kept = [t for t in newest[:-RELEASES_BEFORE_MAX] if sequence_of(t) >= max(1, offered)]
         kept += newest[-RELEASES_BEFORE_MAX:]
         role.signed.targets = {target.path: target for target in kept}
         self.sign_next(name, role)
         return True
+
+    def _order(self, model: str, target: TargetFile) -> tuple[bool, int]:
+        """Say where a release stands among a model's: those that count no more come first."""
+        word, sequence = self.floor_word(model), sequence_of(target)
+        return word is None or word.counts(sequence), sequence
 
     def set_offer(self, model: str, data: bytes) -> bool:
         """Sign a model's offer; says whether anything had to be signed.
@@ -420,6 +440,12 @@ def _delegate(
     delegations.roles = {**(delegations.roles or {}), name: role}
     for key in keys:
         top.add_key(key, name)
+
+
+def _say_floor(top: Targets, model: str, word: FloorWord | None) -> None:
+    if word is not None:
+        words = dict(top.unrecognized_fields.get(FLOORS, {}))
+        top.unrecognized_fields[FLOORS] = {**words, model: msgspec.to_builtins(word)}
 
 
 def _target(path: str, data: bytes, custom: dict[str, Any]) -> TargetFile:
