@@ -23,8 +23,10 @@ from slotcast_device.reporting.agent_view import read_view
 from slotcast_device.runtime.importing import (
     LITERT_RUNTIME,
     RUNTIME,
+    STRICT_RUNTIME,
     has_litert,
     import_problem,
+    is_lenient,
     runtime_version,
 )
 from slotcast_device.runtime.users import short_name, this_user
@@ -122,6 +124,11 @@ def _check_runtime() -> Finding:
         version = "of an unknown version"
     detail = f"{RUNTIME} {version}" if not problem else f"cannot be imported: {problem}"
     hint = f"; install {RUNTIME} anew for {sys.executable}" if problem else ""
+    if not problem and is_lenient(version):
+        hint = (
+            f"; before {STRICT_RUNTIME} it reads a model's weights from anywhere, and nothing but"
+            " this device's own look at the file stands before that; update it"
+        )
     return Finding("runtime", passed=not problem, detail=detail + hint)
 
 

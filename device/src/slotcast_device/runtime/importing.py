@@ -17,10 +17,12 @@ from slotcast_schemas.environment import child_environment
 from slotcast_schemas.model_formats import LITERT
 
 RUNTIME: Final = "onnxruntime"
+"""The name of the package that runs models."""
 LITERT_RUNTIME: Final = "ai_edge_litert"
 """The package of LiteRT's runtime: the extra `slotcast-device[litert]`."""
-
-"""The name of the package that runs models."""
+STRICT_RUNTIME: Final = "1.24"
+"""The first onnxruntime that itself refuses weights in files outside the model's folder (its pull
+request 26776); 1.23.2 was tried, and reads them."""
 IMPORT_TIMEOUT_S: Final = 60.0
 """The seconds that an import of it may take, in a process of its own; on a slow card it takes
 several."""
@@ -40,6 +42,18 @@ def runtime_version() -> str:
     except importlib.metadata.PackageNotFoundError:
         others = importlib.metadata.packages_distributions().get(RUNTIME, [])
     return importlib.metadata.version(others[0]) if others else ""
+
+
+def is_lenient(version: str) -> bool:
+    """Say whether an onnxruntime reads a model's weights from anywhere, unless something else stops
+    it; of a version that cannot be read nothing is known.
+    """
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return Version(version) < Version(STRICT_RUNTIME)
+    except InvalidVersion:
+        return False
 
 
 def has_litert() -> bool:

@@ -1,8 +1,9 @@
 """Looks into a model's file before the runtime does: where does it want to read, what to load?
 
 Of ONNX, refuses external data outside the slot and operators that would need a library of the
-model's own. Walks the protobuf wire format itself (field numbers from onnx.proto3, IR version 10),
-because a device has no `onnx` package, and because the weights can be stepped over unread.
+model's own. Walks the protobuf wire format itself (field numbers from onnx.proto3, IR version 13),
+because a device has no `onnx` package, and because the weights can be stepped over unread. What
+the runtime might read otherwise than this does is refused (ADR 0146).
 Of LiteRT, refuses tensors that lie in other files. The runtime checks the rest of the file.
 
 What a runtime prepared or compiled for itself cannot be looked into, and may be native code: it is
@@ -21,6 +22,7 @@ from slotcast_schemas.codecs.source import FileSource
 from slotcast_schemas.flatbuffer import Table
 from slotcast_schemas.model_formats import LITERT, ONNX
 from slotcast_schemas.probe.spec import SlotModel
+from slotcast_schemas.probe.strict_protobuf import BYTES, Field, read_fields
 
 KNOWN_DOMAINS: Final = frozenset(
     {
@@ -39,11 +41,15 @@ KNOWN_DOMAINS: Final = frozenset(
 """Domains whose operators are in onnxruntime itself."""
 
 _DEPTH_MAX: Final = 64
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+"""The most messages within messages."""
+
+_TEXT_MAX_BYTES: Final = 1024
+"""The most bytes of a text that is judged here: a path in a release has 200 characters at most."""
 
 # Message -> field number -> message; only what leads to a tensor or a node.
 _TREE: Final[dict[str, dict[int, str]]] = {
-    "model": {7: "graph", 25: "function"},
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
     "function": {7: "node", 11: "attribute"},
     "node": {5: "attribute"},
@@ -51,6 +57,26 @@ _TREE: Final[dict[str, dict[int, str]]] = {
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {13: "external"},
     "external": {},
+}
+
+# Message -> fields that it has once: of two values, readers take the first, the last, or both.
+_ONCE: Final[dict[str, frozenset[int]]] = {
+    "model": frozenset({1, 2, 3, 4, 5, 6, 7}),
+    "training": frozenset({1, 2}),
+    "graph": frozenset({2, 10}),
+    "function": frozenset({1, 8, 10, 13}),
+    "node": frozenset({3, 4, 6, 7, 8}),
+    "attribute": frozenset({1, 2, 3, 4, 5, 6, 13, 14, 20, 21, 22}),
+    "sparse": frozenset({1, 2}),
+    "tensor": frozenset({2, 3, 8, 9, 12, 14}),
+    "external": frozenset({1, 2}),
+}
+
+# Message -> field number -> what it names; texts that are judged here.
+_TEXTS: Final[dict[str, dict[int, str]]] = {
+    "node": {4: "operator", 7: "domain"},
+    "function": {10: "domain"},
+    "external": {1: "key", 2: "value"},
 }
 
 
@@ -138,71 +164,63 @@ class _Scanner:
     def _walk(self, data: memoryview, kind: str, depth: int) -> None:
         if depth > _DEPTH_MAX:
             raise ValueError(f"nested deeper than {_DEPTH_MAX} levels")
-        for number, value in _fields(data):
-            child = _TREE[kind].get(number)
+        for field in _fields_of(data, kind):
+            child = _TREE[kind].get(field.number)
             if child == "external":
-                self._external(value)
+                self._external(field.content)
             elif child is not None:
-                self._walk(value, child, depth + 1)
+                self._walk(field.content, child, depth + 1)
             elif kind == "node":
-                self._node(number, value)
-            elif kind == "function" and number == 10:
-                self._own_domains.add(_text(value))
+                self._node(field)
+            elif kind == "function" and field.number == 10:
+                self._own_domains.add(_text(field, "domain"))
 
-    def _node(self, number: int, value: memoryview) -> None:
-        if number == 7:
-            self._domains.add(_text(value))
-        elif number == 4 and _text(value) == "EPContext" and not self._is_compiled:
+    def _node(self, field: Field) -> None:
+        name = _TEXTS["node"].get(field.number)
+        if name == "domain":
+            self._domains.add(_text(field, name))
+        elif name and _text(field, name) == "EPContext" and not self._is_compiled:
             raise UnsafeModel(
                 f"holds an EPContext node, which loads a compiled binary; {COMPILED_HINT}"
             )
 
     def _external(self, entry: memoryview) -> None:
-        fields = {number: _text(value) for number, value in _fields(entry)}
-        if fields.get(1) != "location":
+        names = _TEXTS["external"]
+        texts = {names[f.number]: f for f in _fields_of(entry, "external") if f.number in names}
+        if "key" not in texts or _text(texts["key"], "key") != "location":
             return
-        location = fields.get(2, "")
+        location = _text(texts["value"], "location") if "value" in texts else ""
+        if "\0" in location:
+            raise UnsafeModel("external data has a location with a zero byte, which ends it early")
         target = (self._folder / location).resolve()
         if not location or not target.is_relative_to(self._slot) or not target.is_file():
             raise UnsafeModel(f"external data {location!r:.200} is not a file of the release")
 
 
-def _text(value: memoryview) -> str:
-    return bytes(value[:1024]).decode("utf-8", "replace")
-
-
-def _fields(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """The length-delimited fields of one message; the others are stepped over.
+def _fields_of(data: memoryview, kind: str) -> Iterator[Field]:
+    """Give the fields of one message; those that are judged are there once, and of their type.
 
     Raises:
-        ValueError: not protobuf, or a length past the end.
+        ValueError: it is no such message.
     """
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        wire = tag & 7
-        if wire == _BYTES:
-            size, at = _varint(data, at)
-            if size > len(data) - at:
-                raise ValueError("a field reaches past the end of the file")
-            yield tag >> 3, data[at : at + size]
-            at += size
-        elif wire == _VARINT:
-            _, at = _varint(data, at)
-        elif wire in {_FIXED64, _FIXED32}:
-            at += 8 if wire == _FIXED64 else 4
-        else:
-            raise ValueError(f"wire type {wire} is not protobuf's")
+    seen: set[int] = set()
+    followed = _TREE[kind].keys() | _TEXTS.get(kind, {}).keys()
+    for field in read_fields(data):
+        if field.number in _ONCE[kind]:
+            if field.number in seen:
+                raise ValueError(f"field {field.number} of a {kind} is there twice")
+            seen.add(field.number)
+        if field.number in followed and field.wire_type != BYTES:
+            raise ValueError(
+                f"expected field {field.number} of a {kind} to have wire type {BYTES}, got"
+                f" {field.wire_type}"
+            )
+        yield field
 
 
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        if at >= len(data):
-            break
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise ValueError("a number that does not end")
+def _text(field: Field, what: str) -> str:
+    if len(field.content) > _TEXT_MAX_BYTES:
+        raise UnsafeModel(
+            f"has a {what} of {len(field.content)} bytes; expected at most {_TEXT_MAX_BYTES}"
+        )
+    return bytes(field.content).decode("utf-8", "replace")
