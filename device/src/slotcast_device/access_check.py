@@ -66,7 +66,7 @@ def become_agent_user(config: DeviceConfig, *, is_logged: bool = False) -> None:
 
 
 def configuration_problems(config: DeviceConfig) -> Iterator[str]:
-    """Say which files of the configuration this user cannot read, or everyone can who must not."""
+    """Say what of the configuration this user cannot read, or can be read by who must not."""
     for path, is_secret in _list_named_files(config):
         try:
             with path.open("rb"):
@@ -80,6 +80,12 @@ def configuration_problems(config: DeviceConfig) -> Iterator[str]:
             continue
         if is_secret and mode & stat.S_IROTH:
             yield f"{path} can be read by every user of this device: chmod o-rwx {path}"
+    for broker in config.values.brokers:
+        if broker.address.shows_password:
+            yield (
+                f"the password for {broker.name} goes over the network as it is: use mqtts://"
+                " there, or a certificate, and change the password"
+            )
 
 
 def owner_problems(config: DeviceConfig) -> Iterator[str]:

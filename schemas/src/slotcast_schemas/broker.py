@@ -6,6 +6,7 @@ in part: where it is cut wrongly, its host or its port may be a piece of the pas
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from typing import TYPE_CHECKING, Final, Self
@@ -86,6 +87,11 @@ class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
         """`host:port`, for logs, messages and journals: without user and password."""
         return f"{self.host}:{self.port}"
 
+    @property
+    def shows_password(self) -> bool:
+        """Whether whoever is on the way to the broker can read the password."""
+        return self.password is not None and not self.is_tls and not _is_this_machine(self.host)
+
     def without_credentials(self) -> str:
         """Give the address as a URL that has neither user nor password."""
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -93,6 +99,13 @@ class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"BrokerAddress({self.without_credentials()!r})"
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _problem(url: str) -> str:

@@ -9,7 +9,8 @@
   what a command does, be it output, progress or log.
 - Standard streams that are closed are opened on `/dev/null`, or the next file that is opened, such
   as a lock, would take their number and get what was meant for them.
-- Every line loses the passwords of broker addresses in it, whoever wrote it.
+- Every line loses the passwords and tokens in it, whoever wrote it.
+- An argument with a password is warned of: every user of the machine can read it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
-from slotcast_schemas.redact import hide_passwords
+from slotcast_schemas.redact import has_password, hide_passwords
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +32,10 @@ STOPPED: Final = 130
 """As a shell says of what Ctrl-C ended: 128 and SIGINT's number."""
 OUTPUT_LOST: Final = 4
 """This machine must act: the code that both commands have for storage."""
+_SEEN: Final = (
+    "an argument holds a password: while this runs every user of this machine can read it, and the"
+    " shell may keep it; write the address into the configuration file or an environment variable"
+)
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 """The signals that stop a command as somebody asked."""
 
@@ -44,6 +49,8 @@ def run_command(name: str, load: Callable[[], Callable[[], int]]) -> NoReturn:
     """
     _open_streams()
     _set_handlers(_Leave(STOPPED, f"{name}: stopped\n"))
+    if any(map(has_password, sys.argv[1:])):
+        sys.stderr.write(f"{name}: warning: {_SEEN}\n")
     main = load()
     stop = _Stop()
     _set_handlers(stop)

@@ -1,4 +1,4 @@
-"""Takes passwords and PINs out of texts: the net below everything that a command prints or logs.
+"""Takes passwords, tokens and PINs out of texts: the net below all that a command prints or logs.
 
 Code that handles broker addresses never puts one into a message (`slotcast_schemas.broker`); this
 is for texts that others wrote, such as an option parser that repeats what it does not understand.
@@ -16,12 +16,32 @@ _ADDRESS: Final = re.compile(
 """Of a broker's address all to the last `@` of the line, for a password may hold any character;
 but not of the form that help and messages show. Of other URLs, which may be a broker's with the
 wrong scheme, all to the last `@` before a space."""
-_PIN: Final = re.compile(r"(pin-value=)[^&;\s'\"]+")
-"""Of a key on a token: RFC 7512, 2.4."""
+_NAMED: Final = re.compile(
+    r"(?<![a-z])((?:pin-value|(?:ssl)?password|passwd|pwd|passphrase|(?:\w+_)?token|secret)=)"
+    r"(?:'(?:[^'\\]|\\.)*'|[^&;\s'\"]+)",
+    re.IGNORECASE,
+)
+"""What is said by name: of a key on a token (RFC 7512, 2.4), in the query of a URL, and among the
+parameters of a connection to PostgreSQL (libpq, "Connection Strings")."""
+_NAMES: Final = ("pin-value=", "password=", "passwd=", "pwd=", "passphrase=", "token=", "secret=")
+"""What one of these texts has in it, which is faster to look for."""
+_HEADER: Final = re.compile(r"(authorization\W{1,4}(?:bearer|basic)\s+)[^\s'\"]+", re.IGNORECASE)
+"""Of a request's header (RFC 6750, 2.1; RFC 7617, 2)."""
+_URL_WITH_PASSWORD: Final = re.compile(r"\b[a-z][a-z0-9+.-]*:/{1,2}[^\s/]*:[^\s/]+@", re.IGNORECASE)
 
 
 def hide_passwords(text: str) -> str:
-    """Give a text with the user and password of every URL in it taken out, and every PIN."""
+    """Give a text without the user and password of every URL in it, every token and every PIN."""
     if "@" in text:
         text = _ADDRESS.sub(lambda found: f"{found[1] or found[2]}***@", text)
-    return _PIN.sub(r"\1***", text) if "pin-value" in text else text
+    lower = text.lower()
+    if any(name in lower for name in _NAMES):
+        text = _NAMED.sub(r"\1***", text)
+    if "authorization" in lower:
+        text = _HEADER.sub(r"\1***", text)
+    return text
+
+
+def has_password(argument: str) -> bool:
+    """Whether an argument of a command is, or holds, a URL with a password."""
+    return _URL_WITH_PASSWORD.search(argument) is not None

@@ -63,6 +63,7 @@ EVERY: dict[str, str] = {
     "page.proxies": "127.0.0.1,10.0.0.0/24",
     "page.user_header": "X-Forwarded-User",  # needs the key above
 }
+SHOWN = {"alarms.webhook.url": "https://alarms.example/***"}  # whoever knows its path may post
 
 
 @pytest.fixture
@@ -80,8 +81,9 @@ def run(*words: object) -> str:
 def test_every_key_can_be_set_and_is_read_again(folder: Path) -> None:
     assert {name.replace("[0]", "[]") for name in EVERY} == {k.name for k in keys_of(Settings)}
     for name, value in EVERY.items():
-        assert run("set", folder, name, value).strip() == value
-        assert run("get", folder, name).strip() == value
+        shown = SHOWN.get(name, value)
+        assert run("set", folder, name, value).strip() == shown
+        assert run("get", folder, name).strip() == shown
     found = settings_file.load(folder)
     assert (found.brokers[0].protocol, found.expiry.timestamp_days) == ("3.1.1", 1.5)
     for name in reversed(EVERY):

@@ -10,11 +10,11 @@ import msgspec
 import typer
 
 from slotcast_publisher.cli.common import Brokers, Json, emit, open_repository
-from slotcast_publisher.delivery.broker_check import BrokerReport, check_broker
+from slotcast_publisher.delivery.broker_check import BrokerReport, check_broker, check_password
 from slotcast_publisher.delivery.broker_connect import open_link
 from slotcast_publisher.delivery.publish import brokers_of
 from slotcast_publisher.delivery.readback import Waits
-from slotcast_publisher.settings import Broker, Settings
+from slotcast_publisher.settings import FILE_NAME, Broker, Settings
 from slotcast_schemas.errors import BrokerRefused, UsageError
 from slotcast_schemas.topics import DEFAULT_PREFIX, Topics
 
@@ -64,6 +64,7 @@ def _report(broker: Broker, base: Path, settings: Settings) -> BrokerReport:
         topics,
         chunk_size_bytes=settings.chunk_size_bytes,
         waits=WAITS,
+        beside=check_password(broker, base / FILE_NAME),
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 import typer
@@ -20,6 +21,10 @@ Name = Annotated[
     str,
     typer.Argument(metavar="KEY", help="Such as expiry.timestamp_days or brokers[0].url."),
 ]
+
+
+_WEBHOOK: Final = "alarms.webhook.url"
+"""The setting whose path lets whoever knows it post, as chats' addresses do."""
 
 
 def register(app: typer.Typer) -> None:
@@ -43,7 +48,10 @@ def _list(repo: Repo, json: Json = False) -> None:
     lines = []
     for name, value, key in rows:
         unit = f"{key.unit}: " if key.unit else ""
-        lines += [f"{name} = {_shown(value)}", f"    {key.meaning} ({unit}{key.values})"]
+        lines += [
+            f"{name} = {_shown(_without_secrets(name, value))}",
+            f"    {key.meaning} ({unit}{key.values})",
+        ]
     emit(json, {"settings": [_fields(*row) for row in rows]}, lines)
 
 
@@ -52,7 +60,7 @@ def _get(repo: Repo, key: Name, json: Json = False) -> None:
     wanted = key.replace("[", ".").replace("]", "")
     for row in _rows(settings_file.load(repo)):
         if row[0].replace("[", ".").replace("]", "") == wanted:
-            emit(json, _fields(*row), [_shown(row[1])])
+            emit(json, _fields(*row), [_shown(_without_secrets(row[0], row[1]))])
             return
     raise NotFound(f"no setting {key!r:.80}; `slotcast config list {repo}` shows all")
 
@@ -92,6 +100,21 @@ def _rows(settings: Settings) -> list[tuple[str, Any, Key]]:
     return rows
 
 
+def _without_secrets(name: str, value: object) -> object:
+    """Give a setting's value for people; of where alarms are posted, the host alone."""
+    if name == _WEBHOOK and isinstance(value, str):
+        return _host_alone(value)
+    return hide_passwords(value) if isinstance(value, str) else value
+
+
+def _host_alone(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "***"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/***"
+
+
 def _shown(value: object) -> str:
     if value is None:
         return NONE
@@ -103,7 +126,7 @@ def _shown(value: object) -> str:
 def _fields(name: str, value: object, key: Key) -> dict[str, Any]:
     return {
         "key": name,
-        "value": hide_passwords(value) if isinstance(value, str) else value,
+        "value": _without_secrets(name, value),
         "default": key.default,
         "values": key.values,
         "unit": key.unit,

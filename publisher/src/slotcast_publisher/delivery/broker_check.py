@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -15,6 +17,7 @@ from slotcast_publisher.delivery.broker_trials import (
     Trials,
 )
 from slotcast_publisher.delivery.readback import Waits
+from slotcast_publisher.settings import Broker
 from slotcast_schemas.errors import BrokerRefused, LinkDown, SlotcastError
 from slotcast_schemas.topics import Topics
 
@@ -44,6 +47,7 @@ def check_broker(
     *,
     chunk_size_bytes: int,
     waits: Waits,
+    beside: Sequence[BrokerCheck] = (),
 ) -> BrokerReport:
     """Try everything; what a failed trial makes pointless is left out.
 
@@ -53,10 +57,11 @@ def check_broker(
         topics: below the prefix that is used there.
         chunk_size_bytes: of the releases to be published.
         waits: for what is read back.
+        beside: what was found without asking the broker.
     """
     trials = Trials(name, connect, topics, chunk_size_bytes=chunk_size_bytes, waits=waits)
     connection = _connection(connect)
-    checks = [connection, *(_made(trials) if connection.result == "ok" else ())]
+    checks = [*beside, connection, *(_made(trials) if connection.result == "ok" else ())]
     return BrokerReport(
         broker=name,
         protocol=connection.detail.removeprefix("MQTT ") if connection.result == "ok" else "",
@@ -64,6 +69,30 @@ def check_broker(
         largest_message_bytes=trials.largest_bytes,
         checks=tuple(checks),
     )
+
+
+def check_password(broker: Broker, settings_file: Path) -> list[BrokerCheck]:
+    """Say who else can read the password of a broker; nothing where it has none, or nobody can.
+
+    Args:
+        broker: whose address may have a password.
+        settings_file: of the repository, which has the addresses; it need not be there.
+    """
+    if broker.address.password is None:
+        return []
+    found = []
+    if broker.address.shows_password:
+        found.append(("goes over the network as it is", "use mqtts:// there, and change it"))
+    try:
+        is_open = bool(settings_file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
+    except OSError:
+        is_open = False
+    if is_open:
+        found.append((f"lies in {settings_file}, which others can read", "chmod go-rwx it"))
+    return [
+        BrokerCheck(name="password", result="limited", detail=f"it {what}", who=PUBLISHER, act=act)
+        for what, act in found
+    ]
 
 
 def _made(trials: Trials) -> Iterator[BrokerCheck]:

@@ -64,7 +64,8 @@ class Connection:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
             raise UsageError(
-                f"server: expected http://HOST[:PORT] or https://HOST[:PORT], got {url!r:.120}"
+                "server: expected http://HOST[:PORT] or https://HOST[:PORT] (what came is not"
+                " shown, since it may hold a password)"
             )
         if parts.username is not None:
             raise UsageError(

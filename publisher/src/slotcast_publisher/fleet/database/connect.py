@@ -13,7 +13,6 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from slotcast_schemas.errors import UsageError
-from slotcast_schemas.redact import hide_passwords
 
 BUSY_TIMEOUT_S: Final = 15.0
 """How long a writer of SQLite waits for another one."""
@@ -33,6 +32,7 @@ _PRAGMAS: Final = (
     "PRAGMA temp_store = MEMORY",
 )
 _FORMS: Final = "a path, sqlite:///PATH, or postgresql://[USER[:PASSWORD]@]HOST[:PORT]/NAME"
+_NOT_SHOWN: Final = "what came is not shown, since it may hold a password"
 
 
 def url_of(where: str | Path) -> URL:
@@ -46,14 +46,13 @@ def url_of(where: str | Path) -> URL:
     try:
         url = make_url(where)
     except (ArgumentError, ValueError) as exc:
-        shown = hide_passwords(where)
-        raise UsageError(f"database: expected {_FORMS}, got {shown!r:.120}") from exc
+        raise UsageError(f"database: expected {_FORMS}; {_NOT_SHOWN}") from exc
     match url.drivername:
         case "sqlite" if url.database:
             return url.set(drivername="sqlite+pysqlite")
         case "postgresql" | "postgres" | "postgresql+psycopg" if url.database:
             return url.set(drivername="postgresql+psycopg")
-    raise UsageError(f"database: expected {_FORMS}, got {hide_passwords(where)!r:.120}")
+    raise UsageError(f"database: expected {_FORMS}, got {url.drivername!r:.40}; {_NOT_SHOWN}")
 
 
 def file_of(url: URL) -> Path | None:
