@@ -40,6 +40,7 @@ SCREENS: Final = {
     "rollout": f"/rollouts/{BAD}",
     "device": f"/devices/{FAILS}",
     "release": "/releases/detector/2.0",
+    "users": "/users",
 }
 
 
@@ -52,7 +53,9 @@ def main() -> int:
         story = PageStory(folder, broker)
         with story.going_on(), running_page(story.publisher.path) as running:
             _let_it_happen(story)
-            running.context.users.add("olga", Role.OPERATOR, TESTER)
+            running.context.users.add("olga", Role.ADMIN, TESTER)
+            running.context.users.add("otto", Role.OPERATOR, TESTER)
+            running.context.users.add("vera", Role.VIEWER, TESTER)
             running.context.users.set_password("olga", PASSWORD, TESTER)
             with chromium() as browser:
                 _photograph_all(browser, running)

@@ -48,7 +48,13 @@ SCREENS = {
     "releases": "/releases",
     "release": "/releases/detector/2.0",
 }
-OPERATORS = {"olga": Role.OPERATOR, "otto": Role.OPERATOR, "vera": Role.VIEWER}
+ADMINS_SCREENS = {"users": "/users", "tokens": "/tokens", "audit log": "/audit"}
+OPERATORS = {
+    "ada": Role.ADMIN,
+    "olga": Role.OPERATOR,
+    "otto": Role.OPERATOR,
+    "vera": Role.VIEWER,
+}
 
 expect.set_options(timeout=WAIT_S / 2 * 1000)
 
@@ -222,11 +228,30 @@ def test_every_screen_can_be_used_by_everybody(
     with opened(browser, page_of, width_px=width_px, dark=width_px == PHONE_PX) as page:
         page.goto("/sign-in")
         wrong += judged(page, "/sign-in")
-        sign_in(page, "olga")
-        for path in SCREENS.values():
+        sign_in(page, "ada")
+        for path in (*SCREENS.values(), *ADMINS_SCREENS.values()):
             page.goto(path)
+            for each in page.locator("main details").all():
+                each.evaluate("each => each.open = true")
             wrong += judged(page, path)
     assert wrong == []
+
+
+def test_an_admin_adds_a_user_who_signs_in_by_the_link(
+    browser: Browser, page_of: RunningPage
+) -> None:
+    with opened(browser, page_of) as page:
+        go_to(page, "/users", "ada")
+        page.get_by_label("Name").fill("nina")
+        page.get_by_role("button", name="Add").click()
+        link = page.locator("pre.secret").inner_text()
+    with opened(browser, page_of) as page:
+        page.goto(link)
+        page.get_by_label("Password", exact=False).first.fill(PASSWORD)
+        page.locator("input[name=again]").fill(PASSWORD)
+        page.get_by_role("button").click()
+        expect(page.locator("header")).to_contain_text("nina")
+        assert page.locator("header nav a[href='/users']").count() == 0
 
 
 def judged(page: Page, path: str) -> list[str]:

@@ -103,6 +103,10 @@ COMMANDS: Final = {
         "slotcast_publisher.fleet.commands.tokens",
         "What programs sign in with at the fleet's API.",
     ),
+    "audit": CommandEntry(
+        "slotcast_publisher.fleet.commands.audit",
+        "Show who changed what, the newest first: users, tokens, rollouts, notes, sign-ins.",
+    ),
     "simulate": CommandEntry(
         "slotcast_publisher.fleet.commands.simulate",
         "Run many simulated devices against the repository's brokers, and say what happened.",

@@ -57,6 +57,28 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     after: str
 
 
+class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which entries are asked for; an empty text asks for all.
+
+    Attributes:
+        who: made the change.
+        action: what was done, `user.role`, or the word before the dot for all of a kind.
+        subject: to what.
+    """
+
+    who: str = ""
+    action: str = ""
+    subject: str = ""
+
+    @property
+    def is_any(self) -> bool:
+        """Whether all entries are asked for."""
+        return not (self.who or self.action or self.subject)
+
+
+EVERYTHING: Final = AuditFilter()
+
+
 def write_entry(
     connection: Connection,
     actor: Actor,
@@ -96,16 +118,26 @@ def _json(fields: Mapping[str, Any] | None) -> str:
     return msgspec.json.encode(fields).decode() if fields else ""
 
 
-def entries(connection: Connection, *, before_id: int | None, limit: int) -> list[AuditEntry]:
+def entries(
+    connection: Connection, *, before_id: int | None, limit: int, asked: AuditFilter = EVERYTHING
+) -> list[AuditEntry]:
     """Give entries, the newest first.
 
     Args:
         connection: to the database.
         before_id: only older ones than this one; None for the newest.
         limit: at most so many, and at most `LISTED_MAX`.
+        asked: which ones.
     """
     c = tables.audit.c
     query = select(tables.audit).order_by(c.id.desc()).limit(min(limit, LISTED_MAX))
     if before_id is not None:
         query = query.where(c.id < before_id)
+    if asked.who:
+        query = query.where(c.who == asked.who)
+    if asked.action:
+        family = c.action.startswith(f"{asked.action}.", autoescape=True)
+        query = query.where((c.action == asked.action) | family)
+    if asked.subject:
+        query = query.where(c.subject == asked.subject)
     return [AuditEntry(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001

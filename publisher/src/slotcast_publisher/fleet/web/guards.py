@@ -8,6 +8,7 @@ A route that says neither is a mistake, and the page does not start with it (`ch
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +20,7 @@ from litestar.routes import ASGIRoute, BaseRoute, HTTPRoute, WebSocketRoute
 
 from slotcast_publisher.fleet.access.audit import Actor, How
 from slotcast_publisher.fleet.access.roles import Permission, Role, role_that_may
+from slotcast_schemas.errors import UsageError
 
 NEEDS: Final = "needs"
 """The option of a route that says what it needs."""
@@ -74,6 +76,20 @@ def who_asks(connection: AnyConnection) -> Who:
     if not isinstance(who, Who):
         raise NotAuthorizedException("sign in first, or send a token")
     return who
+
+
+def check_gives(who: Who, scope: AbstractSet[Permission]) -> None:
+    """See that nobody gives a token more than they may do themselves.
+
+    Args:
+        who: gives it.
+        scope: of the token.
+
+    Raises:
+        UsageError: they do.
+    """
+    if not who.permissions >= scope:
+        raise UsageError("scope: nobody gives a token more than they may do themselves")
 
 
 def check_permission(connection: AnyConnection, handler: BaseRouteHandler) -> None:

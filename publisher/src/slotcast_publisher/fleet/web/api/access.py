@@ -6,11 +6,11 @@ from typing import Annotated, Final
 
 from litestar import Response, delete, get, post, put
 from litestar.concurrency import sync_to_thread
-from litestar.params import JSONBody, PathParameter
+from litestar.params import JSONBody, PathParameter, QueryParameter
 from msgspec import Meta, Struct
 
 from slotcast_publisher.errors import NotFound
-from slotcast_publisher.fleet.access.audit import entries
+from slotcast_publisher.fleet.access.audit import AuditFilter, entries
 from slotcast_publisher.fleet.access.roles import Permission, Role
 from slotcast_publisher.fleet.access.tokens import DAYS_MAX, Token
 from slotcast_publisher.fleet.access.users import User
@@ -19,7 +19,7 @@ from slotcast_publisher.fleet.web.api.device_types import Time
 from slotcast_publisher.fleet.web.api.parts import AnyRequest
 from slotcast_publisher.fleet.web.context import Context
 from slotcast_publisher.fleet.web.etags import check_match, with_etag
-from slotcast_publisher.fleet.web.guards import needs, who_asks
+from slotcast_publisher.fleet.web.guards import check_gives, needs, who_asks
 from slotcast_publisher.fleet.web.idempotency import Key, once
 from slotcast_publisher.fleet.web.paging import LIMIT, After, Limit, read_place, write_place
 from slotcast_schemas.errors import UsageError
@@ -27,6 +27,7 @@ from slotcast_schemas.errors import UsageError
 _ADMIN: Final = needs(Permission.ADMINISTER)
 _ORDER: Final = "-id"
 UserName = Annotated[str, PathParameter(min_length=1, max_length=64)]
+Named = Annotated[str, QueryParameter(max_length=256, description="Exactly this; empty for all.")]
 TokenId = Annotated[str, PathParameter(min_length=1, max_length=64)]
 
 
@@ -212,8 +213,7 @@ async def _make_token(
 ) -> Response[TokenMade]:
     """Make a token; its secret is in this answer and in no later one."""
     who = who_asks(request)
-    if not who.permissions.issuperset(data.scope):
-        raise UsageError("scope: nobody gives a token more than they may do themselves")
+    check_gives(who, frozenset(data.scope))
 
     def make() -> TokenMade:
         token, secret = context.tokens.make(data.name, frozenset(data.scope), data.days, who.actor)
@@ -252,14 +252,22 @@ def _token_view(token: Token) -> TokenView:
 
 
 @get("/audit", opt=_ADMIN, sync_to_thread=True, summary="Who changed what", tags=["access"])
-def _audit(context: Context, limit: Limit = LIMIT, after: After = None) -> AuditPage:
+def _audit(
+    context: Context,
+    who: Named = "",
+    action: Named = "",
+    subject: Named = "",
+    limit: Limit = LIMIT,
+    after: After = None,
+) -> AuditPage:
     """List changes, the newest first."""
+    asked = AuditFilter(who=who, action=action, subject=subject)
     behind = read_place(after, _ORDER)
     if behind is not None and (len(behind) != 1 or type(behind[0]) is not int):
         raise UsageError("after: expected `next` of the page before")
     before_id = None if behind is None else int(behind[0])
     with context.database.reading() as connection:
-        found = entries(connection, before_id=before_id, limit=limit + 1)
+        found = entries(connection, before_id=before_id, limit=limit + 1, asked=asked)
     shown = found[:limit]
     return AuditPage(
         entries=tuple(

@@ -6,6 +6,8 @@ from typing import Final
 
 from slotcast_publisher.fleet.web.context import WebContext
 from slotcast_publisher.fleet.web.screens import (
+    access_screens,
+    audit_screen,
     device_screen,
     devices_screen,
     fleet_screen,
@@ -22,6 +24,8 @@ _MODULES: Final = (
     rollout_screen,
     releases_screen,
     release_screen,
+    access_screens,
+    audit_screen,
 )
 ROUTES: Final = [route for module in _MODULES for route in module.ROUTES]
 """The routes of all screens."""

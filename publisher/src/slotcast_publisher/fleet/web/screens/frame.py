@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.web.screens.rendering import USER_MARK, csrf_field
 from slotcast_publisher.fleet.web.words import Clock
 
@@ -21,6 +23,7 @@ class Place:
 
 _PLACES = (("Fleet", "/"), ("Devices", "/devices"), ("Rollouts", "/rollouts"))
 _RELEASES = ("Releases", "/releases")
+_ACCESS = ("Access", "/users")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +55,12 @@ class Frame:
     csrf: Markup = field(default_factory=csrf_field)
 
 
-def places(here: str) -> tuple[Place, ...]:
-    """Give the navigation.
+def places(here: str, may: AbstractSet[Permission]) -> tuple[Place, ...]:
+    """Give the navigation, of what the viewer may see.
 
     Args:
         here: the address of the entry that is current.
+        may: what the viewer may do.
     """
-    return tuple(Place(name, href, href == here) for name, href in (*_PLACES, _RELEASES))
+    admins = (_ACCESS,) if Permission.ADMINISTER in may else ()
+    return tuple(Place(name, href, href == here) for name, href in (*_PLACES, _RELEASES, *admins))

@@ -110,7 +110,7 @@ class Look:
         return Frame(
             title=title,
             icon=icon,
-            places=places(here),
+            places=places(here, self.may),
             clock=self.clock,
             live=live,
             role=self.asked.role,

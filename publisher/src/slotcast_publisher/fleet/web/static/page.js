@@ -132,7 +132,8 @@
   });
 
   // --- keys: / finds, g and a letter goes to a screen, ? lists them -------------------------------------
-  const places = { f: "/", r: "/rollouts", l: "/releases" };
+  const places = { f: "/", d: "/devices", r: "/rollouts", l: "/releases", a: "/users" };
+  const is_place = (href) => document.querySelector(`.top nav a[href="${href}"]`) !== null;
   let after_g = 0;
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -148,7 +149,7 @@
       if (keys) keys.open = !keys.open;
     } else if (event.key === "g") {
       after_g = Date.now();
-    } else if (Date.now() - after_g < 1500 && places[event.key]) {
+    } else if (Date.now() - after_g < 1500 && places[event.key] && is_place(places[event.key])) {
       location.assign(places[event.key]);
     }
   });
