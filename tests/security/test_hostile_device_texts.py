@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 import shutil
 import unicodedata
 from collections.abc import Iterator
@@ -14,7 +17,10 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
+from slotcast_publisher.fleet.access.audit import Actor, write_entry
 from slotcast_publisher.fleet.access.roles import Role
+from slotcast_publisher.fleet.web.app import make_app
+from slotcast_publisher.fleet.web.screens.exports import csv_lines
 from slotcast_publisher.fleet.web.static_files import static_address
 from slotcast_publisher.release.payloads import FullBuilder
 from slotcast_publisher.release.release_request import ReleaseRequest
@@ -188,6 +194,70 @@ def test_a_million_distinct_tags_are_bounded(page: RunningPage) -> None:
     browser = page.browser()
     for address in ("/releases/detector/3.3.0", f"/devices/{story.DEVICE}"):
         check_harmless(browser.open(address))
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_what_a_history_says_is_text_and_so_is_how_a_payload_came(
+    page: RunningPage, kind: str
+) -> None:
+    """States, reasons and versions are patterns to the intake; a page does not rely on that."""
+    word = HOSTILE[kind][:64]
+    coded = msgspec.structs.replace(story.delta_progress(), codec=word)
+    said = msgspec.structs.replace(story.rolled_back(), progress=coded)
+    story.tell_story(page.database, status=said)
+    with page.database.transaction() as connection:
+        for column in ("state", "reason", "version", "target_version", "deployment", "detail"):
+            connection.execute(text(f"update history set {column} = :w"), {"w": word})
+        progress = msgspec.msgpack.encode(coded)
+        connection.execute(text("update history set progress = :p"), {"p": progress})
+    seen = check_harmless(page.browser().open(f"/devices/{story.DEVICE}?trail=all"))
+    if kind == "markup":
+        assert "<script>alert(1)</script>" in "".join(seen.words)
+
+
+FORMULAS: Final = (
+    "=1+1", "+1+1", "-1+1", "@SUM(1)", "\t=1+1", "\r=1+1", "\n=1+1", "  =1+1", "\u00a0=1+1",
+    "\uff1d1+1", "\uff0b1", "\uff20SUM(1)", 'x","=1+1', "x\r\n=1+1",
+)  # fmt: skip
+COMPUTES: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_no_cell_of_a_file_begins_what_a_spreadsheet_computes(formula: str) -> None:
+    lines = "".join(csv_lines(("a", "b", "c"), [(formula, 7, None), ("plain", -1.5, formula)]))
+    rows = list(csv.reader(io.StringIO(lines, newline="")))
+    assert [len(row) for row in rows] == [3, 3, 3], "a text stays in its cell"
+    for row in rows[1:]:
+        for cell in row:
+            assert cell == "-1.5" or not cell.strip().startswith(COMPUTES), repr(cell)
+    assert formula in rows[1][0]
+
+
+def test_every_table_of_the_page_is_made_by_what_is_safe(page: RunningPage) -> None:
+    """Each file of the page, of a fleet whose texts are formulas, as a spreadsheet reads it."""
+    formula = "=1+1"
+    said = msgspec.structs.replace(story.rolled_back(), detail=formula)
+    row: dict[str, object] = dict.fromkeys(("software", "runtime", "machine"), formula)
+    story.tell_story(page.database, formula, tags={"k": formula}, status=said, row=row)
+    with page.database.transaction() as connection:
+        for column in ("detail", "reason", "version", "target_version", "deployment"):
+            connection.execute(text(f"update history set {column} = :f"), {"f": formula})
+        write_entry(connection, Actor(formula, "command"), formula, formula, at_s=1)
+    browser = page.browser("ada", Role.ADMIN)
+    values = {"device": formula, "model": story.MODEL, "version": story.NEW[0]}
+    given = 0
+    for route in make_app(page.context).routes:
+        if not route.path.endswith(".csv"):
+            continue
+        path = re.sub(r"\{(\w+)(?::\w+)?\}", lambda m: quote(values[m[1]], safe=""), route.path)
+        answer = browser.get(path)
+        assert answer.status_code == 200, (path, answer.text[:200])
+        assert answer.headers["content-type"].startswith("text/csv"), path
+        assert answer.headers["content-disposition"].startswith("attachment"), path
+        for cells in csv.reader(io.StringIO(answer.text, newline="")):
+            assert not [cell for cell in cells if cell.startswith(COMPUTES)], path
+        given += 1
+    assert given >= 12
 
 
 def test_a_file_of_a_table_computes_nothing(page: RunningPage) -> None:

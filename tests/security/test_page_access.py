@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from litestar.routes import HTTPRoute
 
 from slotcast_publisher import settings as settings_file
+from slotcast_publisher.fleet.access import sign_in_tries
 from slotcast_publisher.fleet.access.roles import PERMISSIONS, Permission, Role
 from slotcast_publisher.fleet.access.sign_in_tries import PER_NAME_MAX
 from slotcast_publisher.fleet.web.app import make_app
@@ -20,7 +22,7 @@ from slotcast_publisher.fleet.web.guards import NEEDS
 from slotcast_publisher.page_settings import PageSettings
 from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import UsageError
-from tests.support.page import HTML, TESTER, RunningPage, running_page
+from tests.support.page import HTML, PASSWORD, TESTER, RunningPage, running_page
 from tests.support.waiting import WAIT_S
 
 SEEN = "/api/v1/devices"
@@ -66,6 +68,9 @@ def test_the_cookie_is_for_this_page_alone(page: RunningPage) -> None:
     answer = page.stranger().sign_in("olga")
     cookie = next(c for c in answer.headers.get_list("set-cookie") if "session" in c)
     assert {"HttpOnly", "Path=/", "SameSite=lax"} <= {part.strip() for part in cookie.split(";")}
+    assert "domain" not in cookie.lower(), "no other host of the domain gets it"
+    visit = page.stranger().get("/sign-in").headers["set-cookie"]
+    assert {"HttpOnly", "Path=/", "SameSite=strict"} <= {p.strip() for p in visit.split(";")}
 
 
 # --- passwords ------------------------------------------------------------------------------------
@@ -81,6 +86,23 @@ def test_guessing_is_stopped_even_for_who_guesses_right_at_last(page: RunningPag
     assert int(late.headers["retry-after"]) > 60
     assert not is_known(stranger)
     assert page.stranger().sign_in("olga").status_code == 303  # others are not kept out
+
+
+def test_guessing_one_password_with_many_names_is_stopped_and_nobody_else_is(
+    behind_proxy: RunningPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the address that the proxy saw: what a browser invents before it changes nothing."""
+    monkeypatch.setattr(sign_in_tries, "PER_ADDRESS_MAX", 3)
+    attacker, other = behind_proxy.stranger(), behind_proxy.stranger()
+    for browser in (attacker, other):
+        browser.headers["x-forwarded-proto"] = "http"
+    other.headers["x-forwarded-for"] = "203.0.113.8"
+    for n in range(3):
+        attacker.headers["x-forwarded-for"] = f"6.6.6.{n}, 203.0.113.7"
+        assert attacker.sign_in(f"name-{n}", "a password of many").status_code == 403
+    attacker.headers["x-forwarded-for"] = "6.6.6.99, 203.0.113.7"
+    assert attacker.sign_in("anna", "a password of many").status_code == 429
+    assert other.sign_in("anna", "a password of many").status_code == 403
 
 
 def test_a_name_that_nobody_has_is_answered_like_one_that_somebody_has(page: RunningPage) -> None:
@@ -211,6 +233,59 @@ def test_over_https_by_a_proxy_cookies_are_for_https_alone(behind_proxy: Running
     assert cookie.startswith("__Host-slotcast_visit_")
     assert "Secure" in cookie
     assert "max-age" in answer.headers["strict-transport-security"]
+
+
+def test_a_session_over_https_is_nobodys_without_and_no_sister_host_plants_one(
+    behind_proxy: RunningPage,
+) -> None:
+    https = {"x-forwarded-proto": "https", **HTML}
+
+    def ask(cookie: str, headers: dict[str, str] = https) -> int:
+        with httpx.Client(base_url=behind_proxy.url, timeout=WAIT_S) as browser:
+            return browser.get(SEEN, headers={**headers, "cookie": cookie}).status_code
+
+    behind_proxy.person("berta", Role.VIEWER)
+    with httpx.Client(base_url=behind_proxy.url, timeout=WAIT_S) as browser:
+        form = browser.get("/sign-in", headers=https)
+        token = re.search(r'name="csrf" value="([^"]+)"', form.text)
+        assert token is not None
+        visit = form.headers["set-cookie"].partition(";")[0]
+        fields = {"csrf": token[1], "user": "berta", "password": PASSWORD}
+        answer = browser.post("/sign-in", data=fields, headers={**https, "cookie": visit})
+    assert answer.status_code == 303
+    cookie = next(c for c in answer.headers.get_list("set-cookie") if "session" in c)
+    given, *parts = [part.strip() for part in cookie.split(";")]
+    assert given.startswith("__Host-slotcast_session_")
+    assert {"Secure", "HttpOnly", "Path=/"} <= set(parts)
+    assert ask(given) == 200
+    assert ask(given.removeprefix("__Host-")) == 401
+    assert ask(given, {"x-forwarded-proto": "http", **HTML}) == 401
+
+
+def test_a_proxy_that_names_no_scheme_is_taken_at_the_word_of_the_settings(
+    behind_proxy: RunningPage,
+) -> None:
+    assert "Secure" in behind_proxy.stranger().get("/sign-in").headers["set-cookie"]
+
+
+def test_forms_behind_a_proxy_come_from_its_public_address_alone(
+    behind_proxy: RunningPage,
+) -> None:
+    def signs_out(**headers: str) -> int:
+        browser = behind_proxy.browser("otto")
+        browser.headers["x-forwarded-proto"] = "http"  # the cookie jar keeps no other over HTTP
+        return browser.post("/sign-out", data={"csrf": browser.csrf()}, headers=headers).status_code
+
+    assert signs_out(origin="https://fleet.example.org") == 303
+    for origin in (
+        "https://evil.example",
+        "https://fleet.example.org.evil.example",
+        "https://evil.fleet.example.org",
+        "https://fleet.example.org:8443",
+        "null",
+    ):
+        assert signs_out(origin=origin) == 403, origin
+    assert signs_out(origin="https://fleet.example.org", **{"sec-fetch-site": "cross-site"}) == 403
 
 
 def test_the_audit_log_has_the_browsers_address_and_not_an_invented_one(

@@ -1,4 +1,7 @@
-"""How long a client may take to send a request: one that drips a byte a minute holds a place."""
+"""How long a client may take to send a request, and how long its head may be.
+
+One that drips a byte a minute holds a place; one with a megabyte of headers holds memory.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 REQUEST_MAX_S: Final = 30.0
 """The seconds in which a request must have come whole, from the connection or its first byte on."""
+PART_BYTES: Final = 4096
+"""What came is looked at in parts of this: h11 bounds a head only while it is not whole, so one of
+256 KiB that came at once would pass."""
 _COMING: Final = (h11.IDLE, h11.SEND_BODY)
 
 
@@ -25,7 +31,10 @@ class BoundedProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came; the wait goes on while it is not whole."""
-        super().data_received(data)
+        for begin in range(0, len(data), PART_BYTES):
+            if self.transport.is_closing():
+                return
+            super().data_received(data[begin : begin + PART_BYTES])
         if self.conn.their_state not in _COMING:
             self._stop_waiting()
         else:

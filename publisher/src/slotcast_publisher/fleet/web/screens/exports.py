@@ -9,7 +9,10 @@ from typing import Final
 
 from litestar import Response
 
-_BEGINS_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_BEGINS_FORMULA: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What spreadsheets take for the beginning of something to compute; some the wide forms, too."""
+_IS_CUT_OFF: Final = ("\t", "\r", "\n")
+"""What may end a cell where it stands first."""
 
 
 def csv_file(name: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> Response[bytes]:
@@ -47,6 +50,8 @@ def _line(row: Sequence[object]) -> str:
 
 
 def _cell(value: object) -> object:
-    if isinstance(value, str) and value.startswith(_BEGINS_FORMULA):
-        return f"'{value}"
-    return "" if value is None else value
+    """Give a value as it stands in the file; blanks before a formula do not make it a text."""
+    if not isinstance(value, str):
+        return "" if value is None else value
+    is_formula = value.startswith(_IS_CUT_OFF) or value.lstrip().startswith(_BEGINS_FORMULA)
+    return f"'{value}" if is_formula else value
