@@ -118,18 +118,36 @@ def rolled_back() -> ModelStatus:
         target=Target(version=NEW[0], sequence=NEW[1], deployment=ROLLOUT, group="canary"),
         active=slot("a", *OLD),
         standby=slot("b", *NEW),
-        progress=Progress(
-            payload=sha("payload"),
-            codec="delta+v1",
-            size_bytes=590_000,
-            verified_bytes=590_000,
-            received_bytes=604_000,
-            saved_bytes=22_200_000,
-            rate_bytes_per_s=84_000,
-        ),
+        progress=delta_progress(),
         evidence=trial_evidence(),
         benched=(BenchedRelease(sequence=NEW[1], version=NEW[0], reason="too_slow"),),
         notice="valid",
+    )
+
+
+def delta_progress(received_bytes: int = 604_000) -> Progress:
+    """Give what the delta to the new release came to."""
+    return Progress(
+        payload=sha("payload"),
+        codec="delta+v1",
+        size_bytes=590_000,
+        verified_bytes=590_000,
+        received_bytes=received_bytes,
+        saved_bytes=22_200_000,
+        rate_bytes_per_s=84_000,
+    )
+
+
+def full_progress() -> Progress:
+    """Give what the release before came to, of which nothing was there yet."""
+    return Progress(
+        payload=sha("full payload"),
+        codec="full+zstd",
+        size_bytes=20_700_000,
+        verified_bytes=20_700_000,
+        received_bytes=21_300_000,
+        saved_bytes=2_100_000,
+        rate_bytes_per_s=80_000,
     )
 
 
@@ -220,11 +238,18 @@ def _history(device: str) -> list[dict[str, Any]]:
         msgspec.msgpack.encode(probe_evidence()),
         msgspec.msgpack.encode(trial_evidence()),
     )
+    came = {
+        NOW_S - 20 * 86_400: full_progress(),
+        BEGAN_S - 130: delta_progress(received_bytes=0),
+        BEGAN_S - 24: delta_progress(),
+        BEGAN_S - 22: delta_progress(),
+    }
     told: tuple[tuple[int, str, str, tuple[str, int], bytes | None], ...] = (
         (NOW_S - 20 * 86_400, "TRIAL", "on_trial", OLD, None),
         (NOW_S - 20 * 86_400 + 14_400, "COMMITTED", "committed", OLD, None),
         (BEGAN_S - 1100, "QUEUED", "window", OLD, None),
         (BEGAN_S - 130, "DOWNLOADING", "downloading", OLD, None),
+        (BEGAN_S - 24, "DOWNLOADED", "building", OLD, None),
         (BEGAN_S - 22, "VERIFIED", "probing", OLD, None),
         (BEGAN_S, "TRIAL", "on_trial", NEW, probe),
         (ENDED_S, "ROLLED_BACK", "too_slow", OLD, trial),
@@ -243,6 +268,7 @@ def _history(device: str) -> list[dict[str, Any]]:
             "target_sequence": (OLD if at_s < BEGAN_S - 86_400 else NEW)[1],
             "deployment": ROLLOUT,
             "evidence": evidence,
+            "progress": msgspec.msgpack.encode(came[at_s]) if at_s in came else None,
         }
         for at_s, state, reason, runs, evidence in told
     ]

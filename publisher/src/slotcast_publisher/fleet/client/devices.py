@@ -10,9 +10,14 @@ import msgspec
 
 from slotcast_publisher.fleet.client.connection import Connection, part
 from slotcast_publisher.fleet.database.listing import Change, KnownDevice, KnownModel, Wanted
-from slotcast_publisher.fleet.web.api.device_types import DeviceDetail, DevicePage, DeviceView
+from slotcast_publisher.fleet.web.api.device_types import (
+    DeviceDetail,
+    DevicePage,
+    DeviceView,
+    ProgressView,
+)
 from slotcast_publisher.fleet.web.api.types import Counts
-from slotcast_schemas.messages.status import Evidence, ModelStatus
+from slotcast_schemas.messages.status import Evidence, ModelStatus, Progress
 
 PAGE: Final = 500
 """The number of devices that are asked for at once."""
@@ -149,6 +154,14 @@ def changes_of(view: DeviceDetail) -> list[Change]:
             evidence=None
             if change.evidence is None
             else msgspec.convert(msgspec.to_builtins(change.evidence), Evidence),
+            progress=_progress(change.progress),
         )
         for change in view.history.changes
     ]
+
+
+def _progress(view: ProgressView | None) -> Progress | None:
+    if view is None:
+        return None
+    fields = msgspec.to_builtins(view) | {"payload": bytes.fromhex(view.payload)}
+    return msgspec.convert(fields, Progress, builtin_types=(bytes,))

@@ -90,6 +90,7 @@ def history_fields(changes: Iterable[Change]) -> list[dict[str, Any]]:
                 "deployment": change.deployment,
             },
             "evidence": None if change.evidence is None else _plain(change.evidence),
+            "progress": None if change.progress is None else _plain(change.progress),
         }
         for change in changes
     ]

@@ -24,7 +24,7 @@ from slotcast_publisher.fleet.database.tables import (
     metrics_releases,
 )
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures
-from slotcast_schemas.messages.status import Evidence, LinkStatus, ModelStatus
+from slotcast_schemas.messages.status import Evidence, LinkStatus, ModelStatus, Progress
 from slotcast_schemas.states import State
 
 CLOCK_OFF_S: Final = 120
@@ -35,6 +35,7 @@ MODELS_MAX: Final = 1_000
 """The most models that are named: whoever writes what a device says may invent any number."""
 _STATUS: Final = msgspec.msgpack.Decoder(ModelStatus)
 _EVIDENCE: Final = msgspec.msgpack.Decoder(Evidence)
+_PROGRESS: Final = msgspec.msgpack.Decoder(Progress)
 _LINK: Final = msgspec.json.Decoder(LinkStatus)
 
 
@@ -130,6 +131,8 @@ class Change:
     Attributes:
         at_s: when it was heard, in seconds since 1970.
         device_at_s: the same by the device's clock.
+        progress: of the transfer for the release that was wanted, and what it had cost by then;
+            None without one, and from before that was kept.
     """
 
     at_s: int
@@ -144,6 +147,7 @@ class Change:
     target_sequence: int
     deployment: str
     evidence: Evidence | None
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,4 +396,5 @@ def _change(row: Row[Any]) -> Change:
         target_sequence=row.target_sequence,
         deployment=row.deployment,
         evidence=None if row.evidence is None else _EVIDENCE.decode(row.evidence),
+        progress=None if row.progress is None else _PROGRESS.decode(row.progress),
     )

@@ -157,6 +157,7 @@ history: Final = Table(
     _count("target_sequence"),
     _text("deployment", 64),
     Column("evidence", LargeBinary),  # msgpack of Evidence
+    Column("progress", LargeBinary),  # msgpack of Progress, of the transfer for the target
     Index(None, "device", "at_s"),
     Index(None, "model", "at_s"),
     Index(None, "at_s"),

@@ -333,6 +333,7 @@ def _history_row(step: Happened) -> Row:
         "target_sequence": row["target_sequence"],
         "deployment": row["deployment"],
         "evidence": None if status.evidence is None else _ENCODER.encode(status.evidence),
+        "progress": None if status.progress is None else _ENCODER.encode(status.progress),
     }
 
 

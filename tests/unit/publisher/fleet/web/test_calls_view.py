@@ -16,7 +16,7 @@ def test_a_release_takes_over_and_its_beginning_is_marked() -> None:
     old = [Calls("clf", 1, LAST - n, 100) for n in range(20)]
     new = [Calls("clf", 2, LAST - n, 300) for n in range(5)]
 
-    svg = calls_plots(old + new, NAMES, KINDS, NOW_S)["clf"]
+    svg = calls_plots(old + new, NAMES, KINDS, NOW_S)["clf"].plot
 
     assert 'aria-label="clf: 2.0 answers 75 % of its calls"' in svg
     assert svg.count('class="switch"') == 1
@@ -28,7 +28,7 @@ def test_a_release_takes_over_and_its_beginning_is_marked() -> None:
 def test_the_step_that_has_just_begun_is_no_hole() -> None:
     calls = [Calls("clf", 1, LAST - n, 100) for n in range(1, 5)]
 
-    assert "1.0 answers 100 % of its calls" in calls_plots(calls, NAMES, KINDS, NOW_S)["clf"]
+    assert "1.0 answers 100 % of its calls" in calls_plots(calls, NAMES, KINDS, NOW_S)["clf"].plot
 
 
 def test_less_than_a_day_is_no_plot() -> None:
@@ -40,7 +40,19 @@ def test_less_than_a_day_is_no_plot() -> None:
 def test_releases_that_are_not_named_are_one_share_and_long_ago_is_left_out() -> None:
     calls = [Calls("clf", n, LAST - n, 10) for n in range(3, 200)]
 
-    svg = calls_plots(calls, NAMES, KINDS, NOW_S)["clf"]
+    svg = calls_plots(calls, NAMES, KINDS, NOW_S)["clf"].plot
 
     assert svg.count(" cut") == 1
     assert svg.count("L") < 3 * POINTS
+
+
+def test_the_plot_stands_as_numbers_beside_it_the_newest_first() -> None:
+    calls = [Calls("clf", 1, LAST - n, 100) for n in range(1, 5)]
+    calls += [Calls("clf", 2, LAST - 1, 300)]
+
+    found = calls_plots(calls, NAMES, KINDS, NOW_S)["clf"]
+
+    assert found.versions == ("1.0", "2.0")
+    assert [row.shares for row in found.rows[1:3]] == [("25 %", "75 %"), ("100 %", "0 %")]
+    assert found.rows[1].at_s == (LAST - 1) * STEP_S
+    assert len(found.rows) == 5

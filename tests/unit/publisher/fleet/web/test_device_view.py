@@ -12,7 +12,7 @@ from sqlalchemy import event
 
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.fleet.database.database import Database, open_database
-from slotcast_publisher.fleet.database.listing import history_of
+from slotcast_publisher.fleet.database.listing import KnownModel, history_of
 from slotcast_publisher.fleet.database.tables import device_models
 from slotcast_publisher.fleet.web.screens.course_view import course_view
 from slotcast_publisher.fleet.web.screens.device_data import DeviceFacts, device_facts
@@ -22,6 +22,7 @@ from slotcast_publisher.fleet.web.screens.device_view import (
     limits_of,
 )
 from slotcast_publisher.fleet.web.screens.trail_view import trail
+from slotcast_publisher.fleet.web.screens.transfers_view import transfers_of, transfers_view
 from slotcast_publisher.fleet.web.words import Clock
 from slotcast_schemas.messages.status import ModelStatus, Target
 from slotcast_schemas.states import State
@@ -79,14 +80,36 @@ def test_what_runs_what_is_wanted_and_the_state_are_three_things(database: Datab
     assert answer.tone == ""
 
 
-def test_what_came_over_the_link_is_said_with_what_it_spared(database: Database) -> None:
+def test_what_came_over_the_link_is_said_release_by_release_with_what_it_spared(
+    database: Database,
+) -> None:
     story.tell_story(database)
-    transfer = screen_of(database).transfer
-    assert transfer is not None
-    assert (transfer.payload, transfer.size, transfer.saved) == ("delta+v1", "590 kB", "22.2 MB")
-    assert transfer.twice == "14.0 kB"
-    assert transfer.rate == "84.0 kB/s"
-    assert transfer.share == pytest.approx(590_000 / 22_790_000)
+    found = screen_of(database).transfers
+    told = [(r.version, r.payload, r.received, r.twice, r.saved, r.rate) for r in found.rows]
+    assert told == [
+        ("3.3.0", "delta+v1", "604 kB", "14.0 kB", "22.2 MB, 97.4 %", "84.0 kB/s"),
+        ("3.2.1", "full+zstd", "21.3 MB", "600 kB", "2.10 MB, 9.2 %", "80.0 kB/s"),
+    ]
+    assert (found.received, found.saved) == ("21.9 MB", "24.3 MB, 53.3 %")
+    assert found.summary == (
+        "24.3 MB of 45.6 MB saved. 614 kB of what was received came twice, or damaged."
+    )
+    assert 'width="2.60%"' in found.rows[0].bar
+    downloaded = next(s for s in trail(facts_of(database).changes) if s.state == "DOWNLOADED")
+    assert "delta+v1: 604 kB received for 590 kB, 22.2 MB saved." in downloaded.sentence
+
+
+def test_a_transfer_that_goes_on_says_how_much_of_it_is_there(database: Database) -> None:
+    half = msgspec.structs.replace(
+        story.delta_progress(), verified_bytes=295_000, received_bytes=300_000
+    )
+    status = msgspec.structs.replace(
+        story.rolled_back(), state=State.DOWNLOADING, reason="downloading", progress=half
+    )
+    transfers = transfers_of(KnownModel(status, story.NOW_S, 0), (), story.NOW_S)
+    (row,) = transfers_view(story.MODEL, transfers).rows
+    assert (row.received, row.there) == ("300 kB", "295 kB")
+    assert transfers_view(story.MODEL, ()).rows == ()
 
 
 def test_a_device_that_is_away_two_under_one_id_and_a_wrong_clock_are_said_first(
@@ -109,7 +132,8 @@ def test_the_trail_shows_each_evidence_once_where_it_was_new(database: Database)
     story.tell_story(database)
     steps = trail(facts_of(database).changes)
     assert [step.state for step in steps] == [
-        "ROLLED_BACK", "TRIAL", "VERIFIED", "DOWNLOADING", "QUEUED", "COMMITTED", "TRIAL",
+        "ROLLED_BACK", "TRIAL", "VERIFIED", "DOWNLOADED", "DOWNLOADING", "QUEUED", "COMMITTED",
+        "TRIAL",
     ]  # fmt: skip
     titles = [step.judged.title for step in steps if step.judged is not None]
     assert titles == [

@@ -66,7 +66,8 @@ def test_tables_are_files_and_what_is_not_there_is_said(page: RunningPage) -> No
         ("1.1", "mends fault"),
         ("1.0", ""),
     ]
-    for table in ("files", "payloads", "behaviour"):
+    assert browser.get("/releases/clf/1.1/where.csv?by=site").status_code == 200
+    for table in ("files", "payloads", "behaviour", "signed"):
         answer = browser.get(f"/releases/clf/1.1/{table}.csv")
         assert answer.status_code == 200
         assert len(answer.text.splitlines()) >= 2

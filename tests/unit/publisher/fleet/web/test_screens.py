@@ -97,6 +97,8 @@ def test_a_rollout_shows_its_sentence_limits_failures_and_log(page: RunningPage)
     assert "slotcast rollout resume" in html
     assert "icon-paused.svg" in html
     assert "<title>PAUSED detector 3.3.0 · Slotcast</title>" in html
+    listed = page.browser("olga").open("/rollouts")
+    assert "<title>PAUSED detector 3.3.0 · Slotcast</title>" in listed
 
 
 def test_a_person_asks_by_a_form_and_sees_what_becomes_of_it(page: RunningPage) -> None:
@@ -190,8 +192,18 @@ def test_each_table_is_a_file(page: RunningPage) -> None:
         "max_latency_p95_ratio",
         "max_failed_share",
     ]
-    for path in ("log", "groups", "failures"):
+    for path in ("log", "groups", "failures", "latency", "tags", "over-time"):
         assert browser.open(f"{ROLLOUT}/{path}.csv")
+    latency = list(csv.DictReader(io.StringIO(browser.open(f"{ROLLOUT}/latency.csv"))))
+    assert [(row["requests_before"], row["requests_new"]) for row in latency] == [
+        ("1000.0", "0.0"),
+        ("0.0", "1000.0"),
+    ]
+    named = set(re.findall(r'href="([^"]+\.csv)', browser.open(ROLLOUT)))
+    assert f"{ROLLOUT}/groups.csv" in named
+    for address in named:
+        assert browser.open(address), address
+    assert "detector" in browser.open("/fleet/versions.csv")
     assert "detector" in browser.open("/fleet/states.csv")
     assert "d-3.3.0" in browser.open("/rollouts.csv")
 

@@ -8,6 +8,7 @@ from slotcast_publisher.fleet.database.database import open_database
 from slotcast_publisher.fleet.database.figures_blob import pack
 from slotcast_publisher.fleet.database.tables import metrics_hours, metrics_releases
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures
+from slotcast_publisher.fleet.web.screens.rollout_tables import over_time_table
 from slotcast_publisher.fleet.web.screens.switch_data import around_switch
 from slotcast_publisher.fleet.web.screens.switch_view import SwitchHour, switch_plots
 from tests.support import rollout_views as views
@@ -66,6 +67,15 @@ def test_a_figure_stands_beside_its_limit_before_and_after() -> None:
     assert 'class="limit"' not in errors.plot
     assert "limit 250 MB" in memory.plot
     assert 'class="new-l"' in p95.plot
+    assert [(row.hour, row.old, row.new) for row in memory.rows] == [
+        ("2 h before", "200 MB", "–"),
+        ("1 h before", "200 MB", "–"),
+        ("the hour of the switch", "200 MB", "220 MB"),
+        ("1 h after", "–", "220 MB"),
+    ]
+    head, rows = over_time_table([*old, *new])
+    assert head[0] == "hour_from_switch"
+    assert [row[:3] for row in rows][:3] == [(-2, "before", 1), (-1, "before", 1), (0, "before", 1)]
 
 
 def test_one_release_alone_is_no_comparison() -> None:

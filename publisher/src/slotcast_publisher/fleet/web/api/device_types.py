@@ -177,6 +177,7 @@ class ChangeView(Struct, frozen=True, kw_only=True):
     runs: RunRelease
     wanted: WantedRelease
     evidence: EvidenceView | None
+    progress: ProgressView | None = None
 
 
 class FiguresView(Struct, frozen=True, kw_only=True):

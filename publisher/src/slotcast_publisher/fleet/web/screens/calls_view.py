@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,12 +33,34 @@ class Calls:
     requests: int
 
 
+@dataclass(frozen=True, slots=True)
+class CallsRow:
+    """A step of time: when it began, and the share of each release in its calls."""
+
+    at_s: int
+    shares: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CallsPlot:
+    """Which releases answered a model's calls, drawn and as numbers.
+
+    Attributes:
+        versions: the columns of the rows.
+        rows: the newest first; steps without a call are left out.
+    """
+
+    plot: Markup
+    versions: tuple[str, ...]
+    rows: tuple[CallsRow, ...]
+
+
 def calls_plots(
     calls: Sequence[Calls],
     names: Mapping[tuple[str, int], str],
     kinds: Mapping[tuple[str, str], str],
     now_s: float,
-) -> dict[str, Markup]:
+) -> dict[str, CallsPlot]:
     """Draw for each model which releases answered its calls; none of one that has less than a day.
 
     Args:
@@ -60,8 +82,20 @@ def calls_plots(
         share = share_words(_last_share(layers, newest))
         label = f"{model}: {newest.name} answers {share} of its calls"
         begin = f"{days:.0f} days ago" if days >= 2 else "a day ago"
-        found[model] = areas(layers, begin, "now", label)
+        found[model] = CallsPlot(
+            areas(layers, begin, "now", label),
+            tuple(layer.name for layer in layers),
+            tuple(_rows(layers, first)),
+        )
     return found
+
+
+def _rows(layers: Sequence[Layer], first: int) -> Iterator[CallsRow]:
+    for step in range(len(layers[0].values) - 1, -1, -1):
+        total = sum(layer.values[step] for layer in layers)
+        if total:
+            shares = (share_words(layer.values[step] / total) for layer in layers)
+            yield CallsRow((first + step) * STEP_S, tuple(shares))
 
 
 def _last_share(layers: Sequence[Layer], one: Layer) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from typing import Final
 from urllib.parse import quote, urlencode
 
 from litestar import Response, get, post
@@ -11,15 +13,19 @@ from litestar.response import Redirect, ServerSentEvent
 from sqlalchemy import select
 
 from slotcast_publisher.fleet.access.roles import Permission
-from slotcast_publisher.fleet.database.listing import HISTORY_MAX
+from slotcast_publisher.fleet.database.device_json import figures_fields
+from slotcast_publisher.fleet.database.listing import (
+    HISTORY_MAX,
+    Change,
+    figures_of_device,
+    history_of,
+)
 from slotcast_publisher.fleet.database.tables import history
 from slotcast_publisher.fleet.web.context import Context
 from slotcast_publisher.fleet.web.guards import needs
-from slotcast_publisher.fleet.web.plots.bars import BarPart, bar
 from slotcast_publisher.fleet.web.screens.course_view import SPANS_S, Window, course_view
 from slotcast_publisher.fleet.web.screens.device_data import device_facts
 from slotcast_publisher.fleet.web.screens.device_view import (
-    DeviceScreen,
     device_screen,
     limits_of,
 )
@@ -33,6 +39,7 @@ from slotcast_publisher.fleet.web.screens.note_forms import (
 from slotcast_publisher.fleet.web.screens.rendering import Rendered, render
 from slotcast_publisher.fleet.web.screens.serving import Look, ScreensHere, query_of
 from slotcast_publisher.fleet.web.screens.trail_view import trail
+from slotcast_publisher.fleet.web.screens.transfers_view import transfers_of
 
 NAME: Final = "device"
 """Of the screen."""
@@ -73,7 +80,6 @@ def make(look: Look) -> Rendered:
         course=course_view(
             screen.model, facts.windows, facts.changes, limits_of(facts), span, look.clock
         ),
-        transfer_bar=_transfer_bar(screen),
         steps=steps[:shown],
         has_more=len(steps) > shown,
         notes=facts.notes,
@@ -89,22 +95,6 @@ def _span(text: str) -> str:
 def _live(here: str, look: Look) -> str:
     given = {k: v for k, v in look.arguments.items() if k in {"model", "span", "trail"}}
     return f"/live{here}{f'?{urlencode(given)}' if given else ''}"
-
-
-def _transfer_bar(screen: DeviceScreen) -> Any:
-    """Draw the payload as a part of the image."""
-    transfer = screen.transfer
-    if transfer is None or transfer.share is None:
-        return None
-    paid = round(transfer.share * 1000)
-    there = round(paid * transfer.done)
-    parts = [
-        BarPart("there", there, "f-new"),
-        BarPart("to come", paid - there, "f-soft"),
-        BarPart("saved", 1000 - paid, "f-none"),
-    ]
-    label = f"{transfer.verified} of {transfer.size} are there; {transfer.saved} saved"
-    return bar(parts, 12, label)
 
 
 # --- routes ---------------------------------------------------------------------------------------
@@ -141,6 +131,66 @@ def _give_history(request: AnyRequest, context: Context, device: FromPath[str]) 
     with context.database.reading() as connection:
         rows = [tuple(row) for row in connection.execute(query)]
     return csv_file(f"{device}-history", head, rows)
+
+
+@get("/devices/{device:str}/transfers.csv", opt=needs(Permission.SEE), sync_to_thread=True)
+def _give_transfers(
+    request: AnyRequest, context: Context, device: FromPath[str]
+) -> Response[bytes]:
+    """Give what came over the link as a file, the newest first.
+
+    Raises:
+        NotFound: there is no such device, or not with this model.
+    """
+    model = query_of(request, "model").get("model") or None
+    with context.database.reading() as connection:
+        facts = device_facts(connection, device, model, "day", context.now_s())
+    head = (
+        "at_s", "version", "sequence", "codec", "size_bytes", "verified_bytes", "received_bytes",
+        "reused_bytes", "saved_bytes", "rate_bytes_per_s",
+    )  # fmt: skip
+    found = transfers_of(facts.model, facts.changes, context.now_s())
+    rows = [
+        (t.at_s, t.version, t.sequence, *(getattr(t.progress, name) for name in head[3:]))
+        for t in found
+    ]
+    return csv_file(f"{device}-transfers", head, rows)
+
+
+@get("/devices/{device:str}/releases.csv", opt=needs(Permission.SEE), sync_to_thread=True)
+def _give_releases(request: AnyRequest, context: Context, device: FromPath[str]) -> Response[bytes]:
+    """Give what a device reported of each release, all calls together, as a file."""
+    model = query_of(request, "model").get("model")
+    with context.database.reading() as connection:
+        found = figures_of_device(connection, device)
+    fields = figures_fields([each for each in found if not model or each.model == model])
+    head = (
+        "model", "version", "sequence", "last_at", "requests", "errors", "nonfinite",
+        "latency_p50_s", "latency_p95_s", "memory_bytes", "load_s", "output_mean", "output_std",
+    )  # fmt: skip
+    return csv_file(f"{device}-releases", head, [[row[key] for key in head] for row in fields])
+
+
+@get("/devices/{device:str}/evidence.csv", opt=needs(Permission.SEE), sync_to_thread=True)
+def _give_evidence(request: AnyRequest, context: Context, device: FromPath[str]) -> Response[bytes]:
+    """Give each check of each probe and trial in a device's history as a file, the newest first."""
+    model = query_of(request, "model").get("model") or None
+    with context.database.reading() as connection:
+        changes = history_of(connection, device, model)
+    head = ("at_s", "model", "state", "version", "check", "passed", "value", "limit")
+    return csv_file(f"{device}-evidence", (*head, "reference", "detail"), _evidence_rows(changes))
+
+
+def _evidence_rows(changes: Sequence[Change]) -> Iterator[tuple[object, ...]]:
+    for change, older in zip_longest(changes, changes[1:]):
+        if change.evidence is None or (older is not None and older.evidence == change.evidence):
+            continue  # it is given where it was new
+        version = change.target_version or change.version
+        for check in change.evidence.checks:
+            yield (
+                *(change.at_s, change.model, change.state, version, check.name, check.passed),
+                *(check.value, check.limit, check.reference, check.detail),
+            )
 
 
 @get("/devices/{device:str}/figures.csv", opt=needs(Permission.SEE), sync_to_thread=True)
@@ -227,6 +277,9 @@ ROUTES: Final = [
     _watch_device,
     _give_history,
     _give_figures,
+    _give_transfers,
+    _give_releases,
+    _give_evidence,
     _note_device,
     _unnote_device,
 ]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urlencode
 
-from slotcast_publisher.fleet.database.listing import Change, KnownDevice, KnownModel
+from slotcast_publisher.fleet.database.listing import Change, KnownDevice
 from slotcast_publisher.fleet.web.screens.course_view import CourseLimits
 from slotcast_publisher.fleet.web.screens.device_answer import answer_of, plain, warnings_of
 from slotcast_publisher.fleet.web.screens.device_data import DeviceFacts
@@ -27,6 +27,11 @@ from slotcast_publisher.fleet.web.screens.trail_view import (
     Judged,
     judged,
 )
+from slotcast_publisher.fleet.web.screens.transfers_view import (
+    TransfersView,
+    transfers_of,
+    transfers_view,
+)
 from slotcast_publisher.fleet.web.words import (
     NONE,
     Clock,
@@ -40,34 +45,6 @@ from slotcast_schemas.messages.status import Evidence, ModelStatus
 
 TAGS_MAX: Final = 64
 """The most tags that are shown of a device."""
-
-
-@dataclass(frozen=True, slots=True)
-class Transfer:
-    """What came, or comes, over the link for the release that is wanted.
-
-    Attributes:
-        payload: how it travels.
-        received: what came, doubled and damaged pieces too.
-        verified: what of the payload is there and right.
-        size: of the payload.
-        share: of the payload in what a whole image would have been, from 0 to 1; None if unknown.
-        done: of the payload that is there, from 0 to 1.
-        saved: against the whole image.
-        rate: of the last seconds.
-        twice: what came and was not new; empty for nothing.
-    """
-
-    version: str
-    payload: str
-    received: str
-    verified: str
-    size: str
-    share: float | None
-    done: float
-    saved: str
-    rate: str
-    twice: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +93,7 @@ class DeviceScreen:
     rollout: str
     model: str
     slots: tuple[Slot, ...]
-    transfer: Transfer | None
+    transfers: TransfersView
     tags: tuple[tuple[str, str], ...]
     tags_left: int
     facts: tuple[tuple[str, str], ...]
@@ -148,7 +125,10 @@ def device_screen(facts: DeviceFacts, clock: Clock, repo: str) -> DeviceScreen:
         rollout="" if status is None or status.target is None else status.target.deployment,
         model="" if status is None else status.model,
         slots=() if status is None else tuple(slots_of(status, facts.changes)),
-        transfer=None if model is None else _transfer(model),
+        transfers=transfers_view(
+            "" if status is None else status.model,
+            transfers_of(model, facts.changes, clock.now_s),
+        ),
         tags=tuple(tags[:TAGS_MAX]),
         tags_left=max(0, len(tags) - TAGS_MAX),
         facts=tuple(_device_facts(device, status)),
@@ -166,27 +146,6 @@ def _mark(answer: Answer) -> str:
 
 
 # --- the link, and the device ---------------------------------------------------------------------
-
-
-def _transfer(model: KnownModel) -> Transfer | None:
-    done, target = model.status.progress, model.status.target
-    if done is None:
-        return None
-    whole = done.size_bytes + done.saved_bytes
-    # What the next chunks bring may have come already: only what is beyond the payload is twice.
-    twice = max(0, done.received_bytes - done.verified_bytes)
-    return Transfer(
-        version="" if target is None else target.version,
-        payload=done.codec,
-        received=size_words(done.received_bytes),
-        verified=size_words(done.verified_bytes),
-        size=size_words(done.size_bytes),
-        share=done.size_bytes / whole if whole else None,
-        done=min(1.0, done.verified_bytes / done.size_bytes) if done.size_bytes else 0.0,
-        saved=size_words(done.saved_bytes) if done.saved_bytes else NONE,
-        rate=f"{size_words(done.rate_bytes_per_s)}/s" if done.rate_bytes_per_s else NONE,
-        twice=size_words(twice) if twice else "",
-    )
 
 
 def _device_facts(device: KnownDevice, status: ModelStatus | None) -> Iterator[tuple[str, str]]:

@@ -7,22 +7,21 @@ from typing import Any, Final
 
 from litestar import Request, Response, get
 from litestar.response import ServerSentEvent
-from markupsafe import Markup
 
 from slotcast_publisher.fleet.access.roles import Permission
-from slotcast_publisher.fleet.database.fleet_counts import state_counts
+from slotcast_publisher.fleet.database.fleet_counts import state_counts, version_counts
 from slotcast_publisher.fleet.steering.overview_types import RolloutView
 from slotcast_publisher.fleet.web.context import Context, WebContext
 from slotcast_publisher.fleet.web.guards import needs
 from slotcast_publisher.fleet.web.plots.bars import bar
-from slotcast_publisher.fleet.web.screens.calls_view import calls_plots
+from slotcast_publisher.fleet.web.screens.calls_view import CallsPlot, calls_plots
 from slotcast_publisher.fleet.web.screens.devices_view import device_rows
 from slotcast_publisher.fleet.web.screens.exports import csv_file
 from slotcast_publisher.fleet.web.screens.fleet_data import FleetData, read_fleet, rollout_names
 from slotcast_publisher.fleet.web.screens.fleet_view import FleetScreen, fleet_screen, rollout_row
 from slotcast_publisher.fleet.web.screens.rendering import Rendered, render
 from slotcast_publisher.fleet.web.screens.rollout_data import kept_view
-from slotcast_publisher.fleet.web.screens.rollout_view import ICON
+from slotcast_publisher.fleet.web.screens.rollout_view import ICON, ICON_PAUSED
 from slotcast_publisher.fleet.web.screens.serving import Look, ScreensHere, query_of
 from slotcast_publisher.fleet.web.words import count_words
 
@@ -68,7 +67,7 @@ def make(look: Look) -> Rendered:
     )
 
 
-def _over_time(data: FleetData, screen: FleetScreen, now_s: float) -> dict[str, Markup]:
+def _over_time(data: FleetData, screen: FleetScreen, now_s: float) -> dict[str, CallsPlot]:
     """Draw which releases answered the calls of each model."""
     names = {(each.model, each.sequence): each.version for each in data.versions}
     kinds = {
@@ -92,11 +91,13 @@ def make_rollouts(look: Look) -> Rendered:
     last = min(len(names), first + PAGE)
     words = "1 rollout" if len(names) == 1 else f"{count_words(len(names))} rollouts"
     sentence = f"{words}, {count_words(live)} under way." if names else "No rollout yet."
+    paused = [f"{view.model} {view.version}" for view in views if view.state == "PAUSED"]
+    title, icon = (f"PAUSED {paused[0]}", ICON_PAUSED) if paused else ("Rollouts", ICON)
     return render(
         "rollouts.html",
-        "Rollouts",
-        ICON,
-        frame=look.frame("Rollouts", ICON, "/rollouts", f"/live/rollouts?from={first}"),
+        title,
+        icon,
+        frame=look.frame(title, icon, "/rollouts", f"/live/rollouts?from={first}"),
         screen=_Rows([rollout_row(view) for view in views]),
         sentence=sentence,
         shown_words=f"{first + 1} to {last} of {len(names)}" if names else "",
@@ -156,6 +157,15 @@ def _give_states(context: Context) -> Response[bytes]:
     return csv_file("states", ("model", "state", "reason", "devices"), rows)
 
 
+@get("/fleet/versions.csv", opt=needs(Permission.SEE), sync_to_thread=True)
+def _give_versions(context: Context) -> Response[bytes]:
+    """Give how many devices run which release, as a file."""
+    with context.database.reading() as connection:
+        found = version_counts(connection)
+    rows = [(each.model, each.version, each.sequence, each.devices) for each in found]
+    return csv_file("versions", ("model", "version", "sequence", "devices"), rows)
+
+
 @get("/rollouts.csv", opt=needs(Permission.SEE), sync_to_thread=True)
 def _give_rollouts(context: Context) -> Response[bytes]:
     """Give the rollouts as a file."""
@@ -164,5 +174,13 @@ def _give_rollouts(context: Context) -> Response[bytes]:
     return csv_file("rollouts", head, [[getattr(view, key) for key in head] for view in views])
 
 
-ROUTES = [_show_fleet, _watch_fleet, _show_rollouts, _watch_rollouts, _give_states, _give_rollouts]
+ROUTES = [
+    _show_fleet,
+    _watch_fleet,
+    _show_rollouts,
+    _watch_rollouts,
+    _give_states,
+    _give_versions,
+    _give_rollouts,
+]
 MAKERS = {NAME: make, ROLLOUTS: make_rollouts}

@@ -22,6 +22,7 @@ from slotcast_publisher.fleet.web.screens.note_forms import (
     write_note,
 )
 from slotcast_publisher.fleet.web.screens.release_data import ReleaseFacts, release_facts
+from slotcast_publisher.fleet.web.screens.release_statements import role_row
 from slotcast_publisher.fleet.web.screens.release_view import release_screen
 from slotcast_publisher.fleet.web.screens.rendering import Rendered, render
 from slotcast_publisher.fleet.web.screens.serving import Look, ScreensHere, query_of
@@ -29,8 +30,6 @@ from slotcast_publisher.fleet.web.screens.slots_view import release_href
 
 NAME: Final = "release"
 """Of the screen."""
-TABLES: Final = ("behaviour.csv", "payloads.csv", "files.csv")
-"""What is given as files."""
 
 
 def make(look: Look) -> Rendered:
@@ -99,16 +98,21 @@ def _watch_release(
     sync_to_thread=True,
 )
 def _give_table(
-    context: Context, model: FromPath[str], version: FromPath[str], table: FromPath[str]
+    request: AnyRequest,
+    context: Context,
+    model: FromPath[str],
+    version: FromPath[str],
+    table: FromPath[str],
 ) -> Response[bytes]:
     """Give a table of the screen as a file.
 
     Raises:
         NotFound: there is no such release, or no such table.
     """
-    if table not in TABLES:
-        raise NotFound(f"no table {table!r:.60}: {', '.join(TABLES)}")
-    head, rows = _TABLES[table](_facts(context, model, version))
+    if table not in _TABLES:
+        raise NotFound(f"no table {table!r:.60}: {', '.join(_TABLES)}")
+    key = query_of(request, "by").get("by") or ""
+    head, rows = _TABLES[table](_facts(context, model, version, key))
     return csv_file(f"{model}-{version}-{table.removesuffix('.csv')}", head, rows)
 
 
@@ -154,7 +158,27 @@ def _files(facts: ReleaseFacts) -> Table:
     return ("path", "role", "size_bytes", "sha256"), list(rows)
 
 
-_TABLES: Final = {"behaviour.csv": _behaviour, "payloads.csv": _payloads, "files.csv": _files}
+def _where(facts: ReleaseFacts) -> Table:
+    """Give where it runs: by group, and by the tag that is asked for."""
+    places = [("group", each) for each in facts.groups]
+    places += [(f"tag {facts.key}", each) for each in facts.tags]
+    rows = [(by, p.name, p.devices, p.committed, p.trial) for by, p in places]
+    return ("by", "name", "devices", "committed", "trial"), list(rows)
+
+
+def _signed(facts: ReleaseFacts) -> Table:
+    found = [role_row(role) for role in facts.roles]
+    rows = [(r.name, r.says, " ".join(r.keys), r.count, r.expires_s) for r in found]
+    return ("role", "says", "keys", "count", "expires_s"), list(rows)
+
+
+_TABLES: Final = {
+    "behaviour.csv": _behaviour,
+    "payloads.csv": _payloads,
+    "files.csv": _files,
+    "where.csv": _where,
+    "signed.csv": _signed,
+}
 
 
 @post("/releases/{model:str}/{version:str}/notes", opt=needs(Permission.NOTE), sync_to_thread=True)

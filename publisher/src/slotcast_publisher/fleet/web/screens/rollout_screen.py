@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -29,31 +28,18 @@ from slotcast_publisher.fleet.web.screens.distribution_view import latency_view
 from slotcast_publisher.fleet.web.screens.exports import csv_file
 from slotcast_publisher.fleet.web.screens.failures_view import failures_of, settled_words
 from slotcast_publisher.fleet.web.screens.rendering import Rendered, render
+from slotcast_publisher.fleet.web.screens.rollout_tables import TABLES, over_time_table
 from slotcast_publisher.fleet.web.screens.rollout_view import rollout_screen
 from slotcast_publisher.fleet.web.screens.serving import Look, ScreensHere, query_of
 from slotcast_publisher.fleet.web.screens.switch_data import around_switch
-from slotcast_publisher.fleet.web.screens.switch_view import SwitchPlot, switch_plots
+from slotcast_publisher.fleet.web.screens.switch_view import (
+    SwitchHour,
+    SwitchPlot,
+    switch_plots,
+)
 
 NAME: Final = "rollout"
 """Of the screen."""
-_TABLES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-    "limits.csv": (
-        "limits",
-        ("group", "limit", "value", "low", "high", "allowed", "observed", "over", "broken"),
-    ),
-    "failures.csv": (
-        "failures",
-        (
-            *("group", "state", "reason", "actor", "devices"),
-            *("first_s", "last_s", "device", "detail"),
-        ),
-    ),
-    "groups.csv": (
-        "groups",
-        ("name", "state", "percent", "members", "let_in", "committed", "failed", "unseen"),
-    ),
-}
-"""The tables of the screen as files: the field of the view, and its columns."""
 _LOG_FILE_MAX: Final = 10_000
 
 AnyRequest = Request[Any, Any, Any]
@@ -114,11 +100,12 @@ def make(look: Look) -> Rendered:
 
 def _over_time(context: WebContext, view: RolloutView, group: str) -> list[SwitchPlot]:
     """Draw what the release does since the devices switched."""
-    if not group:
-        return []
+    return switch_plots(_hours(context, view), view, group) if group else []
+
+
+def _hours(context: WebContext, view: RolloutView) -> list[SwitchHour]:
     with context.database.reading() as connection:
-        hours = around_switch(connection, view.model, view.sequence)
-    return switch_plots(hours, view, group)
+        return around_switch(connection, view.model, view.sequence)
 
 
 def _live(here: str, look: Look) -> str:
@@ -162,12 +149,14 @@ def _give_table(
         lines = rollout_data.log_lines(context, name, _LOG_FILE_MAX)
         said = [(line.at_s, line.who, line.group, line.word, line.text) for line in lines]
         return csv_file(f"{name}-log", ("at_s", "who", "group", "word", "text"), said)
-    if table not in _TABLES:
-        raise NotFound(f"no table {table!r:.60}: log.csv, {', '.join(_TABLES)}")
-    field, head = _TABLES[table]
-    found = getattr(screens.view_of(name), field)
-    rows = [[getattr(each, key) for key in head] for each in found]
-    return csv_file(f"{name}-{field}", head, rows)
+    if table == "over-time.csv":
+        head, rows = over_time_table(_hours(context, screens.view_of(name)))
+    elif table in TABLES:
+        head, rows = TABLES[table](screens.view_of(name))
+    else:
+        known = ", ".join(("log.csv", "over-time.csv", *TABLES))
+        raise NotFound(f"no table {table!r:.60}: {known}")
+    return csv_file(f"{name}-{table.removesuffix('.csv')}", head, rows)
 
 
 def _asking(wish: Wish) -> HTTPRouteHandler:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Final
@@ -12,7 +12,7 @@ from markupsafe import Markup
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures, together
 from slotcast_publisher.fleet.steering.overview_types import RolloutView
 from slotcast_publisher.fleet.web.plots.course import Course, Line, Switch, course
-from slotcast_publisher.fleet.web.words import seconds_words, share_words, size_words
+from slotcast_publisher.fleet.web.words import NONE, seconds_words, share_words, size_words
 
 HOUR_S: Final = 3600
 HOURS: Final = 12
@@ -36,6 +36,15 @@ class SwitchHour:
 
 
 @dataclass(frozen=True, slots=True)
+class SwitchRow:
+    """An hour of a figure, in words; a dash where a release has none of it."""
+
+    hour: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
 class SwitchPlot:
     """A figure over time.
 
@@ -43,11 +52,13 @@ class SwitchPlot:
         name: of the figure.
         change: from what to what it went, in words.
         plot: it drawn.
+        rows: the same as numbers.
     """
 
     name: str
     change: str
     plot: Markup
+    rows: tuple[SwitchRow, ...]
 
 
 def switch_plots(hours: Sequence[SwitchHour], view: RolloutView, group: str) -> list[SwitchPlot]:
@@ -62,9 +73,9 @@ def switch_plots(hours: Sequence[SwitchHour], view: RolloutView, group: str) -> 
         return []
     figures: tuple[tuple[str, Callable[[SwitchHour], float | None], Callable[[float], str]], ...]
     figures = (
-        ("p95 latency", _p95, seconds_words),
-        ("Errors", _errors, share_words),
-        ("Memory", _memory, size_words),
+        ("p95 latency", p95, seconds_words),
+        ("Errors", errors, share_words),
+        ("Memory", memory, size_words),
     )
     plots = (_plot(hours, view, group, *each) for each in figures)
     return [plot for plot in plots if plot is not None]
@@ -102,7 +113,24 @@ def _plot(
         limit_words="" if limit is None else f"limit {words(limit)}",
         words=words,
     )
-    return SwitchPlot(name, change, course(found, f"{name} by hours from each switch: {change}"))
+    label = f"{name} by hours from each switch: {change}"
+    return SwitchPlot(name, change, course(found, label), tuple(_rows(old, new, words)))
+
+
+def _rows(
+    old: Sequence[tuple[float, float]],
+    new: Sequence[tuple[float, float]],
+    words: Callable[[float], str],
+) -> Iterator[SwitchRow]:
+    before, after = dict(old), dict(new)
+    for hour in sorted(before.keys() | after.keys()):
+        name = "the hour of the switch" if hour == 0 else f"{abs(hour):.0f} h"
+        side = "" if hour == 0 else " before" if hour < 0 else " after"
+        yield SwitchRow(
+            f"{name}{side}",
+            words(before[hour]) if hour in before else NONE,
+            words(after[hour]) if hour in after else NONE,
+        )
 
 
 def _allowed(view: RolloutView, group: str, key: str) -> float | None:
@@ -110,16 +138,19 @@ def _allowed(view: RolloutView, group: str, key: str) -> float | None:
     return next(found, None)
 
 
-def _p95(hour: SwitchHour) -> float | None:
+def p95(hour: SwitchHour) -> float | None:
+    """Give the latency of an hour that 95 % of its calls do not exceed, in seconds."""
     found = together(hour.devices).latency.quantile(0.95)
     return None if found is None else found.value_s
 
 
-def _errors(hour: SwitchHour) -> float | None:
+def errors(hour: SwitchHour) -> float | None:
+    """Give the share of an hour's calls that raised an error."""
     found = together(hour.devices)
     return found.error_share.value if found.requests else None
 
 
-def _memory(hour: SwitchHour) -> float | None:
+def memory(hour: SwitchHour) -> float | None:
+    """Give the memory of an hour, the mean of its devices, in bytes."""
     known = [each.memory_bytes for each in hour.devices if each.memory_bytes]
     return fmean(known) if known else None

@@ -9,6 +9,7 @@ from typing import Final
 
 from slotcast_publisher.fleet.database.listing import Change
 from slotcast_publisher.fleet.web.screens.failures_view import CheckRow, check_rows
+from slotcast_publisher.fleet.web.screens.transfers_view import received_words
 from slotcast_publisher.fleet.web.words import span_words
 from slotcast_schemas.messages.status import Evidence
 from slotcast_schemas.reasons import Actor, Reason
@@ -90,6 +91,8 @@ def _sentences(change: Change, older: Change | None) -> Iterator[str]:
         yield f"{change.version} serves from now on."
     elif change.state in _BAD and change.version:
         yield f"{change.version} serves."
+    if change.state == "DOWNLOADED" and change.progress is not None:
+        yield received_words(change.progress)
     if older is not None and older.state == change.state == "TRIAL":
         return
     if older is not None and change.at_s > older.at_s:
