@@ -2,16 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gc
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support import memory_folder
 from tests.support.brokers import Broker, mosquitto
 
 # A busy machine is no failure: no test has a time to meet.
 settings.register_profile("slotcast", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("slotcast")
+
+_FOLDER: pytest.StashKey[memory_folder.TestFolder] = pytest.StashKey()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have the tests' files in memory; workers of pytest-xdist inherit the folder."""
+    folder = memory_folder.take()
+    if folder is not None:
+        config.stash[_FOLDER] = folder
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the collector of garbage from looking through thousands of tests again and again."""
+    gc.disable()
+    found = yield
+    gc.freeze()
+    gc.enable()
+    return found
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
+) -> None:
+    """Keep the folder of a run that failed, and say where it is."""
+    folder = config.stash.get(_FOLDER, None)
+    if folder is not None and exitstatus not in {pytest.ExitCode.OK, pytest.ExitCode.USAGE_ERROR}:
+        folder.is_kept = True
+        terminalreporter.write_line(f"the tests' files, until the next run: {folder.path}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Give the memory back."""
+    folder = config.stash.get(_FOLDER, None)
+    if folder is not None:
+        folder.close()
 
 
 @pytest.fixture(scope="session")
