@@ -11,6 +11,7 @@ import shlex
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -183,6 +184,27 @@ def test_a_reader_that_never_reads_does_not_keep_the_log_from_ending(
     os.close(reading)  # lets go of the thread that still writes
     log._lines._thread.join()
     os.close(writing)
+
+
+def test_lines_that_only_lack_a_processor_are_written_to_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer gets none for longer than a reader may stall; the file would take it all."""
+    monkeypatch.setattr(log_module, "_CLOSE_S", 0.05)
+    processor = threading.Event()
+
+    def write(descriptor: int, data: memoryview) -> int:
+        processor.wait(0.2)
+        return os.write(descriptor, data)
+
+    path = tmp_path / "log"
+    with path.open("wb") as file:
+        monkeypatch.setattr(log_module, "os", SimpleNamespace(write=write))
+        with Log(file.fileno(), as_json=True) as log:
+            for event in ("started", "connected", "stopped"):
+                log.say(event)
+    events = [json.loads(line)["event"] for line in path.read_text().splitlines()]
+    assert events == ["started", "connected", "stopped"]
 
 
 def test_a_reader_that_went_away_and_a_full_disk_are_known_at_the_end() -> None:

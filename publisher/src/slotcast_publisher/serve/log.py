@@ -19,7 +19,9 @@ import math
 import os
 import queue
 import re
+import select
 import threading
+import time
 from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol, Self
@@ -58,7 +60,13 @@ _DEPTH_MAX: Final = 4
 """How many lists and tables within each other are shown."""
 
 _CLOSE_S: Final = 2.0
-"""The seconds that the last lines have to be written in."""
+"""The seconds that a reader has to take the last lines in, while it takes none."""
+
+_CLOSE_MAX_S: Final = 30.0
+"""The seconds that the last lines have in all, where reading is slow, or the machine busy."""
+
+_TICK_S: Final = 0.05
+"""Between two looks whether the last lines are written, in seconds."""
 
 _BARE: Final = re.compile(r"[^\s\"'=]+")
 """A value of which nobody can think that it is two."""
@@ -289,13 +297,35 @@ class _Lines:
                 self._dropped += 1
 
     def close(self) -> None:
-        """End the thread; what a reader does not take in time is dropped."""
+        """End the thread; what a reader does not take in time is dropped.
+
+        A thread that gets no processor is not a reader that stalls: it is waited for.
+        """
+        latest_s = time.monotonic() + _CLOSE_MAX_S
+        stalled_s, is_told = 0.0, False
+        while self._thread.is_alive():
+            if is_told:
+                self._thread.join(_TICK_S)
+            else:
+                is_told = self._tell_end()
+            stalled_s = 0.0 if self._takes() else stalled_s + _TICK_S
+            if stalled_s >= _CLOSE_S or time.monotonic() > latest_s:
+                self._is_left = True  # whoever comes to read after all gets no more
+                return
+
+    def _tell_end(self) -> bool:
+        """Put the end behind all lines; False where there is no room yet."""
         try:
-            self._waiting.put(None, timeout=_CLOSE_S)
+            self._waiting.put(None, timeout=_TICK_S)
         except queue.Full:
-            self._is_left = True  # whoever comes to read after all gets no more
-            return
-        self._thread.join(_CLOSE_S)
+            return False
+        return True
+
+    def _takes(self) -> bool:
+        """Say whether the reader, or the disk, would take a line now, or refuse it at once."""
+        looked = select.poll()
+        looked.register(self._descriptor, select.POLLOUT)
+        return bool(looked.poll(0))
 
     def has_room(self) -> bool:
         """Say whether a line would be taken now."""

@@ -100,7 +100,8 @@ class ProcessorUse:
 
     Attributes:
         ran_s: of all threads together.
-        waited_s: of the thread that waited longest, ready to run and not running.
+        waited_s: ready to run and not running; of each process the thread that waited longest,
+            of the processes the sum, since one works while the other waits for its answer.
     """
 
     ran_s: float = 0.0
@@ -111,11 +112,13 @@ def processor_use(pid: int | str = "self") -> ProcessorUse:
     """Read it; zero where the kernel does not say."""
     ran_ns = waited_ns = 0
     for process_id in (pid, *_below(pid)):
+        longest_ns = 0
         for task in _tasks(process_id):
             with contextlib.suppress(OSError):
                 fields = (task / "schedstat").read_bytes().split()
                 ran_ns += int(fields[0])
-                waited_ns = max(waited_ns, int(fields[1]))
+                longest_ns = max(longest_ns, int(fields[1]))
+        waited_ns += longest_ns
     return ProcessorUse(ran_ns / 1e9, waited_ns / 1e9)
 
 
