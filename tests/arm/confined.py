@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from slotcast_schemas.confinement import sandbox
 from slotcast_schemas.probe import confine
 
 ME = [sys.executable, __file__]
@@ -53,8 +54,20 @@ def file_cannot_be_written() -> bool:
     return False
 
 
+def goes_on_with_the_layers_that_hold() -> bool:
+    """Emulated by qemu-user there may be none; what is asked is that the process goes on."""
+    done = subprocess.run(
+        [*ME, "closed"], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    return done.returncode == 0 and done.stdout.startswith("went on")
+
+
 def main() -> None:
     match sys.argv[1:]:
+        case ["closed"]:
+            kind = sandbox.Kind.RUNTIME
+            lacks = [*sandbox.close_network(kind), *sandbox.close_in(kind, [Path("/usr")])]
+            print("went on without", [f"{lack.layer}: {lack.why}" for lack in lacks])
         case ["parent"]:
             subprocess.run([*ME, "child"], check=False)
         case ["child"]:
@@ -68,6 +81,7 @@ def main() -> None:
         case _:
             say(child_goes_with_its_parent(), "PR_SET_PDEATHSIG: the child goes with its parent")
             say(busy_child_ends(), "RLIMIT_CPU: a busy child ends with SIGXCPU")
+            say(goes_on_with_the_layers_that_hold(), "closed in by the layers that hold here")
             confine.die_with(os.getppid())
             confine.limit_process(60)
             status = Path("/proc/self/status").read_text()

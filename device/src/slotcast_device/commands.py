@@ -70,7 +70,9 @@ def carry_out(options: argparse.Namespace) -> int:
 def run_agent(config: DeviceConfig, options: argparse.Namespace) -> int:
     """Receive and install updates until stopped, or with `--once` until they are settled."""
     from slotcast_device.agent import Agent
+    from slotcast_schemas.confinement.privileges import hide_memory
 
+    hide_memory()  # models are tried in children of the same user
     with locked(config.state_dir):
         agent = Agent(config)
         stops: list[int] = []

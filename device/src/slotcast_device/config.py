@@ -241,6 +241,11 @@ class DeviceConfig:
         """Give the folder of a model's state."""
         return self.state_dir / "models" / model
 
+    def closed_to_models(self) -> tuple[str, ...]:
+        """Give what no model may read while it is tried, but for its slot: state and secrets."""
+        keys = [self.folder / broker.key for broker in self.values.brokers if broker.key]
+        return tuple(str(path.absolute()) for path in (self.state_dir, self.path, *keys))
+
     def format_commands(self) -> dict[str, tuple[str, ...]]:
         """Give the owner's command for each format, its program as an absolute path or a name."""
         return {

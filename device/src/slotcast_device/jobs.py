@@ -106,6 +106,7 @@ class ModelJobs:
             self.cancel,
             threads=config.values.policy.model_threads,
             commands=config.format_commands(),
+            closed=config.closed_to_models(),
             reference=Reference(disk, self._folder / "reference.json"),
             prober=prober,
         )

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tuf.api.exceptions import RepositoryError
@@ -35,12 +36,13 @@ from slotcast_device.storage.broker_book import BrokerBook
 from slotcast_device.storage.lock import is_locked
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
+from slotcast_schemas.confinement import sandbox
+from slotcast_schemas.confinement.trial import TrialRequest, hold_trial
 from slotcast_schemas.errors import SlotcastError
 from slotcast_schemas.model_formats import LITERT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from slotcast_device.config import DeviceConfig
     from slotcast_device.core.state import ModelState, SlotName
@@ -78,7 +80,8 @@ def check(config: DeviceConfig) -> list[Finding]:
             "configuration", _check_configuration(config), f"all it names is open to {this_user()}"
         ),
     ]
-    findings += [_check_runtime(), *_formats(config), _check_clock(config)]
+    findings += [_check_runtime(), *_formats(config), _check_confinement(config)]
+    findings += [_check_clock(config)]
     findings += [*_check_disk(config), *_check_states(config), *_check_applications(config)]
     return findings + _check_brokers(config)
 
@@ -147,6 +150,30 @@ def _command(name: str, program: str) -> Finding:
     path = shutil.which(program)
     detail = f"{program} is no program that {this_user()} may run" if path is None else path
     return Finding(f"format_{name}", passed=path is not None, detail=detail)
+
+
+def _check_confinement(config: DeviceConfig) -> Finding:
+    """Say what a model that takes over the probe's process could still do here."""
+    name = "confinement"
+    folder = next(path for path in (config.state_dir, *config.state_dir.parents) if path.is_dir())
+    request = TrialRequest(
+        readable=str(Path(__file__).parent), secret=str(config.path.absolute()), changed=str(folder)
+    )
+    try:
+        report = hold_trial(request)
+    except OSError as exc:
+        return Finding(name, passed=False, detail=f"cannot be tried: {exc}")
+    why = "; ".join(f"{layer}: {text}" for layer, text in report.lacks.items())
+    if not report.done:
+        return Finding(name, passed=True, detail=f"holds{f' ({why})' if why else ''}")
+    could = ", ".join(report.done)
+    hint = "models are probed all the same; docs/health-check.md has what helps"
+    is_closed = not {sandbox.NETWORK, sandbox.CALLS} & report.lacks.keys()
+    return Finding(
+        name,
+        passed=is_closed,
+        detail=f"a model that takes over its probe could {could} ({why}); {hint}",
+    )
 
 
 def _check_clock(config: DeviceConfig) -> Finding:

@@ -8,6 +8,9 @@ from typing import Final
 _KEPT: Final = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "LANG", "TZ")
 """No passwords, and no ORT_* that would have a model configure its own session."""
 
+ONE_THREAD: Final = "OPENBLAS_NUM_THREADS"
+"""Set to 1 for a process that closes itself in: numpy's import would start threads before that."""
+
 
 def child_environment() -> dict[str, str]:
     """Give what a child process that runs a model finds in its environment."""

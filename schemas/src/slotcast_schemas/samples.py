@@ -18,7 +18,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import IO, Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,8 +162,8 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     return np.ascontiguousarray(array).reshape(shape)
 
 
-def write_samples(path: Path, samples: Samples) -> None:
-    """Write a samples file; the same arrays give the same bytes.
+def write_samples(path: Path | IO[bytes], samples: Samples) -> None:
+    """Write a samples file, or into one that is open; the same arrays give the same bytes.
 
     Raises:
         OSError: the file cannot be written.
@@ -171,6 +171,8 @@ def write_samples(path: Path, samples: Samples) -> None:
     arrays = members_of("input", samples.inputs) | members_of("output", samples.outputs)
     if samples.labels is not None:
         arrays["labels"] = samples.labels
+    if not isinstance(path, Path):
+        path.truncate(0)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(arrays):
             buffer = io.BytesIO()

@@ -85,6 +85,7 @@ class TrialWatcher:
         clock: monotonic, in seconds.
         threads: of the probe's sessions; 0 is as many as the runtime takes.
         commands: the owner's for the formats that no runtime here runs.
+        closed: paths that no model may read while it is tried, but for its slot.
         reference: keeps the old release's figures over restarts; without it they are not kept.
         prober: tries a model.
     """
@@ -98,6 +99,7 @@ class TrialWatcher:
         *,
         threads: int = 0,
         commands: Mapping[str, tuple[str, ...]] | None = None,
+        closed: tuple[str, ...] = (),
         reference: Reference | None = None,
         prober: Prober = run_probe,
     ) -> None:
@@ -107,6 +109,7 @@ class TrialWatcher:
         self._clock = clock
         self._threads = threads
         self._commands = commands or {}
+        self._closed = closed
         self._kept = reference
         self._prober = prober
         self._begin_trial()
@@ -295,6 +298,7 @@ class TrialWatcher:
             outputs=release.outputs,
             probe=release.probe,
             threads=self._threads,
+            closed=self._closed,
         )
         return self._prober(request, cancel=self._cancel)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import msgspec
 import numpy as np
@@ -93,6 +93,7 @@ def make_samples(
     only_if_needed: bool = False,
     model_format: str = ONNX,
     is_compiled: bool = False,
+    out_file: IO[bytes] | None = None,
 ) -> Probe:
     """Run the model, write the samples file and give the probe that goes with it.
 
@@ -115,6 +116,7 @@ def make_samples(
         only_if_needed: write none where the inputs do that a device makes by itself.
         model_format: what kind of file it is.
         is_compiled: whether a runtime prepared it for itself.
+        out_file: the samples file, open already where none may be opened.
 
     Returns:
         The probe, with `samples` None where the model's inputs can be neither made nor given.
@@ -155,7 +157,7 @@ def make_samples(
     kept = _without(kept, unsteady, warn)
     probe = allow_what_is_meant(probe_of(model, kept, out.name, apart), given, runs)
     _warn_of(kept, runs, probe, warn)
-    write_samples(out, kept)
+    write_samples(out_file or out, kept)
     label_output = label_output or next(iter(runs[0]), None)
     all_runs = [runs, again, threaded] if label_output in unsteady else [runs]
     if kept.labels is None:

@@ -1,7 +1,7 @@
 """Checks a model before it is released: onnx's checker, and one load in the runtime.
 
 The work is done by `model_check_child`, in a process of its own with a limit on time, without
-secrets in its environment and without the network.
+secrets in its environment, and closed in (`slotcast_schemas.confinement`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any, Final
 
 import msgspec
 
+from slotcast_schemas.confinement.privileges import hide_memory
 from slotcast_schemas.decoders import make_decoders
-from slotcast_schemas.environment import child_environment
+from slotcast_schemas.environment import ONE_THREAD, child_environment
 from slotcast_schemas.errors import ModelUnloadable, UsageError
 from slotcast_schemas.messages.release import Probe, Tensor
 from slotcast_schemas.model_formats import ONNX
@@ -81,6 +82,8 @@ def check_model(
 ) -> ModelFacts:
     """Check a model, make its samples, and say what it declares.
 
+    From then on no process of this user reads this one's memory, in which passphrases are.
+
     Args:
         model_dir: folder of the release's files.
         entry: the one in it that the runtime opens.
@@ -105,17 +108,19 @@ def check_model(
         "slotcast_publisher.release.model_check_child",
         json.dumps(request),
     ]
+    hide_memory()
     try:
         done = subprocess.run(
             command,
             capture_output=True,
             timeout=TIMEOUT_S,
             check=False,
-            env=child_environment(),
+            env={**child_environment(), ONE_THREAD: "1"},
         )
     except subprocess.TimeoutExpired as exc:
         raise ModelUnloadable(f"{entry}: not loaded within {TIMEOUT_S:.0f} s") from exc
     report = _report(done, entry)
+    _forget_empty_samples(model_dir, samples)
     if "error" in report:
         kind = UsageError if report.get("reason") == UsageError.reason else ModelUnloadable
         raise kind(f"{entry}: {report['error']}")
@@ -123,6 +128,14 @@ def check_model(
         return msgspec.convert(report, ModelFacts)
     except msgspec.ValidationError as exc:
         raise ModelUnloadable(f"{entry}: what it declares does not fit: {exc}") from exc
+
+
+def _forget_empty_samples(model_dir: Path, samples: SamplesWanted | None) -> None:
+    """Remove the samples file that the child opened, where it wrote nothing into it."""
+    if samples is not None:
+        out = model_dir / samples.out
+        if out.exists() and out.stat().st_size == 0:
+            out.unlink()
 
 
 def _report(done: subprocess.CompletedProcess[bytes], entry: str) -> dict[str, Any]:

@@ -3,40 +3,27 @@
 Run as `python -m slotcast_publisher.release.model_check_child REQUEST`, where REQUEST is a JSON
 object with `model`, `parent_pid` and `samples` (null, or `user`, `out` and `seed`);
 writes one JSON object to standard output: what the model declares and how a device shall probe it,
-or `error`.
+or `error`. It closes itself in before it imports a runtime: only the samples file, which is opened
+before that, can be written.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
-import time
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Final
 
 import msgspec
-import onnx
 
-from slotcast_publisher.release.golden_samples import make_samples
-from slotcast_publisher.release.made_inputs import Wanted
 from slotcast_publisher.release.model_check import SamplesWanted
-from slotcast_publisher.release.observed_outputs import (
-    differences,
-    observed_outputs,
-    within_bounds,
-)
-from slotcast_publisher.release.repeatability import Run
 from slotcast_schemas import process_memory
-from slotcast_schemas.errors import ModelUnloadable, SlotcastError
-from slotcast_schemas.messages.release import Probe
-from slotcast_schemas.model_formats import ONNX
+from slotcast_schemas.confinement import sandbox
+from slotcast_schemas.errors import SlotcastError
 from slotcast_schemas.probe import SlotModel, confine
-from slotcast_schemas.probe.loading import open_model
-from slotcast_schemas.probe.runtime import LoadedModel
 from slotcast_schemas.probe.runtime_words import cause_of
-from slotcast_schemas.probe.scan import is_prepared, scan
-from slotcast_schemas.samples import Samples, read_samples
-from slotcast_schemas.seeded_inputs import DEVICE_SEED, SEEDED_RUNS, seeded_inputs
 
 MEMORY_SHARE: Final = 0.8
 """Of the memory that is free, what looking at a model may take."""
@@ -46,18 +33,16 @@ def main(arguments: list[str]) -> int:
     """Look at one model; 0 if it is sound, 1 if not."""
     request = json.loads(arguments[0])
     confine.die_with(int(request["parent_pid"]))
-    confine.leave_network()
-    confine.be_first_to_go()
-    confine.limit_memory(int(process_memory.available_bytes() * MEMORY_SHARE))
     model = msgspec.convert(request["model"], SlotModel)
+    wanted = msgspec.convert(request["samples"], SamplesWanted | None)
     try:
-        report = _look(model)
-        faults = report["warnings"]
-        if request["samples"] is not None and report["load_s"] is not None:
-            wanted = msgspec.convert(request["samples"], SamplesWanted)
-            report |= _samples(model, wanted)
-            report["warnings"] = [*faults, *report["warnings"]]
-        report["load_s"] = report["load_s"] or 0.0
+        with ExitStack() as files:
+            out = None if wanted is None else files.enter_context(_open_out(model, wanted))
+            _close_in(model, wanted, int(request["parent_pid"]))
+            from slotcast_publisher.release.model_examination import examine
+
+            confine.limit_memory(int(process_memory.available_bytes() * MEMORY_SHARE))
+            report = examine(model, wanted, out)
     except SlotcastError as exc:
         report = {"error": str(exc)[:2000], "reason": exc.reason}
     except Exception as exc:  # noqa: BLE001 - whatever a model can provoke is its error
@@ -66,115 +51,17 @@ def main(arguments: list[str]) -> int:
     return 1 if "error" in report else 0
 
 
-def _look(model: SlotModel) -> dict[str, Any]:
-    scan(model)
-    opsets, external, fault = _declared(model)
-    declared = {"opsets": opsets, "external": external}
-    start_s = time.monotonic()
-    try:
-        session = open_model(model, threads=1)
-    except Exception as exc:
-        if not model.is_compiled:
-            said = "; ".join(filter(None, (fault, cause_of(exc, model.slot))))
-            raise ModelUnloadable(said) from exc
-        # Compiled for another machine's processor: that it does not load here says nothing.
-        return {**declared, **_not_loaded(cause_of(exc, model.slot))}
-    return {
-        **declared,
-        "inputs": msgspec.to_builtins(within_bounds(session.inputs)),
-        "outputs": msgspec.to_builtins(within_bounds(session.outputs)),
-        "load_s": round(time.monotonic() - start_s, 4),
-        "warnings": [f"onnx finds fault with it ({fault}); the runtime loads it"] if fault else [],
-    }
+def _open_out(model: SlotModel, wanted: SamplesWanted) -> IO[bytes]:
+    path = Path(model.slot) / wanted.out
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b")
 
 
-def _not_loaded(why: str) -> dict[str, Any]:
-    said = f"this machine cannot load it ({why:.200}): only devices can say what it does"
-    return {"inputs": [], "outputs": [], "load_s": None, "warnings": [said]}
-
-
-def _declared(model: SlotModel) -> tuple[dict[str, int], list[str], str]:
-    """What an ONNX file imports, which files it keeps tensors in, and what onnx finds wrong.
-
-    Exporters write what onnx forbids and runtimes take, such as an output without a rank: the
-    runtime decides.
-    """
-    if model.format != ONNX or is_prepared(model.path):
-        return {}, [], ""
-    proto = onnx.load(str(model.path), load_external_data=False)
-    external = sorted({location for tensor in _tensors(proto) if (location := _external(tensor))})
-    try:
-        onnx.checker.check_model(str(model.path))
-        fault = ""
-    except onnx.checker.ValidationError as exc:
-        fault = " ".join(str(exc).split())[:300]
-    return {item.domain: item.version for item in proto.opset_import}, external, fault
-
-
-def _tensors(model: onnx.ModelProto) -> list[onnx.TensorProto]:
-    """Every tensor that may lie in another file: of the graph, and of the graphs in its nodes."""
-    graphs, found = [model.graph], []
-    while graphs:
-        graph = graphs.pop()
-        found += list(graph.initializer)
-        for node in graph.node:
-            for attribute in node.attribute:
-                found += [attribute.t, *attribute.tensors]
-                graphs += [attribute.g, *attribute.graphs]
-    return found
-
-
-def _external(tensor: onnx.TensorProto) -> str | None:
-    if tensor.data_location != onnx.TensorProto.EXTERNAL:
-        return None
-    return next((item.value for item in tensor.external_data if item.key == "location"), None)
-
-
-def _samples(model: SlotModel, wanted: SamplesWanted) -> dict[str, Any]:
-    """Make samples where they are needed; say what devices probe with, and what was seen."""
-    warnings: list[str] = []
-    model_dir = Path(model.slot)
-    probe = make_samples(
-        model_dir,
-        model.entry,
-        Path(wanted.user) if wanted.user else None,
-        model_dir / wanted.out,
-        seed=wanted.seed,
-        warn=warnings.append,
-        wanted=Wanted(wanted.shapes, wanted.ranges),
-        only_if_needed=wanted.only_if_needed,
-        model_format=model.format,
-        is_compiled=model.is_compiled,
-    )
-    if wanted.only_if_needed and probe.samples is not None:
-        warnings.append(
-            "the model does not run, or says nothing, on inputs that devices make by themselves:"
-            " others were made, and go with it as golden samples; --samples with real ones say more"
-        )
-    session = open_model(model, threads=1)
-    observed = observed_outputs(session.outputs, _runs(session, model_dir, probe))
-    corrections = differences(session.outputs, observed)
-    return {
-        "probe": msgspec.to_builtins(probe),
-        "warnings": [*warnings, *corrections],
-        "outputs": msgspec.to_builtins(within_bounds(observed)),
-        "is_corrected": bool(corrections),
-    }
-
-
-def _runs(session: LoadedModel, model_dir: Path, probe: Probe) -> list[Run]:
-    """Run the model on what devices will probe it with; nothing where it cannot be run."""
-    if probe.samples is not None:
-        samples = read_samples(model_dir / probe.samples)
-    elif session.cannot_be_fed():
-        return []
-    else:
-        try:
-            samples = Samples(seeded_inputs(session.inputs, runs=SEEDED_RUNS, seed=DEVICE_SEED))
-            return [session.run(samples.feed(index)) for index in range(samples.runs)]
-        except Exception:  # noqa: BLE001 (devices' probe says why)
-            return []
-    return [session.run(samples.feed(index)) for index in range(samples.runs)]
+def _close_in(model: SlotModel, wanted: SamplesWanted | None, parent_pid: int) -> None:
+    confine.be_first_to_go()
+    user = [] if wanted is None or wanted.user is None else [Path(wanted.user)]
+    sandbox.close_network(sandbox.Kind.RUNTIME)
+    sandbox.close_in(sandbox.Kind.RUNTIME, [Path(model.slot)], files=user)
+    confine.die_with(parent_pid)
 
 
 if __name__ == "__main__":

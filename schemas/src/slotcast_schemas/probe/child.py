@@ -21,15 +21,17 @@ import msgspec
 import numpy as np
 
 from slotcast_schemas import __version__, outputs
+from slotcast_schemas.confinement import sandbox
 from slotcast_schemas.errors import MalformedMessage
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.probe import compare, confine
 from slotcast_schemas.probe.loading import open_model, wake
-from slotcast_schemas.probe.owner_command import SAMPLE, CannotStart
+from slotcast_schemas.probe.owner_command import SAMPLE, CannotStart, program_files
 from slotcast_schemas.probe.runtime import Feed, LoadedModel, Outputs
 from slotcast_schemas.probe.runtime_words import cause_of
 from slotcast_schemas.probe.scan import UnsafeModel, scan
 from slotcast_schemas.probe.spec import (
+    CPU_PROVIDER,
     Note,
     ProbeFailure,
     ProbeFigures,
@@ -344,6 +346,23 @@ def _feeds(active: Model, samples: Samples, seed: int) -> list[Feed]:
         return []
 
 
+def _close_in(request: ProbeRequest, parent_pid: int) -> None:
+    """Close this process in before a runtime is imported; what does not hold is for `check`."""
+    models = [model for model in (request.candidate, request.active) if model is not None]
+    kind = sandbox.Kind.RUNTIME
+    if any(model.command for model in models):
+        kind = sandbox.Kind.COMMAND
+    elif set(request.providers) - {CPU_PROVIDER}:
+        kind = sandbox.Kind.DEVICE
+    named = {path for model in models for path in program_files(model.command)}
+    programs = sorted(path for path in named if str(path) not in request.closed)
+    sandbox.close_network(kind)
+    sandbox.close_in(
+        kind, [Path(model.slot) for model in models], closed=request.closed, files=programs
+    )
+    confine.die_with(parent_pid)
+
+
 def main(arguments: list[str]) -> int:
     """Read the request, confine this process, probe, and say how it ended."""
     notes_fd, parent_pid, version = int(arguments[0]), int(arguments[1]), arguments[2]
@@ -353,7 +372,8 @@ def main(arguments: list[str]) -> int:
         return 1
     confine.die_with(parent_pid)
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=ProbeRequest)
-    confine.leave_network()
+    confine.step_back()
+    _close_in(request, parent_pid)
     wake({model.format for model in (request.candidate, request.active) if model is not None})
     confine.limit_process(request.probe.timeout_s)
     confine.limit_memory(request.memory_limit_bytes)

@@ -18,9 +18,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -30,6 +32,7 @@ from msgspec import Meta
 
 from slotcast_schemas import limits
 from slotcast_schemas.decoders import make_decoders
+from slotcast_schemas.environment import ONE_THREAD
 from slotcast_schemas.messages.release import Tensor
 from slotcast_schemas.probe.runtime import Feed, Outputs
 from slotcast_schemas.probe.spec import SlotModel
@@ -82,7 +85,11 @@ class CommandModel:
     def __init__(self, which: SlotModel, samples: Path | None, threads: int) -> None:
         try:
             self._process = subprocess.Popen(
-                which.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/"
+                which.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                cwd="/",
+                env={name: text for name, text in os.environ.items() if name != ONE_THREAD},
             )
         except OSError as exc:
             raise CannotStart(
@@ -171,6 +178,13 @@ class CommandModel:
         if code < 0:
             return f"the owner's command was ended by {signal.Signals(-code).name}"
         return f"the owner's command ended with {code} instead of answering"
+
+
+def program_files(command: Sequence[str]) -> tuple[Path, ...]:
+    """Give the files that a command names, its program first: they may lie beside secrets."""
+    program = shutil.which(command[0]) if command else None
+    named = [*([program] if program else []), *(each for each in command[1:] if "/" in each)]
+    return tuple(path for path in map(Path, named) if path.is_absolute() and path.is_file())
 
 
 def _read(line: bytes) -> _Answer:

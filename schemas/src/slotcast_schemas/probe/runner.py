@@ -23,11 +23,11 @@ from typing import IO, Final
 import msgspec
 
 from slotcast_schemas import __version__, process_memory
-from slotcast_schemas.environment import child_environment
+from slotcast_schemas.environment import ONE_THREAD, child_environment
 from slotcast_schemas.probe.judge import DEVICE_BUSY, TOO_SLOW, Death, ProbeResult, judge
 from slotcast_schemas.probe.spec import NOTES_MAX_BYTES, Note, ProbeFindings, ProbeRequest
 from slotcast_schemas.probe.timing import patience_s
-from slotcast_schemas.probe.waits import ProcessorUse, processor_use
+from slotcast_schemas.probe.waits import ProcessorUse, descendants, processor_use
 from slotcast_schemas.reasons import Reason
 
 OUTPUT_KEPT_BYTES: Final = 8 * 1024
@@ -36,6 +36,10 @@ OUTPUT_KEPT_BYTES: Final = 8 * 1024
 _TICK_S: Final = 0.05
 _START_UP_S: Final = 60.0
 """Before the probe's own time begins: importing onnxruntime takes seconds on a slow card."""
+
+_GONE_S: Final = 2.0
+"""How long processes that were killed may take to be gone: the kernel ends them one by one, and
+whoever they are left to collects them."""
 
 _ATTEMPTS: Final = 3
 """If the child is killed from outside, it is started again this often in all."""
@@ -148,7 +152,7 @@ class _Watch:
             pass_fds=(notes_fd,),
             start_new_session=True,
             cwd="/",
-            env=child_environment(),
+            env={**child_environment(), ONE_THREAD: "1"},
         )
 
     def _listen(self, child: subprocess.Popen[bytes], notes_fd: int) -> None:
@@ -263,10 +267,22 @@ def _as_stdin(data: bytes) -> IO[bytes]:
 
 
 def _kill_group(child: subprocess.Popen[bytes]) -> None:
-    """Kill the child and all that it started, and collect it."""
+    """Kill the child and all that it started, and collect it.
+
+    What it started stays in its group (`confinement.call_filter`); where no filter holds, it stays
+    below the child as long as that lives.
+    """
+    for pid in descendants(child.pid) if child.returncode is None else ():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
+    deadline_s = time.monotonic() + _GONE_S
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        while time.monotonic() < deadline_s:
+            os.killpg(child.pid, 0)
+            time.sleep(_TICK_S / 10)
 
 
 def _oom_kills() -> int:

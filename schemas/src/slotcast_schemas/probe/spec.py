@@ -30,6 +30,10 @@ TIMES_MAX: Final = 1024
 """Runs of which a child says the time."""
 
 
+CPU_PROVIDER: Final = "CPUExecutionProvider"
+"""onnxruntime's execution provider that needs no device."""
+
+
 class SlotModel(msgspec.Struct, frozen=True):
     """A model in a slot: the slot's folder, and the path in it that the runtime opens.
 
@@ -63,6 +67,8 @@ class ProbeRequest(msgspec.Struct, frozen=True, kw_only=True):
         providers: onnxruntime's execution providers; none means the CPU.
         threads: of each session; 0 is as many as the runtime takes, which is one for each core.
         seed: of the inputs that are made when the release has no samples.
+        closed: paths that the child must not read even where it may read all else, as for the
+            owner's command: the agent's state, and files with secrets. The models' slots are read.
     """
 
     candidate: SlotModel
@@ -74,6 +80,7 @@ class ProbeRequest(msgspec.Struct, frozen=True, kw_only=True):
     providers: tuple[ShortText, ...] = ()
     threads: Annotated[int, Meta(ge=0, le=1024)] = 0
     seed: Count = DEVICE_SEED
+    closed: Annotated[tuple[str, ...], Meta(max_length=256)] = ()
 
     def __post_init__(self) -> None:
         """Check what the type cannot say.
