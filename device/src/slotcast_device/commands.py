@@ -7,6 +7,7 @@ that use it, so that `status` answers at once (tests/unit/workspace/test_start.p
 from __future__ import annotations
 
 import base64
+import logging
 import signal
 import sys
 import time
@@ -28,8 +29,10 @@ from slotcast_device.reporting.status_counter import read_counter
 from slotcast_device.reporting.status_message import build_status
 from slotcast_device.reporting.status_text import lines_of
 from slotcast_device.storage import state_file as records
+from slotcast_device.storage.disk import storage_errors
 from slotcast_device.storage.lock import is_locked, locked
 from slotcast_device.storage.os_disk import OsDisk
+from slotcast_device.storage.state_modes import close_if_nobody_is_locked_out, make_closed
 from slotcast_schemas.command import STOPPED
 from slotcast_schemas.errors import (
     StateLocked,
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
 
     from slotcast_device.agent import Agent
     from slotcast_schemas.messages import Status
+
+_LOG: Final = logging.getLogger("slotcast.device")
 
 
 def carry_out(options: argparse.Namespace) -> int:
@@ -73,6 +78,10 @@ def run_agent(config: DeviceConfig, options: argparse.Namespace) -> int:
     from slotcast_schemas.confinement.privileges import hide_memory
 
     hide_memory()  # models are tried in children of the same user
+    with storage_errors(f"make {config.state_dir}"):
+        make_closed(config.state_dir)
+    if said := close_if_nobody_is_locked_out(config.state_dir):
+        _LOG.warning("%s", said)
     with locked(config.state_dir):
         agent = Agent(config)
         stops: list[int] = []

@@ -36,6 +36,7 @@ from slotcast_device.storage.broker_book import BrokerBook
 from slotcast_device.storage.lock import is_locked
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
+from slotcast_device.storage.state_modes import open_folders
 from slotcast_schemas.confinement import sandbox
 from slotcast_schemas.confinement.trial import TrialRequest, hold_trial
 from slotcast_schemas.errors import SlotcastError
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from slotcast_device.core.state import ModelState, SlotName
     from slotcast_schemas.messages.status import LinkStatus
 
+_CLOSED: Final = "closed to users outside its group"
 DISK_LOW_BYTES: Final = 64 * 1024 * 1024
 """The free bytes below which the check says that the disk is too full for an update."""
 _CLOCK_HINTS: Final = {
@@ -213,6 +215,7 @@ def _check_disk(config: DeviceConfig) -> list[Finding]:
     return [
         disk_finding,
         _access_finding("state_owner", access_check.state_problems(config), owner),
+        _access_finding("state_modes", open_folders(config.state_dir), _CLOSED),
     ]
 
 
