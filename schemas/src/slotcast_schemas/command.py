@@ -32,7 +32,7 @@ STOPPED: Final = 130
 """As a shell says of what Ctrl-C ended: 128 and SIGINT's number."""
 OUTPUT_LOST: Final = 4
 """This machine must act: the code that both commands have for storage."""
-_SEEN: Final = (
+_OPEN_TO_ALL: Final = (
     "an argument holds a password: while this runs every user of this machine can read it, and the"
     " shell may keep it; write the address into the configuration file or an environment variable"
 )
@@ -50,7 +50,7 @@ def run_command(name: str, load: Callable[[], Callable[[], int]]) -> NoReturn:
     _open_streams()
     _set_handlers(_Leave(STOPPED, f"{name}: stopped\n"))
     if any(map(has_password, sys.argv[1:])):
-        sys.stderr.write(f"{name}: warning: {_SEEN}\n")
+        sys.stderr.write(f"{name}: warning: {_OPEN_TO_ALL}\n")
     main = load()
     stop = _Stop()
     _set_handlers(stop)
