@@ -29,7 +29,7 @@ from benchmarks.fleet_sender import write_file
 from benchmarks.report import CannotRun, Figure, Options
 from slotcast_publisher.fleet.database import tables
 from slotcast_publisher.fleet.database.database import Database, open_database
-from slotcast_publisher.fleet.intake.intake import Bounds, Intake
+from slotcast_publisher.fleet.intake.intake import Intake, IntakeBounds
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.companion import Heard
 from slotcast_publisher.settings import Broker, Settings
@@ -269,7 +269,7 @@ def _an_hour(options: Options) -> list[Figure]:
     minutes = QUICK_HOUR if options.quick else HOUR
     options.say(f"{minutes} minutes of {devices} devices")
     topics, start_s = Topics("hour"), int(time.time())
-    bounds = Bounds(batch_wait_s=0.0)
+    bounds = IntakeBounds(batch_wait_s=0.0)
     took_s = 0.0
     path = options.work / "hour.db"
     stop = threading.Event()

@@ -19,7 +19,7 @@ from benchmarks.report import CannotRun, Figure, Options
 from slotcast_publisher.delivery import publish as publishing
 from slotcast_publisher.delivery.broker_delivery import Pushed
 from slotcast_publisher.fleet.simulate.record import DeviceResult
-from slotcast_publisher.fleet.simulate.simulation import Simulation, Wanted
+from slotcast_publisher.fleet.simulate.simulation import Simulation, SimulationWanted
 from slotcast_publisher.settings import Settings
 from tests.support import models
 from tests.support.brokers import mosquitto
@@ -76,7 +76,9 @@ class _Fleet:
 
     def __init__(self, repo: Repository, count: int, seed: int) -> None:
         self.count = count
-        self.simulation = Simulation(repo, Wanted(count=count, models=(MODEL,), seed=seed))
+        self.simulation = Simulation(
+            repo, SimulationWanted(count=count, models=(MODEL,), seed=seed)
+        )
         self._awaited = _Awaited()
         self._failures: list[BaseException] = []
         self._thread = threading.Thread(target=self._run, name="devices", daemon=True)

@@ -16,7 +16,7 @@ from benchmarks.report import Figure, Options
 from slotcast_publisher.fleet.database.database import Database, open_database
 from slotcast_publisher.fleet.database.folding import ROWS_MAX, fold_metrics
 from slotcast_publisher.fleet.database.retention import forget_old
-from slotcast_publisher.fleet.intake.intake import Bounds, Intake
+from slotcast_publisher.fleet.intake.intake import Intake, IntakeBounds
 from slotcast_publisher.serve.companion import Heard
 from slotcast_publisher.settings import FleetSettings
 from slotcast_schemas.topics import Topics
@@ -41,7 +41,7 @@ def run(options: Options) -> list[Figure]:
     stop.set()
     sizes: dict[int, int] = {}
     with open_database(path) as database:
-        bounds = Bounds(batch_wait_s=0.0)
+        bounds = IntakeBounds(batch_wait_s=0.0)
         intake = Intake(database, topics, lambda event, **_: options.say(event), bounds)
         empty = _size(path)
         for day in range(DAYS):

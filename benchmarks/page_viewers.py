@@ -23,7 +23,7 @@ from slotcast_publisher.fleet.access.audit import Actor
 from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.access.tokens import Tokens
 from slotcast_publisher.fleet.database.database import FILE_NAME, Database, open_database
-from slotcast_publisher.fleet.intake.intake import Bounds, Intake
+from slotcast_publisher.fleet.intake.intake import Intake, IntakeBounds
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.companion import Heard
 from slotcast_schemas.topics import Topics
@@ -75,7 +75,7 @@ def _take(database: Database, topics: Topics, devices: int, minute: int) -> floa
     """Have an intake write what all devices say in a minute; gives messages a second."""
     start_s = int(time.time()) - 86_400
     messages = list(said_in_a_minute(topics, devices, minute, start_s))
-    intake = Intake(database, topics, lambda event, **_: None, Bounds())
+    intake = Intake(database, topics, lambda event, **_: None, IntakeBounds())
     stop = threading.Event()
     thread = threading.Thread(target=intake.run, args=(stop,))
     began_s = time.perf_counter()

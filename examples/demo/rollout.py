@@ -23,7 +23,7 @@ from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
 from slotcast_publisher.fleet.rollout.record import RolloutRecord
 from slotcast_publisher.fleet.simulate.population import parse_tags
 from slotcast_publisher.fleet.simulate.script import parse_script
-from slotcast_publisher.fleet.simulate.simulation import Simulation, Wanted
+from slotcast_publisher.fleet.simulate.simulation import Simulation, SimulationWanted
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
 from slotcast_publisher.release.payloads import FullBuilder
 from slotcast_publisher.release.release_request import ReleaseRequest
@@ -136,7 +136,7 @@ def _serving(stage: Stage) -> Iterator[None]:
 @contextlib.contextmanager
 def _devices(stage: Stage) -> Iterator[Simulation]:
     """Run the devices in a thread."""
-    wanted = Wanted(
+    wanted = SimulationWanted(
         count=DEVICES,
         tags=parse_tags(["ring=canary:0.25,rest:0.75"]),
         models=(FLEET_MODEL,),

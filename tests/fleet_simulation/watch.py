@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from slotcast_publisher.fleet.rollout.decisions import Look
+from slotcast_publisher.fleet.rollout.decisions import LookOutcome
 from slotcast_publisher.fleet.rollout.judge import LimitReading
 from slotcast_publisher.fleet.rollout.lifecycle import GroupState, RolloutState
 from slotcast_publisher.fleet.rollout.plan import Plan
@@ -66,7 +66,12 @@ class Watch:
     # --- looks ----------------------------------------------------------------------------------
 
     def looked(
-        self, found: Look, offer: Offer, heard: Mapping[str, Heard], now_s: float, slow: set[str]
+        self,
+        found: LookOutcome,
+        offer: Offer,
+        heard: Mapping[str, Heard],
+        now_s: float,
+        slow: set[str],
     ) -> None:
         """Hold one look to what must hold."""
         record = found.record

@@ -14,7 +14,12 @@ from typing import Final
 
 from slotcast_publisher.errors import Conflict
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures
-from slotcast_publisher.fleet.rollout.decisions import AskGate, Look, PrepareDeltas, SignOffer
+from slotcast_publisher.fleet.rollout.decisions import (
+    AskGate,
+    LookOutcome,
+    PrepareDeltas,
+    SignOffer,
+)
 from slotcast_publisher.fleet.rollout.engine import look
 from slotcast_publisher.fleet.rollout.lifecycle import GroupState, RolloutState
 from slotcast_publisher.fleet.rollout.observations import (
@@ -392,7 +397,7 @@ class World:
         self._save(record)
         yield
 
-    def _looked(self, found: Look) -> None:
+    def _looked(self, found: LookOutcome) -> None:
         slow = {d.id for d in self.devices if d.fates[3].is_slow}
         self.watch.looked(found, self.serve.offer, self._known, self.now_s, slow)
         pause = found.record.pause

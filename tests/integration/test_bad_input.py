@@ -22,7 +22,7 @@ import pytest
 
 from slotcast_device.core.transfer import transfer as tx
 from slotcast_device.exit_codes import STORAGE
-from slotcast_publisher.notice import Wanted
+from slotcast_publisher.notice import OfferWanted
 from slotcast_publisher.repository import Repository
 from slotcast_schemas import wire
 from slotcast_schemas.limits import NOTICE_MAX_BYTES
@@ -403,7 +403,7 @@ def test_a_runtime_that_cannot_be_imported_is_named_and_the_update_waits_for_it(
         assert status.benched == ()
         assert serves(device, 1)
         shutil.rmtree(broken)
-        publisher.publish("clf", "2", Wanted(again=True))
+        publisher.publish("clf", "2", OfferWanted(again=True))
         observer.wait_for_state("clf", State.COMMITTED, "2")
 
 

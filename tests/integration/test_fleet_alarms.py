@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from slotcast_publisher import settings as settings_file
 from slotcast_publisher.cli import app
 from slotcast_publisher.fleet.alarms import watch as watch_module
-from slotcast_publisher.fleet.alarms.kinds import FACTS, Kind, KindFacts
-from slotcast_publisher.notice import Wanted
+from slotcast_publisher.fleet.alarms.kinds import FACTS, AlarmKind, KindFacts
+from slotcast_publisher.notice import OfferWanted
 from slotcast_schemas.messages import Status
 from slotcast_schemas.messages.status import SlotStatus, Target
 from slotcast_schemas.states import State
@@ -70,9 +70,9 @@ def test_a_release_that_fails_is_one_alarm_in_log_database_webhook_and_command(
 ) -> None:
     command = ["alarms", str(publisher.path), *(["--database", database] if database else [])]
     monkeypatch.setattr(watch_module, "LOOK_EVERY_S", 0.2)
-    monkeypatch.setitem(FACTS, Kind.RELEASE_FAILING, KindFacts("model", 0.0, 0.0))
+    monkeypatch.setitem(FACTS, AlarmKind.RELEASE_FAILING, KindFacts("model", 0.0, 0.0))
     monkeypatch.setenv("SLOTCAST_WEBHOOK_SECRET", SECRET)
-    publisher.repo.offer("clf", "1", Wanted(deployment=ROLLOUT))
+    publisher.repo.offer("clf", "1", OfferWanted(deployment=ROLLOUT))
     devices = [f"cam-{number}" for number in range(4)]
     with receiving() as receiver, crowd(broker.url) as many:
         settings_file.change(publisher.path, "alarms.webhook.url", receiver.url)

@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from slotcast_publisher.fleet.database import tables
 from slotcast_publisher.fleet.database.database import Database, open_database
 from slotcast_publisher.fleet.database.upsert import is_one_of, upsert
-from slotcast_publisher.fleet.intake.intake import Bounds, Intake
+from slotcast_publisher.fleet.intake.intake import Intake, IntakeBounds
 from slotcast_publisher.serve.companion import Heard
 from slotcast_schemas import wire
 from slotcast_schemas.topics import Topics
@@ -121,7 +121,7 @@ def test_processes_that_take_messages_of_the_same_devices_lose_none_and_count_no
 
     def take(seed: int, part: list[Heard]) -> None:
         with open_database(url) as database:
-            small = Bounds(batch_max=37, retry_s=0.05)
+            small = IntakeBounds(batch_max=37, retry_s=0.05)
             intake = Intake(database, TOPICS, lambda *said, **more: log.append(str(more)), small)
             for message in part:
                 intake.take(message)

@@ -19,7 +19,7 @@ from slotcast_publisher.delivery.broker_connect import fetch_retained, open_link
 from slotcast_publisher.delivery.broker_link import WINDOW_MAX, BrokerLink
 from slotcast_publisher.delivery.link_events import Arrived, Subscribed
 from slotcast_publisher.delivery.publish import How, publish, refresh, withdraw
-from slotcast_publisher.notice import Wanted
+from slotcast_publisher.notice import OfferWanted
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker as Address
@@ -107,7 +107,7 @@ def test_the_broker_keeps_exactly_what_was_signed(broker: Broker, repo: Reposito
 
 def test_a_second_publish_sends_the_notice_alone(broker: Broker, repo: Repository) -> None:
     publish(repo, "clf", "1.0").all_done()
-    done = publish(repo, "clf", "1.0", Wanted(state="paused")).all_done()
+    done = publish(repo, "clf", "1.0", OfferWanted(state="paused")).all_done()
     assert done[0].messages_sent == 1
     assert retained(broker, repo) == expected(repo)
     assert publish(repo, "clf", "1.0", how=How(send_all=True)).all_done()[0].messages_skipped == 0

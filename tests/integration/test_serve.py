@@ -23,8 +23,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from slotcast_device.core.transfer import transfer as tx
 from slotcast_publisher import settings as settings_file
-from slotcast_publisher.notice import Wanted
-from slotcast_publisher.serve.wants import Bounds
+from slotcast_publisher.notice import OfferWanted
+from slotcast_publisher.serve.wants import WantBounds
 from slotcast_schemas import wire
 from slotcast_schemas.errors import BrokerRefused
 from slotcast_schemas.messages import Want
@@ -105,7 +105,7 @@ def payload(publisher: Publisher) -> Payload:
 def test_a_thousand_devices_that_miss_one_block_cause_one_republish(
     publisher: Publisher, payload: Payload, broker: Broker
 ) -> None:
-    bounds = Bounds(window_s=(5.0, 5.0))  # wide enough for a slow machine to say it all
+    bounds = WantBounds(window_s=(5.0, 5.0))  # wide enough for a slow machine to say it all
     with crowd(broker, publisher) as many, serving(publisher.path, bounds=bounds) as served:
         served.wait_for("announced", model="clf")
         many.wants(payload, block=3, devices=1000)
@@ -268,7 +268,7 @@ def test_a_reader_that_does_not_read_keeps_no_device_waiting(
 
 
 def test_a_line_names_the_model_and_the_rollout(publisher: Publisher, broker: Broker) -> None:
-    publisher.repo.offer("clf", "1", Wanted(deployment="clf-1.0"))
+    publisher.repo.offer("clf", "1", OfferWanted(deployment="clf-1.0"))
     with serving(publisher.path) as served:
         line = served.wait_for("announced", model="clf", rollout="clf-1.0")
     assert line["broker"].endswith(f":{broker.port}")

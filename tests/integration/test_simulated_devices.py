@@ -20,7 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from slotcast_publisher.fleet.simulate.population import parse_tags
 from slotcast_publisher.fleet.simulate.record import Result
 from slotcast_publisher.fleet.simulate.script import parse_script
-from slotcast_publisher.fleet.simulate.simulation import Simulation, Wanted
+from slotcast_publisher.fleet.simulate.simulation import Simulation, SimulationWanted
 from slotcast_publisher.fleet.simulate.slow_reading import SlowReading
 from slotcast_schemas import wire
 from slotcast_schemas.messages import Metrics, Presence, Status
@@ -95,7 +95,9 @@ def listener(publisher: Publisher, broker: Broker) -> Iterator[Listener]:
     made.close()
 
 
-def simulating(publisher: Publisher, wanted: Wanted) -> AbstractContextManager[Simulation]:
+def simulating(
+    publisher: Publisher, wanted: SimulationWanted
+) -> AbstractContextManager[Simulation]:
     return running(Simulation(publisher.repo, wanted), stop_max_s=4 * WAIT_S)
 
 
@@ -132,7 +134,7 @@ def test_twenty_devices_take_a_release_and_the_bad_ones_say_why(
         '[[releases]]\nversions = ["2.0"]\nids = ["sim-20"]\nfails_probe = "golden_mismatch"\n'
         '[[faults]]\nkind = "wrong_clock"\nids = ["sim-01"]\noff_s = -7200\n'
     )
-    wanted = Wanted(
+    wanted = SimulationWanted(
         count=20,
         tags=parse_tags(["board=rev-a:0.7,rev-b:0.3"]),
         models=("sim",),
@@ -203,7 +205,9 @@ def test_devices_that_die_vanish_and_hang_on_bad_links_still_end_well(
         '[[faults]]\nkind = "slow_link"\nids = ["sim-4"]\nbytes_per_s = 20000\n'
         '[[faults]]\nkind = "vanishes"\nids = ["sim-5"]\nafter_s = 0.5\n'
     )
-    wanted = Wanted(count=6, models=("sim",), script=parse_script(script.encode(), "s"), seed=3)
+    wanted = SimulationWanted(
+        count=6, models=("sim",), script=parse_script(script.encode(), "s"), seed=3
+    )
     with simulating(released, wanted) as simulation:
         ids = [one for one in simulation.ids if one != "sim-5"]
         listener.wait_for(

@@ -17,7 +17,7 @@ import pytest
 
 from slotcast_device.core.transfer import transfer as tx
 from slotcast_device.exit_codes import ENDED_OTHERWISE, NO_BROKER, OK, USAGE
-from slotcast_publisher.notice import Wanted
+from slotcast_publisher.notice import OfferWanted
 from slotcast_publisher.release.payloads import FullBuilder
 from slotcast_publisher.settings import Broker as BrokerSettings
 from slotcast_schemas.limits import BLOCK_CHUNKS
@@ -351,7 +351,7 @@ def test_a_wrong_password_is_said_and_not_shown(
 def test_a_paused_offer_waits_and_an_active_one_begins(
     publisher: Publisher, device: Device, broker: Broker
 ) -> None:
-    publisher.publish("clf", "1", Wanted(state="paused"))
+    publisher.publish("clf", "1", OfferWanted(state="paused"))
     with Observer(broker.url, publisher.topics, "cam-1") as observer, device.running():
         waiting = observer.wait_for_state("clf", State.QUEUED, "1")
         assert waiting.reason == "paused"
@@ -372,7 +372,7 @@ def test_a_pause_in_mid_transfer_stops_it_and_what_came_is_kept(
         device = modest(behind(proxy, publisher, tmp_path / "cam-1"))
         with device.running() as agent:
             proxy.wait_for(lambda c: c.down_bytes >= 200_000)
-            publisher.publish("clf", "1", Wanted(state="paused"))
+            publisher.publish("clf", "1", OfferWanted(state="paused"))
             observer.wait_for_reason("clf", "paused")
             assert agent.cores[0].transfer is None
             publisher.publish("clf", "1")
@@ -403,11 +403,15 @@ def test_a_cancel_in_mid_transfer_leaves_the_old_release_serving(
 
 
 def test_an_offer_for_other_devices_is_not_taken(publisher: Publisher, device: Device) -> None:
-    publisher.publish("clf", "1", Wanted(groups=(Group(name="south", tags={"site": "south"}),)))
+    publisher.publish(
+        "clf", "1", OfferWanted(groups=(Group(name="south", tags={"site": "south"}),))
+    )
     status = device.run_once()
     assert (status.state, status.reason) == (State.IDLE, "not_in_group")
     assert not device.current().exists()
-    publisher.publish("clf", "1", Wanted(groups=(Group(name="north", tags={"site": "north"}),)))
+    publisher.publish(
+        "clf", "1", OfferWanted(groups=(Group(name="north", tags={"site": "north"}),))
+    )
     assert device.run_once().state is State.COMMITTED
 
 
@@ -478,7 +482,7 @@ def test_once_says_by_its_exit_code_how_it_ended(
     assert device.spawn("--once", "--timeout", "60").wait() == OK
     assert device.spawn("--once", "--timeout", "60").wait() == OK  # it is there already
     publisher.withdraw("clf")
-    publisher.publish("clf", "2", Wanted(groups=(Group(name="none", percent=0),)))
+    publisher.publish("clf", "2", OfferWanted(groups=(Group(name="none", percent=0),)))
     assert device.spawn("--once", "--timeout", "60").wait() == ENDED_OTHERWISE
     device.change(f":{broker.port}", f":{free_ports(1)[0]}")
     assert device.spawn("--once", "--timeout", "1").wait() == NO_BROKER

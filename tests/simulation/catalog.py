@@ -20,7 +20,7 @@ from typing import Final
 from slotcast_device.config import DeviceConfig
 from slotcast_device.storage.trust_store import verify_notice
 from slotcast_publisher.delivery.payload_items import chunk_items, map_items
-from slotcast_publisher.notice import Wanted
+from slotcast_publisher.notice import OfferWanted
 from slotcast_publisher.provision import provision
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
@@ -193,8 +193,8 @@ def _make(maker: _Maker) -> Catalog:
         add(offer(model, "1"))
         release("2")
         add(offer(model, "2"))
-        add(offer(model, "2", Wanted(state="paused")))
-        add(offer(model, "2", Wanted(again=True)))
+        add(offer(model, "2", OfferWanted(state="paused")))
+        add(offer(model, "2", OfferWanted(again=True)))
         release(UNFIT_IN_PROBE)
         add(offer(model, UNFIT_IN_PROBE))
         add(maker.repo.withdraw(model))
@@ -204,7 +204,7 @@ def _make(maker: _Maker) -> Catalog:
         add(offer(model, "5"))
         release("6")
         add(offer(model, "6"))
-        add(offer(model, "6", Wanted(again=True)))
+        add(offer(model, "6", OfferWanted(again=True)))
     releases = {
         s.trusted.release_sha256: s.trusted.release for list_ in said.values() for s in list_
     }

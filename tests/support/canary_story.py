@@ -29,7 +29,7 @@ from slotcast_publisher.fleet.rollout.person import Wish
 from slotcast_publisher.fleet.rollout.record import RolloutRecord
 from slotcast_publisher.fleet.simulate.population import parse_tags
 from slotcast_publisher.fleet.simulate.script import parse_script
-from slotcast_publisher.fleet.simulate.simulation import Simulation, Wanted
+from slotcast_publisher.fleet.simulate.simulation import Simulation, SimulationWanted
 from slotcast_publisher.fleet.steering import requests
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
 from slotcast_schemas.groups import place
@@ -165,14 +165,14 @@ class CanaryStory:
         self._rng = random.Random(seed)
         for number, version in enumerate(("1.0", "2.0")):
             self._release(version, number)
-        self.simulated = Wanted(
+        self.simulated = SimulationWanted(
             count=count, tags=parse_tags(["board=rev-a:0.7,rev-b:0.3"]), models=("clf",)
         )
         ids = Simulation(self.repo, self.simulated).ids
         self.salt, self.canaries = _with_so_many_canaries(ids, percent)
         bad = sorted(self.canaries)[: round(len(self.canaries) / 3)]
         script = parse_script(_SCRIPT.format(bad=json.dumps(bad)).encode(), "script")
-        self.simulated = Wanted(
+        self.simulated = SimulationWanted(
             count=count, tags=self.simulated.tags, models=("clf",), script=script
         )
         self.bad = set(bad)

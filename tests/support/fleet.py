@@ -44,7 +44,7 @@ from slotcast_device.storage.lock import locked
 from slotcast_publisher import provision as provisioning
 from slotcast_publisher import settings as settings_file
 from slotcast_publisher.delivery import publish as publishing
-from slotcast_publisher.notice import Wanted
+from slotcast_publisher.notice import OfferWanted
 from slotcast_publisher.release.payloads import Builder, FullBuilder
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
@@ -128,7 +128,7 @@ class Publisher:
         return self.repo.build_release(request, builders=builders).release
 
     def publish(
-        self, model: str, version: str, wanted: Wanted | None = None, *, send_all: bool = False
+        self, model: str, version: str, wanted: OfferWanted | None = None, *, send_all: bool = False
     ) -> None:
         """Offer a release and push it to the repository's brokers."""
         publishing.publish(

@@ -17,7 +17,7 @@ from typing import Final
 from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
 from slotcast_publisher.fleet.simulate.population import parse_tags
 from slotcast_publisher.fleet.simulate.script import parse_script
-from slotcast_publisher.fleet.simulate.simulation import Simulation, Wanted
+from slotcast_publisher.fleet.simulate.simulation import Simulation, SimulationWanted
 from slotcast_publisher.fleet.steering import requests
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
 from slotcast_schemas.messages.release import Trial
@@ -98,7 +98,7 @@ class PageStory:
         ):
             data = {"model.onnx": models.classifier(70 + number, hidden=64)}
             self.publisher.release(model, version, data, trial=_TRIAL)
-        wanted = Wanted(
+        wanted = SimulationWanted(
             count=DEVICES,
             prefix="cam",
             tags=parse_tags(list(_TAGS)),

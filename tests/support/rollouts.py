@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures
-from slotcast_publisher.fleet.rollout.decisions import Look, SignOffer
+from slotcast_publisher.fleet.rollout.decisions import LookOutcome, SignOffer
 from slotcast_publisher.fleet.rollout.engine import look
 from slotcast_publisher.fleet.rollout.lifecycle import GroupState, RolloutState
 from slotcast_publisher.fleet.rollout.observations import (
@@ -124,7 +124,7 @@ class Story:
         request = Request(id=fields.pop("id", f"q{self._requests}"), wish=wish, who="ada", **fields)
         self.record = carry_out(self.plan, self.record, self.seen, request, Now(self.now_s))
 
-    def look(self, after_s: int = 60) -> Look:
+    def look(self, after_s: int = 60) -> LookOutcome:
         """Let time pass, look, and carry out."""
         self.now_s += after_s
         found = look(self.plan, self.record, self.seen, Now(self.now_s))
@@ -136,7 +136,7 @@ class Story:
                 self.signed.append(self.offer)
         return found
 
-    def start(self) -> Look:
+    def start(self) -> LookOutcome:
         """Start it, and look until the first group may be let in: devices are heard first."""
         self.ask(Wish.START)
         return self.looks(3)
@@ -180,7 +180,7 @@ class Story:
         for name, device in self.devices.items():
             self.devices[name] = dataclasses.replace(device, seen_s=self.now_s)
 
-    def looks(self, count: int, after_s: int = 60) -> Look:
+    def looks(self, count: int, after_s: int = 60) -> LookOutcome:
         """Look several times, all devices heard of in between."""
         for _ in range(count):
             self.heard()

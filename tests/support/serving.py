@@ -17,7 +17,7 @@ from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.companion import Companion
 from slotcast_publisher.serve.notices import AnnounceTimes
 from slotcast_publisher.serve.service import Service
-from slotcast_publisher.serve.wants import Bounds
+from slotcast_publisher.serve.wants import WantBounds
 from slotcast_publisher.settings import Broker
 from tests.support.waiting import WAIT_S
 
@@ -62,7 +62,7 @@ class Served:
 def serving(
     repo: Path,
     *urls: str,
-    bounds: Bounds | None = None,
+    bounds: WantBounds | None = None,
     times: AnnounceTimes | None = HASTY,
     companion: Companion | None = None,
     served: Served | None = None,

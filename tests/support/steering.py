@@ -15,7 +15,7 @@ from typing import Any
 
 from slotcast_publisher.fleet.database.lease import LeaseLost
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures
-from slotcast_publisher.fleet.rollout.decisions import Note
+from slotcast_publisher.fleet.rollout.decisions import LogNote
 from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
 from slotcast_publisher.fleet.rollout.observations import Device
 from slotcast_publisher.fleet.rollout.person import Wish
@@ -92,7 +92,7 @@ class MemoryDeciding:
     def save(self, plan: Plan, record: RolloutRecord, at_s: int) -> None:
         self.fleet.saved.append(record)
 
-    def log(self, plan: Plan, note: Note, at_s: int, who: str = "") -> None:
+    def log(self, plan: Plan, note: LogNote, at_s: int, who: str = "") -> None:
         self.fleet.lines.append((note.word, note.text))
 
 

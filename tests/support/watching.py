@@ -18,7 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from sqlalchemy import Table, select
 
 from slotcast_publisher.fleet.database.database import Database, open_database
-from slotcast_publisher.fleet.intake.intake import Bounds
+from slotcast_publisher.fleet.intake.intake import IntakeBounds
 from slotcast_publisher.fleet.service import Fleet, open_fleet
 from slotcast_publisher.repository import Repository
 from slotcast_schemas import wire
@@ -65,7 +65,7 @@ class Watched:
 
 @contextlib.contextmanager
 def watching(
-    repo: Path, database: str | None = None, bounds: Bounds | None = None
+    repo: Path, database: str | None = None, bounds: IntakeBounds | None = None
 ) -> Iterator[Watched]:
     """Serve a repository and watch its fleet for the length of a block.
 

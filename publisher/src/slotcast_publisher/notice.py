@@ -29,7 +29,7 @@ EVERYONE = Group(name="everyone")
 V = TypeVar("V")
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class OfferWanted(msgspec.Struct, frozen=True, kw_only=True):
     """To whom a release shall go. None keeps what the present offer of it says."""
 
     groups: Groups | None = None
@@ -41,10 +41,12 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """Have devices that failed or rolled back try once more."""
 
 
-make_decoders(Wanted)
+make_decoders(OfferWanted)
 
 
-def make_offer(folder: ReleaseFolder, present: Offer | None, wanted: Wanted, now_s: float) -> Offer:
+def make_offer(
+    folder: ReleaseFolder, present: Offer | None, wanted: OfferWanted, now_s: float
+) -> Offer:
     """Say to whom a release goes and how; the present offer if nothing changes.
 
     Args:

@@ -21,7 +21,7 @@ from slotcast_publisher import settings as settings_file
 from slotcast_publisher.durable import exclusive, storage_errors
 from slotcast_publisher.errors import Conflict, NotFound
 from slotcast_publisher.notice import (
-    Wanted,
+    OfferWanted,
     assemble,
     build_notice,
     make_offer,
@@ -283,7 +283,7 @@ class Repository:
             rebasing=built.rebasing,
         )
 
-    def offer(self, model: str, version: str, wanted: Wanted | None = None) -> bytes:
+    def offer(self, model: str, version: str, wanted: OfferWanted | None = None) -> bytes:
         """Sign to whom a release goes, and give the notice that says so.
 
         Args:
@@ -306,7 +306,7 @@ class Repository:
                     f"{model} {version} is not signed (any more): run `slotcast release` again"
                 )
             present = self._counting_offer(model)
-            return self._sign(make_offer(folder, present, wanted or Wanted(), now_s))
+            return self._sign(make_offer(folder, present, wanted or OfferWanted(), now_s))
 
     def sign(self, offer: Offer) -> bytes:
         """Sign an offer that was made as a whole, and give its notice; the caller holds `locked`.

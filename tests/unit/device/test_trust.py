@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from slotcast_device.storage.trust_store import verify_notice
-from slotcast_publisher.notice import Wanted
+from slotcast_publisher.notice import OfferWanted
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust.ceremonies import rotate_keys
 from slotcast_schemas import wire
@@ -198,7 +198,7 @@ def test_what_two_publishers_sign_under_one_version_is_a_contradiction_not_a_for
     trust_dir = tmp_path / "trust"
     verify_notice(repo.offer("clf", "2"), "clf", root, trust_dir)
     with pytest.raises(Inconsistent, match="two publishers"):
-        verify_notice(behind.offer("clf", "2", Wanted(state="paused")), "clf", root, trust_dir)
+        verify_notice(behind.offer("clf", "2", OfferWanted(state="paused")), "clf", root, trust_dir)
     assert not (trust_dir / "by-itself").exists()
 
 
@@ -206,8 +206,8 @@ def test_a_publisher_that_is_behind_and_one_that_replays_are_told_apart(
     repo: Repository, behind: Repository, root: bytes, tmp_path: Path
 ) -> None:
     trust_dir = tmp_path / "trust"
-    old = repo.offer("clf", "1", Wanted(again=True))
-    newest = repo.offer("clf", "2", Wanted(again=True))
+    old = repo.offer("clf", "1", OfferWanted(again=True))
+    newest = repo.offer("clf", "2", OfferWanted(again=True))
     signed = verify_notice(newest, "clf", root, trust_dir).offer.issued
     late = Repository(behind.path, now_s=lambda: signed + 3600.0)
     with pytest.raises(Inconsistent, match="two publishers"):

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app, exit_code
 from slotcast_publisher.delivery import broker_delivery
-from slotcast_publisher.delivery.publish import How, Outcome, publish, refresh, withdraw
+from slotcast_publisher.delivery.publish import How, PublishOutcome, publish, refresh, withdraw
 from slotcast_publisher.delivery.readback import Waits
 from slotcast_publisher.errors import PublisherBehind
 from slotcast_publisher.release.release_request import ReleaseRequest
@@ -49,7 +49,7 @@ def brokers(monkeypatch: pytest.MonkeyPatch) -> Brokers:
     return found
 
 
-def done(outcome: Outcome) -> broker_delivery.Pushed:
+def done(outcome: PublishOutcome) -> broker_delivery.Pushed:
     (pushed,) = outcome.all_done()
     return pushed
 

@@ -11,7 +11,7 @@ import pytest
 from securesystemslib.signer import Key
 
 from slotcast_publisher.errors import ClockWrong
-from slotcast_publisher.notice import Wanted
+from slotcast_publisher.notice import OfferWanted
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust.ceremonies import rotate_keys
@@ -36,7 +36,7 @@ def test_nothing_is_signed_by_a_clock_that_is_decades_off(
     wrong = Repository(repo.path, now_s=datetime(year, 3, 1, tzinfo=UTC).timestamp)
     commands: tuple[Callable[[], object], ...] = (
         lambda: wrong.build_release(request("1.1")),
-        lambda: wrong.offer("clf", "1.0", Wanted(state="paused")),
+        lambda: wrong.offer("clf", "1.0", OfferWanted(state="paused")),
         lambda: wrong.withdraw("clf"),
         wrong.refresh,
         lambda: rotate_keys(wrong.roles, "online", new_key(wrong)),

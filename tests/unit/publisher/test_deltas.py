@@ -11,7 +11,7 @@ import pytest
 from onnx import numpy_helper
 
 from slotcast_publisher.errors import NotFound
-from slotcast_publisher.notice import Wanted
+from slotcast_publisher.notice import OfferWanted
 from slotcast_publisher.release.delta_payloads import DeltaBuilder
 from slotcast_publisher.release.payloads import FullBuilder
 from slotcast_publisher.release.release_request import ReleaseRequest
@@ -76,7 +76,7 @@ def test_what_devices_hold_comes_before_what_was_taken_back(
     for number in (1, 2, 3, 4):
         release(repo, tmp_path, number, DeltaBuilder(count=0))
         if number in {1, 4}:
-            repo.offer("clf", str(number), Wanted())
+            repo.offer("clf", str(number), OfferWanted())
     repo.withdraw("clf")  # 4 turned out bad: devices are back on 1
     assert release(repo, tmp_path, 5, DeltaBuilder(count=2, worth=1e9)) == ["1", "4"]
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.release.input_hints import Hints, hints_of
-from slotcast_publisher.release.made_inputs import InputMaker, NoInputs, Wanted
+from slotcast_publisher.release.made_inputs import InputMaker, InputsWanted, NoInputs
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.release.repeatability import Run
 from slotcast_publisher.repository import Released, Repository
@@ -207,7 +207,7 @@ def test_regions_are_never_said_to_lie_in_an_image_that_may_not_be_there() -> No
         raise ValueError
 
     with pytest.raises(NoInputs, match="no made inputs run"):
-        InputMaker(tensors, hints, Wanted(), seed=0).find(refuse, runs=2)
+        InputMaker(tensors, hints, InputsWanted(), seed=0).find(refuse, runs=2)
     assert set(tried) == {0}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slotcast_publisher.notice import Wanted
+from slotcast_publisher.notice import OfferWanted
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust.ceremonies import rotate_keys
@@ -106,8 +106,8 @@ def test_two_releases_under_one_sequence_are_found_however_the_numbers_went_on(
 def test_two_offers_of_one_release_under_one_version_are_found(
     repo: Repository, copy: Repository
 ) -> None:
-    theirs = repo.offer("clf", "1.0", Wanted(state="paused"))
-    copy.offer("clf", "1.0", Wanted(full_allowed=False))
+    theirs = repo.offer("clf", "1.0", OfferWanted(state="paused"))
+    copy.offer("clf", "1.0", OfferWanted(full_allowed=False))
     assert standing(theirs, copy) is Standing.SPLIT
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from slotcast_publisher.delivery.link_events import Acked, Event, Lost
-from slotcast_publisher.delivery.push import Item, Journal, Tally, push
+from slotcast_publisher.delivery.push import Item, Journal, PushTally, push
 from slotcast_schemas.errors import BrokerRefused, LinkDown
 
 
@@ -82,7 +82,7 @@ def items(count: int, journal: Journal | None, prefix: str = "c") -> list[Item]:
     return [Item(f"{prefix}/{n}", 10, reader(n), journal, n) for n in range(count)]
 
 
-def run(broker: Broker, *stages: list[Item]) -> Tally:
+def run(broker: Broker, *stages: list[Item]) -> PushTally:
     return push(broker.connect, stages, sleep=lambda _: None)
 
 

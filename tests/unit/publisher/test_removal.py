@@ -19,7 +19,7 @@ from slotcast_publisher.delivery.broker_delivery import BrokerDelivery
 from slotcast_publisher.delivery.publish import How, publish, withdraw
 from slotcast_publisher.delivery.readback import Waits
 from slotcast_publisher.delivery.removal import Tidied
-from slotcast_publisher.notice import Wanted
+from slotcast_publisher.notice import OfferWanted
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker
@@ -259,7 +259,7 @@ def test_a_withdrawn_release_goes_after_the_grace(
 
 def test_list_says_when_and_to_whom(two: Repository, clock: Clock) -> None:
     clock.ahead_s = 3600
-    publish(two, "clf", "2.0", Wanted(state="paused"), how=HOW).all_done()
+    publish(two, "clf", "2.0", OfferWanted(state="paused"), how=HOW).all_done()
     result = CliRunner().invoke(app, ["list", str(two.path), "--json"], catch_exceptions=False)
     (model,) = json.loads(result.stdout)["models"]
     first, second = model["releases"]

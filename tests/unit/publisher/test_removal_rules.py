@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Sequence
 
-from slotcast_publisher.delivery.removal_rules import Plan, Stocked, Unused, plan_removal
+from slotcast_publisher.delivery.removal_rules import RemovalPlan, Stocked, Unused, plan_removal
 
 GRACE_S = 100.0
 
@@ -21,7 +21,7 @@ def plan(
     stock: Sequence[Stocked] = (item(1), item(2)),
     used: Collection[bytes] = (item(1).sha256,),
     fetched: Collection[bytes] = (),
-) -> Plan:
+) -> RemovalPlan:
     return plan_removal(stock, used, known or {}, fetched, now_s=now_s, grace_s=GRACE_S)
 
 

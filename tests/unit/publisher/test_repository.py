@@ -17,7 +17,7 @@ from onnx.external_data_helper import convert_model_to_external_data
 
 from slotcast_publisher.durable import write_atomic
 from slotcast_publisher.errors import Conflict, KeyUnavailable, NotFound
-from slotcast_publisher.notice import Wanted
+from slotcast_publisher.notice import OfferWanted
 from slotcast_publisher.release.payloads import FullBuilder, PayloadCandidate, Progress
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
@@ -190,12 +190,12 @@ def test_samples_from_a_seed_are_part_of_the_release(repo: Repository, model_fil
 def test_an_offer_says_whom_it_is_for_and_keeps_it_until_told_otherwise(repo: Repository) -> None:
     root = repo.roles.root_bytes()
     canary = Group(name="canary", ids=("cam-1",))
-    first = verify_notice(repo.offer("clf", "1.0", Wanted(groups=(canary,))), root).offer
+    first = verify_notice(repo.offer("clf", "1.0", OfferWanted(groups=(canary,))), root).offer
     assert first.groups == (canary,)
-    paused = verify_notice(repo.offer("clf", "1.0", Wanted(state="paused")), root).offer
+    paused = verify_notice(repo.offer("clf", "1.0", OfferWanted(state="paused")), root).offer
     assert (paused.groups, paused.state) == ((canary,), "paused")
     assert paused.deployment == first.deployment
-    again = verify_notice(repo.offer("clf", "1.0", Wanted(again=True)), root).offer
+    again = verify_notice(repo.offer("clf", "1.0", OfferWanted(again=True)), root).offer
     assert (again.state, again.attempt) == ("active", first.attempt + 1)
 
 

@@ -11,8 +11,8 @@ from slotcast_publisher.serve.catalog import Announcement
 from slotcast_publisher.serve.notices import (
     Announce,
     AnnounceTimes,
-    Kind,
     LookAgain,
+    NoticeKind,
     Notices,
     Order,
     WatchDevices,
@@ -43,7 +43,7 @@ def on_retaining() -> Notices:
     core = notices()
     core.connected(retains=None)
     core.subscribed(0.0)
-    core.seen("clf", Kind.OURS, 0.1, retained=True)
+    core.seen("clf", NoticeKind.OURS, 0.1, retained=True)
     return core
 
 
@@ -71,9 +71,9 @@ def test_an_outdated_notice_is_replaced_once() -> None:
     core = notices()
     core.connected(retains=None)
     core.subscribed(0.0)
-    core.seen("clf", Kind.OTHER, 0.1, retained=True)
+    core.seen("clf", NoticeKind.OTHER, 0.1, retained=True)
     assert announced(all_due(core, until_s=50.0)) == [b"notice 1"]
-    core.seen("clf", Kind.OURS, 3.0, retained=False)
+    core.seen("clf", NoticeKind.OURS, 3.0, retained=False)
     assert announced(all_due(core, until_s=1e6)) == []
 
 
@@ -81,7 +81,7 @@ def test_a_newer_notice_of_the_same_keys_is_left_alone() -> None:
     core = notices()
     core.connected(retains=None)
     core.subscribed(0.0)
-    core.seen("clf", Kind.NEWER, 0.1, retained=True)
+    core.seen("clf", NoticeKind.NEWER, 0.1, retained=True)
     assert all_due(core, until_s=1e6) == []
 
 
@@ -91,7 +91,7 @@ def test_somebody_who_keeps_replacing_our_notice_makes_the_waits_grow(
     times = []
     now_s = 10.0
     for _ in range(6):
-        on_retaining.seen("clf", Kind.OTHER, now_s, retained=False)
+        on_retaining.seen("clf", NoticeKind.OTHER, now_s, retained=False)
         ((now_s, _),) = all_due(on_retaining, until_s=1e6)
         times.append(now_s)
     waits = [after - before for before, after in itertools.pairwise(times)]
@@ -106,14 +106,14 @@ def test_a_fresh_signature_over_the_same_offer_goes_out_at_once(on_retaining: No
 def test_a_new_offer_is_left_to_the_publish_that_made_it(on_retaining: Notices) -> None:
     on_retaining.changed({"clf": Announcement(b"notice 2", "offer 2")}, 5.0)
     assert on_retaining.due(5.0 + PACE.new_offer_s - 1) == []
-    on_retaining.seen("clf", Kind.OURS, 50.0, retained=False)
+    on_retaining.seen("clf", NoticeKind.OURS, 50.0, retained=False)
     assert all_due(on_retaining, until_s=1e6) == []
 
 
 def test_a_new_offer_whose_notice_came_before_it_was_looked_at_is_not_announced_again(
     on_retaining: Notices,
 ) -> None:
-    on_retaining.seen("clf", Kind.NEWER, 4.0, retained=False, data=b"notice 2")
+    on_retaining.seen("clf", NoticeKind.NEWER, 4.0, retained=False, data=b"notice 2")
     on_retaining.changed({"clf": Announcement(b"notice 2", "offer 2")}, 5.0)
     assert all_due(on_retaining, until_s=1e6) == []
 
@@ -121,8 +121,8 @@ def test_a_new_offer_whose_notice_came_before_it_was_looked_at_is_not_announced_
 def test_a_notice_that_was_replaced_before_it_was_looked_at_is_announced_again(
     on_retaining: Notices,
 ) -> None:
-    on_retaining.seen("clf", Kind.NEWER, 4.0, retained=False, data=b"notice 2")
-    on_retaining.seen("clf", Kind.OTHER, 4.5, retained=False, data=b"notice 0")
+    on_retaining.seen("clf", NoticeKind.NEWER, 4.0, retained=False, data=b"notice 2")
+    on_retaining.seen("clf", NoticeKind.OTHER, 4.5, retained=False, data=b"notice 0")
     on_retaining.changed({"clf": Announcement(b"notice 2", "offer 2")}, 5.0)
     assert announced(all_due(on_retaining, until_s=5.0 + PACE.new_offer_s)) == [b"notice 2"]
 
@@ -132,7 +132,7 @@ def test_where_nobody_knows_whether_notices_are_kept_one_that_came_live_is_annou
 ):
     core = notices()
     core.connected(retains=None)
-    core.seen("clf", Kind.NEWER, 0.5, retained=False, data=b"notice 2")
+    core.seen("clf", NoticeKind.NEWER, 0.5, retained=False, data=b"notice 2")
     core.changed({"clf": Announcement(b"notice 2", "offer 2")}, 1.0)
     assert announced(all_due(core, until_s=70.0)) == [b"notice 2"]
 
@@ -149,7 +149,7 @@ def test_a_broker_that_retains_but_has_nothing_yet_is_found_out() -> None:
     orders = [order for _, order in all_due(core, until_s=2.0)]
     assert orders == [Announce("clf", b"notice 1"), LookAgain()]
     core.subscribed(2.5)
-    core.seen("clf", Kind.OURS, 2.6, retained=True)
+    core.seen("clf", NoticeKind.OURS, 2.6, retained=True)
     assert core.keeps is True
     assert all_due(core, until_s=1e6) == []
 
@@ -161,7 +161,7 @@ def on_forgetful() -> Notices:
     core.connected(retains=None)
     core.subscribed(0.0)
     all_due(core, until_s=2.0)
-    core.seen("clf", Kind.OURS, 2.1, retained=False)
+    core.seen("clf", NoticeKind.OURS, 2.1, retained=False)
     core.subscribed(2.5)
     orders = [order for _, order in all_due(core, until_s=5.0)]
     assert WatchDevices() in orders

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from slotcast_publisher.serve.catalog import Catalog
-from slotcast_publisher.serve.notices import Kind
+from slotcast_publisher.serve.notices import NoticeKind
 from slotcast_publisher.serve.session import Session
 from slotcast_publisher.settings import Broker
 from slotcast_schemas.errors import LinkDown
@@ -35,7 +35,7 @@ def test_a_broker_that_had_nothing_to_say_is_not_gone_when_something_is_sent(
         Path(),
         Topics("t"),
         Catalog({}, {}),
-        lambda *_: Kind.OURS,
+        lambda *_: NoticeKind.OURS,
         lambda *_, **__: None,
         random.Random(1),
     )

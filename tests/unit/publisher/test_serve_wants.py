@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 
-from slotcast_publisher.serve.wants import DEVICES_MAX, Answers, Bounds, WantedPiece
+from slotcast_publisher.serve.wants import DEVICES_MAX, Answers, WantBounds, WantedPiece
 from slotcast_schemas.messages import Want
 from slotcast_schemas.messages.offer import Payload
 from slotcast_schemas.messages.want import WantedBlock
 
 CHUNK_BYTES = 1024
-RELAXED = Bounds(rate_bytes_per_s=1e9)
+RELAXED = WantBounds(rate_bytes_per_s=1e9)
 
 
 def payload(number: int = 1, chunks: int = 256) -> Payload:
@@ -34,7 +34,7 @@ def want(
     )
 
 
-def answers(bounds: Bounds = RELAXED) -> Answers:
+def answers(bounds: WantBounds = RELAXED) -> Answers:
     return Answers(bounds, random.Random(1))
 
 
@@ -114,7 +114,7 @@ def test_pieces_that_the_payload_does_not_have_are_refused() -> None:
 
 
 def test_a_device_that_asks_without_end_is_held_to_its_budget() -> None:
-    bounds = Bounds(device_pieces=16, device_pieces_per_s=1.0, rate_bytes_per_s=1e9)
+    bounds = WantBounds(device_pieces=16, device_pieces_per_s=1.0, rate_bytes_per_s=1e9)
     core, image = answers(bounds), payload()
     new = [core.want(want(image, (block, 0xFF)), image, 0.0) for block in range(32)]
     assert sum(new) == 16
@@ -123,7 +123,7 @@ def test_a_device_that_asks_without_end_is_held_to_its_budget() -> None:
 
 
 def test_what_waits_stays_bounded_whoever_asks() -> None:
-    bounds = Bounds(waiting_max=64, payload_waiting_max=40)
+    bounds = WantBounds(waiting_max=64, payload_waiting_max=40)
     core, first, second = answers(bounds), payload(1), payload(2)
     for number in range(100):
         for image in (first, second):
@@ -140,7 +140,7 @@ def test_what_is_remembered_of_devices_stays_bounded() -> None:
 
 def test_answers_keep_to_the_rate() -> None:
     rate = 64 * CHUNK_BYTES
-    core, image = answers(Bounds(rate_bytes_per_s=rate)), payload()
+    core, image = answers(WantBounds(rate_bytes_per_s=rate)), payload()
     core.want(want(image, *((block, 0xFF) for block in range(32))), image, 0.0)
 
     sent = all_due(core, until_s=600.0)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 from tools.chunk_way import Watcher
-from tools.rooms import arrows, report, rooms
+from tools.rooms import DISTRIBUTIONS, ROOT, arrows, report, rooms
 
 LINK = "from package.core import store\n\n\ndef _take() -> None:\n    store.store_chunk()\n"
 STORE = (
@@ -33,6 +35,12 @@ def test_it_counts_rooms_arrows_and_names_that_stand_for_two_things(tmp_path: Pa
     said = report(made)
     assert "file names used twice or more: 1 store" in said
     assert "public class names used twice or more: 1 Store" in said
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_no_public_class_has_the_name_of_another_one(distribution: str) -> None:
+    said = report(ROOT / distribution / "src" / f"slotcast_{distribution}")
+    assert "public class names used twice or more: 0 " in said, said
 
 
 def test_a_chunks_way_is_the_files_that_are_entered_until_its_packet_is_taken(

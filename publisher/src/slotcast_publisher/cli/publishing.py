@@ -25,10 +25,10 @@ from slotcast_publisher.cli.common import (
 )
 from slotcast_publisher.delivery import publish as publishing
 from slotcast_publisher.delivery.broker_delivery import Pushed, ReadBack
-from slotcast_publisher.delivery.publish import BrokerFailure, How, Outcome, Progress
-from slotcast_publisher.delivery.push import Tally
+from slotcast_publisher.delivery.publish import BrokerFailure, How, Progress, PublishOutcome
+from slotcast_publisher.delivery.push import PushTally
 from slotcast_publisher.delivery.removal import Tidied
-from slotcast_publisher.notice import Wanted
+from slotcast_publisher.notice import OfferWanted
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
 from slotcast_schemas.messages.offer import Group
@@ -94,7 +94,7 @@ def _publish(
     json: Json = False,
 ) -> None:
     """Offer a release and push it; run again, only what is missing is sent."""
-    wanted = Wanted(
+    wanted = OfferWanted(
         groups=_groups(group, percent, pairs(tag, "--tag"), device, everyone=everyone),
         state="paused" if paused else "active",
         full_allowed=False if no_full else None,
@@ -102,7 +102,7 @@ def _publish(
         deployment=deployment,
         again=again,
     )
-    wanted = convert(msgspec.to_builtins(wanted), Wanted, "options")
+    wanted = convert(msgspec.to_builtins(wanted), OfferWanted, "options")
     repository = open_repository(repo)
     with progress(quiet=json) as advance:
         how = How(
@@ -222,7 +222,7 @@ def _adopt(repo: Repo, broker: Brokers = None, json: Json = False) -> None:
 
 
 def _shown(advance: Advance) -> Progress:
-    def show(name: str, tally: Tally) -> None:
+    def show(name: str, tally: PushTally) -> None:
         if tally.to_read_bytes:
             advance(f"read back from {name}", tally.read_bytes, tally.to_read_bytes)
         else:
@@ -231,20 +231,20 @@ def _shown(advance: Advance) -> Progress:
     return show
 
 
-def _end_if_none_done(outcome: Outcome) -> None:
+def _end_if_none_done(outcome: PublishOutcome) -> None:
     """End with the error alone where no broker was served; with one that was, say so first."""
     if not outcome.done:
         outcome.all_done()
 
 
-def _outcome_fields(outcome: Outcome) -> dict[str, Any]:
+def _outcome_fields(outcome: PublishOutcome) -> dict[str, Any]:
     return {
         "brokers": [msgspec.to_builtins(item) for item in outcome.done],
         "failed": [msgspec.to_builtins(item) for item in outcome.failed],
     }
 
 
-def _outcome_lines(outcome: Outcome) -> list[str]:
+def _outcome_lines(outcome: PublishOutcome) -> list[str]:
     done = [line for item in outcome.done for line in _lines(item)]
     return [*done, *map(_failed_line, outcome.failed)]
 

@@ -22,7 +22,7 @@ from slotcast_publisher.serve.broker_health import BrokerHealth
 from slotcast_publisher.serve.companion import Companion
 from slotcast_publisher.serve.log import LibraryLines, Log, Say
 from slotcast_publisher.serve.service import Service
-from slotcast_publisher.serve.wants import RATE_BYTES_PER_S, Bounds
+from slotcast_publisher.serve.wants import RATE_BYTES_PER_S, WantBounds
 from slotcast_publisher.settings import Broker
 from slotcast_schemas.errors import StorageFailed, UsageError
 
@@ -111,7 +111,7 @@ def _serve(
             repository,
             chosen,
             say,
-            bounds=Bounds(rate_bytes_per_s=rate),
+            bounds=WantBounds(rate_bytes_per_s=rate),
             companion=companion,
             health=health,
         )

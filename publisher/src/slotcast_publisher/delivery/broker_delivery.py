@@ -23,7 +23,7 @@ from slotcast_publisher.delivery.broker_connect import open_link
 from slotcast_publisher.delivery.broker_link import BrokerLink
 from slotcast_publisher.delivery.ledger import load_ledger, save_ledger
 from slotcast_publisher.delivery.payload_items import PayloadItems, chunk_items, map_items
-from slotcast_publisher.delivery.push import Item, Journal, Tally, push, reconnect_waits
+from slotcast_publisher.delivery.push import Item, Journal, PushTally, push, reconnect_waits
 from slotcast_publisher.delivery.readback import Reader, Waits, collect, read_one
 from slotcast_publisher.delivery.removal import Tidied, Tidying
 from slotcast_publisher.durable import exclusive
@@ -156,7 +156,7 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
         with self._open() as link:
             return read_one(link, topic, self._waits)
 
-    def deliver(self, delivery: Delivery, progress: Callable[[Tally], None]) -> Pushed:
+    def deliver(self, delivery: Delivery, progress: Callable[[PushTally], None]) -> Pushed:
         """Send what is missing, and read back what counts.
 
         Raises:
@@ -168,7 +168,7 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
         notice = delivery.notice
         last = Item(self._topics.notice(delivery.model), len(notice), lambda: notice)
         payloads = self._payloads(delivery)
-        tally = Tally.of([*(item for payload in payloads for item in payload.all), last])
+        tally = PushTally.of([*(item for payload in payloads for item in payload.all), last])
         reads = delivery.read_back != "none"
         lost, proven = self._deliver_payloads(payloads, delivery.read_back, tally, progress)
         before = self.check_not_behind(delivery.model) if reads else None
@@ -195,8 +195,8 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
         self,
         payloads: Sequence[PayloadItems],
         read_back: ReadBack,
-        tally: Tally,
-        progress: Callable[[Tally], None],
+        tally: PushTally,
+        progress: Callable[[PushTally], None],
     ) -> tuple[int, int]:
         """Send payloads; gives how many messages the broker had lost, and how many it proved."""
         if not payloads:
@@ -218,13 +218,16 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
         return len(set(missing) & set(skipped)), len(looked_at)
 
     def _push(
-        self, stages: Sequence[Sequence[Item]], tally: Tally, progress: Callable[[Tally], None]
+        self,
+        stages: Sequence[Sequence[Item]],
+        tally: PushTally,
+        progress: Callable[[PushTally], None],
     ) -> None:
         waits = reconnect_waits(*self._waits.reconnect_s)
         push(self._open, stages, tally=tally, progress=progress, waits=waits)
 
     def _read_back(
-        self, items: Sequence[Item], tally: Tally, progress: Callable[[Tally], None]
+        self, items: Sequence[Item], tally: PushTally, progress: Callable[[PushTally], None]
     ) -> list[Item]:
         """Give those that the broker does not keep."""
         tally.to_read_bytes = sum(item.size_bytes for item in items)
@@ -239,8 +242,8 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
         self,
         missing: Sequence[Item],
         skipped: set[Item],
-        tally: Tally,
-        progress: Callable[[Tally], None],
+        tally: PushTally,
+        progress: Callable[[PushTally], None],
     ) -> None:
         """Send what was not there, and see that it is there now."""
         if not missing:

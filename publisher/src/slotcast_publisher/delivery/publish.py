@@ -15,16 +15,16 @@ from typing import Final
 import msgspec
 
 from slotcast_publisher.delivery.broker_delivery import BrokerDelivery, Delivery, Pushed, ReadBack
-from slotcast_publisher.delivery.push import Tally
+from slotcast_publisher.delivery.push import PushTally
 from slotcast_publisher.delivery.readback import Waits
 from slotcast_publisher.delivery.removal import Tidied
 from slotcast_publisher.errors import PublisherBehind
-from slotcast_publisher.notice import Wanted, offer_in
+from slotcast_publisher.notice import OfferWanted, offer_in
 from slotcast_publisher.repository import Adopted, Repository
 from slotcast_publisher.settings import Broker
 from slotcast_schemas.errors import BrokerRefused, LinkDown, SlotcastError, UsageError
 
-Progress = Callable[[str, Tally], None]
+Progress = Callable[[str, PushTally], None]
 """Told the broker's name, and what was done so far."""
 
 
@@ -56,7 +56,7 @@ class BrokerFailure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(slots=True)
-class Outcome:
+class PublishOutcome:
     """What became of each broker; one that fails does not keep the others from being served."""
 
     done: list[Pushed] = field(default_factory=list)
@@ -108,9 +108,9 @@ def publish(
     repo: Repository,
     model: str,
     version: str,
-    wanted: Wanted | None = None,
+    wanted: OfferWanted | None = None,
     how: How = _AS_USUAL,
-) -> Outcome:
+) -> PublishOutcome:
     """Offer a release, and push it to every broker; run again, only what is missing is sent.
 
     Args:
@@ -130,7 +130,7 @@ def publish(
     return push_notice(repo, model, notice, chosen, how)
 
 
-def withdraw(repo: Repository, model: str, how: How = _AS_USUAL) -> Outcome:
+def withdraw(repo: Repository, model: str, how: How = _AS_USUAL) -> PublishOutcome:
     """Cancel what is offered for a model; with `purge`, take its chunks off the brokers.
 
     Args:
@@ -148,7 +148,9 @@ def withdraw(repo: Repository, model: str, how: How = _AS_USUAL) -> Outcome:
     return push_notice(repo, model, notice, chosen, how, payloads=False)
 
 
-def refresh(repo: Repository, how: How = _AS_USUAL, *, offline: bool = False) -> dict[str, Outcome]:
+def refresh(
+    repo: Repository, how: How = _AS_USUAL, *, offline: bool = False
+) -> dict[str, PublishOutcome]:
     """Date the signatures again, and send every model's notice.
 
     Args:
@@ -192,7 +194,7 @@ def push_notice(
     how: How = _AS_USUAL,
     *,
     payloads: bool = True,
-) -> Outcome:
+) -> PublishOutcome:
     """Push a notice, after the payloads that it offers, to each of the brokers.
 
     Args:
@@ -203,7 +205,7 @@ def push_notice(
         how: how the brokers are served.
         payloads: whether to send what it offers before it.
     """
-    outcome = Outcome()
+    outcome = PublishOutcome()
     delivery = Delivery(
         model=model,
         notice=notice,

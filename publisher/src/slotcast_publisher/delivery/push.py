@@ -155,7 +155,7 @@ Connect = Callable[[], contextlib.AbstractContextManager[Channel]]
 
 
 @dataclass(slots=True)
-class Tally:
+class PushTally:
     """What a push did so far."""
 
     total_bytes: int = 0
@@ -172,7 +172,7 @@ class Tally:
     """Of what is read back, how much was looked at."""
 
     @classmethod
-    def of(cls, items: Sequence[Item]) -> Tally:
+    def of(cls, items: Sequence[Item]) -> PushTally:
         """Begin with what is to be sent, and what is acknowledged of it already."""
         acked = [item.size_bytes for item in items if item.is_acked]
         return cls(
@@ -200,11 +200,11 @@ def push(
     connect: Connect,
     stages: Sequence[Sequence[Item]],
     *,
-    tally: Tally | None = None,
-    progress: Callable[[Tally], None] = lambda _: None,
+    tally: PushTally | None = None,
+    progress: Callable[[PushTally], None] = lambda _: None,
     waits: Backoff | None = None,
     sleep: Callable[[float], None] = time.sleep,
-) -> Tally:
+) -> PushTally:
     """Send what is not acknowledged of all stages, in order, over as many connections as it takes.
 
     Args:
@@ -220,7 +220,7 @@ def push(
         BrokerRefused: the broker refuses the connection or a message, or closes for its size.
         StorageFailed: the journal cannot be written.
     """
-    tally = Tally.of([item for stage in stages for item in stage]) if tally is None else tally
+    tally = PushTally.of([item for stage in stages for item in stage]) if tally is None else tally
     queues = [deque(item for item in stage if not item.is_acked) for stage in stages]
     waits = reconnect_waits(*RECONNECT_S) if waits is None else waits
     closed: list[_Closed] = []
@@ -251,7 +251,7 @@ def reconnect_waits(first_s: float, cap_s: float) -> Backoff:
     return Backoff(random.Random(), first_s, cap_s)  # noqa: S311 - jitter, not secrets
 
 
-def _give_up_if_in_vain(exc: LinkDown, failures: int, tally: Tally) -> None:
+def _give_up_if_in_vain(exc: LinkDown, failures: int, tally: PushTally) -> None:
     if isinstance(exc, _Closed) and exc.is_about_retained:
         raise BrokerRefused(
             f"{exc}: it keeps no retained messages; devices there are served by `slotcast serve`,"
@@ -283,7 +283,7 @@ class _Closed(LinkDown):
         self.is_about_retained = why == _ABOUT_RETAINED
 
 
-def _size_advice(exc: _Closed, tally: Tally) -> str:
+def _size_advice(exc: _Closed, tally: PushTally) -> str:
     """Say what is most likely wrong, and who can do what."""
     taken = (
         f"it took messages of up to {tally.largest_bytes} bytes"
@@ -314,7 +314,7 @@ def smaller_advice(topic: str) -> str:
 
 
 def _send(
-    channel: Channel, todo: deque[Item], tally: Tally, progress: Callable[[Tally], None]
+    channel: Channel, todo: deque[Item], tally: PushTally, progress: Callable[[PushTally], None]
 ) -> None:
     """Send one stage; what was on its way when the link went stays in `todo`."""
     in_flight: dict[int, Item] = {}
@@ -343,7 +343,7 @@ def _publish(channel: Channel, item: Item) -> int:
         ) from exc
 
 
-def _settle(channel: Channel, in_flight: dict[int, Item], tally: Tally) -> None:
+def _settle(channel: Channel, in_flight: dict[int, Item], tally: PushTally) -> None:
     """Wait for one event, and take what it says into account."""
     match channel.next_event(_SILENCE_MAX_S):
         case None:

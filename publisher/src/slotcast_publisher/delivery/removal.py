@@ -25,7 +25,7 @@ from slotcast_publisher.delivery.broker_link import BrokerLink
 from slotcast_publisher.delivery.ledger import Ledger, load_ledger, save_ledger
 from slotcast_publisher.delivery.push import Item, push
 from slotcast_publisher.delivery.readback import Waits, collect
-from slotcast_publisher.delivery.removal_rules import Plan, Stocked, Unused, plan_removal
+from slotcast_publisher.delivery.removal_rules import RemovalPlan, Stocked, Unused, plan_removal
 from slotcast_publisher.repository import Repository
 from slotcast_schemas import limits, wire
 from slotcast_schemas.errors import RefusedRelease
@@ -127,7 +127,7 @@ class Tidying:
             candidates = ours.keys() | map(bytes.fromhex, known)
             used = {item.sha256 for item in stock} - candidates | set(self._signed([model]))
 
-        def plan(fetched: set[bytes]) -> Plan:
+        def plan(fetched: set[bytes]) -> RemovalPlan:
             return plan_removal(stock, used, known, fetched, now_s=now_s, grace_s=grace_s)
 
         now = plan(set())
@@ -335,7 +335,7 @@ def _is_online(data: bytes) -> bool:
         return False
 
 
-def _tidied(stock: Sequence[Stocked], used: set[bytes], plan: Plan) -> Tidied:
+def _tidied(stock: Sequence[Stocked], used: set[bytes], plan: RemovalPlan) -> Tidied:
     kept = [item for item in stock if item.is_ours and item not in plan.remove]
     unused = [item for item in kept if item.sha256 not in used]
     return Tidied(

@@ -46,7 +46,7 @@ class Stocked:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RemovalPlan:
     """What is to be done with a broker's payloads.
 
     Attributes:
@@ -70,7 +70,7 @@ def plan_removal(
     *,
     now_s: float,
     grace_s: float,
-) -> Plan:
+) -> RemovalPlan:
     """Say what may be taken off a broker.
 
     Args:
@@ -95,7 +95,7 @@ def plan_removal(
             spared.append(item)
     ours = {item.sha256.hex() for item in stock if item.is_ours}
     dues = [max(u.since_s, u.wanted_s) + grace_s for key, u in unused.items() if key in ours]
-    return Plan(tuple(remove), tuple(spared), unused, min(dues, default=None))
+    return RemovalPlan(tuple(remove), tuple(spared), unused, min(dues, default=None))
 
 
 def _noted(known: Unused | None, now_s: float) -> Unused:

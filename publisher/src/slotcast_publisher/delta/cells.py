@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slotcast_publisher.delta.line_table import lookup
-from slotcast_publisher.delta.lines import View
+from slotcast_publisher.delta.lines import LineView
 from slotcast_schemas.codecs.source import Source
 
 _CELLS_MAX: Final = 1 << 22
@@ -43,7 +43,7 @@ Maps = tuple[NDArray[np.int32], NDArray[np.int32]]
 """Where each row and each column was, -1 where there is none."""
 
 
-def find_both(base: Source, old: View, target: Source, new: View) -> Maps | None:
+def find_both(base: Source, old: LineView, target: Source, new: LineView) -> Maps | None:
     """Find where the rows and the columns of a tensor were, if both moved and are what they were.
 
     Args:
@@ -61,7 +61,7 @@ def find_both(base: Source, old: View, target: Source, new: View) -> Maps | None
     return _voted(base, old, target, new)
 
 
-def _shuffled(base: Source, old: View, target: Source, new: View) -> Maps | None:
+def _shuffled(base: Source, old: LineView, target: Source, new: LineView) -> Maps | None:
     """By what a row consists of whatever its order, then by columns with the rows put back."""
     if (old.rows, old.columns) != (new.rows, new.columns):
         return None
@@ -85,7 +85,7 @@ def _shuffled(base: Source, old: View, target: Source, new: View) -> Maps | None
     return (rows, columns) if np.mean(columns >= 0) >= _FOUND_SHARE else None
 
 
-def _cells(source: Source, view: View) -> NDArray[np.uint64]:
+def _cells(source: Source, view: LineView) -> NDArray[np.uint64]:
     """The hash of each cell; uint64, shape (rows, columns)."""
     powers = np.array([pow(0x9E3779B97F4A7C15, i, 1 << 64) for i in range(view.unit)], np.uint64)
     hashes = np.empty((view.rows, view.columns), dtype=np.uint64)
@@ -96,7 +96,7 @@ def _cells(source: Source, view: View) -> NDArray[np.uint64]:
     return hashes
 
 
-def _contents(source: Source, view: View) -> NDArray[np.uint64]:
+def _contents(source: Source, view: LineView) -> NDArray[np.uint64]:
     """A hash of what each row consists of, whatever the order of its columns."""
     powers = np.array([pow(0x9E3779B97F4A7C15, i, 1 << 64) for i in range(view.unit)], np.uint64)
     sums = np.empty(view.rows, dtype=np.uint64)
@@ -106,7 +106,9 @@ def _contents(source: Source, view: View) -> NDArray[np.uint64]:
     return sums
 
 
-def _column_hashes(source: Source, view: View, factors: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _column_hashes(
+    source: Source, view: LineView, factors: NDArray[np.uint64]
+) -> NDArray[np.uint64]:
     """The hash of each column, each row weighed by its factor."""
     powers = np.array([pow(0x9E3779B97F4A7C15, i, 1 << 64) for i in range(view.unit)], np.uint64)
     sums = np.zeros(view.columns, dtype=np.uint64)
@@ -122,7 +124,7 @@ def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return result
 
 
-def _voted(base: Source, old: View, target: Source, new: View) -> Maps | None:
+def _voted(base: Source, old: LineView, target: Source, new: LineView) -> Maps | None:
     cells, ours = _cells(base, old).ravel(), _cells(target, new)
     picked = np.unique(np.linspace(0, ours.size - 1, _SAMPLED_CELLS).astype(np.int64))
     if np.mean(_are_known(ours.ravel()[picked], cells)) < _KNOWN_SHARE:

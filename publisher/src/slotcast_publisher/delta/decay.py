@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from slotcast_publisher.delta.tensors import Pair
+from slotcast_publisher.delta.tensors import TensorPair
 from slotcast_schemas.codecs.delta.elements import FLOAT32, Bits, is_negative, ordered
 from slotcast_schemas.codecs.delta.segments import (
     DecayMap,
@@ -36,7 +36,7 @@ _GAIN_MIN_BITS: Final = 0.1
 """The least gain, in bits for each element of a block, for which the block is mapped."""
 
 
-def fit_decay(pair: Pair, tensor: TensorSegment) -> DecayMap | None:
+def fit_decay(pair: TensorPair, tensor: TensorSegment) -> DecayMap | None:
     """Fit a map and the blocks that it helps; None where no block was only decayed.
 
     Args:
@@ -71,7 +71,7 @@ def _index(old: Bits) -> NDArray[np.int64]:
     return index.astype(np.int64)
 
 
-def _fit_table(pair: Pair, tensor: TensorSegment) -> NDArray[np.int32] | None:
+def _fit_table(pair: TensorPair, tensor: TensorSegment) -> NDArray[np.int32] | None:
     """Mean steps by mantissa over blocks that all moved to one side, from a sample of strips."""
     strips = -(-tensor.count // 65_536)
     every = max(1, strips // _SAMPLED_STRIPS)

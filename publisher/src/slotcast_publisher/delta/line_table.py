@@ -17,7 +17,7 @@ from slotcast_publisher.delta.lines import (
     COLUMNS,
     ROWS,
     SKETCH_SIZE,
-    View,
+    LineView,
     line_hashes,
     line_sketches,
     views_of,
@@ -56,9 +56,9 @@ _PAIRS_MAX: Final = 1 << 31
 class LineMap:
     """Where each line of a view was: lines of one axis of one old view, -1 where there is none."""
 
-    view: View
+    view: LineView
     axis: int
-    old: View
+    old: LineView
     old_axis: int
     places: NDArray[np.int32]
 
@@ -68,7 +68,7 @@ class LineMap:
         return float(np.mean(self.places >= 0))
 
 
-Family = tuple[View, int]
+Family = tuple[LineView, int]
 """The rows of a view, or its columns."""
 
 
@@ -86,11 +86,11 @@ class LineTable:
         self._tables: dict[int, _Hashes] = {}
         self._sketches: dict[tuple[int, int], tuple[list[Family], NDArray[np.float32]]] = {}
 
-    def views(self, kind: ElementKind) -> list[View]:
+    def views(self, kind: ElementKind) -> list[LineView]:
         """Give the base's views of tensors of a kind."""
         return [view for view in self._views if view.place.kind == kind]
 
-    def exact(self, target: Source, view: View) -> list[LineMap]:
+    def exact(self, target: Source, view: LineView) -> list[LineMap]:
         """Find where the rows of a view were, and where its columns were, bit for bit.
 
         Args:
@@ -115,7 +115,7 @@ class LineTable:
             )
         return self._tables[kind.code]
 
-    def near(self, target: Source, view: View) -> list[LineMap]:
+    def near(self, target: Source, view: LineView) -> list[LineMap]:
         """Find where the rows of a view were, and where its columns were, before training.
 
         Args:
@@ -154,7 +154,7 @@ class LineTable:
             self._sketches.clear()
 
 
-def _families(views: list[View]) -> list[Family]:
+def _families(views: list[LineView]) -> list[Family]:
     return [(view, axis) for view in views for axis in (ROWS, COLUMNS) if view.has_lines(axis)]
 
 
@@ -169,7 +169,7 @@ class _Hashes:
 
     @classmethod
     def of(
-        cls, families: list[Family], hashes_of: Callable[[View, int], NDArray[np.uint64]]
+        cls, families: list[Family], hashes_of: Callable[[LineView, int], NDArray[np.uint64]]
     ) -> _Hashes:
         each = [hashes_of(view, axis) for view, axis in families]
         sizes = [len(hashes) for hashes in each]
@@ -220,7 +220,7 @@ def lookup(
 
 @np.errstate(over="ignore", invalid="ignore")  # what is no number is near nothing
 def _near_maps(
-    view: View,
+    view: LineView,
     axis: int,
     new: NDArray[np.float32],
     families: list[Family],

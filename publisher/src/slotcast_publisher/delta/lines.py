@@ -52,7 +52,7 @@ _SPREAD: Final = np.uint64(0xD6E8FEB86659FD93)
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class LineView:
     """A tensor as rows of columns of `unit` elements each."""
 
     place: TensorPlace
@@ -90,7 +90,7 @@ class View:
             yield row, unpack(kind, data).reshape(count, self.columns, self.unit)
 
 
-def views_of(place: TensorPlace) -> list[View]:
+def views_of(place: TensorPlace) -> list[LineView]:
     """Give the ways to look at a tensor as a matrix; none for what has but one dimension."""
     dims = [dim for dim in place.dims if dim != 1]
     if len(dims) < 2 or place.kind == INT4 or place.size_bytes < _TENSOR_MIN_BYTES:
@@ -102,13 +102,13 @@ def views_of(place: TensorPlace) -> list[View]:
         shapes.append((dims[0], dims[1], math.prod(dims[2:])))
     # What a gathered tensor can be: rows that a decoder can hold, in both directions.
     return [
-        View(place, *shape)
+        LineView(place, *shape)
         for shape in shapes
         if shape[1] * shape[2] <= ROW_MAX and shape[0] * shape[2] <= ROW_MAX
     ]
 
 
-def line_hashes(source: Source, view: View, axis: int) -> NDArray[np.uint64]:
+def line_hashes(source: Source, view: LineView, axis: int) -> NDArray[np.uint64]:
     """Hash each line of a view; uint64, shape (lines,): equal lines of any view have equal hashes.
 
     Args:
@@ -142,7 +142,7 @@ def _factors() -> NDArray[np.uint64]:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # huge numbers have a sketch that is near nothing
-def line_sketches(source: Source, view: View, axis: int) -> NDArray[np.float32]:
+def line_sketches(source: Source, view: LineView, axis: int) -> NDArray[np.float32]:
     """Sketch each line of a view; float32, shape (lines, SKETCH_SIZE): near lines, near sketches.
 
     Args:

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from slotcast_publisher.delta.tensors import Pair
+from slotcast_publisher.delta.tensors import TensorPair
 from slotcast_schemas.codecs.delta.elements import FLOAT16, FLOAT32
 from slotcast_schemas.codecs.delta.segments import (
     RANK_MAX,
@@ -40,7 +40,7 @@ _KEPT_MANTISSA_BITS: Final = (23, 15)
 """The bits of the factors' mantissas that are tried: all of float32, or 15, which pack better."""
 
 
-def fit_low_rank(pair: Pair, tensor: TensorSegment, row: int) -> Iterator[LowRank]:
+def fit_low_rank(pair: TensorPair, tensor: TensorSegment, row: int) -> Iterator[LowRank]:
     """Give candidate factors of a matrix's difference; none where it is not nearly of low rank.
 
     Args:
@@ -72,7 +72,9 @@ def factor_bits(factors: LowRank) -> float:
     return float((factors.left.size + factors.right.size) * (mantissa + 7))
 
 
-def _difference(pair: Pair, tensor: TensorSegment, most: int | None = None) -> NDArray[np.float32]:
+def _difference(
+    pair: TensorPair, tensor: TensorSegment, most: int | None = None
+) -> NDArray[np.float32]:
     """New minus old, of the first elements only where there are enough of them for the caller."""
     float_type = np.dtype("<f2") if tensor.kind == FLOAT16 else np.dtype("<f4")
     out = np.empty(tensor.count, dtype=np.float32)
@@ -87,7 +89,7 @@ def _difference(pair: Pair, tensor: TensorSegment, most: int | None = None) -> N
     return out[:most]
 
 
-def _looks_low(pair: Pair, tensor: TensorSegment, row: int) -> bool:
+def _looks_low(pair: TensorPair, tensor: TensorSegment, row: int) -> bool:
     """Whether the first rows have most of their energy in few directions."""
     probe = _difference(pair, tensor, _PROBE_ROWS * row).reshape(-1, row).astype(np.float64)
     if not np.all(np.abs(probe) < _DIFFERENCE_MAX):

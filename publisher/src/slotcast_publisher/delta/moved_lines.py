@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from slotcast_publisher.delta.cells import find_both
 from slotcast_publisher.delta.line_table import LineMap, LineTable
-from slotcast_publisher.delta.lines import ROWS, View, views_of
+from slotcast_publisher.delta.lines import ROWS, LineView, views_of
 from slotcast_publisher.delta.match import Match, as_floats
 from slotcast_publisher.delta.moved_bytes import part_of
 from slotcast_publisher.delta.place import TensorPlace
-from slotcast_publisher.delta.tensors import Pair
+from slotcast_publisher.delta.tensors import TensorPair
 from slotcast_schemas.codecs.delta.gather import THINNEST, Gather
 from slotcast_schemas.codecs.delta.segments import TensorSegment
 from slotcast_schemas.codecs.source import Source
@@ -62,8 +62,8 @@ class Moved:
         is_exact: what was found is what it was, bit for bit.
     """
 
-    view: View
-    old: View
+    view: LineView
+    old: LineView
     rows: NDArray[np.int32]
     columns: NDArray[np.int32] | None = None
     is_turned: bool = False
@@ -159,7 +159,7 @@ def _distance(base: Source, target: Source, moved: Moved) -> float:
     """
     place, gather = moved.view.place, moved.gather()
     tensor = TensorSegment(place.size_bytes, moved.old.place.offset, place.kind, gather=gather)
-    for first, old, new in Pair(base, target, place.offset).strips(tensor):
+    for first, old, new in TensorPair(base, target, place.offset).strips(tensor):
         holes = gather.holes(first, len(old))
         there = slice(None) if holes is None else ~holes
         ours, theirs = (as_floats(place.kind, each[there]) for each in (new, old))
@@ -201,7 +201,7 @@ def _as_columns(each: LineMap) -> Moved | None:
     return Moved(view, old, rows, each.places, is_turned=is_turned)
 
 
-def _both(table: LineTable, base: Source, target: Source, views: list[View]) -> Iterator[Moved]:
+def _both(table: LineTable, base: Source, target: Source, views: list[LineView]) -> Iterator[Moved]:
     for view in views:
         alike = [
             old
@@ -218,7 +218,7 @@ def _both(table: LineTable, base: Source, target: Source, views: list[View]) -> 
                 return
 
 
-def _unlike(old: View, new: View) -> float:
+def _unlike(old: LineView, new: LineView) -> float:
     sizes = (old.rows, new.rows), (old.columns, new.columns)
     return sum(abs(math.log2(one / other)) for one, other in sizes)
 

@@ -17,7 +17,7 @@ from slotcast_publisher.delta.line_table import LineTable, lookup
 from slotcast_publisher.delta.lines import (
     COLUMNS,
     ROWS,
-    View,
+    LineView,
     line_hashes,
     line_sketches,
     views_of,
@@ -86,7 +86,7 @@ def refine(table: LineTable, base: Source, target: Source, match: Match) -> Move
 
 
 def _some_equal(
-    base: Source, old: View, target: Source, new: View, axis: int
+    base: Source, old: LineView, target: Source, new: LineView, axis: int
 ) -> Moved | NDArray[np.bool_] | None:
     """Where lines were, if some are equal and some moved; which are equal, if none moved."""
     ours, theirs = line_hashes(target, new, axis), line_hashes(base, old, axis)
@@ -116,7 +116,9 @@ def _some_equal(
     return Moved(new, old, rows, places, is_exact=is_exact)
 
 
-def _is_other(base: Source, old: View, target: Source, new: View, axis: int) -> NDArray[np.bool_]:
+def _is_other(
+    base: Source, old: LineView, target: Source, new: LineView, axis: int
+) -> NDArray[np.bool_]:
     """Which lines are not what training makes of the line in the same place."""
     ours, theirs = line_sketches(target, new, axis), line_sketches(base, old, axis)
     sizes = np.square(ours).sum(axis=1) + np.square(theirs).sum(axis=1)
@@ -124,7 +126,7 @@ def _is_other(base: Source, old: View, target: Source, new: View, axis: int) -> 
     return result
 
 
-def _cut(match: Match, view: View, is_equal: NDArray[np.bool_]) -> list[Match]:
+def _cut(match: Match, view: LineView, is_equal: NDArray[np.bool_]) -> list[Match]:
     """Rows that are equal apart from those that moved, where that is cheaper than coding zeros."""
     cuts = (np.flatnonzero(np.diff(is_equal)) + 1).tolist()
     saved = np.count_nonzero(is_equal) * view.row_length / _ZEROS_PER_BYTE

@@ -17,7 +17,7 @@ from slotcast_publisher.delta.low_rank import factor_bits, fit_low_rank
 from slotcast_publisher.delta.other import encode_other
 from slotcast_publisher.delta.plan import SectionPlan, TargetPiece
 from slotcast_publisher.delta.tensors import (
-    Pair,
+    TensorPair,
     choose_block,
     collect,
     estimate_bits,
@@ -96,7 +96,7 @@ def encode_section(
         segments.append(segment)
         uses.append(SegmentUse(_name(segment), piece.size_bytes, int(bits / 8)))
         if isinstance(segment, TensorSegment) and not segment.is_exact:
-            collect(Pair(base, target, piece.offset), segment, collector)
+            collect(TensorPair(base, target, piece.offset), segment, collector)
     coded = collector.finish()
     given = [
         (piece, _other_of(base, target, piece, segment))
@@ -145,7 +145,7 @@ def _segment(
     if piece.match is None:
         return Other(piece.size_bytes), 0.0
     tensor = _tensor(piece)
-    pair = Pair(base, target, piece.offset)
+    pair = TensorPair(base, target, piece.offset)
     if is_equal(pair, tensor):
         if tensor.transposed is None and tensor.gather is None:
             return Copy(piece.size_bytes, tensor.base_offset), 0.0
@@ -176,7 +176,7 @@ def _other_of(base: Source, target: Source, piece: TargetPiece, segment: Segment
         return target.read_at(piece.offset, piece.size_bytes)
     if isinstance(segment, Copy):
         return b""
-    return Pair(base, target, piece.offset).hole_bytes(segment)
+    return TensorPair(base, target, piece.offset).hole_bytes(segment)
 
 
 def _tensor(piece: TargetPiece) -> TensorSegment:
@@ -199,7 +199,7 @@ def _tensor(piece: TargetPiece) -> TensorSegment:
 
 
 def _factored(
-    pair: Pair, tensor: TensorSegment, piece: TargetPiece, known: KnownMoves
+    pair: TensorPair, tensor: TensorSegment, piece: TargetPiece, known: KnownMoves
 ) -> tuple[TensorSegment, float] | None:
     """The tensor as its known factors alone, where they give it bit for bit."""
     assert piece.match is not None  # noqa: S101  (the caller looked)
@@ -216,7 +216,7 @@ def _factored(
 
 
 def _cheapest(
-    pair: Pair, tensor: TensorSegment, row: int, rebase: Rebase | None
+    pair: TensorPair, tensor: TensorSegment, row: int, rebase: Rebase | None
 ) -> tuple[TensorSegment, float]:
     """The predictor whose coded size, with what it costs itself, is smallest."""
     if rebase is not None:
@@ -242,7 +242,9 @@ def _cheapest(
     return best, bits
 
 
-def _candidates(pair: Pair, tensor: TensorSegment, row: int) -> list[tuple[TensorSegment, float]]:
+def _candidates(
+    pair: TensorPair, tensor: TensorSegment, row: int
+) -> list[tuple[TensorSegment, float]]:
     """The tensor with each predictor that may help, and the bits that the predictor takes."""
     found: list[tuple[TensorSegment, float]] = [
         (replace(tensor, predictor=factors), factor_bits(factors))

@@ -31,7 +31,7 @@ _BLOCK_MIN: Final = 48
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class TensorPair:
     """A tensor segment's new elements in the target image, and the old ones in the base image."""
 
     base: Source
@@ -73,12 +73,12 @@ def choose_block(row: int, count: int) -> int:
     return min(count, rows * row)
 
 
-def is_equal(pair: Pair, tensor: TensorSegment) -> bool:
+def is_equal(pair: TensorPair, tensor: TensorSegment) -> bool:
     """Say whether new and old elements are the same bits."""
     return all(np.array_equal(old, new) for _, old, new in pair.strips(tensor))
 
 
-def is_predicted(pair: Pair, tensor: TensorSegment) -> bool:
+def is_predicted(pair: TensorPair, tensor: TensorSegment) -> bool:
     """Say whether the predictor alone gives the new elements."""
     return all(
         np.array_equal(predict(tensor, old, first), new) for first, old, new in pair.strips(tensor)
@@ -119,7 +119,7 @@ def _rebase_difference(tensor: TensorSegment, rebase: Rebase, old: Bits, new: Bi
     return None
 
 
-def with_scales(pair: Pair, tensor: TensorSegment) -> TensorSegment | None:
+def with_scales(pair: TensorPair, tensor: TensorSegment) -> TensorSegment | None:
     """Measure each block's scale; None if the predictor cannot give the tensor."""
     sums = np.zeros(tensor.block_count, dtype=np.float64)
     counts = np.zeros(tensor.block_count, dtype=np.int64)
@@ -164,7 +164,7 @@ def _scales(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.
 
 
 def coded_strips(
-    pair: Pair, tensor: TensorSegment
+    pair: TensorPair, tensor: TensorSegment
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint32]]]:
     """Give each strip's contexts, uint8, symbols, uint8, and plain bits, uint32, shape (n,)."""
     for first, old, new in pair.strips(tensor):
@@ -179,7 +179,7 @@ def coded_strips(
         yield contexts, symbols, plain
 
 
-def collect(pair: Pair, tensor: TensorSegment, collector: SymbolCollector) -> None:
+def collect(pair: TensorPair, tensor: TensorSegment, collector: SymbolCollector) -> None:
     """Give a tensor's symbols to the section's coder.
 
     Args:
@@ -191,7 +191,7 @@ def collect(pair: Pair, tensor: TensorSegment, collector: SymbolCollector) -> No
         collector.add(contexts, symbols, plain)
 
 
-def estimate_bits(pair: Pair, tensor: TensorSegment) -> float:
+def estimate_bits(pair: TensorPair, tensor: TensorSegment) -> float:
     """Estimate the bits of a tensor's symbols with tables of its own, and of its scales."""
     joint = np.zeros(CONTEXT_COUNT * SYMBOL_COUNT, dtype=np.int64)
     for contexts, symbols, _ in coded_strips(pair, tensor):

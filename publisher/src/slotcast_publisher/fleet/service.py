@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from slotcast_publisher.fleet.alarms.watch import Sources, make_watch
 from slotcast_publisher.fleet.database.database import FILE_NAME, Database, open_database
 from slotcast_publisher.fleet.database.upkeep import Upkeep
-from slotcast_publisher.fleet.intake.intake import Bounds, Intake
+from slotcast_publisher.fleet.intake.intake import Intake, IntakeBounds
 from slotcast_publisher.fleet.steering.build import build_steering
 from slotcast_publisher.fleet.web.child import PageChild
 from slotcast_publisher.repository import Repository
@@ -31,7 +31,7 @@ _HEARD: Final = ("presence", "status", "metrics")
 old statuses come late."""
 
 
-class Part(Protocol):
+class FleetPart(Protocol):
     """What looks at the fleet, again and again.
 
     Attributes:
@@ -99,7 +99,7 @@ class Fleet:
     def __init__(
         self,
         intake: Intake,
-        parts: Sequence[Part],
+        parts: Sequence[FleetPart],
         filters: tuple[str, ...],
         share: str,
         ears: Ears,
@@ -150,7 +150,7 @@ class Fleet:
 class _Looks:
     """Has a part look, and says once what it cannot do."""
 
-    def __init__(self, part: Part, say: Say) -> None:
+    def __init__(self, part: FleetPart, say: Say) -> None:
         self._part = part
         self._say = say
         self._said = ""
@@ -187,7 +187,7 @@ def open_fleet(
     brokers: Sequence[Broker],
     say: Say,
     *,
-    bounds: Bounds | None = None,
+    bounds: IntakeBounds | None = None,
     workers: int | None = None,
     health: BrokerHealth | None = None,
     listen: str | None = None,
@@ -224,7 +224,9 @@ def open_fleet(
         )
 
 
-def _make_parts(database: Database, sources: Sources, say: Say, workers: int | None) -> list[Part]:
+def _make_parts(
+    database: Database, sources: Sources, say: Say, workers: int | None
+) -> list[FleetPart]:
     """Give what looks at the fleet: each a thread of its own."""
 
     def hears() -> bool:

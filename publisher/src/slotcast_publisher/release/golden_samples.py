@@ -20,7 +20,7 @@ import onnx
 from slotcast_publisher.release.given_outputs import allow_what_is_meant
 from slotcast_publisher.release.given_samples import given_samples
 from slotcast_publisher.release.input_hints import Hints, hints_of
-from slotcast_publisher.release.made_inputs import InputMaker, NoInputs, Wanted
+from slotcast_publisher.release.made_inputs import InputMaker, InputsWanted, NoInputs
 from slotcast_publisher.release.probe_limits import (
     is_quantised_model,
     least_accuracy,
@@ -71,7 +71,7 @@ _PACKED_FROM_BYTES: Final = 64 * 1024
 REARRANGED_RUNS: Final = 4
 """The number of samples that are run once more without fused operators."""
 
-ANYTHING: Final = Wanted()
+ANYTHING: Final = InputsWanted()
 """Made inputs of which nothing is asked."""
 
 Warn = Callable[[str], None]
@@ -89,7 +89,7 @@ def make_samples(
     min_accuracy: float | None = None,
     label_output: str | None = None,
     warn: Warn | None = None,
-    wanted: Wanted = ANYTHING,
+    wanted: InputsWanted = ANYTHING,
     only_if_needed: bool = False,
     model_format: str = ONNX,
     is_compiled: bool = False,
@@ -217,7 +217,9 @@ def _numbers_images(session: LoadedModel, model: SlotModel) -> bool:
     return is_possible and bool(_hints_of(model).image_numbers)
 
 
-def _made(session: LoadedModel, hints: Hints, wanted: Wanted, seed: int, runs: int) -> Samples:
+def _made(
+    session: LoadedModel, hints: Hints, wanted: InputsWanted, seed: int, runs: int
+) -> Samples:
     """Make inputs on which the model runs.
 
     Raises:

@@ -69,7 +69,7 @@ class NoInputs(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class NumberKind:
     """A kind of numbers: from where to where, for floats and for integers."""
 
     name: str
@@ -78,19 +78,19 @@ class Kind:
 
 
 KINDS: Final = (
-    Kind("as normalised data", (-2.0, 2.0), (0, 1)),
-    Kind("from 0 to 1", (0.0, 1.0), (1, 1)),
-    Kind("numbers of the first of each", (-2.0, 2.0), (0, 0)),
-    Kind("as pixels", (0.0, 255.0), (0, 9)),
-    Kind("small", (-0.125, 0.125), (1, 3)),
-    Kind("large", (-32.0, 32.0), (0, 255)),
-    Kind("positive", (0.5, 1.5), (2, 2)),
+    NumberKind("as normalised data", (-2.0, 2.0), (0, 1)),
+    NumberKind("from 0 to 1", (0.0, 1.0), (1, 1)),
+    NumberKind("numbers of the first of each", (-2.0, 2.0), (0, 0)),
+    NumberKind("as pixels", (0.0, 255.0), (0, 9)),
+    NumberKind("small", (-0.125, 0.125), (1, 3)),
+    NumberKind("large", (-32.0, 32.0), (0, 255)),
+    NumberKind("positive", (0.5, 1.5), (2, 2)),
 )
 """The kinds of numbers that are tried, in this order."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class InputsWanted:
     """What somebody asked of made inputs, by the inputs' names."""
 
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -98,11 +98,11 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class InputPlan:
     """One way to make inputs: the size of each input, and the kind of its numbers."""
 
     shapes: Mapping[str, tuple[int, ...]]
-    kind: Kind
+    kind: NumberKind
 
 
 class InputMaker:
@@ -115,7 +115,9 @@ class InputMaker:
         seed: of the numbers.
     """
 
-    def __init__(self, tensors: Sequence[Tensor], hints: Hints, wanted: Wanted, seed: int) -> None:
+    def __init__(
+        self, tensors: Sequence[Tensor], hints: Hints, wanted: InputsWanted, seed: int
+    ) -> None:
         self._tensors = tensors
         self._types = {tensor.name: _type_of(tensor) for tensor in tensors}
         self._hints = hints
@@ -133,7 +135,7 @@ class InputMaker:
             NoInputs: none was found in time.
         """
         until_s = time.process_time() + _SECONDS_MAX
-        found: Plan | None = None
+        found: InputPlan | None = None
         cause = "nothing was tried"
         tries = _TRIES_MAX
         plans, count = self._plans(), 0
@@ -150,7 +152,7 @@ class InputMaker:
                 # Tokens 0 and 1 may mean the same: the first size that runs is tried with every
                 # kind of numbers, before others are.
                 found, tries = plan, count + _BETTER_TRIES_MAX
-                plans = chain([Plan(plan.shapes, kind) for kind in KINDS], plans)
+                plans = chain([InputPlan(plan.shapes, kind) for kind in KINDS], plans)
             if not any(outputs.nonfinite(run) for run in seen) and not outputs.constant(seen):
                 return self._samples(plan, runs)
         if found is None:
@@ -171,15 +173,15 @@ class InputMaker:
 
     # --- plans ------------------------------------------------------------------------------------
 
-    def _plans(self) -> Iterator[Plan]:
+    def _plans(self) -> Iterator[InputPlan]:
         """Sizes first, each with the first kinds of numbers; then the other kinds."""
         shapes = list(self._all_shapes())
         for sizes in shapes:
             for kind in KINDS[:2]:
-                yield Plan(sizes, kind)
+                yield InputPlan(sizes, kind)
         for kind in KINDS[2:]:
             for sizes in shapes:
-                yield Plan(sizes, kind)
+                yield InputPlan(sizes, kind)
 
     def _all_shapes(self) -> Iterator[dict[str, tuple[int, ...]]]:
         seen: set[tuple[tuple[int, ...], ...]] = set()
@@ -234,20 +236,20 @@ class InputMaker:
 
     # --- numbers ----------------------------------------------------------------------------------
 
-    def _samples(self, plan: Plan, runs: int) -> Samples:
+    def _samples(self, plan: InputPlan, runs: int) -> Samples:
         one_bytes = sum(size_bytes(value) for value in self._feeds(plan, 1)[0].values())
         count = max(1, min(runs, _RUNS_MAX_BYTES // max(1, one_bytes)))
         feeds = self._feeds(plan, max(count, min(runs, 2)))
         return Samples({t.name: rows_of([feed[t.name] for feed in feeds]) for t in self._tensors})
 
-    def _feeds(self, plan: Plan, runs: int) -> list[Feed]:
+    def _feeds(self, plan: InputPlan, runs: int) -> list[Feed]:
         rng = np.random.default_rng(self._seed)
         return [
             {tensor.name: self._value(tensor, plan, rng) for tensor in self._tensors}
             for _ in range(runs)
         ]
 
-    def _value(self, tensor: Tensor, plan: Plan, rng: np.random.Generator) -> Value:
+    def _value(self, tensor: Tensor, plan: InputPlan, rng: np.random.Generator) -> Value:
         kind, shape = self._types[tensor.name], plan.shapes[tensor.name]
         if kind.form == "map":
             keys: list[int] | list[str] = [0, 1] if kind.key == "int64" else ["a", "b"]
@@ -262,7 +264,7 @@ class InputMaker:
         tensor: Tensor,
         kind: ValueType,
         shape: tuple[int, ...],
-        plan: Plan,
+        plan: InputPlan,
         rng: np.random.Generator,
     ) -> Array:
         if kind.element == "str":
@@ -298,7 +300,7 @@ class InputMaker:
         steps = np.asarray(rng.integers(0, _GRID + 1, shape))
         return np.asarray(low + (high - low) / _GRID * steps).astype(kind.element)
 
-    def _range(self, tensor: Tensor, kind: ValueType, plan: Plan) -> Range:
+    def _range(self, tensor: Tensor, kind: ValueType, plan: InputPlan) -> Range:
         if tensor.name in self._wanted.ranges:
             return self._wanted.ranges[tensor.name]
         if tensor.name in self._hints.image_numbers:

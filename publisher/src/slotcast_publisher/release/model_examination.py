@@ -13,7 +13,7 @@ import msgspec
 import onnx
 
 from slotcast_publisher.release.golden_samples import make_samples
-from slotcast_publisher.release.made_inputs import Wanted
+from slotcast_publisher.release.made_inputs import InputsWanted
 from slotcast_publisher.release.model_check import SamplesWanted
 from slotcast_publisher.release.observed_outputs import (
     differences,
@@ -130,7 +130,7 @@ def _samples(model: SlotModel, wanted: SamplesWanted, out: IO[bytes] | None) -> 
         model_dir / wanted.out,
         seed=wanted.seed,
         warn=warnings.append,
-        wanted=Wanted(wanted.shapes, wanted.ranges),
+        wanted=InputsWanted(wanted.shapes, wanted.ranges),
         only_if_needed=wanted.only_if_needed,
         model_format=model.format,
         is_compiled=model.is_compiled,

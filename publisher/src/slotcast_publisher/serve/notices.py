@@ -22,7 +22,7 @@ DOUBLINGS_MAX: Final = 8
 """The most doublings of the wait where somebody keeps replacing our notice with another."""
 
 
-class Kind(Enum):
+class NoticeKind(Enum):
     """What a broker's notice is, beside ours."""
 
     OURS = "ours"
@@ -140,7 +140,7 @@ class Notices:
             self._verdict_s = now_s + wait_s
 
     def seen(
-        self, name: str, kind: Kind, now_s: float, *, retained: bool, data: bytes = b""
+        self, name: str, kind: NoticeKind, now_s: float, *, retained: bool, data: bytes = b""
     ) -> None:
         """Take note of a notice that came from the broker.
 
@@ -156,8 +156,8 @@ class Notices:
         model = self._models.get(name)
         if model is None:
             return
-        model.is_there = kind is not Kind.OTHER
-        model.newer = _digest(data) if kind is Kind.NEWER else b""
+        model.is_there = kind is not NoticeKind.OTHER
+        model.newer = _digest(data) if kind is NoticeKind.NEWER else b""
         if model.is_there:
             model.due_s = None if self.keeps is not False else model.due_s
         elif model.due_s is None:

@@ -24,9 +24,9 @@ from slotcast_publisher.serve.companion import Companion
 from slotcast_publisher.serve.kept_catalog import KeptCatalog
 from slotcast_publisher.serve.listener import Listener
 from slotcast_publisher.serve.log import Say
-from slotcast_publisher.serve.notices import AnnounceTimes, Kind
+from slotcast_publisher.serve.notices import AnnounceTimes, NoticeKind
 from slotcast_publisher.serve.session import Session
-from slotcast_publisher.serve.wants import Bounds
+from slotcast_publisher.serve.wants import WantBounds
 from slotcast_publisher.settings import Broker
 from slotcast_publisher.trust.precedence import Standing, compare
 from slotcast_schemas.errors import BrokerRefused, LinkDown, SlotcastError, StateLocked
@@ -65,7 +65,7 @@ class Service:
         say: Say,
         rng: random.Random | None = None,
         *,
-        bounds: Bounds | None = None,
+        bounds: WantBounds | None = None,
         times: AnnounceTimes | None = None,
         companion: Companion | None = None,
         health: BrokerHealth | None = None,
@@ -238,19 +238,19 @@ class _Judge:
     def __init__(self, repo: Repository, say: Say) -> None:
         self._repo = repo
         self._say = say
-        self._last: dict[str, tuple[bytes, Kind]] = {}
+        self._last: dict[str, tuple[bytes, NoticeKind]] = {}
 
-    def __call__(self, model: str, data: bytes, ours: bytes) -> Kind:
+    def __call__(self, model: str, data: bytes, ours: bytes) -> NoticeKind:
         """Say what a notice is, beside ours."""
         if data == ours:
-            return Kind.OURS
+            return NoticeKind.OURS
         key = hashlib.sha256(ours + data).digest()
         known = self._last.get(model)
         if known is None or known[0] != key:
             known = self._last[model] = (key, self._compared(model, data))
         return known[1]
 
-    def _compared(self, model: str, data: bytes) -> Kind:
+    def _compared(self, model: str, data: bytes) -> NoticeKind:
         found = compare(data, model, self._repo.roles)
         if found.standing in {Standing.NEWER, Standing.SPLIT}:
             self._say(
@@ -260,8 +260,8 @@ class _Judge:
                 detail="a broker has a notice that was not signed here:"
                 f" {found.detail}; it is left alone",
             )
-            return Kind.NEWER
-        return Kind.OURS if found.standing is Standing.OURS else Kind.OTHER
+            return NoticeKind.NEWER
+        return NoticeKind.OURS if found.standing is Standing.OURS else NoticeKind.OTHER
 
 
 def _join(threads: Sequence[threading.Thread]) -> None:

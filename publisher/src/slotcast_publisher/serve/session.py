@@ -25,12 +25,12 @@ from slotcast_publisher.serve.log import Say
 from slotcast_publisher.serve.notices import (
     Announce,
     AnnounceTimes,
-    Kind,
     LookAgain,
+    NoticeKind,
     Notices,
     WatchDevices,
 )
-from slotcast_publisher.serve.wants import Answers, Bounds
+from slotcast_publisher.serve.wants import Answers, WantBounds
 from slotcast_publisher.settings import Broker
 from slotcast_schemas import wire
 from slotcast_schemas.backoff import Backoff
@@ -66,7 +66,7 @@ _UNOFFERED_MAX: Final = 1_000
 _UNFIT_MAX: Final = 10_000
 """The most retained wants that wait to be taken off; the next connection finds the rest."""
 
-Judge = Callable[[str, bytes, bytes], Kind]
+Judge = Callable[[str, bytes, bytes], NoticeKind]
 """Says what a broker's notice of a model is, beside ours."""
 
 
@@ -96,7 +96,7 @@ class Session:
         say: Say,
         rng: random.Random,
         *,
-        bounds: Bounds | None = None,
+        bounds: WantBounds | None = None,
         times: AnnounceTimes | None = None,
         health: BrokerHealth | None = None,
     ) -> None:
@@ -109,7 +109,7 @@ class Session:
         self._judge = judge
         self._log = say
         self._rng = rng
-        self._answers = Answers(bounds or Bounds(), rng)
+        self._answers = Answers(bounds or WantBounds(), rng)
         self._notices = Notices(times or AnnounceTimes(), rng, catalog.announcements)
         self._renewed: queue.SimpleQueue[Catalog] = queue.SimpleQueue()
         self._in_flight: set[int] = set()
@@ -281,7 +281,7 @@ class Session:
         if ours is None:
             return
         kind = self._judge(model, message.data, ours)
-        if kind is Kind.NEWER:
+        if kind is NoticeKind.NEWER:
             self._say("newer_notice", **self._about(model))
         self._notices.seen(model, kind, now_s, retained=message.retained, data=message.data)
 

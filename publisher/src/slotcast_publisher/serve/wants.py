@@ -39,7 +39,7 @@ class WantedPiece:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class WantBounds:
     """How much may be done for those who ask.
 
     Attributes:
@@ -62,7 +62,7 @@ class Bounds:
 
 
 @dataclass(slots=True)
-class Counts:
+class WantCounts:
     """What happened, in pieces but for `wants` and `refused_wants`."""
 
     wants: int = 0
@@ -93,8 +93,8 @@ class Answers:
         rng: jitter of the window.
     """
 
-    def __init__(self, bounds: Bounds, rng: random.Random) -> None:
-        self.counts = Counts()
+    def __init__(self, bounds: WantBounds, rng: random.Random) -> None:
+        self.counts = WantCounts()
         self._bounds = bounds
         self._rng = rng
         self._order = itertools.count()

@@ -8,7 +8,7 @@ import pytest
 from slotcast_publisher.fleet.figures import comparison
 from slotcast_publisher.fleet.figures.comparison import (
     Figure,
-    Pair,
+    FiguresPair,
     devices_needed,
     is_over,
     on_all,
@@ -26,8 +26,8 @@ from tests.support.latencies import histogram, latency
 RNG = np.random.default_rng(1)
 
 
-def pair(old_s: float, new_s: float, requests: int = 1000) -> Pair:
-    return Pair(
+def pair(old_s: float, new_s: float, requests: int = 1000) -> FiguresPair:
+    return FiguresPair(
         new=ReleaseFigures(requests=requests, latency=histogram(new_s, requests)),
         old=ReleaseFigures(requests=requests, latency=histogram(old_s, requests)),
     )
@@ -62,7 +62,7 @@ def test_a_third_of_the_canaries_is_slow_and_each_of_them_is_found() -> None:
 
 
 def test_a_ratio_that_a_bucket_could_have_made_is_no_verdict() -> None:
-    one = Pair(
+    one = FiguresPair(
         new=ReleaseFigures(latency=histogram_of(_at(1.05e-3)) or EMPTY, requests=1000),
         old=ReleaseFigures(latency=histogram_of(_at(1.00e-3)) or EMPTY, requests=1000),
     )
@@ -87,8 +87,8 @@ def test_too_few_requests_tell_nothing() -> None:
 
 
 def test_one_device_with_all_the_errors_does_not_make_the_fleet_sure() -> None:
-    def device(errors: int) -> Pair:
-        return Pair(ReleaseFigures(requests=1000, errors=errors))
+    def device(errors: int) -> FiguresPair:
+        return FiguresPair(ReleaseFigures(requests=1000, errors=errors))
 
     one_bad = [device(900), *(device(0) for _ in range(9))]
     all_bad = [device(90) for _ in range(10)]
@@ -106,16 +106,20 @@ def test_one_device_with_all_the_errors_does_not_make_the_fleet_sure() -> None:
 
 
 def test_errors_are_held_against_what_the_same_devices_had_before() -> None:
-    noisy = Pair(ReleaseFigures(requests=1000, errors=52), ReleaseFigures(requests=1000, errors=50))
-    worse = Pair(ReleaseFigures(requests=1000, errors=99), ReleaseFigures(requests=1000, errors=10))
+    noisy = FiguresPair(
+        ReleaseFigures(requests=1000, errors=52), ReleaseFigures(requests=1000, errors=50)
+    )
+    worse = FiguresPair(
+        ReleaseFigures(requests=1000, errors=99), ReleaseFigures(requests=1000, errors=10)
+    )
 
     assert is_over(Figure.ERROR_SHARE_RISE, noisy, 0.01, 0.95) is False
     assert is_over(Figure.ERROR_SHARE_RISE, worse, 0.01, 0.95) is True
-    assert is_over(Figure.ERROR_SHARE_RISE, Pair(worse.new), 0.01, 0.95) is None
+    assert is_over(Figure.ERROR_SHARE_RISE, FiguresPair(worse.new), 0.01, 0.95) is None
 
 
 def test_memory_load_time_and_outputs_are_measured_on_each_device() -> None:
-    figures = Pair(
+    figures = FiguresPair(
         ReleaseFigures(memory_bytes=300, load_s=2.0, output_mean=1.5, output_std=3.0),
         ReleaseFigures(memory_bytes=100, load_s=1.0, output_mean=0.5, output_std=2.0),
     )
@@ -123,14 +127,16 @@ def test_memory_load_time_and_outputs_are_measured_on_each_device() -> None:
     assert on_device(Figure.LOAD_TIME_RATIO, figures) == 2.0
     assert on_device(Figure.OUTPUT_MEAN_SHIFT, figures) == 0.5
     assert on_device(Figure.OUTPUT_STD_RATIO, figures) == 1.5
-    assert on_device(Figure.MEMORY_RATIO, Pair(ReleaseFigures(), ReleaseFigures())) is None
+    assert on_device(Figure.MEMORY_RATIO, FiguresPair(ReleaseFigures(), ReleaseFigures())) is None
     memory = on_all(Figure.MEMORY_RATIO, [figures] * 3, 0.95)
     assert memory is not None
     assert (memory.value, memory.low, memory.devices) == (3.0, 3.0, 3)
 
 
 def test_the_same_figures_give_the_same_answer_and_a_large_fleet_is_drawn_in_parts() -> None:
-    pairs = [Pair(ReleaseFigures(requests=100, errors=int(e))) for e in RNG.integers(0, 9, 3000)]
+    pairs = [
+        FiguresPair(ReleaseFigures(requests=100, errors=int(e))) for e in RNG.integers(0, 9, 3000)
+    ]
     first = on_all(Figure.ERROR_SHARE, pairs, 0.95)
     assert first is not None
     assert first == on_all(Figure.ERROR_SHARE, pairs, 0.95)
@@ -145,7 +151,8 @@ def test_intervals_of_the_bootstrap_hold_the_true_figure_about_as_often_as_they_
     for _ in range(200):
         shares = RNG.beta(2, 38, 40)  # 0.05 in the mean, each device with its own
         pairs = [
-            Pair(ReleaseFigures(requests=500, errors=int(RNG.binomial(500, s)))) for s in shares
+            FiguresPair(ReleaseFigures(requests=500, errors=int(RNG.binomial(500, s))))
+            for s in shares
         ]
         found = on_all(Figure.ERROR_SHARE, pairs, 0.95)
         assert found is not None

@@ -22,7 +22,7 @@ from slotcast_publisher.cli import app
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.fleet.database.database import FILE_NAME, open_database
 from slotcast_publisher.fleet.database.upkeep import Upkeep
-from slotcast_publisher.fleet.intake.intake import Bounds, Intake
+from slotcast_publisher.fleet.intake.intake import Intake, IntakeBounds
 from slotcast_publisher.fleet.intake.messages import Message
 from slotcast_publisher.serve.companion import Heard
 from slotcast_publisher.settings import FleetSettings
@@ -59,7 +59,7 @@ def model(state: State, reason: str, *, runs: int, wanted: int = 7, **fields: An
 def hear(repo: Path, *messages: Message, ago_s: int = 0, retained: bool = False) -> None:
     """Have an intake take what devices say, and write it."""
     with open_database(repo / FILE_NAME) as database:
-        intake = Intake(database, TOPICS, lambda *_, **__: None, Bounds(batch_wait_s=0.01))
+        intake = Intake(database, TOPICS, lambda *_, **__: None, IntakeBounds(batch_wait_s=0.01))
         for message in messages:
             topic = TOPICS.device(message.device, message.KIND)
             intake.take(Heard(topic, wire.encode(message), retained, NOW_S - ago_s, "b"))

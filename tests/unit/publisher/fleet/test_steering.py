@@ -20,7 +20,7 @@ from slotcast_publisher.fleet.steering.fleet_database import DatabaseFleet
 from slotcast_publisher.fleet.steering.overview import overview
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
 from slotcast_publisher.fleet.steering.saved_views import SavedViews, saved_view
-from slotcast_publisher.notice import Wanted
+from slotcast_publisher.notice import OfferWanted
 from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.offer import Offer
@@ -357,7 +357,7 @@ def test_an_offer_by_hand_while_it_looks_is_never_written_over(
     want = world.deltas.want
 
     def by_hand(*given: Any) -> bool:  # after the present offer was read
-        Repository(world.path, now_s=world.clock).offer("clf", "1", Wanted(state="paused"))
+        Repository(world.path, now_s=world.clock).offer("clf", "1", OfferWanted(state="paused"))
         return want(*given)
 
     monkeypatch.setattr(type(world.deltas), "want", lambda _, *given: by_hand(*given))

@@ -28,7 +28,7 @@ _NOTED_EVERY_S: Final = 60
 """Use is noted this often, so that looking does not become writing."""
 
 
-class Session(msgspec.Struct, frozen=True, kw_only=True):
+class WebSession(msgspec.Struct, frozen=True, kw_only=True):
     """One session.
 
     Attributes:
@@ -91,7 +91,7 @@ class Sessions:
             )
         return secret
 
-    def find(self, secret: str) -> Session | None:
+    def find(self, secret: str) -> WebSession | None:
         """Give the session that has this secret; None if there is none, or it has ended."""
         key, now_s = digest_of(secret), int(self._now_s())
         s, u = tables.sessions.c, tables.users.c
@@ -108,7 +108,7 @@ class Sessions:
             with self._database.transaction() as connection:
                 mine = update(tables.sessions).where(s.secret_sha256 == key)
                 connection.execute(mine.values(seen_s=now_s))
-        return Session(key=key, user=row.user, role=Role(row.role), ends_s=row.ends_s)
+        return WebSession(key=key, user=row.user, role=Role(row.role), ends_s=row.ends_s)
 
     def end(self, key: bytes, by: Actor) -> None:
         """End a session.

@@ -16,7 +16,7 @@ from typing import Final, Literal
 import msgspec
 
 from slotcast_publisher.alarm_settings import AlarmSettings
-from slotcast_publisher.fleet.alarms.kinds import FACTS, Kind
+from slotcast_publisher.fleet.alarms.kinds import FACTS, AlarmKind
 from slotcast_publisher.fleet.alarms.rules import Finding, Judgement
 
 CROWD: Final = "*"
@@ -53,7 +53,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
         names: `device`, `model`, `rollout`, `broker`, as far as it is about one.
     """
 
-    kind: Kind
+    kind: AlarmKind
     subject: str
     raised_s: float
     updated_s: float
@@ -64,13 +64,13 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     names: dict[str, str] = {}
 
     @property
-    def key(self) -> tuple[Kind, str]:
+    def key(self) -> tuple[AlarmKind, str]:
         """What stands only once."""
         return self.kind, self.subject
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class AlarmChange:
     """What has become of an alarm; said, unless `word` is None: then only its words are others."""
 
     word: Word | None
@@ -105,7 +105,7 @@ class Board:
     def __init__(self, settings: AlarmSettings, standing: Iterable[Alarm] = ()) -> None:
         self._settings = settings
         self._standing = {alarm.key: alarm for alarm in standing}
-        self._kinds = {kind: _KindState() for kind in Kind}
+        self._kinds = {kind: _KindState() for kind in AlarmKind}
         for alarm in self._standing.values():
             if alarm.subject == CROWD:
                 self._kinds[alarm.kind].said_count = alarm.count
@@ -115,17 +115,17 @@ class Board:
         """The alarms that stand, in the order in which they were raised."""
         return tuple(self._standing.values())
 
-    def step(self, judgement: Judgement, now_s: float) -> list[Change]:
+    def step(self, judgement: Judgement, now_s: float) -> list[AlarmChange]:
         """Take in what holds now; give what has changed, in the order in which it is to be said.
 
         Args:
             judgement: of the present facts.
             now_s: the clock, in seconds.
         """
-        by_kind: dict[Kind, list[Finding]] = {kind: [] for kind in Kind}
+        by_kind: dict[AlarmKind, list[Finding]] = {kind: [] for kind in AlarmKind}
         for finding in judgement.findings:
             by_kind[finding.kind].append(finding)
-        changes: list[Change] = []
+        changes: list[AlarmChange] = []
         for kind, findings in by_kind.items():
             if kind in judgement.unknown:
                 # What was not looked at has neither lasted nor ended meanwhile.
@@ -135,7 +135,9 @@ class Board:
             changes += self._step_kind(kind, findings, now_s)
         return changes
 
-    def _step_kind(self, kind: Kind, findings: Sequence[Finding], now_s: float) -> list[Change]:
+    def _step_kind(
+        self, kind: AlarmKind, findings: Sequence[Finding], now_s: float
+    ) -> list[AlarmChange]:
         state = self._kinds[kind]
         holding = {finding.subject: finding for finding in findings if finding.holds}
         present = {finding.subject: finding for finding in findings}
@@ -149,7 +151,9 @@ class Board:
 
     # --- single ones ------------------------------------------------------------------------------
 
-    def _clear_singles(self, kind: Kind, present: dict[str, Finding], now_s: float) -> list[Change]:
+    def _clear_singles(
+        self, kind: AlarmKind, present: dict[str, Finding], now_s: float
+    ) -> list[AlarmChange]:
         changes = []
         for subject in self._subjects(kind):
             if subject in present:
@@ -158,7 +162,9 @@ class Board:
                 changes.append(self._clear(kind, subject, now_s))
         return changes
 
-    def _raise_singles(self, kind: Kind, holding: dict[str, Finding], now_s: float) -> list[Change]:
+    def _raise_singles(
+        self, kind: AlarmKind, holding: dict[str, Finding], now_s: float
+    ) -> list[AlarmChange]:
         changes = []
         for subject, finding in holding.items():
             if (kind, subject) in self._standing or not self._has_lasted(kind, subject, now_s):
@@ -177,7 +183,9 @@ class Board:
             changes.append(self._raise(alarm))
         return changes
 
-    def _refresh(self, kind: Kind, holding: dict[str, Finding], now_s: float) -> list[Change]:
+    def _refresh(
+        self, kind: AlarmKind, holding: dict[str, Finding], now_s: float
+    ) -> list[AlarmChange]:
         """Bring the words of those that stand up to date, now and then."""
         changes = []
         for subject in self._subjects(kind):
@@ -189,7 +197,9 @@ class Board:
 
     # --- many at once -----------------------------------------------------------------------------
 
-    def _step_crowd(self, kind: Kind, holding: dict[str, Finding], now_s: float) -> list[Change]:
+    def _step_crowd(
+        self, kind: AlarmKind, holding: dict[str, Finding], now_s: float
+    ) -> list[AlarmChange]:
         crowd = self._standing.get((kind, CROWD))
         named_max, count = self._settings.named_max, len(holding)
         if crowd is None:
@@ -208,7 +218,7 @@ class Board:
         self._kinds[kind].over_s.pop(CROWD, None)
         return self._grown(crowd, holding, now_s)
 
-    def _grown(self, crowd: Alarm, holding: dict[str, Finding], now_s: float) -> list[Change]:
+    def _grown(self, crowd: Alarm, holding: dict[str, Finding], now_s: float) -> list[AlarmChange]:
         state, count = self._kinds[crowd.kind], len(holding)
         has_grown = count >= state.said_count * _GROWN
         if not has_grown and (count == crowd.count or not self._may_update(crowd, now_s)):
@@ -217,41 +227,41 @@ class Board:
         if not has_grown:
             return [change]
         state.said_count = count
-        return [Change("grew", change.alarm)]
+        return [AlarmChange("grew", change.alarm)]
 
     # --- steps of one alarm -----------------------------------------------------------------------
 
-    def _raise(self, alarm: Alarm) -> Change:
+    def _raise(self, alarm: Alarm) -> AlarmChange:
         self._standing[alarm.key] = alarm
         self._kinds[alarm.kind].raised_s.append(alarm.raised_s)
-        return Change("raised", alarm)
+        return AlarmChange("raised", alarm)
 
-    def _change(self, alarm: Alarm, now_s: float, **words: object) -> Change:
+    def _change(self, alarm: Alarm, now_s: float, **words: object) -> AlarmChange:
         changed = msgspec.structs.replace(alarm, updated_s=now_s, **words)
         self._standing[alarm.key] = changed
-        return Change(None, changed)
+        return AlarmChange(None, changed)
 
-    def _clear(self, kind: Kind, subject: str, now_s: float) -> Change:
+    def _clear(self, kind: AlarmKind, subject: str, now_s: float) -> AlarmChange:
         alarm = self._standing.pop((kind, subject))
         self._kinds[kind].over_s.pop(subject, None)
         cleared_s = max(now_s, alarm.raised_s)  # the clock may have been set back
-        return Change("cleared", msgspec.structs.replace(alarm, cleared_s=cleared_s))
+        return AlarmChange("cleared", msgspec.structs.replace(alarm, cleared_s=cleared_s))
 
     # --- questions --------------------------------------------------------------------------------
 
-    def _subjects(self, kind: Kind) -> list[str]:
+    def _subjects(self, kind: AlarmKind) -> list[str]:
         """The subjects of the single alarms of a kind that stand."""
         return [s for k, s in self._standing if k is kind and s != CROWD]
 
-    def _has_lasted(self, kind: Kind, subject: str, now_s: float) -> bool:
+    def _has_lasted(self, kind: AlarmKind, subject: str, now_s: float) -> bool:
         return now_s - self._kinds[kind].since_s[subject] >= FACTS[kind].raise_after_s
 
-    def _is_over(self, kind: Kind, subject: str, now_s: float) -> bool:
+    def _is_over(self, kind: AlarmKind, subject: str, now_s: float) -> bool:
         over_s = self._kinds[kind].over_s
         over_s[subject] = min(now_s, over_s.get(subject, now_s))
         return now_s - over_s[subject] >= FACTS[kind].clear_after_s
 
-    def _may_raise(self, kind: Kind, now_s: float) -> bool:
+    def _may_raise(self, kind: AlarmKind, now_s: float) -> bool:
         raised_s = self._kinds[kind].raised_s
         while raised_s and not 0 <= now_s - raised_s[0] < _HOUR_S:
             raised_s.popleft()
@@ -262,7 +272,7 @@ class Board:
         return not 0 <= now_s - alarm.updated_s < _UPDATED_EVERY_S
 
 
-def _crowd_words(kind: Kind, holding: dict[str, Finding]) -> dict[str, object]:
+def _crowd_words(kind: AlarmKind, holding: dict[str, Finding]) -> dict[str, object]:
     subjects = tuple(holding)[:SUBJECTS_MAX]
     more = ", ..." if len(holding) > len(subjects) else ""
     return {

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 
-class Kind(StrEnum):
+class AlarmKind(StrEnum):
     """What can need a person."""
 
     DEVICE_SILENT = "device_silent"
@@ -51,16 +51,16 @@ class KindFacts:
 
 
 FACTS: Final = {
-    Kind.DEVICE_SILENT: KindFacts("device", 60.0, 0.0),
-    Kind.DISK_LOW: KindFacts("device", 60.0, 300.0),
-    Kind.CLOCK_OFF: KindFacts("device", 60.0, 300.0),
-    Kind.ID_SHARED: KindFacts("device", 0.0, 0.0),
-    Kind.RELEASE_FAILING: KindFacts("model", 0.0, 300.0),
-    Kind.ROLLOUT_PAUSED: KindFacts("rollout", 0.0, 0.0),
-    Kind.SIGNATURE_EXPIRING: KindFacts("", 0.0, 0.0),
-    Kind.CERTIFICATE_EXPIRING: KindFacts("", 0.0, 0.0),
-    Kind.BROKER_REFUSING: KindFacts("broker", 60.0, 120.0),
-    Kind.BROKER_UNREACHABLE: KindFacts("broker", 120.0, 120.0),
-    Kind.DATABASE_FAILING: KindFacts("", 30.0, 60.0),
+    AlarmKind.DEVICE_SILENT: KindFacts("device", 60.0, 0.0),
+    AlarmKind.DISK_LOW: KindFacts("device", 60.0, 300.0),
+    AlarmKind.CLOCK_OFF: KindFacts("device", 60.0, 300.0),
+    AlarmKind.ID_SHARED: KindFacts("device", 0.0, 0.0),
+    AlarmKind.RELEASE_FAILING: KindFacts("model", 0.0, 300.0),
+    AlarmKind.ROLLOUT_PAUSED: KindFacts("rollout", 0.0, 0.0),
+    AlarmKind.SIGNATURE_EXPIRING: KindFacts("", 0.0, 0.0),
+    AlarmKind.CERTIFICATE_EXPIRING: KindFacts("", 0.0, 0.0),
+    AlarmKind.BROKER_REFUSING: KindFacts("broker", 60.0, 120.0),
+    AlarmKind.BROKER_UNREACHABLE: KindFacts("broker", 120.0, 120.0),
+    AlarmKind.DATABASE_FAILING: KindFacts("", 30.0, 60.0),
 }
 """One row for each kind."""

@@ -18,7 +18,7 @@ from slotcast_publisher.fleet.alarms.facts import (
     Facts,
     ReleaseFacts,
 )
-from slotcast_publisher.fleet.alarms.kinds import Kind
+from slotcast_publisher.fleet.alarms.kinds import AlarmKind
 from slotcast_publisher.fleet.figures.shares import Share, is_surely_above
 from slotcast_schemas.reasons import Reason
 
@@ -55,7 +55,7 @@ class Finding:
         names: `device`, `model`, `rollout`, `broker`, as far as it is about one.
     """
 
-    kind: Kind
+    kind: AlarmKind
     subject: str
     text: str
     holds: bool = True
@@ -67,7 +67,7 @@ class Judgement:
     """What holds now, and what could not be looked at."""
 
     findings: tuple[Finding, ...]
-    unknown: frozenset[Kind]
+    unknown: frozenset[AlarmKind]
 
 
 def judge(facts: Facts, limits: AlarmSettings) -> Judgement:
@@ -87,20 +87,25 @@ def judge(facts: Facts, limits: AlarmSettings) -> Judgement:
     return Judgement(findings, unknown)
 
 
-def _unknown(facts: Facts) -> frozenset[Kind]:
-    found: set[Kind] = set()
+def _unknown(facts: Facts) -> frozenset[AlarmKind]:
+    found: set[AlarmKind] = set()
     if facts.devices is None:
-        found |= {Kind.DEVICE_SILENT, Kind.DISK_LOW, Kind.CLOCK_OFF, Kind.ID_SHARED}
+        found |= {
+            AlarmKind.DEVICE_SILENT,
+            AlarmKind.DISK_LOW,
+            AlarmKind.CLOCK_OFF,
+            AlarmKind.ID_SHARED,
+        }
     if not facts.is_heard:
-        found.add(Kind.DEVICE_SILENT)  # it is us who do not hear
+        found.add(AlarmKind.DEVICE_SILENT)  # it is us who do not hear
     if facts.releases is None:
-        found.add(Kind.RELEASE_FAILING)
+        found.add(AlarmKind.RELEASE_FAILING)
     if facts.rollouts is None:
-        found.add(Kind.ROLLOUT_PAUSED)
+        found.add(AlarmKind.ROLLOUT_PAUSED)
     if facts.signatures is None:
-        found.add(Kind.SIGNATURE_EXPIRING)
+        found.add(AlarmKind.SIGNATURE_EXPIRING)
     if facts.certificates is None:
-        found.add(Kind.CERTIFICATE_EXPIRING)
+        found.add(AlarmKind.CERTIFICATE_EXPIRING)
     return frozenset(found)
 
 
@@ -112,7 +117,7 @@ def _silent(facts: Facts, limits: AlarmSettings) -> Iterator[Finding]:
         silent_s = facts.now_s - device.seen_s
         if not device.online and silent_s > limits.silent_s:
             yield _of_device(
-                Kind.DEVICE_SILENT, device, f"offline, and not heard of for {_time(silent_s)}"
+                AlarmKind.DEVICE_SILENT, device, f"offline, and not heard of for {_time(silent_s)}"
             )
 
 
@@ -123,7 +128,7 @@ def _disk_low(facts: Facts, limits: AlarmSettings) -> Iterator[Finding]:
         if free is None or free >= low * DISK_NEAR:
             continue
         text = f"{_size(free)} free on its disk, below {_size(low)}"
-        yield _of_device(Kind.DISK_LOW, device, text, holds=free < low)
+        yield _of_device(AlarmKind.DISK_LOW, device, text, holds=free < low)
 
 
 def _clock_off(facts: Facts, limits: AlarmSettings) -> Iterator[Finding]:
@@ -133,7 +138,7 @@ def _clock_off(facts: Facts, limits: AlarmSettings) -> Iterator[Finding]:
         if not is_said and off_s <= limits.clock_off_max_s * CLOCK_NEAR:
             continue
         yield _of_device(
-            Kind.CLOCK_OFF,
+            AlarmKind.CLOCK_OFF,
             device,
             _clock_words(device),
             holds=is_said or off_s > limits.clock_off_max_s,
@@ -154,10 +159,10 @@ def _id_shared(facts: Facts, limits: AlarmSettings) -> Iterator[Finding]:
         if device.twins_seen_s is None or facts.now_s - device.twins_seen_s > TWINS_S:
             continue
         why = f": {device.twins_why}" if device.twins_why else ""
-        yield _of_device(Kind.ID_SHARED, device, f"two devices use this id{why}")
+        yield _of_device(AlarmKind.ID_SHARED, device, f"two devices use this id{why}")
 
 
-def _of_device(kind: Kind, device: DeviceFacts, text: str, *, holds: bool = True) -> Finding:
+def _of_device(kind: AlarmKind, device: DeviceFacts, text: str, *, holds: bool = True) -> Finding:
     return Finding(kind, device.id, f"{device.id}: {text}", holds, {"device": device.id})
 
 
@@ -173,7 +178,7 @@ def _failing(facts: Facts, limits: AlarmSettings) -> Iterator[Finding]:
         if not holds and share.value <= limits.failing_share * SHARE_NEAR:
             continue
         yield Finding(
-            Kind.RELEASE_FAILING,
+            AlarmKind.RELEASE_FAILING,
             f"{release.model} {release.version}",
             f"{release.model} {release.version}: {share} devices did not take it"
             f" ({_by_reason(release)})",
@@ -194,7 +199,7 @@ def _paused(facts: Facts, limits: AlarmSettings) -> Iterator[Finding]:
         who = f" {rollout.who}" if rollout.who else ""
         why = f": {rollout.why}" if rollout.why else ""
         yield Finding(
-            Kind.ROLLOUT_PAUSED,
+            AlarmKind.ROLLOUT_PAUSED,
             f"{rollout.model}/{rollout.name}",
             f"{rollout.name} of {rollout.model} was paused by {rollout.by}{who}{why}",
             names=_names(model=rollout.model, rollout=rollout.name),
@@ -206,7 +211,7 @@ def _paused(facts: Facts, limits: AlarmSettings) -> Iterator[Finding]:
 
 def _signatures(facts: Facts, limits: AlarmSettings) -> Iterator[Finding]:
     return _ending(
-        Kind.SIGNATURE_EXPIRING,
+        AlarmKind.SIGNATURE_EXPIRING,
         facts.signatures or (),
         facts.now_s,
         limits.signature_left_days * _DAY_S,
@@ -215,7 +220,7 @@ def _signatures(facts: Facts, limits: AlarmSettings) -> Iterator[Finding]:
 
 def _certificates(facts: Facts, limits: AlarmSettings) -> Iterator[Finding]:
     return _ending(
-        Kind.CERTIFICATE_EXPIRING,
+        AlarmKind.CERTIFICATE_EXPIRING,
         facts.certificates or (),
         facts.now_s,
         limits.certificate_left_days * _DAY_S,
@@ -223,7 +228,7 @@ def _certificates(facts: Facts, limits: AlarmSettings) -> Iterator[Finding]:
 
 
 def _ending(
-    kind: Kind, things: Iterable[Expiring], now_s: float, left_max_s: float
+    kind: AlarmKind, things: Iterable[Expiring], now_s: float, left_max_s: float
 ) -> Iterator[Finding]:
     for thing in things:
         left_s = thing.expires_s - now_s
@@ -237,7 +242,7 @@ def _ending(
 
 
 def _broker_rule(
-    kind: Kind, is_meant: Callable[[BrokerFacts], bool]
+    kind: AlarmKind, is_meant: Callable[[BrokerFacts], bool]
 ) -> Callable[[Facts, AlarmSettings], Iterator[Finding]]:
     def rule(facts: Facts, limits: AlarmSettings) -> Iterator[Finding]:
         del limits
@@ -252,27 +257,27 @@ def _broker_rule(
 def _database(facts: Facts, limits: AlarmSettings) -> Iterator[Finding]:
     del limits
     if facts.database:
-        yield Finding(Kind.DATABASE_FAILING, "database", facts.database)
+        yield Finding(AlarmKind.DATABASE_FAILING, "database", facts.database)
 
 
 # --- all of them ----------------------------------------------------------------------------------
 
-_RULES: Final[Mapping[Kind, Callable[[Facts, AlarmSettings], Iterator[Finding]]]] = {
-    Kind.DEVICE_SILENT: _silent,
-    Kind.DISK_LOW: _disk_low,
-    Kind.CLOCK_OFF: _clock_off,
-    Kind.ID_SHARED: _id_shared,
-    Kind.RELEASE_FAILING: _failing,
-    Kind.ROLLOUT_PAUSED: _paused,
-    Kind.SIGNATURE_EXPIRING: _signatures,
-    Kind.CERTIFICATE_EXPIRING: _certificates,
-    Kind.BROKER_REFUSING: _broker_rule(
-        Kind.BROKER_REFUSING, lambda broker: broker.reason != Reason.LINK_DOWN
+_RULES: Final[Mapping[AlarmKind, Callable[[Facts, AlarmSettings], Iterator[Finding]]]] = {
+    AlarmKind.DEVICE_SILENT: _silent,
+    AlarmKind.DISK_LOW: _disk_low,
+    AlarmKind.CLOCK_OFF: _clock_off,
+    AlarmKind.ID_SHARED: _id_shared,
+    AlarmKind.RELEASE_FAILING: _failing,
+    AlarmKind.ROLLOUT_PAUSED: _paused,
+    AlarmKind.SIGNATURE_EXPIRING: _signatures,
+    AlarmKind.CERTIFICATE_EXPIRING: _certificates,
+    AlarmKind.BROKER_REFUSING: _broker_rule(
+        AlarmKind.BROKER_REFUSING, lambda broker: broker.reason != Reason.LINK_DOWN
     ),
-    Kind.BROKER_UNREACHABLE: _broker_rule(
-        Kind.BROKER_UNREACHABLE, lambda broker: broker.reason == Reason.LINK_DOWN
+    AlarmKind.BROKER_UNREACHABLE: _broker_rule(
+        AlarmKind.BROKER_UNREACHABLE, lambda broker: broker.reason == Reason.LINK_DOWN
     ),
-    Kind.DATABASE_FAILING: _database,
+    AlarmKind.DATABASE_FAILING: _database,
 }
 """The rule of each kind."""
 

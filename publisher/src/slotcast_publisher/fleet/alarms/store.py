@@ -10,13 +10,13 @@ import msgspec
 from sqlalchemy import Connection, RowMapping, and_, or_, select, update
 
 from slotcast_publisher.fleet.alarms.board import Alarm, Word
-from slotcast_publisher.fleet.alarms.kinds import Kind
+from slotcast_publisher.fleet.alarms.kinds import AlarmKind
 from slotcast_publisher.fleet.database.tables import alarms
 from slotcast_schemas.decoders import make_decoders
 
 _TEXT_MAX_CHARS: Final = 2_000
 _UNPOSTED_MAX: Final = 1_000
-_KINDS: Final = frozenset(map(str, Kind))
+_KINDS: Final = frozenset(map(str, AlarmKind))
 
 
 class _Subjects(msgspec.Struct, frozen=True):
@@ -38,7 +38,7 @@ class PostKey:
         word: what the post says of it.
     """
 
-    kind: Kind
+    kind: AlarmKind
     subject: str
     raised_s: float
     word: Word
@@ -128,7 +128,7 @@ def mark_posted(connection: Connection, key: PostKey, at_s: float) -> None:
         connection.execute(update(alarms).where(same).values({columns[key.word]: at_s}))
 
 
-def _same(kind: Kind, subject: str, raised_s: float) -> Any:
+def _same(kind: AlarmKind, subject: str, raised_s: float) -> Any:
     return and_(
         alarms.c.kind == str(kind), alarms.c.subject == subject, alarms.c.raised_s == raised_s
     )
@@ -140,7 +140,7 @@ def _alarm(row: RowMapping) -> Alarm:
     except msgspec.DecodeError:
         held = _Subjects()
     return Alarm(
-        kind=Kind(row["kind"]),
+        kind=AlarmKind(row["kind"]),
         subject=row["subject"],
         raised_s=row["raised_s"],
         updated_s=row["updated_s"],

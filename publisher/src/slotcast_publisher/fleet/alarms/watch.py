@@ -17,9 +17,9 @@ import msgspec
 
 from slotcast_publisher.alarm_settings import AlarmSettings
 from slotcast_publisher.fleet.alarms import gather, store
-from slotcast_publisher.fleet.alarms.board import Alarm, Board, Change, Word
+from slotcast_publisher.fleet.alarms.board import Alarm, AlarmChange, Board, Word
 from slotcast_publisher.fleet.alarms.facts import BrokerFacts, Expiring, Facts
-from slotcast_publisher.fleet.alarms.kinds import Kind
+from slotcast_publisher.fleet.alarms.kinds import AlarmKind
 from slotcast_publisher.fleet.alarms.rules import judge
 from slotcast_publisher.fleet.alarms.webhook import Post, Poster, read_secret
 from slotcast_publisher.fleet.database import lease
@@ -103,7 +103,7 @@ class Watch:
         self._holder = uuid.uuid4().hex
         self._board: Board | None = None
         self._is_whole = False  # whether the board has what stood in the database
-        self._unsaved: dict[tuple[Kind, str, float], Alarm] = {}
+        self._unsaved: dict[tuple[AlarmKind, str, float], Alarm] = {}
         self._posted: list[tuple[store.PostKey, float]] = []
         self._signatures = _Remembered(_EXPIRING_EVERY_S)
         self._certificates = _Remembered(_CERTIFICATES_EVERY_S)
@@ -199,7 +199,7 @@ class Watch:
 
     # --- telling ----------------------------------------------------------------------------------
 
-    def _note(self, changes: Iterable[Change]) -> None:
+    def _note(self, changes: Iterable[AlarmChange]) -> None:
         """Keep what is to be written; of what nobody could write for long, the oldest goes."""
         for change in changes:
             alarm = change.alarm
@@ -207,7 +207,7 @@ class Watch:
         while len(self._unsaved) > _UNSAVED_MAX:
             del self._unsaved[next(iter(self._unsaved))]
 
-    def _tell(self, changes: Iterable[Change]) -> None:
+    def _tell(self, changes: Iterable[AlarmChange]) -> None:
         for change in changes:
             if change.word is None:
                 continue

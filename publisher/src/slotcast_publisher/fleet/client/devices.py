@@ -9,7 +9,12 @@ from typing import Any, Final
 import msgspec
 
 from slotcast_publisher.fleet.client.connection import Connection, part
-from slotcast_publisher.fleet.database.listing import Change, KnownDevice, KnownModel, Wanted
+from slotcast_publisher.fleet.database.listing import (
+    DevicesWanted,
+    HistoryEntry,
+    KnownDevice,
+    KnownModel,
+)
 from slotcast_publisher.fleet.web.api.device_types import (
     DeviceDetail,
     DevicePage,
@@ -23,7 +28,7 @@ PAGE: Final = 500
 """The number of devices that are asked for at once."""
 
 
-def counts(connection: Connection, wanted: Wanted) -> Counts:
+def counts(connection: Connection, wanted: DevicesWanted) -> Counts:
     """Count the devices that are asked for.
 
     Args:
@@ -33,7 +38,9 @@ def counts(connection: Connection, wanted: Wanted) -> Counts:
     return connection.get("/counts", Counts, _parameters(wanted))
 
 
-def devices(connection: Connection, wanted: Wanted, limit: int | None) -> Iterator[DeviceView]:
+def devices(
+    connection: Connection, wanted: DevicesWanted, limit: int | None
+) -> Iterator[DeviceView]:
     """Give the devices that are asked for, by their ids.
 
     Args:
@@ -66,7 +73,7 @@ def device(connection: Connection, device_id: str) -> DeviceDetail:
     return connection.get(f"/devices/{part(device_id)}", DeviceDetail)
 
 
-def _parameters(wanted: Wanted) -> dict[str, str | int | Sequence[str] | None]:
+def _parameters(wanted: DevicesWanted) -> dict[str, str | int | Sequence[str] | None]:
     """Give what an address says to ask for these."""
     return {
         "model": wanted.model,
@@ -136,10 +143,10 @@ def seconds(time: str | None) -> int | None:
     return None if time is None else int(datetime.fromisoformat(time).timestamp())
 
 
-def changes_of(view: DeviceDetail) -> list[Change]:
+def changes_of(view: DeviceDetail) -> list[HistoryEntry]:
     """Give the history of a device as the database of its own machine would give it."""
     return [
-        Change(
+        HistoryEntry(
             at_s=seconds(change.at) or 0,
             device_at_s=seconds(change.device_at) or 0,
             model=change.model,

@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from slotcast_publisher.delivery.publish import publish
 from slotcast_publisher.fleet.simulate.population import parse_tags
 from slotcast_publisher.fleet.simulate.script import parse_script
-from slotcast_publisher.fleet.simulate.simulation import Simulation, Wanted
+from slotcast_publisher.fleet.simulate.simulation import Simulation, SimulationWanted
 from slotcast_publisher.fleet.steering import requests
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
 from slotcast_publisher.release.delta_payloads import all_builders
@@ -197,14 +197,14 @@ def network(seed: int, moved: float) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def wanted_fleet(count: int, seed: int) -> Wanted:
+def wanted_fleet(count: int, seed: int) -> SimulationWanted:
     """Say what devices the demonstration has.
 
     Args:
         count: how many.
         seed: chooses who is what, and all chance.
     """
-    return Wanted(
+    return SimulationWanted(
         count=count,
         prefix="cam",
         tags=parse_tags(list(_TAGS)),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from slotcast_publisher.fleet.client.connection import Connection
     from slotcast_publisher.fleet.commands.fleet_text import Table
     from slotcast_publisher.fleet.database.database import Database
-    from slotcast_publisher.fleet.database.listing import KnownDevice, Wanted
+    from slotcast_publisher.fleet.database.listing import DevicesWanted, KnownDevice
 
 DEVICES_SHOWN: Final = 200
 """So many devices are shown to people, unless they ask for another number."""
@@ -100,7 +100,7 @@ def _fleet(
         _show(lambda: _view(opened, asked, most), watch=watch, as_json=json)
 
 
-def _show(look: Callable[[], View], *, watch: bool, as_json: bool) -> None:
+def _show(look: Callable[[], FleetOutput], *, watch: bool, as_json: bool) -> None:
     if watch:
         _watch(look, as_json=as_json)
     else:
@@ -121,11 +121,11 @@ class _Asked:
     seen_since_s: Callable[[float], int] | None
     unseen_since_s: Callable[[float], int] | None
 
-    def at(self, now_s: float) -> Wanted:
+    def at(self, now_s: float) -> DevicesWanted:
         """Give which devices that are, now."""
-        from slotcast_publisher.fleet.database.listing import Wanted
+        from slotcast_publisher.fleet.database.listing import DevicesWanted
 
-        return Wanted(
+        return DevicesWanted(
             device=self.device,
             model=self.model,
             version=self.version,
@@ -138,7 +138,7 @@ class _Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class FleetOutput:
     """What is shown: fields for programs; lines, a table and more lines for people."""
 
     fields: dict[str, Any]
@@ -153,7 +153,7 @@ class View:
         return [*self.above, *(aligned(self.table) if self.table else ()), *self.below]
 
 
-def _view(database: Database, asked: _Asked, limit: int | None) -> View:
+def _view(database: Database, asked: _Asked, limit: int | None) -> FleetOutput:
     from slotcast_publisher.fleet.database import device_json, listing
 
     now_s = time.time()
@@ -177,7 +177,7 @@ def _view(database: Database, asked: _Asked, limit: int | None) -> View:
     )
 
 
-def _remote_view(page: Connection, asked: _Asked, limit: int | None) -> View:
+def _remote_view(page: Connection, asked: _Asked, limit: int | None) -> FleetOutput:
     """Show what a page elsewhere knows."""
     from slotcast_publisher.fleet.client import devices as remote
 
@@ -206,13 +206,13 @@ def _list_view(
     states: Sequence[tuple[str, str, str, int]],
     history: dict[str, Any],
     now_s: float,
-) -> View:
+) -> FleetOutput:
     """Show a list of devices, from wherever they come."""
     from slotcast_publisher.fleet.commands import fleet_text
 
     count, online = counts
     left = count - len(devices)
-    return View(
+    return FleetOutput(
         fields={
             "devices": list(fields),
             "counts": {
@@ -239,7 +239,7 @@ def _list_view(
     )
 
 
-def _remote_device_view(page: Connection, wanted: Wanted, now_s: float) -> View:
+def _remote_device_view(page: Connection, wanted: DevicesWanted, now_s: float) -> FleetOutput:
     from slotcast_publisher.fleet.client import devices as remote
     from slotcast_publisher.fleet.commands import fleet_text
 
@@ -247,7 +247,7 @@ def _remote_device_view(page: Connection, wanted: Wanted, now_s: float) -> View:
     changes = remote.changes_of(found)
     figures = msgspec.to_builtins(found.history.figures)
     lines = fleet_text.device_lines(remote.known_device(found), changes, figures, now_s)
-    return View(
+    return FleetOutput(
         fields=msgspec.to_builtins(found),
         above=list(lines),
         table=[],
@@ -255,7 +255,9 @@ def _remote_device_view(page: Connection, wanted: Wanted, now_s: float) -> View:
     )
 
 
-def _device_view(connection: Any, wanted: Wanted, history: dict[str, Any], now_s: float) -> View:
+def _device_view(
+    connection: Any, wanted: DevicesWanted, history: dict[str, Any], now_s: float
+) -> FleetOutput:
     from slotcast_publisher.fleet.commands import fleet_text
     from slotcast_publisher.fleet.database import device_json, listing
 
@@ -269,7 +271,7 @@ def _device_view(connection: Any, wanted: Wanted, history: dict[str, Any], now_s
         "changes": device_json.history_fields(changes),
         "figures": figures,
     }
-    return View(
+    return FleetOutput(
         fields=device_json.device_fields(device) | {"history": history},
         above=list(fleet_text.device_lines(device, changes, figures, now_s)),
         table=[],
@@ -280,7 +282,7 @@ def _device_view(connection: Any, wanted: Wanted, history: dict[str, Any], now_s
 # --- live ---------------------------------------------------------------------------------------
 
 
-def _watch(look: Callable[[], View], *, as_json: bool) -> None:
+def _watch(look: Callable[[], FleetOutput], *, as_json: bool) -> None:
     """Show each change until Ctrl-C: on a terminal in place, else one below the other."""
     # Elsewhere a signal means that work was left undone; here it is how it ends.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -292,7 +294,7 @@ def _watch(look: Callable[[], View], *, as_json: bool) -> None:
             _show_live(look)
 
 
-def _print_changes(look: Callable[[], View], *, as_json: bool) -> None:
+def _print_changes(look: Callable[[], FleetOutput], *, as_json: bool) -> None:
     before = ""
     while True:
         view = look()
@@ -305,7 +307,7 @@ def _print_changes(look: Callable[[], View], *, as_json: bool) -> None:
         time.sleep(LOOK_EVERY_S)
 
 
-def _show_live(look: Callable[[], View]) -> None:
+def _show_live(look: Callable[[], FleetOutput]) -> None:
     from rich.live import Live
 
     live = Live(_drawn(look()), screen=True, auto_refresh=False)
@@ -318,7 +320,7 @@ def _show_live(look: Callable[[], View]) -> None:
         live.stop()
 
 
-def _drawn(view: View) -> Any:
+def _drawn(view: FleetOutput) -> Any:
     """Give what rich draws; texts stay texts, whatever brackets are in them."""
     from rich.console import Group
     from rich.table import Table as RichTable

@@ -15,7 +15,7 @@ from rich.cells import cell_len
 
 from slotcast_publisher.cli.common import size
 from slotcast_publisher.fleet.database.listing import (
-    Change,
+    HistoryEntry,
     KnownDevice,
     KnownModel,
 )
@@ -103,7 +103,7 @@ def notes_of(device: KnownDevice) -> Iterator[str]:
 
 def device_lines(
     device: KnownDevice,
-    changes: Sequence[Change],
+    changes: Sequence[HistoryEntry],
     figures: Sequence[Mapping[str, Any]],
     now_s: float,
 ) -> Iterator[str]:
@@ -217,7 +217,7 @@ def _figures_table(figures: Iterable[Mapping[str, Any]]) -> Table:
     ]
 
 
-def _change_lines(change: Change) -> Iterator[str]:
+def _change_lines(change: HistoryEntry) -> Iterator[str]:
     version = f"runs {change.version}" if change.version else "runs nothing"
     wanted = f", wanted {change.target_version}" if change.target_version else ""
     said = f"{change.model}: {change.state} {change.reason}; {version}{wanted}"

@@ -218,8 +218,8 @@ def _make(
     with _needing_devices():
         from slotcast_publisher.fleet.simulate.population import parse_tags
         from slotcast_publisher.fleet.simulate.script import Script, read_script
-        from slotcast_publisher.fleet.simulate.simulation import Simulation, Wanted
-    wanted = Wanted(
+        from slotcast_publisher.fleet.simulate.simulation import Simulation, SimulationWanted
+    wanted = SimulationWanted(
         count=devices,
         prefix=prefix,
         tags=parse_tags(tag or ()),

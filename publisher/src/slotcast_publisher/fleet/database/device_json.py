@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from slotcast_publisher.fleet.database.listing import (
-    Change,
     FiguresOfRelease,
+    HistoryEntry,
     KnownDevice,
     KnownModel,
 )
@@ -73,7 +73,7 @@ def model_fields(model: KnownModel) -> dict[str, Any]:
     }
 
 
-def history_fields(changes: Iterable[Change]) -> list[dict[str, Any]]:
+def history_fields(changes: Iterable[HistoryEntry]) -> list[dict[str, Any]]:
     """Give a device's history."""
     return [
         {

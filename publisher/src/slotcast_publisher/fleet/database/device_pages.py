@@ -24,8 +24,8 @@ from sqlalchemy import (
 
 from slotcast_publisher.fleet.database.keyset import SortKey, Value, after
 from slotcast_publisher.fleet.database.listing import (
+    DevicesWanted,
     KnownDevice,
-    Wanted,
     conditions_of_devices,
     conditions_of_models,
     devices_by_id,
@@ -43,7 +43,7 @@ FEW_MAX: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class DevicePage:
+class KnownDevicePage:
     """A part of a list of devices.
 
     Attributes:
@@ -57,12 +57,12 @@ class DevicePage:
 
 def device_page(
     connection: Connection,
-    wanted: Wanted,
+    wanted: DevicesWanted,
     sort: Sort = "id",
     *,
     limit: int,
     behind: Sequence[Value] | None = None,
-) -> DevicePage:
+) -> KnownDevicePage:
     """Give a page of devices.
 
     Args:
@@ -90,10 +90,10 @@ def device_page(
     rows = [tuple(row) for row in connection.execute(query)]
     shown = rows[:limit]
     last = shown[-1] if len(rows) > limit else None
-    return DevicePage(devices_by_id(connection, wanted, [row[-1] for row in shown]), last)
+    return KnownDevicePage(devices_by_id(connection, wanted, [row[-1] for row in shown]), last)
 
 
-def count_of(connection: Connection, wanted: Wanted) -> int:
+def count_of(connection: Connection, wanted: DevicesWanted) -> int:
     """Count the devices that are asked for.
 
     Args:
@@ -112,7 +112,7 @@ def count_of(connection: Connection, wanted: Wanted) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def _chosen(connection: Connection, wanted: Wanted) -> list[ColumnElement[bool]]:
+def _chosen(connection: Connection, wanted: DevicesWanted) -> list[ColumnElement[bool]]:
     """Say which rows of `devices` are asked for: few by a list, many each by a look of its own."""
     found = conditions_of_devices(wanted)
     if not wanted.is_of_models:
@@ -128,7 +128,7 @@ def _chosen(connection: Connection, wanted: Wanted) -> list[ColumnElement[bool]]
     return [*found, same]
 
 
-def _keys(sort: Sort, wanted: Wanted) -> tuple[SortKey, ...]:
+def _keys(sort: Sort, wanted: DevicesWanted) -> tuple[SortKey, ...]:
     is_descending = sort.startswith("-")
     match sort.removeprefix("-"):
         case "id":

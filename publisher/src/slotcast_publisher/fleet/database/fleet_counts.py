@@ -42,7 +42,7 @@ class Presence:
 
 
 @dataclass(frozen=True, slots=True)
-class VersionCount:
+class CountedVersion:
     """How many devices run a release; sequence 0 and no version for none."""
 
     model: str
@@ -52,7 +52,7 @@ class VersionCount:
 
 
 @dataclass(frozen=True, slots=True)
-class StateCount:
+class CountedState:
     """How many devices are in a state for a reason."""
 
     model: str
@@ -80,7 +80,7 @@ def presence(connection: Connection, unseen_since_s: int, clock_off_max_s: int) 
     return Presence(*map(int, connection.execute(query.select_from(devices)).one()))
 
 
-def version_counts(connection: Connection, model: str | None = None) -> list[VersionCount]:
+def version_counts(connection: Connection, model: str | None = None) -> list[CountedVersion]:
     """Say how many devices run which release, by model, the newest first.
 
     Args:
@@ -95,7 +95,7 @@ def version_counts(connection: Connection, model: str | None = None) -> list[Ver
         query.order_by(m.model, m.active_sequence.desc()).limit(KINDS_MAX)
     ).all()
     names = _version_names(connection, [(row[0], row[1]) for row in rows])
-    return [VersionCount(row[0], names.get((row[0], row[1]), ""), row[1], row[2]) for row in rows]
+    return [CountedVersion(row[0], names.get((row[0], row[1]), ""), row[1], row[2]) for row in rows]
 
 
 def _version_names(
@@ -122,7 +122,7 @@ def _version_names(
     return names
 
 
-def state_counts(connection: Connection, model: str | None = None) -> list[StateCount]:
+def state_counts(connection: Connection, model: str | None = None) -> list[CountedState]:
     """Say how many devices are in which state for which reason, by model, the most common first.
 
     Args:
@@ -135,7 +135,7 @@ def state_counts(connection: Connection, model: str | None = None) -> list[State
     if model is not None:
         query = query.where(m.model == model)
     rows = connection.execute(query.order_by(*columns).limit(KINDS_MAX)).all()
-    found = [StateCount(row[0], row[1], row[2], row[3]) for row in rows]
+    found = [CountedState(row[0], row[1], row[2], row[3]) for row in rows]
     by_model = groupby(found, key=lambda each: each.model)
     return [each for _, its in by_model for each in sorted(its, key=lambda each: -each.devices)]
 

@@ -40,7 +40,7 @@ _LINK: Final = msgspec.json.Decoder(LinkStatus)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DevicesWanted:
     """Which devices are asked for; None stands for any.
 
     Attributes:
@@ -125,7 +125,7 @@ class KnownDevice:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class HistoryEntry:
     """An entry of a device's history: what it said, when that was new.
 
     Attributes:
@@ -162,7 +162,7 @@ class FiguresOfRelease:
 
 
 def known_devices(
-    connection: Connection, wanted: Wanted, limit: int | None = None
+    connection: Connection, wanted: DevicesWanted, limit: int | None = None
 ) -> list[KnownDevice]:
     """Give the devices that are asked for, by their ids.
 
@@ -178,7 +178,9 @@ def known_devices(
     return _known(connection, wanted, ids)
 
 
-def devices_by_id(connection: Connection, wanted: Wanted, ids: Sequence[str]) -> list[KnownDevice]:
+def devices_by_id(
+    connection: Connection, wanted: DevicesWanted, ids: Sequence[str]
+) -> list[KnownDevice]:
     """Give devices in the order of the ids that are given; one that is gone is left out.
 
     Args:
@@ -191,7 +193,7 @@ def devices_by_id(connection: Connection, wanted: Wanted, ids: Sequence[str]) ->
 
 
 def _known(
-    connection: Connection, wanted: Wanted, ids: Select[tuple[str]] | Sequence[str]
+    connection: Connection, wanted: DevicesWanted, ids: Select[tuple[str]] | Sequence[str]
 ) -> list[KnownDevice]:
     of_devices = connection.execute(
         select(devices).where(devices.c.id.in_(ids)).order_by(devices.c.id)
@@ -205,7 +207,7 @@ def _known(
     return [_device(row, models.get(row["id"], ())) for row in of_devices]
 
 
-def count_devices(connection: Connection, wanted: Wanted) -> tuple[int, int]:
+def count_devices(connection: Connection, wanted: DevicesWanted) -> tuple[int, int]:
     """Say how many devices that are asked for there are, and how many of them are online.
 
     Args:
@@ -217,7 +219,7 @@ def count_devices(connection: Connection, wanted: Wanted) -> tuple[int, int]:
     return int(every), int(online)
 
 
-def count_versions(connection: Connection, wanted: Wanted) -> list[tuple[str, str, int]]:
+def count_versions(connection: Connection, wanted: DevicesWanted) -> list[tuple[str, str, int]]:
     """Say how many devices run which version of which model; the version is empty for none.
 
     Args:
@@ -236,7 +238,7 @@ def count_versions(connection: Connection, wanted: Wanted) -> list[tuple[str, st
     return [(model, version, int(count)) for model, version, count in connection.execute(query)]
 
 
-def count_states(connection: Connection, wanted: Wanted) -> list[tuple[str, str, str, int]]:
+def count_states(connection: Connection, wanted: DevicesWanted) -> list[tuple[str, str, str, int]]:
     """Say how many devices are in which state for which reason, by model; the most common first.
 
     Args:
@@ -257,7 +259,7 @@ def count_states(connection: Connection, wanted: Wanted) -> list[tuple[str, str,
     ]
 
 
-def history_of(connection: Connection, device: str, model: str | None = None) -> list[Change]:
+def history_of(connection: Connection, device: str, model: str | None = None) -> list[HistoryEntry]:
     """Give the history of a device, the newest first.
 
     Args:
@@ -286,7 +288,7 @@ def figures_of_device(connection: Connection, device: str) -> list[FiguresOfRele
 # --- how it is asked for -------------------------------------------------------------------------
 
 
-def conditions_of_devices(wanted: Wanted) -> list[ColumnElement[bool]]:
+def conditions_of_devices(wanted: DevicesWanted) -> list[ColumnElement[bool]]:
     """Say which rows of `devices` are asked for, but for what is asked of their models."""
     d, found = devices.c, []
     if wanted.device is not None:
@@ -307,7 +309,7 @@ def conditions_of_devices(wanted: Wanted) -> list[ColumnElement[bool]]:
     return found
 
 
-def _chosen(wanted: Wanted) -> list[ColumnElement[bool]]:
+def _chosen(wanted: DevicesWanted) -> list[ColumnElement[bool]]:
     """Say which rows of `devices` are asked for, by all that is asked."""
     found = conditions_of_devices(wanted)
     if wanted.is_of_models:
@@ -316,7 +318,9 @@ def _chosen(wanted: Wanted) -> list[ColumnElement[bool]]:
     return found
 
 
-def conditions_of_models(wanted: Wanted, *, by_device: bool = False) -> list[ColumnElement[bool]]:
+def conditions_of_models(
+    wanted: DevicesWanted, *, by_device: bool = False
+) -> list[ColumnElement[bool]]:
     """Say which rows of `device_models` are asked for.
 
     Indexes begin with the model; a state or a reason alone is found through those of all models.
@@ -382,8 +386,8 @@ def _named(row: RowMapping) -> Mapping[str, Any]:
     return {str(key): value for key, value in row.items()}
 
 
-def _change(row: Row[Any]) -> Change:
-    return Change(
+def _change(row: Row[Any]) -> HistoryEntry:
+    return HistoryEntry(
         at_s=row.at_s,
         device_at_s=row.device_at_s,
         model=row.model,

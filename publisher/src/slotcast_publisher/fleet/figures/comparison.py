@@ -70,7 +70,7 @@ ABSOLUTE: Final = frozenset({Figure.ERROR_SHARE, Figure.NONFINITE_SHARE})
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class FiguresPair:
     """One device's figures of the new release, and of the one before; None where it has none."""
 
     new: ReleaseFigures
@@ -107,7 +107,7 @@ def devices_needed(confidence: float) -> int:
 # --- each device --------------------------------------------------------------------------------
 
 
-def on_device(figure: Figure, pair: Pair) -> float | None:
+def on_device(figure: Figure, pair: FiguresPair) -> float | None:
     """Give one device's figure; None where it cannot be told."""
     new, old = pair.new, pair.old
     if figure in ABSOLUTE:
@@ -131,7 +131,7 @@ def on_device(figure: Figure, pair: Pair) -> float | None:
             return _mean_shift(new, old)
 
 
-def is_over(figure: Figure, pair: Pair, limit: float, confidence: float) -> bool | None:
+def is_over(figure: Figure, pair: FiguresPair, limit: float, confidence: float) -> bool | None:
     """Say whether one device is above a limit by more than its requests vary; None: cannot tell.
 
     Args:
@@ -194,7 +194,7 @@ def _least_latency_ratio(
 # --- all of them together -----------------------------------------------------------------------
 
 
-def on_all(figure: Figure, pairs: Sequence[Pair], confidence: float) -> Estimate | None:
+def on_all(figure: Figure, pairs: Sequence[FiguresPair], confidence: float) -> Estimate | None:
     """Give a figure over all devices that can tell it, and between what it lies; None: nobody can.
 
     Shares and latencies are of all requests together; memory, load time and outputs are the mean
@@ -221,7 +221,7 @@ def on_all(figure: Figure, pairs: Sequence[Pair], confidence: float) -> Estimate
     return Estimate(value, float(low) / rounding, float(high) * rounding, len(counted))
 
 
-def value_on_all(figure: Figure, pairs: Sequence[Pair]) -> float | None:
+def value_on_all(figure: Figure, pairs: Sequence[FiguresPair]) -> float | None:
     """Give a figure over all devices that can tell it, as it was seen; None if none can.
 
     Args:
@@ -240,7 +240,7 @@ Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 draw."""
 
 
-def _statistic(figure: Figure, pairs: Sequence[Pair]) -> Statistic:
+def _statistic(figure: Figure, pairs: Sequence[FiguresPair]) -> Statistic:
     if figure in QUANTILES:
         share, _ = QUANTILES[figure]
         new = _parts([pair.new.latency.cumulative() for pair in pairs])

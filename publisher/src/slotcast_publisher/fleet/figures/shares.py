@@ -19,7 +19,7 @@ _NORMAL: Final = NormalDist()
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class ShareBounds:
     """Where a true value lies, by what was seen of it."""
 
     low: float
@@ -38,7 +38,7 @@ class Share:
         """As a share; 0 of none is 0."""
         return self.hits / self.of if self.of else 0.0
 
-    def bounds(self, confidence: float) -> Bounds:
+    def bounds(self, confidence: float) -> ShareBounds:
         """Give Wilson's interval."""
         return wilson(self.hits, self.of, confidence)
 
@@ -51,7 +51,7 @@ def tail(confidence: float) -> float:
     return (1.0 - confidence) / 2.0
 
 
-def wilson(hits: float, of: float, confidence: float) -> Bounds:
+def wilson(hits: float, of: float, confidence: float) -> ShareBounds:
     """Give Wilson's score interval of a share.
 
     Args:
@@ -60,7 +60,7 @@ def wilson(hits: float, of: float, confidence: float) -> Bounds:
         confidence: of the interval, two-sided, above 0 and below 1.
     """
     if of <= 0:
-        return Bounds(0.0, 1.0)
+        return ShareBounds(0.0, 1.0)
     z = _NORMAL.inv_cdf(1.0 - tail(confidence))
     share = hits / of
     center = share + z * z / (2 * of)
@@ -68,7 +68,7 @@ def wilson(hits: float, of: float, confidence: float) -> Bounds:
     scale = 1 + z * z / of
     low = 0.0 if hits <= 0 else max(0.0, (center - half) / scale)
     high = 1.0 if hits >= of else min(1.0, (center + half) / scale)
-    return Bounds(low, high)
+    return ShareBounds(low, high)
 
 
 def is_surely_above(share: Share, limit: float, confidence: float) -> bool:
@@ -100,7 +100,7 @@ def needed_for_verdict(limit: float, confidence: float) -> int:
     return max(1, math.ceil(math.log(tail(confidence)) / math.log(limit) - 1e-9))
 
 
-def difference(new: Share, old: Share, confidence: float) -> Bounds:
+def difference(new: Share, old: Share, confidence: float) -> ShareBounds:
     """Give by how much one share is above another, independent one: Newcombe's score interval.
 
     R. G. Newcombe, Interval estimation for the difference between independent proportions, 1998,
@@ -115,7 +115,7 @@ def difference(new: Share, old: Share, confidence: float) -> Bounds:
     gap = new.value - old.value
     below = math.hypot(new.value - mine.low, other.high - old.value)
     above = math.hypot(mine.high - new.value, old.value - other.low)
-    return Bounds(max(-1.0, gap - below), min(1.0, gap + above))
+    return ShareBounds(max(-1.0, gap - below), min(1.0, gap + above))
 
 
 def chance_of_parting(hits: int, inside: int, all_hits: int, everyone: int) -> float:

@@ -25,7 +25,7 @@ from slotcast_schemas.topics import Topics
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class IntakeBounds:
     """How much is held, and how long.
 
     Attributes:
@@ -62,14 +62,14 @@ class Intake:
     """
 
     def __init__(
-        self, database: Database, topics: Topics, say: Say, bounds: Bounds | None = None
+        self, database: Database, topics: Topics, say: Say, bounds: IntakeBounds | None = None
     ) -> None:
         self.dropped: Counter[str] = Counter()
         self.taken = 0
         self._database = database
         self._topics = topics
         self._say = say
-        self._bounds = bounds or Bounds()
+        self._bounds = bounds or IntakeBounds()
         self._waiting: deque[Heard] = deque()
         self._changed = threading.Condition()
         self._is_shedding = False

@@ -12,7 +12,7 @@ from slotcast_publisher.fleet.rollout.judge import LimitReading
 from slotcast_publisher.fleet.rollout.offers import WantedOffer
 from slotcast_publisher.fleet.rollout.plan import Gate
 from slotcast_publisher.fleet.rollout.record import RolloutRecord
-from slotcast_publisher.fleet.rollout.tally import Tally
+from slotcast_publisher.fleet.rollout.tally import GroupTally
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ Decision = SignOffer | PrepareDeltas | AskGate
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class LogNote:
     """A line for the rollout's log: what was decided, and why, in figures.
 
     Attributes:
@@ -67,7 +67,7 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class LookOutcome:
     """The outcome of one look.
 
     Attributes:
@@ -81,7 +81,7 @@ class Look:
 
     record: RolloutRecord
     decisions: tuple[Decision, ...]
-    notes: tuple[Note, ...]
+    notes: tuple[LogNote, ...]
     readings: tuple[LimitReading, ...]
-    tallies: tuple[Tally, ...]
+    tallies: tuple[GroupTally, ...]
     waits_for: tuple[str, ...]

@@ -13,8 +13,8 @@ from slotcast_publisher.fleet.figures.shares import Share
 from slotcast_publisher.fleet.rollout.decisions import (
     AskGate,
     Decision,
-    Look,
-    Note,
+    LogNote,
+    LookOutcome,
     SignOffer,
 )
 from slotcast_publisher.fleet.rollout.judge import LimitReading, judge
@@ -35,7 +35,7 @@ from slotcast_publisher.fleet.rollout.stones import (
     more_behind,
     room_behind,
 )
-from slotcast_publisher.fleet.rollout.tally import Tally, count
+from slotcast_publisher.fleet.rollout.tally import GroupTally, count
 from slotcast_publisher.fleet.rollout.waiting import progress, what_it_waits_for
 from slotcast_schemas.update_windows import minutes_until_open, parse_windows
 
@@ -48,7 +48,7 @@ _EPOCH_MINUTE: Final = 3 * 24 * 60
 """1970-01-01 was a Thursday: minutes of the week that had passed since Monday 00:00."""
 
 
-def look(plan: Plan, record: RolloutRecord, seen: Observations, now: Now) -> Look:
+def look(plan: Plan, record: RolloutRecord, seen: Observations, now: Now) -> LookOutcome:
     """Decide what to do about a rollout now.
 
     Args:
@@ -68,7 +68,7 @@ class _Engine:
     """One look, while it is taken."""
 
     def __init__(
-        self, plan: Plan, seen: Observations, now: Now, record: RolloutRecord, notes: list[Note]
+        self, plan: Plan, seen: Observations, now: Now, record: RolloutRecord, notes: list[LogNote]
     ) -> None:
         self._plan = plan
         self._seen = seen
@@ -76,7 +76,7 @@ class _Engine:
         self._record = record
         self._notes = notes
         self._watched_s = 0.0
-        self._tallies: tuple[Tally, ...] = ()
+        self._tallies: tuple[GroupTally, ...] = ()
         self._readings: list[LimitReading] = []
         self._decisions: list[Decision] = []
         self._waits: list[str] = []
@@ -342,18 +342,18 @@ class _Engine:
     # --- what it comes to -----------------------------------------------------------------------
 
     def _note(self, word: str, group: str, text: str) -> None:
-        self._notes.append(Note(word, group, text))
+        self._notes.append(LogNote(word, group, text))
 
     def _progress(self, index: int) -> str:
         return progress(self._tallies[index])
 
-    def outcome(self) -> Look:
+    def outcome(self) -> LookOutcome:
         """Give all of it; an offer is asked for only where the signed one does not say it."""
         wanted = wanted_offer(self._plan, self._record, self._seen.releases)
         if wanted is not None and not self._is_said() and not self._is_superseded():
             self._decisions.append(SignOffer(wanted))
         waits = what_it_waits_for(self._plan, self._record, self._tallies, self._waits)
-        return Look(
+        return LookOutcome(
             record=self._record,
             decisions=tuple(self._decisions),
             notes=tuple(self._notes),

@@ -8,7 +8,7 @@ from typing import Final
 
 from slotcast_publisher.fleet.figures.comparison import (
     Figure,
-    Pair,
+    FiguresPair,
     devices_needed,
     is_over,
     on_all,
@@ -26,7 +26,7 @@ from slotcast_publisher.fleet.rollout.limit_words import ALL_GROUPS, LimitFound
 from slotcast_publisher.fleet.rollout.observations import Observations
 from slotcast_publisher.fleet.rollout.plan import Limits, Plan
 from slotcast_publisher.fleet.rollout.record import RolloutRecord
-from slotcast_publisher.fleet.rollout.tally import Tally, age_s, failures
+from slotcast_publisher.fleet.rollout.tally import GroupTally, age_s, failures
 
 FIGURE_LIMITS: Final[Mapping[str, Figure]] = {
     "max_error_share": Figure.ERROR_SHARE,
@@ -100,7 +100,7 @@ def judge(
     plan: Plan,
     record: RolloutRecord,
     seen: Observations,
-    tallies: Sequence[Tally],
+    tallies: Sequence[GroupTally],
     wall_s: int,
 ) -> list[LimitReading]:
     """Read every limit of the plan in every group that was let in.
@@ -125,7 +125,7 @@ def judge(
 
 
 def _hard_count(
-    limits: Limits, record: RolloutRecord, tallies: Sequence[Tally]
+    limits: Limits, record: RolloutRecord, tallies: Sequence[GroupTally]
 ) -> Iterator[LimitReading]:
     if limits.stop_after_failures is None:
         return
@@ -142,7 +142,7 @@ def _hard_count(
     )
 
 
-def _failed(limits: Limits, group: str, tally: Tally) -> Iterator[LimitReading]:
+def _failed(limits: Limits, group: str, tally: GroupTally) -> Iterator[LimitReading]:
     if limits.max_failed_share is not None:
         limit = limits.max_failed_share
         yield _share(group, "max_failed_share", tally.failed, limit, limits.confidence)
@@ -171,7 +171,7 @@ def _silent(
     record: RolloutRecord,
     seen: Observations,
     group: str,
-    tally: Tally,
+    tally: GroupTally,
     sequence: int,
     wall_s: int,
 ) -> Iterator[LimitReading]:
@@ -203,7 +203,7 @@ def _silent(
     )
 
 
-def _live(limits: Limits, group: str, pairs: Sequence[Pair]) -> Iterator[LimitReading]:
+def _live(limits: Limits, group: str, pairs: Sequence[FiguresPair]) -> Iterator[LimitReading]:
     for name, figure in FIGURE_LIMITS.items():
         limit: float | None = getattr(limits, name)
         if limit is None or not pairs:
@@ -214,7 +214,12 @@ def _live(limits: Limits, group: str, pairs: Sequence[Pair]) -> Iterator[LimitRe
 
 
 def _figure(
-    limits: Limits, group: str, name: str, figure: Figure, limit: float, pairs: Sequence[Pair]
+    limits: Limits,
+    group: str,
+    name: str,
+    figure: Figure,
+    limit: float,
+    pairs: Sequence[FiguresPair],
 ) -> LimitReading | None:
     """One live figure: broken where too many devices are above it, or all of them together."""
     found = [is_over(figure, pair, limit, limits.confidence) for pair in pairs]

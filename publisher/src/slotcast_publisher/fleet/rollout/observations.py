@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal
 
-from slotcast_publisher.fleet.figures.comparison import Pair
+from slotcast_publisher.fleet.figures.comparison import FiguresPair
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures
 from slotcast_schemas.messages.offer import Offer
 from slotcast_schemas.messages.status import ModelStatus
@@ -19,7 +19,7 @@ from slotcast_schemas.reasons import Actor, Reason
 from slotcast_schemas.states import State
 
 
-class Outcome(StrEnum):
+class DeviceOutcome(StrEnum):
     """What a release came to on one device."""
 
     SUCCEEDED = "succeeded"
@@ -34,7 +34,7 @@ class Outcome(StrEnum):
     """The device has not answered to this offer yet."""
 
 
-SETTLED: Final = frozenset({Outcome.SUCCEEDED, Outcome.FAILED})
+SETTLED: Final = frozenset({DeviceOutcome.SUCCEEDED, DeviceOutcome.FAILED})
 """Outcomes that stay until the next attempt."""
 _UNDER_WAY: Final = frozenset(
     {State.DOWNLOADING, State.DOWNLOADED, State.VERIFIED, State.ACTIVATING, State.TRIAL}
@@ -95,30 +95,36 @@ class Device:
         """Whether this release serves, on trial or for good."""
         return self.runs == sequence and self.status is not None and self.status.state in _SWITCHED
 
-    def outcome(self, sequence: int, deployment: str) -> Outcome:
+    def outcome(self, sequence: int, deployment: str) -> DeviceOutcome:
         """Say what a release came to here, by its sequence and the deployment that offered it."""
         if self.has_committed(sequence):
-            return Outcome.SUCCEEDED
+            return DeviceOutcome.SUCCEEDED
         status = self.status
         target = None if status is None else status.target
         if status is None or target is None or target.sequence != sequence:
-            return Outcome.EXPECTED
+            return DeviceOutcome.EXPECTED
         if status.state in _UNDER_WAY:
-            return Outcome.UNDER_WAY
+            return DeviceOutcome.UNDER_WAY
         if target.deployment != deployment:
-            return Outcome.EXPECTED  # an answer to an earlier attempt
+            return DeviceOutcome.EXPECTED  # an answer to an earlier attempt
         if status.state in _FAILED:
-            return Outcome.EXPECTED if status.reason in _NOT_ITS_FAULT else Outcome.FAILED
+            return (
+                DeviceOutcome.EXPECTED if status.reason in _NOT_ITS_FAULT else DeviceOutcome.FAILED
+            )
         is_owners = _ACTORS.get(status.reason) is Actor.OWNER
-        return Outcome.HELD if status.state is State.QUEUED and is_owners else Outcome.EXPECTED
+        return (
+            DeviceOutcome.HELD
+            if status.state is State.QUEUED and is_owners
+            else DeviceOutcome.EXPECTED
+        )
 
-    def pair(self, sequence: int) -> Pair | None:
+    def pair(self, sequence: int) -> FiguresPair | None:
         """Give its figures of a release beside those of the newest one before; None without."""
         new = self.figures.get(sequence)
         if new is None or not new.requests:
             return None
         before = max((s for s in self.figures if s < sequence), default=None)
-        return Pair(new, None if before is None else self.figures[before])
+        return FiguresPair(new, None if before is None else self.figures[before])
 
 
 Answer = Literal["yes", "no", "not_yet"]

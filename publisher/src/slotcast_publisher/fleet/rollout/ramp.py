@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from slotcast_publisher.fleet.rollout.offers import PERCENT_DIGITS
 from slotcast_publisher.fleet.rollout.plan import Plan, PlanGroup
 from slotcast_publisher.fleet.rollout.record import GroupRecord
-from slotcast_publisher.fleet.rollout.tally import Tally
+from slotcast_publisher.fleet.rollout.tally import GroupTally
 
 
 def next_percent(
@@ -20,7 +20,7 @@ def next_percent(
     planned: PlanGroup,
     group: GroupRecord,
     index: int,
-    tallies: Sequence[Tally],
+    tallies: Sequence[GroupTally],
 ) -> float:
     """Give how much of a group may be let in now; never less than it is.
 

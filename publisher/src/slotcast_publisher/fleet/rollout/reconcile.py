@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from slotcast_publisher.fleet.rollout.decisions import Note
+from slotcast_publisher.fleet.rollout.decisions import LogNote
 from slotcast_publisher.fleet.rollout.lifecycle import (
     OPENED,
     GroupEvent,
@@ -36,7 +36,7 @@ _LIVE: Final = frozenset(RolloutState) - {RolloutState.STOPPED, RolloutState.DRA
 
 def reconcile(
     plan: Plan, record: RolloutRecord, seen: Observations
-) -> tuple[RolloutRecord, list[Note]]:
+) -> tuple[RolloutRecord, list[LogNote]]:
     """Give the record that follows the present offer, and what had to be changed.
 
     Args:
@@ -80,13 +80,13 @@ def has_way_back(plan: Plan, seen: Observations) -> bool:
 
 def _follow(
     plan: Plan, record: RolloutRecord, seen: Observations, offer: Offer
-) -> tuple[RolloutRecord, list[Note]]:
+) -> tuple[RolloutRecord, list[LogNote]]:
     if is_superseded(plan, record, seen):
         if record.state not in _LIVE:
             return record, []
         why = f"{offer.version} (sequence {offer.sequence}) was offered"
         return record.moved(RolloutEvent.SUPERSEDED, why=why, pause=None), [
-            Note("superseded", "", why)
+            LogNote("superseded", "", why)
         ]
     is_ours = offer.deployment == record.name or offer.deployment.startswith(f"{record.name}~")
     leg = next((i for i, version in enumerate(plan.versions) if version == offer.version), None)
@@ -103,9 +103,9 @@ def _follow(
 
 def _adopt(
     plan: Plan, record: RolloutRecord, offer: Offer, leg: int
-) -> tuple[RolloutRecord, list[Note]]:
+) -> tuple[RolloutRecord, list[LogNote]]:
     """Take over what an offer of this rollout says and the record does not."""
-    notes: list[Note] = []
+    notes: list[LogNote] = []
     if record.state in {RolloutState.DRAFT, RolloutState.PREPARING, RolloutState.READY}:
         record = record.moved(RolloutEvent.ADOPTED)
     if leg > record.leg:
@@ -121,11 +121,13 @@ def _adopt(
         for i, group in enumerate(record.groups)
     ]
     if groups != list(record.groups):
-        notes.append(Note("adopted", "", "the signed offer is ahead of the record; it is followed"))
+        notes.append(
+            LogNote("adopted", "", "the signed offer is ahead of the record; it is followed")
+        )
     record = record.with_groups(groups)
     if offer.state == "canceled" and record.state is not RolloutState.STOPPED:
         why = "the signed offer is canceled"
-        return record.moved(RolloutEvent.CANCELED, why=why), [*notes, Note("canceled", "", why)]
+        return record.moved(RolloutEvent.CANCELED, why=why), [*notes, LogNote("canceled", "", why)]
     if offer.state == "paused":
         record, more = _paused(record, "the signed offer is paused")
         return record, notes + more
@@ -144,7 +146,7 @@ def _adopted(
     return group
 
 
-def _paused(record: RolloutRecord, why: str) -> tuple[RolloutRecord, list[Note]]:
+def _paused(record: RolloutRecord, why: str) -> tuple[RolloutRecord, list[LogNote]]:
     if record.state not in {
         RolloutState.PREPARING,
         RolloutState.READY,
@@ -152,7 +154,7 @@ def _paused(record: RolloutRecord, why: str) -> tuple[RolloutRecord, list[Note]]
         RolloutState.FINISHED,
     }:
         return record, []
-    return hold(record, Pause(by="offer", why=why)), [Note("paused", "", why)]
+    return hold(record, Pause(by="offer", why=why)), [LogNote("paused", "", why)]
 
 
 def hold(record: RolloutRecord, pause: Pause) -> RolloutRecord:

@@ -14,7 +14,7 @@ from typing import Final
 
 from slotcast_publisher.fleet.rollout.decisions import PrepareDeltas
 from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
-from slotcast_publisher.fleet.rollout.observations import Observations, Outcome
+from slotcast_publisher.fleet.rollout.observations import DeviceOutcome, Observations
 from slotcast_publisher.fleet.rollout.offers import BEHIND_MAX, Membership
 from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_publisher.fleet.rollout.record import RolloutRecord
@@ -82,7 +82,7 @@ def more_behind(plan: Plan, record: RolloutRecord, seen: Observations) -> Sequen
         device.id
         for device in seen.devices
         if device.id in missing
-        and device.outcome(release.sequence, record.deployment) is Outcome.EXPECTED
+        and device.outcome(release.sequence, record.deployment) is DeviceOutcome.EXPECTED
     ]
     return room_behind([*record.behind, *sorted(found)])[len(record.behind) :]
 

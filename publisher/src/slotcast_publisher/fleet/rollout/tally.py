@@ -7,14 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from slotcast_publisher.fleet.figures.shares import Share
-from slotcast_publisher.fleet.rollout.observations import SETTLED, Device, Observations, Outcome
+from slotcast_publisher.fleet.rollout.observations import (
+    SETTLED,
+    Device,
+    DeviceOutcome,
+    Observations,
+)
 from slotcast_publisher.fleet.rollout.offers import Membership, rank
 from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_publisher.fleet.rollout.record import RolloutRecord
 
 
 @dataclass(slots=True)
-class Tally:
+class GroupTally:
     """One group, counted.
 
     Attributes:
@@ -29,7 +34,7 @@ class Tally:
     members: int = 0
     let_in: list[Device] = field(default_factory=list)
     outside: list[tuple[float, str]] = field(default_factory=list)
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    outcomes: Counter[DeviceOutcome] = field(default_factory=Counter)
     unseen: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
@@ -41,21 +46,23 @@ class Tally:
     @property
     def succeeded(self) -> int:
         """Devices that have committed."""
-        return self.outcomes[Outcome.SUCCEEDED]
+        return self.outcomes[DeviceOutcome.SUCCEEDED]
 
     @property
     def failed(self) -> Share:
         """Failed ones, of those that ended."""
-        failed = self.outcomes[Outcome.FAILED]
+        failed = self.outcomes[DeviceOutcome.FAILED]
         return Share(failed, failed + self.succeeded)
 
     @property
     def under_way(self) -> int:
         """Devices that are at it, or may begin at any moment."""
-        return self.outcomes[Outcome.UNDER_WAY] + self.outcomes[Outcome.EXPECTED]
+        return self.outcomes[DeviceOutcome.UNDER_WAY] + self.outcomes[DeviceOutcome.EXPECTED]
 
 
-def count(plan: Plan, record: RolloutRecord, seen: Observations, wall_s: int) -> tuple[Tally, ...]:
+def count(
+    plan: Plan, record: RolloutRecord, seen: Observations, wall_s: int
+) -> tuple[GroupTally, ...]:
     """Count each group of the plan, in its order.
 
     Args:
@@ -64,7 +71,7 @@ def count(plan: Plan, record: RolloutRecord, seen: Observations, wall_s: int) ->
         seen: the devices.
         wall_s: the time, seconds since 1970.
     """
-    tallies = tuple(Tally() for _ in plan.groups)
+    tallies = tuple(GroupTally() for _ in plan.groups)
     release = seen.releases.get(plan.versions[record.leg])
     behind = frozenset(record.behind)
     groups = Membership(plan, record)
@@ -81,7 +88,7 @@ def count(plan: Plan, record: RolloutRecord, seen: Observations, wall_s: int) ->
             tally.unseen += is_gone
             if not is_gone:
                 tally.outcomes[outcome] += 1
-            if outcome is Outcome.FAILED and device.status is not None:
+            if outcome is DeviceOutcome.FAILED and device.status is not None:
                 tally.reasons[device.status.reason] += 1
         elif not is_gone and outcome not in SETTLED:
             tally.outside.append((rank(plan, plan.groups[index], device), device.id))
@@ -103,6 +110,6 @@ def age_s(device: Device, record: RolloutRecord, wall_s: int) -> int:
     return max(0, wall_s - max(seen_s, record.listening_since_s))
 
 
-def failures(tallies: Sequence[Tally]) -> int:
+def failures(tallies: Sequence[GroupTally]) -> int:
     """Count failed devices in all groups."""
-    return sum(tally.outcomes[Outcome.FAILED] for tally in tallies)
+    return sum(tally.outcomes[DeviceOutcome.FAILED] for tally in tallies)

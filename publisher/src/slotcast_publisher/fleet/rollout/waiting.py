@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slotcast_publisher.fleet.rollout.lifecycle import GroupState, RolloutState
-from slotcast_publisher.fleet.rollout.observations import Outcome
+from slotcast_publisher.fleet.rollout.observations import DeviceOutcome
 from slotcast_publisher.fleet.rollout.plan import Plan, PlanGroup
 from slotcast_publisher.fleet.rollout.record import GroupRecord, RolloutRecord
-from slotcast_publisher.fleet.rollout.tally import Tally
+from slotcast_publisher.fleet.rollout.tally import GroupTally
 
 
-def progress(tally: Tally) -> str:
+def progress(tally: GroupTally) -> str:
     """Say how far a group is."""
     return (
         f"{tally.succeeded} of {tally.reachable} reachable devices have committed,"
-        f" {tally.outcomes[Outcome.FAILED]} failed, {tally.unseen} not seen"
+        f" {tally.outcomes[DeviceOutcome.FAILED]} failed, {tally.unseen} not seen"
     )
 
 
 def what_it_waits_for(
-    plan: Plan, record: RolloutRecord, tallies: Sequence[Tally], waits: Sequence[str]
+    plan: Plan, record: RolloutRecord, tallies: Sequence[GroupTally], waits: Sequence[str]
 ) -> list[str]:
     """Give what a rollout waits for; nothing only where it has ended.
 
@@ -45,11 +45,11 @@ def what_it_waits_for(
     return [*waits] or ["the next look"]
 
 
-def _group(plan: Plan, planned: PlanGroup, group: GroupRecord, tally: Tally) -> str:
+def _group(plan: Plan, planned: PlanGroup, group: GroupRecord, tally: GroupTally) -> str:
     match group.state:
         case GroupState.RUNNING:
             share = plan.success_share if planned.success_share is None else planned.success_share
-            held = tally.outcomes[Outcome.HELD]
+            held = tally.outcomes[DeviceOutcome.HELD]
             owners = f"; {held} wait for their owners" if held else ""
             needed = f"a share of {share:g} needed, and {planned.devices_min} devices"
             return f"{group.name}: {progress(tally)}; {needed}{owners}"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from slotcast_device.runner import ModelRunner
     from slotcast_publisher.fleet.simulate.memory_disk import MemoryDisk
     from slotcast_publisher.fleet.simulate.population import Traits
-    from slotcast_publisher.fleet.simulate.record import DeviceRecord
+    from slotcast_publisher.fleet.simulate.record import DeviceRecorder
     from slotcast_publisher.fleet.simulate.script import Script
 
 INVENTED: Final = "invented by the script of a simulation: no model was run"
@@ -74,7 +74,7 @@ class _Process(DeviceShell):
         disk: MemoryDisk,
         workers: Executor,
         wake: Callable[[], None],
-        record: DeviceRecord,
+        record: DeviceRecorder,
         rng: random.Random,
     ) -> None:
         self._memory = disk
@@ -133,7 +133,7 @@ class SimulatedDevice:
         disk: MemoryDisk,
         workers: Executor,
         wake: Callable[[], None],
-        record: DeviceRecord,
+        record: DeviceRecorder,
         tick_s: float = TICK_S,
     ) -> None:
         self._config = config

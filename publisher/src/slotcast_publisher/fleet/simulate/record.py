@@ -25,7 +25,7 @@ INVENTED: Final = (
 """What of a simulation is not the real thing, said in its result."""
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class StateChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A model of a device came into another state.
 
     Attributes:
@@ -48,7 +48,7 @@ class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     reason: str
     detail: str
-    changes: tuple[Change, ...]
+    changes: tuple[StateChange, ...]
 
 
 class DeviceResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,7 +124,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[DeviceResult, ...]
 
 
-class DeviceRecord:
+class DeviceRecorder:
     """Takes what happens to one device; written by the simulation's thread alone.
 
     Attributes:
@@ -142,7 +142,7 @@ class DeviceRecord:
         self.status: dict[str, ModelStatus] = {}
         self._messages: Counter[str] = Counter()
         self._message_bytes: Counter[str] = Counter()
-        self._changes: dict[str, deque[Change]] = {}
+        self._changes: dict[str, deque[StateChange]] = {}
 
     def received(self, kind: str, size_bytes: int) -> None:
         """A message came."""
@@ -153,7 +153,7 @@ class DeviceRecord:
         """The status of a model is due to be sent."""
         self.status[status.model] = status
         changes = self._changes.setdefault(status.model, deque(maxlen=CHANGES_MAX))
-        change = Change(
+        change = StateChange(
             at_s=round(now_s - self._began_s, 3),
             state=str(status.state),
             reason=str(status.reason),
@@ -195,7 +195,7 @@ def version_of(status: ModelStatus) -> str:
     return "" if status.active is None else status.active.version
 
 
-class Course:
+class FleetCourse:
     """The fleet over time: points where it changed, in a bounded number. For all threads."""
 
     def __init__(self) -> None:
@@ -218,7 +218,7 @@ class Course:
                 del self._points[1:-1:2]
 
 
-def look_at(records: Iterable[DeviceRecord], online: int, at_s: float) -> Point:
+def look_at(records: Iterable[DeviceRecorder], online: int, at_s: float) -> Point:
     """Count the fleet as it is now.
 
     Args:

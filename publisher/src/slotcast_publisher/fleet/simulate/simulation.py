@@ -28,8 +28,8 @@ from slotcast_publisher.fleet.simulate.memory_disk import MemoryDisk, SharedBloc
 from slotcast_publisher.fleet.simulate.population import TagShares, Traits, draw_population
 from slotcast_publisher.fleet.simulate.record import (
     INVENTED,
-    Course,
-    DeviceRecord,
+    DeviceRecorder,
+    FleetCourse,
     Point,
     Result,
     look_at,
@@ -61,7 +61,7 @@ _MEMORY_FOLDER: Final = Path("/dev/shm")  # noqa: S108 - a folder of its own is 
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SimulationWanted:
     """What to simulate.
 
     Attributes:
@@ -100,7 +100,7 @@ class Simulation:
         UsageError: what is wanted cannot be.
     """
 
-    def __init__(self, repo: Repository, wanted: Wanted) -> None:
+    def __init__(self, repo: Repository, wanted: SimulationWanted) -> None:
         self._repo = repo
         self._wanted = wanted
         self._models = wanted.models or tuple(repo.store.models())
@@ -110,12 +110,12 @@ class Simulation:
             wanted.count, wanted.prefix, wanted.tags, wanted.script, wanted.seed
         )
         self._stopping = threading.Event()
-        self._course = Course()
+        self._course = FleetCourse()
         self.began_s = time.monotonic()
         self._began = int(time.time())
         self._ended_s: float | None = None
         self._look_s = 0.0
-        self._records = [DeviceRecord(traits, self.began_s) for traits in self._traits]
+        self._records = [DeviceRecorder(traits, self.began_s) for traits in self._traits]
         self._devices: list[SimulatedDevice] = []
 
     @property

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from slotcast_publisher.delivery.publish import How, push_notice
-from slotcast_publisher.fleet.steering.ports import Say
 from slotcast_publisher.repository import Repository
+from slotcast_publisher.serve.log import Say
 from slotcast_publisher.settings import Broker
 from slotcast_schemas.errors import SlotcastError
 

@@ -11,11 +11,11 @@ from slotcast_publisher.fleet.steering.announcer import DirectAnnouncer, Pushing
 from slotcast_publisher.fleet.steering.delta_maker import ChildDeltaMaker, NoDeltas
 from slotcast_publisher.fleet.steering.fleet_database import DatabaseFleet
 from slotcast_publisher.fleet.steering.gates import Gates
-from slotcast_publisher.fleet.steering.ports import Say
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
 from slotcast_publisher.fleet.steering.saved_views import SavedViews
 from slotcast_publisher.fleet.steering.steering import Steering
 from slotcast_publisher.repository import Repository
+from slotcast_publisher.serve.log import Say
 from slotcast_publisher.settings import Broker
 
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from typing import IO, Final
 
 from slotcast_publisher.delta import default_workers
-from slotcast_publisher.fleet.steering.ports import Say
 from slotcast_publisher.release.delta_payloads import DeltaBuilder
 from slotcast_publisher.repository import Repository
+from slotcast_publisher.serve.log import Say
 from slotcast_publisher.store import ReleaseFolder
 
 DELTA_MAX_S: Final = 3600.0

@@ -13,10 +13,10 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from slotcast_publisher.fleet.figures.comparison import Figure, Pair, on_device
+from slotcast_publisher.fleet.figures.comparison import Figure, FiguresPair, on_device
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures, together
 from slotcast_publisher.fleet.figures.tags import parted_by
-from slotcast_publisher.fleet.rollout.observations import Device, Outcome
+from slotcast_publisher.fleet.rollout.observations import Device, DeviceOutcome
 from slotcast_schemas.messages.status import Evidence
 from slotcast_schemas.reasons import Reason
 
@@ -144,7 +144,7 @@ def failures_of_group(
     by_reason: dict[tuple[str, str], list[Device]] = defaultdict(list)
     for device in devices:
         status = device.status
-        if status is not None and device.outcome(sequence, deployment) is Outcome.FAILED:
+        if status is not None and device.outcome(sequence, deployment) is DeviceOutcome.FAILED:
             by_reason[status.reason, str(status.state)].append(device)
     most = sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0]))
     return [_failure(name, reason, state, each) for (reason, state), each in most[:REASONS_MAX]]
@@ -218,7 +218,7 @@ def _failure(group: str, reason: str, state: str, devices: Sequence[Device]) -> 
 # --- where it is slow -----------------------------------------------------------------------------
 
 
-def _slow(found: Sequence[tuple[Device, Pair]], confidence: float) -> Iterator[TagView]:
+def _slow(found: Sequence[tuple[Device, FiguresPair]], confidence: float) -> Iterator[TagView]:
     """Find by which tags devices got slower, and give p95 for each value of those tags."""
     told = ((d.id, on_device(Figure.LATENCY_P95_RATIO, p)) for d, p in found)
     ratios = {name: ratio for name, ratio in told if ratio is not None}
@@ -230,7 +230,7 @@ def _slow(found: Sequence[tuple[Device, Pair]], confidence: float) -> Iterator[T
     parted = parted_by(tags, slow, confidence)
     wanted = {tag for part in parted[:2] for tag in part.tags[:1]}
     for key in dict.fromkeys(key for key, _ in sorted(wanted)):
-        by_value: dict[str, list[Pair]] = defaultdict(list)
+        by_value: dict[str, list[FiguresPair]] = defaultdict(list)
         for device, pair in found:
             if key in device.tags:
                 by_value[device.tags[key]].append(pair)
@@ -239,7 +239,7 @@ def _slow(found: Sequence[tuple[Device, Pair]], confidence: float) -> Iterator[T
             yield _by_tag(key, value, pairs, is_found=(key, value) in wanted)
 
 
-def _by_tag(key: str, value: str, pairs: Sequence[Pair], *, is_found: bool) -> TagView:
+def _by_tag(key: str, value: str, pairs: Sequence[FiguresPair], *, is_found: bool) -> TagView:
     new = together([pair.new for pair in pairs]).latency.quantile(0.95)
     old = together([pair.old for pair in pairs if pair.old is not None]).latency.quantile(0.95)
     return TagView(

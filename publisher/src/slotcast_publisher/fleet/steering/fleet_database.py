@@ -24,7 +24,7 @@ from slotcast_publisher.fleet.database.rollouts import (
     saved_by_group,
     saved_bytes_of,
 )
-from slotcast_publisher.fleet.rollout.decisions import Note
+from slotcast_publisher.fleet.rollout.decisions import LogNote
 from slotcast_publisher.fleet.rollout.observations import Device
 from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_publisher.fleet.rollout.record import RolloutRecord
@@ -59,7 +59,7 @@ class DatabaseDeciding:
         data = msgspec.json.encode(record).decode()
         put_rollout(self.connection, plan.model, plan.name, record.state, data, at_s)
 
-    def log(self, plan: Plan, note: Note, at_s: int, who: str = "") -> None:
+    def log(self, plan: Plan, note: LogNote, at_s: int, who: str = "") -> None:
         """Add a line to a rollout's log.
 
         Args:

@@ -12,14 +12,19 @@ from datetime import UTC, datetime
 import msgspec
 
 from slotcast_publisher.fleet.figures.comparison import on_all
-from slotcast_publisher.fleet.rollout.decisions import Look
+from slotcast_publisher.fleet.rollout.decisions import LookOutcome
 from slotcast_publisher.fleet.rollout.engine import look
 from slotcast_publisher.fleet.rollout.judge import FIGURE_LIMITS, LimitReading, judge
 from slotcast_publisher.fleet.rollout.lifecycle import OPENED, RolloutState
-from slotcast_publisher.fleet.rollout.observations import SETTLED, Device, Observations, Outcome
+from slotcast_publisher.fleet.rollout.observations import (
+    SETTLED,
+    Device,
+    DeviceOutcome,
+    Observations,
+)
 from slotcast_publisher.fleet.rollout.plan import Plan, PlanGroup
 from slotcast_publisher.fleet.rollout.record import GroupRecord, RolloutRecord, way_back
-from slotcast_publisher.fleet.rollout.tally import Tally, age_s
+from slotcast_publisher.fleet.rollout.tally import GroupTally, age_s
 from slotcast_publisher.fleet.steering.evidence import (
     FailureView,
     GroupFigures,
@@ -79,7 +84,7 @@ def view_of(
     repo: Repository,
     rollout: Rollout,
     seen: Observations,
-    found: Look,
+    found: LookOutcome,
     wall_s: float,
     saved_bytes: int,
     saved_by_group: Mapping[str, tuple[int, int]],
@@ -145,7 +150,11 @@ def view_of(
 
 
 def _readings(
-    plan: Plan, record: RolloutRecord, seen: Observations, tallies: Sequence[Tally], wall_s: int
+    plan: Plan,
+    record: RolloutRecord,
+    seen: Observations,
+    tallies: Sequence[GroupTally],
+    wall_s: int,
 ) -> Sequence[LimitReading]:
     """Read the limits where the look had no need to: who decides about a pause sees them."""
     if record.state not in {RolloutState.PAUSED, RolloutState.FINISHED}:
@@ -171,8 +180,8 @@ def _whole_bytes(repo: Repository, plan: Plan, version: str) -> int:
 
 
 def _at_work(
-    record: RolloutRecord, tallies: Sequence[Tally]
-) -> Iterator[tuple[GroupRecord, Tally]]:
+    record: RolloutRecord, tallies: Sequence[GroupTally]
+) -> Iterator[tuple[GroupRecord, GroupTally]]:
     """Give the groups that were let in."""
     for group, tally in zip(record.groups, tallies, strict=True):
         if group.state in OPENED:
@@ -180,7 +189,7 @@ def _at_work(
 
 
 def _figures(
-    plan: Plan, record: RolloutRecord, tallies: Sequence[Tally], sequence: int
+    plan: Plan, record: RolloutRecord, tallies: Sequence[GroupTally], sequence: int
 ) -> Iterator[GroupFigures]:
     for group, tally in _at_work(record, tallies):
         found = figures_of_group(group.name, tally.let_in, sequence, plan.limits.confidence)
@@ -189,7 +198,7 @@ def _figures(
 
 
 def _failures(
-    record: RolloutRecord, tallies: Sequence[Tally], sequence: int
+    record: RolloutRecord, tallies: Sequence[GroupTally], sequence: int
 ) -> Iterator[FailureView]:
     for group, tally in _at_work(record, tallies):
         yield from failures_of_group(group.name, tally.let_in, sequence, record.deployment)
@@ -212,7 +221,7 @@ def _group(
     saved: tuple[int, int],
     planned: PlanGroup,
     group: GroupRecord,
-    tally: Tally,
+    tally: GroupTally,
     states: dict[str, int],
 ) -> GroupView:
     is_at_gate = group.state == "AT_GATE"
@@ -226,10 +235,10 @@ def _group(
         members=tally.members,
         let_in=len(tally.let_in),
         committed=tally.succeeded,
-        failed=tally.outcomes[Outcome.FAILED],
-        under_way=tally.outcomes[Outcome.UNDER_WAY],
-        held=tally.outcomes[Outcome.HELD],
-        expected=tally.outcomes[Outcome.EXPECTED],
+        failed=tally.outcomes[DeviceOutcome.FAILED],
+        under_way=tally.outcomes[DeviceOutcome.UNDER_WAY],
+        held=tally.outcomes[DeviceOutcome.HELD],
+        expected=tally.outcomes[DeviceOutcome.EXPECTED],
         unseen=tally.unseen,
         reasons=dict(tally.reasons.most_common()),
         soaked_s=group.soaked_s,
@@ -246,7 +255,7 @@ def _group(
 
 
 def _states(
-    plan: Plan, record: RolloutRecord, tally: Tally, sequence: int, wall_s: int
+    plan: Plan, record: RolloutRecord, tally: GroupTally, sequence: int, wall_s: int
 ) -> dict[str, int]:
     """Count the reachable devices of a group by what they say."""
 
@@ -262,7 +271,7 @@ def _limits(
     plan: Plan,
     record: RolloutRecord,
     readings: Sequence[LimitReading],
-    tallies: Sequence[Tally],
+    tallies: Sequence[GroupTally],
     sequence: int,
 ) -> Iterator[LimitView]:
     """Give each limit; of the group at work, also between what its figures lie."""

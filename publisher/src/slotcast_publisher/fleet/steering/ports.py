@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from slotcast_publisher.fleet.rollout.decisions import Look, Note
+from slotcast_publisher.fleet.rollout.decisions import LogNote, LookOutcome
 from slotcast_publisher.fleet.rollout.observations import Device, Now, Observations
 from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_publisher.fleet.rollout.record import RolloutRecord
@@ -27,7 +27,7 @@ class LookTaken:
     """
 
     seen: Observations
-    found: Look
+    found: LookOutcome
     now: Now
     answered: int = 0
 
@@ -44,7 +44,7 @@ class Deciding(Protocol):
             at_s: seconds since 1970.
         """
 
-    def log(self, plan: Plan, note: Note, at_s: int, who: str = "") -> None:
+    def log(self, plan: Plan, note: LogNote, at_s: int, who: str = "") -> None:
         """Add a line to a rollout's log.
 
         Args:
@@ -120,10 +120,3 @@ class DeltaMaker(Protocol):
 
     def close(self) -> None:
         """End what is being made."""
-
-
-class Say(Protocol):
-    """Takes one line of the log."""
-
-    def __call__(self, event: str, **fields: Any) -> None:
-        """Log an event with its fields."""

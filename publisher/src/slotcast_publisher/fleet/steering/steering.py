@@ -20,7 +20,7 @@ from typing import Final
 
 from slotcast_publisher.errors import Conflict
 from slotcast_publisher.fleet.database.lease import LeaseLost
-from slotcast_publisher.fleet.rollout.decisions import AskGate, Look, Note, SignOffer
+from slotcast_publisher.fleet.rollout.decisions import AskGate, LogNote, LookOutcome, SignOffer
 from slotcast_publisher.fleet.rollout.engine import look
 from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
 from slotcast_publisher.fleet.rollout.observations import Now, Observations
@@ -40,12 +40,12 @@ from slotcast_publisher.fleet.steering.ports import (
     DeltaMaker,
     FleetView,
     LookTaken,
-    Say,
     Views,
 )
 from slotcast_publisher.fleet.steering.requests import answered
 from slotcast_publisher.fleet.steering.rollout_files import AskedFor, Rollout, RolloutFiles
 from slotcast_publisher.repository import Repository
+from slotcast_publisher.serve.log import Say
 from slotcast_schemas.errors import SlotcastError, StateLocked
 from slotcast_schemas.messages.offer import Offer
 
@@ -77,9 +77,9 @@ class _Turn:
     rollout: Rollout
     seen: Observations
     now: Now
-    found: Look
+    found: LookOutcome
     answers: list[AskedFor]
-    notes: list[tuple[Note, str]]
+    notes: list[tuple[LogNote, str]]
     devices: Mapping[int, int]
     offer: WantedOffer | None = None
     is_added: bool = False
@@ -260,7 +260,7 @@ class Steering:
 
     def _with_requests(
         self, rollout: Rollout, seen: Observations, now: Now
-    ) -> tuple[RolloutRecord, list[AskedFor], list[tuple[Note, str]]]:
+    ) -> tuple[RolloutRecord, list[AskedFor], list[tuple[LogNote, str]]]:
         """Carry requests out, in their order; what cannot be done is answered with why."""
         record, answers, notes = rollout.record, [], []
         for asked in rollout.requests:
@@ -276,7 +276,7 @@ class Steering:
                 what = " ".join(filter(None, (request.why, request.to)))
                 text = f"refused: {problem}" if problem else what
                 word = _REQUEST_WORDS[request.wish]
-                notes.append((Note(word, request.group, text), request.who))
+                notes.append((LogNote(word, request.group, text), request.who))
         return record, answers, notes
 
     def _check_alone(self, rollout: Rollout, asked: AskedFor) -> None:
@@ -356,7 +356,7 @@ class Steering:
             for note, who in turn.notes:
                 deciding.log(turn.rollout.plan, note, wall_s, who)
             if turn.offer is not None:
-                deciding.log(turn.rollout.plan, Note("signed", "", _words(turn)), wall_s)
+                deciding.log(turn.rollout.plan, LogNote("signed", "", _words(turn)), wall_s)
 
     def _sign(self, turn: _Turn) -> Offer | None:
         model = turn.rollout.plan.model
@@ -372,7 +372,7 @@ class Steering:
 
     # --- the log --------------------------------------------------------------------------------
 
-    def _say_note(self, turn: _Turn, note: Note, who: str) -> None:
+    def _say_note(self, turn: _Turn, note: LogNote, who: str) -> None:
         plan = turn.rollout.plan
         fields = {"group": note.group, "who": who, "detail": note.text}
         told = {key: value for key, value in fields.items() if value}

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 from litestar.params import QueryParameter
 
 from slotcast_publisher.fleet.database.asked_time import TIME_FORM, read_time
-from slotcast_publisher.fleet.database.listing import Wanted
+from slotcast_publisher.fleet.database.listing import DevicesWanted
 from slotcast_schemas.errors import UsageError
 
 WORDS_MAX: Final = 8
@@ -54,12 +54,14 @@ class AskedDevices:
         UsageError: a time that is none.
     """
 
-    def __init__(self, wanted: Wanted, seen_since: str | None, unseen_since: str | None) -> None:
+    def __init__(
+        self, wanted: DevicesWanted, seen_since: str | None, unseen_since: str | None
+    ) -> None:
         self._wanted = wanted
         self._seen_since = seen_since
         self._unseen_since = unseen_since
 
-    def at(self, now_s: float) -> Wanted:
+    def at(self, now_s: float) -> DevicesWanted:
         """Give which devices that are, now."""
         return replace(
             self._wanted,
@@ -102,7 +104,7 @@ def provide_asked(
     for text in tags or ():
         found |= _tag(text)
     return AskedDevices(
-        Wanted(
+        DevicesWanted(
             model=model or None,
             version=version or None,
             state=in_state.upper() if in_state else None,

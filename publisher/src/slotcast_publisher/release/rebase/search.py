@@ -24,7 +24,7 @@ from slotcast_publisher.delta import DeltaReport, KnownMoves, encode_delta
 from slotcast_publisher.delta.layout import find_tensors, image_of
 from slotcast_publisher.delta.low_rank import factor_bits, fit_low_rank
 from slotcast_publisher.delta.match import Match, match_tensors
-from slotcast_publisher.delta.tensors import Pair
+from slotcast_publisher.delta.tensors import TensorPair
 from slotcast_publisher.image_files import Image
 from slotcast_schemas.codecs.delta.elements import FLOAT16, FLOAT32, Bits, ElementKind
 from slotcast_schemas.codecs.delta.predict import apply_low_rank, apply_rebase
@@ -205,13 +205,13 @@ def _plan(base: Image, target: Image) -> _Plan:
     return plan
 
 
-def _pair(match: Match, old: Source, new: Source) -> tuple[Pair, TensorSegment]:
+def _pair(match: Match, old: Source, new: Source) -> tuple[TensorPair, TensorSegment]:
     place = match.new
     tensor = TensorSegment(place.size_bytes, match.old.offset, place.kind, block=place.count)
     if match.is_transposed:
         rows, columns = match.old.dims
         tensor = replace(tensor, transposed=Transposition(rows, columns, 0))
-    return Pair(old, new, place.offset), tensor
+    return TensorPair(old, new, place.offset), tensor
 
 
 def _moves(kind: ElementKind, old: Bits, new: Bits) -> NDArray[np.float64]:
@@ -222,7 +222,7 @@ def _moves(kind: ElementKind, old: Bits, new: Bits) -> NDArray[np.float64]:
     return np.where(np.isfinite(moves), moves, 0.0)
 
 
-def _factors(pair: Pair, tensor: TensorSegment, row: int) -> LowRank | None:
+def _factors(pair: TensorPair, tensor: TensorSegment, row: int) -> LowRank | None:
     """Factors that are all of the move but for rounding, the shortest numbers of them."""
     best = None
     for factors in fit_low_rank(pair, tensor, row):
@@ -285,7 +285,7 @@ def _write(plan: _Plan, known: KnownMoves, files: list[tuple[str, Path]]) -> Non
 
 
 def _rebased(
-    pair: Pair, tensor: TensorSegment, match: Match, known: KnownMoves
+    pair: TensorPair, tensor: TensorSegment, match: Match, known: KnownMoves
 ) -> Iterator[tuple[int, Bits]]:
     """The strips that change, from their first element on."""
     factors = known.factors.get(match.new.offset)
@@ -309,7 +309,7 @@ def _steps(moves: NDArray[np.float64], rebase: Rebase) -> NDArray[np.float64]:
     return np.copysign(whole, scaled)
 
 
-def _is_within(pair: Pair, tensor: TensorSegment, rebase: Rebase) -> bool:
+def _is_within(pair: TensorPair, tensor: TensorSegment, rebase: Rebase) -> bool:
     """Whether every element is finite and few enough steps away; else the tensor stays as given."""
     limit = min(1 << 24, (1 << (tensor.kind.bits - 1)) - 1)
     float_type = np.dtype("<f2") if tensor.kind == FLOAT16 else np.dtype("<f4")
@@ -330,7 +330,7 @@ def _distance(plan: _Plan, files: Image) -> float:
             if place.offset in plan.factors:
                 continue
             tensor = TensorSegment(place.size_bytes, place.offset, place.kind)
-            for _, before, after in Pair(given, made, place.offset).strips(tensor):
+            for _, before, after in TensorPair(given, made, place.offset).strips(tensor):
                 missed += float(np.square(_moves(place.kind, before, after)).sum())
                 count += len(before)
     return math.sqrt(missed / count) if count else 0.0

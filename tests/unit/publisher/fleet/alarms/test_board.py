@@ -10,17 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slotcast_publisher.alarm_settings import AlarmSettings, KindName
-from slotcast_publisher.fleet.alarms.board import CROWD, Board, Change
-from slotcast_publisher.fleet.alarms.kinds import FACTS, Kind
+from slotcast_publisher.fleet.alarms.board import CROWD, AlarmChange, Board
+from slotcast_publisher.fleet.alarms.kinds import FACTS, AlarmKind
 from slotcast_publisher.fleet.alarms.rules import Finding, Judgement
 from slotcast_publisher.serve.log import FIRST_FIELDS
 
-SILENT = Kind.DEVICE_SILENT
-DISK = Kind.DISK_LOW
+SILENT = AlarmKind.DEVICE_SILENT
+DISK = AlarmKind.DISK_LOW
 
 
 def now(
-    *subjects: str, kind: Kind = SILENT, near: Iterable[str] = (), unknown: Iterable[Kind] = ()
+    *subjects: str,
+    kind: AlarmKind = SILENT,
+    near: Iterable[str] = (),
+    unknown: Iterable[AlarmKind] = (),
 ) -> Judgement:
     """Say for whom a condition holds, and for whom it nearly does."""
     holding = [Finding(kind, s, f"{s}: text", names={"device": s}) for s in subjects]
@@ -28,7 +31,7 @@ def now(
     return Judgement((*holding, *nearly), frozenset(unknown))
 
 
-def said(changes: Iterable[Change]) -> list[tuple[str, str]]:
+def said(changes: Iterable[AlarmChange]) -> list[tuple[str, str]]:
     return [(change.word, change.alarm.subject) for change in changes if change.word]
 
 
@@ -138,7 +141,7 @@ def test_what_stood_when_the_process_died_stands_and_is_not_raised_again() -> No
 
 def test_what_flaps_is_not_said_without_end_and_not_lost() -> None:
     board = Board(AlarmSettings(raised_per_hour_max=3))
-    kind, told, at_s = Kind.ID_SHARED, [], 0
+    kind, told, at_s = AlarmKind.ID_SHARED, [], 0
     for _ in range(50):
         told += said(board.step(now("cam-1", kind=kind), at_s))
         told += said(board.step(now(kind=kind), at_s + 10))
@@ -171,8 +174,8 @@ def test_a_clock_that_is_set_back_neither_raises_twice_nor_waits_for_ever() -> N
 
 
 def test_every_kind_has_its_facts_and_a_name_in_the_settings() -> None:
-    assert set(FACTS) == set(Kind)
-    assert {str(kind) for kind in Kind} == set(get_args(KindName))
+    assert set(FACTS) == set(AlarmKind)
+    assert {str(kind) for kind in AlarmKind} == set(get_args(KindName))
     assert {facts.about for facts in FACTS.values()} <= {"", *FIRST_FIELDS}
 
 
@@ -192,7 +195,7 @@ def test_whatever_happens_nothing_is_raised_twice_and_not_too_much(
 ) -> None:
     limits = AlarmSettings(named_max=named_max, raised_per_hour_max=per_hour)
     board, at_s = Board(limits), 0.0
-    stands: set[tuple[Kind, str]] = set()
+    stands: set[tuple[AlarmKind, str]] = set()
     raised_s: list[float] = []
     grown: dict[str, int] = defaultdict(int)
     for holding, near, later_s, is_known, dies in steps:

@@ -20,7 +20,7 @@ from slotcast_publisher.alarm_settings import AlarmSettings, Webhook
 from slotcast_publisher.fleet.alarms import gather, store
 from slotcast_publisher.fleet.alarms.board import Alarm
 from slotcast_publisher.fleet.alarms.facts import PausedRollout, ReleaseFacts
-from slotcast_publisher.fleet.alarms.kinds import Kind
+from slotcast_publisher.fleet.alarms.kinds import AlarmKind
 from slotcast_publisher.fleet.alarms.watch import Sources, Watch, make_watch
 from slotcast_publisher.fleet.alarms.webhook import Poster
 from slotcast_publisher.fleet.database import tables
@@ -366,7 +366,7 @@ def test_alarms_are_listed_standing_first_and_rows_of_other_versions_are_left_ou
 ) -> None:
     def alarm(subject: str, raised_s: float, cleared_s: float | None = None) -> Alarm:
         return Alarm(
-            kind=Kind.DISK_LOW,
+            kind=AlarmKind.DISK_LOW,
             subject=subject,
             raised_s=raised_s,
             updated_s=raised_s,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from slotcast_publisher.fleet.alarms.board import Alarm
-from slotcast_publisher.fleet.alarms.kinds import Kind
+from slotcast_publisher.fleet.alarms.kinds import AlarmKind
 from slotcast_publisher.fleet.alarms.store import save
 from slotcast_publisher.fleet.database import events, tables
 from slotcast_publisher.fleet.database.database import Database, open_database
@@ -34,7 +34,7 @@ def log(database: Database, rollout: str, at_s: int, word: str) -> None:
 
 def alarm(database: Database, device: str, at_s: float, cleared_s: float | None = None) -> None:
     raised = Alarm(
-        kind=Kind.DEVICE_SILENT,
+        kind=AlarmKind.DEVICE_SILENT,
         subject=device,
         raised_s=at_s,
         updated_s=cleared_s or at_s,

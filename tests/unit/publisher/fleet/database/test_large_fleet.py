@@ -16,7 +16,7 @@ from sqlalchemy import Connection, event
 from slotcast_publisher.fleet.database import events, fleet_counts, listing
 from slotcast_publisher.fleet.database.database import Database, open_database
 from slotcast_publisher.fleet.database.device_pages import SORTS, Sort, count_of, device_page
-from slotcast_publisher.fleet.database.listing import Wanted
+from slotcast_publisher.fleet.database.listing import DevicesWanted
 from slotcast_schemas.errors import UsageError
 from tests.support import large_fleet
 from tests.support.large_fleet import MODEL, ROLLOUT
@@ -67,24 +67,28 @@ class Plans:
 
 
 ANSWERED_BY_AN_INDEX: dict[str, Callable[[Connection], Any]] = {
-    "the first page": lambda c: device_page(c, Wanted(), limit=50),
+    "the first page": lambda c: device_page(c, DevicesWanted(), limit=50),
     "a page from the middle": lambda c: device_page(
-        c, Wanted(), limit=50, behind=(large_fleet.device_id(COUNT // 2),)
+        c, DevicesWanted(), limit=50, behind=(large_fleet.device_id(COUNT // 2),)
     ),
-    "by id": lambda c: device_page(c, Wanted(device=large_fleet.device_id(7)), limit=50),
-    "by tag": lambda c: device_page(c, Wanted(tags={"site": "plant-12"}), limit=50),
-    "by state": lambda c: device_page(c, Wanted(state="FAILED"), limit=50),
-    "by reason": lambda c: device_page(c, Wanted(reason="too_slow"), limit=50),
-    "by model and state": lambda c: device_page(c, Wanted(model=MODEL, state="FAILED"), limit=50),
-    "of a version": lambda c: device_page(c, Wanted(model=MODEL, version="7.0"), limit=50),
-    "count of a version": lambda c: count_of(c, Wanted(model=MODEL, version="7.0")),
+    "by id": lambda c: device_page(c, DevicesWanted(device=large_fleet.device_id(7)), limit=50),
+    "by tag": lambda c: device_page(c, DevicesWanted(tags={"site": "plant-12"}), limit=50),
+    "by state": lambda c: device_page(c, DevicesWanted(state="FAILED"), limit=50),
+    "by reason": lambda c: device_page(c, DevicesWanted(reason="too_slow"), limit=50),
+    "by model and state": lambda c: device_page(
+        c, DevicesWanted(model=MODEL, state="FAILED"), limit=50
+    ),
+    "of a version": lambda c: device_page(c, DevicesWanted(model=MODEL, version="7.0"), limit=50),
+    "count of a version": lambda c: count_of(c, DevicesWanted(model=MODEL, version="7.0")),
     "of a group": lambda c: device_page(
-        c, Wanted(deployment=ROLLOUT, group="canary", state="FAILED"), limit=50
+        c, DevicesWanted(deployment=ROLLOUT, group="canary", state="FAILED"), limit=50
     ),
-    "last changed": lambda c: device_page(c, Wanted(model=MODEL), "-changed", limit=50),
-    "many with a state": lambda c: device_page(c, Wanted(model=MODEL, state="QUEUED"), limit=50),
-    "count of a state": lambda c: count_of(c, Wanted(model=MODEL, state="FAILED")),
-    "count of a tag": lambda c: count_of(c, Wanted(tags={"site": "plant-12"})),
+    "last changed": lambda c: device_page(c, DevicesWanted(model=MODEL), "-changed", limit=50),
+    "many with a state": lambda c: device_page(
+        c, DevicesWanted(model=MODEL, state="QUEUED"), limit=50
+    ),
+    "count of a state": lambda c: count_of(c, DevicesWanted(model=MODEL, state="FAILED")),
+    "count of a tag": lambda c: count_of(c, DevicesWanted(tags={"site": "plant-12"})),
     "versions": fleet_counts.version_counts,
     "states": fleet_counts.state_counts,
     "models": listing.models_of_devices,
@@ -110,22 +114,22 @@ def test_what_is_sorted_by_when_it_was_heard_is_looked_through_and_the_check_see
 ) -> None:
     with fleet.reading() as connection:
         plans = Plans(connection)
-        device_page(connection, Wanted(), "-seen", limit=50)
+        device_page(connection, DevicesWanted(), "-seen", limit=50)
         assert plans.scans()
 
 
 @pytest.mark.parametrize(
     "wanted",
     [
-        Wanted(deployment=ROLLOUT),
-        Wanted(deployment=ROLLOUT, group="everyone"),
-        Wanted(model=MODEL, state="QUEUED"),
-        Wanted(model=MODEL, version="6.0", state="QUEUED"),
+        DevicesWanted(deployment=ROLLOUT),
+        DevicesWanted(deployment=ROLLOUT, group="everyone"),
+        DevicesWanted(model=MODEL, state="QUEUED"),
+        DevicesWanted(model=MODEL, version="6.0", state="QUEUED"),
     ],
     ids=str,
 )
 def test_where_many_are_asked_for_each_device_is_looked_up_by_its_key(
-    fleet: Database, wanted: Wanted
+    fleet: Database, wanted: DevicesWanted
 ) -> None:
     with fleet.reading() as connection:
         plans = Plans(connection)
@@ -138,10 +142,10 @@ def test_where_many_are_asked_for_each_device_is_looked_up_by_its_key(
 
 # --- pages --------------------------------------------------------------------------------------
 
-SUBSET = Wanted(model=MODEL, tags={"site": "plant-12"})
+SUBSET = DevicesWanted(model=MODEL, tags={"site": "plant-12"})
 
 
-def walk(database: Database, wanted: Wanted, sort: Sort, limit: int) -> list[str]:
+def walk(database: Database, wanted: DevicesWanted, sort: Sort, limit: int) -> list[str]:
     """Page through a list, and give the ids in the order in which they came."""
     found: list[str] = []
     behind = None
@@ -177,19 +181,19 @@ def test_pages_give_each_device_once_in_order(fleet: Database, sort: Sort) -> No
 @pytest.mark.parametrize(
     "wanted",
     [
-        Wanted(state="FAILED"),
-        Wanted(state="QUEUED", tags={"board": "rev-a"}),
-        Wanted(reason="too_slow"),
-        Wanted(model=MODEL, version="7.0", online=False),
-        Wanted(words=("9", "CAM-0")),
-        Wanted(deployment=ROLLOUT, group="canary"),
-        Wanted(shares_id=True),
-        Wanted(words=("%",)),
-        Wanted(seen_since_s=large_fleet.NOW_S - 60),
+        DevicesWanted(state="FAILED"),
+        DevicesWanted(state="QUEUED", tags={"board": "rev-a"}),
+        DevicesWanted(reason="too_slow"),
+        DevicesWanted(model=MODEL, version="7.0", online=False),
+        DevicesWanted(words=("9", "CAM-0")),
+        DevicesWanted(deployment=ROLLOUT, group="canary"),
+        DevicesWanted(shares_id=True),
+        DevicesWanted(words=("%",)),
+        DevicesWanted(seen_since_s=large_fleet.NOW_S - 60),
     ],
     ids=str,
 )
-def test_a_count_is_of_what_the_pages_give(fleet: Database, wanted: Wanted) -> None:
+def test_a_count_is_of_what_the_pages_give(fleet: Database, wanted: DevicesWanted) -> None:
     with fleet.reading() as connection:
         page = device_page(connection, wanted, limit=100)
         every = listing.known_devices(connection, wanted)
@@ -204,7 +208,7 @@ def test_counts_are_those_of_the_devices(fleet: Database) -> None:
         found = fleet_counts.presence(connection, large_fleet.NOW_S - 3600, 300)
         states = fleet_counts.state_counts(connection, MODEL)
         versions = fleet_counts.version_counts(connection)
-        slow = listing.count_states(connection, Wanted())
+        slow = listing.count_states(connection, DevicesWanted())
     assert (found.devices, found.online) == (COUNT, COUNT * 9 // 10)
     assert [(s.model, s.state, s.reason, s.devices) for s in states] == slow
     assert sum(v.devices for v in versions) == COUNT
@@ -214,14 +218,14 @@ def test_counts_are_those_of_the_devices(fleet: Database) -> None:
 @pytest.mark.parametrize(
     ("wanted", "sort", "behind"),
     [
-        (Wanted(), "changed", None),
-        (Wanted(), "id", (3,)),
-        (Wanted(), "-seen", ("cam-1",)),
-        (Wanted(), "by the moon", None),
+        (DevicesWanted(), "changed", None),
+        (DevicesWanted(), "id", (3,)),
+        (DevicesWanted(), "-seen", ("cam-1",)),
+        (DevicesWanted(), "by the moon", None),
     ],
 )
 def test_an_order_that_cannot_be_is_refused(
-    fleet: Database, wanted: Wanted, sort: Any, behind: Sequence[Any] | None
+    fleet: Database, wanted: DevicesWanted, sort: Any, behind: Sequence[Any] | None
 ) -> None:
     with fleet.reading() as connection, pytest.raises(UsageError):
         device_page(connection, wanted, sort, limit=5, behind=behind)

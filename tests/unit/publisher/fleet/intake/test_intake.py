@@ -14,7 +14,7 @@ from sqlalchemy import Table, select
 from slotcast_publisher.fleet.database import tables
 from slotcast_publisher.fleet.database.database import Database, open_database
 from slotcast_publisher.fleet.database.figures_blob import unpack
-from slotcast_publisher.fleet.intake.intake import Bounds, Intake
+from slotcast_publisher.fleet.intake.intake import Intake, IntakeBounds
 from slotcast_publisher.fleet.intake.messages import Message
 from slotcast_publisher.serve.companion import Heard
 from slotcast_schemas import wire
@@ -28,7 +28,7 @@ from tests.support.waiting import WAIT_S, wait_until
 
 TOPICS = Topics("t")
 NOW_S = 1_790_000_300.0
-HASTY = Bounds(batch_wait_s=0.01, retry_s=0.01, full_wait_s=0.01)
+HASTY = IntakeBounds(batch_wait_s=0.01, retry_s=0.01, full_wait_s=0.01)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def heard(message: Message, at_s: float = NOW_S, *, retained: bool = False) -> H
 
 
 def take(
-    database: Database, *came: Heard, bounds: Bounds = HASTY, log: list[Any] | None = None
+    database: Database, *came: Heard, bounds: IntakeBounds = HASTY, log: list[Any] | None = None
 ) -> Intake:
     """Hand messages to an intake that is stopped at once: what it has is written all the same."""
     lines = [] if log is None else log
@@ -208,7 +208,7 @@ def test_a_database_that_fails_for_a_while_loses_nothing(
 
 def test_what_comes_faster_than_it_is_written_is_dropped_and_counted(database: Database) -> None:
     came = [heard(given.status(device=f"cam-{number}")) for number in range(12)]
-    narrow = Bounds(waiting_max=10, full_wait_s=0.01)
+    narrow = IntakeBounds(waiting_max=10, full_wait_s=0.01)
     intake = take(database, *came, bounds=narrow)
     assert intake.dropped == {"queue_full": 2}
     assert len(rows(database, tables.devices)) == 10

@@ -12,7 +12,7 @@ import pytest
 
 from slotcast_publisher.fleet.access.roles import Permission, Role
 from slotcast_publisher.fleet.alarms.board import Alarm
-from slotcast_publisher.fleet.alarms.kinds import Kind
+from slotcast_publisher.fleet.alarms.kinds import AlarmKind
 from slotcast_publisher.fleet.alarms.store import save
 from tests.support import large_fleet
 from tests.support.page import RunningPage, running_page
@@ -77,7 +77,7 @@ def test_a_page_of_events_goes_back_to_the_first(admin: httpx.Client) -> None:
 
 
 def test_everything_that_the_fleet_has_is_named(admin: httpx.Client, page: RunningPage) -> None:
-    raised = Alarm(kind=Kind.DISK_LOW, subject="cam-000001", raised_s=5.0, updated_s=5.0)
+    raised = Alarm(kind=AlarmKind.DISK_LOW, subject="cam-000001", raised_s=5.0, updated_s=5.0)
     with page.database.transaction() as connection:
         save(connection, [raised])
     assert admin.get(f"{API}/fleet").json()["devices"] == COUNT

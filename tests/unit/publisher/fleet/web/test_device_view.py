@@ -15,7 +15,7 @@ from slotcast_publisher.fleet.database.database import Database, open_database
 from slotcast_publisher.fleet.database.listing import KnownModel, history_of
 from slotcast_publisher.fleet.database.tables import device_models
 from slotcast_publisher.fleet.web.screens.course_view import course_view
-from slotcast_publisher.fleet.web.screens.device_data import DeviceFacts, device_facts
+from slotcast_publisher.fleet.web.screens.device_data import DeviceScreenData, device_facts
 from slotcast_publisher.fleet.web.screens.device_view import (
     DeviceScreen,
     device_screen,
@@ -37,7 +37,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
         yield opened
 
 
-def facts_of(database: Database, device: str = story.DEVICE, span: str = "day") -> DeviceFacts:
+def facts_of(database: Database, device: str = story.DEVICE, span: str = "day") -> DeviceScreenData:
     with database.reading() as connection:
         return device_facts(connection, device, None, span, CLOCK.now_s)
 

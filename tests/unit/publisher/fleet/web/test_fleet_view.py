@@ -5,22 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from slotcast_publisher.fleet.alarms.board import CROWD, Alarm
-from slotcast_publisher.fleet.alarms.kinds import Kind
-from slotcast_publisher.fleet.database.fleet_counts import Presence, StateCount, VersionCount
+from slotcast_publisher.fleet.alarms.kinds import AlarmKind
+from slotcast_publisher.fleet.database.fleet_counts import CountedState, CountedVersion, Presence
 from slotcast_publisher.fleet.web.screens.fleet_view import FleetScreen, fleet_screen
 from slotcast_publisher.fleet.web.screens.rollout_view import ICON, ICON_PAUSED
 from tests.support import rollout_views as views
 
 PRESENCE = Presence(devices=1000, online=920, unseen=20, shared_ids=0, clocks_off=0)
 STATES = (
-    StateCount("clf", "COMMITTED", "committed", 700),
-    StateCount("clf", "FAILED", "too_slow", 20),
-    StateCount("clf", "FAILED", "disk_full", 3),
-    StateCount("ocr", "QUEUED", "paused", 100),
+    CountedState("clf", "COMMITTED", "committed", 700),
+    CountedState("clf", "FAILED", "too_slow", 20),
+    CountedState("clf", "FAILED", "disk_full", 3),
+    CountedState("ocr", "QUEUED", "paused", 100),
 )
 
 
-def alarm(kind: Kind, subject: str, **changes: Any) -> Alarm:
+def alarm(kind: AlarmKind, subject: str, **changes: Any) -> Alarm:
     return Alarm(kind=kind, subject=subject, raised_s=5.0, updated_s=5.0, **changes)
 
 
@@ -51,7 +51,7 @@ def test_an_empty_fleet_says_that_it_is_empty() -> None:
 
 def test_a_paused_rollout_is_told_by_title_and_icon_and_leads_to_its_screen() -> None:
     paused = alarm(
-        Kind.ROLLOUT_PAUSED, "detector/d-3.3.0", text="paused", names={"rollout": "d-3.3.0"}
+        AlarmKind.ROLLOUT_PAUSED, "detector/d-3.3.0", text="paused", names={"rollout": "d-3.3.0"}
     )
     found = screen(alarms=[paused], rollouts=[views.paused()])
 
@@ -73,7 +73,7 @@ def test_a_gate_that_waits_for_a_person_needs_one_though_it_is_no_alarm() -> Non
 
 def test_many_at_once_are_one_line_with_a_link_to_all_of_them() -> None:
     many = tuple(f"cam-{n}" for n in range(10))
-    found = screen(alarms=[alarm(Kind.DEVICE_SILENT, CROWD, count=83, subjects=many)])
+    found = screen(alarms=[alarm(AlarmKind.DEVICE_SILENT, CROWD, count=83, subjects=many)])
 
     (need,) = found.needs
     assert need.text.startswith("83 devices are offline, and were not heard of for long: cam-0, ")
@@ -82,9 +82,9 @@ def test_many_at_once_are_one_line_with_a_link_to_all_of_them() -> None:
 
 
 def test_every_kind_of_alarm_has_a_shape_and_a_word() -> None:
-    found = screen(alarms=[alarm(kind, "x", names={"device": "a/b"}) for kind in Kind])
+    found = screen(alarms=[alarm(kind, "x", names={"device": "a/b"}) for kind in AlarmKind])
 
-    assert len(found.needs) == len(Kind)
+    assert len(found.needs) == len(AlarmKind)
     assert all(need.shape and need.word for need in found.needs)
     assert any(need.href == "/devices/a%2Fb" for need in found.needs)
 
@@ -104,7 +104,9 @@ def test_states_are_counted_by_model_over_their_reasons() -> None:
 
 
 def test_a_state_that_nobody_knows_has_a_column_of_its_own() -> None:
-    assert screen(states=(*STATES, StateCount("clf", "DREAMING", "x", 1))).states[-1] == "DREAMING"
+    assert (
+        screen(states=(*STATES, CountedState("clf", "DREAMING", "x", 1))).states[-1] == "DREAMING"
+    )
 
 
 def test_presence_is_three_parts_of_one_whole() -> None:
@@ -114,8 +116,8 @@ def test_presence_is_three_parts_of_one_whole() -> None:
 
 
 def test_the_release_in_a_rollout_stands_out_and_old_ones_are_counted_together() -> None:
-    counts = [VersionCount("detector", "3.3.0", 9, 39)]
-    counts += [VersionCount("detector", f"3.{n}.0", n, 100) for n in range(6, 0, -1)]
+    counts = [CountedVersion("detector", "3.3.0", 9, 39)]
+    counts += [CountedVersion("detector", f"3.{n}.0", n, 100) for n in range(6, 0, -1)]
     (row,) = screen(versions=counts, rollouts=[views.running()]).versions
 
     assert row.kinds[0] == "f-new"

@@ -12,7 +12,7 @@ from slotcast_publisher.fleet.figures.histograms import GRID_S
 from slotcast_publisher.fleet.web.plots.bars import BarPart, bar
 from slotcast_publisher.fleet.web.plots.distribution import Curve, distribution
 from slotcast_publisher.fleet.web.plots.scales import Scale, log_ticks, ticks
-from slotcast_publisher.fleet.web.plots.strips import Strip, strip
+from slotcast_publisher.fleet.web.plots.strips import LimitStrip, strip
 
 EVIL = '<b>"x"</b>\u202e'
 
@@ -26,7 +26,7 @@ def drawn() -> list[Markup]:
     return [
         bar([BarPart(EVIL, 3, "f-new"), BarPart("b", 1, "#h-trial"), BarPart("c", 1, "f-none")]),
         bar([]),
-        strip(Strip(2.6, 2.4, 2.9, 1.5, is_broken=True), EVIL),
+        strip(LimitStrip(2.6, 2.4, 2.9, 1.5, is_broken=True), EVIL),
         distribution(GRID_S, old, new, 0.009, EVIL),
         distribution(GRID_S, None, new, None, EVIL),
     ]
@@ -53,7 +53,7 @@ def test_a_bar_is_divided_as_the_devices_are() -> None:
 
 
 def middle(value: float, limit: float) -> float:
-    svg = strip(Strip(value, None, None, limit, is_broken=value > limit), "x")
+    svg = strip(LimitStrip(value, None, None, limit, is_broken=value > limit), "x")
     found = re.search(r'cx="([\d.]+)"', svg)
     assert found is not None
     return float(found[1])

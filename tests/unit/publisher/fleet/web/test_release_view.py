@@ -12,7 +12,7 @@ from slotcast_publisher.errors import NotFound
 from slotcast_publisher.fleet.database.database import Database, open_database
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
 from slotcast_publisher.fleet.web.screens import release_data
-from slotcast_publisher.fleet.web.screens.release_data import ReleaseFacts, release_facts
+from slotcast_publisher.fleet.web.screens.release_data import ReleaseScreenData, release_facts
 from slotcast_publisher.fleet.web.screens.release_view import ReleaseScreen, release_screen
 from slotcast_publisher.fleet.web.words import Clock
 from slotcast_publisher.release.payloads import FullBuilder
@@ -65,7 +65,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
         yield opened
 
 
-def facts_of(repo: Repository, database: Database, version: str = "3.3.0") -> ReleaseFacts:
+def facts_of(repo: Repository, database: Database, version: str = "3.3.0") -> ReleaseScreenData:
     with database.reading() as connection:
         return release_facts(
             connection, repo, RolloutFiles(repo.path), story.MODEL, version, "board"

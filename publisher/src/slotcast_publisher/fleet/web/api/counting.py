@@ -12,7 +12,7 @@ from slotcast_publisher.fleet.database import fleet_counts, fleet_figures, listi
 from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.database.device_json import iso
 from slotcast_publisher.fleet.database.device_pages import count_of
-from slotcast_publisher.fleet.database.listing import CLOCK_OFF_S, Wanted
+from slotcast_publisher.fleet.database.listing import CLOCK_OFF_S, DevicesWanted
 from slotcast_publisher.fleet.web.api.types import Counts, FleetCounts, StateCount, VersionCount
 from slotcast_publisher.fleet.web.shared import SharedAnswers
 
@@ -56,19 +56,19 @@ class Counting:
             since=iso(self.database.knows_since_s),
         )
 
-    def versions(self) -> Sequence[fleet_counts.VersionCount]:
+    def versions(self) -> Sequence[fleet_counts.CountedVersion]:
         """Say how many devices run which release, of all models."""
 
-        def make() -> Sequence[fleet_counts.VersionCount]:
+        def make() -> Sequence[fleet_counts.CountedVersion]:
             with self.database.reading() as connection:
                 return fleet_counts.version_counts(connection)
 
         return self.answers.get("versions", make)
 
-    def states(self) -> Sequence[fleet_counts.StateCount]:
+    def states(self) -> Sequence[fleet_counts.CountedState]:
         """Say how many devices are in which state, of all models."""
 
-        def make() -> Sequence[fleet_counts.StateCount]:
+        def make() -> Sequence[fleet_counts.CountedState]:
             with self.database.reading() as connection:
                 return fleet_counts.state_counts(connection)
 
@@ -83,7 +83,7 @@ class Counting:
 
         return self.answers.get("figures", make, FIGURES_S)
 
-    def total(self, wanted: Wanted) -> int:
+    def total(self, wanted: DevicesWanted) -> int:
         """Count the devices that are asked for."""
 
         def make() -> int:
@@ -92,9 +92,9 @@ class Counting:
 
         return self.answers.get(("total", repr(wanted)), make)
 
-    def counts(self, wanted: Wanted) -> Counts:
+    def counts(self, wanted: DevicesWanted) -> Counts:
         """Count the devices that are asked for, by version and state."""
-        if wanted == Wanted():
+        if wanted == DevicesWanted():
             return self._of_all()
         return self.answers.get(("counts", repr(wanted)), lambda: self._of(wanted))
 
@@ -104,7 +104,7 @@ class Counting:
         states = [(s.model, s.state, s.reason, s.devices) for s in self.states()]
         return self._counts(fleet.devices, fleet.online, versions, states)
 
-    def _of(self, wanted: Wanted) -> Counts:
+    def _of(self, wanted: DevicesWanted) -> Counts:
         with self.database.reading() as connection:
             devices, online = listing.count_devices(connection, wanted)
             versions = listing.count_versions(connection, wanted)

@@ -117,7 +117,7 @@ class HeardModel(Struct, frozen=True, kw_only=True):
     saved_bytes: int
 
 
-class Heard(Struct, frozen=True, kw_only=True):
+class HeardDevice(Struct, frozen=True, kw_only=True):
     """What only the database knows of a device."""
 
     seen_at: Time
@@ -147,7 +147,7 @@ class DeviceView(Struct, frozen=True, kw_only=True):
     disk_free_bytes: int
     link: LinkStatus | None
     models: tuple[ModelView, ...]
-    heard: Heard
+    heard: HeardDevice
 
 
 class RunRelease(Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.database import fleet_counts, fleet_figures, listing
 from slotcast_publisher.fleet.database.device_json import iso
 from slotcast_publisher.fleet.database.device_pages import Sort, device_page
-from slotcast_publisher.fleet.database.listing import Wanted
+from slotcast_publisher.fleet.database.listing import DevicesWanted
 from slotcast_publisher.fleet.web.api.device_types import (
     DeviceDetail,
     DevicePage,
@@ -90,7 +90,7 @@ def _devices(
 def _device(context: Context, device: Name) -> DeviceDetail:
     """Give one device with its history and figures."""
     with context.database.reading() as connection:
-        found = listing.known_devices(connection, Wanted(device=device))
+        found = listing.known_devices(connection, DevicesWanted(device=device))
         if not found:
             raise NotFound(f"no device {device!r:.80} is known")
         changes = listing.history_of(connection, device)

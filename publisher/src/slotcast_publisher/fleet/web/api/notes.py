@@ -147,7 +147,7 @@ def _unnote_release(
 
 def _check_device(context: WebContext, device: str) -> None:
     with context.database.reading() as connection:
-        if not listing.count_devices(connection, listing.Wanted(device=device))[0]:
+        if not listing.count_devices(connection, listing.DevicesWanted(device=device))[0]:
             raise NotFound(f"no device {device!r:.80} is known")
 
 

@@ -47,7 +47,7 @@ class GroupList(Struct, frozen=True, kw_only=True):
     groups: tuple[GroupOfRollout, ...]
 
 
-class GroupState(Struct, frozen=True, kw_only=True):
+class DecidedGroup(Struct, frozen=True, kw_only=True):
     """What was decided about a group."""
 
     name: str
@@ -55,14 +55,14 @@ class GroupState(Struct, frozen=True, kw_only=True):
     percent: float
 
 
-class RolloutState(Struct, frozen=True, kw_only=True):
+class DecidedRollout(Struct, frozen=True, kw_only=True):
     """What was decided about a rollout, without anything that is counted."""
 
     name: str
     state: str
     attempt: int
     why: str
-    groups: tuple[GroupState, ...]
+    groups: tuple[DecidedGroup, ...]
     requests: tuple[str, ...]
 
 

@@ -26,16 +26,16 @@ from slotcast_publisher.fleet.web import asking
 from slotcast_publisher.fleet.web.api.parts import AnyRequest, Shared
 from slotcast_publisher.fleet.web.api.rollout_types import (
     Asked,
+    DecidedGroup,
+    DecidedRollout,
     GroupList,
     GroupOfRollout,
     GroupSize,
-    GroupState,
     LogLineView,
     PlanBody,
     PlanCheck,
     RolloutList,
     RolloutLog,
-    RolloutState,
     WishBody,
 )
 from slotcast_publisher.fleet.web.context import Context, WebContext
@@ -75,7 +75,7 @@ def _rollout(context: Context, counting: Shared, name: Rollout) -> RolloutView:
     summary="What was decided about a rollout, with an ETag",
     tags=["rollouts"],
 )
-def _state(request: AnyRequest, context: Context, name: Rollout) -> Response[RolloutState]:
+def _state(request: AnyRequest, context: Context, name: Rollout) -> Response[DecidedRollout]:
     """Say what was decided: its ETag, sent as `If-Match` with a request, guards against others."""
     return with_etag(request, _state_of(context, name))
 
@@ -296,16 +296,16 @@ def present_view(context: WebContext, counting: Any, name: str) -> RolloutView:
     return view
 
 
-def _state_of(context: WebContext, name: str) -> RolloutState:
+def _state_of(context: WebContext, name: str) -> DecidedRollout:
     rollout = context.files.load(name)
     record = rollout.record
-    return RolloutState(
+    return DecidedRollout(
         name=name,
         state=str(record.state),
         attempt=record.attempt,
         why=record.why,
         groups=tuple(
-            GroupState(name=group.name, state=str(group.state), percent=group.percent)
+            DecidedGroup(name=group.name, state=str(group.state), percent=group.percent)
             for group in record.groups
         ),
         requests=tuple(asked.request.id for asked in rollout.requests),

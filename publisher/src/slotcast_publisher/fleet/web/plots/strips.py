@@ -19,7 +19,7 @@ _MIDDLE: Final = _HEIGHT / 2
 
 
 @dataclass(frozen=True, slots=True)
-class Strip:
+class LimitStrip:
     """A figure beside its limit.
 
     Attributes:
@@ -37,7 +37,7 @@ class Strip:
     is_broken: bool
 
 
-def strip(found: Strip, label: str) -> Markup:
+def strip(found: LimitStrip, label: str) -> Markup:
     """Draw a figure beside its limit.
 
     Args:
@@ -56,7 +56,7 @@ def strip(found: Strip, label: str) -> Markup:
     return canvas.markup()
 
 
-def _at(found: Strip, value: float) -> float:
+def _at(found: LimitStrip, value: float) -> float:
     """Where a value lies: the limit in the middle, nothing at the left end."""
     if found.limit <= 0:  # nothing at all is allowed
         return _WIDTH / 2 if value <= found.limit else _WIDTH * 0.82

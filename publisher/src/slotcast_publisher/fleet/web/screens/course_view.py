@@ -15,7 +15,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from slotcast_publisher.fleet.database.listing import Change
+from slotcast_publisher.fleet.database.listing import HistoryEntry
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures, together
 from slotcast_publisher.fleet.web.plots.course import Course, Line, Switch, course
 from slotcast_publisher.fleet.web.words import (
@@ -104,7 +104,7 @@ class CourseLimits:
 def course_view(
     model: str,
     windows: Sequence[Window],
-    changes: Sequence[Change],
+    changes: Sequence[HistoryEntry],
     limits: CourseLimits,
     span: str,
     clock: Clock,
@@ -219,7 +219,7 @@ def _value(figures: ReleaseFigures, share: float | None) -> float | None:
 
 
 def _switches(
-    changes: Sequence[Change], begin_s: float, end_s: float, clock: Clock, span: str
+    changes: Sequence[HistoryEntry], begin_s: float, end_s: float, clock: Clock, span: str
 ) -> list[Switch]:
     """Find when another release began to serve."""
     by_time = sorted(changes, key=lambda change: change.at_s)

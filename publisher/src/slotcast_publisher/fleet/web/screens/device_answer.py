@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from slotcast_publisher.fleet.database.listing import KnownDevice
-from slotcast_publisher.fleet.web.screens.device_data import DeviceFacts
+from slotcast_publisher.fleet.web.screens.device_data import DeviceScreenData
 from slotcast_publisher.fleet.web.screens.failures_view import figure_words
 from slotcast_publisher.fleet.web.screens.rollout_view import Answer
 from slotcast_publisher.fleet.web.screens.trail_view import actor_of, meaning_of
@@ -17,7 +17,7 @@ _BAD: Final = frozenset({"ROLLED_BACK", "FAILED", "REJECTED"})
 _MOVING: Final = frozenset({"DOWNLOADING", "DOWNLOADED", "VERIFIED", "ACTIVATING"})
 
 
-def answer_of(facts: DeviceFacts, clock: Clock) -> Answer:
+def answer_of(facts: DeviceScreenData, clock: Clock) -> Answer:
     """Say what a device serves, and what is wrong.
 
     Args:
@@ -109,7 +109,7 @@ def _away(device: KnownDevice, clock: Clock) -> Iterator[str]:
     )
 
 
-def _twins_notes(facts: DeviceFacts) -> tuple[str, ...]:
+def _twins_notes(facts: DeviceScreenData) -> tuple[str, ...]:
     why = facts.device.row["twins_why"]
     return (
         f"It was noticed because {why}." if why else "They were noticed by their messages.",

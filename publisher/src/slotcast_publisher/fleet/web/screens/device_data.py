@@ -12,11 +12,11 @@ from slotcast_publisher.errors import NotFound
 from slotcast_publisher.fleet.database import notes
 from slotcast_publisher.fleet.database.figures_blob import unpack
 from slotcast_publisher.fleet.database.listing import (
-    Change,
+    DevicesWanted,
     FiguresOfRelease,
+    HistoryEntry,
     KnownDevice,
     KnownModel,
-    Wanted,
     figures_of_device,
     history_of,
     known_devices,
@@ -32,7 +32,7 @@ _HOUR_S: Final = 3600
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceFacts:
+class DeviceScreenData:
     """All that is known of a device, and of one of its models.
 
     Attributes:
@@ -46,7 +46,7 @@ class DeviceFacts:
 
     device: KnownDevice
     model: KnownModel | None
-    changes: Sequence[Change]
+    changes: Sequence[HistoryEntry]
     figures: Sequence[FiguresOfRelease]
     windows: Sequence[Window]
     notes: Sequence[notes.Note]
@@ -54,7 +54,7 @@ class DeviceFacts:
 
 def device_facts(
     connection: Connection, device: str, model: str | None, span: str, now_s: float
-) -> DeviceFacts:
+) -> DeviceScreenData:
     """Read what is known of a device.
 
     Args:
@@ -67,7 +67,7 @@ def device_facts(
     Raises:
         NotFound: no such device, or not with this model.
     """
-    found = known_devices(connection, Wanted(device=device))
+    found = known_devices(connection, DevicesWanted(device=device))
     if not found:
         raise NotFound(f"no device {device!r:.80} is known; `slotcast fleet` lists those that are")
     (known,) = found
@@ -79,7 +79,7 @@ def device_facts(
         since_s = int(now_s) - SPANS_S[span]
         read = _hours if span == "month" else _summaries
         windows = read(connection, device, name, since_s)
-    return DeviceFacts(
+    return DeviceScreenData(
         device=known,
         model=chosen,
         changes=history_of(connection, device, name) if chosen is not None else (),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlencode
 
-from slotcast_publisher.fleet.database.listing import Wanted
+from slotcast_publisher.fleet.database.listing import DevicesWanted
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
 
@@ -170,7 +170,7 @@ def _problems(asked: DeviceFilter, state: str) -> Iterator[str]:
         yield f"Presence is one of {', '.join(PRESENCES)}."
 
 
-def wanted_of(asked: DeviceFilter, now_s: float) -> Wanted:
+def wanted_of(asked: DeviceFilter, now_s: float) -> DevicesWanted:
     """Give what the database is asked for.
 
     Args:
@@ -180,7 +180,7 @@ def wanted_of(asked: DeviceFilter, now_s: float) -> Wanted:
     meant = read_filter(asked)
     since_s = int(now_s) - UNSEEN_S
     is_online = {"online": True, "offline": False, "not-seen": False}.get(asked.presence)
-    return Wanted(
+    return DevicesWanted(
         words=meant.words,
         tags=meant.tags,
         model=meant.model or None,

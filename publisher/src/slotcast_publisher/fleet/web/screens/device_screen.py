@@ -16,7 +16,7 @@ from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.database.device_json import figures_fields
 from slotcast_publisher.fleet.database.listing import (
     HISTORY_MAX,
-    Change,
+    HistoryEntry,
     figures_of_device,
     history_of,
 )
@@ -181,7 +181,7 @@ def _give_evidence(request: AnyRequest, context: Context, device: FromPath[str])
     return csv_file(f"{device}-evidence", (*head, "reference", "detail"), _evidence_rows(changes))
 
 
-def _evidence_rows(changes: Sequence[Change]) -> Iterator[tuple[object, ...]]:
+def _evidence_rows(changes: Sequence[HistoryEntry]) -> Iterator[tuple[object, ...]]:
     for change, older in zip_longest(changes, changes[1:]):
         if change.evidence is None or (older is not None and older.evidence == change.evidence):
             continue  # it is given where it was new

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urlencode
 
-from slotcast_publisher.fleet.database.listing import Change, KnownDevice
+from slotcast_publisher.fleet.database.listing import HistoryEntry, KnownDevice
 from slotcast_publisher.fleet.web.screens.course_view import CourseLimits
 from slotcast_publisher.fleet.web.screens.device_answer import answer_of, plain, warnings_of
-from slotcast_publisher.fleet.web.screens.device_data import DeviceFacts
+from slotcast_publisher.fleet.web.screens.device_data import DeviceScreenData
 from slotcast_publisher.fleet.web.screens.rollout_view import (
     ICON,
     ICON_PAUSED,
@@ -105,7 +105,7 @@ class DeviceScreen:
     note_command: str
 
 
-def device_screen(facts: DeviceFacts, clock: Clock, repo: str) -> DeviceScreen:
+def device_screen(facts: DeviceScreenData, clock: Clock, repo: str) -> DeviceScreen:
     """Say all of a device but its history.
 
     Args:
@@ -188,7 +188,7 @@ def _others(device: KnownDevice, status: ModelStatus | None) -> Iterator[OtherMo
         )
 
 
-def _figures(facts: DeviceFacts) -> Iterator[FigureRow]:
+def _figures(facts: DeviceScreenData) -> Iterator[FigureRow]:
     for each in facts.figures:
         found = each.figures
         p50, p95 = found.latency.quantile(0.5), found.latency.quantile(0.95)
@@ -206,7 +206,7 @@ def _figures(facts: DeviceFacts) -> Iterator[FigureRow]:
         )
 
 
-def _last_evidence(status: ModelStatus | None, changes: Sequence[Change]) -> Judged | None:
+def _last_evidence(status: ModelStatus | None, changes: Sequence[HistoryEntry]) -> Judged | None:
     """Give the status' own evidence, where the history begins later."""
     if status is None or status.evidence is None or not status.evidence.checks:
         return None
@@ -223,7 +223,7 @@ def _version_of(evidence: Evidence, status: ModelStatus) -> str:
     return f"sequence {evidence.sequence}"
 
 
-def limits_of(facts: DeviceFacts) -> CourseLimits:
+def limits_of(facts: DeviceScreenData) -> CourseLimits:
     """Give what the last trial of the model allowed, to be drawn beside what was measured."""
     evidences = [change.evidence for change in facts.changes]
     if facts.model is not None:

@@ -13,15 +13,15 @@ from slotcast_publisher.fleet.alarms.board import Alarm
 from slotcast_publisher.fleet.alarms.store import standing
 from slotcast_publisher.fleet.database.device_pages import device_page
 from slotcast_publisher.fleet.database.fleet_counts import (
+    CountedState,
+    CountedVersion,
     Presence,
-    StateCount,
-    VersionCount,
     dropped_counts,
     presence,
     state_counts,
     version_counts,
 )
-from slotcast_publisher.fleet.database.listing import CLOCK_OFF_S, KnownDevice, Wanted
+from slotcast_publisher.fleet.database.listing import CLOCK_OFF_S, DevicesWanted, KnownDevice
 from slotcast_publisher.fleet.database.tables import device_models, release_hours, rollouts
 from slotcast_publisher.fleet.web.context import WebContext
 from slotcast_publisher.fleet.web.screens.calls_view import DAYS, STEP_S, Calls
@@ -49,8 +49,8 @@ class FleetData:
     """
 
     presence: Presence
-    states: Sequence[StateCount]
-    versions: Sequence[VersionCount]
+    states: Sequence[CountedState]
+    versions: Sequence[CountedVersion]
     alarms: Sequence[Alarm]
     saved_bytes: int
     dropped: dict[str, int]
@@ -111,7 +111,7 @@ def _in_need(connection: Connection) -> list[KnownDevice]:
     for state in IN_NEED:
         left = IN_NEED_MAX - len(found)
         if left > 0:
-            found += device_page(connection, Wanted(state=state), limit=left).devices
+            found += device_page(connection, DevicesWanted(state=state), limit=left).devices
     return found
 
 

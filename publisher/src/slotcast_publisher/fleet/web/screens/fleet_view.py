@@ -9,8 +9,8 @@ from typing import Final
 from urllib.parse import quote, urlencode
 
 from slotcast_publisher.fleet.alarms.board import CROWD, Alarm
-from slotcast_publisher.fleet.alarms.kinds import Kind
-from slotcast_publisher.fleet.database.fleet_counts import Presence, StateCount, VersionCount
+from slotcast_publisher.fleet.alarms.kinds import AlarmKind
+from slotcast_publisher.fleet.database.fleet_counts import CountedState, CountedVersion, Presence
 from slotcast_publisher.fleet.steering.overview_types import GroupView, RolloutView
 from slotcast_publisher.fleet.web.plots.bars import BarPart
 from slotcast_publisher.fleet.web.screens.limits_view import limit_rows
@@ -38,25 +38,25 @@ MODELS_MAX: Final = 50
 """The most models that have a row; more are counted."""
 _ENDED: Final = frozenset({"FINISHED", "STOPPED", "DRAFT"})
 
-_ALARMS: Final[Mapping[Kind, tuple[str, str, str]]] = {
-    Kind.DEVICE_SILENT: ("gone", "not seen", "See who"),
-    Kind.DISK_LOW: ("fail", "disk low", "See who"),
-    Kind.CLOCK_OFF: ("fail", "clock", "See who"),
-    Kind.ID_SHARED: ("fail", "one id, two devices", "See who"),
-    Kind.RELEASE_FAILING: ("fail", "FAILED", "See who"),
-    Kind.ROLLOUT_PAUSED: ("pause", "PAUSED", "Go back or resume"),
-    Kind.SIGNATURE_EXPIRING: ("gate", "signature", ""),
-    Kind.CERTIFICATE_EXPIRING: ("gate", "certificate", ""),
-    Kind.BROKER_REFUSING: ("fail", "broker refuses", ""),
-    Kind.BROKER_UNREACHABLE: ("fail", "broker", ""),
-    Kind.DATABASE_FAILING: ("fail", "database", ""),
+_ALARMS: Final[Mapping[AlarmKind, tuple[str, str, str]]] = {
+    AlarmKind.DEVICE_SILENT: ("gone", "not seen", "See who"),
+    AlarmKind.DISK_LOW: ("fail", "disk low", "See who"),
+    AlarmKind.CLOCK_OFF: ("fail", "clock", "See who"),
+    AlarmKind.ID_SHARED: ("fail", "one id, two devices", "See who"),
+    AlarmKind.RELEASE_FAILING: ("fail", "FAILED", "See who"),
+    AlarmKind.ROLLOUT_PAUSED: ("pause", "PAUSED", "Go back or resume"),
+    AlarmKind.SIGNATURE_EXPIRING: ("gate", "signature", ""),
+    AlarmKind.CERTIFICATE_EXPIRING: ("gate", "certificate", ""),
+    AlarmKind.BROKER_REFUSING: ("fail", "broker refuses", ""),
+    AlarmKind.BROKER_UNREACHABLE: ("fail", "broker", ""),
+    AlarmKind.DATABASE_FAILING: ("fail", "database", ""),
 }
 """For each kind of alarm: its shape, its word, and what the link beside it says."""
-_CROWDS: Final[Mapping[Kind, str]] = {
-    Kind.DEVICE_SILENT: "are offline, and were not heard of for long",
-    Kind.DISK_LOW: "have too little room for another release",
-    Kind.CLOCK_OFF: "have a clock that is wrong",
-    Kind.ID_SHARED: "are two under one id",
+_CROWDS: Final[Mapping[AlarmKind, str]] = {
+    AlarmKind.DEVICE_SILENT: "are offline, and were not heard of for long",
+    AlarmKind.DISK_LOW: "have too little room for another release",
+    AlarmKind.CLOCK_OFF: "have a clock that is wrong",
+    AlarmKind.ID_SHARED: "are two under one id",
 }
 """What many devices at once have in common."""
 _SUBJECTS_MAX: Final = 5
@@ -127,7 +127,7 @@ class RolloutRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Strip:
+class PresenceStrip:
     """Who is there."""
 
     devices: int
@@ -157,7 +157,7 @@ class FleetScreen:
     sentence: str
     tone: str
     needs: tuple[Need, ...]
-    strip: Strip
+    strip: PresenceStrip
     states: tuple[str, ...]
     rows: tuple[ModelRow, ...]
     all_row: ModelRow | None
@@ -168,8 +168,8 @@ class FleetScreen:
 
 def fleet_screen(
     presence: Presence,
-    states: Sequence[StateCount],
-    versions: Sequence[VersionCount],
+    states: Sequence[CountedState],
+    versions: Sequence[CountedVersion],
     alarms: Iterable[Alarm],
     rollouts: Sequence[RolloutView],
 ) -> FleetScreen:
@@ -211,7 +211,7 @@ def _is_wrong(needs: Iterable[Need]) -> bool:
     return any(need.shape == "fail" for need in needs)
 
 
-def _sentence(needs: Sequence[Need], presence: Presence, states: Sequence[StateCount]) -> str:
+def _sentence(needs: Sequence[Need], presence: Presence, states: Sequence[CountedState]) -> str:
     if not presence.devices:
         return "No device has reported yet."
     if not needs:
@@ -259,27 +259,27 @@ def _text(alarm: Alarm) -> str:
 def _href(alarm: Alarm) -> str:
     names = alarm.names
     match alarm.kind:
-        case Kind.ROLLOUT_PAUSED:
+        case AlarmKind.ROLLOUT_PAUSED:
             return f"/rollouts/{quote(names.get('rollout', ''), safe='')}"
-        case Kind.RELEASE_FAILING:
+        case AlarmKind.RELEASE_FAILING:
             where = {"state": "FAILED"} | ({"model": names["model"]} if "model" in names else {})
             return f"/devices?{urlencode(where)}"
-        case Kind.DEVICE_SILENT if alarm.subject == CROWD:
+        case AlarmKind.DEVICE_SILENT if alarm.subject == CROWD:
             return "/devices?presence=not-seen"
-        case Kind.ID_SHARED if alarm.subject == CROWD:
+        case AlarmKind.ID_SHARED if alarm.subject == CROWD:
             return "/devices?note=shared-id"
     device = names.get("device", "")
     return f"/devices/{quote(device, safe='')}" if device else ""
 
 
-def _strip(presence: Presence) -> Strip:
+def _strip(presence: Presence) -> PresenceStrip:
     total = presence.devices
     offline = max(0, total - presence.online - presence.unseen)
 
     def share(count: int) -> str:
         return share_words(count / total) if total else ""
 
-    return Strip(
+    return PresenceStrip(
         devices=total,
         online=presence.online,
         offline=offline,
@@ -294,7 +294,7 @@ def _strip(presence: Presence) -> Strip:
 
 
 def _matrix(
-    states: Sequence[StateCount],
+    states: Sequence[CountedState],
 ) -> tuple[tuple[str, ...], list[ModelRow], ModelRow | None]:
     """Give the columns, a row for each model, and the sums where there are several."""
     there = {each.state for each in states}
@@ -325,7 +325,7 @@ def _row(model: str, counts: Mapping[str, int], columns: Sequence[str]) -> Model
 
 
 def _versions(
-    counts: Sequence[VersionCount], live: Mapping[str, RolloutView]
+    counts: Sequence[CountedVersion], live: Mapping[str, RolloutView]
 ) -> Iterator[VersionsRow]:
     for model, found in groupby(counts, key=lambda each: each.model):
         its = list(found)

@@ -13,7 +13,7 @@ from slotcast_publisher.fleet.web.words import Clock
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class NavigationEntry:
     """An entry of the navigation."""
 
     name: str
@@ -45,7 +45,7 @@ class Frame:
 
     title: str
     icon: str
-    places: tuple[Place, ...]
+    places: tuple[NavigationEntry, ...]
     clock: Clock
     live: str
     role: str
@@ -55,7 +55,7 @@ class Frame:
     csrf: Markup = field(default_factory=csrf_field)
 
 
-def places(here: str, may: AbstractSet[Permission]) -> tuple[Place, ...]:
+def places(here: str, may: AbstractSet[Permission]) -> tuple[NavigationEntry, ...]:
     """Give the navigation, of what the viewer may see.
 
     Args:
@@ -63,4 +63,6 @@ def places(here: str, may: AbstractSet[Permission]) -> tuple[Place, ...]:
         may: what the viewer may do.
     """
     admins = (_ACCESS,) if Permission.ADMINISTER in may else ()
-    return tuple(Place(name, href, href == here) for name, href in (*_PLACES, _RELEASES, *admins))
+    return tuple(
+        NavigationEntry(name, href, href == here) for name, href in (*_PLACES, _RELEASES, *admins)
+    )

@@ -19,10 +19,10 @@ from slotcast_publisher.fleet.rollout.limit_words import (
 from slotcast_publisher.fleet.steering.evidence import GroupFigures, SumView
 from slotcast_publisher.fleet.steering.overview_types import LimitView
 from slotcast_publisher.fleet.web import words
-from slotcast_publisher.fleet.web.plots.strips import Strip, strip
+from slotcast_publisher.fleet.web.plots.strips import LimitStrip, strip
 
 
-class Figure(StrEnum):
+class ShownFigure(StrEnum):
     """What is shown of either release beside a limit."""
 
     NOTHING = ""
@@ -35,16 +35,16 @@ class Figure(StrEnum):
     MEAN = "mean"
 
 
-FIGURES: Final[Mapping[str, Figure]] = {
-    "max_error_share": Figure.ERRORS,
-    "max_error_share_rise": Figure.ERRORS,
-    "max_nonfinite_share": Figure.NONFINITE,
-    "max_nonfinite_share_rise": Figure.NONFINITE,
-    "max_latency_p50_ratio": Figure.P50,
-    "max_latency_p95_ratio": Figure.P95,
-    "max_memory_ratio": Figure.MEMORY,
-    "max_load_time_ratio": Figure.LOAD,
-    "max_output_mean_shift": Figure.MEAN,
+FIGURES: Final[Mapping[str, ShownFigure]] = {
+    "max_error_share": ShownFigure.ERRORS,
+    "max_error_share_rise": ShownFigure.ERRORS,
+    "max_nonfinite_share": ShownFigure.NONFINITE,
+    "max_nonfinite_share_rise": ShownFigure.NONFINITE,
+    "max_latency_p50_ratio": ShownFigure.P50,
+    "max_latency_p95_ratio": ShownFigure.P95,
+    "max_memory_ratio": ShownFigure.MEMORY,
+    "max_load_time_ratio": ShownFigure.LOAD,
+    "max_output_mean_shift": ShownFigure.MEAN,
 }
 """What stands beside a limit, by its key; nothing beside others."""
 
@@ -113,11 +113,11 @@ def _row(view: LimitView, figures: GroupFigures | None) -> LimitRow:
     verdict = _verdict(view, kind)
     is_seen = bool(view.observed)
     low, high = (view.low, view.high) if is_seen else (None, None)
-    found = Strip(view.value, low, high, view.allowed, verdict == "broken")
+    found = LimitStrip(view.value, low, high, view.allowed, verdict == "broken")
     interval = _interval(view, kind)
     allowed = in_unit(kind.unit, view.allowed)
     old, new = (None, None) if figures is None else (figures.old, figures.new)
-    figure = FIGURES.get(view.limit, Figure.NOTHING)
+    figure = FIGURES.get(view.limit, ShownFigure.NOTHING)
     return LimitRow(
         group="" if view.group == ALL_GROUPS else view.group,
         key=view.limit,
@@ -178,24 +178,24 @@ def _on(view: LimitView, kind: LimitKind) -> str:
     return f"{devices}{over}"
 
 
-def _figure(figure: Figure, found: SumView | None) -> str:
+def _figure(figure: ShownFigure, found: SumView | None) -> str:
     """Give what one release does; a dash where nothing is known, nothing where it has no figure."""
-    if figure is Figure.NOTHING:
+    if figure is ShownFigure.NOTHING:
         return ""
     if found is None:
         return words.NONE
     value: float | None
     match figure:
-        case Figure.ERRORS:
+        case ShownFigure.ERRORS:
             return words.share_words(found.errors / found.requests) if found.requests else "–"
-        case Figure.NONFINITE:
+        case ShownFigure.NONFINITE:
             return words.share_words(found.nonfinite / found.requests) if found.requests else "–"
-        case Figure.P50 | Figure.P95:
-            value = found.p50_s if figure is Figure.P50 else found.p95_s
+        case ShownFigure.P50 | ShownFigure.P95:
+            value = found.p50_s if figure is ShownFigure.P50 else found.p95_s
             return words.NONE if value is None else words.seconds_words(value)
-        case Figure.MEMORY:
+        case ShownFigure.MEMORY:
             return words.size_words(found.memory_bytes) if found.memory_bytes else words.NONE
-        case Figure.LOAD:
+        case ShownFigure.LOAD:
             return words.seconds_words(found.load_s) if found.load_s else words.NONE
         case _:
             return words.NONE if found.output_mean is None else f"{found.output_mean:.3g}"

@@ -14,7 +14,7 @@ from slotcast_publisher.errors import NotFound, RepositoryDamaged
 from slotcast_publisher.fleet.database import notes
 from slotcast_publisher.fleet.database.figures_blob import unpack
 from slotcast_publisher.fleet.database.fleet_counts import (
-    VersionCount,
+    CountedVersion,
     devices_with_figures,
     version_counts,
 )
@@ -25,7 +25,7 @@ from slotcast_publisher.fleet.database.tables import (
     metrics_releases,
     rollouts,
 )
-from slotcast_publisher.fleet.figures.comparison import Pair
+from slotcast_publisher.fleet.figures.comparison import FiguresPair
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
 from slotcast_publisher.fleet.steering.saved_views import saved_view
@@ -71,7 +71,7 @@ class SignedRole:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DeviceSet:
     """Devices of a group, or with a tag.
 
     Attributes:
@@ -96,7 +96,7 @@ class RolloutOf:
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseFacts:
+class ReleaseScreenData:
     """All that is known of a release.
 
     Attributes:
@@ -128,13 +128,13 @@ class ReleaseFacts:
     releases: Sequence[Release]
     sums: Mapping[int, ReleaseFigures]
     ever: Mapping[int, int]
-    versions: Sequence[VersionCount]
+    versions: Sequence[CountedVersion]
     bad: Mapping[int, int]
-    pairs: Sequence[Pair]
-    groups: Sequence[Place]
+    pairs: Sequence[FiguresPair]
+    groups: Sequence[DeviceSet]
     keys: Sequence[str]
     key: str
-    tags: Sequence[Place]
+    tags: Sequence[DeviceSet]
     rollouts: Sequence[RolloutOf]
     notes: Sequence[notes.Note]
 
@@ -156,7 +156,7 @@ def release_facts(
     model: str,
     version: str,
     key: str = "",
-) -> ReleaseFacts:
+) -> ReleaseScreenData:
     """Read what is known of a release.
 
     Args:
@@ -189,7 +189,7 @@ def release_facts(
     chosen = key if key in keys else next(iter(keys), "") if is_small else ""
     brought_by = _rollouts(connection, files, model, version)
     is_offered = offer is not None and offer.version == version
-    return ReleaseFacts(
+    return ReleaseScreenData(
         release=release,
         payloads=folder.payloads(),
         offer=offer,
@@ -258,7 +258,7 @@ def _bad_by_sequence(connection: Connection, model: str) -> dict[int, int]:
     return {int(sequence): int(count) for sequence, count in connection.execute(query)}
 
 
-def _pairs(connection: Connection, release: Release, before: int) -> list[Pair]:
+def _pairs(connection: Connection, release: Release, before: int) -> list[FiguresPair]:
     """Read the figures of devices that ran both releases, in an order that stays the same."""
     new, old = metrics_releases.alias("new"), metrics_releases.alias("old")
     same = and_(old.c.device == new.c.device, old.c.model == new.c.model, old.c.sequence == before)
@@ -269,7 +269,7 @@ def _pairs(connection: Connection, release: Release, before: int) -> list[Pair]:
         .order_by(new.c.device)
         .limit(PAIRS_MAX)
     )
-    return [Pair(unpack(mine), unpack(other)) for mine, other in connection.execute(query)]
+    return [FiguresPair(unpack(mine), unpack(other)) for mine, other in connection.execute(query)]
 
 
 def _runs(release: Release) -> tuple[Any, Any]:
@@ -282,7 +282,7 @@ def _runs(release: Release) -> tuple[Any, Any]:
     )
 
 
-def _groups(connection: Connection, release: Release) -> list[Place]:
+def _groups(connection: Connection, release: Release) -> list[DeviceSet]:
     m = device_models.c
     committed, trial = _runs(release)
     query = (
@@ -292,15 +292,15 @@ def _groups(connection: Connection, release: Release) -> list[Place]:
         .order_by(func.count(), m.group_name)
         .limit(PLACES_MAX)
     )
-    return [Place(*row) for row in connection.execute(query)]
+    return [DeviceSet(*row) for row in connection.execute(query)]
 
 
-def _groups_seen(connection: Connection, brought_by: Sequence[RolloutOf]) -> Sequence[Place]:
+def _groups_seen(connection: Connection, brought_by: Sequence[RolloutOf]) -> Sequence[DeviceSet]:
     """Give the groups of the newest rollout, as it was seen last."""
     found = saved_view(connection, brought_by[0].name) if brought_by else None
     groups = () if found is None else found.view.groups
     return tuple(
-        Place(group.name, group.members, group.committed, group.states.get("TRIAL", 0))
+        DeviceSet(group.name, group.members, group.committed, group.states.get("TRIAL", 0))
         for group in groups[:PLACES_MAX]
     )
 
@@ -311,7 +311,7 @@ def _tag_keys(connection: Connection) -> list[str]:
     return [row.key for row in connection.execute(query)]
 
 
-def _by_tag(connection: Connection, release: Release, key: str) -> list[Place]:
+def _by_tag(connection: Connection, release: Release, key: str) -> list[DeviceSet]:
     m, t = device_models.c, device_tags.c
     committed, trial = _runs(release)
     query = (
@@ -322,7 +322,7 @@ def _by_tag(connection: Connection, release: Release, key: str) -> list[Place]:
         .order_by(func.count().desc(), t.value)
         .limit(PLACES_MAX)
     )
-    return [Place(*row) for row in connection.execute(query)]
+    return [DeviceSet(*row) for row in connection.execute(query)]
 
 
 def _rollouts(

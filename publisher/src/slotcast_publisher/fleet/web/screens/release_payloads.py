@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from markupsafe import Markup
 
 from slotcast_publisher.fleet.web.plots.bars import BarPart, bar
-from slotcast_publisher.fleet.web.screens.release_data import Place, ReleaseFacts
+from slotcast_publisher.fleet.web.screens.release_data import DeviceSet, ReleaseScreenData
 from slotcast_publisher.fleet.web.words import NONE, count_words, share_words, size_words
 
 
@@ -49,7 +49,7 @@ def devices_href(**fields: str) -> str:
     return f"/devices?{urlencode(fields)}"
 
 
-def payload_rows(facts: ReleaseFacts) -> tuple[tuple[PayloadRow, ...], int, int]:
+def payload_rows(facts: ReleaseScreenData) -> tuple[tuple[PayloadRow, ...], int, int]:
     """Give a row for each payload, how many devices have one to come, and what that saves."""
     release = facts.release
     image = max(1, release.image_size_bytes)
@@ -92,7 +92,7 @@ def _payload_bar(size_bytes: int, image: int, *, is_full: bool) -> Markup:
     return bar(parts, 12, f"{size_words(size_bytes)} of {size_words(image)}")
 
 
-def place_row(facts: ReleaseFacts, place: Place, field: str, value: str) -> PlaceRow:
+def place_row(facts: ReleaseScreenData, place: DeviceSet, field: str, value: str) -> PlaceRow:
     """Say how many devices of a place run the release.
 
     Args:

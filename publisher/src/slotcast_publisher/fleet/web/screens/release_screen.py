@@ -21,7 +21,7 @@ from slotcast_publisher.fleet.web.screens.note_forms import (
     take_note_away,
     write_note,
 )
-from slotcast_publisher.fleet.web.screens.release_data import ReleaseFacts, release_facts
+from slotcast_publisher.fleet.web.screens.release_data import ReleaseScreenData, release_facts
 from slotcast_publisher.fleet.web.screens.release_statements import role_row
 from slotcast_publisher.fleet.web.screens.release_view import release_screen
 from slotcast_publisher.fleet.web.screens.rendering import Rendered, render
@@ -66,7 +66,7 @@ def make(look: Look) -> Rendered:
     )
 
 
-def _facts(context: WebContext, model: str, version: str, key: str = "") -> ReleaseFacts:
+def _facts(context: WebContext, model: str, version: str, key: str = "") -> ReleaseScreenData:
     with context.database.reading() as connection:
         return release_facts(connection, context.repo, context.files, model, version, key)
 
@@ -119,7 +119,7 @@ def _give_table(
 Table = tuple[tuple[str, ...], list[tuple[Any, ...]]]
 
 
-def _behaviour(facts: ReleaseFacts) -> Table:
+def _behaviour(facts: ReleaseScreenData) -> Table:
     rows = []
     for release in facts.releases:
         figures = facts.sums.get(release.sequence)
@@ -142,7 +142,7 @@ def _behaviour(facts: ReleaseFacts) -> Table:
     return (*head, "memory_bytes", "did_not_take_it"), rows
 
 
-def _payloads(facts: ReleaseFacts) -> Table:
+def _payloads(facts: ReleaseScreenData) -> Table:
     running = {each.version: each.devices for each in facts.versions}
     rows = []
     for record in facts.payloads:
@@ -153,12 +153,12 @@ def _payloads(facts: ReleaseFacts) -> Table:
     return ("base", "codec", "size_bytes", "image_size_bytes", "devices_with_base"), rows
 
 
-def _files(facts: ReleaseFacts) -> Table:
+def _files(facts: ReleaseScreenData) -> Table:
     rows = [(f.path, f.role, f.size_bytes, f.sha256.hex()) for f in facts.release.files]
     return ("path", "role", "size_bytes", "sha256"), list(rows)
 
 
-def _where(facts: ReleaseFacts) -> Table:
+def _where(facts: ReleaseScreenData) -> Table:
     """Give where it runs: by group, and by the tag that is asked for."""
     places = [("group", each) for each in facts.groups]
     places += [(f"tag {facts.key}", each) for each in facts.tags]
@@ -166,7 +166,7 @@ def _where(facts: ReleaseFacts) -> Table:
     return ("by", "name", "devices", "committed", "trial"), list(rows)
 
 
-def _signed(facts: ReleaseFacts) -> Table:
+def _signed(facts: ReleaseScreenData) -> Table:
     found = [role_row(role) for role in facts.roles]
     rows = [(r.name, r.says, " ".join(r.keys), r.count, r.expires_s) for r in found]
     return ("role", "says", "keys", "count", "expires_s"), list(rows)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from slotcast_publisher.fleet.web.screens.release_data import ReleaseFacts, SignedRole
+from slotcast_publisher.fleet.web.screens.release_data import ReleaseScreenData, SignedRole
 from slotcast_publisher.fleet.web.screens.release_payloads import devices_href
 from slotcast_publisher.fleet.web.words import (
     Clock,
@@ -69,7 +69,7 @@ class SupportRow:
     href: str
 
 
-def running_on(facts: ReleaseFacts, sequence: int) -> int:
+def running_on(facts: ReleaseScreenData, sequence: int) -> int:
     """Count the devices that run a release.
 
     Args:
@@ -79,7 +79,7 @@ def running_on(facts: ReleaseFacts, sequence: int) -> int:
     return sum(each.devices for each in facts.versions if each.sequence == sequence)
 
 
-def support_rows(facts: ReleaseFacts, clock: Clock) -> Iterator[SupportRow]:
+def support_rows(facts: ReleaseScreenData, clock: Clock) -> Iterator[SupportRow]:
     """Give until when this release is supported, and older ones that run somewhere."""
     for release in facts.releases:
         is_this = release.sequence == facts.release.sequence
@@ -118,7 +118,7 @@ def several(number: int, unit: str) -> str:
     return f"{count_words(number)} {unit}{'' if number == 1 else 's'}"
 
 
-def rebased_facts(facts: ReleaseFacts) -> Iterator[tuple[str, str]]:
+def rebased_facts(facts: ReleaseScreenData) -> Iterator[tuple[str, str]]:
     """Say how near a rebased release is to the model that was given; nothing of another one."""
     said = facts.release.rebased
     if said is None:
@@ -136,7 +136,7 @@ def rebased_facts(facts: ReleaseFacts) -> Iterator[tuple[str, str]]:
         yield "Gains", f"its smallest delta is {size_words(least)}; whole it is {size_words(whole)}"
 
 
-def file_rows(facts: ReleaseFacts) -> Iterator[FileRow]:
+def file_rows(facts: ReleaseScreenData) -> Iterator[FileRow]:
     """Give the files of a release, and which of them the one before had."""
     before = facts.before
     known = {} if before is None else {f.sha256: before.version for f in before.files}

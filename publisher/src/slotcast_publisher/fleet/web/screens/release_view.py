@@ -15,7 +15,7 @@ from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures
 from slotcast_publisher.fleet.web.plots.ranges import Range, range_bar
 from slotcast_publisher.fleet.web.screens.release_data import (
     PREDECESSORS,
-    ReleaseFacts,
+    ReleaseScreenData,
 )
 from slotcast_publisher.fleet.web.screens.release_payloads import (
     PayloadRow,
@@ -117,7 +117,7 @@ class ReleaseScreen:
     note_command: str
 
 
-def release_screen(facts: ReleaseFacts, clock: Clock, repo: str) -> ReleaseScreen:
+def release_screen(facts: ReleaseScreenData, clock: Clock, repo: str) -> ReleaseScreen:
     """Say all of a release.
 
     Args:
@@ -156,7 +156,7 @@ def release_screen(facts: ReleaseFacts, clock: Clock, repo: str) -> ReleaseScree
 # --- the sentence ---------------------------------------------------------------------------------
 
 
-def _answer(facts: ReleaseFacts, clock: Clock) -> Answer:
+def _answer(facts: ReleaseScreenData, clock: Clock) -> Answer:
     release, running = facts.release, running_on(facts, facts.release.sequence)
     everyone = sum(each.devices for each in facts.versions)
     runs = f"{count_words(running)} of {count_words(everyone)} devices run it."
@@ -179,7 +179,7 @@ def _answer(facts: ReleaseFacts, clock: Clock) -> Answer:
     return Answer(state, f"Nothing needs a person{worse}. {runs}", "", notes)
 
 
-def _state(facts: ReleaseFacts) -> str:
+def _state(facts: ReleaseScreenData) -> str:
     if facts.rollouts:
         return facts.rollouts[0].state
     if facts.is_offered and facts.offer is not None:
@@ -189,13 +189,13 @@ def _state(facts: ReleaseFacts) -> str:
     return "DRAFT" if not running_on(facts, facts.release.sequence) else "STOPPED"
 
 
-def _offered_sequence(facts: ReleaseFacts) -> int:
+def _offered_sequence(facts: ReleaseScreenData) -> int:
     return next(
         (r.sequence for r in facts.releases if facts.offer and r.version == facts.offer.version), 0
     )
 
 
-def _comparison(facts: ReleaseFacts) -> tuple[str, bool]:
+def _comparison(facts: ReleaseScreenData) -> tuple[str, bool]:
     """Say how fast it is beside the release before, on the same devices, and whether it is faster.
 
     Nothing is said where the two are about alike.
@@ -216,7 +216,7 @@ def _comparison(facts: ReleaseFacts) -> tuple[str, bool]:
     return "", False
 
 
-def _notes(facts: ReleaseFacts, clock: Clock) -> Iterator[str]:
+def _notes(facts: ReleaseScreenData, clock: Clock) -> Iterator[str]:
     bad = facts.bad.get(facts.release.sequence, 0)
     if bad:
         yield f"{several(bad, 'device')} did not take it."
@@ -231,7 +231,7 @@ def _notes(facts: ReleaseFacts, clock: Clock) -> Iterator[str]:
 # --- beside its predecessors ----------------------------------------------------------------------
 
 
-def _behaviour(facts: ReleaseFacts) -> Iterator[BehaviourRow]:
+def _behaviour(facts: ReleaseScreenData) -> Iterator[BehaviourRow]:
     shown = [r for r in facts.releases if r.sequence <= facts.release.sequence]
     shown = shown[: PREDECESSORS + 1]
     p95s = [_quantile_s(facts.sums.get(r.sequence), 0.95) for r in shown]
@@ -243,7 +243,11 @@ def _behaviour(facts: ReleaseFacts) -> Iterator[BehaviourRow]:
 
 
 def _behaviour_row(
-    facts: ReleaseFacts, release: Release, p50_s: float | None, p95_s: float | None, axis: Range
+    facts: ReleaseScreenData,
+    release: Release,
+    p50_s: float | None,
+    p95_s: float | None,
+    axis: Range,
 ) -> BehaviourRow:
     figures = facts.sums.get(release.sequence)
     is_this = release.sequence == facts.release.sequence
@@ -278,7 +282,7 @@ def _quantile_s(figures: ReleaseFigures | None, share: float) -> float | None:
     return None if found is None else found.value_s
 
 
-def _note(facts: ReleaseFacts) -> str:
+def _note(facts: ReleaseScreenData) -> str:
     before = facts.before
     if not facts.sums:
         return "No device has reported a call yet; the application does so by HotModel."
@@ -299,7 +303,7 @@ def _note(facts: ReleaseFacts) -> str:
 # --- what can be done -----------------------------------------------------------------------------
 
 
-def _commands(facts: ReleaseFacts, repo: str) -> Iterator[tuple[str, str]]:
+def _commands(facts: ReleaseScreenData, repo: str) -> Iterator[tuple[str, str]]:
     release = facts.release
     words = [repo, release.model, release.version]
     if not facts.is_offered and not facts.rollouts:

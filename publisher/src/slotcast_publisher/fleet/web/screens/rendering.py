@@ -35,7 +35,7 @@ _AS_OF: Final = re.compile(r'<time [^>]*class="as-of">[^<]*')
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PagePart:
     """A part of a page.
 
     Attributes:
@@ -60,12 +60,12 @@ class Rendered:
     """
 
     html: str
-    parts: Mapping[str, Part]
+    parts: Mapping[str, PagePart]
     title: str
     icon: str
     as_of: str
 
-    def changed(self, have: Mapping[str, str]) -> dict[str, Part]:
+    def changed(self, have: Mapping[str, str]) -> dict[str, PagePart]:
         """Give the parts that are not those that a watcher has, by their digests."""
         return {name: p for name, p in self.parts.items() if have.get(name) != p.digest}
 
@@ -74,13 +74,13 @@ class Rendered:
 class _Parts:
     """Takes down the parts while a template is rendered."""
 
-    found: dict[str, Part] = field(default_factory=dict)
+    found: dict[str, PagePart] = field(default_factory=dict)
 
     def __call__(self, name: str, caller: Callable[[], str]) -> Markup:
         inside = caller()
         digest = digest_of(inside)
         html = f'<div id="{escape(name)}" class="part" data-v="{digest}">{inside}</div>'
-        self.found[name] = Part(html, digest)
+        self.found[name] = PagePart(html, digest)
         return Markup(html)  # noqa: S704 - rendered by a template, which escapes
 
 

@@ -47,7 +47,7 @@ Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class ShownLog:
     """The lines of a log that are shown, the newest first."""
 
     lines: tuple[LogLine, ...]
@@ -87,7 +87,7 @@ def make(look: Look) -> Rendered:
         over_time=_over_time(context, view, screen.group),
         failures=failures_of(view),
         settled=settled_words(view),
-        log=Log(tuple(lines[:shown]), len(lines) > shown),
+        log=ShownLog(tuple(lines[:shown]), len(lines) > shown),
         paused_s=rollout_data.paused_since(lines, view),
         started_s=datetime.fromisoformat(view.started_at).timestamp(),
         plan_facts=rollout_data.plan_facts(rollout.plan),

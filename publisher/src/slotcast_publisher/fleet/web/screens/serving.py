@@ -49,7 +49,7 @@ AnyRequest = Request[Any, Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ScreenQuery:
     """What somebody looks at: the same for all who see and may do the same.
 
     Attributes:
@@ -86,7 +86,7 @@ class Look:
     arguments: Mapping[str, str]
     may: frozenset[Permission]
     clock: Clock
-    asked: Asked
+    asked: ScreenQuery
     views: Shared[str, RolloutView]
 
     def view_of(self, name: str) -> RolloutView:
@@ -137,11 +137,11 @@ class Screens:
     def __init__(self, context: WebContext, makers: Mapping[str, Maker]) -> None:
         self._context = context
         self._makers = makers
-        self._shared: Shared[Asked, Rendered] = Shared(self._make)
+        self._shared: Shared[ScreenQuery, Rendered] = Shared(self._make)
         self._views: Shared[str, RolloutView] = Shared(lambda name: view_of_rollout(context, name))
         self._watchers = 0
 
-    def _make(self, asked: Asked) -> Rendered:
+    def _make(self, asked: ScreenQuery) -> Rendered:
         clock = clock_of(asked.zone, self._context.now_s())
         look = Look(self._context, dict(asked.arguments), asked.may, clock, asked, self._views)
         return self._makers[asked.screen](look)
@@ -196,7 +196,7 @@ class Screens:
         return ServerSentEvent(self._watch(request, asked, who, known, csrf_token(request)))
 
     async def _watch(
-        self, request: AnyRequest, asked: Asked, who: Who, have: dict[str, str], csrf: str
+        self, request: AnyRequest, asked: ScreenQuery, who: Who, have: dict[str, str], csrf: str
     ) -> AsyncIterator[ServerSentEventMessage]:
         self._watchers += 1
         head, quiet, looks = ("", ""), ALIVE_EVERY, 0
@@ -253,10 +253,10 @@ def _event(name: str, data: Mapping[str, str]) -> ServerSentEventMessage:
 
 def _asked(
     request: AnyRequest, screen: str, arguments: Mapping[str, str | None]
-) -> tuple[Asked, Who]:
+) -> tuple[ScreenQuery, Who]:
     who = who_asks(request)
     given = ((name, value[:_ARGUMENT_MAX_CHARS]) for name, value in arguments.items() if value)
-    asked = Asked(
+    asked = ScreenQuery(
         screen=screen,
         arguments=tuple(sorted(given)),
         may=who.permissions,

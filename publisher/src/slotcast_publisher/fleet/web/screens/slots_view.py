@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
-from slotcast_publisher.fleet.database.listing import Change
+from slotcast_publisher.fleet.database.listing import HistoryEntry
 from slotcast_publisher.fleet.web.words import count_words, size_words, span_words
 from slotcast_schemas.messages.status import ModelStatus, SlotStatus
 
@@ -52,7 +52,7 @@ class Slot:
     left: int
 
 
-def slots_of(status: ModelStatus, changes: Sequence[Change]) -> Iterator[Slot]:
+def slots_of(status: ModelStatus, changes: Sequence[HistoryEntry]) -> Iterator[Slot]:
     """Give the slots that hold a release, the one that serves first.
 
     Args:
@@ -65,7 +65,7 @@ def slots_of(status: ModelStatus, changes: Sequence[Change]) -> Iterator[Slot]:
 
 
 def _slot(
-    slot: SlotStatus, status: ModelStatus, changes: Sequence[Change], *, is_active: bool
+    slot: SlotStatus, status: ModelStatus, changes: Sequence[HistoryEntry], *, is_active: bool
 ) -> Slot:
     benched = next((each for each in status.benched if each.sequence == slot.sequence), None)
     if is_active:
@@ -96,7 +96,7 @@ def _slot(
     )
 
 
-def _came(slot: SlotStatus, changes: Sequence[Change]) -> Iterator[tuple[str, str]]:
+def _came(slot: SlotStatus, changes: Sequence[HistoryEntry]) -> Iterator[tuple[str, str]]:
     """Say how long a release was on trial, and how that ended."""
     by_time = sorted(changes, key=lambda change: change.at_s)
     began = next(

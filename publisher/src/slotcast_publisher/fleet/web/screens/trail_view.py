@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final
 
-from slotcast_publisher.fleet.database.listing import Change
+from slotcast_publisher.fleet.database.listing import HistoryEntry
 from slotcast_publisher.fleet.web.screens.failures_view import CheckRow, check_rows
 from slotcast_publisher.fleet.web.screens.transfers_view import received_words
 from slotcast_publisher.fleet.web.words import span_words
@@ -56,7 +56,7 @@ class Step:
     is_bad: bool
 
 
-def trail(changes: Sequence[Change]) -> list[Step]:
+def trail(changes: Sequence[HistoryEntry]) -> list[Step]:
     """Give the history of a model on a device, the newest first.
 
     Args:
@@ -69,7 +69,7 @@ def trail(changes: Sequence[Change]) -> list[Step]:
     ]
 
 
-def _step(change: Change, older: Change | None) -> Step:
+def _step(change: HistoryEntry, older: HistoryEntry | None) -> Step:
     is_bad = change.state in _BAD
     return Step(
         at_s=change.at_s,
@@ -82,7 +82,7 @@ def _step(change: Change, older: Change | None) -> Step:
     )
 
 
-def _sentences(change: Change, older: Change | None) -> Iterator[str]:
+def _sentences(change: HistoryEntry, older: HistoryEntry | None) -> Iterator[str]:
     meaning = meaning_of(change.reason)
     if meaning:
         yield meaning
@@ -111,7 +111,7 @@ def actor_of(reason: str) -> str:
     return "" if known is None or known.actor is Actor.NOBODY else str(known.actor)
 
 
-def _judged(change: Change, older: Change | None) -> Judged | None:
+def _judged(change: HistoryEntry, older: HistoryEntry | None) -> Judged | None:
     evidence = change.evidence
     if evidence is None or not evidence.checks:
         return None

@@ -8,7 +8,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from slotcast_publisher.fleet.database.listing import Change, KnownModel
+from slotcast_publisher.fleet.database.listing import HistoryEntry, KnownModel
 from slotcast_publisher.fleet.web.plots.bars import BarPart, bar
 from slotcast_publisher.fleet.web.screens.slots_view import release_href
 from slotcast_publisher.fleet.web.words import NONE, share_words, size_words
@@ -78,7 +78,7 @@ class TransfersView:
 
 
 def transfers_of(
-    model: KnownModel | None, changes: Sequence[Change], now_s: float
+    model: KnownModel | None, changes: Sequence[HistoryEntry], now_s: float
 ) -> list[Transfer]:
     """Give what came for each release, the newest first; each payload once, as far as it came.
 
@@ -99,7 +99,7 @@ def transfers_of(
 
 
 def _spoken_of(
-    model: KnownModel | None, changes: Sequence[Change], now_s: float
+    model: KnownModel | None, changes: Sequence[HistoryEntry], now_s: float
 ) -> Iterator[Transfer]:
     """Give each word of a transfer, the newest first."""
     status = None if model is None else model.status
