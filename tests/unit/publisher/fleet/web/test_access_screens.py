@@ -74,7 +74,7 @@ def test_a_token_says_whether_it_counts() -> None:
     assert tokens_sentence(tokens, NOW_S) == "1 token counts, 2 more did."
     assert tokens_sentence([], NOW_S) == "There is no token yet: no program may ask."
     people = [user("a", Role.ADMIN), user("b", Role.VIEWER), user("c", Role.VIEWER)]
-    assert users_sentence(people) == "3 users: 1 admin, 2 viewer."
+    assert users_sentence(people) == "3 users: 1 admin, 2 viewers."
 
 
 # --- as a browser sees them -----------------------------------------------------------------------
@@ -204,7 +204,7 @@ def test_many_users_are_pages(page: RunningPage, admin: Browser) -> None:
     for n in range(60):
         page.context.users.add(f"user-{n:02}", Role.VIEWER, TESTER)
     first = admin.open("/users")
-    assert "61 users: 1 admin, 60 viewer." in first
+    assert "61 users: 1 admin, 60 viewers." in first
     assert 'id="user-user-48"' in first
     assert 'id="user-user-50"' not in first
     assert 'id="user-user-50"' in admin.open("/users?from=50")

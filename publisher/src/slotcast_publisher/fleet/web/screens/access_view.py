@@ -79,7 +79,11 @@ class TokenRow:
 def users_sentence(users: Sequence[User]) -> str:
     """Say how many users there are of which role."""
     counts = Counter(user.role for user in users)
-    parts = [f"{count_words(counts[role])} {role}" for role in reversed(Role) if counts[role]]
+    parts = [
+        f"{count_words(counts[role])} {role}{'' if counts[role] == 1 else 's'}"
+        for role in reversed(Role)
+        if counts[role]
+    ]
     many = "1 user" if len(users) == 1 else f"{count_words(len(users))} users"
     return f"{many}: {', '.join(parts)}." if parts else "There is no user yet."
 
