@@ -104,6 +104,7 @@ def ask_rollout(
         if known is not None:
             return known
     after = {"why": why, "group": group, "to": to, "request": asked.request.id}
+    # The request within the entry's transaction: one that is refused leaves no entry.
     with context.database.transaction() as connection:
         write_entry(
             connection,
@@ -114,7 +115,7 @@ def ask_rollout(
             before={"state": str(rollout.record.state)},
             after={key: value for key, value in after.items() if value},
         )
-    context.files.ask(name, asked)
+        context.files.ask(name, asked)
     return asked
 
 
