@@ -75,7 +75,7 @@ class FleetCollector(Collector):
         for name, text, value in (
             ("slotcast_devices", "Devices that are known.", fleet.devices),
             ("slotcast_devices_online", "Devices that are connected.", fleet.online),
-            ("slotcast_devices_unseen", "Offline, and not heard of for a day.", fleet.unseen),
+            ("slotcast_devices_unseen", "Offline, and not heard of for 7 days.", fleet.unseen),
             ("slotcast_devices_shared_id", "Ids that two devices use.", fleet.shared_ids),
             ("slotcast_devices_clock_off", "Devices whose clock is off.", fleet.clocks_off),
         ):

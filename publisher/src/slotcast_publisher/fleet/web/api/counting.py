@@ -12,12 +12,10 @@ from slotcast_publisher.fleet.database import fleet_counts, fleet_figures, listi
 from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.database.device_json import iso
 from slotcast_publisher.fleet.database.device_pages import count_of
-from slotcast_publisher.fleet.database.listing import CLOCK_OFF_S, DevicesWanted
+from slotcast_publisher.fleet.database.listing import CLOCK_OFF_S, UNSEEN_S, DevicesWanted
 from slotcast_publisher.fleet.web.api.types import Counts, FleetCounts, StateCount, VersionCount
 from slotcast_publisher.fleet.web.shared import SharedAnswers
 
-UNSEEN_S: Final = 86_400
-"""The seconds after which a device that is offline counts as not seen."""
 FIGURES_S: Final = 10.0
 """The seconds for which sums of figures are shared: new ones come once a minute."""
 

@@ -46,7 +46,7 @@ class Counts(Struct, frozen=True, kw_only=True):
 class FleetCounts(Struct, frozen=True, kw_only=True):
     """The whole fleet in numbers.
 
-    `unseen` are offline and were not heard of for a day; `shared_ids` are ids under which two
+    `unseen` are offline and were not heard of for 7 days; `shared_ids` are ids under which two
     devices were noticed.
     """
 

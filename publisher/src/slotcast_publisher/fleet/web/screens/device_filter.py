@@ -13,13 +13,10 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlencode
 
-from slotcast_publisher.fleet.database.listing import DevicesWanted
+from slotcast_publisher.fleet.database.listing import UNSEEN_S, DevicesWanted
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
 
-DAY_S: Final = 86400
-UNSEEN_S: Final = 7 * DAY_S
-"""After so long a device that is offline counts as not seen."""
 QUERY_MAX_CHARS: Final = 200
 """The most characters of the search field that count."""
 TERMS_MAX: Final = 8

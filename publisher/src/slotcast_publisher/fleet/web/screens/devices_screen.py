@@ -15,13 +15,12 @@ from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.database.device_pages import SORTS, Sort, count_of, device_page
 from slotcast_publisher.fleet.database.fleet_counts import presence, state_counts
 from slotcast_publisher.fleet.database.keyset import Value
-from slotcast_publisher.fleet.database.listing import CLOCK_OFF_S
+from slotcast_publisher.fleet.database.listing import CLOCK_OFF_S, UNSEEN_S
 from slotcast_publisher.fleet.web.context import Context, WebContext
 from slotcast_publisher.fleet.web.guards import needs
 from slotcast_publisher.fleet.web.screens.device_filter import (
     FIELDS,
     PRESENCES,
-    UNSEEN_S,
     DeviceFilter,
     filter_of,
     read_filter,

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
-from slotcast_publisher.fleet.database.listing import KnownDevice, KnownModel
-from slotcast_publisher.fleet.web.screens.device_filter import UNSEEN_S
+from slotcast_publisher.fleet.database.listing import UNSEEN_S, KnownDevice, KnownModel
 from slotcast_publisher.fleet.web.words import NONE, size_words, span_short
 
 TAGS_MAX: Final = 4

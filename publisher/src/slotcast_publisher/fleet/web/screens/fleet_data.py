@@ -21,11 +21,15 @@ from slotcast_publisher.fleet.database.fleet_counts import (
     state_counts,
     version_counts,
 )
-from slotcast_publisher.fleet.database.listing import CLOCK_OFF_S, DevicesWanted, KnownDevice
+from slotcast_publisher.fleet.database.listing import (
+    CLOCK_OFF_S,
+    UNSEEN_S,
+    DevicesWanted,
+    KnownDevice,
+)
 from slotcast_publisher.fleet.database.tables import device_models, release_hours, rollouts
 from slotcast_publisher.fleet.web.context import WebContext
 from slotcast_publisher.fleet.web.screens.calls_view import DAYS, STEP_S, Calls
-from slotcast_publisher.fleet.web.screens.device_filter import UNSEEN_S
 
 IN_NEED: Final = ("ROLLED_BACK", "FAILED", "REJECTED")
 """States of devices that did not take a release, in the order in which they are shown."""
