@@ -9,9 +9,11 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +40,9 @@ def has_filter() -> bool:
 
 needs_filter = pytest.mark.skipif(not has_filter(), reason="this kernel filters no system calls")
 needs_landlock = pytest.mark.skipif(not landlock.version(), reason="this kernel has no Landlock")
+needs_root = pytest.mark.skipif(
+    not privileges.can_change_user(), reason="only root changes its user"
+)
 
 
 @pytest.fixture(scope="module")
@@ -197,9 +202,7 @@ except PermissionError:
 """
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0 or not privileges.can_change_user(), reason="only root changes its user"
-)
+@needs_root
 def test_root_becomes_a_user_that_owns_nothing_if_the_model_stays_readable(
     place: Path, tmp_path: Path
 ) -> None:
@@ -217,6 +220,29 @@ def test_root_becomes_a_user_that_owns_nothing_if_the_model_stays_readable(
     closed, end = become(secret)
     assert closed.startswith(f"'{secret} is closed to other users' (0, 0, 0)")
     assert end == "read"
+
+
+@needs_root
+@needs_filter
+def test_the_probe_of_an_agent_that_is_root_is_held_by_that_user(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        opened = Path(name)
+        shutil.copytree(slot(place), opened / "a")
+        shutil.copytree(place / "hostile", opened / "hostile")
+        opened.chmod(0o755)
+        monkeypatch.setenv("PYTHONPATH", str(opened / "hostile"))
+        result = run_probe(ProbeRequest(candidate=SlotModel(str(opened / "a"), "m.onnx")))
+    assert of("gaining", hostile_runtime.attacks_that_worked(result.detail)) == []
+    closed = [path for path in map(Path, (sys.prefix, sys.base_prefix)) if not is_open(path)]
+    if closed:
+        pytest.skip(f"Python itself is closed to other users: {closed[0]}")
+    assert f"as {privileges.UNUSED_USER}" in result.detail
+
+
+def is_open(path: Path) -> bool:
+    return all(each.stat().st_mode & 0o001 for each in (path.resolve(), *path.resolve().parents))
 
 
 # --- memory that nobody reads ---------------------------------------------------------------------

@@ -188,7 +188,7 @@ ATTACKS = textwrap.dedent('''
         done = [f"{kind}: {name}" for kind, each in KINDS.items() for name, attack in each.items()
                 if works(attack)]
         works(lambda: os.execv("/bin/true", ["true"]))
-        return "attacks " + json.dumps(done)
+        return f"attacks {json.dumps(done)} as {os.getuid()}"
 ''')
 
 

@@ -72,6 +72,9 @@ def _first_closed(paths: Mapping[Path, int], group: int) -> str:
     groups, own_group = os.getgroups(), os.getegid()
     try:
         os.setgroups([])
+    except OSError as exc:
+        return f"this container lets nobody leave a group ({exc.strerror})"
+    try:
         os.setegid(group)
         os.seteuid(UNUSED_USER)
         shut = [path for path, how in paths.items() if not os.access(path, how, effective_ids=True)]

@@ -118,19 +118,27 @@ def _close_user(kind: Kind, needed: Sequence[Path]) -> list[Lack]:
     if os.geteuid() != 0:
         return [Lack(USER, "only an agent that runs as root can change it")]
     why = "a program of the owner's, and drivers, keep the agent's"
+    if kind is Kind.RUNTIME:
+        why = _change_user(needed)
+        if not why:
+            return []
     try:
-        if kind is Kind.RUNTIME and privileges.can_change_user():
-            why = privileges.become_nobody([*_all_of(needed), *_runtime_folders()])
-            if not why:
-                return []
-        elif kind is Kind.RUNTIME:
-            why = "root may not change it here (CAP_SETUID, CAP_SETGID, CAP_KILL)"
         privileges.drop_capabilities(
             keeps_files=kind is not Kind.RUNTIME, can_work=lambda: _are_readable(needed)
         )
     except OSError as exc:
-        why = str(exc)
+        why += f"; it keeps its capabilities ({exc.strerror})"
     return [Lack(USER, why)]
+
+
+def _change_user(needed: Sequence[Path]) -> str:
+    """Become a user that owns nothing; say why that is not done, or nothing."""
+    if not privileges.can_change_user():
+        return "root may not change it here (CAP_SETUID, CAP_SETGID, CAP_KILL)"
+    try:
+        return privileges.become_nobody([*_all_of(needed), *_runtime_folders()])
+    except OSError as exc:
+        return str(exc)
 
 
 def _all_of(paths: Iterable[Path]) -> list[Path]:
