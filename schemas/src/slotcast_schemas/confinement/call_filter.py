@@ -1,7 +1,7 @@
 """Which system calls a process may make (seccomp): programs for the kernel, and their setting.
 
 A filter sees a call's number and its arguments as numbers, not what they point at. It holds for
-the process and all that it starts, for good, and needs no rights once new ones are given up.
+the process and all that it starts, for good, and needs no rights.
 """
 
 from __future__ import annotations
@@ -298,7 +298,11 @@ class _Program(ctypes.Structure):
 
 
 def _install(instructions: list[Instruction]) -> None:
-    """Set a filter for all threads, or where the kernel has no such call for this one."""
+    """Set a filter for all threads, or where the kernel has no such call for this one.
+
+    New rights are given up first, without which only root may set one.
+    """
+    kernel.process_control(kernel.PR_SET_NO_NEW_PRIVS, 1)
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
     kept = ctypes.create_string_buffer(code, len(code))
     program = _Program(len(instructions), ctypes.addressof(kept))
