@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import msgspec
 
-from slotcast_publisher.release import build as releasing
+from slotcast_publisher.release import take_in
 from slotcast_publisher.release.model_check import ModelFacts, SamplesWanted, check_model
 from slotcast_schemas.model_formats import ONNX
 
@@ -70,5 +70,5 @@ def answering(answer: Callable[[SamplesWanted], Answer]) -> Iterator[None]:
         (model_dir / samples.out).write_bytes(golden)
         return facts
 
-    with patch.object(releasing, "check_model", check):
+    with patch.object(take_in, "check_model", check):
         yield
