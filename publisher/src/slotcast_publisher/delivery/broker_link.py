@@ -39,7 +39,7 @@ WINDOW_MAX: Final = 20
 ARRIVED_MAX: Final = 2_000
 """The most messages that may wait to be looked at; what comes past that is dropped and counted."""
 
-_KEEPALIVE_S: Final = 30
+KEEPALIVE_S: Final = 30
 """The seconds of silence after which a ping goes to the broker (MQTT's keep alive)."""
 
 _OTHER_PROTOCOL_S: Final = 10.0
@@ -244,7 +244,7 @@ class BrokerLink:
             self._client.connect(
                 where.host,
                 where.port,
-                _KEEPALIVE_S,
+                KEEPALIVE_S,
                 clean_start=clean,
                 properties=self._wishes(),
             )

@@ -113,7 +113,7 @@ class Fleet:
         self._say = say
 
     def take(self, message: Heard) -> None:
-        """Take a message; may wait a few seconds where too many came, and then drops it."""
+        """Take a message; may wait some seconds where too many came, and then drops it."""
         self.intake.take(message)
 
     def listening(self, broker: str) -> None:

@@ -1,7 +1,8 @@
 """Takes what the listeners hear, and writes it in batches: a bounded queue and one thread.
 
 Whoever hands a message over waits where the queue is full, which in the end stops the broker. Only
-where that lasts is a message dropped, and counted. A batch is read, decided and written in one
+where nothing at all was written for many seconds is a message dropped, and counted: a database that
+is slow loses none. A batch is read, decided and written in one
 transaction, so that several processes may write the same devices; one that fails is kept, and
 tried again until the database is back.
 """
@@ -30,7 +31,9 @@ class IntakeBounds:
 
     Attributes:
         waiting_max: messages that wait to be written.
-        full_wait_s: how long one who hands a message over waits where there is no room.
+        full_wait_s: how long one who hands a message over waits where there is no room. A broker
+            takes us for gone after 45 s (keep alive of 30 s): well below that, and well above the
+            seconds that a batch takes where a machine has more to do than it can.
         batch_max: messages that one transaction writes.
         batch_wait_s: how long a batch waits for more.
         devices_max: devices that are known; what others say is dropped.
@@ -39,7 +42,7 @@ class IntakeBounds:
     """
 
     waiting_max: int = 20_000
-    full_wait_s: float = 5.0
+    full_wait_s: float = 20.0
     batch_max: int = 1_000
     batch_wait_s: float = 0.25
     devices_max: int = 1_000_000

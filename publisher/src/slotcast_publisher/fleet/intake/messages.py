@@ -45,7 +45,7 @@ class Drop(StrEnum):
     TOO_MANY_DEVICES = "too_many_devices"
     """A device that is not known yet, and no room for it."""
     QUEUE_FULL = "queue_full"
-    """Came faster than it could be written."""
+    """Came while nothing could be written for long, and the queue was full."""
 
 
 Message = Status | Metrics | Presence

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from sqlalchemy import Table, select
 
+from slotcast_publisher.delivery.broker_link import KEEPALIVE_S
 from slotcast_publisher.fleet.database import tables
 from slotcast_publisher.fleet.database.database import Database, open_database
 from slotcast_publisher.fleet.database.figures_blob import unpack
@@ -213,6 +214,42 @@ def test_what_comes_faster_than_it_is_written_is_dropped_and_counted(database: D
     assert intake.dropped == {"queue_full": 2}
     assert len(rows(database, tables.devices)) == 10
     assert rows(database, tables.dropped)[0]["count"] == 2
+
+
+def test_what_comes_while_a_batch_takes_long_waits_and_none_is_dropped(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_writing, may_write = threading.Event(), threading.Event()
+    whole = Database.transaction
+
+    def transaction(self: Database) -> Any:
+        is_writing.set()
+        assert may_write.wait(WAIT_S)
+        return whole(self)
+
+    monkeypatch.setattr(Database, "transaction", transaction)
+    patient = Bounds(waiting_max=10, batch_wait_s=0.01, full_wait_s=WAIT_S)
+    intake = Intake(database, TOPICS, lambda event, **_: None, patient)
+    stop = threading.Event()
+    writer = threading.Thread(target=intake.run, args=(stop,))
+    writer.start()
+    intake.take(heard(given.status(device="cam-0")))
+    assert is_writing.wait(WAIT_S)  # a batch of one is on its way
+    for number in range(1, 11):
+        intake.take(heard(given.status(device=f"cam-{number}")))
+    last = threading.Thread(target=intake.take, args=(heard(given.status(device="cam-11")),))
+    last.start()
+    assert last.is_alive()  # there is no room
+    may_write.set()
+    last.join(WAIT_S)
+    stop.set()
+    writer.join(WAIT_S)
+    assert intake.dropped == {}
+    assert len(rows(database, tables.devices)) == 12
+
+
+def test_who_waits_for_room_is_not_taken_for_gone_by_a_broker() -> None:
+    assert Bounds().full_wait_s < KEEPALIVE_S, "a broker waits for half as long again"
 
 
 def test_hostile_texts_are_kept_as_data(database: Database) -> None:
