@@ -154,7 +154,7 @@ class FleetOutput:
 
 
 def _view(database: Database, asked: _Asked, limit: int | None) -> FleetOutput:
-    from slotcast_publisher.fleet.database import device_json, listing
+    from slotcast_publisher.fleet.database import device_counts, device_json, listing
 
     now_s = time.time()
     wanted = asked.at(now_s)
@@ -162,16 +162,15 @@ def _view(database: Database, asked: _Asked, limit: int | None) -> FleetOutput:
     with database.reading() as connection:
         if asked.device is not None:
             return _device_view(connection, wanted, history, now_s)
-        count, online = listing.count_devices(connection, wanted)
-        versions = listing.count_versions(connection, wanted)
-        states = listing.count_states(connection, wanted)
+        count, online = device_counts.count_devices(connection, wanted)
+        found = device_counts.count_models(connection, wanted)
         devices = listing.known_devices(connection, wanted, limit)
     return _list_view(
         devices,
         [device_json.device_fields(each) for each in devices],
         (count, online),
-        versions,
-        states,
+        device_counts.versions_of(found),
+        device_counts.states_of(found),
         history,
         now_s,
     )

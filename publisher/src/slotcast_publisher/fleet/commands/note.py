@@ -78,7 +78,8 @@ def _check_release(repo: Any, model: str | None, version: str | None) -> None:
 
 
 def _check_device(connection: Any, device: str | None) -> None:
-    from slotcast_publisher.fleet.database.listing import DevicesWanted, count_devices
+    from slotcast_publisher.fleet.database.device_counts import count_devices
+    from slotcast_publisher.fleet.database.listing import DevicesWanted
 
     if device is not None and not count_devices(connection, DevicesWanted(device=device))[0]:
         raise NotFound(f"no device {device!r:.80} is known; `slotcast fleet` lists those that are")

@@ -174,7 +174,7 @@ def known_devices(
         wanted: which devices, and which of their models.
         limit: the most devices; None for all.
     """
-    chosen = _chosen(wanted)
+    chosen = chosen_devices(wanted)
     ids = select(devices.c.id).where(*chosen).order_by(devices.c.id)
     if limit is not None:
         ids = ids.limit(limit)
@@ -208,58 +208,6 @@ def _known(
     )
     models = {name: list(rows) for name, rows in groupby(of_models, key=lambda row: row.device)}
     return [_device(row, models.get(row["id"], ())) for row in of_devices]
-
-
-def count_devices(connection: Connection, wanted: DevicesWanted) -> tuple[int, int]:
-    """Say how many devices that are asked for there are, and how many of them are online.
-
-    Args:
-        connection: to read with.
-        wanted: which devices.
-    """
-    query = select(func.count(), func.count().filter(devices.c.online))
-    every, online = connection.execute(query.select_from(devices).where(*_chosen(wanted))).one()
-    return int(every), int(online)
-
-
-def count_versions(connection: Connection, wanted: DevicesWanted) -> list[tuple[str, str, int]]:
-    """Say how many devices run which version of which model; the version is empty for none.
-
-    Args:
-        connection: to read with.
-        wanted: which devices, and which of their models.
-    """
-    columns = device_models.c.model, device_models.c.active_version
-    sequence = func.max(device_models.c.active_sequence)
-    query = (
-        select(*columns, func.count())
-        .join(devices, devices.c.id == device_models.c.device)
-        .where(*_chosen(wanted), *conditions_of_models(wanted))
-        .group_by(*columns)
-        .order_by(device_models.c.model, sequence.desc())
-    )
-    return [(model, version, int(count)) for model, version, count in connection.execute(query)]
-
-
-def count_states(connection: Connection, wanted: DevicesWanted) -> list[tuple[str, str, str, int]]:
-    """Say how many devices are in which state for which reason, by model; the most common first.
-
-    Args:
-        connection: to read with.
-        wanted: which devices, and which of their models.
-    """
-    columns = device_models.c.model, device_models.c.state, device_models.c.reason
-    query = (
-        select(*columns, func.count().label("count"))
-        .join(devices, devices.c.id == device_models.c.device)
-        .where(*_chosen(wanted), *conditions_of_models(wanted))
-        .group_by(*columns)
-        .order_by(device_models.c.model, func.count().desc(), *columns[1:])
-    )
-    return [
-        (model, state, reason, int(count))
-        for model, state, reason, count in connection.execute(query)
-    ]
 
 
 def history_of(connection: Connection, device: str, model: str | None = None) -> list[HistoryEntry]:
@@ -312,7 +260,7 @@ def conditions_of_devices(wanted: DevicesWanted) -> list[ColumnElement[bool]]:
     return found
 
 
-def _chosen(wanted: DevicesWanted) -> list[ColumnElement[bool]]:
+def chosen_devices(wanted: DevicesWanted) -> list[ColumnElement[bool]]:
     """Say which rows of `devices` are asked for, by all that is asked."""
     found = conditions_of_devices(wanted)
     if wanted.is_of_models:
@@ -341,7 +289,6 @@ def conditions_of_models(
         m.deployment: wanted.deployment,
         m.group_name: wanted.group,
     }
-    found = [column == value for column, value in asked.items() if value is not None]
     if by_device:
         # In an expression no index is looked for: SQLite would take that of the deployment, and
         # read all of its devices for each device, where the primary key finds the one row.
@@ -350,12 +297,25 @@ def conditions_of_models(
             for column, value in asked.items()
             if value is not None
         ]
+    found = [column == value for column, value in asked.items() if value is not None]
     is_by_state = wanted.state is not None or wanted.reason is not None
+    if wanted.deployment is not None and wanted.model is not None:
+        # The same: all rows of the model would be read, where the deployment has less.
+        found[0] = m.model.concat("") == wanted.model
+    elif wanted.version is not None and wanted.model is not None and not is_by_state:
+        found.append(m.active_sequence.in_(_sequences(wanted.model, wanted.version)))
     if is_by_state and wanted.model is None and wanted.deployment is None:
         found.append(m.model.in_(_ALL_MODELS))
     if wanted.reason is not None and wanted.state is None and wanted.deployment is None:
         found.append(m.state.in_([str(state) for state in State]))
     return found
+
+
+def _sequences(model: str, version: str) -> Select[tuple[int]]:
+    """Give the sequences of a version, almost always one; the index of releases begins with it."""
+    m = device_models.alias("same").c
+    found = select(m.active_sequence).where(m.model == model, m.active_version == version)
+    return found.group_by(m.active_sequence)
 
 
 def _all_models() -> Select[tuple[str]]:

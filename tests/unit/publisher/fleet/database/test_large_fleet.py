@@ -7,6 +7,7 @@ SQLite plans by what indexes there are, not by how many rows: 10,000 devices are
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,6 +16,13 @@ from sqlalchemy import Connection, event
 
 from slotcast_publisher.fleet.database import events, fleet_counts, listing
 from slotcast_publisher.fleet.database.database import Database, open_database
+from slotcast_publisher.fleet.database.device_counts import (
+    ModelCount,
+    count_devices,
+    count_models,
+    states_of,
+    versions_of,
+)
 from slotcast_publisher.fleet.database.device_pages import SORTS, Sort, count_of, device_page
 from slotcast_publisher.fleet.database.listing import DevicesWanted
 from slotcast_schemas.errors import UsageError
@@ -55,6 +63,14 @@ class Plans:
                     found.append(f"{row[3]}: {statement}")
         return found
 
+    def indexes(self) -> list[str]:
+        """Indexes by which rows are looked for, in all statements so far."""
+        found = []
+        for statement, values in list(self._said):
+            rows = self._connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+            found += re.findall(r"SEARCH .* INDEX (.*)", "\n".join(row[3] for row in rows))
+        return found
+
     def within_correlated(self) -> list[str]:
         """What is done again for each row of a statement."""
         found = []
@@ -64,6 +80,12 @@ class Plans:
             again = {number for number, _, text in steps if text.startswith("CORRELATED")}
             found += [text for _, parent, text in steps if parent in again]
         return found
+
+
+def counts(
+    connection: Connection, wanted: DevicesWanted
+) -> tuple[tuple[int, int], list[ModelCount]]:
+    return count_devices(connection, wanted), count_models(connection, wanted)
 
 
 ANSWERED_BY_AN_INDEX: dict[str, Callable[[Connection], Any]] = {
@@ -92,6 +114,18 @@ ANSWERED_BY_AN_INDEX: dict[str, Callable[[Connection], Any]] = {
     "versions": fleet_counts.version_counts,
     "states": fleet_counts.state_counts,
     "models": listing.models_of_devices,
+    "of a version that few run": lambda c: device_page(
+        c, DevicesWanted(model=MODEL, version="6.9"), limit=50
+    ),
+    "counts of a version": lambda c: counts(c, DevicesWanted(model=MODEL, version="7.0")),
+    "counts of a state": lambda c: counts(c, DevicesWanted(state="QUEUED")),
+    "counts of a group": lambda c: counts(
+        c, DevicesWanted(model=MODEL, deployment=ROLLOUT, group="canary")
+    ),
+    "counts of a tag": lambda c: counts(c, DevicesWanted(tags={"site": "plant-12"})),
+    "count of a group": lambda c: count_of(
+        c, DevicesWanted(model=MODEL, deployment=ROLLOUT, group="canary")
+    ),
     "events": lambda c: events.events_before(c, events.About(), 50),
     "events of a device": lambda c: events.events_before(
         c, events.About(device=large_fleet.device_id(7)), 50
@@ -138,6 +172,31 @@ def test_where_many_are_asked_for_each_device_is_looked_up_by_its_key(
         assert looked_up
         assert all("(device=?" in text for text in looked_up), looked_up
     assert len(page.devices) == 50
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        (
+            DevicesWanted(model=MODEL, version="6.9"),
+            "ix_device_models_release (model=? AND active_sequence=? AND active_version=?)",
+        ),
+        (
+            DevicesWanted(model=MODEL, deployment=ROLLOUT, group="canary"),
+            "ix_device_models_deployment (deployment=? AND group_name=?)",
+        ),
+    ],
+    ids=str,
+)
+def test_few_of_a_model_are_found_without_all_of_the_model(
+    fleet: Database, wanted: DevicesWanted, index: str
+) -> None:
+    with fleet.reading() as connection:
+        plans = Plans(connection)
+        device_page(connection, wanted, limit=50)
+        count_models(connection, wanted)
+        assert index in plans.indexes()
+        assert not {"ix_device_models_changed (model=?)"} & set(plans.indexes())
 
 
 # --- pages --------------------------------------------------------------------------------------
@@ -208,11 +267,40 @@ def test_counts_are_those_of_the_devices(fleet: Database) -> None:
         found = fleet_counts.presence(connection, large_fleet.NOW_S - 3600, 300)
         states = fleet_counts.state_counts(connection, MODEL)
         versions = fleet_counts.version_counts(connection)
-        slow = listing.count_states(connection, DevicesWanted())
+        slow = count_models(connection, DevicesWanted())
     assert (found.devices, found.online) == (COUNT, COUNT * 9 // 10)
-    assert [(s.model, s.state, s.reason, s.devices) for s in states] == slow
+    assert [(s.model, s.state, s.reason, s.devices) for s in states] == states_of(slow)
+    assert [(v.model, v.version, v.devices) for v in versions] == versions_of(slow)
     assert sum(v.devices for v in versions) == COUNT
     assert [v.version for v in versions] == ["7.0", "6.0"]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        DevicesWanted(state="FAILED"),
+        DevicesWanted(state="QUEUED", tags={"board": "rev-a"}),
+        DevicesWanted(model=MODEL, version="7.0"),
+        DevicesWanted(model=MODEL, version="7.0", online=False),
+        DevicesWanted(model=MODEL, version="6.0", state="FAILED"),
+        DevicesWanted(model=MODEL, deployment=ROLLOUT, group="canary"),
+        DevicesWanted(words=("99",)),
+        DevicesWanted(model="another"),
+    ],
+    ids=str,
+)
+def test_what_is_counted_of_some_devices_is_what_they_say(
+    fleet: Database, wanted: DevicesWanted
+) -> None:
+    with fleet.reading() as connection:
+        every = listing.known_devices(connection, wanted)
+        devices, found = counts(connection, wanted)
+    assert devices == (len(every), sum(device.row["online"] for device in every))
+    said = [model.status for device in every for model in device.models]
+    runs = Counter((s.model, "" if s.active is None else s.active.version) for s in said)
+    stands = Counter((s.model, str(s.state), s.reason) for s in said)
+    assert {(m, v): n for m, v, n in versions_of(found)} == dict(runs)
+    assert {(m, s, r): n for m, s, r, n in states_of(found)} == dict(stands)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Final
 
 from slotcast_publisher.fleet.alarms import store
 from slotcast_publisher.fleet.alarms.board import Alarm
-from slotcast_publisher.fleet.database import fleet_counts, fleet_figures, listing
+from slotcast_publisher.fleet.database import device_counts, fleet_counts, fleet_figures, listing
 from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.database.device_json import iso
 from slotcast_publisher.fleet.database.device_pages import count_of
@@ -26,12 +26,18 @@ class Counting:
     Args:
         database: of the fleet.
         now_s: seconds since 1970.
+        clock: seconds that only grow, by which answers are shared.
     """
 
-    def __init__(self, database: Database, now_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        database: Database,
+        now_s: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.database = database
         self.now_s = now_s
-        self.answers = SharedAnswers()
+        self.answers = SharedAnswers(clock)
 
     def fleet(self) -> FleetCounts:
         """Count the whole fleet."""
@@ -104,9 +110,9 @@ class Counting:
 
     def _of(self, wanted: DevicesWanted) -> Counts:
         with self.database.reading() as connection:
-            devices, online = listing.count_devices(connection, wanted)
-            versions = listing.count_versions(connection, wanted)
-            states = listing.count_states(connection, wanted)
+            devices, online = device_counts.count_devices(connection, wanted)
+            found = device_counts.count_models(connection, wanted)
+        versions, states = device_counts.versions_of(found), device_counts.states_of(found)
         return self._counts(devices, online, versions, states)
 
     def _counts(

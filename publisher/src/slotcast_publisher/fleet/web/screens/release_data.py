@@ -314,10 +314,13 @@ def _tag_keys(connection: Connection) -> list[str]:
 def _by_tag(connection: Connection, release: Release, key: str) -> list[DeviceSet]:
     m, t = device_models.c, device_tags.c
     committed, trial = _runs(release)
+    # In expressions, for which no index is looked for: all devices are counted, so they are read in
+    # the order in which they lie there, and not in that of the tag's values.
+    is_key, is_model = t.key.concat("") == key, m.model.concat("") == release.model
     query = (
         select(t.value, func.count(), committed, trial)
         .select_from(device_tags.join(device_models, m.device == t.device))
-        .where(t.key == key, m.model == release.model)
+        .where(is_key, is_model)
         .group_by(t.value)
         .order_by(func.count().desc(), t.value)
         .limit(PLACES_MAX)
