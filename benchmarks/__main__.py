@@ -76,11 +76,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--installs", type=int, metavar="N", help="of each kind in each cell")
     parser.add_argument(
-        "--only", default="", metavar="REGEX", help="of `brokers`, `delta`, `fleet`: these rows"
+        "--only", default="", metavar="REGEX", help="of `brokers`, `delta`, `fleet`, `page`: these"
     )
     parser.add_argument(
-        "--table", type=Path, metavar="FILE", help="of `brokers`, `delta`: write it here"
+        "--table", type=Path, metavar="FILE", help="of `brokers`, `delta`, `page`: write it here"
     )
+    parser.add_argument("--devices", type=int, metavar="N", help="of `page`: so many")
     return parser
 
 
@@ -102,6 +103,7 @@ def _run(name: str, asked: argparse.Namespace) -> list[Figure]:
             installs=asked.installs,
             only=asked.only,
             table=asked.table,
+            devices=asked.devices,
             command=command,
         )
         return with_command(module.run(options), command)

@@ -8,7 +8,6 @@ it goes, without a broker.
 from __future__ import annotations
 
 import json
-import os
 import re
 import resource
 import subprocess
@@ -21,11 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
 from benchmarks import fleet_push, fleet_year
 from benchmarks.fleet_messages import WINDOW_S, said_in_a_minute
 from benchmarks.fleet_sender import write_file
+from benchmarks.processor import cpu_s, server_cpu_s
 from benchmarks.report import CannotRun, Figure, Options
 from slotcast_publisher.fleet.database import tables
 from slotcast_publisher.fleet.database.database import Database, open_database
@@ -143,7 +143,7 @@ def _through_broker(
             for number in range(serves)
         ]
         opened = stack.enter_context(open_database(where))
-        began_s, began_cpu_s = time.monotonic(), sum(map(_cpu_s, running))
+        began_s, began_cpu_s = time.monotonic(), sum(cpu_s(process.pid) for process in running)
         sender = subprocess.Popen(
             [
                 sys.executable,
@@ -160,8 +160,8 @@ def _through_broker(
         found = _wait_for(opened, devices)
         took_s = time.monotonic() - began_s
         said = json.loads(sender.communicate()[0])
-        cpu_s = sum(map(_cpu_s, running)) - began_cpu_s
-        server_cpu_s = _server_cpu_s(opened)
+        serve_s = sum(cpu_s(process.pid) for process in running) - began_cpu_s
+        server_s = server_cpu_s(opened)
     lost = (sent // 2 - found.metrics) + (devices - found.last)
     note = f"{sent} messages in {took_s:.1f} s; sent within {said['seconds']:.1f} s"
     dropped = sum(found.dropped.values())
@@ -180,9 +180,9 @@ def _through_broker(
         ),
         Figure(
             f"{name}: processor time",
-            1e6 * (cpu_s + server_cpu_s) / sent,
+            1e6 * (serve_s + server_s) / sent,
             "us/message",
-            note=f"of it the database server {1e6 * server_cpu_s / sent:.0f}; without the broker",
+            note=f"of it the database server {1e6 * server_s / sent:.0f}; without the broker",
         ),
     ]
 
@@ -239,25 +239,6 @@ def _counted(database: Database) -> _Counted:
 
 def _count(connection: Any, table: Any) -> int:
     return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
-
-
-def _cpu_s(process: subprocess.Popen[bytes]) -> float:
-    return _cpu_of(process.pid)
-
-
-def _cpu_of(pid: int) -> float:
-    """Give the processor time of a process on this machine, in seconds (proc(5))."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _server_cpu_s(database: Database) -> float:
-    """What a server's processes have taken since it started; nothing for SQLite."""
-    if database.is_sqlite:
-        return 0.0
-    with database.reading() as connection:
-        pids = connection.execute(text("SELECT pid FROM pg_stat_activity")).scalars().all()
-    return sum(map(_cpu_of, pids))
 
 
 # --- an hour -------------------------------------------------------------------------------------

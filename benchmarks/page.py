@@ -1,26 +1,34 @@
 """How long the page takes at 100,000 devices, and what 50 viewers cost the intake.
 
-Each screen and each path of the API is asked for many times, one after the other, as a signed-in
-person or a program asks, over HTTP on this machine; answers are not shared between those requests
-(each waits until what is shared has ended, or asks for another page). SQLite and PostgreSQL.
+Each screen, each path of the API and the beginning of each file (`page_paths`) is asked for many
+times, as a signed-in person or a program asks, over HTTP on this machine. What is shared for a
+while is made anew for each (`page_world.Clock`): this is what the first of many viewers waits for.
+Then the intake writes beside 50 viewers, and alone (`page_viewers`). SQLite and PostgreSQL.
 """
 
 from __future__ import annotations
 
 import math
+import re
+import shutil
 import statistics
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import httpx
 
 from benchmarks import page_viewers
+from benchmarks.page_paths import Ask, asks
+from benchmarks.page_table import write_table
+from benchmarks.page_world import World, make_repository, page_world
+from benchmarks.processor import server_cpu_s
 from benchmarks.report import CannotRun, Figure, Options
 from slotcast_publisher.fleet.access.roles import Permission, Role
-from slotcast_publisher.fleet.web.shared import SHARED_S
-from tests.support import large_fleet
-from tests.support.page import running_page
+from tests.support.page import HTML
 from tests.support.postgresql import PostgresqlUnavailable, postgresql
 
 DEVICES: Final = 100_000
@@ -29,83 +37,136 @@ TIMES: Final = 20
 QUICK_TIMES: Final = 5
 LIMIT_S: Final = 0.2
 """What the 95th of a hundred answers may take."""
+KINDS: Final = ("SQLite", "PostgreSQL")
 _SHARE: Final = 0.95
-_MODEL: Final = large_fleet.MODEL
+_CSV_MIN_BYTES: Final = 10_000
+"""So many bytes of a long file are waited for: more than its head."""
 
-PATHS: Final[dict[str, str]] = {
-    "the fleet in numbers": "/api/v1/fleet",
-    "counts by version and state": "/api/v1/counts",
-    "devices, by id": "/api/v1/devices?limit=50",
-    "devices, last heard first": "/api/v1/devices?limit=50&sort=-seen",
-    "devices, last changed first": f"/api/v1/devices?limit=50&model={_MODEL}&sort=-changed",
-    "devices of a tag": "/api/v1/devices?q=site=plant-12",
-    "devices that failed": "/api/v1/devices?state=FAILED",
-    "devices of a version": f"/api/v1/devices?model={_MODEL}&version=7.0",
-    "devices of a group": f"/api/v1/devices?rollout={large_fleet.ROLLOUT}&group=canary",
-    "devices by a part of the id": "/api/v1/devices?q=0991",
-    "a device": f"/api/v1/devices/{large_fleet.device_id(500)}",
-    "models": "/api/v1/models",
-    "a model's figures by the hour": f"/api/v1/figures/{_MODEL}/hours",
-    "rollouts": "/api/v1/rollouts",
-    "events": "/api/v1/events?limit=100",
-    "alarms": "/api/v1/alarms",
-    "tags": "/api/v1/tags",
-    "figures for Prometheus": "/metrics",
-}
-"""What programs ask for."""
-SCREENS: Final[dict[str, str]] = {
-    "screen: fleet": "/",
-    "screen: fleet, devices that failed": "/?state=FAILED",
-    "screen: device": f"/devices/{large_fleet.device_id(500)}",
-}
-"""What people look at, as far as a made fleet has it."""
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """What one thing that is asked for took.
+
+    Attributes:
+        taken_s: each time, until the answer was there.
+        page_cpu_s: processor time of the page, and of who asked, each time, in the middle.
+        server_cpu_s: the same of the database's server; 0 for SQLite.
+    """
+
+    ask: Ask
+    taken_s: Sequence[float]
+    page_cpu_s: float
+    server_cpu_s: float
+
+    @property
+    def p95_ms(self) -> float:
+        """What 95 of a hundred do not exceed."""
+        return quantile(self.taken_s, _SHARE) * 1e3
+
+    @property
+    def median_ms(self) -> float:
+        """What half of them do not exceed."""
+        return statistics.median(self.taken_s) * 1e3
+
+    @property
+    def cpu_ms(self) -> float:
+        """Processor time of all who work for an answer."""
+        return (self.page_cpu_s + self.server_cpu_s) * 1e3
 
 
 def run(options: Options) -> list[Figure]:
-    """Time each screen and path, and the intake beside 50 viewers."""
-    figures = _timed(options, "SQLite", None)
-    try:
-        with postgresql() as url:
-            figures += _timed(options, "PostgreSQL", url)
-    except PostgresqlUnavailable as exc:
-        raise CannotRun(str(exc)) from exc
-    return [*figures, *page_viewers.run(options)]
+    """Time everything that the page answers, and the intake beside 50 viewers.
 
-
-def _timed(options: Options, kind: str, url: str | None) -> list[Figure]:
-    devices = QUICK_DEVICES if options.quick else DEVICES
-    times = QUICK_TIMES if options.quick else TIMES
-    folder = options.work / kind
-    folder.mkdir()
-    with running_page(folder, url) as page:
-        options.say(f"{kind}: writing {devices} devices")
-        large_fleet.fill(page.database, devices, now_s=int(time.time()))
-        options.say(f"{kind}: asking {times} times for each")
-        program, person = page.program(*Permission), page.browser("olga", Role.ADMIN)
-        figures = [_figure(kind, name, program, path, times) for name, path in PATHS.items()]
-        screens = {n: p for n, p in SCREENS.items() if person.get(p).status_code == 200}
-        figures += [_figure(kind, name, person, path, times) for name, path in screens.items()]
+    `--only REGEX` takes some of `SQLite: screen: fleet`, `PostgreSQL: viewers` and so on; where it
+    names a database, the other one is left out. `--devices N` takes another number of devices.
+    """
+    repo = options.work / "repo"
+    make_repository(repo)
+    timed: dict[str, list[Timed]] = {}
+    figures: list[Figure] = []
+    for kind in [kind for kind in KINDS if kind in options.only] or KINDS:
+        options.say(kind)
+        timed[kind], more = _measured(options, kind, repo)
+        figures += [_figure(kind, each, options) for each in timed[kind]] + more
+    if options.table is not None:
+        write_table(options.table, timed, figures, _devices(options))
     return figures
 
 
-def _figure(kind: str, name: str, client: httpx.Client, path: str, times: int) -> Figure:
-    taken_s, used_s = zip(*(_ask(client, path) for _ in range(times)), strict=True)
-    processor_ms = statistics.median(used_s) * 1000
-    note = f"median {statistics.median(taken_s) * 1000:.0f} ms, {times} times"
-    note += f"; processor time of page and client {processor_ms:.0f} ms"
-    p95_ms = quantile(taken_s, _SHARE) * 1000
-    return Figure(f"{kind}: {name}, p95", p95_ms, "ms", LIMIT_S * 1000, note=note)
+def _measured(options: Options, kind: str, repo: Path) -> tuple[list[Timed], list[Figure]]:
+    own = options.work / kind
+    shutil.copytree(repo, own, symlinks=True)
+    with ExitStack() as stack:
+        url = None
+        if kind == "PostgreSQL":
+            try:
+                url = stack.enter_context(postgresql())
+            except PostgresqlUnavailable as exc:
+                raise CannotRun(str(exc)) from exc
+        world = stack.enter_context(page_world(options, own, url, _devices(options)))
+        found = _timed(options, kind, world)
+        name = f"{kind}: a look of whoever drives a rollout, processor time"
+        figures = [Figure(name, world.look_s, "s", note="once each 20 times as long")]
+        if re.search(options.only, f"{kind}: viewers"):
+            figures += page_viewers.run(options, kind, world)
+    return found, figures
 
 
-def _ask(client: httpx.Client, path: str) -> tuple[float, float]:
-    """Ask when no shared answer is left; gives the seconds that it took, and of the processor."""
-    time.sleep(1.05 * SHARED_S)
-    began_s, began_cpu_s = time.perf_counter(), time.process_time()
+def _devices(options: Options) -> int:
+    return options.devices or (QUICK_DEVICES if options.quick else DEVICES)
+
+
+# --- asking ---------------------------------------------------------------------------------------
+
+
+def _timed(options: Options, kind: str, world: World) -> list[Timed]:
+    program = world.page.program(*Permission)
+    person = world.page.browser("olga", Role.ADMIN)
+    chosen = [ask for ask in asks(world) if re.search(options.only, f"{kind}: {ask.name}")]
+    times = QUICK_TIMES if options.quick else TIMES
+    options.say(f"asking {times} times for each of {len(chosen)}")
+    return [_time(world, person if a.is_screen else program, a, times) for a in chosen]
+
+
+def _time(world: World, client: httpx.Client, ask: Ask, times: int) -> Timed:
+    """Ask once so that all is loaded, and then so many times, each time for something new."""
+    read = _first_bytes if ask.is_first_byte else _whole
+    taken_s, page_cpu_s, server_s = [], [], 0.0
+    for number in range(times + 1):
+        world.clock.leap()
+        if number == 1:
+            server_s = server_cpu_s(world.database)
+        began_s, began_cpu_s = time.perf_counter(), time.process_time()
+        read(client, ask.path)
+        taken_s.append(time.perf_counter() - began_s)
+        page_cpu_s.append(time.process_time() - began_cpu_s)
+    server_s = (server_cpu_s(world.database) - server_s) / times
+    return Timed(ask, taken_s[1:], statistics.median(page_cpu_s[1:]), server_s)
+
+
+def _whole(client: httpx.Client, path: str) -> None:
     answer = client.get(path)
-    taken_s, used_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
-    if answer.status_code != 200:
+    if answer.status_code != httpx.codes.OK:
         raise CannotRun(f"{path} answers {answer.status_code}: {answer.text[:300]}")
-    return taken_s, used_s
+
+
+def _first_bytes(client: httpx.Client, path: str) -> None:
+    with client.stream("GET", path, headers=HTML) as answer:
+        if answer.status_code != httpx.codes.OK:
+            raise CannotRun(f"{path} answers {answer.status_code}")
+        came = 0
+        for part in answer.iter_bytes():
+            came += len(part)
+            if came >= _CSV_MIN_BYTES:
+                return
+
+
+def _figure(kind: str, timed: Timed, options: Options) -> Figure:
+    note = f"median {timed.median_ms:.0f} ms, {len(timed.taken_s)} times"
+    note += f"; processor time {timed.cpu_ms:.0f} ms"
+    if timed.server_cpu_s:
+        note += f", of it the server {timed.server_cpu_s * 1e3:.0f}"
+    return Figure(f"{kind}: {timed.ask.name}", timed.p95_ms, "ms", LIMIT_S * 1e3, note=note)
 
 
 def quantile(values: Sequence[float], share: float) -> float:

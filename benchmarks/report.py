@@ -57,6 +57,7 @@ class Options:
     installs: int | None = None
     only: str = ""
     table: Path | None = None
+    devices: int | None = None
     command: str = field(default="python -m benchmarks")
 
     def say(self, line: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -70,19 +70,23 @@ def fill(
     chance = random.Random(seed)
     statuses = [_status(number, chance) for number in range(count)]
     seen = [now_s - int(chance.expovariate(1 / 600)) for _ in range(count)]
-    _write(database, devices, (_device_row(n, seen[n]) for n in range(count)))
-    _write(database, device_tags, (row for n in range(count) for row in _tag_rows(n)))
-    _write(database, device_models, (_model_row(n, statuses[n], seen[n]) for n in range(count)))
-    _write(database, history, (_history_row(n, statuses[n], seen[n]) for n in range(count)))
+    write(database, devices, (_device_row(n, seen[n]) for n in range(count)))
+    write(database, device_tags, (row for n in range(count) for row in _tag_rows(n)))
+    write(database, device_models, (_model_row(n, statuses[n], seen[n]) for n in range(count)))
+    write(database, history, (_history_row(n, statuses[n], seen[n]) for n in range(count)))
     if with_figures:
-        _write_figures(database, statuses, seen, chance)
+        _write_figures(database, statuses, seen, chance, now_s)
 
 
 def _write_figures(
-    database: Database, statuses: Sequence[ModelStatus], seen: Sequence[int], chance: random.Random
+    database: Database,
+    statuses: Sequence[ModelStatus],
+    seen: Sequence[int],
+    chance: random.Random,
+    now_s: int,
 ) -> None:
     """Write figures of each release on each device, and their sums."""
-    parts = [figures_of([_summary(chance)]) for _ in range(50)]
+    parts = [figures_of([summary(chance)]) for _ in range(50)]
     packed = [pack(part) for part in parts]
     number = itertools.count()
     rows = (
@@ -90,18 +94,26 @@ def _write_figures(
         for n, status in enumerate(statuses)
         for row in _release_rows(n, status, seen[n], packed[next(number) % len(packed)])
     )
-    _write(database, metrics_releases, rows)
+    write(database, metrics_releases, rows)
     for version, sequence in (OLD, NEW):
         whole = together(parts)
         sums = {"requests": whole.requests, "errors": whole.errors, "figures": pack(whole)}
         place = {"model": MODEL, "sequence": sequence}
-        times = {"version": version, "first_s": NOW_S - 86_400, "last_s": NOW_S}
-        hours = range(NOW_S - 7 * 86_400, NOW_S, 3_600)
-        _write(database, release_figures, iter([place | times | sums]))
-        _write(database, release_hours, (place | {"hour_s": h - h % 3_600} | sums for h in hours))
+        times = {"version": version, "first_s": now_s - 86_400, "last_s": now_s}
+        hours = range(now_s - 7 * 86_400, now_s, 3_600)
+        write(database, release_figures, iter([place | times | sums]))
+        write(database, release_hours, (place | {"hour_s": h - h % 3_600} | sums for h in hours))
 
 
-def _write(database: Database, table: Table, rows: Iterator[dict[str, Any]]) -> None:
+def write(database: Database, table: Table, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows into a table, some thousand in a transaction.
+
+    Args:
+        database: to write into.
+        table: of it.
+        rows: all with the same columns.
+    """
+    rows = iter(rows)
     while batch := list(islice(rows, _BATCH)):
         with database.transaction() as connection:
             insert_rows(connection, table, batch)
@@ -237,7 +249,9 @@ def _release_rows(
         }
 
 
-def _summary(chance: random.Random) -> Summary:
+def summary(chance: random.Random | None = None) -> Summary:
+    """Give what a device reports of a minute, drawn anew."""
+    chance = chance or random.Random(1)
     counts = [0] * (len(GRID_S) + 1)
     for _ in range(600):
         counts[min(len(GRID_S), max(0, int(chance.gauss(30, 2))))] += 1

@@ -12,7 +12,8 @@ import contextlib
 import html
 import re
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -132,18 +133,26 @@ class RunningPage:
 
 
 @contextlib.contextmanager
-def running_page(folder: Path, database: str | None = None) -> Iterator[RunningPage]:
+def running_page(
+    folder: Path,
+    database: str | None = None,
+    *,
+    now_s: Callable[[], float] = time.time,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[RunningPage]:
     """Run a page for the length of a block.
 
     Args:
         folder: of a repository, or where one is made.
         database: URL of another one than the repository's own.
+        now_s: seconds since 1970.
+        clock: seconds that only grow, by which answers are shared for a while.
     """
     path = folder if (folder / "slotcast.toml").exists() else folder / "repo"
     repo = Repository(path) if path.exists() else Repository.init(path)
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(open_database(database or path / FILE_NAME))
-        context = make_context(repo, opened)
+        context = make_context(repo, opened, now_s, clock)
         listening = stack.enter_context(open_socket("127.0.0.1", 0))
         server = PageServer(make_app(context), listening)
         thread = threading.Thread(target=server.run, name="page", daemon=True)

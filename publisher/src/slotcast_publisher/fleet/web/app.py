@@ -43,7 +43,7 @@ def make_app(context: WebContext) -> Litestar:
         AssertionError: a route does not say who may use it.
     """
     door, screens = sign_in.Door(context), all_screens.make_screens(context)
-    counting = Counting(context.database, context.now_s)
+    counting = Counting(context.database, context.now_s, context.clock)
     live = Live(context.database, counting)
     exposition = Exposition(FleetCollector(context, counting, live))
     app = Litestar(

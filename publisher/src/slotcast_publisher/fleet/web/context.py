@@ -29,6 +29,7 @@ class WebContext:
         sessions: who is signed in.
         tokens: what programs sign in with.
         now_s: seconds since 1970.
+        clock: seconds that only grow, by which answers are shared for a while.
     """
 
     repo: Repository
@@ -38,6 +39,7 @@ class WebContext:
     sessions: Sessions
     tokens: Tokens
     now_s: Callable[[], float]
+    clock: Callable[[], float]
 
     @property
     def settings(self) -> PageSettings:
@@ -50,7 +52,10 @@ Context = NamedDependency[WebContext]
 
 
 def make_context(
-    repo: Repository, database: Database, now_s: Callable[[], float] = time.time
+    repo: Repository,
+    database: Database,
+    now_s: Callable[[], float] = time.time,
+    clock: Callable[[], float] = time.monotonic,
 ) -> WebContext:
     """Make the context of a page.
 
@@ -58,6 +63,7 @@ def make_context(
         repo: the repository.
         database: of its fleet, open and to be written to.
         now_s: seconds since 1970; the clock of this machine unless given.
+        clock: seconds that only grow; those of this machine unless given.
     """
     return WebContext(
         repo=repo,
@@ -67,4 +73,5 @@ def make_context(
         sessions=Sessions(database, now_s),
         tokens=Tokens(database, now_s),
         now_s=now_s,
+        clock=clock,
     )

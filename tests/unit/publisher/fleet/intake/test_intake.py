@@ -228,7 +228,7 @@ def test_what_comes_while_a_batch_takes_long_waits_and_none_is_dropped(
         return whole(self)
 
     monkeypatch.setattr(Database, "transaction", transaction)
-    patient = Bounds(waiting_max=10, batch_wait_s=0.01, full_wait_s=WAIT_S)
+    patient = IntakeBounds(waiting_max=10, batch_wait_s=0.01, full_wait_s=WAIT_S)
     intake = Intake(database, TOPICS, lambda event, **_: None, patient)
     stop = threading.Event()
     writer = threading.Thread(target=intake.run, args=(stop,))
@@ -249,7 +249,7 @@ def test_what_comes_while_a_batch_takes_long_waits_and_none_is_dropped(
 
 
 def test_who_waits_for_room_is_not_taken_for_gone_by_a_broker() -> None:
-    assert Bounds().full_wait_s < KEEPALIVE_S, "a broker waits for half as long again"
+    assert IntakeBounds().full_wait_s < KEEPALIVE_S, "a broker waits for half as long again"
 
 
 def test_hostile_texts_are_kept_as_data(database: Database) -> None:
