@@ -82,7 +82,6 @@ def _old(keep: FleetSettings, now_s: float) -> Iterator[tuple[Table, ColumnEleme
     events_s = before(keep.history_days)
     yield t.history, t.history.c.at_s < events_s
     yield t.rollout_log, t.rollout_log.c.at_s < events_s
-    yield t.gate_answers, t.gate_answers.c.at_s < events_s
     yield t.requests, t.requests.c.at_s < events_s
     yield t.alarms, t.alarms.c.cleared_s < events_s
     yield t.audit, t.audit.c.at_s < events_s

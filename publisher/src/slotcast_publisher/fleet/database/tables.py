@@ -310,18 +310,6 @@ requests: Final = Table(
 )
 """What persons asked of a rollout."""
 
-gate_answers: Final = Table(
-    "gate_answers",
-    METADATA,
-    Column("rollout", _NAME, primary_key=True),
-    Column("question", String(256), primary_key=True),
-    Column("kind", String(16), primary_key=True),
-    _text("answer", 16),
-    _text("why", 512),
-    _seconds("at_s"),
-)
-"""What commands and URLs said at gates, the last answer of each."""
-
 alarms: Final = Table(
     "alarms",
     METADATA,
