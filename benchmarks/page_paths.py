@@ -49,14 +49,18 @@ UNTIMED: Final[dict[str, str]] = {
     "/link/{secret:str}": "a form, without the fleet",
     "/live": "goes on: the viewers watch it",
     "/live/devices": "goes on: the viewers watch it",
+    "/live/audit": "goes on; the screen is timed",
     "/live/devices/{device:str}": "goes on: the viewers watch it",
     "/live/releases": "goes on; the screen is timed",
     "/live/releases/{model:str}": "goes on; the screen is timed",
     "/live/releases/{model:str}/{version:str}": "goes on; the screen is timed",
     "/live/rollouts": "goes on; the screen is timed",
     "/live/rollouts/{name:str}": "goes on: the viewers watch it",
+    "/live/tokens": "goes on; the screen is timed",
+    "/live/users": "goes on; the screen is timed",
     "/sign-in": "a form, without the fleet",
-    "/static/{file_path:path}": "a file",
+    "/static/{digest:str}/{name:str}": "a file",
+    "/static/{name:str}": "a file",
 }
 """Routes that are not timed, and why."""
 
@@ -118,12 +122,18 @@ def _screens(world: World) -> list[Ask]:
         screen("release", f"/releases/{_RELEASE}"),
         screen("release, by a tag", f"/releases/{_RELEASE}?by=board"),
         screen("release, by a tag of many values", f"/releases/{_RELEASE}?by=site"),
+        screen("users", "/users"),
+        screen("tokens", "/tokens"),
+        screen("audit log", "/audit"),
+        screen("audit log, a late page", "/audit?before=2000"),
+        screen("audit log, by whom", "/audit?who=nobody"),
     ]
 
 
 def _files() -> list[Ask]:
     tables = {
         "states": "/fleet/states.csv",
+        "versions": "/fleet/versions.csv",
         "rollouts": "/rollouts.csv",
         "rollout, limits": f"/rollouts/{ROLLOUT}/limits.csv",
         "rollout, log": f"/rollouts/{ROLLOUT}/log.csv",
@@ -131,6 +141,11 @@ def _files() -> list[Ask]:
         "release, behaviour": f"/releases/{_RELEASE}/behaviour.csv",
         "device, history": f"/devices/{CLOSELY}/history.csv",
         "device, figures": f"/devices/{CLOSELY}/figures.csv",
+        "device, transfers": f"/devices/{CLOSELY}/transfers.csv",
+        "device, releases": f"/devices/{CLOSELY}/releases.csv",
+        "device, evidence": f"/devices/{CLOSELY}/evidence.csv",
+        "users": "/users.csv",
+        "tokens": "/tokens.csv",
     }
     found = [Ask(f"CSV: {name}", path, is_screen=True) for name, path in tables.items()]
     for name, query in (
@@ -140,6 +155,7 @@ def _files() -> list[Ask]:
     ):
         ask = Ask(f"CSV: devices{name}, first bytes", f"/devices.csv{query}", True, True)
         found.append(ask)
+    found.append(Ask("CSV: audit log, first bytes", "/audit.csv", True, is_first_byte=True))
     return found
 
 
@@ -201,6 +217,7 @@ def _paths(world: World) -> list[Ask]:
         "values of a tag": f"{_V1}/tags?key=site",
         "device": f"{_V1}/devices/{CLOSELY}",
         "device, its figures": f"{_V1}/devices/{CLOSELY}/figures?model={MODEL}",
+        "device, its notes": f"{_V1}/devices/{CLOSELY}/notes",
         "figures of releases": f"{_V1}/figures",
         "figures by the hour": f"{_V1}/figures/{MODEL}/hours",
         "models": f"{_V1}/models",
@@ -208,6 +225,7 @@ def _paths(world: World) -> list[Ask]:
         "releases": f"{_V1}/models/{MODEL}/releases",
         "release": release,
         "release, a plan for it": f"{release}/plan",
+        "release, its notes": f"{release}/notes",
         "rollouts": f"{_V1}/rollouts",
         "rollout": rollout,
         "rollout, its groups": f"{rollout}/groups",

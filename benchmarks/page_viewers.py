@@ -25,7 +25,7 @@ from benchmarks.report import CannotRun, Figure, Options
 from slotcast_publisher.fleet.access.audit import Actor
 from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.access.tokens import Tokens
-from slotcast_publisher.fleet.intake.intake import IntakeBounds, Intake
+from slotcast_publisher.fleet.intake.intake import Intake, IntakeBounds
 from slotcast_publisher.serve.companion import Heard
 from tests.support.large_fleet import ROLLOUT
 

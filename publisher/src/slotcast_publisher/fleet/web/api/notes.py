@@ -13,6 +13,7 @@ from slotcast_publisher.errors import NotFound
 from slotcast_publisher.fleet.access import audited_notes
 from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.database import listing, notes
+from slotcast_publisher.fleet.database.device_counts import count_devices
 from slotcast_publisher.fleet.database.device_json import iso
 from slotcast_publisher.fleet.web.api.device_types import Time
 from slotcast_publisher.fleet.web.api.models import release_folder
@@ -147,7 +148,7 @@ def _unnote_release(
 
 def _check_device(context: WebContext, device: str) -> None:
     with context.database.reading() as connection:
-        if not listing.count_devices(connection, listing.DevicesWanted(device=device))[0]:
+        if not count_devices(connection, listing.DevicesWanted(device=device))[0]:
             raise NotFound(f"no device {device!r:.80} is known")
 
 

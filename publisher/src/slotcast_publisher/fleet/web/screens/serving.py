@@ -137,7 +137,7 @@ class Screens:
     def __init__(self, context: WebContext, makers: Mapping[str, Maker]) -> None:
         self._context = context
         self._makers = makers
-        self._shared: Shared[Asked, Rendered] = Shared(self._make, context.clock)
+        self._shared: Shared[ScreenQuery, Rendered] = Shared(self._make, context.clock)
         self._views: Shared[str, RolloutView] = Shared(
             lambda name: view_of_rollout(context, name), context.clock
         )
