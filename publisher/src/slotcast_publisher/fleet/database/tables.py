@@ -11,7 +11,6 @@ from typing import Final
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     Column,
     Double,
     Index,
@@ -24,7 +23,14 @@ from sqlalchemy import (
     text,
 )
 
-from slotcast_publisher.fleet.database.bounded_text import BoundedText
+from slotcast_publisher.fleet.database.columns import (
+    NAME,
+    ROW_ID,
+    count_column,
+    flag_column,
+    seconds_column,
+    text_column,
+)
 
 METADATA: Final = MetaData(
     naming_convention={
@@ -34,35 +40,10 @@ METADATA: Final = MetaData(
 )
 """All tables; constraints have names, so that migrations can speak of them."""
 
-_ROW_ID: Final = BigInteger().with_variant(Integer, "sqlite")
-"""SQLite counts up by itself only what is called INTEGER; that has 64 bits, too."""
-_NAME: Final = String(64)
-"""The name of a model, or the id of a device."""
-
-
-def _seconds(name: str, *, is_known: bool = False) -> Column[int]:
-    """A time; 0 for never, unless `is_known` is asked for: then NULL stands for unknown."""
-    if is_known:
-        return Column(name, BigInteger)
-    return _count(name)
-
-
-def _count(name: str) -> Column[int]:
-    return Column(name, BigInteger, nullable=False, server_default=text("0"))
-
-
-def _text(name: str, size: int) -> Column[str]:
-    return Column(name, BoundedText(size), nullable=False, server_default=text("''"))
-
-
-def _flag(name: str) -> Column[bool]:
-    return Column(name, Boolean, nullable=False, server_default=text("false"))
-
-
 meta: Final = Table(
     "meta",
     METADATA,
-    Column("key", _NAME, primary_key=True),
+    Column("key", NAME, primary_key=True),
     Column("value", Text, nullable=False),
 )
 """Single values, such as since when this database knows (`knows_since_s`)."""
@@ -70,35 +51,37 @@ meta: Final = Table(
 devices: Final = Table(
     "devices",
     METADATA,
-    Column("id", _NAME, primary_key=True),
-    _seconds("first_seen_s"),
-    _seconds("seen_s"),
+    Column("id", NAME, primary_key=True),
+    seconds_column("first_seen_s"),
+    seconds_column("seen_s"),
     # From its last status: the one with the highest counter.
-    _count("counter"),
+    count_column("counter"),
     Column("status_sha256", LargeBinary),  # of the message's bytes; its first 8
-    _seconds("status_at_s"),  # by the device's clock
-    _seconds("status_heard_s", is_known=True),  # NULL where only the retained one was heard
-    _text("clock", 64),
+    seconds_column("status_at_s"),  # by the device's clock
+    seconds_column("status_heard_s", is_known=True),  # NULL where only the retained one was heard
+    text_column("clock", 64),
     Column("clock_off_s", BigInteger),  # the device's clock less ours; NULL for unknown
     Column("tags", Text, nullable=False, server_default=text("'{}'")),  # JSON
-    _text("software", 128),
-    _text("runtime", 128),
-    _text("machine", 128),
-    _count("memory_bytes"),
-    _count("disk_free_bytes"),
+    text_column("software", 128),
+    text_column("runtime", 128),
+    text_column("machine", 128),
+    count_column("memory_bytes"),
+    count_column("disk_free_bytes"),
     Column("link", Text),  # JSON of LinkStatus
     # From its presence.
-    _flag("online"),
-    _seconds("online_since_s"),
-    _text("session", 128),
-    _seconds("presence_at_s"),  # by the device's clock
+    flag_column("online"),
+    seconds_column("online_since_s"),
+    text_column("session", 128),
+    seconds_column("presence_at_s"),  # by the device's clock
     # Of its metrics.
-    _count("metrics_counter"),
-    _count("metrics_lost"),  # summaries that the device had to drop
+    count_column("metrics_counter"),
+    count_column("metrics_lost"),  # summaries that the device had to drop
     # What does not fit together.
-    _seconds("twins_seen_s", is_known=True),  # when two devices were last noticed under this id
-    _text("twins_why", 256),
-    _seconds("started_anew_s", is_known=True),  # when its counter began again
+    seconds_column(
+        "twins_seen_s", is_known=True
+    ),  # when two devices were last noticed under this id
+    text_column("twins_why", 256),
+    seconds_column("started_anew_s", is_known=True),  # when its counter began again
     Column("intake", LargeBinary),  # what the intake remembers of it, and nobody else reads
 )
 """One row for each device. No index has `seen_s`: each message changes it, and PostgreSQL then
@@ -107,9 +90,9 @@ writes the row beside the old one (HOT) only if no index knows the column."""
 device_tags: Final = Table(
     "device_tags",
     METADATA,
-    Column("device", _NAME, primary_key=True),
-    Column("key", _NAME, primary_key=True),
-    _text("value", 128),
+    Column("device", NAME, primary_key=True),
+    Column("key", NAME, primary_key=True),
+    text_column("value", 128),
     Index(None, "key", "value"),
 )
 """The tags of `devices` once more, to look by; written only when they change."""
@@ -117,21 +100,21 @@ device_tags: Final = Table(
 device_models: Final = Table(
     "device_models",
     METADATA,
-    Column("device", _NAME, primary_key=True),
-    Column("model", _NAME, primary_key=True),
-    _text("state", 16),
-    _text("reason", 64),
-    _text("detail", 512),
-    _seconds("since_s"),  # by the device's clock
-    _seconds("changed_s"),  # when state, reason or release were last seen to change
-    _text("active_version", 64),
-    _count("active_sequence"),
-    _text("target_version", 64),
-    _count("target_sequence"),
-    _text("deployment", 64),
-    _text("group_name", 128),
-    _count("floor"),
-    _count("saved_bytes"),  # of the present target, kept after the status says it no more
+    Column("device", NAME, primary_key=True),
+    Column("model", NAME, primary_key=True),
+    text_column("state", 16),
+    text_column("reason", 64),
+    text_column("detail", 512),
+    seconds_column("since_s"),  # by the device's clock
+    seconds_column("changed_s"),  # when state, reason or release were last seen to change
+    text_column("active_version", 64),
+    count_column("active_sequence"),
+    text_column("target_version", 64),
+    count_column("target_sequence"),
+    text_column("deployment", 64),
+    text_column("group_name", 128),
+    count_column("floor"),
+    count_column("saved_bytes"),  # of the present target, kept after the status says it no more
     Column("status", LargeBinary, nullable=False),  # msgpack of ModelStatus
     Index("ix_device_models_state", "model", "state", "reason"),
     Index("ix_device_models_release", "model", "active_sequence", "active_version"),
@@ -143,19 +126,19 @@ device_models: Final = Table(
 history: Final = Table(
     "history",
     METADATA,
-    Column("id", _ROW_ID, primary_key=True),
-    _seconds("at_s"),
-    _seconds("device_at_s"),  # by the device's clock
-    Column("device", _NAME, nullable=False),
-    Column("model", _NAME, nullable=False),
-    _text("state", 16),
-    _text("reason", 64),
-    _text("detail", 512),
-    _text("version", 64),
-    _count("sequence"),
-    _text("target_version", 64),
-    _count("target_sequence"),
-    _text("deployment", 64),
+    Column("id", ROW_ID, primary_key=True),
+    seconds_column("at_s"),
+    seconds_column("device_at_s"),  # by the device's clock
+    Column("device", NAME, nullable=False),
+    Column("model", NAME, nullable=False),
+    text_column("state", 16),
+    text_column("reason", 64),
+    text_column("detail", 512),
+    text_column("version", 64),
+    count_column("sequence"),
+    text_column("target_version", 64),
+    count_column("target_sequence"),
+    text_column("deployment", 64),
     Column("evidence", LargeBinary),  # msgpack of Evidence
     Column("progress", LargeBinary),  # msgpack of Progress, of the transfer for the target
     Index(None, "device", "at_s"),
@@ -168,20 +151,20 @@ ran then."""
 metrics: Final = Table(
     "metrics",
     METADATA,
-    Column("device", _NAME, primary_key=True),
+    Column("device", NAME, primary_key=True),
     Column("counter", BigInteger, primary_key=True, autoincrement=False),
     Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("model", _NAME, nullable=False),
-    _text("version", 64),
-    _count("sequence"),
-    _seconds("heard_s"),
-    _seconds("start_s"),  # by the device's clock, as `end_s`
-    _seconds("end_s"),
-    _flag("on_trial"),
-    _count("requests"),
-    _count("errors"),
+    Column("model", NAME, nullable=False),
+    text_column("version", 64),
+    count_column("sequence"),
+    seconds_column("heard_s"),
+    seconds_column("start_s"),  # by the device's clock, as `end_s`
+    seconds_column("end_s"),
+    flag_column("on_trial"),
+    count_column("requests"),
+    count_column("errors"),
     Column("figures", LargeBinary, nullable=False),  # figures_blob.pack_summary
-    _flag("is_folded"),
+    flag_column("is_folded"),
     Index(None, "heard_s"),
     Index(None, "device", "model", "heard_s"),
     Index(
@@ -198,12 +181,12 @@ doubled message adds nothing. Kept for days."""
 metrics_hours: Final = Table(
     "metrics_hours",
     METADATA,
-    Column("device", _NAME, primary_key=True),
-    Column("model", _NAME, primary_key=True),
+    Column("device", NAME, primary_key=True),
+    Column("model", NAME, primary_key=True),
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
     Column("hour_s", BigInteger, primary_key=True, autoincrement=False),
-    _count("requests"),
-    _count("errors"),
+    count_column("requests"),
+    count_column("errors"),
     Column("figures", LargeBinary, nullable=False),
     Index(None, "hour_s"),
     sqlite_with_rowid=False,
@@ -213,14 +196,14 @@ metrics_hours: Final = Table(
 metrics_releases: Final = Table(
     "metrics_releases",
     METADATA,
-    Column("device", _NAME, primary_key=True),
-    Column("model", _NAME, primary_key=True),
+    Column("device", NAME, primary_key=True),
+    Column("model", NAME, primary_key=True),
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
-    _text("version", 64),
-    _seconds("first_s"),
-    _seconds("last_s"),
-    _count("requests"),
-    _count("errors"),
+    text_column("version", 64),
+    seconds_column("first_s"),
+    seconds_column("last_s"),
+    count_column("requests"),
+    count_column("errors"),
     Column("figures", LargeBinary, nullable=False),
     Index(None, "model", "sequence"),
     Index(None, "last_s"),
@@ -231,13 +214,13 @@ metrics_releases: Final = Table(
 release_figures: Final = Table(
     "release_figures",
     METADATA,
-    Column("model", _NAME, primary_key=True),
+    Column("model", NAME, primary_key=True),
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
-    _text("version", 64),
-    _seconds("first_s"),
-    _seconds("last_s"),
-    _count("requests"),
-    _count("errors"),
+    text_column("version", 64),
+    seconds_column("first_s"),
+    seconds_column("last_s"),
+    count_column("requests"),
+    count_column("errors"),
     Column("figures", LargeBinary, nullable=False),
     Index(None, "last_s"),
 )
@@ -247,11 +230,11 @@ fleet."""
 release_hours: Final = Table(
     "release_hours",
     METADATA,
-    Column("model", _NAME, primary_key=True),
+    Column("model", NAME, primary_key=True),
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
     Column("hour_s", BigInteger, primary_key=True, autoincrement=False),
-    _count("requests"),
-    _count("errors"),
+    count_column("requests"),
+    count_column("errors"),
     Column("figures", LargeBinary, nullable=False),
     Index(None, "hour_s"),
 )
@@ -260,20 +243,20 @@ release_hours: Final = Table(
 rollouts: Final = Table(
     "rollouts",
     METADATA,
-    Column("model", _NAME, primary_key=True),
-    Column("name", _NAME, primary_key=True),
-    _text("state", 16),
+    Column("model", NAME, primary_key=True),
+    Column("name", NAME, primary_key=True),
+    text_column("state", 16),
     Column("record", Text, nullable=False),  # JSON; the file beside the repository is the truth
-    _seconds("updated_s"),
+    seconds_column("updated_s"),
 )
 """Where each rollout stands, as its file beside the repository says."""
 
 rollout_views: Final = Table(
     "rollout_views",
     METADATA,
-    Column("model", _NAME, primary_key=True),
-    Column("name", _NAME, primary_key=True),
-    _seconds("at_s"),
+    Column("model", NAME, primary_key=True),
+    Column("name", NAME, primary_key=True),
+    seconds_column("at_s"),
     Column("view", Text, nullable=False),  # JSON of steering.overview_types.RolloutView
 )
 """What whoever drives a rollout saw at its last look: so a page need not count a fleet anew."""
@@ -281,14 +264,14 @@ rollout_views: Final = Table(
 rollout_log: Final = Table(
     "rollout_log",
     METADATA,
-    Column("id", _ROW_ID, primary_key=True),
-    _seconds("at_s"),
-    Column("model", _NAME, nullable=False),
-    Column("rollout", _NAME, nullable=False),
-    _text("group_name", 128),
-    _text("word", 64),
+    Column("id", ROW_ID, primary_key=True),
+    seconds_column("at_s"),
+    Column("model", NAME, nullable=False),
+    Column("rollout", NAME, nullable=False),
+    text_column("group_name", 128),
+    text_column("word", 64),
     Column("text", Text, nullable=False, server_default=text("''")),
-    _text("who", 128),
+    text_column("who", 128),
     Index(None, "rollout", "id"),
     Index(None, "at_s"),
 )
@@ -297,15 +280,15 @@ rollout_log: Final = Table(
 requests: Final = Table(
     "requests",
     METADATA,
-    Column("id", _NAME, primary_key=True),
-    Column("model", _NAME, nullable=False),
-    Column("rollout", _NAME, nullable=False),
-    _text("who", 128),
-    _text("wish", 32),
+    Column("id", NAME, primary_key=True),
+    Column("model", NAME, nullable=False),
+    Column("rollout", NAME, nullable=False),
+    text_column("who", 128),
+    text_column("wish", 32),
     Column("arguments", Text, nullable=False, server_default=text("'{}'")),  # JSON
-    _seconds("at_s"),
-    _seconds("done_s", is_known=True),
-    _text("answer", 512),
+    seconds_column("at_s"),
+    seconds_column("done_s", is_known=True),
+    text_column("answer", 512),
     Index(None, "rollout", "at_s"),
 )
 """What persons asked of a rollout."""
@@ -313,8 +296,8 @@ requests: Final = Table(
 alarms: Final = Table(
     "alarms",
     METADATA,
-    Column("id", _ROW_ID, primary_key=True),
-    Column("kind", _NAME, nullable=False),
+    Column("id", ROW_ID, primary_key=True),
+    Column("kind", NAME, nullable=False),
     Column("subject", String(256), nullable=False),
     Column("raised_s", Double, nullable=False),
     Column("updated_s", Double, nullable=False),
@@ -322,7 +305,7 @@ alarms: Final = Table(
     Column("raise_posted_s", Double),  # when the webhook took it
     Column("clear_posted_s", Double),
     Column("text", Text, nullable=False, server_default=text("''")),
-    _count("count"),
+    count_column("count"),
     Column("subjects", Text, nullable=False, server_default=text("'[]'")),  # JSON: some of them
     Index(None, "cleared_s"),
     Index(
@@ -339,7 +322,7 @@ alarms: Final = Table(
 leases: Final = Table(
     "leases",
     METADATA,
-    Column("name", _NAME, primary_key=True),
+    Column("name", NAME, primary_key=True),
     Column("holder", String(128), nullable=False),
     Column("until_s", Double, nullable=False),
     Column("term", BigInteger, nullable=False),
@@ -349,21 +332,21 @@ leases: Final = Table(
 dropped: Final = Table(
     "dropped",
     METADATA,
-    Column("reason", _NAME, primary_key=True),
-    _count("count"),
-    _seconds("last_s"),
+    Column("reason", NAME, primary_key=True),
+    count_column("count"),
+    seconds_column("last_s"),
 )
 """Messages that changed nothing, counted by why."""
 
 users: Final = Table(
     "users",
     METADATA,
-    Column("name", _NAME, primary_key=True),
+    Column("name", NAME, primary_key=True),
     Column("role", String(16), nullable=False),
     Column("password_hash", Text, nullable=False, server_default=text("''")),  # '' for none yet
-    _seconds("made_s"),
-    _seconds("password_s", is_known=True),  # when it was set
-    _seconds("signed_in_s", is_known=True),
+    seconds_column("made_s"),
+    seconds_column("password_s", is_known=True),  # when it was set
+    seconds_column("signed_in_s", is_known=True),
 )
 """Persons who may use the page. No index has what a sign-in changes."""
 
@@ -371,11 +354,11 @@ links: Final = Table(
     "links",
     METADATA,
     Column("secret_sha256", LargeBinary, primary_key=True),
-    Column("user", _NAME, nullable=False, server_default=text("''")),  # '' names themselves
+    Column("user", NAME, nullable=False, server_default=text("''")),  # '' names themselves
     Column("role", String(16), nullable=False),
-    _text("made_by", 128),
-    _seconds("made_s"),
-    _seconds("ends_s"),
+    text_column("made_by", 128),
+    seconds_column("made_s"),
+    seconds_column("ends_s"),
 )
 """One-time links by which a person sets a password; gone when used."""
 
@@ -383,12 +366,12 @@ sessions: Final = Table(
     "sessions",
     METADATA,
     Column("secret_sha256", LargeBinary, primary_key=True),
-    Column("user", _NAME, nullable=False),
-    _seconds("made_s"),
-    _seconds("seen_s"),
-    _seconds("ends_s"),
-    _text("address", 64),
-    _text("agent", 256),
+    Column("user", NAME, nullable=False),
+    seconds_column("made_s"),
+    seconds_column("seen_s"),
+    seconds_column("ends_s"),
+    text_column("address", 64),
+    text_column("agent", 256),
     Index(None, "user"),
 )
 """Who is signed in; the secret itself is only in the browser."""
@@ -397,29 +380,29 @@ tokens: Final = Table(
     "tokens",
     METADATA,
     Column("id", String(16), primary_key=True),
-    Column("name", _NAME, nullable=False),
+    Column("name", NAME, nullable=False),
     Column("secret_sha256", LargeBinary, nullable=False),
     Column("scope", Text, nullable=False),  # JSON: a list of permissions
-    _text("made_by", 128),
-    _seconds("made_s"),
-    _seconds("ends_s"),
-    _seconds("used_s", is_known=True),
-    _seconds("revoked_s", is_known=True),
+    text_column("made_by", 128),
+    seconds_column("made_s"),
+    seconds_column("ends_s"),
+    seconds_column("used_s", is_known=True),
+    seconds_column("revoked_s", is_known=True),
 )
 """What programs sign in with; the secret itself was shown once."""
 
 audit: Final = Table(
     "audit",
     METADATA,
-    Column("id", _ROW_ID, primary_key=True),
-    _seconds("at_s"),
-    _text("who", 128),
+    Column("id", ROW_ID, primary_key=True),
+    seconds_column("at_s"),
+    text_column("who", 128),
     Column("how", String(16), nullable=False),
-    _text("address", 64),
-    Column("action", _NAME, nullable=False),
-    _text("subject", 256),
-    _text("before", 2000),
-    _text("after", 2000),
+    text_column("address", 64),
+    Column("action", NAME, nullable=False),
+    text_column("subject", 256),
+    text_column("before", 2000),
+    text_column("after", 2000),
     Index(None, "at_s"),
 )
 """Every change by a person or a program: who, from where, what, before and after."""
@@ -427,12 +410,12 @@ audit: Final = Table(
 notes: Final = Table(
     "notes",
     METADATA,
-    Column("id", _ROW_ID, primary_key=True),
-    _seconds("at_s"),
+    Column("id", ROW_ID, primary_key=True),
+    seconds_column("at_s"),
     Column("kind", String(16), nullable=False),
     Column("subject", String(192), nullable=False),
-    _text("who", 128),
-    _text("text", 2000),
+    text_column("who", 128),
+    text_column("text", 2000),
     Index(None, "kind", "subject"),
 )
 """What operators wrote beside a device (its id) or a release (`MODEL VERSION`)."""
@@ -446,7 +429,7 @@ idempotency: Final = Table(
     Column("status", Integer, nullable=False),
     Column("headers", Text, nullable=False, server_default=text("'{}'")),  # JSON
     Column("body", LargeBinary, nullable=False),
-    _seconds("at_s"),
+    seconds_column("at_s"),
     Index(None, "at_s"),
 )
 """Answers to changes that were asked for with an `Idempotency-Key`, to be given again."""

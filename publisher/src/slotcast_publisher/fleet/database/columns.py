@@ -1,0 +1,36 @@
+"""Kinds of columns that the fleet's tables have in common."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Boolean, Column, Integer, String, text
+
+from slotcast_publisher.fleet.database.bounded_text import BoundedText
+
+ROW_ID: Final = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite counts up by itself only what is called INTEGER; that has 64 bits, too."""
+NAME: Final = String(64)
+"""The name of a model, or the id of a device."""
+
+
+def seconds_column(name: str, *, is_known: bool = False) -> Column[int]:
+    """Give a column of times; 0 for never, or, with `is_known`, NULL for unknown."""
+    if is_known:
+        return Column(name, BigInteger)
+    return count_column(name)
+
+
+def count_column(name: str) -> Column[int]:
+    """Give a column of whole numbers, 0 unless they are given."""
+    return Column(name, BigInteger, nullable=False, server_default=text("0"))
+
+
+def text_column(name: str, size: int) -> Column[str]:
+    """Give a column of texts of so many characters at most, empty unless they are given."""
+    return Column(name, BoundedText(size), nullable=False, server_default=text("''"))
+
+
+def flag_column(name: str) -> Column[bool]:
+    """Give a column of yes and no, no unless it is given."""
+    return Column(name, Boolean, nullable=False, server_default=text("false"))
