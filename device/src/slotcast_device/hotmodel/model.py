@@ -18,39 +18,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
-from slotcast_device.hotmodel import farewell, forks
-from slotcast_device.hotmodel.contract import Contract, is_finite
+from slotcast_device.hotmodel import farewell, forks, room
+from slotcast_device.hotmodel.blame import is_fault
+from slotcast_device.hotmodel.complaints import Complaints
+from slotcast_device.hotmodel.contract import is_finite
 from slotcast_device.hotmodel.live import Live
 from slotcast_device.hotmodel.loader import LOADER_NICE, SessionSettings, Warm, load
 from slotcast_device.hotmodel.recorder import OutputSample
 from slotcast_device.hotmodel.report_writer import ReportWriter
-from slotcast_device.hotmodel.source import (
-    Identity,
-    MayNotRead,
-    Opened,
-    identify,
-    open_current,
-    other_releases,
-)
+from slotcast_device.hotmodel.source import Identity, MayNotRead, Opened, identify, open_current
 from slotcast_device.runtime import memory
-from slotcast_schemas import process_memory
 from slotcast_schemas.errors import ModelFailed, ModelUnloadable
 from slotcast_schemas.messages.release import Release
-from slotcast_schemas.reasons import Reason
 
 _log = logging.getLogger(__name__)
 
 POLL_S: Final = 0.2
 """The seconds between two looks at `current`; each is two system calls."""
-COMPLAIN_EVERY_S: Final = 60.0
-"""The seconds within which a step that fails again is not logged again."""
-
-LOAD_PEAK: Final = 2.0
-"""The memory that loading takes at most, in sizes of the files (onnxruntime issues 15429 and
-23775)."""
-
-MEMORY_RESERVE_BYTES: Final = 32 * 1024 * 1024
-"""The bytes of memory that stay free beside two sessions, for the application itself."""
 DRAIN_FIRST_S: Final = 1.0
 """The seconds that the follower waits for the old session's last callers before it looks at
 `current` again; the session of a call that takes longer is closed when that call has ended."""
@@ -62,12 +46,6 @@ load."""
 RETRY_S: Final = 30.0
 """The seconds after which a release is tried again for which memory was short, or whose files were
 closed to us."""
-
-
-class MemoryShort(ModelFailed):
-    """Old and new model do not fit into memory together, and stopping is not allowed."""
-
-    reason = Reason.MEMORY_SHORT
 
 
 class HotModel:
@@ -135,7 +113,7 @@ class HotModel:
         self._refused: Identity | None = None
         self._last_refusal: ModelFailed | None = None
         self._retry_at_s = 0.0
-        self._complain_at_s = 0.0
+        self._complaints = Complaints(self._current)
         self._retired: list[Live] = []
         self._swaps = 0
         self._stop = threading.Event()
@@ -200,9 +178,9 @@ class HotModel:
         try:
             outputs: list[Any] = session.run(output_names, input_feed, run_options)
         except BaseException as exc:
-            is_fault = self._is_fault(exc, session, live, output_names, input_feed, run_options)
+            at_fault = is_fault(exc, session, live.opened, output_names, input_feed, run_options)
             del session
-            self._leave_raising(live, is_fault=is_fault)
+            self._leave_raising(live, is_fault=at_fault)
             raise
         elapsed_ns = time.perf_counter_ns() - started_ns
         # The old session must die in the follower's thread, not in a caller's: no reference stays.
@@ -310,29 +288,6 @@ class HotModel:
             live.in_flight += 1
             return live
 
-    @staticmethod
-    def _is_fault(
-        exc: BaseException,
-        session: Any,
-        live: Live,
-        output_names: Sequence[str] | None,
-        input_feed: Mapping[str, Any],
-        run_options: Any,
-    ) -> bool | None:
-        """Whether a call that raised is to be held against the release; None for what is no call.
-
-        No call is what the caller ended by itself: by a signal, or by its `RunOptions`.
-        """
-        if not isinstance(exc, Exception) or getattr(run_options, "terminate", False):
-            return None
-        try:
-            if Contract.of_session(session).takes(output_names, input_feed):
-                return True
-            others = (Contract.of_release(release) for release in other_releases(live.opened))
-            return any(other.takes(output_names, input_feed) for other in others if other)
-        except Exception:  # noqa: BLE001 (what the caller handed over may raise at any touch)
-            return True
-
     def _leave_raising(self, live: Live, *, is_fault: bool | None) -> None:
         with self._lock:
             if is_fault:
@@ -362,22 +317,11 @@ class HotModel:
                 self._step()
             except ModelFailed as exc:
                 self._last_refusal = exc
-                self._complain(exc)
+                self._complaints.say(exc)
             except Exception:  # noqa: BLE001 (the thread must outlive whatever a step meets)
-                self._complain()
+                self._complaints.say()
             if self._stop.wait(self._poll_s):
                 return
-
-    def _complain(self, known: ModelFailed | None = None) -> None:
-        """Log what a step met, but not at every poll: a fault may last."""
-        now_s = time.monotonic()
-        if now_s < self._complain_at_s:
-            return
-        self._complain_at_s = now_s + COMPLAIN_EVERY_S
-        if known is not None:
-            _log.error("following %s: %s; trying on", self._current, known)
-        else:
-            _log.exception("following %s: this step failed; trying on", self._current)
 
     def _step(self) -> None:
         identity = identify(self._current)
@@ -407,7 +351,7 @@ class HotModel:
         old = self._live
         try:
             is_stopped = self._make_room(opened)
-        except MemoryShort as exc:
+        except room.MemoryShort as exc:
             self._refuse(identity, opened, exc)
             return
         try:
@@ -438,21 +382,15 @@ class HotModel:
         """Check that memory holds both; true if the old session had to be stopped.
 
         Raises:
-            MemoryShort: it does not, and stopping is not allowed.
+            room.MemoryShort: it does not, and stopping is not allowed.
         """
         if self._live is None:
             return False
-        release = opened.release
-        said_bytes = 0 if release is None else release.runtime.memory_bytes
-        needed_bytes = said_bytes or int(opened.size_bytes * LOAD_PEAK)
-        free_bytes = process_memory.available_bytes()
-        if free_bytes >= needed_bytes + MEMORY_RESERVE_BYTES:
+        missing = room.what_is_missing(opened)
+        if missing is None:
             return False
         if not self._may_stop:
-            raise MemoryShort(
-                f"expected {needed_bytes + MEMORY_RESERVE_BYTES} bytes free for loading beside the"
-                f" old model, got {free_bytes}; allow_stop_then_start would close the old one first"
-            )
+            raise room.MemoryShort(f"{missing}; allow_stop_then_start would close the old first")
         self._replace(None)
         return True
 
@@ -501,7 +439,7 @@ class HotModel:
         _log.error("%s: not taken over: %s", self._current, exc)
         self._refused = identity
         self._last_refusal = exc
-        may_pass = isinstance(exc, MemoryShort | MayNotRead)
+        may_pass = isinstance(exc, room.MemoryShort | MayNotRead)
         self._retry_at_s = time.monotonic() + RETRY_S if may_pass else math.inf
         if opened is not None:
             self._reporter.say(opened, "failed", failure=exc)
