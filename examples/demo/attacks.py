@@ -5,7 +5,7 @@ from __future__ import annotations
 from examples.demo.digits import write_onnx
 from examples.demo.show import kilobytes
 from examples.demo.stage import MODEL, Stage, told
-from slotcast_publisher.repository import Released
+from slotcast_publisher.release.build import Released
 from slotcast_schemas.states import State
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from examples.demo.digits import write_onnx
 from examples.demo.show import Bar, NotObserved, kilobytes
 from examples.demo.stage import MODEL, POLL_S, Stage, payload_lines
-from slotcast_publisher.repository import Released
+from slotcast_publisher.release.build import Released
 from slotcast_schemas.messages.offer import Payload
 from slotcast_schemas.messages.status import ModelStatus
 from slotcast_schemas.states import State

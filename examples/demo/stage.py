@@ -19,10 +19,11 @@ from examples.demo.watch import Watcher
 from slotcast_publisher.delivery.broker_delivery import Pushed
 from slotcast_publisher.delivery.publish import How, publish
 from slotcast_publisher.provision import provision
+from slotcast_publisher.release.build import Released
 from slotcast_publisher.release.delta_payloads import BUILDERS
 from slotcast_publisher.release.payloads import FullBuilder
 from slotcast_publisher.release.release_request import ReleaseRequest
-from slotcast_publisher.repository import Released, Repository
+from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker, Settings
 from slotcast_schemas.messages.offer import Payload
 from slotcast_schemas.messages.release import Trial

@@ -19,11 +19,11 @@ from onnx import helper
 
 from slotcast_device import HotModel
 from slotcast_device.exit_codes import OK
+from slotcast_publisher.release.build import Released
 from slotcast_publisher.release.chosen_limits import ChosenLimits
 from slotcast_publisher.release.delta_payloads import DeltaBuilder
 from slotcast_publisher.release.payloads import FullBuilder
 from slotcast_publisher.release.release_request import ReleaseRequest
-from slotcast_publisher.repository import Released
 from slotcast_schemas.errors import ModelFailed
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import Trial

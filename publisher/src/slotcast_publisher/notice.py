@@ -19,7 +19,7 @@ from slotcast_publisher.trust.role_signing import Roles
 from slotcast_schemas import wire
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import MalformedMessage, UsageError
-from slotcast_schemas.messages import Notice, Offer
+from slotcast_schemas.messages import Notice, Offer, Release
 from slotcast_schemas.messages.offer import Deployment, Group, Groups, JitterS, Progress
 from slotcast_schemas.trust import offer_target, release_target
 
@@ -199,3 +199,19 @@ def prove_notice(store: Store, roles: SignedRoles, model: str) -> tuple[bytes, V
     """
     data = assemble(store, roles, model)
     return data, verify_notice(data, roles.oldest_root())
+
+
+def keep_targets(store: Store, model: str, data: bytes) -> None:
+    """Keep the offer and the release that a notice carries which another copy signed.
+
+    Args:
+        store: where.
+        model: the notice's model.
+        data: its bytes.
+    """
+    targets = wire.decode(data, Notice).targets
+    offer_bytes = targets[offer_target(model)]
+    offer = wire.decode(offer_bytes, Offer)
+    store.save_offer(model, offer_bytes)
+    data = targets[release_target(model, offer.version)]
+    store.adopt_release(wire.decode(data, Release), data)

@@ -7,7 +7,6 @@ Pushing to brokers is left to `publish`, which takes what is prepared here.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -22,71 +21,35 @@ from slotcast_publisher.durable import exclusive, storage_errors
 from slotcast_publisher.errors import Conflict, NotFound
 from slotcast_publisher.notice import (
     OfferWanted,
-    assemble,
     build_notice,
+    keep_targets,
     make_offer,
     present_offer,
-    prove_notice,
     sign_offer,
 )
-from slotcast_publisher.release.build import build_release
-from slotcast_publisher.release.delta_payloads import BUILDERS, DeltaBuilder
+from slotcast_publisher.offered_notices import OfferedNotices
+from slotcast_publisher.release.build import Released, build_release
+from slotcast_publisher.release.delta_payloads import BUILDERS, tell_rebasing
 from slotcast_publisher.release.payloads import Builder, Progress, add_payloads, no_progress
-from slotcast_publisher.release.rebase.release_step import Rebasing
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.settings import Settings
-from slotcast_publisher.store import PayloadRecord, ReleaseFolder, Store
-from slotcast_publisher.trust.adoption import adopt
+from slotcast_publisher.store import ReleaseFolder, Store
+from slotcast_publisher.trust.adoption import Adopted, adopt
 from slotcast_publisher.trust.ceremonies import move_floor
 from slotcast_publisher.trust.keys import KeyRing, Passphrase
 from slotcast_publisher.trust.metadata_files import SignedAt
-from slotcast_publisher.trust.proof import VerifiedNotice
 from slotcast_publisher.trust.repository_roles import RepositoryRoles
 from slotcast_publisher.trust.signing_means import SigningMeans
-from slotcast_schemas import limits, wire
+from slotcast_schemas import limits
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.floor_word import FloorWord
-from slotcast_schemas.messages import Notice, Offer, Release
+from slotcast_schemas.messages import Offer, Release
 from slotcast_schemas.topics import Topics
-from slotcast_schemas.trust import offer_target, release_role, release_target
+from slotcast_schemas.trust import release_role
 
 LOCK_WAIT_S: Final = 3.0
 """The seconds to wait for the repository: `slotcast serve` holds it for the moment of a
 signature."""
-
-
-class Released(msgspec.Struct, frozen=True, kw_only=True):
-    """What `Repository.build_release` did."""
-
-    release: Release
-    payloads: tuple[PayloadRecord, ...]
-    is_new: bool
-    warnings: tuple[str, ...] = ()
-    rebasing: Rebasing | None = None
-
-
-class Adopted(msgspec.Struct, frozen=True, kw_only=True):
-    """One model that was taken over from another copy of the repository.
-
-    Attributes:
-        version: what that copy offers.
-        sequence: of it.
-        has_files: whether its files are here, so that it can be published from here.
-        has_key: whether its release key is here, without which nothing of it is signed again.
-    """
-
-    model: str
-    version: str
-    sequence: int
-    has_files: bool
-    has_key: bool = True
-
-
-def _tell_rebasing(builder: Builder, rebasing: Rebasing | None) -> Builder:
-    """Tell the one that makes deltas how the release was rebased."""
-    if rebasing is None or not isinstance(builder, DeltaBuilder):
-        return builder
-    return dataclasses.replace(builder, rebasing=rebasing)
 
 
 def no_passphrase(purpose: str) -> str | None:
@@ -103,7 +66,7 @@ def _signed_at(path: Path) -> SignedAt:
     return SignedAt(path / "metadata" / "signed-at")
 
 
-class Repository:
+class Repository(OfferedNotices):
     """A repository on disk.
 
     Args:
@@ -262,7 +225,7 @@ class Repository:
                 self._releases_before(release),
                 chunk_size_bytes=self.settings.chunk_size_bytes,
                 progress=progress,
-                builders=[_tell_rebasing(builder, built.rebasing) for builder in builders],
+                builders=[tell_rebasing(builder, built.rebasing) for builder in builders],
             )
             self.roles.ensure_model(
                 request.model, lambda: self._make_release_key(request.model, encrypted)
@@ -336,11 +299,6 @@ class Repository:
         folder.set_fate("withdrawn" if offer.state == "canceled" else "offered")
         return build_notice(self.store, roles, offer.model)
 
-    def is_half_signed(self, model: str) -> bool:
-        """Say whether whoever signed a model's offer was stopped before notices could carry it."""
-        roles = self.roles.of(model)
-        return roles.signed_offer(model) != roles.announced_offer(model)
-
     def finish_signing(self, model: str) -> None:
         """Have a model's notice carry what is signed already; the caller holds `locked`.
 
@@ -412,7 +370,7 @@ class Repository:
             self.roles.signing_time()
             found = adopt(notices, self.roles)
             for model in found:
-                self._keep_targets(model, notices[model])
+                keep_targets(self.store, model, notices[model])
             if found:
                 self.roles.renew(force=True)
             return [
@@ -430,45 +388,6 @@ class Repository:
     def _has_release_key(self, model: str) -> bool:
         keys, threshold = self.roles.of(model).keys_of(release_role(model))
         return sum(self.ring.can_reach(key.keyid) for key in keys) >= threshold
-
-    def _keep_targets(self, model: str, data: bytes) -> None:
-        """Keep the offer and the release that an adopted notice carries."""
-        targets = wire.decode(data, Notice).targets
-        offer_bytes = targets[offer_target(model)]
-        offer = wire.decode(offer_bytes, Offer)
-        self.store.save_offer(model, offer_bytes)
-        data = targets[release_target(model, offer.version)]
-        self.store.adopt_release(wire.decode(data, Release), data)
-
-    def build_notice(self, model: str) -> bytes:
-        """Give a model's notice as the signed snapshot stands for it, proven with a TUF client.
-
-        Raises:
-            NotFound: nothing is offered.
-            RefusedRelease: it would not be believed, for the reason that it gives.
-        """
-        return build_notice(self.store, self.roles.of(model), model)
-
-    def prove_notice(self, model: str) -> tuple[bytes, VerifiedNotice]:
-        """Give a model's notice, as `build_notice` does, and what it says.
-
-        Raises:
-            NotFound: nothing is offered.
-            RefusedRelease: it would not be believed, for the reason that it gives.
-        """
-        return prove_notice(self.store, self.roles.of(model), model)
-
-    def notice_bytes(self, model: str) -> bytes:
-        """Give a model's notice as the signed snapshot stands for it, believable or not.
-
-        Raises:
-            NotFound: nothing is offered.
-        """
-        return assemble(self.store, self.roles.of(model), model)
-
-    def present_offer(self, model: str) -> Offer | None:
-        """Give what is offered for a model, or None."""
-        return present_offer(self.store, self.roles.of(model), model)
 
     def _counting_offer(self, model: str) -> Offer | None:
         """Give what is offered for a model, unless its sequence counts no more."""
@@ -496,21 +415,6 @@ class Repository:
         """
         with self.locked():
             return move_floor(self.roles, model, sequence, most)
-
-    def offered(self) -> list[str]:
-        """Name the models for which something is offered."""
-        return [m for m in self.store.models() if self.roles.of(m).signed_offer(m) is not None]
-
-    def offered_folder(self, model: str) -> ReleaseFolder:
-        """Give the release that is offered for a model.
-
-        Raises:
-            NotFound: nothing is.
-        """
-        present = self.present_offer(model)
-        if present is None:
-            raise NotFound(f"nothing is offered for {model!r}")
-        return self.store.folder(model, present.version)
 
     def _notice(self, model: str) -> bytes:
         roles = self.roles.of(model)

@@ -8,9 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
+from slotcast_publisher.release.build import Released
 from slotcast_publisher.release.given_files import GivenFile, collect, parse_given
 from slotcast_publisher.release.release_request import ReleaseRequest
-from slotcast_publisher.repository import Released, Repository
+from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import UsageError
 from tests.support import models
 

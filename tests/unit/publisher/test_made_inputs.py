@@ -11,11 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
+from slotcast_publisher.release.build import Released
 from slotcast_publisher.release.input_hints import Hints, hints_of
 from slotcast_publisher.release.made_inputs import InputMaker, InputsWanted, NoInputs
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.release.repeatability import Run
-from slotcast_publisher.repository import Released, Repository
+from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.release import PROBE2, Release, Tensor
 from slotcast_schemas.probe import ProbeRequest, ProbeResult, SlotModel, run_probe

@@ -20,6 +20,7 @@ from slotcast_publisher.cli.common import (
     size,
 )
 from slotcast_publisher.cli.limit_options import NO_LIMITS, with_limit_options
+from slotcast_publisher.release.build import Released
 from slotcast_publisher.release.chosen_limits import ChosenLimits, read_limits
 from slotcast_publisher.release.delta_payloads import all_builders
 from slotcast_publisher.release.given_files import parse_given
@@ -27,7 +28,6 @@ from slotcast_publisher.release.rebase.release_step import RebaseWanted
 from slotcast_publisher.release.rebase.search import table
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.release.statement import make_statement
-from slotcast_publisher.repository import Released
 from slotcast_publisher.store import PayloadRecord
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert

@@ -20,8 +20,9 @@ from slotcast_publisher.delivery.readback import Waits
 from slotcast_publisher.delivery.removal import Tidied
 from slotcast_publisher.errors import PublisherBehind
 from slotcast_publisher.notice import OfferWanted, offer_in
-from slotcast_publisher.repository import Adopted, Repository
+from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker
+from slotcast_publisher.trust.adoption import Adopted
 from slotcast_schemas.errors import BrokerRefused, LinkDown, SlotcastError, UsageError
 
 Progress = Callable[[str, PushTally], None]

@@ -29,7 +29,7 @@ from slotcast_publisher.release.releases_before import (
 )
 from slotcast_publisher.release.statement import check_support
 from slotcast_publisher.release.take_in import take_in
-from slotcast_publisher.store import ReleaseFolder, Store, check_model_name
+from slotcast_publisher.store import PayloadRecord, ReleaseFolder, Store, check_model_name
 from slotcast_schemas import limits, wire
 from slotcast_schemas.errors import MalformedMessage, UsageError
 from slotcast_schemas.messages import Release
@@ -40,6 +40,16 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     """A release that is on disk, and whether it was made just now."""
 
     folder: ReleaseFolder
+    is_new: bool
+    warnings: tuple[str, ...] = ()
+    rebasing: Rebasing | None = None
+
+
+class Released(msgspec.Struct, frozen=True, kw_only=True):
+    """What `Repository.build_release` did."""
+
+    release: Release
+    payloads: tuple[PayloadRecord, ...]
     is_new: bool
     warnings: tuple[str, ...] = ()
     rebasing: Rebasing | None = None

@@ -6,7 +6,7 @@ How a delta is coded is left to `delta`; that it rebuilds the image is proven by
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -162,6 +162,13 @@ def _full_bytes(release: ReleaseFolder) -> int:
     """Give the size of the full payload, 0 if there is none (yet)."""
     sizes = [r.payload.size_bytes for r in release.payloads() if r.payload.base is None]
     return min(sizes, default=0)
+
+
+def tell_rebasing(builder: Builder, rebasing: Rebasing | None) -> Builder:
+    """Tell the one that makes deltas how the release was rebased."""
+    if rebasing is None or not isinstance(builder, DeltaBuilder):
+        return builder
+    return replace(builder, rebasing=rebasing)
 
 
 def all_builders(versions: tuple[str, ...] | None = None) -> tuple[Builder, ...]:

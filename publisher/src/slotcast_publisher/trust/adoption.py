@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from slotcast_publisher.errors import Conflict, KeyUnavailable
@@ -24,6 +25,23 @@ from slotcast_schemas.messages import Notice
 from slotcast_schemas.trust import OFFERS_ROLE, release_role
 
 Files = Mapping[str, Metadata[Any]]
+
+
+class Adopted(msgspec.Struct, frozen=True, kw_only=True):
+    """One model that was taken over from another copy of the repository.
+
+    Attributes:
+        version: what that copy offers.
+        sequence: of it.
+        has_files: whether its files are here, so that it can be published from here.
+        has_key: whether its release key is here, without which nothing of it is signed again.
+    """
+
+    model: str
+    version: str
+    sequence: int
+    has_files: bool
+    has_key: bool = True
 
 
 def adopt(notices: Mapping[str, bytes], roles: RepositoryRoles) -> dict[str, Comparison]:
