@@ -265,8 +265,10 @@ class SimDevice:
                 self.wire.subscribe(filters)
             case transfer_actions.Unsubscribe(filters):
                 self.wire.unsubscribe(filters)
-            case transfer_actions.PublishWant(want):
-                self.wire.publish(self._topics.want(want.payload), wire.encode(want))
+            case transfer_actions.PublishWant(want, by_device):
+                own = self._topics.device(want.device, "want")
+                topic = own if by_device else self._topics.want(want.payload)
+                self.wire.publish(topic, wire.encode(want))
 
     def switching(self, runner: ModelRunner) -> None:
         """No application reports here."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from slotcast_schemas import limits, wire
 from slotcast_schemas.messages import Want
-from slotcast_schemas.topics import WantTopic
+from slotcast_schemas.topics import DeviceTopic, WantTopic
 from tests.simulation.catalog import MODELS
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ class Publisher:
         sent: per model, the last notice that was sent; -1 before the first.
         retains: whether chunks are retained; else devices have to ask for them.
         is_serving: whether the service runs, which answers wants and announces again.
+        hears: on which topics it hears wants: by now on both, before on the payloads' alone, and
+            once that is closed, on the devices' alone.
     """
 
     def __init__(self, world: World, *, retains: bool) -> None:
@@ -29,6 +31,7 @@ class Publisher:
         self.sent = dict.fromkeys(MODELS, -1)
         self.retains = retains
         self.is_serving = True
+        self.hears = ((WantTopic, DeviceTopic), (WantTopic,), (DeviceTopic,))[world.seed % 3]
 
     def serve(self) -> None:
         """The service runs again."""
@@ -37,7 +40,7 @@ class Publisher:
     def want_arrived(self, topic: str, data: bytes) -> None:
         """The publisher's service answers a want: just what is missing, for all who wait."""
         found = self._world.said.config.topics.parse(topic)
-        if not self.is_serving or not self._world.broker.is_up or not isinstance(found, WantTopic):
+        if not self.is_serving or not self._world.broker.is_up or not isinstance(found, self.hears):
             return
         self._world.counts.wants += 1
         want = wire.decode(data, Want)

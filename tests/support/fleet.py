@@ -423,7 +423,7 @@ class Observer:
                 first = self.metrics.setdefault(metrics.counter, metrics)
                 if first != metrics:
                     self.contradictions.append((first, metrics))
-            elif message.topic.endswith("/want"):
+            elif self._topics.is_like_want(message.topic):
                 self.wants += 1
             self._changed.notify_all()
 

@@ -358,8 +358,11 @@ class DeviceShell:
                 link.subscribe(filters)
             case transfer_actions.Unsubscribe(filters):
                 link.unsubscribe(filters)
-            case transfer_actions.PublishWant(want):
-                link.publish(self._topics.want(want.payload), wire.encode(want))
+            case transfer_actions.PublishWant(want, by_device):
+                own = self._topics.device(want.device, "want")
+                is_taken = by_device and own not in link.publish_refusals
+                topic = own if is_taken else self._topics.want(want.payload)
+                link.publish(topic, wire.encode(want))
             case transfer_actions.LearnWildcards(messages_max):
                 self._wildcards_bring = messages_max
 

@@ -45,7 +45,12 @@ make_decoders(OfferWanted)
 
 
 def make_offer(
-    folder: ReleaseFolder, present: Offer | None, wanted: OfferWanted, now_s: float
+    folder: ReleaseFolder,
+    present: Offer | None,
+    wanted: OfferWanted,
+    now_s: float,
+    *,
+    want_topic: str = "payload",
 ) -> Offer:
     """Say to whom a release goes and how; the present offer if nothing changes.
 
@@ -54,6 +59,7 @@ def make_offer(
         present: what is offered for its model now, if anything.
         wanted: to whom it shall go; what is None there stays as it is.
         now_s: seconds since 1970.
+        want_topic: where devices say what they miss.
 
     Raises:
         Conflict: a release with a higher sequence is offered: devices would refuse this one.
@@ -84,6 +90,7 @@ def make_offer(
         ),
         jitter_s=_choose(wanted.jitter_s, before.jitter_s if before else None, 0),
         attempt=(before.attempt if before else 1) + int(wanted.again and before is not None),
+        want_topic=want_topic,
     )
     if before is not None and msgspec.structs.replace(offer, issued=before.issued) == before:
         return before

@@ -269,7 +269,9 @@ class Repository(OfferedNotices):
                     f"{model} {version} is not signed (any more): run `slotcast release` again"
                 )
             present = self._counting_offer(model)
-            return self._sign(make_offer(folder, present, wanted or OfferWanted(), now_s))
+            told = self.settings.serve.told_topic
+            offer = make_offer(folder, present, wanted or OfferWanted(), now_s, want_topic=told)
+            return self._sign(offer)
 
     def sign(self, offer: Offer) -> bytes:
         """Sign an offer that was made as a whole, and give its notice; the caller holds `locked`.

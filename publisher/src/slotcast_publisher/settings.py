@@ -19,6 +19,7 @@ from slotcast_publisher.alarm_settings import AlarmSettings
 from slotcast_publisher.durable import exclusive, write_atomic
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.page_settings import PageSettings, check_page
+from slotcast_publisher.serve_settings import ServeSettings
 from slotcast_schemas import limits
 from slotcast_schemas.broker import BrokerAddress
 from slotcast_schemas.decoders import make_decoders
@@ -148,6 +149,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     page: Annotated[
         PageSettings, Meta(description="How browsers reach the fleet's page through a proxy.")
     ] = PageSettings()
+    serve: Annotated[
+        ServeSettings, Meta(description="What `serve` hears of devices, and answers them.")
+    ] = ServeSettings()
 
     @property
     def topics(self) -> Topics:

@@ -57,14 +57,14 @@ class NoticeTopic:
 
 @dataclass(frozen=True, slots=True)
 class WantTopic:
-    """What a device misses of a payload."""
+    """What some device misses of a payload: as devices of before say it."""
 
     payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceTopic:
-    """What a device says: `status`, `metrics` or `presence`."""
+    """What a device says: `status`, `metrics`, `presence`, or `want`: what it misses."""
 
     device: str
     what: str
@@ -122,15 +122,30 @@ class Topics:
         return f"{self.prefix}/payloads/+/map/+"
 
     def want(self, payload: bytes) -> str:
-        """Give the topic on which devices say what they miss of a payload."""
+        """Give the topic on which any device may say what it misses of a payload.
+
+        Devices that were told so (`Offer.want_topic`) say it below their own names instead.
+        """
         return f"{self.prefix}/payloads/{payload.hex()}/want"
 
     def wants(self) -> str:
-        """Give the filter that matches every want."""
+        """Give the filter that matches every want on a payload's topic."""
         return f"{self.prefix}/payloads/+/want"
 
+    def device_wants(self) -> str:
+        """Give the filter that matches every want below a device's own name."""
+        return self.device("+", "want")
+
+    def is_like_want(self, topic: str) -> bool:
+        """Say whether a filter of wants matches, whatever stands for payload or device."""
+        head, _, rest = topic.partition(f"{self.prefix}/")
+        match rest.split("/"):
+            case ["payloads" | "devices", _, "want"]:
+                return not head
+        return False
+
     def device(self, device: str, what: str) -> str:
-        """Give a device's `status`, `metrics` or `presence` topic; either may be `+`."""
+        """Give a device's `status`, `metrics`, `presence` or `want` topic; either may be `+`."""
         return f"{self.prefix}/devices/{device}/{what}"
 
     def parse(self, topic: str) -> Topic | None:
@@ -146,8 +161,8 @@ class Topics:
                 return _payload_topic(payload, level, last)
             case ["models", model, "notice"] if re.match(MODEL_PATTERN, model):
                 return NoticeTopic(model)
-            case ["devices", device, ("status" | "metrics" | "presence") as what] if re.match(
-                DEVICE_PATTERN, device
+            case ["devices", device, ("status" | "metrics" | "presence" | "want") as what] if (
+                re.match(DEVICE_PATTERN, device)
             ):
                 return DeviceTopic(device, what)
         return None

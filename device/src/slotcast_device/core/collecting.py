@@ -109,7 +109,13 @@ class Collecting:
         self._watch.begin()
 
     def open(
-        self, payload: Payload, needed: Sequence[int], spooled: Spooled, now: Now
+        self,
+        payload: Payload,
+        needed: Sequence[int],
+        spooled: Spooled,
+        now: Now,
+        *,
+        asks_by_name: bool = False,
     ) -> list[Action]:
         """Ask for what of a payload is not on disk.
 
@@ -118,6 +124,7 @@ class Collecting:
             needed: its chunks, in the order to ask for them.
             spooled: what of it is on disk already.
             now: the time.
+            asks_by_name: whether the offer tells devices to want below their own names.
         """
         self.transfer = Transfer(
             payload=payload,
@@ -127,6 +134,7 @@ class Collecting:
             rng=self._rng,
             credit=self._credit,
             allowance=self._allowance,
+            asks_by_name=asks_by_name,
         )
         self._sync_s = now.mono_s + SYNC_EVERY_S
         actions = self.transfer.start(spooled.maps, now.mono_s, is_empty=spooled.is_empty)

@@ -187,7 +187,8 @@ class Installation:
         if payload is None:
             raise TypeError("a spool was opened for no payload")
         needed = needed_chunks(payload, trusted.release, install.reuse)
-        actions = self.collecting.open(payload, needed, spooled, now)
+        asks_by_name = trusted.offer.want_topic == "device"
+        actions = self.collecting.open(payload, needed, spooled, now, asks_by_name=asks_by_name)
         size_bytes = sum(map(payload.chunk_bytes, needed))
         how = _said(payload, install.why)
         text = f"collecting {trusted.release.version}: {size_bytes} bytes, {how}"

@@ -6,11 +6,13 @@ One connection, once it is open, is `broker_link`'s.
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from slotcast_publisher.delivery.arrived_room import ArrivedRoom
 from slotcast_publisher.delivery.broker_link import BrokerLink, Inbound, OtherProtocol
 from slotcast_publisher.delivery.link_events import Arrived, Lost, Subscribed
 from slotcast_publisher.settings import Broker
@@ -22,7 +24,12 @@ _PROTOCOLS: Final = {"auto": ("5", "3.1.1"), "5": ("5",), "3.1.1": ("3.1.1",)}
 
 @contextlib.contextmanager
 def open_link(
-    broker: Broker, base: Path, *, needs_retained: bool = True, inbound: Inbound | None = None
+    broker: Broker,
+    base: Path,
+    *,
+    needs_retained: bool = True,
+    inbound: Inbound | None = None,
+    room: ArrivedRoom | None = None,
 ) -> Iterator[BrokerLink]:
     """Connect to a broker, by the newest protocol that it and the settings allow.
 
@@ -31,33 +38,28 @@ def open_link(
         base: folder that the paths of certificates are relative to.
         needs_retained: whether a broker that keeps no retained messages is refused.
         inbound: where messages go that are many; they become events unless given.
+        room: how many of those events may wait; the same for all senders unless given.
 
     Raises:
         LinkDown: no answer.
         BrokerRefused: the broker answered, and refused.
         UsageError: certificates that cannot be read.
     """
-    with _connect_by_newest(broker, base, needs_retained=needs_retained, inbound=inbound) as link:
+    make = functools.partial(
+        BrokerLink, broker, base, needs_retained=needs_retained, inbound=inbound, room=room
+    )
+    with _connect_by_newest(broker, make) as link:
         yield link
 
 
-def _connect_by_newest(
-    broker: Broker, base: Path, *, needs_retained: bool, inbound: Inbound | None
-) -> BrokerLink:
+def _connect_by_newest(broker: Broker, make: Callable[..., BrokerLink]) -> BrokerLink:
     protocols = _PROTOCOLS[broker.protocol]
     for protocol in protocols[:-1]:
         # Brokers of MQTT 3.1.1 answer "unsupported protocol version", hang up, or say nothing:
         # amqtt 0.12 does so where the CONNECT carries properties.
         with contextlib.suppress(OtherProtocol):
-            return BrokerLink(
-                broker,
-                base,
-                protocol,
-                needs_retained=needs_retained,
-                inbound=inbound,
-                is_last=False,
-            )
-    return BrokerLink(broker, base, protocols[-1], needs_retained=needs_retained, inbound=inbound)
+            return make(protocol=protocol, is_last=False)
+    return make(protocol=protocols[-1])
 
 
 def fetch_retained(link: BrokerLink, topic: str, timeout_s: float) -> bytes | None:

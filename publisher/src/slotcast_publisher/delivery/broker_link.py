@@ -10,6 +10,7 @@ import queue
 import secrets
 import ssl
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -19,7 +20,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from slotcast_publisher.delivery.arrived_room import ArrivedRoom
 from slotcast_publisher.delivery.link_events import (
     Acked,
     Arrived,
@@ -35,9 +38,6 @@ from slotcast_schemas.errors import BrokerRefused, LinkDown, UsageError
 
 WINDOW_MAX: Final = 20
 """The most messages on their way at once: Mosquitto's default, 640 KB of chunks."""
-
-ARRIVED_MAX: Final = 2_000
-"""The most messages that may wait to be looked at; what comes past that is dropped and counted."""
 
 KEEPALIVE_S: Final = 30
 """The seconds of silence after which a ping goes to the broker (MQTT's keep alive)."""
@@ -121,6 +121,7 @@ class BrokerLink:
         *,
         needs_retained: bool = True,
         inbound: Inbound | None = None,
+        room: ArrivedRoom | None = None,
         is_last: bool = True,
     ) -> None:
         """Connect.
@@ -131,6 +132,7 @@ class BrokerLink:
             protocol: `5` or `3.1.1`.
             needs_retained: whether a broker that keeps no retained messages is refused.
             inbound: where messages go that are many; they become events unless given.
+            room: how many of those events may wait; the same for all senders unless given.
             is_last: whether no other protocol is tried where the broker says nothing.
 
         Raises:
@@ -148,7 +150,7 @@ class BrokerLink:
         self.shares = protocol == "5"
         self.dropped = 0
         self._inbound = inbound
-        self._room = threading.Semaphore(ARRIVED_MAX)
+        self._room = room or ArrivedRoom()
         self._needs_retained = needs_retained
         self._events: queue.SimpleQueue[Event | _Broken] = queue.SimpleQueue()
         self._connected: queue.SimpleQueue[_Connected | Lost] = queue.SimpleQueue()
@@ -183,16 +185,27 @@ class BrokerLink:
             raise LinkDown(f"{self.name}: {paho.error_string(info.rc)}")
         return info.mid
 
-    def subscribe(self, *filters: str) -> int:
+    def subscribe(self, *filters: str, shows_retained: bool = False) -> int:
         """Ask for messages; a `Subscribed` with the number that this gives will follow.
+
+        Args:
+            filters: topic filters.
+            shows_retained: of messages that are published from now on, too, the broker shall say
+                which it keeps (MQTT 5, 3.8.3.1: Retain As Published); brokers of before do not.
 
         Raises:
             LinkDown: the connection is gone.
         """
-        code, mid = self._client.subscribe([(name, 1) for name in filters])
+        code, mid = self._client.subscribe(self._wanted_of(filters, shows_retained=shows_retained))
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
             raise LinkDown(f"{self.name}: {paho.error_string(code)}")
         return mid
+
+    def _wanted_of(self, filters: Sequence[str], *, shows_retained: bool) -> list[Any]:
+        if not shows_retained or self.protocol != "5":
+            return [(name, 1) for name in filters]
+        options = SubscribeOptions(qos=1, retainAsPublished=True)
+        return [(name, options) for name in filters]
 
     def unsubscribe(self, *filters: str) -> int:
         """Ask for no more of these; an `Unsubscribed` with the number that this gives will follow.
@@ -218,7 +231,7 @@ class BrokerLink:
         if isinstance(event, _Broken):
             raise event.error
         if isinstance(event, Arrived):
-            self._room.release()
+            self._room.leave(event.topic)
         return event
 
     def close(self) -> None:
@@ -388,10 +401,11 @@ class BrokerLink:
             client.take(message.topic, bytes(message.payload), bool(message.retain))
 
     def _arrived(self, topic: str, data: bytes, retained: bool) -> None:  # noqa: FBT001 - as `Take`
-        if not self._room.acquire(blocking=False):
+        kept = self._room.enter(topic, data)
+        if kept is None:
             self.dropped += 1
             return
-        self._events.put(Arrived(topic, data, retained))
+        self._events.put(Arrived(topic, kept, retained))
 
     def _hand_over(self, topic: str, data: bytes, retained: bool) -> None:  # noqa: FBT001
         if self._inbound is None:

@@ -1,6 +1,9 @@
 """`slotcast serve`: answers what devices miss, keeps signatures fresh, re-announces notices.
 
 wants     decides which pieces are sent again, when, and how many (no I/O)
+turns     whose turn it is of those who wait (no I/O)
+budgets   how many bytes are sent again for whom in a day (no I/O)
+heard_wants  on which topics wants are heard, which of them count, and what must go
 notices   decides which notices a broker must hear again, and when (no I/O)
 catalog   what is offered now, and its bytes
 session   one broker: connection, back-off, and the two deciders

@@ -38,12 +38,14 @@ FIRST_FIELDS: Final = ("broker", "device", "model", "rollout")
 _LEVELS: Final = {
     "error": "error",
     "deaf": "warning",
+    "deaf_to_devices": "warning",
     "disconnected": "warning",
     "keeps_nothing": "warning",
     "log_dropped": "warning",
     "look_cut": "warning",
     "newer_notice": "warning",
     "no_wildcards": "warning",
+    "over_budget": "warning",
 }
 """How urgent an event is; `info` where it is not listed and no `level` is given."""
 

@@ -95,6 +95,7 @@ class Service:
                 say,
                 random.Random(rng.random()),  # noqa: S311 - jitter, not secrets
                 bounds=bounds,
+                settings=repo.settings.serve,
                 times=times,
                 health=health,
             )

@@ -11,16 +11,18 @@ import queue
 import random
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from slotcast_publisher.delivery.arrived_room import ArrivedRoom
 from slotcast_publisher.delivery.broker_connect import open_link
 from slotcast_publisher.delivery.broker_link import BrokerLink
 from slotcast_publisher.delivery.link_events import Acked, Arrived, Event, Lost, Subscribed
 from slotcast_publisher.serve.broker_health import BrokerHealth
+from slotcast_publisher.serve.budgets import Budgets
 from slotcast_publisher.serve.catalog import Catalog
+from slotcast_publisher.serve.heard_wants import HeardWants
 from slotcast_publisher.serve.log import Say
 from slotcast_publisher.serve.notices import (
     Announce,
@@ -31,12 +33,13 @@ from slotcast_publisher.serve.notices import (
     WatchDevices,
 )
 from slotcast_publisher.serve.wants import Answers, WantBounds
+from slotcast_publisher.serve_settings import ServeSettings
 from slotcast_publisher.settings import Broker
 from slotcast_schemas import wire
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import BrokerRefused, LinkDown, RefusedRelease, StorageFailed
-from slotcast_schemas.messages import Presence, Want
-from slotcast_schemas.topics import DeviceTopic, NoticeTopic, Topics, WantTopic
+from slotcast_schemas.messages import Presence
+from slotcast_schemas.topics import DeviceTopic, NoticeTopic, Topics
 
 _STEP_S: Final = 0.5
 """The longest time in seconds that a session waits for an event, so that it stops soon when
@@ -60,12 +63,6 @@ _SILENCE_MAX_S: Final = 60.0
 _FILTERS_MAX: Final = 8
 """The most filters in one SUBSCRIBE: as many as AWS IoT Core takes."""
 
-_UNOFFERED_MAX: Final = 1_000
-"""The most payloads without an offer that are remembered as wanted, for anybody may ask."""
-
-_UNFIT_MAX: Final = 10_000
-"""The most retained wants that wait to be taken off; the next connection finds the rest."""
-
 Judge = Callable[[str, bytes, bytes], NoticeKind]
 """Says what a broker's notice of a model is, beside ours."""
 
@@ -82,6 +79,7 @@ class Session:
         say: the log.
         rng: jitter; seeded in tests.
         bounds: how much is answered at once; the usual unless given.
+        settings: where wants are heard, and how much is answered in a day; the usual unless given.
         times: when notices are announced; the usual unless given.
         health: who is told how the broker stands; nobody unless given.
     """
@@ -97,6 +95,7 @@ class Session:
         rng: random.Random,
         *,
         bounds: WantBounds | None = None,
+        settings: ServeSettings | None = None,
         times: AnnounceTimes | None = None,
         health: BrokerHealth | None = None,
     ) -> None:
@@ -109,15 +108,15 @@ class Session:
         self._judge = judge
         self._log = say
         self._rng = rng
-        self._answers = Answers(bounds or WantBounds(), rng)
+        self._settings = settings or ServeSettings()
+        self._answers = Answers(bounds or WantBounds(), rng, Budgets(self._settings))
+        self._wants = HeardWants(topics, self._answers, self._settings.want_topics)
         self._notices = Notices(times or AnnounceTimes(), rng, catalog.announcements)
         self._renewed: queue.SimpleQueue[Catalog] = queue.SimpleQueue()
         self._in_flight: set[int] = set()
         self._asked: dict[int, tuple[str, ...]] = {}
         self._held: set[str] = set()
         self._is_exact = False  # the broker serves no wildcard subscriptions
-        self._unoffered: dict[bytes, float] = {}
-        self._unfit: deque[str] = deque(maxlen=_UNFIT_MAX)
         self._waits = Backoff(rng, _RECONNECT_FIRST_S, _RECONNECT_CAP_S)
         self._said_s = 0.0
         self._said_sent = self._said_refused = self._said_dropped = 0
@@ -129,13 +128,14 @@ class Session:
 
     def wanted_unoffered(self) -> dict[bytes, float]:
         """Say when devices last asked for payloads that no offer names; from any thread."""
-        return self._unoffered.copy()
+        return self._wants.unoffered()
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop` is set; returns soon after."""
         while not stop.is_set():
             try:
-                with open_link(self._broker, self._base, needs_retained=False) as link:
+                room = ArrivedRoom(self._wants.lane_of)
+                with open_link(self._broker, self._base, needs_retained=False, room=room) as link:
                     self._serve(link, stop)
             except (LinkDown, BrokerRefused) as exc:
                 self._notices.lost()
@@ -152,6 +152,7 @@ class Session:
         self._in_flight.clear()
         self._heard_s = time.monotonic()
         self._notices.connected(retains=None if link.retains else False)
+        self._wants.connected(self._heard_s)
         self._say("connected", protocol=link.protocol, retains=link.retains)
         self._asked.clear()
         self._held.clear()
@@ -182,12 +183,17 @@ class Session:
             self._subscribe_exactly(link)
         else:
             self._subscribe(link, self._topics.notice("+"))
-            self._subscribe(link, self._topics.wants())
+            self._subscribe_to_wants(link)
+
+    def _subscribe_to_wants(self, link: BrokerLink) -> None:
+        """Ask for wants; on a connection that has them already, for those that are kept."""
+        for name in self._wants.filters():
+            self._asked[link.subscribe(name, shows_retained=True)] = (name,)
 
     def _subscribe_exactly(self, link: BrokerLink) -> None:
         """Ask for each model's notice and each payload's wants, where no wildcard is served."""
         names = [self._topics.notice(model) for model in self._catalog.announcements]
-        names += [self._topics.want(payload) for payload in self._catalog.payloads]
+        names += self._wants.exact_topics(self._catalog.payloads)
         if over := self._held - set(names):
             link.unsubscribe(*over)
         self._held = set(names)
@@ -216,7 +222,12 @@ class Session:
         if answer.refused is None:
             self._waits.reset()
             self._health.answered(self.name)
+            if any(self._topics.is_like_want(name) for name in filters):
+                return
             self._notices.subscribed(now_s)
+        elif filters == (self._topics.device_wants(),):
+            self._wants.hears_devices = False
+            self._say("deaf_to_devices", detail=answer.refused)
         elif not any("+" in name for name in filters):
             raise BrokerRefused(
                 f"{link.name}: may not subscribe: {answer.refused}; check its access rules"
@@ -249,32 +260,17 @@ class Session:
                 self._arrived(event, now_s)
 
     def _arrived(self, message: Arrived, now_s: float) -> None:
+        if self._topics.is_like_want(message.topic):
+            self._take_renewed()  # a device may have heard of a new offer sooner than this thread
+            self._wants.take(message, self._catalog, now_s)
+            return
         match self._topics.parse(message.topic):
-            case WantTopic() if message.retained:
-                self._unfit.append(message.topic)  # no device makes one; many would fill the broker
-            case WantTopic(payload):
-                self._wanted(payload, message.data, now_s)
             case NoticeTopic(model):
                 self._noticed(model, message, now_s)
             case DeviceTopic(what="presence"):
                 self._present(message, now_s)
             case _:
                 pass
-
-    def _wanted(self, payload: bytes, data: bytes, now_s: float) -> None:
-        """A want counts only if it is whole and about something that is offered."""
-        self._take_renewed()  # a device may have heard of a new offer sooner than this thread
-        stored = self._catalog.payloads.get(payload)
-        try:
-            want = wire.decode(data, Want)
-        except RefusedRelease:
-            want = None
-        if stored is None and want is not None and len(self._unoffered) < _UNOFFERED_MAX:
-            self._unoffered[payload] = time.time()
-        if stored is None or want is None or want.payload != payload:
-            self._answers.counts.refused_wants += 1
-            return
-        self._answers.want(want, stored.payload, now_s)
 
     def _noticed(self, model: str, message: Arrived, now_s: float) -> None:
         ours = self._notices.data(model)
@@ -307,14 +303,21 @@ class Session:
                 case WatchDevices():
                     self._say("keeps_nothing")
                     self._watch_devices(link)
-        while self._unfit and len(self._in_flight) < link.window:
-            self._publish(link, self._unfit.popleft(), b"")
-            self._answers.counts.refused_wants += 1
+        self._take_off_kept_wants(link, now_s)
         room = link.window - len(self._in_flight)
         for piece, payload in self._answers.due(now_s, room) if room > 0 else []:
             self._answer(link, piece, payload)
         if self._in_flight and now_s - self._heard_s > _SILENCE_MAX_S:
             raise LinkDown(f"{link.name}: no answer in {_SILENCE_MAX_S:.0f} s")
+
+    def _take_off_kept_wants(self, link: BrokerLink, now_s: float) -> None:
+        unfit = self._wants.unfit
+        while unfit and len(self._in_flight) < link.window:
+            self._publish(link, unfit.popleft(), b"")
+            self._answers.counts.refused_wants += 1
+            self._wants.took_off(now_s)
+        if self._wants.is_look_due(now_s) and not self._is_exact and link.retains:
+            self._subscribe_to_wants(link)
 
     def _answer(self, link: BrokerLink, piece: Any, payload: Any) -> None:
         stored = self._catalog.payloads.get(payload.sha256)
@@ -356,8 +359,18 @@ class Session:
     def _say(self, event: str, **fields: Any) -> None:
         self._log(event, broker=self.name, **fields)
 
+    def _say_spent(self) -> None:
+        """Say whose budget for a day is spent; each once, until half of it is there again."""
+        spent, self._answers.budgets.to_say[:] = list(self._answers.budgets.to_say), []
+        for item in spent:
+            stored = self._catalog.payloads.get(item.payload)
+            about = {} if stored is None else self._about(stored.model)
+            named = {"device": item.device} if item.device else {}
+            self._say("over_budget", **named, **about, day_bytes=item.day_bytes)
+
     def _say_progress(self, link: BrokerLink) -> None:
         """One line a second at most, whatever comes."""
+        self._say_spent()
         counts, now_s = self._answers.counts, time.monotonic()
         refused = counts.refused_wants + counts.refused
         changed = (counts.sent, refused, link.dropped) != (
@@ -372,12 +385,14 @@ class Session:
         self._say(
             "answered",
             wants=counts.wants,
+            claimed_wants=counts.claimed_wants,
             asked=counts.asked,
             shared=counts.joined,
             sent=counts.sent,
             sent_bytes=counts.sent_bytes,
             waiting=self._answers.waiting,
             refused=counts.refused,
+            over_budget=counts.over_budget,
             refused_wants=counts.refused_wants,
             dropped=link.dropped,
         )

@@ -3,9 +3,12 @@
 A want is wishes for *pieces*: chunks and parts of chunk maps. Wishes are collected for a moment
 (a jittered window), so a thousand devices that miss the same block cause one answer; a piece that
 was just sent is not sent again before `again_s`. Whoever asks, the work is bounded: pieces that
-wait, pieces of one payload, what one device name may add, and bytes per second all have a ceiling.
-A device's name in a want is only as true as the broker's access rules make it, so its budget
-keeps faulty devices in check; what keeps attackers in check is the rate.
+wait, pieces of one payload, what one device has in line, its bytes a day (`budgets`), and bytes
+per second all have a ceiling.
+
+Devices take turns (`turns`). Those whose names the broker's access rules prove, and those that only
+claim one, are two lines of which each gets half of the rate while both wait: so inventing names
+takes nothing from a device that has one.
 """
 
 from __future__ import annotations
@@ -13,10 +16,15 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
+from slotcast_publisher.serve.budgets import Asker, Budgets
+from slotcast_publisher.serve.turns import Turns
 from slotcast_schemas import limits
 from slotcast_schemas.messages import Want
 from slotcast_schemas.messages.offer import Payload
@@ -25,12 +33,14 @@ RATE_BYTES_PER_S: Final = 4_000_000.0
 """The bytes a second that devices are answered with at most, unless an option gives another
 rate."""
 
-DEVICES_MAX: Final = 10_000
-"""The most budgets that are remembered; the one that was used longest ago is forgotten first."""
+_LEAD_MAX_BYTES: Final = 131_072
+"""How far one of the two lines may be ahead of the other: about the largest piece."""
+
+_CLAIMED_SHARE: Final = 2
+"""Of what may wait, one in so many may be of those that only claim a name."""
 
 
-@dataclass(frozen=True, slots=True)
-class WantedPiece:
+class WantedPiece(msgspec.Struct, frozen=True, gc=False):
     """A chunk (`is_map` false) or a part of the chunk map, by its number."""
 
     payload: bytes
@@ -48,8 +58,9 @@ class WantBounds:
         rate_bytes_per_s: what all answers together may use of the link to one broker.
         waiting_max: pieces that may wait, of all payloads.
         payload_waiting_max: pieces that may wait of one payload.
-        device_pieces: new pieces that one device may ask for at once...
-        device_pieces_per_s: ... and how fast it may ask for more.
+        device_waiting_max: pieces that one device may have in line; more than a device ever asks
+            for at once. Where few places are left, it may have half of those.
+        places_max: places in all lines together; who finds none waits in another's line.
     """
 
     window_s: tuple[float, float] = (0.2, 0.5)
@@ -57,32 +68,40 @@ class WantBounds:
     rate_bytes_per_s: float = RATE_BYTES_PER_S
     waiting_max: int = 16_384
     payload_waiting_max: int = 8_192
-    device_pieces: int = 2_048
-    device_pieces_per_s: float = 128.0
+    device_waiting_max: int = 1_024
+    places_max: int = 65_536
 
 
 @dataclass(slots=True)
 class WantCounts:
-    """What happened, in pieces but for `wants` and `refused_wants`."""
+    """What happened, in pieces but for the three kinds of wants."""
 
     wants: int = 0
+    claimed_wants: int = 0
+    """Those of the wants that only claim a name."""
     refused_wants: int = 0
     asked: int = 0
     joined: int = 0
     """Asked for while they waited already: the answer is shared."""
     refused: int = 0
+    over_budget: int = 0
+    """Those of the refused that a budget for a day was too small for."""
     sent: int = 0
     sent_bytes: int = 0
 
 
 @dataclass(slots=True)
-class _Queue:
-    """The pieces of one payload that wait."""
+class _Wish:
+    """A piece that waits, and who waits for it."""
 
     payload: Payload
-    heap: list[tuple[float, int, WantedPiece]] = field(default_factory=list)
-    waiting: set[WantedPiece] = field(default_factory=set)
-    window_ends_s: float = 0.0
+    size_bytes: int
+    due_s: float
+    is_claimed: bool
+    """Whether the first that asked only claims a name."""
+    is_due: bool = False
+    askers: dict[Asker, None] = field(default_factory=dict)
+    """Those that have a place in line for it, in the order in which they asked."""
 
 
 class Answers:
@@ -91,35 +110,48 @@ class Answers:
     Args:
         bounds: how much may be done.
         rng: jitter of the window.
+        budgets: how much may be done for whom in a day; the usual unless given.
     """
 
-    def __init__(self, bounds: WantBounds, rng: random.Random) -> None:
+    def __init__(
+        self, bounds: WantBounds, rng: random.Random, budgets: Budgets | None = None
+    ) -> None:
         self.counts = WantCounts()
+        self.budgets = budgets or Budgets()
         self._bounds = bounds
         self._rng = rng
         self._order = itertools.count()
-        self._queues: dict[bytes, _Queue] = {}
-        self._turn: deque[bytes] = deque()
+        self._waiting: dict[WantedPiece, _Wish] = {}
+        self._coming: list[tuple[float, int, WantedPiece]] = []
+        self._due = 0
+        self._claimed = 0
+        self._of_payload: Counter[bytes] = Counter()
+        self._places: Counter[Asker] = Counter()
+        self._places_taken = 0
+        self._windows_end_s: dict[bytes, float] = {}
+        self._turns: dict[bool, Turns[Asker, WantedPiece]] = {True: Turns(), False: Turns()}
+        self._lead_bytes = 0.0  # how far proven names are ahead of claimed ones
         self._sent_s: OrderedDict[WantedPiece, float] = OrderedDict()
-        self._devices: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self._waiting = 0
         self._bytes_owed = 0.0  # below zero: may be sent at once
         self._paid_s: float | None = None
 
     @property
     def waiting(self) -> int:
         """Pieces that wait to be sent."""
-        return self._waiting
+        return len(self._waiting)
 
     def deadline_s(self) -> float | None:
         """Say when `due` will have something, or None."""
-        dues = [queue.heap[0][0] for queue in self._queues.values() if queue.heap]
-        if not dues:
-            return None
         paid_s = (self._paid_s or 0.0) + max(0.0, self._bytes_owed / self._bounds.rate_bytes_per_s)
-        return max(min(dues), paid_s)
+        if self._due:
+            return paid_s
+        while self._coming and self._coming[0][2] not in self._waiting:  # not offered any more
+            heapq.heappop(self._coming)
+        return max(self._coming[0][0], paid_s) if self._coming else None
 
-    def want(self, want: Want, payload: Payload, now_s: float) -> int:
+    # --- wants ----------------------------------------------------------------------------------
+
+    def want(self, want: Want, payload: Payload, now_s: float, *, is_proven: bool) -> int:
         """Take a want for a payload that is offered; gives how many pieces are new.
 
         Pieces that the payload does not have, and those past a bound, are refused and counted.
@@ -128,98 +160,163 @@ class Answers:
             want: what a device asked for.
             payload: the payload that it asked for pieces of.
             now_s: the clock, in seconds.
+            is_proven: whether the device's name is that of the topic, for which the broker's access
+                rules vouch.
         """
         self.counts.wants += 1
+        self.counts.claimed_wants += not is_proven
+        asker = Asker(want.device, is_proven)
         new = 0
-        tokens = self._tokens(want.device, now_s)
         for piece in _pieces(want):
             self.counts.asked += 1
-            queue = self._queues.get(payload.sha256)
-            if queue is not None and piece in queue.waiting:
+            wish = self._waiting.get(piece)
+            if wish is not None:
                 self.counts.joined += 1
-            elif new < tokens and _exists(piece, payload) and self._has_room(queue):
-                self._add(piece, payload, now_s)
-                new += 1
-            else:
+                self._join(wish, piece, asker, now_s)
+            elif not _exists(piece, payload) or not self._has_room(asker, payload.sha256):
                 self.counts.refused += 1
-        self._devices[want.device] = (tokens - new, now_s)
+            elif not self.budgets.take(asker, payload, _size_bytes(piece, payload), now_s):
+                self.counts.refused += 1
+                self.counts.over_budget += 1
+            else:
+                self._add(piece, payload, asker, now_s)
+                new += 1
         return new
 
-    def due(self, now_s: float, room: int) -> list[tuple[WantedPiece, Payload]]:
-        """Give up to `room` pieces to send now, taking turns between payloads."""
-        self._pay(now_s)
-        self._forget(now_s)
-        found: list[tuple[WantedPiece, Payload]] = []
-        idle = 0
-        while self._turn and idle < len(self._turn) and len(found) < room and self._bytes_owed <= 0:
-            sha256 = self._turn[0]
-            self._turn.rotate(-1)
-            piece = self._pop(self._queues[sha256], now_s)
-            if piece is None:
-                idle += 1
-                continue
-            idle = 0
-            found.append((piece, self._queues[sha256].payload))
-            self._note_sent(piece, found[-1][1], now_s)
-            self._drop_if_empty(sha256)
-        return found
+    def _has_room(self, asker: Asker, payload: bytes) -> bool:
+        """Say whether a piece more may wait; the fuller it is, the less of it one device may have.
 
-    def forget_payloads(self, offered: set[bytes]) -> None:
-        """Let go of what waits for payloads that are not offered any more."""
-        for sha256 in [known for known in self._queues if known not in offered]:
-            self._waiting -= len(self._queues[sha256].waiting)
-            self._queues[sha256].waiting.clear()
-            self._drop_if_empty(sha256)
-
-    def _tokens(self, device: str, now_s: float) -> float:
-        """Give a device's budget, filled up since it last asked; the newest is kept longest."""
-        full = float(self._bounds.device_pieces)
-        tokens, then_s = self._devices.pop(device, (full, now_s))
-        while len(self._devices) >= DEVICES_MAX:
-            self._devices.popitem(last=False)
-        return min(full, tokens + (now_s - then_s) * self._bounds.device_pieces_per_s)
-
-    def _has_room(self, queue: _Queue | None) -> bool:
-        of_payload = 0 if queue is None else len(queue.waiting)
+        Source of the rule: Choudhury and Hahne, "Dynamic Queue Length Thresholds", 1998.
+        """
+        free = self._bounds.waiting_max - len(self._waiting)
+        if not asker.is_proven:
+            free = min(free, self._bounds.waiting_max // _CLAIMED_SHARE - self._claimed)
+        mine = min(self._bounds.device_waiting_max, max(1, free // 2))
         return (
-            of_payload < self._bounds.payload_waiting_max
-            and self._waiting < self._bounds.waiting_max
+            free > 0
+            and self._places[asker] < mine
+            and self._of_payload[payload] < self._bounds.payload_waiting_max
         )
 
-    def _add(self, piece: WantedPiece, payload: Payload, now_s: float) -> None:
-        queue = self._queues.get(payload.sha256)
-        if queue is None:
-            queue = self._queues[payload.sha256] = _Queue(payload)
-            self._turn.append(payload.sha256)
-        if queue.window_ends_s <= now_s:
-            queue.window_ends_s = now_s + self._rng.uniform(*self._bounds.window_s)
+    def _add(self, piece: WantedPiece, payload: Payload, asker: Asker, now_s: float) -> None:
+        window_ends_s = self._windows_end_s.get(payload.sha256, now_s)
+        if window_ends_s <= now_s:
+            window_ends_s = now_s + self._rng.uniform(*self._bounds.window_s)
+            self._windows_end_s[payload.sha256] = window_ends_s
         sent_s = self._sent_s.get(piece)
         again_s = now_s if sent_s is None else sent_s + self._bounds.again_s
-        due_s = max(queue.window_ends_s, again_s)
-        heapq.heappush(queue.heap, (due_s, next(self._order), piece))
-        queue.waiting.add(piece)
-        self._waiting += 1
+        due_s = max(window_ends_s, again_s)
+        wish = _Wish(payload, _size_bytes(piece, payload), due_s, not asker.is_proven)
+        self._waiting[piece] = wish
+        self._of_payload[payload.sha256] += 1
+        self._claimed += wish.is_claimed
+        heapq.heappush(self._coming, (due_s, next(self._order), piece))
+        self._give_place(wish, piece, asker)
 
-    def _pop(self, queue: _Queue, now_s: float) -> WantedPiece | None:
-        if not queue.heap or queue.heap[0][0] > now_s:
-            return None
-        piece = heapq.heappop(queue.heap)[2]
-        queue.waiting.discard(piece)
-        self._waiting -= 1
-        return piece
+    def _join(self, wish: _Wish, piece: WantedPiece, asker: Asker, now_s: float) -> None:
+        """Give a place in its own line to who asks for what others wait for, if it may have one.
 
-    def _note_sent(self, piece: WantedPiece, payload: Payload, now_s: float) -> None:
-        size_bytes = _size_bytes(piece, payload)
+        Without one it has to wait for the others' turns, which may take longer, and costs nothing.
+        """
+        if (
+            asker not in wish.askers
+            and self._places_taken < self._bounds.places_max
+            and self._places[asker] < self._bounds.device_waiting_max
+            and self.budgets.take(asker, wish.payload, wish.size_bytes, now_s)
+        ):
+            self._give_place(wish, piece, asker)
+
+    def _give_place(self, wish: _Wish, piece: WantedPiece, asker: Asker) -> None:
+        wish.askers[asker] = None
+        self._places[asker] += 1
+        self._places_taken += 1
+        if wish.is_due:
+            self._turns[asker.is_proven].join(asker, piece)
+
+    # --- sending --------------------------------------------------------------------------------
+
+    def due(self, now_s: float, room: int) -> list[tuple[WantedPiece, Payload]]:
+        """Give up to `room` pieces to send now, taking turns between those who wait."""
+        self._pay(now_s)
+        self._forget_sent(now_s)
+        self._let_come(now_s)
+        found: list[tuple[WantedPiece, Payload]] = []
+        while len(found) < room and self._bytes_owed <= 0:
+            piece = self._next()
+            if piece is None:
+                break
+            found.append((piece, self._waiting[piece].payload))
+            self._note_sent(piece, now_s)
+        return found
+
+    def _let_come(self, now_s: float) -> None:
+        """Put what has waited long enough for others into the lines of those who asked."""
+        while self._coming and self._coming[0][0] <= now_s:
+            piece = heapq.heappop(self._coming)[2]
+            wish = self._waiting.get(piece)
+            if wish is None or wish.is_due or wish.due_s > now_s:  # forgotten, or asked for anew
+                continue
+            wish.is_due = True
+            self._due += 1
+            for asker in wish.askers:
+                self._turns[asker.is_proven].join(asker, piece)
+
+    def _next(self) -> WantedPiece | None:
+        """Give the piece whose turn it is, first of the line that is behind."""
+        for is_proven in (True, False) if self._lead_bytes <= 0 else (False, True):
+            piece = self._turns[is_proven].take(self._is_due)
+            if piece is not None:
+                size_bytes = self._waiting[piece].size_bytes
+                lead = self._lead_bytes + (size_bytes if is_proven else -size_bytes)
+                self._lead_bytes = max(-_LEAD_MAX_BYTES, min(_LEAD_MAX_BYTES, lead))
+                return piece
+        return None
+
+    def _is_due(self, piece: WantedPiece) -> bool:
+        wish = self._waiting.get(piece)
+        return wish is not None and wish.is_due
+
+    def _note_sent(self, piece: WantedPiece, now_s: float) -> None:
+        wish = self._waiting[piece]
         self.counts.sent += 1
-        self.counts.sent_bytes += size_bytes
-        self._bytes_owed += size_bytes
+        self.counts.sent_bytes += wish.size_bytes
+        self._bytes_owed += wish.size_bytes
         self._sent_s.pop(piece, None)
         self._sent_s[piece] = now_s
+        for asker in wish.askers:
+            self._turns[asker.is_proven].charge(asker, wish.size_bytes)
+        self._drop(piece, paid_bytes=wish.size_bytes)
 
-    def _drop_if_empty(self, sha256: bytes) -> None:
-        if not self._queues[sha256].waiting:
-            del self._queues[sha256]
-            self._turn.remove(sha256)
+    def _drop(self, piece: WantedPiece, *, paid_bytes: int) -> None:
+        """Let go of a piece; those with a place for it share what was paid, and get back the rest.
+
+        Args:
+            piece: that waits.
+            paid_bytes: what it cost; 0 where it was not sent.
+        """
+        wish = self._waiting.pop(piece)
+        back_bytes = wish.size_bytes - paid_bytes / len(wish.askers)
+        for asker in wish.askers:
+            self.budgets.give_back(asker, piece.payload, back_bytes)
+            self._places[asker] -= 1
+            if not self._places[asker]:
+                del self._places[asker]
+        self._places_taken -= len(wish.askers)
+        self._due -= wish.is_due
+        self._claimed -= wish.is_claimed
+        self._of_payload[piece.payload] -= 1
+        if not self._of_payload[piece.payload]:
+            del self._of_payload[piece.payload]
+
+    # --- what is let go of ----------------------------------------------------------------------
+
+    def forget_payloads(self, offered: Collection[bytes]) -> None:
+        """Let go of what waits for payloads that are not offered any more."""
+        for piece in [known for known in self._waiting if known.payload not in offered]:
+            self._drop(piece, paid_bytes=0)
+        for sha256 in [known for known in self._windows_end_s if known not in offered]:
+            del self._windows_end_s[sha256]
+        self.budgets.forget_payloads(offered)
 
     def _pay(self, now_s: float) -> None:
         """Work off what was sent; at most half a second's worth may be saved up."""
@@ -228,7 +325,7 @@ class Answers:
         self._paid_s = now_s
         self._bytes_owed = max(-rate / 2, self._bytes_owed - elapsed_s * rate)
 
-    def _forget(self, now_s: float) -> None:
+    def _forget_sent(self, now_s: float) -> None:
         while self._sent_s:
             piece, sent_s = next(iter(self._sent_s.items()))
             if now_s - sent_s < self._bounds.again_s:
@@ -236,17 +333,15 @@ class Answers:
             del self._sent_s[piece]
 
 
-def _pieces(want: Want) -> list[WantedPiece]:
+def _pieces(want: Want) -> Iterator[WantedPiece]:
     """Spread a want out: at most 512 parts and 4096 chunks, which `Want` bounds."""
-    pieces = [WantedPiece(want.payload, is_map=True, number=part) for part in want.map_parts]
+    for part in want.map_parts:
+        yield WantedPiece(want.payload, is_map=True, number=part)
     for block in want.blocks:
         first = block.block * limits.BLOCK_CHUNKS
-        pieces += [
-            WantedPiece(want.payload, is_map=False, number=first + bit)
-            for bit in range(limits.BLOCK_CHUNKS)
-            if block.missing >> bit & 1
-        ]
-    return pieces
+        for bit in range(limits.BLOCK_CHUNKS):
+            if block.missing >> bit & 1:
+                yield WantedPiece(want.payload, is_map=False, number=first + bit)
 
 
 def _exists(piece: WantedPiece, payload: Payload) -> bool:

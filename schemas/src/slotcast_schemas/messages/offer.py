@@ -25,6 +25,7 @@ from slotcast_schemas.fields import (
     Tags,
     UnixTime,
     Version,
+    Word,
 )
 from slotcast_schemas.wire import Message
 
@@ -131,6 +132,9 @@ class Offer(Message, frozen=True, kw_only=True, tag_field="kind", tag="offer"):
             with another release of the same sequence.
         issued: when the online key signed; devices keep the highest as a lower bound of time.
         full_allowed: whether a device may fall back from a delta to the whole image.
+        want_topic: where a device says what it misses: `device`, below its own name, where access
+            rules prove the name; `payload`, below the payload's. A device that does not know the
+            word, or gets no answer there, says it below the payload's.
     """
 
     KIND = "offer"
@@ -153,3 +157,4 @@ class Offer(Message, frozen=True, kw_only=True, tag_field="kind", tag="offer"):
     """Each device waits a random part of this before it asks, to spread a fleet's load."""
     attempt: Count = 1
     """Raised by the publisher to have devices that failed or benched it try again."""
+    want_topic: Word = "payload"

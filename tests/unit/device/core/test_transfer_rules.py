@@ -38,9 +38,9 @@ PAYLOAD = Payload(
 )
 
 
-def begun(needed: range = range(len(CHUNKS))) -> Transfer:
+def begun(needed: range = range(len(CHUNKS)), *, asks_by_name: bool = False) -> Transfer:
     """A transfer with its map and nothing on disk, which has just asked for chunks, at 0 s."""
-    transfer = Transfer(PAYLOAD, needed, TOPICS, "cam", random.Random(1))
+    transfer = Transfer(PAYLOAD, needed, TOPICS, "cam", random.Random(1), asks_by_name=asks_by_name)
     transfer.start({}, 0.0, is_empty=True)
     transfer.connection_made(0.0)
     transfer.receive_map(0, MAP, 0.0)
@@ -93,3 +93,46 @@ def test_what_came_only_when_asked_again_does_not_widen_the_credit() -> None:
     narrow = transfer.credit.chunks
     give(transfer, *range(BLOCK_CHUNKS), now_s=10.0 + FAST_S / 10)
     assert transfer.credit.chunks == narrow
+
+
+def ways(transfer: Transfer, silences: int) -> list[bool]:
+    """Let nothing come for so many waits; say of each want whether it went by the device's name."""
+    found: list[bool] = []
+    for _ in range(silences):
+        assert transfer.deadline_s is not None
+        actions = transfer.timeout(transfer.deadline_s)
+        found += [action.by_device for action in actions if isinstance(action, PublishWant)]
+    return found
+
+
+def test_wants_go_by_the_payload_where_no_offer_says_otherwise() -> None:
+    assert ways(begun(), 5) == [False] * 4
+
+
+def test_a_want_that_brings_nothing_is_followed_by_one_on_the_other_topic() -> None:
+    """A broker with rules of before, or a service of before, must not keep a device waiting."""
+    assert ways(begun(asks_by_name=True), 5) == [True, False, True, False]
+
+
+def test_the_topic_on_which_a_want_was_answered_is_kept_to() -> None:
+    transfer = begun(asks_by_name=True)
+    assert ways(transfer, 3) == [True, False]
+    for index in range(3):
+        give(transfer, index, now_s=1000.0 + index)
+        assert ways(transfer, 1) == [False]
+
+
+def test_a_want_that_a_lost_link_left_unanswered_counts_as_one_that_brought_nothing() -> None:
+    """Some brokers hang up on who publishes where it may not."""
+    transfer = begun(asks_by_name=True)
+    assert ways(transfer, 2) == [True]
+    transfer.connection_lost()
+    transfer.connection_made(100.0)
+    assert ways(transfer, 1) == [False]
+
+
+def test_a_chunk_that_came_wrong_is_wanted_by_the_devices_name_too() -> None:
+    transfer = begun(asks_by_name=True)
+    (action,) = transfer.receive_chunk(0, b"false", 1.0)
+    assert isinstance(action, PublishWant)
+    assert action.by_device

@@ -74,6 +74,9 @@ class Transfer:
         rng: jitter of waits.
         credit: shared by the transfers of a connection's lifetime.
         allowance: what the present broker allows, of this model's part.
+        asks_by_name: whether the offer tells devices to want below their own names. Where that
+            brings nothing (a broker's rules of before, a service of before) the payload's topic is
+            tried in turn with it.
     """
 
     payload: Payload
@@ -83,6 +86,7 @@ class Transfer:
     rng: random.Random
     credit: Credit = field(default_factory=Credit)
     allowance: Allowance = field(default_factory=Allowance)
+    asks_by_name: bool = False
     counters: Counters = field(default_factory=Counters)
     deadline_s: float | None = None
     reused_bytes: int = 0
@@ -99,10 +103,13 @@ class Transfer:
     _wants_first: bool = False
     _unasked: int = 0
     _is_refused: bool = False
+    _wants_by_name: bool = False
+    _is_want_open: bool = False
     _backoff: Backoff = field(init=False)
 
     def __post_init__(self) -> None:
         self._wanted = frozenset(self.needed)
+        self._wants_by_name = self.asks_by_name
         self._map = ChunkMap(self.payload)
         self._subscriptions = Subscriptions(
             self.payload,
@@ -339,7 +346,7 @@ class Transfer:
                 " the broker or somebody on the way changes it"
             )
         self.deadline_s = min(self.deadline_s or now_s + FIRST_WAIT_S, now_s + 1.0)
-        return [PublishWant(self._build_want(only={index}))]
+        return [PublishWant(self._build_want(only={index}), by_device=self._wants_by_name)]
 
     # --- asking -------------------------------------------------------------------------------
 
@@ -357,11 +364,15 @@ class Transfer:
         return actions
 
     def _publish_want(self, now_s: float) -> TransferAction:
+        """Want what is missing; on the other topic where the last want brought nothing."""
+        if self._is_want_open and self.asks_by_name:
+            self._wants_by_name = not self._wants_by_name
+        self._is_want_open = True
         self.counters.wants += 1
         for request in self._subscriptions.held.values():
             request.is_wanted = True
             request.asked_s = now_s
-        return PublishWant(self._build_want())
+        return PublishWant(self._build_want(), by_device=self._wants_by_name)
 
     def _build_want(self, only: set[int] | None = None) -> Want:
         """Build the want for what was asked for and has not come."""
@@ -380,6 +391,7 @@ class Transfer:
     # --- bookkeeping --------------------------------------------------------------------------
 
     def _note_progress(self, now_s: float) -> None:
+        self._is_want_open = False
         self._backoff.reset()
         self.deadline_s = now_s + self._choose_first_wait_s()
 

@@ -47,9 +47,15 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class PublishWant:
-    """Tell the publisher what is missing and does not come."""
+    """Tell the publisher what is missing and does not come.
+
+    Attributes:
+        want: what is missing.
+        by_device: whether it goes below the device's own name; else below the payload's.
+    """
 
     want: Want
+    by_device: bool = False
 
 
 @dataclass(frozen=True, slots=True)

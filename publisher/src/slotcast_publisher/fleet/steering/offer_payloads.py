@@ -56,6 +56,8 @@ def offer_of(
     present: Offer | None,
     devices: Mapping[int, int],
     now_s: float,
+    *,
+    want_topic: str = "payload",
 ) -> Offer:
     """Make the offer that says what a rollout wants.
 
@@ -65,6 +67,7 @@ def offer_of(
         present: what is offered now; whether whole images are allowed stays as it is there.
         devices: how many devices run each base, by its sequence.
         now_s: seconds since 1970.
+        want_topic: where devices say what they miss.
     """
     before = present if present is not None and present.sequence == wanted.sequence else None
     return Offer(
@@ -73,5 +76,6 @@ def offer_of(
         issued=int(now_s),
         payloads=choose_payloads(folder, devices, before.payloads if before else ()),
         full_allowed=before.full_allowed if before else True,
+        want_topic=want_topic,
         **msgspec.structs.asdict(wanted),
     )

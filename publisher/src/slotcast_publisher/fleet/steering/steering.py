@@ -366,7 +366,14 @@ class Steering:
                 return self.repo.present_offer(model)
             return None
         folder = self.repo.store.folder(model, turn.offer.version)
-        offer = offer_of(folder, turn.offer, turn.seen.offer, turn.devices, self.repo.now_s())
+        offer = offer_of(
+            folder,
+            turn.offer,
+            turn.seen.offer,
+            turn.devices,
+            self.repo.now_s(),
+            want_topic=self.repo.settings.serve.told_topic,
+        )
         self.repo.sign(offer)
         return offer
 

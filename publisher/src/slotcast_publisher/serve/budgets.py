@@ -1,0 +1,191 @@
+"""Decides how many bytes may be sent again for whom in a day. No I/O; the clock is an argument.
+
+Each device has a budget for each payload that it asks for, which begins full and fills up evenly
+within a day: an honest device needs a payload once, and now and then a part of it a second time.
+Who asks on the topics of before, where names are only claimed, draws on one budget for each
+payload, which all of them have in common: so a new name brings nobody a new budget.
+
+    Budgets.take       before a piece is put in line: its bytes are taken, or it is refused
+    Budgets.give_back  where it was not sent, or others who waited for it pay their part
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from slotcast_publisher.serve_settings import ServeSettings
+from slotcast_schemas.messages.offer import Payload
+
+DAY_S: Final = 86_400.0
+"""The seconds in which an empty budget becomes full again."""
+
+DEVICES_MAX: Final = 20_000
+"""The most devices that are remembered; the one that asked longest ago is forgotten first."""
+
+DEVICE_PAYLOADS_MAX: Final = 32
+"""The most payloads of which one device has used a part of its budget at one time: as many as it
+can have models."""
+
+_TO_SAY_MAX: Final = 100
+"""The most spent budgets that wait to be said."""
+
+_SAID_AGAIN_AT: Final = 0.5
+"""A spent budget is said again only after so much of it was there again."""
+
+
+class Asker(msgspec.Struct, frozen=True, gc=False):
+    """Who asks.
+
+    Attributes:
+        device: the device's name.
+        is_proven: whether the broker's access rules vouch for the name, which is that of the topic;
+            else it is only what the message claims.
+    """
+
+    device: str
+    is_proven: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """A budget that was found too small for what was asked; `device` is empty for the common one.
+
+    Attributes:
+        device: whose.
+        payload: of which payload, by its digest.
+        day_bytes: how large it is when it is full.
+    """
+
+    device: str
+    payload: bytes
+    day_bytes: int
+
+
+@dataclass(slots=True)
+class _Budget:
+    """What is left of one budget, as of `at_s`."""
+
+    full_bytes: float
+    left_bytes: float
+    at_s: float
+    is_said: bool = False
+
+    def fill(self, now_s: float) -> None:
+        """Add what has come since."""
+        came = max(0.0, now_s - self.at_s) * self.full_bytes / DAY_S
+        self.left_bytes = min(self.full_bytes, self.left_bytes + came)
+        self.at_s = now_s
+        if self.left_bytes >= self.full_bytes * _SAID_AGAIN_AT:
+            self.is_said = False
+
+
+@dataclass(slots=True)
+class Budgets:
+    """The budgets at one broker.
+
+    Args:
+        settings: how large they are.
+    """
+
+    settings: ServeSettings = field(default_factory=ServeSettings)
+    to_say: list[Spent] = field(default_factory=list)
+    """Budgets that were spent since this list was last emptied; who reads it empties it."""
+
+    _devices: OrderedDict[str, dict[bytes, _Budget]] = field(default_factory=OrderedDict)
+    _common: dict[bytes, _Budget] = field(default_factory=dict)
+
+    @property
+    def devices(self) -> int:
+        """How many devices are remembered."""
+        return len(self._devices)
+
+    def take(self, asker: Asker, payload: Payload, size_bytes: int, now_s: float) -> bool:
+        """Take bytes from a budget; False, and nothing is taken, where it has not so many.
+
+        Args:
+            asker: who asks.
+            payload: what it asks a piece of.
+            size_bytes: of the piece.
+            now_s: the clock, in seconds.
+        """
+        budget = self._budget(asker, payload, now_s)
+        if budget is None or budget.left_bytes < size_bytes:
+            self._note_spent(asker, payload, budget)
+            return False
+        budget.left_bytes -= size_bytes
+        return True
+
+    def give_back(self, asker: Asker, payload: bytes, size_bytes: float) -> None:
+        """Give back bytes that were taken, and not used for this asker.
+
+        Args:
+            asker: from whom they were taken.
+            payload: of which payload, by its digest.
+            size_bytes: how many.
+        """
+        of_asker = self._devices.get(asker.device, {}) if asker.is_proven else self._common
+        budget = of_asker.get(payload)
+        if budget is not None:
+            budget.left_bytes = min(budget.full_bytes, budget.left_bytes + size_bytes)
+
+    def forget_payloads(self, offered: Collection[bytes]) -> None:
+        """Let go of budgets for payloads that are not offered any more."""
+        for budgets in [self._common, *self._devices.values()]:
+            for payload in [known for known in budgets if known not in offered]:
+                del budgets[payload]
+        for device in [name for name, budgets in self._devices.items() if not budgets]:
+            del self._devices[device]
+
+    def _budget(self, asker: Asker, payload: Payload, now_s: float) -> _Budget | None:
+        """Give the budget, filled; None where this device draws on too many payloads."""
+        of_asker = self._of_device(asker.device) if asker.is_proven else self._common
+        budget = of_asker.get(payload.sha256)
+        if budget is None:
+            if asker.is_proven and not _make_room(of_asker, now_s):
+                return None
+            full = self._full_bytes(asker, payload)
+            budget = of_asker[payload.sha256] = _Budget(full, full, now_s)
+        budget.fill(now_s)
+        return budget
+
+    def _of_device(self, device: str) -> dict[bytes, _Budget]:
+        """Give a device's budgets; the one that asked last is remembered longest."""
+        found = self._devices.pop(device, {})
+        while len(self._devices) >= DEVICES_MAX:
+            self._devices.popitem(last=False)
+        self._devices[device] = found
+        return found
+
+    def _full_bytes(self, asker: Asker, payload: Payload) -> float:
+        known = self.settings
+        times = known.device_day_payloads if asker.is_proven else known.claimed_day_payloads
+        return max(times * payload.size_bytes, known.day_min_bytes)
+
+    def _note_spent(self, asker: Asker, payload: Payload, budget: _Budget | None) -> None:
+        if budget is not None:
+            if budget.is_said:
+                return
+            budget.is_said = True
+        if len(self.to_say) < _TO_SAY_MAX:
+            device = asker.device if asker.is_proven else ""
+            full = self._full_bytes(asker, payload)
+            spent = Spent(device, payload.sha256, int(full))
+            if spent not in self.to_say:
+                self.to_say.append(spent)
+
+
+def _make_room(budgets: dict[bytes, _Budget], now_s: float) -> bool:
+    """Forget a budget of which nothing is used, where a device has as many as it may."""
+    if len(budgets) < DEVICE_PAYLOADS_MAX:
+        return True
+    for payload, budget in budgets.items():
+        budget.fill(now_s)
+        if budget.left_bytes >= budget.full_bytes:
+            del budgets[payload]
+            return True
+    return False
