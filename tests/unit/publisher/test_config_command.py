@@ -62,6 +62,10 @@ EVERY: dict[str, str] = {
     "page.url": "https://fleet.example",
     "page.proxies": "127.0.0.1,10.0.0.0/24",
     "page.user_header": "X-Forwarded-User",  # needs the key above
+    "serve.want_topics": "device",
+    "serve.device_day_payloads": "2.5",
+    "serve.claimed_day_payloads": "100",
+    "serve.day_min_bytes": "1000",
 }
 SHOWN = {"alarms.webhook.url": "https://alarms.example/***"}  # whoever knows its path may post
 

@@ -7,6 +7,7 @@ taken off, since so many of them would fill the broker.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -61,7 +62,7 @@ class HeardWants:
         self._answers = answers
         self._heard = heard
         self._unoffered: dict[bytes, float] = {}
-        self._look_s = 0.0
+        self._look_s = math.inf  # until there is a connection
         self.hears_devices = heard != "payload"
         self.unfit: deque[str] = deque(maxlen=_UNFIT_MAX)
 
