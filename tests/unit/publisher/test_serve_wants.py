@@ -215,6 +215,17 @@ def test_invented_names_take_at_most_half_from_a_device_with_a_proven_one() -> N
     assert [piece.payload for piece, _ in first].count(image.sha256) >= 31
 
 
+def test_devices_of_before_get_half_while_one_with_a_proven_name_asks_for_everything() -> None:
+    core, image, other = answers(), payload(1), payload(2)
+    core.take(want(image, *((block, 0xFF) for block in range(32))), image, 0.0)
+    blocks = ((block, 0xFF) for block in range(32))
+    core.take(want(other, *blocks, device="of-before"), other, 0.0, is_proven=False)
+
+    first = core.due(1.0, room=500)
+
+    assert 124 <= [piece.payload for piece, _ in first[:250]].count(other.sha256) <= 126
+
+
 def test_invented_names_leave_room_for_those_that_are_proven() -> None:
     core, image, other = (
         answers(WantBounds(waiting_max=64, rate_bytes_per_s=1e9)),
