@@ -26,6 +26,7 @@ from slotcast_publisher.fleet.database.keyset import SortKey, Value, after
 from slotcast_publisher.fleet.database.listing import (
     DevicesWanted,
     KnownDevice,
+    conditions_by_device,
     conditions_of_devices,
     conditions_of_models,
     devices_by_id,
@@ -124,7 +125,7 @@ def _chosen(connection: Connection, wanted: DevicesWanted) -> list[ColumnElement
     if count <= FEW_MAX:
         return [*found, devices.c.id.in_(select(device).where(*of_models))]
     # The order of the primary key is the order of the list, so a model is looked up, not searched.
-    same = exists().where(device == devices.c.id, *conditions_of_models(wanted, by_device=True))
+    same = exists().where(device == devices.c.id, *conditions_by_device(connection, wanted))
     return [*found, same]
 
 

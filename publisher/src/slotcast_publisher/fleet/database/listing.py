@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, RowMapping, Select, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Row, RowMapping, Select, func, select
 
 from slotcast_publisher.fleet.database.figures_blob import unpack
 from slotcast_publisher.fleet.database.tables import (
@@ -269,17 +269,52 @@ def chosen_devices(wanted: DevicesWanted) -> list[ColumnElement[bool]]:
     return found
 
 
-def conditions_of_models(
-    wanted: DevicesWanted, *, by_device: bool = False
-) -> list[ColumnElement[bool]]:
+def conditions_of_models(wanted: DevicesWanted) -> list[ColumnElement[bool]]:
     """Say which rows of `device_models` are asked for.
 
     Indexes begin with the model; a state or a reason alone is found through those of all models.
+    """
+    m, asked = device_models.c, _asked_of_models(wanted)
+    found = [column == value for column, value in asked.items()]
+    is_by_state = wanted.state is not None or wanted.reason is not None
+    if wanted.deployment is not None and wanted.model is not None:
+        # In an expression no index is looked for: SQLite would read all rows of the model, where
+        # the deployment has less.
+        found[0] = m.model.concat("") == wanted.model
+    elif wanted.version is not None and wanted.model is not None and not is_by_state:
+        found.append(m.active_sequence.in_(_sequences(wanted.model, wanted.version)))
+    if is_by_state and wanted.model is None and wanted.deployment is None:
+        found.append(m.model.in_(_ALL_MODELS))
+    if wanted.reason is not None and wanted.state is None and wanted.deployment is None:
+        found.append(m.state.in_([str(state) for state in State]))
+    return found
+
+
+def conditions_by_device(
+    connection: Connection, wanted: DevicesWanted
+) -> list[ColumnElement[bool]]:
+    """Say which rows of `device_models` are asked for, of a device that is known already.
+
+    SQLite would take the index of the deployment, and read all of its devices for each device,
+    where the primary key finds the one row: in expressions no index is looked for. PostgreSQL knows
+    how many rows there are of what, unless an expression hides it.
 
     Args:
+        connection: to the database that is asked.
         wanted: which devices, and which of their models.
-        by_device: the device is known, so that no index is needed.
     """
+    asked = _asked_of_models(wanted)
+    if connection.dialect.name == "postgresql":
+        return [column == value for column, value in asked.items()]
+    model = device_models.c.model
+    return [
+        column == value if column is model else func.coalesce(column, "") == value
+        for column, value in asked.items()
+    ]
+
+
+def _asked_of_models(wanted: DevicesWanted) -> dict[Column[str], str]:
+    """Give what is asked of columns of `device_models`; the model comes first."""
     m = device_models.c
     asked = {
         m.model: wanted.model,
@@ -289,26 +324,7 @@ def conditions_of_models(
         m.deployment: wanted.deployment,
         m.group_name: wanted.group,
     }
-    if by_device:
-        # In an expression no index is looked for: SQLite would take that of the deployment, and
-        # read all of its devices for each device, where the primary key finds the one row.
-        return [
-            column == value if column is m.model else func.coalesce(column, "") == value
-            for column, value in asked.items()
-            if value is not None
-        ]
-    found = [column == value for column, value in asked.items() if value is not None]
-    is_by_state = wanted.state is not None or wanted.reason is not None
-    if wanted.deployment is not None and wanted.model is not None:
-        # The same: all rows of the model would be read, where the deployment has less.
-        found[0] = m.model.concat("") == wanted.model
-    elif wanted.version is not None and wanted.model is not None and not is_by_state:
-        found.append(m.active_sequence.in_(_sequences(wanted.model, wanted.version)))
-    if is_by_state and wanted.model is None and wanted.deployment is None:
-        found.append(m.model.in_(_ALL_MODELS))
-    if wanted.reason is not None and wanted.state is None and wanted.deployment is None:
-        found.append(m.state.in_([str(state) for state in State]))
-    return found
+    return {column: value for column, value in asked.items() if value is not None}
 
 
 def _sequences(model: str, version: str) -> Select[tuple[int]]:
