@@ -39,6 +39,7 @@ RELEASES = {release.version: release for release in (OLD, STONE, NEW, BACK)}
 HEAD = 'model = "detector"\nversion = "2.0"\nname = "r1"\n'
 CANARY = '[[groups]]\nname = "canary"\ntags = {ring = "canary"}\n'
 REST = '[[groups]]\nname = "rest"\n'
+TWO_GROUPS = "soak_s = 300\n" + CANARY + REST
 
 
 def plan_of(text: str) -> Plan:
@@ -207,3 +208,8 @@ def fleet(count: int, canaries: int = 2) -> list[Device]:
     return [
         device(f"d{i}", ring="canary") if i < canaries else device(f"d{i}") for i in range(count)
     ]
+
+
+def story(text: str = TWO_GROUPS, count: int = 12) -> Story:
+    """Begin a story: a plan, and so many devices, of which two are canaries."""
+    return Story(plan_of(text), fleet(count))
