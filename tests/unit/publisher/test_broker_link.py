@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from slotcast_publisher.delivery.broker_connect import open_link
+from slotcast_publisher.delivery.broker_link import ConnectWaits
 from slotcast_publisher.settings import Broker
 from slotcast_schemas.errors import BrokerRefused, LinkDown
 
@@ -60,8 +61,8 @@ def test_a_broker_of_the_older_protocol_is_asked_in_it(
 ) -> None:
     """Also where the library words the answer anew."""
     monkeypatch.setattr("paho.mqtt.reasoncodes.ReasonCode.__str__", lambda _: "worded anew")
-    monkeypatch.setattr("slotcast_publisher.delivery.broker_link._OTHER_PROTOCOL_S", 0.5)
-    with broker(answer) as (url, levels), open_link(Broker(url=url), Path()) as link:
+    waits = ConnectWaits(other_protocol_s=0.5)
+    with broker(answer) as (url, levels), open_link(Broker(url=url), Path(), waits=waits) as link:
         assert link.protocol == "3.1.1"
     assert levels == [5, 4]
 
@@ -76,15 +77,12 @@ def test_a_refusal_for_another_reason_is_not_asked_again_in_another_protocol() -
     assert levels == [5]
 
 
-def test_a_broker_that_never_says_anything_is_down_and_not_refusing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_broker_that_never_says_anything_is_down_and_not_refusing() -> None:
     """So it is tried again soon."""
-    for name in ("_OTHER_PROTOCOL_S", "_CONNECT_TIMEOUT_S"):
-        monkeypatch.setattr(f"slotcast_publisher.delivery.broker_link.{name}", 0.2)
+    waits = ConnectWaits(answer_s=0.2, other_protocol_s=0.2)
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
         pytest.raises(LinkDown, match="no answer"),
-        open_link(Broker(url=f"mqtt://127.0.0.1:{silent.getsockname()[1]}"), Path()),
+        open_link(Broker(url=f"mqtt://127.0.0.1:{silent.getsockname()[1]}"), Path(), waits=waits),
     ):
         pass

@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from slotcast_publisher.delivery.arrived_room import ArrivedRoom
-from slotcast_publisher.delivery.broker_link import BrokerLink, Inbound, OtherProtocol
+from slotcast_publisher.delivery.broker_link import (
+    USUAL_WAITS,
+    BrokerLink,
+    ConnectWaits,
+    Inbound,
+    OtherProtocol,
+)
 from slotcast_publisher.delivery.link_events import Arrived, Lost, Subscribed
 from slotcast_publisher.settings import Broker
 from slotcast_schemas.errors import BrokerRefused, LinkDown
@@ -30,6 +36,7 @@ def open_link(
     needs_retained: bool = True,
     inbound: Inbound | None = None,
     room: ArrivedRoom | None = None,
+    waits: ConnectWaits = USUAL_WAITS,
 ) -> Iterator[BrokerLink]:
     """Connect to a broker, by the newest protocol that it and the settings allow.
 
@@ -39,6 +46,7 @@ def open_link(
         needs_retained: whether a broker that keeps no retained messages is refused.
         inbound: where messages go that are many; they become events unless given.
         room: how many of those events may wait; the same for all senders unless given.
+        waits: how long a connection is waited for.
 
     Raises:
         LinkDown: no answer.
@@ -46,7 +54,13 @@ def open_link(
         UsageError: certificates that cannot be read.
     """
     make = functools.partial(
-        BrokerLink, broker, base, needs_retained=needs_retained, inbound=inbound, room=room
+        BrokerLink,
+        broker,
+        base,
+        needs_retained=needs_retained,
+        inbound=inbound,
+        room=room,
+        waits=waits,
     )
     with _connect_by_newest(broker, make) as link:
         yield link

@@ -42,11 +42,6 @@ WINDOW_MAX: Final = 20
 KEEPALIVE_S: Final = 30
 """The seconds of silence after which a ping goes to the broker (MQTT's keep alive)."""
 
-_OTHER_PROTOCOL_S: Final = 10.0
-"""The seconds after which a broker that says nothing to MQTT 5 is asked in MQTT 3.1.1."""
-_CONNECT_TIMEOUT_S: Final = 20.0
-"""The seconds to wait for a connection, and for the answer to CONNECT."""
-
 _HEADER_BYTES: Final = 16
 """What a PUBLISH has beside topic and data: fixed header, topic length, packet id and an empty
 property list, with room to spare."""
@@ -76,6 +71,23 @@ class Inbound:
 
     take: Take
     in_flight_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectWaits:
+    """How long a connection is waited for.
+
+    Attributes:
+        answer_s: the seconds for a connection, and for the answer to CONNECT.
+        other_protocol_s: the seconds after which a broker that says nothing to MQTT 5 is asked in
+            MQTT 3.1.1.
+    """
+
+    answer_s: float = 20.0
+    other_protocol_s: float = 10.0
+
+
+USUAL_WAITS: Final = ConnectWaits()
 
 
 class PacketTooLarge(BrokerRefused):
@@ -123,6 +135,7 @@ class BrokerLink:
         inbound: Inbound | None = None,
         room: ArrivedRoom | None = None,
         is_last: bool = True,
+        waits: ConnectWaits = USUAL_WAITS,
     ) -> None:
         """Connect.
 
@@ -134,6 +147,7 @@ class BrokerLink:
             inbound: where messages go that are many; they become events unless given.
             room: how many of those events may wait; the same for all senders unless given.
             is_last: whether no other protocol is tried where the broker says nothing.
+            waits: how long a connection is waited for.
 
         Raises:
             LinkDown: no answer.
@@ -151,6 +165,7 @@ class BrokerLink:
         self.dropped = 0
         self._inbound = inbound
         self._room = room or ArrivedRoom()
+        self._waits = waits
         self._needs_retained = needs_retained
         self._events: queue.SimpleQueue[Event | _Broken] = queue.SimpleQueue()
         self._connected: queue.SimpleQueue[_Connected | Lost] = queue.SimpleQueue()
@@ -266,7 +281,7 @@ class BrokerLink:
         except OSError as exc:
             raise LinkDown(f"{self.name}: {exc.strerror or exc}") from exc
         self._client.loop_start()
-        patience_s = _CONNECT_TIMEOUT_S if is_last else _OTHER_PROTOCOL_S
+        patience_s = self._waits.answer_s if is_last else self._waits.other_protocol_s
         try:
             answer = self._connected.get(timeout=patience_s)
         except queue.Empty as exc:
@@ -315,7 +330,7 @@ class BrokerLink:
             reconnect_on_failure=False,
             **options,
         )
-        client.connect_timeout = _CONNECT_TIMEOUT_S
+        client.connect_timeout = self._waits.answer_s
         client.max_inflight_messages_set(WINDOW_MAX)
         if where.username is not None:
             client.username_pw_set(where.username, where.password)
