@@ -291,3 +291,32 @@ def forget(publisher: Publisher, broker: Broker) -> None:
     with connected(broker) as owner:
         for topic in owner.look(publisher.topics.everything(payload.sha256)):
             owner.publish(topic, b"", retain=True)
+
+
+def test_false_chunks_at_the_broker_are_found_and_replaced_and_missing_ones_left(
+    publisher: Publisher, guarded: Broker
+) -> None:
+    """Nobody asks for them: `serve` looks by itself."""
+    publisher.publish("clf", "1")
+    payload = payload_of(publisher)
+    topics = publisher.topics
+    everything = topics.everything(payload.sha256)
+    lied = [topics.chunk(payload.sha256, 0), topics.chunk(payload.sha256, 9)]
+    lied.append(topics.map_part(payload.sha256, 0))
+    gone = topics.chunk(payload.sha256, 3)
+    with connected(guarded) as owner:
+        owner.look(everything)
+        true = dict(owner.chunks)
+        for topic in lied:
+            owner.publish(topic, b"false", retain=True)
+        owner.publish(gone, b"", retain=True)
+        known = publisher.repo.settings
+        often = msgspec.structs.replace(known.serve, recheck_days=0.5 / 86_400)
+        settings_file.save(publisher.path, msgspec.structs.replace(known, serve=often))
+        with serving(publisher.path) as served:
+            line = served.wait_for("replaced_false", model="clf")
+        owner.chunks.clear()
+        owner.look(everything)
+    assert line["messages"] == len(lied)
+    assert owner.chunks == {topic: data for topic, data in true.items() if topic != gone}
+    assert len(served.of("replaced_false")) == 1

@@ -53,6 +53,15 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             description="The least that either of these two comes to, for small payloads.",
         ),
     ] = 4_000_000
+    recheck_days: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=36_500,
+            description="How often `serve` reads back what brokers keep of the offered payloads,"
+            " and replaces what is false; 0 for never.",
+        ),
+    ] = 1.0
 
     @property
     def told_topic(self) -> str:

@@ -66,6 +66,7 @@ EVERY: dict[str, str] = {
     "serve.device_day_payloads": "2.5",
     "serve.claimed_day_payloads": "100",
     "serve.day_min_bytes": "1000",
+    "serve.recheck_days": "0.5",
 }
 SHOWN = {"alarms.webhook.url": "https://alarms.example/***"}  # whoever knows its path may post
 

@@ -107,6 +107,7 @@ class Reader:
 
     Attributes:
         unflagged: messages that came without the retain flag, and so prove nothing.
+        false: topics under which the broker keeps other bytes.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class Reader:
         self._filters_a_packet = FILTERS_A_PACKET
         self._filters_held = FILTERS_HELD
         self.unflagged = 0
+        self.false: set[str] = set()
 
     def missing(self, items: Sequence[Item]) -> list[Item]:
         """Give those of the items that the broker does not keep, or keeps with other bytes.
@@ -277,6 +279,9 @@ class Reader:
             self.unflagged += 1
         elif message.data == item.read():
             window.came.add(message.topic)
+            self.false.discard(message.topic)
+        else:
+            self.false.add(message.topic)
 
 
 def read_one(link: ReadChannel, topic: str, waits: Waits) -> bytes | None:

@@ -3,6 +3,7 @@
 wants     decides which pieces are sent again, when, and how many (no I/O)
 turns     whose turn it is of those who wait (no I/O)
 budgets   how many bytes are sent again for whom in a day (no I/O)
+rechecks  looks now and then whether brokers keep what was published
 heard_wants  on which topics wants are heard, which of them count, and what must go
 notices   decides which notices a broker must hear again, and when (no I/O)
 catalog   what is offered now, and its bytes

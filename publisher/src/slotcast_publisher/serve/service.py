@@ -20,11 +20,13 @@ import msgspec
 from slotcast_publisher.delivery.broker_delivery import BrokerDelivery
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.broker_health import BrokerHealth
+from slotcast_publisher.serve.budgets import DAY_S
 from slotcast_publisher.serve.companion import Companion
 from slotcast_publisher.serve.kept_catalog import KeptCatalog
 from slotcast_publisher.serve.listener import Listener
 from slotcast_publisher.serve.log import Say
 from slotcast_publisher.serve.notices import AnnounceTimes, NoticeKind
+from slotcast_publisher.serve.rechecks import Rechecks
 from slotcast_publisher.serve.session import Session
 from slotcast_publisher.serve.wants import WantBounds
 from slotcast_publisher.settings import Broker
@@ -101,6 +103,14 @@ class Service:
             )
             for broker in brokers
         ]
+        self._rechecks = Rechecks(
+            brokers,
+            repo.path,
+            repo.topics,
+            lambda: self._kept.catalog,
+            say,
+            every_s=repo.settings.serve.recheck_days * DAY_S,
+        )
         self._companion = companion
         self._listeners = [
             Listener(broker, repo.path, companion, say, random.Random(rng.random()))  # noqa: S311
@@ -140,7 +150,7 @@ class Service:
         """What runs at the same time, by names of threads."""
         jobs = [(session.name, session.run) for session in self._sessions]
         jobs += [(f"listen {listener.name}", listener.run) for listener in self._listeners]
-        return [*jobs, ("tidy", self._tidy)]
+        return [*jobs, ("tidy", self._tidy), ("recheck", self._rechecks.run)]
 
     def _tidy(self, stop: threading.Event) -> None:
         """Take off the brokers, again and again, what nobody can need any more."""
