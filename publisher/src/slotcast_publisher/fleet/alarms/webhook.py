@@ -43,15 +43,6 @@ SECRET_MIN_CHARS: Final = 16
 """Shorter secrets are refused: whoever sees one post could try them all."""
 
 _SECRET_MAX_BYTES: Final = 4_096
-_WAITING_MAX: Final = 1_000
-"""The most posts that wait; the oldest goes first."""
-
-_RETRY_FIRST_S: Final = 1.0
-"""The bound in seconds of the first wait before a post is tried again."""
-
-_RETRY_CAP_S: Final = 300.0
-"""The bound in seconds of every wait."""
-
 _GIVEN_UP_S: Final = 86_400.0
 """The seconds after which a post is given up that was never taken."""
 
@@ -62,8 +53,6 @@ _AGAIN: Final = frozenset({408, 425, 429})
 """Statuses from 400 to 499 that say nothing against the post itself (RFC 9110, 15.5)."""
 
 _LINE_MAX_BYTES: Final = 8_192
-_CLOSE_S: Final = 2.0
-"""The seconds that a post which is under way has when the service ends."""
 
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (?P<code>[1-9][0-9]{2})(?: [^\r\n]*)?\r?\n")
 
@@ -185,6 +174,26 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+@dataclass(frozen=True, slots=True)
+class PostingBounds:
+    """How long is waited, and how much waits.
+
+    Attributes:
+        waiting_max: posts that wait; the oldest goes first.
+        retry_first_s: the bound in seconds of the first wait before a post is tried again.
+        retry_cap_s: the bound in seconds of every wait.
+        close_s: the seconds that a post which is under way has when the service ends.
+    """
+
+    waiting_max: int = 1_000
+    retry_first_s: float = 1.0
+    retry_cap_s: float = 300.0
+    close_s: float = 2.0
+
+
+USUAL_BOUNDS: Final = PostingBounds()
+
+
 class Poster:
     """Posts what it is given, in order; begin with `start`, end with `close`.
 
@@ -194,6 +203,7 @@ class Poster:
         say: the log.
         rng: jitter.
         now: the clock, seconds since 1970.
+        bounds: how long is waited, and how much waits.
 
     Raises:
         UsageError: the URL is none.
@@ -206,15 +216,20 @@ class Poster:
         say: Say,
         rng: random.Random,
         now: Callable[[], float] = time.time,
+        *,
+        bounds: PostingBounds = USUAL_BOUNDS,
     ) -> None:
+        self._bounds = bounds
         self._address = Address.parse(webhook.url or "")
         self._timeout_s = webhook.timeout_s
         self._secret = secret
         self._say = say
         self._now = now
-        self._waits = Backoff(rng, _RETRY_FIRST_S, _RETRY_CAP_S)
+        self._waits = Backoff(rng, bounds.retry_first_s, bounds.retry_cap_s)
         self._waiting: collections.deque[Post] = collections.deque()
-        self._taken: collections.deque[tuple[Any, float]] = collections.deque(maxlen=_WAITING_MAX)
+        self._taken: collections.deque[tuple[Any, float]] = collections.deque(
+            maxlen=bounds.waiting_max
+        )
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._is_failing = False
@@ -229,17 +244,18 @@ class Poster:
         """Have something posted; never waits. Past a bound, the oldest that waits is given up."""
         lost: Post | None = None
         with self._changed:
-            if len(self._waiting) >= _WAITING_MAX:
+            if len(self._waiting) >= self._bounds.waiting_max:
                 lost = self._waiting.popleft()
             self._waiting.append(post)
             self._changed.notify_all()
         if lost is not None:
-            self._say_lost(lost, f"more than {_WAITING_MAX} wait")
+            self._say_lost(lost, f"more than {self._bounds.waiting_max} wait")
 
     def done(self) -> list[tuple[Any, float]]:
         """Give keys of what is done with, taken or given up, and when; each is given once."""
         with self._changed:
-            taken, self._taken = list(self._taken), collections.deque(maxlen=_WAITING_MAX)
+            taken = list(self._taken)
+            self._taken.clear()
         return taken
 
     def close(self) -> None:
@@ -248,7 +264,7 @@ class Poster:
         with self._changed:
             self._changed.notify_all()
         if self._thread.is_alive():
-            self._thread.join(_CLOSE_S)
+            self._thread.join(self._bounds.close_s)
 
     # --- the thread -------------------------------------------------------------------------------
 

@@ -16,8 +16,13 @@ from typing import Any
 import pytest
 
 from slotcast_publisher.alarm_settings import Webhook
-from slotcast_publisher.fleet.alarms import webhook as webhook_module
-from slotcast_publisher.fleet.alarms.webhook import Address, Post, Poster, read_secret
+from slotcast_publisher.fleet.alarms.webhook import (
+    Address,
+    Post,
+    Poster,
+    PostingBounds,
+    read_secret,
+)
 from slotcast_schemas.errors import UsageError
 from tests.support.webhook_receiver import Receiver, receiving
 
@@ -31,16 +36,16 @@ def receiver() -> Iterator[Receiver]:
         yield found
 
 
-@pytest.fixture(autouse=True)
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhook_module, "_RETRY_FIRST_S", 0.01)
-    monkeypatch.setattr(webhook_module, "_RETRY_CAP_S", 0.02)
+HASTY = PostingBounds(retry_first_s=0.01, retry_cap_s=0.02)
 
 
 @contextmanager
-def posting(receiver: Receiver, url: str | None = None, **fields: Any) -> Iterator[Poster]:
+def posting(
+    receiver: Receiver, url: str | None = None, bounds: PostingBounds = HASTY, **fields: Any
+) -> Iterator[Poster]:
     webhook = Webhook(url=url or f"{receiver.url}/hook?for=alarms", **fields)
-    poster = Poster(webhook, SECRET, receiver.say, random.Random(1), lambda: NOW_S)
+    rng = random.Random(1)
+    poster = Poster(webhook, SECRET, receiver.say, rng, lambda: NOW_S, bounds=bounds)
     poster.start()
     yield poster
     poster.close()
@@ -135,17 +140,14 @@ def test_a_server_that_hangs_drips_or_babbles_is_left_after_the_time_limit(
     assert receiver.lines[0]["webhook"] == url.removeprefix("http://").rstrip("/")
 
 
-def test_nobody_waits_and_nothing_grows_while_nothing_is_taken(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(webhook_module, "_WAITING_MAX", 50)
+def test_nobody_waits_and_nothing_grows_while_nothing_is_taken(receiver: Receiver) -> None:
+    bounds = PostingBounds(waiting_max=50, close_s=0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-        with posting(receiver, url, timeout_s=60.0) as poster:
+        with posting(receiver, url, bounds, timeout_s=60.0) as poster:
             for number in range(500):
                 poster.post(post(number))
             assert len(poster._waiting) == 50
-            monkeypatch.setattr(webhook_module, "_CLOSE_S", 0.05)
     lost = [line["lost"]["number"] for line in receiver.lines if line["event"] == "webhook_lost"]
     assert lost == list(range(450))  # the oldest
 
