@@ -283,6 +283,9 @@ class SimDevice:
                     f"{runner.model}: chunk {action.index} is not the published one"
                 )
 
+    def map_stored(self, runner: ModelRunner, action: transfer_actions.StoreMap) -> None:
+        """The offer pins each part of a map."""
+
     def report(self, runner: ModelRunner) -> None:
         """Log what the status would say."""
         status = runner.core.status()

@@ -26,7 +26,7 @@ from typing import Final
 from tests.fleet_simulation import sweep as fleet_sweep
 from tests.simulation import sweep as device_sweep
 from tests.simulation.trial_sweep import sweep_trials
-from tests.soak import api, cuts, starts
+from tests.soak import api, cuts, hostile, starts
 from tests.soak.fuzzing import TARGETS
 from tests.support.sweeps import Total
 
@@ -59,6 +59,7 @@ class Soak:
     arm: str = ""
     stories: list[str] = field(default_factory=list)
     starts: list[starts.Result] = field(default_factory=list)
+    hostile: list[hostile.Result] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     def left_s(self, at_most_s: float) -> float:
@@ -163,6 +164,14 @@ class Soak:
         self.starts.append(result)
         self.failures += [f"python -m tests.soak.starts\n{text}" for text in result.failures]
 
+    def lie(self, turn: int, share_s: float) -> None:
+        """Have devices meet brokers that lie."""
+        del turn
+        first = self.first_seed + sum(result.seeds for result in self.hostile)
+        result = hostile.run(self.left_s(share_s), first)
+        self.hostile.append(result)
+        self.failures += [f"python -m tests.soak.hostile\n{text}" for text in result.failures]
+
     def emulate(self, turn: int, share_s: float) -> None:
         """Run whole updates on an emulated aarch64, once: each soak would do the same again."""
         del share_s
@@ -186,6 +195,7 @@ class Soak:
         lines += [f"requests to the API: {self.asked:,}"] if self.asked else []
         lines += [result.text() for result in self.cuts]
         lines += [result.text() for result in self.starts]
+        lines += [result.text() for result in self.hostile]
         lines += [self.arm] if self.arm else []
         lines += [f"canary story: {text}" for text in self.stories if text]
         lines += [f"kill -9: {self.kills}", f"fuzzed: {sum(self.fuzzed.values()):,} ({fuzzed})"]
@@ -209,6 +219,7 @@ def main() -> int:
             "kills",
             "canary",
             "starts",
+            "hostile",
             "arm",
         ],
         default=None,
@@ -225,6 +236,7 @@ def main() -> int:
         "kills": soak.kill,
         "canary": soak.tell_canary_stories,
         "starts": soak.start,
+        "hostile": soak.lie,
         "arm": soak.emulate,
     }
     chosen = [kinds[options.only]] if options.only else list(kinds.values())

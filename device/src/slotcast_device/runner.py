@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
-from slotcast_device.core.transfer.transfer_actions import StoreChunk
+from slotcast_device.core.transfer.transfer_actions import StoreChunk, StoreMap
 from slotcast_schemas.errors import (
     InternalError,
     OutOfMemory,
@@ -49,6 +49,9 @@ class Shell(Protocol):
 
     def chunk_stored(self, runner: ModelRunner, action: StoreChunk) -> None:
         """A chunk that was wanted is on disk."""
+
+    def map_stored(self, runner: ModelRunner, action: StoreMap) -> None:
+        """A part of a chunk map that was wanted is on disk."""
 
     def report(self, runner: ModelRunner) -> None:
         """The status has changed."""
@@ -144,6 +147,8 @@ class ModelRunner:
         self.files.carry_out(action)
         if isinstance(action, StoreChunk):
             self._shell.chunk_stored(self, action)
+        elif isinstance(action, StoreMap):
+            self._shell.map_stored(self, action)
 
 
 def unforeseen_error(exc: Exception) -> SlotcastError:

@@ -302,7 +302,8 @@ class DeviceShell:
             case MapTopic(payload, part):
                 self._feed_all(ev.MapArrived(payload, part, data), now)
             case NoticeTopic(name) if name in self._runners:
-                self._notices.notice_came()
+                is_asked = self._notices.notice_came(name)
+                self.connection.notice_came(len(data), is_asked=is_asked)
                 self.connection.state.works(now.wall_s)
                 self._runners[name].feed(ev.NoticeArrived(data), now)
             case DeviceTopic(device, "presence") if device == self._config.values.device:
@@ -326,8 +327,13 @@ class DeviceShell:
 
     def chunk_stored(self, runner: ModelRunner, action: transfer_actions.StoreChunk) -> None:
         """Remember that this connection brought something."""
-        del runner, action
-        self.connection.progressed()
+        del runner
+        self.connection.progressed(len(action.data))
+
+    def map_stored(self, runner: ModelRunner, action: transfer_actions.StoreMap) -> None:
+        """Remember that these bytes were wanted."""
+        del runner
+        self.connection.wanted_came(len(action.data))
 
     def report(self, runner: ModelRunner) -> None:
         """Publish the status at the end of this step, and log what is new."""
@@ -365,6 +371,8 @@ class DeviceShell:
                 link.publish(topic, wire.encode(want))
             case transfer_actions.LearnWildcards(messages_max):
                 self._wildcards_bring = messages_max
+            case act.LeaveBroker(error):
+                self.connection.leave(error)
 
     def _do_job(self, runner: ModelRunner, job: act.Job) -> None:
         """Run a job in a worker thread and tell the loop."""
@@ -385,6 +393,8 @@ class DeviceShell:
         """Keep what is to be said of the link; share its subscriptions where they are few."""
         if self._is_offline:
             return
+        if self.connection.state.look(now.mono_s):
+            self.reports.is_due = True
         if self._wildcards_bring is not None:
             self.connection.learn_wildcards(self._wildcards_bring)
             self._wildcards_bring = None

@@ -160,6 +160,24 @@ class PacketLimit(TransferFailed):
     reason = Reason.PACKET_LIMIT
 
 
+class Stalled(TransferFailed):
+    """What was asked for does not come from this broker; another one may have it."""
+
+    reason = Reason.STALLED
+
+
+class ProtocolViolation(TransferFailed):
+    """The broker sent what MQTT forbids it to send, or more than it was told to."""
+
+    reason = Reason.PROTOCOL_VIOLATION
+
+
+class UselessTraffic(TransferFailed):
+    """The broker sent far more than was asked for."""
+
+    reason = Reason.USELESS_TRAFFIC
+
+
 class ChunkCorrupt(TransferFailed):
     """A chunk whose bytes differ from the signed chunk map; it was dropped, not written."""
 

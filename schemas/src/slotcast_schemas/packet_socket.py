@@ -7,7 +7,10 @@ QoS 0 and 1 apart and acknowledges it, and leaves all other packets to paho. All
 packets are taken is gathered and leaves together.
 
 It also bounds what a sender can make a reader hold, for which MQTT 3.1.1 has no word: of a message
-above the bound the head is kept, too large still for any reader, and the rest is dropped.
+above the bound the head is kept, too large still for any reader, and the rest is dropped. Where the
+bound was announced (MQTT 5), or the message is larger than what the reader would still drop, the
+connection ends before the body is read. So it does for a packet that no broker may send us: we
+never ask for QoS 2, and never publish with it.
 
 The device drives paho from its own loop (`link`), the publisher from paho's thread (`broker_link`).
 """
@@ -43,9 +46,19 @@ _DUP_AND_RETAIN: Final = 0x09
 """That, and the one that says that it is sent again."""
 _LENGTH_MAX_BYTES: Final = 4
 """The most bytes of a packet's length (MQTT 5, 1.5.5)."""
+_ANSWERS: Final = frozenset({0x20, 0x40, 0x90, 0xB0, 0xD0, 0xE0})
+"""The first bytes of all packets but PUBLISH that a broker may send here: CONNACK, PUBACK, SUBACK,
+UNSUBACK, PINGRESP, DISCONNECT. PUBREC, PUBREL and PUBCOMP are of QoS 2, AUTH must be asked for."""
+_ANSWER_MAX_BYTES: Final = 64 * 1024
+"""The most bytes of such a packet: its reason codes, and what MQTT 5 lets a broker say to people.
+"""
 _PUBACK: Final = b"\x40\x02"
 """How a PUBACK begins; two bytes more, the packet's identifier, mean success in both versions
 (3.4.2.1)."""
+
+
+class ForbiddenPacket(ConnectionError):
+    """The other side sent what MQTT forbids it to send, or more than it was told to."""
 
 
 class Publication(msgspec.Struct, frozen=True, gc=False):
@@ -72,17 +85,30 @@ class PacketSocket:
     Attributes:
         received_bytes: all that ever came.
         sent_bytes: all that ever left.
+        packets: how many packets were taken.
+        dropped_max_bytes: what may yet be dropped of messages above the bound; None is no bound.
 
     Args:
         real: the connection.
         packet_max_bytes: what is kept of one packet.
         has_properties: whether a PUBLISH carries them, as in MQTT 5.
+        is_bound_announced: whether the other side was told that bound.
     """
 
-    def __init__(self, real: socket.socket, packet_max_bytes: int, *, has_properties: bool) -> None:
+    def __init__(
+        self,
+        real: socket.socket,
+        packet_max_bytes: int,
+        *,
+        has_properties: bool,
+        is_bound_announced: bool = False,
+    ) -> None:
         self.real = real
         self.received_bytes = 0
         self.sent_bytes = 0
+        self.packets = 0
+        self.dropped_max_bytes: int | None = None
+        self._is_bound_announced = is_bound_announced
         self._packet_max_bytes = packet_max_bytes
         self._has_properties = has_properties
         self._came = bytearray(READ_BYTES)
@@ -158,18 +184,43 @@ class PacketSocket:
         skipped = min(self._skip_bytes, self._end - self._begin)
         self._begin += skipped
         self._skip_bytes -= skipped
+        if self._begin == self._end or not self._is_allowed(self._came[self._begin]):
+            return
         length, place = self._read_varint(self._begin + 1, self._end)
-        if length < 0:
+        if length < 0 or not self._is_length_allowed(length):
             return
         kept = min(length, self._packet_max_bytes)
-        if kept < length and not self._is_publish():
-            self._failure = ConnectionError(
-                f"expected packets of at most {self._packet_max_bytes} bytes, got {length}"
-            )
-        elif self._end - place >= kept:
+        if self._end - place >= kept:
             self._body, self._packet_end, self._over_bytes = place, place + kept, length - kept
         elif place + kept > len(self._came):
             self._make_room(place - self._begin + kept)
+
+    def _is_allowed(self, head: int) -> bool:
+        """Whether a broker may send us a packet that begins so; of any other no more is read."""
+        if head in _ANSWERS or self._is_publish():
+            return True
+        self._failure = ForbiddenPacket(
+            f"expected an answer, or a PUBLISH of QoS 0 or 1, got a packet that begins with"
+            f" 0x{head:02x}"
+        )
+        return False
+
+    def _is_length_allowed(self, length: int) -> bool:
+        """Whether a packet may have so many bytes; known before they are read."""
+        bound = self._packet_max_bytes
+        if not self._is_publish():
+            bound = min(bound, _ANSWER_MAX_BYTES)
+        elif not self._is_bound_announced:
+            bound = length if self.dropped_max_bytes is None else bound + self.dropped_max_bytes
+        if length <= bound:
+            return True
+        self._failure = ForbiddenPacket(f"expected packets of at most {bound} bytes, got {length}")
+        return False
+
+    @property
+    def forbidden(self) -> str:
+        """What the other side sent that it must not; empty if nothing."""
+        return str(self._failure) if isinstance(self._failure, ForbiddenPacket) else ""
 
     def _read_varint(self, place: int, end: int) -> tuple[int, int]:
         """Read a variable byte integer (MQTT 5.0, 1.5.5): value and end; -1 if it is not whole."""
@@ -181,7 +232,7 @@ class PacketSocket:
             value |= (byte & 0x7F) << 7 * count
             if byte == byte & 0x7F:
                 return value, place + count + 1
-        self._failure = ConnectionError("expected a length of at most four bytes, got more")
+        self._failure = ForbiddenPacket("expected a length of at most four bytes, got more")
         return -1, place
 
     def _is_publish(self) -> bool:
@@ -222,7 +273,7 @@ class PacketSocket:
         try:
             taken = self._read_publication()
         except (IndexError, ValueError) as exc:  # UnicodeDecodeError is one
-            self._failure = ConnectionError(f"a PUBLISH cannot be read: {exc}")
+            self._failure = ForbiddenPacket(f"a PUBLISH cannot be read: {exc}")
             return None
         self._drop_packet()
         return taken
@@ -239,13 +290,18 @@ class PacketSocket:
         if data > end:
             raise ValueError(f"expected a header within {end - self._body} bytes, got a longer one")
         packet_id = int.from_bytes(came[topic_end : topic_end + 2]) if is_qos1 else None
+        if packet_id == 0:
+            raise ValueError("expected a packet identifier from 1 on, got 0")
         with memoryview(came) as view:
             name, content = str(view[topic:topic_end], "utf-8"), bytes(view[data:end])
             return Publication(name, content, packet_id, bool(head & _RETAIN))
 
     def _drop_packet(self) -> None:
+        self.packets += 1
         self._begin, self._packet_end = self._packet_end, 0
         self._skip_bytes, self._over_bytes = self._over_bytes, 0
+        if self.dropped_max_bytes is not None:
+            self.dropped_max_bytes = max(0, self.dropped_max_bytes - self._skip_bytes)
         self._is_offered = False
 
     def recv(self, size: int) -> bytes:

@@ -189,6 +189,16 @@ class Reason(StrEnum):
         Actor.NETWORK,
         "The broker takes no packets of the size that the payload needs.",
     )
+    PROTOCOL_VIOLATION = (
+        "protocol_violation",
+        Actor.NETWORK,
+        "The broker sent what MQTT forbids it to send, or more than it was told to.",
+    )
+    USELESS_TRAFFIC = (
+        "useless_traffic",
+        Actor.NETWORK,
+        "The broker sent far more than was asked for.",
+    )
     CHUNK_CORRUPT = (
         "chunk_corrupt",
         Actor.NETWORK,

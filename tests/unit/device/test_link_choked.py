@@ -13,7 +13,7 @@ from paho.mqtt.enums import MQTTErrorCode
 
 from slotcast_device.config import DeviceConfig
 from slotcast_device.core.transfer.broker_limits import Refusal
-from slotcast_device.link.link import Link
+from slotcast_device.link.link import Accepted, Link
 from slotcast_device.link.paho_client import Client
 from slotcast_schemas.packet_socket import GATHERED_MAX_BYTES, PacketSocket
 from tests.support.mqtt_packets import remaining_length
@@ -66,7 +66,9 @@ def _link(folder: Path, ours: socket.socket, listener: Taken) -> Link:
     client.loop_write.return_value = MQTTErrorCode.MQTT_ERR_SUCCESS
     client.socket.return_value = PacketSocket(ours, 1 << 20, has_properties=True)
     broker = config.values.brokers[0]
-    return Link(broker, config, "slotcast-d1", "5", None, listener, client=client)
+    made = Link(broker, config, "slotcast-d1", "5", None, listener, client=client)
+    made.accepted = Accepted("5", credit_chunks=1)
+    return made
 
 
 def test_while_no_receipt_is_taken_the_device_waits_to_write_and_for_nothing_else(

@@ -15,6 +15,7 @@ from slotcast_device.core.transfer import transfer_actions
 if TYPE_CHECKING:
     from slotcast_device.core.plan import Facts, Install
     from slotcast_device.core.state import ModelState, SlotName, SlotRecord
+    from slotcast_schemas.errors import TransferFailed
     from slotcast_schemas.messages import Release
     from slotcast_schemas.messages.offer import Payload
     from slotcast_schemas.messages.status import Check
@@ -154,11 +155,21 @@ class Answer:
 
 Job = Inspect | Verify | OpenSpool | ScanSpool | Build | ProbeSlot | Watch | CheckSlot | AskHook
 """What takes long: at most one at a time for each model."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveBroker:
+    """Go to another broker of the list, if there is one: this one gives nothing that is true."""
+
+    error: TransferFailed
+
+
 Order = (
     transfer_actions.Subscribe
     | transfer_actions.Unsubscribe
     | transfer_actions.PublishWant
     | transfer_actions.LearnWildcards
+    | LeaveBroker
 )
 """What goes to the broker."""
 

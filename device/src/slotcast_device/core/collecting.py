@@ -14,8 +14,9 @@ from slotcast_device.core.model_status import progress_of
 from slotcast_device.core.transfer import transfer_actions
 from slotcast_device.core.transfer.broker_limits import Allowance
 from slotcast_device.core.transfer.credit import Credit
-from slotcast_device.core.transfer.transfer import Transfer
+from slotcast_device.core.transfer.transfer import PATIENCE_S, Transfer
 from slotcast_device.core.transfer_progress import TransferWatch
+from slotcast_schemas.errors import Stalled
 
 if TYPE_CHECKING:
     import random
@@ -215,15 +216,19 @@ class Collecting:
         fetch = self.transfer
         if fetch is None or fetch.payload.sha256 != event.payload:
             return []
+        before = fetch.counters.verified_bytes
         actions = self._translate(fetch.receive_chunk(event.index, event.data, now.mono_s), now)
-        return self._watch.something_came() + actions
+        is_progress = fetch.counters.verified_bytes > before
+        return (self._watch.something_came() if is_progress else []) + actions
 
     def _map_arrived(self, event: ev.MapArrived, now: Now) -> list[Action]:
         fetch = self.transfer
         if fetch is None or fetch.payload.sha256 != event.payload:
             return []
+        before = len(fetch.maps)
         actions = self._translate(fetch.receive_map(event.part, event.data, now.mono_s), now)
-        return self._watch.something_came() + actions
+        is_progress = len(fetch.maps) > before
+        return (self._watch.something_came() if is_progress else []) + actions
 
     def _bytes_arrived(self, now: Now) -> None:
         if self.transfer is not None:
@@ -255,6 +260,7 @@ class Collecting:
         if fetch is not None and fetch.deadline_s is not None and fetch.deadline_s <= now.mono_s:
             actions += self._translate(fetch.timeout(now.mono_s), now)
             actions += self._watch.note_stall(fetch)
+            actions += self._leave_if_idle(fetch, now)
         if self._sync_s is not None and self._sync_s <= now.mono_s:
             self._sync_s = now.mono_s + SYNC_EVERY_S
             actions.append(act.SyncSpool())
@@ -264,6 +270,14 @@ class Collecting:
                 self._watch.measure_rate(fetch, now)
             actions.append(act.PublishStatus())
         return actions
+
+    def _leave_if_idle(self, fetch: Transfer, now: Now) -> list[Action]:
+        """Have another broker tried where this one gives nothing of what is asked for."""
+        idle_s = fetch.idle_s(now.mono_s)
+        if not self._is_link_up or idle_s <= PATIENCE_S:
+            return []
+        text = f"nothing that was asked for came for {idle_s:.0f} s"
+        return [act.LeaveBroker(Stalled(text))]
 
     def _translate(
         self, actions: Sequence[transfer_actions.TransferAction], now: Now

@@ -25,6 +25,7 @@ from slotcast_device.core.mending import Mending
 from slotcast_device.core.model_status import model_status
 from slotcast_device.core.notice_box import NoticeBox
 from slotcast_device.core.notice_review import NoticeReview
+from slotcast_device.core.notice_writes import NoticeWrites
 from slotcast_device.core.record import UpdateRecord
 from slotcast_device.core.recovery import Findings, open_and_save, open_anyway, recover
 from slotcast_device.core.signed_time import SignedTime
@@ -100,10 +101,12 @@ class ModelCore:
         self._review = NoticeReview(
             self._record, self._box, self._switching, self._installation, self._time, device
         )
+        self._writes = NoticeWrites()
         self._by_hand = ByHand(self._record, self._box, self._switching, self._installation)
         self._is_ready = False
         self._is_start = True  # nothing of the durable state was read yet by this process
         self._verifying: act.Verify | None = None  # it runs, whether or not it still counts
+        self._signed_s = 0  # what was signed last of what was let through
         self._is_unsaved = False  # an ending is known here that is not durable yet
 
     # --- what the shell asks --------------------------------------------------------------
@@ -116,7 +119,12 @@ class ModelCore:
     @property
     def deadline_s(self) -> float | None:
         """When `Tick` is due, on the monotonic clock."""
-        due = (self._installation.deadline_s, self._agenda.deadline_s, self._time.deadline_s)
+        due = (
+            self._installation.deadline_s,
+            self._agenda.deadline_s,
+            self._time.deadline_s,
+            self._writes.deadline_s,
+        )
         return min((d for d in due if d is not None), default=None)
 
     @property
@@ -177,7 +185,10 @@ class ModelCore:
 
     def stop(self, now: Now) -> list[Action]:
         """End in order: keep what a trial has come to; the start that follows is no restart."""
-        return self._switching.stop(now) if self._is_ready else []
+        if not self._is_ready:
+            return []
+        held = [act.Save(self._record.state)] if self._writes.is_holding else []
+        return [*held, *self._switching.stop(now)]
 
     def handle(self, event: Event, now: Now) -> list[Action]:
         """Take an event, give what to do, in order."""
@@ -186,6 +197,8 @@ class ModelCore:
             actions = self._dispatch(event, now)
         except IllegalMove as exc:
             actions = self._keep_state(before, job, exc, now)
+        if self._writes.is_holding and any(isinstance(action, act.Save) for action in actions):
+            self._writes.written()
         return actions + (self._inspect_again() or self._look_at_next_notice())
 
     def _keep_state(
@@ -273,6 +286,9 @@ class ModelCore:
 
     def _handle_tick(self, now: Now) -> list[Action]:
         actions = self._installation.collecting.tick(now) + self._time.tick(now)
+        held = self._writes.due(now) if self._is_ready else None
+        if held is not None:
+            actions += held + self._record.save()
         return actions + self._wake_up(now) if self._agenda.take_wake(now) else actions
 
     def _wake_up(self, now: Now) -> list[Action]:
@@ -324,7 +340,7 @@ class ModelCore:
             case act.Inspect(), Findings() as found:
                 return self._recovered(found, now)
             case act.Verify(), act.NoticeVerified() as verified:
-                return self._review.verified(verified, now)
+                return self._pace(self._review.verified(verified, now), now)
             case act.OpenSpool(), act.Spooled() as spooled:
                 return self._installation.spool_open(spooled, now)
             case act.ScanSpool(), set() as present:
@@ -341,12 +357,19 @@ class ModelCore:
                 return self._installation.owner_answered(asked, answer, now)
         raise TypeError(f"{type(job).__name__} gave a {type(result).__name__}")
 
+    def _pace(self, actions: list[Action], now: Now) -> list[Action]:
+        """Have the outcome of a notice wait, if too many came; never one that is newly signed."""
+        if self._record.state.signed_time > self._signed_s:
+            self._signed_s = self._record.state.signed_time
+            return actions
+        return self._writes.pace(actions, now)
+
     def _job_failed(self, job: Job, error: SlotcastError, now: Now) -> list[Action]:
         match job:
             case act.Inspect():
                 return self._unreadable(error, now)
             case act.Verify():
-                return self._review.refuse(error, now)
+                return self._pace(self._review.refuse(error, now), now)
             case act.Build() if isinstance(error, (PayloadCorrupt, WrongBase)):
                 return self._try_another_payload(error, now)
             case act.CheckSlot():
@@ -420,4 +443,6 @@ class ModelCore:
         self._agenda.retry_later(now)
         self._mending.look_for_another()
         said = act.Log("error", f"failed: {error.reason}: {error}")
+        if isinstance(error, ChunkCorrupt):  # another broker may have the true one
+            actions.append(act.LeaveBroker(error))
         return [*actions, said, act.PublishStatus(), act.Save(record.state)]

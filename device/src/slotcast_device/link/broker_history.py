@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from slotcast_schemas.backoff import Backoff
-from slotcast_schemas.errors import IdInUse, LinkDown
+from slotcast_schemas.errors import IdInUse, LinkDown, ProtocolViolation, UselessTraffic
 
 if TYPE_CHECKING:
     import random
@@ -35,6 +35,12 @@ IN_USE_CAP_FACTOR: Final = 5
 """How many times longer than for a lost link the wait becomes where another device has this id."""
 MUTED_MAX: Final = 64
 """The most topics of one broker that are remembered because it hung up on them."""
+SHUNNED_FIRST_S: Final = 60.0
+"""The first of the waits in seconds for which a broker is left alone that misbehaved; they grow."""
+SHUNNED_CAP_S: Final = 3600.0
+"""The longest of these waits, an hour."""
+SHUNNED_FOR: Final = (ProtocolViolation, UselessTraffic)
+"""The errors for which a broker is left alone: no honest one does that."""
 MUTED_S: Final = 3600.0
 """The seconds for which nothing is published on a topic that a broker hangs up on."""
 
@@ -66,6 +72,8 @@ class BrokerHistory:
         self._quick_ends: dict[str, int] = {}
         self._muted: dict[str, dict[str, float]] = {}  # by broker and topic, until when
         self._blamed: dict[str, Counter[str]] = {}
+        self._shunned: dict[str, Backoff] = {}
+        self._shunned_until_s: dict[str, float] = {}
 
     # --- how to make the next one -------------------------------------------------------------
 
@@ -93,6 +101,19 @@ class BrokerHistory:
         factor = IN_USE_CAP_FACTOR if reason == IdInUse.reason else 1
         made = Backoff(self._rng, timing.reconnect_first_s, factor * timing.reconnect_cap_s)
         return self._waits.setdefault(reason, made).next_s()
+
+    # --- brokers that misbehaved --------------------------------------------------------------
+
+    def shun(self, name: str, now_s: float) -> float:
+        """Leave a broker alone for a while; give until when."""
+        made = Backoff(self._rng, SHUNNED_FIRST_S, SHUNNED_CAP_S)
+        wait = self._shunned.setdefault(name, made)
+        self._shunned_until_s[name] = now_s + max(wait.next_s(), SHUNNED_FIRST_S / 2)
+        return self._shunned_until_s[name]
+
+    def shunned_until_s(self, name: str) -> float:
+        """Give until when a broker is left alone; a time that has passed if it is not."""
+        return self._shunned_until_s.get(name, 0.0)
 
     # --- what became of one -------------------------------------------------------------------
 
@@ -130,6 +151,9 @@ class BrokerHistory:
             has_progress: whether it brought a chunk.
             is_lost: whether it ended without a word.
         """
+        shunned = self._shunned.get(name)
+        if is_lost and shunned is not None and lasted_s > 2 * shunned.bound_s:
+            shunned.reset()
         for reason, wait in self._waits.items():
             is_worth_it = has_progress and reason == LinkDown.reason
             if is_worth_it or lasted_s > max(_STABLE_S, 2 * wait.bound_s):

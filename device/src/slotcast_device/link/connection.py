@@ -8,6 +8,9 @@ than they do, and, where the link was only lost, after one that brought a chunk.
 A broker that does not take the connection as the device likes best is asked otherwise: in the older
 protocol, without a retained last will. What it was found to allow is in the book. Who is
 told what on a new connection is the agent's business.
+
+All that comes is metered. A broker that sends more than its budget of what nobody wants, or what
+MQTT forbids, is left alone for a while that grows; the others of the list serve meanwhile.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from slotcast_device.core.broker_budget import BrokerBudget
 from slotcast_device.core.transfer.broker_limits import (
     FAILED,
     RETAIN_NOT_SUPPORTED,
@@ -32,7 +36,7 @@ from slotcast_device.core.transfer.broker_limits import (
     after_ending,
     after_refusal,
 )
-from slotcast_device.link.broker_history import BrokerHistory
+from slotcast_device.link.broker_history import SHUNNED_FOR, BrokerHistory
 from slotcast_device.link.link import Link
 from slotcast_device.link.link_state import LinkState
 from slotcast_device.link.presence import OwnPresence, id_in_use
@@ -40,6 +44,7 @@ from slotcast_schemas.errors import (
     BrokerRefused,
     LinkDown,
     TransferFailed,
+    UselessTraffic,
 )
 
 if TYPE_CHECKING:
@@ -97,6 +102,8 @@ class Connection:
         self._has_progress = False
         self._may_be_quota = True
         self._earlier = Traffic()
+        self._budgets: dict[str, BrokerBudget] = {}
+        self._metered = (0, 0)  # bytes and packets of this connection that its budget knows of
         self.link: Link | None = None
         self.is_up = False
         self.last_error: TransferFailed | None = None
@@ -117,9 +124,38 @@ class Connection:
         """When the next try is due; None while there is a connection."""
         return None if self.link is not None else self._next_s
 
-    def progressed(self) -> None:
-        """A chunk came: the link is worth being made anew soon when it is lost."""
+    @property
+    def useless_bytes(self) -> int:
+        """What came of all brokers that nobody wanted."""
+        return sum(budget.useless_bytes for budget in self._budgets.values())
+
+    def progressed(self, size_bytes: int = 0) -> None:
+        """A chunk that was missing came: the link is worth being made anew soon when it is lost."""
         self._has_progress = True
+        self.wanted_came(size_bytes)
+
+    def wanted_came(self, size_bytes: int) -> None:
+        """A message of so many bytes came that was wanted."""
+        if self.link is not None:
+            self._budget(self.link).wanted(size_bytes)
+
+    def notice_came(self, size_bytes: int, *, is_asked: bool) -> None:
+        """A notice came: the one that a subscription asked for, or another."""
+        if self.link is None:
+            return
+        if is_asked:
+            self._budget(self.link).asked_notice_came(size_bytes)
+        else:
+            self._budget(self.link).unasked_notice_came(time.monotonic())
+
+    def leave(self, error: TransferFailed) -> None:
+        """Go to another broker, if there is one: this one does not give what is true."""
+        if self.link is not None and self.link.error is None and self._has_others:
+            self.link.error = error
+
+    @property
+    def _has_others(self) -> bool:
+        return len(self._config.values.brokers) > 1
 
     # --- the loop's turns ---------------------------------------------------------------------
 
@@ -159,13 +195,31 @@ class Connection:
 
     def _serve_socket(self, link: Link, *, readable: bool) -> None:
         if readable or link.has_buffered():
+            link.drop_at_most(self._budget(link).left_bytes(time.monotonic()))
             link.read()
+            self._meter(link)
             if self.is_up and link.has_part:
                 self._listener.bytes_arrived()
         if link.socket is not None and link.wants_write:
             link.write()
         if link.socket is not None:
             link.keep_alive()
+
+    def _budget(self, link: Link) -> BrokerBudget:
+        credit_chunks = self._config.values.policy.credit_max_chunks
+        return self._budgets.setdefault(link.broker.name, BrokerBudget(credit_chunks))
+
+    def _meter(self, link: Link) -> None:
+        """Count what came; hang up once too much of it was wanted by nobody."""
+        size_bytes, packets = self._metered
+        self._metered = (link.received_bytes, link.packets)
+        budget, now_s = self._budget(link), time.monotonic()
+        budget.came(link.received_bytes - size_bytes, link.packets - packets, now_s)
+        if budget.is_spent(now_s) and link.error is None:
+            link.error = UselessTraffic(
+                f"{link.broker.name}: it sent too much that nobody asked for:"
+                f" {budget.useless_bytes} of {budget.received_bytes} bytes so far"
+            )
 
     def check(self) -> None:
         """Notice that a connection was taken, or is gone."""
@@ -190,6 +244,7 @@ class Connection:
     def _connect(self) -> None:
         brokers = self._config.values.brokers
         broker = brokers[self._broker_index % len(brokers)]
+        self._metered = (0, 0)
         limits = self._book.of(broker.name)
         version, retained = self._history.way(broker, limits)
         try:
@@ -209,6 +264,8 @@ class Connection:
             self._wait_after_loss(broker, exc)
             return
         self.link = link
+        if self._history.shunned_until_s(broker.name):
+            self._budget(link).tried_again(time.monotonic())
 
     def _connection_made(self, link: Link) -> None:
         broker, accepted = link.broker, link.accepted
@@ -288,7 +345,7 @@ class Connection:
             return
         error = BrokerRefused(f"{refusal.text}; check its access rules")
         self.trouble(error)
-        if len(self._config.values.brokers) > 1:
+        if self._has_others:
             link.error = error
 
     def trouble(self, error: TransferFailed) -> None:
@@ -331,6 +388,8 @@ class Connection:
         if was_up:
             self._listener.connection_lost()
             error, asks_otherwise = self._learn_from_end(link, ending, error)
+        elif isinstance(error, SHUNNED_FOR):
+            asks_otherwise = False
         else:
             asks_otherwise = self._learn_from_hang_up(link)
         if asks_otherwise:
@@ -409,12 +468,30 @@ class Connection:
 
     def _wait_after_loss(self, broker: BrokerConfig, error: TransferFailed) -> None:
         self.last_error = error
-        self._broker_index += 1
-        wait_s = self._history.wait_s(error.reason)
-        self._next_s = time.monotonic() + wait_s
+        now_s = time.monotonic()
+        if isinstance(error, SHUNNED_FOR):
+            until_s = self._history.shun(broker.name, now_s)
+            self.state.left(broker.name, error, until_s)
+        self._next_s = self._choose_next_broker(now_s + self._history.wait_s(error.reason))
+        wait_s = self._next_s - now_s
         level = logging.WARNING if isinstance(error, LinkDown) else logging.ERROR
         _LOG.log(level, "%s: %s; trying again in %.1f s", error.reason, error, wait_s)
         self.state.lost(broker.name, error, time.monotonic(), int(self._wall_clock()))
+
+    def _choose_next_broker(self, next_s: float) -> float:
+        """Take the next broker that is not left alone by then, else the first to be tried again.
+
+        Returns:
+            When to try it.
+        """
+        brokers = self._config.values.brokers
+        turn = [self._broker_index + 1 + step for step in range(len(brokers))]
+        free_s = {
+            at: max(next_s, self._history.shunned_until_s(brokers[at % len(brokers)].name))
+            for at in turn
+        }
+        self._broker_index = min(turn, key=lambda at: free_s[at])
+        return free_s[self._broker_index]
 
     # --- presence -----------------------------------------------------------------------------
 

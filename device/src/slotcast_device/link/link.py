@@ -13,6 +13,7 @@ import logging
 import select
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.exception import MQTTException
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -32,7 +34,13 @@ from slotcast_device.core.transfer.broker_limits import (
 from slotcast_device.link.outbox import Outbox
 from slotcast_device.link.paho_client import make_client
 from slotcast_device.link.presence import id_in_use
-from slotcast_schemas.errors import BrokerRefused, LinkDown, TransferFailed
+from slotcast_schemas.errors import (
+    BrokerRefused,
+    LinkDown,
+    ProtocolViolation,
+    Stalled,
+    TransferFailed,
+)
 from slotcast_schemas.packet_socket import PacketSocket
 
 if TYPE_CHECKING:
@@ -42,11 +50,26 @@ if TYPE_CHECKING:
 
 READS_MAX: Final = 64
 """The most packets that are taken before the loop looks at anything else."""
+READ_MAX_BYTES: Final = 1024 * 1024
+"""The bytes after which it does so too, and counts what came."""
 RECEIPTS_TOGETHER: Final = 8
 """The number of packets whose receipts leave in one send: well below the 20 that Mosquitto has
 under way."""
 GOODBYE_WAIT_S: Final = 1.0
 """The seconds to wait for the receipt of the farewell before the connection is let go of."""
+PART_MAX_S: Final = 600.0
+"""The seconds within which a packet that has begun to come must be whole: a chunk of the usual size
+at 55 bytes a second, one of the largest at 212."""
+_UNREADABLE: Final = (
+    MQTTException,
+    struct.error,
+    ValueError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+)
+"""What paho raises for a packet that is cut short, or has properties or codes that it does not know
+(2.1, by trying it)."""
 _HINTS: Final = {
     0x9B: "it offers no QoS 1, which is needed",
     0x85: "it does not take this device's id as a client id",
@@ -110,6 +133,7 @@ class Link:
         self._closed_code: int | None = None
         self._answer_due_s = 0.0
         self._opened: PacketSocket | None = None  # counts on when paho has let go of it
+        self._part: tuple[int, float] | None = None  # how many came before it, and since when
         self._is_v5 = version == "5"
         self._config = config
         self._client = client or make_client(broker, config, client_id, is_v5=self._is_v5)
@@ -170,6 +194,17 @@ class Link:
         return 0 if self._opened is None else self._opened.sent_bytes
 
     @property
+    def packets(self) -> int:
+        """How many packets came over this connection."""
+        return 0 if self._opened is None else self._opened.packets
+
+    def drop_at_most(self, size_bytes: int) -> None:
+        """Read no more than this of a message above the bound, where MQTT has no word for it."""
+        found = self._packets
+        if found is not None:
+            found.dropped_max_bytes = size_bytes
+
+    @property
     def poll_events(self) -> int:
         """What to wait for on the socket, as `select.poll` has it."""
         found = self._packets
@@ -187,15 +222,18 @@ class Link:
         packets = self._packets
         before = 0 if packets is None else packets.received_bytes
         for _ in range(READS_MAX // RECEIPTS_TOGETHER):
-            if not self._read_some():
+            if not self._read_some(before + READ_MAX_BYTES):
                 break
         if packets is not None and packets.received_bytes > before:
             self._client.note_bytes()
         if self._packets is not None:  # it may have ended meanwhile
             self._packets.acknowledge_at_once()  # Linux forgets it, tcp(7)
 
-    def _read_some(self) -> bool:
-        """Take a few packets, then send their receipts; False once nothing more has come."""
+    def _read_some(self, until_bytes: int) -> bool:
+        """Take a few packets, then send their receipts; False once nothing more has come.
+
+        Not so many that more than `until_bytes` have come on this connection.
+        """
         found = self._packets
         if found is None:
             return False
@@ -203,18 +241,39 @@ class Link:
             for _ in range(RECEIPTS_TOGETHER):
                 if not (found.fill() and self._take(found)):
                     break
+                if found.received_bytes > until_bytes:
+                    break
         self._flush()
-        return self.error is None and found.has_packet()
+        is_enough = found.received_bytes > until_bytes
+        return self.error is None and found.has_packet() and not is_enough
 
     def _take(self, packets: PacketSocket) -> bool:
         """Take the packet that came; the receipt of a message follows once it is dealt with."""
         came = packets.publication()
+        forbidden = packets.forbidden
+        if came is not None and self.accepted is None:
+            forbidden = "expected a CONNACK first, got a PUBLISH"
+        if forbidden:
+            self._note_violation(forbidden)
+            return False
         if came is None:
-            return self._note_result(self._client.loop_read())
+            return self._give_to_paho()
         self._on_message(came.topic, came.data)
         if came.packet_id is not None:
             packets.acknowledge(came.packet_id)
         return True
+
+    def _give_to_paho(self) -> bool:
+        """Have paho take a packet; it raises for one that it cannot read."""
+        try:
+            return self._note_result(self._client.loop_read())
+        except _UNREADABLE as exc:
+            self._note_violation(f"a packet cannot be read: {type(exc).__name__}: {exc}"[:300])
+            return False
+
+    def _note_violation(self, text: str) -> None:
+        if self.error is None:
+            self.error = ProtocolViolation(f"{self.broker.name}: not MQTT as agreed: {text}")
 
     def write(self) -> None:
         """Send what waits."""
@@ -264,10 +323,23 @@ class Link:
         """
         self._note_result(self._client.loop_misc())
         self._outbox.look_for_unanswered()
+        self._watch_part(time.monotonic())
         if self.accepted is None and self.error is None and time.monotonic() > self._answer_due_s:
             self.error = LinkDown(
                 f"{self.broker.name}: no answer to CONNECT (MQTT {self.version}) within"
                 f" {self._config.values.timing.connect_timeout_s:g} s"
+            )
+
+    def _watch_part(self, now_s: float) -> None:
+        """Hang up where a packet has begun to come and does not end."""
+        if not self.has_part:
+            self._part = None
+        elif self._part is None or self._part[0] != self.packets:
+            self._part = (self.packets, now_s)
+        elif now_s - self._part[1] > PART_MAX_S and self.error is None:
+            self.error = Stalled(
+                f"{self.broker.name}: a packet began to come and was not whole within"
+                f" {PART_MAX_S:g} s"
             )
 
     def close(self, farewell: tuple[str, bytes] | None = None) -> None:
@@ -375,6 +447,9 @@ class Link:
         properties: Properties | None,
     ) -> None:
         del client, userdata, flags
+        if self.accepted is not None:
+            self._note_violation("expected one CONNACK, got another")
+            return
         if reason.is_failure:
             self.refused_code = reason.value
             hint = _HINTS.get(reason.value, "check user, password, certificate and its rights")

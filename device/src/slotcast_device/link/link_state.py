@@ -24,6 +24,8 @@ IN_USE_SHOWN_S: Final = 600.0
 """The seconds after it was pushed off for which a device goes on to say that its id is in use."""
 _NAME_MAX_CHARS: Final = 128
 """The most characters of a broker's name in a status."""
+_LEFT_MAX: Final = 16
+"""The most brokers that a status names because they are left alone: all that can be configured."""
 
 
 class LinkState:
@@ -38,6 +40,7 @@ class LinkState:
         self._in_use: LinkStatus | None = None
         self._in_use_until_s = 0.0
         self._trouble: LinkStatus | None = None
+        self._left: dict[str, tuple[float, str]] = {}  # by broker, until when, and why
 
     def connected(
         self, broker: str, protocol: str, limits: BrokerLimits, mono_s: float, wall_s: int
@@ -54,13 +57,39 @@ class LinkState:
         base = self._in_use if mono_s < self._in_use_until_s else None
         was = base or LinkStatus(reason=CONNECTED)
         self._trouble = None
+        self.look(mono_s)
         self.status = msgspec.structs.replace(
             was,
             broker=broker[:_NAME_MAX_CHARS],
             protocol=protocol,
             since=was.since or wall_s,
             limits=limits.words(),
+            left=self.status.left,
         )
+
+    def left(self, broker: str, error: TransferFailed, until_s: float) -> None:
+        """A broker misbehaved, and is left alone until a time, by the clock for waits.
+
+        Args:
+            broker: its name.
+            error: what it did.
+            until_s: when it may be tried again.
+        """
+        self._left[broker] = (until_s, f"{broker}: {error.reason}"[:_NAME_MAX_CHARS])
+        self._say_left()
+
+    def look(self, mono_s: float) -> bool:
+        """Forget which brokers are left alone no longer; says whether any was."""
+        over = [name for name, (until_s, _) in self._left.items() if until_s <= mono_s]
+        for name in over:
+            del self._left[name]
+        self._say_left()
+        return bool(over)
+
+    def _say_left(self) -> None:
+        said = tuple(text for _, text in self._left.values())[:_LEFT_MAX]
+        if said != self.status.left:
+            self.status = msgspec.structs.replace(self.status, left=said)
 
     def lost(self, broker: str, error: TransferFailed, mono_s: float, wall_s: int) -> None:
         """There is no connection, and this is why.

@@ -43,6 +43,7 @@ class NoticeSubscriptions:
         self._waits = Backoff(rng, REFUSED_FIRST_S, REFUSED_CAP_S)
         self._limits = BrokerLimits()
         self._is_held = False
+        self._awaited: set[str] = set()  # models whose notice was asked for, and has not come
         self._due_s = self._silence_s = math.inf
 
     # --- what happened ------------------------------------------------------------------------
@@ -71,9 +72,16 @@ class NoticeSubscriptions:
         """The broker refused one: ask again after a wait that grows."""
         self._due_s = now_s + self._waits.next_s()
 
-    def notice_came(self) -> None:
-        """A notice came: the next wait after a refusal is a short one again."""
+    def notice_came(self, model: str) -> bool:
+        """A notice came: the next wait after a refusal is a short one again.
+
+        Returns:
+            Whether it is the one that a subscription asked for: each brings what is retained once.
+        """
         self._waits.reset()
+        is_awaited = model in self._awaited
+        self._awaited.discard(model)
+        return is_awaited
 
     # --- asking -------------------------------------------------------------------------------
 
@@ -90,6 +98,7 @@ class NoticeSubscriptions:
         for part in self._filters():
             link.subscribe(part)
         self._is_held = True
+        self._awaited = set(self._models)
         self._due_s = now_s + self._rng.uniform(0.5, 1.0) * self._again_s
 
     def _filters(self) -> list[tuple[str, ...]]:

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 RECEIVE_MAXIMUM: Final = 512
 """The most messages without a receipt that a broker may have under way to us (MQTT 5,
 3.1.2.11.3)."""
-PACKET_MAX_BYTES: Final = 1024 * 1024
-"""The most bytes of a packet that a broker may send us: room to receive, and name, a notice that is
-too large."""
+PACKET_MAX_BYTES: Final = 256 * 1024
+"""The most bytes of a packet that a broker may send us: twice what is ever asked for, as room to
+receive, and name, a notice that is too large."""
 QUEUED_MAX: Final = 200
 """The most messages of ours that wait in paho to be sent."""
 
@@ -39,7 +39,7 @@ class Client(paho.Client):
         if not isinstance(made, socket.socket):
             raise TypeError(f"expected a plain or TLS socket, got {type(made).__name__}")
         is_v5 = self.protocol == MQTTProtocolVersion.MQTTv5
-        return PacketSocket(made, PACKET_MAX_BYTES, has_properties=is_v5)
+        return PacketSocket(made, PACKET_MAX_BYTES, has_properties=is_v5, is_bound_announced=is_v5)
 
     def open(self, broker: BrokerConfig, keepalive_s: int) -> None:
         """Open the connection and send CONNECT.

@@ -7,11 +7,14 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from slotcast_device.core.signed_time import clock_word
 from slotcast_device.reporting.agent_view import ViewWriter, live_model
 from slotcast_device.reporting.change_log import ChangeLog
 from slotcast_device.reporting.log_format import FACTS
 from slotcast_device.reporting.metrics_collector import MetricsCollector
+from slotcast_device.reporting.openmetrics import LinkTotals
 from slotcast_device.reporting.status_message import StatusPublisher, no_notice, with_link
 from slotcast_schemas import wire
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from slotcast_device.core.state import ModelState
     from slotcast_device.link.connection import Connection
     from slotcast_device.storage.disk import Disk
+    from slotcast_schemas.messages.status import LinkStatus
 
 _LOG: Final = logging.getLogger("slotcast.device")
 
@@ -69,7 +73,7 @@ class AgentReports:
         if self.is_due:
             topic, data = self._status.status(
                 [core.status() for core in self._cores],
-                self._connection.state.status,
+                self._with_traffic(self._connection.state.status),
                 clock_word(now.wall_s, self._states(), self._config.root_expires_s),
                 packet_max_bytes=link.packet_max_bytes,
                 wall_s=now.wall_s,
@@ -83,6 +87,14 @@ class AgentReports:
             if not link.publish(topic, wire.encode(metrics), acked=acked):
                 self._collector.link_lost()  # too much waits already: the same again, later
 
+    def _with_traffic(self, said: LinkStatus) -> LinkStatus:
+        """Say what came, too; not in the view, which would be written again for each ping."""
+        return replace(
+            said,
+            received_bytes=self._connection.traffic.received_bytes,
+            useless_bytes=self._connection.useless_bytes,
+        )
+
     def _states(self) -> list[ModelState]:
         return [core.state for core in self._cores]
 
@@ -95,7 +107,13 @@ class AgentReports:
 
     def collect_due(self, now: Now) -> None:
         """Collect every model's figures, if it is time to."""
-        self._collector.collect_due(self._states(), now)
+        connection = self._connection
+        link = LinkTotals(
+            connection.traffic.received_bytes,
+            connection.useless_bytes,
+            len(connection.state.status.left),
+        )
+        self._collector.collect_due(self._states(), now, link)
 
     def collect(self, state: ModelState, now: Now) -> None:
         """Collect one model's figures up to now: before a switch, and after a trial's end."""

@@ -21,7 +21,7 @@ from slotcast_device.application.app_report import Found, read_reports
 from slotcast_device.application.liveness import Liveness
 from slotcast_device.core.state import SLOT_NAMES
 from slotcast_device.reporting.metrics_ring import RING_MAX_BYTES, MetricsRing
-from slotcast_device.reporting.openmetrics import Totals
+from slotcast_device.reporting.openmetrics import LinkTotals, Totals
 from slotcast_device.runtime.users import this_user
 from slotcast_device.trial.live_figures import FiguresWindow
 from slotcast_schemas.errors import StorageFailed
@@ -76,14 +76,22 @@ class MetricsCollector:
         """When the next summaries are due, on the monotonic clock."""
         return self._next_s
 
-    def collect_due(self, states: list[ModelState], now: Now) -> None:
-        """Summarise every model if it is time to."""
+    def collect_due(
+        self, states: list[ModelState], now: Now, link: LinkTotals | None = None
+    ) -> None:
+        """Summarise every model if it is time to.
+
+        Args:
+            states: where each model stands.
+            now: the time.
+            link: what came over the connections.
+        """
         if now.mono_s < self._next_s:
             return
         self._next_s = now.mono_s + self._config.values.metrics.interval_s
         for state in states:
             self.collect(state, now)
-        self._write_openmetrics()
+        self._write_openmetrics(link)
         if now.mono_s >= self._save_s:
             self._save_s = now.mono_s + SAVE_EVERY_S
             self._make_message(now)  # so that it is the one on disk that goes out
@@ -186,14 +194,14 @@ class MetricsCollector:
             if len(self._ring) or self._disk.size_bytes(self._path):
                 self._disk.write_atomic(self._path, self._ring.to_bytes())
 
-    def _write_openmetrics(self) -> None:
+    def _write_openmetrics(self, link: LinkTotals | None) -> None:
         name = self._config.values.metrics.openmetrics
         if name is None:
             return
         path = self._config.state_dir / name
         temporary = path.with_name(f".{path.name}.tmp")
         with contextlib.suppress(OSError):  # scrapers see the old file, and its age
-            temporary.write_text(self._totals.openmetrics())
+            temporary.write_text(self._totals.openmetrics(link))
             temporary.replace(path)
 
 

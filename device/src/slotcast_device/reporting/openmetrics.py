@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -26,6 +26,20 @@ _COUNTERS: Final[Mapping[str, tuple[str, str]]] = {
 """The counters by the figure that each shows: the family's name, and a sentence for people."""
 
 
+class LinkTotals(NamedTuple):
+    """What came over all connections of this run.
+
+    Attributes:
+        received_bytes: MQTT's own bytes included.
+        useless_bytes: what of it nobody wanted.
+        brokers_left: how many brokers misbehaved, and are left alone at present.
+    """
+
+    received_bytes: int = 0
+    useless_bytes: int = 0
+    brokers_left: int = 0
+
+
 class Totals:
     """Counts that only grow, by model and release, as scrapers want them. Bounded."""
 
@@ -41,10 +55,11 @@ class Totals:
         while len(self._totals) > self._max:
             del self._totals[next(iter(self._totals))]
 
-    def openmetrics(self) -> str:
-        """Render as OpenMetrics text, ending in `# EOF`."""
+    def openmetrics(self, link: LinkTotals | None = None) -> str:
+        """Render as OpenMetrics text, ending in `# EOF`; without a link nothing is said of it."""
         summaries = sorted(self._totals.values(), key=lambda s: (s.model, s.sequence))
-        return "\n".join([*_write_families(summaries), "# EOF", ""])
+        lines = [*_write_families(summaries), *([] if link is None else _write_link(link))]
+        return "\n".join([*lines, "# EOF", ""])
 
 
 def _add_summaries(earlier: Summary, later: Summary) -> Summary:
@@ -90,6 +105,21 @@ def _write_families(summaries: Iterable[Summary]) -> Iterator[str]:
     for summary in rows:
         if summary.latency is not None:
             yield from _write_histogram(summary, summary.latency)
+
+
+def _write_link(link: LinkTotals) -> Iterator[str]:
+    counters = (
+        ("received", link.received_bytes, "Bytes that came from brokers, MQTT's own included."),
+        ("useless", link.useless_bytes, "Bytes of them that nobody wanted."),
+    )
+    for word, value, text in counters:
+        yield f"# TYPE slotcast_link_{word}_bytes counter"
+        yield f"# UNIT slotcast_link_{word}_bytes bytes"
+        yield f"# HELP slotcast_link_{word}_bytes {text}"
+        yield f"slotcast_link_{word}_bytes_total {value}"
+    yield "# TYPE slotcast_brokers_left gauge"
+    yield "# HELP slotcast_brokers_left Brokers that misbehaved and are left alone."
+    yield f"slotcast_brokers_left {link.brokers_left}"
 
 
 def _write_histogram(summary: Summary, latency: Latency) -> Iterator[str]:

@@ -40,6 +40,7 @@ def lines_of(
         status.device,
         f"  agent     {_describe_agent(view, status.time, is_running=is_running)}",
     ]
+    lines += _describe_left(view)
     lines += _describe_clock(status)
     for model in status.models:
         lines += _describe_model(model, status.time, is_running=is_running)
@@ -59,6 +60,12 @@ def _describe_agent(view: AgentView | None, now_s: int, *, is_running: bool) -> 
         return f"running, connected to {view.broker} (MQTT {view.protocol}) for {since}"
     why = view.problem or f"connecting to {view.broker or 'the first broker'}"
     return f"running, no connection for {duration(now_s - view.since)}: {why}"
+
+
+def _describe_left(view: AgentView | None) -> Iterator[str]:
+    """Say which brokers misbehaved, as far as the agent left it."""
+    for said in () if view is None or view.link is None else view.link.left:
+        yield f"  broker    left alone for a while: {said}"
 
 
 def _describe_clock(status: Status) -> Iterator[str]:

@@ -148,7 +148,9 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     `reason` is `connected`, or the word for what is wrong: `link_down`, `broker_refused`,
     `id_in_use` (also for a while after it was pushed off by another client with its id), or
     `starting` before the first answer. `since` is when that began. `limits` names, in words, what
-    the broker was found not to allow.
+    the broker was found not to allow, `left` which brokers misbehaved and are left alone for a
+    while, each with the word for it. `received_bytes` came since the agent's start, over all
+    brokers and with MQTT's own bytes, and `useless_bytes` of them were wanted by nobody.
     """
 
     broker: ShortText = ""
@@ -157,6 +159,9 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     detail: Detail = ""
     since: UnixTime = 0
     limits: Annotated[tuple[ShortText, ...], Meta(max_length=16)] = ()
+    left: Annotated[tuple[ShortText, ...], Meta(max_length=16)] = ()
+    received_bytes: Count = 0
+    useless_bytes: Count = 0
 
 
 class Status(Message, frozen=True, kw_only=True, tag_field="kind", tag="status"):

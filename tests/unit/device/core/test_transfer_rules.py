@@ -6,7 +6,7 @@ import hashlib
 import random
 
 from slotcast_device.core.transfer.credit import FAST_S
-from slotcast_device.core.transfer.transfer import FIRST_WAIT_S, Transfer
+from slotcast_device.core.transfer.transfer import FIRST_WAIT_S, PATIENCE_S, Transfer
 from slotcast_device.core.transfer.transfer_actions import (
     Complete,
     PublishWant,
@@ -75,6 +75,16 @@ def test_bytes_on_the_link_put_the_first_deadline_off_and_no_later_one() -> None
     after_the_first = transfer.deadline_s
     transfer.bytes_arrived(after_the_first - 0.1)
     assert transfer.deadline_s == after_the_first
+
+
+def test_bytes_on_the_link_put_no_deadline_off_for_ever() -> None:
+    """Somebody may send a byte every half second: progress is what was wanted."""
+    transfer = begun()
+    now_s = 0.0
+    while transfer.deadline_s is not None and transfer.deadline_s > now_s:
+        assert now_s < 2 * PATIENCE_S
+        now_s += 0.5
+        transfer.bytes_arrived(now_s)
 
 
 def test_the_first_silence_asks_again_and_only_the_second_wants() -> None:

@@ -58,6 +58,9 @@ DIGEST_BYTES: Final = 32
 """The bytes of one chunk's digest in a map, of SHA-256."""
 PACKET_MORE_BYTES: Final = 128
 """What a PUBLISH has beside its message, in bytes and about: the topic and the headers."""
+PATIENCE_S: Final = 600.0
+"""The seconds since something wanted came for which bytes on the link count as a chunk on its way:
+one of the usual size at 55 bytes a second, one of the largest at 212."""
 CORRUPT_MAX: Final = 3
 """The number of times that one chunk comes wrong until it is reported as corrupt."""
 
@@ -105,6 +108,7 @@ class Transfer:
     _is_refused: bool = False
     _wants_by_name: bool = False
     _is_want_open: bool = False
+    _progress_s: float = 0.0
     _backoff: Backoff = field(init=False)
 
     def __post_init__(self) -> None:
@@ -166,6 +170,10 @@ class Transfer:
         """Whether no chunk of full size is on disk: larger messages may not pass at all."""
         return self._map.is_whole and self._have <= {self.payload.chunk_count - 1}
 
+    def idle_s(self, now_s: float) -> float:
+        """Give the seconds since something came that was wanted, or the connection was made."""
+        return now_s - self._progress_s
+
     def holds(self, topic: str) -> bool:
         """Whether this filter is asked for."""
         return topic in self._subscriptions.held
@@ -191,6 +199,7 @@ class Transfer:
         self._is_refused = False
         self._wants_first = self._wants_first or not self.allowance.limits.retained
         self._is_up = True
+        self._progress_s = now_s
         return self._ask_for_more(now_s)
 
     def connection_lost(self) -> None:
@@ -266,7 +275,12 @@ class Transfer:
         return [StoreChunk(index, data), *learnt, *self._ask_for_more(now_s)]
 
     def bytes_arrived(self, now_s: float) -> None:
-        """Bytes came on the link: a chunk may be on its way, however slowly; wait for it."""
+        """Bytes came on the link: a chunk may be on its way, however slowly; wait for it.
+
+        But not for ever: somebody may send a byte now and then. Progress is what was wanted.
+        """
+        if self.idle_s(now_s) > PATIENCE_S:
+            return
         if self.deadline_s is not None and not self._backoff.failures:
             self.deadline_s = max(self.deadline_s, now_s + self._choose_first_wait_s())
 
@@ -392,6 +406,7 @@ class Transfer:
 
     def _note_progress(self, now_s: float) -> None:
         self._is_want_open = False
+        self._progress_s = now_s
         self._backoff.reset()
         self.deadline_s = now_s + self._choose_first_wait_s()
 

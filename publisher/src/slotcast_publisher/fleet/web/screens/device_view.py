@@ -41,7 +41,7 @@ from slotcast_publisher.fleet.web.words import (
     size_words,
     span_words,
 )
-from slotcast_schemas.messages.status import Evidence, ModelStatus
+from slotcast_schemas.messages.status import Evidence, LinkStatus, ModelStatus
 
 TAGS_MAX: Final = 64
 """The most tags that are shown of a device."""
@@ -162,16 +162,21 @@ def _device_facts(device: KnownDevice, status: ModelStatus | None) -> Iterator[t
         if row[column]:
             yield name, row[column]
     if device.link is not None:
-        link = device.link
-        parts = [part for part in (link.broker, link.protocol) if part]
-        yield "Link", ", ".join([plain(link.reason), *parts])
-        if link.detail:
-            yield "Link says", link.detail
-        if link.limits:
-            yield "Broker", "; ".join(link.limits)
+        yield from _link_facts(device.link)
     if status is not None and status.notice != "none":
         yield "Last notice", status.notice
     yield "Report", "not signed: as true as the broker's access rules"
+
+
+def _link_facts(link: LinkStatus) -> Iterator[tuple[str, str]]:
+    parts = [part for part in (link.broker, link.protocol) if part]
+    yield "Link", ", ".join([plain(link.reason), *parts])
+    if link.detail:
+        yield "Link says", link.detail
+    if link.limits:
+        yield "Broker", "; ".join(link.limits)
+    if link.left:
+        yield "Brokers left alone", "; ".join(link.left)
 
 
 def _others(device: KnownDevice, status: ModelStatus | None) -> Iterator[OtherModel]:

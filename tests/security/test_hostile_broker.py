@@ -1,0 +1,66 @@
+"""A broker that lies in every packet type costs a device little, and is left for an honest one.
+
+Each attack is a broker of its own, a device in a process of its own, and an honest Mosquitto that
+the device finds afterwards; what it costs is bounded by `tests.support.attacked_device`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.attacked_device import Honest, attack, honest_broker
+from tests.support.hostile_broker import drawn_plan
+
+pytestmark = pytest.mark.broker
+PATIENT_S = 20.0
+"""The hostile broker is there for longer than a device should stay."""
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Honest]:
+    with honest_broker(tmp_path_factory.mktemp("honest")) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("lie", "protocol", "reason"),
+    [
+        ("publish_qos_2", "5", "protocol_violation"),
+        ("publish_qos_2", "3.1.1", "protocol_violation"),
+        ("publish_oversized", "5", "protocol_violation"),
+        ("publish_oversized", "3.1.1", ""),
+        ("pubrel", "5", "protocol_violation"),
+        ("connack_again", "5", "protocol_violation"),
+        ("answer_oversized", "3.1.1", "protocol_violation"),
+        ("publish_unsolicited", "5", "useless_traffic"),
+        ("publish_duplicates", "3.1.1", "useless_traffic"),
+        ("publish_notices", "5", "useless_traffic"),
+        ("pingresp", "5", "useless_traffic"),
+        ("publish_false_map", "5", "stalled"),
+        ("publish_false_chunk", "3.1.1", "chunk_corrupt"),
+        ("publish_dribbled", "5", "stalled"),
+    ],
+)
+def test_a_broker_is_left_for_what_it_does(
+    honest: Honest, tmp_path: Path, lie: str, protocol: str, reason: str
+) -> None:
+    cost = attack(honest, tmp_path / "d", (lie,), protocol=protocol, lies_for_s=PATIENT_S)
+    print(lie, protocol, cost)
+    assert cost.excesses() == []
+    assert cost.was_left >= 1
+    assert cost.broker == honest.broker.url.removeprefix("mqtt://")
+    assert not reason or reason in cost.reasons
+
+
+@pytest.mark.parametrize("first", range(0, 20, 5))
+def test_seeds_that_draw_their_lies_keep_within_the_bounds(
+    honest: Honest, tmp_path: Path, first: int
+) -> None:
+    for seed in range(first, first + 5):
+        plan, protocol = drawn_plan(seed), ("5", "3.1.1")[seed % 2]
+        cost = attack(honest, tmp_path / str(seed), plan, seed=seed, protocol=protocol)
+        print(seed, plan, protocol, cost)
+        assert cost.excesses() == [], f"seed {seed}: {plan} over MQTT {protocol}: {cost}"
