@@ -267,8 +267,11 @@ def test_a_chunk_that_comes_wrong_again_and_again_ends_the_transfer() -> None:
     story.tell(wrong)
     actions = story.tell(wrong)
     assert story.words[:2] == ("FAILED", ChunkCorrupt.reason)
+    (left,) = (action for action in actions if isinstance(action, act.LeaveBroker))
+    assert left.error.reason == ChunkCorrupt.reason
     assert actions == [
         Unsubscribe((FILTER,)),
+        left,
         act.Log("error", f"failed: chunk_corrupt: {story.update.detail}"),
         act.PublishStatus(),
         act.Save(story.core.state),
