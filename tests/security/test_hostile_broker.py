@@ -13,10 +13,9 @@ import pytest
 
 from tests.support.attacked_device import Honest, attack, honest_broker
 from tests.support.hostile_broker import drawn_plan
+from tests.support.waiting import WAIT_S
 
 pytestmark = pytest.mark.broker
-PATIENT_S = 20.0
-"""The hostile broker is there for longer than a device should stay."""
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +46,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Honest]:
 def test_a_broker_is_left_for_what_it_does(
     honest: Honest, tmp_path: Path, lie: str, protocol: str, reason: str
 ) -> None:
-    cost = attack(honest, tmp_path / "d", (lie,), protocol=protocol, lies_for_s=PATIENT_S)
+    cost = attack(honest, tmp_path / "d", (lie,), protocol=protocol, lies_for_s=WAIT_S)
     print(lie, protocol, cost)
     assert cost.excesses() == []
     assert cost.was_left >= 1

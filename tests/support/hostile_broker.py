@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import random
 import re
 import select
@@ -404,7 +405,7 @@ class HostileBroker:
         content: messages by topic, as an honest broker keeps them.
         plan: the lies, one for each connection, again and again.
         seed: of what is drawn within them.
-        lies_for_s: after which it is gone.
+        lies_for_s: after which it is gone, from the first connection on.
 
     Attributes:
         connections: how many there were.
@@ -424,7 +425,8 @@ class HostileBroker:
         self._content = content
         self._plan = itertools.cycle(plan)
         self._rng = random.Random(seed)
-        self._until_s = time.monotonic() + lies_for_s
+        self._lies_for_s = lies_for_s
+        self._until_s = math.inf
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._thread = threading.Thread(target=self._run, name="hostile broker")
 
@@ -455,6 +457,8 @@ class HostileBroker:
             while time.monotonic() < self._until_s:
                 with contextlib.suppress(TimeoutError):
                     sock, _ = self._listener.accept()
+                    if not self.connections:
+                        self._until_s = time.monotonic() + self._lies_for_s
                     self.connections += 1
                     with sock:
                         self._lie_to(sock)
