@@ -33,6 +33,8 @@ from tests.support.postgresql import PostgresqlUnavailable, postgresql
 
 DEVICES: Final = 100_000
 QUICK_DEVICES: Final = 5_000
+DEVICES_MIN: Final = 100
+"""So few, and there would be no late page."""
 TIMES: Final = 20
 QUICK_TIMES: Final = 5
 LIMIT_S: Final = 0.2
@@ -113,7 +115,10 @@ def _measured(options: Options, kind: str, repo: Path) -> tuple[list[Timed], lis
 
 
 def _devices(options: Options) -> int:
-    return options.devices or (QUICK_DEVICES if options.quick else DEVICES)
+    count = options.devices or (QUICK_DEVICES if options.quick else DEVICES)
+    if count < DEVICES_MIN:
+        raise CannotRun(f"--devices: expected {DEVICES_MIN} or more, got {count}")
+    return count
 
 
 # --- asking ---------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ RELEASES: Final = NEW[1]
 """So many releases of the model there are: 1.0 to the one that is rolled out."""
 ENDED: Final = 60
 """So many rollouts have ended."""
-CLOSELY: Final = device_id(500)
+CLOSELY: Final = device_id(51)
 """The device whose figures are there minute by minute: it is looked at closely."""
 DAYS: Final = 3
 """Of so many days; then the hours of a month."""
