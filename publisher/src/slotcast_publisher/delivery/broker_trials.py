@@ -300,6 +300,7 @@ class Trials:
         exact = [
             self._topics.device(self._model, "status"),
             self._topics.device(self._model, "presence"),
+            self._topics.device(self._model, "want"),
             self._topics.want(self._payload),
         ]
         with self._connect() as link:
