@@ -52,7 +52,7 @@ def test_a_first_model_is_probed_alone_and_with_seeded_inputs(tmp_path: Path) ->
         (models.endless_allocation(), "too_much_memory", "past the memory limit"),
         (models.crashes_runtime(), "probe_crashed", f"{models.CRASH} at step 'load'"),
         (models.custom_operator(), "unsafe_model", "com.example.fast"),
-        (models.classifier()[:-1000], "model_unloadable", "past the end"),
+        (models.classifier()[:-1000], "model_unloadable", "past its message's end"),
         (b"", "model_unloadable", "model.onnx"),
         (b"not a model at all", "model_unloadable", ""),
     ],
