@@ -192,6 +192,7 @@ class Session:
 
     def _subscribe_exactly(self, link: BrokerLink) -> None:
         """Ask for each model's notice and each payload's wants, where no wildcard is served."""
+        self._be_deaf_to_devices("no wildcard subscriptions are served here")
         names = [self._topics.notice(model) for model in self._catalog.announcements]
         names += self._wants.exact_topics(self._catalog.payloads)
         if over := self._held - set(names):
@@ -199,6 +200,12 @@ class Session:
         self._held = set(names)
         for at in range(0, len(names), _FILTERS_MAX):
             self._subscribe(link, *names[at : at + _FILTERS_MAX])
+
+    def _be_deaf_to_devices(self, detail: str) -> None:
+        """Say, once, that what devices ask for below their own names is not heard here."""
+        if self._wants.hears_devices:
+            self._wants.hears_devices = False
+            self._say("deaf_to_devices", detail=detail)
 
     def _subscribe(self, link: BrokerLink, *filters: str) -> None:
         self._asked[link.subscribe(*filters)] = filters
@@ -222,12 +229,10 @@ class Session:
         if answer.refused is None:
             self._waits.reset()
             self._health.answered(self.name)
-            if any(self._topics.is_like_want(name) for name in filters):
-                return
-            self._notices.subscribed(now_s)
+            if not all(self._topics.is_like_want(name) for name in filters):
+                self._notices.subscribed(now_s)
         elif filters == (self._topics.device_wants(),):
-            self._wants.hears_devices = False
-            self._say("deaf_to_devices", detail=answer.refused)
+            self._be_deaf_to_devices(answer.refused)
         elif not any("+" in name for name in filters):
             raise BrokerRefused(
                 f"{link.name}: may not subscribe: {answer.refused}; check its access rules"
