@@ -6,6 +6,7 @@ Then the net, for what others say. Then a device and `serve` at a real broker.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sqlite3
@@ -239,7 +240,7 @@ def test_nothing_that_a_device_or_serve_says_or_keeps_has_the_password(
     said += caplog.text + told_by_commands(device)
     assert "committed" in said
     assert SECRET not in said
-    with sqlite3.connect(secretive.path / "fleet.db") as database:
+    with contextlib.closing(sqlite3.connect(secretive.path / "fleet.db")) as database:
         rows = "\n".join(database.iterdump())
     assert "cam-1" in rows
     assert SECRET not in rows

@@ -59,7 +59,9 @@ def test_a_run_that_shares_a_core_has_waited_as_long_as_the_other_ran_and_is_not
 
 def test_sleep_is_no_wait_for_a_processor() -> None:
     taken = timed_alone("sleep").taken
-    assert taken.wall_s - taken.waited_s >= SLEEP_S - TICK_S
+    assert taken.wall_s >= SLEEP_S - TICK_S
+    # Its other threads may wait meanwhile, on a busy machine; the sleep itself is not counted.
+    assert taken.waited_s < SLEEP_S / 2
 
 
 def test_of_processes_that_work_in_turns_each_ones_waits_count(
