@@ -123,6 +123,7 @@ def test_an_answer_stays_at_the_broker_for_those_who_come_later(
         served.wait_for("announced", model="clf")
         many.wants(payload, block=0)
         served.wait_for("answered", sent=8, waiting=0)
+        many.wait_until_seen(8)  # what is sent is not yet at the broker
     kept: list[str] = []
     late = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
     all_came = threading.Event()
