@@ -150,7 +150,7 @@ def check_openmetrics(text: str, figures: Sequence[Summary]) -> None:
         if line.startswith("#"):
             assert re.fullmatch(r"# (EOF|(TYPE|HELP|UNIT) slotcast_\w+ .+)", line), line
             continue
-        found = re.fullmatch(r"(slotcast_\w+\{[^{}]*\}) (\S+)", line)
+        found = re.fullmatch(r"(slotcast_\w+(?:\{[^{}]*\})?) (\S+)", line)
         assert found, line
         assert found[1] not in samples, f"twice: {line}"
         samples[found[1]] = float(found[2])
