@@ -258,8 +258,10 @@ def test_where_the_old_topic_is_closed_there_is_one_place_for_a_thief_to_write_t
 def test_a_device_of_before_and_a_newer_one_are_served_by_the_same_service(
     publisher: Publisher, guarded: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The newer one asks below its name; one that passes over the word in the offer, as before."""
-    monkeypatch.setattr(tx, "FIRST_WAIT_S", 0.5)
+    """The newer one asks below its name; one that passes over the word in the offer, as before.
+
+    The waits are those of devices: one that is not answered in time asks the other way, too.
+    """
     newer = publisher.provision("newer", tmp_path / "newer", guarded.url)
     before = publisher.provision("before", tmp_path / "before", guarded.url)
     with serving(publisher.path) as served:
