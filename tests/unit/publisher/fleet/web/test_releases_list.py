@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from slotcast_publisher.fleet.web.screens import releases_screen
+from slotcast_publisher.fleet.web.screens import counted_pages
 from slotcast_publisher.release.payloads import FullBuilder
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.release.statement import Statement
@@ -48,7 +48,7 @@ def test_the_newest_is_first_and_says_what_it_changes(page: RunningPage) -> None
 def test_a_page_of_one_leads_to_the_next(
     page: RunningPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(releases_screen, "PAGE", 1)
+    monkeypatch.setattr(counted_pages, "PAGE", 1)
     browser = page.browser()
     first = browser.open("/releases/clf")
     assert 'href="/releases/clf?from=1"' in first

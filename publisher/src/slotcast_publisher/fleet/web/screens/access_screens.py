@@ -17,6 +17,7 @@ from slotcast_publisher.fleet.access.users import role_of
 from slotcast_publisher.fleet.web.context import Context, WebContext
 from slotcast_publisher.fleet.web.guards import check_gives, needs, who_asks
 from slotcast_publisher.fleet.web.pages import plain_page
+from slotcast_publisher.fleet.web.screens import counted_pages
 from slotcast_publisher.fleet.web.screens.access_view import (
     token_rows,
     tokens_sentence,
@@ -33,8 +34,6 @@ from slotcast_schemas.errors import UsageError
 USERS: Final = "users"
 TOKENS: Final = "tokens"
 """Of the screens."""
-PAGE: Final = 50
-"""The number of rows on a page."""
 DAYS: Final = 90
 """For which a token counts unless asked otherwise."""
 MEANINGS: Final = {
@@ -61,9 +60,9 @@ def make_users(look: Look) -> Rendered:
         "users.html",
         "Users",
         ICON,
-        frame=look.frame("Users", ICON, "/users", f"/live/users{_query(start)}"),
+        frame=look.frame("Users", ICON, "/users", f"/live/users{counted_pages.start_query(start)}"),
         sentence=users_sentence(users),
-        rows=user_rows(users[start : start + PAGE], users, tokens, repo),
+        rows=user_rows(users[start : start + counted_pages.PAGE], users, tokens, repo),
         roles=tuple(Role),
         add_command=f"{shlex.join(['slotcast', 'users', 'add', repo, 'NAME', '--role'])} viewer",
         pager=_pager("/users", start, len(users)),
@@ -79,14 +78,15 @@ def make_tokens(look: Look) -> Rendered:
     context, start = look.context, _start(look)
     tokens, now_s = context.tokens.all(), look.clock.now_s
     repo = str(context.repo.path)
+    query = counted_pages.start_query(start)
     create = shlex.join(["slotcast", "tokens", "create", repo, "NAME", "--scope", "see"])
     return render(
         "tokens.html",
         "Tokens",
         ICON,
-        frame=look.frame("Tokens", ICON, "/users", f"/live/tokens{_query(start)}"),
+        frame=look.frame("Tokens", ICON, "/users", f"/live/tokens{query}"),
         sentence=tokens_sentence(tokens, now_s),
-        rows=token_rows(tokens[start : start + PAGE], now_s, repo),
+        rows=token_rows(tokens[start : start + counted_pages.PAGE], now_s, repo),
         meanings=MEANINGS,
         days=DAYS,
         days_max=DAYS_MAX,
@@ -96,21 +96,14 @@ def make_tokens(look: Look) -> Rendered:
 
 
 def _start(look: Look) -> int:
-    """Read how many are left out; anything else than a number is none."""
-    text = look.arguments.get("from", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
-
-
-def _query(start: int) -> str:
-    return f"?from={start}" if start else ""
+    return counted_pages.read_start(look.arguments.get("from", ""))
 
 
 def _pager(here: str, start: int, total: int) -> dict[str, str]:
     """Give the links to the pages before and after; empty where there is none."""
-    before, after = max(0, start - PAGE), start + PAGE
     return {
-        "before": f"{here}{_query(before)}" if start else "",
-        "after": f"{here}{_query(after)}" if after < total else "",
+        "before": counted_pages.page_before(here, start),
+        "after": counted_pages.page_after(here, start, total),
     }
 
 

@@ -16,6 +16,7 @@ from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.database.fleet_counts import version_counts
 from slotcast_publisher.fleet.web.context import Context, WebContext
 from slotcast_publisher.fleet.web.guards import needs
+from slotcast_publisher.fleet.web.screens import counted_pages
 from slotcast_publisher.fleet.web.screens.exports import csv_file
 from slotcast_publisher.fleet.web.screens.note_forms import AnyRequest
 from slotcast_publisher.fleet.web.screens.rendering import Rendered, render
@@ -27,8 +28,6 @@ from slotcast_publisher.repository import Repository
 
 NAME: Final = "releases"
 """Of the screen."""
-PAGE: Final = 50
-"""The number of releases on a page."""
 _OFFERED: Final = {"active": "RUNNING", "paused": "PAUSED", "canceled": "CANCELED"}
 
 
@@ -60,9 +59,9 @@ def make(look: Look) -> Rendered:
         NotFound: there is no such model.
     """
     context, model = look.context, look.arguments.get("model", "")
-    start = _start(look.arguments.get("from", ""))
+    start = counted_pages.read_start(look.arguments.get("from", ""))
     known = _known(context.repo, model)
-    rows = _rows(context, known[start : start + PAGE])
+    rows = _rows(context, known[start : start + counted_pages.PAGE])
     here = f"/releases/{quote(model, safe='')}" if model else "/releases"
     title = f"{model}, releases" if model else "Releases"
     models = len({each[0] for each in known})
@@ -72,8 +71,7 @@ def make(look: Look) -> Rendered:
         if known
         else "There is no release yet."
     )
-    query = f"?{urlencode({'from': start})}" if start else ""
-    older = start + PAGE
+    query = counted_pages.start_query(start)
     return render(
         "releases.html",
         title,
@@ -87,14 +85,9 @@ def make(look: Look) -> Rendered:
         first=start + 1,
         last=start + len(rows),
         asked_past_end=bool(known) and not rows,
-        newer=f"{here}?from={max(0, start - PAGE)}" if start else "",
-        older=f"{here}?from={older}" if older < len(known) else "",
+        newer=counted_pages.page_before(here, start),
+        older=counted_pages.page_after(here, start, len(known)),
     )
-
-
-def _start(text: str) -> int:
-    """Read how many are left out; anything else than a number is none."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
 
 
 def _known(repo: Repository, model: str) -> list[tuple[str, str]]:
