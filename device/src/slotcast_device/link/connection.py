@@ -206,8 +206,12 @@ class Connection:
             link.keep_alive()
 
     def _budget(self, link: Link) -> BrokerBudget:
-        credit_chunks = self._config.values.policy.credit_max_chunks
-        return self._budgets.setdefault(link.broker.name, BrokerBudget(credit_chunks))
+        """Give the budget of a connection's broker, which all its connections have in common."""
+        found = self._budgets.get(link.broker.name)
+        if found is None:
+            found = BrokerBudget(self._config.values.policy.credit_max_chunks)
+            self._budgets[link.broker.name] = found
+        return found
 
     def _meter(self, link: Link) -> None:
         """Count what came; hang up once too much of it was wanted by nobody."""
