@@ -8,13 +8,12 @@ everything each time.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from slotcast_publisher.delivery.broker_connect import open_link
-from slotcast_publisher.delivery.broker_link import BrokerLink
 from slotcast_publisher.delivery.push import RECONNECT_S, Item, push, reconnect_waits
 from slotcast_publisher.delivery.readback import Reader, Waits
 from slotcast_publisher.settings import Broker
@@ -38,12 +37,7 @@ def replace_false(
         LinkDown, BrokerRefused: the broker cannot be asked, or does not take a true one.
         StorageFailed: the true ones cannot be read.
     """
-
-    @contextlib.contextmanager
-    def connect() -> Iterator[BrokerLink]:
-        with open_link(broker, base) as link:
-            yield link
-
+    connect = functools.partial(open_link, broker, base)
     replaced: list[str] = []
     for at in range(0, len(items), _AT_ONCE):
         if not is_needed():
