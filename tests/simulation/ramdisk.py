@@ -17,6 +17,7 @@ from typing import Final
 
 from slotcast_device.storage.disk import Disk
 from slotcast_schemas.errors import DiskFull, SlotDamaged, StorageFailed
+from slotcast_schemas.plain_files import MODE
 
 PAGE_BYTES: Final = 512
 """Small against a real page, as the simulated files are small against real ones."""
@@ -293,8 +294,9 @@ class RamDisk(Disk):
 
     # --- steps of `Disk` --------------------------------------------------------------
 
-    def create(self, path: Path) -> RamWriter:
-        """See `Disk`."""
+    def create(self, path: Path, mode: int = MODE) -> RamWriter:
+        """See `Disk`; there is one user here, so that modes mean nothing."""
+        del mode
         self._step("create", path)
         self.take(path, 1)
         folder = self._folder(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from slotcast_device.storage.disk import RandomFile, Writer, storage_errors
 from slotcast_device.storage.os_disk import OsDisk
+from slotcast_schemas.plain_files import MODE
 
 
 class FaultyDisk(OsDisk):
@@ -22,9 +23,9 @@ class FaultyDisk(OsDisk):
             with storage_errors(what):
                 raise OSError(self.errno, os.strerror(self.errno))
 
-    def create(self, path: Path) -> Writer:
+    def create(self, path: Path, mode: int = MODE) -> Writer:
         self.check(f"create {path}")
-        return super().create(path)
+        return super().create(path, mode)
 
     def open_random(self, path: Path) -> RandomFile:
         self.check(f"open {path}")

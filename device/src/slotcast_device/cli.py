@@ -66,6 +66,12 @@ def _make_parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("check", parents=[common], help="check that this device can work")
     doctor.add_argument("--json", action="store_true")
     doctor.set_defaults(run="check")
+    enrol = commands.add_parser(
+        "enrol", parents=[common], help="write the request by which the publisher knows this device"
+    )
+    enrol.add_argument("--out", type=Path, default=None, metavar="FILE", help="else it is printed")
+    enrol.add_argument("--new-key", action="store_true", help="replace this device's key first")
+    enrol.set_defaults(run="enrol")
     _add_request_commands(commands, common)
     files = commands.add_parser("files", help="units, recipes and examples that came with this")
     files.add_argument("--copy-to", type=Path, default=None, metavar="FOLDER")

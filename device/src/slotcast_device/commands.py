@@ -253,10 +253,42 @@ def check_device(config: DeviceConfig, options: argparse.Namespace) -> int:
     return OK if all(finding.passed for finding in findings) else ENDED_OTHERWISE
 
 
+# --- enrolment ------------------------------------------------------------------------------------
+
+
+def write_enrolment_request(config: DeviceConfig, options: argparse.Namespace) -> int:
+    """Write what tells the publisher which key is this device's; made now if there is none.
+
+    A key that is there is only read, so an agent may run meanwhile.
+    """
+    from slotcast_device.storage import identity
+    from slotcast_schemas.enrolment import write_enrolment
+
+    disk = OsDisk()
+    key = None if options.new_key else identity.load_identity(disk, config.state_dir)
+    if key is None:
+        with storage_errors(f"make {config.state_dir}"):
+            make_closed(config.state_dir)
+        with locked(config.state_dir):
+            make = identity.make_identity if options.new_key else identity.load_or_make_identity
+            key = make(disk, config.state_dir)
+    request = write_enrolment(key.make_request(config.values.device))
+    if options.out is None:
+        sys.stdout.write(request.decode())
+        return OK
+    disk.write_atomic(options.out.absolute(), request)
+    sys.stdout.write(
+        f"{options.out}: the request of {config.values.device}, with key {key.key_id[:16]}; give it"
+        " to the publisher: slotcast devices enrol REPO FILE\n"
+    )
+    return OK
+
+
 COMMANDS: Final[Mapping[str, Callable[[DeviceConfig, argparse.Namespace], int]]] = {
     "run": run_agent,
     "status": show_status,
     "check": check_device,
+    "enrol": write_enrolment_request,
     "ask": leave_request,
     "ping": ping_agent,
 }

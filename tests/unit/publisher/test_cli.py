@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
+from slotcast_device.storage.identity import DeviceIdentity
 from slotcast_publisher.cli import app, exit_code
 from slotcast_publisher.cli.publishing import _groups
 from slotcast_publisher.errors import Conflict
 from slotcast_publisher.repository import Repository
 from slotcast_schemas import errors
+from slotcast_schemas.enrolment import write_enrolment
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.offer import Group
 from tests.support.cli_docs import documented
@@ -50,6 +53,15 @@ def test_every_command_gives_the_keys_that_are_documented(
     assert set(run("keys", "revoke", tmp_path / "new", added["key"][:12])) == documented(
         "keys revoke"
     )
+    request = DeviceIdentity(Ed25519PrivateKey.generate()).make_request("d")
+    (tmp_path / "request").write_bytes(write_enrolment(request))
+    enrolled = run("devices", "enrol", tmp_path / "new", tmp_path / "request")
+    assert set(enrolled) == documented("devices enrol")
+    assert run("devices", "list", tmp_path / "new")["devices"] == [
+        {key: value for key, value in enrolled["devices"][0].items() if key != "is_new"}
+    ]
+    assert set(run("devices", "remove", tmp_path / "new", "d")) == documented("devices remove")
+    assert run("devices", "list", tmp_path / "new") == {"devices": []}
     (tmp_path / "n").write_bytes(repo.offer("clf", "1.0"))
     (tmp_path / "root.json").write_bytes(repo.roles.root_bytes())
     inspected = run("inspect", tmp_path / "n", "--root", tmp_path / "root.json")

@@ -20,6 +20,7 @@ from typing import Protocol
 
 from slotcast_device.runtime.users import short_name
 from slotcast_schemas.errors import DiskFull, StateUnwritable, StorageFailed
+from slotcast_schemas.plain_files import MODE
 
 FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """What the system says where there is no room: on the disk, in the user's quota, or in a file."""
@@ -88,14 +89,19 @@ class Disk(ABC):
 
     # --- orders of steps ----------------------------------------------------------------------
 
-    def write_atomic(self, path: Path, data: bytes) -> None:
+    def write_atomic(self, path: Path, data: bytes, mode: int = MODE) -> None:
         """Replace `path` so that a power cut leaves the old bytes or the new ones, whole.
 
         The bytes are made durable first, then the name changes (the commit point), and then that
         name is made durable.
+
+        Args:
+            path: the file.
+            data: its new bytes.
+            mode: its new mode, less what the umask takes.
         """
         temporary = path.with_name(path.name + ".tmp")
-        writer = self.create(temporary)
+        writer = self.create(temporary, mode)
         try:
             writer.write(data)
             writer.close_synced()
@@ -149,8 +155,8 @@ class Disk(ABC):
         """
 
     @abstractmethod
-    def create(self, path: Path) -> Writer:
-        """Begin a new file; an old one of that name is truncated."""
+    def create(self, path: Path, mode: int = MODE) -> Writer:
+        """Begin a new file of this mode, less what the umask takes, in place of an old one."""
 
     @abstractmethod
     def open_random(self, path: Path) -> RandomFile:

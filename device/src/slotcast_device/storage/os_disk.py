@@ -19,7 +19,7 @@ from slotcast_device.storage.disk import (
     storage_errors,
 )
 from slotcast_schemas.errors import StorageFailed
-from slotcast_schemas.plain_files import create_anew, open_plain
+from slotcast_schemas.plain_files import MODE, create_anew, open_plain
 
 WRITE_BACK_BYTES: Final = 2 * 1024 * 1024
 """The bytes of a large file that are written before the system is told to begin storing them."""
@@ -53,9 +53,9 @@ class _OsRandomFile:
 
 
 class _OsWriter:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mode: int) -> None:
         self._path = path
-        self._fd = create_anew(path)
+        self._fd = create_anew(path, mode=mode)
         self._written = 0
         self._begun = 0
 
@@ -105,10 +105,10 @@ class OsDisk(Disk):
             raise StorageFailed(f"{path}: expected at most {limit_bytes} bytes, it has more")
         return data
 
-    def create(self, path: Path) -> Writer:
+    def create(self, path: Path, mode: int = MODE) -> Writer:
         """Make it anew in place of what is there; nothing is durable yet."""
         with storage_errors(f"create {path}"):
-            return _OsWriter(path)
+            return _OsWriter(path, mode)
 
     def open_random(self, path: Path) -> RandomFile:
         """Open it, or make it in place of what is no file of ours alone; sparse until written."""

@@ -78,6 +78,9 @@ COMMANDS: Final = {
     ),
     "config": CommandEntry("config", "The repository's settings (slotcast.toml)."),
     "keys": CommandEntry("keys", "Who signs for what."),
+    "devices": CommandEntry(
+        "devices", "Which devices' own keys are known: whose reports count as signed."
+    ),
     "fleet": CommandEntry(
         "slotcast_publisher.fleet.commands.fleet",
         "Show who is there: what runs, what is wanted, in what state it is; and one device"

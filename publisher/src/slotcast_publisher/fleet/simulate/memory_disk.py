@@ -17,6 +17,7 @@ from typing import Final
 
 from slotcast_device.storage.disk import Disk
 from slotcast_schemas.errors import DiskFull, SlotDamaged, StorageFailed
+from slotcast_schemas.plain_files import MODE
 
 BLOCK_BYTES: Final = 32 * 1024
 """The bytes of a block, those of a usual chunk."""
@@ -193,8 +194,9 @@ class MemoryDisk(Disk):
             raise StorageFailed(f"{path}: expected a file of at most {limit_bytes} bytes")
         return node.read(0, node.size_bytes)
 
-    def create(self, path: Path) -> _Writer:
-        """See `Disk`."""
+    def create(self, path: Path, mode: int = MODE) -> _Writer:
+        """See `Disk`; there is one user here, so that modes mean nothing."""
+        del mode
         node = self._folder(path).names[path.name] = _File()
         return _Writer(self, path, node)
 

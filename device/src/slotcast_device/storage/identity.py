@@ -1,0 +1,115 @@
+"""The device's identity key: made here, kept in the state directory, and never sent anywhere.
+
+`STATE_DIR/identity.key` is a PKCS#8 file that only the agent's user may read. It is made once, by
+whoever holds the lock of the state directory: the agent at its start, or `slotcast-device enrol`. A
+file that is there and cannot be read is not replaced by itself, for the publisher knows the device
+by its key.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import NameOID
+
+from slotcast_schemas import identity
+from slotcast_schemas.enrolment import Enrolment
+from slotcast_schemas.errors import StorageFailed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slotcast_device.storage.disk import Disk
+
+KEY_FILE: Final = "identity.key"
+"""The name of the key's file in the state directory."""
+KEY_MODE: Final = 0o600
+"""Its mode: for the agent's user alone."""
+_KEY_MAX_BYTES: Final = 4096
+"""The most bytes of it that are read; it has some 120."""
+
+
+class DeviceIdentity:
+    """The key that says that something is of this device.
+
+    Args:
+        private: the key. One on a token is of a class of its own, below `identity.PrivateKey`.
+    """
+
+    def __init__(self, private: identity.PrivateKey) -> None:
+        self._private = private
+
+    @property
+    def key_id(self) -> str:
+        """The id of the key, which is no secret."""
+        return identity.key_id(self._private.public_key())
+
+    def sign(self, context: bytes, data: bytes) -> bytes:
+        """Sign data for one purpose; see `slotcast_schemas.identity.sign`."""
+        return identity.sign(self._private, context, data)
+
+    def make_request(self, device_id: str) -> Enrolment:
+        """Give the request that asks the publisher to enrol this device under its id."""
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device_id)])
+        builder = x509.CertificateSigningRequestBuilder().subject_name(name)
+        is_ed25519 = isinstance(self._private, Ed25519PrivateKey)
+        csr = builder.sign(self._private, None if is_ed25519 else hashes.SHA256())
+        return Enrolment(device_id=device_id, csr=csr.public_bytes(Encoding.PEM).decode())
+
+
+def load_identity(disk: Disk, state_dir: Path) -> DeviceIdentity | None:
+    """Give the device's key; None where none was made yet.
+
+    Raises:
+        StorageFailed: there is a file, and it cannot be read or is no key.
+    """
+    path = state_dir / KEY_FILE
+    pem = disk.read(path, _KEY_MAX_BYTES)
+    if pem is None:
+        return None
+    try:
+        private = load_pem_private_key(pem, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+        raise _damaged(path) from exc
+    if not isinstance(private, Ed25519PrivateKey):
+        raise _damaged(path)
+    return DeviceIdentity(private)
+
+
+def make_identity(disk: Disk, state_dir: Path) -> DeviceIdentity:
+    """Make a new key in place of what is there; the caller holds the lock.
+
+    Raises:
+        StorageFailed: it cannot be written.
+    """
+    private = Ed25519PrivateKey.generate()
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    disk.make_dir(state_dir)
+    disk.write_atomic(state_dir / KEY_FILE, pem, KEY_MODE)
+    return DeviceIdentity(private)
+
+
+def load_or_make_identity(disk: Disk, state_dir: Path) -> DeviceIdentity:
+    """Give the device's key, made now where there is none; the caller holds the lock.
+
+    Raises:
+        StorageFailed: it cannot be read or written, or is no key.
+    """
+    return load_identity(disk, state_dir) or make_identity(disk, state_dir)
+
+
+def _damaged(path: Path) -> StorageFailed:
+    return StorageFailed(
+        f"{path}: expected an Ed25519 key in PEM, got something else; `slotcast-device enrol"
+        " --new-key` makes a new one, which the publisher must enrol again"
+    )

@@ -1,0 +1,5 @@
+"""Which key is a device's own, as it said itself and a person brought it here.
+
+request   an enrolment request, read strictly and proven
+registry  the devices that are enrolled, beside the repository
+"""
