@@ -31,6 +31,7 @@ from tests.support.fleet_database import (
     rows_of,
     summary,
 )
+from tests.support.older_fleet import check_upgrade, make_older
 from tests.support.postgresql import PostgresqlUnavailable, postgresql
 
 pytestmark = pytest.mark.timeout(240)
@@ -112,6 +113,11 @@ def test_an_older_version_is_migrated_after_a_copy_and_a_newer_one_refused(
     versions.run_this()
     with pytest.raises(StateTooNew, match="update slotcast-publisher"):
         open_database(url)
+
+
+def test_what_an_older_version_wrote_is_there_after_the_migration(url: str) -> None:
+    make_older(url)
+    check_upgrade(url)
 
 
 def test_a_migration_that_fails_changes_nothing(url: str, versions: Versions) -> None:

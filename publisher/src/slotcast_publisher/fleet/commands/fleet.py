@@ -162,15 +162,14 @@ def _view(database: Database, asked: _Asked, limit: int | None) -> FleetOutput:
     with database.reading() as connection:
         if asked.device is not None:
             return _device_view(connection, wanted, history, now_s)
-        count, online = device_counts.count_devices(connection, wanted)
-        found = device_counts.count_models(connection, wanted)
+        found = device_counts.counted(connection, wanted)
         devices = listing.known_devices(connection, wanted, limit)
     return _list_view(
         devices,
         [device_json.device_fields(each) for each in devices],
-        (count, online),
-        device_counts.versions_of(found),
-        device_counts.states_of(found),
+        (found.devices, found.online),
+        found.versions,
+        found.states,
         history,
         now_s,
     )

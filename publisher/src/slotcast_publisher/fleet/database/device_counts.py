@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, func, select
 
@@ -14,7 +14,7 @@ from slotcast_publisher.fleet.database.listing import (
     conditions_of_devices,
     conditions_of_models,
 )
-from slotcast_publisher.fleet.database.tables import device_models, devices
+from slotcast_publisher.fleet.database.tables import IS_OFFLINE, device_models, devices
 
 
 def count_devices(connection: Connection, wanted: DevicesWanted) -> tuple[int, int]:
@@ -29,6 +29,74 @@ def count_devices(connection: Connection, wanted: DevicesWanted) -> tuple[int, i
         query.select_from(devices).where(*chosen_devices(wanted))
     ).one()
     return int(every), int(online)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Devices that were asked for, counted.
+
+    Attributes:
+        devices: all of them.
+        online: of those.
+        versions: model, version and devices that run it, as `versions_of` has them.
+        states: model, state, reason and devices, as `states_of` has them.
+    """
+
+    devices: int
+    online: int
+    versions: Sequence[tuple[str, str, int]]
+    states: Sequence[tuple[str, str, str, int]]
+
+
+def counted(connection: Connection, wanted: DevicesWanted) -> Counted:
+    """Count devices that are asked for, what they run, and where that stands.
+
+    Args:
+        connection: to read with.
+        wanted: which devices.
+    """
+    if wanted == DevicesWanted(online=wanted.online):
+        return _by_presence(connection, wanted)
+    found = count_models(connection, wanted)
+    return Counted(*count_devices(connection, wanted), versions_of(found), states_of(found))
+
+
+def _by_presence(connection: Connection, wanted: DevicesWanted) -> Counted:
+    """Count most of a fleet as all of it, which indexes give, less the few others."""
+    count = select(func.count()).select_from(devices)
+    both = select(count.scalar_subquery(), count.where(IS_OFFLINE).scalar_subquery())
+    every, offline = map(int, connection.execute(both).one())
+    number = {None: every, True: every - offline, False: offline}[wanted.online]
+    online = 0 if wanted.online is False else every - offline
+    if 2 * number < every:
+        found = count_models(connection, wanted)
+        return Counted(number, online, versions_of(found), states_of(found))
+    others = []
+    if wanted.online is not None:
+        counts = count_models(connection, DevicesWanted(online=not wanted.online))
+        others = [replace(each, devices=-each.devices) for each in counts]
+    versions = versions_of([*_versions_of_all(connection), *others])
+    return Counted(number, online, versions, states_of([*_states_of_all(connection), *others]))
+
+
+def _versions_of_all(connection: Connection) -> list[ModelCount]:
+    m = device_models.c
+    columns = (m.model, m.active_sequence, m.active_version)
+    query = select(*columns, func.count()).group_by(*columns)
+    return [
+        ModelCount(model, version, int(sequence), "", "", int(count))
+        for model, sequence, version, count in connection.execute(query)
+    ]
+
+
+def _states_of_all(connection: Connection) -> list[ModelCount]:
+    m = device_models.c
+    columns = (m.model, m.state, m.reason)
+    query = select(*columns, func.count()).group_by(*columns)
+    return [
+        ModelCount(model, "", 0, state, reason, int(count))
+        for model, state, reason, count in connection.execute(query)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +145,8 @@ def versions_of(counts: Iterable[ModelCount]) -> list[tuple[str, str, int]]:
         key = each.model, each.version
         sums[key] += each.devices
         newest[key] = max(newest[key], each.sequence)
-    order = sorted(sums, key=lambda key: (key[0], -newest[key], key[1]))
+    there = [key for key, count in sums.items() if count]
+    order = sorted(there, key=lambda key: (key[0], -newest[key], key[1]))
     return [(model, version, sums[model, version]) for model, version in order]
 
 
@@ -86,5 +155,6 @@ def states_of(counts: Iterable[ModelCount]) -> list[tuple[str, str, str, int]]:
     sums: Counter[tuple[str, str, str]] = Counter()
     for each in counts:
         sums[each.model, each.state, each.reason] += each.devices
-    order = sorted(sums, key=lambda key: (key[0], -sums[key], key))
+    there = [key for key, count in sums.items() if count]
+    order = sorted(there, key=lambda key: (key[0], -sums[key], key))
     return [(*key, sums[key]) for key in order]

@@ -10,6 +10,9 @@ from typing import Any, Final
 from sqlalchemy import Connection, func, literal, select, union_all
 
 from slotcast_publisher.fleet.database.tables import (
+    IS_CLOCK_OFF,
+    IS_OFFLINE,
+    IS_UNFOLDED,
     device_models,
     device_tags,
     devices,
@@ -61,23 +64,24 @@ class CountedState:
     devices: int
 
 
-def presence(connection: Connection, unseen_since_s: int, clock_off_max_s: int) -> Presence:
-    """Count devices, in one look through them.
+def presence(connection: Connection, unseen_since_s: int) -> Presence:
+    """Count devices, each kind by an index that has no others (`tables.devices`).
 
     Args:
         connection: to read with.
         unseen_since_s: who was not heard of at this time or later counts as not seen.
-        clock_off_max_s: a clock that is further off counts.
     """
+    count = select(func.count()).select_from(devices)
     d = devices.c
     query = select(
-        func.count(),
-        func.count().filter(d.online),
-        func.count().filter(~d.online & (d.seen_s < unseen_since_s)),
-        func.count().filter(d.twins_seen_s.is_not(None)),
-        func.count().filter(func.abs(d.clock_off_s) > clock_off_max_s),
+        count.scalar_subquery(),
+        count.where(IS_OFFLINE).scalar_subquery(),
+        count.where(IS_OFFLINE, d.seen_s < unseen_since_s).scalar_subquery(),
+        count.where(d.twins_seen_s.is_not(None)).scalar_subquery(),
+        count.where(IS_CLOCK_OFF).scalar_subquery(),
     )
-    return Presence(*map(int, connection.execute(query.select_from(devices)).one()))
+    every, offline, unseen, shared_ids, clocks_off = map(int, connection.execute(query).one())
+    return Presence(every, every - offline, unseen, shared_ids, clocks_off)
 
 
 def version_counts(connection: Connection, model: str | None = None) -> list[CountedVersion]:
@@ -175,7 +179,7 @@ def dropped_counts(connection: Connection) -> dict[str, int]:
 
 def unfolded_count(connection: Connection) -> int:
     """Count the summaries that are not added up yet."""
-    query = select(func.count()).select_from(metrics).where(~metrics.c.is_folded)
+    query = select(func.count()).select_from(metrics).where(IS_UNFOLDED)
     return int(connection.execute(query).scalar_one())
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row, Table, bindparam, select, tuple_, update
 from slotcast_publisher.fleet.database.figures_blob import pack, unpack
 from slotcast_publisher.fleet.database.listing import CLOCK_OFF_S
 from slotcast_publisher.fleet.database.tables import (
+    IS_UNFOLDED,
     devices,
     metrics,
     metrics_hours,
@@ -62,7 +63,7 @@ def fold_metrics(connection: Connection, rows_max: int = ROWS_MAX) -> int:
     query = (
         select(metrics, devices.c.clock_off_s)
         .join(devices, devices.c.id == metrics.c.device, isouter=True)
-        .where(~metrics.c.is_folded)
+        .where(IS_UNFOLDED)
         .order_by(metrics.c.heard_s)
         .limit(rows_max)
     )

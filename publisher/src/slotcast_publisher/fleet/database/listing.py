@@ -17,6 +17,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Row, RowMapping, Selec
 
 from slotcast_publisher.fleet.database.figures_blob import unpack
 from slotcast_publisher.fleet.database.tables import (
+    IS_OFFLINE,
     device_models,
     device_tags,
     devices,
@@ -40,6 +41,11 @@ _STATUS: Final = msgspec.msgpack.Decoder(ModelStatus)
 _EVIDENCE: Final = msgspec.msgpack.Decoder(Evidence)
 _PROGRESS: Final = msgspec.msgpack.Decoder(Progress)
 _LINK: Final = msgspec.json.Decoder(LinkStatus)
+
+
+def is_clock_off(off_s: int | None) -> bool:
+    """Say whether a device's clock counts as off that is so many seconds ahead of ours."""
+    return off_s is not None and abs(off_s) > CLOCK_OFF_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +125,7 @@ class KnownDevice:
     def clock_off_s(self) -> int | None:
         """By how many seconds its clock is ahead of ours; None where it is right, or unknown."""
         off_s: int | None = self.row["clock_off_s"]
-        return off_s if off_s is not None and abs(off_s) > CLOCK_OFF_S else None
+        return off_s if is_clock_off(off_s) else None
 
     @property
     def clock_complaint(self) -> str:
@@ -246,7 +252,7 @@ def conditions_of_devices(wanted: DevicesWanted) -> list[ColumnElement[bool]]:
         found.append(d.id == wanted.device)
     found += [d.id.icontains(word, autoescape=True) for word in wanted.words]
     if wanted.online is not None:
-        found.append(d.online if wanted.online else ~d.online)
+        found.append(d.online if wanted.online else IS_OFFLINE)
     if wanted.seen_since_s is not None:
         found.append(d.seen_s >= wanted.seen_since_s)
     if wanted.unseen_since_s is not None:

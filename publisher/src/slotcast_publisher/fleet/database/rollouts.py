@@ -13,6 +13,7 @@ from sqlalchemy import Connection, desc, func, select
 
 from slotcast_publisher.fleet.database.figures_blob import unpack
 from slotcast_publisher.fleet.database.tables import (
+    IS_UNFOLDED,
     device_models,
     devices,
     metrics,
@@ -21,13 +22,14 @@ from slotcast_publisher.fleet.database.tables import (
     rollout_views,
     rollouts,
 )
-from slotcast_publisher.fleet.database.upsert import upsert
+from slotcast_publisher.fleet.database.upsert import is_one_of, upsert
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures, together
 from slotcast_publisher.fleet.rollout.observations import Device
 from slotcast_schemas.messages.status import ModelStatus
 
 TEXT_MAX_CHARS: Final = 2_000
 """The most characters of a line of a rollout's log."""
+_NAMES_AT_ONCE: Final = 1_000
 _STATUS: Final = msgspec.msgpack.Decoder(ModelStatus)
 
 
@@ -90,7 +92,7 @@ def _figures_of(connection: Connection, model: str) -> dict[str, dict[int, Relea
     parts: dict[tuple[str, int], list[ReleaseFigures]] = defaultdict(list)
     for table, condition in (
         (metrics_releases, metrics_releases.c.model == model),
-        (metrics, (metrics.c.model == model) & ~metrics.c.is_folded),
+        (metrics, (metrics.c.model == model) & IS_UNFOLDED),
     ):
         columns = (table.c.device, table.c.sequence, table.c.figures)
         for row in connection.execute(select(*columns).where(condition)):
@@ -167,17 +169,27 @@ def put_view(connection: Connection, model: str, name: str, view: bytes, at_s: i
     upsert(connection, rollout_views, [row])
 
 
-def view_of(connection: Connection, name: str) -> tuple[int, str] | None:
-    """Give when a rollout was looked at last, and JSON of what was seen; None for never.
+def views_of(connection: Connection, names: Sequence[str]) -> dict[str, tuple[int, str]]:
+    """Give when rollouts were looked at last, and JSON of what was seen; by name.
 
     Args:
         connection: that may read.
-        name: of the rollout.
+        names: of the rollouts; those that nobody has looked at are left out.
     """
     v = rollout_views.c
-    query = select(v.at_s, v.view).where(v.name == name).order_by(v.at_s.desc()).limit(1)
-    row = connection.execute(query).first()
-    return None if row is None else (int(row.at_s), str(row.view))
+    found: dict[str, tuple[int, str]] = {}
+    for start in range(0, len(names), _NAMES_AT_ONCE):
+        is_asked = is_one_of(connection, v.name, names[start : start + _NAMES_AT_ONCE])
+        query = select(v.name, v.at_s, v.view).where(is_asked).order_by(v.at_s)
+        found |= {row.name: (int(row.at_s), str(row.view)) for row in connection.execute(query)}
+    return found
+
+
+def rollout_states(connection: Connection) -> dict[str, tuple[int, str]]:
+    """Give when each rollout was written last, and where it stood then; by name."""
+    r = rollouts.c
+    query = select(r.name, r.updated_s, r.state)
+    return {row.name: (int(row.updated_s), str(row.state)) for row in connection.execute(query)}
 
 
 def view_times(connection: Connection) -> dict[str, int]:

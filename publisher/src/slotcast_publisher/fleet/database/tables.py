@@ -12,6 +12,7 @@ from typing import Final
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnClause,
     Double,
     Index,
     Integer,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    literal_column,
     text,
 )
 
@@ -48,6 +50,20 @@ meta: Final = Table(
 )
 """Single values, such as since when this database knows (`knows_since_s`)."""
 
+
+def _indexes_of_few() -> list[Index]:
+    """Give the indexes by which devices are counted that are in some way special."""
+    found = []
+    for name, condition in (
+        ("offline", "NOT online"),
+        ("twins", "twins_seen_s IS NOT NULL"),
+        ("clock_off", "clock_is_off"),
+    ):
+        where = text(condition)
+        found.append(Index(f"ix_devices_{name}", "id", sqlite_where=where, postgresql_where=where))
+    return found
+
+
 devices: Final = Table(
     "devices",
     METADATA,
@@ -61,6 +77,7 @@ devices: Final = Table(
     seconds_column("status_heard_s", is_known=True),  # NULL where only the retained one was heard
     text_column("clock", 64),
     Column("clock_off_s", BigInteger),  # the device's clock less ours; NULL for unknown
+    flag_column("clock_is_off"),  # by more than `listing.CLOCK_OFF_S`
     Column("tags", Text, nullable=False, server_default=text("'{}'")),  # JSON
     text_column("software", 128),
     text_column("runtime", 128),
@@ -83,9 +100,17 @@ devices: Final = Table(
     text_column("twins_why", 256),
     seconds_column("started_anew_s", is_known=True),  # when its counter began again
     Column("intake", LargeBinary),  # what the intake remembers of it, and nobody else reads
+    *_indexes_of_few(),
 )
-"""One row for each device. No index has `seen_s`: each message changes it, and PostgreSQL then
-writes the row beside the old one (HOT) only if no index knows the column."""
+"""One row for each device. No index has `seen_s` or `clock_off_s`: each message changes them, and
+PostgreSQL then writes the row beside the old one (HOT) only if no index knows the column, not even
+in its condition."""
+
+IS_OFFLINE: Final[ColumnClause[bool]] = literal_column("NOT devices.online")
+"""Not connected, in the words of the index: in SQLite `~online` is `online = 0`, of which that does
+not know that it is the same."""
+IS_CLOCK_OFF: Final[ColumnClause[bool]] = literal_column("devices.clock_is_off")
+"""The clock is off, in the words of the index: in SQLite the column is `clock_is_off = 1`."""
 
 device_tags: Final = Table(
     "device_tags",
@@ -177,6 +202,9 @@ metrics: Final = Table(
 )
 """Summaries as they came: the one with this number in the message with this counter, so that a
 doubled message adds nothing. Kept for days."""
+
+IS_UNFOLDED: Final[ColumnClause[bool]] = literal_column("NOT metrics.is_folded")
+"""Not added up yet, in the words of the index; see `IS_OFFLINE`."""
 
 metrics_hours: Final = Table(
     "metrics_hours",

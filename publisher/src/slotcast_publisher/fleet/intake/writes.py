@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 
 from slotcast_publisher.fleet.database.figures_blob import pack_summary
+from slotcast_publisher.fleet.database.listing import is_clock_off
 from slotcast_publisher.fleet.database.tables import (
     device_models,
     device_tags,
@@ -252,6 +253,7 @@ def _status_row(record: DeviceRecord, heard: StatusHeard) -> Row:
         "status_heard_s": _whole(heard.heard_s),
         "clock": status.clock,
         "clock_off_s": heard.clock_off_s,
+        "clock_is_off": is_clock_off(heard.clock_off_s),
         "tags": _tags(status),
         "software": inventory.software,
         "runtime": inventory.runtime,

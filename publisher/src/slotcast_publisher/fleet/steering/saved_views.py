@@ -6,6 +6,8 @@ by what is kept here.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,8 +15,7 @@ import msgspec
 from msgspec.structs import replace
 from sqlalchemy import Connection
 
-from slotcast_publisher.fleet.database.rollouts import put_view, saved_by_group
-from slotcast_publisher.fleet.database.rollouts import view_of as row_of
+from slotcast_publisher.fleet.database.rollouts import put_view, saved_by_group, views_of
 from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_publisher.fleet.steering.fleet_database import DatabaseFleet
 from slotcast_publisher.fleet.steering.overview import view_of
@@ -46,13 +47,21 @@ def saved_view(connection: Connection, name: str) -> SavedView | None:
         connection: that may read.
         name: of the rollout.
     """
-    found = row_of(connection, name)
-    if found is None:
-        return None
-    try:
-        return SavedView(found[0], msgspec.json.decode(found[1], type=RolloutView))
-    except msgspec.DecodeError:
-        return None
+    return saved_views(connection, [name]).get(name)
+
+
+def saved_views(connection: Connection, names: Sequence[str]) -> dict[str, SavedView]:
+    """Give what was seen of rollouts last, by name, in one look at the database.
+
+    Args:
+        connection: that may read.
+        names: of the rollouts; left out is what nobody has looked at, or another version did.
+    """
+    found = {}
+    for name, (at_s, text) in views_of(connection, names).items():
+        with contextlib.suppress(msgspec.DecodeError):
+            found[name] = SavedView(at_s, msgspec.json.decode(text, type=RolloutView))
+    return found
 
 
 @dataclass(slots=True)

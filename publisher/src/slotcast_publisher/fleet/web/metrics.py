@@ -26,17 +26,17 @@ from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.database import fleet_counts, lease
 from slotcast_publisher.fleet.figures.histograms import GRID_S, Histogram
 from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
+from slotcast_publisher.fleet.steering.overview_types import RolloutView
 from slotcast_publisher.fleet.web.api.counting import Counting
-from slotcast_publisher.fleet.web.api.rollouts import present_view
 from slotcast_publisher.fleet.web.context import WebContext
 from slotcast_publisher.fleet.web.guards import needs
 from slotcast_publisher.fleet.web.live import Live
-from slotcast_schemas.errors import SlotcastError
+from slotcast_publisher.fleet.web.rollout_views import last_views, rollout_names
 
 SERIES_MAX: Final = 500
 """The most series of one figure."""
 ROLLOUTS_MAX: Final = 50
-"""The most rollouts that are told."""
+"""The most rollouts that are told: those that changed last, as far as their groups' series fit."""
 _OUTCOMES: Final = ("committed", "failed", "under_way", "held", "expected", "unseen")
 
 
@@ -158,11 +158,7 @@ class FleetCollector(Collector):
             "Bytes that deltas and reused files spared devices.",
             labels=["rollout"],
         )
-        for name in self._context.files.names()[-ROLLOUTS_MAX:]:
-            try:
-                view = present_view(self._context, self._counting, name)
-            except SlotcastError:
-                continue
+        for view in self._rollout_views():
             for state in RolloutState:
                 named = [view.name, view.model, view.version, str(state)]
                 states.add_metric(named, int(view.state == state))
@@ -173,6 +169,16 @@ class FleetCollector(Collector):
                 looked.add_metric([view.name], view.looked_s)
             saved.add_metric([view.name], view.saved_bytes)
         yield from (states, groups, looked, saved)
+
+    def _rollout_views(self) -> Iterator[RolloutView]:
+        """Give the last look at rollouts, for whoever drives them counts their devices."""
+        names = [name for name, _ in rollout_names(self._context)[:ROLLOUTS_MAX]]
+        room = SERIES_MAX
+        for view in last_views(self._context, names):
+            room -= len(view.groups) * len(_OUTCOMES)
+            if room < 0:
+                return
+            yield view
 
     def _serve(self) -> Iterator[Metric]:
         """Give what is known of `serve`: it holds leases, writes, and counts what it drops."""

@@ -14,29 +14,34 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event
 
-from slotcast_publisher.fleet.database import events, fleet_counts, listing
+from slotcast_publisher.fleet.database import events, fleet_counts, listing, rollouts, tables
 from slotcast_publisher.fleet.database.database import Database, open_database
 from slotcast_publisher.fleet.database.device_counts import (
     ModelCount,
     count_devices,
     count_models,
+    counted,
     states_of,
     versions_of,
 )
 from slotcast_publisher.fleet.database.device_pages import SORTS, Sort, count_of, device_page
+from slotcast_publisher.fleet.database.folding import fold_metrics
 from slotcast_publisher.fleet.database.listing import DevicesWanted
 from slotcast_schemas.errors import UsageError
 from tests.support import large_fleet
-from tests.support.large_fleet import MODEL, ROLLOUT
+from tests.support.fleet_database import metrics_row, put
+from tests.support.large_fleet import MODEL, NOW_S, ROLLOUT
 
 COUNT = 10_000
-TABLES = ("devices", "device_models", "device_tags", "history", "metrics_releases")
+TABLES = ("devices", "device_models", "device_tags", "history", "metrics", "metrics_releases")
 
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     with open_database(tmp_path_factory.mktemp("large") / "fleet.db") as database:
         large_fleet.fill(database, COUNT, with_figures=False)
+        row = metrics_row("cam-000001", 1, NOW_S, large_fleet.summary())
+        put(database, tables.metrics, row | {"is_folded": True})
         yield database
 
 
@@ -113,6 +118,11 @@ ANSWERED_BY_AN_INDEX: dict[str, Callable[[Connection], Any]] = {
     "count of a tag": lambda c: count_of(c, DevicesWanted(tags={"site": "plant-12"})),
     "versions": fleet_counts.version_counts,
     "states": fleet_counts.state_counts,
+    "presence": lambda c: fleet_counts.presence(c, NOW_S - 3600),
+    "counts of those that are online": lambda c: counted(c, DevicesWanted(online=True)),
+    "figures that are not added up yet": fleet_counts.unfolded_count,
+    "adding figures up": lambda c: fold_metrics(c, 1),
+    "figures as a rollout's driver reads them": lambda c: rollouts.devices_of(c, "another"),
     "models": listing.models_of_devices,
     "of a version that few run": lambda c: device_page(
         c, DevicesWanted(model=MODEL, version="6.9"), limit=50
@@ -264,7 +274,7 @@ def test_a_count_is_of_what_the_pages_give(fleet: Database, wanted: DevicesWante
 
 def test_counts_are_those_of_the_devices(fleet: Database) -> None:
     with fleet.reading() as connection:
-        found = fleet_counts.presence(connection, large_fleet.NOW_S - 3600, 300)
+        found = fleet_counts.presence(connection, large_fleet.NOW_S - 3600)
         states = fleet_counts.state_counts(connection, MODEL)
         versions = fleet_counts.version_counts(connection)
         slow = count_models(connection, DevicesWanted())
@@ -278,6 +288,9 @@ def test_counts_are_those_of_the_devices(fleet: Database) -> None:
 @pytest.mark.parametrize(
     "wanted",
     [
+        DevicesWanted(),
+        DevicesWanted(online=True),
+        DevicesWanted(online=False),
         DevicesWanted(state="FAILED"),
         DevicesWanted(state="QUEUED", tags={"board": "rev-a"}),
         DevicesWanted(model=MODEL, version="7.0"),
@@ -295,6 +308,9 @@ def test_what_is_counted_of_some_devices_is_what_they_say(
     with fleet.reading() as connection:
         every = listing.known_devices(connection, wanted)
         devices, found = counts(connection, wanted)
+        all_ = counted(connection, wanted)
+    assert (all_.devices, all_.online) == devices
+    assert (all_.versions, all_.states) == (versions_of(found), states_of(found))
     assert devices == (len(every), sum(device.row["online"] for device in every))
     said = [model.status for device in every for model in device.models]
     runs = Counter((s.model, "" if s.active is None else s.active.version) for s in said)

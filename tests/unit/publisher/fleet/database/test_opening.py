@@ -24,6 +24,7 @@ from slotcast_schemas.errors import (
     UsageError,
 )
 from tests.support.fleet_database import Versions
+from tests.support.older_fleet import all_rows, check_upgrade, make_older
 
 
 @pytest.fixture
@@ -87,6 +88,14 @@ def test_a_database_of_an_older_version_is_migrated_after_a_copy(
     with sqlite3.connect(copy) as connection:
         assert connection.execute("SELECT id FROM devices").fetchall() == [("cam-1",)]
     connection.close()
+
+
+def test_what_an_older_version_wrote_is_there_after_the_migration(path: Path) -> None:
+    make_older(path)
+    before = all_rows(path)
+    check_upgrade(path)
+    (copy,) = path.parent.glob("fleet.db.before-*")
+    assert all_rows(copy) == before
 
 
 def test_a_migration_that_fails_changes_nothing(path: Path, versions: Versions) -> None:

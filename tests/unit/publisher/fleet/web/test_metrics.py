@@ -6,14 +6,22 @@ import json
 import re
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import event
 
+from benchmarks.page_world import end_rollout
 from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.database import tables
+from slotcast_publisher.fleet.database.rollouts import put_rollout, put_view
+from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
+from slotcast_publisher.fleet.steering.overview import overview
+from slotcast_publisher.fleet.web.metrics import ROLLOUTS_MAX, SERIES_MAX
 from slotcast_publisher.fleet.web.static_files import FOLDER
 from tests.support import large_fleet
 from tests.support.fleet_database import put
+from tests.support.large_fleet import MODEL, NOW_S
 from tests.support.page import RunningPage, running_page
 
 COUNT = 300
@@ -55,6 +63,25 @@ def test_the_fleet_is_told_in_figures(page: RunningPage) -> None:
     assert bound == "+Inf"
     assert count == 50 * 600
     assert [value for _, value in buckets] == sorted(value for _, value in buckets)
+
+
+def test_many_rollouts_are_read_at_once_and_their_series_are_bounded(page: RunningPage) -> None:
+    files, count = page.context.files, 70
+    for number in range(count):
+        record = end_rollout(files, f"detector-6.0.{number:02}")
+        seen = overview(page.context.repo, files, record.name, (), 0, NOW_S + number)
+        seen = msgspec.structs.replace(seen, groups=seen.groups * 2, state=RolloutState.FINISHED)
+        with page.database.transaction() as connection:
+            put_rollout(connection, MODEL, record.name, "FINISHED", "{}", NOW_S + number)
+            put_view(connection, MODEL, record.name, msgspec.json.encode(seen), NOW_S + number)
+    began: list[object] = []
+    event.listen(page.database._engine, "begin", began.append)
+    found = samples(page)
+    told = {labels["rollout"] for labels, _ in found["slotcast_rollout_saved_bytes"]}
+    assert "detector-6.0.69" in told, "those that changed last are told"
+    assert 10 < len(told) <= ROLLOUTS_MAX
+    assert len(found["slotcast_rollout_devices"]) <= SERIES_MAX
+    assert len(began) < 20, "not a transaction for each rollout"
 
 
 def test_each_query_of_the_dashboard_names_a_figure_that_there_is(page: RunningPage) -> None:

@@ -12,7 +12,7 @@ from slotcast_publisher.fleet.database import device_counts, fleet_counts, fleet
 from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.database.device_json import iso
 from slotcast_publisher.fleet.database.device_pages import count_of
-from slotcast_publisher.fleet.database.listing import CLOCK_OFF_S, UNSEEN_S, DevicesWanted
+from slotcast_publisher.fleet.database.listing import UNSEEN_S, DevicesWanted
 from slotcast_publisher.fleet.web.api.types import Counts, FleetCounts, StateCount, VersionCount
 from slotcast_publisher.fleet.web.shared import SharedAnswers
 
@@ -46,7 +46,7 @@ class Counting:
     def _fleet(self) -> FleetCounts:
         unseen_since_s = int(self.now_s()) - UNSEEN_S
         with self.database.reading() as connection:
-            found = fleet_counts.presence(connection, unseen_since_s, CLOCK_OFF_S)
+            found = fleet_counts.presence(connection, unseen_since_s)
             models = listing.models_of_devices(connection)
             alarms = store.standing(connection)
         return FleetCounts(
@@ -110,10 +110,8 @@ class Counting:
 
     def _of(self, wanted: DevicesWanted) -> Counts:
         with self.database.reading() as connection:
-            devices, online = device_counts.count_devices(connection, wanted)
-            found = device_counts.count_models(connection, wanted)
-        versions, states = device_counts.versions_of(found), device_counts.states_of(found)
-        return self._counts(devices, online, versions, states)
+            found = device_counts.counted(connection, wanted)
+        return self._counts(found.devices, found.online, found.versions, found.states)
 
     def _counts(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
@@ -16,12 +15,10 @@ from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.database.rollouts import log_of
 from slotcast_publisher.fleet.rollout.person import Wish
 from slotcast_publisher.fleet.steering.fleet_database import DatabaseFleet
-from slotcast_publisher.fleet.steering.overview import overview
-from slotcast_publisher.fleet.steering.overview_types import UNDRIVEN_S, RolloutView
+from slotcast_publisher.fleet.steering.overview_types import RolloutView
 from slotcast_publisher.fleet.steering.plan_check import group_sizes, problem_of_name, problems_of
 from slotcast_publisher.fleet.steering.requests import read_plan_bytes
 from slotcast_publisher.fleet.steering.rollout_files import AskedFor
-from slotcast_publisher.fleet.steering.saved_views import saved_view
 from slotcast_publisher.fleet.web import asking
 from slotcast_publisher.fleet.web.api.parts import AnyRequest, Shared
 from slotcast_publisher.fleet.web.api.rollout_types import (
@@ -42,11 +39,14 @@ from slotcast_publisher.fleet.web.context import Context, WebContext
 from slotcast_publisher.fleet.web.etags import check_match, with_etag
 from slotcast_publisher.fleet.web.guards import needs, who_asks
 from slotcast_publisher.fleet.web.idempotency import Key, once
+from slotcast_publisher.fleet.web.rollout_views import (
+    present_view,
+    present_views,
+    rollout_names,
+)
 
-UNDRIVEN_VIEW_S: Final = 10.0
-"""The seconds for which a look that the page had to take itself is shared: it counts a fleet."""
 ROLLOUTS_MAX: Final = 200
-"""The most rollouts of a list: the last that were looked at."""
+"""The most rollouts of a list: those that changed last."""
 _SEE: Final = needs(Permission.SEE)
 Rollout = Annotated[str, PathParameter(min_length=1, max_length=128)]
 
@@ -56,8 +56,8 @@ def _rollouts(context: Context, counting: Shared) -> RolloutList:
     """Say where rollouts stand."""
 
     def make() -> RolloutList:
-        names = context.files.names()[-ROLLOUTS_MAX:]
-        return RolloutList(rollouts=tuple(present_view(context, counting, n) for n in names))
+        names = sorted(name for name, _ in rollout_names(context)[:ROLLOUTS_MAX])
+        return RolloutList(rollouts=tuple(present_views(context, counting, names)))
 
     return counting.answers.get("rollouts", make)
 
@@ -256,44 +256,6 @@ async def _ask(
 
 
 # --- making them ----------------------------------------------------------------------------------
-
-
-def present_view(context: WebContext, counting: Any, name: str) -> RolloutView:
-    """Say where a rollout stands: as whoever drives it saw it, or by a look of our own.
-
-    Args:
-        context: of the page.
-        counting: what viewers share.
-        name: of the rollout.
-
-    Raises:
-        NotFound: there is no such rollout.
-    """
-    context.files.plan_bytes(name)
-    now_s = int(context.now_s())
-
-    def kept() -> RolloutView | None:
-        with context.database.reading() as connection:
-            found = saved_view(connection, name)
-        if found is None:
-            return None
-        looked_s = max(0, now_s - found.at_s)
-        is_driven = looked_s <= UNDRIVEN_S
-        return msgspec.structs.replace(found.view, looked_s=looked_s, driven=is_driven)
-
-    def looked() -> RolloutView:
-        fleet = DatabaseFleet(context.database)
-        repo = context.repo.again()
-        plan = context.files.load(name).plan
-        devices = fleet.devices(plan.model)
-        saved_bytes = fleet.saved_bytes(repo, plan)
-        return overview(repo, context.files, name, devices, saved_bytes, time.time())
-
-    found: RolloutView | None = counting.answers.get(("kept", name), kept)
-    if found is not None:
-        return found
-    view: RolloutView = counting.answers.get(("looked", name), looked, UNDRIVEN_VIEW_S)
-    return view
 
 
 def _state_of(context: WebContext, name: str) -> DecidedRollout:

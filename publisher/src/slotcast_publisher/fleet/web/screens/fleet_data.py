@@ -8,7 +8,6 @@ from typing import Final
 
 from sqlalchemy import Connection, func, literal, select
 
-from slotcast_publisher.errors import NotFound
 from slotcast_publisher.fleet.alarms.board import Alarm
 from slotcast_publisher.fleet.alarms.store import standing
 from slotcast_publisher.fleet.database.device_pages import device_page
@@ -22,12 +21,11 @@ from slotcast_publisher.fleet.database.fleet_counts import (
     version_counts,
 )
 from slotcast_publisher.fleet.database.listing import (
-    CLOCK_OFF_S,
     UNSEEN_S,
     DevicesWanted,
     KnownDevice,
 )
-from slotcast_publisher.fleet.database.tables import device_models, release_hours, rollouts
+from slotcast_publisher.fleet.database.tables import device_models, release_hours
 from slotcast_publisher.fleet.web.context import WebContext
 from slotcast_publisher.fleet.web.screens.calls_view import DAYS, STEP_S, Calls
 
@@ -37,7 +35,6 @@ IN_NEED_MAX: Final = 14
 """The most devices of those on the first screen."""
 PLOTS_MAX: Final = 12
 """The most models of which it is drawn what answered their calls."""
-_ENDED: Final = frozenset({"FINISHED", "STOPPED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +73,7 @@ def read_fleet(context: WebContext) -> FleetData:
         versions = version_counts(connection)
         models = list(dict.fromkeys(each.model for each in versions))[:PLOTS_MAX]
         return FleetData(
-            presence=presence(connection, since_s, CLOCK_OFF_S),
+            presence=presence(connection, since_s),
             states=state_counts(connection),
             versions=versions,
             alarms=standing(connection),
@@ -117,28 +114,3 @@ def _in_need(connection: Connection) -> list[KnownDevice]:
         if left > 0:
             found += device_page(connection, DevicesWanted(state=state), limit=left).devices
     return found
-
-
-def rollout_names(context: WebContext) -> list[tuple[str, bool]]:
-    """Name the rollouts, the last changed first, and say of each whether it has ended.
-
-    Args:
-        context: what there is to look at.
-    """
-    with context.database.reading() as connection:
-        query = select(rollouts.c.name, rollouts.c.state, rollouts.c.updated_s)
-        known = {row.name: (row.updated_s, row.state) for row in connection.execute(query)}
-    now_s = int(context.now_s())
-    # One that the database does not know was started a moment ago, or nobody has driven it.
-    found = {
-        name: known.get(name) or (now_s, _state(context, name)) for name in context.files.names()
-    }
-    order = sorted(found.items(), key=lambda item: (item[1][0], item[0]), reverse=True)
-    return [(name, state in _ENDED) for name, (_, state) in order]
-
-
-def _state(context: WebContext, name: str) -> str:
-    try:
-        return context.files.load(name).record.state
-    except NotFound:
-        return "DRAFT"

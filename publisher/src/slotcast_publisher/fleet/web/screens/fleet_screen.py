@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 from litestar import Request, Response, get
@@ -10,17 +9,16 @@ from litestar.response import ServerSentEvent
 
 from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.database.fleet_counts import state_counts, version_counts
-from slotcast_publisher.fleet.steering.overview_types import RolloutView
-from slotcast_publisher.fleet.web.context import Context, WebContext
+from slotcast_publisher.fleet.web.context import Context
 from slotcast_publisher.fleet.web.guards import needs
 from slotcast_publisher.fleet.web.plots.bars import bar
+from slotcast_publisher.fleet.web.rollout_views import last_views, rollout_names
 from slotcast_publisher.fleet.web.screens.calls_view import CallsPlot, calls_plots
 from slotcast_publisher.fleet.web.screens.devices_view import device_rows
 from slotcast_publisher.fleet.web.screens.exports import csv_file
-from slotcast_publisher.fleet.web.screens.fleet_data import FleetData, read_fleet, rollout_names
+from slotcast_publisher.fleet.web.screens.fleet_data import FleetData, read_fleet
 from slotcast_publisher.fleet.web.screens.fleet_view import FleetScreen, fleet_screen, rollout_row
 from slotcast_publisher.fleet.web.screens.rendering import Rendered, render
-from slotcast_publisher.fleet.web.screens.rollout_data import kept_view
 from slotcast_publisher.fleet.web.screens.rollout_view import ICON, ICON_PAUSED
 from slotcast_publisher.fleet.web.screens.serving import Look, ScreensHere, query_of
 from slotcast_publisher.fleet.web.words import count_words
@@ -86,7 +84,7 @@ def make_rollouts(look: Look) -> Rendered:
     """
     names = rollout_names(look.context)
     first = _first(look.arguments.get("from", ""))
-    views = _views(look.context, [name for name, _ in names[first : first + PAGE]])
+    views = last_views(look.context, [name for name, _ in names[first : first + PAGE]])
     live = sum(not has_ended for _, has_ended in names)
     last = min(len(names), first + PAGE)
     words = "1 rollout" if len(names) == 1 else f"{count_words(len(names))} rollouts"
@@ -115,10 +113,6 @@ class _Rows:
 
 def _first(text: str) -> int:
     return min(int(text), 1_000_000) if text.isascii() and text.isdecimal() else 0
-
-
-def _views(context: WebContext, names: Iterable[str]) -> list[RolloutView]:
-    return [kept_view(context, name) for name in names]
 
 
 # --- routes ---------------------------------------------------------------------------------------
@@ -169,7 +163,7 @@ def _give_versions(context: Context) -> Response[bytes]:
 @get("/rollouts.csv", opt=needs(Permission.SEE), sync_to_thread=True)
 def _give_rollouts(context: Context) -> Response[bytes]:
     """Give the rollouts as a file."""
-    views = _views(context, [name for name, _ in rollout_names(context)])
+    views = last_views(context, [name for name, _ in rollout_names(context)])
     head = ("name", "model", "version", "state", "started_by", "started_at", "devices", "why")
     return csv_file("rollouts", head, [[getattr(view, key) for key in head] for view in views])
 

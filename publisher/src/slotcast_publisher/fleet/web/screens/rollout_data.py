@@ -62,23 +62,6 @@ def view_of_rollout(context: WebContext, name: str) -> RolloutView:
     )
 
 
-def kept_view(context: WebContext, name: str) -> RolloutView:
-    """Give the last look at a rollout, however old; one without devices where there was none.
-
-    Args:
-        context: what there is to look at.
-        name: of the rollout.
-
-    Raises:
-        NotFound: there is no such rollout.
-    """
-    with context.database.reading() as connection:
-        found = saved_view(connection, name)
-    if found is not None:
-        return found.view
-    return overview(context.repo, context.files, name, (), 0, context.now_s())
-
-
 def log_lines(context: WebContext, name: str, count: int) -> list[LogLine]:
     """Give the last lines of a rollout's log, the newest first.
 
