@@ -9,42 +9,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from slotcast_publisher.certificates.authorities import write_key
+from slotcast_publisher.certificates.desk import open_desk
 from slotcast_publisher.durable import storage_errors, write_atomic
-from slotcast_publisher.errors import KeyUnavailable, RepositoryDamaged
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker, to_toml
 from slotcast_publisher.store import check_model_name
-from slotcast_publisher.trust.keys import KeyRing
 from slotcast_schemas import fields, limits
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
-
-CA_DAYS: Final = 3650
-"""The days that a repository's own certificate authority counts: ten years, as its root does."""
 
 CERTIFICATE_DAYS: Final = 1095
 """The days that a device's certificate counts: three years."""
 
 _DEVICE: Final = re.compile(fields.DEVICE_PATTERN)
-_ISSUER_SLACK: Final = timedelta(hours=1)
-"""How long before now a certificate counts from, because the clocks of devices are rarely exact."""
 
 
 class Provisioned(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,97 +159,12 @@ def _broker_entry(repo: Repository, broker: Broker, out: Path) -> dict[str, str]
 # --- certificates -----------------------------------------------------------------------------
 
 
-def ensure_device_ca(
-    repo: Path, ring: KeyRing
-) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    """Give the repository's device CA, made at the first call; encrypted if other keys are.
-
-    Its certificate is `devices/ca.pem`: what the broker's listener for devices must trust.
-
-    Raises:
-        RepositoryDamaged: it cannot be read.
-        KeyUnavailable: the passphrase is wrong.
-    """
-    certificate_path, key_path = repo / "devices" / "ca.pem", repo / "devices" / "ca.key"
-    if not certificate_path.exists():
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _issue("Slotcast devices", key, key, issuer=None, days=CA_DAYS)
-        pem = _key_pem(key, ring.secret("the device CA"))
-        write_atomic(key_path, pem, mode=0o600)
-        write_atomic(certificate_path, certificate.public_bytes(Encoding.PEM))
-    try:
-        pem = key_path.read_bytes()
-        secret = ring.secret("the device CA") if b"ENCRYPTED" in pem else None
-        certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
-    except (OSError, ValueError) as exc:
-        raise RepositoryDamaged(f"device CA in {key_path.parent}: {exc}") from exc
-    try:
-        found = load_pem_private_key(pem, secret)
-    except (ValueError, TypeError) as exc:
-        raise KeyUnavailable(
-            f"{key_path} does not open (wrong passphrase, or damaged): {exc}"
-        ) from exc
-    if not isinstance(found, ec.EllipticCurvePrivateKey):
-        raise RepositoryDamaged(f"{key_path}: expected an elliptic curve key")
-    return certificate, found
-
-
 def _write_certificate(repo: Repository, device: str, out: Path) -> Path:
-    issuer, issuer_key = ensure_device_ca(repo.path, repo.ring)
     key = ec.generate_private_key(ec.SECP256R1())
-    certificate = _issue(device, key, issuer_key, issuer=issuer, days=CERTIFICATE_DAYS)
-    write_atomic(out / "device.key", _key_pem(key), mode=0o600)
+    desk = open_desk(repo.path, repo.ring)
+    certificate = desk.issue_device(
+        device, key.public_key(), days=CERTIFICATE_DAYS, how="provision"
+    )
+    write_key(out / "device.key", key)
     write_atomic(out / "device.pem", certificate.public_bytes(Encoding.PEM))
     return out / "device.pem"
-
-
-def _issue(
-    name: str,
-    key: ec.EllipticCurvePrivateKey,
-    issuer_key: ec.EllipticCurvePrivateKey,
-    *,
-    issuer: x509.Certificate | None,
-    days: int,
-) -> x509.Certificate:
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    is_ca = issuer is None
-    start = datetime.now(UTC) - _ISSUER_SLACK
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject if issuer is None else issuer.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start)
-        .not_valid_after(start + timedelta(days=days))
-        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=0 if is_ca else None), True)  # noqa: FBT003
-        .add_extension(_usage(is_ca=is_ca), True)  # noqa: FBT003
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)  # noqa: FBT003
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()),
-            False,  # noqa: FBT003
-        )
-    )
-    if not is_ca:
-        client = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
-        builder = builder.add_extension(client, False)  # noqa: FBT003
-    return builder.sign(issuer_key, hashes.SHA256())
-
-
-def _usage(*, is_ca: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not is_ca,
-        key_cert_sign=is_ca,
-        crl_sign=is_ca,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _key_pem(key: ec.EllipticCurvePrivateKey, secret: bytes | None = None) -> bytes:
-    encryption = BestAvailableEncryption(secret) if secret else NoEncryption()
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)

@@ -11,8 +11,9 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from slotcast_device.config import DeviceConfig
+from slotcast_publisher.certificates.desk import open_desk
 from slotcast_publisher.errors import KeyUnavailable
-from slotcast_publisher.provision import ensure_device_ca, provision
+from slotcast_publisher.provision import provision
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker, Settings, save
 from slotcast_publisher.trust import ceremonies
@@ -114,7 +115,7 @@ def test_with_tls_the_device_gets_a_certificate_of_its_own(
 
 def test_all_devices_are_of_one_ca(repo: Repository, tmp_path: Path) -> None:
     repo = with_brokers(repo, Broker(url="mqtts://b"))
-    issuer, _ = ensure_device_ca(repo.path, repo.ring)
+    issuer = open_desk(repo.path, repo.ring).ensure_devices_authority()
     for device in ("cam-1", "cam-2"):
         done = provision(repo, device, tmp_path / device, models=["clf"])
         certificate = x509.load_pem_x509_certificate((done.folder / "device.pem").read_bytes())

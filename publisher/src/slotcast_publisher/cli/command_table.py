@@ -81,6 +81,9 @@ COMMANDS: Final = {
     "devices": CommandEntry(
         "devices", "Which devices' own keys are known: whose reports count as signed."
     ),
+    "certificates": CommandEntry(
+        "certificates", "Whom brokers let in: devices, publishers, and the broker itself."
+    ),
     "fleet": CommandEntry(
         "slotcast_publisher.fleet.commands.fleet",
         "Show who is there: what runs, what is wanted, in what state it is; and one device"

@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from slotcast_publisher.certificates.desk import open_desk
 from slotcast_publisher.cli.common import (
     Brokers,
     Json,
@@ -18,7 +19,7 @@ from slotcast_publisher.cli.common import (
     open_repository,
     pairs,
 )
-from slotcast_publisher.provision import ensure_device_ca, provision
+from slotcast_publisher.provision import provision
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker, Expiry, Settings
 from slotcast_schemas.explain import convert
@@ -82,7 +83,7 @@ def _init(
         passphrase=ask_passphrase(is_new=True),
     )
     if tls:
-        ensure_device_ca(made.path, made.ring)
+        open_desk(made.path, made.ring).ensure_devices_authority()
     names = [item.address.name for item in settings.brokers]
     fields = {
         "repository": str(repo),

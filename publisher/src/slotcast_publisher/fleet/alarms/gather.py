@@ -18,6 +18,12 @@ from cryptography import x509
 from sqlalchemy import Connection, and_, func, or_, select
 
 from slotcast_publisher.alarm_settings import AlarmSettings
+from slotcast_publisher.certificates.authorities import AuthorityName
+from slotcast_publisher.certificates.broker_files import (
+    BROKER_FOLDER,
+    CLIENT_AUTHORITIES,
+    BrokerFiles,
+)
 from slotcast_publisher.fleet.alarms import rules
 from slotcast_publisher.fleet.alarms.facts import (
     DeviceFacts,
@@ -209,15 +215,32 @@ def certificates(repo: Path, brokers: Sequence[Broker]) -> Iterator[Expiring]:
         repo: the repository's folder.
         brokers: where.
     """
-    files = {repo / "devices" / "ca.pem": "the CA of devices"}
+    files = {
+        repo / "devices" / "ca.pem": "the CA of devices",
+        repo / "certificates" / "publishers-ca.pem": "the CA of publishers",
+        repo / "certificates" / "brokers-ca.pem": "the CA of brokers",
+        repo / BROKER_FOLDER / "server.crt": "the broker's certificate",
+    }
     for broker in brokers:
         for path, what in ((broker.ca, "the CA"), (broker.certificate, "our certificate")):
             if path:
                 files.setdefault(repo / path, f"{what} for {broker.address.name}")
     for file, what in files.items():
         yield from _in_file(file, f"{what} ({file.name})")
+    for name in CLIENT_AUTHORITIES:
+        yield from _list_of(BrokerFiles(repo), name)
     for broker in brokers:
         yield from _shown_by(broker, repo)
+
+
+def _list_of(files: BrokerFiles, name: AuthorityName) -> Iterator[Expiring]:
+    """Give until when a list of revoked certificates counts: past it, nobody is let in."""
+    found = files.revocation_list(name)
+    if found is None or found.next_update_utc is None:
+        return
+    life_s = (found.next_update_utc - found.last_update_utc).total_seconds()
+    title = f"the list of revoked certificates of {name} ({files.list_path(name).name})"
+    yield Expiring(title, found.next_update_utc.timestamp(), life_s)
 
 
 def _in_file(path: Path, name: str) -> Iterator[Expiring]:

@@ -17,6 +17,7 @@ from cryptography import x509
 from sqlalchemy import delete, select, update
 
 from slotcast_publisher.alarm_settings import AlarmSettings, Webhook
+from slotcast_publisher.certificates.desk import open_desk
 from slotcast_publisher.fleet.alarms import gather, store
 from slotcast_publisher.fleet.alarms.board import Alarm
 from slotcast_publisher.fleet.alarms.facts import PausedRollout, ReleaseFacts
@@ -25,7 +26,6 @@ from slotcast_publisher.fleet.alarms.watch import Sources, Watch, make_watch
 from slotcast_publisher.fleet.alarms.webhook import Poster
 from slotcast_publisher.fleet.database import tables
 from slotcast_publisher.fleet.database.database import Database, open_database
-from slotcast_publisher.provision import ensure_device_ca
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.broker_health import BrokerHealth
 from slotcast_publisher.settings import Broker, change
@@ -318,11 +318,28 @@ def test_signatures_of_every_role_have_an_end_and_a_life(repo: Repository) -> No
 def test_certificates_of_files_have_an_end_and_what_is_gone_is_left_out(
     repo: Repository,
 ) -> None:
-    ensure_device_ca(repo.path, repo.ring)
+    open_desk(repo.path, repo.ring).ensure_devices_authority()
     broker = Broker(url="mqtts://127.0.0.1:1", ca="gone.pem")
     found = list(gather.certificates(repo.path, [Broker(url="mqtt://h"), broker]))
     assert [one.name for one in found] == ["the CA of devices (ca.pem)"]
     assert found[0].life_s > 3649 * DAY_S
+
+
+def test_the_lists_that_a_broker_reads_and_its_own_certificate_have_an_end(
+    repo: Repository,
+) -> None:
+    open_desk(repo.path, repo.ring).init(["localhost"], broker_days=200, list_days=20)
+    found = {one.name: one for one in gather.certificates(repo.path, [])}
+    assert set(found) == {
+        "the CA of devices (ca.pem)",
+        "the CA of publishers (publishers-ca.pem)",
+        "the CA of brokers (brokers-ca.pem)",
+        "the broker's certificate (server.crt)",
+        "the list of revoked certificates of devices (devices.crl)",
+        "the list of revoked certificates of publishers (publishers.crl)",
+    }
+    lives = [round(one.life_s / DAY_S) for name, one in found.items() if "CA of" not in name]
+    assert lives == [200, 20, 20]
 
 
 def test_the_certificate_that_a_broker_shows_is_looked_at(tmp_path: Path) -> None:

@@ -1,0 +1,10 @@
+"""Certificates of devices, publishers and brokers, from the first to the last (docs/adr/0170).
+
+profiles      what is in a certificate and in a revocation list: pure
+request       a PKCS#10 or enrolment request, read strictly
+authorities   the certificate authorities of a repository, a file each
+record        which certificates were made, and which of them count no more
+desk          what the commands ask for, in an order that a power cut cannot break
+broker_files  what the broker reads
+broker_settings  its configuration: that of mosquitto/, at its place
+"""

@@ -1,0 +1,203 @@
+"""Which certificates were made, and which of them count no more: files below `certificates/`.
+
+`issued/SERIAL.json` is there before its certificate is given to anybody, so none is unknown here.
+`revoked.json` is what counts; the lists that brokers read are made from it, again and again.
+Both forget what has expired, so that neither grows without bound.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from msgspec import Meta
+
+from slotcast_publisher.certificates.authorities import FOLDER, AuthorityName
+from slotcast_publisher.certificates.profiles import PublicKey
+from slotcast_publisher.durable import fsync_dir, storage_errors, write_atomic
+from slotcast_publisher.errors import RepositoryDamaged
+from slotcast_schemas.decoders import make_decoders
+
+KEPT_S: Final = 90 * 86_400
+"""The seconds for which a certificate is remembered past its end."""
+
+Serial = Annotated[str, Meta(pattern=r"^[0-9a-f]{1,40}\Z")]
+"""A certificate's serial number, in hexadecimal: 20 bytes at most (RFC 5280, 4.1.2.2)."""
+
+How = Literal["provision", "sign", "publisher", "broker", "renewal"]
+"""What a certificate was made by."""
+
+
+class Issued(msgspec.Struct, frozen=True, kw_only=True):
+    """One certificate that was made; times in seconds since 1970.
+
+    Attributes:
+        authority: who signed it.
+        name: the device's id; of a publisher, what people call it.
+        key: the SHA-256 of its public key, in hexadecimal.
+        how: what it was made by.
+    """
+
+    format: Literal["slotcast-issued/1"] = "slotcast-issued/1"
+    serial: Serial
+    authority: AuthorityName
+    name: str
+    key: str
+    starts: int
+    ends: int
+    how: How
+
+
+class Revoked(msgspec.Struct, frozen=True, kw_only=True):
+    """One certificate that counts no more; times in seconds since 1970.
+
+    Attributes:
+        at: since when.
+        ends: when it would have ended; past that, nobody needs to be told.
+    """
+
+    serial: Serial
+    authority: AuthorityName
+    name: str
+    at: int
+    ends: int
+
+
+class _RevokedFile(msgspec.Struct, frozen=True, kw_only=True):
+    format: Literal["slotcast-revoked/1"] = "slotcast-revoked/1"
+    revoked: tuple[Revoked, ...] = ()
+
+
+make_decoders(Issued, _RevokedFile)
+
+
+def serial_of(certificate: x509.Certificate) -> str:
+    """Give a certificate's serial number as it is written here."""
+    return f"{certificate.serial_number:x}"
+
+
+def key_id(key: PublicKey) -> str:
+    """Give the SHA-256 of a public key (its SubjectPublicKeyInfo), in hexadecimal."""
+    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(der).hexdigest()
+
+
+class CertificateRecord:
+    """The certificates of a repository; whoever changes it holds the lock of `desk`.
+
+    Args:
+        repo: the repository's folder.
+    """
+
+    def __init__(self, repo: Path) -> None:
+        self._issued = repo / FOLDER / "issued"
+        self._revoked = repo / FOLDER / "revoked.json"
+
+    def add(self, issued: Issued) -> None:
+        """Write down a certificate, before anybody is given it.
+
+        Raises:
+            StorageFailed: it cannot be written.
+        """
+        write_atomic(self._issued / f"{issued.serial}.json", _pretty(issued))
+
+    def find(self, serial: str) -> Issued | None:
+        """Give one certificate; None where it was not made here.
+
+        Raises:
+            RepositoryDamaged: its file is not what this software writes.
+        """
+        path = self._issued / f"{serial}.json"
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Issued)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as exc:
+            raise RepositoryDamaged(f"{path}: {exc}") from exc
+
+    def all(self) -> list[Issued]:
+        """Give all certificates, by name and end.
+
+        Raises:
+            RepositoryDamaged: a file is not what this software writes.
+        """
+        found = (self.find(serial) for serial in self._serials())
+        return sorted((one for one in found if one), key=lambda i: (i.authority, i.name, i.ends))
+
+    def revoked(self) -> dict[str, Revoked]:
+        """Give what counts no more, by serial number.
+
+        Raises:
+            RepositoryDamaged: the file is not what this software writes.
+        """
+        try:
+            found = msgspec.json.decode(self._revoked.read_bytes(), type=_RevokedFile)
+        except FileNotFoundError:
+            return {}
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as exc:
+            raise RepositoryDamaged(f"{self._revoked}: {exc}") from exc
+        return {one.serial: one for one in found.revoked}
+
+    def revoke(self, certificates: Sequence[Issued], now_s: float) -> list[Revoked]:
+        """Write down that certificates count no more; gives those for which that is new.
+
+        Args:
+            certificates: which.
+            now_s: the time, seconds since 1970.
+
+        Raises:
+            StorageFailed: it cannot be written; then they still count.
+        """
+        known = self.revoked()
+        new = [
+            Revoked(
+                serial=one.serial,
+                authority=one.authority,
+                name=one.name,
+                at=int(now_s),
+                ends=one.ends,
+            )
+            for one in certificates
+            if one.serial not in known
+        ]
+        if new:
+            self._write_revoked([*known.values(), *new])
+        return new
+
+    def forget_expired(self, now_s: float) -> None:
+        """Drop what ended more than `KEPT_S` ago.
+
+        Args:
+            now_s: the time, seconds since 1970.
+
+        Raises:
+            StorageFailed: it cannot be written.
+        """
+        known = self.revoked().values()
+        kept = [one for one in known if one.ends > now_s - KEPT_S]
+        if len(kept) < len(known):
+            self._write_revoked(kept)
+        gone = [one.serial for one in self.all() if one.ends <= now_s - KEPT_S]
+        with storage_errors(self._issued):
+            for serial in gone:
+                (self._issued / f"{serial}.json").unlink(missing_ok=True)
+            if gone:
+                fsync_dir(self._issued)
+
+    def _write_revoked(self, revoked: Sequence[Revoked]) -> None:
+        write_atomic(self._revoked, _pretty(_RevokedFile(revoked=tuple(revoked))))
+
+    def _serials(self) -> Iterator[str]:
+        if self._issued.is_dir():
+            for path in self._issued.iterdir():
+                if path.suffix == ".json" and not path.name.startswith("."):
+                    yield path.stem
+
+
+def _pretty(struct: msgspec.Struct) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(struct), indent=1) + b"\n"

@@ -1,0 +1,89 @@
+"""`slotcast certificates`, as a person and as a program call it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typer.testing import CliRunner
+
+from slotcast_publisher.cli import app
+from slotcast_publisher.errors import NotFound
+from slotcast_publisher.repository import Repository
+from slotcast_schemas.errors import UsageError
+from tests.support.certificate_requests import make_csr
+from tests.support.cli_docs import documented
+
+
+def run(command: str, *arguments: object) -> dict[str, Any]:
+    words = ["certificates", command, *map(str, arguments), "--json"]
+    result = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    fields: dict[str, Any] = json.loads(result.stdout)
+    assert set(fields) == documented(f"certificates {command}")
+    return fields
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Repository.init(tmp_path / "repo").path
+
+
+@pytest.fixture
+def request_file(tmp_path: Path) -> Path:
+    path = tmp_path / "cam-1.csr"
+    path.write_bytes(make_csr("cam-1", key=Ed25519PrivateKey.generate()))
+    return path
+
+
+def test_a_life_from_the_first_command_to_the_last(folder: Path, request_file: Path) -> None:
+    made = run("init", folder, "--host", "localhost")
+    assert made["hosts"] == ["localhost"]
+    assert made["made"]
+    assert not run("init", folder)["made"]
+    assert Path(run("publisher", folder)["certificate"]).exists()
+    signed = run("sign", folder, request_file, "--days", 30)
+    assert Path(signed["certificate"]) == request_file.with_suffix(".pem")
+    shown = {one["name"]: one for one in run("list", folder)["certificates"]}
+    assert set(shown) == {"cam-1", "publisher", "localhost"}
+    assert shown["cam-1"]["serial"] == signed["serial"]
+    assert shown["cam-1"]["until"] - shown["cam-1"]["from"] == 30 * 86_400 + 3_600
+    revoked = run("revoke", folder, "cam-1")["revoked"]
+    assert [one["serial"] for one in revoked] == [signed["serial"]]
+    listed = run("list", folder)
+    assert [bool(one["revoked"]) for one in listed["certificates"]] == [False, True, False]
+    assert listed["untold"] == []
+    assert run("renew", folder, "--new-key")["hosts"] == ["localhost"]
+    assert set(run("refresh", folder)["lists"]) == {"devices", "publishers"}
+
+
+def test_a_person_is_told_who_and_until_when_and_what_is_left_to_do(
+    folder: Path, request_file: Path
+) -> None:
+    run("init", folder, "--host", "localhost")
+    run("sign", folder, request_file)
+    lines = CliRunner().invoke(app, ["certificates", "list", str(folder)]).stdout.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        "brokers", "devices", "list of devices", "list of publishers",
+    ]  # fmt: skip
+    said = CliRunner().invoke(app, ["certificates", "revoke", str(folder), "cam-1"]).stdout
+    assert "counts no more" in said
+    assert "SIGHUP" in said
+
+
+def test_what_cannot_be_done_says_who_must_act(folder: Path, request_file: Path) -> None:
+    with pytest.raises(UsageError, match="--host"):
+        run("init", folder)
+    run("init", folder, "--host", "localhost")
+    with pytest.raises(NotFound, match="cam-9"):
+        run("revoke", folder, "cam-9")
+    with pytest.raises(UsageError, match="could not read"):
+        run("sign", folder, folder / "none")
+    same = request_file.rename(request_file.with_suffix(".pem"))
+    with pytest.raises(UsageError, match="--out"):
+        run("sign", folder, same)
+    assert b"REQUEST" in same.read_bytes()
+    assert len(run("list", folder)["certificates"]) == 1
