@@ -17,7 +17,7 @@ from typing import Final
 
 TARGETS: Final = (
     *("notice", "release", "offer", "map", "status", "want"),
-    *("full", "weights", "delta", "state", "config", "samples", "finders"),
+    *("full", "weights", "delta", "encrypted", "state", "config", "samples", "finders"),
 )
 """Every decoder of bytes that came from outside, or from a disk that may lie."""
 

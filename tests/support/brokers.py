@@ -99,6 +99,10 @@ class Broker(ABC):
         """All that it has logged, through all its restarts."""
 
     @abstractmethod
+    def stored(self) -> bytes:
+        """Give what it persisted, all files one after the other."""
+
+    @abstractmethod
     def close(self) -> None:
         """End it and remove what it left."""
 
@@ -152,6 +156,10 @@ class _Container(Broker):
 
     def log(self) -> str:
         return self._earlier_log + self._log_of_container()
+
+    def stored(self) -> bytes:
+        parts, _ = self._docker.get_archive(f"/mosquitto/{DATA}")
+        return b"".join(parts)
 
     def close(self) -> None:
         self._forget()
@@ -234,6 +242,10 @@ class _Binary(Broker):
 
     def log(self) -> str:
         return _text(self._log_file.read_bytes())
+
+    def stored(self) -> bytes:
+        files = sorted(path for path in (self._home / DATA).rglob("*") if path.is_file())
+        return b"".join(path.read_bytes() for path in files)
 
     def close(self) -> None:
         self.kill()

@@ -92,6 +92,10 @@ class Publisher:
         settings_file.save(path, settings)
         return Publisher(path)
 
+    def read_anew(self) -> None:
+        """Know what another command has changed, such as that there is one more key."""
+        self.repo = Repository(self.path)
+
     @property
     def topics(self) -> Topics:
         """The topics below the repository's prefix."""
@@ -107,6 +111,7 @@ class Publisher:
         trial: Trial = PATIENT,
         memory_bytes: int = 0,
         builders: Sequence[Builder] = (FullBuilder(),),
+        encrypt: bool | None = None,
     ) -> Release:
         """Release files given by name; by default with the full payload only.
 
@@ -124,6 +129,7 @@ class Publisher:
             trial=trial,
             memory_bytes=memory_bytes,
             is_probed=False,
+            encrypt=encrypt,
         )
         return self.repo.build_release(request, builders=builders).release
 

@@ -261,18 +261,30 @@ def write_enrolment_request(config: DeviceConfig, options: argparse.Namespace) -
 
     A key that is there is only read, so an agent may run meanwhile.
     """
-    from slotcast_device.storage import identity
+    from slotcast_device.storage import content_key, identity
+    from slotcast_schemas.content_key import public_bytes
     from slotcast_schemas.enrolment import write_enrolment
 
-    disk = OsDisk()
-    key = None if options.new_key else identity.load_identity(disk, config.state_dir)
-    if key is None:
-        with storage_errors(f"make {config.state_dir}"):
-            make_closed(config.state_dir)
-        with locked(config.state_dir):
-            make = identity.make_identity if options.new_key else identity.load_or_make_identity
-            key = make(disk, config.state_dir)
-    request = write_enrolment(key.make_request(config.values.device))
+    disk, state_dir = OsDisk(), config.state_dir
+    is_new = options.new_key
+    key = None if is_new else identity.load_identity(disk, state_dir)
+    private = None if is_new else content_key.load_encryption_key(disk, state_dir)
+    if key is None or private is None:
+        with storage_errors(f"make {state_dir}"):
+            make_closed(state_dir)
+        try:
+            with locked(state_dir):
+                key = key or identity.make_identity(disk, state_dir)
+                private = private or content_key.make_encryption_key(disk, state_dir)
+        except StateLocked:
+            if key is None:
+                raise
+            sys.stderr.write(
+                "slotcast-device: no encryption key is made while an agent runs; stop it and enrol"
+                " once more, should encrypted releases be meant for this device\n"
+            )
+    encryption_key = b"" if private is None else public_bytes(private)
+    request = write_enrolment(key.make_request(config.values.device, encryption_key))
     if options.out is None:
         sys.stdout.write(request.decode())
         return OK

@@ -24,6 +24,7 @@ from slotcast_device.runtime.undo_speed import undo_bytes_per_s
 from slotcast_device.runtime.users import is_there, this_user
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.build import build
+from slotcast_device.storage.content_key import ContentKeyFile
 from slotcast_device.storage.disk import storage_errors
 from slotcast_device.storage.early_decode import EarlyDecode
 from slotcast_device.storage.slots import SlotStore
@@ -32,6 +33,7 @@ from slotcast_device.storage.trust_store import verify_notice
 from slotcast_device.trial.reference import Reference
 from slotcast_device.trial.watcher import Prober, TrialWatcher
 from slotcast_schemas import process_memory
+from slotcast_schemas.codecs.encrypted import plain_codec
 from slotcast_schemas.errors import (
     RefusedRelease,
     SlotcastError,
@@ -96,6 +98,7 @@ class ModelJobs:
         self._disk = disk
         self._folder = config.model_dir(model)
         self._spool: Spool | None = None
+        self._content_key = ContentKeyFile(disk, config.state_dir, self._folder)
         self.store = SlotStore(disk, self._folder)
         self.owner = Owner.of(config)
         self.cancel = threading.Event()
@@ -187,6 +190,7 @@ class ModelJobs:
         """Remove all that came in: also what a killed run left, of which this one has no spool."""
         self._release_spool()
         self._disk.remove_tree(self._folder / "incoming")
+        self._content_key.drop()
         self.store.drop_current_aside()
 
     def _open_spool(self) -> Spool:
@@ -207,7 +211,7 @@ class ModelJobs:
                 return self._inspect_disk()
             case act.Verify():
                 return self._verify_notice(job)
-            case act.OpenSpool() | act.ScanSpool() | act.Build():
+            case act.OpenSpool() | act.ScanSpool() | act.TakeKey() | act.Build():
                 return self._run_on_spool(job)
             case act.ProbeSlot():
                 return self._watcher.probe(job)
@@ -219,7 +223,7 @@ class ModelJobs:
             case act.AskHook(stage, release):
                 return self.owner.ask(stage, release, datetime.now().astimezone())
 
-    def _run_on_spool(self, job: act.OpenSpool | act.ScanSpool | act.Build) -> object:
+    def _run_on_spool(self, job: act.OpenSpool | act.ScanSpool | act.TakeKey | act.Build) -> object:
         match job:
             case act.OpenSpool(payload, whole):
                 self._release_spool()
@@ -232,10 +236,14 @@ class ModelJobs:
                 if self._ahead is not None:
                     self._ahead.found(present)
                 return present
+            case act.TakeKey(keys, release):
+                self._content_key.take(self._open_spool().chunk(keys.chunk), release)
+                return None
             case act.Build(install, trusted, state):
                 path = self._folder if self._spool is None else self._spool.data_path
                 decoded = None if self._ahead is None else self._ahead.finish()
-                build(self.store, install, trusted, state, path, decoded)
+                key = self._content_key.load(trusted.release)
+                build(self.store, install, trusted, state, path, decoded, key)
                 return None
 
     def _make_ahead(
@@ -244,7 +252,8 @@ class ModelJobs:
         if whole is None or not self._decodes_ahead:
             return None
         folder = spool.data_path.with_name("image")
-        return EarlyDecode(self._disk, folder, spool.data_path, payload, whole)
+        key = self._content_key.load(whole)
+        return EarlyDecode(self._disk, folder, spool.data_path, payload, whole, key)
 
     def _release_spool(self) -> None:
         """Let go of the spool, and of what reads it."""
@@ -368,8 +377,14 @@ class ModelJobs:
         )
         self._keep_proof(trusted)
         facts = self._gather_facts()
-        if any(payload.codec == SMALL_CODEC for payload in trusted.offer.payloads):
+        if any(plain_codec(payload) == SMALL_CODEC for payload in trusted.offer.payloads):
             facts = replace(facts, undo_bytes_per_s=undo_bytes_per_s())
+        if trusted.release.encryption is not None:
+            facts = replace(
+                facts,
+                recipient=self._content_key.recipient(),
+                has_content_key=self._content_key.load(trusted.release) is not None,
+            )
         return act.NoticeVerified(trusted, facts)
 
     def _gather_facts(self) -> Facts:

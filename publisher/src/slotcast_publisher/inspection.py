@@ -130,6 +130,9 @@ def _release_lines(release: Release) -> list[str]:
         f" {release.image_size_bytes} bytes, image {release.image_sha256.hex()[:16]}"
     )
     lines = [head]
+    if release.encryption is not None:
+        commitment = release.encryption.key_commitment.hex()[:16]
+        lines.append(f"    encrypted for its recipients, content key known by {commitment}")
     if release.rebased is not None:
         lines.append(
             f"    rebased, not the model given ({release.rebased.given_sha256.hex()[:16]}):"

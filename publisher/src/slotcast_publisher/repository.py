@@ -30,14 +30,23 @@ from slotcast_publisher.notice import (
 from slotcast_publisher.offered_notices import OfferedNotices
 from slotcast_publisher.release.build import Released, build_release
 from slotcast_publisher.release.delta_payloads import BUILDERS, tell_rebasing
+from slotcast_publisher.release.encryption import wrap_for
+from slotcast_publisher.release.for_recipients import (
+    choose_encryption,
+    encrypt_for,
+    recipients_of,
+    sign_recipients,
+    wrap_again,
+)
 from slotcast_publisher.release.payloads import Builder, Progress, add_payloads, no_progress
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.settings import Settings
-from slotcast_publisher.store import ReleaseFolder, Store
+from slotcast_publisher.store import ReleaseFolder, Store, check_model_name
 from slotcast_publisher.trust.adoption import Adopted, adopt
 from slotcast_publisher.trust.ceremonies import move_floor
 from slotcast_publisher.trust.keys import KeyRing, Passphrase
 from slotcast_publisher.trust.metadata_files import SignedAt
+from slotcast_publisher.trust.recipients import Recipients
 from slotcast_publisher.trust.repository_roles import RepositoryRoles
 from slotcast_publisher.trust.signing_means import SigningMeans
 from slotcast_schemas import limits
@@ -211,6 +220,8 @@ class Repository(OfferedNotices):
         """
         with self.locked():
             roles = self.roles.of(request.model)
+            recipients = recipients_of(self.store, roles, request.model)
+            request = choose_encryption(self.store, recipients, request)
             word = roles.floor_word(request.model)
             built = build_release(
                 self.store,
@@ -226,7 +237,10 @@ class Repository(OfferedNotices):
                 chunk_size_bytes=self.settings.chunk_size_bytes,
                 progress=progress,
                 builders=[tell_rebasing(builder, built.rebasing) for builder in builders],
+                encrypt=encrypt_for(built.folder, self.settings.chunk_size_bytes),
             )
+            if wrap_for(built.folder, recipients):
+                records = built.folder.payloads()
             self.roles.ensure_model(
                 request.model, lambda: self._make_release_key(request.model, encrypted)
             )
@@ -417,6 +431,46 @@ class Repository(OfferedNotices):
         """
         with self.locked():
             return move_floor(self.roles, model, sequence, most)
+
+    def recipients(self, model: str) -> Recipients:
+        """Give for whom a model's releases are encrypted.
+
+        Raises:
+            RepositoryDamaged: the list is missing, or is not what was signed.
+        """
+        return recipients_of(self.store, self.roles.of(model), check_model_name(model))
+
+    def change_recipients(
+        self,
+        model: str,
+        change: Callable[[Recipients], Recipients],
+        *,
+        encrypted: bool | None = None,
+    ) -> list[str]:
+        """Change for whom a model's releases are encrypted, those that are offered included.
+
+        Args:
+            model: the model's name.
+            change: gives the new list for the present one.
+            encrypted: whether a new model's key file is; like the other keys unless told.
+
+        Returns:
+            The versions whose keys were wrapped anew: devices learn it by the next `publish`.
+
+        Raises:
+            UsageError: what `change` says.
+            KeyUnavailable: the model's release key cannot be used from here.
+            ClockWrong: this machine's clock cannot be right.
+        """
+        with self.locked():
+            self.roles.signing_time()
+            before = self.recipients(model)
+            after = change(before)
+            self.roles.ensure_model(model, lambda: self._make_release_key(model, encrypted))
+            if after != before:
+                sign_recipients(self.store, self.roles.of(model), after)
+            present = self._counting_offer(model)
+            return wrap_again(self.store, after, 0 if present is None else present.sequence)
 
     def _notice(self, model: str) -> bytes:
         roles = self.roles.of(model)

@@ -30,6 +30,7 @@ import msgspec
 from slotcast_publisher.durable import commit_dir, link_tree, storage_errors, write_atomic
 from slotcast_publisher.errors import NotFound, RepositoryDamaged
 from slotcast_schemas import fields, wire
+from slotcast_schemas.content_key import KEYS_CODEC
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import RefusedRelease, UsageError
 from slotcast_schemas.messages import Offer, Release
@@ -66,12 +67,14 @@ class PayloadList(msgspec.Struct, frozen=True, kw_only=True):
     """What `payloads.json` says: which builders are through, what they made, what became of it.
 
     `fate` is how the release was last offered: devices may hold what was offered and not
-    withdrawn, so deltas start from that first.
+    withdrawn, so deltas start from that first. `wrapped_for` is a digest of the recipients that the
+    list of wrapped keys is for; empty where there is none.
     """
 
     done: tuple[str, ...] = ()
     payloads: tuple[PayloadRecord, ...] = ()
     fate: Literal["kept", "offered", "withdrawn"] = "kept"
+    wrapped_for: str = ""
 
 
 make_decoders(PayloadList)
@@ -205,6 +208,34 @@ class ReleaseFolder:
             commit_dir(staged, final)
             self.drop_staging()
         self._record(record)
+
+    @property
+    def wrapped_for(self) -> str:
+        """A digest of the recipients that the list of wrapped keys is for; empty without one."""
+        return self._list().wrapped_for
+
+    def set_wrapped_keys(
+        self, wrapped_for: str, staged: Path | None, record: PayloadRecord | None
+    ) -> None:
+        """Put a list of wrapped keys in the place of the one before.
+
+        That one's folder stays until the next: it may be offered still.
+
+        Args:
+            wrapped_for: a digest of the recipients.
+            staged: the folder of the list, as `add_payload` takes it; None without a recipient.
+            record: what the list is.
+        """
+        if staged is not None and record is not None:
+            commit_dir(staged, self.payload_dir(record.payload.sha256))
+        before = self._list()
+        kept = [r for r in before.payloads if r.payload.codec != KEYS_CODEC]
+        new = () if record is None else (record,)
+        self._save(msgspec.structs.replace(before, payloads=(*kept, *new), wrapped_for=wrapped_for))
+        known = {r.payload.sha256.hex() for r in (*before.payloads, *new)}
+        for path in (self.path / "payloads").glob("*"):
+            if path.name not in known and not path.name.startswith("."):
+                shutil.rmtree(path, ignore_errors=True)
 
     def _record(self, record: PayloadRecord) -> None:
         now = self._list()

@@ -34,14 +34,23 @@ class Enrolment(msgspec.Struct, frozen=True, kw_only=True):
         device_id: who asks.
         csr: a PKCS#10 request (RFC 2986) in PEM: its common name is the device's id, its key the
             device's identity key, which also signed it.
+        encryption_key: an X25519 public key in base64, for which content keys are wrapped.
+        encryption_signature: of the identity key over that, in base64 (`encryption_key_data`).
     """
 
     format: Literal["slotcast-enrolment/1"] = FORMAT
     device_id: DeviceId
     csr: Annotated[str, Meta(min_length=1, max_length=CSR_MAX_CHARS)]
+    encryption_key: Annotated[str, Meta(max_length=64)] = ""
+    encryption_signature: Annotated[str, Meta(max_length=128)] = ""
 
 
 make_decoders(Enrolment)
+
+
+def encryption_key_data(device_id: str, encryption_key: bytes) -> bytes:
+    """Give what the identity key signs, to say that an encryption key is this device's too."""
+    return device_id.encode() + b"\0" + encryption_key
 
 
 def write_enrolment(request: Enrolment) -> bytes:

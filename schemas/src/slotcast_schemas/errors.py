@@ -127,6 +127,12 @@ class WrongBase(RefusedRelease):
     reason = Reason.WRONG_BASE
 
 
+class NoContentKey(RefusedRelease):
+    """The release is encrypted, and its key was not wrapped for this device."""
+
+    reason = Reason.NO_CONTENT_KEY
+
+
 # --- the network must act ---------------------------------------------------------------------
 
 

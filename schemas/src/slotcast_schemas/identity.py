@@ -36,6 +36,9 @@ SIGNATURE_BYTES: Final = 64
 REPORT_CONTEXT: Final = b"slotcast report v1\0"
 """What is signed of a status and of metrics begins with this (`slotcast_schemas.signed_report`)."""
 
+ENCRYPTION_CONTEXT: Final = b"slotcast encryption key v1\0"
+"""What is signed of a device's encryption key begins with this (`slotcast_schemas.enrolment`)."""
+
 _HALF_BYTES: Final = SIGNATURE_BYTES // 2
 _ECDSA: Final = ec.ECDSA(hashes.SHA256())
 

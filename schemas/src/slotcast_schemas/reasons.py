@@ -138,6 +138,11 @@ class Reason(StrEnum):
         Actor.PUBLISHER,
         "The base of a delta is not the image that this device holds.",
     )
+    NO_CONTENT_KEY = (
+        "no_content_key",
+        Actor.PUBLISHER,
+        "The release is encrypted, and the device is not one of its recipients.",
+    )
     PAUSED = "paused", Actor.PUBLISHER, "The publisher holds the release back for now."
     CANCELED = "canceled", Actor.PUBLISHER, "The publisher has taken the release back."
     SUPERSEDED = (

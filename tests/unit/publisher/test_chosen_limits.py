@@ -56,7 +56,7 @@ EVERY: dict[str, Any] = {
 """A value that is not the default, for every limit that there is."""
 
 
-def in_tables(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def in_tables(values: dict[str, Any]) -> dict[str, Any]:
     tables: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
         table, key = name.split(".")

@@ -60,6 +60,10 @@ def test_every_command_gives_the_keys_that_are_documented(
     assert run("devices", "list", tmp_path / "new")["devices"] == [
         {key: value for key, value in enrolled["devices"][0].items() if key != "is_new"}
     ]
+    assert set(run("recipients", "list", tmp_path / "new", "clf")) == documented("recipients list")
+    always = run("recipients", "always", tmp_path / "new", "clf")
+    assert set(always) == documented("recipients add")
+    assert always["always"]
     assert set(run("devices", "remove", tmp_path / "new", "d")) == documented("devices remove")
     assert run("devices", "list", tmp_path / "new") == {"devices": []}
     (tmp_path / "n").write_bytes(repo.offer("clf", "1.0"))

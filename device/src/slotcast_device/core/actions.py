@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from slotcast_device.core.transfer import transfer_actions
 
 if TYPE_CHECKING:
+    from slotcast_device.core.content_key import KeyList
     from slotcast_device.core.plan import Facts, Install
     from slotcast_device.core.state import ModelState, SlotName, SlotRecord
     from slotcast_schemas.errors import TransferFailed
@@ -76,6 +77,14 @@ class ScanSpool:
 
     payload: Payload
     maps: dict[int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class TakeKey:
+    """Unwrap the content key from a list's chunk in the spool, and keep it. Gives None."""
+
+    keys: KeyList
+    release: Release
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +162,18 @@ class Answer:
     again_s: float = 60.0
 
 
-Job = Inspect | Verify | OpenSpool | ScanSpool | Build | ProbeSlot | Watch | CheckSlot | AskHook
+Job = (
+    Inspect
+    | Verify
+    | OpenSpool
+    | ScanSpool
+    | TakeKey
+    | Build
+    | ProbeSlot
+    | Watch
+    | CheckSlot
+    | AskHook
+)
 """What takes long: at most one at a time for each model."""
 
 

@@ -10,6 +10,7 @@ from slotcast_device.core.needed_chunks import fetch_bytes, needed_chunks
 from slotcast_device.core.state import record_of
 from slotcast_device.core.state_table import Happening
 from slotcast_schemas.backoff import Backoff
+from slotcast_schemas.content_key import KEYS_CODEC
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
 
@@ -75,6 +76,7 @@ class Installation:
         self._switching = switching
         self._asks_owner = asks_owner
         self._time = signed_time
+        self._is_key_awaited = False  # the list with the content key is collected first
         self._waiting: act.AskHook | act.ProbeSlot | None = None
         self._busy = Backoff(rng, BUSY_FIRST_S, BUSY_CAP_S)
         self.collecting = Collecting(
@@ -139,9 +141,16 @@ class Installation:
         began = self._record.save()
         if install.payload is None:
             return began + self._collected(now)
-        is_whole = install.payload.base is None and not install.reuse
+        if install.keys is not None:
+            self._is_key_awaited = True
+            return began + self._agenda.run(act.OpenSpool(install.keys.payload))
+        return began + self._open_payload(install.payload)
+
+    def _open_payload(self, payload: Payload) -> list[Action]:
+        trusted, install = self._what_is_under_way()
+        is_whole = payload.base is None and not install.reuse
         whole = trusted.release if is_whole else None
-        return began + self._agenda.run(act.OpenSpool(install.payload, whole))
+        return self._agenda.run(act.OpenSpool(payload, whole))
 
     def _what_is_under_way(self) -> tuple[Trusted, Install]:
         if self.trusted is None or self.install is None:
@@ -183,16 +192,40 @@ class Installation:
     def spool_open(self, spooled: Spooled, now: Now) -> list[Action]:
         """The spool is there, with this in it: ask for the rest."""
         trusted, install = self._what_is_under_way()
+        asks_by_name = trusted.offer.want_topic == "device"
+        if self._is_key_awaited and install.keys is not None:
+            keys = install.keys
+            return self.collecting.open(
+                keys.payload, [keys.chunk], spooled, now, asks_by_name=asks_by_name
+            )
         payload = install.payload
         if payload is None:
             raise TypeError("a spool was opened for no payload")
         needed = needed_chunks(payload, trusted.release, install.reuse)
-        asks_by_name = trusted.offer.want_topic == "device"
         actions = self.collecting.open(payload, needed, spooled, now, asks_by_name=asks_by_name)
         size_bytes = sum(map(payload.chunk_bytes, needed))
         how = _said(payload, install.why)
         text = f"collecting {trusted.release.version}: {size_bytes} bytes, {how}"
         return [act.Log("info", text), *actions]
+
+    def step_done(self, step: act.TakeKey | act.Build, now: Now) -> list[Action]:
+        """Go on from what was done with a collected payload.
+
+        Args:
+            step: what was done.
+            now: the time.
+        """
+        return self._built(now) if isinstance(step, act.Build) else self._key_taken(now)
+
+    def _key_taken(self, now: Now) -> list[Action]:
+        """The content key is here: go on with what it opens."""
+        _, install = self._what_is_under_way()
+        if install.payload is None:
+            raise TypeError("a content key was taken for no payload")
+        self._is_key_awaited = False
+        actions = self.collecting.abandon()
+        self.collecting.begin(now)
+        return actions + self._open_payload(install.payload)
 
     # --- ending -------------------------------------------------------------------------------
 
@@ -200,6 +233,7 @@ class Installation:
         """Let go of a transfer; its chunks stay until another payload needs the room."""
         actions = self.collecting.abandon()
         self.install = None
+        self._is_key_awaited = False
         self._waiting = None
         self._agenda.sleep()
         return actions
@@ -208,6 +242,8 @@ class Installation:
 
     def _collected(self, now: Now) -> list[Action]:
         trusted, install = self._what_is_under_way()
+        if self._is_key_awaited and install.keys is not None:
+            return self._agenda.run(act.TakeKey(install.keys, trusted.release))
         record = self._record
         record.move(Happening.COLLECTED, Reason.BUILDING, now)
         # The record must not speak of the slot any more before the first file in it goes.
@@ -217,7 +253,7 @@ class Installation:
         self.collecting.end()
         return [*record.save(), *self._agenda.run(act.Build(install, trusted, before))]
 
-    def built(self, now: Now) -> list[Action]:
+    def _built(self, now: Now) -> list[Action]:
         """Every file in the standby slot is the signed one: probe it."""
         trusted, install = self._what_is_under_way()
         record = self._record
@@ -237,13 +273,17 @@ class Installation:
         """Pass over a payload that does not give the signed image; None if it was the last."""
         trusted, install = self._what_is_under_way()
         payload = install.payload
-        if payload is not None:
+        if self._is_key_awaited and install.keys is not None:
+            self.excluded |= {install.keys.payload.sha256}
+        elif payload is not None:
             self.excluded |= {payload.sha256}
             uncounted = payload.size_bytes if payload.base is not None else 0
             self._record.count_broken(uncounted, self._time.day(now))
-        if all(payload.sha256 in self.excluded for payload in trusted.offer.payloads):
+        images = [each for each in trusted.offer.payloads if each.codec != KEYS_CODEC]
+        if all(payload.sha256 in self.excluded for payload in images):
             return None
-        text = f"{error.reason}: {error}; trying another payload"
+        again = "" if self._is_key_awaited else "; trying another payload"
+        text = f"{error.reason}: {error}{again}"
         actions = self.abandon()
         # Not under way any more: if no other payload will do, the plan's refusal is the ending.
         self._record.move(Happening.BROKEN, error.reason, now, detail=text)

@@ -35,6 +35,7 @@ from slotcast_device.core.transfer.slow_link import SlowLimit
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import (
     ChunkCorrupt,
+    NoContentKey,
     PayloadCorrupt,
     SlotcastError,
     WrongBase,
@@ -345,8 +346,8 @@ class ModelCore:
                 return self._installation.spool_open(spooled, now)
             case act.ScanSpool(), set() as present:
                 return self._installation.collecting.scanned(present, now)
-            case act.Build(), None:
-                return self._installation.built(now)
+            case (act.TakeKey() | act.Build()) as step, None:
+                return self._installation.step_done(step, now)
             case act.ProbeSlot() as probe, act.Verdict() as verdict:
                 return self._installation.probed(probe, verdict, now)
             case act.Watch(), act.Verdict() as verdict:
@@ -371,6 +372,8 @@ class ModelCore:
             case act.Verify():
                 return self._pace(self._review.refuse(error, now), now)
             case act.Build() if isinstance(error, (PayloadCorrupt, WrongBase)):
+                return self._try_another_payload(error, now)
+            case act.TakeKey() if isinstance(error, NoContentKey):
                 return self._try_another_payload(error, now)
             case act.CheckSlot():
                 return self._switching.fallback_damaged(error, now)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from slotcast_schemas.codecs.encrypted import is_encrypted, plain_codec, sealed_size_bytes
+
 if TYPE_CHECKING:
     from slotcast_device.core.state import ModelState
     from slotcast_schemas.messages import Release
@@ -30,10 +32,10 @@ offer holds two whole ones and two deltas for a device. Over a metered link it i
 
 def most_bytes(payload: Payload, release: Release) -> int:
     """Give the most bytes that a payload of this release may have."""
-    size_bytes = release.image_size_bytes
-    if payload.codec == AS_IT_IS:
-        return size_bytes
-    return size_bytes + size_bytes // PACKED_PART + PACKED_ROOM_BYTES
+    most = release.image_size_bytes
+    if plain_codec(payload) != AS_IT_IS:
+        most += most // PACKED_PART + PACKED_ROOM_BYTES
+    return sealed_size_bytes(most, payload.chunk_size_bytes) if is_encrypted(payload) else most
 
 
 def is_worn_out(state: ModelState, day: int, *, is_metered: bool) -> bool:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from slotcast_device.core.needed_chunks import fetch_bytes
 from slotcast_device.core.payload_bounds import is_worn_out, most_bytes
 from slotcast_device.core.whole_image_choice import SMALL_CODEC, Speeds, WholeImage, choose_whole
+from slotcast_schemas.codecs.encrypted import is_encrypted, plain_codec
+from slotcast_schemas.content_key import KEYS_CODEC
 from slotcast_schemas.errors import FullForbidden, Incompatible, Inconsistent
 from slotcast_schemas.reasons import Reason
 
@@ -61,16 +63,17 @@ def choose_payload(
     wholes: list[WholeImage] = []
     objections: set[Reason] = set()
     for payload in _drop_too_large(trusted):
-        if payload.sha256 in facts.excluded:
+        if payload.sha256 in facts.excluded or _cannot_open(payload, trusted):
             continue
+        codec = plain_codec(payload)
         cost = fetch_bytes(payload, trusted.release, reuse)
-        if payload.codec in FULL_CODECS and payload.base is None:
+        if codec in FULL_CODECS and payload.base is None:
             objection = _find_objection(payload, cost, trusted, state, facts)
             if objection:
                 objections.add(objection)
             else:
                 wholes.append(WholeImage(payload, cost))
-        elif payload.codec in DELTA_CODECS and _starts_here(payload, state):
+        elif codec in DELTA_CODECS and _starts_here(payload, state):
             deltas.append((cost, payload))
     if not wholes and not deltas:
         _refuse_payloads(objections, trusted, state)
@@ -89,6 +92,11 @@ def choose_payload(
     return whole.payload, None, why
 
 
+def _cannot_open(payload: Payload, trusted: Trusted) -> bool:
+    """Whether a payload is encrypted, with a key that the signed release does not name."""
+    return is_encrypted(payload) and trusted.release.encryption is None
+
+
 def _starts_here(delta: Payload, state: ModelState) -> bool:
     """Whether the base of a delta is the image that serves."""
     record, base = state.active_record, delta.base
@@ -101,7 +109,8 @@ def _drop_too_large(trusted: Trusted) -> list[Payload]:
     Raises:
         Inconsistent: payloads are offered, and each is too large.
     """
-    release, offered = trusted.release, trusted.offer.payloads
+    release = trusted.release
+    offered = [payload for payload in trusted.offer.payloads if payload.codec != KEYS_CODEC]
     fit = [payload for payload in offered if payload.size_bytes <= most_bytes(payload, release)]
     if offered and not fit:
         least = min(offered, key=lambda payload: payload.size_bytes)

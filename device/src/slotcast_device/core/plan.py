@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Final
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from slotcast_device.core.content_key import KeyList, find_key_list
 from slotcast_device.core.needed_chunks import fetch_bytes, reusable
 from slotcast_device.core.payload_choice import NotNow, choose_payload
 from slotcast_device.core.state import ModelState, SlotName
 from slotcast_schemas import limits
+from slotcast_schemas.codecs.encrypted import is_encrypted
 from slotcast_schemas.errors import (
     Benched,
     DiskFull,
@@ -64,6 +66,8 @@ class Facts:
         formats: kinds of model beside ONNX that something here can run.
         undo_bytes_per_s: how much of an image the processor makes of a small payload; 0 where
             that was not measured.
+        recipient: the id of its encryption key; empty without one, or for a release in the clear.
+        has_content_key: the key of this very release is here already.
     """
 
     device: str
@@ -80,6 +84,8 @@ class Facts:
     day: int = 0
     formats: frozenset[str] = frozenset()
     undo_bytes_per_s: float = 0.0
+    recipient: bytes = b""
+    has_content_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +125,7 @@ class Install:
         reuse: files of the release that a slot holds already, by path: the slot and the path
             there. For a payload with frames, their frames are not fetched.
         why: why this payload and not another whole image; empty where there was no choice.
+        keys: the list to fetch the content key from first; None where it is here or not needed.
     """
 
     slot: SlotName
@@ -128,6 +135,7 @@ class Install:
     reuse: Mapping[str, tuple[SlotName, str]]
     saved_bytes: int
     why: str = ""
+    keys: KeyList | None = None
 
 
 Plan = NothingToDo | Wait | Canceled | Install
@@ -262,6 +270,9 @@ def _plan_install(trusted: Trusted, group: Group, state: ModelState, facts: Fact
     payload, base, why = None, None, ""
     if len(reuse) < len(release.files):
         payload, base, why = choose_payload(trusted, state, facts, reuse)
+    keys = None
+    if payload is not None and is_encrypted(payload) and not facts.has_content_key:
+        keys = find_key_list(trusted, facts)
     spooled = 0 if payload is None else payload.size_bytes
     room = facts.disk_bytes + facts.spooled_bytes + _count_freed_bytes(state)
     need = release.image_size_bytes + spooled + DISK_MARGIN_BYTES
@@ -276,6 +287,7 @@ def _plan_install(trusted: Trusted, group: Group, state: ModelState, facts: Fact
         reuse=reuse,
         saved_bytes=max(0, release.image_size_bytes - fetched),
         why=why,
+        keys=keys,
     )
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from slotcast_schemas.codecs.encrypted import plain_codec
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -77,6 +79,6 @@ def choose_whole(
 
 def _undo_s(payload: Payload, speeds: Speeds, image_size_bytes: int) -> float:
     """What the processor needs for a small payload; for the easy ones the disk needs longer."""
-    if payload.codec != SMALL_CODEC or not speeds.undo_bytes_per_s:
+    if plain_codec(payload) != SMALL_CODEC or not speeds.undo_bytes_per_s:
         return 0.0
     return image_size_bytes / speeds.undo_bytes_per_s

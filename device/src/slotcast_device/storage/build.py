@@ -15,16 +15,23 @@ from slotcast_device.storage.image_writer import ImageWriter
 from slotcast_device.storage.slots import SlotStore
 from slotcast_schemas.codecs import decode_full
 from slotcast_schemas.codecs.delta import decode_delta
+from slotcast_schemas.codecs.encrypted import (
+    is_encrypted,
+    opened,
+    plain_codec,
+    plain_frames,
+)
 from slotcast_schemas.codecs.full import FULL_CODECS
-from slotcast_schemas.errors import Incompatible, PayloadCorrupt, SlotDamaged
+from slotcast_schemas.errors import Incompatible, NoContentKey, PayloadCorrupt, SlotDamaged
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from slotcast_device.core.plan import Install
     from slotcast_device.core.state import ModelState
     from slotcast_device.storage.disk import Image
     from slotcast_schemas.codecs import Sink, Source
+    from slotcast_schemas.messages import Release
     from slotcast_schemas.messages.offer import Payload
     from slotcast_schemas.verify import Trusted
 
@@ -71,6 +78,65 @@ class PayloadSlice:
         return self._source.read_at(self._offset + offset, size)
 
 
+class _Collected:
+    """A collected payload, as codecs see it: in the clear.
+
+    Args:
+        store: opens it.
+        path: where its bytes are, as they came.
+        payload: what the offer says of it.
+        release: what it gives.
+        content_key: of an encrypted release.
+    """
+
+    def __init__(
+        self,
+        store: SlotStore,
+        path: Path,
+        payload: Payload,
+        release: Release,
+        content_key: bytes | None,
+    ) -> None:
+        self._store = store
+        self._path = path
+        self._payload = payload
+        self._release = release
+        self._content_key = content_key
+        self.codec = plain_codec(payload)
+        self.frames = plain_frames(payload)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Source]:
+        """Open it to be read.
+
+        Raises:
+            NoContentKey: it is encrypted, and no key was given.
+        """
+        with _open_file(self._store, self._path) as source:
+            yield decrypted(source, self._payload, self._release, self._content_key)
+
+
+def decrypted(
+    source: Source, payload: Payload, release: Release, content_key: bytes | None
+) -> Source:
+    """Give what a payload holds as a source: itself, unless it is encrypted.
+
+    Args:
+        source: the payload's bytes, as they came.
+        payload: what the offer says of it.
+        release: what it gives.
+        content_key: of an encrypted release.
+
+    Raises:
+        NoContentKey: it is encrypted, and no key was given.
+    """
+    if not is_encrypted(payload):
+        return source
+    if content_key is None:
+        raise NoContentKey("the content key of the release is not here any more")
+    return opened(source, payload, release, content_key)
+
+
 def build(
     store: SlotStore,
     install: Install,
@@ -78,6 +144,7 @@ def build(
     state: ModelState,
     payload_path: Path,
     decoded: Path | None = None,
+    content_key: bytes | None = None,
 ) -> None:
     """Write the release into the standby slot, verified and sealed.
 
@@ -88,9 +155,11 @@ def build(
         state: the record before the standby slot was given up: says what the slots hold.
         payload_path: the collected payload, if the plan has one.
         decoded: folder with the release's verified files, if they were decoded ahead.
+        content_key: of an encrypted release.
 
     Raises:
         PayloadCorrupt, WrongBase: the payload does not give the signed image.
+        NoContentKey: the payload is encrypted, and no key was given.
         SlotDamaged: a file that was to be reused has changed.
         StorageFailed: or a sharper kind: the disk does not take it.
     """
@@ -101,7 +170,10 @@ def build(
         store.adopt(install.slot, decoded)
     else:
         store.clear(install.slot)
-        _write_image(store, install, trusted, state, payload_path, aside)
+        payload = None
+        if install.payload is not None:
+            payload = _Collected(store, payload_path, install.payload, trusted.release, content_key)
+        _write_image(store, install, trusted, state, payload, aside)
     store.seal(install.slot, trusted.release_bytes, trusted.notice)
     store.drop_aside()
 
@@ -111,15 +183,15 @@ def _write_image(
     install: Install,
     trusted: Trusted,
     state: ModelState,
-    payload_path: Path,
+    payload: _Collected | None,
     aside: Mapping[bytes, Path],
 ) -> None:
     writer = store.build(install.slot, trusted.release)
     try:
-        if install.payload is None or install.payload.frames:
-            _write_by_file(store, install, trusted, payload_path, aside, writer)
+        if payload is None or payload.frames:
+            _write_by_file(store, install, trusted, payload, aside, writer)
         else:
-            _write_whole(store, install, trusted, state, payload_path, writer.sink)
+            _write_whole(store, install, trusted, state, payload, writer.sink)
         writer.finish()
     finally:
         writer.abort()
@@ -157,14 +229,13 @@ def _write_by_file(
     store: SlotStore,
     install: Install,
     trusted: Trusted,
-    payload_path: Path,
+    payload: _Collected | None,
     aside: Mapping[bytes, Path],
     writer: ImageWriter,
 ) -> None:
     """Take each file from where it lies already, or from its own frame of the payload."""
-    payload = install.payload
     with contextlib.ExitStack() as stack:
-        source = None if payload is None else stack.enter_context(_open_file(store, payload_path))
+        source = None if payload is None else stack.enter_context(payload.opened())
         frames = (0,) * len(trusted.release.files) if payload is None else payload.frames
         offset = 0
         for file, frame in zip(trusted.release.files, frames, strict=True):
@@ -174,7 +245,7 @@ def _write_by_file(
                 _copy_file(store, aside.get(file.sha256, store.path(slot) / path), writer.sink)
             elif file.size_bytes and payload is not None and source is not None:
                 part = PayloadSlice(source, offset, frame)
-                _decode_full(payload, part, file.size_bytes, writer.sink)
+                _decode_full(payload.codec, part, file.size_bytes, writer.sink)
             offset += frame
 
 
@@ -183,16 +254,13 @@ def _write_whole(
     install: Install,
     trusted: Trusted,
     state: ModelState,
-    payload_path: Path,
+    payload: _Collected,
     sink: Sink,
 ) -> None:
-    payload = install.payload
-    if payload is None:
-        raise TypeError("a whole image needs a payload")
     size = trusted.release.image_size_bytes
-    with _open_file(store, payload_path) as source:
+    with payload.opened() as source:
         if payload.codec not in DELTA_CODECS:
-            _decode_full(payload, source, size, sink)
+            _decode_full(payload.codec, source, size, sink)
             return
         record = None if install.base is None else state.slots.get(install.base)
         if install.base is None or record is None:
@@ -201,10 +269,10 @@ def _write_whole(
             decode_delta(source, base, image_size_bytes=size, base_sha256=record.sha256, sink=sink)
 
 
-def _decode_full(payload: Payload, source: Source, size_bytes: int, sink: Sink) -> None:
-    compression = FULL_CODECS.get(payload.codec)
+def _decode_full(codec: str, source: Source, size_bytes: int, sink: Sink) -> None:
+    compression = FULL_CODECS.get(codec)
     if compression is None:
-        raise Incompatible(f"payload codec {payload.codec!r} is not known here")
+        raise Incompatible(f"payload codec {codec!r} is not known here")
     decode_full(source, image_size_bytes=size_bytes, sink=sink, compression=compression)
 
 

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core.plan import DISK_MARGIN_BYTES
+from slotcast_device.storage.build import decrypted
 from slotcast_device.storage.image_writer import ImageWriter
 from slotcast_schemas.codecs import decode_full
+from slotcast_schemas.codecs.encrypted import plain_codec
 from slotcast_schemas.codecs.full import FULL_CODECS
 from slotcast_schemas.errors import SlotcastError, TransferFailed
 
@@ -134,15 +136,23 @@ class EarlyDecode:
         data_path: the spool's payload.
         payload: a full one.
         release: what it decodes to.
+        content_key: of an encrypted release.
     """
 
     def __init__(
-        self, disk: Disk, folder: Path, data_path: Path, payload: Payload, release: Release
+        self,
+        disk: Disk,
+        folder: Path,
+        data_path: Path,
+        payload: Payload,
+        release: Release,
+        content_key: bytes | None = None,
     ) -> None:
         self._disk = disk
         self._folder = folder
         self._payload = payload
         self._release = release
+        self._content_key = content_key
         self._prefix = ContiguousPrefix(payload)
         self._source = GrowingSource(disk, data_path, payload, self._prefix)
         self._pace = FastLinkTest()
@@ -204,10 +214,10 @@ class EarlyDecode:
 
     def _decode_payload(self, writer: ImageWriter) -> None:
         decode_full(
-            self._source,
+            decrypted(self._source, self._payload, self._release, self._content_key),
             image_size_bytes=self._release.image_size_bytes,
             sink=writer.sink,
-            compression=FULL_CODECS[self._payload.codec],
+            compression=FULL_CODECS[plain_codec(self._payload)],
         )
 
 

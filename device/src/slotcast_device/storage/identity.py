@@ -8,6 +8,7 @@ by its key.
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
@@ -23,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from slotcast_schemas import identity
-from slotcast_schemas.enrolment import Enrolment
+from slotcast_schemas.enrolment import Enrolment, encryption_key_data
 from slotcast_schemas.errors import StorageFailed
 
 if TYPE_CHECKING:
@@ -58,13 +59,28 @@ class DeviceIdentity:
         """Sign data for one purpose; see `slotcast_schemas.identity.sign`."""
         return identity.sign(self._private, context, data)
 
-    def make_request(self, device_id: str) -> Enrolment:
-        """Give the request that asks the publisher to enrol this device under its id."""
+    def make_request(self, device_id: str, encryption_key: bytes = b"") -> Enrolment:
+        """Give the request that asks the publisher to enrol this device under its id.
+
+        Args:
+            device_id: the id.
+            encryption_key: the public key for which content keys shall be wrapped, if any.
+        """
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device_id)])
         builder = x509.CertificateSigningRequestBuilder().subject_name(name)
         is_ed25519 = isinstance(self._private, Ed25519PrivateKey)
         csr = builder.sign(self._private, None if is_ed25519 else hashes.SHA256())
-        return Enrolment(device_id=device_id, csr=csr.public_bytes(Encoding.PEM).decode())
+        pem = csr.public_bytes(Encoding.PEM).decode()
+        if not encryption_key:
+            return Enrolment(device_id=device_id, csr=pem)
+        said = encryption_key_data(device_id, encryption_key)
+        signature = self.sign(identity.ENCRYPTION_CONTEXT, said)
+        return Enrolment(
+            device_id=device_id,
+            csr=pem,
+            encryption_key=base64.b64encode(encryption_key).decode(),
+            encryption_signature=base64.b64encode(signature).decode(),
+        )
 
 
 def load_identity(disk: Disk, state_dir: Path) -> DeviceIdentity | None:

@@ -130,6 +130,15 @@ class Spool:
             file.close()
         return found
 
+    def chunk(self, index: int) -> bytes:
+        """Give one chunk that was collected."""
+        file = self._disk.open_read(self.data_path)
+        try:
+            size_bytes = self._payload.chunk_bytes(index)
+            return file.read_at(index * self._payload.chunk_size_bytes, size_bytes)
+        finally:
+            file.close()
+
     def close(self) -> None:
         """Release the file; what was written stays."""
         if self._data is not None:

@@ -78,6 +78,7 @@ COMMANDS: Final = {
     ),
     "config": CommandEntry("config", "The repository's settings (slotcast.toml)."),
     "keys": CommandEntry("keys", "Who signs for what."),
+    "recipients": CommandEntry("recipients", "For whom a model's releases are encrypted."),
     "devices": CommandEntry(
         "devices", "Which devices' own keys are known: whose reports count as signed."
     ),

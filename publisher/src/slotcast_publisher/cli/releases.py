@@ -127,6 +127,15 @@ def _release(
         list[str] | None,
         typer.Option(help="Make a delta from this release; repeatable. Else from the last three."),
     ] = None,
+    encrypt: Annotated[
+        bool | None,
+        typer.Option(
+            "--encrypt/--no-encrypt",
+            help="Encrypt what travels, for the model's recipients; as `slotcast recipients always`"
+            " says unless given.",
+            show_default=False,
+        ),
+    ] = None,
     no_probe: Annotated[
         bool,
         typer.Option(
@@ -142,6 +151,7 @@ def _release(
     limits: ChosenLimits = NO_LIMITS,
 ) -> None:
     """Build, check, pack and sign a release; the same again changes nothing."""
+    chosen = limits if settings is None else limits.over(read_limits(settings))
     request = ReleaseRequest(
         model=model,
         version=version,
@@ -152,7 +162,7 @@ def _release(
         seed=seed,
         same_as=same_as,
         sequence=sequence,
-        limits=limits if settings is None else limits.over(read_limits(settings)),
+        limits=chosen,
         memory_bytes=memory_mb * 1_000_000,
         notes=notes,
         rebase=_rebase_wanted(rebase, at_least, base),
@@ -164,6 +174,7 @@ def _release(
             _chosen_changes(mends_vulnerability, mends_fault, adds_function),
             supported_until,
         ),
+        encrypt=encrypt if encrypt is not None else chosen.encrypt,
     )
     repository = open_repository(repo)
     with progress(quiet=json) as advance:
@@ -219,6 +230,7 @@ def released_fields(done: Released) -> dict[str, Any]:
         "version": release.version,
         "sequence": release.sequence,
         "format": release.runtime.format,
+        "encrypted": release.encryption is not None,
         "new": done.is_new,
         "image_size_bytes": release.image_size_bytes,
         "image_sha256": release.image_sha256.hex(),
@@ -271,16 +283,17 @@ def released_lines(done: Released) -> list[str]:
     head = (
         f"{verb} {release.model} {release.version} (sequence {release.sequence}):"
         f" {len(release.files)} files, {size(release.image_size_bytes)}"
+        f"{', encrypted' if release.encryption is not None else ''}"
     )
     lines = [
         head,
-        f"  {'payload':<12} {'from':<12} {'size':>10} {'chunks':>7} {'saves':>7} {'built in':>9}",
+        f"  {'payload':<20} {'from':<12} {'size':>10} {'chunks':>7} {'saves':>7} {'built in':>9}",
     ]
     for record in done.payloads:
         payload = record.payload
         base = payload.base.version if payload.base else "-"
         lines.append(
-            f"  {payload.codec:<12} {base:<12} {size(payload.size_bytes):>10}"
+            f"  {payload.codec:<20} {base:<12} {size(payload.size_bytes):>10}"
             f" {payload.chunk_count:>7} {record.saved_share:>7.1%} {record.build_s:>7.1f} s"
         )
     if done.rebasing is not None:

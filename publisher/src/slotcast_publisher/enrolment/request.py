@@ -6,6 +6,7 @@ way that it came.
 
 from __future__ import annotations
 
+import base64
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from slotcast_schemas import identity
-from slotcast_schemas.enrolment import REQUEST_MAX_BYTES, Enrolment, parse_enrolment
+from slotcast_schemas.content_key import read_public_key
+from slotcast_schemas.enrolment import (
+    REQUEST_MAX_BYTES,
+    Enrolment,
+    encryption_key_data,
+    parse_enrolment,
+)
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.plain_files import open_plain
 
@@ -45,6 +52,12 @@ class ProvenRequest:
     def key_id(self) -> str:
         """The id of its key (`identity.key_id`)."""
         return identity.key_id(self.public_key)
+
+    @property
+    def encryption_key(self) -> bytes | None:
+        """The public key for which content keys are wrapped; None where the device said none."""
+        text = self.enrolment.encryption_key
+        return read_public_key(text) if text else None
 
 
 def read_request_file(path: Path) -> ProvenRequest:
@@ -78,7 +91,8 @@ def read_request(data: bytes, what: str) -> ProvenRequest:
 
     Raises:
         UsageError: it is malformed, its certificate request names another device or was not signed
-            by its own key, or the key is of a kind that devices do not have.
+            by its own key, the key is of a kind that devices do not have, or the encryption key is
+            none or not signed by it.
     """
     enrolment = parse_enrolment(data, what)
     try:
@@ -102,4 +116,20 @@ def read_request(data: bytes, what: str) -> ProvenRequest:
         )
     if not is_proven:
         raise UsageError(f"{what}: csr: not signed by the key that it names")
-    return ProvenRequest(enrolment, csr, cast("identity.PublicKey", public))
+    found = ProvenRequest(enrolment, csr, cast("identity.PublicKey", public))
+    _check_encryption_key(found, what)
+    return found
+
+
+def _check_encryption_key(request: ProvenRequest, what: str) -> None:
+    """See that the identity key vouches for the encryption key, if there is one."""
+    try:
+        key = request.encryption_key
+        signature = base64.b64decode(request.enrolment.encryption_signature, validate=True)
+    except (UsageError, ValueError) as exc:
+        raise UsageError(f"{what}: {exc!s:.200}") from exc
+    if key is None:
+        return
+    said = encryption_key_data(request.device, key)
+    if not identity.is_signed_by(request.public_key, identity.ENCRYPTION_CONTEXT, said, signature):
+        raise UsageError(f"{what}: encryption_key: not signed by the device's identity key")

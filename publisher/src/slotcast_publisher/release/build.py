@@ -12,6 +12,7 @@ import msgspec
 
 from slotcast_publisher.durable import link_tree, write_atomic
 from slotcast_publisher.release.device_probe import probe_as_devices_do
+from slotcast_publisher.release.encryption import make_content_key
 from slotcast_publisher.release.model_format import features_of
 from slotcast_publisher.release.rebase.release_step import Rebasing
 from slotcast_publisher.release.release_request import (
@@ -97,6 +98,8 @@ def build_release(
             release = _take_over(store, request, staged, now_s, sequence)
         else:
             release, warnings, rebasing = take_in(store, request, staged, now_s, sequence)
+        if request.encrypt:
+            release = make_content_key(staged, release)
         warnings = (*warnings, *changes_of_names(store, release))
         if request.is_probed and not is_run_by_command(release.runtime.format):
             before = model_before(store, request.model)
@@ -130,6 +133,7 @@ def _take_over(
         sequence=sequence,
         created=int(now_s),
         notes=request.notes,
+        encryption=None,
         **msgspec.structs.asdict(request.statement),
     )
 

@@ -41,6 +41,9 @@ Limits of a release: slotcast release REPO MODEL VERSION FILE... --settings THIS
 
 Each line that begins with #= is a default; write the key without #= to choose another value.
 """
+_ENCRYPT: Final = (
+    "Whether what travels is encrypted for the model's recipients (slotcast recipients)."
+)
 _BY_PUBLISHER: Final = {
     "probe.rtol": "by the model's arithmetic",
     "probe.atol": "by the model's arithmetic",
@@ -53,11 +56,16 @@ _BY_PUBLISHER: Final = {
 
 
 class ChosenLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What was chosen, by the names of the message's fields; what is not here is left as it is."""
+    """What was chosen, by the names of the message's fields; what is not here is left as it is.
+
+    Attributes:
+        encrypt: whether the release's payloads are encrypted; None as the model's setting says.
+    """
 
     probe: dict[str, Any] = {}
     trial: dict[str, Any] = {}
     runtime: dict[str, Any] = {}
+    encrypt: bool | None = None
 
     def over(self, other: ChosenLimits) -> ChosenLimits:
         """Give these, and where they say nothing the other's."""
@@ -65,6 +73,7 @@ class ChosenLimits(msgspec.Struct, frozen=True, kw_only=True):
             probe={**other.probe, **self.probe},
             trial={**other.trial, **self.trial},
             runtime={**other.runtime, **self.runtime},
+            encrypt=other.encrypt if self.encrypt is None else self.encrypt,
         )
 
     def apply_to(
@@ -115,7 +124,10 @@ def _as_file(kind: type[msgspec.Struct]) -> type[msgspec.Struct]:
 
 LimitsFile: Final = msgspec.defstruct(
     "LimitsFile",
-    [(name, Union[_as_file(kind), UnsetType], UNSET) for name, kind in _TABLES.items()],  # noqa: UP007
+    [
+        ("encrypt", Union[bool, UnsetType], UNSET),  # noqa: UP007 - at run time
+        *((name, Union[_as_file(kind), UnsetType], UNSET) for name, kind in _TABLES.items()),  # noqa: UP007
+    ],
     forbid_unknown_fields=True,
 )
 make_decoders(LimitsFile)
@@ -164,7 +176,8 @@ def choose(given: Mapping[str, Any], where: str) -> ChosenLimits:
     """Check limits that were given as tables of values, or of texts that stand for them.
 
     Args:
-        given: `probe`, `trial` and `runtime`, each key by key; `none` takes a limit away.
+        given: `probe`, `trial` and `runtime`, each key by key; `none` takes a limit away. And
+            `encrypt`, true or false.
         where: what an error begins with.
 
     Raises:
@@ -174,6 +187,7 @@ def choose(given: Mapping[str, Any], where: str) -> ChosenLimits:
     found: Any = convert(values, LimitsFile, where, strict=False)
     tables = {name: getattr(found, name) for name in _TABLES}
     return ChosenLimits(
+        encrypt=None if found.encrypt is UNSET else found.encrypt,
         **{
             name: {
                 key: value
@@ -182,7 +196,7 @@ def choose(given: Mapping[str, Any], where: str) -> ChosenLimits:
             }
             for name, table in tables.items()
             if table is not UNSET
-        }
+        },
     )
 
 
@@ -199,6 +213,7 @@ def _with_null(table: str, given: Any) -> Any:
 def example() -> str:
     """Give a file of limits that chooses nothing: every key with its meaning and default."""
     lines = [f"# {line}".rstrip() for line in _HEAD.splitlines()]
+    lines += ["", *_comment(_ENCRYPT), "# true or false", "#= encrypt: as the model's setting says"]
     table = ""
     for key in limit_keys():
         head, _, name = key.name.partition(".")

@@ -22,6 +22,7 @@ from slotcast_publisher.store import PayloadRecord, ReleaseFolder
 from slotcast_schemas import limits, wire
 from slotcast_schemas.codecs import FilesImage, FileSource, Sink, Source, decode_full
 from slotcast_schemas.codecs.delta import decode_delta
+from slotcast_schemas.codecs.encrypted import PREFIX, EncryptedSource
 from slotcast_schemas.codecs.full import FULL_CODECS
 from slotcast_schemas.errors import PayloadCorrupt
 from slotcast_schemas.messages import MapPart
@@ -46,13 +47,31 @@ WHOLE_IMAGE_BUILDERS: Final = ("build_full", "weights")
 
 
 class PayloadCandidate(msgspec.Struct, frozen=True, kw_only=True):
-    """A payload that a builder wrote and nobody has proven yet."""
+    """A payload that a builder wrote and nobody has proven yet.
+
+    Attributes:
+        plain_sha256: of what it holds, where it is encrypted.
+        key: the payload's key, where it is encrypted.
+        chunk_size_bytes: of its chunks, where they are sealed.
+    """
 
     codec: str
     file: Path
     base: ReleaseFolder | None = None
     memory_bytes: int = 0
     frames: tuple[int, ...] = ()
+    plain_sha256: bytes | None = None
+    key: bytes = b""
+    chunk_size_bytes: int = 0
+
+
+Encrypt = Callable[[PayloadCandidate], PayloadCandidate]
+"""Seals a payload, or leaves it as it is."""
+
+
+def as_it_is(candidate: PayloadCandidate) -> PayloadCandidate:
+    """Leave a payload as it is."""
+    return candidate
 
 
 class Builder(Protocol):
@@ -120,6 +139,7 @@ def add_payloads(
     chunk_size_bytes: int,
     progress: Progress = no_progress,
     builders: Sequence[Builder],
+    encrypt: Encrypt = as_it_is,
 ) -> list[PayloadRecord]:
     """Build, prove and keep a release's payloads; what is there already is kept.
 
@@ -129,6 +149,7 @@ def add_payloads(
         chunk_size_bytes: where payloads are cut; the last chunk may be shorter.
         progress: told what is being done.
         builders: what makes them, in this order.
+        encrypt: seals each before it is proven.
 
     Raises:
         PayloadCorrupt: a payload does not rebuild the image; nothing of it is kept.
@@ -139,7 +160,7 @@ def add_payloads(
         _share_whole_images(twin, release, chunk_size_bytes)
     for builder in builders:
         if not release.is_built_by(builder.name):
-            _build_payloads(builder, release, earlier, chunk_size_bytes, progress)
+            _build_payloads(builder, release, earlier, chunk_size_bytes, progress, encrypt)
             release.mark_built(builder.name)
     return release.payloads()
 
@@ -159,7 +180,13 @@ def _share_whole_images(twin: ReleaseFolder, release: ReleaseFolder, chunk_size_
 
 
 def _same_image(release: ReleaseFolder, earlier: Sequence[ReleaseFolder]) -> ReleaseFolder | None:
-    """Find an earlier release with the same image, cut into files at the same places."""
+    """Find an earlier release with the same image, cut into files at the same places.
+
+    An encrypted one has a key of its own, with which nothing else is sealed.
+    """
+    if release.load().encryption is not None:
+        return None
+    earlier = [each for each in earlier if each.load().encryption is None]
     wanted = _file_digests(release)
     return next((r for r in reversed(earlier) if _file_digests(r) == wanted), None)
 
@@ -174,10 +201,12 @@ def _build_payloads(
     earlier: Sequence[ReleaseFolder],
     chunk_size_bytes: int,
     progress: Progress,
+    encrypt: Encrypt,
 ) -> None:
     start_s = time.monotonic()
     staging = release.staging()
-    for candidate in builder.build(release, earlier, staging, progress):
+    for built in builder.build(release, earlier, staging, progress):
+        candidate = encrypt(built)
         prove(candidate, release, progress)
         staged = staging / "payload"
         payload = cut(candidate, staged, chunk_size_bytes)
@@ -213,7 +242,14 @@ def prove(
         progress("prove", done_bytes, image.image_size_bytes)
 
     with ExitStack() as stack:
-        payload = stack.enter_context(FileSource(candidate.file))
+        payload: Source = stack.enter_context(FileSource(candidate.file))
+        if candidate.key:
+            payload = EncryptedSource(
+                payload,
+                candidate.key,
+                size_bytes=payload.size_bytes,
+                chunk_size_bytes=candidate.chunk_size_bytes,
+            )
         base = None
         if candidate.base is not None:
             base = stack.enter_context(image_source(candidate.base))
@@ -238,7 +274,7 @@ def _decode(
             sink=sink,
         )
     else:
-        compression = FULL_CODECS[candidate.codec]
+        compression = FULL_CODECS[candidate.codec.removeprefix(PREFIX)]
         decode_full(payload, image_size_bytes=size_bytes, sink=sink, compression=compression)
 
 
@@ -274,6 +310,7 @@ def cut(candidate: PayloadCandidate, staged: Path, chunk_size_bytes: int) -> Pay
         base=None if candidate.base is None else base_of(candidate.base),
         memory_bytes=candidate.memory_bytes,
         frames=candidate.frames,
+        plain_sha256=candidate.plain_sha256,
     )
 
 

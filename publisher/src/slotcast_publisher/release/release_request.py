@@ -37,6 +37,7 @@ class ReleaseRequest(msgspec.Struct, frozen=True, kw_only=True):
         rebase: release a model moved onto what devices hold, as near to the given one as asked.
         is_probed: whether devices' probe is asked what it will say; what it refuses is not built.
         statement: what the release says to people of what it changes and of its support.
+        encrypt: whether its payloads are encrypted; None as the model's recipients say.
     """
 
     model: str
@@ -58,6 +59,7 @@ class ReleaseRequest(msgspec.Struct, frozen=True, kw_only=True):
     shapes: dict[str, tuple[int, ...]] = {}
     ranges: dict[str, tuple[float, float]] = {}
     statement: Statement = Statement()
+    encrypt: bool | None = None
 
 
 def describe_request(request: ReleaseRequest) -> dict[str, Any]:
@@ -76,6 +78,7 @@ def describe_request(request: ReleaseRequest) -> dict[str, Any]:
         + ([{"format": request.format}] if request.format else [])
         + ([{"compiled": True}] if runtime.compiled else [])
         + ([{"statement": said}] if (said := request.statement.fields()) else [])
+        + ([{"encrypt": True}] if request.encrypt else [])
     )
     return {
         "files": {path: sha256_of(file).hex() for path, file in collect(request.files).items()},

@@ -46,6 +46,9 @@ Update Framework pass over fields that they do not know."""
 MODEL: Final = "slotcast-model"
 """The extra field of targets that speak for one model alone: its name."""
 
+RECIPIENTS: Final = "slotcast-recipients"
+"""The extra field of a model's release role: the digest of the list of its recipients."""
+
 _KINDS: Final[dict[str, Any]] = {
     Root.type: Root,
     Snapshot.type: Snapshot,
@@ -171,6 +174,28 @@ class SignedRoles:
         if release_role(model) not in self._files.roles():
             return None
         return self._files.read(release_role(model), Targets).signed
+
+    def recipients_sha256(self, model: str) -> bytes | None:
+        """Give the digest of the model's recipients that its release role signed, or None.
+
+        Raises:
+            RepositoryDamaged: what says so is not signed by the keys of the role.
+        """
+        name = release_role(model)
+        if name not in self._files.roles():
+            return None
+        role = self._files.read(name, Targets)
+        said = role.signed.unrecognized_fields.get(RECIPIENTS)
+        if said is None:
+            return None
+        if not self._is_vouched(name, role) or not isinstance(said, str):
+            raise RepositoryDamaged(f"the recipients of {model} are not signed by its release key")
+        try:
+            return bytes.fromhex(said)
+        except ValueError as exc:
+            raise RepositoryDamaged(
+                f"the recipients of {model}: {said!r:.80} is no digest"
+            ) from exc
 
     def signed_release(self, model: str, version: str) -> TargetFile | None:
         """Give what the release role says about a release, or None."""

@@ -33,6 +33,7 @@ from slotcast_publisher.trust.metadata_files import MetadataFiles
 from slotcast_publisher.trust.role_reading import (
     MODEL,
     ONLINE,
+    RECIPIENTS,
     SIGNED_AT,
     SignedRoles,
     delegations_of,
@@ -233,6 +234,20 @@ class Roles(SignedRoles):
         kept = [t for t in newest[:-RELEASES_BEFORE_MAX] if sequence_of(t) >= max(1, offered)]
         kept += newest[-RELEASES_BEFORE_MAX:]
         role.signed.targets = {target.path: target for target in kept}
+        self.sign_next(name, role)
+        return True
+
+    def sign_recipients(self, model: str, digest: bytes) -> bool:
+        """Sign for whom a model's releases are encrypted; says whether that was new.
+
+        Raises:
+            KeyUnavailable: the model's release key cannot be used from here.
+        """
+        name = release_role(model)
+        role = self._read_or_new(name)
+        if role.signed.unrecognized_fields.get(RECIPIENTS) == digest.hex():
+            return False
+        role.signed.unrecognized_fields[RECIPIENTS] = digest.hex()
         self.sign_next(name, role)
         return True
 

@@ -64,8 +64,10 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         codec: `full+zstd` or `full+none` (the image alone), `full+weights` (the same, smaller;
             docs/weights-format.md), `delta+v1` (docs/delta-format.md), `delta+v2` (the same, with
-            features that devices of before do not have). A codec that a device does not know
-            makes it pass over this payload, not refuse the offer.
+            features that devices of before do not have); each with `encrypted+` before it where
+            the chunks are sealed, and `keys+v1`, the list of wrapped content keys
+            (docs/encryption.md). A codec that a device does not know makes it pass over this
+            payload, not refuse the offer.
         sha256: digest of the payload's bytes; names its topics.
         size_bytes: of the payload. Every chunk but the last has `chunk_size_bytes`.
         map_parts: SHA-256 of each part of the chunk map, as published.
@@ -74,6 +76,8 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
         frames: for a `full` payload, the size of each file's own frame in manifest order, so
             that frames of files which the device has already need not be fetched; empty
             where the payload is one piece.
+        plain_sha256: for an encrypted payload, the digest of what it holds; its key is derived
+            from it.
     """
 
     codec: Annotated[str, Meta(pattern=r"^[a-z0-9+._-]+\Z", max_length=32)]
@@ -84,6 +88,7 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     base: Base | None = None
     memory_bytes: SizeBytes = 0
     frames: Annotated[tuple[SizeBytes, ...], Meta(max_length=limits.FILES_MAX)] = ()
+    plain_sha256: Sha256 | None = None
 
     def __post_init__(self) -> None:
         """Check that the sizes agree.

@@ -235,6 +235,15 @@ class Rebased(msgspec.Struct, frozen=True, kw_only=True):
     step: Finite
 
 
+class Encryption(msgspec.Struct, frozen=True, kw_only=True):
+    """Says that the release's payloads are encrypted (docs/encryption.md).
+
+    `key_commitment` is the digest by which a device knows the content key, whoever gave it.
+    """
+
+    key_commitment: Sha256
+
+
 class Release(Message, frozen=True, kw_only=True, tag_field="kind", tag="release"):
     """One immutable version of a model: its files, what it needs, how it is put on trial.
 
@@ -246,6 +255,7 @@ class Release(Message, frozen=True, kw_only=True, tag_field="kind", tag="release
         advisory: for people: what those who run older releases should know.
         changes: for people: `mends_vulnerability`, `mends_fault`, `adds_function`; several may be.
         supported_until: for people: when its support ends; 0 where nothing is promised.
+        encryption: for a release whose payloads are encrypted; null where they are not.
     """
 
     KIND = "release"
@@ -272,6 +282,7 @@ class Release(Message, frozen=True, kw_only=True, tag_field="kind", tag="release
     advisory: Annotated[str, Meta(max_length=ADVISORY_MAX_CHARS)] = ""
     changes: Annotated[tuple[Word, ...], Meta(max_length=8)] = ()
     supported_until: UnixTime = 0
+    encryption: Encryption | None = None
 
     def __post_init__(self) -> None:
         """Check what no single field can say.

@@ -1,0 +1,119 @@
+"""What a model's recipients mean for its releases: which are encrypted, and for whom."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from slotcast_publisher.release.encryption import load_content_key, seal, wrap_for
+from slotcast_publisher.release.payloads import Encrypt, as_it_is
+from slotcast_publisher.release.release_request import ReleaseRequest
+from slotcast_publisher.store import ReleaseFolder, Store
+from slotcast_publisher.trust.recipients import (
+    Recipients,
+    load_recipients,
+    prune_recipients,
+    save_recipients,
+)
+from slotcast_publisher.trust.role_reading import SignedRoles
+from slotcast_publisher.trust.role_signing import Roles
+from slotcast_schemas.errors import UsageError
+
+
+def recipients_of(store: Store, roles: SignedRoles, model: str) -> Recipients:
+    """Give for whom a model's releases are encrypted, as its release role signed it.
+
+    Args:
+        store: the repository's models.
+        roles: what is signed.
+        model: the model's name.
+
+    Raises:
+        RepositoryDamaged: the list is missing, or is not what was signed.
+    """
+    return load_recipients(_folder(store, model), model, roles.recipients_sha256(model))
+
+
+def sign_recipients(store: Store, roles: Roles, recipients: Recipients) -> None:
+    """Sign for whom a model's releases are encrypted.
+
+    Args:
+        store: the repository's models.
+        roles: signs.
+        recipients: the new list.
+
+    Raises:
+        KeyUnavailable: the model's release key cannot be used from here.
+        StorageFailed: the list cannot be written.
+    """
+    folder = _folder(store, recipients.model)
+    digest = save_recipients(folder, recipients)
+    roles.sign_recipients(recipients.model, digest)
+    prune_recipients(folder, digest)
+
+
+def choose_encryption(
+    store: Store, recipients: Recipients, request: ReleaseRequest
+) -> ReleaseRequest:
+    """Give a request that says whether it is encrypted, as it or the model's setting has it.
+
+    A release that is there already stays as it is, whatever the setting says since.
+
+    Args:
+        store: the repository's models.
+        recipients: of the model.
+        request: what to release.
+
+    Raises:
+        UsageError: it is to be encrypted, and for nobody.
+    """
+    chosen = request.encrypt
+    if chosen is None and request.version in store.versions(request.model):
+        existing = store.folder(request.model, request.version).load()
+        chosen = existing.encryption is not None
+    elif chosen is None:
+        chosen = recipients.always
+    if chosen and not recipients.devices:
+        raise UsageError(
+            f"{request.model} has no recipients, so nobody could read an encrypted release: run"
+            f" `slotcast recipients add REPO {request.model} DEVICE...` first"
+        )
+    return msgspec.structs.replace(request, encrypt=chosen)
+
+
+def encrypt_for(folder: ReleaseFolder, chunk_size_bytes: int) -> Encrypt:
+    """Give what seals a release's payloads, or leaves them as they are.
+
+    Args:
+        folder: the release.
+        chunk_size_bytes: of a chunk.
+
+    Raises:
+        RepositoryDamaged: the release is encrypted, and its content key is missing.
+    """
+    key = load_content_key(folder)
+    if key is None:
+        return as_it_is
+    return partial(seal, folder=folder, key=key, chunk_size_bytes=chunk_size_bytes)
+
+
+def wrap_again(store: Store, recipients: Recipients, sequence: int) -> list[str]:
+    """Bring the lists of wrapped keys up to date; names the versions whose list changed.
+
+    Args:
+        store: the repository's models.
+        recipients: of one model.
+        sequence: releases from this one on; those before it are offered no more.
+    """
+    folders = store.releases(recipients.model)
+    return [
+        folder.load().version
+        for folder in folders
+        if folder.load().sequence >= sequence and wrap_for(folder, recipients)
+    ]
+
+
+def _folder(store: Store, model: str) -> Path:
+    return store.repo / "models" / model / "recipients"

@@ -1,0 +1,304 @@
+"""Encrypted payloads: each chunk sealed by itself, read back as the payload that was sealed.
+
+What travels and is hashed are the sealed chunks; of each the last 16 bytes are its tag
+(docs/encryption.md). A codec reads the plain payload through `EncryptedSource`, which opens the
+chunks that it touches, so the plain payload need lie nowhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+from slotcast_schemas.errors import PayloadCorrupt
+
+if TYPE_CHECKING:
+    from slotcast_schemas.codecs.source import Source
+    from slotcast_schemas.messages import Release
+    from slotcast_schemas.messages.offer import Payload
+
+PREFIX: Final = "encrypted+"
+"""What the codec's name of an encrypted payload begins with."""
+
+TAG_BYTES: Final = 16
+"""What each chunk is longer by: the tag of Poly1305."""
+
+_CHUNKS_KEPT: Final = 8
+"""The number of opened chunks that are kept: a delta is read at several places by turns."""
+
+_CONTEXT: Final = b"slotcast encrypted payload 1"
+
+
+def is_encrypted(payload: Payload) -> bool:
+    """Say whether a payload's chunks are sealed."""
+    return payload.codec.startswith(PREFIX)
+
+
+def plain_codec(payload: Payload) -> str:
+    """Name the codec of what a payload holds, encrypted or not."""
+    return payload.codec.removeprefix(PREFIX)
+
+
+def plain_size_bytes(payload: Payload) -> int:
+    """Give the size of what a payload holds, without tags.
+
+    Raises:
+        PayloadCorrupt: an encrypted one whose last chunk has no room for a tag and a byte.
+    """
+    if not is_encrypted(payload):
+        return payload.size_bytes
+    return _plain_size(payload.size_bytes, payload.chunk_size_bytes)
+
+
+def _plain_size(sealed_bytes: int, chunk_size_bytes: int) -> int:
+    count = -(-sealed_bytes // chunk_size_bytes)
+    last_bytes = sealed_bytes - (count - 1) * chunk_size_bytes
+    if last_bytes <= TAG_BYTES:
+        raise PayloadCorrupt(
+            f"expected a last chunk of more than {TAG_BYTES} bytes, got {last_bytes}"
+        )
+    return sealed_bytes - TAG_BYTES * count
+
+
+def sealed_size_bytes(plain_bytes: int, chunk_size_bytes: int) -> int:
+    """Give the size of an encrypted payload, by that of what it holds."""
+    return plain_bytes + TAG_BYTES * -(-plain_bytes // (chunk_size_bytes - TAG_BYTES))
+
+
+def sealed_frames(frames: tuple[int, ...], chunk_size_bytes: int) -> tuple[int, ...]:
+    """Give what of the sealed chunks each frame takes: a frame begins in the chunk it is in.
+
+    Args:
+        frames: sizes in the plain payload, one after the other.
+        chunk_size_bytes: of a sealed chunk.
+    """
+    held, total = chunk_size_bytes - TAG_BYTES, sum(frames)
+
+    def place(end: int) -> int:
+        if end == total:
+            return sealed_size_bytes(total, chunk_size_bytes)
+        return end // held * chunk_size_bytes + end % held
+
+    return _sizes(place(end) for end in _ends(frames))
+
+
+def plain_frames(payload: Payload) -> tuple[int, ...]:
+    """Give the sizes of a payload's frames in what it holds; undoes `sealed_frames`."""
+    if not is_encrypted(payload) or not payload.frames:
+        return payload.frames
+    chunk_bytes, total = payload.chunk_size_bytes, plain_size_bytes(payload)
+    held = chunk_bytes - TAG_BYTES
+
+    def place(end: int) -> int:
+        if end == payload.size_bytes:
+            return total
+        return min(end // chunk_bytes * held + min(end % chunk_bytes, held), total)
+
+    return _sizes(place(end) for end in _ends(payload.frames))
+
+
+def _ends(sizes: tuple[int, ...]) -> Iterator[int]:
+    end = 0
+    for size in sizes:
+        end += size
+        yield end
+
+
+def _sizes(ends: Iterator[int]) -> tuple[int, ...]:
+    sizes, start = [], 0
+    for end in ends:
+        sizes.append(end - start)
+        start = end
+    return tuple(sizes)
+
+
+def payload_key(
+    content_key: bytes,
+    release: Release,
+    *,
+    codec: str,
+    base_sha256: bytes,
+    plain_sha256: bytes,
+    plain_bytes: int,
+    chunk_size_bytes: int,
+) -> bytes:
+    """Derive the key of one payload (RFC 5869): another one for each that can be told apart.
+
+    Args:
+        content_key: the release's.
+        release: what the payload gives.
+        codec: of the payload, as the offer has it.
+        base_sha256: of the image that a delta starts from; empty for a whole image.
+        plain_sha256: of what the payload holds.
+        plain_bytes: the size of that.
+        chunk_size_bytes: of a sealed chunk.
+    """
+    parts = (
+        _CONTEXT,
+        release.model.encode(),
+        release.version.encode(),
+        release.image_sha256,
+        codec.encode(),
+        base_sha256,
+        plain_sha256,
+        struct.pack(">QQQ", release.sequence, plain_bytes, chunk_size_bytes),
+    )
+    context = hashlib.sha256(b"".join(struct.pack(">H", len(part)) + part for part in parts))
+    return HKDFExpand(SHA256(), 32, context.digest()).derive(content_key)
+
+
+class ChunkCipher:
+    """Seals and opens the chunks of one payload.
+
+    Args:
+        key: the payload's, for which no other payload is sealed.
+        chunk_count: how many chunks there are.
+    """
+
+    def __init__(self, key: bytes, chunk_count: int) -> None:
+        self._cipher = ChaCha20Poly1305(key)
+        self._count = chunk_count
+
+    def seal(self, index: int, plain: bytes) -> bytes:
+        """Give a chunk as it travels."""
+        return self._cipher.encrypt(_nonce(index), plain, self._bound(index))
+
+    def open(self, index: int, sealed: bytes) -> bytes:
+        """Give what a chunk holds.
+
+        Raises:
+            PayloadCorrupt: it was not sealed with this key, at this place, of so many.
+        """
+        try:
+            return self._cipher.decrypt(_nonce(index), sealed, self._bound(index))
+        except InvalidTag as exc:
+            raise PayloadCorrupt(
+                f"chunk {index} was not sealed with this release's content key, for this place"
+            ) from exc
+
+    def _bound(self, index: int) -> bytes:
+        return struct.pack(">QQ", index, self._count)
+
+
+def _nonce(index: int) -> bytes:
+    return index.to_bytes(12, "big")
+
+
+class EncryptedSource:
+    """What an encrypted payload holds, as a source; a few opened chunks are kept.
+
+    Args:
+        source: the sealed chunks, one after the other; may end before the last, if nobody reads it.
+        key: of the payload (`payload_key`).
+        size_bytes: of all sealed chunks together.
+        chunk_size_bytes: of one; the last may be shorter.
+
+    Raises:
+        PayloadCorrupt: a size that cannot be.
+    """
+
+    def __init__(
+        self, source: Source, key: bytes, *, size_bytes: int, chunk_size_bytes: int
+    ) -> None:
+        self._source = source
+        self._sealed_bytes = size_bytes
+        self._chunk_bytes = chunk_size_bytes
+        self._held_bytes = chunk_size_bytes - TAG_BYTES
+        count = -(-size_bytes // chunk_size_bytes)
+        self._size_bytes = _plain_size(size_bytes, chunk_size_bytes)
+        self._cipher = ChunkCipher(key, count)
+        self._opened: OrderedDict[int, bytes] = OrderedDict()
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the plain payload."""
+        return self._size_bytes
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Give exactly `size` bytes from `offset` of the plain payload.
+
+        Raises:
+            ValueError: the range is not wholly inside.
+            PayloadCorrupt: a chunk does not open.
+        """
+        if offset < 0 or size < 0 or offset + size > self._size_bytes:
+            raise ValueError(
+                f"expected a range inside {self._size_bytes} bytes, got {size} at {offset}"
+            )
+        if not size:
+            return b""
+        first, last = offset // self._held_bytes, (offset + size - 1) // self._held_bytes
+        opened = [self._open(index) for index in range(first, last + 1)]
+        start = offset - first * self._held_bytes
+        if len(opened) == 1:
+            return opened[0][start : start + size]
+        opened[0] = opened[0][start:]
+        left = size - sum(map(len, opened[:-1]))
+        opened[-1] = opened[-1][:left]
+        return b"".join(opened)
+
+    def _open(self, index: int) -> bytes:
+        held = self._opened.get(index)
+        if held is not None:
+            self._opened.move_to_end(index)
+            return held
+        start = index * self._chunk_bytes
+        sealed = self._source.read_at(start, min(self._chunk_bytes, self._sealed_bytes - start))
+        self._opened[index] = plain = self._cipher.open(index, sealed)
+        if len(self._opened) > _CHUNKS_KEPT:
+            self._opened.popitem(last=False)
+        return plain
+
+
+def opened(source: Source, payload: Payload, release: Release, content_key: bytes) -> Source:
+    """Give what an encrypted payload holds, as a source.
+
+    Args:
+        source: the payload's bytes, as they came.
+        payload: what the offer says of it.
+        release: what it gives.
+        content_key: the release's.
+
+    Raises:
+        PayloadCorrupt: a size that cannot be, or no digest of what it holds.
+    """
+    if payload.plain_sha256 is None:
+        raise PayloadCorrupt("an encrypted payload without the digest of what it holds")
+    key = payload_key(
+        content_key,
+        release,
+        codec=payload.codec,
+        base_sha256=b"" if payload.base is None else payload.base.image_sha256,
+        plain_sha256=payload.plain_sha256,
+        plain_bytes=plain_size_bytes(payload),
+        chunk_size_bytes=payload.chunk_size_bytes,
+    )
+    return EncryptedSource(
+        source, key, size_bytes=payload.size_bytes, chunk_size_bytes=payload.chunk_size_bytes
+    )
+
+
+def seal_chunks(
+    read: Callable[[int], bytes], key: bytes, *, plain_bytes: int, chunk_size_bytes: int
+) -> Iterator[bytes]:
+    """Give the sealed chunks of what is read.
+
+    Args:
+        read: gives as many bytes as asked, fewer only at the end, as a file does.
+        key: of the payload (`payload_key`).
+        plain_bytes: how many bytes it gives in all.
+        chunk_size_bytes: of a sealed chunk; the last may be shorter.
+    """
+    held_bytes = chunk_size_bytes - TAG_BYTES
+    count = -(-plain_bytes // held_bytes)
+    cipher = ChunkCipher(key, count)
+    for index in range(count):
+        yield cipher.seal(index, read(held_bytes))

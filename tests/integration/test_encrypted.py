@@ -1,0 +1,165 @@
+"""Encrypted releases over a real broker: who gets them, and who has them on the line or on disk."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from slotcast_publisher.release.delta_payloads import all_builders
+from slotcast_schemas.reasons import Reason
+from slotcast_schemas.states import State
+from tests.support import recipients
+from tests.support.brokers import Broker, mosquitto
+from tests.support.fleet import Device, Observer, Publisher, model_bytes
+from tests.support.proxy import Plan, Proxy
+from tests.support.recorder import Recorder, recording, shares_64_bytes
+
+pytest.importorskip("cryptography.hazmat.primitives.hpke")
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
+SIZE_BYTES = 1 << 18
+LABELS = random.Random(1).randbytes(40_000)
+
+
+def files(number: int) -> dict[str, bytes]:
+    """Give the files of a release, one of which stays."""
+    return {"model.onnx": model_bytes(number, SIZE_BYTES), "labels/names.bin": LABELS}
+
+
+@pytest.fixture
+def device(publisher: Publisher, tmp_path: Path) -> Device:
+    """A device that is enrolled, and a recipient of nothing."""
+    made = publisher.provision("cam-1", tmp_path / "cam-1", models=["multi"])
+    recipients.enrol(publisher, made)
+    return made
+
+
+def test_a_recipient_installs_it_whole_then_by_a_delta_and_then_in_the_clear_again(
+    publisher: Publisher, device: Device
+) -> None:
+    recipients.add(publisher, device, model="multi")
+    for version, encrypt in (("1", True), ("2", True), ("3", False), ("4", True)):
+        release = publisher.release(
+            "multi", version, files(int(version)), encrypt=encrypt, builders=all_builders()
+        )
+        assert (release.encryption is not None) is encrypt
+        publisher.publish("multi", version)
+        assert device.run_once().state is State.COMMITTED
+        assert device.current("multi").read_bytes() == files(int(version))["model.onnx"]
+        assert device.current("multi", "labels/names.bin").read_bytes() == LABELS
+        assert not (device.folder("multi") / "content.key").exists()
+
+
+def test_a_device_that_is_no_recipient_keeps_its_model_and_takes_the_release_once_it_is_one(
+    publisher: Publisher, broker: Broker, device: Device, tmp_path: Path
+) -> None:
+    other = publisher.provision("cam-2", tmp_path / "cam-2", models=["multi"])
+    recipients.enrol(publisher, other)
+    publisher.release("multi", "1", files(1))
+    publisher.publish("multi", "1")
+    assert device.run_once().state is State.COMMITTED
+    recipients.add(publisher, other, model="multi")
+    publisher.release("multi", "2", files(2), encrypt=True)
+    publisher.publish("multi", "2")
+    with (
+        Observer(broker.url, publisher.topics, "cam-1") as observer,
+        device.running(),
+    ):
+        refused = observer.wait_for_reason("multi", Reason.NO_CONTENT_KEY)
+        assert refused.active is not None
+        assert refused.active.version == "1"
+        assert not refused.benched
+        recipients.add(publisher, device, model="multi")
+        publisher.publish("multi", "2")
+        observer.wait_for_state("multi", State.COMMITTED, "2")
+    assert device.current("multi").read_bytes() == files(2)["model.onnx"]
+
+
+def test_a_device_that_was_taken_out_gets_no_later_release(
+    publisher: Publisher, device: Device, tmp_path: Path
+) -> None:
+    other = publisher.provision("cam-2", tmp_path / "cam-2", models=["multi"])
+    recipients.enrol(publisher, other)
+    recipients.add(publisher, device, model="multi", group="outside")
+    recipients.add(publisher, other, model="multi")
+    publisher.release("multi", "1", files(1), encrypt=True)
+    publisher.publish("multi", "1")
+    assert device.run_once().state is State.COMMITTED
+    recipients.remove(publisher, model="multi", group="outside")
+    publisher.release("multi", "2", files(2), encrypt=True)
+    publisher.publish("multi", "2")
+    assert device.run_once().reason == Reason.NO_CONTENT_KEY
+    assert device.current("multi").read_bytes() == files(1)["model.onnx"]
+    assert other.run_once().state is State.COMMITTED
+    assert other.current("multi").read_bytes() == files(2)["model.onnx"]
+
+
+def test_a_transfer_that_is_cut_and_an_agent_that_is_killed_go_on_with_what_is_there(
+    publisher: Publisher, broker: Broker, device: Device
+) -> None:
+    recipients.add(publisher, device, model="multi")
+    release = publisher.release("multi", "1", files(1), encrypt=True)
+    publisher.publish("multi", "1")
+    with Proxy((broker.host, broker.port), Plan(down_bits_per_s=2_000_000)) as proxy:
+        device.change(broker.url, f"mqtt://127.0.0.1:{proxy.port}")
+        process = device.spawn()
+        proxy.wait_for(lambda c: c.down_bytes > 300_000)
+        process.kill()
+        assert (device.folder("multi") / "content.key").exists()
+        before = proxy.counters.down_bytes
+        with (
+            Observer(broker.url, publisher.topics, "cam-1") as observer,
+            device.running(),
+        ):
+            observer.wait_for_state("multi", State.COMMITTED, "1")
+        fetched = proxy.counters.down_bytes - before
+    assert device.current("multi").read_bytes() == files(1)["model.onnx"]
+    assert fetched < release.image_size_bytes - 100_000
+
+
+# --- on the line and in the broker's store --------------------------------------------------------
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[tuple[Broker, Recorder]]:
+    """A broker that keeps what it has, and somebody on the line to it."""
+    extra = ("autosave_interval 1", "autosave_on_changes true")
+    with (
+        mosquitto("development", is_persistent=True, extra=extra) as broker,
+        recording((broker.host, broker.port)) as recorder,
+    ):
+        yield broker, recorder
+
+
+@pytest.mark.parametrize("encrypt", [False, True], ids=["in the clear", "encrypted"])
+def test_of_an_encrypted_release_no_64_bytes_are_on_the_line_or_in_the_brokers_store(
+    line: tuple[Broker, Recorder], tmp_path: Path, encrypt: bool
+) -> None:
+    broker, recorder = line
+    publisher = Publisher.make(tmp_path / "repo", f"mqtt://127.0.0.1:{recorder.port}")
+    device = publisher.provision("cam-1", tmp_path / "cam-1", models=["multi"])
+    recipients.enrol(publisher, device)
+    recipients.add(publisher, device, model="multi")
+    for version in ("1", "2"):
+        publisher.release(
+            "multi", version, files(int(version)), encrypt=encrypt, builders=all_builders()
+        )
+        publisher.publish("multi", version)
+        assert device.run_once().state is State.COMMITTED
+    broker.stop()
+    dumps = [*recorder.streams(), broker.stored()]
+    assert sum(map(len, dumps)) > SIZE_BYTES
+    secrets = [*files(1).values(), *files(2).values(), *plain_payloads(tmp_path)]
+    found = [shares_64_bytes(secret, dump) for secret in secrets for dump in dumps]
+    assert any(found) is not encrypt
+
+
+def plain_payloads(folder: Path) -> list[bytes]:
+    """Give what payloads of the same files hold, from a repository that encrypts nothing."""
+    publisher = Publisher.make(folder / "in the clear")
+    for version in ("1", "2"):
+        publisher.release("multi", version, files(int(version)), builders=all_builders())
+    found = (publisher.path / "models/multi/releases").glob("*/payloads/*/payload.bin")
+    return [path.read_bytes() for path in found]

@@ -1,0 +1,111 @@
+"""A relay before a broker that keeps every byte that passes, as somebody on the line would."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+
+class Recorder:
+    """See the module; `port` is where clients connect, on 127.0.0.1.
+
+    Args:
+        target: host and port of the broker.
+    """
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._streams: list[bytearray] = []
+        self._sockets: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+
+    def streams(self) -> list[bytes]:
+        """Give what passed, each connection and direction by itself."""
+        return [bytes(stream) for stream in self._streams]
+
+    def accept(self) -> None:
+        """Take connections until closed."""
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            broker = socket.create_connection(self._target)
+            self._sockets += [client, broker]
+            for source, target in ((client, broker), (broker, client)):
+                stream = bytearray()
+                self._streams.append(stream)
+                self._start(_pass_on, source, target, stream)
+
+    def run(self) -> None:
+        """Begin."""
+        self._start(self.accept)
+
+    def close(self) -> None:
+        """End all connections, and wait until nothing passes any more."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for each in self._sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        for each in self._sockets:
+            each.close()
+
+    def _start(self, target: object, *arguments: object) -> None:
+        thread = threading.Thread(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]
+        self._threads.append(thread)
+        thread.start()
+
+
+def _pass_on(source: socket.socket, target: socket.socket, stream: bytearray) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            stream += data
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+@contextlib.contextmanager
+def recording(target: tuple[str, int]) -> Iterator[Recorder]:
+    """Relay to a broker for the length of the block.
+
+    Args:
+        target: its host and port.
+    """
+    recorder = Recorder(target)
+    recorder.run()
+    try:
+        yield recorder
+    finally:
+        recorder.close()
+
+
+def shares_64_bytes(secret: bytes, dump: bytes) -> bool:
+    """Say whether 64 bytes in a row of a secret are anywhere in a dump; 32 equal ones do not count.
+
+    Each 64 bytes of the secret hold one of its blocks of 32 that begin at a multiple of 32, so only
+    these are looked for, at every place of the dump; one that is found is held against both.
+    """
+    blocks = {secret[at : at + 32]: at for at in range(0, len(secret) - 31, 32)}
+    blocks = {block: at for block, at in blocks.items() if len(set(block)) > 1}
+    for place in range(len(dump) - 31):
+        at = blocks.get(dump[place : place + 32])
+        if at is not None and _common_bytes(secret, at, dump, place) >= 64:
+            return True
+    return False
+
+
+def _common_bytes(secret: bytes, at: int, dump: bytes, place: int) -> int:
+    back = 0
+    while back < min(at, place) and secret[at - back - 1] == dump[place - back - 1]:
+        back += 1
+    on = 0
+    while on < min(len(secret) - at, len(dump) - place) and secret[at + on] == dump[place + on]:
+        on += 1
+    return back + on
