@@ -30,8 +30,12 @@ from slotcast_device.storage.content_key import (
 from slotcast_device.storage.identity import DeviceIdentity
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_publisher.enrolment.request import read_request
-from slotcast_publisher.errors import RepositoryDamaged
+from slotcast_publisher.errors import Conflict, RepositoryDamaged
+from slotcast_publisher.fleet.steering.delta_child import make_delta
 from slotcast_publisher.notice import OfferWanted
+from slotcast_publisher.release.delta_payloads import DeltaBuilder
+from slotcast_publisher.release.payloads import PayloadCandidate, cut
+from slotcast_publisher.store import PayloadRecord
 from slotcast_publisher.trust.recipients import Recipient, Recipients
 from slotcast_schemas.codecs import MemorySource
 from slotcast_schemas.codecs.encrypted import opened, payload_key, seal_chunks, sealed_size_bytes
@@ -56,7 +60,7 @@ from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.offer import Base, Payload
 from slotcast_schemas.messages.release import Encryption
 from tests.soak import fuzz_encrypted
-from tests.support import messages
+from tests.support import messages, models
 from tests.support.fleet import Publisher, model_bytes
 
 pytest.importorskip("cryptography.hazmat.primitives.hpke")
@@ -427,6 +431,14 @@ def test_who_was_taken_out_has_no_entry_in_the_next_list(publisher: Publisher) -
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in keys)
 
 
+def test_going_back_to_an_encrypted_release_does_not_send_it_in_the_clear(
+    publisher: Publisher,
+) -> None:
+    publisher.release("clf", "1", {"model.onnx": model_bytes(1)}, encrypt=True)
+    assert publisher.release("clf", "2", same_as="1").encryption is not None
+    assert publisher.release("clf", "3", same_as="1", encrypt=False).encryption is None
+
+
 def test_an_encrypted_release_for_nobody_is_not_built(tmp_path: Path) -> None:
     publisher = Publisher.make(tmp_path / "repo")
     with pytest.raises(UsageError, match="clf has no recipients"):
@@ -443,6 +455,45 @@ def test_what_a_model_always_does_is_done_unless_told_otherwise(publisher: Publi
     assert again.encryption not in {None, first.encryption}
     publisher.repo.change_recipients("clf", lambda now: msgspec.structs.replace(now, always=False))
     assert publisher.release("clf", "1", files).encryption == first.encryption
+
+
+@pytest.fixture
+def two(publisher: Publisher) -> Publisher:
+    """Two encrypted releases, the second near the first, both without deltas."""
+    for version, drift in (("1", 0.0), ("2", 0.001)):
+        model = models.classifier(1, hidden=512, drift=drift)
+        publisher.release("clf", version, {"model.onnx": model}, encrypt=True)
+    return publisher
+
+
+def codecs(publisher: Publisher, version: str) -> set[str]:
+    folder = publisher.repo.store.folder("clf", version)
+    return {record.payload.codec for record in folder.payloads()}
+
+
+def test_a_delta_that_is_made_later_is_encrypted_too(two: Publisher) -> None:
+    make_delta(two.repo, "clf", "2", "1", workers=1)
+    found = codecs(two, "2")
+    assert any("delta" in codec for codec in found)
+    assert all(codec.startswith("encrypted+") for codec in found - {KEYS_CODEC})
+
+
+def test_a_delta_that_is_asked_for_later_is_encrypted_too(two: Publisher) -> None:
+    model = models.classifier(1, hidden=512, drift=0.001)
+    two.release("clf", "2", {"model.onnx": model}, builders=(DeltaBuilder(("1",)),))
+    assert any(codec.startswith("encrypted+delta") for codec in codecs(two, "2"))
+
+
+def test_no_payload_in_the_clear_gets_into_an_encrypted_release(two: Publisher) -> None:
+    folder = two.repo.store.folder("clf", "2")
+    staging = folder.staging()
+    (staging / "full.bin").write_bytes(b"in the clear")
+    candidate = PayloadCandidate(codec="full+none", file=staging / "full.bin")
+    staged = staging / "payload"
+    record = PayloadRecord(payload=cut(candidate, staged, 4096), image_size_bytes=1000, build_s=0.0)
+    with pytest.raises(Conflict, match="released encrypted, and a payload of codec full"):
+        folder.add_payload(staged, record)
+    assert "full+none" not in codecs(two, "2")
 
 
 def test_two_thousand_recipients_leave_the_notice_below_10_kb(publisher: Publisher) -> None:

@@ -28,8 +28,9 @@ from typing import Any, Final, Literal
 import msgspec
 
 from slotcast_publisher.durable import commit_dir, link_tree, storage_errors, write_atomic
-from slotcast_publisher.errors import NotFound, RepositoryDamaged
+from slotcast_publisher.errors import Conflict, NotFound, RepositoryDamaged
 from slotcast_schemas import fields, wire
+from slotcast_schemas.codecs.encrypted import is_encrypted
 from slotcast_schemas.content_key import KEYS_CODEC
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import RefusedRelease, UsageError
@@ -56,6 +57,11 @@ class PayloadRecord(msgspec.Struct, frozen=True, kw_only=True):
     payload: Payload
     image_size_bytes: int
     build_s: float
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it gives the image, and is no list of wrapped content keys."""
+        return self.payload.codec != KEYS_CODEC
 
     @property
     def saved_share(self) -> float:
@@ -191,7 +197,17 @@ class ReleaseFolder:
         shutil.rmtree(self.path / _STAGING, ignore_errors=True)
 
     def add_payload(self, staged: Path, record: PayloadRecord) -> None:
-        """Take a payload in: its folder first, then its line in `payloads.json`, which counts."""
+        """Take a payload in: its folder first, then its line in `payloads.json`, which counts.
+
+        Raises:
+            Conflict: the release is encrypted and the payload is not, or the other way round.
+        """
+        is_sealed = self.load().encryption is not None
+        if is_encrypted(record.payload) != is_sealed:
+            raise Conflict(
+                f"{self.path.name} is released {'encrypted' if is_sealed else 'in the clear'}, and"
+                f" a payload of codec {record.payload.codec} is not: nothing of it is kept"
+            )
         final = self.payload_dir(record.payload.sha256)
         if final.exists():
             shutil.rmtree(staged)

@@ -160,7 +160,11 @@ def _deltas(
 
 def _full_bytes(release: ReleaseFolder) -> int:
     """Give the size of the full payload, 0 if there is none (yet)."""
-    sizes = [r.payload.size_bytes for r in release.payloads() if r.payload.base is None]
+    sizes = [
+        each.payload.size_bytes
+        for each in release.payloads()
+        if each.is_image and each.payload.base is None
+    ]
     return min(sizes, default=0)
 
 

@@ -59,7 +59,8 @@ def choose_encryption(
 ) -> ReleaseRequest:
     """Give a request that says whether it is encrypted, as it or the model's setting has it.
 
-    A release that is there already stays as it is, whatever the setting says since.
+    A release that is there already stays as it is, whatever the setting says since, and one of the
+    same files as an encrypted one is encrypted, too.
 
     Args:
         store: the repository's models.
@@ -71,16 +72,20 @@ def choose_encryption(
     """
     chosen = request.encrypt
     if chosen is None and request.version in store.versions(request.model):
-        existing = store.folder(request.model, request.version).load()
-        chosen = existing.encryption is not None
+        chosen = _is_encrypted(store, request.model, request.version)
     elif chosen is None:
-        chosen = recipients.always
+        old = request.same_as
+        chosen = recipients.always or (old is not None and _is_encrypted(store, request.model, old))
     if chosen and not recipients.devices:
         raise UsageError(
             f"{request.model} has no recipients, so nobody could read an encrypted release: run"
             f" `slotcast recipients add REPO {request.model} DEVICE...` first"
         )
     return msgspec.structs.replace(request, encrypt=chosen)
+
+
+def _is_encrypted(store: Store, model: str, version: str) -> bool:
+    return store.folder(model, version).load().encryption is not None
 
 
 def encrypt_for(folder: ReleaseFolder, chunk_size_bytes: int) -> Encrypt:

@@ -148,7 +148,11 @@ class WeightsBuilder:
         """
         del earlier
         easy_bytes = min(
-            (each.payload.size_bytes for each in release.payloads() if each.payload.base is None),
+            (
+                each.payload.size_bytes
+                for each in release.payloads()
+                if each.is_image and each.payload.base is None
+            ),
             default=release.load().image_size_bytes,
         )
         files = release.images()

@@ -17,6 +17,7 @@ from typing import Final
 
 from slotcast_publisher.durable import exclusive, storage_errors
 from slotcast_publisher.release.delta_payloads import DeltaBuilder
+from slotcast_publisher.release.for_recipients import encrypt_for
 from slotcast_publisher.release.payloads import cut, no_progress, prove
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.store import PayloadRecord, ReleaseFolder
@@ -67,7 +68,9 @@ def _made(
     start_s, found = time.monotonic(), []
     sequence = release.load().sequence
     earlier = [f for f in repo.store.releases(release.load().model) if f.load().sequence < sequence]
-    for number, candidate in enumerate(builder.build(release, earlier, work, no_progress)):
+    encrypt = encrypt_for(release, repo.settings.chunk_size_bytes)
+    for number, built in enumerate(builder.build(release, earlier, work, no_progress)):
+        candidate = encrypt(built)
         prove(candidate, release)
         staged = work / str(number)
         payload = cut(candidate, staged, repo.settings.chunk_size_bytes)

@@ -54,7 +54,8 @@ def payload_rows(facts: ReleaseScreenData) -> tuple[tuple[PayloadRow, ...], int,
     release = facts.release
     image = max(1, release.image_size_bytes)
     running = {each.version: each.devices for each in facts.versions if each.version}
-    records = sorted(facts.payloads, key=lambda each: each.payload.size_bytes)
+    images = [each for each in facts.payloads if each.is_image]
+    records = sorted(images, key=lambda each: each.payload.size_bytes)
     bases = {each.payload.base.version for each in records if each.payload.base is not None}
     others = sum(n for v, n in running.items() if v not in bases and v != release.version)
     others += sum(each.devices for each in facts.versions if not each.version)

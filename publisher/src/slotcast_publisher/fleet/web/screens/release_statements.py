@@ -129,7 +129,7 @@ def rebased_facts(facts: ReleaseScreenData) -> Iterator[tuple[str, str]]:
     yield "How near", f"{said.measure.replace('_', ' ')} {said.distance:.6g} to the given one"
     yield "Given", f"image {said.given_sha256.hex()[:16]}…"
     yield "Step", f"{said.step:.3g}"
-    full = [p.payload for p in facts.payloads if p.payload.base is None]
+    full = [p.payload for p in facts.payloads if p.is_image and p.payload.base is None]
     deltas = [p.payload for p in facts.payloads if p.payload.base is not None]
     if deltas and full:
         least, whole = (min(p.size_bytes for p in found) for found in (deltas, full))

@@ -115,7 +115,7 @@ def _rows(context: WebContext, shown: Sequence[tuple[str, str]]) -> list[Release
     for model, version in shown:
         folder = context.repo.store.folder(model, version)
         release, offer = folder.load(), offers[model]
-        payloads = [record.payload.size_bytes for record in folder.payloads()]
+        payloads = [r.payload.size_bytes for r in folder.payloads() if r.is_image]
         is_offered = offer is not None and offer.version == version
         rows.append(
             ReleaseRow(
