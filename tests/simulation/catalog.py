@@ -17,6 +17,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from slotcast_device.config import DeviceConfig
 from slotcast_device.storage.trust_store import verify_notice
 from slotcast_publisher.delivery.payload_items import chunk_items, map_items
@@ -36,6 +38,7 @@ MODELS: Final = ("alpha", "beta")
 DEVICE: Final = "sim-1"
 CHUNK_BYTES: Final = 1024
 DAY_S: Final = 86400
+DELTA_WAIT_S: Final = 600
 UNFIT_IN_PROBE: Final = "3"
 UNFIT_ON_TRIAL: Final = "4"
 """Versions that the simulated probe and trial refuse; the files themselves are sound."""
@@ -118,6 +121,20 @@ class _Maker:
             )
         )
 
+    def awaiting_delta(self, model: str) -> bytes:
+        """Offer the same once more, as if its deltas were not made yet."""
+        present = self.repo.present_offer(model)
+        if present is None:
+            raise AssertionError("expected an offer")
+        offer = msgspec.structs.replace(
+            present,
+            attempt=present.attempt + 1,
+            payloads=tuple(payload for payload in present.payloads if payload.base is None),
+            delta_wait_s=DELTA_WAIT_S,
+        )
+        with self.repo.locked():
+            return self.repo.sign(offer)
+
     def said(self, model: str, data: bytes, trust_dir: Path) -> Said:
         trusted = verify_notice(data, model, self.config.pinned_root, trust_dir)
         notice = decode(data, Notice)
@@ -193,6 +210,7 @@ def _make(maker: _Maker) -> Catalog:
         add(offer(model, "1"))
         release("2")
         add(offer(model, "2"))
+        add(maker.awaiting_delta(model))
         add(offer(model, "2", OfferWanted(state="paused")))
         add(offer(model, "2", OfferWanted(again=True)))
         release(UNFIT_IN_PROBE)
@@ -204,7 +222,7 @@ def _make(maker: _Maker) -> Catalog:
         add(offer(model, "5"))
         release("6")
         add(offer(model, "6"))
-        add(offer(model, "6", OfferWanted(again=True)))
+        add(maker.awaiting_delta(model))
     releases = {
         s.trusted.release_sha256: s.trusted.release for list_ in said.values() for s in list_
     }

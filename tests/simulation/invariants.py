@@ -10,9 +10,10 @@ import msgspec
 
 from slotcast_device.core.state import Update
 from slotcast_device.core.transfer.broker_limits import SUBSCRIPTIONS_MAX
+from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
 from tests.simulation.broker import Client
-from tests.simulation.catalog import MODELS, UNFIT_IN_PROBE, UNFIT_ON_TRIAL, Catalog
+from tests.simulation.catalog import DELTA_WAIT_S, MODELS, UNFIT_IN_PROBE, UNFIT_ON_TRIAL, Catalog
 from tests.simulation.device import CREDIT_CHUNKS, SimDevice
 from tests.simulation.ramdisk import RamDisk
 
@@ -26,6 +27,8 @@ _NEVER_SAID = (
 )
 _SAID_OF_LOSSES = frozenset({"was damaged"})
 _RECORDS_MAX_BYTES = 64 * 1024
+_LATE_S = 120.0
+"""For a job under way, and waits after storage that failed."""
 _BEFORE_TRIAL = frozenset({State.DOWNLOADING, State.DOWNLOADED, State.VERIFIED})
 _OTHERS_WISH = frozenset({"canceled", "by_hand"})
 
@@ -195,6 +198,51 @@ class Watch:
             data = disk.peek(folder / target / file.path, durable=durable) or b""
             if hashlib.sha256(data).digest() != file.sha256:
                 raise Broken(f"{folder.name}: {target}/{file.path} is damaged (durable={durable})")
+
+
+class DeltaWaits:
+    """A device waits for a delta no longer than its offer says, and only where a model serves.
+
+    A clock that is set back makes it wait anew: it cannot tell for how long it has waited.
+
+    Attributes:
+        count: waits that began.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._since_s: dict[str, float] = {}
+        self._clock_was_set: dict[str, int] = {}
+
+    def look(self, device: SimDevice, now_s: float) -> None:
+        """Told after each event of a device that is on."""
+        for model, core in device.cores.items():
+            update = core.state.update
+            is_waiting = (
+                core.is_ready
+                and update is not None
+                and update.state is State.QUEUED
+                and update.reason == Reason.AWAITS_DELTA
+            )
+            if not is_waiting:
+                self._since_s.pop(model, None)
+                continue
+            if core.state.active_record is None:
+                raise Broken(f"{model}: waits for a delta, and nothing serves")
+            if model not in self._since_s:
+                self.count += 1
+                self._since_s[model], self._clock_was_set[model] = now_s, 0
+            waited_s = now_s - self._since_s[model]
+            if waited_s > DELTA_WAIT_S * (1 + self._clock_was_set[model]) + _LATE_S:
+                raise Broken(f"{model}: waits for a delta for {waited_s:.0f} s")
+
+    def clock_set(self) -> None:
+        """Told when the device's clock is set."""
+        self._clock_was_set = {model: n + 1 for model, n in self._clock_was_set.items()}
+
+    def is_off(self) -> None:
+        """Told when the device ends: it waits on when it begins again."""
+        self._since_s.clear()
 
 
 class Trials:

@@ -20,7 +20,7 @@ def test_whatever_happens_every_model_ends_with_its_release_committed() -> None:
     for kind in (
         *("power cuts, nothing_unsynced", "power cuts, torn", "power cuts, names_without_data"),
         *("kills", "links", "restarts", "wiped", "full", "errors", "spoiled", "jumps"),
-        *("stops", "trials"),
+        *("stops", "trials", "delta_waits"),
         *("wants", "dropped", "duplicates", "lost"),
     ):
         assert total.seen[kind] >= SEEDS // 10, f"{kind}: {total.seen[kind]}"

@@ -21,7 +21,7 @@ from tests.simulation.broker import Broker
 from tests.simulation.catalog import MODELS, Catalog, catalog
 from tests.simulation.device import SimDevice
 from tests.simulation.faults import KINDS, Faults
-from tests.simulation.invariants import Broken, Trials, Watch
+from tests.simulation.invariants import Broken, DeltaWaits, Trials, Watch
 from tests.simulation.link import Link
 from tests.simulation.publisher import Publisher
 from tests.simulation.ramdisk import Loss, PowerCut, RamDisk
@@ -47,6 +47,7 @@ class Counts:
     kills: int = 0
     stops: int = 0
     trials: int = 0
+    delta_waits: int = 0
     links: int = 0
     restarts: int = 0
     wiped: int = 0
@@ -77,6 +78,7 @@ class World:
         self._draw()
         self._watch = Watch(self.said)
         self._trials = Trials(self.said)
+        self._delta_waits = DeltaWaits()
         self.has_faults = True
         self.is_full = False
         self.wall_offset_s = 1_790_000_000.0
@@ -151,6 +153,7 @@ class World:
             raise DidNotEnd(f"seed {self.seed}: nothing is left to happen; {self._standing()}")
         self.counts.dropped = self.broker.dropped
         self.counts.trials = self._trials.ended
+        self.counts.delta_waits = self._delta_waits.count
         self.counts.simulated_s = self.now_s
         return self.counts
 
@@ -160,6 +163,7 @@ class World:
         self._watch.look_at_disk(device.disk, self.said.config.state_dir)
         if device.is_on:
             self._trials.look(device, self.now_s)
+            self._delta_waits.look(device, self.now_s)
             self._arm_tick()
 
     def _standing(self) -> str:
@@ -239,6 +243,7 @@ class World:
     def _end(self, how: Loss) -> None:
         device = self.device
         device.is_on = False
+        self._delta_waits.is_off()
         self._close_link()
         for model, files in device.files.items():
             # TUF's files are renamed without a sync, so a power cut may lose all or some.
@@ -330,6 +335,7 @@ class World:
     def set_clock(self, offset_s: float) -> None:
         """Set the device's clock; a running device notices within a second."""
         self.wall_offset_s = offset_s
+        self._delta_waits.clock_set()
         self.after(self.rng.uniform(0.0, 1.0), lambda: self.guard(self.device.look_at_clock))
 
     def is_mending(self, model: str) -> bool:

@@ -102,10 +102,14 @@ class MadeDeltas:
 
     wanted: list[tuple[str, str, tuple[str, ...]]] = field(default_factory=list)
     are_made: bool = True
+    hopeless: set[str] = field(default_factory=set)
 
     def want(self, model: str, version: str, bases: Sequence[str]) -> bool:
         self.wanted.append((model, version, tuple(bases)))
         return self.are_made
+
+    def hopeful(self, model: str, version: str, bases: Sequence[str]) -> list[str]:
+        return [base for base in bases if base not in self.hopeless]
 
     def close(self) -> None:
         """Nothing is open."""

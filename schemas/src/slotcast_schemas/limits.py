@@ -87,6 +87,12 @@ PATH_MAX_CHARS: Final = 200
 PAYLOADS_MAX: Final = 16
 """The most payloads that one offer names."""
 
+DELTA_WAIT_MAX_S: Final = 3600
+"""The most seconds that an offer has a device wait for a delta."""
+
+NO_DELTA_FROM_MAX: Final = 64
+"""The most releases that one offer names from which no delta will come."""
+
 GROUPS_MAX: Final = 64
 """The most groups that one offer names."""
 

@@ -60,6 +60,11 @@ class Reason(StrEnum):
         Actor.NOBODY,
         "The device waits for its place in the time within which the fleet is to ask.",
     )
+    AWAITS_DELTA = (
+        "awaits_delta",
+        Actor.NOBODY,
+        "The device waits for a delta from what it runs, before it takes a whole image.",
+    )
     DOWNLOADING = "downloading", Actor.NOBODY, "The chunks of the release are being collected."
     BUILDING = "building", Actor.NOBODY, "The release is being built into the standby slot."
     PROBING = "probing", Actor.NOBODY, "The release is tried in a process of its own."

@@ -10,6 +10,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core import actions as act
+from slotcast_device.core.delta_wait import delta_wait_left_s, is_waiting_for
 from slotcast_device.core.plan import Canceled, Install, NothingToDo, Plan, Wait, make_plan
 from slotcast_device.core.record import same_end
 from slotcast_device.core.spread import wait_left_s
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from slotcast_device.core.notice_box import NoticeBox
     from slotcast_device.core.record import UpdateRecord
     from slotcast_device.core.signed_time import SignedTime
+    from slotcast_device.core.state import Update
     from slotcast_device.core.switch_and_commit import Switching
     from slotcast_schemas.verify import Trusted
 
@@ -123,11 +125,17 @@ class NoticeReview:
                 return self._begin_in_its_turn(plan, trusted, now)
 
     def _begin_in_its_turn(self, plan: Install, trusted: Trusted, now: Now) -> list[Action]:
-        """Begin, or wait first, where the fleet is not to ask at once."""
-        left_s = wait_left_s(trusted, self._record.state, self._device, now.wall_s)
+        """Begin, or wait first: where the fleet is not to ask at once, or a delta may come."""
+        state, before = self._record.state, self._record.update
+        reason, left_s = Reason.SPREAD, wait_left_s(trusted, state, self._device, now.wall_s)
+        if left_s <= 0:
+            reason = Reason.AWAITS_DELTA
+            left_s = delta_wait_left_s(trusted, state, plan.payload, now.wall_s)
         if left_s <= 0 or self._installation.is_busy_with(plan, trusted):
             return self._installation.take_up(plan, trusted, now)
-        actions = self._stop_update(Happening.HELD, Reason.SPREAD, trusted, plan.group, now)
+        if reason is not Reason.AWAITS_DELTA or not is_waiting_for(trusted, before):
+            before = None
+        actions = self._stop_update(Happening.HELD, reason, trusted, plan.group, now, began=before)
         self._agenda.wake_in(left_s, now)
         return actions
 
@@ -186,12 +194,30 @@ class NoticeReview:
         return [*actions, *record.save()]
 
     def _stop_update(
-        self, happening: Happening, reason: str, trusted: Trusted, group: str, now: Now
+        self,
+        happening: Happening,
+        reason: str,
+        trusted: Trusted,
+        group: str,
+        now: Now,
+        *,
+        began: Update | None = None,
     ) -> list[Action]:
-        """Stop what is under way: the publisher pauses or cancels it. Chunks of a pause stay."""
+        """Stop what is under way: the publisher pauses or cancels it. Chunks of a pause stay.
+
+        Args:
+            happening: what the notice asks for.
+            reason: the word that goes with it.
+            trusted: the notice.
+            group: the offer's group that this device is in.
+            now: the time.
+            began: since when it waits, where that is not now.
+        """
         before = self._record.update
         actions = self._installation.abandon()
         self._record.begin(trusted, happening, reason, now, group=group)
+        if began is not None:
+            self._record.keep_since(began)
         if before is not None and same_end(before, self._record.update):
             self._record.keep_since(before)
             return actions

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from slotcast_device.core.state import ModelState, Update
     from slotcast_schemas.verify import Trusted
 
-_OWNERS = frozenset(str(reason) for reason in Reason if reason.actor is Actor.OWNER)
+HAS_NOT_ASKED = frozenset({State.QUEUED, State.CANCELED})
+"""States in which a device has not begun with what is offered."""
+_AFTER_THIS_WAIT = frozenset(
+    {*(str(reason) for reason in Reason if reason.actor is Actor.OWNER), str(Reason.AWAITS_DELTA)}
+)
+"""Why a device is queued that has had its turn."""
 
 
 def wait_left_s(trusted: Trusted, state: ModelState, device: str, wall_s: int) -> float:
@@ -39,12 +44,18 @@ def wait_left_s(trusted: Trusted, state: ModelState, device: str, wall_s: int) -
     if update is None or update.release_sha256 != trusted.release_sha256:
         return full_s
     if update.state is State.QUEUED and update.reason == Reason.SPREAD:
-        return _left_s(full_s, update, wall_s)
-    has_asked = update.state not in {State.QUEUED, State.CANCELED} or update.reason in _OWNERS
-    return 0.0 if has_asked else full_s
+        return left_s(full_s, update, wall_s)
+    has_had_it = update.state not in HAS_NOT_ASKED or update.reason in _AFTER_THIS_WAIT
+    return 0.0 if has_had_it else full_s
 
 
-def _left_s(full_s: float, update: Update, wall_s: int) -> float:
-    """Give what is left of a wait that began by a clock that may have run back since."""
+def left_s(full_s: float, update: Update, wall_s: int) -> float:
+    """Give what is left of a wait that began by a clock that may have run back since.
+
+    Args:
+        full_s: how long it is.
+        update: began with it.
+        wall_s: the clock now.
+    """
     waited_s = wall_s - update.since
     return max(0.0, full_s - waited_s) if waited_s >= 0 else 0.0

@@ -163,3 +163,8 @@ class Offer(Message, frozen=True, kw_only=True, tag_field="kind", tag="offer"):
     attempt: Count = 1
     """Raised by the publisher to have devices that failed or benched it try again."""
     want_topic: Word = "payload"
+    delta_wait_s: Annotated[int, Meta(ge=0, le=limits.DELTA_WAIT_MAX_S)] = 0
+    """The longest time in whole seconds that a device waits for a delta from what it runs, where
+    none is offered, before it takes a whole image. Only said by whoever makes one then."""
+    no_delta_from: Annotated[tuple[Sequence, ...], Meta(max_length=limits.NO_DELTA_FROM_MAX)] = ()
+    """Releases, by their sequences, from which no delta will come: who runs one does not wait."""

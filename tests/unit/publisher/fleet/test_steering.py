@@ -16,7 +16,11 @@ from slotcast_publisher.fleet.database.rollouts import put_view
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures
 from slotcast_publisher.fleet.rollout.lifecycle import GroupState, RolloutState
 from slotcast_publisher.fleet.rollout.person import Wish
+from slotcast_publisher.fleet.rollout.plan import read_plan
+from slotcast_publisher.fleet.rollout.record import new_record
+from slotcast_publisher.fleet.steering.delta_maker import NoDeltas
 from slotcast_publisher.fleet.steering.fleet_database import DatabaseFleet
+from slotcast_publisher.fleet.steering.late_deltas import Bases, late_deltas
 from slotcast_publisher.fleet.steering.overview import overview
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
 from slotcast_publisher.fleet.steering.saved_views import SavedViews, saved_view
@@ -25,6 +29,8 @@ from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.offer import Offer
 from slotcast_schemas.states import State
+from tests.fleet_simulation.fleet import SimDevice
+from tests.support import messages
 from tests.support.fleet import Publisher, model_bytes
 from tests.support.latencies import histogram
 from tests.support.steering import SteeredFleet
@@ -405,6 +411,60 @@ def test_deltas_are_wanted_from_what_devices_run_the_most_common_first(
     assert world.deltas.wanted[-1] == ("clf", "2", ("1",))
     world.deltas.are_made = True
     world.until("r1", RolloutState.RUNNING)
+
+
+def present(world: SteeredFleet) -> Offer:
+    found = world.steering.repo.present_offer("clf")
+    assert found is not None
+    return found
+
+
+def test_devices_wait_for_late_deltas_until_it_is_said_once_that_none_will_come(
+    world: SteeredFleet,
+) -> None:
+    world.start(PLAN)
+    world.until("r1", RolloutState.RUNNING)
+    world.turn()
+    assert (present(world).delta_wait_s, present(world).no_delta_from) == (600, ())
+    world.deltas.hopeless.add("1")
+    late = SimDevice("late", {}, runs=1, fates=dict(world.sims[0].fates))
+    world.sims.append(late)
+    world.turns(5)
+    assert present(world).no_delta_from == (1,)
+    said = [w for w in signed_words(world) if w.endswith("with releases from which no delta comes")]
+    assert len(said) == 1
+
+
+def test_nobody_waits_where_no_deltas_are_made(world: SteeredFleet) -> None:
+    alone = world.process("first", deltas=NoDeltas())
+    world.start(PLAN.replace("soak_s", "prepare_s = 0\nsoak_s"))
+    for _ in range(400):
+        world.turn(alone)
+        if world.record("r1").state is RolloutState.RUNNING:
+            break
+    assert present(world).version == "2"
+    assert present(world).delta_wait_s == 0
+
+
+@pytest.mark.parametrize(
+    ("going_back", "changes", "wait_s"),
+    [
+        (False, (), 600),
+        (False, ("mends_fault",), 600),
+        (False, ("mends_vulnerability",), 0),
+        (True, (), 0),
+    ],
+)
+def test_nobody_waits_to_mend_a_vulnerability_or_to_go_back(
+    *, going_back: bool, changes: tuple[str, ...], wait_s: int
+) -> None:
+    plan = read_plan(PLAN, "plan")
+    record = new_record(plan).changed(going_back=going_back)
+    release = messages.release(version="2", changes=changes)
+    bases = Bases("2", {5: 10, 3: 2, 1: 1}, {3})
+    late = late_deltas(plan, record, release, bases, ())
+    assert late.wait_s == wait_s
+    assert late.none_from == ((5, 1) if wait_s else ())
 
 
 def test_nothing_is_looked_at_while_devices_are_not_heard_but_a_person_is(

@@ -332,6 +332,16 @@ class Plan(_File, frozen=True, kw_only=True):
             " another one where devices with other releases have turned up since."
         ),
     ] = 3600.0
+    delta_wait_s: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=bounds.DELTA_WAIT_MAX_S,
+            description="So long does a device wait for a delta that is made for what it runs,"
+            " where it turns up late, before it takes the whole image. Nobody waits for a release"
+            " that mends a vulnerability, nor to go back.",
+        ),
+    ] = 600
     listen_s: Annotated[
         WaitS,
         Meta(

@@ -56,6 +56,16 @@ class NoDeltas:
         del model, version, bases
         return False
 
+    def hopeful(self, model: str, version: str, bases: Sequence[str]) -> None:
+        """Give None.
+
+        Args:
+            model: of the release.
+            version: of the release.
+            bases: versions to start from.
+        """
+        del model, version, bases
+
     def close(self) -> None:
         """Nothing is under way."""
 
@@ -97,6 +107,19 @@ class ChildDeltaMaker:
             self._begin((model, version, left[0]))
         is_at_it = self._work is not None and self._work.key[:2] == (model, version)
         return not left and not is_at_it
+
+    def hopeful(self, model: str, version: str, bases: Sequence[str]) -> list[str]:
+        """Give those bases from which a delta may still be made.
+
+        Args:
+            model: of the release.
+            version: of the release.
+            bases: versions to start from.
+        """
+        if not bases:
+            return []
+        folder = self.repo.store.folder(model, version)
+        return [base for base in bases if not self._is_settled(folder, (model, version, base))]
 
     def close(self) -> None:
         """End what is being made; it is made anew when it is wanted again."""

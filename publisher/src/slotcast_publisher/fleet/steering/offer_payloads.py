@@ -6,12 +6,13 @@ An offer has room for 16 payloads, and for 64 KiB of everything.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from slotcast_publisher.fleet.rollout.offers import WantedOffer
+from slotcast_publisher.fleet.steering.late_deltas import LateDeltas
 from slotcast_publisher.store import ReleaseFolder
 from slotcast_schemas.limits import PAYLOADS_MAX, TARGET_MAX_BYTES
 from slotcast_schemas.messages.offer import Offer, Payload
@@ -58,6 +59,7 @@ def offer_of(
     now_s: float,
     *,
     want_topic: str = "payload",
+    late: Callable[[Sequence[Payload]], LateDeltas] = lambda _: LateDeltas(),
 ) -> Offer:
     """Make the offer that says what a rollout wants.
 
@@ -68,14 +70,19 @@ def offer_of(
         devices: how many devices run each base, by its sequence.
         now_s: seconds since 1970.
         want_topic: where devices say what they miss.
+        late: says, of the payloads that are named, what is said of others; nothing unless given.
     """
     before = present if present is not None and present.sequence == wanted.sequence else None
+    payloads = choose_payloads(folder, devices, before.payloads if before else ())
+    said = late(payloads)
     return Offer(
         model=folder.load().model,
         release_sha256=hashlib.sha256(folder.signed_bytes()).digest(),
         issued=int(now_s),
-        payloads=choose_payloads(folder, devices, before.payloads if before else ()),
+        payloads=payloads,
         full_allowed=before.full_allowed if before else True,
         want_topic=want_topic,
+        delta_wait_s=said.wait_s,
+        no_delta_from=said.none_from,
         **msgspec.structs.asdict(wanted),
     )

@@ -118,5 +118,14 @@ class DeltaMaker(Protocol):
             bases: versions to start from, the most important first.
         """
 
+    def hopeful(self, model: str, version: str, bases: Sequence[str]) -> Sequence[str] | None:
+        """Give those bases from which a delta may still be made; None where none are made here.
+
+        Args:
+            model: of the release.
+            version: of the release.
+            bases: versions to start from.
+        """
+
     def close(self) -> None:
         """End what is being made."""

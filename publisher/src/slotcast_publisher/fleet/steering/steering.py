@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -28,6 +28,7 @@ from slotcast_publisher.fleet.rollout.offers import WantedOffer, fingerprint, sa
 from slotcast_publisher.fleet.rollout.person import Wish, carry_out
 from slotcast_publisher.fleet.rollout.record import RolloutRecord
 from slotcast_publisher.fleet.steering.gates import Gates
+from slotcast_publisher.fleet.steering.late_deltas import Bases, LateDeltas, late_deltas
 from slotcast_publisher.fleet.steering.observing import (
     bases_of,
     has_heard_devices,
@@ -47,7 +48,7 @@ from slotcast_publisher.fleet.steering.rollout_files import AskedFor, Rollout, R
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.log import Say
 from slotcast_schemas.errors import SlotcastError, StateLocked
-from slotcast_schemas.messages.offer import Offer
+from slotcast_schemas.messages.offer import Offer, Payload
 
 LOOK_EVERY_S: Final = 2.0
 """The least seconds between two looks at the same rollout, unless a person asks for something."""
@@ -80,9 +81,9 @@ class _Turn:
     found: LookOutcome
     answers: list[AskedFor]
     notes: list[tuple[LogNote, str]]
-    devices: Mapping[int, int]
+    bases: Bases
     offer: WantedOffer | None = None
-    is_added: bool = False
+    added: str = ""
 
     @property
     def record(self) -> RolloutRecord:
@@ -246,17 +247,25 @@ class Steering:
         devices = self.fleet.devices(plan.model)
         seen = observe(self.repo, rollout, devices, self.gates.answers(), is_prepared=False)
         bases, counts = bases_of(self.repo, plan, rollout.record, seen)
-        is_made = self.deltas.want(plan.model, plan.versions[rollout.record.leg], bases)
+        version = plan.versions[rollout.record.leg]
+        is_made = self.deltas.want(plan.model, version, bases)
+        known = Bases(version, counts, self._hopeful(plan.model, version, bases))
         seen = replace(seen, is_prepared=is_made and has_heard_devices(plan, rollout.record, now))
         record, answers, notes = self._with_requests(rollout, seen, now)
         found = look(plan, record, seen, now)
         notes += [(note, "") for note in found.notes]
-        turn = _Turn(rollout, seen, now, found, answers, notes, counts)
+        turn = _Turn(rollout, seen, now, found, answers, notes, known)
         turn.offer = next((d.offer for d in found.decisions if isinstance(d, SignOffer)), None)
         if turn.offer is None:
-            turn.offer = self._with_more_payloads(turn)
-            turn.is_added = turn.offer is not None
+            turn.offer = self._with_more_said(turn)
         return turn
+
+    def _hopeful(self, model: str, version: str, bases: Sequence[str]) -> set[int] | None:
+        """Give from which releases, by their sequences, a delta may still be made."""
+        found = self.deltas.hopeful(model, version, bases)
+        if found is None:
+            return None
+        return {self.repo.store.folder(model, base).load().sequence for base in found}
 
     def _with_requests(
         self, rollout: Rollout, seen: Observations, now: Now
@@ -296,16 +305,22 @@ class Steering:
             if is_live and (other.plan.model, other.plan.version) == (plan.model, plan.version):
                 raise Conflict(f"{name} rolls {plan.model} {plan.version} out already; cancel it")
 
-    def _with_more_payloads(self, turn: _Turn) -> WantedOffer | None:
-        """Give what is offered now, where a payload was made since that it does not name."""
+    def _with_more_said(self, turn: _Turn) -> WantedOffer | None:
+        """Give what is offered now, where it can name a payload that was made since, or say that
+        no delta will come for which devices wait.
+        """
         plan, offer = turn.rollout.plan, turn.seen.offer
         wanted = wanted_offer(plan, turn.record, turn.seen.releases)
         if wanted is None or offer is None or wanted.state != "active" or not says(offer, wanted):
             return None
         folder = self.repo.store.folder(plan.model, offer.version)
-        chosen = choose_payloads(folder, turn.devices, offer.payloads)
-        added = {p.sha256 for p in chosen} - {p.sha256 for p in offer.payloads}
-        return wanted if added else None
+        chosen = choose_payloads(folder, turn.bases.counts, offer.payloads)
+        late = late_deltas(plan, turn.record, folder.load(), turn.bases, chosen)
+        if {p.sha256 for p in chosen} - {p.sha256 for p in offer.payloads}:
+            turn.added = "with payloads that were made since"
+        elif offer.delta_wait_s and set(late.none_from) - set(offer.no_delta_from):
+            turn.added = "with releases from which no delta comes"
+        return wanted if turn.added else None
 
     # --- what it comes to -------------------------------------------------------------------------
 
@@ -366,13 +381,19 @@ class Steering:
                 return self.repo.present_offer(model)
             return None
         folder = self.repo.store.folder(model, turn.offer.version)
+
+        def late(payloads: Sequence[Payload]) -> LateDeltas:
+            plan = turn.rollout.plan
+            return late_deltas(plan, turn.record, folder.load(), turn.bases, payloads)
+
         offer = offer_of(
             folder,
             turn.offer,
             turn.seen.offer,
-            turn.devices,
+            turn.bases.counts,
             self.repo.now_s(),
             want_topic=self.repo.settings.serve.told_topic,
+            late=late,
         )
         self.repo.sign(offer)
         return offer
@@ -403,7 +424,7 @@ def _words(turn: _Turn) -> str:
         for group in offer.groups
         if group.state == "active"
     )
-    added = ", with payloads that were made since" if turn.is_added else ""
+    added = f", {turn.added}" if turn.added else ""
     return f"{offer.version} {offer.state} as {offer.deployment} for {groups or 'nobody'}{added}"
 
 
