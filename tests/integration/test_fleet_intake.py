@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from slotcast_publisher.fleet.database import tables
+from slotcast_publisher.fleet.intake.intake import IntakeBounds
 from slotcast_publisher.serve import listener
 from slotcast_schemas.messages import Metrics, Presence, Status
 from slotcast_schemas.messages.status import Inventory
@@ -177,6 +178,21 @@ def test_a_broker_that_restarts_is_heard_again(tmp_path: Path) -> None:
                 devices.say(publisher.topics, given.status())
                 wait_until(lambda: len(watched.rows(tables.devices)) == 1)
             assert watched.served.of("deaf")
+
+
+def test_statuses_that_found_no_room_are_asked_for_again(
+    empty: Publisher, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = listener.Listener.__init__.__kwdefaults__
+    assert waits is not None
+    monkeypatch.setitem(waits, "look_again_s", (0.5, 1.0))
+    bounds = IntakeBounds(waiting_max=50, full_wait_s=1.0, batch_max=20)
+    with crowd(broker.url) as devices, watching(empty.path, bounds=bounds) as watched:
+        with watched.database.transaction():  # nobody else writes meanwhile
+            devices.say(empty.topics, *(given.status(device=f"cam-{n}") for n in range(120)))
+            wait_until(lambda: watched.fleet.intake.lost > 0)
+        watched.served.wait_for("look_again")
+        wait_until(lambda: len(watched.rows(tables.devices)) == 120)
 
 
 def test_a_look_that_the_broker_may_have_cut_is_said_with_what_to_do(

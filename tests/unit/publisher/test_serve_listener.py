@@ -24,6 +24,7 @@ class Ear:
 
     filters = FILTERS
     share = ""
+    lost = 0
 
     def take(self, message: Heard) -> None:
         """Take it."""

@@ -112,6 +112,11 @@ class Fleet:
         self._ears = ears
         self._say = say
 
+    @property
+    def lost(self) -> int:
+        """How many messages that a broker keeps were dropped because there was no room."""
+        return self.intake.lost
+
     def take(self, message: Heard) -> None:
         """Take a message; may wait some seconds where too many came, and then drops it."""
         self.intake.take(message)

@@ -38,6 +38,8 @@ class Companion(Protocol):
             messages first.
         share: the name of the group of processes among which the broker shall divide live messages
             (MQTT 5, 4.8.2); empty where each is to hear all.
+        lost: how many messages that a broker keeps were dropped so far because there was no room:
+            they are looked for again.
     """
 
     @property
@@ -47,6 +49,10 @@ class Companion(Protocol):
     @property
     def share(self) -> str:
         """Give the name of the group."""
+
+    @property
+    def lost(self) -> int:
+        """Give how many there were."""
 
     def take(self, message: Heard) -> None:
         """Take a message; may wait a few seconds where too many came, and then drops it."""

@@ -20,6 +20,7 @@ from slotcast_publisher.delivery.broker_link import BrokerLink, Inbound
 from slotcast_publisher.delivery.link_events import Event, Lost, Subscribed, Unsubscribed
 from slotcast_publisher.serve.companion import Companion, Heard
 from slotcast_publisher.serve.log import Say
+from slotcast_publisher.serve.look_again import WAITS_S, LookAgain
 from slotcast_publisher.settings import Broker
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import BrokerRefused, LinkDown
@@ -60,6 +61,7 @@ class Listener:
         look_quiet_s: the seconds without a retained message after which a look is over.
         answer_max_s: the seconds without an answer, and without a retained message, after which
             it connects anew.
+        look_again_s: the bounds of the first wait before another look, and of every one.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Listener:
         *,
         look_quiet_s: float = _LOOK_QUIET_S,
         answer_max_s: float = _ANSWER_MAX_S,
+        look_again_s: tuple[float, float] = WAITS_S,
     ) -> None:
         self.name = broker.address.name
         self._broker = broker
@@ -84,10 +87,12 @@ class Listener:
         self._may_share = True
         self._shared: set[int] = set()  # SUBSCRIBEs without an answer
         self._plain: set[int] = set()
+        self._again = LookAgain(rng, look_again_s)
         self._look_began_s: float | None = None
         self._look_ended: int | None = None  # UNSUBSCRIBE without an answer
+        self._is_heard = False  # all filters were answered on this connection
         self._retained_s = 0.0  # when the last retained message came
-        self._retained = 0  # how many have come on this connection
+        self._retained = 0  # how many have come in this look
 
     def run(self, stop: threading.Event) -> None:
         """Listen until `stop` is set; returns soon after."""
@@ -121,7 +126,7 @@ class Listener:
         self._shared.clear()
         self._plain.clear()
         self._look_began_s = self._look_ended = None
-        self._retained = 0
+        self._is_heard = False
         share, filters = self._companion.share, self._companion.filters
         if not link.wildcards:
             raise BrokerRefused(
@@ -132,8 +137,7 @@ class Listener:
             names = [f"$share/{share}/{name}" for name in filters]
             self._shared = {link.subscribe(name) for name in names}
         is_shared = bool(self._shared)
-        self._plain = {link.subscribe(name) for name in filters}
-        asked_s = time.monotonic()
+        asked_s = self._begin_look(link)
         while not stop.is_set():
             event = link.next_event(_STEP_S)
             if event is not None:
@@ -143,6 +147,18 @@ class Listener:
                 self._say_cut()
                 if is_shared and self._may_share:
                     self._look_ended = link.unsubscribe(*filters)
+            is_looking = bool(self._plain) or self._look_began_s is not None
+            lost = self._companion.lost
+            if self._again.is_due(lost, time.monotonic(), is_looking=is_looking):
+                self._say("look_again", broker=self.name, lost=lost)
+                asked_s = self._begin_look(link)
+
+    def _begin_look(self, link: BrokerLink) -> float:
+        """Ask by plain subscriptions, which bring what the broker keeps; gives when."""
+        self._again.began(self._companion.lost)
+        self._retained = 0
+        self._plain = {link.subscribe(name) for name in self._companion.filters}
+        return time.monotonic()
 
     def _take(self, topic: str, data: bytes, retained: bool) -> None:  # noqa: FBT001 - as `Take`
         """Hand a message over; in the connection's own thread."""
@@ -214,5 +230,7 @@ class Listener:
         if not self._plain:
             self._waits.reset()
             self._look_began_s = time.monotonic()
-            self._companion.listening(self.name)
-            self._say("listening", broker=self.name, protocol=link.protocol)
+            if not self._is_heard:
+                self._is_heard = True
+                self._companion.listening(self.name)
+                self._say("listening", broker=self.name, protocol=link.protocol)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.intake.batch import Batch
-from slotcast_publisher.fleet.intake.messages import Drop, Message, read
+from slotcast_publisher.fleet.intake.messages import Drop, Message, is_kept, read
 from slotcast_publisher.fleet.intake.taking import take_all
 from slotcast_publisher.fleet.intake.writes import count_devices, read_records, write_batch
 from slotcast_publisher.serve.companion import Heard
@@ -62,6 +62,7 @@ class Intake:
     Attributes:
         dropped: messages that changed nothing since the start, by the reason.
         taken: messages that were written, since the start.
+        lost: messages that a broker keeps, of those that were dropped for want of room.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Intake:
     ) -> None:
         self.dropped: Counter[str] = Counter()
         self.taken = 0
+        self.lost = 0
         self._database = database
         self._topics = topics
         self._say = say
@@ -93,6 +95,7 @@ class Intake:
                 self._is_shedding = not has_room
                 if not has_room:
                     self._shed += 1
+                    self.lost += is_kept(heard, self._topics)
                     return
             self._waiting.append(heard)
             if len(self._waiting) in {1, self._bounds.batch_max}:
@@ -122,6 +125,7 @@ class Intake:
             count = min(len(self._waiting), self._bounds.batch_max)
             taken = [self._waiting.popleft() for _ in range(count)]
             if taken:
+                self._is_shedding = False  # something is written: it pays to wait again
                 self._changed.notify_all()
             return taken
 

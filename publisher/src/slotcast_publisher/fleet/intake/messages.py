@@ -56,6 +56,18 @@ _KINDS: Final[dict[str, type[Message]]] = {
     "metrics": Metrics,
     "presence": Presence,
 }
+_KEPT: Final = frozenset({"status", "presence"})
+
+
+def is_kept(heard: Heard, topics: Topics) -> bool:
+    """Say whether a broker keeps a message: what a device said last of itself, but no figures.
+
+    Args:
+        heard: the message.
+        topics: below the repository's prefix.
+    """
+    topic = topics.parse(heard.topic)
+    return isinstance(topic, DeviceTopic) and topic.what in _KEPT
 
 
 def read(heard: Heard, topics: Topics) -> Message | Drop:

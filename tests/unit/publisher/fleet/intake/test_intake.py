@@ -212,6 +212,7 @@ def test_what_comes_faster_than_it_is_written_is_dropped_and_counted(database: D
     narrow = IntakeBounds(waiting_max=10, full_wait_s=0.01)
     intake = take(database, *came, bounds=narrow)
     assert intake.dropped == {"queue_full": 2}
+    assert intake.lost == 2, "a broker has them still"
     assert len(rows(database, tables.devices)) == 10
     assert rows(database, tables.dropped)[0]["count"] == 2
 
