@@ -66,3 +66,12 @@ def production_broker() -> Iterator[Broker]:
     """A Mosquitto with the production configuration (TLS, ACL, limits), shared."""
     with mosquitto("production") as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def quick_probes() -> Iterator[None]:
+    """Release and probe have children that need not import the runtimes; for a file of tests."""
+    from tests.support.warm_children import warm_children
+
+    with warm_children():
+        yield

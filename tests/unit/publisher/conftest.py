@@ -13,6 +13,11 @@ from slotcast_publisher.settings import Settings
 from tests.support import models
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_imports_in_children(quick_probes: None) -> None:
+    """What a release and a probe say of a model is asked here, not how their children start."""
+
+
 @pytest.fixture(scope="session")
 def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "model.onnx"
