@@ -20,6 +20,7 @@ from benchmarks.report import CannotRun, Figure, Options, as_json, table, with_c
 
 BENCHMARKS: Final = (
     "transfer",
+    "encryption",
     "delta",
     "window",
     "hotswap",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -104,11 +105,12 @@ def generated_model(path: Path, size_bytes: int, seed: int) -> Path:
 
 @dataclass(slots=True)
 class Run:
-    """What one device run showed: when it first said each state and each line, and its memory."""
+    """What one device run showed: when it first said each state and each line, and what it took."""
 
     states: dict[State, float] = field(default_factory=dict)
     peak_rss_bytes: int = 0
     exit_code: int = -1
+    processor_s: float = 0.0
     lines: list[tuple[float, str]] = field(default_factory=list)
 
     @property
@@ -230,6 +232,7 @@ class World:
     def _run_process(self, out: Path, run: Run) -> None:
         words = ["run", "--config", str(out / "device.toml"), "--once"]
         words += ["--timeout", str(DEVICE_TIMEOUT_S)]
+        before_s = _children_s()
         with subprocess.Popen(
             [command("slotcast-device"), *words],
             stdout=subprocess.DEVNULL,
@@ -246,6 +249,13 @@ class World:
                 process.kill()
                 reader.join()
         run.exit_code = process.returncode
+        run.processor_s = _children_s() - before_s
+
+
+def _children_s() -> float:
+    """Give the processor time of all processes that were ended and waited for, theirs included."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _note_lines(process: subprocess.Popen[str], run: Run) -> None:
