@@ -8,6 +8,7 @@ import io
 import json
 import random
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from slotcast_device.storage.content_key import (
     KEY_FILE,
     ContentKeyFile,
+    describe_encryption_key,
     load_encryption_key,
     make_encryption_key,
 )
@@ -55,7 +57,13 @@ from slotcast_schemas.content_key import (
     wrap,
 )
 from slotcast_schemas.enrolment import write_enrolment
-from slotcast_schemas.errors import NoContentKey, PayloadCorrupt, StorageFailed, UsageError
+from slotcast_schemas.errors import (
+    NoContentKey,
+    PayloadCorrupt,
+    SoftwareBroken,
+    StorageFailed,
+    UsageError,
+)
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.offer import Base, Payload
 from slotcast_schemas.messages.release import Encryption
@@ -353,6 +361,34 @@ def test_a_damaged_encryption_key_is_said_and_not_replaced_by_itself(tmp_path: P
     (tmp_path / KEY_FILE).write_bytes(b"-----BEGIN PRIVATE KEY-----\n")
     with pytest.raises(StorageFailed, match="expected an X25519 key"):
         load_encryption_key(OsDisk(), tmp_path)
+
+
+@pytest.fixture
+def no_hpke(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed library of before."""
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.hpke", None)
+    monkeypatch.delattr("cryptography.hazmat.primitives.hpke", raising=False)
+
+
+@pytest.mark.usefixtures("no_hpke")
+def test_a_library_without_hpke_is_named_with_what_to_do(tmp_path: Path) -> None:
+    disk = OsDisk()
+    assert describe_encryption_key(disk, tmp_path) is None
+    private = make_encryption_key(disk, tmp_path)
+    for ask in (
+        lambda: describe_encryption_key(disk, tmp_path),
+        lambda: wrap(CONTENT_KEY, public_bytes(private), RELEASE),
+        lambda: unwrap(bytes(80), private, RELEASE),
+    ):
+        with pytest.raises(SoftwareBroken, match="has none; install a newer one here"):
+            ask()
+
+
+def test_the_check_says_by_which_key_encrypted_releases_are_read(tmp_path: Path) -> None:
+    private = make_encryption_key(OsDisk(), tmp_path)
+    said = describe_encryption_key(OsDisk(), tmp_path)
+    assert said is not None
+    assert recipient_id(public_bytes(private)).hex()[:16] in said
 
 
 # --- enrolment ------------------------------------------------------------------------------------

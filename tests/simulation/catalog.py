@@ -8,6 +8,7 @@ publisher's own messages. Releases are a few KiB, so that a run has dozens of ch
 from __future__ import annotations
 
 import functools
+import importlib.util
 import itertools
 import shutil
 import tempfile
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from slotcast_device.config import DeviceConfig
 from slotcast_device.storage.trust_store import verify_notice
@@ -27,6 +30,8 @@ from slotcast_publisher.provision import provision
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker, Settings
+from slotcast_publisher.trust.recipients import Recipient
+from slotcast_schemas.content_key import public_bytes
 from slotcast_schemas.errors import RefusedRelease
 from slotcast_schemas.messages import Notice, Release
 from slotcast_schemas.messages.release import Trial
@@ -35,6 +40,8 @@ from slotcast_schemas.wire import decode
 from tests.support import models as zoo
 
 MODELS: Final = ("alpha", "beta")
+ENCRYPTED: Final = {"beta": frozenset({"2", "4", "5", "6"})}
+"""Versions that are encrypted, of a model that begins in the clear and is so once again."""
 DEVICE: Final = "sim-1"
 CHUNK_BYTES: Final = 1024
 DAY_S: Final = 86400
@@ -42,6 +49,16 @@ DELTA_WAIT_S: Final = 600
 UNFIT_IN_PROBE: Final = "3"
 UNFIT_ON_TRIAL: Final = "4"
 """Versions that the simulated probe and trial refuse; the files themselves are sound."""
+
+
+_ENCRYPTION_KEY: Final = X25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
+HAS_HPKE: Final = importlib.util.find_spec("cryptography.hazmat.primitives.hpke") is not None
+"""Whether the installed library can wrap keys; with an old one all is published in the clear."""
+
+
+def encryption_key_pem() -> bytes:
+    """Give the device's encryption key, as its file has it."""
+    return _ENCRYPTION_KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +135,7 @@ class _Maker:
                 seed=None if same_as else 1,
                 trial=trial,
                 is_probed=False,
+                encrypt=HAS_HPKE and version in ENCRYPTED.get(model, frozenset()),
             )
         )
 
@@ -134,6 +152,11 @@ class _Maker:
         )
         with self.repo.locked():
             return self.repo.sign(offer)
+
+    def make_recipient(self, model: str) -> None:
+        """Let the device read the model's encrypted releases."""
+        device = Recipient(device=DEVICE, key=public_bytes(_ENCRYPTION_KEY))
+        self.repo.change_recipients(model, lambda now: now.with_devices((device,)))
 
     def said(self, model: str, data: bytes, trust_dir: Path) -> Said:
         trusted = verify_notice(data, model, self.config.pinned_root, trust_dir)
@@ -204,6 +227,8 @@ def _make(maker: _Maker) -> Catalog:
             trial = Trial(duration_s=trials[version], max_restarts=2)
             maker.release(model, version, int(version), trial, same_as)
 
+        if model in ENCRYPTED:
+            maker.make_recipient(model)
         trials["5"] = 10.0
         offer = maker.repo.offer
         release("1")

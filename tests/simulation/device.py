@@ -105,7 +105,8 @@ class SimFiles(ModelJobs):
         is_newer = bool(self.seen) and said.versions[0] > self.seen[0]
         self.seen = said.versions
         trusted = dataclasses.replace(said.trusted, is_newer=is_newer)
-        return act.NoticeVerified(trusted, self._gather_facts())
+        facts = self._add_keys(self._gather_facts(), trusted.release)
+        return act.NoticeVerified(trusted, facts)
 
     @override
     def _gather_facts(self) -> Facts:

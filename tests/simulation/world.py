@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from slotcast_device.core import events as ev
+from slotcast_device.storage.content_key import KEY_FILE, KEY_MODE
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.states import SETTLED
 from tests.simulation.broker import Broker
-from tests.simulation.catalog import MODELS, Catalog, catalog
+from tests.simulation.catalog import MODELS, Catalog, catalog, encryption_key_pem
 from tests.simulation.device import SimDevice
 from tests.simulation.faults import KINDS, Faults
 from tests.simulation.invariants import Broken, DeltaWaits, Trials, Watch
@@ -89,6 +90,7 @@ class World:
         disk = RamDisk(self._room_bytes, MARGIN_BYTES)
         disk.make_dir(self.said.config.state_dir)
         disk.sync_dir(self.said.config.state_dir.parent)
+        disk.write_atomic(self.said.config.state_dir / KEY_FILE, encryption_key_pem(), KEY_MODE)
         self._seen: dict[str, tuple[int, ...]] = dict.fromkeys(MODELS, ())
         self.device = self._new_device(disk)
 

@@ -20,6 +20,8 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 DEVICE: Final = "device/src/slotcast_device"
+SCHEMAS: Final = "schemas/src/slotcast_schemas"
+PUBLISHER: Final = "publisher/src/slotcast_publisher"
 FLEET: Final = "publisher/src/slotcast_publisher/fleet"
 SIMULATION: Final = ("-m", "tests.simulation", "--count", "400")
 CUTS: Final = ("-m", "pytest", "-q", "-x", "tests/crash/test_power_cut.py", "-k", "recovers")
@@ -30,7 +32,13 @@ STEPS: Final = ("-m", "pytest", "-q", "-x", "tests/simulation/test_steps.py")
 
 ROLLOUTS: Final = ("-m", "tests.fleet_simulation", "--count", "600", "--failures", "1")
 
+ATTACKS: Final = (
+    *("-m", "pytest", "-q", "-x"),
+    *("tests/security/test_encrypted_payloads.py", "tests/unit/codecs/test_encrypted.py"),
+)
+
 NAMES: Final = {
+    ATTACKS: "attacks on encryption",
     CUTS: "power cuts",
     STEPS: "single steps",
     CORE: "the core's steps",
@@ -53,6 +61,19 @@ class Break:
     def path(self) -> str:
         """Where the file lies in the tree."""
         return f"{self.package}/{self.file}"
+
+
+def _encryption(name: str, package: str, file: str, old: str, new: str) -> Break:
+    """A check of encrypted releases taken out, to be seen by the attacks that it stops.
+
+    Args:
+        name: what goes wrong.
+        package: the folder of the distribution's package.
+        file: in it.
+        old: the text that is changed.
+        new: what it becomes.
+    """
+    return Break(f"encryption: {name}", file, old, new, ATTACKS, package)
 
 
 def _rollout(name: str, file: str, old: str, new: str) -> Break:
@@ -228,6 +249,63 @@ BREAKS: Final = (
         "core/notice_box.py",
         "        self._waiting, self._expired = self._waiting or self._expired, None",
         "        self._expired = None",
+    ),
+    # --- encrypted releases ---
+    _encryption(
+        "a thief's content key is taken",
+        SCHEMAS,
+        "content_key.py",
+        "    if commitment_to(content_key) != committed:",
+        "    if not content_key:",
+    ),
+    _encryption(
+        "chunks can be left off",
+        SCHEMAS,
+        "codecs/encrypted.py",
+        'return struct.pack(">QQ", index, self._count)',
+        'return struct.pack(">Q", index)',
+    ),
+    _encryption(
+        "a delta opens from another base",
+        SCHEMAS,
+        "codecs/encrypted.py",
+        "        base_sha256,\n        plain_sha256,\n        struct",
+        "        plain_sha256,\n        struct",
+    ),
+    _encryption(
+        "a list of recipients counts that nobody signed",
+        PUBLISHER,
+        "trust/role_reading.py",
+        "if not self._is_vouched(name, role) or not isinstance(said, str):",
+        "if not isinstance(said, str):",
+    ),
+    _encryption(
+        "a list of recipients counts that is not the signed one",
+        PUBLISHER,
+        "trust/recipients.py",
+        "        if hashlib.sha256(data).digest() != digest:",
+        "        if not data:",
+    ),
+    _encryption(
+        "an encryption key is enrolled that the device did not sign",
+        PUBLISHER,
+        "enrolment/request.py",
+        "    if key is None:\n        return\n",
+        "    if key is None or signature:\n        return\n",
+    ),
+    _encryption(
+        "a later delta is made in the clear",
+        PUBLISHER,
+        "fleet/steering/delta_child.py",
+        "        candidate = encrypt(built)\n",
+        "        candidate = built\n",
+    ),
+    _encryption(
+        "a payload in the clear gets into an encrypted release",
+        PUBLISHER,
+        "store.py",
+        "        if is_encrypted(record.payload) != is_sealed:",
+        "        if is_encrypted(record.payload) and not is_sealed:",
     ),
     # --- rollouts ---
     _rollout(

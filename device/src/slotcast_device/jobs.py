@@ -379,13 +379,17 @@ class ModelJobs:
         facts = self._gather_facts()
         if any(plain_codec(payload) == SMALL_CODEC for payload in trusted.offer.payloads):
             facts = replace(facts, undo_bytes_per_s=undo_bytes_per_s())
-        if trusted.release.encryption is not None:
-            facts = replace(
-                facts,
-                recipient=self._content_key.recipient(),
-                has_content_key=self._content_key.load(trusted.release) is not None,
-            )
-        return act.NoticeVerified(trusted, facts)
+        return act.NoticeVerified(trusted, self._add_keys(facts, trusted.release))
+
+    def _add_keys(self, facts: Facts, release: Release) -> Facts:
+        """Give the facts with what counts for an encrypted release."""
+        if release.encryption is None:
+            return facts
+        return replace(
+            facts,
+            recipient=self._content_key.recipient(),
+            has_content_key=self._content_key.load(release) is not None,
+        )
 
     def _gather_facts(self) -> Facts:
         values = self._config.values

@@ -33,6 +33,7 @@ from slotcast_device.runtime.importing import (
 from slotcast_device.runtime.users import short_name, this_user
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.broker_book import BrokerBook
+from slotcast_device.storage.content_key import describe_encryption_key
 from slotcast_device.storage.lock import is_locked
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
@@ -83,7 +84,7 @@ def check(config: DeviceConfig) -> list[Finding]:
         ),
     ]
     findings += [_check_runtime(), *_formats(config), _check_confinement(config)]
-    findings += [_check_clock(config)]
+    findings += [*_check_encryption(config), _check_clock(config)]
     findings += [*_check_disk(config), *_check_states(config), *_check_applications(config)]
     return findings + _check_brokers(config)
 
@@ -176,6 +177,15 @@ def _check_confinement(config: DeviceConfig) -> Finding:
         passed=is_closed,
         detail=f"a model that takes over its probe could {could} ({why}); {hint}",
     )
+
+
+def _check_encryption(config: DeviceConfig) -> list[Finding]:
+    """Whether encrypted releases can be read here, where a key was made for them."""
+    try:
+        said = describe_encryption_key(OsDisk(), config.state_dir)
+    except SlotcastError as exc:
+        return [Finding("encryption", passed=False, detail=str(exc))]
+    return [] if said is None else [Finding("encryption", passed=True, detail=said)]
 
 
 def _check_clock(config: DeviceConfig) -> Finding:

@@ -148,6 +148,15 @@ def _info(release: Release, commitment: bytes, recipient: bytes) -> bytes:
     )
 
 
+def require_hpke() -> None:
+    """See that keys can be wrapped and unwrapped here.
+
+    Raises:
+        SoftwareBroken: the `cryptography` that is installed has no HPKE.
+    """
+    _suite()
+
+
 def _suite() -> Suite:
     try:
         from cryptography.hazmat.primitives import hpke

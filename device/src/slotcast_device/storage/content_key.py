@@ -25,6 +25,7 @@ from slotcast_schemas.content_key import (
     find_entry,
     public_bytes,
     recipient_id,
+    require_hpke,
     unwrap,
 )
 from slotcast_schemas.errors import NoContentKey, StorageFailed
@@ -60,6 +61,20 @@ def load_encryption_key(disk: Disk, state_dir: Path) -> X25519PrivateKey | None:
     if not isinstance(private, X25519PrivateKey):
         raise _damaged(path)
     return private
+
+
+def describe_encryption_key(disk: Disk, state_dir: Path) -> str | None:
+    """Say by which id lists of wrapped keys have this device; None where it has no key.
+
+    Raises:
+        StorageFailed: the key cannot be read, or is none.
+        SoftwareBroken: nothing could be unwrapped with it: the library has no HPKE.
+    """
+    private = load_encryption_key(disk, state_dir)
+    if private is None:
+        return None
+    require_hpke()
+    return f"encrypted releases are read with key {recipient_id(public_bytes(private)).hex()[:16]}"
 
 
 def make_encryption_key(disk: Disk, state_dir: Path) -> X25519PrivateKey:
