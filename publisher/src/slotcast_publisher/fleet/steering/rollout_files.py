@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
-from slotcast_publisher.durable import commit_dir, storage_errors, write_atomic
+from slotcast_publisher.durable import commit_dir, fsync_dir, storage_errors, write_atomic
 from slotcast_publisher.errors import Conflict, NotFound, RepositoryDamaged
 from slotcast_publisher.fleet.rollout.person import Request
 from slotcast_publisher.fleet.rollout.plan import PLAN_MAX_BYTES, Plan, read_plan
@@ -36,6 +37,10 @@ ANSWERED_KEPT: Final = 100
 REQUESTS_MAX: Final = 100
 """The number of requests that may wait for an answer; more are refused where they are made."""
 
+_STAGED: Final = ".staged"
+"""The end of the name of a request that does not count yet."""
+_STAGED_MAX_S: Final = 3600.0
+"""An older one was left by a process that was killed before it counted."""
 Outcome = Literal["done", "refused"]
 """What became of a request."""
 
@@ -114,7 +119,14 @@ class RolloutFiles:
         folders = self._folder.glob("*/plan.toml")
         return sorted(p.parent.name for p in folders if not p.parent.name.startswith("."))
 
-    def start(self, plan: Plan, text: bytes, started: Started, first: AskedFor) -> bool:
+    def start(
+        self,
+        plan: Plan,
+        text: bytes,
+        started: Started,
+        first: AskedFor,
+        note: Callable[[], None] = lambda: None,
+    ) -> bool:
         """Take a rollout in, with the request to start it; gives False if it is there already.
 
         Args:
@@ -122,6 +134,7 @@ class RolloutFiles:
             text: the plan's bytes as they were written.
             started: who started it.
             first: the request that starts it.
+            note: writes down who asks, before it counts; what it raises undoes all.
 
         Raises:
             Conflict: another plan was started under this name.
@@ -138,6 +151,7 @@ class RolloutFiles:
                 staged.chmod(0o755)
             if final.exists():
                 return self._is_same(plan.name, text)
+            note()
             commit_dir(staged, final)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
@@ -204,12 +218,13 @@ class RolloutFiles:
 
     # --- requests -------------------------------------------------------------------------------
 
-    def ask(self, name: str, asked: AskedFor) -> None:
+    def ask(self, name: str, asked: AskedFor, note: Callable[[], None] = lambda: None) -> None:
         """Make a request durable; whoever drives the rollout carries it out.
 
         Args:
             name: of the rollout.
             asked: the request.
+            note: writes down who asks, before it counts; what it raises undoes all.
 
         Raises:
             NotFound: there is no such rollout.
@@ -222,7 +237,17 @@ class RolloutFiles:
                 f"{name}: {waiting} requests wait already; does `slotcast serve` run for this"
                 " repository?"
             )
-        write_atomic(self._folder / name / "requests" / _file_of(asked), _json(asked))
+        path = self._folder / name / "requests" / _file_of(asked)
+        staged = path.with_suffix(_STAGED)
+        try:
+            write_atomic(staged, _json(asked))
+            note()
+            with storage_errors(path):
+                staged.rename(path)
+                fsync_dir(path.parent)
+        except BaseException:
+            staged.unlink(missing_ok=True)
+            raise
 
     def requests(self, name: str) -> list[AskedFor]:
         """Give the requests that wait, the oldest first; one that cannot be read is put away."""
@@ -248,6 +273,9 @@ class RolloutFiles:
             (folder / "requests" / _file_of(asked)).unlink(missing_ok=True)
             for path in sorted((folder / "answered").glob("*.json"))[:-ANSWERED_KEPT]:
                 path.unlink(missing_ok=True)
+            for path in (folder / "requests").glob(f"*{_STAGED}"):
+                if time.time() - path.stat().st_mtime > _STAGED_MAX_S:
+                    path.unlink(missing_ok=True)
 
     def answer_to(self, name: str, request_id: str) -> AskedFor | None:
         """Give a request with its outcome; None while nobody has answered it.

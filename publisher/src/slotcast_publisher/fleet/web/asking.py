@@ -1,7 +1,8 @@
 """What persons ask of rollouts through the page: durable, in the audit log, and waited for.
 
 Nothing is carried out here: whoever drives the rollouts (`slotcast serve`) takes requests up, as it
-does those of the commands. The page holds no keys.
+does those of the commands. The page holds no keys. The entry of the audit log is durable before the
+request counts, so no change is without one; one that is refused leaves none.
 """
 
 from __future__ import annotations
@@ -104,18 +105,20 @@ def ask_rollout(
         if known is not None:
             return known
     after = {"why": why, "group": group, "to": to, "request": asked.request.id}
-    # The request within the entry's transaction: one that is refused leaves no entry.
-    with context.database.transaction() as connection:
-        write_entry(
-            connection,
-            who.actor,
-            f"rollout.{wish}",
-            name,
-            at_s=context.now_s(),
-            before={"state": str(rollout.record.state)},
-            after={key: value for key, value in after.items() if value},
-        )
-        context.files.ask(name, asked)
+
+    def note() -> None:
+        with context.database.transaction() as connection:
+            write_entry(
+                connection,
+                who.actor,
+                f"rollout.{wish}",
+                name,
+                at_s=context.now_s(),
+                before={"state": str(rollout.record.state)},
+                after={key: value for key, value in after.items() if value},
+            )
+
+    context.files.ask(name, asked, note)
     return asked
 
 
@@ -150,13 +153,14 @@ def start_rollout(
         asked = msgspec.structs.replace(asked, request=request)
     digest = hashlib.sha256(data).hexdigest()
     started = Started(who=who.name, at_s=asked.at_s, plan_sha256=digest)
-    is_new = context.files.start(plan, data, started, asked)
-    if is_new:
+
+    def note() -> None:
         with context.database.transaction() as connection:
             after = {"plan_sha256": digest, "model": plan.model, "version": plan.version}
             now_s = context.now_s()
             write_entry(connection, who.actor, "rollout.start", plan.name, at_s=now_s, after=after)
-    return plan, asked, is_new
+
+    return plan, asked, context.files.start(plan, data, started, asked, note)
 
 
 def answer_to(context: WebContext, name: str, request_id: str) -> AskedFor | None:
