@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from slotcast_publisher.delivery.broker_link import ConnectWaits
 from slotcast_publisher.serve.companion import Companion, Heard
 from slotcast_publisher.serve.listener import Listener
 from slotcast_publisher.settings import Broker
@@ -85,3 +86,54 @@ def test_a_broker_that_lost_an_answer_is_asked_anew() -> None:
     (deaf,) = served.of("deaf")
     assert deaf["reason"] == "link_down"
     assert "no answer to SUBSCRIBE" in deaf["detail"]
+
+
+def test_a_broker_that_was_busy_is_asked_in_mqtt_5_again() -> None:
+    """It says nothing to the first CONNECT of MQTT 5: without that it would drop messages."""
+    ear: Companion = Ear()
+    served, stop = Served(), threading.Event()
+    with closing(socket.create_server(("127.0.0.1", 0))) as made_here:
+        broker = threading.Thread(target=busy_at_first, args=(made_here,), daemon=True)
+        broker.start()
+        where = Broker(url=f"mqtt://127.0.0.1:{made_here.getsockname()[1]}")
+        waits = ConnectWaits(answer_s=30.0, other_protocol_s=1.0)
+        listener = Listener(
+            where, Path(), ear, served.say, random.Random(1), newer_s=(0.2, 0.4), waits=waits
+        )
+        thread = threading.Thread(target=listener.run, args=(stop,))
+        thread.start()
+        try:
+            served.wait_for("listening", protocol="3.1.1")
+            served.wait_for("newer_protocol")
+            served.wait_for("listening", protocol="5")
+        finally:
+            stop.set()
+            thread.join(30)
+    assert not thread.is_alive()
+    assert not served.of("deaf"), "nothing was lost"
+
+
+def busy_at_first(listener: socket.socket) -> None:
+    """A broker of both protocols that answers no CONNECT of MQTT 5 at first."""
+    is_first = True
+    while True:
+        try:
+            made, _ = listener.accept()
+        except OSError:
+            return
+        threading.Thread(target=converse, args=(made, is_first), daemon=True).start()
+        is_first = False
+
+
+def converse(made: socket.socket, is_silent: bool) -> None:
+    packets, is_newer = Packets(), False
+    with made:
+        while data := made.recv(4096):
+            for packet in packets.feed(data):
+                if packet.name == "CONNECT" and not is_silent:
+                    is_newer = packet.raw[8] == 5
+                    made.sendall(bytes([0x20, 3, 0, 0, 0]) if is_newer else CONNACK)
+                elif packet.name == "SUBSCRIBE":
+                    properties = bytes([0]) if is_newer else b""
+                    body = packet.raw[2:4] + properties + bytes([1])
+                    made.sendall(bytes([0x90, len(body)]) + body)

@@ -76,6 +76,29 @@ def _connect_by_newest(broker: Broker, make: Callable[..., BrokerLink]) -> Broke
     return make(protocol=protocols[-1])
 
 
+def speaks_newest(
+    broker: Broker, base: Path, inbound: Inbound, waits: ConnectWaits = USUAL_WAITS
+) -> bool:
+    """Say whether a broker takes a connection by the newest protocol now; hangs up at once.
+
+    One that said nothing may have been busy, and not of an older protocol.
+
+    Args:
+        broker: where, and how.
+        base: folder that the paths of certificates are relative to.
+        inbound: as it would be connected to, for brokers that are silent at what that asks for.
+        waits: how long a connection is waited for.
+    """
+    newest = _PROTOCOLS[broker.protocol][0]
+    try:
+        with BrokerLink(
+            broker, base, newest, needs_retained=False, inbound=inbound, is_last=False, waits=waits
+        ):
+            return True
+    except (LinkDown, BrokerRefused):
+        return False
+
+
 def fetch_retained(link: BrokerLink, topic: str, timeout_s: float) -> bytes | None:
     """Give the message that the broker keeps under a topic, or None if none came in time.
 

@@ -9,14 +9,20 @@ has the same counter.
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
 from pathlib import Path
 from typing import Final
 
-from slotcast_publisher.delivery.broker_connect import open_link
-from slotcast_publisher.delivery.broker_link import BrokerLink, Inbound
+from slotcast_publisher.delivery.broker_connect import open_link, speaks_newest
+from slotcast_publisher.delivery.broker_link import (
+    USUAL_WAITS,
+    BrokerLink,
+    ConnectWaits,
+    Inbound,
+)
 from slotcast_publisher.delivery.link_events import Event, Lost, Subscribed, Unsubscribed
 from slotcast_publisher.serve.companion import Companion, Heard
 from slotcast_publisher.serve.log import Say
@@ -42,6 +48,10 @@ _ANSWER_MAX_S: Final = 60.0
 asked anew. Mosquitto drops an answer, too, where a slow reader has left `max_queued_messages`
 packets behind."""
 
+_NEWER_S: Final = (60.0, 6 * 3600.0)
+"""The bounds in seconds of the first wait before a broker that was silent at MQTT 5 is asked in it
+again, and of every one."""
+
 _RECONNECT_S: Final = (0.5, 30.0)
 """The bounds in seconds of the first wait between two connections, and of every one."""
 
@@ -62,6 +72,9 @@ class Listener:
         answer_max_s: the seconds without an answer, and without a retained message, after which
             it connects anew.
         look_again_s: the bounds of the first wait before another look, and of every one.
+        newer_s: the bounds of the first wait before a broker that was silent at MQTT 5 is asked
+            in it again, and of every one.
+        waits: how long a connection is waited for.
     """
 
     def __init__(
@@ -75,6 +88,8 @@ class Listener:
         look_quiet_s: float = _LOOK_QUIET_S,
         answer_max_s: float = _ANSWER_MAX_S,
         look_again_s: tuple[float, float] = WAITS_S,
+        newer_s: tuple[float, float] = _NEWER_S,
+        waits: ConnectWaits = USUAL_WAITS,
     ) -> None:
         self.name = broker.address.name
         self._broker = broker
@@ -88,6 +103,8 @@ class Listener:
         self._shared: set[int] = set()  # SUBSCRIBEs without an answer
         self._plain: set[int] = set()
         self._again = LookAgain(rng, look_again_s)
+        self._newer = Backoff(rng, *newer_s)
+        self._connect_waits = waits
         self._look_began_s: float | None = None
         self._look_ended: int | None = None  # UNSUBSCRIBE without an answer
         self._is_heard = False  # all filters were answered on this connection
@@ -101,10 +118,17 @@ class Listener:
             wait_s = _REFUSED_AGAIN_S
             try:
                 with open_link(
-                    self._broker, self._base, needs_retained=False, inbound=inbound
+                    self._broker,
+                    self._base,
+                    needs_retained=False,
+                    inbound=inbound,
+                    waits=self._connect_waits,
                 ) as link:
                     self._listen(link, stop)
+                if stop.is_set():
                     return
+                self._companion.deaf(self.name)
+                continue
             except LinkDown as exc:
                 wait_s = self._waits.next_s()
                 self._say_deaf(exc, wait_s)
@@ -123,6 +147,7 @@ class Listener:
         )
 
     def _listen(self, link: BrokerLink, stop: threading.Event) -> None:
+        """Listen until told to stop, or until it pays to connect anew."""
         self._shared.clear()
         self._plain.clear()
         self._look_began_s = self._look_ended = None
@@ -138,6 +163,7 @@ class Listener:
             self._shared = {link.subscribe(name) for name in names}
         is_shared = bool(self._shared)
         asked_s = self._begin_look(link)
+        newer_s = asked_s + self._newer.next_s() if self._may_be_newer(link) else math.inf
         while not stop.is_set():
             event = link.next_event(_STEP_S)
             if event is not None:
@@ -147,11 +173,29 @@ class Listener:
                 self._say_cut()
                 if is_shared and self._may_share:
                     self._look_ended = link.unsubscribe(*filters)
+            if time.monotonic() >= newer_s and not self._plain:
+                if self._speaks_newest():
+                    return
+                newer_s = time.monotonic() + self._newer.next_s()
             is_looking = bool(self._plain) or self._look_began_s is not None
             lost = self._companion.lost
             if self._again.is_due(lost, time.monotonic(), is_looking=is_looking):
                 self._say("look_again", broker=self.name, lost=lost)
                 asked_s = self._begin_look(link)
+
+    def _may_be_newer(self, link: BrokerLink) -> bool:
+        return link.protocol != "5" and self._broker.protocol == "auto"
+
+    def _speaks_newest(self) -> bool:
+        """Ask a broker that was silent at MQTT 5 once more: it may have been busy then.
+
+        Without MQTT 5 it sends only so many messages at once as it likes, and drops the others.
+        """
+        inbound = Inbound(_ignore, IN_FLIGHT_MAX)
+        if not speaks_newest(self._broker, self._base, inbound, self._connect_waits):
+            return False
+        self._say("newer_protocol", broker=self.name)
+        return True
 
     def _begin_look(self, link: BrokerLink) -> float:
         """Ask by plain subscriptions, which bring what the broker keeps; gives when."""
@@ -234,3 +278,7 @@ class Listener:
                 self._is_heard = True
                 self._companion.listening(self.name)
                 self._say("listening", broker=self.name, protocol=link.protocol)
+
+
+def _ignore(topic: str, data: bytes, retained: bool) -> None:  # noqa: FBT001 - as `Take`
+    """Take what comes to a connection that only asks for the protocol."""
