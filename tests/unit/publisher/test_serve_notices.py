@@ -9,6 +9,7 @@ import pytest
 
 from slotcast_publisher.serve.catalog import Announcement
 from slotcast_publisher.serve.notices import (
+    UNKNOWN_MAX,
     Announce,
     AnnounceTimes,
     LookAgain,
@@ -197,3 +198,59 @@ def test_a_model_that_is_withdrawn_for_good_is_not_announced_any_more(
 ) -> None:
     on_forgetful.changed({}, 10.0)
     assert all_due(on_forgetful, until_s=1e6) == []
+
+
+# --- a model that is offered for the first time ---------------------------------------------------
+
+NEW = Announcement(b"notice of seg", "offer of seg")
+
+
+@pytest.mark.parametrize("is_known_first", [True, False])
+def test_what_a_push_has_announced_itself_is_not_announced_again(*, is_known_first: bool) -> None:
+    core = notices(clf=OURS)
+    core.connected(retains=None)
+    core.subscribed(0.0)
+    core.seen("clf", NoticeKind.OURS, 0.1, retained=True)
+    if is_known_first:
+        core.changed({"clf": OURS, "seg": NEW}, 10.0)
+        core.seen("seg", NoticeKind.OURS, 12.0, retained=False, data=NEW.notice)
+    else:
+        core.seen_unknown("seg", NEW.notice)
+        core.changed({"clf": OURS, "seg": NEW}, 12.0)
+    assert all_due(core, until_s=1e6) == []
+
+
+@pytest.mark.parametrize("is_known_first", [True, False])
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_whether_the_first_notice_is_kept_is_looked_for(
+    *, is_known_first: bool, is_kept: bool
+) -> None:
+    core = Notices(PACE, random.Random(1), {})
+    core.connected(retains=None)
+    core.subscribed(0.0)
+    if is_known_first:
+        core.changed({"seg": NEW}, 10.0)
+        core.seen("seg", NoticeKind.OURS, 12.0, retained=False, data=NEW.notice)
+    else:
+        core.seen_unknown("seg", NEW.notice)
+        core.changed({"seg": NEW}, 12.0)
+    assert core.due(12.0) == [LookAgain()]
+    core.subscribed(12.1)
+    if is_kept:
+        core.seen("seg", NoticeKind.OURS, 12.2, retained=True, data=NEW.notice)
+        assert all_due(core, until_s=1e6) == []
+    else:
+        found = all_due(core, until_s=200.0)
+        assert isinstance(found[0][1], WatchDevices)
+        assert announced(found)
+
+
+def test_a_false_notice_of_a_model_to_come_changes_nothing() -> None:
+    core = Notices(PACE, random.Random(1), {})
+    core.connected(retains=None)
+    core.seen_unknown("seg", b"somebody's")
+    for number in range(2 * UNKNOWN_MAX):
+        core.seen_unknown(f"m{number}", b"a flood")
+    core.changed({"seg": NEW}, 12.0)
+    ((due_s, order), *_) = all_due(core, until_s=100.0)
+    assert (due_s, order) == (72.0, Announce("seg", NEW.notice))

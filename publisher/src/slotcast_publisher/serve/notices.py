@@ -22,6 +22,10 @@ DOUBLINGS_MAX: Final = 8
 """The most doublings of the wait where somebody keeps replacing our notice with another."""
 
 
+UNKNOWN_MAX: Final = 1_000
+"""The most models that the repository does not offer of which a notice is remembered."""
+
+
 class NoticeKind(Enum):
     """What a broker's notice is, beside ours."""
 
@@ -102,6 +106,9 @@ class Notices:
     _models: dict[str, _Model] = field(init=False)
     _is_up: bool = False
     _verdict_s: float | None = None
+    _must_look: bool = False
+    _unknown: dict[str, bytes] = field(default_factory=dict)
+    """Digests of notices of models that the repository did not offer yet at the last look."""
 
     def __post_init__(self) -> None:
         self._models = {model: _Model(ours) for model, ours in self.offered.items()}
@@ -110,8 +117,14 @@ class Notices:
         """Say when `due` will have something, or None."""
         if not self._is_up:
             return None
+        if self._is_look_due:
+            return 0.0
         dues = [m.due_s for m in self._models.values() if m.due_s is not None]
         return min([*dues, *([] if self._verdict_s is None else [self._verdict_s])], default=None)
+
+    @property
+    def _is_look_due(self) -> bool:
+        return self._must_look and self.keeps is None and self._verdict_s is None
 
     def data(self, model: str) -> bytes | None:
         """Give our notice of a model, if there is one."""
@@ -157,6 +170,7 @@ class Notices:
         if model is None:
             return
         model.is_there = kind is not NoticeKind.OTHER
+        self._must_look |= model.is_there and self.keeps is None
         model.newer = _digest(data) if kind is NoticeKind.NEWER else b""
         if model.is_there:
             model.due_s = None if self.keeps is not False else model.due_s
@@ -164,6 +178,16 @@ class Notices:
             model.replaced += 1
             wait_s = self._draw(self.times.settle_s) * 2 ** min(model.replaced, DOUBLINGS_MAX)
             model.due_s = now_s + wait_s
+
+    def seen_unknown(self, name: str, data: bytes) -> None:
+        """Take note of a notice of a model that the repository did not offer at the last look.
+
+        Args:
+            name: the model.
+            data: its bytes: anybody's, so only what is found in the repository later counts.
+        """
+        if name in self._unknown or len(self._unknown) < UNKNOWN_MAX:
+            self._unknown[name] = _digest(data)
 
     def device_online(self, now_s: float) -> None:
         """Take note that a device came; where the broker keeps no notice, it must be told."""
@@ -179,7 +203,7 @@ class Notices:
         for name, ours in offered.items():
             model = self._models.get(name)
             if model is None:
-                self._models[name] = _Model(ours, due_s=now_s + self.times.new_offer_s)
+                self._models[name] = self._new_model(name, ours, now_s)
             elif model.ours != ours:
                 is_new_offer = model.ours.offer != ours.offer
                 is_there = self.keeps is True and model.newer == _digest(ours.notice)
@@ -189,6 +213,12 @@ class Notices:
                 model.due_s = None if is_there else now_s + wait_s
         for name in self._models.keys() - offered.keys():
             del self._models[name]
+
+    def _new_model(self, name: str, ours: Announcement, now_s: float) -> _Model:
+        """Give a model that was offered since; whoever did so may have sent its notice already."""
+        is_there = self.keeps is not False and self._unknown.pop(name, b"") == _digest(ours.notice)
+        self._must_look |= is_there and self.keeps is None
+        return _Model(ours, is_there, None if is_there else now_s + self.times.new_offer_s)
 
     def due(self, now_s: float) -> list[Order]:
         """Give what is to be done now."""
@@ -205,8 +235,9 @@ class Notices:
                 model.said_s = now_s
                 model.due_s = None if self.keeps is not False else self._repeat_at(now_s)
                 orders.append(Announce(name, model.ours.notice))
-        if self.keeps is None and self._verdict_s is None and orders:
+        if self.keeps is None and self._verdict_s is None and (orders or self._must_look):
             # Nothing retained has come so far: was there nothing yet, or is nothing kept?
+            self._must_look = False
             self._verdict_s = now_s + 60.0  # `subscribed` sets the true one
             orders.append(LookAgain())
         return orders

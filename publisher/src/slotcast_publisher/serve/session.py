@@ -280,6 +280,7 @@ class Session:
     def _noticed(self, model: str, message: Arrived, now_s: float) -> None:
         ours = self._notices.data(model)
         if ours is None:
+            self._notices.seen_unknown(model, message.data)
             return
         kind = self._judge(model, message.data, ours)
         if kind is NoticeKind.NEWER:
