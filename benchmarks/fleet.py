@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from sqlalchemy import func, select
 
-from benchmarks import fleet_push, fleet_year
+from benchmarks import fleet_push, fleet_signed, fleet_year
 from benchmarks.fleet_messages import WINDOW_S, said_in_a_minute
 from benchmarks.fleet_sender import write_file
 from benchmarks.processor import cpu_s, server_cpu_s
@@ -55,12 +55,13 @@ _LOOK_S: Final = 0.25
 def run(options: Options) -> list[Figure]:
     """Measure messages a second into SQLite and PostgreSQL, an hour and a year, and one push.
 
-    `--only REGEX` takes some of `sqlite`, `postgresql`, `hour`, `year` and `push`.
+    `--only REGEX` takes some of `sqlite`, `postgresql`, `hour`, `signed`, `year` and `push`.
     """
     parts: dict[str, Callable[[Options], list[Figure]]] = {
         "sqlite": _into_sqlite,
         "postgresql": _into_postgresql,
         "hour": _an_hour,
+        "signed": fleet_signed.run,
         "year": fleet_year.run,
         "push": fleet_push.run,
     }

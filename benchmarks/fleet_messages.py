@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from slotcast_publisher.fleet.figures.histograms import GRID_S
-from slotcast_schemas import wire
 from slotcast_schemas.messages import Metrics, Status
 from slotcast_schemas.messages.metrics import Latency, Summary
 from slotcast_schemas.messages.status import (
@@ -19,6 +18,7 @@ from slotcast_schemas.messages.status import (
     StatusFile,
     Target,
 )
+from slotcast_schemas.signed_report import Signer, encode_report
 from slotcast_schemas.states import State
 from slotcast_schemas.topics import Topics
 
@@ -30,7 +30,12 @@ _CHECKS: Final = ("loads", "contract", "golden", "finite", "latency_p50", "laten
 
 
 def said_in_a_minute(
-    topics: Topics, devices: int, minute: int, start_s: int, window_s: int = WINDOW_S
+    topics: Topics,
+    devices: int,
+    minute: int,
+    start_s: int,
+    window_s: int = WINDOW_S,
+    signers: Mapping[str, Signer] | None = None,
 ) -> Iterator[tuple[str, bytes]]:
     """Give topic and bytes of a status and of metrics of each device.
 
@@ -40,14 +45,16 @@ def said_in_a_minute(
         minute: which minute since the start it is; counters grow with it.
         start_s: when the first began, seconds since 1970.
         window_s: the seconds that a summary is of, if it is not a minute.
+        signers: the keys of devices that sign, by their ids.
     """
     now_s = start_s + (minute + 1) * window_s
     for number in range(devices):
         device = f"camera-{number:05}"
         status = _status(device, number, minute, now_s)
         metrics = _metrics(device, number, minute, now_s)
-        yield topics.device(device, "status"), wire.encode(status)
-        yield topics.device(device, "metrics"), wire.encode(metrics)
+        signer = None if signers is None else signers.get(device)
+        yield topics.device(device, "status"), encode_report(status, signer)
+        yield topics.device(device, "metrics"), encode_report(metrics, signer)
 
 
 def _status(device: str, number: int, minute: int, now_s: int) -> Status:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import stat
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from slotcast_device import cli
+from slotcast_device.config import DeviceConfig
+from slotcast_device.self_check import Finding, check
+from slotcast_device.shell import DeviceShell
 from slotcast_device.storage.identity import (
     KEY_FILE,
     DeviceIdentity,
@@ -110,6 +115,34 @@ def test_a_damaged_key_is_said_and_not_replaced_by_itself(
     assert "--new-key" in capsys.readouterr().err
     with pytest.raises(StorageFailed, match="Ed25519"):
         load_or_make_identity(OsDisk(), path.parent)
+
+
+def test_a_device_whose_key_is_damaged_goes_on_and_reports_unsigned(
+    config: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = config.parent / "state"
+    make_identity(OsDisk(), state)
+    (state / KEY_FILE).write_text("no key")
+    with ThreadPoolExecutor(1) as workers:
+        shell = DeviceShell(DeviceConfig(config), random.Random(1), OsDisk(), workers, lambda: None)
+    assert "not signed" in caplog.text
+    assert shell.cores
+    assert (state / KEY_FILE).read_text() == "no key"
+
+
+def test_check_says_which_key_signs_and_who_else_may_read_it(config: Path) -> None:
+    def found() -> Finding:
+        return next(one for one in check(DeviceConfig(config)) if one.name == "identity")
+
+    assert (found().passed, "when the agent starts" in found().detail) == (True, True)
+    made = make_identity(OsDisk(), config.parent / "state")
+    assert (found().passed, made.key_id[:16] in found().detail) == (True, True)
+    path = config.parent / "state" / KEY_FILE
+    path.chmod(0o640)
+    assert (found().passed, "chmod 600" in found().detail) == (False, True)
+    path.chmod(0o600)
+    path.write_text("no key")
+    assert (found().passed, "not signed" in found().detail) == (False, True)
 
 
 def test_a_key_that_was_planted_as_a_link_is_neither_read_nor_written_through(

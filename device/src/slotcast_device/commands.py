@@ -274,7 +274,8 @@ def write_enrolment_request(config: DeviceConfig, options: argparse.Namespace) -
             make_closed(state_dir)
         try:
             with locked(state_dir):
-                key = key or identity.make_identity(disk, state_dir)
+                make = identity.make_identity if is_new else identity.load_or_make_identity
+                key = key or make(disk, state_dir)
                 private = private or content_key.make_encryption_key(disk, state_dir)
         except StateLocked:
             if key is None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 import sys
 import time
 from dataclasses import dataclass
@@ -34,13 +35,14 @@ from slotcast_device.runtime.users import short_name, this_user
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.broker_book import BrokerBook
 from slotcast_device.storage.content_key import describe_encryption_key
+from slotcast_device.storage.identity import KEY_FILE, KEY_MODE, load_identity
 from slotcast_device.storage.lock import is_locked
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
 from slotcast_device.storage.state_modes import open_folders
 from slotcast_schemas.confinement import sandbox
 from slotcast_schemas.confinement.trial import TrialRequest, hold_trial
-from slotcast_schemas.errors import SlotcastError
+from slotcast_schemas.errors import SlotcastError, StorageFailed
 from slotcast_schemas.model_formats import LITERT
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ def check(config: DeviceConfig) -> list[Finding]:
         ),
     ]
     findings += [_check_runtime(), *_formats(config), _check_confinement(config)]
-    findings += [*_check_encryption(config), _check_clock(config)]
+    findings += [*_check_encryption(config), _check_clock(config), _check_identity(config)]
     findings += [*_check_disk(config), *_check_states(config), *_check_applications(config)]
     return findings + _check_brokers(config)
 
@@ -186,6 +188,22 @@ def _check_encryption(config: DeviceConfig) -> list[Finding]:
     except SlotcastError as exc:
         return [Finding("encryption", passed=False, detail=str(exc))]
     return [] if said is None else [Finding("encryption", passed=True, detail=said)]
+
+
+def _check_identity(config: DeviceConfig) -> Finding:
+    """Say which key signs what this device reports, and whether others may read it."""
+    path = config.state_dir / KEY_FILE
+    try:
+        identity = load_identity(OsDisk(), config.state_dir)
+        mode = stat.S_IMODE(path.stat().st_mode) if identity is not None else KEY_MODE
+    except (StorageFailed, OSError) as exc:
+        return Finding("identity", passed=False, detail=f"reports are not signed: {exc}")
+    if identity is None:
+        return Finding("identity", passed=True, detail="its key is made when the agent starts")
+    if mode & ~KEY_MODE:
+        hint = f"{path} can be read by others: chmod 600 {path}, or make a new key"
+        return Finding("identity", passed=False, detail=hint)
+    return Finding("identity", passed=True, detail=f"reports are signed by {identity.key_id[:16]}")
 
 
 def _check_clock(config: DeviceConfig) -> Finding:

@@ -35,6 +35,7 @@ from slotcast_device.reporting.agent_reports import AgentReports
 from slotcast_device.reporting.log_format import FACTS
 from slotcast_device.runner import ModelRunner, unforeseen_error
 from slotcast_device.storage.broker_book import BrokerBook
+from slotcast_device.storage.identity import load_or_make_identity
 from slotcast_schemas import wire
 from slotcast_schemas.errors import BrokerRefused, StorageFailed
 from slotcast_schemas.topics import ChunkTopic, DeviceTopic, MapTopic, NoticeTopic
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from slotcast_device.config import DeviceConfig
     from slotcast_device.link.link import Link
     from slotcast_device.storage.disk import Disk
+    from slotcast_device.storage.identity import DeviceIdentity
 
 _LOG: Final = logging.getLogger("slotcast.device")
 TICK_S: Final = 1.0
@@ -91,7 +93,12 @@ class DeviceShell:
         session = secrets.token_hex(4)
         self.connection = Connection(config, self._rng, self, book, session, wall_clock)
         self.reports = AgentReports(
-            config, self._disk, self.connection, self.cores, int(wall_clock())
+            config,
+            self._disk,
+            self.connection,
+            self.cores,
+            int(wall_clock()),
+            None if is_offline else self._take_identity(),
         )
         again_s = config.values.timing.notices_again_s
         self._notices = NoticeSubscriptions(self._topics, tuple(self._runners), self._rng, again_s)
@@ -102,6 +109,14 @@ class DeviceShell:
         self._look_s = 0.0
         self._glance_s = 0.0
         self._clock = ClockWatch()
+
+    def _take_identity(self) -> DeviceIdentity | None:
+        """Give the device's own key, made at its first start; without one it reports unsigned."""
+        try:
+            return load_or_make_identity(self._disk, self._config.state_dir)
+        except StorageFailed as exc:
+            _LOG.warning("what this device reports is not signed: %s", exc)
+            return None
 
     def _make_runner(self, name: str) -> ModelRunner:
         files = self._make_jobs(name)

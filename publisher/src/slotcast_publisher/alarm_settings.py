@@ -16,6 +16,7 @@ KindName = Literal[
     "disk_low",
     "clock_off",
     "id_shared",
+    "reports_refused",
     "release_failing",
     "rollout_paused",
     "signature_expiring",

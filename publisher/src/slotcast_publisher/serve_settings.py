@@ -14,6 +14,9 @@ from msgspec import Meta
 WantTopics = Literal["both", "device", "payload"]
 """On which topics wants are heard: those below devices' own names, those of payloads, or both."""
 
+Reports = Literal["any", "signed"]
+"""Which reports count of devices that are not enrolled; those of enrolled ones must be signed."""
+
 
 class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `serve` hears and answers."""
@@ -62,6 +65,14 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             " and replaces what is false; 0 for never.",
         ),
     ] = 1.0
+    reports: Annotated[
+        Reports,
+        Meta(
+            description="Which statuses and metrics are taken: `any`, also unsigned ones, but of"
+            " devices that are enrolled only what their keys signed; `signed`, nothing of devices"
+            " that are not enrolled either."
+        ),
+    ] = "any"
 
     @property
     def told_topic(self) -> str:

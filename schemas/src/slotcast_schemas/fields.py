@@ -56,6 +56,12 @@ Sequence = Annotated[int, Meta(ge=1, le=limits.SAFE_INTEGER_MAX)]
 Sha256 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 """A SHA-256 digest, 32 bytes."""
 
+Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
+"""A signature of a device's identity key (`slotcast_schemas.identity`)."""
+
+MaybeSha256 = Annotated[bytes, Meta(max_length=32)]
+"""A SHA-256 digest, or nothing where it is not known."""
+
 Count = Annotated[int, Meta(ge=0, le=limits.SAFE_INTEGER_MAX)]
 """A number of things."""
 

@@ -40,6 +40,7 @@ def model_status(
             sequence=update.sequence,
             deployment=update.deployment,
             group=update.group,
+            release_sha256=update.release_sha256,
         ),
         active=_slot_status(state, state.active),
         standby=_slot_status(state, state.standby),
@@ -48,6 +49,7 @@ def model_status(
         benched=state.benched,
         notice=notice if state.notice_expires else "none",
         notice_expires=state.notice_expires,
+        notice_sha256=state.notice_sha256,
     )
 
 

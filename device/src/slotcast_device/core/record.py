@@ -292,9 +292,27 @@ class UpdateRecord:
         if bytes_per_s is not None:
             self._state = replace(self._state, link_bytes_per_s=int(bytes_per_s))
 
-    def note_signed(self, signed_s: int, expires_s: int) -> None:
-        """Remember when the newest notice was signed, and when its first signature ends."""
-        self._state = replace(self._state, signed_time=signed_s, notice_expires=expires_s)
+    def note_signed(self, signed_s: int, expires_s: int, notice_sha256: bytes) -> None:
+        """Remember when the newest notice was signed, when its first signature ends, and its bytes.
+
+        The same signatures in another envelope are no news: a broker could make any number of them,
+        and each would be a write.
+
+        Args:
+            signed_s: seconds since 1970.
+            expires_s: seconds since 1970.
+            notice_sha256: of the bytes that came.
+        """
+        state = self._state
+        is_known = (state.signed_time, state.notice_expires) == (signed_s, expires_s)
+        if is_known and state.notice_sha256:
+            return
+        self._state = replace(
+            state,
+            signed_time=signed_s,
+            notice_expires=expires_s,
+            notice_sha256=notice_sha256,
+        )
 
     def raise_floor(self) -> None:
         """A release was committed: nothing older is accepted again, unless it counts no more."""

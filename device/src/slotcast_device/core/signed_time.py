@@ -109,7 +109,8 @@ class SignedTime:
     def learn(self, trusted: Trusted, now: Now) -> bool:
         """Take what a good notice says about time; true if that is new."""
         before = self._record.state
-        self._record.note_signed(self._read_signed_s(trusted), trusted.expires_s)
+        signed_s = self._read_signed_s(trusted)
+        self._record.note_signed(signed_s, trusted.expires_s, trusted.notice_sha256)
         if self._record.state.signed_time != before.signed_time:
             self._since_s = now.mono_s
         self.look(now)

@@ -127,6 +127,7 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
         broken_day, broken_payloads: payloads that gave something else than the signed image on
             that day.
         floor_word: the newest word of the targets key on which sequences count.
+        notice_sha256: of the bytes of the last good notice.
     """
 
     format: int = FORMAT
@@ -145,6 +146,7 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     broken_day: int = 0
     broken_payloads: int = 0
     floor_word: FloorWord | None = None
+    notice_sha256: bytes = b""
 
     @property
     def active_record(self) -> SlotRecord | None:

@@ -16,7 +16,7 @@ from slotcast_device.reporting.log_format import FACTS
 from slotcast_device.reporting.metrics_collector import MetricsCollector
 from slotcast_device.reporting.openmetrics import LinkTotals
 from slotcast_device.reporting.status_message import StatusPublisher, no_notice, with_link
-from slotcast_schemas import wire
+from slotcast_schemas.signed_report import encode_report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from slotcast_device.link.connection import Connection
     from slotcast_device.storage.disk import Disk
     from slotcast_schemas.messages.status import LinkStatus
+    from slotcast_schemas.signed_report import Signer
 
 _LOG: Final = logging.getLogger("slotcast.device")
 
@@ -41,6 +42,7 @@ class AgentReports:
         connection: to the broker.
         cores: the models', whose status is said.
         wall_s: the time of day, Unix.
+        signer: the device's own key; None where it has none that works, so that nothing is signed.
 
     Attributes:
         is_due: whether the status has changed since it was sent last.
@@ -53,11 +55,13 @@ class AgentReports:
         connection: Connection,
         cores: Sequence[ModelCore],
         wall_s: int,
+        signer: Signer | None = None,
     ) -> None:
         self._config = config
+        self._encode = functools.partial(encode_report, signer=signer)
         self._connection = connection
         self._cores = cores
-        self._status = StatusPublisher(config, disk)
+        self._status = StatusPublisher(config, disk, self._encode)
         self._view = ViewWriter(config.state_dir, wall_s)
         self._changes = {core.model: ChangeLog() for core in cores}
         self._collector = MetricsCollector(config, disk)
@@ -84,7 +88,7 @@ class AgentReports:
         if metrics is not None:
             topic = self._config.topics.device(self._config.values.device, "metrics")
             acked = functools.partial(self._collector.confirmed, metrics)
-            if not link.publish(topic, wire.encode(metrics), acked=acked):
+            if not link.publish(topic, self._encode(metrics), acked=acked):
                 self._collector.link_lost()  # too much waits already: the same again, later
 
     def _with_traffic(self, said: LinkStatus) -> LinkStatus:

@@ -148,6 +148,7 @@ class MetricsCollector:
                 start=max(0, now.wall_s - round(now.mono_s - opened.since_mono_s)),
                 end=now.wall_s,
                 on_trial=opened.on_trial,
+                release_sha256=opened.record.release_sha256,
             )
             self._ring.add(summary)
             self._totals.add(summary)

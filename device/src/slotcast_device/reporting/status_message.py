@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from slotcast_device import __version__
+from slotcast_device.core.payload_choice import DELTA_CODECS, FULL_CODECS
 from slotcast_device.link.link_state import CONNECTED, STARTING, STOPPED
 from slotcast_device.reporting.status_counter import StatusCounter
-from slotcast_device.runtime.importing import RUNTIME, runtime_version
+from slotcast_device.runtime.importing import RUNTIME, runnable_formats, runtime_version
 from slotcast_schemas import wire
-from slotcast_schemas.messages import Status
+from slotcast_schemas.content_key import KEYS_CODEC
+from slotcast_schemas.messages import Release, Status
 from slotcast_schemas.messages.status import Inventory
+from slotcast_schemas.model_formats import ONNX
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from slotcast_device.config import DeviceConfig
     from slotcast_device.storage.disk import Disk
@@ -35,11 +38,23 @@ _WAITING: Final = frozenset({Reason.NO_NOTICE, Reason.DOWNLOADING, Reason.SLOW, 
 
 
 class StatusPublisher:
-    """Builds status messages with a counter that grows across restarts."""
+    """Builds status messages with a counter that grows across restarts.
 
-    def __init__(self, config: DeviceConfig, disk: Disk) -> None:
+    Args:
+        config: who the device is.
+        disk: where the counter is kept.
+        encode: gives the bytes of a status, signed where the device has a key.
+    """
+
+    def __init__(
+        self,
+        config: DeviceConfig,
+        disk: Disk,
+        encode: Callable[[Status], bytes] = wire.encode,
+    ) -> None:
         self._config = config
         self._counter = StatusCounter(config, disk)
+        self._encode = encode
 
     def status(
         self,
@@ -66,10 +81,10 @@ class StatusPublisher:
         )
         room = packet_max_bytes - len(topic) - _HEADER_BYTES
         for shorten in (_without_evidence, _without_files, _without_inventory):
-            if len(data := wire.encode(message)) <= room:
+            if len(data := self._encode(message)) <= room:
                 return topic, data
             message = shorten(message)
-        return topic, wire.encode(message)
+        return topic, self._encode(message)
 
 
 def build_status(
@@ -130,6 +145,12 @@ def _describe_runtime() -> str:
     return f"{RUNTIME} {runtime_version() or 'missing'}"
 
 
+@functools.cache
+def _find_formats(commands: frozenset[str]) -> tuple[str, ...]:
+    onnx = (ONNX,) if runtime_version() else ()
+    return tuple(sorted({*onnx, *runnable_formats(commands)}))
+
+
 def _take_inventory(config: DeviceConfig) -> Inventory:
     try:
         free = shutil.disk_usage(config.state_dir).free
@@ -142,6 +163,10 @@ def _take_inventory(config: DeviceConfig) -> Inventory:
         memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         disk_free_bytes=free,
         tags=config.values.tags,
+        codecs=tuple(sorted({*FULL_CODECS, *DELTA_CODECS, KEYS_CODEC})),
+        formats=_find_formats(frozenset(config.values.formats)),
+        features=tuple(sorted(Release.FEATURES)),
+        image_max_bytes=config.values.policy.image_max_bytes,
     )
 
 

@@ -64,7 +64,15 @@ class LiveFigures:
         return self.nonfinite / self.checked if self.checked else 0.0
 
     def summary(
-        self, *, model: str, version: str, sequence: int, start: int, end: int, on_trial: bool
+        self,
+        *,
+        model: str,
+        version: str,
+        sequence: int,
+        start: int,
+        end: int,
+        on_trial: bool,
+        release_sha256: bytes = b"",
     ) -> Summary:
         """Build what is sent of these figures.
 
@@ -75,6 +83,7 @@ class LiveFigures:
             start: since when they were counted, Unix time.
             end: until when.
             on_trial: whether the release was on trial then.
+            release_sha256: of the signed release, where that is known.
         """
         return Summary(
             model=model,
@@ -93,6 +102,7 @@ class LiveFigures:
             output_std=self.output_std,
             on_trial=on_trial,
             invalid=self.invalid,
+            release_sha256=release_sha256,
         )
 
 

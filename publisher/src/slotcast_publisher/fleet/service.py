@@ -7,12 +7,15 @@ none waits for another, and none of them keeps `serve` from answering devices.
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol
 
+from slotcast_publisher.enrolment.known_keys import KnownKeys
+from slotcast_publisher.enrolment.registry import Registry
 from slotcast_publisher.fleet.alarms.watch import Sources, make_watch
 from slotcast_publisher.fleet.database.database import FILE_NAME, Database, open_database
 from slotcast_publisher.fleet.database.upkeep import Upkeep
@@ -219,8 +222,16 @@ def open_fleet(
         parts = _make_parts(opened, sources, say, workers)
         if listen is not None:
             parts.append(PageChild(repo.path, database, listen, say))
+        intake = Intake(
+            opened,
+            repo.topics,
+            say,
+            bounds,
+            keys=KnownKeys(Registry(repo.path), functools.partial(_say_problem, say)),
+            reports=repo.settings.serve.reports,
+        )
         yield Fleet(
-            Intake(opened, repo.topics, say, bounds),
+            intake,
             parts,
             tuple(repo.topics.device("+", what) for what in _HEARD),
             _share(opened),
@@ -243,6 +254,10 @@ def _make_parts(
         make_watch(database, sources, say),
         build_steering(repo, database, brokers, say, hears=hears, workers=workers),
     ]
+
+
+def _say_problem(say: Say, problem: SlotcastError) -> None:
+    say("error", reason=problem.reason, detail=str(problem))
 
 
 def _share(database: Database) -> str:

@@ -13,10 +13,12 @@ from slotcast_schemas.fields import (
     DeviceId,
     Finite,
     Format,
+    MaybeSha256,
     ModelName,
     Requires,
     Seconds,
     Sequence,
+    Signature,
     UnixTime,
     Version,
 )
@@ -43,7 +45,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     `errors` counts requests that raised although they are such as the model takes, `invalid` those
     beside `requests` that it does not take; `nonfinite` outputs with NaN or infinity among those
-    that were looked at; `rss_bytes` is of the process that runs the model.
+    that were looked at; `rss_bytes` is of the process that runs the model; `release_sha256` of the
+    signed release, empty from devices that do not say.
     """
 
     model: ModelName
@@ -62,12 +65,14 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     output_std: Finite | None = None
     on_trial: bool = False
     invalid: Count = 0
+    release_sha256: MaybeSha256 = b""
 
 
 class Metrics(Message, frozen=True, kw_only=True, tag_field="kind", tag="metrics"):
     """Summaries since the last message; after offline hours several, oldest first.
 
-    `dropped` counts summaries that the device's bounded ring had to forget.
+    `dropped` counts summaries that the device's bounded ring had to forget. `signature` is as that
+    of a status, and stays the last field.
     """
 
     KIND = "metrics"
@@ -80,3 +85,4 @@ class Metrics(Message, frozen=True, kw_only=True, tag_field="kind", tag="metrics
     time: UnixTime
     summaries: Annotated[tuple[Summary, ...], Meta(max_length=64)]
     dropped: Count = 0
+    signature: Signature | None = None

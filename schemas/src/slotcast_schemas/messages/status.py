@@ -20,11 +20,13 @@ from slotcast_schemas.fields import (
     FilePath,
     Finite,
     Format,
+    MaybeSha256,
     ModelName,
     Requires,
     Sequence,
     Sha256,
     ShortText,
+    Signature,
     SizeBytes,
     Tags,
     UnixTime,
@@ -53,12 +55,17 @@ class SlotStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """The release that the last notice asked this device to run."""
+    """The release that the last notice asked this device to run.
+
+    Attributes:
+        release_sha256: of the signed release; empty from devices that do not say.
+    """
 
     version: Version
     sequence: Sequence
     deployment: Annotated[str, Meta(max_length=64)] = ""
     group: ShortText = ""
+    release_sha256: MaybeSha256 = b""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +120,8 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
         notice: the last good notice is `valid`, or `stale`: past the end of a signature, and no
             newer one came. `none` before the first one, and from devices that do not say.
         notice_expires: when the first of its signatures ends.
+        notice_sha256: of that notice's bytes, as they came: what all of this is said of; empty
+            before the first one, and from devices that do not say.
     """
 
     model: ModelName
@@ -129,10 +138,19 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     benched: Annotated[tuple[BenchedRelease, ...], Meta(max_length=16)] = ()
     notice: Word = "none"
     notice_expires: UnixTime = 0
+    notice_sha256: MaybeSha256 = b""
 
 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):
-    """What the device is, as far as rollouts and people care."""
+    """What the device is and can take, as far as rollouts and people care.
+
+    Attributes:
+        runtime: that runs ONNX models, and its version.
+        codecs: of payloads, that it decodes.
+        formats: of models, that it runs.
+        features: that a release may require of it.
+        image_max_bytes: the largest image that its owner allows; 0 from devices that do not say.
+    """
 
     software: ShortText = ""
     runtime: ShortText = ""
@@ -140,6 +158,10 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: Count = 0
     disk_free_bytes: Count = 0
     tags: Tags = {}
+    codecs: Annotated[tuple[ShortText, ...], Meta(max_length=32)] = ()
+    formats: Annotated[tuple[Word, ...], Meta(max_length=72)] = ()
+    features: Annotated[tuple[Word, ...], Meta(max_length=limits.REQUIRES_MAX)] = ()
+    image_max_bytes: Count = 0
 
 
 class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,6 +194,8 @@ class Status(Message, frozen=True, kw_only=True, tag_field="kind", tag="status")
             older one.
         clock: `ok`; `behind` when the device's clock is earlier than a time it saw signed, by more
             than five minutes; `ahead` when it is past the end of the pinned root.
+        signature: by the device's own key (`slotcast_schemas.signed_report`); null from devices
+            that sign nothing. Stays the last field, whatever comes before it.
     """
 
     KIND = "status"
@@ -186,3 +210,4 @@ class Status(Message, frozen=True, kw_only=True, tag_field="kind", tag="status")
     inventory: Inventory = Inventory()
     models: Annotated[tuple[ModelStatus, ...], Meta(max_length=limits.MODELS_PER_DEVICE_MAX)]
     link: LinkStatus | None = None
+    signature: Signature | None = None

@@ -185,7 +185,13 @@ def test_a_release_is_collected_rebuilt_probed_switched_to_watched_and_committed
     status = story.core.status()
     assert (status.state, status.reason, status.detail) == (State.COMMITTED, "committed", "")
     assert (status.floor, status.since) == (2, probed_at + 12)
-    assert status.target == Target(version="2.0", sequence=2, deployment="d-7", group="all")
+    assert status.target == Target(
+        version="2.0",
+        sequence=2,
+        deployment="d-7",
+        group="all",
+        release_sha256=TWO.release_sha256,
+    )
     assert status.active == SlotStatus(slot="b", version="2.0", sequence=2, files=sealed(2).files)
     assert status.standby == SlotStatus(slot="a", version="1.0", sequence=1, files=sealed(1).files)
     assert status.evidence == Evidence(sequence=2, checks=passed)

@@ -19,6 +19,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from slotcast_publisher.cli import app
+from slotcast_publisher.enrolment.known_keys import KnownKeys
+from slotcast_publisher.enrolment.registry import Registry
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.fleet.database.database import FILE_NAME, open_database
 from slotcast_publisher.fleet.database.upkeep import Upkeep
@@ -33,6 +35,7 @@ from slotcast_schemas.states import State
 from slotcast_schemas.topics import Topics
 from tests.support import messages as given
 from tests.support.cli_docs import documented
+from tests.support.signing_devices import enrol, new_key
 from tests.support.waiting import WAIT_S
 
 TOPICS = Topics("t")
@@ -59,7 +62,9 @@ def model(state: State, reason: str, *, runs: int, wanted: int = 7, **fields: An
 def hear(repo: Path, *messages: Message, ago_s: int = 0, retained: bool = False) -> None:
     """Have an intake take what devices say, and write it."""
     with open_database(repo / FILE_NAME) as database:
-        intake = Intake(database, TOPICS, lambda *_, **__: None, IntakeBounds(batch_wait_s=0.01))
+        keys = KnownKeys(Registry(repo), lambda problem: None)
+        bounds = IntakeBounds(batch_wait_s=0.01)
+        intake = Intake(database, TOPICS, lambda *_, **__: None, bounds, keys=keys)
         for message in messages:
             topic = TOPICS.device(message.device, message.KIND)
             intake.take(Heard(topic, wire.encode(message), retained, NOW_S - ago_s, "b"))
@@ -199,6 +204,18 @@ def test_two_devices_under_one_id_are_shown_as_such(repo: Path) -> None:
         )
     assert "two devices use this id" in shown(repo)
     assert asked(repo, "cam-1")["heard"]["twins_seen_at"] is not None
+
+
+def test_who_signs_and_what_was_refused_is_shown(repo: Path) -> None:
+    assert asked(repo, "cam-1")["signed"] == "unsigned"
+    assert "reports: not signed: as true as the broker's access rules" in shown(repo, "cam-1")
+    enrol(repo, "cam-1", new_key())
+    hear(repo, said("cam-1", model(State.FAILED, "too_slow", runs=6)))
+    found = asked(repo, "cam-1")
+    assert (found["heard"]["refused_why"], found["heard"]["refused_count"]) == ("unsigned", 1)
+    assert found["heard"]["refused_at"] is not None
+    assert "reports in its name were refused" in shown(repo)
+    assert "not signed, though the device is enrolled" in shown(repo, "cam-1")
 
 
 def test_text_of_devices_cannot_move_a_terminal(repo: Path) -> None:

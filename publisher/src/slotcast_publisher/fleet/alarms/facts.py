@@ -20,6 +20,8 @@ class DeviceFacts:
         disk_free_bytes: None where it does not say.
         twins_seen_s: when two devices were last noticed under its id; None for never.
         twins_why: how they were told apart.
+        refused_s: when a report in its name was last refused; None for never.
+        refused_why: the word for it.
     """
 
     id: str
@@ -30,6 +32,8 @@ class DeviceFacts:
     disk_free_bytes: int | None = None
     twins_seen_s: float | None = None
     twins_why: str = ""
+    refused_s: float | None = None
+    refused_why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

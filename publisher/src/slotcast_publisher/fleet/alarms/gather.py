@@ -77,11 +77,12 @@ def read_devices(connection: Connection, limits: AlarmSettings, now_s: float) ->
         and_(d.clock != "ok", d.clock != ""),
         func.abs(d.clock_off_s) > limits.clock_off_max_s * rules.CLOCK_NEAR,
         d.twins_seen_s > now_s - rules.TWINS_S,
+        d.refused_s > now_s - rules.REFUSED_S,
     )
     query = (
         select(
             d.id, d.seen_s, d.online, d.clock, d.clock_off_s, d.software, d.disk_free_bytes,
-            d.twins_seen_s, d.twins_why,
+            d.twins_seen_s, d.twins_why, d.refused_s, d.refused_why,
         ).where(is_suspect).order_by(d.seen_s, d.id).limit(DEVICES_MAX)
     )  # fmt: skip
     return [
@@ -94,6 +95,8 @@ def read_devices(connection: Connection, limits: AlarmSettings, now_s: float) ->
             disk_free_bytes=row.disk_free_bytes if row.software else None,
             twins_seen_s=row.twins_seen_s,
             twins_why=row.twins_why,
+            refused_s=row.refused_s,
+            refused_why=row.refused_why,
         )
         for row in connection.execute(query)
     ]

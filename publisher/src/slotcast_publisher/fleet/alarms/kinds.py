@@ -18,6 +18,8 @@ class AlarmKind(StrEnum):
     """A device's clock is wrong: it may refuse good signatures, or take old ones."""
     ID_SHARED = "id_shared"
     """Two devices use one id, and push each other off the broker."""
+    REPORTS_REFUSED = "reports_refused"
+    """Somebody reports as a device, and has not its key or shows what it said before."""
     RELEASE_FAILING = "release_failing"
     """More devices fail to take the offered release than chance explains."""
     ROLLOUT_PAUSED = "rollout_paused"
@@ -55,6 +57,7 @@ FACTS: Final = {
     AlarmKind.DISK_LOW: KindFacts("device", 60.0, 300.0),
     AlarmKind.CLOCK_OFF: KindFacts("device", 60.0, 300.0),
     AlarmKind.ID_SHARED: KindFacts("device", 0.0, 0.0),
+    AlarmKind.REPORTS_REFUSED: KindFacts("device", 0.0, 0.0),
     AlarmKind.RELEASE_FAILING: KindFacts("model", 0.0, 300.0),
     AlarmKind.ROLLOUT_PAUSED: KindFacts("rollout", 0.0, 0.0),
     AlarmKind.SIGNATURE_EXPIRING: KindFacts("", 0.0, 0.0),

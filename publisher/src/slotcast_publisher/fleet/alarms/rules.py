@@ -19,6 +19,7 @@ from slotcast_publisher.fleet.alarms.facts import (
     ReleaseFacts,
 )
 from slotcast_publisher.fleet.alarms.kinds import AlarmKind
+from slotcast_publisher.fleet.database.signed_words import refused_words
 from slotcast_publisher.fleet.figures.shares import Share, is_surely_above
 from slotcast_schemas.reasons import Reason
 
@@ -33,6 +34,9 @@ SHARE_NEAR: Final = 0.5
 
 TWINS_S: Final = 3_600.0
 """So long after two devices were noticed under one id do they count as there."""
+
+REFUSED_S: Final = 3_600.0
+"""So long after a report was refused does somebody count as there who sends them."""
 
 LIFE_PART: Final = 0.25
 """Of what is renewed by itself: the part of its life that is left when that is overdue. The service
@@ -95,6 +99,7 @@ def _unknown(facts: Facts) -> frozenset[AlarmKind]:
             AlarmKind.DISK_LOW,
             AlarmKind.CLOCK_OFF,
             AlarmKind.ID_SHARED,
+            AlarmKind.REPORTS_REFUSED,
         }
     if not facts.is_heard:
         found.add(AlarmKind.DEVICE_SILENT)  # it is us who do not hear
@@ -160,6 +165,15 @@ def _id_shared(facts: Facts, limits: AlarmSettings) -> Iterator[Finding]:
             continue
         why = f": {device.twins_why}" if device.twins_why else ""
         yield _of_device(AlarmKind.ID_SHARED, device, f"two devices use this id{why}")
+
+
+def _refused(facts: Facts, limits: AlarmSettings) -> Iterator[Finding]:
+    del limits
+    for device in facts.devices or ():
+        if device.refused_s is None or facts.now_s - device.refused_s > REFUSED_S:
+            continue
+        text = f"a report in its name was refused: {refused_words(device.refused_why)}"
+        yield _of_device(AlarmKind.REPORTS_REFUSED, device, text)
 
 
 def _of_device(kind: AlarmKind, device: DeviceFacts, text: str, *, holds: bool = True) -> Finding:
@@ -267,6 +281,7 @@ _RULES: Final[Mapping[AlarmKind, Callable[[Facts, AlarmSettings], Iterator[Findi
     AlarmKind.DISK_LOW: _disk_low,
     AlarmKind.CLOCK_OFF: _clock_off,
     AlarmKind.ID_SHARED: _id_shared,
+    AlarmKind.REPORTS_REFUSED: _refused,
     AlarmKind.RELEASE_FAILING: _failing,
     AlarmKind.ROLLOUT_PAUSED: _paused,
     AlarmKind.SIGNATURE_EXPIRING: _signatures,

@@ -112,6 +112,10 @@ def known_device(view: DeviceView) -> KnownDevice:
         "twins_seen_s": seconds(heard.twins_seen_at),
         "twins_why": heard.twins_why,
         "started_anew_s": seconds(heard.started_anew_at),
+        "signed": view.signed,
+        "refused_s": seconds(heard.refused_at),
+        "refused_why": heard.refused_why,
+        "refused_count": heard.refused_count,
     }
     return KnownDevice(row, view.tags, view.link, [_known_model(view, m) for m in view.models])
 
@@ -120,7 +124,8 @@ def _known_model(view: DeviceView, model: Any) -> KnownModel:
     fields = msgspec.to_builtins(model)
     fields["active"] = _with_digests(fields.pop("runs"))
     fields["standby"] = _with_digests(fields["standby"])
-    fields["target"] = fields.pop("wanted")
+    fields["target"] = _with_digest(fields.pop("wanted"), "release_sha256")
+    fields = _with_digest(fields, "notice_sha256") or {}
     fields["since"] = seconds(fields["since"]) or 0
     fields["notice_expires"] = seconds(fields["notice_expires"]) or 0
     if fields["progress"] is not None:
@@ -128,6 +133,11 @@ def _known_model(view: DeviceView, model: Any) -> KnownModel:
     status = msgspec.convert(fields, ModelStatus, builtin_types=(bytes,))
     heard = view.heard.models[model.model]
     return KnownModel(status, seconds(heard.changed_at) or 0, heard.saved_bytes)
+
+
+def _with_digest(fields: dict[str, Any] | None, name: str) -> dict[str, Any] | None:
+    """Give fields with one of them, a digest, as bytes."""
+    return None if fields is None else {**fields, name: bytes.fromhex(fields[name])}
 
 
 def _with_digests(slot: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ from slotcast_publisher.fleet.database.listing import (
     KnownDevice,
     KnownModel,
 )
+from slotcast_publisher.fleet.database.signed_words import refused_words, signed_words
 from slotcast_schemas.messages.status import Check, Evidence, Target
 from slotcast_schemas.printable import printable
 
@@ -91,6 +92,8 @@ def notes_of(device: KnownDevice) -> Iterator[str]:
     """Say what a person should look at."""
     if device.row["twins_seen_s"]:
         yield "two devices use this id"
+    if device.row["refused_s"]:
+        yield "reports in its name were refused"
     off_s = device.clock_off_s
     if off_s is not None:
         yield f"clock {duration(abs(off_s))} {'ahead' if off_s > 0 else 'behind'}"
@@ -148,12 +151,22 @@ def _about(device: KnownDevice) -> Iterator[str]:
         yield f"  last status: {when(heard_s)}; by its own clock {when(row['status_at_s'])}"
     else:
         yield f"  last status: by its own clock {when(row['status_at_s'])}"
+    yield f"  reports: {printable(signed_words(row))}"
     if off_s is None:
         yield f"  clock: {printable(row['clock'])}, as it says itself"
+    yield from _odd_lines(device)
+
+
+def _odd_lines(device: KnownDevice) -> Iterator[str]:
+    """Say what of a device does not fit together."""
+    row = device.row
     for note in notes_of(device):
         yield f"  ! {note}"
     if row["twins_seen_s"]:
         yield f"    last noticed {when(row['twins_seen_s'])}: {printable(row['twins_why'])}"
+    if row["refused_s"]:
+        why = printable(refused_words(row["refused_why"]))
+        yield f"    {row['refused_count']:,}, the last {when(row['refused_s'])}: {why}"
     if row["started_anew_s"]:
         yield f"  ! it counts its messages anew since {when(row['started_anew_s'])}"
 

@@ -6,6 +6,7 @@ else is the same after the database was lost and made anew.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +19,7 @@ from slotcast_publisher.fleet.database.listing import (
     KnownDevice,
     KnownModel,
 )
+from slotcast_publisher.fleet.database.signed_words import signed_of
 
 
 def device_fields(device: KnownDevice) -> dict[str, Any]:
@@ -34,6 +36,8 @@ def device_fields(device: KnownDevice) -> dict[str, Any]:
         "machine": row["machine"],
         "memory_bytes": row["memory_bytes"],
         "disk_free_bytes": row["disk_free_bytes"],
+        "signed": signed_of(row),
+        "abilities": json.loads(row["abilities"]) or None,
         "link": None if device.link is None else msgspec.to_builtins(device.link),
         "models": [model_fields(model) for model in device.models],
         "heard": {
@@ -45,6 +49,9 @@ def device_fields(device: KnownDevice) -> dict[str, Any]:
             "twins_why": row["twins_why"],
             "started_anew_at": iso(row["started_anew_s"]),
             "metrics_lost": row["metrics_lost"],
+            "refused_at": iso(row["refused_s"]),
+            "refused_why": row["refused_why"],
+            "refused_count": row["refused_count"],
             "status_heard_at": iso(row["status_heard_s"]),
             "models": {
                 model.status.model: {

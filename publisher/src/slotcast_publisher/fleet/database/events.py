@@ -330,7 +330,9 @@ def _of_alarm(row: Mapping[Any, Any]) -> Event:
     )
 
 
-_OF_DEVICES: Final = frozenset({"device_silent", "disk_low", "clock_off", "id_shared"})
+_OF_DEVICES: Final = frozenset(
+    {"device_silent", "disk_low", "clock_off", "id_shared", "reports_refused"}
+)
 _BACK: Final[Mapping[Kind, Callable[[About, float | None], Select[Any] | None]]] = {
     "device": _history_back,
     "rollout": _log_back,

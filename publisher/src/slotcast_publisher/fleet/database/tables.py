@@ -100,6 +100,12 @@ devices: Final = Table(
     text_column("twins_why", 256),
     seconds_column("started_anew_s", is_known=True),  # when its counter began again
     Column("intake", LargeBinary),  # what the intake remembers of it, and nobody else reads
+    # Who says it: see `intake.proof`.
+    text_column("signed", 16),  # of its last status
+    seconds_column("refused_s", is_known=True),  # when a report in its name was last refused
+    text_column("refused_why", 32),
+    count_column("refused_count"),
+    Column("abilities", Text, nullable=False, server_default=text("'{}'")),  # JSON
     *_indexes_of_few(),
 )
 """One row for each device. No index has `seen_s` or `clock_off_s`: each message changes them, and

@@ -40,6 +40,16 @@ def is_possible(counter: int, known: int, elapsed_s: float, device_time_s: int) 
     """
     if counter - known <= COUNTS_PER_S_MAX * (max(elapsed_s, 0.0) + _ROOM_S):
         return True
+    return is_counted_by_clock(counter, device_time_s)
+
+
+def is_counted_by_clock(counter: int, device_time_s: int) -> bool:
+    """Say whether a counter is as one of a device of ours whose disk failed.
+
+    Args:
+        counter: of the message.
+        device_time_s: what the message says that the time is.
+    """
     return abs(counter - device_time_s * CLOCK_COUNTS_PER_S) <= _ROOM_S * CLOCK_COUNTS_PER_S
 
 

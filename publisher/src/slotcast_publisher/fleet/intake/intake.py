@@ -14,13 +14,16 @@ import time
 from collections import Counter, deque
 from dataclasses import dataclass
 
+from slotcast_publisher.enrolment.known_keys import KnownKeys
 from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.intake.batch import Batch
-from slotcast_publisher.fleet.intake.messages import Drop, Message, is_kept, read
-from slotcast_publisher.fleet.intake.taking import take_all
+from slotcast_publisher.fleet.intake.messages import Drop, is_kept, read
+from slotcast_publisher.fleet.intake.proof import prove
+from slotcast_publisher.fleet.intake.taking import Came, take_all
 from slotcast_publisher.fleet.intake.writes import count_devices, read_records, write_batch
 from slotcast_publisher.serve.companion import Heard
 from slotcast_publisher.serve.log import Say
+from slotcast_publisher.serve_settings import Reports
 from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.topics import Topics
 
@@ -58,6 +61,8 @@ class Intake:
         topics: below the repository's prefix.
         say: the log.
         bounds: how much is held, and how long; the usual unless given.
+        keys: of enrolled devices; None where there are none.
+        reports: which reports are taken.
 
     Attributes:
         dropped: messages that changed nothing since the start, by the reason.
@@ -66,8 +71,17 @@ class Intake:
     """
 
     def __init__(
-        self, database: Database, topics: Topics, say: Say, bounds: IntakeBounds | None = None
+        self,
+        database: Database,
+        topics: Topics,
+        say: Say,
+        bounds: IntakeBounds | None = None,
+        *,
+        keys: KnownKeys | None = None,
+        reports: Reports = "any",
     ) -> None:
+        self._keys = keys
+        self._reports = reports
         self.dropped: Counter[str] = Counter()
         self.taken = 0
         self.lost = 0
@@ -151,29 +165,33 @@ class Intake:
             self.taken += len(messages)
             return
 
-    def _read(self, came: list[Heard]) -> tuple[list[tuple[Message, Heard]], Counter[str]]:
-        messages: list[tuple[Message, Heard]] = []
+    def _read(self, came: list[Heard]) -> tuple[list[Came], Counter[str]]:
+        messages: list[Came] = []
         dropped: Counter[str] = Counter()
+        if self._keys is not None:
+            self._keys.look()
         for heard in came:
             found = read(heard, self._topics)
             if isinstance(found, Drop):
                 dropped[found] += 1
             else:
-                messages.append((found, heard))
+                key = None if self._keys is None else self._keys.find(found.device)
+                proof = prove(found, heard.data, key)
+                messages.append(Came(found, heard, proof))
         with self._changed:
             shed, self._shed = self._shed, 0
         if shed:
             dropped[Drop.QUEUE_FULL] += shed
         return messages, dropped
 
-    def _written(self, messages: list[tuple[Message, Heard]], dropped: Counter[str]) -> Batch:
+    def _written(self, messages: list[Came], dropped: Counter[str]) -> Batch:
         with self._database.transaction() as connection:
             if self._devices is None:
                 self._devices = count_devices(connection)
             room = self._bounds.devices_max - self._devices
-            ids = {message.device for message, _ in messages}
+            ids = {each.message.device for each in messages}
             known = read_records(connection, ids, room)
-            batch = take_all(messages, known, room)
+            batch = take_all(messages, known, room, self._reports)
             batch.dropped += dropped
             write_batch(connection, batch)
         if any(record.is_new for record in batch.records.values()):

@@ -44,6 +44,14 @@ class Drop(StrEnum):
     """The last will of a connection that was followed by another."""
     TOO_MANY_DEVICES = "too_many_devices"
     """A device that is not known yet, and no room for it."""
+    UNSIGNED = "unsigned"
+    """Not signed, and the device is enrolled, so that it signs."""
+    BAD_SIGNATURE = Reason.BAD_SIGNATURE.value
+    """Not signed by the key that its device is enrolled with."""
+    NOT_ENROLLED = "not_enrolled"
+    """Of a device whose key nobody knows, where only signed reports are taken."""
+    REPLAYED = Reason.REPLAYED.value
+    """Truly signed, and older than what was said before: somebody shows it again."""
     QUEUE_FULL = "queue_full"
     """Came while nothing could be written for long, and the queue was full."""
 

@@ -62,6 +62,11 @@ class DeviceRecord:
         began_anew_s: when its counter began from the beginning again; None for never.
         models: where each of its models stands.
         tags: as the database has them, in JSON.
+        key_id: of the key that signed what the counters count; empty for none yet.
+        signed: what the signature of its last status says (`proof.Signed`).
+        refused_s: when a report in its name was last refused; None for never.
+        refused_why: for what (`messages.Drop`).
+        refused_count: how many were.
     """
 
     id: str
@@ -88,11 +93,26 @@ class DeviceRecord:
     began_anew_s: float | None = None
     models: dict[str, Step] = field(default_factory=dict)
     tags: str = ""
+    key_id: str = ""
+    signed: str = ""
+    refused_s: float | None = None
+    refused_why: str = ""
+    refused_count: int = 0
 
     @property
     def session(self) -> str:
         """The run of its software that said last that it is online; empty if none ever did."""
         return self.sessions[-1] if self.sessions else ""
+
+    def note_refused(self, now_s: float, why: str) -> None:
+        """A report came in its name that was not believed.
+
+        Args:
+            now_s: the clock of this machine, in seconds since 1970.
+            why: the word for it.
+        """
+        self.refused_s, self.refused_why = now_s, why
+        self.refused_count += 1
 
     def note_twins(self, now_s: float, why: str) -> None:
         """Two devices were seen to have this id.

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from slotcast_publisher.fleet.intake.batch import Batch, Happened, MetricsHeard, StatusHeard
-from slotcast_publisher.fleet.intake.counters import is_possible, take_number
+from slotcast_publisher.fleet.intake.counters import is_counted_by_clock, is_possible, take_number
 from slotcast_publisher.fleet.intake.messages import Drop, Message
 from slotcast_publisher.fleet.intake.presence import may_begin_anew, take_presence
+from slotcast_publisher.fleet.intake.proof import UNPROVEN, Proof, refusal
 from slotcast_publisher.fleet.intake.record import DeviceRecord, step_of, wanted_by
 from slotcast_publisher.serve.companion import Heard
+from slotcast_publisher.serve_settings import Reports
 from slotcast_schemas.messages import Metrics, Presence, Status
 
 CLOCK_TOLERANCE_S: Final = 300
@@ -19,47 +22,86 @@ CLOCK_TOLERANCE_S: Final = 300
 itself holds for right (docs/wire.md, 6), and longer than a message is on its way."""
 
 
+@dataclass(frozen=True, slots=True)
+class Came:
+    """A message as it came.
+
+    Attributes:
+        message: validated.
+        heard: its bytes, and when and where they came.
+        proof: what its signature says.
+    """
+
+    message: Message
+    heard: Heard
+    proof: Proof = UNPROVEN
+
+
 def take_all(
-    messages: Iterable[tuple[Message, Heard]], known: dict[str, DeviceRecord], room: int
+    messages: Iterable[Came],
+    known: dict[str, DeviceRecord],
+    room: int,
+    reports: Reports = "any",
 ) -> Batch:
     """Take messages in the order in which they came; gives what is to be written.
 
     Args:
-        messages: validated, each with what came.
+        messages: what came.
         known: what the database has of their devices, by id; is changed and added to.
         room: so many devices that are not known yet are taken.
+        reports: which reports are taken.
     """
     batch = Batch()
-    for message, heard in messages:
+    for came in messages:
+        message, heard = came.message, came.heard
+        refused = refusal(message, came.proof, reports)
         record = known.get(message.device)
+        if refused is not None and record is None and not came.proof.is_enrolled:
+            batch.dropped[refused] += 1  # of a device that nobody knows, nothing is kept
+            continue
         if record is None and room <= 0:
             batch.dropped[Drop.TOO_MANY_DEVICES] += 1
             continue
         if record is None:
             room -= 1
             record = known[message.device] = DeviceRecord(message.device, is_new=True)
-        twins_seen_s = record.twins_seen_s
-        drop = _take(message, heard, record, batch)
+        noticed = (record.twins_seen_s, record.refused_count)
+        if refused is None:
+            drop = _take(came, record, batch)
+        else:
+            drop = refused
+            record.note_refused(heard.at_s, refused)
         is_look = heard.retained and drop is Drop.REPEATED  # what is known already, once more
         if drop is not None and not is_look:
             batch.dropped[drop] += 1
-        if drop is None or record.twins_seen_s != twins_seen_s:
+        if drop is None or (record.twins_seen_s, record.refused_count) != noticed:
             batch.records[message.device] = record
     return batch
 
 
-def _take(message: Message, heard: Heard, record: DeviceRecord, batch: Batch) -> Drop | None:
+def _take(came: Came, record: DeviceRecord, batch: Batch) -> Drop | None:
+    message, heard = came.message, came.heard
     is_live = not heard.retained
+    if came.proof.is_proven:
+        _count_by_key(came.proof.key_id, record)
     match message:
         case Status():
-            drop = _take_status(message, heard, record, batch)
+            drop = _take_status(message, came, record, batch)
         case Metrics():
-            drop = _take_metrics(message, heard, record, batch)
+            drop = _take_metrics(message, came, record, batch)
         case Presence():
             drop = take_presence(record, message, heard.at_s, is_live=is_live)
     if drop is None:
         record.seen_s = _seen_s(message, heard, record.seen_s)
     return drop
+
+
+def _count_by_key(key_id: str, record: DeviceRecord) -> None:
+    """Begin to count anew where another key signs: what was counted before, it did not say."""
+    if record.key_id == key_id:
+        return
+    record.key_id, record.counter = key_id, None
+    _begin_metrics_anew(record)
 
 
 def _seen_s(message: Message, heard: Heard, before_s: float) -> float:
@@ -76,11 +118,13 @@ def _seen_s(message: Message, heard: Heard, before_s: float) -> float:
 # --- statuses ------------------------------------------------------------------------------------
 
 
-def _take_status(status: Status, heard: Heard, record: DeviceRecord, batch: Batch) -> Drop | None:
+def _take_status(status: Status, came: Came, record: DeviceRecord, batch: Batch) -> Drop | None:
+    heard = came.heard
     digest = hashlib.blake2b(heard.data, digest_size=8).digest()
-    drop = _judge_status(status, digest, heard, record)
+    drop = _judge_status(status, digest, came, record)
     if drop is not None:
         return drop
+    record.signed = came.proof.signed
     record.counter, record.digest = status.counter, digest
     record.status_session = record.session
     record.status_at_s, record.status_heard_s = status.time, heard.at_s
@@ -88,8 +132,9 @@ def _take_status(status: Status, heard: Heard, record: DeviceRecord, batch: Batc
     return None
 
 
-def _judge_status(status: Status, digest: bytes, heard: Heard, record: DeviceRecord) -> Drop | None:
+def _judge_status(status: Status, digest: bytes, came: Came, record: DeviceRecord) -> Drop | None:
     """Say why a status is not believed, or None; another device with the same id is noticed."""
+    heard = came.heard
     known, is_live = record.counter, not heard.retained
     if known is None:
         return None
@@ -103,12 +148,36 @@ def _judge_status(status: Status, digest: bytes, heard: Heard, record: DeviceRec
         if is_live:
             record.note_twins(heard.at_s, "two statuses with one counter differ")
         return Drop.CONTRADICTING
+    if came.proof.is_proven:
+        return _judge_signed_before(status, known, heard, record)
     if is_live and status.time > record.status_at_s:
         if may_begin_anew(record, record.status_session, heard.at_s):
             record.began_anew_s = heard.at_s
             _begin_metrics_anew(record)
             return None
         record.note_twins(heard.at_s, "the counter of its statuses went back")
+    return Drop.OLDER_COUNTER
+
+
+def _judge_signed_before(
+    status: Status, known: int, heard: Heard, record: DeviceRecord
+) -> Drop | None:
+    """Judge a truly signed status whose counter is below one that the same key signed.
+
+    What a broker kept may be older. What comes now and says that it is older is shown again by
+    somebody; what says that it is newer was signed by a copy of the device, or of its state. Only a
+    device whose disk failed has counted by its clock, and then goes back to where it was.
+    """
+    if heard.retained:
+        return Drop.OLDER_COUNTER
+    if status.time <= record.status_at_s:
+        record.note_refused(heard.at_s, Drop.REPLAYED)
+        return Drop.REPLAYED
+    if is_counted_by_clock(known, record.status_at_s):
+        record.began_anew_s = heard.at_s
+        _begin_metrics_anew(record)
+        return None
+    record.note_twins(heard.at_s, "its key signs with a counter that goes back: a copy of it?")
     return Drop.OLDER_COUNTER
 
 
@@ -160,9 +229,8 @@ def _note_status(status: Status, heard: Heard, record: DeviceRecord, batch: Batc
 # --- metrics -------------------------------------------------------------------------------------
 
 
-def _take_metrics(
-    metrics: Metrics, heard: Heard, record: DeviceRecord, batch: Batch
-) -> Drop | None:
+def _take_metrics(metrics: Metrics, came: Came, record: DeviceRecord, batch: Batch) -> Drop | None:
+    heard = came.heard
     known = record.metrics_counter
     if known is not None and metrics.counter > known:
         elapsed_s = heard.at_s - record.metrics_heard_s
@@ -172,6 +240,9 @@ def _take_metrics(
     if taken is Drop.OLDER_COUNTER and _do_metrics_begin_anew(metrics, heard, record):
         _begin_metrics_anew(record)
         taken = take_number(metrics.counter, None, 0)
+    if taken is Drop.OLDER_COUNTER and came.proof.is_proven and not heard.retained:
+        record.note_refused(heard.at_s, Drop.REPLAYED)
+        return Drop.REPLAYED
     if isinstance(taken, Drop):
         return taken
     if taken[0] != record.metrics_counter:

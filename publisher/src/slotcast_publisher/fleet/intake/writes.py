@@ -63,6 +63,7 @@ class _Memory(msgspec.Struct, frozen=True, array_like=True):
     metrics_heard_s: float = 0.0
     metrics_era: int = 0
     has_metrics: bool = False
+    key_id: str = ""
 
 
 make_decoders(_Memory)
@@ -86,6 +87,10 @@ _KNOWN: Final = select(
     devices.c.started_anew_s,
     devices.c.tags,
     devices.c.intake,
+    devices.c.signed,
+    devices.c.refused_s,
+    devices.c.refused_why,
+    devices.c.refused_count,
 )
 _STEPS: Final = select(
     device_models.c.device,
@@ -171,6 +176,11 @@ def _record(row: RowMapping) -> DeviceRecord:
         twins_why=row["twins_why"],
         began_anew_s=row["started_anew_s"],
         tags=row["tags"],
+        key_id=memory.key_id,
+        signed=row["signed"],
+        refused_s=row["refused_s"],
+        refused_why=row["refused_why"],
+        refused_count=row["refused_count"],
     )
 
 
@@ -238,8 +248,12 @@ def _seen_row(record: DeviceRecord) -> Row:
                 record.metrics_heard_s,
                 record.metrics_era,
                 record.metrics_counter is not None,
+                record.key_id,
             )
         ),
+        "refused_s": _whole(record.refused_s),
+        "refused_why": record.refused_why,
+        "refused_count": record.refused_count,
     }
 
 
@@ -248,6 +262,7 @@ def _status_row(record: DeviceRecord, heard: StatusHeard) -> Row:
     inventory = status.inventory
     return {
         "counter": record.counter,
+        "signed": record.signed,
         "status_sha256": record.digest,
         "status_at_s": status.time,
         "status_heard_s": _whole(heard.heard_s),
@@ -260,8 +275,23 @@ def _status_row(record: DeviceRecord, heard: StatusHeard) -> Row:
         "machine": inventory.machine,
         "memory_bytes": inventory.memory_bytes,
         "disk_free_bytes": inventory.disk_free_bytes,
+        "abilities": _abilities(status),
         "link": None if status.link is None else msgspec.json.encode(status.link).decode(),
     }
+
+
+def _abilities(status: Status) -> str:
+    """Give what a device says that it can take, in JSON; nothing from one that does not say."""
+    inventory = status.inventory
+    if not inventory.codecs and not inventory.formats:
+        return "{}"
+    said = {
+        "codecs": inventory.codecs,
+        "formats": inventory.formats,
+        "features": inventory.features,
+        "image_max_bytes": inventory.image_max_bytes,
+    }
+    return msgspec.json.encode(said).decode()
 
 
 def _tags(status: Status) -> str:

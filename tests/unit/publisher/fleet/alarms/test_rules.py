@@ -93,6 +93,17 @@ def test_two_devices_of_one_id_are_said_with_how_they_were_told_apart() -> None:
     assert finding.text == "cam-1: two devices use this id: two sessions alternate"
 
 
+def test_a_refused_report_is_said_for_an_hour_with_the_reason() -> None:
+    now = device(refused_s=NOW_S - 60, refused_why="bad_signature")
+    before = device(id="cam-2", refused_s=NOW_S - 3_700, refused_why="unsigned")
+    (finding,) = found(AlarmKind.REPORTS_REFUSED, **heard(now, before, device(id="cam-3")))
+    assert finding.text == (
+        "cam-1: a report in its name was refused: not signed by the key that the device is enrolled"
+        " with"
+    )
+    assert finding.names == {"device": "cam-1"}
+
+
 @pytest.mark.parametrize(
     ("failed", "ended", "holds"),
     [

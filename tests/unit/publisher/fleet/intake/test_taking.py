@@ -12,7 +12,7 @@ from slotcast_publisher.fleet.intake.batch import Batch
 from slotcast_publisher.fleet.intake.counters import LATE_MAX
 from slotcast_publisher.fleet.intake.messages import Drop, Message, read
 from slotcast_publisher.fleet.intake.record import DeviceRecord
-from slotcast_publisher.fleet.intake.taking import take_all
+from slotcast_publisher.fleet.intake.taking import Came, take_all
 from slotcast_publisher.serve.companion import Heard
 from slotcast_schemas import wire
 from slotcast_schemas.limits import SAFE_INTEGER_MAX
@@ -48,7 +48,7 @@ class World:
             heard = heard_of(message, retained=retained, at_s=self.now_s)
             found = read(heard, TOPICS)
             assert not isinstance(found, Drop)
-            came.append((found, heard))
+            came.append(Came(found, heard))
         self.last = take_all(came, self.known, room=10)
         return next(iter(self.last.dropped), None)
 
@@ -113,10 +113,10 @@ def test_a_message_that_needs_a_newer_reader_is_told_from_a_broken_one() -> None
 
 
 def test_there_is_room_for_so_many_devices_and_no_more() -> None:
-    came: list[tuple[Message, Heard]] = []
+    came = []
     for number in range(5):
         message = given.status(device=f"cam-{number}")
-        came.append((message, heard_of(message)))
+        came.append(Came(message, heard_of(message)))
     batch = take_all(came, {}, room=3)
     assert sorted(batch.records) == ["cam-0", "cam-1", "cam-2"]
     assert batch.dropped == {Drop.TOO_MANY_DEVICES: 2}

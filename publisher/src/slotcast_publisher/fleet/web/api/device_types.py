@@ -43,12 +43,16 @@ class SlotView(Struct, frozen=True, kw_only=True):
 
 
 class TargetView(Struct, frozen=True, kw_only=True):
-    """The release that a device was last asked to run, and by which rollout."""
+    """The release that a device was last asked to run, and by which rollout.
+
+    `release_sha256` is of the signed release, in hex digits; empty from devices that do not say.
+    """
 
     version: str
     sequence: int
     deployment: str = ""
     group: str = ""
+    release_sha256: str = ""
 
 
 class ProgressView(Struct, frozen=True, kw_only=True):
@@ -92,7 +96,10 @@ class BenchedView(Struct, frozen=True, kw_only=True):
 
 
 class ModelView(Struct, frozen=True, kw_only=True):
-    """A model on a device: what runs, what is wanted, and in what state it is."""
+    """A model on a device: what runs, what is wanted, and in what state it is.
+
+    `notice_sha256` is of the last good notice, as it came to the device, in hex digits.
+    """
 
     model: str
     runs: SlotView | None
@@ -108,6 +115,7 @@ class ModelView(Struct, frozen=True, kw_only=True):
     evidence: EvidenceView | None
     benched: tuple[BenchedView, ...]
     notice: str
+    notice_sha256: str = ""
 
 
 class HeardModel(Struct, frozen=True, kw_only=True):
@@ -118,7 +126,11 @@ class HeardModel(Struct, frozen=True, kw_only=True):
 
 
 class HeardDevice(Struct, frozen=True, kw_only=True):
-    """What only the database knows of a device."""
+    """What only the database knows of a device.
+
+    `refused_why` is the word for why a report in its name was last refused: `unsigned`,
+    `bad_signature` or `replayed`; empty for never.
+    """
 
     seen_at: Time
     first_seen_at: Time
@@ -130,10 +142,26 @@ class HeardDevice(Struct, frozen=True, kw_only=True):
     metrics_lost: int
     models: dict[str, HeardModel]
     status_heard_at: Time = None
+    refused_at: Time = None
+    refused_why: str = ""
+    refused_count: int = 0
+
+
+class Abilities(Struct, frozen=True, kw_only=True):
+    """What a device can take: codecs of payloads, formats of models, features of releases."""
+
+    codecs: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    image_max_bytes: int = 0
 
 
 class DeviceView(Struct, frozen=True, kw_only=True):
-    """A device: what its last status says, and when it was heard."""
+    """A device: what its last status says, and when it was heard.
+
+    `signed` says of that status `yes`: by the key that the device is enrolled with; `not_enrolled`:
+    by one that nobody enrolled; or `unsigned`. `abilities` is null from devices that do not say.
+    """
 
     device: str
     online: bool
@@ -148,6 +176,8 @@ class DeviceView(Struct, frozen=True, kw_only=True):
     link: LinkStatus | None
     models: tuple[ModelView, ...]
     heard: HeardDevice
+    signed: str = "unsigned"
+    abilities: Abilities | None = None
 
 
 class RunRelease(Struct, frozen=True, kw_only=True):

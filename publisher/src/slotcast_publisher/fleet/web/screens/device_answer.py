@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from slotcast_publisher.fleet.database.listing import KnownDevice
+from slotcast_publisher.fleet.database.signed_words import refused_words
 from slotcast_publisher.fleet.web.screens.device_data import DeviceScreenData
 from slotcast_publisher.fleet.web.screens.failures_view import figure_words
 from slotcast_publisher.fleet.web.screens.rollout_view import Answer
@@ -127,6 +128,11 @@ def warnings_of(device: KnownDevice) -> Iterator[str]:
         yield f"Its clock is {span_words(abs(off_s))} {side} of ours."
     elif device.clock_complaint:
         yield f"It says itself that its clock is {plain(device.clock_complaint)}."
+    if row["refused_s"]:
+        yield (
+            f"{count_words(row['refused_count'])} reports in its name were refused, the last one"
+            f" because it was {refused_words(row['refused_why'])}."
+        )
     if row["started_anew_s"]:
         yield "It counts its messages anew: it lost its state, or was set up again."
     if row["metrics_lost"]:

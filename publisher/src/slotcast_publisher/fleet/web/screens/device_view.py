@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import quote, urlencode
 
 from slotcast_publisher.fleet.database.listing import HistoryEntry, KnownDevice
+from slotcast_publisher.fleet.database.signed_words import signed_words
 from slotcast_publisher.fleet.web.screens.course_view import CourseLimits
 from slotcast_publisher.fleet.web.screens.device_answer import answer_of, plain, warnings_of
 from slotcast_publisher.fleet.web.screens.device_data import DeviceScreenData
@@ -165,7 +166,7 @@ def _device_facts(device: KnownDevice, status: ModelStatus | None) -> Iterator[t
         yield from _link_facts(device.link)
     if status is not None and status.notice != "none":
         yield "Last notice", status.notice
-    yield "Report", "not signed: as true as the broker's access rules"
+    yield "Report", signed_words(row)
 
 
 def _link_facts(link: LinkStatus) -> Iterator[tuple[str, str]]:

@@ -85,6 +85,8 @@ def notes_of(device: KnownDevice) -> Iterator[str]:
     """Say what of a device a person should look at."""
     if device.row["twins_seen_s"]:
         yield "two devices use this id"
+    if device.row["refused_s"]:
+        yield "reports in its name were refused"
     off_s = device.clock_off_s
     if off_s is not None:
         yield f"clock {span_short(abs(off_s))} {'ahead' if off_s > 0 else 'behind'}"

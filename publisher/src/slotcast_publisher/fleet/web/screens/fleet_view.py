@@ -43,6 +43,7 @@ _ALARMS: Final[Mapping[AlarmKind, tuple[str, str, str]]] = {
     AlarmKind.DISK_LOW: ("fail", "disk low", "See who"),
     AlarmKind.CLOCK_OFF: ("fail", "clock", "See who"),
     AlarmKind.ID_SHARED: ("fail", "one id, two devices", "See who"),
+    AlarmKind.REPORTS_REFUSED: ("fail", "false reports", "See who"),
     AlarmKind.RELEASE_FAILING: ("fail", "FAILED", "See who"),
     AlarmKind.ROLLOUT_PAUSED: ("pause", "PAUSED", "Go back or resume"),
     AlarmKind.SIGNATURE_EXPIRING: ("gate", "signature", ""),
@@ -57,6 +58,7 @@ _CROWDS: Final[Mapping[AlarmKind, str]] = {
     AlarmKind.DISK_LOW: "have too little room for another release",
     AlarmKind.CLOCK_OFF: "have a clock that is wrong",
     AlarmKind.ID_SHARED: "are two under one id",
+    AlarmKind.REPORTS_REFUSED: "are reported of by who has not their keys",
 }
 """What many devices at once have in common."""
 _SUBJECTS_MAX: Final = 5
