@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,5 +123,7 @@ def test_only_who_has_its_key_reports_for_a_device(broker: Broker, tmp_path: Pat
         with device.running():
             said_after(again, newest)
         assert row_of(again, "cam-1")["twins_why"] == ""
+        last_s = row_of(again, "cam-1")["status_at_s"]
+        wait_until(lambda: time.time() >= last_s + 1, "a second in which the device said nothing")
         with Device(tmp_path / "copy" / "device.toml").running():
             wait_until(lambda: "copy" in row_of(again, "cam-1")["twins_why"], "the copy is noticed")
