@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final
 from slotcast_device.application.app_report import make_reports_folder
 from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
+from slotcast_device.core.payload_codecs import SMALL_CODEC
 from slotcast_device.core.plan import Facts
 from slotcast_device.core.recovery import Findings
 from slotcast_device.core.state import SLOT_NAMES
 from slotcast_device.core.transfer import transfer_actions
-from slotcast_device.core.whole_image_choice import SMALL_CODEC
 from slotcast_device.owner.owner import Owner
 from slotcast_device.runtime.importing import runnable_formats, runtime_version
 from slotcast_device.runtime.undo_speed import undo_bytes_per_s

@@ -35,6 +35,7 @@ from slotcast_device.reporting.agent_reports import AgentReports
 from slotcast_device.reporting.log_format import FACTS
 from slotcast_device.runner import ModelRunner, unforeseen_error
 from slotcast_device.storage.broker_book import BrokerBook
+from slotcast_device.storage.content_key import load_encryption_key, make_encryption_key
 from slotcast_device.storage.identity import load_or_make_identity
 from slotcast_schemas import wire
 from slotcast_schemas.errors import BrokerRefused, StorageFailed
@@ -111,9 +112,19 @@ class DeviceShell:
         self._clock = ClockWatch()
 
     def _take_identity(self) -> DeviceIdentity | None:
-        """Give the device's own key, made at its first start; without one it reports unsigned."""
+        """Give the device's own key, made at its first start; without one it reports unsigned.
+
+        The key that releases are encrypted for is made with it, for `enrol` names both, and makes
+        none while an agent runs.
+        """
+        state_dir = self._config.state_dir
         try:
-            return load_or_make_identity(self._disk, self._config.state_dir)
+            if load_encryption_key(self._disk, state_dir) is None:
+                make_encryption_key(self._disk, state_dir)
+        except StorageFailed as exc:
+            _LOG.warning("no release can be encrypted for this device: %s", exc)
+        try:
+            return load_or_make_identity(self._disk, state_dir)
         except StorageFailed as exc:
             _LOG.warning("what this device reports is not signed: %s", exc)
             return None

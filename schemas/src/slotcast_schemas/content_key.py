@@ -19,6 +19,7 @@ import cryptography
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
+from slotcast_schemas import codec_names
 from slotcast_schemas.errors import NoContentKey, SoftwareBroken, UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 CONTENT_KEY_BYTES: Final = 32
 """The size of a content key."""
 
-KEYS_CODEC: Final = "keys+v1"
+KEYS_CODEC: Final = codec_names.KEYS
 """The codec's name of a list of wrapped content keys."""
 
 ID_BYTES: Final = 16

@@ -5,11 +5,12 @@ Pure. Among whole images `whole_image_choice` chooses; `plan` says what else a n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from slotcast_device.core.needed_chunks import fetch_bytes
 from slotcast_device.core.payload_bounds import is_worn_out, most_bytes
-from slotcast_device.core.whole_image_choice import SMALL_CODEC, Speeds, WholeImage, choose_whole
+from slotcast_device.core.payload_codecs import DELTA_CODECS, FULL_CODECS
+from slotcast_device.core.whole_image_choice import Speeds, WholeImage, choose_whole
 from slotcast_schemas.codecs.encrypted import is_encrypted, plain_codec
 from slotcast_schemas.content_key import KEYS_CODEC
 from slotcast_schemas.errors import FullForbidden, Incompatible, Inconsistent
@@ -22,11 +23,6 @@ if TYPE_CHECKING:
     from slotcast_device.core.state import ModelState, SlotName
     from slotcast_schemas.messages.offer import Payload
     from slotcast_schemas.verify import Trusted
-
-FULL_CODECS: Final = frozenset({"full+zstd", "full+none", SMALL_CODEC})
-"""The codecs of payloads that hold a whole image."""
-DELTA_CODECS: Final = frozenset({"delta+v1", "delta+v2"})
-"""The codecs of payloads that need an image on the device to start from."""
 
 
 class NotNow(Exception):

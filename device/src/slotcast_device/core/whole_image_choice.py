@@ -7,17 +7,15 @@ Pure: sizes and speeds in, a payload and the reason out. Deltas and what may be 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from slotcast_device.core.payload_codecs import SMALL_CODEC
 from slotcast_schemas.codecs.encrypted import plain_codec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slotcast_schemas.messages.offer import Payload
-
-SMALL_CODEC: Final = "full+weights"
-"""The codec that needs fewer bytes and more of the processor (docs/weights-format.md)."""
 
 
 @dataclass(frozen=True, slots=True)

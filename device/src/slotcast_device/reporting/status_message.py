@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from slotcast_device import __version__
-from slotcast_device.core.payload_choice import DELTA_CODECS, FULL_CODECS
+from slotcast_device.core.payload_codecs import ALL_CODECS
 from slotcast_device.link.link_state import CONNECTED, STARTING, STOPPED
 from slotcast_device.reporting.status_counter import StatusCounter
 from slotcast_device.runtime.importing import RUNTIME, runnable_formats, runtime_version
 from slotcast_schemas import wire
-from slotcast_schemas.content_key import KEYS_CODEC
 from slotcast_schemas.messages import Release, Status
 from slotcast_schemas.messages.status import Inventory
 from slotcast_schemas.model_formats import ONNX
@@ -163,7 +162,7 @@ def _take_inventory(config: DeviceConfig) -> Inventory:
         memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         disk_free_bytes=free,
         tags=config.values.tags,
-        codecs=tuple(sorted({*FULL_CODECS, *DELTA_CODECS, KEYS_CODEC})),
+        codecs=ALL_CODECS,
         formats=_find_formats(frozenset(config.values.formats)),
         features=tuple(sorted(Release.FEATURES)),
         image_max_bytes=config.values.policy.image_max_bytes,

@@ -10,7 +10,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from slotcast_device.core.payload_choice import DELTA_CODECS
+from slotcast_device.core.payload_codecs import DELTA_CODECS
 from slotcast_device.storage.image_writer import ImageWriter
 from slotcast_device.storage.slots import SlotStore
 from slotcast_schemas.codecs import decode_full
