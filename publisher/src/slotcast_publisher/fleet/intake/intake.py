@@ -19,7 +19,7 @@ from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.intake.batch import Batch
 from slotcast_publisher.fleet.intake.messages import Drop, is_kept, read
 from slotcast_publisher.fleet.intake.proof import prove
-from slotcast_publisher.fleet.intake.taking import Came, take_all
+from slotcast_publisher.fleet.intake.taking import Came, is_looked_up, take_all
 from slotcast_publisher.fleet.intake.writes import count_devices, read_records, write_batch
 from slotcast_publisher.serve.companion import Heard
 from slotcast_publisher.serve.log import Say
@@ -189,7 +189,7 @@ class Intake:
             if self._devices is None:
                 self._devices = count_devices(connection)
             room = self._bounds.devices_max - self._devices
-            ids = {each.message.device for each in messages}
+            ids = {each.message.device for each in messages if is_looked_up(each, self._reports)}
             known = read_records(connection, ids, room)
             batch = take_all(messages, known, room, self._reports)
             batch.dropped += dropped

@@ -37,6 +37,16 @@ class Came:
     proof: Proof = UNPROVEN
 
 
+def is_looked_up(came: Came, reports: Reports) -> bool:
+    """Say whether what is known of a message's device has to be known to take it.
+
+    Args:
+        came: the message.
+        reports: which reports are taken.
+    """
+    return came.proof.is_enrolled or refusal(came.message, came.proof, reports) is None
+
+
 def take_all(
     messages: Iterable[Came],
     known: dict[str, DeviceRecord],
@@ -47,7 +57,8 @@ def take_all(
 
     Args:
         messages: what came.
-        known: what the database has of their devices, by id; is changed and added to.
+        known: what the database has of devices, by id, as far as messages are `is_looked_up`; is
+            changed and added to.
         room: so many devices that are not known yet are taken.
         reports: which reports are taken.
     """
@@ -55,10 +66,10 @@ def take_all(
     for came in messages:
         message, heard = came.message, came.heard
         refused = refusal(message, came.proof, reports)
-        record = known.get(message.device)
-        if refused is not None and record is None and not came.proof.is_enrolled:
-            batch.dropped[refused] += 1  # of a device that nobody knows, nothing is kept
+        if refused is not None and not came.proof.is_enrolled:
+            batch.dropped[refused] += 1  # of who may be anybody, nothing is kept
             continue
+        record = known.get(message.device)
         if record is None and room <= 0:
             batch.dropped[Drop.TOO_MANY_DEVICES] += 1
             continue
