@@ -42,7 +42,7 @@ def recorded(url: str, topic: str) -> Iterator[list[bytes]]:
     client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
     client.on_connect = lambda c, *_: c.subscribe(topic, 1)
     client.on_subscribe = lambda *_: ready.set()
-    client.on_message = lambda _client, _data, message: came.append(message.payload)
+    client.on_message = lambda _client, _data, message: came.append(bytes(message.payload))
     client.connect(parts.hostname or "", parts.port or 1883)
     client.loop_start()
     assert ready.wait(WAIT_S)

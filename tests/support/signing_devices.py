@@ -74,9 +74,9 @@ class HearingFleet:
         """Take what a device says, signed by a key or not."""
         self.now_s += 1
         topic = TOPICS.device(report.device, report.KIND)
-        is_presence = isinstance(report, Presence)
-        data = wire.encode(report) if is_presence else encode_report(report, key)
-        return self.hear(topic, data, **how)
+        if isinstance(report, Presence):
+            return self.hear(topic, wire.encode(report), **how)
+        return self.hear(topic, encode_report(report, key), **how)
 
     def rows(self, table: Table) -> list[Mapping[str, Any]]:
         """Give the rows of a table."""
