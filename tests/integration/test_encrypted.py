@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from slotcast_publisher import settings as settings_file
 from slotcast_publisher.release.delta_payloads import all_builders
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
+from slotcast_schemas.topics import Topics
 from tests.support import recipients
 from tests.support.brokers import Broker, mosquitto
 from tests.support.fleet import Device, Observer, Publisher, model_bytes
@@ -154,6 +157,39 @@ def test_of_an_encrypted_release_no_64_bytes_are_on_the_line_or_in_the_brokers_s
     secrets = [*files(1).values(), *files(2).values(), *plain_payloads(tmp_path)]
     found = [shares_64_bytes(secret, dump) for secret in secrets for dump in dumps]
     assert any(found) is not encrypt
+
+
+def test_over_mutual_tls_too_a_device_reads_it_and_the_broker_does_not(tmp_path: Path) -> None:
+    with mosquitto("production") as broker:
+        certificates = broker.certificates
+        assert certificates is not None
+        us = certificates.publisher()
+        address = settings_file.Broker(
+            url=broker.publisher_url,
+            ca=str(certificates.broker_ca.certificate),
+            certificate=str(us.certificate),
+            key=str(us.key),
+        )
+        publisher = Publisher.make(tmp_path / "repo", prefix=Topics().prefix)
+        publisher = publisher.copy(tmp_path / "copy", address, prefix=Topics().prefix)
+        (publisher.path / "devices").mkdir(exist_ok=True)
+        shutil.copy(certificates.devices_ca.certificate, publisher.path / "devices" / "ca.pem")
+        shutil.copy(certificates.devices_ca.key, publisher.path / "devices" / "ca.key")
+        device = publisher.provision("cam-1", tmp_path / "cam-1", broker.url, models=["multi"])
+        recipients.enrol(publisher, device)
+        recipients.add(publisher, device, model="multi")
+        for version in ("1", "2"):
+            publisher.release(
+                "multi", version, files(int(version)), encrypt=True, builders=all_builders()
+            )
+            publisher.publish("multi", version)
+            assert device.run_once().state is State.COMMITTED
+        broker.stop()
+        stored = broker.stored()
+    assert device.current("multi").read_bytes() == files(2)["model.onnx"]
+    assert len(stored) > SIZE_BYTES
+    secrets = [*files(1).values(), *files(2).values(), *plain_payloads(tmp_path)]
+    assert not any(shares_64_bytes(secret, stored) for secret in secrets)
 
 
 def plain_payloads(folder: Path) -> list[bytes]:

@@ -34,6 +34,8 @@ from slotcast_device.storage.os_disk import OsDisk
 from slotcast_publisher.enrolment.request import read_request
 from slotcast_publisher.errors import Conflict, RepositoryDamaged
 from slotcast_publisher.fleet.steering.delta_child import make_delta
+from slotcast_publisher.fleet.web.screens.release_statements import held_to
+from slotcast_publisher.inspection import inspect_notice, lines_of
 from slotcast_publisher.notice import OfferWanted
 from slotcast_publisher.release.delta_payloads import DeltaBuilder
 from slotcast_publisher.release.payloads import PayloadCandidate, cut
@@ -465,6 +467,22 @@ def test_who_was_taken_out_has_no_entry_in_the_next_list(publisher: Publisher) -
     keys = [publisher.path / f"models/clf/releases/{v}/content.key" for v in ("1", "2")]
     assert keys[0].read_bytes() != keys[1].read_bytes()
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in keys)
+
+
+def test_inspect_and_the_page_say_that_a_release_is_encrypted(publisher: Publisher) -> None:
+    release = publisher.release("clf", "1", {"model.onnx": model_bytes(1)}, encrypt=True)
+    lines = lines_of(inspect_notice(publisher.repo.offer("clf", "1"), None))
+    assert any("encrypted for its recipients" in line for line in lines)
+    assert any("payload encrypted+full+" in line for line in lines)
+    assert dict(held_to(release))["Encrypted"] == "what travels, for the model's recipients"
+    assert "Encrypted" not in dict(held_to(messages.release()))
+
+
+def test_a_devices_new_key_takes_the_place_of_its_old_one(publisher: Publisher) -> None:
+    anew = msgspec.structs.replace(recipient(2), device="cam-1")
+    publisher.repo.change_recipients("clf", lambda now: now.with_devices((anew,)))
+    assert publisher.repo.recipients("clf").devices == (anew,)
+    assert len(list((publisher.path / "models/clf/recipients").iterdir())) == 1
 
 
 def test_going_back_to_an_encrypted_release_does_not_send_it_in_the_clear(

@@ -173,6 +173,8 @@ def held_to(release: Release) -> Iterator[tuple[str, str]]:
     yield "Probe", _probe_words(release.probe)
     yield "Trial", _trial_words(release.trial)
     yield "Needs", _needs_words(release.runtime)
+    if release.encryption is not None:
+        yield "Encrypted", "what travels, for the model's recipients"
     yield "Inputs", _tensor_words(release.inputs)
     yield "Outputs", _tensor_words(release.outputs)
 
