@@ -433,6 +433,18 @@ def test_a_recipient_that_was_written_into_the_file_is_not_believed(publisher: P
         publisher.release("clf", "1", {"model.onnx": model_bytes(1)}, encrypt=True)
 
 
+def test_a_list_that_is_lost_keeps_nobody_from_releasing_and_is_made_anew(
+    publisher: Publisher,
+) -> None:
+    list_file(publisher).unlink()
+    files = {"model.onnx": model_bytes(1)}
+    with pytest.raises(RepositoryDamaged, match="name them anew with `slotcast recipients add`"):
+        publisher.release("clf", "1", files)
+    assert publisher.release("clf", "1", files, encrypt=False).encryption is None
+    publisher.repo.change_recipients("clf", lambda now: now.with_devices((recipient(2),)))
+    assert publisher.repo.recipients("clf").devices == (recipient(2),)
+
+
 def test_a_list_that_somebody_named_in_the_metadata_without_the_key_is_not_believed(
     publisher: Publisher,
 ) -> None:

@@ -46,7 +46,7 @@ from slotcast_publisher.trust.adoption import Adopted, adopt
 from slotcast_publisher.trust.ceremonies import move_floor
 from slotcast_publisher.trust.keys import KeyRing, Passphrase
 from slotcast_publisher.trust.metadata_files import SignedAt
-from slotcast_publisher.trust.recipients import Recipients
+from slotcast_publisher.trust.recipients import Recipients, RecipientsLost
 from slotcast_publisher.trust.repository_roles import RepositoryRoles
 from slotcast_publisher.trust.signing_means import SigningMeans
 from slotcast_schemas import limits
@@ -220,7 +220,9 @@ class Repository(OfferedNotices):
         """
         with self.locked():
             roles = self.roles.of(request.model)
-            recipients = recipients_of(self.store, roles, request.model)
+            recipients = Recipients(model=request.model)
+            if request.encrypt is not False:
+                recipients = recipients_of(self.store, roles, request.model)
             request = choose_encryption(self.store, recipients, request)
             word = roles.floor_word(request.model)
             built = build_release(
@@ -464,13 +466,20 @@ class Repository(OfferedNotices):
         """
         with self.locked():
             self.roles.signing_time()
-            before = self.recipients(model)
+            before = self._recipients_left(model)
             after = change(before)
             self.roles.ensure_model(model, lambda: self._make_release_key(model, encrypted))
             if after != before:
                 sign_recipients(self.store, self.roles.of(model), after)
             present = self._counting_offer(model)
             return wrap_again(self.store, after, 0 if present is None else present.sequence)
+
+    def _recipients_left(self, model: str) -> Recipients:
+        """Give the recipients to go on from: none where their list is lost."""
+        try:
+            return self.recipients(model)
+        except RecipientsLost:
+            return Recipients(model=model)
 
     def _notice(self, model: str) -> bytes:
         roles = self.roles.of(model)

@@ -30,6 +30,10 @@ Groups = Annotated[tuple[Word, ...], Meta(max_length=32)]
 """The groups that a recipient is in: names by which many are taken out at once."""
 
 
+class RecipientsLost(RepositoryDamaged):
+    """The list that was signed is not in this copy of the repository."""
+
+
 class Recipient(msgspec.Struct, frozen=True, kw_only=True):
     """One device, the public key that content keys are wrapped for, and the groups it is in."""
 
@@ -105,7 +109,8 @@ def load_recipients(folder: Path, model: str, digest: bytes | None) -> Recipient
         digest: what the release role signed of it.
 
     Raises:
-        RepositoryDamaged: it is missing, or is not what was signed.
+        RecipientsLost: it is missing.
+        RepositoryDamaged: it is not what was signed.
     """
     if digest is None:
         return Recipients(model=model)
@@ -116,6 +121,12 @@ def load_recipients(folder: Path, model: str, digest: bytes | None) -> Recipient
         if hashlib.sha256(data).digest() != digest:
             raise RepositoryDamaged(f"{path}: it is not the list of recipients that was signed")
         found = msgspec.json.decode(data, type=Recipients)
+    except FileNotFoundError as exc:
+        raise RecipientsLost(
+            f"the recipients of {model} are not here ({path}), as after `slotcast adopt`: bring the"
+            f" file from a backup, or name them anew with `slotcast recipients add`;"
+            " `slotcast release --no-encrypt` needs none"
+        ) from exc
     except (OSError, msgspec.DecodeError) as exc:
         raise RepositoryDamaged(f"could not read the recipients {path}: {exc}") from exc
     if found.model != model:
