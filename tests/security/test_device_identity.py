@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from slotcast_device import cli
 from slotcast_device.config import DeviceConfig
+from slotcast_device.runtime.importing import has_hpke
 from slotcast_device.self_check import Finding, check
 from slotcast_device.shell import DeviceShell
 from slotcast_device.storage.identity import (
@@ -36,8 +37,9 @@ from slotcast_publisher.enrolment.registry import Registry
 from slotcast_publisher.enrolment.request import read_request
 from slotcast_publisher.errors import Conflict, NotFound, RepositoryDamaged
 from slotcast_schemas import identity
+from slotcast_schemas.content_key import require_hpke
 from slotcast_schemas.enrolment import REQUEST_MAX_BYTES, write_enrolment
-from slotcast_schemas.errors import StorageFailed, UsageError
+from slotcast_schemas.errors import SoftwareBroken, StorageFailed, UsageError
 
 DEVICE = "cam-1"
 
@@ -128,6 +130,26 @@ def test_a_device_whose_key_is_damaged_goes_on_and_reports_unsigned(
     assert "not signed" in caplog.text
     assert shell.cores
     assert (state / KEY_FILE).read_text() == "no key"
+
+
+def test_an_encryption_key_is_made_at_the_start_where_there_is_a_use_for_it(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older `cryptography` has no HPKE: `check` would only complain of a key made for it."""
+    for is_there in (False, True):
+        monkeypatch.setattr("slotcast_device.shell.has_hpke", lambda found=is_there: found)
+        with ThreadPoolExecutor(1) as workers:
+            DeviceShell(DeviceConfig(config), random.Random(1), OsDisk(), workers, lambda: None)
+        assert (config.parent / "state" / "encryption.key").exists() is is_there
+
+
+def test_hpke_is_found_where_it_can_be_imported() -> None:
+    try:
+        require_hpke()
+    except SoftwareBroken:
+        assert not has_hpke()
+    else:
+        assert has_hpke()
 
 
 def test_check_says_which_key_signs_and_who_else_may_read_it(config: Path) -> None:

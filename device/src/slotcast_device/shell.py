@@ -34,6 +34,7 @@ from slotcast_device.operator_requests import Control
 from slotcast_device.reporting.agent_reports import AgentReports
 from slotcast_device.reporting.log_format import FACTS
 from slotcast_device.runner import ModelRunner, unforeseen_error
+from slotcast_device.runtime.importing import has_hpke
 from slotcast_device.storage.broker_book import BrokerBook
 from slotcast_device.storage.content_key import load_encryption_key, make_encryption_key
 from slotcast_device.storage.identity import load_or_make_identity
@@ -119,7 +120,7 @@ class DeviceShell:
         """
         state_dir = self._config.state_dir
         try:
-            if load_encryption_key(self._disk, state_dir) is None:
+            if has_hpke() and load_encryption_key(self._disk, state_dir) is None:
                 make_encryption_key(self._disk, state_dir)
         except StorageFailed as exc:
             _LOG.warning("no release can be encrypted for this device: %s", exc)

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from slotcast_schemas import codec_names
-
 SMALL_CODEC: Final = "full+weights"
 """The codec that needs fewer bytes and more of the processor (docs/weights-format.md)."""
 FULL_CODECS: Final = frozenset({"full+zstd", "full+none", SMALL_CODEC})
 """The codecs of payloads that hold a whole image."""
 DELTA_CODECS: Final = frozenset({"delta+v1", "delta+v2"})
 """The codecs of payloads that need an image on the device to start from."""
-ALL_CODECS: Final = tuple(sorted({*FULL_CODECS, *DELTA_CODECS, codec_names.KEYS}))
-"""What a device says that it decodes; with lists of keys, the others also encrypted."""

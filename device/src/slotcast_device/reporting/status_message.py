@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from slotcast_device import __version__
-from slotcast_device.core.payload_codecs import ALL_CODECS
+from slotcast_device.core.payload_codecs import DELTA_CODECS, FULL_CODECS
 from slotcast_device.link.link_state import CONNECTED, STARTING, STOPPED
 from slotcast_device.reporting.status_counter import StatusCounter
-from slotcast_device.runtime.importing import RUNTIME, runnable_formats, runtime_version
-from slotcast_schemas import wire
+from slotcast_device.runtime.importing import RUNTIME, has_hpke, runnable_formats, runtime_version
+from slotcast_schemas import codec_names, wire
 from slotcast_schemas.messages import Release, Status
 from slotcast_schemas.messages.status import Inventory
 from slotcast_schemas.model_formats import ONNX
@@ -145,6 +145,13 @@ def _describe_runtime() -> str:
 
 
 @functools.cache
+def _find_codecs() -> tuple[str, ...]:
+    """Name what is decoded here; with lists of wrapped keys, the others also encrypted."""
+    keys = (codec_names.KEYS,) if has_hpke() else ()
+    return tuple(sorted({*FULL_CODECS, *DELTA_CODECS, *keys}))
+
+
+@functools.cache
 def _find_formats(commands: frozenset[str]) -> tuple[str, ...]:
     onnx = (ONNX,) if runtime_version() else ()
     return tuple(sorted({*onnx, *runnable_formats(commands)}))
@@ -162,7 +169,7 @@ def _take_inventory(config: DeviceConfig) -> Inventory:
         memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         disk_free_bytes=free,
         tags=config.values.tags,
-        codecs=ALL_CODECS,
+        codecs=_find_codecs(),
         formats=_find_formats(frozenset(config.values.formats)),
         features=tuple(sorted(Release.FEATURES)),
         image_max_bytes=config.values.policy.image_max_bytes,

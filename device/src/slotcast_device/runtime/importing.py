@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Collection
+from pathlib import Path
 from typing import Final
 
 from slotcast_schemas.environment import child_environment
@@ -59,6 +60,16 @@ def is_lenient(version: str) -> bool:
 def has_litert() -> bool:
     """Say whether LiteRT's runtime is installed."""
     return importlib.util.find_spec(LITERT_RUNTIME) is not None
+
+
+def has_hpke() -> bool:
+    """Say whether encrypted releases can be read: the installed `cryptography` has HPKE (RFC 9180).
+
+    It is looked for and not imported, for `status` says it and starts fast.
+    """
+    found = importlib.util.find_spec("cryptography")
+    folders = [] if found is None else found.submodule_search_locations or []
+    return any(Path(folder, "hazmat", "primitives", "hpke.py").exists() for folder in folders)
 
 
 def runnable_formats(commands: Collection[str]) -> frozenset[str]:
