@@ -34,6 +34,7 @@ from slotcast_publisher.release.encryption import wrap_for
 from slotcast_publisher.release.for_recipients import (
     choose_encryption,
     encrypt_for,
+    recipients_left,
     recipients_of,
     sign_recipients,
     wrap_again,
@@ -46,7 +47,7 @@ from slotcast_publisher.trust.adoption import Adopted, adopt
 from slotcast_publisher.trust.ceremonies import move_floor
 from slotcast_publisher.trust.keys import KeyRing, Passphrase
 from slotcast_publisher.trust.metadata_files import SignedAt
-from slotcast_publisher.trust.recipients import Recipients, RecipientsLost
+from slotcast_publisher.trust.recipients import Recipients
 from slotcast_publisher.trust.repository_roles import RepositoryRoles
 from slotcast_publisher.trust.signing_means import SigningMeans
 from slotcast_schemas import limits
@@ -220,10 +221,7 @@ class Repository(OfferedNotices):
         """
         with self.locked():
             roles = self.roles.of(request.model)
-            recipients = Recipients(model=request.model)
-            if request.encrypt is not False:
-                recipients = recipients_of(self.store, roles, request.model)
-            request = choose_encryption(self.store, recipients, request)
+            request, recipients = choose_encryption(self.store, roles, request)
             word = roles.floor_word(request.model)
             built = build_release(
                 self.store,
@@ -466,20 +464,14 @@ class Repository(OfferedNotices):
         """
         with self.locked():
             self.roles.signing_time()
-            before = self._recipients_left(model)
+            check_model_name(model)
+            before = recipients_left(self.store, self.roles.of(model), model)
             after = change(before)
             self.roles.ensure_model(model, lambda: self._make_release_key(model, encrypted))
             if after != before:
                 sign_recipients(self.store, self.roles.of(model), after)
             present = self._counting_offer(model)
             return wrap_again(self.store, after, 0 if present is None else present.sequence)
-
-    def _recipients_left(self, model: str) -> Recipients:
-        """Give the recipients to go on from: none where their list is lost."""
-        try:
-            return self.recipients(model)
-        except RecipientsLost:
-            return Recipients(model=model)
 
     def _notice(self, model: str) -> bytes:
         roles = self.roles.of(model)

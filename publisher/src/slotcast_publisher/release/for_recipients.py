@@ -13,6 +13,7 @@ from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.store import ReleaseFolder, Store
 from slotcast_publisher.trust.recipients import (
     Recipients,
+    RecipientsLost,
     load_recipients,
     prune_recipients,
     save_recipients,
@@ -54,9 +55,26 @@ def sign_recipients(store: Store, roles: Roles, recipients: Recipients) -> None:
     prune_recipients(folder, digest)
 
 
+def recipients_left(store: Store, roles: SignedRoles, model: str) -> Recipients:
+    """Give the recipients to go on from: none where their list is lost.
+
+    Args:
+        store: the repository's models.
+        roles: what is signed.
+        model: the model's name.
+
+    Raises:
+        RepositoryDamaged: the list is not what was signed.
+    """
+    try:
+        return recipients_of(store, roles, model)
+    except RecipientsLost:
+        return Recipients(model=model)
+
+
 def choose_encryption(
-    store: Store, recipients: Recipients, request: ReleaseRequest
-) -> ReleaseRequest:
+    store: Store, roles: SignedRoles, request: ReleaseRequest
+) -> tuple[ReleaseRequest, Recipients]:
     """Give a request that says whether it is encrypted, as it or the model's setting has it.
 
     A release that is there already stays as it is, whatever the setting says since, and one of the
@@ -64,13 +82,20 @@ def choose_encryption(
 
     Args:
         store: the repository's models.
-        recipients: of the model.
+        roles: what is signed.
         request: what to release.
+
+    Returns:
+        The request, and for whom it is encrypted; of one in the clear nobody asks that.
 
     Raises:
         UsageError: it is to be encrypted, and for nobody.
+        RepositoryDamaged: the list of recipients is missing, or is not what was signed.
     """
     chosen = request.encrypt
+    if chosen is False:
+        return request, Recipients(model=request.model)
+    recipients = recipients_of(store, roles, request.model)
     if chosen is None and request.version in store.versions(request.model):
         chosen = _is_encrypted(store, request.model, request.version)
     elif chosen is None:
@@ -81,7 +106,7 @@ def choose_encryption(
             f"{request.model} has no recipients, so nobody could read an encrypted release: run"
             f" `slotcast recipients add REPO {request.model} DEVICE...` first"
         )
-    return msgspec.structs.replace(request, encrypt=chosen)
+    return msgspec.structs.replace(request, encrypt=chosen), recipients
 
 
 def _is_encrypted(store: Store, model: str, version: str) -> bool:
