@@ -51,8 +51,8 @@ KEYS_CHUNK_BYTES: Final = ENTRIES_PER_CHUNK * ENTRY_BYTES
 RECIPIENTS_MAX: Final = 20_000
 """The most recipients of a release."""
 
-KEYS_CHUNKS_MAX: Final = 2048
-"""The most chunks of a list: those of one part of a chunk map."""
+KEYS_CHUNKS_MAX: Final = 1024
+"""The most chunks of a list, so that its map has 32 KiB at most."""
 
 
 def commitment_to(content_key: bytes) -> bytes:

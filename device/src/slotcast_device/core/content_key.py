@@ -7,7 +7,7 @@ A device fetches one chunk of the list before it fetches the payload, unless it 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from slotcast_schemas.content_key import (
     KEYS_CHUNK_BYTES,
@@ -21,6 +21,28 @@ if TYPE_CHECKING:
     from slotcast_device.core.plan import Facts
     from slotcast_schemas.messages.offer import Payload
     from slotcast_schemas.verify import Trusted
+
+
+LISTS_PER_DAY_MAX: Final = 16
+"""The most lists that are looked into in vain in a day: who stole the online key could sign new
+ones without end, and each costs a device a chunk and a map, some 40 KB at most."""
+
+
+class VainLists:
+    """How many lists were looked into in vain, on the day when that happened last."""
+
+    def __init__(self) -> None:
+        self._day = 0
+        self._count = 0
+
+    def add(self, day: int) -> None:
+        """Count one, on a day since 1970-01-01 UTC."""
+        self._count = self._count + 1 if day == self._day else 1
+        self._day = day
+
+    def are_too_many(self, day: int) -> bool:
+        """Whether no other list is to be looked into on this day."""
+        return day == self._day and self._count >= LISTS_PER_DAY_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +67,11 @@ def find_key_list(trusted: Trusted, facts: Facts) -> KeyList:
         raise NoContentKey(
             "the release is encrypted, and this device has no encryption key; enrol it anew, and"
             " make it a recipient"
+        )
+    if facts.is_tired_of_lists:
+        raise NoContentKey(
+            f"{LISTS_PER_DAY_MAX} lists of wrapped keys had none for this device today; the next"
+            " one is looked into tomorrow"
         )
     lists = [payload for payload in trusted.offer.payloads if _is_list(payload)]
     if not lists:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core import actions as act
 from slotcast_device.core.collecting import Collecting
+from slotcast_device.core.content_key import VainLists
 from slotcast_device.core.needed_chunks import fetch_bytes, needed_chunks
 from slotcast_device.core.state import record_of
 from slotcast_device.core.state_table import Happening
@@ -55,7 +56,8 @@ class Installation:
         collecting: its transfer, and what the link tells of it.
         trusted: the notice that asked for it.
         install: what the plan decided; None while nothing is under way.
-        excluded: digests of payloads that did not decode here.
+        excluded: digests of payloads that did not decode here, and of lists without its key.
+        vain_lists: how many lists were without its key, by day.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Installation:
         self.trusted: Trusted | None = None
         self.install: Install | None = None
         self.excluded: frozenset[bytes] = frozenset()
+        self.vain_lists = VainLists()
 
     # --- what the core asks -------------------------------------------------------------------
 
@@ -135,22 +138,23 @@ class Installation:
             trusted, Happening.OFFERED, Reason.DOWNLOADING, now, group=install.group, detail=how
         )
         self.collecting.begin(now)
-        if install.payload is not None and install.payload.base is None:
-            cost = fetch_bytes(install.payload, trusted.release, install.reuse)
-            self._record.count_full(install.payload.sha256, cost, self._time.day(now))
-        began = self._record.save()
         if install.payload is None:
-            return began + self._collected(now)
+            return self._record.save() + self._collected(now)
         if install.keys is not None:
             self._is_key_awaited = True
-            return began + self._agenda.run(act.OpenSpool(install.keys.payload))
-        return began + self._open_payload(install.payload)
+            job = act.OpenSpool(install.keys.payload)
+            return self._record.save() + self._agenda.run(job)
+        return self._open_payload(install.payload, now)
 
-    def _open_payload(self, payload: Payload) -> list[Action]:
+    def _open_payload(self, payload: Payload, now: Now) -> list[Action]:
         trusted, install = self._what_is_under_way()
+        if payload.base is None:
+            cost = fetch_bytes(payload, trusted.release, install.reuse)
+            self._record.count_full(payload.sha256, cost, self._time.day(now))
+        began = self._record.save()
         is_whole = payload.base is None and not install.reuse
         whole = trusted.release if is_whole else None
-        return self._agenda.run(act.OpenSpool(payload, whole))
+        return began + self._agenda.run(act.OpenSpool(payload, whole))
 
     def _what_is_under_way(self) -> tuple[Trusted, Install]:
         if self.trusted is None or self.install is None:
@@ -225,7 +229,7 @@ class Installation:
         self._is_key_awaited = False
         actions = self.collecting.abandon()
         self.collecting.begin(now)
-        return actions + self._open_payload(install.payload)
+        return actions + self._open_payload(install.payload, now)
 
     # --- ending -------------------------------------------------------------------------------
 
@@ -275,6 +279,7 @@ class Installation:
         payload = install.payload
         if self._is_key_awaited and install.keys is not None:
             self.excluded |= {install.keys.payload.sha256}
+            self.vain_lists.add(self._time.day(now))
         elif payload is not None:
             self.excluded |= {payload.sha256}
             uncounted = payload.size_bytes if payload.base is not None else 0

@@ -141,7 +141,13 @@ class NoticeReview:
 
     def _make_plan(self, verified: act.NoticeVerified, now: Now) -> Plan:
         day = self._time.day(now)
-        facts = dataclasses.replace(verified.facts, excluded=self._installation.excluded, day=day)
+        installation = self._installation
+        facts = dataclasses.replace(
+            verified.facts,
+            excluded=installation.excluded,
+            day=day,
+            is_tired_of_lists=installation.vain_lists.are_too_many(day),
+        )
         return make_plan(verified.trusted, self._record.state, facts)
 
     def _review_on_trial(self, verified: act.NoticeVerified, now: Now) -> list[Action]:

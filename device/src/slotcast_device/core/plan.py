@@ -68,6 +68,7 @@ class Facts:
             that was not measured.
         recipient: the id of its encryption key; empty without one, or for a release in the clear.
         has_content_key: the key of this very release is here already.
+        is_tired_of_lists: too many lists had no key for this device today.
     """
 
     device: str
@@ -86,6 +87,7 @@ class Facts:
     undo_bytes_per_s: float = 0.0
     recipient: bytes = b""
     has_content_key: bool = False
+    is_tired_of_lists: bool = False
 
 
 @dataclass(frozen=True, slots=True)

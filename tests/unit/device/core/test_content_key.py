@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from slotcast_device.core import actions as act
-from slotcast_device.core.content_key import KeyList
+from slotcast_device.core.content_key import LISTS_PER_DAY_MAX, KeyList
 from slotcast_device.core.plan import Facts
 from slotcast_schemas.codecs.encrypted import sealed_size_bytes
 from slotcast_schemas.content_key import KEYS_CHUNK_BYTES, KEYS_CODEC, chunk_of, recipient_id
@@ -123,6 +123,34 @@ def test_who_is_in_no_list_keeps_its_model_and_looks_into_no_list_twice() -> Non
     anew = msgspec.structs.replace(LIST, sha256=messages.sha("with us in it"))
     story.offered(notice(2, release=RELEASE, payloads=(SEALED, anew)), HOLDER)
     assert story.asked(act.OpenSpool).payload == anew
+
+
+def test_lists_without_end_are_not_looked_into_and_the_next_day_they_are() -> None:
+    story = Story().begun(serving(1))
+    for number in range(LISTS_PER_DAY_MAX + 1):
+        keys = Content(f"keys {number}")
+        listed = msgspec.structs.replace(LIST, sha256=keys.sha256, map_parts=keys.payload.map_parts)
+        offer = notice(2, release=RELEASE, payloads=(SEALED, listed), attempt=number + 1)
+        story.offered(offer, HOLDER)
+        if number == LISTS_PER_DAY_MAX:
+            break
+        assert story.asked(act.OpenSpool).payload == listed
+        collects(story, keys)
+        story.failed(NoContentKey("not in it"))
+        story.done(act.NoticeVerified(offer, HOLDER))
+    assert story.words[:2] == (State.REJECTED.value, "no_content_key")
+    assert "tomorrow" in story.words[2]
+    story.pass_s(86400)
+    story.offered(offer, HOLDER)
+    assert story.asked(act.OpenSpool).payload == listed
+
+
+def test_a_whole_image_is_counted_once_its_key_is_there() -> None:
+    story = offered(SEALED, LIST)
+    assert story.core.state.full_bytes == 0
+    collects(story, KEYS)
+    story.done()
+    assert story.core.state.full_bytes == SEALED.size_bytes
 
 
 def test_an_encrypted_payload_of_a_release_in_the_clear_is_passed_over() -> None:
