@@ -6,6 +6,7 @@ What the link tells comes here; which payload is collected, and what is done wit
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core import actions as act
@@ -38,6 +39,10 @@ PROGRESS_EVERY_S: Final = 15.0
 
 TELLING_BYTES: Final = 256 * 1024
 """The least that must come in a run before it says something of the link's speed."""
+
+SILENCE_FIRST_S: Final = 60.0
+"""The seconds without a byte of what was asked for after which another broker is tried at first;
+doubled for each that gives nothing, up to `PATIENCE_S`."""
 
 
 class Collecting:
@@ -79,6 +84,8 @@ class Collecting:
         self._report_s: float | None = None
         self._began_s = 0.0
         self._is_link_up = False
+        self._part_s = -math.inf  # when a part of a message came last
+        self._silence_max_s = SILENCE_FIRST_S
         self.transfer: Transfer | None = None
 
     @property
@@ -179,6 +186,7 @@ class Collecting:
             case ev.ChunkArrived():
                 return self._chunk_arrived(event, now)
             case ev.BytesArrived():
+                self._part_s = now.mono_s
                 self._bytes_arrived(now)
             case ev.MapArrived():
                 return self._map_arrived(event, now)
@@ -219,7 +227,7 @@ class Collecting:
         before = fetch.counters.verified_bytes
         actions = self._translate(fetch.receive_chunk(event.index, event.data, now.mono_s), now)
         is_progress = fetch.counters.verified_bytes > before
-        return (self._watch.something_came() if is_progress else []) + actions
+        return (self._something_came() if is_progress else []) + actions
 
     def _map_arrived(self, event: ev.MapArrived, now: Now) -> list[Action]:
         fetch = self.transfer
@@ -228,7 +236,11 @@ class Collecting:
         before = len(fetch.maps)
         actions = self._translate(fetch.receive_map(event.part, event.data, now.mono_s), now)
         is_progress = len(fetch.maps) > before
-        return (self._watch.something_came() if is_progress else []) + actions
+        return (self._something_came() if is_progress else []) + actions
+
+    def _something_came(self) -> list[Action]:
+        self._silence_max_s = SILENCE_FIRST_S
+        return self._watch.something_came()
 
     def _bytes_arrived(self, now: Now) -> None:
         if self.transfer is not None:
@@ -272,10 +284,17 @@ class Collecting:
         return actions
 
     def _leave_if_idle(self, fetch: Transfer, now: Now) -> list[Action]:
-        """Have another broker tried where this one gives nothing of what is asked for."""
+        """Have another broker tried where this one gives nothing of what is asked for.
+
+        Soon where not even a part of a message comes: a node of a cluster may take subscriptions,
+        and answer pings, that is cut off from what is kept. Less and less soon where the others
+        give nothing either: nobody may have published it yet.
+        """
         idle_s = fetch.idle_s(now.mono_s)
-        if not self._is_link_up or idle_s <= PATIENCE_S:
+        silent_s = min(idle_s, now.mono_s - self._part_s)
+        if not self._is_link_up or (idle_s <= PATIENCE_S and silent_s <= self._silence_max_s):
             return []
+        self._silence_max_s = min(2 * self._silence_max_s, PATIENCE_S)
         text = f"nothing that was asked for came for {idle_s:.0f} s"
         return [act.LeaveBroker(Stalled(text))]
 
