@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import queue
 import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
 
 from slotcast_publisher import settings as settings_file
+from slotcast_publisher.delivery import publish as publishing
 from slotcast_publisher.release.delta_payloads import all_builders
+from slotcast_schemas.content_key import KEYS_CODEC
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
-from slotcast_schemas.topics import Topics
+from slotcast_schemas.topics import ChunkTopic, MapTopic, Topics
 from tests.support import recipients
 from tests.support.brokers import Broker, mosquitto
 from tests.support.fleet import Device, Observer, Publisher, model_bytes
 from tests.support.proxy import Plan, Proxy
 from tests.support.recorder import Recorder, recording, shares_64_bytes
+from tests.support.waiting import WAIT_S
 
 pytest.importorskip("cryptography.hazmat.primitives.hpke")
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
@@ -120,6 +126,48 @@ def test_a_transfer_that_is_cut_and_an_agent_that_is_killed_go_on_with_what_is_t
         fetched = proxy.counters.down_bytes - before
     assert device.current("multi").read_bytes() == files(1)["model.onnx"]
     assert fetched < release.image_size_bytes - 100_000
+
+
+def test_a_list_of_keys_that_was_replaced_is_taken_off_the_broker(
+    publisher: Publisher, broker: Broker, device: Device, tmp_path: Path
+) -> None:
+    def lists() -> set[bytes]:
+        folder = publisher.repo.store.folder("multi", "1")
+        made = [record.payload for record in folder.payloads()]
+        kept = retained(broker, publisher.topics)
+        return kept - {each.sha256 for each in made if each.codec != KEYS_CODEC}
+
+    other = publisher.provision("cam-2", tmp_path / "cam-2", models=["multi"])
+    recipients.enrol(publisher, other)
+    recipients.add(publisher, device, model="multi")
+    publisher.release("multi", "1", files(1), encrypt=True)
+    publisher.publish("multi", "1")
+    (before,) = lists()
+    recipients.add(publisher, other, model="multi")
+    publishing.publish(publisher.repo, "multi", "1", how=publishing.How(purge=True)).all_done()
+    (after,) = lists()
+    assert after != before
+    assert other.run_once().state is State.COMMITTED
+
+
+def retained(broker: Broker, topics: Topics) -> set[bytes]:
+    """Name the payloads of which a broker keeps anything."""
+    client = Client(CallbackAPIVersion.VERSION2)
+    came = queue.SimpleQueue[str]()
+    client.on_message = lambda _client, _data, message: came.put(message.topic)
+    client.connect(broker.host, broker.port)
+    client.loop_start()
+    client.subscribe(f"{topics.prefix}/#", qos=1)
+    # What is retained comes in order, and before what is published after the subscription.
+    client.publish(f"{topics.prefix}/end", b"end", qos=1)
+    found = set()
+    while (topic := came.get(timeout=WAIT_S)) != f"{topics.prefix}/end":
+        named = topics.parse(topic)
+        if isinstance(named, ChunkTopic | MapTopic):
+            found.add(named.payload)
+    client.disconnect()
+    client.loop_stop()
+    return found
 
 
 # --- on the line and in the broker's store --------------------------------------------------------
