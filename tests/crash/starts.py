@@ -17,6 +17,8 @@ from slotcast_device.jobs import ModelJobs
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_schemas.messages import Release
 
+_ON_DISK = act.Inspect | act.CheckSlot | act.KeepProvisioned | act.BuildProvisioned
+"""The jobs that need the disk alone."""
 NOW = ev.Now(1.0, 1_790_000_000)
 
 
@@ -25,12 +27,14 @@ def recover(config: DeviceConfig, model: str) -> ModelCore:
 
     What would probe a model is left where it is: only the disk matters here.
     """
-    core = ModelCore(model, config.values.device, config.topics, random.Random(1))
+    core = ModelCore(
+        model, config.values.device, config.topics, random.Random(1), keeps_provisioned=True
+    )
     files = ModelJobs(config, model, OsDisk())
     todo = list(core.start())
     while todo:
         action = todo.pop(0)
-        if isinstance(action, (act.Inspect, act.CheckSlot)):
+        if isinstance(action, _ON_DISK):
             todo += core.handle(ev.JobDone(action, files.run(action)), NOW)
         elif isinstance(action, act.Step):
             files.carry_out(action)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -93,17 +93,47 @@ def tell(made: Publisher, folder: Path, *versions: str) -> Story:
     Raises:
         RuntimeError: the traced process did not end well.
     """
-    device = made.provision("cam", folder / "device", models=(MODEL,))
     *first, last = versions
-    for version in first:
+    device = _installed(made, folder, first)
+
+    def publish_last() -> None:
+        made.publish(MODEL, last)
+
+    return _traced(made, device, folder, ["run", "--once", "--timeout", "600"], last, publish_last)
+
+
+def tell_reset(made: Publisher, folder: Path, *versions: str) -> Story:
+    """Install versions one after the other, then set the device back to the first under strace.
+
+    Raises:
+        RuntimeError: the traced process did not end well.
+    """
+    device = _installed(made, folder, versions)
+    return _traced(made, device, folder, ["reset-to-provisioned"], versions[0])
+
+
+def _installed(made: Publisher, folder: Path, versions: Sequence[str]) -> Device:
+    device = made.provision("cam", folder / "device", models=(MODEL,))
+    for version in versions:
         made.publish(MODEL, version)
         device.run_once()
+    return device
+
+
+def _traced(
+    made: Publisher,
+    device: Device,
+    folder: Path,
+    command: list[str],
+    version: str,
+    prepare: Callable[[], None] = lambda: None,
+) -> Story:
     before = folder / "before"
     state_dir = device.config.state_dir
     state_dir.mkdir(exist_ok=True)
     shutil.copytree(state_dir, before, symlinks=True)
-    made.publish(MODEL, last)
-    arguments = ["run", "--once", "--timeout", "600", "--config", str(device.config_path)]
+    prepare()
+    arguments = [*command, "--config", str(device.config_path)]
     code = trace.traced(["-m", "slotcast_device", *arguments], folder / "strace")
     if code:
         raise RuntimeError(f"the traced device ended with {code}")
@@ -112,4 +142,4 @@ def tell(made: Publisher, folder: Path, *versions: str) -> Story:
     for version in ("1", "2", "3"):
         signed = made.repo.store.folder(MODEL, version).signed_bytes()
         releases[hashlib.sha256(signed).digest()] = wire.decode(signed, Release)
-    return Story(device, before, ops, releases, last)
+    return Story(device, before, ops, releases, version)

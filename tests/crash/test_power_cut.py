@@ -16,7 +16,8 @@ import pytest
 
 from slotcast_schemas.states import State as Phase
 from tests.crash.replay import Distinct
-from tests.crash.story import MODEL, Story, publisher, tell
+from tests.crash.starts import recover
+from tests.crash.story import MODEL, Story, publisher, tell, tell_reset
 from tests.simulation.ramdisk import Loss
 from tests.support.brokers import Broker
 from tests.support.fleet import Device
@@ -40,6 +41,13 @@ def update(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> Story:
     """Of a device that has a release in either slot, so that one must be given up."""
     folder = tmp_path_factory.mktemp("cut-update")
     return tell(publisher(folder, broker.url), folder, "1", "2", "3")
+
+
+@pytest.fixture(scope="module")
+def reset(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> Story:
+    """Of a device that ran three releases and is set back to the first, which no slot holds."""
+    folder = tmp_path_factory.mktemp("cut-reset")
+    return tell_reset(publisher(folder, broker.url), folder, "1", "2", "3")
 
 
 def test_the_trace_shows_every_step_of_an_update(update: Story) -> None:
@@ -78,6 +86,25 @@ def test_after_a_power_cut_anywhere_the_device_recovers(
 
     assert distinct.seen > 2 * len(story.ops)
     assert distinct.new > len(story.ops)
+
+
+def test_after_a_power_cut_anywhere_a_device_is_set_back_or_not_at_all(
+    reset: Story, tmp_path: Path
+) -> None:
+    distinct = Distinct()
+    ends = set()
+    for state in reset.states():
+        if not distinct.is_new(state, reset.state_dir):
+            continue
+        faults = reset.faults(state, tmp_path / "state")
+        assert not faults, f"{state.name}: {faults}"
+        core = recover(reset.put(state, tmp_path / "state"), MODEL).state
+        assert core.active_record is not None, state.name
+        assert core.provisioned is not None, state.name
+        ends.add((core.active_record.version, core.set_back, core.floor))
+
+    assert ends == {("3", "", 3), ("1", "done", 3)}
+    assert distinct.new > len(reset.ops)
 
 
 def test_after_a_power_cut_anywhere_a_lost_current_is_put_back(

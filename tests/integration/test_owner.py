@@ -216,6 +216,37 @@ def test_a_person_goes_back_by_hand_and_then_lets_the_release_be_tried_again(
     assert device.current().read_bytes() == NEXT
 
 
+@pytest.mark.parametrize("is_running", [True, False], ids=["agent runs", "agent does not run"])
+def test_a_person_sets_the_device_back_and_updates_wait_until_they_are_resumed(
+    publisher: Publisher, broker: Broker, tmp_path: Path, is_running: bool
+) -> None:
+    release_unchecked(publisher, "3", models.classifier(1, drift=2e-5), max_latency_ratio=None)
+    device = with_v1(publisher, tmp_path / "cam-1", "")
+    for version in ("2", "3"):
+        publisher.publish("clf", version)
+        assert device.run_once().state is State.COMMITTED
+    assert "original  1, as provisioned" in command(device, "status")
+    with Observer(broker.url, publisher.topics, "cam-1") as observer:
+        agent = device.spawn()
+        try:
+            observer.wait_for_state("clf", State.COMMITTED, "3")
+            if not is_running:
+                stop(agent)
+            said = command(device, "reset-to-provisioned")
+            assert ("the running agent was asked" in said) == is_running, said
+            wait_until(lambda: device.current().read_bytes() == STAND_IN, "1 serves again")
+            if not is_running:
+                agent = device.spawn()
+            held = (State.QUEUED, "set_back")
+            status = observer.wait_for("clf", lambda m: (m.state, m.reason) == held)
+            assert (status.floor, status.provisioned) == (3, "1")
+            observer.forget()
+            command(device, "resume")
+            observer.wait_for_state("clf", State.COMMITTED, "3")
+        finally:
+            stop(agent)
+
+
 def stop(agent: Process) -> None:
     """Ask the agent to stop, and see that it does."""
     agent.terminate()

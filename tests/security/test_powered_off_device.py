@@ -80,6 +80,30 @@ def device(publisher: Publisher, tmp_path: Path) -> Device:
     return device
 
 
+def test_a_provisioned_copy_that_was_changed_is_never_served(
+    device: Device, publisher: Publisher
+) -> None:
+    publisher.publish("clf", "2")
+    assert device.run_once().state is State.COMMITTED
+    kept = device.folder() / "provisioned"
+    signed = (kept / "release").read_bytes()
+    release = wire.decode(signed, Release)
+    changed = msgspec.structs.replace(release, sequence=release.sequence + 1)
+    for path, data in (
+        (kept / "files/model.onnx", evil_bytes()),
+        (kept / "release", wire.encode(changed)),
+        (kept / "notice", b"\x80"),
+    ):
+        before = path.read_bytes()
+        path.chmod(0o644)
+        path.write_bytes(data)
+        assert device.command("reset-to-provisioned").wait() == 0
+        assert serves(device, 2), path
+        path.write_bytes(before)
+    assert device.command("reset-to-provisioned").wait() == 0
+    assert serves(device, 1)
+
+
 # --- slots ----------------------------------------------------------------------------------------
 
 

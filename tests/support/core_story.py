@@ -144,7 +144,12 @@ class Story:
     """One run of one model's core."""
 
     def __init__(
-        self, *, asks_owner: bool = False, slow: SlowLimit | None = None, models: int = 1
+        self,
+        *,
+        asks_owner: bool = False,
+        slow: SlowLimit | None = None,
+        models: int = 1,
+        keeps_provisioned: bool = False,
     ) -> None:
         self.core = ModelCore(
             MODEL,
@@ -154,6 +159,7 @@ class Story:
             asks_owner=asks_owner,
             slow=slow,
             models=models,
+            keeps_provisioned=keeps_provisioned,
         )
         self.mono_s = 1000.0
         self.wall_s = WALL_S

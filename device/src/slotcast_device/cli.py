@@ -91,6 +91,17 @@ def _add_request_commands(
     again.add_argument("--sequence", type=int, default=None, help="only this one; else all")
     for command in (back, again):
         command.add_argument("--model", default=None, help="needed where there are several")
+    reset = commands.add_parser(
+        "reset-to-provisioned",
+        parents=[common],
+        help="go back to the first release that this device committed, and hold updates",
+    )
+    resume = commands.add_parser(
+        "resume", parents=[common], help="go on with updates after reset-to-provisioned"
+    )
+    for command, do in ((reset, "reset"), (resume, "resume")):
+        command.add_argument("--model", default=None, help="needed where there are several")
+        command.set_defaults(run="ask", do=do, sequence=None)
     ping = commands.add_parser(
         "ping", parents=[common], help="ask the running agent for a sign of life"
     )

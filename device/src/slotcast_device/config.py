@@ -101,6 +101,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         slow_bytes_per_s: a transfer that verifies less is reported as `slow`; 0 is never.
         model_threads: threads that applications give a session, and so the probe; 0 is what the
             runtime takes by itself, one for each core.
+        keep_provisioned: whether the first release that was committed is kept beside the slots,
+            where there is room, so that the device can be set back to it.
     """
 
     full_allowed: bool = True
@@ -110,6 +112,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     credit_max_chunks: Annotated[int, Meta(ge=1, le=1024)] = 128
     slow_bytes_per_s: Annotated[float, Meta(ge=0, le=1e9)] = 1000.0
     model_threads: Annotated[int, Meta(ge=0, le=1024)] = 0
+    keep_provisioned: bool = True
 
 
 class UpdateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -27,6 +27,7 @@ from slotcast_device.storage.build import build
 from slotcast_device.storage.content_key import ContentKeyFile
 from slotcast_device.storage.disk import storage_errors
 from slotcast_device.storage.early_decode import EarlyDecode
+from slotcast_device.storage.provisioned import ProvisionedStore
 from slotcast_device.storage.slots import SlotStore
 from slotcast_device.storage.spool import Spool
 from slotcast_device.storage.trust_store import verify_notice
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slotcast_device.config import DeviceConfig
-    from slotcast_device.core.state import ModelState, SlotName, SlotRecord
+    from slotcast_device.core.state import ModelState, ProvisionedRelease, SlotName, SlotRecord
     from slotcast_device.storage.disk import Disk
     from slotcast_schemas.messages import Release
     from slotcast_schemas.messages.offer import Payload
@@ -100,6 +101,7 @@ class ModelJobs:
         self._spool: Spool | None = None
         self._content_key = ContentKeyFile(disk, config.state_dir, self._folder)
         self.store = SlotStore(disk, self._folder)
+        self._provisioned = ProvisionedStore(disk, self._folder)
         self.owner = Owner.of(config)
         self.cancel = threading.Event()
         self._app = self._folder / "app"
@@ -222,6 +224,12 @@ class ModelJobs:
                 return None
             case act.AskHook(stage, release):
                 return self.owner.ask(stage, release, datetime.now().astimezone())
+            case act.KeepProvisioned(slot, record):
+                return self._provisioned.keep(self.store, slot, record)
+            case act.BuildProvisioned(slot):
+                sealed = self._provisioned.build(self.store, slot)
+                self._verify_slot(slot, sealed.record)
+                return sealed
 
     def _run_on_spool(self, job: act.OpenSpool | act.ScanSpool | act.TakeKey | act.Build) -> object:
         match job:
@@ -296,7 +304,16 @@ class ModelJobs:
             note=note,
             link=link,
             tampered=look.tampered,
+            provisioned=self._look_at_provisioned(),
         )
+
+    def _look_at_provisioned(self) -> ProvisionedRelease | None:
+        """Say what is kept to be set back to; where the owner wants none, remove it."""
+        with contextlib.suppress(StorageFailed):
+            if self._config.values.policy.keep_provisioned:
+                return self._provisioned.found()
+            self._provisioned.remove()
+        return None
 
     def _hash_slots(self, state: ModelState | None) -> SlotFindings:
         """Hash the slots; one that lost its signed release is held against the record."""

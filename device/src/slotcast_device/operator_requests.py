@@ -1,4 +1,4 @@
-"""What a person asks of the agent from the command line: to roll back, or to try again.
+"""What a person asks of the agent from the command line, such as to roll back.
 
 A request is a small file in `STATE_DIR/control/`, replaced atomically; the agent looks about every
 second, does it and removes the file. So it works while the agent runs and while it does not.
@@ -21,7 +21,7 @@ from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.fields import ModelName, Sequence
 
 if TYPE_CHECKING:
-    from slotcast_device.core.events import RollBackAsked, UnbenchAsked
+    from slotcast_device.core.events import RequestEvent
 
 _LOG: Final = logging.getLogger("slotcast.device")
 _REQUEST_MAX_BYTES: Final = 4096
@@ -35,20 +35,31 @@ _POLL_S: Final = 0.1
 
 
 class OperatorRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One request: `rollback` of a model, or `unbench` of one release or of all."""
+    """One request.
 
-    do: Literal["rollback", "unbench"]
+    Attributes:
+        do: `rollback` of a model; `unbench` of one release or of all; `reset` to the provisioned
+            release; `resume` updates after that.
+    """
+
+    do: Literal["rollback", "unbench", "reset", "resume"]
     model: ModelName
     sequence: Sequence | None = None
     detail: Annotated[str, Meta(max_length=200)] = ""
 
-    def event(self) -> RollBackAsked | UnbenchAsked:
+    def event(self) -> RequestEvent:
         """Give what the model's core is told."""
-        from slotcast_device.core.events import RollBackAsked, UnbenchAsked  # `status` starts fast
+        from slotcast_device.core import events as ev  # `status` starts fast
 
-        if self.do == "rollback":
-            return RollBackAsked(self.detail or "asked for on this device")
-        return UnbenchAsked(self.sequence)
+        match self.do:
+            case "rollback":
+                return ev.RollBackAsked(self.detail or "asked for on this device")
+            case "unbench":
+                return ev.UnbenchAsked(self.sequence)
+            case "reset":
+                return ev.ResetAsked()
+            case "resume":
+                return ev.ResumeAsked()
 
 
 make_decoders(OperatorRequest)

@@ -143,6 +143,7 @@ class DeviceShell:
                 self._config.values.timing.slow_window_s,
             ),
             models=len(self._config.values.models),
+            keeps_provisioned=self._config.values.policy.keep_provisioned,
         )
         return ModelRunner(core, files, self)
 

@@ -326,6 +326,11 @@ class Reason(StrEnum):
     )
     HOOK_REFUSED = "hook_refused", Actor.OWNER, "A hook refused the release."
     BY_HAND = "by_hand", Actor.OWNER, "A person asked to go back."
+    SET_BACK = (
+        "set_back",
+        Actor.OWNER,
+        "The device was set back to its provisioned release; updates wait until its owner resumes.",
+    )
     SWITCHED_BY_HAND = (
         "switched_by_hand",
         Actor.OWNER,

@@ -15,7 +15,7 @@ from slotcast_device.core.transfer import transfer_actions
 if TYPE_CHECKING:
     from slotcast_device.core.content_key import KeyList
     from slotcast_device.core.plan import Facts, Install
-    from slotcast_device.core.state import ModelState, SlotName, SlotRecord
+    from slotcast_device.core.state import ModelState, ProvisionedRelease, SlotName, SlotRecord
     from slotcast_schemas.errors import TransferFailed
     from slotcast_schemas.messages import Release
     from slotcast_schemas.messages.offer import Payload
@@ -162,6 +162,37 @@ class Answer:
     again_s: float = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class KeepProvisioned:
+    """Keep a copy of what a slot holds, to be set back to. Gives `Kept`."""
+
+    slot: SlotName
+    record: SlotRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept; `why` says why nothing is."""
+
+    provisioned: ProvisionedRelease | None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildProvisioned:
+    """Build the release that was kept into a slot, verify and seal it. Gives `SealedSlot`."""
+
+    slot: SlotName
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSlot:
+    """What a slot holds now."""
+
+    record: SlotRecord
+    release: Release
+
+
 Job = (
     Inspect
     | Verify
@@ -173,6 +204,8 @@ Job = (
     | Watch
     | CheckSlot
     | AskHook
+    | KeepProvisioned
+    | BuildProvisioned
 )
 """What takes long: at most one at a time for each model."""
 

@@ -1,4 +1,4 @@
-"""What a person asks of a model: to go back to the other slot's release, or to try one again."""
+"""What a person asks of a model, such as to go back to the other slot's release."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from slotcast_device.core.installation import Installation
     from slotcast_device.core.notice_box import NoticeBox
     from slotcast_device.core.record import UpdateRecord
+    from slotcast_device.core.set_back import SetBack
     from slotcast_device.core.switch_and_commit import Switching
 
 
@@ -25,6 +26,7 @@ class ByHand:
         box: the notices, one of which may have to be looked at again.
         switching: goes back.
         installation: what is let go of for that.
+        set_back: goes back further, to the provisioned release.
     """
 
     def __init__(
@@ -33,13 +35,15 @@ class ByHand:
         box: NoticeBox,
         switching: Switching,
         installation: Installation,
+        set_back: SetBack,
     ) -> None:
         self._record = record
         self._box = box
         self._switching = switching
         self._installation = installation
+        self._set_back = set_back
 
-    def handle(self, event: ev.RollBackAsked | ev.UnbenchAsked, now: Now) -> list[Action]:
+    def handle(self, event: ev.RequestEvent, now: Now) -> list[Action]:
         """Do it, now that the durable record was read."""
         match event:
             case ev.UnbenchAsked(sequence):
@@ -48,6 +52,10 @@ class ByHand:
                 return self._record.save()
             case ev.RollBackAsked(detail):
                 return self._roll_back(detail, now)
+            case ev.ResetAsked():
+                return self._set_back.ask()
+            case ev.ResumeAsked():
+                return self._set_back.resume()
 
     def _roll_back(self, detail: str, now: Now) -> list[Action]:
         """Go back; what was being fetched is looked at again after that."""

@@ -140,6 +140,16 @@ class UnbenchAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class ResetAsked:
+    """A person asks to go back to the release that the device was provisioned with."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeAsked:
+    """A person asks to go on with updates after that."""
+
+
+@dataclass(frozen=True, slots=True)
 class SlotsChanged:
     """A glance at the disk, made now and then, found something that is not as the record says.
 
@@ -177,14 +187,16 @@ LinkEvent = (
 )
 """What the link tells of a transfer."""
 
+RequestEvent = RollBackAsked | UnbenchAsked | ResetAsked | ResumeAsked
+"""What a person asks of a model."""
+
 Event = (
     LinkEvent
     | NoticeArrived
     | Tick
     | JobDone
     | ActionFailed
-    | RollBackAsked
-    | UnbenchAsked
+    | RequestEvent
     | SlotsChanged
     | LookDue
     | ClockMoved

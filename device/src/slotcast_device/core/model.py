@@ -4,9 +4,9 @@
 
 This module takes the events and hands on: `notice_review` says what a notice means, `installation`
 does what comes before the switch, `switch_and_commit` what comes after the decision to switch,
-`by_hand` what a person asks, `record` holds what they share, `recovery` says what a restart makes
-of the record, `mending` what is done about things lost while the agent runs, `state_table` which
-state may follow which.
+`by_hand` what a person asks (`set_back` the way back to the first release), `record` holds what
+they share, `recovery` says what a restart makes of the record, `mending` what is done about things
+lost while the agent runs, `state_table` which state may follow which.
 One job runs at a time; what arrives meanwhile waits (the last notice only: it is the truth).
 """
 
@@ -28,6 +28,7 @@ from slotcast_device.core.notice_review import NoticeReview
 from slotcast_device.core.notice_writes import NoticeWrites
 from slotcast_device.core.record import UpdateRecord
 from slotcast_device.core.recovery import Findings, open_and_save, open_anyway, recover
+from slotcast_device.core.set_back import SetBack
 from slotcast_device.core.signed_time import SignedTime
 from slotcast_device.core.state_table import FETCHING, SWITCHED, Happening, IllegalMove
 from slotcast_device.core.switch_and_commit import Switching
@@ -45,7 +46,7 @@ from slotcast_schemas.states import SETTLED, State
 
 if TYPE_CHECKING:
     from slotcast_device.core.actions import Action, Job
-    from slotcast_device.core.events import Event, LinkEvent, Now
+    from slotcast_device.core.events import Event, LinkEvent, Now, RequestEvent
     from slotcast_device.core.state import ModelState
     from slotcast_device.core.transfer.transfer import Transfer
     from slotcast_schemas.messages.status import ModelStatus
@@ -68,6 +69,7 @@ class ModelCore:
         asks_owner: whether windows, consent or hooks are configured (`AskHook` is sent).
         slow: below which pace a transfer is reported as slow; by default never.
         models: how many share the connection, this one included.
+        keeps_provisioned: whether the first committed release is kept beside the slots.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class ModelCore:
         asks_owner: bool = False,
         slow: SlowLimit | None = None,
         models: int = 1,
+        keeps_provisioned: bool = False,
     ) -> None:
         self.model = model
         self._record = UpdateRecord(model, Backoff(rng, RETRY_FIRST_S, RETRY_CAP_S))
@@ -103,7 +106,12 @@ class ModelCore:
             self._record, self._box, self._switching, self._installation, self._time, device
         )
         self._writes = NoticeWrites()
-        self._by_hand = ByHand(self._record, self._box, self._switching, self._installation)
+        self._set_back = SetBack(
+            self._record, self._box, self._switching, self._installation, keeps=keeps_provisioned
+        )
+        self._by_hand = ByHand(
+            self._record, self._box, self._switching, self._installation, self._set_back
+        )
         self._is_ready = False
         self._is_start = True  # nothing of the durable state was read yet by this process
         self._verifying: act.Verify | None = None  # it runs, whether or not it still counts
@@ -142,7 +150,10 @@ class ModelCore:
             and self._agenda.job is None
             and self._verifying is None
             and self._box.is_empty
-            and (self._record.phase in SETTLED or self._record.reason == Reason.PAUSED)
+            and (
+                self._record.phase in SETTLED
+                or self._record.reason in {Reason.PAUSED, Reason.SET_BACK}
+            )
         )
 
     @property
@@ -200,7 +211,19 @@ class ModelCore:
             actions = self._keep_state(before, job, exc, now)
         if self._writes.is_holding and any(isinstance(action, act.Save) for action in actions):
             self._writes.written()
-        return actions + (self._inspect_again() or self._look_at_next_notice())
+        return actions + (self._inspect_again() or self._go_on(event, now))
+
+    def _go_on(self, event: Event, now: Now) -> list[Action]:
+        """Do what no event asked for just now: the owner's wish, the next notice, a copy to keep.
+
+        After an action that failed nothing is begun by itself: it would fail again at once.
+        """
+        may_begin = self._is_ready and not isinstance(event, ev.ActionFailed)
+        actions = self._set_back.go_on(now) if may_begin else []
+        actions += self._look_at_next_notice()
+        if may_begin and self._agenda.job is None:
+            actions += self._set_back.keep()
+        return actions
 
     def _keep_state(
         self, before: ModelState, job: Job | None, error: IllegalMove, now: Now
@@ -231,6 +254,8 @@ class ModelCore:
         return self._agenda.run(act.Inspect())
 
     def _dispatch(self, event: Event, now: Now) -> list[Action]:
+        if isinstance(event, ev.RequestEvent):
+            return self._on_request(event, now)
         match event:
             case ev.Tick():
                 return self._handle_tick(now)
@@ -240,10 +265,6 @@ class ModelCore:
                 return self._action_failed(event, now)
             case ev.NoticeArrived(data):
                 return self._notice_arrived(data)
-            case ev.RollBackAsked() | ev.UnbenchAsked() if self._is_ready:
-                return self._by_hand.handle(event, now)
-            case ev.RollBackAsked() | ev.UnbenchAsked():
-                return [act.Log("warning", "not ready: the durable state was not read (yet)")]
             case ev.LookDue():
                 self._mending.look_at_all()
                 return []
@@ -251,6 +272,11 @@ class ModelCore:
                 return self._on_device_event(event, now) if self._is_ready else []
             case _:
                 return self._on_link_event(event, now)
+
+    def _on_request(self, event: RequestEvent, now: Now) -> list[Action]:
+        if not self._is_ready:
+            return [act.Log("warning", "not ready: the durable state was not read (yet)")]
+        return self._by_hand.handle(event, now)
 
     def _on_link_event(self, event: LinkEvent, now: Now) -> list[Action]:
         try:
@@ -323,6 +349,10 @@ class ModelCore:
         if not self._agenda.finish(event.job):
             self._was_overtaken(event.job)
             return []
+        if self._set_back.overtakes(event.job):
+            return []
+        if isinstance(event.job, act.KeepProvisioned | act.BuildProvisioned):
+            return self._set_back.job_done(event, now)
         if event.error is not None:
             return self._job_failed(event.job, event.error, now)
         return self._job_gave(event.job, event.result, now)

@@ -50,6 +50,7 @@ def model_status(
         notice=notice if state.notice_expires else "none",
         notice_expires=state.notice_expires,
         notice_sha256=state.notice_sha256,
+        provisioned="" if state.provisioned is None else state.provisioned.version,
     )
 
 

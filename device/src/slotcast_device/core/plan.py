@@ -165,6 +165,8 @@ def make_plan(trusted: Trusted, state: ModelState, facts: Facts) -> Plan:
         return NothingToDo(Reason.NOT_IN_GROUP)
     if "canceled" in {offer.state, group.state}:
         return Canceled(group.name)
+    if state.set_back:
+        return Wait(Reason.SET_BACK, group.name)
     _check_sequence(trusted, state)
     _check_requirements(release, facts)
     if "paused" in {offer.state, group.state}:
@@ -279,7 +281,10 @@ def _plan_install(trusted: Trusted, group: Group, state: ModelState, facts: Fact
     room = facts.disk_bytes + facts.spooled_bytes + _count_freed_bytes(state)
     need = release.image_size_bytes + spooled + DISK_MARGIN_BYTES
     if room < need:
-        raise DiskFull(f"needs {need} bytes for slot and payload, {room} are free; free some room")
+        way = " (policy.keep_provisioned = false gives some)" if state.provisioned else ""
+        raise DiskFull(
+            f"needs {need} bytes for slot and payload, {room} are free; free some room{way}"
+        )
     fetched = 0 if payload is None else fetch_bytes(payload, release, reuse)
     return Install(
         slot=state.standby,

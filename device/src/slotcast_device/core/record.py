@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from slotcast_device.core.actions import Action
     from slotcast_device.core.events import Now
-    from slotcast_device.core.state import SlotName, SlotRecord
+    from slotcast_device.core.state import ProvisionedRelease, SlotName, SlotRecord
     from slotcast_schemas.backoff import Backoff
     from slotcast_schemas.errors import SlotcastError
     from slotcast_schemas.floor_word import FloorWord
@@ -330,6 +330,23 @@ class UpdateRecord:
         """Do not try this release again by itself."""
         if self.update is not None:
             self._state = self._state.benching(self.update.benched(reason))
+
+    def keep_provisioned(self, provisioned: ProvisionedRelease | None) -> None:
+        """Record which release is kept to be set back to."""
+        self._state = replace(self._state, provisioned=provisioned)
+
+    def want_set_back(self) -> None:
+        """Record that the owner wants the provisioned release back."""
+        self._state = replace(self._state, set_back="asked")
+
+    def was_set_back(self) -> None:
+        """Record that it serves, and that updates wait for the owner."""
+        self._state = replace(self._state, set_back="done")
+
+    def end_set_back(self) -> None:
+        """Let updates go on, also to what was left for the provisioned release."""
+        kept = tuple(b for b in self._state.benched if b.reason != Reason.SET_BACK)
+        self._state = replace(self._state, set_back="", benched=kept)
 
     def unbench(self, sequence: int | None) -> None:
         """Forget that a release was benched; None forgets all."""

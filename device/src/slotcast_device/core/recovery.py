@@ -42,6 +42,7 @@ from msgspec.structs import replace
 from slotcast_device.core import actions as act
 from slotcast_device.core.state import (
     ModelState,
+    ProvisionedRelease,
     SlotName,
     SlotRecord,
     Update,
@@ -94,6 +95,7 @@ class Findings:
         problem: why the record cannot be used; nothing may be begun while it is there.
         note: what was mended on the way, for the log.
         link: what is in the place of `current`, where somebody looked closer.
+        provisioned: the release that is kept beside the slots.
     """
 
     state: ModelState | None
@@ -105,6 +107,7 @@ class Findings:
     note: str = ""
     link: CurrentLink | None = None
     tampered: Mapping[SlotName, str] = dataclasses.field(default_factory=dict)
+    provisioned: ProvisionedRelease | None = None
 
     @property
     def is_lost(self) -> bool:
@@ -157,6 +160,7 @@ def recover(model: str, found: Findings, *, is_start: bool = True) -> Recovery:
         notes += ["the record was missing; rebuilt it from the slots"] if state.slots else []
     else:
         state = _believe_slots(found.state, found)
+    state = replace(state, provisioned=found.provisioned)
     current = found.current or _find_last_active(state, found)
     recovery = _go_on(state, dataclasses.replace(found, current=current), is_start=is_start)
     notes.append(recovery.note)

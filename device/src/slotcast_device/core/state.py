@@ -48,6 +48,14 @@ class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[StatusFile, ...]
 
 
+class ProvisionedRelease(msgspec.Struct, frozen=True, kw_only=True):
+    """The release that is kept beside the slots, and that the device can be set back to."""
+
+    version: str
+    sequence: int
+    release_sha256: bytes
+
+
 class Update(msgspec.Struct, frozen=True, kw_only=True):
     """The update under way, or how the last one ended.
 
@@ -128,6 +136,9 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
             that day.
         floor_word: the newest word of the targets key on which sequences count.
         notice_sha256: of the bytes of the last good notice.
+        provisioned: what is kept to be set back to; None where nothing is.
+        set_back: `asked`: the owner wants the provisioned release back; `done`: it serves, and no
+            notice begins anything until the owner says so.
     """
 
     format: int = FORMAT
@@ -147,6 +158,8 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     broken_payloads: int = 0
     floor_word: FloorWord | None = None
     notice_sha256: bytes = b""
+    provisioned: ProvisionedRelease | None = None
+    set_back: Literal["", "asked", "done"] = ""
 
     @property
     def active_record(self) -> SlotRecord | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core.signed_time import moment
 from slotcast_device.reporting.words import amount, duration, size
+from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import SETTLED, State
 
 if TYPE_CHECKING:
@@ -90,8 +91,15 @@ def _describe_model(model: ModelStatus, now_s: int, *, is_running: bool) -> Iter
         yield f"    notice    stale, its signatures ended at {ended}: the publisher must refresh it"
     yield f"    active    {_describe_slot(model.active)}"
     yield f"    standby   {_describe_slot(model.standby)}"
+    if model.provisioned:
+        held = "; updates wait for `slotcast-device resume`" if _is_held(model) else ""
+        yield f"    original  {model.provisioned}, as provisioned{held}"
     for benched in model.benched:
         yield f"    benched   {benched.version} (sequence {benched.sequence}): {benched.reason}"
+
+
+def _is_held(model: ModelStatus) -> bool:
+    return model.reason == Reason.SET_BACK
 
 
 def _describe_slot(slot: SlotStatus | None) -> str:

@@ -122,6 +122,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
         notice_expires: when the first of its signatures ends.
         notice_sha256: of that notice's bytes, as they came: what all of this is said of; empty
             before the first one, and from devices that do not say.
+        provisioned: the version that the device can be set back to by its owner; empty for none.
     """
 
     model: ModelName
@@ -139,6 +140,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     notice: Word = "none"
     notice_expires: UnixTime = 0
     notice_sha256: MaybeSha256 = b""
+    provisioned: ShortText = ""
 
 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):

@@ -51,6 +51,7 @@ _NOT_ITS_FAULT: Final = tuple(
     for reason in (
         Reason.CANCELED,
         Reason.BY_HAND,
+        Reason.SET_BACK,
         Reason.SWITCHED_BY_HAND,
         Reason.EXPIRED,
         Reason.REPLAYED,

@@ -41,7 +41,14 @@ _UNDER_WAY: Final = frozenset(
 )
 _FAILED: Final = frozenset({State.FAILED, State.ROLLED_BACK, State.REJECTED})
 _NOT_ITS_FAULT: Final = frozenset(
-    {Reason.CANCELED, Reason.BY_HAND, Reason.SWITCHED_BY_HAND, Reason.EXPIRED, Reason.REPLAYED}
+    {
+        Reason.CANCELED,
+        Reason.BY_HAND,
+        Reason.SET_BACK,
+        Reason.SWITCHED_BY_HAND,
+        Reason.EXPIRED,
+        Reason.REPLAYED,
+    }
 )
 """Reasons of an end that say nothing of the release: the publisher took it back, a person went
 back, or the notice was too old."""
