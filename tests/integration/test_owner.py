@@ -229,7 +229,7 @@ def test_a_person_sets_the_device_back_and_updates_wait_until_they_are_resumed(
     with Observer(broker.url, publisher.topics, "cam-1") as observer:
         agent = device.spawn()
         try:
-            observer.wait_for_state("clf", State.COMMITTED, "3")
+            assert device.command("ping", "--timeout", "120").wait() == OK, "it is up"
             if not is_running:
                 stop(agent)
             said = command(device, "reset-to-provisioned")

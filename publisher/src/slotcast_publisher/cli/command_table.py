@@ -77,6 +77,7 @@ COMMANDS: Final = {
         "Explain a notice: who signed it, what it says, whether a device would believe it.",
     ),
     "config": CommandEntry("config", "The repository's settings (slotcast.toml)."),
+    "oms": CommandEntry("oms", "Signatures of models, as OpenSSF's model-signing makes."),
     "keys": CommandEntry("keys", "Who signs for what."),
     "recipients": CommandEntry("recipients", "For whom a model's releases are encrypted."),
     "devices": CommandEntry(

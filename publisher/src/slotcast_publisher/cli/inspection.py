@@ -12,9 +12,12 @@ from slotcast_publisher.delivery.broker_connect import fetch_retained, open_link
 from slotcast_publisher.delivery.publish import brokers_of
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.inspection import fields_of, inspect_notice, lines_of
+from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import FILE_NAME, Broker
 from slotcast_publisher.store import check_model_name
-from slotcast_schemas.errors import Inconsistent, UsageError
+from slotcast_publisher.supply.check import BUNDLE_PATH, describe_bundle
+from slotcast_schemas.errors import Inconsistent, RefusedRelease, UsageError
+from slotcast_schemas.messages import Release
 from slotcast_schemas.topics import DEFAULT_PREFIX, Topics
 
 
@@ -46,6 +49,7 @@ def _inspect(
     if chosen is not None:
         check_model_name(chosen)
     pinned = _read(root) if root else None
+    repository: Repository | None = None
     if source is not None and (source / FILE_NAME).exists():
         if chosen is None:
             raise UsageError("which model? `slotcast inspect REPO MODEL`")
@@ -63,9 +67,25 @@ def _inspect(
     else:
         raise UsageError("expected a FILE, a REPO and MODEL, or --broker URL --model MODEL")
     found = inspect_notice(data, pinned)
-    emit(json, fields_of(found), lines_of(found))
+    fields, lines = fields_of(found), lines_of(found)
+    if repository is not None and found.release is not None:
+        signed = _describe_signature(repository, found.release)
+        fields |= {"model_signature": signed}
+        lines += [f"  oms     {signed}"] if signed else []
+    emit(json, fields, lines)
     if found.verdict not in {"verified", "unchecked"}:
         raise Inconsistent(f"a device would refuse this notice: {found.verdict}")
+
+
+def _describe_signature(repository: Repository, release: Release) -> str:
+    """Say whose model-signing bundle the release brings, as that claims it; empty for none."""
+    if all(file.path != BUNDLE_PATH for file in release.files):
+        return ""
+    folder = repository.store.folder(release.model, release.version)
+    try:
+        return describe_bundle(_read(folder.files_dir / BUNDLE_PATH))
+    except RefusedRelease as exc:
+        return f"{BUNDLE_PATH}: {exc}"
 
 
 def _fetch(broker: Broker, base: Path, topics: Topics, model: str, timeout_s: float) -> bytes:

@@ -26,7 +26,7 @@ from slotcast_publisher.release.delta_payloads import all_builders
 from slotcast_publisher.release.given_files import parse_given
 from slotcast_publisher.release.rebase.release_step import RebaseWanted
 from slotcast_publisher.release.rebase.search import table
-from slotcast_publisher.release.release_request import ReleaseRequest
+from slotcast_publisher.release.release_request import ReleaseRequest, SignatureWanted
 from slotcast_publisher.release.statement import make_statement
 from slotcast_publisher.store import PayloadRecord
 from slotcast_schemas.errors import UsageError
@@ -115,6 +115,16 @@ def _release(
             help="The last day of its support, by UTC, such as 2028-11-30.", metavar="DATE"
         ),
     ] = None,
+    oms: Annotated[
+        Path | None,
+        typer.Option(
+            help="The model-signing bundle of the files: checked by --policy, kept as model.sig.",
+            metavar="BUNDLE",
+        ),
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="Who may sign which model, a TOML file; with --oms.")
+    ] = None,
     rebase: Annotated[
         str | None,
         typer.Option(
@@ -175,6 +185,7 @@ def _release(
             supported_until,
         ),
         encrypt=encrypt if encrypt is not None else chosen.encrypt,
+        signature=_signature_wanted(oms, policy),
     )
     repository = open_repository(repo)
     with progress(quiet=json) as advance:
@@ -187,6 +198,14 @@ def _release(
     for warning in done.warnings:
         sys.stderr.write(f"slotcast: warning: {warning}\n")
     emit(json, released_fields(done), released_lines(done))
+
+
+def _signature_wanted(bundle: Path | None, policy: Path | None) -> SignatureWanted | None:
+    if (bundle is None) != (policy is None):
+        raise UsageError("--oms BUNDLE and --policy FILE go together: who may sign it is asked")
+    if bundle is None or policy is None:
+        return None
+    return SignatureWanted(bundle=bundle, policy=policy)
 
 
 def _chosen_changes(*is_chosen: bool) -> tuple[str, ...]:

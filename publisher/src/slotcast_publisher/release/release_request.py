@@ -11,12 +11,25 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from slotcast_publisher.release.chosen_limits import ChosenLimits
-from slotcast_publisher.release.given_files import Given, collect
+from slotcast_publisher.release.given_files import Given, GivenFile, collect
 from slotcast_publisher.release.model_check import ModelFacts
 from slotcast_publisher.release.rebase.release_step import RebaseWanted
 from slotcast_publisher.release.statement import Statement
+from slotcast_publisher.supply.check import BUNDLE_PATH
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.release import Probe, Runtime, Trial
+
+
+class SignatureWanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Who must have signed the model.
+
+    Attributes:
+        bundle: the file of the bundle.
+        policy: the file that says who may sign it.
+    """
+
+    bundle: Path
+    policy: Path
 
 
 class ReleaseRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +51,7 @@ class ReleaseRequest(msgspec.Struct, frozen=True, kw_only=True):
         is_probed: whether devices' probe is asked what it will say; what it refuses is not built.
         statement: what the release says to people of what it changes and of its support.
         encrypt: whether its payloads are encrypted; None as the model's recipients say.
+        signature: the model-signing bundle that is checked and becomes a file of the release.
     """
 
     model: str
@@ -60,6 +74,28 @@ class ReleaseRequest(msgspec.Struct, frozen=True, kw_only=True):
     ranges: dict[str, tuple[float, float]] = {}
     statement: Statement = Statement()
     encrypt: bool | None = None
+    signature: SignatureWanted | None = None
+
+
+def collect_model(request: ReleaseRequest) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Give the model's files by their names in the release, and all that go into it.
+
+    The bundle of a signature is no file of the model, also where it lies among them.
+
+    Raises:
+        UsageError: a file cannot be used, or another one has the bundle's name.
+    """
+    given = collect(request.files)
+    if request.signature is None:
+        return given, given
+    beside = given.pop(BUNDLE_PATH, None)
+    if beside is not None and not beside.samefile(request.signature.bundle):
+        raise UsageError(
+            f"{beside}: {BUNDLE_PATH} is the name of the bundle that --oms names; give the file"
+            " another one (NAME=FILE)"
+        )
+    bundle = GivenFile(name=BUNDLE_PATH, path=request.signature.bundle)
+    return given, given | collect([bundle])
 
 
 def describe_request(request: ReleaseRequest) -> dict[str, Any]:
@@ -81,7 +117,7 @@ def describe_request(request: ReleaseRequest) -> dict[str, Any]:
         + ([{"encrypt": True}] if request.encrypt else [])
     )
     return {
-        "files": {path: sha256_of(file).hex() for path, file in collect(request.files).items()},
+        "files": {path: sha256_of(file).hex() for path, file in collect_model(request)[1].items()},
         "samples": sha256_of(request.samples).hex() if request.samples else None,
         "same_as": request.same_as,
         "sequence": request.sequence,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Literal
 
@@ -11,7 +12,6 @@ from slotcast_publisher.durable import copy_file, storage_errors
 from slotcast_publisher.image_files import image_sha256
 from slotcast_publisher.release.command_samples import take_samples
 from slotcast_publisher.release.device_features import features_needed, in_words
-from slotcast_publisher.release.given_files import collect
 from slotcast_publisher.release.model_check import ModelFacts, SamplesWanted, check_model
 from slotcast_publisher.release.model_format import (
     check_options,
@@ -25,9 +25,13 @@ from slotcast_publisher.release.release_request import (
     apply_limits,
     check_labels,
     choose_runtime,
+    collect_model,
     sha256_of,
 )
 from slotcast_publisher.store import Store
+from slotcast_publisher.supply.bundle import BUNDLE_MAX_BYTES
+from slotcast_publisher.supply.check import BUNDLE_PATH, check_signed_model
+from slotcast_publisher.supply.policy import read_file, read_policy
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import File, Probe
@@ -62,10 +66,10 @@ def take_in(
         ModelFailed: onnx or onnxruntime refuses the model.
         StorageFailed: no room, or a failing disk.
     """
-    collected = collect(request.files)
-    if not collected:
+    given, collected = collect_model(request)
+    if not given:
         raise UsageError("expected at least one file")
-    model_format, entry = choose_entry(request.format, request.entry, collected)
+    model_format, entry = choose_entry(request.format, request.entry, given)
     runtime = choose_runtime(request)
     check_options(
         model_format, has_rebase=request.rebase is not None, onnxruntime=runtime.onnxruntime
@@ -73,6 +77,7 @@ def take_in(
     files_dir = staged / "files"
     for path, source in collected.items():
         copy_file(source, files_dir / path)
+    _check_signature(request, files_dir, given, now_s)
     rebasing = _rebase_files(store, request, staged, entry)
     facts = _check_files(
         request, files_dir, entry, model_format=model_format, is_compiled=runtime.compiled
@@ -108,6 +113,26 @@ def take_in(
     )
     notes = (*in_words(requires), *command_notes(model_format))
     return release, (*facts.warnings, *notes), rebasing
+
+
+def _check_signature(
+    request: ReleaseRequest, files_dir: Path, given: Iterable[str], now_s: float
+) -> None:
+    """See that the model is what somebody signed who may: of the copies, which nobody changes."""
+    if request.signature is None:
+        return
+    if request.rebase is not None:
+        raise UsageError(
+            "--rebase makes another model than the one that was signed: sign the rebased model, or"
+            " release without --oms"
+        )
+    check_signed_model(
+        read_file(files_dir / BUNDLE_PATH, BUNDLE_MAX_BYTES),
+        read_policy(request.signature.policy),
+        request.model,
+        {path: files_dir / path for path in given},
+        now_s,
+    )
 
 
 def _samples_in(files_dir: Path, probe: Probe) -> dict[str, Rows] | None:

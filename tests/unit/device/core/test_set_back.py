@@ -120,7 +120,7 @@ def test_a_build_under_way_ends_first_and_what_it_gives_does_not_count() -> None
     story = begun(updated())
     story.building(notice(4))
     building = story.asked(act.Build)
-    story.tell(ev.ResetAsked())
+    assert story.tell(ev.ResetAsked()) == story.saved, "the wish is durable at once"
     assert story.job is building, "two jobs never touch one slot"
     story.done()
     set_back(story)
@@ -147,11 +147,13 @@ def test_a_power_cut_anywhere_goes_on_to_the_same_end(stage: str) -> None:
     assert again.core.state.set_back == "done"
 
 
-def test_it_works_where_nothing_serves_any_more() -> None:
+@pytest.mark.parametrize("tampered", [{"a": "somebody changed it"}, {}], ids=["changed", "damaged"])
+def test_it_works_where_nothing_whole_serves_any_more(tampered: dict[SlotName, str]) -> None:
     story = Story(keeps_provisioned=True)
-    lost: dict[SlotName, str] = {"a": "somebody changed it"}
-    story.done(Findings(updated(), "a", {}, {}, frozenset(), tampered=lost, provisioned=FIRST))
-    assert story.core.state.active is None
+    alone = serving(3)  # the record does not know yet what the disk keeps
+    story.done(Findings(alone, "a", {}, {}, frozenset(), tampered=tampered, provisioned=FIRST))
+    assert story.core.state.active == (None if tampered else "a")
+    assert story.core.status().provisioned == "1.0"
     story.tell(ev.ResetAsked())
     actions = story.done(BUILT)
     assert [type(action) for action in actions[:2]] == [act.Save, act.Activate]

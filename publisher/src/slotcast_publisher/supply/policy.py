@@ -1,0 +1,175 @@
+"""Who may sign which model: a TOML file beside whoever releases, read when a bundle is checked.
+
+    format = 1
+
+    [[allow]]
+    models = ["detector", "speech-*"]
+    key = "trainer.pem"
+
+    [[allow]]
+    models = ["*"]
+    roots = ["training-ca.pem"]
+    name = "training@example.com"
+
+A model that no rule names may be signed by nobody: what is not allowed is refused.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import tomllib
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from msgspec import Meta
+
+from slotcast_schemas.decoders import make_decoders
+from slotcast_schemas.errors import UsageError
+from slotcast_schemas.explain import convert
+
+_FILE_MAX_BYTES: Final = 256 * 1024
+_Patterns = Annotated[tuple[str, ...], Meta(min_length=1, max_length=256)]
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One signer, and the models that it may sign.
+
+    Attributes:
+        models: their names; `*` and `?` stand for others.
+        key: the signer's public key, a PEM file relative to the policy.
+        roots: or certificates that the signer's must lead to, PEM files relative to the policy.
+        name: with `roots`: what the signer's certificate must say: its common name, or an e-mail
+            address, URI or host among its alternative names.
+        allow_expired: take a certificate whose time is over, too.
+    """
+
+    models: _Patterns
+    key: str | None = None
+    roots: Annotated[tuple[str, ...], Meta(max_length=16)] = ()
+    name: str | None = None
+    allow_expired: bool = False
+
+
+class _PolicyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    format: Literal[1]
+    allow: Annotated[tuple[Rule, ...], Meta(min_length=1, max_length=1024)]
+
+
+make_decoders(_PolicyFile)
+
+
+class Signer(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom a rule allows, with what its files hold.
+
+    Attributes:
+        text: for people.
+        key: that must have signed; None where a certificate must say who did.
+    """
+
+    text: str
+    key: ec.EllipticCurvePublicKey | None = None
+    roots: tuple[x509.Certificate, ...] = ()
+    name: str = ""
+    allow_expired: bool = False
+
+
+class Policy:
+    """A policy that was read.
+
+    Args:
+        path: of its file.
+        rules: what it says, in its order.
+    """
+
+    def __init__(self, path: Path, rules: tuple[Rule, ...]) -> None:
+        self.path = path
+        self._rules = rules
+
+    def signers_of(self, model: str) -> list[Signer]:
+        """Give who may sign a model.
+
+        Raises:
+            UsageError: a file that a rule names cannot be used.
+        """
+        return [
+            self._signer(rule)
+            for rule in self._rules
+            if any(fnmatch.fnmatchcase(model, pattern) for pattern in rule.models)
+        ]
+
+    def _signer(self, rule: Rule) -> Signer:
+        if rule.key is not None:
+            return Signer(text=f"the key {rule.key}", key=read_public_key(self._beside(rule.key)))
+        roots = tuple(c for name in rule.roots for c in read_certificates(self._beside(name)))
+        text = f"{rule.name}, by a certificate from {', '.join(rule.roots)}"
+        return Signer(text=text, roots=roots, name=str(rule.name), allow_expired=rule.allow_expired)
+
+    def _beside(self, name: str) -> Path:
+        return self.path.parent / name
+
+
+def read_policy(path: Path) -> Policy:
+    """Read a policy.
+
+    Raises:
+        UsageError: it cannot be read, or has a key that is not known or a value that cannot be.
+    """
+    try:
+        found = convert(tomllib.loads(read_file(path).decode()), _PolicyFile, str(path))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise UsageError(f"{path} is not TOML: {exc}") from exc
+    for number, rule in enumerate(found.allow, start=1):
+        by_certificate = bool(rule.roots) and rule.name is not None
+        is_half = bool(rule.roots) != (rule.name is not None)
+        if (rule.key is not None) == by_certificate or is_half:
+            raise UsageError(
+                f"{path}: allow {number}: expected either `key`, or `roots` and `name`"
+            )
+    return Policy(path, found.allow)
+
+
+def read_public_key(path: Path) -> ec.EllipticCurvePublicKey:
+    """Read a signer's public key.
+
+    Raises:
+        UsageError: it cannot be read, or is of another kind.
+    """
+    try:
+        key = load_pem_public_key(read_file(path))
+    except ValueError as exc:
+        raise UsageError(f"{path}: expected a public key in PEM: {exc}") from exc
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise UsageError(f"{path}: expected a key on P-256, P-384 or P-521, as model-signing's are")
+    return key
+
+
+def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
+    """Read the certificates of a PEM file.
+
+    Raises:
+        UsageError: it cannot be read, or holds none.
+    """
+    try:
+        return tuple(x509.load_pem_x509_certificates(read_file(path)))
+    except ValueError as exc:
+        raise UsageError(f"{path}: expected certificates in PEM: {exc}") from exc
+
+
+def read_file(path: Path, max_bytes: int = _FILE_MAX_BYTES) -> bytes:
+    """Read a small file that somebody gave.
+
+    Raises:
+        UsageError: it cannot be read, or is larger.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except OSError as exc:
+        raise UsageError(f"could not read {path}: {exc.strerror}") from exc
+    if len(data) > max_bytes:
+        raise UsageError(f"{path}: expected at most {max_bytes} bytes")
+    return data
