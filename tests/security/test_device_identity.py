@@ -36,10 +36,12 @@ from slotcast_device.storage.os_disk import OsDisk
 from slotcast_publisher.enrolment.registry import Registry
 from slotcast_publisher.enrolment.request import read_request
 from slotcast_publisher.errors import Conflict, NotFound, RepositoryDamaged
-from slotcast_schemas import identity
+from slotcast_schemas import identity, wire
 from slotcast_schemas.content_key import require_hpke
 from slotcast_schemas.enrolment import REQUEST_MAX_BYTES, write_enrolment
 from slotcast_schemas.errors import SoftwareBroken, StorageFailed, UsageError
+from slotcast_schemas.messages import Status
+from tests.support import messages as given
 
 DEVICE = "cam-1"
 
@@ -130,6 +132,24 @@ def test_a_device_whose_key_is_damaged_goes_on_and_reports_unsigned(
     assert "not signed" in caplog.text
     assert shell.cores
     assert (state / KEY_FILE).read_text() == "no key"
+
+
+def test_a_device_whose_token_is_pulled_out_reports_unsigned(
+    config: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[bytes] = []
+
+    class Gone:
+        def sign(self, context: bytes, data: bytes) -> bytes:
+            asked.append(data)
+            raise StorageFailed("no token")
+
+    monkeypatch.setattr("slotcast_device.shell.load_own_identity", lambda *_: Gone())
+    with ThreadPoolExecutor(1) as workers:
+        shell = DeviceShell(DeviceConfig(config), random.Random(1), OsDisk(), workers, lambda: None)
+    said = [shell.reports._encode(given.status(counter=number)) for number in (1, 2)]
+    assert [wire.decode(data, Status).signature for data in said] == [None, None]
+    assert (len(asked), caplog.text.count("no token")) == (1, 1)
 
 
 def test_an_encryption_key_is_made_at_the_start_where_there_is_a_use_for_it(

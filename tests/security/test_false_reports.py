@@ -125,6 +125,10 @@ def test_a_signature_must_be_the_last_field(fleet: HearingFleet, key: DeviceIden
     assert fleet.hear(TOPICS.device("cam-1", "status"), msgpack.packb(behind)) == "bad_signature"
     beside = {**fields, "later": b"\xa9signature\xc4\x40" + fields["signature"]}
     assert fleet.hear(TOPICS.device("cam-1", "status"), msgpack.packb(beside)) == "bad_signature"
+    # Truly signed, but as the value of another field: two readers would differ about which it is.
+    signed = msgpack.packb({**fields, "later": bytes(SIGNATURE_BYTES)})[:-SIGNATURE_BYTES]
+    made = key.sign(b"slotcast report v1\0status\0cam-1\0", signed)
+    assert fleet.hear(TOPICS.device("cam-1", "status"), signed + made) == "bad_signature"
 
 
 def test_what_was_signed_as_metrics_is_no_status(fleet: HearingFleet, key: DeviceIdentity) -> None:

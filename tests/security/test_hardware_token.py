@@ -1,4 +1,4 @@
-"""A release key that never leaves a token: PKCS#11, as an HSM or a smart card speaks it.
+"""A key that never leaves a token, a release's or a device's: PKCS#11, as HSM, TPM and card speak.
 
 The token is SoftHSM (Debian's and Ubuntu's package `softhsm2`), reached by python-pkcs11 through
 securesystemslib as any other would be; tools/test installs it where it may.
@@ -6,65 +6,47 @@ securesystemslib as any other would be; tools/test installs it where it may.
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
 
-import pkcs11
 import pytest
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_der_public_key,
-)
-from pkcs11.util.ec import encode_ec_public_key, encode_named_curve_parameters
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from securesystemslib.signer import Key
 
+from slotcast_device import cli
+from slotcast_device.config import DeviceConfig
+from slotcast_device.self_check import check
+from slotcast_device.storage.identity import DeviceIdentity, load_own_identity
+from slotcast_device.storage.os_disk import OsDisk
+from slotcast_publisher.enrolment.request import read_request
 from slotcast_publisher.errors import KeyUnavailable
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust import ceremonies
 from slotcast_publisher.trust.keys import Passphrase
 from slotcast_publisher.trust.proof import verify_notice
+from slotcast_schemas.errors import StorageFailed
+from tests.support import messages as given
 from tests.support import models
+from tests.support.signing_devices import enrol, hearing_fleet
+from tests.support.softhsm import MODULE, PIN, URI, needs_softhsm, token_with_key
 
-MODULE: Final = Path("/usr/lib/softhsm/libsofthsm2.so")
-LABEL, PIN, KEY_ID = "slotcast", "4711", 7
-URI: Final = f"hsm:{KEY_ID}?label={LABEL}"
+pytestmark = needs_softhsm
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("softhsm2-util") is None or not MODULE.exists(),
-    reason="needs SoftHSM (apt-get install softhsm2)",
+OTHER_PEM = (
+    ec.generate_private_key(ec.SECP256R1())
+    .public_key()
+    .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    .decode()
 )
 
 
 @pytest.fixture(scope="module")
 def public_pem(tmp_path_factory: pytest.TempPathFactory) -> Iterator[bytes]:
     """Make a token with a key in it; give the key's public half."""
-    folder = tmp_path_factory.mktemp("token")
-    (folder / "tokens").mkdir()
-    (folder / "conf").write_text(f"directories.tokendir = {folder / 'tokens'}\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SOFTHSM2_CONF", str(folder / "conf"))
-        patch.setenv("PYKCS11LIB", str(MODULE))
-        words = ["--init-token", "--free", "--label", LABEL, "--so-pin", "0000", "--pin", PIN]
-        subprocess.run(["softhsm2-util", *words], check=True, capture_output=True)
-        yield _generate()
-
-
-def _generate() -> bytes:
-    token = pkcs11.lib(str(MODULE)).get_token(token_label=LABEL)
-    with token.open(rw=True, user_pin=PIN) as session:
-        curve = session.create_domain_parameters(
-            pkcs11.KeyType.EC,
-            {pkcs11.Attribute.EC_PARAMS: encode_named_curve_parameters("secp256r1")},
-            local=True,
-        )
-        public, _ = curve.generate_keypair(store=True, label="detector", id=bytes([KEY_ID]))
-        der = encode_ec_public_key(public)
-    return load_der_public_key(der).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    with token_with_key(tmp_path_factory.mktemp("token")) as public:
+        yield public
 
 
 @pytest.fixture
@@ -124,3 +106,66 @@ def test_a_token_is_never_tried_with_a_passphrase(folder: Path, public_pem: byte
     repo = _open(folder, pin)
     ceremonies.rotate_keys(repo.roles, "release-clf", _on_token(repo, public_pem))
     assert set(asked) == {f"key release-clf at {URI}"}
+
+
+# --- a device's own key ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def device(tmp_path: Path, public_pem: bytes) -> Path:
+    """The configuration of a device whose key is on the token."""
+    (tmp_path / "root.json").write_text("{}")
+    (tmp_path / "identity.pub.pem").write_bytes(public_pem)
+    (tmp_path / "pin").write_text(f"{PIN}\n")
+    path = tmp_path / "device.toml"
+    path.write_text(
+        'format = 1\ndevice = "cam-1"\nmodels = ["detector"]\n'
+        '[[brokers]]\nurl = "mqtt://127.0.0.1:1"\n'
+        f'[identity]\nuri = "{URI}"\nmodule = "{MODULE}"\n'
+        'public_key = "identity.pub.pem"\npin_file = "pin"\n'
+    )
+    return path
+
+
+def key_of(device: Path) -> DeviceIdentity:
+    key = load_own_identity(DeviceConfig(device), OsDisk())
+    assert key is not None
+    return key
+
+
+def test_a_devices_key_on_a_token_is_enrolled_and_signs_its_reports(
+    device: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["enrol", "--config", str(device)]) == 0
+    asked = read_request(capsys.readouterr().out.encode(), "request")
+    key = key_of(device)
+    assert (asked.device, asked.key_id) == ("cam-1", key.key_id)
+    enrol(device.parent / "repo", "cam-1", key)
+    with hearing_fleet(device.parent / "repo") as fleet:
+        assert fleet.says(given.status(counter=1), key) is None
+        assert fleet.says(given.metrics(counter=1), key) is None
+        assert fleet.device()["signed"] == "yes"
+    assert not (device.parent / "state" / "identity.key").exists()
+    assert cli.main(["enrol", "--new-key", "--config", str(device)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("pin", "0000"), ("identity.pub.pem", "no key"), ("identity.pub.pem", OTHER_PEM)],
+    ids=["wrong pin", "no public key", "another's public key"],
+)
+def test_a_token_that_is_no_use_is_said_and_asked_once(device: Path, name: str, text: str) -> None:
+    (device.parent / name).write_text(text)
+    found = next(one for one in check(DeviceConfig(device)) if one.name == "identity")
+    assert not found.passed
+    assert "not signed" in found.detail
+
+
+def test_a_token_that_refused_is_not_asked_again(device: Path) -> None:
+    key = key_of(device)
+    (device.parent / "pin").unlink()
+    with pytest.raises(StorageFailed):
+        key.sign(b"a", b"b")
+    (device.parent / "pin").write_text(PIN)
+    with pytest.raises(StorageFailed, match="before"):  # it may count wrong PINs
+        key.sign(b"a", b"b")

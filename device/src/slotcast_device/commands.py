@@ -267,7 +267,11 @@ def write_enrolment_request(config: DeviceConfig, options: argparse.Namespace) -
 
     disk, state_dir = OsDisk(), config.state_dir
     is_new = options.new_key
-    key = None if is_new else identity.load_identity(disk, state_dir)
+    if is_new and config.values.identity is not None:
+        raise UsageError(
+            "this device's key is in a token: make a new one there, and name it in device.toml"
+        )
+    key = None if is_new else identity.load_own_identity(config, disk)
     private = None if is_new else content_key.load_encryption_key(disk, state_dir)
     if key is None or private is None:
         with storage_errors(f"make {state_dir}"):

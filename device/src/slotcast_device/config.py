@@ -178,6 +178,22 @@ class FormatConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ]
 
 
+class TokenConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where this device's own key is, if in a TPM or another token and not in a file.
+
+    Attributes:
+        uri: which key in which token, such as `hsm:2?label=camera` (docs/trust.md).
+        module: the PKCS#11 library of the token, an absolute path.
+        public_key: the key's public part, a PEM file.
+        pin_file: a file with the PIN.
+    """
+
+    uri: Annotated[str, Meta(pattern=r"^hsm:[0-9]+(\?label=[^?#]+)?\Z", max_length=256)]
+    module: Annotated[str, Meta(min_length=2, max_length=4096, pattern="^/")]
+    public_key: Annotated[str, Meta(min_length=1, max_length=4096)]
+    pin_file: Annotated[str, Meta(min_length=1, max_length=4096)]
+
+
 FormatName = Annotated[str, Meta(pattern=r"^(litert|gguf|opaque(_[a-z0-9_]{1,57})?)\Z")]
 
 
@@ -200,6 +216,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     timing: Timing = Timing()
     log: LogConfig = LogConfig()
     formats: Annotated[dict[FormatName, FormatConfig], Meta(max_length=64)] = {}
+    identity: TokenConfig | None = None
 
 
 make_decoders(Config)
@@ -247,6 +264,8 @@ class DeviceConfig:
     def closed_to_models(self) -> tuple[str, ...]:
         """Give what no model may read while it is tried, but for its slot: state and secrets."""
         keys = [self.folder / broker.key for broker in self.values.brokers if broker.key]
+        if self.values.identity is not None:
+            keys.append(self.folder / self.values.identity.pin_file)
         return tuple(str(path.absolute()) for path in (self.state_dir, self.path, *keys))
 
     def format_commands(self) -> dict[str, tuple[str, ...]]:

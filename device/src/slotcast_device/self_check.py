@@ -35,7 +35,7 @@ from slotcast_device.runtime.users import short_name, this_user
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.broker_book import BrokerBook
 from slotcast_device.storage.content_key import describe_encryption_key
-from slotcast_device.storage.identity import KEY_FILE, KEY_MODE, load_identity
+from slotcast_device.storage.identity import KEY_FILE, KEY_MODE, load_own_identity
 from slotcast_device.storage.lock import is_locked
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
@@ -194,8 +194,9 @@ def _check_identity(config: DeviceConfig) -> Finding:
     """Say which key signs what this device reports, and whether others may read it."""
     path = config.state_dir / KEY_FILE
     try:
-        identity = load_identity(OsDisk(), config.state_dir)
-        mode = stat.S_IMODE(path.stat().st_mode) if identity is not None else KEY_MODE
+        identity = load_own_identity(config, OsDisk())
+        is_file = identity is not None and config.values.identity is None
+        mode = stat.S_IMODE(path.stat().st_mode) if is_file else KEY_MODE
     except (StorageFailed, OSError) as exc:
         return Finding("identity", passed=False, detail=f"reports are not signed: {exc}")
     if identity is None:

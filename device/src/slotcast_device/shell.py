@@ -37,7 +37,7 @@ from slotcast_device.runner import ModelRunner, unforeseen_error
 from slotcast_device.runtime.importing import has_hpke
 from slotcast_device.storage.broker_book import BrokerBook
 from slotcast_device.storage.content_key import load_encryption_key, make_encryption_key
-from slotcast_device.storage.identity import load_or_make_identity
+from slotcast_device.storage.identity import load_own_identity, make_identity
 from slotcast_schemas import wire
 from slotcast_schemas.errors import BrokerRefused, StorageFailed
 from slotcast_schemas.topics import ChunkTopic, DeviceTopic, MapTopic, NoticeTopic
@@ -125,7 +125,9 @@ class DeviceShell:
         except StorageFailed as exc:
             _LOG.warning("no release can be encrypted for this device: %s", exc)
         try:
-            return load_or_make_identity(self._disk, state_dir)
+            return load_own_identity(self._config, self._disk) or make_identity(
+                self._disk, state_dir
+            )
         except StorageFailed as exc:
             _LOG.warning("what this device reports is not signed: %s", exc)
             return None

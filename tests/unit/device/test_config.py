@@ -91,6 +91,9 @@ def _keys(kind: type, prefix: str = "") -> list[str]:
     found: list[str] = []
     for field in info.fields:
         inner = field.type.type if isinstance(field.type, inspect.Metadata) else field.type
+        if isinstance(inner, inspect.UnionType):  # a table that may be missing, or a plain value
+            tables = [each for each in inner.types if isinstance(each, inspect.StructType)]
+            inner = tables[0] if tables else inner
         if isinstance(inner, inspect.VarTupleType) and isinstance(
             inner.item_type, inspect.StructType
         ):

@@ -16,6 +16,7 @@ from slotcast_device.reporting.log_format import FACTS
 from slotcast_device.reporting.metrics_collector import MetricsCollector
 from slotcast_device.reporting.openmetrics import LinkTotals
 from slotcast_device.reporting.status_message import StatusPublisher, no_notice, with_link
+from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.signed_report import encode_report
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from slotcast_device.link.connection import Connection
     from slotcast_device.storage.disk import Disk
     from slotcast_schemas.messages.status import LinkStatus
-    from slotcast_schemas.signed_report import Signer
+    from slotcast_schemas.signed_report import Report, Signer
 
 _LOG: Final = logging.getLogger("slotcast.device")
 
@@ -58,7 +59,7 @@ class AgentReports:
         signer: Signer | None = None,
     ) -> None:
         self._config = config
-        self._encode = functools.partial(encode_report, signer=signer)
+        self._signer = signer
         self._connection = connection
         self._cores = cores
         self._status = StatusPublisher(config, disk, self._encode)
@@ -90,6 +91,15 @@ class AgentReports:
             acked = functools.partial(self._collector.confirmed, metrics)
             if not link.publish(topic, self._encode(metrics), acked=acked):
                 self._collector.link_lost()  # too much waits already: the same again, later
+
+    def _encode(self, report: Report) -> bytes:
+        """Sign a report; without a signature once the key cannot be used any more."""
+        try:
+            return encode_report(report, self._signer)
+        except StorageFailed as exc:
+            _LOG.warning("from now on nothing that this device reports is signed: %s", exc)
+            self._signer = None
+            return encode_report(report, None)
 
     def _with_traffic(self, said: LinkStatus) -> LinkStatus:
         """Say what came, too; not in the view, which would be written again for each ping."""

@@ -1,9 +1,9 @@
 """The device's identity key: made here, kept in the state directory, and never sent anywhere.
 
-`STATE_DIR/identity.key` is a PKCS#8 file that only the agent's user may read. It is made once, by
-whoever holds the lock of the state directory: the agent at its start, or `slotcast-device enrol`. A
-file that is there and cannot be read is not replaced by itself, for the publisher knows the device
-by its key.
+Where the configuration names a token, the key is there (`token_key`). Else `STATE_DIR/identity.key`
+is a PKCS#8 file that only the agent's user may read. It is made once, by whoever holds the lock of
+the state directory: the agent at its start, or `slotcast-device enrol`. A file that is there and
+cannot be read is not replaced by itself, for the publisher knows the device by its key.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from slotcast_schemas.errors import StorageFailed
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from slotcast_device.config import DeviceConfig
     from slotcast_device.storage.disk import Disk
 
 KEY_FILE: Final = "identity.key"
@@ -81,6 +82,23 @@ class DeviceIdentity:
             encryption_key=base64.b64encode(encryption_key).decode(),
             encryption_signature=base64.b64encode(signature).decode(),
         )
+
+
+def load_own_identity(config: DeviceConfig, disk: Disk) -> DeviceIdentity | None:
+    """Give the key that the configuration names, in a token or the state directory.
+
+    Returns:
+        The key; None where none was made yet in the state directory.
+
+    Raises:
+        StorageFailed: it cannot be read, or the token cannot be used.
+    """
+    token = config.values.identity
+    if token is None:
+        return load_identity(disk, config.state_dir)
+    from slotcast_device.storage.token_key import open_token_key  # few devices have one
+
+    return DeviceIdentity(open_token_key(config, token))
 
 
 def load_identity(disk: Disk, state_dir: Path) -> DeviceIdentity | None:

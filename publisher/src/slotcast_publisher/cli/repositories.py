@@ -139,4 +139,9 @@ def _provision(
         "brokers": list(done.brokers),
         "certificate": str(done.certificate) if done.certificate else None,
     }
-    emit(json, fields, [f"Run: slotcast-device run --config {done.config}"])
+    enrol = f"slotcast-device enrol --config {done.config} --out FILE"
+    said = [
+        f"Run: slotcast-device run --config {done.config}",
+        f"Have its reports known as its own: {enrol}; here: slotcast devices enrol {repo} FILE",
+    ]
+    emit(json, fields, said)
