@@ -84,9 +84,9 @@ class TokenKey(ec.EllipticCurvePrivateKey):
         """It does not leave the token."""
         _refuse()
 
-    def private_bytes(self, encoding: Any, format: Any, encryption_algorithm: Any) -> bytes:  # noqa: A002 - the name in the class above
+    def private_bytes(self, *form: Any, **more: Any) -> bytes:
         """It does not leave the token."""
-        _refuse(encoding, format, encryption_algorithm)
+        _refuse(form, more)
 
     def __copy__(self) -> TokenKey:
         return self
