@@ -139,12 +139,12 @@ def publisher(connect: Connect, production_broker: Broker) -> Client:
     return connect(certificates_of(production_broker).publisher())
 
 
-@pytest.mark.parametrize("what", ["status", "metrics", "presence", "want"])
+@pytest.mark.parametrize("what", ["status", "metrics", "presence", "want", "renewal"])
 def test_a_device_writes_its_own_topics(device: Client, names: tuple[str, str], what: str) -> None:
     assert device.may_publish(TOPICS.device(names[0], what))
 
 
-@pytest.mark.parametrize("what", ["status", "metrics", "presence", "want"])
+@pytest.mark.parametrize("what", ["status", "metrics", "presence", "want", "renewal"])
 def test_a_device_cannot_write_on_the_topics_of_another(
     device: Client, names: tuple[str, str], what: str
 ) -> None:

@@ -18,12 +18,14 @@ from msgspec import inspect
 
 from slotcast_schemas import limits
 from slotcast_schemas.messages import (
+    Certificate,
     MapPart,
     Metrics,
     Notice,
     Offer,
     Presence,
     Release,
+    Renewal,
     Status,
     Want,
 )
@@ -208,6 +210,22 @@ def presence(**changes: Any) -> Presence:
     return Presence(**{**given, **changes})
 
 
+def renewal(**changes: Any) -> Renewal:
+    """Give a device's request for a certificate that ends later."""
+    given: dict[str, Any] = {"device": "cam-1", "request": b"request", "certificate": b"held"}
+    return Renewal(**{**given, **changes})
+
+
+def certificate(**changes: Any) -> Certificate:
+    """Give the answer to it."""
+    given: dict[str, Any] = {
+        "device": "cam-1",
+        "request": sha("request"),
+        "certificate": b"certificate",
+    }
+    return Certificate(**{**given, **changes})
+
+
 EXAMPLES: Final[Mapping[type[Message], Message]] = {
     type(message): message
     for message in (
@@ -219,6 +237,8 @@ EXAMPLES: Final[Mapping[type[Message], Message]] = {
         status(),
         metrics(),
         presence(),
+        renewal(),
+        certificate(),
     )
 }
 

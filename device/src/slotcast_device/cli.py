@@ -72,11 +72,27 @@ def _make_parser() -> argparse.ArgumentParser:
     enrol.add_argument("--out", type=Path, default=None, metavar="FILE", help="else it is printed")
     enrol.add_argument("--new-key", action="store_true", help="replace this device's key first")
     enrol.set_defaults(run="enrol")
+    _add_certificate_commands(commands, common)
     _add_request_commands(commands, common)
     files = commands.add_parser("files", help="units, recipes and examples that came with this")
     files.add_argument("--copy-to", type=Path, default=None, metavar="FOLDER")
     files.set_defaults(run="files", config=None, log="info")
     return parser
+
+
+def _add_certificate_commands(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
+) -> None:
+    certificate = commands.add_parser(
+        "certificate", help="ask for the certificate that brokers want, and install it"
+    )
+    parts = certificate.add_subparsers(required=True, metavar="WHAT")
+    request = parts.add_parser("request", parents=[common], help="ask for the next one")
+    request.add_argument("--out", type=Path, metavar="FILE", help="else it is printed")
+    request.set_defaults(run="certificate", do="request")
+    install = parts.add_parser("install", parents=[common], help="show this one from now on")
+    install.add_argument("file", type=Path, metavar="FILE")
+    install.set_defaults(run="certificate", do="install")
 
 
 def _add_request_commands(

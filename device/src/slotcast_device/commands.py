@@ -301,11 +301,23 @@ def write_enrolment_request(config: DeviceConfig, options: argparse.Namespace) -
     return OK
 
 
+def tend_certificate(config: DeviceConfig, options: argparse.Namespace) -> int:
+    """Ask for a certificate by hand, or install one."""
+    from slotcast_device import certificate_commands
+
+    commands = {
+        "request": certificate_commands.write_request,
+        "install": certificate_commands.install,
+    }
+    return commands[options.do](config, options)
+
+
 COMMANDS: Final[Mapping[str, Callable[[DeviceConfig, argparse.Namespace], int]]] = {
     "run": run_agent,
     "status": show_status,
     "check": check_device,
     "enrol": write_enrolment_request,
+    "certificate": tend_certificate,
     "ask": leave_request,
     "ping": ping_agent,
 }

@@ -34,6 +34,7 @@ from slotcast_device.runtime.importing import (
 from slotcast_device.runtime.users import short_name, this_user
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.broker_book import BrokerBook
+from slotcast_device.storage.client_certificates import ClientCertificates
 from slotcast_device.storage.content_key import describe_encryption_key
 from slotcast_device.storage.identity import KEY_FILE, KEY_MODE, load_own_identity
 from slotcast_device.storage.lock import is_locked
@@ -48,7 +49,7 @@ from slotcast_schemas.model_formats import LITERT
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from slotcast_device.config import DeviceConfig
+    from slotcast_device.config import BrokerConfig, DeviceConfig
     from slotcast_device.core.state import ModelState, SlotName
     from slotcast_schemas.messages.status import LinkStatus
 
@@ -304,9 +305,15 @@ def _check_brokers(config: DeviceConfig) -> list[Finding]:
     book = BrokerBook(config, OsDisk(), int(time.time()))
     return [
         Finding(tried.name, tried.passed, tried.detail)
-        for broker in config.values.brokers
+        for broker in _brokers_as_shown(config)
         for tried in try_broker(config, broker, book.of(broker.name))
     ]
+
+
+def _brokers_as_shown(config: DeviceConfig) -> list[BrokerConfig]:
+    """Give the brokers with the certificates that the agent would show them."""
+    certificates = ClientCertificates(config, OsDisk())
+    return [certificates.chosen(one, time.time(), 0.0) for one in config.values.brokers]
 
 
 def _broker_finding(link: LinkStatus | None) -> Finding:

@@ -20,6 +20,7 @@ from concurrent.futures import Executor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from slotcast_device.certificate_renewal import CertificateRenewal
 from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
@@ -36,6 +37,7 @@ from slotcast_device.reporting.log_format import FACTS
 from slotcast_device.runner import ModelRunner, unforeseen_error
 from slotcast_device.runtime.importing import has_hpke
 from slotcast_device.storage.broker_book import BrokerBook
+from slotcast_device.storage.client_certificates import ClientCertificates
 from slotcast_device.storage.content_key import load_encryption_key, make_encryption_key
 from slotcast_device.storage.identity import load_own_identity, make_identity
 from slotcast_schemas import wire
@@ -93,7 +95,11 @@ class DeviceShell:
         self._runners = {name: self._make_runner(name) for name in config.values.models}
         book = BrokerBook(config, self._disk, int(wall_clock()))
         session = secrets.token_hex(4)
-        self.connection = Connection(config, self._rng, self, book, session, wall_clock)
+        self._certificates = ClientCertificates(config, disk)
+        self.connection = Connection(
+            config, self._rng, self, book, session, wall_clock, self._certificates
+        )
+        self._renewal = CertificateRenewal(config, self._certificates, self.connection)
         self.reports = AgentReports(
             config,
             self._disk,
@@ -201,6 +207,7 @@ class DeviceShell:
             self._notices.ask_again_if_due(self.connection.link, now.mono_s)
         for runner in self._runners.values():
             runner.tick(now)
+        self._renewal.look(now)
         self._take_requests(now)
         self._glance_at_slots(now)
         self._watch_clock(now)
@@ -338,6 +345,8 @@ class DeviceShell:
                 self._runners[name].feed(ev.NoticeArrived(data), now)
             case DeviceTopic(device, "presence") if device == self._config.values.device:
                 self.connection.presence_came(data)
+            case DeviceTopic(device, "certificate") if device == self._config.values.device:
+                self._renewal.answered(data, now)
             case _:
                 _LOG.debug("nothing here is waiting for %s", topic)
 

@@ -121,8 +121,8 @@ class AlarmSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     certificate_left_days: Annotated[
         Days,
         Meta(
-            description="Likewise a certificate: of the brokers, the publisher's own, and of the CA"
-            " that devices' are signed with."
+            description="Likewise a certificate: of the brokers, the publisher's own, of devices"
+            " and of the CAs; and a list of revoked ones."
         ),
     ] = 30.0
     webhook: Annotated[Webhook, Meta(description="Where alarms are posted to.")] = Webhook()

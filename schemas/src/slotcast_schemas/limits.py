@@ -35,6 +35,12 @@ METRICS_MAX_BYTES: Final = 64 * KIB
 PRESENCE_MAX_BYTES: Final = 1 * KIB
 """The most bytes of a presence."""
 
+CERTIFICATE_MAX_BYTES: Final = 4 * KIB
+"""The most bytes of a certificate, or of a request for one. A usual one has 500."""
+
+RENEWAL_MAX_BYTES: Final = 10 * KIB
+"""The most bytes of a renewal of a certificate, and of its answer."""
+
 MAP_PART_MAX_BYTES: Final = 96 * KIB
 """The most bytes of a part of a chunk map: 64 KiB of digests, with room."""
 

@@ -30,6 +30,11 @@ _BYTES_BELOW_PREFIX: Final = 100
 _NUMBER_MAX_DIGITS: Final = 7
 """The most digits of a number in a topic; chunks have no more."""
 
+_DEVICE_WORDS: Final = frozenset(
+    ("status", "metrics", "presence", "want", "renewal", "certificate")
+)
+"""What may stand below a device's id."""
+
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 
 
@@ -64,7 +69,9 @@ class WantTopic:
 
 @dataclass(frozen=True, slots=True)
 class DeviceTopic:
-    """What a device says: `status`, `metrics`, `presence`, or `want`: what it misses."""
+    """What a device says: `status`, `metrics`, `presence`, `want` (what it misses), `renewal`; and
+    the `certificate` that it is answered with.
+    """
 
     device: str
     what: str
@@ -145,7 +152,7 @@ class Topics:
         return False
 
     def device(self, device: str, what: str) -> str:
-        """Give a device's `status`, `metrics`, `presence` or `want` topic; either may be `+`."""
+        """Give the topic of what a device says, or is told (`DeviceTopic`); either may be `+`."""
         return f"{self.prefix}/devices/{device}/{what}"
 
     def parse(self, topic: str) -> Topic | None:
@@ -161,8 +168,8 @@ class Topics:
                 return _payload_topic(payload, level, last)
             case ["models", model, "notice"] if re.match(MODEL_PATTERN, model):
                 return NoticeTopic(model)
-            case ["devices", device, ("status" | "metrics" | "presence" | "want") as what] if (
-                re.match(DEVICE_PATTERN, device)
+            case ["devices", device, what] if what in _DEVICE_WORDS and re.match(
+                DEVICE_PATTERN, device
             ):
                 return DeviceTopic(device, what)
         return None

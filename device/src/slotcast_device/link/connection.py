@@ -50,7 +50,7 @@ from slotcast_schemas.errors import (
 if TYPE_CHECKING:
     from slotcast_device.config import BrokerConfig, DeviceConfig
     from slotcast_device.core.transfer.broker_limits import Ending
-    from slotcast_device.link.listeners import Book, ConnectionListener
+    from slotcast_device.link.listeners import Book, Certificates, ConnectionListener
 
 _LOG: Final = logging.getLogger("slotcast.device")
 
@@ -73,6 +73,7 @@ class Connection:
         book: what is known of the brokers.
         session: what this run of the software calls itself in its presence.
         wall_clock: the time of day, in seconds since 1970.
+        certificates: which one a broker is shown; those of the configuration unless given.
 
     Attributes:
         link: the present connection; None while there is none.
@@ -89,12 +90,17 @@ class Connection:
         book: Book,
         session: str,
         wall_clock: Callable[[], float] = time.time,
+        certificates: Certificates | None = None,
     ) -> None:
         self._wall_clock = wall_clock
+        self._certificates = certificates
         self._config = config
         self._listener = listener
         self._book = book
         self._presence = OwnPresence(config, session, wall_clock)
+        # Not every broker lets a device have them, and most of its work goes on without.
+        own = config.topics.device(config.values.device, "certificate")
+        self._dispensable = (self._presence.topic, own)
         self._history = BrokerHistory(config, rng)
         self._next_s = 0.0
         self._up_since_s = 0.0
@@ -247,7 +253,7 @@ class Connection:
 
     def _connect(self) -> None:
         brokers = self._config.values.brokers
-        broker = brokers[self._broker_index % len(brokers)]
+        broker = self._with_certificate(brokers[self._broker_index % len(brokers)])
         self._metered = (0, 0)
         limits = self._book.of(broker.name)
         version, retained = self._history.way(broker, limits)
@@ -265,11 +271,40 @@ class Connection:
             )
             link.connect()
         except TransferFailed as exc:
+            if isinstance(exc, BrokerRefused):
+                self._was_not_let_in(broker)
             self._wait_after_loss(broker, exc)
             return
         self.link = link
         if self._history.shunned_until_s(broker.name):
             self._budget(link).tried_again(time.monotonic())
+
+    def _with_certificate(self, broker: BrokerConfig) -> BrokerConfig:
+        if self._certificates is None:
+            return broker
+        return self._certificates.chosen(broker, self._wall_clock(), time.monotonic())
+
+    def _was_not_let_in(self, broker: BrokerConfig) -> None:
+        if self._certificates is not None:
+            self._certificates.refused(broker, time.monotonic())
+
+    def _was_let_in(self, broker: BrokerConfig) -> None:
+        if self._certificates is None:
+            return
+        self._certificates.accepted(broker)
+        self.state.showed(self._certificates.in_use)
+
+    def connect_anew(self, why: str) -> None:
+        """Leave the broker and connect to it again at once."""
+        link = self.link
+        if link is None or not self.is_up:
+            return
+        _LOG.info("%s: %s; connecting anew", link.broker.name, why)
+        link.abandon()
+        self._earlier, self.link = self.traffic, None
+        self.is_up = False
+        self._listener.connection_lost()
+        self._next_s = time.monotonic()
 
     def _connection_made(self, link: Link) -> None:
         broker, accepted = link.broker, link.accepted
@@ -290,6 +325,7 @@ class Connection:
         )
         self._book.note(broker.name, limits, int(self._wall_clock()))
         _LOG.info("connected to %s (MQTT %s)", broker.name, link.version)
+        self._was_let_in(broker)
         self.state.connected(
             broker.name,
             link.version,
@@ -330,13 +366,13 @@ class Connection:
 
     def subscription_unanswered(self, filters: tuple[str, ...]) -> None:
         """Hand it on."""
-        if filters != (self._presence.topic,):
+        if not set(filters) <= set(self._dispensable):
             self._listener.subscription_unanswered(filters)
 
     def subscription_refused(self, refusal: Refusal) -> None:
         """Learn from it, and hand it on; with other brokers to go to, one that refuses is left."""
         link = self.link
-        if link is None or refusal.filter == self._presence.topic:
+        if link is None or refusal.filter in self._dispensable:
             return
         known = self._book.of(link.broker.name)
         learnt, may_work = after_refusal(known, refusal, link.held, may_be_quota=self._may_be_quota)
@@ -395,6 +431,7 @@ class Connection:
         elif isinstance(error, SHUNNED_FOR):
             asks_otherwise = False
         else:
+            self._was_not_let_in(link.broker)
             asks_otherwise = self._learn_from_hang_up(link)
         if asks_otherwise:
             self._ask_otherwise(link.broker, error)

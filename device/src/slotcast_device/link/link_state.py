@@ -12,6 +12,7 @@ from slotcast_schemas.messages.status import LinkStatus
 from slotcast_schemas.reasons import Reason
 
 if TYPE_CHECKING:
+    from slotcast_device.core.certificate_choice import HeldCertificate
     from slotcast_device.core.transfer.broker_limits import BrokerLimits
 
 CONNECTED: Final = Reason.CONNECTED
@@ -60,11 +61,21 @@ class LinkState:
         self.look(mono_s)
         self.status = msgspec.structs.replace(
             was,
+            certificate_serial=self.status.certificate_serial,
+            certificate_ends=self.status.certificate_ends,
             broker=broker[:_NAME_MAX_CHARS],
             protocol=protocol,
             since=was.since or wall_s,
             limits=limits.words(),
             left=self.status.left,
+        )
+
+    def showed(self, held: HeldCertificate | None) -> None:
+        """The broker let the device in by this certificate, or by none."""
+        self.status = msgspec.structs.replace(
+            self.status,
+            certificate_serial="" if held is None else held.serial,
+            certificate_ends=0 if held is None else max(0, int(held.ends_s)),
         )
 
     def left(self, broker: str, error: TransferFailed, until_s: float) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from slotcast_device.config import BrokerConfig
+    from slotcast_device.core.certificate_choice import HeldCertificate
     from slotcast_device.core.transfer.broker_limits import BrokerLimits, Refusal
     from slotcast_device.link.link import Link
 
@@ -73,3 +75,24 @@ class Book(Protocol):
             limits: what it is known to allow now.
             wall_s: Unix time in seconds.
         """
+
+
+class Certificates(Protocol):
+    """Which certificate a broker is shown."""
+
+    in_use: HeldCertificate | None
+
+    def chosen(self, broker: BrokerConfig, wall_s: float, mono_s: float) -> BrokerConfig:
+        """Give a broker's configuration with the certificate to show it now.
+
+        Args:
+            broker: as `device.toml` has it.
+            wall_s: the time of day, seconds since 1970.
+            mono_s: the time, for waits.
+        """
+
+    def refused(self, broker: BrokerConfig, mono_s: float) -> None:
+        """A broker that was reached did not let this device in."""
+
+    def accepted(self, broker: BrokerConfig) -> None:
+        """A broker let this device in."""

@@ -25,6 +25,9 @@ _COLLECTS: Final = frozenset({State.QUEUED, State.DOWNLOADING, State.DOWNLOADED,
 _AGENT_ACTS: Final = frozenset(State) - SETTLED - {State.QUEUED}
 """The states in which only a running agent goes on."""
 
+CERTIFICATE_SHOWN_S: Final = 30 * 86_400
+"""The seconds before a certificate's end from which on that is said."""
+
 
 def lines_of(
     status: Status, view: AgentView | None, *, is_running: bool, with_evidence: bool
@@ -42,6 +45,7 @@ def lines_of(
         f"  agent     {_describe_agent(view, status.time, is_running=is_running)}",
     ]
     lines += _describe_left(view)
+    lines += _describe_certificate(view, status.time)
     lines += _describe_clock(status)
     for model in status.models:
         lines += _describe_model(model, status.time, is_running=is_running)
@@ -67,6 +71,17 @@ def _describe_left(view: AgentView | None) -> Iterator[str]:
     """Say which brokers misbehaved, as far as the agent left it."""
     for said in () if view is None or view.link is None else view.link.left:
         yield f"  broker    left alone for a while: {said}"
+
+
+def _describe_certificate(view: AgentView | None, now_s: int) -> Iterator[str]:
+    """Say until when the device is let in, where that is not for long."""
+    link = None if view is None else view.link
+    if link is None or not link.certificate_ends:
+        return
+    left_s = link.certificate_ends - now_s
+    if left_s < CERTIFICATE_SHOWN_S:
+        said = "ended" if left_s <= 0 else f"ends in {duration(left_s)}"
+        yield f"  certificate {said}, at {moment(link.certificate_ends)}"
 
 
 def _describe_clock(status: Status) -> Iterator[str]:

@@ -5,6 +5,7 @@ request       a PKCS#10 or enrolment request, read strictly
 authorities   the certificate authorities of a repository, a file each
 record        which certificates were made, and which of them count no more
 desk          what the commands ask for, in an order that a power cut cannot break
+renewals      answers devices whose certificates end
 broker_files  what the broker reads
 broker_settings  its configuration: that of mosquitto/, at its place
 """

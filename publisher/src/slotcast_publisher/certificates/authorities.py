@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from slotcast_publisher.certificates.profiles import CLIENT, SERVER, Authority, make_authority
-from slotcast_publisher.durable import write_atomic
+from slotcast_publisher.durable import fsync_dir, storage_errors, write_atomic
 from slotcast_publisher.errors import KeyUnavailable, NotFound, RepositoryDamaged
 
 AUTHORITY_DAYS: Final = 3650
@@ -32,8 +32,8 @@ AUTHORITY_DAYS: Final = 3650
 KEY_MODE: Final = 0o600
 """The mode of every private key's file."""
 
-AuthorityName = Literal["devices", "publishers", "brokers"]
-"""Whom an authority vouches for."""
+AuthorityName = Literal["devices", "renewals", "publishers", "brokers"]
+"""Whom an authority vouches for; `renewals` are devices that had a certificate before."""
 
 Secret = Callable[[str], bytes | None]
 """Gives what encrypts and opens a key's file, told what it is for; None for no encryption."""
@@ -53,6 +53,8 @@ FOLDER: Final = Path("certificates")
 _PLACES: Final[Mapping[AuthorityName, _Place]] = {
     # Where `slotcast provision` has had it from the first.
     "devices": _Place("Slotcast devices", CLIENT, Path("devices", "ca")),
+    # Its key is where `slotcast serve` runs: it is replaced after a year at the latest.
+    "renewals": _Place("Slotcast renewals of devices", CLIENT, FOLDER / "renewals-ca", 365.0),
     "publishers": _Place("Slotcast publishers", CLIENT, FOLDER / "publishers-ca"),
     "brokers": _Place("Slotcast brokers", SERVER, FOLDER / "brokers-ca"),
 }
@@ -104,8 +106,18 @@ class Authorities:
             KeyUnavailable: its key is not here, or the passphrase is wrong.
             StorageFailed: it cannot be written.
         """
-        if self.certificate(name) is not None:
-            return self.open(name)
+        return self.make(name, now) if self.certificate(name) is None else self.open(name)
+
+    def make(self, name: AuthorityName, now: datetime) -> Authority:
+        """Make an authority with a new key, in place of one that is there.
+
+        Args:
+            name: which.
+            now: the time.
+
+        Raises:
+            StorageFailed: it cannot be written; do it again.
+        """
         place = _PLACES[name]
         made = make_authority(place.title, place.usage, days=place.days, now=now)
         # The certificate last: with it, the authority is there, and its key was durable before.
@@ -113,6 +125,18 @@ class Authorities:
         pem = made.certificate.public_bytes(Encoding.PEM)
         write_atomic(self.certificate_path(name), pem)
         return made
+
+    def remove(self, name: AuthorityName) -> None:
+        """Forget an authority, if there is one.
+
+        Raises:
+            StorageFailed: it cannot be removed.
+        """
+        for path in (self.certificate_path(name), self.key_path(name)):
+            with storage_errors(path):
+                if path.exists():
+                    path.unlink()
+                    fsync_dir(path.parent)
 
     def open(self, name: AuthorityName) -> Authority:
         """Give an authority that can sign.

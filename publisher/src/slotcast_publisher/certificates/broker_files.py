@@ -7,10 +7,11 @@ mosquitto/README.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -31,8 +32,17 @@ from slotcast_publisher.errors import RepositoryDamaged
 BROKER_FOLDER: Final = FOLDER / "broker"
 """Where the broker's files lie in a repository."""
 
-CLIENT_AUTHORITIES: Final[tuple[AuthorityName, ...]] = ("devices", "publishers")
-"""The authorities whose certificates a broker lets in, each at a listener of its own."""
+ListenerName = Literal["devices", "publishers"]
+"""The listeners of a broker."""
+
+LISTENERS: Final[Mapping[ListenerName, tuple[AuthorityName, ...]]] = {
+    "devices": ("devices", "renewals"),
+    "publishers": ("publishers",),
+}
+"""The authorities whose certificates each listener lets in; those that there are."""
+
+
+_PEM: Final = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----\n?", re.DOTALL)
 
 
 class BrokerFiles:
@@ -47,13 +57,13 @@ class BrokerFiles:
         self.certificate_path = self.folder / "server.crt"
         self.key_path = self.folder / "server.key"
 
-    def list_path(self, name: AuthorityName) -> Path:
-        """Give where the list of an authority's revoked certificates lies."""
-        return self.folder / f"{name}.crl"
+    def list_path(self, listener: ListenerName) -> Path:
+        """Give where the lists of revoked certificates lie that a listener reads."""
+        return self.folder / f"{listener}.crl"
 
-    def authority_path(self, name: AuthorityName) -> Path:
-        """Give where the broker's copy of an authority's certificate lies."""
-        return self.folder / f"{name}-ca.crt"
+    def authorities_path(self, listener: ListenerName) -> Path:
+        """Give where the certificates of the authorities lie that a listener believes."""
+        return self.folder / f"{listener}-ca.crt"
 
     def certificate(self) -> x509.Certificate | None:
         """Give the broker's certificate; None where there is none that its key belongs to.
@@ -89,28 +99,27 @@ class BrokerFiles:
             *(str(one) for one in names.get_values_for_type(x509.IPAddress)),
         )
 
-    def revocation_list(self, name: AuthorityName) -> x509.CertificateRevocationList | None:
-        """Give the list that the broker reads; None where there is none that can be read."""
+    def revocation_lists(self, listener: ListenerName) -> list[x509.CertificateRevocationList]:
+        """Give the lists that a listener reads; none where they cannot be read."""
         try:
-            return x509.load_pem_x509_crl(self.list_path(name).read_bytes())
+            data = self.list_path(listener).read_bytes()
+            return [x509.load_pem_x509_crl(part) for part in _PEM.findall(data)]
         except (OSError, ValueError):
-            return None
+            return []
+
+    def lists_end(self, listener: ListenerName) -> datetime | None:
+        """Give until when the first of a listener's lists counts; None where there is none."""
+        ends = (one.next_update_utc for one in self.revocation_lists(listener))
+        return min((end for end in ends if end is not None), default=None)
 
     def write_lists(
-        self,
-        authorities: Authorities,
-        record: CertificateRecord,
-        names: Sequence[AuthorityName] = CLIENT_AUTHORITIES,
-        *,
-        days: float,
-        now: datetime,
+        self, authorities: Authorities, record: CertificateRecord, *, days: float, now: datetime
     ) -> None:
         """Write whom the broker believes, and the lists of those that count no more.
 
         Args:
             authorities: who signs the lists: their keys are needed.
             record: what was revoked.
-            names: of which authorities.
             days: how long the lists count.
             now: the time.
 
@@ -118,18 +127,20 @@ class BrokerFiles:
             KeyUnavailable: an authority's key does not open.
             StorageFailed: they cannot be written.
         """
-        revoked = record.revoked().values()
-        for name in names:
-            authority = authorities.open(name)
-            serials = [
-                RevokedSerial(int(one.serial, 16), datetime.fromtimestamp(one.at, now.tzinfo))
-                for one in revoked
-                if one.authority == name
-            ]
-            made = make_revocation_list(authority, serials, days=days, now=now)
-            pem = authority.certificate.public_bytes(Encoding.PEM)
-            write_atomic(self.authority_path(name), pem)
-            write_atomic(self.list_path(name), made.public_bytes(Encoding.PEM))
+        revoked = [
+            RevokedSerial(int(one.serial, 16), datetime.fromtimestamp(one.at, now.tzinfo))
+            for one in record.revoked().values()
+        ]
+        for listener, names in LISTENERS.items():
+            there = [name for name in names if authorities.certificate(name) is not None]
+            signers = [authorities.open(name) for name in there]
+            # Each has all serials, which are unique: an authority's list counts for its own alone.
+            lists = [make_revocation_list(s, revoked, days=days, now=now) for s in signers]
+            pems = [signer.certificate.public_bytes(Encoding.PEM) for signer in signers]
+            # The lists first: an authority that is believed and has no list is one of nobody.
+            signed = [one.public_bytes(Encoding.PEM) for one in lists]
+            write_atomic(self.list_path(listener), b"".join(signed))
+            write_atomic(self.authorities_path(listener), b"".join(pems))
 
     def write_settings(self, place: BrokerPlace, prefix: str) -> None:
         """Write Mosquitto's configuration and access files.
@@ -144,17 +155,8 @@ class BrokerFiles:
         for name, data in broker_settings(place, prefix).items():
             write_atomic(self.folder / name, data, mode=0o600)
 
-    def missing_in_list(self, record: CertificateRecord, name: AuthorityName) -> list[str]:
-        """Give the serial numbers that are revoked, and that the broker is not told of yet.
-
-        Args:
-            record: what was revoked.
-            name: of which authority.
-        """
-        found = self.revocation_list(name)
-        listed = {f"{one.serial_number:x}" for one in found} if found is not None else set()
-        return [
-            one.serial
-            for one in record.revoked().values()
-            if one.authority == name and one.serial not in listed
-        ]
+    def untold(self, record: CertificateRecord) -> list[str]:
+        """Give the serial numbers that are revoked, and that the broker is not told of yet."""
+        lists = [one for listener in LISTENERS for one in self.revocation_lists(listener)]
+        listed = {f"{entry.serial_number:x}" for one in lists for entry in one}
+        return [serial for serial in record.revoked() if serial not in listed]

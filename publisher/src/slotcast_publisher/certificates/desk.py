@@ -27,8 +27,14 @@ from slotcast_publisher.certificates.authorities import (
     read_key,
     write_key,
 )
-from slotcast_publisher.certificates.broker_files import CLIENT_AUTHORITIES, BrokerFiles
-from slotcast_publisher.certificates.profiles import PublicKey, issue_client, issue_server
+from slotcast_publisher.certificates.broker_files import LISTENERS, BrokerFiles
+from slotcast_publisher.certificates.profiles import (
+    PublicKey,
+    is_issued_by,
+    issue_client,
+    issue_server,
+    life_of,
+)
 from slotcast_publisher.certificates.record import (
     CertificateRecord,
     How,
@@ -284,6 +290,39 @@ class CertificateDesk:
         folder = self._repo / FOLDER / "publishers"
         return folder / f"{label}.pem", folder / f"{label}.key"
 
+    # --- renewals -----------------------------------------------------------------------------
+
+    @property
+    def allows_renewals(self) -> bool:
+        """Whether devices may renew their certificates by themselves."""
+        return self.authorities.certificate("renewals") is not None
+
+    def allow_renewals(self, *, replace: bool = False) -> bool:
+        """Make the authority of renewals, whose key is where `slotcast serve` runs.
+
+        Args:
+            replace: make a new one in place of one that is there: the broker then believes none of
+                the certificates of before, and devices go back to those that they had first.
+
+        Returns:
+            Whether it is a new one.
+
+        Raises:
+            NotFound: `init` was not run.
+        """
+        with self._changing():
+            is_new = replace or self.authorities.certificate("renewals") is None
+            if is_new:
+                self.authorities.make("renewals", self._now())
+            self._write_lists(LIST_DAYS)
+        return is_new
+
+    def end_renewals(self) -> None:
+        """Forget the authority of renewals; the broker believes none of its certificates."""
+        with self._changing():
+            self.authorities.remove("renewals")
+            self._write_lists(LIST_DAYS)
+
     # --- who has what, and who no more --------------------------------------------------------
 
     def name_of(self, certificate: x509.Certificate) -> str:
@@ -325,7 +364,7 @@ class CertificateDesk:
                 f"no certificate of {word!r:.80} was made here: expected a device's id, a"
                 " publisher's name, or a serial number as `slotcast certificates list` shows them"
             )
-        clients = [one for one in found if one.authority in CLIENT_AUTHORITIES]
+        clients = [one for one in found if one.authority != "brokers"]
         if not clients:
             raise UsageError(
                 "devices look up no list for the broker's certificate: `slotcast certificates"
@@ -344,31 +383,75 @@ class CertificateDesk:
         self._note(made, "devices", device, how)
         return made
 
+    def renew_device(
+        self, device: str, public_key: PublicKey, *, days: float, ends_before: datetime
+    ) -> x509.Certificate:
+        """Give a device another certificate for its key: the last one that was, if that is fresh.
+
+        Fresh is one with more than half of its life to come, so that whoever asks again and again
+        is given the same one, and nothing grows.
+
+        Args:
+            device: the device's id.
+            public_key: the key of the certificate that it has.
+            days: how long a new one counts.
+            ends_before: when the one that it has ends: what is given ends later.
+
+        Raises:
+            NotFound: there is no authority of renewals.
+            KeyUnavailable: its key does not open.
+        """
+        with self._changing():
+            now = self._now()
+            known = self._last_renewal(device, key_id(public_key))
+            if known is not None:
+                is_fresh = now < known.not_valid_before_utc + life_of(known) / 2
+                if is_fresh and known.not_valid_after_utc > ends_before:
+                    return known
+            authority = self.authorities.open("renewals")
+            uri = f"urn:slotcast:device:{device}"
+            made = issue_client(authority, device, uri, public_key, days=days, now=now)
+            issued = self._note(made, "renewals", device, "renewal")
+            self.record.set_last_renewal(issued, made)
+            return made
+
+    def _last_renewal(self, device: str, key: str) -> x509.Certificate | None:
+        """Give the last renewal of a device, if it is for this key and counts."""
+        found = self.record.last_renewal(device)
+        if found is None or found.key != key or found.serial in self.record.revoked():
+            return None
+        certificate = x509.load_der_x509_certificate(found.certificate)
+        issuer = self.authorities.certificate("renewals")
+        return certificate if is_issued_by(certificate, issuer) else None
+
     def _of_other_keys(self, device: str, key: PublicKey) -> list[Issued]:
         revoked, now_s, own = self.record.revoked(), self._now().timestamp(), key_id(key)
         return [
             one
             for one in self.record.all()
-            if (one.authority, one.name) == ("devices", device)
+            if one.authority in LISTENERS["devices"]
+            and one.name == device
             and one.ends > now_s
             and one.serial not in revoked
             and one.key != own
         ]
 
-    def _note(self, made: x509.Certificate, authority: AuthorityName, name: str, how: How) -> None:
+    def _note(
+        self, made: x509.Certificate, authority: AuthorityName, name: str, how: How
+    ) -> Issued:
         key = made.public_key()
         assert isinstance(key, PublicKey)  # noqa: S101 - it is the key that was checked
-        self.record.add(
-            Issued(
-                serial=serial_of(made),
-                authority=authority,
-                name=name,
-                key=key_id(key),
-                starts=int(made.not_valid_before_utc.timestamp()),
-                ends=int(made.not_valid_after_utc.timestamp()),
-                how=how,
-            )
+        issued = Issued(
+            serial=serial_of(made),
+            authority=authority,
+            name=name,
+            key=key_id(key),
+            starts=int(made.not_valid_before_utc.timestamp()),
+            ends=int(made.not_valid_after_utc.timestamp()),
+            how=how,
         )
+        self.record.add(issued)
+        return issued
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:

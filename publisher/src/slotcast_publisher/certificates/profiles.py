@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -150,6 +151,22 @@ def make_revocation_list(
         entry = x509.RevokedCertificateBuilder().serial_number(one.serial)
         builder = builder.add_revoked_certificate(entry.revocation_date(one.at).build())
     return builder.sign(authority.key, hashes.SHA256())
+
+
+def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate | None) -> bool:
+    """Say whether an authority signed a certificate; of its time and its use nothing is said."""
+    if issuer is None:
+        return False
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def life_of(certificate: x509.Certificate) -> timedelta:
+    """Give how long a certificate counts, from its beginning to its end."""
+    return certificate.not_valid_after_utc - certificate.not_valid_before_utc
 
 
 def common_name(name: x509.Name) -> str | None:

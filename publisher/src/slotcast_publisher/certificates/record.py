@@ -41,6 +41,8 @@ class Issued(msgspec.Struct, frozen=True, kw_only=True):
         name: the device's id; of a publisher, what people call it.
         key: the SHA-256 of its public key, in hexadecimal.
         how: what it was made by.
+        certificate: the certificate itself, in DER, where it may have to be given again:
+            of the last renewal of each device.
     """
 
     format: Literal["slotcast-issued/1"] = "slotcast-issued/1"
@@ -51,6 +53,7 @@ class Issued(msgspec.Struct, frozen=True, kw_only=True):
     starts: int
     ends: int
     how: How
+    certificate: bytes = b""
 
 
 class Revoked(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +100,7 @@ class CertificateRecord:
     def __init__(self, repo: Path) -> None:
         self._issued = repo / FOLDER / "issued"
         self._revoked = repo / FOLDER / "revoked.json"
+        self._renewed = repo / FOLDER / "renewed"
 
     def add(self, issued: Issued) -> None:
         """Write down a certificate, before anybody is given it.
@@ -112,7 +116,9 @@ class CertificateRecord:
         Raises:
             RepositoryDamaged: its file is not what this software writes.
         """
-        path = self._issued / f"{serial}.json"
+        return self._read(self._issued / f"{serial}.json")
+
+    def _read(self, path: Path) -> Issued | None:
         try:
             return msgspec.json.decode(path.read_bytes(), type=Issued)
         except FileNotFoundError:
@@ -126,8 +132,30 @@ class CertificateRecord:
         Raises:
             RepositoryDamaged: a file is not what this software writes.
         """
-        found = (self.find(serial) for serial in self._serials())
+        found = (self._read(path) for path in _files(self._issued))
         return sorted((one for one in found if one), key=lambda i: (i.authority, i.name, i.ends))
+
+    def set_last_renewal(self, issued: Issued, certificate: x509.Certificate) -> None:
+        """Keep a device's last renewal, to give it again to a device that did not get it.
+
+        Args:
+            issued: what is known of it; `add` was called before.
+            certificate: the certificate.
+
+        Raises:
+            StorageFailed: it cannot be written.
+        """
+        der = certificate.public_bytes(Encoding.DER)
+        kept = msgspec.structs.replace(issued, certificate=der)
+        write_atomic(self._renewed / f"{issued.name}.json", _pretty(kept))
+
+    def last_renewal(self, device: str) -> Issued | None:
+        """Give a device's last renewal, with the certificate; None where there was none.
+
+        Raises:
+            RepositoryDamaged: its file is not what this software writes.
+        """
+        return self._read(self._renewed / f"{device}.json")
 
     def revoked(self) -> dict[str, Revoked]:
         """Give what counts no more, by serial number.
@@ -169,6 +197,19 @@ class CertificateRecord:
             self._write_revoked([*known.values(), *new])
         return new
 
+    def last_of_devices(self) -> dict[str, Issued]:
+        """Give of each device the certificate that ends last; those that count no more left out.
+
+        Raises:
+            RepositoryDamaged: a file is not what this software writes.
+        """
+        revoked, last = self.revoked(), dict[str, Issued]()
+        for one in self.all():
+            is_devices = one.authority in {"devices", "renewals"} and one.serial not in revoked
+            if is_devices and (one.name not in last or one.ends > last[one.name].ends):
+                last[one.name] = one
+        return last
+
     def forget_expired(self, now_s: float) -> None:
         """Drop what ended more than `KEPT_S` ago.
 
@@ -182,21 +223,27 @@ class CertificateRecord:
         kept = [one for one in known if one.ends > now_s - KEPT_S]
         if len(kept) < len(known):
             self._write_revoked(kept)
-        gone = [one.serial for one in self.all() if one.ends <= now_s - KEPT_S]
-        with storage_errors(self._issued):
-            for serial in gone:
-                (self._issued / f"{serial}.json").unlink(missing_ok=True)
-            if gone:
-                fsync_dir(self._issued)
+        for folder in (self._issued, self._renewed):
+            gone = [path for path in _files(folder) if self._is_over(path, now_s)]
+            with storage_errors(folder):
+                for path in gone:
+                    path.unlink(missing_ok=True)
+                if gone:
+                    fsync_dir(folder)
+
+    def _is_over(self, path: Path, now_s: float) -> bool:
+        found = self._read(path)
+        return found is not None and found.ends <= now_s - KEPT_S
 
     def _write_revoked(self, revoked: Sequence[Revoked]) -> None:
         write_atomic(self._revoked, _pretty(_RevokedFile(revoked=tuple(revoked))))
 
-    def _serials(self) -> Iterator[str]:
-        if self._issued.is_dir():
-            for path in self._issued.iterdir():
-                if path.suffix == ".json" and not path.name.startswith("."):
-                    yield path.stem
+
+def _files(folder: Path) -> Iterator[Path]:
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if path.suffix == ".json" and not path.name.startswith("."):
+                yield path
 
 
 def _pretty(struct: msgspec.Struct) -> bytes:

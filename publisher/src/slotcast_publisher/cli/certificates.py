@@ -10,7 +10,7 @@ import msgspec
 import typer
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from slotcast_publisher.certificates.broker_files import CLIENT_AUTHORITIES
+from slotcast_publisher.certificates.broker_files import LISTENERS
 from slotcast_publisher.certificates.broker_settings import BrokerPlace
 from slotcast_publisher.certificates.desk import (
     BROKER_DAYS,
@@ -51,6 +51,7 @@ def register(app: typer.Typer) -> None:
     group.command("init")(_init)
     group.command("sign")(_sign)
     group.command("publisher")(_publisher)
+    group.command("renewals")(_renewals)
     group.command("list")(_list)
     group.command("revoke")(_revoke)
     group.command("renew")(_renew)
@@ -164,6 +165,27 @@ def _publisher(
     emit(json, fields, [f"{name}: {certificate} and {key}", settings])
 
 
+def _renewals(
+    repo: Repo,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Make a new authority: after a theft of its key.")
+    ] = False,
+    off: Annotated[bool, typer.Option("--off", help="Let devices renew nothing any more.")] = False,
+    json: Json = False,
+) -> None:
+    """Let devices renew their certificates through `slotcast serve`, by an authority of its own."""
+    if replace and off:
+        raise UsageError("--replace and --off contradict each other")
+    desk = _desk(repo)
+    if off:
+        desk.end_renewals()
+        emit(json, {"renewals": False, "made": False}, ["Devices renew nothing", _TELL_BROKER])
+        return
+    is_new = desk.allow_renewals(replace=replace)
+    lines = ["Devices renew their certificates through `slotcast serve`: start it again"]
+    emit(json, {"renewals": True, "made": is_new}, [*lines, _TELL_BROKER])
+
+
 def _list(
     repo: Repo,
     all_: Annotated[bool, typer.Option("--all", help="Those that have expired, too.")] = False,
@@ -173,14 +195,8 @@ def _list(
     desk = _desk(repo)
     now_s = datetime.now(UTC).timestamp()
     entries = [one for one in desk.entries() if all_ or one.issued.ends > now_s]
-    lists = {
-        name: found.next_update_utc
-        for name in CLIENT_AUTHORITIES
-        if (found := desk.broker.revocation_list(name)) is not None
-    }
-    untold = [
-        s for name in CLIENT_AUTHORITIES for s in desk.broker.missing_in_list(desk.record, name)
-    ]
+    lists = {name: desk.broker.lists_end(name) for name in LISTENERS}
+    untold = desk.broker.untold(desk.record)
     fields = {
         "certificates": [_entry_fields(one, now_s) for one in entries],
         "lists": {name: until.isoformat() if until else None for name, until in lists.items()},
@@ -236,8 +252,7 @@ def _refresh(repo: Repo, list_days: ListDays = LIST_DAYS, json: Json = False) ->
     """Date the lists of revoked certificates anew: past its end, a list shuts everybody out."""
     desk = _desk(repo)
     desk.refresh(list_days=list_days)
-    lists = {name: desk.broker.revocation_list(name) for name in CLIENT_AUTHORITIES}
-    ends = {name: made.next_update_utc for name, made in lists.items() if made is not None}
+    ends = {name: desk.broker.lists_end(name) for name in LISTENERS}
     fields = {"lists": {name: end.isoformat() if end else None for name, end in ends.items()}}
     lines = [f"list of {name}: until {_day(end)}" for name, end in ends.items() if end]
     emit(json, fields, [*lines, _TELL_BROKER])
@@ -265,7 +280,7 @@ def _entry_fields(entry: Entry, now_s: float) -> dict[str, Any]:
         "until": issued.ends,
         "by": issued.how,
         "key": issued.key,
-        "expired": issued.ends <= now_s,
+        "has_ended": issued.ends <= now_s,
         "revoked": entry.revoked.at if entry.revoked else None,
     }
 
@@ -273,7 +288,7 @@ def _entry_fields(entry: Entry, now_s: float) -> dict[str, Any]:
 def _entry_line(entry: Entry, now_s: float) -> str:
     issued = entry.issued
     end = datetime.fromtimestamp(issued.ends, UTC)
-    word = "expired" if issued.ends <= now_s else "until"
+    word = "ended" if issued.ends <= now_s else "until"
     revoked = ""
     if entry.revoked:
         revoked = f", revoked {_day(datetime.fromtimestamp(entry.revoked.at, UTC))}"

@@ -17,6 +17,8 @@ from typing import Final
 
 import msgspec
 
+from slotcast_publisher.certificates.desk import open_desk
+from slotcast_publisher.certificates.renewals import RenewalOffice
 from slotcast_publisher.delivery.broker_delivery import BrokerDelivery
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.broker_health import BrokerHealth
@@ -27,6 +29,7 @@ from slotcast_publisher.serve.listener import Listener
 from slotcast_publisher.serve.log import Say
 from slotcast_publisher.serve.notices import AnnounceTimes, NoticeKind
 from slotcast_publisher.serve.rechecks import Rechecks
+from slotcast_publisher.serve.renewals import Renewals
 from slotcast_publisher.serve.session import Session
 from slotcast_publisher.serve.wants import WantBounds
 from slotcast_publisher.settings import Broker
@@ -111,6 +114,19 @@ class Service:
             say,
             every_s=repo.settings.serve.recheck_days * DAY_S,
         )
+        desk = open_desk(repo.path, repo.ring)
+        self._renewals = [
+            Renewals(
+                broker,
+                repo.path,
+                repo.topics,
+                RenewalOffice(desk),
+                say,
+                random.Random(rng.random()),  # noqa: S311 - jitter, not secrets
+            )
+            for broker in brokers
+            if desk.allows_renewals
+        ]
         self._companion = companion
         self._listeners = [
             Listener(broker, repo.path, companion, say, random.Random(rng.random()))  # noqa: S311
@@ -150,6 +166,7 @@ class Service:
         """What runs at the same time, by names of threads."""
         jobs = [(session.name, session.run) for session in self._sessions]
         jobs += [(f"listen {listener.name}", listener.run) for listener in self._listeners]
+        jobs += [(f"renew {renewals.name}", renewals.run) for renewals in self._renewals]
         return [*jobs, ("tidy", self._tidy), ("recheck", self._rechecks.run)]
 
     def _tidy(self, stop: threading.Event) -> None:

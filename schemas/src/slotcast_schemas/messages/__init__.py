@@ -7,21 +7,24 @@ from slotcast_schemas.messages.notice import Notice
 from slotcast_schemas.messages.offer import Offer
 from slotcast_schemas.messages.presence import Presence
 from slotcast_schemas.messages.release import Release
+from slotcast_schemas.messages.renewal import Certificate, Renewal
 from slotcast_schemas.messages.status import Status
 from slotcast_schemas.messages.want import Want
 
-ALL = (Notice, Release, Offer, MapPart, Want, Status, Metrics, Presence)
+ALL = (Notice, Release, Offer, MapPart, Want, Status, Metrics, Presence, Renewal, Certificate)
 
 make_decoders(*ALL)
 
 __all__ = [
     "ALL",
+    "Certificate",
     "MapPart",
     "Metrics",
     "Notice",
     "Offer",
     "Presence",
     "Release",
+    "Renewal",
     "Status",
     "Want",
 ]

@@ -175,6 +175,8 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     the broker was found not to allow, `left` which brokers misbehaved and are left alone for a
     while, each with the word for it. `received_bytes` came since the agent's start, over all
     brokers and with MQTT's own bytes, and `useless_bytes` of them were wanted by nobody.
+    `certificate_serial`, in hexadecimal, and `certificate_ends` are of the certificate that the
+    device shows its broker; empty and 0 where it shows none.
     """
 
     broker: ShortText = ""
@@ -186,6 +188,8 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     left: Annotated[tuple[ShortText, ...], Meta(max_length=16)] = ()
     received_bytes: Count = 0
     useless_bytes: Count = 0
+    certificate_serial: ShortText = ""
+    certificate_ends: UnixTime = 0
 
 
 class Status(Message, frozen=True, kw_only=True, tag_field="kind", tag="status"):

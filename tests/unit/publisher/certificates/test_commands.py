@@ -58,6 +58,9 @@ def test_a_life_from_the_first_command_to_the_last(folder: Path, request_file: P
     assert listed["untold"] == []
     assert run("renew", folder, "--new-key")["hosts"] == ["localhost"]
     assert set(run("refresh", folder)["lists"]) == {"devices", "publishers"}
+    assert run("renewals", folder)["made"]
+    assert not run("renewals", folder)["made"]
+    assert not run("renewals", folder, "--off")["renewals"]
 
 
 def test_a_person_is_told_who_and_until_when_and_what_is_left_to_do(

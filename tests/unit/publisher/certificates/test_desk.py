@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from slotcast_publisher import durable
 from slotcast_publisher.certificates import authorities, broker_files, desk, record
 from slotcast_publisher.certificates.authorities import AuthorityName
-from slotcast_publisher.certificates.broker_files import CLIENT_AUTHORITIES
+from slotcast_publisher.certificates.broker_files import LISTENERS
 from slotcast_publisher.certificates.desk import PUBLISHER_USER, CertificateDesk
 from slotcast_publisher.certificates.profiles import common_name
 from slotcast_publisher.certificates.record import KEPT_S, serial_of
@@ -57,9 +57,9 @@ def key_of() -> ed25519.Ed25519PrivateKey:
 
 
 def listed(made: CertificateDesk) -> set[int]:
-    found = made.broker.revocation_list("devices")
-    assert found is not None
-    return {one.serial_number for one in found}
+    lists = made.broker.revocation_lists("devices")
+    assert lists
+    return {one.serial_number for found in lists for one in found}
 
 
 # --- what is in a certificate ---------------------------------------------------------------------
@@ -222,9 +222,7 @@ def test_a_list_is_dated_anew_and_stays_as_long(made: CertificateDesk, clock: Cl
     made.revoke("cam-1")
     clock.now += timedelta(days=20)
     made.refresh(list_days=30)
-    found = made.broker.revocation_list("devices")
-    assert found is not None
-    assert found.next_update_utc == clock.now + timedelta(days=30)
+    assert made.broker.lists_end("devices") == clock.now + timedelta(days=30)
     assert listed(made) == {certificate.serial_number}
 
 
@@ -330,8 +328,8 @@ def test_init_is_finished_by_the_next_run_wherever_it_was_cut(tmp_path: Path, cl
     for made in left:
         made.init(["localhost"])
         assert made.broker.certificate() is not None
-        for name in CLIENT_AUTHORITIES:
-            assert made.broker.revocation_list(name) is not None
+        for listener in LISTENERS:
+            assert len(made.broker.revocation_lists(listener)) == 1
 
 
 def test_no_certificate_is_with_anybody_that_is_not_in_the_record(
@@ -357,11 +355,11 @@ def test_a_revocation_that_was_cut_counts_or_is_still_to_be_done_and_never_comes
     assert len(left) == 5
     for made in left:
         counts = any(entry.revoked for entry in made.entries())
-        untold = made.broker.missing_in_list(made.record, "devices")
+        untold = made.broker.untold(made.record)
         assert not listed(made) or counts
         made.refresh()
         assert bool(listed(made)) == counts
-        assert not made.broker.missing_in_list(made.record, "devices")
+        assert not made.broker.untold(made.record)
         assert not untold or counts
     assert [any(entry.revoked for entry in made.entries()) for made in left] == [
         False, True, True, True, True,

@@ -6,8 +6,10 @@ of a hundred thousand that are well, none is read.
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -18,12 +20,14 @@ from cryptography import x509
 from sqlalchemy import Connection, and_, func, or_, select
 
 from slotcast_publisher.alarm_settings import AlarmSettings
-from slotcast_publisher.certificates.authorities import AuthorityName
 from slotcast_publisher.certificates.broker_files import (
     BROKER_FOLDER,
-    CLIENT_AUTHORITIES,
+    LISTENERS,
     BrokerFiles,
+    ListenerName,
 )
+from slotcast_publisher.certificates.profiles import common_name
+from slotcast_publisher.certificates.record import CertificateRecord
 from slotcast_publisher.fleet.alarms import rules
 from slotcast_publisher.fleet.alarms.facts import (
     DeviceFacts,
@@ -221,6 +225,7 @@ def certificates(repo: Path, brokers: Sequence[Broker]) -> Iterator[Expiring]:
     """
     files = {
         repo / "devices" / "ca.pem": "the CA of devices",
+        repo / "certificates" / "renewals-ca.pem": "the CA that devices' renewals are signed with",
         repo / "certificates" / "publishers-ca.pem": "the CA of publishers",
         repo / "certificates" / "brokers-ca.pem": "the CA of brokers",
         repo / BROKER_FOLDER / "server.crt": "the broker's certificate",
@@ -231,20 +236,35 @@ def certificates(repo: Path, brokers: Sequence[Broker]) -> Iterator[Expiring]:
                 files.setdefault(repo / path, f"{what} for {broker.address.name}")
     for file, what in files.items():
         yield from _in_file(file, f"{what} ({file.name})")
-    for name in CLIENT_AUTHORITIES:
-        yield from _list_of(BrokerFiles(repo), name)
+    yield from _of_devices(repo)
+    for listener in LISTENERS:
+        yield from _lists_of(BrokerFiles(repo), listener)
     for broker in brokers:
         yield from _shown_by(broker, repo)
 
 
-def _list_of(files: BrokerFiles, name: AuthorityName) -> Iterator[Expiring]:
-    """Give until when a list of revoked certificates counts: past it, nobody is let in."""
-    found = files.revocation_list(name)
-    if found is None or found.next_update_utc is None:
-        return
-    life_s = (found.next_update_utc - found.last_update_utc).total_seconds()
-    title = f"the list of revoked certificates of {name} ({files.list_path(name).name})"
-    yield Expiring(title, found.next_update_utc.timestamp(), life_s)
+def _of_devices(repo: Path) -> Iterator[Expiring]:
+    """Give the devices whose last certificate is in the second half of its life, or over."""
+    try:
+        found = CertificateRecord(repo).last_of_devices().values()
+    except SlotcastError:
+        return  # whoever makes certificates says so
+    now_s = time.time()
+    for one in itertools.islice((i for i in found if now_s > (i.starts + i.ends) / 2), DEVICES_MAX):
+        yield Expiring(f"the certificate of device {one.name}", one.ends, one.ends - one.starts)
+
+
+def _lists_of(files: BrokerFiles, listener: ListenerName) -> Iterator[Expiring]:
+    """Give until when lists of revoked certificates count: past it, nobody is let in."""
+    for found in files.revocation_lists(listener):
+        if found.next_update_utc is not None:
+            life_s = (found.next_update_utc - found.last_update_utc).total_seconds()
+            title = f"the list of revoked certificates of {listener} (signed by {_name(found)})"
+            yield Expiring(title, found.next_update_utc.timestamp(), life_s)
+
+
+def _name(found: x509.CertificateRevocationList) -> str:
+    return common_name(found.issuer) or "nobody"
 
 
 def _in_file(path: Path, name: str) -> Iterator[Expiring]:

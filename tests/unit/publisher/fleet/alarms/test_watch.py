@@ -9,15 +9,17 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import delete, select, update
 
 from slotcast_publisher.alarm_settings import AlarmSettings, Webhook
-from slotcast_publisher.certificates.desk import open_desk
+from slotcast_publisher.certificates.desk import CertificateDesk, open_desk
 from slotcast_publisher.fleet.alarms import gather, store
 from slotcast_publisher.fleet.alarms.board import Alarm
 from slotcast_publisher.fleet.alarms.facts import PausedRollout, ReleaseFacts
@@ -335,11 +337,27 @@ def test_the_lists_that_a_broker_reads_and_its_own_certificate_have_an_end(
         "the CA of publishers (publishers-ca.pem)",
         "the CA of brokers (brokers-ca.pem)",
         "the broker's certificate (server.crt)",
-        "the list of revoked certificates of devices (devices.crl)",
-        "the list of revoked certificates of publishers (publishers.crl)",
+        "the list of revoked certificates of devices (signed by Slotcast devices)",
+        "the list of revoked certificates of publishers (signed by Slotcast publishers)",
     }
     lives = [round(one.life_s / DAY_S) for name, one in found.items() if "CA of" not in name]
     assert lives == [200, 20, 20]
+
+
+def test_a_device_whose_last_certificate_ends_soon_is_named_and_no_other(
+    repo: Repository,
+) -> None:
+    now = datetime.now(UTC)
+    past = CertificateDesk(repo.path, repo.ring.secret, lambda: now - timedelta(days=80))
+    past.init(["localhost"])
+    keys = [Ed25519PrivateKey.generate().public_key() for _ in range(4)]
+    for name, key in zip(("ends", "renewed", "fresh", "revoked"), keys, strict=True):
+        past.issue_device(name, key, days=1000 if name == "fresh" else 90, how="sign")
+    open_desk(repo.path, repo.ring).issue_device("renewed", keys[1], days=90, how="sign")
+    past.revoke("revoked")
+    found = [one for one in gather.certificates(repo.path, []) if "device " in one.name]
+    assert [one.name for one in found] == ["the certificate of device ends"]
+    assert round((found[0].expires_s - now.timestamp()) / DAY_S) == 10
 
 
 def test_the_certificate_that_a_broker_shows_is_looked_at(tmp_path: Path) -> None:

@@ -1,0 +1,70 @@
+"""`slotcast-device certificate`: ask for one by hand, and install what came."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from slotcast_device.exit_codes import OK
+from slotcast_device.storage import x509_files
+from slotcast_device.storage.client_certificates import FILE_MAX_BYTES, ClientCertificates
+from slotcast_device.storage.disk import storage_errors
+from slotcast_device.storage.os_disk import OsDisk
+from slotcast_device.storage.state_modes import make_closed
+from slotcast_schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+    from slotcast_device.config import DeviceConfig
+
+_AGENT_TAKES_S: Final = 10
+
+
+def write_request(config: DeviceConfig, options: argparse.Namespace) -> int:
+    """Write a PKCS#10 request by the key that `device.toml` names for a broker."""
+    pem = ClientCertificates(config, OsDisk()).request_by_hand()
+    if options.out is None:
+        sys.stdout.write(pem.decode())
+        return OK
+    OsDisk().write_atomic(options.out.absolute(), pem)
+    sys.stdout.write(
+        f"{options.out}: the request of {config.values.device}; at the publisher:"
+        " slotcast certificates sign REPO FILE\n"
+    )
+    return OK
+
+
+def install(config: DeviceConfig, options: argparse.Namespace) -> int:
+    """Keep a certificate as the one to be shown next; a running agent takes it at once.
+
+    Raises:
+        UsageError: it is of another device or key, not for clients, or has ended.
+        StorageFailed: it cannot be written.
+    """
+    data = _read(options.file)
+    with storage_errors(f"make {config.state_dir}"):
+        make_closed(config.state_dir)
+    certificates = ClientCertificates(config, OsDisk())
+    new = certificates.install(data, str(options.file), time.time())
+    end = datetime.fromtimestamp(new.ends_s, UTC)
+    sys.stdout.write(
+        f"{config.values.device}: serial {new.serial}, until {end:%Y-%m-%d %H:%M} UTC; a running"
+        f" agent connects anew with it within {_AGENT_TAKES_S} seconds, and goes back to what it"
+        " had if the broker refuses it\n"
+    )
+    return OK
+
+
+def _read(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise UsageError(f"could not read {path}: {exc.strerror}") from exc
+    if len(data) > FILE_MAX_BYTES:
+        raise UsageError(f"{path}: expected at most {FILE_MAX_BYTES} bytes, got {len(data)}")
+    x509_files.to_pem(data, str(path))
+    return data
