@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +12,11 @@ from slotcast_publisher.cli.common import Json, emit, open_repository
 from slotcast_publisher.delivery.broker_connect import fetch_retained, open_link
 from slotcast_publisher.delivery.publish import brokers_of
 from slotcast_publisher.errors import NotFound
-from slotcast_publisher.inspection import fields_of, inspect_notice, lines_of
+from slotcast_publisher.inspection import Inspection, fields_of, inspect_notice, lines_of
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import FILE_NAME, Broker
 from slotcast_publisher.store import check_model_name
+from slotcast_publisher.supply.bom import make_bom
 from slotcast_publisher.supply.check import BUNDLE_PATH, describe_bundle
 from slotcast_schemas.errors import Inconsistent, RefusedRelease, UsageError
 from slotcast_schemas.messages import Release
@@ -42,6 +44,9 @@ def _inspect(
     ] = None,
     prefix: Annotated[str, typer.Option(help="Topic prefix, for --broker.")] = DEFAULT_PREFIX,
     timeout_s: Annotated[float, typer.Option(help="How long to wait for a broker.")] = 10.0,
+    bom: Annotated[
+        bool, typer.Option("--bom", help="Print the release's bill of materials (CycloneDX).")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Explain a notice: who signed it, what it says, whether a device would believe it."""
@@ -72,9 +77,18 @@ def _inspect(
         signed = _describe_signature(repository, found.release)
         fields |= {"model_signature": signed}
         lines += [f"  oms     {signed}"] if signed else []
-    emit(json, fields, lines)
+    if bom:
+        sys.stdout.write(_make_bom(found))
+    else:
+        emit(json, fields, lines)
     if found.verdict not in {"verified", "unchecked"}:
         raise Inconsistent(f"a device would refuse this notice: {found.verdict}")
+
+
+def _make_bom(found: Inspection) -> str:
+    if found.release is None:
+        raise NotFound("the notice brings no release, and so there is no bill of materials of it")
+    return make_bom(found.release, found.offer)
 
 
 def _describe_signature(repository: Repository, release: Release) -> str:
