@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -13,6 +15,8 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from packaging.requirements import Requirement
 
 import slotcast_device
@@ -63,9 +67,32 @@ def test_the_same_sources_give_the_same_bytes(
     again = make_wheels(tmp_path_factory.mktemp("other folder"), 0o077, "1800000000")
     names = sorted(path.name for path in dist.iterdir())
     assert names == sorted(path.name for path in again.iterdir())
-    assert len(names) == 3 * 2 + 2
+    assert len(names) == 3 * 2 + 2 * 2 + 1
     for name in names:
         assert (dist / name).read_bytes() == (again / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("command", ["device", "publisher"])
+def test_the_bill_of_materials_is_valid_and_has_just_what_is_installed(
+    dist: Path, command: str
+) -> None:
+    text = (dist / f"sbom-{command}.cdx.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    bill = json.loads(text)
+    own = bill["metadata"]["component"]
+    wheel = dist / f"slotcast_{command}-{own['version']}-py3-none-any.whl"
+    assert own["hashes"][0]["content"] == hashlib.sha256(wheel.read_bytes()).hexdigest()
+    entries = re.split(r"\n(?=\S)", (dist / f"requirements-{command}.txt").read_text().strip())
+    lines = {entry.split(" \\\n")[0] for entry in entries}
+    assert {one["bom-ref"] for one in [own, *bill["components"]]} == lines
+
+
+def test_every_file_has_its_sum(dist: Path) -> None:
+    lines = (dist / "SHA256SUMS").read_text().splitlines()
+    sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
+    found = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in dist.iterdir()}
+    del found["SHA256SUMS"]
+    assert sums == found
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
