@@ -25,6 +25,7 @@ from slotcast_device.exit_codes import ENDED_OTHERWISE, NO_BROKER, OK
 from slotcast_device.operator_requests import Control, OperatorRequest
 from slotcast_device.reporting.agent_view import AgentView, read_view
 from slotcast_device.reporting.log_format import set_up_log
+from slotcast_device.reporting.release_words import read_words
 from slotcast_device.reporting.status_counter import read_counter
 from slotcast_device.reporting.status_message import build_status
 from slotcast_device.reporting.status_text import lines_of
@@ -222,12 +223,19 @@ def show_status(config: DeviceConfig, options: argparse.Namespace) -> int:
     if view is not None and is_running:
         models = tuple(view.completed(model) for model in status.models)
         status = msgspec.structs.replace(status, models=models)
+    words = {
+        m.model: read_words(OsDisk(), config.model_dir(m.model), m.active) for m in status.models
+    }
     if options.json:
         fields = msgspec.to_builtins(status, builtin_types=(bytes,))
+        for model in fields["models"]:
+            model["release_says"] = msgspec.to_builtins(words[model["model"]])
         fields["agent"] = {"is_running": is_running} | _describe_view(view)
         sys.stdout.write(as_json(fields) + "\n")
         return OK
-    lines = lines_of(status, view, is_running=is_running, with_evidence=options.evidence)
+    lines = lines_of(
+        status, view, is_running=is_running, with_evidence=options.evidence, words=words
+    )
     sys.stdout.write("\n".join(lines) + "\n")
     return OK
 

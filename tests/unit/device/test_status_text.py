@@ -18,12 +18,16 @@ from slotcast_device.reporting.agent_view import (
     live_model,
     read_view,
 )
+from slotcast_device.reporting.release_words import ReleaseWords, lines_of_words, read_words
 from slotcast_device.reporting.status_text import lines_of
 from slotcast_device.storage.lock import is_locked, locked
+from slotcast_device.storage.os_disk import OsDisk
+from slotcast_device.storage.slots import SlotStore
 from slotcast_schemas.errors import StateLocked
 from slotcast_schemas.messages.status import BenchedRelease, Check, Evidence, Progress, SlotStatus
 from slotcast_schemas.states import State
 from tests.support import messages
+from tests.support.slot_releases import put_release
 
 NOW_S = 1_790_000_300
 UP = AgentView(
@@ -44,6 +48,29 @@ def said(
     status = messages.status(time=NOW_S, models=(messages.model_status(**model),))
     lines = lines_of(status, view, is_running=is_running, with_evidence=with_evidence)
     return "\n".join(lines)
+
+
+def test_what_the_release_that_serves_says_is_said_and_when_its_support_has_ended(
+    tmp_path: Path,
+) -> None:
+    store = SlotStore(OsDisk(), tmp_path)
+    more = {
+        "advisory": "patch the camera\x1b[2J\nsoon",
+        "changes": ("mends_fault",),
+        "supported_until": NOW_S - 60,
+    }
+    put_release(store, "a", {"model.onnx": b"m"}, **more)
+    slot = SlotStatus(slot="a", version="1", sequence=1)
+    words = read_words(OsDisk(), tmp_path, slot)
+    status = messages.status(time=NOW_S, models=(messages.model_status(model="clf", active=slot),))
+    lines = lines_of(status, UP, is_running=True, with_evidence=False, words={"clf": words})
+    text = "\n".join(lines)
+    assert "it        mends fault\n    support   ended at " in text
+    assert "advice    patch the camera\\x1b[2J\n              soon" in text
+    later = msgspec.structs.replace(words, supported_until=NOW_S + 60)
+    assert "support   until" in "".join(lines_of_words(later, NOW_S))
+    (tmp_path / "slots/a.release").write_bytes(b"torn")
+    assert read_words(OsDisk(), tmp_path, slot) == ReleaseWords()
 
 
 def test_progress_has_share_rate_and_time_left() -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core.signed_time import moment
+from slotcast_device.reporting.release_words import ReleaseWords, lines_of_words
 from slotcast_device.reporting.words import amount, duration, size
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import SETTLED, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from slotcast_device.reporting.agent_view import AgentView
     from slotcast_schemas.messages import Status
@@ -30,7 +31,12 @@ CERTIFICATE_SHOWN_S: Final = 30 * 86_400
 
 
 def lines_of(
-    status: Status, view: AgentView | None, *, is_running: bool, with_evidence: bool
+    status: Status,
+    view: AgentView | None,
+    *,
+    is_running: bool,
+    with_evidence: bool,
+    words: Mapping[str, ReleaseWords] | None = None,
 ) -> list[str]:
     """Give the status of a device in lines.
 
@@ -39,6 +45,7 @@ def lines_of(
         view: what the agent last left, if anything.
         is_running: whether an agent holds the state directory.
         with_evidence: also what probe and trial found, check by check.
+        words: what the release that serves says to people, by model.
     """
     lines = [
         status.device,
@@ -48,7 +55,8 @@ def lines_of(
     lines += _describe_certificate(view, status.time)
     lines += _describe_clock(status)
     for model in status.models:
-        lines += _describe_model(model, status.time, is_running=is_running)
+        says = (words or {}).get(model.model, ReleaseWords())
+        lines += _describe_model(model, status.time, says, is_running=is_running)
         if with_evidence:
             lines += _describe_evidence(model)
     return lines
@@ -90,7 +98,9 @@ def _describe_clock(status: Status) -> Iterator[str]:
         yield f"  clock     {status.clock}: it says {said}; see `slotcast-device check`"
 
 
-def _describe_model(model: ModelStatus, now_s: int, *, is_running: bool) -> Iterator[str]:
+def _describe_model(
+    model: ModelStatus, now_s: int, says: ReleaseWords, *, is_running: bool
+) -> Iterator[str]:
     since = f" for {duration(now_s - model.since)}" if model.since else ""
     yield f"  {model.model:<9} {model.state} ({model.reason}){since}"
     if model.detail:
@@ -105,6 +115,7 @@ def _describe_model(model: ModelStatus, now_s: int, *, is_running: bool) -> Iter
         ended = moment(model.notice_expires)
         yield f"    notice    stale, its signatures ended at {ended}: the publisher must refresh it"
     yield f"    active    {_describe_slot(model.active)}"
+    yield from lines_of_words(says, now_s)
     yield f"    standby   {_describe_slot(model.standby)}"
     if model.provisioned:
         held = "; updates wait for `slotcast-device resume`" if _is_held(model) else ""
