@@ -21,6 +21,7 @@ KindName = Literal[
     "rollout_paused",
     "signature_expiring",
     "certificate_expiring",
+    "support_ending",
     "broker_refusing",
     "broker_unreachable",
     "database_failing",
@@ -116,6 +117,13 @@ class AlarmSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Meta(
             description="A signature that counts for less than this, and for less than a quarter of"
             " its life, is about to expire."
+        ),
+    ] = 30.0
+    support_left_days: Annotated[
+        Days,
+        Meta(
+            description="A release that devices run, and that its publisher supports for less than"
+            " this, is to be replaced."
         ),
     ] = 30.0
     certificate_left_days: Annotated[

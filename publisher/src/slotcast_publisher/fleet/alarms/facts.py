@@ -91,6 +91,30 @@ class Expiring:
 
 
 @dataclass(frozen=True, slots=True)
+class RunningRelease:
+    """A release, and how many devices run it."""
+
+    model: str
+    version: str
+    devices: int
+
+
+@dataclass(frozen=True, slots=True)
+class SupportFacts:
+    """A release that devices run, and that its publisher supports until some time.
+
+    Attributes:
+        until_s: when its support ends.
+        devices: how many run it.
+    """
+
+    model: str
+    version: str
+    until_s: float
+    devices: int
+
+
+@dataclass(frozen=True, slots=True)
 class BrokerFacts:
     """How a broker stands with `serve`.
 
@@ -112,6 +136,7 @@ class Facts:
         devices: those of which something may be wrong, at least; None: not known.
         is_heard: whether everything is heard that devices say, and has been for long enough.
         releases: of each model, the offered one.
+        supports: releases that devices run and whose support has an end.
         database: the words for why the database cannot be written; empty where it can.
     """
 
@@ -122,5 +147,6 @@ class Facts:
     rollouts: Sequence[PausedRollout] | None = None
     signatures: Sequence[Expiring] | None = None
     certificates: Sequence[Expiring] | None = None
+    supports: Sequence[SupportFacts] | None = None
     brokers: Sequence[BrokerFacts] = ()
     database: str = ""

@@ -34,6 +34,8 @@ from slotcast_publisher.fleet.alarms.facts import (
     Expiring,
     PausedRollout,
     ReleaseFacts,
+    RunningRelease,
+    SupportFacts,
 )
 from slotcast_publisher.fleet.database.tables import device_models, devices, rollouts
 from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
@@ -49,6 +51,7 @@ DEVICES_MAX: Final = 20_000
 """The most devices with something wrong that are read at one look."""
 
 _ROLLOUTS_MAX: Final = 1_000
+_RUNNING_MAX: Final = 1_000
 _FAILED: Final = tuple(str(s.value) for s in (State.FAILED, State.ROLLED_BACK, State.REJECTED))
 _NOT_ITS_FAULT: Final = tuple(
     str(reason)
@@ -143,6 +146,35 @@ def read_releases(connection: Connection) -> list[ReleaseFacts]:
         ReleaseFacts(*release, named[release], count, tuple(reasons[release].items()))
         for release, count in ended.items()
     ]
+
+
+def read_running(connection: Connection) -> list[RunningRelease]:
+    """Give which releases run on devices, and on how many, the most first."""
+    m = device_models.c
+    query = (
+        select(m.model, m.active_version, func.count().label("devices"))
+        .where(m.active_sequence > 0)
+        .group_by(m.model, m.active_version)
+        .order_by(func.count().desc(), m.model, m.active_version)
+        .limit(_RUNNING_MAX)
+    )
+    return [RunningRelease(r.model, r.active_version, r.devices) for r in connection.execute(query)]
+
+
+def supports(running: Sequence[RunningRelease], repo: Repository) -> Iterator[SupportFacts]:
+    """Give until when what devices run is supported, where its publisher has said so.
+
+    Args:
+        running: which releases.
+        repo: that holds them; of one that it does not hold nothing is known.
+    """
+    for one in running:
+        try:
+            release = repo.store.folder(one.model, one.version).load()
+        except SlotcastError:
+            continue
+        if release.supported_until:
+            yield SupportFacts(one.model, one.version, release.supported_until, one.devices)
 
 
 def still_offered(releases: Sequence[ReleaseFacts], repo: Repository) -> list[ReleaseFacts]:

@@ -28,6 +28,8 @@ class AlarmKind(StrEnum):
     """A role's signature ends soon, and nothing has renewed it."""
     CERTIFICATE_EXPIRING = "certificate_expiring"
     """A certificate ends soon; then connections fail."""
+    SUPPORT_ENDING = "support_ending"
+    """Devices run a release whose support ends soon, or has ended."""
     BROKER_REFUSING = "broker_refusing"
     """A broker answers and refuses: rights, quotas, or it is full."""
     BROKER_UNREACHABLE = "broker_unreachable"
@@ -62,6 +64,7 @@ FACTS: Final = {
     AlarmKind.ROLLOUT_PAUSED: KindFacts("rollout", 0.0, 0.0),
     AlarmKind.SIGNATURE_EXPIRING: KindFacts("", 0.0, 0.0),
     AlarmKind.CERTIFICATE_EXPIRING: KindFacts("", 0.0, 0.0),
+    AlarmKind.SUPPORT_ENDING: KindFacts("model", 0.0, 0.0),
     AlarmKind.BROKER_REFUSING: KindFacts("broker", 60.0, 120.0),
     AlarmKind.BROKER_UNREACHABLE: KindFacts("broker", 120.0, 120.0),
     AlarmKind.DATABASE_FAILING: KindFacts("", 30.0, 60.0),

@@ -111,6 +111,8 @@ def _unknown(facts: Facts) -> frozenset[AlarmKind]:
         found.add(AlarmKind.SIGNATURE_EXPIRING)
     if facts.certificates is None:
         found.add(AlarmKind.CERTIFICATE_EXPIRING)
+    if facts.supports is None:
+        found.add(AlarmKind.SUPPORT_ENDING)
     return frozenset(found)
 
 
@@ -241,6 +243,21 @@ def _certificates(facts: Facts, limits: AlarmSettings) -> Iterator[Finding]:
     )
 
 
+def _supports(facts: Facts, limits: AlarmSettings) -> Iterator[Finding]:
+    for one in facts.supports or ():
+        left_s = one.until_s - facts.now_s
+        if left_s >= limits.support_left_days * _DAY_S:
+            continue
+        ends = f"ends in {_time(left_s)}" if left_s > 0 else f"has ended, {_time(-left_s)} ago"
+        who = "a device runs" if one.devices == 1 else f"{one.devices} devices run"
+        yield Finding(
+            AlarmKind.SUPPORT_ENDING,
+            f"{one.model} {one.version}",
+            f"{who} {one.model} {one.version}, whose support {ends}",
+            names=_names(model=one.model),
+        )
+
+
 def _ending(
     kind: AlarmKind, things: Iterable[Expiring], now_s: float, left_max_s: float
 ) -> Iterator[Finding]:
@@ -286,6 +303,7 @@ _RULES: Final[Mapping[AlarmKind, Callable[[Facts, AlarmSettings], Iterator[Findi
     AlarmKind.ROLLOUT_PAUSED: _paused,
     AlarmKind.SIGNATURE_EXPIRING: _signatures,
     AlarmKind.CERTIFICATE_EXPIRING: _certificates,
+    AlarmKind.SUPPORT_ENDING: _supports,
     AlarmKind.BROKER_REFUSING: _broker_rule(
         AlarmKind.BROKER_REFUSING, lambda broker: broker.reason != Reason.LINK_DOWN
     ),

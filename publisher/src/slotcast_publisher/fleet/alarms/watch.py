@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
 from slotcast_publisher.alarm_settings import AlarmSettings
 from slotcast_publisher.fleet.alarms import gather, store
 from slotcast_publisher.fleet.alarms.board import Alarm, AlarmChange, Board, Word
-from slotcast_publisher.fleet.alarms.facts import BrokerFacts, Expiring, Facts
+from slotcast_publisher.fleet.alarms.facts import BrokerFacts, Expiring, Facts, SupportFacts
 from slotcast_publisher.fleet.alarms.kinds import AlarmKind
 from slotcast_publisher.fleet.alarms.rules import judge
 from slotcast_publisher.fleet.alarms.webhook import Post, Poster, read_secret
@@ -105,8 +105,9 @@ class Watch:
         self._is_whole = False  # whether the board has what stood in the database
         self._unsaved: dict[tuple[AlarmKind, str, float], Alarm] = {}
         self._posted: list[tuple[store.PostKey, float]] = []
-        self._signatures = _Remembered(_EXPIRING_EVERY_S)
-        self._certificates = _Remembered(_CERTIFICATES_EVERY_S)
+        self._signatures = _Remembered[Expiring](_EXPIRING_EVERY_S)
+        self._certificates = _Remembered[Expiring](_CERTIFICATES_EVERY_S)
+        self._supports = _Remembered[SupportFacts](_EXPIRING_EVERY_S)
         if poster is not None:
             poster.start()
 
@@ -191,8 +192,14 @@ class Watch:
             certificates=self._certificates.get(
                 now_s, lambda: gather.certificates(sources.repo.path, sources.brokers)
             ),
+            supports=self._supports.get(now_s, self._look_at_supports),
             brokers=self._brokers(),
         )
+
+    def _look_at_supports(self) -> Iterator[SupportFacts]:
+        with self._database.reading() as connection:
+            running = gather.read_running(connection)
+        return gather.supports(running, self._sources.repo)
 
     def _brokers(self) -> list[BrokerFacts]:
         return [BrokerFacts(t.broker, t.reason, t.detail) for t in self._sources.health.look()]
@@ -275,17 +282,18 @@ def post_body(word: Word, alarm: Alarm, prefix: str) -> bytes:
     return msgspec.json.encode(fields)
 
 
-class _Remembered:
+_Found = TypeVar("_Found")
+
+
+class _Remembered(Generic[_Found]):
     """What is costly to look at, and changes slowly."""
 
     def __init__(self, every_s: float) -> None:
         self._every_s = every_s
         self._looked_s: float | None = None
-        self._found: tuple[Expiring, ...] | None = None
+        self._found: tuple[_Found, ...] | None = None
 
-    def get(
-        self, now_s: float, look: Callable[[], Iterable[Expiring]]
-    ) -> tuple[Expiring, ...] | None:
+    def get(self, now_s: float, look: Callable[[], Iterable[_Found]]) -> tuple[_Found, ...] | None:
         if self._looked_s is None or not 0 <= now_s - self._looked_s < self._every_s:
             try:
                 self._found = tuple(look())

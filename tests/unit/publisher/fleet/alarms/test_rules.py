@@ -14,6 +14,7 @@ from slotcast_publisher.fleet.alarms.facts import (
     Facts,
     PausedRollout,
     ReleaseFacts,
+    SupportFacts,
 )
 from slotcast_publisher.fleet.alarms.kinds import AlarmKind
 from slotcast_publisher.fleet.alarms.rules import Finding, judge
@@ -36,6 +37,22 @@ def device(**facts: Any) -> DeviceFacts:
 
 def heard(*devices: DeviceFacts) -> dict[str, Any]:
     return {"devices": devices, "is_heard": True}
+
+
+def test_a_release_that_devices_run_whose_support_ends_is_named_until_none_runs_it() -> None:
+    def running(left_days: float, devices: int = 3) -> dict[str, Any]:
+        return {"supports": [SupportFacts("clf", "1.0", NOW_S + left_days * DAY_S, devices)]}
+
+    kind = AlarmKind.SUPPORT_ENDING
+    assert found(kind, **running(31)) == []
+    (soon,) = found(kind, **running(9))
+    assert soon.text == "3 devices run clf 1.0, whose support ends in 9 days"
+    assert soon.names == {"model": "clf"}
+    (over,) = found(kind, **running(-2, devices=1))
+    assert over.text == "a device runs clf 1.0, whose support has ended, 2 days ago"
+    assert found(kind, supports=[]) == []
+    assert kind in judge(Facts(NOW_S), AlarmSettings()).unknown
+    assert found(kind, AlarmSettings(support_left_days=5), **running(9)) == []
 
 
 def test_a_device_that_is_offline_for_a_day_is_silent() -> None:

@@ -28,6 +28,8 @@ from slotcast_publisher.fleet.alarms.watch import Sources, Watch, make_watch
 from slotcast_publisher.fleet.alarms.webhook import Poster
 from slotcast_publisher.fleet.database import tables
 from slotcast_publisher.fleet.database.database import Database, open_database
+from slotcast_publisher.release.release_request import ReleaseRequest
+from slotcast_publisher.release.statement import make_statement
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.broker_health import BrokerHealth
 from slotcast_publisher.settings import Broker, change
@@ -278,6 +280,29 @@ def test_of_a_release_only_ends_that_are_its_own_count(stand: Stand) -> None:
     assert (clf.version, clf.rollout, clf.ended) == ("1.0", "r-1", 3)
     assert dict(clf.reasons) == {"too_slow": 1, "errors": 1}
     assert found["other"].failed == found["other"].ended == 1
+
+
+def test_a_release_that_devices_run_is_named_when_its_support_ends_and_no_other(
+    stand: Stand, model_file: Path
+) -> None:
+    until = datetime.fromtimestamp(NOW_S + 9 * DAY_S, UTC).date().isoformat()
+    statement = make_statement("", supported_until=until)
+    request = ReleaseRequest(
+        model="clf", version="2.0", files=(model_file,), statement=statement, is_probed=False
+    )
+    stand.repo.build_release(request)
+    models(
+        stand,
+        {"active_version": "2.0", "active_sequence": 2},
+        {"active_version": "2.0", "active_sequence": 2},
+        {"active_version": "1.0", "active_sequence": 1},  # which promises nothing
+        {"active_version": "9.9", "active_sequence": 9},  # which this repository never had
+        {"state": "DOWNLOADING"},
+    )
+    looks(stand.watch(off=("device_silent", "release_failing")), NOW_S, NOW_S + 30)
+    (alarm,) = stand.alarms()
+    assert alarm["kind"] == "support_ending"
+    assert "2 devices run clf 2.0, whose support ends in 10 days" in alarm["text"]
 
 
 def test_a_release_that_is_offered_no_more_fails_no_more(repo: Repository) -> None:

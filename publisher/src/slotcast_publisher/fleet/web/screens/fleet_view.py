@@ -48,6 +48,7 @@ _ALARMS: Final[Mapping[AlarmKind, tuple[str, str, str]]] = {
     AlarmKind.ROLLOUT_PAUSED: ("pause", "PAUSED", "Go back or resume"),
     AlarmKind.SIGNATURE_EXPIRING: ("gate", "signature", ""),
     AlarmKind.CERTIFICATE_EXPIRING: ("gate", "certificate", ""),
+    AlarmKind.SUPPORT_ENDING: ("gate", "support", ""),
     AlarmKind.BROKER_REFUSING: ("fail", "broker refuses", ""),
     AlarmKind.BROKER_UNREACHABLE: ("fail", "broker", ""),
     AlarmKind.DATABASE_FAILING: ("fail", "database", ""),
