@@ -19,22 +19,24 @@ from slotcast_schemas.content_key import KEYS_CODEC
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
 from slotcast_schemas.topics import ChunkTopic, MapTopic, Topics
-from tests.support import recipients
+from tests.support import models, recipients
 from tests.support.brokers import Broker, mosquitto
-from tests.support.fleet import Device, Observer, Publisher, model_bytes
+from tests.support.fleet import Device, Observer, Publisher
 from tests.support.proxy import Plan, Proxy
 from tests.support.recorder import Recorder, recording, shares_64_bytes
 from tests.support.waiting import WAIT_S
 
 pytest.importorskip("cryptography.hazmat.primitives.hpke")
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
-SIZE_BYTES = 1 << 18
+MOST_BYTES = 100_000
+"""Less than any release here has, and more than what goes with one."""
 LABELS = random.Random(1).randbytes(40_000)
 
 
 def files(number: int) -> dict[str, bytes]:
     """Give the files of a release, one of which stays."""
-    return {"model.onnx": model_bytes(number, SIZE_BYTES), "labels/names.bin": LABELS}
+    model = models.classifier(1, hidden=1024, drift=0.001 * number)
+    return {"model.onnx": model, "labels/names.bin": LABELS}
 
 
 @pytest.fixture
@@ -111,10 +113,10 @@ def test_a_transfer_that_is_cut_and_an_agent_that_is_killed_go_on_with_what_is_t
     recipients.add(publisher, device, model="multi")
     release = publisher.release("multi", "1", files(1), encrypt=True)
     publisher.publish("multi", "1")
-    with Proxy((broker.host, broker.port), Plan(down_bits_per_s=2_000_000)) as proxy:
+    with Proxy((broker.host, broker.port), Plan(down_bits_per_s=500_000)) as proxy:
         device.change(broker.url, f"mqtt://127.0.0.1:{proxy.port}")
         process = device.spawn()
-        proxy.wait_for(lambda c: c.down_bytes > 300_000)
+        proxy.wait_for(lambda c: c.down_bytes > 60_000)
         process.kill()
         assert (device.folder("multi") / "content.key").exists()
         before = proxy.counters.down_bytes
@@ -125,7 +127,7 @@ def test_a_transfer_that_is_cut_and_an_agent_that_is_killed_go_on_with_what_is_t
             observer.wait_for_state("multi", State.COMMITTED, "1")
         fetched = proxy.counters.down_bytes - before
     assert device.current("multi").read_bytes() == files(1)["model.onnx"]
-    assert fetched < release.image_size_bytes - 100_000
+    assert fetched < release.image_size_bytes
 
 
 def test_a_list_of_keys_that_was_replaced_is_taken_off_the_broker(
@@ -201,10 +203,9 @@ def test_of_an_encrypted_release_no_64_bytes_are_on_the_line_or_in_the_brokers_s
         assert device.run_once().state is State.COMMITTED
     broker.stop()
     dumps = [*recorder.streams(), broker.stored()]
-    assert sum(map(len, dumps)) > SIZE_BYTES
+    assert sum(map(len, dumps)) > MOST_BYTES
     secrets = [*files(1).values(), *files(2).values(), *plain_payloads(tmp_path)]
-    found = [shares_64_bytes(secret, dump) for secret in secrets for dump in dumps]
-    assert any(found) is not encrypt
+    assert shares_64_bytes(secrets, dumps) is not encrypt
 
 
 def test_over_mutual_tls_too_a_device_reads_it_and_the_broker_does_not(tmp_path: Path) -> None:
@@ -235,9 +236,9 @@ def test_over_mutual_tls_too_a_device_reads_it_and_the_broker_does_not(tmp_path:
         broker.stop()
         stored = broker.stored()
     assert device.current("multi").read_bytes() == files(2)["model.onnx"]
-    assert len(stored) > SIZE_BYTES
+    assert len(stored) > MOST_BYTES
     secrets = [*files(1).values(), *files(2).values(), *plain_payloads(tmp_path)]
-    assert not any(shares_64_bytes(secret, stored) for secret in secrets)
+    assert not shares_64_bytes(secrets, [stored])
 
 
 def plain_payloads(folder: Path) -> list[bytes]:

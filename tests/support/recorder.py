@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 class Recorder:
@@ -86,26 +89,46 @@ def recording(target: tuple[str, int]) -> Iterator[Recorder]:
         recorder.close()
 
 
-def shares_64_bytes(secret: bytes, dump: bytes) -> bool:
+def shares_64_bytes(secrets: Iterable[bytes], dumps: Iterable[bytes]) -> bool:
     """Say whether 64 bytes in a row of a secret are anywhere in a dump; 32 equal ones do not count.
 
-    Each 64 bytes of the secret hold one of its blocks of 32 that begin at a multiple of 32, so only
-    these are looked for, at every place of the dump; one that is found is held against both.
+    Each 64 bytes of a secret hold one of its blocks of 32 that begin at a multiple of 32, so only
+    the beginnings of these are looked for, at every place of every dump; what is found is held
+    against both.
+
+    Args:
+        secrets: what must not be seen.
+        dumps: where it is looked for.
     """
-    blocks = {secret[at : at + 32]: at for at in range(0, len(secret) - 31, 32)}
-    blocks = {block: at for block, at in blocks.items() if len(set(block)) > 1}
-    for place in range(len(dump) - 31):
-        at = blocks.get(dump[place : place + 32])
-        if at is not None and _common_bytes(secret, at, dump, place) >= 64:
-            return True
+    blocks: dict[bytes, tuple[bytes, int]] = {}
+    for secret in secrets:
+        for at in range(0, len(secret) - 31, 32):
+            block = secret[at : at + 32]
+            if len(set(block)) > 1:
+                blocks[block] = (secret, at)
+    beginnings = np.array([int.from_bytes(b[:8], "little") for b in blocks], np.uint64)
+    return any(_shares(blocks, np.unique(beginnings), dump) for dump in dumps)
+
+
+def _shares(
+    blocks: dict[bytes, tuple[bytes, int]], beginnings: NDArray[np.uint64], dump: bytes
+) -> bool:
+    for shift in range(8):
+        count = (len(dump) - shift) // 8
+        words = np.frombuffer(dump, "<u8", max(count, 0), shift)
+        for word in np.flatnonzero(np.isin(words, beginnings)):
+            place = int(word) * 8 + shift
+            found = blocks.get(dump[place : place + 32])
+            if found is not None and _common_bytes(*found, dump, place) >= 64:
+                return True
     return False
 
 
 def _common_bytes(secret: bytes, at: int, dump: bytes, place: int) -> int:
     back = 0
-    while back < min(at, place) and secret[at - back - 1] == dump[place - back - 1]:
+    while back < min(at, place, 64) and secret[at - back - 1] == dump[place - back - 1]:
         back += 1
     on = 0
-    while on < min(len(secret) - at, len(dump) - place) and secret[at + on] == dump[place + on]:
+    while on < min(len(secret) - at, len(dump) - place, 64) and secret[at + on] == dump[place + on]:
         on += 1
     return back + on
