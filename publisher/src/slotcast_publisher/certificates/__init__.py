@@ -7,5 +7,6 @@ record        which certificates were made, and which of them count no more
 desk          what the commands ask for, in an order that a power cut cannot break
 renewals      answers devices whose certificates end
 broker_files  what the broker reads
+container     runs it in a container
 broker_settings  its configuration: that of mosquitto/, at its place
 """

@@ -152,7 +152,8 @@ class Authorities:
         key = self._key(name)
         if key.public_key() != certificate.public_key():
             raise RepositoryDamaged(
-                f"{self.key_path(name)} is not the key of {self.certificate_path(name)}"
+                f"{self.key_path(name)} is not the key of {self.certificate_path(name)}: bring back"
+                f" the one that is, or make another authority with --replace"
             )
         return Authority(certificate, key)
 

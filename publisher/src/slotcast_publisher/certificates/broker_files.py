@@ -155,6 +155,25 @@ class BrokerFiles:
         for name, data in broker_settings(place, prefix).items():
             write_atomic(self.folder / name, data, mode=0o600)
 
+    def contents(self, place: BrokerPlace, prefix: str) -> dict[str, bytes]:
+        """Give all that a broker at some place reads, by the names of files.
+
+        Args:
+            place: where the broker runs.
+            prefix: what topics begin with.
+
+        Raises:
+            RepositoryDamaged: a file is missing: `init` was not run to its end.
+        """
+        paths = [self.certificate_path, self.key_path]
+        for listener in LISTENERS:
+            paths += [self.authorities_path(listener), self.list_path(listener)]
+        try:
+            found = {path.name: path.read_bytes() for path in paths}
+        except OSError as exc:
+            raise RepositoryDamaged(f"{exc}; run `slotcast certificates init` again") from exc
+        return {**found, **broker_settings(place, prefix)}
+
     def untold(self, record: CertificateRecord) -> list[str]:
         """Give the serial numbers that are revoked, and that the broker is not told of yet."""
         lists = [one for listener in LISTENERS for one in self.revocation_lists(listener)]

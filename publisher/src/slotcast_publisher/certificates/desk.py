@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,6 +49,9 @@ from slotcast_publisher.errors import Conflict, NotFound
 from slotcast_publisher.trust.keys import KeyRing
 from slotcast_schemas import fields
 from slotcast_schemas.errors import UsageError
+
+INIT_AUTHORITIES: Final[tuple[AuthorityName, ...]] = ("devices", "publishers", "brokers")
+"""The authorities that `init` makes."""
 
 PUBLISHER_USER: Final = "@publisher"
 """The common name of every publisher's certificate: the user of mosquitto/acl.publishers."""
@@ -111,6 +114,7 @@ class CertificateDesk:
         *,
         broker_days: float = BROKER_DAYS,
         list_days: float = LIST_DAYS,
+        replace: Collection[AuthorityName] = (),
     ) -> bool:
         """Make the authorities, the broker's certificate and its files; gives whether any is new.
 
@@ -119,22 +123,26 @@ class CertificateDesk:
                 certificate if none are given.
             broker_days: how long its certificate counts.
             list_days: how long the lists of revoked certificates count.
+            replace: authorities to make anew, after a theft of their keys: nobody is believed any
+                more whom the old ones signed.
 
         Raises:
             UsageError: there is no host.
             StorageFailed: something cannot be written; run it again.
         """
-        names: tuple[AuthorityName, ...] = ("devices", "publishers", "brokers")
         with self._changing():
+            names = INIT_AUTHORITIES
             is_new = any(self.authorities.certificate(name) is None for name in names)
             if not hosts and not self.broker.hosts():
                 raise UsageError("by which name do devices reach the broker? Give --host")
+            known_hosts = tuple(hosts) or self.broker.hosts()
             for name in names:
+                if name in replace:
+                    self.authorities.make(name, self._now())
+                    is_new = True
                 self.authorities.ensure(name, self._now())
-            if self.broker.certificate() is None or (
-                hosts and set(hosts) != set(self.broker.hosts())
-            ):
-                self._issue_broker(hosts or self.broker.hosts(), broker_days, new_key=False)
+            if "brokers" in replace or set(known_hosts) != set(self.broker.hosts()):
+                self._issue_broker(known_hosts, broker_days, new_key="brokers" in replace)
                 is_new = True
             self._write_lists(list_days)
         return is_new

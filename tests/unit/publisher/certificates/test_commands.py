@@ -90,3 +90,6 @@ def test_what_cannot_be_done_says_who_must_act(folder: Path, request_file: Path)
         run("sign", folder, same)
     assert b"REQUEST" in same.read_bytes()
     assert len(run("list", folder)["certificates"]) == 1
+    with pytest.raises(UsageError, match="devices, publishers, brokers"):
+        run("init", folder, "--replace", "root")
+    assert run("init", folder, "--replace", "devices", "--replace", "brokers")["made"]
