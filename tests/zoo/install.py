@@ -36,6 +36,8 @@ from tests.zoo.listing import ZooModel
 COMMAND_TIMEOUT_S: Final = 1800.0
 """The seconds after which a command is given up; a model of 54 MB on a busy machine takes long."""
 
+OWNER_COMMAND: Final = Path(__file__).with_name("owner_command.py")
+
 GOLDEN_SEED: Final = "1"
 """The seed that inputs of golden samples are made from."""
 
@@ -95,8 +97,8 @@ def travel(model: ZooModel, path: Path, broker_url: str, folder: Path) -> Journe
     start_s = time.monotonic()
     found = _released(model, path, broker_url, folder)
     if not found.problems:
-        found = _installed(found, path, broker_url, folder)
-    if not found.problems:
+        found = _installed(found, model, path, broker_url, folder)
+    if not found.problems and not model.owners_command:
         found = _damaged(found, model, path, folder)
     return msgspec.structs.replace(found, took_s=round(time.monotonic() - start_s, 1))
 
@@ -162,12 +164,16 @@ def _expect(step: Step) -> Step:
 # --- device -----------------------------------------------------------------------------------
 
 
-def _installed(found: Journey, path: Path, broker_url: str, folder: Path) -> Journey:
+def _installed(
+    found: Journey, model: ZooModel, path: Path, broker_url: str, folder: Path
+) -> Journey:
     repo, device, name = folder / "repo", folder / "device", found.name
     provision = [repo, "device", device, "--model", name, "--broker", broker_url]
     _expect(_run("slotcast_publisher", "publish", repo, name, "1"))
     _expect(_run("slotcast_publisher", "provision", *provision))
     config = ["--config", device / "device.toml"]
+    if model.owners_command:
+        _name_command(device / "device.toml")
     done = _run("slotcast_device", "run", "--once", *config)
     status = json.loads(_expect(_run("slotcast_device", "status", "--json", *config)).out)
     (one,) = status["models"]
@@ -182,6 +188,13 @@ def _installed(found: Journey, path: Path, broker_url: str, folder: Path) -> Jou
         why = f"{found.state} ({found.reason}) {one.get('detail', '')} {done.said[-300:]}"
         return _with_problem(found, f"is refused by the device after a silent release: {why}")
     return found
+
+
+def _name_command(config: Path) -> None:
+    """Do what the owner of a device does who has a program for the model's format."""
+    command = json.dumps([sys.executable, str(OWNER_COMMAND)])
+    with config.open("a") as file:
+        file.write(f"\n[formats.opaque]\ncommand = {command}\n")
 
 
 # --- damaged copies ---------------------------------------------------------------------------

@@ -39,6 +39,8 @@ class ZooModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             matter, such as that of a Fourier transform whose magnitude alone is used.
         says_little: it answers every input that can be made alike, so the release has to say that
             its golden samples show no damage.
+        owners_command: the device runs it by a command of its owner's, `owner_command.py`, which
+            alone could tell a damaged copy.
         in_test: whether `make test` tries it.
     """
 
@@ -51,6 +53,7 @@ class ZooModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     golden: tuple[str, ...] = ()
     layer: Annotated[int, Meta(ge=0)] = 0
     says_little: bool = False
+    owners_command: bool = False
     in_test: bool = False
 
     @property

@@ -69,12 +69,14 @@ def _row(package: str, model: ZooModel, found: Journey | None) -> str:
         f"{found.size_bytes / 1e6:.2f} MB",
         f"{found.payload_bytes / 1e6:.2f} MB",
         f"**not accepted**: {found.problems[0]:.120}" if found.problems else options,
-        *(_word(found, what) for what in DAMAGES),
+        *(_word(model, found, what) for what in DAMAGES),
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def _word(found: Journey, what: str) -> str:
+def _word(model: ZooModel, found: Journey, what: str) -> str:
+    if model.owners_command:
+        return "its owner's command says"
     reason = found.damaged.get(what, "")
     if reason == "passed" and found.is_told:
         return "not seen, as the release says"

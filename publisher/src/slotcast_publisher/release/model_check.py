@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,6 +31,16 @@ _CHILD: Final = "slotcast_publisher.release.model_check_child"
 TIMEOUT_S: Final = 900.0
 """The seconds after which a model that is still being checked is given up: a large one on a slow
 machine takes minutes."""
+
+_NO_SUCH_OPERATOR: Final = re.compile(
+    r"operators of domain|No Op registered|not a registered function/op|unresolved custom op"
+)
+"""How the scan, onnxruntime and LiteRT say that they do not have one of a model's operators."""
+
+_OWN_RUNTIME: Final = (
+    "; what helps: an operator that the runtime has, or --format opaque for devices whose owner has"
+    " a command that runs this model"
+)
 
 
 class SamplesWanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,11 +134,16 @@ def check_model(
     _forget_empty_samples(model_dir, samples)
     if "error" in report:
         kind = UsageError if report.get("reason") == UsageError.reason else ModelUnloadable
-        raise kind(f"{entry}: {report['error']}")
+        raise kind(f"{entry}: {report['error']}{what_helps(report['error'])}")
     try:
         return msgspec.convert(report, ModelFacts)
     except msgspec.ValidationError as exc:
         raise ModelUnloadable(f"{entry}: what it declares does not fit: {exc}") from exc
+
+
+def what_helps(error: str) -> str:
+    """Say which option helps against an error of the runtime, to be put after it; often none."""
+    return _OWN_RUNTIME if _NO_SUCH_OPERATOR.search(error) else ""
 
 
 def _forget_empty_samples(model_dir: Path, samples: SamplesWanted | None) -> None:
