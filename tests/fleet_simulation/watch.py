@@ -25,11 +25,17 @@ class Broken(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What was heard of a device: its newest status, and when anything came, by true time."""
+    """What was heard of a device: its newest status, and when anything came.
+
+    Attributes:
+        seen_s: by true time.
+        clock_s: by the publisher's clock, which jumps.
+    """
 
     tags: Mapping[str, str]
     status: ModelStatus | None
     seen_s: float
+    clock_s: float
 
 
 @dataclass(slots=True)
@@ -54,6 +60,7 @@ class Watch:
         reached_s: since when enough of a group have committed, at every look in between.
         agreed: what gates have said yes to, as (leg, name, kind).
         is_paused: a durable pause stands, and no person has undone it.
+        undone_by: the request that undid the last one.
     """
 
     plan: Plan
@@ -61,6 +68,7 @@ class Watch:
     reached_s: dict[tuple[int, str], float] = field(default_factory=dict)
     agreed: set[tuple[int, str, str]] = field(default_factory=set)
     is_paused: bool = False
+    undone_by: str = ""
     verdicts: int = 0
 
     # --- looks ----------------------------------------------------------------------------------
@@ -91,7 +99,10 @@ class Watch:
                 self._check_verdict(reading, counts, offer, heard, slow)
 
     def counts(self, offer: Offer, heard: Mapping[str, Heard], now_s: float) -> dict[str, Count]:
-        """Count the devices that the signed offer lets in, in each group that is open."""
+        """Count the devices that the signed offer lets in, in each group that is open.
+
+        Whoever was not heard of for long is not waited for, by true time.
+        """
         if offer.version not in self.plan.versions:
             return {}
         planned = {group.name for group in self.plan.groups}
@@ -123,7 +134,8 @@ class Watch:
 
     def saved(self, record: RolloutRecord, now_s: float) -> None:
         """A record was made durable."""
-        self.is_paused = self.is_paused or record.state is RolloutState.PAUSED
+        if record.state is RolloutState.PAUSED and not self.is_paused:
+            self.is_paused, self.undone_by = True, ""
         passed = [
             (leg, index)
             for leg in range(record.leg + 1)
@@ -148,18 +160,40 @@ class Watch:
                 raise Broken(f"{planned.name} passed, and its {kind} has not agreed")
         self.passed.add(key)
 
-    def undone(self) -> None:
-        """A person has let it go on, gone back or canceled."""
-        self.is_paused = False
+    def undone(self, request: str) -> None:
+        """A person has let it go on, gone back or canceled, by a request of this id."""
+        self.is_paused, self.undone_by = False, request
 
-    def lost(self, offer: Offer) -> None:
-        """The durable record is gone, or an old copy: what was not signed is not known any more."""
-        self.is_paused = offer.state == "paused"
+    def lost(self, offer: Offer, record: RolloutRecord) -> None:
+        """The durable record is gone, or an old copy: what was not signed is not known any more.
+
+        A copy that knows of the request that undid a pause goes on by it.
+        """
+        is_undone = self.undone_by in record.answered
+        self.is_paused = offer.state == "paused" and not is_undone
 
     # --- offers ---------------------------------------------------------------------------------
 
-    def signed(self, before: Offer, offer: Offer, heard: Mapping[str, Heard], now_s: float) -> None:
-        """Hold an offer that was just signed to what must hold."""
+    def signed(
+        self,
+        before: Offer,
+        offer: Offer,
+        heard: Mapping[str, Heard],
+        counted: Mapping[str, Heard],
+        now_s: float,
+        clock_s: float,
+    ) -> None:
+        """Hold an offer that was just signed to what must hold.
+
+        Args:
+            before: what was signed before.
+            offer: what is signed now.
+            heard: all devices.
+            counted: those that were known when it was decided how much to let in: another may
+                turn up between that and the signature, after a crash long after.
+            now_s: the true time.
+            clock_s: the publisher's clock.
+        """
         if _without_time(before) == _without_time(offer):
             raise Broken("the same offer was signed twice")
         if offer.sequence < before.sequence or (
@@ -173,7 +207,12 @@ class Watch:
         self._check_opened(offer)
         if before.version == offer.version:
             self._check_not_narrowed(before, offer, heard)
-        self._check_cap(before, offer, heard, now_s)
+        by_clock = {
+            name: known
+            for name, known in counted.items()
+            if clock_s - known.clock_s < self.plan.unseen_s
+        }
+        self._check_cap(before, offer, by_clock, now_s)
 
     def _check_opened(self, offer: Offer) -> None:
         leg = self.plan.versions.index(offer.version)
@@ -199,7 +238,11 @@ class Watch:
     def _check_cap(
         self, before: Offer, offer: Offer, heard: Mapping[str, Heard], now_s: float
     ) -> None:
-        """Whoever widens has counted: those let in and not ended are no more than the cap."""
+        """Whoever widens has counted: those let in and not ended are no more than the cap.
+
+        `heard` are those that the publisher's clock still takes for reachable: after a jump, it
+        cannot tell who was heard of before from who was silent for as long.
+        """
         cap = self.plan.max_under_way
         if cap is None or offer.state != "active" or before.state != "active":
             return

@@ -118,6 +118,7 @@ class World:
         self._last: dict[str, Said] = {}  # what the broker retains
         self._on_the_way: list[tuple[float, Said]] = []
         self._known: dict[str, Heard] = {}
+        self._counted: frozenset[str] = frozenset()
         self._requests: list[Request] = []
         self._sent: list[Request] = []
         self._copies: list[Copy] = []
@@ -260,7 +261,7 @@ class World:
         counter, _, said = self.serve.heard[name]
         self.serve.heard[name] = (counter, self.wall_s, said)
         device = next(d for d in self.devices if d.id == name)
-        self._known[name] = Heard(device.tags, said.status, self.now_s)
+        self._known[name] = Heard(device.tags, said.status, self.now_s, self.wall_s)
 
     def _seen(self) -> Observations:
         devices = [self._device(d) for d in self.devices if d.id in self.serve.heard]
@@ -355,7 +356,7 @@ class World:
             self.serve.heard.clear()
             self.counts.losses += 1
             self.log("the database is gone")
-        self.watch.lost(self.serve.offer)
+        self.watch.lost(self.serve.offer, self.serve.record)
 
     def _steps(self) -> Iterator[None]:
         """What one turn of the service does; it may die at each `yield`."""
@@ -364,6 +365,8 @@ class World:
         found = look(self.plan, self.serve.record, self._seen(), Now(self.wall_s))
         self.counts.looks += 1
         self._looked(found)
+        if _percents(found.record) != _percents(self.serve.record):
+            self._counted = frozenset(self.serve.heard)
         yield
         self._save(found.record)
         yield
@@ -390,7 +393,7 @@ class World:
         if request.id not in before.answered:
             self.counts.pauses_by_person += request.wish is Wish.PAUSE
             if request.wish in _LETS_GO_ON:
-                self.watch.undone()
+                self.watch.undone(request.id)
             if request.wish is Wish.OPEN_GATE:
                 kinds = next(g.gate.kinds for g in self.plan.groups if g.name == request.group)
                 self.watch.agreed |= {(record.leg, request.group, kind) for kind in kinds}
@@ -413,7 +416,8 @@ class World:
             self._copies.append(Copy(record, dict(self.watch.reached_s)))
 
     def _sign(self, offer: Offer) -> None:
-        self.watch.signed(self.serve.offer, offer, self._known, self.now_s)
+        counted = {name: self._known[name] for name in self._counted if name in self._known}
+        self.watch.signed(self.serve.offer, offer, self._known, counted, self.now_s, self.wall_s)
         self.serve.offer = offer
         self.counts.offers += 1
         groups = ", ".join(f"{g.name} {g.state} {g.percent or ''}".strip() for g in offer.groups)
@@ -426,3 +430,8 @@ class World:
         self.log(f"{asked.group}: {asked.kind} says {answer}")
         known = [a for a in self.serve.answers if a.question != asked.question]
         self.serve.answers = [*known[-20:], GateAnswer(asked.question, asked.kind, answer)]
+
+
+def _percents(record: RolloutRecord) -> tuple[int, list[float]]:
+    """Give how much of each group is let in, of which of the plan's releases."""
+    return record.leg, [group.percent for group in record.groups]

@@ -216,9 +216,15 @@ class _Engine:
         return self._plan.windows if planned.windows is None else planned.windows
 
     def _work(self, index: int) -> None:
-        """Move a group that was let in as far as it goes."""
-        planned = self._plan.groups[index]
+        """Move a group that was let in as far as it goes.
+
+        A group that is widened is judged from the next look on, once the offer that does so is
+        signed: the times that it is watched for do not begin before that.
+        """
+        planned, percent = self._plan.groups[index], self._record.groups[index].percent
         self._widen(index)
+        if self._record.groups[index].percent > percent:
+            return
         has_enough = self._has_enough(index)
         group = self._record.groups[index]
         is_last_step = group.percent >= 100
