@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from slotcast_publisher.serve.look_again import LookAgain
+from slotcast_publisher.serve.look_again import LookTimes
 
 
 class Longest(random.Random):
@@ -17,11 +17,11 @@ class Longest(random.Random):
 
 
 @pytest.fixture
-def again() -> LookAgain:
-    return LookAgain(Longest(), (30.0, 1800.0))
+def again() -> LookTimes:
+    return LookTimes(Longest(), (30.0, 1800.0))
 
 
-def test_a_loss_is_looked_for_once_after_a_wait(again: LookAgain) -> None:
+def test_a_loss_is_looked_for_once_after_a_wait(again: LookTimes) -> None:
     again.began(lost=7)
     assert not again.is_due(7, 0.0, is_looking=False)
     assert not again.is_due(8, 1.0, is_looking=False)
@@ -32,7 +32,7 @@ def test_a_loss_is_looked_for_once_after_a_wait(again: LookAgain) -> None:
 
 
 def test_looks_that_lose_again_are_less_and_less_often_and_a_quiet_time_begins_anew(
-    again: LookAgain,
+    again: LookTimes,
 ) -> None:
     now_s, waits = 0.0, []
     for lost in range(1, 12):
@@ -48,7 +48,7 @@ def test_looks_that_lose_again_are_less_and_less_often_and_a_quiet_time_begins_a
     assert again.is_due(99, now_s + 30, is_looking=False)
 
 
-def test_a_new_connection_looks_by_itself(again: LookAgain) -> None:
+def test_a_new_connection_looks_by_itself(again: LookTimes) -> None:
     assert not again.is_due(5, 0.0, is_looking=False)
     again.began(lost=5)
     assert not again.is_due(5, 60.0, is_looking=False)

@@ -26,7 +26,7 @@ from slotcast_publisher.delivery.broker_link import (
 from slotcast_publisher.delivery.link_events import Event, Lost, Subscribed, Unsubscribed
 from slotcast_publisher.serve.companion import Companion, Heard
 from slotcast_publisher.serve.log import Say
-from slotcast_publisher.serve.look_again import WAITS_S, LookAgain
+from slotcast_publisher.serve.look_again import WAITS_S, LookTimes
 from slotcast_publisher.settings import Broker
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import BrokerRefused, LinkDown
@@ -102,7 +102,7 @@ class Listener:
         self._may_share = True
         self._shared: set[int] = set()  # SUBSCRIBEs without an answer
         self._plain: set[int] = set()
-        self._again = LookAgain(rng, look_again_s)
+        self._again = LookTimes(rng, look_again_s)
         self._newer = Backoff(rng, *newer_s)
         self._connect_waits = waits
         self._look_began_s: float | None = None

@@ -16,7 +16,7 @@ WAITS_S: Final = (30.0, 1800.0)
 """The bounds in seconds of the first wait before another look, and of every one."""
 
 
-class LookAgain:
+class LookTimes:
     """Decides when to look.
 
     Args:
