@@ -18,9 +18,8 @@ def _model_with(operator: str, domain: str) -> bytes:
     node = helper.make_node(operator, ["x"], ["y"], domain=domain)
     versions = [helper.make_opsetid("", 17), helper.make_opsetid(domain or "ai.onnx", 1)]
     graph = helper.make_graph([node], "graph", tensors[:1], tensors[1:])
-    return helper.make_model(
-        graph, opset_imports=versions[: 2 if domain else 1], ir_version=8
-    ).SerializeToString()
+    model = helper.make_model(graph, opset_imports=versions[: 2 if domain else 1], ir_version=8)
+    return bytes(model.SerializeToString())
 
 
 @pytest.mark.parametrize(
