@@ -38,7 +38,8 @@ TESTS_OF_PACKAGES: Final = tuple(
     f"tests/unit/{part}" for part in ("codecs", "delta", "device", "publisher", "schemas")
 )
 """Without the tests of the workspace, whose tools are always the locked ones."""
-PYTEST: Final = ("-m", "pytest", "-q", "-n", "2")
+PYTEST: Final = ("-m", "pytest", "-q", "-n", "3", "--dist", "loadfile")
+"""As in tools/test: some tests wait, and a file's tests share what is dear to make."""
 DISTRIBUTIONS: Final = ("schemas", "device", "publisher")
 TOLD: Final = ("numpy", "onnx", "onnxruntime", "msgspec", "tuf", "paho-mqtt", "typer")
 """The packages whose versions the summary names."""
@@ -49,6 +50,10 @@ TIMED_OUT: Final = 124
 UNAVAILABLE: Final = frozenset({69, 77, TIMED_OUT})
 """Exit codes of tools/dev and tools/debian-root where a Python cannot be had: no such package, no
 right to install it, no answer in time. Any other than 0 is a failure."""
+_ENVIRONMENT: Final = {
+    name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+}
+"""What one process compiled is there for the next of several hundred, whatever the caller says."""
 _CLASSIFIER: Final = re.compile(r"Programming Language :: Python :: (3\.\d+)")
 
 
@@ -153,7 +158,7 @@ def run(
     process = subprocess.Popen(
         command,
         cwd=ROOT,
-        env={**os.environ, **settings},
+        env={**_ENVIRONMENT, **settings},
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output and subprocess.STDOUT,
