@@ -244,6 +244,7 @@ def test_several_workers_make_the_same_payload(
         "w3": np.ascontiguousarray(old["w3"].T),
     }
     monkeypatch.setattr("slotcast_publisher.delta.plan.SECTION_BYTES", 340_000)
+    monkeypatch.setattr("slotcast_publisher.delta.encode._POOL_FROM_BYTES", 1_000_000)
     calls: list[tuple[int, int]] = []
     pair = _models(old, new)
     report, alone = round_trip(tmp_path / "1", *pair, progress=lambda *at: calls.append(at))

@@ -40,9 +40,11 @@ _HASH_STEP_BYTES: Final = 1024 * 1024
 """The bytes that are read and hashed at once."""
 
 _POOL_FROM_SECTIONS: Final = 3
-"""The least number of sections for which other processes are started; each start costs a third of a
-second of CPU."""
+"""The least number of sections for which other processes are started."""
 
+_POOL_FROM_BYTES: Final = 4 * 1024 * 1024
+"""The least bytes of a target for which other processes are started: each start is a third of a
+second of CPU, in which one process encodes 1.5 to 3 MB (`make bench ARGS=delta`)."""
 
 WORKERS_MAX_BY_DEFAULT: Final = 2
 """The most processes that work at once, unless asked: each is an interpreter of 45 MB that works on
@@ -185,8 +187,7 @@ def _encoded(
     workers: int,
 ) -> Iterator[EncodedSection]:
     """Sections in order, a few at a time, so that finished ones do not pile up in memory."""
-    # Sections that are searched by suffixes take turns, or they would not fit the memory together.
-    if workers <= 1 or len(plans) < _POOL_FROM_SECTIONS or any(plan.is_heavy for plan in plans):
+    if workers <= 1 or not _pays_a_pool(plans):
         for plan in plans:
             yield encode_one(base, target, plan)
         return
@@ -200,6 +201,13 @@ def _encoded(
                 yield ahead.pop(0).result()
         for future in ahead:
             yield future.result()
+
+
+def _pays_a_pool(plans: list[SectionPlan]) -> bool:
+    if len(plans) < _POOL_FROM_SECTIONS or sum(p.size_bytes for p in plans) < _POOL_FROM_BYTES:
+        return False
+    # Sections that are searched by suffixes take turns, or they would not fit the memory together.
+    return not any(plan.is_heavy for plan in plans)
 
 
 def _encode_one(
