@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from slotcast_publisher.cli.common import Json, Repo, emit, open_repository
-from slotcast_publisher.errors import NotFound
 from slotcast_publisher.fleet.commands.opening import (
     DatabaseUrl,
     needing_fleet,
@@ -42,6 +41,7 @@ def _note(
         from slotcast_publisher.fleet.access.audited_notes import take_note_away, write_note
         from slotcast_publisher.fleet.commands.access_text import this_actor
         from slotcast_publisher.fleet.database import notes
+        from slotcast_publisher.fleet.database.device_counts import require_device
     if text is not None and remove is not None:
         raise UsageError("expected a note to write, or one to take away, got both")
     kind, subject = _subject(device, model, version)
@@ -52,7 +52,8 @@ def _note(
         if changes:
             with opened.transaction() as connection:
                 if text is not None:
-                    _check_device(connection, device)
+                    if device is not None:
+                        require_device(connection, device)
                     write_note(connection, actor, kind, subject, text, at_s=now_s)
                 if remove is not None:
                     take_note_away(connection, actor, kind, subject, remove, at_s=now_s)
@@ -75,14 +76,6 @@ def _subject(device: str | None, model: str | None, version: str | None) -> tupl
 def _check_release(repo: Any, model: str | None, version: str | None) -> None:
     if model is not None and version is not None:
         open_repository(repo).store.folder(model, version)
-
-
-def _check_device(connection: Any, device: str | None) -> None:
-    from slotcast_publisher.fleet.database.device_counts import count_devices
-    from slotcast_publisher.fleet.database.listing import DevicesWanted
-
-    if device is not None and not count_devices(connection, DevicesWanted(device=device))[0]:
-        raise NotFound(f"no device {device!r:.80} is known; `slotcast fleet` lists those that are")
 
 
 def _fields(note: Any) -> dict[str, Any]:

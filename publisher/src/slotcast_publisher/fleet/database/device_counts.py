@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, func, select
 
+from slotcast_publisher.errors import NotFound
 from slotcast_publisher.fleet.database.listing import (
     DevicesWanted,
     chosen_devices,
@@ -29,6 +30,16 @@ def count_devices(connection: Connection, wanted: DevicesWanted) -> tuple[int, i
         query.select_from(devices).where(*chosen_devices(wanted))
     ).one()
     return int(every), int(online)
+
+
+def require_device(connection: Connection, device: str) -> None:
+    """See to it that a device is known.
+
+    Raises:
+        NotFound: nothing was ever heard of it.
+    """
+    if not count_devices(connection, DevicesWanted(device=device))[0]:
+        raise NotFound(f"no device {device!r:.80} is known; `slotcast fleet` lists those that are")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,10 @@ from litestar.concurrency import sync_to_thread
 from litestar.params import JSONBody, PathParameter
 from msgspec import Meta, Struct
 
-from slotcast_publisher.errors import NotFound
 from slotcast_publisher.fleet.access import audited_notes
 from slotcast_publisher.fleet.access.roles import Permission
-from slotcast_publisher.fleet.database import listing, notes
-from slotcast_publisher.fleet.database.device_counts import count_devices
+from slotcast_publisher.fleet.database import notes
+from slotcast_publisher.fleet.database.device_counts import require_device
 from slotcast_publisher.fleet.database.device_json import iso
 from slotcast_publisher.fleet.web.api.device_types import Time
 from slotcast_publisher.fleet.web.api.models import release_folder
@@ -148,8 +147,7 @@ def _unnote_release(
 
 def _check_device(context: WebContext, device: str) -> None:
     with context.database.reading() as connection:
-        if not count_devices(connection, listing.DevicesWanted(device=device))[0]:
-            raise NotFound(f"no device {device!r:.80} is known")
+        require_device(connection, device)
 
 
 def _release(context: WebContext, model: str, version: str) -> str:
