@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from slotcast_publisher.delivery.broker_connect import fetch_retained, open_link
-from slotcast_publisher.delivery.publish import publish
+from slotcast_publisher.delivery.publish import How, publish
+from slotcast_publisher.delivery.readback import Waits
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker as Address
@@ -54,8 +55,9 @@ def test_a_broker_that_acknowledges_and_drops_what_is_large_is_not_called_done(
     """Mosquitto does so to MQTT 3.1.1, which has no words for it."""
     with mosquitto("development", extra=("message_size_limit 2000",)) as small:
         repo = make(tmp_path / "repo", Address(url=small.url, protocol="3.1.1"))
+        soon = How(waits=Waits(patience_s=1.0))
         with pytest.raises(BrokerRefused, match="does not give it back"):
-            publish(repo, "clf", "1.0").all_done()
+            publish(repo, "clf", "1.0", how=soon).all_done()
         assert notice_at(small, repo) is None
 
 
