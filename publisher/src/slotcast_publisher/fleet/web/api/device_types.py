@@ -98,7 +98,8 @@ class BenchedView(Struct, frozen=True, kw_only=True):
 class ModelView(Struct, frozen=True, kw_only=True):
     """A model on a device: what runs, what is wanted, and in what state it is.
 
-    `notice_sha256` is of the last good notice, as it came to the device, in hex digits.
+    `notice_sha256` is of the last good notice, as it came to the device, in hex digits;
+    `provisioned` the version that the device's owner can set it back to, empty for none.
     """
 
     model: str
@@ -116,6 +117,7 @@ class ModelView(Struct, frozen=True, kw_only=True):
     benched: tuple[BenchedView, ...]
     notice: str
     notice_sha256: str = ""
+    provisioned: str = ""
 
 
 class HeardModel(Struct, frozen=True, kw_only=True):
