@@ -56,6 +56,7 @@ EVERY: dict[str, str] = {
     "alarms.failing_devices_min": "3",
     "alarms.signature_left_days": "7",
     "alarms.certificate_left_days": "8",
+    "alarms.support_left_days": "9",
     "alarms.webhook.url": "https://alarms.example/hook",
     "alarms.webhook.secret_file": "webhook.secret",
     "alarms.webhook.timeout_s": "5",
@@ -67,6 +68,7 @@ EVERY: dict[str, str] = {
     "serve.claimed_day_payloads": "100",
     "serve.day_min_bytes": "1000",
     "serve.recheck_days": "0.5",
+    "serve.reports": "signed",
 }
 SHOWN = {"alarms.webhook.url": "https://alarms.example/***"}  # whoever knows its path may post
 
