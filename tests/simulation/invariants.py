@@ -203,7 +203,8 @@ class Watch:
 class DeltaWaits:
     """A device waits for a delta no longer than its offer says, and only where a model serves.
 
-    A clock that is set back makes it wait anew: it cannot tell for how long it has waited.
+    A clock that is set back makes it wait anew: it cannot tell for how long it has waited. So does
+    another release, whose delta is another one.
 
     Attributes:
         count: waits that began.
@@ -211,6 +212,7 @@ class DeltaWaits:
 
     def __init__(self) -> None:
         self.count = 0
+        self._release: dict[str, bytes] = {}
         self._since_s: dict[str, float] = {}
         self._clock_was_set: dict[str, int] = {}
 
@@ -221,16 +223,16 @@ class DeltaWaits:
             is_waiting = (
                 core.is_ready
                 and update is not None
-                and update.state is State.QUEUED
-                and update.reason == Reason.AWAITS_DELTA
+                and (update.state, update.reason) == (State.QUEUED, Reason.AWAITS_DELTA)
             )
-            if not is_waiting:
+            if update is None or not is_waiting:
                 self._since_s.pop(model, None)
                 continue
             if core.state.active_record is None:
                 raise Broken(f"{model}: waits for a delta, and nothing serves")
-            if model not in self._since_s:
+            if model not in self._since_s or self._release[model] != update.release_sha256:
                 self.count += 1
+                self._release[model] = update.release_sha256
                 self._since_s[model], self._clock_was_set[model] = now_s, 0
             waited_s = now_s - self._since_s[model]
             if waited_s > DELTA_WAIT_S * (1 + self._clock_was_set[model]) + _LATE_S:
