@@ -352,6 +352,7 @@ def test_a_device_with_the_dynamic_user_of_before_goes_on(device: Machine) -> No
         mv /var/lib/slotcast /var/lib/private/slotcast
         chown -R 61234:61234 /var/lib/private/slotcast
         chmod -R u+rwX,g-ws,o+rX /var/lib/private/slotcast
+        chmod -f 600 /var/lib/private/slotcast/*.key || true  # as any agent keeps keys
         rm -r /var/lib/private/slotcast/models/*/app
         ln -s private/slotcast /var/lib/slotcast
         systemctl start slotcast-device
