@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
@@ -26,31 +20,12 @@ from tests.support import messages as given
 from tests.support.brokers import Broker
 from tests.support.fleet import Device, Publisher
 from tests.support.fleet_fixtures import new_prefix
+from tests.support.recorder import overhearing
 from tests.support.signing_devices import new_key
-from tests.support.waiting import WAIT_S, wait_until
+from tests.support.waiting import wait_until
 from tests.support.watching import Watched, crowd, watching
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
-
-
-@contextmanager
-def recorded(url: str, topic: str) -> Iterator[list[bytes]]:
-    """Give all that is published on a topic meanwhile, as an attacker who listens has it."""
-    came: list[bytes] = []
-    ready = threading.Event()
-    parts = urlsplit(url)
-    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
-    client.on_connect = lambda c, *_: c.subscribe(topic, 1)
-    client.on_subscribe = lambda *_: ready.set()
-    client.on_message = lambda _client, _data, message: came.append(bytes(message.payload))
-    client.connect(parts.hostname or "", parts.port or 1883)
-    client.loop_start()
-    assert ready.wait(WAIT_S)
-    try:
-        yield came
-    finally:
-        client.disconnect()
-        client.loop_stop()
 
 
 def enrol(publisher: Publisher, device: Device, file: Path) -> None:
@@ -90,7 +65,7 @@ def test_only_who_has_its_key_reports_for_a_device(broker: Broker, tmp_path: Pat
     topic = publisher.topics.device("cam-1", "status")
     failed = (given.model_status(model="clf", state=State.FAILED, reason="errors"),)
     with (
-        recorded(broker.url, topic) as captured,
+        overhearing(broker.url, topic) as overheard,
         watching(publisher.path) as watched,
         crowd(broker.url) as attacker,
     ):
@@ -99,12 +74,12 @@ def test_only_who_has_its_key_reports_for_a_device(broker: Broker, tmp_path: Pat
         shutil.copytree(tmp_path / "cam-1", tmp_path / "copy", symlinks=True)
         with device.running():
             newest = said_after(watched, first)
-        now_s = wire.decode(captured[-1], Status).time
+        now_s = wire.decode(overheard.payloads[-1], Status).time
         before = believed(watched)
         assert before == [("cam-1", "clf", "IDLE")]
 
         forged = given.status(counter=newest + 9, time=now_s + 9, models=failed)
-        attacker.put(topic, captured[0])
+        attacker.put(topic, overheard.payloads[0])
         attacker.put(topic, encode_report(forged, new_key()))
         attacker.say(publisher.topics, forged)  # and has the broker keep it
         wait_until(lambda: row_of(watched, "cam-1")["refused_count"] == 3, "three refused reports")

@@ -3,7 +3,8 @@
     with certified_broker(repo) as broker:
         broker.reload()
 
-It is a binary on this machine; the same in a container is tried by one test of its own.
+It is a binary on this machine; `shipped_broker` is the container that `slotcast certificates
+broker` makes, where an engine runs.
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ import socket
 import ssl
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from slotcast_publisher.certificates.broker_settings import CONFIGURATION, BrokerPlace
+from slotcast_publisher.certificates.container import PLACE, BrokerContainer, find_engine
 from slotcast_publisher.certificates.desk import open_desk
 from slotcast_publisher.repository import Repository
 from tests.support import engine
 from tests.support.brokers import free_ports
+from tests.support.recipients import slotcast
 
 HOST: Final = "127.0.0.1"
 _WAIT_S: Final = 60.0
@@ -85,6 +89,15 @@ class CertifiedBroker:
             process.terminate()
             process.wait(_WAIT_S)
 
+    def close(self) -> None:
+        """End it, and leave nothing that outlives the repository's folder."""
+        self.stop()
+
+    def stored(self) -> bytes:
+        """Give what it persisted, all files one after the other; it is stopped."""
+        files = sorted((self.repo.path / "broker-data").rglob("*"))
+        return b"".join(path.read_bytes() for path in files if path.is_file())
+
     def log(self) -> str:
         """Give all that it logged."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""
@@ -116,6 +129,59 @@ class CertifiedBroker:
             assert self._process.poll() is None, self.log()
             assert time.monotonic() < deadline_s, self.log()
             time.sleep(_POLL_S)
+
+
+class ContainedBroker(CertifiedBroker):
+    """The same in the container that `slotcast certificates broker` makes.
+
+    Args:
+        repo: the repository whose certificates it reads.
+        ports: for devices and for publishers.
+    """
+
+    def __init__(self, repo: Repository, ports: tuple[int, ...]) -> None:
+        super().__init__(repo, ports)
+        self._name = f"slotcast-test-{uuid.uuid4().hex[:8]}"
+        self._engine = find_engine() or ""
+
+    def start(self) -> None:
+        """Make it, and wait until it runs."""
+        slotcast(
+            "certificates", "broker", self.repo.path, "--name", self._name,
+            "--image", engine.image(),
+            "--devices-at", f"{HOST}:{self.devices_port}",
+            "--publishers-at", f"{HOST}:{self.publishers_port}",
+        )  # fmt: skip
+
+    def reload(self) -> None:
+        """Give it the files as they are, and have it read them again."""
+        slotcast("certificates", "refresh", self.repo.path, "--container", self._name)
+
+    def stop(self) -> None:
+        """End it; what is retained is written."""
+        self._run("stop", self._name)
+
+    def close(self) -> None:
+        """Remove it and its volume."""
+        BrokerContainer(self._engine, self._name).remove()
+        self._run("volume", "rm", "--force", f"{self._name}-data")
+
+    def stored(self) -> bytes:
+        """Give what it persisted, as one archive."""
+        return self._run("cp", f"{self._name}:{PLACE.data}", "-")
+
+    def log(self) -> str:
+        """Give all that it logged."""
+        return self._run("logs", self._name).decode(errors="replace")
+
+    def _run(self, *words: str) -> bytes:
+        done = subprocess.run(
+            [self._engine, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if words[0] == "logs" else None,
+            check=True,
+        )
+        return done.stdout
 
 
 def greet(
@@ -151,4 +217,21 @@ def certified_broker(repo: Repository) -> Iterator[CertifiedBroker]:
         broker.start()
         yield broker
     finally:
-        broker.stop()
+        broker.close()
+
+
+@contextlib.contextmanager
+def shipped_broker(repo: Repository, ports: tuple[int, ...]) -> Iterator[CertifiedBroker]:
+    """Run the broker in a container where an engine runs, else on this machine, for the block.
+
+    Args:
+        repo: the repository; `init` of its certificates was done.
+        ports: for devices and for publishers.
+    """
+    is_container = engine.kind() == "container"
+    broker = ContainedBroker(repo, ports) if is_container else CertifiedBroker(repo, ports)
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.close()

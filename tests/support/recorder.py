@@ -1,14 +1,25 @@
-"""A relay before a broker that keeps every byte that passes, as somebody on the line would."""
+"""What others get to see of a broker's traffic, and whether any of a secret is in it.
+
+`recording` is a relay before a broker that keeps every byte that passes, as somebody on the line
+would; `overhearing` keeps what the broker itself has in hand, behind TLS, as its operator would.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
+import uuid
 from collections.abc import Iterable, Iterator
+from urllib.parse import urlsplit
 
 import numpy as np
+import paho.mqtt.client as paho
 from numpy.typing import NDArray
+from paho.mqtt.enums import CallbackAPIVersion
+
+from tests.support.waiting import WAIT_S, wait_until
 
 
 class Recorder:
@@ -87,6 +98,64 @@ def recording(target: tuple[str, int]) -> Iterator[Recorder]:
         yield recorder
     finally:
         recorder.close()
+
+
+class Overheard:
+    """A client that keeps what is published below a topic.
+
+    Args:
+        url: of the broker.
+        topic: a filter.
+        tls: what it connects with, where the broker wants TLS.
+    """
+
+    def __init__(self, url: str, topic: str, tls: ssl.SSLContext | None) -> None:
+        self.payloads: list[bytes] = []
+        self._ready = threading.Event()
+        parts = urlsplit(url)
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=f"overhears-{uuid.uuid4().hex}",
+            protocol=paho.MQTTv5,
+        )
+        if tls is not None:
+            self._client.tls_set_context(tls)
+        self._client.on_connect = lambda client, *_: client.subscribe(topic, 1)
+        self._client.on_subscribe = lambda *_: self._ready.set()
+        self._client.on_message = lambda _client, _data, message: self.payloads.append(
+            bytes(message.payload)
+        )
+        self._client.connect(parts.hostname or "", parts.port or 1883)
+        self._client.loop_start()
+        assert self._ready.wait(WAIT_S)
+
+    def until_now(self, topic: str) -> list[bytes]:
+        """Give all that was published before this call, by a word of its own on a topic."""
+        word = uuid.uuid4().bytes
+        self._client.publish(topic, word, qos=1).wait_for_publish(WAIT_S)
+        wait_until(lambda: word in self.payloads, "its own word is heard")
+        return self.payloads[: self.payloads.index(word)]
+
+    def close(self) -> None:
+        """Go."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@contextlib.contextmanager
+def overhearing(url: str, topic: str, tls: ssl.SSLContext | None = None) -> Iterator[Overheard]:
+    """Keep what is published below a topic during the block, and what was retained before.
+
+    Args:
+        url: of the broker.
+        topic: a filter.
+        tls: what to connect with, where the broker wants TLS.
+    """
+    heard = Overheard(url, topic, tls)
+    try:
+        yield heard
+    finally:
+        heard.close()
 
 
 def shares_64_bytes(secrets: Iterable[bytes], dumps: Iterable[bytes]) -> bool:
