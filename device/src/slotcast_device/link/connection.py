@@ -333,7 +333,8 @@ class Connection:
             mono_s=time.monotonic(),
             wall_s=int(self._wall_clock()),
         )
-        if self._history.is_suspicious(broker.name) and self._presence.may_ask(broker.name):
+        is_in_doubt = self._history.is_suspicious(broker.name)
+        if is_in_doubt and self._presence.may_ask(broker.name, time.monotonic()):
             link.subscribe((self._presence.topic,))
         link.publish(
             self._presence.topic,
@@ -494,7 +495,7 @@ class Connection:
         is_look = ending.filters == (self._presence.topic,)
         what = f"it is asked for {ending.filters[0]}" if ending.filters else ""
         if is_look:
-            self._presence.ask_no_more(name)
+            self._presence.ask_later(name, time.monotonic())
         elif ending.topic:
             what = f"something is published on {ending.topic}"
             self._history.mute(name, ending.topic, time.monotonic())

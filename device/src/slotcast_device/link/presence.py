@@ -22,6 +22,11 @@ TWIN_SEEN_S: Final = 600.0
 have this id."""
 
 
+NOT_ASKED_S: Final = (60.0, 3600.0)
+"""The seconds for which a broker that hung up when it was asked for the presence is not asked: at
+first, and at most. It may have been a takeover by the very device that was asked about."""
+
+
 class OwnPresence:
     """What is said of this device, and what brokers say of it.
 
@@ -41,7 +46,7 @@ class OwnPresence:
         self._device = config.values.device
         self._session = session
         self._told: set[str] = set()
-        self._may_not_ask: set[str] = set()
+        self._not_asked: dict[str, tuple[float, float]] = {}
         self._twin_until_s = 0.0
         self.topic = config.topics.device(self._device, "presence")
 
@@ -62,13 +67,17 @@ class OwnPresence:
 
     # --- whether another device has this id -----------------------------------------------------
 
-    def may_ask(self, broker: str) -> bool:
+    def may_ask(self, broker: str, now_s: float) -> bool:
         """Whether a broker may be asked for the presence."""
-        return broker not in self._may_not_ask
+        until_s, _ = self._not_asked.get(broker, (now_s, 0.0))
+        return now_s >= until_s
 
-    def ask_no_more(self, broker: str) -> None:
-        """A broker hangs up when it is asked for the presence."""
-        self._may_not_ask.add(broker)
+    def ask_later(self, broker: str, now_s: float) -> None:
+        """A broker hung up when it was asked for the presence: each time for twice as long."""
+        shortest_s, longest_s = NOT_ASKED_S
+        _, last_s = self._not_asked.get(broker, (now_s, shortest_s / 2))
+        wait_s = min(2 * last_s, longest_s)
+        self._not_asked[broker] = now_s + wait_s, wait_s
 
     def is_of_another(self, broker: str, data: bytes) -> bool:
         """Whether another device spoke last under this one's id; asked where that is in doubt."""
