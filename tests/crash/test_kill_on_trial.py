@@ -305,6 +305,7 @@ def test_an_application_that_keeps_dying_on_trial_has_the_release_rolled_back(
         for _ in range(2):
             _wait_until_seen_alive(stand, of_dead)
             stand.service.kill()
+            _wait_for_another_look(stand)
             of_dead = _requests_of_v2(stand)
             stand.service.start()
         status = stand.observer.wait_for_state("clf", State.ROLLED_BACK, "2")
@@ -328,6 +329,18 @@ def _wait_until_seen_alive(stand: Stand, of_dead: int) -> None:
         return len({count for m in found if m and (count := int(m[1])) > of_dead}) >= 2
 
     wait_until(is_seen, f"two looks at the living one, which counts from {of_dead} requests on")
+
+
+def _wait_for_another_look(stand: Stand) -> None:
+    """Wait until the agent has looked again, so that who starts next began after who ended.
+
+    Of one that ended and one that began between the same two looks nobody can tell the order.
+    """
+    told = len({said.detail for said in stand.observer.of("clf")})
+    wait_until(
+        lambda: len({said.detail for said in stand.observer.of("clf")}) >= told + 2,
+        "two more looks, each of which tells for how long the trial has run",
+    )
 
 
 def _requests_of_v2(stand: Stand) -> int:
