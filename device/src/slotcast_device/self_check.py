@@ -36,7 +36,8 @@ from slotcast_device.storage import state_file as records
 from slotcast_device.storage.broker_book import BrokerBook
 from slotcast_device.storage.client_certificates import ClientCertificates
 from slotcast_device.storage.content_key import describe_encryption_key
-from slotcast_device.storage.identity import KEY_FILE, KEY_MODE, load_own_identity
+from slotcast_device.storage.identity import KEY_FILE, load_own_identity
+from slotcast_device.storage.key_file import KEY_MODE
 from slotcast_device.storage.lock import is_locked
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore

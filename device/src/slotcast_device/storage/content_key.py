@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 
+from slotcast_device.storage.key_file import (
+    KEY_MAX_BYTES,
+    KEY_MODE,
+    load_private_key,
+    save_private_key,
+)
 from slotcast_schemas.content_key import (
     CONTENT_KEY_BYTES,
     commitment_to,
@@ -28,7 +27,7 @@ from slotcast_schemas.content_key import (
     require_hpke,
     unwrap,
 )
-from slotcast_schemas.errors import NoContentKey, StorageFailed
+from slotcast_schemas.errors import NoContentKey
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,10 +37,6 @@ if TYPE_CHECKING:
 
 KEY_FILE: Final = "encryption.key"
 """The name of the device's key in the state directory."""
-KEY_MODE: Final = 0o600
-"""The mode of key files: for the agent's user alone."""
-_KEY_MAX_BYTES: Final = 4096
-"""The most bytes of a key file that are read; it has some 120."""
 
 
 def load_encryption_key(disk: Disk, state_dir: Path) -> X25519PrivateKey | None:
@@ -50,17 +45,7 @@ def load_encryption_key(disk: Disk, state_dir: Path) -> X25519PrivateKey | None:
     Raises:
         StorageFailed: there is a file, and it cannot be read or is no key.
     """
-    path = state_dir / KEY_FILE
-    pem = disk.read(path, _KEY_MAX_BYTES)
-    if pem is None:
-        return None
-    try:
-        private = load_pem_private_key(pem, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
-        raise _damaged(path) from exc
-    if not isinstance(private, X25519PrivateKey):
-        raise _damaged(path)
-    return private
+    return load_private_key(disk, state_dir / KEY_FILE, "X25519")
 
 
 def describe_encryption_key(disk: Disk, state_dir: Path) -> str | None:
@@ -84,17 +69,8 @@ def make_encryption_key(disk: Disk, state_dir: Path) -> X25519PrivateKey:
         StorageFailed: it cannot be written.
     """
     private = X25519PrivateKey.generate()
-    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    disk.make_dir(state_dir)
-    disk.write_atomic(state_dir / KEY_FILE, pem, KEY_MODE)
+    save_private_key(disk, state_dir / KEY_FILE, private)
     return private
-
-
-def _damaged(path: Path) -> StorageFailed:
-    return StorageFailed(
-        f"{path}: expected an X25519 key in PEM, got something else; `slotcast-device enrol"
-        " --new-key` makes a new one, which the publisher must enrol again"
-    )
 
 
 class ContentKeyFile:
@@ -128,7 +104,7 @@ class ContentKeyFile:
         """
         if release.encryption is None:
             return None
-        key = self._disk.read(self._path, _KEY_MAX_BYTES)
+        key = self._disk.read(self._path, KEY_MAX_BYTES)
         if key is None or len(key) != CONTENT_KEY_BYTES:
             return None
         return key if commitment_to(key) == release.encryption.key_commitment else None

@@ -11,21 +11,12 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Final
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
-from cryptography.x509.oid import NameOID
 
+from slotcast_device.storage import x509_files
+from slotcast_device.storage.key_file import load_private_key, save_private_key
 from slotcast_schemas import identity
 from slotcast_schemas.enrolment import Enrolment, encryption_key_data
-from slotcast_schemas.errors import StorageFailed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,10 +26,6 @@ if TYPE_CHECKING:
 
 KEY_FILE: Final = "identity.key"
 """The name of the key's file in the state directory."""
-KEY_MODE: Final = 0o600
-"""Its mode: for the agent's user alone."""
-_KEY_MAX_BYTES: Final = 4096
-"""The most bytes of it that are read; it has some 120."""
 
 
 class DeviceIdentity:
@@ -67,11 +54,7 @@ class DeviceIdentity:
             device_id: the id.
             encryption_key: the public key for which content keys shall be wrapped, if any.
         """
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device_id)])
-        builder = x509.CertificateSigningRequestBuilder().subject_name(name)
-        is_ed25519 = isinstance(self._private, Ed25519PrivateKey)
-        csr = builder.sign(self._private, None if is_ed25519 else hashes.SHA256())
-        pem = csr.public_bytes(Encoding.PEM).decode()
+        pem = x509_files.request_pem(self._private, device_id).decode()
         if not encryption_key:
             return Enrolment(device_id=device_id, csr=pem)
         said = encryption_key_data(device_id, encryption_key)
@@ -107,17 +90,8 @@ def load_identity(disk: Disk, state_dir: Path) -> DeviceIdentity | None:
     Raises:
         StorageFailed: there is a file, and it cannot be read or is no key.
     """
-    path = state_dir / KEY_FILE
-    pem = disk.read(path, _KEY_MAX_BYTES)
-    if pem is None:
-        return None
-    try:
-        private = load_pem_private_key(pem, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
-        raise _damaged(path) from exc
-    if not isinstance(private, Ed25519PrivateKey):
-        raise _damaged(path)
-    return DeviceIdentity(private)
+    key = load_private_key(disk, state_dir / KEY_FILE, "Ed25519")
+    return None if key is None else DeviceIdentity(key)
 
 
 def make_identity(disk: Disk, state_dir: Path) -> DeviceIdentity:
@@ -127,9 +101,7 @@ def make_identity(disk: Disk, state_dir: Path) -> DeviceIdentity:
         StorageFailed: it cannot be written.
     """
     private = Ed25519PrivateKey.generate()
-    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    disk.make_dir(state_dir)
-    disk.write_atomic(state_dir / KEY_FILE, pem, KEY_MODE)
+    save_private_key(disk, state_dir / KEY_FILE, private)
     return DeviceIdentity(private)
 
 
@@ -140,10 +112,3 @@ def load_or_make_identity(disk: Disk, state_dir: Path) -> DeviceIdentity:
         StorageFailed: it cannot be read or written, or is no key.
     """
     return load_identity(disk, state_dir) or make_identity(disk, state_dir)
-
-
-def _damaged(path: Path) -> StorageFailed:
-    return StorageFailed(
-        f"{path}: expected an Ed25519 key in PEM, got something else; `slotcast-device enrol"
-        " --new-key` makes a new one, which the publisher must enrol again"
-    )
