@@ -39,12 +39,12 @@ from slotcast_publisher.fleet.alarms.facts import (
 )
 from slotcast_publisher.fleet.database.tables import device_models, devices, rollouts
 from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
+from slotcast_publisher.fleet.rollout.observations import FAILED, NOT_ITS_FAULT
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker, Expiry
 from slotcast_publisher.trust.role_signing import Roles
 from slotcast_schemas.broker import tls_context
 from slotcast_schemas.errors import SlotcastError
-from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
 
 DEVICES_MAX: Final = 20_000
@@ -52,19 +52,6 @@ DEVICES_MAX: Final = 20_000
 
 _ROLLOUTS_MAX: Final = 1_000
 _RUNNING_MAX: Final = 1_000
-_FAILED: Final = tuple(str(s.value) for s in (State.FAILED, State.ROLLED_BACK, State.REJECTED))
-_NOT_ITS_FAULT: Final = tuple(
-    str(reason)
-    for reason in (
-        Reason.CANCELED,
-        Reason.BY_HAND,
-        Reason.SET_BACK,
-        Reason.SWITCHED_BY_HAND,
-        Reason.EXPIRED,
-        Reason.REPLAYED,
-    )
-)
-"""Reasons of an end that say nothing of the release (`fleet.rollout.observations`)."""
 
 _CONNECT_S: Final = 10.0
 _DAY_S: Final = 86_400.0
@@ -129,7 +116,7 @@ def read_releases(connection: Connection) -> list[ReleaseFacts]:
             func.count().label("devices"),
         )
         .join(newest, and_(m.model == newest.c.model, m.target_sequence == newest.c.sequence))
-        .where(or_(has_it, m.state.in_(_FAILED)))
+        .where(or_(has_it, m.state.in_([state.value for state in FAILED])))
         .group_by(m.model, m.target_version, m.deployment, m.state, m.reason, has_it)
     )  # fmt: skip
     ended: dict[tuple[str, str], int] = defaultdict(int)
@@ -138,9 +125,9 @@ def read_releases(connection: Connection) -> list[ReleaseFacts]:
     for row in connection.execute(query):
         release = row.model, row.target_version
         named[release] = row.deployment or named.get(release, "")
-        if row.has_it or row.reason not in _NOT_ITS_FAULT:
+        if row.has_it or row.reason not in NOT_ITS_FAULT:
             ended[release] += row.devices
-        if not row.has_it and row.reason not in _NOT_ITS_FAULT:
+        if not row.has_it and row.reason not in NOT_ITS_FAULT:
             reasons[release][row.reason] += row.devices
     return [
         ReleaseFacts(*release, named[release], count, tuple(reasons[release].items()))

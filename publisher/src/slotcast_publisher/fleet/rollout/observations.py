@@ -39,8 +39,9 @@ SETTLED: Final = frozenset({DeviceOutcome.SUCCEEDED, DeviceOutcome.FAILED})
 _UNDER_WAY: Final = frozenset(
     {State.DOWNLOADING, State.DOWNLOADED, State.VERIFIED, State.ACTIVATING, State.TRIAL}
 )
-_FAILED: Final = frozenset({State.FAILED, State.ROLLED_BACK, State.REJECTED})
-_NOT_ITS_FAULT: Final = frozenset(
+FAILED: Final = frozenset({State.FAILED, State.ROLLED_BACK, State.REJECTED})
+"""States in which an update ended badly."""
+NOT_ITS_FAULT: Final = frozenset(
     {
         Reason.CANCELED,
         Reason.BY_HAND,
@@ -114,9 +115,9 @@ class Device:
             return DeviceOutcome.UNDER_WAY
         if target.deployment != deployment:
             return DeviceOutcome.EXPECTED  # an answer to an earlier attempt
-        if status.state in _FAILED:
+        if status.state in FAILED:
             return (
-                DeviceOutcome.EXPECTED if status.reason in _NOT_ITS_FAULT else DeviceOutcome.FAILED
+                DeviceOutcome.EXPECTED if status.reason in NOT_ITS_FAULT else DeviceOutcome.FAILED
             )
         is_owners = _ACTORS.get(status.reason) is Actor.OWNER
         return (
