@@ -248,7 +248,9 @@ class ClientCertificates:
         for path, is_new in paths:
             is_ours = path.parent == self._folder
             data = self._disk.read(path, FILE_MAX_BYTES) if is_ours else _read_configured(path)
-            one = None if data is None else x509_files.held_of(data, path, pair.key_id, is_new)
+            if data is None:
+                continue
+            one = x509_files.held_of(data, path, pair.key_id, is_new=is_new)
             if one is not None:
                 found.append(one)
         # One that the owner put there later than ours came is the later one.

@@ -135,7 +135,7 @@ def check_chain(pem: bytes, certificate: x509.Certificate, what: str) -> None:
         below = above
 
 
-def held_of(pem: bytes, path: Path, key: str, is_new: bool) -> HeldCertificate | None:  # noqa: FBT001
+def held_of(pem: bytes, path: Path, key: str, *, is_new: bool) -> HeldCertificate | None:
     """Give what is to be known of a file's first certificate; None if it is not of a key.
 
     Args:

@@ -115,10 +115,10 @@ def _authorities(given: Sequence[str]) -> list[AuthorityName]:
     Raises:
         UsageError: one that `init` does not make.
     """
-    known = {name: name for name in INIT_AUTHORITIES}
-    if unknown := [word for word in given if word not in known]:
-        raise UsageError(f"--replace: expected {', '.join(known)}, got {unknown[0]!r:.80}")
-    return [name for word, name in known.items() if word in given]
+    if unknown := [word for word in given if word not in INIT_AUTHORITIES]:
+        expected = ", ".join(INIT_AUTHORITIES)
+        raise UsageError(f"--replace: expected {expected}, got {unknown[0]!r:.80}")
+    return [name for name in INIT_AUTHORITIES if name in given]
 
 
 def _renew(
