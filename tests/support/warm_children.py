@@ -20,7 +20,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,6 +32,7 @@ from slotcast_publisher.release import model_check
 from slotcast_schemas.environment import ONE_THREAD, child_environment
 from slotcast_schemas.probe import runner
 from tests.support.engine import REPOSITORY
+from tests.support.forked_process import run_to_end
 from tests.support.waiting import WAIT_S
 from tests.support.warm_server import Request
 
@@ -160,17 +160,7 @@ def run(
     Raises:
         subprocess.TimeoutExpired: it was killed.
     """
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
-        child = start(command, stdout=out, stderr=errors, env=env)
-        try:
-            code = child.wait(timeout)
-        except subprocess.TimeoutExpired:
-            os.kill(child.pid, signal.SIGKILL)
-            child.wait(WAIT_S)
-            raise
-        out.seek(0)
-        errors.seek(0)
-        return subprocess.CompletedProcess(list(command), code, out.read(), errors.read())
+    return run_to_end(start, command, timeout=timeout, env=env)
 
 
 class _Server:

@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 
 from slotcast_schemas.probe import confine
+from tests.support.forked_process import look_anew
 
 REQUEST_MAX_BYTES: Final = 128 * 1024
 """A command's arguments and environment: JSON of a request is some kilobytes."""
@@ -122,13 +123,7 @@ def become(files: Mapping[int, int], cwd: str | None, env: Mapping[str, str] | N
         os.dup2(fd, number)
     os.closerange(_HIGH_FD, _HIGH_FD + len(files))
     sys.stdin = os.fdopen(0, closefd=False)
-    sys.stdout = os.fdopen(1, "w", closefd=False)
-    sys.stderr = os.fdopen(2, "w", closefd=False)
-    if cwd is not None:
-        os.chdir(cwd)
-    if env is not None:
-        os.environ.clear()
-        os.environ.update(env)
+    look_anew(cwd, env)
 
 
 def main(arguments: Sequence[str]) -> None:

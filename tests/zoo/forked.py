@@ -9,10 +9,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
@@ -22,6 +20,7 @@ from unittest.mock import patch
 
 from slotcast_publisher.release import model_check
 from slotcast_schemas.probe import runner
+from tests.support.forked_process import look_anew, run_to_end
 
 _TICK_S: Final = 0.005
 _FORKING: Final = ContextVar("forking", default=False)
@@ -111,16 +110,16 @@ class Forked:
                 self.returncode = os.waitstatus_to_exitcode(status)
         return self.returncode
 
-    def wait(self, timeout_s: float | None = None) -> int:
+    def wait(self, timeout: float | None = None) -> int:
         """Wait for its end.
 
         Raises:
             subprocess.TimeoutExpired: it runs on.
         """
-        until_s = None if timeout_s is None else time.monotonic() + timeout_s
+        until_s = None if timeout is None else time.monotonic() + timeout
         while (code := self.poll()) is None:
             if until_s is not None and time.monotonic() > until_s:
-                raise subprocess.TimeoutExpired("a forked child", timeout_s or 0.0)
+                raise subprocess.TimeoutExpired("a forked child", timeout or 0.0)
             time.sleep(_TICK_S)
         return code
 
@@ -137,13 +136,7 @@ def _become(
         sys.stdin = os.fdopen(0, closefd=False)
     for target, given in zip((1, 2), output_fds, strict=True):
         os.dup2(given, target)
-    sys.stdout = os.fdopen(1, "w", closefd=False)
-    sys.stderr = os.fdopen(2, "w", closefd=False)
-    if cwd is not None:
-        os.chdir(cwd)
-    if env is not None:
-        os.environ.clear()
-        os.environ.update(env)
+    look_anew(cwd, env)
 
 
 def run_forked(
@@ -159,15 +152,11 @@ def run_forked(
     Raises:
         subprocess.TimeoutExpired: it was killed.
     """
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
-        child = Forked(command, stdout=out, stderr=errors, env=env)
-        child.stdout.close()
-        try:
-            code = child.wait(timeout)
-        except subprocess.TimeoutExpired:
-            os.kill(child.pid, signal.SIGKILL)
-            child.wait()
-            raise
-        out.seek(0)
-        errors.seek(0)
-        return subprocess.CompletedProcess(list(command), code, out.read(), errors.read())
+    return run_to_end(_start, command, timeout=timeout, env=env)
+
+
+def _start(command: Sequence[str], **more: Any) -> Forked:
+    """Fork a child that writes into files alone."""
+    child = Forked(command, **more)
+    child.stdout.close()
+    return child
