@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -10,28 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from slotcast_publisher.certificates.container import BrokerContainer, find_engine
 from slotcast_publisher.certificates.desk import open_desk
-from slotcast_publisher.cli import app
 from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import UsageError
 from tests.support import engine
 from tests.support.brokers import free_ports
 from tests.support.certified_broker import HOST, CertifiedBroker
-from tests.support.cli_docs import documented
+from tests.support.cli_docs import run_documented
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
 
 def run(command: str, *arguments: object) -> dict[str, Any]:
-    words = ["certificates", command, *map(str, arguments), "--json"]
-    result = CliRunner().invoke(app, words, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    fields: dict[str, Any] = json.loads(result.stdout)
-    assert set(fields) == documented(f"certificates {command}")
-    return fields
+    return run_documented(f"certificates {command}", *arguments)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,11 @@ from slotcast_publisher.errors import NotFound
 from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import UsageError
 from tests.support.certificate_requests import make_csr
-from tests.support.cli_docs import documented
+from tests.support.cli_docs import run_documented
 
 
 def run(command: str, *arguments: object) -> dict[str, Any]:
-    words = ["certificates", command, *map(str, arguments), "--json"]
-    result = CliRunner().invoke(app, words, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    fields: dict[str, Any] = json.loads(result.stdout)
-    assert set(fields) == documented(f"certificates {command}")
-    return fields
+    return run_documented(f"certificates {command}", *arguments)
 
 
 @pytest.fixture
