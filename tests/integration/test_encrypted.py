@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import random
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from slotcast_publisher import settings as settings_file
 from slotcast_publisher.delivery import publish as publishing
 from slotcast_publisher.release.delta_payloads import all_builders
 from slotcast_schemas.content_key import KEYS_CODEC
@@ -212,18 +210,10 @@ def test_over_mutual_tls_too_a_device_reads_it_and_the_broker_does_not(tmp_path:
     with mosquitto("production") as broker:
         certificates = broker.certificates
         assert certificates is not None
-        us = certificates.publisher()
-        address = settings_file.Broker(
-            url=broker.publisher_url,
-            ca=str(certificates.broker_ca.certificate),
-            certificate=str(us.certificate),
-            key=str(us.key),
-        )
+        address = certificates.publisher_settings(broker.publisher_url)
         publisher = Publisher.make(tmp_path / "repo", prefix=Topics().prefix)
         publisher = publisher.copy(tmp_path / "copy", address, prefix=Topics().prefix)
-        (publisher.path / "devices").mkdir(exist_ok=True)
-        shutil.copy(certificates.devices_ca.certificate, publisher.path / "devices" / "ca.pem")
-        shutil.copy(certificates.devices_ca.key, publisher.path / "devices" / "ca.key")
+        certificates.give_devices_authority(publisher.path)
         device = publisher.provision("cam-1", tmp_path / "cam-1", broker.url, models=["multi"])
         recipients.enrol(publisher, device)
         recipients.add(publisher, device, model="multi")

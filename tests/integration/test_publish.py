@@ -244,13 +244,7 @@ def test_the_production_broker_takes_what_the_publisher_sends(
 ) -> None:
     certificates = production_broker.certificates
     assert certificates is not None
-    us = certificates.publisher()
-    address = Address(
-        url=production_broker.publisher_url,
-        ca=str(certificates.broker_ca.certificate),
-        certificate=str(us.certificate),
-        key=str(us.key),
-    )
+    address = certificates.publisher_settings(production_broker.publisher_url)
     repo = make(tmp_path / "repo", address, hidden=64)
     save(repo.path, msgspec.structs.replace(repo.settings, prefix=DEFAULT_PREFIX))
     repo = Repository(repo.path)

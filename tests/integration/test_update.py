@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import json
 import random
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,6 @@ from slotcast_device.core.transfer import transfer as tx
 from slotcast_device.exit_codes import ENDED_OTHERWISE, NO_BROKER, OK, USAGE
 from slotcast_publisher.notice import OfferWanted
 from slotcast_publisher.release.payloads import FullBuilder
-from slotcast_publisher.settings import Broker as BrokerSettings
 from slotcast_schemas.limits import BLOCK_CHUNKS
 from slotcast_schemas.messages.offer import Group
 from slotcast_schemas.states import State
@@ -282,18 +280,11 @@ def test_tls_with_a_client_certificate_at_the_production_broker(
     certificates = production_broker.certificates
     assert certificates is not None
     owner = certificates.publisher()
-    settings = BrokerSettings(
-        url=production_broker.publisher_url,
-        ca=str(certificates.broker_ca.certificate),
-        certificate=str(owner.certificate),
-        key=str(owner.key),
-    )
+    settings = certificates.publisher_settings(production_broker.publisher_url)
     # The shipped ACL names the default prefix.
     publisher = catalogue.copy(tmp_path / "repo", settings, prefix=DEFAULT_PREFIX)
     # The broker trusts the CA of devices; provisioning signs with it.
-    (publisher.path / "devices").mkdir()
-    shutil.copy(certificates.devices_ca.certificate, publisher.path / "devices" / "ca.pem")
-    shutil.copy(certificates.devices_ca.key, publisher.path / "devices" / "ca.key")
+    certificates.give_devices_authority(publisher.path)
     publisher.publish("clf", "1")
     device = publisher.provision("cam-tls", tmp_path / "cam-tls", production_broker.url)
     context = certificates.context(owner)

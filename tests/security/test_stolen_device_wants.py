@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -26,7 +25,6 @@ from slotcast_device.core.transfer import transfer as tx
 from slotcast_publisher import settings as settings_file
 from slotcast_publisher.serve.wants import WantBounds
 from slotcast_publisher.serve_settings import ServeSettings
-from slotcast_publisher.settings import Broker as BrokerSettings
 from slotcast_schemas import wire
 from slotcast_schemas.messages import Want
 from slotcast_schemas.messages.offer import Payload
@@ -59,20 +57,12 @@ def guarded() -> Iterator[Broker]:
 def publisher(guarded: Broker, tmp_path: Path) -> Publisher:
     """A repository with one release, signed and offered; none of its chunks is at the broker."""
     known = certificates_of(guarded)
-    owner = known.publisher()
-    there = BrokerSettings(
-        url=guarded.publisher_url,
-        ca=str(known.broker_ca.certificate),
-        certificate=str(owner.certificate),
-        key=str(owner.key),
-    )
+    there = known.publisher_settings(guarded.publisher_url)
     budgets = ServeSettings(device_day_payloads=3, claimed_day_payloads=5, day_min_bytes=0)
     chosen = settings_file.Settings(chunk_size_bytes=CHUNK_BYTES, serve=budgets)
     made = Publisher.make(tmp_path / "repo", prefix=DEFAULT_PREFIX, settings=chosen)
     settings_file.save(made.path, msgspec.structs.replace(made.repo.settings, brokers=(there,)))
-    (made.path / "devices").mkdir()
-    shutil.copy(known.devices_ca.certificate, made.path / "devices" / "ca.pem")
-    shutil.copy(known.devices_ca.key, made.path / "devices" / "ca.key")
+    known.give_devices_authority(made.path)
     again = Publisher(made.path)
     again.release("clf", "1", {"model.onnx": model_bytes(os.getpid(), MODEL_BYTES)})
     again.repo.offer("clf", "1")

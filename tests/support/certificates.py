@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import shutil
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from slotcast_publisher.settings import Broker as BrokerSettings
 
 PUBLISHER: Final = "@publisher"
 """The publisher's common name, as mosquitto/acl.publishers has it."""
@@ -102,6 +105,22 @@ class Certificates:
     def publisher(self) -> Identity:
         """Give the publisher's identity."""
         return self._once("publisher", PUBLISHER, self.publishers_ca)
+
+    def publisher_settings(self, url: str) -> BrokerSettings:
+        """Give what a repository's settings say of the broker at the publishers' address."""
+        us = self.publisher()
+        return BrokerSettings(
+            url=url,
+            ca=str(self.broker_ca.certificate),
+            certificate=str(us.certificate),
+            key=str(us.key),
+        )
+
+    def give_devices_authority(self, repo: Path) -> None:
+        """Have a repository sign for devices as the authority that the broker trusts."""
+        (repo / "devices").mkdir(exist_ok=True)
+        shutil.copy(self.devices_ca.certificate, repo / "devices" / "ca.pem")
+        shutil.copy(self.devices_ca.key, repo / "devices" / "ca.key")
 
     def context(self, identity: Identity | None) -> ssl.SSLContext:
         """Give what a client needs to connect: trust in the broker, and itself if it is anyone."""

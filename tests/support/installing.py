@@ -74,18 +74,10 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     with mosquitto("production") as broker:
         certificates = broker.certificates
         assert certificates is not None
-        us = certificates.publisher()
-        address = settings_file.Broker(
-            url=broker.publisher_url,
-            ca=str(certificates.broker_ca.certificate),
-            certificate=str(us.certificate),
-            key=str(us.key),
-        )
+        address = certificates.publisher_settings(broker.publisher_url)
         publisher = Publisher.make(clone / "repo", prefix="slotcast/v1", settings=Settings())
         settings_file.save(publisher.path, Settings(prefix=Topics().prefix, brokers=(address,)))
-        (publisher.path / "devices").mkdir()
-        shutil.copy(certificates.devices_ca.certificate, publisher.path / "devices" / "ca.pem")
-        shutil.copy(certificates.devices_ca.key, publisher.path / "devices" / "ca.key")
+        certificates.give_devices_authority(publisher.path)
         made = Stand(broker, Publisher(publisher.path), clone)
         made.release("1.0", models.classifier(1))
         yield made
