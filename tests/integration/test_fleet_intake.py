@@ -111,7 +111,7 @@ def test_a_lost_database_is_made_anew_from_what_the_broker_retains(
 def test_a_fleet_larger_than_the_brokers_queue_is_seen_whole(tmp_path: Path) -> None:
     """Mosquitto drops in silence what is above these for one client: all but 30 of 300 messages.
 
-    It counts what it could not send, too; so few bytes fit between the two at any speed.
+    It counts what it could not send at once, too; what it drops of that is asked for again.
     """
     narrow = ["max_inflight_messages 20", "max_queued_messages 10"]
     with mosquitto(extra=narrow) as broker, crowd(broker.url) as devices:

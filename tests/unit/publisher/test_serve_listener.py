@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import random
 import socket
 import threading
@@ -15,20 +17,27 @@ from slotcast_publisher.serve.listener import Listener
 from slotcast_publisher.settings import Broker
 from tests.support.mqtt_packets import Packets
 from tests.support.serving import Served
+from tests.support.waiting import wait_until
 
 FILTERS = ("fleet/a", "fleet/b", "fleet/c")
 CONNACK = bytes([0x20, 2, 0, 0])
+KEPT = [f"fleet/a/{number}" for number in range(8)]
+"""Topics whose last message a broker keeps."""
 
 
 class Ear:
-    """A companion that takes note of nothing."""
+    """A companion that takes note of topics."""
 
     filters = FILTERS
     share = ""
     lost = 0
 
+    def __init__(self) -> None:
+        self.topics: list[str] = []
+
     def take(self, message: Heard) -> None:
         """Take it."""
+        self.topics.append(message.topic)
 
     def listening(self, broker: str) -> None:
         """Take note."""
@@ -86,6 +95,66 @@ def test_a_broker_that_lost_an_answer_is_asked_anew() -> None:
     (deaf,) = served.of("deaf")
     assert deaf["reason"] == "link_down"
     assert "no answer to SUBSCRIBE" in deaf["detail"]
+
+
+def test_what_a_broker_dropped_on_the_way_is_found_said_and_asked_for_again() -> None:
+    """It numbers all and sends only the first ones: nothing else would show it."""
+    ear = Ear()
+    served, stop = Served(), threading.Event()
+    with closing(socket.create_server(("127.0.0.1", 0))) as made_here:
+        broker = threading.Thread(target=drop_at_first, args=(made_here,), daemon=True)
+        broker.start()
+        where = Broker(url=f"mqtt://127.0.0.1:{made_here.getsockname()[1]}", protocol="3.1.1")
+        rng = random.Random(1)
+        listener = Listener(
+            where, Path(), ear, served.say, rng, look_quiet_s=0.2, look_again_s=(0.1, 0.2)
+        )
+        thread = threading.Thread(target=listener.run, args=(stop,))
+        thread.start()
+        try:
+            cut = served.wait_for("look_cut")
+            served.wait_for("look_again")
+            wait_until(lambda: set(ear.topics) == set(KEPT))
+            served.wait_for("listening", count=2)
+        finally:
+            stop.set()
+            thread.join(30)
+    assert (cut["retained"], cut["missing"]) == (3, 5)
+    assert "max_queued_messages" in cut["detail"]
+    assert len(served.of("look_cut")) == 1, "the second look brought all"
+
+
+def drop_at_first(listener: socket.socket) -> None:
+    """A broker that keeps eight messages; a first look gets three of them, and who asks by name."""
+    is_first = True
+    while True:
+        try:
+            made, _ = listener.accept()
+        except OSError:
+            return
+        threading.Thread(target=give_kept, args=(made, 3 if is_first else 8), daemon=True).start()
+        is_first = False
+
+
+def give_kept(made: socket.socket, sent_max: int) -> None:
+    packets, numbers = Packets(), itertools.count(1)
+    with made, contextlib.suppress(OSError):  # who listened has gone
+        while data := made.recv(4096):
+            for packet in packets.feed(data):
+                if packet.name == "CONNECT":
+                    made.sendall(CONNACK)
+                elif packet.name == "SUBSCRIBE":
+                    made.sendall(bytes([0x90, 3]) + packet.raw[2:4] + bytes([1]))
+                    wanted = packet.raw[6:-1].decode()
+                    found = KEPT if wanted == FILTERS[0] else {wanted}.intersection(KEPT)
+                    numbered = [kept_message(topic, next(numbers)) for topic in found]
+                    made.sendall(b"".join(numbered[:sent_max]))
+
+
+def kept_message(topic: str, number: int) -> bytes:
+    """A retained message of QoS 1."""
+    body = len(topic).to_bytes(2) + topic.encode() + number.to_bytes(2) + b"kept"
+    return bytes([0x33, len(body)]) + body
 
 
 def test_a_broker_that_was_busy_is_asked_in_mqtt_5_again() -> None:

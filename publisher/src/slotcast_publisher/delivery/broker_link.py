@@ -31,6 +31,7 @@ from slotcast_publisher.delivery.link_events import (
     Subscribed,
     Unsubscribed,
 )
+from slotcast_publisher.delivery.packet_ids import PacketIds
 from slotcast_publisher.delivery.paho_client import Client, Take
 from slotcast_publisher.settings import Broker
 from slotcast_schemas.broker import BrokerAddress, tls_context
@@ -170,12 +171,18 @@ class BrokerLink:
         self._events: queue.SimpleQueue[Event | _Broken] = queue.SimpleQueue()
         self._connected: queue.SimpleQueue[_Connected | Lost] = queue.SimpleQueue()
         self._is_up = threading.Event()
+        self._ids = PacketIds()
         self._client = self._make_client(where, broker, base)
         try:
             self._connect(where, is_last=is_last)
         except BaseException:
             self.close()
             raise
+
+    @property
+    def missing(self) -> int:
+        """How many messages the broker numbered for this connection and never sent."""
+        return self._ids.missing
 
     def publish(self, topic: str, data: bytes, *, retain: bool = True) -> int:
         """Send a message at QoS 1; an `Acked` with the number that this gives will follow.
@@ -343,6 +350,7 @@ class BrokerLink:
         client.on_unsubscribe = self._on_unsubscribe
         client.on_message = self._on_message
         client.take = self._arrived if self._inbound is None else self._hand_over
+        client.packet_ids = self._ids
         return client
 
     # Callbacks run in paho's thread; they only hand over.

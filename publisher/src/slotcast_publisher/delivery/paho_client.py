@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from paho.mqtt import client as paho
 from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 
+from slotcast_publisher.delivery.packet_ids import PacketIds
 from slotcast_schemas.packet_socket import PacketSocket
 
 if TYPE_CHECKING:
@@ -36,9 +37,10 @@ acknowledged when this returns; while it waits, nothing more is read, which stop
 
 
 class Client(paho.Client):
-    """paho's client; `take` is set before it connects."""
+    """paho's client; `take` and `packet_ids` are set before it connects."""
 
     take: Take
+    packet_ids: PacketIds
 
     @property
     def _packets(self) -> PacketSocket | None:
@@ -88,6 +90,7 @@ class Client(paho.Client):
             return super().loop_read(1)
         self.take(came.topic, came.data, came.retained)
         if came.packet_id is not None:
+            self.packet_ids.saw(came.packet_id)
             packets.acknowledge(came.packet_id)
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 

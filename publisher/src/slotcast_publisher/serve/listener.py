@@ -5,6 +5,10 @@ one (MQTT 5, 4.8.2). So each connection takes a look by plain subscriptions firs
 `serve` divide the live messages, the shared subscription is there before, and the plain ones go
 when nothing retained has come for a while: no message falls between the two, and what came twice
 has the same counter.
+
+A broker that has to wait for us drops messages without a word. Most number what they send, so a gap
+tells, once something comes after it. So at the end of a look the last topic is asked for once more,
+by its own name; where a gap shows, another look is taken in time, on a new connection.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from slotcast_publisher.delivery.broker_link import (
 from slotcast_publisher.delivery.link_events import Event, Lost, Subscribed, Unsubscribed
 from slotcast_publisher.serve.companion import Companion, Heard
 from slotcast_publisher.serve.log import Say
+from slotcast_publisher.serve.look import Look, Step
 from slotcast_publisher.serve.look_again import WAITS_S, LookTimes
 from slotcast_publisher.settings import Broker
 from slotcast_schemas.backoff import Backoff
@@ -47,6 +52,16 @@ _ANSWER_MAX_S: Final = 60.0
 """The seconds without an answer to SUBSCRIBE, and without a retained message, after which it is
 asked anew. Mosquitto drops an answer, too, where a slow reader has left `max_queued_messages`
 packets behind."""
+
+_CUT: Final = (
+    "the broker dropped messages since they were not read fast enough; its max_queued_messages"
+    " (Mosquitto) has to be above three times the number of devices; it is asked again"
+)
+_MAY_BE_CUT: Final = (
+    "the broker may have left some out: its max_queued_messages (Mosquitto) has to be above three"
+    " times the number of devices; those not seen are once they say something"
+)
+"""What the log says of a look that brought not all, and of one that may not have."""
 
 _NEWER_S: Final = (60.0, 6 * 3600.0)
 """The bounds in seconds of the first wait before a broker that was silent at MQTT 5 is asked in it
@@ -100,16 +115,15 @@ class Listener:
         self._look_quiet_s = look_quiet_s
         self._answer_max_s = answer_max_s
         self._may_share = True
+        self._is_shared = False
         self._shared: set[int] = set()  # SUBSCRIBEs without an answer
-        self._plain: set[int] = set()
         self._again = LookTimes(rng, look_again_s)
         self._newer = Backoff(rng, *newer_s)
         self._connect_waits = waits
-        self._look_began_s: float | None = None
+        self._look = Look(look_quiet_s, 0.0)
         self._look_ended: int | None = None  # UNSUBSCRIBE without an answer
         self._is_heard = False  # all filters were answered on this connection
-        self._retained_s = 0.0  # when the last retained message came
-        self._retained = 0  # how many have come in this look
+        self._cut = 0  # messages that brokers dropped on connections of before
 
     def run(self, stop: threading.Event) -> None:
         """Listen until `stop` is set; returns soon after."""
@@ -124,7 +138,10 @@ class Listener:
                     inbound=inbound,
                     waits=self._connect_waits,
                 ) as link:
-                    self._listen(link, stop)
+                    try:
+                        self._listen(link, stop)
+                    finally:
+                        self._cut += link.missing
                 if stop.is_set():
                     return
                 self._companion.deaf(self.name)
@@ -149,8 +166,7 @@ class Listener:
     def _listen(self, link: BrokerLink, stop: threading.Event) -> None:
         """Listen until told to stop, or until it pays to connect anew."""
         self._shared.clear()
-        self._plain.clear()
-        self._look_began_s = self._look_ended = None
+        self._look_ended = None
         self._is_heard = False
         share, filters = self._companion.share, self._companion.filters
         if not link.wildcards:
@@ -161,27 +177,56 @@ class Listener:
         if share and link.shares and self._may_share:
             names = [f"$share/{share}/{name}" for name in filters]
             self._shared = {link.subscribe(name) for name in names}
-        is_shared = bool(self._shared)
-        asked_s = self._begin_look(link)
-        newer_s = asked_s + self._newer.next_s() if self._may_be_newer(link) else math.inf
+        self._is_shared = bool(self._shared)
+        self._begin_look(link)
+        newer_s = math.inf
+        if self._may_be_newer(link):
+            newer_s = time.monotonic() + self._newer.next_s()
         while not stop.is_set():
             event = link.next_event(_STEP_S)
             if event is not None:
                 self._handle(event, link)
-            self._check_answered(link, asked_s)
-            if self._look_is_over():
-                self._say_cut()
-                if is_shared and self._may_share:
-                    self._look_ended = link.unsubscribe(*filters)
-            if time.monotonic() >= newer_s and not self._plain:
+            self._go_on_looking(link)
+            if time.monotonic() >= newer_s and self._look.is_answered:
                 if self._speaks_newest():
                     return
                 newer_s = time.monotonic() + self._newer.next_s()
-            is_looking = bool(self._plain) or self._look_began_s is not None
-            lost = self._companion.lost
-            if self._again.is_due(lost, time.monotonic(), is_looking=is_looking):
-                self._say("look_again", broker=self.name, lost=lost)
-                asked_s = self._begin_look(link)
+            if self._again.is_due(
+                self._lost(link), time.monotonic(), is_looking=not self._look.is_over
+            ):
+                self._say("look_again", broker=self.name, lost=self._lost(link))
+                if link.missing:
+                    return  # what the broker dropped it counts as on its way, until we hang up
+                self._begin_look(link)
+
+    def _go_on_looking(self, link: BrokerLink) -> None:
+        """Do what the look wants next.
+
+        Raises:
+            LinkDown: the broker has not answered for long.
+        """
+        now_s = time.monotonic()
+        if not self._look.is_answered and self._look.silent_s(now_s) > self._answer_max_s:
+            raise LinkDown(f"{link.name}: no answer to SUBSCRIBE in {self._answer_max_s:.0f} s")
+        match self._look.next_step(now_s):
+            case Step.PROVE:
+                self._look.prove(link.subscribe(self._look.topic), now_s)
+            case Step.END:
+                self._end_look(link)
+            case Step.WAIT:
+                pass
+
+    def _end_look(self, link: BrokerLink) -> None:
+        """Say what was left out, and give back what was for the look alone."""
+        self._say_cut(link.missing)
+        if self._look.topic:
+            link.unsubscribe(self._look.topic)
+        if self._is_shared:
+            self._look_ended = link.unsubscribe(*self._companion.filters)
+
+    def _lost(self, link: BrokerLink) -> int:
+        """How many messages that a broker keeps were dropped so far, by us or on the way."""
+        return self._companion.lost + self._cut + link.missing
 
     def _may_be_newer(self, link: BrokerLink) -> bool:
         return link.protocol != "5" and self._broker.protocol == "auto"
@@ -197,51 +242,30 @@ class Listener:
         self._say("newer_protocol", broker=self.name)
         return True
 
-    def _begin_look(self, link: BrokerLink) -> float:
-        """Ask by plain subscriptions, which bring what the broker keeps; gives when."""
-        self._again.began(self._companion.lost)
-        self._retained = 0
-        self._plain = {link.subscribe(name) for name in self._companion.filters}
-        return time.monotonic()
+    def _begin_look(self, link: BrokerLink) -> None:
+        """Ask by plain subscriptions, which bring what the broker keeps."""
+        self._again.began(self._lost(link))
+        self._look = Look(self._look_quiet_s, time.monotonic())
+        for name in self._companion.filters:
+            self._look.ask(link.subscribe(name))
 
     def _take(self, topic: str, data: bytes, retained: bool) -> None:  # noqa: FBT001 - as `Take`
         """Hand a message over; in the connection's own thread."""
         now_s = time.time()
         if retained:
-            self._retained_s = time.monotonic()
-            self._retained += 1
+            self._look.came(topic, time.monotonic())
         self._companion.take(Heard(topic, data, retained, now_s, self.name))
 
-    def _say_cut(self) -> None:
-        """Say that some devices were not seen, where so many came that a broker leaves some out."""
-        if self._retained >= IN_FLIGHT_MAX:
+    def _say_cut(self, missing: int) -> None:
+        """Say that some devices were not seen, where the broker left some out, or may have."""
+        if missing or self._look.retained >= IN_FLIGHT_MAX:
             self._say(
                 "look_cut",
                 broker=self.name,
-                retained=self._retained,
-                detail="the broker may have left some out: its max_queued_messages (Mosquitto) has"
-                " to be above three times the number of devices; those not seen are once they"
-                " say something",
+                retained=self._look.retained,
+                missing=missing,
+                detail=_CUT if missing else _MAY_BE_CUT,
             )
-
-    def _check_answered(self, link: BrokerLink, asked_s: float) -> None:
-        """Hang up where the broker has not answered for long.
-
-        Raises:
-            LinkDown: it has not.
-        """
-        silent_s = time.monotonic() - max(asked_s, self._retained_s)
-        if self._plain and silent_s > self._answer_max_s:
-            raise LinkDown(f"{link.name}: no answer to SUBSCRIBE in {self._answer_max_s:.0f} s")
-
-    def _look_is_over(self) -> bool:
-        """Whether the plain subscriptions have done what they are for; True once."""
-        if self._look_began_s is None:
-            return False
-        if time.monotonic() < max(self._look_began_s, self._retained_s) + self._look_quiet_s:
-            return False
-        self._look_began_s = None
-        return True
 
     def _handle(self, event: Event, link: BrokerLink) -> None:
         match event:
@@ -263,17 +287,18 @@ class Listener:
         if answer.mid in self._shared:
             self._shared.discard(answer.mid)
             if answer.refused is not None and self._may_share:
-                self._may_share = False
+                self._may_share = self._is_shared = False
                 self._say("shares_nothing", broker=self.name, detail=answer.refused)
             return
+        if self._look.is_proof(answer.mid):
+            return  # who may hear all may hear one; else the end of the look stays unproved
         if answer.refused is not None:
             raise BrokerRefused(
                 f"{link.name}: may not listen to devices: {answer.refused}; check its access rules"
             )
-        self._plain.discard(answer.mid)
-        if not self._plain:
+        self._look.answer(answer.mid, time.monotonic())
+        if self._look.is_answered:
             self._waits.reset()
-            self._look_began_s = time.monotonic()
             if not self._is_heard:
                 self._is_heard = True
                 self._companion.listening(self.name)
