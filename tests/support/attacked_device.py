@@ -44,7 +44,7 @@ BUDGET_BYTES: Final = limits.MIB
 QUICK: Final[Mapping[str, float]] = {
     "slotcast_device.core.broker_budget.USELESS_MAX_BYTES": BUDGET_BYTES,
     "slotcast_device.core.broker_budget.FRESH_BYTES": 64 * limits.KIB,
-    "slotcast_device.link.link.PART_MAX_S": 1.0,
+    "slotcast_device.link.packet_flow.PART_MAX_S": 1.0,
     "slotcast_device.core.transfer.transfer.PATIENCE_S": 3.0,
     "slotcast_device.core.collecting.PATIENCE_S": 3.0,
 }

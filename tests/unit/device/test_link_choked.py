@@ -13,7 +13,8 @@ from paho.mqtt.enums import MQTTErrorCode
 
 from slotcast_device.config import DeviceConfig
 from slotcast_device.core.transfer.broker_limits import Refusal
-from slotcast_device.link.link import Accepted, Link
+from slotcast_device.link.connack import Accepted
+from slotcast_device.link.link import Link
 from slotcast_device.link.paho_client import Client
 from slotcast_schemas.packet_socket import GATHERED_MAX_BYTES, PacketSocket
 from tests.support.mqtt_packets import remaining_length

@@ -74,8 +74,29 @@ class BrokerHistory:
         self._blamed: dict[str, Counter[str]] = {}
         self._shunned: dict[str, Backoff] = {}
         self._shunned_until_s: dict[str, float] = {}
+        self._broker_index = 0
 
     # --- how to make the next one -------------------------------------------------------------
+
+    @property
+    def broker(self) -> BrokerConfig:
+        """The broker whose turn it is."""
+        brokers = self._config.values.brokers
+        return brokers[self._broker_index % len(brokers)]
+
+    def choose_next_broker(self, next_s: float) -> float:
+        """Take the next broker that is not left alone by then, else the first to be tried again.
+
+        Returns:
+            When to try it.
+        """
+        brokers = self._config.values.brokers
+        turn = [self._broker_index + 1 + step for step in range(len(brokers))]
+        free_s = {
+            at: max(next_s, self.shunned_until_s(brokers[at % len(brokers)].name)) for at in turn
+        }
+        self._broker_index = min(turn, key=lambda at: free_s[at])
+        return free_s[self._broker_index]
 
     def way(self, broker: BrokerConfig, known: BrokerLimits) -> tuple[Version, bool]:
         """Give the protocol to speak, and whether the last will is retained."""

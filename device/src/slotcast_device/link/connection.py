@@ -15,7 +15,6 @@ MQTT forbids, is left alone for a while that grows; the others of the list serve
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import random
 import select
@@ -27,24 +26,19 @@ import msgspec
 
 from slotcast_device.core.broker_budget import BrokerBudget
 from slotcast_device.core.transfer.broker_limits import (
-    FAILED,
-    RETAIN_NOT_SUPPORTED,
-    SUBSCRIPTIONS_MAX,
-    UNSUPPORTED_VERSION,
     BrokerLimits,
     Refusal,
-    after_ending,
-    after_refusal,
 )
 from slotcast_device.link.broker_history import SHUNNED_FOR, BrokerHistory
+from slotcast_device.link.learnt_limits import LearntLimits
 from slotcast_device.link.link import Link
 from slotcast_device.link.link_state import LinkState
 from slotcast_device.link.presence import OwnPresence, id_in_use
+from slotcast_device.link.traffic import Traffic, TrafficMeter
 from slotcast_schemas.errors import (
     BrokerRefused,
     LinkDown,
     TransferFailed,
-    UselessTraffic,
 )
 
 if TYPE_CHECKING:
@@ -53,14 +47,6 @@ if TYPE_CHECKING:
     from slotcast_device.link.listeners import Book, Certificates, ConnectionListener
 
 _LOG: Final = logging.getLogger("slotcast.device")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Traffic:
-    """Bytes that went over connections."""
-
-    received_bytes: int = 0
-    sent_bytes: int = 0
 
 
 class Connection:
@@ -96,20 +82,18 @@ class Connection:
         self._certificates = certificates
         self._config = config
         self._listener = listener
-        self._book = book
         self._presence = OwnPresence(config, session, wall_clock)
         # Not every broker lets a device have them, and most of its work goes on without.
         own = config.topics.device(config.values.device, "certificate")
         self._dispensable = (self._presence.topic, own)
         self._history = BrokerHistory(config, rng)
+        self._learnt = LearntLimits(
+            book, self._history, self._presence, wall_clock, self._limits_changed
+        )
+        self._meter = TrafficMeter(config.values.policy.credit_max_chunks)
         self._next_s = 0.0
         self._up_since_s = 0.0
-        self._broker_index = 0
         self._has_progress = False
-        self._may_be_quota = True
-        self._earlier = Traffic()
-        self._budgets: dict[str, BrokerBudget] = {}
-        self._metered = (0, 0)  # bytes and packets of this connection that its budget knows of
         self.link: Link | None = None
         self.is_up = False
         self.last_error: TransferFailed | None = None
@@ -118,12 +102,7 @@ class Connection:
     @property
     def traffic(self) -> Traffic:
         """What went over all connections so far, MQTT's own bytes included."""
-        link, earlier = self.link, self._earlier
-        if link is None:
-            return earlier
-        return Traffic(
-            earlier.received_bytes + link.received_bytes, earlier.sent_bytes + link.sent_bytes
-        )
+        return self._meter.total(self.link)
 
     @property
     def deadline_s(self) -> float | None:
@@ -133,7 +112,7 @@ class Connection:
     @property
     def useless_bytes(self) -> int:
         """What came of all brokers that nobody wanted."""
-        return sum(budget.useless_bytes for budget in self._budgets.values())
+        return self._meter.useless_bytes
 
     def progressed(self, size_bytes: int = 0) -> None:
         """A chunk that was missing came: the link is worth being made anew soon when it is lost."""
@@ -203,7 +182,7 @@ class Connection:
         if readable or link.has_buffered():
             link.drop_at_most(self._budget(link).left_bytes(time.monotonic()))
             link.read()
-            self._meter(link)
+            self._count(link)
             if self.is_up and link.has_part:
                 self._listener.bytes_arrived()
         if link.socket is not None and link.wants_write:
@@ -212,24 +191,13 @@ class Connection:
             link.keep_alive()
 
     def _budget(self, link: Link) -> BrokerBudget:
-        """Give the budget of a connection's broker, which all its connections have in common."""
-        found = self._budgets.get(link.broker.name)
-        if found is None:
-            found = BrokerBudget(self._config.values.policy.credit_max_chunks)
-            self._budgets[link.broker.name] = found
-        return found
+        return self._meter.budget(link.broker.name)
 
-    def _meter(self, link: Link) -> None:
+    def _count(self, link: Link) -> None:
         """Count what came; hang up once too much of it was wanted by nobody."""
-        size_bytes, packets = self._metered
-        self._metered = (link.received_bytes, link.packets)
-        budget, now_s = self._budget(link), time.monotonic()
-        budget.came(link.received_bytes - size_bytes, link.packets - packets, now_s)
-        if budget.is_spent(now_s) and link.error is None:
-            link.error = UselessTraffic(
-                f"{link.broker.name}: it sent too much that nobody asked for:"
-                f" {budget.useless_bytes} of {budget.received_bytes} bytes so far"
-            )
+        error = self._meter.count(link, time.monotonic())
+        if error is not None and link.error is None:
+            link.error = error
 
     def check(self) -> None:
         """Notice that a connection was taken, or is gone."""
@@ -245,17 +213,15 @@ class Connection:
         """Say goodbye, so that the presence says that this device is gone."""
         if self.link is not None:
             self.link.close((self._presence.topic, self._presence.message(online=False)))
-            self._earlier, self.link = self.traffic, None
-            self.is_up = False
+            self._let_go(self.link)
         self.state.stopped(int(self._wall_clock()))
 
     # --- making one ---------------------------------------------------------------------------
 
     def _connect(self) -> None:
-        brokers = self._config.values.brokers
-        broker = self._with_certificate(brokers[self._broker_index % len(brokers)])
-        self._metered = (0, 0)
-        limits = self._book.of(broker.name)
+        broker = self._with_certificate(self._history.broker)
+        self._meter.begin()
+        limits = self._learnt.known(broker.name)
         version, retained = self._history.way(broker, limits)
         try:
             link = Link(
@@ -301,8 +267,7 @@ class Connection:
             return
         _LOG.info("%s: %s; connecting anew", link.broker.name, why)
         link.abandon()
-        self._earlier, self.link = self.traffic, None
-        self.is_up = False
+        self._let_go(link)
         self._listener.connection_lost()
         self._next_s = time.monotonic()
 
@@ -313,17 +278,8 @@ class Connection:
         self.is_up = True
         self._up_since_s = time.monotonic()
         self._has_progress = False
-        self._may_be_quota = True
         self._history.came_up(broker.name)
-        known = self._book.of(broker.name)
-        may_have_retained = broker.retained and known.retained
-        limits = msgspec.structs.replace(
-            known,
-            protocol=accepted.protocol,
-            retained=known.retained and (accepted.retains or not may_have_retained),
-            wildcard_messages_max=known.wildcard_messages_max if accepted.has_wildcards else 0,
-        )
-        self._book.note(broker.name, limits, int(self._wall_clock()))
+        self._learnt.learn_from_connack(link, accepted)
         _LOG.info("connected to %s (MQTT %s)", broker.name, link.version)
         self._was_let_in(broker)
         self.state.connected(
@@ -347,13 +303,7 @@ class Connection:
     @property
     def limits(self) -> BrokerLimits:
         """What the present broker allows, as far as it is known."""
-        link = self.link
-        if link is None:
-            return BrokerLimits()
-        known = self._book.of(link.broker.name)
-        return msgspec.structs.replace(
-            known, packet_max_bytes=link.packet_max_bytes, retained=link.retains
-        )
+        return self._learnt.present(self.link)
 
     # --- what the link tells --------------------------------------------------------------------
 
@@ -375,12 +325,7 @@ class Connection:
         link = self.link
         if link is None or refusal.filter in self._dispensable:
             return
-        known = self._book.of(link.broker.name)
-        learnt, may_work = after_refusal(known, refusal, link.held, may_be_quota=self._may_be_quota)
-        if not may_work and refusal.code == FAILED and not link.held and self._may_be_quota:
-            self._may_be_quota = False  # and what was taken for one was none
-            learnt = msgspec.structs.replace(learnt, subscriptions_max=SUBSCRIPTIONS_MAX)
-        self._learn_limits(link, learnt, refusal.text)
+        may_work = self._learnt.learn_from_refusal(link, refusal)
         self._listener.subscription_refused(refusal, is_final=not may_work)
         if may_work:
             return
@@ -398,23 +343,12 @@ class Connection:
     def learn_wildcards(self, messages_max: int) -> None:
         """Keep how many retained messages a filter with a wildcard was seen to bring."""
         if self.link is not None:
-            known = self._book.of(self.link.broker.name)
-            fewer = min(messages_max, known.wildcard_messages_max)
-            learnt = msgspec.structs.replace(known, wildcard_messages_max=fewer)
-            self._learn_limits(
-                self.link, learnt, f"a wildcard brought {messages_max} of more messages"
-            )
+            self._learnt.learn_from_wildcard(self.link.broker.name, messages_max)
 
-    def _learn_limits(self, link: Link, limits: BrokerLimits, why: str) -> bool:
-        """Keep what was learnt; says whether that is anything new."""
-        if not self._book.note(link.broker.name, limits, int(self._wall_clock())):
-            return False
-        said = "; ".join(limits.words()) or "no limit known"
-        _LOG.info("%s: learnt (%s): %s", link.broker.name, why, said)
-        if self.is_up and link is self.link:
+    def _limits_changed(self) -> None:
+        if self.is_up and self.link is not None:
             self.state.limits_changed(self.limits)
             self._listener.limits_changed(self.limits)
-        return True
 
     # --- losing one ---------------------------------------------------------------------------
 
@@ -422,85 +356,44 @@ class Connection:
         link = self.link
         if link is None:
             return
-        was_up, self.is_up = self.is_up, False
+        was_up = self.is_up
         ending = link.ending()
         link.abandon()
-        self._earlier, self.link = self.traffic, None
+        self._let_go(link)
         if was_up:
             self._listener.connection_lost()
-            error, asks_otherwise = self._learn_from_end(link, ending, error)
+            error, asks_otherwise = self._look_at_ending(link, ending, error)
         elif isinstance(error, SHUNNED_FOR):
             asks_otherwise = False
         else:
             self._was_not_let_in(link.broker)
-            asks_otherwise = self._learn_from_hang_up(link)
+            asks_otherwise = self._learnt.learn_from_hang_up(link)
         if asks_otherwise:
             self._ask_otherwise(link.broker, error)
         else:
             self._wait_after_loss(link.broker, error)
 
-    def _learn_from_hang_up(self, link: Link) -> bool:
-        """Choose how to ask the next time, where the broker did not even take the connection.
-
-        Returns:
-            Whether that is to be done at once.
-        """
-        name = link.broker.name
-        if link.refused_code == RETAIN_NOT_SUPPORTED:  # a last will that is one, MQTT 5 3.2.2.3.5
-            return self._learn_limits(
-                link,
-                msgspec.structs.replace(self._book.of(name), retained=False),
-                "it refused a retained last will",
-            )
-        is_version = link.refused_code == UNSUPPORTED_VERSION
-        if link.refused_code is not None and not is_version:
-            return False
-        known = self._book.of(link.broker.name)
-        return self._history.hung_up(link.broker, known, is_version=is_version)
-
-    def _learn_from_end(
+    def _look_at_ending(
         self, link: Link, ending: Ending, error: TransferFailed
     ) -> tuple[TransferFailed, bool]:
-        """Learn from how a connection ended.
+        """Note how a connection ended, and learn from it.
 
         Returns:
-            Why it ended, as far as that is known now; and whether something was learnt by which
-            the next one may do better.
+            As `LearntLimits.learn_from_ending`.
         """
-        name = link.broker.name
+        name, now_s = link.broker.name, time.monotonic()
         self._history.ended(
             name,
-            time.monotonic() - self._up_since_s,
+            now_s - self._up_since_s,
             has_progress=self._has_progress,
             is_lost=isinstance(error, LinkDown),
         )
-        if not isinstance(error, LinkDown):
-            return error, False
-        if self._presence.has_twin(time.monotonic()):
-            return id_in_use(name), False
-        is_blamed = ending.is_single and self._history.is_blamed(name, ending)
-        ending = dataclasses.replace(ending, is_single=is_blamed)
-        learnt = after_ending(self._book.of(name), ending)
-        if self._learn_limits(link, learnt, "it closed the connection"):
-            return error, True
-        return self._do_without(name, ending) if is_blamed else (error, False)
+        return self._learnt.learn_from_ending(name, ending, error, now_s)
 
-    def _do_without(self, name: str, ending: Ending) -> tuple[TransferFailed, bool]:
-        """Leave out what the broker hangs up on, if the device can work without it.
-
-        See `_learn_from_end` for what is given.
-
-        What is published there is only left out for a while, since it is known by inference.
-        """
-        is_look = ending.filters == (self._presence.topic,)
-        what = f"it is asked for {ending.filters[0]}" if ending.filters else ""
-        if is_look:
-            self._presence.ask_later(name, time.monotonic())
-        elif ending.topic:
-            what = f"something is published on {ending.topic}"
-            self._history.mute(name, ending.topic, time.monotonic())
-        text = f"{name}: the broker closes the connection when {what}; check its access rules"
-        return BrokerRefused(text), is_look or bool(ending.topic)
+    def _let_go(self, link: Link) -> None:
+        self._meter.end(link)
+        self.link = None
+        self.is_up = False
 
     def _ask_otherwise(self, broker: BrokerConfig, error: TransferFailed) -> None:
         """Ask the same broker at once, in another way."""
@@ -514,26 +407,11 @@ class Connection:
         if isinstance(error, SHUNNED_FOR):
             until_s = self._history.shun(broker.name, now_s)
             self.state.left(broker.name, error, until_s)
-        self._next_s = self._choose_next_broker(now_s + self._history.wait_s(error.reason))
+        self._next_s = self._history.choose_next_broker(now_s + self._history.wait_s(error.reason))
         wait_s = self._next_s - now_s
         level = logging.WARNING if isinstance(error, LinkDown) else logging.ERROR
         _LOG.log(level, "%s: %s; trying again in %.1f s", error.reason, error, wait_s)
         self.state.lost(broker.name, error, time.monotonic(), int(self._wall_clock()))
-
-    def _choose_next_broker(self, next_s: float) -> float:
-        """Take the next broker that is not left alone by then, else the first to be tried again.
-
-        Returns:
-            When to try it.
-        """
-        brokers = self._config.values.brokers
-        turn = [self._broker_index + 1 + step for step in range(len(brokers))]
-        free_s = {
-            at: max(next_s, self._history.shunned_until_s(brokers[at % len(brokers)].name))
-            for at in turn
-        }
-        self._broker_index = min(turn, key=lambda at: free_s[at])
-        return free_s[self._broker_index]
 
     # --- presence -----------------------------------------------------------------------------
 

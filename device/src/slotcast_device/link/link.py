@@ -1,27 +1,21 @@
 """The connection to a broker: paho-mqtt, driven from the agent's own loop, no threads.
 
 One object is one connection; `connection` makes the next, and decides what to make of what this one
-reports: which filters were refused, what waited for an answer when it ended. Reading stops while
-the agent is busy, so the broker, not this process, holds what cannot be taken yet.
+reports: which filters were refused, what waited for an answer when it ended.
 
-What is sent, and what of it still waits for an answer, is in `outbox`.
+What comes through the socket is taken in `packet_flow`; what is sent, and what of it still waits
+for an answer, is in `outbox`.
 """
 
 from __future__ import annotations
 
-import logging
 import select
 import socket
-import ssl
-import struct
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from paho.mqtt import client as paho
-from paho.mqtt.enums import MQTTErrorCode
-from paho.mqtt.exception import MQTTException
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -31,14 +25,13 @@ from slotcast_device.core.transfer.broker_limits import (
     BrokerLimits,
     Ending,
 )
+from slotcast_device.link.connack import Accepted, refusal_of
 from slotcast_device.link.outbox import Outbox
+from slotcast_device.link.packet_flow import PacketFlow
 from slotcast_device.link.paho_client import make_client
 from slotcast_device.link.presence import id_in_use
 from slotcast_schemas.errors import (
-    BrokerRefused,
     LinkDown,
-    ProtocolViolation,
-    Stalled,
     TransferFailed,
 )
 from slotcast_schemas.packet_socket import PacketSocket
@@ -48,45 +41,8 @@ if TYPE_CHECKING:
     from slotcast_device.link.listeners import LinkListener
     from slotcast_device.link.paho_client import Client
 
-READS_MAX: Final = 64
-"""The most packets that are taken before the loop looks at anything else."""
-READ_MAX_BYTES: Final = 1024 * 1024
-"""The bytes after which it does so too, and counts what came."""
-RECEIPTS_TOGETHER: Final = 8
-"""The number of packets whose receipts leave in one send: well below the 20 that Mosquitto has
-under way."""
 GOODBYE_WAIT_S: Final = 1.0
 """The seconds to wait for the receipt of the farewell before the connection is let go of."""
-PART_MAX_S: Final = 600.0
-"""The seconds within which a packet that has begun to come must be whole: a chunk of the usual size
-at 55 bytes a second, one of the largest at 212."""
-_UNREADABLE: Final = (
-    MQTTException,
-    struct.error,
-    ValueError,
-    LookupError,
-    AttributeError,
-    AssertionError,
-)
-"""What paho raises for a packet that is cut short, or has properties or codes that it does not know
-(2.1, by trying it)."""
-_HINTS: Final = {
-    0x9B: "it offers no QoS 1, which is needed",
-    0x85: "it does not take this device's id as a client id",
-    0x89: "it is asked again later",
-}
-"""What to do about a CONNACK, by its reason code."""
-_LOG: Final = logging.getLogger("slotcast.device")
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """What the broker said in its CONNACK, as far as it bounds us."""
-
-    protocol: str
-    credit_chunks: int
-    retains: bool = True
-    has_wildcards: bool = True
 
 
 class Link:
@@ -106,7 +62,6 @@ class Link:
 
     Attributes:
         accepted: what the broker said when it took the connection; None before.
-        error: why the connection is over.
         refused_code: the reason code of a CONNACK that refused; None without one.
     """
 
@@ -127,16 +82,16 @@ class Link:
         self.broker = broker
         self.version = version
         self.accepted: Accepted | None = None
-        self.error: TransferFailed | None = None
         self.refused_code: int | None = None
-        self._on_message: Callable[[str, bytes], None] = listener.message
         self._closed_code: int | None = None
         self._answer_due_s = 0.0
         self._opened: PacketSocket | None = None  # counts on when paho has let go of it
-        self._part: tuple[int, float] | None = None  # how many came before it, and since when
         self._is_v5 = version == "5"
         self._config = config
         self._client = client or make_client(broker, config, client_id, is_v5=self._is_v5)
+        self._flow = PacketFlow(
+            broker.name, self._client, listener.message, lambda: self.accepted is not None
+        )
         self._outbox = Outbox(
             broker.name,
             self._client,
@@ -153,6 +108,15 @@ class Link:
         if will is not None:
             self._client.will_set(will[0], will[1], qos=1, retain=self.retains)
 
+    @property
+    def error(self) -> TransferFailed | None:
+        """Why the connection is over; None while it is not."""
+        return self._flow.error
+
+    @error.setter
+    def error(self, error: TransferFailed) -> None:
+        self._flow.error = error
+
     # --- the life of a connection -------------------------------------------------------------
 
     def connect(self) -> None:
@@ -165,7 +129,7 @@ class Link:
         timing = self._config.values.timing
         began_s = time.monotonic()
         self._client.open(self.broker, timing.keepalive_s)
-        self._opened = self._packets
+        self._opened = self._flow.packets
         if self._opened is not None:
             self._opened.send_at_once()
         # Opening takes one round trip, or a few with TLS: an upper bound is what is needed here.
@@ -175,13 +139,8 @@ class Link:
     @property
     def socket(self) -> socket.socket | None:
         """The socket to wait on; None once the connection is gone."""
-        found = self._packets
+        found = self._flow.packets
         return None if found is None else found.real
-
-    @property
-    def _packets(self) -> PacketSocket | None:
-        found = self._client.socket()
-        return found if isinstance(found, PacketSocket) else None
 
     @property
     def received_bytes(self) -> int:
@@ -200,94 +159,27 @@ class Link:
 
     def drop_at_most(self, size_bytes: int) -> None:
         """Read no more than this of a message above the bound, where MQTT has no word for it."""
-        found = self._packets
+        found = self._flow.packets
         if found is not None:
             found.dropped_max_bytes = size_bytes
 
     @property
     def poll_events(self) -> int:
         """What to wait for on the socket, as `select.poll` has it."""
-        found = self._packets
-        reads = found is None or not found.is_choked
-        return (select.POLLIN if reads else 0) | (select.POLLOUT if self.wants_write else 0)
+        return self._flow.poll_events
 
     @property
     def wants_write(self) -> bool:
         """Whether something waits to be sent."""
-        found = self._packets
-        return self._client.want_write() or (found is not None and found.has_unsent)
+        return self._flow.wants_write
 
     def read(self) -> None:
         """Take what has come, packet by packet, up to a bound."""
-        packets = self._packets
-        before = 0 if packets is None else packets.received_bytes
-        for _ in range(READS_MAX // RECEIPTS_TOGETHER):
-            if not self._read_some(before + READ_MAX_BYTES):
-                break
-        if packets is not None and packets.received_bytes > before:
-            self._client.note_bytes()
-        if self._packets is not None:  # it may have ended meanwhile
-            self._packets.acknowledge_at_once()  # Linux forgets it, tcp(7)
-
-    def _read_some(self, until_bytes: int) -> bool:
-        """Take a few packets, then send their receipts; False once nothing more has come.
-
-        Not so many that more than `until_bytes` have come on this connection.
-        """
-        found = self._packets
-        if found is None:
-            return False
-        with found.gathering():
-            for _ in range(RECEIPTS_TOGETHER):
-                if not (found.fill() and self._take(found)):
-                    break
-                if found.received_bytes > until_bytes:
-                    break
-        self._flush()
-        is_enough = found.received_bytes > until_bytes
-        return self.error is None and found.has_packet() and not is_enough
-
-    def _take(self, packets: PacketSocket) -> bool:
-        """Take the packet that came; the receipt of a message follows once it is dealt with."""
-        came = packets.publication()
-        forbidden = packets.forbidden
-        if came is not None and self.accepted is None:
-            forbidden = "expected a CONNACK first, got a PUBLISH"
-        if forbidden:
-            self._note_violation(forbidden)
-            return False
-        if came is None:
-            return self._give_to_paho()
-        self._on_message(came.topic, came.data)
-        if came.packet_id is not None:
-            packets.acknowledge(came.packet_id)
-        return True
-
-    def _give_to_paho(self) -> bool:
-        """Have paho take a packet; it raises for one that it cannot read."""
-        try:
-            return self._note_result(self._client.loop_read())
-        except _UNREADABLE as exc:
-            self._note_violation(f"a packet cannot be read: {type(exc).__name__}: {exc}"[:300])
-            return False
-
-    def _note_violation(self, text: str) -> None:
-        if self.error is None:
-            self.error = ProtocolViolation(f"{self.broker.name}: not MQTT as agreed: {text}")
+        self._flow.read()
 
     def write(self) -> None:
         """Send what waits."""
-        self._flush()
-        self._note_result(self._client.loop_write())
-
-    def _flush(self) -> None:
-        found = self._packets
-        try:
-            if found is not None:
-                found.flush()
-        except OSError as exc:
-            if self.error is None:
-                self.error = LinkDown(f"{self.broker.name}: connection lost ({exc})")
+        self._flow.write()
 
     def wait(self, timeout_s: float) -> None:
         """Serve the connection for a while; for callers without a loop of their own."""
@@ -304,42 +196,27 @@ class Link:
 
     def has_buffered(self) -> bool:
         """Whether bytes were read, by us or TLS, that the socket would not announce any more."""
-        found = self._packets
-        if found is None or found.is_choked:
-            return False
-        real = found.real
-        return found.has_packet() or (isinstance(real, ssl.SSLSocket) and real.pending() > 0)
+        return self._flow.has_buffered()
 
     @property
     def has_part(self) -> bool:
         """Whether a packet has begun to come, however slowly."""
-        found = self._packets
-        return found is not None and found.has_part
+        return self._flow.has_part
 
     def keep_alive(self) -> None:
         """Ping when due, and notice a broker that does not answer; call about every second.
 
         Brokers of MQTT 3.1.1 may answer a CONNECT of MQTT 5 with silence (amqtt 0.12 does).
         """
-        self._note_result(self._client.loop_misc())
+        self._flow.note_result(self._client.loop_misc())
         self._outbox.look_for_unanswered()
-        self._watch_part(time.monotonic())
-        if self.accepted is None and self.error is None and time.monotonic() > self._answer_due_s:
-            self.error = LinkDown(
-                f"{self.broker.name}: no answer to CONNECT (MQTT {self.version}) within"
-                f" {self._config.values.timing.connect_timeout_s:g} s"
-            )
-
-    def _watch_part(self, now_s: float) -> None:
-        """Hang up where a packet has begun to come and does not end."""
-        if not self.has_part:
-            self._part = None
-        elif self._part is None or self._part[0] != self.packets:
-            self._part = (self.packets, now_s)
-        elif now_s - self._part[1] > PART_MAX_S and self.error is None:
-            self.error = Stalled(
-                f"{self.broker.name}: a packet began to come and was not whole within"
-                f" {PART_MAX_S:g} s"
+        self._flow.watch_part(time.monotonic())
+        if self.accepted is None and time.monotonic() > self._answer_due_s:
+            self._flow.fail(
+                LinkDown(
+                    f"{self.broker.name}: no answer to CONNECT (MQTT {self.version}) within"
+                    f" {self._config.values.timing.connect_timeout_s:g} s"
+                )
             )
 
     def close(self, farewell: tuple[str, bytes] | None = None) -> None:
@@ -348,7 +225,7 @@ class Link:
         The farewell is sent first, and only once the broker has it the DISCONNECT after which no
         last will is published; otherwise the connection just ends, and the will says the same.
         """
-        self._on_message = _ignore_message
+        self._flow.on_message = _ignore_message
         self._outbox.hurry()
         if self.socket is None or self.accepted is None or farewell is None:
             self._disconnect()
@@ -366,21 +243,14 @@ class Link:
     def _disconnect(self) -> None:
         if self.socket is not None:
             self._client.disconnect()
-            self._note_result(self._client.loop_write())
+            self._flow.note_result(self._client.loop_write())
 
     def abandon(self) -> None:
         """Hang up without a goodbye: the broker publishes the last will, as for a lost link."""
         self._outbox.let_go()
-        found = self._packets
+        found = self._flow.packets
         if found is not None:
             found.close()
-
-    def _note_result(self, code: MQTTErrorCode) -> bool:
-        if code == MQTTErrorCode.MQTT_ERR_SUCCESS:
-            return True
-        if self.error is None:
-            self.error = LinkDown(f"{self.broker.name}: connection lost ({code.name})")
-        return False
 
     # --- what goes out --------------------------------------------------------------------------
 
@@ -448,14 +318,11 @@ class Link:
     ) -> None:
         del client, userdata, flags
         if self.accepted is not None:
-            self._note_violation("expected one CONNACK, got another")
+            self._flow.note_violation("expected one CONNACK, got another")
             return
         if reason.is_failure:
             self.refused_code = reason.value
-            hint = _HINTS.get(reason.value, "check user, password, certificate and its rights")
-            self.error = BrokerRefused(
-                f"{self.broker.name}: the broker refused the connection: {reason}; {hint}"
-            )
+            self.error = refusal_of(self.broker.name, reason)
             return
         said = vars(properties) if properties is not None else {}
         self._outbox.accepted(
@@ -479,12 +346,10 @@ class Link:
         del client, userdata, properties
         if flags.is_disconnect_packet_from_server:
             self._closed_code = reason.value
-        if self.error is not None:
-            return
         if self._closed_code == TAKEN_OVER:
-            self.error = id_in_use(self.broker.name)
+            self._flow.fail(id_in_use(self.broker.name))
         else:
-            self.error = LinkDown(f"{self.broker.name}: connection lost ({reason})")
+            self._flow.fail(LinkDown(f"{self.broker.name}: connection lost ({reason})"))
 
     def _published(
         self,
