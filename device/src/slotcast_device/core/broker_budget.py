@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from slotcast_device.core.token_bucket import TokenBucket
 from slotcast_schemas import limits
+from slotcast_schemas.token_bucket import TokenBucket
 
 USELESS_MAX_BYTES: Final = 16 * limits.MIB
 """The useless bytes that a broker may send at once: all that is under way by the usual credit, in

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core import actions as act
-from slotcast_device.core.token_bucket import TokenBucket
+from slotcast_schemas.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from slotcast_device.core.actions import Action

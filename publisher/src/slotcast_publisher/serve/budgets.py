@@ -20,6 +20,7 @@ import msgspec
 
 from slotcast_publisher.serve_settings import ServeSettings
 from slotcast_schemas.messages.offer import Payload
+from slotcast_schemas.token_bucket import TokenBucket
 
 DAY_S: Final = 86_400.0
 """The seconds in which an empty budget becomes full again."""
@@ -68,20 +69,10 @@ class Spent:
 
 @dataclass(slots=True)
 class _Budget:
-    """What is left of one budget, as of `at_s`."""
+    """The bytes that are left of one budget, and whether it was said that they are spent."""
 
-    full_bytes: float
-    left_bytes: float
-    at_s: float
+    bytes: TokenBucket
     is_said: bool = False
-
-    def fill(self, now_s: float) -> None:
-        """Add what has come since."""
-        came = max(0.0, now_s - self.at_s) * self.full_bytes / DAY_S
-        self.left_bytes = min(self.full_bytes, self.left_bytes + came)
-        self.at_s = now_s
-        if self.left_bytes >= self.full_bytes * _SAID_AGAIN_AT:
-            self.is_said = False
 
 
 @dataclass(slots=True)
@@ -114,11 +105,10 @@ class Budgets:
             now_s: the clock, in seconds.
         """
         budget = self._budget(asker, payload, now_s)
-        if budget is None or budget.left_bytes < size_bytes:
-            self._note_spent(asker, payload, budget)
-            return False
-        budget.left_bytes -= size_bytes
-        return True
+        if budget is not None and budget.bytes.take(size_bytes, now_s):
+            return True
+        self._note_spent(asker, payload, budget)
+        return False
 
     def give_back(self, asker: Asker, payload: bytes, size_bytes: float) -> None:
         """Give back bytes that were taken, and not used for this asker.
@@ -131,7 +121,7 @@ class Budgets:
         of_asker = self._devices.get(asker.device, {}) if asker.is_proven else self._common
         budget = of_asker.get(payload)
         if budget is not None:
-            budget.left_bytes = min(budget.full_bytes, budget.left_bytes + size_bytes)
+            budget.bytes.give(size_bytes)
 
     def forget_payloads(self, offered: Collection[bytes]) -> None:
         """Let go of budgets for payloads that are not offered any more."""
@@ -149,8 +139,9 @@ class Budgets:
             if asker.is_proven and not _make_room(of_asker, now_s):
                 return None
             full = self._full_bytes(asker, payload)
-            budget = of_asker[payload.sha256] = _Budget(full, full, now_s)
-        budget.fill(now_s)
+            budget = of_asker[payload.sha256] = _Budget(TokenBucket(full, full / DAY_S))
+        if budget.bytes.left(now_s) >= budget.bytes.capacity * _SAID_AGAIN_AT:
+            budget.is_said = False
         return budget
 
     def _of_device(self, device: str) -> dict[bytes, _Budget]:
@@ -184,8 +175,7 @@ def _make_room(budgets: dict[bytes, _Budget], now_s: float) -> bool:
     if len(budgets) < DEVICE_PAYLOADS_MAX:
         return True
     for payload, budget in budgets.items():
-        budget.fill(now_s)
-        if budget.left_bytes >= budget.full_bytes:
+        if budget.bytes.left(now_s) >= budget.bytes.capacity:
             del budgets[payload]
             return True
     return False

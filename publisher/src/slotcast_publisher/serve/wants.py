@@ -28,6 +28,7 @@ from slotcast_publisher.serve.turns import Turns
 from slotcast_schemas import limits
 from slotcast_schemas.messages import Want
 from slotcast_schemas.messages.offer import Payload
+from slotcast_schemas.token_bucket import TokenBucket
 
 RATE_BYTES_PER_S: Final = 4_000_000.0
 """The bytes a second that devices are answered with at most, unless an option gives another
@@ -132,8 +133,8 @@ class Answers:
         self._turns: dict[bool, Turns[Asker, WantedPiece]] = {True: Turns(), False: Turns()}
         self._lead_bytes = 0.0  # how far proven names are ahead of claimed ones
         self._sent_s: OrderedDict[WantedPiece, float] = OrderedDict()
-        self._bytes_owed = 0.0  # below zero: may be sent at once
-        self._paid_s: float | None = None
+        rate = bounds.rate_bytes_per_s
+        self._link = TokenBucket(rate / 2, rate)  # at most half a second's worth is saved up
 
     @property
     def waiting(self) -> int:
@@ -142,7 +143,7 @@ class Answers:
 
     def deadline_s(self) -> float | None:
         """Say when `due` will have something, or None."""
-        paid_s = (self._paid_s or 0.0) + max(0.0, self._bytes_owed / self._bounds.rate_bytes_per_s)
+        paid_s = self._link.due_s(0)
         if self._due:
             return paid_s
         while self._coming and self._coming[0][2] not in self._waiting:  # not offered any more
@@ -237,11 +238,10 @@ class Answers:
 
     def due(self, now_s: float, room: int) -> list[tuple[WantedPiece, Payload]]:
         """Give up to `room` pieces to send now, taking turns between those who wait."""
-        self._pay(now_s)
         self._forget_sent(now_s)
         self._let_come(now_s)
         found: list[tuple[WantedPiece, Payload]] = []
-        while len(found) < room and self._bytes_owed <= 0:
+        while len(found) < room and self._link.left(now_s) >= 0:
             piece = self._next()
             if piece is None:
                 break
@@ -280,7 +280,7 @@ class Answers:
         wish = self._waiting[piece]
         self.counts.sent += 1
         self.counts.sent_bytes += wish.size_bytes
-        self._bytes_owed += wish.size_bytes
+        self._link.spend(wish.size_bytes, now_s)
         self._sent_s.pop(piece, None)
         self._sent_s[piece] = now_s
         for asker in wish.askers:
@@ -317,13 +317,6 @@ class Answers:
         for sha256 in [known for known in self._windows_end_s if known not in offered]:
             del self._windows_end_s[sha256]
         self.budgets.forget_payloads(offered)
-
-    def _pay(self, now_s: float) -> None:
-        """Work off what was sent; at most half a second's worth may be saved up."""
-        rate = self._bounds.rate_bytes_per_s
-        elapsed_s = 1.0 if self._paid_s is None else now_s - self._paid_s
-        self._paid_s = now_s
-        self._bytes_owed = max(-rate / 2, self._bytes_owed - elapsed_s * rate)
 
     def _forget_sent(self, now_s: float) -> None:
         while self._sent_s:

@@ -9,10 +9,15 @@ class TokenBucket:
     Args:
         capacity: how many there are at the beginning, and at most.
         per_s: how many come back in a second.
+
+    Attributes:
+        capacity: as given.
     """
 
+    __slots__ = ("_at_s", "_left", "_per_s", "capacity")
+
     def __init__(self, capacity: float, per_s: float) -> None:
-        self._capacity = capacity
+        self.capacity = capacity
         self._per_s = per_s
         self._left = capacity
         self._at_s: float | None = None
@@ -37,8 +42,12 @@ class TokenBucket:
 
     def give(self, amount: float) -> None:
         """Give tokens back, up to the bound."""
-        self._left = min(self._capacity, self._left + amount)
+        self._left = min(self.capacity, self._left + amount)
 
     def wait_s(self, amount: float, now_s: float) -> float:
         """Give the seconds until there are so many."""
         return max(0.0, amount - self.left(now_s)) / self._per_s
+
+    def due_s(self, amount: float) -> float:
+        """Give when there will be so many, or were: as of the time that was given last."""
+        return (self._at_s or 0.0) + max(0.0, amount - self._left) / self._per_s
