@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Final
 
 from litestar import Response, delete, get, post
@@ -56,8 +58,7 @@ class NewNote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 @get(_OF_DEVICE, opt=_SEE, sync_to_thread=True, summary="Notes beside a device", tags=["notes"])
 def _device_notes(context: Context, device: Name) -> NoteList:
     """List the notes beside a device."""
-    _check_device(context, device)
-    return _list(context, "device", device)
+    return _list(context, "device", _device(context, device))
 
 
 @post(_OF_DEVICE, opt=_NOTE, summary="Write a note beside a device", tags=["notes"])
@@ -70,13 +71,8 @@ async def _note_device(
     idempotency_key: Key,
 ) -> Response[NoteView]:
     """Write a note beside a device."""
-
-    def write() -> NoteView:
-        _check_device(context, device)
-        return _write(request, context, screens, "device", device, data.text)
-
-    change = once(request, context, idempotency_key, data)
-    return await change.answer(lambda: sync_to_thread(write), 201)
+    new = _New(request, context, screens, idempotency_key, data)
+    return await new.answer("device", lambda: _device(context, device))
 
 
 @delete(
@@ -113,13 +109,8 @@ async def _note_release(
     idempotency_key: Key,
 ) -> Response[NoteView]:
     """Write a note beside a release."""
-
-    def write() -> NoteView:
-        subject = _release(context, model, version)
-        return _write(request, context, screens, "release", subject, data.text)
-
-    change = once(request, context, idempotency_key, data)
-    return await change.answer(lambda: sync_to_thread(write), 201)
+    new = _New(request, context, screens, idempotency_key, data)
+    return await new.answer("release", lambda: _release(context, model, version))
 
 
 @delete(
@@ -145,9 +136,40 @@ def _unnote_release(
 # --- either ---------------------------------------------------------------------------------------
 
 
-def _check_device(context: WebContext, device: str) -> None:
+@dataclass(frozen=True, slots=True)
+class _New:
+    """A note that is asked for, with all that is needed to write it."""
+
+    request: AnyRequest
+    context: WebContext
+    screens: ScreensHere
+    idempotency_key: str
+    data: NewNote
+
+    async def answer(self, kind: notes.Kind, find_subject: Callable[[], str]) -> Response[NoteView]:
+        """Write it once beside what `find_subject`, called in a thread, says."""
+
+        def write() -> NoteView:
+            return self._write(kind, find_subject())
+
+        change = once(self.request, self.context, self.idempotency_key, self.data)
+        return await change.answer(lambda: sync_to_thread(write), 201)
+
+    def _write(self, kind: notes.Kind, subject: str) -> NoteView:
+        actor = who_asks(self.request).actor
+        with self.context.database.transaction() as connection:
+            note = audited_notes.write_note(
+                connection, actor, kind, subject, self.data.text, at_s=self.context.now_s()
+            )
+        self.screens.changed()
+        return _view(note)
+
+
+def _device(context: WebContext, device: str) -> str:
+    """Name a device that must be there as notes do."""
     with context.database.reading() as connection:
         require_device(connection, device)
+    return device
 
 
 def _release(context: WebContext, model: str, version: str) -> str:
@@ -160,23 +182,6 @@ def _list(context: WebContext, kind: notes.Kind, subject: str) -> NoteList:
     with context.database.reading() as connection:
         found = notes.notes_of(connection, kind, subject)
     return NoteList(notes=tuple(map(_view, found)))
-
-
-def _write(
-    request: AnyRequest,
-    context: WebContext,
-    screens: ScreensHere,
-    kind: notes.Kind,
-    subject: str,
-    text: str,
-) -> NoteView:
-    actor = who_asks(request).actor
-    with context.database.transaction() as connection:
-        note = audited_notes.write_note(
-            connection, actor, kind, subject, text, at_s=context.now_s()
-        )
-    screens.changed()
-    return _view(note)
 
 
 def _take_away(
