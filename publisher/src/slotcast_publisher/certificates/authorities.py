@@ -24,7 +24,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from slotcast_publisher.certificates.profiles import CLIENT, SERVER, Authority, make_authority
 from slotcast_publisher.durable import fsync_dir, storage_errors, write_atomic
-from slotcast_publisher.errors import KeyUnavailable, NotFound, RepositoryDamaged
+from slotcast_publisher.errors import NotFound, RepositoryDamaged
+from slotcast_publisher.private_key_files import read_private_key
 
 AUTHORITY_DAYS: Final = 3650
 """The days that an authority counts: ten years, as the repository's root does."""
@@ -159,20 +160,7 @@ class Authorities:
 
     def _key(self, name: AuthorityName) -> ec.EllipticCurvePrivateKey:
         path = self.key_path(name)
-        try:
-            pem = path.read_bytes()
-        except OSError as exc:
-            raise KeyUnavailable(
-                f"the authority of {name}: expected its key at {path} ({exc.strerror}); bring the"
-                " medium that holds it"
-            ) from exc
-        secret = self._secret(f"the authority of {name}") if b"ENCRYPTED" in pem else None
-        try:
-            key = load_pem_private_key(pem, secret)
-        except (ValueError, TypeError) as exc:
-            raise KeyUnavailable(
-                f"{path} does not open (wrong passphrase, or damaged): {exc}"
-            ) from exc
+        key = read_private_key(path, f"the authority of {name}", self._secret)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise RepositoryDamaged(f"{path}: expected an elliptic curve key")
         return key

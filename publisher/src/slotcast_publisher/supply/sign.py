@@ -8,9 +8,8 @@ from pathlib import Path
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from slotcast_publisher.errors import KeyUnavailable
+from slotcast_publisher.private_key_files import open_private_key
 from slotcast_publisher.supply.bundle import write_bundle
 from slotcast_publisher.supply.check import BUNDLE_PATH, sha256_of_files
 from slotcast_publisher.supply.manifest import write_manifest
@@ -45,13 +44,7 @@ def read_signing_key(
         KeyUnavailable: the passphrase is wrong.
     """
     pem = read_file(path)
-    secret = passphrase(f"the key {path.name}") if b"ENCRYPTED" in pem else None
-    try:
-        key = load_pem_private_key(pem, secret.encode() if secret else None)
-    except (ValueError, TypeError) as exc:
-        raise KeyUnavailable(
-            f"{path} does not open (no private key, wrong passphrase, or damaged): {exc}"
-        ) from exc
+    key = open_private_key(pem, path, f"the key {path.name}", passphrase)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise UsageError(f"{path}: expected a key on P-256, P-384 or P-521, as model-signing's are")
     chain = () if certificates is None else read_certificates(certificates)

@@ -22,13 +22,13 @@ from cryptography.hazmat.primitives.serialization import (
     KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
-    load_pem_private_key,
     load_pem_public_key,
 )
 from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
 
 from slotcast_publisher.durable import write_atomic
 from slotcast_publisher.errors import KeyUnavailable, RepositoryDamaged
+from slotcast_publisher.private_key_files import read_private_key
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 
@@ -187,7 +187,11 @@ class KeyRing:
         public = Key.from_dict(keyid, dict(entry.public))
         scheme, _, rest = entry.uri.partition(":")
         if scheme == PEM_SCHEME:
-            return self._open_pem(self._repo / rest, cast("SSlibKey", public), entry)
+            private = read_private_key(self._repo / rest, f"key {entry.name}", self._passphrase)
+            try:
+                return CryptoSigner(private, cast("SSlibKey", public))
+            except (ValueError, TypeError) as exc:
+                raise KeyUnavailable(f"key {entry.name}: {rest} is another key: {exc}") from exc
         try:
             return Signer.from_priv_key_uri(entry.uri, public, lambda _: self._pin_of(entry))
         except Exception as exc:  # signer libraries of many vendors: each has errors of its own
@@ -199,23 +203,6 @@ class KeyRing:
         if not pin:
             raise KeyUnavailable("its token needs a PIN: set SLOTCAST_PIN")
         return pin
-
-    def _open_pem(self, path: Path, public: SSlibKey, entry: KeyEntry) -> Signer:
-        try:
-            pem = path.read_bytes()
-        except OSError as exc:
-            raise KeyUnavailable(
-                f"key {entry.name}: expected its file at {path} ({exc.strerror});"
-                " bring the medium that holds it"
-            ) from exc
-        secret = (self._passphrase(f"key {entry.name}") or "") if b"ENCRYPTED" in pem else None
-        try:
-            private = load_pem_private_key(pem, secret.encode() if secret is not None else None)
-            return CryptoSigner(private, public)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
-            raise KeyUnavailable(
-                f"key {entry.name}: {path} does not open (wrong passphrase, or damaged)"
-            ) from exc
 
     def _encryption(self, encrypted: bool) -> KeySerializationEncryption:  # noqa: FBT001
         if not encrypted:

@@ -1,0 +1,57 @@
+"""Opens the files of private keys, asking for a passphrase only where one is encrypted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from slotcast_publisher.errors import KeyUnavailable
+
+
+def read_private_key(
+    path: Path, what: str, passphrase: Callable[[str], str | bytes | None]
+) -> PrivateKeyTypes:
+    """Read and open a private key of this repository.
+
+    Args:
+        path: its file, in PEM.
+        what: what a person calls the key.
+        passphrase: asked, told `what`, if the file is encrypted.
+
+    Raises:
+        KeyUnavailable: the file is not here, or does not open.
+    """
+    try:
+        pem = path.read_bytes()
+    except OSError as exc:
+        raise KeyUnavailable(
+            f"{what}: expected its file at {path} ({exc.strerror}); bring the medium that holds it"
+        ) from exc
+    return open_private_key(pem, path, what, passphrase)
+
+
+def open_private_key(
+    pem: bytes, path: Path, what: str, passphrase: Callable[[str], str | bytes | None]
+) -> PrivateKeyTypes:
+    """Open a private key that was read.
+
+    Args:
+        pem: what is in its file.
+        path: the file, for messages.
+        what: what a person calls the key.
+        passphrase: asked, told `what`, if the file is encrypted.
+
+    Raises:
+        KeyUnavailable: it does not open.
+    """
+    secret = (passphrase(what) or b"") if b"ENCRYPTED" in pem else None
+    try:
+        return load_pem_private_key(pem, secret.encode() if isinstance(secret, str) else secret)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+        raise KeyUnavailable(
+            f"{what}: {path} does not open (no private key, wrong passphrase, or damaged): {exc}"
+        ) from exc
