@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +34,7 @@ from slotcast_device.storage.identity import (
 )
 from slotcast_device.storage.lock import locked
 from slotcast_device.storage.os_disk import OsDisk
-from slotcast_publisher.enrolment.registry import Registry
+from slotcast_publisher.enrolment.registry import EnrolledDevice, Registry
 from slotcast_publisher.enrolment.request import read_request
 from slotcast_publisher.errors import Conflict, NotFound, RepositoryDamaged
 from slotcast_schemas import identity, wire
@@ -317,6 +318,54 @@ def test_one_key_is_not_two_devices(tmp_path: Path) -> None:
     with registry.changing(), pytest.raises(Conflict, match="copy of the other"):
         registry.enrol(request_of("cam-2", by=shared), "request", now_s=5.0)
     assert registry.names() == [DEVICE]
+
+
+class CountingRegistry(Registry):
+    """Counts the files that are read."""
+
+    reads = 0
+
+    def find(self, device: str) -> EnrolledDevice | None:
+        self.reads += 1
+        return super().find(device)
+
+
+def test_a_device_more_costs_as_much_among_many_as_among_few(tmp_path: Path) -> None:
+    many, shared, first = [f"old-{number}" for number in range(20)], key(), Registry(tmp_path)
+    with first.changing():
+        for device in many:
+            first.enrol(request_of(device), "request", now_s=5.0)
+    Registry(tmp_path).enrol(request_of(by=shared), "request", now_s=5.0)
+    registry = CountingRegistry(tmp_path)
+    with registry.changing():
+        registry.remove(many[0])
+        registry.enrol(request_of("new-1"), "request", now_s=5.0)
+        with pytest.raises(Conflict, match="copy of the other"):
+            registry.enrol(request_of("new-2", by=shared), "request", now_s=5.0)
+    assert registry.reads == 3  # each new one's own, and the one with the same key
+
+
+@pytest.mark.parametrize("event", ["put there by hand", "index damaged", "index deleted"])
+def test_one_key_is_not_two_devices_whatever_became_of_the_index(
+    tmp_path: Path, event: str
+) -> None:
+    shared = key()
+    Registry(tmp_path / "other").enrol(request_of(by=shared), "request", now_s=5.0)
+    registry = Registry(tmp_path)
+    registry.enrol(request_of("cam-0"), "request", now_s=5.0)
+    [index] = registry.folder.parent.glob(".*.db")
+    theirs, ours = Registry(tmp_path / "other").folder, registry.folder
+    shutil.copy(theirs / f"{DEVICE}.json", ours)
+    later_ns = ours.stat().st_mtime_ns + 10**9
+    os.utime(ours, ns=(later_ns, later_ns))  # a file system's clock may not have ticked yet
+    if event == "index damaged":
+        index.write_bytes(b"no table" * 1000)
+    elif event == "index deleted":
+        index.unlink()
+    with pytest.raises(Conflict, match="copy of the other"):
+        registry.enrol(request_of("cam-2", by=shared), "request", now_s=5.0)
+    registry.remove(DEVICE)
+    registry.enrol(request_of("cam-2", by=shared), "request", now_s=5.0)
 
 
 def test_a_device_that_was_removed_is_not_known_any_more(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from slotcast_publisher.durable import exclusive, fsync_dir, storage_errors, write_atomic
+from slotcast_publisher.durable import exclusive, fsync_dir, make_dir, storage_errors, write_atomic
+from slotcast_publisher.enrolment.key_index import KeyIndex, open_key_index
 from slotcast_publisher.enrolment.request import ProvenRequest, read_request
 from slotcast_publisher.errors import Conflict, NotFound, RepositoryDamaged
 from slotcast_schemas.decoders import make_decoders
@@ -33,6 +34,8 @@ FOLDER: Final = Path("devices", "enrolled")
 _SUFFIX: Final = ".json"
 _FILE_MAX_BYTES: Final = 3 * REQUEST_MAX_BYTES
 """The most bytes of a file that are read: a request, written with more room."""
+_INDEX: Final = ".enrolled-keys.db"
+"""The index of keys, beside the folder; it may be deleted."""
 _LOCK_WAIT_S: Final = 10.0
 """The seconds to wait for another command that enrols."""
 
@@ -82,7 +85,7 @@ class Registry:
 
     def __init__(self, repo: Path) -> None:
         self.folder = repo / FOLDER
-        self._devices_by_key: dict[str, str] | None = None
+        self._index: KeyIndex | None = None
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -93,9 +96,22 @@ class Registry:
             StorageFailed: the lock cannot be made.
         """
         lock = self.folder.parent / ".enrolment.lock"
-        with exclusive(lock, "the enrolled devices", wait_s=_LOCK_WAIT_S):
-            self._devices_by_key = None
+        with exclusive(lock, "the enrolled devices", wait_s=_LOCK_WAIT_S), self._open_index():
             yield
+
+    @contextmanager
+    def _open_index(self) -> Iterator[KeyIndex]:
+        """Give the index of keys, which is kept at the end of the outermost call."""
+        if self._index is not None:
+            yield self._index
+            return
+        make_dir(self.folder.parent)
+        with open_key_index(self.folder.parent / _INDEX, self.folder) as index:
+            self._index = index
+            try:
+                yield index
+            finally:
+                self._index = None
 
     def enrol(
         self, data: bytes, what: str, *, now_s: float, replaces: bool = False
@@ -126,7 +142,6 @@ class Registry:
                 f"{request.device} is enrolled with key {known.key_id[:16]}, and {what} has key"
                 f" {request.key_id[:16]}: --replace, if you know that the device has a new one"
             )
-        self._check_key_is_free(request)
         kept = _Kept(
             device=request.device,
             key=request.key_id,
@@ -134,13 +149,18 @@ class Registry:
             request=json.loads(data),
         )
         text = msgspec.json.format(msgspec.json.encode(kept), indent=1)
-        write_atomic(self._path(request.device), text + b"\n")
-        self._keys()[request.key_id] = request.device
+        with self._open_index() as index:
+            self._check_key_is_free(index, request)
+            index.note(request.key_id, request.device)
+            write_atomic(self._path(request.device), text + b"\n")
         return EnrolledDevice(request, kept.enrolled), True
 
-    def _check_key_is_free(self, request: ProvenRequest) -> None:
-        holder = self._keys().get(request.key_id)
-        if holder is not None and holder != request.device:
+    def _check_key_is_free(self, index: KeyIndex, request: ProvenRequest) -> None:
+        holder = index.holder(request.key_id, self._keys)
+        if holder is None or holder == request.device:
+            return
+        known = self.find(holder)
+        if known is not None and known.key_id == request.key_id:
             raise Conflict(
                 f"key {request.key_id[:16]} is enrolled for {holder}: two devices have one key, as"
                 f" if one were a copy of the other; on {request.device}, run `slotcast-device enrol"
@@ -155,7 +175,7 @@ class Registry:
             StorageFailed: it cannot be removed.
         """
         path = self._path(device)
-        with storage_errors(path):
+        with self._open_index(), storage_errors(path):
             try:
                 path.unlink()
             except FileNotFoundError as exc:
@@ -199,12 +219,11 @@ class Registry:
             if name.endswith(_SUFFIX) and not name.startswith(".")
         )
 
-    def _keys(self) -> dict[str, str]:
-        """Give the device of each key; read once for a `changing`."""
-        if self._devices_by_key is None:
-            found = (self.find(name) for name in self.names())
-            self._devices_by_key = {one.key_id: one.device for one in found if one is not None}
-        return self._devices_by_key
+    def _keys(self) -> Iterator[tuple[str, str]]:
+        """Give key and device of all that are enrolled, each proven again."""
+        for one in map(self.find, self.names()):
+            if one is not None:
+                yield one.key_id, one.device
 
     def _path(self, device: str) -> Path:
         return self.folder / f"{device}{_SUFFIX}"
