@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slotcast_publisher.delivery.packet_ids import PacketIds
-from slotcast_publisher.serve.look import Look, Step
+from slotcast_publisher.serve.look import Look, LookStep
 
 
 def a_look() -> Look:
@@ -18,15 +18,19 @@ def a_look() -> Look:
 def test_a_look_ends_by_its_proof() -> None:
     look = a_look()
     look.came("fleet/a", 1.0)
-    assert look.next_step(60.0) is Step.WAIT, "SUBSCRIBE is not answered"
+    assert look.next_step(60.0) is LookStep.WAIT, "SUBSCRIBE is not answered"
     look.answer(1, 60.0)
-    assert [look.next_step(at) for at in (60.0, 64.9, 65.0)] == [Step.WAIT, Step.WAIT, Step.PROVE]
+    assert [look.next_step(at) for at in (60.0, 64.9, 65.0)] == [
+        LookStep.WAIT,
+        LookStep.WAIT,
+        LookStep.PROVE,
+    ]
     look.prove(2, 65.0)
-    assert look.next_step(65.1) is Step.WAIT
+    assert look.next_step(65.1) is LookStep.WAIT
     look.came("fleet/a", 65.2)
-    assert look.next_step(65.2) is Step.END
+    assert look.next_step(65.2) is LookStep.END
     assert look.is_over
-    assert look.next_step(99.0) is Step.WAIT, "it ends once"
+    assert look.next_step(99.0) is LookStep.WAIT, "it ends once"
 
 
 def test_a_look_ends_where_nobody_answers_its_proof() -> None:
@@ -34,13 +38,13 @@ def test_a_look_ends_where_nobody_answers_its_proof() -> None:
     look.came("fleet/a", 1.0)
     look.answer(1, 1.0)
     look.prove(2, 6.0)
-    assert [look.next_step(at) for at in (10.9, 11.0)] == [Step.WAIT, Step.END]
+    assert [look.next_step(at) for at in (10.9, 11.0)] == [LookStep.WAIT, LookStep.END]
 
 
 def test_a_look_at_a_broker_that_keeps_nothing_needs_no_proof() -> None:
     look = a_look()
     look.answer(1, 1.0)
-    assert [look.next_step(at) for at in (5.9, 6.0)] == [Step.WAIT, Step.END]
+    assert [look.next_step(at) for at in (5.9, 6.0)] == [LookStep.WAIT, LookStep.END]
 
 
 @pytest.mark.parametrize(

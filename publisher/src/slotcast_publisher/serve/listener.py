@@ -30,7 +30,7 @@ from slotcast_publisher.delivery.broker_link import (
 from slotcast_publisher.delivery.link_events import Event, Lost, Subscribed, Unsubscribed
 from slotcast_publisher.serve.companion import Companion, Heard
 from slotcast_publisher.serve.log import Say
-from slotcast_publisher.serve.look import Look, Step
+from slotcast_publisher.serve.look import Look, LookStep
 from slotcast_publisher.serve.look_again import WAITS_S, LookTimes
 from slotcast_publisher.settings import Broker
 from slotcast_schemas.backoff import Backoff
@@ -209,11 +209,11 @@ class Listener:
         if not self._look.is_answered and self._look.silent_s(now_s) > self._answer_max_s:
             raise LinkDown(f"{link.name}: no answer to SUBSCRIBE in {self._answer_max_s:.0f} s")
         match self._look.next_step(now_s):
-            case Step.PROVE:
+            case LookStep.PROVE:
                 self._look.prove(link.subscribe(self._look.topic), now_s)
-            case Step.END:
+            case LookStep.END:
                 self._end_look(link)
-            case Step.WAIT:
+            case LookStep.WAIT:
                 pass
 
     def _end_look(self, link: BrokerLink) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 
 
-class Step(enum.Enum):
+class LookStep(enum.Enum):
     """What a look wants done."""
 
     WAIT = "wait"
@@ -75,12 +75,12 @@ class Look:
         """How long nothing of it has come."""
         return now_s - self._moved_s
 
-    def next_step(self, now_s: float) -> Step:
+    def next_step(self, now_s: float) -> LookStep:
         """Say what to do now; END once."""
         is_quiet = self._is_proved or self.silent_s(now_s) >= self._quiet_s
         if self.is_over or self._asked or not is_quiet:
-            return Step.WAIT
+            return LookStep.WAIT
         if self._proof is None and self.topic:
-            return Step.PROVE
+            return LookStep.PROVE
         self.is_over = True
-        return Step.END
+        return LookStep.END
