@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from slotcast_publisher.delivery.packet_ids import PacketIds
-from slotcast_publisher.serve.look import Look, LookStep
+from slotcast_publisher.serve.look import KeptLook, LookStep
 
 
-def a_look() -> Look:
+def a_look() -> KeptLook:
     """A look whose only SUBSCRIBE has number 1, at 0 s."""
-    look = Look(5.0, 0.0)
+    look = KeptLook(5.0, 0.0)
     look.ask(1)
     return look
 

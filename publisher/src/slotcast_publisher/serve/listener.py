@@ -30,7 +30,7 @@ from slotcast_publisher.delivery.broker_link import (
 from slotcast_publisher.delivery.link_events import Event, Lost, Subscribed, Unsubscribed
 from slotcast_publisher.serve.companion import Companion, Heard
 from slotcast_publisher.serve.log import Say
-from slotcast_publisher.serve.look import Look, LookStep
+from slotcast_publisher.serve.look import KeptLook, LookStep
 from slotcast_publisher.serve.look_again import WAITS_S, LookTimes
 from slotcast_publisher.settings import Broker
 from slotcast_schemas.backoff import Backoff
@@ -120,7 +120,7 @@ class Listener:
         self._again = LookTimes(rng, look_again_s)
         self._newer = Backoff(rng, *newer_s)
         self._connect_waits = waits
-        self._look = Look(look_quiet_s, 0.0)
+        self._look = KeptLook(look_quiet_s, 0.0)
         self._look_ended: int | None = None  # UNSUBSCRIBE without an answer
         self._is_heard = False  # all filters were answered on this connection
         self._cut = 0  # messages that brokers dropped on connections of before
@@ -245,7 +245,7 @@ class Listener:
     def _begin_look(self, link: BrokerLink) -> None:
         """Ask by plain subscriptions, which bring what the broker keeps."""
         self._again.began(self._lost(link))
-        self._look = Look(self._look_quiet_s, time.monotonic())
+        self._look = KeptLook(self._look_quiet_s, time.monotonic())
         for name in self._companion.filters:
             self._look.ask(link.subscribe(name))
 

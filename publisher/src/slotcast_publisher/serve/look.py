@@ -18,7 +18,7 @@ class LookStep(enum.Enum):
     END = "end"
 
 
-class Look:
+class KeptLook:
     """A look: made before the first SUBSCRIBE, since messages may come before its number is known.
 
     Args:
