@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 
 from slotcast_publisher.fleet.database import tables
 from slotcast_publisher.fleet.database.database import Database, open_database
+from slotcast_publisher.fleet.database.kept_counts import count_anew
 from slotcast_publisher.fleet.database.upsert import is_one_of, upsert
 from slotcast_publisher.fleet.intake.intake import Intake, IntakeBounds
 from slotcast_publisher.serve.companion import Heard
@@ -21,6 +22,7 @@ from slotcast_schemas import wire
 from slotcast_schemas.topics import Topics
 from tests.support import messages as given
 from tests.support.brokers import Broker
+from tests.support.counted_fleet import counts_of, said_by_a_fleet
 from tests.support.fleet import Publisher
 from tests.support.fleet_fixtures import new_prefix
 from tests.support.postgresql import PostgresqlUnavailable, postgresql
@@ -61,6 +63,40 @@ def heard(message: Any, at_s: float) -> Heard:
 def count(database: Database, table: Any) -> int:
     with database.reading() as connection:
         return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+
+
+def test_two_that_write_at_once_count_each_device_once(url: str) -> None:
+    """And a third that counts all anew again and again, as `serve` does once an hour."""
+    with open_database(url) as database:
+        done = threading.Event()
+
+        def count_again() -> None:
+            while not done.is_set():
+                with database.transaction() as connection:
+                    count_anew(connection)
+
+        def take(seed: int) -> None:
+            chance, stop = random.Random(seed), threading.Event()
+            stop.set()
+            for turn in range(ROUNDS):
+                intake = Intake(database, TOPICS, lambda *_, **__: None, IntakeBounds(batch_max=9))
+                for each in said_by_a_fleet(chance, 1 + 30 * turn, 30):
+                    intake.take(each)
+                intake.run(stop)
+
+        writers = [threading.Thread(target=take, args=(seed,)) for seed in range(2)]
+        counter = threading.Thread(target=count_again)
+        for thread in (*writers, counter):
+            thread.start()
+        for writer in writers:
+            writer.join()
+        done.set()
+        counter.join()
+        kept = counts_of(database)
+        assert kept["model_counts"]
+        with database.transaction() as connection:
+            count_anew(connection)
+        assert kept == counts_of(database)
 
 
 def test_columns_come_back_as_they_were_packed(url: str) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import insert
 
 from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.database.figures_blob import pack, pack_summary
+from slotcast_publisher.fleet.database.kept_counts import count_anew
 from slotcast_publisher.fleet.database.tables import (
     device_models,
     device_tags,
@@ -78,6 +79,7 @@ def tell_story(
             rows = [{"device": device, "key": k, "value": v[:128]} for k, v in tags.items()]
             connection.execute(insert(device_tags), rows)
         connection.execute(insert(device_models), [model_row(device, said)])
+        count_anew(connection)
         connection.execute(insert(history), [*_history(device)])
         summaries = [_summary(at_s) for at_s in range(NOW_S - 86_000, NOW_S, _EVERY_S)]
         connection.execute(

@@ -17,6 +17,7 @@ from sqlalchemy import Table
 
 from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.database.figures_blob import pack
+from slotcast_publisher.fleet.database.kept_counts import count_anew
 from slotcast_publisher.fleet.database.tables import (
     device_models,
     device_tags,
@@ -74,6 +75,8 @@ def fill(
     write(database, device_tags, (row for n in range(count) for row in _tag_rows(n)))
     write(database, device_models, (_model_row(n, statuses[n], seen[n]) for n in range(count)))
     write(database, history, (_history_row(n, statuses[n], seen[n]) for n in range(count)))
+    with database.transaction() as connection:
+        count_anew(connection)
     if with_figures:
         _write_figures(database, statuses, seen, chance, now_s)
 

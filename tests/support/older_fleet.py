@@ -6,6 +6,7 @@ The files were made by `tests/assets/fleet/make.py`.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,6 +56,27 @@ def all_rows(where: str | Path) -> Rows:
         engine.dispose()
 
 
+def _check_counts(rows: Rows) -> None:
+    """See that devices were counted."""
+    online = {row["id"]: row["online"] for row in rows["devices"]}
+    names = ("active_sequence", "active_version", "state", "reason", "deployment", "group_name")
+    models = Counter(
+        (row["model"], *(row[name] for name in names), online.get(row["device"], False))
+        for row in rows["device_models"]
+    )
+    assert {tuple(row.values())[:-1]: row["devices"] for row in rows["model_counts"]} == models
+    tags = Counter(
+        (model["model"], tag["key"], tag["value"], model["active_sequence"], is_on_trial)
+        for model in rows["device_models"]
+        for is_on_trial in [model["state"] == "TRIAL"]
+        for tag in rows["device_tags"]
+        if tag["device"] == model["device"]
+    )
+    assert {tuple(row.values())[:-1]: row["devices"] for row in rows["tag_counts"]} == tags
+    assert models
+    assert tags
+
+
 def check_upgrade(where: str | Path) -> None:
     """Open a database of an older version, and see that it says what it said before.
 
@@ -74,6 +96,7 @@ def check_upgrade(where: str | Path) -> None:
         ]
         assert kept == before[table], table
         assert kept, f"{table} had no rows"
+    _check_counts(after)
     assert [row["progress"] for row in after["history"]] == [None] * len(before["history"])
     clocks = {row["clock_off_s"]: row["clock_is_off"] for row in after["devices"]}
     assert clocks == {None: False, 120: False, 121: True, -7_200: True}

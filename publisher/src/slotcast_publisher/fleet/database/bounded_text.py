@@ -22,10 +22,10 @@ class BoundedText(TypeDecorator[str]):
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Give what is stored."""
         del dialect
-        return None if value is None else value.replace("\0", _REPLACEMENT)[: self._size]
+        return None if value is None else self.bound(value)
 
-    @property
-    def _size(self) -> int | None:
+    def bound(self, value: str) -> str:
+        """Give what is stored of a text."""
         kind: Any = self.impl_instance
         size: int | None = kind.length
-        return size
+        return value.replace("\0", _REPLACEMENT)[:size]

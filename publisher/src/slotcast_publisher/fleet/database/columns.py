@@ -26,8 +26,16 @@ def count_column(name: str) -> Column[int]:
     return Column(name, BigInteger, nullable=False, server_default=text("0"))
 
 
-def text_column(name: str, size: int) -> Column[str]:
-    """Give a column of texts of so many characters at most, empty unless they are given."""
+def text_column(name: str, size: int, *, is_key: bool = False) -> Column[str]:
+    """Give a column of texts of so many characters at most, empty unless they are given.
+
+    Args:
+        name: of the column.
+        size: the most characters.
+        is_key: it is a part of the primary key, and always given.
+    """
+    if is_key:
+        return Column(name, BoundedText(size), primary_key=True)
     return Column(name, BoundedText(size), nullable=False, server_default=text("''"))
 
 

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, func, select
 
 from slotcast_publisher.errors import NotFound
+from slotcast_publisher.fleet.database.kept_counts import (
+    conditions_of_counts,
+    is_kept,
+    kept_count,
+)
 from slotcast_publisher.fleet.database.listing import (
     DevicesWanted,
     chosen_devices,
     conditions_of_devices,
     conditions_of_models,
 )
-from slotcast_publisher.fleet.database.tables import IS_OFFLINE, device_models, devices
+from slotcast_publisher.fleet.database.tables import (
+    IS_OFFLINE,
+    device_models,
+    devices,
+    model_counts,
+)
 
 
 def count_devices(connection: Connection, wanted: DevicesWanted) -> tuple[int, int]:
@@ -25,6 +36,9 @@ def count_devices(connection: Connection, wanted: DevicesWanted) -> tuple[int, i
         connection: to read with.
         wanted: which devices.
     """
+    kept = kept_count(connection, wanted)
+    if kept is not None:
+        return kept
     query = select(func.count(), func.count().filter(devices.c.online))
     every, online = connection.execute(
         query.select_from(devices).where(*chosen_devices(wanted))
@@ -66,48 +80,18 @@ def counted(connection: Connection, wanted: DevicesWanted) -> Counted:
         connection: to read with.
         wanted: which devices.
     """
-    if wanted == DevicesWanted(online=wanted.online):
-        return _by_presence(connection, wanted)
+    number = _by_presence if wanted == DevicesWanted(online=wanted.online) else count_devices
     found = count_models(connection, wanted)
-    return Counted(*count_devices(connection, wanted), versions_of(found), states_of(found))
+    return Counted(*number(connection, wanted), versions_of(found), states_of(found))
 
 
-def _by_presence(connection: Connection, wanted: DevicesWanted) -> Counted:
-    """Count most of a fleet as all of it, which indexes give, less the few others."""
+def _by_presence(connection: Connection, wanted: DevicesWanted) -> tuple[int, int]:
+    """Count most of a fleet as all of it, less the few that are offline: indexes give both."""
     count = select(func.count()).select_from(devices)
     both = select(count.scalar_subquery(), count.where(IS_OFFLINE).scalar_subquery())
     every, offline = map(int, connection.execute(both).one())
-    number = {None: every, True: every - offline, False: offline}[wanted.online]
-    online = 0 if wanted.online is False else every - offline
-    if 2 * number < every:
-        found = count_models(connection, wanted)
-        return Counted(number, online, versions_of(found), states_of(found))
-    others = []
-    if wanted.online is not None:
-        counts = count_models(connection, DevicesWanted(online=not wanted.online))
-        others = [replace(each, devices=-each.devices) for each in counts]
-    versions = versions_of([*_versions_of_all(connection), *others])
-    return Counted(number, online, versions, states_of([*_states_of_all(connection), *others]))
-
-
-def _versions_of_all(connection: Connection) -> list[ModelCount]:
-    m = device_models.c
-    columns = (m.model, m.active_sequence, m.active_version)
-    query = select(*columns, func.count()).group_by(*columns)
-    return [
-        ModelCount(model, version, int(sequence), "", "", int(count))
-        for model, sequence, version, count in connection.execute(query)
-    ]
-
-
-def _states_of_all(connection: Connection) -> list[ModelCount]:
-    m = device_models.c
-    columns = (m.model, m.state, m.reason)
-    query = select(*columns, func.count()).group_by(*columns)
-    return [
-        ModelCount(model, "", 0, state, reason, int(count))
-        for model, state, reason, count in connection.execute(query)
-    ]
+    online = every - offline
+    return {None: (every, online), True: (online, online), False: (offline, 0)}[wanted.online]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +118,21 @@ def count_models(connection: Connection, wanted: DevicesWanted) -> list[ModelCou
         connection: to read with.
         wanted: which devices, and which of their models.
     """
+    query = _of_counts(wanted) if is_kept(wanted) else _of_devices(wanted)
+    return [
+        ModelCount(model, version, int(sequence), state, reason, int(count))
+        for model, version, state, reason, sequence, count in connection.execute(query)
+    ]
+
+
+def _of_counts(wanted: DevicesWanted) -> Select[Any]:
+    c = model_counts.c
+    columns = (c.model, c.version, c.state, c.reason)
+    query = select(*columns, func.max(c.sequence), func.sum(c.devices)).group_by(*columns)
+    return query.where(*conditions_of_counts(wanted))
+
+
+def _of_devices(wanted: DevicesWanted) -> Select[Any]:
     m = device_models.c
     columns = (m.model, m.active_version, m.state, m.reason)
     # A model that is asked for makes its device one that is asked for.
@@ -142,10 +141,7 @@ def count_models(connection: Connection, wanted: DevicesWanted) -> list[ModelCou
     of_devices = conditions_of_devices(wanted)
     if of_devices:
         query = query.where(m.device.in_(select(devices.c.id).where(*of_devices)))
-    return [
-        ModelCount(model, version, int(sequence), state, reason, int(count))
-        for model, version, state, reason, sequence, count in connection.execute(query)
-    ]
+    return query
 
 
 def versions_of(counts: Iterable[ModelCount]) -> list[tuple[str, str, int]]:

@@ -2,19 +2,21 @@
 
 Sorted by id, a page walks the table's own order, or sorts the few that are asked for, whichever is
 less. By when a device was heard the fleet is looked through, since no index may have that
-(`tables.devices`); and by when its model changed, those with its state.
+(`tables.devices`); what is asked of tags and models is looked up only for the first in that order.
+By when its model changed, those with its state are looked through.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    Table,
     distinct,
     exists,
     func,
@@ -22,16 +24,18 @@ from sqlalchemy import (
     select,
 )
 
+from slotcast_publisher.fleet.database.kept_counts import kept_count
 from slotcast_publisher.fleet.database.keyset import SortKey, Value, after
 from slotcast_publisher.fleet.database.listing import (
     DevicesWanted,
     KnownDevice,
+    condition_of_tag,
     conditions_by_device,
     conditions_of_devices,
     conditions_of_models,
     devices_by_id,
 )
-from slotcast_publisher.fleet.database.tables import device_models, devices
+from slotcast_publisher.fleet.database.tables import device_models, device_tags, devices
 from slotcast_schemas.errors import UsageError
 
 Sort = Literal["id", "-id", "seen", "-seen", "changed", "-changed"]
@@ -40,7 +44,11 @@ SORTS: Final[tuple[Sort, ...]] = get_args(Sort)
 
 
 FEW_MAX: Final = 2_000
-"""So many rows of models are put into order by themselves; more are looked up device by device."""
+"""So many rows of models or of a tag are put into order by themselves; more are looked up device by
+device."""
+_FIRST: Final = (2_000, 20_000, None)
+"""Of so many devices, the first in their order, it is looked up what they are; of all, where those
+are too few for a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +85,70 @@ def device_page(
         UsageError: `changed` without a model, or `behind` is not of this order.
     """
     keys = _keys(sort, wanted)
-    query: Select[Any] = select(*(key.column for key in keys))
     if sort.endswith("changed"):
-        query = query.where(*conditions_of_models(wanted))
-        others = conditions_of_devices(wanted)
-        if others:
-            query = query.where(device_models.c.device.in_(select(devices.c.id).where(*others)))
+        rows = _by_change(connection, wanted, keys, behind, limit + 1)
     else:
-        query = query.where(*_chosen(connection, wanted))
-    if behind is not None:
-        query = query.where(_after(keys, behind))
-    query = query.order_by(*(key.order for key in keys)).limit(limit + 1)
-    rows = [tuple(row) for row in connection.execute(query)]
+        rows = _by_device(connection, wanted, keys, behind, limit + 1)
     shown = rows[:limit]
     last = shown[-1] if len(rows) > limit else None
-    return KnownDevicePage(devices_by_id(connection, wanted, [row[-1] for row in shown]), last)
+    return KnownDevicePage(devices_by_id(connection, wanted, [str(row[-1]) for row in shown]), last)
+
+
+_Rows = list[tuple[Value, ...]]
+
+
+def _by_change(
+    connection: Connection,
+    wanted: DevicesWanted,
+    keys: Sequence[SortKey],
+    behind: Sequence[Value] | None,
+    limit: int,
+) -> _Rows:
+    conditions = conditions_of_models(wanted)
+    others = conditions_of_devices(wanted)
+    if others:
+        conditions.append(device_models.c.device.in_(select(devices.c.id).where(*others)))
+    return _read(connection, _in_order(keys, behind, conditions).limit(limit))
+
+
+def _by_device(
+    connection: Connection,
+    wanted: DevicesWanted,
+    keys: Sequence[SortKey],
+    behind: Sequence[Value] | None,
+    limit: int,
+) -> _Rows:
+    few, many = _chosen(connection, wanted)
+    if len(keys) == 1 or not many:
+        conditions = [*few, *(is_it(devices.c.id) for is_it in many)]
+        return _read(connection, _in_order(keys, behind, conditions).limit(limit))
+    rows: _Rows = []
+    for first in _FIRST:
+        some = _in_order(keys, behind, few).limit(first).subquery()
+        query = select(some).where(*(is_it(some.c.id) for is_it in many))
+        order = (
+            SortKey(column, key.is_descending).order
+            for column, key in zip(some.c, keys, strict=True)
+        )
+        rows = _read(connection, query.order_by(*order).limit(limit))
+        if len(rows) == limit:
+            break
+    return rows
+
+
+def _in_order(
+    keys: Sequence[SortKey],
+    behind: Sequence[Value] | None,
+    conditions: Sequence[ColumnElement[bool]],
+) -> Select[Any]:
+    query: Select[Any] = select(*(key.column for key in keys)).where(*conditions)
+    if behind is not None:
+        query = query.where(_after(keys, behind))
+    return query.order_by(*(key.order for key in keys))
+
+
+def _read(connection: Connection, query: Select[Any]) -> _Rows:
+    return [tuple(row) for row in connection.execute(query)]
 
 
 def count_of(connection: Connection, wanted: DevicesWanted) -> int:
@@ -101,32 +158,69 @@ def count_of(connection: Connection, wanted: DevicesWanted) -> int:
         connection: to read with.
         wanted: which devices.
     """
-    of_devices = conditions_of_devices(wanted)
-    if wanted.is_of_models and not of_devices:
-        device = device_models.c.device
-        # With one model there is one row for each device.
-        number = func.count() if wanted.model is not None else func.count(distinct(device))
-        query = select(number).select_from(device_models).where(*conditions_of_models(wanted))
+    kept = kept_count(connection, wanted)
+    if kept is not None:
+        return kept[0]
+    query: Select[Any]
+    if len(wanted.tags) == 1 and wanted == DevicesWanted(tags=wanted.tags):
+        (tag,) = wanted.tags.items()
+        query = select(func.count()).select_from(device_tags).where(condition_of_tag(*tag))
+    elif wanted.is_of_models and not conditions_of_devices(wanted):
+        number = func.count(distinct(device_models.c.device))
+        query = select(number).where(*conditions_of_models(wanted))
     else:
-        conditions = _chosen(connection, wanted)
+        few, many = _chosen(connection, wanted)
+        conditions = [*few, *(is_it(devices.c.id) for is_it in many)]
         query = select(func.count()).select_from(devices).where(*conditions)
     return int(connection.execute(query).scalar_one())
 
 
-def _chosen(connection: Connection, wanted: DevicesWanted) -> list[ColumnElement[bool]]:
-    """Say which rows of `devices` are asked for: few by a list, many each by a look of its own."""
-    found = conditions_of_devices(wanted)
-    if not wanted.is_of_models:
-        return found
-    of_models = conditions_of_models(wanted)
-    some = select(literal(1)).select_from(device_models).where(*of_models).limit(FEW_MAX + 1)
+_Lookup = Callable[[ColumnElement[str]], ColumnElement[bool]]
+"""Says of the device with an id whether it is asked for."""
+
+
+def _chosen(
+    connection: Connection, wanted: DevicesWanted
+) -> tuple[list[ColumnElement[bool]], list[_Lookup]]:
+    """Say which rows of `devices` are asked for: few by a list, many each by a look of its own.
+
+    Returns:
+        What is found by the table itself and by lists, and what is looked up.
+    """
+    found = conditions_of_devices(replace(wanted, tags={}))
+    lookups: list[_Lookup] = []
+    for key, value in wanted.tags.items():
+        is_it = condition_of_tag(key, value)
+        if _are_few(connection, device_tags, [is_it]):
+            found.append(devices.c.id.in_(select(device_tags.c.device).where(is_it)))
+        else:
+            lookups.append(_has_tag(connection, key, value))
+    if wanted.is_of_models:
+        of_models = conditions_of_models(wanted)
+        if _are_few(connection, device_models, of_models):
+            found.append(devices.c.id.in_(select(device_models.c.device).where(*of_models)))
+        else:
+            lookups.append(_has_model(connection, wanted))
+    return found, lookups
+
+
+def _are_few(connection: Connection, table: Table, which: Sequence[ColumnElement[bool]]) -> bool:
+    some = select(literal(1)).select_from(table).where(*which).limit(FEW_MAX + 1)
     count = connection.execute(select(func.count()).select_from(some.subquery())).scalar_one()
-    device = device_models.c.device
-    if count <= FEW_MAX:
-        return [*found, devices.c.id.in_(select(device).where(*of_models))]
+    return count <= FEW_MAX
+
+
+def _has_model(connection: Connection, wanted: DevicesWanted) -> _Lookup:
     # The order of the primary key is the order of the list, so a model is looked up, not searched.
-    same = exists().where(device == devices.c.id, *conditions_by_device(connection, wanted))
-    return [*found, same]
+    which = conditions_by_device(connection, wanted)
+    return lambda device: exists().where(device_models.c.device == device, *which)
+
+
+def _has_tag(connection: Connection, key: str, value: str) -> _Lookup:
+    t = device_tags.c
+    # As `conditions_by_device`: in an expression no index is looked for.
+    said = t.value if connection.dialect.name == "postgresql" else func.coalesce(t.value, "")
+    return lambda device: exists().where(t.device == device, t.key == key, said == value)
 
 
 def _keys(sort: Sort, wanted: DevicesWanted) -> tuple[SortKey, ...]:

@@ -1,25 +1,24 @@
-"""How many there are of the whole fleet: from indexes alone, so that a page can ask each second."""
+"""How many there are of the whole fleet: from what is counted already, and from indexes alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, func, literal, select, union_all
+from sqlalchemy import Connection, func, select
 
 from slotcast_publisher.fleet.database.tables import (
     IS_CLOCK_OFF,
     IS_OFFLINE,
     IS_UNFOLDED,
-    device_models,
     device_tags,
     devices,
     dropped,
     history,
     metrics,
     metrics_releases,
+    model_counts,
 )
 
 KINDS_MAX: Final = 2_000
@@ -91,39 +90,14 @@ def version_counts(connection: Connection, model: str | None = None) -> list[Cou
         connection: to read with.
         model: one of them; None for all.
     """
-    m = device_models.c
-    query = select(m.model, m.active_sequence, func.count()).group_by(m.model, m.active_sequence)
+    c = model_counts.c
+    # Devices that call one release by two names do not make two of it.
+    query = select(c.model, func.max(c.version), c.sequence, func.sum(c.devices))
+    query = query.where(c.devices > 0).group_by(c.model, c.sequence)
     if model is not None:
-        query = query.where(m.model == model)
-    rows = connection.execute(
-        query.order_by(m.model, m.active_sequence.desc()).limit(KINDS_MAX)
-    ).all()
-    names = _version_names(connection, [(row[0], row[1]) for row in rows])
-    return [CountedVersion(row[0], names.get((row[0], row[1]), ""), row[1], row[2]) for row in rows]
-
-
-def _version_names(
-    connection: Connection, releases: Sequence[tuple[str, int]]
-) -> dict[tuple[str, int], str]:
-    """Give what each sequence is called by a device that runs it: a step of an index for each."""
-    m = device_models.c
-    names: dict[tuple[str, int], str] = {}
-    for start in range(0, len(releases), 100):
-        some = [
-            select(
-                literal(model).label("model"),
-                literal(sequence).label("sequence"),
-                select(m.active_version)
-                .where(m.model == model, m.active_sequence == sequence)
-                .limit(1)
-                .scalar_subquery()
-                .label("version"),
-            )
-            for model, sequence in releases[start : start + 100]
-        ]
-        query: Any = union_all(*some) if len(some) > 1 else some[0]
-        names |= {(row[0], row[1]): row[2] or "" for row in connection.execute(query)}
-    return names
+        query = query.where(c.model == model)
+    rows = connection.execute(query.order_by(c.model, c.sequence.desc()).limit(KINDS_MAX))
+    return [CountedVersion(row[0], row[1], row[2], int(row[3])) for row in rows]
 
 
 def state_counts(connection: Connection, model: str | None = None) -> list[CountedState]:
@@ -133,13 +107,13 @@ def state_counts(connection: Connection, model: str | None = None) -> list[Count
         connection: to read with.
         model: one of them; None for all.
     """
-    m = device_models.c
-    columns = (m.model, m.state, m.reason)
-    query = select(*columns, func.count()).group_by(*columns)
+    c = model_counts.c
+    columns = (c.model, c.state, c.reason)
+    query = select(*columns, func.sum(c.devices)).where(c.devices > 0).group_by(*columns)
     if model is not None:
-        query = query.where(m.model == model)
+        query = query.where(c.model == model)
     rows = connection.execute(query.order_by(*columns).limit(KINDS_MAX)).all()
-    found = [CountedState(row[0], row[1], row[2], row[3]) for row in rows]
+    found = [CountedState(row[0], row[1], row[2], int(row[3])) for row in rows]
     by_model = groupby(found, key=lambda each: each.model)
     return [each for _, its in by_model for each in sorted(its, key=lambda each: -each.devices)]
 

@@ -13,7 +13,17 @@ from itertools import groupby
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Column, ColumnElement, Connection, Row, RowMapping, Select, func, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Row,
+    RowMapping,
+    Select,
+    and_,
+    func,
+    select,
+)
 
 from slotcast_publisher.fleet.database.figures_blob import unpack
 from slotcast_publisher.fleet.database.tables import (
@@ -260,10 +270,14 @@ def conditions_of_devices(wanted: DevicesWanted) -> list[ColumnElement[bool]]:
     if wanted.shares_id is not None:
         noticed = d.twins_seen_s.is_not(None)
         found.append(noticed if wanted.shares_id else ~noticed)
-    for key, value in wanted.tags.items():
-        is_it = (device_tags.c.key == key) & (device_tags.c.value == value)
-        found.append(d.id.in_(select(device_tags.c.device).where(is_it)))
+    for tag in wanted.tags.items():
+        found.append(d.id.in_(select(device_tags.c.device).where(condition_of_tag(*tag))))
     return found
+
+
+def condition_of_tag(key: str, value: str) -> ColumnElement[bool]:
+    """Say which rows of `device_tags` have a tag with this value."""
+    return and_(device_tags.c.key == key, device_tags.c.value == value)
 
 
 def chosen_devices(wanted: DevicesWanted) -> list[ColumnElement[bool]]:

@@ -11,6 +11,7 @@ from typing import Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ColumnClause,
     Double,
@@ -153,6 +154,36 @@ device_models: Final = Table(
     Index("ix_device_models_changed", "model", "changed_s"),
 )
 """One row for each model of each device: what its last status says."""
+
+model_counts: Final = Table(
+    "model_counts",
+    METADATA,
+    Column("model", NAME, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    text_column("version", 64, is_key=True),
+    text_column("state", 16, is_key=True),
+    text_column("reason", 64, is_key=True),
+    text_column("deployment", 64, is_key=True),
+    text_column("group_name", 128, is_key=True),
+    Column("online", Boolean, primary_key=True),
+    count_column("devices"),
+    sqlite_with_rowid=False,
+)
+"""How many rows `device_models` has with each of these: see `kept_counts`. `sequence` and `version`
+are what runs."""
+
+tag_counts: Final = Table(
+    "tag_counts",
+    METADATA,
+    Column("model", NAME, primary_key=True),
+    Column("key", NAME, primary_key=True),
+    text_column("value", 128, is_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("on_trial", Boolean, primary_key=True),
+    count_column("devices"),
+    sqlite_with_rowid=False,
+)
+"""How many devices with a tag have a model, by what runs of it: see `kept_counts`."""
 
 history: Final = Table(
     "history",

@@ -1,4 +1,4 @@
-"""The database's upkeep beside `serve`: adds figures up and forgets, one process at a time."""
+"""The database's upkeep beside `serve`: adds figures up, forgets, counts; one process at a time."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Final
 
 from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.database.folding import ROWS_MAX, fold_metrics
+from slotcast_publisher.fleet.database.kept_counts import count_anew
 from slotcast_publisher.fleet.database.lease import LeaseLost, check, hold, release
 from slotcast_publisher.fleet.database.retention import forget_old
 from slotcast_publisher.settings import FleetSettings
@@ -17,7 +18,7 @@ from slotcast_publisher.settings import FleetSettings
 LEASE: Final = "upkeep"
 LEASE_S: Final = 60.0
 FORGET_EVERY_S: Final = 3600.0
-"""The seconds between two passes that delete."""
+"""The seconds between two passes that delete, and count what is left."""
 _FOLDS_MAX: Final = 20
 """The most transactions that add figures up in one look."""
 
@@ -62,6 +63,7 @@ class Upkeep:
                 now_s,
                 goes_on=lambda: self._hold(now_s + time.monotonic() - began_s),
             )
+            self._count_anew(now_s + time.monotonic() - began_s)
             self._forgot_s = now_s
 
     def close(self) -> None:
@@ -74,6 +76,15 @@ class Upkeep:
         with self._database.transaction() as connection:
             self._term = hold(connection, LEASE, self._holder, now_s, LEASE_S) or 0
         return self._term > 0
+
+    def _count_anew(self, now_s: float) -> None:
+        """Count all devices: some are forgotten, and older versions of this keep no counts."""
+        try:
+            with self._database.transaction() as connection:
+                check(connection, LEASE, self._holder, self._term, now_s)
+                count_anew(connection)
+        except LeaseLost:
+            pass  # who has it now does the same
 
     def _fold(self, now_s: float) -> int:
         try:

@@ -94,12 +94,25 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> No
         _write(connection, table, rows, _Clash.NONE)
 
 
+def add_to_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Add numbers to those of the rows with the same primary key; a missing row is made.
+
+    Args:
+        connection: with a transaction that may write.
+        table: whose primary key says which rows are the same; its other columns are numbers.
+        rows: all with the same columns; no two of them with the same key.
+    """
+    if rows:
+        _write(connection, table, rows, _Clash.ADD)
+
+
 class _Clash(enum.Enum):
     """What becomes of a row whose primary key is there."""
 
     NONE = "there is none"
     KEEP = "stays"
     REPLACE = "is written over"
+    ADD = "is added to"
 
 
 def _write(
@@ -147,8 +160,12 @@ def _statement(
     """Make a statement; SQLAlchemy knows one again that it has compiled, and need not look."""
     keys = [column.name for column in table.primary_key]
     statement = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
-    changed = {n: statement.excluded[n] for n in names if n not in keys and n not in keep}
-    if clash is _Clash.REPLACE and changed:
+    changed: dict[str, ColumnElement[Any]] = {
+        n: table.c[n] + statement.excluded[n] if clash is _Clash.ADD else statement.excluded[n]
+        for n in names
+        if n not in keys and n not in keep
+    }
+    if clash in {_Clash.REPLACE, _Clash.ADD} and changed:
         statement = statement.on_conflict_do_update(index_elements=keys, set_=changed)
     elif clash is not _Clash.NONE:
         statement = statement.on_conflict_do_nothing(index_elements=keys)

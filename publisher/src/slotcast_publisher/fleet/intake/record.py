@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from slotcast_publisher.fleet.database.kept_counts import Standing
 from slotcast_schemas.messages.status import ModelStatus
 from slotcast_schemas.states import State
 
@@ -61,6 +62,7 @@ class DeviceRecord:
         twins_why: by what, for people.
         began_anew_s: when its counter began from the beginning again; None for never.
         models: where each of its models stands.
+        counted: as what its models are counted in the database.
         tags: as the database has them, in JSON.
         key_id: of the key that signed what the counters count; empty for none yet.
         signed: what the signature of its last status says (`proof.Signed`).
@@ -92,6 +94,7 @@ class DeviceRecord:
     twins_why: str = ""
     began_anew_s: float | None = None
     models: dict[str, Step] = field(default_factory=dict)
+    counted: set[Standing] = field(default_factory=set)
     tags: str = ""
     key_id: str = ""
     signed: str = ""

@@ -6,8 +6,9 @@ that take messages of one device take them one after the other. SQLite has one w
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +24,12 @@ from sqlalchemy import (
 )
 
 from slotcast_publisher.fleet.database.figures_blob import pack_summary
+from slotcast_publisher.fleet.database.kept_counts import (
+    CountChanges,
+    Standing,
+    standing_of,
+    write_changes,
+)
 from slotcast_publisher.fleet.database.listing import is_clock_off
 from slotcast_publisher.fleet.database.tables import (
     device_models,
@@ -39,7 +46,7 @@ from slotcast_publisher.fleet.database.upsert import (
     upsert,
 )
 from slotcast_publisher.fleet.intake.batch import Batch, Happened, MetricsHeard, StatusHeard
-from slotcast_publisher.fleet.intake.record import DeviceRecord, Step, step_of
+from slotcast_publisher.fleet.intake.record import DeviceRecord, step_of
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.messages.status import ModelStatus, Status
 
@@ -100,6 +107,8 @@ _STEPS: Final = select(
     device_models.c.active_sequence,
     device_models.c.target_sequence,
     device_models.c.deployment,
+    device_models.c.active_version,
+    device_models.c.group_name,
 )
 
 
@@ -131,8 +140,11 @@ def read_records(
     records = {row["id"]: _record(row) for row in rows}
     of_these = is_one_of(connection, device_models.c.device, list(records))
     steps = connection.execute(_STEPS.where(of_these))
-    for device, model, *step in steps:
-        records[device].models[model] = _step(step)
+    for device, model, state, reason, runs, wanted_, deployment, version, group in steps:
+        record = records[device]
+        record.models[model] = (state, reason, runs, wanted_, deployment)
+        standing = (model, runs, version, state, reason, deployment, group, record.online)
+        record.counted.add(Standing(*standing))
     return records
 
 
@@ -184,18 +196,14 @@ def _record(row: RowMapping) -> DeviceRecord:
     )
 
 
-def _step(row: Collection[Any]) -> Step:
-    state, reason, runs, wanted, deployment = row
-    return (state, reason, runs, wanted, deployment)
-
-
 # --- what is written -----------------------------------------------------------------------------
 
 
 def write_batch(connection: Connection, batch: Batch) -> None:
     """Write all that a batch has, in the transaction of `read_records`."""
     _upsert_alike(connection, devices, _device_rows(batch), keep={"first_seen_s"})
-    _write_tags(connection, batch)
+    new_tags = _tags_changed(batch)
+    _write_tags(connection, new_tags)
     for device, model in sorted(batch.gone):
         at = (device_models.c.device == device) & (device_models.c.model == model)
         connection.execute(delete(device_models).where(at))
@@ -205,6 +213,31 @@ def write_batch(connection: Connection, batch: Batch) -> None:
         connection, metrics, [row for came in batch.metrics for row in _metrics_rows(came)]
     )
     _count_dropped(connection, batch)
+    write_changes(connection, _count_changes(batch, new_tags))
+
+
+def _count_changes(batch: Batch, new_tags: Mapping[str, Mapping[str, str]]) -> CountChanges:
+    """Say which devices are counted as something else than before.
+
+    Args:
+        batch: with the devices.
+        new_tags: of those that have others than before.
+    """
+    changes = CountChanges()
+    for device, record in batch.records.items():
+        before, heard, online = record.counted, batch.statuses.get(device), record.online
+        if heard is not None:
+            now = {standing_of(each, online=online) for each in heard.status.models}
+        elif before and next(iter(before)).online is not online:
+            now = {each._replace(online=online) for each in before}
+        else:
+            continue
+        if now == before and device not in new_tags:
+            continue
+        tags = json.loads(record.tags or "{}")
+        changes.note(before, tags, -1)
+        changes.note(now, new_tags.get(device, tags), 1)
+    return changes
 
 
 def _upsert_alike(
@@ -298,13 +331,16 @@ def _tags(status: Status) -> str:
     return msgspec.json.encode(status.inventory.tags, order="sorted").decode()
 
 
-def _write_tags(connection: Connection, batch: Batch) -> None:
-    """Write the tags of devices whose tags are others than before."""
-    changed = {
+def _tags_changed(batch: Batch) -> dict[str, Mapping[str, str]]:
+    """Give the tags of devices whose tags are others than before."""
+    return {
         device: heard.status.inventory.tags
         for device, heard in batch.statuses.items()
         if _tags(heard.status) != batch.records[device].tags
     }
+
+
+def _write_tags(connection: Connection, changed: Mapping[str, Mapping[str, str]]) -> None:
     if not changed:
         return
     connection.execute(delete(device_tags).where(device_tags.c.device.in_(sorted(changed))))

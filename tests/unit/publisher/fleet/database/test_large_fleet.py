@@ -14,7 +14,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event
 
-from slotcast_publisher.fleet.database import events, fleet_counts, listing, rollouts, tables
+from slotcast_publisher.fleet.database import (
+    device_pages,
+    events,
+    fleet_counts,
+    kept_counts,
+    listing,
+    rollouts,
+    tables,
+)
 from slotcast_publisher.fleet.database.database import Database, open_database
 from slotcast_publisher.fleet.database.device_counts import (
     ModelCount,
@@ -118,6 +126,11 @@ ANSWERED_BY_AN_INDEX: dict[str, Callable[[Connection], Any]] = {
     "count of a tag": lambda c: count_of(c, DevicesWanted(tags={"site": "plant-12"})),
     "versions": fleet_counts.version_counts,
     "states": fleet_counts.state_counts,
+    "tags of a model": lambda c: kept_counts.tag_keys(c, MODEL, limit=12),
+    "where a release runs, by a tag": lambda c: kept_counts.running_by_tag(
+        c, MODEL, 7, "site", limit=40
+    ),
+    "where a release runs, by group": lambda c: kept_counts.running_by_group(c, MODEL, 7, limit=40),
     "presence": lambda c: fleet_counts.presence(c, NOW_S - 3600),
     "counts of those that are online": lambda c: counted(c, DevicesWanted(online=True)),
     "figures that are not added up yet": fleet_counts.unfolded_count,
@@ -226,6 +239,29 @@ def walk(database: Database, wanted: DevicesWanted, sort: Sort, limit: int) -> l
         if page.last is None:
             return found
         behind = page.last
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        DevicesWanted(state="QUEUED"),
+        DevicesWanted(tags={"board": "rev-a"}),
+        DevicesWanted(tags={"board": "rev-a", "site": "plant-12"}, state="QUEUED"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("sort", ["seen", "-seen"])
+def test_where_few_of_those_heard_last_are_asked_for_more_are_looked_at(
+    fleet: Database, monkeypatch: pytest.MonkeyPatch, wanted: DevicesWanted, sort: Sort
+) -> None:
+    monkeypatch.setattr(device_pages, "FEW_MAX", 10)
+    monkeypatch.setattr(device_pages, "_FIRST", (100, 400, None))
+    with fleet.reading() as connection:
+        every = listing.known_devices(connection, wanted)
+    by_id = sorted(every, key=lambda device: device.id)
+    expected = sorted(by_id, key=place(sort), reverse=sort.startswith("-"))
+    found = walk(fleet, wanted, sort, max(90, len(expected) // 3))
+    assert found == [device.id for device in expected]
 
 
 def place(sort: Sort) -> Callable[[listing.KnownDevice], Any]:

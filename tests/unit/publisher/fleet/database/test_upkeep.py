@@ -12,6 +12,7 @@ from slotcast_publisher.fleet.database import folding, retention, tables
 from slotcast_publisher.fleet.database.database import Database, open_database
 from slotcast_publisher.fleet.database.figures_blob import unpack
 from slotcast_publisher.fleet.database.folding import fold_metrics, hour_of
+from slotcast_publisher.fleet.database.kept_counts import count_anew
 from slotcast_publisher.fleet.database.retention import forget_old
 from slotcast_publisher.fleet.database.upkeep import Upkeep
 from slotcast_publisher.fleet.figures.release_figures import figures_of
@@ -139,6 +140,19 @@ def test_each_kind_is_kept_as_long_as_it_shall_be(database: Database) -> None:
         "device_tags": 4,
         "metrics_releases": 4,
     }
+
+
+def test_devices_that_are_forgotten_are_counted_no_more(database: Database) -> None:
+    for name, at_s in (("cam-old", NOW_S - 100 * DAY_S), ("cam-new", NOW_S)):
+        put(database, tables.devices, {"id": name, "seen_s": at_s})
+        put(database, tables.device_models, {"device": name, "model": "clf", "status": b""})
+        put(database, tables.device_tags, {"device": name, "key": "site", "value": "a"})
+    with database.transaction() as connection:
+        count_anew(connection)
+    assert [row.devices for row in rows_of(database, tables.model_counts)] == [2]
+    Upkeep(database, KEEP).look(NOW_S)
+    assert [row.devices for row in rows_of(database, tables.model_counts)] == [1]
+    assert [row.devices for row in rows_of(database, tables.tag_counts)] == [1]
 
 
 def test_figures_that_are_not_added_up_yet_are_not_forgotten(database: Database) -> None:

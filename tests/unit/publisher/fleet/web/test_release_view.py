@@ -11,7 +11,6 @@ import pytest
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.fleet.database.database import Database, open_database
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
-from slotcast_publisher.fleet.web.screens import release_data
 from slotcast_publisher.fleet.web.screens.release_data import ReleaseScreenData, release_facts
 from slotcast_publisher.fleet.web.screens.release_view import ReleaseScreen, release_screen
 from slotcast_publisher.fleet.web.words import Clock
@@ -121,17 +120,17 @@ def test_who_runs_it_by_group_and_by_tag(repo: Repository, database: Database) -
     assert "tag=board%3Drev-c" in screen.tags[0].href
 
 
-def test_of_a_large_fleet_a_tag_is_counted_when_it_is_asked_for(
-    repo: Repository, database: Database, monkeypatch: pytest.MonkeyPatch
+def test_where_no_tag_is_asked_for_it_is_the_most_common_one(
+    repo: Repository, database: Database
 ) -> None:
     fleet(database)
-    monkeypatch.setattr(release_data, "COUNTED_MAX", 4)
     with database.reading() as connection:
         files = RolloutFiles(repo.path)
-        facts = release_facts(connection, repo, files, story.MODEL, "3.3.0")
-    assert facts.tags == facts.groups == (), "no rollout has counted its groups either"
-    assert list(facts.keys) == ["board", "ring", "site"]
-    assert len(screen_of(repo, database).tags) == 2, "asked for by its name"
+        for asked in ("", "no such tag"):
+            facts = release_facts(connection, repo, files, story.MODEL, "3.3.0", asked)
+            assert facts.key == "board"
+            assert list(facts.keys) == ["board", "ring", "site"]
+            assert len(facts.tags) == 2
 
 
 def test_payloads_say_what_each_saves_for_devices_that_hold_its_base(

@@ -19,16 +19,16 @@ from slotcast_publisher.fleet.database.fleet_counts import (
     version_counts,
 )
 from slotcast_publisher.fleet.database.fleet_figures import release_sums
-from slotcast_publisher.fleet.database.tables import (
-    device_models,
-    device_tags,
-    metrics_releases,
-    rollouts,
+from slotcast_publisher.fleet.database.kept_counts import (
+    RunningCount,
+    running_by_group,
+    running_by_tag,
+    tag_keys,
 )
+from slotcast_publisher.fleet.database.tables import device_models, metrics_releases, rollouts
 from slotcast_publisher.fleet.figures.comparison import FiguresPair
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
-from slotcast_publisher.fleet.steering.saved_views import saved_view
 from slotcast_publisher.inspection import inspect_notice
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.store import PayloadRecord
@@ -41,9 +41,6 @@ PREDECESSORS: Final = 4
 """So many releases before this one are shown beside it."""
 PLACES_MAX: Final = 40
 """The most groups, and the most values of a tag, that are listed."""
-COUNTED_MAX: Final = 20_000
-"""Up to so many devices that have the model, all are counted by group and by a tag at once; of more
-a rollout's groups are as it was seen last, and a tag is counted when it is asked for."""
 KEYS_MAX: Final = 12
 """The most tags that can be chosen."""
 ROLLOUTS_MAX: Final = 10
@@ -68,23 +65,6 @@ class SignedRole:
     keys: tuple[str, ...]
     threshold: int
     expires: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceSet:
-    """Devices of a group, or with a tag.
-
-    Attributes:
-        name: of the group, or the tag's value.
-        devices: that have the model.
-        committed: of them, those that run this release and have committed it.
-        trial: those that run it on trial.
-    """
-
-    name: str
-    devices: int
-    committed: int
-    trial: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +111,10 @@ class ReleaseScreenData:
     versions: Sequence[CountedVersion]
     bad: Mapping[int, int]
     pairs: Sequence[FiguresPair]
-    groups: Sequence[DeviceSet]
+    groups: Sequence[RunningCount]
     keys: Sequence[str]
     key: str
-    tags: Sequence[DeviceSet]
+    tags: Sequence[RunningCount]
     rollouts: Sequence[RolloutOf]
     notes: Sequence[notes.Note]
 
@@ -165,8 +145,8 @@ def release_facts(
         files: its rollouts.
         model: of the release.
         version: of the release.
-        key: the tag by which it is said where the release runs; where it is empty, the most common
-            one, or none of a large fleet.
+        key: the tag by which it is said where the release runs; where devices have no such tag, the
+            most common one.
 
     Raises:
         NotFound: there is no such release.
@@ -183,11 +163,9 @@ def release_facts(
         (each.load() for each in repo.store.releases(model)), key=lambda each: -each.sequence
     )
     before = next((r for r in all_releases if r.sequence < release.sequence), None)
-    keys = _tag_keys(connection)
-    versions = version_counts(connection, model)
-    is_small = sum(each.devices for each in versions) <= COUNTED_MAX
-    chosen = key if key in keys else next(iter(keys), "") if is_small else ""
-    brought_by = _rollouts(connection, files, model, version)
+    keys = tag_keys(connection, model, limit=KEYS_MAX)
+    chosen = key if key in keys else next(iter(keys), "")
+    place = model, release.sequence
     is_offered = offer is not None and offer.version == version
     return ReleaseScreenData(
         release=release,
@@ -198,14 +176,14 @@ def release_facts(
         releases=all_releases,
         sums={each.sequence: each.figures for each in release_sums(connection, model)},
         ever=devices_with_figures(connection, model),
-        versions=versions,
+        versions=version_counts(connection, model),
         bad=_bad_by_sequence(connection, model),
         pairs=() if before is None else _pairs(connection, release, before.sequence),
-        groups=_groups(connection, release) if is_small else _groups_seen(connection, brought_by),
+        groups=running_by_group(connection, *place, limit=PLACES_MAX),
         keys=keys,
         key=chosen,
-        tags=_by_tag(connection, release, chosen) if chosen else (),
-        rollouts=brought_by,
+        tags=running_by_tag(connection, *place, chosen, limit=PLACES_MAX) if chosen else (),
+        rollouts=_rollouts(connection, files, model, version),
         notes=notes.notes_of(connection, "release", notes.release_subject(model, version)),
     )
 
@@ -270,62 +248,6 @@ def _pairs(connection: Connection, release: Release, before: int) -> list[Figure
         .limit(PAIRS_MAX)
     )
     return [FiguresPair(unpack(mine), unpack(other)) for mine, other in connection.execute(query)]
-
-
-def _runs(release: Release) -> tuple[Any, Any]:
-    """Count devices that run a release, committed and on trial."""
-    m = device_models.c
-    runs = m.active_sequence == release.sequence
-    return (
-        func.count().filter(and_(runs, m.state != "TRIAL")),
-        func.count().filter(and_(runs, m.state == "TRIAL")),
-    )
-
-
-def _groups(connection: Connection, release: Release) -> list[DeviceSet]:
-    m = device_models.c
-    committed, trial = _runs(release)
-    query = (
-        select(m.group_name, func.count(), committed, trial)
-        .where(m.model == release.model, m.group_name != "")
-        .group_by(m.group_name)
-        .order_by(func.count(), m.group_name)
-        .limit(PLACES_MAX)
-    )
-    return [DeviceSet(*row) for row in connection.execute(query)]
-
-
-def _groups_seen(connection: Connection, brought_by: Sequence[RolloutOf]) -> Sequence[DeviceSet]:
-    """Give the groups of the newest rollout, as it was seen last."""
-    found = saved_view(connection, brought_by[0].name) if brought_by else None
-    groups = () if found is None else found.view.groups
-    return tuple(
-        DeviceSet(group.name, group.members, group.committed, group.states.get("TRIAL", 0))
-        for group in groups[:PLACES_MAX]
-    )
-
-
-def _tag_keys(connection: Connection) -> list[str]:
-    t = device_tags.c
-    query = select(t.key).group_by(t.key).order_by(func.count().desc(), t.key).limit(KEYS_MAX)
-    return [row.key for row in connection.execute(query)]
-
-
-def _by_tag(connection: Connection, release: Release, key: str) -> list[DeviceSet]:
-    m, t = device_models.c, device_tags.c
-    committed, trial = _runs(release)
-    # In expressions, for which no index is looked for: all devices are counted, so they are read in
-    # the order in which they lie there, and not in that of the tag's values.
-    is_key, is_model = t.key.concat("") == key, m.model.concat("") == release.model
-    query = (
-        select(t.value, func.count(), committed, trial)
-        .select_from(device_tags.join(device_models, m.device == t.device))
-        .where(is_key, is_model)
-        .group_by(t.value)
-        .order_by(func.count().desc(), t.value)
-        .limit(PLACES_MAX)
-    )
-    return [DeviceSet(*row) for row in connection.execute(query)]
 
 
 def _rollouts(

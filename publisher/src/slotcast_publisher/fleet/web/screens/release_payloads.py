@@ -7,8 +7,9 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
+from slotcast_publisher.fleet.database.kept_counts import RunningCount
 from slotcast_publisher.fleet.web.plots.bars import BarPart, bar
-from slotcast_publisher.fleet.web.screens.release_data import DeviceSet, ReleaseScreenData
+from slotcast_publisher.fleet.web.screens.release_data import ReleaseScreenData
 from slotcast_publisher.fleet.web.words import NONE, count_words, share_words, size_words
 
 
@@ -93,7 +94,7 @@ def _payload_bar(size_bytes: int, image: int, *, is_full: bool) -> Markup:
     return bar(parts, 12, f"{size_words(size_bytes)} of {size_words(image)}")
 
 
-def place_row(facts: ReleaseScreenData, place: DeviceSet, field: str, value: str) -> PlaceRow:
+def place_row(facts: ReleaseScreenData, place: RunningCount, field: str, value: str) -> PlaceRow:
     """Say how many devices of a place run the release.
 
     Args:
