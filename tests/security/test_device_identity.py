@@ -25,6 +25,8 @@ from slotcast_device.config import DeviceConfig
 from slotcast_device.runtime.importing import has_hpke
 from slotcast_device.self_check import Finding, check
 from slotcast_device.shell import DeviceShell
+from slotcast_device.storage import content_key
+from slotcast_device.storage.content_key import make_encryption_key
 from slotcast_device.storage.identity import (
     KEY_FILE,
     DeviceIdentity,
@@ -171,6 +173,22 @@ def test_hpke_is_found_where_it_can_be_imported() -> None:
         assert not has_hpke()
     else:
         assert has_hpke()
+
+
+def test_check_says_who_else_may_read_the_key_of_encrypted_releases(config: Path) -> None:
+    def found() -> list[Finding]:
+        return [one for one in check(DeviceConfig(config)) if one.name == "encryption"]
+
+    if not has_hpke():
+        pytest.skip("this cryptography has no HPKE")
+    assert found() == []
+    make_encryption_key(OsDisk(), config.parent / "state")
+    [closed] = found()
+    assert closed.passed
+    path = config.parent / "state" / content_key.KEY_FILE
+    path.chmod(0o644)
+    [opened] = found()
+    assert (opened.passed, f"chmod 600 {path}" in opened.detail) == (False, True)
 
 
 def test_check_says_which_key_signs_and_who_else_may_read_it(config: Path) -> None:

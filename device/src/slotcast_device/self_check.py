@@ -32,6 +32,7 @@ from slotcast_device.runtime.importing import (
     runtime_version,
 )
 from slotcast_device.runtime.users import short_name, this_user
+from slotcast_device.storage import content_key
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.broker_book import BrokerBook
 from slotcast_device.storage.client_certificates import ClientCertificates
@@ -189,7 +190,10 @@ def _check_encryption(config: DeviceConfig) -> list[Finding]:
         said = describe_encryption_key(OsDisk(), config.state_dir)
     except SlotcastError as exc:
         return [Finding("encryption", passed=False, detail=str(exc))]
-    return [] if said is None else [Finding("encryption", passed=True, detail=said)]
+    if said is None:
+        return []
+    hint = _open_key_hint(config.state_dir / content_key.KEY_FILE)
+    return [Finding("encryption", passed=not hint, detail=hint or said)]
 
 
 def _check_identity(config: DeviceConfig) -> Finding:
@@ -198,15 +202,23 @@ def _check_identity(config: DeviceConfig) -> Finding:
     try:
         identity = load_own_identity(config, OsDisk())
         is_file = identity is not None and config.values.identity is None
-        mode = stat.S_IMODE(path.stat().st_mode) if is_file else KEY_MODE
-    except (StorageFailed, OSError) as exc:
+        hint = _open_key_hint(path) if is_file else ""
+    except StorageFailed as exc:
         return Finding("identity", passed=False, detail=f"reports are not signed: {exc}")
     if identity is None:
         return Finding("identity", passed=True, detail="its key is made when the agent starts")
-    if mode & ~KEY_MODE:
-        hint = f"{path} can be read by others: chmod 600 {path}, or make a new key"
+    if hint:
         return Finding("identity", passed=False, detail=hint)
     return Finding("identity", passed=True, detail=f"reports are signed by {identity.key_id[:16]}")
+
+
+def _open_key_hint(path: Path) -> str:
+    """Say what to do about a key's file that others may read; empty where they may not."""
+    try:
+        is_open = stat.S_IMODE(path.stat().st_mode) & ~KEY_MODE
+    except OSError as exc:
+        return f"{path}: {exc.strerror}"
+    return f"{path} can be read by others: chmod 600 {path}, or make a new key" if is_open else ""
 
 
 def _check_clock(config: DeviceConfig) -> Finding:
