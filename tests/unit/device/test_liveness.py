@@ -97,6 +97,29 @@ def test_processes_that_stand_still_for_a_while_are_no_restarts() -> None:
     assert folder.liveness.gone("b") == 0
 
 
+def test_one_that_is_restarted_at_once_after_its_last_words_is_counted() -> None:
+    folder = Folder()
+    folder.look()
+    for number in range(1, 4):
+        folder.write(f"{number}")
+        folder.look()
+        folder.write(f"{number}")  # its last words; the next one's first come before the next look
+    folder.write("4")
+    folder.look()
+    folder.look_long("4")
+    assert len(folder.liveness.restarts("b")) == 3
+
+
+def test_of_two_that_begin_together_one_that_dies_is_no_restart() -> None:
+    folder = Folder()
+    folder.look()
+    folder.write("1")
+    folder.write("2")
+    folder.look()
+    folder.look_long("2")
+    assert (len(folder.liveness.restarts("b")), folder.liveness.gone("b")) == (0, 1)
+
+
 def test_an_application_of_many_processes_that_is_restarted_is_restarted_once() -> None:
     folder = Folder()
     folder.look()

@@ -118,13 +118,16 @@ class Liveness:
     def restarts(self, slot: str) -> list[float]:
         """When processes of a slot began in the place of others that ended without a word.
 
-        Those that began between the same two looks count once: they are one application.
+        Where the last words of one and the first of another came between the same two looks, the
+        one that was there before has ended first: a supervisor may restart at once. Those that
+        began between the same two looks count once: they are one application.
         """
         mine = [p for p in self._processes.values() if p.file.report.slot == slot]
-        ends = sorted((p.heard_s for p in mine if p.has_ended_in_view), reverse=True)
+        ended = [(p.heard_s, p.began_s) for p in mine if p.has_ended_in_view]
+        ends = sorted(ended, reverse=True)
         began = []
         for start_s in sorted(p.began_s for p in mine):
-            if ends and ends[-1] < start_s:
+            if ends and ends[-1][0] <= start_s and ends[-1][1] < start_s:
                 ends.pop()
                 began.append(start_s)
         return sorted(set(began))
