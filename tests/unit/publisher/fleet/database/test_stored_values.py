@@ -10,10 +10,12 @@ from sqlalchemy import select
 from slotcast_publisher.fleet.database import tables
 from slotcast_publisher.fleet.database.database import open_database
 from slotcast_publisher.fleet.database.figures_blob import pack, pack_summary, unpack
+from slotcast_publisher.fleet.database.listing import CLOCK_OFF_S, is_clock_off
 from slotcast_publisher.fleet.database.upsert import insert_missing, upsert
 from slotcast_publisher.fleet.figures.histograms import GRID_S
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures, figures_of, together
 from slotcast_schemas.messages.metrics import Latency, Summary
+from tests.support.engine import REPOSITORY
 
 COUNTS = (0,) * 30 + (5, 80, 12, 3) + (0,) * 31
 
@@ -78,3 +80,10 @@ def test_texts_are_bounded_and_have_nothing_that_a_database_refuses(tmp_path: Pa
         (stored,) = connection.scalars(select(tables.devices.c.software))
         assert stored.startswith("a\ufffdbxxx")
         assert len(stored) == 128
+
+
+def test_the_document_says_from_when_a_clock_is_off() -> None:
+    text = (REPOSITORY / "docs" / "fleet.md").read_text()
+    assert f"*A clock that is off* by more than {CLOCK_OFF_S} s is shown" in text
+    assert is_clock_off(-CLOCK_OFF_S - 1)
+    assert not is_clock_off(CLOCK_OFF_S)
