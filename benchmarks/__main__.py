@@ -111,7 +111,7 @@ def _run(name: str, asked: argparse.Namespace) -> list[Figure]:
 
 
 def models_folder(given: Path | None) -> Path | None:
-    """Give the folder of real models: as given, else SLOTCAST_MODELS, else beside the repository.
+    """Give the folder of real models: as given, else SLOTCAST_MODELS; None where neither is.
 
     Raises:
         CannotRun: a folder was named, and is not there.
@@ -119,12 +119,9 @@ def models_folder(given: Path | None) -> Path | None:
     named = given or (
         Path(os.environ["SLOTCAST_MODELS"]) if "SLOTCAST_MODELS" in os.environ else None
     )
-    if named is not None:
-        if not named.is_dir():
-            raise CannotRun(f"expected a folder of models at {named}, which is not one")
-        return named
-    beside = Path(__file__).resolve().parents[2] / "shared" / "models"
-    return beside if beside.is_dir() else None
+    if named is not None and not named.is_dir():
+        raise CannotRun(f"expected a folder of models at {named}, which is not one")
+    return named
 
 
 def _command(name: str, asked: argparse.Namespace) -> str:

@@ -61,3 +61,8 @@ def test_a_folder_of_models_that_is_not_there_is_an_error(
     with pytest.raises(CannotRun, match="expected a folder"):
         models_folder(None)
     assert models_folder(tmp_path) == tmp_path
+
+
+def test_without_a_word_there_is_no_folder_of_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLOTCAST_MODELS", raising=False)
+    assert models_folder(None) is None

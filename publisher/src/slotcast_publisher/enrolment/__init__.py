@@ -2,5 +2,6 @@
 
 request     an enrolment request, read strictly and proven
 registry    the devices that are enrolled, beside the repository
+key_index   which of them has which key, without reading every one
 known_keys  their keys, looked up for each message
 """
