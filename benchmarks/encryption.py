@@ -21,7 +21,7 @@ from typing import Final
 
 from benchmarks.report import CannotRun, Figure, Options
 from benchmarks.transfer_world import MODEL, Run, World, command, generated_model, run_json
-from slotcast_device.storage.content_key import KEY_FILE
+from slotcast_device.storage.encryption_key import KEY_FILE
 from slotcast_schemas.codecs import MemorySource, decode_full
 from slotcast_schemas.codecs.encrypted import EncryptedSource, seal_chunks
 from slotcast_schemas.codecs.source import Source

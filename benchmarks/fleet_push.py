@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.report import CannotRun, Figure, Options
 from slotcast_publisher.delivery import publish as publishing
 from slotcast_publisher.delivery.broker_delivery import Pushed
-from slotcast_publisher.fleet.simulate.record import DeviceResult
+from slotcast_publisher.fleet.simulate.run_record import DeviceResult
 from slotcast_publisher.fleet.simulate.simulation import Simulation, SimulationWanted
 from slotcast_publisher.settings import Settings
 from tests.support import models

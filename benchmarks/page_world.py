@@ -26,7 +26,7 @@ from slotcast_publisher.fleet.database.rollouts import put_rollout, put_view
 from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
 from slotcast_publisher.fleet.rollout.record import RolloutRecord
 from slotcast_publisher.fleet.steering import requests
-from slotcast_publisher.fleet.steering.build import build_for_one_turn
+from slotcast_publisher.fleet.steering.assembly import build_for_one_turn
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
 from slotcast_publisher.fleet.steering.saved_views import saved_view
 from slotcast_publisher.repository import Repository

@@ -19,8 +19,8 @@ from slotcast_device.agent import Agent
 from slotcast_device.cli import main as device_main
 from slotcast_device.config import DeviceConfig
 from slotcast_publisher.certificates.desk import CertificateDesk, open_desk
+from slotcast_publisher.certificates.issued_record import serial_of
 from slotcast_publisher.certificates.profiles import CLIENT, issue_client, make_authority
-from slotcast_publisher.certificates.record import serial_of
 from slotcast_publisher.delivery.publish import publish
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository

@@ -8,7 +8,7 @@ import pytest
 
 from slotcast_publisher.fleet.database import tables
 from slotcast_publisher.fleet.database.database import FILE_NAME, open_database
-from slotcast_publisher.fleet.service import open_fleet
+from slotcast_publisher.fleet.fleet_service import open_fleet
 from slotcast_publisher.fleet.steering import requests
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
 from slotcast_schemas.states import State

@@ -24,7 +24,7 @@ from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker as Address
 from slotcast_publisher.settings import Settings, save
-from slotcast_publisher.trust.proof import verify_notice
+from slotcast_publisher.trust.notice_proof import verify_notice
 from slotcast_schemas.errors import BrokerRefused, LinkDown
 from slotcast_schemas.topics import DEFAULT_PREFIX
 from tests.support import models

@@ -18,7 +18,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from slotcast_publisher.fleet.simulate.population import parse_tags
-from slotcast_publisher.fleet.simulate.record import Result
+from slotcast_publisher.fleet.simulate.run_record import Result
 from slotcast_publisher.fleet.simulate.script import parse_script
 from slotcast_publisher.fleet.simulate.simulation import Simulation, SimulationWanted
 from slotcast_publisher.fleet.simulate.slow_reading import SlowReading

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust.ceremonies import rotate_keys
-from slotcast_publisher.trust.proof import verify_notice
+from slotcast_publisher.trust.notice_proof import verify_notice
 from tests.support.many_models import not_durable
 from tests.support.models import classifier
 from tests.support.role_sets import share_roles

@@ -25,8 +25,8 @@ from slotcast_device.config import DeviceConfig
 from slotcast_device.runtime.importing import has_hpke
 from slotcast_device.self_check import Finding, check
 from slotcast_device.shell import DeviceShell
-from slotcast_device.storage import content_key
-from slotcast_device.storage.content_key import make_encryption_key
+from slotcast_device.storage import encryption_key
+from slotcast_device.storage.encryption_key import make_encryption_key
 from slotcast_device.storage.identity import (
     KEY_FILE,
     DeviceIdentity,
@@ -185,7 +185,7 @@ def test_check_says_who_else_may_read_the_key_of_encrypted_releases(config: Path
     make_encryption_key(OsDisk(), config.parent / "state")
     [closed] = found()
     assert closed.passed
-    path = config.parent / "state" / content_key.KEY_FILE
+    path = config.parent / "state" / encryption_key.KEY_FILE
     path.chmod(0o644)
     [opened] = found()
     assert (opened.passed, f"chmod 600 {path}" in opened.detail) == (False, True)

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from slotcast_device.storage.content_key import (
+from slotcast_device.storage.encryption_key import (
     KEY_FILE,
     ContentKeyFile,
     describe_encryption_key,

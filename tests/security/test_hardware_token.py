@@ -25,7 +25,7 @@ from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust import ceremonies
 from slotcast_publisher.trust.keys import Passphrase
-from slotcast_publisher.trust.proof import verify_notice
+from slotcast_publisher.trust.notice_proof import verify_notice
 from slotcast_schemas.errors import StorageFailed
 from tests.support import messages as given
 from tests.support import models

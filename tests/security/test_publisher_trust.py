@@ -15,7 +15,7 @@ from slotcast_publisher.errors import Conflict, KeyUnavailable
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust import ceremonies
-from slotcast_publisher.trust.proof import verify_notice
+from slotcast_publisher.trust.notice_proof import verify_notice
 from slotcast_publisher.trust.role_signing import Roles
 from slotcast_schemas import wire
 from slotcast_schemas.errors import (

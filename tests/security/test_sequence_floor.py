@@ -24,7 +24,7 @@ from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust.ceremonies import rotate_keys
 from slotcast_publisher.trust.metadata_files import to_bytes
-from slotcast_publisher.trust.proof import verify_notice
+from slotcast_publisher.trust.notice_proof import verify_notice
 from slotcast_schemas import limits, verify, wire
 from slotcast_schemas.errors import (
     BadSignature,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from slotcast_device.core import events as ev
-from slotcast_device.storage.content_key import KEY_FILE
+from slotcast_device.storage.encryption_key import KEY_FILE
 from slotcast_device.storage.key_file import KEY_MODE
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.states import SETTLED

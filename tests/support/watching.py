@@ -18,8 +18,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from sqlalchemy import Table, select
 
 from slotcast_publisher.fleet.database.database import Database, open_database
+from slotcast_publisher.fleet.fleet_service import Fleet, open_fleet
 from slotcast_publisher.fleet.intake.intake import IntakeBounds
-from slotcast_publisher.fleet.service import Fleet, open_fleet
 from slotcast_publisher.repository import Repository
 from slotcast_schemas import wire
 from slotcast_schemas.messages import Metrics, Presence, Status

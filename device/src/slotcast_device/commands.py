@@ -269,7 +269,7 @@ def write_enrolment_request(config: DeviceConfig, options: argparse.Namespace) -
 
     A key that is there is only read, so an agent may run meanwhile.
     """
-    from slotcast_device.storage import content_key, identity
+    from slotcast_device.storage import encryption_key, identity
     from slotcast_schemas.content_key import public_bytes
     from slotcast_schemas.enrolment import write_enrolment
 
@@ -280,7 +280,7 @@ def write_enrolment_request(config: DeviceConfig, options: argparse.Namespace) -
             "this device's key is in a token: make a new one there, and name it in device.toml"
         )
     key = None if is_new else identity.load_own_identity(config, disk)
-    private = None if is_new else content_key.load_encryption_key(disk, state_dir)
+    private = None if is_new else encryption_key.load_encryption_key(disk, state_dir)
     if key is None or private is None:
         with storage_errors(f"make {state_dir}"):
             make_closed(state_dir)
@@ -288,7 +288,7 @@ def write_enrolment_request(config: DeviceConfig, options: argparse.Namespace) -
             with locked(state_dir):
                 make = identity.make_identity if is_new else identity.load_or_make_identity
                 key = key or make(disk, state_dir)
-                private = private or content_key.make_encryption_key(disk, state_dir)
+                private = private or encryption_key.make_encryption_key(disk, state_dir)
         except StateLocked:
             if key is None:
                 raise
@@ -296,8 +296,8 @@ def write_enrolment_request(config: DeviceConfig, options: argparse.Namespace) -
                 "slotcast-device: no encryption key is made while an agent runs; stop it and enrol"
                 " once more, should encrypted releases be meant for this device\n"
             )
-    encryption_key = b"" if private is None else public_bytes(private)
-    request = write_enrolment(key.make_request(config.values.device, encryption_key))
+    recipient = b"" if private is None else public_bytes(private)
+    request = write_enrolment(key.make_request(config.values.device, recipient))
     if options.out is None:
         sys.stdout.write(request.decode())
         return OK

@@ -24,9 +24,9 @@ from slotcast_device.runtime.undo_speed import undo_bytes_per_s
 from slotcast_device.runtime.users import is_there, this_user
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.build import build
-from slotcast_device.storage.content_key import ContentKeyFile
 from slotcast_device.storage.disk import storage_errors
 from slotcast_device.storage.early_decode import EarlyDecode
+from slotcast_device.storage.encryption_key import ContentKeyFile
 from slotcast_device.storage.provisioned import ProvisionedStore
 from slotcast_device.storage.slots import SlotStore
 from slotcast_device.storage.spool import Spool

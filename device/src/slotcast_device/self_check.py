@@ -32,11 +32,11 @@ from slotcast_device.runtime.importing import (
     runtime_version,
 )
 from slotcast_device.runtime.users import short_name, this_user
-from slotcast_device.storage import content_key
+from slotcast_device.storage import encryption_key
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.broker_book import BrokerBook
 from slotcast_device.storage.client_certificates import ClientCertificates
-from slotcast_device.storage.content_key import describe_encryption_key
+from slotcast_device.storage.encryption_key import describe_encryption_key
 from slotcast_device.storage.identity import KEY_FILE, load_own_identity
 from slotcast_device.storage.key_file import KEY_MODE
 from slotcast_device.storage.lock import is_locked
@@ -192,7 +192,7 @@ def _check_encryption(config: DeviceConfig) -> list[Finding]:
         return [Finding("encryption", passed=False, detail=str(exc))]
     if said is None:
         return []
-    hint = _open_key_hint(config.state_dir / content_key.KEY_FILE)
+    hint = _open_key_hint(config.state_dir / encryption_key.KEY_FILE)
     return [Finding("encryption", passed=not hint, detail=hint or said)]
 
 

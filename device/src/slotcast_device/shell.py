@@ -38,7 +38,7 @@ from slotcast_device.runner import ModelRunner, unforeseen_error
 from slotcast_device.runtime.importing import has_hpke
 from slotcast_device.storage.broker_book import BrokerBook
 from slotcast_device.storage.client_certificates import ClientCertificates
-from slotcast_device.storage.content_key import load_encryption_key, make_encryption_key
+from slotcast_device.storage.encryption_key import load_encryption_key, make_encryption_key
 from slotcast_device.storage.identity import load_own_identity, make_identity
 from slotcast_schemas import wire
 from slotcast_schemas.errors import BrokerRefused, StorageFailed

@@ -15,7 +15,7 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata
 from tuf.api.serialization import DeserializationError
 
-from slotcast_publisher.trust.proof import verify_notice
+from slotcast_publisher.trust.notice_proof import verify_notice
 from slotcast_schemas import wire
 from slotcast_schemas.errors import MalformedMessage, RefusedRelease
 from slotcast_schemas.messages import Notice, Offer, Release

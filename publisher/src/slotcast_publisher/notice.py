@@ -13,7 +13,7 @@ import msgspec
 
 from slotcast_publisher.errors import Conflict, NotFound
 from slotcast_publisher.store import ReleaseFolder, Store, decode_offer
-from slotcast_publisher.trust.proof import VerifiedNotice, verify_notice
+from slotcast_publisher.trust.notice_proof import VerifiedNotice, verify_notice
 from slotcast_publisher.trust.role_reading import SignedRoles
 from slotcast_publisher.trust.role_signing import Roles
 from slotcast_schemas import wire

@@ -5,7 +5,7 @@ from __future__ import annotations
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.notice import assemble, build_notice, present_offer, prove_notice
 from slotcast_publisher.store import ReleaseFolder, Store
-from slotcast_publisher.trust.proof import VerifiedNotice
+from slotcast_publisher.trust.notice_proof import VerifiedNotice
 from slotcast_publisher.trust.repository_roles import RepositoryRoles
 from slotcast_schemas.messages import Offer
 

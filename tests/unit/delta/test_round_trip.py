@@ -243,7 +243,7 @@ def test_several_workers_make_the_same_payload(
         "w2": old["w2"] + thin,
         "w3": np.ascontiguousarray(old["w3"].T),
     }
-    monkeypatch.setattr("slotcast_publisher.delta.plan.SECTION_BYTES", 340_000)
+    monkeypatch.setattr("slotcast_publisher.delta.sectioning.SECTION_BYTES", 340_000)
     monkeypatch.setattr("slotcast_publisher.delta.encode._POOL_FROM_BYTES", 1_000_000)
     calls: list[tuple[int, int]] = []
     pair = _models(old, new)
@@ -260,7 +260,7 @@ def test_a_tensor_larger_than_a_section_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = _weights(1, 640, 480)
-    monkeypatch.setattr("slotcast_publisher.delta.plan.SECTION_BYTES", 300_000)
+    monkeypatch.setattr("slotcast_publisher.delta.sectioning.SECTION_BYTES", 300_000)
     for turned in (False, True):
         new = {"w": np.ascontiguousarray(old.T) if turned else _moved(old, 2)}
         report, _ = round_trip(tmp_path / str(turned), *_models({"w": old}, new))
@@ -295,8 +295,8 @@ def test_a_delta_of_the_first_format_still_decodes() -> None:
 def test_a_large_file_is_searched_piece_by_piece(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("slotcast_publisher.delta.plan.OTHER_WHOLE_BYTES", 60_000)
-    monkeypatch.setattr("slotcast_publisher.delta.plan._OTHER_PIECE_BYTES", 40_000)
+    monkeypatch.setattr("slotcast_publisher.delta.sectioning.OTHER_WHOLE_BYTES", 60_000)
+    monkeypatch.setattr("slotcast_publisher.delta.sectioning._OTHER_PIECE_BYTES", 40_000)
     old = np.random.default_rng(1).bytes(400_000)
     new = b"".join([old[:150_000], b"inserted" * 30, old[150_000:300_000], old[303_000:]])
     report, payload = round_trip(tmp_path, {"f__bin": old}, {"f__bin": new})

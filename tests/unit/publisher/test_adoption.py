@@ -12,8 +12,8 @@ from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.catalog import look_at
 from slotcast_publisher.trust.ceremonies import rotate_keys
+from slotcast_publisher.trust.notice_proof import verify_notice
 from slotcast_publisher.trust.precedence import Standing, compare
-from slotcast_publisher.trust.proof import verify_notice
 from tests.support.role_sets import signed_files
 
 

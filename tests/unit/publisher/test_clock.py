@@ -15,7 +15,7 @@ from slotcast_publisher.notice import OfferWanted
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust.ceremonies import rotate_keys
-from slotcast_publisher.trust.proof import verify_notice
+from slotcast_publisher.trust.notice_proof import verify_notice
 from tests.support.role_sets import signed_files
 
 

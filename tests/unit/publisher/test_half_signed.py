@@ -11,7 +11,7 @@ from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.catalog import look_at
 from slotcast_publisher.trust.ceremonies import rotate_keys
 from slotcast_publisher.trust.metadata_files import MetadataFiles
-from slotcast_publisher.trust.proof import verify_notice
+from slotcast_publisher.trust.notice_proof import verify_notice
 from slotcast_publisher.trust.role_signing import Roles
 
 

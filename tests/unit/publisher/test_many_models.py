@@ -18,7 +18,7 @@ from slotcast_publisher.serve import changes
 from slotcast_publisher.serve.changes import Changes
 from slotcast_publisher.serve.kept_catalog import RENEWED_AT_ONCE, KeptCatalog
 from slotcast_publisher.settings import Broker
-from slotcast_publisher.trust.proof import verify_notice
+from slotcast_publisher.trust.notice_proof import verify_notice
 from tests.support.limited_broker import LimitedBroker, LimitedLink
 from tests.support.many_models import FileCount, add_like, lay_beside, not_durable
 

@@ -22,7 +22,7 @@ from slotcast_publisher.release.payloads import FullBuilder, PayloadCandidate, P
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.store import ReleaseFolder
-from slotcast_publisher.trust.proof import verify_notice
+from slotcast_publisher.trust.notice_proof import verify_notice
 from slotcast_schemas import wire
 from slotcast_schemas.errors import (
     Expired,

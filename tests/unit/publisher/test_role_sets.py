@@ -13,8 +13,8 @@ from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust.ceremonies import add_key, list_roles, revoke_key, rotate_keys
 from slotcast_publisher.trust.metadata_files import MetadataFiles
+from slotcast_publisher.trust.notice_proof import verify_notice
 from slotcast_publisher.trust.precedence import Standing, compare
-from slotcast_publisher.trust.proof import verify_notice
 from slotcast_schemas import wire
 from slotcast_schemas.messages import Notice
 from tests.support.role_sets import share_roles, signed_files

@@ -24,8 +24,8 @@ from slotcast_publisher.certificates.authorities import (
     read_key,
 )
 from slotcast_publisher.certificates.broker_settings import BrokerPlace, broker_settings
+from slotcast_publisher.certificates.issued_record import CertificateRecord
 from slotcast_publisher.certificates.profiles import RevokedSerial, make_revocation_list
-from slotcast_publisher.certificates.record import CertificateRecord
 from slotcast_publisher.durable import write_atomic
 from slotcast_publisher.errors import RepositoryDamaged
 

@@ -28,14 +28,8 @@ from slotcast_publisher.certificates.authorities import (
     write_key,
 )
 from slotcast_publisher.certificates.broker_files import LISTENERS, BrokerFiles
-from slotcast_publisher.certificates.profiles import (
-    PublicKey,
-    is_issued_by,
-    issue_client,
-    issue_server,
-    life_of,
-)
-from slotcast_publisher.certificates.record import (
+from slotcast_publisher.certificates.certificate_request import check_device_id, read_request
+from slotcast_publisher.certificates.issued_record import (
     CertificateRecord,
     How,
     Issued,
@@ -43,7 +37,13 @@ from slotcast_publisher.certificates.record import (
     key_id,
     serial_of,
 )
-from slotcast_publisher.certificates.request import check_device_id, read_request
+from slotcast_publisher.certificates.profiles import (
+    PublicKey,
+    is_issued_by,
+    issue_client,
+    issue_server,
+    life_of,
+)
 from slotcast_publisher.durable import exclusive, write_atomic
 from slotcast_publisher.errors import Conflict, NotFound
 from slotcast_publisher.trust.keys import KeyRing

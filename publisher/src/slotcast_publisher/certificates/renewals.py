@@ -16,10 +16,10 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from slotcast_publisher.certificates.broker_files import LISTENERS
+from slotcast_publisher.certificates.certificate_request import CertificateRequest, read_request
 from slotcast_publisher.certificates.desk import DEVICE_DAYS, CertificateDesk
+from slotcast_publisher.certificates.issued_record import serial_of
 from slotcast_publisher.certificates.profiles import common_name, is_issued_by, life_of
-from slotcast_publisher.certificates.record import serial_of
-from slotcast_publisher.certificates.request import CertificateRequest, read_request
 from slotcast_schemas import wire
 from slotcast_schemas.errors import (
     BadSignature,

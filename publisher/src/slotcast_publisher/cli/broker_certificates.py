@@ -27,7 +27,7 @@ from slotcast_publisher.certificates.desk import (
     CertificateDesk,
     open_desk,
 )
-from slotcast_publisher.certificates.record import serial_of
+from slotcast_publisher.certificates.issued_record import serial_of
 from slotcast_publisher.cli.common import Json, Repo, emit, open_repository
 from slotcast_publisher.durable import make_dir
 from slotcast_publisher.repository import Repository

@@ -17,7 +17,7 @@ from slotcast_publisher.certificates.desk import (
     PUBLISHER_DAYS,
     Entry,
 )
-from slotcast_publisher.certificates.record import Revoked, serial_of
+from slotcast_publisher.certificates.issued_record import Revoked, serial_of
 from slotcast_publisher.cli import broker_certificates
 from slotcast_publisher.cli.broker_certificates import (
     DAYS_MAX,

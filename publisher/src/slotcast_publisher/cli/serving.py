@@ -36,7 +36,7 @@ PAGE_LISTEN: Final = "127.0.0.1:8470"
 FLEET_INSTALL: Final = "pip install 'slotcast-publisher[fleet]'"
 """What installs what the fleet needs."""
 
-_FLEET: Final = "slotcast_publisher.fleet.service"
+_FLEET: Final = "slotcast_publisher.fleet.fleet_service"
 _NEEDED: Final = ("sqlalchemy", "alembic")
 
 

@@ -23,8 +23,8 @@ from slotcast_publisher.delta.known_moves import NOTHING_KNOWN, KnownMoves
 from slotcast_publisher.delta.layout import find_tensors, image_of
 from slotcast_publisher.delta.origins import find_origins
 from slotcast_publisher.delta.place import TensorPlace
-from slotcast_publisher.delta.plan import SectionPlan, plan_sections
 from slotcast_publisher.delta.section import EncodedSection, SegmentUse, encode_section
+from slotcast_publisher.delta.sectioning import SectionPlan, plan_sections
 from slotcast_publisher.image_files import Image
 from slotcast_schemas.codecs.delta.headers import (
     FEATURE_GATHER,

@@ -15,7 +15,7 @@ from slotcast_publisher.delta.decay import TABLE_BITS, fit_decay
 from slotcast_publisher.delta.known_moves import NOTHING_KNOWN, KnownMoves
 from slotcast_publisher.delta.low_rank import factor_bits, fit_low_rank
 from slotcast_publisher.delta.other import encode_other
-from slotcast_publisher.delta.plan import SectionPlan, TargetPiece
+from slotcast_publisher.delta.sectioning import SectionPlan, TargetPiece
 from slotcast_publisher.delta.tensors import (
     TensorPair,
     choose_block,

@@ -24,12 +24,12 @@ from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.broker_health import BrokerHealth
 from slotcast_publisher.serve.budgets import DAY_S
 from slotcast_publisher.serve.companion import Companion
+from slotcast_publisher.serve.heard_renewals import Renewals
 from slotcast_publisher.serve.kept_catalog import KeptCatalog
 from slotcast_publisher.serve.listener import Listener
 from slotcast_publisher.serve.log import Say
 from slotcast_publisher.serve.notices import AnnounceTimes, NoticeKind
 from slotcast_publisher.serve.rechecks import Rechecks
-from slotcast_publisher.serve.renewals import Renewals
 from slotcast_publisher.serve.session import Session
 from slotcast_publisher.serve.wants import WantBounds
 from slotcast_publisher.settings import Broker

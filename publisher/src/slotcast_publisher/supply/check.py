@@ -10,7 +10,6 @@ from typing import Final
 import msgspec
 
 from slotcast_publisher.supply.bundle import Bundle, check_signature, key_sha256, read_bundle
-from slotcast_publisher.supply.certificates import key_of_chain, names_of_der
 from slotcast_publisher.supply.manifest import (
     WHOLE_MODEL,
     Manifest,
@@ -18,6 +17,7 @@ from slotcast_publisher.supply.manifest import (
     read_manifest,
 )
 from slotcast_publisher.supply.policy import Policy, Signer
+from slotcast_publisher.supply.signer_certificates import key_of_chain, names_of_der
 from slotcast_schemas.errors import BadSignature, Inconsistent, UnsupportedFeature, UsageError
 
 BUNDLE_PATH: Final = "model.sig"

@@ -18,12 +18,12 @@ from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from slotcast_publisher import durable
-from slotcast_publisher.certificates import authorities, broker_files, desk, record
+from slotcast_publisher.certificates import authorities, broker_files, desk, issued_record
 from slotcast_publisher.certificates.authorities import AuthorityName
 from slotcast_publisher.certificates.broker_files import LISTENERS
 from slotcast_publisher.certificates.desk import PUBLISHER_USER, CertificateDesk
+from slotcast_publisher.certificates.issued_record import KEPT_S, serial_of
 from slotcast_publisher.certificates.profiles import common_name
-from slotcast_publisher.certificates.record import KEPT_S, serial_of
 from slotcast_publisher.errors import Conflict, KeyUnavailable, NotFound
 from slotcast_schemas.enrolment import Enrolment, write_enrolment
 from slotcast_schemas.errors import UsageError
@@ -290,7 +290,7 @@ def cut_before(monkeypatch: pytest.MonkeyPatch, write: int) -> None:
             raise PowerCut(path)
         durable.write_atomic(path, data, mode=mode)
 
-    for module in (authorities, broker_files, desk, record):
+    for module in (authorities, broker_files, desk, issued_record):
         monkeypatch.setattr(module, "write_atomic", write_atomic)
 
 

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from slotcast_publisher.certificates.desk import CertificateDesk
+from slotcast_publisher.certificates.issued_record import serial_of
 from slotcast_publisher.certificates.profiles import CLIENT, issue_client, make_authority
-from slotcast_publisher.certificates.record import serial_of
 from slotcast_publisher.certificates.renewals import RenewalOffice
 from slotcast_schemas import wire
 from slotcast_schemas.messages import Certificate, Renewal

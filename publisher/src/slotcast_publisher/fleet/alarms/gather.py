@@ -26,8 +26,8 @@ from slotcast_publisher.certificates.broker_files import (
     BrokerFiles,
     ListenerName,
 )
+from slotcast_publisher.certificates.issued_record import CertificateRecord
 from slotcast_publisher.certificates.profiles import common_name
-from slotcast_publisher.certificates.record import CertificateRecord
 from slotcast_publisher.fleet.alarms import rules
 from slotcast_publisher.fleet.alarms.facts import (
     DeviceFacts,

@@ -16,7 +16,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from slotcast_publisher.alarm_settings import AlarmSettings
-from slotcast_publisher.fleet.alarms import gather, store
+from slotcast_publisher.fleet.alarms import alarm_store, gather
 from slotcast_publisher.fleet.alarms.board import Alarm, AlarmChange, Board, Word
 from slotcast_publisher.fleet.alarms.facts import BrokerFacts, Expiring, Facts, SupportFacts
 from slotcast_publisher.fleet.alarms.kinds import AlarmKind
@@ -71,7 +71,7 @@ class Sources:
 
 
 class Watch:
-    """A part of the fleet (`fleet.service.Part`) that raises and clears alarms.
+    """A part of the fleet (`fleet.fleet_service.Part`) that raises and clears alarms.
 
     Args:
         database: where alarms are kept, and most facts come from.
@@ -104,7 +104,7 @@ class Watch:
         self._board: Board | None = None
         self._is_whole = False  # whether the board has what stood in the database
         self._unsaved: dict[tuple[AlarmKind, str, float], Alarm] = {}
-        self._posted: list[tuple[store.PostKey, float]] = []
+        self._posted: list[tuple[alarm_store.PostKey, float]] = []
         self._signatures = _Remembered[Expiring](_EXPIRING_EVERY_S)
         self._certificates = _Remembered[Expiring](_CERTIFICATES_EVERY_S)
         self._supports = _Remembered[SupportFacts](_EXPIRING_EVERY_S)
@@ -148,8 +148,8 @@ class Watch:
                 return False
             if self._is_whole:
                 return True
-            standing = {alarm.key: alarm for alarm in store.standing(connection)}
-            unposted = store.unposted(connection, now_s - _POSTED_WITHIN_S)
+            standing = {alarm.key: alarm for alarm in alarm_store.standing(connection)}
+            unposted = alarm_store.unposted(connection, now_s - _POSTED_WITHIN_S)
         # While the database could not be read, something may have been raised that stood already.
         mine = () if self._board is None else self._board.standing
         new = {alarm.key: alarm for alarm in mine if alarm.key not in standing}
@@ -167,9 +167,9 @@ class Watch:
         if not self._unsaved and not self._posted:
             return
         with self._database.transaction() as connection:
-            store.save(connection, self._unsaved.values())
+            alarm_store.save(connection, self._unsaved.values())
             for key, at_s in self._posted:
-                store.mark_posted(connection, key, at_s)
+                alarm_store.mark_posted(connection, key, at_s)
         self._unsaved.clear()
         self._posted.clear()
 
@@ -233,7 +233,9 @@ class Watch:
         if self._poster is not None:
             body = post_body(word, alarm, self._sources.repo.settings.prefix)
             said_s = alarm.cleared_s if word == "cleared" else alarm.updated_s
-            self._poster.post(Post(store.key_of(alarm, word), body, said_s or alarm.updated_s))
+            self._poster.post(
+                Post(alarm_store.key_of(alarm, word), body, said_s or alarm.updated_s)
+            )
 
 
 def make_watch(database: Database, sources: Sources, say: Say) -> Watch:

@@ -33,13 +33,13 @@ def _alarms(
 ) -> None:
     """Show what of the fleet needs a person, and what did lately."""
     with needing_fleet():
-        from slotcast_publisher.fleet.alarms import store
+        from slotcast_publisher.fleet.alarms import alarm_store
 
     with (
         open_fleet_database(repo, database) as opened,
         opened.reading() as connection,
     ):
-        alarms = store.listed(connection, past=past)
+        alarms = alarm_store.listed(connection, past=past)
     rows = [_fields(alarm) for alarm in alarms]
     emit(json, {"alarms": rows}, [_line(alarm) for alarm in alarms] or ["nothing needs a person"])
 

@@ -17,7 +17,7 @@ import typer
 from slotcast_publisher.cli.common import Json, Tags, emit, pairs
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.fleet.commands.opening import DatabaseUrl, open_fleet_database
-from slotcast_publisher.fleet.commands.place import (
+from slotcast_publisher.fleet.commands.workplace import (
     MaybeRepo,
     ServerUrl,
     TokenFile,

@@ -27,14 +27,14 @@ from slotcast_publisher.fleet.commands.opening import (
     needing_fleet,
     open_fleet_database,
 )
-from slotcast_publisher.fleet.commands.place import (
+from slotcast_publisher.fleet.commands.rollout_common import Name, PlanFile, bytes_of, remote
+from slotcast_publisher.fleet.commands.workplace import (
     MaybeRepo,
     ServerUrl,
     TokenFile,
     connect,
     words_of,
 )
-from slotcast_publisher.fleet.commands.rollout_common import Name, PlanFile, bytes_of, remote
 from slotcast_publisher.fleet.rollout.person import Wish
 from slotcast_publisher.fleet.steering import requests
 from slotcast_publisher.fleet.steering.plan_check import problems_of
@@ -304,7 +304,7 @@ def _brokers(repository: Repository, urls: list[str] | None) -> list[Broker]:
 @contextlib.contextmanager
 def _steering(repository: Repository, database: str | None, brokers: list[Broker]) -> Iterator[Any]:
     with needing_fleet():
-        from slotcast_publisher.fleet.steering.build import build_for_one_turn
+        from slotcast_publisher.fleet.steering.assembly import build_for_one_turn
     with open_fleet_database(repository.path, database, may_change=True) as opened:
         steering = build_for_one_turn(repository, opened, brokers, _say_problem)
         try:

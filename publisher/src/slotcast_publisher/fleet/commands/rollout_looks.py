@@ -13,7 +13,8 @@ import typer
 
 from slotcast_publisher.cli.common import Json, emit, open_repository
 from slotcast_publisher.fleet.commands.opening import DatabaseUrl
-from slotcast_publisher.fleet.commands.place import (
+from slotcast_publisher.fleet.commands.rollout_common import Name, reading, remote
+from slotcast_publisher.fleet.commands.workplace import (
     MaybeRepo,
     ServerUrl,
     TokenFile,
@@ -21,7 +22,6 @@ from slotcast_publisher.fleet.commands.place import (
     is_repository,
     words_of,
 )
-from slotcast_publisher.fleet.commands.rollout_common import Name, reading, remote
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
 from slotcast_publisher.repository import Repository
 

@@ -12,14 +12,14 @@ from slotcast_publisher.cli.common import Json, emit, open_repository
 from slotcast_publisher.durable import storage_errors
 from slotcast_publisher.errors import Conflict
 from slotcast_publisher.fleet.commands.opening import DatabaseUrl
-from slotcast_publisher.fleet.commands.place import (
+from slotcast_publisher.fleet.commands.rollout_common import PlanFile, bytes_of, reading, remote
+from slotcast_publisher.fleet.commands.workplace import (
     MaybeRepo,
     ServerUrl,
     TokenFile,
     connect,
     words_of,
 )
-from slotcast_publisher.fleet.commands.rollout_common import PlanFile, bytes_of, reading, remote
 from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_publisher.fleet.rollout.starting_plan import name_of, starting_plan
 from slotcast_publisher.fleet.steering import requests

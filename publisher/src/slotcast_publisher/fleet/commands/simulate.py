@@ -22,7 +22,7 @@ from slotcast_schemas.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from slotcast_publisher.fleet.simulate.record import Result
+    from slotcast_publisher.fleet.simulate.run_record import Result
     from slotcast_publisher.fleet.simulate.simulation import Simulation
 
 _DEVICES: Final = 20

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, select
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.fleet.database import tables
 from slotcast_publisher.fleet.database.connect import WRITES, file_of, make_engine, name_of, url_of
-from slotcast_publisher.fleet.database.errors import database_errors
+from slotcast_publisher.fleet.database.database_errors import database_errors
 from slotcast_publisher.fleet.database.migrate import (
     ID,
     KNOWS_SINCE,

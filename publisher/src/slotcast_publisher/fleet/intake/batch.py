@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from slotcast_publisher.fleet.intake.record import DeviceRecord
+from slotcast_publisher.fleet.intake.known_device import DeviceRecord
 from slotcast_schemas.messages import Metrics, Status
 from slotcast_schemas.messages.status import ModelStatus
 

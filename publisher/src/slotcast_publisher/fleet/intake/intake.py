@@ -18,7 +18,7 @@ from slotcast_publisher.enrolment.known_keys import KnownKeys
 from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.intake.batch import Batch
 from slotcast_publisher.fleet.intake.messages import Drop, is_kept, read
-from slotcast_publisher.fleet.intake.proof import prove
+from slotcast_publisher.fleet.intake.report_proof import prove
 from slotcast_publisher.fleet.intake.taking import Came, is_looked_up, take_all
 from slotcast_publisher.fleet.intake.writes import count_devices, read_records, write_batch
 from slotcast_publisher.serve.companion import Heard

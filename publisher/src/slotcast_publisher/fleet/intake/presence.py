@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from slotcast_publisher.fleet.intake.known_device import SESSIONS_MAX, DeviceRecord
 from slotcast_publisher.fleet.intake.messages import Drop
-from slotcast_publisher.fleet.intake.record import SESSIONS_MAX, DeviceRecord
 from slotcast_schemas.messages import Presence
 
 TWINS_REMEMBERED_S: Final = 3_600.0

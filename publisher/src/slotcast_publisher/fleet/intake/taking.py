@@ -9,10 +9,10 @@ from typing import Final
 
 from slotcast_publisher.fleet.intake.batch import Batch, Happened, MetricsHeard, StatusHeard
 from slotcast_publisher.fleet.intake.counters import is_counted_by_clock, is_possible, take_number
+from slotcast_publisher.fleet.intake.known_device import DeviceRecord, step_of, wanted_by
 from slotcast_publisher.fleet.intake.messages import Drop, Message
 from slotcast_publisher.fleet.intake.presence import may_begin_anew, take_presence
-from slotcast_publisher.fleet.intake.proof import UNPROVEN, Proof, refusal
-from slotcast_publisher.fleet.intake.record import DeviceRecord, step_of, wanted_by
+from slotcast_publisher.fleet.intake.report_proof import UNPROVEN, Proof, refusal
 from slotcast_publisher.serve.companion import Heard
 from slotcast_publisher.serve_settings import Reports
 from slotcast_schemas.messages import Metrics, Presence, Status

@@ -46,7 +46,7 @@ from slotcast_publisher.fleet.database.upsert import (
     upsert,
 )
 from slotcast_publisher.fleet.intake.batch import Batch, Happened, MetricsHeard, StatusHeard
-from slotcast_publisher.fleet.intake.record import DeviceRecord, step_of
+from slotcast_publisher.fleet.intake.known_device import DeviceRecord, step_of
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.messages.status import ModelStatus, Status
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from slotcast_publisher.fleet.figures.words import (
+from slotcast_publisher.fleet.figures.figure_words import (
     count_words,
     devices_words,
     of_words,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from slotcast_device.runner import ModelRunner
     from slotcast_publisher.fleet.simulate.memory_disk import MemoryDisk
     from slotcast_publisher.fleet.simulate.population import Traits
-    from slotcast_publisher.fleet.simulate.record import DeviceRecorder
+    from slotcast_publisher.fleet.simulate.run_record import DeviceRecorder
     from slotcast_publisher.fleet.simulate.script import Script
 
 INVENTED: Final = "invented by the script of a simulation: no model was run"

@@ -26,7 +26,7 @@ from slotcast_publisher.fleet.simulate.device import SimulatedDevice
 from slotcast_publisher.fleet.simulate.loop import DeviceLoop
 from slotcast_publisher.fleet.simulate.memory_disk import MemoryDisk, SharedBlocks
 from slotcast_publisher.fleet.simulate.population import TagShares, Traits, draw_population
-from slotcast_publisher.fleet.simulate.record import (
+from slotcast_publisher.fleet.simulate.run_record import (
     INVENTED,
     DeviceRecorder,
     FleetCourse,

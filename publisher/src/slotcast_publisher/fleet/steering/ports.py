@@ -1,4 +1,7 @@
-"""What steering needs of others: the fleet's database, brokers, deltas. `build` plugs the real."""
+"""What steering needs of others: the fleet's database, brokers, deltas.
+
+`assembly` plugs in the real ones.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from slotcast_publisher.fleet.web.api.router import api_router, openapi_config
 from slotcast_publisher.fleet.web.authentication import Authentication
 from slotcast_publisher.fleet.web.context import WebContext
 from slotcast_publisher.fleet.web.csrf import CsrfProtection
-from slotcast_publisher.fleet.web.errors import HANDLERS
+from slotcast_publisher.fleet.web.error_answers import HANDLERS
 from slotcast_publisher.fleet.web.guards import check_permission, check_routes
 from slotcast_publisher.fleet.web.headers import add_headers
 from slotcast_publisher.fleet.web.live import Live

@@ -37,7 +37,7 @@ _STOP_S: Final = 15.0
 
 
 class PageChild:
-    """Keeps the page running beside `serve` (`fleet.service.Part`).
+    """Keeps the page running beside `serve` (`fleet.fleet_service.Part`).
 
     Args:
         repo: the repository's folder.

@@ -25,7 +25,7 @@ from slotcast_publisher.errors import Conflict
 from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.database.tables import idempotency
 from slotcast_publisher.fleet.web.context import WebContext
-from slotcast_publisher.fleet.web.errors import Problem, problem_of
+from slotcast_publisher.fleet.web.error_answers import Problem, problem_of
 from slotcast_publisher.fleet.web.guards import who_asks
 from slotcast_schemas.errors import SlotcastError, UsageError
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup, escape
 
-from slotcast_publisher.fleet.figures.words import (
+from slotcast_publisher.fleet.figures.figure_words import (
     count_words,
     devices_words,
     of_words,

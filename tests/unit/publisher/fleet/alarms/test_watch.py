@@ -20,7 +20,7 @@ from sqlalchemy import delete, select, update
 
 from slotcast_publisher.alarm_settings import AlarmSettings, Webhook
 from slotcast_publisher.certificates.desk import CertificateDesk, open_desk
-from slotcast_publisher.fleet.alarms import gather, store
+from slotcast_publisher.fleet.alarms import alarm_store, gather
 from slotcast_publisher.fleet.alarms.board import Alarm
 from slotcast_publisher.fleet.alarms.facts import PausedRollout, ReleaseFacts
 from slotcast_publisher.fleet.alarms.kinds import AlarmKind
@@ -437,12 +437,12 @@ def test_alarms_are_listed_standing_first_and_rows_of_other_versions_are_left_ou
 
     given = [alarm("a", 1, 5), alarm("b", 2, 4), alarm("c", 3), alarm("a", 6), alarm("d", 2)]
     with stand.database.transaction() as connection:
-        store.save(connection, given)
-        store.save(connection, [alarm("c", 3, 7)])
+        alarm_store.save(connection, given)
+        alarm_store.save(connection, [alarm("c", 3, 7)])
         connection.execute(
             tables.alarms.insert().values(kind="of_later", subject="x", raised_s=0, updated_s=0)
         )
     with stand.database.reading() as connection:
-        found = store.listed(connection, past=2)
+        found = alarm_store.listed(connection, past=2)
     assert [(a.subject, a.raised_s) for a in found] == [("d", 2), ("a", 6), ("c", 3), ("a", 1)]
     assert found[1] == given[3]

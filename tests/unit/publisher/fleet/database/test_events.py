@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from slotcast_publisher.fleet.alarms.alarm_store import save
 from slotcast_publisher.fleet.alarms.board import Alarm
 from slotcast_publisher.fleet.alarms.kinds import AlarmKind
-from slotcast_publisher.fleet.alarms.store import save
 from slotcast_publisher.fleet.database import events, tables
 from slotcast_publisher.fleet.database.database import Database, open_database
 from slotcast_publisher.fleet.database.events import About, Gaps, Marks

@@ -10,8 +10,8 @@ import pytest
 
 from slotcast_publisher.fleet.intake.batch import Batch
 from slotcast_publisher.fleet.intake.counters import LATE_MAX
+from slotcast_publisher.fleet.intake.known_device import DeviceRecord
 from slotcast_publisher.fleet.intake.messages import Drop, Message, read
-from slotcast_publisher.fleet.intake.record import DeviceRecord
 from slotcast_publisher.fleet.intake.taking import Came, take_all
 from slotcast_publisher.serve.companion import Heard
 from slotcast_schemas import wire

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from slotcast_publisher.fleet.access.roles import Permission, Role
+from slotcast_publisher.fleet.alarms.alarm_store import save
 from slotcast_publisher.fleet.alarms.board import Alarm
 from slotcast_publisher.fleet.alarms.kinds import AlarmKind
-from slotcast_publisher.fleet.alarms.store import save
 from tests.support import large_fleet
 from tests.support.page import RunningPage, running_page
 

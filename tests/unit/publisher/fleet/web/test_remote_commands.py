@@ -17,7 +17,7 @@ from slotcast_publisher.cli import EXIT_REFUSED, EXIT_USAGE, main
 from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.client.connection import Connection, read_token
 from slotcast_publisher.fleet.database import tables
-from slotcast_publisher.fleet.steering.build import build_for_one_turn
+from slotcast_publisher.fleet.steering.assembly import build_for_one_turn
 from slotcast_publisher.fleet.web.api.types import FleetCounts
 from slotcast_schemas.errors import SlotcastError, UsageError
 from slotcast_schemas.messages.status import Check, Evidence

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from slotcast_publisher.fleet.web import templating
-from slotcast_publisher.fleet.web.screens import shared
+from slotcast_publisher.fleet.web.screens import shared_looks
 from slotcast_publisher.fleet.web.screens.rendering import (
     CSRF_MARK,
     USER_MARK,
@@ -18,7 +18,7 @@ from slotcast_publisher.fleet.web.screens.rendering import (
     personal,
     render,
 )
-from slotcast_publisher.fleet.web.screens.shared import Shared
+from slotcast_publisher.fleet.web.screens.shared_looks import Shared
 from slotcast_publisher.fleet.web.words import Clock
 
 TWO_PARTS = (
@@ -155,7 +155,7 @@ def test_a_failure_is_told_and_the_next_who_asks_tries_again() -> None:
 def test_answers_are_bounded() -> None:
     answers: Shared[int, int] = Shared(lambda key: key)
 
-    for key in range(3 * shared.KEYS_MAX):
+    for key in range(3 * shared_looks.KEYS_MAX):
         answers.get(key)
 
-    assert len(answers._entries) == shared.KEYS_MAX
+    assert len(answers._entries) == shared_looks.KEYS_MAX

@@ -24,7 +24,7 @@ from slotcast_publisher.fleet.rollout.person import Wish
 from slotcast_publisher.fleet.rollout.record import Pause, new_record
 from slotcast_publisher.fleet.steering import requests
 from slotcast_publisher.fleet.steering.requests import answered
-from slotcast_publisher.fleet.web.screens import serving, shared
+from slotcast_publisher.fleet.web.screens import screen_answers, shared_looks
 from slotcast_publisher.fleet.web.static_files import static_address
 from tests.support import large_fleet
 from tests.support import rollout_views as views
@@ -41,9 +41,9 @@ def shared_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPag
         pytest.MonkeyPatch.context() as patch,
         running_page(tmp_path_factory.mktemp("page")) as running,
     ):
-        patch.setattr(shared, "FRESH_S", 0.0)
-        patch.setattr(shared, "COST_TIMES", 0.0)
-        patch.setattr(serving, "EVERY_S", 0.05)
+        patch.setattr(shared_looks, "FRESH_S", 0.0)
+        patch.setattr(shared_looks, "COST_TIMES", 0.0)
+        patch.setattr(screen_answers, "EVERY_S", 0.05)
         large_fleet.fill(running.database, 120, now_s=int(running.context.now_s()))
         yield running
 
@@ -303,7 +303,7 @@ def test_a_pause_is_told_by_title_and_icon_while_somebody_watches(page: RunningP
 
 
 def test_a_stream_ends_with_the_session(page: RunningPage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "CHECK_EVERY", 1)
+    monkeypatch.setattr(screen_answers, "CHECK_EVERY", 1)
     browser = page.browser("wanda")
     with browser.stream("GET", f"/live{ROLLOUT}") as response:
         stream = events(response)
@@ -312,7 +312,7 @@ def test_a_stream_ends_with_the_session(page: RunningPage, monkeypatch: pytest.M
 
 
 def test_so_many_watch_and_no_more(page: RunningPage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "WATCHERS_MAX", 0)
+    monkeypatch.setattr(screen_answers, "WATCHERS_MAX", 0)
 
     assert page.browser("olga").get(f"/live{ROLLOUT}").status_code == 503
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from slotcast_publisher.fleet.alarms import store
+from slotcast_publisher.fleet.alarms import alarm_store
 from slotcast_publisher.fleet.alarms.board import Alarm
 from slotcast_publisher.fleet.database import device_counts, fleet_counts, fleet_figures, listing
 from slotcast_publisher.fleet.database.database import Database
@@ -48,7 +48,7 @@ class Counting:
         with self.database.reading() as connection:
             found = fleet_counts.presence(connection, unseen_since_s)
             models = listing.models_of_devices(connection)
-            alarms = store.standing(connection)
+            alarms = alarm_store.standing(connection)
         return FleetCounts(
             devices=found.devices,
             online=found.online,
@@ -139,6 +139,6 @@ class Counting:
 
         def make() -> Sequence[Alarm]:
             with self.database.reading() as connection:
-                return store.listed(connection, past=past)
+                return alarm_store.listed(connection, past=past)
 
         return self.answers.get(("alarms", past), make)

@@ -8,8 +8,8 @@ from typing import Final
 
 from sqlalchemy import Connection, func, literal, select
 
+from slotcast_publisher.fleet.alarms.alarm_store import standing
 from slotcast_publisher.fleet.alarms.board import Alarm
-from slotcast_publisher.fleet.alarms.store import standing
 from slotcast_publisher.fleet.database.device_pages import device_page
 from slotcast_publisher.fleet.database.fleet_counts import (
     CountedState,

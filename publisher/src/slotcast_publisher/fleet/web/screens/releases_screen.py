@@ -21,7 +21,7 @@ from slotcast_publisher.fleet.web.screens.exports import csv_file
 from slotcast_publisher.fleet.web.screens.note_forms import AnyRequest
 from slotcast_publisher.fleet.web.screens.rendering import Rendered, render
 from slotcast_publisher.fleet.web.screens.rollout_view import ICON
-from slotcast_publisher.fleet.web.screens.serving import Look, ScreensHere, query_of
+from slotcast_publisher.fleet.web.screens.screen_answers import Look, ScreensHere, query_of
 from slotcast_publisher.fleet.web.screens.slots_view import release_href
 from slotcast_publisher.fleet.web.words import NONE, count_words, size_words
 from slotcast_publisher.repository import Repository

@@ -20,7 +20,7 @@ from slotcast_publisher.fleet.alarms.watch import Sources, make_watch
 from slotcast_publisher.fleet.database.database import FILE_NAME, Database, open_database
 from slotcast_publisher.fleet.database.upkeep import Upkeep
 from slotcast_publisher.fleet.intake.intake import Intake, IntakeBounds
-from slotcast_publisher.fleet.steering.build import build_steering
+from slotcast_publisher.fleet.steering.assembly import build_steering
 from slotcast_publisher.fleet.web.child import PageChild
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.broker_health import BrokerHealth

@@ -27,7 +27,7 @@ from slotcast_publisher.fleet.web.guards import Who, who_asks
 from slotcast_publisher.fleet.web.screens.frame import Frame, places
 from slotcast_publisher.fleet.web.screens.rendering import Rendered, personal
 from slotcast_publisher.fleet.web.screens.rollout_data import view_of_rollout
-from slotcast_publisher.fleet.web.screens.shared import Shared
+from slotcast_publisher.fleet.web.screens.shared_looks import Shared
 from slotcast_publisher.fleet.web.text import shown
 from slotcast_publisher.fleet.web.words import Clock, clock_of
 from slotcast_schemas.errors import SlotcastError
