@@ -9,9 +9,8 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jsonschema
 import msgpack
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -23,11 +22,16 @@ from slotcast_schemas.messages import ALL
 from slotcast_schemas.wire import Message, decode, encode
 from tests.support.messages import EXAMPLES, instances
 
+if TYPE_CHECKING:
+    import jsonschema
+
 FOLDER = Path(__file__).parents[3] / "schemas" / "json"
 KINDS = pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.KIND)
 
 
 def validator(kind: type[Message]) -> jsonschema.Draft202012Validator:
+    import jsonschema  # a second of work, and each worker imports all files of tests
+
     schema = json.loads((FOLDER / f"{kind.KIND}.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema)
