@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.support import memory_folder
 from tests.support.brokers import Broker, mosquitto
+from tests.support.file_order import order_items
 
 # A busy machine is no failure: no test has a time to meet.
 settings.register_profile("slotcast", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -33,6 +34,13 @@ def pytest_collection() -> Generator[None, object, object]:
     gc.freeze()
     gc.enable()
     return found
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have the workers of pytest-xdist take the files in the order that keeps all of them busy."""
+    if hasattr(config, "workerinput"):
+        items[:] = order_items(items)
 
 
 @pytest.hookimpl(trylast=True)

@@ -24,6 +24,7 @@ from tests.support.fleet import Device
 
 pytestmark = [
     pytest.mark.broker,
+    pytest.mark.timeout(900),
     pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace (apt-get)"),
 ]
 

@@ -1,0 +1,89 @@
+"""Workers get the files of tests in an order that keeps all processors busy to the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.engine import REPOSITORY
+from tests.support.file_order import FileOfTests, order_files
+
+CRASH = FileOfTests("tests/crash/test_kill.py", 2, waits=True, timeout_s=900)
+UPDATE = FileOfTests("tests/integration/test_update.py", 30, waits=True, timeout_s=300)
+NATS = FileOfTests("tests/integration/test_nats.py", 3, waits=True, timeout_s=300)
+SIMULATION = FileOfTests("tests/simulation/test_simulation.py", 2)
+PROPERTY = FileOfTests("tests/property/test_core.py", 9)
+MANY = FileOfTests("tests/unit/schemas/test_wire.py", 180)
+FEW = FileOfTests("tests/unit/zoo/test_damage.py", 4)
+
+
+def test_what_waits_and_what_computes_is_begun_in_turn_and_the_longest_of_each_kind_first() -> None:
+    files = [FEW, NATS, MANY, CRASH, PROPERTY, UPDATE, SIMULATION]
+
+    order = order_files(files)
+
+    waits = [file.path for file in (CRASH, UPDATE, NATS)]
+    computes = [file.path for file in (PROPERTY, SIMULATION, MANY, FEW)]
+    assert [path for path in order if path in waits] == waits
+    assert [path for path in order if path in computes] == computes
+    kinds = "".join("w" if path in waits else "c" for path in order)
+    assert kinds == "cwcwcwc"
+
+
+def test_the_order_is_the_same_whatever_order_the_files_are_found_in() -> None:
+    """Each worker collects by itself, and pytest-xdist refuses workers that differ."""
+    files = [MANY, FEW, CRASH, NATS]
+
+    assert order_files(files) == order_files(files[::-1])
+
+
+TEST = """
+import json, os, pathlib
+import pytest
+
+{marks}
+
+@pytest.mark.parametrize("number", range({count}))
+def test_one(number):
+    with open({log!r}, "a") as log:
+        log.write(json.dumps([__name__, number]) + chr(10))
+"""
+
+
+def test_workers_run_each_test_once_in_that_order(tmp_path: Path) -> None:
+    """By the conftest.py that all tests have, with one worker, which takes one file at a time."""
+    log = tmp_path / "log"
+    for name, count, marks in (
+        ("test_a_few.py", 1, ""),
+        ("test_b_waits.py", 2, "pytestmark = [pytest.mark.broker, pytest.mark.timeout(50)]"),
+        ("test_c_waits_long.py", 1, "pytestmark = [pytest.mark.broker, pytest.mark.timeout(90)]"),
+        ("test_d_many.py", 3, ""),
+    ):
+        (tmp_path / name).write_text(TEST.format(marks=marks, count=count, log=str(log)))
+    (tmp_path / "conftest.py").write_text(
+        "from tests.conftest import pytest_collection_modifyitems\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "1", "--dist", "loadfile"]
+    options = ["--no-loadscope-reorder", "-c", str(REPOSITORY / "pyproject.toml"), "--rootdir"]
+    done = subprocess.run(
+        [*command, *options, str(tmp_path), "-p", "no:cacheprovider", str(tmp_path)],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    ran = [tuple(json.loads(line)) for line in log.read_text().splitlines()]
+    assert ran == [
+        ("test_c_waits_long", 0),
+        ("test_d_many", 0),
+        ("test_d_many", 1),
+        ("test_d_many", 2),
+        ("test_b_waits", 0),
+        ("test_b_waits", 1),
+        ("test_a_few", 0),
+    ]
