@@ -299,6 +299,8 @@ def test_an_application_that_keeps_dying_on_trial_has_the_release_rolled_back(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("slotcast_device.application.liveness.GONE_AFTER_S", 1.0)
+    # Each look is told: what the agent has seen is known here by its status alone.
+    monkeypatch.setattr("slotcast_device.core.switch_and_commit.NOTE_FIRST_S", 0.1)
     stand.offer(Trial(duration_s=3600.0, min_requests=1, max_restarts=2, max_latency_ratio=None))
     with stand.device.running():
         of_dead = 0
