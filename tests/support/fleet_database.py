@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import secrets
 import shutil
+import sqlite3
+import tempfile
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +16,7 @@ import pytest
 from sqlalchemy import Table, func, insert, select
 
 from slotcast_publisher.fleet.database import migrate
-from slotcast_publisher.fleet.database.database import Database
+from slotcast_publisher.fleet.database.database import Database, open_database
 from slotcast_publisher.fleet.database.figures_blob import pack_summary
 from slotcast_publisher.fleet.figures.histograms import GRID_S
 from slotcast_schemas.messages.metrics import Latency, Summary
@@ -29,6 +35,29 @@ def upgrade():
     op.add_column("devices", sa.Column("colour", sa.String(8)))
     {more}
 """
+
+
+def make_database(path: Path) -> Database:
+    """Make a database and open it; the steps that make its tables were run before, for a copy.
+
+    They are most of what a test of a page computes. `test_opening.py` has those of each database.
+    """
+    path.write_bytes(_empty_database())
+    path.chmod(0o600)
+    made = {migrate.ID: secrets.token_hex(8), migrate.KNOWS_SINCE: str(int(time.time()))}
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.executemany(
+            "UPDATE meta SET value = ? WHERE key = ?", [(v, k) for k, v in made.items()]
+        )
+    return open_database(path)
+
+
+@functools.cache
+def _empty_database() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "fleet.db"
+        open_database(path).close()
+        return path.read_bytes()
 
 
 class Versions:

@@ -29,6 +29,7 @@ from slotcast_publisher.fleet.web.csrf import token_of
 from slotcast_publisher.fleet.web.listening import open_socket, url_of
 from slotcast_publisher.fleet.web.server import PageServer
 from slotcast_publisher.repository import Repository
+from tests.support.fleet_database import make_database
 from tests.support.waiting import WAIT_S
 
 TESTER: Final = Actor("tester", "command")
@@ -151,7 +152,7 @@ def running_page(
     path = folder if (folder / "slotcast.toml").exists() else folder / "repo"
     repo = Repository(path) if path.exists() else Repository.init(path)
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(open_database(database or path / FILE_NAME))
+        opened = stack.enter_context(_open_or_make(database or path / FILE_NAME))
         context = make_context(repo, opened, now_s, clock)
         listening = stack.enter_context(open_socket("127.0.0.1", 0))
         server = PageServer(make_app(context), listening)
@@ -161,3 +162,9 @@ def running_page(
         stack.callback(server.stop)
         # The socket listens already: who connects waits until it is answered.
         yield RunningPage(url_of(listening), context, stack)
+
+
+def _open_or_make(where: str | Path) -> Database:
+    if isinstance(where, Path) and not where.exists():
+        return make_database(where)
+    return open_database(where)

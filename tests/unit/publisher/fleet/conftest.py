@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from slotcast_publisher.fleet.database.database import Database
 from tests.support.fleet import Publisher, model_bytes
+from tests.support.fleet_database import make_database
 
 
 @pytest.fixture(scope="module")
@@ -17,3 +20,10 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
         publisher.release("clf", version, {"model.onnx": model_bytes(int(version), 50_000)})
     publisher.repo.offer("clf", "1")
     return publisher.path
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """A new database of a fleet, open."""
+    with make_database(tmp_path / "fleet.db") as opened:
+        yield opened

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from sqlalchemy import select
 
@@ -16,7 +13,7 @@ from slotcast_publisher.fleet.access.sessions import IDLE_S, LONGEST_S, PER_USER
 from slotcast_publisher.fleet.access.tokens import Tokens
 from slotcast_publisher.fleet.access.users import LINK_S, Users
 from slotcast_publisher.fleet.database import tables
-from slotcast_publisher.fleet.database.database import Database, open_database
+from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.database.retention import DAY_S, forget_old
 from slotcast_publisher.settings import FleetSettings
 from slotcast_schemas.errors import UsageError
@@ -38,12 +35,6 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with open_database(tmp_path / "fleet.db") as opened:
-        yield opened
 
 
 @pytest.fixture

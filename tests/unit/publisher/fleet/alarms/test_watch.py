@@ -27,7 +27,7 @@ from slotcast_publisher.fleet.alarms.kinds import AlarmKind
 from slotcast_publisher.fleet.alarms.watch import Sources, Watch, make_watch
 from slotcast_publisher.fleet.alarms.webhook import Poster
 from slotcast_publisher.fleet.database import tables
-from slotcast_publisher.fleet.database.database import Database, open_database
+from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.release.statement import make_statement
 from slotcast_publisher.repository import Repository
@@ -81,9 +81,8 @@ class Stand:
 
 
 @pytest.fixture
-def stand(repo: Repository, tmp_path: Path) -> Iterator[Stand]:
-    with open_database(tmp_path / "fleet.db") as database:
-        yield Stand(database, repo)
+def stand(repo: Repository, database: Database) -> Stand:
+    return Stand(database, repo)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,16 +10,10 @@ from slotcast_publisher.fleet.alarms.alarm_store import save
 from slotcast_publisher.fleet.alarms.board import Alarm
 from slotcast_publisher.fleet.alarms.kinds import AlarmKind
 from slotcast_publisher.fleet.database import events, tables
-from slotcast_publisher.fleet.database.database import Database, open_database
+from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.database.events import About, Gaps, Marks
 from slotcast_publisher.fleet.database.rollouts import LogLine, add_log
 from tests.support.fleet_database import NOW_S, history_row, put
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Any:
-    with open_database(tmp_path / "fleet.db") as opened:
-        yield opened
 
 
 def change(database: Database, device: str, at_s: int, **fields: Any) -> None:

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 
 import pytest
 
-from slotcast_publisher.fleet.database.database import Database, open_database
+from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.database.lease import LeaseLost, check, hold, release
 
 NAME = "rollouts"
 FOR_S = 30.0
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with open_database(tmp_path / "fleet.db") as opened:
-        yield opened
 
 
 def take(database: Database, holder: str, now_s: float) -> int | None:

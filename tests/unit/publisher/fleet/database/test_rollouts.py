@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import pytest
 
-from slotcast_publisher.fleet.database.database import Database, open_database
+from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.database.figures_blob import pack
 from slotcast_publisher.fleet.database.lease import LeaseLost
 from slotcast_publisher.fleet.database.rollouts import (
@@ -30,12 +28,6 @@ from slotcast_publisher.fleet.steering.fleet_database import DatabaseFleet
 from slotcast_schemas.states import State
 from tests.support.latencies import histogram
 from tests.support.rollouts import status_of
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with open_database(tmp_path / "fleet.db") as opened:
-        yield opened
 
 
 def add_device(database: Database, name: str, *, runs: int, saved_bytes: int = 0) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from sqlalchemy import Connection, update
 
 from slotcast_publisher.fleet.database import folding, retention, tables
-from slotcast_publisher.fleet.database.database import Database, open_database
+from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.database.figures_blob import unpack
 from slotcast_publisher.fleet.database.folding import fold_metrics, hour_of
 from slotcast_publisher.fleet.database.kept_counts import count_anew
@@ -30,12 +27,6 @@ from tests.support.fleet_database import (
 )
 
 KEEP = FleetSettings(metrics_days=2, hours_days=30, history_days=60, devices_days=90)
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with open_database(tmp_path / "fleet.db") as opened:
-        yield opened
 
 
 def fold_all(database: Database) -> int:

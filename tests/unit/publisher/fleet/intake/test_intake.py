@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,7 +11,7 @@ from sqlalchemy import Table, select
 
 from slotcast_publisher.delivery.broker_link import KEEPALIVE_S
 from slotcast_publisher.fleet.database import tables
-from slotcast_publisher.fleet.database.database import Database, open_database
+from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.database.figures_blob import unpack
 from slotcast_publisher.fleet.intake.intake import Intake, IntakeBounds
 from slotcast_publisher.fleet.intake.messages import Message
@@ -30,12 +28,6 @@ from tests.support.waiting import WAIT_S, wait_until
 TOPICS = Topics("t")
 NOW_S = 1_790_000_300.0
 HASTY = IntakeBounds(batch_wait_s=0.01, retry_s=0.01, full_wait_s=0.01)
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with open_database(tmp_path / "fleet.db") as opened:
-        yield opened
 
 
 def rows(database: Database, table: Table) -> list[dict[str, Any]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,7 +9,7 @@ import pytest
 from sqlalchemy import event
 
 from slotcast_publisher.errors import NotFound
-from slotcast_publisher.fleet.database.database import Database, open_database
+from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.database.listing import KnownModel, history_of
 from slotcast_publisher.fleet.database.tables import device_models
 from slotcast_publisher.fleet.web.screens.course_view import course_view
@@ -29,12 +27,6 @@ from slotcast_schemas.states import State
 from tests.support import device_story as story
 
 CLOCK = Clock(float(story.NOW_S))
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with open_database(tmp_path / "fleet.db") as opened:
-        yield opened
 
 
 def facts_of(database: Database, device: str = story.DEVICE, span: str = "day") -> DeviceScreenData:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from slotcast_publisher.errors import NotFound
-from slotcast_publisher.fleet.database.database import Database, open_database
+from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
 from slotcast_publisher.fleet.web.screens.release_data import ReleaseScreenData, release_facts
 from slotcast_publisher.fleet.web.screens.release_view import ReleaseScreen, release_screen
@@ -56,12 +55,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def repo(made: Path, tmp_path: Path) -> Repository:
     shutil.copytree(made, tmp_path / "repo")
     return Repository(tmp_path / "repo")
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with open_database(tmp_path / "fleet.db") as opened:
-        yield opened
 
 
 def facts_of(repo: Repository, database: Database, version: str = "3.3.0") -> ReleaseScreenData:
