@@ -66,6 +66,21 @@ def test_elements_of_other_kinds_move_as_well(
     assert _delta(tmp_path, {"w": old}, {"w": SHUFFLES[name](old)})[1] < FEW + 2 * ROWS
 
 
+def test_unrelated_tensors_are_not_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample of their cells tells."""
+
+    def no_hashing(*_: object) -> NDArray[np.uint64]:
+        raise AssertionError("expected no hash of all cells")
+
+    monkeypatch.setattr("slotcast_publisher.delta.cells._contents", no_hashing)
+    monkeypatch.setattr("slotcast_publisher.delta.cells._cells", no_hashing)
+    old, new = (_weights(seed, ROWS, COLUMNS) for seed in (50, 51))
+    report, _ = _delta(tmp_path, {"w": old}, {"w": new})
+    assert "copy, rows or columns moved" not in kinds_of(report)
+    with pytest.raises(AssertionError, match="no hash"):
+        _delta(tmp_path, {"w": old}, {"w": SHUFFLES["both"](old)})
+
+
 def test_new_columns_cost_themselves(tmp_path: Path) -> None:
     old = _weights(4, ROWS, COLUMNS)
     fresh = _weights(5, ROWS, 2)

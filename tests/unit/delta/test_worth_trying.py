@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import lzma
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from slotcast_publisher.delta.other import pack
-from slotcast_publisher.delta.worth_trying import likely_packers
-from slotcast_schemas.codecs.delta.packed import PACK_BZ2, PACK_XZ, PACK_ZSTD
+from slotcast_publisher.delta.worth_trying import compress_xz, likely_packers
+from slotcast_schemas.codecs.delta.packed import PACK_BZ2, PACK_XZ, PACK_ZSTD, XZ_FILTERS
 
 
 def noise(size_bytes: int, seed: int = 1) -> NDArray[np.int8]:
@@ -42,3 +44,13 @@ def test_neighbours_that_are_alike_are_worth_a_slow_packer() -> None:
     steps = noise(1_500_000).astype(np.int64) // 20
     data = (np.cumsum(steps) % 256).astype(np.uint8).tobytes()
     assert likely_packers(data) != {PACK_ZSTD}
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 4095, 4096, 4097, 70_000])
+def test_a_small_dictionary_finds_what_the_whole_one_does(size_bytes: int) -> None:
+    half = noise(-(-size_bytes // 2)).tobytes()
+    data = (half + half)[:size_bytes]
+    packed = compress_xz(data)
+    assert lzma.decompress(packed, format=lzma.FORMAT_RAW, filters=XZ_FILTERS) == data
+    whole = lzma.compress(data, format=lzma.FORMAT_RAW, filters=XZ_FILTERS)
+    assert len(packed) == len(whole)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from slotcast_publisher.delta.line_table import lookup
 from slotcast_publisher.delta.lines import LineView
+from slotcast_schemas.codecs.delta.elements import Bits
 from slotcast_schemas.codecs.source import Source
 
 _CELLS_MAX: Final = 1 << 22
@@ -29,15 +30,16 @@ _FOUND_SHARE: Final = 0.5
 """The share of rows, and of columns, that must be found."""
 
 _SAMPLED_CELLS: Final = 4096
-"""The number of cells by which it is told whether sorting all of the old ones pays."""
+"""The number of cells by which it is told whether the tensor is worth hashing."""
 
 _KNOWN_SHARE: Final = 0.05
-"""The share of sampled cells that must be known: where rows can be elected, a sixth is."""
+"""The share of sampled cells that must be known: where rows were shuffled half is, and where rows
+can be elected a sixth."""
 
 _SPREAD: Final = np.uint64(0xD6E8FEB86659FD93)
 
-_SEEN_MASK: Final = np.uint64((1 << 20) - 1)
-"""The bits of a hash by which most are passed over at once."""
+_SEEN_BITS: Final = 20
+"""The highest bits of a key, by which most are passed over at once."""
 
 Maps = tuple[NDArray[np.int32], NDArray[np.int32]]
 """Where each row and each column was, -1 where there is none."""
@@ -52,13 +54,58 @@ def find_both(base: Source, old: LineView, target: Source, new: LineView) -> Map
         target: the new image.
         new: a tensor of it, in units as long as the old one's.
     """
-    shuffled = _shuffled(base, old, target, new)
-    if shuffled is not None:
-        return shuffled
-    cell_bytes = new.place.kind.size_bytes(new.unit)
-    if cell_bytes < _CELL_MIN_BYTES or old.rows * old.columns > _CELLS_MAX:
+    are_known_by_bits = new.place.kind.size_bytes(new.unit) >= _CELL_MIN_BYTES
+    if are_known_by_bits and not _are_some_known(base, old, target, new):
         return None
+    shuffled = _shuffled(base, old, target, new)
+    if shuffled is not None or not are_known_by_bits or old.rows * old.columns > _CELLS_MAX:
+        return shuffled
     return _voted(base, old, target, new)
+
+
+def _are_some_known(base: Source, old: LineView, target: Source, new: LineView) -> bool:
+    """Say whether some of a sample of the new cells are among the old ones, without sorting those.
+
+    Args:
+        base: the old image.
+        old: a tensor of it.
+        target: the new image.
+        new: a tensor of it.
+    """
+    picked = np.unique(np.linspace(0, new.rows * new.columns - 1, _SAMPLED_CELLS).astype(np.int64))
+    wanted = _picked_keys(target, new, picked)
+    shift = np.uint64(64 - _SEEN_BITS)
+    seen = np.zeros(1 << _SEEN_BITS, dtype=np.bool_)
+    seen[wanted >> shift] = True
+    likely = []
+    for _, slab in old.slabs(base):
+        keys = _keys(slab).ravel()
+        likely.append(keys[seen[keys >> shift]])
+    return bool(np.mean(np.isin(wanted, np.concatenate(likely))) >= _KNOWN_SHARE)
+
+
+def _picked_keys(source: Source, view: LineView, picked: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Give the keys of some cells, which are counted row by row; uint64, shape (n,)."""
+    found = []
+    for row, slab in view.slabs(source):
+        first = row * view.columns
+        end = first + len(slab) * view.columns
+        here = picked[np.searchsorted(picked, first) : np.searchsorted(picked, end)] - first
+        found.append(_keys(slab.reshape(-1, 1, view.unit)[here]).ravel())
+    return np.concatenate(found)
+
+
+def _keys(slab: Bits) -> NDArray[np.uint64]:
+    """Give a number for the bits of each cell; uint64, shape (rows, columns)."""
+    if slab.shape[2] == 1:
+        return slab[:, :, 0].astype(np.uint64) * _SPREAD
+    powers = np.array(
+        [pow(0x9E3779B97F4A7C15, i, 1 << 64) for i in range(slab.shape[2])], np.uint64
+    )
+    keys: NDArray[np.uint64] = (_mixed(slab.astype(np.uint64)) * powers).sum(
+        axis=2, dtype=np.uint64
+    )
+    return keys * _SPREAD
 
 
 def _shuffled(base: Source, old: LineView, target: Source, new: LineView) -> Maps | None:
@@ -126,9 +173,6 @@ def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def _voted(base: Source, old: LineView, target: Source, new: LineView) -> Maps | None:
     cells, ours = _cells(base, old).ravel(), _cells(target, new)
-    picked = np.unique(np.linspace(0, ours.size - 1, _SAMPLED_CELLS).astype(np.int64))
-    if np.mean(_are_known(ours.ravel()[picked], cells)) < _KNOWN_SHARE:
-        return None
     order = np.argsort(cells, kind="stable")
     hashes = cells[order]
     # A cell that is there twice, a zero above all, says nothing.
@@ -143,18 +187,6 @@ def _voted(base: Source, old: LineView, target: Source, new: LineView) -> Maps |
         return None
     columns = _elected(ours[_spots(new.rows)].T, hashes, where % old.columns, old.columns)
     return (rows, columns) if np.mean(columns >= 0) >= _FOUND_SHARE else None
-
-
-def _are_known(wanted: NDArray[np.uint64], hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Say which of a few hashes are among many, without sorting those; bool, shape (m,).
-
-    Args:
-        wanted: shape (m,).
-        hashes: shape (n,).
-    """
-    seen = np.zeros(int(_SEEN_MASK) + 1, dtype=np.bool_)
-    seen[wanted & _SEEN_MASK] = True
-    return np.isin(wanted, hashes[seen[hashes & _SEEN_MASK]])
 
 
 def _spots(count: int) -> NDArray[np.int64]:

@@ -215,11 +215,12 @@ def push(
     lanes = states[: len(frequency)]
     wide = frequency.astype(np.uint32)
     # Full when states >= frequency << (32 - precision); shifted right so that it fits 32 bits.
-    full = np.flatnonzero((lanes >> np.uint32(32 - precision_bits)) >= wide)
-    words = lanes[full].astype(np.uint16)
-    lanes[full] >>= np.uint32(16)
-    quotient = lanes // wide
-    lanes -= quotient * wide
-    lanes += quotient << np.uint32(precision_bits)
+    (full,) = ((lanes >> np.uint32(32 - precision_bits)) >= wide).nonzero()
+    large = lanes[full]
+    lanes[full] = large >> np.uint32(16)
+    # The quotient shifted up, plus the remainder, plus the start.
+    steps = lanes // wide
+    steps *= np.uint32(1 << precision_bits) - wide
+    lanes += steps
     lanes += start
-    return words
+    return large.astype(np.uint16)

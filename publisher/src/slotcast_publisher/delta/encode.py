@@ -42,9 +42,9 @@ _HASH_STEP_BYTES: Final = 1024 * 1024
 _POOL_FROM_SECTIONS: Final = 3
 """The least number of sections for which other processes are started."""
 
-_POOL_FROM_BYTES: Final = 4 * 1024 * 1024
+_POOL_FROM_BYTES: Final = 16 * 1024 * 1024
 """The least bytes of a target for which other processes are started: each start is a third of a
-second of CPU, in which one process encodes 1.5 to 3 MB (`make bench ARGS=delta`)."""
+second of CPU, in which one process encodes 5 MB (`make bench ARGS=delta`)."""
 
 WORKERS_MAX_BY_DEFAULT: Final = 2
 """The most processes that work at once, unless asked: each is an interpreter of 45 MB that works on

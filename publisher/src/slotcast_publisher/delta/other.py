@@ -6,7 +6,6 @@ The decoder is `slotcast_schemas.codecs.delta.other`.
 from __future__ import annotations
 
 import bz2
-import lzma
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,6 +15,7 @@ import zstandard
 
 from slotcast_publisher.delta.weights import WeightsPiece, encode_weights
 from slotcast_publisher.delta.worth_trying import (
+    compress_xz,
     has_common_bytes,
     has_repetitions,
     likely_packers,
@@ -27,7 +27,6 @@ from slotcast_schemas.codecs.delta.packed import (
     PACK_WEIGHTS,
     PACK_XZ,
     PACK_ZSTD,
-    XZ_FILTERS,
     ZSTD_WINDOW_MAX,
 )
 from slotcast_schemas.codecs.delta.segments import (
@@ -155,7 +154,7 @@ def pack(data: bytes, *, is_noise: bool = False, is_in_crumbs: bool = False) -> 
         compressor = _quick_compressor(data) if is_quick else zstandard.ZstdCompressor(19)
         packed.append((PACK_ZSTD, compressor.compress(data)))
     if PACK_XZ in packers:
-        packed.append((PACK_XZ, lzma.compress(data, format=lzma.FORMAT_RAW, filters=XZ_FILTERS)))
+        packed.append((PACK_XZ, compress_xz(data)))
     if PACK_BZ2 in packers:
         packed.append((PACK_BZ2, bz2.compress(data, 9)))
     return min(packed, key=lambda each: len(each[1]))

@@ -20,6 +20,7 @@ from slotcast_schemas.codecs.delta.packed import (
     PACK_ZSTD,
     XZ_FILTERS,
 )
+from slotcast_schemas.codecs.delta.segments import OTHER_MAX
 
 _WINDOW_BYTES: Final = 8
 """The bytes of a window that is looked for: what is alike has some of them in common."""
@@ -51,6 +52,10 @@ _GAIN: Final = 1.002
 _CLEAR_GAIN: Final = 1.01
 """How much smaller another packer must make a sample of what does not repeat itself: a second for
 each megabyte is too much for less."""
+
+
+_XZ_DICT_MIN: Final = 4096
+"""The least dictionary that LZMA2 has."""
 
 
 def has_common_bytes(data: bytes, old: bytes) -> bool:
@@ -92,13 +97,23 @@ def likely_packers(data: bytes) -> set[int]:
     sample = b"".join(data[start : start + _SAMPLE_BYTES] for start in starts)
     sizes = {
         PACK_ZSTD: len(zstandard.ZstdCompressor(19).compress(sample)),
-        PACK_XZ: len(lzma.compress(sample, format=lzma.FORMAT_RAW, filters=XZ_FILTERS)),
+        PACK_XZ: len(compress_xz(sample)),
         PACK_BZ2: len(bz2.compress(sample, 9)),
     }
     best = min(sizes.values())
     if best * _CLEAR_GAIN > sizes[PACK_ZSTD] and not has_repetitions(data):
         return {PACK_ZSTD}
     return {packer for packer, size in sizes.items() if size <= best * _NEARLY_BEST}
+
+
+def compress_xz(data: bytes) -> bytes:
+    """Compress as a decoder's filters expect it, with memory for no more than there is to compress.
+
+    To clear the tables of the whole dictionary takes longer than to compress a few hundred bytes.
+    """
+    dict_size = min(OTHER_MAX, max(_XZ_DICT_MIN, 1 << len(data).bit_length()))
+    filters = [{**each, "dict_size": dict_size} for each in XZ_FILTERS]
+    return lzma.compress(data, format=lzma.FORMAT_RAW, filters=filters)
 
 
 def has_repetitions(data: bytes) -> bool:
