@@ -1,7 +1,7 @@
 """Links and brokers that fail in every way: progress never stops for good, traffic stays bounded.
 
-Whole messages lost, repeated, changed and reordered are in test_update.py; hundreds of cuts and
-restarts in one update are in benchmarks/faults.py.
+Whole messages lost, repeated, changed and reordered are in test_update_bad_links.py; hundreds of
+cuts and restarts in one update are in benchmarks/faults.py.
 """
 
 from __future__ import annotations

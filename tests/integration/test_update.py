@@ -7,25 +7,21 @@ import hashlib
 import itertools
 import json
 import random
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from slotcast_device.core.transfer import transfer as tx
 from slotcast_device.exit_codes import ENDED_OTHERWISE, NO_BROKER, OK, USAGE
 from slotcast_publisher.notice import OfferWanted
 from slotcast_publisher.release.payloads import FullBuilder
-from slotcast_schemas.limits import BLOCK_CHUNKS
 from slotcast_schemas.messages.offer import Group
 from slotcast_schemas.states import State
 from slotcast_schemas.topics import DEFAULT_PREFIX
 from tests.support.brokers import Broker, free_ports, mosquitto
-from tests.support.fleet import CHUNK_BYTES, Device, Observer, Publisher, answers, model_bytes
-from tests.support.fleet_fixtures import new_prefix
-from tests.support.proxy import Act, Packet, Plan, Proxy
+from tests.support.fleet import Device, Observer, Publisher, model_bytes
+from tests.support.fleet_fixtures import behind, new_prefix, serves
+from tests.support.proxy import Packet, Plan, Proxy
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
@@ -36,26 +32,10 @@ def device(publisher: Publisher, tmp_path: Path) -> Device:
     return publisher.provision("cam-1", tmp_path / "cam-1", tags={"site": "north"})
 
 
-@pytest.fixture
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask again soon for what was lost: these tests lose on purpose."""
-    monkeypatch.setattr(tx, "FIRST_WAIT_S", 0.2)
-
-
-def behind(proxy: Proxy, publisher: Publisher, folder: Path) -> Device:
-    """Provision a device that reaches the broker only through the proxy."""
-    return publisher.provision("cam-1", folder, f"mqtt://127.0.0.1:{proxy.port}")
-
-
 def modest(device: Device) -> Device:
     """Have a device ask for little at once, so that a notice need not queue behind chunks."""
     device.change("full_allowed = true", "full_allowed = true\ncredit_max_chunks = 8")
     return device
-
-
-def serves(device: Device, number: int) -> bool:
-    """Whether what `current` opens answers exactly as the model of that number does."""
-    return np.array_equal(device.answers(), answers(model_bytes(number)))
 
 
 # --- the main path --------------------------------------------------------------------------------
@@ -132,115 +112,6 @@ def test_progress_is_published_while_chunks_come(
     assert status.progress is not None
     assert status.progress.verified_bytes < status.progress.size_bytes
     assert status.progress.codec == "full+zstd"
-
-
-# --- bad links ------------------------------------------------------------------------------------
-
-
-def test_an_update_over_a_link_that_is_cut_again_and_again_fetches_hardly_more(
-    publisher: Publisher, broker: Broker, tmp_path: Path
-) -> None:
-    publisher.publish("clf", "1")
-    plan = Plan(cut_every_bytes=200_000, down_bits_per_s=40e6, seed=4)
-    with Proxy((broker.host, broker.port), plan) as proxy:
-        device = behind(proxy, publisher, tmp_path / "cam-1")
-        status = device.run_once()
-        assert proxy.counters.cuts >= 3
-        # A cut costs what was on its way: at most the credit, and a connection's greeting.
-        assert proxy.counters.down_bytes < 2 * len(model_bytes(1))
-    assert status.state is State.COMMITTED
-    assert serves(device, 1)
-
-
-def test_a_link_on_which_a_ping_takes_long_is_slow_and_not_dead(
-    publisher: Publisher, broker: Broker, tmp_path: Path
-) -> None:
-    """A block of chunks takes nearly three keep-alives, and a ping's answer waits behind it."""
-    publisher.publish("clf", "1")
-    block_bytes = BLOCK_CHUNKS * CHUNK_BYTES
-    slow = Plan(down_bits_per_s=block_bytes * 8 / 14)  # the keep-alive of these tests is 5 s
-    with Proxy((broker.host, broker.port), slow) as proxy:
-        device = behind(proxy, publisher, tmp_path / "cam-1")
-        with device.running():
-            proxy.wait_for(lambda c: c.down_bytes > 10_000 + block_bytes)
-            assert proxy.counters.connections == 1
-
-
-def test_a_notice_that_the_broker_dropped_in_silence_is_seen_on_the_same_connection(
-    publisher: Publisher, broker: Broker, tmp_path: Path
-) -> None:
-    publisher.publish("clf", "1")
-    dropped: list[Packet] = []
-
-    def decide(packet: Packet) -> Act:
-        if packet.topic.endswith("/notice") and has_v1.is_set() and not dropped:
-            dropped.append(packet)
-            return Act.DROP
-        return Act.PASS
-
-    has_v1 = threading.Event()
-    with (
-        Proxy((broker.host, broker.port), Plan(decide=decide)) as proxy,
-        Observer(broker.url, publisher.topics, "cam-1") as observer,
-    ):
-        device = behind(proxy, publisher, tmp_path / "cam-1")
-        device.change("keepalive_s = 5", "keepalive_s = 5\nnotices_again_s = 1")
-        with device.running():
-            observer.wait_for_state("clf", State.COMMITTED, "1")
-            has_v1.set()
-            publisher.publish("clf", "2")
-            observer.wait_for_state("clf", State.COMMITTED, "2")
-        assert dropped
-        assert proxy.counters.connections == 1
-
-
-@pytest.mark.usefixtures("short_waits")
-@pytest.mark.parametrize(
-    "plan",
-    [
-        Plan(duplicate_share=0.5, seed=1),
-        Plan(reorder_window=6, seed=2),
-        Plan(drop_share=0.02, seed=3),
-        Plan(corrupt_share=0.01, seed=5),
-        Plan(duplicate_share=0.1, drop_share=0.01, corrupt_share=0.01, reorder_window=4, seed=6),
-    ],
-    ids=["duplicated", "reordered", "lost", "changed", "everything"],
-)
-def test_disturbed_messages_end_in_the_same_model(
-    publisher: Publisher, broker: Broker, tmp_path: Path, plan: Plan
-) -> None:
-    publisher.publish("clf", "1")
-    with Proxy((broker.host, broker.port), plan) as proxy:
-        device = behind(proxy, publisher, tmp_path / "cam-1")
-        status = device.run_once()
-        counters = proxy.counters
-    disturbed = counters.duplicated + counters.dropped + counters.corrupted
-    assert disturbed > 0 or plan.reorder_window
-    assert status.state is State.COMMITTED
-    assert device.current().read_bytes() == model_bytes(1)
-
-
-def test_a_device_stopped_in_mid_transfer_fetches_only_the_rest(
-    publisher: Publisher, broker: Broker, tmp_path: Path
-) -> None:
-    publisher.publish("clf", "1")
-    with Proxy((broker.host, broker.port), Plan(stall_at_bytes=600_000)) as proxy:
-        device = behind(proxy, publisher, tmp_path / "cam-1")
-        with device.running():
-            proxy.wait_for(lambda c: c.down_bytes >= 600_000)
-    with Proxy((broker.host, broker.port)) as proxy:
-        device = behind(proxy, publisher, tmp_path / "cam-1")
-        assert device.run_once().state is State.COMMITTED
-        assert proxy.counters.down_bytes < len(model_bytes(1)) - 400_000
-
-
-def test_the_second_address_serves_when_nobody_is_at_the_first(
-    publisher: Publisher, broker: Broker, tmp_path: Path
-) -> None:
-    publisher.publish("clf", "1")
-    dead = f"mqtt://127.0.0.1:{free_ports(1)[0]}"
-    device = publisher.provision("cam-1", tmp_path / "cam-1", dead, broker.url)
-    assert device.run_once().state is State.COMMITTED
 
 
 # --- brokers and protocols ------------------------------------------------------------------------

@@ -34,7 +34,8 @@ ROLLOUTS: Final = ("-m", "tests.fleet_simulation", "--count", "600", "--failures
 
 ATTACKS: Final = (
     *("-m", "pytest", "-q", "-x"),
-    *("tests/security/test_encrypted_payloads.py", "tests/unit/codecs/test_encrypted.py"),
+    *("tests/security/test_encrypted_payloads.py", "tests/security/test_content_keys.py"),
+    *("tests/security/test_encrypted_recipients.py", "tests/unit/codecs/test_encrypted.py"),
 )
 
 NAMES: Final = {

@@ -6,10 +6,12 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.support.brokers import Broker
-from tests.support.fleet import Observer, Publisher, model_bytes
+from tests.support.fleet import Device, Observer, Publisher, answers, model_bytes
+from tests.support.proxy import Proxy
 
 _NUMBERS = itertools.count()
 
@@ -46,3 +48,13 @@ def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 def new_prefix() -> str:
     """Give topics that no other test uses."""
     return f"t{next(_NUMBERS)}"
+
+
+def behind(proxy: Proxy, publisher: Publisher, folder: Path) -> Device:
+    """Provision a device that reaches the broker only through the proxy."""
+    return publisher.provision("cam-1", folder, f"mqtt://127.0.0.1:{proxy.port}")
+
+
+def serves(device: Device, number: int) -> bool:
+    """Whether what `current` opens answers exactly as the model of that number does."""
+    return np.array_equal(device.answers(), answers(model_bytes(number)))

@@ -31,6 +31,24 @@ from tests.fleet_simulation.fleet import Fate, SimDevice
 
 START_S = time.time()  # what was signed already must not lie in the future
 TURN_S = 30
+PLAN = """
+model = "clf"
+version = "2"
+name = "r1"
+soak_s = 60
+unseen_s = 86400
+[[groups]]
+name = "canary"
+percent = 20
+[[groups]]
+name = "everyone"
+steps = [50, 100]
+"""
+"""A rollout of `clf` 2 in two groups."""
+
+
+class Killed(BaseException):
+    """Signal 9, as far as a process of its own would notice."""
 
 
 @dataclass(slots=True)
@@ -237,3 +255,8 @@ class SteeredFleet:
                 return self.record(name)
             self.turn()
         raise AssertionError(f"never {state}: {self.record(name)}\n{self.said}")
+
+
+def signed_words(world: SteeredFleet) -> list[str]:
+    """Give what was said of each signature."""
+    return [text for word, text in world.fleet.lines if word == "signed"]
