@@ -13,7 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from slotcast_publisher.delta.block_index import BlockIndex, Region
+from slotcast_publisher.delta.origins import Origins
+from slotcast_publisher.delta.place import TensorPlace
+from slotcast_publisher.delta.sectioning import plan_sections
 from slotcast_publisher.delta.worth_trying import has_common_bytes
+from slotcast_schemas.codecs.delta.elements import FLOAT32
 from slotcast_schemas.codecs.delta.other import open_other
 from slotcast_schemas.codecs.delta.packed import PACK_XZ, XZ_FILTERS
 from slotcast_schemas.codecs.delta.segments import OtherStreams
@@ -84,6 +88,28 @@ def test_unrelated_weights_are_known_by_a_sample(
     new = {f"w{n}": _weights(n + 100, 120, 120) for n in range(60)}
     cost = _cost(tmp_path, old, new)
     assert cost < 0.94 * sum(weights.nbytes for weights in new.values())
+
+
+@pytest.mark.parametrize("kept_rows", [0, 100])
+def test_integers_in_wide_floats_cost_integers_also_where_the_base_does_not_help(
+    tmp_path: Path, kept_rows: int
+) -> None:
+    """Each row has a scale of its own: what is left of a tensor has to know its rows."""
+    old, fresh = _weights(60, 600, 250), _weights(61, 600, 250)
+    scales = (np.abs(fresh).max(axis=1, keepdims=True) / 127).astype(np.float32)
+    steps = np.rint(fresh / scales).astype(np.float32)
+    new = np.concatenate([old[:kept_rows], steps * scales])
+    cost = _cost(tmp_path, {"w": old}, {"w": new})
+    assert cost < 0.24 * fresh.nbytes
+
+
+def test_noise_larger_than_a_section_is_cut_between_rows() -> None:
+    place = TensorPlace("w", FLOAT32, (3000, 1001), 0, 3000 * 1001 * 4)
+    plans = plan_sections(0, place.size_bytes, Origins(noise=[place]))
+    pieces = [piece for plan in plans for piece in plan.pieces]
+    assert len(pieces) > 1
+    assert all(piece.size_bytes % (1001 * 4) == 0 for piece in pieces)
+    assert sum(piece.size_bytes for piece in pieces) == place.size_bytes
 
 
 def test_windows_in_common_are_found_by_a_sample() -> None:

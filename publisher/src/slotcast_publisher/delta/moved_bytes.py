@@ -104,15 +104,17 @@ def without_runs(place: TensorPlace, runs: Iterable[Run]) -> Iterator[TensorPlac
 
 
 def part_of(place: TensorPlace, offset: int, size_bytes: int) -> TensorPlace:
-    """Give a range of a tensor as a place of its own, in one dimension.
+    """Give a range of a tensor as a place of its own: some of its rows, or else in one dimension.
 
     Args:
         place: the tensor.
         offset: where the range begins in the image.
         size_bytes: its size, whole elements.
     """
-    count = place.kind.count(size_bytes)
-    return TensorPlace(place.name, place.kind, (count,), offset, size_bytes)
+    first, count = place.kind.count(offset - place.offset), place.kind.count(size_bytes)
+    has_whole_rows = len(place.dims) > 1 and first % place.row == count % place.row == 0
+    dims = (count // place.row, *place.dims[1:]) if has_whole_rows else (count,)
+    return TensorPlace(place.name, place.kind, dims, offset, size_bytes)
 
 
 def _width(place: TensorPlace) -> int:

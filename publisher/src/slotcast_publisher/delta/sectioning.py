@@ -222,7 +222,8 @@ def _cut(runs: Iterator[TargetPiece], limit: int) -> Iterator[TargetPiece]:
         if run.size_bytes <= most:
             yield run
             continue
-        step = most if run.match is None else _whole_rows(run.match, most)
+        place = run.match.new if run.match else run.place
+        step = most if place is None else _whole_rows(place, most)
         for start in range(0, run.size_bytes, step):
             size_bytes = min(step, run.size_bytes - start)
             first = run.match.new.kind.count(start) if run.match else 0
@@ -246,12 +247,12 @@ def _most_bytes(match: Match | None) -> int:
     return match.new.kind.size_bytes(SECTION_ELEMENTS) if match else SECTION_BYTES
 
 
-def _whole_rows(match: Match, limit: int) -> int:
+def _whole_rows(place: TensorPlace, limit: int) -> int:
     """The most bytes of whole rows up to the limit; of 8 bytes where a row is longer than that."""
-    kind = match.new.kind
+    kind = place.kind
     pair_bytes = max(1, kind.size_bytes(2)) if kind.bits == 4 else kind.size_bytes(1)
-    row_bytes = kind.size_bytes(match.new.row)
-    if row_bytes > limit or row_bytes % pair_bytes or kind.count(row_bytes) != match.new.row:
+    row_bytes = kind.size_bytes(place.row)
+    if row_bytes > limit or row_bytes % pair_bytes or kind.count(row_bytes) != place.row:
         return limit // 8 * 8
     return limit // row_bytes * row_bytes
 
