@@ -235,6 +235,12 @@ class SlotTampered(SlotDamaged):
     reason = Reason.SLOT_TAMPERED
 
 
+class SlotsKeyMissing(StorageFailed):
+    """The device's slots are encrypted, and the key is not where its owner says, or another one."""
+
+    reason = Reason.SLOTS_KEY_MISSING
+
+
 class StateLocked(StorageFailed):
     """Another process works on the same state directory."""
 

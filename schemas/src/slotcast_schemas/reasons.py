@@ -259,6 +259,11 @@ class Reason(StrEnum):
         Actor.DEVICE,
         "What a slot says it holds is not what the pinned root vouches for: somebody changed it.",
     )
+    SLOTS_KEY_MISSING = (
+        "slots_key_missing",
+        Actor.DEVICE,
+        "The slots are encrypted, and their key cannot be had: file or token; it is tried again.",
+    )
     NO_WAY_BACK = (
         "no_way_back",
         Actor.DEVICE,

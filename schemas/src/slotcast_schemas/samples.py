@@ -34,6 +34,7 @@ __all__ = [
     "Samples",
     "read_arrays",
     "read_samples",
+    "read_samples_from",
     "write_samples",
 ]
 
@@ -97,17 +98,32 @@ def read_samples(path: Path, *, max_bytes: int = SAMPLES_MAX_BYTES) -> Samples:
         MalformedMessage: not a samples file, larger than `max_bytes`, or rows that do not match.
         OSError: the file cannot be read.
     """
-    arrays = read_arrays(path, max_bytes=max_bytes)
+    with path.open("rb") as file:
+        return read_samples_from(file, path.name, max_bytes=max_bytes)
+
+
+def read_samples_from(file: BinaryIO, name: str, *, max_bytes: int = SAMPLES_MAX_BYTES) -> Samples:
+    """Read a samples file that is open.
+
+    Args:
+        file: at its beginning.
+        name: of the file, for errors.
+        max_bytes: of all arrays together.
+
+    Raises:
+        MalformedMessage: not a samples file, larger than `max_bytes`, or rows that do not match.
+    """
+    arrays = _read_arrays_from(file, name, max_bytes)
     labels = arrays.pop("labels", None)
     try:
         inputs, outputs = values_of(arrays)
-        rows = {name: len(one) for name, one in (*inputs.items(), *outputs.items())}
+        rows = {key: len(one) for key, one in (*inputs.items(), *outputs.items())}
         if labels is not None:
             rows["labels"] = len(labels) if labels.ndim else 0
         if len(set(rows.values())) > 1 or 0 in rows.values():
             raise ValueError(f"expected the same rows everywhere, got {rows!r:.300}")
     except ValueError as exc:
-        raise MalformedMessage(f"{path.name}: {exc}") from exc
+        raise MalformedMessage(f"{name}: {exc}") from exc
     return Samples(inputs=inputs, outputs=outputs, labels=labels)
 
 
@@ -119,13 +135,17 @@ def read_arrays(path: Path, *, max_bytes: int) -> dict[str, Array]:
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
-        try:
-            return _read_archive(file, path.name, max_bytes)
-        except MalformedMessage:
-            raise
-        except Exception as exc:
-            # zipfile, zlib and numpy raise a dozen classes for damaged input, OSError among them.
-            raise MalformedMessage(f"{path.name}: not an .npz of plain arrays ({exc})") from exc
+        return _read_arrays_from(file, path.name, max_bytes)
+
+
+def _read_arrays_from(file: BinaryIO, name: str, max_bytes: int) -> dict[str, Array]:
+    try:
+        return _read_archive(file, name, max_bytes)
+    except MalformedMessage:
+        raise
+    except Exception as exc:
+        # zipfile, zlib and numpy raise a dozen classes for damaged input, OSError among them.
+        raise MalformedMessage(f"{name}: not an .npz of plain arrays ({exc})") from exc
 
 
 def _read_archive(file: BinaryIO, name: str, max_bytes: int) -> dict[str, Array]:

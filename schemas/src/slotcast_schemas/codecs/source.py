@@ -10,6 +10,7 @@ from __future__ import annotations
 import bisect
 import os
 from collections.abc import Callable, Sequence
+from mmap import mmap
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -44,9 +45,9 @@ def _check_range(offset: int, size: int, size_bytes: int) -> None:
 
 
 class MemorySource:
-    """A source over bytes in memory, for tests and for small payloads."""
+    """A source over bytes in memory, or over a mapped file."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | mmap) -> None:
         self._data = data
 
     @property

@@ -25,7 +25,7 @@ from slotcast_schemas.confinement import sandbox
 from slotcast_schemas.errors import MalformedMessage
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.probe import compare, confine
-from slotcast_schemas.probe.loading import open_model, wake
+from slotcast_schemas.probe.loading import open_model, read_model, wake
 from slotcast_schemas.probe.owner_command import SAMPLE, CannotStart, program_files
 from slotcast_schemas.probe.runtime import Feed, LoadedModel, Outputs
 from slotcast_schemas.probe.runtime_words import cause_of
@@ -43,7 +43,7 @@ from slotcast_schemas.probe.timing import Budget, Rounds, Side
 from slotcast_schemas.probe.waits import Stopwatch, processor_use
 from slotcast_schemas.process_memory import status_bytes
 from slotcast_schemas.reasons import Reason
-from slotcast_schemas.samples import Samples, read_samples
+from slotcast_schemas.samples import Samples, read_samples_from
 from slotcast_schemas.seeded_inputs import SEEDED_RUNS, seeded_inputs
 
 _NO_MEMORY: Final = re.compile(
@@ -72,6 +72,7 @@ class Model:
     def __init__(self, which: SlotModel, request: ProbeRequest) -> None:
         confine.trim()
         self._before_bytes = confine.reset_peak()
+        self._loading_bytes = 0
         self._which = which
         self._request = request
         waited_s, started_s = processor_use().waited_s, time.perf_counter()
@@ -84,12 +85,22 @@ class Model:
         self.peak_bytes: int | None = None
 
     def _open(self, threads: int) -> LoadedModel:
-        return open_model(
+        content = read_model(self._which, self._request.probe.samples)
+        # What the files hold is in memory because the slot is encrypted: no need of the model's.
+        resident_bytes = 0 if content is None else confine.reset_peak()
+        loaded = open_model(
             self._which,
             providers=self._request.providers,
             threads=threads,
             samples=_samples_file(self._request),
+            content=content,
         )
+        if content is not None:
+            self._loading_bytes = max(self._loading_bytes, confine.peak_bytes() - resident_bytes)
+            del content
+            confine.trim()
+            confine.reset_peak()
+        return loaded
 
     def reload(self, threads: int) -> None:
         """Load it again, for another number of threads; the memory of the first goes before."""
@@ -115,7 +126,7 @@ class Model:
 
     def note_peak(self) -> None:
         """Fix the peak memory: of loading, and of the runs up to now."""
-        own = max(0, confine.peak_bytes() - self._before_bytes)
+        own = max(self._loading_bytes, confine.peak_bytes() - self._before_bytes)
         self.peak_bytes = own + sum(status_bytes("VmHWM", pid) for pid in self.process_ids)
 
     def figures(self) -> ProbeFigures:
@@ -186,9 +197,8 @@ def _details(problems: list[str]) -> tuple[str, ...]:
 
 def _samples(request: ProbeRequest, candidate: Model) -> tuple[Samples, bool]:
     """The release's samples, or inputs made from the seed; true if made."""
-    path = _samples_file(request)
     try:
-        samples = None if path is None else read_samples(path)
+        samples = _read_samples(request)
         if request.candidate.command:
             return _numbered(samples), False
         if samples is not None:
@@ -199,6 +209,14 @@ def _samples(request: ProbeRequest, candidate: Model) -> tuple[Samples, bool]:
         raise Stop(Reason.SAMPLES_UNREADABLE, str(exc)) from exc
     except ValueError as exc:
         raise Stop(Reason.SAMPLES_MISSING, f"{exc}; give samples to the release") from exc
+
+
+def _read_samples(request: ProbeRequest) -> Samples | None:
+    name = request.probe.samples
+    if name is None:
+        return None
+    with request.candidate.open_file(name) as file:
+        return read_samples_from(file, Path(name).name)
 
 
 def _samples_file(request: ProbeRequest) -> Path | None:
@@ -358,7 +376,10 @@ def _close_in(request: ProbeRequest, parent_pid: int) -> None:
     programs = sorted(path for path in named if str(path) not in request.closed)
     sandbox.close_network(kind)
     sandbox.close_in(
-        kind, [Path(model.slot) for model in models], closed=request.closed, files=programs
+        kind,
+        [folder for model in models for folder in model.folders],
+        closed=request.closed,
+        files=programs,
     )
     confine.die_with(parent_pid)
 

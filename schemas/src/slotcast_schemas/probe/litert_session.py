@@ -18,7 +18,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from slotcast_schemas.byte_reader import NotThisFormat, Reader
-from slotcast_schemas.codecs.source import FileSource
+from slotcast_schemas.codecs.source import FileSource, MemorySource, Source
 from slotcast_schemas.flatbuffer import Table
 from slotcast_schemas.messages.release import Tensor
 from slotcast_schemas.probe.runtime import Feed, Outputs
@@ -45,14 +45,14 @@ class LitertSession:
     """One interpreter with the model's weights mapped from its file. For one thread at a time.
 
     Args:
-        path: the file.
+        path: the file, or what it holds, which stays in memory once for all sessions of it.
         threads: within an operator; 0 is what LiteRT takes by itself, which is one.
 
     Raises:
         Exception: whatever LiteRT says of a file that it cannot load.
     """
 
-    def __init__(self, path: Path, threads: int = 0) -> None:
+    def __init__(self, path: Path | bytes, threads: int = 0) -> None:
         self._path = path
         self._threads = threads
         self._keeps_state = has_resource_variables(path)
@@ -63,9 +63,9 @@ class LitertSession:
 
     def _open(self) -> None:
         """Load the file, and find what callers call its inputs and outputs."""
-        self._interpreter = Interpreter(
-            model_path=str(self._path), num_threads=self._threads or None
-        )
+        where = "model_content" if isinstance(self._path, bytes) else "model_path"
+        given = self._path if isinstance(self._path, bytes) else str(self._path)
+        self._interpreter = Interpreter(**{where: given}, num_threads=self._threads or None)
         # Before there is a runner: it holds on to what LiteRT then takes for a raw view of tensors.
         self._allocate()
         signatures = list(self._interpreter.get_signature_list())
@@ -161,18 +161,27 @@ class LitertSession:
         }
 
 
-def has_resource_variables(path: Path) -> bool:
+def has_resource_variables(path: Path | bytes) -> bool:
     """Say whether a model keeps variables as resources; False of what is no LiteRT file.
+
+    Args:
+        path: the file, or what it holds.
 
     Raises:
         OSError: the file cannot be read.
     """
+    if isinstance(path, bytes):
+        return _has_resource_variables(MemorySource(path))
     with FileSource(path) as source:
-        try:
-            codes = Table.root(Reader(source)).tables(_MODEL_OPERATOR_CODES)
-            return any(each.unsigned(_CODE_BUILTIN, 4) == _VAR_HANDLE for each in codes)
-        except NotThisFormat:
-            return False
+        return _has_resource_variables(source)
+
+
+def _has_resource_variables(source: Source) -> bool:
+    try:
+        codes = Table.root(Reader(source)).tables(_MODEL_OPERATOR_CODES)
+        return any(each.unsigned(_CODE_BUILTIN, 4) == _VAR_HANDLE for each in codes)
+    except NotThisFormat:
+        return False
 
 
 def _by_name(details: list[dict[str, Any]]) -> dict[str, Mapping[str, Any]]:

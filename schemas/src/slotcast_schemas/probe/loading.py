@@ -6,9 +6,11 @@ A runtime takes memory of its own with its first model, which must not be booked
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import posixpath
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 
@@ -25,12 +27,57 @@ _NEG_MODEL: Final = bytes.fromhex(
 onnxruntime 1.31."""
 
 
+@dataclass(frozen=True, slots=True)
+class ModelBytes:
+    """What the files of a model hold.
+
+    Attributes:
+        entry: of the one that the runtime is given.
+        beside: of the others, by their paths from its folder.
+    """
+
+    entry: bytes
+    beside: Mapping[str, bytes]
+
+    @classmethod
+    def read(cls, entry: str, names: Iterable[str], read: Callable[[str], bytes]) -> Self:
+        """Read them.
+
+        Args:
+            entry: path of the one that the runtime is given.
+            names: paths of all of them.
+            read: gives what the file of a path holds.
+        """
+        folder = posixpath.dirname(entry)
+        beside = {
+            posixpath.relpath(name, folder or "."): read(name) for name in names if name != entry
+        }
+        return cls(read(entry), beside)
+
+
+def read_model(which: SlotModel, samples: str | None) -> ModelBytes | None:
+    """Read a model that is in memory; None of one that its runtime reads from the disk.
+
+    Args:
+        which: where it is.
+        samples: path of the release's samples, which no runtime reads.
+
+    Raises:
+        OSError: a file is missing, or cannot be read.
+    """
+    if not which.memory:
+        return None
+    names = [name for name in which.memory if name != samples]
+    return ModelBytes.read(which.entry, names, which.read_file)
+
+
 def open_model(
     which: SlotModel,
     *,
     providers: Sequence[str] = (),
     threads: int = 0,
     samples: Path | None = None,
+    content: ModelBytes | None = None,
 ) -> LoadedModel:
     """Load a model.
 
@@ -39,6 +86,7 @@ def open_model(
         providers: onnxruntime's execution providers; none means the CPU.
         threads: within an operator; 0 is as many as the runtime takes.
         samples: the release's samples file, for a command, which reads them itself.
+        content: what its files hold, of one that is in memory (`read_model`).
 
     Raises:
         CannotStart: what runs this format is not there.
@@ -49,13 +97,15 @@ def open_model(
     if which.format == ONNX:
         from slotcast_schemas.probe.onnx_session import OnnxSession
 
+        if content is not None:
+            return OnnxSession(content.entry, providers, threads, files=content.beside)
         return OnnxSession(which.path, providers, threads)
     if which.format == LITERT:
         try:
             from slotcast_schemas.probe.litert_session import LitertSession
         except ImportError as exc:
             raise CannotStart(f"LiteRT cannot be imported ({exc}): the extra [litert]") from exc
-        return LitertSession(which.path, threads)
+        return LitertSession(which.path if content is None else content.entry, threads)
     raise CannotStart(f"nothing here runs models of format {which.format!r}")
 
 

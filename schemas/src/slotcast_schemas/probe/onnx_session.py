@@ -31,13 +31,16 @@ class OnnxSession:
     """One session of onnxruntime.
 
     Args:
-        path: the file.
+        path: the file, or what it holds.
         providers: execution providers; none means the CPU.
         threads: within an operator; 0 is as many as the runtime takes.
         entries: more of the session's settings, by onnxruntime's names.
         is_optimized: whether the runtime may fuse and rearrange operators.
+        files: what other files of the model hold, by their paths from its folder; for one of which
+            bytes are given.
 
     Raises:
+        CannotLoadFromMemory: this onnxruntime takes no such files.
         Exception: whatever onnxruntime says of a file that it cannot load.
     """
 
@@ -49,6 +52,7 @@ class OnnxSession:
         entries: Mapping[str, str] | None = None,
         *,
         is_optimized: bool = True,
+        files: Mapping[str, bytes] | None = None,
     ) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -60,6 +64,7 @@ class OnnxSession:
             options.graph_optimization_level = level
         for key, value in (entries or {}).items():
             options.add_session_config_entry(key, value)
+        give_files(options, files or {})
         source = path if isinstance(path, bytes) else str(path)
         self._session: Any = onnxruntime.InferenceSession(
             source, options, providers=list(providers or _CPU)
@@ -87,6 +92,34 @@ class OnnxSession:
             Exception: whatever onnxruntime says of these inputs.
         """
         return self._runner.run(feed)
+
+
+class CannotLoadFromMemory(Exception):
+    """The installed onnxruntime cannot load a model of several files from memory."""
+
+
+def give_files(options: Any, files: Mapping[str, bytes]) -> None:
+    """Have a session that is loaded from bytes find its weights in other files' bytes.
+
+    Args:
+        options: onnxruntime's `SessionOptions`; one session is made with them.
+        files: what they hold, by their paths from the model's folder; to be kept until then.
+
+    Raises:
+        CannotLoadFromMemory: this onnxruntime takes no such files.
+    """
+    if not files:
+        return
+    if not hasattr(options, "add_external_initializers_from_files_in_memory"):
+        raise CannotLoadFromMemory(
+            f"onnxruntime {onnxruntime.__version__} loads no weights beside the model from an"
+            " encrypted slot: install a newer one, release the model as one file, or take"
+            " [at_rest] out of device.toml"
+        )
+    contents = list(files.values())
+    options.add_external_initializers_from_files_in_memory(
+        list(files), contents, [len(content) for content in contents]
+    )
 
 
 def run_session(session: Any, feed: Feed) -> Outputs:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Final
 
@@ -149,11 +149,16 @@ class _Watch:
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            pass_fds=(notes_fd,),
+            pass_fds=(notes_fd, *self._memory_fds()),
             start_new_session=True,
             cwd="/",
             env={**child_environment(), ONE_THREAD: "1"},
         )
+
+    def _memory_fds(self) -> Iterator[int]:
+        for model in (self._request.candidate, self._request.active):
+            if model is not None:
+                yield from model.memory.values()
 
     def _listen(self, child: subprocess.Popen[bytes], notes_fd: int) -> None:
         """Read until the child has closed both pipes, or must be killed."""

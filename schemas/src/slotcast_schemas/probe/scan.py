@@ -13,12 +13,14 @@ refused unless the release says with its signature that it is meant.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+import os
+import posixpath
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from slotcast_schemas.byte_reader import NotThisFormat, Reader
-from slotcast_schemas.codecs.source import FileSource
+from slotcast_schemas.codecs.source import MemorySource
 from slotcast_schemas.flatbuffer import Table
 from slotcast_schemas.model_formats import LITERT, ONNX
 from slotcast_schemas.probe.spec import SlotModel
@@ -101,16 +103,15 @@ def scan(model: SlotModel) -> None:
         ValueError: not an ONNX protobuf; the runtime will say more.
         OSError: the file cannot be read.
     """
-    path = model.path
-    slot = Path(model.slot).resolve()
-    if not path.resolve().is_relative_to(slot):
+    if not model.memory and not model.path.resolve().is_relative_to(Path(model.slot).resolve()):
         raise UnsafeModel(f"entry {model.entry!r} leads out of the slot")
-    if path.stat().st_size == 0:
-        return  # the runtime says so
-    if model.format == LITERT:
-        _scan_litert(path)
-    elif model.format == ONNX:
-        _scan_onnx(path, slot, is_compiled=model.is_compiled)
+    with model.open_file(model.entry) as file:
+        if not os.fstat(file.fileno()).st_size:
+            return  # the runtime says so
+        if model.format == LITERT:
+            _scan_litert(file)
+        elif model.format == ONNX:
+            _scan_onnx(file, model)
 
 
 def is_prepared(path: Path) -> bool:
@@ -120,24 +121,48 @@ def is_prepared(path: Path) -> bool:
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
-        return file.read(8)[4:] == _ORT_IDENTIFIER or path.suffix == ".ort"
+        return _is_prepared(file, path.name)
 
 
-def _scan_onnx(path: Path, slot: Path, *, is_compiled: bool) -> None:
-    if is_prepared(path):
-        if not is_compiled:
+def _is_prepared(file: BinaryIO, name: str) -> bool:
+    return file.read(8)[4:] == _ORT_IDENTIFIER or name.endswith(".ort")
+
+
+def _scan_onnx(file: BinaryIO, model: SlotModel) -> None:
+    if _is_prepared(file, model.entry):
+        if not model.is_compiled:
             raise UnsafeModel(f"is a file that onnxruntime prepared for itself; {COMPILED_HINT}")
         return
-    with path.open("rb") as file:
-        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     # Not closed here: the frames of an error still hold views of it. Its last view closes it.
-    _Scanner(path.resolve().parent, slot, is_compiled=is_compiled).scan(memoryview(data))
+    holds = _held_in_memory(model) if model.memory else _held_on_disk(model)
+    _Scanner(holds, is_compiled=model.is_compiled).scan(memoryview(data))
 
 
-def _scan_litert(path: Path) -> None:
-    with FileSource(path) as source:
+def _held_on_disk(model: SlotModel) -> Callable[[str], bool]:
+    """Give what says whether a path from the model's folder is a file of the slot."""
+    slot, folder = Path(model.slot).resolve(), model.path.resolve().parent
+
+    def holds(location: str) -> bool:
+        target = (folder / location).resolve()
+        return target.is_relative_to(slot) and target.is_file()
+
+    return holds
+
+
+def _held_in_memory(model: SlotModel) -> Callable[[str], bool]:
+    folder = posixpath.dirname(model.entry)
+
+    def holds(location: str) -> bool:
+        return posixpath.normpath(posixpath.join(folder, location)) in model.memory
+
+    return holds
+
+
+def _scan_litert(file: BinaryIO) -> None:
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
-            groups = Table.root(Reader(source)).vector(_EXTERNAL_BUFFER_GROUPS, 4)
+            groups = Table.root(Reader(MemorySource(data))).vector(_EXTERNAL_BUFFER_GROUPS, 4)
         except NotThisFormat as exc:
             raise ValueError(f"not a LiteRT file: {exc}") from exc
     if groups.count:
@@ -145,10 +170,16 @@ def _scan_litert(path: Path) -> None:
 
 
 class _Scanner:
-    def __init__(self, folder: Path, slot: Path, *, is_compiled: bool) -> None:
+    """Walks one ONNX file.
+
+    Args:
+        holds: says whether a path from the model's folder is a file of the release.
+        is_compiled: what a runtime compiled may be loaded.
+    """
+
+    def __init__(self, holds: Callable[[str], bool], *, is_compiled: bool) -> None:
         self._is_compiled = is_compiled
-        self._folder = folder
-        self._slot = slot
+        self._holds = holds
         self._domains: set[str] = set()
         self._own_domains: set[str] = set()
 
@@ -192,8 +223,7 @@ class _Scanner:
         location = _text(texts["value"], "location") if "value" in texts else ""
         if "\0" in location:
             raise UnsafeModel("external data has a location with a zero byte, which ends it early")
-        target = (self._folder / location).resolve()
-        if not location or not target.is_relative_to(self._slot) or not target.is_file():
+        if not location or not self._holds(location):
             raise UnsafeModel(f"external data {location!r:.200} is not a file of the release")
 
 

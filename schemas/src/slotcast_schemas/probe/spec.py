@@ -8,12 +8,15 @@ The child runs a model that nobody here has run before; what it says is validate
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, BinaryIO, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
+from slotcast_schemas import limits
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.fields import Count, Detail, FilePath, Seconds, Share, ShortText, Word
@@ -41,6 +44,8 @@ class SlotModel(msgspec.Struct, frozen=True):
         format: which runtime that is (`model_formats`).
         command: the device's owner's, which runs it instead; none where a runtime here does.
         is_compiled: a runtime prepared or compiled it for itself, and it may be loaded unseen.
+        memory: numbers of open files in memory that hold the slot's files, by their paths in it,
+            where the slot is encrypted and this process has no key; else the slot itself is read.
     """
 
     slot: str
@@ -48,11 +53,42 @@ class SlotModel(msgspec.Struct, frozen=True):
     format: Word = ONNX
     command: Annotated[tuple[Annotated[str, Meta(max_length=4096)], ...], Meta(max_length=64)] = ()
     is_compiled: bool = False
+    memory: Annotated[
+        dict[FilePath, Annotated[int, Meta(ge=0)]], Meta(max_length=limits.FILES_MAX)
+    ] = {}
 
     @property
     def path(self) -> Path:
         """The file that the runtime opens."""
         return Path(self.slot) / self.entry
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders that whoever loads the model must read: none for one in memory."""
+        return () if self.memory else (Path(self.slot),)
+
+    def open_file(self, name: str) -> BinaryIO:
+        """Open one of the slot's files, from its beginning.
+
+        Raises:
+            OSError: there is none, or it cannot be read.
+        """
+        if not self.memory:
+            return (Path(self.slot) / name).open("rb")
+        if name not in self.memory:
+            raise FileNotFoundError(errno.ENOENT, "not a file of the release", name)
+        file = os.fdopen(os.dup(self.memory[name]), "rb")
+        file.seek(0)
+        return file
+
+    def read_file(self, name: str) -> bytes:
+        """Read one of the slot's files.
+
+        Raises:
+            OSError: there is none, or it cannot be read.
+        """
+        with self.open_file(name) as file:
+            return file.read()
 
 
 class ProbeRequest(msgspec.Struct, frozen=True, kw_only=True):
