@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 from collections.abc import Mapping
@@ -15,7 +16,9 @@ from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
 from slotcast_device.jobs import ModelJobs
 from slotcast_device.storage.os_disk import OsDisk
+from slotcast_device.storage.slot_files import SlotFiles
 from slotcast_schemas.messages import Release
+from slotcast_schemas.messages.release import File
 
 _ON_DISK = act.Inspect | act.CheckSlot | act.KeepProvisioned | act.BuildProvisioned
 """The jobs that need the disk alone."""
@@ -43,7 +46,11 @@ def recover(config: DeviceConfig, model: str) -> ModelCore:
 
 
 def faults_of(
-    folder: Path, core: ModelCore, releases: Mapping[bytes, Release], durable: bytes | None
+    folder: Path,
+    core: ModelCore,
+    releases: Mapping[bytes, Release],
+    durable: bytes | None,
+    files: SlotFiles | None = None,
 ) -> list[str]:
     """Say what is not as it must be after a start; nothing is a good answer.
 
@@ -51,7 +58,9 @@ def faults_of(
         folder: the model's.
         releases: what the publisher signed, by digest.
         durable: what of the record was sure to survive the cut.
+        files: reads the slots of a device that encrypts them.
     """
+    files = files or SlotFiles(OsDisk())
     found = []
     floor = 0 if durable is None else msgspec.json.decode(durable)["floor"]
     if core.state.floor < floor:
@@ -61,10 +70,10 @@ def faults_of(
     if (folder / "state.json.damaged").exists():
         found.append("the record was damaged")
     for slot in core.state.slots:
-        found += _faults_of_slot(folder, f"slots/{slot}", releases)
+        found += _faults_of_slot(folder, f"slots/{slot}", releases, files)
     current = folder / "current"
     if current.is_symlink():
-        found += _faults_of_slot(folder, str(current.readlink()), releases)
+        found += _faults_of_slot(folder, str(current.readlink()), releases, files)
     elif floor:
         found.append("`current` is gone")
     if core.status().reason in {"slot_damaged", "switched_by_hand"}:
@@ -72,7 +81,9 @@ def faults_of(
     return found
 
 
-def _faults_of_slot(folder: Path, slot: str, releases: Mapping[bytes, Release]) -> list[str]:
+def _faults_of_slot(
+    folder: Path, slot: str, releases: Mapping[bytes, Release], files: SlotFiles
+) -> list[str]:
     signed = folder / f"{slot}.release"
     if not signed.exists():
         return [f"{slot} holds no signed release"]
@@ -83,5 +94,10 @@ def _faults_of_slot(folder: Path, slot: str, releases: Mapping[bytes, Release]) 
         f"{slot}/{file.path} is not what was signed"
         for file in release.files
         if not (folder / slot / file.path).is_file()
-        or hashlib.sha256((folder / slot / file.path).read_bytes()).digest() != file.sha256
+        or hashlib.sha256(_read(files, folder / slot / file.path, file)).digest() != file.sha256
     ]
+
+
+def _read(files: SlotFiles, path: Path, file: File) -> bytes:
+    with contextlib.closing(files.open_read(path, file)) as opened:
+        return opened.read_at(0, file.size_bytes + 1)

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Final
 
 from slotcast_device.config import DeviceConfig
+from slotcast_device.storage.os_disk import OsDisk
+from slotcast_device.storage.slot_files import SlotFiles, SlotsKeyring
 from slotcast_schemas import wire
 from slotcast_schemas.messages import Release
 from tests.crash import trace
 from tests.crash.replay import State, states
 from tests.crash.starts import faults_of, recover
 from tests.support import models as zoo
+from tests.support.at_rest import turn_on
 from tests.support.fleet import Device, Publisher
 
 MODEL: Final = "clf"
@@ -74,7 +77,8 @@ class Story:
         if lose is not None:
             (config.model_dir(MODEL) / lose).unlink(missing_ok=True)
         core = recover(config, MODEL)
-        return faults_of(config.model_dir(MODEL), core, self.releases, state.durable)
+        files = SlotFiles(OsDisk(), SlotsKeyring.of(config))
+        return faults_of(config.model_dir(MODEL), core, self.releases, state.durable, files)
 
 
 def publisher(folder: Path, url: str) -> Publisher:
@@ -87,19 +91,41 @@ def publisher(folder: Path, url: str) -> Publisher:
     return made
 
 
-def tell(made: Publisher, folder: Path, *versions: str) -> Story:
+def tell(made: Publisher, folder: Path, *versions: str, key: Path | None = None) -> Story:
     """Install versions one after the other, the last one under strace.
+
+    Args:
+        made: has the releases.
+        folder: for the device and the trace.
+        versions: what to install.
+        key: of the slots, where the device encrypts them.
 
     Raises:
         RuntimeError: the traced process did not end well.
     """
     *first, last = versions
-    device = _installed(made, folder, first)
+    device = _installed(made, folder, first, key)
 
     def publish_last() -> None:
         made.publish(MODEL, last)
 
     return _traced(made, device, folder, ["run", "--once", "--timeout", "600"], last, publish_last)
+
+
+def tell_turned_on(made: Publisher, folder: Path, key: Path) -> Story:
+    """Install two versions in the clear, then start with slots to be encrypted, under strace.
+
+    Args:
+        made: has the releases.
+        folder: for the device and the trace.
+        key: of the slots.
+
+    Raises:
+        RuntimeError: the traced process did not end well.
+    """
+    device = _installed(made, folder, ["1", "2"])
+    command = ["run", "--once", "--timeout", "600"]
+    return _traced(made, device, folder, command, "2", lambda: turn_on(device, key))
 
 
 def tell_reset(made: Publisher, folder: Path, *versions: str) -> Story:
@@ -112,8 +138,12 @@ def tell_reset(made: Publisher, folder: Path, *versions: str) -> Story:
     return _traced(made, device, folder, ["reset-to-provisioned"], versions[0])
 
 
-def _installed(made: Publisher, folder: Path, versions: Sequence[str]) -> Device:
+def _installed(
+    made: Publisher, folder: Path, versions: Sequence[str], key: Path | None = None
+) -> Device:
     device = made.provision("cam", folder / "device", models=(MODEL,))
+    if key is not None:
+        turn_on(device, key)
     for version in versions:
         made.publish(MODEL, version)
         device.run_once()

@@ -17,10 +17,12 @@ import pytest
 from slotcast_schemas.states import State as Phase
 from tests.crash.replay import Distinct
 from tests.crash.starts import recover
-from tests.crash.story import MODEL, Story, publisher, tell, tell_reset
+from tests.crash.story import MODEL, Story, publisher, tell, tell_reset, tell_turned_on
 from tests.simulation.ramdisk import Loss
+from tests.support.at_rest import key_file
 from tests.support.brokers import Broker
 from tests.support.fleet import Device
+from tests.support.recorder import shares_64_bytes
 
 pytestmark = [
     pytest.mark.broker,
@@ -42,6 +44,21 @@ def update(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> Story:
     """Of a device that has a release in either slot, so that one must be given up."""
     folder = tmp_path_factory.mktemp("cut-update")
     return tell(publisher(folder, broker.url), folder, "1", "2", "3")
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> Story:
+    """Of a device that encrypts its slots, and must give one up."""
+    folder = tmp_path_factory.mktemp("cut-encrypted")
+    key = key_file(folder / "slots.key")
+    return tell(publisher(folder, broker.url), folder, "1", "2", "3", key=key)
+
+
+@pytest.fixture(scope="module")
+def turned_on(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> Story:
+    """Of a device that encrypts two slots which lay in the clear."""
+    folder = tmp_path_factory.mktemp("cut-turned-on")
+    return tell_turned_on(publisher(folder, broker.url), folder, key_file(folder / "slots.key"))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +90,7 @@ def test_a_replay_of_the_whole_trace_is_what_is_really_there(update: Story, tmp_
             ).read_bytes(), path
 
 
-@pytest.mark.parametrize("which", ["first_install", "update"])
+@pytest.mark.parametrize("which", ["first_install", "update", "encrypted"])
 def test_after_a_power_cut_anywhere_the_device_recovers(
     which: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -87,6 +104,38 @@ def test_after_a_power_cut_anywhere_the_device_recovers(
 
     assert distinct.seen > 2 * len(story.ops)
     assert distinct.new > len(story.ops)
+
+
+def test_after_a_power_cut_while_slots_are_encrypted_each_file_is_whole(
+    turned_on: Story, tmp_path: Path
+) -> None:
+    distinct = Distinct()
+    for state in turned_on.states():
+        if distinct.is_new(state, turned_on.state_dir):
+            faults = turned_on.faults(state, tmp_path / "state")
+            assert not faults, f"{state.name}: {faults}"
+
+    renamed = {op.path.name for op in turned_on.ops if op.what == "rename"}
+    assert {"model.onnx.encrypted", "labels.txt.encrypted"} <= renamed
+    assert distinct.new > len(turned_on.ops) // 2
+
+
+def test_a_device_that_encrypts_its_slots_writes_no_model_in_the_clear(
+    encrypted: Story, update: Story
+) -> None:
+    """But for the payload, which lies as it came: this release was not encrypted for its way."""
+    model = (
+        encrypted.device.config_path.parents[1] / f"repo/given/{MODEL}/3/model.onnx"
+    ).read_bytes()
+
+    def written(story: Story) -> list[bytes]:
+        return [
+            b"".join(op.data for op in story.ops if op.what == "write" and op.path == path)
+            for path in {op.path for op in story.ops if op.path.name != "data"}
+        ]
+
+    assert shares_64_bytes([model], written(update))
+    assert not shares_64_bytes([model], written(encrypted))
 
 
 def test_after_a_power_cut_anywhere_a_device_is_set_back_or_not_at_all(

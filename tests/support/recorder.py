@@ -182,7 +182,7 @@ def shares_64_bytes(secrets: Iterable[bytes], dumps: Iterable[bytes]) -> bool:
 def _shares(
     blocks: dict[bytes, tuple[bytes, int]], beginnings: NDArray[np.uint64], dump: bytes
 ) -> bool:
-    for shift in range(8):
+    for shift in range(min(8, len(dump))):
         count = (len(dump) - shift) // 8
         words = np.frombuffer(dump, "<u8", max(count, 0), shift)
         for word in np.flatnonzero(np.isin(words, beginnings)):

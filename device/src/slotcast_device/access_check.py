@@ -123,6 +123,11 @@ def _list_named_files(config: DeviceConfig) -> Iterator[tuple[Path, bool]]:
         ):
             if name is not None:
                 yield config.folder / name, is_secret
+    at_rest = config.values.at_rest
+    if at_rest is not None:
+        yield config.folder / at_rest.key_file, at_rest.token is None
+        if at_rest.token is not None:
+            yield config.folder / at_rest.token.pin_file, True
 
 
 # --- the state directory --------------------------------------------------------------------------

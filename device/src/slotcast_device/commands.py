@@ -17,6 +17,7 @@ import msgspec
 
 from slotcast_device import packaged_files
 from slotcast_device.access_check import become_agent_user
+from slotcast_device.at_rest_check import slots_at_rest
 from slotcast_device.config import DeviceConfig
 from slotcast_device.core.model_status import model_status
 from slotcast_device.core.signed_time import clock_word, notice_word
@@ -223,6 +224,7 @@ def show_status(config: DeviceConfig, options: argparse.Namespace) -> int:
     if view is not None and is_running:
         models = tuple(view.completed(model) for model in status.models)
         status = msgspec.structs.replace(status, models=models)
+    at_rest = {m.model: slots_at_rest(config, m.model) for m in status.models}
     words = {
         m.model: read_words(OsDisk(), config.model_dir(m.model), m.active) for m in status.models
     }
@@ -230,11 +232,18 @@ def show_status(config: DeviceConfig, options: argparse.Namespace) -> int:
         fields = msgspec.to_builtins(status, builtin_types=(bytes,))
         for model in fields["models"]:
             model["release_says"] = msgspec.to_builtins(words[model["model"]])
+            if lies := at_rest[model["model"]]:
+                model["at_rest"] = lies
         fields["agent"] = {"is_running": is_running} | _describe_view(view)
         sys.stdout.write(as_json(fields) + "\n")
         return OK
     lines = lines_of(
-        status, view, is_running=is_running, with_evidence=options.evidence, words=words
+        status,
+        view,
+        is_running=is_running,
+        with_evidence=options.evidence,
+        words=words,
+        at_rest=at_rest,
     )
     sys.stdout.write("\n".join(lines) + "\n")
     return OK
@@ -270,6 +279,7 @@ def write_enrolment_request(config: DeviceConfig, options: argparse.Namespace) -
     A key that is there is only read, so an agent may run meanwhile.
     """
     from slotcast_device.storage import encryption_key, identity
+    from slotcast_device.storage.slot_files import SlotsKeyring
     from slotcast_schemas.content_key import public_bytes
     from slotcast_schemas.enrolment import write_enrolment
 
@@ -280,7 +290,8 @@ def write_enrolment_request(config: DeviceConfig, options: argparse.Namespace) -
             "this device's key is in a token: make a new one there, and name it in device.toml"
         )
     key = None if is_new else identity.load_own_identity(config, disk)
-    private = None if is_new else encryption_key.load_encryption_key(disk, state_dir)
+    keyring = SlotsKeyring.of(config)
+    private = None if is_new else encryption_key.load_encryption_key(disk, state_dir, keyring)
     if key is None or private is None:
         with storage_errors(f"make {state_dir}"):
             make_closed(state_dir)
@@ -288,7 +299,7 @@ def write_enrolment_request(config: DeviceConfig, options: argparse.Namespace) -
             with locked(state_dir):
                 make = identity.make_identity if is_new else identity.load_or_make_identity
                 key = key or make(disk, state_dir)
-                private = private or encryption_key.make_encryption_key(disk, state_dir)
+                private = private or encryption_key.make_encryption_key(disk, state_dir, keyring)
         except StateLocked:
             if key is None:
                 raise

@@ -194,6 +194,34 @@ class TokenConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     pin_file: Annotated[str, Meta(min_length=1, max_length=4096)]
 
 
+class UnwrapConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The RSA key in a TPM or another token that unwraps the slots' key.
+
+    Attributes:
+        uri: which key in which token, such as `hsm:2?label=camera` (docs/encryption.md).
+        module: the PKCS#11 library of the token, an absolute path.
+        pin_file: a file with the PIN.
+    """
+
+    uri: Annotated[str, Meta(pattern=r"^hsm:[0-9]+(\?label=[^?#]+)?\Z", max_length=256)]
+    module: Annotated[str, Meta(min_length=2, max_length=4096, pattern="^/")]
+    pin_file: Annotated[str, Meta(min_length=1, max_length=4096)]
+
+
+class AtRestConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """That slots are encrypted on the disk, and where their key is (docs/encryption.md).
+
+    Attributes:
+        key_file: with the key, 32 bytes; with a token, what that unwraps.
+        token: unwraps the key; without it the file has the key itself.
+        encrypt: false has new slots in the clear again; encrypted ones can still be read.
+    """
+
+    key_file: Annotated[str, Meta(min_length=1, max_length=4096)]
+    token: UnwrapConfig | None = None
+    encrypt: bool = True
+
+
 FormatName = Annotated[str, Meta(pattern=r"^(litert|gguf|opaque(_[a-z0-9_]{1,57})?)\Z")]
 
 
@@ -217,6 +245,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     log: LogConfig = LogConfig()
     formats: Annotated[dict[FormatName, FormatConfig], Meta(max_length=64)] = {}
     identity: TokenConfig | None = None
+    at_rest: AtRestConfig | None = None
 
 
 make_decoders(Config)
@@ -236,6 +265,13 @@ class DeviceConfig:
         self.folder = folder
         self.state_dir = folder / self.values.state_dir
         self.topics = Topics(self.values.prefix)
+        if self.encrypts_slots and self.values.formats:
+            named = next(iter(self.values.formats))
+            raise UsageError(
+                f"configuration {path}: expected either at_rest or formats.{named}: a command reads"
+                " its model by a path, where an encrypted slot has none for it; take one of both"
+                " away"
+            )
         for number, broker in enumerate(self.values.brokers):
             BrokerAddress.parse(broker.url, f"configuration {path}: brokers[{number}].url")
         try:
@@ -257,6 +293,11 @@ class DeviceConfig:
         except (ValueError, KeyError, TypeError, OverflowError):
             return None
 
+    @property
+    def encrypts_slots(self) -> bool:
+        """Whether what is installed from now on lies on the disk encrypted."""
+        return self.values.at_rest is not None and self.values.at_rest.encrypt
+
     def model_dir(self, model: str) -> Path:
         """Give the folder of a model's state."""
         return self.state_dir / "models" / model
@@ -266,6 +307,11 @@ class DeviceConfig:
         keys = [self.folder / broker.key for broker in self.values.brokers if broker.key]
         if self.values.identity is not None:
             keys.append(self.folder / self.values.identity.pin_file)
+        at_rest = self.values.at_rest
+        if at_rest is not None:
+            keys.append(self.folder / at_rest.key_file)
+            if at_rest.token is not None:
+                keys.append(self.folder / at_rest.token.pin_file)
         return tuple(str(path.absolute()) for path in (self.state_dir, self.path, *keys))
 
     def format_commands(self) -> dict[str, tuple[str, ...]]:

@@ -28,6 +28,7 @@ from slotcast_device.storage.disk import storage_errors
 from slotcast_device.storage.early_decode import EarlyDecode
 from slotcast_device.storage.encryption_key import ContentKeyFile
 from slotcast_device.storage.provisioned import ProvisionedStore
+from slotcast_device.storage.slot_files import SlotFiles, SlotsKeyring
 from slotcast_device.storage.slots import SlotStore
 from slotcast_device.storage.spool import Spool
 from slotcast_device.storage.trust_store import verify_notice
@@ -39,6 +40,7 @@ from slotcast_schemas.errors import (
     RefusedRelease,
     SlotcastError,
     SlotDamaged,
+    SlotsKeyMissing,
     SlotTampered,
     StateUnreadable,
     StorageFailed,
@@ -47,6 +49,7 @@ from slotcast_schemas.probe import run_probe
 from slotcast_schemas.release_proof import prove_release
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from slotcast_device.config import DeviceConfig
@@ -81,6 +84,7 @@ class ModelJobs:
         disk: the durable layer.
         decodes_ahead: decode a payload while it still comes, in one more thread.
         prober: tries a model; in a child process, unless a simulation says otherwise.
+        keyring: gives the slots' key; that of the configuration, unless one is shared.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class ModelJobs:
         *,
         decodes_ahead: bool = False,
         prober: Prober = run_probe,
+        keyring: SlotsKeyring | None = None,
     ) -> None:
         self._decodes_ahead = decodes_ahead
         self._ahead: EarlyDecode | None = None
@@ -99,9 +104,11 @@ class ModelJobs:
         self._disk = disk
         self._folder = config.model_dir(model)
         self._spool: Spool | None = None
-        self._content_key = ContentKeyFile(disk, config.state_dir, self._folder)
-        self.store = SlotStore(disk, self._folder)
-        self._provisioned = ProvisionedStore(disk, self._folder)
+        self._keyring = keyring or SlotsKeyring.of(config)
+        self._content_key = ContentKeyFile(disk, config.state_dir, self._folder, self._keyring)
+        self._slot_files = SlotFiles(disk, self._keyring)
+        self.store = SlotStore(disk, self._folder, self._slot_files)
+        self._provisioned = ProvisionedStore(disk, self._folder, self._slot_files)
         self.owner = Owner.of(config)
         self.cancel = threading.Event()
         self._app = self._folder / "app"
@@ -261,7 +268,9 @@ class ModelJobs:
             return None
         folder = spool.data_path.with_name("image")
         key = self._content_key.load(whole)
-        return EarlyDecode(self._disk, folder, spool.data_path, payload, whole, key)
+        return EarlyDecode(
+            self._disk, folder, spool.data_path, payload, whole, key, self._slot_files
+        )
 
     def _release_spool(self) -> None:
         """Let go of the spool, and of what reads it."""
@@ -292,7 +301,9 @@ class ModelJobs:
             self._disk.write_atomic(self._record.with_name("state.json.damaged"), damaged)
         except SlotcastError as exc:
             problem = exc
+        self._require_key(self._known_slots(state))
         look = self._hash_slots(state)
+        self._encrypt_what_is_in_the_clear(look)
         link = self.store.link()
         return Findings(
             state=state,
@@ -314,6 +325,49 @@ class ModelJobs:
                 return self._provisioned.found()
             self._provisioned.remove()
         return None
+
+    def _require_key(self, known: Mapping[SlotName, SlotRecord]) -> None:
+        """See that the slots' key can be had, where it is needed, and is the one they were made by.
+
+        Where it is another one, and no slot can be read without, nothing is given up for that: the
+        right one may come back.
+
+        Raises:
+            SlotsKeyMissing: it cannot be had, or opens no slot.
+        """
+        used = {
+            slot: self.store.key_ids(slot, record)
+            for slot, record in known.items()
+            if self.store.is_whole(slot, record)
+        }
+        if not self._keyring.encrypts and not any(used.values()):
+            return
+        mine = self._keyring.key().key_id
+        if used and not any(ids <= {mine} for ids in used.values()):
+            slot, ids = next(iter(used.items()))
+            raise SlotsKeyMissing(
+                f"slot {slot} is encrypted with the key {next(iter(ids - {mine})).hex()}, and"
+                f" at_rest.key_file has {mine.hex()}: bring the right one back, or remove"
+                f" {self.store.folder}, and the model is fetched anew"
+            )
+
+    def _encrypt_what_is_in_the_clear(self, look: SlotFindings) -> None:
+        """Encrypt what was installed before the owner asked for it; what has no room stays so."""
+        if not self._keyring.encrypts:
+            return
+        try:
+            for slot in sorted(look.sound):
+                if self.store.encrypt_in_place(slot, look.sealed[slot]):
+                    _LOG.info("%s: slot %s is encrypted now", self._model, slot)
+            self._provisioned.encrypt_in_place()
+        except StorageFailed as exc:
+            _LOG.warning("%s: a slot stays in the clear: %s", self._model, exc)
+
+    def _known_slots(self, state: ModelState | None) -> dict[SlotName, SlotRecord]:
+        """Give what each slot says it holds, or else the record, without reading its files."""
+        kept = {} if state is None else state.slots
+        found = {slot: self.store.found(slot) or kept.get(slot) for slot in SLOT_NAMES}
+        return {slot: record for slot, record in found.items() if record is not None}
 
     def _hash_slots(self, state: ModelState | None) -> SlotFindings:
         """Hash the slots; one that lost its signed release is held against the record."""
@@ -423,6 +477,7 @@ class ModelJobs:
             full_bytes_per_day=values.policy.full_bytes_per_day,
             day=int(time.time()) // 86400,
             formats=runnable_formats(self._config.format_commands()),
+            encrypts_slots=self._keyring.encrypts,
         )
 
     def _is_metered(self) -> bool:

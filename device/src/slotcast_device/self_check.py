@@ -18,6 +18,7 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root
 
 from slotcast_device import access_check
+from slotcast_device.at_rest_check import at_rest_problems, describe_at_rest
 from slotcast_device.core.signed_time import clock_word
 from slotcast_device.link.broker_check import try_broker
 from slotcast_device.link.link_state import CONNECTED, STARTING, STOPPED
@@ -41,6 +42,7 @@ from slotcast_device.storage.identity import KEY_FILE, load_own_identity
 from slotcast_device.storage.key_file import KEY_MODE
 from slotcast_device.storage.lock import is_locked
 from slotcast_device.storage.os_disk import OsDisk
+from slotcast_device.storage.slot_files import SlotsKeyring
 from slotcast_device.storage.slots import SlotStore
 from slotcast_device.storage.state_modes import open_folders
 from slotcast_schemas.confinement import sandbox
@@ -89,7 +91,12 @@ def check(config: DeviceConfig) -> list[Finding]:
         ),
     ]
     findings += [_check_runtime(), *_formats(config), _check_confinement(config)]
-    findings += [*_check_encryption(config), _check_clock(config), _check_identity(config)]
+    findings += [
+        *_check_encryption(config),
+        *_check_at_rest(config),
+        _check_clock(config),
+        _check_identity(config),
+    ]
     findings += [*_check_disk(config), *_check_states(config), *_check_applications(config)]
     return findings + _check_brokers(config)
 
@@ -187,13 +194,23 @@ def _check_confinement(config: DeviceConfig) -> Finding:
 def _check_encryption(config: DeviceConfig) -> list[Finding]:
     """Whether encrypted releases can be read here, where a key was made for them."""
     try:
-        said = describe_encryption_key(OsDisk(), config.state_dir)
+        keyring = SlotsKeyring.of(config)
+        said = describe_encryption_key(OsDisk(), config.state_dir, keyring)
     except SlotcastError as exc:
         return [Finding("encryption", passed=False, detail=str(exc))]
     if said is None:
         return []
     hint = _open_key_hint(config.state_dir / encryption_key.KEY_FILE)
     return [Finding("encryption", passed=not hint, detail=hint or said)]
+
+
+def _check_at_rest(config: DeviceConfig) -> list[Finding]:
+    """Whether encrypted slots can be opened, and what they close out."""
+    try:
+        said = describe_at_rest(config)
+    except SlotcastError as exc:
+        return [Finding("at_rest", passed=False, detail=str(exc))]
+    return [] if said is None else [_access_finding("at_rest", at_rest_problems(config), said)]
 
 
 def _check_identity(config: DeviceConfig) -> Finding:

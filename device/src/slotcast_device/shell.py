@@ -38,8 +38,13 @@ from slotcast_device.runner import ModelRunner, unforeseen_error
 from slotcast_device.runtime.importing import has_hpke
 from slotcast_device.storage.broker_book import BrokerBook
 from slotcast_device.storage.client_certificates import ClientCertificates
-from slotcast_device.storage.encryption_key import load_encryption_key, make_encryption_key
+from slotcast_device.storage.encryption_key import (
+    load_encryption_key,
+    make_encryption_key,
+    protect_encryption_key,
+)
 from slotcast_device.storage.identity import load_own_identity, make_identity
+from slotcast_device.storage.slot_files import SlotsKeyring, tell_place
 from slotcast_schemas import wire
 from slotcast_schemas.errors import BrokerRefused, StorageFailed
 from slotcast_schemas.topics import ChunkTopic, DeviceTopic, MapTopic, NoticeTopic
@@ -92,6 +97,7 @@ class DeviceShell:
         self._workers = workers
         self._wake = wake
         self._wall_clock = wall_clock
+        self._keyring = SlotsKeyring.of(config)
         self._runners = {name: self._make_runner(name) for name in config.values.models}
         book = BrokerBook(config, self._disk, int(wall_clock()))
         session = secrets.token_hex(4)
@@ -126,8 +132,9 @@ class DeviceShell:
         """
         state_dir = self._config.state_dir
         try:
-            if has_hpke() and load_encryption_key(self._disk, state_dir) is None:
-                make_encryption_key(self._disk, state_dir)
+            if has_hpke() and load_encryption_key(self._disk, state_dir, self._keyring) is None:
+                make_encryption_key(self._disk, state_dir, self._keyring)
+            protect_encryption_key(self._disk, state_dir, self._keyring)
         except StorageFailed as exc:
             _LOG.warning("no release can be encrypted for this device: %s", exc)
         try:
@@ -157,7 +164,7 @@ class DeviceShell:
 
     def _make_jobs(self, model: str) -> ModelJobs:
         """Make what does one model's jobs."""
-        return ModelJobs(self._config, model, self._disk, decodes_ahead=True)
+        return ModelJobs(self._config, model, self._disk, decodes_ahead=True, keyring=self._keyring)
 
     # --- for the driver -------------------------------------------------------------------------
 
@@ -191,6 +198,10 @@ class DeviceShell:
                 runner.files.prepare()
             except StorageFailed as exc:
                 _LOG.warning("%s: applications cannot report: %s", runner.model, exc)
+        try:
+            tell_place(self._disk, self._config.state_dir, self._keyring.place)
+        except StorageFailed as exc:
+            _LOG.warning("applications are not told where the slots' key is: %s", exc)
 
     def connect_due(self) -> None:
         """Try the next broker, if it is time to."""

@@ -43,7 +43,7 @@ GOOD: dict[str, Any] = {
         ({"models": []}, "models: expected at least 1 entries, got 0 entries"),
         ({"models": "clf"}, "models: expected a list, got 'clf'"),
         ({"update": ["x"]}, "update: expected a table, got 1 entries"),
-        ({"colour": 1}, "the key 'colour' is not known; known here: brokers, device, format"),
+        ({"colour": 1}, "the key 'colour' is not known; known here: at_rest, brokers, device"),
         ({"modles": 1}, "the key 'modles' is not known; did you mean 'models'?"),
         ({"timing": {"keepalive": 1}}, "timing: the key 'keepalive' is not known; did you mean"),
         ({"format": 2}, "format: expected one of 1, got 2"),

@@ -69,6 +69,7 @@ class Facts:
         recipient: the id of its encryption key; empty without one, or for a release in the clear.
         has_content_key: the key of this very release is here already.
         is_tired_of_lists: too many lists had no key for this device today.
+        encrypts_slots: slots are encrypted at rest, and no command can read one.
     """
 
     device: str
@@ -88,6 +89,7 @@ class Facts:
     recipient: bytes = b""
     has_content_key: bool = False
     is_tired_of_lists: bool = False
+    encrypts_slots: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +260,8 @@ def _no_runtime(model_format: str, facts: Facts) -> str:
     way = f"its owner can name a command for it in device.toml ([formats.{model_format}])"
     if model_format == LITERT:
         way = "install slotcast-device[litert] there"
+    elif facts.encrypts_slots:
+        way = "its slots are encrypted ([at_rest]), and no command of the owner's can read such"
     return f"the model is of format {model_format!r}, this device runs {has}; {way}"
 
 

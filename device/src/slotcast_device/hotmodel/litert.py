@@ -40,7 +40,7 @@ class LitertModel:
     """One loaded model. Thread-safe.
 
     Args:
-        path: the file.
+        path: the file, or what it holds.
         threads: within an operator, of each call; 0 is what LiteRT takes by itself, which is one.
 
     Raises:
@@ -48,7 +48,7 @@ class LitertModel:
         Exception: whatever LiteRT says of a file that it cannot load.
     """
 
-    def __init__(self, path: Path, threads: int = 0) -> None:
+    def __init__(self, path: Path | bytes, threads: int = 0) -> None:
         self._path = path
         self._threads = threads
         first = self._open()

@@ -9,13 +9,14 @@ raising (RLIMIT_NICE), and the model has pool threads, the priority is left as i
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import onnxruntime
@@ -25,11 +26,11 @@ from slotcast_device.hotmodel.source import Opened
 from slotcast_device.runtime import memory
 from slotcast_schemas.errors import MalformedMessage, ModelFailed, ModelUnloadable
 from slotcast_schemas.model_formats import LITERT, is_run_by_command
-from slotcast_schemas.probe.onnx_session import run_session
+from slotcast_schemas.probe.onnx_session import give_files, run_session
 from slotcast_schemas.probe.runtime import Feed
 from slotcast_schemas.probe.tensors import signature
 from slotcast_schemas.reasons import Reason
-from slotcast_schemas.samples import Samples, read_samples
+from slotcast_schemas.samples import Samples, read_samples_from
 from slotcast_schemas.seeded_inputs import seeded_inputs
 
 LOADER_NICE: Final = 19
@@ -57,12 +58,24 @@ Warm = Callable[[Any], None]
 
 @dataclass(frozen=True, slots=True)
 class SessionSettings:
-    """What the application passes to every `InferenceSession`."""
+    """What the application passes to every `InferenceSession`.
+
+    Attributes:
+        options: `SessionOptions`, or a function that makes new ones for each load.
+        is_made_anew: the options were made for one load, by such a function.
+    """
 
     options: Any = None
     providers: Sequence[Any] | None = None
     provider_options: Sequence[Any] | None = None
     warm: Warm | None = None
+    is_made_anew: bool = False
+
+    def for_one_load(self) -> SessionSettings:
+        """Give the settings of one load."""
+        if not callable(self.options):
+            return self
+        return replace(self, options=self.options(), is_made_anew=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +113,7 @@ def load(
         LoadTimeout: it took too long.
         ModelUnloadable: the runtime does not load it, or it does not run.
     """
+    settings = settings.for_one_load()
     results: list[Loaded | BaseException] = []
     thread = threading.Thread(
         target=_load_into, args=(results, opened, settings, nice), name="slotcast-load", daemon=True
@@ -145,23 +159,46 @@ def _load_into(
 def new_session(opened: Opened, settings: SessionSettings) -> Any:
     """Load by path (from bytes, a runtime would hold the model twice), by the model's format.
 
+    Of an encrypted slot, it is loaded from bytes, which are let go of as soon as it is.
+
     Raises:
-        ModelUnloadable: a format that only programs of one's own run.
+        ModelUnloadable: a format that only programs of one's own run, or an encrypted file that
+            is not what was written there.
     """
     if is_run_by_command(opened.format):
         raise ModelUnloadable(
             f"HotModel runs models of format onnx and litert, and this one is {opened.format!r}:"
             " a program of your own follows it (docs/application.md, In any language)"
         )
+    content = opened.read_model()
     if opened.format == LITERT:
         threads = 0 if settings.options is None else settings.options.intra_op_num_threads
-        return LitertModel(opened.path, threads)
+        return LitertModel(opened.path if content is None else content.entry, threads)
+    options = settings.options
+    if content is not None and content.beside:
+        options = _options_with(content.beside, settings)
     return onnxruntime.InferenceSession(
-        str(opened.path),
-        settings.options,
+        str(opened.path) if content is None else content.entry,
+        options,
         providers=settings.providers,
         provider_options=settings.provider_options,
     )
+
+
+def _options_with(files: Mapping[str, bytes], settings: SessionSettings) -> Any:
+    """Give options by which a session finds its weights in bytes; those of one load and no other.
+
+    Raises:
+        ModelUnloadable: the application gave options that a second load would share.
+    """
+    if settings.options is not None and not settings.is_made_anew:
+        raise ModelUnloadable(
+            "weights beside the model, in an encrypted slot, need options of each load's own: give"
+            " HotModel a function that makes session_options (docs/encryption.md)"
+        )
+    options = onnxruntime.SessionOptions() if settings.options is None else settings.options
+    give_files(options, files)
+    return options
 
 
 def _has_pool(options: Any) -> bool:
@@ -249,6 +286,7 @@ def _sample(opened: Opened) -> Feed | None:
     """Give the release's first sample; None where it has none that can be read."""
     probe = None if opened.release is None else opened.release.probe
     if probe is not None and probe.samples is not None:
-        with contextlib.suppress(MalformedMessage, OSError):
-            return read_samples(opened.folder / probe.samples).feed(0)
+        with contextlib.suppress(MalformedMessage, ModelUnloadable, OSError):
+            held = io.BytesIO(opened.read_file(probe.samples))
+            return read_samples_from(held, probe.samples).feed(0)
     return None

@@ -54,7 +54,8 @@ class HotModel:
     Args:
         current: the link that the agent switches: `STATE_DIR/models/<model>/current`. A plain
             folder works too, for a machine without an agent.
-        session_options: passed to each `InferenceSession`, as are the next two.
+        session_options: passed to each `InferenceSession`, as are the next two; or a function that
+            makes new ones for each.
         providers: execution providers.
         provider_options: their options.
         entry: file name of the model, where no agent says it.
@@ -68,6 +69,8 @@ class HotModel:
         report_s: how often figures are written for the agent; 0 means never.
         loader_nice: how much lower than the caller's the loading thread's priority is.
         poll_s: how often `current` is looked at.
+        slots_key: a file with the slots' key, for a device whose slots are encrypted at rest; the
+            agent says where it is, unless this process gets it elsewhere (docs/encryption.md).
 
     Raises:
         ModelUnloadable: no model that loads came within `start_timeout_s`.
@@ -88,8 +91,10 @@ class HotModel:
         report_s: float = 2.0,
         loader_nice: int = LOADER_NICE,
         poll_s: float = POLL_S,
+        slots_key: Path | str | None = None,
     ) -> None:
         self._current = Path(current).absolute()
+        self._slots_key = None if slots_key is None else Path(slots_key).absolute()
         self._settings = SessionSettings(session_options, providers, provider_options, warm)
         self._entry = entry
         self._may_stop = allow_stop_then_start
@@ -230,6 +235,21 @@ class HotModel:
         with self._held() as live:
             return list(live.session.get_outputs())
 
+    def read_file(self, name: str) -> bytes:
+        """Give what a file of the live release holds, such as labels or a tokenizer.
+
+        It is read as it was released, whether slots are encrypted at rest or not.
+
+        Args:
+            name: its path in the release.
+
+        Raises:
+            ModelFailed: no model is loaded, and none is being loaded; or the file was changed.
+            OSError: there is no such file, or it cannot be read.
+        """
+        with self._held() as live:
+            return live.opened.read_file(name)
+
     @property
     def release(self) -> Release | None:
         """The release that answers now; None before the first, or without an agent."""
@@ -343,7 +363,7 @@ class HotModel:
 
     def _take_over(self, identity: Identity) -> None:
         try:
-            opened = open_current(self._current, identity, self._entry)
+            opened = open_current(self._current, identity, self._entry, self._slots_key)
         except ModelFailed as exc:
             self._refuse(identity, None, exc)
             return

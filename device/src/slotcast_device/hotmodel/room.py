@@ -28,6 +28,8 @@ def what_is_missing(opened: Opened) -> str | None:
     release = opened.release
     said_bytes = 0 if release is None else release.runtime.memory_bytes
     needed_bytes = said_bytes or int(opened.size_bytes * LOAD_PEAK)
+    if opened.key is not None:  # an encrypted file is held in the clear while it is loaded
+        needed_bytes += opened.size_bytes
     free_bytes = process_memory.available_bytes()
     if free_bytes >= needed_bytes + MEMORY_RESERVE_BYTES:
         return None

@@ -7,14 +7,22 @@ the slot that it named; the release file beside the slot tells a slot's releases
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
+from slotcast_device.at_rest.file_format import read_header
+from slotcast_device.at_rest.slots_key import KeyPlace, open_slots_key, read_place
 from slotcast_device.runtime.users import this_user
 from slotcast_schemas import limits, wire
-from slotcast_schemas.errors import ModelUnloadable, RefusedRelease
-from slotcast_schemas.messages.release import Release
+from slotcast_schemas.errors import ModelUnloadable, RefusedRelease, SlotDamaged, SlotsKeyMissing
+from slotcast_schemas.messages.release import File, Release
 from slotcast_schemas.model_formats import LITERT, ONNX, SUFFIXES
+from slotcast_schemas.probe.loading import ModelBytes
+
+if TYPE_CHECKING:
+    from slotcast_device.at_rest.encrypted_file import SlotsKey
 
 
 class MayNotRead(ModelUnloadable):
@@ -37,12 +45,14 @@ class Opened:
         folder: the slot's folder, no link in it that an update would change.
         path: the file that the runtime opens.
         release: what was signed; None for a folder that no agent manages.
+        key: the slots' key, where the slot is encrypted.
     """
 
     identity: Identity
     folder: Path
     path: Path
     release: Release | None
+    key: SlotsKey | None = None
 
     @property
     def format(self) -> str:
@@ -65,6 +75,81 @@ class Opened:
     def size_bytes(self) -> int:
         """Of all files in the slot."""
         return sum(f.stat().st_size for f in self.folder.rglob("*") if f.is_file())
+
+    def read_file(self, name: str) -> bytes:
+        """Read a file of the release, as it was released, whether it lies encrypted or not.
+
+        Args:
+            name: its path in the release.
+
+        Raises:
+            ModelUnloadable: it is not what was written there.
+            OSError: there is none, or it cannot be read.
+        """
+        file, path = self._find_file(name), self.folder / name
+        if self.key is None or file is None or not read_header(path, file.size_bytes):
+            return path.read_bytes()
+        from slotcast_device.at_rest.encrypted_file import EncryptedReader
+
+        try:
+            with path.open("rb") as opened:
+                reader = EncryptedReader(str(path), partial(_pread, opened), self.key)
+                reader.expect(file.size_bytes, file.sha256)
+                return reader.read_all()
+        except SlotDamaged as exc:
+            raise ModelUnloadable(str(exc)) from exc
+
+    def read_model(self) -> ModelBytes | None:
+        """Read what the runtime is given of an encrypted slot; None of one that it reads itself.
+
+        Raises:
+            ModelUnloadable: a file is not what was written there.
+            OSError: a file is missing, or cannot be read.
+        """
+        if self.key is None or self.release is None:
+            return None
+        names = [file.path for file in self.release.files if file.role == "model"]
+        return ModelBytes.read(self.release.entry, names, self.read_file)
+
+    def _find_file(self, name: str) -> File | None:
+        files = () if self.release is None else self.release.files
+        return next((file for file in files if file.path == name), None)
+
+    def with_key(self, slots_key: Path | None) -> Opened:
+        """Give the same with the slots' key, where the slot is encrypted.
+
+        Args:
+            slots_key: a file with the key; None where the agent's word for it counts.
+
+        Raises:
+            MayNotRead: the key cannot be had, or is another one.
+        """
+        entry = None if self.release is None else self._find_file(self.release.entry)
+        header = None if entry is None else read_header(self.path, entry.size_bytes)
+        if header is None:
+            return self
+        state_dir = self.folder.parent.parent.parent.parent
+        place = read_place(state_dir) if slots_key is None else KeyPlace(key_file=str(slots_key))
+        if place is None:
+            raise MayNotRead(
+                f"{self.path} is encrypted, and nothing here says where its key is: give HotModel"
+                " slots_key= (docs/encryption.md)"
+            )
+        try:
+            key = open_slots_key(place)
+        except SlotsKeyMissing as exc:
+            raise MayNotRead(f"{self.path} is encrypted: {exc}") from exc
+        if key.key_id != header.key_id:
+            raise MayNotRead(
+                f"{self.path} is encrypted with the key {header.key_id.hex()}, and"
+                f" {place.key_file} has {key.key_id.hex()}"
+            )
+        return replace(self, key=key)
+
+
+def _pread(file: BinaryIO, offset: int, size: int) -> bytes:
+    file.seek(offset)
+    return file.read(size)
 
 
 def identify(current: Path) -> Identity | None:
@@ -89,7 +174,9 @@ def identify(current: Path) -> Identity | None:
     return Identity(target, stamp)
 
 
-def open_current(current: Path, identity: Identity, entry: str | None) -> Opened:
+def open_current(
+    current: Path, identity: Identity, entry: str | None, slots_key: Path | None = None
+) -> Opened:
     """Read which file to open.
 
     Args:
@@ -97,19 +184,21 @@ def open_current(current: Path, identity: Identity, entry: str | None) -> Opened
         identity: what `identify` saw.
         entry: name of the file, where the slot has no release beside it; None means its only
             .onnx or .tflite file.
+        slots_key: a file with the slots' key, should they be encrypted; None where the agent's
+            word for it counts.
 
     Raises:
         ModelUnloadable: there is no such file, or more than one.
-        MayNotRead: it is closed to this user.
+        MayNotRead: it is closed to this user, or its key is.
     """
     folder = current if identity.target == "." else current.parent / identity.target
     try:
         opened = _opened(identity, folder, entry)
         with contextlib.suppress(FileNotFoundError):  # whoever loads it says so
             opened.path.open("rb").close()
+        return opened.with_key(slots_key)
     except PermissionError as exc:
         raise _may_not(folder) from exc
-    return opened
 
 
 def _may_not(path: Path) -> MayNotRead:

@@ -37,6 +37,7 @@ def lines_of(
     is_running: bool,
     with_evidence: bool,
     words: Mapping[str, ReleaseWords] | None = None,
+    at_rest: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[str]:
     """Give the status of a device in lines.
 
@@ -46,6 +47,7 @@ def lines_of(
         is_running: whether an agent holds the state directory.
         with_evidence: also what probe and trial found, check by check.
         words: what the release that serves says to people, by model.
+        at_rest: how each slot lies on the disk, by model, where that is worth a word.
     """
     lines = [
         status.device,
@@ -57,6 +59,7 @@ def lines_of(
     for model in status.models:
         says = (words or {}).get(model.model, ReleaseWords())
         lines += _describe_model(model, status.time, says, is_running=is_running)
+        lines += _describe_at_rest((at_rest or {}).get(model.model, {}))
         if with_evidence:
             lines += _describe_evidence(model)
     return lines
@@ -122,6 +125,13 @@ def _describe_model(
         yield f"    original  {model.provisioned}, as provisioned{held}"
     for benched in model.benched:
         yield f"    benched   {benched.version} (sequence {benched.sequence}): {benched.reason}"
+
+
+def _describe_at_rest(lies: Mapping[str, str]) -> Iterator[str]:
+    if lies:
+        words = {"encrypted": "encrypted", "clear": "in the clear until it is replaced"}
+        said = ", ".join(f"slot {slot} {words[how]}" for slot, how in sorted(lies.items()))
+        yield f"    at rest   {said}"
 
 
 def _is_held(model: ModelStatus) -> bool:

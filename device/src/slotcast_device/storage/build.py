@@ -242,7 +242,8 @@ def _write_by_file(
             held = install.reuse.get(file.path)
             if held is not None:
                 slot, path = held
-                _copy_file(store, aside.get(file.sha256, store.path(slot) / path), writer.sink)
+                where = aside.get(file.sha256, store.path(slot) / path)
+                _copy_file(store.open_held(where, file), writer.sink)
             elif file.size_bytes and payload is not None and source is not None:
                 part = PayloadSlice(source, offset, frame)
                 _decode_full(payload.codec, part, file.size_bytes, writer.sink)
@@ -280,7 +281,7 @@ def _open_file(store: SlotStore, path: Path) -> contextlib.closing[Image]:
     return contextlib.closing(store.open(path))
 
 
-def _copy_file(store: SlotStore, path: Path, sink: Sink) -> None:
-    with _open_file(store, path) as source:
+def _copy_file(image: Image, sink: Sink) -> None:
+    with contextlib.closing(image) as source:
         for offset in range(0, source.size_bytes, _COPY_BYTES):
             sink(source.read_at(offset, min(_COPY_BYTES, source.size_bytes - offset)))

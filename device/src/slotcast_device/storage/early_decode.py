@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from slotcast_device.core.plan import DISK_MARGIN_BYTES
 from slotcast_device.storage.build import decrypted
 from slotcast_device.storage.image_writer import ImageWriter
+from slotcast_device.storage.slot_files import SlotFiles
 from slotcast_schemas.codecs import decode_full
 from slotcast_schemas.codecs.encrypted import plain_codec
 from slotcast_schemas.codecs.full import FULL_CODECS
@@ -137,6 +138,7 @@ class EarlyDecode:
         payload: a full one.
         release: what it decodes to.
         content_key: of an encrypted release.
+        slot_files: how files lie; in the clear where nothing is given.
     """
 
     def __init__(
@@ -147,8 +149,10 @@ class EarlyDecode:
         payload: Payload,
         release: Release,
         content_key: bytes | None = None,
+        slot_files: SlotFiles | None = None,
     ) -> None:
         self._disk = disk
+        self._slot_files = slot_files or SlotFiles(disk)
         self._folder = folder
         self._payload = payload
         self._release = release
@@ -200,7 +204,7 @@ class EarlyDecode:
         try:
             self._disk.remove_tree(self._folder)
             self._disk.make_one_dir(self._folder)  # durable once it is a slot, and not before
-            writer = ImageWriter(self._disk, self._folder, self._release)
+            writer = ImageWriter(self._disk, self._slot_files, self._folder, self._release)
             try:
                 self._decode_payload(writer)
                 writer.finish()

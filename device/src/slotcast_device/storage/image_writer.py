@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slotcast_device.storage.disk import Disk
+from slotcast_device.storage.slot_files import SlotFiles
 from slotcast_schemas.codecs import Sink
 from slotcast_schemas.errors import PayloadCorrupt
 from slotcast_schemas.messages import Release
@@ -21,12 +22,14 @@ class ImageWriter:
 
     Args:
         disk: the durable layer.
+        slot_files: writes files, encrypted or not.
         folder: where the files go.
         release: whose files they are, in its order.
     """
 
-    def __init__(self, disk: Disk, folder: Path, release: Release) -> None:
+    def __init__(self, disk: Disk, slot_files: SlotFiles, folder: Path, release: Release) -> None:
         self._disk = disk
+        self._slot_files = slot_files
         self._folder = folder
         self._files = list(release.files)
         self._index = 0
@@ -83,7 +86,7 @@ class ImageWriter:
             file = self._files[self._index]
             path = self._folder / file.path
             self._disk.make_dir(path.parent)
-            self._writer = self._disk.create(path)
+            self._writer = self._slot_files.create(path, file)
             self._left = file.size_bytes
             self._digest = hashlib.sha256()
             if self._left:

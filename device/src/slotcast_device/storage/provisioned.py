@@ -18,6 +18,7 @@ from slotcast_device.core.actions import Kept, SealedSlot
 from slotcast_device.core.plan import DISK_MARGIN_BYTES
 from slotcast_device.core.state import ProvisionedRelease, record_of
 from slotcast_device.storage.image_writer import ImageWriter
+from slotcast_device.storage.slot_files import SlotFiles
 from slotcast_schemas import limits, wire
 from slotcast_schemas.errors import RefusedRelease, SlotDamaged
 from slotcast_schemas.messages import Release
@@ -37,10 +38,17 @@ next update."""
 
 
 class ProvisionedStore:
-    """The kept release of one model below `folder`."""
+    """The kept release of one model below `folder`.
 
-    def __init__(self, disk: Disk, folder: Path) -> None:
+    Args:
+        disk: the durable layer.
+        folder: the model's.
+        slot_files: how files lie; in the clear where nothing is given.
+    """
+
+    def __init__(self, disk: Disk, folder: Path, slot_files: SlotFiles | None = None) -> None:
         self._disk = disk
+        self._slot_files = slot_files or SlotFiles(disk)
         self._folder = folder / "provisioned"
 
     @property
@@ -93,7 +101,7 @@ class ProvisionedStore:
         release = wire.decode(release_bytes, Release)
         self._disk.make_dir(self._files)
         with contextlib.closing(store.image(slot, record)) as image:
-            _copy(image, ImageWriter(self._disk, self._files, release))
+            _copy(image, ImageWriter(self._disk, self._slot_files, self._files, release))
         self._seal_files(release)
         self._disk.write_atomic(self._folder / "notice", notice)
         self._disk.write_atomic(self._folder / "release", release_bytes)
@@ -108,6 +116,24 @@ class ProvisionedStore:
             folders |= {folder for folder in path.parents if folder.is_relative_to(self._files)}
         for folder in sorted(folders, key=lambda f: len(f.parts), reverse=True):
             self._disk.sync_dir(folder)
+
+    def encrypt_in_place(self) -> bool:
+        """Encrypt what is kept in the clear; say if there was any.
+
+        Raises:
+            SlotsKeyMissing: the key cannot be had.
+            StorageFailed: the disk does not take it; each file is as it was, or encrypted.
+        """
+        data = self._disk.read(self._folder / "release", limits.TARGET_MAX_BYTES)
+        if data is None:
+            return False
+        try:
+            files = wire.decode(data, Release).files
+        except RefusedRelease:
+            return False
+        there = [file for file in files if self._disk.size_bytes(self._files / file.path)]
+        changed = [self._slot_files.encrypt_in_place(self._files / f.path, f) for f in there]
+        return any(changed)
 
     def build(self, store: SlotStore, slot: SlotName) -> SealedSlot:
         """Build the kept release into a slot that is not active, each file hashed, and seal it.
@@ -127,8 +153,8 @@ class ProvisionedStore:
             raise SlotDamaged("the provisioned release or its proof is gone")
         release = wire.decode(release_bytes, Release)
         record = record_of(release, hashlib.sha256(release_bytes).digest())
-        files = [(self._files / f.path, f.size_bytes) for f in release.files]
-        with contextlib.closing(self._disk.open_image(files)) as image:
+        files = [(self._files / file.path, file) for file in release.files]
+        with contextlib.closing(self._slot_files.open_image(files)) as image:
             store.clear(slot)
             _copy(image, store.build(slot, release))
         store.seal(slot, release_bytes, notice)

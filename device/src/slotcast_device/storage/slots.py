@@ -23,6 +23,7 @@ from slotcast_device.core.recovery import NO_LINK, CurrentLink
 from slotcast_device.core.state import SLOT_NAMES, SlotName, SlotRecord, record_of
 from slotcast_device.storage.disk import Disk, Image
 from slotcast_device.storage.image_writer import ImageWriter
+from slotcast_device.storage.slot_files import SlotFiles
 from slotcast_schemas import limits, wire
 from slotcast_schemas.errors import RefusedRelease, SlotDamaged, StorageFailed
 from slotcast_schemas.messages import Release
@@ -30,17 +31,26 @@ from slotcast_schemas.messages import Release
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from slotcast_device.storage.slot_files import HeldFile
+
 
 _READ_BYTES: Final = 256 * 1024
 """The bytes that are read and hashed at once."""
 
 
 class SlotStore:
-    """The slots of one model below `folder`."""
+    """The slots of one model below `folder`.
 
-    def __init__(self, disk: Disk, folder: Path) -> None:
+    Args:
+        disk: the durable layer.
+        folder: the model's.
+        slot_files: how files lie in the slots; in the clear where nothing is given.
+    """
+
+    def __init__(self, disk: Disk, folder: Path, slot_files: SlotFiles | None = None) -> None:
         self._disk = disk
         self._folder = folder
+        self.slot_files = slot_files or SlotFiles(disk)
 
     @property
     def folder(self) -> Path:
@@ -160,7 +170,7 @@ class SlotStore:
 
     def build(self, slot: SlotName, release: Release) -> ImageWriter:
         """Begin to write a release's files into an emptied slot."""
-        return ImageWriter(self._disk, self.path(slot), release)
+        return ImageWriter(self._disk, self.slot_files, self.path(slot), release)
 
     def seal(self, slot: SlotName, release_bytes: bytes, notice: bytes = b"") -> None:
         """Say, durably, that the slot holds this release: files read-only, release beside.
@@ -221,7 +231,8 @@ class SlotStore:
         if slot is None:
             return False
         sizes = {file.path: file.size_bytes for file in record.files}
-        return self._disk.size_bytes(self.path(slot) / record.entry) == sizes.get(record.entry)
+        size = sizes.get(record.entry)
+        return size is not None and self.slot_files.may_hold(self.path(slot) / record.entry, size)
 
     def verify(self, slot: SlotName, record: SlotRecord) -> None:
         """Read every file of a slot and compare it with the record.
@@ -231,17 +242,17 @@ class SlotStore:
         """
         for file in record.files:
             path = self.path(slot) / file.path
-            size = self._disk.size_bytes(path)
-            if size != file.size_bytes:
+            if not self.slot_files.may_hold(path, file.size_bytes):
                 raise SlotDamaged(
-                    f"slot {slot}, {file.path}: expected {file.size_bytes} bytes, got {size}"
+                    f"slot {slot}, {file.path}: expected {file.size_bytes} bytes, got"
+                    f" {self._disk.size_bytes(path)}"
                 )
-            if self._hash_file(path) != file.sha256:
+            if self._hash_file(path, file) != file.sha256:
                 raise SlotDamaged(f"slot {slot}, {file.path}: its bytes have changed")
 
-    def _hash_file(self, path: Path) -> bytes:
+    def _hash_file(self, path: Path, held: HeldFile) -> bytes:
         digest = hashlib.sha256()
-        file = self._disk.open_read(path)
+        file = self.slot_files.open_read(path, held)
         try:
             offset = 0
             while data := file.read_at(offset, _READ_BYTES):
@@ -254,7 +265,43 @@ class SlotStore:
     def image(self, slot: SlotName, record: SlotRecord) -> Image:
         """Open a slot's files, end to end, as a source for a codec; the caller closes it."""
         folder = self.path(slot)
-        return self._disk.open_image([(folder / f.path, f.size_bytes) for f in record.files])
+        return self.slot_files.open_image([(folder / file.path, file) for file in record.files])
+
+    def open_held(self, path: Path, file: HeldFile) -> Image:
+        """Open one file of a slot, or one that was set aside, as what it holds.
+
+        Args:
+            path: where it is.
+            file: what it is to hold.
+
+        Raises:
+            SlotDamaged: there is none, or another one.
+        """
+        return self.slot_files.open_image([(path, file)])
+
+    def is_whole(self, slot: SlotName, record: SlotRecord) -> bool:
+        """Say whether all files of a slot are there, by their lengths; they are not read."""
+        folder = self.path(slot)
+        return all(self.slot_files.may_hold(folder / f.path, f.size_bytes) for f in record.files)
+
+    def key_ids(self, slot: SlotName, record: SlotRecord) -> frozenset[bytes]:
+        """Say by which keys files of a slot are encrypted; none where all lie in the clear."""
+        folder = self.path(slot)
+        found = (self.slot_files.key_id(folder / file.path, file) for file in record.files)
+        return frozenset(key_id for key_id in found if key_id is not None)
+
+    def encrypt_in_place(self, slot: SlotName, record: SlotRecord) -> bool:
+        """Encrypt what a sound slot has in the clear, the active one too; say if there was any.
+
+        Raises:
+            SlotsKeyMissing: the key cannot be had.
+            StorageFailed: the disk does not take it; each file is as it was, or encrypted.
+        """
+        folder = self.path(slot)
+        changed = [
+            self.slot_files.encrypt_in_place(folder / file.path, file) for file in record.files
+        ]
+        return any(changed)
 
     def open(self, path: Path) -> Image:
         """Open one file of whatever size it has now, such as a received payload.

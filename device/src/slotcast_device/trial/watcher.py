@@ -31,7 +31,7 @@ from slotcast_device.runtime.importing import import_problem
 from slotcast_device.trial.judge import TrialVerdict, hold_back, judge_probes, judge_trial
 from slotcast_device.trial.live_figures import FiguresWindow, LiveFigures
 from slotcast_device.trial.second_opinion import SecondOpinion
-from slotcast_schemas.errors import ProbeNotHeld, SoftwareBroken, StorageFailed
+from slotcast_schemas.errors import ProbeNotHeld, SlotDamaged, SoftwareBroken, StorageFailed
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.messages.status import Check
 from slotcast_schemas.model_formats import is_run_by_command
@@ -291,30 +291,42 @@ class TrialWatcher:
                 f"device.toml names no command for models of format {model_format!r} any more:"
                 f" [formats.{model_format}]"
             )
-        request = ProbeRequest(
-            candidate=self._slot_model(slot, release),
-            active=self._find_beside(beside),
-            inputs=release.inputs,
-            outputs=release.outputs,
-            probe=release.probe,
-            threads=self._threads,
-            closed=self._closed,
-        )
-        return self._prober(request, cancel=self._cancel)
+        with contextlib.ExitStack() as held:
+            request = ProbeRequest(
+                candidate=self._slot_model(slot, release, held),
+                active=self._find_beside(beside, held),
+                inputs=release.inputs,
+                outputs=release.outputs,
+                probe=release.probe,
+                threads=self._threads,
+                closed=self._closed,
+            )
+            return self._prober(request, cancel=self._cancel)
 
-    def _slot_model(self, slot: SlotName, release: Release) -> SlotModel:
+    def _slot_model(
+        self, slot: SlotName, release: Release, held: contextlib.ExitStack
+    ) -> SlotModel:
+        """Name a model to the probe; of an encrypted slot, what runtimes read is held in memory."""
         runtime = release.runtime
+        folder = self._store.path(slot).resolve()
+        read = [file for file in release.files if file.role != "data" or file.path == release.entry]
         return SlotModel(
-            str(self._store.path(slot).resolve()),
+            str(folder),
             release.entry,
             runtime.format,
             tuple(self._commands.get(runtime.format, ())),
             runtime.compiled,
+            dict(held.enter_context(self._store.slot_files.in_memory(folder, read))),
         )
 
-    def _find_beside(self, slot: SlotName | None) -> SlotModel | None:
+    def _find_beside(self, slot: SlotName | None, held: contextlib.ExitStack) -> SlotModel | None:
         release = None if slot is None else self._store.release(slot)
-        return None if slot is None or release is None else self._slot_model(slot, release)
+        if slot is None or release is None:
+            return None
+        try:
+            return self._slot_model(slot, release, held)
+        except SlotDamaged:
+            return None  # it is not the one to be judged
 
 
 def _may_take_over(job: Watch, reports: Sequence[AppReport]) -> bool:

@@ -1,0 +1,275 @@
+"""One file of a slot, encrypted as it is written, and proven as it is read, at any place.
+
+The file's key is derived (HKDF-SHA256) from the slots' key, the salt, the size and the digest, so
+that a header which was changed, or stands before another file's blocks, opens none of them. Block
+*i* of *n* is sealed by ChaCha20-Poly1305: the nonce is *i*, the associated data *i* and *n*. An
+empty file has one empty block, so that its header is proven too. Blocks that were swapped, left
+out or cut off do not open. How the bytes lie is in `file_format`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+
+from slotcast_device.at_rest.file_format import (
+    BLOCK_BYTES,
+    HEADER_BYTES,
+    KEY_BYTES,
+    SALT_BYTES,
+    SECRET_MAGIC,
+    TAG_BYTES,
+    Header,
+    count_blocks,
+)
+from slotcast_schemas.errors import SlotDamaged
+
+_BLOCKS_KEPT: Final = 16
+"""The number of opened blocks that are kept: a delta reads its base at several places by turns."""
+_FILE_CONTEXT: Final = b"slotcast slot file 1"
+_ID_CONTEXT: Final = b"slotcast slots key id 1"
+_SECRET_CONTEXT: Final = b"slotcast secret at rest 1\0"
+_NONCE: Final = bytes(12)
+"""Of what is sealed once with a key that is derived for it alone."""
+
+ReadAt = Callable[[int, int], bytes]
+"""Gives up to so many bytes from an offset, fewer only at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotsKey:
+    """The key that a device's slots are encrypted with.
+
+    Args:
+        secret: its 32 bytes.
+    """
+
+    secret: bytes
+
+    def __post_init__(self) -> None:
+        """Check its size.
+
+        Raises:
+            ValueError: it has another one.
+        """
+        if len(self.secret) != KEY_BYTES:
+            raise ValueError(f"expected a key of {KEY_BYTES} bytes, got {len(self.secret)}")
+
+    def __repr__(self) -> str:
+        return f"SlotsKey({self.key_id.hex()})"
+
+    @property
+    def key_id(self) -> bytes:
+        """Eight bytes by which files name the key."""
+        return HKDFExpand(SHA256(), 8, _ID_CONTEXT).derive(self.secret)
+
+    def protect(self, purpose: str, data: bytes) -> bytes:
+        """Seal a secret of a few bytes, such as another key of the device.
+
+        Args:
+            purpose: what it is; it opens as nothing else.
+            data: the secret.
+        """
+        salt = os.urandom(SALT_BYTES)
+        sealed = self._for_secret(purpose, salt).encrypt(_NONCE, data, None)
+        return SECRET_MAGIC + self.key_id + salt + sealed
+
+    def open_secret(self, purpose: str, sealed: bytes) -> bytes:
+        """Undo `protect`.
+
+        Raises:
+            SlotDamaged: it was sealed with another key or for another purpose, or was changed.
+        """
+        at = len(SECRET_MAGIC)
+        if sealed[at : at + 8] != self.key_id:
+            raise SlotDamaged(f"{purpose} is encrypted with another key than {self.key_id.hex()}")
+        salt, at = sealed[at + 8 : at + 8 + SALT_BYTES], at + 8 + SALT_BYTES
+        try:
+            return self._for_secret(purpose, salt).decrypt(_NONCE, sealed[at:], None)
+        except InvalidTag as exc:
+            raise SlotDamaged(f"{purpose} was changed on the disk") from exc
+
+    def _for_secret(self, purpose: str, salt: bytes) -> ChaCha20Poly1305:
+        info = _SECRET_CONTEXT + purpose.encode()
+        return ChaCha20Poly1305(HKDF(SHA256(), KEY_BYTES, salt, info).derive(self.secret))
+
+
+class _BlockCipher:
+    """Seals and opens the blocks of one file."""
+
+    def __init__(self, key: SlotsKey, header: Header) -> None:
+        info = _FILE_CONTEXT + header.size_bytes.to_bytes(8, "big") + header.sha256
+        derived = HKDF(SHA256(), KEY_BYTES, header.salt, info).derive(key.secret)
+        self._cipher = ChaCha20Poly1305(derived)
+        self.count = count_blocks(header.size_bytes)
+
+    def seal(self, index: int, plain: bytes | memoryview) -> bytes:
+        return self._cipher.encrypt(_nonce(index), plain, self._bound(index))
+
+    def open(self, index: int, sealed: bytes) -> bytes:
+        """Raises `InvalidTag`."""
+        return self._cipher.decrypt(_nonce(index), sealed, self._bound(index))
+
+    def _bound(self, index: int) -> bytes:
+        return struct.pack(">QQ", index, self.count)
+
+
+def _nonce(index: int) -> bytes:
+    return index.to_bytes(12, "big")
+
+
+class FileEncryptor:
+    """Encrypts a file that comes in order, for whoever writes it.
+
+    Args:
+        key: the slots'.
+        size_bytes: of the file.
+        sha256: of the file, as its signed release has it.
+        salt: random unless a test says otherwise.
+    """
+
+    def __init__(
+        self, key: SlotsKey, size_bytes: int, sha256: bytes, salt: bytes | None = None
+    ) -> None:
+        self._header = Header(key.key_id, salt or os.urandom(SALT_BYTES), size_bytes, sha256)
+        self._cipher = _BlockCipher(key, self._header)
+        self._waiting = bytearray()
+        self._index = 0
+
+    @property
+    def header(self) -> bytes:
+        """What is written first."""
+        return self._header.as_bytes()
+
+    def add(self, data: bytes | memoryview) -> bytes:
+        """Take the next bytes of the file; give the blocks that are whole by now."""
+        self._waiting += data
+        sealed = []
+        with memoryview(self._waiting) as view:
+            whole = len(view) // BLOCK_BYTES
+            for number in range(whole):
+                block = view[number * BLOCK_BYTES : (number + 1) * BLOCK_BYTES]
+                sealed.append(self._cipher.seal(self._index, block))
+                self._index += 1
+                block.release()
+        del self._waiting[: whole * BLOCK_BYTES]
+        return b"".join(sealed)
+
+    def finish(self) -> bytes:
+        """Give the last block, where there is one that is not whole."""
+        if self._index == self._cipher.count:
+            return b""
+        sealed = self._cipher.seal(self._index, bytes(self._waiting))
+        self._index += 1
+        return sealed
+
+
+class EncryptedReader:
+    """What an encrypted file holds, read at any place; a few opened blocks are kept.
+
+    Args:
+        name: of the file, for errors.
+        read_at: gives its bytes as they lie on the disk.
+        key: the slots'.
+
+    Raises:
+        SlotDamaged: it is no encrypted file, or one by another key.
+    """
+
+    def __init__(self, name: str, read_at: ReadAt, key: SlotsKey) -> None:
+        header = Header.read(read_at(0, HEADER_BYTES))
+        if header is None:
+            raise SlotDamaged(f"{name}: expected an encrypted file, got another one")
+        if header.key_id != key.key_id:
+            raise SlotDamaged(
+                f"{name} is encrypted with the key {header.key_id.hex()}, this device has"
+                f" {key.key_id.hex()}"
+            )
+        self.header = header
+        self._name = name
+        self._read_at = read_at
+        self._cipher = _BlockCipher(key, header)
+        self._opened: OrderedDict[int, bytes] = OrderedDict()
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the plain file."""
+        return self.header.size_bytes
+
+    def expect(self, size_bytes: int, sha256: bytes) -> None:
+        """See that it is the file that a signed release names.
+
+        Args:
+            size_bytes: of the plain file.
+            sha256: of the plain file.
+
+        Raises:
+            SlotDamaged: it is another file, that was put in its place.
+        """
+        if (self.header.size_bytes, self.header.sha256) != (size_bytes, sha256):
+            raise SlotDamaged(
+                f"{self._name} is another file: expected {size_bytes} bytes with the digest"
+                f" {sha256.hex()[:16]}, got {self.size_bytes} with {self.header.sha256.hex()[:16]}"
+            )
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Give up to `size` bytes from `offset` of the plain file, fewer only at its end.
+
+        Raises:
+            SlotDamaged: a block is not what was written there.
+        """
+        end = min(offset + size, self.size_bytes)
+        if end <= offset:
+            if not self.size_bytes:
+                self._open(0)
+            return b""
+        first, last = offset // BLOCK_BYTES, (end - 1) // BLOCK_BYTES
+        opened = [self._open(index) for index in range(first, last + 1)]
+        start = offset - first * BLOCK_BYTES
+        if len(opened) == 1:
+            return opened[0][start : start + end - offset]
+        opened[0] = opened[0][start:]
+        opened[-1] = opened[-1][: end - last * BLOCK_BYTES]
+        return b"".join(opened)
+
+    def read_all(self) -> bytes:
+        """Give the whole plain file, which is in memory once and no more.
+
+        Raises:
+            SlotDamaged: a block is not what was written there.
+        """
+        whole = io.BytesIO()
+        for index in range(self._cipher.count):
+            whole.write(self._open_block(index))
+        return whole.getvalue()
+
+    def _open(self, index: int) -> bytes:
+        held = self._opened.get(index)
+        if held is not None:
+            self._opened.move_to_end(index)
+            return held
+        self._opened[index] = plain = self._open_block(index)
+        if len(self._opened) > _BLOCKS_KEPT:
+            self._opened.popitem(last=False)
+        return plain
+
+    def _open_block(self, index: int) -> bytes:
+        plain_bytes = min(BLOCK_BYTES, self.size_bytes - index * BLOCK_BYTES)
+        at = HEADER_BYTES + index * (BLOCK_BYTES + TAG_BYTES)
+        sealed = self._read_at(at, plain_bytes + TAG_BYTES)
+        try:
+            return self._cipher.open(index, sealed)
+        except InvalidTag as exc:
+            raise SlotDamaged(
+                f"{self._name}: block {index} of {self._cipher.count} is not what was written there"
+            ) from exc

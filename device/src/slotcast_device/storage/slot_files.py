@@ -1,0 +1,402 @@
+"""How files of releases lie on the disk: as they are, or encrypted with the slots' key.
+
+Slots, images that are decoded while they come, and the provisioned release are written and read
+through this, so that above it a file has the bytes that its release says, whichever way it lies.
+What is written is encrypted where the owner says so; what is read tells by its beginning what it
+is, so slots of before are read until they are replaced.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
+
+from slotcast_device.at_rest.file_format import HEADER_BYTES, Header, encrypted_size_bytes
+from slotcast_device.at_rest.slots_key import (
+    DESCRIPTION_MAX_BYTES,
+    FILE_NAME,
+    open_slots_key,
+    place_of,
+)
+from slotcast_device.storage.disk import storage_errors
+from slotcast_schemas.errors import SlotsKeyMissing, StorageFailed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slotcast_device.at_rest.encrypted_file import EncryptedReader, FileEncryptor, SlotsKey
+    from slotcast_device.at_rest.slots_key import KeyPlace
+    from slotcast_device.config import DeviceConfig
+    from slotcast_device.storage.disk import Disk, Image, RandomFile, Writer
+
+_COPY_BYTES: Final = 1024 * 1024
+"""The bytes that are read and written at once."""
+
+
+class HeldFile(Protocol):
+    """A file of a release, as the release or the record has it."""
+
+    @property
+    def path(self) -> str:
+        """Where it is in the slot."""
+
+    @property
+    def size_bytes(self) -> int:
+        """What it holds."""
+
+    @property
+    def sha256(self) -> bytes:
+        """Digest of what it holds."""
+
+
+class SlotsKeyring:
+    """The slots' key, had from its place when it is first needed.
+
+    Args:
+        place: where it is; None for a device whose slots are not encrypted.
+        encrypts: whether what is written from now on is encrypted.
+    """
+
+    def __init__(self, place: KeyPlace | None = None, *, encrypts: bool = False) -> None:
+        self._place = place
+        self.encrypts = encrypts and place is not None
+        self._key: SlotsKey | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, config: DeviceConfig) -> SlotsKeyring:
+        """Give that of a device."""
+        return cls(place_of(config), encrypts=config.encrypts_slots)
+
+    @property
+    def place(self) -> KeyPlace | None:
+        """Where the key is."""
+        return self._place
+
+    def key(self) -> SlotsKey:
+        """Give the key.
+
+        Raises:
+            SlotsKeyMissing: it cannot be had, or the configuration names none.
+        """
+        if self._place is None:
+            raise SlotsKeyMissing(
+                "there is an encrypted slot, and device.toml names no key for it: [at_rest]"
+                " (docs/encryption.md); or remove the slot, and it is fetched anew"
+            )
+        with self._lock:
+            if self._key is None:
+                self._key = open_slots_key(self._place)
+            return self._key
+
+
+def tell_place(disk: Disk, state_dir: Path, place: KeyPlace | None) -> None:
+    """Leave word for applications where the slots' key is; where there is none, leave none.
+
+    Args:
+        disk: the durable layer.
+        state_dir: where they look.
+        place: where the key is; no part of it is a secret.
+
+    Raises:
+        StorageFailed: it cannot be written.
+    """
+    path = state_dir / FILE_NAME
+    if place is None:
+        if disk.size_bytes(path) is not None:
+            disk.unlink(path)
+        return
+    data = msgspec.json.encode(place)
+    if disk.read(path, DESCRIPTION_MAX_BYTES) != data:
+        disk.make_dir(state_dir)
+        disk.write_atomic(path, data)
+
+
+class _EncryptingWriter:
+    """A new file that is encrypted as it is written."""
+
+    def __init__(self, writer: Writer, encryptor: FileEncryptor) -> None:
+        self._writer = writer
+        self._encryptor = encryptor
+        self._writer.write(encryptor.header)
+
+    def write(self, data: bytes | memoryview) -> None:
+        if sealed := self._encryptor.add(data):
+            self._writer.write(sealed)
+
+    def close_synced(self) -> None:
+        if sealed := self._encryptor.finish():
+            self._writer.write(sealed)
+        self._writer.close_synced()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _OpenedFile:
+    """An encrypted file, read as what it holds."""
+
+    def __init__(self, file: RandomFile, reader: EncryptedReader) -> None:
+        self._file = file
+        self._reader = reader
+
+    @property
+    def size_bytes(self) -> int:
+        return self._reader.size_bytes
+
+    def read_at(self, offset: int, size_bytes: int) -> bytes:
+        return self._reader.read_at(offset, size_bytes)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _OpenedImage:
+    """Files laid end to end, of which some are encrypted: what `Disk.open_image` gives of others.
+
+    Args:
+        parts: each file's image, and the size of what it holds.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Image | _OpenedFile, int]]) -> None:
+        self._parts = [part for part, _ in parts]
+        self._ends = list(accumulate(size for _, size in parts))
+
+    @property
+    def size_bytes(self) -> int:
+        """Sum of the files' sizes."""
+        return self._ends[-1] if self._ends else 0
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Give exactly `size` bytes from `offset`; see `Image`."""
+        if offset < 0 or size < 0 or offset + size > self.size_bytes:
+            raise ValueError(
+                f"expected a range inside {self.size_bytes} bytes, got {size} at {offset}"
+            )
+        index = bisect.bisect_right(self._ends, offset)
+        found: list[bytes] = []
+        while size > 0:
+            start = self._ends[index - 1] if index else 0
+            take = min(size, self._ends[index] - offset)
+            if take:
+                found.append(self._parts[index].read_at(offset - start, take))
+            offset, size, index = offset + take, size - take, index + 1
+        return found[0] if len(found) == 1 else b"".join(found)
+
+    def close(self) -> None:
+        """Release the files."""
+        for part in self._parts:
+            part.close()
+
+
+class SlotFiles:
+    """Files of releases on the disk, written and read as what they hold.
+
+    Args:
+        disk: the durable layer.
+        keyring: gives the slots' key; one that has none writes in the clear.
+    """
+
+    def __init__(self, disk: Disk, keyring: SlotsKeyring | None = None) -> None:
+        self._disk = disk
+        self.keyring = keyring or SlotsKeyring()
+
+    def create(self, path: Path, file: HeldFile) -> Writer:
+        """Begin a new file of a release in place of an old one.
+
+        Args:
+            path: where.
+            file: what will be written, as the release has it.
+
+        Raises:
+            SlotsKeyMissing: it is to be encrypted, and the key cannot be had.
+            StorageFailed: the disk does not take it.
+        """
+        if not self.keyring.encrypts:
+            return self._disk.create(path)
+        from slotcast_device.at_rest.encrypted_file import FileEncryptor  # brings cryptography
+
+        encryptor = FileEncryptor(self.keyring.key(), file.size_bytes, file.sha256)
+        return _EncryptingWriter(self._disk.create(path), encryptor)
+
+    def is_encrypted(self, path: Path, file: HeldFile) -> bool:
+        """Say whether a file lies encrypted: by its length, and by how it begins.
+
+        Args:
+            path: where it is.
+            file: what it is to hold.
+
+        Raises:
+            StorageFailed: it cannot be read.
+        """
+        if self._disk.size_bytes(path) != encrypted_size_bytes(file.size_bytes):
+            return False
+        with contextlib.closing(self._disk.open_read(path)) as opened:
+            return Header.read(opened.read_at(0, HEADER_BYTES)) is not None
+
+    def key_id(self, path: Path, file: HeldFile) -> bytes | None:
+        """Say by which key a file is encrypted; None of one in the clear, or of none.
+
+        Args:
+            path: where it is.
+            file: what it is to hold.
+
+        Raises:
+            StorageFailed: it cannot be read.
+        """
+        if not self.is_encrypted(path, file):
+            return None
+        with contextlib.closing(self._disk.open_read(path)) as opened:
+            header = Header.read(opened.read_at(0, HEADER_BYTES))
+        return None if header is None else header.key_id
+
+    def may_hold(self, path: Path, size_bytes: int) -> bool:
+        """Say whether a file is as long as one that holds so many bytes; it is not opened."""
+        return self._disk.size_bytes(path) in {size_bytes, encrypted_size_bytes(size_bytes)}
+
+    def open_read(self, path: Path, file: HeldFile) -> RandomFile | _OpenedFile:
+        """Open a file to be read as what it holds.
+
+        Args:
+            path: where it is.
+            file: what it is to hold.
+
+        Raises:
+            SlotDamaged: it was encrypted with another key, or is another file.
+            SlotsKeyMissing: it is encrypted, and the key cannot be had.
+            StorageFailed: it cannot be read.
+        """
+        if not self.is_encrypted(path, file):
+            return self._disk.open_read(path)
+        from slotcast_device.at_rest.encrypted_file import EncryptedReader
+
+        opened = self._disk.open_read(path)
+        try:
+            reader = EncryptedReader(str(path), opened.read_at, self.keyring.key())
+            reader.expect(file.size_bytes, file.sha256)
+            return _OpenedFile(opened, reader)
+        except BaseException:
+            opened.close()
+            raise
+
+    def open_image(self, files: Sequence[tuple[Path, HeldFile]]) -> Image:
+        """Open files laid end to end.
+
+        Args:
+            files: where each is, and what it is to hold.
+
+        Raises:
+            SlotDamaged: one is missing, unreadable, of another size, or another file.
+            SlotsKeyMissing: one is encrypted, and the key cannot be had.
+        """
+        if not any(self.is_encrypted(path, file) for path, file in files):
+            return self._disk.open_image([(path, file.size_bytes) for path, file in files])
+        with ExitStack() as stack:
+            parts: list[tuple[Image | _OpenedFile, int]] = []
+            for path, file in files:
+                part = self._open_part(path, file)
+                stack.callback(part.close)
+                parts.append((part, file.size_bytes))
+            stack.pop_all()
+        return _OpenedImage(parts)
+
+    def _open_part(self, path: Path, file: HeldFile) -> Image | _OpenedFile:
+        if self.is_encrypted(path, file):
+            opened = self.open_read(path, file)
+            if isinstance(opened, _OpenedFile):
+                return opened
+            opened.close()
+        return self._disk.open_image([(path, file.size_bytes)])
+
+    def encrypt_in_place(self, path: Path, file: HeldFile) -> bool:
+        """Encrypt a file that lies in the clear; the name changes from one to the other in a step.
+
+        A power cut leaves either, and what was written beside goes when the slot is emptied.
+
+        Args:
+            path: where it is.
+            file: what it holds, as the release has it.
+
+        Returns:
+            Whether there was anything to do.
+
+        Raises:
+            StorageFailed: the disk does not take it; the file is as it was.
+        """
+        if self.is_encrypted(path, file):
+            return False
+        temporary = path.with_name(f"{path.name}.encrypted")
+        source, writer = self._disk.open_read(path), self.create(temporary, file)
+        try:
+            for offset in range(0, file.size_bytes, _COPY_BYTES):
+                writer.write(source.read_at(offset, min(_COPY_BYTES, file.size_bytes - offset)))
+            writer.close_synced()
+        except StorageFailed:
+            with contextlib.suppress(StorageFailed):
+                self._disk.unlink(temporary)
+            raise
+        finally:
+            writer.close()
+            source.close()
+        self._disk.make_read_only(temporary)
+        self._disk.rename(temporary, path)
+        self._disk.sync_dir(path.parent)
+        return True
+
+    @contextlib.contextmanager
+    def in_memory(self, folder: Path, files: Sequence[HeldFile]) -> Iterator[Mapping[str, int]]:
+        """Have what files hold in memory for the length of a block, for a process without the key.
+
+        Args:
+            folder: where they are.
+            files: what they are to hold.
+
+        Yields:
+            For each path the number of an open file that is on no disk; nothing where all of them
+            lie in the clear, and are read where they are.
+
+        Raises:
+            SlotDamaged: a file is not what was written.
+            SlotsKeyMissing: the key cannot be had.
+            StorageFailed: this system has no files in memory.
+        """
+        if not any(self.is_encrypted(folder / file.path, file) for file in files):
+            yield {}
+            return
+        with ExitStack() as stack:
+            opened: dict[str, int] = {}
+            for file in files:
+                opened[file.path] = number = _memory_file()
+                stack.callback(os.close, number)
+                self._copy_to(folder / file.path, file, number)
+            yield opened
+
+    def _copy_to(self, path: Path, file: HeldFile, number: int) -> None:
+        with contextlib.closing(self.open_read(path, file)) as opened:
+            for offset in range(0, file.size_bytes, _COPY_BYTES):
+                data = opened.read_at(offset, min(_COPY_BYTES, file.size_bytes - offset))
+                with storage_errors(f"hold {path} in memory"):
+                    _write_all(number, data)
+
+
+def _memory_file() -> int:
+    if not hasattr(os, "memfd_create"):
+        raise StorageFailed(
+            "encrypted slots are probed from files in memory, which this system has not (Linux"
+            " has); take [at_rest] out of device.toml"
+        )
+    return os.memfd_create("slotcast-slot")
+
+
+def _write_all(number: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(number, view) :]

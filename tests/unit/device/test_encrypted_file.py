@@ -1,0 +1,260 @@
+"""Files of slots that lie encrypted: read at any place, and refused wherever they were changed."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slotcast_device.at_rest.encrypted_file import EncryptedReader, FileEncryptor, SlotsKey
+from slotcast_device.at_rest.file_format import (
+    BLOCK_BYTES,
+    HEADER_BYTES,
+    MAGIC,
+    TAG_BYTES,
+    encrypted_size_bytes,
+    is_protected,
+    read_header,
+)
+from slotcast_device.at_rest.slots_key import KeyPlace, TokenPlace, open_slots_key
+from slotcast_device.storage.os_disk import OsDisk
+from slotcast_device.storage.slot_files import SlotFiles
+from slotcast_schemas.errors import SlotDamaged, SlotsKeyMissing
+from slotcast_schemas.messages.release import File
+from tests.support.at_rest import KEY, key_file, slot_files
+
+PLAIN = random.Random(1).randbytes(3 * BLOCK_BYTES + 100)
+SEALED_BLOCK = BLOCK_BYTES + TAG_BYTES
+
+
+def encrypted(plain: bytes, key: SlotsKey = KEY, step: int = 50_000) -> bytes:
+    """Encrypt a file as a disk gets it."""
+    encryptor = FileEncryptor(key, len(plain), hashlib.sha256(plain).digest())
+    parts = [encryptor.header]
+    parts += [encryptor.add(plain[at : at + step]) for at in range(0, len(plain), step)]
+    return b"".join([*parts, encryptor.finish()])
+
+
+def reader(data: bytes, key: SlotsKey = KEY) -> EncryptedReader:
+    return EncryptedReader("m.onnx", lambda offset, size: data[offset : offset + size], key)
+
+
+def described(path: str, data: bytes) -> File:
+    return File(path=path, size_bytes=len(data), sha256=hashlib.sha256(data).digest())
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    size=st.sampled_from([0, 1, 100, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, len(PLAIN)]),
+    offset=st.integers(0, 4 * BLOCK_BYTES),
+    length=st.integers(0, 4 * BLOCK_BYTES),
+    step=st.sampled_from([1000, BLOCK_BYTES, 3 * BLOCK_BYTES]),
+)
+def test_any_range_of_it_is_that_of_the_plain_file(
+    size: int, offset: int, length: int, step: int
+) -> None:
+    plain = PLAIN[:size]
+    sealed = encrypted(plain, step=step)
+    assert len(sealed) == encrypted_size_bytes(size)
+    opened = reader(sealed)
+    assert opened.read_at(offset, length) == plain[offset : offset + length]
+    assert opened.read_all() == plain
+
+
+def test_the_same_file_is_never_the_same_twice_and_hardly_longer() -> None:
+    assert encrypted(PLAIN)[HEADER_BYTES:] != encrypted(PLAIN)[HEADER_BYTES:]
+    size = 20_000_000
+    assert encrypted_size_bytes(size) / size < 1.001
+
+
+def swapped(data: bytes) -> bytes:
+    first, second = HEADER_BYTES, HEADER_BYTES + SEALED_BLOCK
+    end = second + SEALED_BLOCK
+    return data[:first] + data[second:end] + data[first:second] + data[end:]
+
+
+def flipped(at: int) -> object:
+    def change(data: bytes) -> bytes:
+        changed = bytearray(data)
+        changed[at] ^= 1
+        return bytes(changed)
+
+    return change
+
+
+CHANGES = {
+    "two blocks swapped": swapped,
+    "a bit of a block": flipped(HEADER_BYTES + SEALED_BLOCK + 7),
+    "a bit of a tag": flipped(-1),
+    "the salt": flipped(20),
+    "the size": flipped(55),
+    "the digest": flipped(70),
+    "the last block cut off": lambda data: data[: HEADER_BYTES + 3 * SEALED_BLOCK],
+    "cut within a block": lambda data: data[: HEADER_BYTES + SEALED_BLOCK + 9],
+    "a block of another file": lambda data: (
+        data[:HEADER_BYTES]
+        + encrypted(PLAIN)[HEADER_BYTES : HEADER_BYTES + SEALED_BLOCK]
+        + data[HEADER_BYTES + SEALED_BLOCK :]
+    ),
+    "no header": lambda data: data[HEADER_BYTES:],
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_file_that_was_changed_does_not_open(change: str) -> None:
+    data = CHANGES[change](encrypted(PLAIN))  # type: ignore[operator]
+    with pytest.raises(SlotDamaged, match=r"m\.onnx"):
+        reader(data).read_all()
+
+
+def test_the_header_of_an_empty_file_is_proven_too() -> None:
+    assert reader(encrypted(b"")).read_at(0, 10) == b""
+    changed = bytearray(encrypted(b""))
+    changed[70] ^= 1
+    with pytest.raises(SlotDamaged, match="block 0 of 1"):
+        reader(bytes(changed)).read_at(0, 10)
+
+
+def test_another_key_is_named_and_opens_nothing() -> None:
+    other = SlotsKey(bytes(32))
+    with pytest.raises(SlotDamaged, match=f"the key {KEY.key_id.hex()}, this device has"):
+        reader(encrypted(PLAIN), other)
+    assert KEY.secret.hex() not in repr(KEY)
+    with pytest.raises(ValueError, match="32 bytes"):
+        SlotsKey(b"short")
+
+
+# --- on a disk ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> SlotFiles:
+    return slot_files(key_file(tmp_path / "slots.key"))
+
+
+def write(files: SlotFiles, path: Path, data: bytes) -> File:
+    file = described(path.name, data)
+    writer = files.create(path, file)
+    writer.write(data)
+    writer.close_synced()
+    return file
+
+
+def test_files_encrypted_and_in_the_clear_are_read_end_to_end_as_one(
+    files: SlotFiles, tmp_path: Path
+) -> None:
+    parts = [b"", PLAIN, b"in the clear", PLAIN[:10], b""]
+    given = []
+    for number, data in enumerate(parts):
+        path = tmp_path / str(number)
+        if data == b"in the clear":
+            path.write_bytes(data)
+            given.append((path, described(path.name, data)))
+        else:
+            given.append((path, write(files, path, data)))
+            assert data not in path.read_bytes() or not data
+    whole = b"".join(parts)
+    image = files.open_image(given)
+    assert image.size_bytes == len(whole)
+    for offset, size in [(0, len(whole)), (len(PLAIN) - 5, 25), (len(whole), 0), (3, 0)]:
+        assert image.read_at(offset, size) == whole[offset : offset + size]
+    with pytest.raises(ValueError, match="range inside"):
+        image.read_at(1, len(whole))
+    image.close()
+
+
+def test_a_file_put_in_anothers_place_is_refused(files: SlotFiles, tmp_path: Path) -> None:
+    first = write(files, tmp_path / "a", PLAIN)
+    write(files, tmp_path / "b", PLAIN[::-1])
+    (tmp_path / "b").replace(tmp_path / "a")
+    with pytest.raises(SlotDamaged, match="is another file"):
+        files.open_read(tmp_path / "a", first)
+
+
+def test_a_file_in_the_clear_may_begin_as_an_encrypted_one_does(
+    files: SlotFiles, tmp_path: Path
+) -> None:
+    data = encrypted(b"what a publisher chose")
+    path = tmp_path / "m"
+    path.write_bytes(data)
+    file = described("m", data)
+    assert not files.is_encrypted(path, file)
+    assert files.open_read(path, file).read_at(0, 8) == MAGIC
+    assert read_header(path, len(data)) is None
+
+
+def test_a_file_is_encrypted_in_place_once(files: SlotFiles, tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    path.write_bytes(PLAIN)
+    file = described("m", PLAIN)
+    assert files.encrypt_in_place(path, file)
+    assert not files.encrypt_in_place(path, file)
+    assert PLAIN[:64] not in path.read_bytes()
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith("m")] == ["m"]
+    assert files.open_read(path, file).read_at(0, len(PLAIN)) == PLAIN
+    assert path.stat().st_mode & 0o222 == 0
+
+
+def test_what_a_process_without_the_key_gets_is_in_memory_and_goes_with_the_block(
+    files: SlotFiles, tmp_path: Path
+) -> None:
+    file = write(files, tmp_path / "m", PLAIN)
+    with files.in_memory(tmp_path, [file]) as opened:
+        link = Path(f"/proc/self/fd/{opened['m']}")
+        assert "memfd:" in str(link.readlink())
+        assert link.read_bytes() == PLAIN
+    assert not link.exists()
+    (tmp_path / "m").write_bytes(PLAIN)
+    with files.in_memory(tmp_path, [file]) as opened:
+        assert not opened
+
+
+def test_without_a_key_an_encrypted_file_is_not_opened(files: SlotFiles, tmp_path: Path) -> None:
+    file = write(files, tmp_path / "m", PLAIN)
+    with pytest.raises(SlotsKeyMissing, match=r"device\.toml names no key"):
+        SlotFiles(OsDisk()).open_read(tmp_path / "m", file)
+
+
+# --- the key --------------------------------------------------------------------------------------
+
+
+def test_a_secret_opens_for_its_purpose_and_no_other() -> None:
+    sealed = KEY.protect("encryption.key", b"secret")
+    assert is_protected(sealed)
+    assert b"secret" not in sealed
+    assert KEY.open_secret("encryption.key", sealed) == b"secret"
+    with pytest.raises(SlotDamaged, match="changed"):
+        KEY.open_secret("content.key", sealed)
+    with pytest.raises(SlotDamaged, match="another key"):
+        SlotsKey(bytes(32)).open_secret("encryption.key", sealed)
+
+
+def test_the_keys_file_must_be_there_closed_and_of_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "slots.key"
+    place = KeyPlace(key_file=str(path))
+    with pytest.raises(SlotsKeyMissing, match="No such file"):
+        open_slots_key(place)
+    for secret in (b"", bytes(31), bytes(33)):
+        key_file(path, secret)
+        with pytest.raises(SlotsKeyMissing, match="32 bytes"):
+            open_slots_key(place)
+    key_file(path)
+    for mode in (0o604, 0o620, 0o644):
+        path.chmod(mode)
+        with pytest.raises(SlotsKeyMissing, match="open to others"):
+            open_slots_key(place)
+    path.chmod(0o440)  # the group's applications open slots too
+    assert open_slots_key(place) == KEY
+
+
+def test_a_token_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("pkcs11")
+    pin = key_file(tmp_path / "pin", b"0000")
+    token = TokenPlace(uri="hsm:2?label=gone", module="/no/library.so", pin_file=str(pin))
+    place = KeyPlace(key_file=str(key_file(tmp_path / "wrapped")), token=token)
+    with pytest.raises(SlotsKeyMissing, match="hsm:2"):
+        open_slots_key(place)
