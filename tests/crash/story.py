@@ -29,6 +29,7 @@ class Story:
     """One traced run.
 
     Attributes:
+        state_dir: where the device keeps its state.
         before: a copy of the state directory as it was, elsewhere.
         ops: what the process did to it.
         releases: what was signed, by digest.
@@ -36,15 +37,11 @@ class Story:
     """
 
     device: Device
+    state_dir: Path
     before: Path
     ops: list[trace.Op]
     releases: dict[bytes, Release]
     version: str
-
-    @property
-    def state_dir(self) -> Path:
-        """Where the device keeps its state."""
-        return self.device.config.state_dir
 
     def states(self, *, every: int = 1) -> Iterator[State]:
         """Give what cuts leave."""
@@ -172,4 +169,4 @@ def _traced(
     for version in ("1", "2", "3"):
         signed = made.repo.store.folder(MODEL, version).signed_bytes()
         releases[hashlib.sha256(signed).digest()] = wire.decode(signed, Release)
-    return Story(device, before, ops, releases, version)
+    return Story(device, state_dir, before, ops, releases, version)
