@@ -32,7 +32,7 @@ from tests.support import models
 from tests.support.signing_devices import enrol, hearing_fleet
 from tests.support.softhsm import MODULE, PIN, URI, needs_softhsm, token_with_key
 
-pytestmark = needs_softhsm
+pytestmark = [needs_softhsm, pytest.mark.usefixtures("quick_probes")]
 
 OTHER_PEM = (
     ec.generate_private_key(ec.SECP256R1())

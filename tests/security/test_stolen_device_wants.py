@@ -38,7 +38,11 @@ from tests.support.fleet import CHUNK_BYTES, Publisher, model_bytes
 from tests.support.serving import Served, serving
 from tests.support.waiting import WAIT_S, wait_until
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.timeout(300),
+    pytest.mark.usefixtures("quick_probes"),
+]
 
 MODEL_BYTES: Final = 200_000
 OLD_TOPIC: Final = "pattern write slotcast/v1/payloads/+/want"
