@@ -46,7 +46,7 @@ _IS_ON_TRIAL: Final[ColumnClause[bool]] = literal_column(f"device_models.state =
 """As a text: a parameter is another one where PostgreSQL groups by it."""
 
 
-class Standing(NamedTuple):
+class ModelStanding(NamedTuple):
     """Where a model of a device stands, as far as it is counted: the key of `model_counts`.
 
     Attributes:
@@ -67,7 +67,7 @@ class Standing(NamedTuple):
     online: bool
 
 
-def standing_of(status: ModelStatus, *, online: bool) -> Standing:
+def standing_of(status: ModelStatus, *, online: bool) -> ModelStanding:
     """Say where a model stands.
 
     Args:
@@ -75,7 +75,7 @@ def standing_of(status: ModelStatus, *, online: bool) -> Standing:
         online: whether the device is.
     """
     active, target = status.active, status.target
-    return Standing(
+    return ModelStanding(
         status.model,
         0 if active is None else active.sequence,
         "" if active is None else active.version,
@@ -94,7 +94,9 @@ class CountChanges:
     of_models: Counter[tuple[Any, ...]] = field(default_factory=Counter)
     of_tags: Counter[tuple[Any, ...]] = field(default_factory=Counter)
 
-    def note(self, standings: Collection[Standing], tags: Mapping[str, str], number: int) -> None:
+    def note(
+        self, standings: Collection[ModelStanding], tags: Mapping[str, str], number: int
+    ) -> None:
         """Note that a device stands there now, or does so no more.
 
         Args:

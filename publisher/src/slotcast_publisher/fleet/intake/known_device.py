@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from slotcast_publisher.fleet.database.kept_counts import Standing
+from slotcast_publisher.fleet.database.kept_counts import ModelStanding
 from slotcast_schemas.messages.status import ModelStatus
 from slotcast_schemas.states import State
 
@@ -94,7 +94,7 @@ class DeviceRecord:
     twins_why: str = ""
     began_anew_s: float | None = None
     models: dict[str, Step] = field(default_factory=dict)
-    counted: set[Standing] = field(default_factory=set)
+    counted: set[ModelStanding] = field(default_factory=set)
     tags: str = ""
     key_id: str = ""
     signed: str = ""

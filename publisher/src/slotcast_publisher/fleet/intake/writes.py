@@ -26,7 +26,7 @@ from sqlalchemy import (
 from slotcast_publisher.fleet.database.figures_blob import pack_summary
 from slotcast_publisher.fleet.database.kept_counts import (
     CountChanges,
-    Standing,
+    ModelStanding,
     standing_of,
     write_changes,
 )
@@ -144,7 +144,7 @@ def read_records(
         record = records[device]
         record.models[model] = (state, reason, runs, wanted_, deployment)
         standing = (model, runs, version, state, reason, deployment, group, record.online)
-        record.counted.add(Standing(*standing))
+        record.counted.add(ModelStanding(*standing))
     return records
 
 
