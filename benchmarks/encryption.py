@@ -3,7 +3,8 @@
 The same model is released in the clear and encrypted, each at a Mosquitto of its own, and new
 devices fetch them by turns, so that whatever else the machine does weighs on both alike. Processor
 time is that of the device's process and of the probe's, all of it; opening chunks is measured by
-itself, too, beside what a device does with the same bytes anyway: hash, decode, hash.
+itself, too, beside what a device does with the same bytes anyway: hash, decode, hash. What slots
+that are encrypted at rest cost is in `encryption_at_rest`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+from benchmarks.encryption_at_rest import AtRestWorld
+from benchmarks.encryption_at_rest import measure as measure_at_rest
 from benchmarks.report import CannotRun, Figure, Options
 from benchmarks.transfer_world import MODEL, Run, World, command, generated_model, run_json
 from slotcast_device.storage.encryption_key import KEY_FILE
@@ -78,13 +81,15 @@ def run(options: Options) -> list[Figure]:
     model = generated_model(options.work / "model.onnx", size_bytes, options.seed)
     try:
         with ExitStack() as stack:
-            brokers = [stack.enter_context(mosquitto("development")) for _ in range(2)]
+            brokers = [stack.enter_context(mosquitto("development")) for _ in range(3)]
             clear = World(_in_folder(options, "clear"), brokers[0])
             sealed = EncryptedWorld(_in_folder(options, "sealed"), brokers[1])
             sealed.enrol()
-            for world in (clear, sealed):
+            resting = AtRestWorld(_in_folder(options, "at-rest"), brokers[2])
+            for world in (clear, sealed, resting):
                 world.publish("1.0", model)
-            return _bytes(clear, sealed) + _processor(clear, sealed) + _opening(model, options)
+            figures = _bytes(clear, sealed) + _processor(clear, sealed) + _opening(model, options)
+            return figures + measure_at_rest(resting)
     except BrokerUnavailable as exc:
         raise CannotRun(str(exc)) from exc
 
