@@ -153,25 +153,29 @@ class FileEncryptor:
 
     def add(self, data: bytes | memoryview) -> bytes:
         """Take the next bytes of the file; give the blocks that are whole by now."""
-        self._waiting += data
-        sealed = []
-        with memoryview(self._waiting) as view:
-            whole = len(view) // BLOCK_BYTES
-            for number in range(whole):
-                block = view[number * BLOCK_BYTES : (number + 1) * BLOCK_BYTES]
-                sealed.append(self._cipher.seal(self._index, block))
-                self._index += 1
-                block.release()
-        del self._waiting[: whole * BLOCK_BYTES]
+        with memoryview(data) as given:
+            missing = BLOCK_BYTES - len(self._waiting) if self._waiting else 0
+            self._waiting += given[:missing]
+            sealed = []
+            if self._waiting:
+                if len(self._waiting) < BLOCK_BYTES:
+                    return b""
+                sealed.append(self._seal(bytes(self._waiting)))
+            whole_end = missing + (len(given) - missing) // BLOCK_BYTES * BLOCK_BYTES
+            starts = range(missing, whole_end, BLOCK_BYTES)
+            sealed += [self._seal(given[start : start + BLOCK_BYTES]) for start in starts]
+            self._waiting = bytearray(given[whole_end:])
         return b"".join(sealed)
+
+    def _seal(self, block: bytes | memoryview) -> bytes:
+        self._index += 1
+        return self._cipher.seal(self._index - 1, block)
 
     def finish(self) -> bytes:
         """Give the last block, where there is one that is not whole."""
         if self._index == self._cipher.count:
             return b""
-        sealed = self._cipher.seal(self._index, bytes(self._waiting))
-        self._index += 1
-        return sealed
+        return self._seal(bytes(self._waiting))
 
 
 class EncryptedReader:

@@ -19,7 +19,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
-from slotcast_device.at_rest.file_format import HEADER_BYTES, Header, encrypted_size_bytes
+from slotcast_device.at_rest.file_format import (
+    BLOCK_BYTES,
+    HEADER_BYTES,
+    Header,
+    encrypted_size_bytes,
+)
 from slotcast_device.at_rest.slots_key import (
     DESCRIPTION_MAX_BYTES,
     FILE_NAME,
@@ -37,8 +42,8 @@ if TYPE_CHECKING:
     from slotcast_device.config import DeviceConfig
     from slotcast_device.storage.disk import Disk, Image, RandomFile, Writer
 
-_COPY_BYTES: Final = 1024 * 1024
-"""The bytes that are read and written at once."""
+_COPY_BYTES: Final = BLOCK_BYTES
+"""The bytes that are read and written at once: a block, which then is not put together anew."""
 
 
 class HeldFile(Protocol):
@@ -237,10 +242,7 @@ class SlotFiles:
         Raises:
             StorageFailed: it cannot be read.
         """
-        if self._disk.size_bytes(path) != encrypted_size_bytes(file.size_bytes):
-            return False
-        with contextlib.closing(self._disk.open_read(path)) as opened:
-            return Header.read(opened.read_at(0, HEADER_BYTES)) is not None
+        return self.key_id(path, file) is not None
 
     def key_id(self, path: Path, file: HeldFile) -> bytes | None:
         """Say by which key a file is encrypted; None of one in the clear, or of none.
@@ -252,7 +254,7 @@ class SlotFiles:
         Raises:
             StorageFailed: it cannot be read.
         """
-        if not self.is_encrypted(path, file):
+        if self._disk.size_bytes(path) != encrypted_size_bytes(file.size_bytes):
             return None
         with contextlib.closing(self._disk.open_read(path)) as opened:
             header = Header.read(opened.read_at(0, HEADER_BYTES))
