@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import random
+import struct
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -69,6 +73,25 @@ def test_the_same_file_is_never_the_same_twice_and_hardly_longer() -> None:
     assert encrypted(PLAIN)[HEADER_BYTES:] != encrypted(PLAIN)[HEADER_BYTES:]
     size = 20_000_000
     assert encrypted_size_bytes(size) / size < 1.001
+
+
+def test_it_is_laid_out_as_the_document_says() -> None:
+    """Opened by docs/encryption.md alone: another program can, for as long as there are files."""
+    data = encrypted(PLAIN)
+    magic, key_id, salt = data[:8], data[8:16], data[16:48]
+    size, digest = data[48:56], data[56:88]
+    assert magic == bytes.fromhex("8953437265737431")
+    assert key_id == HKDFExpand(SHA256(), 8, b"slotcast slots key id 1").derive(KEY.secret)
+    assert int.from_bytes(size, "big") == len(PLAIN)
+    assert digest == hashlib.sha256(PLAIN).digest()
+    info = b"slotcast slot file 1" + size + digest
+    cipher = ChaCha20Poly1305(HKDF(SHA256(), 32, salt, info).derive(KEY.secret))
+    blocks = [data[at : at + 65_552] for at in range(88, len(data), 65_552)]
+    opened = [
+        cipher.decrypt(number.to_bytes(12, "big"), block, struct.pack(">QQ", number, len(blocks)))
+        for number, block in enumerate(blocks)
+    ]
+    assert b"".join(opened) == PLAIN
 
 
 def swapped(data: bytes) -> bytes:
