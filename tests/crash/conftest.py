@@ -1,5 +1,5 @@
 """Fixtures of the crash tests."""
 
-from tests.support.fleet_fixtures import catalogue, observer, publisher, short_looks
+from tests.support.fleet_fixtures import catalogue, observer, publisher
 
-__all__ = ["catalogue", "observer", "publisher", "short_looks"]
+__all__ = ["catalogue", "observer", "publisher"]

@@ -7,6 +7,7 @@ machine does in between).
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import random
 import re
@@ -32,7 +33,7 @@ from tests.support import models
 from tests.support.application import key_of
 from tests.support.brokers import Broker
 from tests.support.fleet import Device, Observer, Publisher, answers
-from tests.support.fleet_fixtures import new_prefix
+from tests.support.fleet_fixtures import SHORT_LOOKS, new_prefix
 from tests.support.quick import QuickProcess
 from tests.support.unchecked import release_unchecked
 from tests.support.waiting import WAIT_S, wait_until
@@ -294,13 +295,12 @@ def _is_on_trial(stand: Stand, restarts: int) -> bool:
     return stand.is_in(State.TRIAL) and update is not None and update.restarts == restarts
 
 
-@pytest.mark.usefixtures("short_looks")
 def test_an_application_that_keeps_dying_on_trial_has_the_release_rolled_back(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("slotcast_device.application.liveness.GONE_AFTER_S", 1.0)
     # Each look is told: what the agent has seen is known here by its status alone.
-    monkeypatch.setattr("slotcast_device.core.switch_and_commit.NOTE_FIRST_S", 0.1)
+    stand.device.waits = dataclasses.replace(SHORT_LOOKS, note_first_s=0.1)
     stand.offer(Trial(duration_s=3600.0, min_requests=1, max_restarts=2, max_latency_ratio=None))
     with stand.device.running():
         of_dead = 0

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.support.fleet_fixtures import catalogue, observer, publisher, short_looks
+from tests.support.fleet_fixtures import catalogue, observer, publisher
 from tests.support.installing import archive, stand
 
-__all__ = ["archive", "catalogue", "observer", "publisher", "short_looks", "stand"]
+__all__ = ["archive", "catalogue", "observer", "publisher", "stand"]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from slotcast_device.core.transfer import transfer as tx
+from slotcast_device.core.waits import Waits
 from slotcast_device.exit_codes import STORAGE
 from slotcast_publisher.notice import OfferWanted
 from slotcast_publisher.repository import Repository
@@ -191,9 +191,8 @@ def test_a_chunk_that_the_broker_holds_with_a_flipped_bit_is_reported_and_never_
     device: Device,
     observer: Observer,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tx, "FIRST_WAIT_S", 0.2)
+    device.waits = Waits(first_wait_s=0.2)
     publisher.publish("clf", "2")
     folder = publisher.repo.store.folder("clf", "2")
     (record,) = folder.payloads()

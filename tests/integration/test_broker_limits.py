@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from slotcast_device.core.transfer import transfer as tx
+from slotcast_device.core.waits import Waits
 from slotcast_device.exit_codes import ENDED_OTHERWISE, OK
-from slotcast_device.link import link as link_module
 from slotcast_device.storage.broker_book import BrokerBook
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_publisher.settings import Settings
@@ -30,9 +29,9 @@ pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(autouse=True)
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_waits(publisher: Publisher) -> None:
     """Ask again soon for what does not come: these brokers let much of it not come."""
-    monkeypatch.setattr(tx, "FIRST_WAIT_S", 0.5)
+    publisher.waits = Waits(first_wait_s=0.5)
 
 
 @contextmanager
@@ -219,9 +218,9 @@ def test_a_device_whose_keep_alive_fails_is_offline(
 
 
 def test_a_goodbye_that_is_not_confirmed_leaves_it_to_the_last_will(
-    publisher: Publisher, broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, broker: Broker, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(link_module, "GOODBYE_WAIT_S", 0.0)
+    publisher.waits = Waits(goodbye_s=0.0)
     device = publisher.provision("cam-1", tmp_path / "cam-1")
     with Observer(broker.url, publisher.topics, "cam-1") as observer:
         with device.running():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from slotcast_device.core.transfer import transfer as tx
+from slotcast_device.core.waits import Waits
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.messages.offer import Payload
 from slotcast_schemas.states import State
@@ -24,14 +24,15 @@ from tests.support.serving import serving
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
+SHORT = Waits(first_wait_s=0.5)
 MODERATE = 4e6
 """Bits per second at which the 1 MB update takes long enough to be disturbed in its middle."""
 
 
 @pytest.fixture
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_waits(publisher: Publisher) -> None:
     """Ask again soon for what was lost: these tests lose on purpose."""
-    monkeypatch.setattr(tx, "FIRST_WAIT_S", 0.5)
+    publisher.waits = SHORT
 
 
 @pytest.fixture(scope="module")
@@ -191,10 +192,10 @@ def test_a_broker_restarted_with_its_data_costs_a_pause_and_nothing_else(
         assert proxy.counters.up_packets["PUBLISH"] < 20  # no want was needed
 
 
-@pytest.mark.usefixtures("short_waits")
 def test_a_broker_killed_with_all_that_it_kept_is_filled_again_by_serve(
     mortal: Publisher, mortal_broker: Broker, tmp_path: Path
 ) -> None:
+    mortal.waits = SHORT
     with (
         serving(mortal.path) as served,
         Proxy(target(mortal_broker), Plan(down_bits_per_s=MODERATE)) as proxy,

@@ -22,14 +22,13 @@ from tests.support import models
 from tests.support.application import Application, key_of
 from tests.support.brokers import Broker
 from tests.support.fleet import Device, Observer, Publisher
-from tests.support.fleet_fixtures import new_prefix
+from tests.support.fleet_fixtures import SHORT_LOOKS, new_prefix
 from tests.support.proxy import Proxy
 from tests.support.unchecked import STAND_IN, release_unchecked
 
 pytestmark = [
     pytest.mark.broker,
     pytest.mark.timeout(300),
-    pytest.mark.usefixtures("short_looks"),
 ]
 
 EVERY_SECOND = "\n[metrics]\ninterval_s = 1\n"
@@ -43,6 +42,7 @@ SHORT = Trial(duration_s=0.3, min_requests=150, max_latency_ratio=None)
 def made(broker: Broker, folder: Path, first: bytes) -> Publisher:
     """A repository with v1 published."""
     publisher = Publisher.make(folder, broker.url, prefix=new_prefix())
+    publisher.waits = SHORT_LOOKS
     release_unchecked(publisher, "1", first, taken_for=first)
     publisher.publish("clf", "1")
     return publisher

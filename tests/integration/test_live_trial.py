@@ -23,14 +23,13 @@ from tests.support import models
 from tests.support.application import Application, Floats, key_of
 from tests.support.brokers import Broker
 from tests.support.fleet import Device, Observer, Publisher
-from tests.support.fleet_fixtures import new_prefix
+from tests.support.fleet_fixtures import SHORT_LOOKS, new_prefix
 from tests.support.unchecked import STAND_IN, release_unchecked
 from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.broker,
     pytest.mark.timeout(300),
-    pytest.mark.usefixtures("short_looks"),
 ]
 
 LONG = Trial(duration_s=600.0, min_requests=1, max_latency_ratio=None)
@@ -90,6 +89,7 @@ class Bench(NamedTuple):
 def bench(broker: Broker, tmp_path: Path) -> Iterator[Bench]:
     """Everything at work, v1 committed."""
     publisher = Publisher.make(tmp_path / "repo", broker.url, prefix=new_prefix())
+    publisher.waits = SHORT_LOOKS
     release_unchecked(publisher, "1", STAND_IN)
     publisher.publish("clf", "1")
     device = publisher.provision("cam-1", tmp_path / "cam-1")

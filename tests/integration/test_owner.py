@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from slotcast_device.core.waits import Waits
 from slotcast_device.exit_codes import OK
 from slotcast_schemas.states import State
 from tests.support import models
@@ -21,16 +22,11 @@ pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 NEXT = models.classifier(1, drift=1e-5)
 
 
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask the owner again soon."""
-    monkeypatch.setattr("slotcast_device.owner.owner.ASK_AGAIN_S", 0.1)
-
-
 @pytest.fixture
 def publisher(broker: Broker, tmp_path: Path) -> Publisher:
     """A repository with v1 published, and v2 ready."""
     publisher = Publisher.make(tmp_path / "repo", broker.url, prefix=new_prefix())
+    publisher.waits = Waits(owner_again_s=0.1)
     release_unchecked(publisher, "1", STAND_IN)
     release_unchecked(publisher, "2", NEXT, max_latency_ratio=None)
     publisher.publish("clf", "1")

@@ -21,7 +21,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from slotcast_device.core.transfer import transfer as tx
+from slotcast_device.core.waits import Waits
 from slotcast_publisher import settings as settings_file
 from slotcast_publisher.notice import OfferWanted
 from slotcast_publisher.serve.wants import WantBounds
@@ -334,10 +334,9 @@ def test_a_broker_that_keeps_nothing_is_served_whole(
     catalogue: Publisher,
     forgetful: Broker,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tx, "FIRST_WAIT_S", 0.5)  # until it learns how this broker is
     publisher = catalogue.copy(tmp_path / "repo", forgetful.url, prefix="forgetful")
+    publisher.waits = Waits(first_wait_s=0.5)  # until a device learns how this broker is
     with pytest.raises(BrokerRefused, match="slotcast serve"):
         publisher.publish("clf", "1")  # what is signed is left to `serve`
     devices = [publisher.provision(f"cam-{n}", tmp_path / f"cam-{n}") for n in (1, 2)]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from slotcast_device.core.waits import Waits
 from slotcast_device.exit_codes import ENDED_OTHERWISE, NO_BROKER, OK, USAGE
 from slotcast_publisher.notice import OfferWanted
 from slotcast_publisher.release.payloads import FullBuilder
@@ -95,9 +96,9 @@ def test_the_status_is_kept_at_the_broker_for_who_comes_later(
 
 
 def test_progress_is_published_while_chunks_come(
-    publisher: Publisher, broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, broker: Broker, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("slotcast_device.core.collecting.PROGRESS_EVERY_S", 0.05)
+    publisher.waits = Waits(progress_every_s=0.05)
     publisher.publish("clf", "1")
     with (
         Proxy((broker.host, broker.port), Plan(down_bits_per_s=8e6)) as proxy,

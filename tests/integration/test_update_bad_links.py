@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slotcast_device.core.transfer import transfer as tx
+from slotcast_device.core.waits import Waits
 from slotcast_schemas.limits import BLOCK_CHUNKS
 from slotcast_schemas.states import State
 from tests.support.brokers import Broker, free_ports
@@ -25,9 +25,9 @@ def device(publisher: Publisher, tmp_path: Path) -> Device:
 
 
 @pytest.fixture
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_waits(publisher: Publisher) -> None:
     """Ask again soon for what was lost: these tests lose on purpose."""
-    monkeypatch.setattr(tx, "FIRST_WAIT_S", 0.2)
+    publisher.waits = Waits(first_wait_s=0.2)
 
 
 def test_an_update_over_a_link_that_is_cut_again_and_again_fetches_hardly_more(

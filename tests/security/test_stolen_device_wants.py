@@ -21,7 +21,8 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from slotcast_device.core.transfer import transfer as tx
+from slotcast_device.core.transfer.transfer import Transfer
+from slotcast_device.core.waits import Waits
 from slotcast_publisher import settings as settings_file
 from slotcast_publisher.serve.wants import WantBounds
 from slotcast_publisher.serve_settings import ServeSettings
@@ -176,9 +177,9 @@ def without_end(work: Callable[[int], None]) -> Iterator[None]:
 
 
 def test_a_thief_starves_no_honest_device_and_costs_no_more_than_its_budget(
-    publisher: Publisher, guarded: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, guarded: Broker, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(tx, "FIRST_WAIT_S", 0.5)  # until it learns that chunks come for wants
+    publisher.waits = Waits(first_wait_s=0.5)  # until it learns that chunks come for wants
     payload = payload_of(publisher)
     topics, all_of_it = publisher.topics, payload.size_bytes
     honest = publisher.provision("honest", tmp_path / "honest", guarded.url)
@@ -263,13 +264,13 @@ def test_a_device_of_before_and_a_newer_one_are_served_by_the_same_service(
         assert claimed(served) == 0
         forget(publisher, guarded)
         with monkeypatch.context() as patch:
-            patch.setattr(tx.Transfer, "__post_init__", _as_before(tx.Transfer.__post_init__))
+            patch.setattr(Transfer, "__post_init__", _as_before(Transfer.__post_init__))
             assert before.run_once().state is State.COMMITTED
         assert claimed(served) > 0
 
 
-def _as_before(made: Callable[[tx.Transfer], None]) -> Callable[[tx.Transfer], None]:
-    def make(transfer: tx.Transfer) -> None:
+def _as_before(made: Callable[[Transfer], None]) -> Callable[[Transfer], None]:
+    def make(transfer: Transfer) -> None:
         transfer.asks_by_name = False
         made(transfer)
 

@@ -188,7 +188,8 @@ BREAKS: Final = (
     Break(
         "silent drops: nothing is asked for again",
         "core/transfer/transfer.py",
-        "        self.deadline_s = now_s + FIRST_WAIT_S + slack_s + self._backoff.next_s()\n",
+        "        self.deadline_s = now_s + self.waits.first_wait_s + slack_s"
+        " + self._backoff.next_s()\n",
         "        self.deadline_s = None\n",
     ),
     Break(

@@ -32,6 +32,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from slotcast_device.agent import Agent
 from slotcast_device.config import DeviceConfig
+from slotcast_device.core.waits import Waits
 from slotcast_schemas import limits
 from slotcast_schemas.states import State
 from tests.support import models
@@ -44,11 +45,10 @@ BUDGET_BYTES: Final = limits.MIB
 QUICK: Final[Mapping[str, float]] = {
     "slotcast_device.core.broker_budget.USELESS_MAX_BYTES": BUDGET_BYTES,
     "slotcast_device.core.broker_budget.FRESH_BYTES": 64 * limits.KIB,
-    "slotcast_device.link.packet_flow.PART_MAX_S": 1.0,
-    "slotcast_device.core.transfer.transfer.PATIENCE_S": 3.0,
-    "slotcast_device.core.collecting.PATIENCE_S": 3.0,
 }
-"""The constants that are others in an attacked device, by full name: it has less patience."""
+"""The constants that are others in an attacked device, by full name."""
+IMPATIENT: Final = Waits(patience_s=3.0, part_max_s=1.0)
+"""It has less patience, too."""
 MEMORY_MAX_BYTES: Final = 24 * limits.MIB
 """What an attack may cost above the start; a device that meets no attacker has some 10 MiB."""
 RECEIVED_MAX_BYTES: Final = 3 * limits.MIB
@@ -232,7 +232,7 @@ def _run(config: str, told: str, seed: int, constants: Mapping[str, float]) -> N
     reasons = _Reasons()
     logging.getLogger("slotcast.device").addHandler(reasons)
     start_bytes = _reset_peak()
-    agent = Agent(DeviceConfig(Path(config)), random.Random(seed))
+    agent = Agent(DeviceConfig(Path(config)), random.Random(seed), waits=IMPATIENT)
     end_s = time.monotonic() + 2 * WAIT_S
     connection = agent.shell.connection
 

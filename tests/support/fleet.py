@@ -39,6 +39,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from slotcast_device.agent import Agent
 from slotcast_device.config import DeviceConfig
+from slotcast_device.core.waits import USUAL, Waits
 from slotcast_device.storage.disk import Disk
 from slotcast_device.storage.lock import locked
 from slotcast_publisher import provision as provisioning
@@ -66,7 +67,13 @@ _FAST: Final = "\n[timing]\nreconnect_first_s = 0.02\nreconnect_cap_s = 0.2\nkee
 
 
 class Publisher:
-    """A repository and the brokers that it pushes to; everything is a call of the real thing."""
+    """A repository and the brokers that it pushes to; everything is a call of the real thing.
+
+    Attributes:
+        waits: those of the devices that it provisions from now on.
+    """
+
+    waits: Waits = USUAL
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -161,7 +168,7 @@ class Publisher:
         )
         with (out / "device.toml").open("a") as file:
             file.write(_FAST + extra)
-        return Device(out / "device.toml")
+        return Device(out / "device.toml", self.waits)
 
 
 def _brokers(given: Sequence[str | settings_file.Broker]) -> tuple[settings_file.Broker, ...]:
@@ -171,8 +178,9 @@ def _brokers(given: Sequence[str | settings_file.Broker]) -> tuple[settings_file
 class Device:
     """A provisioned device: its configuration, its folder, and ways to run it."""
 
-    def __init__(self, config: Path) -> None:
+    def __init__(self, config: Path, waits: Waits = USUAL) -> None:
         self.config_path = config
+        self.waits = waits
 
     @property
     def config(self) -> DeviceConfig:
@@ -201,7 +209,7 @@ class Device:
     @contextlib.contextmanager
     def running(self, disk: Disk | None = None, seed: int = 1) -> Iterator[Agent]:
         """Run the device in a thread for the length of the block; what it raises is raised."""
-        agent = Agent(self.config, random.Random(seed), disk)
+        agent = Agent(self.config, random.Random(seed), disk, waits=self.waits)
         thread, failures = _in_thread(agent.run)
         try:
             yield agent
@@ -215,7 +223,7 @@ class Device:
 
     def run_once(self, disk: Disk | None = None, seed: int = 1) -> ModelStatus:
         """Run in this thread until the present notice of the first model is settled."""
-        agent = Agent(self.config, random.Random(seed), disk)
+        agent = Agent(self.config, random.Random(seed), disk, waits=self.waits)
         with locked(self.config.state_dir):
             agent.run(lambda a: all(c.is_settled or c.is_unreadable for c in a.cores))
         return agent.cores[0].status()

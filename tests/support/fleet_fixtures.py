@@ -5,14 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pytest
 
+from slotcast_device.core.waits import Waits
 from tests.support.brokers import Broker
 from tests.support.fleet import Device, Observer, Publisher, answers, model_bytes
 from tests.support.proxy import Proxy
 
+SHORT_LOOKS: Final = Waits(watch_every_s=0.2, watch_again_s=0.1)
+"""A trial is looked at often."""
 _NUMBERS = itertools.count()
 
 
@@ -36,13 +40,6 @@ def observer(publisher: Publisher, broker: Broker) -> Iterator[Observer]:
     """Reads the topics of the device `cam-1` at the broker."""
     with Observer(broker.url, publisher.topics, "cam-1") as running:
         yield running
-
-
-@pytest.fixture
-def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Agents of this process look at a trial often."""
-    monkeypatch.setattr("slotcast_device.core.switch_and_commit.WATCH_EVERY_S", 0.2)
-    monkeypatch.setattr("slotcast_device.core.switch_and_commit.WATCH_AGAIN_S", 0.1)
 
 
 def new_prefix() -> str:

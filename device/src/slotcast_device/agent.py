@@ -16,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
+from slotcast_device.core.waits import USUAL, Waits
 from slotcast_device.shell import TICK_S, DeviceShell
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.systemd import Supervisor
@@ -39,6 +40,7 @@ class Agent:
         rng: jitter; seeded in tests.
         disk: where state is kept; a test may give one that fails.
         is_offline: connect to no broker; for requests from the command line.
+        waits: how long to wait where nothing is configured.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Agent:
         disk: Disk | None = None,
         *,
         is_offline: bool = False,
+        waits: Waits = USUAL,
     ) -> None:
         self._stopping = threading.Event()
         self._wake_receiver, self._wake_sender = socket.socketpair()
@@ -60,6 +63,7 @@ class Agent:
             self._pool,
             self._wake,
             is_offline=is_offline,
+            waits=waits,
         )
 
     # --- from outside ---------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from slotcast_device.core.plan import Facts
 from slotcast_device.core.recovery import Findings
 from slotcast_device.core.state import SLOT_NAMES
 from slotcast_device.core.transfer import transfer_actions
+from slotcast_device.core.waits import USUAL, Waits
 from slotcast_device.owner.owner import Owner
 from slotcast_device.runtime.importing import runnable_formats, runtime_version
 from slotcast_device.runtime.undo_speed import undo_bytes_per_s
@@ -85,6 +86,7 @@ class ModelJobs:
         decodes_ahead: decode a payload while it still comes, in one more thread.
         prober: tries a model; in a child process, unless a simulation says otherwise.
         keyring: gives the slots' key; that of the configuration, unless one is shared.
+        waits: how long to wait.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class ModelJobs:
         decodes_ahead: bool = False,
         prober: Prober = run_probe,
         keyring: SlotsKeyring | None = None,
+        waits: Waits = USUAL,
     ) -> None:
         self._decodes_ahead = decodes_ahead
         self._ahead: EarlyDecode | None = None
@@ -109,7 +112,7 @@ class ModelJobs:
         self._slot_files = SlotFiles(disk, self._keyring)
         self.store = SlotStore(disk, self._folder, self._slot_files)
         self._provisioned = ProvisionedStore(disk, self._folder, self._slot_files)
-        self.owner = Owner.of(config)
+        self.owner = Owner.of(config, waits.owner_again_s)
         self.cancel = threading.Event()
         self._app = self._folder / "app"
         self._watcher = TrialWatcher(

@@ -28,6 +28,7 @@ from slotcast_device.core.signed_time import ClockWatch
 from slotcast_device.core.transfer import transfer_actions
 from slotcast_device.core.transfer.broker_limits import BrokerLimits, Refusal
 from slotcast_device.core.transfer.slow_link import SlowLimit
+from slotcast_device.core.waits import USUAL, Waits
 from slotcast_device.jobs import ModelJobs
 from slotcast_device.link.connection import Connection
 from slotcast_device.link.notice_subscriptions import NoticeSubscriptions
@@ -76,6 +77,7 @@ class DeviceShell:
         wake: called from them when a job is done: the next turn is due.
         is_offline: connect to no broker; for requests from the command line.
         wall_clock: the time of day, in seconds since 1970.
+        waits: how long to wait where nothing is configured.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class DeviceShell:
         *,
         is_offline: bool = False,
         wall_clock: Callable[[], float] = time.time,
+        waits: Waits = USUAL,
     ) -> None:
         self._is_offline = is_offline
         self._config = config
@@ -98,12 +101,13 @@ class DeviceShell:
         self._wake = wake
         self._wall_clock = wall_clock
         self._keyring = SlotsKeyring.of(config)
+        self._waits = waits
         self._runners = {name: self._make_runner(name) for name in config.values.models}
         book = BrokerBook(config, self._disk, int(wall_clock()))
         session = secrets.token_hex(4)
         self._certificates = ClientCertificates(config, disk)
         self.connection = Connection(
-            config, self._rng, self, book, session, wall_clock, self._certificates
+            config, self._rng, self, book, session, wall_clock, self._certificates, waits
         )
         self._renewal = CertificateRenewal(config, self._certificates, self.connection)
         self.reports = AgentReports(
@@ -159,12 +163,20 @@ class DeviceShell:
             ),
             models=len(self._config.values.models),
             keeps_provisioned=self._config.values.policy.keep_provisioned,
+            waits=self._waits,
         )
         return ModelRunner(core, files, self)
 
     def _make_jobs(self, model: str) -> ModelJobs:
         """Make what does one model's jobs."""
-        return ModelJobs(self._config, model, self._disk, decodes_ahead=True, keyring=self._keyring)
+        return ModelJobs(
+            self._config,
+            model,
+            self._disk,
+            decodes_ahead=True,
+            keyring=self._keyring,
+            waits=self._waits,
+        )
 
     # --- for the driver -------------------------------------------------------------------------
 

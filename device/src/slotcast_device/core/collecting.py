@@ -15,8 +15,9 @@ from slotcast_device.core.model_status import progress_of
 from slotcast_device.core.transfer import transfer_actions
 from slotcast_device.core.transfer.broker_limits import Allowance
 from slotcast_device.core.transfer.credit import Credit
-from slotcast_device.core.transfer.transfer import PATIENCE_S, Transfer
+from slotcast_device.core.transfer.transfer import Transfer
 from slotcast_device.core.transfer_progress import TransferWatch
+from slotcast_device.core.waits import USUAL, Waits
 from slotcast_schemas.errors import Stalled
 
 if TYPE_CHECKING:
@@ -34,15 +35,13 @@ if TYPE_CHECKING:
 SYNC_EVERY_S: Final = 30.0
 """The seconds between two times that chunks are made durable: it bounds what a power cut takes, and
 on a fast link an update is over before."""
-PROGRESS_EVERY_S: Final = 15.0
-"""The seconds between two reports of how far a transfer is."""
 
 TELLING_BYTES: Final = 256 * 1024
 """The least that must come in a run before it says something of the link's speed."""
 
 SILENCE_FIRST_S: Final = 60.0
 """The seconds without a byte of what was asked for after which another broker is tried at first;
-doubled for each that gives nothing, up to `PATIENCE_S`."""
+doubled for each that gives nothing, up to `Waits.patience_s`."""
 
 
 class Collecting:
@@ -56,6 +55,7 @@ class Collecting:
         models: how many share the connection, this one included.
         slow: what is reported as too slow.
         collected: called once every needed chunk is on disk; gives what is to be done then.
+        waits: how long to wait.
 
     Attributes:
         transfer: the one under way, or the one whose chunks are being built; None without one.
@@ -71,6 +71,7 @@ class Collecting:
         models: int,
         slow: SlowLimit,
         collected: Callable[[Now], list[Action]],
+        waits: Waits = USUAL,
     ) -> None:
         self._agenda = record.agenda
         self._device = device
@@ -80,6 +81,7 @@ class Collecting:
         self._allowance = Allowance(models=models)
         self._watch = TransferWatch(record, self._allowance, slow)
         self._collected = collected
+        self._waits = waits
         self._sync_s: float | None = None
         self._report_s: float | None = None
         self._began_s = 0.0
@@ -113,7 +115,7 @@ class Collecting:
     def begin(self, now: Now) -> None:
         """An update begins: report how far it is from now on."""
         self._began_s = now.mono_s
-        self._report_s = now.mono_s + PROGRESS_EVERY_S
+        self._report_s = now.mono_s + self._waits.progress_every_s
         self._watch.begin()
 
     def open(
@@ -143,6 +145,7 @@ class Collecting:
             credit=self._credit,
             allowance=self._allowance,
             asks_by_name=asks_by_name,
+            waits=self._waits,
         )
         self._sync_s = now.mono_s + SYNC_EVERY_S
         actions = self.transfer.start(spooled.maps, now.mono_s, is_empty=spooled.is_empty)
@@ -277,7 +280,7 @@ class Collecting:
             self._sync_s = now.mono_s + SYNC_EVERY_S
             actions.append(act.SyncSpool())
         if self._report_s is not None and self._report_s <= now.mono_s:
-            self._report_s = now.mono_s + PROGRESS_EVERY_S
+            self._report_s = now.mono_s + self._waits.progress_every_s
             if fetch is not None:
                 self._watch.measure_rate(fetch, now)
             actions.append(act.PublishStatus())
@@ -292,9 +295,11 @@ class Collecting:
         """
         idle_s = fetch.idle_s(now.mono_s)
         silent_s = min(idle_s, now.mono_s - self._part_s)
-        if not self._is_link_up or (idle_s <= PATIENCE_S and silent_s <= self._silence_max_s):
+        if not self._is_link_up or (
+            idle_s <= self._waits.patience_s and silent_s <= self._silence_max_s
+        ):
             return []
-        self._silence_max_s = min(2 * self._silence_max_s, PATIENCE_S)
+        self._silence_max_s = min(2 * self._silence_max_s, self._waits.patience_s)
         text = f"nothing that was asked for came for {idle_s:.0f} s"
         return [act.LeaveBroker(Stalled(text))]
 

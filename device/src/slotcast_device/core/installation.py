@@ -10,6 +10,7 @@ from slotcast_device.core.content_key import VainLists
 from slotcast_device.core.needed_chunks import fetch_bytes, needed_chunks
 from slotcast_device.core.state import record_of
 from slotcast_device.core.state_table import Happening
+from slotcast_device.core.waits import USUAL, Waits
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.content_key import KEYS_CODEC
 from slotcast_schemas.reasons import Reason
@@ -72,6 +73,7 @@ class Installation:
         slow: SlowLimit,
         signed_time: SignedTime,
         models: int,
+        waits: Waits = USUAL,
     ) -> None:
         self._record = record
         self._agenda = record.agenda
@@ -82,7 +84,14 @@ class Installation:
         self._waiting: act.AskHook | act.ProbeSlot | None = None
         self._busy = Backoff(rng, BUSY_FIRST_S, BUSY_CAP_S)
         self.collecting = Collecting(
-            record, device, topics, rng, models=models, slow=slow, collected=self._collected
+            record,
+            device,
+            topics,
+            rng,
+            models=models,
+            slow=slow,
+            collected=self._collected,
+            waits=waits,
         )
         self.trusted: Trusted | None = None
         self.install: Install | None = None

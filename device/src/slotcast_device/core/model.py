@@ -33,6 +33,7 @@ from slotcast_device.core.signed_time import SignedTime
 from slotcast_device.core.state_table import FETCHING, SWITCHED, Happening, IllegalMove
 from slotcast_device.core.switch_and_commit import Switching
 from slotcast_device.core.transfer.slow_link import SlowLimit
+from slotcast_device.core.waits import USUAL, Waits
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import (
     ChunkCorrupt,
@@ -70,6 +71,7 @@ class ModelCore:
         slow: below which pace a transfer is reported as slow; by default never.
         models: how many share the connection, this one included.
         keeps_provisioned: whether the first committed release is kept beside the slots.
+        waits: how long to wait.
     """
 
     def __init__(
@@ -83,11 +85,12 @@ class ModelCore:
         slow: SlowLimit | None = None,
         models: int = 1,
         keeps_provisioned: bool = False,
+        waits: Waits = USUAL,
     ) -> None:
         self.model = model
         self._record = UpdateRecord(model, Backoff(rng, RETRY_FIRST_S, RETRY_CAP_S))
         self._agenda = self._record.agenda
-        self._switching = Switching(self._record)
+        self._switching = Switching(self._record, waits)
         self._mending = Mending(self._record)
         self._time = SignedTime(self._record)
         self._installation = Installation(
@@ -100,6 +103,7 @@ class ModelCore:
             slow=slow or SlowLimit(),
             signed_time=self._time,
             models=models,
+            waits=waits,
         )
         self._box = NoticeBox()
         self._review = NoticeReview(

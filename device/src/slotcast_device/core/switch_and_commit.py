@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from slotcast_device.core import actions as act
 from slotcast_device.core.recovery import Next
 from slotcast_device.core.state_table import Happening
+from slotcast_device.core.waits import USUAL, Waits
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
 
@@ -27,27 +28,26 @@ if TYPE_CHECKING:
     from slotcast_schemas.errors import SlotcastError
     from slotcast_schemas.messages.status import Check
 
-WATCH_EVERY_S: Final = 10.0
-"""The most seconds between two looks at a release on trial."""
-WATCH_AGAIN_S: Final = 2.0
-"""The seconds to the next look when the trial's time is over and requests are still missing, or the
-application still loads."""
 LOOK_COUNTS_S: Final = 15.0
 """The most seconds of the time between two looks that count for the trial: of a machine that stood
 still nothing was seen."""
 STUCK_WAIT_S: Final = 15.0
 """The seconds to wait after storage failed in the middle of a switch or a roll back."""
-NOTE_FIRST_S: Final = 10.0
-"""The seconds of trial after which what it has come to is saved for the first time."""
 NOTE_SHARE: Final = 1 / 20
 """The share by which a trial's time must have grown for what it has come to to be saved and told
 again: some 140 writes in a day, and a crash costs at most this much of the time already watched."""
 
 
 class Switching:
-    """Everything from the decision to switch to the end of the update."""
+    """Everything from the decision to switch to the end of the update.
 
-    def __init__(self, record: UpdateRecord) -> None:
+    Args:
+        record: what is known of the model.
+        waits: how long to wait.
+    """
+
+    def __init__(self, record: UpdateRecord, waits: Waits = USUAL) -> None:
+        self._waits = waits
         self._record = record
         self._agenda = record.agenda
         self._watched_s = 0.0
@@ -136,7 +136,9 @@ class Switching:
 
     def _choose_next_look_s(self, now: Now) -> float:
         """Look when the trial's time is over, and now and then before that."""
-        return min(WATCH_EVERY_S, max(WATCH_AGAIN_S, self.trial_left_s(now)))
+        return min(
+            self._waits.watch_every_s, max(self._waits.watch_again_s, self.trial_left_s(now))
+        )
 
     def _note_pending(self, verdict: Verdict, now: Now) -> list[Action]:
         """Keep what the trial has come to, and tell what it waits for, now and then."""
@@ -144,7 +146,7 @@ class Switching:
         noted_s = 0.0 if record.update is None else record.update.trial_s
         restarts = self._restarts_before + verdict.restarts
         record.note_trial(verdict.detail, restarts)
-        is_due = elapsed_s - noted_s >= max(NOTE_FIRST_S, noted_s * NOTE_SHARE)
+        is_due = elapsed_s - noted_s >= max(self._waits.note_first_s, noted_s * NOTE_SHARE)
         if verdict.reason == self._waits_for and not is_due:
             return []
         self._waits_for = verdict.reason

@@ -29,6 +29,7 @@ from slotcast_device.core.transfer.broker_limits import (
     BrokerLimits,
     Refusal,
 )
+from slotcast_device.core.waits import USUAL, Waits
 from slotcast_device.link.broker_history import SHUNNED_FOR, BrokerHistory
 from slotcast_device.link.learnt_limits import LearntLimits
 from slotcast_device.link.link import Link
@@ -60,6 +61,7 @@ class Connection:
         session: what this run of the software calls itself in its presence.
         wall_clock: the time of day, in seconds since 1970.
         certificates: which one a broker is shown; those of the configuration unless given.
+        waits: for a farewell, and for a packet that has begun to come.
 
     Attributes:
         link: the present connection; None while there is none.
@@ -77,9 +79,11 @@ class Connection:
         session: str,
         wall_clock: Callable[[], float] = time.time,
         certificates: Certificates | None = None,
+        waits: Waits = USUAL,
     ) -> None:
         self._wall_clock = wall_clock
         self._certificates = certificates
+        self._waits = waits
         self._config = config
         self._listener = listener
         self._presence = OwnPresence(config, session, wall_clock)
@@ -234,6 +238,7 @@ class Connection:
                 limits=msgspec.structs.replace(limits, retained=retained),
                 muted=self._history.muted_topics(broker.name, time.monotonic()),
                 is_careful=self._history.is_careful(broker.name),
+                waits=self._waits,
             )
             link.connect()
         except TransferFailed as exc:

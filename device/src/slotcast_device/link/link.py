@@ -13,7 +13,7 @@ import select
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from paho.mqtt import client as paho
 from paho.mqtt.properties import Properties
@@ -25,6 +25,7 @@ from slotcast_device.core.transfer.broker_limits import (
     BrokerLimits,
     Ending,
 )
+from slotcast_device.core.waits import USUAL, Waits
 from slotcast_device.link.connack import Accepted, refusal_of
 from slotcast_device.link.outbox import Outbox
 from slotcast_device.link.packet_flow import PacketFlow
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
     from slotcast_device.link.listeners import LinkListener
     from slotcast_device.link.paho_client import Client
 
-GOODBYE_WAIT_S: Final = 1.0
-"""The seconds to wait for the receipt of the farewell before the connection is let go of."""
-
 
 class Link:
     """One connection, from connect to loss.
@@ -59,6 +57,7 @@ class Link:
         muted: topics that this broker was found to hang up on; nothing is published there.
         is_careful: ask for one thing at a time.
         client: paho's client, not connected yet; by default one of our own.
+        waits: for a farewell, and for a packet that has begun to come.
 
     Attributes:
         accepted: what the broker said when it took the connection; None before.
@@ -78,6 +77,7 @@ class Link:
         muted: frozenset[str] = frozenset(),
         is_careful: bool = False,
         client: Client | None = None,
+        waits: Waits = USUAL,
     ) -> None:
         self.broker = broker
         self.version = version
@@ -89,8 +89,13 @@ class Link:
         self._is_v5 = version == "5"
         self._config = config
         self._client = client or make_client(broker, config, client_id, is_v5=self._is_v5)
+        self._goodbye_s = waits.goodbye_s
         self._flow = PacketFlow(
-            broker.name, self._client, listener.message, lambda: self.accepted is not None
+            broker.name,
+            self._client,
+            listener.message,
+            lambda: self.accepted is not None,
+            waits.part_max_s,
         )
         self._outbox = Outbox(
             broker.name,
@@ -232,7 +237,7 @@ class Link:
             return
         told: list[bool] = []
         self.publish(farewell[0], farewell[1], retain=True, acked=lambda: told.append(True))
-        due_s = time.monotonic() + GOODBYE_WAIT_S
+        due_s = time.monotonic() + self._goodbye_s
         while not told and self.error is None and time.monotonic() < due_s:
             self.wait(due_s - time.monotonic())
         if told:

@@ -28,9 +28,6 @@ READ_MAX_BYTES: Final = 1024 * 1024
 RECEIPTS_TOGETHER: Final = 8
 """The number of packets whose receipts leave in one send: well below the 20 that Mosquitto has
 under way."""
-PART_MAX_S: Final = 600.0
-"""The seconds within which a packet that has begun to come must be whole: a chunk of the usual size
-at 55 bytes a second, one of the largest at 212."""
 _UNREADABLE: Final = (
     MQTTException,
     struct.error,
@@ -51,6 +48,7 @@ class PacketFlow:
         client: paho's client, which has the socket.
         on_message: takes topic and bytes of a message; its return is the receipt.
         is_accepted: whether the broker took the connection.
+        part_max_s: within which a packet that has begun to come must be whole.
 
     Attributes:
         on_message: as given; another one may take its place.
@@ -63,10 +61,12 @@ class PacketFlow:
         client: Client,
         on_message: Callable[[str, bytes], None],
         is_accepted: Callable[[], bool],
+        part_max_s: float,
     ) -> None:
         self._broker = broker
         self._client = client
         self._is_accepted = is_accepted
+        self._part_max_s = part_max_s
         self._part: tuple[int, float] | None = None  # how many came before it, and since when
         self.on_message = on_message
         self.error: TransferFailed | None = None
@@ -161,11 +161,11 @@ class PacketFlow:
             self._part = None
         elif self._part is None or self._part[0] != found.packets:
             self._part = (found.packets, now_s)
-        elif now_s - self._part[1] > PART_MAX_S:
+        elif now_s - self._part[1] > self._part_max_s:
             self.fail(
                 Stalled(
                     f"{self._broker}: a packet began to come and was not whole within"
-                    f" {PART_MAX_S:g} s"
+                    f" {self._part_max_s:g} s"
                 )
             )
 

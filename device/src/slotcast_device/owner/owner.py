@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core.actions import Answer
+from slotcast_device.core.waits import USUAL
 from slotcast_device.owner.hooks import run_hook
 from slotcast_device.runtime.users import is_there, this_user
 from slotcast_schemas.reasons import Reason
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
     from slotcast_schemas.messages import Release
 
 _LOG: Final = logging.getLogger("slotcast.device")
-ASK_AGAIN_S: Final = 60.0
-"""The seconds after which an owner who has not agreed yet is asked again; five times as long after
-a hook that failed."""
 _CONSENT_MAX_BYTES: Final = 4096
 """The most bytes that are read of the file by which a person agrees."""
 _ENVIRONMENT_KEPT: Final = ("PATH", "HOME", "LANG", "TZ")
@@ -59,6 +57,8 @@ class Owner:
         hooks: folder of executables; None for none.
         consent: file that says what the user agrees to; None where nobody is asked.
         state_dir: told to hooks.
+        again_s: the seconds after which an owner who has not agreed yet is asked again; five times
+            as long after a hook that failed.
     """
 
     windows: tuple[UpdateWindow, ...]
@@ -66,10 +66,11 @@ class Owner:
     hook_timeout_s: float
     consent: Path | None
     state_dir: Path
+    again_s: float = USUAL.owner_again_s
 
     @classmethod
-    def of(cls, config: DeviceConfig) -> Owner:
-        """Read them.
+    def of(cls, config: DeviceConfig, again_s: float = USUAL.owner_again_s) -> Owner:
+        """Read them; `again_s` as in the attributes.
 
         Raises:
             UsageError: a window that cannot be read.
@@ -81,6 +82,7 @@ class Owner:
             hook_timeout_s=update.hook_timeout_s,
             consent=None if update.consent is None else config.folder / update.consent,
             state_dir=config.state_dir,
+            again_s=again_s,
         )
 
     @property
@@ -105,7 +107,7 @@ class Owner:
             return Answer("wait", Reason.WINDOW, detail, again_s=min(closed_s, 3600.0))
         if not self._has_consent(release):
             detail = f"write {release.version!r} to {self.consent} to agree"
-            return Answer("wait", Reason.CONSENT, detail, again_s=ASK_AGAIN_S)
+            return Answer("wait", Reason.CONSENT, detail, again_s=self.again_s)
         return self._ask_hook(stage, release)
 
     def tell(self, stage: str, release: Release | None) -> None:
@@ -131,7 +133,7 @@ class Owner:
         if found is None:  # there may be one, and it may say no
             detail = f"{hook} is closed to {this_user()}; open its folder to that user"
             _LOG.error("%s", detail)
-            return Answer("wait", Reason.HOOK_FAILED, detail, again_s=5 * ASK_AGAIN_S)
+            return Answer("wait", Reason.HOOK_FAILED, detail, again_s=5 * self.again_s)
         if not found:
             return Answer("go")
         end = run_hook(hook, self._make_environment(stage, release), self.hook_timeout_s)
@@ -140,14 +142,14 @@ class Owner:
                 return Answer("go")
             case 3:
                 return Answer(
-                    "wait", Reason.HOOK, end.said or f"{hook.name} asks to wait", ASK_AGAIN_S
+                    "wait", Reason.HOOK, end.said or f"{hook.name} asks to wait", self.again_s
                 )
             case 4:
                 return Answer("refuse", Reason.HOOK_REFUSED, end.said or f"{hook.name} refused")
         got = end.problem or end.code
         detail = f"{hook}: expected exit code 0, 3 or 4, got {got}; mend the hook. {end.said}"
         _LOG.error("%s", detail)
-        return Answer("wait", Reason.HOOK_FAILED, detail, again_s=5 * ASK_AGAIN_S)
+        return Answer("wait", Reason.HOOK_FAILED, detail, again_s=5 * self.again_s)
 
     def _make_environment(self, stage: str, release: Release) -> dict[str, str]:
         kept = {name: os.environ[name] for name in _ENVIRONMENT_KEPT if name in os.environ}

@@ -6,13 +6,14 @@ import hashlib
 import random
 
 from slotcast_device.core.transfer.credit import FAST_S
-from slotcast_device.core.transfer.transfer import FIRST_WAIT_S, PATIENCE_S, Transfer
+from slotcast_device.core.transfer.transfer import Transfer
 from slotcast_device.core.transfer.transfer_actions import (
     Complete,
     PublishWant,
     Subscribe,
     TransferAction,
 )
+from slotcast_device.core.waits import USUAL
 from slotcast_schemas import wire
 from slotcast_schemas.limits import BLOCK_CHUNKS
 from slotcast_schemas.messages import MapPart
@@ -70,7 +71,7 @@ def test_bytes_on_the_link_put_the_first_deadline_off_and_no_later_one() -> None
     transfer = begun()
     transfer.bytes_arrived(3.0)
     assert transfer.deadline_s is not None
-    assert transfer.deadline_s >= 3.0 + FIRST_WAIT_S
+    assert transfer.deadline_s >= 3.0 + USUAL.first_wait_s
     transfer.timeout(transfer.deadline_s)
     after_the_first = transfer.deadline_s
     transfer.bytes_arrived(after_the_first - 0.1)
@@ -82,7 +83,7 @@ def test_bytes_on_the_link_put_no_deadline_off_for_ever() -> None:
     transfer = begun()
     now_s = 0.0
     while transfer.deadline_s is not None and transfer.deadline_s > now_s:
-        assert now_s < 2 * PATIENCE_S
+        assert now_s < 2 * USUAL.patience_s
         now_s += 0.5
         transfer.bytes_arrived(now_s)
 

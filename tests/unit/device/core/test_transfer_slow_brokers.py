@@ -11,7 +11,7 @@ import pytest
 from slotcast_device.core.transfer.credit import Credit
 from slotcast_device.core.transfer.slow_link import SlowLimit, SlowLinkMeter
 from slotcast_device.core.transfer.subscriptions import WHOLE_MAX_CHUNKS
-from slotcast_device.core.transfer.transfer import FIRST_WAIT_S, WANT_WAIT_S, Transfer
+from slotcast_device.core.transfer.transfer import WANT_WAIT_S, Transfer
 from slotcast_device.core.transfer.transfer_actions import (
     Complete,
     PublishWant,
@@ -19,6 +19,7 @@ from slotcast_device.core.transfer.transfer_actions import (
     Subscribe,
     TransferAction,
 )
+from slotcast_device.core.waits import USUAL
 from slotcast_schemas import wire
 from slotcast_schemas.limits import BLOCK_CHUNKS
 from slotcast_schemas.messages import MapPart, Want
@@ -224,7 +225,7 @@ def test_the_wait_for_an_answer_makes_room_for_slow_subscriptions(slow: World) -
     slow.keeps = False
     slow.begin()
     assert slow.transfer.deadline_s is not None
-    assert slow.transfer.deadline_s >= FIRST_WAIT_S + 2.0
+    assert slow.transfer.deadline_s >= USUAL.first_wait_s + 2.0
 
 
 def test_a_wide_filter_that_brings_nothing_is_given_up_for_blocks(slow: World) -> None:

@@ -29,6 +29,7 @@ from slotcast_device.core.transfer.transfer_actions import (
     StoreChunk,
     StoreMap,
 )
+from slotcast_device.core.waits import USUAL, Waits
 from slotcast_schemas import limits
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import ChunkCorrupt
@@ -44,10 +45,8 @@ if TYPE_CHECKING:
     from slotcast_schemas.messages.offer import Payload
     from slotcast_schemas.topics import Topics
 
-FIRST_WAIT_S: Final = 5.0
-"""The seconds without anything new after which what was asked for is asked for again."""
 WAIT_CAP_S: Final = 300.0
-"""The longest of these waits, which grow, in seconds."""
+"""The longest of the waits for what was asked for, which grow, in seconds."""
 WANT_WAIT_S: Final = (0.3, 1.0)
 """The least and the most seconds to wait with a want where nothing comes without one: time for
 chunks that do come, and for what others' wants bring."""
@@ -58,9 +57,6 @@ DIGEST_BYTES: Final = 32
 """The bytes of one chunk's digest in a map, of SHA-256."""
 PACKET_MORE_BYTES: Final = 128
 """What a PUBLISH has beside its message, in bytes and about: the topic and the headers."""
-PATIENCE_S: Final = 600.0
-"""The seconds since something wanted came for which bytes on the link count as a chunk on its way:
-one of the usual size at 55 bytes a second, one of the largest at 212."""
 CORRUPT_MAX: Final = 3
 """The number of times that one chunk comes wrong until it is reported as corrupt."""
 
@@ -80,6 +76,7 @@ class Transfer:
         asks_by_name: whether the offer tells devices to want below their own names. Where that
             brings nothing (a broker's rules of before, a service of before) the payload's topic is
             tried in turn with it.
+        waits: how long to wait.
     """
 
     payload: Payload
@@ -90,6 +87,7 @@ class Transfer:
     credit: Credit = field(default_factory=Credit)
     allowance: Allowance = field(default_factory=Allowance)
     asks_by_name: bool = False
+    waits: Waits = USUAL
     counters: Counters = field(default_factory=Counters)
     deadline_s: float | None = None
     reused_bytes: int = 0
@@ -123,7 +121,7 @@ class Transfer:
             needs_all=len(self._wanted) == self.payload.chunk_count,
         )
         self._needed_bytes = sum(map(self.payload.chunk_bytes, self.needed))
-        self._backoff = Backoff(self.rng, FIRST_WAIT_S, WAIT_CAP_S)
+        self._backoff = Backoff(self.rng, self.waits.first_wait_s, WAIT_CAP_S)
 
     # --- what happened ------------------------------------------------------------------------
 
@@ -279,7 +277,7 @@ class Transfer:
 
         But not for ever: somebody may send a byte now and then. Progress is what was wanted.
         """
-        if self.idle_s(now_s) > PATIENCE_S:
+        if self.idle_s(now_s) > self.waits.patience_s:
             return
         if self.deadline_s is not None and not self._backoff.failures:
             self.deadline_s = max(self.deadline_s, now_s + self._choose_first_wait_s())
@@ -294,7 +292,7 @@ class Transfer:
         if self._backoff.failures or is_planned:
             actions.append(self._publish_want(now_s))
         slack_s = self.credit.slack_s(len(self._subscriptions.held))
-        self.deadline_s = now_s + FIRST_WAIT_S + slack_s + self._backoff.next_s()
+        self.deadline_s = now_s + self.waits.first_wait_s + slack_s + self._backoff.next_s()
         if not is_planned:
             self.credit.timed_out()
             actions += self._subscriptions.ask_again(self._have) + self._ask_for_more(now_s)
@@ -314,7 +312,7 @@ class Transfer:
             return []
         if is_final:
             self._is_refused = True
-            self.deadline_s = now_s + FIRST_WAIT_S + self._backoff.next_s()
+            self.deadline_s = now_s + self.waits.first_wait_s + self._backoff.next_s()
             return []
         if self._subscriptions.held:  # what comes for these makes room
             return []
@@ -359,7 +357,7 @@ class Transfer:
                 f" {CORRUPT_MAX} times: expected the digest of the signed chunk map;"
                 " the broker or somebody on the way changes it"
             )
-        self.deadline_s = min(self.deadline_s or now_s + FIRST_WAIT_S, now_s + 1.0)
+        self.deadline_s = min(self.deadline_s or now_s + self.waits.first_wait_s, now_s + 1.0)
         return [PublishWant(self._build_want(only={index}), by_device=self._wants_by_name)]
 
     # --- asking -------------------------------------------------------------------------------
@@ -411,7 +409,7 @@ class Transfer:
         self.deadline_s = now_s + self._choose_first_wait_s()
 
     def _choose_first_wait_s(self) -> float:
-        wait_s = self.rng.uniform(*WANT_WAIT_S) if self._wants_first else FIRST_WAIT_S
+        wait_s = self.rng.uniform(*WANT_WAIT_S) if self._wants_first else self.waits.first_wait_s
         return wait_s + self.credit.slack_s(len(self._subscriptions.held))
 
     def _note_how_it_came(self, request: Subscription | None) -> None:
