@@ -52,6 +52,7 @@ class Installation:
         slow: what is reported as too slow.
         signed_time: what day it is.
         models: how many share the connection, this one included.
+        waits: how long to wait.
 
     Attributes:
         collecting: its transfer, and what the link tells of it.
