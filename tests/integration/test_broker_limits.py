@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -28,10 +29,8 @@ from tests.support.waiting import WAIT_S
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
 
-@pytest.fixture(autouse=True)
-def short_waits(publisher: Publisher) -> None:
-    """Ask again soon for what does not come: these brokers let much of it not come."""
-    publisher.waits = Waits(first_wait_s=0.5)
+SHORT: Final = Waits(first_wait_s=0.5)
+"""Devices ask again soon for what does not come: these brokers let much of it not come."""
 
 
 @contextmanager
@@ -39,6 +38,7 @@ def met(
     publisher: Publisher, broker: Broker, folder: Path, rules: Rules
 ) -> Iterator[tuple[Device, LimitingProxy]]:
     """Give a device that meets the broker with these rules."""
+    publisher.waits = SHORT
     with LimitingProxy((broker.host, broker.port), rules) as proxy:
         yield publisher.provision("cam-1", folder / "cam-1", proxy.url), proxy
 
