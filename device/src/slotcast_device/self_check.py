@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root
@@ -60,6 +60,11 @@ if TYPE_CHECKING:
 _CLOSED: Final = "closed to users outside its group"
 DISK_LOW_BYTES: Final = 64 * 1024 * 1024
 """The free bytes below which the check says that the disk is too full for an update."""
+_AGENT_STARTS_S: Final = 20.0
+"""The seconds that an agent which has just started gets to reach a broker: people type `check`
+right after they started it."""
+_LOOK_S: Final = 0.2
+"""The seconds between two looks at what it says."""
 _CLOCK_HINTS: Final = {
     "ok": "",
     "behind": ", earlier than something that was signed, or than this software; set the clock",
@@ -330,14 +335,29 @@ def _check_brokers(config: DeviceConfig) -> list[Finding]:
     id: another connection would push the agent off.
     """
     if is_locked(config.state_dir):
-        view = read_view(config.state_dir)
-        return [_broker_finding(None if view is None else view.link)]
+        return [_broker_finding(_wait_for_link(config))]
     book = BrokerBook(config, OsDisk(), int(time.time()))
     return [
         Finding(tried.name, tried.passed, tried.detail)
         for broker in _brokers_as_shown(config)
         for tried in try_broker(config, broker, book.of(broker.name))
     ]
+
+
+def _wait_for_link(config: DeviceConfig) -> LinkStatus | None:
+    """Give what the running agent says of its link; one that has just started gets some time."""
+    deadline_s = time.monotonic() + _AGENT_STARTS_S
+    while True:
+        view = read_view(config.state_dir)
+        link = None if view is None else view.link
+        if _tells(link) or time.monotonic() > deadline_s:
+            return link
+        time.sleep(_LOOK_S)
+
+
+def _tells(link: LinkStatus | None) -> TypeGuard[LinkStatus]:
+    """Whether the agent has tried a broker since it started."""
+    return link is not None and link.reason not in {STARTING, STOPPED}
 
 
 def _brokers_as_shown(config: DeviceConfig) -> list[BrokerConfig]:
@@ -347,7 +367,7 @@ def _brokers_as_shown(config: DeviceConfig) -> list[BrokerConfig]:
 
 
 def _broker_finding(link: LinkStatus | None) -> Finding:
-    if link is None or link.reason in {STARTING, STOPPED}:
+    if not _tells(link):
         text = "the agent runs, and has not reached a broker yet; stop it to try the brokers here"
         return Finding("broker", passed=False, detail=text)
     limits = "".join(f"; {word}" for word in link.limits)
