@@ -21,6 +21,8 @@ from tests.support.waiting import wait_until
 
 FILTERS = ("fleet/a", "fleet/b", "fleet/c")
 CONNACK = bytes([0x20, 2, 0, 0])
+HANGS_UP = -1
+"""In place of a number of answers: it closes the connection."""
 KEPT = [f"fleet/a/{number}" for number in range(8)]
 """Topics whose last message a broker keeps."""
 
@@ -69,6 +71,8 @@ def broker_of(answers: list[int]) -> Iterator[int]:
 
 def answer(made: socket.socket, left: int) -> None:
     packets = Packets()
+    if left == HANGS_UP:
+        return
     while data := made.recv(4096):
         for packet in packets.feed(data):
             if packet.name == "CONNECT":
@@ -155,6 +159,24 @@ def kept_message(topic: str, number: int) -> bytes:
     """A retained message of QoS 1."""
     body = len(topic).to_bytes(2) + topic.encode() + number.to_bytes(2) + b"kept"
     return bytes([0x33, len(body)]) + body
+
+
+def test_a_broker_that_hangs_up_while_it_starts_is_asked_again_soon() -> None:
+    """What stands before it, such as a container's proxy, listens sooner than it does."""
+    ear: Companion = Ear()
+    served, stop = Served(), threading.Event()
+    with broker_of([HANGS_UP, 3]) as port:
+        broker = Broker(url=f"mqtt://127.0.0.1:{port}", protocol="3.1.1")
+        listener = Listener(broker, Path(), ear, served.say, random.Random(1))
+        thread = threading.Thread(target=listener.run, args=(stop,))
+        thread.start()
+        try:
+            served.wait_for("listening")
+        finally:
+            stop.set()
+            thread.join(30)
+    (deaf,) = served.of("deaf")
+    assert "closed the connection before answering" in deaf["detail"]
 
 
 def test_a_broker_that_was_busy_is_asked_in_mqtt_5_again() -> None:
