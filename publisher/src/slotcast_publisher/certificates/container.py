@@ -44,12 +44,16 @@ _LABEL: Final = "org.slotcast.broker"
 _LOG_LINES: Final = "15"
 _RUNNING: Final = " running"
 """What Mosquitto logs once it listens."""
+_RELOADS: Final = b"Reloading config."
+"""What it logs before it reads its files again; nobody is let in or turned away in between."""
 
 _TIMEOUT_S: Final = 600.0
 """The seconds that one command of the engine may take: the first has to fetch the image."""
 
 _START_S: Final = 60.0
-"""The seconds that Mosquitto may take to listen."""
+"""The seconds that Mosquitto may take to listen, and to hear a signal."""
+_LOOK_S: Final = 0.1
+"""The seconds between two looks at its log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,8 @@ class BrokerContainer:
             files: as `start` was given.
 
         Raises:
-            UsageError: there is no container of ours with this name, or the engine refuses.
+            UsageError: there is no container of ours with this name, the engine refuses, or the
+                broker does not say that it reads them.
         """
         if not self._is_ours():
             raise UsageError(
@@ -124,7 +129,19 @@ class BrokerContainer:
                 " name of one"
             )
         self._copy(files)
+        since = str(int(time.time()))
+        seen = self._reloads(since)
         self._run("kill", "--signal", "HUP", self.name)
+        deadline_s = time.monotonic() + _START_S
+        while self._reloads(since) <= seen:  # the signal is under way when the engine has answered
+            if time.monotonic() > deadline_s:
+                raise UsageError(f"Mosquitto in {self.name} does not read its files on SIGHUP")
+            time.sleep(_LOOK_S)
+
+    def _reloads(self, since: str) -> int:
+        """Count how often the broker has begun to read its files again, since a time in seconds."""
+        log = self._run("logs", "--since", since, self.name)
+        return (log.stdout + log.stderr).count(_RELOADS)
 
     def remove(self) -> None:
         """End the container, and remove it; what is retained stays in its volume."""
@@ -156,7 +173,7 @@ class BrokerContainer:
             is_over = state.stdout.strip() not in {b"created", b"running"}
             if is_over or time.monotonic() > deadline_s:
                 raise UsageError(f"Mosquitto does not start in {self.name}: {said[-1000:]}")
-            time.sleep(0.1)
+            time.sleep(_LOOK_S)
 
     def _run(self, *words: str, data: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
         return _call(self._engine, *words, data=data)
