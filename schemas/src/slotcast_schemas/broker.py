@@ -17,6 +17,7 @@ import msgspec
 from slotcast_schemas.errors import UsageError
 
 if TYPE_CHECKING:
+    import socket
     import ssl
     from pathlib import Path
 
@@ -174,3 +175,33 @@ def tls_context(ca: Path | None, certificate: Path | None, key: Path | None) -> 
                 " expected PEM files that belong together, the key unencrypted"
             ) from exc
     return context
+
+
+def start_tls(
+    context: ssl.SSLContext | None, plain: socket.socket, host: str, timeout_s: float
+) -> ssl.SSLSocket:
+    """Shake hands on an open connection; where that fails, the connection is closed.
+
+    paho leaves it to the garbage then, which a device that tries again and again has none to spare
+    for.
+
+    Args:
+        context: of a client (`tls_context`).
+        plain: the connection; it is the result's from here on.
+        host: whose certificate is expected.
+        timeout_s: how long to wait for each answer.
+
+    Raises:
+        OSError: the other side hung up, or said nothing; `ssl.SSLError` where TLS failed.
+        ValueError: there is no context.
+    """
+    if context is None:
+        raise ValueError("expected a TLS context, got none")
+    wrapped = context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
+    try:
+        wrapped.settimeout(timeout_s)
+        wrapped.do_handshake()
+    except BaseException:
+        wrapped.close()
+        raise
+    return wrapped

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shlex
+import socket
+import ssl
 import string
 import subprocess
 import sys
+import threading
 import traceback
 from pathlib import Path
 from urllib.parse import quote
@@ -22,7 +25,7 @@ from hypothesis import strategies as st
 
 from slotcast_device.config import BrokerConfig
 from slotcast_publisher.settings import Broker
-from slotcast_schemas.broker import FORM, BrokerAddress, tls_context
+from slotcast_schemas.broker import FORM, BrokerAddress, start_tls, tls_context
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.redact import hide_passwords
 from tests.support.certificates import Authority
@@ -153,3 +156,20 @@ def test_an_encrypted_key_is_refused_without_asking_on_the_terminal(tmp_path: Pa
     )
     assert "the key unencrypted" in done.stdout
     assert "pass phrase" not in done.stdout
+
+
+def test_a_connection_that_ends_before_tls_is_closed() -> None:
+    """Else it stays open until the garbage is collected: pytest makes a failure of that."""
+
+    def hang_up() -> None:
+        made, _ = listener.accept()
+        with made:
+            made.recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        plain = socket.create_connection(listener.getsockname())
+        with pytest.raises(OSError, match=r"reset|EOF"):
+            start_tls(ssl.create_default_context(), plain, "localhost", WAIT_S)
+        thread.join(WAIT_S)

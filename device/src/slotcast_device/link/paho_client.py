@@ -12,7 +12,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from slotcast_schemas.broker import tls_context
+from slotcast_schemas.broker import start_tls, tls_context
 from slotcast_schemas.errors import BrokerRefused, LinkDown, UsageError
 from slotcast_schemas.packet_socket import PacketSocket
 
@@ -33,6 +33,9 @@ QUEUED_MAX: Final = 200
 
 class Client(paho.Client):
     """paho's client on a socket of ours, which paho's own hook lets us put there."""
+
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        return start_tls(self._ssl_context, tcp_sock, self._host, self.connect_timeout)
 
     def _create_socket(self) -> SocketLike:
         made = super()._create_socket()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import select
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,7 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 
 from slotcast_publisher.delivery.packet_ids import PacketIds
+from slotcast_schemas.broker import start_tls
 from slotcast_schemas.packet_socket import PacketSocket
 
 if TYPE_CHECKING:
@@ -46,6 +48,9 @@ class Client(paho.Client):
     def _packets(self) -> PacketSocket | None:
         found = self.socket()
         return found if isinstance(found, PacketSocket) else None
+
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        return start_tls(self._ssl_context, tcp_sock, self._host, self.connect_timeout)
 
     def _create_socket(self) -> SocketLike:
         made = super()._create_socket()

@@ -239,8 +239,8 @@ def push(
             if isinstance(exc, _Closed):
                 closed.append(exc)
             wait_s = waits.next_s()
-            # A connection may also end before anything is on its way: most of them tell.
-            told = closed[-1] if 2 * len(closed) > waits.failures else exc
+            # A connection may also end before anything is on its way: a third of them tell.
+            told = closed[-1] if 3 * len(closed) >= waits.failures else exc
             _give_up_if_in_vain(told, waits.failures, tally)
             tally.reconnects += 1
             sleep(wait_s)
