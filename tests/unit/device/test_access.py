@@ -93,6 +93,21 @@ def test_a_reports_folder_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "on tmpfs").is_symlink()
 
 
+def test_two_devices_of_one_process_leave_its_umask_as_it_was(tmp_path: Path, umask: int) -> None:
+    """As `slotcast simulate` has them; the last one to end must not keep the first one's 0."""
+
+    def make_many(name: str) -> None:
+        for number in range(200):
+            make_reports_folder(tmp_path / f"{name}-{number}")
+
+    threads = [threading.Thread(target=make_many, args=(name,)) for name in ("a", "b", "c")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert os.umask(umask) == umask
+
+
 def test_a_report_can_be_read_by_the_agent_whatever_the_umask(tmp_path: Path, umask: int) -> None:
     write_report(tmp_path, AppReport(slot="a", phase="serving", instance="1"))
     assert mode(tmp_path / "report-1-a.json") == 0o644

@@ -13,6 +13,7 @@ import contextlib
 import math
 import os
 import stat
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,10 @@ class AppReport(msgspec.Struct, frozen=True, kw_only=True):
 make_decoders(AppReport)
 
 
+_UMASK: Final = threading.Lock()
+"""Held while the umask is another: two devices in one process would each keep the other's."""
+
+
 def make_reports_folder(folder: Path) -> None:
     """Make a model's `app` folder, if there is none: applications of its group write there.
 
@@ -131,13 +136,14 @@ def make_reports_folder(folder: Path) -> None:
     Raises:
         OSError: it cannot be made.
     """
-    umask = os.umask(0)
-    try:
-        folder.mkdir(mode=REPORTS_FOLDER_MODE)
-    except FileExistsError:
-        return
-    finally:
-        os.umask(umask)
+    with _UMASK:
+        umask = os.umask(0)
+        try:
+            folder.mkdir(mode=REPORTS_FOLDER_MODE)
+        except FileExistsError:
+            return
+        finally:
+            os.umask(umask)
 
 
 def write_report(folder: Path, report: AppReport) -> None:
