@@ -200,8 +200,8 @@ def test_devices_that_die_vanish_and_hang_on_bad_links_still_end_well(
 ) -> None:
     reads = _watch_slow_reading(monkeypatch)
     script = QUICK + (
-        '[[faults]]\nkind = "dies"\nids = ["sim-1", "sim-2"]\nevery_s = 0.8\ndown_s = 0.2\n'
-        '[[faults]]\nkind = "bad_link"\nids = ["sim-2", "sim-3"]\nevery_s = 0.5\ndown_s = 0.1\n'
+        '[[faults]]\nkind = "dies"\nids = ["sim-1", "sim-2"]\nevery_s = 4\ndown_s = 0.2\n'
+        '[[faults]]\nkind = "bad_link"\nids = ["sim-2", "sim-3"]\nevery_s = 2\ndown_s = 0.1\n'
         '[[faults]]\nkind = "slow_link"\nids = ["sim-4"]\nbytes_per_s = 20000\n'
         '[[faults]]\nkind = "vanishes"\nids = ["sim-5"]\nafter_s = 0.5\n'
     )
