@@ -217,7 +217,7 @@ def test_devices_that_die_vanish_and_hang_on_bad_links_still_end_well(
         listener.wait_for(lambda: all(runs(listener, one, "1.0") for one in ids), "1.0")
         listener.wait_for(lambda: _went_down(listener, "sim-1", 2), "sim-1 died twice")
     found = {device.device: device for device in simulation.result().devices}
-    assert found["sim-1"].starts > 2
+    assert found["sim-1"].starts >= 2, "it died a second time, and may not have come back yet"
     assert found["sim-1"].faults["dies"] >= 2
     assert found["sim-3"].connections > found["sim-6"].connections == 1
     assert "chunk" not in found["sim-5"].messages

@@ -24,7 +24,8 @@ TICK_S = 0.01
 
 def test_work_is_processor_time() -> None:
     taken = timed(lambda: work(0.01))
-    assert 0.01 <= taken.processor_s <= taken.wall_s + 0.001
+    # Threads that other tests of this process left behind may work meanwhile, and count.
+    assert 0.01 <= taken.processor_s <= (os.cpu_count() or 1) * taken.wall_s + TICK_S
 
 
 def test_it_is_exact_though_the_process_has_a_limit_on_processor_time() -> None:
