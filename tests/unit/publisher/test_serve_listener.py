@@ -52,6 +52,20 @@ class Ear:
 
 
 @contextmanager
+def running(listener: Listener) -> Iterator[None]:
+    """Have it listen for the length of a block."""
+    stop = threading.Event()
+    thread = threading.Thread(target=listener.run, args=(stop,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(30)
+    assert not thread.is_alive()
+
+
+@contextmanager
 def broker_of(answers: list[int]) -> Iterator[int]:
     """A broker of MQTT 3.1.1 that answers so many SUBSCRIBEs of each connection; gives its port."""
 
@@ -85,17 +99,12 @@ def answer(made: socket.socket, left: int) -> None:
 def test_a_broker_that_lost_an_answer_is_asked_anew() -> None:
     """Mosquitto drops answers, too, where too many packets wait for a slow reader."""
     ear: Companion = Ear()
-    served, stop = Served(), threading.Event()
+    served = Served()
     with broker_of([2, 3]) as port:
         broker = Broker(url=f"mqtt://127.0.0.1:{port}", protocol="3.1.1")
         listener = Listener(broker, Path(), ear, served.say, random.Random(1), answer_max_s=0.5)
-        thread = threading.Thread(target=listener.run, args=(stop,))
-        thread.start()
-        try:
+        with running(listener):
             served.wait_for("listening")
-        finally:
-            stop.set()
-            thread.join(30)
     (deaf,) = served.of("deaf")
     assert deaf["reason"] == "link_down"
     assert "no answer to SUBSCRIBE" in deaf["detail"]
@@ -104,7 +113,7 @@ def test_a_broker_that_lost_an_answer_is_asked_anew() -> None:
 def test_what_a_broker_dropped_on_the_way_is_found_said_and_asked_for_again() -> None:
     """It numbers all and sends only the first ones: nothing else would show it."""
     ear = Ear()
-    served, stop = Served(), threading.Event()
+    served = Served()
     with closing(socket.create_server(("127.0.0.1", 0))) as made_here:
         broker = threading.Thread(target=drop_at_first, args=(made_here,), daemon=True)
         broker.start()
@@ -113,16 +122,11 @@ def test_what_a_broker_dropped_on_the_way_is_found_said_and_asked_for_again() ->
         listener = Listener(
             where, Path(), ear, served.say, rng, look_quiet_s=0.2, look_again_s=(0.1, 0.2)
         )
-        thread = threading.Thread(target=listener.run, args=(stop,))
-        thread.start()
-        try:
+        with running(listener):
             cut = served.wait_for("look_cut")
             served.wait_for("look_again")
             wait_until(lambda: set(ear.topics) == set(KEPT))
             served.wait_for("listening", count=2)
-        finally:
-            stop.set()
-            thread.join(30)
     assert (cut["retained"], cut["missing"]) == (3, 5)
     assert "max_queued_messages" in cut["detail"]
     assert len(served.of("look_cut")) == 1, "the second look brought all"
@@ -130,14 +134,18 @@ def test_what_a_broker_dropped_on_the_way_is_found_said_and_asked_for_again() ->
 
 def drop_at_first(listener: socket.socket) -> None:
     """A broker that keeps eight messages; a first look gets three of them, and who asks by name."""
-    is_first = True
-    while True:
-        try:
-            made, _ = listener.accept()
-        except OSError:
-            return
+    for made, is_first in accepted(listener):
         threading.Thread(target=give_kept, args=(made, 3 if is_first else 8), daemon=True).start()
-        is_first = False
+
+
+def accepted(listener: socket.socket) -> Iterator[tuple[socket.socket, bool]]:
+    """Give each connection, and whether it is the first, until the socket is closed."""
+    is_first = True
+    with contextlib.suppress(OSError):
+        while True:
+            made, _ = listener.accept()
+            yield made, is_first
+            is_first = False
 
 
 def give_kept(made: socket.socket, sent_max: int) -> None:
@@ -164,17 +172,12 @@ def kept_message(topic: str, number: int) -> bytes:
 def test_a_broker_that_hangs_up_while_it_starts_is_asked_again_soon() -> None:
     """What stands before it, such as a container's proxy, listens sooner than it does."""
     ear: Companion = Ear()
-    served, stop = Served(), threading.Event()
+    served = Served()
     with broker_of([HANGS_UP, 3]) as port:
         broker = Broker(url=f"mqtt://127.0.0.1:{port}", protocol="3.1.1")
         listener = Listener(broker, Path(), ear, served.say, random.Random(1))
-        thread = threading.Thread(target=listener.run, args=(stop,))
-        thread.start()
-        try:
+        with running(listener):
             served.wait_for("listening")
-        finally:
-            stop.set()
-            thread.join(30)
     (deaf,) = served.of("deaf")
     assert "closed the connection before answering" in deaf["detail"]
 
@@ -182,7 +185,7 @@ def test_a_broker_that_hangs_up_while_it_starts_is_asked_again_soon() -> None:
 def test_a_broker_that_was_busy_is_asked_in_mqtt_5_again() -> None:
     """It says nothing to the first CONNECT of MQTT 5: without that it would drop messages."""
     ear: Companion = Ear()
-    served, stop = Served(), threading.Event()
+    served = Served()
     with closing(socket.create_server(("127.0.0.1", 0))) as made_here:
         broker = threading.Thread(target=busy_at_first, args=(made_here,), daemon=True)
         broker.start()
@@ -191,29 +194,17 @@ def test_a_broker_that_was_busy_is_asked_in_mqtt_5_again() -> None:
         listener = Listener(
             where, Path(), ear, served.say, random.Random(1), newer_s=(0.2, 0.4), waits=waits
         )
-        thread = threading.Thread(target=listener.run, args=(stop,))
-        thread.start()
-        try:
+        with running(listener):
             served.wait_for("listening", protocol="3.1.1")
             served.wait_for("newer_protocol")
             served.wait_for("listening", protocol="5")
-        finally:
-            stop.set()
-            thread.join(30)
-    assert not thread.is_alive()
     assert not served.of("deaf"), "nothing was lost"
 
 
 def busy_at_first(listener: socket.socket) -> None:
     """A broker of both protocols that answers no CONNECT of MQTT 5 at first."""
-    is_first = True
-    while True:
-        try:
-            made, _ = listener.accept()
-        except OSError:
-            return
+    for made, is_first in accepted(listener):
         threading.Thread(target=converse, args=(made, is_first), daemon=True).start()
-        is_first = False
 
 
 def converse(made: socket.socket, is_silent: bool) -> None:
