@@ -263,8 +263,8 @@ BREAKS: Final = (
     _encryption(
         "chunks can be left off",
         SCHEMAS,
-        "codecs/encrypted.py",
-        'return struct.pack(">QQ", index, self._count)',
+        "codecs/sealed_blocks.py",
+        'return struct.pack(">QQ", index, self.count)',
         'return struct.pack(">Q", index)',
     ),
     _encryption(

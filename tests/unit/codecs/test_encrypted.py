@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from slotcast_schemas.codecs import MemorySource
 from slotcast_schemas.codecs.encrypted import (
-    TAG_BYTES,
     EncryptedSource,
     plain_frames,
     plain_size_bytes,
@@ -20,6 +19,7 @@ from slotcast_schemas.codecs.encrypted import (
     sealed_frames,
     sealed_size_bytes,
 )
+from slotcast_schemas.codecs.sealed_blocks import TAG_BYTES
 from slotcast_schemas.errors import PayloadCorrupt
 from tests.support import messages
 

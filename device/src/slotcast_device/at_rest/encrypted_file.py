@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import io
 import os
-import struct
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -32,6 +30,7 @@ from slotcast_device.at_rest.file_format import (
     Header,
     count_blocks,
 )
+from slotcast_schemas.codecs.sealed_blocks import BlockCipher, OpenedBlocks
 from slotcast_schemas.errors import SlotDamaged
 
 _BLOCKS_KEPT: Final = 16
@@ -104,28 +103,10 @@ class SlotsKey:
         return ChaCha20Poly1305(HKDF(SHA256(), KEY_BYTES, salt, info).derive(self.secret))
 
 
-class _BlockCipher:
-    """Seals and opens the blocks of one file."""
-
-    def __init__(self, key: SlotsKey, header: Header) -> None:
-        info = _FILE_CONTEXT + header.size_bytes.to_bytes(8, "big") + header.sha256
-        derived = HKDF(SHA256(), KEY_BYTES, header.salt, info).derive(key.secret)
-        self._cipher = ChaCha20Poly1305(derived)
-        self.count = count_blocks(header.size_bytes)
-
-    def seal(self, index: int, plain: bytes | memoryview) -> bytes:
-        return self._cipher.encrypt(_nonce(index), plain, self._bound(index))
-
-    def open(self, index: int, sealed: bytes) -> bytes:
-        """Raises `InvalidTag`."""
-        return self._cipher.decrypt(_nonce(index), sealed, self._bound(index))
-
-    def _bound(self, index: int) -> bytes:
-        return struct.pack(">QQ", index, self.count)
-
-
-def _nonce(index: int) -> bytes:
-    return index.to_bytes(12, "big")
+def _cipher_of(key: SlotsKey, header: Header) -> BlockCipher:
+    info = _FILE_CONTEXT + header.size_bytes.to_bytes(8, "big") + header.sha256
+    derived = HKDF(SHA256(), KEY_BYTES, header.salt, info).derive(key.secret)
+    return BlockCipher(derived, count_blocks(header.size_bytes))
 
 
 class FileEncryptor:
@@ -142,7 +123,7 @@ class FileEncryptor:
         self, key: SlotsKey, size_bytes: int, sha256: bytes, salt: bytes | None = None
     ) -> None:
         self._header = Header(key.key_id, salt or os.urandom(SALT_BYTES), size_bytes, sha256)
-        self._cipher = _BlockCipher(key, self._header)
+        self._cipher = _cipher_of(key, self._header)
         self._waiting = bytearray()
         self._index = 0
 
@@ -202,8 +183,8 @@ class EncryptedReader:
         self.header = header
         self._name = name
         self._read_at = read_at
-        self._cipher = _BlockCipher(key, header)
-        self._opened: OrderedDict[int, bytes] = OrderedDict()
+        self._cipher = _cipher_of(key, header)
+        self._opened = OpenedBlocks(self._open_block, BLOCK_BYTES, _BLOCKS_KEPT)
 
     @property
     def size_bytes(self) -> int:
@@ -235,16 +216,9 @@ class EncryptedReader:
         end = min(offset + size, self.size_bytes)
         if end <= offset:
             if not self.size_bytes:
-                self._open(0)
+                self._opened.open(0)
             return b""
-        first, last = offset // BLOCK_BYTES, (end - 1) // BLOCK_BYTES
-        opened = [self._open(index) for index in range(first, last + 1)]
-        start = offset - first * BLOCK_BYTES
-        if len(opened) == 1:
-            return opened[0][start : start + end - offset]
-        opened[0] = opened[0][start:]
-        opened[-1] = opened[-1][: end - last * BLOCK_BYTES]
-        return b"".join(opened)
+        return self._opened.read_at(offset, end - offset)
 
     def read_all(self) -> bytes:
         """Give the whole plain file, which is in memory once and no more.
@@ -256,16 +230,6 @@ class EncryptedReader:
         for index in range(self._cipher.count):
             whole.write(self._open_block(index))
         return whole.getvalue()
-
-    def _open(self, index: int) -> bytes:
-        held = self._opened.get(index)
-        if held is not None:
-            self._opened.move_to_end(index)
-            return held
-        self._opened[index] = plain = self._open_block(index)
-        if len(self._opened) > _BLOCKS_KEPT:
-            self._opened.popitem(last=False)
-        return plain
 
     def _open_block(self, index: int) -> bytes:
         plain_bytes = min(BLOCK_BYTES, self.size_bytes - index * BLOCK_BYTES)

@@ -8,7 +8,6 @@ is, so slots of before are read until they are replaced.
 
 from __future__ import annotations
 
-import bisect
 import contextlib
 import os
 import threading
@@ -32,6 +31,7 @@ from slotcast_device.at_rest.slots_key import (
     place_of,
 )
 from slotcast_device.storage.disk import storage_errors
+from slotcast_schemas.codecs.source import read_across
 from slotcast_schemas.errors import SlotsKeyMissing, StorageFailed
 
 if TYPE_CHECKING:
@@ -182,19 +182,10 @@ class _OpenedImage:
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Give exactly `size` bytes from `offset`; see `Image`."""
-        if offset < 0 or size < 0 or offset + size > self.size_bytes:
-            raise ValueError(
-                f"expected a range inside {self.size_bytes} bytes, got {size} at {offset}"
-            )
-        index = bisect.bisect_right(self._ends, offset)
-        found: list[bytes] = []
-        while size > 0:
-            start = self._ends[index - 1] if index else 0
-            take = min(size, self._ends[index] - offset)
-            if take:
-                found.append(self._parts[index].read_at(offset - start, take))
-            offset, size, index = offset + take, size - take, index + 1
-        return found[0] if len(found) == 1 else b"".join(found)
+        return read_across(self._ends, offset, size, self._read)
+
+    def _read(self, index: int, offset: int, size: int) -> bytes:
+        return self._parts[index].read_at(offset, size)
 
     def close(self) -> None:
         """Release the files."""
@@ -278,6 +269,9 @@ class SlotFiles:
         """
         if not self.is_encrypted(path, file):
             return self._disk.open_read(path)
+        return self._open_encrypted(path, file)
+
+    def _open_encrypted(self, path: Path, file: HeldFile) -> _OpenedFile:
         from slotcast_device.at_rest.encrypted_file import EncryptedReader
 
         opened = self._disk.open_read(path)
@@ -312,10 +306,7 @@ class SlotFiles:
 
     def _open_part(self, path: Path, file: HeldFile) -> Image | _OpenedFile:
         if self.is_encrypted(path, file):
-            opened = self.open_read(path, file)
-            if isinstance(opened, _OpenedFile):
-                return opened
-            opened.close()
+            return self._open_encrypted(path, file)
         return self._disk.open_image([(path, file.size_bytes)])
 
     def encrypt_in_place(self, path: Path, file: HeldFile) -> bool:

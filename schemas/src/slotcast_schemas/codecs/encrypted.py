@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
+from slotcast_schemas.codecs.sealed_blocks import TAG_BYTES, BlockCipher, OpenedBlocks
 from slotcast_schemas.errors import PayloadCorrupt
 
 if TYPE_CHECKING:
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "encrypted+"
 """What the codec's name of an encrypted payload begins with."""
-
-TAG_BYTES: Final = 16
-"""What each chunk is longer by: the tag of Poly1305."""
 
 _CHUNKS_KEPT: Final = 8
 """The number of opened chunks that are kept: a delta is read at several places by turns."""
@@ -164,12 +160,11 @@ class ChunkCipher:
     """
 
     def __init__(self, key: bytes, chunk_count: int) -> None:
-        self._cipher = ChaCha20Poly1305(key)
-        self._count = chunk_count
+        self._blocks = BlockCipher(key, chunk_count)
 
     def seal(self, index: int, plain: bytes) -> bytes:
         """Give a chunk as it travels."""
-        return self._cipher.encrypt(_nonce(index), plain, self._bound(index))
+        return self._blocks.seal(index, plain)
 
     def open(self, index: int, sealed: bytes) -> bytes:
         """Give what a chunk holds.
@@ -178,18 +173,11 @@ class ChunkCipher:
             PayloadCorrupt: it was not sealed with this key, at this place, of so many.
         """
         try:
-            return self._cipher.decrypt(_nonce(index), sealed, self._bound(index))
+            return self._blocks.open(index, sealed)
         except InvalidTag as exc:
             raise PayloadCorrupt(
                 f"chunk {index} was not sealed with this release's content key, for this place"
             ) from exc
-
-    def _bound(self, index: int) -> bytes:
-        return struct.pack(">QQ", index, self._count)
-
-
-def _nonce(index: int) -> bytes:
-    return index.to_bytes(12, "big")
 
 
 class EncryptedSource:
@@ -211,11 +199,9 @@ class EncryptedSource:
         self._source = source
         self._sealed_bytes = size_bytes
         self._chunk_bytes = chunk_size_bytes
-        self._held_bytes = chunk_size_bytes - TAG_BYTES
-        count = -(-size_bytes // chunk_size_bytes)
         self._size_bytes = _plain_size(size_bytes, chunk_size_bytes)
-        self._cipher = ChunkCipher(key, count)
-        self._opened: OrderedDict[int, bytes] = OrderedDict()
+        self._cipher = ChunkCipher(key, -(-size_bytes // chunk_size_bytes))
+        self._opened = OpenedBlocks(self._open, chunk_size_bytes - TAG_BYTES, _CHUNKS_KEPT)
 
     @property
     def size_bytes(self) -> int:
@@ -233,29 +219,12 @@ class EncryptedSource:
             raise ValueError(
                 f"expected a range inside {self._size_bytes} bytes, got {size} at {offset}"
             )
-        if not size:
-            return b""
-        first, last = offset // self._held_bytes, (offset + size - 1) // self._held_bytes
-        opened = [self._open(index) for index in range(first, last + 1)]
-        start = offset - first * self._held_bytes
-        if len(opened) == 1:
-            return opened[0][start : start + size]
-        opened[0] = opened[0][start:]
-        left = size - sum(map(len, opened[:-1]))
-        opened[-1] = opened[-1][:left]
-        return b"".join(opened)
+        return self._opened.read_at(offset, size) if size else b""
 
     def _open(self, index: int) -> bytes:
-        held = self._opened.get(index)
-        if held is not None:
-            self._opened.move_to_end(index)
-            return held
         start = index * self._chunk_bytes
         sealed = self._source.read_at(start, min(self._chunk_bytes, self._sealed_bytes - start))
-        self._opened[index] = plain = self._cipher.open(index, sealed)
-        if len(self._opened) > _CHUNKS_KEPT:
-            self._opened.popitem(last=False)
-        return plain
+        return self._cipher.open(index, sealed)
 
 
 def opened(source: Source, payload: Payload, release: Release, content_key: bytes) -> Source:

@@ -44,6 +44,32 @@ def _check_range(offset: int, size: int, size_bytes: int) -> None:
         raise ValueError(f"expected a range inside {size_bytes} bytes, got {size} at {offset}")
 
 
+def read_across(
+    ends: Sequence[int], offset: int, size: int, read: Callable[[int, int, int], bytes]
+) -> bytes:
+    """Read exactly `size` bytes of parts that are laid end to end, across their borders.
+
+    Args:
+        ends: where each part ends.
+        offset: where to begin.
+        size: how many bytes.
+        read: gives so many bytes, from an offset, of a part that it is told by its number.
+
+    Raises:
+        ValueError: the range is not wholly inside.
+    """
+    _check_range(offset, size, ends[-1] if ends else 0)
+    index = bisect.bisect_right(ends, offset)
+    found: list[bytes] = []
+    while size > 0:
+        start = ends[index - 1] if index else 0
+        take = min(size, ends[index] - offset)
+        if take:
+            found.append(read(index, offset - start, take))
+        offset, size, index = offset + take, size - take, index + 1
+    return found[0] if len(found) == 1 else b"".join(found)
+
+
 class MemorySource:
     """A source over bytes in memory, or over a mapped file."""
 
@@ -104,18 +130,10 @@ class FilesImage:
             ValueError: the range is not wholly inside the image.
             SlotDamaged: a file has become shorter, or cannot be read.
         """
-        _check_range(offset, size, self._size_bytes)
-        index = bisect.bisect_right(self._ends, offset)
-        parts: list[bytes] = []
-        while size > 0:
-            start = self._ends[index - 1] if index else 0
-            take = min(size, self._ends[index] - offset)
-            if take:
-                parts.append(
-                    _pread_exactly(self._fds[index], self._paths[index], offset - start, take)
-                )
-            offset, size, index = offset + take, size - take, index + 1
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return read_across(self._ends, offset, size, self._read)
+
+    def _read(self, index: int, offset: int, size: int) -> bytes:
+        return _pread_exactly(self._fds[index], self._paths[index], offset, size)
 
     def close(self) -> None:
         """Close every file; reading afterwards is an error."""

@@ -1,0 +1,88 @@
+"""Blocks that are sealed each for its place, and read at any offset of what they hold.
+
+Chunks of encrypted payloads and files of encrypted slots are such blocks; how their key is derived
+and how they lie is each format's own.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+TAG_BYTES: Final = 16
+"""What each block is longer by: the tag of Poly1305."""
+
+
+class BlockCipher:
+    """Seals and opens blocks: the nonce is the index, the associated data index and count.
+
+    Args:
+        key: for which nothing else is sealed.
+        count: how many blocks there are.
+    """
+
+    def __init__(self, key: bytes, count: int) -> None:
+        self._cipher = ChaCha20Poly1305(key)
+        self.count = count
+
+    def seal(self, index: int, plain: bytes | memoryview) -> bytes:
+        """Give a block as it travels or lies."""
+        return self._cipher.encrypt(_nonce(index), plain, self._bound(index))
+
+    def open(self, index: int, sealed: bytes) -> bytes:
+        """Give what a block holds.
+
+        Raises:
+            InvalidTag: it was not sealed with this key, at this place, of so many.
+        """
+        return self._cipher.decrypt(_nonce(index), sealed, self._bound(index))
+
+    def _bound(self, index: int) -> bytes:
+        return struct.pack(">QQ", index, self.count)
+
+
+def _nonce(index: int) -> bytes:
+    return index.to_bytes(12, "big")
+
+
+class OpenedBlocks:
+    """What blocks hold, laid end to end; the last ones that were opened are kept.
+
+    Args:
+        open_block: gives what a block holds.
+        block_bytes: what each holds; the last may hold less.
+        kept_max: how many opened blocks are kept.
+    """
+
+    def __init__(self, open_block: Callable[[int], bytes], block_bytes: int, kept_max: int) -> None:
+        self._open_block = open_block
+        self._block_bytes = block_bytes
+        self._kept_max = kept_max
+        self._kept: OrderedDict[int, bytes] = OrderedDict()
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Give `size` bytes from `offset`, which must be inside; at least one."""
+        end = offset + size
+        first, last = offset // self._block_bytes, (end - 1) // self._block_bytes
+        opened = [self.open(index) for index in range(first, last + 1)]
+        start = offset - first * self._block_bytes
+        if len(opened) == 1:
+            return opened[0][start : start + size]
+        opened[0] = opened[0][start:]
+        opened[-1] = opened[-1][: end - last * self._block_bytes]
+        return b"".join(opened)
+
+    def open(self, index: int) -> bytes:
+        """Give what a block holds; it is kept."""
+        held = self._kept.get(index)
+        if held is not None:
+            self._kept.move_to_end(index)
+            return held
+        self._kept[index] = plain = self._open_block(index)
+        if len(self._kept) > self._kept_max:
+            self._kept.popitem(last=False)
+        return plain
