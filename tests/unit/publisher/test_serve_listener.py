@@ -120,7 +120,7 @@ def test_what_a_broker_dropped_on_the_way_is_found_said_and_asked_for_again() ->
         where = Broker(url=f"mqtt://127.0.0.1:{made_here.getsockname()[1]}", protocol="3.1.1")
         rng = random.Random(1)
         listener = Listener(
-            where, Path(), ear, served.say, rng, look_quiet_s=0.2, look_again_s=(0.1, 0.2)
+            where, Path(), ear, served.say, rng, look_quiet_s=2.0, look_again_s=(0.1, 0.2)
         )
         with running(listener):
             cut = served.wait_for("look_cut")

@@ -25,9 +25,12 @@ def test_a_look_ends_by_its_proof() -> None:
         LookStep.WAIT,
         LookStep.PROVE,
     ]
-    look.prove(2, 65.0)
+    look.begin_proof(65.0)
     assert look.next_step(65.1) is LookStep.WAIT
     look.came("fleet/a", 65.2)
+    look.ask_proof(2)
+    assert look.is_proof(2)
+    assert look.retained == 1, "what proves is none of those looked for, however soon it comes"
     assert look.next_step(65.2) is LookStep.END
     assert look.is_over
     assert look.next_step(99.0) is LookStep.WAIT, "it ends once"
@@ -37,7 +40,8 @@ def test_a_look_ends_where_nobody_answers_its_proof() -> None:
     look = a_look()
     look.came("fleet/a", 1.0)
     look.answer(1, 1.0)
-    look.prove(2, 6.0)
+    look.begin_proof(6.0)
+    look.ask_proof(2)
     assert [look.next_step(at) for at in (10.9, 11.0)] == [LookStep.WAIT, LookStep.END]
 
 

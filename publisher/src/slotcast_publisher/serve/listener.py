@@ -211,7 +211,8 @@ class Listener:
             raise LinkDown(f"{link.name}: no answer to SUBSCRIBE in {self._answer_max_s:.0f} s")
         match self._look.next_step(now_s):
             case LookStep.PROVE:
-                self._look.prove(link.subscribe(self._look.topic), now_s)
+                self._look.begin_proof(now_s)
+                self._look.ask_proof(link.subscribe(self._look.topic))
             case LookStep.END:
                 self._end_look(link)
             case LookStep.WAIT:

@@ -38,6 +38,7 @@ class KeptLook:
         self._quiet_s = quiet_s
         self._asked: set[int] = set()
         self._moved_s = now_s
+        self._is_proving = False
         self._proof: int | None = None
         self._is_proved = False
 
@@ -58,14 +59,18 @@ class KeptLook:
     def came(self, topic: str, now_s: float) -> None:
         """Take note of a retained message."""
         self.topic, self._moved_s = topic, now_s
-        if self._proof is None:
-            self.retained += 1
-        else:
+        if self._is_proving:
             self._is_proved = True
+        else:
+            self.retained += 1
 
-    def prove(self, number: int, now_s: float) -> None:
+    def begin_proof(self, now_s: float) -> None:
+        """The proof is asked for now: before its SUBSCRIBE, for its message may come at once."""
+        self._is_proving, self._moved_s = True, now_s
+
+    def ask_proof(self, number: int) -> None:
         """Take note of the SUBSCRIBE for the proof."""
-        self._proof, self._moved_s = number, now_s
+        self._proof = number
 
     def is_proof(self, number: int) -> bool:
         """Whether a SUBSCRIBE is the one for the proof."""
@@ -80,7 +85,7 @@ class KeptLook:
         is_quiet = self._is_proved or self.silent_s(now_s) >= self._quiet_s
         if self.is_over or self._asked or not is_quiet:
             return LookStep.WAIT
-        if self._proof is None and self.topic:
+        if not self._is_proving and self.topic:
             return LookStep.PROVE
         self.is_over = True
         return LookStep.END
