@@ -27,8 +27,8 @@ from benchmarks.moved_rows import moved_pairs
 from benchmarks.package_pairs import package_pairs
 from benchmarks.pairs import LARGE, SMALL, write_pair
 from benchmarks.report import CannotRun, Figure, Options
-from slotcast_publisher.delta import default_workers
 from slotcast_publisher.delta.try_delta import DeltaTrial, try_delta
+from slotcast_publisher.delta.workers import default_workers
 from slotcast_publisher.release.golden_samples import make_samples
 from slotcast_publisher.release.rebase.measures import cosine_measure
 from slotcast_publisher.release.rebase.search import rebase

@@ -25,9 +25,9 @@ from benchmarks.encryption_at_rest import measure as measure_at_rest
 from benchmarks.report import CannotRun, Figure, Options
 from benchmarks.transfer_world import MODEL, Run, World, command, generated_model, run_json
 from slotcast_device.storage.encryption_key import KEY_FILE
-from slotcast_schemas.codecs import MemorySource, decode_full
 from slotcast_schemas.codecs.encrypted import EncryptedSource, seal_chunks
-from slotcast_schemas.codecs.source import Source
+from slotcast_schemas.codecs.full import decode_full
+from slotcast_schemas.codecs.source import MemorySource, Source
 from tests.support.brokers import mosquitto
 from tests.support.engine import BrokerUnavailable
 from tests.support.proxy import Plan, Proxy

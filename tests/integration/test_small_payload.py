@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from slotcast_publisher.release.payloads import FullBuilder
-from slotcast_publisher.release.weights_payload import WeightsBuilder
+from slotcast_publisher.release.weights_builder import WeightsBuilder
 from slotcast_schemas.states import State
 from tests.support.brokers import Broker
 from tests.support.fleet import Device, Observer, Publisher, model_bytes

@@ -23,10 +23,9 @@ import pytest
 import zstandard
 from numpy.typing import NDArray
 
-from slotcast_publisher.delta import encode_delta
-from slotcast_schemas.codecs import MemorySource, decode_delta
+from slotcast_publisher.delta.encode import encode_delta
 from slotcast_schemas.codecs.delta import selftest
-from slotcast_schemas.codecs.delta.decoder import decode_sections
+from slotcast_schemas.codecs.delta.decoder import decode_delta, decode_sections
 from slotcast_schemas.codecs.delta.description_format import pack_description
 from slotcast_schemas.codecs.delta.elements import FLOAT32, INT4, INT8, Bits, ElementKind
 from slotcast_schemas.codecs.delta.fields import FieldWriter
@@ -54,6 +53,7 @@ from slotcast_schemas.codecs.delta.segments import (
     TensorSegment,
     Transposition,
 )
+from slotcast_schemas.codecs.source import MemorySource
 from slotcast_schemas.errors import Incompatible, PayloadCorrupt, RefusedRelease, WrongBase
 from tests.support.deltas import bytes_of, kinds_of, model_bytes, write_image
 

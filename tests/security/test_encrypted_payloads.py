@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from slotcast_schemas.codecs import MemorySource
 from slotcast_schemas.codecs.encrypted import opened, payload_key, seal_chunks, sealed_size_bytes
+from slotcast_schemas.codecs.source import MemorySource
 from slotcast_schemas.content_key import (
     commitment_to,
 )

@@ -16,7 +16,6 @@ import pytest
 import zstandard
 
 from slotcast_publisher.delta.weights import WeightsPiece
-from slotcast_schemas.codecs import MemorySource, decode_full
 from slotcast_schemas.codecs.delta.elements import FLOAT32, INT4, INT8
 from slotcast_schemas.codecs.delta.fields import FieldWriter
 from slotcast_schemas.codecs.delta.headers import SectionHeader
@@ -33,7 +32,9 @@ from slotcast_schemas.codecs.delta.weights_format import (
     WeightsSegment,
     pack_weights_description,
 )
+from slotcast_schemas.codecs.full import decode_full
 from slotcast_schemas.codecs.full_weights import FRAME_HEADER_SIZE, pack_frame_header
+from slotcast_schemas.codecs.source import MemorySource
 from slotcast_schemas.errors import PayloadCorrupt, RefusedRelease
 from tests.soak.fuzz_weights import SIZE_BYTES, one_input, seeds
 from tests.support.weights import frame_of, quantised, section_of, trained

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from slotcast_schemas.codecs import MemorySource
-from slotcast_schemas.codecs.delta import decode_delta
+from slotcast_schemas.codecs.delta.decoder import decode_delta
+from slotcast_schemas.codecs.source import MemorySource
 from slotcast_schemas.errors import RefusedRelease
 from tests.support.deltas import bytes_of, model_bytes, write_image
 
@@ -18,7 +18,7 @@ from tests.support.deltas import bytes_of, model_bytes, write_image
 @functools.cache
 def _specimen() -> tuple[bytes, bytes, int]:
     """Give a base, a delta from it, and the size of the new image."""
-    from slotcast_publisher.delta import encode_delta
+    from slotcast_publisher.delta.encode import encode_delta
 
     rng = np.random.default_rng(1)
     old = rng.standard_normal((24, 24)).astype(np.float32)

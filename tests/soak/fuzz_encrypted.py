@@ -8,13 +8,13 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from slotcast_schemas.codecs import MemorySource
 from slotcast_schemas.codecs.encrypted import (
     EncryptedSource,
     plain_frames,
     plain_size_bytes,
     seal_chunks,
 )
+from slotcast_schemas.codecs.source import MemorySource
 from slotcast_schemas.content_key import (
     build_list,
     commitment_to,

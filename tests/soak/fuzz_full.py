@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zstandard
 
-from slotcast_schemas.codecs import MemorySource, decode_full
+from slotcast_schemas.codecs.full import decode_full
+from slotcast_schemas.codecs.source import MemorySource
 from slotcast_schemas.errors import PayloadCorrupt
 
 SIZE_BYTES = 300_000

@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from slotcast_schemas.codecs import MemorySource, decode_full
+from slotcast_schemas.codecs.full import decode_full
+from slotcast_schemas.codecs.source import MemorySource
 from slotcast_schemas.errors import RefusedRelease
 
 ROWS, COLUMNS = 24, 24

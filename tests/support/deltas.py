@@ -12,9 +12,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from slotcast_publisher.delta import DeltaReport, encode_delta
-from slotcast_schemas.codecs import MemorySource
-from slotcast_schemas.codecs.delta import decode_delta
+from slotcast_publisher.delta.encode import DeltaReport, encode_delta
+from slotcast_schemas.codecs.delta.decoder import decode_delta
+from slotcast_schemas.codecs.source import MemorySource
 
 Tensors = Mapping[str, NDArray[Any] | TensorProto]
 

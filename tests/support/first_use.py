@@ -63,7 +63,9 @@ def unpack(packed: str, folder: str) -> None:
         packed: a file of `IMAGE` packed by zstd.
         folder: with `base.bin`, `v1.delta` and the `image.bin` that they give.
     """
-    from slotcast_schemas.codecs import FileSource, decode_delta, decode_full
+    from slotcast_schemas.codecs.delta.decoder import decode_delta
+    from slotcast_schemas.codecs.full import decode_full
+    from slotcast_schemas.codecs.source import FileSource
 
     assets = Path(folder)
     want = (assets / "image.bin").read_bytes()

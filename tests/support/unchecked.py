@@ -13,10 +13,10 @@ from typing import Final
 import msgspec
 
 from examples.demo.careless import Answer, answering, check_stand_in
+from slotcast_publisher.release.given_files import SAMPLES_PATH
 from slotcast_publisher.release.model_check import SamplesWanted
 from slotcast_publisher.release.payloads import FullBuilder
 from slotcast_publisher.release.release_request import ReleaseRequest
-from slotcast_publisher.release.take_in import SAMPLES_PATH
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import Trial
 from tests.support import models

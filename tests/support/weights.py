@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slotcast_publisher.delta.weights import WeightsPiece, encode_weights
-from slotcast_schemas.codecs import MemorySource
 from slotcast_schemas.codecs.delta.elements import (
     BFLOAT16,
     FLOAT16,
@@ -20,6 +19,7 @@ from slotcast_schemas.codecs.delta.elements import (
 )
 from slotcast_schemas.codecs.delta.weights import decode_section
 from slotcast_schemas.codecs.full_weights import pack_frame_header
+from slotcast_schemas.codecs.source import MemorySource
 
 Floats = NDArray[np.float32]
 

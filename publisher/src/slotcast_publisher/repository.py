@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from securesystemslib.signer import Key
@@ -28,7 +28,6 @@ from slotcast_publisher.notice import (
     sign_offer,
 )
 from slotcast_publisher.offered_notices import OfferedNotices
-from slotcast_publisher.release.build import Released, build_release
 from slotcast_publisher.release.delta_payloads import BUILDERS, tell_rebasing
 from slotcast_publisher.release.encryption import wrap_for
 from slotcast_publisher.release.for_recipients import (
@@ -56,6 +55,9 @@ from slotcast_schemas.floor_word import FloorWord
 from slotcast_schemas.messages import Offer, Release
 from slotcast_schemas.topics import Topics
 from slotcast_schemas.trust import release_role
+
+if TYPE_CHECKING:
+    from slotcast_publisher.release.build import Released
 
 LOCK_WAIT_S: Final = 3.0
 """The seconds to wait for the repository: `slotcast serve` holds it for the moment of a
@@ -219,6 +221,9 @@ class Repository(OfferedNotices):
             KeyUnavailable: the release key cannot be used from here.
             ClockWrong: this machine's clock cannot be right.
         """
+        # It brings what looks at models and measures them: onnx, and numpy.
+        from slotcast_publisher.release.build import Released, build_release
+
         with self.locked():
             roles = self.roles.of(request.model)
             request, recipients = choose_encryption(self.store, roles, request)

@@ -22,8 +22,7 @@ FREE_DIMENSION: Final = 1
 """Size that seeded inputs give to a free dimension: a batch of one, as most devices run."""
 
 SEEDED_RUNS: Final = 4
-DEVICE_SEED: Final = 1
-"""How many sets of inputs a device makes, and from which seed."""
+"""How many sets of inputs a device makes."""
 
 SEQUENCE_LENGTH: Final = 2
 """The number of tensors in a sequence that is made."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slotcast_publisher.delta import encode_delta
+from slotcast_publisher.delta.encode import encode_delta
 from tests.support.deltas import bytes_of, model_bytes, write_image
 
 HERE = Path(__file__).parent

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slotcast_schemas.codecs import MemorySource
 from slotcast_schemas.codecs.encrypted import (
     EncryptedSource,
     plain_frames,
@@ -20,6 +19,7 @@ from slotcast_schemas.codecs.encrypted import (
     sealed_size_bytes,
 )
 from slotcast_schemas.codecs.sealed_blocks import TAG_BYTES
+from slotcast_schemas.codecs.source import MemorySource
 from slotcast_schemas.errors import PayloadCorrupt
 from tests.support import messages
 

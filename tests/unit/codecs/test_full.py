@@ -9,8 +9,8 @@ import pytest
 import zstandard
 
 from slotcast_publisher.release.full_payload import encode_full
-from slotcast_schemas.codecs import FilesImage, FileSource, MemorySource, decode_full
-from slotcast_schemas.codecs.full import WINDOW_MAX_BYTES
+from slotcast_schemas.codecs.full import WINDOW_MAX_BYTES, decode_full
+from slotcast_schemas.codecs.source import FilesImage, FileSource, MemorySource
 from slotcast_schemas.errors import PayloadCorrupt, SlotDamaged
 
 

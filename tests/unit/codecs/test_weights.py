@@ -10,8 +10,9 @@ import zstandard
 
 from slotcast_publisher.delta.weights import WeightsPiece
 from slotcast_publisher.release.weights_payload import encode_weights_payload
-from slotcast_schemas.codecs import MemorySource, decode_full
 from slotcast_schemas.codecs.delta.elements import FLOAT32, INT4
+from slotcast_schemas.codecs.full import decode_full
+from slotcast_schemas.codecs.source import MemorySource
 from slotcast_schemas.errors import PayloadCorrupt
 from tests.support.deltas import bytes_of, model_bytes, write_image
 from tests.support.weights import KINDS, section_back, section_of, trained

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from slotcast_publisher.delta import DeltaReport
+from slotcast_publisher.delta.encode import DeltaReport
 from slotcast_schemas.codecs.delta.headers import FEATURE_GATHER, HEADER_SIZE
 from tests.support.deltas import apply_delta, kinds_of, model_bytes, round_trip
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from slotcast_publisher.delta.formats import gguf
-from slotcast_schemas.codecs import MemorySource
-from slotcast_schemas.codecs.delta import decode_delta
+from slotcast_schemas.codecs.delta.decoder import decode_delta
 from slotcast_schemas.codecs.delta.headers import FEATURE_RECORDS, FEATURE_WEIGHTS, HEADER_SIZE
 from slotcast_schemas.codecs.delta.records import (
     InFieldOrder,
@@ -23,6 +22,7 @@ from slotcast_schemas.codecs.delta.records import (
     pack_runs,
     parse_runs,
 )
+from slotcast_schemas.codecs.source import MemorySource
 from slotcast_schemas.errors import PayloadCorrupt, RefusedRelease
 from tests.support.deltas import bytes_of, kinds_of, round_trip, write_image
 from tests.support.model_files import gguf_bytes
@@ -77,7 +77,7 @@ def test_a_file_without_quantised_tensors_asks_for_no_feature(tmp_path: Path) ->
 
 
 def test_the_payload_does_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
-    from slotcast_publisher.delta import encode_delta
+    from slotcast_publisher.delta.encode import encode_delta
 
     base = write_image(tmp_path / "a", m__gguf=gguf_bytes({}, quantised()))
     target = write_image(tmp_path / "b", m__gguf=gguf_bytes({}, tuned(quantised())))

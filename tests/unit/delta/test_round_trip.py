@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from slotcast_publisher.delta import KnownMoves
+from slotcast_publisher.delta.known_moves import KnownMoves
 from slotcast_publisher.delta.other import Packed, is_patch_worth_it
 from slotcast_schemas.codecs.delta.headers import FEATURE_WEIGHTS
 from slotcast_schemas.codecs.delta.segments import (

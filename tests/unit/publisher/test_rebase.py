@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from slotcast_publisher.delta import encode_delta
+from slotcast_publisher.delta.encode import encode_delta
 from slotcast_publisher.release.rebase.measures import accuracy_measure, cosine_measure
 from slotcast_publisher.release.rebase.search import (
     COARSENESS,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from slotcast_publisher.release.build import Released
-from slotcast_publisher.release.rebase.release_step import RebaseWanted
 from slotcast_publisher.release.rebase.search import NotRebasable
+from slotcast_publisher.release.rebase.wanted import RebaseWanted
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Settings

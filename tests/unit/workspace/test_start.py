@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -34,6 +35,10 @@ HEAVY = frozenset(
     ]
 )
 """What takes most of the time of a start where it is imported; measured by `make bench`."""
+OF_MODELS = frozenset(["bsdiff4", "ml_dtypes", "onnx", "onnxruntime", "zstandard"])
+"""What only a command needs that builds or tries something, in the moment when it does."""
+COMPUTES_AT_START = frozenset(["audit", "rollout", "tokens", "users"])
+"""Commands that import the figures of fleets, which are computed with numpy."""
 COMMANDS = Path(sys.executable).parent
 
 DEVICE_TOML = """\
@@ -85,6 +90,28 @@ def test_the_publisher_lists_its_commands_without_heavy_packages(
     found = imported(tmp_path, "slotcast_publisher.cli", *named)
     assert "slotcast_publisher" in found
     assert not found & HEAVY
+
+
+def brought_by(names: list[str], packages: frozenset[str]) -> dict[str, set[str]]:
+    """Import these commands one after the other; gives which packages each was first to bring."""
+    code = (
+        "import sys, json; from slotcast_publisher.cli import command_table as table\n"
+        "found = {}\n"
+        f"for name in {names!r}:\n"
+        "    before = set(sys.modules); table.load(name)\n"
+        "    found[name] = sorted(set(sys.modules) - before)\n"
+        "print(json.dumps(found))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    return {name: set(modules) & packages for name, modules in found.items()}
+
+
+def test_no_command_of_the_publisher_starts_with_what_reads_models() -> None:
+    light = [name for name in command_table.COMMANDS if name not in COMPUTES_AT_START]
+    assert brought_by(light, OF_MODELS | {"numpy"}) == {name: set() for name in light}
+    others = sorted(COMPUTES_AT_START)
+    assert brought_by(others, OF_MODELS) == {name: set() for name in others}
 
 
 @pytest.mark.parametrize("name", command_table.COMMANDS)

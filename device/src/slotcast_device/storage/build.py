@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Final
 from slotcast_device.core.payload_codecs import DELTA_CODECS
 from slotcast_device.storage.image_writer import ImageWriter
 from slotcast_device.storage.slots import SlotStore
-from slotcast_schemas.codecs import decode_full
-from slotcast_schemas.codecs.delta import decode_delta
+from slotcast_schemas.codecs.delta.decoder import decode_delta
 from slotcast_schemas.codecs.encrypted import (
     is_encrypted,
     opened,
     plain_codec,
     plain_frames,
 )
-from slotcast_schemas.codecs.full import FULL_CODECS
+from slotcast_schemas.codecs.full import FULL_CODECS, decode_full
 from slotcast_schemas.errors import Incompatible, NoContentKey, PayloadCorrupt, SlotDamaged
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from slotcast_device.core.plan import Install
     from slotcast_device.core.state import ModelState
     from slotcast_device.storage.disk import Image
-    from slotcast_schemas.codecs import Sink, Source
+    from slotcast_schemas.codecs.source import Sink, Source
     from slotcast_schemas.messages import Release
     from slotcast_schemas.messages.offer import Payload
     from slotcast_schemas.verify import Trusted

@@ -19,9 +19,8 @@ from slotcast_device.core.plan import DISK_MARGIN_BYTES
 from slotcast_device.storage.build import decrypted
 from slotcast_device.storage.image_writer import ImageWriter
 from slotcast_device.storage.slot_files import SlotFiles
-from slotcast_schemas.codecs import decode_full
 from slotcast_schemas.codecs.encrypted import plain_codec
-from slotcast_schemas.codecs.full import FULL_CODECS
+from slotcast_schemas.codecs.full import FULL_CODECS, decode_full
 from slotcast_schemas.errors import SlotcastError, TransferFailed
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from slotcast_device.storage.disk import Disk
 from slotcast_device.storage.slot_files import SlotFiles
-from slotcast_schemas.codecs import Sink
+from slotcast_schemas.codecs.source import Sink
 from slotcast_schemas.errors import PayloadCorrupt
 from slotcast_schemas.messages import Release
 

@@ -124,7 +124,9 @@ class OsDisk(Disk):
 
     def open_image(self, files: Sequence[tuple[Path, int]]) -> Image:
         """Open each file once, and compare its size."""
-        from slotcast_schemas.codecs import FilesImage  # brings numpy, and status needs no image
+        from slotcast_schemas.codecs.source import (
+            FilesImage,  # brings numpy, and status needs no image
+        )
 
         return FilesImage(files)
 

@@ -1,7 +1,7 @@
 """Which commands there are, by name: a command's module is imported when the command is called.
 
-Together the modules bring numpy, onnx, TUF and MQTT, which take half a second of processor time;
-`--help`, `--version` and completion of names need none of that.
+Together the modules bring TUF, MQTT and the fleet's database, which take half a second of processor
+time; `--help`, `--version` and completion of names need none of that.
 """
 
 from __future__ import annotations

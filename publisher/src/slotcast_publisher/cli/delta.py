@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from slotcast_publisher.cli.common import Json, emit, size
-from slotcast_publisher.delta import default_workers
 from slotcast_publisher.delta.try_delta import Cost, DeltaTrial, try_delta
+from slotcast_publisher.delta.workers import default_workers
 from slotcast_schemas.errors import PayloadCorrupt, UsageError
 
 Old = Annotated[Path, typer.Argument(help="File or folder that devices hold.", show_default=False)]

@@ -10,8 +10,7 @@ import typer
 
 from slotcast_publisher.cli.common import Json, ask_passphrase, emit
 from slotcast_publisher.durable import write_atomic
-from slotcast_publisher.release.given_files import collect, parse_given
-from slotcast_publisher.release.take_in import SAMPLES_PATH
+from slotcast_publisher.release.given_files import SAMPLES_PATH, collect, parse_given
 from slotcast_publisher.supply.bundle import BUNDLE_MAX_BYTES
 from slotcast_publisher.supply.check import check_signed_model
 from slotcast_publisher.supply.policy import read_file, read_policy

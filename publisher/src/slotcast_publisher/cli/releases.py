@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,18 +20,19 @@ from slotcast_publisher.cli.common import (
     size,
 )
 from slotcast_publisher.cli.limit_options import NO_LIMITS, with_limit_options
-from slotcast_publisher.release.build import Released
 from slotcast_publisher.release.chosen_limits import ChosenLimits, read_limits
 from slotcast_publisher.release.delta_payloads import all_builders
 from slotcast_publisher.release.given_files import parse_given
-from slotcast_publisher.release.rebase.release_step import RebaseWanted
-from slotcast_publisher.release.rebase.search import table
+from slotcast_publisher.release.rebase.wanted import RebaseWanted
 from slotcast_publisher.release.release_request import ReleaseRequest, SignatureWanted
 from slotcast_publisher.release.statement import make_statement
 from slotcast_publisher.store import PayloadRecord
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
 from slotcast_schemas.messages.release import CHANGES
+
+if TYPE_CHECKING:
+    from slotcast_publisher.release.build import Released
 
 
 def register(app: typer.Typer) -> None:
@@ -316,6 +317,8 @@ def released_lines(done: Released) -> list[str]:
             f" {payload.chunk_count:>7} {record.saved_share:>7.1%} {record.build_s:>7.1f} s"
         )
     if done.rebasing is not None:
+        from slotcast_publisher.release.rebase.search import table  # brings numpy
+
         lines += ["", f"Rebased on {done.rebasing.base_version}; it is NOT the model given:"]
         lines += [f"  {line}" for line in table(done.rebasing.report)]
     return lines

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -45,15 +44,6 @@ _POOL_FROM_SECTIONS: Final = 3
 _POOL_FROM_BYTES: Final = 16 * 1024 * 1024
 """The least bytes of a target for which other processes are started: each start is a third of a
 second of CPU, in which one process encodes 5 MB (`make bench ARGS=delta`)."""
-
-WORKERS_MAX_BY_DEFAULT: Final = 2
-"""The most processes that work at once, unless asked: each is an interpreter of 45 MB that works on
-50 MB, so two stay within 256 MB in all."""
-
-
-def default_workers() -> int:
-    """Give as many as there are cores and the bound on memory allows; more must be asked for."""
-    return min(os.cpu_count() or 1, WORKERS_MAX_BY_DEFAULT)
 
 
 @dataclass(frozen=True, slots=True)

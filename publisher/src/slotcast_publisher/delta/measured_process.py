@@ -94,7 +94,7 @@ def _status_or_peak_bytes(field: str) -> int:
 
 def _create(task: dict[str, Any]) -> dict[str, Any]:
     meter = Meter()
-    from slotcast_publisher.delta import encode_delta
+    from slotcast_publisher.delta.encode import encode_delta
 
     old, new = ([(name, Path(path)) for name, path in task[side]] for side in ("old", "new"))
     report = encode_delta(old, new, Path(task["patch"]), workers=task["workers"])
@@ -120,7 +120,8 @@ def _apply(task: dict[str, Any]) -> dict[str, Any]:
 
     np.zeros(1)
     meter = Meter()
-    from slotcast_schemas.codecs import FilesImage, FileSource, decode_delta
+    from slotcast_schemas.codecs.delta.decoder import decode_delta
+    from slotcast_schemas.codecs.source import FilesImage, FileSource
 
     old = [(Path(path), Path(path).stat().st_size) for _, path in task["old"]]
     with (

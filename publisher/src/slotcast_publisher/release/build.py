@@ -14,7 +14,7 @@ from slotcast_publisher.durable import link_tree, write_atomic
 from slotcast_publisher.release.device_probe import probe_as_devices_do
 from slotcast_publisher.release.encryption import make_content_key
 from slotcast_publisher.release.model_format import features_of
-from slotcast_publisher.release.rebase.release_step import Rebasing
+from slotcast_publisher.release.rebase.wanted import Rebasing
 from slotcast_publisher.release.release_request import (
     ReleaseRequest,
     check_specifier,

@@ -11,15 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from slotcast_publisher.delta import DeltaReport, KnownMoves, default_workers, encode_delta
-from slotcast_publisher.delta.known_moves import NOTHING_KNOWN
+from slotcast_publisher.delta.workers import default_workers
 from slotcast_publisher.durable import storage_errors
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.release.payloads import Builder, FullBuilder, PayloadCandidate, Progress
-from slotcast_publisher.release.weights_payload import WeightsBuilder
+from slotcast_publisher.release.weights_builder import WeightsBuilder
 
 if TYPE_CHECKING:
-    from slotcast_publisher.release.rebase.release_step import Rebasing
+    from slotcast_publisher.delta.encode import DeltaReport
+    from slotcast_publisher.delta.known_moves import KnownMoves
+    from slotcast_publisher.release.rebase.wanted import Rebasing
     from slotcast_publisher.store import ReleaseFolder
 
 CODEC: Final = "delta+v1"
@@ -84,6 +85,9 @@ class DeltaBuilder:
         Raises:
             NotFound: a version was asked for that is no earlier release.
         """
+        # The encoder brings numpy, which who only asks for the builder's name does not need.
+        from slotcast_publisher.delta.encode import encode_delta
+
         full = _full_bytes(release)
         made: list[PayloadCandidate] = []
         for number, base in enumerate(self._choose_bases(release, earlier)):
@@ -103,6 +107,8 @@ class DeltaBuilder:
         return made
 
     def _moves_from(self, base: ReleaseFolder) -> KnownMoves:
+        from slotcast_publisher.delta.known_moves import NOTHING_KNOWN
+
         rebasing = self.rebasing
         if rebasing is None or rebasing.base_version != base.load().version:
             return NOTHING_KNOWN

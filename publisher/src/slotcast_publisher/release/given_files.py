@@ -22,6 +22,9 @@ from slotcast_schemas.errors import UsageError
 from slotcast_schemas.file_names import find_unportable
 from slotcast_schemas.messages import Release
 
+SAMPLES_PATH: Final = "samples.npz"
+"""The path in a release of the samples that devices must reproduce."""
+
 _NAME: Final = re.compile(fields.PATH_PATTERN)
 NAMES_SHOWN: Final = 5
 """The number of names that a message lists."""

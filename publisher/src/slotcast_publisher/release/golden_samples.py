@@ -45,9 +45,9 @@ from slotcast_schemas.probe.onnx_session import OnnxSession
 from slotcast_schemas.probe.runtime import Feed, LoadedModel
 from slotcast_schemas.probe.runtime_words import cause_of
 from slotcast_schemas.probe.scan import is_prepared
-from slotcast_schemas.probe.spec import SlotModel
+from slotcast_schemas.probe.spec import DEVICE_SEED, SlotModel
 from slotcast_schemas.samples import SAMPLES_MAX_BYTES, Samples, write_samples
-from slotcast_schemas.seeded_inputs import DEVICE_SEED, SEEDED_RUNS, seeded_inputs
+from slotcast_schemas.seeded_inputs import SEEDED_RUNS, seeded_inputs
 from slotcast_schemas.value_types import Array, Rows, arrays_of, rows_of, size_bytes
 
 SAMPLES_DEFAULT: Final = 16

@@ -29,8 +29,9 @@ from slotcast_schemas.probe.loading import open_model
 from slotcast_schemas.probe.runtime import LoadedModel
 from slotcast_schemas.probe.runtime_words import cause_of
 from slotcast_schemas.probe.scan import is_prepared, scan
+from slotcast_schemas.probe.spec import DEVICE_SEED
 from slotcast_schemas.samples import Samples, read_samples
-from slotcast_schemas.seeded_inputs import DEVICE_SEED, SEEDED_RUNS, seeded_inputs
+from slotcast_schemas.seeded_inputs import SEEDED_RUNS, seeded_inputs
 
 
 def examine(

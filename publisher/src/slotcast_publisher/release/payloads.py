@@ -17,13 +17,10 @@ from typing import Final, Protocol
 import msgspec
 
 from slotcast_publisher.durable import copy_file, fsync_tree, storage_errors, write_atomic
-from slotcast_publisher.release.full_payload import encode_full
 from slotcast_publisher.store import PayloadRecord, ReleaseFolder
 from slotcast_schemas import limits, wire
-from slotcast_schemas.codecs import FilesImage, FileSource, Sink, Source, decode_full
-from slotcast_schemas.codecs.delta import decode_delta
 from slotcast_schemas.codecs.encrypted import PREFIX, EncryptedSource
-from slotcast_schemas.codecs.full import FULL_CODECS
+from slotcast_schemas.codecs.source import FilesImage, FileSource, Sink, Source
 from slotcast_schemas.errors import PayloadCorrupt
 from slotcast_schemas.messages import MapPart
 from slotcast_schemas.messages.offer import Base, Payload
@@ -122,6 +119,8 @@ class FullBuilder:
             out: an empty folder for the payload's file.
             progress: told what is being done.
         """
+        from slotcast_publisher.release.full_payload import encode_full  # brings numpy
+
         del earlier
         target = out / "full.bin"
         with storage_errors(target):
@@ -265,6 +264,10 @@ def _decode(
     candidate: PayloadCandidate, payload: Source, base: Source | None, size_bytes: int, sink: Sink
 ) -> None:
     """Undo a codec with the very decoder that devices use."""
+    # They bring numpy, and most commands decode nothing.
+    from slotcast_schemas.codecs.delta.decoder import decode_delta
+    from slotcast_schemas.codecs.full import FULL_CODECS, decode_full
+
     if candidate.base is not None and base is not None:
         decode_delta(
             payload,

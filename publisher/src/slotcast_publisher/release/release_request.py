@@ -13,7 +13,7 @@ from packaging.version import InvalidVersion, Version
 from slotcast_publisher.release.chosen_limits import ChosenLimits
 from slotcast_publisher.release.given_files import Given, GivenFile, collect
 from slotcast_publisher.release.model_check import ModelFacts
-from slotcast_publisher.release.rebase.release_step import RebaseWanted
+from slotcast_publisher.release.rebase.wanted import RebaseWanted
 from slotcast_publisher.release.statement import Statement
 from slotcast_publisher.supply.check import BUNDLE_PATH
 from slotcast_schemas.errors import UsageError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 
@@ -12,6 +12,7 @@ from slotcast_publisher.durable import copy_file, storage_errors
 from slotcast_publisher.image_files import image_sha256
 from slotcast_publisher.release.command_samples import take_samples
 from slotcast_publisher.release.device_features import features_needed, in_words
+from slotcast_publisher.release.given_files import SAMPLES_PATH
 from slotcast_publisher.release.model_check import ModelFacts, SamplesWanted, check_model
 from slotcast_publisher.release.model_format import (
     check_options,
@@ -19,7 +20,8 @@ from slotcast_publisher.release.model_format import (
     command_notes,
     features_of,
 )
-from slotcast_publisher.release.rebase.release_step import Rebasing, rebase_files
+from slotcast_publisher.release.rebase.release_step import rebase_files
+from slotcast_publisher.release.rebase.wanted import Rebasing
 from slotcast_publisher.release.release_request import (
     ReleaseRequest,
     apply_limits,
@@ -38,9 +40,6 @@ from slotcast_schemas.messages.release import File, Probe
 from slotcast_schemas.model_formats import is_run_by_command
 from slotcast_schemas.samples import read_samples
 from slotcast_schemas.value_types import Rows
-
-SAMPLES_PATH: Final = "samples.npz"
-"""The path in a release of the samples that devices must reproduce."""
 
 Role = Literal["model", "data", "samples"]
 """What a file of a release is for."""

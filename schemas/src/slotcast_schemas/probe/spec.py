@@ -24,13 +24,15 @@ from slotcast_schemas.messages.release import Probe, Tensor
 from slotcast_schemas.model_formats import ONNX
 from slotcast_schemas.probe.speed import ROUNDS_MAX
 from slotcast_schemas.probe.waits import CLEAN_SHARE
-from slotcast_schemas.seeded_inputs import DEVICE_SEED
 
 NOTES_MAX_BYTES: Final = 256 * 1024
 """All that a child may say; a usual one says about 8 KB."""
 
 TIMES_MAX: Final = 1024
 """Runs of which a child says the time."""
+
+DEVICE_SEED: Final = 1
+"""From which seed a device makes inputs for a model whose release has no samples."""
 
 
 CPU_PROVIDER: Final = "CPUExecutionProvider"

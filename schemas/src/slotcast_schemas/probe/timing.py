@@ -12,13 +12,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from slotcast_schemas.messages.release import Probe
-from slotcast_schemas.probe.runtime import Feed
 from slotcast_schemas.probe.spec import TIMES_MAX, ProbeTiming
 from slotcast_schemas.probe.speed import FEW_ROUNDS, ROUNDS_MAX, ROUNDS_MIN, TAIL, Seen, quantile_s
 from slotcast_schemas.probe.waits import RunTime, Stopwatch, processor_use
+
+if TYPE_CHECKING:
+    from slotcast_schemas.probe.runtime import Feed
 
 WARM_UP_RUNS: Final = 2
 TURN_RUNS: Final = 3

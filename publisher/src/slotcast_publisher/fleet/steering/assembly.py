@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from slotcast_publisher.delta import default_workers
+from slotcast_publisher.delta.workers import default_workers
 from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.steering.announcer import DirectAnnouncer, PushingAnnouncer
 from slotcast_publisher.fleet.steering.delta_maker import ChildDeltaMaker, NoDeltas

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Final
 
-from slotcast_publisher.delta import default_workers
+from slotcast_publisher.delta.workers import default_workers
 from slotcast_publisher.release.delta_payloads import DeltaBuilder
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.log import Say

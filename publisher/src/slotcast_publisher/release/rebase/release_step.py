@@ -8,55 +8,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Final
 
-import msgspec
-from msgspec import Meta
-
-from slotcast_publisher.delta import default_workers
+from slotcast_publisher.delta.workers import default_workers
 from slotcast_publisher.image_files import image_sha256
 from slotcast_publisher.release.golden_samples import make_samples
 from slotcast_publisher.release.rebase.measures import accuracy_measure, cosine_measure
-from slotcast_publisher.release.rebase.search import Measure, RebaseReport, rebase
+from slotcast_publisher.release.rebase.search import Measure, rebase
+from slotcast_publisher.release.rebase.wanted import RebaseWanted, Rebasing
 from slotcast_publisher.store import ReleaseFolder
-from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.release import Rebased
 from slotcast_schemas.samples import SAMPLES_MAX_BYTES, read_samples
 
 _RUNS_MAX: Final = 256
 """The most samples that a candidate is measured on; devices get fewer to probe with."""
-
-
-class RebaseWanted(msgspec.Struct, frozen=True, kw_only=True):
-    """How near the rebased model must stay to the given one, on the user's samples.
-
-    Attributes:
-        measure: `cosine`, the mean cosine of its outputs with the given model's, or `accuracy`,
-            the share of the samples' labels that it gives.
-        at_least: what the measure must reach.
-        output: with accuracy, the output that holds the scores; the first unless given.
-        base: version to rebase on; what devices hold unless given.
-    """
-
-    measure: Literal["cosine", "accuracy"] = "cosine"
-    at_least: Annotated[float, Meta(gt=0, le=1)] = 0.9999
-    output: str | None = None
-    base: str | None = None
-
-
-make_decoders(RebaseWanted)
-
-
-@dataclass(frozen=True, slots=True)
-class Rebasing:
-    """What was made: the report for people, and what the release says."""
-
-    report: RebaseReport
-    base_version: str
-    says: Rebased
 
 
 def rebase_files(

@@ -20,7 +20,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from slotcast_publisher.delta import DeltaReport, KnownMoves, encode_delta
+from slotcast_publisher.delta.encode import DeltaReport, encode_delta
+from slotcast_publisher.delta.known_moves import KnownMoves
 from slotcast_publisher.delta.layout import find_tensors, image_of
 from slotcast_publisher.delta.low_rank import factor_bits, fit_low_rank
 from slotcast_publisher.delta.match import Match, match_tensors
