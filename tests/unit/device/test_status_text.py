@@ -25,6 +25,7 @@ from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
 from slotcast_schemas.errors import StateLocked
 from slotcast_schemas.messages.status import BenchedRelease, Check, Evidence, Progress, SlotStatus
+from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
 from tests.support import messages
 from tests.support.slot_releases import put_release
@@ -199,6 +200,16 @@ def test_the_view_completes_only_a_status_of_the_same_release() -> None:
     other = messages.model_status(progress=None, state=State.COMMITTED)
     assert view.completed(other) == other
     assert UP.completed(record) == record
+
+
+def test_a_detail_of_the_view_goes_with_its_own_reason_only() -> None:
+    """The record says at once why nothing comes; the view, up to seconds old, what was fetched."""
+    fetching = messages.model_status(reason=Reason.DOWNLOADING, detail="full+zstd")
+    view = msgspec.structs.replace(UP, models={"detector": live_model(fetching)})
+    why = "no message of 32896 bytes ever came: perhaps the broker's packet limit"
+    stalled = messages.model_status(progress=None, reason=Reason.STALLED, detail=why)
+    assert view.completed(stalled).detail == why
+    assert view.completed(stalled).progress == fetching.progress
 
 
 @pytest.mark.parametrize(

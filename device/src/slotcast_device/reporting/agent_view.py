@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from slotcast_schemas import limits
 from slotcast_schemas.decoders import make_decoders
-from slotcast_schemas.fields import Count, Detail
+from slotcast_schemas.fields import Count, Detail, Word
 from slotcast_schemas.messages.status import LinkStatus, ModelStatus, Progress
 from slotcast_schemas.states import State
 
@@ -37,6 +37,7 @@ class LiveModel(msgspec.Struct, frozen=True, kw_only=True):
 
     state: State
     sequence: Count
+    reason: Word = ""
     detail: Detail = ""
     progress: Progress | None = None
 
@@ -67,12 +68,17 @@ class AgentView(msgspec.Struct, frozen=True, kw_only=True):
     link: LinkStatus | None = None
 
     def completed(self, status: ModelStatus) -> ModelStatus:
-        """Give a status of the record with what is known beyond it, if that is of the same."""
+        """Give a status of the record with what is known beyond it, if that is of the same.
+
+        The view is written now and then, the record at once: where its reason is another one by
+        now, the view's detail explains what was before.
+        """
         live = self.models.get(status.model)
         sequence = 0 if status.target is None else status.target.sequence
         if live is None or (live.state, live.sequence) != (status.state, sequence):
             return status
-        return msgspec.structs.replace(status, detail=live.detail, progress=live.progress)
+        detail = live.detail if live.reason == status.reason else status.detail
+        return msgspec.structs.replace(status, detail=detail, progress=live.progress)
 
 
 def live_model(status: ModelStatus) -> LiveModel:
@@ -80,6 +86,7 @@ def live_model(status: ModelStatus) -> LiveModel:
     return LiveModel(
         state=status.state,
         sequence=0 if status.target is None else status.target.sequence,
+        reason=status.reason,
         detail=status.detail,
         progress=status.progress,
     )
