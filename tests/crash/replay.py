@@ -14,6 +14,8 @@ from tests.simulation.ramdisk import Loss, RamDisk
 
 DRAWS: Final[Mapping[Loss, int]] = {Loss.NAMES_WITHOUT_DATA: 2, Loss.TORN: 12}
 """Of two names, one is durable without the other in one draw of four."""
+_ROW: Final = 4
+_DRAWS_BETWEEN: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,7 @@ def states(
     state_dir: Path,
     ops: Sequence[Op],
     record: Path,
-    *,
-    every: int = 1,
+    torn: Mapping[int, int] | None = None,
 ) -> Iterator[State]:
     """Give every disk that a cut during a trace may leave.
 
@@ -52,19 +53,38 @@ def states(
         state_dir: where the traced process had it.
         ops: the trace.
         record: the file whose durable bytes go along.
-        every: one cut in so many; 1 for all.
+        torn: the cuts to make, and how many torn disks to draw for each; all of them unless given.
     """
     disk = RamDisk()
     disk.load(before, state_dir)
     for cut, op in enumerate([None, *ops]):
         if op is not None:
             apply(disk, op)
-        if cut % every and cut != len(ops):
+        if torn is not None and cut not in torn:
             continue
         for loss in Loss:
-            for draw in range(DRAWS.get(loss, 1)):
+            draws = DRAWS if torn is None else {**DRAWS, Loss.TORN: torn[cut]}
+            for draw in range(draws.get(loss, 1)):
                 left = disk.left_by(loss, random.Random(f"{cut}-{draw}"))
                 yield State(cut, loss, draw, left, disk.peek(record, durable=True) or None)
+
+
+def sample(ops: Sequence[Op], seed: int) -> dict[int, int]:
+    """Choose cuts over the whole of a trace, and how many torn disks to draw for each.
+
+    After each rename or link all are drawn: there the order in which names become durable counts.
+    Of the other cuts, one of four in a row is taken and one after each kind of operation, at
+    least, with few draws; and the last.
+    """
+    rng = random.Random(seed)
+    cuts = range(len(ops) + 1)
+    chosen = {rng.choice(cuts[begin : begin + _ROW]) for begin in cuts[::_ROW]} | {len(ops)}
+    for what in sorted({op.what for op in ops}):
+        chosen.add(rng.choice([cut for cut, op in enumerate(ops, 1) if op.what == what]))
+    names = {cut for cut, op in enumerate(ops, 1) if op.what in {"rename", "link"}}
+    return {
+        cut: DRAWS[Loss.TORN] if cut in names else _DRAWS_BETWEEN for cut in sorted(chosen | names)
+    }
 
 
 def apply(disk: RamDisk, op: Op) -> None:

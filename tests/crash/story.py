@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -43,10 +43,10 @@ class Story:
     releases: dict[bytes, Release]
     version: str
 
-    def states(self, *, every: int = 1) -> Iterator[State]:
-        """Give what cuts leave."""
+    def states(self, torn: Mapping[int, int] | None = None) -> Iterator[State]:
+        """Give what cuts leave: all of them, or those of a sample (`replay.sample`)."""
         record = self.device.folder(MODEL) / "state.json"
-        return states(self.before, self.state_dir, self.ops, record, every=every)
+        return states(self.before, self.state_dir, self.ops, record, torn)
 
     def put(self, state: State, to: Path) -> DeviceConfig:
         """Make a real folder of what a cut left, and a configuration that works on it."""

@@ -1,21 +1,26 @@
 """The power goes at every operation of the real process on its files; then it starts again.
 
-A real `slotcast-device run` is traced (strace) while it installs a release. For each operation,
-every disk that a power cut there may leave is built from the trace and given to the device's own
-recovery: all of them here. To the real agent, with a real broker, that must end committed, some
-of them here and all of them in `make soak`.
+A real `slotcast-device run` is traced (strace) while it installs a release. The disks that a power
+cut after its operations may leave are built from the trace and given to the device's own recovery:
+a sample of them (`replay.sample`), and with SLOTCAST_CUTS=all, as in `make soak`, those of every
+operation; SLOTCAST_SEED=N draws another sample. To the real agent, with a real broker, that must
+end committed, some are given here and as many as there is time for in `make soak`.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import pytest
 
 from slotcast_schemas.states import State as Phase
-from tests.crash.replay import Distinct
+from tests.crash.replay import DRAWS, Distinct, State, sample
 from tests.crash.starts import recover
 from tests.crash.story import MODEL, Story, publisher, tell, tell_reset, tell_turned_on
 from tests.simulation.ramdisk import Loss
@@ -31,6 +36,13 @@ pytestmark = [
 ]
 
 FULL_RUNS = 8
+IS_WHOLE: Final = os.environ.get("SLOTCAST_CUTS") == "all"
+SEED: Final = int(os.environ.get("SLOTCAST_SEED", "20261122"))
+
+
+def _states(story: Story) -> Iterator[State]:
+    """Give the disks to start on: of a sample of the cuts, or of all."""
+    return story.states(None if IS_WHOLE else sample(story.ops, SEED))
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +89,23 @@ def test_the_trace_shows_every_step_of_an_update(update: Story) -> None:
     assert len(update.ops) > 60
 
 
+def test_a_sample_of_the_cuts_has_every_kind_of_operation_and_every_part_of_the_story(
+    update: Story,
+) -> None:
+    cuts = sample(update.ops, SEED)
+    after = {cut: update.ops[cut - 1].what for cut in cuts if cut}
+
+    assert set(after.values()) == {op.what for op in update.ops}
+    assert max(later - cut for cut, later in pairwise(cuts)) < 8
+    assert min(cuts) < 4
+    assert len(update.ops) in cuts
+    renames = [cut for cut, op in enumerate(update.ops, 1) if op.what == "rename"]
+    assert {cuts.get(cut) for cut in renames} == {DRAWS[Loss.TORN]}
+    assert len(cuts) < len(update.ops) * 3 // 4
+
+
 def test_a_replay_of_the_whole_trace_is_what_is_really_there(update: Story, tmp_path: Path) -> None:
-    *_, last = (s for s in update.states(every=10_000) if s.loss is Loss.EVERYTHING)
+    *_, last = (s for s in update.states({len(update.ops): 1}) if s.loss is Loss.EVERYTHING)
     update.put(last, tmp_path / "state")
 
     real = {p.relative_to(update.state_dir) for p in update.state_dir.rglob("*")}
@@ -96,7 +123,7 @@ def test_after_a_power_cut_anywhere_the_device_recovers(
 ) -> None:
     story: Story = request.getfixturevalue(which)
     distinct = Distinct()
-    for state in story.states():
+    for state in _states(story):
         if not distinct.is_new(state, story.state_dir):
             continue
         faults = story.faults(state, tmp_path / "state")
@@ -110,7 +137,7 @@ def test_after_a_power_cut_while_slots_are_encrypted_each_file_is_whole(
     turned_on: Story, tmp_path: Path
 ) -> None:
     distinct = Distinct()
-    for state in turned_on.states():
+    for state in _states(turned_on):
         if distinct.is_new(state, turned_on.state_dir):
             faults = turned_on.faults(state, tmp_path / "state")
             assert not faults, f"{state.name}: {faults}"
@@ -143,7 +170,7 @@ def test_after_a_power_cut_anywhere_a_device_is_set_back_or_not_at_all(
 ) -> None:
     distinct = Distinct()
     ends = set()
-    for state in reset.states():
+    for state in _states(reset):
         if not distinct.is_new(state, reset.state_dir):
             continue
         faults = reset.faults(state, tmp_path / "state")
@@ -163,7 +190,7 @@ def test_after_a_power_cut_anywhere_a_lost_current_is_put_back(
     """Of the disks that cuts leave, every fifth; then somebody takes `current` away."""
     distinct = Distinct()
     tried = 0
-    for state in update.states():
+    for state in _states(update):
         if not distinct.is_new(state, update.state_dir) or distinct.new % 5:
             continue
         faults = update.faults(state, tmp_path / "state", lose="current")
@@ -181,7 +208,7 @@ def test_after_a_power_cut_the_update_is_resumed_and_committed(
     losses = list(Loss)
     for number, cut in enumerate(cuts):
         loss = losses[number % len(losses)]
-        state = next(s for s in update.states() if s.cut == cut and s.loss is loss)
+        state = next(s for s in update.states({cut: 1}) if s.loss is loss)
         device = update.moved(state, tmp_path / f"device-{cut}")
         resumed += _floor(device) < int(update.version)
         status = device.run_once()

@@ -124,7 +124,10 @@ class Soak:
         self.failures += [f"python -m tests.soak.api\n{text}" for text in result.failures]
 
     def cut(self, turn: int, share_s: float) -> None:
-        """Give the agent more disks that power cuts left."""
+        """Give recovery, once, every disk that power cuts left, and the agent more of them."""
+        if not turn:
+            fault = cuts.recover_all()
+            self.failures += [fault] if fault else []
         result = cuts.run(self.left_s(share_s) / 60, self.first_seed + turn)
         self.cuts.append(result)
         self.failures += [f"python -m tests.soak.cuts\n{text}" for text in result.failures]

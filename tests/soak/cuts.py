@@ -2,15 +2,18 @@
 
     python -m tests.soak.cuts [--minutes N]
 
-`tests/crash/test_power_cut.py` gives all of them to the device's recovery and some of them to the
-agent; here the agent gets as many as there is time for, in an order that the seed draws.
+Here the agent gets as many as there is time for, in an order that the seed draws. The device's
+recovery gets a sample of them in `make test`, by `tests/crash/test_power_cut.py`, and in a soak
+all of them (`recover_all`).
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -42,6 +45,18 @@ class Result:
             f" {self.distinct} distinct, {self.tried} started and committed,"
             f" {len(self.failures)} failed"
         )
+
+
+def recover_all() -> str:
+    """Give every disk to the device's recovery; gives what is wrong, if anything is."""
+    test = Path(__file__).parents[1] / "crash" / "test_power_cut.py"
+    command = [sys.executable, "-m", "pytest", "-q", str(test)]
+    told = {"SLOTCAST_CUTS": "all"}
+    done = subprocess.run(
+        command, env=os.environ | told, capture_output=True, text=True, check=False
+    )
+    said = f"SLOTCAST_CUTS=all {' '.join(command)}"
+    return f"{said}\n{done.stdout[-3000:]}" if done.returncode else ""
 
 
 def run(minutes: float, seed: int, failures_max: int = 3) -> Result:
