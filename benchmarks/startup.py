@@ -23,7 +23,8 @@ LIMIT: Final = 1 / 3
 DEVICE_ALL: Final = "import slotcast_device.cli, slotcast_device.agent, slotcast_device.self_check"
 PUBLISHER_ALL: Final = (
     "from slotcast_publisher.cli import command_table as table;"
-    "[table.load(name) for name in table.COMMANDS]"
+    "[table.load(name) for name in table.COMMANDS];"
+    "import slotcast_publisher.cli.running_service, slotcast_publisher.release.build"
 )
 _DEVICE_TOML: Final = """\
 format = 1
@@ -46,6 +47,7 @@ def run(options: Options) -> list[Figure]:
         ("slotcast-device --help", "slotcast_device", ["--help"], DEVICE_ALL),
         ("slotcast-device status", "slotcast_device", ["status"], DEVICE_ALL),
         ("slotcast --help", "slotcast_publisher", ["--help"], PUBLISHER_ALL),
+        ("slotcast serve --help", "slotcast_publisher", ["serve", "--help"], PUBLISHER_ALL),
     ):
         options.say(f"{name}: {rounds} rounds")
         starts, imports, empties = [], [], []

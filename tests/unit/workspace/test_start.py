@@ -107,6 +107,17 @@ def brought_by(names: list[str], packages: frozenset[str]) -> dict[str, set[str]
     return {name: set(modules) & packages for name, modules in found.items()}
 
 
+@pytest.mark.parametrize(
+    "command", ["alarms", "delta", "fleet", "limits", "page", "serve", "simulate"]
+)
+def test_the_publisher_explains_a_command_without_what_carries_it_out(
+    tmp_path: Path, command: str
+) -> None:
+    found = imported(tmp_path, "slotcast_publisher.cli", command, "--help")
+    assert "slotcast_publisher" in found
+    assert not found & (HEAVY | {"dns", "litestar", "sqlalchemy", "structlog"})
+
+
 def test_no_command_of_the_publisher_starts_with_what_reads_models() -> None:
     light = [name for name in command_table.COMMANDS if name not in COMPUTES_AT_START]
     assert brought_by(light, OF_MODELS | {"numpy"}) == {name: set() for name in light}

@@ -10,23 +10,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 
-from slotcast_publisher.release.payloads import no_progress
-from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import SlotcastError, UsageError
 from slotcast_schemas.printable import printable
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from slotcast_publisher.repository import Repository
 
 PASSPHRASE_VARIABLE: Final = "SLOTCAST_PASSPHRASE"  # noqa: S105 - a name, not a secret
 """The environment variable that gives the passphrase of key files, instead of asking for it."""
@@ -50,6 +44,9 @@ Tags = Annotated[list[str] | None, typer.Option("--tag", help="KEY=VALUE; repeat
 
 def open_repository(path: Path, *, clock_is_right: bool = False) -> Repository:
     """Open a repository whose keys may be encrypted."""
+    # It brings TUF and what signs, and help and errors are said without.
+    from slotcast_publisher.repository import Repository
+
     return Repository(
         path,
         passphrase=ask_passphrase(),
@@ -137,19 +134,41 @@ class Advance(Protocol):
 def progress(*, quiet: bool) -> Iterator[Advance]:
     """Show a bar with rate and time left on a terminal, plain lines elsewhere, on stderr."""
     if quiet:
-        yield no_progress
+        yield _Nothing()
     elif not sys.stderr.isatty():
         yield _Lines()
     else:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=Console(stderr=True)) as bar:
+        with _bars() as bar:
             yield _Bars(bar)
+
+
+def _bars() -> Progress:
+    """Make bars on a terminal; what draws them is imported only where they are seen."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+
+
+class _Nothing:
+    """Shows nothing."""
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Take it and say nothing."""
 
 
 class _Bars:

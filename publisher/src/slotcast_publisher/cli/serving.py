@@ -1,30 +1,13 @@
-"""`slotcast serve`: the service in the foreground, until it is stopped."""
+"""`slotcast serve`: its options, and names of it that the fleet's page uses, too."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import logging
-import os
-import signal
-import sys
-import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Final
 
 import typer
 
 from slotcast_publisher.cli.common import Brokers, Repo, open_repository
-from slotcast_publisher.delivery.publish import brokers_of
-from slotcast_publisher.repository import Repository
-from slotcast_publisher.serve.broker_health import BrokerHealth
-from slotcast_publisher.serve.companion import Companion
-from slotcast_publisher.serve.log import LibraryLines, Log, Say
-from slotcast_publisher.serve.service import Service
-from slotcast_publisher.serve.wants import RATE_BYTES_PER_S, WantBounds
-from slotcast_publisher.settings import Broker
-from slotcast_schemas.errors import StorageFailed, UsageError
+from slotcast_publisher.serve.wants import RATE_BYTES_PER_S
 
 DATABASE_VARIABLE: Final = "SLOTCAST_DATABASE"
 """The environment variable that names the fleet's database: a password there is in no list of
@@ -35,9 +18,6 @@ PAGE_LISTEN: Final = "127.0.0.1:8470"
 
 FLEET_INSTALL: Final = "pip install 'slotcast-publisher[fleet]'"
 """What installs what the fleet needs."""
-
-_FLEET: Final = "slotcast_publisher.fleet.fleet_service"
-_NEEDED: Final = ("sqlalchemy", "alembic")
 
 
 def register(app: typer.Typer) -> None:
@@ -89,103 +69,18 @@ def _serve(
     ] = None,
 ) -> None:
     """Answer what devices miss, renew signatures, re-announce lost notices; until stopped."""
-    repository = open_repository(repo)
-    chosen = brokers_of(repository, broker or ())
-    health = BrokerHealth()
-    with (
-        _logging(as_json=json) as say,
-        _companion(
-            _Wanted(
-                fleet=not no_fleet,
-                database=database,
-                workers=workers,
-                listen=None if no_page else listen,
-            ),
-            repository,
-            chosen,
-            say,
-            health,
-        ) as companion,
-    ):
-        service = Service(
-            repository,
-            chosen,
-            say,
-            bounds=WantBounds(rate_bytes_per_s=rate),
-            companion=companion,
-            health=health,
-        )
-        # Elsewhere a signal means that work was left undone; here it is how it ends.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.default_int_handler)
-        with contextlib.suppress(KeyboardInterrupt):
-            service.run(threading.Event())
+    # It brings TUF, MQTT and the log, and others want from here where the page is, no more.
+    from slotcast_publisher.cli.running_service import FleetWanted, run_service
 
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What of the fleet is asked for."""
-
-    fleet: bool
-    database: str | None
-    workers: int | None
-    listen: str | None
-
-
-@contextlib.contextmanager
-def _companion(
-    wanted: _Wanted,
-    repository: Repository,
-    brokers: Sequence[Broker],
-    say: Say,
-    health: BrokerHealth,
-) -> Iterator[Companion | None]:
-    """Open the fleet where it is installed; it is known by its name alone, and not imported."""
-    is_there = all(importlib.util.find_spec(name) is not None for name in _NEEDED)
-    if wanted.database is not None and not (is_there and wanted.fleet):
-        raise UsageError(
-            "--database: is of the fleet, which --no-fleet leaves out"
-            if is_there
-            else f"--database: is of the fleet, which is not installed: {FLEET_INSTALL}"
-        )
-    if not (is_there and wanted.fleet):
-        yield None
-        return
-    module = importlib.import_module(_FLEET)
-    opened = module.open_fleet(
-        repository,
-        wanted.database,
-        brokers,
-        say,
-        workers=wanted.workers,
-        health=health,
-        listen=wanted.listen,
+    run_service(
+        open_repository(repo),
+        broker or (),
+        FleetWanted(
+            fleet=not no_fleet,
+            database=database,
+            workers=workers,
+            listen=None if no_page else listen,
+        ),
+        rate_bytes_per_s=rate,
+        as_json=json,
     )
-    with opened as fleet:
-        yield fleet
-
-
-@contextlib.contextmanager
-def _logging(*, as_json: bool | None) -> Iterator[Say]:
-    """Log to standard output; None has programs read it where it is no terminal.
-
-    Raises:
-        StorageFailed: at the end, if lines could not be written; all else was done.
-    """
-    is_terminal = sys.stdout.isatty()
-    has_colors = is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    log = Log(
-        sys.stdout.fileno(),
-        as_json=not is_terminal if as_json is None else as_json,
-        colors=has_colors,
-        encoding=sys.stdout.encoding,
-    )
-    libraries = LibraryLines(log.say)
-    logging.getLogger().addHandler(libraries)
-    try:
-        with log:
-            yield log.say
-    finally:
-        logging.getLogger().removeHandler(libraries)
-    if log.lost is not None and not isinstance(log.lost, BrokenPipeError):
-        raise StorageFailed(f"the log could not be written: {log.lost.strerror}")
