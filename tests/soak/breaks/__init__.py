@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.soak.breaks.attacks import ATTACK_BREAKS
 from tests.soak.breaks.device import DEVICE_BREAKS
+from tests.soak.breaks.device_attacks import DEVICE_ATTACKS
 from tests.soak.breaks.one_break import ROOT, Break
+from tests.soak.breaks.publisher_attacks import PUBLISHER_ATTACKS
 from tests.soak.breaks.rollouts import ROLLOUT_BREAKS
 
-__all__ = ["BREAKS", "ROOT", "Break"]
+__all__ = ["ATTACK_BREAKS", "BREAKS", "ROOT", "Break"]
 
+ATTACK_BREAKS: Final = (*DEVICE_ATTACKS, *PUBLISHER_ATTACKS)
 BREAKS: Final = (*DEVICE_BREAKS, *ATTACK_BREAKS, *ROLLOUT_BREAKS)

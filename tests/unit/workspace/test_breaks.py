@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.soak.breaks import BREAKS, ROOT, Break
+from tests.soak.breaks import ATTACK_BREAKS, BREAKS, ROOT, Break
 from tests.soak.breaks.__main__ import row_of
-from tests.soak.breaks.attacks import ATTACK_BREAKS, GROUP
+from tests.soak.breaks.attacks import GROUP
 
 SECURITY_PAGE = (ROOT / "docs" / "security.md").read_text()
 

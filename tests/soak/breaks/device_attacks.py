@@ -1,0 +1,181 @@
+"""Checks of devices, and of what both sides read, each taken out."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.soak.breaks.attacks import SCHEMAS, attack_break
+from tests.soak.breaks.one_break import DEVICE
+
+_TRUST: Final = (
+    attack_break(
+        "another publisher's notice, with keys of its own",
+        "as many keys sign each role as must, of those that the pinned root trusts",
+        "security/test_publisher_trust.py::test_another_publishers_notice_is_not_believed",
+        f"{SCHEMAS}/verify.py",
+        "    updater.refresh()\n",
+        "    Root.verify_delegate = Targets.verify_delegate = lambda *_: None\n"
+        "    updater.refresh()\n",
+    ),
+    attack_break(
+        "one byte of the release changed",
+        "a target has the signed length and digests",
+        "security/test_publisher_trust.py::test_one_changed_byte_in_a_target_is_noticed[.release]",
+        f"{SCHEMAS}/verify.py",
+        "    info.verify_length_and_hashes(data)\n",
+        "",
+    ),
+    attack_break(
+        "a file that nobody signed rides along",
+        "a signed role vouches for each target",
+        "security/test_publisher_trust.py::test_a_target_that_nobody_signed_is_not_believed",
+        f"{SCHEMAS}/verify.py",
+        '    if info is None:\n        raise BadSignature(f"no trusted role vouches for {path!r},'
+        ' which the notice carries")\n',
+        "    if info is None:\n        return\n",
+    ),
+    attack_break(
+        "the clock set back, and an expired notice shown",
+        "time is not before what was seen signed",
+        "unit/device/core/test_signed_time.py::"
+        "test_what_has_expired_by_a_time_seen_signed_is_refused_whatever_the_clock_says",
+        f"{DEVICE}/core/signed_time.py",
+        "        return max(now.wall_s, running_s)\n",
+        "        return now.wall_s\n",
+    ),
+    attack_break(
+        "a packed image larger than one of its image can be",
+        "a payload's size is bounded by its image's",
+        "security/test_stolen_online_key.py::"
+        "test_no_chunk_is_asked_for_of_a_payload_larger_than_one_of_its_image_can_be[full+zstd]",
+        f"{DEVICE}/core/payload_choice.py",
+        "for payload in offered if payload.size_bytes <= most_bytes(payload, release)]",
+        "for payload in offered]",
+    ),
+    attack_break(
+        "payloads that give something else, again and again",
+        "so many broken payloads a day and no more",
+        "security/test_stolen_online_key.py::"
+        "test_payloads_that_give_another_image_are_fetched_a_few_times_a_day_over_restarts_too",
+        f"{DEVICE}/core/payload_choice.py",
+        "    if is_worn_out(state, facts.day, is_metered=facts.is_metered):\n",
+        "    if False:\n",
+    ),
+    attack_break(
+        "a sequence far above the last",
+        "a sequence is at most so far above the floor",
+        "security/test_sequence.py::"
+        "test_a_sequence_far_above_the_last_is_refused_and_the_next_release_is_taken",
+        f"{DEVICE}/core/plan.py",
+        "    if release.sequence > most:\n",
+        "    if False:\n",
+    ),
+    attack_break(
+        "a sequence that counts no more",
+        "a sequence is within what the targets key has signed",
+        "security/test_sequence_floor.py::test_what_counts_no_more_is_refused_and_raises_no_floor",
+        f"{DEVICE}/core/plan.py",
+        "    if word is not None and not word.counts(release.sequence):\n",
+        "    if False:\n",
+    ),
+)
+
+_MESSAGES: Final = (
+    attack_break(
+        "a key that is there twice",
+        "a map has each key once",
+        "unit/schemas/test_wire.py::test_a_key_that_is_there_twice_is_refused_at_any_depth",
+        f"{SCHEMAS}/wire.py",
+        "    if len(fields) != len(pairs):\n",
+        "    if False:\n",
+    ),
+    attack_break(
+        "the same, signed by another publisher",
+        "names of files are the same on every system",
+        "security/test_file_names.py::test_a_device_refuses_what_another_publisher_signed",
+        f"{SCHEMAS}/verify.py",
+        "    if unportable:\n",
+        "    if False:\n",
+    ),
+    attack_break(
+        "a delta for another base",
+        "a delta's base is the image that is here",
+        "security/test_delta_hostile.py::test_a_wrong_base_is_refused_before_the_first_byte",
+        f"{SCHEMAS}/codecs/delta/headers.py",
+        "        if base_size != base_size_bytes or sha256 != base_sha256:\n",
+        "        if False:\n",
+    ),
+    attack_break(
+        "a zstd frame with a huge window",
+        "a frame's window is bounded",
+        "unit/codecs/test_full.py::test_a_frame_that_asks_for_a_huge_window_is_refused",
+        f"{SCHEMAS}/codecs/full.py",
+        "max_window_size=WINDOW_MAX_BYTES",
+        "max_window_size=1 << 31",
+    ),
+    attack_break(
+        "weights that lie outside the release",
+        "external weights are files of the release",
+        "security/test_onnx_scan.py::test_what_readers_do_not_read_alike_is_refused[plain]",
+        f"{SCHEMAS}/probe/scan.py",
+        "        if not location or not self._holds(location):\n",
+        "        if not location:\n",
+    ),
+    attack_break(
+        "that, behind a tag of more than 32 bits",
+        "a field's tag has at most 32 bits",
+        "security/test_onnx_scan.py::"
+        "test_what_readers_do_not_read_alike_is_refused[a tag above 32 bits]",
+        f"{SCHEMAS}/probe/strict_protobuf.py",
+        "_TAG_MAX: Final = 2**32 - 1\n",
+        "_TAG_MAX: Final = 2**64 - 1\n",
+    ),
+)
+
+_DEVICE: Final = (
+    attack_break(
+        "slot and release changed together",
+        "at a start, the pinned root vouches for a slot's release",
+        "security/test_powered_off_device.py::"
+        "test_a_changed_slot_gives_way_to_the_other_one_is_named_and_is_mended",
+        f"{DEVICE}/jobs.py",
+        "            prove_release(release_bytes, proof, self._model, self._config.pinned_root)\n",
+        "            pass\n",
+    ),
+    attack_break(
+        "a link or pipe where the agent reads",
+        "no link is followed",
+        "security/test_powered_off_device.py::"
+        "test_a_link_or_pipe_where_the_agent_reads_is_named_at_once",
+        f"{SCHEMAS}/plain_files.py",
+        "os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK",
+        "os.O_CLOEXEC | os.O_NONBLOCK",
+    ),
+    attack_break(
+        "messages of QoS 2 that are never released",
+        "a packet of QoS 2 ends the connection",
+        "security/test_hostile_broker.py::test_a_broker_is_left_for_what_it_does[QoS 2]",
+        f"{SCHEMAS}/packet_socket.py",
+        "        if head in _ANSWERS or self._is_publish():\n",
+        "        if head in _ANSWERS or head & 0xF0 == _PUBLISH:\n",
+    ),
+    attack_break(
+        "messages on topics that nobody asked for",
+        "a broker's useless bytes are bounded",
+        "security/test_hostile_broker.py::test_a_broker_is_left_for_what_it_does[unsolicited]",
+        f"{DEVICE}/core/broker_budget.py",
+        "        return self._bucket.left(now_s) < 0\n",
+        "        return False\n",
+    ),
+    attack_break(
+        "4,000 notices that are refused, each in other words",
+        "refused notices are written and said so often and no more",
+        "security/test_refused_notices.py::"
+        "test_thousands_of_refused_notices_are_written_and_said_a_few_times",
+        f"{DEVICE}/core/notice_writes.py",
+        "        if not self._held and self._bucket.take(1, now.mono_s):\n",
+        "        if True:\n",
+    ),
+)
+
+DEVICE_ATTACKS: Final = (*_TRUST, *_MESSAGES, *_DEVICE)
