@@ -28,6 +28,7 @@ from slotcast_publisher.trust.notice_proof import verify_notice
 from slotcast_schemas.errors import BrokerRefused, LinkDown
 from slotcast_schemas.topics import DEFAULT_PREFIX
 from tests.support import models
+from tests.support.broker_front import BrokerFront
 from tests.support.brokers import Broker, mosquitto
 from tests.support.cli_docs import documented
 from tests.support.proxy import Plan, Proxy
@@ -157,6 +158,17 @@ def test_a_link_that_is_cut_on_the_way_is_taken_up_again(broker: Broker, repo: R
         done = publish(through(repo, proxy), "clf", "1.0").all_done()
         assert proxy.counters.cuts == 2
     assert done[0].reconnects == 2
+    assert retained(broker, repo) == expected(repo)
+
+
+def test_a_broker_that_still_starts_behind_a_proxy_is_asked_again(
+    broker: Broker, repo: Repository
+) -> None:
+    """What stands before it takes connections sooner than it does, and hangs up on them."""
+    with BrokerFront(hang_ups=7, target=(broker.host, broker.port)) as front:
+        save(repo.path, msgspec.structs.replace(repo.settings, brokers=(Address(url=front.url),)))
+        publish(Repository(repo.path), "clf", "1.0").all_done()
+    assert front.connections > 7
     assert retained(broker, repo) == expected(repo)
 
 

@@ -142,6 +142,33 @@ def _host_problem(found: re.Match[str]) -> str:
     return ""
 
 
+def is_hang_up(exc: OSError) -> bool:
+    """Say whether the other side just ended the connection, and gave no reason."""
+    import ssl
+
+    return isinstance(exc, ConnectionResetError | BrokenPipeError | ssl.SSLEOFError)
+
+
+def describe_hang_up(*, is_tls: bool) -> str:
+    """Say what it may mean that a connection was closed before MQTT's answer, and who must act.
+
+    A port for TLS and one without hang up on each other in most brokers, and a broker may hang up
+    on a certificate before it says why.
+    """
+    if is_tls:
+        causes: tuple[str, ...] = (
+            "this port has no TLS (mqtt://)",
+            "the certificate that it was shown is not taken, or it was shown none",
+        )
+    else:
+        causes = ("this port expects TLS (mqtts://)",)
+    return (
+        "closed the connection before it answered. Usual causes: the broker still starts;"
+        f" {'; '.join(causes)}; a proxy stands there without a broker behind it. Try again soon;"
+        " if it stays so, check the address, and have whoever runs the broker look into its log"
+    )
+
+
 def tls_context(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
     """Make the TLS context of a client: TLS 1.2 at least, host names checked.
 

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from slotcast_schemas.broker import is_hang_up
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -221,6 +223,12 @@ class PacketSocket:
     def forbidden(self) -> str:
         """What the other side sent that it must not; empty if nothing."""
         return str(self._failure) if isinstance(self._failure, ForbiddenPacket) else ""
+
+    @property
+    def tls_failure(self) -> str:
+        """What the other side, or OpenSSL, said against TLS; empty if nothing, or a mere end."""
+        is_said = isinstance(self._failure, ssl.SSLError) and not is_hang_up(self._failure)
+        return str(self._failure) if is_said else ""
 
     def _read_varint(self, place: int, end: int) -> tuple[int, int]:
         """Read a variable byte integer (MQTT 5.0, 1.5.5): value and end; -1 if it is not whole."""

@@ -76,7 +76,7 @@ def broker_of(answers: list[int]) -> Iterator[int]:
                 answer(made, left)
 
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        thread = threading.Thread(target=serve, args=(listener,))
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
         thread.start()
         yield listener.getsockname()[1]
         thread.join(30)
@@ -179,7 +179,8 @@ def test_a_broker_that_hangs_up_while_it_starts_is_asked_again_soon() -> None:
         with running(listener):
             served.wait_for("listening")
     (deaf,) = served.of("deaf")
-    assert "closed the connection before answering" in deaf["detail"]
+    assert deaf["reason"] == "link_down"
+    assert "closed the connection before it answered" in deaf["detail"]
 
 
 def test_a_broker_that_was_busy_is_asked_in_mqtt_5_again() -> None:

@@ -34,6 +34,7 @@ from slotcast_device.link.broker_history import SHUNNED_FOR, BrokerHistory
 from slotcast_device.link.learnt_limits import LearntLimits
 from slotcast_device.link.link import Link
 from slotcast_device.link.link_state import LinkState
+from slotcast_device.link.paho_client import HungUp
 from slotcast_device.link.presence import OwnPresence, id_in_use
 from slotcast_device.link.traffic import Traffic, TrafficMeter
 from slotcast_schemas.errors import (
@@ -242,7 +243,7 @@ class Connection:
             )
             link.connect()
         except TransferFailed as exc:
-            if isinstance(exc, BrokerRefused):
+            if isinstance(exc, BrokerRefused | HungUp):  # some hang up on a certificate
                 self._was_not_let_in(broker)
             self._wait_after_loss(broker, exc)
             return

@@ -29,9 +29,11 @@ from slotcast_device.core.waits import USUAL, Waits
 from slotcast_device.link.connack import Accepted, refusal_of
 from slotcast_device.link.outbox import Outbox
 from slotcast_device.link.packet_flow import PacketFlow
-from slotcast_device.link.paho_client import make_client
+from slotcast_device.link.paho_client import HungUp, make_client
 from slotcast_device.link.presence import id_in_use
+from slotcast_schemas.broker import describe_hang_up
 from slotcast_schemas.errors import (
+    BrokerRefused,
     LinkDown,
     TransferFailed,
 )
@@ -353,8 +355,16 @@ class Link:
             self._closed_code = reason.value
         if self._closed_code == TAKEN_OVER:
             self._flow.fail(id_in_use(self.broker.name))
+        elif self.accepted is None:
+            self._flow.fail(self._unanswered())
         else:
             self._flow.fail(LinkDown(f"{self.broker.name}: connection lost ({reason})"))
+
+    def _unanswered(self) -> TransferFailed:
+        """Say why the connection ended before the broker answered, as far as that was said."""
+        if self._opened is not None and self._opened.tls_failure:  # TLS 1.3: of our certificate
+            return BrokerRefused(f"{self.broker.name}: TLS failed: {self._opened.tls_failure}")
+        return HungUp(f"{self.broker.name}: {describe_hang_up(is_tls=self.broker.is_tls)}")
 
     def _published(
         self,

@@ -49,7 +49,7 @@ def open_link(
         waits: how long a connection is waited for.
 
     Raises:
-        LinkDown: no answer.
+        LinkDown: no answer, or the broker hung up before it gave one: it is worth trying again.
         BrokerRefused: the broker answered, and refused.
         UsageError: certificates that cannot be read.
     """

@@ -34,7 +34,7 @@ from slotcast_publisher.delivery.link_events import (
 from slotcast_publisher.delivery.packet_ids import PacketIds
 from slotcast_publisher.delivery.paho_client import Client, Take
 from slotcast_publisher.settings import Broker
-from slotcast_schemas.broker import BrokerAddress, tls_context
+from slotcast_schemas.broker import BrokerAddress, describe_hang_up, is_hang_up, tls_context
 from slotcast_schemas.errors import BrokerRefused, LinkDown, UsageError
 
 WINDOW_MAX: Final = 20
@@ -147,11 +147,12 @@ class BrokerLink:
             needs_retained: whether a broker that keeps no retained messages is refused.
             inbound: where messages go that are many; they become events unless given.
             room: how many of those events may wait; the same for all senders unless given.
-            is_last: whether no other protocol is tried where the broker says nothing.
+            is_last: whether no other protocol is tried where the broker says nothing, or hangs up.
             waits: how long a connection is waited for.
 
         Raises:
-            LinkDown: no answer.
+            LinkDown: no answer, and no other protocol is left to try.
+            OtherProtocol: no answer, or one that speaks for an older protocol.
             BrokerRefused: the broker answered, and refused.
             UsageError: certificates that cannot be read.
         """
@@ -283,26 +284,37 @@ class BrokerLink:
                 clean_start=clean,
                 properties=self._wishes(),
             )
-        except ssl.SSLError as exc:
-            raise BrokerRefused(f"{self.name}: TLS failed: {exc}") from exc
         except OSError as exc:
-            raise LinkDown(f"{self.name}: {exc.strerror or exc}") from exc
+            raise self._unopened(where, exc) from exc
         self._client.loop_start()
-        patience_s = self._waits.answer_s if is_last else self._waits.other_protocol_s
-        try:
-            answer = self._connected.get(timeout=patience_s)
-        except queue.Empty as exc:
-            kind = LinkDown if is_last else OtherProtocol
-            raise kind(f"{self.name}: no answer in {patience_s:.0f} s") from exc
-        if isinstance(answer, Lost):
-            raise OtherProtocol(
-                f"{self.name}: closed the connection before answering ({answer.why})"
-            )
+        answer = self._wait_for_answer(where, is_last=is_last)
         if answer.reason.value == _UNSUPPORTED_VERSION:
             raise OtherProtocol(f"{self.name}: {answer.reason}")
         if answer.reason.is_failure:
             raise BrokerRefused(f"{self.name}: {answer.reason}")
         self._obey(answer.properties)
+
+    def _unopened(self, where: BrokerAddress, exc: OSError) -> LinkDown | BrokerRefused:
+        """Say why there is no connection; only who said so refuses."""
+        if is_hang_up(exc):
+            return LinkDown(f"{self.name}: {describe_hang_up(is_tls=where.is_tls)}")
+        if isinstance(exc, ssl.SSLError):
+            return BrokerRefused(f"{self.name}: TLS failed: {exc}")
+        return LinkDown(f"{self.name}: {exc.strerror or exc}")
+
+    def _wait_for_answer(self, where: BrokerAddress, *, is_last: bool) -> _Connected:
+        kind = LinkDown if is_last else OtherProtocol
+        patience_s = self._waits.answer_s if is_last else self._waits.other_protocol_s
+        try:
+            answer = self._connected.get(timeout=patience_s)
+        except queue.Empty as exc:
+            raise kind(f"{self.name}: no answer in {patience_s:.0f} s") from exc
+        if isinstance(answer, _Connected):
+            return answer
+        opened = self._client.opened
+        if opened is not None and opened.tls_failure:  # TLS 1.3 refuses certificates only now
+            raise BrokerRefused(f"{self.name}: TLS failed: {opened.tls_failure}")
+        raise kind(f"{self.name}: {describe_hang_up(is_tls=where.is_tls)}")
 
     def _wishes(self) -> Properties | None:
         """What the broker is asked for when connecting (MQTT 5, 3.1.2.11)."""

@@ -39,10 +39,15 @@ acknowledged when this returns; while it waits, nothing more is read, which stop
 
 
 class Client(paho.Client):
-    """paho's client; `take` and `packet_ids` are set before it connects."""
+    """paho's client; `take` and `packet_ids` are set before it connects.
+
+    Attributes:
+        opened: the last connection, also once it is closed.
+    """
 
     take: Take
     packet_ids: PacketIds
+    opened: PacketSocket | None = None
 
     @property
     def _packets(self) -> PacketSocket | None:
@@ -59,6 +64,7 @@ class Client(paho.Client):
         is_v5 = self.protocol == MQTTProtocolVersion.MQTTv5
         packets = PacketSocket(made, PACKET_MAX_BYTES, has_properties=is_v5)
         packets.send_at_once()
+        self.opened = packets
         return packets
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:

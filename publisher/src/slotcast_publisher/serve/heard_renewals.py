@@ -15,7 +15,7 @@ from typing import Final
 from slotcast_publisher.certificates.renewals import RenewalOffice
 from slotcast_publisher.delivery.arrived_room import ArrivedRoom, Lane
 from slotcast_publisher.delivery.broker_connect import open_link
-from slotcast_publisher.delivery.broker_link import BrokerLink, OtherProtocol
+from slotcast_publisher.delivery.broker_link import BrokerLink
 from slotcast_publisher.delivery.link_events import Arrived, Event, Lost, Subscribed
 from slotcast_publisher.serve.log import Say
 from slotcast_publisher.settings import Broker
@@ -77,7 +77,7 @@ class Renewals:
                 room = ArrivedRoom(self._lane_of)
                 with open_link(self._broker, self._base, needs_retained=False, room=room) as link:
                     self._listen(link, stop)
-            except (LinkDown, OtherProtocol):
+            except LinkDown:
                 wait_s = self._waits.next_s()  # the session of this broker says so
             except BrokerRefused as exc:
                 self._say("deaf_to_renewals", broker=self.name, detail=str(exc))

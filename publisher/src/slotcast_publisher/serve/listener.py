@@ -26,7 +26,6 @@ from slotcast_publisher.delivery.broker_link import (
     BrokerLink,
     ConnectWaits,
     Inbound,
-    OtherProtocol,
 )
 from slotcast_publisher.delivery.link_events import Event, Lost, Subscribed, Unsubscribed
 from slotcast_publisher.serve.companion import Companion, Heard
@@ -147,7 +146,7 @@ class Listener:
                     return
                 self._companion.deaf(self.name)
                 continue
-            except (LinkDown, OtherProtocol) as exc:  # who hangs up at once may be starting
+            except LinkDown as exc:
                 wait_s = self._waits.next_s()
                 self._say_deaf(exc, wait_s)
             except BrokerRefused as exc:
