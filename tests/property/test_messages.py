@@ -16,7 +16,7 @@ from tests.support.messages import instances
 
 KINDS = pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.KIND)
 SLOW_TO_BUILD = settings(
-    max_examples=60,
+    max_examples=30,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
@@ -32,7 +32,7 @@ def test_every_message_survives_encode_and_decode(kind: type[Message], data: st.
 
 
 @KINDS
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(raw=st.binary(max_size=400))
 def test_random_bytes_are_a_message_or_malformed(kind: type[Message], raw: bytes) -> None:
     with suppress(RefusedRelease):
@@ -55,7 +55,7 @@ VALUES = st.recursive(
 
 
 @KINDS
-@settings(max_examples=200)
+@settings(max_examples=70)
 @given(fields=st.dictionaries(WORDS, VALUES, max_size=6))
 def test_random_maps_are_a_message_or_malformed(
     kind: type[Message], fields: dict[str, object]
