@@ -1,8 +1,8 @@
 """The canary story with real processes: simulated devices, Mosquitto, and `slotcast serve`.
 
 Whoever tells it may kill what serves at any moment; `python -m tests.support.canary_story` tells it
-with more devices, and with kills (`--devices 200
---percent 5 --kills 20`).
+with more devices, and with kills (`--devices 200 --percent 5 --kills 20`): exactly so many, each
+while something was waited for, or it fails.
 """
 
 from __future__ import annotations
@@ -43,6 +43,11 @@ from tests.support.waiting import WAIT_S
 
 PATIENCE_S: Final = 1_200.0
 """How long anything may take before it is called missing; not a measure of speed."""
+_KILL_GAP_S: Final = (1.0, 8.0)
+"""The bounds in seconds of the random time between two kills: what was killed has mostly begun to
+work again, and not always."""
+_MORE_ROLLOUTS_MAX: Final = 10
+"""The most rollouts that follow the story where kills are left at its end."""
 _TRIAL: Final = Trial(min_requests=20, deadline_s=120, max_restarts=1000, max_latency_ratio=None)
 _SENDING: Final = re.compile(r"Sending PUBLISH to (\S+) [^'\n]*'([^'\n]+)'")
 _SCRIPT: Final = """
@@ -134,7 +139,7 @@ class CanaryStory:
         broker: logs each message that it delivers.
         count: of devices.
         percent: of them, the canaries.
-        kills: how often what serves is killed.
+        kills: how often what serves is killed; more rollouts follow until it was that often.
         serves: how many processes serve at once.
         database: URL; `fleet.db` unless given.
         seed: chooses when it is killed.
@@ -158,6 +163,7 @@ class CanaryStory:
         self.percent = percent
         self.kills = kills
         self.killed = 0
+        self.finished: list[str] = []
         self.database = database or str(folder / "repo" / FILE_NAME)
         self._folder = folder
         self._serves = serves
@@ -198,13 +204,22 @@ class CanaryStory:
             old = self._go_back()
             self.until(lambda: not self._running(simulation, "2.0"), "the old model", serves)
             self._check_gone_back(old, mark)
-            self._release("2.1", 2)
-            self._start("good", "2.1", soak_s=2)
-            self.until(lambda: simulation.all_run("clf", "2.1"), "2.1 everywhere", serves)
-            self.until(lambda: self.record("good").state is RolloutState.FINISHED, "an end", serves)
+            self._roll_out(simulation, serves)
+            while serves.kills < self.kills and len(self.finished) <= _MORE_ROLLOUTS_MAX:
+                self._roll_out(simulation, serves)
             self.killed = serves.kills
         self.check_signed_once()
         assert self.killed == self.kills, f"killed {self.killed} times of {self.kills}"
+
+    def _roll_out(self, simulation: Simulation, serves: Serves) -> None:
+        """Release a version that is good, and bring it to all."""
+        number = len(self.finished) + 1
+        name, version = f"good-{number}", f"2.{number}"
+        self._release(version, 1 + number)
+        self._start(name, version, soak_s=2)
+        self.until(lambda: simulation.all_run("clf", version), f"{version} everywhere", serves)
+        self.until(lambda: self.record(name).state is RolloutState.FINISHED, "an end", serves)
+        self.finished.append(name)
 
     def _start(self, name: str, version: str, *, soak_s: float) -> None:
         text = _PLAN.format(
@@ -241,7 +256,7 @@ class CanaryStory:
 
     def check_signed_once(self) -> None:
         """Hold each offer that was signed to its step: none twice."""
-        for name in ("bad", "good"):
+        for name in ("bad", *self.finished):
             steps = Counter(line.text for line in self.log(name) if line.word == "signed")
             assert steps, name
             assert max(steps.values()) == 1, steps
@@ -292,7 +307,7 @@ class CanaryStory:
     def until(self, condition: Callable[[], bool], what: str, serves: Serves | None = None) -> None:
         """Wait for something, and kill what serves now and then as long as kills are left."""
         deadline_s = time.monotonic() + PATIENCE_S
-        kill_s = time.monotonic() + self._rng.uniform(1.0, 12.0)
+        kill_s = time.monotonic() + self._rng.uniform(*_KILL_GAP_S)
         pause = threading.Event()
         while not condition():
             if time.monotonic() > deadline_s:
@@ -300,7 +315,7 @@ class CanaryStory:
                 raise AssertionError(f"never: {what}\n{log}")
             if serves is not None and self.kills > serves.kills and time.monotonic() > kill_s:
                 serves.kill_and_start(self._rng.randrange(self._serves))
-                kill_s = time.monotonic() + self._rng.uniform(1.0, 12.0)
+                kill_s = time.monotonic() + self._rng.uniform(*_KILL_GAP_S)
             pause.wait(0.2)
 
     @contextlib.contextmanager
@@ -350,7 +365,7 @@ def main() -> int:
         story.tell()
         sys.stdout.write(
             f"{given.devices} devices, {len(story.canaries)} canaries, {len(story.bad)} slow;"
-            f" {given.kills} kills, {given.serves} serve"
+            f" {story.killed} kills, {len(story.finished)} good rollouts, {given.serves} serve"
             f"{' on PostgreSQL' if database else ''}: {time.monotonic() - start_s:.0f} s\n"
         )
     return 0
