@@ -37,6 +37,7 @@ from tests.support.at_rest import KEY, key_file, slot_files, turn_on
 from tests.support.fleet import Device, Publisher, model_bytes
 from tests.support.probing import golden_samples
 from tests.support.softhsm import LABEL, MODULE, PIN, needs_softhsm, token_with_key
+from tests.support.warm_children import warm_children
 
 BLOCK = BLOCK_BYTES + TAG_BYTES
 SIZE_BYTES = 4 * BLOCK_BYTES
@@ -48,15 +49,16 @@ def key(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def device(publisher: Publisher, tmp_path: Path, key: Path) -> Device:
+def device(publisher: Publisher, tmp_path: Path, key: Path) -> Iterator[Device]:
     """A device that runs the second of two releases, each in a slot that is encrypted."""
     made = publisher.provision("cam-1", tmp_path / "cam-1", models=["rest"])
     turn_on(made, key)
-    for version in ("1", "2"):
-        publisher.release("rest", version, {"model.onnx": model_of(version)})
-        publisher.publish("rest", version)
-        assert made.run_once().state is State.COMMITTED
-    return made
+    with warm_children():
+        for version in ("1", "2"):
+            publisher.release("rest", version, {"model.onnx": model_of(version)})
+            publisher.publish("rest", version)
+            assert made.run_once().state is State.COMMITTED
+        yield made
 
 
 def model_of(version: str) -> bytes:

@@ -16,9 +16,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
+from unittest.mock import patch
 
 import httpx
+from argon2 import PasswordHasher
 
+from slotcast_publisher.fleet.access import passwords
 from slotcast_publisher.fleet.access.audit import Actor, AuditEntry, entries
 from slotcast_publisher.fleet.access.roles import Permission, Role
 from slotcast_publisher.fleet.database.database import FILE_NAME, Database, open_database
@@ -35,6 +38,8 @@ from tests.support.waiting import WAIT_S
 TESTER: Final = Actor("tester", "command")
 PASSWORD: Final = "a password for tests"
 HTML: Final = {"accept": "text/html"}
+_QUICK: Final = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+"""Hashes as the page does, in no time; `tests/unit/publisher/fleet/access` has the real sizes."""
 _TOKEN: Final = re.compile(r'name="csrf" value="([^"]+)"')
 
 
@@ -141,7 +146,7 @@ def running_page(
     now_s: Callable[[], float] = time.time,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[RunningPage]:
-    """Run a page for the length of a block.
+    """Run a page for the length of a block; passwords are hashed in no time meanwhile.
 
     Args:
         folder: of a repository, or where one is made.
@@ -153,6 +158,8 @@ def running_page(
     repo = Repository(path) if path.exists() else Repository.init(path)
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(_open_or_make(database or path / FILE_NAME))
+        stack.enter_context(patch.object(passwords, "_hasher", _QUICK))
+        stack.enter_context(patch.object(passwords, "_NOBODYS", _QUICK.hash("nobody's")))
         context = make_context(repo, opened, now_s, clock)
         listening = stack.enter_context(open_socket("127.0.0.1", 0))
         server = PageServer(make_app(context), listening)
