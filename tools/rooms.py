@@ -17,7 +17,7 @@ import sys
 import tarfile
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -50,11 +50,11 @@ def imported(tree: ast.Module, package: str) -> Iterator[str]:
                 yield node.module.removeprefix(f"{package}.")
 
 
-def arrows(package: Path) -> set[tuple[str, str]]:
-    """Give every pair of rooms of which the first imports from the second."""
+def arrows(package: Path, parsed: Mapping[str, ast.Module]) -> set[tuple[str, str]]:
+    """Give every pair of rooms of which the first imports from the second, by the modules."""
     names = rooms(package)
     found = set()
-    for path, tree in modules(package).items():
+    for path, tree in parsed.items():
         here = path.split("/")[0]
         there = {name.split(".")[0] for name in imported(tree, package.name)}
         found |= {(here, room) for room in there & names if room != here and here in names}
@@ -69,7 +69,7 @@ def doubled(names: Iterator[str]) -> list[str]:
 def report(package: Path) -> str:
     """Say in lines what a reader of the package meets."""
     parsed = modules(package)
-    found = arrows(package)
+    found = arrows(package, parsed)
     classes = (
         node.name
         for tree in parsed.values()

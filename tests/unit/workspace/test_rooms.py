@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tools.chunk_way import Watcher
-from tools.rooms import DISTRIBUTIONS, ROOT, arrows, report, rooms
+from tools.rooms import DISTRIBUTIONS, ROOT, arrows, modules, report, rooms
 
 LINK = "from package.core import store\n\n\ndef _take() -> None:\n    store.store_chunk()\n"
 STORE = (
@@ -31,7 +31,7 @@ def package(folder: Path) -> Path:
 def test_it_counts_rooms_arrows_and_names_that_stand_for_two_things(tmp_path: Path) -> None:
     made = package(tmp_path)
     assert rooms(made) == {"core", "link", "store"}
-    assert arrows(made) == {("link", "core")}
+    assert arrows(made, modules(made)) == {("link", "core")}
     said = report(made)
     assert "file names used twice or more: 1 store" in said
     assert "public class names used twice or more: 1 Store" in said
