@@ -171,12 +171,9 @@ def test_a_reader_that_stalls_keeps_nobody_waiting_and_is_told_what_it_missed() 
     assert lines[-1]["event"] == "after"
 
 
-def test_a_reader_that_never_reads_does_not_keep_the_log_from_ending(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(log_module, "_CLOSE_S", 0.05)
+def test_a_reader_that_never_reads_does_not_keep_the_log_from_ending() -> None:
     reading, writing = os.pipe()
-    log = Log(writing, as_json=True)
+    log = Log(writing, as_json=True, close_s=0.05)
     for _ in range(10_000):
         log.say("said", padding="x" * 100)
     log.close()
@@ -190,7 +187,6 @@ def test_lines_that_only_lack_a_processor_are_written_to_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The writer gets none for longer than a reader may stall; the file would take it all."""
-    monkeypatch.setattr(log_module, "_CLOSE_S", 0.05)
     processor = threading.Event()
 
     def write(descriptor: int, data: memoryview) -> int:
@@ -200,7 +196,7 @@ def test_lines_that_only_lack_a_processor_are_written_to_the_last(
     path = tmp_path / "log"
     with path.open("wb") as file:
         monkeypatch.setattr(log_module, "os", SimpleNamespace(write=write))
-        with Log(file.fileno(), as_json=True) as log:
+        with Log(file.fileno(), as_json=True, close_s=0.05) as log:
             for event in ("started", "connected", "stopped"):
                 log.say(event)
     events = [json.loads(line)["event"] for line in path.read_text().splitlines()]

@@ -96,7 +96,13 @@ class Log:
     """
 
     def __init__(
-        self, descriptor: int, *, as_json: bool, colors: bool = False, encoding: str = "utf-8"
+        self,
+        descriptor: int,
+        *,
+        as_json: bool,
+        colors: bool = False,
+        encoding: str = "utf-8",
+        close_s: float = _CLOSE_S,
     ) -> None:
         """Begin.
 
@@ -105,9 +111,10 @@ class Log:
             as_json: whether programs are to read it.
             colors: whether lines for people have colours.
             encoding: of lines for people; those for programs are ASCII.
+            close_s: the seconds that a reader has to take the last lines in, while it takes none.
         """
         self.lost: OSError | None = None
-        self._lines = _Lines(descriptor, encoding)
+        self._lines = _Lines(descriptor, encoding, close_s)
         last = _to_json if as_json else _people(colors=colors)
         self._logger: Any = structlog.wrap_logger(
             self._lines,
@@ -279,10 +286,11 @@ def _shown(value: object) -> str:
 class _Lines:
     """Writes lines to a descriptor, by a thread of its own; structlog's logger of last resort."""
 
-    def __init__(self, descriptor: int, encoding: str) -> None:
+    def __init__(self, descriptor: int, encoding: str, close_s: float) -> None:
         self.lost: OSError | None = None
         self._descriptor = descriptor
         self._encoding = encoding
+        self._close_s = close_s
         self._waiting: queue.Queue[str | None] = queue.Queue(_WAITING_MAX)
         self._dropped = 0
         self._lock = threading.Lock()
@@ -312,7 +320,7 @@ class _Lines:
             else:
                 is_told = self._tell_end()
             stalled_s = 0.0 if self._takes() else stalled_s + _TICK_S
-            if stalled_s >= _CLOSE_S or time.monotonic() > latest_s:
+            if stalled_s >= self._close_s or time.monotonic() > latest_s:
                 self._is_left = True  # whoever comes to read after all gets no more
                 return
 

@@ -33,9 +33,14 @@ class _Failures:
 
 
 class SignInTries:
-    """Counts failures; not for several threads at once."""
+    """Counts failures; not for several threads at once.
 
-    def __init__(self) -> None:
+    Args:
+        keys_max: how many names and addresses are remembered.
+    """
+
+    def __init__(self, keys_max: int = KEYS_MAX) -> None:
+        self._keys_max = keys_max
         self._failures: OrderedDict[Key, _Failures] = OrderedDict()
 
     def wait_s(self, name: str, address: str, now_s: float) -> float:
@@ -69,7 +74,7 @@ class SignInTries:
             found.count, found.last_s = found.count + 1, now_s
             self._failures.move_to_end(key)
             left.append(max(0, most - found.count))
-        while len(self._failures) > KEYS_MAX:
+        while len(self._failures) > self._keys_max:
             self._failures.popitem(last=False)
         return min(left)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from slotcast_publisher.fleet.access import sign_in_tries
 from slotcast_publisher.fleet.access.sign_in_tries import (
     PAUSE_S,
     PER_ADDRESS_MAX,
@@ -69,9 +68,8 @@ def test_a_sign_in_forgets_the_failures_of_the_name_and_not_those_of_the_address
     assert tries.wait_s("third", "10.0.0.1", 1.0) > 0
 
 
-def test_a_flood_of_names_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sign_in_tries, "KEYS_MAX", 100)
-    tries = SignInTries()
+def test_a_flood_of_names_fills_no_memory() -> None:
+    tries = SignInTries(keys_max=100)
     for number in range(1000):
         tries.failed(f"user-{number}", f"10.0.{number // 256}.{number % 256}", 0.0)
     assert len(tries._failures) == 100
