@@ -16,7 +16,7 @@ from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import File
 from slotcast_schemas.update_windows import parse_windows
 from tests.support.stranger import as_stranger, needs_root
-from tests.support.waiting import wait_until
+from tests.support.waiting import WAIT_S, wait_until
 
 NOW = datetime(2026, 11, 23, 3, 0)  # noqa: DTZ001 - windows are in local time
 DIGEST = bytes(32)
@@ -142,18 +142,26 @@ def test_a_hook_that_hangs_is_ended_with_all_that_it_started(
     wait_until(lambda: not alive(int(pid.read_text())))
 
 
-def test_outputs_that_are_left_open_do_not_add_up(
-    tmp_path: Path, release: Release, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hooks, "LEFT_OPEN_MAX", 1)
-    monkeypatch.setattr(hooks, "OUTPUT_WAIT_S", 0.05)
-    wait_until(hooks._Output.has_room)  # those of other tests have ended
-    pids = tmp_path / "pids"
-    asked = owner(tmp_path, hook=f"sleep 60 &\necho $! >>{pids}; echo busy; exit 3")
-    details = [asked.ask("before_switch", release, NOW).detail for _ in range(2)]
+def test_outputs_that_are_left_open_do_not_add_up(tmp_path: Path) -> None:
+    wait_until(lambda: hooks._Output.has_room(1))  # those of other tests have ended
+    pids, hook = tmp_path / "pids", tmp_path / "hook"
+    hook.write_text(f"#!/bin/sh\nsleep 60 &\necho $! >>{pids}; echo busy; exit 3\n")
+    hook.chmod(0o755)
+    ends = [
+        hooks.run_hook(hook, os.environ, WAIT_S, left_open_max=1, output_wait_s=1.0)
+        for _ in range(2)
+    ]
     for pid in pids.read_text().split():
         os.kill(int(pid), signal.SIGKILL)
-    assert details == ["busy", "before-switch asks to wait"]
+    assert [(end.code, end.said) for end in ends] == [(3, "busy"), (3, "")]
+
+
+def test_a_hook_that_says_nothing_asks_to_wait_by_its_name(
+    tmp_path: Path, release: Release
+) -> None:
+    assert owner(tmp_path, hook="exit 3").ask("before_switch", release, NOW).detail == (
+        "before-switch asks to wait"
+    )
 
 
 def test_a_stage_without_a_hook_goes_on(tmp_path: Path, release: Release) -> None:

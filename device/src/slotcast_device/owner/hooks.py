@@ -52,9 +52,9 @@ class _Output(threading.Thread):
         self._tail = b""
 
     @classmethod
-    def has_room(cls) -> bool:
-        """Whether one more may be read."""
-        return len(cls._left_open) < LEFT_OPEN_MAX
+    def has_room(cls, left_open_max: int) -> bool:
+        """Whether one more may be read, where so many may be open."""
+        return len(cls._left_open) < left_open_max
 
     def run(self) -> None:
         """Read to the end."""
@@ -69,15 +69,24 @@ class _Output(threading.Thread):
         return self._tail.decode(errors="replace").strip()
 
 
-def run_hook(hook: Path, environment: Mapping[str, str], timeout_s: float) -> HookEnd:
+def run_hook(
+    hook: Path,
+    environment: Mapping[str, str],
+    timeout_s: float,
+    *,
+    left_open_max: int = LEFT_OPEN_MAX,
+    output_wait_s: float = OUTPUT_WAIT_S,
+) -> HookEnd:
     """Run a hook and wait for its own end; never raises for what a hook does.
 
     Args:
         hook: the executable.
         environment: all of its variables.
         timeout_s: after this it is ended, with the processes that it started.
+        left_open_max: the most outputs that are read on at once.
+        output_wait_s: within this after its end the rest of what it printed is read.
     """
-    is_kept = _Output.has_room()
+    is_kept = _Output.has_room(left_open_max)
     try:
         child = subprocess.Popen(
             [str(hook)],
@@ -99,12 +108,12 @@ def run_hook(hook: Path, environment: Mapping[str, str], timeout_s: float) -> Ho
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
-        return HookEnd(None, f"none in {timeout_s:.0f} s", _read_output(output))
-    return HookEnd(code, said=_read_output(output))
+        return HookEnd(None, f"none in {timeout_s:.0f} s", _read_output(output, output_wait_s))
+    return HookEnd(code, said=_read_output(output, output_wait_s))
 
 
-def _read_output(output: _Output | None) -> str:
+def _read_output(output: _Output | None, wait_s: float) -> str:
     if output is None:
         return ""
-    output.join(OUTPUT_WAIT_S)
+    output.join(wait_s)
     return output.text()
