@@ -32,6 +32,7 @@ from tests.support.recorder import shares_64_bytes
 pytestmark = [
     pytest.mark.broker,
     pytest.mark.timeout(900),
+    pytest.mark.usefixtures("quick_probes"),  # of devices in this process; the traced ones are real
     pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace (apt-get)"),
 ]
 
