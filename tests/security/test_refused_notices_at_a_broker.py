@@ -21,7 +21,11 @@ from slotcast_schemas.verify import Trusted
 from tests.support.fleet import Observer, Publisher, model_bytes
 from tests.support.waiting import WAIT_S
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.timeout(120),
+    pytest.mark.usefixtures("quick_probes"),
+]
 
 FLOOD: Final = 4000
 SYNCS_MAX: Final = 3 * AT_ONCE_MAX

@@ -76,6 +76,7 @@ def use_up_sequences(thief: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.broker
+@pytest.mark.usefixtures("quick_probes")
 @pytest.mark.timeout(300)
 def test_a_device_without_a_sequence_left_takes_the_next_release_after_the_targets_key_said_so(
     publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
