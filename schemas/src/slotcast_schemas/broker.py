@@ -143,10 +143,15 @@ def _host_problem(found: re.Match[str]) -> str:
 
 
 def is_hang_up(exc: OSError) -> bool:
-    """Say whether the other side just ended the connection, and gave no reason."""
+    """Say whether the other side just ended the connection, and gave no reason.
+
+    An end within the handshake is one kind of error in some versions of Python (3.11.2), another
+    one in later ones.
+    """
     import ssl
 
-    return isinstance(exc, ConnectionResetError | BrokenPipeError | ssl.SSLEOFError)
+    ended_within_tls = ssl.SSLEOFError | ssl.SSLZeroReturnError
+    return isinstance(exc, ConnectionResetError | BrokenPipeError | ended_within_tls)
 
 
 def describe_hang_up(*, is_tls: bool) -> str:
