@@ -252,6 +252,7 @@ class TrialWorld:
             self._application.start()
         for _ in range(int(CALM_S)):
             self._step()
+        self._probe()
         self._start_agent()
         self._schedule()
         while self.counts.ended is None:
@@ -286,11 +287,19 @@ class TrialWorld:
 
     # --- the agent ------------------------------------------------------------------------------
 
-    def _start_agent(self) -> None:
+    def _make_watcher(self) -> SimWatcher:
         store = SlotStore(OsDisk(), self._folder)
         kept = Reference(OsDisk(), self._folder / "reference.json")
         app = self._folder / "app"
-        watcher = SimWatcher(store, app, threading.Event(), self._mono_s, reference=kept)
+        return SimWatcher(store, app, threading.Event(), self._mono_s, reference=kept)
+
+    def _probe(self) -> None:
+        """What the agent does before it saves that it switches: the world begins after that."""
+        if not self._make_watcher().probe(act.ProbeSlot("b", self._releases["b"], "a")).passed:
+            raise TypeError("expected that no probe finds anything before the switch")
+
+    def _start_agent(self) -> None:
+        watcher = self._make_watcher()
         watcher.is_slow = self.nature is Nature.SLOW
         self._agent = Agent(
             self._saved, self._current, self._releases, watcher, self.rng, self._now,

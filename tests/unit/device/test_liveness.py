@@ -156,6 +156,51 @@ def test_what_lay_there_before_the_first_look_ended_with_what_came_before() -> N
     assert (len(folder.liveness.restarts("b")), folder.liveness.gone("b")) == (0, 4)
 
 
+def test_after_ends_that_nobody_saw_calm_counts_from_when_the_application_came_back() -> None:
+    """The old files may be of processes that were stopped with the machine, or that died."""
+    folder = Folder()
+    folder.write("1")
+    folder.look()
+    began_s = folder.now_s
+    folder.look_long()
+    assert folder.liveness.unrest_s("b") == began_s
+    folder.write("2")
+    folder.look()
+    back_s = folder.now_s
+    folder.look_long("2")
+    del folder.files["2"]  # a worker that ends on purpose when another has begun
+    folder.look_long("3")
+    assert folder.liveness.unrest_s("b") == pytest.approx(back_s)
+
+
+def test_a_process_that_was_silent_too_long_has_calm_counted_anew_once() -> None:
+    folder = Folder()
+    folder.look()
+    folder.write("1")
+    folder.look()
+    assert folder.liveness.unrest_s("b") is None
+    folder.look_long()
+    folder.write("1")
+    folder.look()
+    back_s = folder.now_s
+    assert folder.liveness.unrest_s("b") == back_s
+    folder.look_long()
+    folder.look_long("1")
+    assert folder.liveness.unrest_s("b") == back_s
+
+
+def test_the_last_words_of_a_process_that_nothing_replaced_are_an_unrest() -> None:
+    folder = Folder()
+    folder.look()
+    for name in "12":
+        folder.write(name)
+    folder.look()
+    last_words_s = folder.now_s
+    folder.look_long("2")
+    assert folder.liveness.restarts("b") == []
+    assert folder.liveness.unrest_s("b") == last_words_s
+
+
 def test_who_was_not_heard_since_is_asked_for_until_it_is_gone() -> None:
     folder = Folder()
     folder.look()

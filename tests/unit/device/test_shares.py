@@ -26,6 +26,28 @@ def test_one_failure_is_never_sure_and_many_are(old: Share) -> None:
     assert doubt(Share(5, 40), old, 0.01) > SURE
 
 
+def test_without_figures_of_an_old_release_few_requests_above_the_limit_hold_a_trial_open() -> None:
+    """Two of nineteen come by chance once in sixty trials of an application that fails 1 %."""
+    assert SUSPECT < doubt(Share(2, 19), NONE, 0.01) < SURE
+    assert SUSPECT < doubt(Share(3, 250), NONE, 0.01) < SURE
+    assert doubt(Share(19, 190), NONE, 0.01) > SURE
+
+
+@pytest.mark.parametrize("of", [4, 40, 400, 4000])
+def test_what_is_told_from_the_limit_alone_is_the_binomial_tail_or_a_little_less(of: int) -> None:
+    allowed = 0.01
+    for failed in range(int(of * allowed) + 1, int(of * allowed) + 30):
+        if failed > of:
+            break
+        tail = math.fsum(
+            math.comb(of, k) * allowed**k * (1 - allowed) ** (of - k)
+            for k in range(failed, min(of, failed + 60) + 1)
+        )
+        told = doubt(Share(failed, of), NONE, allowed)
+        if failed > 1 and told > 2 * SUSPECT:
+            assert told <= -math.log(tail) + 1e-6 < told + 0.1
+
+
 def test_where_none_is_allowed_one_is_too_many_unless_the_old_release_was_hardly_looked_at() -> (
     None
 ):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from slotcast_device.application.app_report import AppReport, Failure, write_report
-from slotcast_device.core.actions import Verdict, Watch
+from slotcast_device.core.actions import ProbeSlot, Verdict, Watch
 from slotcast_device.core.state import SlotName
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
@@ -184,10 +184,44 @@ def test_an_application_that_left_its_reports_behind_before_a_restart_is_waited_
     for _ in range(20):
         verdict = stand.look()
     assert verdict.passed is None
-    stand.write("2", requests=10)
-    stand.look()
-    stand.write("2", requests=20)
+    for requests in range(10, 70, 10):  # it may have died, so it is watched for a minute
+        stand.write("2", requests=requests)
+        assert stand.look().passed is None
+    stand.write("2", requests=70)
     assert stand.look().passed
+
+
+def test_processes_that_wake_up_after_others_died_unseen_and_die_too_are_not_committed(
+    tmp_path: Path,
+) -> None:
+    """The agent was restarted after they had died, and while the last ones stood still."""
+    stand = Stand(tmp_path, min_requests=0)
+    for name in "123":
+        stand.write(name, requests=10)
+    for _ in range(5):
+        stand.look()
+    for step in range(3):
+        for name in "23":
+            stand.write(name, requests=20 + step)
+        assert stand.look().passed is None
+    for _ in range(7):
+        verdict = stand.look()
+        assert verdict.passed is None
+    assert "ended without a word" in verdict.detail
+
+
+def test_the_old_figures_are_kept_before_the_switch_when_the_release_is_probed(
+    tmp_path: Path,
+) -> None:
+    """Power fails between the probe and the switch; those who served the old release are gone."""
+    stand = Stand(tmp_path)
+    stand.write("1", slot="a", sequence=1, requests=1000, errors=100)
+    stand.watcher.probe(ProbeSlot("b", stand.release, "a"))
+    (stand.folder / "report-1-a.json").unlink()
+    stand.restart_agent()
+    stand.write("2", requests=100, errors=12)
+    (errors,) = [check for check in stand.look().checks if check.name == "errors"]
+    assert (errors.passed, errors.reference) == (True, 0.1)
 
 
 def test_an_application_that_does_not_count_requests_is_stood_in_for_and_the_status_says_so(

@@ -43,6 +43,7 @@ class _Process:
         silent_s: how much silence since then is believed.
         was_there: it lay there when looking began, and nothing of it has changed since: whether it
             lives is not known yet, and if it does not, it ended before anybody looked.
+        back_s: when it first wrote again after it was taken to have ended.
     """
 
     file: ReportFile
@@ -50,12 +51,18 @@ class _Process:
     heard_s: float
     silent_s: float = 0.0
     was_there: bool = False
+    back_s: float | None = None
 
     @property
     def is_gone(self) -> bool:
         report = self.file.report
         is_told = report.uptime_s > 0  # where nothing is said of time, it is taken to live
         return is_told and report.phase in AT_WORK and self.silent_s > GONE_AFTER_S
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it is known to live."""
+        return self.file.report.phase in AT_WORK and not self.is_gone and not self.was_there
 
     @property
     def has_ended_in_view(self) -> bool:
@@ -73,6 +80,7 @@ class Liveness:
         self._look_counts_s = look_counts_s
         self._processes: dict[str, _Process] = {}
         self._looked_s: float | None = None
+        self._alive_since_s: dict[str, float] = {}  # of a slot: since when one at least has lived
 
     def look(self, files: Sequence[ReportFile], now_s: float) -> list[AppReport]:
         """Take what lies in the folder now.
@@ -88,6 +96,7 @@ class Liveness:
         for file in files:
             self._note_report(file, now_s, min(max(0.0, since_s), self._look_counts_s))
         self._forget_absent({file.name for file in files})
+        self._note_alive(now_s)
         self._looked_s = now_s
         return [self._report_now(file) for file in files]
 
@@ -97,9 +106,16 @@ class Liveness:
             was_there = self._looked_s is None
             self._processes[file.name] = _Process(file, now_s, now_s, was_there=was_there)
         elif known.file != file:
+            if known.is_gone and known.back_s is None:
+                known.back_s = now_s
             known.file, known.heard_s, known.silent_s, known.was_there = file, now_s, 0.0, False
         else:
             known.silent_s += since_s
+
+    def _note_alive(self, now_s: float) -> None:
+        alive = {p.file.report.slot for p in self._processes.values() if p.is_alive}
+        since_s = self._alive_since_s
+        self._alive_since_s = {slot: since_s.get(slot, now_s) for slot in alive}
 
     def _forget_absent(self, present: set[str]) -> None:
         """A file that is no more is of a process that ended on purpose; an ended one counts on."""
@@ -135,15 +151,18 @@ class Liveness:
     def unrest_s(self, slot: str) -> float | None:
         """When there last was an end that may be the release's fault; None where there was none.
 
-        That is the last restart, or, where processes ended without a word before anybody looked,
-        when looking began: they may have been stopped with the machine, or have died.
+        That is the last restart, or the last words of a process that ended without one in its
+        place. Of those that ended without a word before anybody looked nobody knows whether they
+        were stopped with the machine or have died: what counts then is when the application came
+        back. So it is, once, for a process that was taken to have ended and had not.
         """
+        mine = [p for p in self._processes.values() if p.file.report.slot == slot]
         times = self.restarts(slot)[-1:]
-        times += [
-            process.began_s
-            for process in self._processes.values()
-            if process.file.report.slot == slot and process.is_gone and process.was_there
-        ]
+        times += [p.heard_s for p in mine if p.has_ended_in_view]
+        times += [p.back_s for p in mine if p.back_s is not None]
+        before = [p.began_s for p in mine if p.is_gone and p.was_there]
+        if before:
+            times += [*before, self._alive_since_s.get(slot, 0.0)]
         return max(times, default=None)
 
     def gone(self, slot: str) -> int:

@@ -4,7 +4,8 @@ Both shares are of samples, of 30 requests perhaps, and a trial is looked at aga
 share that is above its limit by a little chance would roll good releases back. So a share counts
 against a release only where it is above its limit *and* differs from the old release's by more
 than chance: by how likely the figures of both are if both had the same true share (Chernoff's
-bound on both tails; the larger the samples, the less is forgiven). Pure.
+bound on both tails; the larger the samples, the less is forgiven). Without an old release, by how
+likely so many failures are if what is allowed were the true share (the binomial tail). Pure.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ SURE: Final = -math.log(1 / 1000)
 SUSPECT: Final = -math.log(1 / 20)
 """The doubt, one in twenty, with which no trial passes: it goes on until the figures are clear."""
 ENOUGH: Final = 100
-"""The number of requests that failures are held against where no old release says anything. Where
-it failed none of so many, and none is allowed, one is too many."""
+"""The number of requests of the old release from which its figures say something. Where it failed
+none of so many, and none is allowed, one is too many."""
 _STEPS: Final = 60
 """The number of times that the search for the likeliest common share leaves out a third of its
 range: 3e-11 of it is left then."""
@@ -54,11 +55,22 @@ def doubt(new: Share, old: Share, allowed: float) -> float:
         return math.inf
     if old.of:
         cost = _find_cost_of_one_share(new, old)
-    elif new.failed > allowed * max(new.of, ENOUGH):
-        return math.inf
-    else:  # told from what is allowed, without an old release to be told from
-        cost = max(_weigh_against(new, allowed), 2 * SUSPECT)
+    else:  # told from what is allowed: no trial passes above it, and chance alone ends none
+        cost = max(_weigh_tail(new, allowed), 2 * SUSPECT)
     return cost if new.failed > 1 else min(cost, 2 * SUSPECT)
+
+
+def _weigh_tail(seen: Share, true: float) -> float:
+    """Give minus the log of how likely as many failures or more are, for more than the true share.
+
+    Bounded from above by its first term and the geometric series of the ratio of the first two
+    (Feller, An Introduction to Probability Theory I, VI.3), which is near for shares this small.
+    """
+    passed = seen.of - seen.failed
+    ways = math.lgamma(seen.of + 1) - math.lgamma(seen.failed + 1) - math.lgamma(passed + 1)
+    first = ways + seen.failed * math.log(true) + passed * math.log1p(-true)
+    ratio = passed * true / ((seen.failed + 1) * (1 - true))
+    return math.log1p(-ratio) - first
 
 
 def _find_cost_of_one_share(new: Share, old: Share) -> float:

@@ -124,24 +124,28 @@ class TrialWatcher:
     def expect(self, slot: SlotName) -> None:
         """A slot is about to become active: what was reported of its last release goes."""
         self._begin_trial()
-        self._keep_reference(slot)
-        forget_reports(self._app, slot=slot, stale_after_s=STALE_AFTER_S)
-
-    def _keep_reference(self, slot: SlotName) -> None:
-        """Keep the old release's figures now, while all who served it are there."""
         with contextlib.suppress(StorageFailed):  # then it is done without
             release = self._store.release(slot)
-            if release is not None and self._kept is not None:
-                live = FiguresWindow(other(slot)).take(read_reports(self._app).reports)
-                self._kept.best(live, release.image_sha256)
+            if release is not None:
+                self._keep_reference(release, other(slot))
+        forget_reports(self._app, slot=slot, stale_after_s=STALE_AFTER_S)
+
+    def _keep_reference(self, release: Release, old: SlotName | None) -> None:
+        """Keep the old release's figures now, while all who serve it are there."""
+        if old is not None and self._kept is not None:
+            live = FiguresWindow(old).take(read_reports(self._app).reports)
+            self._kept.best(live, release.image_sha256)
 
     def probe(self, job: ProbeSlot) -> Verdict:
-        """Probe a slot before the switch.
+        """Probe a slot before the switch, and keep what the active one's applications say of it.
+
+        Power may fail before the switch, and those who reported are gone then.
 
         Raises:
             ProbeNotHeld: the probe could not be held; that says nothing against the model.
             SoftwareBroken: the runtime cannot be imported.
         """
+        self._keep_reference(job.release, job.beside)
         result = self._run_probe(job.slot, job.release, job.beside)
         if result.reason == DEVICE_BUSY:
             return Verdict(None, DEVICE_BUSY, result.detail, result.checks)
