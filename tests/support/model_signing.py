@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 NOW_S = 1_790_000_000
 
@@ -46,6 +46,7 @@ def write_certificate(
     *,
     is_authority: bool = False,
     may_sign: bool = True,
+    is_for_code: bool = True,
 ) -> None:
     """Make a certificate in PEM.
 
@@ -57,11 +58,12 @@ def write_certificate(
         days: from when to when it counts, around `NOW_S`.
         is_authority: whether it may vouch for others.
         may_sign: whether it may sign anything.
+        is_for_code: whether it says that it is for signing code, as a signer's must.
     """
     issuer_name, issuer_key = issuer or (name, key)
     now = datetime.fromtimestamp(NOW_S, UTC)
     usage = x509.KeyUsage(may_sign, False, False, False, False, is_authority, False, False, False)
-    length = None
+    purpose = ExtendedKeyUsageOID.CODE_SIGNING if is_for_code else ExtendedKeyUsageOID.CLIENT_AUTH
     certificate = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
@@ -70,8 +72,9 @@ def write_certificate(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now + timedelta(days=days[0]))
         .not_valid_after(now + timedelta(days=days[1]))
-        .add_extension(x509.BasicConstraints(is_authority, length), critical=True)
+        .add_extension(x509.BasicConstraints(is_authority, None), critical=True)
         .add_extension(usage, critical=True)
+        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         .sign(issuer_key, hashes.SHA256())
     )
     path.write_bytes(certificate.public_bytes(Encoding.PEM))
@@ -108,8 +111,10 @@ def _require_package() -> None:
         pytest.skip("model-signing's own packages need a newer cryptography than ours do")
 
 
-def resigned(bundle: bytes, key: ec.EllipticCurvePrivateKey, **changes: Any) -> bytes:
-    """Change a bundle's statement, and sign it again: `a__b` names b in a."""
+def resigned(
+    bundle: bytes, key: ec.EllipticCurvePrivateKey, text: str | None = None, **changes: Any
+) -> bytes:
+    """Change a bundle's statement, and sign it again: `a__b` names b in a; or sign another text."""
     found = json.loads(bundle)
     envelope = found["dsseEnvelope"]
     statement = json.loads(base64.b64decode(envelope["payload"]))
@@ -119,7 +124,7 @@ def resigned(bundle: bytes, key: ec.EllipticCurvePrivateKey, **changes: Any) -> 
         for folder in folders:
             at = at[folder]
         at[name] = value
-    payload = json.dumps(statement).encode()
+    payload = (text or json.dumps(statement)).encode()
     kind = envelope["payloadType"].encode()
     padded = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
     signature = key.sign(padded, ec.ECDSA(hashes.SHA256()))

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from slotcast_publisher.supply.manifest import PAYLOAD_TYPE
+from slotcast_publisher.supply.manifest import OLD_PREDICATE_TYPE, PAYLOAD_TYPE
+from slotcast_publisher.supply.strict_json import read_json
 from slotcast_schemas.errors import BadSignature, MalformedMessage, UnsupportedFeature
 
 MEDIA_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -27,6 +28,8 @@ BUNDLE_MAX_BYTES: Final = 4 * 1024 * 1024
 """The most bytes of a bundle that are read: ten thousand files take some two million."""
 _CHAIN_MAX: Final = 8
 """The most certificates that a bundle may bring."""
+_SIGNER_KINDS: Final = frozenset({"publicKey", "x509CertificateChain", "certificate"})
+"""The ways to say who signed; a bundle has one of them."""
 _HASHES: Final[Mapping[str, hashes.HashAlgorithm]] = {
     "secp256r1": hashes.SHA256(),
     "secp384r1": hashes.SHA384(),
@@ -39,6 +42,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     """What a bundle holds; nothing of it is checked yet.
 
     Attributes:
+        document: the bundle itself, as it came.
         payload: what is signed.
         signature: over it, as DSSE pads it.
         key_sha256: of the signer's public key in PEM, as the bundle claims it; empty for none.
@@ -46,6 +50,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
         is_keyless: it is of a Sigstore identity: a certificate of minutes, and an entry in a log.
     """
 
+    document: bytes
     payload: bytes
     signature: bytes
     key_sha256: str = ""
@@ -64,7 +69,7 @@ def read_bundle(data: bytes) -> Bundle:
             f"model signature: expected at most {BUNDLE_MAX_BYTES} bytes, got {len(data)}"
         )
     try:
-        found = msgspec.json.decode(data, type=dict[str, Any])
+        found = read_json(data)
         media_type, envelope = found.get("mediaType"), found["dsseEnvelope"]
         material, signatures = found["verificationMaterial"], envelope["signatures"]
         if media_type != MEDIA_TYPE or envelope["payloadType"] != PAYLOAD_TYPE:
@@ -74,17 +79,23 @@ def read_bundle(data: bytes) -> Bundle:
             )
         if len(signatures) != 1:
             raise MalformedMessage(f"model signature: expected one, got {len(signatures)}")
+        if len(_SIGNER_KINDS & material.keys()) != 1:
+            raise MalformedMessage(
+                f"model signature: expected one of {', '.join(sorted(_SIGNER_KINDS))}, got"
+                f" {', '.join(sorted(material))[:100]}"
+            )
         chain = material.get("x509CertificateChain", {}).get("certificates", [])
         if len(chain) > _CHAIN_MAX:
             raise MalformedMessage(f"model signature: {len(chain)} certificates are too many")
         return Bundle(
+            document=data,
             payload=_decode(envelope["payload"]),
             signature=_decode(signatures[0]["sig"]),
             key_sha256=str(material.get("publicKey", {}).get("hint") or ""),
             chain=tuple(_decode(one["rawBytes"]) for one in chain),
             is_keyless="certificate" in material,
         )
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError, ValueError) as exc:
+    except (KeyError, TypeError, AttributeError, ValueError) as exc:
         raise MalformedMessage(f"model signature: no Sigstore bundle: {exc!r:.200}") from exc
 
 
@@ -100,11 +111,17 @@ def check_signature(bundle: Bundle, key: ec.EllipticCurvePublicKey) -> None:
 
     Raises:
         BadSignature: it has not.
-        UnsupportedFeature: the key's curve is none of model-signing's.
+        UnsupportedFeature: the key's curve is none of model-signing's, or the bundle is of before
+            v1.0, whose padding was another.
     """
     try:
         key.verify(bundle.signature, _padded(bundle.payload), ec.ECDSA(_hash_of(key)))
     except InvalidSignature:
+        if OLD_PREDICATE_TYPE.encode() in bundle.payload:
+            raise UnsupportedFeature(
+                "model signature: expected model-signing v1.0, got the format before it; sign the"
+                " model again"
+            ) from None
         raise BadSignature("model signature: the key that is allowed did not sign it") from None
 
 

@@ -18,7 +18,8 @@ from slotcast_publisher.supply.manifest import (
 )
 from slotcast_publisher.supply.policy import Policy, Signer
 from slotcast_publisher.supply.signer_certificates import key_of_chain, names_of_der
-from slotcast_schemas.errors import BadSignature, Inconsistent, UnsupportedFeature, UsageError
+from slotcast_publisher.supply.sigstore_identity import check_identity
+from slotcast_schemas.errors import BadSignature, Inconsistent, UsageError
 
 BUNDLE_PATH: Final = "model.sig"
 """The path in a release of the bundle that was checked: devices get it beside the model."""
@@ -68,11 +69,6 @@ def _find_signer(bundle: Bundle, policy: Policy, model: str, now_s: float) -> Si
     allowed = policy.signers_of(model)
     if not allowed:
         raise BadSignature(f"model signature: {policy.path} lets nobody sign {model!r}")
-    if bundle.is_keyless:
-        raise UnsupportedFeature(
-            "model signature: expected a key or a certificate chain, got a Sigstore identity,"
-            " which only Sigstore's own verifier can judge; sign with `model_signing sign key`"
-        )
     refused: BadSignature | None = None
     for signer in allowed:
         try:
@@ -88,6 +84,12 @@ def _find_signer(bundle: Bundle, policy: Policy, model: str, now_s: float) -> Si
 
 
 def _check_signer(bundle: Bundle, signer: Signer, now_s: float) -> None:
+    if bundle.is_keyless != (signer.trusted_root is not None):
+        got = "a Sigstore identity" if bundle.is_keyless else "a key or a certificate chain"
+        raise BadSignature(f"model signature: expected {signer.text}, got {got}")
+    if bundle.is_keyless:
+        check_identity(bundle, signer)
+        return
     if signer.key is not None:
         wanted = key_sha256(signer.key)
         if bundle.key_sha256 not in {"", wanted}:

@@ -12,12 +12,15 @@ from typing import Any, Final
 
 import msgspec
 
+from slotcast_publisher.supply.strict_json import read_json
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import BadSignature, MalformedMessage, UnsupportedFeature
 
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "https://model_signing/signature/v1.0"
+OLD_PREDICATE_TYPE: Final = "https://model_signing/Digests/v0.1"
+"""Of the format before v1.0, which nobody may make any more, and which is not read here."""
 WHOLE_MODEL: Final = "."
 """What model-signing calls the one file of a model that is no folder."""
 DIGEST_BYTES: Final = {"sha256": 32, "blake2b": 64}
@@ -86,11 +89,11 @@ def read_manifest(payload: bytes) -> Manifest:
         BadSignature: its digests contradict each other.
     """
     try:
-        said = msgspec.json.decode(payload, type=_Statement)
+        said = msgspec.convert(read_json(payload), _Statement)
         _expect("the statement's type", STATEMENT_TYPE, said.type_)
         _expect("the predicate's type", PREDICATE_TYPE, said.predicateType)
         predicate = msgspec.convert(said.predicate, _Predicate)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except ValueError as exc:
         raise MalformedMessage(f"model signature: no statement of model-signing: {exc}") from exc
     if len(said.subject) != 1:
         raise MalformedMessage(f"model signature: expected one subject, got {len(said.subject)}")
@@ -124,6 +127,11 @@ def _check_counting(predicate: _Predicate) -> None:
     if len(set(names)) != len(names):
         raise MalformedMessage("model signature: a file is named twice")
     for resource in predicate.resources:
+        if resource.algorithm != predicate.serialization.hash_type:
+            raise MalformedMessage(
+                f"model signature: {resource.name!r:.100}: expected a digest by"
+                f" {predicate.serialization.hash_type!r:.40}, got {resource.algorithm!r:.40}"
+            )
         wanted = DIGEST_BYTES.get(resource.algorithm)
         if wanted is None:
             raise UnsupportedFeature(

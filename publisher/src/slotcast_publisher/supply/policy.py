@@ -11,6 +11,12 @@
     roots = ["training-ca.pem"]
     name = "training@example.com"
 
+    [[allow]]
+    models = ["*"]
+    identity = "training@example.com"
+    issuer = "https://accounts.example.com"
+    trusted_root = "trusted_root.json"
+
 A model that no rule names may be signed by nobody: what is not allowed is refused.
 """
 
@@ -45,6 +51,10 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         name: with `roots`: what the signer's certificate must say: its common name, or an e-mail
             address, URI or host among its alternative names.
         allow_expired: take a certificate whose time is over, too.
+        identity: or a Sigstore identity: an e-mail address or URI that its certificate must say.
+        issuer: with `identity`: the address of the service that must have checked it.
+        trusted_root: with `identity`: whose authorities and logs count, a file of Sigstore's
+            relative to the policy.
     """
 
     models: _Patterns
@@ -52,6 +62,20 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     roots: Annotated[tuple[str, ...], Meta(max_length=16)] = ()
     name: str | None = None
     allow_expired: bool = False
+    identity: str | None = None
+    issuer: str | None = None
+    trusted_root: str | None = None
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether it says one kind of signer, and all of it."""
+        by_certificate = (bool(self.roots), self.name is not None)
+        by_identity = tuple(v is not None for v in (self.identity, self.issuer, self.trusted_root))
+        kinds = (self.key is not None, any(by_certificate), any(by_identity))
+        is_whole = all(by_certificate) == any(by_certificate) and (
+            all(by_identity) == any(by_identity)
+        )
+        return sum(kinds) == 1 and is_whole
 
 
 class _PolicyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,6 +92,7 @@ class Signer(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         text: for people.
         key: that must have signed; None where a certificate must say who did.
+        trusted_root: of Sigstore, where the name is an identity that `issuer` must have checked.
     """
 
     text: str
@@ -75,6 +100,8 @@ class Signer(msgspec.Struct, frozen=True, kw_only=True):
     roots: tuple[x509.Certificate, ...] = ()
     name: str = ""
     allow_expired: bool = False
+    issuer: str = ""
+    trusted_root: Path | None = None
 
 
 class Policy:
@@ -104,6 +131,13 @@ class Policy:
     def _signer(self, rule: Rule) -> Signer:
         if rule.key is not None:
             return Signer(text=f"the key {rule.key}", key=read_public_key(self._beside(rule.key)))
+        if rule.trusted_root is not None:
+            return Signer(
+                text=f"{rule.identity} of {rule.issuer}, by {rule.trusted_root}",
+                name=str(rule.identity),
+                issuer=str(rule.issuer),
+                trusted_root=self._beside(rule.trusted_root),
+            )
         roots = tuple(c for name in rule.roots for c in read_certificates(self._beside(name)))
         text = f"{rule.name}, by a certificate from {', '.join(rule.roots)}"
         return Signer(text=text, roots=roots, name=str(rule.name), allow_expired=rule.allow_expired)
@@ -123,11 +157,10 @@ def read_policy(path: Path) -> Policy:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise UsageError(f"{path} is not TOML: {exc}") from exc
     for number, rule in enumerate(found.allow, start=1):
-        by_certificate = bool(rule.roots) and rule.name is not None
-        is_half = bool(rule.roots) != (rule.name is not None)
-        if (rule.key is not None) == by_certificate or is_half:
+        if not rule.is_clear:
             raise UsageError(
-                f"{path}: allow {number}: expected either `key`, or `roots` and `name`"
+                f"{path}: allow {number}: expected either `key`, or `roots` and `name`, or"
+                " `identity`, `issuer` and `trusted_root`"
             )
     return Policy(path, found.allow)
 

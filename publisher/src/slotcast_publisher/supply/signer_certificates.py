@@ -80,9 +80,12 @@ def _check_name(leaf: x509.Certificate, name: str) -> None:
 def _check_use(leaf: x509.Certificate) -> None:
     usage = _extension(leaf, x509.KeyUsage)
     extended = _extension(leaf, x509.ExtendedKeyUsage)
-    may_sign = usage is not None and usage.digital_signature
-    if not may_sign and (extended is None or ExtendedKeyUsageOID.CODE_SIGNING not in extended):
-        raise BadSignature("model signature: its certificate is not one that may sign")
+    may_sign = usage is None or usage.digital_signature
+    if not may_sign or extended is None or ExtendedKeyUsageOID.CODE_SIGNING not in extended:
+        raise BadSignature(
+            "model signature: its certificate is not one that may sign: expected the extended key"
+            " usage code signing"
+        )
 
 
 def _follow(

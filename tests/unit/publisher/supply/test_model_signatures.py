@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -142,7 +143,7 @@ def _wrong_key_that_claims_the_right_one(trainer: Trainer) -> bytes:
     return json.dumps(other).encode()
 
 
-def _changed(**changes: object) -> Callable[[Trainer], bytes]:
+def _changed(**changes: Any) -> Callable[[Trainer], bytes]:
     return lambda trainer: resigned(trainer.bundle, trainer.key, **changes)
 
 
@@ -165,6 +166,32 @@ def _keyless(trainer: Trainer) -> bytes:
     found = json.loads(trainer.bundle)
     found["verificationMaterial"] = {"certificate": {"rawBytes": "AAAA"}, "tlogEntries": []}
     return json.dumps(found).encode()
+
+
+def _two_signers(trainer: Trainer) -> bytes:
+    found = json.loads(trainer.by_certificate())
+    found["verificationMaterial"]["publicKey"] = {"hint": ""}
+    return json.dumps(found).encode()
+
+
+def _key_twice(trainer: Trainer) -> bytes:
+    text = trainer.bundle.decode().rstrip()
+    return (text[:-1] + ',"dsseEnvelope":{}}').encode()
+
+
+def _payload_key_twice(trainer: Trainer) -> bytes:
+    """What a reader that takes the first sees, and one that takes the last."""
+    text = json.dumps(statement_of(trainer.bundle))
+    text = text.replace('"resources"', '"resources": [], "resources"')
+    return resigned(trainer.bundle, trainer.key, text)
+
+
+def _by_md5(trainer: Trainer) -> bytes:
+    predicate = statement_of(trainer.bundle)["predicate"]
+    predicate["serialization"]["hash_type"] = "md5"
+    for resource in predicate["resources"]:
+        resource["algorithm"] = "md5"
+    return resigned(trainer.bundle, trainer.key, predicate=predicate)
 
 
 def _two_signatures(trainer: Trainer) -> bytes:
@@ -192,11 +219,15 @@ SHARDS = {"method": "shards", "hash_type": "sha256", "shard_size": 10, "allow_sy
         (_changed(predicate__resources=[]), MalformedMessage, "1 to"),
         (_changed(subject=[{"name": "m", "digest": {"sha256": "00"}}]), BadSignature, "digest"),
         (_changed(predicate__serialization=SHARDS), UnsupportedFeature, "whole files"),
-        (lambda t: _with_resources(t, algorithm="md5"), UnsupportedFeature, "got 'md5'"),
+        (_by_md5, UnsupportedFeature, "got 'md5'"),
         (lambda t: _with_resources(t, digest="zz"), MalformedMessage, "no digest"),
         (lambda t: _with_resources(t, digest="00" * 20), MalformedMessage, "no digest"),
         (lambda t: _with_resources(t, name="model.onnx"), MalformedMessage, "named twice"),
-        (_keyless, UnsupportedFeature, "Sigstore identity"),
+        (_keyless, BadSignature, "got a Sigstore identity"),
+        (_two_signers, MalformedMessage, "expected one of"),
+        (_key_twice, MalformedMessage, "twice"),
+        (_payload_key_twice, MalformedMessage, "twice"),
+        (lambda t: _with_resources(t, algorithm="blake2b"), MalformedMessage, "by 'sha256'"),
         (_two_signatures, MalformedMessage, "expected one, got 2"),
         (lambda _t: b"[]", MalformedMessage, "no Sigstore bundle"),
         (lambda _t: b"{" * 100, MalformedMessage, "no Sigstore bundle"),
