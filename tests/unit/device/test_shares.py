@@ -23,7 +23,7 @@ def test_one_failure_is_never_sure_and_many_are(old: Share) -> None:
     for of in range(1, 100):
         assert doubt(Share(1, of), old, 0.01) <= 2 * SUSPECT < SURE
     assert doubt(Share(1, 40), old, 0.01) > SUSPECT
-    assert doubt(Share(5, 40), old, 0.01) > SURE
+    assert doubt(Share(6, 40), old, 0.01) > SURE
 
 
 def test_without_figures_of_an_old_release_few_requests_above_the_limit_hold_a_trial_open() -> None:
@@ -54,7 +54,7 @@ def test_where_none_is_allowed_one_is_too_many_unless_the_old_release_was_hardly
     assert doubt(Share(1, 500), CLEAN, 0.0) == math.inf
     assert doubt(Share(1, 500), NONE, 0.0) == math.inf
     assert doubt(Share(1, 60), Share(0, 30), 0.0) < SUSPECT
-    assert doubt(Share(20, 60), Share(0, 30), 0.0) > SURE
+    assert doubt(Share(25, 60), Share(0, 30), 0.0) > SURE
 
 
 @pytest.mark.parametrize(("rate", "old_of"), [(0.05, 60), (0.05, 1000), (0.2, 300)])

@@ -97,9 +97,13 @@ def test_one_error_among_few_requests_is_no_verdict_until_there_are_enough_or_no
         assert (verdict.outcome, verdict.reason) == ("pending", "few_requests")
         assert "1 of 40 requests" in verdict.detail
         assert judged(figures(100, errors=1), trial=trial, old=old).outcome == "passed"
-        assert judged(figures(40, errors=4), trial=trial, old=old).reason == "errors"
-        late = judged(figures(40, errors=1), trial=trial, old=old, elapsed_s=600.0)
+        assert judged(figures(40, errors=6), trial=trial, old=old).reason == "errors"
+        late = judged(figures(40, errors=4), trial=trial, old=old, elapsed_s=600.0)
         assert (late.outcome, late.reason) == ("failed", "errors")
+        # One of forty comes by chance once in three trials of a release that fails 1 %.
+        assert judged(figures(40, errors=1), trial=trial, old=old, elapsed_s=600.0).outcome == (
+            "passed"
+        )
 
 
 def test_a_share_above_its_limit_counts_only_where_it_is_more_than_chance() -> None:
@@ -112,7 +116,7 @@ def test_a_share_above_its_limit_counts_only_where_it_is_more_than_chance() -> N
 def test_outputs_that_overflow_in_the_old_release_too_are_not_the_new_ones_fault() -> None:
     old = figures(1000, nonfinite=10)
     assert judged(figures(1000, nonfinite=9), old=old).outcome == "passed"
-    assert judged(figures(1000, nonfinite=40), old=old).reason == "nonfinite_output"
+    assert judged(figures(1000, nonfinite=50), old=old).reason == "nonfinite_output"
     assert judged(figures(500, nonfinite=1)).reason == "nonfinite_output"
     assert judged(figures(500, nonfinite=1), old=None).reason == "nonfinite_output"
 

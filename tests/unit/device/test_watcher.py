@@ -224,6 +224,44 @@ def test_the_old_figures_are_kept_before_the_switch_when_the_release_is_probed(
     assert (errors.passed, errors.reference) == (True, 0.1)
 
 
+def test_time_in_which_the_release_was_only_loaded_passes_no_trial(tmp_path: Path) -> None:
+    """One that kills its process after some seconds had not served for so long."""
+    stand = Stand(tmp_path, min_requests=0)
+    for _ in range(9):
+        stand.write("1", phase="loading")
+        assert stand.look().passed is None
+    for requests in range(6):
+        stand.write("1", requests=requests)
+        verdict = stand.look()
+        assert verdict.passed is None
+    assert verdict.detail == "waiting until the application has served the release for 60 s"
+    stand.write("1", requests=6)
+    assert stand.look().passed
+
+
+def test_workers_that_take_turns_have_served_together(tmp_path: Path) -> None:
+    stand = Stand(tmp_path, min_requests=0)
+    stand.write("0")
+    for turn in range(8):
+        stand.write(str(turn + 1))
+        verdict = stand.look()
+        stand.take_away(str(turn))
+    assert verdict.passed
+
+
+def test_figures_that_came_in_time_are_not_lost_to_the_deadline(tmp_path: Path) -> None:
+    stand = Stand(tmp_path, min_requests=90, deadline_s=900.0)
+    for requests in range(89):
+        stand.write("1", requests=requests)
+        assert stand.look(after_s=10.0).passed is None
+    stand.write("1", requests=90)
+    assert stand.look(after_s=9.0).detail == (
+        "waiting to hear from 1 processes of the application once more"
+    )
+    stand.write("1", requests=91)
+    assert stand.look(after_s=10.0).passed
+
+
 def test_an_application_that_does_not_count_requests_is_stood_in_for_and_the_status_says_so(
     tmp_path: Path,
 ) -> None:

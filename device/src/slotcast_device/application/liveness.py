@@ -8,7 +8,7 @@ the reader's monotonic clock. docs/adr/0054 has the reasons. Pure: files in, pha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,6 +44,7 @@ class _Process:
         was_there: it lay there when looking began, and nothing of it has changed since: whether it
             lives is not known yet, and if it does not, it ended before anybody looked.
         back_s: when it first wrote again after it was taken to have ended.
+        serves_s: since when it has said that it serves its release; None where it does not.
     """
 
     file: ReportFile
@@ -52,6 +53,14 @@ class _Process:
     silent_s: float = 0.0
     was_there: bool = False
     back_s: float | None = None
+    serves_s: float | None = None
+
+    def note_change(self, file: ReportFile, now_s: float) -> None:
+        """It has written again."""
+        if self.is_gone:
+            self.serves_s = None  # nobody knows what it did meanwhile
+            self.back_s = now_s if self.back_s is None else self.back_s
+        self.file, self.heard_s, self.silent_s, self.was_there = file, now_s, 0.0, False
 
     @property
     def is_gone(self) -> bool:
@@ -61,8 +70,10 @@ class _Process:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it is known to live."""
-        return self.file.report.phase in AT_WORK and not self.is_gone and not self.was_there
+        """Whether it is known to live, or says nothing of time."""
+        report = self.file.report
+        is_known = report.uptime_s <= 0 or not self.was_there
+        return report.phase in AT_WORK and is_known and not self.is_gone
 
     @property
     def has_ended_in_view(self) -> bool:
@@ -81,6 +92,7 @@ class Liveness:
         self._processes: dict[str, _Process] = {}
         self._looked_s: float | None = None
         self._alive_since_s: dict[str, float] = {}  # of a slot: since when one at least has lived
+        self._serves_since_s: dict[str, float] = {}  # and has served its release
 
     def look(self, files: Sequence[ReportFile], now_s: float) -> list[AppReport]:
         """Take what lies in the folder now.
@@ -96,7 +108,7 @@ class Liveness:
         for file in files:
             self._note_report(file, now_s, min(max(0.0, since_s), self._look_counts_s))
         self._forget_absent({file.name for file in files})
-        self._note_alive(now_s)
+        self._note_alive()
         self._looked_s = now_s
         return [self._report_now(file) for file in files]
 
@@ -104,18 +116,23 @@ class Liveness:
         known = self._processes.get(file.name)
         if known is None:
             was_there = self._looked_s is None
-            self._processes[file.name] = _Process(file, now_s, now_s, was_there=was_there)
+            known = _Process(file, now_s, now_s, was_there=was_there)
+            self._processes[file.name] = known
         elif known.file != file:
-            if known.is_gone and known.back_s is None:
-                known.back_s = now_s
-            known.file, known.heard_s, known.silent_s, known.was_there = file, now_s, 0.0, False
+            known.note_change(file, now_s)
         else:
             known.silent_s += since_s
+        if file.report.phase != "serving":
+            known.serves_s = None
+        elif known.serves_s is None:
+            known.serves_s = now_s
 
-    def _note_alive(self, now_s: float) -> None:
-        alive = {p.file.report.slot for p in self._processes.values() if p.is_alive}
-        since_s = self._alive_since_s
-        self._alive_since_s = {slot: since_s.get(slot, now_s) for slot in alive}
+    def _note_alive(self) -> None:
+        alive = [(p, p.file.report.slot) for p in self._processes.values() if p.is_alive]
+        lives = [(slot, process.began_s) for process, slot in alive]
+        serves = [(slot, p.serves_s) for p, slot in alive if p.serves_s is not None]
+        self._alive_since_s = _go_on(self._alive_since_s, lives)
+        self._serves_since_s = _go_on(self._serves_since_s, serves)
 
     def _forget_absent(self, present: set[str]) -> None:
         """A file that is no more is of a process that ended on purpose; an ended one counts on."""
@@ -165,6 +182,13 @@ class Liveness:
             times += [*before, self._alive_since_s.get(slot, 0.0)]
         return max(times, default=None)
 
+    def served_s(self, slot: str, now_s: float) -> float:
+        """For how many seconds a slot's release has been served, as far as looks have seen.
+
+        0 where nobody serves it, or nobody is known to; without a gap, whichever process did.
+        """
+        return now_s - self._serves_since_s.get(slot, now_s)
+
     def gone(self, slot: str) -> int:
         """How many processes of a slot's release ended without a word, watched or not."""
         return sum(p.is_gone for p in self._processes.values() if p.file.report.slot == slot)
@@ -182,3 +206,16 @@ class Liveness:
             and (p.heard_s <= since_s or p.silent_s > LATE_S)
             for p in self._processes.values()
         )
+
+
+def _go_on(since_s: Mapping[str, float], now: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """Give since when a process or another of each slot has done something, without a gap.
+
+    Args:
+        since_s: the same as of the look before.
+        now: the slot of each process that does it at this look, and since when it has.
+    """
+    found: dict[str, float] = {}
+    for slot, began_s in now:
+        found[slot] = min(began_s, found.get(slot, began_s), since_s.get(slot, began_s))
+    return found

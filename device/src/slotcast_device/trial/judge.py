@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from slotcast_device.trial.live_figures import LiveFigures
-from slotcast_device.trial.shares import SURE, SUSPECT, Share, doubt
+from slotcast_device.trial.shares import SURE, SURE_AT_LAST, SUSPECT, Share, doubt
 from slotcast_schemas.messages.release import Trial
 from slotcast_schemas.messages.status import Check
 from slotcast_schemas.probe.judge import TOO_SLOW, ProbeResult, describe
@@ -84,12 +84,14 @@ def judge_trial(
         return TrialVerdict("failed", _choose_reason(failed, seen), describe(failed), checks)
     waits_for = _describe_wait(trial, seen, elapsed_s, unit)
     if elapsed_s >= trial.duration_s and seen.requests >= trial.min_requests:
+        is_late = _is_late(trial, elapsed_s)
+        doubt_max = SURE_AT_LAST if is_late else SUSPECT
         suspect = next(
-            (c for c in _check_shares(trial, reference, seen, SUSPECT) if not c.passed), None
+            (c for c in _check_shares(trial, reference, seen, doubt_max) if not c.passed), None
         )
         if suspect is None:
             return TrialVerdict("passed", Reason.PASSED, "", checks)
-        if _is_late(trial, elapsed_s):
+        if is_late:
             found = (*checks, suspect)
             return TrialVerdict("failed", _choose_reason(suspect, seen), describe(suspect), found)
         detail = f"{suspect.name}: {suspect.detail}, too few to tell chance from fault; {waits_for}"
@@ -107,17 +109,18 @@ def judge_trial(
 
 
 def hold_back(
-    trial: Trial, verdict: TrialVerdict, missing: str, *, elapsed_s: float
+    trial: Trial, verdict: TrialVerdict, missing: str, *, elapsed_s: float, grace_s: float = 0.0
 ) -> TrialVerdict:
-    """Do not let a trial pass yet, and not at all after its deadline.
+    """Do not let a trial pass yet, and not at all long after its deadline.
 
     Args:
         trial: the release's limits.
         verdict: that it has passed, by its figures.
         missing: what it still waits for, in words for people.
         elapsed_s: how long it was watched.
+        grace_s: for how long after the deadline it may still wait: its figures came in time.
     """
-    if not _is_late(trial, elapsed_s):
+    if not _is_late(trial, elapsed_s - grace_s):
         return TrialVerdict("pending", "held_back", missing, verdict.checks)
     late = Check(name="deadline", passed=False, detail=f"after {elapsed_s:.0f} s: {missing}")
     checks = (*verdict.checks, late)

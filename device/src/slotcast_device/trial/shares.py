@@ -14,13 +14,17 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-SURE: Final = -math.log(1 / 1000)
-"""The doubt at which figures are no chance, one in a thousand: the release fails, at any look."""
+SURE: Final = -math.log(1 / 100_000)
+"""The doubt at which the release fails at any look: a trial has hundreds, a fleet thousands of
+trials. At one in a thousand, two in a thousand good releases of applications that fail 5 % were
+rolled back (docs/reliability.md)."""
+SURE_AT_LAST: Final = -math.log(1 / 1000)
+"""The doubt at which it fails at its deadline, which is one look."""
 SUSPECT: Final = -math.log(1 / 20)
 """The doubt, one in twenty, with which no trial passes: it goes on until the figures are clear."""
-ENOUGH: Final = 100
-"""The number of requests of the old release from which its figures say something. Where it failed
-none of so many, and none is allowed, one is too many."""
+ENOUGH: Final = 1000
+"""The number of requests of the old release of which none failed that makes one failure of the new
+one too many, where none is allowed. Of 100 none fails once in 170 times where 5 % do."""
 _STEPS: Final = 60
 """The number of times that the search for the likeliest common share leaves out a third of its
 range: 3e-11 of it is left then."""

@@ -61,6 +61,9 @@ UNCOUNTED: Final = "the application does not count requests, so probes stand in"
 CALM_LEAST_S: Final = 60.0
 """The least seconds for which an application must run on after a restart before the trial
 passes."""
+SERVED_MOST_S: Final = 60.0
+"""The most seconds for which the release must have been served before its trial passes; a shorter
+trial asks for as long as itself. Time in which it was loaded is watched, and shows nothing."""
 CALM_MOST_S: Final = 600.0
 """The most seconds of that; between both it is as long as the trial. One that dies every half
 minute is alive at most looks."""
@@ -119,7 +122,7 @@ class TrialWatcher:
         self._windows: dict[SlotName, FiguresWindow] = {}
         self._probes = 0
         self._opinion: SecondOpinion | None = None
-        self._agreed_s: float | None = None  # since when the figures say that the trial has passed
+        self._agreed_s: float | None = None  # since when there are figures enough for a verdict
 
     def expect(self, slot: SlotName) -> None:
         """A slot is about to become active: what was reported of its last release goes."""
@@ -264,15 +267,19 @@ class TrialWatcher:
     ) -> TrialVerdict:
         """A pass that waits until all who serve the release have been heard of."""
         trial = job.release.trial
-        if verdict.outcome != "passed" or (not trial.duration_s and not trial.min_requests):
+        is_enough = verdict.outcome == "passed" or verdict.reason == "few_requests"
+        if not is_enough or (not trial.duration_s and not trial.min_requests):
             self._agreed_s = None
             return verdict
         if self._agreed_s is None:
             self._agreed_s = now_s
+        if verdict.outcome != "passed":
+            return verdict
         missing = self._find_missing(job, seen, self._agreed_s, now_s)
         if not missing:
             return verdict
-        return hold_back(trial, verdict, missing, elapsed_s=job.elapsed_s)
+        elapsed_s, grace_s = job.elapsed_s, _find_calm_s(trial)
+        return hold_back(trial, verdict, missing, elapsed_s=elapsed_s, grace_s=grace_s)
 
     def _find_missing(self, job: Watch, seen: LiveFigures, agreed_s: float, now_s: float) -> str:
         if seen.loading:
@@ -282,7 +289,10 @@ class TrialWatcher:
         unheard = self._liveness.unheard(job.slot, agreed_s)
         if unheard:
             return f"waiting to hear from {unheard} processes of the application once more"
-        calm_s = min(CALM_MOST_S, max(CALM_LEAST_S, job.release.trial.duration_s))
+        least_s = min(SERVED_MOST_S, job.release.trial.duration_s)
+        if seen.serving and self._liveness.served_s(job.slot, now_s) < least_s:
+            return f"waiting until the application has served the release for {least_s:.0f} s"
+        calm_s = _find_calm_s(job.release.trial)
         unrest_s = self._liveness.unrest_s(job.slot)
         if unrest_s is not None and now_s < unrest_s + calm_s:
             return f"waiting until the application has run for {calm_s:.0f} s without a restart"
@@ -338,6 +348,10 @@ def _may_take_over(job: Watch, reports: Sequence[AppReport]) -> bool:
     if job.elapsed_s >= max(TAKE_OVER_S, job.release.trial.duration_s):
         return False
     return any(report.phase in AT_WORK for report in reports)
+
+
+def _find_calm_s(trial: Trial) -> float:
+    return min(CALM_MOST_S, max(CALM_LEAST_S, trial.duration_s))
 
 
 def _drop_time_limits(trial: Trial) -> Trial:
