@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import stat
 from pathlib import Path
@@ -175,6 +176,26 @@ def test_current_takes_the_place_of_whatever_is_there(
         shutil.copytree(tmp_path / "current.aside", current)
     store.drop_current_aside()
     assert not (tmp_path / "current.aside").exists()
+
+
+@pytest.mark.parametrize("left", ["file", "folder", "link"])
+def test_what_lies_where_the_new_link_is_made_is_not_in_its_way(
+    store: SlotStore, tmp_path: Path, left: str
+) -> None:
+    """A power cut leaves `current.tmp`; a copy that follows links makes a folder of it."""
+    build(store, "a")
+    temporary = tmp_path / "current.tmp"
+    match left:
+        case "file":
+            temporary.write_bytes(b"slots/a")
+        case "folder":
+            shutil.copytree(tmp_path / "slots" / "a", temporary)
+        case "link":
+            temporary.symlink_to("slots/a")
+    store.activate("a")
+    assert (tmp_path / "current").readlink() == Path("slots/a")
+    assert (tmp_path / "slots/a").is_dir()
+    assert not os.path.lexists(temporary)
 
 
 @pytest.mark.parametrize(

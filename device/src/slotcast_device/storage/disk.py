@@ -131,10 +131,11 @@ class Disk(ABC):
     def replace_link(self, path: Path, target: str) -> None:
         """Point the symlink `path` at `target` in one step, and make that durable.
 
-        The new link is made beside the old one, and renamed over it.
+        The new link is made beside the old one, and renamed over it. What is in the way there
+        goes, even a folder: a copy that follows links makes one of a link that a power cut left.
         """
         temporary = path.with_name(path.name + ".tmp")
-        self.unlink(temporary)
+        self.remove_tree(temporary)
         self.make_link(temporary, target)
         self.rename(temporary, path)
         self.sync_dir(path.parent)
