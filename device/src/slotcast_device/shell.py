@@ -466,4 +466,4 @@ class DeviceShell:
         is_fetching = any(core.is_fetching for core in self.cores)
         self._notices.take_back(link, now.mono_s, is_fetching=is_fetching)
         if self._notices.is_silence_due(now.mono_s):
-            self.reports.log_missing_notices(link.broker.name)
+            self.reports.log_missing_notices()

@@ -130,6 +130,17 @@ def test_a_model_that_waits_for_the_link_says_what_is_wrong_with_it(
     assert with_link(model, None) == model
 
 
+def test_where_no_notice_came_what_may_keep_it_back_is_said() -> None:
+    """A broker that takes no packet as large as a notice drops it in silence."""
+    state = LinkState()
+    state.connected(BROKER, "5", BrokerLimits(packet_max_bytes=3000), 1.0, NOW)
+    model = ModelStatus(model="m", state=State.IDLE, reason="no_notice")
+    detail = with_link(model, state.status).detail
+    assert "packets of at most 3000 bytes, and a notice alone has 5 to 8 KB" in detail
+    state.connected(BROKER, "5", BrokerLimits(), 2.0, NOW)
+    assert "known of this broker" not in with_link(model, state.status).detail
+
+
 def test_a_status_is_shortened_to_what_the_broker_takes(config: DeviceConfig) -> None:
     files = tuple(StatusFile(path=f"f{n}", size_bytes=n, sha256=bytes([n]) * 32) for n in range(40))
     slot = SlotStatus(slot="a", version="1", sequence=1, files=files)

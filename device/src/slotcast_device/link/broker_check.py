@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from slotcast_device.core.transfer.broker_limits import FILTERS_PER_PACKET
+from slotcast_device.core.transfer.broker_limits import FILTERS_PER_PACKET, NOTICE_USUAL_BYTES
 from slotcast_device.link.broker_history import ways_to_connect
 from slotcast_device.link.link import Link
 from slotcast_schemas import limits as bounds
@@ -37,8 +37,6 @@ NO_PAYLOAD: Final = bytes(32)
 """The digest of no payload: its topics are as good as any to ask for, and empty."""
 PACKET_NEEDED_BYTES: Final = bounds.CHUNK_DEFAULT_BYTES + 256
 """The bytes of a packet with a chunk of the usual size, which a broker must take."""
-NOTICE_USUAL_BYTES: Final = 8192
-"""The most bytes of a usual notice, which a broker must take."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,11 +171,12 @@ class AgentReports:
             facts = {"model": name, "event": line.event, **line.facts}
             _LOG.log(line.level, "%s: %s", name, line.text, extra={FACTS: facts})
 
-    def log_missing_notices(self, broker: str) -> None:
-        """Say of which models no notice came from a broker."""
+    def log_missing_notices(self) -> None:
+        """Say of which models no notice came from the broker of this connection."""
+        said = no_notice(self._connection.state.status)
         for core in self._cores:
             if not core.notices_seen:
-                _LOG.warning("%s: no_notice: %s", core.model, no_notice(broker))
+                _LOG.warning("%s: no_notice: %s", core.model, said)
 
     def summary(self) -> str:
         """Say in a line where the link and the models stand."""

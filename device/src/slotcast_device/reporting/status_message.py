@@ -176,18 +176,20 @@ def _take_inventory(config: DeviceConfig) -> Inventory:
     )
 
 
-def no_notice(broker: str) -> str:
-    """Say what it means that a broker has no notice for a model."""
+def no_notice(link: LinkStatus) -> str:
+    """Say what it means that a broker has no notice for a model, and what may keep it back."""
+    known = f"; known of this broker: {'; '.join(link.limits)}" if link.limits else ""
     return (
-        f"{broker} has no notice for it: publish to this broker; if it keeps no retained messages,"
-        " `slotcast serve` must run for it"
+        f"{link.broker} has no notice for it: publish to this broker; if it keeps no retained"
+        " messages, `slotcast serve` must run for it; a limit for packets below 8 KB keeps it back,"
+        f" too{known}"
     )
 
 
 def with_link(status: ModelStatus, link: LinkStatus | None) -> ModelStatus:
     """Give a model's status, with what is wrong with the link where the model waits for that."""
     if link is not None and link.reason == CONNECTED and status.reason == Reason.NO_NOTICE:
-        return msgspec.structs.replace(status, detail=no_notice(link.broker))
+        return msgspec.structs.replace(status, detail=no_notice(link))
     is_waiting = status.state in {State.IDLE, State.DOWNLOADING} and status.reason in _WAITING
     if link is None or not is_waiting or link.reason in {CONNECTED, STOPPED, STARTING}:
         return status

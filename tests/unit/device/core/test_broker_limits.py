@@ -167,6 +167,9 @@ def test_what_is_learnt_is_said_in_words() -> None:
         "packets of at most 9000 bytes",
     )
     assert BrokerLimits().words() == ()
+    assert BrokerLimits(packet_max_bytes=8191).words() == (
+        "packets of at most 8191 bytes, and a notice alone has 5 to 8 KB",
+    )
     some = BrokerLimits(subscriptions_max=5, wildcard_messages_max=BLOCK_CHUNKS)
     assert some.words() == (
         "subscriptions: at most 5",

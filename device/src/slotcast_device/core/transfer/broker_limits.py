@@ -30,6 +30,8 @@ SUBSCRIPTIONS_MAX: Final = 48
 """The most subscriptions of a connection, notices included; AWS IoT Core allows 50."""
 FILTERS_MAX: Final = 40
 """The most subscriptions of one transfer."""
+NOTICE_USUAL_BYTES: Final = 8192
+"""The most bytes of a usual notice, which a broker must take."""
 UNBOUNDED: Final = 2**28
 """What stands for no bound: more messages than any payload has, and more bytes than MQTT can put
 into a packet."""
@@ -90,7 +92,9 @@ class BrokerLimits(msgspec.Struct, frozen=True, kw_only=True):
         elif self.wildcard_messages_max < UNBOUNDED:
             said.append(f"at most {self.wildcard_messages_max} retained messages for a filter")
         if self.packet_max_bytes < UNBOUNDED:
-            said.append(f"packets of at most {self.packet_max_bytes} bytes")
+            is_few = self.packet_max_bytes < NOTICE_USUAL_BYTES
+            why = ", and a notice alone has 5 to 8 KB" if is_few else ""
+            said.append(f"packets of at most {self.packet_max_bytes} bytes{why}")
         return tuple(said)
 
 
