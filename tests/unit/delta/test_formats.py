@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from slotcast_publisher.delta.layout import find_tensors
+from slotcast_publisher.delta.match import match_tensors
 from slotcast_publisher.delta.place import TensorPlace
 from slotcast_schemas.codecs.delta.elements import BFLOAT16, FLOAT16, FLOAT32
+from slotcast_schemas.codecs.source import MemorySource
 from tests.support.deltas import kinds_of, model_bytes, round_trip, write_image
 from tests.support.model_files import (
     gguf_bytes,
@@ -173,6 +175,36 @@ def test_reordered_arrays_in_an_unknown_file_are_found_again(tmp_path: Path) -> 
     same = _cost(tmp_path / "same", "m.bin", _unknown(old), _unknown(new))
     turned = dict(reversed(new.items()))
     assert _cost(tmp_path / "turned", "m.bin", _unknown(old), _unknown(turned)) < 1.05 * same
+
+
+@pytest.mark.parametrize(
+    "old",
+    [b"a text of another file " * 1000, _unknown(_weights(7)), b"NET7" + bytes(4)],
+    ids=["text", "other weights", "next to nothing"],
+)
+def test_an_unknown_file_of_which_the_base_has_nothing_costs_no_more(
+    tmp_path: Path, old: bytes
+) -> None:
+    """No stretch of signs comes twice, and none can be held against another."""
+    new = _unknown(_weights())
+    assert _cost(tmp_path, "m.bin", old, new) < 0.95 * len(new)
+
+
+def test_arrays_that_begin_together_are_told_apart() -> None:
+    """Pieces of a base may overlap: the samples of one are not those of the other."""
+    short, weights = 8, _weights()["q"]
+    old = [_guessed("short", 0, short), _guessed("long", 0, weights.size)]
+    new = [_guessed("short", 0, short), _guessed("long", 4 * short, weights.size)]
+    data = weights.tobytes()
+    matches = match_tensors(MemorySource(data), old, MemorySource(data[: 4 * short] + data), new)
+    assert [(match.new, match.old, match.doubt) for match in matches] == [
+        (new[0], old[0], 0.0),
+        (new[1], old[1], 0.0),
+    ]
+
+
+def _guessed(name: str, offset: int, count: int) -> TensorPlace:
+    return TensorPlace(name, FLOAT32, (count,), offset, 4 * count, is_guess=True)
 
 
 @pytest.mark.parametrize("name", TOLD)

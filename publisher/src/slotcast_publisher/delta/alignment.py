@@ -202,6 +202,8 @@ def _anchored(old: _Arrays, new: _Arrays, width: int) -> list[_Run]:
     _, ours, theirs = np.intersect1d(words, old_words, assume_unique=True, return_indices=True)
     order = np.argsort(offsets[ours], kind="stable")
     offset, shift = offsets[ours][order], (old_offsets[theirs] - offsets[ours])[order]
+    if not len(shift):
+        return []
     alike = shift[1:] == shift[:-1]
     # An anchor that agrees with no neighbour is a word that came twice by chance.
     is_kept = np.concatenate((alike, [False])) | np.concatenate(([False], alike))

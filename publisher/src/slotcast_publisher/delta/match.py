@@ -123,7 +123,7 @@ class _Sampler:
     def __init__(self, base: Source, target: Source) -> None:
         self._base = base
         self._target = target
-        self._known: dict[tuple[bool, int, bool], NDArray[np.float64]] = {}
+        self._known: dict[tuple[bool, TensorPlace, bool], NDArray[np.float64]] = {}
 
     def distance(self, new: TensorPlace, old: TensorPlace, *, turned: bool) -> float:
         """0 for equal samples, about 0.7 for unrelated ones."""
@@ -139,7 +139,8 @@ class _Sampler:
         return _relative(ours - mean, theirs - mean)
 
     def _samples(self, place: TensorPlace, *, is_new: bool, turned: bool) -> NDArray[np.float64]:
-        key = (is_new, place.offset, turned)
+        # Not by the offset alone: two tensors of the base that were guessed may begin together.
+        key = (is_new, place, turned)
         if key not in self._known:
             positions = _positions(place.count)
             if turned:
