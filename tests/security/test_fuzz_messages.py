@@ -16,6 +16,7 @@ import pytest
 from slotcast_schemas.errors import RefusedRelease
 from slotcast_schemas.messages import ALL
 from slotcast_schemas.wire import Message, decode, encode
+from tests.support.damaged_bytes import damaged
 from tests.support.messages import EXAMPLES
 
 KINDS = pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.KIND)
@@ -42,25 +43,6 @@ def check(raw: bytes, kind: type[Message]) -> bool:
         return True
     assert is_short, raw.hex()
     return False
-
-
-def damaged(raw: bytes, rng: random.Random) -> bytes:
-    """Change a few bytes: flip bits, insert, remove, repeat or overwrite a stretch."""
-    data = bytearray(raw)
-    for _ in range(rng.randint(1, 4)):
-        at, size = rng.randrange(len(data) + 1), rng.randint(1, 8)
-        match rng.randrange(5):
-            case 0 if at < len(data):
-                data[at] ^= 1 << rng.randrange(8)
-            case 1:
-                data[at:at] = rng.randbytes(size)
-            case 2:
-                del data[at : at + size]
-            case 3:
-                data[at:at] = data[at : at + size]
-            case _:
-                data[at : at + size] = rng.randbytes(size)
-    return bytes(data)
 
 
 @KINDS

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 TARGETS: Final = (
-    *("notice", "release", "offer", "map", "status", "want"),
+    *("notice", "release", "offer", "map", "status", "want", "report", "renewal"),
     *("full", "weights", "delta", "encrypted", "state", "config", "samples", "finders"),
 )
 """Every decoder of bytes that came from outside, or from a disk that may lie."""
@@ -30,7 +30,10 @@ def main(arguments: list[str]) -> None:
         sys.exit(f"expected one of {', '.join(TARGETS)}, got {' '.join(arguments) or 'nothing'}")
     name, *options = arguments
     with atheris.instrument_imports(
-        include=["slotcast_schemas", "slotcast_device", "slotcast_publisher.delta"]
+        include=[
+            *("slotcast_schemas", "slotcast_device", "slotcast_publisher.delta"),
+            *("slotcast_publisher.certificates", "slotcast_publisher.fleet.intake"),
+        ]
     ):
         target = importlib.import_module(f"tests.soak.fuzz_{name}")
     with tempfile.TemporaryDirectory(prefix=f"slotcast-fuzz-{name}-") as folder:

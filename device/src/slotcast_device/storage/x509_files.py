@@ -18,7 +18,15 @@ from slotcast_schemas.errors import UsageError
 
 _PEM_MARK: Final = b"-----BEGIN"
 _CHAIN_MAX: Final = 4
-_UNREADABLE: Final = (ValueError, TypeError, UnsupportedAlgorithm)
+_UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What `cryptography` raises of a certificate that is none, some of it when a part is asked for."""
 
 
 def key_id(public: Any) -> str:
@@ -97,22 +105,33 @@ def check_client(pem: bytes, device: str, what: str, now_s: float) -> x509.Certi
         now_s: the time of day, seconds since 1970.
 
     Raises:
-        UsageError: it is of another name, for something else, or has ended.
+        UsageError: it cannot be read, is of another name, for something else, or has ended.
     """
     found = _first(pem, what)
-    names = [str(one.value) for one in found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    try:
+        names = [str(n.value) for n in found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+        is_for_clients = _is_for_clients(found)
+        end = found.not_valid_after_utc
+        key_id(found.public_key())  # what is asked for later must be there, too
+        held(found, Path(), is_new=True)
+    except _UNREADABLE as exc:
+        raise UsageError(f"{what}: expected a certificate: {exc!s:.200}") from exc
     if names != [device]:
         raise UsageError(f"{what}: expected the name {device}, got {', '.join(names) or 'none'}")
-    try:
-        usage = found.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except x509.ExtensionNotFound:
-        usage = None
-    if usage is not None and ExtendedKeyUsageOID.CLIENT_AUTH not in usage:
+    if not is_for_clients:
         raise UsageError(f"{what}: it is not for clients")
-    end = found.not_valid_after_utc
     if end.timestamp() <= now_s:
         raise UsageError(f"{what}: it ended at {end:%Y-%m-%d %H:%M} UTC")
     return found
+
+
+def _is_for_clients(certificate: x509.Certificate) -> bool:
+    """Say whether a certificate lets clients in, which it does where it says nothing of it."""
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return True
+    return ExtendedKeyUsageOID.CLIENT_AUTH in usage
 
 
 def check_chain(pem: bytes, certificate: x509.Certificate, what: str) -> None:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 
 from slotcast_publisher.certificates.profiles import PublicKey, common_name, is_fit
 from slotcast_publisher.enrolment import request as enrolment
+from slotcast_publisher.x509_errors import UNREADABLE
 from slotcast_schemas import fields
 from slotcast_schemas.errors import UsageError
 
@@ -74,7 +74,7 @@ def _read_csr(pem: bytes, what: str) -> CertificateRequest:
         is_proven = csr.is_signature_valid
         key = csr.public_key()
         name = common_name(csr.subject)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+    except UNREADABLE as exc:
         raise UsageError(f"{what}: expected a PKCS#10 request in PEM: {exc!s:.200}") from exc
     if not is_proven:
         raise UsageError(f"{what}: it is not signed by the key that it names")

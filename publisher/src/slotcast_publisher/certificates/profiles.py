@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from slotcast_publisher.x509_errors import UNREADABLE
+
 CLOCK_SLACK: Final = timedelta(hours=1)
 """How long before now a certificate counts from, because the clocks of devices are rarely exact."""
 
@@ -159,7 +161,7 @@ def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate | None)
         return False
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+    except (*UNREADABLE, InvalidSignature):
         return False
     return True
 

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from slotcast_publisher.certificates.broker_files import LISTENERS
@@ -20,6 +19,7 @@ from slotcast_publisher.certificates.certificate_request import CertificateReque
 from slotcast_publisher.certificates.desk import DEVICE_DAYS, CertificateDesk
 from slotcast_publisher.certificates.issued_record import serial_of
 from slotcast_publisher.certificates.profiles import common_name, is_issued_by, life_of
+from slotcast_publisher.x509_errors import UNREADABLE
 from slotcast_schemas import wire
 from slotcast_schemas.errors import (
     BadSignature,
@@ -98,7 +98,7 @@ class RenewalOffice:
             held = x509.load_der_x509_certificate(asked.certificate)
             is_same = held.public_key() == request.public_key
             name = common_name(held.subject)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+        except UNREADABLE as exc:
             raise Inconsistent(f"expected a certificate in DER: {exc!s:.200}") from exc
         if not is_same or name != request.device:
             raise Inconsistent(
@@ -123,7 +123,7 @@ def _read(asked: Renewal) -> CertificateRequest:
     """
     try:
         pem = x509.load_der_x509_csr(asked.request).public_bytes(Encoding.PEM)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+    except UNREADABLE as exc:
         raise UsageError(f"expected a PKCS#10 request in DER: {exc!s:.200}") from exc
     request = read_request(pem, "request")
     if request.device != asked.device:

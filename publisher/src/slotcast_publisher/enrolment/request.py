@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import cast
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from slotcast_publisher.x509_errors import UNREADABLE
 from slotcast_schemas import identity
 from slotcast_schemas.content_key import read_public_key
 from slotcast_schemas.enrolment import (
@@ -100,7 +100,7 @@ def read_request(data: bytes, what: str) -> ProvenRequest:
         is_canonical = csr.public_bytes(Encoding.PEM).decode().split() == enrolment.csr.split()
         names = [(name.oid, name.value) for name in csr.subject]
         public, is_proven = csr.public_key(), csr.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as exc:
+    except UNREADABLE as exc:
         raise UsageError(f"{what}: csr: not a PKCS#10 request in PEM: {exc!s:.200}") from exc
     if not is_canonical:
         raise UsageError(f"{what}: csr: expected one PKCS#10 request in PEM and nothing beside it")

@@ -33,6 +33,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from msgspec import Meta
 
+from slotcast_publisher.x509_errors import UNREADABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
@@ -173,7 +174,7 @@ def read_public_key(path: Path) -> ec.EllipticCurvePublicKey:
     """
     try:
         key = load_pem_public_key(read_file(path))
-    except ValueError as exc:
+    except UNREADABLE as exc:
         raise UsageError(f"{path}: expected a public key in PEM: {exc}") from exc
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise UsageError(f"{path}: expected a key on P-256, P-384 or P-521, as model-signing's are")
@@ -188,7 +189,7 @@ def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
     """
     try:
         return tuple(x509.load_pem_x509_certificates(read_file(path)))
-    except ValueError as exc:
+    except UNREADABLE as exc:
         raise UsageError(f"{path}: expected certificates in PEM: {exc}") from exc
 
 

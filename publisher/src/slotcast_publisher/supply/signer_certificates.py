@@ -10,6 +10,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from slotcast_publisher.x509_errors import UNREADABLE
 from slotcast_schemas.errors import BadSignature, MalformedMessage
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def key_of_chain(
         _check_use(leaf)
         _follow(leaf, others, signer, datetime.fromtimestamp(now_s, UTC))
         key = leaf.public_key()
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as exc:
+    except UNREADABLE as exc:
         raise MalformedMessage(f"model signature: a certificate cannot be read: {exc}") from exc
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise BadSignature("model signature: the certificate's key is not on an elliptic curve")
@@ -64,7 +65,7 @@ def names_of_der(der: bytes) -> list[str]:
     """
     try:
         return names_of(x509.load_der_x509_certificate(der))
-    except ValueError as exc:
+    except UNREADABLE as exc:
         raise MalformedMessage(f"model signature: a certificate cannot be read: {exc}") from exc
 
 
@@ -110,7 +111,7 @@ def _follow(
 def _has_issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+    except (*UNREADABLE, InvalidSignature):
         return False
     return True
 

@@ -43,6 +43,7 @@ from slotcast_publisher.fleet.rollout.observations import FAILED, NOT_ITS_FAULT
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker, Expiry
 from slotcast_publisher.trust.role_signing import Roles
+from slotcast_publisher.x509_errors import UNREADABLE
 from slotcast_schemas.broker import tls_context
 from slotcast_schemas.errors import SlotcastError
 from slotcast_schemas.states import State
@@ -290,7 +291,7 @@ def _in_file(path: Path, name: str) -> Iterator[Expiring]:
     """Give the certificate of a file that ends first; whoever needs a file says that it is gone."""
     try:
         found = x509.load_pem_x509_certificates(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, *UNREADABLE):
         return
     yield _expiring(name, min(found, key=lambda one: one.not_valid_after_utc))
 
@@ -313,7 +314,7 @@ def _shown_by(broker: Broker, repo: Path) -> Iterator[Expiring]:
         if shown:
             name = f"the certificate of {address.name}"
             yield _expiring(name, x509.load_der_x509_certificate(shown))
-    except (OSError, ValueError, SlotcastError):
+    except (OSError, *UNREADABLE, SlotcastError):
         return
 
 

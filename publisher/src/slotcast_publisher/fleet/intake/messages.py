@@ -21,7 +21,7 @@ class Drop(StrEnum):
     """Why a message changed nothing; the words are kept in the database and shown."""
 
     OTHER_TOPIC = "other_topic"
-    """No topic of a device."""
+    """No topic below which a device reports."""
     EMPTY = "empty"
     """No bytes: somebody took a retained message off the broker."""
     OVERSIZED = Reason.OVERSIZED.value
@@ -84,8 +84,8 @@ def read(heard: Heard, topics: Topics) -> Message | Drop:
     Whatever the bytes are, nothing is raised: tests/security holds it to that.
     """
     topic = topics.parse(heard.topic)
-    if not isinstance(topic, DeviceTopic):
-        return Drop.OTHER_TOPIC
+    if not isinstance(topic, DeviceTopic) or topic.what not in _KINDS:
+        return Drop.OTHER_TOPIC  # a broker may send what nobody subscribed to
     if not heard.data:
         return Drop.EMPTY
     try:
