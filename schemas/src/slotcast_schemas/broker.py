@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from slotcast_schemas.errors import UsageError
+from slotcast_schemas.errors import BrokerRefused, LinkDown, UsageError
 
 if TYPE_CHECKING:
     import socket
@@ -40,6 +40,10 @@ _ADDRESS: Final = re.compile(
 _HOST_MAX_CHARS: Final = 253
 """The most characters that a host's name has as text (RFC 1035, 2.3.4); that each part of it has 1
 to 63 is left to Python's IDNA."""
+
+
+class HungUp(LinkDown):
+    """The broker, or what stands before it, ended the connection before it answered CONNECT."""
 
 
 class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,6 +176,23 @@ def describe_hang_up(*, is_tls: bool) -> str:
         f" {'; '.join(causes)}; a proxy stands there without a broker behind it. Try again soon;"
         " if it stays so, check the address, and have whoever runs the broker look into its log"
     )
+
+
+def explain_unopened(name: str, exc: OSError, *, is_tls: bool) -> LinkDown | BrokerRefused:
+    """Say why there is no connection: only who said so refuses, and `HungUp` is who said nothing.
+
+    Args:
+        name: the broker, as messages name it.
+        exc: what came of connecting.
+        is_tls: whether the connection was to be encrypted.
+    """
+    import ssl
+
+    if is_hang_up(exc):
+        return HungUp(f"{name}: {describe_hang_up(is_tls=is_tls)}")
+    if isinstance(exc, ssl.SSLError):
+        return BrokerRefused(f"{name}: TLS failed: {exc}")
+    return LinkDown(f"{name}: cannot connect: {exc.strerror or exc}")
 
 
 def tls_context(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:

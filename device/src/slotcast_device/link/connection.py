@@ -34,9 +34,9 @@ from slotcast_device.link.broker_history import SHUNNED_FOR, BrokerHistory
 from slotcast_device.link.learnt_limits import LearntLimits
 from slotcast_device.link.link import Link
 from slotcast_device.link.link_state import LinkState
-from slotcast_device.link.paho_client import HungUp
 from slotcast_device.link.presence import OwnPresence, id_in_use
 from slotcast_device.link.traffic import Traffic, TrafficMeter
+from slotcast_schemas.broker import HungUp
 from slotcast_schemas.errors import (
     BrokerRefused,
     LinkDown,

@@ -29,9 +29,9 @@ from slotcast_device.core.waits import USUAL, Waits
 from slotcast_device.link.connack import Accepted, refusal_of
 from slotcast_device.link.outbox import Outbox
 from slotcast_device.link.packet_flow import PacketFlow
-from slotcast_device.link.paho_client import HungUp, make_client
+from slotcast_device.link.paho_client import make_client
 from slotcast_device.link.presence import id_in_use
-from slotcast_schemas.broker import describe_hang_up
+from slotcast_schemas.broker import HungUp, describe_hang_up
 from slotcast_schemas.errors import (
     BrokerRefused,
     LinkDown,

@@ -12,7 +12,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from slotcast_schemas.broker import describe_hang_up, is_hang_up, start_tls, tls_context
+from slotcast_schemas.broker import explain_unopened, start_tls, tls_context
 from slotcast_schemas.errors import BrokerRefused, LinkDown, UsageError
 from slotcast_schemas.packet_socket import PacketSocket
 
@@ -29,10 +29,6 @@ PACKET_MAX_BYTES: Final = 256 * 1024
 receive, and name, a notice that is too large."""
 QUEUED_MAX: Final = 200
 """The most messages of ours that wait in paho to be sent."""
-
-
-class HungUp(LinkDown):
-    """The broker, or what stands before it, ended the connection before it answered CONNECT."""
 
 
 class Client(paho.Client):
@@ -66,7 +62,7 @@ class Client(paho.Client):
             else:
                 self.connect(broker.host, broker.port, keepalive_s)
         except OSError as exc:
-            raise _unopened(broker, exc) from exc
+            raise explain_unopened(broker.name, exc, is_tls=broker.is_tls) from exc
         except ValueError as exc:
             raise LinkDown(f"{broker.name}: cannot connect: {exc}") from exc
 
@@ -77,15 +73,6 @@ class Client(paho.Client):
         """
         with self._msgtime_mutex:
             self._last_bytes_received = time.monotonic()
-
-
-def _unopened(broker: BrokerConfig, exc: OSError) -> LinkDown | BrokerRefused:
-    """Say why there is no connection; only who said so refuses."""
-    if is_hang_up(exc):
-        return HungUp(f"{broker.name}: {describe_hang_up(is_tls=broker.is_tls)}")
-    if isinstance(exc, ssl.SSLError):
-        return BrokerRefused(f"{broker.name}: TLS failed: {exc}")
-    return LinkDown(f"{broker.name}: cannot connect: {exc}")
 
 
 def make_client(

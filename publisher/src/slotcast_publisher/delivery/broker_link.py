@@ -34,7 +34,7 @@ from slotcast_publisher.delivery.link_events import (
 from slotcast_publisher.delivery.packet_ids import PacketIds
 from slotcast_publisher.delivery.paho_client import Client, Take
 from slotcast_publisher.settings import Broker
-from slotcast_schemas.broker import BrokerAddress, describe_hang_up, is_hang_up, tls_context
+from slotcast_schemas.broker import BrokerAddress, describe_hang_up, explain_unopened, tls_context
 from slotcast_schemas.errors import BrokerRefused, LinkDown, UsageError
 
 WINDOW_MAX: Final = 20
@@ -285,7 +285,7 @@ class BrokerLink:
                 properties=self._wishes(),
             )
         except OSError as exc:
-            raise self._unopened(where, exc) from exc
+            raise explain_unopened(self.name, exc, is_tls=where.is_tls) from exc
         self._client.loop_start()
         answer = self._wait_for_answer(where, is_last=is_last)
         if answer.reason.value == _UNSUPPORTED_VERSION:
@@ -293,14 +293,6 @@ class BrokerLink:
         if answer.reason.is_failure:
             raise BrokerRefused(f"{self.name}: {answer.reason}")
         self._obey(answer.properties)
-
-    def _unopened(self, where: BrokerAddress, exc: OSError) -> LinkDown | BrokerRefused:
-        """Say why there is no connection; only who said so refuses."""
-        if is_hang_up(exc):
-            return LinkDown(f"{self.name}: {describe_hang_up(is_tls=where.is_tls)}")
-        if isinstance(exc, ssl.SSLError):
-            return BrokerRefused(f"{self.name}: TLS failed: {exc}")
-        return LinkDown(f"{self.name}: {exc.strerror or exc}")
 
     def _wait_for_answer(self, where: BrokerAddress, *, is_last: bool) -> _Connected:
         kind = LinkDown if is_last else OtherProtocol
