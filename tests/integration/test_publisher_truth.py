@@ -23,6 +23,7 @@ from tests.support.serving import serving
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 NUMBERS = iter(range(10_000))
+SOON = How(waits=Waits(quiet_s=0.25))  # the broker is on this machine
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_a_broker_that_acknowledges_and_drops_what_is_large_is_not_called_done(
     """Mosquitto does so to MQTT 3.1.1, which has no words for it."""
     with mosquitto("development", extra=("message_size_limit 2000",)) as small:
         repo = make(tmp_path / "repo", Address(url=small.url, protocol="3.1.1"))
-        soon = How(waits=Waits(patience_s=1.0))
+        soon = How(waits=Waits(quiet_s=0.25, patience_s=1.0))
         with pytest.raises(BrokerRefused, match="does not give it back"):
             publish(repo, "clf", "1.0", how=soon).all_done()
         assert notice_at(small, repo) is None
@@ -64,7 +65,7 @@ def test_a_broker_that_acknowledges_and_drops_what_is_large_is_not_called_done(
 def test_a_service_between_release_and_publish_announces_the_present_offer(
     repo: Repository, broker: Broker
 ) -> None:
-    publish(repo, "clf", "1.0").all_done()
+    publish(repo, "clf", "1.0", how=SOON).all_done()
     again(repo, "2.0")
     with open_link(Address(url=broker.url), Path()) as link:
         link.publish(repo.topics.notice("clf"), b"")  # the broker loses it
@@ -80,10 +81,10 @@ def test_a_service_between_release_and_publish_announces_the_present_offer(
 def test_a_service_of_a_copy_that_is_behind_leaves_the_newer_notice(
     repo: Repository, broker: Broker, tmp_path: Path
 ) -> None:
-    publish(repo, "clf", "1.0").all_done()
+    publish(repo, "clf", "1.0", how=SOON).all_done()
     shutil.copytree(repo.path, tmp_path / "behind")
     again(repo, "2.0")
-    publish(repo, "clf", "2.0").all_done()
+    publish(repo, "clf", "2.0", how=SOON).all_done()
     behind = Repository(tmp_path / "behind")
     for _ in range(4):  # its signatures are renewed on and on, so its numbers are the higher ones
         behind.refresh()
@@ -100,10 +101,10 @@ def test_a_service_of_a_copy_that_is_behind_leaves_the_newer_notice(
 def test_a_service_takes_off_what_no_offer_uses(
     repo: Repository, broker: Broker, tmp_path: Path
 ) -> None:
-    publish(repo, "clf", "1.0").all_done()
+    publish(repo, "clf", "1.0", how=SOON).all_done()
     (tmp_path / "two.onnx").write_bytes(models.classifier(7, hidden=256))
     repo.build_release(ReleaseRequest(model="clf", version="2.0", files=(tmp_path / "two.onnx",)))
-    (done,) = publish(repo, "clf", "2.0").all_done()
+    (done,) = publish(repo, "clf", "2.0", how=SOON).all_done()
     old = [record.payload for record in repo.store.folder("clf", "1.0").payloads()]
     assert done.stock.unused_payloads == len(old)
     save(repo.path, msgspec.structs.replace(repo.settings, unused_grace_days=0.0))
@@ -113,5 +114,5 @@ def test_a_service_takes_off_what_no_offer_uses(
     with open_link(Address(url=broker.url), Path()) as link:
         for payload in old:
             assert fetch_retained(link, repo.topics.chunk(payload.sha256, 0), 2.0) is None
-    again_done = publish(Repository(repo.path), "clf", "2.0").all_done()
+    again_done = publish(Repository(repo.path), "clf", "2.0", how=SOON).all_done()
     assert again_done[0].messages_lost == 0

@@ -45,6 +45,7 @@ from slotcast_device.storage.lock import locked
 from slotcast_publisher import provision as provisioning
 from slotcast_publisher import settings as settings_file
 from slotcast_publisher.delivery import publish as publishing
+from slotcast_publisher.delivery.readback import Waits as ReadbackWaits
 from slotcast_publisher.notice import OfferWanted
 from slotcast_publisher.release.payloads import Builder, FullBuilder
 from slotcast_publisher.release.release_request import ReleaseRequest
@@ -63,6 +64,9 @@ from tests.support.waiting import WAIT_S
 CHUNK_BYTES: Final = 4096
 PATIENT: Final = Trial(max_restarts=1000)
 """Commits at the first good look, and is not rolled back by restarts."""
+SOON_QUIET: Final = ReadbackWaits(quiet_s=0.1)
+"""A broker on this machine sends what it retains with its answer; for one far away, `publish` waits
+a second of silence for each topic that nothing is retained under, and there are four of them."""
 _FAST: Final = "\n[timing]\nreconnect_first_s = 0.02\nreconnect_cap_s = 0.2\nkeepalive_s = 5\n"
 
 
@@ -145,12 +149,12 @@ class Publisher:
     ) -> None:
         """Offer a release and push it to the repository's brokers."""
         publishing.publish(
-            self.repo, model, version, wanted, publishing.How(send_all=send_all)
+            self.repo, model, version, wanted, publishing.How(send_all=send_all, waits=SOON_QUIET)
         ).all_done()
 
     def withdraw(self, model: str) -> None:
         """Cancel what is offered."""
-        publishing.withdraw(self.repo, model).all_done()
+        publishing.withdraw(self.repo, model, publishing.How(waits=SOON_QUIET)).all_done()
 
     def provision(
         self,
