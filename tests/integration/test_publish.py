@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -16,8 +15,7 @@ from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.delivery.broker_connect import fetch_retained, open_link
-from slotcast_publisher.delivery.broker_link import WINDOW_MAX, BrokerLink
-from slotcast_publisher.delivery.link_events import Arrived, Subscribed
+from slotcast_publisher.delivery.broker_link import WINDOW_MAX
 from slotcast_publisher.delivery.publish import How, publish, refresh, withdraw
 from slotcast_publisher.delivery.readback import Waits
 from slotcast_publisher.notice import OfferWanted
@@ -33,6 +31,7 @@ from tests.support.broker_front import BrokerFront
 from tests.support.brokers import Broker, mosquitto
 from tests.support.cli_docs import documented
 from tests.support.proxy import Plan, Proxy
+from tests.support.retained import retained
 
 pytestmark = pytest.mark.broker
 NUMBERS = iter(range(10_000))
@@ -52,29 +51,6 @@ def make(path: Path, address: Address, *, hidden: int = 1024) -> Repository:
     file.write_bytes(models.classifier(hidden=hidden))
     repo.build_release(ReleaseRequest(model="clf", version="1.0", files=(file,)))
     return repo
-
-
-def retained(broker: Broker, repo: Repository) -> dict[str, bytes]:
-    """All that the broker keeps below the repository's prefix.
-
-    A message of our own that comes back says that all retained ones were sent before.
-    """
-    found: dict[str, bytes] = {}
-    with open_link(Address(url=broker.publisher_url), Path()) as link:
-        link.subscribe(f"{repo.settings.prefix}/#")
-        link.publish(f"{repo.settings.prefix}/end", b"end", retain=False)
-        for event in events(link):
-            if isinstance(event, Arrived):
-                if event.topic.endswith("/end"):
-                    return found
-                found[event.topic] = event.data
-    raise AssertionError("the broker did not answer")
-
-
-def events(link: BrokerLink) -> Iterator[object]:
-    while (event := link.next_event(30.0)) is not None:
-        assert not isinstance(event, Subscribed) or event.refused is None
-        yield event
 
 
 def expected(repo: Repository) -> dict[str, bytes]:

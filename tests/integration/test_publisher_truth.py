@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from slotcast_publisher.delivery.broker_connect import fetch_retained, open_link
+from slotcast_publisher.delivery.broker_connect import open_link
 from slotcast_publisher.delivery.publish import How, publish
 from slotcast_publisher.delivery.readback import Waits
 from slotcast_publisher.release.release_request import ReleaseRequest
@@ -19,6 +19,7 @@ from slotcast_publisher.trust.precedence import Standing, compare
 from slotcast_schemas.errors import BrokerRefused
 from tests.support import models
 from tests.support.brokers import Broker, mosquitto
+from tests.support.retained import retained
 from tests.support.serving import serving
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
@@ -42,8 +43,7 @@ def make(path: Path, address: Address) -> Repository:
 
 
 def notice_at(broker: Broker, repo: Repository) -> bytes | None:
-    with open_link(Address(url=broker.url), Path()) as link:
-        return fetch_retained(link, repo.topics.notice("clf"), 10.0)
+    return retained(broker, repo).get(repo.topics.notice("clf"))
 
 
 def again(repo: Repository, version: str) -> None:
@@ -111,8 +111,7 @@ def test_a_service_takes_off_what_no_offer_uses(
     with serving(repo.path, tidy_every_s=0.2) as served:
         line = served.wait_for("tidied", removed_payloads=len(old))
     assert line["unused_payloads"] == 0
-    with open_link(Address(url=broker.url), Path()) as link:
-        for payload in old:
-            assert fetch_retained(link, repo.topics.chunk(payload.sha256, 0), 2.0) is None
+    kept = retained(broker, repo)
+    assert not {repo.topics.chunk(payload.sha256, 0) for payload in old} & set(kept)
     again_done = publish(Repository(repo.path), "clf", "2.0", how=SOON).all_done()
     assert again_done[0].messages_lost == 0

@@ -2,38 +2,40 @@
 
 Files with a broker mostly wait, for devices and processes; the others compute. One after the other
 they would leave the processors idle first, and have too few of them afterwards, so both are taken
-at the same pace. Of each kind those come first that may take long: one that is begun last keeps a
-single worker busy when all others have ended.
+at the same pace, by the time that they take. Of each kind the longest come first: one that is begun
+last keeps a single worker busy when all others have ended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import pytest
+
+from tests.support.file_seconds import read_seconds
+
+_UNKNOWN_WAITING_S: Final = 5.0
+"""The seconds of a file with a broker that nobody has measured."""
+
+_UNKNOWN_TEST_S: Final = 0.05
+"""The seconds of each test of another file that nobody has measured, or that took next to none."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileOfTests:
-    """A file, and what tells how long it takes.
+    """A file, and how long it takes.
 
     Attributes:
         path: of the file, from the root.
-        count: of its tests.
+        seconds: that it takes, or is thought to.
         waits: whether it talks to a broker.
-        timeout_s: the longest time that one of its tests may take; 0 where it says nothing.
     """
 
     path: str
-    count: int
+    seconds: float
     waits: bool = False
-    timeout_s: float = 0.0
-
-    @property
-    def _rank(self) -> tuple[float, bool, int]:
-        """Least for what may take longest; unit tests are short, unless there are many of them."""
-        return (-self.timeout_s, self.path.startswith("tests/unit/"), -self.count)
 
 
 def order_files(files: Iterable[FileOfTests]) -> list[str]:
@@ -41,28 +43,36 @@ def order_files(files: Iterable[FileOfTests]) -> list[str]:
     given = list(files)
     places: list[tuple[float, str]] = []
     for waits in (True, False):
-        kind = sorted((file for file in given if file.waits is waits), key=lambda file: file._rank)
-        places += [((at + 0.5) / len(kind), file.path) for at, file in enumerate(kind)]
+        kind = sorted(
+            (file for file in given if file.waits is waits),
+            key=lambda file: (-file.seconds, file.path),
+        )
+        all_s = sum(file.seconds for file in kind)
+        before_s = 0.0
+        for file in kind:
+            places.append((before_s / all_s, file.path))
+            before_s += file.seconds
     return [path for _, path in sorted(places, key=lambda place: place[0])]
 
 
-def order_items(items: Sequence[pytest.Item]) -> list[pytest.Item]:
-    """Give tests with their files in that order; each file's tests stay together, as they are."""
+def order_items(
+    items: Sequence[pytest.Item], measured_s: Mapping[str, float] | None = None
+) -> list[pytest.Item]:
+    """Give tests with their files in that order; each file's tests stay together, as they are.
+
+    Args:
+        items: the tests.
+        measured_s: how long files took; what is kept of it in the repository unless given.
+    """
+    known = read_seconds() if measured_s is None else measured_s
     by_file: dict[str, list[pytest.Item]] = {}
     for item in items:
         by_file.setdefault(item.nodeid.partition("::")[0], []).append(item)
-    files = [
-        FileOfTests(
-            path,
-            len(mine),
-            waits=mine[0].get_closest_marker("broker") is not None,
-            timeout_s=max(map(_timeout_of, mine)),
-        )
-        for path, mine in by_file.items()
-    ]
+    files = [_measure(path, mine, known) for path, mine in by_file.items()]
     return [item for path in order_files(files) for item in by_file[path]]
 
 
-def _timeout_of(item: pytest.Item) -> float:
-    marker = item.get_closest_marker("timeout")
-    return 0.0 if marker is None else float(marker.args[0])
+def _measure(path: str, items: Sequence[pytest.Item], known: Mapping[str, float]) -> FileOfTests:
+    waits = items[0].get_closest_marker("broker") is not None
+    unknown_s = _UNKNOWN_WAITING_S if waits else _UNKNOWN_TEST_S * len(items)
+    return FileOfTests(path, known.get(path, unknown_s), waits=waits)
