@@ -364,30 +364,38 @@ def test_the_same_slot_with_another_release_is_told_apart(slots: Slots) -> None:
     assert before != after
 
 
-def test_a_load_that_takes_too_long_at_low_priority_is_raised(
-    slots: Slots, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_load_that_takes_too_long_at_low_priority_is_raised(slots: Slots) -> None:
     if not loader.may_raise_priority():
         pytest.skip("this system does not let a process raise its priority again")
-    monkeypatch.setattr(loader, "BEAT_S", 0.01)
     mine = os.getpriority(os.PRIO_PROCESS, 0)
+    is_warming = threading.Event()
     seen: list[int] = []
 
     def warm(_session: object) -> None:
         """Runs in the loading thread: waits until that thread was raised."""
         seen.append(os.getpriority(os.PRIO_PROCESS, 0))
-        monkeypatch.setattr(loader, "PATIENCE_S", 0.0)  # from here on it has taken too long
+        is_warming.set()
         wait_until(lambda: os.getpriority(os.PRIO_PROCESS, 0) == mine)
 
-    with HotModel(slots.current, warm=warm, poll_s=0.01) as hot:
-        assert seen == [min(19, mine + loader.LOADER_NICE)]
-        assert ask(hot) == answer(1)
+    def beat() -> None:
+        """Runs before the wait is looked at, which is over at the first look."""
+        assert is_warming.wait(WAIT_S)
+
+    identity = source.identify(slots.current)
+    assert identity is not None
+    opened = source.open_current(slots.current, identity, None, None)
+    waits = loader.LoadWaits(patience_s=0.0, beat_s=0.01)
+    loader.load(opened, loader.SessionSettings(warm=warm), waits=waits, beat=beat)
+    assert seen == [min(19, mine + loader.LOADER_NICE)]
 
 
-def test_a_release_whose_load_never_ends_is_given_up(
-    slots: Slots, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loader, "BEAT_S", 0.01)
+def test_a_load_is_looked_at_no_later_than_its_time_is_over() -> None:
+    waits = loader.LoadWaits(timeout_s=12.0, beat_s=5.0)
+    assert [waits.next_look_s(elapsed_s) for elapsed_s in (0.0, 5.0, 10.0, 13.0)] == [5, 5, 2, 0]
+    assert loader.LoadWaits().next_look_s(1e6) == loader.BEAT_S
+
+
+def test_a_release_whose_load_never_ends_is_given_up(slots: Slots) -> None:
     go_on = threading.Event()
     second_load = iter([False, True])
 

@@ -48,12 +48,32 @@ allows raising it."""
 
 BEAT_S: Final = 5.0
 """The seconds between two signs of life of a load that takes long."""
+
 WARM_UP_RUNS: Final = 2
 """The number of runs of a new session before it serves: the first ones are slower than all
 others."""
 
 Warm = Callable[[Any], None]
 """What runs a session before it serves."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadWaits:
+    """How long a load is left alone, in seconds.
+
+    Attributes:
+        timeout_s: after which the thread is left to itself: nothing can stop it.
+        patience_s: after which it goes on at the caller's priority.
+        beat_s: the most between two looks at it.
+    """
+
+    timeout_s: float = math.inf
+    patience_s: float = PATIENCE_S
+    beat_s: float = BEAT_S
+
+    def next_look_s(self, elapsed_s: float) -> float:
+        """Give the seconds until the next look, which is not later than the end of its time."""
+        return max(0.0, min(self.beat_s, self.timeout_s - elapsed_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +117,7 @@ def load(
     settings: SessionSettings,
     *,
     nice: int = LOADER_NICE,
-    timeout_s: float = math.inf,
+    waits: LoadWaits | None = None,
     beat: Callable[[], None] | None = None,
 ) -> Loaded:
     """Load and warm in a thread of its own; the caller waits, other threads go on.
@@ -106,8 +126,8 @@ def load(
         opened: what to load.
         settings: of the session.
         nice: how much lower than the caller's the priority is.
-        timeout_s: after which the thread is left to itself: nothing can stop it.
-        beat: called every few seconds while it lasts.
+        waits: how long it is left alone; without end unless given.
+        beat: called at each look at it, while it lasts.
 
     Raises:
         LoadTimeout: it took too long.
@@ -120,7 +140,7 @@ def load(
     )
     with memory.large_blocks_apart():
         thread.start()
-        _wait_for(thread, opened, timeout_s, beat)
+        _wait_for(thread, opened, waits or LoadWaits(), beat)
     (result,) = results
     if isinstance(result, Loaded):
         return result
@@ -129,17 +149,18 @@ def load(
 
 
 def _wait_for(
-    thread: threading.Thread, opened: Opened, timeout_s: float, beat: Callable[[], None] | None
+    thread: threading.Thread, opened: Opened, waits: LoadWaits, beat: Callable[[], None] | None
 ) -> None:
     began_s = time.monotonic()
+    elapsed_s = 0.0
     while thread.is_alive():
-        thread.join(BEAT_S)
+        thread.join(waits.next_look_s(elapsed_s))
         if beat is not None and thread.is_alive():
             beat()
         elapsed_s = time.monotonic() - began_s
-        if elapsed_s > timeout_s and thread.is_alive():
-            raise LoadTimeout(f"{opened.path}: expected to load in {timeout_s:g} s, goes on")
-        if elapsed_s > PATIENCE_S and thread.native_id is not None:
+        if elapsed_s > waits.timeout_s and thread.is_alive():
+            raise LoadTimeout(f"{opened.path}: expected to load in {waits.timeout_s:g} s, goes on")
+        if elapsed_s > waits.patience_s and thread.native_id is not None:
             _raise(thread.native_id)
 
 

@@ -23,7 +23,7 @@ from slotcast_device.hotmodel.blame import is_fault
 from slotcast_device.hotmodel.complaints import Complaints
 from slotcast_device.hotmodel.contract import is_finite
 from slotcast_device.hotmodel.live import Live
-from slotcast_device.hotmodel.loader import LOADER_NICE, SessionSettings, Warm, load
+from slotcast_device.hotmodel.loader import LOADER_NICE, LoadWaits, SessionSettings, Warm, load
 from slotcast_device.hotmodel.recorder import OutputSample
 from slotcast_device.hotmodel.report_writer import ReportWriter
 from slotcast_device.hotmodel.source import Identity, MayNotRead, Opened, identify, open_current
@@ -379,7 +379,7 @@ class HotModel:
                 opened,
                 self._settings,
                 nice=self._nice,
-                timeout_s=self._load_timeout_s,
+                waits=LoadWaits(timeout_s=self._load_timeout_s),
                 beat=lambda: self._beat(opened),
             )
         except ModelFailed as exc:
