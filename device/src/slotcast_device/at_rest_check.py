@@ -31,7 +31,7 @@ def slots_at_rest(config: DeviceConfig, model: str) -> dict[str, Lies]:
     """
     folder = config.model_dir(model)
     try:
-        state = records.load(OsDisk(), folder / "state.json", model)
+        state = records.load(OsDisk(), records.path_in(folder), model)
     except SlotcastError:
         return {}  # said where states are checked
     slots = {} if state is None else state.slots

@@ -190,7 +190,7 @@ def read_status(config: DeviceConfig, *, with_inventory: bool = False) -> Status
     disk, wall_s = OsDisk(), time.time()
     states = []
     for model in config.values.models:
-        state = records.load(disk, config.model_dir(model) / "state.json", model)
+        state = records.load(disk, records.path_in(config.model_dir(model)), model)
         states.append(state or ModelState(model=model))
     models = [model_status(s, is_stale=notice_word(s, wall_s) == "stale") for s in states]
     clock = clock_word(wall_s, states, config.root_expires_s)

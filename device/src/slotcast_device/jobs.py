@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -15,8 +14,6 @@ from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.payload_codecs import SMALL_CODEC
 from slotcast_device.core.plan import Facts
-from slotcast_device.core.recovery import Findings
-from slotcast_device.core.state import SLOT_NAMES
 from slotcast_device.core.transfer import transfer_actions
 from slotcast_device.core.waits import USUAL, Waits
 from slotcast_device.owner.owner import Owner
@@ -28,6 +25,7 @@ from slotcast_device.storage.build import build
 from slotcast_device.storage.disk import storage_errors
 from slotcast_device.storage.early_decode import EarlyDecode
 from slotcast_device.storage.encryption_key import ContentKeyFile
+from slotcast_device.storage.inspection import SlotInspection
 from slotcast_device.storage.provisioned import ProvisionedStore
 from slotcast_device.storage.slot_files import SlotFiles, SlotsKeyring
 from slotcast_device.storage.slots import SlotStore
@@ -38,39 +36,20 @@ from slotcast_device.trial.watcher import Prober, TrialWatcher
 from slotcast_schemas import process_memory
 from slotcast_schemas.codecs.encrypted import plain_codec
 from slotcast_schemas.errors import (
-    RefusedRelease,
-    SlotcastError,
-    SlotDamaged,
-    SlotsKeyMissing,
-    SlotTampered,
-    StateUnreadable,
     StorageFailed,
 )
 from slotcast_schemas.probe import run_probe
-from slotcast_schemas.release_proof import prove_release
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from slotcast_device.config import DeviceConfig
-    from slotcast_device.core.state import ModelState, ProvisionedRelease, SlotName, SlotRecord
+    from slotcast_device.core.state import ModelState
     from slotcast_device.storage.disk import Disk
     from slotcast_schemas.messages import Release
     from slotcast_schemas.messages.offer import Payload
-    from slotcast_schemas.verify import Trusted
 
 _LOG: Final = logging.getLogger("slotcast.device")
-
-
-@dataclass(frozen=True, slots=True)
-class SlotFindings:
-    """What a look at the slots found."""
-
-    sealed: dict[SlotName, SlotRecord]
-    releases: dict[SlotName, Release]
-    sound: frozenset[SlotName]
-    tampered: dict[SlotName, str] = field(default_factory=dict)
 
 
 class ModelJobs:
@@ -112,6 +91,9 @@ class ModelJobs:
         self._slot_files = SlotFiles(disk, self._keyring)
         self.store = SlotStore(disk, self._folder, self._slot_files)
         self._provisioned = ProvisionedStore(disk, self._folder, self._slot_files)
+        self._inspection = SlotInspection(
+            config, model, disk, self.store, self._provisioned, self._keyring
+        )
         self.owner = Owner.of(config, waits.owner_again_s)
         self.cancel = threading.Event()
         self._app = self._folder / "app"
@@ -128,7 +110,7 @@ class ModelJobs:
 
     @property
     def _record(self) -> Path:
-        return self._folder / "state.json"
+        return records.path_in(self._folder)
 
     # --- short steps ----------------------------------------------------------------------------
 
@@ -220,7 +202,7 @@ class ModelJobs:
         """
         match job:
             case act.Inspect():
-                return self._inspect_disk()
+                return self._inspection.inspect()
             case act.Verify():
                 return self._verify_notice(job)
             case act.OpenSpool() | act.ScanSpool() | act.TakeKey() | act.Build():
@@ -230,7 +212,7 @@ class ModelJobs:
             case act.Watch():
                 return self._watcher.watch(job)
             case act.CheckSlot(slot, record):
-                self._check_slot(slot, record)
+                self._inspection.check(slot, record)
                 return None
             case act.AskHook(stage, release):
                 return self.owner.ask(stage, release, datetime.now().astimezone())
@@ -238,7 +220,7 @@ class ModelJobs:
                 return self._provisioned.keep(self.store, slot, record)
             case act.BuildProvisioned(slot):
                 sealed = self._provisioned.build(self.store, slot)
-                self._verify_slot(slot, sealed.record)
+                self._inspection.verify(slot, sealed.record)
                 return sealed
 
     def _run_on_spool(self, job: act.OpenSpool | act.ScanSpool | act.TakeKey | act.Build) -> object:
@@ -284,163 +266,6 @@ class ModelJobs:
             self._spool.close()
             self._spool = None
 
-    def _sync_names(self) -> None:
-        """Make durable what a run that was killed made and did not sync."""
-        state_dir = self._config.state_dir
-        for folder in (state_dir, state_dir / "models", self._folder, self._folder / "slots"):
-            if self._disk.names(folder):
-                self._disk.sync_dir(folder)
-
-    def _inspect_disk(self) -> Findings:
-        problem: SlotcastError | None = None
-        note = ""
-        state: ModelState | None = None
-        try:
-            self._sync_names()
-            state = records.load(self._disk, self._record, self._model)
-        except StateUnreadable as exc:
-            note = f"{exc}; it is kept as {self._record.name}.damaged"
-            damaged = self._disk.read(self._record, records.STATE_MAX_BYTES) or b""
-            self._disk.write_atomic(self._record.with_name("state.json.damaged"), damaged)
-        except SlotcastError as exc:
-            problem = exc
-        self._require_key(self._known_slots(state))
-        look = self._hash_slots(state)
-        self._encrypt_what_is_in_the_clear(look)
-        link = self.store.link()
-        return Findings(
-            state=state,
-            current=link.slot,
-            sealed=look.sealed,
-            releases=look.releases,
-            sound=look.sound,
-            problem=problem,
-            note=note,
-            link=link,
-            tampered=look.tampered,
-            provisioned=self._look_at_provisioned(),
-        )
-
-    def _look_at_provisioned(self) -> ProvisionedRelease | None:
-        """Say what is kept to be set back to; where the owner wants none, remove it."""
-        with contextlib.suppress(StorageFailed):
-            if self._config.values.policy.keep_provisioned:
-                return self._provisioned.found()
-            self._provisioned.remove()
-        return None
-
-    def _require_key(self, known: Mapping[SlotName, SlotRecord]) -> None:
-        """See that the slots' key can be had, where it is needed, and is the one they were made by.
-
-        Where it is another one, and no slot can be read without, nothing is given up for that: the
-        right one may come back.
-
-        Raises:
-            SlotsKeyMissing: it cannot be had, or opens no slot.
-        """
-        used = {
-            slot: self.store.key_ids(slot, record)
-            for slot, record in known.items()
-            if self.store.is_whole(slot, record)
-        }
-        if not self._keyring.encrypts and not any(used.values()):
-            return
-        mine = self._keyring.key().key_id
-        if used and not any(ids <= {mine} for ids in used.values()):
-            slot, ids = next(iter(used.items()))
-            raise SlotsKeyMissing(
-                f"slot {slot} is encrypted with the key {next(iter(ids - {mine})).hex()}, and"
-                f" at_rest.key_file has {mine.hex()}: bring the right one back, or remove"
-                f" {self.store.folder}, and the model is fetched anew"
-            )
-
-    def _encrypt_what_is_in_the_clear(self, look: SlotFindings) -> None:
-        """Encrypt what was installed before the owner asked for it; what has no room stays so."""
-        if not self._keyring.encrypts:
-            return
-        try:
-            for slot in sorted(look.sound):
-                if self.store.encrypt_in_place(slot, look.sealed[slot]):
-                    _LOG.info("%s: slot %s is encrypted now", self._model, slot)
-            self._provisioned.encrypt_in_place()
-        except StorageFailed as exc:
-            _LOG.warning("%s: a slot stays in the clear: %s", self._model, exc)
-
-    def _known_slots(self, state: ModelState | None) -> dict[SlotName, SlotRecord]:
-        """Give what each slot says it holds, or else the record, without reading its files."""
-        kept = {} if state is None else state.slots
-        found = {slot: self.store.found(slot) or kept.get(slot) for slot in SLOT_NAMES}
-        return {slot: record for slot, record in found.items() if record is not None}
-
-    def _hash_slots(self, state: ModelState | None) -> SlotFindings:
-        """Hash the slots; one that lost its signed release is held against the record."""
-        look = SlotFindings({}, {}, frozenset())
-        sound: set[SlotName] = set()
-        for slot in SLOT_NAMES:
-            release = self.store.release(slot)
-            record = self.store.found(slot)
-            if release is not None:
-                look.releases[slot] = release
-            elif state is not None:
-                record = state.slots.get(slot)
-            if record is None:
-                continue
-            look.sealed[slot] = record
-            try:
-                self._verify_slot(slot, record)
-            except SlotTampered as exc:
-                look.tampered[slot] = str(exc)
-            except SlotDamaged:
-                continue
-            else:
-                sound.add(slot)
-        return SlotFindings(look.sealed, look.releases, frozenset(sound), look.tampered)
-
-    def _verify_slot(self, slot: SlotName, record: SlotRecord) -> None:
-        """See that a slot holds what the pinned root vouches for, to the last byte.
-
-        Raises:
-            SlotTampered: root does not vouch for what it says it holds.
-            SlotDamaged: a file is not what it says.
-        """
-        self._prove_slot(slot)
-        self.store.verify(slot, record)
-
-    def _prove_slot(self, slot: SlotName) -> None:
-        """See that the pinned root vouches for what a slot says it holds.
-
-        A slot of a version of this software that kept no proof is taken as it is; the next notice
-        of its release is kept as its proof.
-
-        Raises:
-            SlotTampered: it does not.
-        """
-        release_bytes, proof = self.store.release_bytes(slot), self.store.proof(slot)
-        if release_bytes is None or proof is None:
-            return
-        try:
-            prove_release(release_bytes, proof, self._model, self._config.pinned_root)
-        except RefusedRelease as exc:
-            raise SlotTampered(str(exc)) from exc
-
-    def _keep_proof(self, trusted: Trusted) -> None:
-        """Keep a notice as proof of a slot that holds its release and has none."""
-        with contextlib.suppress(
-            StorageFailed
-        ):  # it serves without, and the next notice tries again
-            for slot in SLOT_NAMES:
-                is_its_own = self.store.release_bytes(slot) == trusted.release_bytes
-                if is_its_own and self.store.proof(slot) is None:
-                    self.store.keep_proof(slot, trusted.notice)
-
-    def _check_slot(self, slot: SlotName | None, known: SlotRecord | None) -> None:
-        if slot is None:  # going back to nothing: there is nothing that could be damaged
-            return
-        record = self.store.found(slot) or known
-        if record is None:
-            raise SlotDamaged(f"slot {slot} does not hold a release any more")
-        self._verify_slot(slot, record)
-
     def _verify_notice(self, job: act.Verify) -> act.NoticeVerified:
         trusted = verify_notice(
             job.data,
@@ -449,7 +274,7 @@ class ModelJobs:
             self._folder / "trust",
             job.signed_time,
         )
-        self._keep_proof(trusted)
+        self._inspection.keep_proof(trusted)
         facts = self._gather_facts()
         if any(plain_codec(payload) == SMALL_CODEC for payload in trusted.offer.payloads):
             facts = replace(facts, undo_bytes_per_s=undo_bytes_per_s())

@@ -255,7 +255,7 @@ def _read_records(config: DeviceConfig) -> list[ModelState]:
     found = []
     for model in config.values.models:
         with contextlib.suppress(SlotcastError):
-            state = records.load(OsDisk(), config.model_dir(model) / "state.json", model)
+            state = records.load(OsDisk(), records.path_in(config.model_dir(model)), model)
             found += [] if state is None else [state]
     return found
 
@@ -302,7 +302,7 @@ def _check_states(config: DeviceConfig) -> list[Finding]:
     findings = []
     for model in config.values.models:
         try:
-            state = records.load(OsDisk(), config.model_dir(model) / "state.json", model)
+            state = records.load(OsDisk(), records.path_in(config.model_dir(model)), model)
         except SlotcastError as exc:
             findings.append(Finding(f"state_{model}", passed=False, detail=str(exc)))
             continue

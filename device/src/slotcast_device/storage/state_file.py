@@ -19,6 +19,11 @@ STATE_MAX_BYTES: Final = 1024 * 1024
 """The most bytes of the record's file that are read."""
 
 
+def path_in(folder: Path) -> Path:
+    """Give where the record lies in a model's folder."""
+    return folder / "state.json"
+
+
 def load(disk: Disk, path: Path, model: str) -> ModelState | None:
     """Read the record; None where there is none yet.
 

@@ -1,0 +1,258 @@
+"""Looking at a model's slots: at a start, before a way back, and when a release is vouched for.
+
+A start trusts no record: what each slot says it holds is read, hashed to the last byte, and held
+against the pinned root. What is found goes to `core.recovery`, which decides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from slotcast_device.core.recovery import Findings
+from slotcast_device.core.state import SLOT_NAMES
+from slotcast_device.storage import state_file as records
+from slotcast_schemas.errors import (
+    RefusedRelease,
+    SlotcastError,
+    SlotDamaged,
+    SlotsKeyMissing,
+    SlotTampered,
+    StateUnreadable,
+    StorageFailed,
+)
+from slotcast_schemas.release_proof import prove_release
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from slotcast_device.config import DeviceConfig
+    from slotcast_device.core.state import ModelState, ProvisionedRelease, SlotName, SlotRecord
+    from slotcast_device.storage.disk import Disk
+    from slotcast_device.storage.provisioned import ProvisionedStore
+    from slotcast_device.storage.slot_files import SlotsKeyring
+    from slotcast_device.storage.slots import SlotStore
+    from slotcast_schemas.messages import Release
+    from slotcast_schemas.verify import Trusted
+
+_LOG: Final = logging.getLogger("slotcast.device")
+
+
+@dataclass(frozen=True, slots=True)
+class _SlotFindings:
+    """What a look at the slots found."""
+
+    sealed: dict[SlotName, SlotRecord]
+    releases: dict[SlotName, Release]
+    sound: frozenset[SlotName]
+    tampered: dict[SlotName, str] = field(default_factory=dict)
+
+
+class SlotInspection:
+    """Looks at what one model has on disk.
+
+    Args:
+        config: who this device is.
+        model: the model's name.
+        disk: the durable layer.
+        store: the model's slots.
+        provisioned: the release that the owner may set the device back to.
+        keyring: gives the slots' key.
+    """
+
+    def __init__(
+        self,
+        config: DeviceConfig,
+        model: str,
+        disk: Disk,
+        store: SlotStore,
+        provisioned: ProvisionedStore,
+        keyring: SlotsKeyring,
+    ) -> None:
+        self._config = config
+        self._model = model
+        self._disk = disk
+        self._folder = config.model_dir(model)
+        self._store = store
+        self._provisioned = provisioned
+        self._keyring = keyring
+
+    @property
+    def _record(self) -> Path:
+        return records.path_in(self._folder)
+
+    def inspect(self) -> Findings:
+        """Read the record, hash the slots, and say what is there.
+
+        Raises:
+            SlotsKeyMissing: the slots' key is needed and is not there, or is another.
+            StorageFailed: a slot cannot be read.
+        """
+        problem: SlotcastError | None = None
+        note = ""
+        state: ModelState | None = None
+        try:
+            self._sync_names()
+            state = records.load(self._disk, self._record, self._model)
+        except StateUnreadable as exc:
+            note = f"{exc}; it is kept as {self._record.name}.damaged"
+            damaged = self._disk.read(self._record, records.STATE_MAX_BYTES) or b""
+            self._disk.write_atomic(self._record.with_name(f"{self._record.name}.damaged"), damaged)
+        except SlotcastError as exc:
+            problem = exc
+        self._require_key(self._known_slots(state))
+        look = self._hash_slots(state)
+        self._encrypt_what_is_in_the_clear(look)
+        link = self._store.link()
+        return Findings(
+            state=state,
+            current=link.slot,
+            sealed=look.sealed,
+            releases=look.releases,
+            sound=look.sound,
+            problem=problem,
+            note=note,
+            link=link,
+            tampered=look.tampered,
+            provisioned=self._look_at_provisioned(),
+        )
+
+    def _sync_names(self) -> None:
+        """Make durable what a run that was killed made and did not sync."""
+        state_dir = self._config.state_dir
+        for folder in (state_dir, state_dir / "models", self._folder, self._folder / "slots"):
+            if self._disk.names(folder):
+                self._disk.sync_dir(folder)
+
+    def _look_at_provisioned(self) -> ProvisionedRelease | None:
+        """Say what is kept to be set back to; where the owner wants none, remove it."""
+        with contextlib.suppress(StorageFailed):
+            if self._config.values.policy.keep_provisioned:
+                return self._provisioned.found()
+            self._provisioned.remove()
+        return None
+
+    def _require_key(self, known: Mapping[SlotName, SlotRecord]) -> None:
+        """See that the slots' key can be had, where it is needed, and is the one they were made by.
+
+        Where it is another one, and no slot can be read without, nothing is given up for that: the
+        right one may come back.
+
+        Raises:
+            SlotsKeyMissing: it cannot be had, or opens no slot.
+        """
+        used = {
+            slot: self._store.key_ids(slot, record)
+            for slot, record in known.items()
+            if self._store.is_whole(slot, record)
+        }
+        if not self._keyring.encrypts and not any(used.values()):
+            return
+        mine = self._keyring.key().key_id
+        if used and not any(ids <= {mine} for ids in used.values()):
+            slot, ids = next(iter(used.items()))
+            raise SlotsKeyMissing(
+                f"slot {slot} is encrypted with the key {next(iter(ids - {mine})).hex()}, and"
+                f" at_rest.key_file has {mine.hex()}: bring the right one back, or remove"
+                f" {self._store.folder}, and the model is fetched anew"
+            )
+
+    def _encrypt_what_is_in_the_clear(self, look: _SlotFindings) -> None:
+        """Encrypt what was installed before the owner asked for it; what has no room stays so."""
+        if not self._keyring.encrypts:
+            return
+        try:
+            for slot in sorted(look.sound):
+                if self._store.encrypt_in_place(slot, look.sealed[slot]):
+                    _LOG.info("%s: slot %s is encrypted now", self._model, slot)
+            self._provisioned.encrypt_in_place()
+        except StorageFailed as exc:
+            _LOG.warning("%s: a slot stays in the clear: %s", self._model, exc)
+
+    def _known_slots(self, state: ModelState | None) -> dict[SlotName, SlotRecord]:
+        """Give what each slot says it holds, or else the record, without reading its files."""
+        kept = {} if state is None else state.slots
+        found = {slot: self._store.found(slot) or kept.get(slot) for slot in SLOT_NAMES}
+        return {slot: record for slot, record in found.items() if record is not None}
+
+    def _hash_slots(self, state: ModelState | None) -> _SlotFindings:
+        """Hash the slots; one that lost its signed release is held against the record."""
+        look = _SlotFindings({}, {}, frozenset())
+        sound: set[SlotName] = set()
+        for slot in SLOT_NAMES:
+            release = self._store.release(slot)
+            record = self._store.found(slot)
+            if release is not None:
+                look.releases[slot] = release
+            elif state is not None:
+                record = state.slots.get(slot)
+            if record is None:
+                continue
+            look.sealed[slot] = record
+            try:
+                self.verify(slot, record)
+            except SlotTampered as exc:
+                look.tampered[slot] = str(exc)
+            except SlotDamaged:
+                continue
+            else:
+                sound.add(slot)
+        return _SlotFindings(look.sealed, look.releases, frozenset(sound), look.tampered)
+
+    def verify(self, slot: SlotName, record: SlotRecord) -> None:
+        """See that a slot holds what the pinned root vouches for, to the last byte.
+
+        Raises:
+            SlotTampered: root does not vouch for what it says it holds.
+            SlotDamaged: a file is not what it says.
+        """
+        self._prove_slot(slot)
+        self._store.verify(slot, record)
+
+    def _prove_slot(self, slot: SlotName) -> None:
+        """See that the pinned root vouches for what a slot says it holds.
+
+        A slot of a version of this software that kept no proof is taken as it is; the next notice
+        of its release is kept as its proof.
+
+        Raises:
+            SlotTampered: it does not.
+        """
+        release_bytes, proof = self._store.release_bytes(slot), self._store.proof(slot)
+        if release_bytes is None or proof is None:
+            return
+        try:
+            prove_release(release_bytes, proof, self._model, self._config.pinned_root)
+        except RefusedRelease as exc:
+            raise SlotTampered(str(exc)) from exc
+
+    def keep_proof(self, trusted: Trusted) -> None:
+        """Keep a notice as proof of a slot that holds its release and has none."""
+        with contextlib.suppress(
+            StorageFailed
+        ):  # it serves without, and the next notice tries again
+            for slot in SLOT_NAMES:
+                is_its_own = self._store.release_bytes(slot) == trusted.release_bytes
+                if is_its_own and self._store.proof(slot) is None:
+                    self._store.keep_proof(slot, trusted.notice)
+
+    def check(self, slot: SlotName | None, known: SlotRecord | None) -> None:
+        """See that a slot can be gone back to.
+
+        Args:
+            slot: None goes back to nothing.
+            known: what the record says that it holds, should the slot not say it.
+
+        Raises:
+            SlotDamaged: it holds no release, or not what it says.
+            SlotTampered: the pinned root does not vouch for it.
+        """
+        if slot is None:  # going back to nothing: there is nothing that could be damaged
+            return
+        record = self._store.found(slot) or known
+        if record is None:
+            raise SlotDamaged(f"slot {slot} does not hold a release any more")
+        self.verify(slot, record)
