@@ -7,6 +7,7 @@ Then the net, for what others say. Then a device and `serve` at a real broker.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import sqlite3
@@ -142,6 +143,34 @@ def test_a_page_is_asked_at_no_address_with_a_password() -> None:
 )
 def test_the_net_takes_out_what_others_say(text: str, hidden: str | None) -> None:
     assert hide_passwords(text) == (text if hidden is None else hidden)
+
+
+@pytest.mark.parametrize("password", ["s3cret", 's3"cr\\et', "s3@cr/et", "s3\ncret", "s3', \"cr"])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_the_net_leaves_json_what_it_is(password: str, indent: int | None) -> None:
+    """An address ends with its string; a later `@` of the line, of an author, say, stays."""
+    word = password.split(maxsplit=1)[0]
+    said = {
+        "url": f"mqtt://cam:{password}@h:1",
+        "default": None,
+        f"mqtts://u:{password}@k": [
+            f"postgresql://u:{word}@h/db",
+            "ann@example.org",
+        ],
+        "meaning": "Where: `mqtt://[USER:PASSWORD@]HOST[:PORT]`, by ann@example.org.",
+    }
+    shown = hide_passwords(json.dumps(said, indent=indent) + "\n")
+    assert json.loads(shown) == {
+        "url": "mqtt://***@h:1",
+        "default": None,
+        "mqtts://***@k": ["postgresql://***@h/db", "ann@example.org"],
+        "meaning": said["meaning"],
+    }
+
+
+@pytest.mark.parametrize("before", ["{", "[", '{"a": 1} '])
+def test_what_only_begins_as_json_keeps_no_password(before: str) -> None:
+    assert hide_passwords(before + 'mqtt://cam:a"s3cret@h') == before + "mqtt://***@h"
 
 
 @pytest.mark.parametrize("name", ["slotcast_publisher", "slotcast_device"])

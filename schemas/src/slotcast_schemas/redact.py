@@ -6,6 +6,7 @@ is for texts that others wrote, such as an option parser that repeats what it do
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Final
 
@@ -16,6 +17,8 @@ _ADDRESS: Final = re.compile(
 """Of a broker's address all to the last `@` of the line, for a password may hold any character;
 but not of the form that help and messages show. Of other URLs, which may be a broker's with the
 wrong scheme, all to the last `@` before a space."""
+_JSON_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*+"')
+"""A key or a text of a JSON document."""
 _NAMED: Final = re.compile(
     r"(?<![a-z])((?:pin-value|(?:ssl)?password|passwd|pwd|passphrase|(?:\w+_)?token|secret)=)"
     r"(?:'(?:[^'\\]|\\.)*'|[^&;\s'\"]+)",
@@ -31,15 +34,38 @@ _URL_WITH_PASSWORD: Final = re.compile(r"\b[a-z][a-z0-9+.-]*:/{1,2}[^\s/]*:[^\s/
 
 
 def hide_passwords(text: str) -> str:
-    """Give a text without the user and password of every URL in it, every token and every PIN."""
+    """Give a text without the user and password of every URL in it, every token and every PIN.
+
+    A JSON document stays one: an address ends with the string that it stands in, and what comes
+    behind that on the line stays, though it has an `@`.
+    """
     if "@" in text:
-        text = _ADDRESS.sub(lambda found: f"{found[1] or found[2]}***@", text)
+        is_json = _is_json(text)
+        text = _JSON_STRING.sub(_hide_in_string, text) if is_json else _hide_addresses(text)
     lower = text.lower()
     if any(name in lower for name in _NAMES):
         text = _NAMED.sub(r"\1***", text)
     if "authorization" in lower:
         text = _HEADER.sub(r"\1***", text)
     return text
+
+
+def _is_json(text: str) -> bool:
+    if not text.startswith(("{", "[")):
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _hide_in_string(found: re.Match[str]) -> str:
+    return _hide_addresses(found[0]) if "@" in found[0] else found[0]
+
+
+def _hide_addresses(text: str) -> str:
+    return _ADDRESS.sub(lambda found: f"{found[1] or found[2]}***@", text)
 
 
 def has_password(argument: str) -> bool:
