@@ -1,8 +1,9 @@
-"""Writes the frozen delta of this folder: `python -m tests.assets.delta.make`.
+"""Writes the frozen payloads of this folder: `python -m tests.assets.delta.make`.
 
-It is not run by the tests. A decoder must give `image.bin` from `base.bin` and `v1.delta` for ever:
-devices in the field hold decoders of the format as it was. Run it again only for a new format, with
-a new name.
+It is not run by the tests. A decoder must give `image.bin` from `base.bin` and `v1.delta` for ever,
+and so with each other payload: devices hold decoders of the format as it was, and brokers payloads.
+`weights` and `records` were made by the encoder of ab3aaaf. Run it again only for a new format,
+with a new name.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slotcast_publisher.delta.encode import encode_delta
+from slotcast_publisher.release.weights_payload import encode_weights_payload
 from tests.support.deltas import bytes_of, model_bytes, write_image
+from tests.support.model_files import gguf_bytes
+from tests.support.weights import KINDS, trained
 
 HERE = Path(__file__).parent
 
@@ -47,7 +51,7 @@ def main() -> None:
 
 
 def make_lines() -> None:
-    """Write tensors whose rows and columns moved, some of them trained: feature 2."""
+    """Write tensors whose rows and columns moved, some of them trained: bit 2 of the features."""
     rng = np.random.default_rng(2027)
     old = {
         name: (rng.standard_normal((60, 64)) * 0.05).astype(np.float32)
@@ -69,6 +73,36 @@ def make_lines() -> None:
     (HERE / "lines.image").write_bytes(bytes_of(target))
 
 
+def make_weights() -> None:
+    """Write a whole image that knows floats, and a delta that packs new weights so: bit 0."""
+    names = ("int8 in float32, by row", "int4 in float32, by group", "bfloat16 in float32")
+    kinds = {name: KINDS[name][1](trained(40, 128)) for name in names}
+    model = model_bytes({"w": trained(80, 256), **kinds})
+    image = write_image(HERE / "build/new", m__onnx=model, names__txt=b"label\n" * 99)
+    encode_weights_payload(image, HERE / "weights.full")
+    base = write_image(HERE / "build/old", names__txt=b"label\n" * 98)
+    encode_delta(base, image, HERE / "weights.delta")
+    (HERE / "weights.base").write_bytes(bytes_of(base))
+    (HERE / "weights.image").write_bytes(bytes_of(image))
+
+
+def make_records() -> None:
+    """Write quantised blocks of which both images are in field order: bit 1."""
+    old = {"embed": trained(48, 128), "up": trained(64, 64, seed=2)}
+    rng = np.random.default_rng(2028)
+    new = {
+        name: (each + rng.standard_normal(each.shape) * 1e-3).astype(np.float32)
+        for name, each in old.items()
+    }
+    base = write_image(HERE / "build/old", m__gguf=gguf_bytes({}, old))
+    image = write_image(HERE / "build/new", m__gguf=gguf_bytes({}, new))
+    encode_delta(base, image, HERE / "records.delta")
+    (HERE / "records.base").write_bytes(bytes_of(base))
+    (HERE / "records.image").write_bytes(bytes_of(image))
+
+
 if __name__ == "__main__":
     main()
     make_lines()
+    make_weights()
+    make_records()

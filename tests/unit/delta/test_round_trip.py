@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from slotcast_publisher.delta.known_moves import KnownMoves
 from slotcast_publisher.delta.other import Packed, is_patch_worth_it
-from slotcast_schemas.codecs.delta.headers import FEATURE_WEIGHTS
+from slotcast_schemas.codecs.delta.headers import FEATURE_RECORDS, FEATURE_WEIGHTS
 from slotcast_schemas.codecs.delta.segments import (
     MODE_PLAIN,
     OtherStreams,
@@ -289,6 +289,19 @@ def test_a_delta_of_the_first_format_still_decodes() -> None:
     folder = Path(__file__).parents[2] / "assets" / "delta"
     base, image = (folder / "base.bin").read_bytes(), (folder / "image.bin").read_bytes()
     payload = (folder / "v1.delta").read_bytes()
+    assert apply_delta(payload, base, len(image)) == image
+
+
+@pytest.mark.parametrize(
+    ("name", "feature"), [("weights", FEATURE_WEIGHTS), ("records", FEATURE_RECORDS)]
+)
+def test_a_delta_with_each_later_feature_still_decodes(name: str, feature: int) -> None:
+    """Brokers hold what encoders of before made (`tests/assets/delta/make.py`)."""
+    folder = Path(__file__).parents[2] / "assets" / "delta"
+    base, image, payload = (
+        (folder / f"{name}.{kind}").read_bytes() for kind in ("base", "image", "delta")
+    )
+    assert payload[8] == feature
     assert apply_delta(payload, base, len(image)) == image
 
 
