@@ -138,7 +138,7 @@ _DEVICE: Final = (
         "at a start, the pinned root vouches for a slot's release",
         "security/test_powered_off_device.py::"
         "test_a_changed_slot_gives_way_to_the_other_one_is_named_and_is_mended",
-        f"{DEVICE}/jobs.py",
+        f"{DEVICE}/storage/inspection.py",
         "            prove_release(release_bytes, proof, self._model, self._config.pinned_root)\n",
         "            pass\n",
     ),
