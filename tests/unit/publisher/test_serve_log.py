@@ -257,3 +257,29 @@ def test_warnings_of_libraries_are_lines_like_others(tmp_path: Path) -> None:
     fields = json.loads(line)
     assert (fields["event"], fields["level"]) == ("library", "warning")
     assert (fields["library"], fields["detail"]) == (logger.name, "lost a\nb")
+
+
+def test_an_error_that_a_library_logs_says_where_it_came_from(tmp_path: Path) -> None:
+    logger = logging.getLogger("slotcast.tests.a_failing_library")
+
+    def dig(depth: int) -> None:
+        if depth:
+            dig(depth - 1)
+            return
+        raise ValueError("mqtt://ada:secret@host is full")
+
+    def fail(log: Log) -> None:
+        handler = LibraryLines(log.say)
+        logger.addHandler(handler)
+        logger.propagate = False
+        try:
+            dig(100)
+        except ValueError:
+            logger.exception("it failed")
+        logger.removeHandler(handler)
+
+    (line,) = logged(tmp_path, fail, as_json=True)
+    trace = json.loads(line)["trace"]
+    assert "test_serve_log.py" in trace
+    assert trace.endswith("host is full")
+    assert "secret" not in trace

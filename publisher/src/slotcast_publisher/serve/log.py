@@ -22,6 +22,7 @@ import re
 import select
 import threading
 import time
+import traceback
 from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol, Self
@@ -55,6 +56,9 @@ _WAITING_MAX: Final = 2_000
 
 _TEXT_MAX_CHARS: Final = 2_000
 """The most characters of one text in a line."""
+
+_TRACE_MAX_CHARS: Final = 1_500
+"""The most characters of an error's trace, which has to fit into a line with all else."""
 
 _LISTED_MAX: Final = 20
 """The most items of a list that a line for people shows."""
@@ -153,7 +157,14 @@ class LibraryLines(logging.Handler):
         """Log one record; what cannot be put into words is dropped."""
         with contextlib.suppress(TypeError, ValueError):
             level = "error" if record.levelno >= logging.ERROR else "warning"
-            self._say("library", level=level, library=record.name, detail=record.getMessage())
+            fields = {"library": record.name, "detail": record.getMessage()}
+            trace = {"trace": _trace_of(record.exc_info[1])} if record.exc_info else {}
+            self._say("library", level=level, **fields, **trace)
+
+
+def _trace_of(exc: BaseException | None) -> str:
+    """Say where an error came from: the end of its trace, which names the place and the error."""
+    return "".join(traceback.format_exception(exc)).rstrip()[-_TRACE_MAX_CHARS:]
 
 
 # --- the steps from an event to a line ------------------------------------------------------------

@@ -236,6 +236,14 @@ def test_a_command_is_asked_until_it_says_yes_and_a_no_pauses() -> None:
     assert (asked.kind, asked.gate.command) == ("command", ("check", "it"))
     s.answers = [GateAnswer(asked.question, "command", "not_yet")]
     assert s.look().decisions == (asked,)
+    s.answers = [
+        GateAnswer("r1/0/canary/0", "command", "not_yet", "of an older question"),
+        GateAnswer(asked.question, "command", "not_yet", "too many orders"),
+    ]
+    assert s.look().waits_for == (
+        "canary: command says not yet: too many orders",
+        "canary: command to open its gate",
+    )
     s.answers = [GateAnswer(asked.question, "command", "no", "exit code 1")]
     s.look()
     assert s.record.pause is not None

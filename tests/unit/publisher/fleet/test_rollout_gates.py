@@ -133,6 +133,20 @@ def test_an_address_that_takes_the_connection_and_says_nothing_is_asked_again() 
         assert ask_url(f"http://127.0.0.1:{silent.getsockname()[1]}/", FACTS, 0.4)[0] == "not_yet"
 
 
+def test_an_address_that_answers_with_no_http_is_asked_again() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def answer() -> None:
+            connection, _ = other.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"220 mail ready\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        answer_given, why = ask_url(f"http://127.0.0.1:{other.getsockname()[1]}/", FACTS, WAIT_S)
+    assert (answer_given, "220 mail ready" in why) == ("not_yet", True)
+
+
 def test_a_file_is_no_address() -> None:
     assert ask_url("file:///etc/passwd", FACTS, WAIT_S)[0] == "no"
 

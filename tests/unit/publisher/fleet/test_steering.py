@@ -20,6 +20,7 @@ from slotcast_publisher.fleet.steering.delta_maker import NoDeltas
 from slotcast_publisher.fleet.steering.fleet_database import DatabaseFleet
 from slotcast_publisher.fleet.steering.late_deltas import Bases, late_deltas
 from slotcast_publisher.fleet.steering.overview import overview
+from slotcast_publisher.fleet.steering.plan_check import problem_of_name
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
 from slotcast_publisher.fleet.steering.saved_views import SavedViews, saved_view
 from slotcast_publisher.notice import OfferWanted
@@ -132,6 +133,29 @@ def test_a_second_rollout_of_the_same_release_is_refused(world: SteeredFleet) ->
     found = world.files.answer_to("r2", asked.request.id)
     assert found is not None
     assert "r1 rolls clf 2 out already" in found.answer
+
+
+def test_a_plan_whose_start_was_refused_is_started_by_the_same_command_later(
+    world: SteeredFleet,
+) -> None:
+    world.start(PLAN)
+    world.turns(2)
+    later = PLAN.replace('"r1"', '"r2"')
+    world.start(later)
+    world.turns(2)
+    assert world.record("r2").state is RolloutState.DRAFT
+    world.ask("r1", Wish.CANCEL)
+    world.turns(2)
+    assert problem_of_name(world.steering.repo, read_plan(later, "plan")) is None
+    changed = read_plan(later.replace("soak_s = 60", "soak_s = 0"), "plan")
+    assert problem_of_name(world.steering.repo, changed) is not None
+    asked = world.start(later)
+    assert world.files.is_never_started("r2") is False
+    world.turns(2)
+    found = world.files.answer_to("r2", asked.request.id)
+    assert found is not None
+    assert found.outcome == "done"
+    assert problem_of_name(world.steering.repo, read_plan(later, "plan")) is not None
 
 
 def test_starting_the_same_plan_twice_is_one_rollout_and_another_plan_is_refused(

@@ -151,7 +151,8 @@ class Connection:
         except (OSError, HTTPException, msgspec.DecodeError):
             problem = _Problem()
         detail = problem.detail or problem.title or f"HTTP {exc.code} {exc.reason}"
-        raise _error_of(exc.code)(f"{detail}" if exc.code != 401 else f"{self._url}: {detail}")
+        # Without a word of ours it is about the address: what answers there may be no page.
+        raise _error_of(exc.code)(detail if problem.reason else f"{self._url}: {detail}")
 
 
 def _error_of(status: int) -> type[SlotcastError]:

@@ -36,7 +36,11 @@ from slotcast_publisher.fleet.rollout.stones import (
     room_behind,
 )
 from slotcast_publisher.fleet.rollout.tally import GroupTally, count
-from slotcast_publisher.fleet.rollout.waiting import progress, what_it_waits_for
+from slotcast_publisher.fleet.rollout.waiting import (
+    progress,
+    what_gates_said,
+    what_it_waits_for,
+)
 from slotcast_schemas.update_windows import minutes_until_open, parse_windows
 
 LOOK_MAX_S: Final = 120
@@ -298,7 +302,7 @@ class _Engine:
         planned, group = self._plan.groups[index], self._record.groups[index]
         if group.state is not GroupState.AT_GATE:
             return
-        question = f"{self._record.deployment}/{self._record.leg}/{group.name}/{group.turn}"
+        question = self._record.gate_question(group)
         for answer in self._seen.answers:
             if answer.question != question or answer.kind not in planned.gate.kinds:
                 continue
@@ -358,7 +362,8 @@ class _Engine:
         wanted = wanted_offer(self._plan, self._record, self._seen.releases)
         if wanted is not None and not self._is_said() and not self._is_superseded():
             self._decisions.append(SignOffer(wanted))
-        waits = what_it_waits_for(self._plan, self._record, self._tallies, self._waits)
+        said = (*self._waits, *what_gates_said(self._record, self._seen.answers))
+        waits = what_it_waits_for(self._plan, self._record, self._tallies, said)
         return LookOutcome(
             record=self._record,
             decisions=tuple(self._decisions),

@@ -134,6 +134,10 @@ class RolloutRecord(msgspec.Struct, frozen=True, kw_only=True):
         """What devices report as their deployment: one name for each attempt."""
         return self.name if self.attempt == 1 else f"{self.name}~{self.attempt}"
 
+    def gate_question(self, group: GroupRecord) -> str:
+        """Give the key of the question whether a group may pass: another one each time."""
+        return f"{self.deployment}/{self.leg}/{group.name}/{group.turn}"
+
     def moved(self, event: RolloutEvent, **changes: object) -> RolloutRecord:
         """Give it after an event."""
         return msgspec.structs.replace(self, state=follow_rollout(self.state, event), **changes)

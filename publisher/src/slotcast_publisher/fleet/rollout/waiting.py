@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slotcast_publisher.fleet.rollout.lifecycle import GroupState, RolloutState
-from slotcast_publisher.fleet.rollout.observations import DeviceOutcome
+from slotcast_publisher.fleet.rollout.observations import DeviceOutcome, GateAnswer
 from slotcast_publisher.fleet.rollout.plan import Plan, PlanGroup
 from slotcast_publisher.fleet.rollout.record import GroupRecord, RolloutRecord
 from slotcast_publisher.fleet.rollout.tally import GroupTally
@@ -43,6 +43,25 @@ def what_it_waits_for(
             at_work = (_group(plan, *each) for each in groups)
             return [*waits, *(text for text in at_work if text)] or ["the next look"]
     return [*waits] or ["the next look"]
+
+
+def what_gates_said(record: RolloutRecord, answers: Sequence[GateAnswer]) -> list[str]:
+    """Give why gates have not agreed yet, as their commands and addresses said last.
+
+    Args:
+        record: where the rollout stands.
+        answers: of gates; those to older questions do not count.
+    """
+    asked = {
+        record.gate_question(group): group
+        for group in record.groups
+        if group.state is GroupState.AT_GATE
+    }
+    return [
+        f"{asked[each.question].name}: {each.kind} says not yet: {each.why}"
+        for each in answers
+        if each.question in asked and each.answer == "not_yet" and each.why
+    ]
 
 
 def _group(plan: Plan, planned: PlanGroup, group: GroupRecord, tally: GroupTally) -> str:

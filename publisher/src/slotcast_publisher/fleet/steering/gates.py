@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from http.client import HTTPException
 from typing import IO, Final
 from urllib.parse import urlsplit
 
@@ -228,14 +229,14 @@ def ask_url(url: str, facts: Facts, timeout_s: float) -> tuple[Answer, str]:
     except urllib.error.HTTPError as exc:
         with exc:
             return _by_status(exc.code, _read_some(exc, deadline_s))
-    except (OSError, ValueError) as exc:  # refused, no such host, no answer, not HTTP
+    except (OSError, ValueError, HTTPException) as exc:  # refused, no host, no answer, no HTTP
         return "not_yet", f"cannot be asked: {exc}"
 
 
 def _read_some(answer: IO[bytes], deadline_s: float) -> str:
     """Read the beginning of an answer, however slowly it comes."""
     data = b""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, HTTPException):
         while len(data) < OUTPUT_MAX_BYTES and time.monotonic() < deadline_s:
             piece = answer.read1(1024) if hasattr(answer, "read1") else answer.read(1024)
             if not piece:

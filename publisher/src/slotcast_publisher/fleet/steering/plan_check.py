@@ -31,13 +31,16 @@ def problems_of(repo: Repository, plan: Plan) -> Iterator[str]:
 
 
 def problem_of_name(repo: Repository, plan: Plan) -> str | None:
-    """Say that a rollout of this name was started already; None if not.
+    """Say that a rollout of this name is there; None if not, or if this very plan was refused.
 
     Args:
         repo: the repository.
         plan: that is to be started.
     """
-    if plan.name in RolloutFiles(repo.path).names():
+    files = RolloutFiles(repo.path)
+    if plan.name not in files.names():
+        return None
+    if files.load(plan.name).plan != plan or not files.is_never_started(plan.name):
         return f"name: a rollout named {plan.name!r} was started already; choose another"
     return None
 

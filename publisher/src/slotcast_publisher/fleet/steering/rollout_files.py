@@ -24,6 +24,7 @@ import msgspec
 
 from slotcast_publisher.durable import commit_dir, fsync_dir, storage_errors, write_atomic
 from slotcast_publisher.errors import Conflict, NotFound, RepositoryDamaged
+from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
 from slotcast_publisher.fleet.rollout.person import Request
 from slotcast_publisher.fleet.rollout.plan import PLAN_MAX_BYTES, Plan, read_plan
 from slotcast_publisher.fleet.rollout.record import RolloutRecord, new_record
@@ -127,7 +128,9 @@ class RolloutFiles:
         first: AskedFor,
         note: Callable[[], None] = lambda: None,
     ) -> bool:
-        """Take a rollout in, with the request to start it; gives False if it is there already.
+        """Take a rollout in, with the request to start it; gives False if it was started already.
+
+        One whose start was refused is there and was not started: it is asked for again.
 
         Args:
             plan: what `text` says.
@@ -141,7 +144,7 @@ class RolloutFiles:
         """
         final = self._folder / plan.name
         if final.exists():
-            return self._is_same(plan.name, text)
+            return self._start_again(plan.name, text, first, note)
         staged = self._folder / f".{plan.name}.{first.request.id}"
         try:
             write_atomic(staged / "plan.toml", text)
@@ -149,21 +152,35 @@ class RolloutFiles:
             write_atomic(staged / "requests" / _file_of(first), _json(first))
             with storage_errors(final):
                 staged.chmod(0o755)
-            if final.exists():
-                return self._is_same(plan.name, text)
+            if final.exists():  # somebody else was faster
+                self._check_same(plan.name, text)
+                return False
             note()
             commit_dir(staged, final)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
         return True
 
-    def _is_same(self, name: str, text: bytes) -> Literal[False]:
+    def _start_again(
+        self, name: str, text: bytes, first: AskedFor, note: Callable[[], None]
+    ) -> bool:
+        self._check_same(name, text)
+        if not self.is_never_started(name):
+            return False
+        self.ask(name, first, note)
+        return True
+
+    def is_never_started(self, name: str) -> bool:
+        """Say whether a rollout that is there was refused its start, and waits for nothing."""
+        # In this order: what a request came to is durable before the request is taken off.
+        return not self.requests(name) and self.load(name).record.state is RolloutState.DRAFT
+
+    def _check_same(self, name: str, text: bytes) -> None:
         if self.plan_bytes(name) != text:
             raise Conflict(
                 f"a rollout named {name!r} was started with another plan; a name is used once:"
                 f" choose another"
             )
-        return False
 
     def plan_bytes(self, name: str) -> bytes:
         """Give a rollout's plan as it was written.

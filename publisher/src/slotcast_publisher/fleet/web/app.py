@@ -21,6 +21,7 @@ from slotcast_publisher.fleet.web.live import Live
 from slotcast_publisher.fleet.web.metrics import Exposition, FleetCollector
 from slotcast_publisher.fleet.web.proxies import TrustedProxies
 from slotcast_publisher.fleet.web.screens import all_screens
+from slotcast_publisher.fleet.web.utf8_request import Utf8Request
 
 BODY_MAX_BYTES: Final = 256 * 1024
 """The largest request that is read; a plan of a rollout is the largest that there is."""
@@ -59,6 +60,7 @@ def make_app(context: WebContext) -> Litestar:
             "exposition": Provide(lambda: exposition, sync_to_thread=False),
         },
         guards=[check_permission],
+        request_class=Utf8Request,
         middleware=[
             PlainAddresses(),
             TrustedProxies(context.settings),

@@ -36,6 +36,8 @@ _WORDS: Final = {
     429: "Too many tries",
     503: "This does not work now",
 }
+_HOW_TO_SIGN_IN: Final = 'Bearer realm="slotcast"'
+"""What every 401 has to name (RFC 9110)."""
 _LOG: Final = logging.getLogger("slotcast.page")
 AnyRequest = Request[Any, Any, Any]
 
@@ -99,7 +101,10 @@ def answer_http_error(request: AnyRequest, exc: HTTPException) -> Response[Any]:
         return Redirect(
             f"/sign-in?{urlencode({'next': request.url.path + query})}", status_code=303
         )
-    return answer_with(request, exc.status_code, _detail_of(exc), dict(exc.headers or {}))
+    headers = dict(exc.headers or {})
+    if exc.status_code == 401:
+        headers["www-authenticate"] = _HOW_TO_SIGN_IN
+    return answer_with(request, exc.status_code, _detail_of(exc), headers)
 
 
 def answer_defect(request: AnyRequest, exc: Exception) -> Response[Any]:

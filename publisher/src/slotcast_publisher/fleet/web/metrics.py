@@ -241,7 +241,8 @@ class Exposition:
 @get("/metrics", opt=needs(Permission.SEE), sync_to_thread=True)
 def _metrics(exposition: NamedDependency[Exposition]) -> Response[bytes]:
     """Give figures for Prometheus, which sends a token of scope `see`."""
-    return Response(exposition.text(), media_type=CONTENT_TYPE_LATEST)
+    # As a header: the framework adds a charset to a media type of text, and this one has its own.
+    return Response(exposition.text(), headers={"content-type": CONTENT_TYPE_LATEST})
 
 
 ROUTES: Final = [_metrics]

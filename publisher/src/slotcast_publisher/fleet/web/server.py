@@ -8,6 +8,7 @@ from typing import Final
 import uvicorn
 from litestar import Litestar
 
+from slotcast_publisher.fleet.web.head import head_as_get
 from slotcast_publisher.fleet.web.patience import BoundedProtocol
 
 CONNECTIONS_MAX: Final = 1000
@@ -28,7 +29,7 @@ class PageServer:
     def __init__(self, app: Litestar, opened: socket.socket) -> None:
         self._opened = opened
         config = uvicorn.Config(
-            app,
+            head_as_get(app),
             http=BoundedProtocol,
             ws="none",
             loop="asyncio",

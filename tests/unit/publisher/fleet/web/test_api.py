@@ -121,6 +121,31 @@ def test_what_cannot_be_is_a_problem_that_says_what_was_expected(
     assert word in problem["detail"]
 
 
+def test_a_body_that_is_no_utf8_is_no_defect_of_ours(admin: httpx.Client) -> None:
+    answer = admin.post(f"{API}/plans/check", content=b'{"plan": "\xff"}')
+    assert answer.status_code == 400
+    assert "UTF-8" in answer.json()["detail"]
+
+
+def test_who_is_not_known_is_told_how_to_sign_in(page: RunningPage) -> None:
+    answer = page.stranger().get(f"{API}/fleet")
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"].startswith("Bearer ")
+
+
+@pytest.mark.parametrize("path", [f"{API}/fleet", "/healthz", "/devices", f"{API}/events/stream"])
+def test_head_is_the_head_of_what_get_gives(page: RunningPage, path: str) -> None:
+    program = page.program(Permission.SEE)
+    with program.stream("GET", path) as got:
+        wanted = got.headers["content-type"]
+    for _ in range(2):  # the connection goes on, also behind a stream, which has no end
+        answer = program.head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert answer.headers["content-type"] == wanted
+    assert program.head(f"{API}/devices/nobody").status_code == 404
+    assert page.stranger().head(f"{API}/fleet").status_code == 401
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [

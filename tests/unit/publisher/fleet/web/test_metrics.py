@@ -37,6 +37,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPage]:
 
 def samples(page: RunningPage) -> dict[str, list[tuple[dict[str, str], float]]]:
     answer = page.program(Permission.SEE).get("/metrics")
+    assert answer.headers["content-type"].count("charset") == 1
     assert answer.status_code == 200
     found: dict[str, list[tuple[dict[str, str], float]]] = {}
     for family in text_string_to_metric_families(answer.text):

@@ -202,6 +202,8 @@ def test_an_address_that_is_none_or_does_not_answer_says_so(
     assert "expected http" in run("fleet", "--server", "fleet.example", code=EXIT_USAGE)
     with pytest.raises(SlotcastError, match="does not answer"):
         Connection("http://127.0.0.1:9", "t").get("/fleet", FleetCounts)
+    with pytest.raises(SlotcastError, match=r"/elsewhere: Not Found"):
+        Connection(f"{page.url}/elsewhere", "t").get("/fleet", FleetCounts)
 
 
 def test_a_word_that_is_missing_is_named(page: RunningPage, run: Callable[..., str]) -> None:
