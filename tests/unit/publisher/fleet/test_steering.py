@@ -22,7 +22,11 @@ from slotcast_publisher.fleet.steering.late_deltas import Bases, late_deltas
 from slotcast_publisher.fleet.steering.overview import overview
 from slotcast_publisher.fleet.steering.plan_check import problem_of_name
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
-from slotcast_publisher.fleet.steering.saved_views import SavedViews, saved_view
+from slotcast_publisher.fleet.steering.saved_views import (
+    SavedViews,
+    saved_view,
+    with_what_gates_said,
+)
 from slotcast_publisher.notice import OfferWanted
 from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import UsageError
@@ -32,6 +36,7 @@ from tests.fleet_simulation.fleet import SimDevice
 from tests.support import messages
 from tests.support.latencies import histogram
 from tests.support.steering import PLAN, Killed, SteeredFleet, signed_words
+from tests.support.waiting import wait_until
 
 
 def test_a_rollout_goes_through_its_groups_and_each_step_is_signed_once(
@@ -345,6 +350,25 @@ def test_nothing_is_looked_at_while_devices_are_not_heard_but_a_person_is(
 
 
 # --- what pages see -------------------------------------------------------------------------------
+
+
+def test_who_looks_alone_is_told_what_a_gate_said_last(world: SteeredFleet, tmp_path: Path) -> None:
+    gate = 'gate = { command = ["/bin/sh", "-c", "echo too many orders; exit 75"] }'
+    with open_database(tmp_path / "fleet.db") as database:
+        world.steering.views = SavedViews(DatabaseFleet(database))
+        world.start(PLAN.replace("percent = 20", f"percent = 20\n{gate}"))
+        while world.record("r1").groups[0].state is not GroupState.AT_GATE:
+            world.turn()
+        world.turn()
+        wait_until(lambda: bool(world.steering.gates.answers()))
+        world.turn()
+        repo, files = world.steering.repo, world.steering.files
+        looked = overview(repo, files, "r1", world.devices(), 0, world.clock())
+        told = with_what_gates_said(database, looked, world.clock())
+        late = with_what_gates_said(database, looked, world.clock() + 3600)
+    assert looked.waits_for == ("canary: command to open its gate",)
+    assert told.waits_for == ("canary: command says not yet: too many orders", *looked.waits_for)
+    assert late == looked
 
 
 def test_what_was_seen_is_kept_for_pages_and_is_what_a_look_of_their_own_would_show(

@@ -83,6 +83,7 @@ def _show(
 
 def _view(repository: Repository, files: RolloutFiles, fleet: Any, name: str) -> Any:
     from slotcast_publisher.fleet.steering.overview import overview
+    from slotcast_publisher.fleet.steering.saved_views import with_what_gates_said
 
     plan = files.load(name).plan
     if fleet is None:
@@ -90,7 +91,9 @@ def _view(repository: Repository, files: RolloutFiles, fleet: Any, name: str) ->
     saved = fleet.saved_bytes(repository, plan)
     by_group = fleet.saved_by_group(repository, plan)
     devices = fleet.devices(plan.model)
-    return overview(repository, files, name, devices, saved, time.time(), saved_by_group=by_group)
+    now_s = time.time()
+    view = overview(repository, files, name, devices, saved, now_s, saved_by_group=by_group)
+    return with_what_gates_said(fleet.database, view, now_s)
 
 
 def _watch(look: Callable[[], Any]) -> None:

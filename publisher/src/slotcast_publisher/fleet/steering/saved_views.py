@@ -15,11 +15,12 @@ import msgspec
 from msgspec.structs import replace
 from sqlalchemy import Connection
 
+from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.database.rollouts import put_view, saved_by_group, views_of
 from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_publisher.fleet.steering.fleet_database import DatabaseFleet
 from slotcast_publisher.fleet.steering.overview import view_of
-from slotcast_publisher.fleet.steering.overview_types import RolloutView
+from slotcast_publisher.fleet.steering.overview_types import UNDRIVEN_S, RolloutView
 from slotcast_publisher.fleet.steering.ports import LookTaken
 from slotcast_publisher.fleet.steering.rollout_files import Rollout
 from slotcast_publisher.repository import Repository
@@ -48,6 +49,23 @@ def saved_view(connection: Connection, name: str) -> SavedView | None:
         name: of the rollout.
     """
     return saved_views(connection, [name]).get(name)
+
+
+def with_what_gates_said(database: Database, view: RolloutView, wall_s: float) -> RolloutView:
+    """Give a look of one's own with what gates said, which only whoever drives has asked them.
+
+    Args:
+        database: with what that one saw.
+        view: of one's own look.
+        wall_s: seconds since 1970.
+    """
+    if not any(group.waits_for for group in view.groups):
+        return view
+    with database.reading() as connection:
+        kept = saved_view(connection, view.name)
+    if kept is None or kept.view.state != view.state or wall_s - kept.at_s > UNDRIVEN_S:
+        return view
+    return replace(view, waits_for=kept.view.waits_for)
 
 
 def saved_views(connection: Connection, names: Sequence[str]) -> dict[str, SavedView]:
