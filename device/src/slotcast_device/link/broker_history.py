@@ -68,6 +68,7 @@ class BrokerHistory:
         self._rng = rng
         self._waits: dict[str, Backoff] = {}
         self._ways: dict[str, int] = {}
+        self._versions_refused: dict[str, set[Version]] = {}  # by broker, in this round of ways
         self._hang_ups: dict[str, int] = {}
         self._quick_ends: dict[str, int] = {}
         self._muted: dict[str, dict[str, float]] = {}  # by broker and topic, until when
@@ -159,8 +160,14 @@ class BrokerHistory:
         if knows and not is_version and self._hang_ups[name] < HANG_UPS_MAX:
             return False
         ways = ways_to_connect(broker, known)
-        now = self._ways.get(name, 0)
-        self._ways[name] = (now + 1) % len(ways)
+        now = self._ways.get(name, 0) % len(ways)
+        unknown = self._versions_refused.setdefault(name, set())
+        if is_version:
+            unknown.add(ways[now][0])
+        left = (at for at in range(now + 1, len(ways)) if ways[at][0] not in unknown)
+        self._ways[name] = next(left, 0)
+        if self._ways[name] == 0:  # the next round asks in every way again: it may be another one
+            unknown.clear()
         return ways[self._ways[name]][0] != ways[now][0] and self._ways[name] == now + 1 == 1
 
     def ended(self, name: str, lasted_s: float, *, has_progress: bool, is_lost: bool) -> None:
