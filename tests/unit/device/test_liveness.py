@@ -225,14 +225,54 @@ def test_whoever_is_retired_or_failed_is_not_waited_for() -> None:
     assert folder.liveness.unheard("b", folder.now_s) == 0
 
 
+def test_one_that_stood_still_and_was_then_stopped_in_order_is_no_restart() -> None:
+    folder = Folder()
+    folder.look()
+    folder.write("1")
+    folder.look()
+    assert folder.look_long() == {"1": "gone"}
+    del folder.files["1"]
+    folder.write("2")
+    folder.look_long("2")
+    assert folder.liveness.restarts("b") == []
+
+
+def test_one_whose_file_went_after_it_was_replaced_is_a_restart() -> None:
+    folder = Folder()
+    folder.look()
+    folder.write("1")
+    folder.look()
+    folder.write("2")
+    folder.look_long("2")
+    assert len(folder.liveness.restarts("b")) == 1
+    del folder.files["1"]
+    folder.look_long("2")
+    assert len(folder.liveness.restarts("b")) == 1
+
+
+def test_who_was_not_heard_since_another_began_may_have_been_replaced_by_it() -> None:
+    folder = Folder()
+    folder.look()
+    folder.write("1")
+    folder.look(after_s=1.0)
+    since_s = folder.now_s - 1.0
+    assert folder.liveness.unheard("b", since_s) == 0
+    folder.write("2")
+    folder.look(after_s=1.0)
+    assert folder.liveness.unheard("b", since_s) == 1
+    folder.write("1")
+    folder.look(after_s=1.0)
+    assert folder.liveness.unheard("b", since_s) == 0
+
+
 def test_endless_restarts_do_not_fill_the_memory() -> None:
     folder = Folder(look_counts_s=1e9)
     folder.look()
     for start in range(2000):
         folder.write(str(start))
         folder.look(after_s=100.0)
+        folder.files.pop(str(start - 1), None)
         folder.look(after_s=100.0)
-        del folder.files[str(start)]
     folder.look()
     assert len(folder.liveness._processes) <= ENDED_MAX + 1
     assert len(folder.liveness.restarts("b")) >= ENDED_MAX - 1

@@ -244,7 +244,10 @@ def test_workers_that_take_turns_have_served_together(tmp_path: Path) -> None:
     stand.write("0")
     for turn in range(8):
         stand.write(str(turn + 1))
-        verdict = stand.look()
+        stand.look(after_s=1.0)
+        stand.write(str(turn))
+        stand.write(str(turn + 1))
+        verdict = stand.look(after_s=9.0)
         stand.take_away(str(turn))
     assert verdict.passed
 

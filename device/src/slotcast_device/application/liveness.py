@@ -8,6 +8,7 @@ the reader's monotonic clock. docs/adr/0054 has the reasons. Pure: files in, pha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -107,7 +108,7 @@ class Liveness:
         since_s = 0.0 if self._looked_s is None else now_s - self._looked_s
         for file in files:
             self._note_report(file, now_s, min(max(0.0, since_s), self._look_counts_s))
-        self._forget_absent({file.name for file in files})
+        self._forget_absent({file.name for file in files}, now_s)
         self._note_alive()
         self._looked_s = now_s
         return [self._report_now(file) for file in files]
@@ -134,10 +135,14 @@ class Liveness:
         self._alive_since_s = _go_on(self._alive_since_s, lives)
         self._serves_since_s = _go_on(self._serves_since_s, serves)
 
-    def _forget_absent(self, present: set[str]) -> None:
-        """A file that is no more is of a process that ended on purpose; an ended one counts on."""
+    def _forget_absent(self, present: set[str], now_s: float) -> None:
+        """A file that is no more is of a process that ended on purpose, however long it was silent.
+
+        One that had ended, and was replaced before its file went, counts on.
+        """
         for name, process in list(self._processes.items()):
-            if name not in present and not process.has_ended_in_view:
+            was_replaced = process.has_ended_in_view and self._has_successor(process, now_s)
+            if name not in present and not was_replaced:
                 del self._processes[name]
         ended = [n for n, p in self._processes.items() if p.has_ended_in_view and n not in present]
         for name in ended[:-ENDED_MAX]:
@@ -196,15 +201,25 @@ class Liveness:
     def unheard(self, slot: str, since_s: float) -> int:
         """How many processes of a slot's release may have ended, for all that is known.
 
-        They are not gone yet, and have not written since then, or are late.
+        They are not gone yet, and have not written since then, or are late, or have not written
+        since another began, which may be in their place.
         """
         return sum(
             p.file.report.slot == slot
             and p.file.report.phase in AT_WORK
             and p.file.report.uptime_s > 0
             and not p.is_gone
-            and (p.heard_s <= since_s or p.silent_s > LATE_S)
+            and (p.heard_s <= since_s or p.silent_s > LATE_S or self._has_successor(p))
             for p in self._processes.values()
+        )
+
+    def _has_successor(self, process: _Process, before_s: float = math.inf) -> bool:
+        """Whether another of the same release began with its last words or later, until then."""
+        return any(
+            p.file.report.slot == process.file.report.slot
+            and process.heard_s <= p.began_s < before_s
+            for p in self._processes.values()
+            if p is not process
         )
 
 
