@@ -15,12 +15,12 @@ from typing import Final
 
 from slotcast_device.application.app_report import AppReport, Failure, Phase, write_report
 from slotcast_device.application.histogram import BOUNDS_S, BUCKETS, bucket_of
+from slotcast_device.hotmodel.recorder import LOOK_EVERY, LOOK_FIRST
 
 REPORT_S: Final = 2.0
 IDLE_S: Final = 10.0
 BEAT_S: Final = 5.0
 LOAD_TIMEOUT_S: Final = 300.0
-LOOK_FIRST: Final = 64
 MEMORY_BYTES: Final = 100_000_000
 
 
@@ -195,7 +195,7 @@ class Process:
         tally.counts[bucket_of(int(latency_s * 1e9))] += 1
         tally.sum_s += latency_s
         tally.max_s = max(tally.max_s, latency_s)
-        if tally.requests <= LOOK_FIRST or tally.requests % 16 == 0:
+        if tally.requests <= LOOK_FIRST or tally.requests % LOOK_EVERY == 0:
             tally.checked += 1
             is_bad = self._is_bad(Nature.NONFINITE, slot)
             tally.nonfinite += rng.random() < (1 / 3 if is_bad else habits.base_nonfinite)

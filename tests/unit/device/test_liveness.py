@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from slotcast_device.application.app_report import AppReport, ReportFile
-from slotcast_device.application.liveness import ENDED_MAX, GONE_AFTER_S, Liveness
+from slotcast_device.application.liveness import ENDED_MAX, GONE_AFTER_S, LOOK_COUNTS_S, Liveness
 
 
 class Folder:
@@ -263,6 +263,38 @@ def test_who_was_not_heard_since_another_began_may_have_been_replaced_by_it() ->
     folder.write("1")
     folder.look(after_s=1.0)
     assert folder.liveness.unheard("b", since_s) == 0
+
+
+def test_a_release_is_served_for_as_long_as_somebody_was_heard_to_serve_it() -> None:
+    folder = Folder()
+    folder.look()
+    for name in ("1", "1", "1"):
+        folder.write(name)
+        folder.look()
+    assert folder.liveness.served_s("b") == 20.0
+    folder.look()
+    folder.look()  # late by now: it may have ended
+    late_s = folder.liveness.served_s("b")
+    folder.write("2")
+    folder.look(after_s=1.0)
+    assert folder.liveness.served_s("b") == 0.0
+    folder.write("2")
+    folder.look(after_s=1000.0)  # nothing is known of most of that time
+    assert folder.liveness.served_s("b") == LOOK_COUNTS_S
+    assert late_s == 30.0
+
+
+def test_one_that_was_late_and_goes_on_has_served_all_the_same() -> None:
+    folder = Folder()
+    folder.look()
+    folder.write("1")
+    folder.look()
+    for _ in range(4):
+        folder.look()
+        folder.look()
+        folder.write("1")
+        folder.look()
+    assert folder.liveness.served_s("b") == 4 * 20.0
 
 
 def test_endless_restarts_do_not_fill_the_memory() -> None:

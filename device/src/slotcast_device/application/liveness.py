@@ -9,7 +9,7 @@ the reader's monotonic clock. docs/adr/0054 has the reasons. Pure: files in, pha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -93,7 +93,7 @@ class Liveness:
         self._processes: dict[str, _Process] = {}
         self._looked_s: float | None = None
         self._alive_since_s: dict[str, float] = {}  # of a slot: since when one at least has lived
-        self._serves_since_s: dict[str, float] = {}  # and has served its release
+        self._served_s: dict[str, float] = {}  # of a slot: for how long its release was served
 
     def look(self, files: Sequence[ReportFile], now_s: float) -> list[AppReport]:
         """Take what lies in the folder now.
@@ -106,10 +106,12 @@ class Liveness:
             Their reports in the same order, `gone` for processes that have ended.
         """
         since_s = 0.0 if self._looked_s is None else now_s - self._looked_s
+        believed_s = min(max(0.0, since_s), self._look_counts_s)
         for file in files:
-            self._note_report(file, now_s, min(max(0.0, since_s), self._look_counts_s))
+            self._note_report(file, now_s, believed_s)
         self._forget_absent({file.name for file in files}, now_s)
         self._note_alive()
+        self._count_served(now_s, believed_s)
         self._looked_s = now_s
         return [self._report_now(file) for file in files]
 
@@ -129,11 +131,31 @@ class Liveness:
             known.serves_s = now_s
 
     def _note_alive(self) -> None:
-        alive = [(p, p.file.report.slot) for p in self._processes.values() if p.is_alive]
-        lives = [(slot, process.began_s) for process, slot in alive]
-        serves = [(slot, p.serves_s) for p, slot in alive if p.serves_s is not None]
-        self._alive_since_s = _go_on(self._alive_since_s, lives)
-        self._serves_since_s = _go_on(self._serves_since_s, serves)
+        found: dict[str, float] = {}
+        for process in self._processes.values():
+            slot = process.file.report.slot
+            if process.is_alive:
+                earliest_s = min(process.began_s, found.get(slot, process.began_s))
+                found[slot] = min(earliest_s, self._alive_since_s.get(slot, earliest_s))
+        self._alive_since_s = found
+
+    def _count_served(self, now_s: float, believed_s: float) -> None:
+        """Count the time in which a release was served, without a gap.
+
+        Who served before and is late adds nothing; if another serves since then, it may be in the
+        place of one that has ended, and its time begins anew.
+        """
+        served_s: dict[str, float] = {}
+        serving = [p for p in self._processes.values() if p.is_alive and p.serves_s is not None]
+        for slot in {p.file.report.slot for p in serving}:
+            mine = [p for p in serving if p.file.report.slot == slot]
+            before = [p for p in mine if p.serves_s != now_s]
+            so_far_s = self._served_s.get(slot, 0.0)
+            if any(p.silent_s <= LATE_S for p in before):
+                served_s[slot] = so_far_s + believed_s
+            else:
+                served_s[slot] = so_far_s if len(before) == len(mine) else 0.0
+        self._served_s = served_s
 
     def _forget_absent(self, present: set[str], now_s: float) -> None:
         """A file that is no more is of a process that ended on purpose, however long it was silent.
@@ -187,12 +209,12 @@ class Liveness:
             times += [*before, self._alive_since_s.get(slot, 0.0)]
         return max(times, default=None)
 
-    def served_s(self, slot: str, now_s: float) -> float:
+    def served_s(self, slot: str) -> float:
         """For how many seconds a slot's release has been served, as far as looks have seen.
 
-        0 where nobody serves it, or nobody is known to; without a gap, whichever process did.
+        Without a gap, whichever process did; 0 where nobody serves it, or nobody is known to.
         """
-        return now_s - self._serves_since_s.get(slot, now_s)
+        return self._served_s.get(slot, 0.0)
 
     def gone(self, slot: str) -> int:
         """How many processes of a slot's release ended without a word, watched or not."""
@@ -221,16 +243,3 @@ class Liveness:
             for p in self._processes.values()
             if p is not process
         )
-
-
-def _go_on(since_s: Mapping[str, float], now: Iterable[tuple[str, float]]) -> dict[str, float]:
-    """Give since when a process or another of each slot has done something, without a gap.
-
-    Args:
-        since_s: the same as of the look before.
-        now: the slot of each process that does it at this look, and since when it has.
-    """
-    found: dict[str, float] = {}
-    for slot, began_s in now:
-        found[slot] = min(began_s, found.get(slot, began_s), since_s.get(slot, began_s))
-    return found

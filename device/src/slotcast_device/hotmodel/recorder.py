@@ -14,9 +14,9 @@ import numpy as np
 
 from slotcast_device.application.histogram import BUCKETS, bucket_of
 
-LOOK_FIRST: Final = 64
-"""The number of requests to a new release of which every output is looked at: a bad one shows at
-once."""
+LOOK_FIRST: Final = 512
+"""The number of requests to a new release of which every output is looked at: as many as most
+trials see. Of 64 and a sixteenth of the rest, chance and fault are hard to tell."""
 LOOK_EVERY: Final = 16
 """After those, one output of so many is looked at."""
 _LOOK_ELEMENTS_MAX: Final = 4096

@@ -290,7 +290,7 @@ class TrialWatcher:
         if unheard:
             return f"waiting to hear from {unheard} processes of the application once more"
         least_s = min(SERVED_MOST_S, job.release.trial.duration_s)
-        if seen.serving and self._liveness.served_s(job.slot, now_s) < least_s:
+        if seen.serving and self._liveness.served_s(job.slot) < least_s:
             return f"waiting until the application has served the release for {least_s:.0f} s"
         calm_s = _find_calm_s(job.release.trial)
         unrest_s = self._liveness.unrest_s(job.slot)
