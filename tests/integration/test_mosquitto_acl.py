@@ -22,6 +22,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from slotcast_schemas.fields import DeviceId
 from slotcast_schemas.topics import Topics
+from tests.support import mqtt_client
 from tests.support.brokers import Broker, mosquitto
 from tests.support.certificates import PUBLISHER, Authority, Certificates, Identity
 from tests.support.waiting import WAIT_S
@@ -47,7 +48,7 @@ class Client:
         self.messages: queue.Queue[tuple[str, bytes]] = queue.Queue(maxsize=100)
         self.disconnects: queue.Queue[str] = queue.Queue(maxsize=100)
         self._answers: queue.Queue[int] = queue.Queue(maxsize=100)
-        self._mqtt = paho.Client(
+        self._mqtt = mqtt_client.Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id or f"test-{uuid.uuid4().hex}",
             protocol=MQTTProtocolVersion.MQTTv5,

@@ -32,6 +32,7 @@ from slotcast_schemas.messages.offer import Payload
 from slotcast_schemas.messages.want import WantedBlock
 from slotcast_schemas.states import State
 from slotcast_schemas.topics import DEFAULT_PREFIX
+from tests.support import mqtt_client
 from tests.support.brokers import Broker, mosquitto
 from tests.support.certificates import Certificates, Identity
 from tests.support.engine import REPOSITORY
@@ -102,7 +103,7 @@ class Client:
         self._codes: dict[int, int] = {}
         self._is_up = threading.Event()
         self._looked = threading.Event()
-        self._mqtt = paho.Client(
+        self._mqtt = mqtt_client.Client(
             CallbackAPIVersion.VERSION2, f"test-{uuid.uuid4().hex}", protocol=paho.MQTTv5
         )
         self._mqtt.tls_set_context(certificates_of(broker).context(identity))

@@ -59,6 +59,7 @@ from slotcast_schemas.messages.status import LinkStatus, ModelStatus
 from slotcast_schemas.states import State
 from slotcast_schemas.topics import Topics
 from tests.support import models as zoo
+from tests.support import mqtt_client
 from tests.support.waiting import WAIT_S
 
 CHUNK_BYTES: Final = 4096
@@ -306,7 +307,7 @@ class Observer:
         self._changed = threading.Condition()
         self._topics = topics
         self._device = device
-        self._mqtt = paho.Client(
+        self._mqtt = mqtt_client.Client(
             CallbackAPIVersion.VERSION2,
             client_id=f"observer-{uuid.uuid4().hex}",
             protocol=MQTTProtocolVersion.MQTTv5,

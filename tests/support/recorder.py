@@ -19,6 +19,7 @@ import paho.mqtt.client as paho
 from numpy.typing import NDArray
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tests.support import mqtt_client
 from tests.support.waiting import WAIT_S, wait_until
 
 
@@ -113,7 +114,7 @@ class Overheard:
         self.payloads: list[bytes] = []
         self._ready = threading.Event()
         parts = urlsplit(url)
-        self._client = paho.Client(
+        self._client = mqtt_client.Client(
             CallbackAPIVersion.VERSION2,
             client_id=f"overhears-{uuid.uuid4().hex}",
             protocol=paho.MQTTv5,

@@ -30,7 +30,10 @@ needs_softhsm = pytest.mark.skipif(
 
 @contextmanager
 def token_with_key(folder: Path) -> Iterator[bytes]:
-    """Make a token with a key in it for the length of a block; gives the key's public half."""
+    """Make a token with a key in it for the length of a block; gives the key's public half.
+
+    The module reads where its tokens lie once in a process, and another test may have been first.
+    """
     (folder / "tokens").mkdir()
     (folder / "conf").write_text(f"directories.tokendir = {folder / 'tokens'}\n")
     with pytest.MonkeyPatch.context() as patch:
@@ -42,7 +45,9 @@ def token_with_key(folder: Path) -> Iterator[bytes]:
 
 
 def _generate() -> bytes:
-    token = pkcs11.lib(str(MODULE)).get_token(token_label=LABEL)
+    module = pkcs11.lib(str(MODULE))
+    module.reinitialize()
+    token = module.get_token(token_label=LABEL)
     with token.open(rw=True, user_pin=PIN) as session:
         curve = session.create_domain_parameters(
             pkcs11.KeyType.EC,
