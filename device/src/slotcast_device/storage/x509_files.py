@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
@@ -15,18 +15,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from slotcast_device.core.certificate_choice import HeldCertificate
 from slotcast_schemas import identity
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.x509_errors import UNREADABLE
 
 _PEM_MARK: Final = b"-----BEGIN"
 _CHAIN_MAX: Final = 4
-_UNREADABLE: Final = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    x509.InvalidVersion,
-    x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
-)
-"""What `cryptography` raises of a certificate that is none, some of it when a part is asked for."""
 
 
 def key_id(public: Any) -> str:
@@ -42,7 +34,7 @@ def load_key(pem: bytes, what: str) -> Any:
     """
     try:
         key = load_pem_private_key(pem, None)
-    except _UNREADABLE as exc:
+    except UNREADABLE as exc:
         raise UsageError(f"{what}: expected an unencrypted private key in PEM: {exc}") from exc
     if not isinstance(
         key, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
@@ -79,7 +71,7 @@ def to_pem(data: bytes, what: str) -> bytes:
             found = x509.load_pem_x509_certificates(data)
         else:
             found = [x509.load_der_x509_certificate(data)]
-    except _UNREADABLE as exc:
+    except UNREADABLE as exc:
         raise UsageError(f"{what}: expected a certificate in PEM or DER: {exc!s:.200}") from exc
     if len(found) > _CHAIN_MAX:
         raise UsageError(f"{what}: expected at most {_CHAIN_MAX} certificates, got {len(found)}")
@@ -114,7 +106,7 @@ def check_client(pem: bytes, device: str, what: str, now_s: float) -> x509.Certi
         end = found.not_valid_after_utc
         key_id(found.public_key())  # what is asked for later must be there, too
         held(found, Path(), is_new=True)
-    except _UNREADABLE as exc:
+    except UNREADABLE as exc:
         raise UsageError(f"{what}: expected a certificate: {exc!s:.200}") from exc
     if names != [device]:
         raise UsageError(f"{what}: expected the name {device}, got {', '.join(names) or 'none'}")
@@ -149,7 +141,7 @@ def check_chain(pem: bytes, certificate: x509.Certificate, what: str) -> None:
     for above in x509.load_pem_x509_certificates(pem)[1:]:
         try:
             below.verify_directly_issued_by(above)
-        except (*_UNREADABLE, InvalidSignature) as exc:
+        except (*UNREADABLE, InvalidSignature) as exc:
             raise UsageError(f"{what}: the second certificate did not sign the first") from exc
         below = above
 
@@ -166,7 +158,7 @@ def held_of(pem: bytes, path: Path, key: str, *, is_new: bool) -> HeldCertificat
     try:
         found = x509.load_pem_x509_certificates(pem)[0]
         return held(found, path, is_new=is_new) if key_id(found.public_key()) == key else None
-    except (*_UNREADABLE, IndexError):
+    except (*UNREADABLE, IndexError):
         return None
 
 
@@ -190,5 +182,5 @@ def held(certificate: x509.Certificate, path: Path, *, is_new: bool) -> HeldCert
 def _first(pem: bytes, what: str) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificates(pem)[0]
-    except _UNREADABLE as exc:
+    except UNREADABLE as exc:
         raise UsageError(f"{what}: expected a certificate in PEM: {exc!s:.200}") from exc

@@ -14,9 +14,9 @@ from cryptography import x509
 
 from slotcast_publisher.certificates.profiles import PublicKey, common_name, is_fit
 from slotcast_publisher.enrolment import request as enrolment
-from slotcast_publisher.x509_errors import UNREADABLE
 from slotcast_schemas import fields
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.x509_errors import UNREADABLE
 
 REQUEST_MAX_BYTES: Final = 32 * 1024
 """The most bytes of a request; a usual one has half a kilobyte."""

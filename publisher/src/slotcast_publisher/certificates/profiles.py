@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from slotcast_publisher.x509_errors import UNREADABLE
+from slotcast_schemas.x509_errors import UNREADABLE
 
 CLOCK_SLACK: Final = timedelta(hours=1)
 """How long before now a certificate counts from, because the clocks of devices are rarely exact."""

@@ -19,7 +19,6 @@ from slotcast_publisher.certificates.certificate_request import CertificateReque
 from slotcast_publisher.certificates.desk import DEVICE_DAYS, CertificateDesk
 from slotcast_publisher.certificates.issued_record import serial_of
 from slotcast_publisher.certificates.profiles import common_name, is_issued_by, life_of
-from slotcast_publisher.x509_errors import UNREADABLE
 from slotcast_schemas import wire
 from slotcast_schemas.errors import (
     BadSignature,
@@ -30,6 +29,7 @@ from slotcast_schemas.errors import (
 )
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.messages import Certificate, Renewal
+from slotcast_schemas.x509_errors import UNREADABLE
 
 ASKED_TOO_EARLY_PART: Final = 0.5
 """The part of a certificate's life that must be over before it is renewed."""

@@ -16,7 +16,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from slotcast_publisher.x509_errors import UNREADABLE
 from slotcast_schemas import identity
 from slotcast_schemas.content_key import read_public_key
 from slotcast_schemas.enrolment import (
@@ -27,6 +26,7 @@ from slotcast_schemas.enrolment import (
 )
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.plain_files import open_plain
+from slotcast_schemas.x509_errors import UNREADABLE
 
 
 @dataclass(frozen=True, slots=True)

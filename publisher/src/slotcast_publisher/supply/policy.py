@@ -33,10 +33,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from msgspec import Meta
 
-from slotcast_publisher.x509_errors import UNREADABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
+from slotcast_schemas.x509_errors import UNREADABLE
 
 _FILE_MAX_BYTES: Final = 256 * 1024
 _Patterns = Annotated[tuple[str, ...], Meta(min_length=1, max_length=256)]

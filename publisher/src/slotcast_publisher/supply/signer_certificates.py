@@ -10,8 +10,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from slotcast_publisher.x509_errors import UNREADABLE
 from slotcast_schemas.errors import BadSignature, MalformedMessage
+from slotcast_schemas.x509_errors import UNREADABLE
 
 if TYPE_CHECKING:
     from slotcast_publisher.supply.policy import Signer

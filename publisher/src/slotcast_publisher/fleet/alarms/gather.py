@@ -43,10 +43,10 @@ from slotcast_publisher.fleet.rollout.observations import FAILED, NOT_ITS_FAULT
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker, Expiry
 from slotcast_publisher.trust.role_signing import Roles
-from slotcast_publisher.x509_errors import UNREADABLE
 from slotcast_schemas.broker import tls_context
 from slotcast_schemas.errors import SlotcastError
 from slotcast_schemas.states import State
+from slotcast_schemas.x509_errors import UNREADABLE
 
 DEVICES_MAX: Final = 20_000
 """The most devices with something wrong that are read at one look."""
