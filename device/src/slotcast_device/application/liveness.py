@@ -56,6 +56,11 @@ class _Process:
     back_s: float | None = None
     serves_s: float | None = None
 
+    @property
+    def slot(self) -> str:
+        """Whose release it serves, or loads."""
+        return self.file.report.slot
+
     def note_change(self, file: ReportFile, now_s: float) -> None:
         """It has written again."""
         if self.is_gone:
@@ -133,10 +138,10 @@ class Liveness:
     def _note_alive(self) -> None:
         found: dict[str, float] = {}
         for process in self._processes.values():
-            slot = process.file.report.slot
             if process.is_alive:
-                earliest_s = min(process.began_s, found.get(slot, process.began_s))
-                found[slot] = min(earliest_s, self._alive_since_s.get(slot, earliest_s))
+                slot, began_s = process.slot, process.began_s
+                before_s = self._alive_since_s.get(slot, began_s)
+                found[slot] = min(began_s, before_s, found.get(slot, began_s))
         self._alive_since_s = found
 
     def _count_served(self, now_s: float, believed_s: float) -> None:
@@ -147,8 +152,8 @@ class Liveness:
         """
         served_s: dict[str, float] = {}
         serving = [p for p in self._processes.values() if p.is_alive and p.serves_s is not None]
-        for slot in {p.file.report.slot for p in serving}:
-            mine = [p for p in serving if p.file.report.slot == slot]
+        for slot in {p.slot for p in serving}:
+            mine = [p for p in serving if p.slot == slot]
             before = [p for p in mine if p.serves_s != now_s]
             so_far_s = self._served_s.get(slot, 0.0)
             if any(p.silent_s <= LATE_S for p in before):
@@ -182,7 +187,7 @@ class Liveness:
         one that was there before has ended first: a supervisor may restart at once. Those that
         began between the same two looks count once: they are one application.
         """
-        mine = [p for p in self._processes.values() if p.file.report.slot == slot]
+        mine = self._of(slot)
         ended = [(p.heard_s, p.began_s) for p in mine if p.has_ended_in_view]
         ends = sorted(ended, reverse=True)
         began = []
@@ -200,7 +205,7 @@ class Liveness:
         were stopped with the machine or have died: what counts then is when the application came
         back. So it is, once, for a process that was taken to have ended and had not.
         """
-        mine = [p for p in self._processes.values() if p.file.report.slot == slot]
+        mine = self._of(slot)
         times = self.restarts(slot)[-1:]
         times += [p.heard_s for p in mine if p.has_ended_in_view]
         times += [p.back_s for p in mine if p.back_s is not None]
@@ -218,7 +223,7 @@ class Liveness:
 
     def gone(self, slot: str) -> int:
         """How many processes of a slot's release ended without a word, watched or not."""
-        return sum(p.is_gone for p in self._processes.values() if p.file.report.slot == slot)
+        return sum(p.is_gone for p in self._of(slot))
 
     def unheard(self, slot: str, since_s: float) -> int:
         """How many processes of a slot's release may have ended, for all that is known.
@@ -227,19 +232,20 @@ class Liveness:
         since another began, which may be in their place.
         """
         return sum(
-            p.file.report.slot == slot
-            and p.file.report.phase in AT_WORK
+            p.file.report.phase in AT_WORK
             and p.file.report.uptime_s > 0
             and not p.is_gone
             and (p.heard_s <= since_s or p.silent_s > LATE_S or self._has_successor(p))
-            for p in self._processes.values()
+            for p in self._of(slot)
         )
 
     def _has_successor(self, process: _Process, before_s: float = math.inf) -> bool:
         """Whether another of the same release began with its last words or later, until then."""
         return any(
-            p.file.report.slot == process.file.report.slot
-            and process.heard_s <= p.began_s < before_s
-            for p in self._processes.values()
+            process.heard_s <= p.began_s < before_s
+            for p in self._of(process.slot)
             if p is not process
         )
+
+    def _of(self, slot: str) -> list[_Process]:
+        return [process for process in self._processes.values() if process.slot == slot]

@@ -61,12 +61,12 @@ UNCOUNTED: Final = "the application does not count requests, so probes stand in"
 CALM_LEAST_S: Final = 60.0
 """The least seconds for which an application must run on after a restart before the trial
 passes."""
-SERVED_MOST_S: Final = 60.0
-"""The most seconds for which the release must have been served before its trial passes; a shorter
-trial asks for as long as itself. Time in which it was loaded is watched, and shows nothing."""
 CALM_MOST_S: Final = 600.0
 """The most seconds of that; between both it is as long as the trial. One that dies every half
 minute is alive at most looks."""
+SERVED_MOST_S: Final = 60.0
+"""The most seconds for which the release must have been served before its trial passes; a shorter
+trial asks for as long as itself. Time in which it was loaded is watched, and shows nothing."""
 TAKE_OVER_S: Final = 60.0
 """The seconds that an application which served the old release gets to load the new one."""
 
