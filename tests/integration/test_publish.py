@@ -35,7 +35,7 @@ from tests.support.retained import retained
 
 pytestmark = pytest.mark.broker
 NUMBERS = iter(range(10_000))
-SOON = Waits(quiet_s=0.25)  # the broker is on this machine
+SOON = How(waits=Waits(quiet_s=0.25))  # the broker is on this machine
 
 
 @pytest.fixture
@@ -78,19 +78,19 @@ def through(repo: Repository, proxy: Proxy) -> Repository:
 
 
 def test_the_broker_keeps_exactly_what_was_signed(broker: Broker, repo: Repository) -> None:
-    done = publish(repo, "clf", "1.0", how=How(waits=SOON)).all_done()
+    done = publish(repo, "clf", "1.0", how=SOON).all_done()
     assert retained(broker, repo) == expected(repo)
     assert (done[0].protocol, done[0].messages_skipped) == ("5", 0)
     verify_notice(expected(repo)[repo.topics.notice("clf")], repo.roles.root_bytes())
 
 
 def test_a_second_publish_sends_the_notice_alone(broker: Broker, repo: Repository) -> None:
-    publish(repo, "clf", "1.0", how=How(waits=SOON)).all_done()
-    done = publish(repo, "clf", "1.0", OfferWanted(state="paused"), how=How(waits=SOON)).all_done()
+    publish(repo, "clf", "1.0", how=SOON).all_done()
+    done = publish(repo, "clf", "1.0", OfferWanted(state="paused"), how=SOON).all_done()
     assert done[0].messages_sent == 1
     assert retained(broker, repo) == expected(repo)
     assert (
-        publish(repo, "clf", "1.0", how=How(send_all=True, waits=SOON))
+        publish(repo, "clf", "1.0", how=How(send_all=True, waits=SOON.waits))
         .all_done()[0]
         .messages_skipped
         == 0
@@ -138,7 +138,7 @@ def expected_after_offer(repo: Repository) -> dict[str, bytes]:
 
 def test_a_link_that_is_cut_on_the_way_is_taken_up_again(broker: Broker, repo: Repository) -> None:
     with Proxy((broker.host, broker.port), Plan(cut_up_at_bytes=(30_000, 90_000))) as proxy:
-        done = publish(through(repo, proxy), "clf", "1.0", how=How(waits=SOON)).all_done()
+        done = publish(through(repo, proxy), "clf", "1.0", how=SOON).all_done()
         assert proxy.counters.cuts == 2
     assert done[0].reconnects == 2
     assert retained(broker, repo) == expected(repo)
@@ -150,7 +150,7 @@ def test_a_broker_that_still_starts_behind_a_proxy_is_asked_again(
     """What stands before it takes connections sooner than it does, and hangs up on them."""
     with BrokerFront(hang_ups=7, target=(broker.host, broker.port)) as front:
         save(repo.path, msgspec.structs.replace(repo.settings, brokers=(Address(url=front.url),)))
-        publish(Repository(repo.path), "clf", "1.0", how=How(waits=SOON)).all_done()
+        publish(Repository(repo.path), "clf", "1.0", how=SOON).all_done()
     assert front.connections > 7
     assert retained(broker, repo) == expected(repo)
 
@@ -158,9 +158,9 @@ def test_a_broker_that_still_starts_behind_a_proxy_is_asked_again(
 def test_a_broker_that_forgot_everything_gets_everything_again(tmp_path: Path) -> None:
     with mosquitto("development") as own:
         repo = make(tmp_path / "repo", Address(url=own.url), hidden=128)
-        publish(repo, "clf", "1.0", how=How(waits=SOON)).all_done()
+        publish(repo, "clf", "1.0", how=SOON).all_done()
         own.restart(keep_data=False)
-        done = publish(repo, "clf", "1.0", how=How(waits=SOON)).all_done()
+        done = publish(repo, "clf", "1.0", how=SOON).all_done()
         assert done[0].messages_skipped == 0
         assert retained(own, repo) == expected(repo)
 
@@ -168,39 +168,36 @@ def test_a_broker_that_forgot_everything_gets_everything_again(tmp_path: Path) -
 def test_a_broker_of_mqtt_3_1_1_gets_the_same(broker: Broker, repo: Repository) -> None:
     old = Address(url=broker.url, protocol="3.1.1")
     save(repo.path, msgspec.structs.replace(repo.settings, brokers=(old,)))
-    assert (
-        publish(Repository(repo.path), "clf", "1.0", how=How(waits=SOON)).all_done()[0].protocol
-        == "3.1.1"
-    )
+    assert publish(Repository(repo.path), "clf", "1.0", how=SOON).all_done()[0].protocol == "3.1.1"
     assert retained(broker, repo) == expected(repo)
 
 
 def test_a_withdrawn_release_leaves_only_the_notice_that_cancels_it(
     broker: Broker, repo: Repository
 ) -> None:
-    publish(repo, "clf", "1.0", how=How(waits=SOON)).all_done()
-    done = withdraw(repo, "clf", How(purge=True, waits=SOON)).all_done()
+    publish(repo, "clf", "1.0", how=SOON).all_done()
+    done = withdraw(repo, "clf", How(purge=True, waits=SOON.waits)).all_done()
     assert done[0].purged == len(repo.store.folder("clf", "1.0").payloads())
     kept = retained(broker, repo)
     assert set(kept) == {repo.topics.notice("clf")}
     notice = kept[repo.topics.notice("clf")]
     assert verify_notice(notice, repo.roles.root_bytes()).offer.state == "canceled"
-    assert publish(repo, "clf", "1.0", how=How(waits=SOON)).all_done()[0].messages_skipped == 0
+    assert publish(repo, "clf", "1.0", how=SOON).all_done()[0].messages_skipped == 0
     assert retained(broker, repo) == expected(repo)
 
 
 def test_purging_keeps_what_another_offer_uses(broker: Broker, repo: Repository) -> None:
-    publish(repo, "clf", "1.0", how=How(waits=SOON)).all_done()
+    publish(repo, "clf", "1.0", how=SOON).all_done()
     repo.build_release(ReleaseRequest(model="clf", version="1.0.post1", same_as="1.0"))
-    done = publish(repo, "clf", "1.0.post1", how=How(purge=True, waits=SOON)).all_done()
+    done = publish(repo, "clf", "1.0.post1", how=How(purge=True, waits=SOON.waits)).all_done()
     assert (done[0].purged, done[0].messages_sent) == (0, 1)
     assert retained(broker, repo) == expected(repo)
 
 
 def test_refreshing_sends_every_notice_anew(broker: Broker, repo: Repository) -> None:
-    publish(repo, "clf", "1.0", how=How(waits=SOON)).all_done()
+    publish(repo, "clf", "1.0", how=SOON).all_done()
     before = repo.roles.of("clf").version("timestamp")
-    assert refresh(repo, How(waits=SOON))["clf"].all_done()[0].messages_sent == 1
+    assert refresh(repo, SOON)["clf"].all_done()[0].messages_sent == 1
     assert repo.roles.of("clf").version("timestamp") == before + 1
     assert retained(broker, repo) == expected(repo)
 
@@ -216,7 +213,7 @@ def test_the_commands_give_the_keys_that_are_documented(repo: Repository) -> Non
 
 
 def test_what_the_broker_keeps_can_be_inspected(repo: Repository, broker: Broker) -> None:
-    publish(repo, "clf", "1.0", how=How(waits=SOON)).all_done()
+    publish(repo, "clf", "1.0", how=SOON).all_done()
     arguments = ["inspect", str(repo.path), "clf", "--broker", broker.url, "--json"]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert json.loads(result.stdout)["verdict"] == "verified"
@@ -234,7 +231,7 @@ def test_a_broker_without_us_in_its_list_says_so(production_broker: Broker, tmp_
     )
     repo = make(tmp_path / "repo", address, hidden=64)
     with pytest.raises(BrokerRefused, match="refused pub"):
-        publish(repo, "clf", "1.0", how=How(waits=SOON)).all_done()
+        publish(repo, "clf", "1.0", how=SOON).all_done()
 
 
 def test_the_production_broker_takes_what_the_publisher_sends(
@@ -246,7 +243,7 @@ def test_the_production_broker_takes_what_the_publisher_sends(
     repo = make(tmp_path / "repo", address, hidden=64)
     save(repo.path, msgspec.structs.replace(repo.settings, prefix=DEFAULT_PREFIX))
     repo = Repository(repo.path)
-    publish(repo, "clf", "1.0", how=How(waits=SOON)).all_done()
+    publish(repo, "clf", "1.0", how=SOON).all_done()
     with open_link(address, Path()) as link:
         notice = fetch_retained(link, repo.topics.notice("clf"), 30.0)
     assert notice == repo.build_notice("clf")
@@ -255,4 +252,4 @@ def test_the_production_broker_takes_what_the_publisher_sends(
 def test_a_broker_that_is_not_there_is_named(tmp_path: Path) -> None:
     repo = make(tmp_path / "repo", Address(url="mqtt://127.0.0.1:1"), hidden=64)
     with pytest.raises(LinkDown, match=r"127\.0\.0\.1:1: "):
-        publish(repo, "clf", "1.0", how=How(waits=SOON)).all_done()
+        publish(repo, "clf", "1.0", how=SOON).all_done()
