@@ -4,8 +4,9 @@ A device's update syncs some two hundred files and folders, a release forty; a d
 milliseconds for each. That only what is synced survives is no matter of a real disk, from which
 nobody takes the power: disks that forget prove it (tests/crash, tests/simulation/ramdisk.py).
 
-The folder becomes `TMPDIR`, for the tests and for the processes that they start. Who has set
-`TMPDIR` gets that one. The folder of a run that failed is kept until the next run, to be looked at.
+The folder becomes `TMPDIR`, for the tests and for the processes that they start, until the run
+ends: one process may run tests several times. Who has set `TMPDIR` gets that one. The folder of a
+run that failed is kept until the next run, to be looked at.
 """
 
 from __future__ import annotations
@@ -49,8 +50,11 @@ class TestFolder:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def close(self) -> None:
-        """Unlock it, and remove it unless it is kept."""
+        """Unlock it, remove it unless it is kept, and have temporary files go where they went."""
         os.close(self._lock)
+        if os.environ.get("TMPDIR") == str(self.path):
+            del os.environ["TMPDIR"]
+            tempfile.tempdir = None
         if not self.is_kept:
             shutil.rmtree(self.path, ignore_errors=True)
 

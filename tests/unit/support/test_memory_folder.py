@@ -36,6 +36,15 @@ def test_temporary_files_go_there_until_the_run_ends(memory: Path) -> None:
     assert list(memory.iterdir()) == []
 
 
+def test_a_second_run_of_one_process_finds_a_folder_again(memory: Path) -> None:
+    for _ in range(2):
+        folder = memory_folder.take(memory)
+        assert folder is not None
+        assert Path(tempfile.mkdtemp()).parent == folder.path
+        folder.close()
+        assert Path(tempfile.gettempdir()).exists()
+
+
 def test_who_has_set_tmpdir_gets_that_one(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", "/elsewhere")
     assert memory_folder.take(memory) is None
