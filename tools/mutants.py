@@ -165,7 +165,8 @@ def fates(folder: Path) -> dict[str, dict[str, Fate]]:
     for meta in sorted(top.rglob("*.meta")):
         codes: dict[str, int | None] = json.loads(meta.read_text())["exit_code_by_key"]
         if codes:
-            words = only_words(meta.with_suffix(""))
+            made = meta.with_suffix("")
+            words = only_words(made) if made.exists() else set()  # gone until it is made anew
             name = meta.relative_to(top).with_suffix("").as_posix().split("/", 2)[-1]
             found[name] = {key: fate(code, is_words=key in words) for key, code in codes.items()}
     return found

@@ -89,3 +89,9 @@ def test_the_table_counts_what_was_tried_and_is_more_than_words(
     assert "| all | 3 | 2 | 1 | 1 | 66.7% | 1 | 1 |" in lines
     survivors = (folder / "survivors.txt").read_text()
     assert survivors == "slotcast_device.core.greet.x_greet__mutmut_3\n"
+
+
+def test_what_is_known_is_read_between_two_runs_too(mutants: ModuleType, folder: Path) -> None:
+    """The changed sources are deleted before a run, which makes them anew."""
+    (folder / "mutants" / "src" / "slotcast_device" / "core" / "greet.py").unlink()
+    assert len(mutants.left(folder, "*__mutmut_*")) == 3
