@@ -152,6 +152,10 @@ def test_devices_are_asked_for_in_every_way(
     assert found["counts"]["devices"] == len(devices)
 
 
+def test_a_state_that_is_none_is_refused_and_finds_nobody_healthy(repo: Path) -> None:
+    assert "--state: expected one of" in refused(UsageError, repo, "--state", "faild")
+
+
 def test_the_keys_are_those_that_are_documented(repo: Path) -> None:
     assert set(asked(repo)) == documented("fleet")
 

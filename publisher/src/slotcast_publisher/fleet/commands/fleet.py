@@ -25,6 +25,7 @@ from slotcast_publisher.fleet.commands.workplace import (
     is_repository,
     words_of,
 )
+from slotcast_publisher.fleet.database.asked_state import read_state
 from slotcast_publisher.fleet.database.asked_time import TIME_FORM, read_time
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _fleet(
         device,
         model,
         version,
-        state.upper() if state else None,
+        read_state(state, "--state") if state else None,
         reason,
         pairs(tag, "--tag"),
         None if seen_since is None else read_time(seen_since, "--seen-since"),

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 from litestar.params import QueryParameter
 
+from slotcast_publisher.fleet.database.asked_state import read_state
 from slotcast_publisher.fleet.database.asked_time import TIME_FORM, read_time
 from slotcast_publisher.fleet.database.listing import DevicesWanted
 from slotcast_schemas.errors import UsageError
@@ -107,7 +108,7 @@ def provide_asked(
         DevicesWanted(
             model=model or None,
             version=version or None,
-            state=in_state.upper() if in_state else None,
+            state=read_state(in_state, "state") if in_state else None,
             reason=reason or None,
             tags=found,
             online=online,

@@ -15,6 +15,7 @@ import msgspec
 from litestar import Litestar
 from litestar.connection import ASGIConnection
 from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
+from litestar.handlers import HTTPRouteHandler
 from litestar.handlers.base import BaseRouteHandler
 from litestar.routes import ASGIRoute, BaseRoute, HTTPRoute, WebSocketRoute
 
@@ -104,7 +105,7 @@ def check_permission(connection: AnyConnection, handler: BaseRouteHandler) -> No
         PermissionDeniedException: somebody who may not.
     """
     needed = handler.opt.get(NEEDS)
-    if needed == _EVERYBODY:
+    if needed == _EVERYBODY or _is_options(handler):
         return
     who = who_asks(connection)
     if not isinstance(needed, Permission) or not who.may(needed):
@@ -138,5 +139,10 @@ def check_routes(app: Litestar) -> None:
 def _handlers(route: BaseRoute) -> list[BaseRouteHandler]:
     """Give who answers a route, but for the framework's own answer to OPTIONS: the methods."""
     if isinstance(route, HTTPRoute):
-        return [h for h in route.route_handlers if h.http_methods != {"OPTIONS"}]
+        return [h for h in route.route_handlers if not _is_options(h)]
     return [route.route_handler] if isinstance(route, ASGIRoute | WebSocketRoute) else []
+
+
+def _is_options(handler: BaseRouteHandler) -> bool:
+    """Say whether it is the framework's own answer: the methods of a path, which are no secret."""
+    return isinstance(handler, HTTPRouteHandler) and handler.http_methods == {"OPTIONS"}

@@ -40,5 +40,13 @@ async def add_headers(message: Message, scope: Scope) -> None:
         headers[name] = value
     if "cache-control" not in headers:
         headers["cache-control"] = _NOT_KEPT
+    if "allow" in headers:
+        headers["allow"] = _with_head(headers["allow"])
     if scope["scheme"] == "https":
         headers["strict-transport-security"] = _HTTPS_ONLY
+
+
+def _with_head(methods: str) -> str:
+    """Add what `web.head` answers wherever GET is answered."""
+    found = {method.strip() for method in methods.split(",")}
+    return ", ".join(sorted(found | ({"HEAD"} if "GET" in found else set())))

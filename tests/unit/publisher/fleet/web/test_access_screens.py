@@ -183,6 +183,8 @@ def test_the_audit_log_is_filtered_paged_and_given_as_a_file(
     rows = list(csv.DictReader(io.StringIO(admin.get("/audit.csv?action=session").text)))
     assert {row["action"] for row in rows} == {"session.refused", "session.begin"}
     assert f"'{evil}" in {row["subject"] for row in rows}
+    assert "No filter is named user: it filters" in admin.open("/audit?user=tester")
+    assert admin.get("/audit.csv?user=tester").status_code == 400
     program = page.program(Permission.ADMINISTER)
     found = program.get("/api/v1/audit", params={"who": "tester", "action": "note"}).json()
     assert {entry["action"] for entry in found["entries"]} == {"note.add"}

@@ -61,8 +61,8 @@ def test_a_list_of_devices_is_given_whole_by_pages(admin: httpx.Client, sort: st
 def test_filters_are_of_the_server_and_the_total_is_of_what_is_asked_for(
     admin: httpx.Client,
 ) -> None:
-    asked: dict[str, str | int] = {"q": "site=plant-0 cam", "state": "failed", "limit": 1}
-    answer = admin.get(f"{API}/devices", params=asked).json()
+    asked = {"q": "site=plant-0 cam", "state": "failed"}
+    answer = admin.get(f"{API}/devices", params={**asked, "limit": 1}).json()
     assert {d["tags"]["site"] for d in answer["devices"]} == {"plant-0"}
     counts = admin.get(f"{API}/counts", params=asked).json()
     assert answer["total"] == counts["devices"] == 1
@@ -102,6 +102,7 @@ def test_everything_that_the_fleet_has_is_named(admin: httpx.Client, page: Runni
         ("/devices?sort=changed", 422, "model"),
         ("/devices?seen_since=yesterday", 422, "seen_since"),
         ("/devices?tag=site", 422, "key=value"),
+        ("/counts?state=FAILD", 422, "state: expected one of"),
         ("/rollouts/none", 404, "none"),
         ("/rollouts/..%2F..%2Fslotcast.toml", 404, ""),
         ("/models/..%2F..%2Fkeys/releases/x", 404, ""),
@@ -119,6 +120,75 @@ def test_what_cannot_be_is_a_problem_that_says_what_was_expected(
     problem = answer.json()
     assert problem["status"] == status
     assert word in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "unknown", "known"),
+    [
+        ("/devices?sate=FAILED", "sate", ["state", "tag", "unseen_since", "limit"]),
+        ("/devices?in_state=FAILED", "in_state", ["state"]),
+        ("/devices?state=FAILED&Limit=1", "Limit", ["limit"]),
+        ("/counts?limit=1", "limit", ["model", "q"]),
+        ("/devices/cam-000001?model=x", "model", []),
+        ("/fleet?verbose", "verbose", []),
+        ("/events?kinds=alarm", "kinds", ["kind"]),
+        ("/events/stream?since=1", "since", ["after", "kind"]),
+        ("/audit?user=olga", "user", ["who"]),
+        ("/openapi.json?v=2", "v", []),
+        ("/devices?=FAILED", "", ["state"]),
+    ],
+)
+def test_a_parameter_that_is_not_known_is_refused_with_those_that_there_are(
+    admin: httpx.Client, path: str, unknown: str, known: list[str]
+) -> None:
+    with admin.stream("GET", API + path) as answer:  # of a stream only a refusal has an end
+        assert answer.status_code == 400
+        answer.read()
+    assert answer.headers["content-type"] == "application/problem+json"
+    detail = answer.json()["detail"]
+    assert f"no parameter is named {unknown!r}" in detail
+    named = detail.partition("expected one of ")[2].split(", ")
+    assert set(known) <= set(named)
+    assert known or "this takes none" in detail
+
+
+def test_a_parameter_of_one_value_is_not_given_twice_and_a_tag_may_be(admin: httpx.Client) -> None:
+    twice = admin.get(f"{API}/devices?state=FAILED&state=QUEUED")
+    assert twice.status_code == 400
+    assert "state: expected once" in twice.json()["detail"]
+    assert admin.get(f"{API}/devices?tag=site=plant-0&tag=board=x").status_code == 200
+
+
+def test_a_change_with_a_parameter_that_is_not_known_is_not_made(
+    admin: httpx.Client, page: RunningPage
+) -> None:
+    asked, key = {"name": "dry", "role": "viewer"}, {"idempotency-key": "dry"}
+    answer = admin.post(f"{API}/users?dry_run=true", json=asked, headers=key)
+    assert answer.status_code == 400
+    assert page.context.users.find("dry") is None
+
+
+def test_who_may_not_is_not_told_what_parameters_there_are(page: RunningPage) -> None:
+    assert page.stranger().get(f"{API}/devices?sate=FAILED").status_code == 401
+    assert page.program(Permission.SEE).get(f"{API}/audit?user=olga").status_code == 403
+
+
+@pytest.mark.parametrize("path", [f"{API}/devices", f"{API}/users", "/devices"])
+def test_options_are_the_methods_of_a_path(page: RunningPage, path: str) -> None:
+    for client in (page.stranger(), page.program(Permission.SEE)):
+        answer = client.options(path)
+        assert (answer.status_code, answer.content) == (204, b"")
+        assert {"GET", "HEAD", "OPTIONS"} <= set(answer.headers["allow"].split(", "))
+
+
+def test_a_method_that_a_path_has_not_is_refused_with_those_that_it_has(
+    admin: httpx.Client,
+) -> None:
+    answer = admin.delete(f"{API}/devices")
+    assert answer.status_code == 405
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["allow"].split(", ") == ["GET", "HEAD", "OPTIONS"]
+    assert admin.options(f"{API}/nothing").status_code == 404
 
 
 def test_a_body_that_is_no_utf8_is_no_defect_of_ours(admin: httpx.Client) -> None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -178,6 +179,20 @@ def test_filters_stand_in_the_address_and_pages_follow_each_other(page: RunningP
     assert found == sorted(found)
     assert "No device matches" in browser.open("/devices?q=nothing-like-it")
     assert "1 of 120 devices" in browser.open("/devices?q=000007")
+
+
+def test_a_filter_that_is_not_known_is_said_and_no_file_takes_it_for_none(
+    page: RunningPage,
+) -> None:
+    browser = page.browser("olga")
+    html = browser.open(f"/devices?sate=FAILED&model=detector&{quote(EVIL)}=1&" + "x" * 300)
+    assert "No filter is named sate, " in html
+    assert "<script>alert" not in html
+    assert "x" * 41 not in html.partition("No filter is named")[2].partition("</p>")[0]
+    assert "No filter is named" not in browser.open("/devices?model=detector&sort=seen")
+    refused = browser.get("/devices.csv?sate=FAILED")
+    assert refused.status_code == 400
+    assert "no filter is named sate: expected q, model," in refused.text
 
 
 def test_each_table_is_a_file(page: RunningPage) -> None:

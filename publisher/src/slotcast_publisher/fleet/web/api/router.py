@@ -25,6 +25,7 @@ from slotcast_publisher.fleet.web.api import (
 from slotcast_publisher.fleet.web.api.parts import AnyRequest
 from slotcast_publisher.fleet.web.asked_devices import provide_asked
 from slotcast_publisher.fleet.web.guards import PUBLIC
+from slotcast_publisher.fleet.web.query_names import check_query
 
 PATH: Final = "/api/v1"
 _FRAMEWORKS: Final = "/api/openapi"
@@ -59,6 +60,7 @@ def api_router() -> Router:
         path=PATH,
         route_handlers=handlers,
         dependencies={"asked": Provide(provide_asked, sync_to_thread=False)},
+        guards=[check_query],
         include_in_schema=True,
     )
 

@@ -14,6 +14,12 @@ from slotcast_publisher.fleet.access.audit import LISTED_MAX, AuditEntry, AuditF
 from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.web.context import Context, WebContext
 from slotcast_publisher.fleet.web.guards import needs
+from slotcast_publisher.fleet.web.screens.asked_names import (
+    UNKNOWN,
+    check_names,
+    left_out_words,
+    unknown_names,
+)
 from slotcast_publisher.fleet.web.screens.exports import csv_lines
 from slotcast_publisher.fleet.web.screens.note_forms import AnyRequest
 from slotcast_publisher.fleet.web.screens.rendering import Rendered, render
@@ -26,6 +32,8 @@ PAGE: Final = 50
 """The number of entries on a page."""
 FIELDS: Final = ("who", "action", "subject")
 """Of the filter, as they stand in the address."""
+_NAMES: Final = (*FIELDS, "before")
+"""What an address may hold."""
 KINDS: Final = {
     "session": "signing in and out",
     "user": "users",
@@ -63,6 +71,7 @@ def make(look: Look) -> Rendered:
         ICON,
         frame=look.frame(title, ICON, "/users", f"/live{_href(look.arguments)}"),
         asked=asked,
+        left_out=left_out_words(look.arguments.get(UNKNOWN, "")),
         kinds=KINDS,
         rows=shown,
         sentence=_sentence(asked, shown, before),
@@ -88,7 +97,7 @@ def _sentence(asked: AuditFilter, shown: list[AuditEntry], before: int | None) -
 
 
 def _href(given: Mapping[str, str], path: str = "/audit") -> str:
-    names = FIELDS if path.endswith(".csv") else (*FIELDS, "before")
+    names = FIELDS if path.endswith(".csv") else _NAMES
     fields = {name: given[name] for name in names if given.get(name)}
     return f"{path}?{urlencode(fields)}" if fields else path
 
@@ -105,18 +114,20 @@ def _command(asked: AuditFilter, repo: str) -> str:
 @get("/audit", opt=_ADMIN, sync_to_thread=True)
 def _show_audit(request: AnyRequest, screens: ScreensHere) -> Response[str]:
     """Show the audit log."""
-    return screens.page(request, NAME, **query_of(request, *FIELDS, "before"))
+    asked, unknown = query_of(request, *_NAMES), unknown_names(request, *_NAMES)
+    return screens.page(request, NAME, **asked, **{UNKNOWN: unknown})
 
 
 @get("/live/audit", opt=_ADMIN, sync_to_thread=False)
 def _watch_audit(request: AnyRequest, screens: ScreensHere) -> ServerSentEvent:
     """Say what changes in the audit log."""
-    return screens.watch(request, NAME, **query_of(request, *FIELDS, "before"))
+    return screens.watch(request, NAME, **query_of(request, *_NAMES))
 
 
 @get("/audit.csv", opt=_ADMIN, sync_to_thread=False)
 def _give_audit(request: AnyRequest, context: Context) -> Stream:
     """Give all entries that are asked for as a file."""
+    check_names(request, *_NAMES)
     asked = filter_of(query_of(request, *FIELDS))
     headers = {"content-disposition": 'attachment; filename="audit.csv"'}
     lines = csv_lines(HEAD, _all_rows(context, asked))

@@ -18,6 +18,12 @@ from slotcast_publisher.fleet.database.keyset import Value
 from slotcast_publisher.fleet.database.listing import UNSEEN_S
 from slotcast_publisher.fleet.web.context import Context, WebContext
 from slotcast_publisher.fleet.web.guards import needs
+from slotcast_publisher.fleet.web.screens.asked_names import (
+    UNKNOWN,
+    check_names,
+    left_out_words,
+    unknown_names,
+)
 from slotcast_publisher.fleet.web.screens.device_filter import (
     FIELDS,
     PRESENCES,
@@ -44,6 +50,8 @@ _CSV_FIRST: Final = 100
 _CSV_AT_ONCE: Final = 1_000
 _MODELS_MAX: Final = 100
 _AFTER_MAX_CHARS: Final = 400
+_NAMES: Final = (*FIELDS, "sort", "after")
+"""What an address may hold."""
 _SHOWN_SORTS: Final = (
     ("id", "by id"),
     ("-seen", "heard last first"),
@@ -84,6 +92,7 @@ def make(look: Look) -> Rendered:
         asked=asked,
         sentence=_sentence(asked, total, there.devices),
         problems=problems,
+        left_out=left_out_words(look.arguments.get(UNKNOWN, "")),
         models=sorted({each.model for each in states})[:_MODELS_MAX],
         states=STATES,
         presences=PRESENCES,
@@ -175,13 +184,14 @@ def read_place(text: str) -> list[Value] | None:
 
 
 def _arguments(request: AnyRequest) -> dict[str, str | None]:
-    return query_of(request, *FIELDS, "sort", "after")
+    return query_of(request, *_NAMES)
 
 
 @get("/devices", opt=needs(Permission.SEE), sync_to_thread=True)
 def _show_devices(request: AnyRequest, screens: ScreensHere) -> Response[str]:
     """Show the list."""
-    return screens.page(request, NAME, **_arguments(request))
+    unknown = unknown_names(request, *_NAMES)
+    return screens.page(request, NAME, **_arguments(request), **{UNKNOWN: unknown})
 
 
 @get("/live/devices", opt=needs(Permission.SEE), sync_to_thread=False)
@@ -193,6 +203,7 @@ def _watch_devices(request: AnyRequest, screens: ScreensHere) -> ServerSentEvent
 @get("/devices.csv", opt=needs(Permission.SEE), sync_to_thread=False)
 def _give_devices(request: AnyRequest, context: Context) -> Stream:
     """Give all devices that are asked for, as a file."""
+    check_names(request, *_NAMES)
     given = {name: value for name, value in _arguments(request).items() if value}
     headers = {"content-disposition": 'attachment; filename="devices.csv"'}
     lines = csv_lines(HEAD, _all_rows(context, filter_of(given)))
