@@ -1,8 +1,9 @@
 """The floor word: how the targets key brings devices back whose sequences a thief has used up.
 
-A device accepts no release below the highest sequence that it committed, its floor. Whoever stole
-a release key could raise that floor until nothing is left above it. So the targets that say who may
-release a model may also say which sequences of it count (ADR 0145):
+A device accepts no release below the highest sequence that it committed, its floor
+(`slotcast_device.core.sequence_floor`). Whoever stole a release key could raise that floor until
+nothing is left above it. So the targets that say who may release a model may also say which
+sequences of it count (ADR 0145):
 
     "slotcast-floors": {"detector": {"root_version": 3, "epoch": 1790000000,
                                      "sequence": 8, "sequence_max": 1048584}}

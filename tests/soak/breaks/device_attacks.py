@@ -66,7 +66,7 @@ _TRUST: Final = (
         "a sequence is at most so far above the floor",
         "security/test_sequence.py::"
         "test_a_sequence_far_above_the_last_is_refused_and_the_next_release_is_taken",
-        f"{DEVICE}/core/plan.py",
+        f"{DEVICE}/core/sequence_floor.py",
         "    if release.sequence > most:\n",
         "    if False:\n",
     ),
@@ -74,7 +74,7 @@ _TRUST: Final = (
         "a sequence that counts no more",
         "a sequence is within what the targets key has signed",
         "security/test_sequence_floor.py::test_what_counts_no_more_is_refused_and_raises_no_floor",
-        f"{DEVICE}/core/plan.py",
+        f"{DEVICE}/core/sequence_floor.py",
         "    if word is not None and not word.counts(release.sequence):\n",
         "    if False:\n",
     ),

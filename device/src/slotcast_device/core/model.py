@@ -5,8 +5,8 @@
 This module takes the events and hands on: `notice_review` says what a notice means, `installation`
 does what comes before the switch, `switch_and_commit` what comes after the decision to switch,
 `by_hand` what a person asks (`set_back` the way back to the first release), `record` holds what
-they share, `recovery` says what a restart makes of the record, `mending` what is done about things
-lost while the agent runs, `state_table` which state may follow which.
+they share, `recovery` says what a restart makes of the record, `lost_files` what is done about
+things lost while the agent runs, `state_table` which state may follow which.
 One job runs at a time; what arrives meanwhile waits (the last notice only: it is the truth).
 """
 
@@ -21,7 +21,7 @@ from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.by_hand import ByHand
 from slotcast_device.core.installation import Installation
-from slotcast_device.core.mending import Mending
+from slotcast_device.core.lost_files import Mending
 from slotcast_device.core.model_status import model_status
 from slotcast_device.core.notice_box import NoticeBox
 from slotcast_device.core.notice_review import NoticeReview

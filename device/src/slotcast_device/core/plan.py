@@ -15,15 +15,12 @@ from packaging.version import InvalidVersion, Version
 from slotcast_device.core.content_key import KeyList, find_key_list
 from slotcast_device.core.needed_chunks import fetch_bytes, reusable
 from slotcast_device.core.payload_choice import NotNow, choose_payload
+from slotcast_device.core.sequence_floor import check_sequence
 from slotcast_device.core.state import ModelState, SlotName
-from slotcast_schemas import limits
 from slotcast_schemas.codecs.encrypted import is_encrypted
 from slotcast_schemas.errors import (
-    Benched,
     DiskFull,
-    Downgrade,
     Incompatible,
-    Inconsistent,
     SoftwareBroken,
     TooLarge,
 )
@@ -169,7 +166,7 @@ def make_plan(trusted: Trusted, state: ModelState, facts: Facts) -> Plan:
         return Canceled(group.name)
     if state.set_back:
         return Wait(Reason.SET_BACK, group.name)
-    _check_sequence(trusted, state)
+    check_sequence(trusted, state)
     _check_requirements(release, facts)
     if "paused" in {offer.state, group.state}:
         return Wait(Reason.PAUSED, group.name)
@@ -182,48 +179,6 @@ def make_plan(trusted: Trusted, state: ModelState, facts: Facts) -> Plan:
 def _is_running_already(trusted: Trusted, state: ModelState) -> bool:
     record = state.active_record
     return record is not None and record.release_sha256 == trusted.release_sha256
-
-
-def _check_sequence(trusted: Trusted, state: ModelState) -> None:
-    release = trusted.release
-    if release.sequence < state.floor:
-        raise Downgrade(
-            f"expected a sequence of at least {state.floor}, got {release.sequence}"
-            f" ({release.version}); to go back on purpose, release the old files anew"
-        )
-    _check_sequence_bound(release, state)
-    most = state.floor + limits.SEQUENCE_JUMP_MAX
-    if release.sequence > most:
-        raise Inconsistent(
-            f"expected a sequence of at most {most}, got {release.sequence} ({release.version}):"
-            " so far up, a few releases would leave no room for any after them; release it anew,"
-            " and find out who has the release key"
-        )
-    for slot, record in state.slots.items():
-        is_other = record.release_sha256 != trusted.release_sha256
-        if is_other and record.sequence == release.sequence:
-            raise Inconsistent(
-                f"sequence {release.sequence} is {record.version} in slot {slot}, and another"
-                f" release, {release.version}, has the same (two publishers? a restored backup?);"
-                " release it anew, from one repository"
-            )
-    for entry in state.benched:
-        if entry.sequence == release.sequence and entry.attempt >= trusted.offer.attempt:
-            raise Benched(
-                f"{release.version} ({release.sequence}) was rolled back here"
-                f" ({entry.reason}); publish a new release, or raise the offer's attempt"
-            )
-
-
-def _check_sequence_bound(release: Release, state: ModelState) -> None:
-    """Refuse a sequence that the targets key has taken out."""
-    word = state.floor_word
-    if word is not None and not word.counts(release.sequence):
-        raise Inconsistent(
-            f"expected a sequence of at most {word.sequence_max}, as the targets key has signed,"
-            f" got {release.sequence} ({release.version}); release it anew, and find out who has"
-            " the release key"
-        )
 
 
 def _check_requirements(release: Release, facts: Facts) -> None:
