@@ -74,7 +74,14 @@ PARTS: Final = (
     Part(
         "codecs",
         "src/slotcast_schemas/codecs/*",
-        ("tests/unit/codecs", "tests/unit/delta/test_round_trip.py"),
+        (
+            "tests/unit/codecs",
+            "tests/unit/delta/test_formats.py",
+            "tests/unit/delta/test_moved_lines.py",
+            "tests/unit/delta/test_records.py",
+            "tests/unit/delta/test_round_trip.py",
+            "tests/property/test_delta_models.py",
+        ),
     ),
 )
 TESTS_READ: Final = ("device", "docs", "examples")
