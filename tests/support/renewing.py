@@ -27,14 +27,18 @@ LATER: Final = START + timedelta(days=60)
 class RenewingDesk:
     """The repository, at the time when the device asks.
 
+    Args:
+        folder: the repository's.
+        asks_at: that time; the certificate that the device has was made sixty days before.
+
     Attributes:
         key: of the device.
         held: the certificate that it has, in DER.
         request: for the next one, in DER.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._now = START
+    def __init__(self, folder: Path, asks_at: datetime = LATER) -> None:
+        self._now = asks_at - (LATER - START)
         self.key = Ed25519PrivateKey.generate()
         desk = CertificateDesk(folder, lambda _: None, lambda: self._now)
         desk.init(["localhost"])
@@ -43,7 +47,7 @@ class RenewingDesk:
         self.held = held.public_bytes(Encoding.DER)
         csr = x509.load_pem_x509_csr(make_csr(DEVICE, key=self.key))
         self.request = csr.public_bytes(Encoding.DER)
-        self._now = LATER
+        self._now = asks_at
         self.office = RenewalOffice(desk)
 
     def asked(self, request: bytes | None = None, held: bytes | None = None) -> bytes:
@@ -57,7 +61,7 @@ class RenewingDesk:
 
     def answer(self, data: bytes) -> str | None:
         """Answer a message below the device's name; gives the word, None for no answer."""
-        answer = self.office.answer(DEVICE, data, LATER)
+        answer = self.office.answer(DEVICE, data, self._now)
         if answer is None:
             return None
         assert len(wire.encode(answer)) <= answer.MAX_BYTES

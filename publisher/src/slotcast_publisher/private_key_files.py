@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from slotcast_publisher.errors import KeyUnavailable
+from slotcast_schemas.key_errors import NO_KEY
 
 
 def read_private_key(
@@ -51,7 +51,7 @@ def open_private_key(
     secret = (passphrase(what) or b"") if b"ENCRYPTED" in pem else None
     try:
         return load_pem_private_key(pem, secret.encode() if isinstance(secret, str) else secret)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+    except NO_KEY as exc:
         raise KeyUnavailable(
             f"{what}: {path} does not open (no private key, wrong passphrase, or damaged): {exc}"
         ) from exc

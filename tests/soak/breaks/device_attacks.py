@@ -78,6 +78,24 @@ _TRUST: Final = (
         "    if word is not None and not word.counts(release.sequence):\n",
         "    if False:\n",
     ),
+    attack_break(
+        "a trial of months, so that nothing takes its release's place",
+        "a long trial gives way to another release",
+        "unit/device/core/test_offer_states.py::"
+        "test_a_long_trial_ends_at_once_where_another_release_is_to_be_installed",
+        f"{DEVICE}/core/notice_review.py",
+        "self.has_waited_long(now) or self._switching.trial_left_s(now) > LONG_TRIAL_S",
+        "self.has_waited_long(now)",
+    ),
+    attack_break(
+        "a trial that waits for requests without end",
+        "another release waits for a trial for an hour at most",
+        "unit/device/core/test_offer_states.py::"
+        "test_a_trial_that_waits_for_requests_keeps_another_release_for_an_hour_at_most",
+        f"{DEVICE}/core/notice_review.py",
+        "since_s is not None and now.mono_s - since_s >= LONG_TRIAL_S",
+        "False",
+    ),
 )
 
 _MESSAGES: Final = (
@@ -152,6 +170,33 @@ _DEVICE: Final = (
         "os.O_CLOEXEC | os.O_NONBLOCK",
     ),
     attack_break(
+        "a folder where the next `current` is made, so that no slot is served",
+        "what is in a new link's way goes, even a folder",
+        "unit/device/test_slots.py::"
+        "test_what_lies_where_the_new_link_is_made_is_not_in_its_way[folder]",
+        f"{DEVICE}/storage/disk.py",
+        "        self.remove_tree(temporary)\n        self.make_link",
+        "        self.unlink(temporary)\n        self.make_link",
+    ),
+    attack_break(
+        "one bit of that key turned, so that the agent ends at each start",
+        "all that a damaged key raises is a refusal",
+        "security/test_damaged_keys.py::"
+        "test_a_devices_own_key_with_a_bit_turned_is_one_or_is_refused[Ed25519]",
+        f"{SCHEMAS}/key_errors.py",
+        "UnsupportedAlgorithm, InternalError)",
+        "UnsupportedAlgorithm)",
+    ),
+    attack_break(
+        "an answer to a renewal that is no certificate, to end the agent",
+        "all that a damaged certificate raises is a refusal",
+        "security/test_hostile_certificates.py::"
+        "test_a_device_keeps_or_refuses_whatever_comes_as_its_next_certificate",
+        f"{SCHEMAS}/x509_errors.py",
+        "    x509.InvalidVersion,\n",
+        "",
+    ),
+    attack_break(
         "messages of QoS 2 that are never released",
         "a packet of QoS 2 ends the connection",
         "security/test_hostile_broker.py::test_a_broker_is_left_for_what_it_does[QoS 2]",
@@ -175,6 +220,15 @@ _DEVICE: Final = (
         f"{DEVICE}/core/notice_writes.py",
         "        if not self._held and self._bucket.take(1, now.mono_s):\n",
         "        if True:\n",
+    ),
+    attack_break(
+        "a container's base exchanged under its tag",
+        "a recipe's first step refuses a base without a digest",
+        "security/test_base_images.py::"
+        "test_a_base_that_is_named_by_a_tag_alone_is_refused_with_what_to_do",
+        f"{DEVICE}/share/Containerfile",
+        'case "$BASE" in *@sha256:*)',
+        'case "$BASE" in *)',
     ),
 )
 

@@ -69,6 +69,42 @@ _PUBLISHER: Final = (
         "        if False:\n",
     ),
     attack_break(
+        "a renewal with a certificate or request that is none, to end `serve`",
+        "all that a damaged request raises is a refusal",
+        "security/test_hostile_certificates.py::"
+        "test_serve_answers_or_passes_over_whatever_a_device_asks_to_have_renewed",
+        f"{PUBLISHER}/certificates/renewals.py",
+        '    except UNREADABLE as exc:\n        raise UsageError(f"expected a PKCS#10',
+        '    except ValueError as exc:\n        raise UsageError(f"expected a PKCS#10',
+    ),
+    attack_break(
+        "such renewals at a `serve` that runs, over a real Mosquitto",
+        "all that a damaged certificate raises is a refusal",
+        "security/test_hostile_serve_peers.py::"
+        "test_no_renewal_ends_a_serve_that_runs_and_the_next_good_one_is_answered",
+        f"{PUBLISHER}/certificates/renewals.py",
+        "        except UNREADABLE as exc:\n            raise Inconsistent(",
+        "        except ValueError as exc:\n            raise Inconsistent(",
+    ),
+    attack_break(
+        "a broker that sends `serve` what it never subscribed to, to end it",
+        "the intake reads what it has subscribed to",
+        "security/test_fuzz_at_serve.py::"
+        "test_what_a_broker_sends_on_topics_that_nobody_heard_on_does_not_end_the_intake",
+        f"{PUBLISHER}/fleet/intake/messages.py",
+        " or topic.what not in _KINDS:",
+        ":",
+    ),
+    attack_break(
+        "the same on each connection of a `serve` that runs",
+        "the intake reads topics of devices alone",
+        "security/test_hostile_serve_peers.py::"
+        "test_what_a_broker_sends_on_topics_that_nobody_heard_on_ends_nothing_of_a_serve_that_runs",
+        f"{PUBLISHER}/fleet/intake/messages.py",
+        "    if not isinstance(topic, DeviceTopic) or topic.what",
+        "    if topic.what",
+    ),
+    attack_break(
         "a certificate request with a key of another's, whom it did not ask",
         "a request is signed by the key that it names",
         "unit/publisher/certificates/test_desk.py::"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from slotcast_schemas.errors import StorageFailed
+from slotcast_schemas.key_errors import NO_KEY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,7 @@ def load_private_key(disk: Disk, path: Path, algorithm: KeyAlgorithm) -> Any | N
         return None
     try:
         private = load_pem_private_key(pem, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+    except NO_KEY as exc:
         raise _damaged(path, algorithm) from exc
     if not isinstance(private, _CLASSES[algorithm]):
         raise _damaged(path, algorithm)

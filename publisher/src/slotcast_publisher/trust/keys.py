@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 import msgspec
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -31,6 +30,7 @@ from slotcast_publisher.errors import KeyUnavailable, RepositoryDamaged
 from slotcast_publisher.private_key_files import read_private_key
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.key_errors import NO_KEY
 
 PEM_SCHEME: Final = "pem"
 """The scheme of addresses of key files that lie beside the key ring."""
@@ -142,7 +142,7 @@ class KeyRing:
         """
         try:
             public = SSlibKey.from_crypto(load_pem_public_key(public_pem), None, scheme)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+        except NO_KEY as exc:
             raise UsageError(f"expected a PEM public key that TUF can use: {exc}") from exc
         self._add(public, uri, name)
         return public
