@@ -112,6 +112,18 @@ def test_what_moved_and_was_trained_costs_what_the_training_does(tmp_path: Path,
     assert cost < 1.03 * in_place + FEW
 
 
+def test_new_rows_among_trained_ones_that_moved_cost_themselves(tmp_path: Path) -> None:
+    """Nothing is coded for the new ones: they are holes among what comes from the base."""
+    old, added = _weights(4, ROWS, COLUMNS), _weights(5, 20, COLUMNS)
+    rng = np.random.default_rng(6)
+    trained = (old[BY_ROW] * (1 + rng.normal(0, 1e-5, old.shape))).astype(np.float32)
+    mixed = np.insert(trained, np.sort(rng.integers(0, ROWS, 20)), added, axis=0)
+    _, training = _delta(tmp_path / "trained", {"w": old}, {"w": trained})
+    report, both = _delta(tmp_path / "mixed", {"w": old}, {"w": mixed})
+    assert report.features & FEATURE_GATHER
+    assert both < training + added.nbytes + FEW
+
+
 def test_rows_inserted_before_a_fine_tune_are_told_by_runs(tmp_path: Path) -> None:
     """Every decoder knows those."""
     old = _weights(9, ROWS, COLUMNS)
