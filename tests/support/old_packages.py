@@ -24,3 +24,8 @@ NEWEST_TREES: Final = pytest.mark.skipif(
     reason="onnxruntime before 1.20 has no TreeEnsemble of ai.onnx.ml 5",
 )
 """For tests of a model of that operator."""
+EXPONENTS_ALONE: Final = pytest.mark.skipif(
+    Version(onnxruntime.__version__) < Version("1.24"),
+    reason="onnxruntime before 1.24 has no float8e8m0",
+)
+"""For tests of a model that gives numbers of that type."""

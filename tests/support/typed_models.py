@@ -86,6 +86,39 @@ def words() -> bytes:
     return _model([node], [_tensor("x", strings, [2])], [_tensor("y", strings, [2])])
 
 
+def words_beside_bfloat16() -> bytes:
+    """Text, and beside it numbers of a type that numpy has not."""
+    strings, narrow = TensorProto.STRING, TensorProto.BFLOAT16
+    nodes = [
+        helper.make_node("Identity", ["words"], ["same"]),
+        helper.make_node("Identity", ["x"], ["y"]),
+    ]
+    given = [_tensor("words", strings, ["n"]), _tensor("x", narrow, [2])]
+    return _model(nodes, given, [_tensor("same", strings, ["n"]), _tensor("y", narrow, [2])])
+
+
+def scales_of_eight_bits(*, has_words: bool = False) -> bytes:
+    """Floats out, and beside them exponents alone (float8e8m0), which no sample can hold."""
+    kind = 24  # TensorProto.FLOAT8E8M0, which old versions of onnx do not name
+    nodes = [
+        helper.make_node("Neg", ["x"], ["y"]),
+        helper.make_node("Cast", ["x"], ["scales"], to=kind),
+    ]
+    given = [_tensor("x", FLOAT, [1, 4])]
+    if has_words:
+        nodes.append(helper.make_node("Identity", ["words"], ["same"]))
+        given.append(_tensor("words", TensorProto.STRING, ["n"]))
+    out = [_tensor("y", FLOAT, [1, 4]), _tensor("scales", kind, [1, 4])]
+    if has_words:
+        out.append(_tensor("same", TensorProto.STRING, ["n"]))
+    return _model(nodes, given, out, opset=24)
+
+
+def words_beside_scales() -> bytes:
+    """Text in, and an output that no sample can hold."""
+    return scales_of_eight_bits(has_words=True)
+
+
 def nothing_in_it() -> bytes:
     """A dimension of size 0, beside one that has something."""
     node = helper.make_node("Concat", ["x", "none"], ["y"], axis=1)

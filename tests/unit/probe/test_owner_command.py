@@ -189,6 +189,17 @@ def test_whatever_stands_for_an_output_is_numbers_texts_or_refused(value: object
         assert owner_command._array("y", value).dtype.kind in "biufU"
 
 
+@pytest.mark.parametrize(
+    "line", [rb'{"error": "no \ud800 tensor"}', rb'{"outputs": {"y\uDFFF": [1.5, NaN]}}']
+)
+def test_half_a_surrogate_pair_in_an_answer_can_be_told_on(line: bytes) -> None:
+    """Said as it is, it would end the probe's child, which says all by JSON."""
+    answer = owner_command._read(line)
+    said = answer.error or next(iter(answer.outputs))
+    assert "?" in said
+    assert msgspec.json.encode(said)
+
+
 def test_null_stands_for_nan() -> None:
     array = owner_command._array("y", [[1.5, None], [2, 3]])
     assert array.shape == (2, 2)

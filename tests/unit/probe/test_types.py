@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from slotcast_schemas.probe import ProbeRequest, ProbeResult, SlotModel, run_pro
 from slotcast_schemas.samples import Samples, read_samples, write_samples
 from slotcast_schemas.value_types import Rows
 from tests.support import typed_models
+from tests.support.old_packages import EXPONENTS_ALONE
 
 MODELS = {
     "scalar": typed_models.scalar(),
@@ -120,3 +122,38 @@ def test_what_no_sample_can_hold_is_judged_by_what_is_sure(folder: Path) -> None
     checks = {check.name: check for check in result.checks}
     assert "sparse_tensor(float), which no sample can hold" in checks["runs"].detail
     assert {"loads", "contract", "memory"} <= checks.keys()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        typed_models.words_beside_bfloat16,
+        pytest.param(typed_models.words_beside_scales, marks=EXPONENTS_ALONE),
+    ],
+    ids=["beside a narrow input", "beside an output that no sample can hold"],
+)
+def test_text_beside_what_goes_by_bytes_is_judged_by_what_is_sure(
+    folder: Path, make: Callable[[], bytes]
+) -> None:
+    """onnxruntime makes no values of text where the others are given by their bytes."""
+    (folder / "model.onnx").write_bytes(make())
+    said = "input 'words' is text"
+    warnings: list[str] = []
+    probe = make_samples(folder, "model.onnx", None, folder / "s.npz", seed=1, warn=warnings.append)
+    assert probe.samples is None
+    assert any(said in warning for warning in warnings)
+    result = on_device(folder)
+    assert result.passed, result.detail
+    assert said in {check.name: check for check in result.checks}["runs"].detail
+
+
+@EXPONENTS_ALONE
+def test_outputs_that_no_sample_can_hold_are_left_out_and_the_others_compared(
+    folder: Path,
+) -> None:
+    (folder / "model.onnx").write_bytes(typed_models.scales_of_eight_bits())
+    probe = make_samples(folder, "model.onnx", None, folder / "samples.npz", seed=1)
+    assert read_samples(folder / "samples.npz").outputs.keys() == {"y"}
+    result = on_device(folder, probe)
+    assert result.passed, result.detail
+    assert "golden" in {check.name for check in result.checks}

@@ -140,14 +140,20 @@ def cannot_be_fed(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> str:
         if types[tensor.name] is None:
             return f"input {tensor.name!r} is of type {tensor.dtype}, which no sample can hold"
     is_narrow = any(kind is not None and kind.narrow for kind in types.values())
-    if is_narrow or _narrow(outputs):
+    if is_narrow or _narrow(outputs) or _unheld(outputs):
         for name, kind in types.items():
             if kind is not None and (kind.form != "tensor" or kind.is_optional):
-                return (
-                    f"input {name!r} is no tensor, and onnxruntime takes no such input beside"
-                    " types that numpy has not"
-                )
+                return _not_beside_others(name, "no tensor")
+            if kind is not None and kind.element == "str":
+                return _not_beside_others(name, "text")
     return ""
+
+
+def _not_beside_others(name: str, what: str) -> str:
+    return (
+        f"input {name!r} is {what}, and onnxruntime takes no such input beside types that numpy"
+        " has not"
+    )
 
 
 def _narrow(tensors: Sequence[Tensor]) -> dict[str, str]:
@@ -160,6 +166,15 @@ def _narrow(tensors: Sequence[Tensor]) -> dict[str, str]:
     }
 
 
+def _unheld(tensors: Sequence[Tensor]) -> frozenset[str]:
+    """Name the tensors of types that neither numpy nor a sample has."""
+    return frozenset(
+        tensor.name
+        for tensor in tensors
+        if tensor.dtype.startswith("tensor(") and value_type(tensor.dtype) is None
+    )
+
+
 class _Runner:
     """Runs a session on values, converted where numpy lacks a type."""
 
@@ -170,10 +185,11 @@ class _Runner:
         self._names = [tensor.name for tensor in outputs]
         self._narrow_in = _narrow(inputs)
         self._narrow_out = _narrow(outputs)
+        self._unheld = _unheld(outputs)
 
     def run(self, feed: Feed) -> Outputs:
         """Run it once."""
-        if self._narrow_in or self._narrow_out:
+        if self._narrow_in or self._narrow_out or self._unheld:
             found = self._run_by_bytes(feed)
         else:
             found = self._session.run(None, feed)
@@ -199,6 +215,8 @@ class _Runner:
         return made
 
     def _taken(self, name: str, result: Any) -> Any:
+        if name in self._unheld:
+            return None
         narrow = self._narrow_out.get(name)
         if narrow is None:
             return result.numpy() if result.is_tensor() else None

@@ -190,10 +190,15 @@ def program_files(command: Sequence[str]) -> tuple[Path, ...]:
 def _read(line: bytes) -> _Answer:
     """One answer; by the standard library's JSON, since NaN and Infinity are what models say."""
     try:
-        return msgspec.convert(json.loads(line), _Answer)
+        said = json.loads(line)
+        if b"\\ud" in line.lower():
+            # Half a surrogate pair is no text that could be told on.
+            whole = json.dumps(said, ensure_ascii=False).encode(errors="replace")
+            said = json.loads(whole)
+        return msgspec.convert(said, _Answer)
     except (ValueError, RecursionError) as exc:
-        said = line[:80].decode(errors="replace")
-        raise CommandFailed(f"expected JSON of docs/formats.md, got {said!r} ({exc})") from exc
+        start = line[:80].decode(errors="replace")
+        raise CommandFailed(f"expected JSON of docs/formats.md, got {start!r} ({exc})") from exc
 
 
 def _signature(said: object) -> tuple[Tensor, ...]:
