@@ -16,6 +16,15 @@ _PUBLISHER: Final = (
         "for path in paths if False]",
     ),
     attack_break(
+        "a file planted where the signer left files out",
+        "each file of a release is one that was signed",
+        "unit/publisher/supply/test_model_signatures.py::"
+        "test_a_file_that_its_signer_left_out_is_not_taken_with_the_others",
+        f"{PUBLISHER}/supply/check.py",
+        "for name in files if name not in signed]",
+        "for name in files if name not in signed and not _left_out([name], manifest)]",
+    ),
+    attack_break(
         "a folder that is a link, for a device's key",
         "`provision` writes into no folder that is a link",
         "security/test_planted_links.py::test_provision_writes_no_key_into_a_folder_that_is_a_link",

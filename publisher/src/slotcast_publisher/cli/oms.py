@@ -12,7 +12,7 @@ from slotcast_publisher.cli.common import Json, ask_passphrase, emit
 from slotcast_publisher.durable import write_atomic
 from slotcast_publisher.release.given_files import SAMPLES_PATH, collect, parse_given
 from slotcast_publisher.supply.bundle import BUNDLE_MAX_BYTES
-from slotcast_publisher.supply.check import check_signed_model
+from slotcast_publisher.supply.check import BUNDLE_PATH, check_signed_model
 from slotcast_publisher.supply.policy import read_file, read_policy
 from slotcast_publisher.supply.sign import read_signing_key, sign_model
 from slotcast_schemas.errors import UsageError
@@ -62,6 +62,9 @@ def _check(
 ) -> None:
     """Check a bundle over files as `slotcast release --oms` does."""
     files = collect([parse_given(text) for text in file])
+    beside = files.get(BUNDLE_PATH)
+    if beside is not None and beside.samefile(bundle):
+        del files[BUNDLE_PATH]  # no file of the model, where it lies among them
     data = read_file(bundle, BUNDLE_MAX_BYTES)
     found = check_signed_model(data, read_policy(policy), model, files, time.time())
     fields = {"signer": found.signer, "name": found.name, "files": found.files}

@@ -107,16 +107,21 @@ def _check_signer(bundle: Bundle, signer: Signer, now_s: float) -> None:
 
 
 def _check_files(manifest: Manifest, files: Mapping[str, Path]) -> None:
+    """See that the files are those that were signed, each one and no other.
+
+    What the signer left out (`ignore_paths`) may lie beside a model, but nobody signed it: it does
+    not go into a release.
+    """
     signed = {resource.name: resource for resource in manifest.resources}
     if signed.keys() == {WHOLE_MODEL} and len(files) == 1:
         signed = {next(iter(files)): signed[WHOLE_MODEL]}
-    extra = [name for name in files if name not in signed and not _is_ignored(name, manifest)]
+    extra = [name for name in files if name not in signed]
     missing = [name for name in signed if name not in files]
     for what, names in (("is not signed", extra), ("is signed and was not given", missing)):
         if names:
             raise Inconsistent(
                 f"model signature: expected exactly the files that were signed;"
-                f" {', '.join(sorted(names)[:_NAMES_SHOWN])} {what}"
+                f" {', '.join(sorted(names)[:_NAMES_SHOWN])} {what}{_left_out(names, manifest)}"
             )
     for name, path in files.items():
         if name in signed and _digest(path, signed[name]) != signed[name].digest.lower():
@@ -126,8 +131,12 @@ def _check_files(manifest: Manifest, files: Mapping[str, Path]) -> None:
             )
 
 
-def _is_ignored(name: str, manifest: Manifest) -> bool:
-    return any(name == left or name.startswith(f"{left}/") for left in manifest.ignored)
+def _left_out(names: list[str], manifest: Manifest) -> str:
+    """Say where the signer left one of them out on purpose."""
+    for name in sorted(names):
+        if any(name == left or name.startswith(f"{left}/") for left in manifest.ignored):
+            return f" ({name} was left out when the model was signed: give the files without it)"
+    return ""
 
 
 def _digest(path: Path, resource: Resource) -> str:

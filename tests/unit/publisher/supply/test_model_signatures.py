@@ -242,6 +242,20 @@ def test_what_is_not_good_is_refused_with_what_was_expected(
         trainer.check(bundle)
 
 
+@pytest.mark.parametrize("name", ["cache/evil.onnx", "notes.txt"])
+def test_a_file_that_its_signer_left_out_is_not_taken_with_the_others(
+    trainer: Trainer, name: str
+) -> None:
+    predicate = statement_of(trainer.bundle)["predicate"]
+    predicate["serialization"]["ignore_paths"] = ["cache", "notes.txt"]
+    bundle = resigned(trainer.bundle, trainer.key, predicate=predicate)
+    assert trainer.check(bundle)
+    (trainer.model / name).parent.mkdir(exist_ok=True)
+    (trainer.model / name).write_text("planted")
+    with pytest.raises(Inconsistent, match=f"{name} is not signed .* was left out when"):
+        trainer.check(bundle)
+
+
 def test_a_signature_of_anything_but_a_statement_of_in_toto_is_none(trainer: Trainer) -> None:
     found = json.loads(trainer.bundle)
     found["dsseEnvelope"]["payloadType"] = "text/plain"

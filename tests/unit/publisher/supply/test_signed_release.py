@@ -70,6 +70,7 @@ def test_a_model_that_was_changed_or_that_nobody_may_sign_is_not_released(
     bundle.write_bytes((tmp_path / "sig").read_bytes())
     options = ("--oms", bundle, "--policy", policy)
     run("release", repo.path, "clf", "2.0", folder, *options)
+    run("oms", "check", bundle, folder, "--model", "clf", *options[2:])
 
     assert "lets nobody sign" in run("release", repo.path, "other", "1.0", folder, *options, code=1)
     assert "go together" in run("release", repo.path, "clf", "3.0", folder, "--oms", bundle, code=2)
