@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -410,3 +411,138 @@ def last_bit(size: int = 64) -> bytes:
     outs = [_tensor("which", FLOAT, [1, size]), _tensor("one", FLOAT, [1, size])]
     given = [_tensor("x", FLOAT, [1, size])]
     return _model(nodes, given, outs, opset=17, constants=tensors)
+
+
+def _weights(name: str, *shape: int) -> TensorProto:
+    numbers = np.random.default_rng(len(name)).standard_normal(shape).astype(np.float32)
+    return numpy_helper.from_array(numbers, name)
+
+
+def _sizes(name: str, *numbers: int) -> TensorProto:
+    return helper.make_tensor(name, INT64, [len(numbers)], numbers)
+
+
+def reshaped() -> bytes:
+    """Pixels of images in a row each: 21 x 11 of them, which the graph alone says."""
+    nodes = [
+        helper.make_node("Reshape", ["x", "size"], ["images"]),
+        helper.make_node("Conv", ["images", "w"], ["y"]),
+    ]
+    given, out = [_tensor("x", FLOAT, ["n", "pixels"])], [_tensor("y", FLOAT, ["n", 2, 19, 9])]
+    constants = [_sizes("size", -1, 1, 21, 11), _weights("w", 2, 1, 3, 3)]
+    return _model(nodes, given, out, constants=constants)
+
+
+def split_in_two() -> bytes:
+    """A row of two parts, of 90 and of 31 numbers."""
+    nodes = [
+        helper.make_node("Split", ["x", "parts"], ["a", "b"], axis=1),
+        helper.make_node("MatMul", ["a", "w"], ["y"]),
+    ]
+    given, out = [_tensor("x", FLOAT, ["n", "all"])], [_tensor("y", FLOAT, ["n", 4])]
+    return _model(nodes, given, out, constants=[_sizes("parts", 90, 31), _weights("w", 90, 4)])
+
+
+def in_a_branch() -> bytes:
+    """A row of 45 numbers, used in a graph within the graph alone."""
+    out = _tensor("y", FLOAT, ["n", 4])
+    branches = [
+        helper.make_graph(
+            [helper.make_node("MatMul", ["x", w], ["y"])], w, [], [out], [_weights(w, 45, 4)]
+        )
+        for w in ("w", "other")
+    ]
+    node = helper.make_node(
+        "If", ["which"], ["z"], then_branch=branches[0], else_branch=branches[1]
+    )
+    given = [_tensor("x", FLOAT, ["n", "size"]), _tensor("which", BOOL, [])]
+    return _model([node], given, [_tensor("z", FLOAT, ["n", 4])])
+
+
+def multiplied_from_the_left() -> bytes:
+    """Columns of 45 numbers."""
+    node = helper.make_node("MatMul", ["w", "x"], ["y"])
+    given, out = [_tensor("x", FLOAT, ["size", "n"])], [_tensor("y", FLOAT, [4, "n"])]
+    return _model([node], given, out, constants=[_weights("w", 4, 45)])
+
+
+def squeezed() -> bytes:
+    """A dimension of 1 goes before 45 numbers are multiplied, and another comes."""
+    nodes = [
+        helper.make_node("Squeeze", ["x", "one"], ["s"]),
+        helper.make_node("Unsqueeze", ["s", "one"], ["u"]),
+        helper.make_node("MatMul", ["u", "w"], ["y"]),
+    ]
+    given, out = [_tensor("x", FLOAT, ["n", 1, "size"])], [_tensor("y", FLOAT, ["n", 1, 4])]
+    return _model(nodes, given, out, constants=[_sizes("one", 1), _weights("w", 45, 4)])
+
+
+def with_states() -> bytes:
+    """An LSTM of 20 cells whose states come in, no size of theirs declared."""
+    node = helper.make_node(
+        "LSTM", ["x", "w", "r", "", "", "h", "c"], ["y", "hn", "cn"], hidden_size=20
+    )
+    states = [_tensor(name, FLOAT, ["d", "b", "s"]) for name in ("h", "c")]
+    given = [_tensor("x", FLOAT, ["t", "b", "f"]), *states]
+    out = [
+        _tensor("y", FLOAT, ["t", 1, "b", 20]),
+        *(_tensor(name, FLOAT, [1, "b", 20]) for name in ("hn", "cn")),
+    ]
+    return _model(
+        [node], given, out, constants=[_weights("w", 1, 80, 13), _weights("r", 1, 80, 20)]
+    )
+
+
+def sequence_of_rows() -> bytes:
+    """A sequence whose tensors are declared as rows of 13 numbers."""
+    nodes = [
+        helper.make_node("ConcatFromSequence", ["s"], ["rows"], axis=0),
+        helper.make_node("MatMul", ["rows", "w"], ["y"]),
+    ]
+    given = helper.make_tensor_sequence_value_info("s", FLOAT, ["n", 13])
+    return _model(nodes, [given], [_tensor("y", FLOAT, ["n", 4])], constants=[_weights("w", 13, 4)])
+
+
+def _of_a_table(kind: int, **table: Any) -> bytes:
+    """Numbers that a table has for its keys, and 0 for all else."""
+    node = helper.make_node(
+        "LabelEncoder", ["x"], ["y"], domain="ai.onnx.ml", values_floats=[1.0, 2.5, 4.0], **table
+    )
+    graph = helper.make_graph(
+        [node], "g", [_tensor("x", kind, ["n"])], [_tensor("y", FLOAT, ["n"])]
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 2)]
+    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
+
+
+def words_of_a_table() -> bytes:
+    """Words that a table knows; all others are the same to it."""
+    return _of_a_table(TensorProto.STRING, keys_strings=["red", "green", "blue"])
+
+
+def numbers_of_a_table() -> bytes:
+    """Numbers that a table knows; all others are the same to it."""
+    return _of_a_table(INT64, keys_int64s=[1001, 2002, 3003])
+
+
+def names_of_a_map() -> bytes:
+    """A map with a height and a width."""
+    names = ["height", "width"]
+    node = helper.make_node(
+        "DictVectorizer", ["m"], ["y"], domain="ai.onnx.ml", string_vocabulary=names
+    )
+    kind = helper.make_map_type_proto(
+        TensorProto.STRING, helper.make_tensor_type_proto(FLOAT, None)
+    )
+    graph = helper.make_graph(
+        [node], "g", [helper.make_value_info("m", kind)], [_tensor("y", FLOAT, [1, 2])]
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 2)]
+    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
+
+
+def numbers_as_text() -> bytes:
+    """Numbers that are written out."""
+    node = helper.make_node("Cast", ["x"], ["y"], to=FLOAT)
+    given = [_tensor("x", TensorProto.STRING, ["n", 3])]
+    return _model([node], given, [_tensor("y", FLOAT, ["n", 3])])

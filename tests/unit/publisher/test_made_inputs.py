@@ -143,6 +143,53 @@ def test_samples_that_nobody_asked_for_weigh_little_beside_the_model(
     assert on_device(repo, done.release).passed
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        typed_models.reshaped,
+        typed_models.split_in_two,
+        typed_models.in_a_branch,
+        typed_models.multiplied_from_the_left,
+        typed_models.squeezed,
+        typed_models.with_states,
+        typed_models.sequence_of_rows,
+    ],
+)
+def test_sizes_that_stand_in_the_graph_are_tried(
+    repo: Repository, tmp_path: Path, make: Callable[[], bytes]
+) -> None:
+    """None of them is one that is tried for every model."""
+    result = on_device(repo, released(repo, tmp_path, make(), seed=1).release)
+    assert result.passed, result.detail
+    assert "golden" in {check.name for check in result.checks}
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (typed_models.words_of_a_table, "x"),
+        (typed_models.numbers_of_a_table, "x"),
+        (typed_models.names_of_a_map, "m"),
+        (typed_models.numbers_as_text, "x"),
+    ],
+)
+def test_words_and_keys_that_stand_in_the_graph_are_given(
+    repo: Repository, tmp_path: Path, make: Callable[[], bytes], name: str
+) -> None:
+    release = released(repo, tmp_path, make()).release
+    assert name in samples_of(repo).inputs
+    result = on_device(repo, release)
+    assert result.passed, result.detail
+    assert "golden" in {check.name for check in result.checks}
+
+
+def test_a_shape_of_more_than_a_device_would_make_is_refused_before_it_is_made() -> None:
+    tensors = [Tensor(name="x", dtype="tensor(float)", shape=("a", "b"))]
+    wanted = InputsWanted(shapes={"x": (1_000_000, 4_000)})
+    with pytest.raises(NoInputs, match=r"input 'x' of \[1000000, 4000\]: more than"):
+        InputMaker(tensors, Hints(), wanted, seed=0)
+
+
 def test_where_none_runs_it_says_which_samples_to_give_and_blames_nobody(
     repo: Repository, tmp_path: Path
 ) -> None:

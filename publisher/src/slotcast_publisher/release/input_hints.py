@@ -18,6 +18,14 @@ from typing import Any, Final
 import onnx
 from onnx import numpy_helper
 
+from slotcast_publisher.release.graph_words import (
+    integers_in,
+    likely_sizes,
+    nodes_of,
+    texts_in,
+    weights_of,
+)
+
 Axes = tuple[int | None, ...]
 """Which of an input's axes each axis of a value is; None for one that is another's."""
 
@@ -54,12 +62,20 @@ class Hints:
         columns: between which numbers each column of an input is told apart, by the input's name:
             the thresholds of decision trees, with as much around them.
         image_numbers: names of inputs that number images of a batch.
+        items: of a sequence, the shape of its tensors, by the input's name.
+        likely_sizes: that stand somewhere in the graph, for dimensions of which nothing is known.
+        texts: that the graph knows, for inputs of text and names in a map.
+        integers: by which an input is looked up in a table, by its name.
     """
 
     sizes: dict[tuple[str, int], int] = field(default_factory=dict)
     values: dict[str, list[float]] = field(default_factory=dict)
     columns: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     image_numbers: set[str] = field(default_factory=set)
+    items: dict[str, tuple[int | None, ...]] = field(default_factory=dict)
+    likely_sizes: list[int] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    integers: dict[str, list[int]] = field(default_factory=dict)
 
 
 def hints_of(model: onnx.ModelProto) -> Hints:
@@ -78,11 +94,13 @@ class _Reader:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._graph = model.graph
-        self._shapes = {t.name: tuple(t.dims) for t in model.graph.initializer}
-        self._constants: dict[str, onnx.TensorProto] = {t.name: t for t in model.graph.initializer}
+        weights = list(weights_of(model.graph))
+        self._shapes = {t.name: tuple(t.dims) for t in weights}
+        self._constants: dict[str, onnx.TensorProto] = {t.name: t for t in weights}
         self._users: dict[str, list[onnx.NodeProto]] = {}
         self._makers: dict[str, onnx.NodeProto] = {}
-        for node in model.graph.node:
+        # A graph in a node sees the values around it by their names.
+        for node in nodes_of(model.graph):
             self._makers |= dict.fromkeys(node.output, node)
             for name in node.input:
                 self._users.setdefault(name, []).append(node)
@@ -95,8 +113,12 @@ class _Reader:
         for given in self._graph.input:
             if given.name in self._shapes:
                 continue  # an initializer that older files list among the inputs
+            if given.type.HasField("sequence_type"):
+                self._hints.items[given.name] = _item_shape(given.type.sequence_type)
             rank = len(given.type.tensor_type.shape.dim)
             self._follow(given.name, given.name, tuple(range(rank)), 0)
+        self._hints.likely_sizes = likely_sizes(self._graph)
+        self._hints.texts = texts_in(self._graph)
         return self._hints
 
     def _follow(self, source: str, name: str, axes: Axes, depth: int) -> None:
@@ -110,6 +132,8 @@ class _Reader:
                 self._note_values(source, node)
             if node.op_type in _TREES:
                 self._note_thresholds(source, node)
+            if (keys := integers_in(node)) and depth == 0:
+                self._hints.integers[source] = keys
             if node.op_type in _NUMBERS_IMAGES and list(node.input[2:3]) == [name]:
                 self._hints.image_numbers.add(source)
             after = self._axes_after(node, name, axes)
@@ -121,16 +145,33 @@ class _Reader:
         if node.op_type == "Transpose":
             order = _attribute(node, "perm") or list(reversed(range(len(axes))))
             return tuple(axes[at] for at in order) if len(order) == len(axes) else None
+        if node.op_type in {"Squeeze", "Unsqueeze"}:
+            return self._axes_after_squeeze(node, axes)
         if node.op_type not in _KEEP:
             return None
         # Added to something of more axes, it has that one's.
         ranks = [len(self._shapes[n]) for n in node.input if n in self._shapes and n != name]
         return axes if max(ranks, default=0) <= len(axes) else None
 
+    def _axes_after_squeeze(self, node: onnx.NodeProto, axes: Axes) -> Axes | None:
+        """Axes after a dimension of 1 went or came; which it is may be an input or an attribute."""
+        said = _attribute(node, "axes")
+        if said is None and len(node.input) > 1 and node.input[1] in self._constants:
+            said = numpy_helper.to_array(self._constants[node.input[1]]).reshape(-1).tolist()
+        if said is None:
+            return None
+        if node.op_type == "Squeeze":
+            gone = {at % len(axes) for at in said} if axes else set()
+            return tuple(axis for at, axis in enumerate(axes) if at not in gone)
+        rank, rest = len(axes) + len(said), iter(axes)
+        new = {at % rank for at in said}
+        return tuple(None if at in new else next(rest) for at in range(rank))
+
     def _sizes(self, node: onnx.NodeProto, name: str) -> Iterator[tuple[int, int]]:
         """Give axes of a value whose size a node knows."""
         kind, at = node.op_type, list(node.input).index(name)
         if at != 0:
+            yield from self._sizes_behind(node, at)
             return
         weights = [self._shape(n) for n in node.input]
         if kind in {"Conv", "ConvInteger", "QLinearConv", "ConvTranspose"}:
@@ -149,6 +190,16 @@ class _Reader:
             yield -1, shape[-1]
         elif kind in {"BatchNormalization", "LayerNormalization"} and (shape := weights[1]):
             yield (1 if kind == "BatchNormalization" else -1), shape[0]
+
+    def _sizes_behind(self, node: onnx.NodeProto, at: int) -> Iterator[tuple[int, int]]:
+        """Give axes of a value that is not the first input of a node which knows their size."""
+        if node.op_type == "MatMul" and (left := self._shape(node.input[0])):
+            yield -2, left[-1]
+        elif node.op_type in {"LSTM", "GRU", "RNN"} and at in {5, 6}:
+            recurrence = self._shape(node.input[2])
+            if recurrence is not None:
+                yield 0, recurrence[0]
+                yield -1, recurrence[-1]
 
     def _shape(self, name: str, depth: int = 3) -> tuple[int, ...] | None:
         """Give the shape of a weight, also of one that is made of another where it is used."""
@@ -195,6 +246,11 @@ class _Reader:
             self._hints.columns[source] = [
                 _around(found.get(column, ())) for column in range(max(found) + 1)
             ]
+
+
+def _item_shape(kind: onnx.TypeProto.Sequence) -> tuple[int | None, ...]:
+    dims = kind.elem_type.tensor_type.shape.dim
+    return tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)
 
 
 def _around(values: Sequence[float]) -> tuple[float, float]:

@@ -28,7 +28,7 @@ from slotcast_schemas.narrow_types import rounded
 from slotcast_schemas.probe.runtime import Feed
 from slotcast_schemas.probe.runtime_words import cause_of
 from slotcast_schemas.samples import Samples
-from slotcast_schemas.seeded_inputs import SEQUENCE_LENGTH
+from slotcast_schemas.seeded_inputs import RUN_MAX_BYTES, SEQUENCE_LENGTH
 from slotcast_schemas.value_types import Array, Value, ValueType, rows_of, size_bytes, value_type
 
 _SIZES: Final = (
@@ -38,7 +38,7 @@ _SIZES: Final = (
 """Sizes of a free dimension, in the order in which they are tried."""
 
 _SECONDS_MAX: Final = 45.0
-_TRIES_MAX: Final = 400
+_TRIES_MAX: Final = 600
 """After so much processor time, or so many tries, no inputs were found."""
 
 _BETTER_TRIES_MAX: Final = 60
@@ -57,6 +57,9 @@ _BLOCK: Final = 8
 _GRID: Final = 64
 """Numbers are multiples of 1/64 of their range."""
 
+_ITEM_MAX_BYTES: Final = 8
+"""The bytes of the widest number."""
+
 _LOOKED_AT: Final = 3
 """Runs that must be finite and differ."""
 
@@ -70,16 +73,17 @@ class NoInputs(Exception):
 
 @dataclass(frozen=True, slots=True)
 class NumberKind:
-    """A kind of numbers: from where to where, for floats and for integers."""
+    """A kind of numbers: from where to where, for floats and for integers; and what texts are."""
 
     name: str
     floats: Range
     integers: Range
+    texts: tuple[str, ...] = ("a", "b")
 
 
 KINDS: Final = (
     NumberKind("as normalised data", (-2.0, 2.0), (0, 1)),
-    NumberKind("from 0 to 1", (0.0, 1.0), (1, 1)),
+    NumberKind("from 0 to 1", (0.0, 1.0), (1, 1), ("0", "1", "7")),
     NumberKind("numbers of the first of each", (-2.0, 2.0), (0, 0)),
     NumberKind("as pixels", (0.0, 255.0), (0, 9)),
     NumberKind("small", (-0.125, 0.125), (1, 3)),
@@ -127,6 +131,9 @@ class InputMaker:
             raise NoInputs(
                 f"expected one of the inputs {sorted(self._types)}, got {min(strange)!r}"
             )
+        for name, shape in wanted.shapes.items():
+            if math.prod(shape) * _ITEM_MAX_BYTES > RUN_MAX_BYTES:
+                raise NoInputs(f"input {name!r} of {list(shape)}: more than {RUN_MAX_BYTES} bytes")
 
     def find(self, attempt: Try, runs: int) -> Samples:
         """Try plans until a run says something; give so many sets of inputs.
@@ -186,7 +193,7 @@ class InputMaker:
     def _all_shapes(self) -> Iterator[dict[str, tuple[int, ...]]]:
         seen: set[tuple[tuple[int, ...], ...]] = set()
         groups = self._groups()
-        for size in _SIZES:
+        for size in (*_SIZES, *self._hints.likely_sizes):
             for chosen in groups:
                 shapes = {t.name: self._shape(t, chosen, size) for t in self._tensors}
                 key = tuple(shapes.values())
@@ -219,7 +226,8 @@ class InputMaker:
         if tensor.name in self._wanted.shapes:
             return self._wanted.shapes[tensor.name]
         if not tensor.shape and self._types[tensor.name].form == "sequence":
-            return (SEQUENCE_LENGTH,)
+            items = self._hints.items.get(tensor.name)
+            return tuple(one or 1 for one in items) if items else (SEQUENCE_LENGTH,)
         return tuple(
             fixed
             if isinstance(fixed, int)
@@ -252,8 +260,10 @@ class InputMaker:
     def _value(self, tensor: Tensor, plan: InputPlan, rng: np.random.Generator) -> Value:
         kind, shape = self._types[tensor.name], plan.shapes[tensor.name]
         if kind.form == "map":
-            keys: list[int] | list[str] = [0, 1] if kind.key == "int64" else ["a", "b"]
-            numbers = self._numbers(tensor, kind, (2,), plan, rng)
+            keys: list[int] | list[str] = self._hints.texts or ["a", "b"]
+            if kind.key == "int64":
+                keys = self._hints.integers.get(tensor.name, [0, 1])
+            numbers = self._numbers(tensor, kind, (len(keys),), plan, rng)
             return dict(zip(keys, numbers.tolist(), strict=True))
         if kind.form == "sequence":
             return [self._numbers(tensor, kind, shape, plan, rng) for _ in range(SEQUENCE_LENGTH)]
@@ -268,7 +278,11 @@ class InputMaker:
         rng: np.random.Generator,
     ) -> Array:
         if kind.element == "str":
-            return rng.choice(np.array(["a", "b"]), shape)
+            texts = self._hints.texts if plan.kind is KINDS[0] else ()
+            return rng.choice(np.array(texts or plan.kind.texts), shape)
+        keys = self._hints.integers.get(tensor.name)
+        if keys and tensor.name not in self._wanted.ranges:
+            return rng.choice(np.array(keys, dtype=kind.element), shape)
         if kind.element == "bool":
             return np.asarray(rng.integers(0, 2, shape)).astype(bool)
         if (drawn := self._between_thresholds(tensor, kind, shape, rng)) is not None:
