@@ -158,6 +158,15 @@ def test_a_grown_array_in_an_unknown_file_is_found_again(tmp_path: Path) -> None
     assert grown < same + 1.2 * rows.nbytes
 
 
+@pytest.mark.parametrize("kind", ["<f4", "<f2"])
+def test_shuffled_rows_in_an_unknown_file_cost_a_number_a_row(tmp_path: Path, kind: str) -> None:
+    """Where stretches of the base begin says how long the rows are that nothing tells of."""
+    rows = (np.random.default_rng(1).standard_normal((1500, 160)) * 0.02).astype(kind)
+    order = np.random.default_rng(2).permutation(len(rows))
+    old, new = (b"NET7" + bytes(8) + each.tobytes() + b"end." for each in (rows, rows[order]))
+    assert _cost(tmp_path, "m.bin", old, new) < 2 * len(rows) + 900
+
+
 def test_a_merged_lora_in_an_unknown_file_travels_as_its_factors(tmp_path: Path) -> None:
     """Rows that no header tells of are found by the rank of what moved."""
     old = {"a": _weights()["up"], "w": (np.random.default_rng(4).random((192, 160)) - 0.5)}

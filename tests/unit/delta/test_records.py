@@ -70,6 +70,20 @@ def test_tensors_that_moved_in_the_file_are_found_all_the_same(tmp_path: Path) -
     assert len(payload) < 0.97 * len(plain)
 
 
+@pytest.mark.parametrize("trained", [0, 1])
+def test_blocks_whose_rows_changed_places_cost_a_number_a_row(tmp_path: Path, trained: int) -> None:
+    """In parts, the scales of each row would be told again."""
+    rows = 900
+    weights = quantised(rows=rows)
+    order = np.random.default_rng(3).permutation(rows)
+    moved = {**weights, "embed": weights["embed"][order]}
+    moved["embed"][:trained] += np.float32(0.01)
+    _, payload = round_trip(
+        tmp_path, {"m.gguf": gguf_bytes({}, weights)}, {"m.gguf": gguf_bytes({}, moved)}
+    )
+    assert len(payload) < 2 * rows + 400
+
+
 def test_a_file_without_quantised_tensors_asks_for_no_feature(tmp_path: Path) -> None:
     weights = quantised()
     report, _, _ = deltas(tmp_path, gguf_bytes(weights), gguf_bytes(tuned(weights)))

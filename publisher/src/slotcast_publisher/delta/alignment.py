@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from slotcast_publisher.delta.guessed_rows import STRETCHES_MIN, find_rows
 from slotcast_publisher.delta.place import TensorPlace
 from slotcast_schemas.codecs.delta.elements import BFLOAT16, FLOAT16, Bits, ElementKind, is_negative
 from slotcast_schemas.codecs.delta.segments import RANK_MAX
@@ -89,6 +90,14 @@ def cut_alike(base: Source, old: Tensors, target: Source, new: Tensors) -> tuple
         theirs = [place for place in old if place.is_guess and place.kind == kind]
         arrays = _Arrays(base, theirs, kind), _Arrays(target, ours, kind)
         pieces = list(_pieces(*arrays, kind.size_bytes(1)))
+        if len(pieces) >= STRETCHES_MIN:
+            old_matrices, matrices = find_rows(base, theirs, target, ours)
+            old += old_matrices
+            new += matrices
+            pieces = [piece for piece in pieces if not _is_in(piece, matrices)]
+            cut = [part for place in ours for part in _beside(place, matrices)]
+            new = [place for place in new if place not in ours] + cut
+            ours = cut
         names = [f"{kind.name} found at {piece.new}" for piece in pieces]
         both = [_places(base, target, kind, *each) for each in zip(pieces, names, strict=True)]
         old += [place for before, _ in both for place in before]
@@ -97,6 +106,23 @@ def cut_alike(base: Source, old: Tensors, target: Source, new: Tensors) -> tuple
         new += _left_over(ours, pieces, kind)
     old.sort(key=lambda place: place.offset)
     return old, sorted(new, key=lambda place: place.offset)
+
+
+def _is_in(piece: _Piece, matrices: Tensors) -> bool:
+    end = piece.new + matrices[0].kind.size_bytes(piece.count) if matrices else 0
+    return any(piece.new < each.end and each.offset < end for each in matrices)
+
+
+def _beside(place: TensorPlace, matrices: Tensors) -> Iterator[TensorPlace]:
+    """Give what is left of an array beside the matrices in it: all of it where none is."""
+    inside = [each for each in matrices if place.offset <= each.offset < place.end]
+    starts = [place.offset, *(each.end for each in inside)]
+    ends = [*(each.offset for each in inside), place.end]
+    for start, end in zip(starts, ends, strict=True):
+        if end > start:
+            yield replace(
+                place, offset=start, size_bytes=end - start, dims=(place.kind.count(end - start),)
+            )
 
 
 class _Arrays:

@@ -96,7 +96,7 @@ def encode_delta(
         OSError: `out` cannot be written.
     """
     with image_of(base) as old, image_of(target) as new:
-        ordered = _Ordered.of(find_tensors(base), find_tensors(target), features)
+        ordered = _Ordered.of(old, find_tensors(base), new, find_tensors(target), features)
         may_gather = bool(features & FEATURE_GATHER)
         plans = _plan(*ordered.sources(old, new), ordered, may_gather=may_gather)
         sha256 = _sha256(old)
@@ -140,10 +140,17 @@ class _Ordered:
     runs: Runs
 
     @classmethod
-    def of(cls, old: list[TensorPlace], new: list[TensorPlace], features: int) -> _Ordered:
+    def of(
+        cls,
+        base: Source,
+        old: list[TensorPlace],
+        target: Source,
+        new: list[TensorPlace],
+        features: int,
+    ) -> _Ordered:
         if not features & FEATURE_RECORDS:
             return cls(old, new, ((), ()))
-        old, old_runs, new, new_runs = take_apart(old, new)
+        old, old_runs, new, new_runs = take_apart(base, old, target, new)
         return cls(old, new, (tuple(old_runs), tuple(new_runs)))
 
     @property

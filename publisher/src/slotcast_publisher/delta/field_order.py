@@ -1,14 +1,21 @@
 """Tensors of quantised blocks as tensors of their fields, in images that are in field order.
 
 What a block consists of is `formats.gguf`'s; the order is `slotcast_schemas.codecs.delta.records`'.
-Only tensors that both images have are taken apart: others would move for nothing.
+Only tensors that both images have are taken apart: others would move for nothing. Nor are those
+whose rows changed places and are what they were: as wholes they are told by one number a row, in
+parts the scales, of a few bytes a row, are no lines that are found again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
+from slotcast_publisher.delta.block_index import block_hashes
 from slotcast_publisher.delta.place import TensorPlace
 from slotcast_schemas.codecs.delta.records import (
     GROUP_BYTES_MAX,
@@ -17,6 +24,12 @@ from slotcast_schemas.codecs.delta.records import (
     RecordRun,
 )
 from slotcast_schemas.codecs.source import Source
+
+_HASHED_BYTES: Final = 512 * 1024
+"""The bytes that are read and hashed at once, or one row."""
+
+_TRAINED_WEIGHS: Final = 16
+"""What a row that is new costs whole, and saves in parts, as rows that moved: their scales."""
 
 Tensors = list[TensorPlace]
 
@@ -38,20 +51,48 @@ def in_field_order(old: Source, new: Source, runs: Runs) -> tuple[Source, Source
 
 
 def take_apart(
-    old: Tensors, new: Tensors
+    base: Source, old: Tensors, target: Source, new: Tensors
 ) -> tuple[Tensors, list[RecordRun], Tensors, list[RecordRun]]:
     """Give the tensors of both images in field order, and the runs of records of each.
 
     Args:
-        old: the base's tensors, ordered, none overlapping another.
-        new: the target's.
+        base: the old image.
+        old: its tensors, ordered, none overlapping another.
+        target: the new image.
+        new: its tensors.
     """
-    shared = {_key(place) for place in old if place.fields} & {
-        _key(place) for place in new if place.fields
+    ours, theirs = ({_key(each): each for each in side if each.fields} for side in (new, old))
+    shared = {
+        key
+        for key in ours.keys() & theirs.keys()
+        if not _has_moved_rows(base, theirs[key], target, ours[key])
     }
     if not shared or max(_count(old), _count(new)) > RUNS_MAX:
         return old, [], new, []
     return (*_side(old, shared), *_side(new, shared))
+
+
+def _has_moved_rows(base: Source, old: TensorPlace, target: Source, new: TensorPlace) -> bool:
+    """Whether rows changed places, and hardly any is new."""
+    theirs, ours = _row_hashes(base, old), _row_hashes(target, new)
+    is_other = ours != theirs
+    moved = int(np.isin(ours[is_other], theirs).sum())
+    return moved > _TRAINED_WEIGHS * (int(is_other.sum()) - moved)
+
+
+def _row_hashes(source: Source, place: TensorPlace) -> NDArray[np.uint64]:
+    row_bytes = place.kind.size_bytes(place.row)
+    step = max(1, _HASHED_BYTES // row_bytes) * row_bytes
+    hashes = [
+        block_hashes(
+            np.frombuffer(
+                source.read_at(place.offset + at, min(step, place.size_bytes - at)), np.uint8
+            ),
+            row_bytes,
+        )
+        for at in range(0, place.size_bytes // row_bytes * row_bytes, step)
+    ]
+    return np.concatenate(hashes)
 
 
 def _count(places: Tensors) -> int:
