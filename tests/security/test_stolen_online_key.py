@@ -18,16 +18,21 @@ from slotcast_device.core.payload_bounds import (
     PACKED_PART,
     PACKED_ROOM_BYTES,
 )
+from slotcast_device.core.plan import Facts
 from slotcast_schemas.errors import PayloadCorrupt
 from slotcast_schemas.messages.offer import Base, Payload
+from slotcast_schemas.messages.release import File
 from slotcast_schemas.states import State
+from slotcast_schemas.verify import Trusted
 from tests.support import messages
 from tests.support.core_story import (
+    CHUNK,
     FACTS,
     IMAGE_BYTES,
     Content,
     Story,
     notice,
+    release_of,
     sealed,
     serving,
 )
@@ -100,6 +105,62 @@ def test_payloads_that_give_another_image_are_fetched_a_few_times_a_day_over_res
     story.pass_s(DAY_S)
     offered_broken(story, BROKEN_PER_DAY_MAX + 1)
     assert story.words[:2] == ("FAILED", "payload_corrupt")
+
+
+SMALL_BYTES = 8 * CHUNK
+SMALL_FILE = File(path="model.onnx", size_bytes=SMALL_BYTES, sha256=messages.sha("s"), role="model")
+
+
+def small(payload: Payload, **offer: Any) -> Trusted:
+    """Offer a release whose image is as small as a payload of eight chunks."""
+    release = release_of(2, files=(SMALL_FILE,), image_size_bytes=SMALL_BYTES)
+    return notice(release=release, payloads=(payload,), **offer)
+
+
+def fetched_bytes(story: Story, content: Content, payload: Payload, facts: Facts) -> int:
+    """Offer a payload, and have all of it come but the last chunk; gives how much that was."""
+    story.offered(small(payload), facts)
+    if story.update.state is not State.DOWNLOADING:
+        return 0
+    story.done(act.Spooled({0: content.map}, is_empty=False))
+    story.done(set())
+    for index in range(7):
+        story.tell(content.came(index))
+    return 7 * CHUNK
+
+
+def drain(way: str, codec: str, facts: Facts, most_images: int) -> None:
+    """Offer thirty payloads, each taken back before it is whole; so many images come, no more."""
+    story, total = Story().begun(serving()), 0
+    for number in range(30):
+        content = Content("first" if way == "cancel" else f"{number}", 8, codec)
+        base = BASE if codec.startswith("delta") else None
+        payload = msgspec.structs.replace(content.payload, base=base)
+        total += fetched_bytes(story, content, payload, facts)
+        if way != "another":
+            state = "paused" if way == "pause" else "canceled"
+            story.offered(small(payload, state=state), facts)
+    assert SMALL_BYTES < total <= most_images * SMALL_BYTES
+    assert story.core.state.full_bytes >= total - SMALL_BYTES, "they count against a day's bound"
+    story.pass_s(DAY_S)
+    assert fetched_bytes(story, content, payload, facts), "the next day it is tried again"
+
+
+WAYS = ["another", "pause", "cancel"]
+"""What comes before a payload is whole; after a pause, it is another one."""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_payloads_whose_place_others_take_before_they_are_whole_come_to_a_few_images_a_day(
+    way: str,
+) -> None:
+    for codec in ("delta+v1", "full+zstd"):
+        drain(way, codec, FACTS, BROKEN_PER_DAY_MAX + 2)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_over_a_link_that_costs_money_they_come_to_one_or_two(way: str) -> None:
+    drain(way, "delta+v1", dataclasses.replace(FACTS, is_metered=True), 3)
 
 
 def test_over_a_link_that_costs_money_one_a_day_is_enough() -> None:

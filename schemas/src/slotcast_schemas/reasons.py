@@ -136,7 +136,7 @@ class Reason(StrEnum):
     PAYLOADS_BROKEN = (
         "payloads_broken",
         Actor.PUBLISHER,
-        "Payloads gave something else than the signed image, so no other is fetched today.",
+        "Payloads gave another image, or gave way before they were whole: no other comes today.",
     )
     WRONG_BASE = (
         "wrong_base",

@@ -58,8 +58,18 @@ _TRUST: Final = (
         "security/test_stolen_online_key.py::"
         "test_payloads_that_give_another_image_are_fetched_a_few_times_a_day_over_restarts_too",
         f"{DEVICE}/core/payload_choice.py",
-        "    if is_worn_out(state, facts.day, is_metered=facts.is_metered):\n",
+        "    if is_worn_out(state, facts, trusted.release.image_size_bytes):\n",
         "    if False:\n",
+    ),
+    attack_break(
+        "payloads that give way to others, or are canceled, before they are whole, again and again",
+        "what was fetched for nothing is bounded by day",
+        "security/test_stolen_online_key.py::"
+        "test_payloads_whose_place_others_take_before_they_are_whole_come_to_a_few_images_a_day"
+        "[another]",
+        f"{DEVICE}/core/payload_bounds.py",
+        " or facts.dropped_bytes >= most * image_size_bytes",
+        "",
     ),
     attack_break(
         "a sequence far above the last",

@@ -103,9 +103,14 @@ class Collecting:
             return None
         return progress_of(self.transfer, saved_bytes, int(self._watch.rate_bytes_per_s))
 
+    @property
+    def received_bytes(self) -> int:
+        """How much came of the payload since it was opened."""
+        return 0 if self.transfer is None else self.transfer.counters.received_bytes
+
     def link_bytes_per_s(self, now: Now) -> float | None:
         """Say what the link came to, waits and all; None where too little came to tell."""
-        received = 0 if self.transfer is None else self.transfer.counters.received_bytes
+        received = self.received_bytes
         if received < TELLING_BYTES:
             return None
         return received / max(now.mono_s - self._began_s, 1e-3)

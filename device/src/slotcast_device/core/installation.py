@@ -8,6 +8,7 @@ from slotcast_device.core import actions as act
 from slotcast_device.core.collecting import Collecting
 from slotcast_device.core.content_key import VainLists
 from slotcast_device.core.needed_chunks import fetch_bytes, needed_chunks
+from slotcast_device.core.payload_bounds import DroppedBytes
 from slotcast_device.core.state import record_of
 from slotcast_device.core.state_table import Happening
 from slotcast_device.core.waits import USUAL, Waits
@@ -59,6 +60,7 @@ class Installation:
         trusted: the notice that asked for it.
         install: what the plan decided; None while nothing is under way.
         excluded: digests of payloads that did not decode here, and of lists without its key.
+        dropped: what was fetched of payloads that came to nothing.
         vain_lists: how many lists were without its key, by day.
     """
 
@@ -82,6 +84,7 @@ class Installation:
         self._asks_owner = asks_owner
         self._time = signed_time
         self._is_key_awaited = False  # the list with the content key is collected first
+        self._is_settled = False  # what came of the payload was of use, or is counted as broken
         self._waiting: act.AskHook | act.ProbeSlot | None = None
         self._busy = Backoff(rng, BUSY_FIRST_S, BUSY_CAP_S)
         self.collecting = Collecting(
@@ -97,6 +100,7 @@ class Installation:
         self.trusted: Trusted | None = None
         self.install: Install | None = None
         self.excluded: frozenset[bytes] = frozenset()
+        self.dropped = DroppedBytes()
         self.vain_lists = VainLists()
 
     # --- what the core asks -------------------------------------------------------------------
@@ -136,6 +140,7 @@ class Installation:
             return []
         actions = self.abandon()
         self.trusted, self.install = trusted, install
+        self._is_settled = False
         if self._asks_owner:
             self._record.begin(trusted, Happening.HELD, Reason.OWNER, now, group=install.group)
             return [*actions, *self._agenda.run(act.AskHook("before_download", trusted.release))]
@@ -158,6 +163,7 @@ class Installation:
 
     def _open_payload(self, payload: Payload, now: Now) -> list[Action]:
         trusted, install = self._what_is_under_way()
+        self.drop_chunks(now, instead=payload.sha256)
         if payload.base is None:
             cost = fetch_bytes(payload, trusted.release, install.reuse)
             self._record.count_full(payload.sha256, cost, self._time.day(now))
@@ -245,6 +251,9 @@ class Installation:
 
     def abandon(self) -> list[Action]:
         """Let go of a transfer; its chunks stay until another payload needs the room."""
+        payload = None if self.install is None else self.install.payload
+        if payload is not None and not self._is_key_awaited and not self._is_settled:
+            self.dropped.keep(payload, self.collecting.received_bytes)
         actions = self.collecting.abandon()
         self.install = None
         self._is_key_awaited = False
@@ -253,6 +262,22 @@ class Installation:
         return actions
 
     # --- building and probing -----------------------------------------------------------------
+
+    def drop_chunks(self, now: Now, instead: bytes = b"") -> None:
+        """Count what lies on the disk of a payload that is not gone on with.
+
+        Args:
+            now: the time.
+            instead: the digest of the payload that takes its place; empty if none does.
+        """
+        day = self._time.day(now)
+        uncounted = self.dropped.drop(day, instead)
+        if uncounted is not None:
+            self._record.count_dropped(uncounted, day)
+
+    def _settle(self) -> None:
+        self._is_settled = True
+        self.dropped.forget()
 
     def _collected(self, now: Now) -> list[Action]:
         trusted, install = self._what_is_under_way()
@@ -272,6 +297,7 @@ class Installation:
         trusted, install = self._what_is_under_way()
         record = self._record
         record.move(Happening.BUILT, Reason.PROBING, now)
+        self._settle()
         record.learn_release(install.slot, trusted.release)
         record.set_slot(install.slot, record_of(trusted.release, trusted.release_sha256))
         beside = record.state.active if record.state.active_record is not None else None
@@ -292,6 +318,7 @@ class Installation:
             self.vain_lists.add(self._time.day(now))
         elif payload is not None:
             self.excluded |= {payload.sha256}
+            self._settle()
             uncounted = payload.size_bytes if payload.base is not None else 0
             self._record.count_broken(uncounted, self._time.day(now))
         images = [each for each in trusted.offer.payloads if each.codec != KEYS_CODEC]

@@ -146,6 +146,7 @@ class NoticeReview:
             verified.facts,
             excluded=installation.excluded,
             day=day,
+            dropped_bytes=installation.dropped.on(day),
             is_tired_of_lists=installation.vain_lists.are_too_many(day),
         )
         return make_plan(verified.trusted, self._record.state, facts)
@@ -224,6 +225,8 @@ class NoticeReview:
         self._record.begin(trusted, happening, reason, now, group=group)
         if began is not None:
             self._record.keep_since(began)
+        if happening is Happening.CANCELED:
+            self._installation.drop_chunks(now)
         if before is not None and same_end(before, self._record.update):
             self._record.keep_since(before)
             return actions

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from slotcast_schemas.codecs.encrypted import is_encrypted, plain_codec, sealed_size_bytes
 
 if TYPE_CHECKING:
+    from slotcast_device.core.plan import Facts
     from slotcast_device.core.state import ModelState
     from slotcast_schemas.messages import Release
     from slotcast_schemas.messages.offer import Payload
@@ -27,7 +28,61 @@ PACKED_ROOM_BYTES: Final = 16 * 1024
 small."""
 BROKEN_PER_DAY_MAX: Final = 4
 """The most payloads of a model in a day that may give something else than the signed image; an
-offer holds two whole ones and two deltas for a device. Over a metered link it is one."""
+offer holds two whole ones and two deltas for a device. Over a metered link it is one. Once as many
+images were fetched of payloads whose place others took before they were whole, that is enough,
+too."""
+
+
+class DroppedBytes:
+    """What was fetched of payloads that were let go of, since the agent began.
+
+    What lies on the disk of the last one is not lost yet: it may be gone on with.
+    """
+
+    def __init__(self) -> None:
+        self._kept = b""
+        self._kept_bytes = 0
+        self._is_counted = False
+        self._day = 0
+        self._bytes = 0
+
+    def keep(self, payload: Payload, size_bytes: int) -> None:
+        """Take note that so many more bytes of a payload lie on the disk.
+
+        Args:
+            payload: which.
+            size_bytes: what came of it since it was taken up.
+        """
+        if size_bytes:
+            before = self._kept_bytes if payload.sha256 == self._kept else 0
+            self._kept, self._kept_bytes = payload.sha256, before + size_bytes
+            self._is_counted = payload.base is None
+
+    def forget(self) -> None:
+        """Take note that what lies there was of use, or is counted already."""
+        self._kept, self._kept_bytes = b"", 0
+
+    def drop(self, day: int, instead: bytes) -> int | None:
+        """Count what lies there as lost, unless it is of the payload that comes now.
+
+        Args:
+            day: since 1970-01-01, UTC.
+            instead: the digest of that payload; empty if none comes.
+
+        Returns:
+            What of it is still to be counted against the day's bound: a whole image was when it
+            was begun. None where nothing was lost.
+        """
+        if instead == self._kept or not self._kept_bytes:
+            return None
+        lost = self._kept_bytes
+        self._bytes, self._day = self.on(day) + lost, day
+        self.forget()
+        return 0 if self._is_counted else lost
+
+    def on(self, day: int) -> int:
+        """Give how many bytes were lost on a day."""
+        return self._bytes if day == self._day else 0
 
 
 def most_bytes(payload: Payload, release: Release) -> int:
@@ -38,13 +93,14 @@ def most_bytes(payload: Payload, release: Release) -> int:
     return sealed_size_bytes(most, payload.chunk_size_bytes) if is_encrypted(payload) else most
 
 
-def is_worn_out(state: ModelState, day: int, *, is_metered: bool) -> bool:
+def is_worn_out(state: ModelState, facts: Facts, image_size_bytes: int) -> bool:
     """Whether so many payloads came to nothing that none is fetched any more this day.
 
     Args:
         state: what the device knows of the model.
-        day: today, in days since 1970-01-01 UTC.
-        is_metered: the link costs money now.
+        facts: the day, and what was dropped on it.
+        image_size_bytes: of the release that is offered.
     """
-    broken = state.broken_payloads if state.broken_day == day else 0
-    return broken >= (1 if is_metered else BROKEN_PER_DAY_MAX)
+    most = 1 if facts.is_metered else BROKEN_PER_DAY_MAX
+    broken = state.broken_payloads if state.broken_day == facts.day else 0
+    return broken >= most or facts.dropped_bytes >= most * image_size_bytes

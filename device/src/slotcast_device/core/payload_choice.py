@@ -53,7 +53,7 @@ def choose_payload(
         RefusedRelease: no payload will do here.
         NotNow: one would, and must not be fetched at present.
     """
-    if is_worn_out(state, facts.day, is_metered=facts.is_metered):
+    if is_worn_out(state, facts, trusted.release.image_size_bytes):
         raise NotNow(Reason.PAYLOADS_BROKEN)
     deltas: list[tuple[int, Payload]] = []
     wholes: list[WholeImage] = []

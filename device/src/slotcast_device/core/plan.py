@@ -65,6 +65,7 @@ class Facts:
             that was not measured.
         recipient: the id of its encryption key; empty without one, or for a release in the clear.
         has_content_key: the key of this very release is here already.
+        dropped_bytes: what was fetched today of payloads that gave way before they were whole.
         is_tired_of_lists: too many lists had no key for this device today.
         encrypts_slots: slots are encrypted at rest, and no command can read one.
     """
@@ -85,6 +86,7 @@ class Facts:
     undo_bytes_per_s: float = 0.0
     recipient: bytes = b""
     has_content_key: bool = False
+    dropped_bytes: int = 0
     is_tired_of_lists: bool = False
     encrypts_slots: bool = False
 

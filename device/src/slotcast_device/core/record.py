@@ -287,6 +287,15 @@ class UpdateRecord:
         """
         self._state = self._state.counting_broken(size_bytes, day)
 
+    def count_dropped(self, size_bytes: int, day: int) -> None:
+        """Count a payload that was let go of before it was whole against the day's bound.
+
+        Args:
+            size_bytes: what of it was fetched, if that was not counted when it was begun.
+            day: since 1970-01-01, UTC.
+        """
+        self._state = self._state.counting_dropped(size_bytes, day)
+
     def note_link(self, bytes_per_s: float | None) -> None:
         """Remember how fast a transfer was, from its beginning to its end, where that is known."""
         if bytes_per_s is not None:

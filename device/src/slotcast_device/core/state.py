@@ -225,6 +225,18 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
             full_bytes=full_bytes + size_bytes,
         )
 
+    def counting_dropped(self, size_bytes: int, day: int) -> ModelState:
+        """Give the state with a payload let go of; begun again, it counts again.
+
+        Args:
+            size_bytes: what of it was fetched, if that was not counted when it was begun.
+            day: since 1970-01-01, UTC.
+        """
+        before = self.full_bytes if self.full_day == day else 0
+        return msgspec.structs.replace(
+            self, full_day=day, full_bytes=before + size_bytes, full_payload=b""
+        )
+
     def benching(self, entry: BenchedRelease) -> ModelState:
         """Give the state with one more benched release, the oldest forgotten past the bound."""
         kept = [b for b in self.benched if b.sequence != entry.sequence]
