@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
 from slotcast_publisher.fleet.database import tables
+from slotcast_publisher.fleet.database.database import open_database
 from slotcast_publisher.fleet.intake.intake import IntakeBounds
 from slotcast_publisher.serve import listener
 from slotcast_schemas.messages import Metrics, Presence, Status
@@ -106,6 +110,74 @@ def test_a_lost_database_is_made_anew_from_what_the_broker_retains(
             assert present(again) == before
             assert again.rows(tables.metrics) == []
         assert shown(empty.path) == shown_before
+
+
+def _delete(path: Path) -> None:
+    """Delete the file alone: its log and the index of that stay."""
+    path.unlink()
+
+
+def _delete_all(path: Path) -> None:
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink()
+
+
+def _replace(path: Path) -> None:
+    """Put another database in its place, with its log full of what was written last."""
+    other = path.with_name("other.db")
+    with open_database(other) as database, database.transaction() as connection:
+        connection.execute(
+            insert(tables.devices).values(id="cam-of-before", seen_s=int(time.time()))
+        )
+    other.rename(path)
+
+
+@pytest.mark.parametrize("lose", [_delete, _delete_all, _replace])
+def test_a_database_that_is_lost_while_it_is_served_is_made_anew_from_what_the_broker_retains(
+    empty: Publisher, broker: Broker, lose: Callable[[Path], None]
+) -> None:
+    path = empty.path / "fleet.db"
+    with crowd(broker.url) as devices, watching(empty.path) as watched:
+        devices.say(empty.topics, *a_fleet(200))
+        watched.wait_for_taken(600)
+        before = shown(empty.path)
+        lose(path)
+        said = watched.served.wait_for("database_gone")
+        assert said["level"] == "warning"
+        watched.served.wait_for("database_began")
+        watched.served.wait_for("listening", count=2)
+        watched.wait_for_taken(400)  # what is retained; metrics are not
+        devices.say(empty.topics, given.status(device="cam-new", time=int(time.time())))
+        watched.wait_for_taken(401)
+        found = shown(empty.path)
+    added = {"cam-new", "cam-of-before"} if lose is _replace else {"cam-new"}
+    assert {each["device"] for each in found["devices"]} - {
+        each["device"] for each in before["devices"]
+    } == added
+    assert [e for e in found["devices"] if e["device"] not in added] == before["devices"]
+    assert len(watched.served.of("database_gone")) == 1
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def refusals(watched: Watched) -> list[Any]:
+    return [e for e in watched.served.of("error") if "cannot go on with" in e["detail"]]
+
+
+def test_what_cannot_be_opened_in_place_of_a_database_is_said_once_until_it_can(
+    empty: Publisher, broker: Broker
+) -> None:
+    path = empty.path / "fleet.db"
+    with crowd(broker.url) as devices, watching(empty.path) as watched:
+        path.with_name("no.db").write_bytes(b"no database at all, " * 1000)
+        path.with_name("no.db").rename(path)
+        wait_until(lambda: len(refusals(watched)) > 0)
+        path.unlink()
+        watched.served.wait_for("database_began")
+        assert len(refusals(watched)) == len(watched.served.of("database_gone")) == 1
+        devices.say(empty.topics, given.status(device="cam-new", time=int(time.time())))
+        watched.wait_for_taken(1)
+        assert shown(empty.path)["counts"]["devices"] == 1
 
 
 def test_a_fleet_larger_than_the_brokers_queue_is_seen_whole(tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ class Story:
         self.answers: list[GateAnswer] = []
         self.releases = dict(RELEASES)
         self.is_prepared = True
+        self.knows_since_s = 0
         self.words: list[str] = []
         self._requests = 0
 
@@ -117,6 +118,7 @@ class Story:
             offer=self.offer,
             answers=tuple(self.answers),
             is_prepared=self.is_prepared,
+            knows_since_s=self.knows_since_s,
         )
 
     def ask(self, wish: Wish, **fields: Any) -> None:

@@ -70,6 +70,7 @@ class MemoryFleet:
     holder: str = ""
     lines: list[tuple[str, str]] = field(default_factory=list)
     saved: list[RolloutRecord] = field(default_factory=list)
+    knows_since_s: int = 0
 
     def seen_by(self, name: str) -> FleetFor:
         """Give what one process sees."""
@@ -82,6 +83,10 @@ class FleetFor:
 
     fleet: MemoryFleet
     name: str
+
+    @property
+    def knows_since_s(self) -> int:
+        return self.fleet.knows_since_s
 
     def devices(self, model: str) -> Sequence[Device]:
         return self.fleet.devices_now()

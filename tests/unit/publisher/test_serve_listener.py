@@ -33,6 +33,7 @@ class Ear:
     filters = FILTERS
     share = ""
     lost = 0
+    generation = 0
 
     def __init__(self) -> None:
         self.topics: list[str] = []

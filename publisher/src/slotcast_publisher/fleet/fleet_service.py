@@ -1,24 +1,26 @@
 """The fleet beside `slotcast serve`: what listens, rolls out and raises alarms, as one piece.
 
 `slotcast serve` loads this module by its name where the extra is installed, and knows no more of it
-than `serve.companion.Companion`. Each part looks at the database by itself, in a thread of its own:
-none waits for another, and none of them keeps `serve` from answering devices.
+than `serve.companion.Companion`. What works with one database is `fleet_work`; nothing of it
+keeps `serve` from answering devices.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, Protocol
+from typing import Final
 
 from slotcast_publisher.enrolment.known_keys import KnownKeys
 from slotcast_publisher.enrolment.registry import Registry
 from slotcast_publisher.fleet.alarms.watch import Sources, make_watch
 from slotcast_publisher.fleet.database.database import FILE_NAME, Database, open_database
 from slotcast_publisher.fleet.database.upkeep import Upkeep
+from slotcast_publisher.fleet.fleet_work import FleetPart, FleetWork, guarded
 from slotcast_publisher.fleet.intake.intake import Intake, IntakeBounds
 from slotcast_publisher.fleet.steering.assembly import build_steering
 from slotcast_publisher.fleet.web.child import PageChild
@@ -32,36 +34,12 @@ from slotcast_schemas.errors import SlotcastError
 _HEARD: Final = ("presence", "status", "metrics")
 """What is listened to. Presence comes first: it tells a device that lost its state from one whose
 old statuses come late."""
-
-
-class FleetPart(Protocol):
-    """What looks at the fleet, again and again.
-
-    Attributes:
-        name: of its thread, and in the log.
-        every_s: the seconds between the end of a look and the next.
-    """
-
-    @property
-    def name(self) -> str:
-        """Give the name."""
-
-    @property
-    def every_s(self) -> float:
-        """Give the seconds between two looks."""
-
-    def look(self, now_s: float) -> None:
-        """Look, and do what there is to do.
-
-        Args:
-            now_s: the clock of this machine, in seconds since 1970.
-
-        Raises:
-            SlotcastError: it cannot be done now; it is said once, and the next look tries again.
-        """
-
-    def close(self) -> None:
-        """Let go of what is held; no look follows."""
+_LOOK_EVERY_S: Final = 1.0
+"""The seconds between two looks at whether the database is still there."""
+_GONE: Final = (
+    "the file was deleted or replaced while it was in use: this goes on with what lies there now,"
+    " or with a new one; what the old one knew of history, figures, users and tokens is not in it"
+)
 
 
 class Ears:
@@ -86,34 +64,56 @@ class Ears:
         """Take note that a broker is not heard any more."""
         self._since_s.pop(broker, None)
 
+    def close_all(self) -> None:
+        """Take note that what was heard is lost: all brokers have to be heard anew."""
+        self._since_s.clear()
+
 
 class Fleet:
     """What `serve` hands what devices say to (`serve.companion.Companion`).
 
+    A database that is deleted or replaced meanwhile ends the work with it, and another one begins,
+    as after a restart: brokers are asked once more for all that they keep.
+
     Args:
-        intake: writes it down.
-        parts: look at what was written.
+        begin: opens the database, and gives what works with it.
         filters: topic filters of what is listened to.
-        share: the group among which the broker divides live messages; empty for none.
         ears: since when brokers are heard.
         say: the log.
+
+    Attributes:
+        filters: as given.
+
+    Raises:
+        UsageError: a URL that is none, or a driver that is not installed.
+        StorageFailed: the database cannot be opened, or is of a newer version.
     """
 
     def __init__(
-        self,
-        intake: Intake,
-        parts: Sequence[FleetPart],
-        filters: tuple[str, ...],
-        share: str,
-        ears: Ears,
-        say: Say,
+        self, begin: Callable[[], FleetWork], filters: tuple[str, ...], ears: Ears, say: Say
     ) -> None:
-        self.intake = intake
         self.filters = filters
-        self.share = share
-        self._parts = parts
+        self._begin = begin
         self._ears = ears
         self._say = say
+        self._said = ""
+        self._generation = 0
+        self._work = begin()
+
+    @property
+    def intake(self) -> Intake:
+        """What writes into the present database."""
+        return self._work.intake
+
+    @property
+    def share(self) -> str:
+        """The group among which the broker divides live messages; empty for none."""
+        return self._work.share
+
+    @property
+    def generation(self) -> int:
+        """How many databases there were before this one."""
+        return self._generation
 
     @property
     def lost(self) -> int:
@@ -138,54 +138,58 @@ class Fleet:
         Raises:
             BaseException: what ended a part that was not expected to end.
         """
-        failures: list[BaseException] = []
-        jobs = [("intake", self.intake.run)]
-        jobs += [(part.name, _Looks(part, self._say).run) for part in self._parts]
-        threads = [
-            threading.Thread(target=_guarded, args=(work, stop, failures), name=name, daemon=True)
-            for name, work in jobs
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        for part in self._parts:
-            part.close()
+        while (following := self._until_replaced(stop)) is not None:
+            self._work.close()
+            self._work = following
+            self._ears.close_all()
+            self._generation += 1  # after the rest: listeners begin anew by it
+            self._say(
+                "database_began",
+                database=following.database.name,
+                detail="asking brokers for what they keep; history and figures begin anew",
+            )
+
+    def close(self) -> None:
+        """Close the database."""
+        self._work.close()
+
+    def _until_replaced(self, stop: threading.Event) -> FleetWork | None:
+        """Work with one database; gives the work with the next, or None at the end.
+
+        Raises:
+            BaseException: what ended a part that was not expected to end.
+        """
+        ended, failures, following = threading.Event(), list[BaseException](), None
+        thread = threading.Thread(
+            target=guarded, args=(self._work.run, ended, failures), name="fleet", daemon=True
+        )
+        thread.start()
+        while following is None and not ended.is_set() and not stop.wait(_LOOK_EVERY_S):
+            if self._work.database.is_replaced:
+                following = self._renewed()
+        ended.set()
+        thread.join()
         if failures:
+            if following is not None:
+                following.close()
             raise failures[0]
+        return following
 
-
-class _Looks:
-    """Has a part look, and says once what it cannot do."""
-
-    def __init__(self, part: FleetPart, say: Say) -> None:
-        self._part = part
-        self._say = say
+    def _renewed(self) -> FleetWork | None:
+        """Open what lies there now; one that cannot be opened is said once, and tried again."""
+        name = self._work.database.name
+        if not self._said:
+            self._say("database_gone", level="warning", database=name, detail=_GONE)
+        try:
+            self._work.database.make_way()
+            found = self._begin()
+        except SlotcastError as exc:
+            if str(exc) != self._said:
+                self._say("error", reason=exc.reason, detail=f"cannot go on with {name}: {exc}")
+            self._said = str(exc)
+            return None
         self._said = ""
-
-    def run(self, stop: threading.Event) -> None:
-        while not stop.is_set():
-            try:
-                self._part.look(time.time())
-                self._said = ""
-            except SlotcastError as exc:
-                problem = f"{self._part.name}: {exc}"
-                if problem != self._said:
-                    self._say("error", reason=exc.reason, detail=problem)
-                self._said = problem
-            stop.wait(self._part.every_s)
-
-
-def _guarded(
-    work: Callable[[threading.Event], None],
-    stop: threading.Event,
-    failures: list[BaseException],
-) -> None:
-    try:
-        work(stop)
-    except BaseException as exc:  # noqa: BLE001 - handed to the thread that waits
-        failures.append(exc)
-        stop.set()
+        return found
 
 
 @contextmanager
@@ -216,28 +220,33 @@ def open_fleet(
         UsageError: a URL or an address that is none, or a driver that is not installed.
         StorageFailed: the database cannot be opened, or is of a newer version.
     """
-    with open_database(database or repo.path / FILE_NAME) as opened:
-        ears = Ears(len(brokers))
-        sources = Sources(repo, brokers, health or BrokerHealth(), lambda: ears.since_s)
+    ears = Ears(len(brokers))
+    sources = Sources(repo, brokers, health or BrokerHealth(), lambda: ears.since_s)
+
+    def begin() -> FleetWork:
+        opened = open_database(database or repo.path / FILE_NAME)
         parts = _make_parts(opened, sources, say, workers)
         if listen is not None:
             parts.append(PageChild(repo.path, database, listen, say))
-        intake = Intake(
-            opened,
-            repo.topics,
-            say,
-            bounds,
-            keys=KnownKeys(Registry(repo.path), functools.partial(_say_problem, say)),
-            reports=repo.settings.serve.reports,
-        )
-        yield Fleet(
-            intake,
-            parts,
-            tuple(repo.topics.device("+", what) for what in _HEARD),
-            _share(opened),
-            ears,
-            say,
-        )
+        return FleetWork(opened, _make_intake(opened, repo, say, bounds), parts, say)
+
+    filters = tuple(repo.topics.device("+", what) for what in _HEARD)
+    with contextlib.closing(Fleet(begin, filters, ears, say)) as fleet:
+        yield fleet
+
+
+def _make_intake(
+    database: Database, repo: Repository, say: Say, bounds: IntakeBounds | None
+) -> Intake:
+    """Give what writes what devices say."""
+    return Intake(
+        database,
+        repo.topics,
+        say,
+        bounds,
+        keys=KnownKeys(Registry(repo.path), functools.partial(_say_problem, say)),
+        reports=repo.settings.serve.reports,
+    )
 
 
 def _make_parts(
@@ -258,8 +267,3 @@ def _make_parts(
 
 def _say_problem(say: Say, problem: SlotcastError) -> None:
     say("error", reason=problem.reason, detail=str(problem))
-
-
-def _share(database: Database) -> str:
-    """Several `serve` divide the work where they can share a database: all but SQLite's."""
-    return "" if database.is_sqlite else f"slotcast-{database.id}"

@@ -38,6 +38,8 @@ class Companion(Protocol):
             messages first.
         share: the name of the group of processes among which the broker shall divide live messages
             (MQTT 5, 4.8.2); empty where each is to hear all.
+        generation: grows when all that brokers keep has to be heard once more, since it was
+            forgotten: each listener connects anew then.
         lost: how many messages that a broker keeps were dropped so far because there was no room:
             they are looked for again.
     """
@@ -49,6 +51,10 @@ class Companion(Protocol):
     @property
     def share(self) -> str:
         """Give the name of the group."""
+
+    @property
+    def generation(self) -> int:
+        """Give how often all was forgotten."""
 
     @property
     def lost(self) -> int:

@@ -168,6 +168,7 @@ class Listener:
         self._shared.clear()
         self._look_ended = None
         self._is_heard = False
+        generation = self._companion.generation
         share, filters = self._companion.share, self._companion.filters
         if not link.wildcards:
             raise BrokerRefused(
@@ -182,7 +183,7 @@ class Listener:
         newer_s = math.inf
         if self._may_be_newer(link):
             newer_s = time.monotonic() + self._newer.next_s()
-        while not stop.is_set():
+        while not stop.is_set() and generation == self._companion.generation:
             event = link.next_event(_STEP_S)
             if event is not None:
                 self._handle(event, link)

@@ -77,6 +77,30 @@ def test_the_same_look_twice_decides_the_same_and_a_signed_offer_is_not_asked_fo
     assert not s.look().decisions
 
 
+def test_nothing_opens_by_a_database_that_was_made_anew_until_devices_are_heard() -> None:
+    s = story()
+    s.start()
+    s.commit()
+    s.looks(8)
+    assert s.states() == {"canary": G.PASSED, "rest": G.RUNNING}
+    s.commit()
+    s.knows_since_s = s.now_s + 30
+    found = s.look(40)
+    assert found.waits_for[0] == "devices to be heard, for 110 s more"
+    assert s.record.listening_since_s == s.knows_since_s
+    s.looks(2)
+    assert s.states()["rest"] is G.SOAKING
+
+
+def test_a_database_that_was_made_after_now_says_nothing_of_the_time() -> None:
+    s = story()
+    s.start()
+    s.knows_since_s = s.now_s + 10_000  # the clock was set back
+    s.commit()
+    s.look()
+    assert s.states()["canary"] is G.SOAKING
+
+
 def test_deltas_are_made_for_what_devices_run_before_anybody_is_let_in() -> None:
     s = story(TWO_GROUPS + "\n")
     s.is_prepared = False

@@ -19,12 +19,14 @@ from slotcast_publisher.errors import NotFound
 from slotcast_publisher.fleet.database import tables
 from slotcast_publisher.fleet.database.connect import WRITES, file_of, make_engine, name_of, url_of
 from slotcast_publisher.fleet.database.database_errors import database_errors
+from slotcast_publisher.fleet.database.database_files import DatabaseFiles
 from slotcast_publisher.fleet.database.migrate import (
     ID,
     KNOWS_SINCE,
     bring_up_to_date,
     check_version,
 )
+from slotcast_schemas.errors import StorageFailed
 
 FILE_NAME: Final = "fleet.db"
 """The file in a repository's folder, where nobody names another database."""
@@ -47,6 +49,7 @@ class Database:
         self._engine = engine
         self.name = name
         self.path = path
+        self._files = DatabaseFiles(path)
         with self.reading() as connection:
             values: dict[str, str] = {
                 row.key: row.value for row in connection.execute(select(tables.meta))
@@ -59,14 +62,32 @@ class Database:
         """Whether it is a file, with one writer at a time; else a server of PostgreSQL."""
         return self.path is not None
 
+    @property
+    def is_replaced(self) -> bool:
+        """Whether the file was deleted, or another one lies in its place; never of a server.
+
+        What is open goes on with a file that has no name any more: nobody else sees it, and it is
+        gone with this process.
+        """
+        return self._files.are_replaced()
+
+    def make_way(self) -> None:
+        """Delete what is left beside the place of a file that was replaced, for the next one.
+
+        Raises:
+            StorageFailed: it cannot be deleted.
+        """
+        self._files.delete_rest()
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Write: all of the block or nothing. In SQLite one process writes at a time, others wait.
 
         Raises:
             StateLocked: another process has been writing for too long.
-            StorageFailed: no room, no rights, no server, or a damaged file.
+            StorageFailed: no room, no rights, no server, a damaged file, or one that was replaced.
         """
+        self._check_file()
         with (
             database_errors(self.name),
             self._engine.connect().execution_options(**{WRITES: True}) as connection,
@@ -79,10 +100,23 @@ class Database:
         """Read: all of the block sees the same moment. Nobody waits for it, and it for nobody.
 
         Raises:
-            StorageFailed: no rights, no server, or a damaged file.
+            StorageFailed: no rights, no server, a damaged file, or one that was replaced.
         """
+        self._check_file()
         with database_errors(self.name), self._engine.connect() as connection, connection.begin():
             yield connection
+
+    def _check_file(self) -> None:
+        """See that what is asked is what others see, too.
+
+        Raises:
+            StorageFailed: it is not.
+        """
+        if self.is_replaced:
+            raise StorageFailed(
+                f"{self.name} was deleted or replaced while it was in use: `slotcast serve` goes on"
+                " with what lies there now, other commands have to be started again"
+            )
 
     def shrink(self, pages_max: int) -> None:
         """Give free pages of a file back to the disk, at most so many; PostgreSQL does so itself.

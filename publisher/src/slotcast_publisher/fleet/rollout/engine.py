@@ -94,6 +94,7 @@ class _Engine:
         is_watched = record.looked_s > 0 and 0 <= gap_s <= LOOK_MAX_S
         self._watched_s = float(gap_s) if is_watched else 0.0
         since_s = record.listening_since_s if is_watched else now_s
+        since_s = self._seen.listening_since_s(since_s, now_s)
         self._record = record.changed(looked_s=now_s, listening_since_s=since_s)
 
     def _is_open(self, windows: Sequence[str]) -> bool:

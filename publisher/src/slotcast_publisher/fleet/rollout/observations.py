@@ -178,6 +178,8 @@ class Observations:
         offer: the one that is signed for the model; None for none.
         answers: of gates, the last ones.
         is_prepared: the deltas are made, or as many as can be.
+        knows_since_s: when what devices say began to be written down, seconds since 1970: what was
+            known before is lost, and comes in again one device after the other.
     """
 
     devices: Sequence[Device]
@@ -185,3 +187,13 @@ class Observations:
     offer: Offer | None = None
     answers: Sequence[GateAnswer] = ()
     is_prepared: bool = True
+    knows_since_s: int = 0
+
+    def listening_since_s(self, since_s: int, now_s: int) -> int:
+        """Give since when devices are listened to whose words are still known.
+
+        Args:
+            since_s: since when there was no gap in listening.
+            now_s: the time; what was made after it was made before the clock was set back.
+        """
+        return max(since_s, self.knows_since_s) if self.knows_since_s <= now_s else since_s

@@ -87,6 +87,11 @@ class DatabaseFleet:
     lease_s: float = LEASE_S
     _term: int | None = None
 
+    @property
+    def knows_since_s(self) -> int:
+        """When the database was made, in seconds since 1970."""
+        return self.database.knows_since_s
+
     def devices(self, model: str) -> Sequence[Device]:
         """Give the devices of a model with their figures."""
         with self.database.reading() as connection:

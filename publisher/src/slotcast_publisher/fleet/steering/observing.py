@@ -63,6 +63,7 @@ def observe(
     answers: Sequence[GateAnswer],
     *,
     is_prepared: bool,
+    knows_since_s: int = 0,
 ) -> Observations:
     """Put together what the engine is told.
 
@@ -72,6 +73,7 @@ def observe(
         devices: from the database.
         answers: of gates.
         is_prepared: whether deltas are made.
+        knows_since_s: when the database was made.
     """
     plan = rollout.plan
     asked = [a.request.to for a in rollout.requests]
@@ -83,19 +85,22 @@ def observe(
         offer=repo.present_offer(plan.model),
         answers=answers,
         is_prepared=is_prepared,
+        knows_since_s=knows_since_s,
     )
 
 
-def has_heard_devices(plan: Plan, record: RolloutRecord, now: Now) -> bool:
+def has_heard_devices(plan: Plan, record: RolloutRecord, seen: Observations, now: Now) -> bool:
     """Whether devices were listened to for long enough that what they run can be known.
 
     Args:
         plan: of the rollout.
         record: of the rollout.
+        seen: what is known.
         now: the time.
     """
     is_watched = record.looked_s > 0 and 0 <= now.wall_s - record.looked_s <= LOOK_MAX_S
-    return is_watched and now.wall_s - record.listening_since_s >= plan.listen_s
+    since_s = seen.listening_since_s(record.listening_since_s, now.wall_s)
+    return is_watched and now.wall_s - since_s >= plan.listen_s
 
 
 def bases_of(

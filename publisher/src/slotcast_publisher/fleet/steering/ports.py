@@ -59,7 +59,16 @@ class Deciding(Protocol):
 
 
 class FleetView(Protocol):
-    """The fleet's database, as far as rollouts need it."""
+    """The fleet's database, as far as rollouts need it.
+
+    Attributes:
+        knows_since_s: when it was made, in seconds since 1970: until all devices were heard once
+            more, it holds a part of them.
+    """
+
+    @property
+    def knows_since_s(self) -> int:
+        """Give when it was made."""
 
     def devices(self, model: str) -> Sequence[Device]:
         """Give the devices of a model with their figures."""

@@ -245,12 +245,20 @@ class Steering:
         rollout = self.files.load(name)
         plan, now = rollout.plan, time_of(rollout.plan, self.wall())
         devices = self.fleet.devices(plan.model)
-        seen = observe(self.repo, rollout, devices, self.gates.answers(), is_prepared=False)
+        seen = observe(
+            self.repo,
+            rollout,
+            devices,
+            self.gates.answers(),
+            is_prepared=False,
+            knows_since_s=self.fleet.knows_since_s,
+        )
         bases, counts = bases_of(self.repo, plan, rollout.record, seen)
         version = plan.versions[rollout.record.leg]
         is_made = self.deltas.want(plan.model, version, bases)
         known = Bases(version, counts, self._hopeful(plan.model, version, bases))
-        seen = replace(seen, is_prepared=is_made and has_heard_devices(plan, rollout.record, now))
+        has_heard = has_heard_devices(plan, rollout.record, seen, now)
+        seen = replace(seen, is_prepared=is_made and has_heard)
         record, answers, notes = self._with_requests(rollout, seen, now)
         found = look(plan, record, seen, now)
         notes += [(note, "") for note in found.notes]

@@ -1,8 +1,7 @@
 """Names in a query: one that a route of the API does not know is refused, not left out.
 
 A filter that is mistyped would otherwise be none, and a program would take every device for those
-that it
-asked for. Which names a route knows is what its signature takes, as in the OpenAPI
+that it asked for. Which names a route knows is what its signature takes, as in the OpenAPI
 document.
 """
 
