@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from slotcast_device.core.transfer.broker_limits import Allowance, BrokerLimits
@@ -116,19 +118,19 @@ def test_a_broker_that_gives_too_little_for_a_wildcard_is_known_by_what_single_f
 
 
 @pytest.mark.parametrize(
-    ("came", "credit", "asked"),
+    ("came", "make_credit", "asked"),
     [
-        (0, Credit(), ["subscribe 0/+"]),
-        (1, Credit(), ["unsubscribe 0/+", "subscribe 0/1 0/2 0/3 0/4 0/5 0/6"]),
-        (1, slow_broker(), ["subscribe 0/+"]),
+        (0, Credit, ["subscribe 0/+"]),
+        (1, Credit, ["unsubscribe 0/+", "subscribe 0/1 0/2 0/3 0/4 0/5 0/6"]),
+        (1, slow_broker, ["subscribe 0/+"]),
     ],
     ids=["nothing came", "a part came", "a part came, and filters are dear"],
 )
 def test_where_wildcards_are_proven_what_a_block_lacks_was_lost_on_the_way(
-    came: int, credit: Credit, asked: list[str]
+    came: int, make_credit: Callable[[], Credit], asked: list[str]
 ) -> None:
     allowance = Allowance(is_wildcard_proven=True)
-    story = TransferStory(40, needed=range(39), credit=credit, allowance=allowance)
+    story = TransferStory(40, needed=range(39), credit=make_credit(), allowance=allowance)
     assert story.asking() == ["subscribe 0/+"]
     story.comes(*range(came))
     assert story.waits()[1] == asked
