@@ -120,6 +120,23 @@ def words_beside_scales() -> bytes:
     return scales_of_eight_bits(has_words=True)
 
 
+def called_labels() -> bytes:
+    """An input whose name a file of samples has for something else."""
+    node = helper.make_node("Neg", ["labels"], ["y"])
+    return _model([node], [_tensor("labels", FLOAT, [1, 4])], [_tensor("y", FLOAT, [1, 4])])
+
+
+def features_before_scores() -> bytes:
+    """Two outputs: seven rows of features, and scores of four classes, which are what goes in."""
+    nodes = [
+        helper.make_node("Expand", ["x", "size"], ["features"]),
+        helper.make_node("Identity", ["x"], ["scores"]),
+    ]
+    size = helper.make_tensor("size", INT64, [2], [7, 4])
+    out = [_tensor("features", FLOAT, [7, 4]), _tensor("scores", FLOAT, [1, 4])]
+    return _model(nodes, [_tensor("x", FLOAT, [1, 4])], out, constants=[size])
+
+
 def nothing_in_it() -> bytes:
     """A dimension of size 0, beside one that has something."""
     node = helper.make_node("Concat", ["x", "none"], ["y"], axis=1)

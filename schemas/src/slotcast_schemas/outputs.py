@@ -67,12 +67,22 @@ def accuracy(got: Sequence[Outputs], labels: Array, output: str) -> float:
         output: the output to compare: scores (float, classes along the last axis) or results
             (else).
     """
+    flat = predictions(got, output)
+    if flat.size != labels.size:
+        raise ValueError(f"expected one result for each of {labels.size} labels, got {flat.size}")
+    return float(np.mean(flat.astype(str) == labels.ravel().astype(str)))
+
+
+def predictions(got: Sequence[Outputs], output: str) -> Array:
+    """Give what is compared with labels: of scores the largest element's index, else the results.
+
+    Args:
+        got: the outputs of each run, by name.
+        output: the output that says it.
+    """
     predicted = []
     for outputs in got:
         (array,) = arrays_of(outputs[output])  # a sequence of several raises ValueError
         is_scores = array.dtype.kind == "f" and array.ndim > 0
         predicted.append(np.argmax(array, axis=-1).ravel() if is_scores else array.ravel())
-    flat = np.concatenate(predicted)
-    if flat.size != labels.size:
-        raise ValueError(f"expected one result for each of {labels.size} labels, got {flat.size}")
-    return float(np.mean(flat.astype(str) == labels.ravel().astype(str)))
+    return np.concatenate(predicted)

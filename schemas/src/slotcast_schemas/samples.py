@@ -171,7 +171,9 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     else:
         shape, fortran, dtype = np.lib.format.read_array_header_2_0(buffer)
     if dtype.kind not in _KINDS:
-        raise ValueError(f"{member.filename}: expected plain numbers or text, got {dtype}")
+        raise ValueError(
+            f"{member.filename}: expected plain numbers or text, got {dtype}{_what_helps(dtype)}"
+        )
     expected_bytes = math.prod(shape) * dtype.itemsize
     if len(data) - buffer.tell() != expected_bytes or any(size < 0 for size in shape):
         raise ValueError(f"{member.filename}: {shape} {dtype} needs {expected_bytes} bytes")
@@ -180,6 +182,14 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     flat = np.frombuffer(data, dtype, offset=buffer.tell())
     array = flat.reshape(shape, order="F" if fortran else "C")
     return np.ascontiguousarray(array).reshape(shape)
+
+
+def _what_helps(dtype: np.dtype[Any]) -> str:
+    """Say how to write down what numpy itself cannot: text as objects, narrow numbers."""
+    if dtype.kind == "O":
+        return "; texts are written by .astype(str)"
+    narrow = "; bfloat16 and 8-bit floats are written by .astype('float32'), 4 and 2 bits as 'int8'"
+    return narrow if dtype.kind == "V" else ""
 
 
 def write_samples(path: Path | IO[bytes], samples: Samples) -> None:

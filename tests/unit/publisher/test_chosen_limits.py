@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -25,6 +26,7 @@ from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.release import Probe, Release, Runtime, Trial
+from tests.support import typed_models
 
 EVERY: dict[str, Any] = {
     "probe.rtol": 0.5,
@@ -213,6 +215,26 @@ def test_an_accuracy_without_labels_is_refused(
     )
     with pytest.raises(UsageError, match="need --samples with `labels`"):
         repo.build_release(request)
+
+
+def test_accuracy_is_measured_of_the_output_that_was_chosen(
+    repo: Repository, tmp_path: Path
+) -> None:
+    """The first output of this model fits no labels at all."""
+    file = tmp_path / "new.onnx"
+    file.write_bytes(typed_models.features_before_scores())
+    rows = np.random.default_rng(1).standard_normal((12, 1, 4)).astype(np.float32)
+    np.savez(tmp_path / "user.npz", x=rows, labels=rows[:, 0].argmax(axis=1))
+    request = ReleaseRequest(
+        model="heads",
+        version="1.0",
+        files=(file,),
+        samples=tmp_path / "user.npz",
+        limits=choose({"probe": {"label_output": "scores"}}, "x"),
+    )
+    probe = repo.build_release(request).release.probe
+    assert probe.label_output == "scores"
+    assert probe.min_accuracy == pytest.approx(1 - 1 / 12)
 
 
 def test_the_example_chooses_nothing_and_names_every_limit(tmp_path: Path) -> None:

@@ -221,3 +221,40 @@ def test_sameness_that_was_given_as_right_is_accepted(tmp_path: Path) -> None:
         user = _user(tmp_path, x=models.inputs(4), **given)
         probe = make_samples(folder, "model.onnx", user, folder / "samples.npz", seed=1)
         assert probe.allow_constant is allowed
+
+
+def test_an_input_may_be_called_labels(tmp_path: Path) -> None:
+    folder = _model(tmp_path, typed_models.called_labels())
+    rows = np.arange(12, dtype=np.float32).reshape(3, 1, 4)
+    for arrays in ({"labels": rows}, {"input:labels": rows}):
+        probe = make_samples(
+            folder, "model.onnx", _user(tmp_path, **arrays), folder / "samples.npz", seed=1
+        )
+        assert probe.label_output is None
+        assert read_samples(folder / "samples.npz").runs == 3
+
+
+def test_labels_of_which_none_is_right_are_told(tmp_path: Path) -> None:
+    """Such as numbers of classes where the model gives names: no accuracy would be held."""
+    folder = _model(tmp_path, models.classifier())
+    user = _user(tmp_path, x=models.inputs(), labels=np.array(["tulip"] * 16))
+    warnings: list[str] = []
+    make_samples(folder, "model.onnx", user, folder / "samples.npz", seed=1, warn=warnings.append)
+    (told,) = warnings
+    assert "not one of the 16 labels is right" in told
+    assert "the first is 'tulip'" in told
+
+
+@pytest.mark.parametrize(
+    ("array", "help_"),
+    [
+        (np.array(["a", "b"], dtype=object), r"\.astype\(str\)"),
+        (np.zeros(2, dtype="V2"), r"\.astype\('float32'\)"),
+    ],
+)
+def test_what_numpy_does_not_write_plainly_is_refused_with_what_helps(
+    tmp_path: Path, array: np.ndarray, help_: str
+) -> None:
+    folder = _model(tmp_path, models.classifier())
+    with pytest.raises(UsageError, match=help_):
+        make_samples(folder, "model.onnx", _user(tmp_path, x=array), folder / "samples.npz", seed=1)

@@ -39,7 +39,9 @@ def given_samples(path: Path, tensors: Sequence[Tensor], max_samples: int) -> Sa
     """
     try:
         arrays = read_arrays(path, max_bytes=_USER_MAX_BYTES)
-        labels = arrays.pop("labels", None)
+        has_input_so_called = any(tensor.name == "labels" for tensor in tensors)
+        is_input = has_input_so_called and "input:labels" not in arrays
+        labels = None if is_input else arrays.pop("labels", None)
         inputs, outputs = values_of(_members(arrays, tensors))
     except (MalformedMessage, ValueError) as exc:
         raise UsageError(f"{path.name}: {str(exc).removeprefix(f'{path.name}: ')}") from exc

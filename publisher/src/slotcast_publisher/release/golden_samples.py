@@ -163,6 +163,8 @@ def make_samples(
     if kept.labels is None:
         return probe
     least = least_accuracy(kept.labels, all_runs, label_output)
+    if label_output is not None and not outputs.accuracy(runs, kept.labels, label_output):
+        warn(_none_is_right(kept.labels, runs, label_output))
     return msgspec.structs.replace(
         probe,
         min_accuracy=least if min_accuracy is None else min_accuracy,
@@ -373,6 +375,15 @@ def _warn_of(kept: Samples, runs: Sequence[Run], probe: Probe, warn: Warn) -> No
             warn(f"the model has no output {name!r}; devices will refuse it")
         elif _differ([run[name] for run in runs], want):
             warn(f"output {name!r} differs from the one given; devices may refuse this model")
+
+
+def _none_is_right(labels: Array, runs: Sequence[Run], output: str) -> str:
+    said = outputs.predictions(runs[:1], output)[:1].tolist()
+    return (
+        f"not one of the {labels.size} labels is right, so devices will not hold the model to them:"
+        f" the first is {labels.ravel()[0].item()!r}, and output {output!r} says {said[0]!r};"
+        " --label-output names another output"
+    )
 
 
 def _differ(got: Sequence[object], want: Rows) -> bool:

@@ -52,6 +52,7 @@ class SamplesWanted(msgspec.Struct, frozen=True, kw_only=True):
         seed: of made inputs.
         only_if_needed: make none where the inputs do that devices make by themselves.
         shapes, ranges: what made inputs shall be like, by their names.
+        label_output: the output that labels are compared with; None for the first.
     """
 
     out: str
@@ -60,6 +61,7 @@ class SamplesWanted(msgspec.Struct, frozen=True, kw_only=True):
     only_if_needed: bool = False
     shapes: dict[str, tuple[int, ...]] = {}
     ranges: dict[str, tuple[float, float]] = {}
+    label_output: str | None = None
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):

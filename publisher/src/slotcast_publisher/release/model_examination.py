@@ -130,6 +130,7 @@ def _samples(model: SlotModel, wanted: SamplesWanted, out: IO[bytes] | None) -> 
         Path(wanted.user) if wanted.user else None,
         model_dir / wanted.out,
         seed=wanted.seed,
+        label_output=wanted.label_output,
         warn=warnings.append,
         wanted=InputsWanted(wanted.shapes, wanted.ranges),
         only_if_needed=wanted.only_if_needed,

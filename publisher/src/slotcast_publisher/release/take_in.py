@@ -190,6 +190,7 @@ def _samples_wanted(request: ReleaseRequest, files_dir: Path) -> SamplesWanted |
         only_if_needed=not is_asked,
         shapes=request.shapes,
         ranges=request.ranges,
+        label_output=request.limits.probe.get("label_output"),
     )
 
 
