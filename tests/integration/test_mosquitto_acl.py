@@ -90,6 +90,18 @@ class Client:
             seen.append(self.messages.get(timeout=WAIT_S)[0])
         return seen
 
+    def set_will(self, topic: str) -> None:
+        """Have the broker publish something, retained, when this client is gone."""
+        self._mqtt.will_set(topic, b"x", qos=1, retain=True)
+
+    def vanish(self) -> None:
+        """Go without a word."""
+        sock = self._mqtt.socket()
+        assert isinstance(sock, ssl.SSLSocket)
+        sock.shutdown(socket.SHUT_RDWR)
+        self._mqtt.loop_stop()
+        sock.close()
+
     def close(self) -> None:
         """Disconnect, and wait for the thread's end."""
         self._mqtt.disconnect()
@@ -378,3 +390,33 @@ def assert_refused(broker: Broker, identity: Identity | None, port: int) -> None
         greet(broker, identity, port)
     # It is the broker who refuses the client, not the client the broker.
     assert not isinstance(refusal.value, ssl.SSLCertVerificationError)
+
+
+@pytest.mark.parametrize(
+    "topic", [TOPICS.notice("not-mine"), TOPICS.device("someone-else", "presence")]
+)
+def test_a_last_will_is_no_way_around_the_rules(
+    production_broker: Broker, publisher: Client, names: tuple[str, str], topic: str
+) -> None:
+    """It is published when its device is gone: nobody is there to be told that it may not."""
+    certificates = certificates_of(production_broker)
+    for where in (topic, TOPICS.device(names[0], "presence")):
+        publisher.subscribe(where)
+        thief = Client(certificates, certificates.device(names[0]))
+        thief.set_will(where)
+        thief.connect(production_broker.port)
+        thief.vanish()
+    assert publisher.receive_until(TOPICS.device(names[0], "presence")) == [
+        TOPICS.device(names[0], "presence")
+    ]
+
+
+def test_a_shared_subscription_is_no_way_around_the_rules(
+    device: Client, publisher: Client, names: tuple[str, str]
+) -> None:
+    device.subscribe("$share/all/#")
+    device.subscribe(f"$share/all/{TOPICS.device('+', 'status')}")
+    for other in ("someone-else", names[0]):
+        assert publisher.may_publish(TOPICS.device(other, "certificate"))
+    seen = device.receive_until(TOPICS.device(names[0], "certificate"))
+    assert TOPICS.device("someone-else", "certificate") not in seen

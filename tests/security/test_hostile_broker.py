@@ -31,6 +31,8 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Honest]:
         pytest.param("publish_qos_2", "3.1.1", "protocol_violation", id="QoS 2 over 3.1.1"),
         pytest.param("publish_oversized", "5", "protocol_violation", id="oversized"),
         pytest.param("publish_oversized", "3.1.1", "", id="oversized over 3.1.1"),
+        pytest.param("publish_odd_properties", "5", "", id="odd properties"),
+        pytest.param("answer_odd_properties", "5", "", id="odd properties of answers"),
         pytest.param("pubrel", "5", "protocol_violation", id="a release of QoS 2"),
         pytest.param("connack_again", "5", "protocol_violation", id="a second CONNACK"),
         pytest.param("answer_oversized", "3.1.1", "protocol_violation", id="an answer of 200 kB"),

@@ -26,9 +26,11 @@ from tests.support.damaged_bytes import damaged
 from tests.support.damaged_certificates import CRAFTED
 from tests.support.fleet import Publisher
 from tests.support.fleet_fixtures import new_prefix
+from tests.support.hostile_broker import HostileBroker
 from tests.support.messages import EXAMPLES
 from tests.support.renewing import DEVICE, RenewingDesk
-from tests.support.waiting import wait_until
+from tests.support.serving import serving
+from tests.support.waiting import WAIT_S, wait_until
 from tests.support.watching import Crowd, Watched, crowd, watching
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
@@ -130,3 +132,24 @@ def test_what_a_broker_sends_on_topics_that_nobody_heard_on_ends_nothing_of_a_se
         wait_until(lambda: front.additions >= front.connections >= 3, "each connection has them")
         peers.check_all_is_well()
         assert peers.watched.fleet.intake.dropped["other_topic"] >= len(ALL)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        "connack_odd",
+        "publish_odd_names",
+        "publish_odd_properties",
+        "answer_odd_properties",
+        "garbage",
+    ],
+)
+def test_a_broker_that_lies_ends_no_serve_and_keeps_it_from_no_other_broker(
+    topics: Topics, broker: Broker, tmp_path: Path, lie: str
+) -> None:
+    with HostileBroker({}, (lie,), lies_for_s=WAIT_S) as hostile:
+        publisher = Publisher.make(tmp_path / "repo", hostile.url, broker.url, prefix=topics.prefix)
+        with serving(publisher.path) as served:
+            wait_until(lambda: hostile.was_left >= 3, "it was lied to, again and again")
+            served.wait_for("connected", broker=broker.url.removeprefix("mqtt://"))
+            assert not served.of("error")

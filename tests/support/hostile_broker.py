@@ -305,6 +305,40 @@ def _unnamed(victim: Victim) -> None:
     victim.flood(make)
 
 
+_ODD_PROPERTIES: Final = (
+    b"\x23\0\1",  # an alias of a topic that was never given one
+    b"\x23\0\0",
+    b"\x0b\x80\x80\x80\x80\x80",  # a subscription's number that does not end
+    b"\x01\1\x01\1",  # one that is there twice
+    b"\x26\0\1\xff\0\1\xfe",  # no UTF-8
+    b"\x03\xff\xffx",  # a text longer than the packet
+    b"\xee\0",  # of a kind that there is not
+    b"\x1f\0\1x" * 40,
+    b"\x26\0\1a\0\1b" * 2_000,
+)
+"""Properties of MQTT 5 that no broker may send, or none that is honest."""
+
+
+def _odd_properties(*makes: Callable[[Victim, bytes], bytes]) -> Lie:
+    """Packets that are well but for their properties; over 3.1.1 these are data."""
+
+    def lie(victim: Victim) -> None:
+        def make() -> bytes:
+            rng = victim.rng
+            odd = rng.choice([*_ODD_PROPERTIES, rng.randbytes(rng.randrange(1, 40))])
+            length = rng.choice([remaining_length(len(odd)), b"\xff\xff\x7f", b"\1"])
+            return rng.choice(makes)(victim, length + odd)
+
+        victim.flood(make)
+
+    return _open(lie)
+
+
+def _publish_with(victim: Victim, properties: bytes) -> bytes:
+    topic = victim.rng.choice([victim.asked_topic(), ""]).encode()
+    return victim.packet(0x32, len(topic).to_bytes(2) + topic + b"\0\1" + properties + b"data")
+
+
 def _connack(*answers: bytes) -> Lie:
     def lie(victim: Victim) -> None:
         victim.send(victim.rng.choice(answers))
@@ -374,6 +408,7 @@ LIES: Final[Mapping[str, Lie]] = {
     "publish_short_chunk": _forged(_CHUNK, lambda rng, data: data[: rng.randrange(9)]),
     "publish_notices": _open(_notices),
     "publish_odd_names": _open(_unnamed),
+    "publish_odd_properties": _odd_properties(_publish_with),
     "publish_dribbled": _open(_dribble),
     "puback": _bytes(0x40, b"\0\1", b"\0\1\x87\0"),
     "pubrec": _bytes(0x50, b"\0\1"),
@@ -387,6 +422,13 @@ LIES: Final[Mapping[str, Lie]] = {
     "pingresp": _open(lambda victim: victim.flood(lambda: b"\xd0\0")),
     "disconnect": _bytes(0xE0, b"", b"\x8e\0"),
     "auth": _bytes(0xF0, b"\x18\0"),
+    "answer_odd_properties": _odd_properties(
+        lambda victim, odd: victim.packet(0x90, b"\0\1" + odd + b"\1"),
+        lambda victim, odd: victim.packet(0xB0, b"\0\1" + odd + b"\0"),
+        lambda victim, odd: victim.packet(0x40, b"\0\1\0" + odd),
+        lambda victim, odd: victim.packet(0xE0, b"\x8b" + odd),
+        lambda victim, odd: victim.packet(0x20, b"\0\0" + odd),
+    ),
     "answer_oversized": _open(
         lambda victim: victim.flood(lambda: victim.packet(0x90, b"\0\1\0" + bytes(200_000)))
     ),
