@@ -111,15 +111,17 @@ SMALL_BYTES = 8 * CHUNK
 SMALL_FILE = File(path="model.onnx", size_bytes=SMALL_BYTES, sha256=messages.sha("s"), role="model")
 
 
-def small(payload: Payload, **offer: Any) -> Trusted:
+def small(payload: Payload, number: int = 2, **offer: Any) -> Trusted:
     """Offer a release whose image is as small as a payload of eight chunks."""
-    release = release_of(2, files=(SMALL_FILE,), image_size_bytes=SMALL_BYTES)
+    release = release_of(number, files=(SMALL_FILE,), image_size_bytes=SMALL_BYTES)
     return notice(release=release, payloads=(payload,), **offer)
 
 
-def fetched_bytes(story: Story, content: Content, payload: Payload, facts: Facts) -> int:
+def fetched_bytes(
+    story: Story, content: Content, payload: Payload, facts: Facts, number: int = 2
+) -> int:
     """Offer a payload, and have all of it come but the last chunk; gives how much that was."""
-    story.offered(small(payload), facts)
+    story.offered(small(payload, number), facts)
     if story.update.state is not State.DOWNLOADING:
         return 0
     story.done(act.Spooled({0: content.map}, is_empty=False))
@@ -156,6 +158,19 @@ def test_payloads_whose_place_others_take_before_they_are_whole_come_to_a_few_im
 ) -> None:
     for codec in ("delta+v1", "full+zstd"):
         drain(way, codec, FACTS, BROKEN_PER_DAY_MAX + 2)
+
+
+def test_a_device_that_new_releases_overtake_all_day_takes_each_of_them() -> None:
+    """Those the release key has signed; to go back and forth between two of them is no way out."""
+    story = Story().begun(serving())
+    contents = [Content(f"{number}", 8, "full+zstd") for number in range(12)]
+    for number, content in enumerate(contents, start=2):
+        assert fetched_bytes(story, content, content.payload, FACTS, number)
+    total = 0
+    for turn in range(20):
+        content, number = contents[10 + turn % 2], 12 + turn % 2
+        total += fetched_bytes(story, content, content.payload, FACTS, number)
+    assert total <= (BROKEN_PER_DAY_MAX + 2) * SMALL_BYTES
 
 
 @pytest.mark.parametrize("way", WAYS)

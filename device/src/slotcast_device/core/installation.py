@@ -163,7 +163,7 @@ class Installation:
 
     def _open_payload(self, payload: Payload, now: Now) -> list[Action]:
         trusted, install = self._what_is_under_way()
-        self.drop_chunks(now, instead=payload.sha256)
+        self.drop_chunks(now, payload.sha256, trusted.release.sequence)
         if payload.base is None:
             cost = fetch_bytes(payload, trusted.release, install.reuse)
             self._record.count_full(payload.sha256, cost, self._time.day(now))
@@ -263,15 +263,16 @@ class Installation:
 
     # --- building and probing -----------------------------------------------------------------
 
-    def drop_chunks(self, now: Now, instead: bytes = b"") -> None:
+    def drop_chunks(self, now: Now, instead: bytes = b"", sequence: int = 0) -> None:
         """Count what lies on the disk of a payload that is not gone on with.
 
         Args:
             now: the time.
             instead: the digest of the payload that takes its place; empty if none does.
+            sequence: of that payload's release.
         """
         day = self._time.day(now)
-        uncounted = self.dropped.drop(day, instead)
+        uncounted = self.dropped.drop(day, instead, sequence)
         if uncounted is not None:
             self._record.count_dropped(uncounted, day)
 

@@ -36,13 +36,15 @@ too."""
 class DroppedBytes:
     """What was fetched of payloads that were let go of, since the agent began.
 
-    What lies on the disk of the last one is not lost yet: it may be gone on with.
+    What lies on the disk of the last one is not lost yet: it may be gone on with. What gives way to
+    a release that is newer than all before is not counted: no online key can sign such.
     """
 
     def __init__(self) -> None:
         self._kept = b""
         self._kept_bytes = 0
         self._is_counted = False
+        self._newest = 0
         self._day = 0
         self._bytes = 0
 
@@ -62,21 +64,24 @@ class DroppedBytes:
         """Take note that what lies there was of use, or is counted already."""
         self._kept, self._kept_bytes = b"", 0
 
-    def drop(self, day: int, instead: bytes) -> int | None:
+    def drop(self, day: int, instead: bytes, sequence: int) -> int | None:
         """Count what lies there as lost, unless it is of the payload that comes now.
 
         Args:
             day: since 1970-01-01, UTC.
             instead: the digest of that payload; empty if none comes.
+            sequence: of its release; 0 if none comes.
 
         Returns:
             What of it is still to be counted against the day's bound: a whole image was when it
             was begun. None where nothing was lost.
         """
+        is_newer, self._newest = sequence > self._newest, max(sequence, self._newest)
         if instead == self._kept or not self._kept_bytes:
             return None
         lost = self._kept_bytes
-        self._bytes, self._day = self.on(day) + lost, day
+        if not is_newer:
+            self._bytes, self._day = self.on(day) + lost, day
         self.forget()
         return 0 if self._is_counted else lost
 
