@@ -137,6 +137,15 @@ def test_what_runs_what_is_wanted_and_the_state_are_three_columns(repo: Path) ->
         (("--reason", "not_in_group"), "3"),
         (("--tag", "site=south"), "23"),
         (("--tag", "site=south", "--version", "7.0"), ""),
+        (("--search", "AM-1"), "1"),
+        (("--search", "cam", "--search", "3"), "3"),
+        (("--search", "cam 3"), "3"),
+        (("--online",), "1"),
+        (("--offline", "--seen-since", "1h"), "23"),
+        (("--rollout", "spring"), "123"),
+        (("--rollout", "autumn"), ""),
+        (("--group", "canary", "--version", "6.0"), "23"),
+        (("--shared-id",), ""),
         (("--seen-since", "1h"), "123"),
         (("--unseen-since", "1h"), "4"),
         (("--unseen-since", "2d"), ""),
@@ -153,6 +162,7 @@ def test_devices_are_asked_for_in_every_way(
 
 
 def test_a_state_that_is_none_is_refused_and_finds_nobody_healthy(repo: Path) -> None:
+    assert "--tag KEY=VALUE" in refused(UsageError, repo, "--search", "site=south")
     assert "--state: expected one of" in refused(UsageError, repo, "--state", "faild")
 
 

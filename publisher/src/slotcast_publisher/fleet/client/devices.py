@@ -81,9 +81,18 @@ def _parameters(wanted: DevicesWanted) -> dict[str, str | int | Sequence[str] | 
         "state": wanted.state,
         "reason": wanted.reason,
         "tag": [f"{key}={value}" for key, value in wanted.tags.items()] or None,
+        "q": " ".join(wanted.words) or None,
+        "online": _word(wanted.online),
+        "rollout": wanted.deployment,
+        "group": wanted.group,
+        "shares_id": _word(wanted.shares_id),
         "seen_since": _time(wanted.seen_since_s),
         "unseen_since": _time(wanted.unseen_since_s),
     }
+
+
+def _word(is_so: bool | None) -> str | None:  # noqa: FBT001 - a value, not a switch
+    return None if is_so is None else str(is_so).lower()
 
 
 def _time(at_s: int | None) -> str | None:

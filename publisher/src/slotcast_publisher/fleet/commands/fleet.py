@@ -16,6 +16,12 @@ import typer
 
 from slotcast_publisher.cli.common import Json, Tags, emit, pairs
 from slotcast_publisher.errors import NotFound
+from slotcast_publisher.fleet.commands.fleet_asked import (
+    AskedDevices,
+    Online,
+    Search,
+    read_words,
+)
 from slotcast_publisher.fleet.commands.opening import DatabaseUrl, open_fleet_database
 from slotcast_publisher.fleet.commands.workplace import (
     MaybeRepo,
@@ -61,6 +67,17 @@ def _fleet(
         str | None, typer.Option("--reason", help="For this reason, such as too_slow.")
     ] = None,
     tag: Tags = None,
+    search: Search = None,
+    online: Online = None,
+    rollout: Annotated[
+        str | None, typer.Option("--rollout", help="Asked for by this rollout.")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option("--group", help="In this group of a rollout.")
+    ] = None,
+    shared_id: Annotated[
+        bool, typer.Option("--shared-id", help="Two devices came under its id.")
+    ] = False,
     seen_since: Annotated[
         str | None, typer.Option("--seen-since", help=f"Heard since: {TIME_FORM}.")
     ] = None,
@@ -81,15 +98,20 @@ def _fleet(
     """Show who is there: what runs, what is wanted, in what state it is; and one device closely."""
     if server is not None and repo is not None and device is None and not is_repository(repo):
         device = str(repo)
-    asked = _Asked(
-        device,
-        model,
-        version,
-        read_state(state, "--state") if state else None,
-        reason,
-        pairs(tag, "--tag"),
-        None if seen_since is None else read_time(seen_since, "--seen-since"),
-        None if unseen_since is None else read_time(unseen_since, "--unseen-since"),
+    asked = AskedDevices(
+        device=device,
+        model=model,
+        version=version,
+        state=read_state(state, "--state") if state else None,
+        reason=reason,
+        tags=pairs(tag, "--tag"),
+        words=read_words(search),
+        online=online,
+        rollout=rollout,
+        group=group,
+        shares_id=True if shared_id else None,
+        seen_since_s=None if seen_since is None else read_time(seen_since, "--seen-since"),
+        unseen_since_s=None if unseen_since is None else read_time(unseen_since, "--unseen-since"),
     )
     most = None if json else limit
     if server is not None:
@@ -110,35 +132,6 @@ def _show(look: Callable[[], FleetOutput], *, watch: bool, as_json: bool) -> Non
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """What the options say; times as functions of now."""
-
-    device: str | None
-    model: str | None
-    version: str | None
-    state: str | None
-    reason: str | None
-    tags: dict[str, str]
-    seen_since_s: Callable[[float], int] | None
-    unseen_since_s: Callable[[float], int] | None
-
-    def at(self, now_s: float) -> DevicesWanted:
-        """Give which devices that are, now."""
-        from slotcast_publisher.fleet.database.listing import DevicesWanted
-
-        return DevicesWanted(
-            device=self.device,
-            model=self.model,
-            version=self.version,
-            state=self.state,
-            reason=self.reason,
-            tags=self.tags,
-            seen_since_s=self.seen_since_s and self.seen_since_s(now_s),
-            unseen_since_s=self.unseen_since_s and self.unseen_since_s(now_s),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class FleetOutput:
     """What is shown: fields for programs; lines, a table and more lines for people."""
 
@@ -154,7 +147,7 @@ class FleetOutput:
         return [*self.above, *(aligned(self.table) if self.table else ()), *self.below]
 
 
-def _view(database: Database, asked: _Asked, limit: int | None) -> FleetOutput:
+def _view(database: Database, asked: AskedDevices, limit: int | None) -> FleetOutput:
     from slotcast_publisher.fleet.database import device_counts, device_json, listing
 
     now_s = time.time()
@@ -176,7 +169,7 @@ def _view(database: Database, asked: _Asked, limit: int | None) -> FleetOutput:
     )
 
 
-def _remote_view(page: Connection, asked: _Asked, limit: int | None) -> FleetOutput:
+def _remote_view(page: Connection, asked: AskedDevices, limit: int | None) -> FleetOutput:
     """Show what a page elsewhere knows."""
     from slotcast_publisher.fleet.client import devices as remote
 

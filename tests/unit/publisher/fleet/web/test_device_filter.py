@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from slotcast_publisher.fleet.web.screens.device_filter import (
+    FIELDS,
     QUERY_MAX_CHARS,
     TERMS_MAX,
     DeviceFilter,
@@ -82,8 +83,32 @@ def test_the_same_devices_are_listed_by_a_command() -> None:
     asked = DeviceFilter(q="site=7", state="FAILED", presence="not-seen")
 
     assert asked.command("/srv/my repo") == (
-        "slotcast fleet '/srv/my repo' --state FAILED --tag site=7 --unseen-since 7d"
+        "slotcast fleet '/srv/my repo' --state FAILED --tag site=7 --offline --unseen-since 7d"
     )
+    asked = DeviceFilter(q="CAM 04", rollout="spring", group="canary", note="shared-id")
+    assert asked.command("repo") == (
+        "slotcast fleet repo --rollout spring --group canary --search CAM --search 04 --shared-id"
+    )
+
+
+EACH = {
+    "q": "CAM -1",
+    "model": "clf",
+    "version": "7.0",
+    "state": "COMMITTED",
+    "reason": "committed",
+    "presence": "online",
+    "tag": "site=north",
+    "rollout": "spring",
+    "group": "canary",
+    "note": "shared-id",
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_each_field_of_the_list_stands_in_its_command(name: str) -> None:
+    any_device = DeviceFilter().command("repo")
+    assert DeviceFilter(**{name: EACH[name]}).command("repo") != any_device
 
 
 def test_a_page_goes_on_where_the_one_before_ended() -> None:

@@ -26,6 +26,12 @@ _STATES: Final = frozenset(map(str, State))
 _VERSION: Final = re.compile(r"v?\d+(\.\d+)+\S*\Z")
 PRESENCES: Final = ("online", "offline", "not-seen")
 """What can be asked of a device's presence."""
+_PRESENCE_OPTIONS: Final = {
+    "online": ("--online",),
+    "offline": ("--offline", "--seen-since", "7d"),
+    "not-seen": ("--offline", "--unseen-since", "7d"),
+}
+"""What `slotcast fleet` is asked by for the same devices."""
 FIELDS: Final = (
     *("q", "model", "version", "state", "reason", "presence", "tag"),
     *("rollout", "group", "note"),
@@ -85,14 +91,18 @@ class DeviceFilter:
             "--version": meant.version,
             "--state": meant.state,
             "--reason": meant.reason,
+            "--rollout": self.rollout,
+            "--group": self.group,
         }
         words = ["slotcast", "fleet", repo]
         for name, value in options.items():
             words += [name, value] if value else []
         for key, value in meant.tags.items():
             words += ["--tag", f"{key}={value}"]
-        if self.presence == "not-seen":
-            words += ["--unseen-since", "7d"]
+        for word in meant.words:
+            words += ["--search", word] if "=" not in word else []
+        words += _PRESENCE_OPTIONS.get(self.presence, ())
+        words += ["--shared-id"] if self.note == "shared-id" else []
         return " ".join(shlex.quote(word) for word in words)
 
 
