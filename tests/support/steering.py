@@ -23,7 +23,8 @@ from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_publisher.fleet.rollout.record import RolloutRecord
 from slotcast_publisher.fleet.steering import requests
 from slotcast_publisher.fleet.steering.gates import Gates
-from slotcast_publisher.fleet.steering.rollout_files import AskedFor, RolloutFiles
+from slotcast_publisher.fleet.steering.request_files import AskedFor
+from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
 from slotcast_publisher.fleet.steering.steering import Steering
 from slotcast_publisher.repository import Repository
 from slotcast_schemas.messages.offer import Offer

@@ -38,7 +38,8 @@ from slotcast_publisher.fleet.commands.workplace import (
 from slotcast_publisher.fleet.rollout.person import Wish
 from slotcast_publisher.fleet.steering import requests
 from slotcast_publisher.fleet.steering.plan_check import problems_of
-from slotcast_publisher.fleet.steering.rollout_files import AskedFor, RolloutFiles
+from slotcast_publisher.fleet.steering.request_files import AskedFor
+from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles
 from slotcast_publisher.fleet.steering.way_back import release_way_back
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker

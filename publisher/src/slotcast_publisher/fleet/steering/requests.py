@@ -15,7 +15,8 @@ import msgspec
 from slotcast_publisher.fleet.rollout.person import Request, Wish
 from slotcast_publisher.fleet.rollout.plan import Plan, read_plan
 from slotcast_publisher.fleet.steering.local_time import offset_s
-from slotcast_publisher.fleet.steering.rollout_files import AskedFor, RolloutFiles, Started
+from slotcast_publisher.fleet.steering.request_files import AskedFor
+from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles, Started
 from slotcast_schemas.errors import UsageError
 
 WHO_MAX_CHARS: Final = 100

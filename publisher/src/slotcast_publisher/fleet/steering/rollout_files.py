@@ -14,36 +14,25 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Final, Literal
 
 import msgspec
 
-from slotcast_publisher.durable import commit_dir, fsync_dir, storage_errors, write_atomic
+from slotcast_publisher.durable import commit_dir, storage_errors, write_atomic
 from slotcast_publisher.errors import Conflict, NotFound, RepositoryDamaged
 from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
-from slotcast_publisher.fleet.rollout.person import Request
 from slotcast_publisher.fleet.rollout.plan import PLAN_MAX_BYTES, Plan, read_plan
 from slotcast_publisher.fleet.rollout.record import RolloutRecord, new_record
+from slotcast_publisher.fleet.steering.kept_json import read_json, to_json
+from slotcast_publisher.fleet.steering.request_files import AskedFor, RequestFiles
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 
 FOLDER: Final = "rollouts"
 """The repository's folder of rollouts."""
-ANSWERED_KEPT: Final = 100
-"""The number of answered requests of a rollout that are kept to look back at."""
-REQUESTS_MAX: Final = 100
-"""The number of requests that may wait for an answer; more are refused where they are made."""
-
-_STAGED: Final = ".staged"
-"""The end of the name of a request that does not count yet."""
-_STAGED_MAX_S: Final = 3600.0
-"""An older one was left by a process that was killed before it counted."""
-Outcome = Literal["done", "refused"]
-"""What became of a request."""
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,26 +57,7 @@ class SavedRecord(msgspec.Struct, frozen=True, kw_only=True):
     format: Literal[1] = 1
 
 
-class AskedFor(msgspec.Struct, frozen=True, kw_only=True):
-    """A person's request as it is kept.
-
-    Attributes:
-        at_s: when it was made, seconds since 1970.
-        outcome: what became of it; None while it waits.
-        answer: why it was refused.
-        answered_s: when it was answered.
-    """
-
-    request: Request
-    at_s: int
-    outcome: Outcome | None = None
-    answer: str = ""
-    answered_s: int = 0
-    format: Literal[1] = 1
-
-
-make_decoders(Started, SavedRecord, AskedFor)
-K = TypeVar("K")
+make_decoders(Started, SavedRecord)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +118,8 @@ class RolloutFiles:
         staged = self._folder / f".{plan.name}.{first.request.id}"
         try:
             write_atomic(staged / "plan.toml", text)
-            write_atomic(staged / "started.json", _json(started))
-            write_atomic(staged / "requests" / _file_of(first), _json(first))
+            write_atomic(staged / "started.json", to_json(started))
+            RequestFiles(staged).put_first(first)
             with storage_errors(final):
                 staged.chmod(0o755)
             if final.exists():  # somebody else was faster
@@ -203,7 +173,7 @@ class RolloutFiles:
             RepositoryDamaged: a file of it is not what was written, or the plan was changed.
         """
         text = self.plan_bytes(name)
-        started = _read(self._folder / name / "started.json", Started)
+        started = read_json(self._folder / name / "started.json", Started)
         digest = hashlib.sha256(text).hexdigest()
         if digest != started.plan_sha256:
             raise RepositoryDamaged(
@@ -212,7 +182,7 @@ class RolloutFiles:
             )
         plan = self._plan(name, text, digest)
         path = self._folder / name / "record.json"
-        record = _read(path, SavedRecord).record if path.exists() else new_record(plan)
+        record = read_json(path, SavedRecord).record if path.exists() else new_record(plan)
         return Rollout(plan, started, record, tuple(self.requests(name)))
 
     def _plan(self, name: str, text: bytes, digest: str) -> Plan:
@@ -231,7 +201,9 @@ class RolloutFiles:
         Raises:
             StorageFailed: it could not be written; the one before is still there.
         """
-        write_atomic(self._folder / record.name / "record.json", _json(SavedRecord(record=record)))
+        write_atomic(
+            self._folder / record.name / "record.json", to_json(SavedRecord(record=record))
+        )
 
     # --- requests -------------------------------------------------------------------------------
 
@@ -248,34 +220,11 @@ class RolloutFiles:
             Conflict: too many wait for an answer already.
         """
         self.plan_bytes(name)
-        waiting = len(list((self._folder / name / "requests").glob("*.json")))
-        if waiting >= REQUESTS_MAX:
-            raise Conflict(
-                f"{name}: {waiting} requests wait already; does `slotcast serve` run for this"
-                " repository?"
-            )
-        path = self._folder / name / "requests" / _file_of(asked)
-        staged = path.with_suffix(_STAGED)
-        try:
-            write_atomic(staged, _json(asked))
-            note()
-            with storage_errors(path):
-                staged.rename(path)
-                fsync_dir(path.parent)
-        except BaseException:
-            staged.unlink(missing_ok=True)
-            raise
+        self._requests(name).ask(asked, note)
 
     def requests(self, name: str) -> list[AskedFor]:
         """Give the requests that wait, the oldest first; one that cannot be read is put away."""
-        found = []
-        for path in sorted((self._folder / name / "requests").glob("*.json")):
-            try:
-                found.append(_read(path, AskedFor))
-            except RepositoryDamaged:
-                with storage_errors(path):
-                    path.replace(path.with_suffix(".unreadable"))
-        return found
+        return self._requests(name).waiting()
 
     def answer(self, name: str, asked: AskedFor) -> None:
         """Note what became of a request, and take it off those that wait.
@@ -284,15 +233,7 @@ class RolloutFiles:
             name: of the rollout.
             asked: the request, with its outcome.
         """
-        folder = self._folder / name
-        write_atomic(folder / "answered" / _file_of(asked), _json(asked))
-        with storage_errors(folder):
-            (folder / "requests" / _file_of(asked)).unlink(missing_ok=True)
-            for path in sorted((folder / "answered").glob("*.json"))[:-ANSWERED_KEPT]:
-                path.unlink(missing_ok=True)
-            for path in (folder / "requests").glob(f"*{_STAGED}"):
-                if time.time() - path.stat().st_mtime > _STAGED_MAX_S:
-                    path.unlink(missing_ok=True)
+        self._requests(name).answer(asked)
 
     def answer_to(self, name: str, request_id: str) -> AskedFor | None:
         """Give a request with its outcome; None while nobody has answered it.
@@ -301,20 +242,7 @@ class RolloutFiles:
             name: of the rollout.
             request_id: of the request.
         """
-        found: Iterable[Path] = (self._folder / name / "answered").glob(f"*-{request_id}.json")
-        return next((_read(path, AskedFor) for path in found), None)
+        return self._requests(name).answer_to(request_id)
 
-
-def _file_of(asked: AskedFor) -> str:
-    return f"{asked.at_s:012d}-{asked.request.id}.json"
-
-
-def _json(found: Any) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(found), indent=1)
-
-
-def _read(path: Path, kind: type[K]) -> K:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.DecodeError) as exc:
-        raise RepositoryDamaged(f"could not read {path}: {exc}") from exc
+    def _requests(self, name: str) -> RequestFiles:
+        return RequestFiles(self._folder / name)

@@ -43,8 +43,9 @@ from slotcast_publisher.fleet.steering.ports import (
     LookTaken,
     Views,
 )
+from slotcast_publisher.fleet.steering.request_files import AskedFor
 from slotcast_publisher.fleet.steering.requests import answered
-from slotcast_publisher.fleet.steering.rollout_files import AskedFor, Rollout, RolloutFiles
+from slotcast_publisher.fleet.steering.rollout_files import Rollout, RolloutFiles
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.log import Say
 from slotcast_schemas.errors import SlotcastError, StateLocked

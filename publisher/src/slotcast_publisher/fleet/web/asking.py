@@ -23,8 +23,9 @@ from slotcast_publisher.fleet.access.roles import Permission, role_that_may
 from slotcast_publisher.fleet.rollout.person import Wish
 from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_publisher.fleet.steering.plan_check import problems_of
+from slotcast_publisher.fleet.steering.request_files import AskedFor
 from slotcast_publisher.fleet.steering.requests import new_request, read_plan_bytes
-from slotcast_publisher.fleet.steering.rollout_files import AskedFor, Started
+from slotcast_publisher.fleet.steering.rollout_files import Started
 from slotcast_publisher.fleet.web.context import WebContext
 from slotcast_publisher.fleet.web.guards import Who
 

@@ -14,8 +14,8 @@ from slotcast_publisher.errors import Conflict
 from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.rollout.person import Wish
+from slotcast_publisher.fleet.steering.request_files import REQUESTS_MAX
 from slotcast_publisher.fleet.steering.requests import new_request
-from slotcast_publisher.fleet.steering.rollout_files import REQUESTS_MAX
 from slotcast_publisher.fleet.web.asking import ask_rollout, start_rollout
 from slotcast_publisher.fleet.web.guards import Who
 from slotcast_schemas.errors import StorageFailed

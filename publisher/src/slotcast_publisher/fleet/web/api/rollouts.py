@@ -17,8 +17,8 @@ from slotcast_publisher.fleet.rollout.person import Wish
 from slotcast_publisher.fleet.steering.fleet_database import DatabaseFleet
 from slotcast_publisher.fleet.steering.overview_types import RolloutView
 from slotcast_publisher.fleet.steering.plan_check import group_sizes, problem_of_name, problems_of
+from slotcast_publisher.fleet.steering.request_files import AskedFor
 from slotcast_publisher.fleet.steering.requests import read_plan_bytes
-from slotcast_publisher.fleet.steering.rollout_files import AskedFor
 from slotcast_publisher.fleet.web import asking
 from slotcast_publisher.fleet.web.api.parts import AnyRequest, Shared
 from slotcast_publisher.fleet.web.api.rollout_types import (

@@ -11,7 +11,7 @@ from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_publisher.fleet.steering.fleet_database import DatabaseFleet
 from slotcast_publisher.fleet.steering.overview import overview
 from slotcast_publisher.fleet.steering.overview_types import RolloutView
-from slotcast_publisher.fleet.steering.rollout_files import AskedFor
+from slotcast_publisher.fleet.steering.request_files import AskedFor
 from slotcast_publisher.fleet.steering.saved_views import saved_view
 from slotcast_publisher.fleet.web.context import WebContext
 from slotcast_publisher.fleet.web.words import share_words, span_words
