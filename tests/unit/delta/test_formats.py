@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from slotcast_publisher.delta.layout import find_tensors
 from slotcast_publisher.delta.match import match_tensors
 from slotcast_publisher.delta.place import TensorPlace
+from slotcast_publisher.release.weights_payload import encode_weights_payload
 from slotcast_schemas.codecs.delta.elements import BFLOAT16, FLOAT16, FLOAT32
 from slotcast_schemas.codecs.source import MemorySource
 from tests.support.deltas import kinds_of, model_bytes, round_trip, write_image
@@ -165,6 +166,24 @@ def test_shuffled_rows_in_an_unknown_file_cost_a_number_a_row(tmp_path: Path, ki
     order = np.random.default_rng(2).permutation(len(rows))
     old, new = (b"NET7" + bytes(8) + each.tobytes() + b"end." for each in (rows, rows[order]))
     assert _cost(tmp_path, "m.bin", old, new) < 2 * len(rows) + 900
+
+
+def test_quantised_tensors_in_an_unknown_file_cost_about_as_much_as_in_onnx(tmp_path: Path) -> None:
+    """Integers held in floats, each tensor with a scale of its own, and nobody says where."""
+    rng = np.random.default_rng(1)
+    sizes = [(300, 200), (1, 700), (250, 310), (64, 900), (1, 333)]
+    weights = {
+        f"w{at}": np.rint(rng.standard_normal(size) * 25).clip(-127, 127).astype(np.float32)
+        * np.float32(0.0007 * (at + 1.3))
+        for at, size in enumerate(sizes)
+    }
+    data = b"NET7" + bytes(8) + b"".join(each.tobytes() for each in weights.values())
+    told = encode_weights_payload(
+        write_image(tmp_path / "a", m__onnx=model_bytes(weights)), tmp_path / "told"
+    )
+    found = encode_weights_payload(write_image(tmp_path / "b", m__bin=data), tmp_path / "found")
+    assert sum(found) < 1.1 * sum(told)
+    assert _cost(tmp_path, "m.bin", b"another text " * 1000, data) < 1.1 * sum(told)
 
 
 def test_a_merged_lora_in_an_unknown_file_travels_as_its_factors(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ as steps of a scale, or with the other bytes to zstd; the decoder is
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from slotcast_publisher.delta.table_coder import Run, TablePool, code_runs
-from slotcast_publisher.delta.whole_steps import find_steps, steps_of
+from slotcast_publisher.delta.whole_steps import CELL_ELEMENTS, cells_in_steps, find_steps, steps_of
 from slotcast_schemas.codecs.delta.elements import INT4, INT8, Bits, ElementKind
 from slotcast_schemas.codecs.delta.headers import SectionHeader
 from slotcast_schemas.codecs.delta.packed import PACK_NONE, PACK_ZSTD
@@ -106,6 +107,10 @@ class _Section:
 
     def add(self, data: memoryview, piece: WeightsPiece) -> None:
         """Take the next piece."""
+        for part, of_part in _parts(data, piece):
+            self._add_part(part, of_part)
+
+    def _add_part(self, data: memoryview, piece: WeightsPiece) -> None:
         form = None if piece.kind is None else _best_form(data, piece.kind, piece.row)
         if form is None:
             self._add_other(data)
@@ -199,6 +204,30 @@ def _byte_of(elements: Bits, place: int) -> NDArray[np.uint8]:
 def _strips(values: Bits) -> Iterator[Bits]:
     for first in range(0, len(values), STRIP_ELEMENTS):
         yield values[first : first + STRIP_ELEMENTS]
+
+
+def _parts(data: memoryview, piece: WeightsPiece) -> Iterator[tuple[memoryview, WeightsPiece]]:
+    """Give an array without rows in parts, where some of it is in whole steps of several scales.
+
+    Such is one that was found by its looks: many tensors, of which nobody says where they begin.
+    """
+    kind = piece.kind
+    cells: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+    if kind is not None and kind.bits > 8 and len(data) % kind.size_bytes(1) == 0:
+        elements = np.frombuffer(data, dtype=kind.unsigned)
+        if piece.row in {0, len(elements)}:
+            cells = cells_in_steps(kind, elements)
+    if kind is None or not cells.any():
+        yield data, piece
+        return
+    cell_bytes = kind.size_bytes(CELL_ELEMENTS)
+    cuts = [0, *(np.flatnonzero(np.diff(cells)) + 1).tolist(), len(cells)]
+    for first, last in itertools.pairwise(cuts):
+        part = data[first * cell_bytes : last * cell_bytes]
+        row = CELL_ELEMENTS if cells[first] else 0
+        yield part, WeightsPiece(len(part), kind, row)
+    if rest := data[len(cells) * cell_bytes :]:
+        yield rest, WeightsPiece(len(rest), kind, kind.count(len(rest)))
 
 
 def _best_form(data: memoryview, kind: ElementKind, row: int) -> _Form | None:

@@ -46,6 +46,15 @@ elements, the less the largest one says."""
 
 _NEGATIVE_ZERO: Final = 128
 
+CELL_ELEMENTS: Final = 4096
+"""The elements of an array without rows that are looked at for themselves."""
+
+_CELL_KINDS: Final = (FLOAT32, FLOAT16)
+"""The kinds in which a few elements say that they are no integers: a bfloat16 may be any."""
+
+_SAMPLE_CELLS: Final = 8
+"""The cells by which an array is ruled out: a fourth of them must be in whole steps."""
+
 
 @dataclass(frozen=True, slots=True)
 class FoundSteps:
@@ -73,13 +82,38 @@ def find_steps(kind: ElementKind, elements: Bits, row: int) -> FoundSteps | None
     for block in _blocks(row, len(elements)):
         rows = floats.reshape(-1, block)
         picked = rows[:: max(1, len(rows) // _SAMPLE_BLOCKS)]
-        # Where the usual numbers of steps fit few blocks, these are no integers.
-        if 2 * np.count_nonzero(np.isnan(_scales(kind, picked, _LARGEST))) > len(picked):
+        # Where the usual numbers of steps fit few blocks, these are no integers; a cell has only a
+        # part of those that share its scale, and its largest may be any.
+        usual = (*_LARGEST, *_UNUSUAL) if block == CELL_ELEMENTS else _LARGEST
+        if 2 * np.count_nonzero(np.isnan(_scales(kind, picked, usual))) > len(picked):
             continue
         scales = _scales(kind, rows, (*_LARGEST, *_UNUSUAL))
         if not np.isnan(scales).any():
             return FoundSteps(block, scales, has_negative_zero)
     return None
+
+
+def cells_in_steps(kind: ElementKind, elements: Bits) -> NDArray[np.bool_]:
+    """Say which cells of an array may be in whole steps of scales of their own.
+
+    Args:
+        kind: of the elements.
+        elements: unsigned, shape (n,).
+
+    Returns:
+        bool, shape (n // CELL_ELEMENTS,); empty where hardly one is, or there are fewer than two.
+    """
+    cells = elements[: len(elements) // CELL_ELEMENTS * CELL_ELEMENTS].reshape(-1, CELL_ELEMENTS)
+    if len(cells) < 2 or kind not in _CELL_KINDS:
+        return np.zeros(0, dtype=np.bool_)
+    sample = cells[:: -(-len(cells) // _SAMPLE_CELLS)]
+    if 4 * sum(_is_in_steps(kind, cell) for cell in sample) < len(sample):
+        return np.zeros(0, dtype=np.bool_)
+    return np.array([_is_in_steps(kind, cell) for cell in cells], dtype=np.bool_)
+
+
+def _is_in_steps(kind: ElementKind, cell: Bits) -> bool:
+    return find_steps(kind, cell, CELL_ELEMENTS) is not None
 
 
 def steps_of(kind: ElementKind, elements: Bits, segment: Steps) -> NDArray[np.uint8] | None:
