@@ -89,6 +89,24 @@ def test_given_samples_are_taken_as_they_are_and_told_how_to_compare(tmp_path: P
     assert (probe.samples, probe.min_cosine, probe.label_output) == ("samples.npz", 0.999, "y")
 
 
+def test_labels_beside_given_outputs_say_which_accuracy_devices_must_reach(tmp_path: Path) -> None:
+    """Else nobody would ever be held to them: nothing here runs the model."""
+    scores = np.random.default_rng(1).standard_normal((16, 3)).astype(np.float32)
+    labels = scores.argmax(axis=1)
+    labels[:4] = (labels[:4] + 1) % 3
+    arrays = {"x": scores, "output:boxes": np.ones((16, 9)), "output:y": scores, "labels": labels}
+    write_given(tmp_path, arrays)
+    probe = take_samples(tmp_path / "given.npz", tmp_path / "samples.npz", "y")
+    assert probe.min_accuracy == pytest.approx(12 / 16 - 1 / 16)
+    assert probe.label_output == "y"
+
+
+def test_labels_that_devices_could_not_compare_are_refused_by_the_release(tmp_path: Path) -> None:
+    write_given(tmp_path, {"x": np.ones((4, 2)), "output:y": np.ones((4, 5, 3)), "labels": [0] * 4})
+    with pytest.raises(UsageError, match="expected one result for each of 4 labels, got 20"):
+        take_samples(tmp_path / "given.npz", tmp_path / "samples.npz")
+
+
 def test_given_samples_must_have_as_many_rows_everywhere(tmp_path: Path) -> None:
     write_given(tmp_path, {"x": np.ones((4, 2)), "output:y": np.ones((3, 2))})
     with pytest.raises(UsageError, match="as many rows everywhere"):

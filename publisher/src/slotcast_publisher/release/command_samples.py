@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from slotcast_publisher.release.golden_samples import SAMPLES_DEFAULT
-from slotcast_publisher.release.probe_limits import absolute_tolerances
+from slotcast_publisher.release.probe_limits import absolute_tolerances, least_accuracy
 from slotcast_schemas.errors import MalformedMessage, UsageError
 from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.samples import SAMPLES_MAX_BYTES, Samples, read_arrays, write_samples
@@ -26,15 +26,17 @@ _ATOL_MIN: Final = 1e-4
 _COSINE: Final = 0.999
 
 
-def take_samples(path: Path, out: Path) -> Probe:
+def take_samples(path: Path, out: Path, label_output: str | None = None) -> Probe:
     """Write a release's samples file from a given one; give the probe that goes with it.
 
     Args:
         path: an .npz with `input:NAME` or `NAME`, `output:NAME` and `labels`, a run in each row.
         out: the samples file to write; `probe.samples` is its name.
+        label_output: which output labels are compared with; None means the first.
 
     Raises:
-        UsageError: the file is none, or its arrays have different numbers of rows.
+        UsageError: the file is none, its arrays have different numbers of rows, or the labels do
+            not fit the outputs that it has.
         OSError: a file cannot be read or written.
     """
     try:
@@ -50,7 +52,7 @@ def take_samples(path: Path, out: Path) -> Probe:
     labels = kept.pop("labels", None)
     samples = Samples(_inputs(kept), _outputs(kept), labels)
     write_samples(out, samples)
-    return _probe(samples, out.name)
+    return _probe(samples, out.name, label_output)
 
 
 def _inputs(arrays: dict[str, Array]) -> dict[str, Array]:
@@ -69,18 +71,25 @@ def _outputs(arrays: dict[str, Array]) -> dict[str, Array]:
     }
 
 
-def _probe(samples: Samples, name: str) -> Probe:
+def _probe(samples: Samples, name: str, label_output: str | None) -> Probe:
     atol, output_atol = absolute_tolerances(samples.outputs, _TOLERANCE, _ATOL_MIN)
     has_floats = any(
         array.dtype.kind == "f" and array.size
         for rows in samples.outputs.values()
         for array in stacked(rows)
     )
+    least = None
+    if samples.labels is not None and samples.outputs:
+        # What was right where the outputs come from: nothing here measures it.
+        label_output = label_output or next(iter(samples.outputs))
+        runs = [samples.expected(run) for run in range(samples.runs)]
+        least = least_accuracy(samples.labels, [runs], label_output)
     return Probe(
         samples=name,
         rtol=_TOLERANCE,
         atol=atol,
         output_atol=output_atol,
         min_cosine=_COSINE if has_floats else None,
-        label_output=next(iter(samples.outputs), None) if samples.labels is not None else None,
+        min_accuracy=least,
+        label_output=label_output if samples.labels is not None else None,
     )

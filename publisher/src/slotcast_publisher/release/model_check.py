@@ -131,7 +131,9 @@ def check_model(
             env={**child_environment(), ONE_THREAD: "1"},
         )
     except subprocess.TimeoutExpired as exc:
-        raise ModelUnloadable(f"{entry}: not loaded within {TIMEOUT_S:.0f} s") from exc
+        raise ModelUnloadable(
+            f"{entry}: not loaded, and run on its samples, within {TIMEOUT_S:.0f} s"
+        ) from exc
     report = _report(done, entry)
     _forget_empty_samples(model_dir, samples)
     if "error" in report:

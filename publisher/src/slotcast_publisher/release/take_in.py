@@ -208,7 +208,8 @@ def _take_as_it_is(request: ReleaseRequest, files_dir: Path) -> ModelFacts:
     probe = Probe()
     if request.samples is not None:
         _keep_name_of_samples(files_dir)
-        probe = take_samples(request.samples, files_dir / SAMPLES_PATH)
+        label_output = request.limits.probe.get("label_output")
+        probe = take_samples(request.samples, files_dir / SAMPLES_PATH, label_output)
     return ModelFacts(opsets={}, external=(), inputs=(), outputs=(), load_s=0.0, probe=probe)
 
 
