@@ -13,13 +13,20 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
+from slotcast_device.application.app_report import AppReport, write_report
+from slotcast_device.config import DeviceConfig
+from slotcast_device.core.events import Now
 from slotcast_device.operator_requests import Control
+from slotcast_device.reporting import agent_view
+from slotcast_device.reporting.agent_view import ViewWriter
+from slotcast_device.reporting.metrics_collector import MetricsCollector
 from slotcast_device.storage.lock import is_locked, locked
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_publisher.repository import Repository
@@ -308,6 +315,48 @@ def test_what_is_planted_where_the_agent_writes_is_replaced_and_not_written_thro
     file.close()
     assert path.read_bytes() == b"ours"
     assert victim.read_bytes() == b"of somebody else"
+
+
+def write_view(folder: Path) -> Path:
+    ViewWriter(folder, 1).update(1.0, 1)
+    return folder / agent_view.FILE_NAME
+
+
+def write_openmetrics(folder: Path) -> Path:
+    root = folder / "root.json"
+    root.write_text("{}")
+    (folder / "device.toml").write_text(
+        'format = 1\ndevice = "d"\nmodels = ["m"]\nstate_dir = "."\n'
+        '[[brokers]]\nurl = "mqtt://b"\n[metrics]\nopenmetrics = "metrics.prom"\n'
+    )
+    MetricsCollector(DeviceConfig(folder / "device.toml"), OsDisk()).collect_due([], Now(1.0, 1))
+    return folder / "metrics.prom"
+
+
+def write_application_report(folder: Path) -> Path:
+    report = AppReport(slot="a", phase="serving", instance="one")
+    write_report(folder, report)
+    return folder / "report-one-a.json"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "write",
+    [write_view, write_openmetrics, write_application_report],
+    ids=["view", "openmetrics", "report"],
+)
+def test_what_is_replaced_now_and_then_goes_through_no_planted_name_and_waits_at_no_pipe(
+    tmp_path: Path, write: Callable[[Path], Path]
+) -> None:
+    for kind in ("link", "hard link", "pipe"):
+        folder = tmp_path / kind
+        folder.mkdir()
+        path = write(folder)
+        before = path.read_bytes()
+        path.unlink()
+        victim = plant(folder / f".{path.name}.tmp", kind, tmp_path)
+        assert len(write(folder).read_bytes()) == len(before)
+        assert victim.read_bytes() == b"of somebody else"
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe"])

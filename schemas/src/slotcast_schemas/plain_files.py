@@ -53,3 +53,37 @@ def create_anew(path: Path, flags: int = os.O_WRONLY, mode: int = MODE) -> int:
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
     return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+
+
+def replace_plain(path: Path, data: bytes, mode: int | None = None) -> None:
+    """Replace a file as a whole, by one that is made beside it; nothing is made durable.
+
+    Args:
+        path: of the file.
+        data: what is to be in it.
+        mode: of the file, whatever the umask takes; what it leaves of `MODE` unless given.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    with os.fdopen(create_anew(temporary), "wb") as file:
+        file.write(data)
+        if mode is not None:
+            with contextlib.suppress(OSError):  # some file systems know no modes
+                os.fchmod(file.fileno(), mode)
+    temporary.replace(path)
+
+
+def read_start(path: Path, limit_bytes: int) -> bytes:
+    """Read a plain file up to a bound.
+
+    Args:
+        path: of the file.
+        limit_bytes: the most that is read.
+
+    Raises:
+        OSError: it cannot be read, or is a link, a pipe, a device or a folder.
+    """
+    with os.fdopen(open_plain(path, os.O_RDONLY), "rb") as file:
+        return file.read(limit_bytes)

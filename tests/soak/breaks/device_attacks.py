@@ -180,6 +180,23 @@ _DEVICE: Final = (
         "os.O_CLOEXEC | os.O_NONBLOCK",
     ),
     attack_break(
+        "a link or pipe where the agent keeps replacing its view, to write elsewhere or to stop it",
+        "what is replaced is made anew, and not opened as it lies there",
+        "security/test_powered_off_device.py::"
+        "test_what_is_replaced_now_and_then_goes_through_no_planted_name_and_waits_at_no_pipe[view]",
+        f"{SCHEMAS}/plain_files.py",
+        '    with os.fdopen(create_anew(temporary), "wb") as file:\n',
+        '    with temporary.open("wb") as file:\n',
+    ),
+    attack_break(
+        "pipes among what is known of signatures, so that no notice is ever looked through",
+        "of what is known of signatures, plain files are read",
+        "unit/device/test_trust.py::test_pipes_among_what_was_seen_are_not_waited_at",
+        f"{DEVICE}/storage/trust_store.py",
+        "        elif path.is_file():",
+        "        else:",
+    ),
+    attack_break(
         "a folder where the next `current` is made, so that no slot is served",
         "what is in a new link's way goes, even a folder",
         "unit/device/test_slots.py::"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from pathlib import Path
@@ -99,6 +100,21 @@ def test_a_damaged_cache_costs_nothing_but_the_versions_seen(
     else:
         for path in folder.rglob("*.json"):
             path.write_bytes(b"" if damage == "empty" else path.read_bytes()[:100])
+    assert verify_notice(notice, "clf", root, folder).release.version == "1"
+
+
+@pytest.mark.timeout(60)
+def test_pipes_among_what_was_seen_are_not_waited_at(
+    repo: Repository, root: bytes, tmp_path: Path
+) -> None:
+    notice = repo.offer("clf", "1")
+    folder = tmp_path / "trust"
+    verify_notice(notice, "clf", root, folder)
+    for path in [path for path in folder.rglob("*.json") if not path.is_symlink()]:
+        path.unlink()
+        os.mkfifo(path)
+    os.mkfifo(folder / "more.json")
+    assert verify_notice(notice, "clf", root, folder).release.version == "1"
     assert verify_notice(notice, "clf", root, folder).release.version == "1"
 
 

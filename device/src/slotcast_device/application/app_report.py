@@ -35,6 +35,7 @@ from slotcast_schemas.fields import (
     UnixTime,
     Word,
 )
+from slotcast_schemas.plain_files import replace_plain
 
 REPORT_MAX_BYTES: Final = 32 * 1024
 """The most bytes of a report that is read."""
@@ -155,11 +156,8 @@ def write_report(folder: Path, report: AppReport) -> None:
         OSError: the folder cannot be written.
     """
     name = f"report-{report.instance}-{report.slot}.json"
-    temporary = folder / f".{name}.tmp"
-    temporary.write_bytes(msgspec.json.encode(report))
-    with contextlib.suppress(OSError):  # some file systems know no modes
-        temporary.chmod(0o644)  # the agent is another user, whatever this one's umask is
-    temporary.replace(folder / name)
+    # The agent is another user, whatever this one's umask is.
+    replace_plain(folder / name, msgspec.json.encode(report), 0o644)
 
 
 @dataclass(frozen=True, slots=True)

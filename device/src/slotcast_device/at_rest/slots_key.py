@@ -20,7 +20,7 @@ from slotcast_device.at_rest.file_format import KEY_BYTES
 from slotcast_device.runtime.users import this_user
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import SlotsKeyMissing
-from slotcast_schemas.plain_files import open_plain
+from slotcast_schemas.plain_files import open_plain, read_start
 
 if TYPE_CHECKING:
     from slotcast_device.at_rest.encrypted_file import SlotsKey
@@ -90,8 +90,8 @@ def read_place(state_dir: Path) -> KeyPlace | None:
         PermissionError: this user may not read it.
     """
     try:
-        with (state_dir / FILE_NAME).open("rb") as file:
-            return msgspec.json.decode(file.read(DESCRIPTION_MAX_BYTES), type=KeyPlace)
+        said = read_start(state_dir / FILE_NAME, DESCRIPTION_MAX_BYTES)
+        return msgspec.json.decode(said, type=KeyPlace)
     except PermissionError:
         raise
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):

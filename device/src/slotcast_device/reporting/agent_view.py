@@ -18,6 +18,7 @@ from slotcast_schemas import limits
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.fields import Count, Detail, Word
 from slotcast_schemas.messages.status import LinkStatus, ModelStatus, Progress
+from slotcast_schemas.plain_files import read_start, replace_plain
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
@@ -137,16 +138,15 @@ class ViewWriter:
 
     def _write(self) -> None:
         """Replace the file; where that fails, a reader sees the old one, and its age."""
-        temporary = self._path.with_name(f".{self._path.name}.tmp")
         with contextlib.suppress(OSError):
-            temporary.write_bytes(msgspec.json.encode(self._view))
-            temporary.replace(self._path)
+            replace_plain(self._path, msgspec.json.encode(self._view))
 
 
 def read_view(state_dir: Path) -> AgentView | None:
     """Read what the agent last said; None where there is nothing to read."""
     try:
-        with (state_dir / FILE_NAME).open("rb") as file:
-            return msgspec.json.decode(file.read(VIEW_MAX_BYTES), type=AgentView)
+        return msgspec.json.decode(
+            read_start(state_dir / FILE_NAME, VIEW_MAX_BYTES), type=AgentView
+        )
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

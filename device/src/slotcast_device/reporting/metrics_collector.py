@@ -25,6 +25,7 @@ from slotcast_device.reporting.openmetrics import LinkTotals, Totals
 from slotcast_device.runtime.users import this_user
 from slotcast_device.trial.live_figures import FiguresWindow
 from slotcast_schemas.errors import StorageFailed
+from slotcast_schemas.plain_files import replace_plain
 from slotcast_schemas.states import State
 
 if TYPE_CHECKING:
@@ -200,10 +201,8 @@ class MetricsCollector:
         if name is None:
             return
         path = self._config.state_dir / name
-        temporary = path.with_name(f".{path.name}.tmp")
         with contextlib.suppress(OSError):  # scrapers see the old file, and its age
-            temporary.write_text(self._totals.openmetrics(link))
-            temporary.replace(path)
+            replace_plain(path, self._totals.openmetrics(link).encode())
 
 
 def _is_of_trial(state: ModelState, slot: SlotName, opened: _Open) -> bool:

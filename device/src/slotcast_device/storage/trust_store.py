@@ -117,7 +117,7 @@ def _copy_folder(source: Path, target: Path, without: frozenset[str] = frozenset
             new.symlink_to(path.readlink())
         elif path.is_dir():
             _copy_folder(path, new)
-        else:
+        elif path.is_file():  # nothing of ours is a pipe, which would be waited at
             new.write_bytes(path.read_bytes())
 
 
