@@ -76,6 +76,44 @@ def test_the_record_is_durable_before_the_offer_that_it_causes_is_signed(
     assert order[-2:] == ["record", "offer"]
 
 
+# --- several rollouts -----------------------------------------------------------------------------
+
+
+def test_a_rollout_whose_stepping_stone_was_rolled_out_before_takes_it_over(
+    world: SteeredFleet,
+) -> None:
+    world.start(PLAN)
+    world.until("r1", RolloutState.FINISHED)
+    following = PLAN.replace("r1", "r2").replace('version = "2"', 'version = "1.post1"')
+    world.start(following.replace("name =", 'stepping_stones = ["2"]\nname =', 1))
+    world.until("r2", RolloutState.FINISHED)
+    world.turns(10)
+    assert {sim.runs for sim in world.sims} == {3}
+    assert world.record("r1").state is RolloutState.FINISHED
+    words = [word for word, text in world.fleet.lines if "by hand" in text or word == "paused"]
+    assert words == []
+    signed = [text for word, text in world.fleet.lines if word == "signed"]
+    assert len(signed) == len(set(signed)), signed
+
+
+def test_what_a_rollout_went_back_to_is_rolled_out_by_the_next(world: SteeredFleet) -> None:
+    world.start(PLAN)
+    world.until("r1", RolloutState.FINISHED)
+    world.ask("r1", Wish.GO_BACK, to="1.post1")
+    world.until("r1", RolloutState.STOPPED)
+    world.turns(5)
+    world.start(PLAN.replace("r1", "r2").replace('version = "2"', 'version = "1.post1"'))
+    world.until("r2", RolloutState.FINISHED)
+    before = len([word for word, _ in world.fleet.lines if word == "signed"])
+    world.turns(10)
+    assert len([word for word, _ in world.fleet.lines if word == "signed"]) == before
+    asked = world.ask("r1", Wish.GO_BACK, to="1.post1")
+    world.turns(2)
+    found = world.files.answer_to("r1", asked.request.id)
+    assert found is not None
+    assert "r2 has taken its place" in found.answer
+
+
 # --- persons --------------------------------------------------------------------------------------
 
 

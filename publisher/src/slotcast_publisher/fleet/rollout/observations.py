@@ -180,6 +180,8 @@ class Observations:
         is_prepared: the deltas are made, or as many as can be.
         knows_since_s: when what devices say began to be written down, seconds since 1970: what was
             known before is lost, and comes in again one device after the other.
+        taken_over_by: the rollout that the present offer is of, where that one took this one's
+            place; empty where none did. Its releases may be this one's, too: as stepping stones.
     """
 
     devices: Sequence[Device]
@@ -188,6 +190,7 @@ class Observations:
     answers: Sequence[GateAnswer] = ()
     is_prepared: bool = True
     knows_since_s: int = 0
+    taken_over_by: str = ""
 
     def listening_since_s(self, since_s: int, now_s: int) -> int:
         """Give since when devices are listened to whose words are still known.

@@ -102,6 +102,8 @@ def _done(
             return record.changed(pause=pause)
         case Wish.START if is_superseded(plan, record, seen):
             raise Conflict(f"{record.name}: a newer release than {plan.version} is offered already")
+        case Wish.GO_BACK if seen.taken_over_by:
+            raise Conflict(f"{record.name}: {seen.taken_over_by} has taken its place: ask that one")
         case Wish.GO_BACK:
             record = record.changed(back_to=request.to or record.back_to)
             _check_way_back(plan, record, seen)

@@ -56,13 +56,17 @@ def reconcile(
 
 
 def is_superseded(plan: Plan, record: RolloutRecord, seen: Observations) -> bool:
-    """Whether a newer release than any of this rollout is offered: devices refuse ours then.
+    """Whether a newer release than any of ours is offered, or another rollout has our place.
+
+    Devices refuse ours in the one case; in the other two rollouts would sign in turn.
 
     Args:
         plan: of the rollout.
         record: where it stands.
         seen: with the present offer.
     """
+    if seen.taken_over_by:
+        return True
     if plan.version not in seen.releases:
         return False  # it cannot be told; the engine waits for the release
     back = way_back(plan, record)
@@ -84,7 +88,8 @@ def _follow(
     if is_superseded(plan, record, seen):
         if record.state not in _LIVE:
             return record, []
-        why = f"{offer.version} (sequence {offer.sequence}) was offered"
+        by = f" by {seen.taken_over_by}" if seen.taken_over_by else ""
+        why = f"{offer.version} (sequence {offer.sequence}) was offered{by}"
         return record.moved(RolloutEvent.SUPERSEDED, why=why, pause=None), [
             LogNote("superseded", "", why)
         ]

@@ -64,6 +64,7 @@ def observe(
     *,
     is_prepared: bool,
     knows_since_s: int = 0,
+    taken_over: str = "",
 ) -> Observations:
     """Put together what the engine is told.
 
@@ -74,6 +75,7 @@ def observe(
         answers: of gates.
         is_prepared: whether deltas are made.
         knows_since_s: when the database was made.
+        taken_over: the rollout that has the place of this one.
     """
     plan = rollout.plan
     asked = [a.request.to for a in rollout.requests]
@@ -86,6 +88,7 @@ def observe(
         answers=answers,
         is_prepared=is_prepared,
         knows_since_s=knows_since_s,
+        taken_over_by=taken_over,
     )
 
 

@@ -43,6 +43,7 @@ from slotcast_publisher.fleet.steering.overview_types import (
     RolloutView,
 )
 from slotcast_publisher.fleet.steering.rollout_files import Rollout, RolloutFiles
+from slotcast_publisher.fleet.steering.taking_over import taken_over_by
 from slotcast_publisher.repository import Repository
 from slotcast_schemas.messages.offer import Offer
 
@@ -75,7 +76,8 @@ def overview(
     rollout = files.load(name)
     plan, now = rollout.plan, time_of(rollout.plan, wall_s)
     is_preparing = rollout.record.state is RolloutState.PREPARING
-    seen = observe(repo, rollout, devices, (), is_prepared=not is_preparing)
+    taken_over = taken_over_by(files, rollout, repo.present_offer(plan.model))
+    seen = observe(repo, rollout, devices, (), is_prepared=not is_preparing, taken_over=taken_over)
     found = look(plan, rollout.record, seen, now)
     return view_of(repo, rollout, seen, found, wall_s, saved_bytes, saved_by_group or {})
 

@@ -46,6 +46,7 @@ from slotcast_publisher.fleet.steering.ports import (
 from slotcast_publisher.fleet.steering.request_files import AskedFor
 from slotcast_publisher.fleet.steering.requests import answered
 from slotcast_publisher.fleet.steering.rollout_files import Rollout, RolloutFiles
+from slotcast_publisher.fleet.steering.taking_over import OVER, taken_over_by
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.log import Say
 from slotcast_schemas.errors import SlotcastError, StateLocked
@@ -63,7 +64,6 @@ LOCK_WAIT_S: Final = 1.0
 """The seconds to wait for the repository; then the look is thrown away and taken again."""
 _TIMES: Final = ("looked_s", "listening_since_s")
 """What of a record changes with each look."""
-_ENDED: Final = frozenset({RolloutState.DRAFT, RolloutState.FINISHED, RolloutState.STOPPED})
 _REQUEST_WORDS: Final[Mapping[Wish, str]] = {wish: f"asked_to_{wish.value}" for wish in Wish}
 """What the log calls a person's request."""
 
@@ -94,7 +94,7 @@ class _Turn:
     def is_new(self) -> bool:
         """Whether a record has to be made durable: ended rollouts are not written at each look."""
         before, after = self.rollout.record, self.record
-        if self.answers or self.offer is not None or after.state not in _ENDED:
+        if self.answers or self.offer is not None or after.state not in OVER:
             return before != after
         times = dict.fromkeys(_TIMES, 0)
         return before.changed(**times) != after.changed(**times)
@@ -240,7 +240,7 @@ class Steering:
         if self.views is not None:
             seen = LookTaken(turn.seen, turn.found, turn.now, len(turn.answers))
             self.views.keep(self.repo, turn.rollout, seen)
-        return turn.record.state in _ENDED and turn.offer is None
+        return turn.record.state in OVER and turn.offer is None
 
     def _look_at(self, name: str) -> _Turn:
         rollout = self.files.load(name)
@@ -253,6 +253,7 @@ class Steering:
             self.gates.answers(),
             is_prepared=False,
             knows_since_s=self.fleet.knows_since_s,
+            taken_over=taken_over_by(self.files, rollout, self.repo.present_offer(plan.model)),
         )
         bases, counts = bases_of(self.repo, plan, rollout.record, seen)
         version = plan.versions[rollout.record.leg]
@@ -310,7 +311,7 @@ class Steering:
             if name == plan.name:
                 continue
             other = self.files.load(name)
-            is_live = other.record.state not in _ENDED
+            is_live = other.record.state not in OVER
             if is_live and (other.plan.model, other.plan.version) == (plan.model, plan.version):
                 raise Conflict(f"{name} rolls {plan.model} {plan.version} out already; cancel it")
 
