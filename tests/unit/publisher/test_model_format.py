@@ -9,13 +9,18 @@ import numpy as np
 import pytest
 
 from slotcast_publisher.release.command_samples import take_samples
-from slotcast_publisher.release.model_format import check_options, choose_entry, features_of
+from slotcast_publisher.release.model_format import (
+    check_magic,
+    check_options,
+    choose_entry,
+    features_of,
+)
 from slotcast_publisher.release.probe_limits import arithmetic
-from slotcast_schemas.errors import UsageError
+from slotcast_schemas.errors import ModelUnloadable, UsageError
 from slotcast_schemas.messages.release import Runtime
 from slotcast_schemas.samples import read_samples
 from tests.support import litert_models
-from tests.support.model_files import tflite_bytes
+from tests.support.model_files import gguf_bytes, tflite_bytes
 
 
 def files(*names: str) -> dict[str, Path]:
@@ -68,6 +73,16 @@ def test_only_what_older_devices_cannot_know_is_required() -> None:
     assert features_of(Runtime()) == ()
     assert features_of(Runtime(format="gguf")) == ("model_format",)
     assert features_of(Runtime(compiled=True)) == ("compiled_model",)
+
+
+def test_what_is_called_gguf_and_is_none_is_refused_before_devices_do(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(gguf_bytes({"w": np.ones((2, 2), np.float32)}))
+    check_magic("gguf", path)
+    path.write_bytes(b"TFL3 or what else")
+    check_magic("opaque", path)
+    with pytest.raises(ModelUnloadable, match="not a GGUF file"):
+        check_magic("gguf", path)
 
 
 def test_options_of_onnx_are_refused_with_another_format() -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Final
 
-from slotcast_schemas.errors import UsageError
+from slotcast_schemas.errors import ModelUnloadable, UsageError
 from slotcast_schemas.messages.release import Runtime
 from slotcast_schemas.model_formats import (
     COMPILED_FEATURE,
     FEATURE,
+    GGUF,
     ONNX,
     SUFFIXES,
     check_format,
     is_run_by_command,
 )
+
+_GGUF_MAGIC: Final = b"GGUF"
 
 
 def choose_entry(
@@ -66,6 +70,26 @@ def _entry(model_format: str, files: Mapping[str, Path]) -> str:
         f"expected one {suffixes[0]} file, or --entry to say which; got []; --format says what"
         " kind of model it is, if it is no ONNX"
     )
+
+
+def check_magic(model_format: str, path: Path) -> None:
+    """Refuse a file that is not of its format, where nothing here loads it to see.
+
+    Args:
+        model_format: the model's.
+        path: the file that the device's command opens.
+
+    Raises:
+        ModelUnloadable: it begins otherwise.
+    """
+    if model_format != GGUF:
+        return
+    with path.open("rb") as file:
+        start = file.read(len(_GGUF_MAGIC))
+    if start != _GGUF_MAGIC:
+        raise ModelUnloadable(
+            f"{path.name}: not a GGUF file: expected {_GGUF_MAGIC!r} at its start, got {start!r}"
+        )
 
 
 def features_of(runtime: Runtime) -> tuple[str, ...]:

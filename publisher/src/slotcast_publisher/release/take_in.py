@@ -15,6 +15,7 @@ from slotcast_publisher.release.device_features import features_needed, in_words
 from slotcast_publisher.release.given_files import SAMPLES_PATH
 from slotcast_publisher.release.model_check import ModelFacts, SamplesWanted, check_model
 from slotcast_publisher.release.model_format import (
+    check_magic,
     check_options,
     choose_entry,
     command_notes,
@@ -168,6 +169,7 @@ def _check_files(
     request: ReleaseRequest, files_dir: Path, entry: str, *, model_format: str, is_compiled: bool
 ) -> ModelFacts:
     if is_run_by_command(model_format):
+        check_magic(model_format, files_dir / entry)
         return _take_as_it_is(request, files_dir)
     return check_model(
         files_dir,
