@@ -450,6 +450,18 @@ def reshaped() -> bytes:
     return _model(nodes, given, out, constants=constants)
 
 
+def flattened() -> bytes:
+    """An image of 61 x 61 alone: of it come 29 x 29 places, which the product has weights for."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["places"], strides=[2, 2]),
+        helper.make_node("Flatten", ["places"], ["row"]),
+        helper.make_node("Gemm", ["row", "dense"], ["y"]),
+    ]
+    given, out = [_tensor("x", FLOAT, ["n", 3, "h", "w"])], [_tensor("y", FLOAT, ["n", 4])]
+    constants = [_weights("w", 2, 3, 5, 5), _weights("dense", 2 * 29 * 29, 4)]
+    return _model(nodes, given, out, constants=constants)
+
+
 def split_in_two() -> bytes:
     """A row of two parts, of 90 and of 31 numbers."""
     nodes = [

@@ -147,6 +147,7 @@ def test_samples_that_nobody_asked_for_weigh_little_beside_the_model(
     "make",
     [
         typed_models.reshaped,
+        typed_models.flattened,
         typed_models.split_in_two,
         typed_models.in_a_branch,
         typed_models.multiplied_from_the_left,
@@ -155,7 +156,7 @@ def test_samples_that_nobody_asked_for_weigh_little_beside_the_model(
         typed_models.sequence_of_rows,
     ],
 )
-def test_sizes_that_stand_in_the_graph_are_tried(
+def test_sizes_that_the_graph_allows_are_tried(
     repo: Repository, tmp_path: Path, make: Callable[[], bytes]
 ) -> None:
     """None of them is one that is tried for every model."""

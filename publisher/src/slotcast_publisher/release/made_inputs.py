@@ -37,8 +37,12 @@ _SIZES: Final = (
 )
 """Sizes of a free dimension, in the order in which they are tried."""
 
+_SIZE_BY_SIZE_MAX: Final = 320
+"""At last all free dimensions get every size up to this, together: a graph that flattens an image
+for a product takes one of them, by its strides and windows."""
+
 _SECONDS_MAX: Final = 45.0
-_TRIES_MAX: Final = 600
+_TRIES_MAX: Final = 1500
 """After so much processor time, or so many tries, no inputs were found."""
 
 _BETTER_TRIES_MAX: Final = 60
@@ -181,7 +185,7 @@ class InputMaker:
     # --- plans ------------------------------------------------------------------------------------
 
     def _plans(self) -> Iterator[InputPlan]:
-        """Sizes first, each with the first kinds of numbers; then the other kinds."""
+        """Sizes first, each with the first kinds of numbers; the other kinds; size by size."""
         shapes = list(self._all_shapes())
         for sizes in shapes:
             for kind in KINDS[:2]:
@@ -189,6 +193,11 @@ class InputMaker:
         for kind in KINDS[2:]:
             for sizes in shapes:
                 yield InputPlan(sizes, kind)
+        every = self._groups()[0]
+        for size in range(2, _SIZE_BY_SIZE_MAX + 1) if every else ():
+            sizes = {t.name: self._shape(t, every, size) for t in self._tensors}
+            if self._fits(sizes):
+                yield InputPlan(sizes, KINDS[0])
 
     def _all_shapes(self) -> Iterator[dict[str, tuple[int, ...]]]:
         seen: set[tuple[tuple[int, ...], ...]] = set()
