@@ -17,7 +17,7 @@ import typer
 from slotcast_publisher.cli.common import Json, Tags, emit, pairs
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.fleet.commands.fleet_asked import (
-    AskedDevices,
+    FleetQuestion,
     Online,
     Search,
     read_words,
@@ -98,7 +98,7 @@ def _fleet(
     """Show who is there: what runs, what is wanted, in what state it is; and one device closely."""
     if server is not None and repo is not None and device is None and not is_repository(repo):
         device = str(repo)
-    asked = AskedDevices(
+    asked = FleetQuestion(
         device=device,
         model=model,
         version=version,
@@ -147,7 +147,7 @@ class FleetOutput:
         return [*self.above, *(aligned(self.table) if self.table else ()), *self.below]
 
 
-def _view(database: Database, asked: AskedDevices, limit: int | None) -> FleetOutput:
+def _view(database: Database, asked: FleetQuestion, limit: int | None) -> FleetOutput:
     from slotcast_publisher.fleet.database import device_counts, device_json, listing
 
     now_s = time.time()
@@ -169,7 +169,7 @@ def _view(database: Database, asked: AskedDevices, limit: int | None) -> FleetOu
     )
 
 
-def _remote_view(page: Connection, asked: AskedDevices, limit: int | None) -> FleetOutput:
+def _remote_view(page: Connection, asked: FleetQuestion, limit: int | None) -> FleetOutput:
     """Show what a page elsewhere knows."""
     from slotcast_publisher.fleet.client import devices as remote
 

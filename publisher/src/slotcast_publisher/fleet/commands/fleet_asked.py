@@ -21,7 +21,7 @@ Online = Annotated[bool | None, typer.Option("--online/--offline", help="Connect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskedDevices:
+class FleetQuestion:
     """What the options say; times as functions of now, None for any."""
 
     device: str | None
