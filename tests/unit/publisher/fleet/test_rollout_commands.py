@@ -81,6 +81,7 @@ def test_a_request_is_carried_out_by_the_command_where_nobody_drives(
     repo: Path, plan: Path, rollout: Command
 ) -> None:
     rollout("start", repo, plan, "--who", "ada")
+    assert "ada" not in rollout("status", repo, "clf-2").splitlines(), "a name alone says nothing"
     assert "pause: done" in rollout("pause", repo, "clf-2", "--why", "lunch", "--who", "ada")
     status = rollout.json("status", repo, "clf-2")
     assert set(status) == documented("rollout status")
@@ -90,6 +91,7 @@ def test_a_request_is_carried_out_by_the_command_where_nobody_drives(
     rollout("resume", repo, "clf-2")
     rollout("cancel", repo, "clf-2", "--why", "no need")
     assert rollout.json("status", repo, "clf-2")["state"] == "STOPPED"
+    assert ": no need" in rollout("status", repo, "clf-2").splitlines()[1]
 
     log = rollout.json("log", repo, "clf-2")
     assert set(log) == documented("rollout log")

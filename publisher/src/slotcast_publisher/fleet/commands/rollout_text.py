@@ -88,8 +88,8 @@ def _notes(view: RolloutView) -> list[str]:
     if view.pause is not None:
         who = f" ({view.pause.who})" if view.pause.who else ""
         notes.append(f"paused by {view.pause.by}{who}: {view.pause.why}".rstrip(": "))
-    elif view.why:
-        notes.append(view.why)
+    elif view.why and view.state == "STOPPED":
+        notes.append(f"stopped: {view.why}")
     if view.state not in {"DRAFT", "FINISHED", "STOPPED"} and not view.driven:
         since = "ever" if view.looked_s is None else f"for {view.looked_s} s"
         notes.append(f"nobody has looked at it {since}: does `slotcast serve` run?")
