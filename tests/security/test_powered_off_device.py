@@ -43,6 +43,8 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.usefixtures("quick_probes")
 
 YEARS_S = 20 * 365 * 86400.0
+LARGE_BYTES = 1 << 21
+"""More than any file beside a slot has."""
 
 
 def evil_bytes() -> bytes:
@@ -134,6 +136,34 @@ def test_a_changed_slot_gives_way_to_the_other_one_is_named_and_is_mended(
         assert f"slot {slot} was tampered with" in status.detail
         wait_until_mended(observer)
     assert serves(device, 2)
+
+
+@pytest.mark.broker
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "large"])
+@pytest.mark.parametrize("what", ["model.onnx", ".release", ".notice"])
+def test_a_slot_with_something_else_in_a_files_place_gives_way_or_is_mended(
+    publisher: Publisher, device: Device, observer: Observer, tmp_path: Path, what: str, kind: str
+) -> None:
+    publisher.publish("clf", "2")
+    assert device.run_once().state is State.COMMITTED
+    folder = device.current().resolve().parent
+    path = folder / what if what[0] != "." else folder.with_name(folder.name + what)
+    assert path.is_file()
+    if what != "model.onnx":
+        change_slot(device, folder.name)
+    folder.chmod(0o755)
+    path.unlink()
+    victim = plant(path, kind, tmp_path)
+
+    def is_ours() -> bool:
+        return not path.is_symlink() and path.is_file() and path.stat().st_size < LARGE_BYTES
+
+    observer.forget()
+    with device.running():
+        wait_until(is_ours, "it is mended")
+        wait_until(lambda: serves(device, 2), "it serves")
+    assert victim.read_bytes() == b"of somebody else"
 
 
 def wait_until_mended(observer: Observer) -> None:
@@ -395,4 +425,6 @@ def plant(path: Path, kind: str, folder: Path) -> Path:
             os.mkfifo(path)
         case "folder":
             path.mkdir()
+        case "large":
+            path.write_bytes(bytes(LARGE_BYTES))
     return victim

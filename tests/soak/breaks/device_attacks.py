@@ -180,6 +180,16 @@ _DEVICE: Final = (
         "os.O_CLOEXEC | os.O_NONBLOCK",
     ),
     attack_break(
+        "a changed slot whose release is a link, a pipe, a folder or large, so that all stays as"
+        " it is",
+        "what is no file beside a slot proves nothing",
+        "security/test_powered_off_device.py::"
+        "test_a_slot_with_something_else_in_a_files_place_gives_way_or_is_mended",
+        f"{DEVICE}/storage/slots.py",
+        "            if is_file or name not in self._disk.names(self.folder):\n",
+        "            if True:\n",
+    ),
+    attack_break(
         "a link or pipe where the agent keeps replacing its view, to write elsewhere or to stop it",
         "what is replaced is made anew, and not opened as it lies there",
         "security/test_powered_off_device.py::"

@@ -200,7 +200,7 @@ class SlotStore:
 
     def proof(self, slot: SlotName) -> bytes | None:
         """Give the notice that vouched for what a slot holds; None where none was kept."""
-        return self._disk.read(self.folder / f"{slot}.notice", limits.NOTICE_MAX_BYTES)
+        return self._read_beside(f"{slot}.notice", limits.NOTICE_MAX_BYTES)
 
     def seal_again(self, slot: SlotName, release_bytes: bytes) -> None:
         """Write the signed release of a slot whose files are whole and whose release was lost."""
@@ -208,7 +208,23 @@ class SlotStore:
 
     def release_bytes(self, slot: SlotName) -> bytes | None:
         """Give the signed release that a sealed slot holds."""
-        return self._disk.read(self.folder / f"{slot}.release", limits.TARGET_MAX_BYTES)
+        return self._read_beside(f"{slot}.release", limits.TARGET_MAX_BYTES)
+
+    def _read_beside(self, name: str, limit_bytes: int) -> bytes | None:
+        """Give a small file beside a slot; no bytes, which prove nothing, for what is no such file.
+
+        Nobody but a stranger puts a link, a pipe or something large there. An error would have the
+        agent leave all as it is, and what the stranger changed besides would serve on.
+        """
+        path = self.folder / name
+        try:
+            return self._disk.read(path, limit_bytes)
+        except StorageFailed:
+            size_bytes = self._disk.size_bytes(path)
+            is_file = size_bytes is not None and size_bytes <= limit_bytes
+            if is_file or name not in self._disk.names(self.folder):
+                raise
+            return b""
 
     def release(self, slot: SlotName) -> Release | None:
         """Give the release that a sealed slot holds; None where it holds none that is whole."""
