@@ -141,14 +141,15 @@ def test_a_changed_slot_gives_way_to_the_other_one_is_named_and_is_mended(
 @pytest.mark.broker
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder", "large"])
-@pytest.mark.parametrize("what", ["model.onnx", ".release", ".notice"])
+@pytest.mark.parametrize("what", ["model.onnx", ".release", ".notice", "state.json"])
 def test_a_slot_with_something_else_in_a_files_place_gives_way_or_is_mended(
     publisher: Publisher, device: Device, observer: Observer, tmp_path: Path, what: str, kind: str
 ) -> None:
     publisher.publish("clf", "2")
     assert device.run_once().state is State.COMMITTED
     folder = device.current().resolve().parent
-    path = folder / what if what[0] != "." else folder.with_name(folder.name + what)
+    places = {"model.onnx": folder / what, "state.json": device.folder() / what}
+    path = places.get(what, folder.with_name(folder.name + what))
     assert path.is_file()
     if what != "model.onnx":
         change_slot(device, folder.name)

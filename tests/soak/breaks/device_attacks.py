@@ -180,8 +180,8 @@ _DEVICE: Final = (
         "os.O_CLOEXEC | os.O_NONBLOCK",
     ),
     attack_break(
-        "a changed slot whose release is a link, a pipe, a folder or large, so that all stays as"
-        " it is",
+        "a changed slot whose release or record is a link, a pipe, a folder or large, so that all"
+        " stays as it is",
         "what is no file beside a slot proves nothing",
         "security/test_powered_off_device.py::"
         "test_a_slot_with_something_else_in_a_files_place_gives_way_or_is_mended",

@@ -102,7 +102,10 @@ class SlotInspection:
             damaged = self._disk.read(self._record, records.STATE_MAX_BYTES) or b""
             self._disk.write_atomic(self._record.with_name(f"{self._record.name}.damaged"), damaged)
         except SlotcastError as exc:
-            problem = exc
+            if self._take_away_what_is_no_record():
+                note = f"{exc}; it was taken away"
+            else:
+                problem = exc
         self._require_key(self._known_slots(state))
         look = self._hash_slots(state)
         self._encrypt_what_is_in_the_clear(look)
@@ -119,6 +122,18 @@ class SlotInspection:
             tampered=look.tampered,
             provisioned=self._look_at_provisioned(),
         )
+
+    def _take_away_what_is_no_record(self) -> bool:
+        """Remove a link, a pipe, a folder or something large in the record's place; say if it was.
+
+        A stranger put it there, so that nothing would be begun and what he changed served on.
+        """
+        size_bytes = self._disk.size_bytes(self._record)
+        is_file = size_bytes is not None and size_bytes <= records.STATE_MAX_BYTES
+        if is_file or self._record.name not in self._disk.names(self._folder):
+            return False
+        self._disk.remove_tree(self._record)
+        return True
 
     def _sync_names(self) -> None:
         """Make durable what a run that was killed made and did not sync."""
