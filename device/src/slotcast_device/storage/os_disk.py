@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -195,9 +196,13 @@ class OsDisk(Disk):
             return sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
 
     def size_bytes(self, path: Path) -> int | None:
-        """Ask the file system; a symlink is not followed."""
+        """Ask the file system; a symlink is not followed, and a disk that fails is no answer."""
         with storage_errors(f"look at {path}"):
-            return path.stat().st_size if path.is_file() and not path.is_symlink() else None
+            try:
+                about = path.lstat()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            return about.st_size if stat.S_ISREG(about.st_mode) else None
 
     def free_bytes(self, path: Path) -> int:
         """Give what is not reserved for root."""
