@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import zstandard
 
+from slotcast_publisher.release import full_payload
 from slotcast_publisher.release.full_payload import encode_full
 from slotcast_schemas.codecs.full import WINDOW_MAX_BYTES, decode_full
 from slotcast_schemas.codecs.source import FilesImage, FileSource, MemorySource
@@ -80,6 +81,56 @@ def test_a_tensor_that_is_stored_twice_is_worth_a_wider_window(tmp_path: Path) -
     assert report.payload_size_bytes < len(tensor)
     assert len(tensor) < _window_bytes(payload) <= WINDOW_MAX_BYTES
     assert _decode(payload, report.image_size_bytes) == tensor + tensor
+
+
+def _words(size_bytes: int) -> bytes:
+    """Give text of words, some of which come far more often than others."""
+    chosen = np.random.default_rng(3)
+    words = [bytes(chosen.integers(97, 123, chosen.integers(2, 9))) for _ in range(4000)]
+    picks = chosen.zipf(1.3, size_bytes // 4) % len(words)
+    return b" ".join(words[pick] for pick in picks)[:size_bytes]
+
+
+def _best_bytes(content: bytes) -> int:
+    """Give what zstd's best usual level makes of it, in the widest window that devices take."""
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        19, source_size=len(content), window_log=23
+    )
+    return len(zstandard.ZstdCompressor(compression_params=parameters).compress(content))
+
+
+def test_a_large_file_of_text_is_packed_at_the_best_level(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(full_payload, "_BEST_LEVEL_UP_TO_BYTES", 1 << 20)
+    text = _words(3 << 20)
+    report = encode_full(_files(tmp_path, text), tmp_path / "out")
+    assert report.payload_size_bytes <= _best_bytes(text) * 1.001
+    assert _decode((tmp_path / "out").read_bytes(), len(text)) == text
+
+
+def test_a_large_file_of_weights_is_not_kept_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(full_payload, "_BEST_LEVEL_UP_TO_BYTES", 1 << 20)
+    ((_, path),) = _files(tmp_path, _weights(1 << 20))
+    assert full_payload.choose_level(path) == 9
+
+
+def test_short_repeats_at_a_distance_are_found_where_the_quick_level_sees_none(
+    tmp_path: Path,
+) -> None:
+    chosen = np.random.default_rng(4)
+    words = chosen.integers(0, 100, (60_000, 6), dtype=np.uint8)
+    content = words[chosen.integers(0, len(words), (1 << 20) // 6)].tobytes()
+    report = encode_full(_files(tmp_path, content), tmp_path / "out")
+    assert report.payload_size_bytes <= _best_bytes(content) * 1.001
+
+
+def test_what_shrinks_by_half_a_per_cent_is_packed(tmp_path: Path) -> None:
+    content = np.random.default_rng(5).bytes(995_000) + bytes(5_000)
+    report = encode_full(_files(tmp_path, content), tmp_path / "out")
+    assert report.payload_size_bytes < 996_000
 
 
 def test_progress_ends_at_the_whole(tmp_path: Path) -> None:

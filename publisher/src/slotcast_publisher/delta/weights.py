@@ -180,14 +180,21 @@ class _Section:
 
 
 def _packed(data: bytes) -> tuple[int, bytes]:
-    """The other bytes by zstd at its best usual level, or as they are."""
+    """The other bytes by zstd at its best usual level or its fastest, or as they are.
+
+    Bytes that repeat nothing, as quantised weights, take 0.1 % less at the fastest.
+    """
+    packed = min((_packed_at(level, data) for level in (1, 19)), key=len)
+    return (PACK_ZSTD, packed) if len(packed) < len(data) else (PACK_NONE, data)
+
+
+def _packed_at(level: int, data: bytes) -> bytes:
     parameters = zstandard.ZstdCompressionParameters.from_level(
-        19,
+        level,
         source_size=len(data),
         window_log=min(_WINDOW_LOG_MAX, max(10, len(data).bit_length())),
     )
-    packed = zstandard.ZstdCompressor(compression_params=parameters).compress(data)
-    return (PACK_ZSTD, packed) if len(packed) < len(data) else (PACK_NONE, data)
+    return zstandard.ZstdCompressor(compression_params=parameters).compress(data)
 
 
 def _elements(data: memoryview, kind: ElementKind) -> Bits:

@@ -12,7 +12,8 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from tempfile import TemporaryFile
+from typing import IO, BinaryIO, Final
 
 import zstandard
 
@@ -27,15 +28,30 @@ _NARROW_LOG: Final = 18
 _QUICK_LEVEL: Final = 1
 """The level of zstd by which windows are compared."""
 
-_WORTH_A_WIDE_WINDOW: Final = 0.995
+_WORTH_A_WIDE_WINDOW: Final = 0.9995
 """The share of what a narrow window gives below which a wide one pays, which costs devices
 memory."""
 
-_BEST_LEVEL_UP_TO_BYTES: Final = 32 * 1024 * 1024
-"""The most bytes of an image that zstd packs at its best usual level, 19; of a larger one it takes
-too long."""
+_SURE_OF_A_WIDE_WINDOW: Final = 0.995
+"""The share below which the quick level alone says so."""
 
-_WORTH_UNPACKING: Final = 0.99
+_NOTHING_TO_FIND: Final = 0.999
+"""The share of the quick level's size above which the slow level found nothing in the narrow
+window, and is not asked for the wide one: so it is with weights."""
+
+_BEST_LEVEL: Final = 19
+"""zstd's best usual level, which packs 2 MB/s."""
+_FASTER_LEVEL: Final = 9
+
+_BEST_LEVEL_UP_TO_BYTES: Final = 32 * 1024 * 1024
+"""The most bytes of a file that are packed at the best level unasked; for a larger one, pieces of
+it are asked first."""
+_PIECE_BYTES: Final = 512 * 1024
+_PIECES: Final = 8
+_WORTH_THE_BEST_LEVEL: Final = 0.9995
+"""The share of what the faster level makes of the pieces below which the best one pays."""
+
+_WORTH_UNPACKING: Final = 0.999
 """The share of the image above which packing does not pay, and it travels as it is."""
 
 
@@ -50,13 +66,25 @@ class FullReport:
     """Bytes of the payload that each file takes, in order."""
 
 
-def choose_level(image_size_bytes: int) -> int:
-    """Choose the slow zstd level that is tried beside the fastest one, by the image's size.
+def choose_level(path: Path) -> int:
+    """Choose the slow zstd level that is tried beside the fastest one.
 
     Trained weights shrink by their exponents' entropy, which every level finds; a graph, text and
-    int8 weights by more. So the slowest level is kept for images where it costs seconds.
+    int8 weights by more. So the slowest level is kept for files where it costs seconds, or where
+    it pays: by pieces from all over the file.
     """
-    return 19 if image_size_bytes <= _BEST_LEVEL_UP_TO_BYTES else 9
+    size_bytes = path.stat().st_size
+    if size_bytes <= _BEST_LEVEL_UP_TO_BYTES:
+        return _BEST_LEVEL
+    best, faster = (zstandard.ZstdCompressor(level) for level in (_BEST_LEVEL, _FASTER_LEVEL))
+    best_bytes = faster_bytes = 0
+    with path.open("rb") as file:
+        for number in range(_PIECES):
+            file.seek((size_bytes - _PIECE_BYTES) * number // (_PIECES - 1))
+            piece = file.read(_PIECE_BYTES)
+            best_bytes += len(best.compress(piece))
+            faster_bytes += len(faster.compress(piece))
+    return _BEST_LEVEL if best_bytes < faster_bytes * _WORTH_THE_BEST_LEVEL else _FASTER_LEVEL
 
 
 def encode_full(
@@ -70,15 +98,14 @@ def encode_full(
         progress: told bytes done and bytes in all.
 
     Returns:
-        Sizes, and how the payload is packed: as zstd only if that saves at least 1 %.
+        Sizes, and how the payload is packed: as zstd only if that saves at least 0.1 %.
 
     Raises:
         OSError: a file cannot be read, or `out` cannot be written.
     """
     sizes = tuple(path.stat().st_size for _, path in files)
     size_bytes = sum(sizes)
-    level = choose_level(size_bytes)
-    frames = _write(files, out, size_bytes, level, progress)
+    frames = _write(files, out, size_bytes, progress)
     if sum(frames) <= size_bytes * _WORTH_UNPACKING:
         return FullReport(size_bytes, sum(frames), "zstd", frames)
     with out.open("wb") as target:
@@ -92,7 +119,6 @@ def _write(
     files: Image,
     out: Path,
     size_bytes: int,
-    level: int,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[int, ...]:
     frames: list[int] = []
@@ -106,49 +132,69 @@ def _write(
 
     with out.open("wb") as target:
         for _, path in files:
-            frames.append(_write_frame(path, target, level, count_piece))
+            frames.append(_write_frame(path, target, count_piece))
     return tuple(frames)
 
 
-def _write_frame(
-    path: Path, target: BinaryIO, level: int, count_piece: Callable[[int], None]
-) -> int:
+def _write_frame(path: Path, target: BinaryIO, count_piece: Callable[[int], None]) -> int:
     """Write a file's frame, by the fastest level where no other makes it smaller; give its size.
 
     On fp32 weights that is so, and such a frame is decoded sooner (docs/adr/0006).
     """
-    start = target.tell()
-    choice = _choose_window(path)
-    _pack(path, _parameters(level, path, choice.window_log), target.write, count_piece)
-    if target.tell() - start >= choice.size_bytes:
-        target.seek(start)
-        target.truncate()
-        _pack(path, _parameters(_QUICK_LEVEL, path, choice.window_log), target.write)
+    start, quick, level = target.tell(), _look(path), choose_level(path)
+    with _temporary(target) as first, _temporary(target) as second:
+        best = first
+        _pack(path, _parameters(level, path, quick.first_window_log), first.write, count_piece)
+        if quick.first_window_log < quick.widest_log and (
+            first.tell() < quick.size_bytes * _NOTHING_TO_FIND
+        ):
+            _pack(path, _parameters(level, path, quick.widest_log), second.write)
+            best = second if second.tell() < first.tell() * _WORTH_A_WIDE_WINDOW else first
+        if best.tell() >= quick.size_bytes:
+            _pack(path, _parameters(_QUICK_LEVEL, path, quick.window_log), target.write)
+        else:
+            best.seek(0)
+            shutil.copyfileobj(best, target, _STEP_BYTES)
     return target.tell() - start
 
 
+def _temporary(beside: BinaryIO) -> IO[bytes]:
+    return TemporaryFile(dir=Path(beside.name).parent)
+
+
 @dataclass(frozen=True, slots=True)
-class _WindowChoice:
-    """What a file takes at the fastest level, and the window that it is worth."""
+class _QuickFrame:
+    """What a file takes at the fastest level, in the window that it is worth there.
+
+    `first_window_log` is of the window that the slow level tries first, `widest_log` of the widest.
+    """
 
     window_log: int
     size_bytes: int
+    first_window_log: int
+    widest_log: int
 
 
-def _choose_window(path: Path) -> _WindowChoice:
-    """A window is what a decoding device holds in memory: 256 KiB, where more saves nothing.
+def _look(path: Path) -> _QuickFrame:
+    """Give the quick frame, which tells where the slow level has to look.
 
-    On the real models at hand 8 MiB saves under 0.02 % (docs/adr/0006). A file that repeats itself
-    at a distance, such as one with a tensor stored twice, is worth more; the fastest level tells,
-    for it looks for matches at a distance too.
+    A window is what a decoding device holds in memory: 256 KiB, where more saves nothing. On most
+    real models 8 MiB saves under 0.02 % (docs/adr/0006). A file that repeats itself at a distance,
+    such as one with a tensor stored twice, is worth more; the fastest level finds long repeats.
     """
     widest = min(WINDOW_MAX_BYTES.bit_length() - 1, max(10, path.stat().st_size.bit_length()))
     log = min(_NARROW_LOG, widest)
-    narrow = _WindowChoice(log, _packed_bytes(path, log))
-    if widest == log:
-        return narrow
-    wide = _WindowChoice(widest, _packed_bytes(path, widest))
-    return wide if wide.size_bytes < narrow.size_bytes * _WORTH_A_WIDE_WINDOW else narrow
+    narrow_bytes = wide_bytes = _packed_bytes(path, log)
+    if widest > log:
+        wide_bytes = _packed_bytes(path, widest)
+    is_sure = wide_bytes < narrow_bytes * _SURE_OF_A_WIDE_WINDOW
+    if wide_bytes < narrow_bytes * _WORTH_A_WIDE_WINDOW:
+        return _QuickFrame(widest, wide_bytes, widest if is_sure else log, widest)
+    return _QuickFrame(log, narrow_bytes, log, widest)
+
+
+def _count_nothing(size_bytes: int) -> None:
+    """Leave bytes uncounted, which were or will be counted elsewhere."""
 
 
 def _packed_bytes(path: Path, window_log: int) -> int:
@@ -172,7 +218,7 @@ def _pack(
     path: Path,
     parameters: zstandard.ZstdCompressionParameters,
     write: Callable[[bytes], object],
-    count_piece: Callable[[int], None] = lambda _: None,
+    count_piece: Callable[[int], None] = _count_nothing,
 ) -> None:
     compressor = zstandard.ZstdCompressor(compression_params=parameters)
     packing = compressor.compressobj(size=path.stat().st_size)
