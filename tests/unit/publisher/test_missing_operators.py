@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from slotcast_publisher.release import model_check
 from slotcast_publisher.release.model_check import check_model, what_helps
 from slotcast_schemas.errors import ModelUnloadable
 
@@ -39,3 +42,16 @@ def test_litert_says_it_in_its_own_words() -> None:
     said = "Encountered unresolved custom op: Landmarks2TransformMatrix. See instructions: …"
     assert "--format opaque" in what_helps(said)
     assert what_helps("the file is cut short") == ""
+
+
+@pytest.mark.parametrize(("chosen_s", "waited_s"), [(None, 900.0), (5.0, 125.0), (600.0, 3000.0)])
+def test_how_long_a_model_is_looked_at_goes_by_the_limit_that_was_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen_s: float | None, waited_s: float
+) -> None:
+    def hang(command: list[str], *, timeout: float, **_: object) -> None:
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    hanging = SimpleNamespace(run=hang, TimeoutExpired=subprocess.TimeoutExpired)
+    monkeypatch.setattr(model_check, "subprocess", hanging)
+    with pytest.raises(ModelUnloadable, match=f"within {waited_s:.0f} s.*--probe-timeout-s"):
+        check_model(tmp_path, "model.onnx", chosen_timeout_s=chosen_s)

@@ -12,6 +12,7 @@ from slotcast_publisher.release.command_samples import take_samples
 from slotcast_publisher.release.model_format import (
     check_magic,
     check_options,
+    check_prepared_name,
     choose_entry,
     features_of,
 )
@@ -136,3 +137,25 @@ def test_litert_is_compared_by_what_its_weights_are(tmp_path: Path) -> None:
     for dtype, found in ((np.int8, "quantised"), (np.float16, "half")):
         path.write_bytes(tflite_bytes({"w": np.ones((16, 16), dtype=dtype)}))
         assert arithmetic(path, "litert") == found
+
+
+@pytest.mark.parametrize("entry", [None, "m.bin"])
+def test_what_onnxruntime_prepared_is_told_the_name_by_which_it_is_opened(
+    tmp_path: Path, entry: str | None
+) -> None:
+    path = tmp_path / "m.bin"
+    path.write_bytes(b"\x08\0\0\0ORTM" + bytes(100))
+    with pytest.raises(UsageError, match=r"what helps: m\.ort=FILE .*--allow-compiled"):
+        check_prepared_name(*choose_prepared(entry, path))
+
+
+def choose_prepared(entry: str | None, path: Path) -> tuple[str, Path]:
+    """Give what a release looks at, of a folder with one file."""
+    model_format, _ = choose_entry(None, entry, {path.name: path})
+    return model_format, path
+
+
+def test_only_a_prepared_file_of_onnx_needs_a_name(tmp_path: Path) -> None:
+    for name, content in (("m.ort", b"\x08\0\0\0ORTM"), ("m.onnx", b"\x08\x08")):
+        (tmp_path / name).write_bytes(content)
+        check_prepared_name("onnx", tmp_path / name)

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from slotcast_publisher.release.golden_samples import make_samples, model_signature
 from slotcast_publisher.release.probe_limits import arithmetic
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.probe import ProbeRequest, SlotModel, run_probe
 from slotcast_schemas.samples import read_samples
 from tests.support import models, typed_models
@@ -258,3 +259,28 @@ def test_what_numpy_does_not_write_plainly_is_refused_with_what_helps(
     folder = _model(tmp_path, models.classifier())
     with pytest.raises(UsageError, match=help_):
         make_samples(folder, "model.onnx", _user(tmp_path, x=array), folder / "samples.npz", seed=1)
+
+
+@pytest.mark.parametrize(
+    ("model", "chosen", "name"),
+    [
+        (models.not_a_number(), Probe(allow_nonfinite=True), "allow_nonfinite"),
+        (models.constant_output(), Probe(allow_constant=True), "allow_constant"),
+    ],
+)
+def test_what_was_chosen_to_be_accepted_is_said_so(
+    tmp_path: Path, model: bytes, chosen: Probe, name: str
+) -> None:
+    folder = _model(tmp_path, model)
+    said: list[str] = []
+    make_samples(
+        folder,
+        "model.onnx",
+        None,
+        folder / "samples.npz",
+        seed=1,
+        warn=said.append,
+        chosen=chosen,
+    )
+    assert any(f"probe.{name} was chosen, so devices accept it" in text for text in said), said
+    assert not any("devices refuse" in text and name in text for text in said), said

@@ -77,6 +77,10 @@ ANYTHING: Final = InputsWanted()
 Warn = Callable[[str], None]
 
 
+NOTHING_CHOSEN: Final = Probe()
+"""The limits where nothing was chosen."""
+
+
 def make_samples(
     model_dir: Path,
     entry: str,
@@ -90,6 +94,7 @@ def make_samples(
     label_output: str | None = None,
     warn: Warn | None = None,
     wanted: InputsWanted = ANYTHING,
+    chosen: Probe = NOTHING_CHOSEN,
     only_if_needed: bool = False,
     model_format: str = ONNX,
     is_compiled: bool = False,
@@ -113,6 +118,7 @@ def make_samples(
         warn: told, in a sentence each, what devices will not compare, and what will make them
             refuse this model.
         wanted: shapes and ranges of made inputs.
+        chosen: what its publisher lets devices accept, for what `warn` is told.
         only_if_needed: write none where the inputs do that a device makes by itself.
         model_format: what kind of file it is.
         is_compiled: whether a runtime prepared it for itself.
@@ -156,7 +162,7 @@ def make_samples(
         unsteady = turning_on_last_bits(apart) | unsteady
     kept = _without(kept, unsteady, warn)
     probe = allow_what_is_meant(probe_of(model, kept, out.name, apart), given, runs)
-    _warn_of(kept, runs, probe, warn)
+    _warn_of(kept, runs, probe, chosen, warn)
     write_samples(out_file or out, kept)
     label_output = label_output or next(iter(runs[0]), None)
     all_runs = [runs, again, threaded] if label_output in unsteady else [runs]
@@ -354,16 +360,18 @@ def _without(kept: Samples, unsteady: dict[str, str], warn: Warn) -> Samples:
     return Samples(kept.inputs, compared, kept.labels)
 
 
-def _warn_of(kept: Samples, runs: Sequence[Run], probe: Probe, warn: Warn) -> None:
+def _warn_of(kept: Samples, runs: Sequence[Run], probe: Probe, chosen: Probe, warn: Warn) -> None:
     nonfinite = next((text for run in runs if (text := outputs.nonfinite(run))), "")
-    for text, is_allowed in (
-        (nonfinite, probe.allow_nonfinite),
-        (outputs.constant(runs), probe.allow_constant),
+    for text, name in (
+        (nonfinite, "allow_nonfinite"),
+        (outputs.constant(runs), "allow_constant"),
     ):
-        if text and is_allowed:
+        if text and getattr(chosen, name):
+            warn(f"{text}; probe.{name} was chosen, so devices accept it")
+        elif text and getattr(probe, name):
             warn(f"{text}; so are the outputs given, so devices accept it")
         elif text:
-            warn(f"{text}; devices refuse this unless the probe allows it")
+            warn(f"{text}; devices refuse this unless probe.{name} is chosen")
     if tell_nothing(kept, probe):
         warn(
             f"the outputs of all {kept.runs} samples are the same within what devices let pass, so"

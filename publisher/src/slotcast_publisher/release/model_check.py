@@ -24,13 +24,14 @@ from slotcast_schemas.errors import ModelUnloadable, UsageError
 from slotcast_schemas.messages.release import Probe, Tensor
 from slotcast_schemas.model_formats import ONNX
 from slotcast_schemas.probe import SlotModel
+from slotcast_schemas.probe.timing import patience_s
 
 _CHILD: Final = "slotcast_publisher.release.model_check_child"
 """The module that loads and runs the model in a process of its own."""
 
 TIMEOUT_S: Final = 900.0
 """The seconds after which a model that is still being checked is given up: a large one on a slow
-machine takes minutes."""
+machine takes minutes. Where a device's limit was chosen, it is what a busy device waits."""
 
 _NO_SUCH_OPERATOR: Final = re.compile(
     r"operators of domain|No Op registered|not a registered function/op|unresolved custom op"
@@ -53,6 +54,7 @@ class SamplesWanted(msgspec.Struct, frozen=True, kw_only=True):
         only_if_needed: make none where the inputs do that devices make by themselves.
         shapes, ranges: what made inputs shall be like, by their names.
         label_output: the output that labels are compared with; None for the first.
+        allow_nonfinite, allow_constant: what the publisher lets devices accept.
     """
 
     out: str
@@ -62,6 +64,8 @@ class SamplesWanted(msgspec.Struct, frozen=True, kw_only=True):
     shapes: dict[str, tuple[int, ...]] = {}
     ranges: dict[str, tuple[float, float]] = {}
     label_output: str | None = None
+    allow_nonfinite: bool = False
+    allow_constant: bool = False
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +96,7 @@ def check_model(
     samples: SamplesWanted | None = None,
     model_format: str = ONNX,
     is_compiled: bool = False,
+    chosen_timeout_s: float | None = None,
 ) -> ModelFacts:
     """Check a model, make its samples, and say what it declares.
 
@@ -103,6 +108,7 @@ def check_model(
         samples: which golden samples to make, if any.
         model_format: what kind of file it is.
         is_compiled: whether a runtime prepared it for itself, and it may be loaded unseen.
+        chosen_timeout_s: what a device's probe may take, where somebody chose it.
 
     Raises:
         ModelUnloadable: the checker or the runtime refuses it, it crashes, or takes too long.
@@ -122,17 +128,19 @@ def check_model(
         json.dumps(request),
     ]
     hide_memory()
+    timeout_s = TIMEOUT_S if chosen_timeout_s is None else patience_s(chosen_timeout_s)
     try:
         done = subprocess.run(
             command,
             capture_output=True,
-            timeout=TIMEOUT_S,
+            timeout=timeout_s,
             check=False,
             env={**child_environment(), ONE_THREAD: "1"},
         )
     except subprocess.TimeoutExpired as exc:
         raise ModelUnloadable(
-            f"{entry}: not loaded, and run on its samples, within {TIMEOUT_S:.0f} s"
+            f"{entry}: not loaded, and run on its samples, within {timeout_s:.0f} s;"
+            " what helps: --probe-timeout-s, by which this wait goes, too"
         ) from exc
     report = _report(done, entry)
     _forget_empty_samples(model_dir, samples)

@@ -133,6 +133,7 @@ def _samples(model: SlotModel, wanted: SamplesWanted, out: IO[bytes] | None) -> 
         label_output=wanted.label_output,
         warn=warnings.append,
         wanted=InputsWanted(wanted.shapes, wanted.ranges),
+        chosen=Probe(allow_nonfinite=wanted.allow_nonfinite, allow_constant=wanted.allow_constant),
         only_if_needed=wanted.only_if_needed,
         model_format=model.format,
         is_compiled=model.is_compiled,

@@ -17,8 +17,10 @@ from slotcast_schemas.model_formats import (
     check_format,
     is_run_by_command,
 )
+from slotcast_schemas.probe.scan import is_prepared
 
 _GGUF_MAGIC: Final = b"GGUF"
+_PREPARED_SUFFIX: Final = ".ort"
 
 
 def choose_entry(
@@ -66,6 +68,8 @@ def _entry(model_format: str, files: Mapping[str, Path]) -> str:
             return models[0]
         if models:
             raise UsageError(f"expected one {suffix} file, or --entry to say which; got {models}")
+    for path in files.values():
+        check_prepared_name(model_format, path)
     raise UsageError(
         f"expected one {suffixes[0]} file, or --entry to say which; got []; --format says what"
         " kind of model it is, if it is no ONNX"
@@ -89,6 +93,26 @@ def check_magic(model_format: str, path: Path) -> None:
     if start != _GGUF_MAGIC:
         raise ModelUnloadable(
             f"{path.name}: not a GGUF file: expected {_GGUF_MAGIC!r} at its start, got {start!r}"
+        )
+
+
+def check_prepared_name(model_format: str, path: Path) -> None:
+    """Refuse what onnxruntime prepared for itself under a name by which it would not know it.
+
+    Args:
+        model_format: the model's.
+        path: the file.
+
+    Raises:
+        UsageError: it is such a file, and is called otherwise; says how to give it.
+    """
+    if model_format != ONNX or path.suffix == _PREPARED_SUFFIX or not path.is_file():
+        return
+    if is_prepared(path):
+        raise UsageError(
+            f"{path.name} is a file that onnxruntime prepared for itself, which it opens only under"
+            f" a name with {_PREPARED_SUFFIX}; what helps: {path.stem}{_PREPARED_SUFFIX}=FILE in"
+            " the place of FILE, and --allow-compiled"
         )
 
 

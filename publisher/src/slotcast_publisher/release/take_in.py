@@ -17,6 +17,7 @@ from slotcast_publisher.release.model_check import ModelFacts, SamplesWanted, ch
 from slotcast_publisher.release.model_format import (
     check_magic,
     check_options,
+    check_prepared_name,
     choose_entry,
     command_notes,
     features_of,
@@ -149,7 +150,7 @@ def _rebase_files(
     if request.rebase is None:
         return None
     files_dir = staged / "files"
-    given = check_model(files_dir, entry)
+    given = check_model(files_dir, entry, chosen_timeout_s=request.limits.probe.get("timeout_s"))
     model_files = [
         path
         for path, role in _assign_roles(files_dir, entry, given, has_samples=False).items()
@@ -171,12 +172,14 @@ def _check_files(
     if is_run_by_command(model_format):
         check_magic(model_format, files_dir / entry)
         return _take_as_it_is(request, files_dir)
+    check_prepared_name(model_format, files_dir / entry)
     return check_model(
         files_dir,
         entry,
         samples=_samples_wanted(request, files_dir),
         model_format=model_format,
         is_compiled=is_compiled,
+        chosen_timeout_s=request.limits.probe.get("timeout_s"),
     )
 
 
@@ -193,6 +196,8 @@ def _samples_wanted(request: ReleaseRequest, files_dir: Path) -> SamplesWanted |
         shapes=request.shapes,
         ranges=request.ranges,
         label_output=request.limits.probe.get("label_output"),
+        allow_nonfinite=request.limits.probe.get("allow_nonfinite", False),
+        allow_constant=request.limits.probe.get("allow_constant", False),
     )
 
 
