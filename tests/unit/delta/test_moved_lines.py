@@ -124,6 +124,17 @@ def test_new_rows_among_trained_ones_that_moved_cost_themselves(tmp_path: Path) 
     assert both < training + added.nbytes + FEW
 
 
+@pytest.mark.parametrize("names", [("w", "w"), ("w", "v")])
+def test_rows_that_moved_and_were_trained_are_found_among_those_that_only_moved(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    old = _weights(2, ROWS, COLUMNS)
+    new = old.copy()
+    new[: ROWS // 4] += _weights(3, ROWS // 4, COLUMNS) * 0.01
+    _, cost = _delta(tmp_path, {names[0]: old}, {names[1]: new[BY_ROW]})
+    assert cost < FEW + 2 * ROWS + 0.7 * new.nbytes / 4
+
+
 def test_rows_inserted_before_a_fine_tune_are_told_by_runs(tmp_path: Path) -> None:
     """Every decoder knows those."""
     old = _weights(9, ROWS, COLUMNS)

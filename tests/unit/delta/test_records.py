@@ -84,6 +84,39 @@ def test_blocks_whose_rows_changed_places_cost_a_number_a_row(tmp_path: Path, tr
     assert len(payload) < 2 * rows + 400
 
 
+def shuffled(weights: Quantised, order: NDArray[np.int64]) -> Quantised:
+    return {**weights, "embed": weights["embed"][order]}
+
+
+@pytest.mark.parametrize(("by", "at_most"), [(1e-3, 1.06), (1e-4, 1.12)])
+def test_blocks_whose_rows_changed_places_and_were_trained_cost_what_the_training_does(
+    tmp_path: Path, by: float, at_most: float
+) -> None:
+    """In parts, whose rows came from all over the tensor, they would cost up to all of it."""
+    rows = 1500
+    weights = quantised(rows=rows)
+    order = np.random.default_rng(3).permutation(rows)
+    trained = tuned(weights, by)
+    old = {"m.gguf": gguf_bytes({}, weights)}
+    _, in_place = round_trip(tmp_path / "in_place", old, {"m.gguf": gguf_bytes({}, trained)})
+    moved = gguf_bytes({}, shuffled(trained, order))
+    _, payload = round_trip(tmp_path / "moved", old, {"m.gguf": moved})
+    assert len(payload) < at_most * len(in_place) + 2 * rows
+    assert not list(tmp_path.rglob("*.whole"))
+
+
+def test_rows_of_blocks_that_only_moved_help_those_that_were_trained_too(tmp_path: Path) -> None:
+    rows = 900
+    weights = quantised(rows=rows)
+    order = np.random.default_rng(3).permutation(rows)
+    old = {"m.gguf": gguf_bytes({}, weights)}
+    partly = {**weights, "embed": weights["embed"].copy()}
+    partly["embed"][: rows // 4] = tuned(weights)["embed"][: rows // 4]
+    new = gguf_bytes({}, shuffled(partly, order))
+    _, payload = round_trip(tmp_path, old, {"m.gguf": new})
+    assert len(payload) < 2 * rows + 0.65 * (rows // 4) * 136
+
+
 def test_a_file_without_quantised_tensors_asks_for_no_feature(tmp_path: Path) -> None:
     weights = quantised()
     report, _, _ = deltas(tmp_path, gguf_bytes(weights), gguf_bytes(tuned(weights)))

@@ -17,7 +17,12 @@ from pathlib import Path
 from typing import Final
 
 from slotcast_publisher.delta.alignment import cut_alike
-from slotcast_publisher.delta.field_order import Runs, in_field_order, take_apart
+from slotcast_publisher.delta.field_order import (
+    Runs,
+    in_field_order,
+    shuffled_and_trained,
+    take_apart,
+)
 from slotcast_publisher.delta.known_moves import NOTHING_KNOWN, KnownMoves
 from slotcast_publisher.delta.layout import find_tensors, image_of
 from slotcast_publisher.delta.origins import find_origins
@@ -95,8 +100,44 @@ def encode_delta(
         SlotDamaged: a file cannot be read, or changed while it was.
         OSError: `out` cannot be written.
     """
+    encode = partial(
+        _encode, base, target, progress=progress, workers=workers, known=known, features=features
+    )
+    report = encode(out, frozenset())
+    shuffled = _shuffled(base, target) if features & FEATURE_RECORDS & report.features else None
+    if not shuffled:
+        return report
+    beside = out.with_name(f"{out.name}.whole")
+    try:
+        other = encode(beside, shuffled)
+        if other.payload_size_bytes >= report.payload_size_bytes:
+            return report
+        beside.replace(out)
+        return other
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _shuffled(base: Image, target: Image) -> frozenset[str]:
     with image_of(base) as old, image_of(target) as new:
-        ordered = _Ordered.of(old, find_tensors(base), new, find_tensors(target), features)
+        return shuffled_and_trained(old, find_tensors(base), new, find_tensors(target))
+
+
+def _encode(
+    base: Image,
+    target: Image,
+    out: Path,
+    whole: frozenset[str],
+    *,
+    progress: Callable[[int, int], None] | None,
+    workers: int,
+    known: KnownMoves,
+    features: int,
+) -> DeltaReport:
+    """Encode with these tensors of blocks as they lie."""
+    with image_of(base) as old, image_of(target) as new:
+        old_tensors, new_tensors = find_tensors(base), find_tensors(target)
+        ordered = _Ordered.of(old, old_tensors, new, new_tensors, features, whole)
         may_gather = bool(features & FEATURE_GATHER)
         plans = _plan(*ordered.sources(old, new), ordered, may_gather=may_gather)
         sha256 = _sha256(old)
@@ -147,10 +188,11 @@ class _Ordered:
         target: Source,
         new: list[TensorPlace],
         features: int,
+        whole: frozenset[str],
     ) -> _Ordered:
         if not features & FEATURE_RECORDS:
             return cls(old, new, ((), ()))
-        old, old_runs, new, new_runs = take_apart(base, old, target, new)
+        old, old_runs, new, new_runs = take_apart(base, old, target, new, whole)
         return cls(old, new, (tuple(old_runs), tuple(new_runs)))
 
     @property

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slotcast_publisher.delta.block_index import block_hashes
+from slotcast_publisher.delta.line_table import LineTable
+from slotcast_publisher.delta.moved_lines import explain_near
 from slotcast_publisher.delta.place import TensorPlace
 from slotcast_schemas.codecs.delta.records import (
     GROUP_BYTES_MAX,
@@ -30,6 +32,16 @@ _HASHED_BYTES: Final = 512 * 1024
 
 _TRAINED_WEIGHS: Final = 16
 """What a row that is new costs whole, and saves in parts, as rows that moved: their scales."""
+
+_SAMPLED_ROWS: Final = 32
+"""The rows by which it is told whether rows are in their places."""
+
+_HARDLY_NEARER: Final = 0.8
+"""The distance to the row in the same place, as a share of that to another, from which a tensor is
+looked at row by row."""
+
+_ELSEWHERE_SHARE: Final = 0.3
+"""The share of rows that must have come from elsewhere for a tensor to be tried whole, too."""
 
 Tensors = list[TensorPlace]
 
@@ -51,7 +63,11 @@ def in_field_order(old: Source, new: Source, runs: Runs) -> tuple[Source, Source
 
 
 def take_apart(
-    base: Source, old: Tensors, target: Source, new: Tensors
+    base: Source,
+    old: Tensors,
+    target: Source,
+    new: Tensors,
+    whole: frozenset[str] = frozenset(),
 ) -> tuple[Tensors, list[RecordRun], Tensors, list[RecordRun]]:
     """Give the tensors of both images in field order, and the runs of records of each.
 
@@ -60,16 +76,68 @@ def take_apart(
         old: its tensors, ordered, none overlapping another.
         target: the new image.
         new: its tensors.
+        whole: the names of those that are left as they are.
     """
     ours, theirs = ({_key(each): each for each in side if each.fields} for side in (new, old))
     shared = {
         key
         for key in ours.keys() & theirs.keys()
-        if not _has_moved_rows(base, theirs[key], target, ours[key])
+        if ours[key].name not in whole and not _has_moved_rows(base, theirs[key], target, ours[key])
     }
     if not shared or max(_count(old), _count(new)) > RUNS_MAX:
         return old, [], new, []
     return (*_side(old, shared), *_side(new, shared))
+
+
+def shuffled_and_trained(
+    base: Source, old: Tensors, target: Source, new: Tensors
+) -> frozenset[str]:
+    """Give the names of tensors of blocks whose rows changed places, and were trained.
+
+    Whole, each row is told from where it came; in parts, of a few rows each, it is not. Which of
+    both costs less depends on how much training moved: both have to be tried.
+
+    Args:
+        base: the old image.
+        old: its tensors.
+        target: the new image.
+        new: its tensors.
+    """
+    before = {_key(each): each for each in old if each.fields}
+    return frozenset(
+        each.name
+        for each in new
+        if each.fields
+        and _key(each) in before
+        and _is_unlike(base, before[_key(each)], target, each)
+        and _came_from_elsewhere(base, before[_key(each)], target, each)
+    )
+
+
+def _is_unlike(base: Source, old: TensorPlace, target: Source, new: TensorPlace) -> bool:
+    """Whether sampled rows are hardly nearer to those in their places than to others."""
+    row_bytes = new.kind.size_bytes(new.row)
+    rows = new.size_bytes // row_bytes
+    own, other = 0.0, 0.0
+    for row in np.unique(np.linspace(0, rows - 2, _SAMPLED_ROWS).astype(int)).tolist():
+        ours = _values(target, new, row, row_bytes)
+        own += float(np.abs(ours - _values(base, old, row, row_bytes)).sum())
+        other += float(np.abs(ours - _values(base, old, (row + 1) % rows, row_bytes)).sum())
+    return rows > 1 and own > _HARDLY_NEARER * other
+
+
+def _values(source: Source, place: TensorPlace, row: int, row_bytes: int) -> NDArray[np.int16]:
+    data = source.read_at(place.offset + row * row_bytes, row_bytes)
+    return np.frombuffer(data, np.int8).astype(np.int16)
+
+
+def _came_from_elsewhere(base: Source, old: TensorPlace, target: Source, new: TensorPlace) -> bool:
+    """Whether the rows are near others of the old tensor than those in their places."""
+    moved = explain_near(LineTable(base, [old]), base, target, new)
+    if moved is None or moved.columns is not None or moved.is_turned:
+        return False
+    elsewhere = (moved.rows >= 0) & (moved.rows != np.arange(len(moved.rows)))
+    return bool(elsewhere.mean() > _ELSEWHERE_SHARE)
 
 
 def _has_moved_rows(base: Source, old: TensorPlace, target: Source, new: TensorPlace) -> bool:

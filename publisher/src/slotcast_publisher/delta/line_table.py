@@ -30,7 +30,14 @@ _NEAR: Final = 0.15
 """The relative distance of sketches below which a line is another, moved by training: unrelated
 lines have about 1, those of a fine-tune by a tenth of their size 0.005."""
 
-_SKETCHED_LENGTH_MIN: Final = 48
+_NEAR_AMONG_FOUND: Final = 0.25
+"""The same where most lines of a tensor were found: then a line is likelier one of them than new,
+and of quantised ones some move far, whose scale took another sign."""
+
+_MOST_FOUND: Final = 0.5
+"""The share of lines that is most of them."""
+
+SKETCHED_LENGTH_MIN: Final = 48
 """The least elements of a line that is looked for by its sketch: short ones are alike by chance."""
 
 _SAMPLED_LINES: Final = 128
@@ -124,7 +131,7 @@ class LineTable:
         """
         maps = []
         for axis in (ROWS, COLUMNS):
-            if view.has_lines(axis) and view.line_length(axis) >= _SKETCHED_LENGTH_MIN:
+            if view.has_lines(axis) and view.line_length(axis) >= SKETCHED_LENGTH_MIN:
                 families, old = self._sketched(view.place.kind, view.line_length(axis))
                 if families:
                     maps += _near_maps(view, axis, line_sketches(target, view, axis), families, old)
@@ -240,10 +247,27 @@ def _near_maps(
     lines = old[ends[best] - old_view.line_count(old_axis) : ends[best]]
     if len(new) * len(lines) > _PAIRS_MAX:
         return []
-    return [LineMap(view, axis, old_view, old_axis, _nearest(new, lines))]
+    return [LineMap(view, axis, old_view, old_axis, near_lines(new, lines))]
 
 
-def _nearest(new: NDArray[np.float32], old: NDArray[np.float32]) -> NDArray[np.int32]:
+@np.errstate(over="ignore", invalid="ignore")  # what is no number is near nothing
+def near_lines(new: NDArray[np.float32], old: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Give the old line that each new one is near, or -1; less near ones where most are found.
+
+    Args:
+        new: sketches of new lines, shape (n, SKETCH_SIZE).
+        old: sketches of old lines, one or more.
+    """
+    places = _nearest(new, old)
+    is_lost = places < 0
+    if is_lost.any() and np.mean(is_lost) < 1 - _MOST_FOUND:
+        places[is_lost] = _nearest(new[is_lost], old, _NEAR_AMONG_FOUND)
+    return places
+
+
+def _nearest(
+    new: NDArray[np.float32], old: NDArray[np.float32], near: float = _NEAR
+) -> NDArray[np.int32]:
     """For each new sketch the nearest old one, or -1 where none is near."""
     sizes = np.square(old).sum(axis=1)
     # |a - b|^2 = |b|^2 - 2ab + |a|^2, of which one product gives all that differs between pairs.
@@ -256,6 +280,6 @@ def _nearest(new: NDArray[np.float32], old: NDArray[np.float32]) -> NDArray[np.i
         best = np.argmin(distances, axis=1)
         own = np.square(part).sum(axis=1)
         distance = distances[np.arange(len(part)), best] + own
-        is_near = distance < _NEAR * (own + sizes[best])
+        is_near = distance < near * (own + sizes[best])
         places[start : start + step] = np.where(is_near, best, -1)
     return places

@@ -17,8 +17,8 @@ import zstandard
 from numpy.typing import NDArray
 
 from slotcast_publisher.delta.cells import find_both
-from slotcast_publisher.delta.line_table import LineMap, LineTable
-from slotcast_publisher.delta.lines import ROWS, LineView, views_of
+from slotcast_publisher.delta.line_table import SKETCHED_LENGTH_MIN, LineMap, LineTable, near_lines
+from slotcast_publisher.delta.lines import ROWS, LineView, line_sketches, views_of
 from slotcast_publisher.delta.match import Match, as_floats
 from slotcast_publisher.delta.moved_bytes import part_of
 from slotcast_publisher.delta.place import TensorPlace
@@ -60,6 +60,7 @@ class Moved:
         columns: likewise for columns; None for all of them in their places.
         is_turned: old rows became columns.
         is_exact: what was found is what it was, bit for bit.
+        trained_share: of what was found, that which is not.
     """
 
     view: LineView
@@ -68,6 +69,7 @@ class Moved:
     columns: NDArray[np.int32] | None = None
     is_turned: bool = False
     is_exact: bool = True
+    trained_share: float = 1.0
 
     @property
     def hole_bytes(self) -> int:
@@ -101,7 +103,8 @@ class Moved:
         """Estimate what it costs: holes, maps, and differences where training moved the rest."""
         maps = [self.rows] if self.columns is None else [self.rows, self.columns]
         holes = self.hole_bytes
-        rest = 0.0 if self.is_exact else (self.view.place.size_bytes - holes) * _MOVED_SHARE
+        rest = 0.0 if self.is_exact else (self.view.place.size_bytes - holes)
+        rest *= _MOVED_SHARE * self.trained_share
         return holes + rest + sum(packed_bytes(each) for each in maps) + 24
 
 
@@ -125,11 +128,30 @@ def explain(table: LineTable, base: Source, target: Source, place: TensorPlace) 
     views = views_of(place)
     found = [moved for view in views for moved in _moved(table.exact(target, view), is_exact=True)]
     is_worth_it = place.size_bytes >= _SEARCHED_MIN_BYTES
+    if found and is_worth_it:
+        found.append(_with_near_rows(base, target, min(found, key=Moved.cost_bytes)))
     if is_worth_it and (not found or min(each.hole_bytes for each in found) * 2 > place.size_bytes):
         found += _both(table, base, target, views)
     if not found and is_worth_it:
         return explain_near(table, base, target, place)
     return min(found, key=Moved.cost_bytes, default=None)
+
+
+def _with_near_rows(base: Source, target: Source, moved: Moved) -> Moved:
+    """Give it with the rows that were moved and trained, too, where others were only moved."""
+    is_lost = moved.rows < 0
+    is_plain = moved.columns is None and not moved.is_turned
+    if not is_plain or not is_lost.any() or moved.view.row_length < SKETCHED_LENGTH_MIN:
+        return moved
+    theirs = line_sketches(base, moved.old, ROWS)
+    ours, centre = line_sketches(target, moved.view, ROWS)[is_lost], theirs.mean(axis=0)
+    rows = moved.rows.copy()
+    rows[is_lost] = near_lines(ours - centre, theirs - centre)
+    trained = int((rows >= 0).sum() - (moved.rows >= 0).sum())
+    if not trained:
+        return moved
+    share = trained / int((rows >= 0).sum())
+    return replace(moved, rows=rows, is_exact=False, trained_share=share)
 
 
 def explain_near(
