@@ -334,7 +334,10 @@ def _read(path: Path) -> Config:
     except PermissionError as exc:
         raise _unreadable_error(path, path) from exc
     except OSError as exc:
-        raise UsageError(f"configuration {path}: {exc.strerror}") from exc
+        raise UsageError(
+            f"configuration {path}: {exc.strerror}; give the file that `slotcast provision` wrote:"
+            " --config FOLDER/device.toml"
+        ) from exc
     if len(data) > CONFIG_MAX_BYTES:
         raise UsageError(f"configuration {path}: expected at most {CONFIG_MAX_BYTES} bytes")
     try:

@@ -80,8 +80,13 @@ def test_a_command_of_a_format_is_found_from_the_file_or_the_path(tmp_path: Path
 
 
 def test_a_missing_file_is_a_mistake_of_whoever_typed_it(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="No such file"):
+    with pytest.raises(UsageError, match=r"No such file.*--config FOLDER/device\.toml"):
         DeviceConfig(tmp_path / "device.toml")
+
+
+def test_a_folder_in_the_place_of_the_file_is_told_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"Is a directory.*--config FOLDER/device\.toml"):
+        DeviceConfig(tmp_path)
 
 
 def _keys(kind: type, prefix: str = "") -> list[str]:
