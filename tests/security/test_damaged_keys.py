@@ -13,7 +13,12 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 
 from slotcast_device.storage.key_file import KeyAlgorithm, load_private_key
 from slotcast_device.storage.os_disk import OsDisk
@@ -79,3 +84,13 @@ def test_a_publishers_key_with_a_bit_turned_is_one_or_is_refused(tmp_path: Path)
         read_private_key(path, "the key", lambda _: None)
 
     assert refusals(load, turned("Ed25519"), KeyUnavailable) > 100
+
+
+def test_a_key_without_the_passphrase_that_it_needs_says_how_it_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "key.pem"
+    lock = BestAvailableEncryption(b"four long words")
+    path.write_bytes(KEYS["Ed25519"].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, lock))
+    with pytest.raises(KeyUnavailable, match=r"is encrypted.*set SLOTCAST_PASSPHRASE"):
+        read_private_key(path, "the key", lambda _: None)
+    with pytest.raises(KeyUnavailable, match="wrong passphrase"):
+        read_private_key(path, "the key", lambda _: "five long words")

@@ -48,7 +48,12 @@ def open_private_key(
     Raises:
         KeyUnavailable: it does not open.
     """
-    secret = (passphrase(what) or b"") if b"ENCRYPTED" in pem else None
+    is_encrypted = b"ENCRYPTED" in pem
+    secret = passphrase(what) if is_encrypted else None
+    if is_encrypted and not secret:
+        raise KeyUnavailable(
+            f"{what}: {path} is encrypted, and no passphrase was given: set SLOTCAST_PASSPHRASE"
+        )
     try:
         return load_pem_private_key(pem, secret.encode() if isinstance(secret, str) else secret)
     except NO_KEY as exc:
