@@ -133,6 +133,16 @@ def test_a_broker_that_stays_away_ends_the_push_with_what_is_there(tmp_path: Pat
         assert len(journal.acked) == 9
 
 
+def test_a_broker_that_is_never_reached_is_not_said_to_be_full(tmp_path: Path) -> None:
+    def connect() -> contextlib.AbstractContextManager[Channel]:
+        raise LinkDown("broker: cannot connect: Connection refused")
+
+    with Journal(tmp_path / "j", 3) as journal, pytest.raises(LinkDown) as refused:
+        push(connect, [items(3, journal)], sleep=lambda _: None)
+    assert "0 of 30 bytes are there: check the address" in str(refused.value)
+    assert "room" not in str(refused.value)
+
+
 def test_what_the_broker_refuses_is_named(tmp_path: Path) -> None:
     broker = Broker()
     broker.refuse = "c/7"

@@ -263,10 +263,15 @@ def _give_up_if_in_vain(exc: LinkDown, failures: int, tally: PushTally) -> None:
         return
     if isinstance(exc, _Closed) and exc.size_bytes > tally.largest_bytes:
         raise BrokerRefused(f"{exc}, {failures} times; {_size_advice(exc, tally)}") from exc
+    there = f"{exc}; {tally.done_bytes} of {tally.total_bytes} bytes are there:"
+    if not tally.protocol:  # it was never reached, so its room has nothing to do with it
+        raise LinkDown(
+            f"{there} check the address, and that the broker runs and is reached from here, then"
+            " run it again"
+        ) from exc
     raise LinkDown(
-        f"{exc}; {tally.done_bytes} of {tally.total_bytes} bytes are there:"
-        " run it again to send the rest. Where it ends at the same place each time, the broker's"
-        " room for retained messages may be used up"
+        f"{there} run it again to send the rest. Where it ends at the same place each time, the"
+        " broker's room for retained messages may be used up"
     ) from exc
 
 
