@@ -294,7 +294,10 @@ class Store:
                     f"{model} {version} was taken over from another copy of this repository, which"
                     f" has its files; release a new version"
                 )
-            known = ", ".join(self.versions(model)) or "none"
+            known = ", ".join(self.versions(model))
+            if not known:
+                models = ", ".join(self.models()) or "none"
+                raise NotFound(f"no release of {model!r}; there are releases of: {models}")
             raise NotFound(f"no release {version!r} of {model!r}; there are: {known}")
         return self._known(model).setdefault(version, ReleaseFolder(path))
 

@@ -331,3 +331,8 @@ def test_a_release_whose_folder_is_gone_is_no_longer_named(repo: Repository) -> 
     assert repo.store.versions("clf") == ["1.0"]
     with pytest.raises(NotFound, match=r"there are: 1\.0"):
         repo.store.folder("clf", "1.1")
+
+
+def test_a_misspelt_model_is_answered_with_the_models_that_there_are(repo: Repository) -> None:
+    with pytest.raises(NotFound, match=r"no release of 'clv'; there are releases of: clf"):
+        repo.store.folder("clv", "1.0")
