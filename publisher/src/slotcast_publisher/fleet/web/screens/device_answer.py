@@ -124,8 +124,8 @@ def warnings_of(device: KnownDevice) -> Iterator[str]:
     row = device.row
     off_s = device.clock_off_s
     if off_s is not None:
-        side = "ahead" if off_s > 0 else "behind"
-        yield f"Its clock is {span_words(abs(off_s))} {side} of ours."
+        side = "ahead of" if off_s > 0 else "behind"
+        yield f"Its clock is {span_words(abs(off_s))} {side} ours."
     elif device.clock_complaint:
         yield f"It says itself that its clock is {plain(device.clock_complaint)}."
     if row["refused_s"]:
