@@ -39,7 +39,7 @@ def _tamper(stage: Stage, released: Released) -> None:
     show.say("3.0 is published; then one bit in one retained chunk of each payload is flipped")
     mark = stage.watcher.mark()
     stage.link.is_down = False
-    status = stage.settled("3.0", State.FAILED, State.COMMITTED, after=mark, timeout_s=60)
+    status = stage.settled("3.0", State.FAILED, State.COMMITTED, after=mark)
     show.check(
         status.state is State.FAILED and status.reason == "chunk_corrupt",
         f"the device says {told(status)}",
@@ -63,7 +63,7 @@ def _heal(stage: Stage, model: bytes) -> None:
     mark, down = stage.watcher.mark(), stage.link.down_bytes
     show.command(f"slotcast publish repo {MODEL} 3.0 --all")
     stage.publish("3.0", send_all=True)
-    stage.settled("3.0", State.COMMITTED, after=mark, timeout_s=60)
+    stage.settled("3.0", State.COMMITTED, after=mark)
     took = kilobytes(stage.link.down_bytes - down)
     show.check(
         (stage.device.current / "digits.onnx").read_bytes() == model,

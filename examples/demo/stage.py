@@ -33,6 +33,8 @@ from slotcast_schemas.states import State
 MODEL: Final = "digits"
 DEVICE: Final = "camera-7"
 POLL_S: Final = 0.05
+SETTLED_S: Final = 400.0
+"""A probe has five times its 60 s where it waits for a processor (docs/health-check.md)."""
 
 
 class Stage:
@@ -128,7 +130,7 @@ class Stage:
     # --- the device ---------------------------------------------------------------------------
 
     def settled(
-        self, version: str, *states: State, after: int, timeout_s: float = 30.0
+        self, version: str, *states: State, after: int, timeout_s: float = SETTLED_S
     ) -> ModelStatus:
         """Wait until the device says that it is done with a version.
 

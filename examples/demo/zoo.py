@@ -95,9 +95,7 @@ def _offer(stage: Stage, bad: Bad, trial: Trial | None = None) -> ModelStatus:
             bad.version, bad.make(stage.student.layers), trial, deltas=False, is_probed=False
         )
     stage.publish(bad.version, quietly=True)
-    return stage.settled(
-        bad.version, State.FAILED, State.ROLLED_BACK, State.COMMITTED, after=mark, timeout_s=60
-    )
+    return stage.settled(bad.version, State.FAILED, State.ROLLED_BACK, State.COMMITTED, after=mark)
 
 
 def _check_slowness(stage: Stage, status: ModelStatus) -> None:
