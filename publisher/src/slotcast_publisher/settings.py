@@ -185,6 +185,10 @@ def _read(repo: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as exc:
         raise NotFound(f"no repository at {repo}: run `slotcast init {repo}` first") from exc
+    except PermissionError as exc:
+        raise UsageError(
+            f"{path} may not be read by this user: run this as the user to whom {repo} belongs"
+        ) from exc
     except (OSError, UnicodeDecodeError) as exc:
         raise UsageError(f"could not read {path}: {exc}") from exc
 

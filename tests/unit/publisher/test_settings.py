@@ -51,6 +51,17 @@ def test_no_repository_says_how_to_make_one(tmp_path: Path) -> None:
         settings.load(tmp_path)
 
 
+def test_settings_of_another_user_say_as_whom_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, **_: object) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(UsageError, match=r"slotcast\.toml may not be read .* run this as the user"):
+        settings.load(tmp_path)
+
+
 def test_every_kind_of_value_is_toml() -> None:
     fields = {
         "text": 'a "quoted" \\ line\nand ü \x7f',
