@@ -17,12 +17,15 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="made if it is not there")
     parser.add_argument("--epochs", type=int, default=8, help="more: a better model, the next one")
     options = parser.parse_args()
+    try:
+        options.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        parser.error(f"cannot make the folder {options.folder}: {exc.strerror}; name another one")
     from examples.demo.digits import Digits, Student, write_onnx
 
     digits = Digits()
     student = Student(digits)
     student.learn(options.epochs)
-    options.folder.mkdir(parents=True, exist_ok=True)
     model = options.folder / "digits.onnx"
     model.write_bytes(write_onnx(student.layers))
     student.write_samples(options.folder / "reference.npz")
