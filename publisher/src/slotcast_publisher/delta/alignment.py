@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from slotcast_publisher.delta.guessed_matrices import find_matrices
 from slotcast_publisher.delta.guessed_rows import STRETCHES_MIN, find_rows
 from slotcast_publisher.delta.place import TensorPlace
 from slotcast_schemas.codecs.delta.elements import BFLOAT16, FLOAT16, Bits, ElementKind, is_negative
@@ -98,6 +99,14 @@ def cut_alike(base: Source, old: Tensors, target: Source, new: Tensors) -> tuple
             cut = [part for place in ours for part in _beside(place, matrices)]
             new = [place for place in new if place not in ours] + cut
             ours = cut
+        pairs = find_matrices(base, theirs, target, list(_left_over(ours, pieces, kind)), ours)
+        if pairs:
+            old += [before for before, _ in pairs]
+            moved = sorted((after for _, after in pairs), key=lambda place: place.offset)
+            pieces = [part for piece in pieces for part in _outside(piece, moved)]
+            cut = [part for place in ours for part in _beside(place, moved)]
+            new = [place for place in new if place not in ours] + moved + cut
+            ours = cut
         names = [f"{kind.name} found at {piece.new}" for piece in pieces]
         both = [_places(base, target, kind, *each) for each in zip(pieces, names, strict=True)]
         old += [place for before, _ in both for place in before]
@@ -111,6 +120,19 @@ def cut_alike(base: Source, old: Tensors, target: Source, new: Tensors) -> tuple
 def _is_in(piece: _Piece, matrices: Tensors) -> bool:
     end = piece.new + matrices[0].kind.size_bytes(piece.count) if matrices else 0
     return any(piece.new < each.end and each.offset < end for each in matrices)
+
+
+def _outside(piece: _Piece, matrices: Tensors) -> Iterator[_Piece]:
+    """Give what is left of a piece beside matrices that reach into it at its ends."""
+    width = matrices[0].kind.size_bytes(1)
+    start, end = piece.new, piece.new + piece.count * width
+    for each in matrices:
+        if each.offset <= start < each.end:
+            start = each.end
+        elif start < each.offset < end:
+            end = each.offset
+    if start < end:
+        yield _Piece(start, piece.old + start - piece.new, (end - start) // width)
 
 
 def _beside(place: TensorPlace, matrices: Tensors) -> Iterator[TensorPlace]:
