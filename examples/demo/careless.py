@@ -62,8 +62,9 @@ def answering(answer: Callable[[SamplesWanted], Answer]) -> Iterator[None]:
         samples: SamplesWanted | None = None,
         model_format: str = ONNX,
         is_compiled: bool = False,
+        chosen_timeout_s: float | None = None,
     ) -> ModelFacts:
-        del entry
+        del entry, chosen_timeout_s
         if samples is None or is_compiled or model_format != ONNX:
             raise AssertionError("expected a release of an ONNX model with samples")
         facts, golden = answer(samples)
