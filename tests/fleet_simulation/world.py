@@ -122,6 +122,7 @@ class World:
         self._requests: list[Request] = []
         self._sent: list[Request] = []
         self._copies: list[Copy] = []
+        self._saved_reached_s: dict[tuple[int, str], float] = {}
         self._resume_s = float("inf")
         self._retries = 0
         self._number = 0
@@ -332,6 +333,8 @@ class World:
                     raise Died
         except Died:
             self.counts.deaths += 1
+            # What a look saw whose record was not saved, nobody has seen.
+            self.watch.reached_s = dict(self._saved_reached_s)
             self.serve.down_until_s = self.now_s + self.rng.choice((1.0, 100.0, 900.0))
             self.log(f"serve dies, until {self.serve.down_until_s:.0f}")
 
@@ -349,6 +352,7 @@ class World:
         if self._copies and self.chance(0.5):
             copy = self.rng.choice(self._copies)
             self.serve.record, self.watch.reached_s = copy.record, dict(copy.reached_s)
+            self._saved_reached_s = dict(copy.reached_s)
             self.counts.old_copies += 1
             self.log("an old copy of the database is put back")
         else:
@@ -412,6 +416,7 @@ class World:
     def _save(self, record: RolloutRecord) -> None:
         self.watch.saved(record, self.now_s)
         self.serve.record = record
+        self._saved_reached_s = dict(self.watch.reached_s)
         if self.rng.random() < 0.1:
             self._copies.append(Copy(record, dict(self.watch.reached_s)))
 

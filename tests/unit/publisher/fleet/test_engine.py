@@ -160,6 +160,24 @@ def test_a_device_that_comes_later_falls_into_its_group_by_itself() -> None:
     assert s.states()["canary"] is G.PASSED
 
 
+def test_a_group_that_falls_while_devices_are_heard_again_is_watched_anew() -> None:
+    """After a gap nothing moves on for a while; what is seen then counts all the same."""
+    s = story()
+    s.start()
+    s.commit()
+    s.looks(5)
+    assert s.record.groups[0].soaked_s >= 200
+    s.devices["late"] = device("late", ring="canary")
+    found = s.look(after_s=3600)
+    assert found.waits_for[0].startswith("devices to be heard")
+    assert s.states()["canary"] is G.RUNNING
+    s.commit("late")
+    s.looks(6)
+    assert s.states()["canary"] is G.SOAKING
+    s.looks(3)
+    assert s.states()["canary"] is G.PASSED
+
+
 def test_devices_that_are_not_seen_hold_nothing_up_and_nobody_at_all_does_not_pass() -> None:
     s = story("unseen_s = 600\n" + TWO_GROUPS)
     s.start()

@@ -117,8 +117,10 @@ class _Engine:
                 self._plan, self._record, self._seen, self._tallies, self._now.wall_s
             )
             self._judge()
-        if self._record.state is RolloutState.RUNNING and has_listened:
-            self._advance()
+        if self._record.state is RolloutState.RUNNING:
+            self._fall_back()
+            if has_listened:
+                self._advance()
 
     def _has_listened(self) -> bool:
         """Whether what is known can be the whole fleet, and what is rolled out is there."""
@@ -181,6 +183,20 @@ class _Engine:
 
     # --- groups ---------------------------------------------------------------------------------
 
+    def _fall_back(self) -> None:
+        """Watch a group anew of which not enough devices have committed any more.
+
+        Also while nothing may move on: what is not so at each look in between was not watched.
+        """
+        for index, group in enumerate(self._record.groups):
+            if self._has_enough(index):
+                continue
+            if group.state in {GroupState.SOAKING, GroupState.AT_GATE}:
+                self._set(group.moved(GroupEvent.FELL))
+                self._note("fell", self._plan.groups[index].name, self._progress(index))
+            elif group.state is GroupState.RUNNING and group.reached:
+                self._set(group.watched_anew())
+
     def _advance(self) -> None:
         """Move the one group on that is at work; each look opens one group at most.
 
@@ -238,13 +254,8 @@ class _Engine:
         elif group.state is GroupState.RUNNING and has_enough:
             self._set(group.moved(GroupEvent.REACHED, soaked_s=0.0))
             self._note("soaking", planned.name, self._progress(index))
-        elif group.state in {GroupState.SOAKING, GroupState.AT_GATE} and not has_enough:
-            self._set(group.moved(GroupEvent.FELL))
-            self._note("fell", planned.name, self._progress(index))
         elif group.state is GroupState.SOAKING:
             self._set(group.changed(soaked_s=group.soaked_s + self._watched_s))
-        elif group.reached and not has_enough:
-            self._set(group.watched_anew())
         self._soak(index)
         self._ask(index)
 
