@@ -33,6 +33,7 @@ from slotcast_device.core.signed_time import SignedTime
 from slotcast_device.core.state_table import FETCHING, SWITCHED, Happening, IllegalMove
 from slotcast_device.core.switch_and_commit import Switching
 from slotcast_device.core.transfer.slow_link import SlowLimit
+from slotcast_device.core.transfer.transfer_actions import StoreChunk
 from slotcast_device.core.waits import USUAL, Waits
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import (
@@ -213,6 +214,8 @@ class ModelCore:
             actions = self._dispatch(event, now)
         except IllegalMove as exc:
             actions = self._keep_state(before, job, exc, now)
+        if len(actions) == 1 and isinstance(actions[0], StoreChunk):
+            return actions  # most events by far: nothing came to an end, so nothing can begin
         if self._writes.is_holding and any(isinstance(action, act.Save) for action in actions):
             self._writes.written()
         return actions + (self._inspect_again() or self._go_on(event, now))

@@ -21,19 +21,20 @@ class ChunkMap:
 
     Attributes:
         parts: digests of up to 2048 chunks end to end, by part.
+        is_whole: whether every chunk's digest is known.
     """
 
     def __init__(self, payload: Payload) -> None:
         self._payload = payload
-        self._digest_bytes = 0
         self.parts: dict[int, bytes] = {}
+        self.is_whole = False
 
     @classmethod
     def of_digests(cls, payload: Payload, parts: Mapping[int, bytes]) -> ChunkMap:
         """Give the map of parts that were accepted before."""
         chunk_map = cls(payload)
         chunk_map.parts = dict(parts)
-        chunk_map._digest_bytes = sum(map(len, parts.values()))
+        chunk_map._count()
         return chunk_map
 
     def accept(self, part: int, data: bytes) -> bool:
@@ -49,13 +50,12 @@ class ChunkMap:
         if (message.part, message.payload) != (part, self._payload.sha256):
             return False
         self.parts[part] = message.digests
-        self._digest_bytes = sum(map(len, self.parts.values()))
+        self._count()
         return True
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether every chunk's digest is known."""
-        return self._digest_bytes == DIGEST_BYTES * self._payload.chunk_count
+    def _count(self) -> None:
+        wanted_bytes = DIGEST_BYTES * self._payload.chunk_count
+        self.is_whole = sum(map(len, self.parts.values())) == wanted_bytes
 
     @property
     def missing(self) -> list[int]:
