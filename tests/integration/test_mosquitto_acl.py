@@ -38,6 +38,9 @@ FAILURE: Final = 0x80
 """MQTT 5: below are ways of success; 0x10 is "nobody is subscribed now"."""
 NOT_AUTHORIZED: Final = ReasonCode(PacketTypes.PUBACK, "Not authorized").value
 
+MESSAGES_MAX: Final = 100_000
+"""Above all that the releases of other tests left at the broker: paho's thread waits for room."""
+
 
 class Client:
     """A paho client that waits for what it asked for, and gives the broker's word on it."""
@@ -45,7 +48,7 @@ class Client:
     def __init__(
         self, certificates: Certificates, identity: Identity | None, client_id: str = ""
     ) -> None:
-        self.messages: queue.Queue[tuple[str, bytes]] = queue.Queue(maxsize=100)
+        self.messages: queue.Queue[tuple[str, bytes]] = queue.Queue(maxsize=MESSAGES_MAX)
         self.disconnects: queue.Queue[str] = queue.Queue(maxsize=100)
         self._answers: queue.Queue[int] = queue.Queue(maxsize=100)
         self._mqtt = mqtt_client.Client(
