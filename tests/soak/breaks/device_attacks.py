@@ -186,8 +186,8 @@ _DEVICE: Final = (
         "security/test_powered_off_device.py::"
         "test_a_slot_with_something_else_in_a_files_place_gives_way_or_is_mended",
         f"{DEVICE}/storage/slots.py",
-        "            if is_file or name not in self._disk.names(self.folder):\n",
-        "            if True:\n",
+        "            if self._disk.holds_no_file(path, limit_bytes):\n",
+        "            if False:\n",
     ),
     attack_break(
         "a link or pipe where the agent keeps replacing its view, to write elsewhere or to stop it",

@@ -219,6 +219,19 @@ class Disk(ABC):
     def size_bytes(self, path: Path) -> int | None:
         """Give the size of a regular file, None for anything else."""
 
+    def holds_no_file(self, path: Path, limit_bytes: int) -> bool:
+        """Say whether something lies there that is no plain file of at most so many bytes.
+
+        Nobody but a stranger puts a link, a pipe, a folder or something large where a small file of
+        ours belongs.
+
+        Raises:
+            StorageFailed: it cannot be looked at.
+        """
+        size_bytes = self.size_bytes(path)
+        is_file = size_bytes is not None and size_bytes <= limit_bytes
+        return not is_file and path.name in self.names(path.parent)
+
     @abstractmethod
     def free_bytes(self, path: Path) -> int:
         """Give the room left for this user on the file system of `path`."""

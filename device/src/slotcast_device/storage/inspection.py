@@ -124,13 +124,11 @@ class SlotInspection:
         )
 
     def _take_away_what_is_no_record(self) -> bool:
-        """Remove a link, a pipe, a folder or something large in the record's place; say if it was.
+        """Remove what is no file in the record's place; say whether there was such a thing.
 
         A stranger put it there, so that nothing would be begun and what he changed served on.
         """
-        size_bytes = self._disk.size_bytes(self._record)
-        is_file = size_bytes is not None and size_bytes <= records.STATE_MAX_BYTES
-        if is_file or self._record.name not in self._disk.names(self._folder):
+        if not self._disk.holds_no_file(self._record, records.STATE_MAX_BYTES):
             return False
         self._disk.remove_tree(self._record)
         return True

@@ -213,18 +213,16 @@ class SlotStore:
     def _read_beside(self, name: str, limit_bytes: int) -> bytes | None:
         """Give a small file beside a slot; no bytes, which prove nothing, for what is no such file.
 
-        Nobody but a stranger puts a link, a pipe or something large there. An error would have the
-        agent leave all as it is, and what the stranger changed besides would serve on.
+        An error would have the agent leave all as it is, and what the stranger who put it there
+        changed besides would serve on.
         """
         path = self.folder / name
         try:
             return self._disk.read(path, limit_bytes)
         except StorageFailed:
-            size_bytes = self._disk.size_bytes(path)
-            is_file = size_bytes is not None and size_bytes <= limit_bytes
-            if is_file or name not in self._disk.names(self.folder):
-                raise
-            return b""
+            if self._disk.holds_no_file(path, limit_bytes):
+                return b""
+            raise
 
     def release(self, slot: SlotName) -> Release | None:
         """Give the release that a sealed slot holds; None where it holds none that is whole."""
