@@ -20,7 +20,7 @@ from slotcast_device.storage.disk import (
     storage_errors,
 )
 from slotcast_schemas.errors import StorageFailed
-from slotcast_schemas.plain_files import MODE, create_anew, open_plain
+from slotcast_schemas.plain_files import MODE, create_anew, open_plain, read_start
 
 WRITE_BACK_BYTES: Final = 2 * 1024 * 1024
 """The bytes of a large file that are written before the system is told to begin storing them."""
@@ -98,8 +98,7 @@ class OsDisk(Disk):
         """Read up to the limit and one byte more, which says that there is more."""
         with storage_errors(f"read {path}"):
             try:
-                with os.fdopen(open_plain(path, os.O_RDONLY), "rb") as file:
-                    data = file.read(limit_bytes + 1)
+                data = read_start(path, limit_bytes + 1)
             except FileNotFoundError:
                 return None
         if len(data) > limit_bytes:

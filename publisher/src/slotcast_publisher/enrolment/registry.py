@@ -8,7 +8,6 @@ the request as it came, so that a later version can read of it what this one doe
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.enrolment import REQUEST_MAX_BYTES
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.fields import DeviceId, UnixTime
-from slotcast_schemas.plain_files import open_plain
+from slotcast_schemas.plain_files import read_start
 
 FOLDER: Final = Path("devices", "enrolled")
 """Where the files lie in a repository."""
@@ -190,8 +189,7 @@ class Registry:
         """
         path = self._path(device)
         try:
-            with os.fdopen(open_plain(path, os.O_RDONLY), "rb") as file:
-                data = file.read(_FILE_MAX_BYTES)
+            data = read_start(path, _FILE_MAX_BYTES)
         except FileNotFoundError:
             return None
         except OSError as exc:

@@ -7,7 +7,6 @@ way that it came.
 from __future__ import annotations
 
 import base64
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -25,7 +24,7 @@ from slotcast_schemas.enrolment import (
     parse_enrolment,
 )
 from slotcast_schemas.errors import UsageError
-from slotcast_schemas.plain_files import open_plain
+from slotcast_schemas.plain_files import read_start
 from slotcast_schemas.x509_errors import UNREADABLE
 
 
@@ -76,8 +75,7 @@ def read_request_bytes(path: Path) -> bytes:
         UsageError: the file cannot be read.
     """
     try:
-        with os.fdopen(open_plain(path, os.O_RDONLY), "rb") as file:
-            return file.read(REQUEST_MAX_BYTES + 1)
+        return read_start(path, REQUEST_MAX_BYTES + 1)
     except OSError as exc:
         raise UsageError(f"could not read {path}: {exc.strerror}") from exc
 
