@@ -133,7 +133,7 @@ def _find_objection(
         return Reason.FULL_FORBIDDEN
     if facts.is_metered:
         return Reason.METERED_LINK
-    used = state.full_bytes if state.full_day == facts.day else 0
+    used = state.full_bytes_on(facts.day)
     if budget and used + cost > budget and not is_begun:
         return Reason.BYTE_BUDGET
     return None

@@ -203,9 +203,9 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
         """
         if payload == self.full_payload:
             return self
-        before = self.full_bytes if self.full_day == day else 0
+        full_bytes = self.full_bytes_on(day) + size_bytes
         return msgspec.structs.replace(
-            self, full_day=day, full_bytes=before + size_bytes, full_payload=payload
+            self, full_day=day, full_bytes=full_bytes, full_payload=payload
         )
 
     def counting_broken(self, size_bytes: int, day: int) -> ModelState:
@@ -216,13 +216,12 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
             day: since 1970-01-01, UTC.
         """
         broken = self.broken_payloads if self.broken_day == day else 0
-        full_bytes = self.full_bytes if self.full_day == day else 0
         return msgspec.structs.replace(
             self,
             broken_day=day,
             broken_payloads=broken + 1,
             full_day=day,
-            full_bytes=full_bytes + size_bytes,
+            full_bytes=self.full_bytes_on(day) + size_bytes,
         )
 
     def counting_dropped(self, size_bytes: int, day: int) -> ModelState:
@@ -232,10 +231,12 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
             size_bytes: what of it was fetched, if that was not counted when it was begun.
             day: since 1970-01-01, UTC.
         """
-        before = self.full_bytes if self.full_day == day else 0
-        return msgspec.structs.replace(
-            self, full_day=day, full_bytes=before + size_bytes, full_payload=b""
-        )
+        full_bytes = self.full_bytes_on(day) + size_bytes
+        return msgspec.structs.replace(self, full_day=day, full_bytes=full_bytes, full_payload=b"")
+
+    def full_bytes_on(self, day: int) -> int:
+        """Give what counts against a day's bound; days since 1970-01-01, UTC."""
+        return self.full_bytes if self.full_day == day else 0
 
     def benching(self, entry: BenchedRelease) -> ModelState:
         """Give the state with one more benched release, the oldest forgotten past the bound."""
