@@ -94,19 +94,14 @@ def cut_alike(base: Source, old: Tensors, target: Source, new: Tensors) -> tuple
         if len(pieces) >= STRETCHES_MIN:
             old_matrices, matrices = find_rows(base, theirs, target, ours)
             old += old_matrices
-            new += matrices
             pieces = [piece for piece in pieces if not _is_in(piece, matrices)]
-            cut = [part for place in ours for part in _beside(place, matrices)]
-            new = [place for place in new if place not in ours] + cut
-            ours = cut
+            new, ours = _cut_out(new, ours, matrices)
         pairs = find_matrices(base, theirs, target, list(_left_over(ours, pieces, kind)), ours)
         if pairs:
             old += [before for before, _ in pairs]
             moved = sorted((after for _, after in pairs), key=lambda place: place.offset)
             pieces = [part for piece in pieces for part in _outside(piece, moved)]
-            cut = [part for place in ours for part in _beside(place, moved)]
-            new = [place for place in new if place not in ours] + moved + cut
-            ours = cut
+            new, ours = _cut_out(new, ours, moved)
         names = [f"{kind.name} found at {piece.new}" for piece in pieces]
         both = [_places(base, target, kind, *each) for each in zip(pieces, names, strict=True)]
         old += [place for before, _ in both for place in before]
@@ -115,6 +110,12 @@ def cut_alike(base: Source, old: Tensors, target: Source, new: Tensors) -> tuple
         new += _left_over(ours, pieces, kind)
     old.sort(key=lambda place: place.offset)
     return old, sorted(new, key=lambda place: place.offset)
+
+
+def _cut_out(new: Tensors, ours: Tensors, matrices: Tensors) -> tuple[Tensors, Tensors]:
+    """Give all tensors with these matrices cut out of the arrays, and what is left of those."""
+    cut = [part for place in ours for part in _beside(place, matrices)]
+    return [place for place in new if place not in ours] + matrices + cut, cut
 
 
 def _is_in(piece: _Piece, matrices: Tensors) -> bool:

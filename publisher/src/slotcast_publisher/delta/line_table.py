@@ -247,11 +247,35 @@ def _near_maps(
     lines = old[ends[best] - old_view.line_count(old_axis) : ends[best]]
     if len(new) * len(lines) > _PAIRS_MAX:
         return []
-    return [LineMap(view, axis, old_view, old_axis, near_lines(new, lines))]
+    return [LineMap(view, axis, old_view, old_axis, _near_lines(new, lines))]
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what is no number is near nothing
-def near_lines(new: NDArray[np.float32], old: NDArray[np.float32]) -> NDArray[np.int32]:
+def lines_near(
+    base: Source,
+    old: LineView,
+    target: Source,
+    new: LineView,
+    axis: int,
+    is_wanted: NDArray[np.bool_],
+) -> NDArray[np.int32]:
+    """Give the line of an old tensor that each wanted one is near, or -1; shape (wanted,).
+
+    Args:
+        base: the old image.
+        old: a tensor of it.
+        target: the new image.
+        new: a tensor of it, with lines as long.
+        axis: `ROWS` or `COLUMNS`.
+        is_wanted: which lines of the new one, bool, shape (lines,).
+    """
+    theirs = line_sketches(base, old, axis)
+    ours, centre = line_sketches(target, new, axis)[is_wanted], theirs.mean(axis=0)
+    return _near_lines(ours - centre, theirs - centre)
+
+
+@np.errstate(over="ignore", invalid="ignore")  # what is no number is near nothing
+def _near_lines(new: NDArray[np.float32], old: NDArray[np.float32]) -> NDArray[np.int32]:
     """Give the old line that each new one is near, or -1; less near ones where most are found.
 
     Args:

@@ -17,8 +17,8 @@ import zstandard
 from numpy.typing import NDArray
 
 from slotcast_publisher.delta.cells import find_both
-from slotcast_publisher.delta.line_table import SKETCHED_LENGTH_MIN, LineMap, LineTable, near_lines
-from slotcast_publisher.delta.lines import ROWS, LineView, line_sketches, views_of
+from slotcast_publisher.delta.line_table import SKETCHED_LENGTH_MIN, LineMap, LineTable, lines_near
+from slotcast_publisher.delta.lines import ROWS, LineView, views_of
 from slotcast_publisher.delta.match import Match, as_floats
 from slotcast_publisher.delta.moved_bytes import part_of
 from slotcast_publisher.delta.place import TensorPlace
@@ -143,10 +143,8 @@ def _with_near_rows(base: Source, target: Source, moved: Moved) -> Moved:
     is_plain = moved.columns is None and not moved.is_turned
     if not is_plain or not is_lost.any() or moved.view.row_length < SKETCHED_LENGTH_MIN:
         return moved
-    theirs = line_sketches(base, moved.old, ROWS)
-    ours, centre = line_sketches(target, moved.view, ROWS)[is_lost], theirs.mean(axis=0)
     rows = moved.rows.copy()
-    rows[is_lost] = near_lines(ours - centre, theirs - centre)
+    rows[is_lost] = lines_near(base, moved.old, target, moved.view, ROWS, is_lost)
     trained = int((rows >= 0).sum() - (moved.rows >= 0).sum())
     if not trained:
         return moved

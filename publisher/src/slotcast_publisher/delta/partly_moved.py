@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from slotcast_publisher.delta.line_table import (
     SKETCHED_LENGTH_MIN,
     LineTable,
+    lines_near,
     lookup,
-    near_lines,
 )
 from slotcast_publisher.delta.lines import (
     COLUMNS,
@@ -115,7 +115,7 @@ def _some_equal(
     places[is_new] = -1
     if is_moved.any() and is_new.any() and new.line_length(axis) >= SKETCHED_LENGTH_MIN:
         # Where others moved, these may have moved and been trained.
-        places[is_new] = _near_others(base, old, target, new, axis, is_new)
+        places[is_new] = lines_near(base, old, target, new, axis, is_new)
         is_new &= places < 0
     is_exact = bool((is_equal | is_moved | is_new).all())
     if axis == ROWS:
@@ -123,20 +123,6 @@ def _some_equal(
         return Moved(whole, old, places, is_exact=is_exact)
     rows = np.arange(new.rows, dtype=np.int32)
     return Moved(new, old, rows, places, is_exact=is_exact)
-
-
-def _near_others(
-    base: Source,
-    old: LineView,
-    target: Source,
-    new: LineView,
-    axis: int,
-    is_wanted: NDArray[np.bool_],
-) -> NDArray[np.int32]:
-    """Which line of the old tensor each wanted one is near, or -1; int32, shape (wanted,)."""
-    ours, theirs = line_sketches(target, new, axis), line_sketches(base, old, axis)
-    centre = theirs.mean(axis=0)
-    return near_lines(ours[is_wanted] - centre, theirs - centre)
 
 
 def _is_other(
