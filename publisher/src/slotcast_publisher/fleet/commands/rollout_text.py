@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from slotcast_publisher.cli.common import size
+from slotcast_publisher.fleet.rollout.lifecycle import OVER
 from slotcast_publisher.fleet.steering.overview_types import GroupView, LimitView, RolloutView
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _notes(view: RolloutView) -> list[str]:
         notes.append(f"paused by {view.pause.by}{who}: {view.pause.why}".rstrip(": "))
     elif view.why and view.state == "STOPPED":
         notes.append(f"stopped: {view.why}")
-    if view.state not in {"DRAFT", "FINISHED", "STOPPED"} and not view.driven:
+    if view.state not in OVER and not view.driven:
         since = "ever" if view.looked_s is None else f"for {view.looked_s} s"
         notes.append(f"nobody has looked at it {since}: does `slotcast serve` run?")
     if view.requests:

@@ -79,6 +79,9 @@ class GroupEvent(StrEnum):
     BEGUN_ANEW = "the next release of the rollout begins"
 
 
+OVER: Final = frozenset({RolloutState.DRAFT, RolloutState.FINISHED, RolloutState.STOPPED})
+"""States in which a rollout is not under way."""
+
 _R, _E = RolloutState, RolloutEvent
 """Short names, so that a row of the table is a line."""
 _ENDED: Final = {_E.CANCELED: _R.STOPPED, _E.SUPERSEDED: _R.STOPPED}

@@ -22,7 +22,7 @@ from slotcast_publisher.errors import Conflict
 from slotcast_publisher.fleet.database.lease import LeaseLost
 from slotcast_publisher.fleet.rollout.decisions import AskGate, LogNote, LookOutcome, SignOffer
 from slotcast_publisher.fleet.rollout.engine import look
-from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
+from slotcast_publisher.fleet.rollout.lifecycle import OVER, RolloutState
 from slotcast_publisher.fleet.rollout.observations import Now, Observations
 from slotcast_publisher.fleet.rollout.offers import WantedOffer, fingerprint, says, wanted_offer
 from slotcast_publisher.fleet.rollout.person import Wish, carry_out
@@ -46,7 +46,7 @@ from slotcast_publisher.fleet.steering.ports import (
 from slotcast_publisher.fleet.steering.request_files import AskedFor
 from slotcast_publisher.fleet.steering.requests import answered
 from slotcast_publisher.fleet.steering.rollout_files import Rollout, RolloutFiles
-from slotcast_publisher.fleet.steering.taking_over import OVER, taken_over_by
+from slotcast_publisher.fleet.steering.taking_over import taken_over_by
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.log import Say
 from slotcast_schemas.errors import SlotcastError, StateLocked

@@ -7,14 +7,9 @@ two that are, or are over, to the one that began later.
 
 from __future__ import annotations
 
-from typing import Final
-
-from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
+from slotcast_publisher.fleet.rollout.lifecycle import OVER
 from slotcast_publisher.fleet.steering.rollout_files import Rollout, RolloutFiles
 from slotcast_schemas.messages.offer import Offer
-
-OVER: Final = frozenset({RolloutState.DRAFT, RolloutState.FINISHED, RolloutState.STOPPED})
-"""States in which a rollout is not under way."""
 
 
 def taken_over_by(files: RolloutFiles, rollout: Rollout, offer: Offer | None) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 from slotcast_publisher.fleet.alarms.board import CROWD, Alarm
 from slotcast_publisher.fleet.alarms.kinds import AlarmKind
 from slotcast_publisher.fleet.database.fleet_counts import CountedState, CountedVersion, Presence
+from slotcast_publisher.fleet.rollout.lifecycle import OVER
 from slotcast_publisher.fleet.steering.overview_types import GroupView, RolloutView
 from slotcast_publisher.fleet.web.plots.bars import BarPart
 from slotcast_publisher.fleet.web.screens.limits_view import limit_rows
@@ -36,7 +37,6 @@ VERSIONS_MAX: Final = 4
 """The most versions of a model that are named; older ones are counted together."""
 MODELS_MAX: Final = 50
 """The most models that have a row; more are counted."""
-_ENDED: Final = frozenset({"FINISHED", "STOPPED", "DRAFT"})
 
 _ALARMS: Final[Mapping[AlarmKind, tuple[str, str, str]]] = {
     AlarmKind.DEVICE_SILENT: ("gone", "not seen", "See who"),
@@ -185,7 +185,7 @@ def fleet_screen(
         alarms: that stand.
         rollouts: that have not ended.
     """
-    live = [view for view in rollouts if view.state not in _ENDED]
+    live = [view for view in rollouts if view.state not in OVER]
     needs = (*_gates(live), *map(_need, alarms))
     paused = any(need.word == "PAUSED" for need in needs)
     columns, rows, all_row = _matrix(states)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
 
+from slotcast_publisher.fleet.rollout.lifecycle import OVER
 from slotcast_publisher.fleet.rollout.limit_words import in_unit, limit_kind
 from slotcast_publisher.fleet.rollout.plan import Plan, PlanGroup
 from slotcast_publisher.fleet.steering.overview_types import NOT_LET_IN, GroupView, RolloutView
@@ -256,8 +257,7 @@ def _notes(view: RolloutView) -> Iterator[str]:
         yield f"No device of {_list(waiting)} was let in."
     # Of a pause, the sentence has said it.
     yield from (f"It waits for {text}." for text in view.waits_for if view.pause is None)
-    is_over = view.state in {"DRAFT", "FINISHED", "STOPPED"}
-    if not view.driven and not is_over:
+    if not view.driven and view.state not in OVER:
         since = "ever" if view.looked_s is None else f"for {span_words(view.looked_s)}"
         yield f"Nobody has looked at it {since}: does `slotcast serve` run?"
     if view.requests:
