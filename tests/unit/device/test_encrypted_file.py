@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import struct
 from pathlib import Path
@@ -27,7 +28,7 @@ from slotcast_device.at_rest.file_format import (
 from slotcast_device.at_rest.slots_key import KeyPlace, TokenPlace, open_slots_key
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slot_files import SlotFiles
-from slotcast_schemas.errors import SlotDamaged, SlotsKeyMissing
+from slotcast_schemas.errors import SlotDamaged, SlotsKeyMissing, StorageFailed
 from slotcast_schemas.messages.release import File
 from tests.support.at_rest import KEY, key_file, slot_files
 
@@ -234,6 +235,33 @@ def test_what_a_process_without_the_key_gets_is_in_memory_and_goes_with_the_bloc
     (tmp_path / "m").write_bytes(PLAIN)
     with files.in_memory(tmp_path, [file]) as opened:
         assert not opened
+
+
+def test_what_is_in_memory_is_changed_by_nobody(files: SlotFiles, tmp_path: Path) -> None:
+    file = write(files, tmp_path / "m", PLAIN)
+    with files.in_memory(tmp_path, [file]) as opened:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.write(opened["m"], b"x")
+        anew = os.open(f"/proc/self/fd/{opened['m']}", os.O_RDWR)
+        try:
+            with pytest.raises(PermissionError):
+                os.write(anew, b"x")
+            with pytest.raises(PermissionError):
+                os.ftruncate(anew, 0)
+        finally:
+            os.close(anew)
+
+
+def test_a_system_without_files_in_memory_is_told_what_to_do(
+    files: SlotFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(files, tmp_path / "m", PLAIN)
+    monkeypatch.delattr(os, "memfd_create")
+    with (
+        pytest.raises(StorageFailed, match=r"take \[at_rest\] out"),
+        files.in_memory(tmp_path, [file]),
+    ):
+        pass
 
 
 def test_without_a_key_an_encrypted_file_is_not_opened(files: SlotFiles, tmp_path: Path) -> None:

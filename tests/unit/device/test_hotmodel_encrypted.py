@@ -19,6 +19,7 @@ from slotcast_schemas import process_memory, wire
 from slotcast_schemas.errors import ModelUnloadable
 from slotcast_schemas.messages.release import File, Probe, Release, Runtime
 from slotcast_schemas.probe import ProbeRequest, SlotModel, run_probe
+from slotcast_schemas.probe.loading import read_model
 from tests.support import litert_models, models
 from tests.support.at_rest import key_file, slot_files
 
@@ -135,6 +136,19 @@ def test_the_probe_loads_weights_beside_the_model_from_memory(slot: Slot, tmp_pa
         model = SlotModel(str(slot.folder), "net/model.onnx", memory=dict(memory))
         result = run_probe(ProbeRequest(candidate=model, probe=Probe(runs=3)))
     assert result.passed, result.detail
+
+
+def test_a_model_of_one_file_is_read_by_a_path_in_memory_and_a_prepared_one_is_not(
+    slot: Slot,
+) -> None:
+    slot.fill("net/model.onnx", {"net/model.onnx": models.classifier(), "labels.txt": b"cat"})
+    model_files = [file for file in slot.held if file.role == "model"]
+    with slot.files.in_memory(slot.folder, model_files) as memory:
+        model = SlotModel(str(slot.folder), "net/model.onnx", memory=dict(memory))
+        assert read_model(model, None) is None
+        assert model.path.read_bytes() == models.classifier()
+        prepared = msgspec.structs.replace(model, is_compiled=True)
+        assert read_model(prepared, None) is not None
 
 
 def test_an_onnxruntime_that_takes_no_weights_from_memory_is_named(

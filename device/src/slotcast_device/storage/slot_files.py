@@ -9,10 +9,10 @@ is, so slots of before are read until they are replaced.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -24,6 +24,7 @@ from slotcast_device.at_rest.file_format import (
     Header,
     encrypted_size_bytes,
 )
+from slotcast_device.at_rest.memory_file import NoMemoryFiles, Write, memory_file
 from slotcast_device.at_rest.slots_key import (
     DESCRIPTION_MAX_BYTES,
     FILE_NAME,
@@ -365,31 +366,27 @@ class SlotFiles:
             yield {}
             return
         with ExitStack() as stack:
-            opened: dict[str, int] = {}
+            opened = {}
             for file in files:
-                opened[file.path] = number = _memory_file()
-                stack.callback(os.close, number)
-                self._copy_to(folder / file.path, file, number)
+                path = folder / file.path
+                fill = partial(self._copy_to, path, file)
+                with _memory_errors(path):
+                    opened[file.path] = stack.enter_context(memory_file(fill))
             yield opened
 
-    def _copy_to(self, path: Path, file: HeldFile, number: int) -> None:
+    def _copy_to(self, path: Path, file: HeldFile, write: Write) -> None:
         with contextlib.closing(self.open_read(path, file)) as opened:
             for offset in range(0, file.size_bytes, _COPY_BYTES):
-                data = opened.read_at(offset, min(_COPY_BYTES, file.size_bytes - offset))
-                with storage_errors(f"hold {path} in memory"):
-                    _write_all(number, data)
+                write(opened.read_at(offset, min(_COPY_BYTES, file.size_bytes - offset)))
 
 
-def _memory_file() -> int:
-    if not hasattr(os, "memfd_create"):
+@contextlib.contextmanager
+def _memory_errors(path: Path) -> Iterator[None]:
+    try:
+        with storage_errors(f"hold {path} in memory"):
+            yield
+    except NoMemoryFiles as exc:
         raise StorageFailed(
-            "encrypted slots are probed from files in memory, which this system has not (Linux"
-            " has); take [at_rest] out of device.toml"
-        )
-    return os.memfd_create("slotcast-slot")
-
-
-def _write_all(number: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(number, view) :]
+            f"encrypted slots are probed from files in memory: {exc}; take [at_rest] out of"
+            " device.toml"
+        ) from exc

@@ -56,7 +56,11 @@ class ModelBytes:
 
 
 def read_model(which: SlotModel, samples: str | None) -> ModelBytes | None:
-    """Read a model that is in memory; None of one that its runtime reads from the disk.
+    """Read a model that is in memory; None of one that its runtime reads by a path.
+
+    That is one on the disk, and one of a single file, which has a path in memory too: from bytes,
+    a runtime would hold the model twice more. What was prepared for a runtime is told by its name
+    there, or else by its first bytes, and a file in memory has no name.
 
     Args:
         which: where it is.
@@ -68,6 +72,8 @@ def read_model(which: SlotModel, samples: str | None) -> ModelBytes | None:
     if not which.memory:
         return None
     names = [name for name in which.memory if name != samples]
+    if names == [which.entry] and not which.is_compiled:
+        return None
     return ModelBytes.read(which.entry, names, which.read_file)
 
 

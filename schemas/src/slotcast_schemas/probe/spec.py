@@ -9,7 +9,6 @@ The child runs a model that nobody here has run before; what it says is validate
 from __future__ import annotations
 
 import errno
-import os
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final, Literal
 
@@ -62,6 +61,8 @@ class SlotModel(msgspec.Struct, frozen=True):
     @property
     def path(self) -> Path:
         """The file that the runtime opens."""
+        if self.memory:
+            return path_of_open_file(self.memory[self.entry])
         return Path(self.slot) / self.entry
 
     @property
@@ -79,9 +80,7 @@ class SlotModel(msgspec.Struct, frozen=True):
             return (Path(self.slot) / name).open("rb")
         if name not in self.memory:
             raise FileNotFoundError(errno.ENOENT, "not a file of the release", name)
-        file = os.fdopen(os.dup(self.memory[name]), "rb")
-        file.seek(0)
-        return file
+        return path_of_open_file(self.memory[name]).open("rb")
 
     def read_file(self, name: str) -> bytes:
         """Read one of the slot's files.
@@ -91,6 +90,15 @@ class SlotModel(msgspec.Struct, frozen=True):
         """
         with self.open_file(name) as file:
             return file.read()
+
+
+def path_of_open_file(number: int) -> Path:
+    """Give a path by which this process opens a file anew that it has open (Linux).
+
+    Args:
+        number: of the open file.
+    """
+    return Path(f"/proc/self/fd/{number}")
 
 
 class ProbeRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,52 @@
+"""A file that is on no disk: what an encrypted one holds, for who has no key or reads by a path."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+
+Write = Callable[[bytes], None]
+"""Takes the next bytes of a file."""
+
+
+class NoMemoryFiles(Exception):
+    """This system has no files in memory, as Linux has."""
+
+
+@contextlib.contextmanager
+def memory_file(fill: Callable[[Write], None]) -> Iterator[int]:
+    """Have a file in memory for the length of a block.
+
+    Args:
+        fill: is given what takes the file's bytes, before the block.
+
+    Yields:
+        The number of the open file. Nobody changes it any more, not even who opens it anew.
+
+    Raises:
+        NoMemoryFiles: there are none here.
+        OSError: memory ended.
+    """
+    if not hasattr(os, "memfd_create"):
+        raise NoMemoryFiles("this system has none (Linux has)")
+    written = os.memfd_create("slotcast-slot", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        fill(lambda data: _write_all(written, data))
+        seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(written, fcntl.F_ADD_SEALS, seals)
+        # Linux before 6.7 maps what is sealed only for who opened it to read and no more.
+        number = os.open(f"/proc/self/fd/{written}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(written)
+    try:
+        yield number
+    finally:
+        os.close(number)
+
+
+def _write_all(number: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(number, view) :]
