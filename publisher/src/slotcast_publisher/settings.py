@@ -9,6 +9,7 @@ import functools
 import itertools
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -224,6 +225,8 @@ def change(repo: Path, name: str, text: str | None) -> Settings:
     _read(repo)  # nothing is made in a folder that is no repository
     with exclusive(repo / ".lock", str(repo)):
         before = _read(repo)
+        if text is not None and (hint := broker_hint(name, _broker_count(before))):
+            raise UsageError(hint)
         if text is None:
             after = _without(before, steps, name)
         else:
@@ -235,6 +238,33 @@ def change(repo: Path, name: str, text: str | None) -> Settings:
         check(settings, "config: ")
         write_atomic(repo / FILE_NAME, after.encode(), mode=0o600)
     return settings
+
+
+def broker_hint(name: str, count: int) -> str:
+    """Say how a broker's keys are written, where a name means brokers and no key of one.
+
+    Args:
+        name: a key, as a person typed it.
+        count: how many brokers are set.
+
+    Returns:
+        A sentence; empty where the name is of a broker's key, or of something else.
+    """
+    first, *more = _steps(name)
+    if first != "brokers" and not get_close_matches(str(first), ["brokers"]):
+        return ""
+    if first == "brokers" and len(more) > 1 and isinstance(more[0], int):
+        return ""
+    what = "brokers is a list" if first == "brokers" else f"there is no key {first!r:.80}"
+    there = "brokers[0].url, or " if count else ""
+    new = f"brokers[{count}].url for {'one more' if count else 'the first'}"
+    return f"{what}: name one key of one of them, such as {there}{new}"
+
+
+def _broker_count(text: str) -> int:
+    """Count the brokers in the text of a file, which may have a value that is wrong."""
+    found = _document(text).get("brokers", [])
+    return len(found) if isinstance(found, list) else 0
 
 
 def _given(name: str, text: str) -> str | list[str]:

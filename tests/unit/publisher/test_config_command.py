@@ -123,6 +123,12 @@ def test_the_first_broker_can_be_added(tmp_path: Path) -> None:
     assert [b.url for b in settings_file.load(tmp_path).brokers] == ["mqtt://first"]
 
 
+def test_the_way_to_the_first_broker_is_said(tmp_path: Path) -> None:
+    (tmp_path / "slotcast.toml").write_text("format = 1\n")
+    with pytest.raises(UsageError, match=r"such as brokers\[0\]\.url for the first$"):
+        change(tmp_path, "brokers", "mqtt://h")
+
+
 def test_no_password_is_shown(folder: Path) -> None:
     printed = run("list", folder) + run("list", folder, "--json")
     printed += run("get", folder, "brokers[0].url") + run("get", folder, "brokers.0.url", "--json")
@@ -147,7 +153,15 @@ def test_programs_get_what_is_documented(folder: Path) -> None:
         ("brokers[0].protocol", "6", "expected one of 3.1.1, 5, auto, got '6'"),
         ("brokers[0].url", "http://cam:Blue9@h", r"expected mqtt://"),
         ("brokers[7].url", "mqtt://h", "there is no key 'brokers.7.url'"),
-        ("brokers", "mqtt://h", "expected a list"),
+        (
+            "brokers",
+            "mqtt://h",
+            r"brokers is a list: name one key .* brokers\[1\]\.url",
+        ),
+        ("broker", "mqtt://h", r"no key 'broker': .* brokers\[0\]\.url, or"),
+        ("broker[0].url", "mqtt://h", r"brokers\[1\]\.url for one more"),
+        ("brokers[0]", "mqtt://h", r"brokers is a list: .* brokers\[0\]\.url"),
+        ("brokers.url", "mqtt://h", r"brokers is a list: "),
         ("expiry", "5", "expiry: expected a table"),
         ("prefix.x", "5", "there is no key 'prefix.x'"),
         ("", "5", "expected a key such as"),
@@ -160,6 +174,13 @@ def test_what_cannot_be_is_refused_and_changes_nothing(
         change(folder, name, value)
     assert "Blue9" not in str(refused.value)
     assert (folder / "slotcast.toml").read_text() == WRITTEN
+
+
+@pytest.mark.parametrize("name", ["brokers", "broker", "brokers[0]", "brokers.url"])
+def test_who_asks_for_a_list_is_told_its_keys(folder: Path, name: str) -> None:
+    result = CliRunner().invoke(app, ["config", "get", str(folder), name])
+    assert isinstance(result.exception, NotFound)
+    assert "brokers[0].url" in str(result.exception)
 
 
 def test_what_is_not_set_cannot_be_taken_away(folder: Path) -> None:

@@ -58,11 +58,13 @@ def _list(repo: Repo, json: Json = False) -> None:
 def _get(repo: Repo, key: Name, json: Json = False) -> None:
     """Print one setting; of an address, without its password."""
     wanted = key.replace("[", ".").replace("]", "")
-    for row in _rows(settings_file.load(repo)):
+    settings = settings_file.load(repo)
+    for row in _rows(settings):
         if row[0].replace("[", ".").replace("]", "") == wanted:
             emit(json, _fields(*row), [_shown(_without_secrets(row[0], row[1]))])
             return
-    raise NotFound(f"no setting {key!r:.80}; `slotcast config list {repo}` shows all")
+    hint = settings_file.broker_hint(key, len(settings.brokers))
+    raise NotFound(hint or f"no setting {key!r:.80}; `slotcast config list {repo}` shows all")
 
 
 def _set(
