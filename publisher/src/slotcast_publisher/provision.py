@@ -8,7 +8,8 @@ repository's own device CA. The publisher's broker credentials are never handed 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,11 +30,17 @@ from slotcast_schemas.explain import convert
 CERTIFICATE_DAYS: Final = 1095
 """The days that a device's certificate counts: three years."""
 
+_MODELS_NAMED_MAX: Final = 8
+"""The most models that a warning names."""
 _DEVICE: Final = re.compile(fields.DEVICE_PATTERN)
 
 
 class Provisioned(msgspec.Struct, frozen=True, kw_only=True):
-    """What was written."""
+    """What was written.
+
+    Attributes:
+        warnings: what may be a mistake, a sentence each.
+    """
 
     device: str
     folder: Path
@@ -41,6 +48,7 @@ class Provisioned(msgspec.Struct, frozen=True, kw_only=True):
     root_version: int
     brokers: tuple[str, ...]
     certificate: Path | None
+    warnings: tuple[str, ...] = ()
 
 
 def provision(
@@ -102,7 +110,18 @@ def provision(
         root_version=repo.roles.root().signed.version,
         brokers=tuple(broker.address.name for broker in chosen),
         certificate=certificate,
+        warnings=tuple(_unknown_models(models, repo.store.models())),
     )
+
+
+def _unknown_models(models: Sequence[str], known: Sequence[str]) -> Iterator[str]:
+    """Name the models that have no release; where none has one yet, devices come before them."""
+    for model in models if known else ():
+        if model not in known:
+            near = get_close_matches(model, known, n=1)
+            some = ", ".join(known[:_MODELS_NAMED_MAX]) + (" …" * (len(known) > _MODELS_NAMED_MAX))
+            hint = f"did you mean {near[0]!r}?" if near else f"there are some of {some}"
+            yield f"no release of {model!r} is here; {hint}"
 
 
 def _check_arguments(device: str, models: Sequence[str], tags: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -44,6 +45,25 @@ def test_the_configuration_says_all_that_a_device_must_know(
         "brokers": [{"url": "mqtt://127.0.0.1:1883", "protocol": "3.1.1"}],
         "policy": {"full_allowed": True},
     }
+
+
+def test_a_model_that_has_no_release_beside_some_that_have_is_named(
+    repo: Repository, tmp_path: Path
+) -> None:
+    repo = with_brokers(repo, Broker(url="mqtt://127.0.0.1:1883"))
+    assert repo.store.models() == ["clf"]
+    done = provision(repo, "cam-1", tmp_path / "out", models=["clf2", "clf", "birds"])
+    assert done.warnings == (
+        "no release of 'clf2' is here; did you mean 'clf'?",
+        "no release of 'birds' is here; there are some of clf",
+    )
+    assert tomllib.loads(done.config.read_text())["models"] == ["clf2", "clf", "birds"]
+
+
+def test_before_the_first_release_no_model_is_unknown(repo: Repository, tmp_path: Path) -> None:
+    repo = with_brokers(repo, Broker(url="mqtt://127.0.0.1:1883"))
+    shutil.rmtree(repo.path / "models" / "clf")
+    assert provision(repo, "cam-1", tmp_path / "out", models=["digits"]).warnings == ()
 
 
 @pytest.mark.parametrize(

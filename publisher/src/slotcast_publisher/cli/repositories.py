@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -138,7 +139,10 @@ def _provision(
         "root_version": done.root_version,
         "brokers": list(done.brokers),
         "certificate": str(done.certificate) if done.certificate else None,
+        "warnings": list(done.warnings),
     }
+    for warning in done.warnings:
+        sys.stderr.write(f"slotcast: warning: {warning}\n")
     enrol = f"slotcast-device enrol --config {done.config} --out FILE"
     said = [
         f"Run: slotcast-device run --config {done.config}",
