@@ -97,21 +97,24 @@ class Users:
     Args:
         database: of the fleet.
         now_s: seconds since 1970.
+
+    Attributes:
+        database: as above.
     """
 
     def __init__(self, database: Database, now_s: Callable[[], float]) -> None:
-        self._database = database
+        self.database = database
         self._now_s = now_s
 
     def all(self) -> list[User]:
         """Give all users, by name."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             rows = connection.execute(_SELECT.order_by(tables.users.c.name))
             return [_user(row) for row in rows]
 
     def find(self, name: str) -> User | None:
         """Give a user; None if there is none of this name."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return _find(connection, name)
 
     def known(self, name: str) -> User:
@@ -120,7 +123,7 @@ class Users:
         Raises:
             NotFound: there is none of this name.
         """
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return _known(connection, name)
 
     def add(self, name: str, role: Role, by: Actor) -> User:
@@ -136,7 +139,7 @@ class Users:
             Conflict: there is one of this name, or too many.
         """
         name = user_name(name)
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             self._insert(connection, name, role, by)
             return _known(connection, name)
 
@@ -161,7 +164,7 @@ class Users:
             NotFound: no such user.
             Conflict: nobody would be left who may administer.
         """
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             user = _known(connection, name)
             if user.role is Role.ADMIN and role is not Role.ADMIN:
                 _keep_an_admin(connection, name)
@@ -188,7 +191,7 @@ class Users:
             NotFound: no such user.
             Conflict: nobody would be left who may administer.
         """
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             user = _known(connection, name)
             if user.role is Role.ADMIN:
                 _keep_an_admin(connection, name)
@@ -220,7 +223,7 @@ class Users:
         """
         check_password(password, name)
         kept = hash_password(password)
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             _known(connection, name)
             self._keep_password(connection, name, kept, by)
 
@@ -245,7 +248,7 @@ class Users:
         changes: dict[str, Any] = {"signed_in_s": int(self._now_s())}
         if is_outdated(kept):
             changes["password_hash"] = hash_password(password)
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             # Only if it is still the one that was checked: an admin may have set another since.
             same = _update(name).where(tables.users.c.password_hash == kept)
             if connection.execute(same.values(**changes)).rowcount != 1:
@@ -257,7 +260,7 @@ class Users:
         if not _NAME.fullmatch(name):
             return ""
         query = select(tables.users.c.password_hash).where(tables.users.c.name == name)
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return connection.execute(query).scalar_one_or_none() or ""
 
     # --- one-time links -------------------------------------------------------------------------
@@ -275,7 +278,7 @@ class Users:
         Raises:
             NotFound: no such user.
         """
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             user = _known(connection, name)
             secret = self._put_link(connection, name, user.role, by)
             write_entry(connection, by, "user.link", name, at_s=self._now_s())
@@ -287,7 +290,7 @@ class Users:
         Args:
             by: who makes it.
         """
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             if _count(connection) > 0:
                 return None
             return self._put_link(connection, "", Role.ADMIN, by)
@@ -307,10 +310,14 @@ class Users:
         )
         return secret
 
-    def find_link(self, secret: str) -> Link | None:
-        """Give what a link is for; None if it was used, is too old, or never was."""
-        with self._database.reading() as connection:
-            return self._find_link(connection, secret)
+    def read_link(self, secret: str) -> Link:
+        """Give what a link is for.
+
+        Raises:
+            NotFound: it was used, is too old, or never was; says how to get another.
+        """
+        with self.database.reading() as connection:
+            return _right(connection, self._find_link(connection, secret))
 
     def _find_link(self, connection: Connection, secret: str) -> Link | None:
         c = tables.links.c
@@ -335,14 +342,15 @@ class Users:
             NotFound: the link counts no more.
             UsageError: a name or a password that cannot be; the link still counts.
         """
-        with self._database.reading() as connection:
-            found = _right(self._find_link(connection, secret))
+        with self.database.reading() as connection:
+            found = _right(connection, self._find_link(connection, secret))
         name = found.user or user_name(name)
         check_password(password, name)
         kept = hash_password(password)
         by = Actor(name, "link", address)
-        with self._database.transaction() as connection:
-            link = _right(self._find_link(connection, secret))  # used by nobody else meanwhile
+        with self.database.transaction() as connection:
+            # Used by nobody else meanwhile?
+            link = _right(connection, self._find_link(connection, secret))
             if not link.user:
                 self._insert(connection, name, link.role, by)
             connection.execute(
@@ -365,13 +373,17 @@ def _update(name: str) -> Any:
     return update(tables.users).where(tables.users.c.name == name)
 
 
-def _right(link: Link | None) -> Link:
-    if link is None:
-        raise NotFound(
-            "this link was used, or is older than an hour: ask an admin for another"
-            " (`slotcast users password REPO NAME`)"
-        )
-    return link
+def _right(connection: Connection, link: Link | None) -> Link:
+    if link is not None:
+        return link
+    another = (
+        "ask an admin for another (`slotcast users password REPO NAME`)"
+        if _count(connection) > 0
+        # The owner's, who has nobody to ask.
+        else "`slotcast users add REPO NAME --role admin` prints another, and so does the next"
+        " start of `slotcast serve`"
+    )
+    raise NotFound(f"this link was used, or is older than an hour: {another}")
 
 
 def _find(connection: Connection, name: str) -> User | None:

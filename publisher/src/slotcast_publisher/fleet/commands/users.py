@@ -40,7 +40,8 @@ PageUrl = Annotated[
     str | None,
     typer.Option(
         "--page",
-        help=f"What the link begins with; page.url of slotcast.toml unless given, else {_PAGE}.",
+        help="What the link begins with; unless given, page.url of slotcast.toml, else where the"
+        f" page was started last, else {_PAGE}.",
         show_default=False,
     ),
 ]
@@ -151,7 +152,9 @@ def _set_or_link(
     if password is not None:
         users.set_password(name, password, this_actor())
         return None
-    begin = page or settings_file.load(repo).page.url or _PAGE
+    from slotcast_publisher.fleet.database.page_address import find_page_url
+
+    begin = page or settings_file.load(repo).page.url or find_page_url(users.database) or _PAGE
     return f"{begin.rstrip('/')}/link/{users.make_link(name, this_actor())}"
 
 

@@ -6,6 +6,7 @@ import socket
 
 from slotcast_publisher.fleet.access.audit import Actor
 from slotcast_publisher.fleet.database.database import Database
+from slotcast_publisher.fleet.database.page_address import note_page_url
 from slotcast_publisher.fleet.web.app import make_app
 from slotcast_publisher.fleet.web.context import make_context
 from slotcast_publisher.fleet.web.listening import unsafe_words, url_of
@@ -63,7 +64,9 @@ def open_page(repo: Repository, database: Database, opened: socket.socket) -> Pa
         opened: the socket that it listens at.
     """
     context = make_context(repo, database)
-    url = (repo.settings.page.url or url_of(opened)).rstrip("/")
+    here = url_of(opened)
+    note_page_url(database, here)
+    url = (repo.settings.page.url or here).rstrip("/")
     secret = context.users.make_owners_link(Actor("", "nobody"))
     link = None if secret is None else f"{url}/link/{secret}"
     unsafe = unsafe_words(opened, repo.settings.page)

@@ -13,7 +13,6 @@ from litestar.exceptions import HTTPException
 from litestar.params import Body, FromPath, QueryParameter
 from litestar.response import Redirect
 
-from slotcast_publisher.errors import NotFound
 from slotcast_publisher.fleet.access.audit import Actor, write_entry
 from slotcast_publisher.fleet.access.passwords import PASSWORD_MAX_CHARS, PASSWORD_MIN_CHARS
 from slotcast_publisher.fleet.access.sign_in_tries import PAUSE_S, SignInTries
@@ -216,9 +215,7 @@ def _link_page(
     typed: str = "",
     problem: SlotcastError | None = None,
 ) -> Response[str]:
-    link = context.users.find_link(secret)
-    if link is None:
-        raise NotFound("this link was used, or is older than an hour: ask an admin for another")
+    link = context.users.read_link(secret)
     html = plain_page(
         "link.html",
         title="Set a password" if link.user else "Welcome",

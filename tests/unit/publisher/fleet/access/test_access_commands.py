@@ -10,6 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
+from slotcast_publisher.fleet.database.database import FILE_NAME, open_database
+from slotcast_publisher.fleet.web.listening import open_socket
+from slotcast_publisher.fleet.web.running import open_page
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Settings
 from slotcast_schemas.errors import SlotcastError
@@ -47,6 +50,20 @@ def test_a_person_forgets_a_password_and_comes_in_by_the_link_of_a_command(repo:
         assert browser.sign_in("anna", "the second password").status_code == 303
         who = {entry.who.partition("@")[0]: entry.how for entry in page.audit()}
         assert "command" in who.values()
+
+
+def test_a_link_leads_to_where_the_page_was_started(repo: Path) -> None:
+    def begin_of_link() -> str:
+        link: str = run("users", "password", repo, "anna")["link"]
+        return link.partition("/link/")[0]
+
+    run("users", "add", repo, "anna")
+    assert begin_of_link() == "http://127.0.0.1:8470"  # the default, before the first start
+    with open_database(repo / FILE_NAME) as fleet, open_socket("127.0.0.1", 0) as opened:
+        page = open_page(Repository(repo), fleet, opened)
+    assert begin_of_link() == page.url != "http://127.0.0.1:8470"
+    run("config", "set", repo, "page.url", "https://fleet.example.org")
+    assert begin_of_link() == "https://fleet.example.org"
 
 
 def test_users_are_listed_changed_and_removed(repo: Path) -> None:

@@ -67,9 +67,10 @@ def test_somebody_can_always_administer(users: Users) -> None:
 def test_a_link_works_once_and_for_an_hour_and_the_newest_alone(users: Users, clock: Clock) -> None:
     users.add("anna", Role.VIEWER, ADMIN)
     first, second = users.make_link("anna", ADMIN), users.make_link("anna", ADMIN)
-    assert users.find_link(first) is None
+    with pytest.raises(NotFound, match="was used"):
+        users.read_link(first)
     clock.now_s += LINK_S - 1
-    assert users.find_link(second) is not None
+    assert users.read_link(second).user == "anna"
     with pytest.raises(UsageError, match="12 to 200"):
         users.use_link(second, "", "short", "10.0.0.1")
     users.use_link(second, "eve", PASSWORD, "10.0.0.1")  # the name is the link's
@@ -84,12 +85,24 @@ def test_a_link_works_once_and_for_an_hour_and_the_newest_alone(users: Users, cl
         users.use_link(third, "", PASSWORD, "10.0.0.1")
 
 
+def test_whose_link_is_dead_is_told_how_to_get_another(users: Users, clock: Clock) -> None:
+    owners = users.make_owners_link(ADMIN)
+    assert owners is not None
+    clock.now_s += LINK_S
+    with pytest.raises(NotFound, match=r"users add REPO NAME --role admin` prints another"):
+        users.read_link(owners)
+    users.add("ada", Role.ADMIN, ADMIN)
+    with pytest.raises(NotFound, match="ask an admin for another"):
+        users.read_link(owners)
+
+
 def test_of_two_owners_links_one_makes_an_owner(users: Users) -> None:
     first = users.make_owners_link(ADMIN)
     second = users.make_owners_link(ADMIN)
     assert first is not None
     assert second is not None
-    assert users.find_link(first) is None
+    with pytest.raises(NotFound, match="was used"):
+        users.read_link(first)
     users.use_link(second, "olga", PASSWORD, "")
     assert users.make_owners_link(ADMIN) is None
     assert [(user.name, user.role) for user in users.all()] == [("olga", Role.ADMIN)]
@@ -103,7 +116,8 @@ def test_a_new_password_ends_sessions_and_links(
     secret, link = sessions.begin("anna", "", ""), users.make_link("anna", ADMIN)
     users.set_password("anna", PASSWORD, ADMIN)
     assert sessions.find(secret) is None
-    assert users.find_link(link) is None
+    with pytest.raises(NotFound, match="was used"):
+        users.read_link(link)
 
 
 def test_a_session_ends_unused_and_in_any_case(
