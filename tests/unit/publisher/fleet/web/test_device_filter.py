@@ -63,12 +63,39 @@ def test_a_filter_is_kept_by_its_address() -> None:
     assert filter_of(given) == asked
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ({"state": "OFFLINE"}, {"presence": "offline"}),
+        ({"state": "online"}, {"presence": "online"}),
+        ({"state": "Not seen"}, {"presence": "not-seen"}),
+        ({"state": "failed"}, {"state": "FAILED"}),
+        ({"state": "offline", "presence": "online"}, {"presence": "online"}),
+        ({"presence": "OFFLINE"}, {"presence": "offline"}),
+        ({"presence": "not seen"}, {"presence": "not-seen"}),
+        ({"reason": "TOO_SLOW"}, {"reason": "too_slow"}),
+        ({"reason": "too slow"}, {"reason": "too_slow"}),
+        ({"note": "Shared-ID"}, {"note": "shared-id"}),
+    ],
+)
+def test_words_are_understood_as_people_write_them(
+    given: dict[str, str], meant: dict[str, str]
+) -> None:
+    asked = filter_of(given)
+
+    assert asked == DeviceFilter(**meant)
+    assert read_filter(asked).problems == ()
+
+
 def test_what_cannot_be_meant_is_said() -> None:
-    asked = DeviceFilter(state="BROKEN", tag="site", presence="gone", q="a " * 20)
+    asked = DeviceFilter(
+        state="BROKEN", tag="site", presence="gone", reason="too_slwo", note="x", q="a " * 20
+    )
 
     problems = read_filter(asked).problems
 
-    assert len(problems) == 4
+    assert len(problems) == 6
+    assert "No reason named too_slwo is known here." in problems
     assert "No state is named BROKEN." in problems
     assert len(read_filter(asked).words) == TERMS_MAX
 

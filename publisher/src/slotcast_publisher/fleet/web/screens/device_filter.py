@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlencode
@@ -26,6 +26,8 @@ _STATES: Final = frozenset(map(str, State))
 _VERSION: Final = re.compile(r"v?\d+(\.\d+)+\S*\Z")
 PRESENCES: Final = ("online", "offline", "not-seen")
 """What can be asked of a device's presence."""
+SHARED_ID: Final = "shared-id"
+"""What can be asked of a device's notes: two devices use its id."""
 _PRESENCE_OPTIONS: Final = {
     "online": ("--online",),
     "offline": ("--offline", "--seen-since", "7d"),
@@ -102,7 +104,7 @@ class DeviceFilter:
         for word in meant.words:
             words += ["--search", word] if "=" not in word else []
         words += _PRESENCE_OPTIONS.get(self.presence, ())
-        words += ["--shared-id"] if self.note == "shared-id" else []
+        words += ["--shared-id"] if self.note == SHARED_ID else []
         return " ".join(shlex.quote(word) for word in words)
 
 
@@ -125,9 +127,31 @@ class Meant:
 
 
 def filter_of(given: Mapping[str, str]) -> DeviceFilter:
-    """Read a filter from the fields of an address; others are left out, and all are bounded."""
+    """Read a filter from the fields of an address; others are left out, and all are bounded.
+
+    Words that the page has a list of are understood as people write them: in capitals or not, and
+    `OFFLINE`, which stands beside the states of a device, as a state, too.
+    """
     found = {name: given[name].strip()[:QUERY_MAX_CHARS] for name in FIELDS if given.get(name)}
+    for name, read in _SPELLINGS.items():
+        found |= {name: read(found[name])} if name in found else {}
+    if (as_presence := _presence(found.get("state", ""))) in PRESENCES:
+        del found["state"]
+        found.setdefault("presence", as_presence)
     return DeviceFilter(**found)
+
+
+def _presence(text: str) -> str:
+    return text.lower().replace(" ", "-").replace("_", "-")
+
+
+_SPELLINGS: Final[Mapping[str, Callable[[str], str]]] = {
+    "state": str.upper,
+    "reason": lambda text: text.lower().replace(" ", "_"),
+    "presence": _presence,
+    "note": str.lower,
+}
+"""How a word of a field is written, whichever way it was typed."""
 
 
 def read_filter(asked: DeviceFilter) -> Meant:
@@ -144,7 +168,7 @@ def read_filter(asked: DeviceFilter) -> Meant:
         else:
             words.append(value)
     tags |= _tag(asked.tag)
-    problems = tuple(_problems(asked, found["state"]))
+    problems = tuple(_problems(asked, found["state"], found["reason"]))
     return Meant(tuple(words), tags, asked.model, **found, problems=problems)
 
 
@@ -166,13 +190,17 @@ def _tag(text: str) -> dict[str, str]:
     return {key: value} if key and value else {}
 
 
-def _problems(asked: DeviceFilter, state: str) -> Iterator[str]:
+def _problems(asked: DeviceFilter, state: str, reason: str) -> Iterator[str]:
     if len(asked.q.split()) > TERMS_MAX:
         yield f"Only the first {TERMS_MAX} words count."
     if asked.tag and not _tag(asked.tag):
         yield "A tag is KEY=VALUE, such as site=plant-7."
     if state and state not in _STATES:
         yield f"No state is named {state}."
+    if reason and reason not in _REASONS:
+        yield f"No reason named {reason} is known here."  # a newer device may have it
+    if asked.note and asked.note != SHARED_ID:
+        yield f"Of notes, only {SHARED_ID} is a filter."
     if asked.presence and asked.presence not in PRESENCES:
         yield f"Presence is one of {', '.join(PRESENCES)}."
 
@@ -199,5 +227,5 @@ def wanted_of(asked: DeviceFilter, now_s: float) -> DevicesWanted:
         seen_since_s=since_s if asked.presence == "offline" else None,
         deployment=asked.rollout or None,
         group=asked.group or None,
-        shares_id=True if asked.note == "shared-id" else None,
+        shares_id=True if asked.note == SHARED_ID else None,
     )
