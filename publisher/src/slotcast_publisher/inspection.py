@@ -20,6 +20,7 @@ from slotcast_schemas import wire
 from slotcast_schemas.errors import MalformedMessage, RefusedRelease
 from slotcast_schemas.messages import Notice, Offer, Release
 from slotcast_schemas.messages.offer import Group, Payload
+from slotcast_schemas.plural import several
 from slotcast_schemas.printable import printable
 
 
@@ -208,7 +209,7 @@ def _offer_lines(offer: Offer) -> list[str]:
 def described(group: Group) -> str:
     """Say in words which devices a group matches."""
     parts = [f"{key}={value}" for key, value in group.tags.items()]
-    parts += [f"{len(group.ids)} ids"] if group.ids is not None else []
+    parts += [several(len(group.ids), "id")] if group.ids is not None else []
     parts += [f"{group.percent:g} %"] if group.percent is not None else []
     return ", ".join(parts) or "all"
 
@@ -217,5 +218,5 @@ def _payload_line(payload: Payload) -> str:
     base = f" from {payload.base.version}" if payload.base else ""
     return (
         f"    payload {payload.codec}{base}: {payload.size_bytes} bytes in"
-        f" {payload.chunk_count} chunks, {payload.sha256.hex()[:16]}"
+        f" {several(payload.chunk_count, 'chunk')}, {payload.sha256.hex()[:16]}"
     )

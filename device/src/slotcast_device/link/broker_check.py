@@ -23,6 +23,7 @@ from slotcast_schemas import limits as bounds
 from slotcast_schemas import wire
 from slotcast_schemas.errors import SlotcastError
 from slotcast_schemas.messages import Presence
+from slotcast_schemas.plural import part_of, word_for
 
 if TYPE_CHECKING:
     from slotcast_device.config import BrokerConfig, DeviceConfig
@@ -218,7 +219,8 @@ class _Trial:
                 return self._report_failed("broker_notices", f"{why}; check its access rules")
         self._wait_until(lambda: all(topic in self._came for topic in topics.values()), KEPT_S)
         missing = [model for model, topic in topics.items() if topic not in self._came]
-        kept = f"{len(topics) - len(missing)} of {len(topics)} notices are kept there"
+        there = part_of(len(topics) - len(missing), len(topics), "notice")
+        kept = f"{there} {word_for(len(topics), 'is', 'are')} kept there"
         return self._report("broker_notices", kept + (f", none of {missing}" if missing else ""))
 
     def _try_retained(self) -> Tried:

@@ -16,6 +16,7 @@ from slotcast_device.trial.live_figures import LiveFigures
 from slotcast_device.trial.shares import SURE, SURE_AT_LAST, SUSPECT, Share, doubt
 from slotcast_schemas.messages.release import Trial
 from slotcast_schemas.messages.status import Check
+from slotcast_schemas.plural import part_of
 from slotcast_schemas.probe.judge import TOO_SLOW, ProbeResult, describe
 from slotcast_schemas.probe.speed import NOISE_S
 from slotcast_schemas.reasons import Reason
@@ -212,7 +213,7 @@ def _check_shares(
         Share(seen.errors, seen.requests),
         Share(old.errors, old.requests),
         trial.max_error_share,
-        f"{seen.errors} of {seen.requests} requests{invalid}",
+        f"{part_of(seen.errors, seen.requests, 'request')}{invalid}",
         doubt_max,
     )
     yield _check_share(

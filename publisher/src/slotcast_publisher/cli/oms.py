@@ -16,6 +16,7 @@ from slotcast_publisher.supply.check import BUNDLE_PATH, check_signed_model
 from slotcast_publisher.supply.policy import read_file, read_policy
 from slotcast_publisher.supply.sign import read_signing_key, sign_model
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.plural import several
 
 Files = Annotated[
     list[str], typer.Argument(help="Files or folders of the model; NAME=FILE gives another name.")
@@ -50,7 +51,11 @@ def _sign(
         raise UsageError("expected at least one file")
     ignored = () if SAMPLES_PATH in files else (SAMPLES_PATH,)  # which a release may add
     write_atomic(out, sign_model(name or next(iter(files)), files, signing, ignored))
-    emit(json, {"bundle": str(out), "files": len(files)}, [f"{out}: {len(files)} files signed"])
+    emit(
+        json,
+        {"bundle": str(out), "files": len(files)},
+        [f"{out}: {several(len(files), 'file')} signed"],
+    )
 
 
 def _check(
@@ -68,4 +73,8 @@ def _check(
     data = read_file(bundle, BUNDLE_MAX_BYTES)
     found = check_signed_model(data, read_policy(policy), model, files, time.time())
     fields = {"signer": found.signer, "name": found.name, "files": found.files}
-    emit(json, fields, [f"{found.files} files of {found.name!r}, signed by {found.signer}"])
+    emit(
+        json,
+        fields,
+        [f"{several(found.files, 'file')} of {found.name!r}, signed by {found.signer}"],
+    )

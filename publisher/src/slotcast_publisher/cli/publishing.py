@@ -32,6 +32,7 @@ from slotcast_publisher.notice import OfferWanted
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
 from slotcast_schemas.messages.offer import Group
+from slotcast_schemas.plural import several
 
 Purge = Annotated[
     bool,
@@ -194,7 +195,7 @@ def _refresh(
             for item in outcome.failed
         ],
     }
-    lines = [f"{len(outcomes)} notices renewed; they count until {expires}"]
+    lines = [f"{several(len(outcomes), 'notice')} renewed, until {expires}"]
     lines += [
         f"  {model}: {line.strip()}"
         for model, outcome in outcomes.items()

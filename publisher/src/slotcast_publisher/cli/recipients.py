@@ -14,6 +14,7 @@ from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust.recipients import Groups, Recipient, Recipients
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
+from slotcast_schemas.plural import several
 
 Devices = Annotated[
     list[str] | None, typer.Argument(help="Ids of enrolled devices.", show_default=False)
@@ -143,9 +144,8 @@ def _change(
     versions = repository.change_recipients(model, change, encrypted=encrypted)
     found = repository.recipients(model)
     word = "encrypted" if found.always else "not encrypted"
-    lines = [
-        f"{model}: {len(found.devices)} recipients; releases are {word} unless told otherwise."
-    ]
+    count = several(len(found.devices), "recipient")
+    lines = [f"{model}: {count}; releases are {word} unless told otherwise."]
     if versions:
         lines.append(
             f"The key of {', '.join(versions)} is wrapped anew: `slotcast publish REPO {model}"

@@ -30,6 +30,7 @@ from slotcast_publisher.store import PayloadRecord
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
 from slotcast_schemas.messages.release import CHANGES
+from slotcast_schemas.plural import several
 
 if TYPE_CHECKING:
     from slotcast_publisher.release.build import Released
@@ -302,7 +303,7 @@ def released_lines(done: Released) -> list[str]:
     verb = "Released" if done.is_new else "Nothing new:"
     head = (
         f"{verb} {release.model} {release.version} (sequence {release.sequence}):"
-        f" {len(release.files)} files, {size(release.image_size_bytes)}"
+        f" {several(len(release.files), 'file')}, {size(release.image_size_bytes)}"
         f"{', encrypted' if release.encryption is not None else ''}"
     )
     lines = [

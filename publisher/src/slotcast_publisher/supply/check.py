@@ -20,6 +20,7 @@ from slotcast_publisher.supply.policy import Policy, Signer
 from slotcast_publisher.supply.signer_certificates import key_of_chain, names_of_der
 from slotcast_publisher.supply.sigstore_identity import check_identity
 from slotcast_schemas.errors import BadSignature, Inconsistent, UsageError
+from slotcast_schemas.plural import several
 
 BUNDLE_PATH: Final = "model.sig"
 """The path in a release of the bundle that was checked: devices get it beside the model."""
@@ -159,7 +160,7 @@ def describe_bundle(data: bytes) -> str:
     by = "a Sigstore identity" if bundle.is_keyless else f"the key {bundle.key_sha256[:16]}"
     if bundle.chain:
         by = f"a certificate of {', '.join(names_of_der(bundle.chain[0])) or 'nobody'}"
-    return f"{len(manifest.resources)} files of {manifest.name!r}, by {by}"
+    return f"{several(len(manifest.resources), 'file')} of {manifest.name!r}, by {by}"
 
 
 def sha256_of_files(files: Mapping[str, Path]) -> dict[str, bytes]:

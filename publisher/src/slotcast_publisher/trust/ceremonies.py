@@ -21,6 +21,7 @@ from slotcast_publisher.trust.role_signing import Roles
 from slotcast_schemas import limits
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.floor_word import ROOM, FloorWord
+from slotcast_schemas.plural import several
 from slotcast_schemas.trust import release_role
 
 ONLINE_ALIAS = "online"
@@ -227,8 +228,8 @@ def _edited(roles: Roles, names: Iterable[str], edit: Edit) -> Signers:
         keys, threshold = edit(*roles.keys_of(name))
         if len({key.keyid for key in keys}) < threshold:
             raise Conflict(
-                f"role {name}: {len(keys)} keys cannot reach its threshold of {threshold};"
-                " add or rotate a key first"
+                f"role {name}: {several(len(keys), 'key')} cannot reach its threshold of"
+                f" {threshold}; add or rotate a key first"
             )
         wanted[name] = (keys, threshold)
     return wanted

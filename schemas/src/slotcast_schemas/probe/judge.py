@@ -15,6 +15,7 @@ from typing import Final
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.messages.status import Check
+from slotcast_schemas.plural import several
 from slotcast_schemas.probe.spec import ProbeFigures, ProbeFindings, ProbeTiming
 from slotcast_schemas.probe.speed import (
     NOISE_S,
@@ -204,7 +205,7 @@ def _time_checks(probe: Probe, timing: ProbeTiming) -> Iterator[Check]:
         most_s = probe.max_latency_p95_s
         tail_s = quantile_s(timing.times_s, TAIL)
         slow = most_s is not None and is_surely_above(_least_wall_s(timing), most_s, TAIL)
-        detail = f"{len(timing.times_s)} runs, {how}"
+        detail = f"{several(len(timing.times_s), 'run')}, {how}"
         yield Check(
             name="latency_p95",
             passed=not slow,

@@ -122,7 +122,7 @@ def test_while_somebody_drives_the_request_waits_for_them(
     with open_database(repo / FILE_NAME) as database, database.transaction() as connection:
         lease.hold(connection, LEASE, "a serve that was killed", time.time(), 3600.0)
     assert rollout.json("pause", repo, "clf-2")["outcome"] == "waiting"
-    assert "1 requests wait" in rollout("status", repo, "clf-2")
+    assert "1 request waits" in rollout("status", repo, "clf-2")
     assert RolloutFiles(repo).load("clf-2").record.state is RolloutState.PREPARING
 
 

@@ -52,7 +52,7 @@ def test_a_stock_signature_goes_with_the_release_and_its_verifier_takes_what_dev
     release = repo.store.folder("clf", "2.0")
     assert {f.path for f in release.load().files} == {"model.onnx", "samples.npz", BUNDLE_PATH}
     repo.offer("clf", "2.0")
-    assert "oms     1 files of 'model.onnx', by the key" in run("inspect", repo.path, "clf")
+    assert "oms     1 file of 'model.onnx', by the key" in run("inspect", repo.path, "clf")
     slot = release.files_dir  # as a device's slot has it
     judged = ("--signature", slot / BUNDLE_PATH, "--public_key", tmp_path / "trainer.pub")
     done = stock("verify", "key", slot, *judged)

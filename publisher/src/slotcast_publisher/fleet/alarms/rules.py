@@ -21,6 +21,7 @@ from slotcast_publisher.fleet.alarms.facts import (
 from slotcast_publisher.fleet.alarms.kinds import AlarmKind
 from slotcast_publisher.fleet.database.signed_words import refused_words
 from slotcast_publisher.fleet.figures.shares import Share, is_surely_above
+from slotcast_schemas.plural import part_of
 from slotcast_schemas.reasons import Reason
 
 DISK_NEAR: Final = 1.25
@@ -196,8 +197,8 @@ def _failing(facts: Facts, limits: AlarmSettings) -> Iterator[Finding]:
         yield Finding(
             AlarmKind.RELEASE_FAILING,
             f"{release.model} {release.version}",
-            f"{release.model} {release.version}: {share} devices did not take it"
-            f" ({_by_reason(release)})",
+            f"{release.model} {release.version}:"
+            f" {part_of(share.hits, share.of, 'device')} did not take it ({_by_reason(release)})",
             holds,
             _names(model=release.model, rollout=release.rollout),
         )

@@ -33,6 +33,7 @@ from slotcast_publisher.fleet.commands.workplace import (
 )
 from slotcast_publisher.fleet.database.asked_state import read_state
 from slotcast_publisher.fleet.database.asked_time import TIME_FORM, read_time
+from slotcast_schemas.plural import several
 
 if TYPE_CHECKING:
     from slotcast_publisher.fleet.client.connection import Connection
@@ -222,7 +223,7 @@ def _list_view(
             "history": history,
         },
         above=[
-            f"{count:,} devices, {online:,} online",
+            f"{several(count, 'device')}, {online:,} online",
             *fleet_text.version_lines(versions),
             "",
         ],

@@ -26,6 +26,7 @@ from slotcast_publisher.fleet.steering import requests
 from slotcast_publisher.fleet.steering.plan_check import group_sizes, problem_of_name, problems_of
 from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import SlotcastError, UsageError
+from slotcast_schemas.plural import several
 
 Model = Annotated[str | None, typer.Argument(help="Name of the model.", show_default=False)]
 Version = Annotated[str | None, typer.Argument(help="PEP 440 version.", show_default=False)]
@@ -106,8 +107,8 @@ def _say_check(
         "problems": problems,
         "groups": groups,
     }
-    lines = [f"{plan.name}: {plan.model} {plan.version} in {len(plan.groups)} groups"]
-    lines += [f"  {name}: {count} devices that are known" for name, count in sizes]
+    lines = [f"{plan.name}: {plan.model} {plan.version} in {several(len(plan.groups), 'group')}"]
+    lines += [f"  {name}: {several(count, 'known device')}" for name, count in sizes]
     emit(json, fields, [*lines, *(f"  {text}" for text in problems)])
     if problems:
         raise Conflict(f"{file}: {problems[0]}")

@@ -13,6 +13,7 @@ from rich.text import Text
 from slotcast_publisher.cli.common import size
 from slotcast_publisher.fleet.rollout.lifecycle import OVER
 from slotcast_publisher.fleet.steering.overview_types import GroupView, LimitView, RolloutView
+from slotcast_schemas.plural import several, word_for
 
 if TYPE_CHECKING:
     from slotcast_publisher.fleet.database.rollouts import LogLine
@@ -95,7 +96,8 @@ def _notes(view: RolloutView) -> list[str]:
         since = "ever" if view.looked_s is None else f"for {view.looked_s} s"
         notes.append(f"nobody has looked at it {since}: does `slotcast serve` run?")
     if view.requests:
-        notes.append(f"{view.requests} requests wait to be carried out")
+        wait = word_for(view.requests, "waits", "wait")
+        notes.append(f"{several(view.requests, 'request')} {wait} to be carried out")
     if view.saved_bytes:
         notes.append(f"deltas and files that were there have saved {size(view.saved_bytes)}")
     return notes

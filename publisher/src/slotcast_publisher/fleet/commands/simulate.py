@@ -18,6 +18,7 @@ from slotcast_publisher.cli.common import Brokers, open_repository, size
 from slotcast_publisher.durable import storage_errors
 from slotcast_publisher.fleet.commands.opening import needing_fleet, open_fleet_database
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.plural import several
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -294,8 +295,9 @@ def _write(result: Result, out: Path | None) -> None:
     if result.course:
         sys.stdout.write(describe(result.course[-1], result.count) + "\n")
     totals = result.totals
+    messages = several(sum(totals.messages.values()), "message")
+    starts = f"{several(totals.starts, 'start')} of {several(result.count, 'device')}"
     sys.stdout.write(
-        f"{sum(totals.messages.values())} messages came with {size(totals.received_bytes)},"
-        f" {size(totals.sent_bytes)} left; {totals.connections} connections, {totals.starts} starts"
-        f" of {result.count} devices; the rest is in {out}\n"
+        f"{messages} came with {size(totals.received_bytes)}, {size(totals.sent_bytes)} left;"
+        f" {several(totals.connections, 'connection')}, {starts}; the rest is in {out}\n"
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from slotcast_schemas.plural import several
+
 
 def count_words(number: float) -> str:
     """Give a count with its thousands set apart."""
@@ -32,7 +34,7 @@ def ratio_words(ratio: float) -> str:
 
 def devices_words(count: int) -> str:
     """Give a number of devices."""
-    return "1 device" if count == 1 else f"{count_words(count)} devices"
+    return several(count, "device")
 
 
 def three_digits(value: float) -> str:

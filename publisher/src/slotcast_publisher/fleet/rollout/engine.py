@@ -41,6 +41,7 @@ from slotcast_publisher.fleet.rollout.waiting import (
     what_gates_said,
     what_it_waits_for,
 )
+from slotcast_schemas.plural import several, word_for
 from slotcast_schemas.update_windows import minutes_until_open, parse_windows
 
 LOOK_MAX_S: Final = 120
@@ -344,10 +345,10 @@ class _Engine:
             return
         behind = sorted(behind_of(self._plan, record, self._seen, record.leg))
         if len(room_behind(behind)) < len(behind):
-            self._waits.append(
-                f"{len(behind)} devices have not committed {self._plan.versions[record.leg]};"
-                f" {len(room_behind(behind))} of them can be held back by their ids"
-            )
+            has = word_for(len(behind), "has", "have")
+            not_yet = f"{several(len(behind), 'device')} {has} not committed"
+            by_ids = f"{len(room_behind(behind))} of them can be held back by their ids"
+            self._waits.append(f"{not_yet} {self._plan.versions[record.leg]}; {by_ids}")
             return
         groups = [group.begun_anew() for group in record.groups]
         self._record = record.with_groups(groups).changed(
@@ -359,7 +360,8 @@ class _Engine:
         more = more_behind(self._plan, self._record, self._seen)
         if more:
             self._record = self._record.changed(behind=(*self._record.behind, *more))
-            self._note("held_back", "", f"{len(more)} devices miss a stepping stone")
+            misses = word_for(len(more), "misses", "miss")
+            self._note("held_back", "", f"{several(len(more), 'device')} {misses} a stepping stone")
 
     # --- what it comes to -----------------------------------------------------------------------
 

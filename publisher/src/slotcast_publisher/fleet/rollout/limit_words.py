@@ -19,6 +19,7 @@ from slotcast_publisher.fleet.figures.figure_words import (
     ratio_words,
     share_words,
 )
+from slotcast_schemas.plural import part_of
 
 ALL_GROUPS: Final = "*"
 """Stands for all groups together where a group is named."""
@@ -126,7 +127,7 @@ class LimitFound:
             return f"{in_unit(unit, self.value)} where {allowed} is allowed"
         are = "is" if self.over == 1 else "are"
         return (
-            f"{of_words(self.over, self.observed)} devices {are} above {allowed} by themselves"
+            f"{part_of(self.over, self.observed, 'device')} {are} above {allowed} by themselves"
             f" ({share_words(self.devices_allowed)} of devices allowed)"
         )
 

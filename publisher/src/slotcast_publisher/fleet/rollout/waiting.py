@@ -9,12 +9,14 @@ from slotcast_publisher.fleet.rollout.observations import DeviceOutcome, GateAns
 from slotcast_publisher.fleet.rollout.plan import Plan, PlanGroup
 from slotcast_publisher.fleet.rollout.record import GroupRecord, RolloutRecord
 from slotcast_publisher.fleet.rollout.tally import GroupTally
+from slotcast_schemas.plural import part_of, several, word_for
 
 
 def progress(tally: GroupTally) -> str:
     """Say how far a group is."""
+    has = word_for(tally.reachable, "has", "have")
     return (
-        f"{tally.succeeded} of {tally.reachable} reachable devices have committed,"
+        f"{part_of(tally.succeeded, tally.reachable, 'reachable device')} {has} committed,"
         f" {tally.outcomes[DeviceOutcome.FAILED]} failed, {tally.unseen} not seen"
     )
 
@@ -69,8 +71,9 @@ def _group(plan: Plan, planned: PlanGroup, group: GroupRecord, tally: GroupTally
         case GroupState.RUNNING:
             share = plan.success_share if planned.success_share is None else planned.success_share
             held = tally.outcomes[DeviceOutcome.HELD]
-            owners = f"; {held} wait for their owners" if held else ""
-            needed = f"a share of {share:g} needed, and {planned.devices_min} devices"
+            wait = word_for(held, "waits for its owner", "wait for their owners")
+            owners = f"; {held} {wait}" if held else ""
+            needed = f"a share of {share:g} needed, and {several(planned.devices_min, 'device')}"
             return f"{group.name}: {progress(tally)}; {needed}{owners}"
         case GroupState.SOAKING:
             soak_s = plan.soak_s if planned.soak_s is None else planned.soak_s

@@ -11,6 +11,7 @@ from slotcast_publisher.fleet.web import words
 from slotcast_publisher.fleet.web.shapes import shape_of
 from slotcast_publisher.fleet.web.static_files import static_address
 from slotcast_publisher.fleet.web.text import said, shown
+from slotcast_schemas.plural import several
 
 
 @functools.cache
@@ -33,6 +34,7 @@ def environment() -> Environment:
         "span": words.span_words,
         "state": state,
         "coded": coded,
+        "several": several,
     }
     made.globals["static"] = static_address
     return made

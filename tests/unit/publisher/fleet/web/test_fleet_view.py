@@ -39,6 +39,8 @@ def test_where_nothing_is_wrong_the_sentence_says_so() -> None:
     found = screen()
 
     assert found.sentence == "Nothing needs a person. 920 of 1,000 devices are online."
+    alone = screen(presence=Presence(devices=1, online=1, unseen=0, shared_ids=0, clocks_off=0))
+    assert alone.sentence == "Nothing needs a person. 1 of 1 device is online."
     assert (found.tone, found.icon, found.title) == ("", ICON, "Fleet")
 
 

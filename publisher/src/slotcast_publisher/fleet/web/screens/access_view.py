@@ -14,6 +14,7 @@ from slotcast_publisher.fleet.access.roles import Role
 from slotcast_publisher.fleet.access.tokens import Token
 from slotcast_publisher.fleet.access.users import User
 from slotcast_publisher.fleet.web.words import count_words
+from slotcast_schemas.plural import several
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def users_sentence(users: Sequence[User]) -> str:
         for role in reversed(Role)
         if counts[role]
     ]
-    many = "1 user" if len(users) == 1 else f"{count_words(len(users))} users"
+    many = several(len(users), "user")
     return f"{many}: {', '.join(parts)}." if parts else "There is no user yet."
 
 

@@ -13,6 +13,7 @@ from slotcast_publisher.fleet.web.screens.rollout_view import Answer
 from slotcast_publisher.fleet.web.screens.trail_view import actor_of, meaning_of
 from slotcast_publisher.fleet.web.words import Clock, count_words, span_words
 from slotcast_schemas.messages.status import ModelStatus
+from slotcast_schemas.plural import several, word_for
 
 _BAD: Final = frozenset({"ROLLED_BACK", "FAILED", "REJECTED"})
 _MOVING: Final = frozenset({"DOWNLOADING", "DOWNLOADED", "VERIFIED", "ACTIVATING"})
@@ -129,11 +130,13 @@ def warnings_of(device: KnownDevice) -> Iterator[str]:
     elif device.clock_complaint:
         yield f"It says itself that its clock is {plain(device.clock_complaint)}."
     if row["refused_s"]:
+        were = word_for(row["refused_count"], "was", "were")
         yield (
-            f"{count_words(row['refused_count'])} reports in its name were refused, the last one"
+            f"{several(row['refused_count'], 'report')} in its name {were} refused, the last one"
             f" because it was {refused_words(row['refused_why'])}."
         )
     if row["started_anew_s"]:
         yield "It counts its messages anew: it lost its state, or was set up again."
     if row["metrics_lost"]:
-        yield f"It had to drop {count_words(row['metrics_lost'])} summaries of figures."
+        summaries = word_for(row["metrics_lost"], "summary", "summaries")
+        yield f"It had to drop {count_words(row['metrics_lost'])} {summaries} of figures."

@@ -39,8 +39,8 @@ from slotcast_publisher.fleet.web.screens.fleet_view import STATES
 from slotcast_publisher.fleet.web.screens.rendering import Rendered, render
 from slotcast_publisher.fleet.web.screens.rollout_view import ICON
 from slotcast_publisher.fleet.web.screens.screen_answers import Look, ScreensHere, query_of
-from slotcast_publisher.fleet.web.words import count_words
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.plural import part_of, several
 
 NAME: Final = "devices"
 """Of the screen."""
@@ -107,7 +107,7 @@ def make(look: Look) -> Rendered:
         rows=rows,
         total=total,
         csv_href=asked.address().replace("/devices", "/devices.csv", 1),
-        shown_words=f"{count_words(len(page.devices))} of {count_words(total)} devices",
+        shown_words=part_of(len(page.devices), total, "device"),
         is_first=not after,
         first_href=_href(asked, sort, ""),
         next_href="" if page.last is None else _href(asked, sort, place_words(page.last)),
@@ -125,8 +125,8 @@ def _asked(look: Look) -> DeviceFilter:
 
 def _sentence(asked: DeviceFilter, total: int, devices: int) -> str:
     if asked.is_any:
-        return f"{count_words(total)} devices." if total else "No device has reported yet."
-    return f"{count_words(total)} of {count_words(devices)} devices: {asked.words()}."
+        return f"{several(total, 'device')}." if total else "No device has reported yet."
+    return f"{part_of(total, devices, 'device')}: {asked.words()}."
 
 
 def _often(states: Sequence[Any], unseen: int, shared: int) -> list[tuple[str, int, str]]:

@@ -12,7 +12,8 @@ from slotcast_publisher.fleet.figures.histograms import GRID_S
 from slotcast_publisher.fleet.steering.evidence import GroupFigures, SumView, TagView
 from slotcast_publisher.fleet.steering.overview_types import LimitView, RolloutView
 from slotcast_publisher.fleet.web.plots.distribution import Curve, distribution
-from slotcast_publisher.fleet.web.words import NONE, count_words, ratio_words, seconds_words
+from slotcast_publisher.fleet.web.words import NONE, ratio_words, seconds_words
+from slotcast_schemas.plural import several
 
 _P95: Final = "max_latency_p95_ratio"
 _ROW_MIN: Final = 5e-4
@@ -83,8 +84,8 @@ def latency_view(view: RolloutView, group: str) -> LatencyView | None:
     return LatencyView(
         plot=distribution(GRID_S, old, new, limit_s, _label(old, new, limit)),
         of=_devices(figures),
-        old_calls="" if figures.old is None else f"{count_words(figures.old.requests)} calls",
-        new_calls=f"{count_words(figures.new.requests)} calls",
+        old_calls="" if figures.old is None else several(figures.old.requests, "call"),
+        new_calls=several(figures.new.requests, "call"),
         has_limit=limit_s is not None,
         rows=tuple(_rows(old, new)),
         slow=tuple(_slow(tag) for tag in figures.slow),
@@ -92,8 +93,7 @@ def latency_view(view: RolloutView, group: str) -> LatencyView | None:
 
 
 def _devices(figures: GroupFigures) -> str:
-    count = figures.new.devices
-    devices = "1 device" if count == 1 else f"{count_words(count)} devices"
+    devices = several(figures.new.devices, "device")
     return f"same {devices}, share of calls" if figures.old is not None else f"{devices}, no old"
 
 

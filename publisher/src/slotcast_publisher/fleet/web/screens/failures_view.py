@@ -11,6 +11,7 @@ from slotcast_publisher.fleet.steering.evidence import FailureView
 from slotcast_publisher.fleet.steering.overview_types import RolloutView
 from slotcast_publisher.fleet.web.words import seconds_words, share_words, size_words
 from slotcast_schemas.messages.status import Check
+from slotcast_schemas.plural import part_of, several
 
 _TAGS_MAX: Final = 6
 
@@ -69,8 +70,8 @@ def settled_words(view: RolloutView) -> str:
     failed = sum(group.failed for group in view.groups)
     ended = failed + sum(group.committed for group in view.groups)
     if not failed:
-        return f"None of {ended:,} devices has failed."
-    return f"{failed:,} of {ended:,} devices that ended"
+        return f"None of {several(ended, 'device')} has failed."
+    return f"{part_of(failed, ended, 'device')} that ended"
 
 
 def check_rows(checks: tuple[Check, ...]) -> Iterator[CheckRow]:

@@ -22,6 +22,7 @@ from slotcast_publisher.fleet.web.screens.rendering import Rendered, render
 from slotcast_publisher.fleet.web.screens.rollout_view import ICON, ICON_PAUSED
 from slotcast_publisher.fleet.web.screens.screen_answers import Look, ScreensHere, query_of
 from slotcast_publisher.fleet.web.words import count_words
+from slotcast_schemas.plural import several
 
 NAME: Final = "fleet"
 """Of the first screen."""
@@ -87,7 +88,7 @@ def make_rollouts(look: Look) -> Rendered:
     views = last_views(look.context, [name for name, _ in names[first : first + PAGE]])
     live = sum(not has_ended for _, has_ended in names)
     last = min(len(names), first + PAGE)
-    words = "1 rollout" if len(names) == 1 else f"{count_words(len(names))} rollouts"
+    words = several(len(names), "rollout")
     sentence = f"{words}, {count_words(live)} under way." if names else "No rollout yet."
     paused = [f"{view.model} {view.version}" for view in views if view.state == "PAUSED"]
     title, icon = (f"PAUSED {paused[0]}", ICON_PAUSED) if paused else ("Rollouts", ICON)

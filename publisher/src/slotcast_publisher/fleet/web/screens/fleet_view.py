@@ -23,6 +23,7 @@ from slotcast_publisher.fleet.web.screens.rollout_view import (
     last_opened,
 )
 from slotcast_publisher.fleet.web.words import count_words, devices_words, of_words, share_words
+from slotcast_schemas.plural import part_of, word_for
 
 STATES: Final[tuple[str, ...]] = (
     *("IDLE", "QUEUED", "DOWNLOADING", "DOWNLOADED", "VERIFIED", "ACTIVATING", "TRIAL"),
@@ -218,11 +219,13 @@ def _sentence(needs: Sequence[Need], presence: Presence, states: Sequence[Counte
     if not presence.devices:
         return "No device has reported yet."
     if not needs:
-        online = of_words(presence.online, presence.devices)
-        return f"Nothing needs a person. {online} devices are online."
+        online = part_of(presence.online, presence.devices, "device")
+        are = word_for(presence.devices, "is", "are")
+        return f"Nothing needs a person. {online} {are} online."
     empty = sum(each.devices for each in states if each.state == "IDLE" and not each.reason)
     things = "1 thing needs" if len(needs) == 1 else f"{len(needs)} things need"
-    without = f" {count_words(empty)} have no model yet." if empty else ""
+    have = word_for(empty, "has", "have")
+    without = f" {count_words(empty)} {have} no model yet." if empty else ""
     return f"{things} a person.{without}"
 
 

@@ -11,7 +11,6 @@ from slotcast_publisher.fleet.web.screens.release_data import ReleaseScreenData,
 from slotcast_publisher.fleet.web.screens.release_payloads import devices_href
 from slotcast_publisher.fleet.web.words import (
     Clock,
-    count_words,
     ratio_words,
     seconds_words,
     share_words,
@@ -19,6 +18,7 @@ from slotcast_publisher.fleet.web.words import (
 )
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import Probe, Runtime, Tensor, Trial
+from slotcast_schemas.plural import several
 
 FILES_MAX: Final = 64
 """The most files that are listed; a release has no more."""
@@ -113,11 +113,6 @@ def _days(seconds: float) -> str:
     return several(int(seconds // _DAY_S), "day")
 
 
-def several(number: int, unit: str) -> str:
-    """Give so many of something, such as `2 days`."""
-    return f"{count_words(number)} {unit}{'' if number == 1 else 's'}"
-
-
 def rebased_facts(facts: ReleaseScreenData) -> Iterator[tuple[str, str]]:
     """Say how near a rebased release is to the model that was given; nothing of another one."""
     said = facts.release.rebased
@@ -199,7 +194,7 @@ def _probe_words(probe: Probe) -> str:
 
 
 def _trial_words(trial: Trial) -> str:
-    parts = [f"{seconds_words(trial.duration_s)} and {count_words(trial.min_requests)} requests"]
+    parts = [f"{seconds_words(trial.duration_s)} and {several(trial.min_requests, 'request')}"]
     parts.append(f"errors ≤ {share_words(trial.max_error_share)} above the old")
     parts.append(f"not finite ≤ {share_words(trial.max_nonfinite_share)}")
     if trial.max_latency_ratio is not None:

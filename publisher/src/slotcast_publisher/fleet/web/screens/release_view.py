@@ -33,7 +33,6 @@ from slotcast_publisher.fleet.web.screens.release_statements import (
     rebased_facts,
     role_row,
     running_on,
-    several,
     support_rows,
 )
 from slotcast_publisher.fleet.web.screens.rollout_view import (
@@ -53,6 +52,7 @@ from slotcast_publisher.fleet.web.words import (
     size_words,
 )
 from slotcast_schemas.messages import Release
+from slotcast_schemas.plural import part_of, several, word_for
 
 _NOTABLE_RATIO: Final = 1.2
 """From which ratio on a figure is called worse; from its inverse on, better."""
@@ -159,7 +159,7 @@ def release_screen(facts: ReleaseScreenData, clock: Clock, repo: str) -> Release
 def _answer(facts: ReleaseScreenData, clock: Clock) -> Answer:
     release, running = facts.release, running_on(facts, facts.release.sequence)
     everyone = sum(each.devices for each in facts.versions)
-    runs = f"{count_words(running)} of {count_words(everyone)} devices run it."
+    runs = f"{part_of(running, everyone, 'device')} {word_for(everyone, 'runs', 'run')} it."
     if not everyone:
         runs = "No device has this model yet."
     notes = tuple(_notes(facts, clock))
@@ -293,10 +293,11 @@ def _note(facts: ReleaseScreenData) -> str:
             f"No device has figures of both {facts.release.version} and {before.version} yet; each"
             " row is of all devices that ran it."
         )
+    have = word_for(len(facts.pairs), "has", "have")
     return (
         f"Each row is of all devices that ever ran it. {facts.release.version} and"
-        f" {before.version} are held against each other on the {len(facts.pairs)} devices that have"
-        " figures of both."
+        f" {before.version} are held against each other on the"
+        f" {several(len(facts.pairs), 'device')} that {have} figures of both."
     )
 
 

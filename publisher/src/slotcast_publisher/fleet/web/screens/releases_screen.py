@@ -25,6 +25,7 @@ from slotcast_publisher.fleet.web.screens.screen_answers import Look, ScreensHer
 from slotcast_publisher.fleet.web.screens.slots_view import release_href
 from slotcast_publisher.fleet.web.words import NONE, count_words, size_words
 from slotcast_publisher.repository import Repository
+from slotcast_schemas.plural import several
 
 NAME: Final = "releases"
 """Of the screen."""
@@ -66,7 +67,7 @@ def make(look: Look) -> Rendered:
     title = f"{model}, releases" if model else "Releases"
     models = len({each[0] for each in known})
     sentence = (
-        f"{count_words(len(known))} release{'' if len(known) == 1 else 's'} of"
+        f"{several(len(known), 'release')} of"
         f" {count_words(models)} model{'' if models == 1 else 's'}."
         if known
         else "There is no release yet."

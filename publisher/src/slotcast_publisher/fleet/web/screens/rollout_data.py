@@ -15,6 +15,7 @@ from slotcast_publisher.fleet.steering.request_files import AskedFor
 from slotcast_publisher.fleet.steering.saved_views import saved_view
 from slotcast_publisher.fleet.web.context import WebContext
 from slotcast_publisher.fleet.web.words import share_words, span_words
+from slotcast_schemas.plural import several
 
 VIEW_MAX_S: Final = 120
 """An older look than that is taken anew here: nobody drives the rollout."""
@@ -132,7 +133,7 @@ def plan_facts(plan: Plan) -> list[tuple[str, str]]:
         ("Way back", plan.go_back_to or "none signed beforehand"),
     ]
     if plan.max_under_way is not None:
-        facts.append(("At once", f"at most {plan.max_under_way:,} devices under way"))
+        facts.append(("At once", f"at most {several(plan.max_under_way, 'device')} under way"))
     if plan.windows:
         facts.append(("Window", f"{', '.join(plan.windows)}, {plan.time_zone}"))
     if plan.stepping_stones:

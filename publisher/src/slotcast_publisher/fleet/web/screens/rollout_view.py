@@ -28,6 +28,7 @@ from slotcast_publisher.fleet.web.words import (
     size_words,
     span_words,
 )
+from slotcast_schemas.plural import part_of, several, word_for
 
 ICON: Final = static_address("icon.svg")
 ICON_PAUSED: Final = static_address("icon-paused.svg")
@@ -177,9 +178,7 @@ def answer_of(view: RolloutView, limits: Sequence[LimitRow]) -> Answer:
     gate = next((group for group in view.groups if group.waits_for), None)
     if gate is not None:
         who = "a person" if "person" in gate.waits_for else f"its {' and '.join(gate.waits_for)}"
-        done = of_words(gate.committed, _reachable(gate))
-        have = f"{done} reachable devices have committed"
-        sentence = f"{gate.name} waits for {who}: {have}, {_held(limits)}."
+        sentence = f"{gate.name} waits for {who}: {_done(gate)}, {_held(limits)}."
         return Answer("AT_GATE", sentence, "warn", notes)
     return Answer(view.state, _going(view, limits), "", notes)
 
@@ -219,10 +218,9 @@ def _going(view: RolloutView, limits: Sequence[LimitRow]) -> str:
     committed = sum(group.committed for group in view.groups)
     match view.state:
         case "FINISHED":
-            return (
-                f"every group has passed; {of_words(committed, view.devices)} devices run"
-                f" {view.version}."
-            )
+            done = part_of(committed, view.devices, "device")
+            run = word_for(view.devices, "runs", "run")
+            return f"every group has passed; {done} {run} {view.version}."
         case "STOPPED":
             back = f" The way back to {view.go_back_to} is offered." if view.going_back else ""
             return f"for good{f': {view.why}' if view.why else ''}.{back}".replace("..", ".")
@@ -230,10 +228,10 @@ def _going(view: RolloutView, limits: Sequence[LimitRow]) -> str:
             group = next((g for g in view.groups if g.state not in {"WAITING", "PASSED"}), None)
             if group is None:
                 return f"{_held(limits)}."
-            done = of_words(group.committed, _reachable(group))
-            return f"{group.name}: {done} reachable devices have committed, {_held(limits)}."
+            return f"{group.name}: {_done(group)}, {_held(limits)}."
         case "PREPARING":
-            return f"deltas are made for what {count_words(view.devices)} devices run."
+            run = word_for(view.devices, "runs", "run")
+            return f"deltas are made for what {several(view.devices, 'device')} {run}."
         case "READY":
             return "the first group may begin as soon as its window is open."
         case _:
@@ -323,8 +321,14 @@ def _href(view: RolloutView, group: GroupView, state: str) -> str:
     return f"/devices?{urlencode(where)}"
 
 
+def _done(group: GroupView) -> str:
+    reachable = _reachable(group)
+    has = word_for(reachable, "has", "have")
+    return f"{part_of(group.committed, reachable, 'reachable device')} {has} committed"
+
+
 def _who(group: GroupView, planned: PlanGroup | None) -> str:
-    devices = f"{count_words(group.members)} devices"
+    devices = several(group.members, "device")
     if planned is None:
         return devices
     parts = [f"{key}={value}" for key, value in sorted(planned.tags.items())]
