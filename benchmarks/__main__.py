@@ -83,6 +83,10 @@ def _parser() -> argparse.ArgumentParser:
         "--table", type=Path, metavar="FILE", help="of `brokers`, `delta`, `page`: write it here"
     )
     parser.add_argument("--devices", type=int, metavar="N", help="of `page`: so many")
+    parser.add_argument(
+        "--against", type=Path, metavar="DIR", help="of `transfer`: another checkout, by turns"
+    )
+    parser.add_argument("--tries", type=int, metavar="N", help="with --against: so many turns")
     return parser
 
 
@@ -105,6 +109,8 @@ def _run(name: str, asked: argparse.Namespace) -> list[Figure]:
             only=asked.only,
             table=asked.table,
             devices=asked.devices,
+            against=asked.against,
+            tries=asked.tries,
             command=command,
         )
         return with_command(module.run(options), command)
@@ -128,7 +134,9 @@ def _command(name: str, asked: argparse.Namespace) -> str:
     quick = " --quick" if asked.quick else ""
     seed = f" --seed {asked.seed}" if asked.seed != 1 else ""
     installs = f" --installs {asked.installs}" if asked.installs else ""
-    return f"python -m benchmarks {name}{quick}{seed}{installs}"
+    against = f" --against {asked.against}" if asked.against else ""
+    tries = f" --tries {asked.tries}" if asked.tries else ""
+    return f"python -m benchmarks {name}{quick}{seed}{installs}{against}{tries}"
 
 
 def _title(name: str, asked: argparse.Namespace) -> str:

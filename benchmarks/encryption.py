@@ -20,10 +20,18 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+from benchmarks.device_run import Run
 from benchmarks.encryption_at_rest import AtRestWorld
 from benchmarks.encryption_at_rest import measure as measure_at_rest
 from benchmarks.report import CannotRun, Figure, Options
-from benchmarks.transfer_world import MODEL, Run, World, command, generated_model, run_json
+from benchmarks.transfer_world import (
+    FAST_BYTES_PER_S,
+    MODEL,
+    World,
+    command,
+    generated_model,
+    run_json,
+)
 from slotcast_device.storage.encryption_key import KEY_FILE
 from slotcast_schemas.codecs.encrypted import EncryptedSource, seal_chunks
 from slotcast_schemas.codecs.full import decode_full
@@ -35,8 +43,6 @@ from tests.support.proxy import Plan, Proxy
 SIZE_BYTES, QUICK_SIZE_BYTES = 90_000_000, 20_000_000
 CHUNK_BYTES: Final = 32 * 1024
 TRIES: Final = 5
-FAST_BYTES_PER_S: Final = 500_000_000
-"""What a device remembers of a link on this machine, in bytes per second."""
 
 
 class EncryptedWorld(World):

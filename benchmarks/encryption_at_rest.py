@@ -15,13 +15,11 @@ from typing import Final
 import onnxruntime
 
 from benchmarks.report import CannotRun, Figure
-from benchmarks.transfer_world import MODEL, World
+from benchmarks.transfer_world import FAST_BYTES_PER_S, MODEL, World
 from slotcast_device.hotmodel.loader import SessionSettings, new_session
 from slotcast_device.hotmodel.source import identify, open_current
 
 TRIES: Final = 5
-FAST_BYTES_PER_S: Final = 500_000_000
-"""What a device remembers of a link on this machine, in bytes per second."""
 
 
 class AtRestWorld(World):

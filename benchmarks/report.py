@@ -58,6 +58,8 @@ class Options:
     only: str = ""
     table: Path | None = None
     devices: int | None = None
+    against: Path | None = None
+    tries: int | None = None
     command: str = field(default="python -m benchmarks")
 
     def say(self, line: str) -> None:

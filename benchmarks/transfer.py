@@ -12,8 +12,16 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+from benchmarks.device_run import Run
 from benchmarks.report import CannotRun, Figure, Options
-from benchmarks.transfer_world import Bare, Run, World, bare_subscriber, generated_model
+from benchmarks.transfer_against import compare
+from benchmarks.transfer_world import (
+    FAST_BYTES_PER_S,
+    Bare,
+    World,
+    bare_subscriber,
+    generated_model,
+)
 from slotcast_schemas.states import State
 from tests.support.brokers import mosquitto
 from tests.support.engine import BrokerUnavailable
@@ -22,8 +30,6 @@ from tests.support.proxy import Counters, Plan, Proxy
 SLOW_BITS_PER_S: Final = 1_000_000
 CUT_BITS_PER_S: Final = 20_000_000
 CUT_EVERY_BYTES: Final = 1_000_000
-FAST_BYTES_PER_S: Final = 500_000_000
-"""What a device remembers of a link on this machine, in bytes per second."""
 TRIES: Final = 9
 SMALL_BYTES, LARGE_BYTES = 8_700_000, 90_000_000
 QUICK_SMALL_BYTES, QUICK_LARGE_BYTES = 3_000_000, 20_000_000
@@ -33,6 +39,8 @@ def run(options: Options) -> list[Figure]:
     """Measure a small release on a clean, a slow and a torn link, then speed and memory of two."""
     small, large = _models(options)
     try:
+        if options.against is not None:
+            return compare(options, options.against, {"small": small, "large": large})
         with mosquitto("development") as broker:
             world = World(_in_folder(options, "small"), broker)
             world.publish("1.0", small)

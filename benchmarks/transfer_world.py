@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -16,12 +15,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from benchmarks.device_run import Run, children_processor_s, note_lines, peak_rss_bytes
 from benchmarks.report import CannotRun, Options
 from slotcast_device.core.state import ModelState
 from slotcast_device.storage import state_file
@@ -42,29 +42,35 @@ if TYPE_CHECKING:
 MODEL: Final = "bench"
 TOPICS: Final = Topics()
 DEVICE_TIMEOUT_S: Final = 600.0
+FAST_BYTES_PER_S: Final = 500_000_000
+"""What a device remembers of a link on this machine, in bytes per second."""
 _PROGRESS_S: Final = 0.01
 
 
-def command(name: str) -> str:
-    """Find one of our commands, beside this interpreter.
+OWN_COMMANDS: Final = Path(sys.executable).parent
+"""Where our commands are: beside this interpreter."""
+
+
+def command(name: str, folder: Path = OWN_COMMANDS) -> str:
+    """Find one of our commands.
 
     Raises:
         CannotRun: it is not installed.
     """
-    path = Path(sys.executable).parent / name
+    path = folder / name
     if not path.exists():
         raise CannotRun(f"{path} is not there; `make dev` installs it")
     return str(path)
 
 
-def run_json(*words: str | Path) -> dict[str, Any]:
+def run_json(*words: str | Path, commands: Path = OWN_COMMANDS) -> dict[str, Any]:
     """Run `slotcast ... --json` and give what it prints.
 
     Raises:
         CannotRun: it failed; the message has what it said.
     """
     done = subprocess.run(
-        [command("slotcast"), *map(str, words), "--json"],
+        [command("slotcast", commands), *map(str, words), "--json"],
         capture_output=True,
         text=True,
         check=False,  # what it says on failure is put into the error
@@ -103,75 +109,33 @@ def generated_model(path: Path, size_bytes: int, seed: int) -> Path:
     return path
 
 
-@dataclass(slots=True)
-class Run:
-    """What one device run showed: when it first said each state and each line, and what it took."""
-
-    states: dict[State, float] = field(default_factory=dict)
-    peak_rss_bytes: int = 0
-    exit_code: int = -1
-    processor_s: float = 0.0
-    lines: list[tuple[float, str]] = field(default_factory=list)
-
-    @property
-    def log(self) -> str:
-        """All that it logged."""
-        return "".join(line for _, line in self.lines)
-
-    def logged(self, words: str) -> float:
-        """Give when the first line with these words in it was written.
-
-        Raises:
-            CannotRun: none was; the message has the device's last words.
-        """
-        return self._first(words)[0]
-
-    def logged_line(self, words: str) -> str:
-        """Give the first line with these words in it.
-
-        Raises:
-            CannotRun: none was written.
-        """
-        return self._first(words)[1]
-
-    def _first(self, words: str) -> tuple[float, str]:
-        for when_s, line in self.lines:
-            if words in line:
-                return when_s, line
-        raise CannotRun(f"the device never logged {words!r}:\n{self.log[-2000:]}")
-
-    def at(self, *states: State) -> float:
-        """Give when the first of these states was reported.
-
-        Raises:
-            CannotRun: none was; the message has the device's last words.
-        """
-        times = [self.states[state] for state in states if state in self.states]
-        if not times:
-            raise CannotRun(
-                f"the device never reported {' or '.join(states)}; exit code {self.exit_code}:\n"
-                + self.log[-2000:]
-            )
-        return min(times)
-
-
 class World:
-    """A repository and its broker; releases are published once, devices come and go."""
+    """A repository and its broker; releases are published once, devices come and go.
 
-    def __init__(self, options: Options, broker: Broker) -> None:
+    Args:
+        options: what was asked for.
+        broker: one that keeps nothing yet.
+        commands: the folder with the commands of the version that is measured.
+    """
+
+    def __init__(self, options: Options, broker: Broker, commands: Path = OWN_COMMANDS) -> None:
         self.options = options
         self.broker = broker
         self.repo = options.work / "repo"
+        self._commands = commands
         self._devices = 0
         self._last: Path | None = None
-        run_json("init", self.repo, "--broker", broker.url, "--no-passphrase")
+        self._run_json("init", self.repo, "--broker", broker.url, "--no-passphrase")
+
+    def _run_json(self, *words: str | Path) -> dict[str, Any]:
+        return run_json(*words, commands=self._commands)
 
     def publish(self, version: str, file: Path) -> None:
         """Release one file and push it."""
         plain = ("--no-passphrase",)
         named = shutil.copy(file, self.options.work / "model.onnx")
-        run_json("release", self.repo, MODEL, version, named, *plain)
-        run_json("publish", self.repo, MODEL, version)
+        self._run_json("release", self.repo, MODEL, version, named, *plain)
+        self._run_json("publish", self.repo, MODEL, version)
 
     def offered(self, codec: str | None = None) -> Payload:
         """Give the whole image that is offered in this codec, or the smallest.
@@ -204,7 +168,7 @@ class World:
         name = f"bench-{self._devices}"
         out = self.options.work / name
         url = f"mqtt://127.0.0.1:{port}"
-        run_json("provision", self.repo, name, out, "--model", MODEL, "--broker", url)
+        self._run_json("provision", self.repo, name, out, "--model", MODEL, "--broker", url)
         self._make_way(out)
         if link_bytes_per_s:
             known = ModelState(model=MODEL, link_bytes_per_s=link_bytes_per_s)
@@ -229,17 +193,29 @@ class World:
             shutil.rmtree(self._last)
         self._last = out
 
+    def _device_environment(self) -> dict[str, str]:
+        """Give what a device's process has, which sees no dnspython.
+
+        No package of a device needs it, but paho imports it where it is, as beside the tools of a
+        checkout: 5 MB that no device has.
+        """
+        hidden = self.options.work / "hidden"
+        (hidden / "dns").mkdir(parents=True, exist_ok=True)
+        (hidden / "dns" / "__init__.py").write_text("raise ImportError('no device has it')\n")
+        return {**os.environ, "PYTHONPATH": str(hidden)}
+
     def _run_process(self, out: Path, run: Run) -> None:
         words = ["run", "--config", str(out / "device.toml"), "--once"]
         words += ["--timeout", str(DEVICE_TIMEOUT_S)]
-        before_s = _children_s()
+        before_s = children_processor_s()
         with subprocess.Popen(
-            [command("slotcast-device"), *words],
+            [command("slotcast-device", self._commands), *words],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            env=self._device_environment(),
         ) as process:
-            reader = threading.Thread(target=_note_lines, args=(process, run))
+            reader = threading.Thread(target=note_lines, args=(process, run))
             reader.start()
             try:
                 while process.poll() is None:
@@ -249,28 +225,7 @@ class World:
                 process.kill()
                 reader.join()
         run.exit_code = process.returncode
-        run.processor_s = _children_s() - before_s
-
-
-def _children_s() -> float:
-    """Give the processor time of all processes that were ended and waited for, theirs included."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def _note_lines(process: subprocess.Popen[str], run: Run) -> None:
-    for line in process.stderr or ():
-        run.lines.append((time.monotonic(), line))
-
-
-def peak_rss_bytes(pid: int) -> int:
-    """Give the most memory that a process ever had resident, without its children; 0 if gone."""
-    try:
-        text = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    line = next((line for line in text.splitlines() if line.startswith("VmHWM:")), None)
-    return 0 if line is None else int(line.split()[1]) * 1024
+        run.processor_s = children_processor_s() - before_s
 
 
 @contextmanager
