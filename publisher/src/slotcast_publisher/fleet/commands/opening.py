@@ -51,11 +51,13 @@ def open_fleet_database(repo: Path, database: str | None, *, may_change: bool = 
 
     Raises:
         UsageError: the packages of the fleet are not installed.
-        NotFound: there is none, and it may not be made.
+        NotFound: there is none, and it may not be made; or no repository is there.
         SlotcastError: it cannot be opened; the kind says who must act.
     """
     with needing_fleet():
         from slotcast_publisher.fleet.database.database import FILE_NAME, open_database
+    if database is None and not (repo / FILE_NAME).exists():
+        settings.load(repo)  # a folder that is no repository is said before it lacks a database
     return open_database(database or repo / FILE_NAME, may_change=may_change)
 
 
