@@ -211,6 +211,22 @@ def test_a_wrong_clock_is_shown_with_both_times(repo: Path) -> None:
     assert all(at in line for at in both), line
 
 
+def test_all_other_times_of_a_device_with_a_wrong_clock_are_by_ours(repo: Path) -> None:
+    committed = model(State.COMMITTED, "committed", runs=7)
+    early = msgspec.structs.replace(committed, since=NOW_S - 7300)
+    hear(repo, said("cam-5", early, at_s=NOW_S - 7300))
+    lines = shown(repo, "cam-5").splitlines()
+    (state,) = (line for line in lines if line.startswith("  state: "))
+    (step,) = (line for line in lines if "COMMITTED committed; runs 7.0" in line)
+    assert state.endswith(f"since {step.split('  ')[1]}"), (state, step)
+
+
+def test_a_folder_without_a_repository_is_said_to_be_none(tmp_path: Path) -> None:
+    for command in ("fleet", "alarms", "audit"):
+        with pytest.raises(NotFound, match=r"no repository at .*: run `slotcast init"):
+            CliRunner().invoke(app, [command, str(tmp_path)], catch_exceptions=False)
+
+
 def test_two_devices_under_one_id_are_shown_as_such(repo: Path) -> None:
     for number, session in enumerate(("a", "b", "a", "b", "a")):
         hear(
@@ -259,8 +275,13 @@ def test_only_history_is_lost_with_the_database(repo: Path) -> None:
 
 
 def test_what_is_not_there_says_who_makes_it(tmp_path: Path, repo: Path) -> None:
-    assert "slotcast serve" in refused(NotFound, tmp_path / "elsewhere")
-    assert not (tmp_path / "elsewhere").exists()
+    elsewhere = tmp_path / "elsewhere"
+    assert "slotcast init" in refused(NotFound, elsewhere)
+    assert not elsewhere.exists()
+    elsewhere.mkdir()
+    (elsewhere / "slotcast.toml").write_text("format = 1\n")
+    assert "slotcast serve" in refused(NotFound, elsewhere)
+    assert not (elsewhere / FILE_NAME).exists()
     assert "'cam-9'" in refused(NotFound, repo, "cam-9")
     assert "expected a time span such as 90s" in refused(UsageError, repo, "--seen-since", "soon")
     assert "expected KEY=VALUE" in refused(UsageError, repo, "--tag", "site")

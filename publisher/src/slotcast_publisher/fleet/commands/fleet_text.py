@@ -181,7 +181,7 @@ def _model_lines(model: KnownModel) -> Iterator[str]:
         yield "  standby: " + printable(status.standby.version)
     yield "  wanted: " + _wanted_in_full(target)
     why = f"{status.reason}: {status.detail}" if status.detail else status.reason
-    yield f"  state: {status.state}, {printable(why)}, since {when(status.since)}"
+    yield f"  state: {status.state}, {printable(why)}, since {_since(model)}"
     if status.progress is not None:
         done = status.progress
         yield (
@@ -194,6 +194,13 @@ def _model_lines(model: KnownModel) -> Iterator[str]:
         yield from _evidence_lines(status.evidence, "  ")
     for benched in status.benched:
         yield "  benched: " + printable(f"{benched.version}, {benched.reason}")
+
+
+def _since(model: KnownModel) -> str:
+    """Say since when a model is in its state, by our clock, as all other times here."""
+    if model.changed_s:
+        return when(model.changed_s)
+    return f"{when(model.status.since)} by its own clock"
 
 
 def _evidence_lines(evidence: Evidence, indent: str) -> Iterator[str]:

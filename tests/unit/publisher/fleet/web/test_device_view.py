@@ -115,6 +115,7 @@ def test_a_device_that_is_away_two_under_one_id_and_a_wrong_clock_are_said_first
     screen = screen_of(database, "away")
     assert any("offline, and was heard 2 h ago" in note for note in screen.answer.notes)
     assert "Its clock is 1 h behind ours." in screen.warnings
+    assert ("Clock", "1 h behind ours; it says ok") in screen.facts
     twin = screen_of(database, "twin").answer
     assert (twin.tone, twin.sentence) == ("bad", "Two devices use this id.")
     assert "runs take turns" in twin.notes[0]

@@ -151,10 +151,15 @@ def _mark(answer: Answer) -> str:
 
 def _device_facts(device: KnownDevice, status: ModelStatus | None) -> Iterator[tuple[str, str]]:
     row = device.row
-    if row["clock"]:
-        off_s = row["clock_off_s"]
-        by = f", {span_words(abs(off_s))} {'ahead' if off_s > 0 else 'behind'}" if off_s else ""
-        yield "Clock", f"{plain(row['clock'])}{by}"
+    off_s = device.clock_off_s
+    if off_s is not None:
+        side = "ahead of" if off_s > 0 else "behind"
+        yield (
+            "Clock",
+            f"{span_words(abs(off_s))} {side} ours; it says {plain(row['clock'])}",
+        )
+    elif row["clock"]:
+        yield "Clock", plain(row["clock"])
     if row["disk_free_bytes"]:
         yield "Disk free", size_words(row["disk_free_bytes"])
     if row["memory_bytes"]:
