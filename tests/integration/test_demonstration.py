@@ -38,7 +38,7 @@ def test_a_fleet_can_be_looked_at_and_leaves_nothing_behind(tmp_path: Path) -> N
             assert token is not None
             form = {"csrf": token[1], "user": name, "password": password}
             assert browser.post("/sign-in", data=form).status_code == 303
-            wait_until(lambda: "8/8 online" in log.read_text(), "all devices online")
+            wait_until(lambda: "8/8 connected" in log.read_text(), "all devices online")
             wait_until(lambda: "rollout meter-1.1 begins" in log.read_text(), "the rollouts")
             wait_until(lambda: "cam-8" in browser.get("/devices").text, "devices on the page")
             wait_until(

@@ -287,7 +287,7 @@ def test_the_command_runs_devices_and_writes_what_happened(
         text=True,
         check=True,
     )
-    assert "5/5 online; sim 1.0: 5" in done.stdout
+    assert "5/5 connected; sim 1.0: 5" in done.stdout
     found = json.loads(out.read_text())
     assert (found["format"], found["count"], len(found["devices"])) == (1, 5, 5)
     assert found["totals"]["messages"]["chunk"] >= 5 * chunks(released, "1.0")

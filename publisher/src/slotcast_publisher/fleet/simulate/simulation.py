@@ -319,8 +319,11 @@ def to_json(result: Result) -> bytes:
 
 
 def describe(point: Point, count: int) -> str:
-    """Say in a line how so many devices stand."""
-    parts = [f"{point.online}/{count} online"]
+    """Say in a line how so many devices stand.
+
+    Connected is what a device itself knows; on the page it is online until the broker misses it.
+    """
+    parts = [f"{point.online}/{count} connected"]
     for model, versions in point.versions.items():
         told = ", ".join(f"{name or 'nothing'}: {n}" for name, n in versions.items())
         parts.append(f"{model} {told}")
