@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import stat
 import subprocess
 import sys
@@ -22,7 +23,10 @@ import pytest
 
 from slotcast_device.application.app_report import AppReport, write_report
 from slotcast_device.config import DeviceConfig
-from slotcast_device.core.events import Now
+from slotcast_device.core import actions as act
+from slotcast_device.core.events import JobDone, Now
+from slotcast_device.core.model import ModelCore
+from slotcast_device.jobs import ModelJobs
 from slotcast_device.operator_requests import Control
 from slotcast_device.reporting import agent_view
 from slotcast_device.reporting.agent_view import ViewWriter
@@ -194,21 +198,102 @@ def test_where_no_other_slot_is_sound_nothing_serves_until_the_release_came_agai
     assert serves(device, 1)
 
 
+def without_link(folder: Path, slot: str) -> None:
+    """A folder in the place of `current`, and no slot."""
+    (folder / "current").unlink()
+    (folder / f"slots/{slot}").rename(folder / "current")
+
+
+def in_the_next_format(folder: Path, slot: str) -> None:
+    """A record that this software does not read."""
+    del slot
+    (folder / "state.json").write_text(json.dumps({"format": 999}))
+
+
+def without(*names: str) -> Callable[[Path, str], None]:
+    """Delete files."""
+
+    def delete(folder: Path, slot: str) -> None:
+        for name in names:
+            (folder / name.replace("SLOT", f"slots/{slot}")).unlink()
+
+    return delete
+
+
+RELEASE, PROOF, RECORD = "SLOT.release", "SLOT.notice", "state.json"
+BESIDES = {
+    "nothing": without(),
+    "proof gone": without(PROOF),
+    "release gone": without(RELEASE),
+    "release and proof gone": without(RELEASE, PROOF),
+    "record gone": without(RECORD),
+    "proof and record gone": without(PROOF, RECORD),
+    "release and record gone": without(RELEASE, RECORD),
+    "all gone": without(RELEASE, PROOF, RECORD),
+    "record of another format": in_the_next_format,
+    "a folder for the link": without_link,
+}
+"""What is done beside the change of the slot, so that nothing tells of it."""
+
+
 @pytest.mark.broker
 @pytest.mark.timeout(300)
-def test_a_slot_of_an_older_version_of_this_software_is_proven_by_the_next_notice(
-    device: Device, observer: Observer
+@pytest.mark.parametrize("besides", BESIDES)
+def test_what_nobody_vouches_for_does_not_serve_whatever_else_was_taken_away(
+    device: Device, besides: str
+) -> None:
+    """There is no other slot, and no broker is asked: what lies on the device must tell."""
+    slot = device.current().resolve().parent.name
+    change_slot(device, slot)
+    BESIDES[besides](device.folder(), slot)
+    assert_nothing_serves(device)
+
+
+@pytest.mark.broker
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("besides", BESIDES)
+def test_a_model_that_was_changed_under_its_true_release_does_not_serve_either(
+    device: Device, besides: str
+) -> None:
+    folder, slot = device.folder(), device.current().resolve().parent.name
+    kept = {path: path.read_bytes() for path in (folder / RECORD, folder / f"slots/{slot}.release")}
+    change_slot(device, slot)
+    for path, data in kept.items():
+        path.write_bytes(data)
+    BESIDES[besides](folder, slot)
+    assert_nothing_serves(device)
+
+
+def assert_nothing_serves(device: Device) -> None:
+    """Start the core without a broker; nothing is opened, and the status says so."""
+    core = ModelCore("clf", "cam-1", device.config.topics, random.Random(1))
+    jobs = ModelJobs(device.config, "clf", OsDisk())
+    todo = core.start()
+    while todo:
+        action = todo.pop(0)
+        if isinstance(action, act.Inspect):
+            todo += core.handle(JobDone(action, jobs.run(action)), Now(1.0, 1_800_000_000))
+        elif isinstance(action, act.Step):
+            jobs.carry_out(action)
+    assert not (device.folder() / "current").exists()
+    assert core.status().active is None
+
+
+@pytest.mark.broker
+@pytest.mark.timeout(300)
+def test_a_slot_whose_proof_is_gone_serves_again_with_the_next_notice_and_nothing_is_fetched(
+    device: Device,
 ) -> None:
     slot = device.current().resolve().parent.name
     proof = device.folder() / f"slots/{slot}.notice"
     kept = proof.read_bytes()
     proof.unlink()
-    assert device.run_once().state is State.COMMITTED
+    began_ns = (device.folder() / f"slots/{slot}/model.onnx").stat().st_ctime_ns
+    device.run_once()
     assert serves(device, 1)
+    assert device.current().resolve().parent.name == slot
+    assert (device.folder() / f"slots/{slot}/model.onnx").stat().st_ctime_ns == began_ns
     assert wire.decode(proof.read_bytes(), Notice).targets == wire.decode(kept, Notice).targets
-    change_slot(device, slot)
-    with device.running():
-        observer.wait_for_reason("clf", "slot_tampered")
 
 
 # --- what a kept notice proves --------------------------------------------------------------------

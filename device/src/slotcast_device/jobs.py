@@ -134,10 +134,10 @@ class ModelJobs:
             case act.Save(state):
                 self._disk.make_dir(self.store.folder)  # the record's, and the slots' for a build
                 records.save(self._disk, self._record, state)
-            case act.Activate() | act.PutBack() | act.SealAgain():
+            case act.Activate() | act.PutBack():
                 self._change_slots(action)
 
-    def _change_slots(self, action: act.Activate | act.PutBack | act.SealAgain) -> None:
+    def _change_slots(self, action: act.Activate | act.PutBack) -> None:
         match action:
             case act.Activate(slot):
                 if slot is not None:
@@ -145,8 +145,6 @@ class ModelJobs:
                 self.store.activate(slot)
             case act.PutBack(slot):
                 self.store.activate(slot)
-            case act.SealAgain(slot, release_bytes):
-                self.store.seal_again(slot, release_bytes)
 
     def glance(self, state: ModelState) -> ev.SlotsChanged | None:
         """Look whether `current`, what it opens and the record are there: some system calls.
@@ -274,11 +272,12 @@ class ModelJobs:
             self._folder / "trust",
             job.signed_time,
         )
-        self._inspection.keep_proof(trusted)
+        proves_slot = self._inspection.keep_proof(trusted)
         facts = self._gather_facts()
         if any(plain_codec(payload) == SMALL_CODEC for payload in trusted.offer.payloads):
             facts = replace(facts, undo_bytes_per_s=undo_bytes_per_s())
-        return act.NoticeVerified(trusted, self._add_keys(facts, trusted.release))
+        facts = self._add_keys(facts, trusted.release)
+        return act.NoticeVerified(trusted, facts, proves_slot=proves_slot)
 
     def _add_keys(self, facts: Facts, release: Release) -> Facts:
         """Give the facts with what counts for an encrypted release."""

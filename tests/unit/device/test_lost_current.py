@@ -22,12 +22,13 @@ from slotcast_device.core.plan import Facts
 from slotcast_device.core.state import ModelState, SlotName, Update, record_of
 from slotcast_device.jobs import ModelJobs
 from slotcast_device.self_check import check
+from slotcast_device.storage import inspection
 from slotcast_device.storage import state_file as records
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
 from slotcast_schemas import wire
 from slotcast_schemas.errors import StateUnwritable, StorageFailed
-from slotcast_schemas.messages import MapPart, Release
+from slotcast_schemas.messages import MapPart, Notice, Release
 from slotcast_schemas.messages.offer import Group, Payload
 from slotcast_schemas.messages.release import File, Probe, Trial
 from slotcast_schemas.states import State
@@ -79,6 +80,22 @@ def release(number: int) -> Release:
     )
 
 
+def notice_of(signed: bytes) -> bytes:
+    """The notice that is kept beside a slot, with nothing in it but the release."""
+    metadata = {"1.root.json": b"{}"}
+    return wire.encode(Notice(model="detector", metadata=metadata, targets={"release": signed}))
+
+
+@pytest.fixture(autouse=True)
+def _signatures_are_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a notice proves is tried in `security/test_powered_off_device`; here it proves all."""
+
+    def prove(release_bytes: bytes, notice: bytes, model: str, pinned_root: bytes) -> None:
+        assert release_bytes in wire.decode(notice, Notice).targets.values()
+
+    monkeypatch.setattr(inspection, "prove_release", prove)
+
+
 RELEASES = {number: release(number) for number in (1, 2)}
 RECORDS = {
     number: record_of(made, hashlib.sha256(wire.encode(made)).digest())
@@ -104,7 +121,8 @@ class Home:
         writer = self.store.build(slot, RELEASES[number])
         writer.write(b"".join(content(number).values()))
         writer.finish()
-        self.store.seal(slot, wire.encode(RELEASES[number]))
+        signed = wire.encode(RELEASES[number])
+        self.store.seal(slot, signed, notice_of(signed))
 
     def save(self, active: SlotName | None = "b", floor: int = 2, **update: Any) -> None:
         """Write the record."""
@@ -247,7 +265,8 @@ def test_current_opens_a_whole_release_whenever_any_slot_is_whole(
     vouched = {"whole", "release"} if record == "kept" else {"whole"}
     whole = {number for number, how in ((1, a), (2, b)) if how in vouched}
     if not whole:
-        return  # nothing is known to be right: what is there is left as it is
+        assert not home.current.exists(), "nothing is known to be right, so nothing serves"
+        return
     assert home.opens() in whole
     slot = "a" if home.opens() == 1 else "b"
     assert home.current.readlink() == Path(f"slots/{slot}")
@@ -308,12 +327,13 @@ def test_a_roll_back_whose_link_was_lost_ends_at_the_old_release(home: Home) -> 
     assert (core.status().state, core.status().reason) == (State.ROLLED_BACK, "errors")
 
 
-def test_a_plain_folder_is_left_alone_where_no_slot_is_any_better(home: Home) -> None:
+def test_a_plain_folder_does_not_serve_where_no_slot_is_sound_and_is_not_lost(home: Home) -> None:
     home.loses_current("a folder of files, as cp -rL makes it")
     lose_slot(home, "a", "folder")
     lose_slot(home, "b", "folder")
     home.start()
-    assert home.opens() == 2
+    assert not home.current.exists()
+    assert (home.folder / "current.aside" / "model.onnx").is_file()
 
 
 def test_what_was_in_the_place_of_current_is_kept_until_the_next_update(home: Home) -> None:
@@ -474,18 +494,19 @@ def test_the_way_back_is_clear_though_the_old_slot_lost_its_signed_release(home:
     assert core.status().state is State.ROLLED_BACK
 
 
-def test_a_lost_signed_release_is_written_again_when_the_notice_brings_it(home: Home) -> None:
+def test_a_lost_signed_release_is_written_again_from_the_notice_beside_it(home: Home) -> None:
     lose_slot(home, "b", "release")
     core = home.start()
     assert (core.status().state, home.opens()) == (State.COMMITTED, 2)
-    (verify,) = core.handle(ev.NoticeArrived(b"a notice"), NOW)
-    assert isinstance(verify, act.Verify)
-    signed = wire.encode(RELEASES[2])
-    offer = messages.offer(groups=(), payloads=(messages.payload(),), version="2", sequence=2)
-    facts = Facts("cam-1", {}, onnxruntime="1.20", memory_bytes=1, disk_bytes=1)
-    verified = act.NoticeVerified(Trusted(RELEASES[2], signed, offer, b""), facts)
-    home.do(core, core.handle(ev.JobDone(verify, verified), NOW))
     assert home.store.release("b") == RELEASES[2]
+
+
+def test_of_a_slot_that_the_record_does_not_speak_of_no_release_is_written(home: Home) -> None:
+    """Its files were being removed; with a release it would be taken for one that is whole."""
+    lose_slot(home, "a", "release")
+    (home.folder / "state.json").unlink()
+    home.start()
+    assert home.store.release("a") is None
 
 
 # --- what `check` says ----------------------------------------------------------------------------

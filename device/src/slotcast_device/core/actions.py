@@ -44,10 +44,14 @@ class Verify:
 
 @dataclass(frozen=True, slots=True)
 class NoticeVerified:
-    """What a notice says, and the facts of this device at that time."""
+    """What a notice says, and the facts of this device at that time.
+
+    `proves_slot` is true where it vouches for a slot for which nothing did before.
+    """
 
     trusted: Trusted
     facts: Facts
+    proves_slot: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,14 +265,6 @@ class PutBack:
 
 
 @dataclass(frozen=True, slots=True)
-class SealAgain:
-    """Write a slot's signed release, which was lost; the files are whole."""
-
-    slot: SlotName
-    release_bytes: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Notify:
     """Tell the owner's hook that something happened; the answer does not matter."""
 
@@ -297,7 +293,6 @@ Step = (
     | Save
     | Activate
     | PutBack
-    | SealAgain
 )
 """What is short work on the disk, done at once and in order."""
 

@@ -377,8 +377,8 @@ class ModelCore:
         match job, result:
             case act.Inspect(), Findings() as found:
                 return self._recovered(found, now)
-            case act.Verify(), act.NoticeVerified() as verified:
-                return self._pace(self._review.verified(verified, now), now)
+            case act.Verify(data), act.NoticeVerified() as verified:
+                return self._notice_verified(data, verified, now)
             case act.OpenSpool(), act.Spooled() as spooled:
                 return self._installation.spool_open(spooled, now)
             case act.ScanSpool(), set() as present:
@@ -394,6 +394,15 @@ class ModelCore:
             case act.AskHook() as asked, act.Answer() as answer:
                 return self._installation.owner_answered(asked, answer, now)
         raise TypeError(f"{type(job).__name__} gave a {type(result).__name__}")
+
+    def _notice_verified(self, data: bytes, verified: act.NoticeVerified, now: Now) -> list[Action]:
+        """Go by a notice; where a slot counts now that did not, after a look at the slots."""
+        if verified.proves_slot:
+            self._mending.look_at_all()
+        if verified.proves_slot and self._mending.must_inspect:
+            self._box.put_back(data)
+            return []
+        return self._pace(self._review.verified(verified, now), now)
 
     def _pace(self, actions: list[Action], now: Now) -> list[Action]:
         """Have the outcome of a notice wait, if too many came; never one that is newly signed."""
@@ -447,8 +456,7 @@ class ModelCore:
         if found.problem is not None:
             unsure = replace(recovery.state, floor=0)  # the floor is not known, and is never saved
             record.recovered(unsure, found.releases)
-            opened = open_anyway(recovery) if found.is_lost else []
-            return opened + self._unreadable(found.problem, now)
+            return open_anyway(recovery, found) + self._unreadable(found.problem, now)
         record.recovered(recovery.state, found.releases)
         self._is_ready, self._is_start = True, False
         actions = self._installation.abandon() + self._time.recovered(now)

@@ -74,7 +74,7 @@ class NoticeReview:
         self._box.drop_expired()
         before = self._record.state
         self._time.learn(trusted, now)
-        actions = self._heed_floor(trusted) + self._seal_again(trusted)
+        actions = self._heed_floor(trusted)
         is_new = self._record.state != before
         actions += self._go_by_plan(verified, now)
         if is_new and not any(isinstance(action, act.Save) for action in actions):
@@ -90,17 +90,6 @@ class NoticeReview:
             return []
         text = f"the floor went from {before} to {word.sequence}, as the targets key has signed"
         return [act.Log("warning", text)]
-
-    def _seal_again(self, trusted: Trusted) -> list[Action]:
-        """Write the signed release of a slot that has lost it: the notice brings it."""
-        record = self._record
-        actions: list[Action] = []
-        for slot, held in record.state.slots.items():
-            is_lost = slot not in record.releases
-            if is_lost and held.release_sha256 == trusted.release_sha256:
-                record.learn_release(slot, trusted.release)
-                actions.append(act.SealAgain(slot, trusted.release_bytes))
-        return actions
 
     def _go_by_plan(self, verified: act.NoticeVerified, now: Now) -> list[Action]:
         trusted = verified.trusted

@@ -12,7 +12,8 @@
 | any other | the record's slot, sound | nothing; a transfer goes on when the notice comes |
 | any other | the other slot, sound | somebody switched by hand: take it as active |
 | any | a damaged slot | open the other slot if it is sound; report `slot_damaged` |
-| any | a slot that was tampered with, and no other is sound | open nothing: `slot_tampered` |
+| any | a slot that is not sound, and no other is | open nothing until it is mended |
+| none, or nothing was ever committed | what is no slot | take it out of the way |
 | any | a damaged slot, and the other was never committed | put that one on trial |
 | any | nothing, or what is no slot | put it back at the slot below, then as above |
 
@@ -163,8 +164,9 @@ def recover(model: str, found: Findings, *, is_start: bool = True) -> Recovery:
     state = replace(state, provisioned=found.provisioned)
     current = found.current or _find_last_active(state, found)
     recovery = _go_on(state, dataclasses.replace(found, current=current), is_start=is_start)
+    recovery = _close_what_is_no_slot(recovery, found)
     notes.append(recovery.note)
-    if current is not None and found.is_lost and not recovery.closes:
+    if current is not None and found.is_lost and not recovery.closes and not _is_shut(state, found):
         recovery = _put_link_back(recovery, current, found)
         notes.append(recovery.note)
     return dataclasses.replace(recovery, note="; ".join(filter(None, notes)))
@@ -175,6 +177,8 @@ def _go_on(state: ModelState, found: Findings, *, is_start: bool) -> Recovery:
     if found.current is not None and found.current not in found.sound:
         return _leave_damaged(state, found)
     update = state.update
+    if found.current is not None and _is_shut(state, found):
+        return _open_again(state, found.current)
     if update is not None and update.state is State.ACTIVATING:
         return _resume_switch(state, update, found)
     if update is not None and update.state is State.TRIAL:
@@ -182,6 +186,34 @@ def _go_on(state: ModelState, found: Findings, *, is_start: bool) -> Recovery:
     if state.active != found.current:
         return _believe_hand(state, found)
     return Recovery(state)
+
+
+def _is_shut(state: ModelState, found: Findings) -> bool:
+    """Whether nothing served because nothing was sound, and nothing is under way."""
+    update = state.update
+    is_between = update is not None and update.state in {State.ACTIVATING, State.TRIAL}
+    link = found.link or NO_LINK
+    return state.active is None and link.slot is None and not is_between
+
+
+def _open_again(state: ModelState, slot: SlotName) -> Recovery:
+    """Serve a slot that came to be sound while nothing served; on trial what is new here."""
+    if _is_unproven(state, state.slots[slot]):
+        update = _put_on_trial(state, slot, None)
+        note = f"nothing served; slot {slot} serves on trial"
+        return Recovery(replace(state, update=update), Next.SWITCH, note=note)
+    note = f"slot {slot} is whole, and serves again"
+    return Recovery(replace(state, active=slot), activate=slot, note=note)
+
+
+def _close_what_is_no_slot(recovery: Recovery, found: Findings) -> Recovery:
+    """Take away what stands in the place of `current` where nothing was ever to serve."""
+    link, is_idle = found.link or NO_LINK, recovery.then is Next.NOTHING
+    serves = recovery.activate is not None or recovery.state.active is not None
+    if serves or recovery.closes or not is_idle or link.slot is not None or link == NO_LINK:
+        return recovery
+    note = f"`current` was {link.text}, which nobody vouches for, and was taken away"
+    return dataclasses.replace(recovery, closes=True, note=note)
 
 
 def _believe_hand(state: ModelState, found: Findings) -> Recovery:
@@ -239,9 +271,20 @@ def open_and_save(recovery: Recovery, found: Findings) -> list[Action]:
     return opened + saved if knows else saved + opened
 
 
-def open_anyway(recovery: Recovery) -> list[Action]:
-    """Put `current` back though the record cannot be read: without it nothing serves."""
-    if recovery.activate is None:
+def open_anyway(recovery: Recovery, found: Findings) -> list[Action]:
+    """Do about `current` what needs no record, where that cannot be read.
+
+    What is not sound serves no more, or else a record of no use would be a way to have it served;
+    and a link that is lost is put back.
+    """
+    opened = found.current
+    if opened is not None and opened not in found.sound:
+        spare = other(opened) if other(opened) in found.sound else None
+        text = f"slot {opened} is not sound; {f'slot {spare}' if spare else 'nothing'} serves"
+        return [act.Activate(spare), act.Log("warning", text)]
+    if recovery.closes:
+        return [act.Activate(None), act.Log("warning", recovery.note)]
+    if not found.is_lost or recovery.activate is None:
         return []
     return [act.PutBack(recovery.activate), act.Log("warning", recovery.note)]
 
@@ -280,13 +323,10 @@ def _leave_damaged(state: ModelState, found: Findings) -> Recovery:
         return Recovery(replace(state, active=current, update=update), Next.SWITCH, note=note)
     reason, text = _what_is_wrong(current, found)
     update = _end_as(state.update, State.FAILED, reason, text)
-    if spare not in found.sound and current in found.tampered:
+    if spare not in found.sound:
+        # Nobody can tell a bit that fell over from one that somebody turned over.
         state = replace(state, active=None, update=update)
         return Recovery(state, closes=True, note=f"{text}; nothing serves until it is mended")
-    if spare not in found.sound:
-        # Keep `current`: a damaged file may still load, and no file certainly does not.
-        state = replace(state, active=current, update=update)
-        return Recovery(state, note=f"slot {current} is damaged, and no other slot is sound")
     state = replace(state, active=spare, update=update)
     note = f"slot {current} is damaged; slot {spare} serves"
     if current in found.tampered:
@@ -306,7 +346,7 @@ def _is_unproven(state: ModelState, record: SlotRecord) -> bool:
     return record.sequence > state.floor and record.sequence not in refused
 
 
-def _put_on_trial(state: ModelState, slot: SlotName, fallback: SlotName) -> Update:
+def _put_on_trial(state: ModelState, slot: SlotName, fallback: SlotName | None) -> Update:
     """Give the record of a switch to a release that nobody decided on, but that is all there is."""
     record, before = state.slots[slot], state.update
     if before is not None and before.release_sha256 != record.release_sha256:

@@ -7,6 +7,7 @@ against the pinned root. What is found goes to `core.recovery`, which decides.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from slotcast_device.core.recovery import Findings
 from slotcast_device.core.state import SLOT_NAMES
 from slotcast_device.storage import state_file as records
+from slotcast_schemas import wire
 from slotcast_schemas.errors import (
     RefusedRelease,
     SlotcastError,
@@ -23,6 +25,7 @@ from slotcast_schemas.errors import (
     StateUnreadable,
     StorageFailed,
 )
+from slotcast_schemas.messages import Notice
 from slotcast_schemas.release_proof import prove_release
 
 if TYPE_CHECKING:
@@ -196,6 +199,7 @@ class SlotInspection:
         look = _SlotFindings({}, {}, frozenset())
         sound: set[SlotName] = set()
         for slot in SLOT_NAMES:
+            self._bring_back_release(slot, None if state is None else state.slots.get(slot))
             release = self._store.release(slot)
             record = self._store.found(slot)
             if release is not None:
@@ -228,29 +232,46 @@ class SlotInspection:
     def _prove_slot(self, slot: SlotName) -> None:
         """See that the pinned root vouches for what a slot says it holds.
 
-        A slot of a version of this software that kept no proof is taken as it is; the next notice
-        of its release is kept as its proof.
+        Where nothing says so, nobody knows who wrote the slot: who changes it can also delete what
+        lies beside it. The next notice of its release is kept as its proof.
 
         Raises:
             SlotTampered: it does not.
         """
         release_bytes, proof = self._store.release_bytes(slot), self._store.proof(slot)
+        for kind, data in (("release", release_bytes), ("notice", proof)):
+            if data is None:
+                raise SlotTampered(f"nothing vouches for it: slots/{slot}.{kind} is gone")
         if release_bytes is None or proof is None:
-            return
+            return  # for the type checker
         try:
             prove_release(release_bytes, proof, self._model, self._config.pinned_root)
         except RefusedRelease as exc:
             raise SlotTampered(str(exc)) from exc
 
-    def keep_proof(self, trusted: Trusted) -> None:
-        """Keep a notice as proof of a slot that holds its release and has none."""
-        with contextlib.suppress(
-            StorageFailed
-        ):  # it serves without, and the next notice tries again
+    def keep_proof(self, trusted: Trusted) -> bool:
+        """Keep a notice as proof of a slot that holds its release and has none; say if it was."""
+        kept = False
+        with contextlib.suppress(StorageFailed):  # the next notice tries again
             for slot in SLOT_NAMES:
                 is_its_own = self._store.release_bytes(slot) == trusted.release_bytes
                 if is_its_own and self._store.proof(slot) is None:
                     self._store.keep_proof(slot, trusted.notice)
+                    kept = True
+        return kept
+
+    def _bring_back_release(self, slot: SlotName, known: SlotRecord | None) -> None:
+        """Write the signed release of a slot that lost it, if the notice beside it has it.
+
+        Only of one that the record speaks of: of another slot the files are being removed.
+        """
+        proof = self._store.proof(slot)
+        if known is None or proof is None or self._store.release_bytes(slot) is not None:
+            return
+        with contextlib.suppress(RefusedRelease, StorageFailed):  # it stays unproven
+            for data in wire.decode(proof, Notice).targets.values():
+                if hashlib.sha256(data).digest() == known.release_sha256:
+                    self._store.seal_again(slot, data)
 
     def check(self, slot: SlotName | None, known: SlotRecord | None) -> None:
         """See that a slot can be gone back to.

@@ -281,18 +281,23 @@ def test_a_notice_waits_while_a_job_runs_and_only_the_last_one_counts() -> None:
     assert actions[-1] == act.Verify(b"fourth", ISSUED_S)
 
 
-# --- a slot that lost its signed release ----------------------------------------------------------
+# --- a slot for which nothing vouched -------------------------------------------------------------
 
 
-def test_a_notice_brings_back_the_signed_release_that_a_slot_lost() -> None:
-    one = notice(1)
-    story = Story()
-    story.done(findings(serving(), "a", releases={}))
-    assert story.offered(one) == [act.SealAgain("a", one.release_bytes), *story.saved]
-    assert story.offered(notice(1)) == [], "once"
-    story = Story()
-    story.done(findings(serving(), "a", releases={}))
-    assert not any(isinstance(a, act.SealAgain) for a in story.offered(TWO))
+def test_a_notice_that_proves_a_slot_is_looked_at_after_the_slots_are() -> None:
+    story = Story().begun(serving())
+    (verify,) = arrives(story, b"proof")
+    assert story.done(act.NoticeVerified(notice(1), FACTS, proves_slot=True)) == [act.Inspect()]
+    assert verify in story.done(findings(serving(), "a"))
+
+
+def test_one_that_proves_a_slot_in_the_middle_of_an_update_changes_nothing_of_it() -> None:
+    story = Story().begun(serving())
+    story.offered(TWO)
+    arrives(story, b"proof")
+    story.done(act.Spooled({}, is_empty=True))
+    story.done(act.NoticeVerified(TWO, FACTS, proves_slot=True))
+    assert story.words[0] == "DOWNLOADING"
 
 
 def test_a_payload_that_gives_another_image_is_passed_over_for_the_next() -> None:

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from slotcast_device.core.recovery import CurrentLink, Findings, Next, Recovery, lost_text, recover
+from slotcast_device.core.recovery import (
+    NO_LINK,
+    CurrentLink,
+    Findings,
+    Next,
+    Recovery,
+    lost_text,
+    recover,
+)
 from slotcast_device.core.state import ModelState, SlotName, Update, record_of, unknown_release
 from slotcast_schemas.messages.release import Trial
 from slotcast_schemas.messages.status import BenchedRelease
@@ -187,7 +195,7 @@ def test_a_refused_release_that_is_all_there_is_serves_without_another_trial() -
     assert (recovery.then, recovery.activate) == (Next.NOTHING, "b")
 
 
-def test_where_both_are_damaged_what_is_open_stays_open_whatever_the_record_says() -> None:
+def test_where_both_are_damaged_nothing_is_open_whatever_the_record_says() -> None:
     ended = replace(
         update(State.COMMITTED),
         state=State.FAILED,
@@ -195,8 +203,9 @@ def test_where_both_are_damaged_what_is_open_stays_open_whatever_the_record_says
         detail="slot b was damaged",
     )
     assert recover("clf", found(update(State.COMMITTED), "b", sound="")) == Recovery(
-        ModelState(model="clf", floor=1, active="b", update=ended),
-        note="slot b is damaged, and no other slot is sound",
+        ModelState(model="clf", floor=1, active=None, update=ended),
+        note="slot b was damaged; nothing serves until it is mended",
+        closes=True,
     )
 
 
@@ -314,16 +323,35 @@ def test_where_the_record_names_no_slot_the_committed_release_is_opened_else_the
     assert recover("clf", without_record({"a": 5, "b": 3}, state)).activate == active
 
 
-def test_a_copy_of_a_model_is_not_removed_for_a_slot_that_is_damaged() -> None:
-    """The files there may load; those of the slot have changed, and no other slot is sound."""
+def test_what_is_whole_again_while_nothing_serves_is_opened_and_what_is_new_here_tried() -> None:
+    shut = ModelState(model="clf", floor=5, update=update(State.FAILED))
+    again = recover("clf", without_record({"a": 5}, shut))
+    assert (again.activate, again.then) == ("a", Next.NOTHING)
+    assert again.note == "slot a is whole, and serves again"
+    new = recover("clf", without_record({"a": 6}, shut))
+    assert (new.activate, new.then) == (None, Next.SWITCH)
+    assert new.state.update is not None
+    assert (new.state.update.slot, new.state.update.fallback) == ("a", None)
+
+
+def test_a_copy_of_a_model_does_not_serve_where_a_slot_is_damaged() -> None:
+    """Nobody knows whose copy it is."""
     link = CurrentLink(None, "a folder", has_files=True)
     recovery = recover("clf", lost(link, sound=""))
     assert recovery.activate is None
-    assert recovery.note.endswith("`current` is a folder, and was left so")
-    assert recovery.state.active == "a"
+    assert recovery.closes
+    assert recovery.state.active is None
 
 
-def test_where_no_slot_is_sound_a_missing_link_is_put_back_all_the_same() -> None:
-    """A damaged file may still load, and no file certainly does not."""
+@pytest.mark.parametrize("text", ["a folder", "a link to '/tmp/x'"])
+def test_what_stands_in_the_place_of_current_of_a_device_without_a_release_goes(text: str) -> None:
+    link = CurrentLink(None, text, has_files=text == "a folder")
+    fresh = Findings(None, None, {}, {}, frozenset(), link=link)
+    assert recover("clf", fresh).closes
+    assert not recover("clf", dataclasses.replace(fresh, link=NO_LINK)).closes
+
+
+def test_where_no_slot_is_sound_a_missing_link_is_not_put_back() -> None:
     recovery = recover("clf", lost(CurrentLink(None, "nothing"), sound=""))
-    assert recovery.activate == "a"
+    assert recovery.activate is None
+    assert recovery.state.active is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -184,7 +185,8 @@ def test_where_the_record_cannot_be_read_nothing_begins_and_time_or_a_notice_tri
     story = Story()
     problem = StateTooNew("format 99")
     said = [act.Log("error", "state_too_new: format 99"), act.PublishStatus()]
-    assert story.done(findings(None, "a", problem=problem)) == said
+    look = dataclasses.replace(findings(serving(), "a"), state=None, problem=problem)
+    assert story.done(look) == said
     assert story.words == ("FAILED", "state_too_new", "format 99")
     assert (story.update.version, story.update.sequence) == ("0", 0)
     assert (story.update.release_sha256, story.update.since) == (b"", WALL_S)
@@ -192,7 +194,7 @@ def test_where_the_record_cannot_be_read_nothing_begins_and_time_or_a_notice_tri
     assert (story.core.is_ready, story.core.is_unreadable) == (False, True)
     assert not story.core.is_settled
     assert story.wait() == (60.0, [act.Inspect()])
-    assert story.done(findings(None, "a", problem=problem)) == said
+    assert story.done(look) == said
     assert story.tell(ev.NoticeArrived(b"two")) == [act.Inspect()]
     assert story.done(findings(serving(), "a")) == [act.PublishStatus(), act.Verify(b"two", 0)]
     assert story.core.is_ready
