@@ -1,12 +1,20 @@
-"""Kinds of columns that the fleet's tables have in common."""
+"""What the fleet's tables have in common: kinds of columns, and the register of all of them."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, String, text
+from sqlalchemy import BigInteger, Boolean, Column, Integer, MetaData, String, text
 
 from slotcast_publisher.fleet.database.bounded_text import BoundedText
+
+METADATA: Final = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+"""All tables; constraints have names, so that migrations can speak of them."""
 
 ROW_ID: Final = BigInteger().with_variant(Integer, "sqlite")
 """SQLite counts up by itself only what is called INTEGER; that has 64 bits, too."""
