@@ -28,7 +28,7 @@ from slotcast_device.at_rest.file_format import (
 from slotcast_device.at_rest.slots_key import KeyPlace, TokenPlace, open_slots_key
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slot_files import SlotFiles
-from slotcast_schemas.errors import SlotDamaged, SlotsKeyMissing, StorageFailed
+from slotcast_schemas.errors import PayloadCorrupt, SlotDamaged, SlotsKeyMissing, StorageFailed
 from slotcast_schemas.messages.release import File
 from tests.support.at_rest import KEY, key_file, slot_files
 
@@ -221,6 +221,51 @@ def test_a_file_is_encrypted_in_place_once(files: SlotFiles, tmp_path: Path) -> 
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith("m")] == ["m"]
     assert files.open_read(path, file).read_at(0, len(PLAIN)) == PLAIN
     assert path.stat().st_mode & 0o222 == 0
+
+
+def test_a_copy_of_an_encrypted_file_lies_as_its_source_and_is_proven(
+    files: SlotFiles, tmp_path: Path
+) -> None:
+    plain = random.Random(2).randbytes(20 * BLOCK_BYTES + 100)
+    source, copy = tmp_path / "m", tmp_path / "copy"
+    file = write(files, source, plain)
+    files.copy(source, copy, file)
+    assert copy.read_bytes() == source.read_bytes()
+    files.copy(tmp_path / "empty", tmp_path / "empty2", write(files, tmp_path / "empty", b""))
+    changed = bytearray(copy.read_bytes())
+    changed[HEADER_BYTES + 18 * SEALED_BLOCK] ^= 1
+    source.write_bytes(changed)
+    with pytest.raises(SlotDamaged, match="block 18 of 21"):
+        files.copy(source, copy, file)
+    source.unlink()
+    with pytest.raises(SlotDamaged):
+        files.copy(source, copy, file)
+
+
+def test_a_copy_is_hashed_whichever_way_its_source_lies(files: SlotFiles, tmp_path: Path) -> None:
+    """A build that failed leaves blocks that open, and are not what their header says."""
+    source, copy = tmp_path / "m", tmp_path / "copy"
+    file = described("m", PLAIN)
+    writer = files.create(source, file)
+    writer.write(PLAIN[:-1] + b"x")
+    writer.close_synced()
+    with pytest.raises(PayloadCorrupt):
+        files.copy(source, copy, file)
+    source.write_bytes(PLAIN[:-1] + b"x")
+    with pytest.raises(PayloadCorrupt):
+        files.copy(source, copy, file)
+
+
+def test_a_copy_lies_as_what_is_written_from_now_on(files: SlotFiles, tmp_path: Path) -> None:
+    source, copy = tmp_path / "m", tmp_path / "copy"
+    file = write(files, source, PLAIN)
+    files.keyring.encrypts = False
+    files.copy(source, copy, file)
+    assert copy.read_bytes() == PLAIN
+    files.keyring.encrypts = True
+    files.copy(copy, source, file)
+    assert files.is_encrypted(source, file)
+    assert files.open_read(source, file).read_at(0, len(PLAIN)) == PLAIN
 
 
 def test_what_a_process_without_the_key_gets_is_in_memory_and_goes_with_the_block(

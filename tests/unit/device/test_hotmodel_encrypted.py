@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import os
 from pathlib import Path
 
 import msgspec
@@ -108,6 +110,37 @@ def test_it_answers_from_an_encrypted_slot_and_reads_labels(slot: Slot) -> None:
 def plain_answers(data: bytes) -> np.ndarray:
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     return np.asarray(session.run(None, {"x": ROW})[0])
+
+
+def test_a_session_reads_a_file_in_memory_that_goes_with_it(slot: Slot) -> None:
+    data = models.classifier()
+    slot.fill("model.onnx", {"model.onnx": data})
+    before = memory_files()
+    with HotModel(slot.current, report_s=0) as model:
+        (held,) = memory_files() - before
+        assert Path(held).read_bytes() == data
+        with model.pinned() as session:
+            session.set_providers(["CPUExecutionProvider"])  # loads the model once more
+        np.testing.assert_array_equal(model.run(None, {"x": ROW})[0], plain_answers(data))
+        del session
+    gc.collect()
+    assert memory_files() == before
+
+
+def test_without_files_in_memory_a_session_is_given_bytes(
+    slot: Slot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = models.classifier()
+    slot.fill("model.onnx", {"model.onnx": data})
+    monkeypatch.delattr(os, "memfd_create")
+    with HotModel(slot.current, report_s=0) as model:
+        np.testing.assert_array_equal(model.run(None, {"x": ROW})[0], plain_answers(data))
+
+
+def memory_files() -> set[str]:
+    """Give the paths of what this process holds in files in memory."""
+    numbers = Path("/proc/self/fd").iterdir()
+    return {str(link) for link in numbers if "slotcast-slot" in os.path.realpath(link)}
 
 
 @takes_weights_from_memory

@@ -2,7 +2,7 @@
 
     magic              8 bytes
     key id             8 bytes: tells by which key, and says nothing of it
-    salt              32 bytes: random, so that no two files share a key
+    salt              32 bytes: random, so that no files that differ share a key
     plain size         8 bytes, big-endian
     plain SHA-256     32 bytes: which file of which release it is
     blocks            each 64 KiB of the file, and a tag of 16 bytes; the last may be shorter

@@ -15,8 +15,10 @@ import os
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import onnxruntime
@@ -26,6 +28,7 @@ from slotcast_device.hotmodel.source import Opened
 from slotcast_device.runtime import memory
 from slotcast_schemas.errors import MalformedMessage, ModelFailed, ModelUnloadable
 from slotcast_schemas.model_formats import LITERT, is_run_by_command
+from slotcast_schemas.probe.loading import ModelBytes
 from slotcast_schemas.probe.onnx_session import give_files, run_session
 from slotcast_schemas.probe.runtime import Feed
 from slotcast_schemas.probe.tensors import signature
@@ -180,7 +183,8 @@ def _load_into(
 def new_session(opened: Opened, settings: SessionSettings) -> Any:
     """Load by path (from bytes, a runtime would hold the model twice), by the model's format.
 
-    Of an encrypted slot, it is loaded from bytes, which are let go of as soon as it is.
+    Of an encrypted slot, the path leads to a file in memory, or else there are bytes. Either is
+    kept for as long as the session, which may load the model once more for other providers.
 
     Raises:
         ModelUnloadable: a format that only programs of one's own run, or an encrypted file that
@@ -191,15 +195,25 @@ def new_session(opened: Opened, settings: SessionSettings) -> Any:
             f"HotModel runs models of format onnx and litert, and this one is {opened.format!r}:"
             " a program of your own follows it (docs/application.md, In any language)"
         )
-    content = opened.read_model()
     if opened.format == LITERT:
+        content = opened.read_model()
         threads = 0 if settings.options is None else settings.options.intra_op_num_threads
         return LitertModel(opened.path if content is None else content.entry, threads)
+    with contextlib.ExitStack() as held:
+        path = held.enter_context(opened.hold_model())
+        if path is None:
+            return _new_onnx_session(opened.path, opened.read_model(), settings)
+        session = _new_onnx_session(path, None, settings)
+        weakref.finalize(session, held.pop_all().close)
+        return session
+
+
+def _new_onnx_session(path: Path, content: ModelBytes | None, settings: SessionSettings) -> Any:
     options = settings.options
     if content is not None and content.beside:
         options = _options_with(content.beside, settings)
     return onnxruntime.InferenceSession(
-        str(opened.path) if content is None else content.entry,
+        str(path) if content is None else content.entry,
         options,
         providers=settings.providers,
         provider_options=settings.provider_options,

@@ -7,12 +7,15 @@ the slot that it named; the release file beside the slot tells a slot's releases
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from slotcast_device.at_rest.file_format import read_header
+from slotcast_device.at_rest.memory_file import NoMemoryFiles, Write, memory_file
 from slotcast_device.at_rest.slots_key import KeyPlace, open_slots_key, read_place
 from slotcast_device.runtime.users import this_user
 from slotcast_schemas import limits, wire
@@ -20,9 +23,12 @@ from slotcast_schemas.errors import ModelUnloadable, RefusedRelease, SlotDamaged
 from slotcast_schemas.messages.release import File, Release
 from slotcast_schemas.model_formats import LITERT, ONNX, SUFFIXES
 from slotcast_schemas.probe.loading import ModelBytes
+from slotcast_schemas.probe.spec import path_of_open_file
 
 if TYPE_CHECKING:
-    from slotcast_device.at_rest.encrypted_file import SlotsKey
+    from io import FileIO
+
+    from slotcast_device.at_rest.encrypted_file import EncryptedReader, SlotsKey
 
 
 class MayNotRead(ModelUnloadable):
@@ -86,16 +92,23 @@ class Opened:
             ModelUnloadable: it is not what was written there.
             OSError: there is none, or it cannot be read.
         """
+        with self._open_encrypted(name) as reader:
+            return (self.folder / name).read_bytes() if reader is None else reader.read_all()
+
+    @contextlib.contextmanager
+    def _open_encrypted(self, name: str) -> Iterator[EncryptedReader | None]:
+        """Open a file that lies encrypted; None for one that does not."""
         file, path = self._find_file(name), self.folder / name
         if self.key is None or file is None or not read_header(path, file.size_bytes):
-            return path.read_bytes()
+            yield None
+            return
         from slotcast_device.at_rest.encrypted_file import EncryptedReader
 
         try:
-            with path.open("rb") as opened:
+            with path.open("rb", buffering=0) as opened:
                 reader = EncryptedReader(str(path), partial(_pread, opened), self.key)
                 reader.expect(file.size_bytes, file.sha256)
-                return reader.read_all()
+                yield reader
         except SlotDamaged as exc:
             raise ModelUnloadable(str(exc)) from exc
 
@@ -108,8 +121,37 @@ class Opened:
         """
         if self.key is None or self.release is None:
             return None
-        names = [file.path for file in self.release.files if file.role == "model"]
-        return ModelBytes.read(self.release.entry, names, self.read_file)
+        return ModelBytes.read(self.release.entry, self._model_files, self.read_file)
+
+    @contextlib.contextmanager
+    def hold_model(self) -> Iterator[Path | None]:
+        """Have an encrypted model in a file in memory, for a runtime that reads by a path.
+
+        Yields:
+            Its path in this process for as long as the block lasts; None where there is none: of a
+            model that is not encrypted, or of several files, or told by its name or its first
+            bytes, which a path in memory hides from a runtime; and where this system has no such
+            files.
+
+        Raises:
+            ModelUnloadable: the file is not what was written there.
+            OSError: the file is missing, or memory ended.
+        """
+        release = self.release
+        if release is None or release.runtime.compiled or self._model_files != [release.entry]:
+            yield None
+            return
+        with contextlib.ExitStack() as held:
+            number = None
+            with self._open_encrypted(release.entry) as reader, contextlib.suppress(NoMemoryFiles):
+                if reader is not None:
+                    number = held.enter_context(memory_file(partial(_write_plain, reader)))
+            yield None if number is None else path_of_open_file(number)
+
+    @property
+    def _model_files(self) -> list[str]:
+        files = () if self.release is None else self.release.files
+        return [file.path for file in files if file.role == "model"]
 
     def _find_file(self, name: str) -> File | None:
         files = () if self.release is None else self.release.files
@@ -147,9 +189,14 @@ class Opened:
         return replace(self, key=key)
 
 
-def _pread(file: BinaryIO, offset: int, size: int) -> bytes:
-    file.seek(offset)
-    return file.read(size)
+def _pread(file: FileIO, offset: int, size: int) -> bytes:
+    return os.pread(file.fileno(), size, offset)
+
+
+def _write_plain(reader: EncryptedReader, write: Write) -> None:
+    for run in reader.runs():
+        for block in run.plain:
+            write(block)
 
 
 def identify(current: Path) -> Identity | None:

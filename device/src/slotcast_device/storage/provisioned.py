@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 from slotcast_device.core.actions import Kept, SealedSlot
 from slotcast_device.core.plan import DISK_MARGIN_BYTES
 from slotcast_device.core.state import ProvisionedRelease, record_of
-from slotcast_device.storage.image_writer import ImageWriter
 from slotcast_device.storage.slot_files import SlotFiles
 from slotcast_schemas import limits, wire
 from slotcast_schemas.errors import RefusedRelease, SlotDamaged
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from slotcast_device.core.state import SlotName, SlotRecord
     from slotcast_device.storage.disk import Disk, Image
+    from slotcast_device.storage.image_writer import ImageWriter
     from slotcast_device.storage.slots import SlotStore
 
 _COPY_BYTES: Final = 256 * 1024
@@ -100,8 +100,10 @@ class ProvisionedStore:
         self.remove()
         release = wire.decode(release_bytes, Release)
         self._disk.make_dir(self._files)
-        with contextlib.closing(store.image(slot, record)) as image:
-            _copy(image, ImageWriter(self._disk, self._slot_files, self._files, release))
+        for file in release.files:
+            target = self._files / file.path
+            self._disk.make_dir(target.parent)
+            self._slot_files.copy(store.path(slot) / file.path, target, file)
         self._seal_files(release)
         self._disk.write_atomic(self._folder / "notice", notice)
         self._disk.write_atomic(self._folder / "release", release_bytes)

@@ -9,6 +9,7 @@ is, so slots of before are read until they are replaced.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -33,7 +34,7 @@ from slotcast_device.at_rest.slots_key import (
 )
 from slotcast_device.storage.disk import storage_errors
 from slotcast_schemas.codecs.source import read_across
-from slotcast_schemas.errors import SlotsKeyMissing, StorageFailed
+from slotcast_schemas.errors import PayloadCorrupt, SlotsKeyMissing, StorageFailed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,6 +161,21 @@ class _OpenedFile:
 
     def read_at(self, offset: int, size_bytes: int) -> bytes:
         return self._reader.read_at(offset, size_bytes)
+
+    def parts(self) -> Iterator[bytes]:
+        """Give all that the file holds, in order."""
+        for run in self._reader.runs():
+            yield from run.plain
+
+    def copy_to(self, writer: Writer) -> Iterator[bytes]:
+        """Write the file as it lies, and give what it holds, each part before it is written.
+
+        The copy has the salt of its source, and so its key: no nonce seals anything else by that.
+        """
+        writer.write(self._reader.header.as_bytes())
+        for run in self._reader.runs():
+            yield from run.plain
+            writer.write(run.sealed)
 
     def close(self) -> None:
         self._file.close()
@@ -310,6 +326,35 @@ class SlotFiles:
             return self._open_encrypted(path, file)
         return self._disk.open_image([(path, file.size_bytes)])
 
+    def copy(self, source: Path, target: Path, file: HeldFile) -> None:
+        """Copy a file, hashed as it is written; one that lies encrypted is not encrypted anew.
+
+        Args:
+            source: where it is.
+            target: where the copy goes.
+            file: what it holds, as the release has it.
+
+        Raises:
+            PayloadCorrupt: it is not the signed one; the copy is not whole.
+            SlotDamaged: it is missing, or not what was written.
+            SlotsKeyMissing: it is or is to be encrypted, and the key cannot be had.
+            StorageFailed: the disk does not take it.
+        """
+        digest = hashlib.sha256()
+        with contextlib.closing(self._open_part(source, file)) as opened:
+            if self.keyring.encrypts and isinstance(opened, _OpenedFile):
+                writer = self._disk.create(target)
+                parts = opened.copy_to(writer)
+            else:
+                writer = self.create(target, file)
+                parts = _copy_parts(opened, file.size_bytes, writer)
+            with contextlib.closing(writer):
+                for part in parts:
+                    digest.update(part)
+                if digest.digest() != file.sha256:
+                    raise PayloadCorrupt(f"{file.path}: the copied bytes are not the signed ones")
+                writer.close_synced()
+
     def encrypt_in_place(self, path: Path, file: HeldFile) -> bool:
         """Encrypt a file that lies in the clear; the name changes from one to the other in a step.
 
@@ -375,9 +420,25 @@ class SlotFiles:
             yield opened
 
     def _copy_to(self, path: Path, file: HeldFile, write: Write) -> None:
-        with contextlib.closing(self.open_read(path, file)) as opened:
-            for offset in range(0, file.size_bytes, _COPY_BYTES):
-                write(opened.read_at(offset, min(_COPY_BYTES, file.size_bytes - offset)))
+        with contextlib.closing(self._open_part(path, file)) as opened:
+            for part in _parts_of(opened, file.size_bytes):
+                write(part)
+
+
+def _parts_of(file: Image | _OpenedFile, size_bytes: int) -> Iterator[bytes]:
+    """Give what a file holds, in order."""
+    if isinstance(file, _OpenedFile):
+        yield from file.parts()
+        return
+    for offset in range(0, size_bytes, _COPY_BYTES):
+        yield file.read_at(offset, min(_COPY_BYTES, size_bytes - offset))
+
+
+def _copy_parts(file: Image | _OpenedFile, size_bytes: int, writer: Writer) -> Iterator[bytes]:
+    """Write what a file holds, and give it, each part before it is written."""
+    for part in _parts_of(file, size_bytes):
+        yield part
+        writer.write(part)
 
 
 @contextlib.contextmanager

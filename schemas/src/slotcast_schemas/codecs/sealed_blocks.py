@@ -33,7 +33,7 @@ class BlockCipher:
         """Give a block as it travels or lies."""
         return self._cipher.encrypt(_nonce(index), plain, self._bound(index))
 
-    def open(self, index: int, sealed: bytes) -> bytes:
+    def open(self, index: int, sealed: bytes | memoryview) -> bytes:
         """Give what a block holds.
 
         Raises:
