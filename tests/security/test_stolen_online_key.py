@@ -19,6 +19,8 @@ from slotcast_device.core.payload_bounds import (
     PACKED_ROOM_BYTES,
 )
 from slotcast_device.core.plan import Facts
+from slotcast_device.core.sequence_floor import RETRIES_PER_DAY_MAX
+from slotcast_device.core.state import ModelState
 from slotcast_schemas.errors import PayloadCorrupt
 from slotcast_schemas.messages.offer import Base, Payload
 from slotcast_schemas.messages.release import File
@@ -27,6 +29,7 @@ from slotcast_schemas.verify import Trusted
 from tests.support import messages
 from tests.support.core_story import (
     CHUNK,
+    CONTENT,
     FACTS,
     IMAGE_BYTES,
     Content,
@@ -131,14 +134,37 @@ def fetched_bytes(
     return 7 * CHUNK
 
 
-def drain(way: str, codec: str, facts: Facts, most_images: int) -> None:
+class Durable(Story):
+    """A story that knows which record is on the disk."""
+
+    record: ModelState | None = None
+
+    def happened(self, actions: list[act.Action]) -> list[act.Action]:
+        for action in actions:
+            if isinstance(action, act.Save):
+                self.record = action.state
+        return super().happened(actions)
+
+    def power_cut(self) -> Durable:
+        """Give the story that follows a cut of the power, an hour later."""
+        after = Durable()
+        after.mono_s, after.wall_s = self.mono_s + 3600.0, self.wall_s
+        after.record = self.record
+        after.begun(self.record)
+        return after
+
+
+def drain(way: str, codec: str, facts: Facts, most_images: int, *, with_cuts: bool = False) -> None:
     """Offer thirty payloads, each taken back before it is whole; so many images come, no more."""
-    story, total = Story().begun(serving()), 0
+    story, total = Durable(), 0
+    story.begun(serving())
     for number in range(30):
         content = Content("first" if way == "cancel" else f"{number}", 8, codec)
         base = BASE if codec.startswith("delta") else None
         payload = msgspec.structs.replace(content.payload, base=base)
         total += fetched_bytes(story, content, payload, facts)
+        if with_cuts:
+            story = story.power_cut()
         if way != "another":
             state = "paused" if way == "pause" else "canceled"
             story.offered(small(payload, state=state), facts)
@@ -158,6 +184,59 @@ def test_payloads_whose_place_others_take_before_they_are_whole_come_to_a_few_im
 ) -> None:
     for codec in ("delta+v1", "full+zstd"):
         drain(way, codec, FACTS, BROKEN_PER_DAY_MAX + 2)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_neither_do_more_come_of_a_device_whose_power_is_cut_each_time(way: str) -> None:
+    """What was under way counts as if all of it had come: a cut saves nothing."""
+    for codec in ("delta+v1", "full+zstd"):
+        drain(way, codec, FACTS, BROKEN_PER_DAY_MAX + 2, with_cuts=True)
+
+
+@pytest.mark.parametrize("end", ["probe", "trial", "cancel"])
+def test_a_release_that_fails_is_tried_again_a_few_times_a_day_however_often_it_is_offered(
+    end: str,
+) -> None:
+    story, tries = Durable(), 0
+    story.begun(serving())
+    for attempt in range(1, 40):
+        story.offered(notice(2, attempt=attempt))
+        if story.update.state is State.QUEUED:
+            continue
+        tries += 1
+        try_out(story, end, attempt)
+        if attempt % 5 == 0:
+            story = story.power_cut()
+    assert tries == 1 + RETRIES_PER_DAY_MAX
+    assert story.words[:2] == ("QUEUED", "tried_enough")
+    story.offered(notice(3))
+    assert story.update.state is State.DOWNLOADING, "another release is not held up"
+    story = story.power_cut()
+    story.pass_s(DAY_S)
+    story.offered(notice(2, attempt=40))
+    assert story.update.state is not State.QUEUED, "the next day it is tried again"
+
+
+def try_out(story: Story, end: str, attempt: int) -> None:
+    """Have release 2 built, and fail."""
+    if isinstance(story.job, act.OpenSpool):
+        story.done(act.Spooled({0: CONTENT.map}, is_empty=False))
+        story.done(set())
+        for index in range(len(CONTENT.chunks)):
+            story.tell(CONTENT.came(index))
+    story.done()  # it is built
+    assert isinstance(story.job, act.ProbeSlot)
+    if end == "probe":
+        story.done(act.Verdict(passed=False, reason="golden_mismatch"))
+        return
+    story.done(act.Verdict(passed=True, reason="fit"))
+    if end == "trial":
+        story.done(act.Verdict(passed=False, reason="errors"))
+    else:
+        story.done(act.Verdict(passed=None, reason="on_trial"))
+        story.offered(notice(2, attempt=attempt, state="canceled"))
+    story.done()  # the way back is whole
+    assert story.update.state is State.ROLLED_BACK
 
 
 def test_a_device_that_new_releases_overtake_all_day_takes_each_of_them() -> None:

@@ -138,6 +138,11 @@ class Reason(StrEnum):
         Actor.PUBLISHER,
         "Payloads gave another image, or gave way before they were whole: no other comes today.",
     )
+    TRIED_ENOUGH = (
+        "tried_enough",
+        Actor.PUBLISHER,
+        "The release failed here, again and again: it is tried no more today.",
+    )
     WRONG_BASE = (
         "wrong_base",
         Actor.PUBLISHER,

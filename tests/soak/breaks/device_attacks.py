@@ -68,7 +68,7 @@ _TRUST: Final = (
         "test_payloads_whose_place_others_take_before_they_are_whole_come_to_a_few_images_a_day"
         "[another]",
         f"{DEVICE}/core/payload_bounds.py",
-        " or facts.dropped_bytes >= most * image_size_bytes",
+        " or state.dropped.on(facts.day) >= most * image_size_bytes",
         "",
     ),
     attack_break(

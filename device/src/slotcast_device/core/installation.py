@@ -8,7 +8,6 @@ from slotcast_device.core import actions as act
 from slotcast_device.core.collecting import Collecting
 from slotcast_device.core.content_key import VainLists
 from slotcast_device.core.needed_chunks import fetch_bytes, needed_chunks
-from slotcast_device.core.payload_bounds import DroppedBytes
 from slotcast_device.core.state import record_of
 from slotcast_device.core.state_table import Happening
 from slotcast_device.core.waits import USUAL, Waits
@@ -60,7 +59,6 @@ class Installation:
         trusted: the notice that asked for it.
         install: what the plan decided; None while nothing is under way.
         excluded: digests of payloads that did not decode here, and of lists without its key.
-        dropped: what was fetched of payloads that came to nothing.
         vain_lists: how many lists were without its key, by day.
     """
 
@@ -100,7 +98,6 @@ class Installation:
         self.trusted: Trusted | None = None
         self.install: Install | None = None
         self.excluded: frozenset[bytes] = frozenset()
-        self.dropped = DroppedBytes()
         self.vain_lists = VainLists()
 
     # --- what the core asks -------------------------------------------------------------------
@@ -164,9 +161,8 @@ class Installation:
     def _open_payload(self, payload: Payload, now: Now) -> list[Action]:
         trusted, install = self._what_is_under_way()
         self.drop_chunks(now, payload.sha256, trusted.release.sequence)
-        if payload.base is None:
-            cost = fetch_bytes(payload, trusted.release, install.reuse)
-            self._record.count_full(payload.sha256, cost, self._time.day(now))
+        cost = fetch_bytes(payload, trusted.release, install.reuse)
+        self._record.take_up(payload, cost, self._time.day(now))
         began = self._record.save()
         is_whole = payload.base is None and not install.reuse
         whole = trusted.release if is_whole else None
@@ -253,7 +249,7 @@ class Installation:
         """Let go of a transfer; its chunks stay until another payload needs the room."""
         payload = None if self.install is None else self.install.payload
         if payload is not None and not self._is_key_awaited and not self._is_settled:
-            self.dropped.keep(payload, self.collecting.received_bytes)
+            self._record.keep_chunks(payload, self.collecting.received_bytes)
         actions = self.collecting.abandon()
         self.install = None
         self._is_key_awaited = False
@@ -271,14 +267,11 @@ class Installation:
             instead: the digest of the payload that takes its place; empty if none does.
             sequence: of that payload's release.
         """
-        day = self._time.day(now)
-        uncounted = self.dropped.drop(day, instead, sequence)
-        if uncounted is not None:
-            self._record.count_dropped(uncounted, day)
+        self._record.drop_chunks(self._time.day(now), instead, sequence)
 
     def _settle(self) -> None:
         self._is_settled = True
-        self.dropped.forget()
+        self._record.settle_chunks()
 
     def _collected(self, now: Now) -> list[Action]:
         trusted, install = self._what_is_under_way()
@@ -349,7 +342,7 @@ class Installation:
         self._busy.reset()
         if verdict.passed is False:
             record.move(Happening.UNFIT, verdict.reason, now, detail=verdict.detail)
-            record.bench(verdict.reason)
+            record.bench(verdict.reason, self._time.day(now))
             said = act.Log("warning", f"the probe failed: {verdict.reason}: {verdict.detail}")
             ended = [*self.abandon(), *record.end()]
             return [said, *ended, act.Notify("refused", trusted.release)]

@@ -91,9 +91,9 @@ class ModelCore:
         self.model = model
         self._record = UpdateRecord(model, Backoff(rng, RETRY_FIRST_S, RETRY_CAP_S))
         self._agenda = self._record.agenda
-        self._switching = Switching(self._record, waits)
-        self._mending = Mending(self._record)
         self._time = SignedTime(self._record)
+        self._switching = Switching(self._record, self._time, waits)
+        self._mending = Mending(self._record)
         self._installation = Installation(
             self._record,
             self._switching,

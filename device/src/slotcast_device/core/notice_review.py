@@ -135,7 +135,6 @@ class NoticeReview:
             verified.facts,
             excluded=installation.excluded,
             day=day,
-            dropped_bytes=installation.dropped.on(day),
             is_tired_of_lists=installation.vain_lists.are_too_many(day),
         )
         return make_plan(verified.trusted, self._record.state, facts)

@@ -33,63 +33,6 @@ images were fetched of payloads whose place others took before they were whole, 
 too."""
 
 
-class DroppedBytes:
-    """What was fetched of payloads that were let go of, since the agent began.
-
-    What lies on the disk of the last one is not lost yet: it may be gone on with. What gives way to
-    a release that is newer than all before is not counted: no online key can sign such.
-    """
-
-    def __init__(self) -> None:
-        self._kept = b""
-        self._kept_bytes = 0
-        self._is_counted = False
-        self._newest = 0
-        self._day = 0
-        self._bytes = 0
-
-    def keep(self, payload: Payload, size_bytes: int) -> None:
-        """Take note that so many more bytes of a payload lie on the disk.
-
-        Args:
-            payload: which.
-            size_bytes: what came of it since it was taken up.
-        """
-        if size_bytes:
-            before = self._kept_bytes if payload.sha256 == self._kept else 0
-            self._kept, self._kept_bytes = payload.sha256, before + size_bytes
-            self._is_counted = payload.base is None
-
-    def forget(self) -> None:
-        """Take note that what lies there was of use, or is counted already."""
-        self._kept, self._kept_bytes = b"", 0
-
-    def drop(self, day: int, instead: bytes, sequence: int) -> int | None:
-        """Count what lies there as lost, unless it is of the payload that comes now.
-
-        Args:
-            day: since 1970-01-01, UTC.
-            instead: the digest of that payload; empty if none comes.
-            sequence: of its release; 0 if none comes.
-
-        Returns:
-            What of it is still to be counted against the day's bound: a whole image was when it
-            was begun. None where nothing was lost.
-        """
-        is_newer, self._newest = sequence > self._newest, max(sequence, self._newest)
-        if instead == self._kept or not self._kept_bytes:
-            return None
-        lost = self._kept_bytes
-        if not is_newer:
-            self._bytes, self._day = self.on(day) + lost, day
-        self.forget()
-        return 0 if self._is_counted else lost
-
-    def on(self, day: int) -> int:
-        """Give how many bytes were lost on a day."""
-        return self._bytes if day == self._day else 0
-
-
 def most_bytes(payload: Payload, release: Release) -> int:
     """Give the most bytes that a payload of this release may have."""
     most = release.image_size_bytes
@@ -103,9 +46,9 @@ def is_worn_out(state: ModelState, facts: Facts, image_size_bytes: int) -> bool:
 
     Args:
         state: what the device knows of the model.
-        facts: the day, and what was dropped on it.
+        facts: the day, and what kind of link there is.
         image_size_bytes: of the release that is offered.
     """
     most = 1 if facts.is_metered else BROKEN_PER_DAY_MAX
     broken = state.broken_payloads if state.broken_day == facts.day else 0
-    return broken >= most or facts.dropped_bytes >= most * image_size_bytes
+    return broken >= most or state.dropped.on(facts.day) >= most * image_size_bytes

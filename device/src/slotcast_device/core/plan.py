@@ -15,7 +15,7 @@ from packaging.version import InvalidVersion, Version
 from slotcast_device.core.content_key import KeyList, find_key_list
 from slotcast_device.core.needed_chunks import fetch_bytes, reusable
 from slotcast_device.core.payload_choice import NotNow, choose_payload
-from slotcast_device.core.sequence_floor import check_sequence
+from slotcast_device.core.sequence_floor import check_sequence, is_tried_enough
 from slotcast_device.core.state import ModelState, SlotName
 from slotcast_schemas.codecs.encrypted import is_encrypted
 from slotcast_schemas.errors import (
@@ -65,7 +65,6 @@ class Facts:
             that was not measured.
         recipient: the id of its encryption key; empty without one, or for a release in the clear.
         has_content_key: the key of this very release is here already.
-        dropped_bytes: what was fetched today of payloads that gave way before they were whole.
         is_tired_of_lists: too many lists had no key for this device today.
         encrypts_slots: slots are encrypted at rest, and no command can read one.
     """
@@ -86,7 +85,6 @@ class Facts:
     undo_bytes_per_s: float = 0.0
     recipient: bytes = b""
     has_content_key: bool = False
-    dropped_bytes: int = 0
     is_tired_of_lists: bool = False
     encrypts_slots: bool = False
 
@@ -172,6 +170,8 @@ def make_plan(trusted: Trusted, state: ModelState, facts: Facts) -> Plan:
     _check_requirements(release, facts)
     if "paused" in {offer.state, group.state}:
         return Wait(Reason.PAUSED, group.name)
+    if is_tried_enough(trusted, state, facts.day):
+        return Wait(Reason.TRIED_ENOUGH, group.name, PLAN_AGAIN_S)
     try:
         return _plan_install(trusted, group, state, facts)
     except NotNow as exc:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from slotcast_schemas.errors import SlotcastError
     from slotcast_schemas.floor_word import FloorWord
     from slotcast_schemas.messages import Release
+    from slotcast_schemas.messages.offer import Payload
     from slotcast_schemas.messages.status import Check
     from slotcast_schemas.verify import Trusted
 
@@ -268,15 +269,37 @@ class UpdateRecord:
         """Take the release that a slot holds."""
         self._releases[slot] = release
 
-    def count_full(self, payload: bytes, size_bytes: int, day: int) -> None:
-        """Count a whole image that is begun against the day's bound.
+    def take_up(self, payload: Payload, fetch_bytes: int, day: int) -> None:
+        """Record that a payload is taken up; a whole image counts against the day's bound.
 
         Args:
-            payload: its digest.
-            size_bytes: what of it is to be fetched.
+            payload: which.
+            fetch_bytes: what of it is to be fetched.
             day: since 1970-01-01, UTC.
         """
-        self._state = self._state.counting_full(payload, size_bytes, day)
+        if payload.base is None:
+            self._state = self._state.counting_full(payload.sha256, fetch_bytes, day)
+        dropped = self._state.dropped.taking_up(payload, fetch_bytes)
+        self._state = replace(self._state, dropped=dropped)
+
+    def keep_chunks(self, payload: Payload, received_bytes: int) -> None:
+        """Record how much came of a payload that is let go of, and stays on the disk."""
+        dropped = self._state.dropped.keeping(payload, received_bytes)
+        self._state = replace(self._state, dropped=dropped)
+
+    def settle_chunks(self) -> None:
+        """Record that the payload taken up last was of use, or is counted as broken."""
+        self._state = replace(self._state, dropped=self._state.dropped.forgetting())
+
+    def drop_chunks(self, day: int, instead: bytes, sequence: int) -> None:
+        """Count what lies on the disk as lost, unless it is of the payload that comes now.
+
+        Args:
+            day: since 1970-01-01, UTC.
+            instead: the digest of that payload; empty if none comes.
+            sequence: of its release; 0 if none comes.
+        """
+        self._state = self._state.dropping(day, instead, sequence)
 
     def count_broken(self, size_bytes: int, day: int) -> None:
         """Count a payload that came to nothing; its bytes are counted against the day's bound.
@@ -286,15 +309,6 @@ class UpdateRecord:
             day: since 1970-01-01, UTC.
         """
         self._state = self._state.counting_broken(size_bytes, day)
-
-    def count_dropped(self, size_bytes: int, day: int) -> None:
-        """Count a payload that was let go of before it was whole against the day's bound.
-
-        Args:
-            size_bytes: what of it was fetched, if that was not counted when it was begun.
-            day: since 1970-01-01, UTC.
-        """
-        self._state = self._state.counting_dropped(size_bytes, day)
 
     def note_link(self, bytes_per_s: float | None) -> None:
         """Remember how fast a transfer was, from its beginning to its end, where that is known."""
@@ -335,10 +349,16 @@ class UpdateRecord:
         self._state = self._state.heeding(word)
         return self._state.floor != before
 
-    def bench(self, reason: str) -> None:
-        """Do not try this release again by itself."""
+    def bench(self, reason: str, day: int) -> None:
+        """Do not try this release again by itself.
+
+        Args:
+            reason: why it failed.
+            day: since 1970-01-01, UTC.
+        """
         if self.update is not None:
-            self._state = self._state.benching(self.update.benched(reason))
+            counted = self._state.counting_retry(self.update.sequence, day)
+            self._state = counted.benching(self.update.benched(reason))
 
     def keep_provisioned(self, provisioned: ProvisionedRelease | None) -> None:
         """Record which release is kept to be set back to."""

@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from slotcast_device.core.dropped_bytes import DroppedBytes
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.floor_word import FloorWord
 from slotcast_schemas.messages import Release
@@ -137,6 +138,8 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
         floor_word: the newest word of the targets key on which sequences count.
         notice_sha256: of the bytes of the last good notice.
         provisioned: what is kept to be set back to; None where nothing is.
+        retried_day, retries: releases that failed here again on that day, after they had before.
+        dropped: what was fetched of payloads that came to nothing.
         set_back: `asked`: the owner wants the provisioned release back; `done`: it serves, and no
             notice begins anything until the owner says so.
     """
@@ -160,6 +163,9 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     notice_sha256: bytes = b""
     provisioned: ProvisionedRelease | None = None
     set_back: Literal["", "asked", "done"] = ""
+    dropped: DroppedBytes = DroppedBytes()
+    retried_day: int = 0
+    retries: int = 0
 
     @property
     def active_record(self) -> SlotRecord | None:
@@ -224,19 +230,43 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
             full_bytes=self.full_bytes_on(day) + size_bytes,
         )
 
-    def counting_dropped(self, size_bytes: int, day: int) -> ModelState:
-        """Give the state with a payload let go of; begun again, it counts again.
+    def dropping(self, day: int, instead: bytes, sequence: int) -> ModelState:
+        """Give the state once what lies on the disk is lost to another payload.
+
+        What was lost counts against the day's bound, where it was not counted when it was begun;
+        begun again, it counts again.
 
         Args:
-            size_bytes: what of it was fetched, if that was not counted when it was begun.
             day: since 1970-01-01, UTC.
+            instead: the digest of the payload that comes; empty if none does.
+            sequence: of its release; 0 if none comes.
         """
-        full_bytes = self.full_bytes_on(day) + size_bytes
-        return msgspec.structs.replace(self, full_day=day, full_bytes=full_bytes, full_payload=b"")
+        before = self.dropped
+        state = msgspec.structs.replace(self, dropped=before.dropping(day, instead, sequence))
+        if not before.is_lost_to(instead):
+            return state
+        is_counted = before.payload == self.full_payload
+        full_bytes = self.full_bytes_on(day) + (0 if is_counted else before.at_risk_bytes)
+        return msgspec.structs.replace(state, full_day=day, full_bytes=full_bytes, full_payload=b"")
 
     def full_bytes_on(self, day: int) -> int:
         """Give what counts against a day's bound; days since 1970-01-01, UTC."""
         return self.full_bytes if self.full_day == day else 0
+
+    def counting_retry(self, sequence: int, day: int) -> ModelState:
+        """Give the state with a release that failed, counted if it had failed before.
+
+        Args:
+            sequence: of the release.
+            day: since 1970-01-01, UTC.
+        """
+        if all(entry.sequence != sequence for entry in self.benched):
+            return self
+        return msgspec.structs.replace(self, retried_day=day, retries=self.retries_on(day) + 1)
+
+    def retries_on(self, day: int) -> int:
+        """Give how many releases failed again on a day."""
+        return self.retries if self.retried_day == day else 0
 
     def benching(self, entry: BenchedRelease) -> ModelState:
         """Give the state with one more benched release, the oldest forgotten past the bound."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from slotcast_device.core.actions import Action, Verdict
     from slotcast_device.core.events import Now
     from slotcast_device.core.record import UpdateRecord
+    from slotcast_device.core.signed_time import SignedTime
     from slotcast_device.core.state import SlotName
     from slotcast_schemas.errors import SlotcastError
     from slotcast_schemas.messages.status import Check
@@ -43,11 +44,13 @@ class Switching:
 
     Args:
         record: what is known of the model.
+        signed_time: what day it is.
         waits: how long to wait.
     """
 
-    def __init__(self, record: UpdateRecord, waits: Waits = USUAL) -> None:
+    def __init__(self, record: UpdateRecord, signed_time: SignedTime, waits: Waits = USUAL) -> None:
         self._waits = waits
+        self._time = signed_time
         self._record = record
         self._agenda = record.agenda
         self._watched_s = 0.0
@@ -215,7 +218,7 @@ class Switching:
         if update is None:
             return []
         record.move(Happening.UNFIT, update.verdict, now, detail=update.detail)
-        record.bench(update.verdict)
+        record.bench(update.verdict, self._time.day(now))
         record.set_active(update.fallback)
         ended: list[Action] = [act.Activate(update.fallback), *record.end()]
         return [*ended, act.Notify("after_rollback", record.release_on_trial)]
