@@ -6,28 +6,20 @@ Pushing to brokers is left to `publish`, which takes what is prepared here.
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-import msgspec
 from securesystemslib.signer import Key
 
 from slotcast_publisher import settings as settings_file
 from slotcast_publisher.durable import exclusive, storage_errors
-from slotcast_publisher.errors import Conflict, NotFound
+from slotcast_publisher.errors import Conflict
 from slotcast_publisher.notice import (
-    OfferWanted,
-    build_notice,
     keep_targets,
-    make_offer,
-    present_offer,
-    sign_offer,
 )
-from slotcast_publisher.offered_notices import OfferedNotices
 from slotcast_publisher.release.delta_payloads import BUILDERS, tell_rebasing
 from slotcast_publisher.release.encryption import wrap_for
 from slotcast_publisher.release.for_recipients import (
@@ -41,6 +33,7 @@ from slotcast_publisher.release.for_recipients import (
 from slotcast_publisher.release.payloads import Builder, Progress, add_payloads, no_progress
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.settings import Settings
+from slotcast_publisher.signed_offers import SignedOffers
 from slotcast_publisher.store import ReleaseFolder, Store, check_model_name
 from slotcast_publisher.trust.adoption import Adopted, adopt
 from slotcast_publisher.trust.ceremonies import move_floor
@@ -52,16 +45,12 @@ from slotcast_publisher.trust.signing_means import SigningMeans
 from slotcast_schemas import limits
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.floor_word import FloorWord
-from slotcast_schemas.messages import Offer, Release
+from slotcast_schemas.messages import Release
 from slotcast_schemas.topics import Topics
 from slotcast_schemas.trust import release_role
 
 if TYPE_CHECKING:
     from slotcast_publisher.release.build import Released
-
-LOCK_WAIT_S: Final = 3.0
-"""The seconds to wait for the repository: `slotcast serve` holds it for the moment of a
-signature."""
 
 
 def no_passphrase(purpose: str) -> str | None:
@@ -78,7 +67,7 @@ def _signed_at(path: Path) -> SignedAt:
     return SignedAt(path / "metadata" / "signed-at")
 
 
-class Repository(OfferedNotices):
+class Repository(SignedOffers):
     """A repository on disk.
 
     Args:
@@ -188,16 +177,6 @@ class Repository(OfferedNotices):
         """The topics below the repository's prefix."""
         return self.settings.topics
 
-    @contextlib.contextmanager
-    def locked(self, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
-        """Hold the repository against other commands.
-
-        Raises:
-            StateLocked: another command holds it, for longer than `wait_s`.
-        """
-        with exclusive(self.path / ".lock", str(self.path), wait_s=wait_s):
-            yield
-
     def build_release(
         self,
         request: ReleaseRequest,
@@ -265,107 +244,6 @@ class Repository(OfferedNotices):
             rebasing=built.rebasing,
         )
 
-    def offer(self, model: str, version: str, wanted: OfferWanted | None = None) -> bytes:
-        """Sign to whom a release goes, and give the notice that says so.
-
-        Args:
-            model: the model's name.
-            version: which of its releases.
-            wanted: to whom it goes and how; as before, or to everyone, unless given.
-
-        Raises:
-            NotFound: no such release, or it is not signed.
-            Conflict: a higher sequence is offered already.
-            KeyUnavailable: the online key cannot be used from here.
-            ClockWrong: this machine's clock cannot be right.
-        """
-        with self.locked():
-            now_s = self._signing_time_s()
-            folder = self.store.folder(model, version)
-            roles = self.roles.of(model)
-            if roles.signed_release(model, version) is None:
-                raise NotFound(
-                    f"{model} {version} is not signed (any more): run `slotcast release` again"
-                )
-            present = self._counting_offer(model)
-            told = self.settings.serve.told_topic
-            offer = make_offer(folder, present, wanted or OfferWanted(), now_s, want_topic=told)
-            return self._sign(offer)
-
-    def sign(self, offer: Offer) -> bytes:
-        """Sign an offer that was made as a whole, and give its notice; the caller holds `locked`.
-
-        Raises:
-            NotFound: its release is not here, or not signed.
-            Conflict: a higher sequence is offered already.
-            UsageError: it says what an offer cannot say.
-            KeyUnavailable: the online key cannot be used from here.
-            ClockWrong: this machine's clock cannot be right.
-        """
-        self.roles.signing_time()
-        roles = self.roles.of(offer.model)
-        if roles.signed_release(offer.model, offer.version) is None:
-            raise NotFound(f"{offer.model} {offer.version} is not signed (any more)")
-        present = self._counting_offer(offer.model)
-        if present is not None and present.sequence > offer.sequence:
-            raise Conflict(
-                f"{offer.model}: {present.version} (sequence {present.sequence}) is offered, above"
-                f" {offer.version} (sequence {offer.sequence})"
-            )
-        return self._sign(offer)
-
-    def _sign(self, offer: Offer) -> bytes:
-        folder, roles = self.store.folder(offer.model, offer.version), self.roles.of(offer.model)
-        sign_offer(self.store, roles, offer)
-        folder.set_fate("withdrawn" if offer.state == "canceled" else "offered")
-        return build_notice(self.store, roles, offer.model)
-
-    def finish_signing(self, model: str) -> None:
-        """Have a model's notice carry what is signed already; the caller holds `locked`.
-
-        Raises:
-            KeyUnavailable: the online key cannot be used from here.
-        """
-        self.roles.of(model).renew()
-
-    def withdraw(self, model: str) -> bytes:
-        """Cancel what is offered for a model, and give the notice that says so.
-
-        Raises:
-            NotFound: nothing is offered.
-            ClockWrong: this machine's clock cannot be right.
-        """
-        with self.locked():
-            now_s = self._signing_time_s()
-            roles = self.roles.of(model)
-            present = present_offer(self.store, roles, model)
-            if present is None:
-                raise NotFound(f"nothing is offered for {model!r}")
-            if present.state != "canceled":
-                canceled = msgspec.structs.replace(present, state="canceled", issued=int(now_s))
-                sign_offer(self.store, roles, canceled)
-                if not self.store.is_without_files(model, present.version):
-                    self.store.folder(model, present.version).set_fate("withdrawn")
-            return self._notice(model)
-
-    def refresh(self, *, offline: bool = False) -> dict[str, bytes]:
-        """Date every model's online roles again, and give its notice.
-
-        Args:
-            offline: date root, targets and release roles again too.
-
-        Raises:
-            KeyUnavailable: a key that is needed cannot be used from here.
-            ClockWrong: this machine's clock cannot be right.
-        """
-        with self.locked():
-            self.roles.signing_time()
-            if offline:
-                self.roles.renew_offline()
-            self.roles.renew(force=True)
-            self.roles.prune()
-            return {model: self.build_notice(model) for model in self.offered()}
-
     def separate(self) -> list[str]:
         """Give every model roles of its own, where they shared one set; names those that had not.
 
@@ -409,13 +287,6 @@ class Repository(OfferedNotices):
     def _has_release_key(self, model: str) -> bool:
         keys, threshold = self.roles.of(model).keys_of(release_role(model))
         return sum(self.ring.can_reach(key.keyid) for key in keys) >= threshold
-
-    def _counting_offer(self, model: str) -> Offer | None:
-        """Give what is offered for a model, unless its sequence counts no more."""
-        present, word = self.present_offer(model), self.roles.of(model).floor_word(model)
-        if present is None or word is None or word.counts(present.sequence):
-            return present
-        return None
 
     def move_floor(
         self, model: str, sequence: int | None = None, most: int | None = None
@@ -478,11 +349,6 @@ class Repository(OfferedNotices):
             present = self._counting_offer(model)
             return wrap_again(self.store, after, 0 if present is None else present.sequence)
 
-    def _notice(self, model: str) -> bytes:
-        roles = self.roles.of(model)
-        roles.renew()
-        return build_notice(self.store, roles, model)
-
     def _releases_before(self, release: Release) -> list[ReleaseFolder]:
         folders = self.store.releases(release.model)
         return [folder for folder in folders if folder.load().sequence < release.sequence]
@@ -494,9 +360,6 @@ class Repository(OfferedNotices):
     def now_s(self) -> float:
         """Give seconds since 1970, as this repository's clock has them."""
         return self._now_s()
-
-    def _signing_time_s(self) -> float:
-        return self.roles.signing_time().timestamp()
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._now_s(), UTC)

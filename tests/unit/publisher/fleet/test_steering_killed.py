@@ -62,7 +62,7 @@ def test_killed_at_any_moment_no_step_is_lost_and_none_is_signed_twice(
             if roles.signed_offer(offer.model) != before:
                 offers.append(repr((offer.version, offer.state, offer.groups, offer.attempt)))
 
-    monkeypatch.setattr("slotcast_publisher.repository.sign_offer", counted)
+    monkeypatch.setattr("slotcast_publisher.signed_offers.sign_offer", counted)
     killer = Killer(monkeypatch, at)
     world.start(PLAN)
     for _ in range(200):
