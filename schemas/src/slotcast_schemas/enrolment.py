@@ -6,8 +6,7 @@ The PKCS#10 request in it is signed by the key that it names: who sends it has t
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -16,6 +15,7 @@ from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
 from slotcast_schemas.fields import DeviceId
+from slotcast_schemas.strict_json import read_json
 
 FORMAT: Final = "slotcast-enrolment/1"
 """What `format` says."""
@@ -74,15 +74,7 @@ def parse_enrolment(data: bytes, what: str) -> Enrolment:
             f" got {len(data)}"
         )
     try:
-        fields = json.loads(data.decode(), object_pairs_hook=_fields_of)
-    except (ValueError, RecursionError) as exc:
+        fields = read_json(data)
+    except ValueError as exc:
         raise UsageError(f"{what}: expected an enrolment request in JSON: {exc!s:.200}") from exc
     return convert(fields, Enrolment, what)
-
-
-def _fields_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object; one key twice would be another request to a reader that takes the first."""
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise ValueError("a key is there twice")
-    return fields

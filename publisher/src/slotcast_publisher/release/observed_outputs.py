@@ -14,6 +14,7 @@ import numpy as np
 from slotcast_publisher.release.repeatability import Run
 from slotcast_schemas import limits
 from slotcast_schemas.messages.release import Tensor
+from slotcast_schemas.probe.compare import shape_words
 
 
 def observed_outputs(declared: Sequence[Tensor], runs: Sequence[Run]) -> tuple[Tensor, ...]:
@@ -66,12 +67,8 @@ def differences(declared: Sequence[Tensor], observed: Sequence[Tensor]) -> list[
         observed: as runs showed them.
     """
     return [
-        f"output {was.name!r} is declared as {_text(was)} and comes as {_text(now)}: the release"
-        " says what the model does"
+        f"output {was.name!r} is declared as {shape_words(was)} and comes as {shape_words(now)}:"
+        " the release says what the model does"
         for was, now in zip(declared, observed, strict=True)
         if was.shape != now.shape
     ]
-
-
-def _text(tensor: Tensor) -> str:
-    return "[" + ", ".join("?" if size is None else str(size) for size in tensor.shape) + "]"

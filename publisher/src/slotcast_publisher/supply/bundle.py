@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from slotcast_publisher.supply.manifest import OLD_PREDICATE_TYPE, PAYLOAD_TYPE
-from slotcast_publisher.supply.strict_json import read_json
 from slotcast_schemas.errors import BadSignature, MalformedMessage, UnsupportedFeature
+from slotcast_schemas.strict_json import read_json
 
 MEDIA_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 BUNDLE_MAX_BYTES: Final = 4 * 1024 * 1024

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import msgspec
 
-from slotcast_publisher.supply.strict_json import read_json
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import BadSignature, MalformedMessage, UnsupportedFeature
+from slotcast_schemas.strict_json import read_json
 
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"

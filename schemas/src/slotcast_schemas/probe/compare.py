@@ -41,7 +41,8 @@ def signature_problems(kind: str, declared: Signature, found: Signature) -> list
         names = [t.name for t in declared], [t.name for t in found]
         return [f"{kind}s: expected {names[0]!r:.200}, got {names[1]!r:.200}"]
     return [
-        f"{kind} {want.name!r}: expected {want.dtype} {_shape(want)}, got {got.dtype} {_shape(got)}"
+        f"{kind} {want.name!r}: expected {want.dtype} {shape_words(want)},"
+        f" got {got.dtype} {shape_words(got)}"
         for want, got in zip(declared, found, strict=True)
         if want.dtype != got.dtype or (kind == "input" and _sizes(want) != _sizes(got))
     ]
@@ -60,7 +61,7 @@ def output_problems(declared: Signature, outputs: Outputs) -> list[str]:
         )
         if not fits and sizes:  # a shape that is not declared at all reads as no dimensions
             problems.append(
-                f"output {tensor.name!r}: expected {_shape(tensor)}, got {list(got.shape)}"
+                f"output {tensor.name!r}: expected {shape_words(tensor)}, got {list(got.shape)}"
             )
     return problems
 
@@ -171,5 +172,6 @@ def _sizes(tensor: Tensor) -> list[int | None]:
     return [size if isinstance(size, int) else None for size in tensor.shape]
 
 
-def _shape(tensor: Tensor) -> str:
+def shape_words(tensor: Tensor) -> str:
+    """Give a declared shape in words, `?` for a size that is free."""
     return "[" + ", ".join("?" if size is None else str(size) for size in tensor.shape) + "]"

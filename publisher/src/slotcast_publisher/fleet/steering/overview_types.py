@@ -57,6 +57,11 @@ class GroupView(msgspec.Struct, frozen=True, kw_only=True):
     taken: int = 0
     saved_bytes: int = 0
 
+    @property
+    def reachable(self) -> int:
+        """How many devices are let in and reachable."""
+        return self.committed + self.failed + self.under_way + self.held + self.expected
+
 
 class LimitView(msgspec.Struct, frozen=True, kw_only=True):
     """One limit in one group, and how devices stand to it.

@@ -43,10 +43,7 @@ def _models(context: Context, counting: Shared) -> ModelList:
 @get("/models/{model:str}", opt=_SEE, sync_to_thread=True, summary="A model", tags=["models"])
 def _model(context: Context, counting: Shared, model: ModelName) -> ModelSummary:
     """Give one model."""
-    found = _summaries(context, counting).get(model)
-    if found is None:
-        raise NotFound(f"no model {model!r:.80} is known")
-    return found
+    return _known(context, counting, model)
 
 
 @get(

@@ -12,7 +12,7 @@ from slotcast_publisher.fleet.alarms.board import CROWD, Alarm
 from slotcast_publisher.fleet.alarms.kinds import AlarmKind
 from slotcast_publisher.fleet.database.fleet_counts import CountedState, CountedVersion, Presence
 from slotcast_publisher.fleet.rollout.lifecycle import OVER
-from slotcast_publisher.fleet.steering.overview_types import GroupView, RolloutView
+from slotcast_publisher.fleet.steering.overview_types import RolloutView
 from slotcast_publisher.fleet.web.plots.bars import BarPart
 from slotcast_publisher.fleet.web.screens.limits_view import limit_rows
 from slotcast_publisher.fleet.web.screens.rollout_view import (
@@ -371,7 +371,7 @@ def rollout_row(view: RolloutView) -> RolloutRow:
         view: where it stands.
     """
     begun = [group for group in view.groups if group.state != "WAITING"]
-    parts = [f"{g.name} {of_words(g.committed, _reachable(g))}" for g in begun[-2:]]
+    parts = [f"{g.name} {of_words(g.committed, g.reachable)}" for g in begun[-2:]]
     done = sum(group.committed for group in view.groups)
     failed = sum(group.failed for group in view.groups)
     at_it = sum(group.under_way for group in view.groups)
@@ -392,7 +392,3 @@ def rollout_row(view: RolloutView) -> RolloutRow:
         now=answer_of(view, limits).sentence,
         started_by=view.started_by,
     )
-
-
-def _reachable(group: GroupView) -> int:
-    return group.committed + group.failed + group.under_way + group.held + group.expected

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from litestar import Response, get, post
 from litestar.params import FromPath
@@ -200,7 +200,7 @@ def _note_release(
     subject = notes.release_subject(release.model, release.version)
     write_note(request, context, "release", subject, data.get("text", ""))
     screens.changed()
-    return Redirect(f"{_address(model, version)}#nt", status_code=303)
+    return Redirect(f"{release_href(model, version)}#nt", status_code=303)
 
 
 @post(
@@ -223,11 +223,7 @@ def _unnote_release(
     """
     take_note_away(request, context, "release", notes.release_subject(model, version), note)
     screens.changed()
-    return Redirect(f"{_address(model, version)}#nt", status_code=303)
-
-
-def _address(model: str, version: str) -> str:
-    return f"/releases/{quote(model, safe='')}/{quote(version, safe='')}"
+    return Redirect(f"{release_href(model, version)}#nt", status_code=303)
 
 
 ROUTES: Final = [_show_release, _watch_release, _give_table, _note_release, _unnote_release]

@@ -277,7 +277,7 @@ def _cards(view: RolloutView, plan: Plan) -> Iterator[GroupCard]:
     for number, group in enumerate(view.groups):
         is_last = number == len(view.groups) - 1
         its_plan = planned.get(group.name)
-        reachable = _reachable(group)
+        reachable = group.reachable
         yield GroupCard(
             name=group.name,
             state=group.state,
@@ -292,10 +292,6 @@ def _cards(view: RolloutView, plan: Plan) -> Iterator[GroupCard]:
             gate="" if is_last or its_plan is None else _gate(its_plan, group),
             progress=_progress(group),
         )
-
-
-def _reachable(group: GroupView) -> int:
-    return group.committed + group.failed + group.under_way + group.held + group.expected
 
 
 def _bar(group: GroupView) -> Iterator[BarPart]:
@@ -322,7 +318,7 @@ def _href(view: RolloutView, group: GroupView, state: str) -> str:
 
 
 def _done(group: GroupView) -> str:
-    reachable = _reachable(group)
+    reachable = group.reachable
     has = word_for(reachable, "has", "have")
     return f"{part_of(group.committed, reachable, 'reachable device')} {has} committed"
 
