@@ -9,7 +9,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from hypothesis import given, settings
@@ -19,12 +19,13 @@ from slotcast_device.at_rest.encrypted_file import EncryptedReader, FileEncrypto
 from slotcast_device.at_rest.file_format import (
     BLOCK_BYTES,
     HEADER_BYTES,
-    MAGIC,
     TAG_BYTES,
+    Cipher,
     encrypted_size_bytes,
     is_protected,
     read_header,
 )
+from slotcast_device.at_rest.processor import quickest_cipher
 from slotcast_device.at_rest.slots_key import KeyPlace, TokenPlace, open_slots_key
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slot_files import SlotFiles
@@ -36,9 +37,11 @@ PLAIN = random.Random(1).randbytes(3 * BLOCK_BYTES + 100)
 SEALED_BLOCK = BLOCK_BYTES + TAG_BYTES
 
 
-def encrypted(plain: bytes, key: SlotsKey = KEY, step: int = 50_000) -> bytes:
+def encrypted(
+    plain: bytes, key: SlotsKey = KEY, step: int = 50_000, cipher: Cipher | None = None
+) -> bytes:
     """Encrypt a file as a disk gets it."""
-    encryptor = FileEncryptor(key, len(plain), hashlib.sha256(plain).digest())
+    encryptor = FileEncryptor(key, len(plain), hashlib.sha256(plain).digest(), cipher)
     parts = [encryptor.header]
     parts += [encryptor.add(plain[at : at + step]) for at in range(0, len(plain), step)]
     return b"".join([*parts, encryptor.finish()])
@@ -58,12 +61,13 @@ def described(path: str, data: bytes) -> File:
     offset=st.integers(0, 4 * BLOCK_BYTES),
     length=st.integers(0, 4 * BLOCK_BYTES),
     step=st.sampled_from([1000, BLOCK_BYTES, 3 * BLOCK_BYTES]),
+    cipher=st.sampled_from(Cipher),
 )
 def test_any_range_of_it_is_that_of_the_plain_file(
-    size: int, offset: int, length: int, step: int
+    size: int, offset: int, length: int, step: int, cipher: Cipher
 ) -> None:
     plain = PLAIN[:size]
-    sealed = encrypted(plain, step=step)
+    sealed = encrypted(plain, step=step, cipher=cipher)
     assert len(sealed) == encrypted_size_bytes(size)
     opened = reader(sealed)
     assert opened.read_at(offset, length) == plain[offset : offset + length]
@@ -76,20 +80,29 @@ def test_the_same_file_is_never_the_same_twice_and_hardly_longer() -> None:
     assert encrypted_size_bytes(size) / size < 1.001
 
 
-def test_it_is_laid_out_as_the_document_says() -> None:
+@pytest.mark.parametrize(
+    ("cipher", "begins", "context", "aead"),
+    [
+        (Cipher.CHACHA20_POLY1305, "8953437265737431", b"slotcast slot file 1", ChaCha20Poly1305),
+        (Cipher.AES_256_GCM, "8953437265737432", b"slotcast slot file 2", AESGCM),
+    ],
+)
+def test_it_is_laid_out_as_the_document_says(
+    cipher: Cipher, begins: str, context: bytes, aead: type[ChaCha20Poly1305 | AESGCM]
+) -> None:
     """Opened by docs/encryption.md alone: another program can, for as long as there are files."""
-    data = encrypted(PLAIN)
+    data = encrypted(PLAIN, cipher=cipher)
     magic, key_id, salt = data[:8], data[8:16], data[16:48]
     size, digest = data[48:56], data[56:88]
-    assert magic == bytes.fromhex("8953437265737431")
+    assert magic == bytes.fromhex(begins)
     assert key_id == HKDFExpand(SHA256(), 8, b"slotcast slots key id 1").derive(KEY.secret)
     assert int.from_bytes(size, "big") == len(PLAIN)
     assert digest == hashlib.sha256(PLAIN).digest()
-    info = b"slotcast slot file 1" + size + digest
-    cipher = ChaCha20Poly1305(HKDF(SHA256(), 32, salt, info).derive(KEY.secret))
+    info = context + size + digest
+    by_hand = aead(HKDF(SHA256(), 32, salt, info).derive(KEY.secret))
     blocks = [data[at : at + 65_552] for at in range(88, len(data), 65_552)]
     opened = [
-        cipher.decrypt(number.to_bytes(12, "big"), block, struct.pack(">QQ", number, len(blocks)))
+        by_hand.decrypt(number.to_bytes(12, "big"), block, struct.pack(">QQ", number, len(blocks)))
         for number, block in enumerate(blocks)
     ]
     assert b"".join(opened) == PLAIN
@@ -124,15 +137,36 @@ CHANGES = {
         + encrypted(PLAIN)[HEADER_BYTES : HEADER_BYTES + SEALED_BLOCK]
         + data[HEADER_BYTES + SEALED_BLOCK :]
     ),
+    "the cipher": lambda data: data[:7] + bytes([data[7] ^ 3]) + data[8:],
     "no header": lambda data: data[HEADER_BYTES:],
 }
 
 
+@pytest.mark.parametrize("cipher", Cipher)
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_file_that_was_changed_does_not_open(change: str) -> None:
-    data = CHANGES[change](encrypted(PLAIN))  # type: ignore[operator]
+def test_a_file_that_was_changed_does_not_open(change: str, cipher: Cipher) -> None:
+    data = CHANGES[change](encrypted(PLAIN, cipher=cipher))  # type: ignore[operator]
     with pytest.raises(SlotDamaged, match=r"m\.onnx"):
         reader(data).read_all()
+
+
+@pytest.mark.parametrize(
+    ("said", "cipher"),
+    [
+        ("flags\t\t: fpu aes pclmulqdq\nbugs\t: spectre\n", Cipher.AES_256_GCM),
+        ("Features\t: fp asimd aes pmull sha1\n", Cipher.AES_256_GCM),
+        ("Features\t: fp asimd evtstrm crc32 cpuid\n", Cipher.CHACHA20_POLY1305),
+        ("flags\t\t: fpu aes\n", Cipher.CHACHA20_POLY1305),
+        ("Features\t: aes pmull\nFeatures\t: fp\n", Cipher.CHACHA20_POLY1305),
+        (None, Cipher.CHACHA20_POLY1305),
+    ],
+)
+def test_a_processor_with_instructions_for_aes_is_given_aes(
+    said: str | None, cipher: Cipher, tmp_path: Path
+) -> None:
+    if said is not None:
+        (tmp_path / "cpuinfo").write_text(said)
+    assert quickest_cipher(tmp_path / "cpuinfo") is cipher
 
 
 def test_the_header_of_an_empty_file_is_proven_too() -> None:
@@ -207,7 +241,7 @@ def test_a_file_in_the_clear_may_begin_as_an_encrypted_one_does(
     path.write_bytes(data)
     file = described("m", data)
     assert not files.is_encrypted(path, file)
-    assert files.open_read(path, file).read_at(0, 8) == MAGIC
+    assert files.open_read(path, file).read_at(0, 8) == data[:8]
     assert read_header(path, len(data)) is None
 
 

@@ -1,10 +1,11 @@
 """One file of a slot, encrypted as it is written, and proven as it is read, at any place.
 
-The file's key is derived (HKDF-SHA256) from the slots' key, the salt, the size and the digest, so
-that a header which was changed, or stands before another file's blocks, opens none of them. Block
-*i* of *n* is sealed by ChaCha20-Poly1305: the nonce is *i*, the associated data *i* and *n*. An
-empty file has one empty block, so that its header is proven too. Blocks that were swapped, left
-out or cut off do not open. How the bytes lie is in `file_format`.
+The file's key is derived (HKDF-SHA256) from the slots' key, the salt, the cipher, the size and the
+digest, so that a header which was changed, or stands before another file's blocks, opens none of
+them. Block *i* of *n* is sealed by AES-256-GCM where the processor that wrote it has instructions
+for that, else by ChaCha20-Poly1305: the nonce is *i*, the associated data *i* and *n*. An empty
+file has one empty block, so that its header is proven too. Blocks that were swapped, left out or
+cut off do not open. How the bytes lie is in `file_format`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
@@ -27,9 +28,11 @@ from slotcast_device.at_rest.file_format import (
     SALT_BYTES,
     SECRET_MAGIC,
     TAG_BYTES,
+    Cipher,
     Header,
     count_blocks,
 )
+from slotcast_device.at_rest.processor import quickest_cipher
 from slotcast_schemas.codecs.sealed_blocks import BlockCipher, OpenedBlocks
 from slotcast_schemas.errors import SlotDamaged
 
@@ -38,7 +41,11 @@ _BLOCKS_KEPT: Final = 16
 _RUN_BLOCKS: Final = 8
 """The number of blocks that are read at once where all of them are."""
 _SEALED_BYTES: Final = BLOCK_BYTES + TAG_BYTES
-_FILE_CONTEXT: Final = b"slotcast slot file 1"
+_AEADS: Final[dict[Cipher, tuple[type[ChaCha20Poly1305 | AESGCM], bytes]]] = {
+    Cipher.CHACHA20_POLY1305: (ChaCha20Poly1305, b"slotcast slot file 1"),
+    Cipher.AES_256_GCM: (AESGCM, b"slotcast slot file 2"),
+}
+"""What seals, and what the file's key is derived for."""
 _ID_CONTEXT: Final = b"slotcast slots key id 1"
 _SECRET_CONTEXT: Final = b"slotcast secret at rest 1\0"
 _NONCE: Final = bytes(12)
@@ -107,9 +114,10 @@ class SlotsKey:
 
 
 def _cipher_of(key: SlotsKey, header: Header) -> BlockCipher:
-    info = _FILE_CONTEXT + header.size_bytes.to_bytes(8, "big") + header.sha256
+    aead, context = _AEADS[header.cipher]
+    info = context + header.size_bytes.to_bytes(8, "big") + header.sha256
     derived = HKDF(SHA256(), KEY_BYTES, header.salt, info).derive(key.secret)
-    return BlockCipher(derived, count_blocks(header.size_bytes))
+    return BlockCipher(derived, count_blocks(header.size_bytes), aead)
 
 
 def _offset_of(block: int) -> int:
@@ -123,13 +131,14 @@ class FileEncryptor:
         key: the slots'.
         size_bytes: of the file.
         sha256: of the file, as its signed release has it.
-        salt: random unless a test says otherwise.
+        cipher: what this processor is quickest with, unless a test says otherwise.
     """
 
     def __init__(
-        self, key: SlotsKey, size_bytes: int, sha256: bytes, salt: bytes | None = None
+        self, key: SlotsKey, size_bytes: int, sha256: bytes, cipher: Cipher | None = None
     ) -> None:
-        self._header = Header(key.key_id, salt or os.urandom(SALT_BYTES), size_bytes, sha256)
+        chosen, salt = cipher or quickest_cipher(), os.urandom(SALT_BYTES)
+        self._header = Header(chosen, key.key_id, salt, size_bytes, sha256)
         self._cipher = _cipher_of(key, self._header)
         self._waiting = bytearray()
         self._index = 0

@@ -1,6 +1,6 @@
 """How an encrypted file of a slot is laid out; told without a key, and without cryptography.
 
-    magic              8 bytes
+    magic              8 bytes: tells the cipher
     key id             8 bytes: tells by which key, and says nothing of it
     salt              32 bytes: random, so that no files that differ share a key
     plain size         8 bytes, big-endian
@@ -15,13 +15,20 @@ from __future__ import annotations
 import os
 import struct
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MAGIC: Final = b"\x89SCrest1"
-"""What an encrypted file begins with."""
+
+class Cipher(Enum):
+    """What seals the blocks of a file, by what such a file begins with."""
+
+    CHACHA20_POLY1305 = b"\x89SCrest1"
+    AES_256_GCM = b"\x89SCrest2"
+
+
 SECRET_MAGIC: Final = b"\x89SCkey_1"
 """What another key of the device begins with, where it is encrypted with the slots' key."""
 BLOCK_BYTES: Final = 64 * 1024
@@ -46,6 +53,7 @@ def is_protected(data: bytes) -> bool:
 class Header:
     """What stands before the blocks. It is proven once a block has opened."""
 
+    cipher: Cipher
     key_id: bytes
     salt: bytes
     size_bytes: int
@@ -54,13 +62,18 @@ class Header:
     @classmethod
     def read(cls, data: bytes) -> Self | None:
         """Read it from a file's beginning; None where that is no encrypted file."""
-        if len(data) < HEADER_BYTES or not data.startswith(MAGIC):
+        if len(data) < HEADER_BYTES:
             return None
-        return cls(*_HEADER.unpack_from(data)[1:])
+        magic, *rest = _HEADER.unpack_from(data)
+        try:
+            return cls(Cipher(magic), *rest)
+        except ValueError:
+            return None
 
     def as_bytes(self) -> bytes:
         """Give it as it is written."""
-        return _HEADER.pack(MAGIC, self.key_id, self.salt, self.size_bytes, self.sha256)
+        magic = self.cipher.value
+        return _HEADER.pack(magic, self.key_id, self.salt, self.size_bytes, self.sha256)
 
 
 def encrypted_size_bytes(plain_bytes: int) -> int:

@@ -11,10 +11,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 TAG_BYTES: Final = 16
-"""What each block is longer by: the tag of Poly1305."""
+"""What each block is longer by: the tag."""
 
 
 class BlockCipher:
@@ -23,10 +23,16 @@ class BlockCipher:
     Args:
         key: for which nothing else is sealed.
         count: how many blocks there are.
+        aead: what seals; both have keys of 32 bytes, nonces of 12 and tags of 16.
     """
 
-    def __init__(self, key: bytes, count: int) -> None:
-        self._cipher = ChaCha20Poly1305(key)
+    def __init__(
+        self,
+        key: bytes,
+        count: int,
+        aead: type[ChaCha20Poly1305 | AESGCM] = ChaCha20Poly1305,
+    ) -> None:
+        self._cipher = aead(key)
         self.count = count
 
     def seal(self, index: int, plain: bytes | memoryview) -> bytes:
