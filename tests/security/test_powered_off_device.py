@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import stat
 import subprocess
 import sys
@@ -266,6 +267,13 @@ def test_a_model_that_was_changed_under_its_true_release_does_not_serve_either(
 
 def assert_nothing_serves(device: Device) -> None:
     """Start the core without a broker; nothing is opened, and the status says so."""
+    core = start_alone(device)
+    assert not (device.folder() / "current").exists()
+    assert core.status().active is None
+
+
+def start_alone(device: Device) -> ModelCore:
+    """Start the core without a broker, and carry out what it decides at once."""
     core = ModelCore("clf", "cam-1", device.config.topics, random.Random(1))
     jobs = ModelJobs(device.config, "clf", OsDisk())
     todo = core.start()
@@ -275,8 +283,7 @@ def assert_nothing_serves(device: Device) -> None:
             todo += core.handle(JobDone(action, jobs.run(action)), Now(1.0, 1_800_000_000))
         elif isinstance(action, act.Step):
             jobs.carry_out(action)
-    assert not (device.folder() / "current").exists()
-    assert core.status().active is None
+    return core
 
 
 @pytest.mark.broker
@@ -288,12 +295,34 @@ def test_a_slot_whose_proof_is_gone_serves_again_with_the_next_notice_and_nothin
     proof = device.folder() / f"slots/{slot}.notice"
     kept = proof.read_bytes()
     proof.unlink()
+    shutil.rmtree(device.folder() / "trust")
     began_ns = (device.folder() / f"slots/{slot}/model.onnx").stat().st_ctime_ns
     device.run_once()
     assert serves(device, 1)
     assert device.current().resolve().parent.name == slot
     assert (device.folder() / f"slots/{slot}/model.onnx").stat().st_ctime_ns == began_ns
     assert wire.decode(proof.read_bytes(), Notice).targets == wire.decode(kept, Notice).targets
+
+
+@pytest.mark.parametrize("changed", [(), ("targets.json",), ("release-clf.json",)])
+def test_a_slot_whose_proof_alone_is_gone_is_proven_by_what_the_device_has_seen(
+    device: Device, changed: tuple[str, ...]
+) -> None:
+    """No broker is asked; what somebody changed of it, or a pipe in its place, proves nothing."""
+    slot = device.current().resolve().parent.name
+    proof = device.folder() / f"slots/{slot}.notice"
+    proof.unlink()
+    for name in changed:
+        (device.folder() / "trust" / name).unlink()
+        os.mkfifo(device.folder() / "trust" / name)
+    if changed:
+        assert_nothing_serves(device)
+        assert not proof.exists()
+        return
+    start_alone(device)
+    assert serves(device, 1)
+    release_bytes = (device.folder() / f"slots/{slot}.release").read_bytes()
+    prove_release(release_bytes, proof.read_bytes(), "clf", device.config.pinned_root)
 
 
 # --- what a kept notice proves --------------------------------------------------------------------

@@ -302,6 +302,10 @@ class DeviceConfig:
         """Give the folder of a model's state."""
         return self.state_dir / "models" / model
 
+    def trust_dir(self, model: str) -> Path:
+        """Give the folder in which TUF's client keeps what it has seen of a model."""
+        return self.model_dir(model) / "trust"
+
     def closed_to_models(self) -> tuple[str, ...]:
         """Give what no model may read while it is tried, but for its slot: state and secrets."""
         keys = [self.folder / broker.key for broker in self.values.brokers if broker.key]

@@ -269,7 +269,7 @@ class ModelJobs:
             job.data,
             self._model,
             self._config.pinned_root,
-            self._folder / "trust",
+            self._config.trust_dir(self._model),
             job.signed_time,
         )
         proves_slot = self._inspection.keep_proof(trusted)

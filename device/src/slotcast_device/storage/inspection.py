@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from slotcast_device.core.recovery import Findings
 from slotcast_device.core.state import SLOT_NAMES
 from slotcast_device.storage import state_file as records
+from slotcast_device.storage.kept_metadata import notice_from_kept
 from slotcast_schemas import wire
 from slotcast_schemas.errors import (
     RefusedRelease,
@@ -200,6 +201,7 @@ class SlotInspection:
         sound: set[SlotName] = set()
         for slot in SLOT_NAMES:
             self._bring_back_release(slot, None if state is None else state.slots.get(slot))
+            self._bring_back_proof(slot)
             release = self._store.release(slot)
             record = self._store.found(slot)
             if release is not None:
@@ -272,6 +274,21 @@ class SlotInspection:
             for data in wire.decode(proof, Notice).targets.values():
                 if hashlib.sha256(data).digest() == known.release_sha256:
                     self._store.seal_again(slot, data)
+
+    def _bring_back_proof(self, slot: SlotName) -> None:
+        """Keep what TUF's client has seen as the proof of a slot without one, if it vouches for it.
+
+        It does for a slot of software that kept no notice, and for most whose notice was deleted.
+        """
+        release_bytes = self._store.release_bytes(slot)
+        if release_bytes is None or self._store.proof(slot) is not None:
+            return
+        with contextlib.suppress(RefusedRelease, StorageFailed):  # it stays unproven
+            trust_dir = self._config.trust_dir(self._model)
+            notice = notice_from_kept(self._disk, trust_dir, self._model, release_bytes)
+            if notice is not None:
+                prove_release(release_bytes, notice, self._model, self._config.pinned_root)
+                self._store.keep_proof(slot, notice)
 
     def check(self, slot: SlotName | None, known: SlotRecord | None) -> None:
         """See that a slot can be gone back to.
