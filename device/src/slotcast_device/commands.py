@@ -49,7 +49,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import FrameType
 
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
     from slotcast_device.agent import Agent
+    from slotcast_device.storage.identity import DeviceIdentity
     from slotcast_schemas.messages import Status
 
 _LOG: Final = logging.getLogger("slotcast.device")
@@ -145,6 +148,7 @@ def leave_request(config: DeviceConfig, options: argparse.Namespace) -> int:
         raise UsageError(f"--model: expected one of {', '.join(models)}, got {model!r}")
     control = Control(OsDisk(), config.state_dir)
     control.ask(OperatorRequest(do=options.do, model=model, sequence=options.sequence))
+
     from slotcast_device.agent import Agent
 
     try:
@@ -278,46 +282,59 @@ def write_enrolment_request(config: DeviceConfig, options: argparse.Namespace) -
 
     A key that is there is only read, so an agent may run meanwhile.
     """
-    from slotcast_device.storage import encryption_key, identity
-    from slotcast_device.storage.slot_files import SlotsKeyring
     from slotcast_schemas.content_key import public_bytes
     from slotcast_schemas.enrolment import write_enrolment
 
-    disk, state_dir = OsDisk(), config.state_dir
-    is_new = options.new_key
-    if is_new and config.values.identity is not None:
-        raise UsageError(
-            "this device's key is in a token: make a new one there, and name it in device.toml"
-        )
-    key = None if is_new else identity.load_own_identity(config, disk)
-    keyring = SlotsKeyring.of(config)
-    private = None if is_new else encryption_key.load_encryption_key(disk, state_dir, keyring)
-    if key is None or private is None:
-        with storage_errors(f"make {state_dir}"):
-            make_closed(state_dir)
-        try:
-            with locked(state_dir):
-                make = identity.make_identity if is_new else identity.load_or_make_identity
-                key = key or make(disk, state_dir)
-                private = private or encryption_key.make_encryption_key(disk, state_dir, keyring)
-        except StateLocked:
-            if key is None:
-                raise
-            sys.stderr.write(
-                "slotcast-device: no encryption key is made while an agent runs; stop it and enrol"
-                " once more, should encrypted releases be meant for this device\n"
-            )
+    key, private = _keys_to_enrol(config, are_new=options.new_key)
     recipient = b"" if private is None else public_bytes(private)
     request = write_enrolment(key.make_request(config.values.device, recipient))
     if options.out is None:
         sys.stdout.write(request.decode())
         return OK
-    disk.write_atomic(options.out.absolute(), request)
+    OsDisk().write_atomic(options.out.absolute(), request)
     sys.stdout.write(
         f"{options.out}: the request of {config.values.device}, with key {key.key_id[:16]}; give it"
         " to the publisher: slotcast devices enrol REPO FILE\n"
     )
     return OK
+
+
+def _keys_to_enrol(
+    config: DeviceConfig, *, are_new: bool
+) -> tuple[DeviceIdentity, X25519PrivateKey | None]:
+    """Give the device's own key, and its encryption key if it has one or can have one made now.
+
+    Raises:
+        UsageError: new ones are asked for, and the device's own is in a token.
+        StateLocked: an agent runs, and there is no key of its own yet.
+    """
+    from slotcast_device.storage import encryption_key, identity
+    from slotcast_device.storage.slot_files import SlotsKeyring
+
+    if are_new and config.values.identity is not None:
+        raise UsageError(
+            "this device's key is in a token: make a new one there, and name it in device.toml"
+        )
+    disk, state_dir, keyring = OsDisk(), config.state_dir, SlotsKeyring.of(config)
+    key = None if are_new else identity.load_own_identity(config, disk)
+    private = None if are_new else encryption_key.load_encryption_key(disk, state_dir, keyring)
+    if key is not None and private is not None:
+        return key, private
+    with storage_errors(f"make {state_dir}"):
+        make_closed(state_dir)
+    try:
+        with locked(state_dir):
+            make = identity.make_identity if are_new else identity.load_or_make_identity
+            key = key or make(disk, state_dir)
+            private = private or encryption_key.make_encryption_key(disk, state_dir, keyring)
+    except StateLocked:
+        if key is None:
+            raise
+        sys.stderr.write(
+            "slotcast-device: no encryption key is made while an agent runs; stop it and enrol"
+            " once more, should encrypted releases be meant for this device\n"
+        )
+    return key, private
 
 
 def tend_certificate(config: DeviceConfig, options: argparse.Namespace) -> int:
