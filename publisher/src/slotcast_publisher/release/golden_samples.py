@@ -144,22 +144,13 @@ def make_samples(
         return Probe()
     kept = _keep(samples, runs)
     given = {name: kept.outputs[name] for name in samples.outputs}
-    rtol, is_quantised = relative_tolerance(model), is_quantised_model(model)
-    again = repeat_runs(session, kept)
-    threaded = repeat_runs(load_model(model, threads=other_threads()), kept)
-    unsteady = not_repeatable(runs, again, threaded, rtol=rtol)
-    if is_quantised:  # such models calculate in floats when they are rearranged
-        apart = furthest(runs, repeat_runs(open_model(model, threads=1), kept), rtol=rtol)
-        unsteady = incomparable(apart) | unsteady
-    else:
-        apart = furthest(runs, run_rearranged(model, kept), rtol=rtol)
-        unsteady = turning_on_last_bits(apart) | unsteady
+    unsteady, apart, others = _compare_other_runs(model, session, kept, runs)
     kept = _without(kept, unsteady, warn)
     probe = allow_what_is_meant(probe_of(model, kept, out.name, apart), given, runs)
     warn_of_outputs(kept, runs, probe, chosen, warn)
     write_samples(out_file or out, kept)
     label_output = label_output or next(iter(runs[0]), None)
-    all_runs = [runs, again, threaded] if label_output in unsteady else [runs]
+    all_runs = [runs, *others] if label_output in unsteady else [runs]
     if kept.labels is None:
         return probe
     least = least_accuracy(kept.labels, all_runs, label_output)
@@ -170,6 +161,34 @@ def make_samples(
         min_accuracy=least if min_accuracy is None else min_accuracy,
         label_output=label_output,
     )
+
+
+def _compare_other_runs(
+    model: SlotModel, session: LoadedModel, kept: Samples, runs: Sequence[Run]
+) -> tuple[dict[str, str], dict[str, float], list[list[Run]]]:
+    """Run the samples in other ways, and hold them against the first.
+
+    Args:
+        model: the model.
+        session: in which the first runs were made.
+        kept: the samples.
+        runs: the first runs.
+
+    Returns:
+        By output, why it cannot be compared; how far each is from the same by another kernel; and
+        the runs at another time and with other threads.
+    """
+    rtol = relative_tolerance(model)
+    again = repeat_runs(session, kept)
+    threaded = repeat_runs(load_model(model, threads=other_threads()), kept)
+    unsteady = not_repeatable(runs, again, threaded, rtol=rtol)
+    if is_quantised_model(model):  # such models calculate in floats when they are rearranged
+        apart = furthest(runs, repeat_runs(open_model(model, threads=1), kept), rtol=rtol)
+        unsteady = incomparable(apart) | unsteady
+    else:
+        apart = furthest(runs, run_rearranged(model, kept), rtol=rtol)
+        unsteady = turning_on_last_bits(apart) | unsteady
+    return unsteady, apart, [again, threaded]
 
 
 def model_signature(path: Path) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
