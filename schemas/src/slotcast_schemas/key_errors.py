@@ -11,3 +11,4 @@ from typing import Final
 from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 
 NO_KEY: Final = (ValueError, TypeError, UnsupportedAlgorithm, InternalError)
+"""What reading a key raises that is none."""

@@ -16,6 +16,7 @@ ONNX: Final = "onnx"
 LITERT: Final = "litert"
 GGUF: Final = "gguf"
 OPAQUE: Final = "opaque"
+"""The kinds of models; of the last one nothing is known but its bytes."""
 
 FEATURE: Final = "model_format"
 """What a release requires of its readers when its model is no ONNX: software from before there

@@ -19,6 +19,7 @@ EXIT_REFUSED = 1
 EXIT_USAGE = 2
 EXIT_NETWORK = 3
 EXIT_STORAGE = 4
+"""The exit codes of the command (docs/cli.md)."""
 
 app = typer.Typer(
     name="slotcast",

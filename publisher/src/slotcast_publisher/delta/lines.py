@@ -32,6 +32,7 @@ from slotcast_schemas.codecs.source import Source
 
 ROWS: Final = 0
 COLUMNS: Final = 1
+"""The axis of a matrix along which its lines lie."""
 
 SKETCH_SIZE: Final = 24
 """The number of random projections of a line."""

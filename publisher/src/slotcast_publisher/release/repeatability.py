@@ -33,6 +33,7 @@ ABSOLUTE_MIN: Final = 1e-6
 AT_ANOTHER_TIME: Final = "it differs when the same input is run again"
 WITH_OTHER_THREADS: Final = "it depends on the number of threads"
 WHEN_REARRANGED: Final = "it turns on the last bits of values, which other devices round otherwise"
+"""Why an output cannot be compared, in words for the publisher."""
 
 
 def other_threads() -> int:

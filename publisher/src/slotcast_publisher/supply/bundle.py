@@ -24,6 +24,7 @@ from slotcast_schemas.errors import BadSignature, MalformedMessage, UnsupportedF
 from slotcast_schemas.strict_json import read_json
 
 MEDIA_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
+"""What a bundle says that it is."""
 BUNDLE_MAX_BYTES: Final = 4 * 1024 * 1024
 """The most bytes of a bundle that are read: ten thousand files take some two million."""
 _CHAIN_MAX: Final = 8

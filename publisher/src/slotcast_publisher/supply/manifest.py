@@ -19,6 +19,7 @@ from slotcast_schemas.strict_json import read_json
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "https://model_signing/signature/v1.0"
+"""What a signed manifest says that it is: in-toto in DSSE, as model-signing 1.0 writes it."""
 OLD_PREDICATE_TYPE: Final = "https://model_signing/Digests/v0.1"
 """Of the format before v1.0, which nobody may make any more, and which is not read here."""
 WHOLE_MODEL: Final = "."

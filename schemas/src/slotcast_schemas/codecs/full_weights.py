@@ -22,6 +22,7 @@ KNOWN_FEATURES: Final = 0
 
 _FRAME: Final = struct.Struct("<8sQQ")
 FRAME_HEADER_SIZE: Final = _FRAME.size
+"""The bytes of the header that a frame begins with."""
 
 
 def pack_frame_header(size_bytes: int) -> bytes:

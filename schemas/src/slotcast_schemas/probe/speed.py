@@ -21,6 +21,7 @@ NOISE_S: Final = 200e-6
 
 ROUNDS_MIN: Final = 10
 ROUNDS_MAX: Final = 64
+"""The rounds after which a candidate can be judged, and after which it is in any case."""
 
 FINE_RISK: Final = 1e-3
 """Chance that a candidate at the limit is taken for fast enough: ten rounds of ten."""

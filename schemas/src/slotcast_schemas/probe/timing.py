@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from slotcast_schemas.probe.runtime import Feed
 
 WARM_UP_RUNS: Final = 2
+"""Runs before the first that is timed: they pay for what a runtime makes once."""
 TURN_RUNS: Final = 3
 """A turn counts by its best run: the first pays for cold caches, any may be interrupted."""
 LONG_RUN_S: Final = 0.02

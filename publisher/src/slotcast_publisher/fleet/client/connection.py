@@ -24,7 +24,9 @@ TOKEN_VARIABLE: Final = "SLOTCAST_TOKEN"  # noqa: S105 - a name, not a secret
 SERVER_VARIABLE: Final = "SLOTCAST_SERVER"
 """The environment variable that names the page, instead of `--server`."""
 TIMEOUT_S: Final = 60.0
+"""The seconds that an answer may take: the page counts a large fleet in less."""
 ANSWER_MAX_BYTES: Final = 32 * 1024 * 1024
+"""The most bytes of one answer; a page of a list has some hundred kilobytes."""
 _TOKEN_MAX_BYTES: Final = 4096
 _PATH: Final = "/api/v1"
 T = TypeVar("T")

@@ -33,9 +33,11 @@ from slotcast_publisher.settings import Broker, Settings
 from slotcast_schemas.messages.release import Trial
 
 DEVICES: Final = 40
+"""The number of simulated devices, unless another is asked for."""
 WHO: Final = "demo"
 """Who started the rollouts, and may sign in."""
 STOP_S: Final = 10.0
+"""The seconds that `serve` has to end before it is killed."""
 _OPSET: Final = 17
 _TAGS: Final = (
     "ring=canary:0.2,field:0.8",

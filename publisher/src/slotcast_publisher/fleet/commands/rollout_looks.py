@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 REFRESH_S: Final = 2.0
 """The seconds between two looks of `status` on a terminal."""
 ENDED: Final = frozenset({"FINISHED", "STOPPED"})
+"""The states of a rollout in which nothing happens any more."""
 
 Once = Annotated[bool, typer.Option("--once", help="Do not go on showing it on a terminal.")]
 

@@ -28,6 +28,7 @@ from slotcast_publisher.fleet.database.upsert import upsert
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures, together
 
 HOUR_S: Final = 3600
+"""The seconds of an hour, into which figures are added up."""
 ROWS_MAX: Final = 2000
 """The most summaries that one transaction adds up: others want to write, too."""
 OLDEST_S: Final = 40 * 86400

@@ -16,7 +16,9 @@ from slotcast_publisher.fleet.database.retention import forget_old
 from slotcast_publisher.settings import FleetSettings
 
 LEASE: Final = "upkeep"
+"""The name of the lease by which one process alone does this work."""
 LEASE_S: Final = 60.0
+"""The seconds after which another process takes over from one that was killed."""
 FORGET_EVERY_S: Final = 3600.0
 """The seconds between two passes that delete, and count what is left."""
 _FOLDS_MAX: Final = 20

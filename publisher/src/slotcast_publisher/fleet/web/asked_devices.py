@@ -15,6 +15,7 @@ from slotcast_schemas.errors import UsageError
 WORDS_MAX: Final = 8
 """The most words of a search, and the most tags."""
 SEARCH_MAX_CHARS: Final = 200
+"""The most characters of a search."""
 
 
 def _text(description: str, longest: int = 128) -> Any:

@@ -18,6 +18,7 @@ LIMIT_MAX: Final = 500
 LIMIT: Final = 50
 """The number of rows of a page, unless it is asked for another."""
 AFTER_MAX_CHARS: Final = 600
+"""The most characters of the place at which a page before ended."""
 _INTEGER_MAX: Final = 2**63 - 1
 
 Limit = Annotated[

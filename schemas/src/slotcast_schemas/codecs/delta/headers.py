@@ -44,12 +44,14 @@ _HEADER: Final = struct.Struct("<8sQQQ32sI")
 
 
 HEADER_SIZE: Final = _HEADER.size
+"""The bytes of the header that a delta begins with."""
 
 
 _SECTION: Final = struct.Struct("<IIIIIIBBHI")
 
 
 SECTION_HEADER_SIZE: Final = _SECTION.size
+"""The bytes of the header that a section begins with."""
 
 
 @dataclass(frozen=True, slots=True)

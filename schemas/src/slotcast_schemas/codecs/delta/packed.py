@@ -17,6 +17,7 @@ PACK_NONE: Final = 0
 PACK_ZSTD: Final = 1
 PACK_XZ: Final = 2
 PACK_BZ2: Final = 3
+"""How a stream is packed; the numbers stand in the format (docs/delta-format.md)."""
 PACK_WEIGHTS: Final = 4
 """A section of weights (docs/weights-format.md); only in deltas that say so in their header."""
 

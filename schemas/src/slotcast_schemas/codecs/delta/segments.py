@@ -36,6 +36,7 @@ MODE_PLAIN: Final = 0
 MODE_PATCH: Final = 1
 MODE_DICTIONARY: Final = 2
 MODE_SPARSE_PATCH: Final = 3
+"""The ways to store other bytes; the numbers stand in the format (docs/delta-format.md)."""
 STREAMS_OF_MODE: Final = {MODE_PLAIN: 1, MODE_PATCH: 5, MODE_DICTIONARY: 1, MODE_SPARSE_PATCH: 6}
 """The number of packed streams that each way to store other bytes has."""
 

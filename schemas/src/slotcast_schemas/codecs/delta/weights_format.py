@@ -33,6 +33,7 @@ RAW: Final = 1
 CODED: Final = 2
 RAW_WHERE_HEAD: Final = 3
 CODED_WHERE_HEAD: Final = 4
+"""The ways to store a byte plane; the numbers stand in the format (docs/weights-format.md)."""
 _MODE_MAX: Final = CODED_WHERE_HEAD
 
 _OTHER, _PLANES, _PALETTE, _STEPS = 0, 1, 2, 3

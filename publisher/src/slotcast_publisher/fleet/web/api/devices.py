@@ -28,7 +28,9 @@ from slotcast_publisher.fleet.web.guards import needs
 from slotcast_publisher.fleet.web.paging import LIMIT, After, Limit, read_place, write_place
 
 HOURS: Final = 7 * 24
+"""How many hours of figures are given, unless others are asked for."""
 HOURS_MAX: Final = 90 * 24
+"""The most hours that can be asked for: figures by the hour are kept for 90 days by default."""
 Hours = Annotated[int, QueryParameter(ge=1, le=HOURS_MAX, description="How far back.")]
 SortBy = Annotated[
     Sort,
