@@ -1,10 +1,9 @@
-"""Matrices in guessed arrays whose columns changed places, or which were turned.
+"""Matrices in guessed arrays whose rows or columns came, went or moved, or which were turned.
 
-An array that was found by its looks has no shape, and where columns moved no stretch of it lies in
-the base. But floats of 32 bits are seldom there twice, so where each lies in the base says how it
-came there: if columns changed places, what lies a row on came from a row on; if a matrix was
-turned, neighbours came from a row apart. As a matrix it is then told by the maps of tensors that a
-format tells of.
+An array that was found by its looks has no shape, and where columns moved no long stretch of it
+lies in the base. But where each element lies in the base, or each few in a row, says how it came
+there (`cell_index`), how long rows are (`strides`), where they begin (`row_starts`), and how many
+there are (`row_reach`). As a matrix it is then told by the maps of tensors that a format tells of.
 """
 
 from __future__ import annotations
@@ -16,241 +15,136 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from slotcast_publisher.delta.between_rows import ways_to_begin
+from slotcast_publisher.delta.cell_index import CellIndex, elements_of
+from slotcast_publisher.delta.guessed_turns import find_turned
+from slotcast_publisher.delta.moved_samples import find_moved_parts
 from slotcast_publisher.delta.place import TensorPlace
-from slotcast_schemas.codecs.delta.elements import FLOAT32
+from slotcast_publisher.delta.row_reach import Reach, find_reach
+from slotcast_publisher.delta.row_starts import find_row_starts
+from slotcast_publisher.delta.strides import BREAKS_MIN, breaks_in, find_stride
+from slotcast_schemas.codecs.delta.elements import Bits
 from slotcast_schemas.codecs.source import Source
 
-_ARRAY_MIN_BYTES: Final = 64 * 1024
-_ARRAY_MAX_BYTES: Final = 32 * 1024 * 1024
-"""The bytes of an array in which a matrix is looked for."""
+_WINDOWS: Final = (32 * 1024, 4096)
+"""The elements of an array by which the length of a row is told: long rows need many."""
 
-_WINDOW: Final = 32 * 1024
-"""The elements of an array that are looked for in the base: some rows."""
-
-_SAMPLED: Final = 512
-"""One in so many elements of a window is looked for first: few are found sooner than many."""
-
-_STEP: Final = 1 << 20
-"""The elements of the base that are searched at once."""
-
-_ARRAYS_MAX: Final = 4
-"""The most arrays that are looked at, the largest ones: for each the base is read once."""
-
-_FOUND_SHARE: Final = 0.8
-"""The share of a window that must be in the base, and come from where a matrix's would."""
-
-_STARTS: Final = 16
-"""The elements by which the length of a row is told."""
-
-_CHECKED: Final = 8
-"""The elements of each row by which it is told how far the matrix reaches."""
-
-_AROUND: Final = 64
-"""The elements on both sides of what is unexplained that a matrix may take from its neighbours."""
-
-_WIDTH: Final = 4
-"""The bytes of an element."""
+_WINDOWS_MAX: Final = 32
+"""The most places of an array that are looked at."""
 
 Pair = tuple[TensorPlace, TensorPlace]
 Numbers = NDArray[np.int64]
 
 
 def find_matrices(
-    base: Source,
-    old: Sequence[TensorPlace],
-    target: Source,
-    new: Sequence[TensorPlace],
-    within: Sequence[TensorPlace],
+    base: Source, old: Sequence[TensorPlace], target: Source, new: Sequence[TensorPlace]
 ) -> list[Pair]:
-    """Find matrices of the target whose columns moved, or which were turned; each with its old one.
+    """Find matrices of the target whose rows or columns moved; each with its old one.
 
     Args:
         base: the old image.
-        old: its guessed arrays of one kind.
+        old: its guessed arrays of one kind, in order.
         target: the new image.
-        new: what is unexplained of its guessed arrays of that kind.
-        within: those arrays; a matrix may reach a little beyond what is unexplained.
+        new: its guessed arrays of that kind.
     """
-    large = [
-        place
-        for place in new
-        if place.kind == FLOAT32 and _ARRAY_MIN_BYTES <= place.size_bytes <= _ARRAY_MAX_BYTES
-    ]
-    large.sort(key=lambda place: -place.size_bytes)
-    wider = (_wider(place, within) for place in large[:_ARRAYS_MAX])
-    found = (_matrix_in(base, old, target, place) for place in wider)
-    return [pair for pair in found if pair is not None]
+    found: list[Pair] = []
+    for part in find_moved_parts(base, old, target, new):
+        elements = elements_of(target, part.place)
+        origins = CellIndex(base, part.old, part.in_a_row).origins(elements)
+        found += _Search(base, part.place, elements, origins, part.in_a_row).matrices()
+    return found
 
 
-def _wider(place: TensorPlace, within: Sequence[TensorPlace]) -> TensorPlace:
-    """Give it with a few elements around: of a neighbour, signs agree on beyond it by chance."""
-    array = next(each for each in within if each.offset <= place.offset < each.end)
-    before = min(_AROUND * _WIDTH, place.offset - array.offset)
-    after = min(_AROUND * _WIDTH, array.end - place.end)
-    size_bytes = before + place.size_bytes + after
-    return replace(
-        place, offset=place.offset - before, size_bytes=size_bytes, dims=(size_bytes // _WIDTH,)
-    )
+class _Search:
+    """The matrices of one array of the target, each told by some rows around where it breaks."""
 
+    def __init__(
+        self, base: Source, place: TensorPlace, elements: Bits, origins: Numbers, in_a_row: int
+    ) -> None:
+        self._base = base
+        self._elements = elements
+        self._place = place
+        self._origins = origins
+        self._width = place.kind.size_bytes(1)
+        # Of elements that are known alone, those between that are not known are many.
+        self._breaks = breaks_in(origins, self._width, with_gaps=in_a_row > 1)
+        self._found: list[tuple[Reach, int, int]] = []
+        self._windows = 0
 
-def _matrix_in(
-    base: Source, old: Sequence[TensorPlace], target: Source, place: TensorPlace
-) -> Pair | None:
-    elements = _elements(target, place)
-    first = max(0, (len(elements) - _WINDOW) // 2)
-    window = elements[first : first + _WINDOW]
-    for some in (window[::_SAMPLED], window):
-        origins = _origins(base, old, some)
-        if np.mean(origins >= 0) < _FOUND_SHARE:
-            return None
-    home = _home(old, origins)
-    if home is None:
-        return None
-    theirs = _elements(base, home)
-    own = np.where(origins >= 0, (origins - home.offset) // _WIDTH, -1)
-    own[(own < 0) | (own >= len(theirs))] = -1
-    for matrix in (_shuffled(theirs, elements, own, first), _turned(theirs, elements, own, first)):
-        if matrix is not None:
-            start, dims, old_start, old_dims = matrix
-            name = f"matrix found at {place.offset + start * _WIDTH}"
-            return _place(home, name, old_start, old_dims), _place(place, name, start, dims)
-    return None
+    def matrices(self) -> list[Pair]:
+        """Give each matrix with its old one."""
+        whole = 0, len(self._origins)
+        turned = find_turned(self._origins, self._width)
+        if turned is None:
+            self._search(*whole)
+        else:
+            self._take(turned, *whole)
+        return [self._pair(*each) for each in self._found]
 
-
-Matrix = tuple[int, tuple[int, int], int, tuple[int, int]]
-"""The first element and the dimensions of a matrix, and those of the old one."""
-
-
-def _elements(source: Source, place: TensorPlace) -> NDArray[np.uint32]:
-    return np.frombuffer(source.read_at(place.offset, place.size_bytes), dtype="<u4")
-
-
-def _place(array: TensorPlace, name: str, start: int, dims: tuple[int, int]) -> TensorPlace:
-    return replace(
-        array,
-        name=name,
-        dims=dims,
-        offset=array.offset + start * _WIDTH,
-        size_bytes=dims[0] * dims[1] * _WIDTH,
-        is_guess=False,
-    )
-
-
-def _origins(base: Source, old: Sequence[TensorPlace], window: NDArray[np.uint32]) -> Numbers:
-    """The offset in the base of each element that is there once, or -1; int64, shape (n,)."""
-    wanted, inverse = np.unique(window, return_inverse=True)
-    offsets = np.full(len(wanted), -1, dtype=np.int64)
-    counts = np.zeros(len(wanted), dtype=np.int64)
-    for place in old:
-        for at in range(0, place.size_bytes, _STEP * _WIDTH):
-            size_bytes = min(_STEP * _WIDTH, place.size_bytes - at) // _WIDTH * _WIDTH
-            part = np.frombuffer(base.read_at(place.offset + at, size_bytes), dtype="<u4")
-            number = np.minimum(np.searchsorted(wanted, part), len(wanted) - 1)
-            hits = np.flatnonzero(wanted[number] == part)
-            offsets[number[hits]] = place.offset + at + hits * _WIDTH
-            counts += np.bincount(number[hits], minlength=len(wanted))
-    offsets[counts != 1] = -1
-    result: Numbers = offsets[inverse.ravel()]
-    return result
-
-
-def _home(old: Sequence[TensorPlace], origins: Numbers) -> TensorPlace | None:
-    """The old array that most elements are from, if it can be held."""
-    middle = int(np.median(origins[origins >= 0]))
-    home = next((place for place in old if place.offset <= middle < place.end), None)
-    return home if home is not None and home.size_bytes <= _ARRAY_MAX_BYTES else None
-
-
-def _shuffled(
-    theirs: NDArray[np.uint32], ours: NDArray[np.uint32], origins: Numbers, first: int
-) -> Matrix | None:
-    """The matrix whose columns changed places, if that is what the origins of a window say."""
-    row = _period(origins)
-    if row is None:
-        return None
-    # Where the elements of one row were, of which some may be known from later rows alone.
-    rows = len(origins) // row
-    grid = origins[: rows * row].reshape(rows, row)
-    profile = np.where(grid >= 0, grid - np.arange(rows)[:, None] * row, -row).max(axis=0)
-    # Rows begin where all that follows for a row's length is from one old row.
-    lows = np.minimum.accumulate(profile[::-1])[::-1], np.minimum.accumulate(profile + row)
-    highs = np.maximum.accumulate(profile[::-1])[::-1], np.maximum.accumulate(profile + row)
-    low = np.minimum(lows[0], np.concatenate(([lows[0][0]], lows[1][:-1])))
-    high = np.maximum(highs[0], np.concatenate(([highs[0][0]], highs[1][:-1])))
-    starts = np.flatnonzero(high - low == row - 1)
-    if not len(starts):
-        return None
-    start, old_start = int(starts[0]), int(low[starts[0]])
-    places = np.concatenate((profile[start:], profile[:start] + row)) - old_start
-    columns = np.unique(np.linspace(0, row - 1, _CHECKED).astype(int))
-    reach = _reach(theirs, ours, (old_start, row, places[columns]), (first + start, row, columns))
-    if reach is None:
-        return None
-    before, count = reach
-    dims = (count, row)
-    return first + start - before * row, dims, old_start - before * row, dims
-
-
-def _period(origins: Numbers) -> int | None:
-    """After how many elements origins are as much further on."""
-    shifts = np.where(origins >= 0, origins - np.arange(len(origins)), np.iinfo(np.int64).min)
-    known = np.flatnonzero(origins >= 0)
-    steps: list[int] = []
-    for start in known[np.linspace(0, len(known) - 1, _STARTS).astype(int)].tolist():
-        steps += np.diff(np.flatnonzero(shifts == shifts[start])).tolist()
-    if not steps:
-        return None
-    row = int(np.bincount(steps).argmax())
-    is_so = (shifts[row:] == shifts[:-row]) & (origins[row:] >= 0)
-    return row if row > 1 and is_so.mean() > _FOUND_SHARE**2 else None
-
-
-def _turned(
-    theirs: NDArray[np.uint32], ours: NDArray[np.uint32], origins: Numbers, first: int
-) -> Matrix | None:
-    """The matrix that was turned, if that is what the origins of a window say."""
-    is_known = (origins[1:] >= 0) & (origins[:-1] >= 0)
-    steps = np.diff(origins)
-    ahead = steps[is_known & (steps > 1)]
-    if not len(ahead):
-        return None
-    old_row = int(np.bincount(ahead).argmax())
-    breaks = np.flatnonzero(is_known & (steps != old_row)) + 1
-    if np.mean(steps == old_row) < _FOUND_SHARE**2 or len(breaks) < 2:
-        return None
-    row = int(np.bincount(np.diff(breaks)).argmax())
-    start = int(breaks[0])
-    columns = np.unique(np.linspace(0, row - 1, _CHECKED).astype(int))
-    old_start = int(origins[start])
-    reach = _reach(theirs, ours, (old_start, 1, columns * old_row), (first + start, row, columns))
-    if reach is None or reach[1] != old_row:
-        return None
-    before, count = reach
-    return first + start - before * row, (count, row), old_start - before, (row, old_row)
-
-
-Steps = tuple[int, int, Numbers]
-"""Where a row begins, how far apart rows are, and which elements after its start are looked at."""
-
-
-def _reach(
-    theirs: NDArray[np.uint32], ours: NDArray[np.uint32], old: Steps, new: Steps
-) -> tuple[int, int] | None:
-    """How many rows before the known one, and how many in all, came from the old matrix."""
-    before = min(new[0] // new[1], old[0] // old[1])
-    after = min(
-        (len(ours) - 1 - new[0] - int(new[2].max())) // new[1],
-        (len(theirs) - 1 - old[0] - int(old[2].max())) // old[1],
-    )
-    numbers = np.arange(-before, after + 1)
-    is_equal = np.ones(len(numbers), dtype=np.bool_)
-    for there, here in zip(old[2].tolist(), new[2].tolist(), strict=True):
-        is_equal &= (
-            theirs[old[0] + there + numbers * old[1]] == ours[new[0] + here + numbers * new[1]]
+    def _search(self, low: int, high: int) -> None:
+        """Look for matrices between two elements, around the middle of what breaks first."""
+        breaks = self._breaks[slice(*np.searchsorted(self._breaks, (low, high)))]
+        if len(breaks) < BREAKS_MIN or self._windows >= _WINDOWS_MAX:
+            return
+        self._windows += 1
+        middle = int(breaks[len(breaks) // 2])
+        found = next(
+            filter(None, (self._around(middle, low, high, size) for size in _WINDOWS)), None
         )
-    if after < 0 or not is_equal[before]:
-        return None
-    ends = np.flatnonzero(~is_equal)
-    low = int(ends[ends < before].max(initial=-1)) + 1
-    high = int(ends[ends > before].min(initial=len(is_equal)))
-    return before - low, high - low
+        if found is None:
+            # The halves may hold a matrix each, of different lengths.
+            self._search(low, middle)
+            self._search(middle, high)
+            return
+        self._take(found, low, high)
+
+    def _take(self, found: tuple[Reach, int, int], low: int, high: int) -> None:
+        """Keep a matrix, and look for others on both sides of it."""
+        reach, length, _ = found
+        self._found.append(found)
+        self._search(low, reach.new)
+        self._search(reach.new + reach.rows * length, high)
+
+    def _around(self, middle: int, low: int, high: int, size: int) -> tuple[Reach, int, int] | None:
+        begin = min(max(low, middle - size // 2), max(low, high - size))
+        end = min(high, begin + size)
+        breaks = self._breaks[slice(*np.searchsorted(self._breaks, (begin, end)))]
+        stride = find_stride(self._origins[begin:end], breaks - begin, self._width)
+        if stride is None:
+            return None
+        starts = find_row_starts(self._origins, (begin, end), low, stride, self._width)
+        if starts is None:
+            return None
+        best: Reach | None = None
+        arrays = self._base, self._elements, self._origins
+        for each in ways_to_begin(*arrays, starts, low):
+            reach = find_reach(self._origins, each, (low, high))
+            reach = None if reach is None else self._inside(reach, stride.old, each.spare)
+            if reach is not None and (best is None or reach.rows > best.rows):
+                best = reach
+        return None if best is None else (best, stride.new, stride.old)
+
+    def _inside(self, reach: Reach, old_length: int, spare: int) -> Reach | None:
+        """Give it with old rows that lie in the base to their ends, if they can."""
+        too_far = reach.old + reach.old_rows * old_length - self._base.size_bytes
+        if too_far <= 0:
+            return reach
+        earlier = -(-too_far // self._width) * self._width
+        return replace(reach, old=reach.old - earlier) if earlier <= min(spare, reach.old) else None
+
+    def _pair(self, reach: Reach, length: int, old_length: int) -> Pair:
+        after = replace(
+            self._place,
+            name=f"matrix found at {self._place.offset + reach.new * self._width}",
+            dims=(reach.rows, length),
+            offset=self._place.offset + reach.new * self._width,
+            size_bytes=reach.rows * length * self._width,
+            is_guess=False,
+        )
+        before = replace(
+            after,
+            dims=(reach.old_rows, old_length // self._width),
+            offset=reach.old,
+            size_bytes=reach.old_rows * old_length,
+        )
+        return before, after

@@ -69,16 +69,11 @@ def refine(table: LineTable, base: Source, target: Source, match: Match) -> Move
     if match.is_transposed or match.gather or not ours or len(ours) != len(theirs):
         return [match]
     pairs = [(ours[0], theirs[0], ROWS), (ours[-1], theirs[-1], COLUMNS)]
-    for new, old, axis in pairs:
-        if (new.rows, new.columns, new.unit) != (old.rows, old.columns, old.unit):
-            return [match]
-        if not new.has_lines(axis):
-            continue
-        moved = _some_equal(base, old, target, new, axis)
-        if isinstance(moved, Moved):
-            return moved
-        if moved is not None:
-            return _cut(match, new, moved) if axis == ROWS else [match]
+    if any(_shape(new) != _shape(old) for new, old, _ in pairs):
+        return [match]
+    found = _by_equal_lines(base, target, match, pairs)
+    if found is not None:
+        return found
     if match.doubt > _UNLIKE:
         # The name is all that speaks for it.
         moved = explain(table, base, target, match.new)
@@ -88,6 +83,44 @@ def refine(table: LineTable, base: Source, target: Source, match: Match) -> Move
     if match.doubt > _FAR:
         return _near(table, base, target, match) or [match]
     return [match]
+
+
+def _by_equal_lines(
+    base: Source, target: Source, match: Match, pairs: list[tuple[LineView, LineView, int]]
+) -> Moved | list[Match] | None:
+    """What a tensor is whose rows or columns are equal to old ones; None where none is."""
+    step = -1 if _are_columns_likelier(base, target, pairs) else 1
+    for new, old, axis in pairs[::step]:
+        if not new.has_lines(axis):
+            continue
+        moved = _some_equal(base, old, target, new, axis)
+        if isinstance(moved, Moved):
+            return moved
+        if moved is not None:
+            return _cut(match, new, moved) if axis == ROWS else [match]
+    return None
+
+
+def _shape(view: LineView) -> tuple[int, int, int]:
+    return view.rows, view.columns, view.unit
+
+
+def _are_columns_likelier(
+    base: Source, target: Source, pairs: list[tuple[LineView, LineView, int]]
+) -> bool:
+    """Say whether some rows are equal, though few, and a larger share of the columns.
+
+    Where two columns changed places, a few rows of narrow elements are what they were by chance.
+    """
+    shares = []
+    for new, old, axis in pairs:
+        if not new.has_lines(axis):
+            return False
+        is_equal = line_hashes(target, new, axis) == line_hashes(base, old, axis)
+        shares.append(float(is_equal.mean()))
+        if shares[0] in (0.0, 1.0) or shares[0] >= _FOUND_SHARE:
+            return False
+    return shares[1] > shares[0]
 
 
 def _some_equal(
@@ -125,6 +158,7 @@ def _some_equal(
     return Moved(new, old, rows, places, is_exact=is_exact)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is no number is near nothing
 def _is_other(
     base: Source, old: LineView, target: Source, new: LineView, axis: int
 ) -> NDArray[np.bool_]:

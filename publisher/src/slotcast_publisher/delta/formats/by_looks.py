@@ -54,6 +54,9 @@ _RUN_MIN_BYTES: Final = 2 * _BLOCK_BYTES
 _BRIDGED_BLOCKS: Final = 2
 """The most blocks of nothing known that may lie inside an array: zeros, or a small odd tensor."""
 
+_IMPLAUSIBLE: Final = -4
+"""What an implausible element counts, against 1 for a plausible one, where an array may end."""
+
 _TOPS: Final = np.arange(256)
 # Exponents 87 to 143 of 255, less their lowest bit: 2**-40 to 2**16. Zeros are plausible too.
 _WIDE_TOPS: Final = ((_TOPS & 127) >= 43) & ((_TOPS & 127) <= 71) | ((_TOPS & 127) == 0)
@@ -191,7 +194,12 @@ def _high_bytes(source: Source, offset: int, count: int, width: int) -> NDArray[
 
 
 def _plausible(high_bytes: NDArray[np.uint8], kind: ElementKind) -> int:
-    """How many elements from the first on are plausible, and not 0, by their high bytes, (n,)."""
+    """How many elements from the first on are plausible, and not 0, by their high bytes, (n,).
+
+    But for a few: of float16, one in some thousand is that small.
+    """
     tops: NDArray[Any] = _HALF_TOPS if kind == FLOAT16 else _WIDE_TOPS
-    bad = np.flatnonzero(~tops[high_bytes] | (high_bytes & 127 == 0))
-    return int(bad[0]) if len(bad) else len(high_bytes)
+    is_bad = ~tops[high_bytes] | (high_bytes & 127 == 0)
+    scores = np.where(is_bad, _IMPLAUSIBLE, 1).cumsum()
+    best = int(scores.argmax()) if len(scores) else 0
+    return best + 1 if len(scores) and scores[best] > 0 else 0
