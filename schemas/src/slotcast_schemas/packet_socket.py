@@ -54,6 +54,20 @@ UNSUBACK, PINGRESP, DISCONNECT. PUBREC, PUBREL and PUBCOMP are of QoS 2, AUTH mu
 _ANSWER_MAX_BYTES: Final = 64 * 1024
 """The most bytes of such a packet: its reason codes, and what MQTT 5 lets a broker say to people.
 """
+_FORBIDDEN, _ANSWER, _MESSAGE, _MESSAGE_QOS1 = range(4)
+"""What a packet is that begins with some byte; the last two are PUBLISH."""
+
+
+def _kind_of(head: int) -> int:
+    if head & ~_DUP_AND_RETAIN == _PUBLISH:
+        return _MESSAGE
+    if head & ~_DUP_AND_RETAIN == _PUBLISH_QOS1:
+        return _MESSAGE_QOS1
+    return _ANSWER if head in _ANSWERS else _FORBIDDEN
+
+
+_KINDS: Final = bytes(map(_kind_of, range(256)))
+"""That, by the byte: looked up once for each packet, instead of worked out at each step."""
 _PUBACK: Final = b"\x40\x02"
 """How a PUBACK begins; two bytes more, the packet's identifier, mean success in both versions
 (3.4.2.1)."""
@@ -118,6 +132,7 @@ class PacketSocket:
         self._end = 0
         self._body = 0  # where the packet's fixed header ends
         self._packet_end = 0  # 0 while no whole packet is known to be here
+        self._kind = _FORBIDDEN  # of the packet that begins there
         self._over_bytes = 0  # of that packet, above the bound
         self._skip_bytes = 0  # of the one before, still to be dropped
         self._failure: OSError | None = None
@@ -183,10 +198,11 @@ class PacketSocket:
         return self._skip_bytes > 0 or (self._begin < self._end and not self.has_packet())
 
     def _find_packet(self) -> None:
-        skipped = min(self._skip_bytes, self._end - self._begin)
-        self._begin += skipped
-        self._skip_bytes -= skipped
-        if self._begin == self._end or not self._is_allowed(self._came[self._begin]):
+        if self._skip_bytes and not self._skip():
+            return
+        self._kind = _KINDS[self._came[self._begin]]
+        if self._kind == _FORBIDDEN:
+            self._forbid(self._came[self._begin])
             return
         length, place = self._read_varint(self._begin + 1, self._end)
         if length < 0 or not self._is_length_allowed(length):
@@ -197,25 +213,31 @@ class PacketSocket:
         elif place + kept > len(self._came):
             self._make_room(place - self._begin + kept)
 
-    def _is_allowed(self, head: int) -> bool:
-        """Whether a broker may send us a packet that begins so; of any other no more is read."""
-        if head in _ANSWERS or self._is_publish():
-            return True
+    def _skip(self) -> bool:
+        """Drop what is here of a packet above the bound; whether there is more than that."""
+        skipped = min(self._skip_bytes, self._end - self._begin)
+        self._begin += skipped
+        self._skip_bytes -= skipped
+        return self._begin < self._end
+
+    def _forbid(self, head: int) -> None:
+        """End with a packet that no broker may send us; no more is read of it."""
         self._failure = ForbiddenPacket(
             f"expected an answer, or a PUBLISH of QoS 0 or 1, got a packet that begins with"
             f" 0x{head:02x}"
         )
-        return False
 
     def _is_length_allowed(self, length: int) -> bool:
         """Whether a packet may have so many bytes; known before they are read."""
         bound = self._packet_max_bytes
-        if not self._is_publish():
+        if self._kind == _ANSWER:
             bound = min(bound, _ANSWER_MAX_BYTES)
-        elif not self._is_bound_announced:
-            bound = length if self.dropped_max_bytes is None else bound + self.dropped_max_bytes
         if length <= bound:
             return True
+        if self._kind != _ANSWER and not self._is_bound_announced:
+            bound = length if self.dropped_max_bytes is None else bound + self.dropped_max_bytes
+            if length <= bound:
+                return True
         self._failure = ForbiddenPacket(f"expected packets of at most {bound} bytes, got {length}")
         return False
 
@@ -232,19 +254,16 @@ class PacketSocket:
 
     def _read_varint(self, place: int, end: int) -> tuple[int, int]:
         """Read a variable byte integer (MQTT 5.0, 1.5.5): value and end; -1 if it is not whole."""
-        value = 0
-        for count in range(_LENGTH_MAX_BYTES):
-            if place + count >= end:
-                return -1, place
-            byte = self._came[place + count]
-            value |= (byte & 0x7F) << 7 * count
-            if byte == byte & 0x7F:
-                return value, place + count + 1
-        self._failure = ForbiddenPacket("expected a length of at most four bytes, got more")
+        came, value, shift = self._came, 0, 0
+        for at in range(place, min(place + _LENGTH_MAX_BYTES, end)):
+            byte = came[at]
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value, at + 1
+            shift += 7
+        if end - place >= _LENGTH_MAX_BYTES:
+            self._failure = ForbiddenPacket("expected a length of at most four bytes, got more")
         return -1, place
-
-    def _is_publish(self) -> bool:
-        return self._came[self._begin] & ~_DUP_AND_RETAIN in {_PUBLISH, _PUBLISH_QOS1}
 
     def _make_room(self, size: int) -> None:
         """Move what is here to the front of a buffer of `size` bytes, and no less than usual."""
@@ -275,7 +294,7 @@ class PacketSocket:
 
     def publication(self) -> Publication | None:
         """Take the packet that is here, if it is a message; any other is then given by `recv`."""
-        if not self._packet_end or not self._is_publish():
+        if not self._packet_end or self._kind < _MESSAGE:
             self._is_offered = True
             return None
         try:
@@ -289,10 +308,11 @@ class PacketSocket:
     def _read_publication(self) -> Publication:
         came, topic, end = self._came, self._body + 2, self._packet_end
         topic_end = topic + int.from_bytes(came[self._body : topic])
-        head = came[self._begin]
-        is_qos1 = head & ~_DUP_AND_RETAIN == _PUBLISH_QOS1
+        is_qos1 = self._kind == _MESSAGE_QOS1
         data = topic_end + (2 if is_qos1 else 0)
-        if self._has_properties:  # none that a message of ours carries is of use here
+        if self._has_properties and data < end and not came[data]:
+            data += 1  # a message of ours has none
+        elif self._has_properties:  # and none that another carries is of use here
             size, after = self._read_varint(data, end)
             data = after + size if size >= 0 else end + 1
         if data > end:
@@ -302,7 +322,7 @@ class PacketSocket:
             raise ValueError("expected a packet identifier from 1 on, got 0")
         with memoryview(came) as view:
             name, content = str(view[topic:topic_end], "utf-8"), bytes(view[data:end])
-            return Publication(name, content, packet_id, bool(head & _RETAIN))
+            return Publication(name, content, packet_id, bool(came[self._begin] & _RETAIN))
 
     def _drop_packet(self) -> None:
         self.packets += 1

@@ -35,6 +35,7 @@ _DEVICE_WORDS: Final = frozenset(
 )
 """What may stand below a device's id."""
 
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 
 
@@ -157,6 +158,11 @@ class Topics:
 
     def parse(self, topic: str) -> Topic | None:
         """Say what a topic is about; None for a topic that is none of ours."""
+        above, _, last = topic.rpartition("/")
+        is_short = len(topic) <= limits.TOPIC_MAX_BYTES  # what is longer is not worth keeping
+        level = _payload_level(self.prefix, above) if is_short else None
+        if level is not None:
+            return level.topic(last)
         head, _, rest = topic.partition(f"{self.prefix}/")
         if head or not rest:
             return None
@@ -164,8 +170,6 @@ class Topics:
             case ["payloads", payload, "want"]:
                 digest = _digest(payload)
                 return None if digest is None else WantTopic(digest)
-            case ["payloads", payload, level, last]:
-                return _payload_topic(payload, level, last)
             case ["models", model, "notice"] if re.match(MODEL_PATTERN, model):
                 return NoticeTopic(model)
             case ["devices", device, what] if what in _DEVICE_WORDS and re.match(
@@ -175,20 +179,36 @@ class Topics:
         return None
 
 
-def _payload_topic(payload: str, level: str, last: str) -> Topic | None:
-    digest, number = _digest(payload), _number(last)
-    if digest is None or number is None:
+class _PayloadLevel(msgspec.Struct, frozen=True, gc=False):
+    """All of a payload's topics that differ in the last word: of a block, or of the map."""
+
+    payload: bytes
+    block: int | None
+
+    def topic(self, last: str) -> Topic | None:
+        """Say what the topic with this last word is about; None for none of ours."""
+        number = _number(last)
+        if number is None:
+            return None
+        if self.block is None:
+            return MapTopic(self.payload, number)
+        is_of_block = number // limits.BLOCK_CHUNKS == self.block
+        return ChunkTopic(self.payload, number) if is_of_block else None
+
+
+@functools.lru_cache(maxsize=256)  # the same for all chunks of a block, of which some are under way
+def _payload_level(prefix: str, above: str) -> _PayloadLevel | None:
+    """Read all of a topic but its last word; None where that is no level of a payload."""
+    head, _, rest = above.partition(f"{prefix}/payloads/")
+    payload, _, level = rest.partition("/")
+    digest, block = _digest(payload), _number(level)
+    if head or digest is None or (block is None and level != "map"):
         return None
-    if level == "map":
-        return MapTopic(digest, number)
-    if _number(level) == number // limits.BLOCK_CHUNKS:
-        return ChunkTopic(digest, number)
-    return None
+    return _PayloadLevel(digest, block)
 
 
-@functools.lru_cache(maxsize=64)  # the same payload's for thousands of chunks
 def _digest(text: str) -> bytes | None:
-    return bytes.fromhex(text) if re.fullmatch(r"[0-9a-f]{64}", text) else None
+    return bytes.fromhex(text) if _DIGEST.fullmatch(text) else None
 
 
 def _number(text: str) -> int | None:

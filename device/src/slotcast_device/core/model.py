@@ -261,6 +261,8 @@ class ModelCore:
         return self._agenda.run(act.Inspect())
 
     def _dispatch(self, event: Event, now: Now) -> list[Action]:
+        if isinstance(event, ev.ChunkArrived):  # first, since most are
+            return self._on_link_event(event, now)
         if isinstance(event, ev.RequestEvent):
             return self._on_request(event, now)
         match event:

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from slotcast_device.core.broker_budget import BrokerBudget
 from slotcast_device.core.transfer.broker_limits import (
     BrokerLimits,
     Refusal,
@@ -127,16 +126,16 @@ class Connection:
     def wanted_came(self, size_bytes: int) -> None:
         """A message of so many bytes came that was wanted."""
         if self.link is not None:
-            self._budget(self.link).wanted(size_bytes)
+            self._meter.budget.wanted(size_bytes)
 
     def notice_came(self, size_bytes: int, *, is_asked: bool) -> None:
         """A notice came: the one that a subscription asked for, or another."""
         if self.link is None:
             return
         if is_asked:
-            self._budget(self.link).asked_notice_came(size_bytes)
+            self._meter.budget.asked_notice_came(size_bytes)
         else:
-            self._budget(self.link).unasked_notice_came(time.monotonic())
+            self._meter.budget.unasked_notice_came(time.monotonic())
 
     def leave(self, error: TransferFailed) -> None:
         """Go to another broker, if there is one: this one does not give what is true."""
@@ -185,7 +184,7 @@ class Connection:
 
     def _serve_socket(self, link: Link, *, readable: bool) -> None:
         if readable or link.has_buffered():
-            link.drop_at_most(self._budget(link).left_bytes(time.monotonic()))
+            link.drop_at_most(self._meter.budget.left_bytes(time.monotonic()))
             link.read()
             self._count(link)
             if self.is_up and link.has_part:
@@ -194,9 +193,6 @@ class Connection:
             link.write()
         if link.socket is not None:
             link.keep_alive()
-
-    def _budget(self, link: Link) -> BrokerBudget:
-        return self._meter.budget(link.broker.name)
 
     def _count(self, link: Link) -> None:
         """Count what came; hang up once too much of it was wanted by nobody."""
@@ -225,7 +221,7 @@ class Connection:
 
     def _connect(self) -> None:
         broker = self._with_certificate(self._history.broker)
-        self._meter.begin()
+        self._meter.begin(broker.name)
         limits = self._learnt.known(broker.name)
         version, retained = self._history.way(broker, limits)
         try:
@@ -249,7 +245,7 @@ class Connection:
             return
         self.link = link
         if self._history.shunned_until_s(broker.name):
-            self._budget(link).tried_again(time.monotonic())
+            self._meter.budget.tried_again(time.monotonic())
 
     def _with_certificate(self, broker: BrokerConfig) -> BrokerConfig:
         if self._certificates is None:

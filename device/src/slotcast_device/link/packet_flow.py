@@ -133,21 +133,21 @@ class PacketFlow:
     def _take(self, packets: PacketSocket) -> bool:
         """Take the packet that came; the receipt of a message follows once it is dealt with."""
         came = packets.publication()
-        forbidden = packets.forbidden
-        if came is not None and not self._is_accepted():
-            forbidden = "expected a CONNACK first, got a PUBLISH"
-        if forbidden:
-            self.note_violation(forbidden)
-            return False
         if came is None:
-            return self._give_to_paho()
+            return self._take_other(packets)
+        if not self._is_accepted():
+            self.note_violation("expected a CONNACK first, got a PUBLISH")
+            return False
         self.on_message(came.topic, came.data)
         if came.packet_id is not None:
             packets.acknowledge(came.packet_id)
         return True
 
-    def _give_to_paho(self) -> bool:
-        """Have paho take a packet; it raises for one that it cannot read."""
+    def _take_other(self, packets: PacketSocket) -> bool:
+        """Have paho take a packet that is no message; it raises for one that it cannot read."""
+        if packets.forbidden:
+            self.note_violation(packets.forbidden)
+            return False
         try:
             return self.note_result(self._client.loop_read())
         except _UNREADABLE as exc:
