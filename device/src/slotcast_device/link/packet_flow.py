@@ -124,8 +124,8 @@ class PacketFlow:
             for _ in range(RECEIPTS_TOGETHER):
                 if not (found.fill() and self._take(found)):
                     break
-                if found.received_bytes > until_bytes:
-                    break
+                if found.received_bytes > until_bytes and not found.has_packet():
+                    break  # what is here is taken, but nothing more is read
         self._flush()
         is_enough = found.received_bytes > until_bytes
         return self.error is None and found.has_packet() and not is_enough
