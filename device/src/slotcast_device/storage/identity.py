@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from slotcast_device.storage import x509_files
 from slotcast_device.storage.key_file import load_private_key, save_private_key
 from slotcast_schemas import identity
 from slotcast_schemas.enrolment import Enrolment, encryption_key_data
@@ -54,6 +53,8 @@ class DeviceIdentity:
             device_id: the id.
             encryption_key: the public key for which content keys shall be wrapped, if any.
         """
+        from slotcast_device.storage import x509_files  # only who enrols needs cryptography.x509
+
         pem = x509_files.request_pem(self._private, device_id).decode()
         if not encryption_key:
             return Enrolment(device_id=device_id, csr=pem)
