@@ -41,7 +41,7 @@ from slotcast_publisher.fleet.database.figure_tables import (
     release_figures,
     release_hours,
 )
-from slotcast_publisher.fleet.database.rollout_tables import (
+from slotcast_publisher.fleet.database.steering_tables import (
     alarms,
     requests,
     rollout_log,
