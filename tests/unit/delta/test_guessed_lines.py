@@ -55,6 +55,7 @@ CHANGES: Final[dict[str, Change]] = {
     "columns inserted": inserted,
     "a column appended": lambda m, rng: np.concatenate([m, fresh(m, 1)], axis=1),
     "two columns swapped": swapped,
+    "rows deleted": lambda m, rng: np.delete(m, rng.choice(len(m), 20, replace=False), 0),
     "rows shuffled": lambda m, rng: m[rng.permutation(len(m))],
 }
 ONLY_OF_FLOAT32: Final[dict[str, Change]] = {
