@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 import tomllib
 from collections.abc import Iterable
-from importlib.metadata import requires
+from importlib.metadata import packages_distributions, requires
 from typing import Final
 
 import pytest
@@ -67,6 +69,33 @@ def test_every_declared_dependency_is_pinned(distribution: str) -> None:
     names = re.findall(r"^([\w.-]+)==", CONSTRAINTS, re.MULTILINE)
     pinned = {canonicalize_name(name) for name in names}
     assert declared(distribution) - OWN <= pinned
+
+
+RUNTIMES: Final = frozenset({"onnxruntime", "ai-edge-litert"})
+"""Which of them is there is for the device or the publisher to say; the schemas try."""
+
+
+def imported(distribution: str) -> frozenset[str]:
+    """Name the installs whose packages a distribution's modules import, as far as they are here."""
+    found: set[str] = set()
+    for file in (REPOSITORY / distribution / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
+    installs = packages_distributions()
+    foreign = (found - sys.stdlib_module_names) & installs.keys()
+    return frozenset(canonicalize_name(installs[name][0]) for name in foreign)
+
+
+@pytest.mark.parametrize("distribution", ["schemas", "device", "publisher"])
+def test_every_package_that_is_imported_is_declared(distribution: str) -> None:
+    text = (REPOSITORY / distribution / "pyproject.toml").read_text()
+    extras = tomllib.loads(text)["project"].get("optional-dependencies", {})
+    named = declared(distribution).union(*map(names_of, extras.values()))
+    left_out = RUNTIMES if distribution == "schemas" else frozenset()
+    assert imported(distribution) - OWN - left_out - named == frozenset()
 
 
 def test_the_constraints_have_a_hash_for_each_version_and_no_address() -> None:

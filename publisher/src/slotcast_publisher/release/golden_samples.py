@@ -1,8 +1,8 @@
 """Golden samples: what the publisher saw the model say, signed into the release for the devices.
 
 Runs the model on the user's inputs (or on inputs made from a seed), keeps a few runs, writes the
-samples file, and says with which tolerances a device shall compare. The release helper adds the
-file to the release and the `Probe` to what is signed.
+samples file, and says with which tolerances a device shall compare. `take_in` adds the file
+to the release, and the `Probe` to what is signed.
 How a device uses them: docs/health-check.md.
 """
 
