@@ -28,12 +28,15 @@ from slotcast_device.core import actions as act
 from slotcast_device.core.events import JobDone, Now
 from slotcast_device.core.model import ModelCore
 from slotcast_device.jobs import ModelJobs
-from slotcast_device.operator_requests import Control
+from slotcast_device.operator_requests import Control, OperatorRequest
 from slotcast_device.reporting import agent_view
 from slotcast_device.reporting.agent_view import ViewWriter
 from slotcast_device.reporting.metrics_collector import MetricsCollector
 from slotcast_device.storage.lock import is_locked, locked
 from slotcast_device.storage.os_disk import OsDisk
+from slotcast_device.storage.provisioned import ProvisionedStore
+from slotcast_device.storage.slots import SlotStore
+from slotcast_device.storage.spool import Spool
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust.ceremonies import rotate_keys
 from slotcast_schemas import wire
@@ -42,6 +45,7 @@ from slotcast_schemas.messages import Notice, Release
 from slotcast_schemas.release_proof import prove_release
 from slotcast_schemas.states import State
 from slotcast_schemas.trust import release_target
+from tests.support import messages
 from tests.support.fleet import Device, Observer, Publisher, answers, model_bytes
 from tests.support.waiting import wait_until
 
@@ -502,6 +506,73 @@ def test_what_is_replaced_now_and_then_goes_through_no_planted_name_and_waits_at
         victim = plant(folder / f".{path.name}.tmp", kind, tmp_path)
         assert len(write(folder).read_bytes()) == len(before)
         assert victim.read_bytes() == b"of somebody else"
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A folder that is not the agent's."""
+    folder = tmp_path / "elsewhere"
+    (folder / "below").mkdir(parents=True)
+    for path in (folder / "release", folder / "a.json", folder / "below" / "letter"):
+        path.write_bytes(b"of somebody else")
+    return folder
+
+
+def names_below(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("place", ["control", "incoming", "provisioned", "slots"])
+def test_nothing_is_removed_or_written_through_a_folder_that_is_a_link(
+    tmp_path: Path, elsewhere: Path, place: str
+) -> None:
+    home, before = tmp_path / "home", names_below(elsewhere)
+    home.mkdir()
+    (home / place).symlink_to(elsewhere)
+    disk = OsDisk()
+    match place:
+        case "control":
+            control = Control(disk, home)
+            assert control.take() == []
+            assert control.take() == []
+            (home / place).symlink_to(elsewhere)
+            control.answer_pings()
+            control.ask(OperatorRequest(do="rollback", model="clf"))
+        case "incoming":
+            payload = messages.payload()
+            Spool(disk, home, payload).open()
+        case "provisioned":
+            ProvisionedStore(disk, home).remove()
+        case "slots":
+            SlotStore(disk, home).clear("a")
+    assert names_below(elsewhere) == before
+    assert not (home / place).is_symlink()
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("place", ["slots", "slots/SLOT"])
+def test_a_slot_that_is_a_link_does_not_serve_though_its_files_are_right(
+    device: Device, tmp_path: Path, place: str
+) -> None:
+    """They lie where somebody else may change them a moment later."""
+    slot = device.current().resolve().parent.name
+    folder = device.folder() / place.replace("SLOT", slot)
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    assert_nothing_serves(device)
+
+
+@pytest.mark.broker
+def test_no_signed_metadata_is_written_through_a_folder_that_is_a_link(
+    device: Device, publisher: Publisher, elsewhere: Path
+) -> None:
+    before = names_below(elsewhere)
+    trust = device.folder() / "trust"
+    shutil.rmtree(trust)
+    trust.symlink_to(elsewhere)
+    publisher.publish("clf", "2")
+    assert device.run_once().state is State.COMMITTED
+    assert names_below(elsewhere) == before
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe"])

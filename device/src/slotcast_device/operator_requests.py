@@ -82,7 +82,7 @@ class Control:
         Raises:
             StorageFailed: it cannot be written.
         """
-        self._disk.make_dir(self._folder)
+        self._disk.make_own_dir(self._folder)
         path = self._folder / f"{request.do}-{request.model}.json"
         self._disk.write_atomic(path, msgspec.json.encode(request))
 
@@ -94,7 +94,7 @@ class Control:
         """
         if not self._folder.parent.is_dir():
             return False  # no agent ever ran here
-        self._disk.make_dir(self._folder)
+        self._disk.make_own_dir(self._folder)
         path = self._folder / f"{_PING}{os.getpid()}"
         self._disk.create(path).close()
         deadline_s = time.monotonic() + timeout_s
@@ -107,7 +107,7 @@ class Control:
 
     def answer_pings(self) -> None:
         """Give whoever asked a sign of life."""
-        for name in self._disk.names(self._folder):
+        for name in self._names():
             if name.startswith(_PING):
                 try:
                     self._disk.remove_tree(self._folder / name)
@@ -117,7 +117,7 @@ class Control:
     def take(self) -> list[OperatorRequest]:
         """Give the requests that wait and remove them; one that cannot be read is logged."""
         requests = []
-        names = [n for n in self._disk.names(self._folder) if not n.startswith(_PING)]
+        names = [n for n in self._names() if not n.startswith(_PING)]
         for name in names[:_REQUESTS_MAX]:
             path = self._folder / name
             try:
@@ -127,6 +127,17 @@ class Control:
             except (StorageFailed, msgspec.DecodeError, UnicodeDecodeError) as exc:
                 _LOG.warning("request %s cannot be read: %s", name, exc)
         return requests
+
+    def _names(self) -> list[str]:
+        """Give what lies in the folder; a link in its place leads to what is not ours to remove."""
+        if self._disk.read_link(self._folder) is None:
+            return self._disk.names(self._folder)
+        try:
+            self._disk.remove_tree(self._folder)
+            _LOG.warning("%s was a link, and was taken away", self._folder)
+        except StorageFailed as exc:
+            _LOG.warning("%s is a link, and no request is taken: %s", self._folder, exc)
+        return []
 
     def _take_file(self, path: Path) -> bytes | None:
         """Read a request and remove it, also where it is a link, a pipe or too long."""

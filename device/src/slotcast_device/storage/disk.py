@@ -128,6 +128,16 @@ class Disk(ABC):
             self.sync_dir(folder.parent)
             self._unsynced.discard(folder)
 
+    def make_own_dir(self, path: Path) -> None:
+        """Make a folder that is ours alone, in place of a link that somebody put there.
+
+        What we put into it, and remove from it, would else be in a folder of somebody's choice. The
+        state directory and a model's folder may be links of the owner's; what lies in them may not.
+        """
+        if self.read_link(path) is not None:
+            self.remove_link(path)
+        self.make_dir(path)
+
     def replace_link(self, path: Path, target: str) -> None:
         """Point the symlink `path` at `target` in one step, and make that durable.
 

@@ -72,7 +72,8 @@ class ProvisionedStore:
     def remove(self) -> None:
         """Remove what is kept: the release first, without which the files are nothing."""
         if self._disk.is_dir(self._folder):
-            self._disk.remove_tree(self._folder / "release")
+            if self._disk.read_link(self._folder) is None:
+                self._disk.remove_tree(self._folder / "release")
             self._disk.remove_tree(self._folder)
 
     def keep(self, store: SlotStore, slot: SlotName, record: SlotRecord) -> Kept:
@@ -99,6 +100,7 @@ class ProvisionedStore:
             return Kept(None, f"{free} bytes are free, too few beside the next update")
         self.remove()
         release = wire.decode(release_bytes, Release)
+        self._disk.make_own_dir(self._folder)
         self._disk.make_dir(self._files)
         for file in release.files:
             target = self._files / file.path

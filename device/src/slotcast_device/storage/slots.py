@@ -130,7 +130,7 @@ class SlotStore:
     def _remove_slot(self, slot: SlotName) -> None:
         if self.current() == slot:
             raise SlotDamaged(f"slot {slot} is active and will not be written")
-        self._disk.make_dir(self.folder)
+        self._disk.make_own_dir(self.folder)
         self._disk.remove_tree(self.folder / f"{slot}.release")
         self._disk.remove_tree(self.folder / f"{slot}.notice")
         self._disk.remove_tree(self.path(slot))
@@ -252,8 +252,9 @@ class SlotStore:
         """Read every file of a slot and compare it with the record.
 
         Raises:
-            SlotDamaged: a file is missing or other than the record says.
+            SlotDamaged: a file is missing or other than the record says, or a folder is a link.
         """
+        self._refuse_links(slot, record)
         for file in record.files:
             path = self.path(slot) / file.path
             if not self.slot_files.may_hold(path, file.size_bytes):
@@ -263,6 +264,21 @@ class SlotStore:
                 )
             if self._hash_file(path, file) != file.sha256:
                 raise SlotDamaged(f"slot {slot}, {file.path}: its bytes have changed")
+
+    def _refuse_links(self, slot: SlotName, record: SlotRecord) -> None:
+        """See that no folder of a slot is a link: others may change what lies where it leads.
+
+        Raises:
+            SlotDamaged: one is.
+        """
+        folders = {self.folder}
+        for file in record.files:
+            parents = (self.path(slot) / file.path).parents
+            folders |= {folder for folder in parents if folder.is_relative_to(self.folder)}
+        for folder in sorted(folders):
+            target = self._disk.read_link(folder)
+            if target is not None:
+                raise SlotDamaged(f"slot {slot}: {folder} is a link, to {target!r}")
 
     def _hash_file(self, path: Path, held: HeldFile) -> bytes:
         digest = hashlib.sha256()

@@ -58,11 +58,11 @@ class Spool:
 
     def open(self) -> None:
         """Make room for this payload, and remove what other payloads left."""
-        self._disk.make_dir(self._incoming)
+        self._disk.make_own_dir(self._incoming)
         for name in self._disk.names(self._incoming):
             if name != self._folder.name:
                 self._disk.remove_tree(self._incoming / name)
-        self._disk.make_dir(self._folder)
+        self._disk.make_own_dir(self._folder)
 
     def store_map(self, part: int, data: bytes) -> None:
         """Keep a part of the chunk map, so that a restart need not ask for it again.

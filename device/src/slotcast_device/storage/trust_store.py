@@ -62,6 +62,8 @@ def verify_notice(
         StorageFailed: TUF's files cannot be written.
     """
     with storage_errors(f"write {trust_dir}"):
+        if trust_dir.is_symlink():  # what is written would be in a folder of somebody's choice
+            trust_dir.unlink()
         trust_dir.mkdir(parents=True, exist_ok=True)
         try:
             return _verify_in_copy(data, model, pinned_root, trust_dir)
