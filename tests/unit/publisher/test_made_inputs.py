@@ -22,7 +22,7 @@ from slotcast_schemas.messages.release import PROBE2, Release, Tensor
 from slotcast_schemas.probe import ProbeRequest, ProbeResult, SlotModel, run_probe
 from slotcast_schemas.probe.runtime import Feed
 from slotcast_schemas.samples import Samples, read_samples
-from tests.support import typed_models
+from tests.support import input_models, typed_models
 from tests.support.old_packages import NEWEST_TREES, PADS_WITHIN_BOUNDS
 
 
@@ -51,7 +51,7 @@ def samples_of(repo: Repository) -> Samples:
 
 
 @pytest.mark.parametrize(
-    "make", [pytest.param(typed_models.padded, marks=PADS_WITHIN_BOUNDS), typed_models.convolved]
+    "make", [pytest.param(input_models.padded, marks=PADS_WITHIN_BOUNDS), input_models.convolved]
 )
 def test_sizes_are_tried_that_the_model_runs_on(
     repo: Repository, tmp_path: Path, make: object
@@ -67,7 +67,7 @@ def test_sizes_are_tried_that_the_model_runs_on(
 def test_kinds_of_numbers_are_tried_until_what_comes_out_is_finite(
     repo: Repository, tmp_path: Path
 ) -> None:
-    done = released(repo, tmp_path, typed_models.logarithm())
+    done = released(repo, tmp_path, input_models.logarithm())
     assert on_device(repo, done.release).passed
     assert (np.asarray(samples_of(repo).inputs["x"]) > 0).all()
 
@@ -76,7 +76,7 @@ def test_the_first_size_that_runs_is_tried_with_every_kind_of_numbers(
     repo: Repository, tmp_path: Path
 ) -> None:
     """Tokens 0 and 1 mean the same to it, at any size; others do not."""
-    done = released(repo, tmp_path, typed_models.tokens_of_which_two_mean_the_same())
+    done = released(repo, tmp_path, input_models.tokens_of_which_two_mean_the_same())
     assert on_device(repo, done.release).passed
     ids = np.asarray(samples_of(repo).inputs["ids"])
     assert ids.max() > 1
@@ -86,10 +86,10 @@ def test_the_first_size_that_runs_is_tried_with_every_kind_of_numbers(
 @pytest.mark.parametrize(
     "make",
     [
-        typed_models.tree_of_incomes,
-        pytest.param(typed_models.tree_of_the_newest_kind, marks=NEWEST_TREES),
-        typed_models.regions_of_one_image,
-        lambda: typed_models.pooled_for(299),
+        input_models.tree_of_incomes,
+        pytest.param(input_models.tree_of_the_newest_kind, marks=NEWEST_TREES),
+        input_models.regions_of_one_image,
+        lambda: input_models.pooled_for(299),
     ],
     ids=["tree", "newest tree", "regions", "image of 299"],
 )
@@ -105,12 +105,12 @@ def test_columns_are_drawn_around_the_thresholds_of_a_tree(
     repo: Repository, tmp_path: Path
 ) -> None:
     """So that a damaged leaf shows."""
-    release = released(repo, tmp_path, typed_models.tree_of_incomes()).release
+    release = released(repo, tmp_path, input_models.tree_of_incomes()).release
     incomes = np.asarray(samples_of(repo).inputs["x"])[..., 1]
     assert incomes.min() < 20_000 < incomes.max()
     folder = tmp_path / "damaged"
     folder.mkdir()
-    (folder / release.entry).write_bytes(typed_models.tree_of_incomes(swapped=True))
+    (folder / release.entry).write_bytes(input_models.tree_of_incomes(swapped=True))
     samples = repo.store.folder("made", "2.0").files_dir / "samples.npz"
     (folder / "samples.npz").write_bytes(samples.read_bytes())
     candidate = SlotModel(str(folder), release.entry)
@@ -121,7 +121,7 @@ def test_columns_are_drawn_around_the_thresholds_of_a_tree(
 
 
 def test_a_graph_that_is_otherwise_than_onnx_has_it_gives_no_hints_and_goes_on() -> None:
-    model = onnx.load_from_string(typed_models.tree_of_incomes())
+    model = onnx.load_from_string(input_models.tree_of_incomes())
     values = next(each for each in model.graph.node[0].attribute if each.name == "nodes_values")
     values.CopyFrom(onnx.helper.make_attribute("nodes_values", 3.5))
     assert hints_of(model) == Hints()
@@ -130,7 +130,7 @@ def test_a_graph_that_is_otherwise_than_onnx_has_it_gives_no_hints_and_goes_on()
 def test_what_onnx_forbids_and_the_runtime_loads_is_released_with_a_word(
     repo: Repository, tmp_path: Path
 ) -> None:
-    done = released(repo, tmp_path, typed_models.output_without_a_rank())
+    done = released(repo, tmp_path, input_models.output_without_a_rank())
     assert any("onnx finds fault with it" in warning for warning in done.warnings)
     assert on_device(repo, done.release).passed
 
@@ -138,7 +138,7 @@ def test_what_onnx_forbids_and_the_runtime_loads_is_released_with_a_word(
 def test_samples_that_nobody_asked_for_weigh_little_beside_the_model(
     repo: Repository, tmp_path: Path
 ) -> None:
-    done = released(repo, tmp_path, typed_models.logarithms(8192))
+    done = released(repo, tmp_path, input_models.logarithms(8192))
     assert samples_of(repo).runs == 2
     assert on_device(repo, done.release).passed
 
@@ -146,14 +146,14 @@ def test_samples_that_nobody_asked_for_weigh_little_beside_the_model(
 @pytest.mark.parametrize(
     "make",
     [
-        typed_models.reshaped,
-        typed_models.flattened,
-        typed_models.split_in_two,
-        typed_models.in_a_branch,
-        typed_models.multiplied_from_the_left,
-        typed_models.squeezed,
-        typed_models.with_states,
-        typed_models.sequence_of_rows,
+        input_models.reshaped,
+        input_models.flattened,
+        input_models.split_in_two,
+        input_models.in_a_branch,
+        input_models.multiplied_from_the_left,
+        input_models.squeezed,
+        input_models.with_states,
+        input_models.sequence_of_rows,
     ],
 )
 def test_sizes_that_the_graph_allows_are_tried(
@@ -168,10 +168,10 @@ def test_sizes_that_the_graph_allows_are_tried(
 @pytest.mark.parametrize(
     ("make", "name"),
     [
-        (typed_models.words_of_a_table, "x"),
-        (typed_models.numbers_of_a_table, "x"),
-        (typed_models.names_of_a_map, "m"),
-        (typed_models.numbers_as_text, "x"),
+        (input_models.words_of_a_table, "x"),
+        (input_models.numbers_of_a_table, "x"),
+        (input_models.names_of_a_map, "m"),
+        (input_models.numbers_as_text, "x"),
     ],
 )
 def test_words_and_keys_that_stand_in_the_graph_are_given(
@@ -195,11 +195,11 @@ def test_where_none_runs_it_says_which_samples_to_give_and_blames_nobody(
     repo: Repository, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=r"give --samples FILE.npz with 'x' \(float32 \[1, 4\]\)"):
-        released(repo, tmp_path, typed_models.never_runs())
+        released(repo, tmp_path, input_models.never_runs())
 
 
 def test_a_large_image_travels_in_a_few_bytes(repo: Repository, tmp_path: Path) -> None:
-    done = released(repo, tmp_path, typed_models.image(), seed=1)
+    done = released(repo, tmp_path, input_models.image(), seed=1)
     (file,) = (file for file in done.release.files if file.path == "samples.npz")
     assert file.size_bytes < 300_000
     assert samples_of(repo).runs > 1
@@ -207,7 +207,7 @@ def test_a_large_image_travels_in_a_few_bytes(repo: Repository, tmp_path: Path) 
 
 
 def test_without_samples_a_large_image_is_probed_too(repo: Repository, tmp_path: Path) -> None:
-    done = released(repo, tmp_path, typed_models.image())
+    done = released(repo, tmp_path, input_models.image())
     assert done.release.probe.samples is None
     assert done.release.requires == (PROBE2,)
     assert on_device(repo, done.release).passed
@@ -215,7 +215,7 @@ def test_without_samples_a_large_image_is_probed_too(repo: Repository, tmp_path:
 
 def test_shapes_and_ranges_are_taken_from_who_knows_them(repo: Repository, tmp_path: Path) -> None:
     file = tmp_path / "new.onnx"
-    file.write_bytes(typed_models.padded(8))
+    file.write_bytes(input_models.padded(8))
     words = ["release", str(repo.path), "made", "2.0", str(file), "--no-passphrase"]
     words += ["--shape", "x=2x100", "--range", "x=5:6"]
     CliRunner().invoke(app, words, catch_exceptions=False)
@@ -230,20 +230,20 @@ def test_a_shape_or_range_that_cannot_be_is_refused(
     repo: Repository, tmp_path: Path, words: list[str]
 ) -> None:
     file = tmp_path / "new.onnx"
-    file.write_bytes(typed_models.padded(8))
+    file.write_bytes(input_models.padded(8))
     done = CliRunner().invoke(app, ["release", str(repo.path), "made", "2.0", str(file), *words])
     assert isinstance(done.exception, UsageError)
     assert repo.store.versions("made") == []
 
 
 def test_a_graph_tells_sizes_that_its_weights_fix() -> None:
-    hints = hints_of(onnx.load_from_string(typed_models.convolved()))
+    hints = hints_of(onnx.load_from_string(input_models.convolved()))
     assert hints.sizes == {("x", 3): 3}
 
 
 def test_regions_are_never_said_to_lie_in_an_image_that_may_not_be_there() -> None:
     """Old runtimes read past the images, and now and then find finite numbers there."""
-    hints = hints_of(onnx.load_from_string(typed_models.regions_of_one_image()))
+    hints = hints_of(onnx.load_from_string(input_models.regions_of_one_image()))
     tensors = [
         Tensor(name="x", dtype="tensor(float)", shape=(1, 2, 16, 16)),
         Tensor(name="rois", dtype="tensor(float)", shape=("r", 4)),
