@@ -126,6 +126,7 @@ class PacketSocket:
         self.dropped_max_bytes: int | None = None
         self._is_bound_announced = is_bound_announced
         self._packet_max_bytes = packet_max_bytes
+        self._any_max_bytes = min(packet_max_bytes, _ANSWER_MAX_BYTES)  # whatever packet it is
         self._has_properties = has_properties
         self._came = bytearray(READ_BYTES)
         self._begin = 0  # of what came and was not taken
@@ -205,7 +206,7 @@ class PacketSocket:
             self._forbid(self._came[self._begin])
             return
         length, place = self._read_varint(self._begin + 1, self._end)
-        if length < 0 or not self._is_length_allowed(length):
+        if length < 0 or (length > self._any_max_bytes and not self._is_length_allowed(length)):
             return
         kept = min(length, self._packet_max_bytes)
         if self._end - place >= kept:
@@ -327,10 +328,11 @@ class PacketSocket:
     def _drop_packet(self) -> None:
         self.packets += 1
         self._begin, self._packet_end = self._packet_end, 0
-        self._skip_bytes, self._over_bytes = self._over_bytes, 0
-        if self.dropped_max_bytes is not None:
-            self.dropped_max_bytes = max(0, self.dropped_max_bytes - self._skip_bytes)
         self._is_offered = False
+        if self._over_bytes:
+            self._skip_bytes, self._over_bytes = self._over_bytes, 0
+            if self.dropped_max_bytes is not None:
+                self.dropped_max_bytes = max(0, self.dropped_max_bytes - self._skip_bytes)
 
     def recv(self, size: int) -> bytes:
         """Give paho bytes of the packet that was left to it, and never of the next.

@@ -234,8 +234,10 @@ class Collecting:
             return []
         before = fetch.counters.verified_bytes
         actions = self._translate(fetch.receive_chunk(event.index, event.data, now.mono_s), now)
-        is_progress = fetch.counters.verified_bytes > before
-        return (self._something_came() if is_progress else []) + actions
+        if fetch.counters.verified_bytes == before:
+            return actions
+        said = self._something_came()
+        return said + actions if said else actions
 
     def _map_arrived(self, event: ev.MapArrived, now: Now) -> list[Action]:
         fetch = self.transfer
@@ -312,6 +314,8 @@ class Collecting:
         self, actions: Sequence[transfer_actions.TransferAction], now: Now
     ) -> list[Action]:
         """Turn the transfer's two questions to the shell into a job and the next step."""
+        if len(actions) == 1 and isinstance(actions[0], transfer_actions.StoreChunk):
+            return [actions[0]]  # most by far
         out: list[Action] = []
         for action in actions:
             if isinstance(action, transfer_actions.Scan):

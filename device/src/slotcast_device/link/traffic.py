@@ -28,13 +28,16 @@ class TrafficMeter:
 
     Args:
         credit_max_chunks: chunks that may be under way at once.
+
+    Attributes:
+        budget: of the present connection's broker, which all its connections share.
     """
 
     def __init__(self, credit_max_chunks: int) -> None:
         self._credit_max_chunks = credit_max_chunks
         self._earlier = Traffic()
         self._budgets: dict[str, BrokerBudget] = {}
-        self._present = BrokerBudget(credit_max_chunks)  # of no broker, until `begin`
+        self.budget = BrokerBudget(credit_max_chunks)  # of no broker, until `begin`
         self._counted = (0, 0)  # bytes and packets of this connection that its budget knows of
 
     @property
@@ -58,16 +61,11 @@ class TrafficMeter:
     def begin(self, broker: str) -> None:
         """The next connection is made, to this broker."""
         self._counted = (0, 0)
-        self._present = self._budget_of(broker)
+        self.budget = self._budget_of(broker)
 
     def end(self, link: Link) -> None:
         """A connection is let go of: what went over it counts for good."""
         self._earlier = self.total(link)
-
-    @property
-    def budget(self) -> BrokerBudget:
-        """The budget of the present connection's broker, which all its connections share."""
-        return self._present
 
     def _budget_of(self, broker: str) -> BrokerBudget:
         found = self._budgets.get(broker)
@@ -80,7 +78,7 @@ class TrafficMeter:
         """Count what came; give the error once too much of it was wanted by nobody."""
         size_bytes, packets = self._counted
         self._counted = (link.received_bytes, link.packets)
-        budget = self._present
+        budget = self.budget
         budget.came(link.received_bytes - size_bytes, link.packets - packets, now_s)
         if not budget.is_spent(now_s):
             return None
