@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from difflib import get_close_matches
 from enum import Enum
 from typing import Any, Final, TypeVar
 
@@ -168,6 +167,8 @@ def _container(value: bytes | list[Any] | tuple[Any, ...] | Mapping[str, Any]) -
 
 
 def _unknown_key(name: str, kind: inspect.Type) -> str:
+    from difflib import get_close_matches  # only who mistypes a key needs it
+
     known = sorted(_fields(kind))
     near = get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
