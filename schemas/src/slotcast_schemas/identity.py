@@ -9,7 +9,7 @@ SHA-256, its two numbers side by side (IEEE P1363).
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -23,6 +23,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
     encode_dss_signature,
 )
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 PublicKey = Ed25519PublicKey | ec.EllipticCurvePublicKey
 """The public part of an identity key."""
@@ -50,7 +53,7 @@ def is_fit(public: object) -> bool:
     return isinstance(public, Ed25519PublicKey)
 
 
-def key_id(public: PublicKey) -> str:
+def key_id(public: PublicKeyTypes) -> str:
     """Give the id of a key: the SHA-256 of its SubjectPublicKeyInfo, in hexadecimal."""
     der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(der).hexdigest()

@@ -104,7 +104,7 @@ DEVICE_BREAKS: Final = (
     Break(
         "active slot: written",
         "core/state.py",
-        'return "a" if self.active is None else other(self.active)',
+        'return "a" if self.active is None else other_slot(self.active)',
         'return "a" if self.active is None else self.active',
     ),
     Break(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slotcast_device.core.state import ModelState, SlotName, other
+from slotcast_device.core.state import ModelState, SlotName, other_slot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,7 @@ def reusable(release: Release, state: ModelState) -> dict[str, tuple[SlotName, s
     The active slot is preferred: files of the standby slot must be set aside before it is emptied.
     """
     held: dict[tuple[bytes, int], tuple[SlotName, str]] = {}
-    for slot in (state.standby, other(state.standby)):
+    for slot in (state.standby, other_slot(state.standby)):
         record = state.slots.get(slot)
         for file in () if record is None else record.files:
             held[file.sha256, file.size_bytes] = (slot, file.path)

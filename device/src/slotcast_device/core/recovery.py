@@ -47,7 +47,7 @@ from slotcast_device.core.state import (
     SlotName,
     SlotRecord,
     Update,
-    other,
+    other_slot,
     unknown_release,
 )
 from slotcast_schemas.reasons import Reason
@@ -279,7 +279,7 @@ def open_anyway(recovery: Recovery, found: Findings) -> list[Action]:
     """
     opened = found.current
     if opened is not None and opened not in found.sound:
-        spare = other(opened) if other(opened) in found.sound else None
+        spare = other_slot(opened) if other_slot(opened) in found.sound else None
         text = f"slot {opened} is not sound; {f'slot {spare}' if spare else 'nothing'} serves"
         return [act.Activate(spare), act.Log("warning", text)]
     if recovery.closes:
@@ -316,7 +316,7 @@ def _leave_damaged(state: ModelState, found: Findings) -> Recovery:
     current = found.current
     if current is None:  # the caller looked; this is for the type checker
         return Recovery(state)
-    spare = other(current)
+    spare = other_slot(current)
     if spare in found.sound and _is_unproven(state, state.slots[spare]):
         update = _put_on_trial(state, spare, current)
         note = f"slot {current} is damaged; slot {spare} serves on trial"

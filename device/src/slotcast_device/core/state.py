@@ -29,7 +29,7 @@ SLOT_NAMES: Final[tuple[SlotName, SlotName]] = ("a", "b")
 """The names of both slots."""
 
 
-def other(slot: SlotName) -> SlotName:
+def other_slot(slot: SlotName) -> SlotName:
     """Give the other slot of the pair."""
     return "b" if slot == "a" else "a"
 
@@ -175,7 +175,7 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def standby(self) -> SlotName:
         """The slot that may be written: the one that `current` does not open."""
-        return "a" if self.active is None else other(self.active)
+        return "a" if self.active is None else other_slot(self.active)
 
     def with_slot(self, slot: SlotName, record: SlotRecord | None) -> ModelState:
         """Give the state with one slot's record set, or taken away."""

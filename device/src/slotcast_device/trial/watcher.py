@@ -26,7 +26,7 @@ from slotcast_device.application.app_report import (
 )
 from slotcast_device.application.liveness import AT_WORK, Liveness
 from slotcast_device.core.actions import ProbeSlot, Verdict, Watch
-from slotcast_device.core.state import SlotName, other
+from slotcast_device.core.state import SlotName, other_slot
 from slotcast_device.runtime.importing import import_problem
 from slotcast_device.trial.judge import TrialVerdict, hold_back, judge_probes, judge_trial
 from slotcast_device.trial.live_figures import FiguresWindow, LiveFigures
@@ -130,7 +130,7 @@ class TrialWatcher:
         with contextlib.suppress(StorageFailed):  # then it is done without
             release = self._store.release(slot)
             if release is not None:
-                self._keep_reference(release, other(slot))
+                self._keep_reference(release, other_slot(slot))
         forget_reports(self._app, slot=slot, stale_after_s=STALE_AFTER_S)
 
     def _keep_reference(self, release: Release, old: SlotName | None) -> None:

@@ -34,7 +34,6 @@ from slotcast_publisher.certificates.issued_record import (
     How,
     Issued,
     Revoked,
-    key_id,
     serial_of,
 )
 from slotcast_publisher.certificates.profiles import (
@@ -49,6 +48,7 @@ from slotcast_publisher.errors import Conflict, NotFound
 from slotcast_publisher.trust.keys import KeyRing
 from slotcast_schemas import fields
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.identity import key_id
 
 INIT_AUTHORITIES: Final[tuple[AuthorityName, ...]] = ("devices", "publishers", "brokers")
 """The authorities that `init` makes."""

@@ -7,18 +7,16 @@ Both forget what has expired, so that neither grows without bound.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import msgspec
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Meta
 
 from slotcast_publisher.certificates.authorities import FOLDER, AuthorityName
-from slotcast_publisher.certificates.profiles import PublicKey
 from slotcast_publisher.durable import fsync_dir, storage_errors, write_atomic
 from slotcast_publisher.errors import RepositoryDamaged
 from slotcast_schemas.decoders import make_decoders
@@ -82,12 +80,6 @@ make_decoders(Issued, _RevokedFile)
 def serial_of(certificate: x509.Certificate) -> str:
     """Give a certificate's serial number as it is written here."""
     return f"{certificate.serial_number:x}"
-
-
-def key_id(key: PublicKey) -> str:
-    """Give the SHA-256 of a public key (its SubjectPublicKeyInfo), in hexadecimal."""
-    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(der).hexdigest()
 
 
 class CertificateRecord:

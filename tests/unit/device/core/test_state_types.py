@@ -10,7 +10,7 @@ from slotcast_device.core.state import (
     ModelState,
     SlotName,
     SlotRecord,
-    other,
+    other_slot,
     record_of,
     unknown_release,
 )
@@ -27,7 +27,7 @@ def test_the_slot_that_may_be_written_is_the_one_that_does_not_serve(
     active: SlotName | None, standby: SlotName
 ) -> None:
     assert replace(EMPTY, active=active).standby == standby
-    assert active is None or other(active) == standby
+    assert active is None or other_slot(active) == standby
 
 
 def test_the_active_record_is_what_the_active_slot_holds() -> None:
