@@ -1,14 +1,16 @@
 """Deltas: how many bytes they save against other tools, and what they cost to make and to apply.
 
 Real pairs are taken from the folder of models, where there is one; two more, of 8.7 and 90 MB, are
-drawn by `benchmarks.pairs`, which says how; `moved_rows` moves rows and columns in every way, and
-`package_pairs` has files of public packages. Every payload is applied and compared. Every tool runs
-in a process of its own, and what it came to is kept (`delta_rivals`). `--quick` leaves out pairs on
-which other tools take minutes; `--only REGEX` takes some; `--table FILE` writes the sizes there.
+drawn by `benchmarks.pairs`, which says how; `moved_rows` moves rows and columns in every way,
+`opaque_files` does in files of no known format, and `package_pairs` has files of public packages.
+Every payload is applied and compared. Every tool runs in a process of its own, and what it came to
+is kept (`delta_rivals`). `--quick` leaves out pairs on which other tools take minutes; `--only
+REGEX` takes some; `--table FILE` writes the sizes there.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 import shutil
@@ -24,6 +26,7 @@ from benchmarks.delta_rivals import BSDIFF, JUDGED, KEPT, PeerRun, Peers, instal
 from benchmarks.delta_table import Row, write_table
 from benchmarks.few_moved import few_moved_figures
 from benchmarks.moved_rows import moved_pairs
+from benchmarks.opaque_files import opaque_pairs
 from benchmarks.package_pairs import package_pairs
 from benchmarks.pairs import LARGE, SMALL, write_pair
 from benchmarks.report import CannotRun, Figure, Options
@@ -190,12 +193,14 @@ def _other_files(options: Options) -> Iterator[Pair]:
 
 
 def _moved_rows(options: Options) -> Iterator[Pair]:
-    """Rows and columns that came, went or moved, in every way that `benchmarks.moved_rows` has."""
-    for number, pair in enumerate(moved_pairs(options.seed)):
-        paths = options.work / f"moved-{number}-old.onnx", options.work / f"moved-{number}-new.onnx"
-        for path, data in zip(paths, (pair.old, pair.new), strict=True):
-            path.write_bytes(data)
-        yield Pair(pair.name, *paths, of_best=_OF_BEST, fixed_bytes=_FIXED_BYTES)
+    """Rows and columns that came, went or moved, in models and in files of no known format."""
+    models = ((pair, ".onnx") for pair in moved_pairs(options.seed))
+    others = ((pair, ".bin") for pair in opaque_pairs(options.seed))
+    for number, (pair, suffix) in enumerate(itertools.chain(models, others)):
+        old, new = (options.work / f"moved-{number}-{age}{suffix}" for age in ("old", "new"))
+        old.write_bytes(pair.old)
+        new.write_bytes(pair.new)
+        yield Pair(pair.name, old, new, of_best=_OF_BEST, fixed_bytes=_FIXED_BYTES)
 
 
 def _figures(pair: Pair, trial: DeltaTrial, peers: dict[str, PeerRun]) -> list[Figure]:
