@@ -238,8 +238,8 @@ _DEVICE: Final = (
         "a packet of QoS 2 ends the connection",
         "security/test_hostile_broker.py::test_a_broker_is_left_for_what_it_does[QoS 2]",
         f"{SCHEMAS}/packet_socket.py",
-        "        if head in _ANSWERS or self._is_publish():\n",
-        "        if head in _ANSWERS or head & 0xF0 == _PUBLISH:\n",
+        "    return _ANSWER if head in _ANSWERS else _FORBIDDEN\n",
+        "    return _ANSWER if head in _ANSWERS or head & 0xF0 == _PUBLISH else _FORBIDDEN\n",
     ),
     attack_break(
         "messages on topics that nobody asked for",
