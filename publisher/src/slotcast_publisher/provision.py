@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -116,6 +115,8 @@ def provision(
 
 def _unknown_models(models: Sequence[str], known: Sequence[str]) -> Iterator[str]:
     """Name the models that have no release; where none has one yet, devices come before them."""
+    from difflib import get_close_matches  # only who misspells a model needs it
+
     for model in models if known else ():
         if model not in known:
             near = get_close_matches(model, known, n=1)

@@ -9,7 +9,6 @@ import functools
 import itertools
 import tomllib
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -250,6 +249,8 @@ def broker_hint(name: str, count: int) -> str:
     Returns:
         A sentence; empty where the name is of a broker's key, or of something else.
     """
+    from difflib import get_close_matches  # only who sets a key needs it
+
     first, *more = _steps(name)
     if first != "brokers" and not get_close_matches(str(first), ["brokers"]):
         return ""
