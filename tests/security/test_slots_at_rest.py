@@ -74,8 +74,11 @@ def swap_blocks(data: bytes, other: bytes) -> bytes:
 def encrypt_anew(data: bytes, other: bytes) -> bytes:
     del data, other
     plain = model_of("2")
-    thief = FileEncryptor(SlotsKey(bytes(32)), len(plain), hashlib.sha256(plain).digest())
-    return thief.header + thief.add(plain) + thief.finish()
+    lying, digest = bytearray(), hashlib.sha256(plain).digest()
+    thief = FileEncryptor(SlotsKey(bytes(32)), len(plain), digest, lying.extend)
+    thief.add(plain)
+    thief.finish()
+    return bytes(lying)
 
 
 CHANGES: dict[str, Callable[[bytes, bytes], bytes]] = {

@@ -29,6 +29,7 @@ from slotcast_device.at_rest.processor import quickest_cipher
 from slotcast_device.at_rest.slots_key import KeyPlace, TokenPlace, open_slots_key
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slot_files import SlotFiles
+from slotcast_schemas.codecs.sealed_blocks import BlockCipher
 from slotcast_schemas.errors import PayloadCorrupt, SlotDamaged, SlotsKeyMissing, StorageFailed
 from slotcast_schemas.messages.release import File
 from tests.support.at_rest import KEY, key_file, slot_files
@@ -41,10 +42,13 @@ def encrypted(
     plain: bytes, key: SlotsKey = KEY, step: int = 50_000, cipher: Cipher | None = None
 ) -> bytes:
     """Encrypt a file as a disk gets it."""
-    encryptor = FileEncryptor(key, len(plain), hashlib.sha256(plain).digest(), cipher)
-    parts = [encryptor.header]
-    parts += [encryptor.add(plain[at : at + step]) for at in range(0, len(plain), step)]
-    return b"".join([*parts, encryptor.finish()])
+    lying = bytearray()
+    digest = hashlib.sha256(plain).digest()
+    encryptor = FileEncryptor(key, len(plain), digest, lying.extend, cipher)
+    for at in range(0, len(plain), step):
+        encryptor.add(plain[at : at + step])
+    encryptor.finish()
+    return bytes(lying)
 
 
 def reader(data: bytes, key: SlotsKey = KEY) -> EncryptedReader:
@@ -106,6 +110,21 @@ def test_it_is_laid_out_as_the_document_says(
         for number, block in enumerate(blocks)
     ]
     assert b"".join(opened) == PLAIN
+
+
+def test_a_cryptography_that_seals_into_no_memory_of_ours_seals_the_same() -> None:
+    class Older:
+        """AES as it was without `encrypt_into`."""
+
+        def __init__(self, key: bytes) -> None:
+            self.encrypt, self.decrypt = AESGCM(key).encrypt, AESGCM(key).decrypt
+
+    found = []
+    for aead in (AESGCM, Older):
+        target = bytearray(100 + TAG_BYTES)
+        BlockCipher(bytes(32), 9, aead).seal_into(3, PLAIN[:100], memoryview(target))  # type: ignore[arg-type]
+        found.append(bytes(target))
+    assert found[0] == found[1] == BlockCipher(bytes(32), 9, AESGCM).seal(3, PLAIN[:100])
 
 
 def swapped(data: bytes) -> bytes:

@@ -125,54 +125,69 @@ def _offset_of(block: int) -> int:
 
 
 class FileEncryptor:
-    """Encrypts a file that comes in order, for whoever writes it.
+    """Encrypts a file that comes in order.
+
+    Sealed blocks gather in memory that is taken once: to take and give back a large block for each
+    piece can cost more than to seal it.
 
     Args:
         key: the slots'.
         size_bytes: of the file.
         sha256: of the file, as its signed release has it.
+        write: takes what lies on the disk, in order, and keeps none of it.
         cipher: what this processor is quickest with, unless a test says otherwise.
     """
 
     def __init__(
-        self, key: SlotsKey, size_bytes: int, sha256: bytes, cipher: Cipher | None = None
+        self,
+        key: SlotsKey,
+        size_bytes: int,
+        sha256: bytes,
+        write: Callable[[bytes | memoryview], None],
+        cipher: Cipher | None = None,
     ) -> None:
         chosen, salt = cipher or quickest_cipher(), os.urandom(SALT_BYTES)
-        self._header = Header(chosen, key.key_id, salt, size_bytes, sha256)
-        self._cipher = _cipher_of(key, self._header)
+        header = Header(chosen, key.key_id, salt, size_bytes, sha256)
+        self._cipher = _cipher_of(key, header)
+        self._write = write
         self._waiting = bytearray()
         self._index = 0
+        self._sealed = memoryview(bytearray(_RUN_BLOCKS * _SEALED_BYTES))
+        self._sealed_bytes = 0
+        write(header.as_bytes())
 
-    @property
-    def header(self) -> bytes:
-        """What is written first."""
-        return self._header.as_bytes()
-
-    def add(self, data: bytes | memoryview) -> bytes:
-        """Take the next bytes of the file; give the blocks that are whole by now."""
+    def add(self, data: bytes | memoryview) -> None:
+        """Take the next bytes of the file."""
         with memoryview(data) as given:
             missing = BLOCK_BYTES - len(self._waiting) if self._waiting else 0
             self._waiting += given[:missing]
-            sealed = []
             if self._waiting:
                 if len(self._waiting) < BLOCK_BYTES:
-                    return b""
-                sealed.append(self._seal(bytes(self._waiting)))
+                    return
+                self._seal(bytes(self._waiting))
             whole_end = missing + (len(given) - missing) // BLOCK_BYTES * BLOCK_BYTES
-            starts = range(missing, whole_end, BLOCK_BYTES)
-            sealed += [self._seal(given[start : start + BLOCK_BYTES]) for start in starts]
+            for start in range(missing, whole_end, BLOCK_BYTES):
+                self._seal(given[start : start + BLOCK_BYTES])
             self._waiting = bytearray(given[whole_end:])
-        return b"".join(sealed)
 
-    def _seal(self, block: bytes | memoryview) -> bytes:
+    def _seal(self, block: bytes | memoryview) -> None:
+        start, end = self._sealed_bytes, self._sealed_bytes + len(block) + TAG_BYTES
+        self._cipher.seal_into(self._index, block, self._sealed[start:end])
         self._index += 1
-        return self._cipher.seal(self._index - 1, block)
+        self._sealed_bytes = end
+        if end == len(self._sealed):
+            self._write_sealed()
 
-    def finish(self) -> bytes:
-        """Give the last block, where there is one that is not whole."""
-        if self._index == self._cipher.count:
-            return b""
-        return self._seal(bytes(self._waiting))
+    def _write_sealed(self) -> None:
+        self._write(self._sealed[: self._sealed_bytes])
+        self._sealed_bytes = 0
+
+    def finish(self) -> None:
+        """Write what is left, after the last byte of the file."""
+        if self._index < self._cipher.count:
+            self._seal(bytes(self._waiting))
+        if self._sealed_bytes:
+            self._write_sealed()
 
 
 class Run(NamedTuple):

@@ -48,7 +48,7 @@ class Writer(Protocol):
     """A new file, written from its beginning."""
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append all of `data`."""
+        """Append all of `data`; none of it is looked at after that."""
 
     def close_synced(self) -> None:
         """Make the bytes durable, then close."""

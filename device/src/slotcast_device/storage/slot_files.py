@@ -133,15 +133,12 @@ class _EncryptingWriter:
     def __init__(self, writer: Writer, encryptor: FileEncryptor) -> None:
         self._writer = writer
         self._encryptor = encryptor
-        self._writer.write(encryptor.header)
 
     def write(self, data: bytes | memoryview) -> None:
-        if sealed := self._encryptor.add(data):
-            self._writer.write(sealed)
+        self._encryptor.add(data)
 
     def close_synced(self) -> None:
-        if sealed := self._encryptor.finish():
-            self._writer.write(sealed)
+        self._encryptor.finish()
         self._writer.close_synced()
 
     def close(self) -> None:
@@ -237,8 +234,10 @@ class SlotFiles:
             return self._disk.create(path)
         from slotcast_device.at_rest.encrypted_file import FileEncryptor  # brings cryptography
 
-        encryptor = FileEncryptor(self.keyring.key(), file.size_bytes, file.sha256)
-        return _EncryptingWriter(self._disk.create(path), encryptor)
+        key = self.keyring.key()
+        writer = self._disk.create(path)
+        encryptor = FileEncryptor(key, file.size_bytes, file.sha256, writer.write)
+        return _EncryptingWriter(writer, encryptor)
 
     def is_encrypted(self, path: Path, file: HeldFile) -> bool:
         """Say whether a file lies encrypted: by its length, and by how it begins.

@@ -39,6 +39,19 @@ class BlockCipher:
         """Give a block as it travels or lies."""
         return self._cipher.encrypt(_nonce(index), plain, self._bound(index))
 
+    def seal_into(self, index: int, plain: bytes | memoryview, target: memoryview) -> None:
+        """Put a block as it travels or lies where the caller has memory for it.
+
+        Args:
+            index: of the block.
+            plain: what it holds.
+            target: just as long as the sealed block.
+        """
+        if hasattr(self._cipher, "encrypt_into"):  # not in every cryptography that will do
+            self._cipher.encrypt_into(_nonce(index), plain, self._bound(index), target)
+        else:
+            target[:] = self.seal(index, plain)
+
     def open(self, index: int, sealed: bytes | memoryview) -> bytes:
         """Give what a block holds.
 
