@@ -194,6 +194,7 @@ def test_where_no_other_slot_is_sound_nothing_serves_until_the_release_came_agai
 ) -> None:
     slot = device.current().resolve().parent.name
     change_slot(device, slot)
+    shutil.rmtree(device.folder() / "provisioned")
     observer.forget()
     with device.running():
         status = observer.wait_for_reason("clf", "slot_tampered")
@@ -269,8 +270,46 @@ def test_a_model_that_was_changed_under_its_true_release_does_not_serve_either(
     assert_nothing_serves(device)
 
 
+@pytest.mark.broker
+@pytest.mark.timeout(300)
+def test_the_only_slot_is_mended_from_the_provisioned_release_and_nothing_is_fetched(
+    device: Device, observer: Observer
+) -> None:
+    change_slot(device, device.current().resolve().parent.name)
+    observer.forget()
+    with device.running():
+        mended = observer.wait_for("clf", lambda status: status.reason == "up_to_date")
+    said = [status.reason for status in observer.of("clf")]
+    assert said.index("slot_tampered") < said.index("up_to_date")
+    assert not {"downloading", "committed"} & set(said), "it lay on the device, and is not news"
+    assert mended.active is not None
+    assert serves(device, 1)
+
+
+@pytest.mark.parametrize("besides", ["nothing", "all gone"])
+def test_where_nothing_is_sound_the_provisioned_release_serves_and_no_broker_is_asked(
+    device: Device, publisher: Publisher, observer: Observer, besides: str
+) -> None:
+    publisher.publish("clf", "2")
+    assert device.run_once().state is State.COMMITTED
+    for slot in "ab":
+        change_slot(device, slot)
+    BESIDES[besides](device.folder(), device.current().resolve().parent.name)
+    start_alone(device)
+    assert serves(device, 1)
+    with device.running():
+        observer.wait_for(
+            "clf", lambda status: status.active is not None and status.active.version == "2"
+        )
+        wait_until(lambda: serves(device, 2))
+
+
 def assert_nothing_serves(device: Device) -> None:
-    """Start the core without a broker; nothing is opened, and the status says so."""
+    """Start the core without a broker; nothing is opened, and the status says so.
+
+    The provisioned release, which would serve instead, is not kept.
+    """
+    shutil.rmtree(device.folder() / "provisioned", ignore_errors=True)
     core = start_alone(device)
     assert not (device.folder() / "current").exists()
     assert core.status().active is None
@@ -283,7 +322,7 @@ def start_alone(device: Device) -> ModelCore:
     todo = core.start()
     while todo:
         action = todo.pop(0)
-        if isinstance(action, act.Inspect):
+        if isinstance(action, (act.Inspect, act.BuildProvisioned)):
             todo += core.handle(JobDone(action, jobs.run(action)), Now(1.0, 1_800_000_000))
         elif isinstance(action, act.Step):
             jobs.carry_out(action)
@@ -300,6 +339,7 @@ def test_a_slot_whose_proof_is_gone_serves_again_with_the_next_notice_and_nothin
     kept = proof.read_bytes()
     proof.unlink()
     shutil.rmtree(device.folder() / "trust")
+    shutil.rmtree(device.folder() / "provisioned")
     began_ns = (device.folder() / f"slots/{slot}/model.onnx").stat().st_ctime_ns
     device.run_once()
     assert serves(device, 1)

@@ -3,7 +3,10 @@
 The wish is in the record before anything is done about it (`set_back`), so that every start goes
 on with it. What is done next depends on the record alone: stop what is fetched, roll a trial back,
 build the kept release into the standby slot, and go back to it as to any other release.
-docs/adr/0175 has the reasons.
+
+Where nothing serves, for no slot is sound any more, the kept release stands in: nobody asked for
+that, so it holds no notice up, and the next one mends what was damaged. docs/adr/0175 has the
+reasons.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from slotcast_device.core import actions as act
-from slotcast_device.core.state_table import FETCHING, Happening
+from slotcast_device.core.state_table import FETCHING, SWITCHED, Happening
 from slotcast_schemas.errors import SlotcastError
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import SETTLED, State
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from slotcast_device.core.installation import Installation
     from slotcast_device.core.notice_box import NoticeBox
     from slotcast_device.core.record import UpdateRecord
+    from slotcast_device.core.state import SlotName
     from slotcast_device.core.switch_and_commit import Switching
 
 _BUILDS_MAX: Final = 2
@@ -95,6 +99,8 @@ class SetBack:
     def go_on(self, now: Now) -> list[Action]:
         """Do what is next, if anything is; nothing while a job runs."""
         record = self._record
+        if self._may_stand_in and record.agenda.job is None:
+            return self._build(now)
         if not self.is_wanted or self._switching.is_between_steps:
             return []
         if record.phase is State.TRIAL:
@@ -108,6 +114,16 @@ class SetBack:
             self._box.again()  # which is then told to wait
             return [*actions, *record.save()]
         return [*actions, *self._build(now)]
+
+    @property
+    def _may_stand_in(self) -> bool:
+        """Whether nothing serves, nothing is under way, and what is kept has not failed here."""
+        state = self._record.state
+        is_idle = (
+            self._record.phase not in FETCHING | SWITCHED and not self._switching.is_between_steps
+        )
+        is_alone = state.active is None and state.provisioned is not None
+        return is_alone and is_idle and not self.is_wanted and self._builds < _BUILDS_MAX
 
     def _stop_update(self, now: Now) -> list[Action]:
         actions = self._installation.abandon()
@@ -123,28 +139,42 @@ class SetBack:
         )
 
     def _build(self, now: Now) -> list[Action]:
-        record, standby = self._record, self._record.state.standby
+        record, slot = self._record, self._record.state.standby
         if self._builds >= _BUILDS_MAX:
             return self._give_up(Reason.STORAGE_FAILED, "built twice, damaged twice", now)
         self._builds += 1
-        record.set_slot(standby, None)  # the record must not speak of what is about to go
-        return [*record.save(), *record.agenda.run(act.BuildProvisioned(standby))]
+        record.set_slot(slot, None)  # the record must not speak of what is about to go
+        return [*record.save(), *record.agenda.run(act.BuildProvisioned(slot))]
 
-    def _built(self, slot: act.SealedSlot, now: Now) -> list[Action]:
-        """The standby slot holds it: go there, as in a roll back; at once if nothing serves."""
-        record, standby = self._record, self._record.state.standby
-        record.set_slot(standby, slot.record)
-        record.learn_release(standby, slot.release)
+    def _built(self, slot: SlotName, sealed: act.SealedSlot, now: Now) -> list[Action]:
+        """A slot holds it: go there, as in a roll back; at once if nothing serves."""
+        record = self._record
+        record.set_slot(slot, sealed.record)
+        record.learn_release(slot, sealed.release)
+        if not self.is_wanted:
+            return self._stand_in(slot, sealed.record.version)
         active = record.state.active
         if active is not None and record.state.active_record is not None:
-            record.recall(active, standby)
+            record.recall(active, slot)
             return self._switching.roll_back(Reason.SET_BACK, _DETAIL, now)
         record.begin(None, Happening.SETTLED, Reason.SET_BACK, now, detail=_DETAIL)
-        record.set_active(standby)
-        return [act.Save(record.state), act.Activate(standby), *record.end()]
+        record.set_active(slot)
+        return [act.Save(record.state), act.Activate(slot), *record.end()]
+
+    def _stand_in(self, slot: SlotName, version: str) -> list[Action]:
+        """Open what was built; how the last update ended still says why."""
+        record = self._record
+        record.set_active(slot)
+        self._box.again()
+        text = f"the provisioned release {version} serves until a notice mends what was damaged"
+        opened: list[Action] = [act.Save(record.state), act.Activate(slot)]
+        return [*opened, act.Log("warning", text), act.PublishStatus()]
 
     def _give_up(self, reason: str, text: str, now: Now) -> list[Action]:
         record = self._record
+        if not self.is_wanted:
+            self._builds = _BUILDS_MAX  # until the next start: it would most likely fail again
+            return [act.Log("error", f"{reason}: the provisioned release cannot serve: {text}")]
         record.end_set_back()
         detail = f"cannot set back: {text}"
         record.begin(None, Happening.BROKEN, reason, now, detail=detail)
@@ -158,8 +188,8 @@ class SetBack:
         match event.job, event.result, event.error:
             case act.KeepProvisioned(), act.Kept() as kept, None:
                 return self._kept(kept)
-            case act.BuildProvisioned(), act.SealedSlot() as slot, None:
-                return self._built(slot, now)
+            case act.BuildProvisioned(slot), act.SealedSlot() as sealed, None:
+                return self._built(slot, sealed, now)
             case act.BuildProvisioned(), _, SlotcastError() as error:
                 return self._give_up(error.reason, str(error), now)
             case _:

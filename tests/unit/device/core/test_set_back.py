@@ -154,12 +154,55 @@ def test_it_works_where_nothing_whole_serves_any_more(tampered: dict[SlotName, s
     story.done(Findings(alone, "a", {}, {}, frozenset(), tampered=tampered, provisioned=FIRST))
     assert story.core.state.active is None
     assert story.core.status().provisioned == "1.0"
-    story.tell(ev.ResetAsked())
+    story.tell(ev.ResetAsked())  # while it is about to stand in anyway
     actions = story.done(BUILT)
     assert [type(action) for action in actions[:2]] == [act.Save, act.Activate]
     assert story.words[:2] == ("IDLE", "set_back")
     assert story.core.state.set_back == "done"
     assert story.core.state.active_record == sealed(1)
+
+
+def damaged_alone() -> Story:
+    """The core of a device whose only slot is damaged, and which keeps release 1."""
+    story = Story(keeps_provisioned=True)
+    state = serving(3, provisioned=FIRST)
+    story.done(Findings(state, "a", {}, {}, frozenset(), provisioned=FIRST))
+    assert story.core.state.active is None
+    return story
+
+
+def test_where_nothing_serves_what_is_kept_stands_in_and_the_next_notice_mends() -> None:
+    story = damaged_alone()
+    assert story.asked(act.BuildProvisioned).slot == "a", "nobody has to ask, no broker has to be"
+    actions = story.done(BUILT)
+    assert [type(action) for action in actions[:2]] == [act.Save, act.Activate]
+    assert story.words[:2] == ("FAILED", "slot_damaged"), "what happened is not forgotten"
+    assert story.core.state.active_record == sealed(1)
+    assert story.core.state.set_back == "", "nobody wished for it, so nothing waits"
+    story.tell(ev.ConnectionMade("mqtt://a", 64))
+    story.offered(notice(3))
+    assert story.words[0] in {"DOWNLOADING", "DOWNLOADED"}
+
+
+def test_a_power_cut_before_what_stands_in_is_opened_opens_it_at_the_next_start() -> None:
+    story = damaged_alone()
+    saved = [a.state for a in story.done(BUILT) if isinstance(a, act.Save)][-1]
+    again = Story(keeps_provisioned=True)
+    kept: dict[SlotName, SlotRecord] = {"a": sealed(1)}
+    look = Findings(saved, None, kept, {"a": release_of(1)}, frozenset(kept), provisioned=FIRST)
+    opened = again.done(look)
+    assert any(isinstance(action, (act.Activate, act.PutBack)) for action in opened)
+    assert again.core.state.active_record == sealed(1)
+
+
+def test_what_is_kept_and_is_damaged_too_is_tried_once_a_start_and_a_notice_mends() -> None:
+    story = damaged_alone()
+    story.failed(SlotDamaged("model.onnx: its bytes have changed"))
+    assert story.tell(ev.Tick()) == []
+    assert story.words[:2] == ("FAILED", "slot_damaged")
+    story.tell(ev.ConnectionMade("mqtt://a", 64))
+    story.offered(notice(3))
+    assert story.words[0] in {"DOWNLOADING", "DOWNLOADED"}
 
 
 def test_without_a_copy_or_with_a_damaged_one_what_serves_serves_on() -> None:
