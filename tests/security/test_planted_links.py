@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from slotcast_publisher.release.given_files import GivenFile, collect
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker, Settings
-from slotcast_schemas.errors import UsageError
+from slotcast_schemas.errors import StorageFailed, UsageError
 from tests.support import models
 
 SECRET = b"a key that is nobody's business"
@@ -53,6 +54,23 @@ def test_a_file_that_is_a_link_is_not_shipped(folder: Path, secret: Path, is_nam
     given = GivenFile(name="labels.txt", path=link) if is_named else link
     with pytest.raises(UsageError, match="give the files themselves"):
         collect([folder / "model.onnx", given])
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_what_takes_a_files_place_after_it_was_looked_at_is_not_shipped(
+    folder: Path, secret: Path, tmp_path: Path, kind: str
+) -> None:
+    found = collect([folder])
+    model = found["model.onnx"]
+    model.unlink()
+    if kind == "link":
+        model.symlink_to(secret)
+    else:
+        os.mkfifo(model)
+    with pytest.raises(StorageFailed):
+        copy_file(model, tmp_path / "copied")
+    assert not (tmp_path / "copied").exists()
 
 
 def test_nothing_is_signed_where_a_link_was_given(

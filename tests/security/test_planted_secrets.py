@@ -173,6 +173,35 @@ def test_what_only_begins_as_json_keeps_no_password(before: str) -> None:
     assert hide_passwords(before + 'mqtt://cam:a"s3cret@h') == before + "mqtt://***@h"
 
 
+WRONGLY_WRITTEN = {
+    "a text for the list": f'brokers = "{URL}"',
+    "a text for a table": f'brokers = ["{URL}"]',
+    "one with half a scheme": f'brokers = ["mqtts:{URL}"]',
+    "a list for the address": f'brokers = [{{url = ["{URL}"]}}]',
+    "no scheme": f'brokers = [{{url = "{URL}"}}]',
+}
+"""A broker in a configuration, where nothing marks the password as one."""
+
+
+@pytest.mark.parametrize("line", WRONGLY_WRITTEN.values(), ids=WRONGLY_WRITTEN)
+def test_an_address_in_the_wrong_place_of_a_configuration_is_not_repeated(
+    tmp_path: Path, line: str
+) -> None:
+    (tmp_path / "root.json").write_text("{}")
+    (tmp_path / "device.toml").write_text(f'format = 1\ndevice = "d"\nmodels = ["m"]\n{line}\n')
+    with pytest.raises(UsageError) as of_device:
+        DeviceConfig(tmp_path / "device.toml")
+    Repository.init(tmp_path / "repo", Settings())
+    path = tmp_path / "repo" / "slotcast.toml"
+    lines = [kept for kept in path.read_text().splitlines() if "brokers" not in kept]
+    path.write_text("\n".join([line, *lines]))
+    with pytest.raises(SlotcastError) as of_publisher:
+        _ = Repository(tmp_path / "repo").settings
+    for raised in (of_device, of_publisher):
+        assert "brokers" in str(raised.value)
+        assert SECRET not in str(raised.value)
+
+
 @pytest.mark.parametrize("name", ["slotcast_publisher", "slotcast_device"])
 def test_a_password_among_the_arguments_is_warned_of_and_not_repeated(name: str) -> None:
     """Whatever the option: the parser repeats what it does not understand."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from slotcast_schemas.errors import DiskFull, StateLocked, StateUnwritable, StorageFailed
-from slotcast_schemas.plain_files import create_anew
+from slotcast_schemas.plain_files import create_anew, open_plain
 
 _STEP_BYTES: Final = 1024 * 1024
 """The bytes that are copied and hashed at once."""
@@ -100,7 +100,9 @@ def copy_file(source: Path, target: Path) -> tuple[int, bytes]:
     digest, size_bytes = hashlib.sha256(), 0
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with source.open("rb") as reader, os.fdopen(create_anew(target), "wb") as writer:
+        # What was a file when it was looked at may be a link or a pipe by now.
+        reading = os.fdopen(open_plain(source, os.O_RDONLY), "rb")
+        with reading as reader, os.fdopen(create_anew(target), "wb") as writer:
             while piece := reader.read(_STEP_BYTES):
                 writer.write(piece)
                 digest.update(piece)

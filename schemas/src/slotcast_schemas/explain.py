@@ -101,9 +101,26 @@ def explain(error: Exception, given: object, kind: type, **options: Any) -> str:
     if found["key"] and isinstance(value, Mapping):
         key = _wrong_key(given, path, fails_alike)
         return f"{_said(path)}key: {_problem(found['what'], key, _Any)}"
-    if path and path[-1] in _SECRET_KEYS:
+    wanted = _type(kind, path)
+    if (path and path[-1] in _SECRET_KEYS) or _has_secret(wanted):
         value = _Hidden()
-    return f"{_said(path)}{_problem(found['what'], value, _type(kind, path))}"
+    return f"{_said(path)}{_problem(found['what'], value, wanted)}"
+
+
+def _has_secret(kind: inspect.Type) -> bool:
+    """Whether a key below may hold a password: who writes its text in place of the table does so.
+
+    Such as `brokers = "USER:PASSWORD@HOST"`, in which nothing marks the password as one.
+    """
+    if any(_has_secret(each) for each in _inner_of_list(kind)):
+        return True
+    return not _SECRET_KEYS.isdisjoint(_fields(kind))
+
+
+def _inner_of_list(kind: inspect.Type) -> Iterator[inspect.Type]:
+    for one in _members(kind):
+        if isinstance(one, inspect.CollectionType):
+            yield one.item_type
 
 
 class _Hidden:
