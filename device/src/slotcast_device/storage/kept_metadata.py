@@ -15,6 +15,7 @@ import msgspec
 
 from slotcast_device.storage.disk import Disk
 from slotcast_schemas import limits, wire
+from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import RefusedRelease, StorageFailed
 from slotcast_schemas.messages import Notice, Release
 from slotcast_schemas.trust import release_target
@@ -38,6 +39,9 @@ class _Metadata(msgspec.Struct):
     """As much of a metadata file as its name in a notice takes."""
 
     signed: _Signed
+
+
+make_decoders(_Metadata)
 
 
 def notice_from_kept(disk: Disk, trust_dir: Path, model: str, release_bytes: bytes) -> bytes | None:
