@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from slotcast_publisher.delta.formats.by_looks import find_by_looks
 from slotcast_publisher.delta.guessed_matrices import find_matrices
 from slotcast_publisher.delta.place import TensorPlace
 from slotcast_schemas.codecs.delta.elements import BFLOAT16, FLOAT16, FLOAT32, ElementKind
@@ -117,3 +118,29 @@ def test_whatever_is_found_lies_in_both_images(
         end = after.end
         for place in (before, after):
             assert place.size_bytes == place.dims[0] * place.dims[1] * kind.size_bytes(1)
+
+
+@pytest.mark.parametrize("header", range(1, 16, 2))
+def test_a_block_where_two_arrays_meet_is_not_taken_for_another_kind(header: int) -> None:
+    """Half of it has its exponents in the other lanes, so it looks like float16."""
+    rng = np.random.default_rng(3)
+    arrays = [weights(rng, (count, 1), BFLOAT16).tobytes() for count in (13_000, 9_000, 22_000)]
+    data = b"".join(bytes(range(1, 1 + header)) + array for array in arrays)
+    found = find_by_looks(MemorySource(data), 0, len(data))
+    assert {place.kind for place in found} == {BFLOAT16}
+    assert sum(place.size_bytes for place in found) > 0.98 * len(data)
+
+
+@pytest.mark.parametrize("seed", [1318, 2345, 3713])
+def test_arrays_that_go_on_over_the_next_ones_block_stay_inside_the_file(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    parts = []
+    for count in rng.integers(1_000, 5_000, 3):
+        kind = (FLOAT16, BFLOAT16, FLOAT32)[rng.integers(3)]
+        parts += [rng.bytes(int(rng.integers(0, 9))), weights(rng, (int(count), 1), kind).tobytes()]
+    data = b"".join(parts)
+    data = data[: len(data) // 4096 * 4096 + int(rng.integers(0, 4))]
+    end = 0
+    for place in find_by_looks(MemorySource(data), 0, len(data)):
+        assert end <= place.offset < place.end <= len(data)
+        end = place.end

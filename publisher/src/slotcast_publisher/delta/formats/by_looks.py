@@ -100,6 +100,8 @@ def find_by_looks(source: Source, start: int, size_bytes: int) -> list[TensorPla
         low = max(lowest, start + first * _BLOCK_BYTES)
         low += (start + look.phase - low) % look.width
         count = (start + (first + blocks) * _BLOCK_BYTES - low) // look.width
+        if count <= 0:
+            continue  # the array before it goes on over all of it
         place = _extended(
             source, (lowest, end), TensorPlace("", look.kind, (), low, count * look.width)
         )
@@ -171,7 +173,16 @@ def _runs(looks: list[_Look | None]) -> list[tuple[int, int, _Look]]:
                 runs[-1] = (first, block + 1 - first, look)
                 continue
         runs.append((block, 1, look))
-    return runs
+    return [run for run in runs if not _is_seam(looks, *run)]
+
+
+def _is_seam(looks: list[_Look | None], first: int, blocks: int, look: _Look) -> bool:
+    """Say whether it is one block where an array ends and another begins, of its neighbours' kind.
+
+    Half of it has the sign and the exponent in the other lanes, so it looks richer than it is.
+    """
+    beside = [*looks[max(0, first - 1) : first], *looks[first + 1 : first + 2]]
+    return blocks == 1 and any(each is not None and each.kind != look.kind for each in beside)
 
 
 def _extended(source: Source, bounds: tuple[int, int], place: TensorPlace) -> TensorPlace:
