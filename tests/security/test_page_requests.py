@@ -219,7 +219,7 @@ def test_a_defect_shows_no_trace(page: RunningPage, monkeypatch: pytest.MonkeyPa
     def broken(secret: str) -> None:
         raise RuntimeError(f"the secret is {secret}")
 
-    monkeypatch.setattr(page.context.users, "find_link", broken)
+    monkeypatch.setattr(page.context.users, "read_link", broken)
     answer = page.stranger().get("/link/abc")
     assert answer.status_code == 500
     assert "RuntimeError" not in answer.text
