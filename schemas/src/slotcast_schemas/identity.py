@@ -43,7 +43,6 @@ ENCRYPTION_CONTEXT: Final = b"slotcast encryption key v1\0"
 """What is signed of a device's encryption key begins with this (`slotcast_schemas.enrolment`)."""
 
 _HALF_BYTES: Final = SIGNATURE_BYTES // 2
-_ECDSA: Final = ec.ECDSA(hashes.SHA256())
 
 
 def is_fit(public: object) -> bool:
@@ -69,7 +68,7 @@ def sign(private: PrivateKey, context: bytes, data: bytes) -> bytes:
     """
     if isinstance(private, Ed25519PrivateKey):
         return private.sign(context + data)
-    first, second = decode_dss_signature(private.sign(context + data, _ECDSA))
+    first, second = decode_dss_signature(private.sign(context + data, _ecdsa()))
     return first.to_bytes(_HALF_BYTES, "big") + second.to_bytes(_HALF_BYTES, "big")
 
 
@@ -90,7 +89,11 @@ def is_signed_by(public: PublicKey, context: bytes, data: bytes, signature: byte
         else:
             halves = (signature[:_HALF_BYTES], signature[_HALF_BYTES:])
             numbers = (int.from_bytes(half, "big") for half in halves)
-            public.verify(encode_dss_signature(*numbers), context + data, _ECDSA)
+            public.verify(encode_dss_signature(*numbers), context + data, _ecdsa())
     except InvalidSignature:
         return False
     return True
+
+
+def _ecdsa() -> ec.ECDSA:
+    return ec.ECDSA(hashes.SHA256())  # not for Ed25519: making it imports half a MB of OpenSSL

@@ -92,6 +92,15 @@ def test_the_publisher_lists_its_commands_without_heavy_packages(
     assert not found & HEAVY
 
 
+def test_an_agent_starts_without_what_it_never_uses() -> None:
+    code = "import sys, slotcast_device.agent; sys.stderr.write(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = frozenset(done.stderr.split())
+    assert "paho.mqtt.client" in found
+    unused = {"dns", "cryptography.x509", "difflib", "numpy.random", "psutil"}
+    assert not found & (unused | {"cryptography.hazmat.backends.openssl.backend"})
+
+
 def brought_by(names: list[str], packages: frozenset[str]) -> dict[str, set[str]]:
     """Import these commands one after the other; gives which packages each was first to bring."""
     code = (

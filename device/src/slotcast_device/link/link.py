@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from paho.mqtt import client as paho
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -27,6 +26,7 @@ from slotcast_device.core.transfer.broker_limits import (
 )
 from slotcast_device.core.waits import USUAL, Waits
 from slotcast_device.link.connack import Accepted, refusal_of
+from slotcast_device.link.lean_paho import paho
 from slotcast_device.link.outbox import Outbox
 from slotcast_device.link.packet_flow import PacketFlow
 from slotcast_device.link.paho_client import make_client

@@ -7,11 +7,11 @@ import ssl
 import time
 from typing import TYPE_CHECKING, Final
 
-from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from slotcast_device.link.lean_paho import paho
 from slotcast_schemas.broker import explain_unopened, start_tls, tls_context
 from slotcast_schemas.errors import BrokerRefused, LinkDown, UsageError
 from slotcast_schemas.packet_socket import PacketSocket
