@@ -49,6 +49,31 @@ def tokens_of_which_two_mean_the_same() -> bytes:
     )
 
 
+def averaged_over_what_counts() -> bytes:
+    """The average of as many numbers as a second input says, as of a sound of that length."""
+    zero, one, axes = (
+        helper.make_tensor("zero", INT64, [], [0]),
+        helper.make_tensor("one", INT64, [], [1]),
+        helper.make_tensor("axes", INT64, [1], [1]),
+    )
+    at = helper.make_tensor("at", INT64, [], [1])
+    nodes = [
+        helper.make_node("Shape", ["sound"], ["shape"]),
+        helper.make_node("Gather", ["shape", "at"], ["size"]),
+        helper.make_node("Range", ["zero", "size", "one"], ["steps"]),
+        helper.make_node("Div", ["lengths", "rate"], ["frames"]),
+        helper.make_node("Unsqueeze", ["frames", "axes"], ["column"]),
+        helper.make_node("Less", ["steps", "column"], ["counts"]),
+        helper.make_node("Cast", ["counts"], ["mask"], to=FLOAT),
+        helper.make_node("Mul", ["sound", "mask"], ["masked"]),
+        helper.make_node("ReduceMean", ["masked", "axes"], ["y"]),
+    ]
+    given = [tensor_of("sound", FLOAT, ["n", "length"]), tensor_of("lengths", INT64, ["n"])]
+    rate = helper.make_tensor("rate", INT64, [], [40])
+    out = [tensor_of("y", FLOAT, ["n", 1])]
+    return model_of(nodes, given, out, constants=[zero, one, axes, at, rate])
+
+
 def tree_of_incomes(*, swapped: bool = False) -> bytes:
     """A decision tree that asks of the second of three columns whether it is above 20,000."""
     shares = [0.9, 0.1, 0.2, 0.8]

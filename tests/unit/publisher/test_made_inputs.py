@@ -90,8 +90,9 @@ def test_the_first_size_that_runs_is_tried_with_every_kind_of_numbers(
         pytest.param(input_models.tree_of_the_newest_kind, marks=NEWEST_TREES),
         input_models.regions_of_one_image,
         lambda: input_models.pooled_for(299),
+        input_models.averaged_over_what_counts,
     ],
-    ids=["tree", "newest tree", "regions", "image of 299"],
+    ids=["tree", "newest tree", "regions", "image of 299", "lengths"],
 )
 def test_inputs_are_found_for_kinds_that_people_ship(
     repo: Repository, tmp_path: Path, make: Callable[[], bytes]
@@ -239,6 +240,14 @@ def test_a_shape_or_range_that_cannot_be_is_refused(
 def test_a_graph_tells_sizes_that_its_weights_fix() -> None:
     hints = hints_of(onnx.load_from_string(input_models.convolved()))
     assert hints.sizes == {("x", 3): 3}
+
+
+def test_a_length_is_that_of_the_input_that_it_speaks_of(repo: Repository, tmp_path: Path) -> None:
+    released(repo, tmp_path, input_models.averaged_over_what_counts())
+    made = samples_of(repo).inputs
+    sound, lengths = np.asarray(made["sound"]), np.asarray(made["lengths"])
+    assert sound.shape[-1] > 40
+    assert set(lengths.reshape(-1).tolist()) == {sound.shape[-1]}
 
 
 def test_regions_are_never_said_to_lie_in_an_image_that_may_not_be_there() -> None:

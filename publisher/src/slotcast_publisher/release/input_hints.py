@@ -3,7 +3,9 @@
 An exporter leaves a dimension free that the weights fix: a convolution of weights [32, 3, 3, 3]
 takes images of 3 channels, whatever the input's shape says. So each input is followed through
 operators that keep its axes, to the first that knows a size. And where an input is compared with
-constants (a sampling rate), those are the values that the graph tells apart. An input that says of
+constants (a sampling rate), those are the values that the graph tells apart. An input that is
+compared with 0, 1, 2 and so on, or that a recurrent layer takes as its lengths, says how much of
+the other inputs counts: of none of it every answer is the same. An input that says of
 each region in which image of a batch it lies can only name the first for certain: onnxruntime
 1.18 reads past the images for any other, and gives what lies there.
 """
@@ -45,6 +47,12 @@ _DEPTH_MAX: Final = 12
 _TREES: Final = frozenset({"TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble"})
 _NUMBERS_IMAGES: Final = frozenset({"RoiAlign", "CropAndResize"})
 """Operators whose third input is the number of an image, for each region."""
+_ORDER: Final = frozenset({"Less", "Greater", "LessOrEqual", "GreaterOrEqual"})
+"""Operators that say which of two numbers is the larger."""
+_LENGTHS_AT: Final = {"LSTM": 4, "GRU": 4, "RNN": 4, "ReverseSequence": 1}
+"""Operators that take lengths, and at which input."""
+_RESHAPE: Final = frozenset({"Cast", "Unsqueeze", "Reshape", "Expand", "Tile", "Identity"})
+"""Operators that give the values of their first input in another shape or type."""
 _COLUMNS_MAX: Final = 65_536
 """A feature whose number is larger is not looked at."""
 
@@ -62,6 +70,7 @@ class Hints:
         columns: between which numbers each column of an input is told apart, by the input's name:
             the thresholds of decision trees, with as much around them.
         image_numbers: names of inputs that number images of a batch.
+        lengths: names of inputs that say how much of the others counts.
         items: of a sequence, the shape of its tensors, by the input's name.
         likely_sizes: that stand somewhere in the graph, for dimensions of which nothing is known.
         texts: that the graph knows, for inputs of text and names in a map.
@@ -72,6 +81,7 @@ class Hints:
     values: dict[str, list[float]] = field(default_factory=dict)
     columns: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     image_numbers: set[str] = field(default_factory=set)
+    lengths: set[str] = field(default_factory=set)
     items: dict[str, tuple[int | None, ...]] = field(default_factory=dict)
     likely_sizes: list[int] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
@@ -128,17 +138,23 @@ class _Reader:
             for axis, size in self._sizes(node, name):
                 if -len(axes) <= axis < len(axes) and (own := axes[axis]) is not None and size > 0:
                     self._hints.sizes.setdefault((source, own), size)
-            if node.op_type in {"Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual"}:
-                self._note_values(source, node)
-            if node.op_type in _TREES:
-                self._note_thresholds(source, node)
             if (keys := integers_in(node)) and depth == 0:
                 self._hints.integers[source] = keys
-            if node.op_type in _NUMBERS_IMAGES and list(node.input[2:3]) == [name]:
-                self._hints.image_numbers.add(source)
+            self._note_meaning(source, node, name)
             after = self._axes_after(node, name, axes)
             if after is not None:
                 self._follow(source, node.output[0], after, depth + 1)
+
+    def _note_meaning(self, source: str, node: onnx.NodeProto, name: str) -> None:
+        """Note what a node says of the numbers of an input that comes to it under some name."""
+        if node.op_type in {"Equal", *_ORDER}:
+            self._note_values(source, node)
+        if self._takes_lengths(node, name):
+            self._hints.lengths.add(source)
+        if node.op_type in _TREES:
+            self._note_thresholds(source, node)
+        if node.op_type in _NUMBERS_IMAGES and list(node.input[2:3]) == [name]:
+            self._hints.image_numbers.add(source)
 
     def _axes_after(self, node: onnx.NodeProto, name: str, axes: Axes) -> Axes | None:
         """Which axes the output has; None where that is not known."""
@@ -224,6 +240,22 @@ class _Reader:
             if numbers.dtype.kind in "biuf":
                 found += [float(one) for one in numbers if float(one) not in found]
                 del found[_VALUES_MAX:]
+
+    def _takes_lengths(self, node: onnx.NodeProto, name: str) -> bool:
+        """Whether a value says to a node how many of something count."""
+        if node.op_type in _ORDER:
+            return any(self._counts_up(other) for other in node.input if other != name)
+        at = _LENGTHS_AT.get(node.op_type)
+        return at is not None and list(node.input[at : at + 1]) == [name]
+
+    def _counts_up(self, name: str) -> bool:
+        """Whether a value is 0, 1, 2 and so on, in whatever shape."""
+        maker = self._makers.get(name)
+        for _ in range(_DEPTH_MAX):
+            if maker is None or maker.op_type not in _RESHAPE:
+                break
+            maker = self._makers.get(maker.input[0])
+        return maker is not None and maker.op_type == "Range"
 
     def _note_thresholds(self, source: str, node: onnx.NodeProto) -> None:
         """Note between which numbers trees ask of each feature, which is a column of their input.

@@ -309,6 +309,18 @@ class InputMaker:
         whole = _spread(drawn, shape)
         return rounded(kind.narrow, whole) if kind.narrow else whole
 
+    def _longest(self, plan: InputPlan) -> int:
+        """Give the largest size that a free dimension of an input has; 0 where there is none."""
+        return max(
+            (
+                plan.shapes[tensor.name][axis]
+                for tensor in self._tensors
+                for axis, size in enumerate(tensor.shape)
+                if not isinstance(size, int) and axis > 0
+            ),
+            default=0,
+        )
+
     def _between_thresholds(
         self, tensor: Tensor, kind: ValueType, shape: tuple[int, ...], rng: np.random.Generator
     ) -> Array | None:
@@ -333,7 +345,10 @@ class InputMaker:
         if kind.element == "uint8" and not kind.narrow:
             return 0, 255  # an image
         low, high = plan.kind.integers
-        return min(low, 127), min(high, 127 if kind.element == "int8" else high)
+        most = 127 if kind.element == "int8" else math.inf
+        if tensor.name in self._hints.lengths and 0 < (longest := self._longest(plan)) <= most:
+            return longest, longest  # all of the other inputs counts
+        return min(low, most), min(high, most)
 
 
 def _type_of(tensor: Tensor) -> ValueType:
