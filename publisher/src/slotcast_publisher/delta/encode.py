@@ -23,6 +23,7 @@ from slotcast_publisher.delta.field_order import (
     shuffled_and_trained,
     take_apart,
 )
+from slotcast_publisher.delta.guess_doubt import is_guess_doubtful
 from slotcast_publisher.delta.known_moves import NOTHING_KNOWN, KnownMoves
 from slotcast_publisher.delta.layout import find_tensors, image_of
 from slotcast_publisher.delta.origins import find_origins
@@ -103,41 +104,59 @@ def encode_delta(
     encode = partial(
         _encode, base, target, progress=progress, workers=workers, known=known, features=features
     )
-    report = encode(out, frozenset())
-    shuffled = _shuffled(base, target) if features & FEATURE_RECORDS & report.features else None
-    if not shuffled:
-        return report
-    beside = out.with_name(f"{out.name}.whole")
+    report = encode(out, _Way())
+    beside = out.with_name(f"{out.name}.beside")
     try:
-        other = encode(beside, shuffled)
-        if other.payload_size_bytes >= report.payload_size_bytes:
-            return report
-        beside.replace(out)
-        return other
+        for way in _other_ways(base, target, features, report):
+            other = encode(beside, way)
+            if other.payload_size_bytes < report.payload_size_bytes:
+                beside.replace(out)
+                report = other
+        return report
     finally:
         beside.unlink(missing_ok=True)
 
 
-def _shuffled(base: Image, target: Image) -> frozenset[str]:
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How to look at both images: tensors of blocks that stay whole, and whether to guess."""
+
+    whole: frozenset[str] = frozenset()
+    is_guessing: bool = True
+
+    def tensors_of(self, files: Image) -> list[TensorPlace]:
+        places = find_tensors(files)
+        return places if self.is_guessing else [each for each in places if not each.is_guess]
+
+
+def _other_ways(base: Image, target: Image, features: int, report: DeltaReport) -> Iterator[_Way]:
+    """Give the ways that may come to less than the first one did."""
     with image_of(base) as old, image_of(target) as new:
-        return shuffled_and_trained(old, find_tensors(base), new, find_tensors(target))
+        both = old, find_tensors(base), new, find_tensors(target)
+        whole = frozenset[str]()
+        if features & FEATURE_RECORDS & report.features:
+            whole = shuffled_and_trained(*both)
+        is_doubtful = is_guess_doubtful(*both, report.payload_size_bytes)
+    if whole:
+        yield _Way(whole)
+    if is_doubtful:
+        yield _Way(is_guessing=False)
 
 
 def _encode(
     base: Image,
     target: Image,
     out: Path,
-    whole: frozenset[str],
+    way: _Way,
     *,
     progress: Callable[[int, int], None] | None,
     workers: int,
     known: KnownMoves,
     features: int,
 ) -> DeltaReport:
-    """Encode with these tensors of blocks as they lie."""
     with image_of(base) as old, image_of(target) as new:
-        old_tensors, new_tensors = find_tensors(base), find_tensors(target)
-        ordered = _Ordered.of(old, old_tensors, new, new_tensors, features, whole)
+        old_tensors, new_tensors = way.tensors_of(base), way.tensors_of(target)
+        ordered = _Ordered.of(old, old_tensors, new, new_tensors, features, way.whole)
         may_gather = bool(features & FEATURE_GATHER)
         plans = _plan(*ordered.sources(old, new), ordered, may_gather=may_gather)
         sha256 = _sha256(old)

@@ -6,13 +6,14 @@ The decoder is `slotcast_schemas.codecs.delta.other`.
 from __future__ import annotations
 
 import bz2
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import bsdiff4
 import numpy as np
 import zstandard
 
+from slotcast_publisher.delta.exact_copies import Step, find_copies
 from slotcast_publisher.delta.weights import WeightsPiece, encode_weights
 from slotcast_publisher.delta.worth_trying import (
     compress_xz,
@@ -68,6 +69,13 @@ _WORTH_WEIGHTS: Final = 0.99
 """The share of what else there is below which weights are coded as such: decoders of before cannot
 read that."""
 
+_WINDOWS: Final = (4, 8)
+"""The least bytes of exact copies that are tried; the small one, of which some are equal by chance,
+on few bytes alone."""
+
+_SMALL_BYTES: Final = 64 * 1024
+"""The bytes up to which all of them are tried."""
+
 Packed = tuple[OtherStreams, bytes]
 
 
@@ -102,7 +110,7 @@ def encode_other(
     if data and old and not is_noise and has_common_bytes(data, old):
         candidates.append(_dictionary(data, old, ranges))
         if not is_patch_hopeless and is_patch_worth_it(data, old, *candidates):
-            candidates.append(_patch(data, old, ranges))
+            candidates += _patches(data, old, ranges)
     best_of_all = min(candidates, key=lambda candidate: _cost(*candidate))
     if coded is not None and len(coded[1]) < _WORTH_WEIGHTS * _cost(*best_of_all):
         return coded
@@ -191,9 +199,20 @@ def _dictionary(data: bytes, old: bytes, ranges: list[tuple[int, int]]) -> Packe
     return OtherStreams(MODE_DICTIONARY, ranges, [(PACK_ZSTD, len(packed), len(data))]), packed
 
 
-def _patch(data: bytes, old: bytes, ranges: list[tuple[int, int]]) -> Packed:
-    """Bsdiff's streams, the controls by column, the differences dense or sparse."""
-    controls, difference, extra = _read_bsdiff(bsdiff4.diff(old, data))
+def _patches(data: bytes, old: bytes, ranges: list[tuple[int, int]]) -> Iterator[Packed]:
+    """Bsdiff's patch, and those of copies that are equal to the last byte."""
+    yield _patch(*_read_bsdiff(bsdiff4.diff(old, data)), ranges)
+    for window in _WINDOWS if len(data) <= _SMALL_BYTES else _WINDOWS[-1:]:
+        found = find_copies(data, old, window)
+        if found is not None:
+            steps, inserted = found
+            yield _patch(steps, bytes(sum(added for added, _, _ in steps)), inserted, ranges)
+
+
+def _patch(
+    controls: list[Step], difference: bytes, extra: bytes, ranges: list[tuple[int, int]]
+) -> Packed:
+    """A patch's streams, the controls by column, the differences dense or sparse."""
     columns = [FieldWriter() for _ in range(3)]
     for add, insert, seek in controls:
         columns[0].uint(add)
@@ -223,7 +242,7 @@ def _sparse(difference: bytes) -> list[tuple[int, bytes, int]]:
     return [(*pack(stream), len(stream)) for stream in (bytes(gaps.data), values)]
 
 
-def _read_bsdiff(patch: bytes) -> tuple[list[tuple[int, int, int]], bytes, bytes]:
+def _read_bsdiff(patch: bytes) -> tuple[list[Step], bytes, bytes]:
     """Controls, difference and extra bytes of a BSDIFF40 file, the format of bsdiff's author.
 
     The file and not the library's inner function, whose result differs between its versions.

@@ -31,6 +31,10 @@ _WINDOWS: Final = 4096
 _FOUND_SHARE: Final = 0.01
 """The share of windows found from which a search pays."""
 
+_STRETCH_BYTES: Final = 1024
+_STRETCHES: Final = 32
+"""The bytes and the number of stretches by which it is told how many bytes are covered."""
+
 _SLAB_BYTES: Final = 1 << 19
 """The bytes that are searched at once."""
 
@@ -63,8 +67,33 @@ def has_common_bytes(data: bytes, old: bytes) -> bool:
     if len(data) < 4 * _WINDOW_BYTES or len(old) < _WINDOW_BYTES:
         return True
     wanted = _sampled_windows(data)
-    if not len(wanted):
-        return True
+    return not len(wanted) or bool(_are_in(wanted, old).mean() >= _FOUND_SHARE)
+
+
+def covered_share(data: bytes, old: bytes) -> float:
+    """Estimate the share of the bytes of `data` that lie in stretches of 8 that `old` has, too."""
+    if min(len(data), len(old)) < _STRETCH_BYTES:
+        return 1.0
+    last = len(data) - _STRETCH_BYTES
+    starts = np.unique(np.linspace(0, last, _STRETCHES).astype(np.int64))
+    stretches = [
+        window_hashes(
+            np.frombuffer(data[start : start + _STRETCH_BYTES], dtype=np.uint8), _WINDOW_BYTES
+        )
+        for start in starts
+    ]
+    wanted, places = np.unique(np.concatenate(stretches), return_inverse=True)
+    found = _are_in(wanted, old)[places].reshape(len(starts), -1)
+    covered = np.zeros((len(starts), _STRETCH_BYTES), dtype=np.bool_)
+    for first in range(_WINDOW_BYTES):
+        covered[:, first : first + found.shape[1]] |= found
+    return float(covered.mean())
+
+
+def _are_in(
+    wanted: np.ndarray[tuple[int, ...], np.dtype[np.uint64]], old: bytes
+) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    """Say which windows are in `old`, by their hashes in order."""
     found = np.zeros(len(wanted), dtype=np.bool_)
     seen = np.zeros(int(_SEEN_MASK) + 1, dtype=np.bool_)
     seen[wanted & _SEEN_MASK] = True
@@ -75,7 +104,7 @@ def has_common_bytes(data: bytes, old: bytes) -> bool:
             hashes = hashes[seen[hashes & _SEEN_MASK]]
             index = np.minimum(np.searchsorted(wanted, hashes), len(wanted) - 1)
             found[index[wanted[index] == hashes]] = True
-    return bool(found.mean() >= _FOUND_SHARE)
+    return found
 
 
 def _sampled_windows(data: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint64]]:

@@ -1,0 +1,121 @@
+"""Data as copies of old bytes that are equal to the last one, and what lies between them.
+
+A patch in the manner of bsdiff goes on in the old bytes as long as most of them fit. Where columns
+were deleted from a matrix, that blurs where each copy ends, and steps that come again in each row
+look like others each time. Copies that end at the first byte that differs come again just as they
+were, so their steps pack to a few bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slotcast_publisher.delta.block_index import window_hashes
+
+Step = tuple[int, int, int]
+"""Bytes to copy, bytes to insert, and how far to move on in the old bytes."""
+
+STEPS_MAX: Final = 100_000
+"""The most copies; each takes some microseconds, and data in so many is no matrix of few moves."""
+
+_SLAB_BYTES: Final = 1 << 19
+"""The bytes that are hashed at once."""
+
+_LOOKED_FOR: Final = 256
+"""The windows that are looked for at once, where a copy has ended."""
+
+_HASH_BITS: Final = np.uint64(32)
+_POSITIONS: Final = (1 << 32) - 1
+
+
+def find_copies(data: bytes, old: bytes, window: int) -> tuple[list[Step], bytes] | None:
+    """Give the steps that make `data`, and the bytes to insert; None where they are too many.
+
+    Args:
+        data: what is to be made.
+        old: the bytes to copy from.
+        window: the least bytes of a copy, a power of two.
+    """
+    keys = _keys(old, window)
+    steps: list[Step] = []
+    inserted: list[bytes] = []
+    end = old_end = 0  # of the last copy
+    added = 0
+    while True:
+        found = _next_copy(data, old, keys, end, old_end, window)
+        start, old_start = found or (len(data), old_end)
+        steps.append((added, start - end, old_start - old_end))
+        inserted.append(data[end:start])
+        if found is None:
+            return steps, b"".join(inserted)
+        if len(steps) >= STEPS_MAX:
+            return None
+        added = _equal_bytes(data, start, old, old_start)
+        end, old_end = start + added, old_start + added
+
+
+def _keys(old: bytes, window: int) -> NDArray[np.uint64]:
+    """Hash and position of each window in one number, sorted; uint64, shape (n,)."""
+    count = max(0, len(old) - window + 1)
+    keys = np.empty(count, dtype=np.uint64)
+    for start in range(0, count, _SLAB_BYTES):
+        slab = old[start : min(count, start + _SLAB_BYTES) + window - 1]
+        hashes = _hashes(slab, window)
+        positions = np.arange(start, start + len(hashes), dtype=np.uint64)
+        keys[start : start + len(hashes)] = (hashes << _HASH_BITS) | positions
+    keys.sort()
+    return keys
+
+
+def _hashes(data: bytes, window: int) -> NDArray[np.uint64]:
+    return window_hashes(np.frombuffer(data, dtype=np.uint8), window) >> _HASH_BITS
+
+
+def _next_copy(
+    data: bytes, old: bytes, keys: NDArray[np.uint64], end: int, old_end: int, window: int
+) -> tuple[int, int] | None:
+    """Where the next copy begins in the data, from `end` on, and in the old bytes.
+
+    Of windows that are equal, the first one behind the last copy, or else the last of all.
+    """
+    for start in range(end, len(data) - window + 1, _LOOKED_FOR):
+        hashes = _hashes(data[start : start + _LOOKED_FOR + window - 1], window) << _HASH_BITS
+        candidates = _equal_windows(keys, hashes, old_end)
+        for index in np.flatnonzero(candidates >= 0):
+            at, old_at = start + int(index), int(candidates[index])
+            if data[at : at + window] == old[old_at : old_at + window]:
+                return at, old_at
+    return None
+
+
+def _equal_windows(
+    keys: NDArray[np.uint64], hashes: NDArray[np.uint64], old_end: int
+) -> NDArray[np.int64]:
+    """Where in the old bytes a window of each hash lies, -1 for nowhere; int64, shape (n,)."""
+    found = np.full(len(hashes), -1, dtype=np.int64)
+    if not len(keys):
+        return found
+    behind = np.searchsorted(keys, hashes | np.uint64(old_end))
+    for places in (np.maximum(behind - 1, 0), np.minimum(behind, len(keys) - 1)):
+        is_equal = keys[places] >> _HASH_BITS == hashes >> _HASH_BITS
+        positions = (keys[places] & np.uint64(_POSITIONS)).astype(np.int64)
+        found[is_equal] = positions[is_equal]
+    return found
+
+
+def _equal_bytes(data: bytes, start: int, old: bytes, old_start: int) -> int:
+    """How many bytes are equal from both starts on."""
+    most, size_bytes, done = min(len(data) - start, len(old) - old_start), 64, 0
+    while done < most:
+        size_bytes = min(size_bytes, most - done)
+        ours = data[start + done : start + done + size_bytes]
+        theirs = old[old_start + done : old_start + done + size_bytes]
+        if ours != theirs:
+            is_equal = np.frombuffer(ours, dtype=np.uint8) == np.frombuffer(theirs, dtype=np.uint8)
+            return done + int(is_equal.argmin())
+        done += size_bytes
+        size_bytes *= 2
+    return done
