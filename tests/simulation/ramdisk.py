@@ -427,6 +427,12 @@ class RamFile:
         """See `RandomFile`."""
         return bytes(self._node.live[offset : offset + size_bytes])
 
+    def read_into(self, offset: int, target: memoryview) -> int:
+        """See `RandomFile`."""
+        data = self.read_at(offset, len(target))
+        target[: len(data)] = data
+        return len(data)
+
     def write_at(self, offset: int, data: bytes) -> None:
         """See `RandomFile`."""
         self._disk._step("write", self._path)

@@ -58,6 +58,9 @@ class _File:
     def read_at(self, offset: int, size_bytes: int) -> bytes:
         return self._file.read_at(offset, size_bytes)
 
+    def read_into(self, offset: int, target: memoryview) -> int:
+        return self._file.read_into(offset, target)
+
     def write_at(self, offset: int, data: bytes) -> None:
         self._disk.check("write")
         self._file.write_at(offset, data)

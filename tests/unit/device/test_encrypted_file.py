@@ -9,6 +9,7 @@ import struct
 from pathlib import Path
 
 import pytest
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
@@ -52,7 +53,12 @@ def encrypted(
 
 
 def reader(data: bytes, key: SlotsKey = KEY) -> EncryptedReader:
-    return EncryptedReader("m.onnx", lambda offset, size: data[offset : offset + size], key)
+    def read_into(offset: int, target: memoryview) -> int:
+        got = data[offset : offset + len(target)]
+        target[: len(got)] = got
+        return len(got)
+
+    return EncryptedReader("m.onnx", read_into, key)
 
 
 def described(path: str, data: bytes) -> File:
@@ -112,9 +118,9 @@ def test_it_is_laid_out_as_the_document_says(
     assert b"".join(opened) == PLAIN
 
 
-def test_a_cryptography_that_seals_into_no_memory_of_ours_seals_the_same() -> None:
+def test_a_cryptography_that_seals_into_no_memory_of_ours_seals_and_opens_the_same() -> None:
     class Older:
-        """AES as it was without `encrypt_into`."""
+        """AES as it was without `encrypt_into` and `decrypt_into`."""
 
         def __init__(self, key: bytes) -> None:
             self.encrypt, self.decrypt = AESGCM(key).encrypt, AESGCM(key).decrypt
@@ -124,7 +130,27 @@ def test_a_cryptography_that_seals_into_no_memory_of_ours_seals_the_same() -> No
         target = bytearray(100 + TAG_BYTES)
         BlockCipher(bytes(32), 9, aead).seal_into(3, PLAIN[:100], memoryview(target))  # type: ignore[arg-type]
         found.append(bytes(target))
+        opened = bytearray(100)
+        BlockCipher(bytes(32), 9, aead).open_into(3, memoryview(target), memoryview(opened))  # type: ignore[arg-type]
+        assert opened == PLAIN[:100]
     assert found[0] == found[1] == BlockCipher(bytes(32), 9, AESGCM).seal(3, PLAIN[:100])
+
+
+@pytest.mark.parametrize("kept", [0, TAG_BYTES - 1, TAG_BYTES, TAG_BYTES + 99])
+def test_a_block_that_was_cut_off_opens_into_no_memory(kept: int) -> None:
+    cipher = BlockCipher(bytes(32), 9, AESGCM)
+    sealed = cipher.seal(3, PLAIN[:100])[:kept]
+    target = bytearray(max(0, kept - TAG_BYTES))
+    with pytest.raises(InvalidTag):
+        cipher.open_into(3, memoryview(sealed), memoryview(target))
+
+
+def test_what_lies_in_the_memory_of_a_run_is_no_part_of_the_next() -> None:
+    plain = random.Random(2).randbytes(9 * BLOCK_BYTES + 24)
+    held = [(bytes(run.sealed), bytes(run.plain)) for run in reader(encrypted(plain)).runs()]
+    assert [len(block) for _, block in held] == [8 * BLOCK_BYTES, BLOCK_BYTES + 24]
+    assert b"".join(block for _, block in held) == plain
+    assert [len(sealed) for sealed, _ in held] == [8 * SEALED_BLOCK, SEALED_BLOCK + 40]
 
 
 def swapped(data: bytes) -> bytes:

@@ -10,6 +10,7 @@ cut off do not open. How the bytes lie is in `file_format`.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -51,8 +52,8 @@ _SECRET_CONTEXT: Final = b"slotcast secret at rest 1\0"
 _NONCE: Final = bytes(12)
 """Of what is sealed once with a key that is derived for it alone."""
 
-ReadAt = Callable[[int, int], bytes]
-"""Gives up to so many bytes from an offset, fewer only at the end."""
+ReadInto = Callable[[int, memoryview], int]
+"""Fills memory from an offset, and says how many bytes it got; fewer only at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +192,13 @@ class FileEncryptor:
 
 
 class Run(NamedTuple):
-    """Blocks of a file that follow each other: as they lie on the disk, and what each holds."""
+    """Blocks of a file that follow each other: as they lie on the disk, and what they hold.
 
-    sealed: bytes
-    plain: tuple[bytes, ...]
+    Both lie in memory that the next run is read into.
+    """
+
+    sealed: memoryview
+    plain: memoryview
 
 
 class EncryptedReader:
@@ -202,15 +206,16 @@ class EncryptedReader:
 
     Args:
         name: of the file, for errors.
-        read_at: gives its bytes as they lie on the disk.
+        read_into: gives its bytes as they lie on the disk.
         key: the slots'.
 
     Raises:
         SlotDamaged: it is no encrypted file, or one by another key.
     """
 
-    def __init__(self, name: str, read_at: ReadAt, key: SlotsKey) -> None:
-        header = Header.read(read_at(0, HEADER_BYTES))
+    def __init__(self, name: str, read_into: ReadInto, key: SlotsKey) -> None:
+        start = bytearray(HEADER_BYTES)
+        header = Header.read(bytes(start[: read_into(0, memoryview(start))]))
         if header is None:
             raise SlotDamaged(f"{name}: expected an encrypted file, got another one")
         if header.key_id != key.key_id:
@@ -220,8 +225,9 @@ class EncryptedReader:
             )
         self.header = header
         self._name = name
-        self._read_at = read_at
+        self._read_into = read_into
         self._cipher = _cipher_of(key, header)
+        self._sealed_block = memoryview(bytearray(_SEALED_BYTES))
         self._opened = OpenedBlocks(self._open_block, BLOCK_BYTES, _BLOCKS_KEPT)
 
     @property
@@ -266,30 +272,40 @@ class EncryptedReader:
         """
         whole = io.BytesIO()
         for run in self.runs():
-            whole.writelines(run.plain)
+            whole.write(run.plain)
         return whole.getvalue()
 
     def runs(self) -> Iterator[Run]:
         """Give all blocks in order, each proven, some at once: fewer and larger reads and writes.
 
+        They are read and opened in memory that is taken once; see `FileEncryptor`.
+
         Raises:
             SlotDamaged: a block is not what was written there.
         """
+        most = min(_RUN_BLOCKS, self._cipher.count)
+        sealed = memoryview(bytearray(most * _SEALED_BYTES))
+        plain = memoryview(bytearray(most * BLOCK_BYTES))
         for first in range(0, self._cipher.count, _RUN_BLOCKS):
-            end = min(first + _RUN_BLOCKS, self._cipher.count)
-            sealed = self._read_at(_offset_of(first), _offset_of(end) - _offset_of(first))
-            with memoryview(sealed) as view:
-                starts = range(0, (end - first) * _SEALED_BYTES, _SEALED_BYTES)
-                parts = [view[start : start + _SEALED_BYTES] for start in starts]
-                plain = [self._prove(first + at, part) for at, part in enumerate(parts)]
-            yield Run(sealed, tuple(plain))
+            blocks = min(most, self._cipher.count - first)
+            got = sealed[: self._read_into(_offset_of(first), sealed[: blocks * _SEALED_BYTES])]
+            for at in range(blocks):
+                block = got[at * _SEALED_BYTES : (at + 1) * _SEALED_BYTES]
+                start = at * BLOCK_BYTES
+                with self._proving(first + at):
+                    target = plain[start : start + max(0, len(block) - TAG_BYTES)]
+                    self._cipher.open_into(first + at, block, target)
+            yield Run(got, plain[: len(got) - blocks * TAG_BYTES])
 
     def _open_block(self, index: int) -> bytes:
-        return self._prove(index, self._read_at(_offset_of(index), _SEALED_BYTES))
+        got = self._read_into(_offset_of(index), self._sealed_block)
+        with self._proving(index):
+            return self._cipher.open(index, self._sealed_block[:got])
 
-    def _prove(self, index: int, sealed: bytes | memoryview) -> bytes:
+    @contextlib.contextmanager
+    def _proving(self, index: int) -> Iterator[None]:
         try:
-            return self._cipher.open(index, sealed)
+            yield
         except InvalidTag as exc:
             raise SlotDamaged(
                 f"{self._name}: block {index} of {self._cipher.count} is not what was written there"

@@ -7,8 +7,8 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 
-Write = Callable[[bytes], None]
-"""Takes the next bytes of a file."""
+Write = Callable[[bytes | memoryview], None]
+"""Takes the next bytes of a file, and keeps none of them."""
 
 
 class NoMemoryFiles(Exception):
@@ -46,7 +46,7 @@ def memory_file(fill: Callable[[Write], None]) -> Iterator[int]:
         os.close(number)
 
 
-def _write_all(number: int, data: bytes) -> None:
+def _write_all(number: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(number, view) :]

@@ -106,7 +106,7 @@ class Opened:
 
         try:
             with path.open("rb", buffering=0) as opened:
-                reader = EncryptedReader(str(path), partial(_pread, opened), self.key)
+                reader = EncryptedReader(str(path), partial(_read_into, opened), self.key)
                 reader.expect(file.size_bytes, file.sha256)
                 yield reader
         except SlotDamaged as exc:
@@ -189,14 +189,13 @@ class Opened:
         return replace(self, key=key)
 
 
-def _pread(file: FileIO, offset: int, size: int) -> bytes:
-    return os.pread(file.fileno(), size, offset)
+def _read_into(file: FileIO, offset: int, target: memoryview) -> int:
+    return os.preadv(file.fileno(), [target], offset)
 
 
 def _write_plain(reader: EncryptedReader, write: Write) -> None:
     for run in reader.runs():
-        for block in run.plain:
-            write(block)
+        write(run.plain)
 
 
 def identify(current: Path) -> Identity | None:

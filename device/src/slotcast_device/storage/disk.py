@@ -34,6 +34,9 @@ class RandomFile(Protocol):
     def read_at(self, offset: int, size_bytes: int) -> bytes:
         """Give up to `size_bytes` bytes from `offset`; fewer only at the end of the file."""
 
+    def read_into(self, offset: int, target: memoryview) -> int:
+        """Fill memory from `offset`, and say how many bytes it got; fewer only at the end."""
+
     def write_at(self, offset: int, data: bytes) -> None:
         """Write all of `data` at `offset`."""
 

@@ -35,6 +35,10 @@ class _OsRandomFile:
         with storage_errors(f"read {self._path}"):
             return os.pread(self._fd, size_bytes, offset)
 
+    def read_into(self, offset: int, target: memoryview) -> int:
+        with storage_errors(f"read {self._path}"):
+            return os.preadv(self._fd, [target], offset)
+
     def write_at(self, offset: int, data: bytes) -> None:
         try:
             done = os.pwrite(self._fd, data, offset)

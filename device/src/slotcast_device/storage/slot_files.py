@@ -159,19 +159,19 @@ class _OpenedFile:
     def read_at(self, offset: int, size_bytes: int) -> bytes:
         return self._reader.read_at(offset, size_bytes)
 
-    def parts(self) -> Iterator[bytes]:
-        """Give all that the file holds, in order."""
+    def parts(self) -> Iterator[memoryview]:
+        """Give all that the file holds, in order, each part until the next one is asked for."""
         for run in self._reader.runs():
-            yield from run.plain
+            yield run.plain
 
-    def copy_to(self, writer: Writer) -> Iterator[bytes]:
+    def copy_to(self, writer: Writer) -> Iterator[memoryview]:
         """Write the file as it lies, and give what it holds, each part before it is written.
 
         The copy has the salt of its source, and so its key: no nonce seals anything else by that.
         """
         writer.write(self._reader.header.as_bytes())
         for run in self._reader.runs():
-            yield from run.plain
+            yield run.plain
             writer.write(run.sealed)
 
     def close(self) -> None:
@@ -292,7 +292,7 @@ class SlotFiles:
 
         opened = self._disk.open_read(path)
         try:
-            reader = EncryptedReader(str(path), opened.read_at, self.keyring.key())
+            reader = EncryptedReader(str(path), opened.read_into, self.keyring.key())
             reader.expect(file.size_bytes, file.sha256)
             return _OpenedFile(opened, reader)
         except BaseException:
@@ -343,7 +343,7 @@ class SlotFiles:
         with contextlib.closing(self._open_part(source, file)) as opened:
             if self.keyring.encrypts and isinstance(opened, _OpenedFile):
                 writer = self._disk.create(target)
-                parts = opened.copy_to(writer)
+                parts: Iterator[bytes | memoryview] = opened.copy_to(writer)
             else:
                 writer = self.create(target, file)
                 parts = _copy_parts(opened, file.size_bytes, writer)
@@ -424,7 +424,7 @@ class SlotFiles:
                 write(part)
 
 
-def _parts_of(file: Image | _OpenedFile, size_bytes: int) -> Iterator[bytes]:
+def _parts_of(file: Image | _OpenedFile, size_bytes: int) -> Iterator[bytes | memoryview]:
     """Give what a file holds, in order."""
     if isinstance(file, _OpenedFile):
         yield from file.parts()
@@ -433,7 +433,9 @@ def _parts_of(file: Image | _OpenedFile, size_bytes: int) -> Iterator[bytes]:
         yield file.read_at(offset, min(_COPY_BYTES, size_bytes - offset))
 
 
-def _copy_parts(file: Image | _OpenedFile, size_bytes: int, writer: Writer) -> Iterator[bytes]:
+def _copy_parts(
+    file: Image | _OpenedFile, size_bytes: int, writer: Writer
+) -> Iterator[bytes | memoryview]:
     """Write what a file holds, and give it, each part before it is written."""
     for part in _parts_of(file, size_bytes):
         yield part

@@ -293,6 +293,11 @@ class _RandomFile:
         """See `RandomFile`."""
         return self._node.read(offset, size_bytes)
 
+    def read_into(self, offset: int, target: memoryview) -> int:
+        data = self.read_at(offset, len(target))
+        target[: len(data)] = data
+        return len(data)
+
     def write_at(self, offset: int, data: bytes) -> None:
         """See `RandomFile`."""
         self._disk.check_alive()
