@@ -7,7 +7,9 @@ looked at in four lanes, its bytes number 0, 4, 8 ..., number 1, 5, 9 ... and so
 - float32: one lane is poor and holds exponents of numbers from 2**-40 to 2**16;
 - bfloat16 and float16: every other lane is poor, and the two between are rich. A bfloat16's high
   byte has the sign and most of the exponent, as float32's; a float16's also has two bits of
-  mantissa, and says so by being richer.
+  mantissa, and says so by being richer;
+- float64: of eight lanes one is poor, with exponents, and six are rich. It is told as two float32,
+  the second of which bears the exponent, as formats tell it: the codec has no such kind.
 
 What is taken for floats by mistake costs bytes, never truth: a codec keeps every bit of it.
 """
@@ -15,7 +17,7 @@ What is taken for floats by mistake costs bytes, never truth: a codec keeps ever
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +44,9 @@ _POOR_BITS: Final = 5.6
 _BFLOAT16_BITS: Final = 4.2
 """The entropy below which a 16-bit float's high byte has no mantissa in it."""
 
+_RICH_BITS: Final = 6.5
+"""The entropy from which a lane of 256 samples takes all values about as often."""
+
 _PLAUSIBLE_SHARE: Final = 0.85
 """The share of high bytes that must be those of a plausible exponent."""
 
@@ -60,6 +65,8 @@ _IMPLAUSIBLE: Final = -4
 _TOPS: Final = np.arange(256)
 # Exponents 87 to 143 of 255, less their lowest bit: 2**-40 to 2**16. Zeros are plausible too.
 _WIDE_TOPS: Final = ((_TOPS & 127) >= 43) & ((_TOPS & 127) <= 71) | ((_TOPS & 127) == 0)
+# Exponents 976 to 1039 of 2047, less their lowest four bits: 2**-47 to 2**16.
+_DOUBLE_TOPS: Final = ((_TOPS & 127) >= 61) & ((_TOPS & 127) <= 64)
 # Exponents up to 20 of 31: to 2**5.
 _HALF_TOPS: Final = ((_TOPS & 127) >> 2) <= 20
 _PRINTABLE: Final = ((_TOPS >= 32) & (_TOPS < 127)) | (_TOPS == 10) | (_TOPS == 13) | (_TOPS == 9)
@@ -67,14 +74,25 @@ _PRINTABLE: Final = ((_TOPS >= 32) & (_TOPS < 127)) | (_TOPS == 10) | (_TOPS == 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What a block looks like: elements of `kind` that begin at `phase` modulo their width."""
+    """What a block looks like: numbers of `parts` elements of `kind`.
+
+    They begin at `phase` modulo their width.
+    """
 
     kind: ElementKind
     phase: int
+    parts: int = 1
 
     @property
     def width(self) -> int:
-        return self.kind.size_bytes(1)
+        return self.parts * self.kind.size_bytes(1)
+
+    @property
+    def tops(self) -> NDArray[np.bool_]:
+        """Which high bytes are plausible, (256,)."""
+        if self.parts > 1:
+            return _DOUBLE_TOPS
+        return _HALF_TOPS if self.kind == FLOAT16 else _WIDE_TOPS
 
 
 def find_by_looks(source: Source, start: int, size_bytes: int) -> list[TensorPlace]:
@@ -102,9 +120,7 @@ def find_by_looks(source: Source, start: int, size_bytes: int) -> list[TensorPla
         count = (start + (first + blocks) * _BLOCK_BYTES - low) // look.width
         if count <= 0:
             continue  # the array before it goes on over all of it
-        place = _extended(
-            source, (lowest, end), TensorPlace("", look.kind, (), low, count * look.width)
-        )
+        place = _extended(source, (lowest, end), look, (low, count))
         if place.size_bytes >= _RUN_MIN_BYTES:
             found.append(place)
             lowest = place.end
@@ -122,9 +138,35 @@ def _looks(blocks: NDArray[np.uint8]) -> list[_Look | None]:
     wide = counts[:, :, _WIDE_TOPS].sum(axis=2) / sampled
     half = counts[:, :, _HALF_TOPS].sum(axis=2) / sampled
     text = counts[:, :, _PRINTABLE].sum(axis=(1, 2)) / sampled.sum(axis=1)
-    return [
+    found = [
         None if is_text else _look(*block)
         for is_text, *block in zip(text > _TEXT_SHARE, entropies, wide, half, strict=True)
+    ]
+    maybe = [n for n, look in enumerate(found) if _may_be_double(look, entropies[n])]
+    for number, look in zip(maybe, _double_looks(blocks[maybe]), strict=True):
+        found[number] = look or found[number]
+    return found
+
+
+def _may_be_double(look: _Look | None, entropy: NDArray[np.float64]) -> bool:
+    """Of four lanes, those of a float64 are all rich, or like float32's, by which are sampled."""
+    return bool(entropy.min() > _POOR_BITS) if look is None else look.kind == FLOAT32
+
+
+def _double_looks(blocks: NDArray[np.uint8]) -> list[_Look | None]:
+    """Which blocks are of float64; blocks uint8, shape (blocks, bytes)."""
+    if not len(blocks):
+        return []
+    counts = np.stack([_histograms(blocks[:, lane :: 8 * 2]) for lane in range(8)], axis=1)
+    entropies = _entropies(counts)
+    tops = entropies.argmin(axis=1)
+    of_top = counts[np.arange(len(blocks)), tops]
+    is_double = of_top[:, _DOUBLE_TOPS].sum(axis=1) >= _PLAUSIBLE_SHARE * of_top.sum(axis=1)
+    lowest, second, third = np.sort(entropies, axis=1)[:, :3].T
+    is_double &= (lowest < _BFLOAT16_BITS) & (second > _BFLOAT16_BITS) & (third > _RICH_BITS)
+    return [
+        _Look(FLOAT32, (int(top) + 1) % 8, 2) if found else None
+        for top, found in zip(tops, is_double, strict=True)
     ]
 
 
@@ -182,21 +224,26 @@ def _is_seam(looks: list[_Look | None], first: int, blocks: int, look: _Look) ->
     Half of it has the sign and the exponent in the other lanes, so it looks richer than it is.
     """
     beside = [*looks[max(0, first - 1) : first], *looks[first + 1 : first + 2]]
-    return blocks == 1 and any(each is not None and each.kind != look.kind for each in beside)
+    kinds = {(each.kind.code, each.parts) for each in beside if each is not None}
+    return blocks == 1 and bool(kinds - {(look.kind.code, look.parts)})
 
 
-def _extended(source: Source, bounds: tuple[int, int], place: TensorPlace) -> TensorPlace:
-    """A run's elements, with plausible ones on both sides, up to two blocks of them."""
-    width = place.kind.size_bytes(1)
+def _extended(
+    source: Source, bounds: tuple[int, int], look: _Look, found: tuple[int, int]
+) -> TensorPlace:
+    """A run's numbers, with plausible ones on both sides, up to two blocks of them."""
+    width, (offset, count) = look.width, found
+    end = offset + count * width
     most = 2 * _BLOCK_BYTES // width
-    before = min(most, (place.offset - bounds[0]) // width)
-    after = min(most, (bounds[1] - place.end) // width)
-    elements = _high_bytes(source, place.offset - before * width, before, width)
-    before = _plausible(elements[::-1], place.kind)
-    after = _plausible(_high_bytes(source, place.end, after, width), place.kind)
-    count = before + place.count + after
-    offset = place.offset - before * width
-    return TensorPlace("", place.kind, (count,), offset, count * width, is_guess=True)
+    before = min(most, (offset - bounds[0]) // width)
+    after = min(most, (bounds[1] - end) // width)
+    numbers = _high_bytes(source, offset - before * width, before, width)
+    before = _plausible(numbers[::-1], look)
+    after = _plausible(_high_bytes(source, end, after, width), look)
+    count += before + after
+    dims = (count * look.parts,)
+    start = offset - before * width
+    return TensorPlace("", look.kind, dims, start, count * width, is_guess=True)
 
 
 def _high_bytes(source: Source, offset: int, count: int, width: int) -> NDArray[np.uint8]:
@@ -204,13 +251,12 @@ def _high_bytes(source: Source, offset: int, count: int, width: int) -> NDArray[
     return np.frombuffer(data, dtype=np.uint8).reshape(-1, width)[:, -1]
 
 
-def _plausible(high_bytes: NDArray[np.uint8], kind: ElementKind) -> int:
+def _plausible(high_bytes: NDArray[np.uint8], look: _Look) -> int:
     """How many elements from the first on are plausible, and not 0, by their high bytes, (n,).
 
     But for a few: of float16, one in some thousand is that small.
     """
-    tops: NDArray[Any] = _HALF_TOPS if kind == FLOAT16 else _WIDE_TOPS
-    is_bad = ~tops[high_bytes] | (high_bytes & 127 == 0)
+    is_bad = ~look.tops[high_bytes] | (high_bytes & 127 == 0)
     scores = np.where(is_bad, _IMPLAUSIBLE, 1).cumsum()
     best = int(scores.argmax()) if len(scores) else 0
     return best + 1 if len(scores) and scores[best] > 0 else 0
