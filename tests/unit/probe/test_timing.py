@@ -16,8 +16,8 @@ from slotcast_schemas.probe.spec import (
     ProbeFindings,
     ProbeTiming,
 )
-from slotcast_schemas.probe.timing import Budget, Rounds, Side, patience_s
-from slotcast_schemas.probe.waits import RunTime, Stopwatch
+from slotcast_schemas.probe.timing import Budget, Rounds, Side
+from slotcast_schemas.probe.waits import RunTime, Stopwatch, patience_s
 
 ACTIVE_S = 0.002
 

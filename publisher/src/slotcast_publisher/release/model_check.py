@@ -24,7 +24,7 @@ from slotcast_schemas.errors import ModelUnloadable, UsageError
 from slotcast_schemas.messages.release import Probe, Tensor
 from slotcast_schemas.model_formats import ONNX
 from slotcast_schemas.probe import SlotModel
-from slotcast_schemas.probe.timing import patience_s
+from slotcast_schemas.probe.waits import patience_s
 
 _CHILD: Final = "slotcast_publisher.release.model_check_child"
 """The module that loads and runs the model in a process of its own."""

@@ -26,8 +26,7 @@ from slotcast_schemas import __version__, process_memory
 from slotcast_schemas.environment import ONE_THREAD, child_environment
 from slotcast_schemas.probe.judge import DEVICE_BUSY, TOO_SLOW, Death, ProbeResult, judge
 from slotcast_schemas.probe.spec import NOTES_MAX_BYTES, Note, ProbeFindings, ProbeRequest
-from slotcast_schemas.probe.timing import patience_s
-from slotcast_schemas.probe.waits import ProcessorUse, descendants, processor_use
+from slotcast_schemas.probe.waits import ProcessorUse, descendants, patience_s, processor_use
 from slotcast_schemas.reasons import Reason
 
 OUTPUT_KEPT_BYTES: Final = 8 * 1024

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.probe.spec import TIMES_MAX, ProbeTiming
 from slotcast_schemas.probe.speed import FEW_ROUNDS, ROUNDS_MAX, ROUNDS_MIN, TAIL, Seen, quantile_s
-from slotcast_schemas.probe.waits import RunTime, Stopwatch, processor_use
+from slotcast_schemas.probe.waits import RunTime, Stopwatch, patience_s, processor_use
 
 if TYPE_CHECKING:
     from slotcast_schemas.probe.runtime import Feed
@@ -34,11 +34,6 @@ LOOK_AT_WAITS_AFTER: Final = 4
 _MEASURE_SHARE: Final = 0.6
 _END_SHARE: Final = 0.9
 """Of the probe's time, what timing may use, and when it must be over."""
-
-
-def patience_s(timeout_s: float) -> float:
-    """How long a probe may take on a device that is short of processor, all waits included."""
-    return max(5 * timeout_s, timeout_s + 120.0)
 
 
 Tell = Callable[[str], None]

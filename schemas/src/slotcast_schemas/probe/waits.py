@@ -42,6 +42,11 @@ CLEAN_SHARE: Final = 0.25
 """A limit is a factor; a quarter does not decide, and waking a thread is a wait too."""
 
 
+def patience_s(timeout_s: float) -> float:
+    """How long a probe may take on a device that is short of processor, all waits included."""
+    return max(5 * timeout_s, timeout_s + 120.0)
+
+
 class Stopwatch:
     """Times runs in this thread and in those that work for it; made anew when these change.
 
