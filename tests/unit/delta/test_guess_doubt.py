@@ -48,6 +48,14 @@ def test_large_images_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_doubtful(OLD, OLD[400:] + OLD[:400], 1000)
 
 
+def test_of_many_bytes_half_must_be_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guess_doubt, "_MANY_BYTES", len(OLD) - 1)
+    assert is_doubtful(OLD, OLD[400:] + OLD[:400], 1000)
+    assert not is_doubtful(OLD, OLD[:60_000] + OTHER[60_000:], 180_000)
+    monkeypatch.undo()
+    assert is_doubtful(OLD, OLD[:60_000] + OTHER[60_000:], 180_000)
+
+
 def opaque_file(matrices: list[NDArray[np.uint16]]) -> bytes:
     parts = [b"layer.%d.weight\0" % n + each.tobytes() for n, each in enumerate(matrices)]
     return b"OPAQUE\1" + b"".join(parts) + b"end"

@@ -120,6 +120,17 @@ def test_whatever_is_found_lies_in_both_images(
             assert place.size_bytes == place.dims[0] * place.dims[1] * kind.size_bytes(1)
 
 
+def test_few_columns_that_went_from_many_narrow_floats_are_found() -> None:
+    """Of four million bfloat16, many are there twice with both neighbours."""
+    rng = np.random.default_rng(1)
+    old = weights(rng, (7812, 512), BFLOAT16)
+    new = np.delete(old, [100, 333], axis=1)
+    places = [TensorPlace("", BFLOAT16, (e.size,), 0, e.nbytes, is_guess=True) for e in (old, new)]
+    sources = [MemorySource(each.tobytes()) for each in (old, new)]
+    [(before, after)] = find_matrices(sources[0], [places[0]], sources[1], [places[1]])
+    assert (before.dims, after.dims) == (old.shape, new.shape)
+
+
 @pytest.mark.parametrize("header", range(1, 16, 2))
 def test_a_block_where_two_arrays_meet_is_not_taken_for_another_kind(header: int) -> None:
     """Half of it has its exponents in the other lanes, so it looks like float16."""

@@ -1,6 +1,6 @@
 """Where single elements of guessed arrays, or a few in a row, lie in the base.
 
-Two or three floats in a row are seldom there twice, so that they say where they came from; a float
+Two or four floats in a row are seldom there twice, so that they say where they came from; a float
 of 32 bits says it alone, if less surely. They are *cells*, known by 32 bits of a hash.
 """
 

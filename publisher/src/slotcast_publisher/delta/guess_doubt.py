@@ -10,16 +10,31 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+
 from slotcast_publisher.delta.place import TensorPlace
 from slotcast_publisher.delta.worth_trying import covered_share
 from slotcast_schemas.codecs.source import Source
 
-_GUESSED_MAX_BYTES: Final = 16 * 1024 * 1024
-"""The most bytes of guessed arrays for which it is tried: sorting takes seconds for each megabyte
-that is new."""
+_GUESSED_MAX_BYTES: Final = 64 * 1024 * 1024
+"""The most bytes of guessed arrays for which it is tried: it takes up to two seconds for each
+megabyte."""
+
+_MANY_BYTES: Final = 16 * 1024 * 1024
+_EVIDENT_SHARE: Final = 0.5
+"""Above so many bytes, it is tried only where such a share is in common."""
+
+_STRETCH_BYTES: Final = 1024
+_STRETCHES: Final = 32
+"""The bytes and the number of stretches by which it is told how many bytes are in common."""
+
+_READ_BYTES: Final = 1024 * 1024
+"""The bytes of the base that are searched at once."""
 
 _SMALL_BYTES: Final = 256
-"""The bytes of a delta below which there is nothing to gain: its own headers are as many."""
+_SMALL_SHARE: Final = 1 / 8192
+"""The bytes of a delta, or its share of guessed arrays, up to which there is nothing to gain: its
+own headers are as many, and of many bytes the search takes minutes."""
 
 _SHARE_MIN: Final = 0.01
 """The share of bytes in common from which images share bytes evidently."""
@@ -45,16 +60,38 @@ def is_guess_doubtful(
         new: its tensors.
         payload_size_bytes: what the delta with guesses came to.
     """
-    if payload_size_bytes <= _SMALL_BYTES:
-        return False
     guessed = [[place for place in places if place.is_guess] for places in (old, new)]
     sizes = [sum(place.size_bytes for place in places) for places in guessed]
-    if not any(sizes) or max(sizes) > _GUESSED_MAX_BYTES:
+    small = max(_SMALL_BYTES, _SMALL_SHARE * sizes[1])
+    if not any(sizes) or max(sizes) > _GUESSED_MAX_BYTES or payload_size_bytes <= small:
         return False
-    share = covered_share(_bytes_of(target, guessed[1]), _bytes_of(base, guessed[0]))
-    new_bytes = (1 - share) * sizes[1]
-    return share >= _SHARE_MIN and payload_size_bytes > _NOISE_SHARE * new_bytes
+    share = _covered_share(base, guessed[0], target, guessed[1])
+    least = _SHARE_MIN if sizes[1] <= _MANY_BYTES else _EVIDENT_SHARE
+    return share >= least and payload_size_bytes > _NOISE_SHARE * (1 - share) * sizes[1]
 
 
-def _bytes_of(source: Source, places: list[TensorPlace]) -> bytes:
-    return b"".join(source.read_at(place.offset, place.size_bytes) for place in places)
+def _covered_share(
+    base: Source, old: list[TensorPlace], target: Source, new: list[TensorPlace]
+) -> float:
+    stretches = _stretches(target, new)
+    if not stretches:
+        return 1.0
+    slabs = (
+        base.read_at(start, min(_READ_BYTES, place.end - start))
+        for place in old
+        for start in range(place.offset, place.end, _READ_BYTES)
+    )
+    return covered_share(stretches, slabs)
+
+
+def _stretches(target: Source, new: list[TensorPlace]) -> list[bytes]:
+    """Stretches from all over the arrays that are long enough."""
+    room = np.array([max(0, place.size_bytes - _STRETCH_BYTES) for place in new], dtype=np.int64)
+    ends = np.cumsum(room)
+    found = []
+    for at in np.linspace(0, room.sum() - 1, _STRETCHES).astype(np.int64) if room.sum() else []:
+        index = int(np.searchsorted(ends, at, side="right"))
+        place = new[index]
+        offset = place.offset + int(at - (ends[index] - room[index]))
+        found.append(target.read_at(offset, _STRETCH_BYTES))
+    return found

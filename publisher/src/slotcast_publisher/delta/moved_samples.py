@@ -48,7 +48,7 @@ _ALONE_SHARE: Final = 0.5
 for all to be looked for alone. Of unrelated floats of 32 bits at most a third is, by chance: the
 more there are, the more of them are there twice."""
 
-_NEIGHBOURS: Final = {4: 2, 2: 3, 1: 6}
+_NEIGHBOURS: Final = {4: 2, 2: 4, 1: 6}
 """The elements in a row that are seldom there twice, by their width in bytes."""
 
 Numbers = NDArray[np.int64]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bz2
 import lzma
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -30,10 +31,6 @@ _WINDOWS: Final = 4096
 
 _FOUND_SHARE: Final = 0.01
 """The share of windows found from which a search pays."""
-
-_STRETCH_BYTES: Final = 1024
-_STRETCHES: Final = 32
-"""The bytes and the number of stretches by which it is told how many bytes are covered."""
 
 _SLAB_BYTES: Final = 1 << 19
 """The bytes that are searched at once."""
@@ -70,21 +67,23 @@ def has_common_bytes(data: bytes, old: bytes) -> bool:
     return not len(wanted) or bool(_are_in(wanted, old).mean() >= _FOUND_SHARE)
 
 
-def covered_share(data: bytes, old: bytes) -> float:
-    """Estimate the share of the bytes of `data` that lie in stretches of 8 that `old` has, too."""
-    if min(len(data), len(old)) < _STRETCH_BYTES:
-        return 1.0
-    last = len(data) - _STRETCH_BYTES
-    starts = np.unique(np.linspace(0, last, _STRETCHES).astype(np.int64))
-    stretches = [
-        window_hashes(
-            np.frombuffer(data[start : start + _STRETCH_BYTES], dtype=np.uint8), _WINDOW_BYTES
-        )
-        for start in starts
+def covered_share(stretches: Sequence[bytes], old: Iterable[bytes]) -> float:
+    """Give the share of bytes that lie in runs of 8 that the old ones have, too.
+
+    Args:
+        stretches: some of the data, of the same number of bytes, at least 8.
+        old: what is searched, a part at a time.
+    """
+    hashes = [
+        window_hashes(np.frombuffer(stretch, dtype=np.uint8), _WINDOW_BYTES)
+        for stretch in stretches
     ]
-    wanted, places = np.unique(np.concatenate(stretches), return_inverse=True)
-    found = _are_in(wanted, old)[places].reshape(len(starts), -1)
-    covered = np.zeros((len(starts), _STRETCH_BYTES), dtype=np.bool_)
+    wanted, places = np.unique(np.concatenate(hashes), return_inverse=True)
+    is_found = np.zeros(len(wanted), dtype=np.bool_)
+    for part in old:
+        is_found |= _are_in(wanted, part)
+    found = is_found[places].reshape(len(stretches), -1)
+    covered = np.zeros((len(stretches), len(stretches[0])), dtype=np.bool_)
     for first in range(_WINDOW_BYTES):
         covered[:, first : first + found.shape[1]] |= found
     return float(covered.mean())
