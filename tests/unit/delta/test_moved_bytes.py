@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,36 @@ def test_windows_in_common_are_found_by_a_sample() -> None:
     old = rng.bytes(1 << 20)
     assert has_common_bytes(rng.bytes(50_000) + old[700_001:710_000], old)
     assert not has_common_bytes(rng.bytes(50_000) + bytes(10_000), old + bytes(50_000))
+
+
+def test_each_block_is_found_where_it_lies_whatever_regions_are_beside_its_own() -> None:
+    """Some are shorter than a block, of another width, or hold the same bytes once more."""
+    data = _weights(5, 4000).tobytes()
+    sizes = (20, 4096, 16, 0, 8192, 3620)
+    starts = [sum(sizes[:at]) for at in range(len(sizes))]
+    regions = [Region(at, size, 4) for at, size in zip(starts, sizes, strict=True)]
+    base = data[: sum(sizes)] + data[starts[1] : starts[1] + 4096]
+    regions.append(Region(sum(sizes), 4096, 4))
+    index = BlockIndex(MemorySource(base), [*regions, Region(0, 64, 2)])
+    for region in regions[:-1]:
+        if region.size_bytes < 64:
+            continue
+        piece = base[region.offset : region.offset + region.size_bytes]
+        (run,) = index.runs(MemorySource(piece), Region(0, len(piece), 4))
+        assert (run.offset, run.base_offset, run.size_bytes) == (0, region.offset, len(piece))
+    assert index.runs(MemorySource(_weights(6, 4000).tobytes()), Region(0, 16_000, 4)) == []
+
+
+def test_the_table_of_a_large_base_takes_few_bytes_beside_its_keys() -> None:
+    """Two processes more are to fit in 256 MB beside it."""
+    source = MemorySource(bytes(range(256)) * (1 << 17))  # 32 MiB: a million blocks
+    tracemalloc.start()
+    try:
+        BlockIndex(source, [Region(0, source.size_bytes, 4)])
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 8 * (1 << 20) + (16 << 20)
 
 
 def test_a_run_is_grown_to_its_last_element_on_both_sides() -> None:

@@ -23,13 +23,21 @@ _BLOCK_BYTES: Final = 32
 """The bytes of a block, where the base is not too large for so many blocks."""
 
 _BLOCKS_MAX: Final = 3 << 20
-"""The most blocks that are held, 12 bytes each; a larger base has larger blocks."""
+"""The most blocks that are held, 8 bytes each; a larger base has larger blocks."""
+
+_NUMBER_BITS: Final = 22
+"""The lowest bits of a key, which hold the block's number; the others are its hash's."""
+
+_NUMBER: Final = np.uint64((1 << _NUMBER_BITS) - 1)
 
 _SLAB_BYTES: Final = 1 << 20
 """The bytes that are read and hashed at once."""
 
 _FILTER_BITS: Final = 24
 """The base-2 logarithm of the bits of a hash by which most windows are passed over at once."""
+
+_BELOW: Final = np.uint64((1 << (64 - _FILTER_BITS)) - 1)
+"""The bits of a hash below those."""
 
 _FACTOR: Final = 0x9E3779B97F4A7C15
 """The base of the polynomial: 2**64 by the golden ratio, an odd number without a pattern."""
@@ -82,16 +90,26 @@ class BlockIndex:
         }
 
     def _table(self, regions: list[Region]) -> _Table:
-        hashes, offsets = [], []
+        counts = [region.size_bytes // self._block_bytes for region in regions]
+        keys = np.empty(sum(counts), dtype=np.uint64)
+        done = 0
+        for hashes in self._hashes(regions):
+            numbers = np.arange(done, done + len(hashes), dtype=np.uint64)
+            keys[done : done + len(hashes)] = (hashes & ~_NUMBER) | numbers
+            done += len(hashes)
+        offsets = np.array([region.offset for region in regions], dtype=np.int64)
+        first = np.cumsum([0, *counts[:-1]], dtype=np.int64)
+        return _Table.of(keys, first, offsets, self._block_bytes)
+
+    def _hashes(self, regions: list[Region]) -> Iterator[NDArray[np.uint64]]:
+        """Give the hashes of all blocks of some regions, in order, some thousands at once."""
+        step = max(1, _SLAB_BYTES // self._block_bytes) * self._block_bytes
         for region in regions:
-            step = max(1, _SLAB_BYTES // self._block_bytes) * self._block_bytes
             whole = region.size_bytes // self._block_bytes * self._block_bytes
             for start in range(region.offset, region.offset + whole, step):
                 size = min(step, region.offset + whole - start)
                 elements = _elements(self._base.read_at(start, size), region.width)
-                hashes.append(block_hashes(elements, self._block_bytes // region.width))
-                offsets.append(start + self._block_bytes * np.arange(len(hashes[-1])))
-        return _Table.of(hashes, offsets)
+                yield block_hashes(elements, self._block_bytes // region.width)
 
     def runs(self, target: Source, region: Region) -> list[Run]:
         """Find the runs of a region of the target that lie in the base, in order, apart.
@@ -102,7 +120,7 @@ class BlockIndex:
         """
         table = self._tables.get(region.width)
         found: list[Run] = []
-        if table is None or not len(table.hashes):
+        if table is None or not len(table.keys):
             return found
         end = region.offset
         for hits, places in self._hits(target, region, table):
@@ -154,28 +172,61 @@ class BlockIndex:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Hashes of blocks, sorted, where each lies, and the lowest bits of all of them."""
+    """Hashes of blocks, sorted, where each lies, and the highest bits of all of them.
 
-    hashes: NDArray[np.uint64]
+    Attributes:
+        keys: of each block its hash, in the lowest bits of which is its number; uint64, shape (n,).
+            One sort in place is all that a large base takes beside them.
+        first: the number of each region's first block; int64, shape (regions,).
+        offsets: where each region begins in the base; int64, shape (regions,).
+        block_bytes: the size of a block.
+        seen: a bit for each value of the highest bits, set where a block has it; uint8, shape
+            (2**21,).
+    """
+
+    keys: NDArray[np.uint64]
+    first: NDArray[np.int64]
     offsets: NDArray[np.int64]
-    seen: NDArray[np.bool_]
+    block_bytes: int
+    seen: NDArray[np.uint8]
 
     @classmethod
-    def of(cls, hashes: list[NDArray[np.uint64]], offsets: list[NDArray[np.int64]]) -> _Table:
-        every = np.concatenate([np.zeros(0, dtype=np.uint64), *hashes])
-        places = np.concatenate([np.zeros(0, dtype=np.int64), *offsets])
-        unique, first = np.unique(every, return_index=True)
-        seen = np.zeros(1 << _FILTER_BITS, dtype=np.bool_)
-        seen[unique & np.uint64(len(seen) - 1)] = True
-        return cls(unique, places[first], seen)
+    def of(
+        cls,
+        keys: NDArray[np.uint64],
+        first: NDArray[np.int64],
+        offsets: NDArray[np.int64],
+        block_bytes: int,
+    ) -> _Table:
+        """Sort the keys, which are taken over."""
+        keys.sort()
+        return cls(keys, first, offsets, block_bytes, _seen(keys))
 
     def find(self, hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Give which of these hashes are a block's, and where that block lies."""
-        likely = np.flatnonzero(self.seen[hashes & np.uint64(len(self.seen) - 1)])
-        index = np.searchsorted(self.hashes, hashes[likely])
-        index = np.minimum(index, len(self.hashes) - 1)
-        is_found = self.hashes[index] == hashes[likely]
-        return likely[is_found], self.offsets[index[is_found]]
+        """Give which of these hashes are a block's, and where the first such block lies."""
+        bits = hashes >> np.uint64(64 - _FILTER_BITS)
+        octets = self.seen[bits >> np.uint64(3)]
+        likely = np.flatnonzero(octets >> (bits & np.uint64(7)).astype(np.uint8) & np.uint8(1))
+        wanted = hashes[likely] & ~_NUMBER
+        index = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        is_found = self.keys[index] & ~_NUMBER == wanted
+        numbers = (self.keys[index[is_found]] & _NUMBER).astype(np.int64)
+        region = np.searchsorted(self.first, numbers, side="right") - 1
+        places = self.offsets[region] + self.block_bytes * (numbers - self.first[region])
+        return likely[is_found], places
+
+
+def _seen(keys: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    """Note the highest bits of sorted keys, a bit for each value, a part of them at a time."""
+    shift = np.uint64(64 - _FILTER_BITS)
+    parts, most = [], 1 << _FILTER_BITS
+    for low in range(0, most, _SLAB_BYTES):
+        begin = np.searchsorted(keys, np.uint64(low) << shift)
+        end = np.searchsorted(keys, np.uint64(low + _SLAB_BYTES - 1) << shift | _BELOW, "right")
+        part = np.zeros(_SLAB_BYTES, dtype=np.bool_)
+        part[(keys[begin:end] >> shift) - np.uint64(low)] = True
+        parts.append(np.packbits(part, bitorder="little"))
+    return np.concatenate(parts)
 
 
 def block_hashes(elements: Bits, window: int) -> NDArray[np.uint64]:
