@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from slotcast_device.storage.disk import Disk
 from slotcast_schemas import limits, wire
 from slotcast_schemas.decoders import make_decoders
-from slotcast_schemas.errors import RefusedRelease, StorageFailed
+from slotcast_schemas.errors import RefusedRelease
 from slotcast_schemas.messages import Notice, Release
 from slotcast_schemas.trust import release_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from slotcast_device.storage.disk import Disk
 
 _ROOTS: Final = "root_history"
 """The folder in which TUF's client keeps roots, by version."""
@@ -78,19 +79,9 @@ def _kept_files(disk: Disk, trust_dir: Path) -> Iterator[tuple[str, bytes]]:
     for folder, name in names[: limits.METADATA_FILES_MAX]:
         if not name.endswith(".json"):
             continue
-        data = _read(disk, trust_dir / folder / name)
+        data = disk.read_small_file(trust_dir / folder / name, limits.NOTICE_MAX_BYTES) or b""
         try:
-            version = msgspec.json.decode(data or b"", type=_Metadata).signed.version
+            version = msgspec.json.decode(data, type=_Metadata).signed.version
         except msgspec.DecodeError:
             continue
-        yield (name if folder else f"{version}.{name}"), data or b""
-
-
-def _read(disk: Disk, path: Path) -> bytes | None:
-    """Read a file; none for what is no plain file of that size, which somebody else put there."""
-    try:
-        return disk.read(path, limits.NOTICE_MAX_BYTES)
-    except StorageFailed:
-        if disk.holds_no_file(path, limits.NOTICE_MAX_BYTES):
-            return None
-        raise
+        yield (name if folder else f"{version}.{name}"), data

@@ -200,7 +200,7 @@ class SlotStore:
 
     def proof(self, slot: SlotName) -> bytes | None:
         """Give the notice that vouched for what a slot holds; None where none was kept."""
-        return self._read_beside(f"{slot}.notice", limits.NOTICE_MAX_BYTES)
+        return self._disk.read_small_file(self.folder / f"{slot}.notice", limits.NOTICE_MAX_BYTES)
 
     def seal_again(self, slot: SlotName, release_bytes: bytes) -> None:
         """Write the signed release of a slot whose files are whole and whose release was lost."""
@@ -208,21 +208,7 @@ class SlotStore:
 
     def release_bytes(self, slot: SlotName) -> bytes | None:
         """Give the signed release that a sealed slot holds."""
-        return self._read_beside(f"{slot}.release", limits.TARGET_MAX_BYTES)
-
-    def _read_beside(self, name: str, limit_bytes: int) -> bytes | None:
-        """Give a small file beside a slot; no bytes, which prove nothing, for what is no such file.
-
-        An error would have the agent leave all as it is, and what the stranger who put it there
-        changed besides would serve on.
-        """
-        path = self.folder / name
-        try:
-            return self._disk.read(path, limit_bytes)
-        except StorageFailed:
-            if self._disk.holds_no_file(path, limit_bytes):
-                return b""
-            raise
+        return self._disk.read_small_file(self.folder / f"{slot}.release", limits.TARGET_MAX_BYTES)
 
     def release(self, slot: SlotName) -> Release | None:
         """Give the release that a sealed slot holds; None where it holds none that is whole."""
