@@ -280,8 +280,9 @@ def test_the_only_slot_is_mended_from_the_provisioned_release_and_nothing_is_fet
     with device.running():
         mended = observer.wait_for("clf", lambda status: status.reason == "up_to_date")
     said = [status.reason for status in observer.of("clf")]
-    assert said.index("slot_tampered") < said.index("up_to_date")
-    assert not {"downloading", "committed"} & set(said), "it lay on the device, and is not news"
+    after = said[said.index("slot_tampered") :]  # the commit before may come late
+    assert "up_to_date" in after
+    assert not {"downloading", "committed"} & set(after), "it lay on the device, and is not news"
     assert mended.active is not None
     assert serves(device, 1)
 
