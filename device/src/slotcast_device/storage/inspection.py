@@ -241,11 +241,9 @@ class SlotInspection:
             SlotTampered: it does not.
         """
         release_bytes, proof = self._store.release_bytes(slot), self._store.proof(slot)
-        for kind, data in (("release", release_bytes), ("notice", proof)):
-            if data is None:
-                raise SlotTampered(f"nothing vouches for it: slots/{slot}.{kind} is gone")
         if release_bytes is None or proof is None:
-            return  # for the type checker
+            gone = f"slots/{slot}.{'release' if release_bytes is None else 'notice'}"
+            raise SlotTampered(f"nothing vouches for it: {gone} is gone")
         try:
             prove_release(release_bytes, proof, self._model, self._config.pinned_root)
         except RefusedRelease as exc:
