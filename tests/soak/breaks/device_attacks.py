@@ -185,8 +185,8 @@ _DEVICE: Final = (
         "what is no file beside a slot proves nothing",
         "security/test_powered_off_device.py::"
         "test_a_slot_with_something_else_in_a_files_place_gives_way_or_is_mended",
-        f"{DEVICE}/storage/slots.py",
-        "            if self._disk.holds_no_file(path, limit_bytes):\n",
+        f"{DEVICE}/storage/disk.py",
+        "            if self.holds_no_file(path, limit_bytes):\n",
         "            if False:\n",
     ),
     attack_break(
