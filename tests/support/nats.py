@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ from tests.support.engine import BrokerUnavailable
 NODES: Final = 3
 _START_TIMEOUT_S: Final = 120.0
 _POLL_S: Final = 0.05
+_ANSWER_S: Final = 10.0
+_CONNECT: Final = b"\x10\x0f\x00\x04MQTT\x04\x02\x00\x0a\x00\x03raw"
+_ACCEPTED: Final = b"\x20\x02\x00\x00"
 
 _CONF: Final = """\
 server_name: {name}
@@ -76,6 +80,15 @@ class Node:
             process.send_signal(signal.SIGKILL)
             process.wait(timeout=60)
 
+    def answers(self) -> bool:
+        """Say whether an MQTT client is let in."""
+        try:
+            with socket.create_connection((self.host, self.port), _ANSWER_S) as link:
+                link.sendall(_CONNECT)
+                return link.recv(len(_ACCEPTED)) == _ACCEPTED
+        except OSError:
+            return False
+
     def log(self) -> str:
         """All that it has logged."""
         return self._log_file.read_text(errors="replace")
@@ -87,7 +100,7 @@ class Node:
 
 @contextlib.contextmanager
 def cluster(folder: Path) -> Iterator[list[Node]]:
-    """Run three nodes for the length of the block; returns once they have a leader.
+    """Run three nodes for the length of the block; returns once each answers.
 
     Raises:
         BrokerUnavailable: there is no `nats-server`, or it does not get ready; with its log.
@@ -115,19 +128,22 @@ def cluster(folder: Path) -> Iterator[list[Node]]:
     try:
         for node in nodes:
             node.start()
-        _wait_for_leader(nodes)
+        _wait_until_all_answer(nodes)
         yield nodes
     finally:
         for node in nodes:
             node.kill()
 
 
-def _wait_for_leader(nodes: list[Node]) -> None:
-    """Wait until the cluster elected who keeps its streams: before, MQTT clients are refused."""
+def _wait_until_all_answer(nodes: list[Node]) -> None:
+    """Wait until each node takes an MQTT client.
+
+    Before the cluster has a leader that all know, a client is refused or hung up on; the leader's
+    own log line comes sooner.
+    """
     deadline_s = time.monotonic() + _START_TIMEOUT_S
-    while not any("Self is new JetStream cluster metadata leader" in n.log() for n in nodes):
+    while not all(node.answers() for node in nodes):
         if time.monotonic() > deadline_s:
-            raise BrokerUnavailable(
-                "no leader in the NATS cluster:\n" + "\n".join(node.log() for node in nodes)
-            )
+            logs = "\n".join(node.log() for node in nodes)
+            raise BrokerUnavailable(f"no MQTT at some node of the NATS cluster:\n{logs}")
         time.sleep(_POLL_S)
