@@ -63,15 +63,21 @@ def find_tensors(files: Image) -> list[TensorPlace]:
     return list(_without_overlaps([*told, *guessed]))
 
 
-def _find_in_file(source: Source, name: str) -> list[TensorPlace]:
-    """Tensors of a file that stands for itself, by the format that its first bytes tell."""
+def _find_in_file(source: Source, name: str, depth: int = 0) -> list[TensorPlace]:
+    """Tensors of a file that stands for itself, by the format that its first bytes tell.
+
+    Args:
+        source: the file.
+        name: its path.
+        depth: in how many archives it lies.
+    """
     start = source.read_at(0, min(_MAGIC_BYTES, source.size_bytes))
     if start[4:8] == tflite.IDENTIFIER:
         return tflite.find_in_tflite(source)
     if start.startswith(gguf.MAGIC):
         return gguf.find_in_gguf(source)
     if start.startswith(archive.MAGIC):
-        return archive.find_in_archive(source, _find_in_file)
+        return archive.find_in_archive(source, _find_in_file, depth)
     if name.endswith(".safetensors") or start[8:9] == b"{":
         return find_in_safetensors(source)
     return []

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from slotcast_schemas.codecs.delta.elements import ElementKind
+
+DIMS_MAX: Final = 64
+"""The most dimensions that a tensor has; a file that names a million of them is no model's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ def place_of(
     size_bytes: int,
     parts: int = 1,
 ) -> TensorPlace | None:
-    """Give the place, or None where the bytes are no whole elements of the kind.
+    """Give the place, or None where the bytes are no whole elements of the kind, or no tensor.
 
     Args:
         name: what the file calls the tensor.
@@ -64,6 +68,8 @@ def place_of(
         size_bytes: how many they are.
         parts: how many of `kind` make one element of the file: 2 for 8-byte numbers.
     """
+    if len(dims) > DIMS_MAX:
+        return None
     if size_bytes <= 0 or kind.size_bytes(kind.count(size_bytes)) != size_bytes:
         return None
     return TensorPlace(name, kind, (*dims, parts) if parts > 1 else dims, offset, size_bytes)

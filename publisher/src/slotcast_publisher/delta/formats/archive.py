@@ -21,22 +21,28 @@ MAGIC: Final = b"PK\x03\x04"
 _MEMBERS_MAX: Final = 1 << 16
 """The most members that are looked at."""
 
-_PICKLE_MAX_BYTES: Final = 64 * 1024 * 1024
+_DEPTH_MAX: Final = 4
+"""The most archives within archives that are looked into."""
+
+_PICKLE_MAX_BYTES: Final = 4 * 1024 * 1024
 """The most bytes of a pickle that is read."""
 
 _LOCAL_HEADER_BYTES: Final = 30
 """The bytes of a member's own header, before its name and extra field (APPNOTE.TXT, 4.3.7)."""
 
-Find = Callable[[Source, str], list[TensorPlace]]
+Find = Callable[[Source, str, int], list[TensorPlace]]
 
 
-def find_in_archive(source: Source, find: Find) -> list[TensorPlace]:
+def find_in_archive(source: Source, find: Find, depth: int = 0) -> list[TensorPlace]:
     """Find the tensors of the members that are not compressed.
 
     Args:
         source: the archive.
-        find: finds the tensors of a member that is a file of its own kind.
+        find: finds the tensors of a member that is a file of its own kind, so deep in archives.
+        depth: in how many archives this one lies.
     """
+    if depth >= _DEPTH_MAX:
+        return []
     try:
         with zipfile.ZipFile(_SourceFile(source)) as archive:
             members = dict(_stored(source, archive.infolist()[:_MEMBERS_MAX]))
@@ -54,7 +60,7 @@ def find_in_archive(source: Source, find: Find) -> list[TensorPlace]:
                     taken.add(place.name)
     for name, (start, size_bytes) in members.items():
         if name not in taken and size_bytes:
-            inside = find(Window(source, start, size_bytes), name)
+            inside = find(Window(source, start, size_bytes), name, depth + 1)
             found += [place.moved(start, f"{name}:") for place in inside]
     return found
 
@@ -65,8 +71,15 @@ def _place(storage: Storage, name: str, members: dict[str, tuple[int, int]]) -> 
 
 
 def _stored(source: Source, infos: list[zipfile.ZipInfo]) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Each member that is stored as it is, with where its bytes lie."""
-    for info in infos:
+    """Each member that is stored as it is, with where its bytes lie.
+
+    Where two have the same bytes, the first counts: archives in which many lie in the same place,
+    one within the other, would be looked through without end.
+    """
+    end = 0
+    for info in sorted(infos, key=lambda info: info.header_offset):
+        if info.header_offset < end:
+            continue
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
             continue
         header = source.read_at(info.header_offset, _LOCAL_HEADER_BYTES)
@@ -74,6 +87,7 @@ def _stored(source: Source, infos: list[zipfile.ZipInfo]) -> Iterator[tuple[str,
         extra_bytes = int.from_bytes(header[28:30], "little")
         start = info.header_offset + _LOCAL_HEADER_BYTES + name_bytes + extra_bytes
         if header.startswith(MAGIC) and start + info.file_size <= source.size_bytes:
+            end = start + info.file_size
             yield info.filename, (start, info.file_size)
 
 

@@ -16,7 +16,7 @@ from slotcast_publisher.delta.formats.protobuf import (
     Field,
     ProtobufFile,
 )
-from slotcast_publisher.delta.place import TensorPlace, place_of
+from slotcast_publisher.delta.place import DIMS_MAX, TensorPlace, place_of
 from slotcast_schemas.byte_reader import NotThisFormat
 from slotcast_schemas.codecs.delta.elements import (
     BFLOAT16,
@@ -72,7 +72,7 @@ def find_in_onnx(
     walker = _Walker(ProtobufFile(source), folder, starts, starts[name][0])
     try:
         walker.model(0, source.size_bytes)
-    except (NotThisFormat, UnicodeDecodeError, RecursionError):
+    except (NotThisFormat, ValueError, RecursionError):
         # Not the ONNX that its name promises: opaque, also what was found before it went wrong.
         return []
     return walker.found
@@ -139,7 +139,7 @@ class _Walker:
                 external.update(self._entry(field))
             elif field.number in (4, 9, 10) and field.wire_type == BYTES:
                 raw.append(field)
-        if data_type not in _KINDS:
+        if data_type not in _KINDS or len(dims) > DIMS_MAX:
             return
         if "location" in external:
             self._external(name, data_type, tuple(dims), external)

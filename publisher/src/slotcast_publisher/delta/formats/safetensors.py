@@ -49,7 +49,7 @@ def find_in_safetensors(source: Source) -> list[TensorPlace]:
         header = json.loads(source.read_at(8, header_bytes))
         entries = [(name, entry) for name, entry in header.items() if name != "__metadata__"]
         places = [_tensor(name, entry, 8 + header_bytes) for name, entry in entries]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError):
         return []
     return [place for place in places if place and place.end <= source.size_bytes]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from slotcast_publisher.delta.place import TensorPlace, place_of
+from slotcast_publisher.delta.place import DIMS_MAX, TensorPlace, place_of
 from slotcast_schemas.byte_reader import NotThisFormat, Reader
 from slotcast_schemas.codecs.delta.elements import (
     BFLOAT16,
@@ -29,8 +29,11 @@ _SUBGRAPH_TENSORS = 0
 _TENSOR_SHAPE, _TENSOR_TYPE, _TENSOR_BUFFER, _TENSOR_NAME = 0, 1, 2, 3
 _BUFFER_DATA, _BUFFER_OFFSET, _BUFFER_SIZE = 0, 1, 2
 
-_TENSORS_MAX: Final = 1 << 20
-"""The most tensors that are looked at; subgraphs of a broken file may name the same ones often."""
+_TENSORS_MAX: Final = 1 << 17
+"""The most tensors, and buffers, that are looked at; subgraphs of a broken file may name the same
+ones often."""
+_NAME_MAX_BYTES: Final = 1 << 16
+"""The most bytes of a tensor's name; a broken file may give the same long one to each."""
 
 # TensorType of schema.fbs. 8-byte numbers are taken as pairs of 4-byte ones.
 _KINDS: Final[dict[int, tuple[ElementKind, int]]] = {
@@ -57,6 +60,8 @@ def find_in_tflite(source: Source) -> list[TensorPlace]:
     reader = Reader(source)
     try:
         model = Table.root(reader)
+        if model.vector(_MODEL_BUFFERS, 4).count > _TENSORS_MAX:
+            return []
         buffers = [_buffer(buffer, source.size_bytes) for buffer in model.tables(_MODEL_BUFFERS)]
         return _places(model, buffers)
     except NotThisFormat:
@@ -81,7 +86,7 @@ def _places(model: Table, buffers: list[Vector]) -> list[TensorPlace]:
                 raise NotThisFormat(f"expected at most {_TENSORS_MAX} tensors")
             number = tensor.unsigned(_TENSOR_BUFFER, 4)
             known = _KINDS.get(tensor.unsigned(_TENSOR_TYPE, 1))
-            if known is None or number >= len(buffers) or number in found:
+            if known is None or number >= len(buffers) or number in found or _is_odd(tensor):
                 continue
             data = buffers[number]
             name, dims = tensor.text(_TENSOR_NAME), tensor.numbers(_TENSOR_SHAPE)
@@ -89,3 +94,9 @@ def _places(model: Table, buffers: list[Vector]) -> list[TensorPlace]:
             if place is not None:
                 found[number] = place
     return list(found.values())
+
+
+def _is_odd(tensor: Table) -> bool:
+    """Whether it has more dimensions, or a longer name, than any tensor has."""
+    dims, name = tensor.vector(_TENSOR_SHAPE, 4), tensor.vector(_TENSOR_NAME, 1)
+    return dims.count > DIMS_MAX or name.count > _NAME_MAX_BYTES

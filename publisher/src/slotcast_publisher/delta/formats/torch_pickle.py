@@ -1,20 +1,21 @@
 """What PyTorch's `data.pkl` says of each storage, read without running anything that it names.
 
-A pickle is a program that may call any function. Here every name that it asks for is an inert
-stand-in of this module, so that all it can do is build these; what a storage holds is read from
-PyTorch's persistent ids, `("storage", FloatStorage, key, device, elements)`.
+A pickle is a program. Python's own unpickler, even with stand-ins for all names, hashes what a
+pickle makes a key: a tuple of tuples that share their parts takes for ever, a deeply nested one
+ends the process. So the few steps that PyTorch writes are taken here, and of lists, maps and
+objects nothing is kept: what a storage holds is read from PyTorch's persistent ids,
+`("storage", FloatStorage, key, device, elements)`.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import pickle
 import pickletools
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from slotcast_publisher.delta.place import DIMS_MAX
 from slotcast_schemas.codecs.delta.elements import (
     BFLOAT16,
     FLOAT16,
@@ -40,6 +41,10 @@ _KINDS: Final[dict[str, tuple[ElementKind, int]]] = {
     "QUInt8Storage": (INT8, 1),
     "QInt32Storage": (INT32, 1),
 }
+_REBUILD: Final = ("_rebuild_tensor_v2", "_rebuild_qtensor")
+"""PyTorch's functions that make a tensor of a storage, an offset and a shape."""
+_ELEMENTS_MAX: Final = 1 << 63
+"""More elements than any storage has."""
 
 
 @dataclass(slots=True)
@@ -53,91 +58,167 @@ class Storage:
 
 def read_storages(data: bytes) -> dict[str, Storage]:
     """Give the storages that a `data.pkl` names, by their key; none where it is no such pickle."""
-    unpickler = _Unpickler(io.BytesIO(data))
+    reading = _Reading()
     try:
-        if any(number > len(data) for number in _memo_numbers(data)):
-            return {}
-        unpickler.load()
+        for opcode, argument, _ in pickletools.genops(data):
+            reading.step(opcode.name, argument)
     except Exception:  # noqa: BLE001  (a pickle may be wrong in any way, and is then no help)
         return {}
-    return unpickler.storages
+    return reading.storages
 
 
-def _memo_numbers(data: bytes) -> Iterator[int]:
-    """By which numbers objects are remembered; the highest is the length of a table."""
-    for opcode, argument, _ in pickletools.genops(data):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT"):
-            yield int(argument or 0)
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """A class or a function that a pickle names."""
+
+    module: str
+    name: str
 
 
-class _StandIn:
-    """Stands for whatever a pickle names: takes anything, does nothing."""
-
-    def __init__(self, *_args: object, **_options: object) -> None:
-        pass
-
-    def __setstate__(self, state: object) -> None:
-        pass
-
-    def __setitem__(self, key: object, value: object) -> None:
-        pass
-
-    def append(self, item: object) -> None:
-        """Take an item of a list."""
-
-    def extend(self, items: object) -> None:
-        """Take items of a list."""
-
-    def __call__(self, *_args: object) -> _StandIn:
-        return _StandIn()
+_THING: Final = object()
+"""Stands for all that is made and not looked at."""
 
 
-class _NamedStorage:
-    """A storage that a pickle refers to."""
+class _Reading:
+    """A pickle's stack, its marks and what it remembers.
 
-    def __init__(self, key: str, storage: Storage | None) -> None:
-        self.key = key
-        self.storage = storage
+    Attributes:
+        storages: those that were named so far, by their key.
+    """
 
-
-class _StorageType:
-    """Stands for a storage's class, whose name says the type."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
-def _rebuild(storage: object, offset: object, size: object, *_more: object) -> _StandIn:
-    """Stand for PyTorch's function: a tensor that fills its storage tells the shape."""
-    known = storage.storage if isinstance(storage, _NamedStorage) else None
-    if known is not None and offset == 0 and isinstance(size, tuple):
-        dims = tuple(dim for dim in size if isinstance(dim, int))
-        if len(dims) == len(size) > 1 and math.prod(dims) == math.prod(known.dims):
-            known.dims = dims
-    return _StandIn()
-
-
-class _Unpickler(pickle.Unpickler):
-    """Unpickles with stand-ins for all names."""
-
-    def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file)
+    def __init__(self) -> None:
         self.storages: dict[str, Storage] = {}
+        self._stack: list[Any] = []
+        self._marks: list[int] = []
+        self._kept: dict[int, Any] = {}
 
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
-        if global_name.endswith("Storage") and module_name.startswith("torch"):
-            return _StorageType(global_name)
-        if global_name in ("_rebuild_tensor_v2", "_rebuild_qtensor"):
-            return _rebuild
-        return _StandIn
+    def step(self, name: str, argument: Any) -> None:
+        """Take one step.
 
-    def persistent_load(self, pid: Any, /) -> _NamedStorage:
+        Raises:
+            KeyError: PyTorch writes no such step.
+            IndexError: nothing is there that it could be taken with.
+        """
+        if name in _VALUES:
+            self._stack.append(argument)
+        elif name in _CONSTANTS:
+            self._stack.append(_CONSTANTS[name])
+        elif name in _DROPS:
+            del self._stack[len(self._stack) - _DROPS[name] :]
+        else:
+            _STEPS[name](self, argument)
+
+    def mark(self, _argument: Any) -> None:
+        """Note where a group of values begins."""
+        self._marks.append(len(self._stack))
+
+    def take_group(self, _argument: Any = None) -> tuple[Any, ...]:
+        """Take the values since the last mark."""
+        start = self._marks.pop()
+        group = tuple(self._stack[start:])
+        del self._stack[start:]
+        return group
+
+    def make_tuple(self, _argument: Any) -> None:
+        """Put the values since the last mark together."""
+        self._stack.append(self.take_group())
+
+    def make_short(self, count: int) -> None:
+        """Put the last few values together."""
+        self._stack.append(tuple(self._stack.pop() for _ in range(count))[::-1])
+
+    def keep(self, number: Any) -> None:
+        """Remember the last value, by a number or by the next one."""
+        self._kept[len(self._kept) if number is None else number] = self._stack[-1]
+
+    def recall(self, number: Any) -> None:
+        """Have a value again that was remembered."""
+        self._stack.append(self._kept[number])
+
+    def name(self, argument: Any) -> None:
+        """Have what a name stands for: the name itself."""
+        module, name = argument.split(" ", 1) if argument else self._two()
+        self._stack.append(_Name(module, name))
+
+    def make_new(self, _argument: Any) -> None:
+        """Have a new object of a class."""
+        self._two()
+        self._stack.append(_THING)
+
+    def call(self, _argument: Any) -> None:
+        """Have what a function gives: a tensor that fills its storage tells the shape."""
+        called, given = self._two()
+        if isinstance(called, _Name) and called.name in _REBUILD and len(given) >= 3:
+            _note_shape(*given[:3])
+        self._stack.append(_THING)
+
+    def refer(self, _argument: Any) -> None:
+        """Have a storage that is referred to by a persistent id."""
+        self._stack.append(self._find_storage(self._stack.pop()))
+
+    def _two(self) -> tuple[Any, Any]:
+        last = self._stack.pop()
+        return self._stack.pop(), last
+
+    def _find_storage(self, pid: Any) -> Any:
         if not (isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage"):
-            return _NamedStorage("", None)
-        storage_type, key, count = pid[1], str(pid[2]), pid[4]
-        name = storage_type.name if isinstance(storage_type, _StorageType) else ""
-        known = _KINDS.get(name)
-        if known is None or not isinstance(count, int) or count < 1:
-            return _NamedStorage(key, None)
-        storage = self.storages.setdefault(key, Storage(known[0], known[1], (count,)))
-        return _NamedStorage(key, storage)
+            return _THING
+        named, key, count = pid[1], pid[2], pid[4]
+        is_torch = isinstance(named, _Name) and named.module.startswith("torch")
+        known = _KINDS.get(named.name) if is_torch else None
+        if known is None or not isinstance(key, str) or not isinstance(count, int):
+            return _THING
+        if not 1 <= count < _ELEMENTS_MAX:
+            return _THING
+        return self.storages.setdefault(key, Storage(known[0], known[1], (count,)))
+
+
+def _note_shape(storage: Any, offset: Any, size: Any) -> None:
+    if not isinstance(storage, Storage) or offset != 0 or not isinstance(size, tuple):
+        return
+    if not 1 < len(size) <= DIMS_MAX:
+        return
+    if not all(isinstance(dim, int) and 0 <= dim < _ELEMENTS_MAX for dim in size):
+        return
+    if math.prod(size) == math.prod(storage.dims):
+        storage.dims = size
+
+
+_VALUES: Final = frozenset(
+    {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"}
+    | {"BINUNICODE", "SHORT_BINUNICODE", "BINSTRING", "SHORT_BINSTRING"}
+    | {"BINBYTES", "SHORT_BINBYTES"}
+)
+"""Steps whose argument is the value."""
+_CONSTANTS: Final[dict[str, Any]] = {
+    "NONE": None,
+    "NEWTRUE": True,
+    "NEWFALSE": False,
+    "EMPTY_TUPLE": (),
+    "EMPTY_LIST": _THING,
+    "EMPTY_DICT": _THING,
+    "EMPTY_SET": _THING,
+}
+_DROPS: Final = {"PROTO": 0, "FRAME": 0, "STOP": 0, "POP": 1, "APPEND": 1, "BUILD": 1, "SETITEM": 2}
+"""How many values go into what lies before them, which is not looked at."""
+_STEPS: Final[dict[str, Callable[[_Reading, Any], object]]] = {
+    "MARK": _Reading.mark,
+    "TUPLE": _Reading.make_tuple,
+    "TUPLE1": lambda reading, _: reading.make_short(1),
+    "TUPLE2": lambda reading, _: reading.make_short(2),
+    "TUPLE3": lambda reading, _: reading.make_short(3),
+    "APPENDS": _Reading.take_group,
+    "SETITEMS": _Reading.take_group,
+    "ADDITEMS": _Reading.take_group,
+    "POP_MARK": _Reading.take_group,
+    "BINPUT": _Reading.keep,
+    "LONG_BINPUT": _Reading.keep,
+    "MEMOIZE": _Reading.keep,
+    "BINGET": _Reading.recall,
+    "LONG_BINGET": _Reading.recall,
+    "GLOBAL": _Reading.name,
+    "STACK_GLOBAL": _Reading.name,
+    "REDUCE": _Reading.call,
+    "NEWOBJ": _Reading.make_new,
+    "BINPERSID": _Reading.refer,
+}
