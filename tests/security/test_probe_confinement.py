@@ -45,6 +45,16 @@ needs_root = pytest.mark.skipif(
 )
 
 
+IPC_REMOVE = 0
+
+
+def shared_memory() -> int:
+    """Make memory that processes of this user share, and give its number."""
+    made = int(ctypes.CDLL(None).shmget(0, 4096, 0o1600))
+    assert made >= 0
+    return made
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A device's state with two slots, a secret, and somebody else's process and socket."""
@@ -61,6 +71,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(root / "socket"))
     listener.listen()
+    datagrams = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    datagrams.bind(str(root / "datagrams"))
+    shared = shared_memory()
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as victim:
         hostile_runtime.place(
             root / "hostile",
@@ -68,12 +81,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             secret=root / "device.toml",
             victim=victim.pid,
             listener=root / "socket",
+            datagrams=root / "datagrams",
+            shared=shared,
             address=ctypes.addressof(kept),
         )
         yield root
         assert victim.poll() is None
         victim.kill()
     listener.close()
+    datagrams.close()
+    assert ctypes.CDLL(None).shmctl(shared, IPC_REMOVE, None) == 0
     os.close(inherited)
     assert (state / "state.json").read_text() == "{}"
 

@@ -35,7 +35,7 @@ RUNTIME = textwrap.dedent('''
 
 ATTACKS = textwrap.dedent('''
     """What code inside the runtime would try."""
-    import ctypes, json, os, resource, signal, socket, subprocess, threading
+    import ctypes, fcntl, json, os, resource, signal, socket, subprocess, threading
     from pathlib import Path
 
     told = json.loads(Path(__file__).with_name("told.json").read_text())
@@ -58,6 +58,34 @@ ATTACKS = textwrap.dedent('''
 
     def listen_local():
         socket.socket(socket.AF_UNIX).connect(told["listener"])
+
+    def send_local():
+        socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)[0].sendto(b"x", told["datagrams"])
+
+    def watch_names():
+        watching = libc.inotify_init1(0)
+        ok(watching)
+        ok(libc.inotify_add_watch(watching, bytes(state), 0x100))
+
+    def look_at_shared():
+        ok(libc.shmctl(told["shared"], 2, ctypes.create_string_buffer(256)))
+
+    def own_signals():
+        owned = os.pipe()[0]
+        fcntl.fcntl(owned, fcntl.F_SETOWN, victim)
+
+    def choose_signal():
+        fcntl.fcntl(os.pipe()[0], fcntl.F_SETSIG, signal.SIGKILL)
+
+    def bind_to_one():
+        before = os.sched_getaffinity(victim)
+        os.sched_setaffinity(victim, {min(before)})
+        if os.sched_getaffinity(victim) == before:
+            raise OSError("said, and not done")
+
+    def put_last():
+        number = {"x86_64": 251}.get(os.uname().machine, 30)
+        ok(libc.syscall(number, 1, victim, 3 << 13))
 
     def fork():
         if os.fork() == 0:
@@ -107,6 +135,7 @@ ATTACKS = textwrap.dedent('''
         "inet": lambda: socket.socket(socket.AF_INET),
         "inet6": lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM),
         "unix": listen_local,
+        "unix by a pair": send_local,
         "netlink": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW),
         "inet in a thread": lambda: in_thread(lambda: socket.socket(socket.AF_INET)),
         "io_uring": lambda: ok(libc.syscall(425, 1, ctypes.create_string_buffer(120))),
@@ -116,6 +145,8 @@ ATTACKS = textwrap.dedent('''
         "state.json": lambda: read(state / "state.json"),
         "the other slot": lambda: read(state / "slots/b/m.onnx"),
         "the state's names": lambda: os.listdir(state),
+        "the state's names as they change": watch_names,
+        "shared memory": look_at_shared,
         "accounts": lambda: read("/etc/passwd"),
         "the agent's environment": lambda: read(f"/proc/{agent}/environ"),
         "the agent's files": lambda: os.listdir(f"/proc/{agent}/fd"),
@@ -159,6 +190,12 @@ ATTACKS = textwrap.dedent('''
         "its memory": vm_read,
         "its handle": lambda: os.pidfd_open(agent),
         "its limits": lambda: resource.prlimit(agent, resource.RLIMIT_CORE, (0, 0)),
+        "signal by an open file": own_signals,
+        "choose that signal": choose_signal,
+        "bind it to a processor": bind_to_one,
+        "its scheduling": lambda: os.sched_setscheduler(victim, os.SCHED_BATCH, os.sched_param(0)),
+        "its turn at the disk": put_last,
+        "remove its shared memory": lambda: ok(libc.shmctl(told["shared"], 0, None)),
         "its priority": lambda: os.setpriority(os.PRIO_PROCESS, victim, 19),
     }
     GAINING = {
@@ -193,7 +230,15 @@ ATTACKS = textwrap.dedent('''
 
 
 def place(
-    folder: Path, *, state: Path, secret: Path, victim: int, listener: Path, address: int
+    folder: Path,
+    *,
+    state: Path,
+    secret: Path,
+    victim: int,
+    listener: Path,
+    datagrams: Path,
+    shared: int,
+    address: int,
 ) -> None:
     """Put the runtime into a folder for `PYTHONPATH`.
 
@@ -203,6 +248,8 @@ def place(
         secret: a file that only the agent reads.
         victim: another process of the same user.
         listener: a Unix socket that somebody listens at.
+        datagrams: another one, that takes single messages.
+        shared: the number of memory that processes of the agent's user share (System V).
         address: of the agent's memory.
     """
     (folder / "onnxruntime").mkdir(parents=True)
@@ -213,6 +260,8 @@ def place(
         "secret": str(secret),
         "victim": victim,
         "listener": str(listener),
+        "datagrams": str(datagrams),
+        "shared": shared,
         "address": address,
         "tmp": str(folder.parent),
     }

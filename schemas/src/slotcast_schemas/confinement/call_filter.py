@@ -16,6 +16,21 @@ from typing import Final
 
 from slotcast_schemas.confinement import kernel
 from slotcast_schemas.confinement.call_numbers import ARCHITECTURES, SOCKET_CALLS, numbers
+from slotcast_schemas.confinement.refused_calls import (
+    CHANGES,
+    CHANGES_OF_RIGHTS,
+    NEW_PROCESSES,
+    OTHER_PROCESSES,
+    OWNERS_BY_FCNTL,
+    OWNERS_BY_IOCTL,
+    SCHEDULING,
+    SESSIONS,
+    SHARED,
+    SIGNALS,
+    SYSTEM,
+    USERS,
+    WATCHING,
+)
 
 _SET_MODE_FILTER: Final = 1
 _ALL_THREADS: Final = 1
@@ -33,119 +48,6 @@ _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 Instruction = tuple[int, int, int, int]
 """What to do, how far to go on if true and if not, with what."""
-
-_OTHER_PROCESSES: Final = [
-    "ptrace",
-    "process_vm_readv",
-    "process_vm_writev",
-    "kcmp",
-    "pidfd_open",
-    "pidfd_getfd",
-    "pidfd_send_signal",
-    "process_madvise",
-    "process_mrelease",
-    "perf_event_open",
-    "move_pages",
-    "migrate_pages",
-]
-_SYSTEM: Final = [
-    "bpf",
-    "userfaultfd",
-    "io_uring_setup",
-    "mount",
-    "umount2",
-    "pivot_root",
-    "chroot",
-    "setns",
-    "unshare",
-    "open_tree",
-    "move_mount",
-    "fsopen",
-    "fsconfig",
-    "fsmount",
-    "fspick",
-    "mount_setattr",
-    "open_by_handle_at",
-    "init_module",
-    "finit_module",
-    "delete_module",
-    "kexec_load",
-    "kexec_file_load",
-    "reboot",
-    "swapon",
-    "swapoff",
-    "settimeofday",
-    "clock_settime",
-    "adjtimex",
-    "clock_adjtime",
-    "sethostname",
-    "setdomainname",
-    "acct",
-    "quotactl",
-    "syslog",
-    "iopl",
-    "ioperm",
-    "add_key",
-    "request_key",
-    "keyctl",
-]
-_NEW_PROCESSES: Final = ("fork", "vfork", "execve", "execveat")
-_USERS: Final = [
-    "setuid",
-    "setgid",
-    "setreuid",
-    "setregid",
-    "setresuid",
-    "setresgid",
-    "setgroups",
-    "setfsuid",
-    "setfsgid",
-    "capset",
-]
-_CHANGES: Final = [
-    "creat",
-    "rename",
-    "renameat",
-    "renameat2",
-    "mkdir",
-    "mkdirat",
-    "rmdir",
-    "link",
-    "linkat",
-    "unlink",
-    "unlinkat",
-    "symlink",
-    "symlinkat",
-    "mknod",
-    "mknodat",
-    "truncate",
-]
-_CHANGES_OF_RIGHTS: Final = [
-    "chmod",
-    "fchmod",
-    "fchmodat",
-    "fchmodat2",
-    "chown",
-    "fchown",
-    "lchown",
-    "fchownat",
-    "setxattr",
-    "lsetxattr",
-    "fsetxattr",
-    "setxattrat",
-    "removexattr",
-    "lremovexattr",
-    "fremovexattr",
-    "removexattrat",
-    "utime",
-    "utimes",
-    "futimesat",
-    "utimensat",
-]
-"""What Landlock leaves open: rights, owners, times of files that cannot be opened."""
-_SHARED: Final = ("shmget", "msgget", "semget", "mq_open", "mq_unlink")
-_SESSIONS: Final = ("setsid", "setpgid")
-_SIGNALS: Final = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
 
 
 class FilterRefused(OSError):
@@ -165,13 +67,16 @@ def close_network(*, is_local_allowed: bool = True) -> None:
     machine = kernel.machine()
     if machine not in SOCKET_CALLS:
         raise FilterRefused(errno.ENOSYS, f"no filter for the processor {machine!r}")
-    architecture, number = SOCKET_CALLS[machine]
+    architecture, number, pair_number = SOCKET_CALLS[machine]
     families = (socket.AF_UNIX, _AF_NETLINK) if is_local_allowed else ()
+    # One of a pair sends to any service's address, as one that was made by itself does.
+    pairs = (socket.AF_UNIX,) if is_local_allowed else ()
     _install(
         [
             *_of_architecture(architecture),
             *_refuse(425),  # io_uring_setup: makes sockets without this call
             *_unless_one_of(number, 0, families),
+            *_unless_one_of(pair_number, 0, pairs),
             (_ANSWER, 0, 0, _ALLOW),
         ]
     )
@@ -196,10 +101,10 @@ def close_calls(*, starts_processes: bool, opens_devices: bool) -> None:
     program = _of_architecture(ARCHITECTURES[machine])
     if machine == "x86_64":
         program += [(_IF_AT_LEAST, 0, 1, _X32_BIT), _answer(errno.EPERM)]
-    program += _refuse_all(known, [*_OTHER_PROCESSES, *_SYSTEM])
+    program += _refuse_all(known, [*OTHER_PROCESSES, *SYSTEM])
     # Said to be done, and not done: a daemon stays in the group that is killed as a whole.
-    program += _refuse_all(known, _SESSIONS, 0 if starts_processes else errno.EPERM)
-    program += _refuse_all(known, _CHANGES_OF_RIGHTS, 0 if opens_devices else errno.EPERM)
+    program += _refuse_all(known, SESSIONS, 0 if starts_processes else errno.EPERM)
+    program += _refuse_all(known, CHANGES_OF_RIGHTS, 0 if opens_devices else errno.EPERM)
     if not starts_processes:
         program += _only_itself(known)
     if not opens_devices:
@@ -211,15 +116,22 @@ def _only_itself(known: Mapping[str, int]) -> list[Instruction]:
     """Let threads be made, and no process; let it signal and limit itself, and no other."""
     own = os.getpid()
     program = _only_threads(known)
-    program += _refuse_all(known, [*_NEW_PROCESSES, *_USERS, *_SHARED, "setpriority", "tkill"])
-    for name in _SIGNALS:
+    refused = ("setpriority", "ioprio_set", "tkill")
+    program += _refuse_all(known, [*NEW_PROCESSES, *USERS, *SHARED, *refused])
+    program += _refuse_if_one_of(known["fcntl"], 1, OWNERS_BY_FCNTL)
+    program += _refuse_if_one_of(known["ioctl"], 1, OWNERS_BY_IOCTL)
+    for name in SIGNALS:
         program += _unless_one_of(known[name], 0, (own,))
+    for name in SCHEDULING:
+        program += _unless_one_of(known[name], 0, (0, own))
+    # Runtimes bind their threads, by numbers that are not known here: said to be done, not done.
+    program += _unless_one_of(known["sched_setaffinity"], 0, (0, own), error=0)
     return program + _unless_one_of(known["prlimit64"], 0, (0, own))
 
 
 def _only_reading(known: Mapping[str, int]) -> list[Instruction]:
     """Let nothing on disk be made, renamed or removed, and no file be opened for writing."""
-    program = _refuse_all(known, _CHANGES)
+    program = _refuse_all(known, [*CHANGES, *WATCHING])
     program += _refuse(known["openat2"], errno.ENOSYS)  # its flags lie in memory
     if "open" in known:
         program += _if_any_bit(known["open"], 1, _WRITING)
@@ -256,15 +168,36 @@ def _argument(index: int) -> Instruction:
     return (_LOAD, 0, 0, _ARGUMENTS_AT + 8 * index)
 
 
-def _unless_one_of(number: int, index: int, allowed: Sequence[int]) -> list[Instruction]:
-    """Refuse the call unless an argument is one of these."""
+def _unless_one_of(
+    number: int, index: int, allowed: Sequence[int], error: int = errno.EACCES
+) -> list[Instruction]:
+    """Refuse the call unless an argument is one of these.
+
+    Args:
+        number: of the call.
+        index: of the argument.
+        allowed: what it may be.
+        error: what is said; 0 is that it was done.
+    """
     count = len(allowed)
     return [
         (_IF_EQUAL, 0, count + 3, number),
         _argument(index),
         *((_IF_EQUAL, count - place, 0, value) for place, value in enumerate(allowed)),
-        _answer(errno.EACCES),
+        _answer(error),
         (_ANSWER, 0, 0, _ALLOW),
+    ]
+
+
+def _refuse_if_one_of(number: int, index: int, refused: Sequence[int]) -> list[Instruction]:
+    """Refuse the call if an argument is one of these."""
+    count = len(refused)
+    return [
+        (_IF_EQUAL, 0, count + 3, number),
+        _argument(index),
+        *((_IF_EQUAL, count - place, 0, value) for place, value in enumerate(refused)),
+        (_ANSWER, 0, 0, _ALLOW),
+        _answer(errno.EACCES),
     ]
 
 

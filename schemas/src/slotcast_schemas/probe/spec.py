@@ -30,6 +30,9 @@ NOTES_MAX_BYTES: Final = 256 * 1024
 TIMES_MAX: Final = 1024
 """Runs of which a child says the time."""
 
+_CORES_MAX: Final = 1 << 16
+"""More processors than a device has."""
+
 DEVICE_SEED: Final = 1
 """From which seed a device makes inputs for a model whose release has no samples."""
 
@@ -184,7 +187,7 @@ class ProbeTiming(msgspec.Struct, frozen=True, kw_only=True):
 
     by: Literal["clock", "processor"]
     threads: Count
-    cores: Count = 1
+    cores: Annotated[int, Meta(ge=1, le=_CORES_MAX)] = 1
     rounds: Annotated[tuple[tuple[Seconds, Seconds], ...], Meta(max_length=ROUNDS_MAX)] = ()
     times_s: Annotated[tuple[Seconds, ...], Meta(max_length=TIMES_MAX)] = ()
     active_p95_s: Seconds | None = None
