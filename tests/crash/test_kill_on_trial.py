@@ -7,7 +7,6 @@ machine does in between).
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import random
 import re
@@ -300,7 +299,7 @@ def test_an_application_that_keeps_dying_on_trial_has_the_release_rolled_back(
 ) -> None:
     monkeypatch.setattr("slotcast_device.application.liveness.GONE_AFTER_S", 1.0)
     # Each look is told: what the agent has seen is known here by its status alone.
-    stand.device.waits = dataclasses.replace(SHORT_LOOKS, note_first_s=0.1)
+    stand.device.waits = msgspec.structs.replace(SHORT_LOOKS, note_first_s=0.1)
     stand.offer(Trial(duration_s=3600.0, min_requests=1, max_restarts=2, max_latency_ratio=None))
     with stand.device.running():
         of_dead = 0

@@ -7,7 +7,6 @@ what whoever has only the release and online keys can do with it, which is nothi
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 import tempfile
@@ -228,7 +227,7 @@ def used_up() -> Story:
 
 
 def offered(story: Story, number: int, said: FloorWord | None) -> None:
-    story.offered(dataclasses.replace(notice(release=release_of(number)), floor=said))
+    story.offered(msgspec.structs.replace(notice(release=release_of(number)), floor=said))
 
 
 def test_without_a_word_nothing_is_left_to_accept() -> None:

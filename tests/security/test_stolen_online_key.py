@@ -6,7 +6,6 @@ asked for; and payloads that come to nothing are counted by day, over restarts.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import msgspec
@@ -56,7 +55,7 @@ def offered_broken(story: Story, number: int, **facts: Any) -> list[act.Action]:
     """Offer another delta that is signed and whole, and gives something else than the image."""
     content = Content(f"broken {number}", codec="delta+v1")
     payload = msgspec.structs.replace(content.payload, base=BASE)
-    actions = story.offered(notice(2, payloads=(payload,)), dataclasses.replace(FACTS, **facts))
+    actions = story.offered(notice(2, payloads=(payload,)), msgspec.structs.replace(FACTS, **facts))
     if story.update.state is not State.DOWNLOADING:
         return actions
     story.done(act.Spooled({0: content.map}, is_empty=False))
@@ -254,7 +253,7 @@ def test_a_device_that_new_releases_overtake_all_day_takes_each_of_them() -> Non
 
 @pytest.mark.parametrize("way", WAYS)
 def test_over_a_link_that_costs_money_they_come_to_one_or_two(way: str) -> None:
-    drain(way, "delta+v1", dataclasses.replace(FACTS, is_metered=True), 3)
+    drain(way, "delta+v1", msgspec.structs.replace(FACTS, is_metered=True), 3)
 
 
 def test_over_a_link_that_costs_money_one_a_day_is_enough() -> None:
@@ -268,6 +267,6 @@ def test_a_delta_that_came_to_nothing_counts_against_the_days_bytes_like_a_whole
     story = Story().begun(serving())
     offered_broken(story, 0)
     whole = large("full+zstd", IMAGE_BYTES)
-    budget = dataclasses.replace(FACTS, full_bytes_per_day=IMAGE_BYTES)
+    budget = msgspec.structs.replace(FACTS, full_bytes_per_day=IMAGE_BYTES)
     story.offered(notice(2, payloads=(whole,)), budget)
     assert story.words[:2] == ("QUEUED", "byte_budget")

@@ -12,12 +12,12 @@ device's own:
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
 from typing_extensions import override
 
 from slotcast_device.core import actions as act
@@ -104,13 +104,13 @@ class SimFiles(ModelJobs):
             raise error
         is_newer = bool(self.seen) and said.versions[0] > self.seen[0]
         self.seen = said.versions
-        trusted = dataclasses.replace(said.trusted, is_newer=is_newer)
+        trusted = msgspec.structs.replace(said.trusted, is_newer=is_newer)
         facts = self._add_keys(self._gather_facts(), trusted.release)
         return act.NoticeVerified(trusted, facts)
 
     @override
     def _gather_facts(self) -> Facts:
-        return dataclasses.replace(
+        return msgspec.structs.replace(
             _constant_facts(super()._gather_facts),
             disk_bytes=self._disk.free_bytes(self._folder),
             spooled_bytes=self._count_spooled_bytes(),

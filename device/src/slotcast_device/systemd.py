@@ -9,11 +9,11 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 
-@dataclass(slots=True)
-class Supervisor:
+class Supervisor(msgspec.Struct):
     """Speaks to the service manager named in the environment.
 
     Attributes:
@@ -21,8 +21,8 @@ class Supervisor:
         every_s: how often it must hear from us; None where there is no watchdog.
     """
 
-    address: str | None = field(default_factory=lambda: os.environ.get("NOTIFY_SOCKET"))
-    every_s: float | None = field(default_factory=lambda: _read_watchdog_s(os.environ))
+    address: str | None = msgspec.field(default_factory=lambda: os.environ.get("NOTIFY_SOCKET"))
+    every_s: float | None = msgspec.field(default_factory=lambda: _read_watchdog_s(os.environ))
     _next_s: float = 0.0
 
     def ready(self) -> None:

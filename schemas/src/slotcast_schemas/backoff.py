@@ -7,11 +7,11 @@ one moment better than equal steps do (AWS Architecture Blog, "Exponential Backo
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(slots=True)
-class Backoff:
+class Backoff(msgspec.Struct):
     """Draws waits; `reset` after something worked.
 
     Attributes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -39,8 +38,7 @@ _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 
 
-@dataclass(frozen=True, slots=True)
-class MapTopic:
+class MapTopic(msgspec.Struct, frozen=True):
     """One part of a payload's chunk map."""
 
     payload: bytes
@@ -54,22 +52,19 @@ class ChunkTopic(msgspec.Struct, frozen=True, gc=False):
     chunk: int
 
 
-@dataclass(frozen=True, slots=True)
-class NoticeTopic:
+class NoticeTopic(msgspec.Struct, frozen=True):
     """The notice of a model."""
 
     model: str
 
 
-@dataclass(frozen=True, slots=True)
-class WantTopic:
+class WantTopic(msgspec.Struct, frozen=True):
     """What some device misses of a payload: as devices of before say it."""
 
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceTopic:
+class DeviceTopic(msgspec.Struct, frozen=True):
     """What a device says: `status`, `metrics`, `presence`, `want` (what it misses), `renewal`; and
     the `certificate` that it is answered with.
     """
@@ -81,8 +76,7 @@ class DeviceTopic:
 Topic = MapTopic | ChunkTopic | NoticeTopic | WantTopic | DeviceTopic
 
 
-@dataclass(frozen=True, slots=True)
-class Topics:
+class Topics(msgspec.Struct, frozen=True):
     """Builds and reads the topics below one prefix.
 
     Raises:

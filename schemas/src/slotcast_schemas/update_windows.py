@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+
+import msgspec
 
 from slotcast_schemas.errors import UsageError
 
@@ -28,8 +29,7 @@ _WINDOW: Final = re.compile(
 """How the text of a window looks: perhaps days, then from and until when."""
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateWindow:
+class UpdateWindow(msgspec.Struct, frozen=True):
     """Minutes of the week, Monday 00:00 first: opens at `start`, open for `length` minutes."""
 
     start: int

@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+import msgspec
 from tuf.api import exceptions as tuf_errors
 from tuf.api.metadata import Metadata, Root, Signed, Targets, Timestamp
 from tuf.ngclient.config import UpdaterConfig
@@ -47,8 +47,7 @@ _CONFIG: Final = UpdaterConfig(
 _VERSION_PREFIX: Final = re.compile(r"^\d+\.")
 
 
-@dataclass(frozen=True, slots=True)
-class Trusted:
+class Trusted(msgspec.Struct, frozen=True):
     """What a notice says, every word of it signed by keys that the pinned root trusts.
 
     Attributes:

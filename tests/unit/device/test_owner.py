@@ -3,12 +3,12 @@
 import os
 import signal
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import psutil
 import pytest
+from msgspec.structs import replace
 
 from slotcast_device.owner import hooks
 from slotcast_device.owner.owner import Owner

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from slotcast_device.application.app_report import Failure
 from slotcast_device.application.histogram import BUCKETS, bucket_of

@@ -15,7 +15,6 @@ import os
 import stat
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -160,8 +159,7 @@ def write_report(folder: Path, report: AppReport) -> None:
     replace_plain(folder / name, msgspec.json.encode(report), 0o644)
 
 
-@dataclass(frozen=True, slots=True)
-class ReportFile:
+class ReportFile(msgspec.Struct, frozen=True):
     """A report as it lay in the folder; one that was written again differs.
 
     Attributes:
@@ -174,8 +172,7 @@ class ReportFile:
     report: AppReport
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """The reports of a folder, newest first, and how many files were not reports.
 
     Attributes:

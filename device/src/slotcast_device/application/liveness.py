@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -34,8 +33,7 @@ AT_WORK: Final = frozenset({"loading", "serving"})
 """The phases of a process that goes on writing."""
 
 
-@dataclass(slots=True)
-class _Process:
+class _Process(msgspec.Struct):
     """What is known of the process behind one file.
 
     Attributes:

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Self
+
+import msgspec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,8 +50,7 @@ def is_protected(data: bytes) -> bool:
     return data.startswith(SECRET_MAGIC)
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(msgspec.Struct, frozen=True):
     """What stands before the blocks. It is proven once a block has opened."""
 
     cipher: Cipher

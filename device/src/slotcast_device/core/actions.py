@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from slotcast_device.core.transfer import transfer_actions
 
 if TYPE_CHECKING:
@@ -26,13 +28,11 @@ if TYPE_CHECKING:
 # --- jobs -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Inspect:
+class Inspect(msgspec.Struct, frozen=True):
     """Look at what the last run left. Gives `Findings`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verify:
+class Verify(msgspec.Struct, frozen=True):
     """Verify a notice. Gives `NoticeVerified`.
 
     `signed_time` is when the newest one seen was signed, in seconds since 1970; 0: not known.
@@ -42,8 +42,7 @@ class Verify:
     signed_time: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class NoticeVerified:
+class NoticeVerified(msgspec.Struct, frozen=True):
     """What a notice says, and the facts of this device at that time.
 
     `proves_slot` is true where it vouches for a slot for which nothing did before.
@@ -54,8 +53,7 @@ class NoticeVerified:
     proves_slot: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Spooled:
+class Spooled(msgspec.Struct, frozen=True):
     """What of a payload is on disk: parts of its map, and perhaps chunks."""
 
     maps: dict[int, bytes]
@@ -63,8 +61,7 @@ class Spooled:
     """Whether there is not a byte of a chunk, so that there is nothing to hash."""
 
 
-@dataclass(frozen=True, slots=True)
-class OpenSpool:
+class OpenSpool(msgspec.Struct, frozen=True):
     """Make room for a payload's chunks. Gives `Spooled`.
 
     `whole` is the release where this payload alone gives all of its files: it may then be decoded
@@ -75,24 +72,21 @@ class OpenSpool:
     whole: Release | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ScanSpool:
+class ScanSpool(msgspec.Struct, frozen=True):
     """Hash the chunks on disk. Gives a set of chunk numbers."""
 
     payload: Payload
     maps: dict[int, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class TakeKey:
+class TakeKey(msgspec.Struct, frozen=True):
     """Unwrap the content key from a list's chunk in the spool, and keep it. Gives None."""
 
     keys: KeyList
     release: Release
 
 
-@dataclass(frozen=True, slots=True)
-class Build:
+class Build(msgspec.Struct, frozen=True):
     """Rebuild the image into the standby slot, verify and seal it. Gives None."""
 
     install: Install
@@ -100,8 +94,7 @@ class Build:
     state: ModelState
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeSlot:
+class ProbeSlot(msgspec.Struct, frozen=True):
     """Probe a slot's release in a child process, beside the active one. Gives `Verdict`."""
 
     slot: SlotName
@@ -109,8 +102,7 @@ class ProbeSlot:
     beside: SlotName | None
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
+class Watch(msgspec.Struct, frozen=True):
     """Look how the release on trial does. Gives `Verdict`.
 
     `restarts` are the agent's in this trial, and the application's before this run of the agent.
@@ -123,8 +115,7 @@ class Watch:
     restarts: int
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What a probe or a look at the trial found; `passed` None means "not yet".
 
     `restarts` are the application's, as far as this run of the agent saw them.
@@ -137,7 +128,7 @@ class Verdict:
     restarts: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)  # a struct has no field that is not compared
 class CheckSlot:
     """Verify a slot's files against what it says it holds. Gives None; slot None is sound.
 
@@ -148,16 +139,14 @@ class CheckSlot:
     record: SlotRecord | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class AskHook:
+class AskHook(msgspec.Struct, frozen=True):
     """Ask the device's owner (windows, consent, hooks) about a stage. Gives `Answer`."""
 
     stage: str
     release: Release
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """`go`, `wait` (ask again later) or `refuse`."""
 
     word: str
@@ -166,31 +155,27 @@ class Answer:
     again_s: float = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class KeepProvisioned:
+class KeepProvisioned(msgspec.Struct, frozen=True):
     """Keep a copy of what a slot holds, to be set back to. Gives `Kept`."""
 
     slot: SlotName
     record: SlotRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True):
     """What is kept; `why` says why nothing is."""
 
     provisioned: ProvisionedRelease | None
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class BuildProvisioned:
+class BuildProvisioned(msgspec.Struct, frozen=True):
     """Build the release that was kept into a slot, verify and seal it. Gives `SealedSlot`."""
 
     slot: SlotName
 
 
-@dataclass(frozen=True, slots=True)
-class SealedSlot:
+class SealedSlot(msgspec.Struct, frozen=True):
     """What a slot holds now."""
 
     record: SlotRecord
@@ -214,8 +199,7 @@ Job = (
 """What takes long: at most one at a time for each model."""
 
 
-@dataclass(frozen=True, slots=True)
-class LeaveBroker:
+class LeaveBroker(msgspec.Struct, frozen=True):
     """Go to another broker of the list, if there is one: this one gives nothing that is true."""
 
     error: TransferFailed
@@ -233,52 +217,44 @@ Order = (
 # --- other actions ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class SyncSpool:
+class SyncSpool(msgspec.Struct, frozen=True):
     """Make the chunks on disk durable."""
 
 
-@dataclass(frozen=True, slots=True)
-class DropSpool:
+class DropSpool(msgspec.Struct, frozen=True):
     """Remove the chunks: they are in a slot, or no longer wanted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Save:
+class Save(msgspec.Struct, frozen=True):
     """Replace the durable record."""
 
     state: ModelState
 
 
-@dataclass(frozen=True, slots=True)
-class Activate:
+class Activate(msgspec.Struct, frozen=True):
     """Point `current` at a slot, or at nothing."""
 
     slot: SlotName | None
 
 
-@dataclass(frozen=True, slots=True)
-class PutBack:
+class PutBack(msgspec.Struct, frozen=True):
     """Point `current` at the slot that it opened before it was lost."""
 
     slot: SlotName
 
 
-@dataclass(frozen=True, slots=True)
-class Notify:
+class Notify(msgspec.Struct, frozen=True):
     """Tell the owner's hook that something happened; the answer does not matter."""
 
     stage: str
     release: Release | None
 
 
-@dataclass(frozen=True, slots=True)
-class PublishStatus:
+class PublishStatus(msgspec.Struct, frozen=True):
     """Publish the status."""
 
 
-@dataclass(frozen=True, slots=True)
-class Log:
+class Log(msgspec.Struct, frozen=True):
     """A line for the log: `level` is a name of the logging module."""
 
     level: str

@@ -7,8 +7,9 @@ aside for an hour, in which the device comes in by what it had before, as long a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 SET_ASIDE_S: Final = 3600.0
 """The seconds for which a certificate that a broker refused is not shown to it, if another is
@@ -24,8 +25,7 @@ SPREAD_PART: Final = 0.1
 """The part of a life over which devices that were made together spread their requests."""
 
 
-@dataclass(frozen=True, slots=True)
-class HeldCertificate:
+class HeldCertificate(msgspec.Struct, frozen=True):
     """A certificate that this device has; times in seconds since 1970.
 
     Attributes:

@@ -6,8 +6,9 @@ A device fetches one chunk of the list before it fetches the payload, unless it 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from slotcast_schemas.content_key import (
     KEYS_CHUNK_BYTES,
@@ -45,8 +46,7 @@ class VainLists:
         return day == self._day and self._count >= LISTS_PER_DAY_MAX
 
 
-@dataclass(frozen=True, slots=True)
-class KeyList:
+class KeyList(msgspec.Struct, frozen=True):
     """The list of wrapped keys to look in, and the chunk that holds this device's entry."""
 
     payload: Payload

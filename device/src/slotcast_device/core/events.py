@@ -5,7 +5,6 @@ What the core asks for in answer is in `actions`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -25,8 +24,7 @@ class Now(msgspec.Struct, frozen=True, gc=False):
     wall_s: int
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionMade:
+class ConnectionMade(msgspec.Struct, frozen=True):
     """A broker took the connection.
 
     `credit_chunks` is what may be under way, `limits` what the broker is known to allow.
@@ -34,23 +32,20 @@ class ConnectionMade:
 
     broker: str
     credit_chunks: int
-    limits: BrokerLimits = field(default_factory=BrokerLimits)
+    limits: BrokerLimits = msgspec.field(default_factory=BrokerLimits)
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionLost:
+class ConnectionLost(msgspec.Struct, frozen=True):
     """The connection is gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class NoticeArrived:
+class NoticeArrived(msgspec.Struct, frozen=True):
     """A notice came on the model's topic."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class MapArrived:
+class MapArrived(msgspec.Struct, frozen=True):
     """A part of a chunk map came."""
 
     payload: bytes
@@ -66,28 +61,24 @@ class ChunkArrived(msgspec.Struct, frozen=True, gc=False):
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class BytesArrived:
+class BytesArrived(msgspec.Struct, frozen=True):
     """The link carried bytes of a message that is not here whole yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class SubscriptionAnswered:
+class SubscriptionAnswered(msgspec.Struct, frozen=True):
     """The broker answered a SUBSCRIBE; `took_s` is without the round trip."""
 
     filters: int
     took_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class LimitsChanged:
+class LimitsChanged(msgspec.Struct, frozen=True):
     """More was learnt of what the present broker allows."""
 
     limits: BrokerLimits
 
 
-@dataclass(frozen=True, slots=True)
-class SubscriptionRefused:
+class SubscriptionRefused(msgspec.Struct, frozen=True):
     """The broker refused a filter: `is_final` where nothing else is known to ask for instead."""
 
     filter: str
@@ -95,20 +86,17 @@ class SubscriptionRefused:
     is_final: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SubscriptionUnanswered:
+class SubscriptionUnanswered(msgspec.Struct, frozen=True):
     """A SUBSCRIBE got no answer for long."""
 
     filters: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(msgspec.Struct, frozen=True):
     """The core's deadline may have come."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobDone:
+class JobDone(msgspec.Struct, frozen=True):
     """A job ended: with a result of the kind that the job's class names, or an error."""
 
     job: Job
@@ -116,8 +104,7 @@ class JobDone:
     error: SlotcastError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ActionFailed:
+class ActionFailed(msgspec.Struct, frozen=True):
     """An action could not be carried out; those after it in its list were dropped."""
 
     action: Action
@@ -125,32 +112,27 @@ class ActionFailed:
     dropped: tuple[Action, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RollBackAsked:
+class RollBackAsked(msgspec.Struct, frozen=True):
     """A person asks to go back to the other slot's release."""
 
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class UnbenchAsked:
+class UnbenchAsked(msgspec.Struct, frozen=True):
     """A person asks to try a benched release again; None means all."""
 
     sequence: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class ResetAsked:
+class ResetAsked(msgspec.Struct, frozen=True):
     """A person asks to go back to the release that the device was provisioned with."""
 
 
-@dataclass(frozen=True, slots=True)
-class ResumeAsked:
+class ResumeAsked(msgspec.Struct, frozen=True):
     """A person asks to go on with updates after that."""
 
 
-@dataclass(frozen=True, slots=True)
-class SlotsChanged:
+class SlotsChanged(msgspec.Struct, frozen=True):
     """A glance at the disk, made now and then, found something that is not as the record says.
 
     Attributes:
@@ -164,13 +146,11 @@ class SlotsChanged:
     is_record_lost: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LookDue:
+class LookDue(msgspec.Struct, frozen=True):
     """It is time to read both slots again, for a disk that fails or a hand that changed files."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClockMoved:
+class ClockMoved(msgspec.Struct, frozen=True):
     """Somebody set the device's clock."""
 
 

@@ -6,8 +6,9 @@ notice that is refused never stops an update that is under way, and never touche
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from slotcast_device.core import actions as act
 from slotcast_device.core.delta_wait import delta_wait_left_s, is_waiting_for
@@ -131,7 +132,7 @@ class NoticeReview:
     def _make_plan(self, verified: act.NoticeVerified, now: Now) -> Plan:
         day = self._time.day(now)
         installation = self._installation
-        facts = dataclasses.replace(
+        facts = msgspec.structs.replace(
             verified.facts,
             excluded=installation.excluded,
             day=day,

@@ -6,9 +6,9 @@ Every check that can be made before a chunk is asked for is made here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
@@ -43,8 +43,7 @@ PLAN_AGAIN_S: Final = 600.0
 for another day's bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """What the plan needs to know of this device, all of it as of now.
 
     Attributes:
@@ -89,15 +88,13 @@ class Facts:
     encrypts_slots: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class NothingToDo:
+class NothingToDo(msgspec.Struct, frozen=True):
     """The device is where the notice wants it, or the notice is not for it."""
 
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     """The update is for this device, and may not begin yet.
 
     Attributes:
@@ -109,15 +106,13 @@ class Wait:
     again_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Canceled:
+class Canceled(msgspec.Struct, frozen=True):
     """The publisher takes the offer back."""
 
     group: str
 
 
-@dataclass(frozen=True, slots=True)
-class Install:
+class Install(msgspec.Struct, frozen=True):
     """Build the release into the standby slot.
 
     Attributes:

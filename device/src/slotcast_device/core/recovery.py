@@ -33,11 +33,10 @@ Where `current` names no slot, these say which one it is put back at, the first 
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from msgspec.structs import replace
 
 from slotcast_device.core import actions as act
@@ -61,8 +60,7 @@ if TYPE_CHECKING:
     from slotcast_schemas.messages import Release
 
 
-@dataclass(frozen=True, slots=True)
-class CurrentLink:
+class CurrentLink(msgspec.Struct, frozen=True):
     """What is in the place of `current`.
 
     Attributes:
@@ -82,8 +80,7 @@ NO_LINK: Final = CurrentLink(None, "nothing")
 """What a look finds where there is no `current`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Findings:
+class Findings(msgspec.Struct, frozen=True):
     """What a look at the disk found.
 
     Attributes:
@@ -107,7 +104,7 @@ class Findings:
     problem: SlotcastError | None = None
     note: str = ""
     link: CurrentLink | None = None
-    tampered: Mapping[SlotName, str] = dataclasses.field(default_factory=dict)
+    tampered: Mapping[SlotName, str] = msgspec.field(default_factory=dict)
     provisioned: ProvisionedRelease | None = None
 
     @property
@@ -130,8 +127,7 @@ class Next(Enum):
     ROLL_BACK = "go on rolling back"
 
 
-@dataclass(frozen=True, slots=True)
-class Recovery:
+class Recovery(msgspec.Struct, frozen=True):
     """The record to go on from.
 
     Attributes:
@@ -163,13 +159,13 @@ def recover(model: str, found: Findings, *, is_start: bool = True) -> Recovery:
         state = _believe_slots(found.state, found)
     state = replace(state, provisioned=found.provisioned)
     current = found.current or _find_last_active(state, found)
-    recovery = _go_on(state, dataclasses.replace(found, current=current), is_start=is_start)
+    recovery = _go_on(state, msgspec.structs.replace(found, current=current), is_start=is_start)
     recovery = _close_what_is_no_slot(recovery, found)
     notes.append(recovery.note)
     if current is not None and found.is_lost and not recovery.closes and not _is_shut(state, found):
         recovery = _put_link_back(recovery, current, found)
         notes.append(recovery.note)
-    return dataclasses.replace(recovery, note="; ".join(filter(None, notes)))
+    return msgspec.structs.replace(recovery, note="; ".join(filter(None, notes)))
 
 
 def _go_on(state: ModelState, found: Findings, *, is_start: bool) -> Recovery:
@@ -213,7 +209,7 @@ def _close_what_is_no_slot(recovery: Recovery, found: Findings) -> Recovery:
     if serves or recovery.closes or not is_idle or link.slot is not None or link == NO_LINK:
         return recovery
     note = f"`current` was {link.text}, which nobody vouches for, and was taken away"
-    return dataclasses.replace(recovery, closes=True, note=note)
+    return msgspec.structs.replace(recovery, closes=True, note=note)
 
 
 def _believe_hand(state: ModelState, found: Findings) -> Recovery:
@@ -248,12 +244,12 @@ def _put_link_back(recovery: Recovery, current: SlotName, found: Findings) -> Re
     slot = recovery.activate or current
     link = found.link or NO_LINK
     if slot not in found.sound and link.has_files:
-        return dataclasses.replace(recovery, note=f"`current` is {link.text}, and was left so")
+        return msgspec.structs.replace(recovery, note=f"`current` is {link.text}, and was left so")
     note = lost_text(link, slot)
     state = recovery.state
     if state.update is not None and state.update.state is State.COMMITTED:
         state = state.with_update(replace(state.update, detail=note))
-    return dataclasses.replace(recovery, state=state, activate=slot, note=note)
+    return msgspec.structs.replace(recovery, state=state, activate=slot, note=note)
 
 
 def open_and_save(recovery: Recovery, found: Findings) -> list[Action]:

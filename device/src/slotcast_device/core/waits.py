@@ -5,11 +5,10 @@ Handed in, so that a test or a simulation may have other ones.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Waits:
+class Waits(msgspec.Struct, frozen=True):
     """Times in seconds.
 
     Attributes:

@@ -6,8 +6,9 @@ Pure: sizes and speeds in, a payload and the reason out. Deltas and what may be 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from slotcast_device.core.payload_codecs import SMALL_CODEC
 from slotcast_schemas.codecs.encrypted import plain_codec
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from slotcast_schemas.messages.offer import Payload
 
 
-@dataclass(frozen=True, slots=True)
-class Speeds:
+class Speeds(msgspec.Struct, frozen=True):
     """How fast this device is; 0 where it is not known.
 
     Attributes:
@@ -31,8 +31,7 @@ class Speeds:
     undo_bytes_per_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class WholeImage:
+class WholeImage(msgspec.Struct, frozen=True):
     """A payload that needs no base, and how much of it must be fetched."""
 
     payload: Payload

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from slotcast_schemas.errors import BrokerRefused
 
@@ -18,8 +19,7 @@ _HINTS: Final = {
 """What to do about a CONNACK, by its reason code."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """What the broker said in its CONNACK, as far as it bounds us."""
 
     protocol: str

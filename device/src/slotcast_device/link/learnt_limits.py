@@ -6,7 +6,6 @@ book, over restarts; what is only likely, in the history, for a while.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -146,7 +145,7 @@ class LearntLimits:
         if self._presence.has_twin(now_s):
             return id_in_use(name), False
         is_blamed = ending.is_single and self._history.is_blamed(name, ending)
-        ending = dataclasses.replace(ending, is_single=is_blamed)
+        ending = msgspec.structs.replace(ending, is_single=is_blamed)
         learnt = after_ending(self._book.of(name), ending)
         if self._keep(name, learnt, "it closed the connection"):
             return error, True

@@ -10,9 +10,9 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
@@ -44,8 +44,7 @@ properties."""
 _LOG: Final = logging.getLogger("slotcast.device")
 
 
-@dataclass(frozen=True, slots=True)
-class _Unacked:
+class _Unacked(msgspec.Struct, frozen=True):
     """A message of ours without a receipt."""
 
     topic: str

@@ -5,8 +5,9 @@ Each broker has one budget (`core.broker_budget`) for all its connections.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from slotcast_device.core.broker_budget import BrokerBudget
 from slotcast_schemas.errors import UselessTraffic
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
     from slotcast_device.link.link import Link
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Traffic:
+class Traffic(msgspec.Struct, frozen=True):
     """Bytes that went over connections."""
 
     received_bytes: int = 0

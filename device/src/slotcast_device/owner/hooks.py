@@ -13,9 +13,10 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
+
+import msgspec
 
 OUTPUT_KEPT_BYTES: Final = 300
 """The bytes that are kept of what a hook prints, the last ones."""
@@ -26,8 +27,7 @@ LEFT_OPEN_MAX: Final = 16
 kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class HookEnd:
+class HookEnd(msgspec.Struct, frozen=True):
     """How a hook ended.
 
     Attributes:

@@ -25,10 +25,11 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from slotcast_device.core.actions import Answer
 from slotcast_device.core.waits import USUAL
@@ -49,8 +50,7 @@ _ENVIRONMENT_KEPT: Final = ("PATH", "HOME", "LANG", "TZ")
 among them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(msgspec.Struct, frozen=True):
     """The owner's wishes, from the configuration.
 
     Attributes:

@@ -7,8 +7,9 @@ line has its facts beside its words, for logs that programs read (`reporting.log
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from slotcast_device.reporting.words import duration, figures, size
 from slotcast_schemas.states import State
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from slotcast_schemas.messages.status import ModelStatus, Progress, SlotStatus
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """One line of the log.
 
     Attributes:
@@ -32,7 +32,7 @@ class Line:
     event: str
     level: int
     text: str
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class ChangeLog:

@@ -13,9 +13,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from slotcast_device.application.app_report import Found, read_reports
 from slotcast_device.application.liveness import Liveness
@@ -45,8 +46,7 @@ SAVE_EVERY_S: Final = 600.0
 """The seconds between two times that figures are made durable: flash wears out."""
 
 
-@dataclass(slots=True)
-class _Open:
+class _Open(msgspec.Struct):
     """A window on one release."""
 
     window: FiguresWindow

@@ -9,7 +9,6 @@ the SHA-256 of the public key. So a device with a new key looks at nothing that 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,8 +31,7 @@ FILE_MAX_BYTES: Final = 64 * 1024
 _KEY_ID_CHARS: Final = 16
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
+class _Pair(msgspec.Struct, frozen=True):
     """What `device.toml` names for a broker, as it is now.
 
     Attributes:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from slotcast_device.core.recovery import Findings
 from slotcast_device.core.state import SLOT_NAMES
@@ -45,14 +46,13 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger("slotcast.device")
 
 
-@dataclass(frozen=True, slots=True)
-class _SlotFindings:
+class _SlotFindings(msgspec.Struct, frozen=True):
     """What a look at the slots found."""
 
     sealed: dict[SlotName, SlotRecord]
     releases: dict[SlotName, Release]
     sound: frozenset[SlotName]
-    tampered: dict[SlotName, str] = field(default_factory=dict)
+    tampered: dict[SlotName, str] = msgspec.field(default_factory=dict)
 
 
 class SlotInspection:

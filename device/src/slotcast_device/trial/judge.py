@@ -9,8 +9,10 @@ each as a request. What leads to which reason is listed in docs/health-check.md.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Final, Literal
+
+import msgspec
+from msgspec.structs import replace
 
 from slotcast_device.trial.live_figures import LiveFigures
 from slotcast_device.trial.shares import SURE, SURE_AT_LAST, SUSPECT, Share, doubt
@@ -43,8 +45,7 @@ Outcome = Literal["pending", "passed", "failed"]
 """What a look at a trial can end with."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrialVerdict:
+class TrialVerdict(msgspec.Struct, frozen=True):
     """Where a trial stands.
 
     Attributes:

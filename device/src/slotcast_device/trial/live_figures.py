@@ -7,8 +7,10 @@ counted of each process. Pure: reports in, figures out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from slotcast_device.application.app_report import REPORTS_MAX, AppReport, Failure
 from slotcast_device.application.histogram import BOUNDS_S, BUCKETS, latency, quantile_s, rebucket
@@ -18,8 +20,7 @@ _COUNTS: Final = ("requests", "errors", "checked", "nonfinite", "invalid")
 """The counters of a report that only grow while a process lives."""
 
 
-@dataclass(frozen=True, slots=True)
-class LiveFigures:
+class LiveFigures(msgspec.Struct, frozen=True):
     """Figures of one release, of all its processes together; counts by `histogram.BOUNDS_S`.
 
     Attributes:

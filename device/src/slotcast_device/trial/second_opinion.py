@@ -18,8 +18,9 @@ Pure but for the probe that is asked; docs/adr/0051 has the reasons.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal
+
+import msgspec
 
 from slotcast_device.application.app_report import AppReport
 from slotcast_device.trial.judge import judge_latency
@@ -46,8 +47,7 @@ Outcome = Literal["slow", "fine", "open"]
 """What asking a probe can end with."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opinion:
+class Opinion(msgspec.Struct, frozen=True):
     """What is to be made of a live latency above its limit.
 
     Attributes:

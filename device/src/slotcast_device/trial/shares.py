@@ -11,8 +11,9 @@ likely so many failures are if what is allowed were the true share (the binomial
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 SURE: Final = -math.log(1 / 100_000)
 """The doubt at which the release fails at any look: a trial has hundreds, a fleet thousands of
@@ -32,8 +33,7 @@ _ROUNDING: Final = 1e-12
 """What sums of shares may be off by, as floats."""
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(msgspec.Struct, frozen=True):
     """So many of so many failed."""
 
     failed: int

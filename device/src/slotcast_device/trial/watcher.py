@@ -12,11 +12,11 @@ import contextlib
 import sys
 import threading
 import time
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import structs
+from msgspec.structs import replace
 
 from slotcast_device.application.app_report import (
     STALE_AFTER_S,

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.messages.release import Probe
@@ -58,8 +59,7 @@ REASONS: Final = {
 """Check to the reason that it gives when it fails. Words, once published, keep their meaning."""
 
 
-@dataclass(frozen=True, slots=True)
-class Death:
+class Death(msgspec.Struct, frozen=True):
     """The child ended without finishing. `blames_model` is false if it was ended from outside."""
 
     reason: str
@@ -67,8 +67,7 @@ class Death:
     blames_model: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeResult:
+class ProbeResult(msgspec.Struct, frozen=True):
     """The verdict.
 
     Attributes:

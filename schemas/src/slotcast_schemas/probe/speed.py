@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Final, Literal, Self
+
+import msgspec
 
 from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.probe.binomial import chance_of_at_least
@@ -39,8 +40,7 @@ Round = tuple[float, float]
 Outcome = Literal["fine", "slow", "open"]
 
 
-@dataclass(frozen=True, slots=True)
-class Speed:
+class Speed(msgspec.Struct, frozen=True):
     """What the rounds say.
 
     Attributes:
@@ -69,8 +69,7 @@ class Speed:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """What some rounds gave.
 
     Attributes:

@@ -13,13 +13,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class RunTime:
+
+class RunTime(msgspec.Struct, frozen=True):
     """What one run took, in seconds.
 
     Attributes:
@@ -99,8 +99,7 @@ class Stopwatch:
         return ran_ns / 1e9, waited_ns / 1e9
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessorUse:
+class ProcessorUse(msgspec.Struct, frozen=True):
     """What a process and those below it had of the processors since they began, in seconds.
 
     Attributes:

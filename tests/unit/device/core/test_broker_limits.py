@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import msgspec
 import pytest
 
@@ -107,7 +105,7 @@ def test_what_alone_waited_for_an_answer_is_what_ended_the_connection() -> None:
     assert wide == BrokerLimits(wildcard_messages_max=0)
     small = Ending(topic="presence", size_bytes=512, is_retained=True, is_single=True)
     assert after_ending(BrokerLimits(), small) == BrokerLimits(retained=False)
-    fleeting = dataclasses.replace(small, is_retained=False)
+    fleeting = msgspec.structs.replace(small, is_retained=False)
     assert after_ending(BrokerLimits(), fleeting) == BrokerLimits(), "nor is its size to blame"
     large = Ending(topic="status", size_bytes=3000, is_retained=True, is_single=True)
     assert after_ending(BrokerLimits(), large).packet_max_bytes == 2999
@@ -124,7 +122,7 @@ def test_a_code_says_it_without_doubt() -> None:
     assert after_ending(BrokerLimits(), large) == BrokerLimits(packet_max_bytes=512)
     known = BrokerLimits(packet_max_bytes=400)
     assert after_ending(known, large) == known
-    tiny = dataclasses.replace(large, size_bytes=512)
+    tiny = msgspec.structs.replace(large, size_bytes=512)
     assert after_ending(BrokerLimits(), tiny) == BrokerLimits(), "no broker refuses so small a one"
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from slotcast_device.core import actions as act
 from slotcast_device.core.content_key import LISTS_PER_DAY_MAX, KeyList

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-
+import msgspec
 import pytest
 
 from slotcast_device.core import actions as act
@@ -78,7 +77,7 @@ def test_the_same_refusal_again_is_not_written_again() -> None:
 
 def test_a_release_that_the_plan_refuses_is_named_in_the_record() -> None:
     story = Story().begun(serving())
-    actions = story.offered(TWO, dataclasses.replace(FACTS, memory_bytes=1))
+    actions = story.offered(TWO, msgspec.structs.replace(FACTS, memory_bytes=1))
     assert story.words == (
         "REJECTED",
         "too_large",

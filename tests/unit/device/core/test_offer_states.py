@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -179,7 +179,7 @@ def test_otherwise_a_trial_goes_on_to_its_end(trial: Trial, offer: dict[str, Any
 
 def test_a_metered_link_waits_and_is_planned_anew() -> None:
     story = Story().begun(serving())
-    assert story.offered(TWO, dataclasses.replace(FACTS, is_metered=True)) == story.saved
+    assert story.offered(TWO, msgspec.structs.replace(FACTS, is_metered=True)) == story.saved
     assert story.words == ("QUEUED", "metered_link", "")
     assert not story.core.is_settled, "it goes on by itself"
     waited_s, actions = story.wait()
@@ -190,7 +190,7 @@ def test_a_metered_link_waits_and_is_planned_anew() -> None:
 
 
 def test_whole_images_are_counted_by_the_day_that_is_known() -> None:
-    facts = dataclasses.replace(FACTS, full_bytes_per_day=1500)
+    facts = msgspec.structs.replace(FACTS, full_bytes_per_day=1500)
     story = Story().begun(serving())
     story.offered(TWO, facts)
     three = notice(3, payloads=(SECOND.payload,))

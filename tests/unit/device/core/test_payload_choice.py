@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from slotcast_device.core.plan import Install, make_plan
 from slotcast_device.core.state import ModelState

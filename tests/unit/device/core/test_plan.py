@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from slotcast_device.core.needed_chunks import needed_chunks
 from slotcast_device.core.plan import (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -95,7 +95,7 @@ def test_a_roll_back_that_had_happened_keeps_its_verdict(
 
 
 def test_a_trial_whose_signed_release_is_lost_may_see_no_restart() -> None:
-    seen = dataclasses.replace(found(update(State.TRIAL), "b"), releases={"a": OLD})
+    seen = msgspec.structs.replace(found(update(State.TRIAL), "b"), releases={"a": OLD})
     recovery = recover("clf", seen)
     assert recovery.then is Next.ROLL_BACK
     assert recovery.state.update is not None
@@ -141,7 +141,7 @@ def test_where_the_active_slot_is_damaged_the_other_serves(happened: Update | No
         ended = replace(happened, state=damaged[0], reason=damaged[1], detail=damaged[2])
     seen = found(happened, "b", sound="a")
     assert seen.state is not None
-    seen = dataclasses.replace(seen, state=replace(seen.state, active="b"))
+    seen = msgspec.structs.replace(seen, state=replace(seen.state, active="b"))
     assert recover("clf", seen) == Recovery(
         ModelState(model="clf", floor=1, active="a", slots={"a": SEALED["a"]}, update=ended),
         activate="a",
@@ -178,7 +178,7 @@ def test_an_unproven_release_that_is_all_there_is_serves_on_trial(
     )
     seen = found(happened, "a", sound="b")
     assert seen.state is not None
-    seen = dataclasses.replace(seen, state=replace(seen.state, active="b"))
+    seen = msgspec.structs.replace(seen, state=replace(seen.state, active="b"))
     assert recover("clf", seen) == Recovery(
         ModelState(model="clf", floor=1, active="a", slots={"b": new}, update=expected),
         Next.SWITCH,
@@ -190,7 +190,7 @@ def test_a_refused_release_that_is_all_there_is_serves_without_another_trial() -
     refused = BenchedRelease(sequence=2, version="2", reason="errors")
     seen = found(update(State.FAILED), "a", sound="b")
     assert seen.state is not None
-    benched = dataclasses.replace(seen, state=seen.state.benching(refused))
+    benched = msgspec.structs.replace(seen, state=seen.state.benching(refused))
     recovery = recover("clf", benched)
     assert (recovery.then, recovery.activate) == (Next.NOTHING, "b")
 
@@ -249,7 +249,7 @@ def test_what_was_committed_is_not_said_to_serve_where_a_hand_moved_the_link() -
 
 def lost(link: CurrentLink, sound: str = "ab", happened: Update | None = None) -> Findings:
     """`current` names no slot; the record says that slot a is active."""
-    return dataclasses.replace(found(happened, None, sound), link=link)
+    return msgspec.structs.replace(found(happened, None, sound), link=link)
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_a_link_lost_on_trial_is_put_back_where_the_verdict_sends_it(
     happened = update(State.TRIAL, verdict=verdict)
     seen = lost(CurrentLink(None, "nothing"), sound, happened)
     assert seen.state is not None
-    seen = dataclasses.replace(seen, state=replace(seen.state, active="b"))
+    seen = msgspec.structs.replace(seen, state=replace(seen.state, active="b"))
     assert recover("clf", seen).activate == opened
 
 
@@ -348,7 +348,7 @@ def test_what_stands_in_the_place_of_current_of_a_device_without_a_release_goes(
     link = CurrentLink(None, text, has_files=text == "a folder")
     fresh = Findings(None, None, {}, {}, frozenset(), link=link)
     assert recover("clf", fresh).closes
-    assert not recover("clf", dataclasses.replace(fresh, link=NO_LINK)).closes
+    assert not recover("clf", msgspec.structs.replace(fresh, link=NO_LINK)).closes
 
 
 def test_where_no_slot_is_sound_a_missing_link_is_not_put_back() -> None:

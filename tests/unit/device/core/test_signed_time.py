@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import random
 
+import msgspec
 import pytest
 
 from slotcast_device.core import actions as act
@@ -339,7 +339,7 @@ def test_only_a_clock_that_was_set_counts_as_moved() -> None:
 
 def test_the_days_bytes_are_counted_by_the_later_of_clock_and_signed_time() -> None:
     """A clock that begins in 1970 at each start does not open a new day each time."""
-    budget = dataclasses.replace(FACTS, full_bytes_per_day=1000)
+    budget = msgspec.structs.replace(FACTS, full_bytes_per_day=1000)
     full = ModelState(
         model="detector", signed_time=SIGNED_S, full_day=SIGNED_S // DAY_S, full_bytes=900
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -185,7 +185,7 @@ def test_where_the_record_cannot_be_read_nothing_begins_and_time_or_a_notice_tri
     story = Story()
     problem = StateTooNew("format 99")
     said = [act.Log("error", "state_too_new: format 99"), act.PublishStatus()]
-    look = dataclasses.replace(findings(serving(), "a"), state=None, problem=problem)
+    look = msgspec.structs.replace(findings(serving(), "a"), state=None, problem=problem)
     assert story.done(look) == said
     assert story.words == ("FAILED", "state_too_new", "format 99")
     assert (story.update.version, story.update.sequence) == ("0", 0)

@@ -11,7 +11,6 @@ What was learnt is kept over restarts (`broker_book`), and forgotten after a wee
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
@@ -106,8 +105,7 @@ def has_wildcard(name: str) -> bool:
     return "+" in name or "#" in name
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """A filter that the broker refused.
 
     Attributes:
@@ -144,8 +142,7 @@ def after_refusal(
     return limits, False
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True):
     """How a connection ended that the broker had taken.
 
     Attributes:
@@ -215,8 +212,7 @@ def lends_notices(models: int, limits: BrokerLimits) -> bool:
     return limits.subscriptions_max <= models
 
 
-@dataclass(slots=True)
-class Allowance:
+class Allowance(msgspec.Struct):
     """What one of several models may ask of the present broker.
 
     Attributes:
@@ -225,7 +221,7 @@ class Allowance:
         is_wildcard_proven: whether a filter with a wildcard brought a whole block unaided.
     """
 
-    limits: BrokerLimits = field(default_factory=BrokerLimits)
+    limits: BrokerLimits = msgspec.field(default_factory=BrokerLimits)
     models: int = 1
     is_wildcard_proven: bool = False
     _broker: str = ""

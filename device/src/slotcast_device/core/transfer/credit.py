@@ -12,8 +12,9 @@ is measured apart, taken out of what requests took, and makes the transfer ask w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from slotcast_schemas.limits import BLOCK_CHUNKS
 
@@ -35,8 +36,7 @@ SLOW_STEP_S: Final = 0.1
 Mosquitto needs less than 1 ms."""
 
 
-@dataclass(slots=True)
-class Credit:
+class Credit(msgspec.Struct):
     """Chunks that may be under way at once.
 
     Attributes:

@@ -6,19 +6,17 @@ too slow is the owner's word: `policy.slow_bytes_per_s` over `timing.slow_window
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class SlowLimit:
+class SlowLimit(msgspec.Struct, frozen=True):
     """The floor: fewer verified bytes than this in a window are reported; 0 is never."""
 
     bytes_per_s: float = 0.0
     window_s: float = 120.0
 
 
-@dataclass(slots=True)
-class SlowLinkMeter:
+class SlowLinkMeter(msgspec.Struct):
     """Measures a transfer against the limit.
 
     Attributes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -38,8 +37,7 @@ WHOLE_MAX_CHUNKS: Final = 512
 wait."""
 
 
-@dataclass(slots=True)
-class Subscription:
+class Subscription(msgspec.Struct):
     """A subscription and the chunks that are to come through it; none for a part of the map."""
 
     filter: str

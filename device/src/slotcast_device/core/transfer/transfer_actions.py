@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,22 +10,19 @@ if TYPE_CHECKING:
     from slotcast_schemas.messages import Want
 
 
-@dataclass(frozen=True, slots=True)
-class Subscribe:
+class Subscribe(msgspec.Struct, frozen=True):
     """Ask for topics; at most eight filters."""
 
     filters: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Unsubscribe:
+class Unsubscribe(msgspec.Struct, frozen=True):
     """Let go of topics; at most eight filters."""
 
     filters: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StoreMap:
+class StoreMap(msgspec.Struct, frozen=True):
     """Keep a verified part of the chunk map."""
 
     part: int
@@ -40,13 +36,11 @@ class StoreChunk(msgspec.Struct, frozen=True, gc=False):
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
+class Scan(msgspec.Struct, frozen=True):
     """Hash what is on disk and tell `scanned`; the map is whole now."""
 
 
-@dataclass(frozen=True, slots=True)
-class PublishWant:
+class PublishWant(msgspec.Struct, frozen=True):
     """Tell the publisher what is missing and does not come.
 
     Attributes:
@@ -58,15 +52,13 @@ class PublishWant:
     by_device: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LearnWildcards:
+class LearnWildcards(msgspec.Struct, frozen=True):
     """Keep of this broker: a filter with a wildcard brings at most so many retained messages."""
 
     messages_max: int
 
 
-@dataclass(frozen=True, slots=True)
-class Complete:
+class Complete(msgspec.Struct, frozen=True):
     """Every chunk that is needed is on disk."""
 
 
@@ -76,8 +68,7 @@ TransferAction = (
 """All that a transfer can ask for."""
 
 
-@dataclass(slots=True)
-class Counters:
+class Counters(msgspec.Struct):
     """What came, for status and benchmarks."""
 
     received_bytes: int = 0
