@@ -17,9 +17,6 @@ from urllib.parse import quote
 import msgspec
 from tuf.api import exceptions as tuf_errors
 from tuf.api.metadata import Metadata, Root, Signed, Targets, Timestamp
-from tuf.ngclient.config import UpdaterConfig
-from tuf.ngclient.fetcher import FetcherInterface
-from tuf.ngclient.updater import Updater
 
 from slotcast_schemas import limits, trust, wire
 from slotcast_schemas.errors import (
@@ -33,6 +30,7 @@ from slotcast_schemas.errors import (
 )
 from slotcast_schemas.file_names import find_unportable
 from slotcast_schemas.floor_word import FloorWord, read_floor_word
+from slotcast_schemas.lean_tuf import FetcherInterface, Updater, UpdaterConfig
 from slotcast_schemas.messages import Notice, Offer, Release
 
 _CONFIG: Final = UpdaterConfig(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 import threading
 from pathlib import Path
@@ -50,7 +51,34 @@ def test_what_the_import_said_is_told(break_runtime: Path, code: str, said: str)
 
 def test_a_runtime_that_works_has_no_problem_and_a_version() -> None:
     assert importing.import_problem() == ""
-    assert importing.runtime_version()
+    assert importing.runtime_version() == importlib.metadata.version(importing.RUNTIME)
+
+
+@pytest.mark.parametrize(
+    ("distributions", "version"),
+    [
+        ({"onnxruntime": "1.2.3"}, "1.2.3"),
+        ({"onnxruntime_gpu": "1.2.4"}, "1.2.4"),
+        ({"onnxruntime": "1.2.3", "onnxruntime_gpu": "1.2.4"}, "1.2.3"),
+    ],
+    ids=["its own", "another's", "both"],
+)
+def test_the_version_is_that_of_the_distribution_which_has_the_runtime(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, distributions: dict[str, str], version: str
+) -> None:
+    (tmp_path / "onnxruntime").mkdir()
+    (tmp_path / "onnxruntime" / "__init__.py").touch()
+    for name, one in distributions.items():
+        folder = tmp_path / f"{name}-{one}.dist-info"
+        folder.mkdir()
+        text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {one}\n\nVersion: of the text\n"
+        (folder / "METADATA").write_text(text)
+        (folder / "RECORD").write_text("onnxruntime/__init__.py,,\n")
+        (folder / "top_level.txt").write_text("onnxruntime\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    importlib.invalidate_caches()
+    assert importing.runtime_version() == version
 
 
 def test_a_probe_without_a_runtime_blames_the_installation_and_not_model_or_storage(

@@ -97,7 +97,8 @@ def test_an_agent_starts_without_what_it_never_uses() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     found = frozenset(done.stderr.split())
     assert "paho.mqtt.client" in found
-    unused = {"dns", "cryptography.x509", "difflib", "numpy.random", "psutil"}
+    unused = {"cryptography.x509", "difflib", "dns", "numpy.random", "psutil", "urllib3"}
+    unused |= {"email", "http.client", "importlib.metadata", "packaging", "urllib.request"}
     in_children = {"slotcast_schemas.probe.timing", "onnxruntime"}
     assert not found & (unused | in_children | {"cryptography.hazmat.backends.openssl.backend"})
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
 
 from slotcast_device.core.content_key import KeyList, find_key_list
 from slotcast_device.core.needed_chunks import fetch_bytes, reusable
@@ -218,6 +216,12 @@ def _no_runtime(model_format: str, facts: Facts) -> str:
 
 
 def _is_runtime_fit(specifier: str, version: str) -> bool:
+    if not specifier:
+        return True
+    # Here, for it is half a megabyte, and few releases ask for a version.
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    from packaging.version import InvalidVersion, Version
+
     try:
         return SpecifierSet(specifier).contains(Version(version), prereleases=True)
     except (InvalidSpecifier, InvalidVersion) as exc:

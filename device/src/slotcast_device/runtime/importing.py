@@ -36,13 +36,32 @@ def runtime_version() -> str:
 
     It may come in another distribution than its own, such as onnxruntime-gpu.
     """
-    import importlib.metadata  # takes as long as all else of `status`, which may do without
+    if found := _version_beside(RUNTIME):
+        return found
+    import importlib.metadata  # 1 MB, and as long as all else of `status` takes
 
     try:
         return importlib.metadata.version(RUNTIME)
     except importlib.metadata.PackageNotFoundError:
         others = importlib.metadata.packages_distributions().get(RUNTIME, [])
     return importlib.metadata.version(others[0]) if others else ""
+
+
+def _version_beside(name: str) -> str:
+    """Give the version that is written beside an installed package; empty where it is not.
+
+    As `importlib.metadata` reads it, for the usual case: the first folder of the path that has the
+    package has the folder of one distribution by its name.
+    """
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        return ""
+    found = list(Path(spec.origin).parent.parent.glob(f"{name}-*.dist-info/METADATA"))
+    if len(found) != 1:
+        return ""
+    with found[0].open(encoding="utf-8", errors="replace") as lines:
+        fields = (line.rstrip().partition(": ") for line in lines)
+        return next((value for key, _, value in fields if key == "Version"), "")
 
 
 def is_lenient(version: str) -> bool:

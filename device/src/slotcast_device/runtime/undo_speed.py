@@ -33,9 +33,10 @@ def undo_bytes_per_s() -> float:
     Processor time counts, so that what else runs now does not pass for a slow machine.
     """
     # Python's own generator: numpy's is 5 MB of modules that nothing else of a device needs.
-    noise = random.Random(_SEED).randbytes(4 * STRIP_ELEMENTS * _STRIPS)  # noqa: S311 - no secret
+    noise = random.Random(_SEED).randbytes(4 * STRIP_ELEMENTS)  # noqa: S311 - no secret
     used = np.zeros((1, 256), dtype=np.bool_)
     used[0, :_SYMBOLS] = True
+    # A symbol takes about five bits of them, so all strips together take less than one has bytes.
     words = WordReader(lambda offset, size: noise[offset : offset + size], 0, len(noise))
     began_s = time.thread_time()
     decoder = TableDecoder(ByteTables(used, 14), _LANES, words)

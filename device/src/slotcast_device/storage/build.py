@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from slotcast_device.core.payload_codecs import DELTA_CODECS
 from slotcast_device.storage.image_writer import ImageWriter
 from slotcast_device.storage.slots import SlotStore
-from slotcast_schemas.codecs.delta.decoder import decode_delta
 from slotcast_schemas.codecs.encrypted import (
     is_encrypted,
     opened,
@@ -265,6 +264,9 @@ def _write_whole(
         record = None if install.base is None else state.slots.get(install.base)
         if install.base is None or record is None:
             raise Incompatible("a delta needs its base in a slot, and there is none")
+        # Half of what decodes is for deltas alone, and an agent waits most of its life for one.
+        from slotcast_schemas.codecs.delta.decoder import decode_delta
+
         with contextlib.closing(store.image(install.base, record)) as base:
             decode_delta(source, base, image_size_bytes=size, base_sha256=record.sha256, sink=sink)
 

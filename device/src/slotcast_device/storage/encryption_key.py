@@ -18,6 +18,7 @@ from slotcast_device.storage.key_file import (
     KEY_MAX_BYTES,
     KEY_MODE,
     load_private_key,
+    make_private_key,
     save_private_key,
 )
 from slotcast_device.storage.slot_files import SlotsKeyring
@@ -131,7 +132,7 @@ def make_encryption_key(
     Raises:
         StorageFailed: it cannot be written.
     """
-    private = X25519PrivateKey.generate()
+    private = make_private_key("X25519")
     _save(disk, state_dir, private, keyring)
     return private
 

@@ -11,9 +11,7 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Final
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-from slotcast_device.storage.key_file import load_private_key, save_private_key
+from slotcast_device.storage.key_file import load_private_key, make_private_key, save_private_key
 from slotcast_schemas import identity
 from slotcast_schemas.enrolment import Enrolment, encryption_key_data
 
@@ -101,7 +99,7 @@ def make_identity(disk: Disk, state_dir: Path) -> DeviceIdentity:
     Raises:
         StorageFailed: it cannot be written.
     """
-    private = Ed25519PrivateKey.generate()
+    private = make_private_key("Ed25519")
     save_private_key(disk, state_dir / KEY_FILE, private)
     return DeviceIdentity(private)
 

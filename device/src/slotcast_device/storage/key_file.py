@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+import secrets
+from typing import TYPE_CHECKING, Any, Final, Literal, cast, overload
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -10,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    load_der_private_key,
     load_pem_private_key,
 )
 
@@ -29,6 +31,25 @@ KEY_MAX_BYTES: Final = 4096
 KeyAlgorithm = Literal["Ed25519", "X25519"]
 """What a key is for: to sign, or to have secrets wrapped for it."""
 _CLASSES: Final = {"Ed25519": Ed25519PrivateKey, "X25519": X25519PrivateKey}
+_KEY_BYTES: Final = 32
+_BEFORE_KEY: Final = {
+    "Ed25519": bytes.fromhex("302e020100300506032b657004220420"),
+    "X25519": bytes.fromhex("302e020100300506032b656e04220420"),
+}
+"""What comes before the bytes of a key in PKCS#8 (RFC 8410, 7)."""
+
+
+@overload
+def make_private_key(algorithm: Literal["Ed25519"]) -> Ed25519PrivateKey: ...
+@overload
+def make_private_key(algorithm: Literal["X25519"]) -> X25519PrivateKey: ...
+def make_private_key(algorithm: KeyAlgorithm) -> Ed25519PrivateKey | X25519PrivateKey:
+    """Make a key: 32 random bytes (RFC 8032, 5.1.5; RFC 7748, 6.1).
+
+    As `generate` of the classes does, which first loads OpenSSL's whole table of functions, 1 MB.
+    """
+    der = _BEFORE_KEY[algorithm] + secrets.token_bytes(_KEY_BYTES)
+    return cast("Ed25519PrivateKey | X25519PrivateKey", load_der_private_key(der, None))
 
 
 def load_private_key(disk: Disk, path: Path, algorithm: KeyAlgorithm) -> Any | None:
