@@ -40,13 +40,6 @@ from slotcast_schemas.samples import read_samples
 _MEBIBYTE: Final = 1024 * 1024
 _COSINE_MIN: Final = 0.9999
 
-_FIXED_BYTES: Final = 256
-"""What a delta of ours has that no other tool's has: the base's digest, a check of each section, a
-description of its streams; where next to nothing changed it is all that there is."""
-
-_FIXED_SHARE: Final = 1 / 20_000
-"""The same for each further section, as a share of the file."""
-
 _OF_BEST: Final = 1.05
 """The most that a delta may cost of the best other tool's, whatever happened to the model."""
 
@@ -66,8 +59,6 @@ class Pair:
     of_file: float | None = None
     is_timed: bool = False
     is_large: bool = False
-    fixed_bytes: int = 0
-    """Bytes that are left out of the comparison with the best: what is signed with every delta."""
 
 
 def run(options: Options) -> list[Figure]:
@@ -147,8 +138,7 @@ def _pairs(options: Options) -> Iterator[Pair]:
     yield from _moved_rows(options)
     if not options.quick:
         for each in package_pairs():
-            fixed_bytes = _FIXED_BYTES + int(each.new.stat().st_size * _FIXED_SHARE)
-            yield Pair(each.name, each.old, each.new, of_best=_OF_BEST, fixed_bytes=fixed_bytes)
+            yield Pair(each.name, each.old, each.new, of_best=_OF_BEST)
         large = options.work / "large"
         large.mkdir()
         old, new = write_pair(large, LARGE, options.seed)
@@ -200,7 +190,7 @@ def _moved_rows(options: Options) -> Iterator[Pair]:
         old, new = (options.work / f"moved-{number}-{age}{suffix}" for age in ("old", "new"))
         old.write_bytes(pair.old)
         new.write_bytes(pair.new)
-        yield Pair(pair.name, old, new, of_best=_OF_BEST, fixed_bytes=_FIXED_BYTES)
+        yield Pair(pair.name, old, new, of_best=_OF_BEST)
 
 
 def _figures(pair: Pair, trial: DeltaTrial, peers: dict[str, PeerRun]) -> list[Figure]:
@@ -222,10 +212,9 @@ def _figures(pair: Pair, trial: DeltaTrial, peers: dict[str, PeerRun]) -> list[F
         figures.append(Figure(f"{name}: against bsdiff4", ratio, "ratio", pair.of_bsdiff))
     if not pair.is_large and judged:
         best = min(judged, key=lambda tool: peers[tool].patch_bytes)
-        against_best = (trial.patch_bytes - pair.fixed_bytes) / peers[best].patch_bytes
-        note = f"{best}; less {pair.fixed_bytes} bytes" if pair.fixed_bytes else best
+        against_best = trial.patch_bytes / peers[best].patch_bytes
         figures.append(
-            Figure(f"{name}: against the best", against_best, "ratio", pair.of_best, note=note)
+            Figure(f"{name}: against the best", against_best, "ratio", pair.of_best, note=best)
         )
     if pair.name in _SEARCHED_IN_VAIN:
         for_ten_megabytes = trial.create.cpu_s / (trial.new_bytes / 1e7)

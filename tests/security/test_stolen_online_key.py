@@ -72,8 +72,9 @@ def offered_broken(story: Story, number: int, **facts: Any) -> list[act.Action]:
         ("full+weights", PACKED_MOST_BYTES),
         ("delta+v1", PACKED_MOST_BYTES),
         ("delta+v2", PACKED_MOST_BYTES),
+        ("delta+v3", PACKED_MOST_BYTES),
     ],
-    ids=["full+none", "full+zstd", "full+weights", "delta+v1", "delta+v2"],
+    ids=["full+none", "full+zstd", "full+weights", "delta+v1", "delta+v2", "delta+v3"],
 )
 def test_no_chunk_is_asked_for_of_a_payload_larger_than_one_of_its_image_can_be(
     codec: str, most_bytes: int

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from slotcast_schemas.codecs.delta.compact import COMPACT, HEAD_SIZE, pack_script, read_compact
 from slotcast_schemas.codecs.delta.decoder import decode_delta
 from slotcast_schemas.codecs.source import MemorySource
 from slotcast_schemas.errors import RefusedRelease
@@ -42,15 +43,43 @@ def _lines_specimen() -> tuple[bytes, bytes, int]:
     return base, payload, len(image)
 
 
+@functools.cache
+def _compact_specimen() -> tuple[bytes, bytes, int]:
+    """Give the same in the compact form."""
+    folder = Path(__file__).parents[1] / "assets" / "delta"
+    base, payload, image = (
+        (folder / f"compact.{name}").read_bytes() for name in ("base", "delta", "image")
+    )
+    return base, payload, len(image)
+
+
+def _as_it_lies() -> bytes:
+    """Give a compact delta whose script is not packed, so that its numbers are within reach."""
+    base, payload, size_bytes = _compact_specimen()
+    script = read_compact(
+        MemorySource(payload),
+        base_size_bytes=len(base),
+        base_sha256=hashlib.sha256(base).digest(),
+        image_size_bytes=size_bytes,
+    )
+    return bytes([COMPACT]) + payload[1:HEAD_SIZE] + pack_script(script)
+
+
 def seeds() -> list[bytes]:
-    """Give true deltas: of weights that moved a little, and of lines that moved away."""
-    return [_specimen()[1], _lines_specimen()[1]]
+    """Give true deltas: of weights that moved a little, of lines that moved away, and compact."""
+    return [_specimen()[1], _lines_specimen()[1], _compact_specimen()[1], _as_it_lies()]
 
 
 def one_input(data: bytes) -> None:
-    """Decode, from the base whose digest the header begins with, or from the first."""
+    """Decode, from the base whose digest the header begins with, or from the first.
+
+    Of a compact one the base's digest is made to fit, and the form: there are few that are known.
+    """
     base, payload, size_bytes = _lines_specimen()
-    if data[32:64] != payload[32:64]:
+    if data[:1] >= bytes([COMPACT]):
+        base, payload, size_bytes = _compact_specimen()
+        data = bytes([COMPACT | data[0] % 3]) + payload[1:HEAD_SIZE] + data[HEAD_SIZE:]
+    elif data[32:64] != payload[32:64]:
         base, _, size_bytes = _specimen()
     got = 0
 

@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from slotcast_publisher.delta.compact import write_compact
 from slotcast_publisher.delta.encode import DeltaReport, encode_delta
 from slotcast_schemas.codecs.delta.decoder import decode_delta
 from slotcast_schemas.codecs.source import MemorySource
@@ -69,7 +70,10 @@ def apply_delta(payload: bytes, base: bytes, image_size_bytes: int) -> bytes:
 def round_trip(
     folder: Path, old: Mapping[str, bytes], new: Mapping[str, bytes], **options: Any
 ) -> tuple[DeltaReport, bytes]:
-    """Encode a delta, apply it, check that the new image came out; the report and the payload."""
+    """Encode a delta, apply it, check that the new image came out; the report and the payload.
+
+    Where there is a compact form of it, the same image must come of that.
+    """
     base = write_image(folder / "old", **old)
     target = write_image(folder / "new", **new)
     out = folder / "delta"
@@ -78,6 +82,12 @@ def round_trip(
     wanted = bytes_of(target)
     assert report.payload_size_bytes == len(payload)
     assert apply_delta(payload, bytes_of(base), len(wanted)) == wanted
+    compact = folder / "compact"
+    size_bytes = write_compact(out, base, target, compact)
+    if size_bytes is not None:
+        assert size_bytes == compact.stat().st_size < len(payload)
+        assert apply_delta(compact.read_bytes(), bytes_of(base), len(wanted)) == wanted
+        compact.unlink()
     return report, payload
 
 

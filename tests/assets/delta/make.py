@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from slotcast_publisher.delta.compact import write_compact
 from slotcast_publisher.delta.encode import encode_delta
 from slotcast_publisher.release.weights_payload import encode_weights_payload
 from tests.support.deltas import bytes_of, model_bytes, write_image
@@ -101,8 +102,36 @@ def make_records() -> None:
     (HERE / "records.image").write_bytes(bytes_of(image))
 
 
+def make_compact() -> None:
+    """Write a compact delta: rows, columns and tensors that moved, text that was edited."""
+    rng = np.random.default_rng(2029)
+    old = {
+        name: (rng.standard_normal((60, 64)) * 0.05).astype(np.float32)
+        for name in ("rows", "columns", "turned", "last")
+    }
+    swapped = np.arange(60)
+    swapped[[7, 50]] = 50, 7
+    new = {
+        "turned": old["turned"].T,
+        "columns": old["columns"][:, rng.permutation(64)],
+        "rows": old["rows"][swapped],
+        "last": old["last"],
+    }
+    text = "".join(f"word{index}\n" for index in range(200))
+    base = write_image(HERE / "build/old", m__onnx=model_bytes(old), v__txt=text.encode())
+    edited = text.replace("word7", "wOrd7").encode()
+    target = write_image(HERE / "build/new", m__onnx=model_bytes(new), v__txt=edited)
+    long = HERE / "build/long.delta"
+    encode_delta(base, target, long)
+    if write_compact(long, base, target, HERE / "compact.delta") is None:
+        raise SystemExit("expected a compact delta, got none")
+    (HERE / "compact.base").write_bytes(bytes_of(base))
+    (HERE / "compact.image").write_bytes(bytes_of(target))
+
+
 if __name__ == "__main__":
     main()
     make_lines()
     make_weights()
     make_records()
+    make_compact()

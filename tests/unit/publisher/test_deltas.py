@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.notice import OfferWanted
-from slotcast_publisher.release.delta_payloads import DeltaBuilder
+from slotcast_publisher.release.delta_payloads import WORTH_FEATURES, DeltaBuilder
 from slotcast_publisher.release.payloads import FullBuilder
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
@@ -50,12 +50,14 @@ def test_where_lines_moved_devices_of_before_are_offered_a_delta_too(
         done = repo.build_release(request, builders=(FullBuilder(), builder))
         deltas = [each.payload for each in done.payloads if each.payload.base is not None]
         if version == "2":
-            plain, mapped = sorted(deltas, key=lambda each: each.codec)
+            plain, mapped, short = sorted(deltas, key=lambda each: each.codec)
             assert (plain.codec, mapped.codec) == ("delta+v1", "delta+v2")
             assert mapped.size_bytes < 0.1 * plain.size_bytes
+            assert short.codec == "delta+v3"
+            assert short.size_bytes <= WORTH_FEATURES * mapped.size_bytes
         if version == "3":
             # One that does not pay is left out, as ever.
-            assert {each.codec for each in deltas} == {"delta+v2"}
+            assert {each.codec for each in deltas} == {"delta+v2", "delta+v3"}
         weights = model.graph.initializer[1]
         array = numpy_helper.to_array(weights)
         order = np.random.default_rng(int(version)).permutation(array.shape[1])

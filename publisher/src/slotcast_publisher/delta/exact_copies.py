@@ -39,13 +39,13 @@ def find_copies(data: bytes, old: bytes, window: int) -> tuple[list[Step], bytes
         old: the bytes to copy from.
         window: the least bytes of a copy, a power of two.
     """
-    keys = _keys(old, window)
+    keys = sorted_windows(old, window)
     steps: list[Step] = []
     inserted: list[bytes] = []
     end = old_end = 0  # of the last copy
     added = 0
     while True:
-        found = _next_copy(data, old, keys, end, old_end, window)
+        found = next_copy(data, old, keys, end, old_end, window)
         start, old_start = found or (len(data), old_end)
         steps.append((added, start - end, old_start - old_end))
         inserted.append(data[end:start])
@@ -53,12 +53,17 @@ def find_copies(data: bytes, old: bytes, window: int) -> tuple[list[Step], bytes
             return steps, b"".join(inserted)
         if len(steps) >= STEPS_MAX:
             return None
-        added = _equal_bytes(data, start, old, old_start)
+        added = equal_bytes(data, start, old, old_start)
         end, old_end = start + added, old_start + added
 
 
-def _keys(old: bytes, window: int) -> NDArray[np.uint64]:
-    """Hash and position of each window in one number, sorted; uint64, shape (n,)."""
+def sorted_windows(old: bytes, window: int) -> NDArray[np.uint64]:
+    """Give hash and position of each window in one number, sorted; uint64, shape (n,).
+
+    Args:
+        old: the bytes to copy from.
+        window: the least bytes of a copy, a power of two.
+    """
     count = max(0, len(old) - window + 1)
     keys = np.empty(count, dtype=np.uint64)
     for start in range(0, count, _SLAB_BYTES):
@@ -74,12 +79,20 @@ def _hashes(data: bytes, window: int) -> NDArray[np.uint64]:
     return window_hashes(np.frombuffer(data, dtype=np.uint8), window) >> _HASH_BITS
 
 
-def _next_copy(
+def next_copy(
     data: bytes, old: bytes, keys: NDArray[np.uint64], end: int, old_end: int, window: int
 ) -> tuple[int, int] | None:
-    """Where the next copy begins in the data, from `end` on, and in the old bytes.
+    """Give where the next copy begins in the data, from `end` on, and in the old bytes.
 
     Of windows that are equal, the first one behind the last copy, or else the last of all.
+
+    Args:
+        data: what is to be made.
+        old: the bytes to copy from.
+        keys: the old bytes' `sorted_windows`.
+        end: where the last copy ended in the data.
+        old_end: where it ended in the old bytes.
+        window: the least bytes of a copy.
     """
     for start in range(end, len(data) - window + 1, _LOOKED_FOR):
         hashes = _hashes(data[start : start + _LOOKED_FOR + window - 1], window) << _HASH_BITS
@@ -106,8 +119,15 @@ def _equal_windows(
     return found
 
 
-def _equal_bytes(data: bytes, start: int, old: bytes, old_start: int) -> int:
-    """How many bytes are equal from both starts on."""
+def equal_bytes(data: bytes, start: int, old: bytes, old_start: int) -> int:
+    """Give how many bytes are equal from both starts on.
+
+    Args:
+        data: bytes.
+        start: where to begin in them.
+        old: other bytes.
+        old_start: where to begin in those.
+    """
     most, size_bytes, done = min(len(data) - start, len(old) - old_start), 64, 0
     while done < most:
         size_bytes = min(size_bytes, most - done)

@@ -94,10 +94,13 @@ def _status_or_peak_bytes(field: str) -> int:
 
 def _create(task: dict[str, Any]) -> dict[str, Any]:
     meter = Meter()
+    from slotcast_publisher.delta.compact import write_compact
     from slotcast_publisher.delta.encode import encode_delta
 
     old, new = ([(name, Path(path)) for name, path in task[side]] for side in ("old", "new"))
-    report = encode_delta(old, new, Path(task["patch"]), workers=task["workers"])
+    patch = Path(task["patch"])
+    report = encode_delta(old, new, patch, workers=task["workers"])
+    compact_bytes = write_compact(patch, old, new, patch)
     rows = [
         {
             "kind": row.kind,
@@ -107,12 +110,21 @@ def _create(task: dict[str, Any]) -> dict[str, Any]:
         }
         for row in report.segments
     ]
+    if compact_bytes is not None:
+        rows = _all_described(rows, compact_bytes)
     # A pool is started only where there are sections enough; then `ru_maxrss` is a worker's.
     return {
         "base_sha256": report.base_sha256.hex(),
         "segments": rows,
         "cost": meter.cost(workers=min(task["workers"], report.section_count)),
     }
+
+
+def _all_described(rows: list[dict[str, Any]], size_bytes: int) -> list[dict[str, Any]]:
+    """The rows of a compact delta, all of which is one script."""
+    segments = [{**row, "coded_bytes": 0} for row in rows if row["target_bytes"]]
+    script = {"kind": "compact script", "segments": 1, "target_bytes": 0}
+    return [*segments, {**script, "coded_bytes": size_bytes}]
 
 
 def _apply(task: dict[str, Any]) -> dict[str, Any]:

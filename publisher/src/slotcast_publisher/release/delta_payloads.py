@@ -20,6 +20,7 @@ from slotcast_publisher.release.weights_builder import WeightsBuilder
 if TYPE_CHECKING:
     from slotcast_publisher.delta.encode import DeltaReport
     from slotcast_publisher.delta.known_moves import KnownMoves
+    from slotcast_publisher.image_files import Image
     from slotcast_publisher.release.rebase.wanted import Rebasing
     from slotcast_publisher.store import ReleaseFolder
 
@@ -29,8 +30,12 @@ CODEC: Final = "delta+v1"
 CODEC_WITH_FEATURES: Final = "delta+v2"
 """The name of one that asks for a feature of the format; devices of before pass it over."""
 
+CODEC_COMPACT: Final = "delta+v3"
+"""The name of one in the compact form; devices of before pass it over, too."""
+
 WORTH_FEATURES: Final = 0.98
-"""The largest share of the plain delta at which one with features is offered beside it."""
+"""The largest share of the plain delta at which one with features is offered beside it, and of the
+smaller of these at which one in the compact form is."""
 
 BASES_BY_DEFAULT: Final = 3
 """The number of earlier releases that deltas start from, unless asked."""
@@ -91,19 +96,23 @@ class DeltaBuilder:
         full = _full_bytes(release)
         made: list[PayloadCandidate] = []
         for number, base in enumerate(self._choose_bases(release, earlier)):
+            images = base.images(), release.images()
             encode = partial(
                 encode_delta,
-                base.images(),
-                release.images(),
+                *images,
                 progress=partial(progress, f"delta from {base.load().version}"),
                 workers=self.workers or default_workers(),
                 known=self._moves_from(base),
             )
             target = out / f"delta-{number}.bin"
             with storage_errors(target):
-                for file, codec, size_bytes in _deltas(encode, target, full * self.worth):
-                    if not full or size_bytes <= full * self.worth:
-                        made.append(_candidate(file, codec, base))
+                deltas = list(_deltas(encode, target, full * self.worth))
+                deltas += _compact(images, deltas, target)
+                made += [
+                    _candidate(file, codec, base)
+                    for file, codec, size_bytes in deltas
+                    if not full or size_bytes <= full * self.worth
+                ]
         return made
 
     def _moves_from(self, base: ReleaseFolder) -> KnownMoves:
@@ -162,6 +171,22 @@ def _deltas(
     yield plain, CODEC, plain_bytes
     if report.payload_size_bytes <= plain_bytes * WORTH_FEATURES:
         yield target, CODEC_WITH_FEATURES, report.payload_size_bytes
+
+
+def _compact(
+    images: tuple[Image, Image], deltas: Sequence[tuple[Path, str, int]], target: Path
+) -> list[tuple[Path, str, int]]:
+    """Give the smallest delta in the compact form, where that is worth a row of the offer."""
+    from slotcast_publisher.delta.compact import write_compact
+
+    smallest = min(deltas, key=lambda each: each[2], default=None)
+    if smallest is None:
+        return []
+    out = target.with_suffix(".compact")
+    size_bytes = write_compact(smallest[0], *images, out)
+    if size_bytes is None or size_bytes > smallest[2] * WORTH_FEATURES:
+        return []
+    return [(out, CODEC_COMPACT, size_bytes)]
 
 
 def _full_bytes(release: ReleaseFolder) -> int:

@@ -64,10 +64,10 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         codec: `full+zstd` or `full+none` (the image alone), `full+weights` (the same, smaller;
             docs/weights-format.md), `delta+v1` (docs/delta-format.md), `delta+v2` (the same, with
-            features that devices of before do not have); each with `encrypted+` before it where
-            the chunks are sealed, and `keys+v1`, the list of wrapped content keys
-            (docs/encryption.md). A codec that a device does not know makes it pass over this
-            payload, not refuse the offer.
+            features that devices of before do not have), `delta+v3` (in the compact form, which
+            they do not have either); each with `encrypted+` before it where the chunks are
+            sealed, and `keys+v1`, the list of wrapped content keys (docs/encryption.md). A codec
+            that a device does not know makes it pass over this payload, not refuse the offer.
         sha256: digest of the payload's bytes; names its topics.
         size_bytes: of the payload. Every chunk but the last has `chunk_size_bytes`.
         map_parts: SHA-256 of each part of the chunk map, as published.

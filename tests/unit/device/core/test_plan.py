@@ -144,10 +144,10 @@ def test_where_only_a_delta_would_do_the_base_that_it_needs_is_named(
         plan(trusted(full_allowed=False), state)
 
 
-@pytest.mark.parametrize("codec", ["delta+v1", "delta+v2"])
+@pytest.mark.parametrize("codec", ["delta+v1", "delta+v2", "delta+v3"])
 def test_the_smallest_delta_whose_codec_is_known_is_taken(codec: str) -> None:
     known = msgspec.structs.replace(DELTA, codec=codec)
-    unknown = msgspec.structs.replace(DELTA, codec="delta+v3", size_bytes=10)
+    unknown = msgspec.structs.replace(DELTA, codec="delta+v9", size_bytes=10)
     chosen = plan(trusted(payloads=(FULL, unknown, known)), holding(OLD))
     assert isinstance(chosen, Install)
     assert chosen.payload == known

@@ -13,7 +13,9 @@ import msgspec
 
 from slotcast_publisher.fleet.rollout.offers import WantedOffer
 from slotcast_publisher.fleet.steering.late_deltas import LateDeltas
+from slotcast_publisher.release.delta_payloads import CODEC_COMPACT
 from slotcast_publisher.store import ReleaseFolder
+from slotcast_schemas.codecs.encrypted import plain_codec
 from slotcast_schemas.limits import PAYLOADS_MAX, TARGET_MAX_BYTES
 from slotcast_schemas.messages.offer import Offer, Payload
 
@@ -36,9 +38,11 @@ def choose_payloads(
     """
     offered = {payload.sha256 for payload in kept}
 
-    def rank(payload: Payload) -> tuple[bool, bool, int]:
+    def rank(payload: Payload) -> tuple[bool, bool, bool, int]:
         count = 0 if payload.base is None else devices.get(payload.base.sequence, 0)
-        return payload.base is not None, payload.sha256 not in offered, -count
+        # A compact delta is there beside one that every device can read, so it may be left out.
+        is_second = plain_codec(payload) == CODEC_COMPACT
+        return payload.base is not None, payload.sha256 not in offered, is_second, -count
 
     chosen: list[Payload] = []
     for payload in sorted((record.payload for record in folder.payloads()), key=rank):

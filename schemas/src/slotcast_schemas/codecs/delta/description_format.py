@@ -8,16 +8,16 @@ how a delta and a section begin is in `headers`, what the segments mean is left 
 from __future__ import annotations
 
 import struct
-from typing import Final
 
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from slotcast_schemas.codecs.delta.elements import FLOAT16, FLOAT32, KINDS
+from slotcast_schemas.codecs.delta.elements import FLOAT16, FLOAT32
 from slotcast_schemas.codecs.delta.fields import FieldReader, FieldWriter, read_steps, write_steps
-from slotcast_schemas.codecs.delta.gather_format import read_gather, read_gather_maps, write_map
+from slotcast_schemas.codecs.delta.gather_format import read_gather_maps, write_map
 from slotcast_schemas.codecs.delta.headers import DESCRIPTION_MAX, SectionHeader, check_bound
+from slotcast_schemas.codecs.delta.segment_format import SIZE_MAX, read_segment, write_segment
 from slotcast_schemas.codecs.delta.segments import (
     CONTEXT_COUNT,
     MODE_DICTIONARY,
@@ -29,26 +29,17 @@ from slotcast_schemas.codecs.delta.segments import (
     SEGMENTS_MAX,
     STREAMS_OF_MODE,
     SYMBOL_COUNT,
-    Copy,
     DecayMap,
     Description,
     LowRank,
-    Other,
     OtherStreams,
     Predictor,
     Rebase,
     Segment,
     TensorSegment,
-    Transposition,
     other_bytes_of,
 )
 from slotcast_schemas.errors import PayloadCorrupt
-
-_SIZE_MAX: Final = 1 << 62
-"""A bound on every size and offset, so that sums of two of them fit 64 bits."""
-
-_OTHER, _COPY, _TENSOR, _GATHERED = 0, 1, 2, 3
-_PREDICTORS: Final = {type(None): 0, DecayMap: 1, LowRank: 2, Rebase: 3}
 
 
 def pack_description(description: Description) -> bytes:
@@ -57,7 +48,7 @@ def pack_description(description: Description) -> bytes:
     writer.uint(len(description.segments))
     expected_offset = 0
     for segment in description.segments:
-        expected_offset = _write_segment(writer, segment, expected_offset)
+        expected_offset = write_segment(writer, segment, expected_offset)
     for segment in description.segments:
         if isinstance(segment, TensorSegment):
             if segment.gather is not None:
@@ -72,37 +63,6 @@ def pack_description(description: Description) -> bytes:
     ]
     write_steps(writer, np.concatenate([np.zeros(0, dtype=np.int16), *scales]))
     return bytes(writer.data)
-
-
-def _write_segment(writer: FieldWriter, segment: Segment, expected_offset: int) -> int:
-    if isinstance(segment, Other):
-        writer.uint(_OTHER)
-        writer.uint(segment.size_bytes)
-        return expected_offset
-    if isinstance(segment, Copy):
-        writer.uint(_COPY)
-        writer.uint(segment.size_bytes)
-        writer.sint(segment.base_offset - expected_offset)
-        return segment.base_offset + segment.size_bytes
-    flags = _PREDICTORS[type(segment.predictor)] << 2
-    gather = segment.gather
-    is_turned = segment.transposed is not None or (gather is not None and gather.is_turned)
-    flags |= is_turned << 1 | segment.is_exact
-    form = _TENSOR if gather is None else _GATHERED
-    writer.uint(form | segment.kind.code << 2 | flags << 6)
-    writer.uint(segment.size_bytes)
-    writer.sint(segment.base_offset - expected_offset)
-    writer.uint(segment.block)
-    if gather is not None:
-        for number in (gather.base_rows, gather.base_columns, gather.unit, len(gather.columns)):
-            writer.uint(number)
-        return segment.base_offset
-    if segment.transposed is None:
-        return segment.base_offset + segment.size_bytes
-    writer.uint(segment.transposed.base_rows)
-    writer.uint(segment.transposed.base_columns)
-    writer.uint(segment.transposed.first_row)
-    return segment.base_offset
 
 
 def _write_predictor(writer: FieldWriter, segment: TensorSegment) -> None:
@@ -150,7 +110,7 @@ def parse_description(packed: bytes, header: SectionHeader, *, base_size_bytes: 
     segments: list[Segment] = []
     left, expected_offset = header.image_size_bytes, 0
     for _ in range(count):
-        segment, expected_offset = _read_segment(reader, left, expected_offset, base_size_bytes)
+        segment, expected_offset = read_segment(reader, left, expected_offset, base_size_bytes)
         segments.append(segment)
         left -= segment.size_bytes
     if left:
@@ -182,62 +142,6 @@ def unpack_description(packed: bytes, size_bytes: int) -> bytes:
     if len(data) != size_bytes:
         raise PayloadCorrupt(f"expected {size_bytes} bytes of description, got another number")
     return data
-
-
-def _read_segment(
-    reader: FieldReader, left: int, expected_offset: int, base_size_bytes: int
-) -> tuple[Segment, int]:
-    word = reader.uint("segment", 0x3FF)
-    form, code, flags = word & 3, word >> 2 & 15, word >> 6
-    size_bytes = reader.uint("segment size", left, least=1)
-    if form == _OTHER and word == _OTHER:
-        return Other(size_bytes), expected_offset
-    base_offset = expected_offset + reader.sint("base offset")
-    check_bound("base offset", base_offset, base_size_bytes)
-    if form == _COPY and word == _COPY:
-        check_bound("end of copy", base_offset + size_bytes, base_size_bytes)
-        return Copy(size_bytes, base_offset), base_offset + size_bytes
-    if form not in (_TENSOR, _GATHERED) or code not in KINDS:
-        raise PayloadCorrupt(f"expected a known segment, got {word:#x}")
-    tensor = TensorSegment(size_bytes, base_offset, KINDS[code], is_exact=bool(flags & 1))
-    if tensor.kind.size_bytes(tensor.count) != size_bytes:
-        raise PayloadCorrupt(
-            f"expected whole elements of {tensor.kind.name}, got {size_bytes} bytes"
-        )
-    tensor.block = reader.uint("block", tensor.count, least=1)
-    # What kind of predictor it is must be known before its data, which come after all segments.
-    tensor.predictor = _PLACEHOLDERS[flags >> 2]
-    if form == _GATHERED:
-        is_turned = bool(flags & 2)
-        tensor.gather = read_gather(reader, tensor, base_size_bytes, is_turned=is_turned)
-        return tensor, base_offset
-    if not flags & 2:
-        check_bound("end of tensor", base_offset + size_bytes, base_size_bytes)
-        return tensor, base_offset + size_bytes
-    tensor.transposed = _read_transposition(reader, tensor, base_size_bytes)
-    return tensor, base_offset
-
-
-_PLACEHOLDERS: Final[dict[int, Predictor]] = {
-    0: None,
-    1: DecayMap(0, np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.bool_)),
-    2: LowRank(np.zeros((0, 0), dtype=np.float32), np.zeros((0, 0), dtype=np.float32)),
-    3: Rebase(np.float32(0)),
-}
-
-
-def _read_transposition(
-    reader: FieldReader, tensor: TensorSegment, base_size_bytes: int
-) -> Transposition:
-    rows = reader.uint("base rows", min(ROW_MAX, tensor.count), least=1)
-    columns = reader.uint("base columns", _SIZE_MAX, least=1)
-    if tensor.kind.bits == 4 or tensor.count % rows:
-        raise PayloadCorrupt(f"expected whole rows of {rows} elements, got {tensor.count} elements")
-    matrix_bytes = tensor.kind.size_bytes(rows * columns)
-    check_bound("end of matrix", tensor.base_offset + matrix_bytes, base_size_bytes)
-    first_row = reader.uint("first row", columns - 1)
-    check_bound("last row", first_row + tensor.count // rows, columns)
-    return Transposition(rows, columns, first_row)
 
 
 def _read_predictor(reader: FieldReader, tensor: TensorSegment) -> Predictor:
@@ -290,7 +194,7 @@ def _read_other(
         end = offset + size_bytes
     ranges_bytes = sum(size_bytes for _, size_bytes in other.ranges)
     check_bound(
-        "ranges in all", ranges_bytes, OTHER_MAX if other.mode == MODE_DICTIONARY else _SIZE_MAX
+        "ranges in all", ranges_bytes, OTHER_MAX if other.mode == MODE_DICTIONARY else SIZE_MAX
     )
     left = stored_bytes
     for _ in range(STREAMS_OF_MODE[other.mode]):

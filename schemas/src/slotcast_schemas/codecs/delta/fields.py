@@ -92,6 +92,10 @@ class FieldReader:
         self._position = end
         return data
 
+    def rest(self) -> bytes:
+        """Read all that is left."""
+        return self.raw(len(self._data) - self._position)
+
     def planes(self, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
         """Read an array of `count` elements of a type, shape (count,)."""
         data = self.raw(count * dtype.itemsize)
