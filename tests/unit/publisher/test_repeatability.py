@@ -9,6 +9,7 @@ import onnx
 import pytest
 
 from slotcast_publisher.release.golden_samples import make_samples
+from slotcast_publisher.release.probe_limits import least_accuracy
 from slotcast_publisher.release.repeatability import (
     AT_ANOTHER_TIME,
     WITH_OTHER_THREADS,
@@ -90,6 +91,14 @@ def test_accuracy_that_is_drawn_leaves_room_for_other_lots(tmp_path: Path) -> No
     assert steady.probe.min_accuracy is not None
     assert drawn.probe.min_accuracy < steady.probe.min_accuracy - 1 / 16
     assert [drawn.on_device() for _ in range(3)] == ["passed"] * 3
+
+
+def test_luck_in_all_runs_leaves_room_for_other_lots() -> None:
+    labels = np.zeros((16, 1), np.int64)
+    right = [{"scores": np.array([[1.0, 0.0]])}] * 16
+    assert least_accuracy(labels, [right], "scores") == 1 - 1 / 16
+    drawn = least_accuracy(labels, [right] * 3, "scores")
+    assert 0.5 < drawn < 0.75  # sixteen of sixteen may be a model that is right at nine of ten
 
 
 def test_a_model_without_anything_to_compare_is_said_to_be_one(tmp_path: Path) -> None:

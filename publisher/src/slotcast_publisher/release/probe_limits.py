@@ -172,5 +172,15 @@ def least_accuracy(labels: Array, runs: Sequence[Sequence[Run]], output: str | N
         measured = float(np.mean([outputs.accuracy(one, labels, output) for one in runs]))
     except ValueError as exc:
         raise UsageError(f"labels: {exc}") from exc
-    deviation = (measured * (1 - measured) / labels.size) ** 0.5 if len(runs) > 1 else 0.0
+    deviation = _accuracy_deviation(measured, labels.size) if len(runs) > 1 else 0.0
     return max(0.0, measured - 1 / labels.size - 4 * deviation)
+
+
+def _accuracy_deviation(measured: float, count: int) -> float:
+    """Give the standard deviation of an accuracy over so many labels, where lots are drawn.
+
+    Two right and two wrong are added (Agresti and Coull, 1998): otherwise luck here, all right in a
+    few runs, would leave a device no room at all.
+    """
+    share = (measured * count + 2) / (count + 4)
+    return float((share * (1 - share) / count) ** 0.5)
