@@ -240,9 +240,8 @@ class Liveness:
     def _has_successor(self, process: _Process, before_s: float = math.inf) -> bool:
         """Whether another of the same release began with its last words or later, until then."""
         return any(
-            process.heard_s <= p.began_s < before_s
-            for p in self._of(process.slot)
-            if p is not process
+            p is not process and p.slot == process.slot and process.heard_s <= p.began_s < before_s
+            for p in reversed(self._processes.values())  # a successor is among the youngest
         )
 
     def _of(self, slot: str) -> list[_Process]:
