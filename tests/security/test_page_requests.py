@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import select
 import socket
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -170,6 +173,28 @@ def test_who_takes_too_long_to_ask_is_hung_up_on(
     assert ask_raw(page, b"GET /sign-in HTTP/1.1\r\nHost: x\r\n") == b""
     slow_body = b"POST /sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nuser="
     assert b"200 OK" not in ask_raw(page, slow_body)
+    monkeypatch.undo()
+    assert page.stranger().get("/sign-in").status_code == 200
+
+
+def test_who_asks_and_reads_nothing_is_hung_up_on(
+    page: RunningPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand such connections, of one stranger, would be all that the page takes."""
+    monkeypatch.setattr(patience, "UNREAD_MAX_S", 0.2)
+    style = re.search(r'href="(/static/[^"]+\.css)"', page.stranger().get("/sign-in").text)
+    assert style is not None
+    url = urlsplit(page.url)
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        deaf.connect((url.hostname, url.port))
+        deaf.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(400):
+                deaf.send(f"GET {style[1]} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        ended = select.poll()
+        ended.register(deaf, 0)  # that the connection was ended is told without asking for it
+        assert ended.poll(WAIT_S * 1000) != []
     monkeypatch.undo()
     assert page.stranger().get("/sign-in").status_code == 200
 

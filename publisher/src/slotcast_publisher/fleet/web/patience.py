@@ -1,11 +1,14 @@
-"""How long a client may take to send a request, and how long its head may be.
+"""How long a client may take to send a request and to take an answer, and how long its head may be.
 
-One that drips a byte a minute holds a place; one with a megabyte of headers holds memory.
+One that drips a byte a minute holds a place, and so does one that asks for much and reads nothing;
+one with a megabyte of headers holds memory.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from typing import Any, Final
 
 import h11
@@ -13,16 +16,22 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 REQUEST_MAX_S: Final = 30.0
 """The seconds in which a request must have come whole, from the connection or its first byte on."""
+UNREAD_MAX_S: Final = 60.0
+"""The seconds in which a client must take some of an answer that waits for it; a stream of events
+waits for a client in its own way (`live`), and here as well once the system holds no more."""
 PART_BYTES: Final = 4096
 """What came is looked at in parts of this: h11 bounds a head only while it is not whole, so one of
 256 KiB that came at once would pass."""
+_AT_ONCE: Final = struct.pack("ii", 1, 0)
+"""For SO_LINGER (socket(7)): wait no seconds for what was not sent."""
 _COMING: Final = (h11.IDLE, h11.SEND_BODY)
 
 
 class BoundedProtocol(H11Protocol):
-    """Uvicorn's HTTP/1.1, which hangs up on who takes too long to ask."""
+    """Uvicorn's HTTP/1.1, which hangs up on who takes too long to ask or to listen."""
 
     _coming: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Wait for a request, but not for ever."""
@@ -43,7 +52,31 @@ class BoundedProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         self._stop_waiting()
+        self._stop_watching()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait for a client that takes nothing, but not for ever; what waits for it is dropped."""
+        super().pause_writing()
+        if self._unread is None:
+            self._unread = self.loop.call_later(UNREAD_MAX_S, self._drop)
+
+    def resume_writing(self) -> None:
+        """Go on: it took most of what waited."""
+        self._stop_watching()
+        super().resume_writing()
+
+    def _drop(self) -> None:
+        """End at once: the system keeps nothing, either, of what the client does not take."""
+        opened = self.transport.get_extra_info("socket")
+        if opened is not None:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        self.transport.abort()
+
+    def _stop_watching(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _wait(self) -> None:
         if self._coming is None:
