@@ -31,6 +31,86 @@ def convolved() -> bytes:
     return model_of(nodes, given, out, constants=[weights])
 
 
+def convolved_with_borders(sign: int = 1) -> bytes:
+    """A convolution whose borders are padded; `sign` is that of all its weights but the middle."""
+    weights = sign * np.random.default_rng(1).standard_normal((2, 1, 3, 3)).astype(np.float32)
+    weights[:, :, 1, 1] = 0.5
+    node = helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])
+    given = [tensor_of("x", FLOAT, ["n", 1, "h", "w"])]
+    out = [tensor_of("y", FLOAT, ["n", 2, "h", "w"])]
+    return model_of([node], given, out, constants=[numpy_helper.from_array(weights, "w")])
+
+
+def remembering(sign: int = 1) -> bytes:
+    """A recurrent layer over text of any length; `sign` is that of what it remembers with."""
+    rng = np.random.default_rng(1)
+    constants = [
+        numpy_helper.from_array(rng.standard_normal((1, 4, 4)).astype(np.float32), "inward"),
+        numpy_helper.from_array(sign * rng.standard_normal((1, 4, 4)).astype(np.float32), "again"),
+    ]
+    node = helper.make_node("RNN", ["x", "inward", "again"], ["y"], hidden_size=4)
+    given = [tensor_of("x", FLOAT, ["length", 1, 4])]
+    out = [tensor_of("y", FLOAT, ["length", 1, 1, 4])]
+    return model_of([node], given, out, constants=constants)
+
+
+def attending(sign: int = 1) -> bytes:
+    """Attention over the words of a text of any length; `sign` is that of the keys."""
+    rng = np.random.default_rng(1)
+    constants = [
+        numpy_helper.from_array(sign * rng.standard_normal((4, 4)).astype(np.float32), "keys")
+    ]
+    nodes = [
+        helper.make_node("MatMul", ["x", "keys"], ["k"]),
+        helper.make_node("Transpose", ["k"], ["turned"], perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["x", "turned"], ["likeness"]),
+        helper.make_node("Softmax", ["likeness"], ["shares"], axis=-1),
+        helper.make_node("MatMul", ["shares", "x"], ["y"]),
+    ]
+    given = [tensor_of("x", FLOAT, ["n", "words", 4])]
+    out = [tensor_of("y", FLOAT, ["n", "words", 4])]
+    return model_of(nodes, given, out, constants=constants)
+
+
+def told_where_asked() -> bytes:
+    """A number where a mask asks for one, and NaN elsewhere."""
+    nothing = helper.make_tensor("nothing", FLOAT, [1], [float("nan")])
+    node = helper.make_node("Where", ["asked", "x", "nothing"], ["y"])
+    given = [tensor_of("x", FLOAT, [1, 16]), tensor_of("asked", BOOL, [1, 16])]
+    return model_of([node], given, [tensor_of("y", FLOAT, [1, 16])], constants=[nothing])
+
+
+def bonds_of_atoms() -> bytes:
+    """How far apart two atoms of one molecule lie, times the strength of all bonds.
+
+    Of a single atom it does not run, nor of atoms of a molecule that is not there; of several
+    molecules it is NaN.
+    """
+    constants = [helper.make_tensor(f"at{at}", INT64, [1], [at]) for at in (0, 1)]
+    constants.append(helper.make_tensor("nothing", FLOAT, [1], [float("nan")]))
+    nodes = [
+        helper.make_node("Gather", ["places", "at0"], ["one"]),
+        helper.make_node("Gather", ["places", "at1"], ["other"]),
+        helper.make_node("Sub", ["one", "other"], ["apart"]),
+        helper.make_node("ReduceSum", ["strengths"], ["strength"]),
+        helper.make_node("Gather", ["molecules", "molecule_of"], ["of"]),
+        helper.make_node("ReduceSum", ["of"], ["sum"], keepdims=0),
+        helper.make_node("Mul", ["apart", "strength"], ["pulled"]),
+        helper.make_node("Add", ["pulled", "sum"], ["each"]),
+        helper.make_node("Shape", ["molecules"], ["count"]),
+        helper.make_node("Equal", ["count", "at1"], ["is_one"]),
+        helper.make_node("Where", ["is_one", "each", "nothing"], ["y"]),
+    ]
+    given = [
+        tensor_of("places", FLOAT, ["atoms", 3]),
+        tensor_of("charges", FLOAT, ["atoms", 1]),
+        tensor_of("strengths", FLOAT, ["bonds", 1]),
+        tensor_of("molecule_of", INT64, ["atoms"]),
+        tensor_of("molecules", FLOAT, ["molecules"]),
+    ]
+    return model_of(nodes, given, [tensor_of("y", FLOAT, [1, 3])], constants=constants)
+
+
 def logarithm() -> bytes:
     """Finite only for what is above 0."""
     return logarithms(64)

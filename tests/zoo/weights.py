@@ -48,16 +48,32 @@ def are_weights(array: Array) -> bool:
 
 
 class OnnxWeights(Weights):
-    """Initializers and constants, of the graph and of the graphs in its nodes."""
+    """Initializers and constants, of the graph and of the graphs in its nodes.
+
+    Of a model that has none, the numbers in its nodes' attributes: those of decision trees.
+    """
 
     def __init__(self, data: bytes) -> None:
         self._model = onnx.load_from_string(data)
 
     def arrays(self) -> Iterator[tuple[int, Array]]:
         """Give each tensor that could be weights."""
-        for number, tensor in enumerate(_tensors(self._model)):
-            if _is_of_numbers(tensor) and are_weights(array := numpy_helper.to_array(tensor)):
-                yield number, array
+        yield from self._of_tensors() or self._of_attributes()
+
+    def _of_tensors(self) -> list[tuple[int, Array]]:
+        return [
+            (number, array)
+            for number, tensor in enumerate(_tensors(self._model))
+            if _is_of_numbers(tensor) and are_weights(array := numpy_helper.to_array(tensor))
+        ]
+
+    def _of_attributes(self) -> list[tuple[int, Array]]:
+        """Give numbers in attributes; they are counted from -1 down, beside the tensors."""
+        return [
+            (-1 - at, array)
+            for at, attribute in enumerate(_attributes(self._model))
+            if are_weights(array := np.array(attribute.floats, np.float32))
+        ]
 
     def replaced(self, arrays: Mapping[int, Array]) -> bytes:
         """Give the file with other numbers in some tensors."""
@@ -66,6 +82,9 @@ class OnnxWeights(Weights):
         for number, tensor in enumerate(_tensors(copy)):
             if number in arrays:
                 tensor.CopyFrom(numpy_helper.from_array(arrays[number], tensor.name))
+        for at, attribute in enumerate(_attributes(copy)):
+            if -1 - at in arrays:
+                attribute.floats[:] = arrays[-1 - at].tolist()
         return bytes(copy.SerializeToString())
 
 
@@ -100,6 +119,11 @@ def _is_of_numbers(tensor: onnx.TensorProto) -> bool:
     if kind in {onnx.TensorProto.UNDEFINED, onnx.TensorProto.STRING}:
         return False
     return onnx.helper.tensor_dtype_to_np_dtype(kind).name in _ONNX_KINDS
+
+
+def _attributes(model: onnx.ModelProto) -> Iterator[onnx.AttributeProto]:
+    for node in model.graph.node:
+        yield from node.attribute
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

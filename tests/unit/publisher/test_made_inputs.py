@@ -80,7 +80,27 @@ def test_the_first_size_that_runs_is_tried_with_every_kind_of_numbers(
     assert on_device(repo, done.release).passed
     ids = np.asarray(samples_of(repo).inputs["ids"])
     assert ids.max() > 1
-    assert ids.shape[1:] == (1, 1, 1)
+    assert ids.shape[1:] == (1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [input_models.convolved_with_borders, input_models.remembering, input_models.attending],
+)
+def test_what_is_not_used_of_a_single_value_shows_when_it_is_damaged(
+    repo: Repository, tmp_path: Path, make: Callable[[int], bytes]
+) -> None:
+    """Of an image of one pixel, a text of one word."""
+    release = released(repo, tmp_path, make(1), seed=1).release
+    folder = tmp_path / "damaged"
+    folder.mkdir()
+    (folder / release.entry).write_bytes(make(-1))
+    samples = repo.store.folder("made", "2.0").files_dir / "samples.npz"
+    (folder / "samples.npz").write_bytes(samples.read_bytes())
+    result = run_probe(
+        ProbeRequest(candidate=SlotModel(str(folder), release.entry), probe=release.probe)
+    )
+    assert result.reason == "golden_mismatch"
 
 
 @pytest.mark.parametrize(
@@ -91,8 +111,10 @@ def test_the_first_size_that_runs_is_tried_with_every_kind_of_numbers(
         input_models.regions_of_one_image,
         lambda: input_models.pooled_for(299),
         input_models.averaged_over_what_counts,
+        input_models.told_where_asked,
+        input_models.bonds_of_atoms,
     ],
-    ids=["tree", "newest tree", "regions", "image of 299", "lengths"],
+    ids=["tree", "newest tree", "regions", "image of 299", "lengths", "mask", "graph"],
 )
 def test_inputs_are_found_for_kinds_that_people_ship(
     repo: Repository, tmp_path: Path, make: Callable[[], bytes]

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 
 from tests.support import models
 from tests.support.model_files import tflite_bytes
 from tests.zoo import fetch as fetching
 from tests.zoo import tables
-from tests.zoo.damage import damaged, sign_turned
+from tests.zoo.damage import damaged, shuffled, sign_turned
 from tests.zoo.fetch import CannotFetch, path_of
 from tests.zoo.install import request_of
 from tests.zoo.listing import ZooModel, read_list
@@ -32,6 +33,20 @@ def entry(data: bytes, file: str = "pack/model.onnx") -> ZooModel:
 def answers(model: bytes) -> np.ndarray:
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     return np.asarray(session.run(None, {"x": models.inputs()})[0])
+
+
+def linear(weights: np.ndarray) -> bytes:
+    node = helper.make_node(
+        "LinearRegressor",
+        ["x"],
+        ["y"],
+        domain="ai.onnx.ml",
+        coefficients=weights.astype(float).tolist(),
+    )
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, weights.size])
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1])
+    graph = helper.make_graph([node], "g", [given], [out])
+    return bytes(helper.make_model(graph).SerializeToString())
 
 
 # --- the list ---------------------------------------------------------------------------------
@@ -106,6 +121,18 @@ def test_a_sign_turned_twice_is_the_model_again() -> None:
 def test_a_model_without_so_many_layers_cannot_be_damaged_there() -> None:
     with pytest.raises(ValueError, match="expected a model with a layer 7, got one of 3"):
         sign_turned(models.classifier(), 7)
+
+
+def test_of_a_model_without_tensors_the_numbers_of_its_nodes_are_damaged() -> None:
+    """Decision trees and linear models of scikit-learn have them there."""
+    good = linear(np.arange(1, 41))
+    ((number, array),) = weights_of(good).arrays()
+    assert np.array_equal(array, np.arange(1, 41))
+    assert weights_of(good).replaced({number: array}) == good
+    assert sign_turned(good) == linear(-np.arange(1, 41))
+    ((_, moved),) = weights_of(shuffled(good)).arrays()
+    assert sorted(moved) == list(range(1, 41))
+    assert not np.array_equal(moved, array)
 
 
 def test_weights_of_a_litert_model_are_changed_in_place() -> None:

@@ -49,6 +49,7 @@ _NUMBERS_IMAGES: Final = frozenset({"RoiAlign", "CropAndResize"})
 """Operators whose third input is the number of an image, for each region."""
 _ORDER: Final = frozenset({"Less", "Greater", "LessOrEqual", "GreaterOrEqual"})
 """Operators that say which of two numbers is the larger."""
+_RECURRENT: Final = frozenset({"LSTM", "GRU", "RNN"})
 _LENGTHS_AT: Final = {"LSTM": 4, "GRU": 4, "RNN": 4, "ReverseSequence": 1}
 """Operators that take lengths, and at which input."""
 _RESHAPE: Final = frozenset({"Cast", "Unsqueeze", "Reshape", "Expand", "Tile", "Identity"})
@@ -71,6 +72,7 @@ class Hints:
             the thresholds of decision trees, with as much around them.
         image_numbers: names of inputs that number images of a batch.
         lengths: names of inputs that say how much of the others counts.
+        steps: axes of inputs along which a recurrent layer goes, which are no batch.
         items: of a sequence, the shape of its tensors, by the input's name.
         likely_sizes: that stand somewhere in the graph, for dimensions of which nothing is known.
         texts: that the graph knows, for inputs of text and names in a map.
@@ -82,6 +84,7 @@ class Hints:
     columns: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     image_numbers: set[str] = field(default_factory=set)
     lengths: set[str] = field(default_factory=set)
+    steps: set[tuple[str, int]] = field(default_factory=set)
     items: dict[str, tuple[int | None, ...]] = field(default_factory=dict)
     likely_sizes: list[int] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
@@ -138,6 +141,8 @@ class _Reader:
             for axis, size in self._sizes(node, name):
                 if -len(axes) <= axis < len(axes) and (own := axes[axis]) is not None and size > 0:
                     self._hints.sizes.setdefault((source, own), size)
+            if node.op_type in _RECURRENT and node.input[0] == name:
+                self._hints.steps.update((source, at) for at in axes[:1] if at is not None)
             if (keys := integers_in(node)) and depth == 0:
                 self._hints.integers[source] = keys
             self._note_meaning(source, node, name)
@@ -202,7 +207,7 @@ class _Reader:
         elif kind == "Gemm" and (shape := weights[1]) is not None and len(shape) == 2:
             axis = 0 if _attribute(node, "transA") else 1
             yield axis, shape[1] if _attribute(node, "transB") else shape[0]
-        elif kind in {"LSTM", "GRU", "RNN"} and (shape := weights[1]) is not None:
+        elif kind in _RECURRENT and (shape := weights[1]) is not None:
             yield -1, shape[-1]
         elif kind in {"BatchNormalization", "LayerNormalization"} and (shape := weights[1]):
             yield (1 if kind == "BatchNormalization" else -1), shape[0]
@@ -211,7 +216,7 @@ class _Reader:
         """Give axes of a value that is not the first input of a node which knows their size."""
         if node.op_type == "MatMul" and (left := self._shape(node.input[0])):
             yield -2, left[-1]
-        elif node.op_type in {"LSTM", "GRU", "RNN"} and at in {5, 6}:
+        elif node.op_type in _RECURRENT and at in {5, 6}:
             recurrence = self._shape(node.input[2])
             if recurrence is not None:
                 yield 0, recurrence[0]

@@ -32,10 +32,13 @@ from slotcast_schemas.seeded_inputs import RUN_MAX_BYTES, SEQUENCE_LENGTH
 from slotcast_schemas.value_types import Array, Value, ValueType, rows_of, size_bytes, value_type
 
 _SIZES: Final = (
-    *(1, 64, 32, 224, 512, 16, 640, 8, 128, 4, 256, 48, 320, 1024, 2, 3, 4096, 16000),
+    *(8, 1, 64, 32, 224, 512, 16, 640, 128, 4, 256, 48, 320, 1024, 2, 3, 4096, 16000),
     *(299, 112, 160, 384, 416, 96, 192, 80),
 )
-"""Sizes of a free dimension, in the order in which they are tried."""
+"""Sizes of a free dimension, in the order in which they are tried.
+
+Not 1 first: of an image of one pixel a convolution uses its middle alone, of one word attention
+needs no keys, and a recurrent layer after one step no memory; damage to the rest would not show."""
 
 _SIZE_BY_SIZE_MAX: Final = 320
 """At last all free dimensions get every size up to this, together: a graph that flattens an image
@@ -46,7 +49,7 @@ _TRIES_MAX: Final = 1500
 """After so much processor time, or so many tries, no inputs were found."""
 
 _BETTER_TRIES_MAX: Final = 60
-"""After inputs that run and say nothing, so many others are tried."""
+"""After inputs that give finite numbers and say nothing, so many others are tried."""
 
 _TRIED_MAX_BYTES: Final = 16 * limits.MIB
 """The most bytes of the inputs of one run, where their sizes are free."""
@@ -131,6 +134,7 @@ class InputMaker:
         self._hints = hints
         self._wanted = wanted
         self._seed = seed
+        self._is_graph = _are_of_a_graph(tensors)
         if strange := {*wanted.shapes, *wanted.ranges} - self._types.keys():
             raise NoInputs(
                 f"expected one of the inputs {sorted(self._types)}, got {min(strange)!r}"
@@ -159,13 +163,17 @@ class InputMaker:
             except Exception as exc:  # noqa: BLE001 (whatever the runtime says of these inputs)
                 cause = cause_of(exc) if found is None else cause
                 continue
+            is_finite = not any(outputs.nonfinite(run) for run in seen)
+            if is_finite and not outputs.constant(seen):
+                return self._samples(plan, runs)
             if found is None:
                 # Tokens 0 and 1 may mean the same: the first size that runs is tried with every
                 # kind of numbers, before others are.
-                found, tries = plan, count + _BETTER_TRIES_MAX
                 plans = chain([InputPlan(plan.shapes, kind) for kind in KINDS], plans)
-            if not any(outputs.nonfinite(run) for run in seen) and not outputs.constant(seen):
-                return self._samples(plan, runs)
+            if found is None or (is_finite and tries == _TRIES_MAX):
+                found = plan
+            if is_finite:  # NaN is nothing to be content with: for another, all is tried
+                tries = min(tries, count + _BETTER_TRIES_MAX)
         if found is None:
             raise NoInputs(f"no made inputs run ({cause:.400}); {self.what_to_give()}")
         return self._samples(found, runs)
@@ -187,10 +195,11 @@ class InputMaker:
     def _plans(self) -> Iterator[InputPlan]:
         """Sizes first, each with the first kinds of numbers; the other kinds; size by size."""
         shapes = list(self._all_shapes())
+        first = 3 if self._is_graph else 2  # of a graph, numbers 0 are of parts that are there
         for sizes in shapes:
-            for kind in KINDS[:2]:
+            for kind in KINDS[:first]:
                 yield InputPlan(sizes, kind)
-        for kind in KINDS[2:]:
+        for kind in KINDS[first:]:
             for sizes in shapes:
                 yield InputPlan(sizes, kind)
         every = self._groups()[0]
@@ -215,21 +224,28 @@ class InputMaker:
         free = [frozenset(self._free(tensor)) for tensor in self._tensors]
         every = frozenset().union(*free)
         groups = [every, *free, *(frozenset({name}) for name in sorted(every))]
+        if self._is_graph:  # atoms and bonds of one molecule: all but one of the counts
+            groups[1:1] = [every - {name} for name in sorted(every) if len(every) > 1]
         return [group for at, group in enumerate(groups) if group not in groups[:at]]
 
     def _free(self, tensor: Tensor) -> list[str]:
         """Name an input's free dimensions, but for the batch and those that the graph fixes."""
         if tensor.name in self._wanted.shapes:
             return []
-        batches = {t.shape[0] for t in self._tensors if len(t.shape) > 1} - {None}
+        batches = {t.shape[0] for t in self._tensors if self._is_batch(t, 0)} - {None}
         return [
             _dimension(tensor, axis)
             for axis, size in enumerate(tensor.shape)
             if not isinstance(size, int)
             and (tensor.name, axis) not in self._hints.sizes
-            and not (axis == 0 and len(tensor.shape) > 1)
+            and not self._is_batch(tensor, axis)
             and size not in batches
         ]
+
+    def _is_batch(self, tensor: Tensor, axis: int) -> bool:
+        """Whether an axis is a batch: the first, unless it counts steps, or parts of a graph."""
+        is_first = axis == 0 and len(tensor.shape) > 1
+        return is_first and not self._is_graph and (tensor.name, axis) not in self._hints.steps
 
     def _shape(self, tensor: Tensor, chosen: frozenset[str], size: int) -> tuple[int, ...]:
         if tensor.name in self._wanted.shapes:
@@ -293,7 +309,8 @@ class InputMaker:
         if keys and tensor.name not in self._wanted.ranges:
             return rng.choice(np.array(keys, dtype=kind.element), shape)
         if kind.element == "bool":
-            return np.asarray(rng.integers(0, 2, shape)).astype(bool)
+            least, most = (min(int(one), 1) for one in plan.kind.integers)
+            return np.asarray(rng.integers(least, most + 1, shape)).astype(bool)
         if (drawn := self._between_thresholds(tensor, kind, shape, rng)) is not None:
             return drawn
         low, high = self._range(tensor, kind, plan)
@@ -362,6 +379,16 @@ def _dimension(tensor: Tensor, axis: int) -> str:
     """Name a free dimension: what has the same name has the same size."""
     name = tensor.shape[axis]
     return name if isinstance(name, str) and name else f"{tensor.name}[{axis}]"
+
+
+def _are_of_a_graph(tensors: Sequence[Tensor]) -> bool:
+    """Whether inputs are counted by several names, and share some: atoms and bonds, say.
+
+    A batch has one name, or another for each input where exporters made them up.
+    """
+    firsts = [tensor.shape[0] for tensor in tensors if len(tensor.shape) > 1]
+    names = [name for name in firsts if isinstance(name, str)]
+    return 1 < len(set(names)) < len(names)
 
 
 def _coarse(shape: tuple[int, ...]) -> tuple[int, ...]:
