@@ -7,6 +7,8 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 
+from slotcast_device.at_rest.huge_pages import take_huge_pages
+
 Write = Callable[[bytes | memoryview], None]
 """Takes the next bytes of a file, and keeps none of them."""
 
@@ -16,10 +18,11 @@ class NoMemoryFiles(Exception):
 
 
 @contextlib.contextmanager
-def memory_file(fill: Callable[[Write], None]) -> Iterator[int]:
+def memory_file(size_bytes: int, fill: Callable[[Write], None]) -> Iterator[int]:
     """Have a file in memory for the length of a block.
 
     Args:
+        size_bytes: what it will hold; where it holds another number of bytes, that costs time.
         fill: is given what takes the file's bytes, before the block.
 
     Yields:
@@ -33,7 +36,9 @@ def memory_file(fill: Callable[[Write], None]) -> Iterator[int]:
         raise NoMemoryFiles("this system has none (Linux has)")
     written = os.memfd_create("slotcast-slot", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
+        take_huge_pages(written, size_bytes)
         fill(lambda data: _write_all(written, data))
+        os.ftruncate(written, os.lseek(written, 0, os.SEEK_CUR))
         seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
         fcntl.fcntl(written, fcntl.F_ADD_SEALS, seals)
         # Linux before 6.7 maps what is sealed only for who opened it to read and no more.

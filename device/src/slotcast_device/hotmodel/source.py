@@ -145,7 +145,8 @@ class Opened:
             number = None
             with self._open_encrypted(release.entry) as reader, contextlib.suppress(NoMemoryFiles):
                 if reader is not None:
-                    number = held.enter_context(memory_file(partial(_write_plain, reader)))
+                    fill = partial(_write_plain, reader)
+                    number = held.enter_context(memory_file(reader.size_bytes, fill))
             yield None if number is None else path_of_open_file(number)
 
     @property

@@ -415,7 +415,7 @@ class SlotFiles:
                 path = folder / file.path
                 fill = partial(self._copy_to, path, file)
                 with _memory_errors(path):
-                    opened[file.path] = stack.enter_context(memory_file(fill))
+                    opened[file.path] = stack.enter_context(memory_file(file.size_bytes, fill))
             yield opened
 
     def _copy_to(self, path: Path, file: HeldFile, write: Write) -> None:
