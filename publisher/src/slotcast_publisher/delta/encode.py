@@ -30,6 +30,7 @@ from slotcast_publisher.delta.origins import find_origins
 from slotcast_publisher.delta.place import TensorPlace
 from slotcast_publisher.delta.section import EncodedSection, SegmentUse, encode_section
 from slotcast_publisher.delta.sectioning import SectionPlan, plan_sections
+from slotcast_publisher.delta.shorter import shorten
 from slotcast_publisher.image_files import Image
 from slotcast_schemas.codecs.delta.headers import (
     FEATURE_GATHER,
@@ -112,6 +113,9 @@ def encode_delta(
             if other.payload_size_bytes < report.payload_size_bytes:
                 beside.replace(out)
                 report = other
+        shorter = shorten(out, base, target)
+        if shorter is not None:
+            report = replace(report, payload_size_bytes=shorter[0], section_count=shorter[1])
         return report
     finally:
         beside.unlink(missing_ok=True)
