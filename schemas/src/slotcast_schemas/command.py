@@ -11,6 +11,7 @@
   as a lock, would take their number and get what was meant for them.
 - Every line loses the passwords and tokens in it, whoever wrote it.
 - An argument with a password is warned of: every user of the machine can read it.
+- Whatever umask a command was started with, other users may write into nothing that it makes.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ _OPEN_TO_ALL: Final = (
     "an argument holds a password: while this runs every user of this machine can read it, and the"
     " shell may keep it; write the address into the configuration file or an environment variable"
 )
+_OTHERS_WRITE: Final = 0o002
+"""The right that nothing has which a command makes: for others, outside the group, to write."""
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 """The signals that stop a command as somebody asked."""
 
@@ -48,6 +51,7 @@ def run_command(name: str, load: Callable[[], Callable[[], int]]) -> NoReturn:
         load: imports the command and gives its `main`, which gives the exit code.
     """
     _open_streams()
+    os.umask(os.umask(_OTHERS_WRITE) | _OTHERS_WRITE)
     _set_handlers(_Leave(STOPPED, f"{name}: stopped\n"))
     if any(map(has_password, sys.argv[1:])):
         sys.stderr.write(f"{name}: warning: {_OPEN_TO_ALL}\n")
