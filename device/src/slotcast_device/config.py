@@ -20,6 +20,7 @@ from msgspec import Meta
 from slotcast_device.runtime.users import closed_at, short_name
 from slotcast_schemas import limits
 from slotcast_schemas.broker import BrokerAddress
+from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
@@ -290,7 +291,7 @@ class DeviceConfig:
         try:
             text = json.loads(self.pinned_root)["signed"]["expires"]
             return datetime.fromisoformat(text).timestamp()
-        except (ValueError, KeyError, TypeError, OverflowError):
+        except (*UNDECODABLE, KeyError, TypeError, OverflowError):
             return None
 
     @property
@@ -346,7 +347,7 @@ def _read(path: Path) -> Config:
         raise UsageError(f"configuration {path}: expected at most {CONFIG_MAX_BYTES} bytes")
     try:
         given = tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except UNDECODABLE as exc:
         raise UsageError(f"configuration {path} is not TOML: {exc}") from exc
     return convert(given, Config, f"configuration {path}")
 

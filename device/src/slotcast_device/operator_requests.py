@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from slotcast_device.storage.disk import Disk
+from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.fields import ModelName, Sequence
@@ -124,7 +125,7 @@ class Control:
                 data = self._take_file(path)
                 if data is not None and name.endswith(".json"):
                     requests.append(msgspec.json.decode(data, type=OperatorRequest))
-            except (StorageFailed, msgspec.DecodeError, UnicodeDecodeError) as exc:
+            except (StorageFailed, *UNDECODABLE) as exc:
                 _LOG.warning("request %s cannot be read: %s", name, exc)
         return requests
 

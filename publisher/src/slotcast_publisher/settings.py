@@ -22,6 +22,7 @@ from slotcast_publisher.page_settings import PageSettings, check_page
 from slotcast_publisher.serve_settings import ServeSettings
 from slotcast_schemas import limits
 from slotcast_schemas.broker import BrokerAddress
+from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.describe import keys_of
 from slotcast_schemas.errors import UsageError
@@ -172,7 +173,7 @@ def load(repo: Path) -> Settings:
     path = repo / FILE_NAME
     try:
         given = tomllib.loads(_read(repo))
-    except tomllib.TOMLDecodeError as exc:
+    except UNDECODABLE as exc:
         raise UsageError(f"{path} is not TOML: {exc}") from exc
     settings = convert(given, Settings, str(path))
     check(settings, f"{path}: ")

@@ -32,6 +32,7 @@ from slotcast_publisher.errors import Conflict, NotFound, RepositoryDamaged
 from slotcast_schemas import fields, wire
 from slotcast_schemas.codecs.encrypted import is_encrypted
 from slotcast_schemas.content_key import KEYS_CODEC
+from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import RefusedRelease, UsageError
 from slotcast_schemas.messages import Offer, Release
@@ -423,5 +424,5 @@ def _stamp(path: Path) -> _FileStamp:
 def _read_json(path: Path, kind: Any) -> Any:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.DecodeError) as exc:
+    except (OSError, *UNDECODABLE) as exc:
         raise RepositoryDamaged(f"could not read {path}: {exc}") from exc

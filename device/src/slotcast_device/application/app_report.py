@@ -21,6 +21,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
@@ -205,7 +206,7 @@ def read_reports(folder: Path) -> Found:
             files.append(ReportFile(path.name, stamp, msgspec.json.decode(data, type=AppReport)))
         except PermissionError:
             unreadable += 1
-        except (OSError, ValueError, msgspec.DecodeError):  # no ValueError in msgspec 0.19
+        except (OSError, *UNDECODABLE):
             malformed += 1
     return Found(tuple(files), malformed, unreadable)
 
@@ -219,7 +220,7 @@ def malformed_reports(folder: Path) -> list[str]:
             convert(msgspec.json.decode(data), AppReport, path.name)
         except UsageError as exc:
             problems.append(str(exc))
-        except (ValueError, msgspec.DecodeError, RecursionError) as exc:
+        except UNDECODABLE as exc:
             problems.append(f"{path.name}: {exc}")
         except OSError:
             continue  # gone, or not ours to read, which is counted elsewhere

@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from slotcast_device.at_rest.file_format import KEY_BYTES
 from slotcast_device.runtime.users import this_user
+from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import SlotsKeyMissing
 from slotcast_schemas.plain_files import open_plain, read_start
@@ -94,7 +95,7 @@ def read_place(state_dir: Path) -> KeyPlace | None:
         return msgspec.json.decode(said, type=KeyPlace)
     except PermissionError:
         raise
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+    except (OSError, *UNDECODABLE):
         return None
 
 

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from slotcast_schemas import limits
+from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.fields import Count, Detail, Word
 from slotcast_schemas.messages.status import LinkStatus, ModelStatus, Progress
@@ -148,5 +149,5 @@ def read_view(state_dir: Path) -> AgentView | None:
         return msgspec.json.decode(
             read_start(state_dir / FILE_NAME, VIEW_MAX_BYTES), type=AgentView
         )
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (OSError, *UNDECODABLE):
         return None

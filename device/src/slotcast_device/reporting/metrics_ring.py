@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.limits import METRICS_MAX_BYTES
 from slotcast_schemas.messages.metrics import Metrics, Summary
@@ -157,7 +158,7 @@ class MetricsRing:
             return ring
         try:
             stored = msgspec.msgpack.decode(data, type=_Stored)
-        except (msgspec.DecodeError, ValueError):
+        except UNDECODABLE:
             return ring
         ring._counter, ring._dropped = stored.counter, stored.dropped
         ring._sent = stored.sent

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import StorageFailed
 
@@ -64,5 +65,5 @@ def read_counter(config: DeviceConfig, disk: Disk) -> int:
     try:
         data = disk.read(config.state_dir / COUNTER_FILE, 4096)
         return 0 if data is None else msgspec.json.decode(data, type=Counter).reserved
-    except (StorageFailed, msgspec.DecodeError, UnicodeDecodeError):
+    except (StorageFailed, *UNDECODABLE):
         return 0

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from slotcast_device.core.transfer.broker_limits import BrokerLimits
+from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import StorageFailed
 
@@ -53,7 +54,7 @@ class BrokerBook:
         try:
             data = self._disk.read(self._path, BOOK_MAX_BYTES)
             return {} if data is None else msgspec.json.decode(data, type=dict[str, BrokerLimits])
-        except (StorageFailed, msgspec.DecodeError, UnicodeDecodeError) as exc:
+        except (StorageFailed, *UNDECODABLE) as exc:
             _LOG.warning("%s: what was learnt of brokers is learnt again: %s", self._path, exc)
             return {}
 

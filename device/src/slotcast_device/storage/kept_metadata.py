@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from slotcast_schemas import limits, wire
+from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import RefusedRelease
 from slotcast_schemas.messages import Notice, Release
@@ -82,6 +83,6 @@ def _kept_files(disk: Disk, trust_dir: Path) -> Iterator[tuple[str, bytes]]:
         data = disk.read_small_file(trust_dir / folder / name, limits.NOTICE_MAX_BYTES) or b""
         try:
             version = msgspec.json.decode(data, type=_Metadata).signed.version
-        except msgspec.DecodeError:
+        except UNDECODABLE:
             continue
         yield (name if folder else f"{version}.{name}"), data

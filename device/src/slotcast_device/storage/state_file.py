@@ -13,6 +13,7 @@ import msgspec
 
 from slotcast_device.core.state import FORMAT, ModelState
 from slotcast_device.storage.disk import Disk
+from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.errors import StateTooNew, StateUnreadable
 
 STATE_MAX_BYTES: Final = 1024 * 1024
@@ -49,7 +50,7 @@ def load(disk: Disk, path: Path, model: str) -> ModelState | None:
                 " slotcast-device: install that version, or move the file away"
             )
         state = msgspec.json.decode(data, type=ModelState)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+    except UNDECODABLE as exc:
         # msgspec lets the last two pass as they are (found by tests/soak/fuzz_state.py).
         raise StateUnreadable(f"{path} is damaged ({exc})") from exc
     if state.model != model:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from slotcast_device.trial.live_figures import LiveFigures
+from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import StorageFailed
 
@@ -68,7 +69,7 @@ class Reference:
     def _read(self, trial_of: bytes) -> LiveFigures | None:
         if not self._is_read:
             self._is_read = True
-            with contextlib.suppress(StorageFailed, msgspec.DecodeError, UnicodeDecodeError):
+            with contextlib.suppress(StorageFailed, *UNDECODABLE):
                 data = self._disk.read(self._path, REFERENCE_MAX_BYTES)
                 self._kept = None if data is None else msgspec.json.decode(data, type=_Kept)
         if self._kept is None or self._kept.image_sha256 != trial_of:

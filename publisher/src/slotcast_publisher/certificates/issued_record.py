@@ -19,6 +19,7 @@ from msgspec import Meta
 from slotcast_publisher.certificates.authorities import FOLDER, AuthorityName
 from slotcast_publisher.durable import fsync_dir, storage_errors, write_atomic
 from slotcast_publisher.errors import RepositoryDamaged
+from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 
 KEPT_S: Final = 90 * 86_400
@@ -115,7 +116,7 @@ class CertificateRecord:
             return msgspec.json.decode(path.read_bytes(), type=Issued)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as exc:
+        except (OSError, *UNDECODABLE) as exc:
             raise RepositoryDamaged(f"{path}: {exc}") from exc
 
     def all(self) -> list[Issued]:
@@ -159,7 +160,7 @@ class CertificateRecord:
             found = msgspec.json.decode(self._revoked.read_bytes(), type=_RevokedFile)
         except FileNotFoundError:
             return {}
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as exc:
+        except (OSError, *UNDECODABLE) as exc:
             raise RepositoryDamaged(f"{self._revoked}: {exc}") from exc
         return {one.serial: one for one in found.revoked}
 

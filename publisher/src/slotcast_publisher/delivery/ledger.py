@@ -14,6 +14,7 @@ import msgspec
 from slotcast_publisher.delivery.removal_rules import Unused
 from slotcast_publisher.durable import write_atomic
 from slotcast_publisher.errors import RepositoryDamaged
+from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.messages import Offer
 from slotcast_schemas.messages.offer import Group, Progress
@@ -84,7 +85,7 @@ def load_ledger(folder: Path, broker: str) -> Ledger:
         return Ledger(broker=broker)
     try:
         return msgspec.json.decode(path.read_bytes(), type=Ledger)
-    except (OSError, msgspec.DecodeError) as exc:
+    except (OSError, *UNDECODABLE) as exc:
         raise RepositoryDamaged(f"could not read {path}: {exc}; you may remove it") from exc
 
 

@@ -21,6 +21,7 @@ from slotcast_publisher.durable import exclusive, fsync_dir, make_dir, storage_e
 from slotcast_publisher.enrolment.key_index import KeyIndex, open_key_index
 from slotcast_publisher.enrolment.request import ProvenRequest, read_request
 from slotcast_publisher.errors import Conflict, NotFound, RepositoryDamaged
+from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.enrolment import REQUEST_MAX_BYTES
 from slotcast_schemas.errors import UsageError
@@ -197,7 +198,7 @@ class Registry:
         try:
             kept = msgspec.json.decode(data, type=_Kept)
             request = read_request(json.dumps(kept.request).encode(), str(path))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, UsageError) as exc:
+        except (*UNDECODABLE, UsageError) as exc:
             raise RepositoryDamaged(f"{path}: {exc}") from exc
         if (request.device, request.device, request.key_id) != (device, kept.device, kept.key):
             raise RepositoryDamaged(

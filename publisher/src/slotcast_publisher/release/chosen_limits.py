@@ -17,6 +17,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from slotcast_publisher.settings import to_toml
+from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.describe import NONE, Key, keys_of
 from slotcast_schemas.errors import UsageError
@@ -168,7 +169,7 @@ def read_limits(path: Path) -> ChosenLimits:
         return choose(tomllib.loads(data.decode()), str(path))
     except OSError as exc:
         raise UsageError(f"could not read {path}: {exc.strerror}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except UNDECODABLE as exc:
         raise UsageError(f"{path} is not TOML: {exc}") from exc
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from slotcast_schemas.confinement.privileges import hide_memory
+from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.environment import ONE_THREAD, child_environment
 from slotcast_schemas.errors import ModelUnloadable, UsageError
@@ -170,7 +171,7 @@ def _report(done: subprocess.CompletedProcess[bytes], entry: str) -> dict[str, A
     try:
         report: dict[str, Any] = json.loads(done.stdout)
         return report
-    except ValueError as exc:
+    except UNDECODABLE as exc:
         said = done.stderr.decode(errors="replace").strip()[-500:]
         how = (
             f"crashed with {signal.Signals(-done.returncode).name}"

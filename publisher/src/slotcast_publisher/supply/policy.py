@@ -33,6 +33,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from msgspec import Meta
 
+from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
@@ -155,7 +156,7 @@ def read_policy(path: Path) -> Policy:
     """
     try:
         found = convert(tomllib.loads(read_file(path).decode()), _PolicyFile, str(path))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except UNDECODABLE as exc:
         raise UsageError(f"{path} is not TOML: {exc}") from exc
     for number, rule in enumerate(found.allow, start=1):
         if not rule.is_clear:

@@ -28,6 +28,7 @@ from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
 from slotcast_publisher.durable import write_atomic
 from slotcast_publisher.errors import KeyUnavailable, RepositoryDamaged
 from slotcast_publisher.private_key_files import read_private_key
+from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.key_errors import NO_KEY
@@ -231,5 +232,5 @@ class KeyRing:
             return msgspec.json.decode(path.read_bytes(), type=dict[str, KeyEntry])
         except FileNotFoundError:
             return {}
-        except (OSError, msgspec.DecodeError) as exc:
+        except (OSError, *UNDECODABLE) as exc:
             raise RepositoryDamaged(f"{path}: {exc}") from exc

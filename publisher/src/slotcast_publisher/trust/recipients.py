@@ -18,6 +18,7 @@ from msgspec import Meta
 from slotcast_publisher.durable import write_atomic
 from slotcast_publisher.errors import RepositoryDamaged
 from slotcast_schemas.content_key import RECIPIENTS_MAX, recipient_id
+from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.fields import DeviceId, ModelName, Word
@@ -127,7 +128,7 @@ def load_recipients(folder: Path, model: str, digest: bytes | None) -> Recipient
             f" file from a backup, or name them anew with `slotcast recipients add`;"
             " `slotcast release --no-encrypt` needs none"
         ) from exc
-    except (OSError, msgspec.DecodeError) as exc:
+    except (OSError, *UNDECODABLE) as exc:
         raise RepositoryDamaged(f"could not read the recipients {path}: {exc}") from exc
     if found.model != model:
         raise RepositoryDamaged(f"{path}: expected recipients of {model}, got of {found.model}")

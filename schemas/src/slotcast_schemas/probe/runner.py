@@ -23,6 +23,7 @@ from typing import IO, Final
 import msgspec
 
 from slotcast_schemas import __version__, process_memory
+from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.environment import ONE_THREAD, child_environment
 from slotcast_schemas.probe.judge import DEVICE_BUSY, TOO_SLOW, Death, ProbeResult, judge
 from slotcast_schemas.probe.spec import NOTES_MAX_BYTES, Note, ProbeFindings, ProbeRequest
@@ -223,7 +224,7 @@ class _Watch:
             self._pending = bytearray(rest)
             try:
                 self._findings.add(msgspec.json.decode(line, type=Note))
-            except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            except UNDECODABLE as exc:
                 self._broken = f"the child said what no probe says: {exc}"
 
     def _death(self, code: int, *, is_oom: bool) -> Death | None:

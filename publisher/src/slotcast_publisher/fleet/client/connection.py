@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from slotcast_publisher.errors import Conflict, NotFound
+from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import SlotcastError, StorageFailed, TransferFailed, UsageError
 
@@ -122,7 +123,7 @@ class Connection:
     def _decoded(self, data: bytes, kind: type[T]) -> T:
         try:
             return msgspec.json.decode(data, type=kind)
-        except msgspec.DecodeError as exc:
+        except UNDECODABLE as exc:
             raise StorageFailed(
                 f"{self._url} answers otherwise than expected ({exc}): is its version this one?"
             ) from exc
@@ -150,7 +151,7 @@ class Connection:
     def _raise_problem(self, exc: urllib.error.HTTPError) -> NoReturn:
         try:
             problem = msgspec.json.decode(exc.read(ANSWER_MAX_BYTES), type=_Problem)
-        except (OSError, HTTPException, msgspec.DecodeError):
+        except (OSError, HTTPException, *UNDECODABLE):
             problem = _Problem()
         detail = problem.detail or problem.title or f"HTTP {exc.code} {exc.reason}"
         # Without a word of ours it is about the address: what answers there may be no page.

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from slotcast_schemas import limits as bounds
+from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.describe import NONE, keys_of
 from slotcast_schemas.errors import UsageError
@@ -379,7 +380,7 @@ def read_plan(text: str, where: str) -> Plan:
         raise UsageError(f"{where}: expected at most {PLAN_MAX_BYTES} bytes, got {len(text)}")
     try:
         given = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as exc:
+    except UNDECODABLE as exc:
         raise UsageError(f"{where} is not TOML: {exc}") from exc
     if isinstance(given.get("limits"), dict):
         given["limits"] = _without_none(given["limits"])

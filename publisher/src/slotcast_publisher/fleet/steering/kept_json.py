@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from slotcast_publisher.errors import RepositoryDamaged
+from slotcast_schemas.decode_errors import UNDECODABLE
 
 K = TypeVar("K")
 
@@ -29,5 +30,5 @@ def read_json(path: Path, kind: type[K]) -> K:
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.DecodeError) as exc:
+    except (OSError, *UNDECODABLE) as exc:
         raise RepositoryDamaged(f"could not read {path}: {exc}") from exc

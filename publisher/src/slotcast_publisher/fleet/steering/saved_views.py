@@ -24,6 +24,7 @@ from slotcast_publisher.fleet.steering.overview_types import UNDRIVEN_S, Rollout
 from slotcast_publisher.fleet.steering.ports import LookTaken
 from slotcast_publisher.fleet.steering.rollout_files import Rollout
 from slotcast_publisher.repository import Repository
+from slotcast_schemas.decode_errors import UNDECODABLE
 
 KEPT_S: Final = 30
 """A view that has not changed is written again after so many seconds, for its age is shown."""
@@ -77,7 +78,7 @@ def saved_views(connection: Connection, names: Sequence[str]) -> dict[str, Saved
     """
     found = {}
     for name, (at_s, text) in views_of(connection, names).items():
-        with contextlib.suppress(msgspec.DecodeError):
+        with contextlib.suppress(*UNDECODABLE):
             found[name] = SavedView(at_s, msgspec.json.decode(text, type=RolloutView))
     return found
 

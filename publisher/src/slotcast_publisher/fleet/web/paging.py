@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 from typing import Annotated, Final
 
@@ -11,6 +10,7 @@ import msgspec
 from litestar.params import QueryParameter
 
 from slotcast_publisher.fleet.database.keyset import Value
+from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.errors import UsageError
 
 LIMIT_MAX: Final = 500
@@ -59,7 +59,7 @@ def read_place(text: str | None, order: str) -> tuple[Value, ...] | None:
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         found, *values = msgspec.json.decode(data, type=list[str | int | float])
-    except (binascii.Error, ValueError, msgspec.DecodeError) as exc:
+    except UNDECODABLE as exc:
         raise UsageError("after: expected `next` of the page before") from exc
     if found != order:
         raise UsageError("after: this is the place in a list with another order; begin anew")
