@@ -6,6 +6,7 @@ import mmap
 import os
 import random
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,6 +101,25 @@ def test_huge_pages_are_taken_while_they_cost_less_than_small_ones() -> None:
     taken = iter(dear)
     count_until_dear(taken, 1.0)
     assert len(list(taken)) == 9 - SAVED_MOST, "nothing is taken after that"
+
+
+def test_one_small_page_that_was_dear_does_not_make_huge_ones_cheap(
+    empty_file: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = [0.0]
+    monkeypatch.setattr(time, "thread_time", lambda: now_s[0])
+    monkeypatch.setattr(huge_pages, "huge_page_bytes", lambda: PAGE_BYTES)
+
+    def collapse(_start: int, _length: int) -> bool:
+        now_s[0] += 4e-3
+        return True
+
+    def write(_number: int, _data: bytes, offset: int) -> None:
+        now_s[0] += 2e-6 if offset else 4e-3
+
+    monkeypatch.setattr(huge_pages, "_collapse", collapse)
+    monkeypatch.setattr(os, "pwrite", write)
+    assert take_huge_pages(empty_file, 3 * PAGE_BYTES) == PAGE_BYTES
 
 
 def test_a_system_without_huge_pages_leaves_a_file_empty(
