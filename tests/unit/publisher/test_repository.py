@@ -165,7 +165,7 @@ def test_external_data_belongs_to_the_model_and_must_be_given(
     roles = {file.path: file.role for file in done.release.files}
     assert roles == {"model.onnx": "model", "weights.bin": "model", "labels.txt": "data"}
     assert next(f.path for f in done.release.files) == done.release.entry == "model.onnx"
-    with pytest.raises((UsageError, ModelUnloadable), match=r"weights\.bin"):
+    with pytest.raises((UsageError, ModelUnloadable), match=r"'weights\.bin'.*give that file, too"):
         repo.build_release(request("3.0", folder / "model.onnx"))
 
 

@@ -44,6 +44,11 @@ _OWN_RUNTIME: Final = (
     " a command that runs this model"
 )
 
+_EXTERNAL: Final = re.compile(r"external data .* is not a file of the release")
+"""How the scan says that a model's weights lie in a file that was not given."""
+
+_GIVE_IT_TOO: Final = "; what helps: give that file, too, after the model's"
+
 
 class SamplesWanted(msgspec.Struct, frozen=True, kw_only=True):
     """Golden samples to make: of the user's file, or of inputs made from a seed.
@@ -156,6 +161,8 @@ def check_model(
 
 def what_helps(error: str) -> str:
     """Say which option helps against an error of the runtime, to be put after it; often none."""
+    if _EXTERNAL.search(error):
+        return _GIVE_IT_TOO
     return _OWN_RUNTIME if _NO_SUCH_OPERATOR.search(error) else ""
 
 
