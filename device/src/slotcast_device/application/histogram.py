@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Final
 
+from slotcast_schemas import limits
 from slotcast_schemas.messages.metrics import Latency
 
 _UNIT_SHIFT: Final = 7
@@ -25,6 +26,10 @@ BUCKETS: Final = (_SHIFT_MAX << _SUB_BITS) + (2 << _SUB_BITS)
 WIRE_BOUNDS_S: Final = tuple(50e-6 * 2 ** (i / 3) for i in range(64))
 """The bounds, in seconds, of the histogram that is sent: a third of a doubling each, 50 us to 105
 s."""
+
+
+SECONDS_MAX: Final = 1e9
+"""The most seconds that a message holds; applications may report more, all together."""
 
 
 def bucket_of(latency_ns: int) -> int:
@@ -115,7 +120,7 @@ def latency(counts: Sequence[int], sum_s: float, max_s: float) -> Latency | None
         p95_s=p95_s,
         p99_s=p99_s,
         max_s=max_s,
-        sum_s=sum_s,
+        sum_s=min(sum_s, SECONDS_MAX),
         bounds_s=WIRE_BOUNDS_S,
-        counts=tuple(coarse),
+        counts=tuple(min(count, limits.SAFE_INTEGER_MAX) for count in coarse),
     )

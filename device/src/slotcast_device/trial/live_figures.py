@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from slotcast_device.application.app_report import REPORTS_MAX, AppReport, Failure
 from slotcast_device.application.histogram import BOUNDS_S, BUCKETS, latency, quantile_s, rebucket
+from slotcast_schemas.limits import SAFE_INTEGER_MAX
 from slotcast_schemas.messages.metrics import Summary
 
 _COUNTS: Final = ("requests", "errors", "checked", "nonfinite", "invalid")
@@ -75,7 +76,9 @@ class LiveFigures(msgspec.Struct, frozen=True):
         on_trial: bool,
         release_sha256: bytes = b"",
     ) -> Summary:
-        """Build what is sent of these figures.
+        """Build what is sent of these figures, each of which is at most what a message may hold.
+
+        Applications report what they like: more than that would cost the other models' figures.
 
         Args:
             model: the model's name.
@@ -92,9 +95,9 @@ class LiveFigures(msgspec.Struct, frozen=True):
             sequence=sequence,
             start=start,
             end=end,
-            requests=self.requests,
-            errors=self.errors,
-            nonfinite=self.nonfinite,
+            requests=min(self.requests, SAFE_INTEGER_MAX),
+            errors=min(self.errors, SAFE_INTEGER_MAX),
+            nonfinite=min(self.nonfinite, SAFE_INTEGER_MAX),
             latency=latency(self.counts, self.sum_s, self.max_s),
             rss_bytes=self.rss_bytes,
             peak_rss_bytes=self.peak_rss_bytes,
@@ -102,7 +105,7 @@ class LiveFigures(msgspec.Struct, frozen=True):
             output_mean=self.output_mean,
             output_std=self.output_std,
             on_trial=on_trial,
-            invalid=self.invalid,
+            invalid=min(self.invalid, SAFE_INTEGER_MAX),
             release_sha256=release_sha256,
         )
 

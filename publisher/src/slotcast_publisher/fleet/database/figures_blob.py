@@ -13,13 +13,11 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from slotcast_publisher.fleet.figures.histograms import EMPTY, GRID_S, Counts, Histogram
+from slotcast_publisher.fleet.figures.histograms import COUNT_MAX, EMPTY, GRID_S, Counts, Histogram
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures, figures_of
 from slotcast_schemas.messages.metrics import Latency, Summary
 
 _BOUNDS: Final = len(GRID_S)
-_COUNT_MAX: Final = 2**63 - 1
-"""The most requests that 64 bits hold; more are left to what has always added them up."""
 
 
 class _Packed(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -52,7 +50,7 @@ def pack_summary(summary: Summary) -> bytes:
     if latency is None or latency.bounds_s != GRID_S or len(latency.counts) != _BOUNDS + 1:
         return pack(figures_of([summary]))
     requests = sum(latency.counts)
-    if not (summary.requests and 0 < requests <= _COUNT_MAX):
+    if not (summary.requests and 0 < requests <= COUNT_MAX):
         return pack(figures_of([summary]))
     return _pack_steps(summary, latency, requests)
 

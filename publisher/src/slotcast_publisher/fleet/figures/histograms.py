@@ -10,7 +10,7 @@ more than its own share.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,6 +31,8 @@ doubling, and one of those goes whole to where its upper bound lies."""
 DEVICE_LONGEST_S: Final = 64.0
 """The seconds from which a device may have put a latency into its last bucket, which has no end and
 is sent as one above all bounds."""
+COUNT_MAX: Final = 2**62 - 1
+"""The most that is counted: 64 bits, and the database, hold two of them added up."""
 _SAME_BOUND: Final = 1e-9
 """Bounds that differ by no more than this part of them are the same."""
 
@@ -168,13 +170,27 @@ def merged(histograms: Iterable[Histogram]) -> Histogram:
     if not parts:
         return EMPTY
     is_max_known = all(part.max_s > 0 for part in parts)
+    requests = sum(part.requests for part in parts)
+    add = _added if requests <= COUNT_MAX else _added_up_to_the_most
     return Histogram(
-        surely_below=np.sum([part.surely_below for part in parts], axis=0),
-        maybe_below=np.sum([part.maybe_below for part in parts], axis=0),
-        requests=sum(part.requests for part in parts),
+        surely_below=add([part.surely_below for part in parts]),
+        maybe_below=add([part.maybe_below for part in parts]),
+        requests=min(requests, COUNT_MAX),
         max_s=max(part.max_s for part in parts) if is_max_known else 0.0,
         sum_s=math.fsum(part.sum_s for part in parts),
     )
+
+
+def _added(counts: Sequence[Counts]) -> Counts:
+    total: Counts = np.sum(counts, axis=0)
+    return total
+
+
+def _added_up_to_the_most(counts: Sequence[Counts]) -> Counts:
+    """The same where 64 bits may not hold it: only a device that lies has so many requests."""
+    exact = np.sum([each.astype(object) for each in counts], axis=0)
+    total: Counts = np.minimum(exact, COUNT_MAX).astype(np.int64)
+    return total
 
 
 def interpolated(below: NDArray[np.float64], ranks: NDArray[np.float64]) -> NDArray[np.float64]:

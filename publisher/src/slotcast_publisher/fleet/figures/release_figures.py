@@ -6,7 +6,13 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from slotcast_publisher.fleet.figures.histograms import EMPTY, Histogram, histogram_of, merged
+from slotcast_publisher.fleet.figures.histograms import (
+    COUNT_MAX,
+    EMPTY,
+    Histogram,
+    histogram_of,
+    merged,
+)
 from slotcast_publisher.fleet.figures.shares import Share
 from slotcast_schemas.messages.metrics import Summary
 
@@ -57,9 +63,10 @@ def together(parts: Iterable[ReleaseFigures]) -> ReleaseFigures:
     if len(found) == 1 and found[0].requests and found[0].latency.requests:
         return found[0]
     return ReleaseFigures(
-        requests=sum(part.requests for part in found),
-        errors=sum(part.errors for part in found),
-        nonfinite=sum(part.nonfinite for part in found),
+        # Counts are data from outside: the database holds so many and no more.
+        requests=min(COUNT_MAX, sum(part.requests for part in found)),
+        errors=min(COUNT_MAX, sum(part.errors for part in found)),
+        nonfinite=min(COUNT_MAX, sum(part.nonfinite for part in found)),
         latency=merged(part.latency for part in found),
         memory_bytes=max((part.memory_bytes for part in found), default=0),
         load_s=max((part.load_s for part in found), default=0.0),
