@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from slotcast_publisher.release import bounded_run
+from slotcast_publisher.release.model_check import check_model
+from slotcast_schemas.errors import ModelUnloadable
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.probe.judge import Death, judge
 from slotcast_schemas.probe.spec import Note, ProbeFindings
 from slotcast_schemas.reasons import Reason
+from tests.support import models
 
 PROBES = (
     Probe(),
@@ -115,3 +120,43 @@ def test_a_child_that_says_it_has_no_processor_is_not_believed() -> None:
     said = b'{"at": "done", "timing": {"by": "processor", "threads": 1, "cores": 0}}'
     with pytest.raises(msgspec.ValidationError, match="cores"):
         msgspec.json.decode(said, type=Note)
+
+
+# --- the child in which a publisher loads a model -------------------------------------------------
+
+RUNTIME = """
+import os
+said = SAID
+while True:
+    os.write(1, said)
+    if not ENDLESS:
+        os._exit(0)
+"""
+
+
+def look_at(folder: Path, said: bytes, *, is_endless: bool = False) -> str:
+    """Have a publisher look at a model whose runtime says this; why it is refused."""
+    (folder / "hostile/onnxruntime").mkdir(parents=True)
+    text = RUNTIME.replace("SAID", repr(said)).replace("ENDLESS", str(is_endless))
+    (folder / "hostile/onnxruntime/__init__.py").write_text(text)
+    (folder / "model").mkdir()
+    (folder / "model/m.onnx").write_bytes(models.classifier())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder / "hostile"))
+        with pytest.raises(ModelUnloadable) as refused:
+            check_model(folder / "model", "m.onnx")
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "said", [b"5", b"[]", b"{}", b'{"error": 5}', b'{"error": [[]]}', b"[" * 5000]
+)
+def test_a_publisher_refuses_a_model_whatever_its_child_says(tmp_path: Path, said: bytes) -> None:
+    assert "m.onnx" in look_at(tmp_path, said)
+
+
+def test_a_publisher_holds_little_of_a_child_that_prints_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_run, "ANSWER_MAX_BYTES", 1024 * 1024)
+    assert "SIGKILL" in look_at(tmp_path, b"x" * 65536, is_endless=True)

@@ -45,7 +45,7 @@ def warm_children() -> Iterator[None]:
     _server()  # before a test changes the environment
     same = {name: getattr(subprocess, name) for name in ("PIPE", "STDOUT", "TimeoutExpired")}
     with (
-        patch.object(model_check, "subprocess", SimpleNamespace(run=run, **same)),
+        patch.object(model_check, "run_bounded", run),
         patch.object(runner, "subprocess", SimpleNamespace(Popen=start, **same)),
     ):
         yield
@@ -150,7 +150,7 @@ class WarmChild:
 def run(
     command: Sequence[str], *, timeout: float, env: Mapping[str, str], **_: Any
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a child to its end, in place of `subprocess.run` with `capture_output`.
+    """Run a child to its end, in place of `run_bounded`.
 
     Args:
         command: with `-m` in it.

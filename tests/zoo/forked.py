@@ -29,7 +29,6 @@ _FORKING: Final = ContextVar("forking", default=False)
 @contextlib.contextmanager
 def forked_children() -> Iterator[None]:
     """For the length of the block, release and probe fork their children."""
-    checks = SimpleNamespace(run=run_forked, TimeoutExpired=subprocess.TimeoutExpired)
     probes = SimpleNamespace(
         Popen=Forked,
         PIPE=subprocess.PIPE,
@@ -37,7 +36,7 @@ def forked_children() -> Iterator[None]:
         TimeoutExpired=subprocess.TimeoutExpired,
     )
     with (
-        patch.object(model_check, "subprocess", checks),
+        patch.object(model_check, "run_bounded", run_forked),
         patch.object(runner, "subprocess", probes),
     ):
         was = _FORKING.set(True)
@@ -142,7 +141,7 @@ def _become(
 def run_forked(
     command: Sequence[str], *, timeout: float, env: Mapping[str, str] | None = None, **_: Any
 ) -> subprocess.CompletedProcess[bytes]:
-    """Stand in for `subprocess.run` with `capture_output`.
+    """Stand in for `run_bounded`.
 
     Args:
         command: with `-m` in it.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import onnx
 import pytest
@@ -51,7 +50,6 @@ def test_how_long_a_model_is_looked_at_goes_by_the_limit_that_was_chosen(
     def hang(command: list[str], *, timeout: float, **_: object) -> None:
         raise subprocess.TimeoutExpired(command, timeout)
 
-    hanging = SimpleNamespace(run=hang, TimeoutExpired=subprocess.TimeoutExpired)
-    monkeypatch.setattr(model_check, "subprocess", hanging)
+    monkeypatch.setattr(model_check, "run_bounded", hang)
     with pytest.raises(ModelUnloadable, match=f"within {waited_s:.0f} s.*--probe-timeout-s"):
         check_model(tmp_path, "model.onnx", chosen_timeout_s=chosen_s)

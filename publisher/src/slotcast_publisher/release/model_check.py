@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
+from slotcast_publisher.release.bounded_run import run_bounded
 from slotcast_schemas.confinement.privileges import hide_memory
 from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
@@ -29,6 +30,9 @@ from slotcast_schemas.probe.waits import patience_s
 
 _CHILD: Final = "slotcast_publisher.release.model_check_child"
 """The module that loads and runs the model in a process of its own."""
+
+_ERROR_MAX_CHARS: Final = 8_000
+"""The most characters of what the child says is wrong; a model may have taken it over."""
 
 TIMEOUT_S: Final = 900.0
 """The seconds after which a model that is still being checked is given up: a large one on a slow
@@ -136,13 +140,7 @@ def check_model(
     hide_memory()
     timeout_s = TIMEOUT_S if chosen_timeout_s is None else patience_s(chosen_timeout_s)
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-            env={**child_environment(), ONE_THREAD: "1"},
-        )
+        done = run_bounded(command, timeout=timeout_s, env={**child_environment(), ONE_THREAD: "1"})
     except subprocess.TimeoutExpired as exc:
         raise ModelUnloadable(
             f"{entry}: not loaded, and run on its samples, within {timeout_s:.0f} s;"
@@ -152,7 +150,8 @@ def check_model(
     _forget_empty_samples(model_dir, samples)
     if "error" in report:
         kind = UsageError if report.get("reason") == UsageError.reason else ModelUnloadable
-        raise kind(f"{entry}: {report['error']}{what_helps(report['error'])}")
+        error = str(report["error"])[:_ERROR_MAX_CHARS]
+        raise kind(f"{entry}: {error}{what_helps(error)}")
     try:
         return msgspec.convert(report, ModelFacts)
     except msgspec.ValidationError as exc:
@@ -176,8 +175,7 @@ def _forget_empty_samples(model_dir: Path, samples: SamplesWanted | None) -> Non
 
 def _report(done: subprocess.CompletedProcess[bytes], entry: str) -> dict[str, Any]:
     try:
-        report: dict[str, Any] = json.loads(done.stdout)
-        return report
+        return msgspec.convert(json.loads(done.stdout), dict[str, Any])
     except UNDECODABLE as exc:
         said = done.stderr.decode(errors="replace").strip()[-500:]
         how = (
