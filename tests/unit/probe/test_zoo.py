@@ -6,10 +6,11 @@ import os
 import threading
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
-from slotcast_schemas import __version__
+from slotcast_schemas import __version__, process_memory
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.probe import ProbeRequest, SlotModel, run_probe, runner
@@ -156,6 +157,28 @@ def test_a_child_that_is_killed_from_outside_is_started_again(tmp_path: Path) ->
 def test_a_child_that_is_always_killed_says_nothing_about_the_model(tmp_path: Path) -> None:
     result = run_probe(request(tmp_path, models.classifier()), on_start=lambda pid: os.kill(pid, 9))
     assert (result.reason, result.blames_model) == ("probe_killed", False)
+
+
+@pytest.mark.parametrize(("free_bytes", "reason"), [(1 << 40, "passed"), (0, "too_much_memory")])
+def test_memory_that_others_take_is_not_held_against_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_bytes: int, reason: str
+) -> None:
+    """The kernel kills the child first; one that has taken little is started again."""
+    kills = iter(range(100))
+    monkeypatch.setattr(runner, "_oom_kills", lambda: next(kills))
+    monkeypatch.setattr(process_memory, "available_bytes", lambda: free_bytes)
+    pids: list[int] = []
+
+    def kill_the_first(pid: int) -> None:
+        pids.append(pid)
+        if len(pids) == 1:
+            os.kill(pid, 9)
+
+    asked = msgspec.structs.replace(
+        request(tmp_path, models.classifier()), memory_limit_bytes=1 << 30
+    )
+    result = run_probe(asked, on_start=kill_the_first)
+    assert result.reason == reason, result.detail
 
 
 def test_an_agent_that_was_upgraded_in_place_is_to_be_restarted(

@@ -25,6 +25,7 @@ import msgspec
 from slotcast_schemas import __version__, process_memory
 from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.environment import ONE_THREAD, child_environment
+from slotcast_schemas.model_formats import is_run_by_command
 from slotcast_schemas.probe.judge import DEVICE_BUSY, TOO_SLOW, Death, ProbeResult, judge
 from slotcast_schemas.probe.spec import NOTES_MAX_BYTES, Note, ProbeFindings, ProbeRequest
 from slotcast_schemas.probe.waits import ProcessorUse, descendants, patience_s, processor_use
@@ -43,6 +44,9 @@ whoever they are left to collects them."""
 
 _ATTEMPTS: Final = 3
 """If the child is killed from outside, it is started again this often in all."""
+
+_TAKEN_MIN: Final = 0.5
+"""Of the memory that was free, the share that a child has taken which ended it."""
 
 
 def run_probe(
@@ -118,9 +122,10 @@ class _Watch:
         self._at_begin = ProcessorUse()
         self._ended_by: str | None = None
         self._ran_s = 0.0
+        self._peak_bytes = 0
 
     def run(self) -> ProbeResult:
-        oom_kills = _oom_kills()
+        oom_kills, free_bytes = _oom_kills(), process_memory.available_bytes()
         notes_read, notes_write = os.pipe()
         try:
             with _as_stdin(msgspec.json.encode(self._request)) as stdin:
@@ -137,7 +142,8 @@ class _Watch:
         finally:
             _kill_group(child)
             os.close(notes_read)
-        death = self._death(child.returncode, is_oom=_oom_kills() > oom_kills)
+        is_oom = _oom_kills() > oom_kills and self._may_have_taken(free_bytes)
+        death = self._death(child.returncode, is_oom=is_oom)
         return judge(self._request.probe, self._findings, death)
 
     def _start(self, stdin: IO[bytes], notes_fd: int) -> subprocess.Popen[bytes]:
@@ -168,7 +174,10 @@ class _Watch:
             selector.register(notes_fd, selectors.EVENT_READ, self._hear)
             selector.register(child.stdout, selectors.EVENT_READ, self._keep)
             while selector.get_map():
-                for key, _ in selector.select(_TICK_S):
+                ready = selector.select(_TICK_S)
+                peak_bytes = process_memory.status_bytes("VmHWM", child.pid)
+                self._peak_bytes = max(self._peak_bytes, peak_bytes)
+                for key, _ in ready:
                     data = os.read(key.fd, 64 * 1024)
                     if data:
                         key.data(data)
@@ -184,6 +193,15 @@ class _Watch:
                     return  # a grandchild may hold the pipes open; it is killed with the group
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(_START_UP_S)
+
+    def _may_have_taken(self, free_bytes: int) -> bool:
+        """Whether the child, and not others, may have taken what memory there was.
+
+        The kernel kills it first, whoever takes the memory. What a command of the owner's takes
+        is not the child's own, and not looked at.
+        """
+        is_command = is_run_by_command(self._request.candidate.format)
+        return is_command or self._peak_bytes >= free_bytes * _TAKEN_MIN
 
     def _reason_to_end(self, elapsed_s: float) -> str | None:
         if self._cancel.is_set():
