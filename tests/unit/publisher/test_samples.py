@@ -9,11 +9,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from slotcast_publisher.release import sample_runs
 from slotcast_publisher.release.golden_samples import make_samples, model_signature
 from slotcast_publisher.release.probe_limits import arithmetic
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.probe import ProbeRequest, SlotModel, run_probe
+from slotcast_schemas.probe.onnx_session import OnnxSession
 from slotcast_schemas.samples import read_samples
 from tests.support import models, typed_models
 from tests.support.probing import run_rows
@@ -52,6 +54,25 @@ def test_a_model_damaged_after_its_samples_were_made_is_refused(tmp_path: Path) 
     _model(tmp_path, models.damaged_weights())
     request = ProbeRequest(candidate=SlotModel(str(folder), "model.onnx"), probe=probe)
     assert run_probe(request).reason == "golden_mismatch"
+
+
+def test_a_model_that_loads_only_with_the_shortcut_of_old_kernels_is_released(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of efficientword-net 1.0.5, of which onnxruntime makes some weights twice."""
+
+    def open_session(path: Path, *, threads: int, entries: object = None) -> OnnxSession:
+        if entries:
+            raise RuntimeError("Attempt to replace the existing tensor")
+        return OnnxSession(path, threads=threads)
+
+    monkeypatch.setattr(sample_runs, "OnnxSession", open_session)
+    folder = _model(tmp_path, models.classifier())
+    probe = make_samples(folder, "model.onnx", None, folder / "samples.npz", seed=1)
+    assert probe.samples == "samples.npz"
+    _model(tmp_path, b"no model")
+    with pytest.raises(UsageError, match="expected a model that its runtime loads"):
+        make_samples(folder, "model.onnx", None, folder / "samples.npz", seed=1)
 
 
 def test_outputs_that_the_user_knows_win_over_what_the_model_says(tmp_path: Path) -> None:
