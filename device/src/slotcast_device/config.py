@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import tomllib
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,6 +18,7 @@ from msgspec import Meta
 
 from slotcast_device.runtime.users import closed_at, short_name
 from slotcast_schemas import limits
+from slotcast_schemas.bounded_toml import read_toml
 from slotcast_schemas.broker import BrokerAddress
 from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
@@ -346,7 +346,7 @@ def _read(path: Path) -> Config:
     if len(data) > CONFIG_MAX_BYTES:
         raise UsageError(f"configuration {path}: expected at most {CONFIG_MAX_BYTES} bytes")
     try:
-        given = tomllib.loads(data.decode())
+        given = read_toml(data.decode())
     except UNDECODABLE as exc:
         raise UsageError(f"configuration {path} is not TOML: {exc}") from exc
     return convert(given, Config, f"configuration {path}")

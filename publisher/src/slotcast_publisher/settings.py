@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -21,6 +20,7 @@ from slotcast_publisher.errors import NotFound
 from slotcast_publisher.page_settings import PageSettings, check_page
 from slotcast_publisher.serve_settings import ServeSettings
 from slotcast_schemas import limits
+from slotcast_schemas.bounded_toml import read_toml
 from slotcast_schemas.broker import BrokerAddress
 from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
@@ -172,7 +172,7 @@ def load(repo: Path) -> Settings:
     """
     path = repo / FILE_NAME
     try:
-        given = tomllib.loads(_read(repo))
+        given = read_toml(_read(repo))
     except UNDECODABLE as exc:
         raise UsageError(f"{path} is not TOML: {exc}") from exc
     settings = convert(given, Settings, str(path))
@@ -231,10 +231,10 @@ def change(repo: Path, name: str, text: str | None) -> Settings:
             after = _without(before, steps, name)
         else:
             # As the text says it first; what it means for this key is known when it is read so.
-            fields = tomllib.loads(_with(before, steps, _given(name, text)))
+            fields = read_toml(_with(before, steps, _given(name, text)))
             meant: Any = msgspec.to_builtins(convert(fields, Settings, "config", strict=False))
             after = _with(before, steps, functools.reduce(lambda at, step: at[step], steps, meant))
-        settings = convert(tomllib.loads(after), Settings, "config")
+        settings = convert(read_toml(after), Settings, "config")
         check(settings, "config: ")
         write_atomic(repo / FILE_NAME, after.encode(), mode=0o600)
     return settings

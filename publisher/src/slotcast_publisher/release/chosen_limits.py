@@ -8,7 +8,6 @@ those that the release itself decides. A field that is added there can at once b
 from __future__ import annotations
 
 import textwrap
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Union, get_type_hints
@@ -17,6 +16,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from slotcast_publisher.settings import to_toml
+from slotcast_schemas.bounded_toml import read_toml
 from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.describe import NONE, Key, keys_of
@@ -166,7 +166,7 @@ def read_limits(path: Path) -> ChosenLimits:
             data = file.read(FILE_MAX_BYTES + 1)
         if len(data) > FILE_MAX_BYTES:
             raise UsageError(f"{path}: expected at most {FILE_MAX_BYTES} bytes")
-        return choose(tomllib.loads(data.decode()), str(path))
+        return choose(read_toml(data.decode()), str(path))
     except OSError as exc:
         raise UsageError(f"could not read {path}: {exc.strerror}") from exc
     except UNDECODABLE as exc:

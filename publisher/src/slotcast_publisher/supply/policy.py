@@ -23,7 +23,6 @@ A model that no rule names may be signed by nobody: what is not allowed is refus
 from __future__ import annotations
 
 import fnmatch
-import tomllib
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -33,6 +32,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from msgspec import Meta
 
+from slotcast_schemas.bounded_toml import read_toml
 from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
@@ -155,7 +155,7 @@ def read_policy(path: Path) -> Policy:
         UsageError: it cannot be read, or has a key that is not known or a value that cannot be.
     """
     try:
-        found = convert(tomllib.loads(read_file(path).decode()), _PolicyFile, str(path))
+        found = convert(read_toml(read_file(path).decode()), _PolicyFile, str(path))
     except UNDECODABLE as exc:
         raise UsageError(f"{path} is not TOML: {exc}") from exc
     for number, rule in enumerate(found.allow, start=1):

@@ -6,7 +6,6 @@ as a table (`python tools/key_tables.py`). What no single key can say is checked
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal
 
@@ -14,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from slotcast_schemas import limits as bounds
+from slotcast_schemas.bounded_toml import read_toml
 from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.describe import NONE, keys_of
@@ -379,7 +379,7 @@ def read_plan(text: str, where: str) -> Plan:
     if len(text) > PLAN_MAX_BYTES:
         raise UsageError(f"{where}: expected at most {PLAN_MAX_BYTES} bytes, got {len(text)}")
     try:
-        given = tomllib.loads(text)
+        given = read_toml(text)
     except UNDECODABLE as exc:
         raise UsageError(f"{where} is not TOML: {exc}") from exc
     if isinstance(given.get("limits"), dict):

@@ -14,6 +14,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from slotcast_schemas.bounded_toml import read_toml
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
@@ -207,7 +208,7 @@ def parse_script(data: bytes, where: str) -> Script:
     if len(data) > SCRIPT_MAX_BYTES:
         raise UsageError(f"{where}: expected at most {SCRIPT_MAX_BYTES} bytes, got {len(data)}")
     try:
-        given = tomllib.loads(data.decode())
+        given = read_toml(data.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise UsageError(f"{where} is not TOML: {exc}") from exc
     return convert(given, Script, where)
