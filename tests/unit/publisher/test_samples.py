@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,7 +17,8 @@ from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.probe import ProbeRequest, SlotModel, run_probe
 from slotcast_schemas.probe.onnx_session import OnnxSession
-from slotcast_schemas.samples import read_samples
+from slotcast_schemas.probe.runtime import Feed
+from slotcast_schemas.samples import Samples, read_samples
 from tests.support import models, typed_models
 from tests.support.probing import run_rows
 
@@ -73,6 +75,21 @@ def test_a_model_that_loads_only_with_the_shortcut_of_old_kernels_is_released(
     _model(tmp_path, b"no model")
     with pytest.raises(UsageError, match="expected a model that its runtime loads"):
         make_samples(folder, "model.onnx", None, folder / "samples.npz", seed=1)
+
+
+@pytest.mark.parametrize(("is_made", "count"), [(True, 3), (False, 6)])
+def test_made_runs_end_before_one_that_is_not_finite_where_enough_are(
+    is_made: bool, count: int
+) -> None:
+    class UpToTwo:
+        def run(self, feed: Feed) -> dict[str, np.ndarray]:
+            x = np.asarray(feed["x"])
+            return {"y": np.where(x > 2, np.nan, x)}
+
+    session: Any = UpToTwo()
+    samples = Samples({"x": np.arange(6.0).reshape(6, 1)})
+    runs = sample_runs.run_samples(session, samples, 1 << 20, 1 << 20, is_made=is_made)
+    assert len(runs) == count
 
 
 def test_outputs_that_the_user_knows_win_over_what_the_model_says(tmp_path: Path) -> None:

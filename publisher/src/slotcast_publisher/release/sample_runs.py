@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from slotcast_publisher.release.repeatability import Run
+from slotcast_schemas import outputs
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.model_formats import ONNX
 from slotcast_schemas.probe.loading import open_model
@@ -72,7 +73,8 @@ def run_samples(
         samples: what goes in.
         few_bytes: after so much no third run is kept.
         max_bytes: after so much no second.
-        is_made: whether nobody gave them: then those before one that does not run are enough.
+        is_made: whether nobody gave them: then two or more are enough that are finite, before one
+            that is not, and those before one that does not run.
 
     Raises:
         UsageError: the model does not run on a sample that was given, or on the first.
@@ -87,6 +89,8 @@ def run_samples(
             if runs and is_made:
                 break
             raise
+        if is_made and len(runs) > 1 and outputs.nonfinite(run) and not outputs.nonfinite(runs[0]):
+            break
         values = (*feed.values(), *run.values())
         kept_bytes += sum(_packed_bytes(array) for value in values for array in arrays_of(value))
         one_bytes = sum(size_bytes(value) for value in values)
