@@ -81,9 +81,11 @@ def run_agent(config: DeviceConfig, options: argparse.Namespace) -> int:
     """Receive and install updates until stopped, or with `--once` until they are settled."""
     from slotcast_device.agent import Agent
     from slotcast_device.runtime.arena import share_one_arena
+    from slotcast_device.runtime.garbage import look_for_garbage_less_often
     from slotcast_schemas.confinement.privileges import hide_memory
 
     share_one_arena()
+    look_for_garbage_less_often()
     hide_memory()  # models are tried in children of the same user
     with storage_errors(f"make {config.state_dir}"):
         make_closed(config.state_dir)

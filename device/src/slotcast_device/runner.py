@@ -128,7 +128,10 @@ class ModelRunner:
                 return
 
     def _do_action(self, action: act.Action) -> None:
-        if isinstance(action, act.Step):  # first, since most are chunks to store
+        if isinstance(action, StoreChunk):  # first, since most are
+            self.files.carry_out(action)
+            self._shell.chunk_stored(self, action)
+        elif isinstance(action, act.Step):
             self._do_step(action)
         elif isinstance(action, act.Job):
             self._shell.submit(self, action)
@@ -145,9 +148,7 @@ class ModelRunner:
         if isinstance(action, act.Activate):
             self._shell.switching(self)
         self.files.carry_out(action)
-        if isinstance(action, StoreChunk):
-            self._shell.chunk_stored(self, action)
-        elif isinstance(action, StoreMap):
+        if isinstance(action, StoreMap):
             self._shell.map_stored(self, action)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import random
 
@@ -147,3 +148,16 @@ def test_a_chunk_that_came_wrong_is_wanted_by_the_devices_name_too() -> None:
     (action,) = transfer.receive_chunk(0, b"false", 1.0)
     assert isinstance(action, PublishWant)
     assert action.by_device
+
+
+def test_what_a_chunk_needs_ends_with_it_so_that_garbage_may_be_looked_for_seldom() -> None:
+    transfer = begun()
+    gc.collect()
+    gc.disable()
+    try:
+        give(transfer, *range(len(CHUNKS)))
+        give(transfer, *range(len(CHUNKS)))  # once more, in vain
+        in_cycles = gc.collect()
+    finally:
+        gc.enable()
+    assert in_cycles < len(CHUNKS) // 10
