@@ -2,7 +2,8 @@
 
 Real pairs are taken from the folder of models, where there is one; two more, of 8.7 and 90 MB, are
 drawn by `benchmarks.pairs`, which says how; `moved_rows` moves rows and columns in every way,
-`opaque_files` does in files of no known format, and `package_pairs` has files of public packages.
+`opaque_files` does in files of no known format, `tree_pairs` has models of trees, and
+`package_pairs` files of public packages.
 Every payload is applied and compared. Every tool runs in a process of its own, and what it came to
 is kept (`delta_rivals`). `--quick` leaves out pairs on which other tools take minutes; `--only
 REGEX` takes some; `--table FILE` writes the sizes there.
@@ -30,6 +31,7 @@ from benchmarks.opaque_files import opaque_pairs
 from benchmarks.package_pairs import package_pairs
 from benchmarks.pairs import LARGE, SMALL, write_pair
 from benchmarks.report import CannotRun, Figure, Options
+from benchmarks.tree_pairs import tree_pairs
 from slotcast_publisher.delta.try_delta import DeltaTrial, try_delta
 from slotcast_publisher.delta.workers import default_workers
 from slotcast_publisher.release.golden_samples import make_samples
@@ -183,10 +185,11 @@ def _other_files(options: Options) -> Iterator[Pair]:
 
 
 def _moved_rows(options: Options) -> Iterator[Pair]:
-    """Rows and columns that came, went or moved, in models and in files of no known format."""
+    """Rows and columns that came, went or moved, in models and other files, and trees."""
     models = ((pair, ".onnx") for pair in moved_pairs(options.seed))
     others = ((pair, ".bin") for pair in opaque_pairs(options.seed))
-    for number, (pair, suffix) in enumerate(itertools.chain(models, others)):
+    trees = ((pair, ".onnx") for pair in tree_pairs(options.seed))
+    for number, (pair, suffix) in enumerate(itertools.chain(models, others, trees)):
         old, new = (options.work / f"moved-{number}-{age}{suffix}" for age in ("old", "new"))
         old.write_bytes(pair.old)
         new.write_bytes(pair.new)

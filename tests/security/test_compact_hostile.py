@@ -18,14 +18,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zstandard
 
 from slotcast_schemas.codecs.delta.compact import (
     COMPACT,
     HEAD_SIZE,
-    PACK_DEFLATE,
-    PACK_LZMA,
-    PACK_NONE,
-    SCRIPT_MAX,
     Script,
     pack_compact,
     pack_script,
@@ -35,6 +32,14 @@ from slotcast_schemas.codecs.delta.decoder import decode_delta
 from slotcast_schemas.codecs.delta.elements import FLOAT32
 from slotcast_schemas.codecs.delta.fields import FieldWriter
 from slotcast_schemas.codecs.delta.gather import Gather
+from slotcast_schemas.codecs.delta.script_packers import (
+    PACK_DEFLATE,
+    PACK_DICTIONARY,
+    PACK_LZMA,
+    PACK_NONE,
+    SCRIPT_MAX,
+    pack_with_dictionary,
+)
 from slotcast_schemas.codecs.delta.segments import (
     SEGMENTS_MAX,
     Copy,
@@ -86,7 +91,7 @@ def unpacked(payload: bytes = PAYLOAD) -> bytes:
     """The same delta with its script as it is, where flipped bits meet numbers."""
     script = read_compact(
         MemorySource(payload),
-        base_size_bytes=len(BASE),
+        MemorySource(BASE),
         base_sha256=SHA256,
         image_size_bytes=len(IMAGE),
     )
@@ -100,11 +105,12 @@ def packed(packer: int, script: bytes) -> bytes:
         PACK_NONE: script,
         PACK_DEFLATE: deflate.compress(script) + deflate.flush(),
         PACK_LZMA: lzma.compress(script, lzma.FORMAT_RAW, filters=LZMA),
+        PACK_DICTIONARY: pack_with_dictionary(script, BASE),
     }[packer]
     return bytes([COMPACT | packer]) + PAYLOAD[1:HEAD_SIZE] + data
 
 
-@pytest.mark.parametrize("packer", [PACK_NONE, PACK_DEFLATE, PACK_LZMA])
+@pytest.mark.parametrize("packer", [PACK_NONE, PACK_DEFLATE, PACK_LZMA, PACK_DICTIONARY])
 def test_every_flipped_bit_is_refused_or_means_nothing(packer: int) -> None:
     payload = packed(packer, unpacked()[HEAD_SIZE:])
     assert not is_refused(payload)
@@ -119,7 +125,7 @@ def test_every_flipped_bit_is_refused_or_means_nothing(packer: int) -> None:
     assert all(bit >= 8 * HEAD_SIZE for bit in accepted)
 
 
-@pytest.mark.parametrize("packer", [PACK_NONE, PACK_DEFLATE, PACK_LZMA])
+@pytest.mark.parametrize("packer", [PACK_NONE, PACK_DEFLATE, PACK_LZMA, PACK_DICTIONARY])
 def test_every_cut_and_every_byte_too_many_is_refused(packer: int) -> None:
     payload = packed(packer, unpacked()[HEAD_SIZE:])
     for size_bytes in range(len(payload)):
@@ -156,7 +162,7 @@ def test_an_image_of_another_size_than_the_signed_one_is_refused(change: int) ->
         decode(PAYLOAD, len(IMAGE) + change)
 
 
-@pytest.mark.parametrize("form", [COMPACT | 3, COMPACT | 4, 0xC0, 0xFF])
+@pytest.mark.parametrize("form", [COMPACT | 4, COMPACT | 5, 0xC0, 0xFF])
 def test_a_form_that_came_later_is_named(form: int) -> None:
     with pytest.raises(Incompatible, match=f"got {form:#x}; update the device"):
         decode(bytes([form]) + PAYLOAD[1:])
@@ -232,11 +238,28 @@ def _bomb(packer: int) -> bytes:
     return packed(packer, bytes(64 * SCRIPT_MAX))
 
 
+def _frame(window_log: int) -> bytes:
+    """A bomb of zstd, with a window of another size than its bytes."""
+    compressor = zstandard.ZstdCompressor(
+        compression_params=zstandard.ZstdCompressionParameters(
+            window_log=window_log, write_content_size=False
+        )
+    )
+    frame = compressor.compress(bytes(64 * SCRIPT_MAX))
+    return bytes([COMPACT | PACK_DICTIONARY]) + PAYLOAD[1:HEAD_SIZE] + frame[5:]
+
+
 BOMBS: dict[str, Callable[[], bytes]] = {
     "deflate": lambda: _bomb(PACK_DEFLATE),
     "LZMA": lambda: _bomb(PACK_LZMA),
+    "zstd": lambda: _frame(20),
     "as it is": lambda: packed(PACK_NONE, bytes(SCRIPT_MAX)),
 }
+
+
+def test_a_window_that_takes_much_memory_is_refused() -> None:
+    with pytest.raises(PayloadCorrupt, match="too much memory"):
+        decode(_frame(24))
 
 
 def test_one_segment_too_many_is_refused() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from slotcast_schemas.codecs.delta.compact import COMPACT, HEAD_SIZE, pack_script, read_compact
 from slotcast_schemas.codecs.delta.decoder import decode_delta
+from slotcast_schemas.codecs.delta.script_packers import PACK_DICTIONARY, pack_with_dictionary
 from slotcast_schemas.codecs.source import MemorySource
 from slotcast_schemas.errors import RefusedRelease
 from tests.support.deltas import bytes_of, model_bytes, write_image
@@ -58,27 +59,44 @@ def _as_it_lies() -> bytes:
     base, payload, size_bytes = _compact_specimen()
     script = read_compact(
         MemorySource(payload),
-        base_size_bytes=len(base),
+        MemorySource(base),
         base_sha256=hashlib.sha256(base).digest(),
         image_size_bytes=size_bytes,
     )
     return bytes([COMPACT]) + payload[1:HEAD_SIZE] + pack_script(script)
 
 
+def _with_dictionary() -> bytes:
+    """Give the same, its script packed with the base."""
+    base, payload, _ = _compact_specimen()
+    script = _as_it_lies()[HEAD_SIZE:]
+    return (
+        bytes([COMPACT | PACK_DICTIONARY])
+        + payload[1:HEAD_SIZE]
+        + pack_with_dictionary(script, base)
+    )
+
+
 def seeds() -> list[bytes]:
     """Give true deltas: of weights that moved a little, of lines that moved away, and compact."""
-    return [_specimen()[1], _lines_specimen()[1], _compact_specimen()[1], _as_it_lies()]
+    return [
+        _specimen()[1],
+        _lines_specimen()[1],
+        _compact_specimen()[1],
+        _as_it_lies(),
+        _with_dictionary(),
+    ]
 
 
 def one_input(data: bytes) -> None:
     """Decode, from the base whose digest the header begins with, or from the first.
 
-    Of a compact one the base's digest is made to fit, and the form: there are few that are known.
+    Of a compact one the base's digest is made to fit, and the packer: there are few that are known.
     """
     base, payload, size_bytes = _lines_specimen()
     if data[:1] >= bytes([COMPACT]):
         base, payload, size_bytes = _compact_specimen()
-        data = bytes([COMPACT | data[0] % 3]) + payload[1:HEAD_SIZE] + data[HEAD_SIZE:]
+        data = bytes([COMPACT | data[0] % 4]) + payload[1:HEAD_SIZE] + data[HEAD_SIZE:]
     elif data[32:64] != payload[32:64]:
         base, _, size_bytes = _specimen()
     got = 0

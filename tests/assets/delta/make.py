@@ -19,6 +19,7 @@ from slotcast_publisher.delta.encode import encode_delta
 from slotcast_publisher.release.weights_payload import encode_weights_payload
 from tests.support.deltas import bytes_of, model_bytes, write_image
 from tests.support.model_files import gguf_bytes
+from tests.support.trees import draw_tree, tree_model
 from tests.support.weights import KINDS, trained
 
 HERE = Path(__file__).parent
@@ -129,9 +130,24 @@ def make_compact() -> None:
     (HERE / "compact.image").write_bytes(bytes_of(target))
 
 
+def make_dictionary() -> None:
+    """Write a compact delta whose script is packed with the base: trees, and one more."""
+    rng = np.random.default_rng(2030)
+    trees = [draw_tree(rng, 12) for _ in range(21)]
+    base = write_image(HERE / "build/old", trees__onnx=tree_model(trees[:20]))
+    target = write_image(HERE / "build/new", trees__onnx=tree_model(trees))
+    long = HERE / "build/long.delta"
+    encode_delta(base, target, long)
+    if write_compact(long, base, target, HERE / "dictionary.delta") is None:
+        raise SystemExit("expected a compact delta, got none")
+    (HERE / "dictionary.base").write_bytes(bytes_of(base))
+    (HERE / "dictionary.image").write_bytes(bytes_of(target))
+
+
 if __name__ == "__main__":
     main()
     make_lines()
     make_weights()
     make_records()
     make_compact()
+    make_dictionary()

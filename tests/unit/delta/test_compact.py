@@ -7,24 +7,31 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zstandard
 
-from slotcast_publisher.delta.compact import write_compact
+from slotcast_publisher.delta.compact import whole_script, write_compact
 from slotcast_publisher.delta.encode import encode_delta
 from slotcast_publisher.delta.flat_script import flatten
 from slotcast_schemas.codecs.delta.compact import (
     COMPACT,
     HEAD_SIZE,
-    PACK_DEFLATE,
-    PACK_LZMA,
-    PACK_NONE,
     Script,
     read_compact,
 )
 from slotcast_schemas.codecs.delta.headers import SECTION_IMAGE_MAX
+from slotcast_schemas.codecs.delta.script_packers import (
+    DICTIONARY_MAX,
+    PACK_DEFLATE,
+    PACK_DICTIONARY,
+    PACK_LZMA,
+    PACK_NONE,
+    SCRIPT_MAX,
+)
 from slotcast_schemas.codecs.delta.segments import Copy, Other, Segment, TensorSegment
 from slotcast_schemas.codecs.source import MemorySource
 from tests.support.deltas import Tensors, apply_delta, bytes_of, model_bytes, write_image
 from tests.support.model_files import gguf_bytes
+from tests.support.trees import draw_tree, tree_model
 from tests.support.weights import trained
 
 ASSETS = Path(__file__).parents[2] / "assets" / "delta"
@@ -54,7 +61,7 @@ def models(folder: Path, old: Tensors, new: Tensors) -> bytes | None:
 def script_of(payload: bytes, base: bytes, image_size_bytes: int) -> Script:
     return read_compact(
         MemorySource(payload),
-        base_size_bytes=len(base),
+        MemorySource(base),
         base_sha256=hashlib.sha256(base).digest(),
         image_size_bytes=image_size_bytes,
     )
@@ -85,6 +92,48 @@ def test_each_packer_is_taken_where_it_gives_the_fewest_bytes(tmp_path: Path) ->
         payload = compact(tmp_path / str(packer), {"f": noise}, {"f": noise + added})
         assert payload is not None
         assert payload[0] == COMPACT | packer
+
+
+@pytest.fixture(scope="module")
+def trees() -> tuple[bytes, bytes]:
+    """A model of trees, and one of a tree more, which makes each of its columns longer."""
+    rng = np.random.default_rng(1)
+    drawn = [draw_tree(rng, 12) for _ in range(31)]
+    return tree_model(drawn[:30]), tree_model(drawn)
+
+
+def test_short_pieces_of_the_base_are_a_dictionary(
+    tmp_path: Path, trees: tuple[bytes, bytes]
+) -> None:
+    payload = compact(tmp_path, {"m__onnx": trees[0]}, {"m__onnx": trees[1]})
+    assert payload is not None
+    assert payload[0] == COMPACT | PACK_DICTIONARY
+    prefix = zstandard.ZstdCompressionDict(trees[0], dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    of_zstd = zstandard.ZstdCompressor(19, dict_data=prefix).compress(trees[1])
+    assert len(payload) <= len(of_zstd) + HEAD_SIZE
+
+
+@pytest.mark.parametrize("where", ["start", "end"])
+def test_of_a_large_base_both_ends_are_a_dictionary(
+    tmp_path: Path, trees: tuple[bytes, bytes], where: str
+) -> None:
+    noise = RNG.bytes(DICTIONARY_MAX)
+    old = trees[0] + noise if where == "start" else noise + trees[0]
+    payload = compact(tmp_path, {"f": old}, {"f": trees[1]})
+    assert payload is not None
+    assert payload[0] == COMPACT | PACK_DICTIONARY
+
+
+def test_a_dictionary_of_nothing(tmp_path: Path, trees: tuple[bytes, bytes]) -> None:
+    payload = compact(tmp_path, {"f": b""}, {"f": trees[0]})
+    assert payload is not None
+
+
+@pytest.mark.parametrize("left_bytes", [17, 16, 4, 0])
+def test_an_image_is_a_script_where_one_has_room_for_it(left_bytes: int) -> None:
+    script = whole_script(MemorySource(bytes(SCRIPT_MAX - left_bytes)), 0)
+    assert (script is not None) == (left_bytes > 16)
+    assert script is None or len(script) < SCRIPT_MAX
 
 
 def test_rows_and_columns_that_moved_are_said_by_maps(tmp_path: Path) -> None:
@@ -163,4 +212,12 @@ def test_a_compact_delta_of_before_still_decodes() -> None:
     tensors = [each for each in segments if isinstance(each, TensorSegment)]
     assert {each.transposed is None for each in tensors} == {True, False}
     assert {type(each) for each in segments} == {Copy, Other, TensorSegment}
+    assert apply_delta(payload, base, len(image)) == image
+
+
+def test_one_packed_with_its_base_still_decodes() -> None:
+    base, image, payload = (
+        (ASSETS / f"dictionary.{name}").read_bytes() for name in ("base", "image", "delta")
+    )
+    assert payload[0] == COMPACT | PACK_DICTIONARY
     assert apply_delta(payload, base, len(image)) == image

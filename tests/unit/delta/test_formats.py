@@ -11,10 +11,12 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from onnx import helper
 
 from slotcast_publisher.delta.layout import find_tensors
 from slotcast_publisher.delta.match import match_tensors
@@ -29,6 +31,7 @@ from tests.support.model_files import (
     tflite_bytes,
     torchscript_bytes,
 )
+from tests.support.trees import draw_tree, tree_model
 
 Weights = dict[str, NDArray[Any]]
 ONNX_FACTOR = 1.1
@@ -253,3 +256,20 @@ def test_a_damaged_file_has_no_tensors_outside_itself(
         end = place.end
         assert isinstance(place, TensorPlace)
         assert end <= len(whole)
+
+
+def test_numbers_of_trees_are_not_taken_for_arrays(tmp_path: Path) -> None:
+    """A tag of a number looks like the exponent of a float16."""
+    rng = np.random.default_rng(1)
+    model = tree_model([draw_tree(rng, 400) for _ in range(5)])
+    assert not find_tensors(write_image(tmp_path / "told", m__onnx=model))
+    assert find_tensors(write_image(tmp_path / "opaque", m__bin=model)), "it says nothing else"
+
+
+def test_arrays_beside_numbers_of_trees_are_found(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    model = onnx.load_from_string(tree_model([draw_tree(rng, 400)]))
+    weights = (rng.standard_normal(20_000) * 0.05).astype("<f4").tobytes()
+    model.graph.node.append(helper.make_node("Custom", ["x"], ["z"], domain="d", blob=weights))
+    image = write_image(tmp_path / "m", m__onnx=model.SerializeToString())
+    assert sum(place.size_bytes for place in find_tensors(image)) > 0.95 * len(weights)

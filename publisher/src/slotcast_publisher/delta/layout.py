@@ -47,17 +47,21 @@ def find_tensors(files: Image) -> list[TensorPlace]:
         starts[name] = (offset, size_bytes)
         offset += size_bytes
     found: list[TensorPlace] = []
+    number_lists: list[tuple[int, int]] = []
     for name, path in files:
         with FilesImage([(path, starts[name][1])]) as source:
             if name.endswith(".onnx"):
-                found += find_in_onnx(source, name, starts)
+                contents = find_in_onnx(source, name, starts)
+                found += contents.tensors
+                number_lists += contents.number_lists
             else:
                 found += [place.moved(starts[name][0]) for place in _find_in_file(source, name)]
     told = list(_without_overlaps(found))
+    known = sorted([*((place.offset, place.end) for place in told), *number_lists])
     with image_of(files) as image:
         guessed = [
             place
-            for start, size_bytes in _gaps(told, starts.values())
+            for start, size_bytes in _gaps(known, starts.values())
             for place in find_by_looks(image, start, size_bytes)
         ]
     return list(_without_overlaps([*told, *guessed]))
@@ -91,13 +95,15 @@ def _without_overlaps(found: Iterable[TensorPlace]) -> Iterator[TensorPlace]:
             end = place.end
 
 
-def _gaps(told: list[TensorPlace], files: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Ranges of files that no tensor explains and that are long enough to be searched."""
+def _gaps(
+    known: list[tuple[int, int]], files: Iterable[tuple[int, int]]
+) -> Iterator[tuple[int, int]]:
+    """Ranges of files of which nothing is known and that are long enough to be searched."""
     for start, size_bytes in files:
         end = start + size_bytes
-        inside = [place for place in told if start <= place.offset < end]
-        ends = [start, *(place.end for place in inside)]
-        begins = [*(place.offset for place in inside), end]
+        inside = [each for each in known if start <= each[0] < end]
+        ends = [start, *(stop for _, stop in inside)]
+        begins = [*(begin for begin, _ in inside), end]
         for low, high in zip(ends, begins, strict=True):
             if high - low >= SEARCHED_MIN_BYTES:
                 yield low, high - low

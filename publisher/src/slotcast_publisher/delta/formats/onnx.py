@@ -5,9 +5,11 @@ Field numbers are those of onnx.proto.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import posixpath
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from slotcast_publisher.delta.formats.protobuf import (
@@ -32,6 +34,9 @@ from slotcast_schemas.codecs.source import Source
 
 TENSOR_MIN_BYTES: Final = 128
 """The bytes of an attribute below which no tensor in it is looked for."""
+
+_NUMBERS: Final = (7, 8)
+"""The fields of an attribute that are lists of numbers."""
 
 # TensorProto.DataType of onnx.proto. 8-byte integers and floats are taken as pairs of 4-byte ones:
 # lossless, and rare among weights.
@@ -58,10 +63,22 @@ _KINDS: Final[dict[int, tuple[ElementKind, int]]] = {
 }
 
 
-def find_in_onnx(
-    source: Source, name: str, starts: Mapping[str, tuple[int, int]]
-) -> list[TensorPlace]:
-    """Find the tensors of a ModelProto, by their place in the *image*.
+@dataclass(slots=True)
+class OnnxContents:
+    """What a ModelProto holds, by its place in the *image*.
+
+    Attributes:
+        tensors: all of them.
+        number_lists: offset and end of the attributes that are lists of numbers, a tag before each,
+            as those of trees are: no arrays, whatever they look like.
+    """
+
+    tensors: list[TensorPlace] = dataclasses.field(default_factory=list)
+    number_lists: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+
+
+def find_in_onnx(source: Source, name: str, starts: Mapping[str, tuple[int, int]]) -> OnnxContents:
+    """Find the tensors of a ModelProto, and its long lists of numbers.
 
     Args:
         source: the file.
@@ -74,7 +91,7 @@ def find_in_onnx(
         walker.model(0, source.size_bytes)
     except (NotThisFormat, ValueError, RecursionError):
         # Not the ONNX that its name promises: opaque, also what was found before it went wrong.
-        return []
+        return OnnxContents()
     return walker.found
 
 
@@ -88,7 +105,7 @@ class _Walker:
         self._folder = folder
         self._starts = starts
         self._offset = offset
-        self.found: list[TensorPlace] = []
+        self.found = OnnxContents()
 
     def model(self, start: int, end: int) -> None:
         for field in self._messages(start, end):
@@ -118,10 +135,15 @@ class _Walker:
                     self._attribute(attribute)
 
     def _attribute(self, attribute: Field) -> None:
-        for field in self._messages(attribute.start, attribute.end):
-            if field.number in (5, 10):
+        for field in self._file.fields(attribute.start, attribute.end):
+            if field.number in _NUMBERS and field.wire_type != BYTES:
+                # An attribute is of one type: to look at millions of numbers takes seconds.
+                start, end = (self._offset + each for each in (attribute.start, attribute.end))
+                self.found.number_lists.append((start, end))
+                return
+            if field.wire_type == BYTES and field.number in (5, 10):
                 self._tensor(field)
-            elif field.number in (6, 11):
+            elif field.wire_type == BYTES and field.number in (6, 11):
                 self._graph(field)
 
     def _tensor(self, tensor: Field) -> None:
@@ -183,4 +205,4 @@ class _Walker:
         kind, parts = _KINDS[data_type]
         place = place_of(name, kind, dims, offset, size_bytes, parts)
         if place is not None:
-            self.found.append(place)
+            self.found.tensors.append(place)

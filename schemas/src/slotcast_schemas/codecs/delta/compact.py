@@ -7,14 +7,19 @@ streams and checks. This form has one script for the whole image and one packer 
 
 from __future__ import annotations
 
-import lzma
 import struct
-import zlib
 from dataclasses import dataclass
 from typing import Final
 
 from slotcast_schemas.codecs.delta.fields import FieldReader, FieldWriter
 from slotcast_schemas.codecs.delta.gather_format import read_gather_maps, write_map
+from slotcast_schemas.codecs.delta.script_packers import (
+    PACK_DICTIONARY,
+    SCRIPT_MAX,
+    pack_smallest,
+    pack_with_dictionary,
+    unpack,
+)
 from slotcast_schemas.codecs.delta.segment_format import read_segment, write_segment
 from slotcast_schemas.codecs.delta.segments import (
     SEGMENTS_MAX,
@@ -30,14 +35,6 @@ from slotcast_schemas.errors import Incompatible, PayloadCorrupt, WrongBase
 COMPACT: Final = 0x80
 """The bit of the first byte that tells this form from the long one, which begins with an S."""
 
-SCRIPT_MAX: Final = 1024 * 1024
-"""A script has fewer bytes, packed or not: a decoder holds it whole."""
-
-PACK_NONE: Final = 0
-PACK_DEFLATE: Final = 1
-PACK_LZMA: Final = 2
-"""How the script is packed: what is left of the first byte."""
-
 _HEAD: Final = struct.Struct("<B8sI")
 HEAD_SIZE: Final = _HEAD.size
 """The bytes before the script: the form, the base's digest as far as it goes, a CRC-32."""
@@ -51,10 +48,6 @@ _REST: Final = 1
 
 _TENSOR: Final = 0
 """Stands for a tensor, which follows as it does in the long form."""
-
-_LZMA_FILTERS: Final = [
-    {"id": lzma.FILTER_LZMA1, "preset": 9, "dict_size": SCRIPT_MAX, "lc": 0, "lp": 0, "pb": 0}
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,23 +71,22 @@ def is_compact(payload: Source) -> bool:
     return payload.size_bytes > 0 and payload.read_at(0, 1)[0] >= COMPACT
 
 
-def pack_compact(raw: bytes, base_sha256: bytes, crc32: int) -> bytes:
+def pack_compact(
+    raw: bytes, base_sha256: bytes, crc32: int, dictionary: bytes | None = None
+) -> bytes:
     """Give the delta's bytes, packed by whichever packer gives the fewest.
 
     Args:
         raw: its script, of fewer bytes than `SCRIPT_MAX`.
         base_sha256: the digest of the image that it starts from.
         crc32: of the image that it makes.
+        dictionary: the base's `dictionary_of`, to pack with that alone.
     """
-    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9)
-    packed = {
-        PACK_NONE: raw,
-        PACK_DEFLATE: deflate.compress(raw) + deflate.flush(),
-        PACK_LZMA: lzma.compress(raw, lzma.FORMAT_RAW, filters=_LZMA_FILTERS),
-    }
-    packer = min(packed, key=lambda each: len(packed[each]))
-    head = _HEAD.pack(COMPACT | packer, base_sha256[:_BASE_CHECK_BYTES], crc32)
-    return head + packed[packer]
+    if dictionary is None:
+        packer, packed = pack_smallest(raw)
+    else:
+        packer, packed = PACK_DICTIONARY, pack_with_dictionary(raw, dictionary)
+    return _HEAD.pack(COMPACT | packer, base_sha256[:_BASE_CHECK_BYTES], crc32) + packed
 
 
 def pack_script(script: Script) -> bytes:
@@ -121,13 +113,13 @@ def pack_script(script: Script) -> bytes:
 
 
 def read_compact(
-    payload: Source, *, base_size_bytes: int, base_sha256: bytes, image_size_bytes: int
+    payload: Source, base: Source, *, base_sha256: bytes, image_size_bytes: int
 ) -> Script:
     """Read a compact delta and check it against what the caller has and expects.
 
     Args:
         payload: the delta.
-        base_size_bytes: the size of the image that is there.
+        base: the image that is there.
         base_sha256: the digest of the image that is there.
         image_size_bytes: the size of the image that is signed.
 
@@ -135,6 +127,7 @@ def read_compact(
         PayloadCorrupt: it does not unpack, or a number is out of its bounds.
         Incompatible: it is of a form, or packed in a way, that came later.
         WrongBase: it starts from another image.
+        SlotDamaged: the base cannot be read.
     """
     if not HEAD_SIZE <= payload.size_bytes < HEAD_SIZE + SCRIPT_MAX:
         raise PayloadCorrupt(
@@ -142,9 +135,9 @@ def read_compact(
             f" got {payload.size_bytes}"
         )
     form, base_check, crc32 = _HEAD.unpack(payload.read_at(0, HEAD_SIZE))
-    if not COMPACT <= form <= COMPACT | PACK_LZMA:
+    if not COMPACT <= form <= COMPACT | PACK_DICTIONARY:
         raise Incompatible(
-            f"expected a compact delta of form {COMPACT:#x} to {COMPACT | PACK_LZMA:#x}, got"
+            f"expected a compact delta of form {COMPACT:#x} to {COMPACT | PACK_DICTIONARY:#x}, got"
             f" {form:#x}; update the device's software or send it a full payload"
         )
     if base_check != base_sha256[:_BASE_CHECK_BYTES]:
@@ -152,34 +145,13 @@ def read_compact(
             f"expected a delta from base {base_sha256.hex()}, got one from {base_check.hex()}..."
         )
     packed = payload.read_at(HEAD_SIZE, payload.size_bytes - HEAD_SIZE)
-    reader = FieldReader(_unpack(form & ~COMPACT, packed))
-    segments = _read_segments(reader, base_size_bytes, image_size_bytes)
+    reader = FieldReader(unpack(form & ~COMPACT, packed, base))
+    segments = _read_segments(reader, base.size_bytes, image_size_bytes)
     given = reader.rest()
     total = sum(other_bytes_of(segment) for segment in segments)
     if len(given) != total:
         raise PayloadCorrupt(f"expected {total} other bytes, got {len(given)}")
     return Script(segments, given, crc32)
-
-
-def _unpack(packer: int, packed: bytes) -> bytes:
-    """A script's bytes, never more than there may be."""
-    if packer == PACK_NONE:
-        return packed
-    unpacker = (
-        zlib.decompressobj(-15)
-        if packer == PACK_DEFLATE
-        else lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_LZMA_FILTERS)
-    )
-    try:
-        raw: bytes = unpacker.decompress(packed, SCRIPT_MAX)
-    except (zlib.error, lzma.LZMAError) as exc:
-        raise PayloadCorrupt(f"expected a packed script, got: {exc}") from exc
-    if not unpacker.eof or unpacker.unused_data:
-        raise PayloadCorrupt(
-            f"expected a packed script of fewer than {SCRIPT_MAX} bytes and nothing after it,"
-            f" got {len(raw)} bytes so far and {len(unpacker.unused_data)} after it"
-        )
-    return raw
 
 
 def _read_segments(

@@ -50,7 +50,7 @@ def decode_delta(
     if is_compact(payload):
         script = read_compact(
             payload,
-            base_size_bytes=base.size_bytes,
+            base,
             base_sha256=base_sha256,
             image_size_bytes=image_size_bytes,
         )
