@@ -14,6 +14,7 @@ import numpy as np
 import zstandard
 
 from slotcast_publisher.delta.exact_copies import Step, find_copies
+from slotcast_publisher.delta.patch_in_place import find_in_place
 from slotcast_publisher.delta.weights import WeightsPiece, encode_weights
 from slotcast_publisher.delta.worth_trying import (
     compress_xz,
@@ -107,9 +108,13 @@ def encode_other(
     if coded is not None and not is_noise and len(coded[1]) > _CLEARLY_BETTER * _cost(*plain):
         plain = _plain(data, is_noise=False, is_in_crumbs=is_in_crumbs)
     candidates = [plain]
+    in_place = find_in_place(data, old) if not is_noise else None
+    if in_place is not None:
+        candidates.append(_patch(*in_place, ranges))
     if data and old and not is_noise and has_common_bytes(data, old):
-        candidates.append(_dictionary(data, old, ranges))
-        if not is_patch_hopeless and is_patch_worth_it(data, old, *candidates):
+        dictionary = _dictionary(data, old, ranges)
+        candidates.append(dictionary)
+        if not is_patch_hopeless and is_patch_worth_it(data, old, plain, dictionary):
             candidates += _patches(data, old, ranges)
     best_of_all = min(candidates, key=lambda candidate: _cost(*candidate))
     if coded is not None and len(coded[1]) < _WORTH_WEIGHTS * _cost(*best_of_all):
