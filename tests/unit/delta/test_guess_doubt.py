@@ -10,12 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 from slotcast_publisher.delta import guess_doubt
-from slotcast_publisher.delta.guess_doubt import is_guess_doubtful
+from slotcast_publisher.delta.guess_doubt import is_guess_doubtful, is_only_one_told
 from slotcast_publisher.delta.place import TensorPlace
 from slotcast_schemas.codecs.delta.elements import FLOAT32
 from slotcast_schemas.codecs.delta.headers import KNOWN_FEATURES
 from slotcast_schemas.codecs.source import MemorySource
-from tests.support.deltas import round_trip
+from tests.support.deltas import model_bytes, round_trip
 
 RNG: Final = np.random.default_rng(5)
 OLD: Final = (RNG.standard_normal(50_000) * 0.05).astype("<f4").tobytes()
@@ -86,3 +86,42 @@ def test_a_guess_that_holds_is_kept(tmp_path: Path) -> None:
     new = old[:, rng.permutation(64)]
     report, _ = round_trip(tmp_path, {"m__bin": old.tobytes()}, {"m__bin": new.tobytes()})
     assert report.payload_size_bytes < 1000
+
+
+def places(told_bytes: int, guessed_bytes: int) -> list[TensorPlace]:
+    sizes = ((told_bytes, False), (guessed_bytes, True))
+    return [TensorPlace("", FLOAT32, (n // 4,), 0, n, is_guess) for n, is_guess in sizes if n]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "payload_bytes", "expected"),
+    [
+        ((0, 80_000), (80_000, 0), 70_000, True),
+        ((80_000, 0), (0, 80_000), 70_000, True),
+        ((80_000, 0), (80_000, 0), 70_000, False),
+        ((0, 80_000), (0, 80_000), 70_000, False),
+        ((0, 80_000), (80_000, 0), 800, False),
+        ((0, 80_000), (17 << 20, 0), 1 << 20, False),
+        ((0, 0), (80_000, 0), 70_000, False),
+    ],
+    ids=["old opaque", "new opaque", "both told", "neither", "little left", "large", "no arrays"],
+)
+def test_where_one_format_alone_is_known(
+    old: tuple[int, int], new: tuple[int, int], payload_bytes: int, expected: bool
+) -> None:
+    assert is_only_one_told(places(*old), places(*new), payload_bytes) is expected
+
+
+def test_matrices_that_were_turned_are_found_in_a_file_of_no_known_format(
+    tmp_path: Path,
+) -> None:
+    """As PyTorch wrote models before 1.6: pickles, then each storage, its size before it."""
+    rng = np.random.default_rng(5)
+    shapes = (500, 64), (256, 128), (120, 512)
+    tensors = [(rng.standard_normal(shape) * 0.05).astype("<f4") for shape in shapes]
+    opaque = b"pickle" + b"".join(
+        each.size.to_bytes(8, "little") + each.tobytes() for each in tensors
+    )
+    told = model_bytes({"a": tensors[0], "b": tensors[1].T, "c": tensors[2].T})
+    report, _ = round_trip(tmp_path, {"m__bin": opaque}, {"m__onnx": told})
+    assert report.payload_size_bytes < 500

@@ -23,7 +23,7 @@ from slotcast_publisher.delta.field_order import (
     shuffled_and_trained,
     take_apart,
 )
-from slotcast_publisher.delta.guess_doubt import is_guess_doubtful
+from slotcast_publisher.delta.guess_doubt import is_guess_doubtful, is_only_one_told
 from slotcast_publisher.delta.known_moves import NOTHING_KNOWN, KnownMoves
 from slotcast_publisher.delta.layout import find_tensors, image_of
 from slotcast_publisher.delta.origins import find_origins
@@ -123,13 +123,14 @@ def encode_delta(
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """How to look at both images: tensors of blocks that stay whole, and whether to guess."""
+    """How to look at both images: which tensors of blocks stay whole, and where guesses count."""
 
     whole: frozenset[str] = frozenset()
     is_guessing: bool = True
+    is_opaque: bool = False
 
     def tensors_of(self, files: Image) -> list[TensorPlace]:
-        places = find_tensors(files)
+        places = find_tensors(files, is_opaque=self.is_opaque)
         return places if self.is_guessing else [each for each in places if not each.is_guess]
 
 
@@ -141,10 +142,13 @@ def _other_ways(base: Image, target: Image, features: int, report: DeltaReport) 
         if features & FEATURE_RECORDS & report.features:
             whole = shuffled_and_trained(*both)
         is_doubtful = is_guess_doubtful(*both, report.payload_size_bytes)
+        is_one_opaque = is_only_one_told(both[1], both[3], report.payload_size_bytes)
     if whole:
         yield _Way(whole)
     if is_doubtful:
         yield _Way(is_guessing=False)
+    if is_one_opaque:
+        yield _Way(is_opaque=True)
 
 
 def _encode(

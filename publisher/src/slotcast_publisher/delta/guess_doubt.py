@@ -36,6 +36,9 @@ _SMALL_SHARE: Final = 1 / 8192
 """The bytes of a delta, or its share of guessed arrays, up to which there is nothing to gain: its
 own headers are as many, and of many bytes the search takes minutes."""
 
+_SMALL_GAIN: Final = 0.01
+"""The share of a told image's arrays that a delta must take, to be tried with guesses alone."""
+
 _SHARE_MIN: Final = 0.01
 """The share of bytes in common from which images share bytes evidently."""
 
@@ -68,6 +71,33 @@ def is_guess_doubtful(
     share = _covered_share(base, guessed[0], target, guessed[1])
     least = _SHARE_MIN if sizes[1] <= _MANY_BYTES else _EVIDENT_SHARE
     return share >= least and payload_size_bytes > _NOISE_SHARE * (1 - share) * sizes[1]
+
+
+def is_only_one_told(
+    old: list[TensorPlace], new: list[TensorPlace], payload_size_bytes: int
+) -> bool:
+    """Say whether one format told of its arrays and the other, with as many, did not.
+
+    A guessed array has no rows, so a matrix that was told is not found in it turned around. Between
+    two guesses rows are searched for in both.
+
+    Args:
+        old: the tensors of the old image.
+        new: those of the new one.
+        payload_size_bytes: what the delta came to.
+    """
+    told, guessed = (
+        [
+            sum(place.size_bytes for place in places if place.is_guess == is_guess)
+            for places in (old, new)
+        ]
+        for is_guess in (False, True)
+    )
+    for here, there in ((0, 1), (1, 0)):
+        if guessed[here] > told[here] and told[there] > guessed[there]:
+            is_large = max(told[there], guessed[here]) > _MANY_BYTES
+            return not is_large and payload_size_bytes > _SMALL_GAIN * told[there]
+    return False
 
 
 def _covered_share(

@@ -31,11 +31,12 @@ def image_of(files: Image) -> FilesImage:
     return FilesImage([(path, path.stat().st_size) for _, path in files])
 
 
-def find_tensors(files: Image) -> list[TensorPlace]:
+def find_tensors(files: Image, *, is_opaque: bool = False) -> list[TensorPlace]:
     """Find every tensor of at least 128 bytes, by its place in the image; none overlaps another.
 
     Args:
         files: the release's files in manifest order.
+        is_opaque: all are searched by their looks, as if no format were known.
 
     Raises:
         SlotDamaged: a file cannot be read.
@@ -48,7 +49,7 @@ def find_tensors(files: Image) -> list[TensorPlace]:
         offset += size_bytes
     found: list[TensorPlace] = []
     number_lists: list[tuple[int, int]] = []
-    for name, path in files:
+    for name, path in () if is_opaque else files:
         with FilesImage([(path, starts[name][1])]) as source:
             if name.endswith(".onnx"):
                 contents = find_in_onnx(source, name, starts)
