@@ -51,6 +51,7 @@ from slotcast_schemas.codecs.delta.segments import (
 )
 from slotcast_schemas.codecs.source import MemorySource
 from slotcast_schemas.errors import Incompatible, PayloadCorrupt, RefusedRelease, WrongBase
+from tests.support.deltas import apply_delta
 
 ASSETS = Path(__file__).parents[1] / "assets" / "delta"
 PAYLOAD, BASE, IMAGE = (
@@ -62,20 +63,7 @@ LZMA = [{"id": lzma.FILTER_LZMA1, "preset": 9, "dict_size": SCRIPT_MAX, "lc": 0,
 
 
 def decode(payload: bytes, size_bytes: int = len(IMAGE), sha256: bytes = SHA256) -> bytes:
-    out = bytearray()
-
-    def sink(data: bytes | memoryview) -> None:
-        out.extend(data)
-        assert len(out) <= size_bytes
-
-    decode_delta(
-        MemorySource(payload),
-        MemorySource(BASE),
-        image_size_bytes=size_bytes,
-        base_sha256=sha256,
-        sink=sink,
-    )
-    return bytes(out)
+    return apply_delta(payload, BASE, size_bytes, sha256)
 
 
 def is_refused(payload: bytes) -> bool:

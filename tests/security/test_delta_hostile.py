@@ -55,7 +55,7 @@ from slotcast_schemas.codecs.delta.segments import (
 )
 from slotcast_schemas.codecs.source import MemorySource
 from slotcast_schemas.errors import Incompatible, PayloadCorrupt, RefusedRelease, WrongBase
-from tests.support.deltas import bytes_of, kinds_of, model_bytes, write_image
+from tests.support.deltas import apply_delta, bytes_of, kinds_of, model_bytes, write_image
 
 MEMORY_MAX_BYTES = 64_000_000
 NOTHING = np.zeros(CONTEXT_COUNT, dtype=np.bool_), np.zeros(SYMBOL_COUNT, dtype=np.bool_)
@@ -118,28 +118,11 @@ def _specimen(rows: int = 0) -> tuple[bytes, bytes, bytes]:
         return (Path(folder) / "delta").read_bytes(), bytes_of(base), bytes_of(target)
 
 
-def _decode(payload: bytes, base: bytes, size_bytes: int, sha256: bytes | None = None) -> bytes:
-    out = bytearray()
-
-    def sink(data: bytes | memoryview) -> None:
-        out.extend(data)
-        assert len(out) <= size_bytes
-
-    decode_delta(
-        MemorySource(payload),
-        MemorySource(base),
-        image_size_bytes=size_bytes,
-        base_sha256=hashlib.sha256(base).digest() if sha256 is None else sha256,
-        sink=sink,
-    )
-    return bytes(out)
-
-
 def _refused_or_right(payload: bytes, rows: int = 0) -> bool:
     """Whether a payload was refused; if it was not, it must give the very image."""
     _, base, image = _specimen(rows)
     try:
-        assert _decode(payload, base, len(image)) == image
+        assert apply_delta(payload, base, len(image)) == image
     except RefusedRelease:
         return True
     return False
@@ -147,7 +130,7 @@ def _refused_or_right(payload: bytes, rows: int = 0) -> bool:
 
 def test_the_specimen_itself_is_fine() -> None:
     payload, base, image = _specimen()
-    assert _decode(payload, base, len(image)) == image
+    assert apply_delta(payload, base, len(image)) == image
 
 
 def _flipped(payload: bytes, bit: int) -> bytes:
@@ -183,7 +166,7 @@ def test_every_cut_is_refused() -> None:
 def test_bytes_too_many_are_refused() -> None:
     payload, base, image = _specimen()
     with pytest.raises(PayloadCorrupt, match="1 of payload left"):
-        _decode(payload + b"\0", base, len(image))
+        apply_delta(payload + b"\0", base, len(image))
 
 
 @pytest.mark.parametrize(("rows", "count"), [(0, 200), (520, 15)])
@@ -227,14 +210,14 @@ def test_another_size_than_the_signed_one_is_refused_before_the_first_byte() -> 
     payload, base, image = _specimen()
     for size_bytes in (0, len(image) - 1, len(image) + 1, 1 << 40):
         with pytest.raises(PayloadCorrupt, match="expected an image of"):
-            _decode(payload, base, size_bytes)
+            apply_delta(payload, base, size_bytes)
 
 
 def test_an_unknown_feature_is_named() -> None:
     payload, base, image = _specimen()
     changed = payload[:8] + struct.pack("<Q", 8) + payload[16:]
     with pytest.raises(Incompatible, match="got 0x8; update the device"):
-        _decode(changed, base, len(image))
+        apply_delta(changed, base, len(image))
 
 
 def test_a_machine_that_rounds_otherwise_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +230,7 @@ def test_a_machine_that_rounds_otherwise_says_so(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(selftest, "apply_rebase", contracted)
     with pytest.raises(Incompatible, match="send it full payloads"):
-        _decode(payload, base, len(image))
+        apply_delta(payload, base, len(image))
     selftest.vector_digest.cache_clear()
 
 
@@ -341,7 +324,7 @@ LIES: dict[str, Segment] = {
 @pytest.mark.parametrize("lie", LIES)
 def test_a_lying_segment_is_refused(lie: str) -> None:
     with pytest.raises(PayloadCorrupt):
-        _decode(_crafted([LIES[lie]]), BASE, LIES[lie].size_bytes)
+        apply_delta(_crafted([LIES[lie]]), BASE, LIES[lie].size_bytes)
 
 
 def test_an_honest_crafted_segment_is_not() -> None:
@@ -356,13 +339,13 @@ def test_an_honest_crafted_segment_is_not() -> None:
     )
     for segment in honest:
         with pytest.raises(PayloadCorrupt, match="CRC"):
-            _decode(_crafted([segment]), BASE, segment.size_bytes)
+            apply_delta(_crafted([segment]), BASE, segment.size_bytes)
 
 
 def test_segments_must_cover_the_section_exactly() -> None:
     for size_bytes in (99, 101):
         with pytest.raises(PayloadCorrupt):
-            _decode(_crafted([Copy(100, 0)], size_bytes=size_bytes), BASE, size_bytes)
+            apply_delta(_crafted([Copy(100, 0)], size_bytes=size_bytes), BASE, size_bytes)
 
 
 def _streams(*streams: tuple[int, int, int], mode: int = 0) -> OtherStreams:
@@ -382,21 +365,21 @@ def _streams(*streams: tuple[int, int, int], mode: int = 0) -> OtherStreams:
 )
 def test_lying_streams_are_refused(streams: OtherStreams) -> None:
     with pytest.raises(PayloadCorrupt):
-        _decode(_crafted([Other(100)], streams), BASE, 100)
+        apply_delta(_crafted([Other(100)], streams), BASE, 100)
 
 
 def test_a_million_segments_are_refused_by_their_number() -> None:
     writer = FieldWriter()
     writer.uint(1_000_000)
     with pytest.raises(PayloadCorrupt, match="segments: expected 0 to 65536"):
-        _decode(_with_description(bytes(writer.data), 100), BASE, 100)
+        apply_delta(_with_description(bytes(writer.data), 100), BASE, 100)
 
 
 def _peak_bytes(payload: bytes, size_bytes: int) -> int:
     tracemalloc.start()
     try:
         with pytest.raises(PayloadCorrupt):
-            _decode(payload, BASE, size_bytes)
+            apply_delta(payload, BASE, size_bytes)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

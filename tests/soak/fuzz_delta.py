@@ -35,28 +35,18 @@ def _specimen() -> tuple[bytes, bytes, int]:
 
 
 @functools.cache
-def _lines_specimen() -> tuple[bytes, bytes, int]:
-    """Give the same of a model whose rows and columns moved."""
+def _kept_specimen(name: str) -> tuple[bytes, bytes, int]:
+    """Give the same of a kept delta: `lines`, whose rows and columns moved, or a `compact` one."""
     folder = Path(__file__).parents[1] / "assets" / "delta"
     base, payload, image = (
-        (folder / f"lines.{name}").read_bytes() for name in ("base", "delta", "image")
-    )
-    return base, payload, len(image)
-
-
-@functools.cache
-def _compact_specimen() -> tuple[bytes, bytes, int]:
-    """Give the same in the compact form."""
-    folder = Path(__file__).parents[1] / "assets" / "delta"
-    base, payload, image = (
-        (folder / f"compact.{name}").read_bytes() for name in ("base", "delta", "image")
+        (folder / f"{name}.{part}").read_bytes() for part in ("base", "delta", "image")
     )
     return base, payload, len(image)
 
 
 def _as_it_lies() -> bytes:
     """Give a compact delta whose script is not packed, so that its numbers are within reach."""
-    base, payload, size_bytes = _compact_specimen()
+    base, payload, size_bytes = _kept_specimen("compact")
     script = read_compact(
         MemorySource(payload),
         MemorySource(base),
@@ -68,7 +58,7 @@ def _as_it_lies() -> bytes:
 
 def _with_dictionary() -> bytes:
     """Give the same, its script packed with the base."""
-    base, payload, _ = _compact_specimen()
+    base, payload, _ = _kept_specimen("compact")
     script = _as_it_lies()[HEAD_SIZE:]
     return (
         bytes([COMPACT | PACK_DICTIONARY])
@@ -81,8 +71,8 @@ def seeds() -> list[bytes]:
     """Give true deltas: of weights that moved a little, of lines that moved away, and compact."""
     return [
         _specimen()[1],
-        _lines_specimen()[1],
-        _compact_specimen()[1],
+        _kept_specimen("lines")[1],
+        _kept_specimen("compact")[1],
         _as_it_lies(),
         _with_dictionary(),
     ]
@@ -93,9 +83,9 @@ def one_input(data: bytes) -> None:
 
     Of a compact one the base's digest is made to fit, and the packer: there are few that are known.
     """
-    base, payload, size_bytes = _lines_specimen()
+    base, payload, size_bytes = _kept_specimen("lines")
     if data[:1] >= bytes([COMPACT]):
-        base, payload, size_bytes = _compact_specimen()
+        base, payload, size_bytes = _kept_specimen("compact")
         data = bytes([COMPACT | data[0] % 4]) + payload[1:HEAD_SIZE] + data[HEAD_SIZE:]
     elif data[32:64] != payload[32:64]:
         base, _, size_bytes = _specimen()

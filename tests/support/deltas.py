@@ -54,15 +54,29 @@ def bytes_of(image: list[tuple[str, Path]]) -> bytes:
     return b"".join(path.read_bytes() for _, path in image)
 
 
-def apply_delta(payload: bytes, base: bytes, image_size_bytes: int) -> bytes:
-    """What the decoder makes of a payload."""
+def apply_delta(
+    payload: bytes, base: bytes, image_size_bytes: int, base_sha256: bytes | None = None
+) -> bytes:
+    """What the decoder makes of a payload, which is never more than the image.
+
+    Args:
+        payload: the delta.
+        base: the image that it starts from.
+        image_size_bytes: the size of the image that it makes.
+        base_sha256: the digest that the base is said to have; its own if none is given.
+    """
     out = bytearray()
+
+    def sink(data: bytes | memoryview) -> None:
+        out.extend(data)
+        assert len(out) <= image_size_bytes
+
     decode_delta(
         MemorySource(payload),
         MemorySource(base),
         image_size_bytes=image_size_bytes,
-        base_sha256=hashlib.sha256(base).digest(),
-        sink=out.extend,
+        base_sha256=hashlib.sha256(base).digest() if base_sha256 is None else base_sha256,
+        sink=sink,
     )
     return bytes(out)
 

@@ -122,12 +122,7 @@ def make_compact() -> None:
     base = write_image(HERE / "build/old", m__onnx=model_bytes(old), v__txt=text.encode())
     edited = text.replace("word7", "wOrd7").encode()
     target = write_image(HERE / "build/new", m__onnx=model_bytes(new), v__txt=edited)
-    long = HERE / "build/long.delta"
-    encode_delta(base, target, long)
-    if write_compact(long, base, target, HERE / "compact.delta") is None:
-        raise SystemExit("expected a compact delta, got none")
-    (HERE / "compact.base").write_bytes(bytes_of(base))
-    (HERE / "compact.image").write_bytes(bytes_of(target))
+    _keep_compact("compact", base, target)
 
 
 def make_dictionary() -> None:
@@ -136,12 +131,17 @@ def make_dictionary() -> None:
     trees = [draw_tree(rng, 12) for _ in range(21)]
     base = write_image(HERE / "build/old", trees__onnx=tree_model(trees[:20]))
     target = write_image(HERE / "build/new", trees__onnx=tree_model(trees))
+    _keep_compact("dictionary", base, target)
+
+
+def _keep_compact(name: str, base: list[tuple[str, Path]], target: list[tuple[str, Path]]) -> None:
+    """Write a compact delta beside its base and the image that it makes."""
     long = HERE / "build/long.delta"
     encode_delta(base, target, long)
-    if write_compact(long, base, target, HERE / "dictionary.delta") is None:
+    if write_compact(long, base, target, HERE / f"{name}.delta") is None:
         raise SystemExit("expected a compact delta, got none")
-    (HERE / "dictionary.base").write_bytes(bytes_of(base))
-    (HERE / "dictionary.image").write_bytes(bytes_of(target))
+    (HERE / f"{name}.base").write_bytes(bytes_of(base))
+    (HERE / f"{name}.image").write_bytes(bytes_of(target))
 
 
 if __name__ == "__main__":
