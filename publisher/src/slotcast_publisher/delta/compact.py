@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from slotcast_publisher.delta.flat_script import flatten
+from slotcast_publisher.delta.flat_script import flatten_each
 from slotcast_publisher.delta.layout import image_of
 from slotcast_publisher.delta.said_segments import TRIED_MAX, crc32_of, given_bytes, said_by
 from slotcast_publisher.image_files import Image
@@ -22,9 +22,6 @@ from slotcast_schemas.codecs.delta.compact import (
 from slotcast_schemas.codecs.delta.script_packers import SCRIPT_MAX, dictionary_of
 from slotcast_schemas.codecs.delta.segments import SEGMENTS_MAX, Other, Segment
 from slotcast_schemas.codecs.source import Source
-
-_WINDOWS: Final = (4, 8, 16, 32)
-"""The least bytes of copies that are tried."""
 
 _SMALL_BYTES: Final = 128
 """The bytes of a delta up to which no dictionary is tried: it takes seconds for a large base."""
@@ -97,9 +94,8 @@ def whole_script(new: Source, crc32: int) -> bytes | None:
 def _scripts(segments: list[Segment], old: Source, new: Source, crc32: int) -> list[bytes]:
     """The same said with copies of different least sizes."""
     scripts = []
-    for window in _WINDOWS:
-        flat = flatten(old, new, segments, window)
-        if flat is None or len(flat) > SEGMENTS_MAX:
+    for flat in flatten_each(old, new, segments):
+        if len(flat) > SEGMENTS_MAX:
             continue
         script = pack_script(Script(flat, given_bytes(new, flat), crc32))
         if len(script) < SCRIPT_MAX:

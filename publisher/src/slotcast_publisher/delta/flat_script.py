@@ -23,6 +23,9 @@ SEARCHED_MAX: Final = 6 * 1024 * 1024
 COPIES_MAX: Final = 16_384
 """The most copies that other bytes are told by; a script of more is no small one."""
 
+_WINDOWS: Final = (4, 8, 16, 32)
+"""The least bytes of copies that are tried."""
+
 _SHORTEST: Final = 4
 """The least bytes of a copy that is no part of a neighbour."""
 
@@ -78,6 +81,20 @@ class OldBytes:
                 return start + max(0, base_offset - offset)
             start = end
         return start
+
+
+def flatten_each(base: Source, target: Source, segments: list[Segment]) -> Iterator[list[Segment]]:
+    """Give the segments with other bytes told by copies, for each least size of a copy.
+
+    Args:
+        base: the old image.
+        target: the new one.
+        segments: all of it, in order; no tensor of them has holes.
+    """
+    for window in _WINDOWS:
+        flat = flatten(base, target, segments, window)
+        if flat is not None:
+            yield flat
 
 
 def flatten(

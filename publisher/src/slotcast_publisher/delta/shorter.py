@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import zstandard
 
-from slotcast_publisher.delta.flat_script import flatten
+from slotcast_publisher.delta.flat_script import flatten_each
 from slotcast_publisher.delta.layout import image_of
 from slotcast_publisher.delta.other import pack
 from slotcast_publisher.delta.said_segments import TRIED_MAX, crc32_of, given_bytes, said_by
@@ -34,9 +33,6 @@ from slotcast_schemas.codecs.delta.segments import (
     Segment,
 )
 from slotcast_schemas.codecs.source import Source
-
-_WINDOWS: Final = (4, 8, 16, 32)
-"""The least bytes of copies that are tried."""
 
 
 @dataclass(slots=True)
@@ -71,9 +67,8 @@ def shorten(delta: Path, base: Image, target: Image) -> tuple[int, int] | None:
         if said is None:
             return None
         found: list[tuple[bytes, int]] = []
-        for window in _WINDOWS:
-            flat = flatten(old, new, said.segments, window)
-            sections = list(_cut(flat)) if flat is not None else []
+        for flat in flatten_each(old, new, said.segments):
+            sections = list(_cut(flat))
             if sections and all(len(each.segments) <= SEGMENTS_MAX for each in sections):
                 header = replace(said.header, section_count=len(sections)).pack()
                 body = b"".join(_encode(new, section) for section in sections)
