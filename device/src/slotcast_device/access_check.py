@@ -29,6 +29,7 @@ from slotcast_device.runtime.users import (
     this_user,
     user_name,
 )
+from slotcast_schemas.plain_files import open_regular
 
 if TYPE_CHECKING:
     from slotcast_device.config import DeviceConfig
@@ -69,7 +70,7 @@ def configuration_problems(config: DeviceConfig) -> Iterator[str]:
     """Say what of the configuration this user cannot read, or can be read by who must not."""
     for path, is_secret in _list_named_files(config):
         try:
-            with path.open("rb"):
+            with open_regular(path):
                 mode = path.stat().st_mode
         except PermissionError:
             me = short_name(os.geteuid())

@@ -25,6 +25,7 @@ from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
 from slotcast_schemas.fields import FILE_NAME_PATTERN, DeviceId, ModelName, Tags
+from slotcast_schemas.plain_files import open_regular, read_regular
 from slotcast_schemas.redact import hide_passwords
 from slotcast_schemas.topics import DEFAULT_PREFIX, Topics
 
@@ -276,7 +277,7 @@ class DeviceConfig:
         for number, broker in enumerate(self.values.brokers):
             BrokerAddress.parse(broker.url, f"configuration {path}: brokers[{number}].url")
         try:
-            self.pinned_root = (folder / self.values.root).read_bytes()
+            self.pinned_root = read_regular(folder / self.values.root)
         except PermissionError as exc:
             raise _unreadable_error(path, folder / self.values.root) from exc
         except OSError as exc:
@@ -334,7 +335,7 @@ class DeviceConfig:
 
 def _read(path: Path) -> Config:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(CONFIG_MAX_BYTES + 1)
     except PermissionError as exc:
         raise _unreadable_error(path, path) from exc

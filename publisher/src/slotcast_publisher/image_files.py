@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from slotcast_schemas.plain_files import open_regular
+
 Image = Sequence[tuple[str, Path]]
 """A release's files in manifest order: each file's path in the release, and where it is now."""
 
@@ -22,7 +24,7 @@ def image_sha256(paths: Iterable[Path]) -> bytes:
     """
     digest = hashlib.sha256()
     for path in paths:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             while step := file.read(_STEP_BYTES):
                 digest.update(step)
     return digest.digest()

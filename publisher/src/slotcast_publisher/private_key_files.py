@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from slotcast_publisher.errors import KeyUnavailable
 from slotcast_schemas.key_errors import NO_KEY
+from slotcast_schemas.plain_files import read_regular
 
 
 def read_private_key(
@@ -26,7 +27,7 @@ def read_private_key(
         KeyUnavailable: the file is not here, or does not open.
     """
     try:
-        pem = path.read_bytes()
+        pem = read_regular(path)
     except OSError as exc:
         raise KeyUnavailable(
             f"{what}: expected its file at {path} ({exc.strerror}); bring the medium that holds it"

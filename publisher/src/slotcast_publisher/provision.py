@@ -25,6 +25,7 @@ from slotcast_publisher.store import check_model_name
 from slotcast_schemas import fields, limits
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
+from slotcast_schemas.plain_files import read_regular
 
 CERTIFICATE_DAYS: Final = 1095
 """The days that a device's certificate counts: three years."""
@@ -169,7 +170,7 @@ def _broker_entry(repo: Repository, broker: Broker, out: Path) -> dict[str, str]
         source = repo.path / broker.ca
         with storage_errors(out / "ca.pem"):
             try:
-                write_atomic(out / "ca.pem", source.read_bytes())
+                write_atomic(out / "ca.pem", read_regular(source))
             except FileNotFoundError as exc:
                 raise UsageError(f"the broker's ca is not at {source}") from exc
         entry["ca"] = "ca.pem"

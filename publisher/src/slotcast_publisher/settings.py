@@ -27,6 +27,7 @@ from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.describe import keys_of
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
+from slotcast_schemas.plain_files import read_regular
 from slotcast_schemas.redact import hide_passwords
 from slotcast_schemas.topics import DEFAULT_PREFIX, Topics
 
@@ -183,7 +184,7 @@ def load(repo: Path) -> Settings:
 def _read(repo: Path) -> str:
     path = repo / FILE_NAME
     try:
-        return path.read_text(encoding="utf-8")
+        return read_regular(path).decode()
     except FileNotFoundError as exc:
         raise NotFound(f"no repository at {repo}: run `slotcast init {repo}` first") from exc
     except PermissionError as exc:

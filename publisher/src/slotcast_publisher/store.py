@@ -37,6 +37,7 @@ from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import RefusedRelease, UsageError
 from slotcast_schemas.messages import Offer, Release
 from slotcast_schemas.messages.offer import Payload
+from slotcast_schemas.plain_files import read_regular
 
 _MODEL: Final = re.compile(fields.MODEL_PATTERN)
 """What a model may be called."""
@@ -110,7 +111,7 @@ class ReleaseFolder:
             RepositoryDamaged: they cannot be read.
         """
         try:
-            return (self.path / "release.msgpack").read_bytes()
+            return read_regular(self.path / "release.msgpack")
         except OSError as exc:
             raise RepositoryDamaged(f"could not read the release in {self.path}: {exc}") from exc
 
@@ -354,7 +355,7 @@ class Store:
         if (self._releases(model) / version).is_dir() or not path.exists():
             return self.folder(model, version).signed_bytes()
         with storage_errors(path):
-            return path.read_bytes()
+            return read_regular(path)
 
     def is_without_files(self, model: str, version: str) -> bool:
         """Say whether a release was taken over from another copy, which has its files."""
@@ -380,7 +381,7 @@ class Store:
         """
         path = self.repo / "models" / model / "offers" / f"{sha256}.offer"
         try:
-            return path.read_bytes()
+            return read_regular(path)
         except OSError as exc:
             raise RepositoryDamaged(f"could not read {path}: {exc.strerror}") from exc
 
@@ -423,6 +424,6 @@ def _stamp(path: Path) -> _FileStamp:
 
 def _read_json(path: Path, kind: Any) -> Any:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return msgspec.json.decode(read_regular(path), type=kind)
     except (OSError, *UNDECODABLE) as exc:
         raise RepositoryDamaged(f"could not read {path}: {exc}") from exc

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import msgspec
 
 from slotcast_schemas.errors import BrokerRefused, LinkDown, UsageError
+from slotcast_schemas.plain_files import check_regular
 
 if TYPE_CHECKING:
     import socket
@@ -209,12 +210,16 @@ def tls_context(ca: Path | None, certificate: Path | None, key: Path | None) -> 
     import ssl  # 10 ms of a command's start, where it connects to nothing
 
     try:
+        if ca is not None:
+            check_regular(ca)
         context = ssl.create_default_context(cafile=None if ca is None else str(ca))
     except OSError as exc:  # ssl.SSLError is one
         raise UsageError(f"ca {ca} cannot be used: {exc}") from exc
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if certificate is not None:
         try:
+            for path in {certificate, key or certificate}:
+                check_regular(path)
             # Without a function for the passphrase OpenSSL would ask on the terminal, and wait.
             context.load_cert_chain(certificate, key, password=lambda: "")
         except PermissionError as exc:

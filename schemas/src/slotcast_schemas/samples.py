@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from slotcast_schemas import limits
 from slotcast_schemas.errors import MalformedMessage
+from slotcast_schemas.plain_files import open_regular
 from slotcast_schemas.samples_members import members_of, values_of
 from slotcast_schemas.value_types import NUMPY_TYPES, Rows, Value, size_bytes
 
@@ -98,7 +99,7 @@ def read_samples(path: Path, *, max_bytes: int = SAMPLES_MAX_BYTES) -> Samples:
         MalformedMessage: not a samples file, larger than `max_bytes`, or rows that do not match.
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return read_samples_from(file, path.name, max_bytes=max_bytes)
 
 
@@ -134,7 +135,7 @@ def read_arrays(path: Path, *, max_bytes: int) -> dict[str, Array]:
         MalformedMessage: not an .npz of plain arrays within the bounds.
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return _read_arrays_from(file, path.name, max_bytes)
 
 

@@ -85,7 +85,7 @@ def test_a_missing_file_is_a_mistake_of_whoever_typed_it(tmp_path: Path) -> None
 
 
 def test_a_folder_in_the_place_of_the_file_is_told_what_to_give(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"Is a directory.*--config FOLDER/device\.toml"):
+    with pytest.raises(UsageError, match=r"found a folder.*--config FOLDER/device\.toml"):
         DeviceConfig(tmp_path)
 
 

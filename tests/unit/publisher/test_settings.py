@@ -54,10 +54,10 @@ def test_no_repository_says_how_to_make_one(tmp_path: Path) -> None:
 def test_settings_of_another_user_say_as_whom_to_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: Path, **_: object) -> str:
+    def refuse(path: Path) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(settings, "read_regular", refuse)
     with pytest.raises(UsageError, match=r"slotcast\.toml may not be read .* run this as the user"):
         settings.load(tmp_path)
 

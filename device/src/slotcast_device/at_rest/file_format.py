@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
+from slotcast_schemas.plain_files import open_regular
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -99,7 +101,7 @@ def read_header(path: Path, plain_bytes: int) -> Header | None:
         OSError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if os.fstat(file.fileno()).st_size != encrypted_size_bytes(plain_bytes):
                 return None
             return Header.read(file.read(HEADER_BYTES))

@@ -22,6 +22,7 @@ from slotcast_schemas import limits, wire
 from slotcast_schemas.errors import ModelUnloadable, RefusedRelease, SlotDamaged, SlotsKeyMissing
 from slotcast_schemas.messages.release import File, Release
 from slotcast_schemas.model_formats import LITERT, ONNX, SUFFIXES
+from slotcast_schemas.plain_files import open_regular
 from slotcast_schemas.probe.loading import ModelBytes
 from slotcast_schemas.probe.spec import path_of_open_file
 
@@ -93,7 +94,10 @@ class Opened:
             OSError: there is none, or it cannot be read.
         """
         with self._open_encrypted(name) as reader:
-            return (self.folder / name).read_bytes() if reader is None else reader.read_all()
+            if reader is not None:
+                return reader.read_all()
+        with open_regular(self.folder / name) as file:
+            return file.read()
 
     @contextlib.contextmanager
     def _open_encrypted(self, name: str) -> Iterator[EncryptedReader | None]:
@@ -242,7 +246,7 @@ def open_current(
     try:
         opened = _opened(identity, folder, entry)
         with contextlib.suppress(FileNotFoundError):  # whoever loads it says so
-            opened.path.open("rb").close()
+            open_regular(opened.path).close()
         return opened.with_key(slots_key)
     except PermissionError as exc:
         raise _may_not(folder) from exc
@@ -282,7 +286,7 @@ def _release_file(folder: Path) -> Path:
 
 def _read_release(path: Path) -> Release | None:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return wire.decode(file.read(limits.TARGET_MAX_BYTES + 1), Release)
     except (OSError, RefusedRelease):
         return None

@@ -35,6 +35,7 @@ from slotcast_device.core.actions import Answer
 from slotcast_device.core.waits import USUAL
 from slotcast_device.owner.hooks import run_hook
 from slotcast_device.runtime.users import is_there, this_user
+from slotcast_schemas.plain_files import open_regular
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.update_windows import UpdateWindow, parse_windows, wait_s
 
@@ -119,7 +120,7 @@ class Owner(msgspec.Struct, frozen=True):
         if self.consent is None:
             return True
         try:
-            with self.consent.open("rb") as file:
+            with open_regular(self.consent) as file:
                 words = file.read(_CONSENT_MAX_BYTES).decode(errors="replace").split()
         except OSError:
             return False

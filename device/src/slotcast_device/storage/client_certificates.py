@@ -17,6 +17,7 @@ import msgspec
 from slotcast_device.core.certificate_choice import CertificateChoice, HeldCertificate
 from slotcast_device.storage.disk import storage_errors
 from slotcast_schemas.errors import StorageFailed, UsageError
+from slotcast_schemas.plain_files import open_regular
 
 if TYPE_CHECKING:
     from slotcast_device.config import BrokerConfig, DeviceConfig
@@ -266,7 +267,7 @@ def _read_configured(path: Path) -> bytes | None:
     """
     with storage_errors(f"read {path}"):
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 return file.read(FILE_MAX_BYTES)
         except FileNotFoundError:
             return None

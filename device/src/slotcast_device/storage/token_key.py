@@ -19,6 +19,7 @@ from securesystemslib.signer import HSMSigner, SSlibKey
 
 from slotcast_schemas.errors import StorageFailed
 from slotcast_schemas.identity import is_fit
+from slotcast_schemas.plain_files import open_regular, read_regular
 
 if TYPE_CHECKING:
     from slotcast_device.config import DeviceConfig, TokenConfig
@@ -107,7 +108,7 @@ def open_token_key(config: DeviceConfig, token: TokenConfig) -> TokenKey:
     """
     path = config.folder / token.public_key
     try:
-        public = load_pem_public_key(path.read_bytes())
+        public = load_pem_public_key(read_regular(path))
     except (OSError, ValueError) as exc:
         raise StorageFailed(f"identity.public_key {path}: {exc}") from exc
     if not isinstance(public, ec.EllipticCurvePublicKey) or not is_fit(public):
@@ -130,7 +131,7 @@ def open_token_key(config: DeviceConfig, token: TokenConfig) -> TokenKey:
 def _pin_reader(config: DeviceConfig, token: TokenConfig) -> Callable[[str], str]:
     def read(purpose: str) -> str:
         del purpose
-        with (config.folder / token.pin_file).open("rb") as file:
+        with open_regular(config.folder / token.pin_file) as file:
             return file.read(_PIN_MAX_BYTES).decode().strip()
 
     return read

@@ -26,6 +26,7 @@ from slotcast_publisher.certificates.profiles import CLIENT, SERVER, Authority, 
 from slotcast_publisher.durable import fsync_dir, storage_errors, write_atomic
 from slotcast_publisher.errors import NotFound, RepositoryDamaged
 from slotcast_publisher.private_key_files import read_private_key
+from slotcast_schemas.plain_files import read_regular
 
 AUTHORITY_DAYS: Final = 3650
 """The days that an authority counts: ten years, as the repository's root does."""
@@ -89,7 +90,7 @@ class Authorities:
         """
         path = self.certificate_path(name)
         try:
-            return x509.load_pem_x509_certificate(path.read_bytes())
+            return x509.load_pem_x509_certificate(read_regular(path))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as exc:
@@ -173,7 +174,7 @@ def read_key(path: Path) -> ec.EllipticCurvePrivateKey | None:
         RepositoryDamaged: it cannot be read.
     """
     try:
-        key = load_pem_private_key(path.read_bytes(), None)
+        key = load_pem_private_key(read_regular(path), None)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as exc:

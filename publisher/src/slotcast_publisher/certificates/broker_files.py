@@ -28,6 +28,7 @@ from slotcast_publisher.certificates.issued_record import CertificateRecord
 from slotcast_publisher.certificates.profiles import RevokedSerial, make_revocation_list
 from slotcast_publisher.durable import write_atomic
 from slotcast_publisher.errors import RepositoryDamaged
+from slotcast_schemas.plain_files import read_regular
 
 BROKER_FOLDER: Final = FOLDER / "broker"
 """Where the broker's files lie in a repository."""
@@ -72,7 +73,7 @@ class BrokerFiles:
             RepositoryDamaged: it cannot be read.
         """
         try:
-            certificate = x509.load_pem_x509_certificate(self.certificate_path.read_bytes())
+            certificate = x509.load_pem_x509_certificate(read_regular(self.certificate_path))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as exc:
@@ -102,7 +103,7 @@ class BrokerFiles:
     def revocation_lists(self, listener: ListenerName) -> list[x509.CertificateRevocationList]:
         """Give the lists that a listener reads; none where they cannot be read."""
         try:
-            data = self.list_path(listener).read_bytes()
+            data = read_regular(self.list_path(listener))
             return [x509.load_pem_x509_crl(part) for part in _PEM.findall(data)]
         except (OSError, ValueError):
             return []
@@ -169,7 +170,7 @@ class BrokerFiles:
         for listener in LISTENERS:
             paths += [self.authorities_path(listener), self.list_path(listener)]
         try:
-            found = {path.name: path.read_bytes() for path in paths}
+            found = {path.name: read_regular(path) for path in paths}
         except OSError as exc:
             raise RepositoryDamaged(f"{exc}; run `slotcast certificates init` again") from exc
         return {**found, **broker_settings(place, prefix)}

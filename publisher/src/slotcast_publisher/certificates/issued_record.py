@@ -21,6 +21,7 @@ from slotcast_publisher.durable import fsync_dir, storage_errors, write_atomic
 from slotcast_publisher.errors import RepositoryDamaged
 from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
+from slotcast_schemas.plain_files import read_regular
 
 KEPT_S: Final = 90 * 86_400
 """The seconds for which a certificate is remembered past its end."""
@@ -113,7 +114,7 @@ class CertificateRecord:
 
     def _read(self, path: Path) -> Issued | None:
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Issued)
+            return msgspec.json.decode(read_regular(path), type=Issued)
         except FileNotFoundError:
             return None
         except (OSError, *UNDECODABLE) as exc:
@@ -157,7 +158,7 @@ class CertificateRecord:
             RepositoryDamaged: the file is not what this software writes.
         """
         try:
-            found = msgspec.json.decode(self._revoked.read_bytes(), type=_RevokedFile)
+            found = msgspec.json.decode(read_regular(self._revoked), type=_RevokedFile)
         except FileNotFoundError:
             return {}
         except (OSError, *UNDECODABLE) as exc:

@@ -18,6 +18,7 @@ from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.messages import Offer
 from slotcast_schemas.messages.offer import Group, Progress
+from slotcast_schemas.plain_files import read_regular
 
 FILE_NAME: Final = "ledger.json"
 _DELIVERIES_MAX: Final = 256
@@ -84,7 +85,7 @@ def load_ledger(folder: Path, broker: str) -> Ledger:
     if not path.exists():
         return Ledger(broker=broker)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Ledger)
+        return msgspec.json.decode(read_regular(path), type=Ledger)
     except (OSError, *UNDECODABLE) as exc:
         raise RepositoryDamaged(f"could not read {path}: {exc}; you may remove it") from exc
 

@@ -10,6 +10,7 @@ from slotcast_publisher.delivery.push import Item, Journal
 from slotcast_publisher.durable import storage_errors
 from slotcast_publisher.store import ReleaseFolder
 from slotcast_schemas.messages.offer import Payload
+from slotcast_schemas.plain_files import open_regular
 from slotcast_schemas.topics import Topics
 
 
@@ -79,7 +80,7 @@ def map_items(
 
 def _slice(file: Path, offset: int, size_bytes: int) -> Callable[[], bytes]:
     def read() -> bytes:
-        with storage_errors(file), file.open("rb") as reader:
+        with storage_errors(file), open_regular(file) as reader:
             reader.seek(offset)
             return reader.read(size_bytes)
 

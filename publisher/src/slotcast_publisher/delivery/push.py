@@ -23,6 +23,7 @@ from slotcast_publisher.delivery.link_events import Acked, Event, Lost
 from slotcast_publisher.durable import fsync_dir, storage_errors
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import BrokerRefused, LinkDown
+from slotcast_schemas.plain_files import open_plain, read_regular
 
 _RECORD: Final = struct.Struct("<I")
 """One entry of the journal: the number of an acknowledged message."""
@@ -69,8 +70,8 @@ class Journal:
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             is_new = not path.exists()
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-            data = path.read_bytes()
+            self._fd = open_plain(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+            data = read_regular(path)
             whole = len(data) - len(data) % _RECORD.size
             os.truncate(self._fd, whole)
             if is_new:

@@ -36,6 +36,7 @@ from slotcast_schemas.content_key import (
 )
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import Encryption
+from slotcast_schemas.plain_files import open_regular, read_regular
 
 _KEY_FILE: Final = "content.key"
 
@@ -67,7 +68,7 @@ def load_content_key(folder: ReleaseFolder) -> bytes | None:
         return None
     path = folder.path / _KEY_FILE
     try:
-        key = path.read_bytes()
+        key = read_regular(path)
     except OSError as exc:
         raise RepositoryDamaged(f"could not read the content key {path}: {exc.strerror}") from exc
     if commitment_to(key) != encryption.key_commitment:
@@ -91,7 +92,11 @@ def seal(
     """
     sealed = candidate.file.with_suffix(".sealed")
     codec = PREFIX + candidate.codec
-    with storage_errors(sealed), candidate.file.open("rb") as source, sealed.open("wb") as target:
+    with (
+        storage_errors(sealed),
+        open_regular(candidate.file) as source,
+        sealed.open("wb") as target,
+    ):
         plain_sha256 = hashlib.file_digest(source, "sha256").digest()
         plain_bytes = source.seek(0, 2)
         source.seek(0)

@@ -19,6 +19,7 @@ import zstandard
 
 from slotcast_publisher.image_files import Image
 from slotcast_schemas.codecs.full import WINDOW_MAX_BYTES, Compression
+from slotcast_schemas.plain_files import open_regular
 
 _STEP_BYTES: Final = 1024 * 1024
 """The bytes that are packed or copied at once."""
@@ -78,7 +79,7 @@ def choose_level(path: Path) -> int:
         return _BEST_LEVEL
     best, faster = (zstandard.ZstdCompressor(level) for level in (_BEST_LEVEL, _FASTER_LEVEL))
     best_bytes = faster_bytes = 0
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         for number in range(_PIECES):
             file.seek((size_bytes - _PIECE_BYTES) * number // (_PIECES - 1))
             piece = file.read(_PIECE_BYTES)
@@ -110,7 +111,7 @@ def encode_full(
         return FullReport(size_bytes, sum(frames), "zstd", frames)
     with out.open("wb") as target:
         for _, path in files:
-            with path.open("rb") as source:
+            with open_regular(path) as source:
                 shutil.copyfileobj(source, target, _STEP_BYTES)
     return FullReport(size_bytes, size_bytes, "none", sizes)
 
@@ -222,7 +223,7 @@ def _pack(
 ) -> None:
     compressor = zstandard.ZstdCompressor(compression_params=parameters)
     packing = compressor.compressobj(size=path.stat().st_size)
-    with path.open("rb") as source:
+    with open_regular(path) as source:
         while piece := source.read(_STEP_BYTES):
             write(packing.compress(piece))
             count_piece(len(piece))

@@ -24,6 +24,7 @@ from slotcast_schemas.codecs.source import FilesImage, FileSource, Sink, Source
 from slotcast_schemas.errors import PayloadCorrupt
 from slotcast_schemas.messages import MapPart
 from slotcast_schemas.messages.offer import Base, Payload
+from slotcast_schemas.plain_files import open_regular
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, bytes done, and bytes in all."""
@@ -331,7 +332,7 @@ def base_of(release: ReleaseFolder) -> Base:
 def chunk_digests(payload: Path, chunk_size_bytes: int) -> list[bytes]:
     """Give the SHA-256 of every chunk of a payload."""
     digests = []
-    with storage_errors(payload), payload.open("rb") as file:
+    with storage_errors(payload), open_regular(payload) as file:
         while chunk := file.read(chunk_size_bytes):
             digests.append(hashlib.sha256(chunk).digest())
     return digests

@@ -19,6 +19,7 @@ from slotcast_publisher.serve.wants import WantedPiece
 from slotcast_schemas import wire
 from slotcast_schemas.messages import Notice
 from slotcast_schemas.messages.offer import Payload
+from slotcast_schemas.plain_files import open_regular
 from slotcast_schemas.trust import offer_target
 
 
@@ -58,7 +59,7 @@ class Stored:
         path = self.maps[piece.number] if piece.is_map else self.file
         offset = 0 if piece.is_map else piece.number * self.payload.chunk_size_bytes
         size = -1 if piece.is_map else self.payload.chunk_bytes(piece.number)
-        with storage_errors(path), path.open("rb") as reader:
+        with storage_errors(path), open_regular(path) as reader:
             reader.seek(offset)
             data = reader.read(size)
         if not self._is_true(piece, data):

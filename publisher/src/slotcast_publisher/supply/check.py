@@ -20,6 +20,7 @@ from slotcast_publisher.supply.policy import Policy, Signer
 from slotcast_publisher.supply.signer_certificates import key_of_chain, names_of_der
 from slotcast_publisher.supply.sigstore_identity import check_identity
 from slotcast_schemas.errors import BadSignature, Inconsistent, UsageError
+from slotcast_schemas.plain_files import open_regular
 from slotcast_schemas.plural import several
 
 BUNDLE_PATH: Final = "model.sig"
@@ -142,7 +143,7 @@ def _left_out(names: list[str], manifest: Manifest) -> str:
 
 def _digest(path: Path, resource: Resource) -> str:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, resource.algorithm).hexdigest()
     except OSError as exc:
         raise UsageError(f"could not read {path}: {exc.strerror}") from exc
@@ -172,7 +173,7 @@ def sha256_of_files(files: Mapping[str, Path]) -> dict[str, bytes]:
     found = {}
     for name, path in files.items():
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 found[name] = hashlib.file_digest(file, "sha256").digest()
         except OSError as exc:
             raise UsageError(f"could not read {path}: {exc.strerror}") from exc

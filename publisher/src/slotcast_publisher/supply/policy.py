@@ -37,6 +37,7 @@ from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
+from slotcast_schemas.plain_files import open_regular
 from slotcast_schemas.x509_errors import UNREADABLE
 
 _FILE_MAX_BYTES: Final = 256 * 1024
@@ -201,7 +202,7 @@ def read_file(path: Path, max_bytes: int = _FILE_MAX_BYTES) -> bytes:
         UsageError: it cannot be read, or is larger.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(max_bytes + 1)
     except OSError as exc:
         raise UsageError(f"could not read {path}: {exc.strerror}") from exc

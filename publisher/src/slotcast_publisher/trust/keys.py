@@ -32,6 +32,7 @@ from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.key_errors import NO_KEY
+from slotcast_schemas.plain_files import read_regular
 
 PEM_SCHEME: Final = "pem"
 """The scheme of addresses of key files that lie beside the key ring."""
@@ -97,7 +98,7 @@ class KeyRing:
     def is_encrypted(self) -> bool:
         """Whether any key file here is encrypted; new ones then are, too."""
         paths = (self._repo / "keys").glob("*.pem")
-        return any(b"ENCRYPTED" in path.read_bytes() for path in paths)
+        return any(b"ENCRYPTED" in read_regular(path) for path in paths)
 
     def secret(self, purpose: str) -> bytes | None:
         """Give the passphrase for another private key of this repository; None for no encryption.
@@ -229,7 +230,7 @@ class KeyRing:
     def _read(self) -> dict[str, KeyEntry]:
         path = self._repo / RING_FILE
         try:
-            return msgspec.json.decode(path.read_bytes(), type=dict[str, KeyEntry])
+            return msgspec.json.decode(read_regular(path), type=dict[str, KeyEntry])
         except FileNotFoundError:
             return {}
         except (OSError, *UNDECODABLE) as exc:

@@ -22,6 +22,7 @@ from tuf.api.serialization.json import JSONSerializer
 
 from slotcast_publisher.durable import make_dir, write_atomic
 from slotcast_publisher.errors import NotFound, RepositoryDamaged
+from slotcast_schemas.plain_files import read_regular
 
 T = TypeVar("T", Root, Timestamp, Snapshot, Targets)
 _VERSIONED: Final = re.compile(r"([1-9][0-9]*)\.(.+)\.json")
@@ -82,7 +83,7 @@ class MetadataFiles:
             version = versions[-1]
         path = self._place(role) / self.name(role, version or 0)
         try:
-            return path.read_bytes()
+            return read_regular(path)
         except FileNotFoundError as exc:
             raise NotFound(f"no signed metadata {path.name} in {path.parent}") from exc
         except OSError as exc:
@@ -150,7 +151,7 @@ class SignedAt:
     def read(self) -> datetime | None:
         """Give the time; None where nothing is known of it."""
         try:
-            return datetime.fromisoformat(self._path.read_text("ascii").strip())
+            return datetime.fromisoformat(read_regular(self._path).decode("ascii").strip())
         except (OSError, ValueError):
             return None
 

@@ -22,6 +22,7 @@ from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.fields import DeviceId, ModelName, Word
+from slotcast_schemas.plain_files import read_regular
 
 _FILE_MAX_BYTES: Final = 8 * 1024 * 1024
 """The most bytes of a list that are read; one of 20,000 recipients has some 2 MB."""
@@ -117,8 +118,7 @@ def load_recipients(folder: Path, model: str, digest: bytes | None) -> Recipient
         return Recipients(model=model)
     path = folder / f"{digest.hex()}.json"
     try:
-        with path.open("rb") as file:
-            data = file.read(_FILE_MAX_BYTES)
+        data = read_regular(path, _FILE_MAX_BYTES)
         if hashlib.sha256(data).digest() != digest:
             raise RepositoryDamaged(f"{path}: it is not the list of recipients that was signed")
         found = msgspec.json.decode(data, type=Recipients)

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from slotcast_schemas.errors import SlotDamaged
+from slotcast_schemas.plain_files import open_regular_number
 
 Sink = Callable[[bytes | memoryview], object]
 """Receives the image's bytes in order; a view is only valid until the call returns."""
@@ -171,7 +172,7 @@ class FileSource(FilesImage):
 
 def _open_checked(path: Path, size_bytes: int) -> int:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_regular_number(path)
     except OSError as exc:
         raise SlotDamaged(f"expected to read {path}: {exc}") from exc
     actual = os.fstat(fd).st_size

@@ -45,6 +45,7 @@ from slotcast_publisher.settings import Broker, Expiry
 from slotcast_publisher.trust.role_signing import Roles
 from slotcast_schemas.broker import tls_context
 from slotcast_schemas.errors import SlotcastError
+from slotcast_schemas.plain_files import read_regular
 from slotcast_schemas.states import State
 from slotcast_schemas.x509_errors import UNREADABLE
 
@@ -290,7 +291,7 @@ def _name(found: x509.CertificateRevocationList) -> str:
 def _in_file(path: Path, name: str) -> Iterator[Expiring]:
     """Give the certificate of a file that ends first; whoever needs a file says that it is gone."""
     try:
-        found = x509.load_pem_x509_certificates(path.read_bytes())
+        found = x509.load_pem_x509_certificates(read_regular(path))
     except (OSError, *UNREADABLE):
         return
     yield _expiring(name, min(found, key=lambda one: one.not_valid_after_utc))

@@ -35,6 +35,7 @@ from slotcast_publisher.alarm_settings import Webhook
 from slotcast_publisher.serve.log import Say
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.plain_files import open_regular
 
 SECRET_VARIABLE: Final = "SLOTCAST_WEBHOOK_SECRET"  # noqa: S105 - a name, not a secret
 """The environment variable that gives the secret, before the file that the settings name."""
@@ -100,7 +101,7 @@ def read_secret(webhook: Webhook, base: Path, environment: Mapping[str, str] = o
         path = base / webhook.secret_file
         where = f"alarms.webhook.secret_file ({path})"
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 secret = file.read(_SECRET_MAX_BYTES)
         except OSError as exc:
             raise UsageError(f"{where}: cannot be read: {exc.strerror}") from exc

@@ -9,6 +9,7 @@ import msgspec
 
 from slotcast_publisher.errors import RepositoryDamaged
 from slotcast_schemas.decode_errors import UNDECODABLE
+from slotcast_schemas.plain_files import read_regular
 
 K = TypeVar("K")
 
@@ -29,6 +30,6 @@ def read_json(path: Path, kind: type[K]) -> K:
         RepositoryDamaged: it is not there, or is not what was written.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return msgspec.json.decode(read_regular(path), type=kind)
     except (OSError, *UNDECODABLE) as exc:
         raise RepositoryDamaged(f"could not read {path}: {exc}") from exc

@@ -30,6 +30,7 @@ from slotcast_publisher.fleet.steering.kept_json import read_json, to_json
 from slotcast_publisher.fleet.steering.request_files import AskedFor, RequestFiles
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.plain_files import read_regular
 
 FOLDER: Final = "rollouts"
 """The repository's folder of rollouts."""
@@ -163,7 +164,7 @@ class RolloutFiles:
             known = ", ".join(self.names()) or "none"
             raise NotFound(f"no rollout {name!r}; there are: {known}")
         with storage_errors(path):
-            return path.read_bytes()[: PLAN_MAX_BYTES + 1]
+            return read_regular(path)[: PLAN_MAX_BYTES + 1]
 
     def load(self, name: str) -> Rollout:
         """Read a rollout; a record that is missing is as of one that nobody has started.
