@@ -7,13 +7,14 @@ import re
 import select
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from slotcast_publisher.fleet.access.roles import Role
-from slotcast_publisher.fleet.web import patience
+from slotcast_publisher.fleet.web import patience, server
 from slotcast_publisher.fleet.web.app import BODY_MAX_BYTES
 from slotcast_publisher.fleet.web.csrf import token_of
 from tests.support.page import PASSWORD, TESTER, RunningPage, running_page
@@ -197,6 +198,33 @@ def test_who_asks_and_reads_nothing_is_hung_up_on(
         assert ended.poll(WAIT_S * 1000) != []
     monkeypatch.undo()
     assert page.stranger().get("/sign-in").status_code == 200
+
+
+ATTACKER = ("127.0.0.9", 0)
+
+
+def test_one_address_that_holds_all_places_keeps_nobody_else_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of its connections may be silent for half a minute, and come again then."""
+    monkeypatch.setattr(server, "CONNECTIONS_MAX", 20)
+    with running_page(tmp_path) as page, contextlib.ExitStack() as stack:
+        url = urlsplit(page.url)
+        for _ in range(60):
+            silent = socket.create_connection((url.hostname, url.port), WAIT_S, ATTACKER)
+            stack.enter_context(silent)
+            silent.sendall(b"GET /sign-in HTTP/1.1\r\n")
+        for _ in range(5):
+            assert page.stranger().get("/sign-in").status_code == 200
+
+
+def test_one_address_that_holds_many_places_has_answers_in_all_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is with an office behind one address."""
+    monkeypatch.setattr(server, "CONNECTIONS_MAX", 20)
+    with running_page(tmp_path) as page:
+        assert [page.stranger().get("/sign-in").status_code for _ in range(20)] == [200] * 20
 
 
 # --- what every answer says to a browser ----------------------------------------------------------

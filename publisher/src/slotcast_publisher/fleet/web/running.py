@@ -70,4 +70,5 @@ def open_page(repo: Repository, database: Database, opened: socket.socket) -> Pa
     secret = context.users.make_owners_link(Actor("", "nobody"))
     link = None if secret is None else f"{url}/link/{secret}"
     unsafe = unsafe_words(opened, repo.settings.page)
-    return Page(PageServer(make_app(context), opened), url, link, unsafe)
+    server = PageServer(make_app(context), opened, repo.settings.page.networks)
+    return Page(server, url, link, unsafe)
