@@ -48,6 +48,34 @@ def test_a_cut_anywhere_in_an_atomic_write_leaves_the_old_bytes_or_the_new(loss:
     assert b"new" * 400 in seen
 
 
+@pytest.mark.parametrize("loss", Loss)
+def test_files_that_were_written_together_are_there_after_any_cut(loss: Loss) -> None:
+    disk = made()
+    disk.write_together(HERE, {"proof": b"p", "record": b"r"})
+
+    after = left(disk, loss)
+
+    assert [after.read(HERE / name, 9) for name in ("proof", "record")] == [b"p", b"r"]
+
+
+@pytest.mark.parametrize("loss", Loss)
+def test_a_cut_while_files_are_written_together_leaves_each_old_or_new(loss: Loss) -> None:
+    old, new = b"old" * 400, b"new" * 400
+    seen = set()
+    for step in range(1, 20):
+        for seed in range(8):
+            disk = made()
+            disk.write_together(HERE, {"proof": old, "record": old})
+            disk.cut_at = disk.ops + step
+            with contextlib.suppress(PowerCut):
+                disk.write_together(HERE, {"proof": new, "record": new})
+            after = left(disk, loss, seed)
+            seen.add((after.read(HERE / "proof", 9999), after.read(HERE / "record", 9999)))
+
+    assert seen <= {(old, old), (old, new), (new, old), (new, new)}
+    assert (new, new) in seen
+
+
 def test_bytes_that_were_not_synced_may_be_lost_while_their_name_stays() -> None:
     disk = made()
     disk.create(HERE / "file").write(b"x" * 2000)

@@ -15,14 +15,14 @@ DEVICE_BREAKS: Final = (
     Break(
         "fsync: the bytes of an atomic write",
         "storage/disk.py",
-        "            writer.close_synced()\n        finally:",
-        "            writer.close()\n        finally:",
+        "                writer.close_synced()\n            finally:",
+        "                writer.close()\n            finally:",
         CUTS,
     ),
     Break(
         "fsync: the name of an atomic write",
         "storage/disk.py",
-        "        self.sync_dir(path.parent)\n\n    def make_dir",
+        "        self.sync_dir(folder)\n\n    def make_dir",
         "\n    def make_dir",
     ),
     Break(
@@ -55,8 +55,8 @@ DEVICE_BREAKS: Final = (
     Break(
         "fsync: the names of a slot's files",
         "storage/slots.py",
-        "            self._disk.sync_dir(folder)\n        if notice:\n",
-        "            pass\n        if notice:\n",
+        "            self._disk.sync_dir(folder)\n        proof = ",
+        "            pass\n        proof = ",
         CUTS,
     ),
     Break(

@@ -2,7 +2,7 @@
 
 What it promises is what POSIX can give (borg's `platform/base.py` and SQLite's notes on atomic
 commit say why): bytes are durable after `fsync` of the file, a name after `fsync` of its folder.
-`write_atomic` puts those in the one right order. Everything above speaks in terms of `Disk`, so
+`write_together` puts those in the one right order. Everything above speaks in terms of `Disk`, so
 that tests can cut the power between any two of its calls. `os_disk` has it on real files.
 
 Failures leave here as `StorageFailed` or a sharper kind; no `OSError` passes.
@@ -14,7 +14,7 @@ import contextlib
 import errno
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -103,15 +103,28 @@ class Disk(ABC):
             data: its new bytes.
             mode: its new mode, less what the umask takes.
         """
-        temporary = path.with_name(path.name + ".tmp")
-        writer = self.create(temporary, mode)
-        try:
-            writer.write(data)
-            writer.close_synced()
-        finally:
-            writer.close()
-        self.rename(temporary, path)
-        self.sync_dir(path.parent)
+        self.write_together(path.parent, {path.name: data}, mode)
+
+    def write_together(self, folder: Path, files: Mapping[str, bytes], mode: int = MODE) -> None:
+        """Replace files of one folder, each as `write_atomic` does, with one sync for all names.
+
+        A power cut leaves each of them old or new, whole: any of them new, whatever their order.
+
+        Args:
+            folder: where they are.
+            files: the new bytes of each, by name.
+            mode: their new mode, less what the umask takes.
+        """
+        for name, data in files.items():
+            writer = self.create(folder / f"{name}.tmp", mode)
+            try:
+                writer.write(data)
+                writer.close_synced()
+            finally:
+                writer.close()
+        for name in files:
+            self.rename(folder / f"{name}.tmp", folder / name)
+        self.sync_dir(folder)
 
     def make_dir(self, path: Path) -> None:
         """Make a folder and its parents; the names of those that were made are durable.

@@ -190,9 +190,8 @@ class SlotStore:
                 folders.add(path)
         for folder in sorted(folders, key=lambda f: len(f.parts), reverse=True):
             self._disk.sync_dir(folder)
-        if notice:
-            self.keep_proof(slot, notice)
-        self._disk.write_atomic(self.folder / f"{slot}.release", release_bytes)
+        proof = {f"{slot}.notice": notice} if notice else {}
+        self._disk.write_together(self.folder, {**proof, f"{slot}.release": release_bytes})
 
     def keep_proof(self, slot: SlotName, notice: bytes) -> None:
         """Keep the notice that vouches for what a slot holds."""
