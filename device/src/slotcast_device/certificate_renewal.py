@@ -53,8 +53,11 @@ class CertificateRenewal:
 
     def look(self, now: Now) -> None:
         """Show a certificate that is new, or ask for one where the present one ends soon."""
-        held, broker = self._certificates.in_use, self._broker()
-        if held is None or broker is None or now.mono_s < self._look_s:
+        held = self._certificates.in_use
+        if held is None or now.mono_s < self._look_s:
+            return
+        broker = self._broker()
+        if broker is None:
             return
         self._look_s = now.mono_s + LOOK_S
         if self._certificates.has_newer(broker, now.wall_s, now.mono_s):

@@ -185,14 +185,8 @@ class Collecting:
     # --- what the link tells ------------------------------------------------------------------
 
     def handle(self, event: LinkEvent, now: Now) -> list[Action]:
-        """Take what the link tells.
-
-        Raises:
-            ChunkCorrupt: a chunk came wrong again and again.
-        """
+        """Take what the link tells, but for chunks."""
         match event:
-            case ev.ChunkArrived():
-                return self._chunk_arrived(event, now)
             case ev.BytesArrived():
                 self._part_s = now.mono_s
                 self._bytes_arrived(now)
@@ -228,16 +222,25 @@ class Collecting:
         if self.transfer is not None:
             self.transfer.connection_lost()
 
-    def _chunk_arrived(self, event: ev.ChunkArrived, now: Now) -> list[Action]:
+    def chunk_arrived(self, event: ev.ChunkArrived, now: Now) -> list[Action]:
+        """Take a chunk.
+
+        Raises:
+            ChunkCorrupt: it came wrong again and again.
+        """
         fetch = self.transfer
         if fetch is None or fetch.payload.sha256 != event.payload:
             return []
         before = fetch.counters.verified_bytes
-        actions = self._translate(fetch.receive_chunk(event.index, event.data, now.mono_s), now)
+        came = fetch.receive_chunk(event.index, event.data, now.mono_s)
+        if len(came) == 1 and isinstance(came[0], transfer_actions.StoreChunk):
+            actions: list[Action] = [came[0]]  # most by far
+        else:
+            actions = self._translate(came, now)
         if fetch.counters.verified_bytes == before:
             return actions
-        said = self._something_came()
-        return said + actions if said else actions
+        self._silence_max_s = SILENCE_FIRST_S
+        return self._watch.something_came() + actions if self._watch.is_in_trouble else actions
 
     def _map_arrived(self, event: ev.MapArrived, now: Now) -> list[Action]:
         fetch = self.transfer
@@ -245,12 +248,10 @@ class Collecting:
             return []
         before = len(fetch.maps)
         actions = self._translate(fetch.receive_map(event.part, event.data, now.mono_s), now)
-        is_progress = len(fetch.maps) > before
-        return (self._something_came() if is_progress else []) + actions
-
-    def _something_came(self) -> list[Action]:
+        if len(fetch.maps) == before:
+            return actions
         self._silence_max_s = SILENCE_FIRST_S
-        return self._watch.something_came()
+        return self._watch.something_came() + actions
 
     def _bytes_arrived(self, now: Now) -> None:
         if self.transfer is not None:
@@ -314,8 +315,6 @@ class Collecting:
         self, actions: Sequence[transfer_actions.TransferAction], now: Now
     ) -> list[Action]:
         """Turn the transfer's two questions to the shell into a job and the next step."""
-        if len(actions) == 1 and isinstance(actions[0], transfer_actions.StoreChunk):
-            return [actions[0]]  # most by far
         out: list[Action] = []
         for action in actions:
             if isinstance(action, transfer_actions.Scan):

@@ -155,8 +155,7 @@ class ClockMoved(msgspec.Struct, frozen=True):
 
 
 LinkEvent = (
-    ChunkArrived
-    | BytesArrived
+    BytesArrived
     | MapArrived
     | SubscriptionAnswered
     | SubscriptionRefused
@@ -165,12 +164,12 @@ LinkEvent = (
     | ConnectionMade
     | ConnectionLost
 )
-"""What the link tells of a transfer."""
+"""What the link tells of a transfer, beside its chunks."""
 
 RequestEvent = RollBackAsked | UnbenchAsked | ResetAsked | ResumeAsked
 """What a person asks of a model."""
 
-Event = (
+OtherEvent = (
     LinkEvent
     | NoticeArrived
     | Tick
@@ -181,4 +180,7 @@ Event = (
     | LookDue
     | ClockMoved
 )
+"""All that can happen to a core, but for the coming of a chunk."""
+
+Event = ChunkArrived | OtherEvent
 """All that can happen to a core."""

@@ -48,7 +48,7 @@ from slotcast_schemas.states import SETTLED, State
 
 if TYPE_CHECKING:
     from slotcast_device.core.actions import Action, Job
-    from slotcast_device.core.events import Event, LinkEvent, Now, RequestEvent
+    from slotcast_device.core.events import Event, Now, OtherEvent, RequestEvent
     from slotcast_device.core.state import ModelState
     from slotcast_device.core.transfer.transfer import Transfer
     from slotcast_schemas.messages.status import ModelStatus
@@ -261,8 +261,14 @@ class ModelCore:
         return self._agenda.run(act.Inspect())
 
     def _dispatch(self, event: Event, now: Now) -> list[Action]:
-        if isinstance(event, ev.ChunkArrived):  # first, since most are
-            return self._on_link_event(event, now)
+        try:
+            if isinstance(event, ev.ChunkArrived):  # first, since most are
+                return self._installation.collecting.chunk_arrived(event, now)
+            return self._dispatch_other(event, now)
+        except ChunkCorrupt as exc:
+            return self._end_broken(exc, now)
+
+    def _dispatch_other(self, event: OtherEvent, now: Now) -> list[Action]:
         if isinstance(event, ev.RequestEvent):
             return self._on_request(event, now)
         match event:
@@ -280,18 +286,12 @@ class ModelCore:
             case ev.SlotsChanged() | ev.ClockMoved():
                 return self._on_device_event(event, now) if self._is_ready else []
             case _:
-                return self._on_link_event(event, now)
+                return self._installation.collecting.handle(event, now)
 
     def _on_request(self, event: RequestEvent, now: Now) -> list[Action]:
         if not self._is_ready:
             return [act.Log("warning", "not ready: the durable state was not read (yet)")]
         return self._by_hand.handle(event, now)
-
-    def _on_link_event(self, event: LinkEvent, now: Now) -> list[Action]:
-        try:
-            return self._installation.collecting.handle(event, now)
-        except ChunkCorrupt as exc:
-            return self._end_broken(exc, now)
 
     def _on_device_event(self, event: ev.SlotsChanged | ev.ClockMoved, now: Now) -> list[Action]:
         match event:

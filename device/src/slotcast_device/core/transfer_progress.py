@@ -35,13 +35,14 @@ class TransferWatch:
 
     Attributes:
         rate_bytes_per_s: of verified bytes, between the last two reports.
+        is_in_trouble: whether nothing comes, and the reason says why.
     """
 
     def __init__(self, record: UpdateRecord, allowance: Allowance, slow: SlowLimit) -> None:
         self._record = record
         self._allowance = allowance
         self._pace = SlowLinkMeter(slow)
-        self._in_trouble = False  # nothing comes, and the reason says why
+        self.is_in_trouble = False
         self._mark: tuple[float, int] | None = None  # when the rate was taken last, and its bytes
         self.rate_bytes_per_s = 0
 
@@ -52,7 +53,7 @@ class TransferWatch:
 
     def begin(self) -> None:
         """A transfer begins: nothing is known of it."""
-        self._in_trouble, self._mark = False, None
+        self.is_in_trouble, self._mark = False, None
         self.rate_bytes_per_s = 0
 
     def stop(self) -> None:
@@ -69,7 +70,7 @@ class TransferWatch:
         """Say so if nothing comes, and why."""
         reason, detail = self._explain_silence(fetch)
         is_sure = fetch.is_silent if reason == Reason.PACKET_LIMIT else fetch.is_stalled
-        return self._say_trouble(reason, detail) if is_sure and not self._in_trouble else []
+        return self._say_trouble(reason, detail) if is_sure and not self.is_in_trouble else []
 
     def _explain_silence(self, fetch: Transfer) -> tuple[str, str]:
         """Give reason and detail for an update of which nothing comes."""
@@ -97,15 +98,15 @@ class TransferWatch:
         """Say why nothing comes, durably, so that the device itself can say it too."""
         if self._record.phase is not State.DOWNLOADING or self._record.reason == reason:
             return []
-        self._in_trouble = True
+        self.is_in_trouble = True
         self._record.note(reason, detail[:DETAIL_MAX_CHARS])
         return [act.Log("warning", f"{reason}: {detail}"), *self._record.save()]
 
     def something_came(self) -> list[Action]:
         """Say that it goes on, if it did not."""
-        if not self._in_trouble:
+        if not self.is_in_trouble:
             return []
-        self._in_trouble = False
+        self.is_in_trouble = False
         if self._record.phase is not State.DOWNLOADING:
             return []
         self._record.note(Reason.DOWNLOADING, "")

@@ -121,7 +121,8 @@ class Connection:
     def progressed(self, size_bytes: int = 0) -> None:
         """A chunk that was missing came: the link is worth being made anew soon when it is lost."""
         self._has_progress = True
-        self.wanted_came(size_bytes)
+        if self.link is not None:
+            self._meter.budget.wanted(size_bytes)
 
     def wanted_came(self, size_bytes: int) -> None:
         """A message of so many bytes came that was wanted."""

@@ -62,7 +62,6 @@ class Link:
         waits: for a farewell, and for a packet that has begun to come.
 
     Attributes:
-        accepted: what the broker said when it took the connection; None before.
         refused_code: the reason code of a CONNACK that refused; None without one.
     """
 
@@ -83,7 +82,6 @@ class Link:
     ) -> None:
         self.broker = broker
         self.version = version
-        self.accepted: Accepted | None = None
         self.refused_code: int | None = None
         self._closed_code: int | None = None
         self._answer_due_s = 0.0
@@ -92,13 +90,7 @@ class Link:
         self._config = config
         self._client = client or make_client(broker, config, client_id, is_v5=self._is_v5)
         self._goodbye_s = waits.goodbye_s
-        self._flow = PacketFlow(
-            broker.name,
-            self._client,
-            listener.message,
-            lambda: self.accepted is not None,
-            waits.part_max_s,
-        )
+        self._flow = PacketFlow(broker.name, self._client, listener.message, waits.part_max_s)
         self._outbox = Outbox(
             broker.name,
             self._client,
@@ -123,6 +115,15 @@ class Link:
     @error.setter
     def error(self, error: TransferFailed) -> None:
         self._flow.error = error
+
+    @property
+    def accepted(self) -> Accepted | None:
+        """What the broker said when it took the connection; None before."""
+        return self._flow.accepted
+
+    @accepted.setter
+    def accepted(self, accepted: Accepted) -> None:
+        self._flow.accepted = accepted
 
     # --- the life of a connection -------------------------------------------------------------
 

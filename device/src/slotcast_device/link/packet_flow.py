@@ -19,11 +19,12 @@ from slotcast_schemas.errors import LinkDown, ProtocolViolation, Stalled, Transf
 from slotcast_schemas.packet_socket import PacketSocket
 
 if TYPE_CHECKING:
+    from slotcast_device.link.connack import Accepted
     from slotcast_device.link.paho_client import Client
 
 READS_MAX: Final = 64
 """The most packets that are taken before the loop looks at anything else."""
-READ_MAX_BYTES: Final = 1024 * 1024
+READ_MAX_BYTES: Final = 2 * 1024 * 1024
 """The bytes after which it does so too, and counts what came."""
 RECEIPTS_TOGETHER: Final = 8
 """The number of packets whose receipts leave in one send: well below the 20 that Mosquitto has
@@ -47,11 +48,11 @@ class PacketFlow:
         broker: its name, for errors.
         client: paho's client, which has the socket.
         on_message: takes topic and bytes of a message; its return is the receipt.
-        is_accepted: whether the broker took the connection.
         part_max_s: within which a packet that has begun to come must be whole.
 
     Attributes:
         on_message: as given; another one may take its place.
+        accepted: what the broker said when it took the connection; before, it may send no message.
         error: what went wrong first; None while all is well.
     """
 
@@ -60,15 +61,14 @@ class PacketFlow:
         broker: str,
         client: Client,
         on_message: Callable[[str, bytes], None],
-        is_accepted: Callable[[], bool],
         part_max_s: float,
     ) -> None:
         self._broker = broker
         self._client = client
-        self._is_accepted = is_accepted
         self._part_max_s = part_max_s
         self._part: tuple[int, float] | None = None  # how many came before it, and since when
         self.on_message = on_message
+        self.accepted: Accepted | None = None
         self.error: TransferFailed | None = None
 
     @property
@@ -135,7 +135,7 @@ class PacketFlow:
         came = packets.publication()
         if came is None:
             return self._take_other(packets)
-        if not self._is_accepted():
+        if self.accepted is None:
             self.note_violation("expected a CONNACK first, got a PUBLISH")
             return False
         self.on_message(came.topic, came.data)

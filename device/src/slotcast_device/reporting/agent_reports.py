@@ -121,6 +121,8 @@ class AgentReports:
 
     def collect_due(self, now: Now) -> None:
         """Collect every model's figures, if it is time to."""
+        if now.mono_s < self._collector.deadline_s:
+            return
         connection = self._connection
         link = LinkTotals(
             connection.traffic.received_bytes,
