@@ -240,7 +240,10 @@ class ModelJobs:
                 return None
             case act.Build(install, trusted, state):
                 path = self._folder if self._spool is None else self._spool.data_path
-                decoded = None if self._ahead is None else self._ahead.finish()
+                decoded = None
+                if self._ahead is not None:
+                    self.store.prepare_seal(install.slot, trusted.release_bytes, trusted.notice)
+                    decoded = self._ahead.finish()
                 key = self._content_key.load(trusted.release)
                 build(self.store, install, trusted, state, path, decoded, key)
                 return None

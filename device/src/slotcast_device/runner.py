@@ -121,17 +121,18 @@ class ModelRunner:
     def _carry_out(self, actions: list[act.Action]) -> None:
         for number, action in enumerate(actions):
             try:
-                self._do_action(action)
+                if isinstance(action, StoreChunk):  # most by far
+                    self.files.carry_out(action)
+                    self._shell.chunk_stored(self, action)
+                else:
+                    self._do_action(action)
             except StorageFailed as exc:
                 rest = tuple(actions[number + 1 :])
                 self.feed(ev.ActionFailed(action, exc, rest), self._shell.now())
                 return
 
     def _do_action(self, action: act.Action) -> None:
-        if isinstance(action, StoreChunk):  # first, since most are
-            self.files.carry_out(action)
-            self._shell.chunk_stored(self, action)
-        elif isinstance(action, act.Step):
+        if isinstance(action, act.Step):
             self._do_step(action)
         elif isinstance(action, act.Job):
             self._shell.submit(self, action)

@@ -72,6 +72,29 @@ def test_an_image_is_cut_into_its_files_wherever_its_pieces_end(
     assert store.release("a") == RELEASE
 
 
+def test_what_was_prepared_says_nothing_of_the_slot_until_it_is_sealed(store: SlotStore) -> None:
+    release = wire.encode(RELEASE)
+    store.prepare_seal("a", release, b"the notice")
+    written = (store.folder / "a.release.tmp").stat().st_ino
+
+    assert (store.release_bytes("a"), store.proof("a")) == (None, None)
+
+    store.clear("a")
+    store.build("a", RELEASE).write(IMAGE)
+    store.seal("a", release, b"the notice")
+
+    assert (store.release_bytes("a"), store.proof("a")) == (release, b"the notice")
+    assert (store.folder / "a.release").stat().st_ino == written
+
+
+def test_what_was_prepared_for_another_release_is_not_what_seals(store: SlotStore) -> None:
+    store.prepare_seal("a", b"another release", b"its notice")
+    build(store, "a")
+
+    assert store.release("a") == RELEASE
+    assert store.proof("a") is None
+
+
 def test_sealed_files_are_read_only(store: SlotStore) -> None:
     build(store, "a")
     modes = {(store.path("a") / path).stat().st_mode for path in CONTENT}

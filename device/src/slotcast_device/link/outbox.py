@@ -249,8 +249,8 @@ class Outbox:
         filters, asked_s = self._asked.pop(mid, ((), 0.0))
         self._late.discard(mid)
         answers = list(zip(filters, reasons, strict=False))
-        self.held.update(name for name, reason in answers if not reason.is_failure)
         failed = [(name, reason) for name, reason in answers if reason.is_failure]
+        self.held.update({name for name, _ in answers}.difference(name for name, _ in failed))
         if filters and not failed:
             took_s = time.monotonic() - asked_s - self.round_trip_s
             if self._listener is not None:

@@ -2,8 +2,9 @@
 
 What it promises is what POSIX can give (borg's `platform/base.py` and SQLite's notes on atomic
 commit say why): bytes are durable after `fsync` of the file, a name after `fsync` of its folder.
-`write_together` puts those in the one right order. Everything above speaks in terms of `Disk`, so
-that tests can cut the power between any two of its calls. `os_disk` has it on real files.
+`write_beside` and `put_in_place` are the two halves of the one right order. Everything above speaks
+in terms of `Disk`, so that tests can cut the power between any two of its calls. `os_disk` has it
+on real files.
 
 Failures leave here as `StorageFailed` or a sharper kind; no `OSError` passes.
 """
@@ -14,7 +15,7 @@ import contextlib
 import errno
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -115,6 +116,17 @@ class Disk(ABC):
             files: the new bytes of each, by name.
             mode: their new mode, less what the umask takes.
         """
+        self.write_beside(folder, files, mode)
+        self.put_in_place(folder, files)
+
+    def write_beside(self, folder: Path, files: Mapping[str, bytes], mode: int = MODE) -> None:
+        """Make the bytes of files durable beside them, each as `NAME.tmp`.
+
+        Args:
+            folder: where they are.
+            files: the new bytes of each, by name.
+            mode: their new mode, less what the umask takes.
+        """
         for name, data in files.items():
             writer = self.create(folder / f"{name}.tmp", mode)
             try:
@@ -122,7 +134,10 @@ class Disk(ABC):
                 writer.close_synced()
             finally:
                 writer.close()
-        for name in files:
+
+    def put_in_place(self, folder: Path, names: Iterable[str]) -> None:
+        """Give files that `write_beside` wrote their names, and make those durable."""
+        for name in names:
             self.rename(folder / f"{name}.tmp", folder / name)
         self.sync_dir(folder)
 

@@ -51,6 +51,7 @@ class SlotStore:
         self._disk = disk
         self._folder = folder
         self.slot_files = slot_files or SlotFiles(disk)
+        self._prepared: dict[str, bytes] = {}  # what `prepare_seal` wrote, by name
 
     @property
     def folder(self) -> Path:
@@ -190,8 +191,23 @@ class SlotStore:
                 folders.add(path)
         for folder in sorted(folders, key=lambda f: len(f.parts), reverse=True):
             self._disk.sync_dir(folder)
-        proof = {f"{slot}.notice": notice} if notice else {}
-        self._disk.write_together(self.folder, {**proof, f"{slot}.release": release_bytes})
+        words = _words_of(slot, release_bytes, notice)
+        if words != self._prepared:
+            self._disk.write_beside(self.folder, words)
+        self._prepared = {}
+        self._disk.put_in_place(self.folder, words)
+
+    def prepare_seal(self, slot: SlotName, release_bytes: bytes, notice: bytes) -> None:
+        """Write what `seal` is to say beside its place, while the slot's files are still made.
+
+        Args:
+            slot: the slot.
+            release_bytes: the signed release.
+            notice: that brought it, as proof; empty for none.
+        """
+        self._disk.make_own_dir(self.folder)
+        self._prepared = _words_of(slot, release_bytes, notice)
+        self._disk.write_beside(self.folder, self._prepared)
 
     def keep_proof(self, slot: SlotName, notice: bytes) -> None:
         """Keep the notice that vouches for what a slot holds."""
@@ -328,3 +344,9 @@ class SlotStore:
         if size_bytes is None:
             raise SlotDamaged(f"expected to read {path}, there is no such file")
         return self._disk.open_image([(path, size_bytes)])
+
+
+def _words_of(slot: SlotName, release_bytes: bytes, notice: bytes) -> dict[str, bytes]:
+    """Give the files beside a slot that say what it holds, by name."""
+    proof = {f"{slot}.notice": notice} if notice else {}
+    return {**proof, f"{slot}.release": release_bytes}

@@ -269,7 +269,7 @@ class Transfer:
         if len(self._have) == len(self._wanted):
             return [StoreChunk(index, data), *learnt, *self.stop(), Complete()]
         if request is not None and request.missing and not self._is_early(request, now_s):
-            return [StoreChunk(index, data)]
+            return [StoreChunk(index, data)]  # most by far
         return [StoreChunk(index, data), *learnt, *self._ask_for_more(now_s)]
 
     def bytes_arrived(self, now_s: float) -> None:
@@ -405,7 +405,8 @@ class Transfer:
     def _note_progress(self, now_s: float) -> None:
         self._is_want_open = False
         self._progress_s = now_s
-        self._backoff.reset()
+        if self._backoff.failures:
+            self._backoff.reset()
         self.deadline_s = now_s + self._choose_first_wait_s()
 
     def _choose_first_wait_s(self) -> float:
