@@ -55,8 +55,8 @@ DEVICE_BREAKS: Final = (
     Break(
         "fsync: the names of a slot's files",
         "storage/slots.py",
-        "            self._disk.sync_dir(folder)\n        proof = ",
-        "            pass\n        proof = ",
+        "            self._disk.sync_dir(folder)\n        words = ",
+        "            pass\n        words = ",
         CUTS,
     ),
     Break(
