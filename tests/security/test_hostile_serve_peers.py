@@ -13,10 +13,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from slotcast_publisher.fleet.database import tables
-from slotcast_schemas.messages import ALL
+from slotcast_publisher.serve import renewal_budgets
+from slotcast_schemas import wire
+from slotcast_schemas.messages import ALL, Renewal
 from slotcast_schemas.topics import Topics
 from slotcast_schemas.wire import encode
 from tests.support import messages as given
@@ -95,6 +98,34 @@ def topics() -> Topics:
     return Topics(new_prefix())
 
 
+@pytest.fixture
+def endless_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers a device more often than any asks."""
+    monkeypatch.setattr(renewal_budgets, "DAY_ANSWERS", 1_000_000)
+
+
+def test_a_device_that_asks_without_end_is_answered_so_often_a_day_and_others_go_on(
+    topics: Topics, broker: Broker, tmp_path: Path
+) -> None:
+    with serving_to(tmp_path / "repo", topics, broker.url, broker.url) as peers:
+        served, asked = peers.watched.served, peers.desk.asked()
+
+        def is_spent() -> bool:
+            peers.put(asked)
+            return bool(served.of("renewals_over_budget"))
+
+        wait_until(is_spent, "its answers of a day are spent")
+        for _ in range(ROUNDS):
+            peers.put(asked)
+        other = msgspec.structs.replace(wire.decode(asked, Renewal), device="cam-2")
+        peers.devices.put(topics.device("cam-2", "renewal"), encode(other))
+        served.wait_for("certificate_answered", device="cam-2")
+        answered = [line["device"] for line in served.of("certificate_answered")]
+        assert answered.count(DEVICE) == renewal_budgets.DAY_ANSWERS
+        assert len(served.of("renewals_over_budget")) == 1
+
+
+@pytest.mark.usefixtures("endless_budget")
 def test_no_renewal_ends_a_serve_that_runs_and_the_next_good_one_is_answered(
     topics: Topics, broker: Broker, tmp_path: Path
 ) -> None:
@@ -110,6 +141,7 @@ def test_no_renewal_ends_a_serve_that_runs_and_the_next_good_one_is_answered(
         peers.check_all_is_well()
 
 
+@pytest.mark.usefixtures("endless_budget")
 def test_what_a_broker_sends_on_topics_that_nobody_heard_on_ends_nothing_of_a_serve_that_runs(
     topics: Topics, broker: Broker, tmp_path: Path
 ) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import random
 import threading
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -18,6 +20,7 @@ from slotcast_publisher.delivery.broker_connect import open_link
 from slotcast_publisher.delivery.broker_link import BrokerLink
 from slotcast_publisher.delivery.link_events import Arrived, Event, Lost, Subscribed
 from slotcast_publisher.serve.log import Say
+from slotcast_publisher.serve.renewal_budgets import DAY_ANSWERS, RenewalBudgets
 from slotcast_publisher.settings import Broker
 from slotcast_schemas import limits, wire
 from slotcast_schemas.backoff import Backoff
@@ -50,6 +53,7 @@ class Renewals:
         office: decides, and signs.
         say: the log.
         rng: jitter; seeded in tests.
+        clock: seconds that only grow, for budgets.
     """
 
     def __init__(
@@ -60,6 +64,8 @@ class Renewals:
         office: RenewalOffice,
         say: Say,
         rng: random.Random,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = broker.address.name
         self._broker = broker
@@ -68,6 +74,8 @@ class Renewals:
         self._office = office
         self._say = say
         self._waits = Backoff(rng, *_RECONNECT_S)
+        self._budgets = RenewalBudgets()
+        self._clock = clock
 
     def run(self, stop: threading.Event) -> None:
         """Answer until `stop` is set; returns soon after."""
@@ -106,24 +114,27 @@ class Renewals:
             case Subscribed(refused=why):
                 raise BrokerRefused(f"{link.name}: may not hear renewals: {why}")
             case Arrived(retained=False):
-                self._answer(event, link)
-                stop.wait(1 / _PER_SECOND)
+                if self._answer(event, link):
+                    stop.wait(1 / _PER_SECOND)
             case _:
                 pass
 
-    def _answer(self, message: Arrived, link: BrokerLink) -> None:
+    def _answer(self, message: Arrived, link: BrokerLink) -> bool:
+        """Answer a message; false for one that cost nothing."""
         match self._topics.parse(message.topic):
             case DeviceTopic(device, "renewal"):
                 pass
             case _:
-                return
+                return False
+        if not self._is_in_budget(device):
+            return False
         try:
             answer = self._office.answer(device, message.data, datetime.now(UTC))
         except SlotcastError as exc:
             self._say("error", broker=self.name, device=device, reason=exc.reason, detail=str(exc))
-            return
+            return True
         if answer is None:
-            return
+            return True
         link.publish(self._topics.device(device, "certificate"), wire.encode(answer), retain=False)
         self._say(
             "certificate_answered",
@@ -132,3 +143,10 @@ class Renewals:
             reason=answer.reason,
             detail=answer.detail,
         )
+        return True
+
+    def _is_in_budget(self, device: str) -> bool:
+        found = self._budgets.take(device, self._clock())
+        if found == "spent":
+            self._say("renewals_over_budget", broker=self.name, device=device, answers=DAY_ANSWERS)
+        return found == "answer"

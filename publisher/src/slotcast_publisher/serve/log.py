@@ -47,6 +47,7 @@ _LEVELS: Final = {
     "newer_notice": "warning",
     "no_wildcards": "warning",
     "over_budget": "warning",
+    "renewals_over_budget": "warning",
     "replaced_false": "warning",
 }
 """How urgent an event is; `info` where it is not listed and no `level` is given."""
