@@ -115,6 +115,16 @@ class ModelJobs:
 
     # --- short steps ----------------------------------------------------------------------------
 
+    def store_chunk(self, chunk: transfer_actions.StoreChunk) -> None:
+        """Write a chunk that was collected; the decoder may have it.
+
+        Raises:
+            StorageFailed: or a sharper kind.
+        """
+        self._open_spool().store_chunk(chunk.index, chunk.data)
+        if self._ahead is not None:
+            self._ahead.arrived(chunk.index, len(chunk.data), time.monotonic())
+
     def carry_out(self, action: act.Step) -> None:
         """Do a short step.
 
@@ -122,10 +132,8 @@ class ModelJobs:
             StorageFailed: or a sharper kind.
         """
         match action:
-            case transfer_actions.StoreChunk(index, data):
-                self._open_spool().store_chunk(index, data)
-                if self._ahead is not None:
-                    self._ahead.arrived(index, len(data), time.monotonic())
+            case transfer_actions.StoreChunk():
+                self.store_chunk(action)
             case transfer_actions.StoreMap(part, data):
                 self._open_spool().store_map(part, data)
             case act.SyncSpool():

@@ -122,7 +122,7 @@ class ModelRunner:
         for number, action in enumerate(actions):
             try:
                 if isinstance(action, StoreChunk):  # most by far
-                    self.files.carry_out(action)
+                    self.files.store_chunk(action)
                     self._shell.chunk_stored(self, action)
                 else:
                     self._do_action(action)

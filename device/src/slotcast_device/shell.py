@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from slotcast_device.link.link import Link
     from slotcast_device.storage.disk import Disk
     from slotcast_device.storage.identity import DeviceIdentity
+    from slotcast_schemas.topics import Topic
 
 _LOG: Final = logging.getLogger("slotcast.device")
 TICK_S: Final = 1.0
@@ -355,10 +356,22 @@ class DeviceShell:
         """Hand a message to the core that it is for; an empty one only ends what was retained."""
         if not data:
             return
-        now = self.now()
-        match self._topics.parse(topic):
-            case ChunkTopic(payload, chunk):
-                self._feed_all(ev.ChunkArrived(payload, chunk, data), now)
+        now, about = self.now(), self._topics.parse(topic)
+        if isinstance(about, ChunkTopic):  # first, since most are
+            self._feed_all(ev.ChunkArrived(about.payload, about.chunk, data), now)
+        else:
+            self._take_message(about, topic, data, now)
+
+    def _take_message(self, about: Topic | None, topic: str, data: bytes, now: ev.Now) -> None:
+        """Take a message that is no chunk.
+
+        Args:
+            about: what its topic says.
+            topic: where it was published.
+            data: the message.
+            now: the time.
+        """
+        match about:
             case MapTopic(payload, part):
                 self._feed_all(ev.MapArrived(payload, part, data), now)
             case NoticeTopic(name) if name in self._runners:

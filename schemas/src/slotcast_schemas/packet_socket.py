@@ -266,6 +266,10 @@ class PacketSocket:
             self._failure = ForbiddenPacket("expected a length of at most four bytes, got more")
         return -1, place
 
+    def _read_uint16(self, place: int) -> int:
+        """Read a two byte integer (MQTT 5.0, 1.5.2)."""
+        return self._came[place] << 8 | self._came[place + 1]
+
     def _make_room(self, size: int) -> None:
         """Move what is here to the front of a buffer of `size` bytes, and no less than usual."""
         held = self._came[self._begin : self._end]
@@ -308,7 +312,7 @@ class PacketSocket:
 
     def _read_publication(self) -> Publication:
         came, topic, end = self._came, self._body + 2, self._packet_end
-        topic_end = topic + int.from_bytes(came[self._body : topic])
+        topic_end = topic + self._read_uint16(self._body)
         is_qos1 = self._kind == _MESSAGE_QOS1
         data = topic_end + (2 if is_qos1 else 0)
         if self._has_properties and data < end and not came[data]:
@@ -318,12 +322,11 @@ class PacketSocket:
             data = after + size if size >= 0 else end + 1
         if data > end:
             raise ValueError(f"expected a header within {end - self._body} bytes, got a longer one")
-        packet_id = int.from_bytes(came[topic_end : topic_end + 2]) if is_qos1 else None
+        packet_id = self._read_uint16(topic_end) if is_qos1 else None
         if packet_id == 0:
             raise ValueError("expected a packet identifier from 1 on, got 0")
-        with memoryview(came) as view:
-            name, content = str(view[topic:topic_end], "utf-8"), bytes(view[data:end])
-            return Publication(name, content, packet_id, bool(came[self._begin] & _RETAIN))
+        name, content = came[topic:topic_end].decode(), bytes(memoryview(came)[data:end])
+        return Publication(name, content, packet_id, came[self._begin] & _RETAIN != 0)
 
     def _drop_packet(self) -> None:
         self.packets += 1

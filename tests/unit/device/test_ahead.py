@@ -111,7 +111,7 @@ def test_a_transfer_that_ends_early_lets_the_decoder_go(tmp_path: Path) -> None:
 
 def test_whoever_waits_for_a_prefix_is_told_when_it_will_not_come(tmp_path: Path) -> None:
     prefix = ContiguousPrefix(World(tmp_path).payload)
-    prefix.add({1})
+    prefix.add_all({1})
     prefix.stop()
     with pytest.raises(TransferFailed, match="before the payload was whole"):
         prefix.wait_for(1)

@@ -51,15 +51,24 @@ class ContiguousPrefix:
         self._changed = threading.Condition()
         self._is_stopped = False
 
-    def add(self, indexes: Iterable[int]) -> None:
-        """These chunks are on disk now. One thread adds, another waits.
+    def add(self, index: int) -> None:
+        """This chunk is on disk now. One thread adds, another waits."""
+        if index == self._next and not self._have:
+            self._next = index + 1  # most by far: they come in order
+            self._tell()
+        else:
+            self.add_all((index,))
 
-        It is woken for what it awaits and for nothing less: that would only cost both time.
-        """
+    def add_all(self, indexes: Iterable[int]) -> None:
+        """These chunks are on disk now. One thread adds, another waits."""
         self._have.update(indexes)
         while self._next in self._have:
             self._have.discard(self._next)
             self._next += 1
+        self._tell()
+
+    def _tell(self) -> None:
+        """Wake who waits for what it awaits, and for nothing less."""
         # No lock for each chunk: who waits says what it awaits before it looks how far this is.
         awaited = self._awaited
         if awaited is not None and self._next >= awaited:
@@ -165,7 +174,7 @@ class EarlyDecode:
 
     def found(self, present: set[int]) -> None:
         """These chunks were on disk already."""
-        self._prefix.add(present)
+        self._prefix.add_all(present)
 
     def arrived(self, index: int, size_bytes: int, now_s: float) -> None:
         """A chunk is on disk now; begin once enough of them came fast enough.
@@ -175,7 +184,7 @@ class EarlyDecode:
             size_bytes: its length.
             now_s: the time, by a clock that does not jump.
         """
-        self._prefix.add((index,))
+        self._prefix.add(index)
         if not self._is_decided and self._pace.is_fast(size_bytes, now_s):
             self._is_decided = True
             if self._has_room():
