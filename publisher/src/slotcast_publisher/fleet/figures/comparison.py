@@ -8,10 +8,11 @@ There are two questions, for one bad device in a hundred must not hide in the su
 
 - *each device*: is its own figure above the limit, by more than its own requests vary by chance?
   The share of such devices is then a share like any other;
-- *all of them together*: where would the figure lie if other devices of the same kind had been
-  asked? Devices are drawn again with replacement (B. Efron's bootstrap, by devices, since requests
-  of one device are no independent witnesses). The draws come from a fixed seed: the same figures
-  give the same answer, on every machine.
+- *all of them together*, where one counts for a tenth at most, whatever it says of itself: where
+  would the figure lie if other devices of the same kind had been asked? Devices are drawn again
+  with replacement (B. Efron's bootstrap, by devices, since requests of one device are no
+  independent witnesses). The draws come from a fixed seed: the same figures give the same answer,
+  on every machine.
 """
 
 from __future__ import annotations
@@ -43,6 +44,11 @@ ENOUGH_FOR_MEDIAN: Final = 20
 """Requests of one device from which its median latency means something."""
 ENOUGH_FOR_P95: Final = 200
 """Requests of one device from which its p95 means something: ten are above it."""
+
+
+WEIGHT_MAX: Final = 0.1
+"""The most that one device counts for among all, by its requests; among few, twice as much as all
+alike would."""
 
 
 class Figure(StrEnum):
@@ -197,8 +203,8 @@ def _least_latency_ratio(
 def on_all(figure: Figure, pairs: Sequence[FiguresPair], confidence: float) -> Estimate | None:
     """Give a figure over all devices that can tell it, and between what it lies; None: nobody can.
 
-    Shares and latencies are of all requests together; memory, load time and outputs are the mean
-    of the devices' own figures.
+    Shares and latencies are of all requests together, those of one device for a tenth of them at
+    most; memory, load time and outputs are the mean of the devices' own figures.
 
     Args:
         figure: of the new release, or of it against the old one.
@@ -243,8 +249,9 @@ draw."""
 def _statistic(figure: Figure, pairs: Sequence[FiguresPair]) -> Statistic:
     if figure in QUANTILES:
         share, _ = QUANTILES[figure]
-        new = _parts([pair.new.latency.cumulative() for pair in pairs])
-        old = _parts([pair.old.latency.cumulative() for pair in pairs if pair.old is not None])
+        new = _parts(_bounded([pair.new.latency.cumulative() for pair in pairs]))
+        earlier = [pair.old.latency.cumulative() for pair in pairs if pair.old is not None]
+        old = _parts(_bounded(earlier))
         return lambda weights: _quantiles(weights @ new, share) / _quantiles(weights @ old, share)
     if figure in ABSOLUTE:
         mine = _share_parts(figure, [pair.new for pair in pairs])
@@ -269,7 +276,34 @@ def _parts(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 def _share_parts(figure: Figure, figures: Sequence[ReleaseFigures]) -> NDArray[np.float64]:
     shares = [_share(figure, each) for each in figures]
-    return _parts([np.array([share.hits, share.of], dtype=np.float64) for share in shares])
+    return _parts(
+        _bounded([np.array([share.hits, share.of], dtype=np.float64) for share in shares])
+    )
+
+
+def _bounded(rows: Sequence[NDArray[np.float64]]) -> Sequence[NDArray[np.float64]]:
+    """Counts of devices, the last of each row being its requests, with none counting for too much.
+
+    A device says itself how many requests it had: one could be all of the sum.
+    """
+    most = _most_requests([float(row[-1]) for row in rows])
+    return [row * (most / row[-1]) if row[-1] > most else row for row in rows]
+
+
+def _most_requests(requests: Sequence[float]) -> float:
+    """Give as how many requests of one device count, so that none has more than its part of them.
+
+    With so many devices at the bound c, and the rest having r, that is c = part (r + so many c).
+    """
+    part = max(WEIGHT_MAX, 2 / len(requests))
+    falling = sorted(requests, reverse=True)
+    for bounded, most in enumerate(falling):
+        if part * bounded >= 1:
+            break
+        bound = part * math.fsum(falling[bounded:]) / (1 - part * bounded)
+        if most <= bound:
+            return bound
+    return math.inf
 
 
 def _shares(sums: NDArray[np.float64]) -> NDArray[np.float64]:

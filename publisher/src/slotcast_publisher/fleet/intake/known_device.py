@@ -58,6 +58,8 @@ class DeviceRecord:
         metrics_heard_s: as `status_heard_s`.
         metrics_lost: summaries that the device had to forget before they could be sent.
         metrics_era: how often its counter of metrics has begun anew.
+        figures_spent: requests that it spoke of, less those that it may have answered since.
+        figures_at_s: when that was so, by the clock of this machine.
         twins_seen_s: when two devices were last seen to have this id; None for never.
         twins_why: by what, for people.
         began_anew_s: when its counter began from the beginning again; None for never.
@@ -90,6 +92,8 @@ class DeviceRecord:
     metrics_heard_s: float = 0.0
     metrics_lost: int = 0
     metrics_era: int = 0
+    figures_spent: float = 0.0
+    figures_at_s: float = 0.0
     twins_seen_s: float | None = None
     twins_why: str = ""
     began_anew_s: float | None = None

@@ -40,6 +40,8 @@ class Drop(StrEnum):
     """Its counter was seen, with other content."""
     IMPOSSIBLE_COUNTER = "impossible_counter"
     """Its counter is further ahead than a device can have counted."""
+    IMPOSSIBLE_FIGURES = "impossible_figures"
+    """Speaks of more requests than a device can have answered since its last figures."""
     OLDER_PRESENCE = "older_presence"
     """The last will of a connection that was followed by another."""
     TOO_MANY_DEVICES = "too_many_devices"

@@ -11,6 +11,7 @@ from slotcast_publisher.fleet.intake.batch import Batch, Happened, MetricsHeard,
 from slotcast_publisher.fleet.intake.counters import is_counted_by_clock, is_possible, take_number
 from slotcast_publisher.fleet.intake.known_device import DeviceRecord, step_of, wanted_by
 from slotcast_publisher.fleet.intake.messages import Drop, Message
+from slotcast_publisher.fleet.intake.plausible import requests_said, spend
 from slotcast_publisher.fleet.intake.presence import may_begin_anew, take_presence
 from slotcast_publisher.fleet.intake.report_proof import UNPROVEN, Proof, refusal
 from slotcast_publisher.serve.companion import Heard
@@ -256,6 +257,9 @@ def _take_metrics(metrics: Metrics, came: Came, record: DeviceRecord, batch: Bat
         return Drop.REPLAYED
     if isinstance(taken, Drop):
         return taken
+    if not _can_have_answered(metrics, heard, record):
+        record.note_refused(heard.at_s, Drop.IMPOSSIBLE_FIGURES)
+        return Drop.IMPOSSIBLE_FIGURES
     if taken[0] != record.metrics_counter:
         record.metrics_session = record.session
         record.metrics_at_s, record.metrics_heard_s = metrics.time, heard.at_s
@@ -263,6 +267,15 @@ def _take_metrics(metrics: Metrics, came: Came, record: DeviceRecord, batch: Bat
     record.metrics_lost += metrics.dropped
     batch.metrics.append(MetricsHeard(metrics, heard.at_s, record.metrics_era))
     return None
+
+
+def _can_have_answered(metrics: Metrics, heard: Heard, record: DeviceRecord) -> bool:
+    said, elapsed_s = requests_said(metrics), heard.at_s - record.figures_at_s
+    spent = spend(said, record.figures_spent, elapsed_s)
+    if spent is None:
+        return False
+    record.figures_spent, record.figures_at_s = spent, heard.at_s
+    return True
 
 
 def _do_metrics_begin_anew(metrics: Metrics, heard: Heard, record: DeviceRecord) -> bool:

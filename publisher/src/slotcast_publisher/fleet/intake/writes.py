@@ -71,6 +71,8 @@ class _Memory(msgspec.Struct, frozen=True, array_like=True):
     metrics_era: int = 0
     has_metrics: bool = False
     key_id: str = ""
+    figures_spent: float = 0.0
+    figures_at_s: float = 0.0
 
 
 make_decoders(_Memory)
@@ -184,6 +186,8 @@ def _record(row: RowMapping) -> DeviceRecord:
         metrics_heard_s=memory.metrics_heard_s,
         metrics_lost=row["metrics_lost"],
         metrics_era=memory.metrics_era,
+        figures_spent=memory.figures_spent,
+        figures_at_s=memory.figures_at_s,
         twins_seen_s=row["twins_seen_s"],
         twins_why=row["twins_why"],
         began_anew_s=row["started_anew_s"],
@@ -282,6 +286,8 @@ def _seen_row(record: DeviceRecord) -> Row:
                 record.metrics_era,
                 record.metrics_counter is not None,
                 record.key_id,
+                record.figures_spent,
+                record.figures_at_s,
             )
         ),
         "refused_s": _whole(record.refused_s),
