@@ -24,6 +24,7 @@ from slotcast_device.storage.encryption_key import (
     make_encryption_key,
     protect_encryption_key,
 )
+from slotcast_device.storage.memory_copies import MemoryCopies
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slot_files import SlotsKeyring
 from slotcast_schemas.content_key import public_bytes
@@ -181,7 +182,7 @@ def encrypted_slot(tmp_path: Path, key: Path) -> Iterator[SlotModel]:
         writer.write(data)
         writer.close_synced()
         held.append(file)
-    with files.in_memory(folder, held) as memory:
+    with MemoryCopies(files).hold(folder, held) as memory:
         yield SlotModel(str(folder), "model.onnx", memory=dict(memory))
 
 

@@ -79,8 +79,15 @@ class SimWatcher(TrialWatcher):
     is_slow = False
 
     @override
-    def _run_probe(self, slot: SlotName, release: Release, beside: SlotName | None) -> ProbeResult:
-        del slot, release
+    def _run_probe(
+        self,
+        slot: SlotName,
+        release: Release,
+        beside: SlotName | None,
+        *,
+        keeps_copy: bool = False,
+    ) -> ProbeResult:
+        del slot, release, keeps_copy
         return SLOW if self.is_slow and beside is not None else FIT
 
 

@@ -207,6 +207,11 @@ class ModelJobs:
         Raises:
             SlotcastError: of the kind that says who must act.
         """
+        if not isinstance(job, act.Watch):
+            self._watcher.drop_copy()  # of a probe after which the switch did not come at once
+        return self._do_job(job)
+
+    def _do_job(self, job: act.Job) -> object:
         match job:
             case act.Inspect():
                 return self._inspection.inspect()
@@ -343,4 +348,5 @@ class ModelJobs:
     def close(self) -> None:
         """End what runs, and let go of files."""
         self.cancel.set()
+        self._watcher.drop_copy()
         self._release_spool()

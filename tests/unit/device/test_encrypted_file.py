@@ -28,6 +28,7 @@ from slotcast_device.at_rest.file_format import (
 )
 from slotcast_device.at_rest.processor import quickest_cipher
 from slotcast_device.at_rest.slots_key import KeyPlace, TokenPlace, open_slots_key
+from slotcast_device.storage.memory_copies import MemoryCopies
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slot_files import SlotFiles
 from slotcast_schemas.codecs.sealed_blocks import BlockCipher
@@ -352,19 +353,19 @@ def test_what_a_process_without_the_key_gets_is_in_memory_and_goes_with_the_bloc
     files: SlotFiles, tmp_path: Path
 ) -> None:
     file = write(files, tmp_path / "m", PLAIN)
-    with files.in_memory(tmp_path, [file]) as opened:
+    with MemoryCopies(files).hold(tmp_path, [file]) as opened:
         link = Path(f"/proc/self/fd/{opened['m']}")
         assert "memfd:" in str(link.readlink())
         assert link.read_bytes() == PLAIN
     assert not link.exists()
     (tmp_path / "m").write_bytes(PLAIN)
-    with files.in_memory(tmp_path, [file]) as opened:
+    with MemoryCopies(files).hold(tmp_path, [file]) as opened:
         assert not opened
 
 
 def test_what_is_in_memory_is_changed_by_nobody(files: SlotFiles, tmp_path: Path) -> None:
     file = write(files, tmp_path / "m", PLAIN)
-    with files.in_memory(tmp_path, [file]) as opened:
+    with MemoryCopies(files).hold(tmp_path, [file]) as opened:
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.write(opened["m"], b"x")
         assert_sealed(opened["m"])
@@ -377,7 +378,7 @@ def test_a_system_without_files_in_memory_is_told_what_to_do(
     monkeypatch.delattr(os, "memfd_create")
     with (
         pytest.raises(StorageFailed, match=r"take \[at_rest\] out"),
-        files.in_memory(tmp_path, [file]),
+        MemoryCopies(files).hold(tmp_path, [file]),
     ):
         pass
 

@@ -17,6 +17,7 @@ from slotcast_device import HotModel
 from slotcast_device.at_rest.slots_key import FILE_NAME, KeyPlace
 from slotcast_device.hotmodel import room
 from slotcast_device.hotmodel.source import identify, open_current
+from slotcast_device.storage.memory_copies import MemoryCopies
 from slotcast_schemas import process_memory, wire
 from slotcast_schemas.errors import ModelUnloadable
 from slotcast_schemas.messages.release import File, Probe, Release, Runtime
@@ -165,7 +166,7 @@ def test_weights_in_a_file_beside_the_model_come_from_memory_too(
 @takes_weights_from_memory
 def test_the_probe_loads_weights_beside_the_model_from_memory(slot: Slot, tmp_path: Path) -> None:
     slot.fill("net/model.onnx", of_two_files(tmp_path, models.classifier()))
-    with slot.files.in_memory(slot.folder, slot.held) as memory:
+    with MemoryCopies(slot.files).hold(slot.folder, slot.held) as memory:
         model = SlotModel(str(slot.folder), "net/model.onnx", memory=dict(memory))
         result = run_probe(ProbeRequest(candidate=model, probe=Probe(runs=3)))
     assert result.passed, result.detail
@@ -176,7 +177,7 @@ def test_a_model_of_one_file_is_read_by_a_path_in_memory_and_a_prepared_one_is_n
 ) -> None:
     slot.fill("net/model.onnx", {"net/model.onnx": models.classifier(), "labels.txt": b"cat"})
     model_files = [file for file in slot.held if file.role == "model"]
-    with slot.files.in_memory(slot.folder, model_files) as memory:
+    with MemoryCopies(slot.files).hold(slot.folder, model_files) as memory:
         model = SlotModel(str(slot.folder), "net/model.onnx", memory=dict(memory))
         assert read_model(model, None) is None
         assert model.path.read_bytes() == models.classifier()
@@ -202,7 +203,7 @@ def test_a_litert_model_answers_from_an_encrypted_slot_and_is_probed(slot: Slot)
     with HotModel(slot.current, report_s=0) as model:
         (name,) = [each.name for each in model.get_inputs()]
         assert np.isfinite(model.run(None, {name: ROW})[0]).all()
-    with slot.files.in_memory(slot.folder, slot.held) as memory:
+    with MemoryCopies(slot.files).hold(slot.folder, slot.held) as memory:
         which = SlotModel(str(slot.folder), "m.tflite", "litert", memory=dict(memory))
         result = run_probe(ProbeRequest(candidate=which, probe=Probe(runs=3)))
     assert result.passed, result.detail

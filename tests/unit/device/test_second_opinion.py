@@ -36,8 +36,15 @@ class Watched(TrialWatcher):
     result = FREE
     probes = 0
 
-    def _run_probe(self, slot: SlotName, release: Release, beside: SlotName | None) -> ProbeResult:
-        del release
+    def _run_probe(
+        self,
+        slot: SlotName,
+        release: Release,
+        beside: SlotName | None,
+        *,
+        keeps_copy: bool = False,
+    ) -> ProbeResult:
+        del release, keeps_copy
         assert (slot, beside) == ("b", "a")
         self.probes += 1
         return self.result

@@ -34,8 +34,15 @@ class Watched(TrialWatcher):
         self.result = FIT
         self.probes = 0
 
-    def _run_probe(self, slot: SlotName, release: Release, beside: SlotName | None) -> ProbeResult:
-        del slot, release, beside
+    def _run_probe(
+        self,
+        slot: SlotName,
+        release: Release,
+        beside: SlotName | None,
+        *,
+        keeps_copy: bool = False,
+    ) -> ProbeResult:
+        del slot, release, beside, keeps_copy
         self.probes += 1
         return self.result
 

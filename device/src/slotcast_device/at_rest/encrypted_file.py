@@ -10,7 +10,6 @@ cut off do not open. How the bytes lie is in `file_format`.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -289,24 +288,37 @@ class EncryptedReader:
         for first in range(0, self._cipher.count, _RUN_BLOCKS):
             blocks = min(most, self._cipher.count - first)
             got = sealed[: self._read_into(_offset_of(first), sealed[: blocks * _SEALED_BYTES])]
-            for at in range(blocks):
-                block = got[at * _SEALED_BYTES : (at + 1) * _SEALED_BYTES]
-                start = at * BLOCK_BYTES
-                with self._proving(first + at):
-                    target = plain[start : start + max(0, len(block) - TAG_BYTES)]
-                    self._cipher.open_into(first + at, block, target)
+            self._open_run(first, blocks, got, plain)
             yield Run(got, plain[: len(got) - blocks * TAG_BYTES])
+
+    def _open_run(self, first: int, blocks: int, sealed: memoryview, plain: memoryview) -> None:
+        """Open blocks that follow each other.
+
+        Args:
+            first: number of the first one.
+            blocks: how many there are.
+            sealed: as they lie on the disk.
+            plain: has room for what they hold.
+        """
+        index = first
+        try:
+            for index in range(first, first + blocks):
+                at = index - first
+                block = sealed[at * _SEALED_BYTES : (at + 1) * _SEALED_BYTES]
+                start = at * BLOCK_BYTES
+                target = plain[start : start + max(0, len(block) - TAG_BYTES)]
+                self._cipher.open_into(index, block, target)
+        except InvalidTag as exc:
+            raise self._say_damaged(index) from exc
 
     def _open_block(self, index: int) -> bytes:
         got = self._read_into(_offset_of(index), self._sealed_block)
-        with self._proving(index):
-            return self._cipher.open(index, self._sealed_block[:got])
-
-    @contextlib.contextmanager
-    def _proving(self, index: int) -> Iterator[None]:
         try:
-            yield
+            return self._cipher.open(index, self._sealed_block[:got])
         except InvalidTag as exc:
-            raise SlotDamaged(
-                f"{self._name}: block {index} of {self._cipher.count} is not what was written there"
-            ) from exc
+            raise self._say_damaged(index) from exc
+
+    def _say_damaged(self, index: int) -> SlotDamaged:
+        return SlotDamaged(
+            f"{self._name}: block {index} of {self._cipher.count} is not what was written there"
+        )

@@ -11,9 +11,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -25,14 +24,12 @@ from slotcast_device.at_rest.file_format import (
     Header,
     encrypted_size_bytes,
 )
-from slotcast_device.at_rest.memory_file import NoMemoryFiles, Write, memory_file
 from slotcast_device.at_rest.slots_key import (
     DESCRIPTION_MAX_BYTES,
     FILE_NAME,
     open_slots_key,
     place_of,
 )
-from slotcast_device.storage.disk import storage_errors
 from slotcast_schemas.codecs.source import read_across
 from slotcast_schemas.errors import PayloadCorrupt, SlotsKeyMissing, StorageFailed
 
@@ -145,8 +142,13 @@ class _EncryptingWriter:
         self._writer.close()
 
 
-class _OpenedFile:
-    """An encrypted file, read as what it holds."""
+class OpenedFile:
+    """An encrypted file, read as what it holds.
+
+    Args:
+        file: as it lies; it is closed with this.
+        reader: opens it.
+    """
 
     def __init__(self, file: RandomFile, reader: EncryptedReader) -> None:
         self._file = file
@@ -154,10 +156,17 @@ class _OpenedFile:
 
     @property
     def size_bytes(self) -> int:
+        """Size of what it holds."""
         return self._reader.size_bytes
 
     def read_at(self, offset: int, size_bytes: int) -> bytes:
+        """Give up to so many bytes from `offset` of what it holds, fewer only at its end."""
         return self._reader.read_at(offset, size_bytes)
+
+    @property
+    def header(self) -> Header:
+        """What it begins with."""
+        return self._reader.header
 
     def parts(self) -> Iterator[memoryview]:
         """Give all that the file holds, in order, each part until the next one is asked for."""
@@ -169,12 +178,13 @@ class _OpenedFile:
 
         The copy has the salt of its source, and so its key: no nonce seals anything else by that.
         """
-        writer.write(self._reader.header.as_bytes())
+        writer.write(self.header.as_bytes())
         for run in self._reader.runs():
             yield run.plain
             writer.write(run.sealed)
 
     def close(self) -> None:
+        """Release the file."""
         self._file.close()
 
 
@@ -185,7 +195,7 @@ class _OpenedImage:
         parts: each file's image, and the size of what it holds.
     """
 
-    def __init__(self, parts: Sequence[tuple[Image | _OpenedFile, int]]) -> None:
+    def __init__(self, parts: Sequence[tuple[Image | OpenedFile, int]]) -> None:
         self._parts = [part for part, _ in parts]
         self._ends = list(accumulate(size for _, size in parts))
 
@@ -271,7 +281,7 @@ class SlotFiles:
         """Say whether a file is as long as one that holds so many bytes; it is not opened."""
         return self._disk.size_bytes(path) in {size_bytes, encrypted_size_bytes(size_bytes)}
 
-    def open_read(self, path: Path, file: HeldFile) -> RandomFile | _OpenedFile:
+    def open_read(self, path: Path, file: HeldFile) -> RandomFile | OpenedFile:
         """Open a file to be read as what it holds.
 
         Args:
@@ -287,14 +297,14 @@ class SlotFiles:
             return self._disk.open_read(path)
         return self._open_encrypted(path, file)
 
-    def _open_encrypted(self, path: Path, file: HeldFile) -> _OpenedFile:
+    def _open_encrypted(self, path: Path, file: HeldFile) -> OpenedFile:
         from slotcast_device.at_rest.encrypted_file import EncryptedReader
 
         opened = self._disk.open_read(path)
         try:
             reader = EncryptedReader(str(path), opened.read_into, self.keyring.key())
             reader.expect(file.size_bytes, file.sha256)
-            return _OpenedFile(opened, reader)
+            return OpenedFile(opened, reader)
         except BaseException:
             opened.close()
             raise
@@ -312,15 +322,25 @@ class SlotFiles:
         if not any(self.is_encrypted(path, file) for path, file in files):
             return self._disk.open_image([(path, file.size_bytes) for path, file in files])
         with ExitStack() as stack:
-            parts: list[tuple[Image | _OpenedFile, int]] = []
+            parts: list[tuple[Image | OpenedFile, int]] = []
             for path, file in files:
-                part = self._open_part(path, file)
+                part = self.open_part(path, file)
                 stack.callback(part.close)
                 parts.append((part, file.size_bytes))
             stack.pop_all()
         return _OpenedImage(parts)
 
-    def _open_part(self, path: Path, file: HeldFile) -> Image | _OpenedFile:
+    def open_part(self, path: Path, file: HeldFile) -> Image | OpenedFile:
+        """Open a file as a part of an image; see `open_image`.
+
+        Args:
+            path: where it is.
+            file: what it is to hold.
+
+        Raises:
+            SlotDamaged: it is missing, unreadable, of another size, or another file.
+            SlotsKeyMissing: it is encrypted, and the key cannot be had.
+        """
         if self.is_encrypted(path, file):
             return self._open_encrypted(path, file)
         return self._disk.open_image([(path, file.size_bytes)])
@@ -340,8 +360,8 @@ class SlotFiles:
             StorageFailed: the disk does not take it.
         """
         digest = hashlib.sha256()
-        with contextlib.closing(self._open_part(source, file)) as opened:
-            if self.keyring.encrypts and isinstance(opened, _OpenedFile):
+        with contextlib.closing(self.open_part(source, file)) as opened:
+            if self.keyring.encrypts and isinstance(opened, OpenedFile):
                 writer = self._disk.create(target)
                 parts: Iterator[bytes | memoryview] = opened.copy_to(writer)
             else:
@@ -389,44 +409,15 @@ class SlotFiles:
         self._disk.sync_dir(path.parent)
         return True
 
-    @contextlib.contextmanager
-    def in_memory(self, folder: Path, files: Sequence[HeldFile]) -> Iterator[Mapping[str, int]]:
-        """Have what files hold in memory for the length of a block, for a process without the key.
 
-        Args:
-            folder: where they are.
-            files: what they are to hold.
+def parts_of(file: Image | OpenedFile, size_bytes: int) -> Iterator[bytes | memoryview]:
+    """Give what a file holds, in order, each part until the next one is asked for.
 
-        Yields:
-            For each path the number of an open file that is on no disk; nothing where all of them
-            lie in the clear, and are read where they are.
-
-        Raises:
-            SlotDamaged: a file is not what was written.
-            SlotsKeyMissing: the key cannot be had.
-            StorageFailed: this system has no files in memory.
-        """
-        if not any(self.is_encrypted(folder / file.path, file) for file in files):
-            yield {}
-            return
-        with ExitStack() as stack:
-            opened = {}
-            for file in files:
-                path = folder / file.path
-                fill = partial(self._copy_to, path, file)
-                with _memory_errors(path):
-                    opened[file.path] = stack.enter_context(memory_file(file.size_bytes, fill))
-            yield opened
-
-    def _copy_to(self, path: Path, file: HeldFile, write: Write) -> None:
-        with contextlib.closing(self._open_part(path, file)) as opened:
-            for part in _parts_of(opened, file.size_bytes):
-                write(part)
-
-
-def _parts_of(file: Image | _OpenedFile, size_bytes: int) -> Iterator[bytes | memoryview]:
-    """Give what a file holds, in order."""
-    if isinstance(file, _OpenedFile):
+    Args:
+        file: opened.
+        size_bytes: of what it holds.
+    """
+    if isinstance(file, OpenedFile):
         yield from file.parts()
         return
     for offset in range(0, size_bytes, _COPY_BYTES):
@@ -434,21 +425,9 @@ def _parts_of(file: Image | _OpenedFile, size_bytes: int) -> Iterator[bytes | me
 
 
 def _copy_parts(
-    file: Image | _OpenedFile, size_bytes: int, writer: Writer
+    file: Image | OpenedFile, size_bytes: int, writer: Writer
 ) -> Iterator[bytes | memoryview]:
     """Write what a file holds, and give it, each part before it is written."""
-    for part in _parts_of(file, size_bytes):
+    for part in parts_of(file, size_bytes):
         yield part
         writer.write(part)
-
-
-@contextlib.contextmanager
-def _memory_errors(path: Path) -> Iterator[None]:
-    try:
-        with storage_errors(f"hold {path} in memory"):
-            yield
-    except NoMemoryFiles as exc:
-        raise StorageFailed(
-            f"encrypted slots are probed from files in memory: {exc}; take [at_rest] out of"
-            " device.toml"
-        ) from exc

@@ -28,6 +28,7 @@ from slotcast_device.application.liveness import AT_WORK, Liveness
 from slotcast_device.core.actions import ProbeSlot, Verdict, Watch
 from slotcast_device.core.state import SlotName, other_slot
 from slotcast_device.runtime.importing import import_problem
+from slotcast_device.storage.memory_copies import MemoryCopies
 from slotcast_device.trial.judge import TrialVerdict, hold_back, judge_probes, judge_trial
 from slotcast_device.trial.live_figures import FiguresWindow, LiveFigures
 from slotcast_device.trial.second_opinion import SecondOpinion
@@ -115,6 +116,7 @@ class TrialWatcher:
         self._closed = closed
         self._kept = reference
         self._prober = prober
+        self._copies = MemoryCopies(store.slot_files)
         self._begin_trial()
 
     def _begin_trial(self) -> None:
@@ -142,17 +144,27 @@ class TrialWatcher:
     def probe(self, job: ProbeSlot) -> Verdict:
         """Probe a slot before the switch, and keep what the active one's applications say of it.
 
-        Power may fail before the switch, and those who reported are gone then.
+        Power may fail before the switch, and those who reported are gone then. Of an encrypted
+        slot that passes, what it holds stays in memory for the first look at the trial, unless an
+        application is there to load it: `drop_copy` ends that, and a short time.
 
         Raises:
             ProbeNotHeld: the probe could not be held; that says nothing against the model.
             SoftwareBroken: the runtime cannot be imported.
         """
         self._keep_reference(job.release, job.beside)
-        result = self._run_probe(job.slot, job.release, job.beside)
+        reports = read_reports(self._app).reports
+        keeps = not any(report.phase in AT_WORK for report in reports)
+        result = self._run_probe(job.slot, job.release, job.beside, keeps_copy=keeps)
+        if not result.passed:
+            self.drop_copy()
         if result.reason == DEVICE_BUSY:
             return Verdict(None, DEVICE_BUSY, result.detail, result.checks)
         return _make_verdict(_blame_software(result))
+
+    def drop_copy(self) -> None:
+        """Give back the memory of what the last probe kept: something is waited for, say."""
+        self._copies.drop()
 
     def watch(self, job: Watch) -> Verdict:
         """Look how the release on trial does.
@@ -161,6 +173,12 @@ class TrialWatcher:
             ProbeNotHeld: the probe could not be held; that says nothing against the model.
             SoftwareBroken: the runtime cannot be imported.
         """
+        try:
+            return self._look(job)
+        finally:
+            self.drop_copy()  # where it was not probed
+
+    def _look(self, job: Watch) -> Verdict:
         now_s = self._clock()
         reports = self._liveness.look(read_reports(self._app).files, now_s)
         seen = self._window_of(job.slot, job.release.sequence).take(reports)
@@ -298,7 +316,14 @@ class TrialWatcher:
             return f"waiting until the application has run for {calm_s:.0f} s without a restart"
         return ""
 
-    def _run_probe(self, slot: SlotName, release: Release, beside: SlotName | None) -> ProbeResult:
+    def _run_probe(
+        self,
+        slot: SlotName,
+        release: Release,
+        beside: SlotName | None,
+        *,
+        keeps_copy: bool = False,
+    ) -> ProbeResult:
         model_format = release.runtime.format
         if is_run_by_command(model_format) and model_format not in self._commands:
             raise ProbeNotHeld(
@@ -307,7 +332,7 @@ class TrialWatcher:
             )
         with contextlib.ExitStack() as held:
             request = ProbeRequest(
-                candidate=self._slot_model(slot, release, held),
+                candidate=self._slot_model(slot, release, held, keeps_copy=keeps_copy),
                 active=self._find_beside(beside, held),
                 inputs=release.inputs,
                 outputs=release.outputs,
@@ -318,9 +343,21 @@ class TrialWatcher:
             return self._prober(request, cancel=self._cancel)
 
     def _slot_model(
-        self, slot: SlotName, release: Release, held: contextlib.ExitStack
+        self,
+        slot: SlotName,
+        release: Release,
+        held: contextlib.ExitStack,
+        *,
+        keeps_copy: bool = False,
     ) -> SlotModel:
-        """Name a model to the probe; of an encrypted slot, what runtimes read is held in memory."""
+        """Name a model to the probe; of an encrypted slot, what runtimes read is held in memory.
+
+        Args:
+            slot: where the model is.
+            release: what it is.
+            held: what is held until the probe is over.
+            keeps_copy: what is in memory is kept for the next probe.
+        """
         runtime = release.runtime
         folder = self._store.path(slot).resolve()
         read = [file for file in release.files if file.role != "data" or file.path == release.entry]
@@ -330,7 +367,7 @@ class TrialWatcher:
             runtime.format,
             tuple(self._commands.get(runtime.format, ())),
             runtime.compiled,
-            dict(held.enter_context(self._store.slot_files.in_memory(folder, read))),
+            dict(held.enter_context(self._copies.hold(folder, read, keeps=keeps_copy))),
         )
 
     def _find_beside(self, slot: SlotName | None, held: contextlib.ExitStack) -> SlotModel | None:
