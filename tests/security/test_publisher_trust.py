@@ -8,6 +8,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
 from securesystemslib.signer import Key
 from tuf.api.metadata import Targets
 
@@ -196,6 +203,49 @@ def test_the_last_key_of_a_role_cannot_be_revoked(repo: Repository) -> None:
     keyid = repo.roles.role_of("targets").keyids[0]
     with pytest.raises(Conflict, match="add or rotate a key first"):
         ceremonies.revoke_key(repo.roles, repo.ring, keyid)
+
+
+def registered(repo: Repository, pem: bytes, scheme: str | None) -> Callable[[str], Key]:
+    return lambda name: repo.ring.register(name, "pkcs11:token=x", pem, scheme)
+
+
+def public_pem(private: RSAPrivateKey | Ed25519PrivateKey) -> bytes:
+    return private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def test_one_key_that_signs_in_two_ways_is_not_two_of_two(repo: Repository) -> None:
+    pem = public_pem(generate_private_key(65537, 2048))
+    ceremonies.add_key(repo.roles, "root", registered(repo, pem, "rsassa-pss-sha256"))
+    before = repo.roles.root_bytes()
+    with pytest.raises(Conflict, match="one key that signs in two ways"):
+        ceremonies.add_key(repo.roles, "root", registered(repo, pem, "rsa-pkcs1v15-sha256"), 2)
+    assert repo.roles.root_bytes() == before
+
+
+@pytest.mark.parametrize("role", ["root", "targets", "release-clf"])
+def test_the_online_key_signs_for_nothing_that_is_kept_offline(repo: Repository, role: str) -> None:
+    keyid = repo.roles.role_of("timestamp").keyids[0]
+    online, before = repo.ring.entries[keyid], repo.roles.root_bytes()
+    private = load_pem_private_key((repo.path / online.uri.removeprefix("pem:")).read_bytes(), None)
+    assert isinstance(private, Ed25519PrivateKey)
+    again = registered(repo, public_pem(private), None)
+    for change in (ceremonies.add_key, ceremonies.rotate_keys):
+        if role != "root" or change is ceremonies.add_key:
+            refused = pytest.raises(Conflict, match="who stole the online key")
+            with refused, repo.ring.unchanged_on_conflict():
+                change(repo.roles, role, again)
+    assert Repository(repo.path).ring.entries[keyid] == online
+    assert repo.roles.root_bytes() == before
+    assert keyid not in repo.roles.role_of(role).keyids
+
+
+def test_neither_does_an_offline_key_sign_online(repo: Repository) -> None:
+    keyid = repo.roles.role_of("release-clf").keyids[0]
+    where = repo.ring.entries[keyid].uri.removeprefix("pem:")
+    private = load_pem_private_key((repo.path / where).read_bytes(), None)
+    assert isinstance(private, Ed25519PrivateKey)
+    with pytest.raises(Conflict, match="signs for release-clf"):
+        ceremonies.add_key(repo.roles, "online", registered(repo, public_pem(private), None))
 
 
 def test_a_rotation_that_was_stopped_is_healed_by_the_next_command(

@@ -82,7 +82,7 @@ def _add(
 ) -> None:
     """Let one more key sign for a role: a new file, or one in a KMS or HSM."""
     repository = open_repository(repo)
-    with repository.locked():
+    with repository.locked(), repository.ring.unchanged_on_conflict():
         make = _maker(repository, uri, public_key, scheme, no_passphrase)
         key = ceremonies.add_key(repository.roles, role, make, threshold)
     _say_changed_key(repository, role, key, "added", json)
@@ -99,7 +99,7 @@ def _rotate(
 ) -> None:
     """Replace a role's keys by a new one."""
     repository = open_repository(repo)
-    with repository.locked():
+    with repository.locked(), repository.ring.unchanged_on_conflict():
         make = _maker(repository, uri, public_key, scheme, no_passphrase)
         key = ceremonies.rotate_keys(repository.roles, role, make)
     _say_changed_key(repository, role, key, "rotated", json)

@@ -200,7 +200,8 @@ def _change_keys(roles: RepositoryRoles, names: Sequence[str], edit: Edit) -> No
         edit: from a role's keys and threshold to its new keys and threshold.
 
     Raises:
-        Conflict: a role would have fewer keys than must sign.
+        Conflict: a role would have fewer keys than must sign, one key twice, or one that signs on
+            the other side of what is kept offline.
         KeyUnavailable: too few of the keys that must sign can be used from here.
     """
     top = [name for name in names if name in TOP_LEVEL]
@@ -210,6 +211,10 @@ def _change_keys(roles: RepositoryRoles, names: Sequence[str], edit: Edit) -> No
             below.setdefault(each, []).append(name)
     wanted_top = _edited(roles.shared, top, edit)
     wanted_below = {each: _edited(each, changed, edit) for each, changed in below.items()}
+    for wanted in (wanted_top, *wanted_below.values()):
+        for name, (keys, _) in wanted.items():
+            if not _keyids(roles, name).issuperset(key.keyid for key in keys):
+                _check_keys_apart(roles, name, keys)
     _change_root(roles.shared, wanted_top)
     for each, wanted in wanted_below.items():
         _change_delegations(each, wanted)
@@ -233,6 +238,38 @@ def _edited(roles: Roles, names: Iterable[str], edit: Edit) -> Signers:
             )
         wanted[name] = (keys, threshold)
     return wanted
+
+
+def _check_keys_apart(roles: RepositoryRoles, name: str, keys: Sequence[Key]) -> None:
+    """See that keys are as many as they are counted, and that no key is online and offline.
+
+    One RSA key has an id for each way that it signs, and alone would be two of two. What the online
+    key signs and what is signed offline must not be signed by one thief.
+
+    Raises:
+        Conflict: they are not.
+    """
+    publics = {key.keyid: _public_of(key) for key in keys}
+    if len(set(publics.values())) < len(publics):
+        raise Conflict(
+            f"role {name}: two of its keys would be one key that signs in two ways, and be counted"
+            " as two: give another key"
+        )
+    is_online = name in ONLINE
+    for other in roles.names():
+        if (other in ONLINE) is not is_online:
+            for each in [roles.shared] if other in TOP_LEVEL else roles.sets_of(other):
+                theirs, _ = each.keys_of(other)
+                if set(map(_public_of, theirs)) & set(publics.values()):
+                    raise Conflict(
+                        f"role {name}: this key signs for {other}, and who stole the online key"
+                        " must not have one that is kept offline: give another key"
+                    )
+
+
+def _public_of(key: Key) -> str:
+    """Give what is the same of a key in whichever way it signs."""
+    return str(key.keyval.get("public"))
 
 
 def _change_root(roles: Roles, wanted: Signers) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
@@ -26,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
 
 from slotcast_publisher.durable import write_atomic
-from slotcast_publisher.errors import KeyUnavailable, RepositoryDamaged
+from slotcast_publisher.errors import Conflict, KeyUnavailable, RepositoryDamaged
 from slotcast_publisher.private_key_files import read_private_key
 from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
@@ -148,6 +149,19 @@ class KeyRing:
             raise UsageError(f"expected a PEM public key that TUF can use: {exc}") from exc
         self._add(public, uri, name)
         return public
+
+    @contextmanager
+    def unchanged_on_conflict(self) -> Iterator[None]:
+        """Know where keys are as before, where a change of roles is refused as a conflict."""
+        before = dict(self._entries)
+        try:
+            yield
+        except Conflict:
+            if self._entries != before:
+                self._entries = before
+                self._signers.clear()
+                self._save()
+            raise
 
     def forget(self, keyid: str) -> None:
         """Drop a key that signs for nothing any more; its file, if it is one here, is kept.
