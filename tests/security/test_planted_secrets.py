@@ -13,8 +13,11 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from typer.testing import CliRunner
@@ -25,14 +28,19 @@ from slotcast_publisher.cli import app
 from slotcast_publisher.delivery.broker_check import check_password
 from slotcast_publisher.fleet.client.connection import Connection
 from slotcast_publisher.fleet.database.connect import name_of, url_of
+from slotcast_publisher.fleet.steering.delta_maker import ChildDeltaMaker
+from slotcast_publisher.fleet.steering.gates import ask_command
+from slotcast_publisher.fleet.web.child import PageChild
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker, Settings
 from slotcast_schemas.broker import BrokerAddress
+from slotcast_schemas.environment import SECRETS
 from slotcast_schemas.errors import SlotcastError, UsageError
 from slotcast_schemas.redact import has_password, hide_passwords
 from slotcast_schemas.states import State
 from tests.support.brokers import Broker as RealBroker
 from tests.support.fleet import Device, Observer, Publisher
+from tests.support.serving import Served
 from tests.support.watching import watching
 
 SECRET = "Harbor9-kiosk-Blue"
@@ -316,3 +324,28 @@ def told_by_commands(device: Device) -> str:
         process.wait()
         said += process.stdout + process.stderr
     return said
+
+
+@pytest.mark.parametrize("name", sorted(SECRETS))
+def test_no_child_of_serve_finds_a_secret_in_its_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """What answers browsers, what a site asks before a group opens, and what reads models."""
+    monkeypatch.setenv(name, SECRET)
+    started: list[Mapping[str, str]] = []
+
+    class Child(subprocess.Popen[bytes]):
+        def __init__(self, arguments: Any, **how: Any) -> None:
+            started.append(how.get("env") or os.environ)
+            super().__init__(["true"], **how)
+
+    monkeypatch.setattr(subprocess, "Popen", Child)
+    ask_command(("true",), {"model": "clf"}, 30.0, threading.Event())
+    page = PageChild(tmp_path, None, "127.0.0.1:0", Served().say)
+    page.look(0.0)
+    page.close()
+    deltas = ChildDeltaMaker(cast("Repository", SimpleNamespace(path=tmp_path)), Served().say)
+    deltas._begin(("clf", "2", "1"))
+    deltas.close()
+    assert len(started) == 3
+    assert not any(SECRET in environment.values() for environment in started)

@@ -22,6 +22,7 @@ from slotcast_publisher.release.delta_payloads import DeltaBuilder
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.log import Say
 from slotcast_publisher.store import ReleaseFolder
+from slotcast_schemas.environment import environment_without_secrets
 
 DELTA_MAX_S: Final = 3600.0
 """The longest time in seconds that one delta may take."""
@@ -145,6 +146,7 @@ class ChildDeltaMaker:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            env=environment_without_secrets(),  # it reads models, and signs nothing
             start_new_session=True,  # so that its own workers end with it
         )
         self._work = _Work(key, process, self.clock())

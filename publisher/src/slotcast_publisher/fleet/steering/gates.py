@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from slotcast_publisher.fleet.rollout.decisions import AskGate
 from slotcast_publisher.fleet.rollout.observations import Answer, GateAnswer
+from slotcast_schemas.environment import environment_without_secrets
 
 ASK_MAX_S: Final = 60.0
 """The longest time in seconds that a command or an address may take; then it is asked again."""
@@ -38,8 +39,6 @@ YES_EXIT: Final = 0
 """The exit code of a command that says yes."""
 NOT_YET_EXIT: Final = 75
 """The exit code of a command that cannot say yet: `EX_TEMPFAIL` of sysexits.h."""
-SECRETS: Final = frozenset({"SLOTCAST_PASSPHRASE", "SLOTCAST_PIN"})
-"""What of this process's environment a command does not get: it opens the signing keys."""
 _STEP_S: Final = 0.05
 """The longest time in seconds between two looks whether a command has ended."""
 _YES_STATUS, _NOT_YET_STATUS, _NO_STATUSES = 200, 202, frozenset({403, 409})
@@ -147,7 +146,7 @@ def ask_command(
     Returns:
         The answer, and the last of what it wrote.
     """
-    environment = {k: v for k, v in os.environ.items() if k not in SECRETS}
+    environment = environment_without_secrets()
     environment |= {f"SLOTCAST_{key.upper()}": value for key, value in facts.items()}
     try:
         process = subprocess.Popen(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -20,10 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Final
 
-from slotcast_publisher.cli.common import PASSPHRASE_VARIABLE, PIN_VARIABLE
 from slotcast_publisher.cli.serving import DATABASE_VARIABLE, FLEET_INSTALL
 from slotcast_publisher.fleet.web.listening import open_socket, parse_listen
 from slotcast_publisher.serve.log import Say
+from slotcast_schemas.environment import environment_without_secrets
 from slotcast_schemas.errors import SlotcastError
 
 _MODULE: Final = "slotcast_publisher.fleet.web.child_main"
@@ -149,11 +148,8 @@ class PageChild:
 
     def _environment(self) -> dict[str, str]:
         """What the child may know: a database's password, and no passphrase of a key."""
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in {PASSPHRASE_VARIABLE, PIN_VARIABLE, DATABASE_VARIABLE}
-        }
+        kept = environment_without_secrets()
+        kept.pop(DATABASE_VARIABLE, None)
         return kept | ({DATABASE_VARIABLE: self._database} if self._database else {})
 
 

@@ -120,7 +120,9 @@ def _is_alive(number: int) -> bool:
 def test_a_child_knows_no_passphrase(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLOTCAST_PASSPHRASE", "of the keys")
     monkeypatch.setenv("SLOTCAST_PIN", "1234")
+    monkeypatch.setenv("SLOTCAST_WEBHOOK_SECRET", "of alarms")
     given = PageChild(repo, "postgresql://u:p@h/n", "127.0.0.1:0", Served().say)._environment()
     assert "SLOTCAST_PASSPHRASE" not in given
     assert "SLOTCAST_PIN" not in given
+    assert "SLOTCAST_WEBHOOK_SECRET" not in given
     assert given["SLOTCAST_DATABASE"] == "postgresql://u:p@h/n"
