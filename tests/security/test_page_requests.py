@@ -14,9 +14,10 @@ import httpx
 import pytest
 
 from slotcast_publisher.fleet.access.roles import Role
-from slotcast_publisher.fleet.web import patience, server
+from slotcast_publisher.fleet.web import live, patience, server
 from slotcast_publisher.fleet.web.app import BODY_MAX_BYTES
 from slotcast_publisher.fleet.web.csrf import token_of
+from slotcast_publisher.fleet.web.screens import screen_answers
 from tests.support.page import PASSWORD, TESTER, RunningPage, running_page
 from tests.support.waiting import WAIT_S
 
@@ -225,6 +226,28 @@ def test_one_address_that_holds_many_places_has_answers_in_all_of_them(
     monkeypatch.setattr(server, "CONNECTIONS_MAX", 20)
     with running_page(tmp_path) as page:
         assert [page.stranger().get("/sign-in").status_code for _ in range(20)] == [200] * 20
+
+
+@pytest.mark.parametrize("path", ["/api/v1/events/stream", "/live/releases"])
+def test_one_user_who_watches_in_all_places_keeps_nobody_else_from_watching(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(live, "VIEWERS_MAX", 3)
+    monkeypatch.setattr(screen_answers, "WATCHERS_MAX", 3)
+    with running_page(tmp_path) as page, contextlib.ExitStack() as stack:
+
+        def watch(name: str) -> bool:
+            """Say whether something comes of a stream."""
+            stream = page.browser(name, Role.VIEWER).stream("GET", path, timeout=WAIT_S)
+            with contextlib.suppress(httpx.HTTPError):
+                answer = stack.enter_context(stream)
+                lines = answer.iter_lines()
+                return answer.status_code == 200 and any(":" in line for line in lines)
+            return False
+
+        assert [watch("olga") for _ in range(3)] == [True] * 3
+        assert [watch("anna") for _ in range(1)] == [True]
+        assert not watch("olga")
 
 
 # --- what every answer says to a browser ----------------------------------------------------------

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
 import msgspec
-from litestar import get
+from litestar import Request, get
 from litestar.concurrency import sync_to_thread
 from litestar.di import NamedDependency
 from litestar.exceptions import HTTPException
@@ -46,7 +46,8 @@ from slotcast_publisher.fleet.web.api.events import (
     event_view,
     provide_about,
 )
-from slotcast_publisher.fleet.web.guards import needs
+from slotcast_publisher.fleet.web.guards import needs, who_asks
+from slotcast_publisher.fleet.web.places import Places
 from slotcast_schemas.errors import SlotcastError, UsageError
 
 LOOK_EVERY_S: Final = 1.0
@@ -54,7 +55,7 @@ LOOK_EVERY_S: Final = 1.0
 FLEET_EVERY_S: Final = 5.0
 """The seconds between two counts of the fleet."""
 VIEWERS_MAX: Final = 500
-"""The most streams at once."""
+"""The most streams at once; who comes then takes one of the user who has most."""
 WAITING_MAX: Final = 2_000
 """So many events may wait for one viewer; then it is let go."""
 CATCH_UP_MAX: Final = 20_000
@@ -95,6 +96,17 @@ class Viewer:
     queue: asyncio.Queue[Said | None] = field(default_factory=lambda: asyncio.Queue(WAITING_MAX))
     is_lost: bool = False
 
+    @property
+    def is_waiting(self) -> bool:
+        """False: it is told what happens (`places.Holder`)."""
+        return False
+
+    def let_go(self) -> None:
+        """End its stream."""
+        self.is_lost = True
+        with contextlib.suppress(asyncio.QueueFull):
+            self.queue.put_nowait(None)
+
     def tell(self, said: Said) -> None:
         """Hand over a message, if it wants it."""
         if said.event is not None and not self.about.has(said.event):
@@ -117,6 +129,7 @@ class Live:
         self._database = database
         self._counting = counting
         self._viewers: set[Viewer] = set()
+        self._places = Places(VIEWERS_MAX)
         self._task: asyncio.Task[None] | None = None
         self._beginning = asyncio.Lock()
         self._marks = Marks()
@@ -131,17 +144,18 @@ class Live:
         return len(self._viewers)
 
     async def stream(
-        self, about: About, marks: Marks | None
+        self, about: About, marks: Marks | None, who: str
     ) -> AsyncIterator[ServerSentEventMessage]:
         """Give what happens, beginning behind `marks`; None begins with what happens next.
 
         Args:
             about: which events.
             marks: how far the reader had come.
+            who: reads.
         """
         viewer = Viewer(about)
         until_s = time.monotonic() + STREAM_S
-        began = await self._join(viewer)
+        began = await self._join(viewer, who)
         try:
             hello = Said("hello", "{}", began if marks is None else marks)
             yield _message(hello, retry_ms=_RETRY_MS)
@@ -158,14 +172,12 @@ class Live:
                     return
                 yield _message(next_)
         finally:
-            self._viewers.discard(viewer)
+            self._leave(viewer)
 
     async def close(self) -> None:
         """End all streams."""
         for viewer in list(self._viewers):
-            viewer.is_lost = True
-            with contextlib.suppress(asyncio.QueueFull):
-                viewer.queue.put_nowait(None)
+            viewer.let_go()
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -173,14 +185,17 @@ class Live:
 
     # --- looking --------------------------------------------------------------------------------
 
-    async def _join(self, viewer: Viewer) -> Marks:
+    async def _join(self, viewer: Viewer, who: str) -> Marks:
         """Count a viewer in, and give how far everybody has come at this moment."""
-        if len(self._viewers) >= VIEWERS_MAX:
+        leaving = self._places.take(viewer, who)
+        if leaving is viewer:
             raise HTTPException(
                 status_code=503,
                 detail="too many watch at once; try again in a minute",
                 headers={"retry-after": "60"},
             )
+        if isinstance(leaving, Viewer):
+            leaving.let_go()
         self._viewers.add(viewer)
         try:
             async with self._beginning:
@@ -188,9 +203,13 @@ class Live:
                     self._marks, self._gaps = await sync_to_thread(self._present), Gaps()
                     self._task = asyncio.create_task(self._look(), name="live")
         except BaseException:
-            self._viewers.discard(viewer)
+            self._leave(viewer)
             raise
         return self._marks
+
+    def _leave(self, viewer: Viewer) -> None:
+        self._viewers.discard(viewer)
+        self._places.leave(viewer)
 
     def _present(self) -> Marks:
         with self._database.reading() as connection:
@@ -274,6 +293,7 @@ def _message(said: Said, retry_ms: int | None = None) -> ServerSentEventMessage:
     tags=["events"],
 )
 async def _stream(
+    request: Request[Any, Any, Any],
     live: NamedDependency[Live],
     kinds: Kinds = None,
     device: OfDevice = None,
@@ -293,7 +313,8 @@ async def _stream(
     if text and marks is None:
         raise UsageError("last-event-id: expected the id of an event of this stream")
     about = provide_about(kinds, device, model, rollout)
-    return ServerSentEvent(live.stream(about, marks))
+    who = who_asks(request)
+    return ServerSentEvent(live.stream(about, marks, f"{who.how} {who.name}"))
 
 
 ROUTES: Final[list[Any]] = [_stream]

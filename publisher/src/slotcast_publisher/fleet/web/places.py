@@ -1,4 +1,4 @@
-"""Who gives way where all places for connections are taken: somebody of the address with the most.
+"""Who gives way where all places are taken: somebody of the address, or the user, with the most.
 
 A share of places by address would turn away offices behind one address while there is room. So all
 may have all places until there is none left; then whoever comes takes the place of the address
@@ -40,12 +40,21 @@ class Places:
         self._source_of: dict[Holder, str] = {}
         self._believed: set[str] = set()
 
+    def __len__(self) -> int:
+        """How many are taken."""
+        return len(self._source_of)
+
+    def has_most(self, address: str) -> bool:
+        """Say whether nobody else has more than they who come would have."""
+        own = len(self._held.get(self._source(address), ()))
+        return own + 1 >= max(map(len, self._held.values()), default=0)
+
     def take(self, holder: Holder, address: str) -> Holder | None:
         """Take a place; gives who is to be hung up on for it, which may be who comes.
 
         Args:
             holder: who comes.
-            address: from where.
+            address: from where; or as whom, where that is known.
         """
         source = self._source(address)
         self._held.setdefault(source, {})[holder] = None

@@ -24,6 +24,7 @@ from slotcast_publisher.fleet.web.authentication import who_of
 from slotcast_publisher.fleet.web.context import WebContext
 from slotcast_publisher.fleet.web.csrf import csrf_token
 from slotcast_publisher.fleet.web.guards import Who, who_asks
+from slotcast_publisher.fleet.web.places import Places
 from slotcast_publisher.fleet.web.screens.frame import Frame, places
 from slotcast_publisher.fleet.web.screens.rendering import Rendered, personal
 from slotcast_publisher.fleet.web.screens.rollout_data import view_of_rollout
@@ -39,7 +40,7 @@ ALIVE_EVERY: Final = 5
 CHECK_EVERY: Final = 10
 """After so many looks it is seen that the session has not ended."""
 WATCHERS_MAX: Final = 500
-"""So many watch at once; more are told to look again later."""
+"""So many watch at once; who comes then takes the place of the user who has most."""
 ZONE_COOKIE: Final = "slotcast_zone"
 """Where the script writes the reader's time zone."""
 _HAVE_MAX_CHARS: Final = 4_000
@@ -126,6 +127,22 @@ Maker = Callable[[Look], Rendered]
 """Makes a screen."""
 
 
+@dataclass(slots=True, eq=False)
+class _Watcher:
+    """One stream of a screen; `is_gone` where another took its place."""
+
+    is_gone: bool = False
+
+    @property
+    def is_waiting(self) -> bool:
+        """False: it is shown what changes (`places.Holder`)."""
+        return False
+
+
+def _name(who: Who) -> str:
+    return f"{who.how} {who.name}"
+
+
 class Screens:
     """All screens of a page.
 
@@ -141,7 +158,7 @@ class Screens:
         self._views: Shared[str, RolloutView] = Shared(
             lambda name: view_of_rollout(context, name), context.clock
         )
-        self._watchers = 0
+        self._places = Places(WATCHERS_MAX)
 
     def _make(self, asked: ScreenQuery) -> Rendered:
         clock = clock_of(asked.zone, self._context.now_s())
@@ -189,9 +206,9 @@ class Screens:
         Raises:
             ServiceUnavailableException: too many watch.
         """
-        if self._watchers >= WATCHERS_MAX:
-            raise ServiceUnavailableException(f"{WATCHERS_MAX} watch already; load the page again")
         asked, who = _asked(request, screen, arguments)
+        if len(self._places) >= WATCHERS_MAX and self._places.has_most(_name(who)):
+            raise ServiceUnavailableException(f"{WATCHERS_MAX} watch already; load the page again")
         have = request.query_params.get("have", "")
         pairs = (each.partition(":") for each in have[:_HAVE_MAX_CHARS].split(","))
         known = {name: digest for name, _, digest in pairs}
@@ -200,10 +217,13 @@ class Screens:
     async def _watch(
         self, request: AnyRequest, asked: ScreenQuery, who: Who, have: dict[str, str], csrf: str
     ) -> AsyncIterator[ServerSentEventMessage]:
-        self._watchers += 1
+        watcher = _Watcher()
+        leaving = self._places.take(watcher, _name(who))
+        if isinstance(leaving, _Watcher):
+            leaving.is_gone = True
         head, quiet, looks = ("", ""), ALIVE_EVERY, 0
         try:
-            while True:
+            while not watcher.is_gone:
                 looks += 1
                 if looks % CHECK_EVERY == 0 and not await self._is_signed_in(request, who):
                     yield _event("gone", {})
@@ -227,7 +247,7 @@ class Screens:
                     yield _event("alive", {"as_of": rendered.as_of})
                 await asyncio.sleep(EVERY_S)
         finally:
-            self._watchers -= 1
+            self._places.leave(watcher)
 
     async def _is_signed_in(self, request: AnyRequest, who: Who) -> bool:
         """Say whether the watcher could still ask: sessions end, and roles change."""
