@@ -21,7 +21,7 @@ from benchmarks.transfer_world import FAST_BYTES_PER_S, MODEL, World
 from slotcast_device.hotmodel.loader import SessionSettings, new_session
 from slotcast_device.hotmodel.source import identify, open_current
 
-TRIES: Final = 15
+TRIES: Final = 21
 """Pairs; one by itself may be off by a tenth, whatever else the machine does."""
 
 

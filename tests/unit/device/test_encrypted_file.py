@@ -86,6 +86,22 @@ def test_any_range_of_it_is_that_of_the_plain_file(
     assert opened.read_all() == plain
 
 
+@pytest.mark.parametrize("blocks", [7, 8, 9, 24])
+def test_it_is_written_in_whole_pieces_and_a_rest(blocks: int) -> None:
+    plain, pieces, lying = bytes(blocks * BLOCK_BYTES), list[int](), bytearray()
+
+    def write(data: bytes | memoryview) -> None:
+        pieces.append(len(data))
+        lying.extend(data)
+
+    encryptor = FileEncryptor(KEY, len(plain), hashlib.sha256(plain).digest(), write)
+    encryptor.add(plain)
+    encryptor.finish()
+    assert set(pieces[:-1]) <= {512 * 1024}
+    assert 0 < pieces[-1] <= 512 * 1024
+    assert reader(bytes(lying)).read_all() == plain
+
+
 def test_the_same_file_is_never_the_same_twice_and_hardly_longer() -> None:
     assert encrypted(PLAIN)[HEADER_BYTES:] != encrypted(PLAIN)[HEADER_BYTES:]
     size = 20_000_000

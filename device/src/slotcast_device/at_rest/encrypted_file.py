@@ -41,6 +41,9 @@ _BLOCKS_KEPT: Final = 16
 _RUN_BLOCKS: Final = 8
 """The number of blocks that are read at once where all of them are."""
 _SEALED_BYTES: Final = BLOCK_BYTES + TAG_BYTES
+_WRITE_BYTES: Final = 512 * 1024
+"""The bytes that are written at once, from a multiple of them: a file system holds such pieces in
+few large parts, and blocks with their tags begin at no place that it likes."""
 _AEADS: Final[dict[Cipher, tuple[type[ChaCha20Poly1305 | AESGCM], bytes]]] = {
     Cipher.CHACHA20_POLY1305: (ChaCha20Poly1305, b"slotcast slot file 1"),
     Cipher.AES_256_GCM: (AESGCM, b"slotcast slot file 2"),
@@ -127,8 +130,8 @@ def _offset_of(block: int) -> int:
 class FileEncryptor:
     """Encrypts a file that comes in order.
 
-    Sealed blocks gather in memory that is taken once: to take and give back a large block for each
-    piece can cost more than to seal it.
+    Header and sealed blocks gather in memory that is taken once: to take and give back a large
+    block for each piece can cost more than to seal it.
 
     Args:
         key: the slots'.
@@ -152,9 +155,9 @@ class FileEncryptor:
         self._write = write
         self._waiting = bytearray()
         self._index = 0
-        self._sealed = memoryview(bytearray(_RUN_BLOCKS * _SEALED_BYTES))
-        self._sealed_bytes = 0
-        write(header.as_bytes())
+        self._sealed = memoryview(bytearray(_WRITE_BYTES + _SEALED_BYTES))
+        self._sealed[:HEADER_BYTES] = header.as_bytes()
+        self._sealed_bytes = HEADER_BYTES
 
     def add(self, data: bytes | memoryview) -> None:
         """Take the next bytes of the file."""
@@ -175,19 +178,17 @@ class FileEncryptor:
         self._cipher.seal_into(self._index, block, self._sealed[start:end])
         self._index += 1
         self._sealed_bytes = end
-        if end == len(self._sealed):
-            self._write_sealed()
-
-    def _write_sealed(self) -> None:
-        self._write(self._sealed[: self._sealed_bytes])
-        self._sealed_bytes = 0
+        if end >= _WRITE_BYTES:
+            self._write(self._sealed[:_WRITE_BYTES])
+            self._sealed_bytes = end - _WRITE_BYTES
+            self._sealed[: self._sealed_bytes] = self._sealed[_WRITE_BYTES:end]
 
     def finish(self) -> None:
         """Write what is left, after the last byte of the file."""
         if self._index < self._cipher.count:
             self._seal(bytes(self._waiting))
         if self._sealed_bytes:
-            self._write_sealed()
+            self._write(self._sealed[: self._sealed_bytes])
 
 
 class Run(NamedTuple):
