@@ -234,6 +234,7 @@ def test_one_user_who_watches_in_all_places_keeps_nobody_else_from_watching(
 ) -> None:
     monkeypatch.setattr(live, "VIEWERS_MAX", 3)
     monkeypatch.setattr(screen_answers, "WATCHERS_MAX", 3)
+    open_streams: list[Iterator[str]] = []
     with running_page(tmp_path) as page, contextlib.ExitStack() as stack:
 
         def watch(name: str) -> bool:
@@ -242,6 +243,7 @@ def test_one_user_who_watches_in_all_places_keeps_nobody_else_from_watching(
             with contextlib.suppress(httpx.HTTPError):
                 answer = stack.enter_context(stream)
                 lines = answer.iter_lines()
+                open_streams.append(lines)  # one that nobody holds is closed
                 return answer.status_code == 200 and any(":" in line for line in lines)
             return False
 
