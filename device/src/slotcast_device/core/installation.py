@@ -284,7 +284,8 @@ class Installation:
         record.set_slot(install.slot, None)
         record.note_link(self.collecting.link_bytes_per_s(now))
         self.collecting.end()
-        return [*record.save(), *self._agenda.run(act.Build(install, trusted, before))]
+        build = self._agenda.run(act.Build(install, trusted, before))
+        return [act.Save(record.state), *build, act.PublishStatus()]  # the job need not wait
 
     def _built(self, now: Now) -> list[Action]:
         """Every file in the standby slot is the signed one: probe it."""
