@@ -23,8 +23,8 @@ from slotcast_publisher.fleet.database import tables
 from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.database.figures_blob import pack_summary
 from slotcast_publisher.fleet.database.rollouts import put_rollout, put_view
-from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
 from slotcast_publisher.fleet.rollout.record import RolloutRecord
+from slotcast_publisher.fleet.rollout.state_table import RolloutState
 from slotcast_publisher.fleet.steering import requests
 from slotcast_publisher.fleet.steering.assembly import build_for_one_turn
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles

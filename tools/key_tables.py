@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from slotcast_publisher.cli.limit_options import option_of
-from slotcast_publisher.fleet.rollout.lifecycle import GROUP, ROLLOUT, diagram
 from slotcast_publisher.fleet.rollout.plan import Plan
+from slotcast_publisher.fleet.rollout.state_table import GROUP, ROLLOUT, diagram
 from slotcast_publisher.fleet.simulate.script import Script
 from slotcast_publisher.release.chosen_limits import default_in_words, limit_keys
 from slotcast_publisher.settings import Settings

@@ -19,8 +19,8 @@ from examples.demo.digits import write_onnx
 from examples.demo.show import NotObserved
 from examples.demo.stage import Stage
 from slotcast_publisher.delivery.publish import publish
-from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
 from slotcast_publisher.fleet.rollout.record import RolloutRecord
+from slotcast_publisher.fleet.rollout.state_table import RolloutState
 from slotcast_publisher.fleet.simulate.population import parse_tags
 from slotcast_publisher.fleet.simulate.script import parse_script
 from slotcast_publisher.fleet.simulate.simulation import Simulation, SimulationWanted

@@ -20,7 +20,7 @@ from typing import Final
 from playwright.sync_api import Browser, Page
 
 from slotcast_publisher.fleet.access.roles import Role
-from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
+from slotcast_publisher.fleet.rollout.state_table import RolloutState
 from tests.support.brokers import mosquitto
 from tests.support.chromium import DESK_PX, PHONE_PX, chromium, program, window
 from tests.support.page import PASSWORD, TESTER, RunningPage, running_page

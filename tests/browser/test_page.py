@@ -18,7 +18,7 @@ from slotcast_publisher.fleet.access.roles import Permission, Role
 from slotcast_publisher.fleet.access.sessions import IDLE_S
 from slotcast_publisher.fleet.database import tables
 from slotcast_publisher.fleet.database.rollouts import LogLine, log_of
-from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
+from slotcast_publisher.fleet.rollout.state_table import RolloutState
 from tests.support.brokers import Broker
 from tests.support.chromium import (
     DESK_PX,

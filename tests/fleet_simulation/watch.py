@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from slotcast_publisher.fleet.rollout.decisions import LookOutcome
 from slotcast_publisher.fleet.rollout.judge import LimitReading
-from slotcast_publisher.fleet.rollout.lifecycle import GroupState, RolloutState
+from slotcast_publisher.fleet.rollout.look_results import LookOutcome
 from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_publisher.fleet.rollout.record import RolloutRecord
+from slotcast_publisher.fleet.rollout.state_table import GroupState, RolloutState
 from slotcast_schemas.groups import group_of
 from slotcast_schemas.messages.offer import Offer
 from slotcast_schemas.messages.status import ModelStatus

@@ -14,14 +14,13 @@ from typing import Final
 
 from slotcast_publisher.errors import Conflict
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures
-from slotcast_publisher.fleet.rollout.decisions import (
+from slotcast_publisher.fleet.rollout.group_progress import look
+from slotcast_publisher.fleet.rollout.look_results import (
     AskGate,
     LookOutcome,
     PrepareDeltas,
     SignOffer,
 )
-from slotcast_publisher.fleet.rollout.engine import look
-from slotcast_publisher.fleet.rollout.lifecycle import GroupState, RolloutState
 from slotcast_publisher.fleet.rollout.observations import (
     Answer,
     Device,
@@ -31,6 +30,7 @@ from slotcast_publisher.fleet.rollout.observations import (
 )
 from slotcast_publisher.fleet.rollout.person import Request, Wish, carry_out
 from slotcast_publisher.fleet.rollout.record import RolloutRecord, new_record
+from slotcast_publisher.fleet.rollout.state_table import GroupState, RolloutState
 from slotcast_schemas.messages.offer import Offer
 from tests.fleet_simulation.draw import draw_devices, draw_plan
 from tests.fleet_simulation.fleet import Said, SimDevice

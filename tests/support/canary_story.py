@@ -24,9 +24,9 @@ from typing import Final
 
 from slotcast_publisher.fleet.database.database import FILE_NAME, open_database
 from slotcast_publisher.fleet.database.rollouts import LogLine, log_of
-from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
 from slotcast_publisher.fleet.rollout.person import Wish
 from slotcast_publisher.fleet.rollout.record import RolloutRecord
+from slotcast_publisher.fleet.rollout.state_table import RolloutState
 from slotcast_publisher.fleet.simulate.population import parse_tags
 from slotcast_publisher.fleet.simulate.script import parse_script
 from slotcast_publisher.fleet.simulate.simulation import Simulation, SimulationWanted

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
+from slotcast_publisher.fleet.rollout.state_table import RolloutState
 from slotcast_publisher.fleet.simulate.population import parse_tags
 from slotcast_publisher.fleet.simulate.script import parse_script
 from slotcast_publisher.fleet.simulate.simulation import Simulation, SimulationWanted

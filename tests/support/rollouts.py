@@ -10,9 +10,8 @@ from typing import Any
 import msgspec
 
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures
-from slotcast_publisher.fleet.rollout.decisions import LookOutcome, SignOffer
-from slotcast_publisher.fleet.rollout.engine import look
-from slotcast_publisher.fleet.rollout.lifecycle import GroupState, RolloutState
+from slotcast_publisher.fleet.rollout.group_progress import look
+from slotcast_publisher.fleet.rollout.look_results import LookOutcome, SignOffer
 from slotcast_publisher.fleet.rollout.observations import (
     Device,
     GateAnswer,
@@ -24,6 +23,7 @@ from slotcast_publisher.fleet.rollout.offers import WantedOffer
 from slotcast_publisher.fleet.rollout.person import Request, Wish, carry_out
 from slotcast_publisher.fleet.rollout.plan import Plan, read_plan
 from slotcast_publisher.fleet.rollout.record import RolloutRecord, new_record
+from slotcast_publisher.fleet.rollout.state_table import GroupState, RolloutState
 from slotcast_schemas.groups import group_of
 from slotcast_schemas.messages.offer import Group, Offer
 from slotcast_schemas.messages.status import ModelStatus, SlotStatus, Target

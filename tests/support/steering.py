@@ -15,12 +15,12 @@ from typing import Any
 
 from slotcast_publisher.fleet.database.lease import LeaseLost
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures
-from slotcast_publisher.fleet.rollout.decisions import LogNote
-from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
+from slotcast_publisher.fleet.rollout.look_results import LogNote
 from slotcast_publisher.fleet.rollout.observations import Device
 from slotcast_publisher.fleet.rollout.person import Wish
 from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_publisher.fleet.rollout.record import RolloutRecord
+from slotcast_publisher.fleet.rollout.state_table import RolloutState
 from slotcast_publisher.fleet.steering import requests
 from slotcast_publisher.fleet.steering.gates import Gates
 from slotcast_publisher.fleet.steering.request_files import AskedFor

@@ -18,38 +18,38 @@ def _rollout(name: str, file: str, old: str, new: str) -> Break:
 ROLLOUT_BREAKS: Final = (
     _rollout(
         "a group opens before the one before it passed",
-        "rollout/engine.py",
+        "rollout/group_progress.py",
         "                if self._record.groups[index].state is not GroupState.PASSED:\n"
         "                    return\n",
         "                pass\n",
     ),
     _rollout(
         "a group passes with too few devices committed",
-        "rollout/engine.py",
+        "rollout/group_progress.py",
         "        return tally.succeeded >= least and share >= self._success_share(planned)\n",
         "        return tally.succeeded >= least\n",
     ),
     _rollout(
         "a group without devices passes",
-        "rollout/engine.py",
+        "rollout/group_progress.py",
         "            return is_last or planned.devices_min == 0\n",
         "            return True\n",
     ),
     _rollout(
         "a clock that jumps passes a soak",
-        "rollout/engine.py",
+        "rollout/group_progress.py",
         "is_watched = record.looked_s > 0 and 0 <= gap_s <= LOOK_MAX_S",
         "is_watched = record.looked_s > 0 and 0 <= gap_s",
     ),
     _rollout(
         "half a fleet is taken for all of it, after a database was lost",
-        "rollout/engine.py",
+        "rollout/group_progress.py",
         "left_s = self._plan.listen_s - listened_s\n",
         "left_s = 0.0\n",
     ),
     _rollout(
         "a gate is not asked",
-        "rollout/engine.py",
+        "rollout/group_progress.py",
         "        missing = [kind for kind in planned.gate.kinds if kind not in group.agreed]\n",
         "        missing: list[str] = []\n",
     ),
@@ -115,13 +115,13 @@ ROLLOUT_BREAKS: Final = (
     ),
     _rollout(
         "an offer that is signed is asked for again",
-        "rollout/engine.py",
+        "rollout/group_progress.py",
         "        if wanted is not None and not self._is_said() and not self._is_superseded():\n",
         "        if wanted is not None and not self._is_superseded():\n",
     ),
     _rollout(
         "the next release begins before the stone has passed all groups",
-        "rollout/engine.py",
+        "rollout/group_progress.py",
         "        groups = [group.begun_anew() for group in record.groups]\n",
         "        groups = list(record.groups)\n",
     ),

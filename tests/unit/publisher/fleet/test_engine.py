@@ -7,11 +7,11 @@ import dataclasses
 import pytest
 
 from slotcast_publisher.errors import Conflict
-from slotcast_publisher.fleet.rollout.decisions import AskGate, PrepareDeltas, SignOffer
-from slotcast_publisher.fleet.rollout.engine import look
-from slotcast_publisher.fleet.rollout.lifecycle import GroupState, RolloutState
+from slotcast_publisher.fleet.rollout.group_progress import look
+from slotcast_publisher.fleet.rollout.look_results import AskGate, PrepareDeltas, SignOffer
 from slotcast_publisher.fleet.rollout.observations import GateAnswer, Now
 from slotcast_publisher.fleet.rollout.person import Wish
+from slotcast_publisher.fleet.rollout.state_table import GroupState, RolloutState
 from slotcast_schemas.states import State
 from tests.support.rollouts import (
     CANARY,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from slotcast_publisher.fleet.rollout.decisions import SignOffer
-from slotcast_publisher.fleet.rollout.engine import look
-from slotcast_publisher.fleet.rollout.lifecycle import GroupState, RolloutState
+from slotcast_publisher.fleet.rollout.group_progress import look
+from slotcast_publisher.fleet.rollout.look_results import SignOffer
 from slotcast_publisher.fleet.rollout.observations import Now
 from slotcast_publisher.fleet.rollout.person import Wish
 from slotcast_publisher.fleet.rollout.record import new_record
+from slotcast_publisher.fleet.rollout.state_table import GroupState, RolloutState
 from tests.support.rollouts import CANARY, NEW, OLD, REST, Story, fleet, plan_of, sign, story
 
 G = GroupState

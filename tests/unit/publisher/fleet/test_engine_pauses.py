@@ -8,8 +8,8 @@ import pytest
 
 from slotcast_publisher.errors import Conflict
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures
-from slotcast_publisher.fleet.rollout.lifecycle import GroupState, RolloutState
 from slotcast_publisher.fleet.rollout.person import Wish
+from slotcast_publisher.fleet.rollout.state_table import GroupState, RolloutState
 from tests.support.latencies import histogram
 from tests.support.rollouts import (
     CANARY,

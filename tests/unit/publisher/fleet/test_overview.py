@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures
-from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
 from slotcast_publisher.fleet.rollout.observations import Device
+from slotcast_publisher.fleet.rollout.state_table import RolloutState
 from slotcast_publisher.fleet.steering.evidence import (
     REASONS_MAX,
     failures_of_group,

@@ -15,8 +15,8 @@ from slotcast_publisher.errors import KeyUnavailable
 from slotcast_publisher.fleet.database import lease
 from slotcast_publisher.fleet.database.database import FILE_NAME, open_database
 from slotcast_publisher.fleet.database.rollouts import log_of
-from slotcast_publisher.fleet.rollout.lifecycle import GroupEvent, RolloutEvent, RolloutState
 from slotcast_publisher.fleet.rollout.plan import read_plan
+from slotcast_publisher.fleet.rollout.state_table import GroupEvent, RolloutEvent, RolloutState
 from slotcast_publisher.fleet.steering import requests
 from slotcast_publisher.fleet.steering.fleet_database import LEASE
 from slotcast_publisher.fleet.steering.rollout_files import RolloutFiles

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from slotcast_publisher.fleet.rollout.decisions import AskGate
+from slotcast_publisher.fleet.rollout.look_results import AskGate
 from slotcast_publisher.fleet.rollout.observations import GateAnswer
 from slotcast_publisher.fleet.rollout.plan import Gate
 from slotcast_publisher.fleet.steering.gates import Gates, ask_command, ask_url

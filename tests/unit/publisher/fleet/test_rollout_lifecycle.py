@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slotcast_publisher.fleet.rollout.lifecycle import (
+from slotcast_publisher.fleet.rollout.state_table import (
     GROUP,
     ROLLOUT,
     GroupEvent,

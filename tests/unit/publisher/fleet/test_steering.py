@@ -12,10 +12,10 @@ from slotcast_publisher.errors import Conflict
 from slotcast_publisher.fleet.database.database import open_database
 from slotcast_publisher.fleet.database.rollouts import put_view
 from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures
-from slotcast_publisher.fleet.rollout.lifecycle import GroupState, RolloutState
 from slotcast_publisher.fleet.rollout.person import Wish
 from slotcast_publisher.fleet.rollout.plan import read_plan
 from slotcast_publisher.fleet.rollout.record import new_record
+from slotcast_publisher.fleet.rollout.state_table import GroupState, RolloutState
 from slotcast_publisher.fleet.steering.delta_maker import NoDeltas
 from slotcast_publisher.fleet.steering.fleet_database import DatabaseFleet
 from slotcast_publisher.fleet.steering.late_deltas import Bases, late_deltas

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
+from slotcast_publisher.fleet.rollout.state_table import RolloutState
 from slotcast_schemas.messages.offer import Offer
 from tests.support.steering import PLAN, Killed, SteeredFleet, signed_words
 

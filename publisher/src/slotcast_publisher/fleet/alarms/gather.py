@@ -38,8 +38,8 @@ from slotcast_publisher.fleet.alarms.facts import (
     SupportFacts,
 )
 from slotcast_publisher.fleet.database.tables import device_models, devices, rollouts
-from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
 from slotcast_publisher.fleet.rollout.observations import FAILED, NOT_ITS_FAULT
+from slotcast_publisher.fleet.rollout.state_table import RolloutState
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker, Expiry
 from slotcast_publisher.trust.role_signing import Roles

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from slotcast_publisher.cli.common import size
-from slotcast_publisher.fleet.rollout.lifecycle import OVER
+from slotcast_publisher.fleet.rollout.state_table import OVER
 from slotcast_publisher.fleet.steering.overview_types import GroupView, LimitView, RolloutView
 from slotcast_schemas.plural import several, word_for
 

@@ -21,11 +21,11 @@ from slotcast_publisher.fleet.figures.shares import (
     is_surely_above,
     tail,
 )
-from slotcast_publisher.fleet.rollout.lifecycle import OPENED
 from slotcast_publisher.fleet.rollout.limit_words import ALL_GROUPS, LimitFound
 from slotcast_publisher.fleet.rollout.observations import Observations
 from slotcast_publisher.fleet.rollout.plan import Limits, Plan
 from slotcast_publisher.fleet.rollout.record import RolloutRecord
+from slotcast_publisher.fleet.rollout.state_table import OPENED
 from slotcast_publisher.fleet.rollout.tally import GroupTally, age_s, failures
 
 FIGURE_LIMITS: Final[Mapping[str, Figure]] = {

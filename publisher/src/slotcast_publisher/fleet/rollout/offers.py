@@ -12,10 +12,10 @@ from typing import Final
 
 import msgspec
 
-from slotcast_publisher.fleet.rollout.lifecycle import OPENED, RolloutState
 from slotcast_publisher.fleet.rollout.observations import Device, Release
 from slotcast_publisher.fleet.rollout.plan import Plan, PlanGroup
 from slotcast_publisher.fleet.rollout.record import RolloutRecord, way_back
+from slotcast_publisher.fleet.rollout.state_table import OPENED, RolloutState
 from slotcast_schemas import wire
 from slotcast_schemas.groups import matches, place
 from slotcast_schemas.limits import GROUP_IDS_MAX

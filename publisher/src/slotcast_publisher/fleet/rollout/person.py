@@ -8,18 +8,18 @@ from typing import Final
 import msgspec
 
 from slotcast_publisher.errors import Conflict
-from slotcast_publisher.fleet.rollout.lifecycle import (
-    ROLLOUT,
-    GroupEvent,
-    GroupState,
-    RolloutEvent,
-)
 from slotcast_publisher.fleet.rollout.limit_words import ALL_GROUPS
 from slotcast_publisher.fleet.rollout.observations import Now, Observations
 from slotcast_publisher.fleet.rollout.offers import any_opened
 from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_publisher.fleet.rollout.reconcile import hold, is_superseded, reconcile
 from slotcast_publisher.fleet.rollout.record import Pause, RolloutRecord, way_back
+from slotcast_publisher.fleet.rollout.state_table import (
+    ROLLOUT,
+    GroupEvent,
+    GroupState,
+    RolloutEvent,
+)
 from slotcast_publisher.fleet.rollout.tally import count, failures
 
 ANSWERED_MAX: Final = 64

@@ -10,14 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from slotcast_publisher.fleet.rollout.decisions import LogNote
-from slotcast_publisher.fleet.rollout.lifecycle import (
-    OPENED,
-    GroupEvent,
-    GroupState,
-    RolloutEvent,
-    RolloutState,
-)
+from slotcast_publisher.fleet.rollout.look_results import LogNote
 from slotcast_publisher.fleet.rollout.observations import Observations
 from slotcast_publisher.fleet.rollout.offers import (
     BEHIND,
@@ -28,6 +21,13 @@ from slotcast_publisher.fleet.rollout.offers import (
 )
 from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_publisher.fleet.rollout.record import GroupRecord, Pause, RolloutRecord, way_back
+from slotcast_publisher.fleet.rollout.state_table import (
+    OPENED,
+    GroupEvent,
+    GroupState,
+    RolloutEvent,
+    RolloutState,
+)
 from slotcast_schemas.messages.offer import Offer
 
 _LIVE: Final = frozenset(RolloutState) - {RolloutState.STOPPED, RolloutState.DRAFT}

@@ -1,7 +1,7 @@
 """What is known of one rollout, durably: where it stands, group by group, and who paused it.
 
-The signed offer is the truth about what devices may do, and the record follows it (`engine`); a
-record that is lost is made anew from plan and offer.
+The signed offer is the truth about what devices may do, and the record follows it
+(`group_progress`); a record that is lost is made anew from plan and offer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Literal
 
 import msgspec
 
-from slotcast_publisher.fleet.rollout.lifecycle import (
+from slotcast_publisher.fleet.rollout.plan import Plan
+from slotcast_publisher.fleet.rollout.state_table import (
     GroupEvent,
     GroupState,
     RolloutEvent,
@@ -19,7 +20,6 @@ from slotcast_publisher.fleet.rollout.lifecycle import (
     follow_group,
     follow_rollout,
 )
-from slotcast_publisher.fleet.rollout.plan import Plan
 
 PausedBy = Literal["person", "limit", "gate", "offer"]
 """Who paused a rollout; `offer`: it was found paused, or changed by hand, in the signed offer."""

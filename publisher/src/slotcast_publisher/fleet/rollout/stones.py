@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Final
 
-from slotcast_publisher.fleet.rollout.decisions import PrepareDeltas
-from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
+from slotcast_publisher.fleet.rollout.look_results import PrepareDeltas
 from slotcast_publisher.fleet.rollout.observations import DeviceOutcome, Observations
 from slotcast_publisher.fleet.rollout.offers import BEHIND_MAX, Membership
 from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_publisher.fleet.rollout.record import RolloutRecord
+from slotcast_publisher.fleet.rollout.state_table import RolloutState
 
 BEHIND_MAX_BYTES: Final = 16 * 1024
 """The most bytes of an offer that ids of devices held back take: a quarter of it."""

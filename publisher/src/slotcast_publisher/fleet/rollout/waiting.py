@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from slotcast_publisher.fleet.rollout.lifecycle import GroupState, RolloutState
 from slotcast_publisher.fleet.rollout.observations import DeviceOutcome, GateAnswer
 from slotcast_publisher.fleet.rollout.plan import Plan, PlanGroup
 from slotcast_publisher.fleet.rollout.record import GroupRecord, RolloutRecord
+from slotcast_publisher.fleet.rollout.state_table import GroupState, RolloutState
 from slotcast_publisher.fleet.rollout.tally import GroupTally
 from slotcast_schemas.plural import part_of, several, word_for
 

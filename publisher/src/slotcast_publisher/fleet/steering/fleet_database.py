@@ -24,7 +24,7 @@ from slotcast_publisher.fleet.database.rollouts import (
     saved_by_group,
     saved_bytes_of,
 )
-from slotcast_publisher.fleet.rollout.decisions import LogNote
+from slotcast_publisher.fleet.rollout.look_results import LogNote
 from slotcast_publisher.fleet.rollout.observations import Device
 from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_publisher.fleet.rollout.record import RolloutRecord

@@ -20,7 +20,7 @@ from http.client import HTTPException
 from typing import IO, Final
 from urllib.parse import urlsplit
 
-from slotcast_publisher.fleet.rollout.decisions import AskGate
+from slotcast_publisher.fleet.rollout.look_results import AskGate
 from slotcast_publisher.fleet.rollout.observations import Answer, GateAnswer
 from slotcast_schemas.environment import environment_without_secrets
 

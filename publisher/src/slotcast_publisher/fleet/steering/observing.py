@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from slotcast_publisher.fleet.rollout.engine import LOOK_MAX_S
-from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
+from slotcast_publisher.fleet.rollout.group_progress import LOOK_MAX_S
 from slotcast_publisher.fleet.rollout.observations import (
     Device,
     GateAnswer,
@@ -17,6 +16,7 @@ from slotcast_publisher.fleet.rollout.observations import (
 )
 from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_publisher.fleet.rollout.record import RolloutRecord, way_back
+from slotcast_publisher.fleet.rollout.state_table import RolloutState
 from slotcast_publisher.fleet.rollout.stones import deltas_for
 from slotcast_publisher.fleet.steering.local_time import offset_s
 from slotcast_publisher.fleet.steering.rollout_files import Rollout

@@ -12,10 +12,9 @@ from datetime import UTC, datetime
 import msgspec
 
 from slotcast_publisher.fleet.figures.comparison import on_all
-from slotcast_publisher.fleet.rollout.decisions import LookOutcome
-from slotcast_publisher.fleet.rollout.engine import look
+from slotcast_publisher.fleet.rollout.group_progress import look
 from slotcast_publisher.fleet.rollout.judge import FIGURE_LIMITS, LimitReading, judge
-from slotcast_publisher.fleet.rollout.lifecycle import OPENED, RolloutState
+from slotcast_publisher.fleet.rollout.look_results import LookOutcome
 from slotcast_publisher.fleet.rollout.observations import (
     SETTLED,
     Device,
@@ -24,6 +23,7 @@ from slotcast_publisher.fleet.rollout.observations import (
 )
 from slotcast_publisher.fleet.rollout.plan import Plan, PlanGroup
 from slotcast_publisher.fleet.rollout.record import GroupRecord, RolloutRecord, way_back
+from slotcast_publisher.fleet.rollout.state_table import OPENED, RolloutState
 from slotcast_publisher.fleet.rollout.tally import GroupTally, age_s
 from slotcast_publisher.fleet.steering.evidence import (
     FailureView,

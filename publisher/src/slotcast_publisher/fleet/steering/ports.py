@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from slotcast_publisher.fleet.rollout.decisions import LogNote, LookOutcome
+from slotcast_publisher.fleet.rollout.look_results import LogNote, LookOutcome
 from slotcast_publisher.fleet.rollout.observations import Device, Now, Observations
 from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_publisher.fleet.rollout.record import RolloutRecord

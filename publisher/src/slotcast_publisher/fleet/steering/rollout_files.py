@@ -23,9 +23,9 @@ import msgspec
 
 from slotcast_publisher.durable import commit_dir, storage_errors, write_atomic
 from slotcast_publisher.errors import Conflict, NotFound, RepositoryDamaged
-from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
 from slotcast_publisher.fleet.rollout.plan import PLAN_MAX_BYTES, Plan, read_plan
 from slotcast_publisher.fleet.rollout.record import RolloutRecord, new_record
+from slotcast_publisher.fleet.rollout.state_table import RolloutState
 from slotcast_publisher.fleet.steering.kept_json import read_json, to_json
 from slotcast_publisher.fleet.steering.request_files import AskedFor, RequestFiles
 from slotcast_schemas.decoders import make_decoders

@@ -20,13 +20,13 @@ from typing import Final
 
 from slotcast_publisher.errors import Conflict
 from slotcast_publisher.fleet.database.lease import LeaseLost
-from slotcast_publisher.fleet.rollout.decisions import AskGate, LogNote, LookOutcome, SignOffer
-from slotcast_publisher.fleet.rollout.engine import look
-from slotcast_publisher.fleet.rollout.lifecycle import OVER, RolloutState
+from slotcast_publisher.fleet.rollout.group_progress import look
+from slotcast_publisher.fleet.rollout.look_results import AskGate, LogNote, LookOutcome, SignOffer
 from slotcast_publisher.fleet.rollout.observations import Now, Observations
 from slotcast_publisher.fleet.rollout.offers import WantedOffer, fingerprint, says, wanted_offer
 from slotcast_publisher.fleet.rollout.person import Wish, carry_out
 from slotcast_publisher.fleet.rollout.record import RolloutRecord
+from slotcast_publisher.fleet.rollout.state_table import OVER, RolloutState
 from slotcast_publisher.fleet.steering.gates import Gates
 from slotcast_publisher.fleet.steering.late_deltas import Bases, LateDeltas, late_deltas
 from slotcast_publisher.fleet.steering.observing import (

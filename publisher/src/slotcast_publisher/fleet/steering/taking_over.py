@@ -7,7 +7,7 @@ two that are, or are over, to the one that began later.
 
 from __future__ import annotations
 
-from slotcast_publisher.fleet.rollout.lifecycle import OVER
+from slotcast_publisher.fleet.rollout.state_table import OVER
 from slotcast_publisher.fleet.steering.rollout_files import Rollout, RolloutFiles
 from slotcast_schemas.messages.offer import Offer
 

@@ -25,7 +25,7 @@ from prometheus_client.registry import Collector
 from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.database import fleet_counts, lease
 from slotcast_publisher.fleet.figures.histograms import GRID_S, Histogram
-from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
+from slotcast_publisher.fleet.rollout.state_table import RolloutState
 from slotcast_publisher.fleet.steering.overview_types import RolloutView
 from slotcast_publisher.fleet.web.api.counting import Counting
 from slotcast_publisher.fleet.web.context import WebContext

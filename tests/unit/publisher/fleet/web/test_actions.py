@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from slotcast_publisher.fleet.access.roles import PERMISSIONS, Role
-from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
+from slotcast_publisher.fleet.rollout.state_table import RolloutState
 from slotcast_publisher.fleet.steering.overview_types import RolloutView
 from slotcast_publisher.fleet.web.screens.actions import Action, actions_of
 from tests.support import rollout_views as views

@@ -15,7 +15,7 @@ from benchmarks.page_world import end_rollout
 from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.database import tables
 from slotcast_publisher.fleet.database.rollouts import put_rollout, put_view
-from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
+from slotcast_publisher.fleet.rollout.state_table import RolloutState
 from slotcast_publisher.fleet.steering.overview import overview
 from slotcast_publisher.fleet.web.metrics import ROLLOUTS_MAX, SERIES_MAX
 from slotcast_publisher.fleet.web.static_files import FOLDER

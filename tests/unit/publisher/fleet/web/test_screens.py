@@ -20,9 +20,9 @@ from sqlalchemy import update
 from slotcast_publisher.fleet.access.roles import Permission, Role
 from slotcast_publisher.fleet.database.rollouts import LogLine, add_log, put_view
 from slotcast_publisher.fleet.database.tables import device_models, device_tags, devices
-from slotcast_publisher.fleet.rollout.lifecycle import RolloutState
 from slotcast_publisher.fleet.rollout.person import Wish
 from slotcast_publisher.fleet.rollout.record import Pause, new_record
+from slotcast_publisher.fleet.rollout.state_table import RolloutState
 from slotcast_publisher.fleet.steering import requests
 from slotcast_publisher.fleet.steering.requests import answered
 from slotcast_publisher.fleet.web.screens import screen_answers, shared_looks

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from slotcast_publisher.fleet.access.roles import Permission, role_that_may
-from slotcast_publisher.fleet.rollout.lifecycle import ROLLOUT, RolloutEvent, RolloutState
 from slotcast_publisher.fleet.rollout.person import Wish
+from slotcast_publisher.fleet.rollout.state_table import ROLLOUT, RolloutEvent, RolloutState
 from slotcast_publisher.fleet.steering.overview_types import NOT_LET_IN, GroupView, RolloutView
 from slotcast_publisher.fleet.web.asking import NEEDED
 from slotcast_publisher.fleet.web.words import devices_words, size_words

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 from slotcast_publisher.fleet.alarms.board import CROWD, Alarm
 from slotcast_publisher.fleet.alarms.kinds import AlarmKind
 from slotcast_publisher.fleet.database.fleet_counts import CountedState, CountedVersion, Presence
-from slotcast_publisher.fleet.rollout.lifecycle import OVER
+from slotcast_publisher.fleet.rollout.state_table import OVER
 from slotcast_publisher.fleet.steering.overview_types import RolloutView
 from slotcast_publisher.fleet.web.plots.bars import BarPart
 from slotcast_publisher.fleet.web.screens.limits_view import limit_rows

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
 
-from slotcast_publisher.fleet.rollout.lifecycle import OVER
 from slotcast_publisher.fleet.rollout.limit_words import in_unit, limit_kind
 from slotcast_publisher.fleet.rollout.plan import Plan, PlanGroup
+from slotcast_publisher.fleet.rollout.state_table import OVER
 from slotcast_publisher.fleet.steering.overview_types import NOT_LET_IN, GroupView, RolloutView
 from slotcast_publisher.fleet.web.plots.bars import BarPart
 from slotcast_publisher.fleet.web.screens.limits_view import (

@@ -1,6 +1,6 @@
 """Which state of a rollout, and of a group, may follow which: the tables that the engine obeys.
 
-`python -m slotcast_publisher.fleet.rollout.lifecycle` prints the diagrams in docs/fleet.md
+`python -m slotcast_publisher.fleet.rollout.state_table` prints the diagrams in docs/fleet.md
 (Mermaid); a test keeps that page in step.
 """
 

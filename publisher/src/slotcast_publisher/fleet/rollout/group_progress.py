@@ -1,4 +1,6 @@
-"""The engine: one look at a rollout. Plan, record, observations and the time in, decisions out.
+"""When a rollout's group opens, passes or is paused: the engine, one look at a rollout.
+
+Plan, record, observations and the time in, decisions out.
 
 The same look twice gives the same decisions; a look after a crash between any two steps goes on
 where the durable record and the signed offer say (docs/adr/0101).
@@ -10,16 +12,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from slotcast_publisher.fleet.figures.shares import Share
-from slotcast_publisher.fleet.rollout.decisions import (
+from slotcast_publisher.fleet.rollout.judge import LimitReading, judge
+from slotcast_publisher.fleet.rollout.look_results import (
     AskGate,
     Decision,
     LogNote,
     LookOutcome,
     SignOffer,
 )
-from slotcast_publisher.fleet.rollout.judge import LimitReading, judge
-from slotcast_publisher.fleet.rollout.lifecycle import GroupEvent, GroupState, RolloutState
-from slotcast_publisher.fleet.rollout.lifecycle import RolloutEvent as Event
 from slotcast_publisher.fleet.rollout.observations import Now, Observations
 from slotcast_publisher.fleet.rollout.offers import (
     says,
@@ -29,6 +29,8 @@ from slotcast_publisher.fleet.rollout.plan import Plan, PlanGroup
 from slotcast_publisher.fleet.rollout.ramp import next_percent
 from slotcast_publisher.fleet.rollout.reconcile import has_way_back, hold, is_superseded, reconcile
 from slotcast_publisher.fleet.rollout.record import GroupRecord, Pause, RolloutRecord
+from slotcast_publisher.fleet.rollout.state_table import GroupEvent, GroupState, RolloutState
+from slotcast_publisher.fleet.rollout.state_table import RolloutEvent as Event
 from slotcast_publisher.fleet.rollout.stones import (
     behind_of,
     deltas_for,
