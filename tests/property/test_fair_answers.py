@@ -13,7 +13,8 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slotcast_publisher.serve.budgets import DAY_S, Budgets
+from slotcast_publisher.serve.budgets import Budgets
+from slotcast_publisher.serve.day_budget import DAY_S
 from slotcast_publisher.serve.wants import Answers, WantBounds
 from slotcast_publisher.serve_settings import ServeSettings
 from slotcast_schemas.limits import BLOCK_CHUNKS

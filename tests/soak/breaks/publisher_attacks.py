@@ -38,7 +38,7 @@ _PUBLISHER: Final = (
         "unit/publisher/test_serve_wants.py::"
         "test_a_device_is_sent_a_payload_a_few_times_a_day_and_no_more",
         f"{PUBLISHER}/serve/budgets.py",
-        "        if budget is not None and budget.bytes.take(size_bytes, now_s):\n",
+        "        if budget is not None and budget.tokens.take(size_bytes, now_s):\n",
         "        if budget is not None:\n",
     ),
     attack_break(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from slotcast_publisher.serve import renewal_budgets
-from slotcast_publisher.serve.renewal_budgets import DAY_ANSWERS, DAY_S, RenewalBudgets
+from slotcast_publisher.serve import day_budget
+from slotcast_publisher.serve.day_budget import DAY_S
+from slotcast_publisher.serve.renewal_budgets import DAY_ANSWERS, RenewalBudgets
 
 
 def answers(budgets: RenewalBudgets, device: str, asks: int, now_s: float) -> int:
@@ -38,7 +39,7 @@ def test_that_it_is_spent_is_said_once_until_half_is_there_again() -> None:
 
 
 def test_no_more_devices_are_remembered_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(renewal_budgets, "DEVICES_MAX", 3)
+    monkeypatch.setattr(day_budget, "DEVICES_MAX", 3)
     budgets = RenewalBudgets()
     for name in "abcd":
         answers(budgets, name, DAY_ANSWERS, 0.0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 
-from slotcast_publisher.serve.budgets import DEVICES_MAX, Asker, Budgets
+from slotcast_publisher.serve.budgets import Asker, Budgets
+from slotcast_publisher.serve.day_budget import DEVICES_MAX
 from slotcast_publisher.serve.wants import Answers, WantBounds, WantedPiece
 from slotcast_publisher.serve_settings import ServeSettings
 from slotcast_schemas.messages import Want

@@ -18,15 +18,9 @@ from typing import Final
 
 import msgspec
 
+from slotcast_publisher.serve.day_budget import DayBudget, remember
 from slotcast_publisher.serve_settings import ServeSettings
 from slotcast_schemas.messages.offer import Payload
-from slotcast_schemas.token_bucket import TokenBucket
-
-DAY_S: Final = 86_400.0
-"""The seconds in which an empty budget becomes full again."""
-
-DEVICES_MAX: Final = 20_000
-"""The most devices that are remembered; the one that asked longest ago is forgotten first."""
 
 DEVICE_PAYLOADS_MAX: Final = 32
 """The most payloads of which one device has used a part of its budget at one time: as many as it
@@ -34,9 +28,6 @@ can have models."""
 
 _TO_SAY_MAX: Final = 100
 """The most spent budgets that wait to be said."""
-
-_SAID_AGAIN_AT: Final = 0.5
-"""A spent budget is said again only after so much of it was there again."""
 
 
 class Asker(msgspec.Struct, frozen=True, gc=False):
@@ -68,14 +59,6 @@ class Spent:
 
 
 @dataclass(slots=True)
-class _Budget:
-    """The bytes that are left of one budget, and whether it was said that they are spent."""
-
-    bytes: TokenBucket
-    is_said: bool = False
-
-
-@dataclass(slots=True)
 class Budgets:
     """The budgets at one broker.
 
@@ -87,8 +70,8 @@ class Budgets:
     to_say: list[Spent] = field(default_factory=list)
     """Budgets that were spent since this list was last emptied; who reads it empties it."""
 
-    _devices: OrderedDict[str, dict[bytes, _Budget]] = field(default_factory=OrderedDict)
-    _common: dict[bytes, _Budget] = field(default_factory=dict)
+    _devices: OrderedDict[str, dict[bytes, DayBudget]] = field(default_factory=OrderedDict)
+    _common: dict[bytes, DayBudget] = field(default_factory=dict)
 
     @property
     def devices(self) -> int:
@@ -105,7 +88,7 @@ class Budgets:
             now_s: the clock, in seconds.
         """
         budget = self._budget(asker, payload, now_s)
-        if budget is not None and budget.bytes.take(size_bytes, now_s):
+        if budget is not None and budget.tokens.take(size_bytes, now_s):
             return True
         self._note_spent(asker, payload, budget)
         return False
@@ -121,7 +104,7 @@ class Budgets:
         of_asker = self._devices.get(asker.device, {}) if asker.is_proven else self._common
         budget = of_asker.get(payload)
         if budget is not None:
-            budget.bytes.give(size_bytes)
+            budget.tokens.give(size_bytes)
 
     def forget_payloads(self, offered: Collection[bytes]) -> None:
         """Let go of budgets for payloads that are not offered any more."""
@@ -131,33 +114,23 @@ class Budgets:
         for device in [name for name, budgets in self._devices.items() if not budgets]:
             del self._devices[device]
 
-    def _budget(self, asker: Asker, payload: Payload, now_s: float) -> _Budget | None:
+    def _budget(self, asker: Asker, payload: Payload, now_s: float) -> DayBudget | None:
         """Give the budget, filled; None where this device draws on too many payloads."""
-        of_asker = self._of_device(asker.device) if asker.is_proven else self._common
+        of_asker = remember(self._devices, asker.device, dict) if asker.is_proven else self._common
         budget = of_asker.get(payload.sha256)
         if budget is None:
             if asker.is_proven and not _make_room(of_asker, now_s):
                 return None
-            full = self._full_bytes(asker, payload)
-            budget = of_asker[payload.sha256] = _Budget(TokenBucket(full, full / DAY_S))
-        if budget.bytes.left(now_s) >= budget.bytes.capacity * _SAID_AGAIN_AT:
-            budget.is_said = False
+            budget = of_asker[payload.sha256] = DayBudget(self._full_bytes(asker, payload))
+        budget.fill(now_s)
         return budget
-
-    def _of_device(self, device: str) -> dict[bytes, _Budget]:
-        """Give a device's budgets; the one that asked last is remembered longest."""
-        found = self._devices.pop(device, {})
-        while len(self._devices) >= DEVICES_MAX:
-            self._devices.popitem(last=False)
-        self._devices[device] = found
-        return found
 
     def _full_bytes(self, asker: Asker, payload: Payload) -> float:
         known = self.settings
         times = known.device_day_payloads if asker.is_proven else known.claimed_day_payloads
         return max(times * payload.size_bytes, known.day_min_bytes)
 
-    def _note_spent(self, asker: Asker, payload: Payload, budget: _Budget | None) -> None:
+    def _note_spent(self, asker: Asker, payload: Payload, budget: DayBudget | None) -> None:
         if budget is not None:
             if budget.is_said:
                 return
@@ -170,12 +143,12 @@ class Budgets:
                 self.to_say.append(spent)
 
 
-def _make_room(budgets: dict[bytes, _Budget], now_s: float) -> bool:
+def _make_room(budgets: dict[bytes, DayBudget], now_s: float) -> bool:
     """Forget a budget of which nothing is used, where a device has as many as it may."""
     if len(budgets) < DEVICE_PAYLOADS_MAX:
         return True
     for payload, budget in budgets.items():
-        if budget.bytes.left(now_s) >= budget.bytes.capacity:
+        if budget.tokens.left(now_s) >= budget.tokens.capacity:
             del budgets[payload]
             return True
     return False

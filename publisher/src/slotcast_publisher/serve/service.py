@@ -22,8 +22,8 @@ from slotcast_publisher.certificates.renewals import RenewalOffice
 from slotcast_publisher.delivery.broker_delivery import BrokerDelivery
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve.broker_health import BrokerHealth
-from slotcast_publisher.serve.budgets import DAY_S
 from slotcast_publisher.serve.companion import Companion
+from slotcast_publisher.serve.day_budget import DAY_S
 from slotcast_publisher.serve.heard_renewals import Renewals
 from slotcast_publisher.serve.kept_catalog import KeptCatalog
 from slotcast_publisher.serve.listener import Listener
