@@ -39,6 +39,8 @@ PREAMBLE = """
                         **options)
     def said(text):
         sys.stdout.write(text + "\\n"); sys.stdout.flush()
+    def reports():  # beside them one that is being written may lie, for a moment
+        return [name for name in os.listdir(f"{folder}/app") if name.startswith("report-")]
 """
 
 
@@ -77,8 +79,7 @@ def test_a_worker_forked_after_the_model_was_made_follows_the_switch(folder: Pat
             until(lambda: answers_as(2))
             said(f"worker follows, swaps: {model.swaps}")
             os._exit(0)
-        until(lambda: len({n.split('-')[1] for n in os.listdir(f"{folder}/app")
-                           if n.startswith("report-")}) == 2)
+        until(lambda: len({name.split("-")[1] for name in reports()}) == 2)
         said("both report")
         switch("b")
         until(lambda: answers_as(2))
@@ -130,14 +131,14 @@ def test_a_child_that_does_not_use_the_model_loads_nothing_and_takes_nothing_awa
         folder,
         """
         model = made()
-        until(lambda: os.listdir(f"{folder}/app"))
+        until(reports)
         worker = os.fork()
         if worker == 0:
             said(f"threads in the child: {threading.active_count()}")
             model.close()
             os._exit(0)
         os.waitpid(worker, 0)
-        said(f"reports: {len(os.listdir(f'{folder}/app'))}")
+        said(f"reports: {len(reports())}")
         model.close()
         """,
     )
@@ -194,7 +195,7 @@ def test_who_ends_on_purpose_leaves_no_report_behind(folder: Path, end: str, lef
         folder,
         f"""
         model = made()
-        until(lambda: os.listdir(f"{{folder}}/app"))
+        until(reports)
         {end}
         """,
     )
@@ -211,7 +212,7 @@ def test_so_does_a_child_of_multiprocessing(folder: Path, end: str, left: int) -
         def work():
             global model
             model = made()
-            until(lambda: os.listdir(f"{{folder}}/app"))
+            until(reports)
             {end}
         child = multiprocessing.get_context("fork").Process(target=work)
         child.start()
