@@ -173,7 +173,7 @@ _DEVICE: Final = (
     attack_break(
         "a link or pipe where the agent reads",
         "no link is followed",
-        "security/test_powered_off_device.py::"
+        "security/test_planted_on_devices.py::"
         "test_a_link_or_pipe_where_the_agent_reads_is_named_at_once",
         f"{SCHEMAS}/plain_files.py",
         "os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK",
@@ -192,7 +192,7 @@ _DEVICE: Final = (
     attack_break(
         "a link or pipe where the agent keeps replacing its view, to write elsewhere or to stop it",
         "what is replaced is made anew, and not opened as it lies there",
-        "security/test_powered_off_device.py::"
+        "security/test_planted_on_devices.py::"
         "test_what_is_replaced_now_and_then_goes_through_no_planted_name_and_waits_at_no_pipe[view]",
         f"{SCHEMAS}/plain_files.py",
         '    with os.fdopen(create_anew(temporary), "wb") as file:\n',

@@ -88,7 +88,7 @@ def notice_of(signed: bytes) -> bytes:
 
 @pytest.fixture(autouse=True)
 def _signatures_are_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a notice proves is tried in `security/test_powered_off_device`; here it proves all."""
+    """What a notice proves is tried in `security/test_kept_notices`; here it proves all."""
 
     def prove(release_bytes: bytes, notice: bytes, model: str, pinned_root: bytes) -> None:
         assert release_bytes in wire.decode(notice, Notice).targets.values()
