@@ -249,7 +249,7 @@ def _calls(each_s: float, requests: int) -> ReleaseFigures:
     return ReleaseFigures(requests=requests, latency=found)
 
 
-def test_devices_of_a_tenth_each_or_less_count_for_all_their_requests() -> None:
+def test_devices_that_have_as_many_requests_as_others_count_for_all_of_them() -> None:
     usual = [share_of(n, 100 * n) for n in range(1, 31)]
     found = on_all(Figure.ERROR_SHARE, usual, 0.95)
     assert found is not None

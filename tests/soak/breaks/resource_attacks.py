@@ -151,12 +151,28 @@ _SERVICES: Final = (
     attack_break(
         "one device of endless requests without an error, which hides a bad release from its"
         " rollout",
-        "one device counts for a tenth of a verdict at most",
+        "none counts for more requests than a quarter of the devices have",
         "security/test_impossible_figures.py::"
         "test_one_device_hides_no_errors_of_all_others_in_a_verdict",
         f"{PUBLISHER}/fleet/figures/comparison.py",
-        "WEIGHT_MAX: Final = 0.1\n",
-        "WEIGHT_MAX: Final = 1.0\n",
+        "[len(values) // USUAL_SHARE]",
+        "[0]",
+    ),
+    attack_break(
+        "a few devices that lie together, to hide a bad release",
+        "none counts for more requests than a quarter of the devices have",
+        "security/test_colluding_devices.py::test_a_few_that_lie_together_hide_no_bad_release",
+        f"{PUBLISHER}/fleet/figures/comparison.py",
+        "    return [row * (most / row[-1]) if row[-1] > most else row for row in rows]\n",
+        "    return [row * (most / row[-1]) if row[-1] > 1e99 else row for row in rows]\n",
+    ),
+    attack_break(
+        "the same, to stop a good one",
+        "of what a device measures, no more counts than twice what others have",
+        "security/test_colluding_devices.py::test_a_few_that_lie_together_do_not_stop_a_rollout",
+        f"{PUBLISHER}/fleet/figures/comparison.py",
+        "    most = MEASURED_MAX * _usual(measured)\n",
+        "    most = math.inf\n",
     ),
 )
 

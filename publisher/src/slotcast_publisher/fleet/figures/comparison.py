@@ -8,11 +8,12 @@ There are two questions, for one bad device in a hundred must not hide in the su
 
 - *each device*: is its own figure above the limit, by more than its own requests vary by chance?
   The share of such devices is then a share like any other;
-- *all of them together*, where one counts for a tenth at most, whatever it says of itself: where
-  would the figure lie if other devices of the same kind had been asked? Devices are drawn again
-  with replacement (B. Efron's bootstrap, by devices, since requests of one device are no
-  independent witnesses). The draws come from a fixed seed: the same figures give the same answer,
-  on every machine.
+- *all of them together*, where none counts for more than what a quarter of them have at least,
+  whatever it says of itself, so that a few that lie together are no verdict either: where would the
+  figure lie if other devices of the same kind had been asked? Devices are drawn again with
+  replacement (B. Efron's bootstrap, by devices, since requests of one device are no independent
+  witnesses). The draws come from a fixed seed: the same figures give the same answer, on every
+  machine.
 """
 
 from __future__ import annotations
@@ -44,11 +45,12 @@ ENOUGH_FOR_MEDIAN: Final = 20
 """Requests of one device from which its median latency means something."""
 ENOUGH_FOR_P95: Final = 200
 """Requests of one device from which its p95 means something: ten are above it."""
-
-
-WEIGHT_MAX: Final = 0.1
-"""The most that one device counts for among all, by its requests; among few, twice as much as all
-alike would."""
+USUAL_SHARE: Final = 4
+"""One in so many devices must have as many requests as one counts for. So of n devices k that lie,
+fewer than n / 4, count for less than 4 k / n of a verdict, and for k / n where all have as many."""
+MEASURED_MAX: Final = 2.0
+"""Of what a device measures of itself, no more counts than so many times what one in `USUAL_SHARE`
+devices has: devices differ, and one may still say anything."""
 
 
 class Figure(StrEnum):
@@ -203,8 +205,9 @@ def _least_latency_ratio(
 def on_all(figure: Figure, pairs: Sequence[FiguresPair], confidence: float) -> Estimate | None:
     """Give a figure over all devices that can tell it, and between what it lies; None: nobody can.
 
-    Shares and latencies are of all requests together, those of one device for a tenth of them at
-    most; memory, load time and outputs are the mean of the devices' own figures.
+    Shares and latencies are of all requests together, one device counting for as many at most as a
+    quarter of the devices have; memory, load time and outputs are the mean of the devices' own
+    figures, each at most twice what a quarter of them have.
 
     Args:
         figure: of the new release, or of it against the old one.
@@ -260,7 +263,9 @@ def _statistic(figure: Figure, pairs: Sequence[FiguresPair]) -> Statistic:
         mine = _share_parts(figure, [pair.new for pair in pairs])
         other = _share_parts(figure, [pair.old for pair in pairs if pair.old is not None])
         return lambda weights: _shares(weights @ mine) - _shares(weights @ other)
-    values = _parts([np.array([on_device(figure, pair) or 0.0, 1.0]) for pair in pairs])
+    measured = [on_device(figure, pair) or 0.0 for pair in pairs]
+    most = MEASURED_MAX * _usual(measured)
+    values = _parts([np.array([min(value, most), 1.0]) for value in measured])
     return lambda weights: _shares(weights @ values)
 
 
@@ -284,26 +289,15 @@ def _share_parts(figure: Figure, figures: Sequence[ReleaseFigures]) -> NDArray[n
 def _bounded(rows: Sequence[NDArray[np.float64]]) -> Sequence[NDArray[np.float64]]:
     """Counts of devices, the last of each row being its requests, with none counting for too much.
 
-    A device says itself how many requests it had: one could be all of the sum.
+    A device says itself how many requests it had: one could be all of the sum, and so could a few.
     """
-    most = _most_requests([float(row[-1]) for row in rows])
+    most = _usual([float(row[-1]) for row in rows])
     return [row * (most / row[-1]) if row[-1] > most else row for row in rows]
 
 
-def _most_requests(requests: Sequence[float]) -> float:
-    """Give as how many requests of one device count, so that none has more than its part of them.
-
-    With so many devices at the bound c, and the rest having r, that is c = part (r + so many c).
-    """
-    part = max(WEIGHT_MAX, 2 / len(requests))
-    falling = sorted(requests, reverse=True)
-    for bounded, most in enumerate(falling):
-        if part * bounded >= 1:
-            break
-        bound = part * math.fsum(falling[bounded:]) / (1 - part * bounded)
-        if most <= bound:
-            return bound
-    return math.inf
+def _usual(values: Sequence[float]) -> float:
+    """Give what more than one in `USUAL_SHARE` devices have at least; of three, the most."""
+    return sorted(values, reverse=True)[len(values) // USUAL_SHARE]
 
 
 def _shares(sums: NDArray[np.float64]) -> NDArray[np.float64]:
