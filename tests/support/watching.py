@@ -48,7 +48,7 @@ class Watched:
             return [dict(row) for row in connection.execute(select(table)).mappings()]
 
     def wait_for_taken(self, count: int) -> None:
-        """Wait until so many messages were written or dropped.
+        """Wait until so many messages were written or dropped; one that was read first is both.
 
         Raises:
             AssertionError: they never were; it says what was, and what `serve` logged.
