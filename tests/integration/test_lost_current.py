@@ -35,18 +35,29 @@ def serves(device: Device, number: int) -> bool:
         return False
 
 
-def test_a_running_agent_puts_current_back_without_a_broker(device: Device) -> None:
+def put_in_its_place(link: Path, folder: Path) -> bool:
+    """Put a folder where a link is; false where the agent put the link back in between."""
+    link.unlink()
+    try:
+        folder.rename(link)
+    except NotADirectoryError:
+        return False
+    return True
+
+
+def test_a_running_agent_puts_current_back_without_a_broker(device: Device, tmp_path: Path) -> None:
+    """It looks once a second, in the middle of whatever is done here: so each is one step."""
     link = device.folder() / "current"
+    copy, nowhere = tmp_path / "copy", tmp_path / "nowhere"
+    shutil.copytree(link.resolve(), copy)
+    nowhere.symlink_to("/nowhere")
     with device.running():
         link.unlink()
         wait_until(lambda: serves(device, 2), "2 serves again after its link was removed")
-        target = link.resolve()
-        link.unlink()
-        shutil.copytree(target, link)
+        wait_until(lambda: put_in_its_place(link, copy), "a folder is in its place")
         wait_until(link.is_symlink, "a folder in its place is replaced")
-        link.unlink()
-        link.symlink_to("/nowhere")
+        nowhere.replace(link)
         wait_until(lambda: serves(device, 2), "2 serves again after its link led nowhere")
-        shutil.rmtree(device.folder() / "slots" / "b")
+        (device.folder() / "slots" / "b").rename(tmp_path / "b")
         wait_until(lambda: serves(device, 1), "1 serves where 2 is lost")
     assert link.readlink() == Path("slots/a")
