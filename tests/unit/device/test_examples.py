@@ -69,11 +69,13 @@ def phase(folder: Path, slot: str) -> set[str]:
 def test_a_program_of_any_language_follows_the_switch(
     tmp_path: Path, follower: subprocess.Popen[bytes]
 ) -> None:
+    given = [f"{tmp_path}/slots/{slot}/model.onnx" for slot in "ab"]
     wait_until(lambda: phase(tmp_path, "a") == {"serving"})
+    wait_until(lambda: log(tmp_path) == given[:1])  # it runs, and may not have said so yet
     switch(tmp_path, "b")
     wait_until(lambda: phase(tmp_path, "b") == {"serving"})
     assert phase(tmp_path, "a") == {"retired"}
-    assert log(tmp_path) == [f"{tmp_path}/slots/{slot}/model.onnx" for slot in "ab"]
+    wait_until(lambda: log(tmp_path) == given)
     follower.terminate()
     follower.wait()
     assert phase(tmp_path, "b") == set()
