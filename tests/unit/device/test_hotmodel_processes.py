@@ -76,11 +76,13 @@ def test_a_worker_forked_after_the_model_was_made_follows_the_switch(folder: Pat
         worker = os.fork()
         if worker == 0:
             said(f"worker begins with 1: {answers_as(1)}")
+            os.mkdir(f"{folder}/begun")
             until(lambda: answers_as(2))
             said(f"worker follows, swaps: {model.swaps}")
             os._exit(0)
         until(lambda: len({name.split("-")[1] for name in reports()}) == 2)
         said("both report")
+        until(lambda: os.path.exists(f"{folder}/begun"))  # a report is written before the load
         switch("b")
         until(lambda: answers_as(2))
         os.waitpid(worker, 0)
