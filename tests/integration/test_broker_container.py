@@ -15,9 +15,9 @@ from slotcast_publisher.certificates.desk import open_desk
 from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import UsageError
 from tests.support import engine
-from tests.support.brokers import free_ports
 from tests.support.certified_broker import HOST, CertifiedBroker
 from tests.support.cli_docs import run_documented
+from tests.support.ports import free_ports
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 

@@ -21,9 +21,9 @@ import pytest
 from slotcast_schemas.states import State
 from tests.support import machine as machines
 from tests.support import models
-from tests.support.brokers import free_ports
 from tests.support.installing import MODEL, PAGE, Stand
 from tests.support.machine import Done, Machine
+from tests.support.ports import free_ports
 from tests.support.walkthrough import commands
 
 pytestmark = [

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from slotcast_schemas.states import State
-from tests.support.brokers import Broker, free_ports
+from tests.support.brokers import Broker
 from tests.support.fleet import Device, Publisher, answers, model_bytes
+from tests.support.ports import free_ports
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]

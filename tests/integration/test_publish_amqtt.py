@@ -18,7 +18,7 @@ from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker as Address
 from slotcast_publisher.settings import Settings
 from tests.support import models
-from tests.support.brokers import free_ports
+from tests.support.ports import free_ports
 from tests.support.waiting import WAIT_S
 
 

@@ -19,9 +19,10 @@ from slotcast_publisher.release.payloads import FullBuilder
 from slotcast_schemas.messages.offer import Group
 from slotcast_schemas.states import State
 from slotcast_schemas.topics import DEFAULT_PREFIX
-from tests.support.brokers import Broker, free_ports, mosquitto
+from tests.support.brokers import Broker, mosquitto
 from tests.support.fleet import Device, Observer, Publisher, model_bytes
 from tests.support.fleet_fixtures import behind, new_prefix, serves
+from tests.support.ports import free_ports
 from tests.support.proxy import Packet, Plan, Proxy
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]

@@ -10,9 +10,10 @@ import pytest
 from slotcast_device.core.waits import Waits
 from slotcast_schemas.limits import BLOCK_CHUNKS
 from slotcast_schemas.states import State
-from tests.support.brokers import Broker, free_ports
+from tests.support.brokers import Broker
 from tests.support.fleet import CHUNK_BYTES, Device, Observer, Publisher, model_bytes
 from tests.support.fleet_fixtures import behind, serves
+from tests.support.ports import free_ports
 from tests.support.proxy import Act, Packet, Plan, Proxy
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]

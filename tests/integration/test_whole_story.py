@@ -27,9 +27,9 @@ from slotcast_schemas.messages.status import ModelStatus
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
 from tests.support import models, recipients
-from tests.support.brokers import free_ports
 from tests.support.certified_broker import HOST, CertifiedBroker, shipped_broker
 from tests.support.fleet import CHUNK_BYTES, Device, Observer, Publisher
+from tests.support.ports import free_ports
 from tests.support.proxy import Plan, Proxy
 from tests.support.recipients import slotcast
 from tests.support.recorder import Overheard, overhearing, shares_64_bytes

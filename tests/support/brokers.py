@@ -15,7 +15,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -31,6 +30,7 @@ from tests.support import engine
 from tests.support.certificates import Certificates
 from tests.support.engine import BrokerUnavailable
 from tests.support.mosquitto_files import DATA, PORTS, Flavour, Place, container_place, files
+from tests.support.ports import free_ports
 
 _START_TIMEOUT_S: Final = 120.0
 _STOP_TIMEOUT_S: Final = 60
@@ -337,15 +337,6 @@ def _started(
         else:
             return broker
     raise BrokerUnavailable(f"{_PORT_TRIES} times another process took the chosen port: try again")
-
-
-def free_ports(count: int) -> tuple[int, ...]:
-    """Give as many different ports as no one on loopback listens on now."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return tuple(one.getsockname()[1] for one in sockets)
 
 
 def _write_home(home: Path, contents: dict[str, bytes]) -> None:

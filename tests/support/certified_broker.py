@@ -26,7 +26,7 @@ from slotcast_publisher.certificates.container import PLACE, BrokerContainer, fi
 from slotcast_publisher.certificates.desk import open_desk
 from slotcast_publisher.repository import Repository
 from tests.support import engine
-from tests.support.brokers import free_ports
+from tests.support.ports import free_ports
 from tests.support.recipients import slotcast
 
 HOST: Final = "127.0.0.1"

@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from tests.support.brokers import free_ports
 from tests.support.engine import BrokerUnavailable
+from tests.support.ports import free_ports
 
 NODES: Final = 3
 _START_TIMEOUT_S: Final = 120.0

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Final
 
 from examples.demo.broker import EmbeddedBroker
-from tests.support.brokers import free_ports
 from tests.support.engine import BrokerUnavailable
+from tests.support.ports import free_ports
 
 START_TIMEOUT_S: Final = 120.0
 _POLL_S: Final = 0.1

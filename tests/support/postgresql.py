@@ -22,7 +22,7 @@ import psycopg
 from testcontainers.core.container import DockerContainer
 
 from tests.support import engine, postgresql_image
-from tests.support.brokers import free_ports
+from tests.support.ports import free_ports
 
 
 class PostgresqlUnavailable(Exception):

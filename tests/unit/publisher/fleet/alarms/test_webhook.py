@@ -24,6 +24,7 @@ from slotcast_publisher.fleet.alarms.webhook import (
     read_secret,
 )
 from slotcast_schemas.errors import UsageError
+from tests.support.ports import free_ports
 from tests.support.webhook_receiver import Receiver, receiving
 
 SECRET = b"a secret of some length"
@@ -155,8 +156,7 @@ def test_nobody_waits_and_nothing_grows_while_nothing_is_taken(receiver: Receive
 def test_nobody_there_is_an_error_like_others_and_shows_no_path_or_secret(
     receiver: Receiver,
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    (port,) = free_ports(1)
     with posting(receiver, f"http://127.0.0.1:{port}/T0/path-that-is-secret") as poster:
         poster.post(post())
         receiver.wait_for(lambda: receiver.lines)

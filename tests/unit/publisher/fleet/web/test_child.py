@@ -17,6 +17,7 @@ import pytest
 from slotcast_publisher.fleet.web import child
 from slotcast_publisher.fleet.web.child import PageChild
 from slotcast_publisher.repository import Repository
+from tests.support.ports import free_ports
 from tests.support.serving import Served
 from tests.support.waiting import WAIT_S, wait_until
 
@@ -66,8 +67,9 @@ def test_a_page_that_is_killed_comes_again_and_ends_with_serve(
 
 def test_a_port_that_is_taken_is_said_once_and_tried_again(repo: Path) -> None:
     served = Served()
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        listen = f"127.0.0.1:{other.getsockname()[1]}"
+    (port,) = free_ports(1)
+    with socket.create_server(("127.0.0.1", port)) as other:
+        listen = f"127.0.0.1:{port}"
         with running(repo, listen, served) as page:
             page.look(0)
             assert len(served.of("page_unavailable")) == 1
