@@ -17,7 +17,7 @@ from slotcast_publisher.cli import app
 from slotcast_publisher.delivery.broker_connect import fetch_retained, open_link
 from slotcast_publisher.delivery.broker_link import WINDOW_MAX
 from slotcast_publisher.delivery.publish import How, publish, refresh, withdraw
-from slotcast_publisher.delivery.readback import Waits
+from slotcast_publisher.delivery.readback import ReadbackWaits
 from slotcast_publisher.notice import OfferWanted
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
@@ -35,7 +35,7 @@ from tests.support.retained import retained
 
 pytestmark = pytest.mark.broker
 NUMBERS = iter(range(10_000))
-SOON = How(waits=Waits(quiet_s=0.25))  # the broker is on this machine
+SOON = How(waits=ReadbackWaits(quiet_s=0.25))  # the broker is on this machine
 
 
 @pytest.fixture

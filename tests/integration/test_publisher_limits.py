@@ -14,7 +14,7 @@ from slotcast_publisher.delivery.broker_connect import open_link
 from slotcast_publisher.delivery.broker_link import BrokerLink
 from slotcast_publisher.delivery.link_events import Arrived
 from slotcast_publisher.delivery.publish import How, publish
-from slotcast_publisher.delivery.readback import Waits
+from slotcast_publisher.delivery.readback import ReadbackWaits
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker as Address
@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 NUMBERS = itertools.count()
 CHUNK_BYTES = 4096
 QUIET_S = 0.5  # the broker is on this machine; above the delay of answers that come late
-HOW = How(waits=Waits(quiet_s=QUIET_S))
+HOW = How(waits=ReadbackWaits(quiet_s=QUIET_S))
 
 
 @contextmanager
@@ -112,7 +112,7 @@ def test_what_cannot_be_done_is_said_with_what_to_do(
     broker: Broker, tmp_path: Path, limit: str
 ) -> None:
     rules, said = REFUSED[limit]
-    waits = Waits(quiet_s=QUIET_S, patience_s=2.0, reconnect_s=(0.0, 0.0))
+    waits = ReadbackWaits(quiet_s=QUIET_S, patience_s=2.0, reconnect_s=(0.0, 0.0))
     with behind(broker, rules, tmp_path) as repo:
         with pytest.raises(BrokerRefused, match=said):
             publish(repo, "clf", "1.0", how=How(waits=waits)).all_done()
@@ -123,7 +123,7 @@ def test_what_cannot_be_done_is_said_with_what_to_do(
             lambda: open_link(address, Path(), needs_retained=False),
             repo.topics,
             chunk_size_bytes=CHUNK_BYTES,
-            waits=Waits(quiet_s=QUIET_S, patience_s=2.0),
+            waits=ReadbackWaits(quiet_s=QUIET_S, patience_s=2.0),
         )
     assert found.verdict == "unfit"
 

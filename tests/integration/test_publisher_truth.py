@@ -10,7 +10,7 @@ import pytest
 
 from slotcast_publisher.delivery.broker_connect import open_link
 from slotcast_publisher.delivery.publish import How, publish
-from slotcast_publisher.delivery.readback import Waits
+from slotcast_publisher.delivery.readback import ReadbackWaits
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker as Address
@@ -24,7 +24,7 @@ from tests.support.serving import serving
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 NUMBERS = iter(range(10_000))
-SOON = How(waits=Waits(quiet_s=0.25))  # the broker is on this machine
+SOON = How(waits=ReadbackWaits(quiet_s=0.25))  # the broker is on this machine
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_broker_that_acknowledges_and_drops_what_is_large_is_not_called_done(
     """Mosquitto does so to MQTT 3.1.1, which has no words for it."""
     with mosquitto("development", extra=("message_size_limit 2000",)) as small:
         repo = make(tmp_path / "repo", Address(url=small.url, protocol="3.1.1"))
-        soon = How(waits=Waits(quiet_s=0.25, patience_s=1.0))
+        soon = How(waits=ReadbackWaits(quiet_s=0.25, patience_s=1.0))
         with pytest.raises(BrokerRefused, match="does not give it back"):
             publish(repo, "clf", "1.0", how=soon).all_done()
         assert notice_at(small, repo) is None

@@ -45,7 +45,7 @@ from slotcast_device.storage.lock import locked
 from slotcast_publisher import provision as provisioning
 from slotcast_publisher import settings as settings_file
 from slotcast_publisher.delivery import publish as publishing
-from slotcast_publisher.delivery.readback import Waits as ReadbackWaits
+from slotcast_publisher.delivery.readback import ReadbackWaits
 from slotcast_publisher.notice import OfferWanted
 from slotcast_publisher.release.payloads import Builder, FullBuilder
 from slotcast_publisher.release.release_request import ReleaseRequest

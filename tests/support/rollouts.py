@@ -15,9 +15,9 @@ from slotcast_publisher.fleet.rollout.look_results import LookOutcome, SignOffer
 from slotcast_publisher.fleet.rollout.observations import (
     Device,
     GateAnswer,
+    HeldRelease,
     Now,
     Observations,
-    Release,
 )
 from slotcast_publisher.fleet.rollout.offers import WantedOffer
 from slotcast_publisher.fleet.rollout.person import Request, Wish, carry_out
@@ -30,10 +30,10 @@ from slotcast_schemas.messages.status import ModelStatus, SlotStatus, Target
 from slotcast_schemas.states import State
 
 START_S = 1_790_000_000
-OLD = Release("1.0", 1)
-STONE = Release("1.5", 2)
-NEW = Release("2.0", 3)
-BACK = Release("1.0.post1", 4)
+OLD = HeldRelease("1.0", 1)
+STONE = HeldRelease("1.5", 2)
+NEW = HeldRelease("2.0", 3)
+BACK = HeldRelease("1.0.post1", 4)
 RELEASES = {release.version: release for release in (OLD, STONE, NEW, BACK)}
 
 HEAD = 'model = "detector"\nversion = "2.0"\nname = "r1"\n'

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from slotcast_publisher.cli import app, exit_code
 from slotcast_publisher.delivery import broker_delivery
 from slotcast_publisher.delivery.publish import How, PublishOutcome, publish, refresh, withdraw
-from slotcast_publisher.delivery.readback import Waits
+from slotcast_publisher.delivery.readback import ReadbackWaits
 from slotcast_publisher.errors import PublisherBehind
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
@@ -25,7 +25,9 @@ from tests.support.cli_docs import documented
 from tests.support.limited_broker import LimitedBroker, LimitedLink
 from tests.support.role_sets import signed_files
 
-AT_ONCE = Waits(quiet_s=0, answer_s=0, patience_s=0.02, again_s=0.001, reconnect_s=(0.0, 0.0))
+AT_ONCE = ReadbackWaits(
+    quiet_s=0, answer_s=0, patience_s=0.02, again_s=0.001, reconnect_s=(0.0, 0.0)
+)
 HOW = How(brokers=["mqtt://one"], waits=AT_ONCE)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from slotcast_publisher.delivery import broker_delivery
 from slotcast_publisher.delivery.publish import How, publish
-from slotcast_publisher.delivery.readback import Waits
+from slotcast_publisher.delivery.readback import ReadbackWaits
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.serve import changes
@@ -24,7 +24,9 @@ from tests.support.many_models import FileCount, add_like, lay_beside, not_durab
 
 NOTICE_MAX_BYTES = 10_000
 MODELS = 2_000
-AT_ONCE = Waits(quiet_s=0, answer_s=0, patience_s=0.02, again_s=0.001, reconnect_s=(0.0, 0.0))
+AT_ONCE = ReadbackWaits(
+    quiet_s=0, answer_s=0, patience_s=0.02, again_s=0.001, reconnect_s=(0.0, 0.0)
+)
 HOW = How(brokers=["mqtt://one"], waits=AT_ONCE)
 
 

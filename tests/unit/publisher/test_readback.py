@@ -8,14 +8,14 @@ from collections.abc import Callable
 import pytest
 
 from slotcast_publisher.delivery.push import Item, push
-from slotcast_publisher.delivery.readback import Reader, Waits, read_one
+from slotcast_publisher.delivery.readback import ReadbackWaits, RetainedReader, read_one
 from slotcast_schemas.errors import BrokerRefused, LinkDown
 from slotcast_schemas.topics import Topics
 from tests.support.limited_broker import LimitedBroker
 
 TOPICS = Topics()
 PAYLOAD = bytes(32)
-AT_ONCE = Waits(quiet_s=0, answer_s=0, patience_s=5, again_s=0)
+AT_ONCE = ReadbackWaits(quiet_s=0, answer_s=0, patience_s=5, again_s=0)
 CHUNKS = 700
 
 
@@ -34,7 +34,7 @@ def kept_by(broker: LimitedBroker, count: int = CHUNKS) -> LimitedBroker:
 
 
 def missing(broker: LimitedBroker, wanted: list[Item] | None = None) -> set[int]:
-    found = Reader(broker.connect, AT_ONCE).missing(items() if wanted is None else wanted)
+    found = RetainedReader(broker.connect, AT_ONCE).missing(items() if wanted is None else wanted)
     return {item.number for item in found}
 
 
@@ -107,7 +107,7 @@ def test_a_user_who_may_not_read_is_told_so() -> None:
 
 def test_what_comes_without_the_retain_flag_proves_nothing() -> None:
     broker = kept_by(LimitedBroker(flags=False))
-    reader = Reader(broker.connect, AT_ONCE)
+    reader = RetainedReader(broker.connect, AT_ONCE)
     assert len(reader.missing(items(8))) == 8
     assert reader.unflagged > 0
 
@@ -115,7 +115,7 @@ def test_what_comes_without_the_retain_flag_proves_nothing() -> None:
 def test_a_broker_that_confirms_before_it_keeps_is_waited_for() -> None:
     broker = kept_by(LimitedBroker(keeps_after=3), 1)
     again: list[int] = []
-    reader = Reader(broker.connect, AT_ONCE)
+    reader = RetainedReader(broker.connect, AT_ONCE)
     assert reader.still_missing(items(1), lambda: again.append(1)) == []
     assert again
 

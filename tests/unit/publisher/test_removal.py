@@ -17,7 +17,7 @@ from slotcast_publisher.cli import app
 from slotcast_publisher.delivery import broker_delivery
 from slotcast_publisher.delivery.broker_delivery import BrokerDelivery
 from slotcast_publisher.delivery.publish import How, publish, withdraw
-from slotcast_publisher.delivery.readback import Waits
+from slotcast_publisher.delivery.readback import ReadbackWaits
 from slotcast_publisher.delivery.removal import Tidied
 from slotcast_publisher.notice import OfferWanted
 from slotcast_publisher.release.release_request import ReleaseRequest
@@ -33,7 +33,7 @@ from tests.support.limited_broker import LimitedBroker, LimitedLink
 DAY_S = 86_400.0
 WHOLE = 2
 """The number of payloads of the first release: one that is easy to unpack, and a smaller one."""
-WAITS = Waits(quiet_s=0, answer_s=0, patience_s=0.02, again_s=0.001)
+WAITS = ReadbackWaits(quiet_s=0, answer_s=0, patience_s=0.02, again_s=0.001)
 HOW = How(brokers=["mqtt://one"], waits=WAITS)
 
 

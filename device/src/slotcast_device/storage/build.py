@@ -20,6 +20,7 @@ from slotcast_schemas.codecs.encrypted import (
     plain_frames,
 )
 from slotcast_schemas.codecs.full import FULL_CODECS, decode_full
+from slotcast_schemas.codecs.source import SourcePart
 from slotcast_schemas.errors import Incompatible, NoContentKey, PayloadCorrupt, SlotDamaged
 
 if TYPE_CHECKING:
@@ -35,45 +36,6 @@ if TYPE_CHECKING:
 
 _COPY_BYTES: Final = 256 * 1024
 """The bytes that are copied at once."""
-
-
-class PayloadSlice:
-    """A part of a source, as a source: one file's frame within a payload.
-
-    Args:
-        source: the payload.
-        offset: where the part begins, in bytes.
-        size_bytes: how long it is.
-
-    Raises:
-        PayloadCorrupt: the payload ends before the part does.
-    """
-
-    def __init__(self, source: Source, offset: int, size_bytes: int) -> None:
-        if offset + size_bytes > source.size_bytes:
-            raise PayloadCorrupt(
-                f"expected {offset + size_bytes} bytes of payload, got {source.size_bytes}"
-            )
-        self._source = source
-        self._offset = offset
-        self._size_bytes = size_bytes
-
-    @property
-    def size_bytes(self) -> int:
-        """Length of the part."""
-        return self._size_bytes
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        """Give exactly `size` bytes from `offset` of the part.
-
-        Raises:
-            ValueError: the range is not wholly inside the part.
-        """
-        if offset < 0 or size < 0 or offset + size > self._size_bytes:
-            raise ValueError(
-                f"expected a range inside {self._size_bytes} bytes, got {size} at {offset}"
-            )
-        return self._source.read_at(self._offset + offset, size)
 
 
 class _Collected:
@@ -243,9 +205,22 @@ def _write_by_file(
                 where = aside.get(file.sha256, store.path(slot) / path)
                 _copy_file(store.open_held(where, file), writer.sink)
             elif file.size_bytes and payload is not None and source is not None:
-                part = PayloadSlice(source, offset, frame)
+                part = _part_of(source, offset, frame)
                 _decode_full(payload.codec, part, file.size_bytes, writer.sink)
             offset += frame
+
+
+def _part_of(source: Source, start: int, size_bytes: int) -> SourcePart:
+    """Give one file's frame within a payload.
+
+    Raises:
+        PayloadCorrupt: the payload ends before the frame does.
+    """
+    if start + size_bytes > source.size_bytes:
+        raise PayloadCorrupt(
+            f"expected {start + size_bytes} bytes of payload, got {source.size_bytes}"
+        )
+    return SourcePart(source, start, size_bytes)
 
 
 def _write_whole(

@@ -13,12 +13,12 @@ from slotcast_publisher.cli.common import Brokers, Json, emit, open_repository
 from slotcast_publisher.delivery.broker_check import BrokerReport, check_broker, check_password
 from slotcast_publisher.delivery.broker_connect import open_link
 from slotcast_publisher.delivery.publish import brokers_of
-from slotcast_publisher.delivery.readback import Waits
+from slotcast_publisher.delivery.readback import ReadbackWaits
 from slotcast_publisher.settings import FILE_NAME, Broker, Settings
 from slotcast_schemas.errors import BrokerRefused, UsageError
 from slotcast_schemas.topics import DEFAULT_PREFIX, Topics
 
-WAITS: Final = Waits(patience_s=5.0)
+WAITS: Final = ReadbackWaits(patience_s=5.0)
 """How long the check waits: half as long as a publish for a message that was just acknowledged."""
 
 _MARKS: Final = {"ok": "ok", "limited": "limited", "missing": "MISSING", "skipped": "-"}

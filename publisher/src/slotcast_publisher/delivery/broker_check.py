@@ -16,7 +16,7 @@ from slotcast_publisher.delivery.broker_trials import (
     Connect,
     Trials,
 )
-from slotcast_publisher.delivery.readback import Waits
+from slotcast_publisher.delivery.readback import ReadbackWaits
 from slotcast_publisher.settings import Broker
 from slotcast_schemas.errors import BrokerRefused, LinkDown, SlotcastError
 from slotcast_schemas.topics import Topics
@@ -46,7 +46,7 @@ def check_broker(
     topics: Topics,
     *,
     chunk_size_bytes: int,
-    waits: Waits,
+    waits: ReadbackWaits,
     beside: Sequence[BrokerCheck] = (),
 ) -> BrokerReport:
     """Try everything; what a failed trial makes pointless is left out.

@@ -24,7 +24,7 @@ from slotcast_publisher.delivery.broker_link import BrokerLink
 from slotcast_publisher.delivery.ledger import load_ledger, save_ledger
 from slotcast_publisher.delivery.payload_items import PayloadItems, chunk_items, map_items
 from slotcast_publisher.delivery.push import Item, Journal, PushTally, push, reconnect_waits
-from slotcast_publisher.delivery.readback import Reader, Waits, collect, read_one
+from slotcast_publisher.delivery.readback import ReadbackWaits, RetainedReader, collect, read_one
 from slotcast_publisher.delivery.removal import Tidied, Tidying
 from slotcast_publisher.durable import exclusive
 from slotcast_publisher.errors import PublisherBehind
@@ -109,10 +109,12 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
         waits: for what is read back.
     """
 
-    def __init__(self, repo: Repository, broker: Broker, waits: Waits | None = None) -> None:
+    def __init__(
+        self, repo: Repository, broker: Broker, waits: ReadbackWaits | None = None
+    ) -> None:
         self._repo = repo
         self._broker = broker
-        self._waits = waits or Waits()
+        self._waits = waits or ReadbackWaits()
         self._topics: Topics = repo.topics
         self.name = broker.address.name
         key = hashlib.sha256(f"{self.name}\0{repo.settings.prefix}".encode()).hexdigest()[:12]
@@ -236,7 +238,7 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
             tally.read_bytes += size_bytes
             progress(tally)
 
-        return Reader(self._open, self._waits, advance).missing(items)
+        return RetainedReader(self._open, self._waits, advance).missing(items)
 
     def _send_again(
         self,
@@ -260,7 +262,7 @@ class BrokerDelivery(AbstractContextManager["BrokerDelivery"]):
         Raises:
             BrokerRefused: it does not come back.
         """
-        reader = Reader(self._open, self._waits)
+        reader = RetainedReader(self._open, self._waits)
         missing = reader.still_missing(_unique(items), self._hang_up)
         if not missing:
             return

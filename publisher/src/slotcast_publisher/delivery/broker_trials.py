@@ -19,7 +19,7 @@ import msgspec
 
 from slotcast_publisher.delivery.link_events import Acked, Arrived, Event, Lost, Subscribed
 from slotcast_publisher.delivery.push import Item
-from slotcast_publisher.delivery.readback import ReadChannel, Reader, Waits, collect
+from slotcast_publisher.delivery.readback import ReadbackWaits, ReadChannel, RetainedReader, collect
 from slotcast_schemas import limits
 from slotcast_schemas.errors import BrokerRefused, LinkDown
 from slotcast_schemas.topics import Topics
@@ -104,7 +104,7 @@ class Trials:
         topics: Topics,
         *,
         chunk_size_bytes: int,
-        waits: Waits,
+        waits: ReadbackWaits,
     ) -> None:
         self._name = name
         self._connect = connect
@@ -153,7 +153,7 @@ class Trials:
                 return _missing(name, "the broker says that it keeps none", _SERVE)
         item = self._item(self._topics.chunk(self._payload, 0), b"0")
         self._publish([item])
-        reader = Reader(self._connect, self._waits)
+        reader = RetainedReader(self._connect, self._waits)
         if reader.still_missing([item]):
             if reader.unflagged:
                 return _missing(name, "it comes back without the retain flag", _SERVE)
@@ -187,7 +187,7 @@ class Trials:
             for number in range(MESSAGES)
         ]
         self._publish(items)
-        lost = len(Reader(self._connect, self._waits).missing(items))
+        lost = len(RetainedReader(self._connect, self._waits).missing(items))
         if lost:
             return _missing(
                 name,
@@ -277,7 +277,7 @@ class Trials:
         item = self._item(self._topics.chunk(self._payload, number), bytes(size_bytes))
         try:
             self._publish([item])
-            return not Reader(self._connect, self._waits).missing([item])
+            return not RetainedReader(self._connect, self._waits).missing([item])
         except (LinkDown, BrokerRefused):
             return False
 
@@ -288,7 +288,7 @@ class Trials:
             self._item(self._topics.map_part(self._payload, 0), b"map"),
         ]
         self._publish(items)
-        missing = Reader(self._connect, self._waits).still_missing(items)
+        missing = RetainedReader(self._connect, self._waits).still_missing(items)
         if missing:
             return _missing(name, f"{missing[0].topic} cannot be written or read", _RIGHTS)
         return BrokerCheck(

@@ -16,7 +16,7 @@ import msgspec
 
 from slotcast_publisher.delivery.broker_delivery import BrokerDelivery, Delivery, Pushed, ReadBack
 from slotcast_publisher.delivery.push import PushTally
-from slotcast_publisher.delivery.readback import Waits
+from slotcast_publisher.delivery.readback import ReadbackWaits
 from slotcast_publisher.delivery.removal import Tidied
 from slotcast_publisher.errors import PublisherBehind
 from slotcast_publisher.notice import OfferWanted, offer_in
@@ -98,7 +98,7 @@ class How:
     send_all: bool = False
     read_back: ReadBack = "all"
     purge: bool = False
-    waits: Waits = field(default_factory=Waits)
+    waits: ReadbackWaits = field(default_factory=ReadbackWaits)
     progress: Progress = lambda _name, _tally: None
 
 

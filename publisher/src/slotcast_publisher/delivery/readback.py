@@ -67,7 +67,7 @@ Connect = Callable[[], contextlib.AbstractContextManager[ReadChannel]]
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
+class ReadbackWaits:
     """How long to wait, in seconds.
 
     Attributes:
@@ -97,7 +97,7 @@ class _Window:
         return [item for topic, item in self.wanted.items() if topic not in self.came]
 
 
-class Reader:
+class RetainedReader:
     """Reads retained messages back.
 
     Args:
@@ -113,11 +113,11 @@ class Reader:
     def __init__(
         self,
         connect: Connect,
-        waits: Waits | None = None,
+        waits: ReadbackWaits | None = None,
         progress: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._connect = connect
-        self._waits = waits or Waits()
+        self._waits = waits or ReadbackWaits()
         self._progress = progress
         self._exact = False
         self._is_proven = False
@@ -284,7 +284,7 @@ class Reader:
             self.false.add(message.topic)
 
 
-def read_one(link: ReadChannel, topic: str, waits: Waits) -> bytes | None:
+def read_one(link: ReadChannel, topic: str, waits: ReadbackWaits) -> bytes | None:
     """Give the message that the broker keeps under a topic, or None if none comes.
 
     Args:
@@ -305,7 +305,7 @@ def read_one(link: ReadChannel, topic: str, waits: Waits) -> bytes | None:
     return None
 
 
-def _await_one(link: ReadChannel, topic: str, waits: Waits) -> bytes | None:
+def _await_one(link: ReadChannel, topic: str, waits: ReadbackWaits) -> bytes | None:
     is_granted = False
     while True:
         match link.next_event(waits.quiet_s if is_granted else waits.answer_s):
@@ -325,7 +325,9 @@ def _await_one(link: ReadChannel, topic: str, waits: Waits) -> bytes | None:
                 pass
 
 
-def collect(link: ReadChannel, name: str, waits: Waits, take: Callable[[str, bytes], None]) -> bool:
+def collect(
+    link: ReadChannel, name: str, waits: ReadbackWaits, take: Callable[[str, bytes], None]
+) -> bool:
     """Hand over all that a broker retains under a filter; gives whether it granted that.
 
     Args:

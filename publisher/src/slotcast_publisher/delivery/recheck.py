@@ -15,7 +15,7 @@ from typing import Final
 
 from slotcast_publisher.delivery.broker_connect import open_link
 from slotcast_publisher.delivery.push import RECONNECT_S, Item, push, reconnect_waits
-from slotcast_publisher.delivery.readback import Reader, Waits
+from slotcast_publisher.delivery.readback import ReadbackWaits, RetainedReader
 from slotcast_publisher.settings import Broker
 
 _AT_ONCE: Final = 256
@@ -43,7 +43,7 @@ def replace_false(
         if not is_needed():
             break
         part = items[at : at + _AT_ONCE]
-        reader = Reader(connect, Waits())
+        reader = RetainedReader(connect, ReadbackWaits())
         reader.missing(part)
         false = [item for item in part if item.topic in reader.false]
         if false and is_needed():

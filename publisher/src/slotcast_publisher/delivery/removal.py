@@ -24,7 +24,7 @@ import msgspec
 from slotcast_publisher.delivery.broker_link import BrokerLink
 from slotcast_publisher.delivery.ledger import Ledger, load_ledger, save_ledger
 from slotcast_publisher.delivery.push import Item, push
-from slotcast_publisher.delivery.readback import Waits, collect
+from slotcast_publisher.delivery.readback import ReadbackWaits, collect
 from slotcast_publisher.delivery.removal_rules import RemovalPlan, Stocked, Unused, plan_removal
 from slotcast_publisher.repository import Repository
 from slotcast_schemas import limits, wire
@@ -90,7 +90,7 @@ class Tidying:
     folder: Path
     name: str
     connect: Callable[[], AbstractContextManager[BrokerLink]]
-    waits: Waits
+    waits: ReadbackWaits
 
     def tidy(
         self,

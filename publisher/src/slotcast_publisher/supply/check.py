@@ -16,7 +16,7 @@ from slotcast_publisher.supply.manifest import (
     Resource,
     read_manifest,
 )
-from slotcast_publisher.supply.policy import Policy, Signer
+from slotcast_publisher.supply.policy import AllowedSigner, Policy
 from slotcast_publisher.supply.signer_certificates import key_of_chain, names_of_der
 from slotcast_publisher.supply.sigstore_identity import check_identity
 from slotcast_schemas.errors import BadSignature, Inconsistent, UsageError
@@ -67,7 +67,7 @@ def check_signed_model(
     return Checked(signer=signer.text, name=manifest.name, files=len(manifest.resources))
 
 
-def _find_signer(bundle: Bundle, policy: Policy, model: str, now_s: float) -> Signer:
+def _find_signer(bundle: Bundle, policy: Policy, model: str, now_s: float) -> AllowedSigner:
     allowed = policy.signers_of(model)
     if not allowed:
         raise BadSignature(f"model signature: {policy.path} lets nobody sign {model!r}")
@@ -85,7 +85,7 @@ def _find_signer(bundle: Bundle, policy: Policy, model: str, now_s: float) -> Si
     raise BadSignature(f"model signature: {model!r} must be signed by {wanted}; it is not")
 
 
-def _check_signer(bundle: Bundle, signer: Signer, now_s: float) -> None:
+def _check_signer(bundle: Bundle, signer: AllowedSigner, now_s: float) -> None:
     if bundle.is_keyless != (signer.trusted_root is not None):
         got = "a Sigstore identity" if bundle.is_keyless else "a key or a certificate chain"
         raise BadSignature(f"model signature: expected {signer.text}, got {got}")

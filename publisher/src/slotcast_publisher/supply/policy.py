@@ -89,7 +89,7 @@ class _PolicyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 make_decoders(_PolicyFile)
 
 
-class Signer(msgspec.Struct, frozen=True, kw_only=True):
+class AllowedSigner(msgspec.Struct, frozen=True, kw_only=True):
     """Whom a rule allows, with what its files hold.
 
     Attributes:
@@ -119,7 +119,7 @@ class Policy:
         self.path = path
         self._rules = rules
 
-    def signers_of(self, model: str) -> list[Signer]:
+    def signers_of(self, model: str) -> list[AllowedSigner]:
         """Give who may sign a model.
 
         Raises:
@@ -131,11 +131,13 @@ class Policy:
             if any(fnmatch.fnmatchcase(model, pattern) for pattern in rule.models)
         ]
 
-    def _signer(self, rule: Rule) -> Signer:
+    def _signer(self, rule: Rule) -> AllowedSigner:
         if rule.key is not None:
-            return Signer(text=f"the key {rule.key}", key=read_public_key(self._beside(rule.key)))
+            return AllowedSigner(
+                text=f"the key {rule.key}", key=read_public_key(self._beside(rule.key))
+            )
         if rule.trusted_root is not None:
-            return Signer(
+            return AllowedSigner(
                 text=f"{rule.identity} of {rule.issuer}, by {rule.trusted_root}",
                 name=str(rule.identity),
                 issuer=str(rule.issuer),
@@ -143,7 +145,9 @@ class Policy:
             )
         roots = tuple(c for name in rule.roots for c in read_certificates(self._beside(name)))
         text = f"{rule.name}, by a certificate from {', '.join(rule.roots)}"
-        return Signer(text=text, roots=roots, name=str(rule.name), allow_expired=rule.allow_expired)
+        return AllowedSigner(
+            text=text, roots=roots, name=str(rule.name), allow_expired=rule.allow_expired
+        )
 
     def _beside(self, name: str) -> Path:
         return self.path.parent / name

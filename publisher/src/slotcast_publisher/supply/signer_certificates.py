@@ -14,14 +14,14 @@ from slotcast_schemas.errors import BadSignature, MalformedMessage
 from slotcast_schemas.x509_errors import UNREADABLE
 
 if TYPE_CHECKING:
-    from slotcast_publisher.supply.policy import Signer
+    from slotcast_publisher.supply.policy import AllowedSigner
 
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 
 def key_of_chain(
-    chain: tuple[bytes, ...], signer: Signer, now_s: float
+    chain: tuple[bytes, ...], signer: AllowedSigner, now_s: float
 ) -> ec.EllipticCurvePublicKey:
     """Give the key of a signer's certificate that a chain vouches for.
 
@@ -90,7 +90,7 @@ def _check_use(leaf: x509.Certificate) -> None:
 
 
 def _follow(
-    leaf: x509.Certificate, others: list[x509.Certificate], signer: Signer, now: datetime
+    leaf: x509.Certificate, others: list[x509.Certificate], signer: AllowedSigner, now: datetime
 ) -> None:
     """Go from the leaf to a root, each signed by the next; every one counts now."""
     at, below = leaf, 0
@@ -126,7 +126,7 @@ def _check_authority(issuer: x509.Certificate, below: int) -> None:
         raise BadSignature("model signature: an authority vouches for more than it may")
 
 
-def _check_time(certificate: x509.Certificate, signer: Signer, now: datetime) -> None:
+def _check_time(certificate: x509.Certificate, signer: AllowedSigner, now: datetime) -> None:
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if now < begins or (now > ends and not signer.allow_expired):
         raise BadSignature(

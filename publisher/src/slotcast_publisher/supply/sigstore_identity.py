@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from sigstore.verify import Verifier
 
     from slotcast_publisher.supply.bundle import Bundle
-    from slotcast_publisher.supply.policy import Signer
+    from slotcast_publisher.supply.policy import AllowedSigner
 
 
-def check_identity(bundle: Bundle, signer: Signer) -> None:
+def check_identity(bundle: Bundle, signer: AllowedSigner) -> None:
     """See that an identity has signed a bundle, and that the log has it; asks nobody for it.
 
     Args:

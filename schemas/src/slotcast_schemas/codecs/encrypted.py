@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from slotcast_schemas.codecs.sealed_blocks import TAG_BYTES, BlockCipher, OpenedBlocks
+from slotcast_schemas.codecs.source import check_range
 from slotcast_schemas.errors import PayloadCorrupt
 
 if TYPE_CHECKING:
@@ -215,10 +216,7 @@ class EncryptedSource:
             ValueError: the range is not wholly inside.
             PayloadCorrupt: a chunk does not open.
         """
-        if offset < 0 or size < 0 or offset + size > self._size_bytes:
-            raise ValueError(
-                f"expected a range inside {self._size_bytes} bytes, got {size} at {offset}"
-            )
+        check_range(offset, size, self._size_bytes)
         return self._opened.read_at(offset, size) if size else b""
 
     def _open(self, index: int) -> bytes:

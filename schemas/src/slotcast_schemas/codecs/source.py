@@ -40,9 +40,55 @@ class Source(Protocol):
         ...
 
 
-def _check_range(offset: int, size: int, size_bytes: int) -> None:
+def check_range(offset: int, size: int, size_bytes: int) -> None:
+    """Refuse a range that is not wholly inside a source.
+
+    Args:
+        offset: where the range begins, in bytes.
+        size: its length in bytes.
+        size_bytes: of the source.
+
+    Raises:
+        ValueError: it is not.
+    """
     if offset < 0 or size < 0 or offset + size > size_bytes:
         raise ValueError(f"expected a range inside {size_bytes} bytes, got {size} at {offset}")
+
+
+class SourcePart:
+    """A part of a source, as a source of its own: a member of an archive, a file of a payload."""
+
+    def __init__(self, source: Source, start: int, size_bytes: int) -> None:
+        """Look at a part of `source`.
+
+        Args:
+            source: the whole.
+            start: where the part begins, in bytes.
+            size_bytes: how long it is.
+
+        Raises:
+            ValueError: the part is not wholly inside the source.
+        """
+        if start < 0 or size_bytes < 0 or start + size_bytes > source.size_bytes:
+            raise ValueError(f"expected a part of {source.size_bytes} bytes, got from {start}")
+        self._source = source
+        self._start = start
+        self._size_bytes = size_bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes there are."""
+        return self._size_bytes
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Read exactly `size` bytes from `offset`.
+
+        Raises:
+            ValueError: the range is not wholly inside the part.
+            SlotDamaged: a file is shorter than it was said to be, or cannot be read.
+        """
+        check_range(offset, size, self._size_bytes)
+        return self._source.read_at(self._start + offset, size)
 
 
 def read_across(
@@ -59,7 +105,7 @@ def read_across(
     Raises:
         ValueError: the range is not wholly inside.
     """
-    _check_range(offset, size, ends[-1] if ends else 0)
+    check_range(offset, size, ends[-1] if ends else 0)
     index = bisect.bisect_right(ends, offset)
     found: list[bytes] = []
     while size > 0:
@@ -88,7 +134,7 @@ class MemorySource:
         Raises:
             ValueError: the range is not wholly inside the source.
         """
-        _check_range(offset, size, len(self._data))
+        check_range(offset, size, len(self._data))
         return self._data[offset : offset + size]
 
 

@@ -13,8 +13,7 @@ from typing import Final
 
 from slotcast_publisher.delta.formats.torch_pickle import Storage, read_storages
 from slotcast_publisher.delta.place import TensorPlace, place_of
-from slotcast_schemas.byte_reader import Window
-from slotcast_schemas.codecs.source import Source
+from slotcast_schemas.codecs.source import Source, SourcePart
 
 MAGIC: Final = b"PK\x03\x04"
 
@@ -60,7 +59,7 @@ def find_in_archive(source: Source, find: Find, depth: int = 0) -> list[TensorPl
                     taken.add(place.name)
     for name, (start, size_bytes) in members.items():
         if name not in taken and size_bytes:
-            inside = find(Window(source, start, size_bytes), name, depth + 1)
+            inside = find(SourcePart(source, start, size_bytes), name, depth + 1)
             found += [place.moved(start, f"{name}:") for place in inside]
     return found
 

@@ -28,7 +28,7 @@ TAG_VALUES_MAX: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Presence:
+class PresenceCounts:
     """The fleet in numbers.
 
     Attributes:
@@ -63,7 +63,7 @@ class CountedState:
     devices: int
 
 
-def presence(connection: Connection, unseen_since_s: int) -> Presence:
+def presence(connection: Connection, unseen_since_s: int) -> PresenceCounts:
     """Count devices, each kind by an index that has no others (`tables.devices`).
 
     Args:
@@ -80,7 +80,7 @@ def presence(connection: Connection, unseen_since_s: int) -> Presence:
         count.where(IS_CLOCK_OFF).scalar_subquery(),
     )
     every, offline, unseen, shared_ids, clocks_off = map(int, connection.execute(query).one())
-    return Presence(every, every - offline, unseen, shared_ids, clocks_off)
+    return PresenceCounts(every, every - offline, unseen, shared_ids, clocks_off)
 
 
 def version_counts(connection: Connection, model: str | None = None) -> list[CountedVersion]:

@@ -58,7 +58,7 @@ _SWITCHED: Final = frozenset({State.TRIAL, State.COMMITTED, State.IDLE})
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class HeldRelease:
     """A release that the repository holds.
 
     Attributes:
@@ -185,7 +185,7 @@ class Observations:
     """
 
     devices: Sequence[Device]
-    releases: Mapping[str, Release]
+    releases: Mapping[str, HeldRelease]
     offer: Offer | None = None
     answers: Sequence[GateAnswer] = ()
     is_prepared: bool = True

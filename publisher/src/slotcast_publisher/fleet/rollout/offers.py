@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from slotcast_publisher.fleet.rollout.observations import Device, Release
+from slotcast_publisher.fleet.rollout.observations import Device, HeldRelease
 from slotcast_publisher.fleet.rollout.plan import Plan, PlanGroup
 from slotcast_publisher.fleet.rollout.record import RolloutRecord, way_back
 from slotcast_publisher.fleet.rollout.state_table import OPENED, RolloutState
@@ -59,7 +59,7 @@ def says(offer: Offer, wanted: WantedOffer) -> bool:
 
 
 def wanted_offer(
-    plan: Plan, record: RolloutRecord, releases: Mapping[str, Release]
+    plan: Plan, record: RolloutRecord, releases: Mapping[str, HeldRelease]
 ) -> WantedOffer | None:
     """Give what the record asks to be offered; None where it asks for nothing.
 

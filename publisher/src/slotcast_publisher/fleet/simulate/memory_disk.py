@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from slotcast_device.storage.disk import Disk
+from slotcast_schemas.codecs.source import check_range
 from slotcast_schemas.errors import DiskFull, SlotDamaged, StorageFailed
 from slotcast_schemas.plain_files import MODE
 
@@ -345,8 +346,7 @@ class _Image:
 
     def read_at(self, offset: int, size: int) -> bytes:
         """See `Image`."""
-        if offset < 0 or size < 0 or offset + size > self.size_bytes:
-            raise ValueError(f"expected a range inside {self.size_bytes} bytes, {size} at {offset}")
+        check_range(offset, size, self.size_bytes)
         parts, begin, end = [], 0, offset + size
         for file in self._files:
             first, last = max(0, offset - begin), min(file.size_bytes, end - begin)

@@ -10,9 +10,9 @@ from slotcast_publisher.fleet.rollout.group_progress import LOOK_MAX_S
 from slotcast_publisher.fleet.rollout.observations import (
     Device,
     GateAnswer,
+    HeldRelease,
     Now,
     Observations,
-    Release,
 )
 from slotcast_publisher.fleet.rollout.plan import Plan
 from slotcast_publisher.fleet.rollout.record import RolloutRecord, way_back
@@ -39,7 +39,7 @@ def time_of(plan: Plan, wall_s: float) -> Now:
     return Now(int(wall_s), offset_s(plan.time_zone, wall_s))
 
 
-def releases_of(repo: Repository, plan: Plan, versions: Sequence[str]) -> dict[str, Release]:
+def releases_of(repo: Repository, plan: Plan, versions: Sequence[str]) -> dict[str, HeldRelease]:
     """Give those releases that are here and signed, by version.
 
     Args:
@@ -49,7 +49,7 @@ def releases_of(repo: Repository, plan: Plan, versions: Sequence[str]) -> dict[s
     """
     there = set(repo.store.versions(plan.model))
     return {
-        version: Release(version, repo.store.folder(plan.model, version).load().sequence)
+        version: HeldRelease(version, repo.store.folder(plan.model, version).load().sequence)
         for version in versions
         if version in there
         and repo.roles.of(plan.model).signed_release(plan.model, version) is not None

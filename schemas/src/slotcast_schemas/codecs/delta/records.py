@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 
 from slotcast_schemas.codecs.delta.fields import FieldReader, FieldWriter
-from slotcast_schemas.codecs.source import Sink, Source
+from slotcast_schemas.codecs.source import Sink, Source, check_range
 from slotcast_schemas.errors import PayloadCorrupt
 
 GROUP_BYTES_MAX: Final = 64 * 1024
@@ -116,8 +116,7 @@ class InFieldOrder:
             ValueError: the range is not wholly inside the source.
             SlotDamaged: a file is shorter than it was said to be, or cannot be read.
         """
-        if offset < 0 or size < 0 or offset + size > self.size_bytes:
-            raise ValueError(f"expected a range inside {self.size_bytes} bytes, got {size}")
+        check_range(offset, size, self.size_bytes)
         parts: list[bytes] = []
         while size > 0:
             part = self._part(offset, size)

@@ -6,12 +6,16 @@ from typing import Any
 
 from slotcast_publisher.fleet.alarms.board import CROWD, Alarm
 from slotcast_publisher.fleet.alarms.kinds import AlarmKind
-from slotcast_publisher.fleet.database.fleet_counts import CountedState, CountedVersion, Presence
+from slotcast_publisher.fleet.database.fleet_counts import (
+    CountedState,
+    CountedVersion,
+    PresenceCounts,
+)
 from slotcast_publisher.fleet.web.screens.fleet_view import FleetScreen, fleet_screen
 from slotcast_publisher.fleet.web.screens.rollout_view import ICON, ICON_PAUSED
 from tests.support import rollout_views as views
 
-PRESENCE = Presence(devices=1000, online=920, unseen=20, shared_ids=0, clocks_off=0)
+PRESENCE = PresenceCounts(devices=1000, online=920, unseen=20, shared_ids=0, clocks_off=0)
 STATES = (
     CountedState("clf", "COMMITTED", "committed", 700),
     CountedState("clf", "FAILED", "too_slow", 20),
@@ -39,13 +43,15 @@ def test_where_nothing_is_wrong_the_sentence_says_so() -> None:
     found = screen()
 
     assert found.sentence == "Nothing needs a person. 920 of 1,000 devices are online."
-    alone = screen(presence=Presence(devices=1, online=1, unseen=0, shared_ids=0, clocks_off=0))
+    alone = screen(
+        presence=PresenceCounts(devices=1, online=1, unseen=0, shared_ids=0, clocks_off=0)
+    )
     assert alone.sentence == "Nothing needs a person. 1 of 1 device is online."
     assert (found.tone, found.icon, found.title) == ("", ICON, "Fleet")
 
 
 def test_an_empty_fleet_says_that_it_is_empty() -> None:
-    found = screen(presence=Presence(0, 0, 0, 0, 0), states=())
+    found = screen(presence=PresenceCounts(0, 0, 0, 0, 0), states=())
 
     assert found.sentence == "No device has reported yet."
     assert found.rows == ()

@@ -14,7 +14,7 @@ from slotcast_publisher.fleet.database.device_pages import device_page
 from slotcast_publisher.fleet.database.fleet_counts import (
     CountedState,
     CountedVersion,
-    Presence,
+    PresenceCounts,
     dropped_counts,
     presence,
     state_counts,
@@ -49,7 +49,7 @@ class FleetData:
         calls: that each release answered over the last days; of some models.
     """
 
-    presence: Presence
+    presence: PresenceCounts
     states: Sequence[CountedState]
     versions: Sequence[CountedVersion]
     alarms: Sequence[Alarm]

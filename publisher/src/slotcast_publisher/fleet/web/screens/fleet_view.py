@@ -10,7 +10,11 @@ from urllib.parse import quote, urlencode
 
 from slotcast_publisher.fleet.alarms.board import CROWD, Alarm
 from slotcast_publisher.fleet.alarms.kinds import AlarmKind
-from slotcast_publisher.fleet.database.fleet_counts import CountedState, CountedVersion, Presence
+from slotcast_publisher.fleet.database.fleet_counts import (
+    CountedState,
+    CountedVersion,
+    PresenceCounts,
+)
 from slotcast_publisher.fleet.rollout.state_table import OVER
 from slotcast_publisher.fleet.steering.overview_types import RolloutView
 from slotcast_publisher.fleet.web.plots.bars import BarPart
@@ -171,7 +175,7 @@ class FleetScreen:
 
 
 def fleet_screen(
-    presence: Presence,
+    presence: PresenceCounts,
     states: Sequence[CountedState],
     versions: Sequence[CountedVersion],
     alarms: Iterable[Alarm],
@@ -215,7 +219,9 @@ def _is_wrong(needs: Iterable[Need]) -> bool:
     return any(need.shape == "fail" for need in needs)
 
 
-def _sentence(needs: Sequence[Need], presence: Presence, states: Sequence[CountedState]) -> str:
+def _sentence(
+    needs: Sequence[Need], presence: PresenceCounts, states: Sequence[CountedState]
+) -> str:
     if not presence.devices:
         return "No device has reported yet."
     if not needs:
@@ -278,7 +284,7 @@ def _href(alarm: Alarm) -> str:
     return f"/devices/{quote(device, safe='')}" if device else ""
 
 
-def _strip(presence: Presence) -> PresenceStrip:
+def _strip(presence: PresenceCounts) -> PresenceStrip:
     total = presence.devices
     offline = max(0, total - presence.online - presence.unseen)
 
