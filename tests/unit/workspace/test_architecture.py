@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,19 +48,54 @@ def test_the_tree_is_the_tree(distribution: str) -> None:
     assert drawn(distribution) == there
 
 
-def places() -> Iterator[str]:
-    """What the walks and the table point to."""
-    text = DOCUMENT.split("```")[2]
-    yield from re.findall(r"`([a-z_]+(?:/[a-z_]*)+)`", text)
+WALKS = DOCUMENT.split("```")[2]
 
 
 def test_every_place_that_a_walk_names_is_there() -> None:
     missing = [
         place
-        for place in places()
+        for place in re.findall(r"`([a-z_]+(?:/[a-z_]*)+)`", WALKS)
         if not any(
             (sources(name) / f"{place}.py").exists() or (sources(name) / place).is_dir()
             for name in PACKAGES
         )
     ]
     assert missing == []
+
+
+def test_every_module_that_a_walk_names_without_its_folder_is_there() -> None:
+    """`jobs`, or a neighbour of the one before it; `current` alone is a link, not a module."""
+    files = [file for name in PACKAGES for file in sources(name).rglob("*.py")]
+    known = {file.stem for file in files} | {file.parent.name for file in files}
+    named = set(re.findall(r"`([a-z][a-z_]+)`", WALKS))
+    assert named - known == {"current"}
+
+
+CORE_IMPORTS = {
+    *("__future__", "collections", "dataclasses", "datetime", "enum", "hashlib", "itertools"),
+    *("math", "msgspec", "packaging", "random", "sys", "types", "typing"),
+    *("slotcast_device.core", "slotcast_schemas"),
+}
+"""All that the device's core may import: what holds and computes values, and nothing that asks the
+system; `sys` only for who has its table of states printed."""
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """The dotted names that a module imports, wherever in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield f"{'.' * node.level}{node.module or ''}"
+
+
+def test_the_core_imports_what_is_known_to_do_no_io() -> None:
+    """The contract of `pyproject.toml` names what is forbidden; here nothing else is let in."""
+    core = sources("device") / "core"
+    strange = {
+        (file.name, name)
+        for file in core.rglob("*.py")
+        for name in imported(ast.parse(file.read_text()))
+        if not any(name == allowed or name.startswith(f"{allowed}.") for allowed in CORE_IMPORTS)
+    }
+    assert strange == set()
