@@ -130,8 +130,9 @@ class Verdict(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)  # a struct has no field that is not compared
 class CheckSlot:
-    """Verify a slot's files against what it says it holds. Gives None; slot None is sound.
+    """Verify a slot's files against what it says it holds. Gives None.
 
+    Where `slot` is None, there is nothing to verify.
     `record` is what it is held against where its own signed release was lost.
     """
 

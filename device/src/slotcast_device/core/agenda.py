@@ -14,7 +14,7 @@ class Agenda:
     """What a model's core waits for, beside its transfer.
 
     One job runs at a time: nothing else is begun until it is done. The wake-up is when the last
-    notice, the trial or the owner is to be looked at again; while a job runs it waits too.
+    notice, the trial or the owner is to be looked at again; it waits until no job runs.
 
     Args:
         retry: the growing waits of `retry_later`.
@@ -49,14 +49,14 @@ class Agenda:
         return [job]
 
     def finish(self, job: Job) -> bool:
-        """End a job; false if what it gives does not count: another took its place, say."""
+        """End a job; false if its result does not count, such as where another took its place."""
         if job is not self._job:
             return False
         self._job = None
         return not self._is_ignored
 
     def ignore_job(self) -> None:
-        """What the job under way gives does not count any more; until it ends none is begun."""
+        """Have the job under way count for nothing; no other is begun until it ends."""
         self._is_ignored = True
 
     def drop_job(self) -> None:

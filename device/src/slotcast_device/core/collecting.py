@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from slotcast_schemas.topics import Topics
 
 SYNC_EVERY_S: Final = 30.0
-"""The seconds between two times that chunks are made durable: it bounds what a power cut takes, and
-on a fast link an update is over before."""
+"""The seconds between two times that chunks are made durable: a power cut costs at most the chunks
+of this time. On a fast link an update takes less."""
 
 TELLING_BYTES: Final = 256 * 1024
 """The least that must come in a run before it says something of the link's speed."""
@@ -98,7 +98,7 @@ class Collecting:
         return min((d for d in due if d is not None), default=None)
 
     def progress(self, saved_bytes: int) -> Progress | None:
-        """Say how far the transfer is, of an image of which so much need not be fetched."""
+        """Say how far the transfer is; so many bytes of the image are on the device already."""
         if self.transfer is None:
             return None
         return progress_of(self.transfer, saved_bytes, int(self._watch.rate_bytes_per_s))
@@ -109,7 +109,7 @@ class Collecting:
         return 0 if self.transfer is None else self.transfer.counters.received_bytes
 
     def link_bytes_per_s(self, now: Now) -> float | None:
-        """Say what the link came to, waits and all; None where too little came to tell."""
+        """Give how fast the link was, waits included; None where too little came to tell."""
         received = self.received_bytes
         if received < TELLING_BYTES:
             return None

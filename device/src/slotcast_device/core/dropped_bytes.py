@@ -1,7 +1,8 @@
-"""What was fetched of payloads that were let go of, kept over restarts. Pure.
+"""How many bytes were fetched in vain, for payloads that were given up; kept over restarts. Pure.
 
-What lies on the disk of the last one is not lost yet: it may be gone on with. What gives way to a
-release that is newer than all before is not counted: no online key can sign such.
+The bytes of the last payload that lie on the disk are not lost yet: its transfer may go on. They
+are lost when another payload takes their place. That is not counted where the other one is of a
+release newer than all before: whoever stole the online key cannot sign one.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ if TYPE_CHECKING:
 
 
 class DroppedBytes(msgspec.Struct, frozen=True, kw_only=True):
-    """What of payloads came to nothing, and what may yet.
+    """How many bytes were fetched in vain, and how many may still turn out to be.
 
     Attributes:
-        payload: the digest of the one that was taken up last; empty where that was of use.
-        kept_bytes: what came of it, as far as it was let go of in order.
-        under_way_bytes: what may have come since it was taken up: a power cut counts nothing.
-        newest: the highest sequence of a release whose payload was taken up.
-        day: on which something was lost last, since 1970-01-01 UTC.
-        lost_bytes: what was lost on that day.
+        payload: the digest of the one whose transfer was begun last; empty where its bytes were of
+            use.
+        kept_bytes: how many of its bytes lie on the disk, as counted when its transfer was stopped
+            in order.
+        under_way_bytes: how many more may lie there: those of the transfer under way are counted
+            when it is stopped, and a power cut stops it uncounted.
+        newest: the highest sequence of a release whose payload was begun.
+        day: when bytes were lost last, in days since 1970-01-01 UTC.
+        lost_bytes: how many were lost on that day.
     """
 
     payload: bytes = b""
@@ -36,11 +40,11 @@ class DroppedBytes(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def at_risk_bytes(self) -> int:
-        """What is lost if another payload takes the place of this one now, at most."""
+        """The most bytes that are lost if another payload takes the place of this one now."""
         return self.kept_bytes + self.under_way_bytes
 
     def taking_up(self, payload: Payload, fetch_bytes: int) -> DroppedBytes:
-        """Give what is known once a payload is taken up, or gone on with.
+        """Give the count after the transfer of a payload was begun, or begun again.
 
         Args:
             payload: which; `dropping` was asked before.
@@ -51,22 +55,23 @@ class DroppedBytes(msgspec.Struct, frozen=True, kw_only=True):
         return replace(self, payload=payload.sha256, kept_bytes=kept, under_way_bytes=left)
 
     def keeping(self, payload: Payload, received_bytes: int) -> DroppedBytes:
-        """Give what is known once so many more bytes of a payload lie on the disk, in order."""
+        """Give the count after a transfer was stopped in order, with so many bytes received."""
         if payload.sha256 != self.payload:
             return self
         kept = max(received_bytes, min(self.kept_bytes + received_bytes, payload.size_bytes))
         return replace(self, kept_bytes=kept, under_way_bytes=0)
 
     def forgetting(self) -> DroppedBytes:
-        """Give what is known once what lay there was of use, or is counted already."""
+        """Give the count after the bytes on the disk were of use, or were counted elsewhere."""
         return replace(self, payload=b"", kept_bytes=0, under_way_bytes=0)
 
     def dropping(self, day: int, instead: bytes, sequence: int) -> DroppedBytes:
-        """Give what is known once what lies there is lost, unless it is of the payload that comes.
+        """Give the count after another payload took the place of the bytes on the disk.
 
         Args:
             day: since 1970-01-01, UTC.
-            instead: the digest of that payload; empty if none comes.
+            instead: the digest of the payload that comes now; where it is the same one, nothing is
+                lost. Empty if none comes.
             sequence: of its release; 0 if none comes.
         """
         known = replace(self, newest=max(sequence, self.newest))
@@ -78,7 +83,7 @@ class DroppedBytes(msgspec.Struct, frozen=True, kw_only=True):
         return replace(known.forgetting(), day=day, lost_bytes=lost)
 
     def is_lost_to(self, instead: bytes) -> bool:
-        """Whether bytes of another payload than this one lie there."""
+        """Whether bytes lie on the disk that are not of this payload."""
         return instead != self.payload and self.at_risk_bytes > 0
 
     def on(self, day: int) -> int:

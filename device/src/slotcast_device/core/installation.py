@@ -113,7 +113,7 @@ class Installation:
         return None if self.install is None else self.collecting.progress(self.install.saved_bytes)
 
     def is_busy_with(self, install: Install, trusted: Trusted) -> bool:
-        """Whether just this release is being collected by just this payload, or waits for a yes."""
+        """Whether this very release is fetched with this very payload, or waits for consent."""
         if self.install is None or self.trusted is None:
             return False
         if self.trusted.release_sha256 != trusted.release_sha256:

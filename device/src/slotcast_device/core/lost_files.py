@@ -64,7 +64,7 @@ class Mending:
         return actions
 
     def look_for_another(self) -> None:
-        """Where what serves is lost, a slot that was built and not probed may be all there is."""
+        """Look at the slots where nothing serves: one that was built may be all there is."""
         state = self._record.state
         self.must_inspect |= self._record.has_lost_what_served and state.standby in state.slots
 

@@ -119,8 +119,8 @@ class ModelCore:
         )
         self._is_ready = False
         self._is_start = True  # nothing of the durable state was read yet by this process
-        self._verifying: act.Verify | None = None  # it runs, whether or not it still counts
-        self._signed_s = 0  # what was signed last of what was let through
+        self._verifying: act.Verify | None = None  # under way, counting or not
+        self._signed_s = 0  # when the last notice that was not held back was signed
         self._is_unsaved = False  # an ending is known here that is not durable yet
 
     # --- what the shell asks --------------------------------------------------------------
@@ -235,10 +235,11 @@ class ModelCore:
     def _keep_state(
         self, before: ModelState, job: Job | None, error: IllegalMove, now: Now
     ) -> list[Action]:
-        """Go on from the state before an event that it has no row for: what serves, serves on.
+        """Put back the state from before an event for which the table has no row.
 
         Such an event is a defect of this software, and no reason to end the process, which has
-        other models to care for. Nothing that was decided for the event is carried out.
+        other models to care for. Nothing that was decided for the event is carried out, and what
+        serves stays as it is.
 
         Args:
             before: the record before the event.
@@ -367,7 +368,10 @@ class ModelCore:
         return self._job_gave(event.job, event.result, now)
 
     def _was_overtaken(self, job: Job) -> None:
-        """What a look at a notice gave does not count: look at that notice again later.
+        """Have a notice looked at again later, because the state changed while it was verified.
+
+        The last chunk may have come meanwhile, for example. The notice may cancel what is now being
+        built, and the broker has no reason to repeat it.
 
         Such as where the last chunk came meanwhile. It may be the cancel of what is being built,
         and the broker has no reason to repeat it.
@@ -398,7 +402,7 @@ class ModelCore:
         raise TypeError(f"{type(job).__name__} gave a {type(result).__name__}")
 
     def _notice_verified(self, data: bytes, verified: act.NoticeVerified, now: Now) -> list[Action]:
-        """Go by a notice; where a slot counts now that did not, after a look at the slots."""
+        """Go by a notice; where it newly vouches for a slot, the slots are looked at first."""
         if verified.proves_slot:
             self._mending.look_at_all()
         if verified.proves_slot and self._mending.must_inspect:

@@ -179,7 +179,7 @@ class NoticeReview:
             return False
 
     def _settle_update(self, reason: str, trusted: Trusted, now: Now) -> list[Action]:
-        """Nothing to do; an ending that says more about the same release is left to say it."""
+        """Record that nothing is to be done, unless the record says more of the same release."""
         record, update = self._record, self._record.update
         if update is not None and update.sequence == trusted.release.sequence:
             committed = record.phase is State.COMMITTED and reason == Reason.UP_TO_DATE
@@ -273,6 +273,6 @@ class NoticeReview:
         return self._time.look(now)
 
     def _is_under_way(self) -> bool:
-        """Whether the notice looked at is the one that is under way: the clock was wrong then."""
+        """Whether this very notice is being carried out: the clock was wrong when it was taken."""
         taken = self._installation.trusted
         return taken is not None and taken.notice_sha256 == self._box.seen_sha256

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 AT_ONCE_MAX: Final = 16
 """The notices in a row whose outcome is written and said at once."""
 EVERY_S: Final = 60.0
-"""The seconds for one more."""
+"""The seconds after which the outcome of one more notice is written and said at once."""
 _HELD = act.Save | act.PublishStatus | act.Log
 """What waits; anything else is part of an update, which goes on at its own pace."""
 

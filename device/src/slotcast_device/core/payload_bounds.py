@@ -24,13 +24,13 @@ PACKED_PART: Final = 64
 """A packed payload may be larger than its image by one part in so many: what cannot be packed grows
 by less than one in 256 with Zstandard (`ZSTD_compressBound`), and by less with our own coders."""
 PACKED_ROOM_BYTES: Final = 16 * 1024
-"""The bytes that it may be larger besides: headers and tables, which weigh where an image is
+"""The bytes that it may be larger besides: headers and tables, which count where an image is
 small."""
 BROKEN_PER_DAY_MAX: Final = 4
 """The most payloads of a model in a day that may give something else than the signed image; an
-offer holds two whole ones and two deltas for a device. Over a metered link it is one. Once as many
-images were fetched of payloads whose place others took before they were whole, that is enough,
-too."""
+offer holds two whole ones and two deltas for a device. Over a metered link the most is one. The
+same number of images bounds the bytes of payloads that were given up for others before they were
+whole."""
 
 
 def most_bytes(payload: Payload, release: Release) -> int:
@@ -42,7 +42,7 @@ def most_bytes(payload: Payload, release: Release) -> int:
 
 
 def is_worn_out(state: ModelState, facts: Facts, image_size_bytes: int) -> bool:
-    """Whether so many payloads came to nothing that none is fetched any more this day.
+    """Whether so much was fetched in vain that nothing more is fetched on this day.
 
     Args:
         state: what the device knows of the model.

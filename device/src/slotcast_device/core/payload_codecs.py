@@ -1,4 +1,4 @@
-"""The names of the codecs of payloads that this device decodes; light, for `status` says them."""
+"""The names of the codecs that this device decodes. Imports little: `status` must start fast."""
 
 from __future__ import annotations
 

@@ -338,7 +338,7 @@ class UpdateRecord:
         )
 
     def raise_floor(self) -> None:
-        """A release was committed: nothing older is accepted again, unless it counts no more."""
+        """Raise the floor to the release that was committed, if its sequence still counts."""
         if self.update is not None and self._state.counts(self.update.sequence):
             floor = max(self._state.floor, self.update.sequence)
             self._state = replace(self._state, floor=floor)
@@ -406,14 +406,14 @@ class UpdateRecord:
 
 
 def _drop_nonfinite(check: Check) -> Check:
-    """A model that answers NaN gives figures that are none; messages carry finite ones only."""
+    """Leave out figures that are not finite, which messages cannot say."""
     figures = {name: getattr(check, name) for name in ("value", "limit", "reference")}
     none = [name for name, figure in figures.items() if figure and not math.isfinite(figure)]
     return replace(check, **dict.fromkeys(none))
 
 
 def same_end(before: Update | None, after: Update | None) -> bool:
-    """Whether two records say the same, but for when: then nothing need be written again."""
+    """Whether two records differ only in their times: then nothing need be written again."""
     if before is None or after is None:
         return False
     return (before.state, before.reason, before.sequence, before.detail, before.deployment) == (

@@ -213,7 +213,7 @@ def _close_what_is_no_slot(recovery: Recovery, found: Findings) -> Recovery:
 
 
 def _believe_hand(state: ModelState, found: Findings) -> Recovery:
-    """Believe a link to a sound slot that no record put there; a commit it contradicts is over."""
+    """Take the sound slot that `current` opens as active: somebody switched by hand."""
     slot, update = found.current, state.update
     note = f"took slot {slot} as active: `current` opens it"
     if update is not None and update.state is State.COMMITTED:
@@ -240,7 +240,7 @@ def _find_proven(state: ModelState) -> SlotName | None:
 
 
 def _put_link_back(recovery: Recovery, current: SlotName, found: Findings) -> Recovery:
-    """Have the link made anew; not over a plain folder, where no slot is better than that."""
+    """Have the link made anew; a plain folder in its place stays if no slot is sound."""
     slot = recovery.activate or current
     link = found.link or NO_LINK
     if slot not in found.sound and link.has_files:
@@ -255,7 +255,7 @@ def _put_link_back(recovery: Recovery, current: SlotName, found: Findings) -> Re
 def open_and_save(recovery: Recovery, found: Findings) -> list[Action]:
     """Open what recovery says, and save the record: first, where it does not say so yet.
 
-    Where the record on disk names that slot already, nothing that is full keeps it closed.
+    Where the record on disk names that slot already, a full disk does not keep it closed.
     """
     opened: list[Action] = []
     if recovery.closes:
@@ -268,7 +268,10 @@ def open_and_save(recovery: Recovery, found: Findings) -> list[Action]:
 
 
 def open_anyway(recovery: Recovery, found: Findings) -> list[Action]:
-    """Do about `current` what needs no record, where that cannot be read.
+    """Do what `current` needs while the record cannot be read.
+
+    A slot that is not sound is closed: otherwise whoever changes a slot would only have to spoil
+    the record as well. A link that is lost is put back.
 
     What is not sound serves no more, or else a record of no use would be a way to have it served;
     and a link that is lost is put back.
@@ -291,7 +294,7 @@ def lost_text(link: CurrentLink, slot: SlotName) -> str:
 
 
 def from_slots(model: str, found: Findings) -> ModelState:
-    """Rebuild a lost record from the slots; the floor is what is active, never less."""
+    """Rebuild a lost record from the slots; the floor is the sequence of the active one."""
     slots = {slot: found.sealed[slot] for slot in found.sound if slot in found.sealed}
     state = ModelState(model=model, slots=slots)
     active = found.current if found.current in slots else _find_proven(state)
@@ -320,7 +323,7 @@ def _leave_damaged(state: ModelState, found: Findings) -> Recovery:
     reason, text = _what_is_wrong(current, found)
     update = _end_as(state.update, State.FAILED, reason, text)
     if spare not in found.sound:
-        # Nobody can tell a bit that fell over from one that somebody turned over.
+        # Nobody can tell a bit that the disk lost from one that somebody changed.
         state = replace(state, active=None, update=update)
         return Recovery(state, closes=True, note=f"{text}; nothing serves until it is mended")
     state = replace(state, active=spare, update=update)

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from slotcast_device.core.switch_and_commit import Switching
 
 _BUILDS_MAX: Final = 2
-"""How often the kept release is built for one wish: what was built and is damaged when it is to
-serve is built once more; a disk that damages both is not written for ever."""
+"""How often the kept release is built for one wish: once more where it is found damaged before it
+serves, and not for ever on a disk that damages all that is written."""
 _DETAIL: Final = "its owner set this device back to the provisioned release"
 
 
@@ -162,7 +162,7 @@ class SetBack:
         return [act.Save(record.state), act.Activate(slot), *record.end()]
 
     def _stand_in(self, slot: SlotName, version: str) -> list[Action]:
-        """Open what was built; how the last update ended still says why."""
+        """Open the slot that was built; the record still says how the last update ended."""
         record = self._record
         record.set_active(slot)
         self._box.again()

@@ -193,14 +193,14 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
         return self.floor_word is None or self.floor_word.counts(sequence)
 
     def heeding(self, word: FloorWord) -> ModelState:
-        """Give the state that heeds a signed word on the floor; one that is not newer is none."""
+        """Give the state that heeds a signed word on the floor, if the word is a newer one."""
         if not word.is_above(self.floor_word):
             return self
         floor = self.floor if word.counts(self.floor) else word.sequence
         return msgspec.structs.replace(self, floor=floor, floor_word=word)
 
     def counting_full(self, payload: bytes, size_bytes: int, day: int) -> ModelState:
-        """Give the state with a whole image begun; one that is gone on with counts once.
+        """Give the state with a whole image begun; one whose transfer goes on counts once.
 
         Args:
             payload: its digest.
@@ -231,7 +231,10 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def dropping(self, day: int, instead: bytes, sequence: int) -> ModelState:
-        """Give the state once what lies on the disk is lost to another payload.
+        """Give the state after another payload took the place of the bytes on the disk.
+
+        They count against the day's bound, unless they were counted when their transfer began. If
+        that payload is begun again, it counts again.
 
         What was lost counts against the day's bound, where it was not counted when it was begun;
         begun again, it counts again.

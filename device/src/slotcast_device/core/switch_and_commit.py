@@ -30,13 +30,14 @@ if TYPE_CHECKING:
     from slotcast_schemas.messages.status import Check
 
 LOOK_COUNTS_S: Final = 15.0
-"""The most seconds of the time between two looks that count for the trial: of a machine that stood
-still nothing was seen."""
+"""The most seconds of the time between two looks that count for the trial: a machine that stood
+still saw nothing."""
 STUCK_WAIT_S: Final = 15.0
 """The seconds to wait after storage failed in the middle of a switch or a roll back."""
 NOTE_SHARE: Final = 1 / 20
-"""The share by which a trial's time must have grown for what it has come to to be saved and told
-again: some 140 writes in a day, and a crash costs at most this much of the time already watched."""
+"""The share by which the time of a trial must have grown before its progress is saved and told
+again. That makes some 140 writes in a day, and a crash costs at most this share of the time already
+watched."""
 
 
 class Switching:
@@ -144,7 +145,7 @@ class Switching:
         )
 
     def _note_pending(self, verdict: Verdict, now: Now) -> list[Action]:
-        """Keep what the trial has come to, and tell what it waits for, now and then."""
+        """Keep the progress of the trial, and tell what it waits for, now and then."""
         record, elapsed_s = self._record, self._count_elapsed_s(now)
         noted_s = 0.0 if record.update is None else record.update.trial_s
         restarts = self._restarts_before + verdict.restarts
@@ -161,7 +162,7 @@ class Switching:
         return self._note
 
     def is_note(self, action: Action) -> bool:
-        """Whether this save only keeps what a trial has come to: if it fails, the trial goes on."""
+        """Whether this save only keeps the progress of a trial: if it fails, the trial goes on."""
         return action is self._note
 
     def stop(self, now: Now) -> list[Action]:

@@ -163,8 +163,8 @@ class Ending(msgspec.Struct, frozen=True):
 
 
 SMALL_BYTES: Final = 512
-"""The bytes of a packet up to which it is not its size that a broker refuses: none is known that
-does."""
+"""The bytes up to which a packet is small: no broker is known that refuses such a packet for its
+size."""
 
 
 def after_ending(limits: BrokerLimits, ending: Ending) -> BrokerLimits:
@@ -196,7 +196,11 @@ def _learn_from_publishing(limits: BrokerLimits, ending: Ending) -> dict[str, ob
 
 
 def filters_each(models: int, limits: BrokerLimits) -> int:
-    """Share a connection's subscriptions among models, of which each also has its notice's.
+    """Give how many subscriptions each model may have beside that of its notice.
+
+    It is one at least, so with many models the connection's bound holds only while not all of them
+    update at once. Where the bound has no room but for the notices, their subscriptions are given
+    up while chunks are fetched (`lends_notices`).
 
     One at least, so with many models the bound holds only while not all update at once. Where it
     has no room for more than the notices, those are let go of meanwhile (`lends_notices`).

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from slotcast_schemas.topics import Topics
 
 DOUBTED_MAX: Final = 64
-"""The most blocks that are asked for chunk by chunk before it is known why their filter did not
-do."""
+"""The most blocks that are asked for chunk by chunk while it is not known why the filter for the
+whole block did not bring them."""
 SLOW_FILTERS_MAX: Final = 4
 """The most filters that are asked for at once where each takes the broker long: meanwhile it may
 answer nothing, not even pings."""
@@ -268,7 +268,7 @@ class Subscriptions:
         return actions + self._subscribe(list(self.held)) + self.let_go_of_done()
 
     def _bound_wildcards(self, request: Subscription) -> list[TransferAction]:
-        """The filter for everything ended early: keep how many messages it brought."""
+        """Keep how many messages the filter for the whole payload brought before it ended early."""
         came = self._payload.chunk_count - len(request.missing)
         if came < limits.BLOCK_CHUNKS:
             return []
@@ -291,7 +291,7 @@ class Subscriptions:
         return came > 0 and not self._credit.is_slow_to_subscribe
 
     def proved(self, request: Subscription) -> list[TransferAction]:
-        """A request brought all it was for, unasked for twice; give what that says of wildcards."""
+        """Learn of wildcards from a request that brought all of its chunks at the first asking."""
         first = next(iter(request.chunks), None)
         if first is None or request.is_repeated or request.is_wanted:
             return []
