@@ -21,7 +21,7 @@ Lies = Literal["encrypted", "clear"]
 CLOSES_OUT: Final = (
     "applications open models through HotModel alone (onnx, litert), commands of [formats] none"
 )
-"""What a device with encrypted slots does without."""
+"""What does not work on a device with encrypted slots."""
 
 
 def slots_at_rest(config: DeviceConfig, model: str) -> dict[str, Lies]:

@@ -1,8 +1,9 @@
 """Asks for the next certificate before the present one ends, and connects anew with what came.
 
-What comes over the broker is no secret and needs none to be believed: a certificate that is not for
-this device's key is refused, and one that the broker refuses is set aside for what was there before
-(`core.certificate_choice`). A person may bring one, too: `slotcast-device certificate install`.
+A certificate is no secret, and no secret is needed to trust what comes over the broker: a
+certificate that is not for this device's key is refused, and one that the broker refuses is set
+aside for what was there before (`core.certificate_choice`). A person may bring one, too:
+`slotcast-device certificate install`.
 """
 
 from __future__ import annotations

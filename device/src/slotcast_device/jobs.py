@@ -208,7 +208,7 @@ class ModelJobs:
             SlotcastError: of the kind that says who must act.
         """
         if not isinstance(job, act.Watch):
-            self._watcher.drop_copy()  # of a probe after which the switch did not come at once
+            self._watcher.drop_copy()  # kept by a probe after which no switch came at once
         return self._do_job(job)
 
     def _do_job(self, job: act.Job) -> object:
@@ -327,7 +327,7 @@ class ModelJobs:
     def _is_metered(self) -> bool:
         """Whether somebody (NetworkManager's dispatcher, say) marked the link as costly.
 
-        Where this user may not look it may be, and so it is: money is not spent by mistake.
+        Where this user may not look, it counts as marked: no money is spent by mistake.
         """
         name = self._config.values.policy.metered_file
         if name is None:

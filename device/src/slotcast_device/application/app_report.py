@@ -121,7 +121,8 @@ make_decoders(AppReport)
 
 
 _UMASK: Final = threading.Lock()
-"""Held while the umask is another: two devices in one process would each keep the other's."""
+"""Held while the umask is changed: otherwise two devices in one process could each put back the
+other's."""
 
 
 def make_reports_folder(folder: Path) -> None:

@@ -20,8 +20,8 @@ GONE_AFTER_S: Final = 30.0
 """The seconds without a new report after which a process has ended; one that lives writes at least
 every 10 seconds."""
 LATE_S: Final = 12.0
-"""The seconds within which a process that keeps to its ten seconds is heard of, where looks are
-frequent."""
+"""The seconds after which a process is late: one that writes every ten seconds is heard of within
+them, if the folder is read often."""
 LOOK_COUNTS_S: Final = 15.0
 """The most seconds of silence that are believed of the time between two looks: a machine that stood
 still, or a reader that was kept from looking, says nothing of the processes."""
@@ -145,8 +145,8 @@ class Liveness:
     def _count_served(self, now_s: float, believed_s: float) -> None:
         """Count the time in which a release was served, without a gap.
 
-        Who served before and is late adds nothing; if another serves since then, it may be in the
-        place of one that has ended, and its time begins anew.
+        A process that served before and is late now adds nothing. If all that are not late began to
+        serve just now, they may have taken the place of one that ended, and the time begins anew.
         """
         served_s: dict[str, float] = {}
         serving = [p for p in self._processes.values() if p.is_alive and p.serves_s is not None]
@@ -161,7 +161,10 @@ class Liveness:
         self._served_s = served_s
 
     def _forget_absent(self, present: set[str], now_s: float) -> None:
-        """A file that is no more is of a process that ended on purpose, however long it was silent.
+        """Forget processes whose files are gone: they ended on purpose.
+
+        One that had ended without a word, and was replaced before its file went, still counts as a
+        restart.
 
         One that had ended, and was replaced before its file went, counts on.
         """
@@ -196,12 +199,12 @@ class Liveness:
         return sorted(set(began))
 
     def unrest_s(self, slot: str) -> float | None:
-        """When there last was an end that may be the release's fault; None where there was none.
+        """When a process last ended, perhaps by the release's fault; None where none did.
 
-        That is the last restart, or the last words of a process that ended without one in its
-        place. Of those that ended without a word before anybody looked nobody knows whether they
-        were stopped with the machine or have died: what counts then is when the application came
-        back. So it is, once, for a process that was taken to have ended and had not.
+        That is the time of the last restart, or of the last report of a process that ended and was
+        not replaced. Where a process had ended before anybody looked, nobody knows whether it died
+        or was stopped with the machine: there the time counts at which the application came back.
+        The same time counts for a process that was taken to have ended and writes again.
         """
         mine = self._of(slot)
         times = self.restarts(slot)[-1:]
@@ -226,8 +229,8 @@ class Liveness:
     def unheard(self, slot: str, since_s: float) -> int:
         """How many processes of a slot's release may have ended, for all that is known.
 
-        They are not gone yet, and have not written since then, or are late, or have not written
-        since another began, which may be in their place.
+        They are not gone yet. They are late, or have not written since then, or not since another
+        process began, which may have taken their place.
         """
         return sum(
             p.file.report.phase in AT_WORK

@@ -42,17 +42,17 @@ _RUN_BLOCKS: Final = 8
 """The number of blocks that are read at once where all of them are."""
 _SEALED_BYTES: Final = BLOCK_BYTES + TAG_BYTES
 _WRITE_BYTES: Final = 512 * 1024
-"""The bytes that are written at once, from a multiple of them: a file system holds such pieces in
-few large parts, and blocks with their tags begin at no place that it likes."""
+"""The bytes that are written at once, from a multiple of them: a file system stores such pieces in
+few large parts. Blocks with their tags, written one by one, would lie in many small ones."""
 _AEADS: Final[dict[Cipher, tuple[type[ChaCha20Poly1305 | AESGCM], bytes]]] = {
     Cipher.CHACHA20_POLY1305: (ChaCha20Poly1305, b"slotcast slot file 1"),
     Cipher.AES_256_GCM: (AESGCM, b"slotcast slot file 2"),
 }
-"""What seals, and what the file's key is derived for."""
+"""The class that seals, and the purpose that the file's key is derived for, by cipher."""
 _ID_CONTEXT: Final = b"slotcast slots key id 1"
 _SECRET_CONTEXT: Final = b"slotcast secret at rest 1\0"
 _NONCE: Final = bytes(12)
-"""Of what is sealed once with a key that is derived for it alone."""
+"""The nonce of a secret: its key is derived for it alone and seals nothing else."""
 
 ReadInto = Callable[[int, memoryview], int]
 """Fills memory from an offset, and says how many bytes it got; fewer only at the end."""

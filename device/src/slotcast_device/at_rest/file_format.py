@@ -37,7 +37,7 @@ SECRET_MAGIC: Final = b"\x89SCkey_1"
 BLOCK_BYTES: Final = 64 * 1024
 """The bytes of the plain file in a block."""
 TAG_BYTES: Final = 16
-"""What a block is longer by."""
+"""The bytes of the tag that follows each block."""
 KEY_BYTES: Final = 32
 """The size of the slots' key."""
 SALT_BYTES: Final = 32

@@ -24,16 +24,17 @@ _MAP_FIXED: Final = 0x10
 _PROT_NONE: Final = 0
 """Numbers of asm-generic/mman-common.h that Python's library has not."""
 SAVED_MOST: Final = 3
-"""How many huge pages' savings count against a dear one, which may be alone or begin a row."""
+"""The most savings that are kept to pay for dear pages, in numbers of huge pages: a single dear
+page ends nothing, a row of them soon does."""
 _MAP_FAILED: Final = ctypes.c_void_p(-1).value
 
 
 def take_huge_pages(number: int, size_bytes: int) -> int:
     """Have an empty file in memory lie in huge pages as far as it fills them; the rest in small.
 
-    Nothing but time depends on it. It ends at the first huge page that the system cannot find, and
-    where they cost more than the small ones in their place: memory that is in pieces is moved for
-    each, and of a virtual machine's free memory the host may have taken some back.
+    Nothing but time depends on it. It stops at the first huge page that the system cannot give, and
+    where huge pages cost more time than small ones. They do where memory is fragmented, so that the
+    system moves it for each, or where the host of a virtual machine must first give memory back.
 
     Args:
         number: of the open file, which may be written; it reads as zeros afterwards.
@@ -50,15 +51,16 @@ def take_huge_pages(number: int, size_bytes: int) -> int:
     if not count:
         return 0
     os.ftruncate(number, count * page_bytes)
-    # One small page in the place of each: nothing else is replaced. The quickest tells what they
-    # cost; another may be the first of memory that the host must give back.
+    # The system replaces only small pages that are there, so one is written in the place of each
+    # huge page. The quickest write tells what a small page costs; a slow one may have waited for
+    # the host of a virtual machine.
     quickest_s = min(_take_small_page(number, index * page_bytes) for index in range(count))
     small_s = quickest_s * (page_bytes // mmap.PAGESIZE)
     return _replace_small_pages(number, count, page_bytes, small_s) * page_bytes
 
 
 def _take_small_page(number: int, offset: int) -> float:
-    """Give what it cost."""
+    """Write one small page, and give the processor time in seconds that it took."""
     started_s = time.thread_time()
     os.pwrite(number, b"\0", offset)
     return time.thread_time() - started_s
@@ -78,11 +80,11 @@ def huge_page_bytes(size_file: Path = _SIZE_FILE) -> int:
 
 
 def count_until_dear(costs_s: Iterable[float], small_s: float) -> int:
-    """Take huge pages until they have cost more than they saved of late; say how many.
+    """Take huge pages until the last ones cost more than those before had saved; say how many.
 
     Args:
-        costs_s: what each cost, as it is taken.
-        small_s: what the small pages in the place of one cost.
+        costs_s: the seconds that each took; taking the next one from here takes that page.
+        small_s: the seconds that the small pages in the place of one take.
     """
     count, saved_s = 0, 0.0
     for cost_s in costs_s:
@@ -94,10 +96,10 @@ def count_until_dear(costs_s: Iterable[float], small_s: float) -> int:
 
 
 def _replace_small_pages(number: int, count: int, page_bytes: int, small_s: float) -> int:
-    """Map the file at a multiple of a huge page, as it must be, and ask for huge ones.
+    """Map the file where huge pages may lie, and ask for them.
 
-    The mapping is private and for reading: one for writing that a fork of another thread took
-    along would keep the file from being sealed.
+    They may lie at multiples of their size. The mapping is private and read-only: a fork in another
+    thread copies mappings, and the copy of one for writing would keep the file from being sealed.
 
     Args:
         number: of the open file.

@@ -41,7 +41,8 @@ def memory_file(size_bytes: int, fill: Callable[[Write], None]) -> Iterator[int]
         os.ftruncate(written, os.lseek(written, 0, os.SEEK_CUR))
         seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
         fcntl.fcntl(written, fcntl.F_ADD_SEALS, seals)
-        # Linux before 6.7 maps what is sealed only for who opened it to read and no more.
+        # Linux before 6.7 maps a sealed file only through a number that was opened for reading
+        # alone.
         number = os.open(f"/proc/self/fd/{written}", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.close(written)

@@ -10,7 +10,7 @@ from slotcast_device.at_rest.file_format import Cipher
 
 _CPU_INFO: Final = Path("/proc/cpuinfo")
 _MULTIPLIES: Final = frozenset({"pclmulqdq", "pmull"})
-"""What GCM's tag is quick by, as x86 and Arm call it."""
+"""The instruction that makes GCM's tag quick, as x86 and Arm call it."""
 
 
 @cache

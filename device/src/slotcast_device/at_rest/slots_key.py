@@ -1,4 +1,4 @@
-"""The slots' key: where it is, and how it is had. It is never written to the state directory.
+"""The slots' key: where it is, and how it is read. It is never written to the state directory.
 
 It is a file of 32 bytes, on other storage than the slots or handed over by systemd, which can
 unseal it with a TPM; or a file with those bytes wrapped for an RSA key in a token (PKCS#11, which

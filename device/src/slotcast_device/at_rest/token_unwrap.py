@@ -1,6 +1,7 @@
 """Has a token unwrap the slots' key: RSA-OAEP, which TPMs, cards and HSMs do by PKCS#11.
 
-The digest is SHA-1, the one that all of them take; nothing of OAEP rests on its collisions.
+The digest is SHA-1, the one that all of them take; OAEP stays safe although collisions of it are
+known.
 """
 
 from __future__ import annotations

@@ -17,9 +17,10 @@ def is_fault(
     input_feed: Mapping[str, Any],
     run_options: Any,
 ) -> bool | None:
-    """Say whether a call that raised is to be held against the release; None for what is no call.
+    """Say whether a call that raised is to be held against the release; None if neither way.
 
-    No call is what the caller ended by itself: by a signal, or by its `RunOptions`.
+    It is held neither for nor against it where the caller ended the call: by a signal, or by its
+    `RunOptions`.
 
     Args:
         exc: what the call raised.

@@ -27,7 +27,7 @@ class Complaints:
         self._next_at_s = 0.0
 
     def say(self, known: ModelFailed | None = None) -> None:
-        """Log what a step met; one that is not known with the exception that is being handled."""
+        """Log why a step failed: the error given, or the exception that is being handled."""
         now_s = time.monotonic()
         if now_s < self._next_at_s:
             return

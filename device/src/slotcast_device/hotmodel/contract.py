@@ -2,8 +2,8 @@
 
 Anybody who may call a service can send it a wrong name, type or shape. Such a request fails in the
 release on trial and would have failed in the one before: it must not decide what the device runs.
-But where the release before took it, it is the new one that broke its callers. So a failed request
-is held against what both take; only then, so that requests that succeed cost nothing.
+But where the release before took it, it is the new one that broke its callers. So a request that
+failed is compared with what both take. Requests that succeed are not compared, and cost nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A process that ends on purpose takes its reports along, also where nobody calls `close`.
 
 What an interpreter runs at its end tells that from a death: a signal that kills, or `os._exit`,
-runs nothing. Nor is a program that ends by an exception which nobody caught one that ends on
-purpose: what the new release answered may be what it died of.
+runs nothing. A program that ends by an exception which nobody caught does not end on purpose
+either: an answer of the new release may have caused it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Leaving(Protocol):
 
 _here: weakref.WeakSet[Leaving] = weakref.WeakSet()
 _child: list[FrameType] = []
-"""The frame in which this process runs as a child of multiprocessing, if it is one and that is all
-that tells how it ended (see `_child_frame`)."""
+"""The frame in which multiprocessing runs this process, if it is such a child and nothing else
+tells how it ended (see `_child_frame`)."""
 
 
 def expect(one: Leaving) -> None:

@@ -145,7 +145,7 @@ class HotModel:
     def forked(self) -> None:
         """Begin anew in a forked process; what it has loaded there waits for its first use."""
         inherited = [self._live, *self._retired]
-        # Never let go of: a session that is destroyed waits for threads that are not here.
+        # Never destroyed: a session waits at its end for its threads, which this process has not.
         self._inherited += [live for live in inherited if live is not None]
         self._begin()
         if self._is_closed:

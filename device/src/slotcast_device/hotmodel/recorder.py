@@ -16,7 +16,7 @@ from slotcast_device.application.histogram import BUCKETS, bucket_of
 
 LOOK_FIRST: Final = 512
 """The number of requests to a new release of which every output is looked at: as many as most
-trials see. Of 64 and a sixteenth of the rest, chance and fault are hard to tell."""
+trials see. With the first 64 and a sixteenth of the rest, a fault could not be told from chance."""
 LOOK_EVERY: Final = 16
 """After those, one output of so many is looked at."""
 _LOOK_ELEMENTS_MAX: Final = 4096

@@ -78,7 +78,7 @@ class ReportWriter:
             load_s: how long loading and warming took.
         """
         resident = memory.resident_bytes()
-        if phase == "retired":  # now the next release is in memory too: say what it was before
+        if phase == "retired":  # by now the next one is in memory too
             resident = self._resident.get(opened.slot, resident)
         else:
             self._resident[opened.slot] = resident

@@ -97,7 +97,7 @@ class LearntLimits:
         known = self._book.of(link.broker.name)
         learnt, may_work = after_refusal(known, refusal, link.held, may_be_quota=self._may_be_quota)
         if not may_work and refusal.code == FAILED and not link.held and self._may_be_quota:
-            self._may_be_quota = False  # and what was taken for one was none
+            self._may_be_quota = False  # so the refusals before were no quota either
             learnt = msgspec.structs.replace(learnt, subscriptions_max=SUBSCRIPTIONS_MAX)
         self._keep(link.broker.name, learnt, refusal.text)
         return may_work
@@ -117,7 +117,7 @@ class LearntLimits:
         """
         name = link.broker.name
         known = self._book.of(name)
-        if link.refused_code == RETAIN_NOT_SUPPORTED:  # a last will that is one, MQTT 5 3.2.2.3.5
+        if link.refused_code == RETAIN_NOT_SUPPORTED:  # of the will, MQTT 5 3.2.2.3.5
             learnt = msgspec.structs.replace(known, retained=False)
             return self._keep(name, learnt, "it refused a retained last will")
         is_version = link.refused_code == UNSUPPORTED_VERSION

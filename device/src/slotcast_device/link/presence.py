@@ -62,7 +62,7 @@ class OwnPresence:
         )
 
     def was_told(self, broker: str) -> None:
-        """A broker has this run's presence: what it says from now on can be told from that."""
+        """A broker has this run's presence: another one there is now another device's."""
         self._told.add(broker)
 
     # --- whether another device has this id -----------------------------------------------------

@@ -70,7 +70,7 @@ class AgentView(msgspec.Struct, frozen=True, kw_only=True):
     link: LinkStatus | None = None
 
     def completed(self, status: ModelStatus) -> ModelStatus:
-        """Give a status of the record with what is known beyond it, if that is of the same.
+        """Give the record's status with what only the agent knows, if both are of the same update.
 
         The view is written now and then, the record at once: where its reason is another one by
         now, the view's detail explains what was before.

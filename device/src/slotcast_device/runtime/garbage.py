@@ -6,14 +6,14 @@ import gc
 from typing import Final
 
 _OBJECTS: Final = 4_000
-"""How many objects that may be in a cycle come to be, beyond those that end, before Python looks
-for cycles among them. Its own 700 is reached every twenty chunks."""
+"""The number of new objects, less those that ended, after which Python looks for cycles of objects
+that nothing else keeps. Python's own 700 is reached every twenty chunks."""
 
 
 def look_for_garbage_less_often() -> None:
-    """Have Python look a sixth as often for what only its cycles keep.
+    """Have Python look a sixth as often for cycles of objects that nothing else keeps.
 
-    What a chunk needs ends with it, and makes no cycle: to look for one each twenty chunks takes a
-    twentieth of the processor time of a transfer (docs/adr/0194).
+    Objects that a chunk needs end with it and make no cycle. To look for one every twenty chunks
+    would take a twentieth of a transfer's processor time (docs/adr/0194).
     """
     gc.set_threshold(_OBJECTS)

@@ -55,7 +55,7 @@ class _Apart:
         self.forked()
 
     def forked(self) -> None:
-        """Loads of a process are none of the one that is forked from it, and nor is its lock."""
+        """Begin anew in a forked process, where no load of its parent goes on or ends."""
         self._lock = threading.Lock()
         self._users = 0
 

@@ -36,7 +36,8 @@ def undo_bytes_per_s() -> float:
     noise = random.Random(_SEED).randbytes(4 * STRIP_ELEMENTS)  # noqa: S311 - no secret
     used = np.zeros((1, 256), dtype=np.bool_)
     used[0, :_SYMBOLS] = True
-    # A symbol takes about five bits of them, so all strips together take less than one has bytes.
+    # A symbol takes about five bits of this noise, and it has 32 bits for each: enough for all
+    # strips.
     words = WordReader(lambda offset, size: noise[offset : offset + size], 0, len(noise))
     began_s = time.thread_time()
     decoder = TableDecoder(ByteTables(used, 14), _LANES, words)

@@ -276,8 +276,8 @@ class Disk(ABC):
     def read_small_file(self, path: Path, limit_bytes: int) -> bytes | None:
         """Give a whole file of ours; no bytes, which prove nothing, for what is no such file.
 
-        An error would have the agent leave all as it is, and what the stranger who put it there
-        changed besides would serve on. None where there is nothing.
+        An error would have the agent leave everything as it is, so that whatever else the stranger
+        changed would go on serving. None where there is nothing.
 
         Raises:
             StorageFailed: it cannot be read.

@@ -68,8 +68,9 @@ class ContiguousPrefix:
         self._tell()
 
     def _tell(self) -> None:
-        """Wake who waits for what it awaits, and for nothing less."""
-        # No lock for each chunk: who waits says what it awaits before it looks how far this is.
+        """Wake the thread that waits, once the chunk that it waits for is there."""
+        # No lock is taken for each chunk. That is safe, since the thread that waits first says for
+        # what, and then looks how far this is.
         awaited = self._awaited
         if awaited is not None and self._next >= awaited:
             with self._changed:

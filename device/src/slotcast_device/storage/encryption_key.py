@@ -184,7 +184,7 @@ class ContentKeyFile:
         return key if commitment_to(key) == release.encryption.key_commitment else None
 
     def _opened(self, sealed: bytes) -> bytes | None:
-        """Undo what `take` did; None where another key did it: the content key is fetched again."""
+        """Undo what `take` did; None if another key did it, so that it is fetched again."""
         key = self._keyring.key()
         try:
             return key.open_secret(self._path.name, sealed)

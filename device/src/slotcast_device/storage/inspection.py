@@ -155,8 +155,8 @@ class SlotInspection:
     def _require_key(self, known: Mapping[SlotName, SlotRecord]) -> None:
         """See that the slots' key can be had, where it is needed, and is the one they were made by.
 
-        Where it is another one, and no slot can be read without, nothing is given up for that: the
-        right one may come back.
+        With another key no slot can be read; none is given up for that, since the right key may
+        come back.
 
         Raises:
             SlotsKeyMissing: it cannot be had, or opens no slot.

@@ -30,7 +30,8 @@ _ROOTS: Final = "root_history"
 """The folder in which TUF's client keeps roots, by version."""
 
 _SAYS_NOTHING: Final = frozenset({"root.json", "timestamp.json", "snapshot.json", "offers.json"})
-"""What vouches for no release: what passes with time, and the root that stands among the others."""
+"""The files that vouch for no release: three that are signed anew all the time, and the root, which
+lies in `root_history` as well."""
 
 
 class _Signed(msgspec.Struct):

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from slotcast_device.storage.disk import Disk, Image, RandomFile, Writer
 
 _COPY_BYTES: Final = BLOCK_BYTES
-"""The bytes that are read and written at once: a block, which then is not put together anew."""
+"""The bytes that are read and written at once: just a block, so that none is put together from two
+reads."""
 
 
 class HeldFile(Protocol):
@@ -176,7 +177,8 @@ class OpenedFile:
     def copy_to(self, writer: Writer) -> Iterator[memoryview]:
         """Write the file as it lies, and give what it holds, each part before it is written.
 
-        The copy has the salt of its source, and so its key: no nonce seals anything else by that.
+        The copy keeps the salt, and so the key, of its source. Both hold the same bytes, so no
+        nonce of that key seals two different things.
         """
         writer.write(self.header.as_bytes())
         for run in self._reader.runs():

@@ -118,7 +118,7 @@ class SlotStore:
             self._disk.remove_tree(self._current_aside)
 
     def clear(self, slot: SlotName) -> None:
-        """Empty a slot: its release goes first, and durably with the old folder's name.
+        """Empty a slot: remove its release, then its files; the sync of the new folder covers both.
 
         Half a slot is never believed, for a start hashes a slot before it believes its release.
 

@@ -47,7 +47,7 @@ class TokenKey(ec.EllipticCurvePrivateKey):
         self._is_lost = False
 
     def sign(self, data: Any, signature_algorithm: ec.EllipticCurveSignatureAlgorithm) -> bytes:
-        """Sign with ECDSA and SHA-256, whatever is asked for: nothing else is.
+        """Sign with ECDSA and SHA-256; nobody asks for another algorithm.
 
         A token that refused once is not asked again by this process, for it may count wrong PINs.
 

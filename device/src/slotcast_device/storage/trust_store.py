@@ -94,7 +94,7 @@ def _verify_in_copy(data: bytes, model: str, pinned_root: bytes, trust_dir: Path
 
 
 def _keep(source: Path, target: Path) -> None:
-    """Put files into a folder, each whole; one of which some are missing is brought on by TUF."""
+    """Put files into a folder, each whole; TUF's client copes where a power cut takes some."""
     if not source.is_dir():
         return
     target.mkdir(exist_ok=True)

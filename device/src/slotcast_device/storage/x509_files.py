@@ -104,7 +104,7 @@ def check_client(pem: bytes, device: str, what: str, now_s: float) -> x509.Certi
         names = [str(n.value) for n in found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
         is_for_clients = _is_for_clients(found)
         end = found.not_valid_after_utc
-        key_id(found.public_key())  # what is asked for later must be there, too
+        key_id(found.public_key())  # raises here, not later, if it cannot be read
         held(found, Path(), is_new=True)
     except UNREADABLE as exc:
         raise UsageError(f"{what}: expected a certificate: {exc!s:.200}") from exc

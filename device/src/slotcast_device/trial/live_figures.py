@@ -78,7 +78,8 @@ class LiveFigures(msgspec.Struct, frozen=True):
     ) -> Summary:
         """Build what is sent of these figures, each of which is at most what a message may hold.
 
-        Applications report what they like: more than that would cost the other models' figures.
+        Applications may report any number, and one that a message cannot hold would cost the
+        figures of all models.
 
         Args:
             model: the model's name.

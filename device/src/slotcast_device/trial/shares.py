@@ -25,7 +25,8 @@ SUSPECT: Final = -math.log(1 / 20)
 """The doubt, one in twenty, with which no trial passes: it goes on until the figures are clear."""
 ENOUGH: Final = 1000
 """The number of requests of the old release of which none failed that makes one failure of the new
-one too many, where none is allowed. Of 100 none fails once in 170 times where 5 % do."""
+one too many, where none is allowed. Where 5 % fail, 100 requests pass without a failure once in 170
+times."""
 _STEPS: Final = 60
 """The number of times that the search for the likeliest common share leaves out a third of its
 range: 3e-11 of it is left then."""
@@ -59,7 +60,7 @@ def doubt(new: Share, old: Share, allowed: float) -> float:
         return math.inf
     if old.of:
         cost = _find_cost_of_one_share(new, old)
-    else:  # told from what is allowed: no trial passes above it, and chance alone ends none
+    else:  # compared with what is allowed; above that no trial passes
         cost = max(_weigh_tail(new, allowed), 2 * SUSPECT)
     return cost if new.failed > 1 else min(cost, 2 * SUSPECT)
 

@@ -146,7 +146,7 @@ class TrialWatcher:
 
         Power may fail before the switch, and those who reported are gone then. Of an encrypted
         slot that passes, what it holds stays in memory for the first look at the trial, unless an
-        application is there to load it: `drop_copy` ends that, and a short time.
+        application is there to load it. It is given back after a short time, or by `drop_copy`.
 
         Raises:
             ProbeNotHeld: the probe could not be held; that says nothing against the model.
@@ -163,7 +163,7 @@ class TrialWatcher:
         return _make_verdict(_blame_software(result))
 
     def drop_copy(self) -> None:
-        """Give back the memory of what the last probe kept: something is waited for, say."""
+        """Give back what the last probe kept in memory, as where no switch comes at once."""
         self._copies.drop()
 
     def watch(self, job: Watch) -> Verdict:
