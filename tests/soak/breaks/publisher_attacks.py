@@ -33,6 +33,33 @@ _PUBLISHER: Final = (
         "    if False:\n",
     ),
     attack_break(
+        "in the environment of what any command starts: workers that make deltas for a release, and"
+        " what watches over them",
+        "a command takes its secrets out of its environment before it starts anything",
+        "security/test_child_environments.py::test_no_child_of_a_release_finds_one",
+        f"{PUBLISHER}/cli/__init__.py",
+        "    take_secrets()\n",
+        "",
+    ),
+    attack_break(
+        "in the environment of what `serve` starts: the page, gates' commands, what reads models"
+        " for deltas",
+        "children that need no secrets are given none",
+        "security/test_planted_secrets.py::"
+        "test_no_child_of_serve_finds_a_secret_in_its_environment",
+        f"{SCHEMAS}/environment.py",
+        "for name, value in os.environ.items() if name not in _NOT_FOR_CHILDREN",
+        "for name, value in os.environ.items()",
+    ),
+    attack_break(
+        "one RSA key that signs in two ways, counted as two of the two that must sign",
+        "keys of a role are as many as they are counted",
+        "security/test_publisher_trust.py::test_one_key_that_signs_in_two_ways_is_not_two_of_two",
+        f"{PUBLISHER}/trust/ceremonies.py",
+        "    if len(set(publics.values())) < len(publics):\n",
+        "    if False:\n",
+    ),
+    attack_break(
         "a device that asks for all of a payload again and again",
         "a device has a day's budget of bytes",
         "unit/publisher/test_serve_wants.py::"

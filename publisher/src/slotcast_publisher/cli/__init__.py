@@ -13,6 +13,7 @@ import typer
 
 from slotcast_publisher import __version__
 from slotcast_publisher.cli.command_table import LazyCommands, register_entries
+from slotcast_schemas.environment import take_secrets
 from slotcast_schemas.errors import SlotcastError, StorageFailed, TransferFailed, UsageError
 
 EXIT_REFUSED = 1
@@ -53,6 +54,7 @@ def _options(
 
 def main() -> int:
     """Run one command; gives the exit code, or ends as the option parser does."""
+    take_secrets()
     try:
         app(prog_name="slotcast")
     except SlotcastError as exc:

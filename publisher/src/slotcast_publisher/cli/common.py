@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 
 import typer
 
+from slotcast_schemas.environment import secret
 from slotcast_schemas.errors import SlotcastError, UsageError
 from slotcast_schemas.printable import printable
 
@@ -61,7 +61,7 @@ class _Secret:
     def __init__(self, kind: str, variable: str, *, is_new: bool = False) -> None:
         self._kind = kind
         self._is_new = is_new
-        self._known = os.environ.get(variable)
+        self._known = secret(variable)
 
     def __call__(self, purpose: str) -> str | None:
         if self._known is None and sys.stdin.isatty():

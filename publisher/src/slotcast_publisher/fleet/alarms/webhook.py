@@ -16,13 +16,12 @@ import asyncio
 import collections
 import hashlib
 import hmac
-import os
 import random
 import re
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +33,7 @@ from slotcast_publisher import __version__
 from slotcast_publisher.alarm_settings import Webhook
 from slotcast_publisher.serve.log import Say
 from slotcast_schemas.backoff import Backoff
+from slotcast_schemas.environment import secret as given_secret
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.plain_files import open_regular
 
@@ -85,18 +85,17 @@ class NotTaken(Exception):
         self.is_refused = is_refused
 
 
-def read_secret(webhook: Webhook, base: Path, environment: Mapping[str, str] = os.environ) -> bytes:
-    """Give the secret that posts are signed with.
+def read_secret(webhook: Webhook, base: Path) -> bytes:
+    """Give the secret that posts are signed with: the variable's, or else that of its file.
 
     Args:
         webhook: the settings.
         base: folder that the secret's file is relative to.
-        environment: where the variable is looked for.
 
     Raises:
         UsageError: there is none, or it is too short.
     """
-    where, secret = SECRET_VARIABLE, environment.get(SECRET_VARIABLE, "").encode()
+    where, secret = SECRET_VARIABLE, (given_secret(SECRET_VARIABLE) or "").encode()
     if not secret and webhook.secret_file:
         path = base / webhook.secret_file
         where = f"alarms.webhook.secret_file ({path})"

@@ -176,19 +176,26 @@ def test_an_address_that_cannot_be_is_refused_and_not_repeated(url: str) -> None
     assert len(url) < 9 or url not in str(refused.value)
 
 
-def test_the_secret_comes_from_the_environment_or_a_file(tmp_path: Path) -> None:
+def test_the_secret_comes_from_the_environment_or_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLOTCAST_WEBHOOK_SECRET", raising=False)
     (tmp_path / "hook.secret").write_text("from a file, long enough\n")
     webhook = Webhook(url="https://h/", secret_file="hook.secret")
-    assert read_secret(webhook, tmp_path, {}) == b"from a file, long enough"
-    environment = {"SLOTCAST_WEBHOOK_SECRET": "from the environment"}
-    assert read_secret(webhook, tmp_path, environment) == b"from the environment"
+    assert read_secret(webhook, tmp_path) == b"from a file, long enough"
+    monkeypatch.setenv("SLOTCAST_WEBHOOK_SECRET", "from the environment")
+    assert read_secret(webhook, tmp_path) == b"from the environment"
 
 
-def test_a_secret_that_is_missing_or_short_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_secret_that_is_missing_or_short_is_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLOTCAST_WEBHOOK_SECRET", raising=False)
     with pytest.raises(UsageError, match="file names, or into SLOTCAST_W"):
-        read_secret(Webhook(url="https://h/"), tmp_path, {})
+        read_secret(Webhook(url="https://h/"), tmp_path)
     with pytest.raises(UsageError, match=r"gone\): cannot be read: No such file"):
-        read_secret(Webhook(url="https://h/", secret_file="gone"), tmp_path, {})
+        read_secret(Webhook(url="https://h/", secret_file="gone"), tmp_path)
+    monkeypatch.setenv("SLOTCAST_WEBHOOK_SECRET", "short")
     with pytest.raises(UsageError, match="16 characters or more") as refused:
-        read_secret(Webhook(url="https://h/"), tmp_path, {"SLOTCAST_WEBHOOK_SECRET": "short"})
+        read_secret(Webhook(url="https://h/"), tmp_path)
     assert "short" not in str(refused.value)
