@@ -203,8 +203,8 @@ _DEVICE: Final = (
         "of what is known of signatures, plain files are read",
         "unit/device/test_trust.py::test_pipes_among_what_was_seen_are_not_waited_at",
         f"{DEVICE}/storage/trust_store.py",
-        "        elif path.is_file():",
-        "        else:",
+        "        if stat.S_ISREG(about.st_mode) and about",
+        "        if about",
     ),
     attack_break(
         "a folder where the next `current` is made, so that no slot is served",

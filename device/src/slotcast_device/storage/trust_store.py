@@ -16,12 +16,14 @@ of its own (a second machine, a restored backup), or somebody replays an old not
 
 from __future__ import annotations
 
+import re
 import shutil
+import stat
 from pathlib import Path
 from typing import Final
 
 from slotcast_device.storage.disk import storage_errors
-from slotcast_schemas import verify
+from slotcast_schemas import limits, verify
 from slotcast_schemas.errors import (
     BadSignature,
     Inconsistent,
@@ -29,6 +31,7 @@ from slotcast_schemas.errors import (
     RefusedRelease,
     Replayed,
 )
+from slotcast_schemas.plain_files import read_start
 from slotcast_schemas.verify import Trusted
 
 __all__ = ["Trusted", "verify_notice"]
@@ -43,6 +46,12 @@ _BY_ITSELF: Final = "by-itself"
 
 _ROOTS: Final = "root_history"
 """The folder in which TUF's client keeps roots."""
+
+_ROOT: Final = "root.json"
+"""The link with which TUF's client names the newest of them."""
+
+_ROOT_LINK: Final = re.compile(rf"{_ROOTS}/[0-9]{{1,10}}\.root\.json")
+"""Where that link leads."""
 
 
 def verify_notice(
@@ -62,9 +71,7 @@ def verify_notice(
         StorageFailed: TUF's files cannot be written.
     """
     with storage_errors(f"write {trust_dir}"):
-        if trust_dir.is_symlink():  # what is written would be in a folder of somebody's choice
-            trust_dir.unlink()
-        trust_dir.mkdir(parents=True, exist_ok=True)
+        _make_own_folder(trust_dir)
         try:
             return _verify_in_copy(data, model, pinned_root, trust_dir)
         except (BadSignature, Inconsistent, MalformedMessage, Replayed) as exc:
@@ -80,8 +87,8 @@ def verify_notice(
 def _verify_in_copy(data: bytes, model: str, pinned_root: bytes, trust_dir: Path) -> Trusted:
     """Verify a notice beside what was seen, and remember it if it is good."""
     copy = trust_dir / _COPY
-    shutil.rmtree(copy, ignore_errors=True)
-    _copy_folder(trust_dir, copy, without=frozenset({_COPY, _BY_ITSELF}))
+    _remove(copy)
+    _copy_what_was_seen(trust_dir, copy)
     try:
         trusted = verify.verify_notice(data, model, pinned_root, copy)
         _keep(copy, trust_dir)
@@ -97,30 +104,51 @@ def _keep(source: Path, target: Path) -> None:
     """Put files into a folder, each whole; TUF's client copes where a power cut takes some."""
     if not source.is_dir():
         return
-    target.mkdir(exist_ok=True)
+    _make_own_folder(target)
     for path in sorted(source.iterdir()):
         if path.is_dir() and not path.is_symlink():
             _keep(path, target / path.name)
         else:
+            _remove(target / path.name)
             path.replace(target / path.name)
 
 
-def _copy_folder(source: Path, target: Path, without: frozenset[str] = frozenset()) -> None:
-    """Copy TUF's small files, but neither modes nor names.
+def _make_own_folder(path: Path) -> None:
+    """Make a folder in place of whatever else is there: a file, a pipe, a link to one elsewhere."""
+    if path.is_symlink() or not path.is_dir():
+        _remove(path)
+        path.mkdir(parents=True)
 
-    The unit's sandbox lets nobody set a group's bit, and not every file system has hard links.
+
+def _remove(path: Path) -> None:
+    """Remove whatever has a name; missing is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    elif path.is_symlink() or path.exists():
+        path.unlink()
+
+
+def _copy_what_was_seen(source: Path, target: Path) -> None:
+    """Copy what is TUF's in a folder, and nothing that a stranger may have put there.
+
+    Modes and names are not copied: the unit's sandbox lets nobody set a group's bit, and not every
+    file system has hard links.
     """
+    _copy_files(source, target)
+    if not (source / _ROOTS).is_symlink() and (source / _ROOTS).is_dir():
+        _copy_files(source / _ROOTS, target / _ROOTS)
+    newest = source / _ROOT
+    if newest.is_symlink() and _ROOT_LINK.fullmatch(str(newest.readlink())):
+        (target / _ROOT).symlink_to(newest.readlink())
+
+
+def _copy_files(source: Path, target: Path) -> None:
+    """Copy small plain files; what is a link, a pipe, a device, a folder or large is left out."""
     target.mkdir()
-    for path in sorted(source.iterdir()):
-        if path.name in without:
-            continue
-        new = target / path.name
-        if path.is_symlink():
-            new.symlink_to(path.readlink())
-        elif path.is_dir():
-            _copy_folder(path, new)
-        elif path.is_file():  # nothing of ours is a pipe, which would be waited at
-            new.write_bytes(path.read_bytes())
+    for path in sorted(source.glob("*.json")):
+        about = path.lstat()
+        if stat.S_ISREG(about.st_mode) and about.st_size <= limits.TARGET_MAX_BYTES:
+            (target / path.name).write_bytes(read_start(path, limits.TARGET_MAX_BYTES))
 
 
 def _verify_by_itself(
@@ -128,7 +156,7 @@ def _verify_by_itself(
 ) -> Trusted | None:
     """Verify a notice as a device would that has seen nothing yet; None where it is no good."""
     folder = trust_dir / _BY_ITSELF
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove(folder)
     folder.mkdir()
     try:
         return verify.verify_notice(data, model, pinned_root, folder)
