@@ -180,7 +180,7 @@ def describe_hang_up(*, is_tls: bool) -> str:
 
 
 def explain_unopened(name: str, exc: OSError, *, is_tls: bool) -> LinkDown | BrokerRefused:
-    """Say why there is no connection: only who said so refuses, and `HungUp` is who said nothing.
+    """Say why there is no connection: it was refused, ended without a word, or never made.
 
     Args:
         name: the broker, as messages name it.
@@ -240,8 +240,8 @@ def start_tls(
 ) -> ssl.SSLSocket:
     """Shake hands on an open connection; where that fails, the connection is closed.
 
-    paho leaves it to the garbage then, which a device that tries again and again has none to spare
-    for.
+    paho would leave it to Python's garbage collector: a device that tries again and again would
+    gather open connections meanwhile.
 
     Args:
         context: of a client (`tls_context`).

@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from types import FrameType
 
 STOPPED: Final = 130
-"""As a shell says of what Ctrl-C ended: 128 and SIGINT's number."""
+"""The exit code of a command that Ctrl-C ended, as shells have it: 128 and SIGINT's number."""
 OUTPUT_LOST: Final = 4
-"""This machine must act: the code that both commands have for storage."""
+"""The exit code where output could not be written: that of both commands for storage."""
 _OPEN_TO_ALL: Final = (
     "an argument holds a password: while this runs every user of this machine can read it, and the"
     " shell may keep it; write the address into the configuration file or an environment variable"
 )
 _OTHERS_WRITE: Final = 0o002
-"""The right that nothing has which a command makes: for others, outside the group, to write."""
+"""The right that no file of ours gives: that users outside its group may write it."""
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 """The signals that stop a command as somebody asked."""
 

@@ -86,7 +86,7 @@ def read_public_key(text: str) -> bytes:
 
 
 def _is_usable(raw: bytes) -> bool:
-    """Whether a key agrees on something: with the few points of small order it is all zeros."""
+    """Whether X25519 gives a secret with this key; a few points of small order give only zeros."""
     try:
         X25519PrivateKey.generate().exchange(X25519PublicKey.from_public_bytes(raw))
     except ValueError:

@@ -1,7 +1,7 @@
 """The enrolment request: a device's word for which key is its own, as a JSON file.
 
-`slotcast-device enrol` writes it and a person brings it to the publisher, who so knows whose it is.
-The PKCS#10 request in it is signed by the key that it names: who sends it has that key.
+`slotcast-device enrol` writes it and a person brings it to the publisher, who thereby knows whose
+it is. The PKCS#10 request in it is signed by the key that it names: who sends it has that key.
 """
 
 from __future__ import annotations

@@ -211,7 +211,7 @@ def _path(text: str, given: object, fails_alike: Callable[[object], bool]) -> Pa
 
 
 def _wrong_key(given: object, path: Path, fails_alike: Callable[[object], bool]) -> object:
-    """Give the key of a table without whose entry the error would be another, or none."""
+    """Give the key of a table whose entry causes the error, or none where no single one does."""
     table = _value(given, path)
     if isinstance(table, Mapping):
         for key in list(table)[:_KEYS_TRIED_MAX]:

@@ -1,8 +1,8 @@
 """python-tuf's client, imported without what its own fetcher needs.
 
 `tuf.ngclient` imports a fetcher that speaks HTTP, and with it urllib3, http.client and email: 3 MB
-of memory, and a tenth of an agent's start. Whoever verifies a notice hands in another fetcher. That
-one still works where somebody makes one, as sigstore does: all this is imported then.
+of memory, and a tenth of an agent's start. Whoever verifies a notice hands in another fetcher.
+TUF's own fetcher still works where somebody makes one, as sigstore does: its imports are made then.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ _PUBLISH_QOS1: Final = 0x32
 _RETAIN: Final = 0x01
 """The bit of that byte that says that it was retained."""
 _DUP_AND_RETAIN: Final = 0x09
-"""That, and the one that says that it is sent again."""
+"""That bit, and the one that says that it is sent again."""
 _LENGTH_MAX_BYTES: Final = 4
 """The most bytes of a packet's length (MQTT 5, 1.5.5)."""
 _ANSWERS: Final = frozenset({0x20, 0x40, 0x90, 0xB0, 0xD0, 0xE0})
@@ -67,7 +67,7 @@ def _kind_of(head: int) -> int:
 
 
 _KINDS: Final = bytes(map(_kind_of, range(256)))
-"""That, by the byte: looked up once for each packet, instead of worked out at each step."""
+"""What a packet is, by its first byte: looked up once for each packet."""
 _PUBACK: Final = b"\x40\x02"
 """How a PUBACK begins; two bytes more, the packet's identifier, mean success in both versions
 (3.4.2.1)."""

@@ -14,7 +14,7 @@ from typing import Final
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 TAG_BYTES: Final = 16
-"""What each block is longer by: the tag."""
+"""The bytes of the tag that follows each block."""
 
 
 class BlockCipher:

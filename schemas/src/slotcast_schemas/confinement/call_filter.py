@@ -47,7 +47,7 @@ _CLONE_THREAD: Final = 0x00010000
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 Instruction = tuple[int, int, int, int]
-"""What to do, how far to go on if true and if not, with what."""
+"""One step: what to do, how many steps to pass over if it is true and if not, and its operand."""
 
 
 class FilterRefused(OSError):
@@ -69,7 +69,7 @@ def close_network(*, is_local_allowed: bool = True) -> None:
         raise FilterRefused(errno.ENOSYS, f"no filter for the processor {machine!r}")
     architecture, number, pair_number = SOCKET_CALLS[machine]
     families = (socket.AF_UNIX, _AF_NETLINK) if is_local_allowed else ()
-    # One of a pair sends to any service's address, as one that was made by itself does.
+    # A socket of a pair can send to any address of its family, as a single socket can.
     pairs = (socket.AF_UNIX,) if is_local_allowed else ()
     _install(
         [

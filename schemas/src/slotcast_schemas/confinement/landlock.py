@@ -35,7 +35,7 @@ CHANGE: Final = (1 << 16) - 1
 """All rights: what is there may be read and written, and things made and removed."""
 
 _OF_FILES: Final = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEVICE
-"""What a rule for something else than a folder may name."""
+"""The rights that a rule for a file, and not a folder, may give."""
 _FILE_RIGHTS: Final = ((1, 13), (2, 14), (3, 15), (5, 16))
 """From which version on how many rights are known."""
 _BIND_AND_CONNECT: Final = 0b11

@@ -136,6 +136,7 @@ SIGNALS: Final = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
 SCHEDULING: Final = ("sched_setparam", "sched_setscheduler", "sched_setattr")
 OWNERS_BY_FCNTL: Final = (8, 10, 15, 1024, 1026)
 """F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE and F_NOTIFY: who gets which signal when something
-happens to an open file (fcntl(2)). With a pipe of its own, a process sends SIGKILL so."""
+happens to an open file (fcntl(2)). With a pipe of its own, a process could so send SIGKILL to
+another."""
 OWNERS_BY_IOCTL: Final = (0x8901, 0x8902)
 """FIOSETOWN and SIOCSPGRP: the same of a socket."""

@@ -182,7 +182,7 @@ def _close_files(kind: Kind, needed: Sequence[Path], closed: frozenset[Path]) ->
 
 
 def _keep_own_folder() -> None:
-    """Hold this process's folder in /proc: a rule is of the inode, which goes when nobody does."""
+    """Keep this process's folder in /proc open: a rule is of its inode, and ends with that."""
     os.open("/proc/self/", os.O_PATH | os.O_CLOEXEC)
 
 

@@ -118,7 +118,7 @@ def _is_done(attempt: Callable[[], object]) -> bool:
     try:
         attempt()
     except OSError as exc:
-        # The first page of a process is not there to be read: then it was open all the same.
+        # EIO says that the memory could be opened; only its first page is never there to read.
         return exc.errno == errno.EIO
     return True
 

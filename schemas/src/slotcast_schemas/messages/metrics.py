@@ -26,7 +26,7 @@ from slotcast_schemas.wire import Message
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """Latency of requests, in seconds; buckets are cumulative-free counts below `bounds_s[i]`.
+    """Latency of requests, in seconds; `counts[i]` is of those up to `bounds_s[i]`, not cumulative.
 
     `counts` has one more entry than `bounds_s`: requests above the last bound.
     """

@@ -86,7 +86,8 @@ class Model:
 
     def _open(self, threads: int) -> LoadedModel:
         content = read_model(self._which, self._request.probe.samples)
-        # What the files hold is in memory because the slot is encrypted: no need of the model's.
+        # The files are in memory because the slot is encrypted; that is not memory which the model
+        # needs.
         resident_bytes = 0 if content is None else confine.reset_peak()
         loaded = open_model(
             self._which,

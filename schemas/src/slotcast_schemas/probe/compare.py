@@ -27,8 +27,8 @@ def signature_problems(kind: str, declared: Signature, found: Signature) -> list
     """Where the model's inputs or outputs are not those that the release declares.
 
     Names, order and types must be the same. An input's size must be the same size, and a free
-    dimension (named or not) free. An output's shape is judged by its runs (`output_problems`): what
-    a file declares of it, runtimes do not hold it to.
+    dimension (named or not) free. An output's shape is judged by its runs (`output_problems`):
+    runtimes do not check it against what the file declares.
 
     Args:
         kind: `input` or `output`, for the text.

@@ -33,12 +33,13 @@ DEVICE_BUSY: Final = Reason.DEVICE_BUSY
 """No verdict: the device is too short of processor to tell how fast the model is."""
 
 MEMORY_NOISE_BYTES: Final = 8 * 1024 * 1024
-"""The same for memory: what a first session of onnxruntime takes varies by a few MB."""
+"""The bytes of memory that do not count as a difference: what a first session of onnxruntime takes
+varies by a few MB."""
 
 SPREAD_MAX: Final = 0.5
-"""Of the tolerance, what all values of an output may use up together: a processor that rounds
-otherwise is far off here and there, a damaged model everywhere. It judges outputs of one number, in
-which there is no direction."""
+"""The share of the tolerance that the values of an output may use up on average: where a processor
+rounds otherwise, few values are far off; where a model is damaged, all are. Outputs of one number,
+which have no direction to compare, are judged by it."""
 
 REASONS: Final = {
     "loads": Reason.MODEL_UNLOADABLE,

@@ -66,7 +66,8 @@ class LitertSession:
         where = "model_content" if isinstance(self._path, bytes) else "model_path"
         given = self._path if isinstance(self._path, bytes) else str(self._path)
         self._interpreter = Interpreter(**{where: given}, num_threads=self._threads or None)
-        # Before there is a runner: it holds on to what LiteRT then takes for a raw view of tensors.
+        # Done before a runner is made: with one, LiteRT refuses to allocate, since it takes the
+        # runner's references for views of tensors.
         self._allocate()
         signatures = list(self._interpreter.get_signature_list())
         self._runner: Any = None
@@ -81,8 +82,8 @@ class LitertSession:
     def _allocate(self) -> None:
         """Make room for tensors, where the sizes that the file has for them can be run at all.
 
-        A file has the size 1 where its caller chooses one, and a Fourier transform of one number
-        there is not: each run makes room for its own sizes.
+        Where the caller chooses a size, the file says 1. Some operators, such as a Fourier
+        transform, cannot run with that; each run makes room for its own sizes anyhow.
         """
         try:
             self._interpreter.allocate_tensors()

@@ -56,11 +56,11 @@ class ModelBytes:
 
 
 def read_model(which: SlotModel, samples: str | None) -> ModelBytes | None:
-    """Read a model that is in memory; None of one that its runtime reads by a path.
+    """Read a model that is in memory; None where its runtime reads it by a path.
 
-    That is one on the disk, and one of a single file, which has a path in memory too: from bytes,
-    a runtime would hold the model twice more. What was prepared for a runtime is told by its name
-    there, or else by its first bytes, and a file in memory has no name.
+    A path is better: given bytes, a runtime would hold the model twice more. A model on the disk
+    has one, and so has one of a single file in memory. But not one that was prepared for a runtime,
+    which tells such files by their names: in memory they have none.
 
     Args:
         which: where it is.

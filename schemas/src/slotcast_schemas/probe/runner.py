@@ -43,10 +43,10 @@ _GONE_S: Final = 2.0
 whoever they are left to collects them."""
 
 _ATTEMPTS: Final = 3
-"""If the child is killed from outside, it is started again this often in all."""
+"""How often the child is started in all, if it is killed from outside."""
 
 _TAKEN_MIN: Final = 0.5
-"""Of the memory that was free, the share that a child has taken which ended it."""
+"""The share of the free memory that a child must have taken to count as the one that used it up."""
 
 
 def run_probe(

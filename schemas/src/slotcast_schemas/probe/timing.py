@@ -33,7 +33,7 @@ LOOK_AT_WAITS_AFTER: Final = 4
 
 _MEASURE_SHARE: Final = 0.6
 _END_SHARE: Final = 0.9
-"""Of the probe's time, what timing may use, and when it must be over."""
+"""The share of the probe's time that timing may use, and the share after which it must be over."""
 
 
 Tell = Callable[[str], None]

@@ -39,7 +39,8 @@ class RunTime(msgspec.Struct, frozen=True):
 
 
 CLEAN_SHARE: Final = 0.25
-"""A limit is a factor; a quarter does not decide, and waking a thread is a wait too."""
+"""The share of a run's time that may be waiting if the clock is to be believed: limits are factors,
+for which a quarter decides nothing, and waking a thread is a wait too."""
 
 
 def patience_s(timeout_s: float) -> float:

@@ -27,7 +27,8 @@ _BAND_BYTES: Final = 4 * 1024 * 1024
 """The bytes of the target that are made from one pass over a turned base."""
 
 THINNEST: Final = 64
-"""How many times as many columns a base may have: each row of it is read as a whole."""
+"""How many times as many columns as the tensor its base may have: every row of the base is read
+whole, however few of its columns are of use."""
 
 
 @dataclass(frozen=True, slots=True)
