@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tuf.api.metadata import DelegatedRole
 
 from slotcast_publisher.repository import Repository
+from slotcast_publisher.trust.notice_proof import verify_notice
 from slotcast_schemas.trust import release_paths, release_role
 
 
@@ -25,3 +28,17 @@ def share_roles(repo: Repository, *models: str) -> None:
         top.signed.delegations.roles = {**(top.signed.delegations.roles or {}), name: role}
         top.signed.add_key(repo.ring.generate(name, encrypted=False), name)
     shared.sign_next("targets", top)
+
+
+class RememberingFleet:
+    """Devices that remember what they saw of each model, as TUF has them do."""
+
+    def __init__(self, folder: Path, root: bytes) -> None:
+        self._folder = folder
+        self._root = root
+
+    def hear(self, model: str, notice: bytes) -> str:
+        """Give the version that a notice asks them to run, if they believe it."""
+        store = self._folder / model
+        store.mkdir(parents=True, exist_ok=True)
+        return verify_notice(notice, self._root, store=store).release.version

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from slotcast_device.config import DeviceConfig
 
 _AGENT_TAKES_S: Final = 10
+"""The seconds within which a running agent uses a new certificate, as people are told."""
 
 
 def write_request(config: DeviceConfig, options: argparse.Namespace) -> int:

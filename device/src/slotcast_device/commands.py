@@ -145,7 +145,12 @@ def _choose_exit_code(agent: Agent) -> int:
 
 
 def leave_request(config: DeviceConfig, options: argparse.Namespace) -> int:
-    """Leave the request; where no agent runs, carry it out here, without a broker."""
+    """Leave the request; where no agent runs, carry it out here, without a broker.
+
+    Raises:
+        UsageError: `--model` names none of this device's, or must be given.
+        StorageFailed: the request cannot be written.
+    """
     models = config.values.models
     model = options.model or (models[0] if len(models) == 1 else None)
     if model not in models:

@@ -66,6 +66,9 @@ def accuracy(got: Sequence[Outputs], labels: Array, output: str) -> float:
         labels: one for each result, of any type and shape; compared as text, in order.
         output: the output to compare: scores (float, classes along the last axis) or results
             (else).
+
+    Raises:
+        ValueError: there are not as many results as labels.
     """
     flat = predictions(got, output)
     if flat.size != labels.size:

@@ -28,24 +28,14 @@ from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.slots import SlotStore
 from slotcast_schemas import wire
 from slotcast_schemas.errors import StateUnwritable, StorageFailed
-from slotcast_schemas.messages import MapPart, Notice, Release
-from slotcast_schemas.messages.offer import Group, Payload
+from slotcast_schemas.messages import Notice, Release
+from slotcast_schemas.messages.offer import Group
 from slotcast_schemas.messages.release import File, Probe, Trial
 from slotcast_schemas.states import State
 from slotcast_schemas.verify import Trusted
 from tests.support import messages
+from tests.support.core_shell import DATA, MAP, PAYLOAD
 
-DATA = b"c" * 1024
-MAP = wire.encode(
-    MapPart(payload=hashlib.sha256(DATA).digest(), part=0, digests=hashlib.sha256(DATA).digest())
-)
-PAYLOAD = Payload(
-    codec="full+none",
-    sha256=hashlib.sha256(DATA).digest(),
-    size_bytes=1024,
-    chunk_size_bytes=1024,
-    map_parts=(hashlib.sha256(MAP).digest(),),
-)
 NOW = ev.Now(1000.0, 1_790_000_000)
 DEVICE_TOML = """\
 format = 1

@@ -14,26 +14,12 @@ from slotcast_publisher.serve.catalog import look_at
 from slotcast_publisher.trust.ceremonies import rotate_keys
 from slotcast_publisher.trust.notice_proof import verify_notice
 from slotcast_publisher.trust.precedence import Standing, compare
-from tests.support.role_sets import signed_files
+from tests.support.role_sets import RememberingFleet, signed_files
 
 
 def again(repo: Repository, version: str, model: str = "clf") -> None:
     """Release the files of 1.0 under another version."""
     repo.build_release(ReleaseRequest(model=model, version=version, same_as="1.0", is_probed=False))
-
-
-class Fleet:
-    """Devices that remember what they saw of each model, as TUF has them do."""
-
-    def __init__(self, folder: Path, root: bytes) -> None:
-        self._folder = folder
-        self._root = root
-
-    def hear(self, model: str, notice: bytes) -> str:
-        """Give the version that a notice asks them to run, if they believe it."""
-        store = self._folder / model
-        store.mkdir(parents=True, exist_ok=True)
-        return verify_notice(notice, self._root, store=store).release.version
 
 
 @pytest.fixture
@@ -45,12 +31,12 @@ def backup(repo: Repository, tmp_path: Path) -> Repository:
 
 
 @pytest.fixture
-def fleet(repo: Repository, tmp_path: Path) -> Fleet:
-    return Fleet(tmp_path / "fleet", repo.roles.root_bytes(1))
+def fleet(repo: Repository, tmp_path: Path) -> RememberingFleet:
+    return RememberingFleet(tmp_path / "fleet", repo.roles.root_bytes(1))
 
 
 def test_a_backup_goes_on_above_what_was_published_since(
-    repo: Repository, backup: Repository, fleet: Fleet
+    repo: Repository, backup: Repository, fleet: RememberingFleet
 ) -> None:
     for version in ("2.0", "3.0"):
         again(repo, version)
@@ -70,7 +56,7 @@ def test_a_backup_goes_on_above_what_was_published_since(
 
 
 def test_renewals_alone_are_taken_over_without_a_loss(
-    repo: Repository, backup: Repository, fleet: Fleet
+    repo: Repository, backup: Repository, fleet: RememberingFleet
 ) -> None:
     for _ in range(3):
         notice = repo.refresh()["clf"]
@@ -82,7 +68,7 @@ def test_renewals_alone_are_taken_over_without_a_loss(
 
 @pytest.mark.parametrize("renewals", [0, 3])
 def test_where_both_signed_the_published_one_counts(
-    repo: Repository, backup: Repository, fleet: Fleet, renewals: int
+    repo: Repository, backup: Repository, fleet: RememberingFleet, renewals: int
 ) -> None:
     again(repo, "2.0")
     notice = repo.offer("clf", "2.0")
@@ -101,7 +87,7 @@ def test_where_both_signed_the_published_one_counts(
 
 
 def test_models_that_were_published_at_different_times_are_taken_together(
-    repo: Repository, backup: Repository, fleet: Fleet, model_file: Path
+    repo: Repository, backup: Repository, fleet: RememberingFleet, model_file: Path
 ) -> None:
     """Each model's notice is from when it was published; `det` was released on since."""
     repo.build_release(ReleaseRequest(model="det", version="1.0", files=(model_file,)))
@@ -124,7 +110,7 @@ def test_models_that_were_published_at_different_times_are_taken_together(
 
 
 def test_a_model_whose_notice_is_lost_still_counts_for_the_snapshot(
-    repo: Repository, backup: Repository, fleet: Fleet, model_file: Path
+    repo: Repository, backup: Repository, fleet: RememberingFleet, model_file: Path
 ) -> None:
     repo.build_release(ReleaseRequest(model="det", version="1.0", files=(model_file,)))
     notice = repo.offer("clf", "1.0")
@@ -148,7 +134,7 @@ def test_keys_that_were_made_elsewhere_are_asked_for(repo: Repository, backup: R
 
 
 def test_an_online_key_that_is_lost_is_rotated_with_the_root_keys(
-    repo: Repository, backup: Repository, fleet: Fleet
+    repo: Repository, backup: Repository, fleet: RememberingFleet
 ) -> None:
     rotate_keys(repo.roles, "online", lambda name: repo.ring.generate(name, encrypted=False))
     notice = repo.refresh()["clf"]

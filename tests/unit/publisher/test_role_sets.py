@@ -17,23 +17,9 @@ from slotcast_publisher.trust.notice_proof import verify_notice
 from slotcast_publisher.trust.precedence import Standing, compare
 from slotcast_schemas import wire
 from slotcast_schemas.messages import Notice
-from tests.support.role_sets import share_roles, signed_files
+from tests.support.role_sets import RememberingFleet, share_roles, signed_files
 
 SHARED = ("a", "b", "c")
-
-
-class Fleet:
-    """Devices that remember what they saw of each model, as TUF has them do."""
-
-    def __init__(self, folder: Path, root: bytes) -> None:
-        self._folder = folder
-        self._root = root
-
-    def hear(self, model: str, notice: bytes) -> str:
-        """Give the version that a notice asks them to run, if they believe it."""
-        store = self._folder / model
-        store.mkdir(parents=True, exist_ok=True)
-        return verify_notice(notice, self._root, store=store).release.version
 
 
 def release(repo: Repository, model: str, version: str, file: Path | None = None) -> None:
@@ -62,9 +48,9 @@ def old(tmp_path: Path, model_file: Path) -> Repository:
 
 
 @pytest.fixture
-def fleet(old: Repository, tmp_path: Path) -> Fleet:
+def fleet(old: Repository, tmp_path: Path) -> RememberingFleet:
     """Devices that have seen what the old repository published."""
-    fleet = Fleet(tmp_path / "fleet", old.roles.root_bytes(1))
+    fleet = RememberingFleet(tmp_path / "fleet", old.roles.root_bytes(1))
     for model, notice in old.refresh().items():
         fleet.hear(model, notice)
     return fleet
@@ -86,7 +72,9 @@ def lose(repo: Repository, name: str) -> Repository:
     return Repository(repo.path)
 
 
-def test_an_old_repository_goes_on_in_its_shared_set(old: Repository, fleet: Fleet) -> None:
+def test_an_old_repository_goes_on_in_its_shared_set(
+    old: Repository, fleet: RememberingFleet
+) -> None:
     release(old, "a", "2.0")
     assert fleet.hear("a", old.offer("a", "2.0")) == "2.0"
     assert old.roles.separate_models() == []
@@ -94,7 +82,7 @@ def test_an_old_repository_goes_on_in_its_shared_set(old: Repository, fleet: Fle
 
 
 def test_a_new_model_of_an_old_repository_has_roles_of_its_own(
-    old: Repository, fleet: Fleet, model_file: Path
+    old: Repository, fleet: RememberingFleet, model_file: Path
 ) -> None:
     before = signed_files(old)
     release(old, "new", "1.0", model_file)
@@ -110,7 +98,7 @@ def test_a_new_model_of_an_old_repository_has_roles_of_its_own(
 
 
 def test_the_models_of_an_old_repository_move_and_devices_follow(
-    old: Repository, fleet: Fleet
+    old: Repository, fleet: RememberingFleet
 ) -> None:
     seen = old.build_notice("a")
     assert old.separate() == list(SHARED)
@@ -125,7 +113,9 @@ def test_the_models_of_an_old_repository_move_and_devices_follow(
     assert old.separate() == []
 
 
-def test_moving_needs_the_targets_key_and_no_release_key(old: Repository, fleet: Fleet) -> None:
+def test_moving_needs_the_targets_key_and_no_release_key(
+    old: Repository, fleet: RememberingFleet
+) -> None:
     for name in ("release-a", "release-b", "release-c", "root-1"):
         old = lose(old, name)
     present = old.build_notice("a")
@@ -143,7 +133,7 @@ def test_moving_needs_the_targets_key_and_no_release_key(old: Repository, fleet:
 
 @pytest.mark.parametrize("writes", range(0, 26, 5))
 def test_a_move_that_was_stopped_leaves_good_notices_and_goes_on(
-    old: Repository, fleet: Fleet, monkeypatch: pytest.MonkeyPatch, writes: int
+    old: Repository, fleet: RememberingFleet, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
     write, left = MetadataFiles.write, writes
 
@@ -174,7 +164,7 @@ def test_a_move_that_was_stopped_leaves_good_notices_and_goes_on(
 
 
 def test_a_moved_model_names_what_devices_saw_until_the_online_key_is_rotated(
-    old: Repository, fleet: Fleet
+    old: Repository, fleet: RememberingFleet
 ) -> None:
     old.separate()
     notice = old.build_notice("a")
@@ -185,7 +175,9 @@ def test_a_moved_model_names_what_devices_saw_until_the_online_key_is_rotated(
     assert fleet.hear("a", lean) == "1.0"
 
 
-def test_a_ceremony_reaches_every_model(old: Repository, fleet: Fleet, model_file: Path) -> None:
+def test_a_ceremony_reaches_every_model(
+    old: Repository, fleet: RememberingFleet, model_file: Path
+) -> None:
     release(old, "own", "1.0", model_file)
     old.offer("own", "1.0")
     for role in ("targets", "online", "offers"):
@@ -215,7 +207,7 @@ def test_a_release_keys_ceremony_touches_its_own_model_only(
 
 
 def test_a_backup_from_before_the_move_adopts_what_moved(
-    old: Repository, fleet: Fleet, tmp_path: Path
+    old: Repository, fleet: RememberingFleet, tmp_path: Path
 ) -> None:
     shutil.copytree(old.path, tmp_path / "backup")
     old.separate()

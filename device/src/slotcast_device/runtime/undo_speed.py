@@ -24,6 +24,8 @@ _SYMBOLS: Final = 32
 _LANES: Final = 1024
 _STRIPS: Final = 4
 _SEED: Final = 12
+"""The coder's lanes, as payloads have them; the strips that are decoded; the seed of their
+bytes."""
 
 
 @functools.cache

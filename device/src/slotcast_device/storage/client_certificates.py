@@ -30,6 +30,7 @@ FOLDER: Final = "certificates"
 FILE_MAX_BYTES: Final = 64 * 1024
 """The most bytes of a certificate's or a key's file: room for a chain."""
 _KEY_ID_CHARS: Final = 16
+"""The characters of a key's id in the name of a certificate's file."""
 
 
 class _Pair(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from slotcast_schemas.x509_errors import UNREADABLE
 
 _PEM_MARK: Final = b"-----BEGIN"
 _CHAIN_MAX: Final = 4
+"""The most certificates in a device's file: its own, and those of the authorities above it."""
 
 
 def key_id(public: Any) -> str:

@@ -70,6 +70,7 @@ LIST_DAYS: Final = 30.0
 
 _LABEL: Final = re.compile(fields.DEVICE_PATTERN)
 _LOCK_WAIT_S: Final = 10.0
+"""The seconds to wait for another command that has the certificates."""
 
 
 @dataclass(frozen=True, slots=True)

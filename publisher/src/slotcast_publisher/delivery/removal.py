@@ -30,13 +30,13 @@ from slotcast_publisher.repository import Repository
 from slotcast_schemas import limits, wire
 from slotcast_schemas.errors import RefusedRelease
 from slotcast_schemas.messages import MapPart, Notice, Offer, Presence, Status
+from slotcast_schemas.messages.chunkmap import DIGEST_BYTES
 from slotcast_schemas.messages.offer import Payload
 from slotcast_schemas.states import SETTLED
 from slotcast_schemas.topics import DeviceTopic, MapTopic, NoticeTopic
 from slotcast_schemas.trust import offer_target
 
 _JOURNAL: Final = re.compile(r"([0-9a-f]{64})\.([0-9]+)\.([0-9]+)\.acked")
-_DIGEST_BYTES: Final = 32
 
 
 class Tidied(msgspec.Struct, frozen=True, kw_only=True):
@@ -301,7 +301,7 @@ def _with_wants(unused: Mapping[str, Unused], wanted: Mapping[bytes, float]) -> 
 
 def _digests(data: bytes) -> int:
     try:
-        return len(wire.decode(data, MapPart).digests) // _DIGEST_BYTES
+        return len(wire.decode(data, MapPart).digests) // DIGEST_BYTES
     except RefusedRelease:
         return limits.MAP_PART_CHUNKS
 

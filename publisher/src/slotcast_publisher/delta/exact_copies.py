@@ -28,7 +28,9 @@ _LOOKED_FOR: Final = 256
 """The windows that are looked for at once, where a copy has ended."""
 
 _HASH_BITS: Final = np.uint64(32)
+"""The bits by which a hash is moved up in a key, so that below it a position fits."""
 _POSITIONS: Final = (1 << 32) - 1
+"""The bits of a key that hold a position."""
 
 
 def find_copies(data: bytes, old: bytes, window: int) -> tuple[list[Step], bytes] | None:

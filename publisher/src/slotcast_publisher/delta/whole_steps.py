@@ -45,6 +45,7 @@ _REFINEMENTS: Final = {7: 4, 10: 1, 23: 0}
 elements, the less the largest one says."""
 
 _NEGATIVE_ZERO: Final = 128
+"""The byte that stands for -0.0 among steps (docs/weights-format.md)."""
 
 CELL_ELEMENTS: Final = 4096
 """The elements of an array without rows that are looked at for themselves."""

@@ -100,7 +100,11 @@ class KeyIndex:
         return None if row is None else str(row[0])
 
     def note(self, key_id: str, device: str) -> None:
-        """A device has a key from now on."""
+        """A device has a key from now on.
+
+        Raises:
+            StorageFailed: the index cannot be written.
+        """
         try:
             self._table.execute("INSERT OR REPLACE INTO keys VALUES (?, ?)", (key_id, device))
         except sqlite3.Error as exc:

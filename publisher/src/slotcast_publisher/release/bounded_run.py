@@ -18,6 +18,7 @@ kilobytes."""
 ERRORS_KEPT_BYTES: Final = 16 * 1024
 """The end of what a child says on its other output: a crash says its last words there."""
 _READ_BYTES: Final = 64 * 1024
+"""The bytes that are read at once from a child."""
 
 
 def run_bounded(

@@ -24,6 +24,7 @@ _TOLERANCE: Final = 2e-2
 
 _ATOL_MIN: Final = 1e-4
 _COSINE: Final = 0.999
+"""The least absolute tolerance of an output, and the least cosine with the expected one."""
 
 
 def take_samples(path: Path, out: Path, label_output: str | None = None) -> Probe:

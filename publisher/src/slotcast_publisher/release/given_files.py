@@ -41,7 +41,11 @@ Given = Path | GivenFile
 
 
 def parse_given(text: str) -> Given:
-    """Read a command line's FILE or NAME=FILE; what exists as it was typed is taken as it is."""
+    """Read a command line's FILE or NAME=FILE; what exists as it was typed is taken as it is.
+
+    Raises:
+        UsageError: neither, such as a name without a file.
+    """
     name, equals, path = text.partition("=")
     if not equals or Path(text).exists():
         return Path(text)

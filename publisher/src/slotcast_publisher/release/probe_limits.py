@@ -48,6 +48,7 @@ _WEIGHTS_MIN: Final = 64
 """The least elements of a LiteRT file's constant that tell of its arithmetic."""
 
 _QUANTISED_OPS: Final = ("QLinear", "DequantizeLinear", "MatMulInteger", "ConvInteger", "DynamicQ")
+"""How the names of ONNX's operators on quantised numbers begin."""
 
 
 def arithmetic(path: Path, model_format: str = ONNX) -> Arithmetic:

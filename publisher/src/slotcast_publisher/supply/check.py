@@ -26,6 +26,7 @@ from slotcast_schemas.plural import several
 BUNDLE_PATH: Final = "model.sig"
 """The path in a release of the bundle that was checked: devices get it beside the model."""
 _NAMES_SHOWN: Final = 5
+"""The most names that a message repeats."""
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):

@@ -41,6 +41,7 @@ from slotcast_schemas.plain_files import open_regular
 from slotcast_schemas.x509_errors import UNREADABLE
 
 _FILE_MAX_BYTES: Final = 256 * 1024
+"""The most bytes of a policy, a certificate or a key that are read."""
 _Patterns = Annotated[tuple[str, ...], Meta(min_length=1, max_length=256)]
 
 

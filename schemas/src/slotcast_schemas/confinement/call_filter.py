@@ -44,6 +44,7 @@ _X32_BIT: Final = 0x40000000
 
 _AF_NETLINK: Final = 16
 _CLONE_THREAD: Final = 0x00010000
+"""Of linux/netlink.h and linux/sched.h: the family of netlink, and the flag of a new thread."""
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 Instruction = tuple[int, int, int, int]

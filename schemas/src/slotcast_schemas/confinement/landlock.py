@@ -23,6 +23,7 @@ _RESTRICT_SELF: Final = 446
 """The same numbers on every processor."""
 _VERSION_FLAG: Final = 1
 _PATH_BENEATH: Final = 1
+"""Of linux/landlock.h: ask for the version alone; a rule for what is below a path."""
 
 EXECUTE: Final = 1 << 0
 WRITE_FILE: Final = 1 << 1
@@ -40,6 +41,8 @@ _FILE_RIGHTS: Final = ((1, 13), (2, 14), (3, 15), (5, 16))
 """From which version on how many rights are known."""
 _BIND_AND_CONNECT: Final = 0b11
 _ABSTRACT_SOCKETS_AND_SIGNALS: Final = 0b11
+"""The bits of what is closed besides files: TCP from version 4 on; sockets with abstract names, and
+signals, from version 6 on."""
 
 
 def version() -> int:

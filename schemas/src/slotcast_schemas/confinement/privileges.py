@@ -23,6 +23,7 @@ _OF_FILES_AND_USERS: Final = (0, 1, _DAC_READ_SEARCH, 3, 4, _SETGID, _SETUID, 14
 another user, locked memory, priority."""
 _CAPABILITIES_MAX: Final = 64
 _VERSION_3: Final = 0x20080522
+"""Of linux/capability.h: the bits of a set of capabilities, and the version of capset(2)."""
 
 
 def hide_memory() -> bool:

@@ -12,6 +12,7 @@ from slotcast_schemas.messages.status import Status
 from slotcast_schemas.messages.want import Want
 
 ALL = (Notice, Release, Offer, MapPart, Want, Status, Metrics, Presence, Renewal, Certificate)
+"""Every message that crosses the wire."""
 
 make_decoders(*ALL)
 

@@ -25,6 +25,7 @@ from slotcast_schemas.probe.tensors import signature
 from slotcast_schemas.value_types import Array, Value, value_type
 
 _CPU: Final = ("CPUExecutionProvider",)
+"""The execution provider that every onnxruntime has."""
 
 
 class OnnxSession:

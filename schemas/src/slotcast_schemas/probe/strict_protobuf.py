@@ -18,6 +18,7 @@ VARINT: Final = 0
 FIXED64: Final = 1
 BYTES: Final = 2
 FIXED32: Final = 5
+"""The wire types of protobuf (its documentation, "Encoding")."""
 
 _TAG_MAX: Final = 2**32 - 1
 """The largest tag: field numbers have 29 bits, and the wire type three."""

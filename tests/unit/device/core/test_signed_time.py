@@ -11,7 +11,6 @@ import pytest
 from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
-from slotcast_device.core.plan import Facts
 from slotcast_device.core.record import UpdateRecord
 from slotcast_device.core.recovery import Findings
 from slotcast_device.core.signed_time import (
@@ -27,28 +26,16 @@ from slotcast_device.core.state import ModelState
 from slotcast_schemas import wire
 from slotcast_schemas.backoff import Backoff
 from slotcast_schemas.errors import Expired
-from slotcast_schemas.messages import MapPart
-from slotcast_schemas.messages.offer import Group, Payload
+from slotcast_schemas.messages.offer import Group
 from slotcast_schemas.states import State
 from slotcast_schemas.topics import Topics
 from slotcast_schemas.verify import Trusted
 from tests.support import messages
+from tests.support.core_shell import FACTS, PAYLOAD
 
 DAY_S = 86400
 SIGNED_S = 1_790_000_000
 ENDS_S = SIGNED_S + 60 * DAY_S
-FACTS = Facts(device="cam-1", tags={}, onnxruntime="1.20.0", memory_bytes=10**9, disk_bytes=10**9)
-DATA = b"c" * 1024
-MAP = wire.encode(
-    MapPart(payload=hashlib.sha256(DATA).digest(), part=0, digests=hashlib.sha256(DATA).digest())
-)
-PAYLOAD = Payload(
-    codec="full+none",
-    sha256=hashlib.sha256(DATA).digest(),
-    size_bytes=1024,
-    chunk_size_bytes=1024,
-    map_parts=(hashlib.sha256(MAP).digest(),),
-)
 
 
 def trusted(

@@ -17,6 +17,7 @@ VARINT: Final = 0
 FIXED64: Final = 1
 BYTES: Final = 2
 FIXED32: Final = 5
+"""The wire types of protobuf (its documentation, "Encoding")."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ DAYS_MAX: Final = 366
 TOKENS_MAX: Final = 1000
 """The most tokens that count at the same time."""
 _NOTED_EVERY_S: Final = 60
+"""The seconds between two notes of when a token was used last: each is a write."""
 _FORM: Final = re.compile(r"slotcast_([0-9a-f]{12})_([A-Za-z0-9_-]{20,80})")
 _ID: Final = re.compile(r"[0-9a-f]{12}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@+-]{0,63}")

@@ -15,7 +15,9 @@ from slotcast_publisher.fleet.database.tables import alarms
 from slotcast_schemas.decoders import make_decoders
 
 _TEXT_MAX_CHARS: Final = 2_000
+"""The most characters that are kept of an alarm's text."""
 _UNPOSTED_MAX: Final = 1_000
+"""The most alarms that are read at once for the webhook."""
 _KINDS: Final = frozenset(map(str, AlarmKind))
 
 

@@ -53,9 +53,12 @@ DEVICES_MAX: Final = 20_000
 """The most devices with something wrong that are read at one look."""
 
 _ROLLOUTS_MAX: Final = 1_000
+"""The most paused rollouts that are read at one look."""
 _RUNNING_MAX: Final = 1_000
+"""The most releases on devices that are read at one look, those on most devices."""
 
 _CONNECT_S: Final = 10.0
+"""The seconds that a broker has to show its certificate."""
 _DAY_S: Final = 86_400.0
 
 

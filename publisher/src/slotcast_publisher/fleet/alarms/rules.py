@@ -44,8 +44,10 @@ LIFE_PART: Final = 0.25
 renews at half."""
 
 _CONFIDENCE: Final = 0.95
+"""How sure it must be that a share of failures is above the limit, from 0 to 1."""
 _DAY_S: Final = 86_400.0
 _REASONS_SHOWN_MAX: Final = 3
+"""The most reasons of failures that an alarm names."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ _AGAIN: Final = frozenset({408, 425, 429})
 """Statuses from 400 to 499 that say nothing against the post itself (RFC 9110, 15.5)."""
 
 _LINE_MAX_BYTES: Final = 8_192
+"""The most bytes of a line of the receiver's answer."""
 
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (?P<code>[1-9][0-9]{2})(?: [^\r\n]*)?\r?\n")
 

@@ -29,6 +29,7 @@ TIMEOUT_S: Final = 60.0
 ANSWER_MAX_BYTES: Final = 32 * 1024 * 1024
 """The most bytes of one answer; a page of a list has some hundred kilobytes."""
 _TOKEN_MAX_BYTES: Final = 4096
+"""The most bytes of a token's file that are read."""
 _PATH: Final = "/api/v1"
 T = TypeVar("T")
 Parameters = Mapping[str, str | int | float | Sequence[str] | None]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _PAGE: Final = f"http://{PAGE_LISTEN}"
 _INPUT_MAX_BYTES: Final = 4096
+"""The most bytes that are read of a password from standard input."""
 
 Name = Annotated[str, typer.Argument(help="Of the user.", show_default=False)]
 RoleName = Annotated[str, typer.Option("--role", help="viewer, operator or admin.")]

@@ -13,6 +13,7 @@ from typing import Final
 from slotcast_publisher.durable import storage_errors
 
 _BESIDE: Final = ("-wal", "-shm")
+"""The endings of the files that SQLite keeps beside a database (its "Write-Ahead Logging")."""
 _Identity = tuple[int, int]
 
 

@@ -241,6 +241,7 @@ def events_before(
 
 
 _SAME_SECOND_MAX: Final = 1_000
+"""The most events of one second that are read beyond a page, to be left out again."""
 
 
 def _place(event: Event) -> tuple[float, str, int]:

@@ -18,6 +18,7 @@ NOTE_MAX_CHARS: Final = 2_000
 NOTES_MAX: Final = 200
 """The most notes beside one thing."""
 _SUBJECT_MAX_CHARS: Final = 192
+"""The most characters of the name of what a note is about."""
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,6 +30,7 @@ from slotcast_schemas.messages.status import ModelStatus
 TEXT_MAX_CHARS: Final = 2_000
 """The most characters of a line of a rollout's log."""
 _NAMES_AT_ONCE: Final = 1_000
+"""The most names in one query."""
 _STATUS: Final = msgspec.msgpack.Decoder(ModelStatus)
 
 

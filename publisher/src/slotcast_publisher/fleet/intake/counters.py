@@ -27,6 +27,7 @@ LATE_MAX: Final = 63
 a signed integer."""
 
 _MASK: Final = (1 << LATE_MAX) - 1
+"""The bits that say which of the last counters came."""
 
 
 def is_possible(counter: int, known: int, elapsed_s: float, device_time_s: int) -> bool:

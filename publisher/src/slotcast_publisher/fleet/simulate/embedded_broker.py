@@ -27,6 +27,7 @@ from amqtt.session import Session
 from slotcast_schemas.errors import LinkDown
 
 _TIMEOUT_S = 10.0
+"""The seconds within which the broker must have started, or stopped."""
 
 
 class _Broker(Broker):  # type: ignore[misc] # amqtt ships no types

@@ -28,6 +28,7 @@ DELTA_MAX_S: Final = 3600.0
 """The longest time in seconds that one delta may take."""
 _MODULE: Final = "slotcast_publisher.fleet.steering.delta_child"
 _TEXT_MAX_BYTES: Final = 2000
+"""The last bytes that are kept of what the child said."""
 
 Key = tuple[str, str, str]
 """Model, version, base."""

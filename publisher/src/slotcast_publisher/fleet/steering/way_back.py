@@ -16,6 +16,7 @@ from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 
 _TRIES: Final = 1000
+"""The number of versions that are tried until one is free."""
 
 
 def version_to_go_back_to(repo: Repository, plan: Plan) -> str:

@@ -13,6 +13,8 @@ SESSION: Final = "session"
 VISIT: Final = "visit"
 Kind = Literal["session", "visit"]
 _ID_CHARS: Final = 8
+"""The characters of the database's id in a cookie's name, so that two pages at one host do not
+share cookies."""
 
 
 def cookie_name(kind: Kind, database_id: str, *, is_secure: bool) -> str:

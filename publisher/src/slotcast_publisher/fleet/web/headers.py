@@ -24,6 +24,7 @@ HEADERS: Final = {
 """What every answer has."""
 _NOT_KEPT: Final = "no-store"
 _HTTPS_ONLY: Final = "max-age=31536000"
+"""Have browsers ask by HTTPS alone for a year, in seconds (RFC 6797)."""
 
 
 async def add_headers(message: Message, scope: Scope) -> None:

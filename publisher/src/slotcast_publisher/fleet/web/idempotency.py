@@ -35,6 +35,7 @@ CLAIM_S: Final = 60
 """The seconds after which a change that was not answered may be tried again."""
 
 _CLAIMED: Final = 0
+"""The status of a request that is being carried out: no answer has it."""
 _NAMESPACE: Final = uuid.UUID("8a0bb8b1-5c3a-4f66-8f0e-6d1e8a7f9c11")
 
 Key = Annotated[

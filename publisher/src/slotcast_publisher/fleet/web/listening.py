@@ -11,6 +11,7 @@ from slotcast_publisher.page_settings import PageSettings
 from slotcast_schemas.errors import StorageFailed, UsageError
 
 _BACKLOG: Final = 128
+"""The most connections that wait to be taken (listen(2))."""
 
 
 def parse_listen(text: str) -> tuple[str, int]:

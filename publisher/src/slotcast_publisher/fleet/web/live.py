@@ -65,6 +65,7 @@ STREAM_S: Final = 900.0
 BEAT_S: Final = 15.0
 """The seconds after which a silent stream says that it is there."""
 _RETRY_MS: Final = 2_000
+"""The milliseconds after which a browser asks again for a stream that ended."""
 
 
 @dataclass(frozen=True, slots=True)

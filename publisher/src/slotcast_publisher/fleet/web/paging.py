@@ -20,6 +20,7 @@ LIMIT: Final = 50
 AFTER_MAX_CHARS: Final = 600
 """The most characters of the place at which a page before ended."""
 _INTEGER_MAX: Final = 2**63 - 1
+"""The largest number that a column of the database holds."""
 
 Limit = Annotated[
     int, QueryParameter(ge=1, le=LIMIT_MAX, description="The most rows that are given.")

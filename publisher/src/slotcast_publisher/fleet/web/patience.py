@@ -28,6 +28,7 @@ PART_BYTES: Final = 4096
 _AT_ONCE: Final = struct.pack("ii", 1, 0)
 """For SO_LINGER (socket(7)): wait no seconds for what was not sent."""
 _COMING: Final = (h11.IDLE, h11.SEND_BODY)
+"""The states of h11 in which a request has not come whole."""
 
 
 class BoundedProtocol(H11Protocol):

@@ -18,6 +18,7 @@ from slotcast_publisher.page_settings import PageSettings
 PROXY_USER: Final = "proxy_user"
 """The key in a request's state under which the user stands whom a believed proxy has named."""
 _FORWARDED_MAX: Final = 20
+"""The most addresses of `X-Forwarded-For` that are looked at, the last ones."""
 
 
 class TrustedProxies(ASGIMiddleware):

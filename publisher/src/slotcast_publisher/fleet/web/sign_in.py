@@ -28,6 +28,7 @@ from slotcast_schemas.errors import SlotcastError, UsageError
 WAITING_MAX: Final = 8
 """So many wait for their password to be checked; a check takes time and memory on purpose."""
 _NEXT_MAX_CHARS: Final = 2000
+"""The most characters of the address to go to after the sign-in."""
 
 AnyRequest = Request[Any, Any, Any]
 Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]

@@ -30,6 +30,7 @@ FOR_GOOD: Final = "public, max-age=31536000, immutable"
 ASK_ANEW: Final = "public, no-cache"
 """Of what may: kept, and asked for anew with its ETag."""
 _DIGEST_CHARS: Final = 16
+"""The characters of a file's digest in its address."""
 
 AnyRequest = Request[Any, Any, Any]
 

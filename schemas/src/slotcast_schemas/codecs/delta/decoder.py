@@ -97,6 +97,10 @@ def decode_sections(
         base: the image to start from.
         image_size_bytes: the size of what they make.
         sink: takes the image's bytes, in order.
+
+    Raises:
+        PayloadCorrupt: a section does not decode, or they end before or after image and payload do.
+        SlotDamaged: the base cannot be read.
     """
     image_left = image_size_bytes
     for _ in range(count):

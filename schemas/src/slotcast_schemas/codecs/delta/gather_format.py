@@ -16,6 +16,7 @@ from slotcast_schemas.errors import PayloadCorrupt
 
 _PLAIN: Final = 0
 _STEPS: Final = 1
+"""How a map of rows or columns is written; the numbers stand in the format."""
 
 
 def write_map(writer: FieldWriter, places: NDArray[np.int32]) -> None:

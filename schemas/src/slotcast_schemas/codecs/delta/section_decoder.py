@@ -108,7 +108,12 @@ class SectionDecoder:
         return cls(base, description, other, None, BitReader(given.read_at, 0, 0), script.crc32)
 
     def decode(self, sink: Sink) -> None:
-        """Give the section's bytes to the sink and check that its parts are used up."""
+        """Give the section's bytes to the sink and check that its parts are used up.
+
+        Raises:
+            PayloadCorrupt: it does not decode, or bytes are left over.
+            SlotDamaged: the base cannot be read.
+        """
 
         def counted(data: bytes | memoryview) -> None:
             self._crc32 = zlib.crc32(data, self._crc32)

@@ -20,6 +20,7 @@ from slotcast_publisher.fleet.web.guards import needs
 
 _SEE: Final = needs(Permission.SEE)
 _HOURS_MAX: Final = 90 * 24
+"""The most hours that a query may look back: 90 days."""
 
 
 @get("/figures", opt=_SEE, sync_to_thread=True, summary="What releases do", tags=["figures"])

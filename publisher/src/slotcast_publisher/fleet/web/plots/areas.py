@@ -15,6 +15,7 @@ _WIDTH, _HEIGHT = 440.0, 150.0
 _LEFT, _RIGHT = 4.0, 436.0
 _TOP, _BOTTOM = 18.0, 130.0
 _NAME_CHARS: Final = 12
+"""The most characters of a name in the plot."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ _ROOM: Final = 1.12
 _NEAR: Final = 58.0
 """Two texts nearer to each other than this would lie over each other."""
 _NAME_CHARS: Final = 12
+"""The most characters of a name in the plot."""
 
 
 @dataclass(frozen=True, slots=True)

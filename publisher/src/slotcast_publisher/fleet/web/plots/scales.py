@@ -9,6 +9,7 @@ from typing import Final
 
 _STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
 _LOG_STEPS: Final = (1.0, 2.0, 5.0)
+"""The steps between two marks of an axis, within a power of ten."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from slotcast_publisher.fleet.web.plots.canvas import Canvas
 
 _WIDTH: Final = 132
 _HEIGHT: Final = 18
+"""The size of a strip, in units of the drawing."""
 _MIDDLE: Final = _HEIGHT / 2
 
 

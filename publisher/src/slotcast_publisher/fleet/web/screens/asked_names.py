@@ -11,6 +11,7 @@ UNKNOWN: Final = "unknown"
 """The argument of a screen that holds what `unknown_names` gives."""
 _NAMES_MAX: Final = 4
 _NAME_MAX_CHARS: Final = 40
+"""The most names that a screen repeats as unknown, and the most characters of one."""
 
 AnyRequest = Request[Any, Any, Any]
 

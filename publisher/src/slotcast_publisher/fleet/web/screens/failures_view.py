@@ -14,6 +14,7 @@ from slotcast_schemas.messages.status import Check
 from slotcast_schemas.plural import part_of, several
 
 _TAGS_MAX: Final = 6
+"""The most tags of a device that are shown beside its failure."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ LIVE_ROLLOUTS_MAX: Final = 30
 PAGE: Final = 25
 """The number of rollouts on a page of their list."""
 _REASONS_MAX: Final = 3
+"""The most reasons that are named for dropped messages."""
 
 AnyRequest = Request[Any, Any, Any]
 

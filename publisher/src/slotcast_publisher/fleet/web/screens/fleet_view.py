@@ -68,6 +68,7 @@ _CROWDS: Final[Mapping[AlarmKind, str]] = {
 }
 """What many devices at once have in common."""
 _SUBJECTS_MAX: Final = 5
+"""The most devices or models that an alarm names."""
 
 
 @dataclass(frozen=True, slots=True)

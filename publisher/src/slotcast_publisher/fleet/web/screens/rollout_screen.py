@@ -41,6 +41,7 @@ from slotcast_publisher.fleet.web.screens.switch_view import (
 NAME: Final = "rollout"
 """Of the screen."""
 _LOG_FILE_MAX: Final = 10_000
+"""The most lines of a rollout's log in a file."""
 
 AnyRequest = Request[Any, Any, Any]
 Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]

@@ -45,6 +45,7 @@ ZONE_COOKIE: Final = "slotcast_zone"
 """Where the script writes the reader's time zone."""
 _HAVE_MAX_CHARS: Final = 4_000
 _ARGUMENT_MAX_CHARS: Final = 300
+"""The most characters of what a browser says that it has, and of one argument."""
 
 AnyRequest = Request[Any, Any, Any]
 

@@ -15,6 +15,7 @@ from slotcast_publisher.fleet.web.words import NONE, share_words, size_words
 from slotcast_schemas.messages.status import Progress
 
 _BAR_PARTS: Final = 1000
+"""The parts that a bar is drawn of."""
 
 
 @dataclass(frozen=True, slots=True)
