@@ -171,13 +171,14 @@ def test_an_old_notice_played_again_is_refused_and_the_present_one_taken(
 def test_a_bad_notice_in_mid_transfer_does_not_stop_the_good_one(
     publisher: Publisher, broker: Broker, device: Device, observer: Observer
 ) -> None:
-    with Proxy((broker.host, broker.port), Plan(down_bits_per_s=8e6)) as proxy:
+    with Proxy((broker.host, broker.port), Plan(stall_at_bytes=200_000)) as proxy:
         device.change(f":{broker.port}", f":{proxy.port}")
         device.change("full_allowed = true", "full_allowed = true\ncredit_max_chunks = 8")
         with device.running():
             publisher.publish("clf", "2")
-            proxy.wait_for(lambda c: c.down_bytes > 200_000)
+            proxy.wait_for(lambda c: c.down_bytes >= 200_000)
             observer.put(publisher.topics.notice("clf"), b"nonsense", retain=False)
+            proxy.resume()
             status = observer.wait_for("clf", lambda m: "malformed" in m.detail)
             assert status.state is State.DOWNLOADING
             observer.wait_for_state("clf", State.COMMITTED, "2")
@@ -229,13 +230,14 @@ def test_a_disk_that_fails_in_mid_transfer_is_named_and_what_came_is_kept(
     reason: str,
 ) -> None:
     disk = FaultyDisk()
-    with Proxy((broker.host, broker.port), Plan(down_bits_per_s=16e6)) as proxy:
+    with Proxy((broker.host, broker.port), Plan(stall_at_bytes=500_000)) as proxy:
         device.change(f":{broker.port}", f":{proxy.port}")
         device.change("full_allowed = true", "full_allowed = true\ncredit_max_chunks = 8")
         with device.running(disk):
             publisher.publish("clf", "2")
-            proxy.wait_for(lambda c: c.down_bytes > 500_000)
+            proxy.wait_for(lambda c: c.down_bytes >= 500_000)
             disk.errno = fault
+            proxy.resume()
             status = observer.wait_for_reason("clf", reason)
             assert status.state is State.FAILED
             assert status.active is not None

@@ -111,11 +111,12 @@ def test_a_transfer_that_is_cut_and_an_agent_that_is_killed_go_on_with_what_is_t
     recipients.add(publisher, device, model="multi")
     release = publisher.release("multi", "1", files(1), encrypt=True)
     publisher.publish("multi", "1")
-    with Proxy((broker.host, broker.port), Plan(down_bits_per_s=500_000)) as proxy:
+    with Proxy((broker.host, broker.port), Plan(stall_at_bytes=60_000)) as proxy:
         device.change(broker.url, f"mqtt://127.0.0.1:{proxy.port}")
         process = device.spawn()
-        proxy.wait_for(lambda c: c.down_bytes > 60_000)
+        proxy.wait_for(lambda c: c.down_bytes >= 60_000)
         process.kill()
+        proxy.resume()
         assert (device.folder("multi") / "content.key").exists()
         before = proxy.counters.down_bytes
         with (

@@ -96,13 +96,14 @@ def test_a_broker_that_vanished_without_a_word_is_noticed_and_left(
 ) -> None:
     publisher.publish("clf", "1")
     with (
-        Proxy(target(broker), Plan(down_bits_per_s=MODERATE)) as proxy,
+        Proxy(target(broker), Plan(stall_at_bytes=200_000)) as proxy,
         Observer(broker.url, publisher.topics, "cam-1") as observer,
     ):
         device = behind(proxy, publisher, tmp_path / "cam-1")
         with device.running():
-            proxy.wait_for(lambda c: c.down_bytes > 200_000)
+            proxy.wait_for(lambda c: c.down_bytes >= 200_000)
             proxy.half_open()
+            proxy.resume()
             observer.wait_for_state("clf", State.COMMITTED, "1")
         assert proxy.counters.connections == 2
         assert proxy.counters.cuts == 0
@@ -198,13 +199,14 @@ def test_a_broker_killed_with_all_that_it_kept_is_filled_again_by_serve(
     mortal.waits = SHORT
     with (
         serving(mortal.path) as served,
-        Proxy(target(mortal_broker), Plan(down_bits_per_s=MODERATE)) as proxy,
+        Proxy(target(mortal_broker), Plan(stall_at_bytes=200_000)) as proxy,
     ):
         served.wait_for("connected")
         device = behind(proxy, mortal, tmp_path / "cam-1")
         with device.running():
-            proxy.wait_for(lambda c: c.down_bytes > 200_000)
+            proxy.wait_for(lambda c: c.down_bytes >= 200_000)
             mortal_broker.kill()
+            proxy.resume()
             mortal_broker.restart(keep_data=False)
             served.wait_for("announced", model="clf")
             with Observer(mortal_broker.url, mortal.topics, "cam-1") as observer:
@@ -226,16 +228,17 @@ def test_retained_messages_wiped_in_mid_transfer_are_asked_for(
     payload, topics = payload_of(publisher), publisher.topics
     with (
         serving(publisher.path) as served,
-        Proxy(target(broker), Plan(down_bits_per_s=MODERATE)) as proxy,
+        Proxy(target(broker), Plan(stall_at_bytes=200_000)) as proxy,
         Observer(broker.url, topics, "cam-1") as observer,
     ):
         served.wait_for("connected")
         device = behind(proxy, publisher, tmp_path / "cam-1")
         device.change("full_allowed = true", "full_allowed = true\ncredit_max_chunks = 48")
         with device.running():
-            proxy.wait_for(lambda c: c.down_bytes > 200_000)
+            proxy.wait_for(lambda c: c.down_bytes >= 200_000)
             for index in range(payload.chunk_count):
                 observer.put(topics.chunk(payload.sha256, index), b"")
+            proxy.resume()
             observer.wait_for_state("clf", State.COMMITTED, "1")
         assert observer.wants > 0
     assert serves(device, 1)

@@ -8,6 +8,7 @@ that is revoked. At the end somebody looks for the models in all that the broker
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import ssl
 from collections.abc import Iterator
@@ -183,12 +184,13 @@ def the_second_comes_as_a_delta_through_a_cut_and_a_kill(story: Story) -> None:
     sizes = [path.stat().st_size for path in story.payloads("2.0", "encrypted+delta+").values()]
     device, port = story.first, str(story.broker.devices_port)
     with story.observer() as observer:
-        with Proxy((HOST, story.broker.devices_port), SLOW) as proxy:
+        plan = dataclasses.replace(SLOW, stall_at_bytes=min(sizes) * 2 // 3)
+        with Proxy((HOST, story.broker.devices_port), plan) as proxy:
             device.change(port, str(proxy.port))
             process = device.spawn()
             proxy.wait_for(lambda c: c.down_bytes > min(sizes) // 3)
             proxy.sever()
-            proxy.wait_for(lambda c: c.down_bytes > min(sizes) * 2 // 3)
+            proxy.wait_for(lambda c: c.down_bytes >= min(sizes) * 2 // 3)
             process.kill()
             device.change(str(proxy.port), port)
         assert observer.of(MODEL)[-1].state is State.DOWNLOADING
