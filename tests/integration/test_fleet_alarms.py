@@ -27,7 +27,7 @@ from tests.support.fleet import Publisher
 from tests.support.postgresql import PostgresqlUnavailable, postgresql
 from tests.support.waiting import WAIT_S
 from tests.support.watching import crowd, watching
-from tests.support.webhook_receiver import receiving
+from tests.support.webhook_receiver import Receiver, receiving
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
@@ -79,15 +79,13 @@ def test_a_release_that_fails_is_one_alarm_in_log_database_webhook_and_command(
         with watching(publisher.path, database) as watched:
             many.say(publisher.topics, *(say(device, 1, State.FAILED) for device in devices))
             line = watched.served.wait_for("alarm", kind="release_failing")
-            receiver.wait_for(lambda: receiver.got)
+            receiver.wait_for(lambda: told_of(receiver))
             shown = CliRunner().invoke(app, [*command, "--json"])
             many.say(publisher.topics, *(say(device, 2, State.COMMITTED) for device in devices))
             watched.served.wait_for("alarm_cleared", kind="release_failing")
-            receiver.wait_for(lambda: len(receiver.got) >= 2)
+            receiver.wait_for(lambda: len(told_of(receiver)) >= 2)
     assert (line["model"], line["rollout"]) == ("clf", ROLLOUT)
-    told = [json.loads(got["body"]) for got in receiver.got]
-    told = [body for body in told if body["kind"] == "release_failing"]
-    assert [body["event"] for body in told] == ["raised", "cleared"]
+    assert told_of(receiver) == ["raised", "cleared"]
     for got in receiver.got:
         stamp, signature = (got["headers"][f"Slotcast-{n}"] for n in ("Timestamp", "Signature"))
         signed = hmac.new(SECRET.encode(), f"{stamp}.".encode() + got["body"], hashlib.sha256)
@@ -100,6 +98,12 @@ def test_a_release_that_fails_is_one_alarm_in_log_database_webhook_and_command(
     after = CliRunner().invoke(app, command)
     assert "until" in after.stdout
     assert SECRET not in repr(watched.served.lines)
+
+
+def told_of(receiver: Receiver) -> list[str]:
+    """What was posted of the release that fails, in order."""
+    bodies = [json.loads(body) for body in receiver.bodies()]
+    return [body["event"] for body in bodies if body["kind"] == "release_failing"]
 
 
 def test_serve_says_at_once_that_a_webhook_has_no_secret(publisher: Publisher) -> None:

@@ -180,7 +180,7 @@ def test_an_application_of_another_user_follows_and_its_figures_decide(
             ask(application)
         observer.wait_for_state(MODEL, State.COMMITTED, "2.0")
         observer.wait_for_figures(
-            lambda found: any(s.version == "2.0" and s.on_trial and s.requests >= 3 for s in found)
+            lambda found: sum(s.requests for s in found if s.version == "2.0" and s.on_trial) >= 3
         )
 
 
