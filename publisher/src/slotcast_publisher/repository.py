@@ -28,6 +28,7 @@ from slotcast_publisher.release.for_recipients import (
     recipients_left,
     recipients_of,
     sign_recipients,
+    without_replaced,
     wrap_again,
 )
 from slotcast_publisher.release.payloads import Builder, Progress, add_payloads, no_progress
@@ -206,6 +207,7 @@ class Repository(SignedOffers):
         with self.locked():
             roles = self.roles.of(request.model)
             request, recipients = choose_encryption(self.store, roles, request)
+            recipients, replaced = without_replaced(self.store, recipients)
             word = roles.floor_word(request.model)
             built = build_release(
                 self.store,
@@ -240,7 +242,7 @@ class Repository(SignedOffers):
             release=release,
             payloads=tuple(records),
             is_new=built.is_new or is_signed,
-            warnings=built.warnings,
+            warnings=(*built.warnings, *replaced),
             rebasing=built.rebasing,
         )
 
@@ -347,7 +349,8 @@ class Repository(SignedOffers):
             if after != before:
                 sign_recipients(self.store, self.roles.of(model), after)
             present = self._counting_offer(model)
-            return wrap_again(self.store, after, 0 if present is None else present.sequence)
+            counting, _ = without_replaced(self.store, after)
+            return wrap_again(self.store, counting, 0 if present is None else present.sequence)
 
     def _releases_before(self, release: Release) -> list[ReleaseFolder]:
         folders = self.store.releases(release.model)

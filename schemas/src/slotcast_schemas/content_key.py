@@ -36,6 +36,9 @@ KEYS_CODEC: Final = codec_names.KEYS
 ID_BYTES: Final = 16
 """The size of a recipient's id in a list."""
 
+_FIELD_PRIME: Final = 2**255 - 19
+"""Numbers below it are X25519's public keys; it reads others as the same, less this."""
+
 _WRAPPED_BYTES: Final = 32 + CONTENT_KEY_BYTES + 16
 """The size of a wrapped key: the encapsulated key, the sealed one and its tag."""
 
@@ -86,7 +89,12 @@ def read_public_key(text: str) -> bytes:
 
 
 def _is_usable(raw: bytes) -> bool:
-    """Whether X25519 gives a secret with this key; a few points of small order give only zeros."""
+    """Whether X25519 gives a secret with this key; a few points of small order give only zeros.
+
+    Written in the one way that keys are: in another, one key would have two ids (RFC 7748, 5).
+    """
+    if int.from_bytes(raw, "little") >= _FIELD_PRIME:
+        return False
     try:
         X25519PrivateKey.generate().exchange(X25519PublicKey.from_public_bytes(raw))
     except ValueError:

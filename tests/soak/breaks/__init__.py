@@ -8,10 +8,16 @@ from tests.soak.breaks.device import DEVICE_BREAKS
 from tests.soak.breaks.device_attacks import DEVICE_ATTACKS
 from tests.soak.breaks.one_break import ROOT, Break
 from tests.soak.breaks.publisher_attacks import PUBLISHER_ATTACKS
+from tests.soak.breaks.recipient_attacks import RECIPIENT_ATTACKS
 from tests.soak.breaks.resource_attacks import RESOURCE_ATTACKS
 from tests.soak.breaks.rollouts import ROLLOUT_BREAKS
 
 __all__ = ["ATTACK_BREAKS", "BREAKS", "ROOT", "Break"]
 
-ATTACK_BREAKS: Final = (*DEVICE_ATTACKS, *PUBLISHER_ATTACKS, *RESOURCE_ATTACKS)
+ATTACK_BREAKS: Final = (
+    *DEVICE_ATTACKS,
+    *PUBLISHER_ATTACKS,
+    *RECIPIENT_ATTACKS,
+    *RESOURCE_ATTACKS,
+)
 BREAKS: Final = (*DEVICE_BREAKS, *ATTACK_BREAKS, *ROLLOUT_BREAKS)

@@ -55,7 +55,9 @@ def _add(
     ] = False,
     group: Annotated[
         list[str] | None,
-        typer.Option(help="Put them into this group, and no other; repeatable."),
+        typer.Option(
+            help="Put them into this group, and no other; repeatable. Else they stay in theirs."
+        ),
     ] = None,
     no_passphrase: NoPassphrase = False,
     json: Json = False,
@@ -65,18 +67,23 @@ def _add(
     names = registry.names() if all_enrolled else devices
     if not names:
         raise UsageError("expected ids of enrolled devices, or --all-enrolled")
-    groups = convert(group or [], Groups, "--group")
-    given = tuple(_recipient(registry, name, groups) for name in names)
-    _change(
-        open_repository(repo),
-        model,
-        lambda now: now.with_devices(given),
-        no_passphrase=no_passphrase,
-        json=json,
-    )
+    groups = None if group is None else convert(group, Groups, "--group")
+    found = [_recipient(registry, name) for name in names]
+
+    def change(now: Recipients) -> Recipients:
+        before = {one.device: one.groups for one in now.devices}
+        given = (
+            msgspec.structs.replace(
+                one, groups=before.get(one.device, ()) if groups is None else groups
+            )
+            for one in found
+        )
+        return now.with_devices(tuple(given))
+
+    _change(open_repository(repo), model, change, no_passphrase=no_passphrase, json=json)
 
 
-def _recipient(registry: Registry, device: str, groups: tuple[str, ...]) -> Recipient:
+def _recipient(registry: Registry, device: str) -> Recipient:
     found = registry.find(device)
     if found is None:
         raise NotFound(f"{device} is not enrolled: run `slotcast devices enrol REPO FILE` first")
@@ -86,7 +93,7 @@ def _recipient(registry: Registry, device: str, groups: tuple[str, ...]) -> Reci
             f"{device} was enrolled without an encryption key: run `slotcast-device enrol` there"
             " again, with software that makes one, and enrol it anew"
         )
-    return Recipient(device=device, key=key, groups=groups)
+    return Recipient(device=device, key=key)
 
 
 def _remove(
@@ -103,11 +110,10 @@ def _remove(
         raise UsageError("expected device ids, or --group")
 
     def change(now: Recipients) -> Recipients:
-        groups = frozenset(group or ())
+        groups, known = frozenset(group or ()), frozenset(one.device for one in now.devices)
         names = frozenset(devices or ()) | now.members(groups)
-        unknown = sorted(
-            names - {one.device for one in now.devices} or (groups if not names else ())
-        )
+        empty = {each for each in groups if not now.members(frozenset({each}))}
+        unknown = sorted((names - known) | empty)
         if unknown:
             raise NotFound(f"not among the recipients of {model}: {', '.join(unknown)}")
         return now.without(names)

@@ -21,6 +21,7 @@ from slotcast_publisher.durable import exclusive, fsync_dir, make_dir, storage_e
 from slotcast_publisher.enrolment.key_index import KeyIndex, open_key_index
 from slotcast_publisher.enrolment.request import ProvenRequest, read_request
 from slotcast_publisher.errors import Conflict, NotFound, RepositoryDamaged
+from slotcast_schemas.content_key import read_public_key
 from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.enrolment import REQUEST_MAX_BYTES
@@ -206,6 +207,15 @@ class Registry:
                 f" {kept.key[:16]} and a request of {request.device} with {request.key_id[:16]}"
             )
         return EnrolledDevice(request, kept.enrolled)
+
+    def encryption_key(self, device: str) -> bytes | None:
+        """Give the encryption key that a device's file says, which is not proven; None for none."""
+        try:
+            data = read_start(self._path(device), _FILE_MAX_BYTES)
+            said = msgspec.json.decode(data, type=_Kept).request.get("encryption_key")
+            return read_public_key(str(said)) if said else None
+        except (OSError, *UNDECODABLE, UsageError):
+            return None
 
     def names(self) -> list[str]:
         """Give the ids of all enrolled devices, sorted."""

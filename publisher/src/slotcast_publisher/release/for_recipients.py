@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from slotcast_publisher.enrolment.registry import Registry
 from slotcast_publisher.release.encryption import load_content_key, seal, wrap_for
 from slotcast_publisher.release.payloads import Encrypt, as_it_is
 from slotcast_publisher.release.release_request import ReleaseRequest
@@ -58,6 +59,8 @@ def sign_recipients(store: Store, roles: Roles, recipients: Recipients) -> None:
 def recipients_left(store: Store, roles: SignedRoles, model: str) -> Recipients:
     """Give the recipients to go on from: none where their list is lost.
 
+    With the list it is lost whether all releases are encrypted: they are, until told otherwise.
+
     Args:
         store: the repository's models.
         roles: what is signed.
@@ -69,7 +72,31 @@ def recipients_left(store: Store, roles: SignedRoles, model: str) -> Recipients:
     try:
         return recipients_of(store, roles, model)
     except RecipientsLost:
-        return Recipients(model=model)
+        return Recipients(model=model, always=True)
+
+
+def without_replaced(store: Store, recipients: Recipients) -> tuple[Recipients, tuple[str, ...]]:
+    """Leave out whose key is not the one any more with which its device is enrolled.
+
+    A key is replaced because it was stolen, or is lost: in neither case is anything more wrapped
+    for it. The new one counts once the release key has signed that it does.
+
+    Args:
+        store: the repository's models.
+        recipients: as they are signed.
+
+    Returns:
+        Those that are left, and what to do about each other one, a sentence each.
+    """
+    registry = Registry(store.repo)
+    said = {one.device: registry.encryption_key(one.device) for one in recipients.devices}
+    replaced = [one.device for one in recipients.devices if said[one.device] not in {None, one.key}]
+    return recipients.without(frozenset(replaced)), tuple(
+        f"{device} is enrolled with another encryption key than it is a recipient with, for which"
+        f" nothing is encrypted any more: run `slotcast recipients add REPO {recipients.model}"
+        f" {device}`, or take it out"
+        for device in replaced
+    )
 
 
 def choose_encryption(

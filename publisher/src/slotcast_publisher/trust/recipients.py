@@ -65,12 +65,14 @@ class Recipients(msgspec.Struct, frozen=True, kw_only=True):
         """Give the list with these added, or in the place of what it has of the same devices.
 
         Raises:
-            UsageError: too many.
+            UsageError: too many, or two with one key: who takes one out would leave the other one,
+                with the same key, in.
         """
         by_name = {one.device: one for one in (*self.devices, *given)}
         if len(by_name) > RECIPIENTS_MAX:
             raise UsageError(f"expected at most {RECIPIENTS_MAX} recipients, got {len(by_name)}")
         ordered = tuple(by_name[name] for name in sorted(by_name))
+        _check_keys_differ(ordered)
         return msgspec.structs.replace(self, devices=ordered)
 
     def members(self, groups: frozenset[str]) -> frozenset[str]:
@@ -84,6 +86,17 @@ class Recipients(msgspec.Struct, frozen=True, kw_only=True):
 
 
 make_decoders(Recipients, Groups)
+
+
+def _check_keys_differ(devices: tuple[Recipient, ...]) -> None:
+    holders: dict[bytes, str] = {}
+    for one in devices:
+        other = holders.setdefault(one.key, one.device)
+        if other != one.device:
+            raise UsageError(
+                f"{other} and {one.device} have one encryption key, as if one were a copy of the"
+                f" other: run `slotcast-device enrol --new-key` on {one.device}, and enrol it anew"
+            )
 
 
 def save_recipients(folder: Path, recipients: Recipients) -> bytes:

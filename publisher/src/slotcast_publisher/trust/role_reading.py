@@ -179,12 +179,19 @@ class SignedRoles:
         """Give the digest of the model's recipients that its release role signed, or None.
 
         Raises:
-            RepositoryDamaged: what says so is not signed by the keys of the role.
+            RepositoryDamaged: what says so is not signed by the keys of the role, or something
+                newer was signed, and is not here any more.
         """
         name = release_role(model)
         if name not in self._files.roles():
             return None
         role = self._files.read(name, Targets)
+        if role.signed.version < self.floor(name):
+            raise RepositoryDamaged(
+                f"the recipients of {model}: version {role.signed.version} of {name} is here, and"
+                f" {self.floor(name)} was signed: somebody has set back the repository's files;"
+                " bring them from a backup, or run `slotcast adopt`"
+            )
         said = role.signed.unrecognized_fields.get(RECIPIENTS)
         if said is None:
             return None
