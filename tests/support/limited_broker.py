@@ -77,7 +77,7 @@ class LimitedBroker:
 
 
 class LimitedLink:
-    """A connection to it; `mqtt.Link` is the real one."""
+    """A connection to it; `broker_link.BrokerLink` is the real one."""
 
     name = "broker"
     protocol = "5"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,3 +100,36 @@ def test_the_core_imports_what_is_known_to_do_no_io() -> None:
         if not any(name == allowed or name.startswith(f"{allowed}.") for allowed in CORE_IMPORTS)
     }
     assert strange == set()
+
+
+def docstrings(tree: ast.Module) -> Iterator[str]:
+    """All texts that stand by themselves: docstrings, also of constants and fields."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Expr(ast.Constant(str(text))):
+                yield text
+
+
+def test_every_class_that_a_docstring_places_in_a_module_is_there() -> None:
+    """Such as `look_results.AskGate`: the class, or the module, may have got another name since."""
+    files = [file for name in PACKAGES for file in sources(name).rglob("*.py")]
+    trees = {file: ast.parse(file.read_text()) for file in files}
+    there = {
+        (file.stem, node.name)
+        for file, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    } | {
+        (file.stem, node.targets[0].id)  # a type under another name
+        for file, tree in trees.items()
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+    wrong = {
+        (file.name, found[0])
+        for file, tree in trees.items()
+        for text in docstrings(tree)
+        for found in re.finditer(r"`(?:[a-z_]+\.)*([a-z_]+)\.([A-Z][a-z]\w+)`", text)
+        if (found[1], found[2]) not in there and found[1] not in sys.stdlib_module_names
+    }
+    assert wrong == set()

@@ -62,7 +62,7 @@ class Writer(Protocol):
 
 
 class Image(Protocol):
-    """Files laid end to end, as a codec reads them (`slotcast_schemas.codecs.Source`)."""
+    """Files laid end to end, as a codec reads them (`slotcast_schemas.codecs.source.Source`)."""
 
     @property
     def size_bytes(self) -> int:

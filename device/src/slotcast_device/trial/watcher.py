@@ -73,7 +73,7 @@ TAKE_OVER_S: Final = 60.0
 
 
 class Prober(Protocol):
-    """Tries a model, as `slotcast_schemas.probe.run_probe` does."""
+    """Tries a model, as `slotcast_schemas.probe.runner.run_probe` does."""
 
     def __call__(self, request: ProbeRequest, *, cancel: threading.Event) -> ProbeResult:
         """Give the verdict; see `run_probe`."""

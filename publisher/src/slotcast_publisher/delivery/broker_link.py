@@ -262,9 +262,9 @@ class BrokerLink:
         self._client.disconnect()
         self._client.loop_stop()
         left_open = self._client.socket()
-        if left_open is not None:  # paho leaves it to the garbage where the broker refused
+        if left_open is not None:  # paho leaves it open where the broker refused
             left_open.close()
-        for callback in _CALLBACKS:  # else the client, and its sockets, wait for the garbage
+        for callback in _CALLBACKS:  # else all waits for the garbage collector
             setattr(self._client, callback, None)
         self._client.take = _ignore
 

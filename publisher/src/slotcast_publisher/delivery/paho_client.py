@@ -29,7 +29,7 @@ PACKET_MAX_BYTES: Final = 1024 * 1024
 _RECEIPTS_TOGETHER: Final = 64
 """The number of packets whose receipts leave in one send."""
 _READS_MAX: Final = 16
-"""So many times that number are taken before paho looks at what else there is to do."""
+"""How many times that number are taken before paho looks at what else there is to do."""
 _CHOKED_S: Final = 0.1
 """The longest wait in seconds for a broker that takes no receipts, before anything more is read."""
 

@@ -38,8 +38,8 @@ _TRIES_WITHOUT_PROGRESS: Final = 6
 """The number of connections without any acknowledgement after which a push gives up."""
 
 _TRIES_AT_FIRST: Final = 2
-"""The same where no connection was made yet: a broker that never answered is rather a wrong address
-than a bad link."""
+"""The same where no connection was made yet: where a broker never answered, the address is wrong
+more often than the link is bad."""
 
 RECONNECT_S: Final = (1.0, 8.0)
 """The bounds of the first wait between two connections and of every wait, in seconds; they are
@@ -139,7 +139,7 @@ class Item:
 
 
 class Channel(Protocol):
-    """What a push needs of a connection; `mqtt.Link` is one."""
+    """What a push needs of a connection; `broker_link.BrokerLink` is one."""
 
     name: str
     protocol: str

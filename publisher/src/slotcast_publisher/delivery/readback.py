@@ -48,7 +48,7 @@ _SECOND_LOOK_MAX: Final = 256
 
 
 class ReadChannel(Protocol):
-    """What reading needs of a connection; `mqtt.Link` is one."""
+    """What reading needs of a connection; `broker_link.BrokerLink` is one."""
 
     name: str
     wildcards: bool

@@ -19,7 +19,7 @@ from slotcast_publisher.delivery.readback import ReadbackWaits, RetainedReader
 from slotcast_publisher.settings import Broker
 
 _AT_ONCE: Final = 256
-"""So many messages are looked at before it is asked whether to go on."""
+"""The number of messages that are looked at before it is asked whether to go on."""
 
 
 def replace_false(

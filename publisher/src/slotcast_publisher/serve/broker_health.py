@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 RECENT_S: Final = 60.0
-"""So long after a failure a broker is in trouble, even if it answered since: one that takes the
-connection and refuses the first message does so again and again."""
+"""The seconds for which a broker counts as in trouble after a failure, even if it answered since:
+one that takes the connection and refuses the first message does so again and again."""
 
 
 @dataclass(frozen=True, slots=True)

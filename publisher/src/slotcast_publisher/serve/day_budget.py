@@ -15,7 +15,7 @@ DEVICES_MAX: Final = 20_000
 """The most devices that are remembered; the one that asked longest ago is forgotten first."""
 
 _SAID_AGAIN_AT: Final = 0.5
-"""A spent budget is said again only after so much of it was there again."""
+"""The share of a spent budget that must be there again before it is said anew that it is spent."""
 
 _Kept = TypeVar("_Kept")
 

@@ -197,7 +197,7 @@ class Listener:
             ):
                 self._say("look_again", broker=self.name, lost=self._lost(link))
                 if link.missing:
-                    return  # what the broker dropped it counts as on its way, until we hang up
+                    return  # the broker counts what it dropped as on its way, until we hang up
                 self._begin_look(link)
 
     def _go_on_looking(self, link: BrokerLink) -> None:
@@ -293,7 +293,7 @@ class Listener:
                 self._say("shares_nothing", broker=self.name, detail=answer.refused)
             return
         if self._look.is_proof(answer.mid):
-            return  # who may hear all may hear one; else the end of the look stays unproved
+            return  # who may hear all may hear one; if not, the end stays unproved
         if answer.refused is not None:
             raise BrokerRefused(
                 f"{link.name}: may not listen to devices: {answer.refused}; check its access rules"

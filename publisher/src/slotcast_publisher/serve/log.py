@@ -333,7 +333,7 @@ class _Lines:
                 is_told = self._tell_end()
             stalled_s = 0.0 if self._takes() else stalled_s + _TICK_S
             if stalled_s >= self._close_s or time.monotonic() > latest_s:
-                self._is_left = True  # whoever comes to read after all gets no more
+                self._is_left = True  # a reader that comes later gets nothing more
                 return
 
     def _tell_end(self) -> bool:

@@ -38,7 +38,7 @@ _LEAD_MAX_BYTES: Final = 131_072
 """How far one of the two lines may be ahead of the other: about the largest piece."""
 
 _CLAIMED_SHARE: Final = 2
-"""Of what may wait, one in so many may be of those that only claim a name."""
+"""One in so many of the pieces that may wait may be for devices that only claim a name."""
 
 
 class WantedPiece(msgspec.Struct, frozen=True, gc=False):

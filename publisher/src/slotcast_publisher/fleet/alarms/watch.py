@@ -71,7 +71,7 @@ class Sources:
 
 
 class Watch:
-    """A part of the fleet (`fleet.fleet_service.Part`) that raises and clears alarms.
+    """A part of the fleet (`fleet_work.FleetPart`) that raises and clears alarms.
 
     Args:
         database: where alarms are kept, and most facts come from.

@@ -64,7 +64,7 @@ class CountedState:
 
 
 def presence(connection: Connection, unseen_since_s: int) -> PresenceCounts:
-    """Count devices, each kind by an index that has no others (`tables.devices`).
+    """Count devices, each kind by an index that has no others (`device_tables.devices`).
 
     Args:
         connection: to read with.

@@ -14,13 +14,14 @@ from typing import Final
 from slotcast_publisher.fleet.intake.messages import Drop
 
 COUNTS_PER_S_MAX: Final = 1_000_000
-"""A device that counts by the microseconds of its clock is the fastest that is thought of."""
+"""The fastest that a device is believed to count: by the microseconds of its clock."""
 
 CLOCK_COUNTS_PER_S: Final = 1_000
-"""A device of ours whose disk fails counts by the milliseconds of its clock."""
+"""How fast a device of ours counts whose disk fails: by the milliseconds of its clock."""
 
 _ROOM_S: Final = 86_400.0
-"""So many seconds of counting may go beyond what the clocks say: they are set, and they drift."""
+"""The seconds of counting that may go beyond what the clocks say: clocks are set, and they
+drift."""
 
 LATE_MAX: Final = 63
 """The number of messages that metrics may come late by: the bits of a mask that a database holds as

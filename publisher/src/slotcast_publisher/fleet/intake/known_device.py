@@ -67,7 +67,7 @@ class DeviceRecord:
         counted: as what its models are counted in the database.
         tags: as the database has them, in JSON.
         key_id: of the key that signed what the counters count; empty for none yet.
-        signed: what the signature of its last status says (`proof.Signed`).
+        signed: what the signature of its last status says (`report_proof.SignedWord`).
         refused_s: when a report in its name was last refused; None for never.
         refused_why: for what (`messages.Drop`).
         refused_count: how many were.

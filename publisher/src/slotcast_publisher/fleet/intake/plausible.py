@@ -1,8 +1,8 @@
 """Whether a device can have answered so many requests as it says, by the time that passed. Pure.
 
 Sums over a fleet add up what devices say of themselves, and a device that lies, with a key of its
-own, says what it likes. What no device can have done is not added; what is left cannot fill a sum,
-in which what others say would count no more.
+own, says what it likes. What no device can have done is not added. So no device can say so much
+that the figures of all others no longer count in the sum.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from slotcast_schemas.messages import Metrics
 from slotcast_schemas.messages.metrics import Summary
 
 REQUESTS_PER_S_MAX: Final = 100_000
-"""More than all models of a device answer in a second: a latency is told from 50 us on."""
+"""More requests than all models of a device answer in a second: the shortest latency that is told
+apart is 50 us."""
 BACKLOG_S: Final = 40 * 86_400.0
 """The seconds for which a device may have been offline, or be new here, with figures."""
 

@@ -15,7 +15,7 @@ from slotcast_publisher.fleet.intake.messages import Drop
 from slotcast_schemas.messages import Presence
 
 TWINS_REMEMBERED_S: Final = 3_600.0
-"""For so many seconds after two devices were seen under one id, a lower counter is not taken for a
+"""The seconds after two devices were seen under one id in which a lower counter is not taken for a
 device that began anew."""
 
 

@@ -68,7 +68,7 @@ def take_all(
         message, heard = came.message, came.heard
         refused = refusal(message, came.proof, reports)
         if refused is not None and not came.proof.is_enrolled:
-            batch.dropped[refused] += 1  # of who may be anybody, nothing is kept
+            batch.dropped[refused] += 1  # anybody may have said it, so nothing of it is kept
             continue
         record = known.get(message.device)
         if record is None and room <= 0:

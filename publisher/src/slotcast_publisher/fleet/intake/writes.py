@@ -53,7 +53,8 @@ from slotcast_schemas.messages.status import ModelStatus, Status
 Row = dict[str, Any]
 
 ERA: Final = 2**53
-"""What a counter of metrics that began anew is moved by in the database: more than it can reach."""
+"""What is added in the database to a counter of metrics each time that it began anew: more than a
+counter can reach."""
 
 _ERAS_MAX: Final = 2**10
 """The number of times that fit 63 bits; then the first counters come again."""

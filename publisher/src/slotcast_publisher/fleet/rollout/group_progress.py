@@ -189,7 +189,8 @@ class _Engine:
     def _fall_back(self) -> None:
         """Watch a group anew of which not enough devices have committed any more.
 
-        Also while nothing may move on: what is not so at each look in between was not watched.
+        Done also while nothing may move on: a group counts as watched only if it was so at each
+        look.
         """
         for index, group in enumerate(self._record.groups):
             if self._has_enough(index):

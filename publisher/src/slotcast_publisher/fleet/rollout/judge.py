@@ -52,13 +52,14 @@ class LimitReading:
         name: the plan's key.
         value: what was seen.
         low: with the plan's confidence, the true figure is not below this; None where the value is
-            within the limit, and nothing need be drawn to see it.
+            within the limit, so that nobody need know how sure it is.
         limit: what the plan allows.
         observed: how many devices the verdict is on.
         over: devices that are above the limit by themselves, of those that can tell; None for
             limits that are not on single devices.
         is_broken: whether that is beyond chance.
-        high: with the same confidence, it is not above this; None where `low` is, or nothing tells.
+        high: with the same confidence, it is not above this; None where `low` is None, or where it
+            cannot be told.
         devices_allowed: the share of devices that may be above the limit by themselves, where those
             broke it and all together did not.
     """
@@ -188,7 +189,8 @@ def _silent(
     )
     bounds = difference(new, old, limits.confidence)
     low = bounds.low
-    # Newcombe's bound is bold for few devices, as Wilson's is: Fisher's exact test stands beside.
+    # For few devices Newcombe's bound claims too much, as Wilson's does, so Fisher's exact test
+    # must agree.
     chance = chance_of_parting(new.hits, new.of, new.hits + old.hits, new.of + old.of)
     yield LimitReading(
         group=group,

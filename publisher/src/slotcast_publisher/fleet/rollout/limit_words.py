@@ -103,8 +103,8 @@ class LimitFound:
         value: over all devices together.
         allowed: what the plan allows.
         observed: how many devices that is on.
-        over: of those, the ones that are above the limit by themselves; None where that is no
-            question.
+        over: of those, the ones that are above the limit by themselves; None where the limit is not
+            on single devices.
         devices_allowed: the share of devices that may be, where those broke the limit and all
             together did not.
     """
@@ -141,7 +141,7 @@ class LimitFound:
 
         Args:
             low: with this confidence, the true figure of all together is not below it; None where
-                nothing need be drawn to see that.
+                nobody need know.
             confidence: of the plan.
         """
         if self.devices_allowed is not None and self.over is not None:

@@ -144,7 +144,7 @@ class GateAnswer:
     """What a command or a URL said.
 
     Attributes:
-        question: the key of `decisions.AskGate` that it answers.
+        question: the key of `look_results.AskGate` that it answers.
         kind: `command` or `url`.
         why: what it said, for people.
     """

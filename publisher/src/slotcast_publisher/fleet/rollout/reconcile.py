@@ -58,7 +58,7 @@ def reconcile(
 def is_superseded(plan: Plan, record: RolloutRecord, seen: Observations) -> bool:
     """Whether a newer release than any of ours is offered, or another rollout has our place.
 
-    Devices refuse ours in the one case; in the other two rollouts would sign in turn.
+    In the first case devices refuse ours; in the second, two rollouts would sign by turns.
 
     Args:
         plan: of the rollout.

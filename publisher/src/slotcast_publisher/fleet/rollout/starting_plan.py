@@ -20,7 +20,8 @@ _WIDTH: Final = 96
 _CANARIES_MIN: Final = 5
 """The fewest canaries that a plan aims at: fewer can hardly show that a release is bad."""
 _SMALL_FLEET: Final = 60
-"""Below so many devices, no share of a canary group is ever sure; failures are counted instead."""
+"""The devices of a fleet below which no share of a canary group is ever sure, so that failures are
+counted instead."""
 _EXAMPLES: Final[Mapping[str, Any]] = {
     "salt": "2026",
     "max_under_way": 50,

@@ -105,7 +105,7 @@ def age_s(device: Device, record: RolloutRecord, wall_s: int) -> int:
         record: knows since when there was no gap in listening.
         wall_s: the time, seconds since 1970.
     """
-    is_of_now = device.seen_s <= wall_s  # else the clock was set back, and listening began anew
+    is_of_now = device.seen_s <= wall_s  # if not, the clock was set back, and listening began anew
     seen_s = device.seen_s if is_of_now else 0
     return max(0, wall_s - max(seen_s, record.listening_since_s))
 

@@ -165,8 +165,8 @@ class DatabaseFleet:
     def _hold_on(self, connection: Connection, now_s: float) -> None:
         """Hold the lease on, also past its end if nobody has had it since: a look may take long.
 
-        Each new holder raises the term by one. So one more than ours, and ours, means that it ended
-        and nobody took it; two more, that somebody did.
+        Each new holder raises the term by one. If the term is one above ours now, and the lease is
+        ours, then it had ended and nobody else took it; if it is two above, somebody did.
         """
         before = self._term
         term = lease.hold(connection, LEASE, self.holder, now_s, self.lease_s)

@@ -1,8 +1,8 @@
 """What an offer says of deltas that are not there yet (docs/adr/0184). Pure.
 
-A device whose release nobody knew of when the offer was signed waits a while for a delta. It waits
-for none that will not come, none is waited for where nobody makes any, and nobody waits for a
-release that mends a vulnerability, nor to go back.
+A device whose release nobody knew of when the offer was signed waits a while for a delta. It does
+not wait for one that will not come, nor where nobody makes any. And no device waits for a release
+that mends a vulnerability, or that goes back to the old content.
 """
 
 from __future__ import annotations

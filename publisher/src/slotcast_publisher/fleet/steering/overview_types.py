@@ -11,7 +11,7 @@ from slotcast_publisher.fleet.steering.evidence import FailureView, GroupFigures
 from slotcast_schemas.decoders import make_decoders
 
 UNDRIVEN_S = 120
-"""After so many seconds without a look nobody drives a rollout."""
+"""The seconds without a look after which nobody is taken to drive a rollout."""
 NOT_LET_IN: Final = "not let in"
 """What counts of `GroupView.states` calls reachable devices that may not begin yet."""
 

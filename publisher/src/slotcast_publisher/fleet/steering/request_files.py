@@ -27,7 +27,7 @@ REQUESTS_MAX: Final = 100
 _STAGED: Final = ".staged"
 """The end of the name of a request that does not count yet."""
 _STAGED_MAX_S: Final = 3600.0
-"""An older one was left by a process that was killed before it counted."""
+"""The seconds after which such a request counts as left behind, by a process that was killed."""
 Outcome = Literal["done", "refused"]
 """What became of a request."""
 

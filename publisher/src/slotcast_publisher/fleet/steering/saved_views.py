@@ -27,7 +27,7 @@ from slotcast_publisher.repository import Repository
 from slotcast_schemas.decode_errors import UNDECODABLE
 
 KEPT_S: Final = 30
-"""A view that has not changed is written again after so many seconds, for its age is shown."""
+"""The seconds after which a view that has not changed is written again, since its age is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def saved_view(connection: Connection, name: str) -> SavedView | None:
 
 
 def with_what_gates_said(database: Database, view: RolloutView, wall_s: float) -> RolloutView:
-    """Give a look of one's own with what gates said, which only whoever drives has asked them.
+    """Give a look of one's own with what gates said: only the process that drives asks them.
 
     Args:
         database: with what that one saw.

@@ -36,7 +36,7 @@ _STOP_S: Final = 15.0
 
 
 class PageChild:
-    """Keeps the page running beside `serve` (`fleet.fleet_service.Part`).
+    """Keeps the page running beside `serve` (`fleet_work.FleetPart`).
 
     Args:
         repo: the repository's folder.
