@@ -78,6 +78,7 @@ _SMALL_BYTES: Final = 64 * 1024
 """The bytes up to which all of them are tried."""
 
 Packed = tuple[OtherStreams, bytes]
+"""How the other bytes are stored, and the packed streams."""
 
 
 def encode_other(

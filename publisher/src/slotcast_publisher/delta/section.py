@@ -6,15 +6,16 @@ A section is encoded from files alone, so that it can be done in any process.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import zstandard
 
-from slotcast_publisher.delta.coder import SymbolCollector
+from slotcast_publisher.delta.coder import CodedSymbols, SymbolCollector
 from slotcast_publisher.delta.decay import TABLE_BITS, fit_decay
 from slotcast_publisher.delta.known_moves import NOTHING_KNOWN, KnownMoves
 from slotcast_publisher.delta.low_rank import factor_bits, fit_low_rank
-from slotcast_publisher.delta.other import encode_other
+from slotcast_publisher.delta.other import Packed, encode_other
 from slotcast_publisher.delta.sectioning import SectionPlan, TargetPiece
 from slotcast_publisher.delta.tensors import (
     TensorPair,
@@ -86,37 +87,10 @@ def encode_section(
         known: how the new image was made, if that is known.
         features: those that a decoder may be asked for.
     """
-    segments: list[Segment] = []
-    collector = SymbolCollector()
-    uses: list[SegmentUse] = []
-    for piece in plan.pieces:
-        segment, bits = _segment(base, target, piece, known)
-        if isinstance(segment, Other) and segments and isinstance(segments[-1], Copy):
-            segment = _continued(base, target, piece, segments[-1]) or segment
-        segments.append(segment)
-        uses.append(SegmentUse(_name(segment), piece.size_bytes, int(bits / 8)))
-        if isinstance(segment, TensorSegment) and not segment.is_exact:
-            collect(TensorPair(base, target, piece.offset), segment, collector)
-    coded = collector.finish()
-    given = [
-        (piece, _other_of(base, target, piece, segment))
-        for piece, segment in zip(plan.pieces, segments, strict=True)
-    ]
-    data = b"".join(part for _, part in given)
-    weights = [piece.as_weights_of(len(part)) for piece, part in given if part]
-    old = b"".join(base.read_at(*each) for each in plan.ranges) if data else b""
-    streams, stored = encode_other(
-        data,
-        old,
-        plan.ranges,
-        is_noise=plan.is_noise,
-        is_patch_hopeless=plan.is_patch_hopeless,
-        is_in_crumbs=plan.is_in_crumbs,
-        weights=weights if features & FEATURE_WEIGHTS else [],
-    )
+    segments, uses, coded = _code_segments(base, target, plan, known)
+    streams, stored = _store_other(base, target, plan, segments, features)
     uses = _with_other(uses, len(stored))
-    segments = _merged(segments)
-    description = Description(segments, streams, coded.used_contexts, coded.used_symbols)
+    description = Description(_merged(segments), streams, coded.used_contexts, coded.used_symbols)
     raw = pack_description(description)
     packed = zstandard.ZstdCompressor(19).compress(raw)
     header = SectionHeader(
@@ -134,6 +108,50 @@ def encode_section(
     payload = b"".join((header.pack(), packed, stored, coded.words, coded.plain))
     needed = FEATURE_WEIGHTS if streams.streams[0][0] == PACK_WEIGHTS else 0
     return EncodedSection(payload, plan.size_bytes, uses, needed)
+
+
+def _code_segments(
+    base: Source, target: Source, plan: SectionPlan, known: KnownMoves
+) -> tuple[list[Segment], list[SegmentUse], CodedSymbols]:
+    """Make a segment of each piece; gives them, what each takes, and the symbols of all."""
+    segments: list[Segment] = []
+    collector = SymbolCollector()
+    uses: list[SegmentUse] = []
+    for piece in plan.pieces:
+        segment, bits = _segment(base, target, piece, known)
+        if isinstance(segment, Other) and segments and isinstance(segments[-1], Copy):
+            segment = _continued(base, target, piece, segments[-1]) or segment
+        segments.append(segment)
+        uses.append(SegmentUse(_name(segment), piece.size_bytes, int(bits / 8)))
+        if isinstance(segment, TensorSegment) and not segment.is_exact:
+            collect(TensorPair(base, target, piece.offset), segment, collector)
+    return segments, uses, collector.finish()
+
+
+def _store_other(
+    base: Source,
+    target: Source,
+    plan: SectionPlan,
+    segments: Sequence[Segment],
+    features: int,
+) -> Packed:
+    """Pack the bytes that no segment codes; gives how, and the packed streams."""
+    given = [
+        (piece, _other_of(base, target, piece, segment))
+        for piece, segment in zip(plan.pieces, segments, strict=True)
+    ]
+    data = b"".join(part for _, part in given)
+    weights = [piece.as_weights_of(len(part)) for piece, part in given if part]
+    old = b"".join(base.read_at(*each) for each in plan.ranges) if data else b""
+    return encode_other(
+        data,
+        old,
+        plan.ranges,
+        is_noise=plan.is_noise,
+        is_patch_hopeless=plan.is_patch_hopeless,
+        is_in_crumbs=plan.is_in_crumbs,
+        weights=weights if features & FEATURE_WEIGHTS else [],
+    )
 
 
 def _segment(

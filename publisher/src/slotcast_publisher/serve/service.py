@@ -89,23 +89,8 @@ class Service:
             self._kept.look()
         self._renew()
         self._look()
-        rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
-        self._sessions = [
-            Session(
-                broker,
-                repo.path,
-                repo.topics,
-                self._kept.catalog,
-                self._judge,
-                say,
-                random.Random(rng.random()),  # noqa: S311 - jitter, not secrets
-                bounds=bounds,
-                settings=repo.settings.serve,
-                times=times,
-                health=health,
-            )
-            for broker in brokers
-        ]
+        self._rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
+        self._sessions = [self._make_session(broker, bounds, times, health) for broker in brokers]
         self._rechecks = Rechecks(
             brokers,
             repo.path,
@@ -114,24 +99,54 @@ class Service:
             say,
             every_s=repo.settings.serve.recheck_days * DAY_S,
         )
-        desk = open_desk(repo.path, repo.ring)
-        self._renewals = [
+        self._renewals = self._make_renewals()
+        self._companion = companion
+        self._listeners = [
+            Listener(broker, repo.path, companion, say, self._draw_rng())
+            for broker in brokers
+            if companion is not None
+        ]
+
+    def _draw_rng(self) -> random.Random:
+        """Give random numbers to one thread alone."""
+        return random.Random(self._rng.random())  # noqa: S311 - jitter, not secrets
+
+    def _make_session(
+        self,
+        broker: Broker,
+        bounds: WantBounds | None,
+        times: AnnounceTimes | None,
+        health: BrokerHealth | None,
+    ) -> Session:
+        return Session(
+            broker,
+            self._repo.path,
+            self._repo.topics,
+            self._kept.catalog,
+            self._judge,
+            self._say,
+            self._draw_rng(),
+            bounds=bounds,
+            settings=self._repo.settings.serve,
+            times=times,
+            health=health,
+        )
+
+    def _make_renewals(self) -> list[Renewals]:
+        """Make what answers devices whose certificates end, where this repository answers any."""
+        repo, desk = self._repo, open_desk(self._repo.path, self._repo.ring)
+        if not desk.allows_renewals:
+            return []
+        return [
             Renewals(
                 broker,
                 repo.path,
                 repo.topics,
                 RenewalOffice(desk),
-                say,
-                random.Random(rng.random()),  # noqa: S311 - jitter, not secrets
+                self._say,
+                self._draw_rng(),
             )
-            for broker in brokers
-            if desk.allows_renewals
-        ]
-        self._companion = companion
-        self._listeners = [
-            Listener(broker, repo.path, companion, say, random.Random(rng.random()))  # noqa: S311
-            for broker in brokers
-            if companion is not None
+            for broker in self._brokers
         ]
 
     def run(self, stop: threading.Event) -> None:

@@ -24,6 +24,7 @@ from slotcast_schemas import __version__, outputs
 from slotcast_schemas.confinement import sandbox
 from slotcast_schemas.errors import MalformedMessage
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
+from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.probe import compare, confine
 from slotcast_schemas.probe.loading import open_model, read_model, wake
 from slotcast_schemas.probe.owner_command import SAMPLE, CannotStart, program_files
@@ -32,6 +33,7 @@ from slotcast_schemas.probe.runtime_words import cause_of
 from slotcast_schemas.probe.scan import UnsafeModel, scan
 from slotcast_schemas.probe.spec import (
     CPU_PROVIDER,
+    Golden,
     Note,
     ProbeFailure,
     ProbeFigures,
@@ -238,30 +240,12 @@ def _check_outputs(
     request: ProbeRequest, candidate: Model, samples: Samples, say: Say, *, is_made: bool
 ) -> bool:
     """Run every sample and compare; false if something is wrong, so measuring has no sense."""
-    try:
-        runs = [candidate.run(samples.feed(index)) for index in range(samples.runs)]
-    except Exception as exc:
-        stop = _stop(Reason.RUN_FAILED, exc, request)
-        if not is_made or stop.failure.reason != Reason.RUN_FAILED:
-            raise stop from exc
-        # Made inputs that a model cannot run on say nothing about the model.
-        said = f"inputs made from a seed do not run ({stop.failure.detail:.400})"
-        raise Stop(Reason.SAMPLES_MISSING, f"{said}; give samples to the release") from exc
+    runs = _run_samples(request, candidate, samples, is_made=is_made)
     problems = compare.output_problems(request.outputs or candidate.outputs, runs[0])
     probe = request.probe
     bad = next((text for run in runs if (text := outputs.nonfinite(run))), "")
     alike = outputs.constant(runs)
-    golden = (
-        compare.golden(
-            runs,
-            [samples.expected(run) for run in range(samples.runs)],
-            rtol=probe.rtol,
-            atol=probe.atol,
-            output_atol=probe.output_atol,
-        )
-        if samples.outputs
-        else None
-    )
+    golden = _compare_golden(probe, samples, runs)
     share = _accuracy(request, samples, runs)
     say(
         Note(
@@ -279,6 +263,32 @@ def _check_outputs(
         or (alike and not probe.allow_constant)
         or (golden is not None and golden.worst > 1.0)
         or (share is not None and share < (probe.min_accuracy or 0.0))
+    )
+
+
+def _run_samples(
+    request: ProbeRequest, candidate: Model, samples: Samples, *, is_made: bool
+) -> list[Outputs]:
+    try:
+        return [candidate.run(samples.feed(index)) for index in range(samples.runs)]
+    except Exception as exc:
+        stop = _stop(Reason.RUN_FAILED, exc, request)
+        if not is_made or stop.failure.reason != Reason.RUN_FAILED:
+            raise stop from exc
+        # Made inputs that a model cannot run on say nothing about the model.
+        said = f"inputs made from a seed do not run ({stop.failure.detail:.400})"
+        raise Stop(Reason.SAMPLES_MISSING, f"{said}; give samples to the release") from exc
+
+
+def _compare_golden(probe: Probe, samples: Samples, runs: list[Outputs]) -> Golden | None:
+    if not samples.outputs:
+        return None
+    return compare.golden(
+        runs,
+        [samples.expected(run) for run in range(samples.runs)],
+        rtol=probe.rtol,
+        atol=probe.atol,
+        output_atol=probe.output_atol,
     )
 
 

@@ -40,6 +40,9 @@ from tests.support.core_story import (
 TWO = notice(2)
 FILTER = TOPICS.block(CONTENT.sha256, 0)
 CHECKS = (Check(name="golden", passed=True, value=0.5, limit=1.0),)
+TRIAL_CHECKS = (Check(name="errors", passed=True, value=0.0, limit=0.01),)
+PROBED_AT = WALL_S + 9
+"""When the probe ends in the story of a whole update."""
 
 
 def under_way(state: State, reason: str, **fields: Any) -> Update:
@@ -86,7 +89,16 @@ def test_a_release_is_collected_rebuilt_probed_switched_to_watched_and_committed
     story = Story()
     story.done(findings(serving(), "a"))
     assert story.tell(ev.ConnectionMade(BROKER, 64)) == []
+    _a_notice_is_verified_and_its_payload_asked_for(story)
+    _its_chunks_are_collected(story)
+    _the_image_is_rebuilt(story)
+    _what_is_rebuilt_is_probed(story)
+    _what_passed_is_switched_to(story)
+    _what_passed_its_trial_is_committed(story)
+    _the_status_says_so(story)
 
+
+def _a_notice_is_verified_and_its_payload_asked_for(story: Story) -> None:
     assert story.tell(ev.NoticeArrived(b"two")) == [act.Verify(b"two", 0)]
     assert story.core.notices_seen == 1
     assert story.done(act.NoticeVerified(TWO, FACTS)) == [
@@ -99,6 +111,8 @@ def test_a_release_is_collected_rebuilt_probed_switched_to_watched_and_committed
     assert story.core.state.full_day == WALL_S // 86400
     assert (story.core.is_fetching, story.core.is_settled) == (False, False)
 
+
+def _its_chunks_are_collected(story: Story) -> None:
     assert story.done(act.Spooled({0: CONTENT.map}, is_empty=False)) == [
         act.Log("info", "collecting 2.0: 1024 bytes, full+none"),
         act.ScanSpool(CONTENT.payload, {0: CONTENT.digests}),
@@ -106,6 +120,8 @@ def test_a_release_is_collected_rebuilt_probed_switched_to_watched_and_committed
     assert story.done(set()) == [Subscribe((FILTER,))]
     assert (story.core.is_fetching, story.core.is_settled) == (True, False)
 
+
+def _the_image_is_rebuilt(story: Story) -> None:
     story.pass_s(2)
     assert story.tell(CONTENT.came(0)) == [
         StoreChunk(0, CONTENT.chunks[0]),
@@ -122,6 +138,8 @@ def test_a_release_is_collected_rebuilt_probed_switched_to_watched_and_committed
     assert build.trusted is TWO
     assert (story.core.is_fetching, story.core.deadline_s) == (False, None)
 
+
+def _what_is_rebuilt_is_probed(story: Story) -> None:
     story.pass_s(3)
     assert story.done() == [
         act.Log("info", "2.0 is verified in slot b"),
@@ -133,13 +151,14 @@ def test_a_release_is_collected_rebuilt_probed_switched_to_watched_and_committed
     assert story.update == under_way(State.VERIFIED, "probing", since=WALL_S + 5)
     assert story.core.state.slots == {"a": sealed(1), "b": sealed(2)}
 
+
+def _what_passed_is_switched_to(story: Story) -> None:
     story.pass_s(4)
-    probed_at = WALL_S + 9
     actions = story.done(act.Verdict(passed=True, reason="fit", checks=CHECKS))
     switching = under_way(
         State.ACTIVATING,
         "switching",
-        since=probed_at,
+        since=PROBED_AT,
         slot="b",
         fallback="a",
         evidence=Evidence(sequence=2, checks=CHECKS),
@@ -155,37 +174,40 @@ def test_a_release_is_collected_rebuilt_probed_switched_to_watched_and_committed
     on_trial = under_way(
         State.TRIAL,
         "on_trial",
-        since=probed_at,
+        since=PROBED_AT,
         slot="b",
         fallback="a",
         evidence=Evidence(sequence=2, checks=CHECKS),
-        trial_began=probed_at,
+        trial_began=PROBED_AT,
     )
     assert story.update == on_trial
     assert story.job == act.Watch("b", "a", TWO.release, 0.0, 0)
 
-    passed = (Check(name="errors", passed=True, value=0.0, limit=0.01),)
+
+def _what_passed_its_trial_is_committed(story: Story) -> None:
     story.pass_s(12)
-    assert story.done(act.Verdict(passed=True, reason="passed", checks=passed)) == [
+    assert story.done(act.Verdict(passed=True, reason="passed", checks=TRIAL_CHECKS)) == [
         *story.saved,
         act.Notify("after_commit", TWO.release),
     ]
     assert story.update == under_way(
         State.COMMITTED,
         "committed",
-        since=probed_at + 12,
+        since=PROBED_AT + 12,
         slot="b",
         fallback="a",
-        trial_began=probed_at,
-        evidence=Evidence(sequence=2, checks=passed),
+        trial_began=PROBED_AT,
+        evidence=Evidence(sequence=2, checks=TRIAL_CHECKS),
     )
     assert (story.core.state.floor, story.core.state.active) == (2, "b")
     assert story.core.is_settled
     assert story.core.deadline_s is None
 
+
+def _the_status_says_so(story: Story) -> None:
     status = story.core.status()
     assert (status.state, status.reason, status.detail) == (State.COMMITTED, "committed", "")
-    assert (status.floor, status.since) == (2, probed_at + 12)
+    assert (status.floor, status.since) == (2, PROBED_AT + 12)
     assert status.target == Target(
         version="2.0",
         sequence=2,
@@ -195,7 +217,7 @@ def test_a_release_is_collected_rebuilt_probed_switched_to_watched_and_committed
     )
     assert status.active == SlotStatus(slot="b", version="2.0", sequence=2, files=sealed(2).files)
     assert status.standby == SlotStatus(slot="a", version="1.0", sequence=1, files=sealed(1).files)
-    assert status.evidence == Evidence(sequence=2, checks=passed)
+    assert status.evidence == Evidence(sequence=2, checks=TRIAL_CHECKS)
 
 
 def test_a_first_release_has_nothing_beside_it_and_nothing_to_go_back_to() -> None:
