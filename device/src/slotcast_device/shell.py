@@ -128,6 +128,7 @@ class DeviceShell:
         self._look_s = 0.0
         self._glance_s = 0.0
         self._clock = ClockWatch()
+        self._counted = b""  # the message that was counted last as wanted
 
     def _take_identity(self) -> DeviceIdentity | None:
         """Give the device's own key, made at its first start; without one it reports unsigned.
@@ -403,12 +404,18 @@ class DeviceShell:
     def chunk_stored(self, runner: ModelRunner, action: transfer_actions.StoreChunk) -> None:
         """Remember that this connection brought something."""
         del runner
-        self.connection.progressed(len(action.data))
+        self.connection.progressed(self._count_once(action.data))
 
     def map_stored(self, runner: ModelRunner, action: transfer_actions.StoreMap) -> None:
         """Remember that these bytes were wanted."""
         del runner
-        self.connection.wanted_came(len(action.data))
+        self.connection.wanted_came(self._count_once(action.data))
+
+    def _count_once(self, data: bytes) -> int:
+        """Give the bytes of a message, and none the second time: models of one image share it."""
+        size_bytes = 0 if data is self._counted else len(data)
+        self._counted = data
+        return size_bytes
 
     def report(self, runner: ModelRunner) -> None:
         """Publish the status at the end of this step, and log what is new."""

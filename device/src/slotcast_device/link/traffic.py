@@ -42,8 +42,8 @@ class TrafficMeter:
 
     @property
     def useless_bytes(self) -> int:
-        """What came of all brokers that nobody wanted."""
-        return sum(budget.useless_bytes for budget in self._budgets.values())
+        """What came of all brokers that nobody wanted; what is read just now may not count yet."""
+        return max(0, sum(budget.useless_bytes for budget in self._budgets.values()))
 
     def total(self, link: Link | None) -> Traffic:
         """Give what went over all connections so far, MQTT's own bytes included.
