@@ -40,7 +40,7 @@ _TRUST: Final = (
         "unit/device/core/test_signed_time.py::"
         "test_what_has_expired_by_a_time_seen_signed_is_refused_whatever_the_clock_says",
         f"{DEVICE}/core/signed_time.py",
-        "        return max(now.wall_s, running_s)\n",
+        "        return max(now.wall_s, self._run_on(signed_s, now), self._elsewhere_s(now))\n",
         "        return now.wall_s\n",
     ),
     attack_break(

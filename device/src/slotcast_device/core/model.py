@@ -47,6 +47,8 @@ from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import SETTLED, State
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from slotcast_device.core.actions import Action, Job
     from slotcast_device.core.events import Event, Now, OtherEvent, RequestEvent
     from slotcast_device.core.state import ModelState
@@ -73,6 +75,7 @@ class ModelCore:
         models: how many share the connection, this one included.
         keeps_provisioned: whether the first committed release is kept beside the slots.
         waits: how long to wait.
+        elsewhere_s: the latest time that is known from notices of the device's other models.
     """
 
     def __init__(
@@ -87,11 +90,12 @@ class ModelCore:
         models: int = 1,
         keeps_provisioned: bool = False,
         waits: Waits = USUAL,
+        elsewhere_s: Callable[[Now], int] = lambda _: 0,
     ) -> None:
         self.model = model
         self._record = UpdateRecord(model, Backoff(rng, RETRY_FIRST_S, RETRY_CAP_S))
         self._agenda = self._record.agenda
-        self._time = SignedTime(self._record)
+        self._time = SignedTime(self._record, elsewhere_s)
         self._switching = Switching(self._record, self._time, waits)
         self._mending = Mending(self._record)
         self._installation = Installation(
@@ -129,6 +133,10 @@ class ModelCore:
     def state(self) -> ModelState:
         """The record as it is now."""
         return self._record.state
+
+    def signed_s(self, now: Now) -> int:
+        """Give the time by what this model's notices said of it; 0 where none did."""
+        return self._time.own_s(now)
 
     @property
     def deadline_s(self) -> float | None:

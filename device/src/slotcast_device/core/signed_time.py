@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from slotcast_schemas.errors import Expired
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from slotcast_device.core.actions import Action
     from slotcast_device.core.events import Now
@@ -58,12 +58,19 @@ class ClockWatch:
 class SignedTime:
     """The time by which one model's notices are judged.
 
+    Args:
+        record: the model's.
+        elsewhere_s: gives the latest time that is known to have come from notices of other models.
+
     Attributes:
         is_stale: the last good notice is past its end, and no other has come.
     """
 
-    def __init__(self, record: UpdateRecord) -> None:
+    def __init__(
+        self, record: UpdateRecord, elsewhere_s: Callable[[Now], int] = lambda _: 0
+    ) -> None:
         self._record = record
+        self._elsewhere_s = elsewhere_s
         self._since_s = 0.0  # when the signed time was learned, on the clock that does not jump
         self._look_s: float | None = None
         self.is_stale = False
@@ -74,11 +81,17 @@ class SignedTime:
         """Give the time, as far as it can be known; seconds since 1970."""
         return self._choose_later_s(self._record.state.signed_time, now)
 
+    def own_s(self, now: Now) -> int:
+        """Give the time by this model's notices alone; 0 where none said it."""
+        return self._run_on(self._record.state.signed_time, now)
+
     def _choose_later_s(self, signed_s: int, now: Now) -> int:
-        running_s = signed_s
+        return max(now.wall_s, self._run_on(signed_s, now), self._elsewhere_s(now))
+
+    def _run_on(self, signed_s: int, now: Now) -> int:
         if signed_s and signed_s == self._record.state.signed_time:
-            running_s += int(max(0.0, now.mono_s - self._since_s))
-        return max(now.wall_s, running_s)
+            return signed_s + int(max(0.0, now.mono_s - self._since_s))
+        return signed_s
 
     def day(self, now: Now) -> int:
         """Give today, in days since 1970-01-01 UTC."""
