@@ -11,12 +11,13 @@ import re
 from typing import Final
 
 _ADDRESS: Final = re.compile(
-    r"\b(mqtts?:/{1,2}+)(?!\[USER)[^\n]*@|\b([a-z][a-z0-9+.-]{0,31}://)(?!\[USER)\S*@",
+    r"\b(mqtts?:/{1,2}+)(?!\[USER)[^\n]*@"
+    r"|\b([a-z][a-z0-9+.-]{0,31}:/{1,2}+|mqtts?:(?!/))(?!\[USER)\S*@",
     re.IGNORECASE,
 )
 """Of a broker's address all to the last `@` of the line, for a password may hold any character;
 but not of the form that help and messages show. Of other URLs, which may be a broker's with the
-wrong scheme, all to the last `@` before a space."""
+wrong scheme, or as a path shows them (`http:/`), all to the last `@` before a space."""
 _JSON_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*+"')
 """A key or a text of a JSON document."""
 _NAMED: Final = re.compile(
