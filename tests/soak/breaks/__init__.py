@@ -11,6 +11,7 @@ from tests.soak.breaks.publisher_attacks import PUBLISHER_ATTACKS
 from tests.soak.breaks.recipient_attacks import RECIPIENT_ATTACKS
 from tests.soak.breaks.resource_attacks import RESOURCE_ATTACKS
 from tests.soak.breaks.rollouts import ROLLOUT_BREAKS
+from tests.soak.breaks.supply_attacks import SUPPLY_ATTACKS
 
 __all__ = ["ATTACK_BREAKS", "BREAKS", "ROOT", "Break"]
 
@@ -19,5 +20,6 @@ ATTACK_BREAKS: Final = (
     *PUBLISHER_ATTACKS,
     *RECIPIENT_ATTACKS,
     *RESOURCE_ATTACKS,
+    *SUPPLY_ATTACKS,
 )
 BREAKS: Final = (*DEVICE_BREAKS, *ATTACK_BREAKS, *ROLLOUT_BREAKS)

@@ -67,10 +67,10 @@ def _check(
 ) -> None:
     """Check a bundle over files as `slotcast release --oms` does."""
     files = collect([parse_given(text) for text in file])
+    data = read_file(bundle, BUNDLE_MAX_BYTES)
     beside = files.get(BUNDLE_PATH)
     if beside is not None and beside.samefile(bundle):
         del files[BUNDLE_PATH]  # no file of the model, where it lies among them
-    data = read_file(bundle, BUNDLE_MAX_BYTES)
     found = check_signed_model(data, read_policy(policy), model, files, time.time())
     fields = {"signer": found.signer, "name": found.name, "files": found.files}
     emit(

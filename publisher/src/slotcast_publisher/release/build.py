@@ -13,6 +13,7 @@ import msgspec
 from slotcast_publisher.durable import link_tree, write_atomic
 from slotcast_publisher.release.device_probe import probe_as_devices_do
 from slotcast_publisher.release.encryption import make_content_key
+from slotcast_publisher.release.given_signature import check_given_signature
 from slotcast_publisher.release.model_format import features_of
 from slotcast_publisher.release.rebase.wanted import Rebasing
 from slotcast_publisher.release.release_request import (
@@ -87,6 +88,7 @@ def build_release(
     store.drop_staging(request.model)
     if existing is not None:
         check_same(existing, given, request)
+        check_given_signature(request, existing.files_dir, now_s)
         return Built(folder=existing, is_new=False)
     check_support(request.statement, now_s)
     sequence = next_sequence(store, request, above, most)
@@ -118,6 +120,11 @@ def _take_over(
     """Release the files of an earlier version again: a deliberate downgrade costs no download."""
     if request.files or request.samples or request.rebase:
         raise UsageError("--same-as takes the files of that release as they are; give none")
+    if request.signature:
+        raise UsageError(
+            "--same-as takes the files of an earlier release, and --oms judges files that are"
+            " given: give them, or release without --oms"
+        )
     folder = store.folder(request.model, str(request.same_as))
     link_tree(folder.files_dir, staged / "files")
     old = folder.load()

@@ -88,14 +88,14 @@ def collect_model(request: ReleaseRequest) -> tuple[dict[str, Path], dict[str, P
     given = collect(request.files)
     if request.signature is None:
         return given, given
+    signature = collect([GivenFile(name=BUNDLE_PATH, path=request.signature.bundle)])
     beside = given.pop(BUNDLE_PATH, None)
     if beside is not None and not beside.samefile(request.signature.bundle):
         raise UsageError(
             f"{beside}: {BUNDLE_PATH} is the name of the bundle that --oms names; give the file"
             " another one (NAME=FILE)"
         )
-    bundle = GivenFile(name=BUNDLE_PATH, path=request.signature.bundle)
-    return given, given | collect([bundle])
+    return given, given | signature
 
 
 def describe_request(request: ReleaseRequest) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +12,7 @@ from slotcast_publisher.image_files import image_sha256
 from slotcast_publisher.release.command_samples import take_samples
 from slotcast_publisher.release.device_features import features_needed, in_words
 from slotcast_publisher.release.given_files import SAMPLES_PATH
+from slotcast_publisher.release.given_signature import check_given_signature, notes_of_signature
 from slotcast_publisher.release.model_check import ModelFacts, SamplesWanted, check_model
 from slotcast_publisher.release.model_format import (
     check_magic,
@@ -33,9 +33,6 @@ from slotcast_publisher.release.release_request import (
     sha256_of,
 )
 from slotcast_publisher.store import Store
-from slotcast_publisher.supply.bundle import BUNDLE_MAX_BYTES
-from slotcast_publisher.supply.check import BUNDLE_PATH, check_signed_model
-from slotcast_publisher.supply.policy import read_file, read_policy
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import File, Probe
@@ -78,7 +75,7 @@ def take_in(
     files_dir = staged / "files"
     for path, source in collected.items():
         copy_file(source, files_dir / path)
-    _check_signature(request, files_dir, given, now_s)
+    signed = check_given_signature(request, files_dir, now_s)
     rebasing = _rebase_files(store, request, staged, entry)
     facts = _check_files(
         request, files_dir, entry, model_format=model_format, is_compiled=runtime.compiled
@@ -112,28 +109,13 @@ def take_in(
         rebased=None if rebasing is None else rebasing.says,
         **msgspec.structs.asdict(request.statement),
     )
-    notes = (*in_words(requires), *command_notes(model_format))
-    return release, (*facts.warnings, *notes), rebasing
-
-
-def _check_signature(
-    request: ReleaseRequest, files_dir: Path, given: Iterable[str], now_s: float
-) -> None:
-    """See that the model is what somebody signed who may: of the copies, which nobody changes."""
-    if request.signature is None:
-        return
-    if request.rebase is not None:
-        raise UsageError(
-            "--rebase makes another model than the one that was signed: sign the rebased model, or"
-            " release without --oms"
-        )
-    check_signed_model(
-        read_file(files_dir / BUNDLE_PATH, BUNDLE_MAX_BYTES),
-        read_policy(request.signature.policy),
-        request.model,
-        {path: files_dir / path for path in given},
-        now_s,
+    added = probe.samples is not None and probe.samples not in given
+    notes = (
+        *in_words(requires),
+        *command_notes(model_format),
+        *notes_of_signature(signed, has_added_samples=added),
     )
+    return release, (*facts.warnings, *notes), rebasing
 
 
 def _samples_in(files_dir: Path, probe: Probe) -> dict[str, Rows] | None:

@@ -36,11 +36,13 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
         signer: for people.
         name: what the signer called the model.
         files: how many it signed.
+        ignored: names that it left out, and that a verifier leaves out.
     """
 
     signer: str
     name: str
     files: int
+    ignored: tuple[str, ...] = ()
 
 
 def check_signed_model(
@@ -65,7 +67,12 @@ def check_signed_model(
     signer = _find_signer(bundle, policy, model, now_s)
     manifest = read_manifest(bundle.payload)
     _check_files(manifest, files)
-    return Checked(signer=signer.text, name=manifest.name, files=len(manifest.resources))
+    return Checked(
+        signer=signer.text,
+        name=manifest.name,
+        files=len(manifest.resources),
+        ignored=manifest.ignored,
+    )
 
 
 def _find_signer(bundle: Bundle, policy: Policy, model: str, now_s: float) -> AllowedSigner:

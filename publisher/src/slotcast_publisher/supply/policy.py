@@ -42,6 +42,8 @@ from slotcast_schemas.x509_errors import UNREADABLE
 
 _FILE_MAX_BYTES: Final = 256 * 1024
 """The most bytes of a policy, a certificate or a key that are read."""
+_Said = Annotated[str, Meta(min_length=1)]
+"""A text that says something: an empty issuer would be one that nobody asks for."""
 _Patterns = Annotated[tuple[str, ...], Meta(min_length=1, max_length=256)]
 
 
@@ -62,13 +64,13 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """
 
     models: _Patterns
-    key: str | None = None
-    roots: Annotated[tuple[str, ...], Meta(max_length=16)] = ()
-    name: str | None = None
+    key: _Said | None = None
+    roots: Annotated[tuple[_Said, ...], Meta(max_length=16)] = ()
+    name: _Said | None = None
     allow_expired: bool = False
-    identity: str | None = None
-    issuer: str | None = None
-    trusted_root: str | None = None
+    identity: _Said | None = None
+    issuer: _Said | None = None
+    trusted_root: _Said | None = None
 
     @property
     def is_clear(self) -> bool:

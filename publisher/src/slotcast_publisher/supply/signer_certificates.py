@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+
+
+_UNDERSTOOD: Final = frozenset(
+    {
+        x509.BasicConstraints.oid,
+        x509.KeyUsage.oid,
+        x509.ExtendedKeyUsage.oid,
+        x509.SubjectAlternativeName.oid,
+    }
+)
+"""What of a certificate is asked here. One that says that something else must be understood, is not
+(RFC 5280, 4.2); and what an authority may vouch for by its name constraints is not either."""
 
 
 def key_of_chain(
@@ -96,6 +108,7 @@ def _follow(
     at, below = leaf, 0
     while at not in signer.roots:
         _check_time(at, signer, now)
+        _check_understood(at)
         candidates = [c for c in (*signer.roots, *others) if c != at and _has_issued(c, at)]
         if not candidates or below > len(others) + 1:
             raise BadSignature(
@@ -104,6 +117,8 @@ def _follow(
             )
         at = candidates[0]
         _check_authority(at, below)
+        if at not in signer.roots:
+            _check_purpose(at)
         below += 1
     _check_time(at, signer, now)
 
@@ -124,6 +139,27 @@ def _check_authority(issuer: x509.Certificate, below: int) -> None:
         raise BadSignature("model signature: one of its certificates is of no authority")
     if length is not None and below > length:
         raise BadSignature("model signature: an authority vouches for more than it may")
+
+
+def _check_understood(certificate: x509.Certificate) -> None:
+    for one in certificate.extensions:
+        is_limit = one.oid == x509.NameConstraints.oid
+        if is_limit or (one.critical and one.oid not in _UNDERSTOOD):
+            raise BadSignature(
+                "model signature: one of its certificates has a limit that is not understood here:"
+                f" the extension {one.oid.dotted_string}"
+            )
+
+
+def _check_purpose(authority: x509.Certificate) -> None:
+    """See that an authority below the root is not one for other things, such as servers."""
+    purposes = _extension(authority, x509.ExtendedKeyUsage)
+    wanted = {ExtendedKeyUsageOID.CODE_SIGNING, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+    if purposes is not None and wanted.isdisjoint(purposes):
+        raise BadSignature(
+            "model signature: one of its certificates is of an authority for other things than code"
+            " signing"
+        )
 
 
 def _check_time(certificate: x509.Certificate, signer: AllowedSigner, now: datetime) -> None:
