@@ -272,3 +272,14 @@ class Story:
         """The release was found fit and serves; gives what follows."""
         self.probing(trusted)
         return self.done(act.Verdict(passed=True, reason="fit"))
+
+
+def on_trial(offered: Trusted) -> Story:
+    """A release serves on trial from slot b; 1.0 is in slot a.
+
+    Args:
+        offered: the notice that brought it.
+    """
+    story = Story().begun(serving())
+    story.on_trial(offered)
+    return story

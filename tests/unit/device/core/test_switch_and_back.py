@@ -5,26 +5,21 @@ from __future__ import annotations
 import itertools
 import math
 
-import msgspec
 import pytest
 
 from slotcast_device.core import actions as act
 from slotcast_device.core import events as ev
-from slotcast_device.core.state import ModelState
-from slotcast_device.core.transfer.transfer_actions import Unsubscribe
 from slotcast_schemas.errors import SlotDamaged, StorageFailed
 from slotcast_schemas.messages.release import Trial
 from slotcast_schemas.messages.status import BenchedRelease, Check, Evidence
 from slotcast_schemas.states import State
 from tests.support.core_story import (
-    CONTENT,
-    FACTS,
     SECOND,
-    TOPICS,
     WALL_S,
     Story,
     findings,
     notice,
+    on_trial,
     release_of,
     sealed,
     serving,
@@ -33,13 +28,6 @@ from tests.support.core_story import (
 TWO = notice(2)
 PENDING = act.Verdict(passed=None, reason="pending", detail="3 of 10 requests")
 ERRORS = (Check(name="errors", passed=False, value=0.5, limit=0.01),)
-
-
-def on_trial() -> Story:
-    """2.0 serves on trial from slot b; 1.0 is in slot a."""
-    story = Story().begun(serving())
-    story.on_trial(TWO)
-    return story
 
 
 def look(story: Story, after_s: float = 10.0) -> act.Watch:
@@ -54,7 +42,7 @@ def look(story: Story, after_s: float = 10.0) -> act.Watch:
 
 
 def test_a_trial_is_looked_at_now_and_then_and_when_its_time_is_over() -> None:
-    story = on_trial()
+    story = on_trial(TWO)
     elapsed = [look(story).elapsed_s for _ in range(5)]
     story.pass_s(5)
     elapsed.append(look(story, 5.0).elapsed_s)
@@ -65,7 +53,7 @@ def test_a_trial_is_looked_at_now_and_then_and_when_its_time_is_over() -> None:
 
 
 def test_of_a_machine_that_stood_still_no_more_than_fifteen_seconds_count() -> None:
-    story = on_trial()
+    story = on_trial(TWO)
     story.done(PENDING)
     story.pass_s(40)
     story.tell(ev.Tick())
@@ -73,7 +61,7 @@ def test_of_a_machine_that_stood_still_no_more_than_fifteen_seconds_count() -> N
 
 
 def test_what_a_trial_came_to_is_saved_and_told_when_it_has_grown_enough() -> None:
-    story = on_trial()
+    story = on_trial(TWO)
     actions = story.done(PENDING)
     assert actions == story.saved, "the first look"
     assert story.words == ("TRIAL", "on_trial", "3 of 10 requests")
@@ -102,7 +90,7 @@ def test_a_long_trial_is_saved_less_and_less_often() -> None:
 
 
 def test_what_it_waits_for_is_told_at_once_when_it_changes() -> None:
-    story = on_trial()
+    story = on_trial(TWO)
     story.done(PENDING)
     story.pass_s(3)
     story.tell(ev.NoticeArrived(b"x"))  # a job between the looks
@@ -114,7 +102,7 @@ def test_what_it_waits_for_is_told_at_once_when_it_changes() -> None:
 
 
 def test_restarts_of_the_application_are_kept_and_go_on_from_there() -> None:
-    story = on_trial()
+    story = on_trial(TWO)
     story.done(act.Verdict(passed=None, reason="pending", restarts=2))
     assert story.update.application_restarts == 2
     again = Story()
@@ -125,7 +113,7 @@ def test_restarts_of_the_application_are_kept_and_go_on_from_there() -> None:
 
 
 def test_an_orderly_stop_keeps_what_a_trial_came_to() -> None:
-    story = on_trial()
+    story = on_trial(TWO)
     look(story)
     actions = story.core.stop(story.now)
     assert actions == [act.Save(story.core.state)]
@@ -142,13 +130,13 @@ def test_a_stop_has_nothing_to_keep_where_nothing_is_on_trial() -> None:
     assert Story().core.stop(Story().now) == []
     story = Story().begun(serving())
     assert story.core.stop(story.now) == []
-    story = on_trial()
+    story = on_trial(TWO)
     story.done(act.Verdict(passed=False, reason="errors"))
     assert story.core.stop(story.now) == [], "it is on its way back"
 
 
 def test_a_note_that_cannot_be_saved_does_not_end_a_trial() -> None:
-    story = on_trial()
+    story = on_trial(TWO)
     note, report = story.done(PENDING)
     actions = story.tell(ev.ActionFailed(note, StorageFailed("full"), (report,)))
     assert actions == [act.Log("warning", "storage_failed: full"), act.PublishStatus()]
@@ -162,7 +150,7 @@ def test_a_note_that_cannot_be_saved_does_not_end_a_trial() -> None:
 
 
 def test_a_failed_trial_records_its_verdict_verifies_the_old_slot_and_goes_back() -> None:
-    story = on_trial()
+    story = on_trial(TWO)
     story.pass_s(7)
     verdict = act.Verdict(passed=False, reason="errors", detail="5 of 10", checks=ERRORS)
     assert story.done(verdict) == [
@@ -192,7 +180,7 @@ def test_a_failed_trial_records_its_verdict_verifies_the_old_slot_and_goes_back(
 
 
 def test_where_the_old_slot_is_damaged_the_new_release_stays_unfit_as_it_is() -> None:
-    story = on_trial()
+    story = on_trial(TWO)
     story.done(act.Verdict(passed=False, reason="errors"))
     assert story.failed(SlotDamaged("slot a has other bytes")) == [
         act.Log("critical", "cannot roll back: slot a has other bytes"),
@@ -242,7 +230,7 @@ def test_a_look_at_the_disk_after_that_makes_the_switch_again_and_is_no_restart(
 
 
 def test_a_look_that_could_not_be_held_is_tried_again() -> None:
-    story = on_trial()
+    story = on_trial(TWO)
     assert story.failed(StorageFailed("no file")) == [
         act.Log("error", "storage_failed: no file"),
         act.PublishStatus(),
@@ -252,164 +240,6 @@ def test_a_look_that_could_not_be_held_is_tried_again() -> None:
     waited_s, actions = story.wait()
     assert waited_s == 15.0
     assert isinstance(actions[-1], act.Watch)
-
-
-# --- by hand --------------------------------------------------------------------------------------
-
-
-def test_a_person_goes_back_to_the_release_in_the_standby_slot() -> None:
-    story = Story().begun(serving(2, active="b", slots={"a": sealed(1), "b": sealed(2)}))
-    assert story.tell(ev.RollBackAsked("by maria")) == [
-        act.Log("warning", "rolling back: by_hand: by maria"),
-        act.Save(story.core.state),
-        act.CheckSlot("a"),
-    ]
-    assert (story.update.version, story.update.sequence) == ("2.0", 2)
-    assert story.update.release_sha256 == TWO.release_sha256
-    assert (story.update.slot, story.update.fallback) == ("b", "a")
-    assert (story.update.verdict, story.update.reason) == ("by_hand", "by_hand")
-    assert (story.update.state, story.update.since) == (State.TRIAL, WALL_S)
-    assert story.done() == [
-        act.Activate("a"),
-        *story.saved,
-        act.Notify("after_rollback", release_of(2)),
-    ]
-    assert story.words == ("ROLLED_BACK", "by_hand", "by maria")
-    assert [entry.sequence for entry in story.core.state.benched] == [2]
-    assert story.core.state.floor == 2, "an older notice is refused all the same"
-
-
-def test_a_person_ends_a_trial_and_the_look_under_way_does_not_count() -> None:
-    story = on_trial()
-    watch = story.asked(act.Watch)
-    actions = story.tell(ev.RollBackAsked("by maria"))
-    assert actions[0] == act.Log("warning", "rolling back: by_hand: by maria")
-    assert story.job == act.CheckSlot("a")
-    assert story.tell(ev.JobDone(watch, act.Verdict(passed=True, reason="passed"))) == []
-    story.done()
-    assert story.words == ("ROLLED_BACK", "by_hand", "by maria")
-
-
-def test_a_person_who_asks_twice_is_told_that_it_is_on_its_way() -> None:
-    story = Story().begun(serving(2, active="b", slots={"a": sealed(1), "b": sealed(2)}))
-    story.tell(ev.RollBackAsked("x"))
-    assert story.tell(ev.RollBackAsked("y")) == [
-        act.Log("warning", "a roll back is under way already")
-    ]
-    story.done()
-    assert story.words == ("ROLLED_BACK", "by_hand", "x")
-
-
-@pytest.mark.parametrize(
-    "state", [None, serving(), serving(active="b", slots={"b": sealed(1)}), serving(active=None)]
-)
-def test_there_must_be_a_release_to_go_back_to(state: ModelState | None) -> None:
-    story = Story()
-    story.done(findings(state, None if state is None else state.active))
-    before = story.core.state
-    assert story.tell(ev.RollBackAsked()) == [
-        act.Log("warning", "cannot roll back: no other release is in the standby slot")
-    ]
-    assert story.core.state == before
-
-
-def test_a_release_that_was_never_committed_is_none_to_go_back_to() -> None:
-    story = Story().begun(serving(2, active="b", slots={"a": sealed(3), "b": sealed(2)}))
-    before = story.core.state
-    text = "cannot roll back: 3.0 in the standby slot was never committed"
-    assert story.tell(ev.RollBackAsked()) == [act.Log("warning", text)]
-    assert story.core.state == before
-
-
-def test_what_was_committed_last_may_be_gone_back_to_where_another_one_serves() -> None:
-    """A hand moved the link to the older slot; the floor is the newer one's."""
-    story = Story().begun(serving(2, active="a", slots={"a": sealed(1), "b": sealed(2)}))
-    story.tell(ev.RollBackAsked("x"))
-    assert story.asked(act.CheckSlot).slot == "b"
-
-
-def test_nobody_goes_back_in_the_middle_of_a_job() -> None:
-    story = Story().begun(serving(2, active="b", slots={"a": sealed(1), "b": sealed(2)}))
-    story.building(notice(3))
-    assert story.tell(ev.RollBackAsked()) == [
-        act.Log("warning", "cannot roll back while DOWNLOADED; ask again later")
-    ]
-
-
-def test_nobody_waits_for_a_download_to_go_back_and_it_begins_again_after_that() -> None:
-    """It may take days on a bad link; the release that serves may be a bad one all that time."""
-    story = Story().begun(serving(2, active="b", slots={"a": sealed(1), "b": sealed(2)}))
-    three = notice(3)
-    story.collecting(three)
-    taken_up = story.core.state.dropped
-    assert story.tell(ev.RollBackAsked("x")) == [
-        Unsubscribe((TOPICS.block(CONTENT.sha256, 0),)),
-        act.Log("warning", "rolling back: by_hand: x"),
-        act.Save(msgspec.structs.replace(story.core.state, dropped=taken_up)),
-        act.CheckSlot("a"),
-    ]
-    assert story.core.transfer is None
-    assert isinstance(story.done()[-1], act.Verify)
-    assert story.core.state.active == "a"
-    assert story.words == ("ROLLED_BACK", "by_hand", "x")
-    story.done(act.NoticeVerified(three, FACTS))
-    assert story.job == act.OpenSpool(CONTENT.payload, three.release)
-
-
-def test_nobody_goes_back_to_a_candidate_that_waits_in_the_standby_slot() -> None:
-    story = Story().begun(serving(2, active="b", slots={"a": sealed(1), "b": sealed(2)}))
-    story.probing(notice(3))
-    story.done(act.Verdict(None, "device_busy"))
-    assert story.tell(ev.RollBackAsked()) == [
-        act.Log("warning", "cannot roll back while VERIFIED; ask again later")
-    ]
-    assert story.words[:2] == ("VERIFIED", "device_busy")
-
-
-def test_nobody_goes_back_to_a_release_that_was_never_committed() -> None:
-    """It failed its probe, and is in the standby slot only because nothing came after it."""
-    story = Story().begun(serving())
-    story.probing(TWO)
-    story.done(act.Verdict(passed=False, reason="golden_mismatch"))
-    before = story.core.state
-    assert story.tell(ev.RollBackAsked()) == [
-        act.Log("warning", "cannot roll back: 2.0 in the standby slot was never committed")
-    ]
-    assert story.core.state == before
-
-
-def test_a_roll_back_that_is_refused_lets_a_download_go_on() -> None:
-    story = Story().begun(serving())
-    story.collecting(TWO)
-    (said,) = story.tell(ev.RollBackAsked())
-    assert isinstance(said, act.Log)
-    assert story.core.is_fetching
-
-
-@pytest.mark.parametrize("event", [ev.RollBackAsked(), ev.UnbenchAsked(None)])
-def test_nothing_is_done_by_hand_before_the_record_was_read(event: ev.Event) -> None:
-    story = Story()
-    assert story.tell(event) == [
-        act.Log("warning", "not ready: the durable state was not read (yet)")
-    ]
-
-
-@pytest.mark.parametrize(("sequence", "left"), [(None, []), (2, [3]), (9, [2, 3])])
-def test_what_was_benched_may_be_tried_again(sequence: int | None, left: list[int]) -> None:
-    entries = tuple(BenchedRelease(sequence=n, version=f"{n}.0", reason="errors") for n in (2, 3))
-    story = Story().begun(serving(benched=entries))
-    assert story.tell(ev.UnbenchAsked(sequence)) == story.saved
-    assert [entry.sequence for entry in story.core.state.benched] == left
-
-
-def test_a_release_that_may_be_tried_again_is_tried_at_once() -> None:
-    story = Story().begun(serving())
-    story.probing(TWO)
-    story.done(act.Verdict(passed=False, reason="golden_mismatch"))
-    actions = story.tell(ev.UnbenchAsked(2))
-    assert isinstance(actions[-1], act.Verify)
-    story.done(act.NoticeVerified(TWO, FACTS))
-    assert isinstance(story.job, act.Build), "its files are there still"
 
 
 # --- the probe ------------------------------------------------------------------------------------
