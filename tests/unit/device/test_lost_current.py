@@ -6,219 +6,33 @@ committed, 1 in slot a and 2 in slot b; 2 is active unless a test says otherwise
 
 from __future__ import annotations
 
-import hashlib
 import random
-import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from slotcast_device.config import DeviceConfig
 from slotcast_device.core import actions as act
-from slotcast_device.core import events as ev
 from slotcast_device.core.model import ModelCore
-from slotcast_device.core.plan import Facts
-from slotcast_device.core.state import ModelState, SlotName, Update, record_of
-from slotcast_device.jobs import ModelJobs
 from slotcast_device.self_check import check
-from slotcast_device.storage import inspection
-from slotcast_device.storage import state_file as records
-from slotcast_device.storage.os_disk import OsDisk
-from slotcast_device.storage.slots import SlotStore
-from slotcast_schemas import wire
-from slotcast_schemas.errors import StateUnwritable, StorageFailed
-from slotcast_schemas.messages import Notice, Release
-from slotcast_schemas.messages.offer import Group
-from slotcast_schemas.messages.release import File, Probe, Trial
 from slotcast_schemas.states import State
-from slotcast_schemas.verify import Trusted
-from tests.support import messages
-from tests.support.core_shell import DATA, MAP, PAYLOAD
-
-NOW = ev.Now(1000.0, 1_790_000_000)
-DEVICE_TOML = """\
-format = 1
-device = "cam-1"
-models = ["detector"]
-[[brokers]]
-url = "mqtt://127.0.0.1:9"
-"""
-
-
-def content(number: int) -> dict[str, bytes]:
-    """The files of a release."""
-    return {"model.onnx": bytes([number]) * 5000, "data/labels.txt": b"cat\n" * number}
-
-
-def release(number: int) -> Release:
-    files = tuple(
-        File(path=path, size_bytes=len(data), sha256=hashlib.sha256(data).digest())
-        for path, data in content(number).items()
-    )
-    image = b"".join(content(number).values())
-    return messages.release(
-        version=str(number),
-        sequence=number,
-        files=files,
-        image_size_bytes=len(image),
-        image_sha256=hashlib.sha256(image).digest(),
-        rebased=None,
-        requires=(),
-        probe=Probe(),
-        trial=Trial(max_restarts=2),
-    )
-
-
-def notice_of(signed: bytes) -> bytes:
-    """The notice that is kept beside a slot, with nothing in it but the release."""
-    metadata = {"1.root.json": b"{}"}
-    return wire.encode(Notice(model="detector", metadata=metadata, targets={"release": signed}))
+from tests.support.lost_slots import (
+    LOST,
+    RELEASES,
+    Home,
+    believe_every_notice,
+    home_of_two,
+    lose_slot,
+)
 
 
 @pytest.fixture(autouse=True)
-def _signatures_are_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a notice proves is tried in `security/test_kept_notices`; here it proves all."""
-
-    def prove(release_bytes: bytes, notice: bytes, model: str, pinned_root: bytes) -> None:
-        assert release_bytes in wire.decode(notice, Notice).targets.values()
-
-    monkeypatch.setattr(inspection, "prove_release", prove)
-
-
-RELEASES = {number: release(number) for number in (1, 2)}
-RECORDS = {
-    number: record_of(made, hashlib.sha256(wire.encode(made)).digest())
-    for number, made in RELEASES.items()
-}
-
-
-class Home:
-    """A device's folder, what is done to it, and what a start makes of it."""
-
-    def __init__(self, folder: Path) -> None:
-        (folder / "device.toml").write_text(DEVICE_TOML)
-        (folder / "root.json").write_text("{}")
-        self.config = DeviceConfig(folder / "device.toml")
-        self.folder = self.config.model_dir("detector")
-        self.current = self.folder / "current"
-        self.store = SlotStore(OsDisk(), self.folder)
-        self.files = ModelJobs(self.config, "detector", OsDisk())
-
-    def build(self, slot: SlotName, number: int) -> None:
-        """Put a release into a slot, as an update does."""
-        self.store.clear(slot)
-        writer = self.store.build(slot, RELEASES[number])
-        writer.write(b"".join(content(number).values()))
-        writer.finish()
-        signed = wire.encode(RELEASES[number])
-        self.store.seal(slot, signed, notice_of(signed))
-
-    def save(self, active: SlotName | None = "b", floor: int = 2, **update: Any) -> None:
-        """Write the record."""
-        given: dict[str, Any] = {"state": State.COMMITTED, "reason": "committed"}
-        given |= {"slot": "b", "fallback": "a"}
-        state = ModelState(
-            model="detector",
-            floor=floor,
-            active=active,
-            slots={"a": RECORDS[1], "b": RECORDS[2]},
-            update=Update(
-                version="2",
-                sequence=2,
-                release_sha256=RECORDS[2].release_sha256,
-                **{**given, **update},
-            ),
-        )
-        records.save(OsDisk(), self.folder / "state.json", state)
-
-    def start(self) -> ModelCore:
-        """Start the core, and do what it asks of the disk until it wants a model to run."""
-        core = ModelCore("detector", "cam-1", self.config.topics, random.Random(1))
-        self.do(core, core.start())
-        return core
-
-    def do(self, core: ModelCore, actions: list[act.Action]) -> list[act.Action]:
-        """Carry out what concerns the disk; give all that was asked, in order."""
-        todo, asked = list(actions), []
-        while todo:
-            action = todo.pop(0)
-            asked.append(action)
-            if isinstance(action, (act.Inspect, act.CheckSlot)):
-                todo += core.handle(ev.JobDone(action, self.files.run(action)), NOW)
-            elif isinstance(action, act.Step):
-                self.files.carry_out(action)
-        return asked
-
-    def glance(self, core: ModelCore) -> list[act.Action]:
-        """Look as the running agent does every second, and do what follows."""
-        found = self.files.glance(core.state)
-        return [] if found is None else self.do(core, core.handle(found, NOW))
-
-    def opens(self) -> int | None:
-        """Give the release that an application finds, whole; None where there is none."""
-        for number in RELEASES:
-            for path, data in content(number).items():
-                file = self.current / path
-                if not file.is_file() or file.read_bytes() != data:
-                    break
-            else:
-                return number
-        return None
-
-    def loses_current(self, how: str) -> None:
-        """Do to `current` what a hand, a copy or a file system check does."""
-        target = self.current.resolve()
-        self.current.unlink()
-        match how:
-            case "a link to a folder elsewhere":
-                elsewhere = self.folder.parents[2] / "elsewhere"
-                shutil.copytree(target, elsewhere)
-                self.current.symlink_to(elsewhere)
-            case "a link to no slot":
-                self.current.symlink_to("slots/c")
-            case "the whole path of a slot":
-                self.current.symlink_to(target)
-            case "a folder of files, as cp -rL makes it":
-                shutil.copytree(target, self.current)
-            case "an empty folder":
-                self.current.mkdir()
-            case "a file, as a copy without links makes it":
-                self.current.write_bytes(b"slots/b")
-
-
-LOST = (
-    "nothing",
-    "a link to a folder elsewhere",
-    "a link to no slot",
-    "the whole path of a slot",
-    "a folder of files, as cp -rL makes it",
-    "an empty folder",
-    "a file, as a copy without links makes it",
-)
+def _notices_are_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    believe_every_notice(monkeypatch)
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    made = Home(tmp_path)
-    made.build("a", 1)
-    made.build("b", 2)
-    made.store.activate("b")
-    made.save()
-    return made
-
-
-def lose_slot(home: Home, slot: SlotName, how: str) -> None:
-    """Take a slot's folder, its signed release, or change its bytes."""
-    match how:
-        case "folder":
-            shutil.rmtree(home.store.path(slot))
-        case "release":
-            (home.store.folder / f"{slot}.release").unlink()
-        case "bytes":
-            file = home.store.path(slot) / "model.onnx"
-            file.chmod(0o644)
-            file.write_bytes(b"?" * 5000)
+    return home_of_two(tmp_path)
 
 
 # --- at a start -----------------------------------------------------------------------------------
@@ -357,120 +171,6 @@ def test_a_record_that_cannot_be_used_does_not_keep_current_lost(home: Home) -> 
     assert core.is_unreadable
     assert core.status().reason == "state_too_new"
     assert home.opens() in {1, 2}
-
-
-# --- while the agent runs -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("how", [*LOST, "the other slot"])
-def test_a_running_agent_puts_the_link_back_at_a_glance(home: Home, how: str) -> None:
-    core = home.start()
-    if how == "the other slot":
-        home.store.activate("a")
-    else:
-        home.loses_current(how)
-    asked = home.glance(core)
-    assert home.current.readlink() == Path("slots/b")
-    assert home.opens() == 2
-    assert not any(isinstance(action, act.Job) for action in asked), "nothing need be hashed"
-    assert "lost" in core.status().detail
-    assert home.glance(core) == []
-
-
-def test_a_glance_finds_nothing_where_all_is_well(home: Home) -> None:
-    core = home.start()
-    assert home.files.glance(core.state) is None
-
-
-def test_where_the_active_slot_is_lost_the_other_one_serves(home: Home) -> None:
-    core = home.start()
-    lose_slot(home, "b", "folder")
-    home.glance(core)
-    assert home.opens() == 1
-    assert core.state.active == "a"
-    assert core.status().reason == "slot_damaged"
-    assert home.glance(core) == []
-
-
-def test_once_a_day_all_of_it_is_read_and_what_changed_serves_no_more(home: Home) -> None:
-    """At a glance only the size is seen; an update under way is not disturbed."""
-    core = home.start()
-    file = home.store.path("b") / "model.onnx"
-    file.chmod(0o644)
-    file.write_bytes(bytes(len(file.read_bytes())))
-    assert home.glance(core) == []
-    home.do(core, core.handle(ev.LookDue(), NOW))
-    assert home.opens() == 1
-    assert core.status().reason == "slot_damaged"
-
-
-def test_where_every_slot_is_lost_the_disk_is_not_read_again_and_again(home: Home) -> None:
-    core = home.start()
-    lose_slot(home, "a", "folder")
-    lose_slot(home, "b", "folder")
-    home.glance(core)
-    assert home.glance(core) == []
-
-
-def test_a_slot_lost_in_the_middle_of_a_job_is_looked_at_after_it(home: Home) -> None:
-    core = home.start()
-    (verify,) = core.handle(ev.NoticeArrived(b"a notice"), NOW)
-    assert isinstance(verify, act.Verify)
-    lose_slot(home, "b", "folder")
-    assert not any(isinstance(action, act.Inspect) for action in home.glance(core))
-    home.do(core, core.handle(ev.JobDone(verify, error=StateUnwritable("no")), NOW))
-    assert home.opens() == 1
-
-
-def test_a_lost_record_is_written_anew(home: Home) -> None:
-    core = home.start()
-    (home.folder / "state.json").unlink()
-    home.glance(core)
-    assert records.load(OsDisk(), home.folder / "state.json", "detector") == core.state
-
-
-def test_what_cannot_be_put_back_is_said_and_tried_again_later(home: Home) -> None:
-    core = home.start()
-    home.current.unlink()
-    found = home.files.glance(core.state)
-    assert found is not None
-    (put_back, *rest) = core.handle(found, NOW)
-    failed = ev.ActionFailed(put_back, StateUnwritable("read-only"), tuple(rest))
-    said = core.handle(failed, NOW)
-    assert any(isinstance(action, act.PublishStatus) for action in said)
-    assert "cannot be put back: state_unwritable: read-only" in core.status().detail
-    assert core.handle(found, ev.Now(NOW.mono_s + 1, NOW.wall_s)) == []
-    home.do(core, core.handle(found, ev.Now(NOW.mono_s + 60, NOW.wall_s)))
-    assert home.opens() == 2
-
-
-def test_a_release_that_was_built_anew_serves_though_its_probe_cannot_be_held(home: Home) -> None:
-    """Nothing else is left: 2 was committed before, and is whole in the other slot again."""
-    core = home.start()
-    lose_slot(home, "a", "folder")
-    lose_slot(home, "b", "folder")
-    home.glance(core)
-    offer = messages.offer(
-        groups=(Group(name="all"),), payloads=(PAYLOAD,), version="2", sequence=2
-    )
-    trusted = Trusted(RELEASES[2], wire.encode(RELEASES[2]), offer, b"")
-    facts = Facts("cam-1", {}, onnxruntime="1.20", memory_bytes=10**9, disk_bytes=10**9)
-
-    def done(kind: type[act.Job], result: object, asked: list[act.Action]) -> list[act.Action]:
-        (job,) = [action for action in asked if isinstance(action, kind)]
-        return home.do(core, core.handle(ev.JobDone(job, result), NOW))
-
-    asked = core.handle(ev.ConnectionMade("mqtt://a", 64), NOW)
-    asked = core.handle(ev.NoticeArrived(b"a notice"), NOW)
-    asked = done(act.Verify, act.NoticeVerified(trusted, facts), asked)
-    asked = done(act.OpenSpool, act.Spooled({0: MAP}, is_empty=True), asked)
-    asked = core.handle(ev.ChunkArrived(PAYLOAD.sha256, 0, DATA), NOW)
-    home.build("a", 2)
-    asked = done(act.Build, None, asked)
-    (probe,) = [action for action in asked if isinstance(action, act.ProbeSlot)]
-    home.do(core, core.handle(ev.JobDone(probe, error=StorageFailed("no memory")), NOW))
-    assert home.opens() == 2
-    assert core.state.active == "a"
 
 
 # --- the signed release of a slot -----------------------------------------------------------------
