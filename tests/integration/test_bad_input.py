@@ -17,7 +17,6 @@ from pathlib import Path
 
 import msgpack
 import msgspec
-import numpy as np
 import pytest
 
 from slotcast_device.core.waits import Waits
@@ -30,8 +29,8 @@ from slotcast_schemas.messages import Notice
 from slotcast_schemas.states import State
 from tests.support.brokers import Broker, mosquitto
 from tests.support.faulty_disk import FaultyDisk
-from tests.support.fleet import Device, Observer, Publisher, answers, model_bytes
-from tests.support.fleet_fixtures import new_prefix
+from tests.support.fleet import Device, Observer, Publisher, model_bytes
+from tests.support.fleet_fixtures import new_prefix, serves
 from tests.support.proxy import Plan, Proxy
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
@@ -47,11 +46,6 @@ def device(publisher: Publisher, tmp_path: Path, caplog: pytest.LogCaptureFixtur
     publisher.publish("clf", "1")
     assert device.run_once().state is State.COMMITTED
     return device
-
-
-def serves(device: Device, number: int) -> bool:
-    """Whether what `current` opens answers exactly as the model of that number does."""
-    return np.array_equal(device.answers(), answers(model_bytes(number)))
 
 
 # --- notices that are refused ---------------------------------------------------------------------

@@ -14,11 +14,10 @@ import pytest
 
 from slotcast_device.core.waits import Waits
 from slotcast_schemas.backoff import Backoff
-from slotcast_schemas.messages.offer import Payload
 from slotcast_schemas.states import State
 from tests.support.brokers import Broker, mosquitto
 from tests.support.fleet import Device, Observer, Publisher, answers, model_bytes
-from tests.support.fleet_fixtures import new_prefix
+from tests.support.fleet_fixtures import behind, new_prefix, payload_of
 from tests.support.proxy import Plan, Proxy
 from tests.support.serving import serving
 
@@ -52,17 +51,6 @@ def mortal(catalogue: Publisher, mortal_broker: Broker, tmp_path: Path) -> Publi
 
 def target(broker: Broker) -> tuple[str, int]:
     return broker.host, broker.port
-
-
-def behind(proxy: Proxy, publisher: Publisher, folder: Path) -> Device:
-    """Provision a device that reaches the broker only through the proxy."""
-    return publisher.provision("cam-1", folder, f"mqtt://127.0.0.1:{proxy.port}")
-
-
-def payload_of(publisher: Publisher) -> Payload:
-    offer = publisher.repo.present_offer("clf")
-    assert offer is not None
-    return offer.payloads[0]
 
 
 def serves(device: Device, number: int) -> bool:

@@ -34,6 +34,7 @@ from slotcast_schemas.errors import (
 )
 from slotcast_schemas.messages import Notice
 from tests.support import models
+from tests.support.role_sets import new_key
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +51,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def repo(finished: Path, tmp_path: Path) -> Repository:
     shutil.copytree(finished, tmp_path / "repo")
     return Repository(tmp_path / "repo")
-
-
-def new_key(repo: Repository) -> Callable[[str], Key]:
-    return lambda name: repo.ring.generate(name, encrypted=False)
 
 
 def lose(repo: Repository, name: str) -> Repository:

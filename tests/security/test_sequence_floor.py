@@ -10,12 +10,10 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
-from securesystemslib.signer import Key
 from tuf.api.metadata import Metadata, Targets
 
 from slotcast_publisher.errors import KeyUnavailable
@@ -37,16 +35,13 @@ from slotcast_schemas.states import State
 from tests.support import models
 from tests.support.core_story import Story, notice, release_of, sealed, serving
 from tests.support.fleet import Publisher, model_bytes
+from tests.support.role_sets import new_key
 
 HIGHEST = 2**53 - 1
 
 
 def word(epoch: int = 10, root_version: int = 1, sequence: int = 8, most: int = 100) -> FloorWord:
     return FloorWord(root_version=root_version, epoch=epoch, sequence=sequence, sequence_max=most)
-
-
-def new_key(repo: Repository) -> Callable[[str], Key]:
-    return lambda name: repo.ring.generate(name, encrypted=False)
 
 
 # --- the whole story ------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ from tests.support.brokers import Broker, mosquitto
 from tests.support.certificates import Certificates, Identity
 from tests.support.engine import REPOSITORY
 from tests.support.fleet import CHUNK_BYTES, Publisher, model_bytes
+from tests.support.fleet_fixtures import payload_of
 from tests.support.serving import Served, serving
 from tests.support.waiting import WAIT_S, wait_until
 
@@ -80,12 +81,6 @@ def publisher(guarded: Broker, tmp_path: Path) -> Publisher:
 def certificates_of(broker: Broker) -> Certificates:
     assert broker.certificates is not None
     return broker.certificates
-
-
-def payload_of(publisher: Publisher) -> Payload:
-    offer = publisher.repo.present_offer("clf")
-    assert offer is not None
-    return offer.payloads[0]
 
 
 def want(payload: Payload, device: str) -> bytes:

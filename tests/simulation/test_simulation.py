@@ -1,6 +1,6 @@
 """Some hundred runs of the real cores on a bad day, each from its own seed.
 
-As many as notice every line that tests/soak/breaks.py breaks. A failure prints the command that
+As many as notice every line that tests/soak/breaks breaks. A failure prints the command that
 replays its seed, line by line. Longer: `make soak`.
 """
 

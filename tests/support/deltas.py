@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,11 @@ from slotcast_schemas.codecs.delta.decoder import decode_delta
 from slotcast_schemas.codecs.source import MemorySource
 
 Tensors = Mapping[str, NDArray[Any] | TensorProto]
+
+
+def small_weights(seed: int, *shape: int) -> NDArray[np.float32]:
+    """Numbers as weights that were trained have them."""
+    return (np.random.default_rng(seed).standard_normal(shape) * 0.05).astype(np.float32)
 
 
 def model_bytes(tensors: Tensors, doc: str = "") -> bytes:
@@ -114,3 +119,9 @@ def load_initializers(data: bytes) -> dict[str, NDArray[Any]]:
     """An ONNX file's initializers by name."""
     model = onnx.load_from_string(data)
     return {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+
+
+def opaque_file(matrices: Sequence[NDArray[Any]]) -> bytes:
+    """A header of no known format; names of odd lengths, so that no matrix is aligned."""
+    parts = [b"layer.%d.weight\0" % number + m.tobytes() for number, m in enumerate(matrices, 8)]
+    return b"OPAQUE\1" + b"".join(parts) + b"end"

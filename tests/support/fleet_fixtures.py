@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from slotcast_device.core.waits import Waits
+from slotcast_schemas.messages.offer import Payload
 from tests.support.brokers import Broker
 from tests.support.fleet import Device, Observer, Publisher, answers, model_bytes
 from tests.support.proxy import Proxy
@@ -55,3 +56,10 @@ def behind(proxy: Proxy, publisher: Publisher, folder: Path) -> Device:
 def serves(device: Device, number: int) -> bool:
     """Whether what `current` opens answers exactly as the model of that number does."""
     return np.array_equal(device.answers(), answers(model_bytes(number)))
+
+
+def payload_of(publisher: Publisher) -> Payload:
+    """Give the first payload of what is offered of `clf`."""
+    offer = publisher.repo.present_offer("clf")
+    assert offer is not None
+    return offer.payloads[0]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from securesystemslib.signer import Key
 from tuf.api.metadata import DelegatedRole
 
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust.notice_proof import verify_notice
 from slotcast_schemas.trust import release_paths, release_role
+
+
+def new_key(repo: Repository) -> Callable[[str], Key]:
+    """Give what makes keys without a passphrase, by their names."""
+    return lambda name: repo.ring.generate(name, encrypted=False)
 
 
 def signed_files(repo: Repository) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from slotcast_publisher.delta.formats.by_looks import find_by_looks
 from slotcast_schemas.codecs.delta.elements import FLOAT32
 from slotcast_schemas.codecs.source import MemorySource
-from tests.support.deltas import round_trip
+from tests.support.deltas import opaque_file, round_trip
 
 Matrix = NDArray[Any]
 Change = Callable[[Matrix, np.random.Generator], Matrix]
@@ -30,11 +30,6 @@ CHANGES: Final[dict[str, Change]] = {
 
 def weights(rng: np.random.Generator, dims: tuple[int, int]) -> Matrix:
     return (rng.standard_normal(dims) * 0.05).astype("<f8")
-
-
-def opaque_file(matrices: list[Matrix]) -> bytes:
-    parts = [b"layer.%d.weight\0" % number + m.tobytes() for number, m in enumerate(matrices, 8)]
-    return b"OPAQUE\1" + b"".join(parts) + b"end"
 
 
 @pytest.mark.parametrize("name", CHANGES)

@@ -17,7 +17,7 @@ from slotcast_publisher.delta.guessed_matrices import find_matrices
 from slotcast_publisher.delta.place import TensorPlace
 from slotcast_schemas.codecs.delta.elements import BFLOAT16, FLOAT16, FLOAT32, ElementKind
 from slotcast_schemas.codecs.source import MemorySource
-from tests.support.deltas import round_trip
+from tests.support.deltas import opaque_file, round_trip
 
 Matrix = NDArray[Any]
 Change = Callable[[Matrix, np.random.Generator], Matrix]
@@ -65,12 +65,6 @@ ONLY_OF_FLOAT32: Final[dict[str, Change]] = {
 }
 CASES: Final = [(name, kind) for name in CHANGES for kind in KINDS]
 CASES_OF_FLOAT32: Final = [(name, "fp32") for name in ONLY_OF_FLOAT32]
-
-
-def opaque_file(matrices: list[Matrix]) -> bytes:
-    """A header of no known format; names of odd lengths, so that no matrix is aligned."""
-    parts = [b"layer.%d.weight\0" % number + m.tobytes() for number, m in enumerate(matrices, 8)]
-    return b"OPAQUE\1" + b"".join(parts) + b"end"
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES + CASES_OF_FLOAT32)

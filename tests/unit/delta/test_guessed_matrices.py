@@ -13,7 +13,7 @@ from slotcast_publisher.delta.guessed_matrices import find_matrices
 from slotcast_publisher.delta.place import TensorPlace
 from slotcast_schemas.codecs.delta.elements import FLOAT32
 from slotcast_schemas.codecs.source import MemorySource
-from tests.support.deltas import kinds_of, round_trip
+from tests.support.deltas import kinds_of, round_trip, small_weights
 
 ROWS: Final = 700
 COLUMNS: Final = 150
@@ -21,20 +21,16 @@ RNG = np.random.default_rng(5)
 BY_COLUMN = RNG.permutation(COLUMNS)
 
 
-def weights(seed: int, *shape: int) -> NDArray[np.float32]:
-    return (np.random.default_rng(seed).standard_normal(shape) * 0.05).astype(np.float32)
-
-
 def file_of(*tensors: NDArray[Any]) -> bytes:
     return b"NOT KNOWN" + bytes(55) + b"".join(tensor.tobytes() for tensor in tensors)
 
 
-@pytest.mark.parametrize("others", [(), (weights(2, 30_000),)])
+@pytest.mark.parametrize("others", [(), (small_weights(2, 30_000),)])
 @pytest.mark.parametrize("change", ["columns", "turned"])
 def test_a_matrix_in_an_unknown_file_is_told_by_a_map(
     tmp_path: Path, change: str, others: tuple[NDArray[np.float32], ...]
 ) -> None:
-    matrix = weights(1, ROWS, COLUMNS)
+    matrix = small_weights(1, ROWS, COLUMNS)
     moved = matrix[:, BY_COLUMN] if change == "columns" else matrix.T
     files = (file_of(*others, matrix, *others[:1]), file_of(*others, moved, *others[:1]))
     report, payload = round_trip(tmp_path, {"m.bin": files[0]}, {"m.bin": files[1]})
@@ -43,7 +39,7 @@ def test_a_matrix_in_an_unknown_file_is_told_by_a_map(
 
 
 def test_a_matrix_that_lost_rows_and_whose_columns_moved_is_found(tmp_path: Path) -> None:
-    matrix = weights(1, ROWS, COLUMNS)
+    matrix = small_weights(1, ROWS, COLUMNS)
     moved = matrix[:-40, BY_COLUMN]
     _, payload = round_trip(tmp_path, {"m.bin": file_of(matrix)}, {"m.bin": file_of(moved)})
     assert len(payload) < 0.02 * matrix.nbytes
@@ -56,15 +52,15 @@ def array(data: bytes) -> TensorPlace:
 @pytest.mark.parametrize(
     "new",
     [
-        weights(9, ROWS, COLUMNS),
+        small_weights(9, ROWS, COLUMNS),
         np.zeros((ROWS, COLUMNS), np.float32),
-        RNG.permutation(weights(1, ROWS, COLUMNS).ravel()),
-        weights(1, ROWS, COLUMNS),
+        RNG.permutation(small_weights(1, ROWS, COLUMNS).ravel()),
+        small_weights(1, ROWS, COLUMNS),
     ],
     ids=["unrelated", "zeros", "no pattern", "the same"],
 )
 def test_what_is_no_such_matrix_is_left_alone(new: NDArray[np.float32]) -> None:
-    old = weights(1, ROWS, COLUMNS).tobytes()
+    old = small_weights(1, ROWS, COLUMNS).tobytes()
     place = array(new.tobytes())
     base, target = MemorySource(old), MemorySource(new.tobytes())
     assert find_matrices(base, [array(old)], target, [place]) == []
@@ -74,12 +70,12 @@ def test_what_is_no_such_matrix_is_left_alone(new: NDArray[np.float32]) -> None:
 def test_whatever_is_found_is_there(seed: int) -> None:
     """Cut anywhere, with some elements that came twice: the maps hold, or nothing is said."""
     rng = np.random.default_rng(seed)
-    matrix = weights(seed, 300, int(rng.integers(20, 400)))
+    matrix = small_weights(seed, 300, int(rng.integers(20, 400)))
     matrix.ravel()[rng.integers(0, matrix.size, matrix.size // 50)] = np.float32(0.5)
     order = rng.permutation(matrix.shape[1])
     cut = int(rng.integers(0, 900))
-    old = np.concatenate([weights(77, 100), matrix.ravel()])
-    new = np.concatenate([weights(78, 300), matrix[:, order].ravel()])[cut:]
+    old = np.concatenate([small_weights(77, 100), matrix.ravel()])
+    new = np.concatenate([small_weights(78, 300), matrix[:, order].ravel()])[cut:]
     places = array(old.tobytes()), array(new.tobytes())
     sources = MemorySource(old.tobytes()), MemorySource(new.tobytes())
     for before, after in find_matrices(sources[0], [places[0]], sources[1], [places[1]]):

@@ -23,13 +23,9 @@ from slotcast_schemas.codecs.delta.other import open_other
 from slotcast_schemas.codecs.delta.packed import PACK_XZ, XZ_FILTERS
 from slotcast_schemas.codecs.delta.segments import OtherStreams
 from slotcast_schemas.codecs.source import MemorySource
-from tests.support.deltas import kinds_of, model_bytes, round_trip
+from tests.support.deltas import kinds_of, model_bytes, round_trip, small_weights
 
 ROWS, COLUMNS = 1500, 24
-
-
-def _weights(seed: int, *shape: int) -> NDArray[np.float32]:
-    return (np.random.default_rng(seed).standard_normal(shape) * 0.05).astype(np.float32)
 
 
 def _cost(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> int:
@@ -37,7 +33,7 @@ def _cost(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> int:
     return len(round_trip(folder, *files)[1])
 
 
-FRESH = _weights(9, 3, COLUMNS)
+FRESH = small_weights(9, 3, COLUMNS)
 MOVES: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
     "appended": lambda w: np.concatenate([w, FRESH]),
     "inserted": lambda w: np.insert(w, [7, 500, 1200], FRESH, axis=0),
@@ -49,20 +45,20 @@ MOVES: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
 
 @pytest.mark.parametrize("name", MOVES)
 def test_rows_that_moved_are_copied(tmp_path: Path, name: str) -> None:
-    old = _weights(1, ROWS, COLUMNS)
+    old = small_weights(1, ROWS, COLUMNS)
     assert _cost(tmp_path, {"w": old}, {"w": MOVES[name](old)}) < FRESH.nbytes + 450
 
 
 def test_two_tensors_that_became_one_are_copied(tmp_path: Path) -> None:
-    one, other = _weights(1, ROWS, COLUMNS), _weights(2, ROWS, COLUMNS)
+    one, other = small_weights(1, ROWS, COLUMNS), small_weights(2, ROWS, COLUMNS)
     joined = np.concatenate([other, one])
     assert _cost(tmp_path, {"a": one, "b": other}, {"c": joined}) < 450
 
 
 def test_what_lies_between_equal_tensors_is_copied_along(tmp_path: Path) -> None:
     """Else a model of many tensors in which next to nothing changed costs bytes for each."""
-    old = {f"layer.{n}.weight": _weights(n, 16, COLUMNS) for n in range(60)}
-    new = old | {"layer.0.weight": _weights(99, 16, COLUMNS)}
+    old = {f"layer.{n}.weight": small_weights(n, 16, COLUMNS) for n in range(60)}
+    new = old | {"layer.0.weight": small_weights(99, 16, COLUMNS)}
     assert _cost(tmp_path, old, new) < 16 * COLUMNS * 4 + 300
 
 
@@ -85,8 +81,8 @@ def test_unrelated_weights_are_known_by_a_sample(
         raise AssertionError(f"expected no search of {len(new)} bytes in {len(old)}")
 
     monkeypatch.setattr(bsdiff4, "diff", no_search)
-    old = {f"w{n}": _weights(n, 120, 120) for n in range(60)}
-    new = {f"w{n}": _weights(n + 100, 120, 120) for n in range(60)}
+    old = {f"w{n}": small_weights(n, 120, 120) for n in range(60)}
+    new = {f"w{n}": small_weights(n + 100, 120, 120) for n in range(60)}
     cost = _cost(tmp_path, old, new)
     assert cost < 0.94 * sum(weights.nbytes for weights in new.values())
 
@@ -96,7 +92,7 @@ def test_integers_in_wide_floats_cost_integers_also_where_the_base_does_not_help
     tmp_path: Path, kept_rows: int
 ) -> None:
     """Each row has a scale of its own: what is left of a tensor has to know its rows."""
-    old, fresh = _weights(60, 600, 250), _weights(61, 600, 250)
+    old, fresh = small_weights(60, 600, 250), small_weights(61, 600, 250)
     scales = (np.abs(fresh).max(axis=1, keepdims=True) / 127).astype(np.float32)
     steps = np.rint(fresh / scales).astype(np.float32)
     new = np.concatenate([old[:kept_rows], steps * scales])
@@ -122,7 +118,7 @@ def test_windows_in_common_are_found_by_a_sample() -> None:
 
 def test_each_block_is_found_where_it_lies_whatever_regions_are_beside_its_own() -> None:
     """Some are shorter than a block, of another width, or hold the same bytes once more."""
-    data = _weights(5, 4000).tobytes()
+    data = small_weights(5, 4000).tobytes()
     sizes = (20, 4096, 16, 0, 8192, 3620)
     starts = [sum(sizes[:at]) for at in range(len(sizes))]
     regions = [Region(at, size, 4) for at, size in zip(starts, sizes, strict=True)]
@@ -135,7 +131,7 @@ def test_each_block_is_found_where_it_lies_whatever_regions_are_beside_its_own()
         piece = base[region.offset : region.offset + region.size_bytes]
         (run,) = index.runs(MemorySource(piece), Region(0, len(piece), 4))
         assert (run.offset, run.base_offset, run.size_bytes) == (0, region.offset, len(piece))
-    assert index.runs(MemorySource(_weights(6, 4000).tobytes()), Region(0, 16_000, 4)) == []
+    assert index.runs(MemorySource(small_weights(6, 4000).tobytes()), Region(0, 16_000, 4)) == []
 
 
 def test_the_table_of_a_large_base_takes_few_bytes_beside_its_keys() -> None:

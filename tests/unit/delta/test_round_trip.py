@@ -20,15 +20,11 @@ from slotcast_schemas.codecs.delta.segments import (
     OtherStreams,
     Rebase,
 )
-from tests.support.deltas import apply_delta, kinds_of, model_bytes, round_trip
+from tests.support.deltas import apply_delta, kinds_of, model_bytes, round_trip, small_weights
 from tests.support.old_packages import NEEDS_ONNX_OF_TODAY
 from tests.support.weights import as_bfloat16, trained
 
 ROWS, COLUMNS = 192, 160
-
-
-def _weights(seed: int, *shape: int) -> NDArray[np.float32]:
-    return (np.random.default_rng(seed).standard_normal(shape) * 0.05).astype(np.float32)
 
 
 def _moved(weights: NDArray[np.float32], seed: int, by: float = 3e-4) -> NDArray[np.float32]:
@@ -41,21 +37,21 @@ def _models(old: Any, new: Any) -> tuple[dict[str, bytes], dict[str, bytes]]:
 
 
 def test_an_equal_model_costs_next_to_nothing(tmp_path: Path) -> None:
-    weights = {"w": _weights(1, ROWS, COLUMNS)}
+    weights = {"w": small_weights(1, ROWS, COLUMNS)}
     report, payload = round_trip(tmp_path, *_models(weights, weights))
     assert kinds_of(report) == {"copy", "other"}
     assert len(payload) < 400
 
 
 def test_moved_float32_weights_cost_far_less_than_the_file(tmp_path: Path) -> None:
-    old = _weights(1, ROWS, COLUMNS)
+    old = small_weights(1, ROWS, COLUMNS)
     report, payload = round_trip(tmp_path, *_models({"w": old}, {"w": _moved(old, 2)}))
     assert kinds_of(report) == {"float32 difference", "other"}
     assert len(payload) < 0.62 * old.nbytes
 
 
 def test_moved_float16_weights_cost_less_still(tmp_path: Path) -> None:
-    old = _weights(1, ROWS, COLUMNS)
+    old = small_weights(1, ROWS, COLUMNS)
     pair = {"w": old.astype(np.float16)}, {"w": _moved(old, 2).astype(np.float16)}
     report, payload = round_trip(tmp_path, *_models(*pair))
     assert kinds_of(report) == {"float16 difference", "other"}
@@ -67,7 +63,7 @@ def _tensor(name: str, data_type: int, dims: tuple[int, ...], raw: bytes) -> Ten
 
 
 def test_bfloat16_is_known(tmp_path: Path) -> None:
-    old = _weights(1, ROWS, COLUMNS)
+    old = small_weights(1, ROWS, COLUMNS)
     raws = [each.astype(ml_dtypes.bfloat16).tobytes() for each in (old, _moved(old, 2))]
     tensors = [{"w": _tensor("w", TensorProto.BFLOAT16, old.shape, raw)} for raw in raws]
     report, payload = round_trip(tmp_path, *_models(*tensors))
@@ -100,7 +96,7 @@ def test_packed_4_bit_weights_are_taken_apart(tmp_path: Path) -> None:
 
 
 def test_weights_in_typed_fields_are_found(tmp_path: Path) -> None:
-    old = _weights(1, ROWS, COLUMNS)
+    old = small_weights(1, ROWS, COLUMNS)
     pair = [
         {"w": helper.make_tensor("w", TensorProto.FLOAT, each.shape, each.ravel().tolist())}
         for each in (old, _moved(old, 2))
@@ -111,7 +107,7 @@ def test_weights_in_typed_fields_are_found(tmp_path: Path) -> None:
 
 def test_a_merged_lora_travels_as_its_factors(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
-    old = _weights(1, 256, 320)
+    old = small_weights(1, 256, 320)
     product = rng.standard_normal((256, 4)) @ rng.standard_normal((4, 320)) * 1e-3
     new = (old + product).astype(np.float32)
     report, payload = round_trip(tmp_path, *_models({"w": old}, {"w": new}))
@@ -126,7 +122,7 @@ def _decayed(weights: NDArray[np.float32], steps: int) -> NDArray[np.float32]:
 
 
 def test_rows_that_were_only_decayed_are_predicted(tmp_path: Path) -> None:
-    old = _weights(1, 2048, 128)
+    old = small_weights(1, 2048, 128)
     new = _decayed(old, 100)
     new[::4] = _moved(old[::4], 2)
     report, payload = round_trip(tmp_path, *_models({"w": old}, {"w": new}))
@@ -135,7 +131,7 @@ def test_rows_that_were_only_decayed_are_predicted(tmp_path: Path) -> None:
 
 
 def test_a_renamed_and_reordered_model_is_found_again(tmp_path: Path) -> None:
-    tensors = {f"w{index}": _weights(index, ROWS, COLUMNS) for index in range(4)}
+    tensors = {f"w{index}": small_weights(index, ROWS, COLUMNS) for index in range(4)}
     renamed = {f"layer.{name}": tensors[name] for name in reversed(tensors)}
     report, payload = round_trip(tmp_path, *_models(tensors, renamed))
     assert kinds_of(report) == {"copy", "other"}
@@ -143,7 +139,7 @@ def test_a_renamed_and_reordered_model_is_found_again(tmp_path: Path) -> None:
 
 
 def test_swapped_names_are_not_believed(tmp_path: Path) -> None:
-    first, second = _weights(1, ROWS, COLUMNS), _weights(2, ROWS, COLUMNS)
+    first, second = small_weights(1, ROWS, COLUMNS), small_weights(2, ROWS, COLUMNS)
     pair = {"a": first, "b": second}, {"a": second, "b": first}
     report, _ = round_trip(tmp_path, *_models(*pair))
     assert kinds_of(report) == {"copy", "other"}
@@ -151,7 +147,7 @@ def test_swapped_names_are_not_believed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8])
 def test_a_transposed_matrix_is_found_again(tmp_path: Path, dtype: type[np.number[Any]]) -> None:
-    old: NDArray[Any] = (_weights(1, ROWS, COLUMNS) * 500).astype(dtype)
+    old: NDArray[Any] = (small_weights(1, ROWS, COLUMNS) * 500).astype(dtype)
     turned = {"w/transposed": np.ascontiguousarray(old.T)}
     report, payload = round_trip(tmp_path, *_models({"w": old}, turned))
     assert kinds_of(report) == {"copy, transposed", "other"}
@@ -159,7 +155,7 @@ def test_a_transposed_matrix_is_found_again(tmp_path: Path, dtype: type[np.numbe
 
 
 def test_a_transposed_and_moved_matrix_costs_as_much_as_a_moved_one(tmp_path: Path) -> None:
-    old = _weights(1, 700, 90)
+    old = small_weights(1, 700, 90)
     new = _moved(old, 2)
     _, straight = round_trip(tmp_path / "straight", *_models({"w": old}, {"w": new}))
     turned = {"t": np.ascontiguousarray(new.T)}
@@ -169,7 +165,10 @@ def test_a_transposed_and_moved_matrix_costs_as_much_as_a_moved_one(tmp_path: Pa
 
 def test_external_data_is_read_from_its_file(tmp_path: Path) -> None:
     images = []
-    for name, weights in (("a", _weights(1, ROWS, COLUMNS)), ("b", _weights(1, ROWS, COLUMNS))):
+    for name, weights in (
+        ("a", small_weights(1, ROWS, COLUMNS)),
+        ("b", small_weights(1, ROWS, COLUMNS)),
+    ):
         moved = weights if name == "a" else _moved(weights, 2)
         model = onnx.load_from_string(model_bytes({"w": moved, "v": moved[:4]}))
         path = tmp_path / name / "m.onnx"
@@ -184,7 +183,7 @@ def test_external_data_is_read_from_its_file(tmp_path: Path) -> None:
 
 
 def test_safetensors_are_known(tmp_path: Path) -> None:
-    old = _weights(1, ROWS, COLUMNS)
+    old = small_weights(1, ROWS, COLUMNS)
     files = []
     for weights in (old, _moved(old, 2)):
         entry = f'{{"dtype":"F32","shape":[{ROWS},{COLUMNS}],"data_offsets":[0,{old.nbytes}]}}'
@@ -219,7 +218,7 @@ def test_a_file_with_scattered_changes_is_patched_byte_by_byte(tmp_path: Path) -
 
 
 def test_new_weights_without_an_old_self_cost_no_more_than_themselves(tmp_path: Path) -> None:
-    old, new = _weights(1, ROWS, COLUMNS), _weights(2, ROWS + 1, COLUMNS)
+    old, new = small_weights(1, ROWS, COLUMNS), small_weights(2, ROWS + 1, COLUMNS)
     report, payload = round_trip(tmp_path, *_models({"w": old}, {"fresh": new}))
     assert kinds_of(report) == {"other"}
     assert len(payload) < new.nbytes + 400
@@ -235,7 +234,7 @@ def test_several_workers_make_the_same_payload(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Of every predictor one: what a worker gets has been pickled, and must mean the same.
-    old = {f"w{index}": _weights(index, 512, 160) for index in range(4)}
+    old = {f"w{index}": small_weights(index, 512, 160) for index in range(4)}
     thin = np.outer(np.linspace(1, 2, 512), np.linspace(-1, 1, 160)).astype(np.float32) * 1e-3
     new = {
         "w0": _moved(old["w0"], 9),
@@ -259,7 +258,7 @@ def test_several_workers_make_the_same_payload(
 def test_a_tensor_larger_than_a_section_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = _weights(1, 640, 480)
+    old = small_weights(1, 640, 480)
     monkeypatch.setattr("slotcast_publisher.delta.sectioning.SECTION_BYTES", 300_000)
     monkeypatch.setattr("slotcast_publisher.delta.shorter.TRIED_MAX", 0)  # it joins sections
     for turned in (False, True):
@@ -273,7 +272,7 @@ def test_a_tensor_larger_than_a_section_is_cut(
 
 
 def test_a_rebased_model_is_coded_in_its_steps(tmp_path: Path) -> None:
-    old = _weights(1, ROWS, COLUMNS)
+    old = small_weights(1, ROWS, COLUMNS)
     step = np.float32(2e-4)
     whole = np.rint(np.random.default_rng(6).standard_normal(old.shape) * 1.5).astype(np.float32)
     new = (old + (whole * step).astype(np.float32)).astype(np.float32)

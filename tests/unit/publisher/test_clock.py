@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from securesystemslib.signer import Key
 
 from slotcast_publisher.errors import ClockWrong
 from slotcast_publisher.notice import OfferWanted
@@ -16,7 +15,7 @@ from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust.ceremonies import rotate_keys
 from slotcast_publisher.trust.notice_proof import verify_notice
-from tests.support.role_sets import signed_files
+from tests.support.role_sets import new_key, signed_files
 
 
 def request(version: str) -> ReleaseRequest:
@@ -71,7 +70,3 @@ def test_a_clock_a_little_behind_the_last_signature_shortens_no_life(repo: Repos
     before = repo.roles.first_expiry()
     Repository(repo.path, now_s=lambda: time.time() - 7200).refresh()
     assert repo.roles.first_expiry() >= before
-
-
-def new_key(repo: Repository) -> Callable[[str], Key]:
-    return lambda name: repo.ring.generate(name, encrypted=False)

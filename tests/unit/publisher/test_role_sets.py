@@ -17,7 +17,7 @@ from slotcast_publisher.trust.notice_proof import verify_notice
 from slotcast_publisher.trust.precedence import Standing, compare
 from slotcast_schemas import wire
 from slotcast_schemas.messages import Notice
-from tests.support.role_sets import RememberingFleet, share_roles, signed_files
+from tests.support.role_sets import RememberingFleet, new_key, share_roles, signed_files
 
 SHARED = ("a", "b", "c")
 
@@ -58,10 +58,6 @@ def fleet(old: Repository, tmp_path: Path) -> RememberingFleet:
 
 def metadata_of(notice: bytes) -> dict[str, bytes]:
     return wire.decode(notice, Notice).metadata
-
-
-def new_key(repo: Repository) -> Any:
-    return lambda name: repo.ring.generate(name, encrypted=False)
 
 
 def lose(repo: Repository, name: str) -> Repository:
