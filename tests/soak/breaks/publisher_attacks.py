@@ -60,6 +60,23 @@ _PUBLISHER: Final = (
         "    if False:\n",
     ),
     attack_break(
+        "a key of a thief's that the key ring calls one of the root's",
+        "signatures are verified before they are counted",
+        "security/test_counted_signatures.py::"
+        "test_a_key_that_the_key_ring_calls_another_is_not_counted_as_that",
+        f"{PUBLISHER}/trust/signing_means.py",
+        "                missing += self._drop_if_false(keyid, metadata, publics)\n",
+        "                pass\n",
+    ),
+    attack_break(
+        "a threshold of none",
+        "at least one key must sign",
+        "security/test_counted_signatures.py::test_a_threshold_that_none_or_fewer_reach_is_refused",
+        f"{PUBLISHER}/trust/ceremonies.py",
+        "        if threshold < 1:\n",
+        "        if False:\n",
+    ),
+    attack_break(
         "a device that asks for all of a payload again and again",
         "a device has a day's budget of bytes",
         "unit/publisher/test_serve_wants.py::"

@@ -123,7 +123,7 @@ def add_key(
     _change_keys(
         roles,
         names,
-        lambda keys, before: ([*keys, key], threshold or before),
+        lambda keys, before: ([*keys, key], before if threshold is None else threshold),
     )
     return key
 
@@ -149,7 +149,10 @@ def revoke_key(
     _change_keys(
         roles,
         names,
-        lambda keys, before: ([k for k in keys if k.keyid != whole], threshold or before),
+        lambda keys, before: (
+            [k for k in keys if k.keyid != whole],
+            before if threshold is None else threshold,
+        ),
     )
     ring.forget(whole)
     return names
@@ -231,6 +234,8 @@ def _edited(roles: Roles, names: Iterable[str], edit: Edit) -> Signers:
     wanted = {}
     for name in names:
         keys, threshold = edit(*roles.keys_of(name))
+        if threshold < 1:
+            raise UsageError(f"role {name}: at least one key must sign, got {threshold}")
         if len({key.keyid for key in keys}) < threshold:
             raise Conflict(
                 f"role {name}: {several(len(keys), 'key')} cannot reach its threshold of"

@@ -35,6 +35,7 @@ from slotcast_publisher.trust.role_reading import (
     ONLINE,
     RECIPIENTS,
     SIGNED_AT,
+    TOP_LEVEL,
     SignedRoles,
     delegations_of,
     sequence_of,
@@ -126,7 +127,7 @@ class Roles(SignedRoles):
                 signed.add_key(key, role)
         signed.roles[Root.type].threshold = threshold
         first = Metadata(signed)
-        self._means.sign(Root.type, first, [signed.roles[Root.type]])
+        self._means.sign(Root.type, first, [signed.roles[Root.type]], signed.keys)
         self._files.write(Root.type, first)
         delegations = Delegations(keys={}, roles={})
         top = Targets(version=1, expires=self._until(Targets.type), delegations=delegations)
@@ -369,7 +370,8 @@ class Roles(SignedRoles):
         """
         root.signed.version += 1
         root.signed.expires = self._until(Root.type)
-        self._means.sign(Root.type, root, [old, root.signed.roles[Root.type]])
+        publics = {**root.signed.keys, **self.root().signed.keys}
+        self._means.sign(Root.type, root, [old, root.signed.roles[Root.type]], publics)
         self._files.write(Root.type, root)
 
     def prune(self, keep: int = VERSIONS_KEPT) -> None:
@@ -430,7 +432,10 @@ class Roles(SignedRoles):
         return _unsigned(Targets(expires=self._now()))
 
     def _write(self, name: str, metadata: Metadata[T]) -> None:
-        self._means.sign(name, metadata, [self.role_of(name)])
+        role = self.role_of(name)
+        is_top = name in TOP_LEVEL
+        publics = self.root().signed.keys if is_top else delegations_of(self.targets().signed).keys
+        self._means.sign(name, metadata, [role], publics)
         self._files.write(name, metadata)
 
     def _is_stale(self, name: str) -> bool:

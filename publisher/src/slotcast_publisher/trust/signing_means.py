@@ -5,11 +5,13 @@ What they say, and when they are signed again, is `role_signing`'s.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+from securesystemslib.exceptions import UnverifiedSignatureError
+from securesystemslib.signer import Key
 from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata, Role, Root, Snapshot, Targets, Timestamp
 from tuf.api.serialization import SerializationError
@@ -41,13 +43,23 @@ class SigningMeans:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     clock_is_right: bool = False
 
-    def sign(self, name: str, metadata: Metadata[T], roles: Sequence[Role]) -> None:
+    def sign(
+        self,
+        name: str,
+        metadata: Metadata[T],
+        roles: Sequence[Role],
+        publics: Mapping[str, Key],
+    ) -> None:
         """Sign with every key that can be reached; each role's threshold must be met.
+
+        What a key signed counts if it verifies as devices will: the key ring says where a private
+        key is, and it may be another one there.
 
         Args:
             name: the role, for messages.
             metadata: what is signed; its signatures are replaced.
             roles: the keys that vouch for it, and how many of them must.
+            publics: the public keys, by their ids, as signed metadata has them.
 
         Raises:
             KeyUnavailable: too few of the keys can sign from here.
@@ -61,6 +73,8 @@ class SigningMeans:
                 missing.append(str(exc))
             except (UnsignedMetadataError, SerializationError) as exc:
                 missing.append(f"key {self.ring.name(keyid)}: {_root_cause(exc)}")
+            else:
+                missing += self._drop_if_false(keyid, metadata, publics)
         for role in roles:
             count = sum(keyid in metadata.signatures for keyid in role.keyids)
             if count < role.threshold:
@@ -68,6 +82,20 @@ class SigningMeans:
                     f"{name}: expected {role.threshold} of {len(role.keyids)}"
                     f" keys to sign, got {count}: {'; '.join(missing)}"
                 )
+
+    def _drop_if_false(
+        self, keyid: str, metadata: Metadata[T], publics: Mapping[str, Key]
+    ) -> list[str]:
+        """Take away a signature that does not verify; says so."""
+        signature, public = metadata.signatures.get(keyid), publics.get(keyid)
+        try:
+            if signature is not None and public is not None:
+                public.verify_signature(signature, metadata.signed_bytes)
+                return []
+        except UnverifiedSignatureError:
+            pass
+        metadata.signatures.pop(keyid, None)
+        return [f"key {self.ring.name(keyid)}: what is there is another key"]
 
     def life(self, name: str) -> timedelta:
         """Say for how long a role counts from its signature on."""
