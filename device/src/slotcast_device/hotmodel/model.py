@@ -321,12 +321,12 @@ class HotModel:
             self._changed.wait_for(lambda: self._live is not None, timeout_s)
             if self._live is not None:
                 return
-            error = self._last_refusal or ModelUnloadable(
-                f"{self._current}: expected a model within {timeout_s:g} s, got none"
-            )
+        self.close()  # it waits for the look that is being taken, and what that finds is told
+        error = self._last_refusal or ModelUnloadable(
+            f"{self._current}: expected a model within {timeout_s:g} s, got none"
+        )
         with self._lock:
             self._error = error
-        self.close()
         raise error
 
     # --- the follower -------------------------------------------------------------------------
