@@ -250,12 +250,14 @@ def test_a_newer_notice_on_trial_waits_for_its_end_and_is_then_taken(bench: Benc
     trial = Trial(duration_s=0.1, min_requests=10_000, max_latency_ratio=None)
     bench.offer("2", models.classifier(1, drift=1e-5), trial=trial)
     bench.follows("2")
+    application.pause()  # or all requests may be answered while 3 is made and published
     short = Trial(duration_s=0.1, min_requests=1, max_latency_ratio=None)
     bench.offer("3", models.classifier(1, drift=2e-5), trial=short)
     wait_until(lambda: bench.agent.cores[0]._box.is_holding, "the notice of 3 is held")
     assert bench.agent.cores[0].status().state is State.TRIAL
     bench.observer.forget()
     application.hurry()
+    application.go_on()
     assert bench.settled("2").state is State.COMMITTED
     assert bench.settled("3").state is State.COMMITTED
     bench.follows("3")

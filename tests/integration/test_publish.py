@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import msgspec
@@ -30,8 +31,9 @@ from tests.support import models
 from tests.support.broker_front import BrokerFront
 from tests.support.brokers import Broker, mosquitto
 from tests.support.cli_docs import documented
-from tests.support.proxy import Plan, Proxy
+from tests.support.proxy import Packet, Plan, Proxy
 from tests.support.retained import retained
+from tests.support.waiting import WAIT_S
 
 pytestmark = pytest.mark.broker
 NUMBERS = iter(range(10_000))
@@ -104,17 +106,25 @@ def test_a_publish_that_is_stopped_goes_on_where_it_was(
     broker: Broker, repo: Repository, how: signal.Signals, code: int
 ) -> None:
     """Stopped in the middle; both runs together send each chunk once, but for the window."""
-    total = len(expected_after_offer(repo))
-    with Proxy((broker.host, broker.port), Plan(up_bits_per_s=2_000_000)) as proxy:
+    total, is_halfway = len(expected_after_offer(repo)), threading.Event()
+
+    def stall(way: str, packet: Packet) -> None:
+        if proxy.counters.up_packets["PUBLISH"] > WINDOW_MAX + 5 and not is_halfway.is_set():
+            proxy.flow.clear()  # however late it is stopped, it has not ended by then
+            is_halfway.set()
+
+    with Proxy((broker.host, broker.port), Plan(tap=stall)) as proxy:
         command = ["publish", str(through(repo, proxy).path), "clf", "1.0", "--json"]
         first = subprocess.Popen(
             [sys.executable, "-m", "slotcast_publisher", *command],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        proxy.wait_for(lambda counters: counters.up_packets["PUBLISH"] > WINDOW_MAX + 5)
+        assert is_halfway.wait(WAIT_S)
         os.kill(first.pid, how)
         said = first.communicate()[1]
+        proxy.sever()
+        proxy.resume()
         assert first.returncode == code
         assert (b"run the same command again" in said) == (how != signal.SIGKILL)
         assert repo.topics.notice("clf") not in retained(broker, repo)

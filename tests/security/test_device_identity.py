@@ -45,6 +45,7 @@ from slotcast_schemas.enrolment import REQUEST_MAX_BYTES, write_enrolment
 from slotcast_schemas.errors import SoftwareBroken, StorageFailed, UsageError
 from slotcast_schemas.messages import Status
 from tests.support import messages as given
+from tests.support.waiting import WAIT_S
 
 DEVICE = "cam-1"
 
@@ -417,12 +418,12 @@ def test_commands_that_enrol_at_once_wait_for_each_other(tmp_path: Path) -> None
     def hold() -> None:
         with Registry(tmp_path).changing():
             holds.set()
-            goes.wait(5)
+            goes.wait(WAIT_S)
             Registry(tmp_path).enrol(request_of(), "request", now_s=5.0)
 
     other = threading.Thread(target=hold)
     other.start()
-    holds.wait(5)
+    assert holds.wait(WAIT_S)
     goes.set()
     with Registry(tmp_path).changing():
         assert Registry(tmp_path).names() == [DEVICE]
