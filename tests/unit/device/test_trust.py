@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -66,6 +67,31 @@ def test_a_good_notice_gives_release_and_offer(
     assert isinstance(found, Trusted)
     assert (found.release.version, found.offer.sequence) == ("1", 1)
     assert found.offer.release_sha256 == found.release_sha256
+
+
+def test_a_power_cut_while_a_notice_is_remembered_takes_nothing_of_what_was_seen(
+    repo: Repository, root: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = repo.offer("clf", "1"), repo.offer("clf", "2")
+    verify_notice(new, "clf", root, tmp_path / "trust")
+    seen = files_in(tmp_path / "trust")
+
+    def cut(path: Path, target: Path) -> Path:
+        raise OSError(errno.EIO, f"power was cut before {path} had the name of {target}")
+
+    with monkeypatch.context() as patch, pytest.raises(StorageFailed):
+        patch.setattr(Path, "replace", cut)
+        verify_notice(new, "clf", root, tmp_path / "trust")
+    assert files_in(tmp_path / "trust") == seen
+    with pytest.raises(Replayed):
+        verify_notice(old, "clf", root, tmp_path / "trust")
+
+
+def files_in(folder: Path) -> dict[Path, bytes]:
+    """What lies in a folder and below it."""
+    return {
+        path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
 
 
 def test_the_same_notice_again_is_fine_and_an_older_one_is_a_replay(

@@ -165,8 +165,6 @@ class Liveness:
 
         One that had ended without a word, and was replaced before its file went, still counts as a
         restart.
-
-        One that had ended, and was replaced before its file went, counts on.
         """
         for name, process in list(self._processes.items()):
             was_replaced = process.has_ended_in_view and self._has_successor(process, now_s)

@@ -109,8 +109,10 @@ def _keep(source: Path, target: Path) -> None:
         if path.is_dir() and not path.is_symlink():
             _keep(path, target / path.name)
         else:
-            _remove(target / path.name)
-            path.replace(target / path.name)
+            kept = target / path.name
+            if kept.is_dir() and not kept.is_symlink():  # all else gives way to a rename
+                shutil.rmtree(kept)
+            path.replace(kept)
 
 
 def _make_own_folder(path: Path) -> None:
