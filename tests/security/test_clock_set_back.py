@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from slotcast_device.core import events as ev
-from slotcast_device.signed_times import SignedTimes
+from slotcast_device.notice_times import NoticeTimes
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_schemas.states import State
 from tests.support.fleet import Device, Observer, Publisher, model_bytes
@@ -71,11 +71,11 @@ def test_the_time_of_a_model_whose_record_was_not_read_yet_counts_for_the_others
 ) -> None:
     later_s = int(time.time()) + 100 * DAY_S
     note_signed(device, "det", later_s)
-    times = SignedTimes(device.config, OsDisk())
+    times = NoticeTimes(device.config, OsDisk())
     assert times.elsewhere_s("clf", ev.Now(0.0, 0)) == later_s
     assert times.elsewhere_s("det", ev.Now(0.0, 0)) < later_s
 
 
 def test_a_record_that_cannot_be_read_says_nothing_of_the_time(device: Device) -> None:
     (device.folder("det") / "state.json").write_text("[" * 100_000)
-    assert SignedTimes(device.config, OsDisk()).elsewhere_s("clf", ev.Now(0.0, 0)) == 0
+    assert NoticeTimes(device.config, OsDisk()).elsewhere_s("clf", ev.Now(0.0, 0)) == 0

@@ -32,12 +32,12 @@ from slotcast_device.core.waits import USUAL, Waits
 from slotcast_device.jobs import ModelJobs
 from slotcast_device.link.connection import Connection
 from slotcast_device.link.notice_subscriptions import NoticeSubscriptions
+from slotcast_device.notice_times import NoticeTimes
 from slotcast_device.operator_requests import Control
 from slotcast_device.reporting.agent_reports import AgentReports
 from slotcast_device.reporting.log_format import FACTS
 from slotcast_device.runner import ModelRunner, unforeseen_error
 from slotcast_device.runtime.importing import has_hpke
-from slotcast_device.signed_times import SignedTimes
 from slotcast_device.storage.broker_book import BrokerBook
 from slotcast_device.storage.client_certificates import ClientCertificates
 from slotcast_device.storage.encryption_key import (
@@ -104,7 +104,7 @@ class DeviceShell:
         self._wall_clock = wall_clock
         self._keyring = SlotsKeyring.of(config)
         self._waits = waits
-        self._signed_times = SignedTimes(config, disk)
+        self._notice_times = NoticeTimes(config, disk)
         self._runners = {name: self._make_runner(name) for name in config.values.models}
         book = BrokerBook(config, self._disk, int(wall_clock()))
         session = secrets.token_hex(4)
@@ -168,9 +168,9 @@ class DeviceShell:
             models=len(self._config.values.models),
             keeps_provisioned=self._config.values.policy.keep_provisioned,
             waits=self._waits,
-            elsewhere_s=lambda now: self._signed_times.elsewhere_s(name, now),
+            elsewhere_s=lambda now: self._notice_times.elsewhere_s(name, now),
         )
-        self._signed_times.add(core)
+        self._notice_times.add(core)
         return ModelRunner(core, files, self)
 
     def _make_jobs(self, model: str) -> ModelJobs:
@@ -303,7 +303,7 @@ class DeviceShell:
             _LOG.info("the clock was set; it says %s", datetime.fromtimestamp(now.wall_s, UTC))
             self._feed_all(ev.ClockMoved(), now)
             self.reports.is_due = True
-        elif self._signed_times.fell(now):
+        elif self._notice_times.fell(now):
             self._feed_all(ev.ClockMoved(), now)
 
     def now(self) -> ev.Now:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from slotcast_device.storage.disk import Disk
 
 
-class SignedTimes:
+class NoticeTimes:
     """Knows the signed time of each model, from its record until its core has read that.
 
     A start hashes the slots before a core goes by its record, and notices of other models may be
