@@ -24,7 +24,6 @@ from slotcast_publisher.fleet.figures.shares import (
     Share,
     chance_of_parting,
     is_surely_above,
-    needed_for_verdict,
     tail,
     wilson,
 )
@@ -218,14 +217,6 @@ def test_no_share_is_called_too_large_that_chance_gives_more_often_than_allowed(
     share = Share(round(part * of), of)
     if is_surely_above(share, limit, confidence):
         assert exact_chance_of_at_least(share.hits, of, limit) <= tail(confidence) * (1 + 1e-9)
-        assert of >= needed_for_verdict(limit, confidence)
-
-
-@given(limit=st.sampled_from([0.01, 0.05, 0.2, 0.5]), confidence=CONFIDENCES)
-def test_the_least_number_for_a_verdict_is_the_least(limit: float, confidence: float) -> None:
-    least = needed_for_verdict(limit, confidence)
-    assert limit**least <= tail(confidence) * (1 + 1e-9)
-    assert least == 1 or limit ** (least - 1) > tail(confidence)
 
 
 @given(

@@ -160,12 +160,6 @@ class IdInUse(TransferFailed):
     reason = Reason.ID_IN_USE
 
 
-class PacketLimit(TransferFailed):
-    """The broker takes no packets of the size that the payload's chunks need."""
-
-    reason = Reason.PACKET_LIMIT
-
-
 class Stalled(TransferFailed):
     """What was asked for does not come from this broker; another one may have it."""
 

@@ -11,8 +11,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from slotcast_publisher.release import sample_runs
-from slotcast_publisher.release.golden_samples import make_samples, model_signature
+from slotcast_publisher.release.golden_samples import make_samples
 from slotcast_publisher.release.probe_limits import arithmetic
+from slotcast_publisher.release.sample_runs import load_model
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.probe import ProbeRequest, SlotModel, run_probe
@@ -41,9 +42,10 @@ def test_a_device_accepts_what_the_publisher_saw(tmp_path: Path) -> None:
     assert probe.samples == "samples.npz"
     assert probe.min_accuracy == pytest.approx(1 - 1 / 16)
     assert probe.label_output == "scores"
-    inputs, outputs = model_signature(folder / "model.onnx")
+    candidate = SlotModel(str(folder), "model.onnx")
+    model = load_model(candidate)
     request = ProbeRequest(
-        candidate=SlotModel(str(folder), "model.onnx"), inputs=inputs, outputs=outputs, probe=probe
+        candidate=candidate, inputs=model.inputs, outputs=model.outputs, probe=probe
     )
     result = run_probe(request)
     assert result.passed, result.detail

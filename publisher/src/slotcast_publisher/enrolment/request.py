@@ -59,15 +59,6 @@ class ProvenRequest:
         return read_public_key(text) if text else None
 
 
-def read_request_file(path: Path) -> ProvenRequest:
-    """Read a request from a file; see `read_request`.
-
-    Raises:
-        UsageError: the file cannot be read, or is no request that holds.
-    """
-    return read_request(read_request_bytes(path), str(path))
-
-
 def read_request_bytes(path: Path) -> bytes:
     """Give what is in a file, up to what a request may have and a byte more.
 

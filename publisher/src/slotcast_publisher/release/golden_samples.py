@@ -43,7 +43,7 @@ from slotcast_publisher.release.sample_runs import (
 from slotcast_publisher.release.sample_warnings import Warn, say_none_is_right, warn_of_outputs
 from slotcast_schemas import limits, outputs
 from slotcast_schemas.errors import UsageError
-from slotcast_schemas.messages.release import Probe, Tensor
+from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.model_formats import ONNX
 from slotcast_schemas.probe.loading import open_model
 from slotcast_schemas.probe.runtime import LoadedModel
@@ -189,16 +189,6 @@ def _compare_other_runs(
         apart = furthest(runs, run_rearranged(model, kept), rtol=rtol)
         unsteady = turning_on_last_bits(apart) | unsteady
     return unsteady, apart, [again, threaded]
-
-
-def model_signature(path: Path) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Give a model's inputs and outputs, as the runtime describes them.
-
-    Raises:
-        UsageError: the runtime cannot load it.
-    """
-    session = load_model(SlotModel(str(path.parent.absolute()), path.name))
-    return session.inputs, session.outputs
 
 
 def usual_inputs_do(session: LoadedModel) -> bool:

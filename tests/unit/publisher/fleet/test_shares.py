@@ -8,7 +8,6 @@ from slotcast_publisher.fleet.figures.shares import (
     Share,
     difference,
     is_surely_above,
-    needed_for_verdict,
     wilson,
 )
 
@@ -51,13 +50,6 @@ def test_a_share_is_judged_only_where_chance_does_not_explain_it(
 def test_a_wilson_bound_above_the_limit_alone_is_no_verdict() -> None:
     assert wilson(1, 3, 0.95).low > 0.05
     assert not is_surely_above(Share(1, 3), 0.05, 0.95)
-
-
-def test_more_confidence_needs_more_observations() -> None:
-    assert needed_for_verdict(0.05, 0.95) == 2
-    assert needed_for_verdict(0.05, 0.999) == 3
-    assert needed_for_verdict(0.5, 0.95) == 6
-    assert needed_for_verdict(0.0, 0.95) == 1
 
 
 def test_a_difference_of_shares_is_newcombes() -> None:

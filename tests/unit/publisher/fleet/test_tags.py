@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from slotcast_publisher.fleet.figures.tags import above_median, parted_by, shares_by_tag
+from slotcast_publisher.fleet.figures.tags import parted_by
 
 
 def fleet(count: int, seed: int) -> dict[str, dict[str, str]]:
@@ -57,23 +57,3 @@ def test_nothing_is_found_where_all_or_none_are_bad_or_nobody_is_there() -> None
     assert parted_by(devices, set(), 0.95) == []
     assert parted_by(devices, set(devices), 0.95) == []
     assert parted_by({}, {"d1"}, 0.95) == []
-
-
-def test_each_value_of_a_tag_has_its_share() -> None:
-    devices = {"a": {"x": "1"}, "b": {"x": "1"}, "c": {"x": "2"}, "d": {}}
-    assert {tag: str(share) for tag, share in shares_by_tag(devices, {"a", "d", "z"}).items()} == {
-        ("x", "1"): "1 of 2",
-        ("x", "2"): "0 of 1",
-    }
-
-
-def test_a_figure_without_a_limit_is_parted_at_its_median() -> None:
-    values = {f"d{i}": (9.0 if i % 4 == 0 else 1.0) + i / 100 for i in range(40)}
-    devices = {d: {"board": "b" if i % 4 == 0 else "a"} for i, d in enumerate(values)}
-
-    slow = above_median(values)
-
-    assert len(slow) == 20
-    assert parted_by(devices, slow, 0.95)[0].tags == (("board", "b"),)
-    assert above_median({}) == frozenset()
-    assert above_median({"a": 1.0, "b": 1.0}) == frozenset()

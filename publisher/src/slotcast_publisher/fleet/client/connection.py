@@ -22,8 +22,6 @@ from slotcast_schemas.errors import SlotcastError, StorageFailed, TransferFailed
 
 TOKEN_VARIABLE: Final = "SLOTCAST_TOKEN"  # noqa: S105 - a name, not a secret
 """The environment variable that holds the token."""
-SERVER_VARIABLE: Final = "SLOTCAST_SERVER"
-"""The environment variable that names the page, instead of `--server`."""
 TIMEOUT_S: Final = 60.0
 """The seconds that an answer may take: the page counts a large fleet in less."""
 ANSWER_MAX_BYTES: Final = 32 * 1024 * 1024

@@ -86,20 +86,6 @@ def is_surely_above(share: Share, limit: float, confidence: float) -> bool:
     return chance_of_at_least(share.hits, share.of, limit) <= tail(confidence)
 
 
-def needed_for_verdict(limit: float, confidence: float) -> int:
-    """Give how many must be seen before a share can be above a limit beyond chance at all.
-
-    Fewer than that, all of them hits, come by chance too often.
-
-    Args:
-        limit: as a share below 1.
-        confidence: of a two-sided interval.
-    """
-    if limit <= 0:
-        return 1
-    return max(1, math.ceil(math.log(tail(confidence)) / math.log(limit) - 1e-9))
-
-
 def difference(new: Share, old: Share, confidence: float) -> ShareBounds:
     """Give by how much one share is above another, independent one: Newcombe's score interval.
 

@@ -37,18 +37,6 @@ class Parting:
     chance: float
 
 
-def shares_by_tag(
-    devices: Mapping[str, Mapping[str, str]], bad: AbstractSet[str]
-) -> dict[Tag, Share]:
-    """Give the share of bad devices for each value of each tag.
-
-    Args:
-        devices: the tags of each device, by its id.
-        bad: ids of the bad ones; others than those of `devices` are left out.
-    """
-    return {tag: Share(len(having & bad), len(having)) for tag, having in _having(devices).items()}
-
-
 def parted_by(
     devices: Mapping[str, Mapping[str, str]], bad: AbstractSet[str], confidence: float
 ) -> list[Parting]:
@@ -74,17 +62,6 @@ def parted_by(
             outside = Share(len(bad) - inside.hits, len(everyone) - inside.of)
             found.append(Parting(tuple(sorted(tags)), inside, outside, chance * tests))
     return sorted(found, key=lambda parting: (parting.chance, parting.tags))
-
-
-def above_median(values: Mapping[str, float]) -> frozenset[str]:
-    """Give the devices whose figure is above the fleet's median, to be parted by their tags.
-
-    So a figure without a limit, such as a latency, can be looked at as well (Mood's median test).
-    """
-    if not values:
-        return frozenset()
-    middle = sorted(values.values())[(len(values) - 1) // 2]
-    return frozenset(device for device, value in values.items() if value > middle)
 
 
 def _having(devices: Mapping[str, Mapping[str, str]]) -> dict[Tag, set[str]]:

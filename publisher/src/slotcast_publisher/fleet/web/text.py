@@ -15,8 +15,6 @@ from slotcast_schemas.printable import printable
 
 TEXT_MAX_CHARS: Final = 300
 """The most characters of a text that are shown, unless a place asks for another number."""
-ID_MAX_CHARS: Final = 64
-"""The most characters of an id, a version or the value of a tag that are shown in a table."""
 
 
 def shown(text: object, chars_max: int = TEXT_MAX_CHARS) -> str:

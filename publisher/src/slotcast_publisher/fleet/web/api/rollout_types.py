@@ -13,8 +13,6 @@ from slotcast_schemas.decoders import make_decoders
 
 Why = Annotated[str, Meta(max_length=WHY_MAX_CHARS)]
 PlanText = Annotated[str, Meta(min_length=1, max_length=PLAN_MAX_BYTES)]
-PlainWish = Literal["pause", "resume", "retry", "cancel"]
-"""What can be asked for by the rollout's name alone."""
 WishWord = Literal["pause", "resume", "retry", "cancel", "open_gate", "go_back"]
 
 
