@@ -380,9 +380,6 @@ class ModelCore:
 
         The last chunk may have come meanwhile, for example. The notice may cancel what is now being
         built, and the broker has no reason to repeat it.
-
-        Such as where the last chunk came meanwhile. It may be the cancel of what is being built,
-        and the broker has no reason to repeat it.
         """
         if isinstance(job, act.Verify):
             self._box.put_back(job.data)

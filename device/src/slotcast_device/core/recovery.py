@@ -272,9 +272,6 @@ def open_anyway(recovery: Recovery, found: Findings) -> list[Action]:
 
     A slot that is not sound is closed: otherwise whoever changes a slot would only have to spoil
     the record as well. A link that is lost is put back.
-
-    What is not sound serves no more, or else a record of no use would be a way to have it served;
-    and a link that is lost is put back.
     """
     opened = found.current
     if opened is not None and opened not in found.sound:

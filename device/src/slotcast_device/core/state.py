@@ -236,9 +236,6 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
         They count against the day's bound, unless they were counted when their transfer began. If
         that payload is begun again, it counts again.
 
-        What was lost counts against the day's bound, where it was not counted when it was begun;
-        begun again, it counts again.
-
         Args:
             day: since 1970-01-01, UTC.
             instead: the digest of the payload that comes; empty if none does.

@@ -52,8 +52,8 @@ _OPEN: Final[Mapping[Happening, State]] = {
 """What a notice, or a person, may do to a state in which nothing is under way.
 
 A recall puts the active release on trial with its verdict set: the way back is then the same, and
-as safe, as after a failed trial. It may come while chunks are collected, too: those are no reason
-to keep a bad release, and the standby slot still holds the old one.
+as safe, as after a failed trial. It may also come while chunks of another release are collected:
+the standby slot still holds the old release then, so going back does not wait for them.
 """
 
 _UNDER_WAY: Final[Mapping[Happening, State]] = {

@@ -12,11 +12,11 @@ class Waits(msgspec.Struct, frozen=True):
     """Times in seconds.
 
     Attributes:
-        first_wait_s: without anything new after which what was asked for is asked for again; the
-            waits after it grow.
-        patience_s: since something wanted came for which bytes on the link count as a chunk on its
-            way: one of the usual size at 55 bytes a second, one of the largest at 212.
-        part_max_s: within which a packet that has begun to come must be whole: the same chunks.
+        first_wait_s: after which, if nothing new came, a request is made again; later waits grow.
+        patience_s: for which a link that brings bytes, but nothing wanted, is believed to bring a
+            chunk. It allows one of the usual size 55 bytes a second, one of the largest 212.
+        part_max_s: within which a packet that has begun to come must be whole; chosen for the same
+            speeds.
         progress_every_s: between two reports of how far a transfer is.
         watch_every_s: between two looks at a release on trial, at most.
         watch_again_s: to the next look when the trial's time is over and requests are still

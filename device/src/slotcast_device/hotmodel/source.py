@@ -132,10 +132,10 @@ class Opened:
         """Have an encrypted model in a file in memory, for a runtime that reads by a path.
 
         Yields:
-            Its path in this process for as long as the block lasts; None where there is none: of a
-            model that is not encrypted, or of several files, or told by its name or its first
-            bytes, which a path in memory hides from a runtime; and where this system has no such
-            files.
+            Its path in this process, for as long as the block lasts. None if the model is not
+            encrypted, has several files, or was prepared for a runtime, which tells such a model
+            by its file's name: a path in memory has another. None also if this system has no
+            files in memory.
 
         Raises:
             ModelUnloadable: the file is not what was written there.
@@ -245,7 +245,7 @@ def open_current(
     folder = current if identity.target == "." else current.parent / identity.target
     try:
         opened = _opened(identity, folder, entry)
-        with contextlib.suppress(FileNotFoundError):  # whoever loads it says so
+        with contextlib.suppress(FileNotFoundError):  # loading it says so
             open_regular(opened.path).close()
         return opened.with_key(slots_key)
     except PermissionError as exc:

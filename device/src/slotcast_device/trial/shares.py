@@ -66,10 +66,11 @@ def doubt(new: Share, old: Share, allowed: float) -> float:
 
 
 def _weigh_tail(seen: Share, true: float) -> float:
-    """Give minus the log of how likely as many failures or more are, for more than the true share.
+    """Give minus the log of the chance of so many failures or more, where more than `true` failed.
 
-    Bounded from above by its first term and the geometric series of the ratio of the first two
-    (Feller, An Introduction to Probability Theory I, VI.3), which is near for shares this small.
+    The chance is bounded from above by a geometric series: its first term, and the ratio of its
+    first two (Feller, An Introduction to Probability Theory I, VI.3). For shares this small the
+    bound is close.
     """
     passed = seen.of - seen.failed
     ways = math.lgamma(seen.of + 1) - math.lgamma(seen.failed + 1) - math.lgamma(passed + 1)

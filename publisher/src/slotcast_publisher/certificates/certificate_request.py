@@ -55,7 +55,7 @@ def read_request(data: bytes, what: str) -> CertificateRequest:
 
 
 def check_device_id(name: str | None, what: str) -> str:
-    """Give a name if a device may have it: a publisher's, which begins with `@`, it may not.
+    """Give a name if a device may have it; one with `@`, as publishers have, it may not.
 
     Raises:
         UsageError: it may not.

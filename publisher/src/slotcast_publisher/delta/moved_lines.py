@@ -40,7 +40,8 @@ _TRUE_DISTANCE: Final = 0.35
 """The relative distance of elements above which lines are strangers: unrelated ones have 0.7."""
 
 _HOLE_RUN_BYTES: Final = 16 * 1024
-"""The bytes of new rows one after another from which they are no holes, but noise of their own."""
+"""The bytes of consecutive new rows from which they are a piece of their own; fewer are holes in a
+gathered tensor."""
 
 _RUNS_MAX: Final = 24
 """The most runs of rows of a tensor that are told as tensors of their own."""
@@ -175,7 +176,8 @@ def explain_near(
 def _distance(base: Source, target: Source, moved: Moved) -> float:
     """How far elements are from those that they are said to come from, by the first strip.
 
-    Of lines that a few large elements make, sketches are near by chance; their elements are not.
+    Asked because sketches mislead where few elements are large: those of unrelated lines are near
+    each other by chance, though the elements are not.
     """
     place, gather = moved.view.place, moved.gather()
     tensor = TensorSegment(place.size_bytes, moved.old.place.offset, place.kind, gather=gather)

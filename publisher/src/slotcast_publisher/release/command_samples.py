@@ -20,7 +20,8 @@ from slotcast_schemas.samples import SAMPLES_MAX_BYTES, Samples, read_arrays, wr
 from slotcast_schemas.value_types import Array, stacked
 
 _TOLERANCE: Final = 2e-2
-"""Relative: nobody knows how such a model calculates, so it is compared as half precision is."""
+"""The relative tolerance of an output: that of half precision, since nobody knows with which the
+model calculates."""
 
 _ATOL_MIN: Final = 1e-4
 _COSINE: Final = 0.999

@@ -54,17 +54,17 @@ from slotcast_schemas.seeded_inputs import SEEDED_RUNS, seeded_inputs
 from slotcast_schemas.value_types import Rows, rows_of
 
 SAMPLES_DEFAULT: Final = 16
-"""The number of samples that devices probe with, unless asked."""
+"""The number of samples that devices probe with, if the request says no other."""
 
 SIZE_DEFAULT_BYTES: Final = 1 * limits.MIB
-"""The most bytes of samples, unless asked: they travel with the model, so they are few, a share of
-a model of tens of MB."""
+"""The most bytes of samples, if the request says no other. They travel with every release, so they
+are small beside a model of tens of MB."""
 
 
 _FEW_MIN_BYTES: Final = 64 * 1024
 _FEW_SHARE: Final = 4
-"""Samples that nobody asked for weigh a fourth of the model at most, or 64 KiB; two runs are kept
-even so, for one says nothing of what depends on the input."""
+"""Samples that nobody asked for take at most a fourth of the model's size, or 64 KiB where that is
+more. Two runs are kept in any case: one alone cannot show that outputs depend on the input."""
 
 
 ANYTHING: Final = InputsWanted()

@@ -293,7 +293,7 @@ class Listener:
                 self._say("shares_nothing", broker=self.name, detail=answer.refused)
             return
         if self._look.is_proof(answer.mid):
-            return  # who may hear all may hear one; if not, the end stays unproved
+            return  # if it was refused, the end of the look stays unproved
         if answer.refused is not None:
             raise BrokerRefused(
                 f"{link.name}: may not listen to devices: {answer.refused}; check its access rules"

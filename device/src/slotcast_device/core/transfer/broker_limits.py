@@ -201,9 +201,6 @@ def filters_each(models: int, limits: BrokerLimits) -> int:
     It is one at least, so with many models the connection's bound holds only while not all of them
     update at once. Where the bound has no room but for the notices, their subscriptions are given
     up while chunks are fetched (`lends_notices`).
-
-    One at least, so with many models the bound holds only while not all update at once. Where it
-    has no room for more than the notices, those are let go of meanwhile (`lends_notices`).
     """
     lent = models if lends_notices(models, limits) else 0
     room = limits.subscriptions_max - models + lent

@@ -59,7 +59,7 @@ def read_gather(
             f"expected whole rows of {own} columns out of {rows} by {columns},"
             f" got {tensor.count} elements"
         )
-    # As long as the maps will be, and without memory of their own: they are not read yet.
+    # The maps are read later; these stand for them, with their lengths and without their memory.
     to_come = (np.broadcast_to(np.int32(0), n) for n in (tensor.count // (own * unit), own))
     return Gather(rows, columns, unit, is_turned, *to_come)
 
