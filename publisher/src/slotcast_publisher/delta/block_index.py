@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from slotcast_publisher.delta.hash_factors import FACTOR, SPREAD
 from slotcast_schemas.codecs.delta.elements import Bits
 from slotcast_schemas.codecs.source import Source
 
@@ -38,12 +39,6 @@ _FILTER_BITS: Final = 24
 
 _BELOW: Final = np.uint64((1 << (64 - _FILTER_BITS)) - 1)
 """The bits of a hash below those."""
-
-_FACTOR: Final = 0x9E3779B97F4A7C15
-"""The base of the polynomial: 2**64 by the golden ratio, an odd number without a pattern."""
-
-_MIX: Final = np.uint64(0xD6E8FEB86659FD93)
-"""An odd number by which bits are spread (a step of MurmurHash's finaliser)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +226,7 @@ def _seen(keys: NDArray[np.uint64]) -> NDArray[np.uint8]:
 
 def block_hashes(elements: Bits, window: int) -> NDArray[np.uint64]:
     """Hash block after block of elements, unsigned, shape (n,); uint64, shape (n // window,)."""
-    powers = np.array([pow(_FACTOR, window - 1 - i, 1 << 64) for i in range(window)], np.uint64)
+    powers = np.array([pow(FACTOR, window - 1 - i, 1 << 64) for i in range(window)], np.uint64)
     blocks = _spread(elements).reshape(-1, window)
     return _mixed((blocks * powers).sum(axis=1, dtype=np.uint64))
 
@@ -244,18 +239,18 @@ def window_hashes(elements: Bits, window: int) -> NDArray[np.uint64]:
     """
     hashes, half = _spread(elements), 1
     while half < window:
-        factor = np.uint64(pow(_FACTOR, half, 1 << 64))
+        factor = np.uint64(pow(FACTOR, half, 1 << 64))
         hashes = hashes[:-half] * factor + hashes[half:]
         half *= 2
     return _mixed(hashes)
 
 
 def _spread(elements: Bits) -> NDArray[np.uint64]:
-    return elements.astype(np.uint64) * _MIX
+    return elements.astype(np.uint64) * SPREAD
 
 
 def _mixed(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    mixed: NDArray[np.uint64] = (hashes ^ (hashes >> np.uint64(32))) * _MIX
+    mixed: NDArray[np.uint64] = (hashes ^ (hashes >> np.uint64(32))) * SPREAD
     return mixed ^ (mixed >> np.uint64(29))
 
 

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from slotcast_publisher.delta.hash_factors import FACTOR, SPREAD
 from slotcast_publisher.delta.place import TensorPlace
 from slotcast_schemas.codecs.delta.elements import Bits
 from slotcast_schemas.codecs.source import Source
@@ -25,9 +26,6 @@ _STEP: Final = 1 << 19
 _SEEN_BITS: Final = 22
 """The base-2 logarithm of the bits of a hash by which most cells are passed over at once."""
 
-_SPREAD: Final = np.uint64(0xD6E8FEB86659FD93)
-_FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)
-
 Numbers = NDArray[np.int64]
 
 
@@ -39,12 +37,12 @@ def cell_hashes(elements: Bits, in_a_row: int) -> NDArray[np.uint64]:
         in_a_row: the elements of a cell.
     """
     count = max(0, len(elements) - in_a_row + 1)
-    hashes = elements[:count].astype(np.uint64) * _SPREAD
+    hashes = elements[:count].astype(np.uint64) * SPREAD
     for after in range(1, in_a_row):
-        hashes = (hashes ^ (hashes >> np.uint64(29))) * _FACTOR
-        hashes += elements[after : after + count].astype(np.uint64) * _SPREAD
+        hashes = (hashes ^ (hashes >> np.uint64(29))) * np.uint64(FACTOR)
+        hashes += elements[after : after + count].astype(np.uint64) * SPREAD
     if in_a_row > 1:
-        hashes = (hashes ^ (hashes >> np.uint64(31))) * _SPREAD
+        hashes = (hashes ^ (hashes >> np.uint64(31))) * SPREAD
     return hashes >> np.uint64(32)
 
 

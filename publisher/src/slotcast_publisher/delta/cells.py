@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from slotcast_publisher.delta.hash_factors import FACTOR, SPREAD
 from slotcast_publisher.delta.line_table import lookup
 from slotcast_publisher.delta.lines import LineView
 from slotcast_schemas.codecs.delta.elements import Bits
@@ -35,8 +36,6 @@ _SAMPLED_CELLS: Final = 4096
 _KNOWN_SHARE: Final = 0.05
 """The share of sampled cells that must be known: where rows were shuffled half is, and where rows
 can be elected a sixth."""
-
-_SPREAD: Final = np.uint64(0xD6E8FEB86659FD93)
 
 _SEEN_BITS: Final = 20
 """The highest bits of a key, by which most are passed over at once."""
@@ -98,14 +97,12 @@ def _picked_keys(source: Source, view: LineView, picked: NDArray[np.int64]) -> N
 def _keys(slab: Bits) -> NDArray[np.uint64]:
     """Give a number for the bits of each cell; uint64, shape (rows, columns)."""
     if slab.shape[2] == 1:
-        return slab[:, :, 0].astype(np.uint64) * _SPREAD
-    powers = np.array(
-        [pow(0x9E3779B97F4A7C15, i, 1 << 64) for i in range(slab.shape[2])], np.uint64
-    )
+        return slab[:, :, 0].astype(np.uint64) * SPREAD
+    powers = _powers(slab.shape[2])
     keys: NDArray[np.uint64] = (_mixed(slab.astype(np.uint64)) * powers).sum(
         axis=2, dtype=np.uint64
     )
-    return keys * _SPREAD
+    return keys * SPREAD
 
 
 def _shuffled(base: Source, old: LineView, target: Source, new: LineView) -> Maps | None:
@@ -134,7 +131,7 @@ def _shuffled(base: Source, old: LineView, target: Source, new: LineView) -> Map
 
 def _cells(source: Source, view: LineView) -> NDArray[np.uint64]:
     """The hash of each cell; uint64, shape (rows, columns)."""
-    powers = np.array([pow(0x9E3779B97F4A7C15, i, 1 << 64) for i in range(view.unit)], np.uint64)
+    powers = _powers(view.unit)
     hashes = np.empty((view.rows, view.columns), dtype=np.uint64)
     for row, slab in view.slabs(source):
         hashes[row : row + len(slab)] = _mixed(
@@ -145,7 +142,7 @@ def _cells(source: Source, view: LineView) -> NDArray[np.uint64]:
 
 def _contents(source: Source, view: LineView) -> NDArray[np.uint64]:
     """A hash of what each row consists of, whatever the order of its columns."""
-    powers = np.array([pow(0x9E3779B97F4A7C15, i, 1 << 64) for i in range(view.unit)], np.uint64)
+    powers = _powers(view.unit)
     sums = np.empty(view.rows, dtype=np.uint64)
     for row, slab in view.slabs(source):
         cells = _mixed((_mixed(slab.astype(np.uint64)) * powers).sum(axis=2, dtype=np.uint64))
@@ -157,7 +154,7 @@ def _column_hashes(
     source: Source, view: LineView, factors: NDArray[np.uint64]
 ) -> NDArray[np.uint64]:
     """The hash of each column, each row weighed by its factor."""
-    powers = np.array([pow(0x9E3779B97F4A7C15, i, 1 << 64) for i in range(view.unit)], np.uint64)
+    powers = _powers(view.unit)
     sums = np.zeros(view.columns, dtype=np.uint64)
     for row, slab in view.slabs(source):
         cells = (_mixed(slab.astype(np.uint64)) * powers).sum(axis=2, dtype=np.uint64)
@@ -165,9 +162,14 @@ def _column_hashes(
     return sums
 
 
+def _powers(count: int) -> NDArray[np.uint64]:
+    """The first powers of the factor, by which the elements of a cell are told apart; (count,)."""
+    return np.array([pow(FACTOR, i, 1 << 64) for i in range(count)], np.uint64)
+
+
 def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    mixed = (values + np.uint64(0x9E3779B97F4A7C15)) * _SPREAD
-    result: NDArray[np.uint64] = (mixed ^ (mixed >> np.uint64(32))) * _SPREAD
+    mixed = (values + np.uint64(FACTOR)) * SPREAD
+    result: NDArray[np.uint64] = (mixed ^ (mixed >> np.uint64(32))) * SPREAD
     return result
 
 

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from slotcast_publisher.delta.hash_factors import FACTOR, SPREAD
 from slotcast_publisher.delta.match import as_floats
 from slotcast_publisher.delta.place import TensorPlace
 from slotcast_schemas.codecs.delta.elements import (
@@ -48,8 +49,6 @@ _TENSOR_MIN_BYTES: Final = 2048
 
 _SLAB_BYTES: Final = 512 * 1024
 """The bytes that are read at once, or one row."""
-
-_SPREAD: Final = np.uint64(0xD6E8FEB86659FD93)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +119,7 @@ def line_hashes(source: Source, view: LineView, axis: int) -> NDArray[np.uint64]
     factors = _factors()
     sums = np.zeros(view.line_count(axis), dtype=np.uint64)
     for row, slab in view.slabs(source):
-        elements = slab.astype(np.uint64) * _SPREAD
+        elements = slab.astype(np.uint64) * SPREAD
         elements ^= elements >> np.uint64(31)
         if axis == ROWS:
             products = elements.reshape(len(slab), -1) * factors[: view.row_length]
@@ -130,7 +129,7 @@ def line_hashes(source: Source, view: LineView, axis: int) -> NDArray[np.uint64]
             products = elements * own.reshape(len(slab), 1, view.unit)
             sums += products.sum(axis=(0, 2), dtype=np.uint64)
     seed = view.line_length(axis) << 8 | view.place.kind.code
-    mixed = (sums ^ np.uint64(seed * 0x9E3779B97F4A7C15 % (1 << 64))) * _SPREAD
+    mixed = (sums ^ np.uint64(seed * FACTOR % (1 << 64))) * SPREAD
     result: NDArray[np.uint64] = mixed ^ (mixed >> np.uint64(32))
     return result
 
