@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from slotcast_publisher.delivery.false_messages import replace_false
 from slotcast_publisher.delivery.push import Item
-from slotcast_publisher.delivery.recheck import replace_false
 from slotcast_publisher.serve.catalog import Catalog, Stored
 from slotcast_publisher.serve.log import Say
 from slotcast_publisher.serve.wants import WantedPiece

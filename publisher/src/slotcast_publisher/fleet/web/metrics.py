@@ -31,7 +31,7 @@ from slotcast_publisher.fleet.web.api.counting import Counting
 from slotcast_publisher.fleet.web.context import WebContext
 from slotcast_publisher.fleet.web.guards import needs
 from slotcast_publisher.fleet.web.live import Live
-from slotcast_publisher.fleet.web.rollout_views import last_views, rollout_names
+from slotcast_publisher.fleet.web.rollout_standing import last_views, rollout_names
 
 SERIES_MAX: Final = 500
 """The most series of one figure."""

@@ -39,7 +39,7 @@ from slotcast_publisher.fleet.web.context import Context, WebContext
 from slotcast_publisher.fleet.web.etags import check_match, with_etag
 from slotcast_publisher.fleet.web.guards import needs, who_asks
 from slotcast_publisher.fleet.web.idempotency import Key, once
-from slotcast_publisher.fleet.web.rollout_views import (
+from slotcast_publisher.fleet.web.rollout_standing import (
     present_view,
     present_views,
     rollout_names,

@@ -12,7 +12,7 @@ from slotcast_publisher.fleet.database.fleet_counts import state_counts, version
 from slotcast_publisher.fleet.web.context import Context
 from slotcast_publisher.fleet.web.guards import needs
 from slotcast_publisher.fleet.web.plots.bars import bar
-from slotcast_publisher.fleet.web.rollout_views import last_views, rollout_names
+from slotcast_publisher.fleet.web.rollout_standing import last_views, rollout_names
 from slotcast_publisher.fleet.web.screens.calls_view import CallsPlot, calls_plots
 from slotcast_publisher.fleet.web.screens.devices_view import device_rows
 from slotcast_publisher.fleet.web.screens.exports import csv_file
