@@ -4,10 +4,10 @@ The ring is bounded in number, so in memory and on disk: after long hours offlin
 summaries go, and are counted as dropped. `to_bytes` and `from_bytes` carry it over a
 restart; the agent writes and publishes. A summary leaves the ring only when the broker has it.
 
-What is on disk is older than what was sent, for not every summary is written. So that readers, who
-take each counter once, count each summary once after a kill, too: the disk reserves counters ahead,
-those of a message that nobody saw are never given to another, and a message whose summaries lie
-there is written, as it will be sent, before it is sent (`must_be_saved`).
+What is on disk is older than what was sent, for not every summary is written. Readers take each
+counter once, and must count each summary once, after a kill as well. So the disk reserves counters
+ahead, and one that a message may have had is never given to another. A message whose summaries lie
+on the disk is written, as it will be sent, before it is sent (`must_be_saved`).
 """
 
 from __future__ import annotations

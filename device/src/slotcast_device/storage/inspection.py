@@ -130,7 +130,8 @@ class SlotInspection:
     def _take_away_what_is_no_record(self) -> bool:
         """Remove what is no file in the record's place; say whether there was such a thing.
 
-        A stranger put it there, so that nothing would be begun and what he changed served on.
+        A stranger put it there: without a record nothing is begun, so that what he changed would
+        go on serving.
         """
         if not self._disk.holds_no_file(self._record, records.STATE_MAX_BYTES):
             return False
@@ -263,7 +264,7 @@ class SlotInspection:
     def _bring_back_release(self, slot: SlotName, known: SlotRecord | None) -> None:
         """Write the signed release of a slot that lost it, if the notice beside it has it.
 
-        Only of one that the record speaks of: of another slot the files are being removed.
+        Done only for a slot that the record names; the files of another are being removed.
         """
         proof = self._store.proof(slot)
         if known is None or proof is None or self._store.release_bytes(slot) is not None:

@@ -1,9 +1,9 @@
 """Who may enter the state directory: its user, and the group of the applications.
 
 Closing the one folder closes all that lies in it. A directory that is made is closed from the
-start. One that is there and open is closed where it was installed for a group (its set-group-id
-bit), for its applications were told to be in that group; where one of them is not, it stays open
-and that is said, for an update of the agent must not take an application's model away.
+start. One that is there and open is closed if it was installed for a group (its set-group-id bit):
+its applications were told to be in that group. If one of them is not, it stays open and the agent
+says so, for an update of the agent must not take an application's model away.
 """
 
 from __future__ import annotations

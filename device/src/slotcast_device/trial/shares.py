@@ -3,9 +3,10 @@
 Both shares are of samples, of 30 requests perhaps, and a trial is looked at again and again: a
 share that is above its limit by a little chance would roll good releases back. So a share counts
 against a release only where it is above its limit *and* differs from the old release's by more
-than chance: by how likely the figures of both are if both had the same true share (Chernoff's
-bound on both tails; the larger the samples, the less is forgiven). Without an old release, by how
-likely so many failures are if what is allowed were the true share (the binomial tail). Pure.
+than chance. Chance is how likely the figures of both are if both have the same true share
+(Chernoff's bound on both tails; the larger the samples, the less is forgiven). Without an old
+release it is how likely so many failures are if the true share is the one that is allowed (the
+binomial tail). Pure.
 """
 
 from __future__ import annotations

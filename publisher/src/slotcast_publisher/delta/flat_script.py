@@ -1,8 +1,9 @@
 """A delta's other bytes told as copies of the base and what is new between them.
 
-What a section packs against old bytes as a dictionary, or as a patch, is here said in the words of
-the segments around it: a copy goes on into them, the next begins before it did, and what lies in
-between is looked for in the old bytes that nothing else was made of.
+Other bytes lie between segments; a section packs them with old bytes as a dictionary, or as a
+patch. Here they are told by segments as well. The copy before them is made longer at its end, the
+copy after them at its beginning, as far as the bytes are equal. What is left in between is looked
+for in those old bytes from which nothing else was made.
 """
 
 from __future__ import annotations

@@ -48,9 +48,9 @@ many."""
 
 _MUCH_LARGER: Final = 8
 _WORTH_SORTING: Final = 0.9
-"""Where the old bytes are so many times as large as the data, they are sorted only if they made a
-tenth of it superfluous as a dictionary: each of the sections of a model has some hundred bytes of
-names, and all of them the same old bytes."""
+"""Old bytes that are so many times as large as the data are sorted only if, as a dictionary, they
+made the packed data smaller than this share. Otherwise every section of a model would be so long
+in sorting: each has some hundred bytes of names, and the same old bytes."""
 
 _CLEARLY_BETTER: Final = 0.95
 """The share of what zstd's fastest levels make of weights, below which no slow packer is tried on

@@ -1,8 +1,9 @@
 """How many chunks may be under way: enough to fill the link, few enough to lose little.
 
-The measure is how long a request takes from the asking to its last chunk, which is queueing
-plus transmission: short means that the link is faster than what is under way (ask for more), long
-means that chunks wait in queues, where a cut loses them and a cancel comes late (ask for less).
+The measure is how long a request takes from the asking to its last chunk: the time in queues, and
+on the link. Where that is short, the link could bring more than is under way, so more is asked for.
+Where it is long, chunks wait in queues, in which a cut loses them and a cancel comes late: less is
+asked for.
 The upper bound keeps well below the 1,000 messages past which Mosquitto drops in silence.
 
 Some brokers are slow to take a subscription (NATS JetStream: half a second to two seconds for
