@@ -28,12 +28,11 @@ _SHARE: Final = 1_000
 def free_ports(count: int) -> tuple[int, ...]:
     """Give as many ports of loopback as nobody listens on now, none of them twice."""
     found: list[int] = []
-    with contextlib.ExitStack() as held:
-        while len(found) < count:
-            port, one = next(_OWN), held.enter_context(socket.socket())
-            with contextlib.suppress(OSError):  # somebody has it
-                one.bind(("127.0.0.1", port))
-                found.append(port)
+    while len(found) < count:
+        port = next(_OWN)
+        with socket.socket() as one, contextlib.suppress(OSError):  # somebody has it
+            one.bind(("127.0.0.1", port))
+            found.append(port)
     return tuple(found)
 
 
