@@ -62,21 +62,26 @@ def _base64(data: bytes) -> str:
     return str(msgspec.to_builtins(data))
 
 
-def assert_nothing_serves(device: Device) -> None:
+def assert_nothing_serves(device: Device, disk: OsDisk | None = None) -> None:
     """Start the core without a broker; nothing is opened, and the status says so.
 
     The provisioned release, which would serve instead, is not kept.
     """
     shutil.rmtree(device.folder() / "provisioned", ignore_errors=True)
-    core = start_alone(device)
+    core = start_alone(device, disk)
     assert not (device.folder() / "current").exists()
     assert core.status().active is None
 
 
-def start_alone(device: Device) -> ModelCore:
-    """Start the core without a broker, and carry out what it decides at once."""
+def start_alone(device: Device, disk: OsDisk | None = None) -> ModelCore:
+    """Start the core without a broker, and carry out what it decides at once.
+
+    Args:
+        device: that was off.
+        disk: its own; a real one unless given.
+    """
     core = ModelCore("clf", "cam-1", device.config.topics, random.Random(1))
-    jobs = ModelJobs(device.config, "clf", OsDisk())
+    jobs = ModelJobs(device.config, "clf", disk or OsDisk())
     todo = core.start()
     while todo:
         action = todo.pop(0)

@@ -141,7 +141,9 @@ class ModelJobs:
             case act.DropSpool():
                 self._drop_spool()
             case act.Save(state):
-                self._disk.make_dir(self.store.folder)  # the record's, and the slots' for a build
+                self._disk.make_own_dir(
+                    self.store.folder
+                )  # the record's, and the slots' for a build
                 records.save(self._disk, self._record, state)
             case act.Activate() | act.PutBack():
                 self._change_slots(action)
@@ -183,7 +185,8 @@ class ModelJobs:
         Raises:
             StorageFailed: it cannot be made. All but trials by live figures works without.
         """
-        self._disk.make_dir(self._folder)
+        for folder in (self._folder.parent, self._folder):
+            self._disk.make_dir_beside(folder)
         with storage_errors(f"make folder {self._app}"):
             make_reports_folder(self._app)
 

@@ -207,6 +207,16 @@ _DEVICE: Final = (
         "        if about",
     ),
     attack_break(
+        "links in a circle, or to a name too long, in the place of the other slot,"
+        " so that a changed one serves on",
+        "below a link that leads nowhere there is nothing",
+        "security/test_slots_that_lead_nowhere.py::test_what_lies_in_the_place_of_the_other_slot"
+        "_does_not_keep_a_changed_one_in_service[a link to itself]",
+        f"{DEVICE}/storage/os_disk.py",
+        "        if exc.errno in _NOWHERE_ERRNOS:\n            return None\n",
+        "        if exc.errno in {errno.ENOENT, errno.ENOTDIR}:\n            return None\n",
+    ),
+    attack_break(
         "a folder where the next `current` is made, so that no slot is served",
         "what is in a new link's way goes, even a folder",
         "unit/device/test_slots.py::"

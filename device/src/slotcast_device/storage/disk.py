@@ -160,13 +160,22 @@ class Disk(ABC):
             self._unsynced.discard(folder)
 
     def make_own_dir(self, path: Path) -> None:
-        """Make a folder that is ours alone, in place of a link that somebody put there.
+        """Make a folder that is ours alone, in place of a link or file that somebody put there.
 
         What we put into it, and remove from it, would else be in a folder of somebody's choice. The
         state directory and a model's folder may be links of the owner's; what lies in them may not.
         """
         if self.read_link(path) is not None:
             self.remove_link(path)
+        elif not self.is_dir(path) and path.name in self.names(path.parent):
+            self.unlink(path)
+        self.make_dir(path)
+
+    def make_dir_beside(self, path: Path) -> None:
+        """Make a folder; a file in its place goes on as `NAME.aside`, and a link stays."""
+        is_there = path.name in self.names(path.parent)
+        if is_there and not self.is_dir(path) and self.read_link(path) is None:
+            self.rename(path, path.with_name(f"{path.name}.aside"))
         self.make_dir(path)
 
     def replace_link(self, path: Path, target: str) -> None:

@@ -25,6 +25,7 @@ from slotcast_schemas.errors import (
     SlotsKeyMissing,
     SlotTampered,
     StateUnreadable,
+    StateUnwritable,
     StorageFailed,
 )
 from slotcast_schemas.messages import Notice
@@ -46,12 +47,12 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger("slotcast.device")
 
 
-class _SlotFindings(msgspec.Struct, frozen=True):
+class _SlotFindings(msgspec.Struct):
     """What a look at the slots found."""
 
-    sealed: dict[SlotName, SlotRecord]
-    releases: dict[SlotName, Release]
-    sound: frozenset[SlotName]
+    sealed: dict[SlotName, SlotRecord] = msgspec.field(default_factory=dict)
+    releases: dict[SlotName, Release] = msgspec.field(default_factory=dict)
+    sound: set[SlotName] = msgspec.field(default_factory=set)
     tampered: dict[SlotName, str] = msgspec.field(default_factory=dict)
 
 
@@ -99,6 +100,7 @@ class SlotInspection:
         note = ""
         state: ModelState | None = None
         try:
+            self._see_folders()
             self._sync_names()
             state = records.load(self._disk, self._record, self._model)
         except StateUnreadable as exc:
@@ -119,7 +121,7 @@ class SlotInspection:
             current=link.slot,
             sealed=look.sealed,
             releases=look.releases,
-            sound=look.sound,
+            sound=frozenset(look.sound),
             problem=problem,
             note=note,
             link=link,
@@ -145,6 +147,19 @@ class SlotInspection:
             if self._disk.names(folder):
                 self._disk.sync_dir(folder)
 
+    def _see_folders(self) -> None:
+        """See that the model's folder is one, or can be made.
+
+        Raises:
+            StorageFailed: a link to no folder is in its place, which may be the owner's.
+        """
+        for folder in (self._folder.parent, self._folder):
+            if not self._disk.is_dir(folder) and folder.name in self._disk.names(folder.parent):
+                raise StorageFailed(
+                    f"{folder}: expected a folder, or a link to one; remove what is there, or mount"
+                    " what the link leads to"
+                )
+
     def _look_at_provisioned(self) -> ProvisionedRelease | None:
         """Say what is kept to be set back to; where the owner wants none, remove it."""
         with contextlib.suppress(StorageFailed):
@@ -162,11 +177,11 @@ class SlotInspection:
         Raises:
             SlotsKeyMissing: it cannot be had, or opens no slot.
         """
-        used = {
-            slot: self._store.key_ids(slot, record)
-            for slot, record in known.items()
-            if self._store.is_whole(slot, record)
-        }
+        used: dict[SlotName, frozenset[bytes]] = {}
+        for slot, record in known.items():
+            with contextlib.suppress(StorageFailed):  # who hashes the slots says so
+                if self._store.is_whole(slot, record):
+                    used[slot] = self._store.key_ids(slot, record)
         if not self._keyring.encrypts and not any(used.values()):
             return
         mine = self._keyring.key().key_id
@@ -193,34 +208,61 @@ class SlotInspection:
     def _known_slots(self, state: ModelState | None) -> dict[SlotName, SlotRecord]:
         """Give what each slot says it holds, or else the record, without reading its files."""
         kept = {} if state is None else state.slots
-        found = {slot: self._store.found(slot) or kept.get(slot) for slot in SLOT_NAMES}
-        return {slot: record for slot, record in found.items() if record is not None}
+        found: dict[SlotName, SlotRecord] = {}
+        for slot in SLOT_NAMES:
+            record = kept.get(slot)
+            with contextlib.suppress(StorageFailed):  # who hashes the slots says so
+                record = self._store.found(slot) or record
+            if record is not None:
+                found[slot] = record
+        return found
 
     def _hash_slots(self, state: ModelState | None) -> _SlotFindings:
-        """Hash the slots; one that lost its signed release is held against the record."""
-        look = _SlotFindings({}, {}, frozenset())
-        sound: set[SlotName] = set()
+        """Hash the slots.
+
+        Where storage fails, nothing is given up for that; but a slot that cannot be read does not
+        keep the other one in service where that is not what was signed.
+
+        Raises:
+            StorageFailed: a slot cannot be read, and what serves may be sound.
+        """
+        look = _SlotFindings()
+        failed: dict[SlotName, StorageFailed] = {}
         for slot in SLOT_NAMES:
-            self._bring_back_release(slot, None if state is None else state.slots.get(slot))
-            self._bring_back_proof(slot)
-            release = self._store.release(slot)
-            record = self._store.found(slot)
-            if release is not None:
-                look.releases[slot] = release
-            elif state is not None:
-                record = state.slots.get(slot)
-            if record is None:
-                continue
-            look.sealed[slot] = record
             try:
-                self.verify(slot, record)
-            except SlotTampered as exc:
-                look.tampered[slot] = str(exc)
-            except SlotDamaged:
-                continue
-            else:
-                sound.add(slot)
-        return _SlotFindings(look.sealed, look.releases, frozenset(sound), look.tampered)
+                self._look_at(slot, state, look)
+            except StateUnwritable as exc:  # all that is ours may be read by us
+                _LOG.warning("%s: slot %s does not count: %s", self._model, slot, exc)
+            except StorageFailed as exc:
+                failed[slot] = exc
+        current = self._store.current()
+        if failed and (current is None or current in failed or current in look.sound):
+            raise next(iter(failed.values()))
+        return look
+
+    def _look_at(self, slot: SlotName, state: ModelState | None, look: _SlotFindings) -> None:
+        """Hash a slot; one that lost its signed release is held against the record.
+
+        Raises:
+            StorageFailed: it cannot be read.
+        """
+        known = None if state is None else state.slots.get(slot)
+        self._bring_back_release(slot, known)
+        self._bring_back_proof(slot)
+        release, record = self._store.release(slot), self._store.found(slot) or known
+        if release is not None:
+            look.releases[slot] = release
+        if record is None:
+            return
+        look.sealed[slot] = record
+        try:
+            self.verify(slot, record)
+        except SlotTampered as exc:
+            look.tampered[slot] = str(exc)
+        except SlotDamaged:
+            return
+        else:
+            look.sound.add(slot)
 
     def verify(self, slot: SlotName, record: SlotRecord) -> None:
         """See that a slot holds what the pinned root vouches for, to the last byte.

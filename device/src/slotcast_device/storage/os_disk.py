@@ -24,6 +24,9 @@ from slotcast_schemas.plain_files import MODE, create_anew, open_plain, read_sta
 
 WRITE_BACK_BYTES: Final = 2 * 1024 * 1024
 """The bytes of a large file that are written before the system is told to begin storing them."""
+_NOWHERE_ERRNOS: Final = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+"""What the system says of a path below what is missing or no folder, or below a link that leads
+nowhere: nothing is there, and the storage is well."""
 
 
 class _OsRandomFile:
@@ -103,8 +106,10 @@ class OsDisk(Disk):
         with storage_errors(f"read {path}"):
             try:
                 data = read_start(path, limit_bytes + 1)
-            except FileNotFoundError:
-                return None
+            except OSError:
+                if _look(path) is None:
+                    return None
+                raise
         if len(data) > limit_bytes:
             raise StorageFailed(f"{path}: expected at most {limit_bytes} bytes, it has more")
         return data
@@ -137,12 +142,17 @@ class OsDisk(Disk):
     def is_dir(self, path: Path) -> bool:
         """Ask the file system; a symlink to a folder is one too."""
         with storage_errors(f"look at {path}"):
-            return path.is_dir()
+            about = _look(path, follow_links=True)
+            return about is not None and stat.S_ISDIR(about.st_mode)
 
     def make_one_dir(self, path: Path) -> None:
         """Make it with the rights that the umask leaves."""
         with storage_errors(f"make folder {path}"):
-            path.mkdir(exist_ok=True)
+            try:
+                path.mkdir(exist_ok=True)
+            except FileExistsError as exc:
+                said = "expected a folder, found something else: remove it"
+                raise FileExistsError(exc.errno, said) from exc
 
     def make_link(self, path: Path, target: str) -> None:
         """Make it as given, relative or not."""
@@ -186,28 +196,37 @@ class OsDisk(Disk):
         with storage_errors(f"read link {path}"):
             try:
                 return str(path.readlink())
-            except (FileNotFoundError, NotADirectoryError):
-                return None
             except OSError as exc:
-                if exc.errno == errno.EINVAL:  # what is there is no link
+                if exc.errno in {errno.EINVAL, *_NOWHERE_ERRNOS}:  # EINVAL: it is no link
                     return None
                 raise
 
     def names(self, path: Path) -> list[str]:
         """List the folder at once."""
         with storage_errors(f"list {path}"):
-            return sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+            return sorted(entry.name for entry in path.iterdir()) if self.is_dir(path) else []
 
     def size_bytes(self, path: Path) -> int | None:
         """Ask the file system; a symlink is not followed, and a disk that fails is no answer."""
         with storage_errors(f"look at {path}"):
-            try:
-                about = path.lstat()
-            except (FileNotFoundError, NotADirectoryError):
-                return None
-            return about.st_size if stat.S_ISREG(about.st_mode) else None
+            about = _look(path)
+            return about.st_size if about and stat.S_ISREG(about.st_mode) else None
 
     def free_bytes(self, path: Path) -> int:
         """Give what is not reserved for root."""
         with storage_errors(f"look at {path}"):
             return shutil.disk_usage(path).free
+
+
+def _look(path: Path, *, follow_links: bool = False) -> os.stat_result | None:
+    """Say what is there, None for nothing.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    try:
+        return path.stat() if follow_links else path.lstat()
+    except OSError as exc:
+        if exc.errno in _NOWHERE_ERRNOS:
+            return None
+        raise
