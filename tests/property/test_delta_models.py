@@ -12,6 +12,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from slotcast_publisher.delta.coder import SymbolCollector
+from slotcast_schemas.codecs.delta.bounded_fields import (
+    FieldReader,
+    FieldWriter,
+    read_steps,
+    write_steps,
+)
 from slotcast_schemas.codecs.delta.elements import (
     KINDS,
     Bits,
@@ -22,7 +28,6 @@ from slotcast_schemas.codecs.delta.elements import (
     pack,
     unpack,
 )
-from slotcast_schemas.codecs.delta.fields import FieldReader, FieldWriter, read_steps, write_steps
 from slotcast_schemas.codecs.delta.model import FrequencyModel
 from slotcast_schemas.codecs.delta.rans import BitReader, RansDecoder, WordReader
 from slotcast_schemas.codecs.delta.segments import (

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import zstandard
 
+from slotcast_schemas.codecs.delta.bounded_fields import FieldWriter
 from slotcast_schemas.codecs.delta.compact import (
     COMPACT,
     HEAD_SIZE,
@@ -30,7 +31,6 @@ from slotcast_schemas.codecs.delta.compact import (
 )
 from slotcast_schemas.codecs.delta.decoder import decode_delta
 from slotcast_schemas.codecs.delta.elements import FLOAT32
-from slotcast_schemas.codecs.delta.fields import FieldWriter
 from slotcast_schemas.codecs.delta.gather import Gather
 from slotcast_schemas.codecs.delta.script_packers import (
     PACK_DEFLATE,

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 
 from slotcast_publisher.delta.encode import encode_delta
 from slotcast_schemas.codecs.delta import selftest
+from slotcast_schemas.codecs.delta.bounded_fields import FieldWriter
 from slotcast_schemas.codecs.delta.decoder import decode_delta, decode_sections
 from slotcast_schemas.codecs.delta.description_format import pack_description
 from slotcast_schemas.codecs.delta.elements import FLOAT32, INT4, INT8, Bits, ElementKind
-from slotcast_schemas.codecs.delta.fields import FieldWriter
 from slotcast_schemas.codecs.delta.gather import Gather
 from slotcast_schemas.codecs.delta.headers import (
     FEATURE_GATHER,

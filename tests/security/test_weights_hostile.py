@@ -16,8 +16,8 @@ import pytest
 import zstandard
 
 from slotcast_publisher.delta.weights import WeightsPiece
+from slotcast_schemas.codecs.delta.bounded_fields import FieldWriter
 from slotcast_schemas.codecs.delta.elements import FLOAT32, INT4, INT8
-from slotcast_schemas.codecs.delta.fields import FieldWriter
 from slotcast_schemas.codecs.delta.headers import SectionHeader
 from slotcast_schemas.codecs.delta.weights import WeightsStream
 from slotcast_schemas.codecs.delta.weights_format import (

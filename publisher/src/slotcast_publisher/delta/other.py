@@ -22,7 +22,7 @@ from slotcast_publisher.delta.worth_trying import (
     has_repetitions,
     likely_packers,
 )
-from slotcast_schemas.codecs.delta.fields import FieldWriter
+from slotcast_schemas.codecs.delta.bounded_fields import FieldWriter
 from slotcast_schemas.codecs.delta.packed import (
     PACK_BZ2,
     PACK_NONE,

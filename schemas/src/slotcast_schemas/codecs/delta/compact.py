@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from slotcast_schemas.codecs.delta.fields import FieldReader, FieldWriter
+from slotcast_schemas.codecs.delta.bounded_fields import FieldReader, FieldWriter
 from slotcast_schemas.codecs.delta.gather_format import read_gather_maps, write_map
 from slotcast_schemas.codecs.delta.script_packers import (
     PACK_DICTIONARY,

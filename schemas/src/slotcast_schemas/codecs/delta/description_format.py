@@ -13,8 +13,13 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
+from slotcast_schemas.codecs.delta.bounded_fields import (
+    FieldReader,
+    FieldWriter,
+    read_steps,
+    write_steps,
+)
 from slotcast_schemas.codecs.delta.elements import FLOAT16, FLOAT32
-from slotcast_schemas.codecs.delta.fields import FieldReader, FieldWriter, read_steps, write_steps
 from slotcast_schemas.codecs.delta.gather_format import read_gather_maps, write_map
 from slotcast_schemas.codecs.delta.headers import DESCRIPTION_MAX, SectionHeader, check_bound
 from slotcast_schemas.codecs.delta.segment_format import SIZE_MAX, read_segment, write_segment

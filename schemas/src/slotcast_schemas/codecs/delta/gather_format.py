@@ -9,7 +9,12 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from slotcast_schemas.codecs.delta.fields import FieldReader, FieldWriter, read_steps, write_steps
+from slotcast_schemas.codecs.delta.bounded_fields import (
+    FieldReader,
+    FieldWriter,
+    read_steps,
+    write_steps,
+)
 from slotcast_schemas.codecs.delta.gather import THINNEST, Gather
 from slotcast_schemas.codecs.delta.segments import ROW_MAX, TensorSegment
 from slotcast_schemas.errors import PayloadCorrupt

@@ -18,7 +18,7 @@ from typing import Final
 
 import numpy as np
 
-from slotcast_schemas.codecs.delta.fields import FieldReader, FieldWriter
+from slotcast_schemas.codecs.delta.bounded_fields import FieldReader, FieldWriter
 from slotcast_schemas.codecs.source import Sink, Source, check_range
 from slotcast_schemas.errors import PayloadCorrupt
 

@@ -10,8 +10,8 @@ from typing import Final
 
 import numpy as np
 
+from slotcast_schemas.codecs.delta.bounded_fields import FieldReader, FieldWriter
 from slotcast_schemas.codecs.delta.elements import KINDS
-from slotcast_schemas.codecs.delta.fields import FieldReader, FieldWriter
 from slotcast_schemas.codecs.delta.gather_format import read_gather
 from slotcast_schemas.codecs.delta.headers import check_bound
 from slotcast_schemas.codecs.delta.segments import (

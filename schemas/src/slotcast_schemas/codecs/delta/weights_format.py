@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from slotcast_schemas.codecs.delta.bounded_fields import FieldReader, FieldWriter
 from slotcast_schemas.codecs.delta.description_format import unpack_description
 from slotcast_schemas.codecs.delta.elements import (
     BFLOAT16,
@@ -21,7 +22,6 @@ from slotcast_schemas.codecs.delta.elements import (
     KINDS,
     ElementKind,
 )
-from slotcast_schemas.codecs.delta.fields import FieldReader, FieldWriter
 from slotcast_schemas.codecs.delta.headers import SectionHeader
 from slotcast_schemas.codecs.delta.packed import PACK_BZ2
 from slotcast_schemas.codecs.delta.segments import SEGMENTS_MAX
