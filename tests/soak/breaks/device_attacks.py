@@ -207,14 +207,13 @@ _DEVICE: Final = (
         "        if about",
     ),
     attack_break(
-        "links in a circle, or to a name too long, in the place of the other slot,"
-        " so that a changed one serves on",
-        "below a link that leads nowhere there is nothing",
-        "security/test_slots_that_lead_nowhere.py::test_what_lies_in_the_place_of_the_other_slot"
-        "_does_not_keep_a_changed_one_in_service[a link to itself]",
-        f"{DEVICE}/storage/os_disk.py",
-        "        if exc.errno in _NOWHERE_ERRNOS:\n            return None\n",
-        "        if exc.errno in {errno.ENOENT, errno.ENOTDIR}:\n            return None\n",
+        "the changed slot made unreadable to the agent, so that it tells nothing of it",
+        "what the agent may not read is no slot of its",
+        "security/test_slots_that_lead_nowhere.py::"
+        "test_a_slot_that_another_user_keeps_from_the_agent_does_not_serve_either",
+        f"{DEVICE}/storage/inspection.py",
+        "            except StateUnwritable as exc:  # all",
+        "            except StateUnreadable as exc:  # all",
     ),
     attack_break(
         "a folder where the next `current` is made, so that no slot is served",
