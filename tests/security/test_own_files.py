@@ -55,9 +55,11 @@ OF_CERTIFICATES = (
     ("provision", "d2", "OUT", "--model", "clf"),
 )
 PUBLISH = ("publish", "clf", "1")
+ROTATE = ("keys", "rotate", "online", "--no-passphrase")
 COMMANDS_OF = {
     "certificates": OF_CERTIFICATES,
     "devices": OF_CERTIFICATES,
+    "keys": (*COMMANDS, ROTATE),
     "models": (*COMMANDS, PUBLISH),
     "push": (PUBLISH,),
     "slotcast.toml": (*COMMANDS, *OF_CERTIFICATES, PUBLISH),
@@ -160,6 +162,7 @@ PLANTED: dict[str, Callable[[Path], None]] = {
     "a device": lambda path: path.symlink_to("/dev/zero"),
     "a link to a pipe": link_to_pipe,
     "a terabyte": make_sparse,
+    "a link to itself": lambda path: path.symlink_to(path.name),
 }
 
 
@@ -167,7 +170,10 @@ def try_all(whole: Path, folder: Path, name: Path, kind: str) -> list[str]:
     """Say what a command did that it must not, where `kind` lies in the place of a file."""
     repo = folder / "repo"
     shutil.copytree(whole, repo)
-    (repo / name).unlink()
+    if (repo / name).is_dir():
+        shutil.rmtree(repo / name)
+    else:
+        (repo / name).unlink()
     PLANTED[kind](repo / name)
     wrong = []
     for command in COMMANDS_OF.get(name.parts[0], COMMANDS):
@@ -191,10 +197,30 @@ def test_no_pipe_in_the_place_of_any_file_of_a_repository_holds_up_a_command(
     assert wrong == []
 
 
+def kinds_of_folders(repo: Path) -> list[Path]:
+    """One folder of each kind, the outer ones first."""
+    found: dict[str, Path] = {}
+    for path in sorted(each for each in repo.rglob("*") if each.is_dir()):
+        name = str(path.relative_to(repo))
+        found.setdefault(re.sub(r"[0-9a-f]{6,}|\d+", "#", name), Path(name))
+    return list(found.values())
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a link to itself"])
+def test_neither_does_anything_in_the_place_of_a_folder(
+    whole: Path, tmp_path: Path, kind: str
+) -> None:
+    names = kinds_of_folders(whole)
+    assert len(names) > 10, names
+    assert [said for name in names for said in try_all(whole, tmp_path / "t", name, kind)] == []
+
+
 READ_FIRST = ("slotcast.toml", "keys.json", "metadata/timestamp.json", "fleet.db")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in PLANTED if kind != "a pipe"])
+@pytest.mark.parametrize(
+    "kind", [kind for kind in PLANTED if kind not in {"a pipe", "a link to itself"}]
+)
 def test_neither_does_anything_else_that_is_no_file_of_its_size(
     whole: Path, tmp_path: Path, kind: str
 ) -> None:
@@ -204,7 +230,7 @@ def test_neither_does_anything_else_that_is_no_file_of_its_size(
 
 
 @pytest.mark.parametrize("name", ["slotcast.toml", "keys.json"])
-@pytest.mark.parametrize("kind", list(PLANTED))
+@pytest.mark.parametrize("kind", [kind for kind in PLANTED if kind != "a link to itself"])
 def test_it_is_said_what_was_expected_and_what_is_there(
     whole: Path, tmp_path: Path, name: str, kind: str
 ) -> None:

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
 
-from slotcast_publisher.durable import write_atomic
+from slotcast_publisher.durable import storage_errors, write_atomic
 from slotcast_publisher.errors import Conflict, KeyUnavailable, RepositoryDamaged
 from slotcast_publisher.private_key_files import read_private_key
 from slotcast_schemas.decode_errors import UNDECODABLE
@@ -97,9 +97,16 @@ class KeyRing:
 
     @property
     def is_encrypted(self) -> bool:
-        """Whether any key file here is encrypted; new ones then are, too."""
+        """Whether any key file here is encrypted; new ones then are, too.
+
+        Raises:
+            RepositoryDamaged: one is no file that can be read.
+        """
         paths = (self._repo / "keys").glob("*.pem")
-        return any(b"ENCRYPTED" in read_regular(path) for path in paths)
+        try:
+            return any(b"ENCRYPTED" in read_regular(path) for path in paths)
+        except OSError as exc:
+            raise RepositoryDamaged(f"{exc.filename}: {exc.strerror}") from exc
 
     def secret(self, purpose: str) -> bytes | None:
         """Give the passphrase for another private key of this repository; None for no encryption.
@@ -125,7 +132,8 @@ class KeyRing:
         public = SSlibKey.from_crypto(private.public_key())
         pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, self._encryption(encrypted))
         relative = f"keys/{name}-{public.keyid[:8]}.pem"
-        (self._repo / "keys").mkdir(mode=0o700, exist_ok=True)
+        with storage_errors(self._repo / "keys"):
+            (self._repo / "keys").mkdir(mode=0o700, exist_ok=True)
         write_atomic(self._repo / relative, pem, mode=0o600)
         self._add(public, f"{PEM_SCHEME}:{relative}", name)
         self._signers[public.keyid] = CryptoSigner(private, public)
