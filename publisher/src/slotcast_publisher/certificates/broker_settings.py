@@ -37,7 +37,7 @@ class BrokerPlace:
         files: the folder of the configuration, the access files and the certificates.
         data: the folder where it keeps what is retained.
         devices_port, publishers_port: where it listens.
-        publishers_address: the address of the publishers' listener; every one where it is empty.
+        devices_address, publishers_address: of which address; every one where it is empty.
         user: as whom it runs where it is started by root; None for Mosquitto's usual one.
     """
 
@@ -45,6 +45,7 @@ class BrokerPlace:
     data: Path
     devices_port: int = DEVICES_PORT
     publishers_port: int = PUBLISHERS_PORT
+    devices_address: str = ""
     publishers_address: str = "127.0.0.1"
     user: str | None = None
 
@@ -57,13 +58,14 @@ def broker_settings(place: BrokerPlace, prefix: str) -> Mapping[str, bytes]:
         prefix: what topics begin with.
     """
     text = (_SHIPPED / "production.conf").read_text()
-    address = f" {place.publishers_address}" if place.publishers_address else ""
+    devices = f"{place.devices_port} {place.devices_address}".strip()
+    publishers = f"{place.publishers_port} {place.publishers_address}".strip()
     changes = {
         "/mosquitto/certs/": f"{place.files}/",
         "/mosquitto/config/": f"{place.files}/",
         "/mosquitto/data/": f"{place.data}/",
-        f"listener {DEVICES_PORT}\n": f"listener {place.devices_port}\n",
-        f"listener {PUBLISHERS_PORT}\n": f"listener {place.publishers_port}{address}\n",
+        f"listener {DEVICES_PORT}\n": f"listener {devices}\n",
+        f"listener {PUBLISHERS_PORT}\n": f"listener {publishers}\n",
         "# crlfile ": "crlfile ",
     }
     for shipped, there in changes.items():

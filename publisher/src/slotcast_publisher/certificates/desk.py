@@ -38,6 +38,7 @@ from slotcast_publisher.certificates.issued_record import (
 )
 from slotcast_publisher.certificates.profiles import (
     PublicKey,
+    check_hosts,
     is_issued_by,
     issue_client,
     issue_server,
@@ -128,9 +129,10 @@ class CertificateDesk:
                 more whom the old ones signed.
 
         Raises:
-            UsageError: there is no host.
+            UsageError: there is no host, or one is none.
             StorageFailed: something cannot be written; run it again.
         """
+        check_hosts(hosts)
         with self._changing():
             names = INIT_AUTHORITIES
             is_new = any(self.authorities.certificate(name) is None for name in names)
@@ -169,9 +171,10 @@ class CertificateDesk:
             new_key: whether the broker gets a new key, too, such as after a theft.
 
         Raises:
-            UsageError: there is no host.
+            UsageError: there is no host, or one is none.
             NotFound: `init` was not run.
         """
+        check_hosts(hosts)
         with self._changing():
             chosen = tuple(hosts) or self.broker.hosts()
             if not chosen:

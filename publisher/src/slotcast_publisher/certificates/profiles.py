@@ -9,6 +9,7 @@ bind the beginning of a name and not its common name (docs/adr/0170).
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,10 +21,14 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from slotcast_schemas.errors import UsageError
 from slotcast_schemas.x509_errors import UNREADABLE
 
 CLOCK_SLACK: Final = timedelta(hours=1)
 """How long before now a certificate counts from, because the clocks of devices are rarely exact."""
+
+_HOST_NAME: Final = re.compile(r"(?=.{1,253}\Z)(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+"""A name in the letters of the DNS; `*` for all names below one."""
 
 RSA_BITS_MIN: Final = 2048
 """The least bits of an RSA key."""
@@ -223,10 +228,24 @@ def _issued_by(key: ec.EllipticCurvePrivateKey) -> x509.AuthorityKeyIdentifier:
     return x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
 
 
+def check_hosts(hosts: Sequence[str]) -> None:
+    """Refuse what no client can look for in a broker's certificate, such as a name with its port.
+
+    Raises:
+        UsageError: one is neither an address nor a host's name.
+    """
+    for host in hosts:
+        _host(host)
+
+
 def _host(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
+        if _HOST_NAME.fullmatch(host) is None:
+            raise UsageError(
+                f"--host: expected a name or an address, without a port, got {host!r:.80}"
+            ) from None
         return x509.DNSName(host)
 
 

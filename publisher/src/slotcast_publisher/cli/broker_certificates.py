@@ -11,7 +11,11 @@ import typer
 
 from slotcast_publisher.certificates.authorities import AuthorityName
 from slotcast_publisher.certificates.broker_files import LISTENERS
-from slotcast_publisher.certificates.broker_settings import CONFIGURATION, BrokerPlace
+from slotcast_publisher.certificates.broker_settings import (
+    ACCESS_FILES,
+    CONFIGURATION,
+    BrokerPlace,
+)
 from slotcast_publisher.certificates.container import (
     IMAGE,
     NAME,
@@ -94,7 +98,8 @@ def _init(
     is_new = desk.init(
         host or (), broker_days=days, list_days=list_days, replace=_authorities(replace or ())
     )
-    _write_local_settings(repository, desk)
+    if not all((desk.broker.folder / name).exists() for name in (CONFIGURATION, *ACCESS_FILES)):
+        _write_local_settings(repository, desk, ContainerPorts())
     fields = {
         "made": is_new,
         "hosts": list(desk.broker.hosts()),
@@ -180,13 +185,16 @@ def _broker(
     desk = open_desk(repository.path, repository.ring)
     files = desk.broker.contents(PLACE, repository.settings.prefix)
     configuration = desk.broker.folder / CONFIGURATION
+    ports = ContainerPorts(devices_at, publishers_at)
+    _parse_listener("--devices-at", devices_at)
+    _parse_listener("--publishers-at", publishers_at)
     engine = None if no_container else find_engine()
     if engine is not None:
         container = BrokerContainer(engine, name)
-        container.start(files, image, ContainerPorts(devices_at, publishers_at))
+        container.start(files, image, ports)
         lines = [f"{name} runs in {engine}: devices at {devices_at}, publishers at {publishers_at}"]
     else:
-        _write_local_settings(repository, desk)
+        _write_local_settings(repository, desk, ports)
         lines = [f"No container engine is used here; run: mosquitto -c {configuration}"]
     fields = {
         "engine": engine,
@@ -196,10 +204,33 @@ def _broker(
     emit(json, fields, lines)
 
 
-def _write_local_settings(repository: Repository, desk: CertificateDesk) -> None:
+def _parse_listener(option: str, text: str) -> tuple[str, int]:
+    """Give an address, empty for every one, and a port.
+
+    Raises:
+        UsageError: it is no `[ADDRESS:]PORT`.
+    """
+    address, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 65_536):
+        raise UsageError(f"{option}: expected [ADDRESS:]PORT, such as 8883, got {text!r:.80}")
+    return address.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _write_local_settings(
+    repository: Repository, desk: CertificateDesk, ports: ContainerPorts
+) -> None:
     data = repository.path.absolute() / "broker-data"
     make_dir(data)
-    place = BrokerPlace(desk.broker.folder.absolute(), data)
+    devices_address, devices_port = _parse_listener("--devices-at", ports.devices)
+    publishers_address, publishers_port = _parse_listener("--publishers-at", ports.publishers)
+    place = BrokerPlace(
+        desk.broker.folder.absolute(),
+        data,
+        devices_port=devices_port,
+        publishers_port=publishers_port,
+        devices_address=devices_address,
+        publishers_address=publishers_address,
+    )
     desk.broker.write_settings(place, repository.settings.prefix)
 
 

@@ -87,3 +87,42 @@ def test_what_cannot_be_done_says_who_must_act(folder: Path, request_file: Path)
     with pytest.raises(UsageError, match="devices, publishers, brokers"):
         run("init", folder, "--replace", "root")
     assert run("init", folder, "--replace", "devices", "--replace", "brokers")["made"]
+
+
+def listeners(folder: Path) -> list[str]:
+    lines = (folder / "certificates" / "broker" / "mosquitto.conf").read_text().splitlines()
+    return [line for line in lines if line.startswith("listener ")]
+
+
+def test_a_local_broker_listens_where_it_was_told_and_goes_on_so_when_init_is_run_again(
+    folder: Path,
+) -> None:
+    run("init", folder, "--host", "localhost")
+    assert listeners(folder) == ["listener 8883", "listener 8884 127.0.0.1"]
+    at = ("--devices-at", "192.0.2.7:1883", "--publishers-at", "1884")
+    run("broker", folder, "--no-container", *at)
+    assert listeners(folder) == ["listener 1883 192.0.2.7", "listener 1884"]
+    run("init", folder, "--replace", "devices")
+    assert listeners(folder) == ["listener 1883 192.0.2.7", "listener 1884"]
+
+
+@pytest.mark.parametrize("port", ["", "mqtts", "0", "65536", "localhost", "localhost:"])
+def test_what_is_no_port_is_refused(folder: Path, port: str) -> None:
+    run("init", folder, "--host", "localhost")
+    with pytest.raises(UsageError, match=r"--devices-at: expected \[ADDRESS:\]PORT"):
+        run("broker", folder, "--no-container", "--devices-at", port)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["broker.example:8883", "mqtts://broker.example", "bad host", "b\u00fccher.example", "a."],
+)
+def test_what_no_client_looks_for_gets_no_certificate(folder: Path, host: str) -> None:
+    with pytest.raises(UsageError, match="--host: expected a name or an address"):
+        run("init", folder, "--host", host)
+    run("init", folder, "--host", "*.broker_1.example", "--host", "::1")
+    for command in ("init", "renew"):
+        with pytest.raises(UsageError, match="--host: expected a name or an address"):
+            run(command, folder, "--host", host)
+    hosts = run("init", folder)["hosts"]
+    assert hosts == ["*.broker_1.example", "::1"]
