@@ -113,6 +113,17 @@ def test_a_new_key_is_made_only_on_purpose_and_while_no_agent_runs(config: Path)
     assert load_or_make_identity(OsDisk(), state).key_id != first
 
 
+def test_no_key_is_replaced_whose_request_could_not_be_written(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state, nowhere = config.parent / "state", config.parent / "none" / "cam-1.request"
+    first = load_or_make_identity(OsDisk(), state).key_id
+    command = ["enrol", "--new-key", "--config", str(config), "--out", str(nowhere)]
+    assert cli.main(command) == 2
+    assert "--out: expected a file in a folder that can be written" in capsys.readouterr().err
+    assert load_or_make_identity(OsDisk(), state).key_id == first, "brokers know it by that key"
+
+
 def test_a_damaged_key_is_said_and_not_replaced_by_itself(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
 import signal
 import sys
 import time
@@ -47,6 +48,7 @@ from slotcast_schemas.states import State
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Mapping
+    from pathlib import Path
     from types import FrameType
 
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -294,6 +296,8 @@ def write_enrolment_request(config: DeviceConfig, options: argparse.Namespace) -
     from slotcast_schemas.content_key import public_bytes
     from slotcast_schemas.enrolment import write_enrolment
 
+    if options.out is not None:
+        _check_takes_files("--out", options.out.absolute().parent)
     key, private = _keys_to_enrol(config, are_new=options.new_key)
     recipient = b"" if private is None else public_bytes(private)
     request = write_enrolment(key.make_request(config.values.device, recipient))
@@ -306,6 +310,16 @@ def write_enrolment_request(config: DeviceConfig, options: argparse.Namespace) -
         " to the publisher: slotcast devices enrol REPO FILE\n"
     )
     return OK
+
+
+def _check_takes_files(option: str, folder: Path) -> None:
+    """Refuse a folder in which no file can be made, before a key is replaced for it.
+
+    Raises:
+        UsageError: it is none, or closed to this user.
+    """
+    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise UsageError(f"{option}: expected a file in a folder that can be written, got {folder}")
 
 
 def _keys_to_enrol(
